@@ -43,18 +43,19 @@ from benchmarks.backbone import MATRIX, fastest, operations_an_image, product
 from benchmarks.common import Figure, ImageSet, Trained
 from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.feature_bank.view_choice import helpful_views
-from imgpipe.models import backbones, solved_head
+from imgpipe.models import backbones
 from imgpipe.models import feature_names as names
 from imgpipe.models.backbones.architectures import efficientnet_lite0, keras_applications
-from imgpipe.models.bank import BankRows
-from imgpipe.models.classifier import pooled
-from imgpipe.models.extractor import FeatureExtractor, build_features
-from imgpipe.models.hash_column import HashColumn
+from imgpipe.models.features.bank import BankRows
+from imgpipe.models.features.extractor import FeatureExtractor, build_features
+from imgpipe.models.features.hash_column import HashColumn
+from imgpipe.models.head import solved_head
+from imgpipe.models.head.solved_head import Judgement
+from imgpipe.models.network.classifier import pooled
 from imgpipe.models.settings import ModelSettings
-from imgpipe.models.solved_head import Judgement
-from imgpipe.models.training_loop import fit_head
-from imgpipe.pipeline.config import Config
-from imgpipe.pipeline.settings import configuration
+from imgpipe.models.training.training_loop import fit_head
+from imgpipe.pipeline.command_line.settings import configuration
+from imgpipe.pipeline.configuration.config import Config
 
 GOALS = {"the course's way": 40, "plain Keras": 30}
 COURSE_BATCH, COURSE_RATE = 20, 1e-4  # as in its notebook on transfer learning

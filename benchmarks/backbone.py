@@ -26,7 +26,7 @@ from benchmarks import common
 from benchmarks.common import Figure
 from imgpipe.models import backbones
 from imgpipe.models.backbones.architectures import efficientnet_lite0
-from imgpipe.models.extractor import BATCH_VIEWS, build_features, resolve_precision
+from imgpipe.models.features.extractor import BATCH_VIEWS, build_features, resolve_precision
 
 MATRIX = 2048  # rows and columns: large enough for the peak, small enough for the cache's blocks
 

@@ -28,8 +28,8 @@ _GOAL = 1.2  # growth of the cost by that of the classes; 1 is linear
 
 def write_answers(folder: Path, classes: int, count: int) -> None:
     """Write predictions as Predictor stores them."""
-    from imgpipe.components import records
     from imgpipe.components.predictor import prediction
+    from imgpipe.components.storage import records
     from imgpipe.models import feature_names as names
 
     random = np.random.default_rng(0)
@@ -64,7 +64,7 @@ def evaluator(folder: Path, classes: int) -> None:
     from tfx.types import standard_artifacts as kinds
     from tfx.utils import json_utils
 
-    from imgpipe.components import beam_io
+    from imgpipe.components.beam import beam_io
     from imgpipe.components.image_evaluator import component
     from imgpipe.models import feature_names as names
 

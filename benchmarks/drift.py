@@ -33,7 +33,7 @@ class Asker:
     """
 
     def __init__(self, out: Path) -> None:
-        from imgpipe.models.served_model import Served
+        from imgpipe.models.export.served_model import Served
         from imgpipe.pipeline.request_drift import reference
 
         self._out = out
@@ -48,8 +48,8 @@ class Asker:
 
         from imgpipe.models import feature_names as names
         from imgpipe.serving import tensors
-        from imgpipe.serving.server.config import RequestLogConfig
-        from imgpipe.serving.server.request_log import RequestLogOptions, RequestLogs
+        from imgpipe.serving.server.monitoring.request_log import RequestLogOptions, RequestLogs
+        from imgpipe.serving.server.versions.config import RequestLogConfig
 
         logs = RequestLogs(RequestLogOptions(images=True))
         for start in range(0, len(images), _BATCH):

@@ -26,13 +26,14 @@ import tensorflow as tf
 from benchmarks import common
 from benchmarks.backbone import MATRIX, fastest, operations_an_image, product
 from benchmarks.common import Figure, ImageSet, Trained
-from imgpipe.models import augmentation, datasets, preprocess, stages
-from imgpipe.models.bank import BankRows
-from imgpipe.models.extractor import FeatureExtractor
-from imgpipe.models.hash_column import HashColumn
+from imgpipe.models import augmentation, preprocess
+from imgpipe.models.features.bank import BankRows
+from imgpipe.models.features.extractor import FeatureExtractor
+from imgpipe.models.features.hash_column import HashColumn
 from imgpipe.models.setting_sections import FineTune
 from imgpipe.models.settings import ModelSettings
-from imgpipe.models.training_loop import fit, fit_head
+from imgpipe.models.training import datasets, stages
+from imgpipe.models.training.training_loop import fit, fit_head
 
 _VALIDATION = 0.2
 

@@ -75,9 +75,9 @@ def run(folder: Path, work: Path, count: int, options: argparse.Namespace) -> En
 
 def trainer(folder: Path, count: int) -> None:
     """Train a head on the bank for two epochs."""
-    from imgpipe.models import stages
     from imgpipe.models.augmentation import ViewSpec
     from imgpipe.models.settings import ModelSettings
+    from imgpipe.models.training import stages
 
     settings = ModelSettings(epochs=2, batch_size=256, views=ViewSpec(count=0))
     stages.train(stages.Inputs(settings, synthetic.CLASSES, str(folder / "bank"), [], []))

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks import common
 from benchmarks.common import Figure, ImageSet
 from imgpipe.components.report import suspects
-from imgpipe.models.extractor import FeatureExtractor
+from imgpipe.models.features.extractor import FeatureExtractor
 
 FLIPPED, FIRST = 0.03, 0.05  # shares of the images: flipped labels, and first ranks
 SEEDS = range(10)

@@ -38,8 +38,8 @@ def make(work: str) -> None:
     """Write all models, and images as JPEG files."""
     import keras
 
-    from imgpipe.models.classifier import build_classifier, build_head
-    from imgpipe.models.export import export
+    from imgpipe.models.export.saved_model import export
+    from imgpipe.models.network.classifier import build_classifier, build_head
     from imgpipe.models.settings import ModelSettings
     from imgpipe.serving.client.load import noise
 
@@ -74,7 +74,8 @@ def _export_floats(classifier: object, target: Path) -> None:
 
 def _export_lite(exported: Path, target: Path, images: list[bytes]) -> None:
     """Write model.tflite, calibrated on the images, and the vocabulary that it needs."""
-    from imgpipe.models import litert, preprocess
+    from imgpipe.models import preprocess
+    from imgpipe.models.export import litert
 
     network = litert.load_network(str(exported))
     pixels = [preprocess.whole_pixels(one, network.image_size).numpy() for one in images]

@@ -22,7 +22,7 @@ def content_hash(number: int) -> str:
 
 def _write(folder: Path, counts: dict[str, int], features: Callable[[int, int], Any]) -> None:
     """Write records to the splits of an Examples artifact, with features from (number, label)."""
-    from imgpipe.components import records
+    from imgpipe.components.storage import records
     from imgpipe.models import feature_names as names
 
     first = 0
@@ -46,7 +46,7 @@ def _write(folder: Path, counts: dict[str, int], features: Callable[[int, int], 
 
 def write_records(folder: Path, count: int) -> None:
     """Write a feature bank and predictions of `count` images."""
-    from imgpipe.components import records
+    from imgpipe.components.storage import records
     from imgpipe.models import feature_names as names
 
     centres = np.random.default_rng(0).normal(size=(CLASSES, _DIM)).astype(np.float32)

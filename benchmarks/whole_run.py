@@ -22,7 +22,7 @@ from benchmarks import common
 from benchmarks.common import Figure, Finished
 from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.models import feature_names as names
-from imgpipe.pipeline.config import Config
+from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.inputs import source_hash
 
 _HELP_ROUNDS = 5

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imgpipe.components.records import first, make, text
+from imgpipe.components.storage.records import first, make, text
 from imgpipe.models import feature_names as names
 
 if TYPE_CHECKING:

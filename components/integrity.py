@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.components.model_pusher.manifest import sha256
-from imgpipe.components.records import FILE_PREFIX
-from imgpipe.models import json_object
-from imgpipe.models.atomic_write import atomic_write, sync_tree
+from imgpipe.components.storage.records import FILE_PREFIX
+from imgpipe.models.files import json_object
+from imgpipe.models.files.atomic_write import atomic_write, sync_tree
 
 _SCHEMA = 1
 _RECORDS = f"{FILE_PREFIX}-"

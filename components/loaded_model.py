@@ -21,9 +21,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from imgpipe.components.model_pusher import manifest
-from imgpipe.models.served_model import Served
-from imgpipe.models.signatures import SERVING_DEFAULT
-from imgpipe.serving.server.runtime import Runtime, available_cores, default_intra_op
+from imgpipe.models.export.served_model import Served
+from imgpipe.models.export.signatures import SERVING_DEFAULT
+from imgpipe.serving.server.runtimes.runtime import Runtime, available_cores, default_intra_op
 
 #: Limit of one call in seconds. With a limit the session uses what the server's calls, which have
 #: one too, have prepared; without, it would prepare the same outputs a second time.

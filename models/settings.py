@@ -15,10 +15,10 @@ from pydantic.dataclasses import dataclass
 from imgpipe.models import backbones
 from imgpipe.models import feature_names as names
 from imgpipe.models.augmentation import ViewSpec
+from imgpipe.models.augmentation.mixup import Mixing
 from imgpipe.models.backbones import Backbone
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.limits import STRICT, problems
-from imgpipe.models.mixup import Mixing
 from imgpipe.models.setting_sections import FineTune, NetworkSettings, TrainSettings
 
 

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from imgpipe.pipeline.loaded_model import LoadedModel
+from imgpipe.pipeline.published.loaded_model import LoadedModel
 from imgpipe.pipeline.results import Check, Evaluation, Export, Run
 
 __all__ = [
@@ -53,8 +53,8 @@ def run(
       ResourceError: The run could not start, for example because another one uses the folder.
       KeyboardInterrupt: The run was interrupted; its folder has a report and a log.
     """
-    from imgpipe.pipeline import settings as settings_module
-    from imgpipe.pipeline.run import execute
+    from imgpipe.pipeline.command_line import settings as settings_module
+    from imgpipe.pipeline.execution.run import execute
 
     _prepare()
     if minutes is not None:
@@ -93,7 +93,7 @@ def check(data: str | Path, *, config: str | Path | None = None, **settings: Any
     Raises:
       ConfigError: A setting or the source is wrong.
     """
-    from imgpipe.pipeline import settings as settings_module
+    from imgpipe.pipeline.command_line import settings as settings_module
     from imgpipe.pipeline.commands.check import as_json, examine
     from imgpipe.pipeline.source import opened
 
@@ -138,7 +138,7 @@ def evaluate(
       ConfigError: The source, a label or a setting is wrong.
       ResourceError: There is no model, or it is damaged.
     """
-    from imgpipe.pipeline import settings as settings_module
+    from imgpipe.pipeline.command_line import settings as settings_module
     from imgpipe.pipeline.commands import evaluate as command
 
     _prepare()
@@ -199,7 +199,7 @@ def load(path: str | Path, version: int | None = None) -> LoadedModel:
       ConfigError: There is no version of this number.
       ResourceError: There is no model, or it is damaged.
     """
-    from imgpipe.pipeline import local_model
+    from imgpipe.pipeline.published import local_model
 
     return LoadedModel(local_model.load(Path(path), version))
 

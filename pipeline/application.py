@@ -54,7 +54,7 @@ class _Commands(typer.core.TyperGroup):
 
 def _setting(option: str) -> str:
     """Name the settings that are called like an option that does not exist."""
-    from imgpipe.pipeline.config import known_keys
+    from imgpipe.pipeline.configuration.config import known_keys
 
     name = option.lstrip("-").replace("-", "_")
     found = [f"--set {key}=VALUE" for key in known_keys() if key.rsplit(".", 1)[-1] == name]

@@ -8,7 +8,7 @@ blessed, 4 data refused or drift found, 5 a resource is missing or busy, 130 int
 from __future__ import annotations
 
 try:
-    from imgpipe.pipeline import signals
+    from imgpipe.pipeline.command_line import signals
 except KeyboardInterrupt:  # pressed in the milliseconds before there is a handler
     import sys
 
@@ -38,7 +38,7 @@ def _run() -> None:
     import os
 
     from imgpipe.models.errors import ImgpipeError
-    from imgpipe.pipeline import standard_streams
+    from imgpipe.pipeline.command_line import standard_streams
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     standard_streams.prepare()
@@ -56,7 +56,7 @@ def _run() -> None:
 def _end(sentence: str, exit_code: int) -> None:
     import sys
 
-    from imgpipe.pipeline.terminal import escape, new_console
+    from imgpipe.pipeline.command_line.terminal import escape, new_console
 
     errors = new_console(stderr=True)
     errors.print(f"[bold red]imgpipe:[/] {escape(sentence, lines=True)}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from imgpipe.models.errors import ConfigError
 
 if TYPE_CHECKING:
-    from imgpipe.pipeline.config import Config
+    from imgpipe.pipeline.configuration.config import Config
 
 #: What each component does, for the display of a run.
 TASKS = {

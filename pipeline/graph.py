@@ -18,13 +18,13 @@ import imgpipe.components as parts
 from imgpipe.components.feature_bank.content import FREE_DISK
 from imgpipe.components.report.inputs import REPORTED
 from imgpipe.models import feature_names as names
-from imgpipe.pipeline import beam_options
 from imgpipe.pipeline import plan as plans
-from imgpipe.pipeline.config import Config
+from imgpipe.pipeline.configuration import beam_options
+from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.inputs import gate_settings, source_options, split_rule
 from imgpipe.pipeline.plan import Parameters, Planned
 
-TUNER_FN = "imgpipe.models.tuning.tuner_fn"
+TUNER_FN = "imgpipe.models.search.tuning.tuner_fn"
 #: Components whose cache each runner turns off, because they depend on folders that others change
 #: too: Plan would miss new images, and a cached push would report a version that somebody has
 #: removed since.

@@ -23,11 +23,11 @@ from imgpipe.components.image_filter import overrides as override_files
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.model_pusher import manifest
 from imgpipe.models import feature_names as names
-from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.models.extractor import resolve_precision
-from imgpipe.pipeline import flat_settings
-from imgpipe.pipeline.config import WEIGHT_FILES, Config
+from imgpipe.models.features.extractor import resolve_precision
+from imgpipe.models.files.atomic_write import atomic_write
+from imgpipe.pipeline.configuration import flat_settings
+from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
 
 _ROOT = Path(__file__).resolve().parent.parent
 #: Settings that are paths and do not change any result.
@@ -54,7 +54,7 @@ _DATA_CODE = (
     "components/schema_gen",
     "components/data_gate",
     "components/image_record.py",
-    "components/records.py",
+    "components/storage/records.py",
     "models/preprocess.py",
     "models/feature_names.py",
     "serving/image_header.py",
@@ -62,15 +62,15 @@ _DATA_CODE = (
 #: Source code that decides the content of the feature bank, in addition to `FeatureExtractor.key`.
 _BANK_CODE = (
     "components/feature_bank",
-    "components/blob_store.py",
-    "models/extractor.py",
-    "models/classifier.py",
-    "models/cuts.py",
-    "models/folds.py",
-    "models/hash_column.py",
-    "models/image_groups.py",
-    "models/logistic_regression.py",
-    "models/solved_head.py",
+    "components/storage/blob_store.py",
+    "models/features/extractor.py",
+    "models/network/classifier.py",
+    "models/network/cuts.py",
+    "models/features/folds.py",
+    "models/features/hash_column.py",
+    "models/features/image_groups.py",
+    "models/head/logistic_regression.py",
+    "models/head/solved_head.py",
 )
 _DATA_PACKAGES = ("pillow", "tensorflow", "tensorflow-data-validation")
 _MODEL_PACKAGES = ("tensorflow", "keras")

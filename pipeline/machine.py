@@ -112,7 +112,7 @@ def _bytecode(out: Path) -> Finding:
 
 
 def _cpu(out: Path) -> Finding:
-    from imgpipe.models.extractor import resolve_precision
+    from imgpipe.models.features.extractor import resolve_precision
 
     cores = len(os.sched_getaffinity(0))
     return Finding("processor", True, f"{cores} cores, feature bank in {resolve_precision('auto')}")

@@ -18,10 +18,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from imgpipe.models.extractor import describe, from_description
-from imgpipe.pipeline import config as configs
+from imgpipe.models.features.extractor import describe, from_description
 from imgpipe.pipeline import inputs as run_inputs
-from imgpipe.pipeline.config import Config
+from imgpipe.pipeline.configuration import config as configs
+from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.inputs import RunInputs
 from imgpipe.pipeline.source import scan
 

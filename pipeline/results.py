@@ -114,7 +114,7 @@ class _Page:
         Returns:
           Its absolute path.
         """
-        from imgpipe.models.atomic_write import atomic_write
+        from imgpipe.models.files.atomic_write import atomic_write
 
         path = Path(file).expanduser().absolute()
         atomic_write(path, self.html)
@@ -190,7 +190,9 @@ class Evaluation(_Page):
 
     def _render(self) -> str:
         from imgpipe.components.report.evaluation_page import render
-        from imgpipe.pipeline import console, evaluation, temporary
+        from imgpipe.pipeline.command_line import console
+        from imgpipe.pipeline.output import temporary
+        from imgpipe.pipeline.published import evaluation
 
         asked = self._asked
         with temporary.folder() as folder, console.quiet(folder / "log", to_stderr=True):

@@ -7,7 +7,7 @@ import dataclasses
 from imgpipe.components.example_gen.sources import Scan, Source, open_source
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import inputs as run_inputs
-from imgpipe.pipeline.config import Config
+from imgpipe.pipeline.configuration.config import Config
 
 
 def opened(config: Config, least_classes: int = 2) -> Source:

@@ -21,7 +21,7 @@ _IMPORT = "from imgpipe.components.example_gen.sources.prefixed import PrefixedS
 _PROGRAM = """
 from imgpipe.components.report.page import render
 from imgpipe.components.report.section import RunState
-from imgpipe.models.classifier import build_classifier
+from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.settings import ModelSettings
 
 settings = ModelSettings(backbone="tiny", weights="none")

@@ -85,8 +85,8 @@ def test_the_site_loads_nothing_from_the_network(site: Path) -> None:
 
 
 def test_the_reference_is_that_of_the_code(site: Path) -> None:
-    from imgpipe.pipeline.config import Config
-    from imgpipe.pipeline.flat_settings import flat
+    from imgpipe.pipeline.configuration.config import Config
+    from imgpipe.pipeline.configuration.flat_settings import flat
 
     commands = (site / "reference" / "commands.html").read_text("utf-8")
     leaves = _commands(typer.main.get_command(app))
@@ -104,9 +104,9 @@ def test_the_reference_is_that_of_the_code(site: Path) -> None:
 
 def test_exit_codes_json_and_metrics_are_those_of_the_code(site: Path) -> None:
     from imgpipe.models import errors
-    from imgpipe.pipeline.exports import NotEqual
     from imgpipe.pipeline.json_formats import FORMATS
-    from imgpipe.serving.server.metrics import Metrics
+    from imgpipe.pipeline.published.exports import NotEqual
+    from imgpipe.serving.server.monitoring.metrics import Metrics
 
     codes = (site / "reference" / "exit-codes.html").read_text("utf-8")
     classes = (errors.ImgpipeError, errors.ConfigError, errors.DataRefused, errors.ResourceError)

@@ -2,8 +2,8 @@
 
 It evaluates the recipe for the head, not a single head. For each fold of train and validation it
 trains a head on the other folds as ImageTrainer does, and evaluates it on the images of the fold.
-See `imgpipe.models.cross_validation`. With an automatic number of folds it first decides whether
-folds are needed; where they are not, it blesses, and the validation split decides.
+See `imgpipe.models.training.cross_validation`. With an automatic number of folds it first decides
+whether folds are needed; where they are not, it blesses, and the validation split decides.
 """
 
 import json
@@ -13,15 +13,16 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, ModelBlessing, ModelRun
 
-from imgpipe.components import blessings, records
+from imgpipe.components import blessings
 from imgpipe.components.cross_validator.outcome import RESULT
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
-from imgpipe.models import folds as fold_rules
-from imgpipe.models.bank import open_split, read_facts, require_features
-from imgpipe.models.cross_validation import cross_validate
 from imgpipe.models.errors import DataRefused
-from imgpipe.models.model_run import HISTORY_FILE
+from imgpipe.models.features import folds as fold_rules
+from imgpipe.models.features.bank import open_split, read_facts, require_features
 from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training.cross_validation import cross_validate
+from imgpipe.models.training.model_run import HISTORY_FILE
 
 _SPLITS = (names.TRAIN, names.VALIDATION)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from imgpipe.components import records
+from imgpipe.components.storage import records
 
 RESULT = "cross_validation.json"
 

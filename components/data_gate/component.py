@@ -27,10 +27,10 @@ from imgpipe.components.data_gate import drift as comparison
 from imgpipe.components.data_gate import origin, rules
 from imgpipe.components.data_gate import schema as schemas
 from imgpipe.components.image_filter.quarantine import read_summary
-from imgpipe.components.records import write_text
+from imgpipe.components.storage.records import write_text
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import DataRefused, ResourceError
-from imgpipe.models.file_patterns import matching
+from imgpipe.models.files.file_patterns import matching
 
 GATE_FILE = "gate.json"
 _ANOMALIES_FILE = "SchemaDiff.pb"  # written by TFX's ExampleValidator

@@ -11,7 +11,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from imgpipe.models.atomic_write import atomic_write
+from imgpipe.models.files.atomic_write import atomic_write
 
 
 def write(schema: Path, data_key: str) -> None:

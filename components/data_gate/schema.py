@@ -14,7 +14,7 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from imgpipe.components.data_gate.drift import with_comparators
-from imgpipe.components.records import write_text
+from imgpipe.components.storage.records import write_text
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 

@@ -17,7 +17,7 @@ from tfx.dsl.component.experimental.annotations import (
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
-from imgpipe.components.beam_io import mark_examples
+from imgpipe.components.beam.beam_io import mark_examples
 from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
 from imgpipe.components.example_gen.sources.base import SourceOptions
 from imgpipe.components.example_gen.splits import SplitRule

@@ -25,7 +25,7 @@ from imgpipe.components.example_gen.sources.base import (
 from imgpipe.components.example_gen.sources.items import BLOCK
 from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.image_file.header import PIXEL_LIMIT
-from imgpipe.components.records import (
+from imgpipe.components.storage.records import (
     ShardWriter,
     read_json,
     remove_temporary,

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.components import image_file
-from imgpipe.components.blob_store import open_store
 from imgpipe.components.image_filter import checks
 from imgpipe.components.image_record import ImageRecord
+from imgpipe.components.storage.blob_store import open_store
 from imgpipe.models import preprocess
 from imgpipe.serving import image_header
 

@@ -20,16 +20,17 @@ from tfx.dsl.component.experimental.annotations import (
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples
 
-from imgpipe.components import beam_io, records
 from imgpipe.components.artifacts import DataBlessing, Quarantine
+from imgpipe.components.beam import beam_io
 from imgpipe.components.blessings import require_data_blessing
 from imgpipe.components.feature_bank.content import FREE_DISK, bytes_of, free_budget, make_plan
 from imgpipe.components.feature_bank.extraction import extract
 from imgpipe.components.feature_bank.near_groups import write_near_groups
 from imgpipe.components.feature_bank.view_choice import choose_views
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
-from imgpipe.models.extractor import resolve_precision
+from imgpipe.models.features.extractor import resolve_precision
 
 
 @component(use_beam=True)
@@ -56,9 +57,9 @@ def FeatureBank(
       quarantine: Quarantine of ImageFilter, which lists the groups of near-duplicates.
       data_blessing: Blessing of DataGate; without it nothing is computed.
       features: Output: feature records, ``activations/``, ``bank.json`` (see
-        `imgpipe.models.bank.BankFacts`), and ``near_groups.json`` with the groups of
+        `imgpipe.models.features.bank.BankFacts`), and ``near_groups.json`` with the groups of
         near-duplicates that no fold may divide.
-      network: Description of the backbone, as `imgpipe.models.extractor.describe` returns it.
+      network: Description of the backbone, as `models.features.extractor.describe` returns it.
       weights_key: Fingerprint of weights and preprocessing, which is part of TFX's cache key.
       store: Folder of the content-addressed store, as `blob_store.open_store` takes it.
       budget: Bytes that the features and activations of a run may take, or `FREE_DISK`.

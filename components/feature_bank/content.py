@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from imgpipe.components import blob_store
 from imgpipe.components.feature_bank.store import STORE, FeatureStore, Shapes
+from imgpipe.components.storage import blob_store
 from imgpipe.models import feature_names as names
-from imgpipe.models.extractor import FeatureExtractor, from_description
+from imgpipe.models.features.extractor import FeatureExtractor, from_description
 
 #: Value of the parameter `budget` for a share of the free disk space.
 FREE_DISK = -1.0
@@ -21,7 +21,7 @@ class Plan:
     """What is stored for each image, and where. It holds plain values that Beam can pickle.
 
     Attributes:
-      network: Description of the backbone, as `imgpipe.models.extractor.describe` returns it.
+      network: Description of the backbone, as `models.features.extractor.describe` returns it.
       store: Folder of the content-addressed store, as `blob_store.open_store` takes it.
       views: Number of the last augmented view of a training image.
       shapes: Shapes of the features and activations; with a `dim` of 0 nothing is stored.
@@ -46,7 +46,7 @@ def shared_extractor(network: str) -> FeatureExtractor:
     """The extractor of a backbone, which all threads of a process share.
 
     Args:
-      network: Description of the backbone, as `imgpipe.models.extractor.describe` returns it.
+      network: Description of the backbone, as `models.features.extractor.describe` returns it.
     """
     return from_description(network)
 
@@ -58,7 +58,7 @@ def make_plan(network: str, store: str, kept: Mapping[str, int], budget: float) 
     needs no forward pass of every image in every epoch.
 
     Args:
-      network: Description of the backbone, as `imgpipe.models.extractor.describe` returns it.
+      network: Description of the backbone, as `models.features.extractor.describe` returns it.
       store: Folder of the content-addressed store, as `blob_store.open_store` takes it.
       kept: Number of images by split.
       budget: Bytes that the features and activations of a run may take.

@@ -8,12 +8,13 @@ import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 
-from imgpipe.components import beam_io, records
+from imgpipe.components.beam import beam_io
 from imgpipe.components.feature_bank.content import Plan, shared_extractor
 from imgpipe.components.feature_bank.store import FeatureStore, record_key
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
-from imgpipe.models.bank import ACTIVATIONS_FOLDER, BANK_FILE
+from imgpipe.models.features.bank import ACTIVATIONS_FOLDER, BANK_FILE
 
 #: A batch has at most 256 images and 32 MiB, or one larger image. That is enough for decoding to
 #: overlap the forward pass, and limits the memory for large images.

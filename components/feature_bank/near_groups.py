@@ -4,9 +4,9 @@ import json
 
 import tensorflow as tf
 
-from imgpipe.components import records
 from imgpipe.components.image_filter.near_duplicates.matching import FILE
-from imgpipe.models.image_groups import NEAR_FILE
+from imgpipe.components.storage import records
+from imgpipe.models.features.image_groups import NEAR_FILE
 
 
 def write_near_groups(quarantine: str, features: str) -> None:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imgpipe.components.blob_store import open_store
+from imgpipe.components.storage.blob_store import open_store
 
 if TYPE_CHECKING:
-    from imgpipe.models.extractor import FeatureExtractor
+    from imgpipe.models.features.extractor import FeatureExtractor
 
 
 #: Name of the `BlobStore`.

@@ -12,16 +12,16 @@ from typing import Any
 import apache_beam as beam
 import tensorflow as tf
 
-from imgpipe.components import records
 from imgpipe.components.feature_bank.content import Plan
 from imgpipe.components.feature_bank.extraction import extract, prefix_of
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
-from imgpipe.models import solved_head
-from imgpipe.models.bank import BANK_FILE, open_split
-from imgpipe.models.file_patterns import matching
-from imgpipe.models.folds import ENOUGH
+from imgpipe.models.features.bank import BANK_FILE, open_split
+from imgpipe.models.features.folds import ENOUGH
+from imgpipe.models.files.file_patterns import matching
+from imgpipe.models.head import solved_head
+from imgpipe.models.head.solved_head import Judgement
 from imgpipe.models.settings import ModelSettings
-from imgpipe.models.solved_head import Judgement
 
 #: Accuracy over the folds above which another view is not tried.
 _GOOD_ENOUGH = 0.99

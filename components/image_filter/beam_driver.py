@@ -24,7 +24,7 @@ from imgpipe.components.image_filter.outcomes import Outcomes, totals
 from imgpipe.components.image_filter.part import Part
 from imgpipe.components.image_filter.placement import Move
 from imgpipe.components.image_record import ImageRecord
-from imgpipe.components.records import (
+from imgpipe.components.storage.records import (
     ShardWriter,
     make,
     read_examples,

@@ -16,7 +16,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
 from imgpipe.components.artifacts import Quarantine
-from imgpipe.components.beam_io import mark_examples
+from imgpipe.components.beam.beam_io import mark_examples
 from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.overrides import from_json, resolve

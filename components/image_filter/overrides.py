@@ -27,9 +27,9 @@ from typing import Literal, get_args
 
 import tomli_w
 
-from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.regular_files import read_bytes
+from imgpipe.models.files.atomic_write import atomic_write
+from imgpipe.models.files.regular_files import read_bytes
 
 OverrideVerdict = Literal["accept", "reject", "relabel"]
 VERDICTS: tuple[OverrideVerdict, ...] = get_args(OverrideVerdict)

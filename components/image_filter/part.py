@@ -13,7 +13,7 @@ from imgpipe.components.image_filter.identical_files import Copy
 from imgpipe.components.image_filter.near_duplicates import matching
 from imgpipe.components.image_filter.near_duplicates.matching import Found
 from imgpipe.components.image_filter.placement import Move
-from imgpipe.components.records import write_bytes
+from imgpipe.components.storage.records import write_bytes
 
 
 @dataclass(frozen=True)

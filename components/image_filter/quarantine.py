@@ -21,7 +21,7 @@ from typing import Any
 
 from imgpipe.components.image_filter.check import Finding
 from imgpipe.components.image_record import ImageRecord
-from imgpipe.components.records import read_json, write_bytes, write_text
+from imgpipe.components.storage.records import read_json, write_bytes, write_text
 
 MANIFEST = "manifest.jsonl"
 REPAIRED = "repaired.jsonl"

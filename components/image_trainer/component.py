@@ -26,7 +26,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 
 #: Dotted path of our own training function.
-RUN_FN = "imgpipe.models.training.run_fn"
+RUN_FN = "imgpipe.models.trainer.run_fn"
 BANK = "bank"
 DATA_BLESSING = "data_blessing"
 
@@ -78,7 +78,7 @@ class ImageTrainer(BaseComponent):
           bank: Features of FeatureBank.
           data_blessing: Blessing of DataGate.
           run_fn: Dotted path of the training function, or the name of a function in
-            `module_file`. Default: ``imgpipe.models.training.run_fn``, or ``run_fn`` of the file.
+            `module_file`. Default: ``imgpipe.models.trainer.run_fn``, or ``run_fn`` of the file.
           custom_config: JSON-ready settings for `run_fn`, their JSON, or a runtime parameter of the
             JSON. The component adds the URI of the bank. Unless it is a runtime parameter, it
             also adds the SHA-256 of `module_file`, so that TFX does not reuse the cached model of

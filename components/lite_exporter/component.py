@@ -21,14 +21,15 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, Model, ModelBlessing
 from tfx.utils import path_utils
 
-from imgpipe.components import records
 from imgpipe.components.artifacts import BLESSED_LITE, LiteModels
 from imgpipe.components.blessings import SLACK
 from imgpipe.components.cross_validator.outcome import folds_decide
 from imgpipe.components.model_pusher import manifest
 from imgpipe.components.predictor import prediction
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
-from imgpipe.models import litert, preprocess, progress
+from imgpipe.models import preprocess, progress
+from imgpipe.models.export import litert
 
 REFUSED_LITE = "refused"
 RESULTS = "lite.json"
@@ -73,7 +74,7 @@ def LiteExporter(
       model: Exported model of ImageTrainer.
       predictions: Answers of the float model through the served signature, of Predictor.
       lite: Output: files in ``blessed/`` or ``refused/``, and ``lite.json``.
-      kinds: JSON list of kinds, which are keys of `imgpipe.models.litert.FILES`.
+      kinds: JSON list of kinds, which are keys of `imgpipe.models.export.litert.FILES`.
       threshold: Validation accuracy that each file must reach, 0 to 1.
       max_loss: Validation accuracy that each file may lose against the float model, 0 to 1.
       code: Fingerprint of the code that converts and evaluates. It is part of TFX's cache key and

@@ -22,8 +22,8 @@ from typing import Any
 import filelock
 
 from imgpipe.components.model_pusher import manifest
-from imgpipe.models.atomic_write import TEMPORARY, atomic_write, sync, sync_tree
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.files.atomic_write import TEMPORARY, atomic_write, sync, sync_tree
 
 _log = logging.getLogger(__name__)
 _LAST = ".last-version"

@@ -11,9 +11,9 @@ import pkgutil
 from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 
-from imgpipe.components import records
 from imgpipe.components.artifacts import RunPlan
 from imgpipe.components.plan import FILE
+from imgpipe.components.storage import records
 
 
 @component

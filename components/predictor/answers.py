@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.blob_store import SHARED, BlobStore, path_of
+from imgpipe.components.storage.blob_store import SHARED, BlobStore, path_of
 
 #: Most classes of a model whose answers are kept. An image takes 4 bytes a class.
 MOST_CLASSES = 100

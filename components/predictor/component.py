@@ -25,15 +25,18 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, InfraBlessing, Model, ModelRun
 from tfx.utils import path_utils
 
-from imgpipe.components import beam_io, blessings, loaded_model, records
+from imgpipe.components import blessings, loaded_model
 from imgpipe.components.baseline.component import is_empty
+from imgpipe.components.beam import beam_io
 from imgpipe.components.model_pusher import manifest
 from imgpipe.components.predictor import answers, prediction
 from imgpipe.components.predictor.answers import Answers
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
-from imgpipe.models import progress, stored_head
-from imgpipe.models.served_model import Served
-from imgpipe.models.stored_head import StoredHead
+from imgpipe.models import progress
+from imgpipe.models.export.served_model import Served
+from imgpipe.models.head import stored_head
+from imgpipe.models.head.stored_head import StoredHead
 
 _log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components import records
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 
 if TYPE_CHECKING:

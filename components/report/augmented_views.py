@@ -10,11 +10,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from imgpipe.components import records
 from imgpipe.components.report.sections.views import columns, key
-from imgpipe.models import contact_sheet
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
-from imgpipe.models.augmentation import ViewSpec
+from imgpipe.models.augmentation import ViewSpec, contact_sheet
 
 ROWS = 4  # images shown
 _LOOKED_AT = 256  # number of training examples from which the images are chosen

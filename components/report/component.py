@@ -18,7 +18,7 @@ from tfx.types.artifact import Artifact
 from tfx.types.channel import Channel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from imgpipe.components import artifacts, records
+from imgpipe.components import artifacts
 from imgpipe.components.report import augmented_views, explanations, identity, page, verdict
 from imgpipe.components.report import facts as run_facts
 from imgpipe.components.report import suspects as label_suspects
@@ -26,7 +26,8 @@ from imgpipe.components.report.doubtful_labels import REVIEW_FILE
 from imgpipe.components.report.inputs import REPORTED
 from imgpipe.components.report.section import MEASURED
 from imgpipe.components.report.sections import data, rejects, suspects
-from imgpipe.models import json_object
+from imgpipe.components.storage import records
+from imgpipe.models.files import json_object
 
 TIMINGS = "timings.json"  # the local runner updates it during the run
 PAGE = "report.html"

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.components.report import suspects
-from imgpipe.models import bank
 from imgpipe.models import feature_names as names
+from imgpipe.models.features import bank
+from imgpipe.models.features.row_file import gathered
 from imgpipe.models.one_thread import one_blas_thread
-from imgpipe.models.row_file import gathered
 
 #: Largest number of points, and of mistakes among them.
 POINTS, _MISTAKES = 2000, 500

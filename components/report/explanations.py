@@ -49,8 +49,8 @@ def _drawn(model: str, images: Mapping[str, bytes]) -> Iterator[tuple[str, bytes
     from PIL import Image
 
     from imgpipe.components import loaded_model
-    from imgpipe.models import activation_images
-    from imgpipe.models.signatures import CAM
+    from imgpipe.models.export.signatures import CAM
+    from imgpipe.models.network import activation_images
 
     served = loaded_model.served(model, (CAM,), CAM)
     try:

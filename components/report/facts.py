@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from imgpipe.components import blessings, records
+from imgpipe.components import blessings
 from imgpipe.components.cross_validator.outcome import RESULT, folds_decide
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_filter.near_duplicates.beam_steps import FILE as NEAR_FILE
@@ -22,9 +22,10 @@ from imgpipe.components.report.precision_recall import Curves
 from imgpipe.components.report.section import MEASURED
 from imgpipe.components.report.sections import near, views
 from imgpipe.components.report.slices import DESCRIBED, Slices
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
-from imgpipe.models.bank import BANK_FILE
-from imgpipe.models.model_run import HISTORY_FILE
+from imgpipe.models.features.bank import BANK_FILE
+from imgpipe.models.training.model_run import HISTORY_FILE
 
 
 def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:

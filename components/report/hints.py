@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from imgpipe.components.report.text import plural
-from imgpipe.models.folds import FEW_IMAGES, FOLDS
+from imgpipe.models.features.folds import FEW_IMAGES, FOLDS
 
 
 def warnings(facts: Mapping[str, Any]) -> list[str]:

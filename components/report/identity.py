@@ -16,8 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from imgpipe.models import json_object
-from imgpipe.models.atomic_write import atomic_write
+from imgpipe.models.files import json_object
+from imgpipe.models.files.atomic_write import atomic_write
 
 FILE = "identity.json"
 #: Distributions whose versions can change a model or its evaluation.

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.components.predictor.prediction import Prediction
-from imgpipe.models.calibration import confidence_error
+from imgpipe.models.head.calibration import confidence_error
 
 #: (label, predicted, count), with classes as indices in the vocabulary.
 Cell = tuple[int, int, int]

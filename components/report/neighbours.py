@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components import records
-from imgpipe.models import bank
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
-from imgpipe.models.row_file import Rows, gathered
+from imgpipe.models.features import bank
+from imgpipe.models.features.row_file import Rows, gathered
 
 #: Images for which neighbours are looked up in each split, and neighbours of each of them.
 ASKED, SHOWN = 24, 3

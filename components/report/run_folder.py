@@ -18,8 +18,8 @@ from pathlib import Path
 
 from imgpipe.components.plan import FILE as PLAN_FILE
 from imgpipe.components.report.inputs import REPORTED
-from imgpipe.models import json_object
-from imgpipe.models.atomic_write import atomic_write
+from imgpipe.models.files import json_object
+from imgpipe.models.files.atomic_write import atomic_write
 
 #: Artifacts by their names in `inputs.REPORTED`. The others hold images, features or models.
 _SMALL = (

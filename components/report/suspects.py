@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components import records
 from imgpipe.components.image_filter.overrides import Override, to_toml
-from imgpipe.models import bank
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
+from imgpipe.models.features import bank
+from imgpipe.models.features.row_file import Rows, gathered
 from imgpipe.models.one_thread import one_blas_thread
-from imgpipe.models.row_file import Rows, gathered
 
 FOLDS = 5
 #: Weight decays as multiples of the mean squared feature; the one with the best accuracy on the

@@ -20,15 +20,16 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import InfraBlessing, Model, ModelRun
 from tfx.utils import path_utils
 
-from imgpipe.components import blessings, loaded_model, records
+from imgpipe.components import blessings, loaded_model
 from imgpipe.components.model_pusher import manifest
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
-from imgpipe.models.model_run import PARITY_FILE
+from imgpipe.models.training.model_run import PARITY_FILE
 from imgpipe.serving.client import Client, ServingError
 from imgpipe.serving.server import ModelServer
-from imgpipe.serving.server.loading import LoaderOptions
-from imgpipe.serving.server.runtime import Runtime
+from imgpipe.serving.server.runtimes.runtime import Runtime
 from imgpipe.serving.server.server import ServerOptions
+from imgpipe.serving.server.versions.loading import LoaderOptions
 
 NAME = "candidate"
 LOAD_SECONDS = 120.0  # a model that takes longer would delay every restart in production

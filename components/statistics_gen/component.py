@@ -24,7 +24,7 @@ from tfx.types.standard_component_specs import StatisticsGenSpec
 from tfx.utils import json_utils
 from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
-from imgpipe.components import records
+from imgpipe.components.storage import records
 
 #: Most rows of a split that are described in this process, about 40 MB of serialised metadata.
 MOST_ROWS = 50_000

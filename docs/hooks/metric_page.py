@@ -44,7 +44,7 @@ def metrics() -> str:
     Raises:
         KeyError: A metric has no description in `MEANINGS`.
     """
-    from imgpipe.serving.server.metrics import Metrics
+    from imgpipe.serving.server.monitoring.metrics import Metrics
 
     rows = []
     for name, metric in Metrics(lambda _: True)._named.items():

@@ -24,7 +24,7 @@ the most similar name.
 
 def settings() -> str:
     """Return the page of all settings."""
-    from imgpipe.pipeline.config import Config
+    from imgpipe.pipeline.configuration.config import Config
 
     parts = [HEADING]
     for name, info in Config.model_fields.items():

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from imgpipe.models import regular_files
 from imgpipe.models.backbones import registry
 from imgpipe.models.backbones.torch_legacy import MAX_BYTES
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.files import regular_files
 
 if TYPE_CHECKING:
     from keras import KerasTensor

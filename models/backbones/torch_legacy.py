@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.regular_files import read_bytes
+from imgpipe.models.files.regular_files import read_bytes
 
 _MAGIC: Final = 0x1950A86A20F9469CFC6C
 _PROTOCOL: Final = 1001

@@ -25,7 +25,7 @@ from imgpipe.models.backbones import keras_archive
 from imgpipe.models.backbones.rebuild import snake
 from imgpipe.models.backbones.torch_legacy import MAX_BYTES, UnsafeWeightsError
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.regular_files import read_bytes
+from imgpipe.models.files.regular_files import read_bytes
 
 if TYPE_CHECKING:
     import h5py

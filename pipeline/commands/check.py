@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgpipe.models.errors import DataRefused
-from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape, printable
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from imgpipe.components.data_gate import rules
     from imgpipe.components.image_filter.thread_driver import Judged, Plan
-    from imgpipe.pipeline.config import Config
+    from imgpipe.pipeline.configuration.config import Config
 
 app = typer.Typer()
 
@@ -65,8 +65,8 @@ def _run(
     """Inspect the data, print the findings and write the files; returns the exit code."""
     from imgpipe.components.data_gate import rules
     from imgpipe.components.image_filter import overrides
-    from imgpipe.pipeline import json_file as json_files
-    from imgpipe.pipeline.settings import configuration
+    from imgpipe.pipeline.command_line import json_file as json_files
+    from imgpipe.pipeline.command_line.settings import configuration
     from imgpipe.pipeline.source import opened
 
     config = configuration(config_file, data, None, settings)
@@ -152,8 +152,8 @@ def _judge(plan: Plan, with_images: bool, to_stderr: bool) -> tuple[Judged, dict
     """Return the result and, if wanted, the images for the page; progress is displayed."""
     from imgpipe.components.image_filter import thread_driver
     from imgpipe.models import progress
-    from imgpipe.pipeline import console as consoles
-    from imgpipe.pipeline import temporary
+    from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.output import temporary
 
     found: dict[str, bytes] = {}
     with temporary.folder() as folder:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape, new_console
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
-    from imgpipe.pipeline.removable import Removable
+    from imgpipe.pipeline.output.removable import Removable
 
 app = typer.Typer()
 
@@ -50,8 +50,8 @@ def run(path: Path, yes: bool, json_file: str | None) -> int:
     Raises:
       ResourceError: There is no run, or one is working in the folder.
     """
-    from imgpipe.pipeline import json_file as json_files
-    from imgpipe.pipeline import past_runs, removable, run_lock
+    from imgpipe.pipeline.command_line import json_file as json_files
+    from imgpipe.pipeline.output import past_runs, removable, run_lock
 
     json_files.check_folder("--json", json_file)
     out = past_runs.output_folder(path)
@@ -73,7 +73,7 @@ def run(path: Path, yes: bool, json_file: str | None) -> int:
 
 def _versions(out: Path) -> Path:
     """Return the folder of versions, which the configuration of the newest run may name."""
-    from imgpipe.pipeline import past_runs
+    from imgpipe.pipeline.output import past_runs
 
     named = past_runs.read(out)[-1].config.get("push.directory")
     return Path(named) if named else out / "model"

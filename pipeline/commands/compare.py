@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape, new_console
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from imgpipe.pipeline.past_runs import PastRun
+    from imgpipe.pipeline.output.past_runs import PastRun
 
 app = typer.Typer()
 
@@ -67,7 +67,7 @@ def run(
     Raises:
       ResourceError: There is no such run, or the page cannot be written.
     """
-    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline.command_line import json_file as json_files
 
     json_files.check_folder("--json", json_file)
     json_files.check_folder("--html", html_file)
@@ -82,9 +82,9 @@ def run(
 
 def _compared(a: PastRun, b: PastRun, html_file: Path | None) -> dict[str, Any]:
     """Compare the runs and write the page, without the messages that TensorFlow prints."""
-    from imgpipe.pipeline import console as consoles
-    from imgpipe.pipeline import json_file as json_files
-    from imgpipe.pipeline import run_comparison, temporary
+    from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.command_line import json_file as json_files
+    from imgpipe.pipeline.output import run_comparison, temporary
 
     with temporary.folder() as folder, consoles.quiet(folder / "log"):
         compared = run_comparison.compare(a, b)
@@ -95,7 +95,7 @@ def _compared(a: PastRun, b: PastRun, html_file: Path | None) -> dict[str, Any]:
 
 def _page(compared: Mapping[str, Any], runs: Sequence[PastRun]) -> str:
     from imgpipe.components.report import comparison_page
-    from imgpipe.pipeline import run_comparison
+    from imgpipe.pipeline.output import run_comparison
 
     images = run_comparison.images(runs, comparison_page.shown(compared))
     sentences = [paired(split, pair) for split, pair in compared["paired"].items()]
@@ -103,7 +103,7 @@ def _page(compared: Mapping[str, Any], runs: Sequence[PastRun]) -> str:
 
 
 def _chosen(first: Path, second: Path | None) -> tuple[PastRun, PastRun]:
-    from imgpipe.pipeline import past_runs
+    from imgpipe.pipeline.output import past_runs
 
     if second is not None:
         return past_runs.find(first), past_runs.find(second)

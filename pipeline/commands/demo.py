@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from imgpipe.pipeline.config import Config
+    from imgpipe.pipeline.configuration.config import Config
 
 app = typer.Typer()
 
@@ -38,10 +38,10 @@ def demo(
 ) -> None:
     """Draw images of hands, some of them faulty, run the pipeline and query the served model."""
     from imgpipe.models import progress
-    from imgpipe.pipeline import config as configs
-    from imgpipe.pipeline import console as consoles
-    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.command_line import json_file as json_files
     from imgpipe.pipeline.commands.run import run_config
+    from imgpipe.pipeline.configuration import config as configs
 
     json_files.check_folder("--json", json_file)
     console = json_files.console_beside(json_file)
@@ -85,8 +85,8 @@ def _photos(out: Path) -> Path:
 
 def _ask(console: Console, config: Config) -> None:
     """Serve the pushed model on this machine and classify an image that is new to it."""
-    from imgpipe.pipeline import temporary
     from imgpipe.pipeline.demo import draw_hand
+    from imgpipe.pipeline.output import temporary
     from imgpipe.serving.client import Client
     from imgpipe.serving.server import ModelServer
 

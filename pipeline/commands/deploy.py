@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape
+from imgpipe.models.files.atomic_write import atomic_write
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
-    from imgpipe.pipeline.config import Config
+    from imgpipe.pipeline.configuration.config import Config
     from imgpipe.pipeline.json_formats import serving as formats
 
 app = typer.Typer()
@@ -95,8 +95,8 @@ def _run(
     json_file: str | None = None,
 ) -> int:
     """Write the files; returns the exit code."""
-    from imgpipe.pipeline import json_file as json_files
-    from imgpipe.pipeline.settings import of_run_or_file
+    from imgpipe.pipeline.command_line import json_file as json_files
+    from imgpipe.pipeline.command_line.settings import of_run_or_file
     from imgpipe.serving.deploy import TARGETS
 
     if kind not in TARGETS:

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape
 
 app = typer.Typer()
 
@@ -56,8 +56,9 @@ def run(out: Path, repair: bool = False, json_file: str | None = None) -> int:
     Raises:
       ResourceError: The metadata database cannot be repaired.
     """
-    from imgpipe.pipeline import json_file as json_files
-    from imgpipe.pipeline import machine, output_folder, past_runs
+    from imgpipe.pipeline import machine
+    from imgpipe.pipeline.command_line import json_file as json_files
+    from imgpipe.pipeline.output import output_folder, past_runs
 
     json_files.check_folder("--json", json_file)
     out = past_runs.above(out)

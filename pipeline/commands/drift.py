@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgpipe.models.errors import DataRefused
-from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,9 +90,9 @@ def execute(
       ResourceError: Log, model or run is missing, or a file cannot be written.
     """
     from imgpipe.models import progress
-    from imgpipe.pipeline import console as consoles
-    from imgpipe.pipeline import json_file as json_files
-    from imgpipe.pipeline import temporary
+    from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.command_line import json_file as json_files
+    from imgpipe.pipeline.output import temporary
     from imgpipe.pipeline.request_drift import reference, uncertain
     from imgpipe.pipeline.request_drift.log import find
 

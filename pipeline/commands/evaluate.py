@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from imgpipe.components.example_gen.sources import Scan, Source
-    from imgpipe.pipeline.config import Config
-    from imgpipe.pipeline.evaluation import Model
+    from imgpipe.pipeline.configuration.config import Config
+    from imgpipe.pipeline.published.evaluation import Model
 
 app = typer.Typer()
 
@@ -69,8 +69,8 @@ def _run(
     files: tuple[str | None, Path | None],
 ) -> int:
     """Evaluate a model, print the result and write the files; returns the exit code."""
-    from imgpipe.pipeline import json_file as json_files
-    from imgpipe.pipeline.settings import configuration
+    from imgpipe.pipeline.command_line import json_file as json_files
+    from imgpipe.pipeline.command_line.settings import configuration
 
     json_file, html_file = files
     config = configuration(config_file, data, None, settings)
@@ -123,8 +123,8 @@ def prepare(path: Path, version: int | None, config: Config, threshold: float) -
       ConfigError: The threshold, the source or a label is wrong.
       ResourceError: There is no model.
     """
-    from imgpipe.pipeline.evaluation import Model, require_known_labels
-    from imgpipe.pipeline.local_model import version_folder
+    from imgpipe.pipeline.published.evaluation import Model, require_known_labels
+    from imgpipe.pipeline.published.local_model import version_folder
     from imgpipe.pipeline.source import opened
 
     if not 0 <= threshold <= 1:
@@ -153,8 +153,9 @@ def evaluate(
       ConfigError: No image could be judged.
     """
     from imgpipe.models import progress
-    from imgpipe.pipeline import console as consoles
-    from imgpipe.pipeline import evaluation, temporary
+    from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.output import temporary
+    from imgpipe.pipeline.published import evaluation
 
     model = asked.model
     images: dict[str, bytes] = {}
@@ -172,7 +173,7 @@ def evaluate(
             seen = None
             if uri := model.training_images:
                 with display.step("comparing with training"):
-                    from imgpipe.pipeline.seen_images import KnownImages
+                    from imgpipe.pipeline.published.seen_images import KnownImages
 
                     seen = KnownImages.of(uri).among(judged.hashes)
             found = evaluation.facts(model, asked.scan.source, judged, seen, asked.threshold)

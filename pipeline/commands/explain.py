@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape
+from imgpipe.models.files.atomic_write import atomic_write
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from rich.console import Console
 
-    from imgpipe.models.classifier import Classifier
-    from imgpipe.models.layer_sizes import LayerSize
-    from imgpipe.models.served_model import Served
+    from imgpipe.models.export.served_model import Served
+    from imgpipe.models.network.classifier import Classifier
+    from imgpipe.models.network.layer_sizes import LayerSize
     from imgpipe.pipeline.json_formats import common
     from imgpipe.pipeline.json_formats import models as formats
 
@@ -109,9 +109,9 @@ def run(
       ConfigError: There is nothing to explain, or no such layer.
       ResourceError: There is no model, or a drawing cannot be written.
     """
-    from imgpipe.pipeline import console as consoles
-    from imgpipe.pipeline import json_file as json_files
-    from imgpipe.pipeline import temporary
+    from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.command_line import json_file as json_files
+    from imgpipe.pipeline.output import temporary
 
     if not images and not table:
         raise ConfigError("explain: expected an image, or --layers for the network's sizes.")
@@ -122,9 +122,9 @@ def run(
     to_stderr = json_file == json_files.STANDARD_OUTPUT
     explained: list[formats.ExplainedImage] = []
     with temporary.folder() as folder, consoles.quiet(folder / "log", to_stderr) as console:
-        from imgpipe.models import activations, layer_sizes, network_file
-        from imgpipe.models.served_model import Served
-        from imgpipe.models.signatures import CAM
+        from imgpipe.models.export.served_model import Served
+        from imgpipe.models.export.signatures import CAM
+        from imgpipe.models.network import activations, layer_sizes, network_file
 
         classifier = network_file.load(version)
         sizes = layer_sizes.sizes(classifier.network)
@@ -160,7 +160,7 @@ def find(path: Path) -> Path:
       ResourceError: There is none.
     """
     from imgpipe.components.model_pusher import manifest
-    from imgpipe.pipeline import pushed_models
+    from imgpipe.pipeline.published import pushed_models
 
     base, version = pushed_models.locate(path)
     if version is not None:
@@ -175,8 +175,8 @@ def _explain(
     console: Console, images: Sequence[Path], inside: Inside, out: Path
 ) -> list[formats.ExplainedImage]:
     """Explain all images, and return what was found, as in the JSON."""
-    from imgpipe.pipeline import image_bytes
-    from imgpipe.pipeline.config import Config
+    from imgpipe.pipeline.command_line import image_bytes
+    from imgpipe.pipeline.configuration.config import Config
 
     found: list[formats.ExplainedImage] = []
     for (path, data, error), name in zip(
@@ -220,7 +220,8 @@ def _explain_one(
     import numpy as np
     import tensorflow as tf
 
-    from imgpipe.models import activation_images, activations, preprocess
+    from imgpipe.models import preprocess
+    from imgpipe.models.network import activation_images, activations
 
     classifier = inside.classifier
     answer = inside.cam.run(image_bytes=np.array([data], object))
@@ -254,7 +255,7 @@ def _drawn(
     """Draw the output of one layer, as an encoded image."""
     import numpy as np
 
-    from imgpipe.models import activation_images
+    from imgpipe.models.network import activation_images
 
     size = inside.sizes[name]
     title, seen = f"{name} ({size.kind})", np.round(pixels).astype(np.uint8)

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape
 
 app = typer.Typer()
 
@@ -37,7 +37,7 @@ def command(
 
     The file is written only if its answers are those of the served model.
     """
-    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline.command_line import json_file as json_files
 
     json_files.check_folder("--json", json_file)
     described = write(kind, out, to, version, json_file == json_files.STANDARD_OUTPUT)
@@ -66,11 +66,12 @@ def write(
       ResourceError: There is no model, or the file cannot be written.
       NotEqual: The file would not answer as the model does.
     """
-    from imgpipe.pipeline import console as consoles
-    from imgpipe.pipeline import exports, temporary
-    from imgpipe.pipeline import json_file as json_files
-    from imgpipe.pipeline.evaluation import Model
-    from imgpipe.pipeline.local_model import version_folder
+    from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.command_line import json_file as json_files
+    from imgpipe.pipeline.output import temporary
+    from imgpipe.pipeline.published import exports
+    from imgpipe.pipeline.published.evaluation import Model
+    from imgpipe.pipeline.published.local_model import version_folder
 
     target = target.expanduser()
     kind = exports.require(name, target)
@@ -89,7 +90,7 @@ def write(
 
 
 def _print(described: Mapping[str, Any], json_file: str | None) -> None:
-    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline.command_line import json_file as json_files
 
     console = json_files.console_beside(json_file)
     parity = described["parity"]

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape
+from imgpipe.models.files.atomic_write import atomic_write
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
     from imgpipe.components.example_gen.sources import Scan
-    from imgpipe.pipeline.config import Config
+    from imgpipe.pipeline.configuration.config import Config
     from imgpipe.pipeline.json_formats import data as formats
 
 app = typer.Typer()
@@ -67,7 +67,7 @@ def _run(
 ) -> int:
     """Scan the source and write the configuration; returns the exit code."""
     from imgpipe.components.example_gen.sources import absolute, open_source
-    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline.command_line import json_file as json_files
 
     if output.exists() and not force:
         raise ConfigError(
@@ -115,8 +115,8 @@ def text(config: Config, notes: Mapping[str, str], name: str | None) -> str:
     Returns:
       A TOML text that loads back to `config`.
     """
-    from imgpipe.pipeline import config as configs
-    from imgpipe.pipeline.flat_settings import flat
+    from imgpipe.pipeline.configuration import config as configs
+    from imgpipe.pipeline.configuration.flat_settings import flat
 
     if name is None:
         return configs.to_toml(config, notes)
@@ -135,7 +135,7 @@ def propose(scan: Scan, source: str) -> tuple[Config, dict[str, str]]:
     Returns:
       The configuration, and comments that explain it, by section.
     """
-    from imgpipe.pipeline import config as configs
+    from imgpipe.pipeline.configuration import config as configs
 
     counts = scan.counts()
     notes = {"data": "classes: " + ", ".join(f"{name} ({n})" for name, n in counts.items())}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline import options
+from imgpipe.pipeline.command_line import options
 from imgpipe.pipeline.commands.predict import ServerError, headers
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def run(
       ServerError: The server cannot be reached or refuses the requests.
       ConfigError: An image cannot be read.
     """
-    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline.command_line import json_file as json_files
     from imgpipe.serving.client import ServingError, load
     from imgpipe.serving.client.images import files_of
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape, new_console
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,7 +51,7 @@ def run(path: Path, json_file: str | None = None) -> int:
     Raises:
       ResourceError: There is no such run, or it has no page.
     """
-    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline.command_line import json_file as json_files
 
     json_files.check_folder("--json", json_file)
     page = _page(path)
@@ -90,7 +90,7 @@ def show(address: str, console: Console | None = None) -> bool:
 
 
 def _page(path: Path) -> Path:
-    from imgpipe.pipeline import past_runs
+    from imgpipe.pipeline.output import past_runs
 
     out = past_runs.output_folder(path)
     if path.expanduser().absolute() in (out, out / "model"):

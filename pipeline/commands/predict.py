@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
-from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape, new_console
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -35,7 +35,7 @@ _SOME_REFUSED = 2
 SCHEMA = 1  # of each object that --json writes
 _SERVER = "localhost:8500"
 _MODEL = "imgpipe"
-_LOCAL = "imgpipe.pipeline.local_model"
+_LOCAL = "imgpipe.pipeline.published.local_model"
 _EXAMPLES = """Examples:\n
   imgpipe predict --model imgpipe-out photo.jpg\n
   imgpipe predict --model imgpipe-out --version 2 photos/ --json\n

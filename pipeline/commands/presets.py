@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape
 
 app = typer.Typer()
 
@@ -33,9 +33,9 @@ def run(json_file: str | None = None) -> int:
       The exit code.
     """
     from imgpipe.components.report.expectation import figures
-    from imgpipe.pipeline import json_file as json_files
-    from imgpipe.pipeline.settings import configuration
-    from imgpipe.pipeline.settings import presets as names
+    from imgpipe.pipeline.command_line import json_file as json_files
+    from imgpipe.pipeline.command_line.settings import configuration
+    from imgpipe.pipeline.command_line.settings import presets as names
 
     json_files.check_folder("--json", json_file)
     console = json_files.console_beside(json_file)

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgpipe.models import json_object
-from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline import options, run_folders
-from imgpipe.pipeline.terminal import escape, new_console
+from imgpipe.models.files import json_object
+from imgpipe.models.files.atomic_write import atomic_write
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape, new_console
+from imgpipe.pipeline.output import run_folders
+from imgpipe.pipeline.output.run_folders import RUNS
 
 if TYPE_CHECKING:
     from imgpipe.components.image_filter import overrides
@@ -45,7 +47,6 @@ _MANIFEST, _WARNINGS = "manifest.jsonl", "warnings.jsonl"  # written by ImageFil
 _OVERRIDES = Path("overrides.toml")
 _HASH = re.compile(r"[0-9a-f]{6,64}")
 _SHOWN = 12  # digits of a hash that are shown, enough to name a file
-_RUNS = "runs"  # folder of the runs below the output folder; pipeline/run.py, slow to import
 SCHEMA = 1  # of what --json writes
 _OUT = typer.Option(
     "--out",
@@ -131,7 +132,7 @@ def restore(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Copy the original bytes of rejected files into a folder, under their paths."""
-    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline.command_line import json_file as json_files
 
     json_files.check_folder("--json", json_file)
     folder = find(old or source)
@@ -183,8 +184,8 @@ def accept(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Accept rejected files in later runs, by adding overrides for their content."""
-    from imgpipe.components.image_filter import overrides
-    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.components.image_filter import checks, overrides
+    from imgpipe.pipeline.command_line import json_file as json_files
 
     json_files.check_folder("--json", json_file)
     source = old or source
@@ -192,7 +193,7 @@ def accept(
     decisions: list[overrides.Override] = []
     impossible: list[formats.Skipped] = []
     for row in _some(find(source), which, reason, warnings):
-        if why := obstacle(row.reason, row.override, bool(label)):
+        if why := checks.obstacle(row.reason, row.override, bool(label)):
             console.print(f"[yellow]not possible[/] {escape(row.path)}: {escape(why)}")
             impossible.append({"path": row.path, "why": why})
         else:
@@ -254,15 +255,15 @@ def find(path: Path) -> Path:
 def _above_versions(path: Path) -> Path:
     """Return the output folder for its folder of versions or one version, otherwise the path."""
     whole = path.expanduser().absolute()
-    if (whole / _RUNS).is_dir() or _RUNS in (whole.name, whole.parent.name):
+    if (whole / RUNS).is_dir() or RUNS in (whole.name, whole.parent.name):
         return path
     above = (whole.parent, whole.parent.parent)
-    return next((one for one in above if (one / _RUNS).is_dir()), path)
+    return next((one for one in above if (one / RUNS).is_dir()), path)
 
 
 def _runs(path: Path) -> list[Path]:
     """Return `path` itself, then the folders of the runs in it, the newest first."""
-    return [path, *reversed(run_folders.in_order(path.glob(f"{_RUNS}/*/")))]
+    return [path, *reversed(run_folders.in_order(path.glob(f"{RUNS}/*/")))]
 
 
 def _changed(path: Path) -> float:
@@ -281,7 +282,7 @@ def _of_run(run: Path) -> Path | None:
 
 def _named_by(path: Path) -> Path | None:
     """Return the overrides file of the newest run."""
-    from imgpipe.pipeline import config
+    from imgpipe.pipeline.configuration import config
 
     for run in _runs(path):
         if (run / "config.toml").is_file():
@@ -357,24 +358,6 @@ def _some(
             "no files were named. Expected paths, patterns or content hashes, or --reason NAME."
         )
     return select(read(folder, warnings), which or (), reason)
-
-
-def obstacle(reason: str, remedy: str, relabel: bool) -> str:
-    """Return why an override would have no effect on a rejected file, otherwise "".
-
-    Args:
-      reason: Reason of the rejection.
-      remedy: What to do to keep the file.
-      relabel: Whether the override gives the file another label.
-    """
-    from imgpipe.components.image_filter.checks import CHOICES, UNUSABLE
-
-    if reason in UNUSABLE:
-        return f"{reason}: an override cannot make it readable; {remedy}"
-    choice = CHOICES.get(reason)
-    if relabel or (choice is not None and "ignore" in choice.may_be):
-        return ""
-    return f"{reason}: {remedy}"
 
 
 def _inside(folder: Path, path: str) -> Path:

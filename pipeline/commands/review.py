@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.json_formats import data as formats
-    from imgpipe.pipeline.past_runs import PastRun
+    from imgpipe.pipeline.output.past_runs import PastRun
     from imgpipe.pipeline.review.questions import Questions
     from imgpipe.pipeline.review.web import Review
 
@@ -68,8 +68,8 @@ def _run(
     json_file: str | None = None,
 ) -> int:
     """Show the page of a review until Ctrl-C; returns the exit code."""
-    from imgpipe.pipeline import json_file as json_files
-    from imgpipe.pipeline import signals
+    from imgpipe.pipeline.command_line import json_file as json_files
+    from imgpipe.pipeline.command_line import signals
     from imgpipe.pipeline.commands import open as opening
     from imgpipe.pipeline.review import server
 
@@ -107,7 +107,7 @@ def _decided(review: Review) -> int:
 
 
 def _write(review: Review, json_file: str | None) -> None:
-    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline.command_line import json_file as json_files
 
     if json_file:
         found: formats.Reviewed = {
@@ -131,7 +131,7 @@ def find(path: Path) -> PastRun:
     Raises:
       ResourceError: There is no such run.
     """
-    from imgpipe.pipeline import past_runs
+    from imgpipe.pipeline.output import past_runs
 
     out = past_runs.output_folder(path)
     if path.expanduser().absolute() in (out, out / "model"):
@@ -155,12 +155,12 @@ def prepare(run: PastRun, to: Path | None) -> Review:
     """
     import secrets
 
-    from imgpipe.pipeline import config as configs
     from imgpipe.pipeline import source
+    from imgpipe.pipeline.configuration import config as configs
+    from imgpipe.pipeline.output.run_folders import CONFIG
     from imgpipe.pipeline.review import decisions, questions
     from imgpipe.pipeline.review.images import Images
     from imgpipe.pipeline.review.web import Review
-    from imgpipe.pipeline.run import CONFIG
 
     asked = questions.read(run.folder / _FACTS)
     config = configs.load(run.folder / CONFIG)
@@ -177,7 +177,7 @@ def prepare(run: PastRun, to: Path | None) -> Review:
 
 def _command(run: PastRun, file: Path) -> list[str]:
     """Return the command that runs the same configuration with the decisions."""
-    from imgpipe.pipeline.run import CONFIG
+    from imgpipe.pipeline.output.run_folders import CONFIG
 
     config = str(run.folder / CONFIG)
     return ["imgpipe", "run", config, "--set", f"judge.overrides={file}"]

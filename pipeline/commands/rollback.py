@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline import options
+from imgpipe.pipeline.command_line import options
 
 if TYPE_CHECKING:
     from imgpipe.components.model_pusher import manifest
@@ -64,7 +64,7 @@ def run(model_dir: Path, to: int | None, json_file: str | None = None) -> int:
     """
     from imgpipe.components.model_pusher import manifest, versions
     from imgpipe.components.report.text import plural
-    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline.command_line import json_file as json_files
 
     json_files.check_folder("--json", json_file)
     model_dir, to = _located(model_dir, to)
@@ -100,7 +100,7 @@ def run(model_dir: Path, to: int | None, json_file: str | None = None) -> int:
 
 def _located(model_dir: Path, to: int | None) -> tuple[Path, int | None]:
     """Return the folder of versions, and the number that the arguments name."""
-    from imgpipe.pipeline import pushed_models
+    from imgpipe.pipeline.published import pushed_models
 
     folder, version = pushed_models.locate(model_dir)
     if version is None:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape, new_console
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from imgpipe.pipeline.config import Config
+    from imgpipe.pipeline.configuration.config import Config
 
 app = typer.Typer()
 
@@ -65,11 +65,11 @@ def command(
     given = list(settings or [])
     if minutes is not None:
         given.append(f"train.minutes={minutes}")
-    from imgpipe.pipeline.settings import configuration
+    from imgpipe.pipeline.command_line.settings import configuration
 
     built = configuration(config, data, out, given)
     if dry_run:
-        from imgpipe.pipeline import dry_run as dry
+        from imgpipe.pipeline.execution import dry_run as dry
 
         new_console().print(escape(dry.describe(built), lines=True))
         return
@@ -92,8 +92,8 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
     """
     from imgpipe.components.report import expectation
     from imgpipe.components.report.text import aside, serve_command
-    from imgpipe.pipeline import json_file as json_files
-    from imgpipe.pipeline.run import execute
+    from imgpipe.pipeline.command_line import json_file as json_files
+    from imgpipe.pipeline.execution.run import execute
 
     json_files.check_folder("--json", json_file)
     console = json_files.console_beside(json_file)

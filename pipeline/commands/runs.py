@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape, new_console
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
-    from imgpipe.pipeline.past_runs import PastRun
-    from imgpipe.pipeline.run_changes import Change
+    from imgpipe.pipeline.output.past_runs import PastRun
+    from imgpipe.pipeline.output.run_changes import Change
 
 app = typer.Typer()
 
@@ -63,8 +63,8 @@ def run(out: Path, last: int, json_file: str | None) -> int:
     Raises:
       ResourceError: There is no run.
     """
-    from imgpipe.pipeline import json_file as json_files
-    from imgpipe.pipeline import past_runs
+    from imgpipe.pipeline.command_line import json_file as json_files
+    from imgpipe.pipeline.output import past_runs
 
     json_files.check_folder("--json", json_file)
     out = past_runs.output_folder(out)
@@ -79,7 +79,7 @@ def run(out: Path, last: int, json_file: str | None) -> int:
 
 def _row(one: PastRun, before: Sequence[PastRun]) -> dict[str, Any]:
     """Describe a run as a JSON object; `before` are the earlier runs, the oldest first."""
-    from imgpipe.pipeline import run_changes
+    from imgpipe.pipeline.output import run_changes
 
     previous = before[-1] if before else None
     with_data = next((run for run in reversed(before) if run.by_class), None)

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from imgpipe.models.errors import ConfigError, DataRefused
-from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from imgpipe.pipeline.config import Config
+    from imgpipe.pipeline.configuration.config import Config
     from imgpipe.pipeline.json_formats import data as formats
 
 _EXAMPLES = """Examples:\n
@@ -94,8 +94,8 @@ def show(
     """
     from imgpipe.components.data_gate import schema as schemas
     from imgpipe.pipeline import inputs
-    from imgpipe.pipeline import json_file as json_files
-    from imgpipe.pipeline.settings import of_run_or_file
+    from imgpipe.pipeline.command_line import json_file as json_files
+    from imgpipe.pipeline.command_line.settings import of_run_or_file
 
     json_files.check_folder("--json", json_file)
     config = of_run_or_file(source, settings, out=out)
@@ -192,8 +192,8 @@ def accept(
       ConfigError: No data was inspected in the output folder yet.
     """
     from imgpipe.pipeline import inputs
-    from imgpipe.pipeline import json_file as json_files
-    from imgpipe.pipeline.settings import of_run_or_file
+    from imgpipe.pipeline.command_line import json_file as json_files
+    from imgpipe.pipeline.command_line.settings import of_run_or_file
 
     json_files.check_folder("--json", json_file)
     config = of_run_or_file(source, settings, data, out)
@@ -255,7 +255,8 @@ def _decision(config: Config) -> dict[str, Any]:
 def _revise(config: Config, decision: Mapping[str, Any], features: set[str]) -> None:
     """Update the features in the accepted schema to what the refused data contains."""
     from imgpipe.components.data_gate import schema as schemas
-    from imgpipe.pipeline import console, temporary
+    from imgpipe.pipeline.command_line import console
+    from imgpipe.pipeline.output import temporary
 
     with temporary.folder() as folder, console.quiet(folder / "log"):
         from imgpipe.components.data_gate import component

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline import options
+from imgpipe.pipeline.command_line import options
 
 if TYPE_CHECKING:
     from imgpipe.serving.server.state_lines import StateLines
@@ -134,7 +134,7 @@ def run(
             `json_file` does not exist.
         ResourceError: There is no model in `model_dir`, or `json_file` cannot be written.
     """
-    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline.command_line import json_file as json_files
 
     json_files.check_folder("--json", json_file)
     base_path, version = _served(model_dir)
@@ -173,7 +173,7 @@ def _state_lines(json_file: str | None) -> Iterator[StateLines | None]:
         return
     import sys
 
-    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline.command_line import json_file as json_files
     from imgpipe.serving.server.state_lines import StateLines
 
     if json_file == json_files.STANDARD_OUTPUT:
@@ -191,7 +191,7 @@ def _served(model_dir: str) -> tuple[str, int]:
     """Return the folder of versions, and the only version to serve or 0."""
     if "://" in model_dir:
         return model_dir, 0  # checked by the server
-    from imgpipe.pipeline import pushed_models
+    from imgpipe.pipeline.published import pushed_models
 
     base, version = pushed_models.locate(Path(model_dir))
     if version is None:
@@ -237,9 +237,10 @@ def nearest_flags(shown: bool, model_dir: str) -> list[str]:
         raise ConfigError("--nearest needs the web page. Leave out --no-web and --rest-port 0.")
     if "://" in model_dir:
         raise ConfigError(f"--nearest needs an output folder on this machine, not {model_dir}.")
-    from imgpipe.pipeline import console as consoles
-    from imgpipe.pipeline import past_runs, temporary, training_images
+    from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.commands import explain
+    from imgpipe.pipeline.output import past_runs, temporary
+    from imgpipe.pipeline.published import training_images
 
     version = explain.find(Path(model_dir))
     out = past_runs.output_folder(Path(model_dir))

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from imgpipe.pipeline.config import Config
+    from imgpipe.pipeline.configuration.config import Config
     from imgpipe.pipeline.json_formats import data as formats
 
 app = typer.Typer()
@@ -80,11 +80,11 @@ def run(
       ResourceError: The file cannot be written.
     """
     from imgpipe.components.report.text import plural
-    from imgpipe.models import contact_sheet
-    from imgpipe.pipeline import console as consoles
-    from imgpipe.pipeline import json_file as json_files
-    from imgpipe.pipeline import temporary
-    from imgpipe.pipeline.settings import configuration
+    from imgpipe.models.augmentation import contact_sheet
+    from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.command_line import json_file as json_files
+    from imgpipe.pipeline.command_line.settings import configuration
+    from imgpipe.pipeline.output import temporary
 
     config = configuration(config_file, None, None, settings)
     size = config.settings.size
@@ -154,8 +154,8 @@ def _rows(
     """Return captions and views of the first `count` images, and the files that are not images."""
     import hashlib
 
-    from imgpipe.models.contact_sheet import view_pixels
-    from imgpipe.pipeline import image_bytes
+    from imgpipe.models.augmentation.contact_sheet import view_pixels
+    from imgpipe.pipeline.command_line import image_bytes
 
     drawn, skipped = [], []
     for path, data, error in image_bytes.read(paths, config.judge.pixel_limit):

@@ -15,8 +15,8 @@ from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
 from imgpipe.components.report.exit_report import ExitReport
-from imgpipe.models.atomic_write import atomic_write
-from imgpipe.pipeline.config import Config
+from imgpipe.models.files.atomic_write import atomic_write
+from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.graph import NEVER_CACHED
 from imgpipe.pipeline.inputs import report_settings
 from imgpipe.pipeline.kubeflow import containers, exit_task, mounts, parameters

@@ -11,7 +11,7 @@ from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.kubeflow_schema import Resources, Volume
+from imgpipe.pipeline.configuration.kubeflow_schema import Resources, Volume
 
 _DEFAULT = "default"
 #: Its decision depends on the data alone, so that another attempt would end in the same way.

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _known(error: Exception) -> tuple[str, int]:
     """Message and exit code of an error."""
-    from imgpipe.pipeline import failures
+    from imgpipe.pipeline.execution import failures
 
     known = failures.known(error, Path.cwd())
     return failures.cause(known), known.exit_code if isinstance(known, ImgpipeError) else 1

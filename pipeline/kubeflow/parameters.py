@@ -13,7 +13,7 @@ from typing import Any
 from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.data_types import RuntimeParameter
 
-from imgpipe.pipeline.config import Config
+from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.plan import RUN_SETTINGS, Parameters, Planned, settings
 
 _PLAN = "Plan"

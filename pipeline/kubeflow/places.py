@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.config import WEIGHT_FILES, Config
-from imgpipe.pipeline.kubeflow_schema import Volume
+from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
+from imgpipe.pipeline.configuration.kubeflow_schema import Volume
 
 #: Settings of folders and files that the containers use. Empty ones follow from ``run.out``.
 _PATHS = (

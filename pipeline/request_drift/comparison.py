@@ -20,7 +20,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from imgpipe.components.data_gate import drift
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.feature_distribution import FAR_SHARE
+from imgpipe.models.features.feature_distribution import FAR_SHARE
 from imgpipe.pipeline.request_drift.reference import Blessed
 from imgpipe.pipeline.request_drift.share import NONE_LOOKED_AT, Share
 from imgpipe.pipeline.request_drift.survey import Asked

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 
-from imgpipe.components import records
 from imgpipe.components.image_file.content import first_line
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.serving import tensors

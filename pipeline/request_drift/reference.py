@@ -15,14 +15,16 @@ from typing import Any
 import numpy as np
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from imgpipe.components import integrity, records
+from imgpipe.components import integrity
 from imgpipe.components.model_pusher import manifest
 from imgpipe.components.predictor import prediction
-from imgpipe.models import feature_distribution
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.feature_distribution import FeatureDistribution
-from imgpipe.pipeline import metadata_file, pushed_models
+from imgpipe.models.features import feature_distribution
+from imgpipe.models.features.feature_distribution import FeatureDistribution
+from imgpipe.pipeline.output import metadata_file
+from imgpipe.pipeline.published import pushed_models
 
 _ARTIFACT_PARTS = 3  # parts of an artifact's URI below the root: component, output, number
 _PREDICTOR = "Predictor"

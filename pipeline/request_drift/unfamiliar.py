@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from imgpipe.models.served_model import Served
-from imgpipe.models.signatures import FEATURE_VECTORS
+from imgpipe.models.export.served_model import Served
+from imgpipe.models.export.signatures import FEATURE_VECTORS
 from imgpipe.pipeline.request_drift.reference import Blessed
 from imgpipe.pipeline.request_drift.share import NONE_LOOKED_AT, Share
 

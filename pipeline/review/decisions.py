@@ -19,9 +19,9 @@ from typing import Any, Literal
 
 from imgpipe.components.image_filter import overrides
 from imgpipe.components.image_filter.overrides import Override
-from imgpipe.models import json_object
-from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.files import json_object
+from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.review.questions import Question, Questions
 
 Verdict = Literal["accept", "reject", "relabel", "skip"]

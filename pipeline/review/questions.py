@@ -17,8 +17,8 @@ from imgpipe.components.image_filter.checks.near_duplicate import SEVERITIES
 from imgpipe.components.image_filter.identical_files import ACROSS_SPLITS, DUPLICATE
 from imgpipe.components.image_filter.near_duplicates.matching import FILE as NEAR_FILE
 from imgpipe.models import feature_names as names
-from imgpipe.models import json_object
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.files import json_object
 
 Kind = Literal["doubtful", "near", "rejected"]
 #: Largest number of images of one kind; the others are asked about after the next run.
@@ -212,7 +212,7 @@ def _beside(row: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> tup
 def _rejected(
     rejects: Iterable[Mapping[str, Any]], groups: Iterable[Mapping[str, Any]]
 ) -> Iterator[Question]:
-    from imgpipe.pipeline.commands.quarantine import obstacle
+    from imgpipe.components.image_filter.checks import obstacle
 
     rows = {member["path"]: member for group in groups for member in group["members"]}
     for row in sorted(rejects, key=lambda row: (row["reason"], row["path"])):

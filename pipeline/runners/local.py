@@ -29,7 +29,7 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 
 from imgpipe.components import integrity, loaded_model
-from imgpipe.components.literal_folders import literal_folders
+from imgpipe.components.beam.literal_folders import literal_folders
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.graph import NEVER_CACHED
 from imgpipe.pipeline.runners import beam_lookups, sealing
@@ -234,7 +234,7 @@ def prepare_workers(beam_args: Sequence[str], directory: Path) -> None:
     """
     if any("multi_processing" in arg for arg in beam_args):
         file = directory / "worker_options.json"
-        file.write_text(json.dumps({"beam_plugins": ["imgpipe.components.beam_worker"]}))
+        file.write_text(json.dumps({"beam_plugins": ["imgpipe.components.beam.beam_worker"]}))
         os.environ["PIPELINE_OPTIONS_FILE"] = str(file)
 
 

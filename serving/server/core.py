@@ -12,13 +12,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
-from imgpipe.serving.server import config as configs
-from imgpipe.serving.server.config import ModelConfig, RequestLogConfig
-from imgpipe.serving.server.handle import Handle, Spec
-from imgpipe.serving.server.limits import Limits
-from imgpipe.serving.server.manager import LoadFailed, ModelManager, VersionState, not_found
-from imgpipe.serving.server.servable import Loader, LoadPolicy
+from imgpipe.serving.server.requests.handle import Handle, Spec
+from imgpipe.serving.server.requests.limits import Limits
 from imgpipe.serving.server.status import Code, StatusError, code_name, invalid
+from imgpipe.serving.server.versions import config as configs
+from imgpipe.serving.server.versions.config import ModelConfig, RequestLogConfig
+from imgpipe.serving.server.versions.manager import (
+    LoadFailed,
+    ModelManager,
+    VersionState,
+    not_found,
+)
+from imgpipe.serving.server.versions.servable import Loader, LoadPolicy
 
 _STOP_LOADING_S = 5.0
 """Time in seconds to wait for an unfinished load; a longer load ends by itself."""

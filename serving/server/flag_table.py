@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from imgpipe.serving.server.limits import (
+from imgpipe.serving.server.monitoring.log_format import FORMATS
+from imgpipe.serving.server.requests.limits import (
     DEFAULT_MAX_BYTES_IN_FLIGHT,
     DEFAULT_MAX_MESSAGE_BYTES,
-    IMAGE_INPUT,
 )
-from imgpipe.serving.server.log_format import FORMATS
 from imgpipe.serving.server.rest.options import DEFAULT_MAX_BODY_BYTES, DEFAULT_MAX_BODY_VALUES
+from imgpipe.serving.server.signature_names import IMAGE_INPUT
 
 DEFAULT_PORT = 8500
 DEFAULT_DRAIN_SECONDS = 30.0

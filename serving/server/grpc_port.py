@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2_grpc
 
 from imgpipe.serving.server import open_files
 from imgpipe.serving.server.errors import PortBusy
-from imgpipe.serving.server.health import Health
+from imgpipe.serving.server.monitoring.health import Health
 from imgpipe.serving.server.tls import Certificates
 
 MAX_STREAMS = 64

@@ -21,9 +21,9 @@ from typing import Any
 import grpc
 from google.protobuf import json_format, struct_pb2
 
-from imgpipe.serving.server import config as configs
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.services import status_message
+from imgpipe.serving.server.versions import config as configs
 
 SERVICE = "imgpipe.serving.ServerService"
 

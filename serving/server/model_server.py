@@ -19,10 +19,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imgpipe.serving.server import log_format, native_messages, open_files
+from imgpipe.serving.server import open_files
 from imgpipe.serving.server.errors import BadArgument, ServerError
 from imgpipe.serving.server.flag_table import DEFAULT_DRAIN_SECONDS
 from imgpipe.serving.server.flags import parse, without_effect
+from imgpipe.serving.server.monitoring import log_format, native_messages
 
 if TYPE_CHECKING:
     from imgpipe.serving.server.server import ModelServer, ServerOptions
@@ -112,7 +113,7 @@ def make_options(flags: argparse.Namespace) -> ServerOptions:
         BadArgument: A file that a flag names cannot be read or is malformed.
     """
     from imgpipe.serving.server import textproto
-    from imgpipe.serving.server.request_log import RequestLogOptions
+    from imgpipe.serving.server.monitoring.request_log import RequestLogOptions
     from imgpipe.serving.server.server import ServerOptions
     from imgpipe.serving.server.services import ServiceOptions
 
@@ -151,8 +152,8 @@ def _image_inputs(flags: argparse.Namespace) -> frozenset[str]:
 
 def _core_options(flags: argparse.Namespace) -> Any:
     from imgpipe.serving.server.core import CoreOptions
-    from imgpipe.serving.server.limits import Limits
-    from imgpipe.serving.server.servable import LoadPolicy
+    from imgpipe.serving.server.requests.limits import Limits
+    from imgpipe.serving.server.versions.servable import LoadPolicy
 
     threads = flags.num_load_threads
     return CoreOptions(
@@ -188,9 +189,9 @@ def _rest_options(flags: argparse.Namespace) -> Any:
 
 
 def _loader_options(flags: argparse.Namespace) -> Any:
-    from imgpipe.serving.server.loading import LoaderOptions
-    from imgpipe.serving.server.runtime import SessionOptions
+    from imgpipe.serving.server.runtimes.runtime import SessionOptions
     from imgpipe.serving.server.textproto import BatchingParameters, read_batching
+    from imgpipe.serving.server.versions.loading import LoaderOptions
 
     batching = None
     if flags.enable_batching:
@@ -237,10 +238,14 @@ def _channel_arguments(text: str) -> tuple[tuple[str, int | str], ...]:
 
 
 def _models(flags: argparse.Namespace) -> list[Any]:
-    from imgpipe.serving.server.config import ModelConfig, RequestLogConfig, read_models
-    from imgpipe.serving.server.remote import base_path_of
     from imgpipe.serving.server.status import StatusError
-    from imgpipe.serving.server.version_policy import VersionPolicy
+    from imgpipe.serving.server.versions.config import (
+        ModelConfig,
+        RequestLogConfig,
+        read_models,
+    )
+    from imgpipe.serving.server.versions.remote import base_path_of
+    from imgpipe.serving.server.versions.version_policy import VersionPolicy
 
     if flags.model_config_file:
         native_messages.import_tensorflow()

@@ -11,27 +11,31 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imgpipe.serving.server import config as configs
-from imgpipe.serving.server import listing, profiler
-from imgpipe.serving.server.access_log import AccessLog
-from imgpipe.serving.server.calls import Calls
-from imgpipe.serving.server.config import ModelConfig
+from imgpipe.serving.server import listing
 from imgpipe.serving.server.core import Core, CoreOptions
 from imgpipe.serving.server.errors import BadArgument, PortBusy, ServerError
 from imgpipe.serving.server.grpc_port import GrpcPort
-from imgpipe.serving.server.health import Health
-from imgpipe.serving.server.limits import DEFAULT_MAX_BYTES_IN_FLIGHT, DEFAULT_MAX_MESSAGE_BYTES
-from imgpipe.serving.server.loading import LoaderOptions, make_loader
-from imgpipe.serving.server.pool import SheddingPool
-from imgpipe.serving.server.remote import base_path_of
-from imgpipe.serving.server.request_log import RequestLogOptions, RequestLogs
+from imgpipe.serving.server.monitoring import profiler
+from imgpipe.serving.server.monitoring.access_log import AccessLog
+from imgpipe.serving.server.monitoring.health import Health
+from imgpipe.serving.server.monitoring.request_log import RequestLogOptions, RequestLogs
+from imgpipe.serving.server.requests.calls import Calls
+from imgpipe.serving.server.requests.limits import (
+    DEFAULT_MAX_BYTES_IN_FLIGHT,
+    DEFAULT_MAX_MESSAGE_BYTES,
+)
+from imgpipe.serving.server.requests.pool import SheddingPool
 from imgpipe.serving.server.rest.options import RestOptions
-from imgpipe.serving.server.runtime import available_cores
-from imgpipe.serving.server.servable import Loader
+from imgpipe.serving.server.runtimes.runtime import available_cores
 from imgpipe.serving.server.services import ServiceOptions, handlers
 from imgpipe.serving.server.status import StatusError
 from imgpipe.serving.server.textproto import Monitoring, SslConfig
 from imgpipe.serving.server.tls import Certificates
+from imgpipe.serving.server.versions import config as configs
+from imgpipe.serving.server.versions.config import ModelConfig
+from imgpipe.serving.server.versions.loading import LoaderOptions, make_loader
+from imgpipe.serving.server.versions.remote import base_path_of
+from imgpipe.serving.server.versions.servable import Loader
 
 if TYPE_CHECKING:
     from starlette.routing import Route
@@ -175,7 +179,7 @@ class ModelServer:
         Returns:
             The loader that counts, and the options that count.
         """
-        from imgpipe.serving.server.metrics import Metrics
+        from imgpipe.serving.server.monitoring.metrics import Metrics
 
         options = self._options
         metrics = Metrics(lambda name: name in self.core.models)

@@ -23,17 +23,17 @@ from tensorflow_serving.apis import (
 )
 
 from imgpipe.serving import tensors
-from imgpipe.serving.server import config as configs
 from imgpipe.serving.server import status
-from imgpipe.serving.server.calls import Call, Calls
 from imgpipe.serving.server.core import Core
-from imgpipe.serving.server.examples import CLASSIFY, REGRESS, ExampleAnswers, Task
-from imgpipe.serving.server.handle import Handle, Spec
-from imgpipe.serving.server.manager import VersionState
-from imgpipe.serving.server.pool import Refused, SheddingPool
-from imgpipe.serving.server.predict import DEFAULT_SIGNATURE
-from imgpipe.serving.server.request_log import RequestLogs
+from imgpipe.serving.server.monitoring.request_log import RequestLogs
+from imgpipe.serving.server.requests.calls import Call, Calls
+from imgpipe.serving.server.requests.examples import CLASSIFY, REGRESS, ExampleAnswers, Task
+from imgpipe.serving.server.requests.handle import Handle, Spec
+from imgpipe.serving.server.requests.pool import Refused, SheddingPool
+from imgpipe.serving.server.signature_names import DEFAULT_SIGNATURE
 from imgpipe.serving.server.status import Code, StatusError, invalid
+from imgpipe.serving.server.versions import config as configs
+from imgpipe.serving.server.versions.manager import VersionState
 
 _GRPC_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 SIGNATURE_DEF = "signature_def"

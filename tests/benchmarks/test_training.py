@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import training
-from imgpipe.pipeline import config
+from imgpipe.pipeline.configuration import config
 
 
 @pytest.mark.parametrize("name", [*training.TASKS, training.FEW])

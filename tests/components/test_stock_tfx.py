@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from imgpipe import components
-from imgpipe.components import records
 from imgpipe.components.artifacts import DataBlessing
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 from tests.images import encoded, soft
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 _RUN_FN = '''
 """A user's own training: no bank, no configuration of ours."""
 from pathlib import Path
-from imgpipe.models.classifier import build_classifier
-from imgpipe.models.export import export
+from imgpipe.models.network.classifier import build_classifier
+from imgpipe.models.export.saved_model import export
 from imgpipe.models.settings import ModelSettings
 
 def run_fn(fn_args):

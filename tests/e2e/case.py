@@ -28,8 +28,8 @@ class Case:
 
     def run(self, *assignments: str, start: str | None = None) -> Any:
         """One run with overrides; returns the outcome."""
-        from imgpipe.pipeline import config as configs
-        from imgpipe.pipeline.run import execute
+        from imgpipe.pipeline.configuration import config as configs
+        from imgpipe.pipeline.execution.run import execute
 
         tree = {**SETTINGS, "run": {"name": "hands", "out": str(self.out)}}
         tree["data"] = {"source": str(self.photos)}

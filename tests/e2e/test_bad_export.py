@@ -53,15 +53,15 @@ def test_a_run_whose_export_does_not_answer_is_refused_by_the_serving_check(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Not by an error of the component that asks it for its predictions."""
-    from imgpipe.models import export
+    from imgpipe.models.export import saved_model
 
-    whole = export.export
+    whole = saved_model.export
 
     def damaged(classifier: Any, directory: str, **given: Any) -> None:
         whole(classifier, directory, **given)
         (Path(directory) / "saved_model.pb").write_bytes(b"")
 
-    monkeypatch.setattr(export, "export", damaged)  # TFX loads the module of run_fn again
+    monkeypatch.setattr(saved_model, "export", damaged)  # TFX loads the module of run_fn again
     outcome = Case(case.photos, tmp_path / "out").run()
     assert outcome.exit_code == 3
     assert "no validation image was evaluated" in outcome.verdict

@@ -11,8 +11,8 @@ import pytest
 
 from imgpipe.components import integrity
 from imgpipe.components.model_pusher import manifest
-from imgpipe.pipeline import output_folder
 from imgpipe.pipeline.commands import schema
+from imgpipe.pipeline.output import output_folder
 
 
 @pytest.fixture(scope="module")

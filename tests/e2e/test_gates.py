@@ -66,7 +66,8 @@ def test_a_run_without_folds_hints_at_them(first: Any):
 def test_the_files_answer_as_the_served_model_does(gated: tuple[Case, Any]):
     from imgpipe.components.predictor.component import Served
     from imgpipe.components.serving_validator.component import parity_samples
-    from imgpipe.models import litert, preprocess
+    from imgpipe.models import preprocess
+    from imgpipe.models.export import litert
 
     case, _ = gated
     runs = case.out / "artifacts" / "ImageTrainer" / "model_run"
@@ -109,7 +110,7 @@ def test_files_that_were_not_asked_for_are_not_pushed_again(gated: tuple[Case, A
 def test_a_file_that_fails_does_not_keep_the_model_back(
     gated: tuple[Case, Any], monkeypatch: pytest.MonkeyPatch
 ):
-    from imgpipe.models import litert
+    from imgpipe.models.export import litert
 
     case, _ = gated
     convert = litert.convert

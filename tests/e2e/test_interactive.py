@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from imgpipe.pipeline import config as configs
+from imgpipe.pipeline.configuration import config as configs
 from tests.conftest import REPOSITORY
 from tests.e2e.case import SETTINGS, Case
 

@@ -16,7 +16,7 @@ import pytest
 
 from imgpipe.components.model_pusher import manifest
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.run_lock import LOCK
+from imgpipe.pipeline.output.run_lock import LOCK
 from tests.e2e.case import SETTINGS
 
 _SECONDS = 240.0
@@ -24,7 +24,7 @@ _SECONDS = 240.0
 
 def _command(case: Any, tmp_path: Path, *more: str) -> list[str]:
     """The real command line for this case, from a config file."""
-    from imgpipe.pipeline import config as configs
+    from imgpipe.pipeline.configuration import config as configs
 
     config = configs.build({**SETTINGS, "data": {"source": str(case.photos)}})
     file = tmp_path / "config.toml"

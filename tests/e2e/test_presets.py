@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from imgpipe.components.model_pusher import manifest
-from imgpipe.pipeline.settings import configuration
+from imgpipe.pipeline.command_line.settings import configuration
 
 pytestmark = [
     pytest.mark.slow,
@@ -80,7 +80,7 @@ def run(images: Any, tmp_path: Path) -> Any:
     """A function that runs a preset on a set and checks what holds for all of them."""
 
     def go(preset: str, data: str, *assignments: str) -> tuple[Any, dict[str, Any]]:
-        from imgpipe.pipeline.run import execute
+        from imgpipe.pipeline.execution.run import execute
 
         settings = [PASS, "train.epochs=2", *assignments]
         config = configuration(preset, str(images(data)), tmp_path / "out", settings)

@@ -150,8 +150,8 @@ def test_a_type_checker_knows_the_public_names(tmp_path: Path) -> None:
 
 
 def test_exports_are_compared_on_the_validation_images(case: Case, first: Any) -> None:
-    from imgpipe.pipeline import exports
-    from imgpipe.pipeline.evaluation import Model
+    from imgpipe.pipeline.published import exports
+    from imgpipe.pipeline.published.evaluation import Model
 
     origin, images = exports.compared_images(Model.of(case.out / "model" / "1"))
     validation = sum(first.summary["data"]["splits"]["validation"].values())

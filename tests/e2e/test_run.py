@@ -16,7 +16,7 @@ import pytest
 from imgpipe.components.model_pusher import manifest
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline import repetition
+from imgpipe.pipeline.execution import repetition
 
 COMPONENTS = {
     *("ImageExampleGen", "ImageFilter", "StatisticsGen", "SchemaGen", "ExampleValidator"),
@@ -96,9 +96,9 @@ def test_evaluator_and_predictor_agree(case: Any, first: Any):
 
 def test_trained_model_export_and_server_give_the_same_answer(case: Any, first: Any):
     """Parity: Keras model in memory = bytes signature = tf.Example signature = gRPC reply."""
-    from imgpipe.components import records
     from imgpipe.components.predictor.component import Served
     from imgpipe.components.serving_validator.component import parity_samples
+    from imgpipe.components.storage import records
     from imgpipe.serving.client import Client
     from imgpipe.serving.server import ModelServer
 
@@ -163,7 +163,7 @@ def test_a_repetition_starts_neither_tensorflow_nor_tfx(case: Any, first: Any):
     )
     assert ended.returncode == 0, ended.stderr[-2000:]
     imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
-    assert "imgpipe.pipeline.run" in imported
+    assert "imgpipe.pipeline.execution.run" in imported
     assert not imported & {"tensorflow", "tfx", "apache_beam", "keras"}
     summary = json.loads(ended.stdout)
     assert set(summary["cached"]) == COMPONENTS

@@ -35,9 +35,10 @@ def _two_runs(file: Path) -> Iterator[Path]:
 
 def past_run(file: Path) -> object:
     """The summary or the artifacts of a run, as each command about runs reads them."""
-    from imgpipe.pipeline import past_runs, removable, training_images
     from imgpipe.pipeline.commands import compare, runs
     from imgpipe.pipeline.commands import open as open_command
+    from imgpipe.pipeline.output import past_runs, removable
+    from imgpipe.pipeline.published import training_images
 
     with _two_runs(file) as out:
         readers: dict[str, Callable[[], object]] = {
@@ -71,8 +72,8 @@ def _as_each(readers: dict[str, Callable[[], object]]) -> str:
 
 def repeated(file: Path) -> object:
     """The key of a run that a later one may repeat."""
-    from imgpipe.pipeline import config as configs
-    from imgpipe.pipeline import repetition
+    from imgpipe.pipeline.configuration import config as configs
+    from imgpipe.pipeline.execution import repetition
 
     with _two_runs(file) as out:
         config = configs.load(out / "runs" / _NAMES[0] / "config.toml")
@@ -131,7 +132,7 @@ def network(file: Path) -> object:
     """A file of the network in a version, whose other files are whole."""
     import keras
 
-    from imgpipe.models import network_file
+    from imgpipe.models.network import network_file
 
     keras.utils.clear_session(free_memory=False)
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
@@ -145,8 +146,8 @@ def network(file: Path) -> object:
 def model_digest(file: Path) -> object:
     """The description of a version, for its exports."""
     from imgpipe.components.model_pusher.manifest import MODEL_DIGEST
-    from imgpipe.pipeline import exports
-    from imgpipe.pipeline.evaluation import Model
+    from imgpipe.pipeline.published import exports
+    from imgpipe.pipeline.published.evaluation import Model
 
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         place = Path(folder) / MODEL_DIGEST
@@ -157,7 +158,7 @@ def model_digest(file: Path) -> object:
 
 def stored_head(file: Path) -> object:
     """The head of a training."""
-    from imgpipe.models import stored_head as heads
+    from imgpipe.models.head import stored_head as heads
 
     found = heads.read(str(file.parent))
     return found and len(found.vocabulary)
@@ -170,9 +171,9 @@ def _in_training() -> Any:
 
 def checkpoint(file: Path) -> object:
     """The checkpoint of a training, from which the next one resumes."""
-    from imgpipe.models.checkpoints import Checkpoint
     from imgpipe.models.settings import ModelSettings
-    from imgpipe.models.watcher import Watcher
+    from imgpipe.models.training.checkpoints import Checkpoint
+    from imgpipe.models.training.watcher import Watcher
 
     watcher = Watcher(ModelSettings(), Checkpoint(file, kept_seeds.KEY))
     first = watcher.resume(_in_training())
@@ -225,7 +226,7 @@ def review_answer(file: Path) -> object:
 def _nearest_app() -> Any:
     from starlette.applications import Starlette
 
-    from imgpipe.serving.server.pool import SheddingPool
+    from imgpipe.serving.server.requests.pool import SheddingPool
     from imgpipe.serving.server.web import nearest
     from tests.fuzz import served_seeds
 

@@ -90,8 +90,8 @@ def write_network(version: Path) -> None:
     import keras
     import tensorflow as tf
 
-    from imgpipe.models import network_file
-    from imgpipe.models.classifier import build_classifier
+    from imgpipe.models.network import network_file
+    from imgpipe.models.network.classifier import build_classifier
     from imgpipe.models.settings import ModelSettings
 
     keras.utils.set_random_seed(0)
@@ -109,7 +109,7 @@ def write_network(version: Path) -> None:
 
 def networks() -> Iterator[bytes]:
     """The description of a small network."""
-    from imgpipe.models import network_file
+    from imgpipe.models.network import network_file
 
     with tempfile.TemporaryDirectory() as folder:
         write_network(Path(folder))
@@ -157,7 +157,7 @@ def compiled_model() -> Any:
 
 def checkpoints() -> Iterator[bytes]:
     """A checkpoint after two epochs."""
-    from imgpipe.models.checkpoints import Checkpoint, Course
+    from imgpipe.models.training.checkpoints import Checkpoint, Course
 
     model = compiled_model()
     model.optimizer.build(model.trainable_variables)

@@ -63,7 +63,7 @@ def records() -> Iterator[bytes]:
     """TFRecords of images with labels, plain and packed."""
     import tensorflow as tf
 
-    from imgpipe.components.records import make, serialise
+    from imgpipe.components.storage.records import make, serialise
 
     with tempfile.TemporaryDirectory() as folder:
         for packing in ("", "GZIP"):
@@ -182,7 +182,7 @@ def array_records() -> Iterator[bytes]:
     """ArrayRecords of images with labels, as TFDS writes them."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    from imgpipe.components.records import make, serialise
+    from imgpipe.components.storage.records import make, serialise
 
     with tempfile.TemporaryDirectory() as folder:
         for options in ("group_size:1", "group_size:2,uncompressed"):

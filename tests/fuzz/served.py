@@ -69,7 +69,7 @@ def manifest(file: Path) -> object:
 
 def saved_model(file: Path) -> object:
     """The graph of a SavedModel, before it is loaded."""
-    from imgpipe.serving.server import graph_check
+    from imgpipe.serving.server.runtimes import graph_check
 
     return graph_check.check(file.parent, ["serve"])
 
@@ -78,7 +78,7 @@ def saved_model_config(file: Path) -> object:
     """The settings of a session that come with a model."""
     from tensorflow.core.protobuf import config_pb2
 
-    from imgpipe.serving.server import saved_model_config as settings
+    from imgpipe.serving.server.runtimes import saved_model_config as settings
 
     config = config_pb2.ConfigProto()
     place = file.parent / settings.FILE
@@ -90,14 +90,14 @@ def saved_model_config(file: Path) -> object:
 
 def lite_model(file: Path) -> object:
     """A .tflite file with its signatures; it is not run."""
-    from imgpipe.serving.server.tflite import TfliteRuntime
+    from imgpipe.serving.server.runtimes.tflite import TfliteRuntime
 
     return " ".join(sorted(TfliteRuntime(file.parent, 1).signatures))
 
 
 def feature_distribution(file: Path) -> object:
     """The distribution of the features that comes with a model."""
-    from imgpipe.models import feature_distribution as distributions
+    from imgpipe.models.features import feature_distribution as distributions
 
     place = file.parent / distributions.FILE
     place.parent.mkdir(exist_ok=True)
@@ -138,7 +138,7 @@ def compiled_pipeline(file: Path) -> object:
 
 def metadata(file: Path) -> object:
     """A metadata database, and its repair where it cannot be used."""
-    from imgpipe.pipeline import metadata_file
+    from imgpipe.pipeline.output import metadata_file
 
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         out = Path(folder)

@@ -76,7 +76,11 @@ def _lite(signatures: bool) -> bytes:
 
 def lite_models() -> Iterator[bytes]:
     """A .tflite file with a signature, without one, and with one in its metadata."""
-    from tests.serving.server.test_tflite_signatures import flexible, signature, with_metadata
+    from tests.serving.server.runtimes.test_tflite_signatures import (
+        flexible,
+        signature,
+        with_metadata,
+    )
 
     yield _lite(True)
     yield _lite(False)
@@ -85,7 +89,7 @@ def lite_models() -> Iterator[bytes]:
 
 def feature_distributions() -> Iterator[bytes]:
     """A distribution of three features."""
-    from imgpipe.models import feature_distribution
+    from imgpipe.models.features import feature_distribution
 
     draw = np.random.default_rng(0)
     train, held_out = draw.normal(size=(80, 3)), draw.normal(size=(60, 3))

@@ -130,7 +130,7 @@ def _torch(file: Path) -> object:
 
 
 def _config(file: Path) -> object:
-    from imgpipe.pipeline import config
+    from imgpipe.pipeline.configuration import config
 
     return config.load(file).run.name
 
@@ -142,15 +142,15 @@ def _overrides(file: Path) -> object:
 
 
 def _quarantine(file: Path) -> object:
+    from imgpipe.pipeline.command_line.terminal import escape
     from imgpipe.pipeline.commands import quarantine
-    from imgpipe.pipeline.terminal import escape
 
     shown = [escape(row.path + row.detail) for row in quarantine.read(file.parent)]
     return f"printable {all(map(str.isprintable, shown))}"
 
 
 def _model_config(file: Path) -> object:
-    from imgpipe.serving.server.config import read_models
+    from imgpipe.serving.server.versions.config import read_models
 
     return len(read_models(file))
 

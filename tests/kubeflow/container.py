@@ -18,7 +18,7 @@ from pathlib import Path
 _LOADED = (
     "imgpipe.pipeline.graph",
     "imgpipe.components.report.exit_report",
-    "imgpipe.pipeline.failures",
+    "imgpipe.pipeline.execution.failures",
     "tensorflow.keras",
     "tensorflow_data_validation",
     "tensorflow_model_analysis",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline import config as configs
+from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.kubeflow import places
 
 VOLUMES = {"volumes": [{"claim": "photos", "path": "/data"}]}

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from imgpipe.models.bank import BankRows, open_split
+from imgpipe.models.features.bank import BankRows, open_split
 
 
 def read_split(bank_uri: str, split: str, classes: int) -> BankRows:

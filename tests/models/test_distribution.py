@@ -16,7 +16,7 @@ from imgpipe.models import distribution
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings import ModelSettings
-from imgpipe.models.training_loop import fit_head
+from imgpipe.models.training.training_loop import fit_head
 from tests.models.banks import read_split
 
 _SECONDS = 240
@@ -33,9 +33,9 @@ if strategy == "mirrored":
 distribution.prepare(strategy)
 from imgpipe.models import feature_names as names
 from tests.models.banks import read_split
-from imgpipe.models.training_loop import fit_head
+from imgpipe.models.training.training_loop import fit_head
 from imgpipe.models.settings import ModelSettings
-from imgpipe.models.checkpoints import Checkpoint
+from imgpipe.models.training.checkpoints import Checkpoint
 from pathlib import Path
 rows = [read_split(bank, split, 3) for split in (names.TRAIN, names.VALIDATION)]
 settings = ModelSettings(

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from imgpipe.models import feature_names as names
-from imgpipe.models.bank import BankRows
 from imgpipe.models.errors import ConfigError, DataRefused
+from imgpipe.models.features.bank import BankRows
 from imgpipe.models.settings import ModelSettings
-from imgpipe.models.training_loop import Diverged, Fit, fit_head
+from imgpipe.models.training.training_loop import Diverged, Fit, fit_head
 from tests.models.banks import read_split
 
 _BASE = {"epochs": 2, "batch_size": 16, "hidden_units": 8, "patience": 5, "learning_rate": 0.01}

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.components.report.metrics import wilson
-from imgpipe.pipeline import config as configs
-from imgpipe.pipeline import summary
+from imgpipe.pipeline.configuration import config as configs
+from imgpipe.pipeline.execution import summary
 
 CLASSES = ("cat", "dog")
 

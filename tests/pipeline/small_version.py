@@ -12,9 +12,9 @@ def push(out: Path) -> Path:
     import keras
 
     from imgpipe.components.model_pusher import versions
-    from imgpipe.models import network_file
-    from imgpipe.models.classifier import build_classifier
-    from imgpipe.models.export import export, write_digest
+    from imgpipe.models.export.saved_model import export, write_digest
+    from imgpipe.models.network import network_file
+    from imgpipe.models.network.classifier import build_classifier
     from imgpipe.models.settings import ModelSettings
 
     keras.utils.set_random_seed(1)

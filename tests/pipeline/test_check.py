@@ -27,10 +27,10 @@ from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.near_duplicates.matching import FILE as NEAR
 from imgpipe.components.image_filter.overrides import Override, resolve, to_toml
-from imgpipe.components.records import iterate, text
+from imgpipe.components.storage.records import iterate, text
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.application import app
-from imgpipe.pipeline.config import Config
+from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.demo import draw, draw_hand
 from tests import json_formats
 

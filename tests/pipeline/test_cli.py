@@ -43,16 +43,19 @@ def test_help_imports_only_what_it_prints_with():
     assert ours - light == {
         "imgpipe",
         "imgpipe.models",
-        "imgpipe.models.atomic_write",
+        "imgpipe.models.files.atomic_write",
         "imgpipe.models.errors",
-        "imgpipe.models.json_object",
+        "imgpipe.models.files.json_object",
         "imgpipe.pipeline",
+        "imgpipe.models.files",
+        "imgpipe.pipeline.command_line",
+        "imgpipe.pipeline.output",
         "imgpipe.pipeline.application",
-        "imgpipe.pipeline.options",
-        "imgpipe.pipeline.run_folders",
-        "imgpipe.pipeline.terminal",
-        "imgpipe.pipeline.signals",
-        "imgpipe.pipeline.standard_streams",
+        "imgpipe.pipeline.command_line.options",
+        "imgpipe.pipeline.output.run_folders",
+        "imgpipe.pipeline.command_line.terminal",
+        "imgpipe.pipeline.command_line.signals",
+        "imgpipe.pipeline.command_line.standard_streams",
     }
     printing = {"annotated_doc", "attr", "click", "markdown_it", "mdurl", "pygments", "rich"}
     foreign = {name.split(".")[0] for name in modules} - OURS - sys.stdlib_module_names
@@ -82,8 +85,8 @@ def test_short_help_and_version():
 
 def test_heavy_modules_stay_out_of_scanning_and_client():
     program = (
-        "import sys, imgpipe.components, imgpipe.pipeline.run\n"
-        "import imgpipe.pipeline.dry_run, imgpipe.serving.client\n"
+        "import sys, imgpipe.components, imgpipe.pipeline.execution.run\n"
+        "import imgpipe.pipeline.execution.dry_run, imgpipe.serving.client\n"
         "print(sorted({'tensorflow', 'tfx', 'apache_beam', 'keras'} & set(sys.modules)))\n"
     )
     result = subprocess.run(
@@ -121,7 +124,7 @@ def test_init_writes_a_config_that_fits_the_folder(photos: Path, tmp_path: Path)
     result = imgpipe("init", str(photos), "-o", str(tmp_path / "c.toml"))
     assert result.returncode == 0, result.stderr
     assert "16 files in 2 classes: a b 8, ü 8" in result.stdout
-    from imgpipe.pipeline import config as configs
+    from imgpipe.pipeline.configuration import config as configs
 
     config = configs.load(tmp_path / "c.toml")
     assert config.data.source == str(photos)
@@ -197,7 +200,7 @@ def test_missing_files_are_found_before_the_imports(
 def test_the_known_components_are_those_of_the_graph(tmp_path: Path):
     from imgpipe.components.example_gen.sources import Item, Scan
     from imgpipe.pipeline import component_names, graph, inputs, plan
-    from imgpipe.pipeline import config as configs
+    from imgpipe.pipeline.configuration import config as configs
 
     found = Scan("p", (Item("a/1.jpg", "a", sha256="0" * 64),), ("a", "b"), fingerprint="f")
     for settings in (
@@ -313,7 +316,7 @@ def test_doctor_says_that_there_is_no_output_folder_yet(tmp_path: Path):
 
 
 def test_summary_of_a_run_that_ended_early_has_every_field():
-    from imgpipe.pipeline import summary
+    from imgpipe.pipeline.execution import summary
 
     settings = {"name": "n", "backbone": "b", "vocabulary": ["a", "b"], "image_size": 224}
     timings = {"total_s": 1.0, "import_s": 0.5, "components": {}, "cached": []}
@@ -336,7 +339,7 @@ def test_summary_of_a_run_that_ended_early_has_every_field():
 
 
 def test_summary_of_a_run_to_its_end_has_every_field_of_its_parts():
-    from imgpipe.pipeline import summary
+    from imgpipe.pipeline.execution import summary
 
     settings = {"name": "n", "backbone": "b", "vocabulary": ["a", "b"], "image_size": 224}
     expect = {"text": "", "low": 0.9, "high": None, "split": "test", "time": "1 min"}
@@ -385,7 +388,7 @@ def test_summary_of_a_run_to_its_end_has_every_field_of_its_parts():
 def test_summary_counts_the_judges_warnings_by_reason():
     from imgpipe.components.image_filter import quarantine
     from imgpipe.components.image_filter.check import Finding
-    from imgpipe.pipeline import summary
+    from imgpipe.pipeline.execution import summary
 
     settings = {"name": "n", "backbone": "b", "vocabulary": ["a", "b"], "image_size": 224}
     timings = {"total_s": 1.0, "import_s": 0.5, "components": {}, "cached": []}

@@ -5,13 +5,14 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from imgpipe.components import integrity, records
+from imgpipe.components import integrity
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import compare
 from imgpipe.pipeline.commands import open as open_command
-from imgpipe.pipeline.paired_accuracy import PairedAccuracy
+from imgpipe.pipeline.output.paired_accuracy import PairedAccuracy
 from tests import json_formats
 from tests.images import encoded, noise
 from tests.pipeline.past_runs import leave

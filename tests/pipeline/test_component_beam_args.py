@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from imgpipe.components.example_gen.sources import Item, Scan
-from imgpipe.pipeline import beam_options, inputs, plan
-from imgpipe.pipeline import config as configs
+from imgpipe.pipeline import inputs, plan
+from imgpipe.pipeline.configuration import beam_options
+from imgpipe.pipeline.configuration import config as configs
 
 
 @pytest.mark.timeout(200)

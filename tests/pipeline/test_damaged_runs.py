@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline import past_runs, removable
 from imgpipe.pipeline.application import app
+from imgpipe.pipeline.output import past_runs, removable
 from tests import json_formats
 from tests.pipeline.past_runs import leave
 

@@ -21,9 +21,9 @@ def run_folder(tmp_path_factory) -> Path:
     """Output folder of a run that pushed one version of a small network."""
     import keras
 
-    from imgpipe.models import network_file
-    from imgpipe.models.classifier import build_classifier
-    from imgpipe.models.export import export, write_digest
+    from imgpipe.models.export.saved_model import export, write_digest
+    from imgpipe.models.network import network_file
+    from imgpipe.models.network.classifier import build_classifier
     from imgpipe.models.settings import ModelSettings
 
     folder = tmp_path_factory.mktemp("run")

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 import imgpipe
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline import exports
 from imgpipe.pipeline.application import app
-from imgpipe.pipeline.evaluation import Model
+from imgpipe.pipeline.published import exports
+from imgpipe.pipeline.published.evaluation import Model
 from tests import json_formats
 from tests.pipeline import small_version
 

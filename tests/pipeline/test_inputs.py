@@ -22,9 +22,9 @@ def product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     "file",
     [
-        "models/litert.py",
-        "models/cross_validation.py",
-        "models/training_loop.py",
+        "models/export/litert.py",
+        "models/training/cross_validation.py",
+        "models/training/training_loop.py",
         "models/preprocess.py",
         "components/lite_exporter/component.py",
         "components/cross_validator/component.py",

@@ -11,8 +11,8 @@ from imgpipe.components.example_gen.sources.base import Item, Scan
 from imgpipe.components.image_filter import overrides
 from imgpipe.components.image_filter.overrides import Override
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline import config as configs
 from imgpipe.pipeline import inputs
+from imgpipe.pipeline.configuration import config as configs
 
 SCAN = Scan("photos", (Item("a/1.jpg", "a", sha256="0" * 64),), ("a", "b"), fingerprint="f")
 

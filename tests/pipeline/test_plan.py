@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline import config as configs
 from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline import plan as plans
+from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.source import scan
 
 

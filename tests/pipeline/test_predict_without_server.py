@@ -19,8 +19,8 @@ def out(tmp_path_factory) -> Path:
     import keras
 
     from imgpipe.components.model_pusher import versions
-    from imgpipe.models.classifier import build_classifier
-    from imgpipe.models.export import export, write_digest
+    from imgpipe.models.export.saved_model import export, write_digest
+    from imgpipe.models.network.classifier import build_classifier
     from imgpipe.models.settings import ModelSettings
 
     folder = tmp_path_factory.mktemp("run")

@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 
 from imgpipe.components.example_gen.splits import SplitRule
-from imgpipe.models import classifier, stages, training_loop
 from imgpipe.models import feature_names as names
 from imgpipe.models.augmentation import geometry
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline import settings as commands
+from imgpipe.models.network import classifier
+from imgpipe.models.training import stages, training_loop
+from imgpipe.pipeline.command_line import settings as commands
 
 FULL = {
     "rotation": 40.0,
@@ -268,7 +269,7 @@ def test_fine_tuning_begins_where_the_tutorial_does_at_a_tenth_of_the_rate():
     """Layers 100 to 154: block 11 begins with layer 98, and 100 is no place to cut."""
     import keras
 
-    from imgpipe.models import cuts
+    from imgpipe.models.network import cuts
 
     stage, first = preset("mobilenet_fine_tune").fine_tune, preset("mobilenet_fine_tune").train
     assert stage.learning_rate == pytest.approx(first.learning_rate / 10)

@@ -43,7 +43,7 @@ def test_a_line_says_what_was_tried_gained_and_spent(tried, line: str) -> None:
 
 
 def test_the_minutes_are_a_setting_of_the_configuration(tmp_path: Path) -> None:
-    from imgpipe.pipeline.settings import configuration
+    from imgpipe.pipeline.command_line.settings import configuration
 
     config = configuration(None, str(tmp_path), None, ["train.minutes=2.5"])
     assert config.train.minutes == 2.5

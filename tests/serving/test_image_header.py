@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from imgpipe.serving.image_header import pixels
-from imgpipe.serving.server.limits import Limits
+from imgpipe.serving.server.requests.limits import Limits
 from imgpipe.serving.server.status import StatusError
 from tests.images import encoded
 

@@ -18,10 +18,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgpipe.components import blob_store, integrity
+from imgpipe.components import integrity
 from imgpipe.components.model_pusher import manifest, versions
-from imgpipe.models.atomic_write import atomic_write
+from imgpipe.components.storage import blob_store
 from imgpipe.models.errors import ImgpipeError
+from imgpipe.models.files.atomic_write import atomic_write
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.ENOMEM)
 _MOST_CALLS = 400  # of a scenario; a bound on the trial

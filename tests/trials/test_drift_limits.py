@@ -18,7 +18,7 @@ from imgpipe.components.data_gate import drift
 from imgpipe.components.data_gate.schema import accepted
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources.base import Item
-from imgpipe.components.records import first, text
+from imgpipe.components.storage.records import first, text
 from tests.images import encoded
 
 pytestmark = [

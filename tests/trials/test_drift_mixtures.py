@@ -24,8 +24,8 @@ import itertools
 import numpy as np
 import pytest
 
-from imgpipe.models import feature_distribution
-from imgpipe.models.extractor import FeatureExtractor
+from imgpipe.models.features import feature_distribution
+from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.pipeline.request_drift import comparison
 from imgpipe.pipeline.request_drift.comparison import MIXTURE_LIMIT
 from imgpipe.pipeline.request_drift.share import Share

@@ -86,7 +86,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory):
 
 def outcome(photos: Path, root: Path, flags: tuple[str, ...]) -> dict[str, object]:
     """Everything ingest and filter leave, in canonical order."""
-    from imgpipe.components.records import iterate, serialise
+    from imgpipe.components.storage.records import iterate, serialise
 
     root.mkdir()
     command = [sys.executable, "-c", _PROGRAM, str(photos), str(root), *flags]
@@ -132,7 +132,7 @@ def test_the_same_records(engine, photos, expected, tmp_path, request):
 @pytest.mark.timeout(900)
 def test_a_whole_run_in_worker_processes(photos, tmp_path):
     """TFX's Evaluator too; the table of these few images is described without Beam."""
-    from imgpipe.pipeline import config as configs
+    from imgpipe.pipeline.configuration import config as configs
 
     tree = {**SETTINGS, "data": {"source": str(photos)}}
     tree["beam"] = {"args": [*ENGINES["processes"]]}

@@ -19,8 +19,8 @@ import pytest
 from tensorflow_serving.apis import predict_pb2
 
 from imgpipe.serving.server import ModelServer, storage
-from imgpipe.serving.server.servable import State
 from imgpipe.serving.server.status import StatusError
+from imgpipe.serving.server.versions.servable import State
 from tests.serving.conftest import write_half_plus_two
 
 from .serving_program import Tally, clients, request

@@ -30,7 +30,7 @@ from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, in_order,
 from imgpipe.components.example_gen.sources.tree import check_classes
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.regular_files import open_regular
+from imgpipe.models.files.regular_files import open_regular
 
 #: Reasons of problems that the list causes.
 TWO_LABELS, TWO_SPLITS, TWO_GROUPS = "two_labels", "two_splits", "two_groups"

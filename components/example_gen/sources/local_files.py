@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import IO, AnyStr
 
 from imgpipe.components.example_gen.sources.layout import is_hidden
-from imgpipe.models import regular_files
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.files import regular_files
 
 #: Largest size in bytes of a file that is read (256 MiB). Folders of images may contain videos.
 BYTE_LIMIT = 1 << 28

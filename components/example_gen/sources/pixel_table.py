@@ -23,7 +23,7 @@ from imgpipe.components.example_gen.sources.hashing import hashed
 from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, is_hidden, some
 from imgpipe.components.example_gen.sources.tree import listed
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.regular_files import open_regular
+from imgpipe.models.files.regular_files import open_regular
 
 _SUFFIX = ".csv"
 _LABELS = ("label", "class", "target", "emotion", "y")

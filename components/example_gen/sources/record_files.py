@@ -19,7 +19,7 @@ from imgpipe.components.example_gen.sources.layout import some
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
 from imgpipe.components.example_gen.sources.seekable_gzip import shared
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.regular_files import open_regular
+from imgpipe.models.files.regular_files import open_regular
 
 if TYPE_CHECKING:
     import tensorflow as tf

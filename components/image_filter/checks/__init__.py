@@ -26,6 +26,7 @@ __all__ = [
     "Choice",
     "Finding",
     "Settings",
+    "obstacle",
     "validate",
 ]
 
@@ -78,3 +79,19 @@ def validate(settings: Settings) -> None:
         raise ConfigError(
             f"judge.threshold: {', '.join(unknown)}; expected any of {', '.join(THRESHOLDS)}"
         )
+
+
+def obstacle(reason: str, remedy: str, relabel: bool) -> str:
+    """Return why an override would have no effect on a rejected file, otherwise "".
+
+    Args:
+        reason: Reason of the rejection.
+        remedy: What to do to keep the file.
+        relabel: Whether the override gives the file another label.
+    """
+    if reason in UNUSABLE:
+        return f"{reason}: an override cannot make it readable; {remedy}"
+    choice = CHOICES.get(reason)
+    if relabel or (choice is not None and "ignore" in choice.may_be):
+        return ""
+    return f"{reason}: {remedy}"

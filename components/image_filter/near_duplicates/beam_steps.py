@@ -14,7 +14,7 @@ from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.near_duplicates import matching, search
 from imgpipe.components.image_filter.near_duplicates.links import Indices, Links
 from imgpipe.components.image_filter.near_duplicates.matching import FILE
-from imgpipe.components.records import write_text
+from imgpipe.components.storage.records import write_text
 
 
 def _tasks(task: matching.Search) -> list[search.Task]:

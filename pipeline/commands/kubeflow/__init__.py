@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from imgpipe.pipeline import options
+from imgpipe.pipeline.command_line import options
 from imgpipe.pipeline.commands.kubeflow import compile, schedule, submit
 
 _EXAMPLES = """Examples:\n

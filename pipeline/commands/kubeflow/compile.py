@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.json_formats import kubeflow as formats
@@ -52,7 +52,7 @@ def command(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Write the PipelineSpec that Kubeflow Pipelines runs."""
-    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline.command_line import json_file as json_files
 
     json_files.check_folder("--json", json_file)
     written = compile_(config, data, output, image, root, settings or [])
@@ -90,9 +90,10 @@ def compile_(
         the containers cannot reach a path of the configuration.
     """
     require_kfp()
-    from imgpipe.pipeline import console, temporary
+    from imgpipe.pipeline.command_line import console
+    from imgpipe.pipeline.command_line.settings import configuration
     from imgpipe.pipeline.kubeflow import places
-    from imgpipe.pipeline.settings import configuration
+    from imgpipe.pipeline.output import temporary
 
     if not output.absolute().parent.is_dir():
         raise ConfigError(f"{output}: the folder {output.absolute().parent} does not exist.")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline import options
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape
 from imgpipe.pipeline.commands.kubeflow import compile as compiling
 from imgpipe.pipeline.commands.kubeflow import submit
-from imgpipe.pipeline.terminal import escape
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.json_formats import kubeflow as formats
@@ -86,7 +86,7 @@ def run(
       ConfigError: An argument is wrong, or the server refuses the pipeline or the times.
       ResourceError: The package kfp is missing, or no server answers.
     """
-    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline.command_line import json_file as json_files
 
     if (cron is None) == (every is None):
         raise ConfigError(

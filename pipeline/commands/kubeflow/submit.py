@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline import options
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape
 from imgpipe.pipeline.commands.kubeflow import compile as compiling
-from imgpipe.pipeline.terminal import escape
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.json_formats import kubeflow as formats
@@ -170,7 +170,7 @@ def run(
       ResourceError: The package kfp is missing, or no server answers.
       ImgpipeError: A task failed while waiting; its exit code is that of a run on one machine.
     """
-    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline.command_line import json_file as json_files
 
     json_files.check_folder("--json", json_file)
     with prepare(target) as ready:
@@ -212,10 +212,10 @@ def prepare(target: Target) -> Iterator[Prepared]:
       ConfigError: An argument is wrong.
       ResourceError: The package kfp is missing, or no server answers.
     """
-    from imgpipe.pipeline import temporary
     from imgpipe.pipeline.kubeflow import pipeline_file
     from imgpipe.pipeline.kubeflow.address import Address
     from imgpipe.pipeline.kubeflow.server import Server
+    from imgpipe.pipeline.output import temporary
 
     compiling.require_kfp()
     if target.root is not None:

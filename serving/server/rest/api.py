@@ -20,12 +20,11 @@ from tensorflow_serving.apis import (
 
 from imgpipe.serving import tensors
 from imgpipe.serving.server import status
-from imgpipe.serving.server.calls import Call, Calls
 from imgpipe.serving.server.core import Core
-from imgpipe.serving.server.handle import Handle, Spec
-from imgpipe.serving.server.manager import VersionState
-from imgpipe.serving.server.predict import DEFAULT_SIGNATURE, Prediction
-from imgpipe.serving.server.request_log import RequestLogs
+from imgpipe.serving.server.monitoring.request_log import RequestLogs
+from imgpipe.serving.server.requests.calls import Call, Calls
+from imgpipe.serving.server.requests.handle import Handle, Spec
+from imgpipe.serving.server.requests.predict import Prediction
 from imgpipe.serving.server.rest import json_answers as answers
 from imgpipe.serving.server.rest import paths
 from imgpipe.serving.server.rest.body import TooLarge, decoded
@@ -41,7 +40,9 @@ from imgpipe.serving.server.services import (
     metadata_response,
     status_message,
 )
+from imgpipe.serving.server.signature_names import DEFAULT_SIGNATURE
 from imgpipe.serving.server.status import Code, StatusError, invalid
+from imgpipe.serving.server.versions.manager import VersionState
 
 HTTP_STATUS: dict[int, int] = {
     Code.OK: 200,

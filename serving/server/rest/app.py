@@ -26,7 +26,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from imgpipe.serving.server.pool import Refused, SheddingPool
+from imgpipe.serving.server.requests.pool import Refused, SheddingPool
 from imgpipe.serving.server.rest import body as bodies
 from imgpipe.serving.server.rest import paths
 from imgpipe.serving.server.rest.api import Answer, Api, Asked, failure

@@ -14,8 +14,8 @@ import numpy as np
 
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.errors import BadArgument
-from imgpipe.serving.server.handle import Spec
-from imgpipe.serving.server.predict import DEFAULT_SIGNATURE
+from imgpipe.serving.server.requests.handle import Spec
+from imgpipe.serving.server.signature_names import DEFAULT_SIGNATURE
 from imgpipe.serving.server.status import Code, StatusError, invalid
 
 MAX_IMAGE_BYTES = 20 << 20

@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from imgpipe.serving.server.handle import Spec
-from imgpipe.serving.server.pool import SheddingPool
+from imgpipe.serving.server.requests.handle import Spec
+from imgpipe.serving.server.requests.pool import SheddingPool
 from imgpipe.serving.server.rest import body as bodies
 from imgpipe.serving.server.rest.api import failure
 from imgpipe.serving.server.status import Code, StatusError, invalid

@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from imgpipe.serving.server.errors import BadArgument
-from imgpipe.serving.server.pool import SheddingPool
+from imgpipe.serving.server.requests.pool import SheddingPool
 from imgpipe.serving.server.rest.api import failure
 from imgpipe.serving.server.status import Code, StatusError, invalid
 from imgpipe.serving.server.web import same_site

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgpipe.components import records
 from imgpipe.components.cross_validator import component
 from imgpipe.components.cross_validator.outcome import RESULT, folds_decide
 from imgpipe.components.image_evaluator.component import eval_config, without_threshold
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.settings import ModelSettings
 

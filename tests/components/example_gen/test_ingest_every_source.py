@@ -18,7 +18,7 @@ from imgpipe.components.example_gen.sources.object_store import ObjectStoreSourc
 from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.quarantine import MANIFEST
-from imgpipe.components.records import iterate, make, raw, text
+from imgpipe.components.storage.records import iterate, make, raw, text
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 

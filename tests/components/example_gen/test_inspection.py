@@ -9,7 +9,7 @@ from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.components.example_gen.sources.folder import FolderSource
 from imgpipe.components.image_filter.checks import METADATA
 from imgpipe.components.image_record import ImageRecord
-from imgpipe.components.records import first, text
+from imgpipe.components.storage.records import first, text
 from imgpipe.models import feature_names as names
 from tests.components.memory_source import Memory
 

@@ -12,16 +12,16 @@ import apache_beam as beam
 import numpy as np
 import pytest
 
-from imgpipe.components import records
 from imgpipe.components.feature_bank.content import free_budget, make_plan
 from imgpipe.components.feature_bank.view_choice import choose_views
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.augmentation import ViewSpec
-from imgpipe.models.bank import open_split
-from imgpipe.models.extractor import describe
+from imgpipe.models.features.bank import open_split
+from imgpipe.models.features.extractor import describe
+from imgpipe.models.head.solved_head import Judgement
 from imgpipe.models.setting_sections import FineTune
 from imgpipe.models.settings import ModelSettings
-from imgpipe.models.solved_head import Judgement
 from tests.images import encoded
 
 _KEPT = {"train": 100, "validation": 10, "test": 10}

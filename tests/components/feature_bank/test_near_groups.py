@@ -7,7 +7,7 @@ from pathlib import Path
 
 from imgpipe.components.feature_bank.near_groups import write_near_groups
 from imgpipe.components.image_filter.near_duplicates.matching import FILE
-from imgpipe.models.image_groups import NEAR_FILE
+from imgpipe.models.features.image_groups import NEAR_FILE
 
 
 def _written(folder: Path) -> list[list[str]]:

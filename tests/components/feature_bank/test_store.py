@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgpipe.components import blob_store
 from imgpipe.components.feature_bank.store import FeatureStore, record_key
+from imgpipe.components.storage import blob_store
 from imgpipe.models.errors import ResourceError
 
 DIM = 8

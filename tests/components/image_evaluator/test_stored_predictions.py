@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgpipe.components import blessings, records
+from imgpipe.components import blessings
 from imgpipe.components.image_evaluator import component
 from imgpipe.components.image_evaluator.stored_predictions import complete
 from imgpipe.components.predictor import prediction
 from imgpipe.components.report.facts import evaluation
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 
 # TFX and TFMA warn about their own dependencies; none of it is ours to mend.
@@ -42,7 +43,7 @@ def _stored(uri: Path, answers: np.ndarray, baseline: np.ndarray | None = None) 
     """An artifact of predictions as Predictor writes them, with as many images in test."""
     from tfx.types.standard_artifacts import Examples
 
-    from imgpipe.components.beam_io import mark_examples
+    from imgpipe.components.beam.beam_io import mark_examples
 
     classes = answers.shape[1]
     paths = {split: records.shard_path(str(uri), split, 0, 1) for split in names.SPLITS}

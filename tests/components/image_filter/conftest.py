@@ -14,7 +14,7 @@ from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
 from imgpipe.components.image_filter.check import Settings
-from imgpipe.components.records import read_examples, shard_files, text
+from imgpipe.components.storage.records import read_examples, shard_files, text
 from imgpipe.models import feature_names as names
 from tests.components.memory_source import Memory
 

@@ -9,7 +9,7 @@ import pytest
 
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_record import ImageRecord
-from imgpipe.components.records import write_bytes
+from imgpipe.components.storage.records import write_bytes
 
 SIZE = 200_000
 

@@ -16,7 +16,7 @@ from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.checks import METADATA
 from imgpipe.components.image_filter.near_duplicates import beam_steps
-from imgpipe.components.records import read_examples, shard_files, text
+from imgpipe.components.storage.records import read_examples, shard_files, text
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 from tests.images import encoded

@@ -9,11 +9,11 @@ import json
 import pytest
 from PIL import ExifTags, Image
 
-from imgpipe.components import records
 from imgpipe.components.image_filter import overrides, quarantine
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.checks import MEASUREMENTS
 from imgpipe.components.image_filter.overrides import Override
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from tests.images import encoded, noise
 

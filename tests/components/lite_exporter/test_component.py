@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgpipe.components import records
 from imgpipe.components.lite_exporter import component
 from imgpipe.components.lite_exporter.component import LiteResult
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
-from imgpipe.models import litert
+from imgpipe.models.export import litert
 from tests.images import encoded
 from tests.models import small_export
 

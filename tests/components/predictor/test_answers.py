@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgpipe.components.blob_store import SHARED
 from imgpipe.components.predictor.answers import MOST_CLASSES, Answers, forget_others, key_of
+from imgpipe.components.storage.blob_store import SHARED
 
 _ROWS = {key_of(b"one"): np.float32([0.25, 0.75]), key_of(b"two"): np.float32([1.0, 0.0])}
 

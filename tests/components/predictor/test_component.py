@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgpipe.components import blessings, loaded_model, records
+from imgpipe.components import blessings, loaded_model
 from imgpipe.components.model_pusher import manifest
 from imgpipe.components.predictor import answers, component
 from imgpipe.components.predictor.answers import Answers
 from imgpipe.components.serving_validator.component import validate
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
-from imgpipe.models.served_model import Served
-from imgpipe.models.signatures import CAM
+from imgpipe.models.export.served_model import Served
+from imgpipe.models.export.signatures import CAM
 from tests.images import encoded, soft
 
 # TFX and TensorFlow warn about their own dependencies; none of it is ours to mend.
@@ -39,8 +40,8 @@ def _export(folder: Path, seed: int) -> Path:
     import keras
     from tfx.utils import path_utils
 
-    from imgpipe.models.classifier import build_classifier
-    from imgpipe.models.export import export, write_digest
+    from imgpipe.models.export.saved_model import export, write_digest
+    from imgpipe.models.network.classifier import build_classifier
     from imgpipe.models.settings import ModelSettings
 
     keras.utils.set_random_seed(seed)

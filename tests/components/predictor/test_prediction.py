@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imgpipe.components import records
 from imgpipe.components.predictor import prediction
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 
 

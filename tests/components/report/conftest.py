@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from imgpipe.components import records
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 
 

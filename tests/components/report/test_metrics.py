@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from imgpipe.components import records
 from imgpipe.components.predictor import prediction
 from imgpipe.components.report.metrics import Row, Table, most_confused, wilson
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 
 

@@ -49,7 +49,7 @@ def test_a_bank_that_outgrows_memory_is_ranked_alike(bank, monkeypatch):
     features, truth = clouds()
     uri = bank(features, flipped(truth, 0.03)[0])
     expected = suspects.rank(uri, CLASSES)
-    monkeypatch.setattr("imgpipe.models.row_file.IN_MEMORY", 0)
+    monkeypatch.setattr("imgpipe.models.features.row_file.IN_MEMORY", 0)
     assert suspects.rank(uri, CLASSES) == expected
 
 

@@ -23,7 +23,7 @@ def examples(tmp_path):
     """A function {label: number of images} → an Examples artifact with them in train."""
     import tensorflow as tf
 
-    from imgpipe.components import records
+    from imgpipe.components.storage import records
 
     def make(counts):
         folder = tmp_path / "examples" / "Split-train"
@@ -58,7 +58,7 @@ def test_images_are_chosen_from_each_class_in_turn(examples):
 
 def test_the_images_are_the_views_of_the_training(examples):
     from imgpipe.components.report import facts as run_facts
-    from imgpipe.models import contact_sheet
+    from imgpipe.models.augmentation import contact_sheet
 
     uri = examples({"rock": 2, "paper": 2})
     found = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imgpipe.components import records
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 
 # TFX, TFDV and Beam warn about their own dependencies; none of it is ours to mend.

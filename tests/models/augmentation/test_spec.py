@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.limits import declared
-from imgpipe.pipeline.config import Config, build
+from imgpipe.pipeline.configuration.config import Config, build
 
 _CHANGES = {
     "vertical_flip": True,

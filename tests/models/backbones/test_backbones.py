@@ -212,7 +212,7 @@ def test_asking_for_keys_imports_no_tensorflow() -> None:
     code = (
         "import sys; from imgpipe.models import backbones; "
         "[backbones.get(name, weights='none').key() for name in backbones.registry.names()]; "
-        "from imgpipe.models.extractor import FeatureExtractor; "
+        "from imgpipe.models.features.extractor import FeatureExtractor; "
         "FeatureExtractor(precision='float32').key(1); "
         "print('tensorflow' in sys.modules, 'keras' in sys.modules, 'h5py' in sys.modules)"
     )

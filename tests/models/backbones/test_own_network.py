@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgpipe.models import backbones, network_file
-from imgpipe.models.classifier import build_classifier
+from imgpipe.models import backbones
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.network import network_file
+from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.settings import ModelSettings
 
 _MODULE = """
@@ -86,7 +87,7 @@ def test_weights_are_its_own(module: Path) -> None:
 
 
 def test_a_file_of_a_model_makes_no_code_run(module: Path, tmp_path: Path) -> None:
-    from imgpipe.models.export import export
+    from imgpipe.models.export.saved_model import export
 
     settings = _settings("own_net:build")
     classifier = build_classifier(None, ["a", "b"], settings)

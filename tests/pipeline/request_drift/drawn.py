@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 from tensorflow_serving.apis import predict_pb2
 
-from imgpipe.components import records
 from imgpipe.components.data_gate import schema as schemas
 from imgpipe.components.model_pusher import manifest, versions
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.pipeline.request_drift import images as measuring
 from imgpipe.serving import tensors
-from imgpipe.serving.server.config import RequestLogConfig
-from imgpipe.serving.server.request_log import RequestLogOptions, RequestLogs
+from imgpipe.serving.server.monitoring.request_log import RequestLogOptions, RequestLogs
+from imgpipe.serving.server.versions.config import RequestLogConfig
 from tests.images import encoded
 
 CLASSES = ("cat", "dog", "owl")

@@ -9,7 +9,7 @@ from array import array
 import numpy as np
 import pytest
 
-from imgpipe.models import feature_distribution
+from imgpipe.models.features import feature_distribution
 from imgpipe.pipeline.request_drift import comparison as comparing
 from imgpipe.pipeline.request_drift import reference as blessed
 from imgpipe.pipeline.request_drift.images import MeasuredImages, measure

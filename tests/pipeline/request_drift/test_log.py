@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from imgpipe.components import records
+from imgpipe.components.storage import records
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.request_drift import log
 from tests.pipeline.request_drift.drawn import CLASSES, image, probabilities, write_log

@@ -11,8 +11,8 @@ import pytest
 from imgpipe.components import integrity
 from imgpipe.components.model_pusher import manifest, versions
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline import metadata_file
 from imgpipe.pipeline.commands import rollback
+from imgpipe.pipeline.output import metadata_file
 from imgpipe.pipeline.request_drift import reference
 from tests.pipeline.request_drift import drawn
 from tests.pipeline.request_drift.drawn import probabilities

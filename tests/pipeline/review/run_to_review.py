@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from imgpipe.pipeline.past_runs import PastRun
+from imgpipe.pipeline.output.past_runs import PastRun
 from tests.images import encoded, noise, soft
 from tests.pipeline import past_runs
 

@@ -183,8 +183,8 @@ def test_images_of_other_sources_are_read(tmp_path, kind):
                 paths[path] = number
     run = run_to_review.leave(tmp_path / "out", source)
     if kind == "tfrecord":
-        from imgpipe.pipeline import config as configs
         from imgpipe.pipeline import source as sources
+        from imgpipe.pipeline.configuration import config as configs
 
         names = [
             item.path

@@ -23,11 +23,11 @@ from imgpipe.serving.client import (
     VersionStatus,
 )
 from imgpipe.serving.server import ModelServer
-from imgpipe.serving.server.config import ModelConfig
 from imgpipe.serving.server.core import CoreOptions
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.server import ServerOptions
-from imgpipe.serving.server.version_policy import VersionPolicy
+from imgpipe.serving.server.versions.config import ModelConfig
+from imgpipe.serving.server.versions.version_policy import VersionPolicy
 
 
 @pytest.fixture(scope="module")

@@ -26,13 +26,13 @@ from imgpipe.serving.client import (
     Unimplemented,
 )
 from imgpipe.serving.server import ModelServer
-from imgpipe.serving.server.calls import Call
-from imgpipe.serving.server.config import ModelConfig
 from imgpipe.serving.server.core import CoreOptions
+from imgpipe.serving.server.requests.calls import Call
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.server import ServerOptions
 from imgpipe.serving.server.textproto import SslConfig
-from imgpipe.serving.server.version_policy import VersionPolicy
+from imgpipe.serving.server.versions.config import ModelConfig
+from imgpipe.serving.server.versions.version_policy import VersionPolicy
 
 POLL_S = 0.05
 BYTES = b"\xff\x00"

@@ -15,7 +15,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.grpc_port import MAX_STREAMS
-from imgpipe.serving.server.limits import DEFAULT_MAX_MESSAGE_BYTES
+from imgpipe.serving.server.requests.limits import DEFAULT_MAX_MESSAGE_BYTES
 from imgpipe.serving.server.server import ServerOptions
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"

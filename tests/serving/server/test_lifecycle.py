@@ -17,14 +17,14 @@ import pytest
 
 from imgpipe.serving.client import Client, DeadlineExceeded, NotFound, ServingError, Unavailable
 from imgpipe.serving.server import ModelServer
-from imgpipe.serving.server.config import ModelConfig
 from imgpipe.serving.server.core import CoreOptions
-from imgpipe.serving.server.loading import LoaderOptions, make_loader
-from imgpipe.serving.server.manager import ModelManager
-from imgpipe.serving.server.servable import LoadPolicy
 from imgpipe.serving.server.server import ServerOptions
 from imgpipe.serving.server.status import StatusError
-from imgpipe.serving.server.version_policy import VersionPolicy
+from imgpipe.serving.server.versions.config import ModelConfig
+from imgpipe.serving.server.versions.loading import LoaderOptions, make_loader
+from imgpipe.serving.server.versions.manager import ModelManager
+from imgpipe.serving.server.versions.servable import LoadPolicy
+from imgpipe.serving.server.versions.version_policy import VersionPolicy
 
 POLL_S = 0.05
 TWO = {"x": np.float32([2.0])}

@@ -11,12 +11,12 @@ from google.protobuf import json_format, struct_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 from imgpipe.serving.server import ModelServer
-from imgpipe.serving.server import config as configs
-from imgpipe.serving.server.config import ModelConfig, RequestLogConfig
 from imgpipe.serving.server.core import CoreOptions
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.server import ServerOptions
-from imgpipe.serving.server.version_policy import VersionPolicy
+from imgpipe.serving.server.versions import config as configs
+from imgpipe.serving.server.versions.config import ModelConfig, RequestLogConfig
+from imgpipe.serving.server.versions.version_policy import VersionPolicy
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,12 @@ from tensorflow_serving.apis import (
 )
 
 from imgpipe.serving.server import ModelServer
-from imgpipe.serving.server.config import ModelConfig
 from imgpipe.serving.server.core import CoreOptions
-from imgpipe.serving.server.servable import LoadPolicy
 from imgpipe.serving.server.server import ServerOptions, StartRefused
 from imgpipe.serving.server.services import ServiceOptions
-from imgpipe.serving.server.version_policy import VersionPolicy
+from imgpipe.serving.server.versions.config import ModelConfig
+from imgpipe.serving.server.versions.servable import LoadPolicy
+from imgpipe.serving.server.versions.version_policy import VersionPolicy
 
 Code = grpc.StatusCode
 POLL_S = 0.05

@@ -13,8 +13,8 @@ from tensorflow_serving.apis import (
 )
 
 from imgpipe.serving import tensors
-from imgpipe.serving.server.config import RequestLogConfig
-from imgpipe.serving.server.request_log import RequestLogOptions, RequestLogs
+from imgpipe.serving.server.monitoring.request_log import RequestLogOptions, RequestLogs
+from imgpipe.serving.server.versions.config import RequestLogConfig
 
 _SECRET = b"\xff\xd8\xff a face"
 

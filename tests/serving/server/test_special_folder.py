@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imgpipe.models.served_model import Served
+from imgpipe.models.export.served_model import Served
 from imgpipe.serving.client import Client
 from imgpipe.serving.server import ModelServer
 

@@ -14,10 +14,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from imgpipe.serving.client import Client, NotFound, Retry, Unavailable
 from imgpipe.serving.server import ModelServer
-from imgpipe.serving.server.config import ModelConfig
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.server import ServerOptions
 from imgpipe.serving.server.status import StatusError
+from imgpipe.serving.server.versions.config import ModelConfig
 
 POLL_S = 0.05
 TWO = {"x": np.float32([2.0])}

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from imgpipe.serving.server import config, textproto
+from imgpipe.serving.server import textproto
 from imgpipe.serving.server.errors import BadArgument
 from imgpipe.serving.server.status import StatusError
+from imgpipe.serving.server.versions import config
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import zipfile
 import pytest
 
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.records import make, serialise
+from imgpipe.components.storage.records import make, serialise
 from imgpipe.models.errors import ImgpipeError
 
 FEW, MANY = 60, 1000

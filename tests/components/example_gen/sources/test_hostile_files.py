@@ -15,7 +15,7 @@ import google_crc32c
 import pytest
 
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
-from imgpipe.components.records import make, serialise
+from imgpipe.components.storage.records import make, serialise
 from imgpipe.models.errors import ConfigError
 
 

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
-from imgpipe.components.records import make, serialise
+from imgpipe.components.storage.records import make, serialise
 from imgpipe.models.errors import ConfigError
 
 

@@ -9,13 +9,13 @@ from importlib import metadata
 from prometheus_client.parser import text_string_to_metric_families
 
 from imgpipe.serving.server import storage
-from imgpipe.serving.server.calls import Call
-from imgpipe.serving.server.loading import LoaderOptions, make_loader
-from imgpipe.serving.server.metrics import Metrics
+from imgpipe.serving.server.monitoring.metrics import Metrics
+from imgpipe.serving.server.requests.calls import Call
 from imgpipe.serving.server.rest.options import RestOptions
-from imgpipe.serving.server.servable import LoadPolicy, Servable
 from imgpipe.serving.server.status import Code
 from imgpipe.serving.server.textproto import BatchingParameters, Monitoring
+from imgpipe.serving.server.versions.loading import LoaderOptions, make_loader
+from imgpipe.serving.server.versions.servable import LoadPolicy, Servable
 
 from .conftest import METRICS
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from imgpipe.serving.server.handle import Spec
+from imgpipe.serving.server.requests.handle import Spec
 from imgpipe.serving.server.rest import paths
 from imgpipe.serving.server.rest.paths import Target
 from imgpipe.serving.server.status import Code, StatusError

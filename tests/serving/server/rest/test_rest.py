@@ -14,10 +14,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from imgpipe.serving.server.config import ModelConfig, RequestLogConfig
 from imgpipe.serving.server.core import CoreOptions
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.server import ServerOptions
+from imgpipe.serving.server.versions.config import ModelConfig, RequestLogConfig
 from tests.serving.test_image_header import png_bomb
 
 

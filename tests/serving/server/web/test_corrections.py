@@ -12,7 +12,7 @@ import pytest
 
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.errors import BadArgument
-from imgpipe.serving.server.handle import Spec
+from imgpipe.serving.server.requests.handle import Spec
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.server import ServerOptions
 from imgpipe.serving.server.status import StatusError

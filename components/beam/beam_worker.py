@@ -1,0 +1,43 @@
+"""Set-up of a Beam worker process, which must happen before the first function is unpickled.
+
+The wheels of TFX lack the native part of `tfx_bsl.arrow.sql_util` (SQL slicing), and TFX installs
+a stub for that module when it is imported. A worker unpickles TensorFlow Data Validation before it
+imports TFX, and StatisticsGen fails. ``--beam_plugins=imgpipe.components.beam.beam_worker`` makes
+each worker load this module first. It also installs `literal_folders`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+
+from imgpipe.components.beam import literal_folders
+
+MODULE = "tfx_bsl.arrow.sql_util"
+
+
+def install() -> None:
+    """Install the stub unless the real module can be imported."""
+    if MODULE in sys.modules:
+        return
+    try:
+        importlib.import_module(MODULE)
+    except ImportError:
+        stub = types.ModuleType(MODULE)
+        stub.__getattr__ = _missing_attribute  # type: ignore[method-assign]
+        sys.modules[MODULE] = stub
+
+
+def _missing_attribute(name: str) -> object:
+    if name.startswith("__"):
+        raise AttributeError(name)
+
+    def unavailable(*arguments: object, **named: object) -> None:
+        raise NotImplementedError(f"SQL slicing ({name}) is not part of this installation")
+
+    return unavailable
+
+
+install()
+literal_folders.install()

@@ -1,0 +1,145 @@
+"""``imgpipe-beam-worker``: starts a Beam worker, or a pool of them, on a host of a cluster.
+
+Flink and Spark start one Python worker per task slot, with the same flags as Beam's containers do
+(https://beam.apache.org/documentation/runtime/sdk-harness-config/). Beam's own starter is a Go
+program inside of its images. This one needs only the installation of imgpipe on the host: it asks
+the runner for the options of the pipeline, among them the plugin `beam_worker`, without which
+StatisticsGen fails, and runs `apache_beam.runners.worker.sdk_worker_main`.
+
+With the environment PROCESS, the runner runs this program. With EXTERNAL, the runner asks the pool
+on the host, which runs this program. As the entry point of an image, it serves DOCKER.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_log = logging.getLogger(__name__)
+#: In seconds. A busy host may take long to answer; afterwards the runner starts another worker.
+_ANSWER_SECONDS = 120
+DEFAULT_PORT = 50000
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the console script.
+
+    Args:
+      arguments: Arguments of the command line, those of this process by default.
+    """
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    if not parsed.worker_pool and not (parsed.id and parsed.provision_endpoint):
+        parser.error(
+            "a worker needs --id and --provision_endpoint, which the runner supplies. Received: "
+            f"--id={parsed.id!r} --provision_endpoint={parsed.provision_endpoint!r}. Use "
+            "--worker_pool to serve workers to a runner with environment EXTERNAL."
+        )
+    if parsed.worker_pool:
+        from imgpipe.components.beam import worker_pool
+
+        logging.basicConfig(level=logging.INFO)
+        address, server = worker_pool.serve(parsed.service_port, str(script()))
+        _log.info("serving workers at %s", address)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.wait_for_termination()
+        return
+    os.dup2(2, 1)  # a pool never reads its workers' standard output, and a full pipe stops them
+    os.environ.update(environment(parsed, _provision_info(parsed)))
+    from apache_beam.runners.worker import sdk_worker_main
+
+    importlib.import_module("imgpipe.components.beam.beam_worker")  # before anything is unpickled
+    sdk_worker_main.main([])
+
+
+def script() -> Path:
+    """Path of the console script in the environment of this interpreter."""
+    return Path(sys.executable).with_name("imgpipe-beam-worker")
+
+
+def _parser() -> argparse.ArgumentParser:
+    """The flags of Beam's containers; the runner supplies all but those of the pool."""
+    parser = argparse.ArgumentParser(
+        prog="imgpipe-beam-worker",
+        description="Start a Python worker of Beam with what the components of imgpipe need.",
+    )
+    parser.add_argument(
+        "--worker_pool",
+        action="store_true",
+        help="serve workers to a runner with environment EXTERNAL until stopped",
+    )
+    parser.add_argument(
+        "--service_port",
+        type=int,
+        default=DEFAULT_PORT,
+        help=f"port of the pool (default: {DEFAULT_PORT})",
+    )
+    for name in ("id", "provision_endpoint", "logging_endpoint", "control_endpoint"):
+        parser.add_argument(f"--{name}", default="", help="supplied by the runner")
+    for name in ("artifact_endpoint", "semi_persist_dir"):
+        parser.add_argument(f"--{name}", default="", help="supplied by the runner, not used")
+    return parser
+
+
+def _provision_info(parsed: argparse.Namespace) -> Any:
+    """Ask the runner for the options of the pipeline and the addresses of its services."""
+    import grpc
+    from apache_beam.portability.api import beam_provision_api_pb2 as messages
+    from apache_beam.portability.api import beam_provision_api_pb2_grpc as services
+
+    with grpc.insecure_channel(parsed.provision_endpoint) as channel:
+        stub = services.ProvisionServiceStub(channel)
+        response = stub.GetProvisionInfo(
+            messages.GetProvisionInfoRequest(),
+            timeout=_ANSWER_SECONDS,
+            metadata=[("worker_id", parsed.id)],
+            wait_for_ready=True,
+        )
+    return response.info
+
+
+def environment(parsed: argparse.Namespace, info: Any) -> dict[str, str]:
+    """The environment variables from which Beam's `sdk_worker_main` reads its settings.
+
+    Args:
+      parsed: The flags.
+      info: Beam's message ``ProvisionInfo``.
+
+    Returns:
+      Values by name. Addresses in the flags win over those in `info`.
+    """
+    from google.protobuf import json_format
+
+    if info.dependencies:
+        _log.warning(
+            "%d staged files are not installed, because workers use the packages of their host",
+            len(info.dependencies),
+        )
+    logging_url = parsed.logging_endpoint or info.logging_endpoint.url
+    control_url = parsed.control_endpoint or info.control_endpoint.url
+    variables = {
+        "WORKER_ID": parsed.id,
+        "PIPELINE_OPTIONS": json_format.MessageToJson(info.pipeline_options),
+        "LOGGING_API_SERVICE_DESCRIPTOR": _descriptor(logging_url),
+        "CONTROL_API_SERVICE_DESCRIPTOR": _descriptor(control_url),
+        "RUNNER_CAPABILITIES": " ".join(info.runner_capabilities),
+    }
+    if info.status_endpoint.url:
+        variables["STATUS_API_SERVICE_DESCRIPTOR"] = _descriptor(info.status_endpoint.url)
+    return variables
+
+
+def _descriptor(url: str) -> str:
+    """The text form of Beam's message ``ApiServiceDescriptor``."""
+    return f'url: "{url}"'
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""A content-addressed store in one SQLite file, from keys of 32 bytes to values of any length.
+
+The store is a cache. Artifacts stay valid when it is deleted, and a damaged file or value only
+means that the value is computed again. SQLite provides atomic writes, concurrent readers and
+writers, and recovery after a killed process. Its file must be used by one host only; where workers
+run on several, `open_store` returns a `BlobFiles` instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from imgpipe.components.storage.blob_files import BlobFiles, checked, with_checksum
+from imgpipe.models.errors import ResourceError
+
+_log = logging.getLogger(__name__)
+_BUSY_SECONDS = 60.0  # another writer locks the file for one batch at a time
+_VARIABLES = 500  # keys in one SELECT; the lowest limit of any SQLite version is 999
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def path_of(directory: Path, name: str) -> Path:
+    """Return the path of the file of the store `name` in a folder, whether or not it exists."""
+    return directory / f"{name}.sqlite"
+
+
+#: In front of the path of a store that several hosts use.
+SHARED = "shared:"
+
+
+def open_store(place: str | Path, name: str) -> BlobStore | BlobFiles:
+    """Open a store.
+
+    Args:
+      place: Folder of the store, which must be on this host and is created when absent. With
+        ``shared:`` in front, a folder that several hosts use, whose values are single files.
+      name: Name of the store in the folder.
+
+    Raises:
+      ResourceError: The store cannot be used.
+    """
+    store = BlobFiles if str(place).startswith(SHARED) else BlobStore
+    return store(folder_of(place), name)
+
+
+def folder_of(place: str | Path) -> Path:
+    """Return the folder of a store from its locator, with or without ``shared:`` in front."""
+    return Path(str(place).removeprefix(SHARED))
+
+
+class BlobStore:
+    """Values by key in ``<directory>/<name>.sqlite``, safe for several processes and threads.
+
+    Args:
+      directory: Folder of the file, which is created when absent.
+      name: Name of the file, without its suffix, and of the table in it.
+
+    Raises:
+      ResourceError: The file is locked for too long, cannot be written, or the disk is full. The
+        methods raise it too.
+    """
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self._path = path_of(directory, name)
+        self._table = name
+        self._lock = threading.Lock()
+        directory.mkdir(parents=True, exist_ok=True)
+        with self._explained_errors():
+            try:
+                self._db = self._open()
+            except sqlite3.DatabaseError as error:
+                self._replace_damaged(error)
+
+    def _replace_damaged(self, error: sqlite3.DatabaseError) -> None:
+        """Rename a damaged file and its journal, and open an empty store.
+
+        An error that is not damage, such as a locked file or a full disk, is raised again.
+        """
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+            raise error
+        _log.warning("the store %s is damaged (%s); renamed to .broken", self._path, error)
+        if hasattr(self, "_db"):
+            self._db.close()
+        for suffix in ("", "-wal", "-shm"):
+            file = self._path.with_name(self._path.name + suffix)
+            if file.exists():
+                file.replace(file.with_name(f"{self._path.stem}.broken{suffix}"))
+        self._db = self._open()
+
+    @contextlib.contextmanager
+    def _explained_errors(self) -> Iterator[None]:
+        """Turn SQLite's errors into a ResourceError that says what to do."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise ResourceError(
+                f"the store {self._path} cannot be used: {error}. Wait for other runs that use "
+                "it, free disk space, or name another folder (bank.store or judge.store)."
+            ) from error
+
+    def _open(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, check_same_thread=False)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")  # a last commit that is lost is computed again
+        db.execute(
+            f"CREATE TABLE IF NOT EXISTS {self._table} (key BLOB PRIMARY KEY, value BLOB) "
+            "WITHOUT ROWID"
+        )
+        return db
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Look values up.
+
+        Args:
+          keys: Keys of 32 bytes, as many as wanted.
+
+        Returns:
+          The values of those keys that are stored and intact.
+        """
+        found: dict[bytes, bytes] = {}
+        for start in range(0, len(keys), _VARIABLES):
+            part = keys[start : start + _VARIABLES]
+            marks = ",".join("?" * len(part))
+            query = f"SELECT key, value FROM {self._table} WHERE key IN ({marks})"
+            asked = set(part)
+            for key, value in self._rows(query, part):
+                # A damaged page can return a key that was not asked for, or a value of any type.
+                if key in asked and isinstance(value, bytes):
+                    whole = checked(value)
+                    if whole is not None:
+                        found[key] = whole
+        return found
+
+    def _rows(self, query: str, keys: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+        """Rows of a query; a damaged file is replaced by an empty one, which has no rows."""
+        with self._explained_errors(), self._lock:
+            try:
+                return self._db.execute(query, list(keys)).fetchall()
+            except sqlite3.DatabaseError as error:
+                self._replace_damaged(error)
+                return []
+
+    def put(self, values: Mapping[bytes, bytes]) -> None:
+        """Store `values` by key, in one transaction."""
+        with self._explained_errors(), self._lock:
+            try:
+                self._insert(values)
+            except sqlite3.DatabaseError as error:
+                self._replace_damaged(error)
+                self._insert(values)
+
+    def _insert(self, values: Mapping[bytes, bytes]) -> None:
+        rows = ((key, with_checksum(value)) for key, value in values.items())
+        with self._db:
+            self._db.executemany(f"INSERT OR REPLACE INTO {self._table} VALUES (?, ?)", rows)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()

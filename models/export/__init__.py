@@ -1,0 +1,1 @@
+"""Exports of a trained classifier: SavedModel, LiteRT, ONNX and Keras files."""

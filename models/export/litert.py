@@ -1,0 +1,282 @@
+"""LiteRT files of the model: they are smaller, faster on one core, and evaluated like the model.
+
+They contain the network only, from pixels to probabilities. The caller decodes and resizes the
+image; `preprocess.whole_pixels` does this like the exported graph and rounds the result.
+
+| kind | file | input | output |
+|---|---|---|---|
+| int8 | model.tflite | pixels uint8 [N, S, S, 3] | probabilities uint8 [N, C], in 1/256 |
+| float16 | model_float16.tflite | the same | probabilities float32 [N, C] |
+
+``model.tflite`` is the name that ``tensorflow_model_server --use_tflite_model`` reads.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.export.signatures import SERVING_DEFAULT, SERVING_PIXELS
+from imgpipe.models.files.file_patterns import plain_name
+from imgpipe.models.network.classifier import PROBABILITIES
+
+FLOAT16: Final = "float16"
+INT8: Final = "int8"
+#: Name of each kind's file in the folder of a version.
+FILES: Final = {FLOAT16: "model_float16.tflite", INT8: "model.tflite"}
+#: Number of training images from which the ranges of the int8 activations are measured.
+#: TensorFlow's guide recommends 100 to 500; a model of 224 px takes about 30 ms for each.
+CALIBRATION_IMAGES: Final = 200
+
+_RESIZE: Final = "ResizeBilinear"  # the op that resizes decoded images to the network's input size
+_WHOLE_NUMBERS: Final = (np.integer, np.bool_)
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network of an exported model, without decoding and resizing; its weights are constants.
+
+    Attributes:
+        graph: A GraphDef.
+        pixels: Name of the graph's input tensor, float32 [N, S, S, 3].
+        probabilities: Name of the graph's output tensor, float32 [N, C].
+        image_size: Side S of the input in pixels.
+    """
+
+    graph: Any
+    pixels: str
+    probabilities: str
+    image_size: int
+
+
+def load_network(directory: str) -> Network:
+    """Loads the network of a SavedModel from its signature for pixels.
+
+    Args:
+        directory: Folder of the SavedModel.
+
+    Returns:
+        The network from resized pixels to probabilities.
+
+    Raises:
+        ConfigError: The signature is missing, or it does not resize the image as our exports do.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    with plain_name(directory) as folder:
+        loaded = tf.saved_model.load(folder)
+    if SERVING_PIXELS not in loaded.signatures:
+        raise ConfigError(
+            f"LiteRT export: expected a signature {SERVING_PIXELS} in {directory}. "
+            f"Received: {sorted(loaded.signatures)}"
+        )
+    signature = loaded.signatures[SERVING_PIXELS]
+    index = sorted(signature.structured_outputs).index(PROBABILITIES)  # outputs are in sorted order
+    frozen = convert_variables_to_constants_v2(signature)
+    answer = frozen.outputs[index]
+    resized = _resized(frozen.graph.get_operations())
+    if resized is None:
+        raise ConfigError(f"LiteRT export: no resize in {SERVING_PIXELS} of {directory}")
+    graph = frozen.graph.as_graph_def()
+    for node in graph.node:  # only control inputs lead to the checks of the request; drop them
+        data = [name for name in node.input if not name.startswith("^")]
+        del node.input[:]
+        node.input.extend(data)
+    graph = tf.compat.v1.graph_util.extract_sub_graph(graph, [answer.op.name])
+    return Network(graph, resized.name, answer.name, int(resized.shape[1]))
+
+
+def _resized(operations: Iterable[Any]) -> Any:
+    """Returns the output of the first resize of the graph; a backbone may contain further ones."""
+    found = [op for op in operations if op.type == _RESIZE]
+    return next((op.outputs[0] for op in found if not _before(op) & {o.name for o in found}), None)
+
+
+def _before(operation: Any) -> set[str]:
+    """Returns the names of all operations on which this operation depends."""
+    seen: set[str] = set()
+    todo = [tensor.op for tensor in operation.inputs]
+    while todo:
+        op = todo.pop()
+        if op.name not in seen:
+            seen.add(op.name)
+            todo += [tensor.op for tensor in op.inputs]
+    return seen
+
+
+def convert(network: Network, kind: str, calibration: Sequence[Pixels] = ()) -> bytes:
+    """Converts a network to the content of a .tflite file.
+
+    Args:
+        network: The result of `load_network`.
+        kind: One of the keys of `FILES`.
+        calibration: Pixels uint8 [S, S, 3] of training images; needed for int8 only.
+
+    Returns:
+        The content of the file.
+
+    Raises:
+        ConfigError: The kind is unknown, or it is int8 and there are no images.
+        Exception: TensorFlow's converter raises errors of several types for an op that it cannot
+            convert.
+    """
+    import tensorflow as tf
+
+    if kind not in FILES:
+        raise ConfigError(f"export.lite: expected {' or '.join(FILES)}. Received: {kind!r}")
+    if kind == INT8 and not calibration:
+        raise ConfigError("LiteRT export: int8 needs training images to calibrate on")
+    # For int8 the converter expects a float input and changes its type to uint8 itself.
+    serve = from_pixels(network, tf.float32 if kind == INT8 else tf.uint8)
+    module = tf.Module()
+    module.serve = serve
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [serve.get_concrete_function()], module
+    )
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if kind == FLOAT16:
+        converter.target_spec.supported_types = [tf.float16]
+    else:
+        converter.representative_dataset = _representative(calibration)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
+    return bytes(converter.convert())
+
+
+def from_pixels(network: Network, taken: Any) -> Any:
+    """Returns a function from pixels [N, S, S, 3] to {probabilities [N, C]}.
+
+    Args:
+        network: The result of `load_network`.
+        taken: Number type of the pixels, whose values are 0..255 in any case.
+    """
+    import tensorflow as tf
+
+    size = network.image_size
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, size, size, 3], taken, name="pixels")],
+        autograph=False,
+        jit_compile=False,
+    )
+    def serve(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        [answer] = tf.graph_util.import_graph_def(
+            network.graph,
+            input_map={network.pixels: tf.cast(pixels, tf.float32)},
+            return_elements=[network.probabilities],
+            name="",
+        )
+        return {PROBABILITIES: answer}
+
+    return serve
+
+
+def _representative(images: Sequence[Pixels]) -> Callable[[], Iterator[list[Any]]]:
+    """Returns a function that yields the images as the converter reads them.
+
+    One pixel of the first image becomes black and one white. With 0 and 255 among the values, the
+    scale of the input is exactly 1, so that pixels are used unchanged.
+    """
+
+    def batches() -> Iterator[list[Any]]:
+        first: Any = images[0].astype(np.float32)
+        first[0, 0], first[0, 1] = 0.0, 255.0
+        for image in itertools.chain([first], images[1:]):
+            yield [image[None].astype(np.float32)]
+
+    return batches
+
+
+class LiteModel:
+    """A loaded .tflite file, with one interpreter of one thread for each core.
+
+    Several such interpreters classify more images a second than one interpreter that distributes
+    each operation over all cores. Close the model after use, or use it as a context manager.
+
+    Args:
+        content: Content of the file.
+        interpreters: Number of interpreters; None uses one for each core of this process.
+
+    Attributes:
+        image_size: Side of the input in pixels.
+    """
+
+    def __init__(self, content: bytes, interpreters: int | None = None) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        count = interpreters or len(os.sched_getaffinity(0))
+        self._interpreters = [
+            Interpreter(model_content=content, num_threads=1) for _ in range(count)
+        ]
+        self._runners = [one.get_signature_runner(SERVING_DEFAULT) for one in self._interpreters]
+        self._pool = ThreadPoolExecutor(count, "litert")
+        self._input: dict[str, Any]
+        self._output: dict[str, Any]
+        [self._input] = self._runners[0].get_input_details().values()
+        [self._output] = self._runners[0].get_output_details().values()
+        self.image_size = int(self._input["shape"][1])
+
+    def __enter__(self) -> LiteModel:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the threads and frees the interpreters."""
+        self._pool.shutdown()
+        self._runners.clear()
+        self._interpreters.clear()
+
+    def float_tensors(self) -> list[str]:
+        """Returns the names of the floating-point tensors; a fully quantised file has none."""
+        return [
+            str(tensor["name"])
+            for tensor in self._interpreters[0].get_tensor_details()
+            if not issubclass(tensor["dtype"], _WHOLE_NUMBERS)
+        ]
+
+    def takes_pixels(self) -> bool:
+        """Returns whether the input takes uint8 pixels without a scale or an offset."""
+        scale, zero = self._input["quantization"]
+        return self._input["dtype"] is np.uint8 and scale in (0.0, 1.0) and zero == 0
+
+    def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
+        """Classifies images; each interpreter takes one image at a time.
+
+        Args:
+            pixels: Resized images, uint8 [N, S, S, 3].
+
+        Returns:
+            Probabilities, float32 [N, C].
+        """
+        parts = np.array_split(pixels, len(self._runners))
+        rows = self._pool.map(self._run, self._runners, parts)
+        return np.concatenate(list(rows))
+
+    def _run(self, runner: Any, pixels: Pixels) -> npt.NDArray[np.float32]:
+        rows = [np.empty((0, int(self._output["shape"][-1])), np.float32)]
+        for start in range(len(pixels)):
+            answer = runner(pixels=pixels[start : start + 1])[PROBABILITIES]
+            rows.append(self._decoded(answer))
+        return np.concatenate(rows)
+
+    def _decoded(self, answer: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Returns probabilities as float32; a quantised file stores them as whole numbers."""
+        if answer.dtype == np.float32:
+            return answer
+        scale, zero = self._output["quantization"]
+        return ((answer.astype(np.float32) - zero) * scale).astype(np.float32)

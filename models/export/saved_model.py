@@ -1,0 +1,142 @@
+"""Writes the SavedModel that is evaluated, blessed and served.
+
+It is written with ``keras.export.ExportArchive``. A Keras 3 model that is written with
+``tf.saved_model.save`` can be loaded, but every request to it fails in a graph session, and
+TensorFlow Serving runs it in such a session (tensorflow/serving#2250).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from imgpipe.models import feature_names as names
+from imgpipe.models import preprocess
+from imgpipe.models.export.signatures import SERVING_DEFAULT, signatures
+from imgpipe.models.network.classifier import Classifier
+
+if TYPE_CHECKING:
+    from tensorflow_serving.apis import prediction_log_pb2
+
+DIGEST_FILE: Final = "model_digest.json"  # in assets.extra/: hash of the model's content
+VOCABULARY_FILE: Final = "vocabulary.txt"  # in assets/: one class name a line, in label order
+WARMUP_FILE: Final = "tf_serving_warmup_requests"  # in assets.extra/: TF Serving reads this name
+
+_WARMUP_QUALITY: Final = 90  # JPEG quality of the re-encoded warm-up images
+
+
+def export(
+    classifier: Classifier,
+    directory: str,
+    *,
+    top_k: int = 5,
+    warmup_images: Sequence[bytes] = (),
+) -> None:
+    """Writes the SavedModel with every signature, the vocabulary and the warm-up requests.
+
+    Args:
+        classifier: The trained network.
+        directory: Folder for saved_model.pb; it is created when it is missing.
+        top_k: Number of classes in the top_k outputs; at most the number of classes is used.
+        warmup_images: Encoded images that a server classifies before it reports that it is ready.
+            They are stored at the model's own size. Without any, a grey image is used.
+    """
+    import keras
+    import tensorflow as tf
+
+    archive = keras.export.ExportArchive()
+    # `track` is not called: endpoints add their variables, and the network would be saved twice.
+    for name, function in signatures(classifier, top_k).items():
+        archive.add_endpoint(name, function)
+    with tempfile.TemporaryDirectory(prefix="imgpipe-") as temporary:
+        vocabulary = Path(temporary) / VOCABULARY_FILE
+        vocabulary.write_text("".join(f"{name}\n" for name in classifier.vocabulary), "utf-8")
+        # The archive's `track` accepts an asset only as a lookup table. A table has the path of its
+        # file as its name, and two models that are loaded in one process would share that name.
+        archive._tf_trackable.vocabulary = tf.saved_model.Asset(str(vocabulary))
+        archive.write_out(directory, verbose=False)
+    small = [_shrunk(image, classifier.image_size) for image in warmup_images]
+    write_warmup(classifier.network.name, small or [_grey(classifier.image_size)], directory)
+
+
+def write_digest(classifier: Classifier, directory: str, **facts: Any) -> None:
+    """Writes assets.extra/model_digest.json: a hash of the weights, the classes and `facts`.
+
+    Two exports of the same model differ in their bytes, because Keras writes variables in an
+    arbitrary order. The digest is the same, so it tells whether a model is new.
+
+    Args:
+        classifier: The network that was exported.
+        directory: Folder of the SavedModel.
+        **facts: Other values that belong to the model; they must be writable as JSON.
+    """
+    import tensorflow as tf
+
+    digest = hashlib.sha256()
+    for weight in classifier.network.get_weights():
+        digest.update(repr((weight.shape, str(weight.dtype))).encode())
+        digest.update(weight.tobytes())
+    described = {
+        "vocabulary": list(classifier.vocabulary),
+        "image_size": classifier.image_size,
+        "temperature": classifier.temperature,
+        "unknown_below": classifier.unknown_below,
+    }
+    digest.update(json.dumps({**described, **facts}, sort_keys=True).encode())
+    folder = f"{directory.rstrip('/')}/assets.extra"
+    tf.io.gfile.makedirs(folder)
+    with tf.io.gfile.GFile(f"{folder}/{DIGEST_FILE}", "w") as file:
+        file.write(json.dumps({"sha256": digest.hexdigest(), **described, **facts}, indent=1))
+
+
+def write_warmup(model_name: str, images: Sequence[bytes], directory: str) -> None:
+    """Writes assets.extra/tf_serving_warmup_requests: each image alone, then all in one request.
+
+    Args:
+        model_name: Name under which the model will be served.
+        images: Encoded images.
+        directory: Folder of the SavedModel.
+    """
+    import tensorflow as tf
+
+    folder = f"{directory.rstrip('/')}/assets.extra"
+    tf.io.gfile.makedirs(folder)
+    batches = [[image] for image in images] + ([list(images)] if len(images) > 1 else [])
+    with tf.io.TFRecordWriter(f"{folder}/{WARMUP_FILE}") as writer:
+        for log in _warmup_logs(model_name, batches):
+            writer.write(log.SerializeToString(deterministic=True))
+
+
+def _warmup_logs(
+    model_name: str, batches: Iterable[Sequence[bytes]]
+) -> Iterable[prediction_log_pb2.PredictionLog]:
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    for batch in batches:
+        log = prediction_log_pb2.PredictionLog()
+        request = log.predict_log.request
+        request.model_spec.name = model_name
+        request.model_spec.signature_name = SERVING_DEFAULT
+        tensor = tf.make_tensor_proto(list(batch), tf.string, [len(batch)])
+        request.inputs[names.IMAGE_BYTES].CopyFrom(tensor)
+        yield log
+
+
+def _shrunk(image: bytes, image_size: int) -> bytes:
+    """Returns the image as a JPEG of the model's own size, so that the request stays small."""
+    import tensorflow as tf
+
+    pixels = preprocess.whole_pixels(image, image_size)
+    return bytes(tf.io.encode_jpeg(pixels, quality=_WARMUP_QUALITY).numpy())
+
+
+def _grey(image_size: int) -> bytes:
+    import tensorflow as tf
+
+    pixels = tf.fill([image_size, image_size, 3], tf.constant(127, tf.uint8))
+    return bytes(tf.io.encode_jpeg(pixels, quality=_WARMUP_QUALITY).numpy())

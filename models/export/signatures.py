@@ -1,0 +1,185 @@
+"""The signatures of a served model, as plain TensorFlow graphs over one classifier.
+
+| signature | input | outputs |
+|---|---|---|
+| serving_default | image_bytes string [N] | the five outputs of `answer` |
+| serving_pixels | pixels uint8 [N, H, W, 3] | the same |
+| serving_examples | examples string [N], tf.Examples with `image_bytes` | the same, label [N, 1] |
+| features | image_bytes string [N] | features float32 [N, D] |
+| cam | image_bytes string [N] | cam float32 [N, h, w], label, probabilities |
+
+Decoding, resizing and normalising happen inside the graphs, and only core ops are used. An image
+that cannot be decoded, and a request without any image, fail with INVALID_ARGUMENT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+from imgpipe.models import feature_names as names
+from imgpipe.models import preprocess
+from imgpipe.models.network.classifier import FEATURES, LOGITS, PROBABILITIES, Classifier
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+SERVING_DEFAULT: Final = "serving_default"
+SERVING_PIXELS: Final = "serving_pixels"
+SERVING_EXAMPLES: Final = "serving_examples"
+FEATURE_VECTORS: Final = "features"
+CAM: Final = "cam"
+
+
+def signatures(
+    classifier: Classifier, top_k: int
+) -> dict[str, tf.types.experimental.GenericFunction]:
+    """Returns all signatures by name. They share one graph of the backbone.
+
+    Args:
+        classifier: The trained network.
+        top_k: Number of classes in the top_k outputs; at most the number of classes is used.
+    """
+    import tensorflow as tf
+
+    size = classifier.image_size
+
+    def network(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return classifier.tail(classifier.feature_maps(pixels), training=False)
+
+    def decoded(image_bytes: tf.Tensor) -> tf.Tensor:
+        return preprocess.batch_decode(_some(image_bytes), size)
+
+    def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return answer(classifier, network(decoded(image_bytes)), top_k)
+
+    def from_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return answer(classifier, network(preprocess.resize(_some(pixels), size)), top_k)
+
+    def from_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        spec = {names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string)}
+        found = from_bytes(tf.io.parse_example(examples, spec)[names.IMAGE_BYTES])
+        # TFX's BulkInferrer takes one row of each output and cannot store a row that is a scalar
+        # string, because `bytes` has no dtype. A column of length 1 gives rows that are arrays.
+        return {**found, names.LABEL: found[names.LABEL][:, None]}
+
+    def features(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {FEATURES: network(decoded(image_bytes))[FEATURES]}
+
+    def cam(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return grad_cam(classifier, decoded(image_bytes))
+
+    encoded = tf.TensorSpec([None], tf.string, name=names.IMAGE_BYTES)
+    pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name="pixels")
+    examples = tf.TensorSpec([None], tf.string, name="examples")
+    return {
+        SERVING_DEFAULT: _traced(from_bytes, encoded),
+        SERVING_PIXELS: _traced(from_pixels, pixels),
+        SERVING_EXAMPLES: _traced(from_examples, examples),
+        FEATURE_VECTORS: _traced(features, encoded),
+        CAM: _traced(cam, encoded),
+    }
+
+
+def answer(
+    classifier: Classifier, outputs: Mapping[str, tf.Tensor], top_k: int
+) -> dict[str, tf.Tensor]:
+    """Returns the response to a classification request.
+
+    Args:
+        classifier: The trained network.
+        outputs: Outputs of `classifier.network` for N images.
+        top_k: Number of classes in the top_k outputs, at most the number of classes.
+
+    Returns:
+        Five outputs by name: label, string [N]; classes, string [N, C], in the order of the
+        vocabulary; probabilities, float32 [N, C]; top_k_classes, string [N, k], and
+        top_k_probabilities, float32 [N, k], highest first.
+    """
+    import tensorflow as tf
+
+    probabilities = outputs[PROBABILITIES]
+    count = len(classifier.vocabulary)
+    vocabulary = tf.constant(classifier.vocabulary)
+    top = tf.math.top_k(probabilities, k=min(top_k, count))
+    rows = tf.shape(probabilities)[0]
+    return {
+        names.LABEL: _label(classifier, probabilities),
+        "classes": tf.ensure_shape(tf.tile(vocabulary[None], [rows, 1]), [None, count]),
+        PROBABILITIES: probabilities,
+        "top_k_classes": tf.gather(vocabulary, top.indices),
+        "top_k_probabilities": top.values,
+    }
+
+
+def grad_cam(classifier: Classifier, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Shows where the evidence for the top class lies (Grad-CAM, Selvaraju et al. 2017).
+
+    The gradient is taken of the difference between the top logit and the mean of all logits,
+    because softmax ignores what is added to all logits alike, and because the first logit of a
+    binary head is the constant 0.
+
+    Args:
+        classifier: The trained network.
+        pixels: Decoded and resized images, float32 [N, S, S, 3], 0..255.
+
+    Returns:
+        Three outputs by name: cam, float32 [N, h, w], 0..1, which is 0 everywhere when no part of
+        the image is evidence for the class; label, string [N]; probabilities, float32 [N, C].
+    """
+    import tensorflow as tf
+
+    feature_map = classifier.feature_maps(pixels)
+    with tf.GradientTape() as tape:
+        tape.watch(feature_map)
+        outputs = classifier.tail(feature_map, training=False)
+        logits = outputs[LOGITS]
+        score = tf.reduce_max(logits, axis=1) - tf.reduce_mean(logits, axis=1)
+    weights = tf.reduce_mean(tape.gradient(score, feature_map), axis=[1, 2], keepdims=True)
+    cam = tf.nn.relu(tf.reduce_sum(weights * feature_map, axis=-1))
+    cam = tf.math.divide_no_nan(cam, tf.reduce_max(cam, axis=[1, 2], keepdims=True))
+    probabilities = outputs[PROBABILITIES]
+    return {
+        CAM: cam,
+        names.LABEL: _label(classifier, probabilities),
+        PROBABILITIES: probabilities,
+    }
+
+
+def _some(images: tf.Tensor) -> tf.Tensor:
+    """Returns `images`, after a check that there is at least one.
+
+    Without this check a convolution fails with a message that does not name the cause.
+    """
+    import tensorflow as tf
+
+    count = tf.shape(images)[0]
+    message = "expected one image or more. Received: 0"
+    with tf.control_dependencies([tf.debugging.assert_positive(count, message)]):
+        return tf.identity(images)
+
+
+def _label(classifier: Classifier, probabilities: tf.Tensor) -> tf.Tensor:
+    """Returns the label that is served, string [N].
+
+    It is the class of the highest probability, and the first of several equal ones. It is "unknown"
+    when the highest probability is below the classifier's threshold.
+    """
+    import tensorflow as tf
+
+    label = tf.gather(tf.constant(classifier.vocabulary), tf.argmax(probabilities, axis=1))
+    if not classifier.unknown_below:
+        return label
+    unknown = tf.reduce_max(probabilities, axis=1) < classifier.unknown_below
+    return tf.where(unknown, names.UNKNOWN, label)
+
+
+def _traced(
+    function: Callable[[tf.Tensor], dict[str, tf.Tensor]], spec: tf.TensorSpec
+) -> tf.types.experimental.GenericFunction:
+    """Returns a tf.function traced for `spec`, without XLA, which is much slower on a CPU."""
+    import tensorflow as tf
+
+    traced = tf.function(function, input_signature=[spec], autograph=False, jit_compile=False)
+    traced.get_concrete_function()
+    return traced

@@ -1,0 +1,1 @@
+"""Stored features: their extraction, the bank, and what is known about its rows."""

@@ -1,0 +1,286 @@
+"""Reads the feature bank: rows of stored features in an order that is always the same."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.models import feature_names as names
+from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
+from imgpipe.models.features.columns import columns
+from imgpipe.models.features.folds import FOLDS
+from imgpipe.models.features.hash_column import HashColumn, Short, distinct, shortened
+from imgpipe.models.features.image_groups import NEAR_FILE, ImageGroups, find_groups
+from imgpipe.models.features.row_file import RowFile, Rows, selected
+from imgpipe.models.files.file_patterns import matching
+
+BANK_FILE: Final = "bank.json"
+ACTIVATIONS_FOLDER: Final = "activations"
+
+
+@dataclass(frozen=True)
+class BankRows:
+    """The labelled rows of one split, sorted by image hash and view.
+
+    `features` is float16 [n, dim], `labels` int64 [n], `views` int16 [n], `hashes` names [n].
+    `groups` is [n], the name of the group of images that must be in one fold; without it each image
+    is a group by itself. `separated` is the number of near-duplicates that may be in different
+    folds, because more images hang together than a fold has. Besides the features, a row takes 18
+    bytes, and 32 for each image.
+    """
+
+    features: Rows
+    labels: npt.NDArray[np.int64]
+    views: npt.NDArray[np.integer[Any]]
+    hashes: HashColumn
+    groups: HashColumn = field(default_factory=lambda: HashColumn.of(np.empty(0, "S1")))
+    separated: int = 0
+
+    def __post_init__(self) -> None:
+        """Accepts names as arrays; makes each image a group by itself where none are given."""
+        object.__setattr__(self, "hashes", HashColumn.of(self.hashes))
+        given = len(self.groups) == len(self.hashes)
+        object.__setattr__(self, "groups", HashColumn.of(self.groups) if given else self.hashes)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def clean(self) -> BankRows:
+        """Returns the rows of view 0, which is the image itself."""
+        return self.up_to(0)
+
+    def up_to(self, view: int) -> BankRows:
+        """Returns the rows of view 0 and of the augmented views up to number `view`."""
+        return self.select(self.views <= view)
+
+    def select(self, keep: npt.NDArray[np.bool_]) -> BankRows:
+        """Returns the rows for which `keep`, bool [n], is true. They are in memory."""
+        features = selected(self.features, np.flatnonzero(keep))
+        labels, views, hashes = self.labels[keep], self.views[keep], self.hashes[keep]
+        return BankRows(features, labels, views, hashes, self.groups[keep], self.separated)
+
+    def some_clean(self, count: int) -> BankRows:
+        """Returns at most `count` rows of view 0, evenly sampled. They are in memory."""
+        clean = np.flatnonzero(self.views == 0)
+        keep = np.zeros(len(self), np.bool_)
+        keep[clean[:: max(1, -(-len(clean) // count))]] = True
+        return self.select(keep)
+
+
+@dataclass(frozen=True)
+class BankFacts:
+    """Description of a feature bank, as it stands in bank.json.
+
+    Attributes:
+        dim: Length of a feature vector; 0 when the bank holds no vectors.
+        activations: Shape (h, w, C) of the activations at the cut; () when the bank holds none.
+        note: Why the bank holds less than was asked for; "" when it holds everything.
+        made_by: Fingerprint of weights, preprocessing, augmentation and precision.
+        precision: Precision of the forward passes, see `extractor.PRECISIONS`.
+    """
+
+    dim: int
+    activations: tuple[int, ...] = ()
+    note: str = ""
+    made_by: str = ""
+    precision: str = "auto"
+
+
+def read_facts(bank_uri: str) -> BankFacts:
+    """Reads the description of a bank from its bank.json.
+
+    Raises:
+        ResourceError: The file is missing or is not a description of a bank.
+    """
+    import tensorflow as tf
+
+    path = f"{bank_uri.rstrip('/')}/{BANK_FILE}"
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            facts = json.load(file)
+        return BankFacts(
+            int(facts["dim"]),
+            tuple(facts.get("activations") or ()),
+            facts.get("note", ""),
+            f"{facts.get('weights_key', '')} {facts.get('precision', '')}",
+            facts.get("precision", "auto"),
+        )
+    except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
+        raise ResourceError(
+            f"feature bank: {path} cannot be read ({error}). Run FeatureBank again"
+        ) from error
+
+
+def require_features(facts: BankFacts, setting: str) -> None:
+    """Raises an error when the bank holds no features.
+
+    Args:
+        facts: Description of the bank.
+        setting: Name of the setting that needs features, such as "tune.trials", for the message.
+
+    Raises:
+        ConfigError: The bank holds no features.
+    """
+    if not facts.dim:
+        raise ConfigError(
+            f"{setting} needs stored features, and the bank holds none: {facts.note}. Set it to 0"
+        )
+
+
+def read_dim(bank_uri: str) -> int:
+    """Reads the length of the bank's feature vectors from its bank.json."""
+    return read_facts(bank_uri).dim
+
+
+@contextlib.contextmanager
+def open_split(
+    bank_uri: str,
+    split: str | tuple[str, ...],
+    classes: int,
+    most_view: int | None = None,
+    folds: int = FOLDS,
+) -> Iterator[BankRows]:
+    """Opens the labelled rows of a split or of several, whose features are in a `RowFile`.
+
+    Rows without a label (index -1) are left out.
+
+    Args:
+        bank_uri: URI of the artifact of FeatureBank.
+        split: Name of the split, or names of splits whose rows are sorted as those of one.
+        classes: Number of classes.
+        most_view: Highest view that is wanted; None is all of them.
+        folds: Number of folds that the groups must fit into.
+
+    Raises:
+        ResourceError: A record is not what bank.json says.
+        DataRefused: A label lies outside the vocabulary of `classes` names.
+    """
+    dim = read_dim(bank_uri)
+    found = _listed(bank_uri, split, most_view)
+    if found.labels.size and found.labels.max() >= classes:
+        raise DataRefused(
+            f"feature bank: split {split} holds label index {found.labels.max()}, the vocabulary "
+            f"has {classes} names. The bank and the vocabulary come from different runs"
+        )
+    with RowFile(len(found.labels), (dim,), np.float16) as features:
+        features.fill(_placed(bank_uri, split, names.FEATURES, found.places, (dim,), bank_uri))
+        groups = _groups(bank_uri, found, folds)
+        rows = BankRows(
+            features, found.labels, found.views, found.hashes, groups.names, groups.separated
+        )
+        del found  # the places of the records are not needed any longer
+        yield rows
+
+
+def _groups(bank_uri: str, found: _Listed, folds: int) -> ImageGroups:
+    import tensorflow as tf
+
+    path, near = f"{bank_uri.rstrip('/')}/{NEAR_FILE}", []
+    if tf.io.gfile.exists(path):
+        with tf.io.gfile.GFile(path) as file:
+            near = [[digest.encode() for digest in group] for group in json.load(file)]
+    largest = distinct(found.hashes) // folds
+    return find_groups(found.hashes, found.sources, near, largest)
+
+
+@contextlib.contextmanager
+def open_activations(bank_uri: str, split: str, rows: BankRows) -> Iterator[RowFile]:
+    """Opens the activations at the cut of the rows, [n, h, w, C] in their order.
+
+    Raises:
+        ResourceError: The bank lacks some, or a record is not what bank.json says.
+    """
+    shape = read_facts(bank_uri).activations
+    folder = f"{bank_uri.rstrip('/')}/{ACTIVATIONS_FOLDER}"
+    found = _listed(folder, split, int(rows.views.max(initial=0)))
+    if not (found.hashes.equals(rows.hashes) and np.array_equal(found.views, rows.views)):
+        raise ResourceError(
+            f"feature bank {bank_uri}: expected activations of {len(rows)} rows of split "
+            f"{split}. Received: {len(found.labels)} rows. Run FeatureBank again"
+        )
+    with RowFile(len(rows), shape, np.float16) as activations:
+        places = _placed(folder, split, names.ACTIVATIONS, found.places, shape, bank_uri)
+        activations.fill(places)
+        yield activations
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """Rows in their order, and the place of every record in it; -1 for records left out."""
+
+    places: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    views: npt.NDArray[np.int16]
+    hashes: HashColumn
+    sources: npt.NDArray[np.bytes_]
+
+
+def _listed(uri: str, split: str | tuple[str, ...], most_view: int | None) -> _Listed:
+    """Lists the records of a split, without their vectors."""
+    label: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
+    view: list[npt.NDArray[np.int16]] = [np.empty(0, np.int16)]
+    source: list[npt.NDArray[np.bytes_]] = [np.empty(0, "S1")]
+    short: list[Short] = []
+    wanted_names = (names.LABEL_INDEX, names.VIEW, names.IMAGE_HASH, names.GROUP)
+    for parsed in columns(_files(uri, split), *wanted_names):
+        label.append(parsed[names.LABEL_INDEX])
+        view.append(parsed[names.VIEW].astype(np.int16))
+        source.append(parsed[names.GROUP].astype("S"))
+        short.append(shortened(parsed[names.IMAGE_HASH].astype("S")))
+    labels, views, sources = np.concatenate(label), np.concatenate(view), np.concatenate(source)
+    hashes = HashColumn.joined(short)
+    order = np.lexsort((views, hashes.numbers))
+    wanted = labels[order] >= 0
+    if most_view is not None:
+        wanted &= views[order] <= most_view
+    order = order[wanted]
+    places = np.full(len(labels), -1, np.int64)
+    places[order] = np.arange(len(order))
+    rows = hashes[order].compact()
+    return _Listed(places, labels[order], views[order], rows, sources[order])
+
+
+def _placed(
+    uri: str,
+    split: str | tuple[str, ...],
+    vector: str,
+    places: npt.NDArray[np.int64],
+    shape: tuple[int, ...],
+    bank_uri: str,
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]]:
+    """Yields row numbers and vectors of the split's records in batches, in file order."""
+    done = 0
+    for parsed in columns(_files(uri, split), vector):
+        rows = _decoded(parsed[vector], math.prod(shape), bank_uri)
+        here = places[done : done + len(rows)]
+        done += len(rows)
+        yield here[here >= 0], rows[here >= 0].reshape(-1, *shape)
+
+
+def _files(uri: str, split: str | tuple[str, ...]) -> list[str]:
+    splits = (split,) if isinstance(split, str) else split
+    folder = uri.rstrip("/")
+    return [file for s in splits for file in matching(f"{folder}/Split-{s}/data_tfrecord-*")]
+
+
+def _decoded(values: npt.NDArray[Any], dim: int, bank_uri: str) -> npt.NDArray[np.float16]:
+    """Returns float16 [n, dim] from n byte strings."""
+    expected = dim * np.dtype(np.float16).itemsize
+    wrong = next((len(value) for value in values if len(value) != expected), None)
+    if wrong is not None:
+        raise ResourceError(
+            f"feature bank {bank_uri}: expected {expected} bytes of features a record (dim {dim}, "
+            f"float16). Received: {wrong}. Run FeatureBank again"
+        )
+    return (
+        np.frombuffer(b"".join(values), "<f2")
+        .astype(np.float16, copy=False)
+        .reshape(len(values), dim)
+    )

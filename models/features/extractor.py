@@ -1,0 +1,357 @@
+"""From encoded images to features: the frozen backbone runs once for each image and view.
+
+tf.data decodes the images while the backbone computes. The forward pass is a tf.function over
+batches of views, in bfloat16 where the CPU supports it. `FeatureExtractor.key` is the key under
+which the store behind the feature bank keeps the features. With a tap, the same forward pass also
+gives the activations at that layer, from which the layers above it can be trained.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.models import augmentation, backbones, distribution, preprocess, progress
+from imgpipe.models.augmentation import ViewSpec
+from imgpipe.models.backbones import Backbone
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.network.classifier import pooled
+from imgpipe.models.network.cuts import FROZEN_SHARE, USUAL, layer_at
+from imgpipe.models.settings import ModelSettings
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+PRECISIONS: Final = ("auto", "float32", "bfloat16")
+BATCH_VIEWS: Final = 32  # a batch of 64 is not faster and needs twice the memory
+
+#: Part of every key; increase it when the same weights and pixels give different features.
+_VERSION: Final = "2"
+_FLOAT16_LARGEST: Final = 65504.0
+_BFLOAT16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
+_GPU_DEVICES: Final = ("/dev/nvidia0", "/dev/dxg")  # on Linux, and on Windows' subsystem for it
+
+
+class FeatureExtractor:
+    """Computes the features of views of images with one backbone.
+
+    The constructor and `key` do not build the model; the first call of `extract` does. An extractor
+    may be used from several threads.
+
+    Args:
+        backbone: A backbone, or the name of one with its usual weights.
+        image_size: Side of the images in pixels; None is the size at which the weights were
+            trained.
+        precision: "float32", "bfloat16" or "auto", which is bfloat16 where the CPU supports it and
+            no GPU is used, and float32 otherwise.
+        views: Settings of the augmented views; None uses the defaults.
+        pooling: How a feature map becomes features: "average", "max" or "flatten".
+        tap: Layer, or block such as "block11", whose activations are computed too; "" is none.
+    """
+
+    def __init__(
+        self,
+        backbone: str | Backbone = "efficientnet_lite0",
+        image_size: int | None = None,
+        precision: str = "auto",
+        views: ViewSpec | None = None,
+        pooling: str = "average",
+        tap: str = "",
+    ) -> None:
+        self.backbone = backbones.get(backbone) if isinstance(backbone, str) else backbone
+        self.image_size = self.backbone.image_size if image_size is None else image_size
+        if self.image_size < 1:
+            raise ConfigError(f"image_size: expected pixels, 1 or more. Received: {image_size!r}")
+        self.precision = resolve_precision(precision)
+        self.views = ViewSpec() if views is None else views
+        self.pooling, self.tap = pooling, tap
+        self._lock = threading.Lock()
+        self._models: dict[int, Any] = {}  # one for each side of the images in pixels
+        self._forwards: dict[int, Callable[..., tuple[tf.Tensor, ...]]] = {}
+
+    @property
+    def dim(self) -> int:
+        """Length of a feature vector. Reading it builds the model."""
+        return int(self._built(self.image_size).outputs[0].shape[-1])
+
+    @property
+    def activation_shape(self) -> tuple[int, ...]:
+        """Shape (h, w, C) of the activations; () without a tap. Reading it builds the model."""
+        return (
+            tuple(map(int, self._built(self.image_size).outputs[1].shape[1:])) if self.tap else ()
+        )
+
+    def key(self, view: int, tap: str = "") -> str:
+        """Returns a hash (hex) of everything but the image that determines the features of a view.
+
+        The key of view 0 does not depend on the augmentation, and no key depends on the number of
+        views.
+
+        Args:
+            view: Number of the view.
+            tap: Layer whose activations are meant; "" for the features.
+        """
+        parts = {
+            "version": _VERSION,
+            "backbone": self.backbone.key(),
+            "preprocess": preprocess.PREPROCESS_VERSION,
+            "image_size": self._side(view),
+            "precision": self.precision,
+            "output": f"{tap} {FROZEN_SHARE}" if tap == USUAL else tap or self.pooling,
+            "view": view,
+            "augmentation": self.views.key() if view else None,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def extract(
+        self, images: Sequence[bytes], hashes: Sequence[str], views: Sequence[Sequence[int]]
+    ) -> list[npt.NDArray[np.float16]]:
+        """Computes the features of views of images.
+
+        Args:
+            images: Encoded images.
+            hashes: Content hash (hex) of each image; with the number of the view it seeds the
+                augmentation.
+            views: For each image, the numbers of its views, where 0 is the image itself; may be
+                empty.
+
+        Returns:
+            For each image, float16 [number of its views, dim], in the order of `views`. With a tap,
+            the activations follow the features in each row, which then has dim + h · w · C values.
+
+        Raises:
+            ValueError: The three sequences differ in length.
+            tf.errors.InvalidArgumentError: An image cannot be decoded.
+        """
+        if not len(images) == len(hashes) == len(views):
+            raise ValueError(
+                "expected as many hashes and lists of views as images. Received: "
+                f"{len(images)} images, {len(hashes)} hashes, {len(views)} lists of views"
+            )
+        counts = [len(wanted) for wanted in views]
+        if not sum(counts):
+            return [np.empty((0, 0), np.float16) for _ in views]
+        width = self.dim + (math.prod(self.activation_shape) if self.tap else 0)
+        rows = np.empty((sum(counts), width), np.float16)
+        sides = [self._side(view) for wanted in views for view in wanted]
+        for side in sorted(set(sides)):
+            positions = np.flatnonzero(np.array(sides) == side)
+            chosen = [[v for v in wanted if self._side(v) == side] for wanted in views]
+            self._fill(rows, positions, side, self._batches(images, hashes, chosen, side))
+        return np.split(rows, np.cumsum(counts))[: len(counts)]
+
+    def _side(self, view: int) -> int:
+        return self.views.side(view, self.image_size)
+
+    def _fill(
+        self,
+        rows: npt.NDArray[np.float16],
+        positions: npt.NDArray[np.intp],
+        side: int,
+        batches: tf.data.Dataset,
+    ) -> None:
+        """Computes the features of batches of one image size and writes them into their rows."""
+        forward, done = self._compiled(side), 0
+        for batch in batches:
+            outputs = [output.numpy() for output in forward(*batch)]
+            count, column = len(outputs[0]), 0
+            here = positions[done : done + count]
+            for output in outputs:
+                flat = output.reshape(count, -1)
+                rows[here, column : column + flat.shape[1]] = flat
+                column += flat.shape[1]
+            done += count
+            progress.advance(count, "views")
+
+    def _batches(
+        self,
+        images: Sequence[bytes],
+        hashes: Sequence[str],
+        views: Sequence[Sequence[int]],
+        side: int,
+    ) -> tf.data.Dataset:
+        """Returns batches of at most 32 views, all with the same side.
+
+        Each batch is (pixels float32 [N, S, S, 3], seeds int64 [N], views int64 [N]).
+        """
+        import tensorflow as tf
+
+        wanted = [i for i, numbers in enumerate(views) if numbers]
+        columns = (
+            tf.constant([images[i] for i in wanted], tf.string),
+            tf.constant(augmentation.seeds([hashes[i] for i in wanted]), tf.int64),
+            tf.ragged.constant([list(views[i]) for i in wanted], tf.int64, ragged_rank=1),
+        )
+
+        @tf.autograph.experimental.do_not_convert
+        def repeat(image: tf.Tensor, seed: tf.Tensor, numbers: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            pixels = preprocess.decode_and_resize(image, side)
+            count = tf.size(numbers)
+            return tf.repeat(pixels[None], count, 0), tf.repeat(seed, count), numbers
+
+        dataset = tf.data.Dataset.from_tensor_slices(columns)
+        dataset = dataset.map(repeat, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return dataset.unbatch().batch(BATCH_VIEWS).prefetch(2)
+
+    def _built(self, side: int) -> Any:
+        with self._lock:
+            if side not in self._models:
+                self._models[side] = build_features(
+                    self.backbone, side, self.precision, self.pooling, self.tap
+                )
+            return self._models[side]
+
+    def _compiled(self, side: int) -> Callable[..., tuple[tf.Tensor, ...]]:
+        model = self._built(side)
+        with self._lock:
+            if side not in self._forwards:
+                self._forwards[side] = self._compile(model, side)
+            return self._forwards[side]
+
+    def _compile(self, model: Any, side: int) -> Callable[..., tuple[tf.Tensor, ...]]:
+        import tensorflow as tf
+
+        # On a CPU, XLA is 15 to 20 times slower than a plain tf.function.
+        @tf.function(
+            autograph=False,
+            jit_compile=False,
+            input_signature=[
+                tf.TensorSpec([None, side, side, 3], tf.float32),
+                tf.TensorSpec([None], tf.int64),
+                tf.TensorSpec([None], tf.int64),
+            ],
+        )
+        def forward(pixels: tf.Tensor, seeds: tf.Tensor, views: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            shown = augmentation.augment(pixels, seeds, views, self.views)
+            outputs = model(shown, training=False)
+            return tuple(_float16(one) for one in (outputs if self.tap else (outputs,)))
+
+        return forward
+
+
+def describe(settings: ModelSettings, precision: str) -> str:
+    """Returns everything that determines the content of a feature bank, as JSON.
+
+    Args:
+        settings: Settings of the network and of its views.
+        precision: Precision of the forward pass, as for `FeatureExtractor`.
+    """
+    tap = ""
+    if settings.frozen and settings.fine_tune.wanted:
+        tap = settings.fine_tune.cut or USUAL
+    described = {
+        "backbone": settings.network,
+        "weights": settings.weights,
+        "weights_sha256": settings.weights_sha256,
+        "cut": settings.cut,
+        "width": settings.width,
+        "seed": 0 if settings.backbone_spec().trained else settings.seed,
+        "image_size": settings.size,
+        "pooling": settings.pooling,
+        "tap": tap,
+        "precision": precision,
+        "views": asdict(settings.views),
+        "frozen": settings.frozen,
+    }
+    return json.dumps(described, sort_keys=True)
+
+
+def from_description(description: str) -> FeatureExtractor:
+    """Returns the extractor for a description that `describe` returned.
+
+    Args:
+        description: The description, as JSON.
+    """
+    given = json.loads(description)
+    return FeatureExtractor(
+        backbones.get(
+            given["backbone"],
+            given["weights"],
+            given["weights_sha256"],
+            given["cut"],
+            given["width"],
+            given["seed"],
+        ),
+        given["image_size"],
+        given["precision"],
+        ViewSpec(**given["views"]),
+        given["pooling"],
+        given["tap"],
+    )
+
+
+def _float16(values: tf.Tensor) -> tf.Tensor:
+    """Returns features or activations as float16, limited to the range of that type."""
+    import tensorflow as tf
+
+    limited = tf.clip_by_value(tf.cast(values, tf.float32), -_FLOAT16_LARGEST, _FLOAT16_LARGEST)
+    return tf.cast(limited, tf.float16)
+
+
+def build_features(
+    backbone: Backbone, image_size: int, precision: str, pooling: str = "average", tap: str = ""
+) -> Any:
+    """Builds a Keras model from pixels float32 [N, S, S, 3], 0..255, to features float32 [N, dim].
+
+    Args:
+        backbone: The backbone.
+        image_size: Side of the images in pixels.
+        precision: "float32" or "bfloat16".
+        pooling: How a feature map becomes features: "average", "max" or "flatten".
+        tap: Layer or block whose activations [N, h, w, C] are the second output; "" is none.
+    """
+    import keras
+
+    with distribution.policy("mixed_bfloat16" if precision == "bfloat16" else "float32"):
+        pixels = keras.Input((image_size, image_size, 3), dtype="float32", name="pixels")
+        feature_map = backbone.build(pixels)
+        outputs = pooled(feature_map, pooling)
+        if tap:
+            outputs = [outputs, layer_at(keras.Model(pixels, feature_map), tap).output]
+        return keras.Model(pixels, outputs, name=backbone.name)
+
+
+@functools.cache
+def resolve_precision(precision: str) -> str:
+    """Returns "float32" or "bfloat16"; "auto" chooses one of them by the processor and the GPU.
+
+    Args:
+        precision: One of `PRECISIONS`.
+
+    Raises:
+        ConfigError: The precision is none of `PRECISIONS`.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(
+            f"precision: expected one of {', '.join(PRECISIONS)}. Received: {precision!r}"
+        )
+    if precision != "auto":
+        return precision
+    return "float32" if _has_gpu() or not _has_bfloat16() else "bfloat16"
+
+
+def _has_bfloat16() -> bool:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return not _BFLOAT16_FLAGS.isdisjoint(text.split())
+
+
+def _has_gpu() -> bool:
+    """Returns whether TensorFlow will use a GPU. Without a device file, it is not imported."""
+    if not any(Path(device).exists() for device in _GPU_DEVICES):
+        return False
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))

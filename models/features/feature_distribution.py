@@ -1,0 +1,261 @@
+"""The distribution of the training images' features, and the distance of other images from it.
+
+The distribution is stored in the exported model, so that `imgpipe drift` can tell whether some of
+the images that a server received are of another kind: hands that are sent to a model of flowers,
+for example. The score of an image is its Mahalanobis distance to the nearest class, computed on the
+leading principal components with one covariance for all classes (Lee et al. 2018, "A Simple Unified
+Framework for Detecting Out-of-Distribution Samples"), plus the part of the features that these
+components do not represent (as in ViM, Wang et al. 2022). Held-out images of the same data show
+which scores are usual. Where there are too few of them, training images are held out in turn.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.models.files.array_archive import DAMAGED
+from imgpipe.models.one_thread import one_blas_thread
+
+FILE: Final = "assets.extra/feature_distribution.npz"  # below the SavedModel
+#: Largest number of principal components; 128 did not detect other kinds of images better than 64.
+_COMPONENTS: Final = 64
+_FEWEST_TRAIN: Final = 64
+MOST: Final = 20_000  # images that are used, sampled evenly: 100 MB of features
+_FEWEST_HELD_OUT: Final = 50  # fewer images do not show which scores are usual
+_FOLDS: Final = 5  # parts of the training images that are held out in turn
+_LONGEST: Final = 4096  # features of an image; the covariance of more takes over 130 MB
+_SHRINKAGE: Final = 0.1  # share by which the covariance moves towards a multiple of the identity
+#: Quantile of the held-out scores above which an image is unlike the training data.
+_QUANTILE: Final = 0.99
+#: Share of the images of the same kind that may be beyond `FeatureDistribution.far`. No quantile of
+#: some hundred held-out scores shows so small a share, so it is extrapolated.
+FAR_SHARE: Final = 0.001
+_TAIL: Final = 0.1  # share of the held-out scores, the highest, from which it is extrapolated
+_ROWS: Final = 4096  # rows that are converted to float32 at once
+_TINY: Final = 1e-9  # keeps divisions finite
+
+Floats = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class FeatureDistribution:
+    """Gaussian distributions of the features, scaled to length 1: one for each class.
+
+    All classes have the same covariance.
+
+    Attributes:
+        centre: Mean of all training images, float32 [D].
+        axes: Principal components, float32 [D, k].
+        whitening: Matrix that makes the covariance of the classes the identity, float32 [k, k].
+        means: Whitened mean of each class, float32 [C, k].
+        rest: Mean square of the part of a training image's features that the components leave out.
+        threshold: Score above which an image is unlike the training data.
+        held_out: Number of held-out images from which the threshold was taken.
+        held_out_above: Number of those images with a score above the threshold.
+        far: Score that `FAR_SHARE` of the images of the same kind exceed, by an exponential
+            distribution of the highest held-out scores; infinite in models of older releases.
+    """
+
+    centre: Floats
+    axes: Floats
+    whitening: Floats
+    means: Floats
+    rest: float
+    threshold: float = 0.0
+    held_out: int = 0
+    held_out_above: int = 0
+    far: float = math.inf
+
+    def scores(self, features: Floats) -> npt.NDArray[np.float64]:
+        """Returns the distance of each image from the training data.
+
+        Args:
+            features: Features of the images, float [n, D].
+
+        Returns:
+            The scores, float64 [n].
+        """
+        found = [np.empty(0)]
+        for start in range(0, len(features), _ROWS):
+            rows = _unit(features[start : start + _ROWS]) - self.centre
+            inside = rows @ self.axes
+            left = np.square(rows).sum(axis=1) - np.square(inside).sum(axis=1)
+            white = inside @ self.whitening
+            squares = np.square(white).sum(axis=1)[:, None] + np.square(self.means).sum(axis=1)
+            nearest = (squares - 2 * white @ self.means.T).min(axis=1)
+            found.append(nearest + white.shape[1] * np.maximum(left, 0) / self.rest)
+        return np.concatenate(found)
+
+    def above(self, features: Floats) -> int:
+        """Returns the number of images that are unlike the training data.
+
+        Args:
+            features: Features of the images, float [n, D].
+        """
+        return int((self.scores(features) > self.threshold).sum())
+
+    def save(self, directory: str) -> None:
+        """Writes the distribution into an exported SavedModel.
+
+        Args:
+            directory: Folder of the SavedModel.
+        """
+        import tensorflow as tf
+
+        path = f"{directory.rstrip('/')}/{FILE}"
+        tf.io.gfile.makedirs(path.rpartition("/")[0])
+        content = io.BytesIO()  # numpy must seek in the file, which TensorFlow's files cannot do
+        np.savez(content, **vars(self))
+        with tf.io.gfile.GFile(path, "wb") as file:
+            file.write(content.getvalue())
+
+
+def load(directory: str) -> FeatureDistribution | None:
+    """Reads the distribution of an exported model.
+
+    Args:
+        directory: Folder of the SavedModel.
+
+    Returns:
+        The distribution; None when the model has none that can be read.
+    """
+    import tensorflow as tf
+
+    path = f"{directory.rstrip('/')}/{FILE}"
+    if not tf.io.gfile.exists(path):
+        return None
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            content = io.BytesIO(file.read())
+        with np.load(content, allow_pickle=False) as stored:
+            given = [field.name for field in fields(FeatureDistribution)]
+            values = {name: stored[name] for name in given if name != "far" or name in stored}
+    except DAMAGED:
+        return None
+    return FeatureDistribution(**{k: v if v.ndim else v.item() for k, v in values.items()})
+
+
+def fit(
+    features: Floats,
+    labels: npt.NDArray[np.integer[Any]],
+    held_out: Floats,
+    groups: npt.NDArray[np.integer[Any]] | None = None,
+) -> FeatureDistribution | None:
+    """Computes the distribution of the features of training images.
+
+    Args:
+        features: Features of the training images, float [n, D], whose order does not depend on the
+            classes.
+        labels: Their label indices, integers [n].
+        held_out: Features of images that were not trained on, float [m, D].
+        groups: Number of the group of similar images to which each training image belongs, [n].
+            With it, training images are held out in turn where there are too few in `held_out`.
+            None if the network was trained on the images, so that their features are not those
+            that it computes for others.
+
+    Returns:
+        The distribution; None when there are too few images or too many features.
+    """
+    step = -(-len(features) // MOST) or 1
+    features, labels = features[::step], labels[::step]
+    if len(features) < _FEWEST_TRAIN or not 0 < features.shape[1] <= _LONGEST:
+        return None
+    rows = _unit(features)
+    numbers = np.arange(len(rows)) if groups is None else groups[::step]
+    described = _described(rows, labels, numbers)
+    scores = described.scores(held_out)
+    if len(scores) < _FEWEST_HELD_OUT and groups is not None:
+        scores = np.concatenate([scores, _scores_in_turn(rows, labels, numbers)])
+    if len(scores) < _FEWEST_HELD_OUT:
+        return None
+    threshold = float(np.quantile(scores, _QUANTILE))
+    return replace(
+        described,
+        threshold=threshold,
+        held_out=len(scores),
+        held_out_above=int((scores > threshold).sum()),
+        far=_far(scores),
+    )
+
+
+def _scores_in_turn(
+    rows: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.integer[Any]],
+    groups: npt.NDArray[np.integer[Any]],
+) -> npt.NDArray[np.float64]:
+    """Returns scores of training images by distributions of others, one image of each group.
+
+    Images of a group look alike, so that all of them are held out together, and more than one of
+    them would not tell more.
+
+    Returns:
+        The scores; none when too few images are left to describe.
+    """
+    _, first, numbers = np.unique(groups, return_index=True, return_inverse=True)
+    fold_of = np.random.default_rng(0).permutation(len(first)) % _FOLDS
+    found: list[npt.NDArray[np.float64]] = [np.empty(0)]
+    for fold in range(_FOLDS):
+        left = fold_of[numbers] != fold
+        if left.sum() < _FEWEST_TRAIN:
+            return found[0]
+        asked = rows[first[fold_of == fold]]
+        found.append(_described(rows[left], labels[left], numbers[left]).scores(asked))
+    return np.concatenate(found)
+
+
+def _described(
+    rows: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.integer[Any]],
+    groups: npt.NDArray[np.integer[Any]],
+) -> FeatureDistribution:
+    """Returns the distribution of rows of length 1, without the scores that are usual."""
+    centre = rows.mean(axis=0)
+    rows = rows - centre
+    # With more components than half of the different images, hardly anything would be left out.
+    count = max(1, min(_COMPONENTS, len(np.unique(groups)) // 2, rows.shape[1]))
+    axes = _principal_axes(rows, count)
+    inside = rows @ axes
+    classes, indices = np.unique(labels, return_inverse=True)
+    means = np.zeros((len(classes), count), np.float32)
+    np.add.at(means, indices, inside)
+    means /= np.bincount(indices)[:, None]
+    spread = inside - means[indices]
+    covariance = spread.T @ spread / len(rows)
+    covariance += (_SHRINKAGE * np.trace(covariance) / count + _TINY) * np.eye(count)
+    whitening = np.linalg.inv(np.linalg.cholesky(covariance)).T.astype(np.float32)
+    left = np.square(rows).sum(axis=1) - np.square(inside).sum(axis=1)
+    rest = max(float(left.mean()), _TINY)
+    return FeatureDistribution(centre, axes, whitening, means @ whitening, rest)
+
+
+def _principal_axes(rows: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float32]:
+    """Returns the directions in which centred rows [n, D] differ most, [D, count]."""
+    from scipy import linalg
+
+    last = rows.shape[1] - 1
+    with one_blas_thread():
+        _, vectors = linalg.eigh(rows.T @ rows, subset_by_index=[last + 1 - count, last])
+    return np.asarray(vectors[:, ::-1])
+
+
+def _far(scores: npt.NDArray[np.float64]) -> float:
+    """Extrapolates the score that `FAR_SHARE` of the images of the same kind exceed.
+
+    The excesses over a high quantile of many distributions are nearly exponential (the peaks over
+    threshold of extreme value theory; Pickands 1975).
+    """
+    start = float(np.quantile(scores, 1 - _TAIL))
+    excess = scores[scores > start] - start
+    return start + float(excess.mean()) * math.log(_TAIL / FAR_SHARE) if len(excess) else start
+
+
+def _unit(features: Floats) -> npt.NDArray[np.float32]:
+    """Returns a float32 copy whose rows have length 1."""
+    rows = np.array(features, np.float32)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _TINY)

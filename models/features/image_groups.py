@@ -1,0 +1,123 @@
+"""Groups of images that must be on one side of every division, such as the frames of one film.
+
+A head that was trained on one frame of a film answers for the next one from memory. So an estimate
+from folds is honest only if all images of a source's group, and all near-duplicates, are in the
+same fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.models.features.hash_column import HashColumn
+
+#: File of the feature bank with the groups of near-duplicates, a JSON list of lists of hashes.
+NEAR_FILE: Final = "near_groups.json"
+
+Integers = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class ImageGroups:
+    """The groups of some rows.
+
+    Attributes:
+        names: Name of the group of each row, [n]: the smallest content hash in it. An image
+            without a group is a group by itself.
+        separated: Number of near-duplicates in groups that were not kept together.
+    """
+
+    names: HashColumn
+    separated: int
+
+
+def find_groups(
+    hashes: HashColumn,
+    sources: npt.NDArray[np.bytes_],
+    near: Iterable[Sequence[bytes]],
+    largest: int,
+) -> ImageGroups:
+    """Finds the groups of images that must not be divided.
+
+    Groups of the source are always kept together. Near-duplicates are kept together only while the
+    merged group is not larger than `largest`: in a set of similar images, chains of near-duplicates
+    can connect all images, and a single fold of all images would evaluate nothing.
+
+    Args:
+        hashes: Content hash of each row, [n]. An image may have several rows, and the column has no
+            hashes that no row has.
+        sources: Group that the source gives, [n]; b"" for none.
+        near: Groups of near-duplicates, as content hashes.
+        largest: Number of images in a fold.
+    """
+    group_of = _of_sources(hashes.numbers, sources)
+    merged, separated = _merged(group_of, _positions(hashes, near), largest)
+    while not np.array_equal(further := merged[merged], merged):
+        merged = further
+    return ImageGroups(hashes.grouped(merged[group_of]), separated)
+
+
+def _of_sources(images: Integers, sources: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int64]:
+    """Groups images by what the source gives.
+
+    Args:
+        images: Number of the image of each row, [n].
+        sources: Group that the source gives, [n]; b"" for none.
+
+    Returns:
+        Group of each image, as the number of its first image.
+    """
+    group_of = np.arange(int(images.max(initial=-1)) + 1)
+    given = np.flatnonzero(sources != b"")
+    _, source = np.unique(sources[given], return_inverse=True)
+    first = np.full(int(source.max(initial=-1)) + 1, len(group_of))
+    np.minimum.at(first, source, images[given])
+    group_of[images[given]] = first[source]
+    return group_of
+
+
+def _merged(
+    group_of: npt.NDArray[np.int64], near: list[list[int]], largest: int
+) -> tuple[npt.NDArray[np.int64], int]:
+    """Merges the groups that near-duplicates connect.
+
+    Args:
+        group_of: Group of each image, as the index of its first image.
+        near: Indices of the images of each group of near-duplicates.
+        largest: Largest number of images that near-duplicates may connect.
+
+    Returns:
+        For each group another group that it is merged into, or itself; and the number of
+        near-duplicates that stay separated.
+    """
+    parents = np.arange(len(group_of))
+    sizes = np.bincount(group_of, minlength=len(group_of))
+    separated = 0
+    for members in near:
+        tops = {_top(parents, int(group_of[index])) for index in members}
+        size = int(sum(sizes[top] for top in tops))
+        if len(tops) > 1 and size > largest:
+            separated += len(members)
+            continue
+        lowest = min(tops)
+        parents[list(tops)] = lowest
+        sizes[lowest] = size
+    return parents, separated
+
+
+def _top(parents: npt.NDArray[np.int64], group: int) -> int:
+    while parents[group] != group:
+        group = int(parents[group])
+    return group
+
+
+def _positions(hashes: HashColumn, near: Iterable[Sequence[bytes]]) -> list[list[int]]:
+    """Numbers of the images of each group, without groups of fewer than two; small ones first."""
+    known = (hashes.find(group).tolist() for group in near)
+    several = (group for group in known if len(group) > 1)
+    return sorted(several, key=lambda group: (len(group), group))

@@ -1,0 +1,1 @@
+"""Reading and writing files: atomically, within bounds, with folders taken literally."""

@@ -1,0 +1,1 @@
+"""The head that is solved on stored features, its calibration and its plain arrays."""

@@ -1,0 +1,185 @@
+"""Multinomial logistic regression on stored features, solved with L-BFGS.
+
+The minimiser is SciPy's. scikit-learn's logistic regression is not used, because it has no label
+smoothing, and needs all features in memory as float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.models.errors import DataRefused
+from imgpipe.models.features import row_file
+from imgpipe.models.features.bank import BankRows
+from imgpipe.models.head.class_weights import class_weights
+from imgpipe.models.one_thread import one_blas_thread
+
+Floats = npt.NDArray[np.float32]
+
+_ROWS_AT_ONCE: Final = 8192
+_IN_MEMORY: Final = 1 << 30  # bytes of float32 features that are kept between two evaluations
+_NEVER_VARIES: Final = 1e-6  # a feature with a lower standard deviation is not scaled
+#: Rows for which the scale of all features together counts in that of each feature. Of 9 cats and 9
+#: dogs, left out one by one, the nearer of the two means is right for 0.94 without a scale of each
+#: feature, and for 0.78 with one. With 1,000 rows these count for 3 %.
+_ROWS_OF_ALL: Final = 30
+_MOST_ITERATIONS: Final = 500
+#: Up to this number of classes, OpenBLAS multiplies the features with one column after the other
+#: faster than with all at once. With two classes one column is enough, and the gradient takes a
+#: sixth of the time: 0.24 instead of 1.4 ms for 891 rows of 1,280 features.
+_COLUMN_BY_COLUMN: Final = 8
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear classifier: logits are features [n, D] @ kernel + bias.
+
+    Attributes:
+        kernel: Weights of the features, [D, C].
+        bias: Bias of each class, [C].
+    """
+
+    kernel: Floats
+    bias: Floats
+
+    def log_probabilities(self, features: npt.NDArray[Any]) -> Floats:
+        """Returns the logarithms of the probabilities, [n, C], for features [n, D]."""
+        logits = _by_class(features.astype(np.float32, copy=False), self.kernel) + self.bias
+        logits -= logits.max(axis=1, keepdims=True)
+        logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        return logits
+
+
+class LogisticRegression:
+    """The loss of a linear classifier on some rows, and the search for its minimum.
+
+    The penalty acts on the weights of standardised features, so that the scale of a feature does
+    not matter. The loss is a sum over rows, not a mean. Therefore one penalty suits few and many
+    rows.
+
+    Args:
+        rows: Rows to train on; at least one.
+        classes: Number of classes.
+        smoothing: Share of each target that is spread over all classes, 0..1.
+        balance: "class_weights" gives each class the same weight; see `class_weights`.
+
+    Raises:
+        DataRefused: A feature is not finite.
+    """
+
+    def __init__(
+        self, rows: BankRows, classes: int, smoothing: float = 0.0, balance: str = "none"
+    ) -> None:
+        self._features = rows.features
+        if isinstance(self._features, np.ndarray) and 2 * self._features.nbytes <= _IN_MEMORY:
+            self._features = self._features.astype(np.float32)
+        self._labels, self._classes, self._smoothing = rows.labels, classes, smoothing
+        self._weights = class_weights(rows.labels, classes, balance)
+        self._mean, self._scale = self._moments()
+        self._found = np.zeros(classes * (len(self._mean) + 1))
+        self.iterations = 0
+
+    def minimise(self, penalty: float, tolerance: float = 1e-8) -> Linear:
+        """Finds the classifier with the lowest loss, starting from the result of the previous call.
+
+        Args:
+            penalty: Factor of half the sum of the squared weights of standardised features.
+            tolerance: Relative decrease of the loss below which the search ends.
+
+        Returns:
+            The classifier for features that are not standardised.
+        """
+        from scipy.optimize import minimize
+
+        def loss(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+            value, by_kernel, by_bias = self._loss(self._linear(flat))
+            kernel = flat[: -self._classes]
+            gradient = np.concatenate([by_kernel.ravel() + penalty * kernel, by_bias])
+            return value + penalty / 2 * float(kernel @ kernel), gradient.astype(np.float64)
+
+        options = {"maxiter": _MOST_ITERATIONS, "ftol": tolerance, "gtol": 1e-7 * len(self._labels)}
+        with one_blas_thread():  # two threads are hardly faster
+            found = minimize(loss, self._found, jac=True, method="L-BFGS-B", options=options)
+        self._found, self.iterations = found.x, int(found.nit)
+        return self._linear(found.x)
+
+    def _linear(self, flat: npt.NDArray[np.float64]) -> Linear:
+        """Converts a classifier of standardised features to one of stored features."""
+        kernel = flat[: -self._classes].reshape(-1, self._classes) / self._scale[:, None]
+        bias = flat[-self._classes :] - self._mean @ kernel
+        return Linear(kernel.astype(np.float32), bias.astype(np.float32))
+
+    def _loss(self, linear: Linear) -> tuple[float, Floats, Floats]:
+        """Returns the loss without the penalty, and its gradients by scaled kernel and by bias."""
+        value, by_kernel = 0.0, np.zeros_like(linear.kernel)
+        by_bias = np.zeros_like(linear.bias)
+        for part, block in self._blocks():
+            labels = self._labels[part]
+            weights = self._weights[labels]
+            log_probabilities = linear.log_probabilities(block)
+            targets = np.full_like(log_probabilities, self._smoothing / self._classes)
+            targets[np.arange(len(labels)), labels] += 1 - self._smoothing
+            losses = -(targets * log_probabilities).sum(axis=1)
+            value += float((weights * losses).sum(dtype=np.float64))
+            error = weights[:, None] * (np.exp(log_probabilities) - targets)
+            by_kernel += _by_feature(block, error.astype(np.float32, copy=False))
+            by_bias += error.sum(axis=0)
+        scaled = (by_kernel - np.outer(self._mean, by_bias)) / self._scale[:, None]
+        return value, scaled.astype(np.float32), by_bias
+
+    def _moments(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Returns the mean and the scale of each feature; the scale of a constant feature is 1.
+
+        The scale is the standard deviation, which few rows estimate badly. Therefore it is weighted
+        with the geometric mean of all standard deviations, which counts as `_ROWS_OF_ALL` rows.
+        """
+        count = len(self._labels)
+        mean = sum(block.sum(axis=0, dtype=np.float64) for _, block in self._blocks()) / count
+        if not np.isfinite(mean).all():
+            raise DataRefused(
+                "the stored features are not finite, so that no head fits them. Check the weights "
+                "of the backbone (model.weights), and run FeatureBank again (--from FeatureBank)"
+            )
+        squares = sum(
+            np.square(block - mean.astype(np.float32)).sum(axis=0, dtype=np.float64)
+            for _, block in self._blocks()
+        )
+        deviation = np.sqrt(squares / count)
+        varies = deviation > _NEVER_VARIES
+        logs = np.log(deviation, where=varies, out=np.zeros(len(deviation)))
+        common = logs[varies].mean() if varies.any() else 0.0
+        scale = np.exp((count * logs + _ROWS_OF_ALL * common) / (count + _ROWS_OF_ALL))
+        return mean, np.where(varies, scale, 1.0)
+
+    def _blocks(self) -> Iterator[tuple[slice, Floats]]:
+        for part, block in row_file.blocks(self._features, _ROWS_AT_ONCE):
+            yield part, block.astype(np.float32, copy=False)
+
+
+def _by_class(features: Floats, kernel: Floats) -> Floats:
+    """Returns ``features @ kernel``, [n, C], up to a value that is the same for a whole row."""
+    if not 1 < kernel.shape[1] <= _COLUMN_BY_COLUMN:
+        return features @ kernel
+    against_last = np.ascontiguousarray((kernel[:, :-1] - kernel[:, -1:]).T)
+    columns = [features @ column for column in against_last]
+    return np.stack([*columns, np.zeros(len(features), np.float32)], axis=1)
+
+
+def _by_feature(block: Floats, error: Floats) -> Floats:
+    """Returns ``block.T @ error``, [D, C].
+
+    Args:
+        block: Features, [n, D].
+        error: Errors of the probabilities, [n, C]. Those of one row add up to 0, so that the last
+            column follows from the others.
+    """
+    if not 1 < error.shape[1] <= _COLUMN_BY_COLUMN:
+        return block.T @ error
+    columns = [np.ascontiguousarray(column) @ block for column in error.T[:-1]]
+    columns.append(-np.sum(columns, axis=0))
+    return np.stack(columns, axis=1)

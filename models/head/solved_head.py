@@ -1,0 +1,303 @@
+"""Solves the linear head on stored features, without epochs or a learning rate.
+
+The loss of a linear head is convex, so there is exactly one best head for a given penalty. It is
+found in a second or two, and every run finds the same one. Cross-validation over the training
+images chooses the penalty, and also gives the learning curve, which shows whether more images would
+help. Images of one group are always in one fold, so that no head is evaluated on a near-duplicate
+of an image that it was trained on.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.models.features import row_file
+from imgpipe.models.features.bank import BankRows
+from imgpipe.models.features.folds import FOLDS, assign
+from imgpipe.models.features.hash_column import distinct
+from imgpipe.models.head.logistic_regression import Linear, LogisticRegression
+from imgpipe.models.one_thread import one_blas_thread
+from imgpipe.models.settings import ModelSettings
+
+#: Penalties that are tried, from the strongest to the weakest.
+PENALTIES: Final = tuple(float(10**power) for power in np.arange(5.0, -1.1, -0.5))
+#: Shares of a fold's training images for which the learning curve has a point.
+SHARES: Final = (1 / 8, 1 / 4, 1 / 2)
+
+_CHOOSING: Final = 4000  # images with which the penalty is chosen; more images barely change it
+_USUAL_PENALTY: Final = 300.0  # used when there are too few images to choose a penalty
+_WORSE: Final = 2  # after so many penalties without a lower loss, weaker ones are not tried
+_ROUGH: Final = 1e-5  # relative decrease of the loss below which a fold's head counts as solved
+
+Losses = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.bool_]
+Groups = npt.NDArray[np.integer[Any]]
+
+#: Results of `_tried` for the last rows, by their fingerprint. In one process, ImageTrainer solves
+#: the head on the rows that FeatureBank has judged, and the second to last are those without a view
+#: that did not help.
+_TRIED: dict[bytes, dict[float, Judgement]] = {}
+_KEPT: Final = 2
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A solved head.
+
+    Attributes:
+        linear: Weights and biases, for features as they are stored.
+        facts: How the head was found: `l2` and `iterations`. If there are enough images, also
+            `folds`, `images`, `accuracy` and `standard_error` over the folds, and, if it is wanted,
+            `learning_curve`, a list of numbers of training `images` with the `accuracy` over the
+            folds.
+    """
+
+    linear: Linear
+    facts: dict[str, Any]
+
+
+def solve(
+    rows: BankRows, classes: int, settings: ModelSettings, learning_curve: bool = True
+) -> Solution:
+    """Finds the best linear head for the rows of a feature bank.
+
+    Args:
+        rows: Training rows of view 0 and of any augmented views.
+        classes: Number of classes.
+        settings: Settings of the training: `l2`, `label_smoothing` and `balance` are used.
+        learning_curve: Whether to compute the learning curve, which takes as long as the choice of
+            the penalty. The head does not depend on it.
+
+    Returns:
+        The head, and how it was found.
+    """
+    penalty, facts = _choose(_first_groups(rows, _CHOOSING), classes, settings, learning_curve)
+    problem = _problem(rows, classes, settings)
+    linear = problem.minimise(penalty)
+    return Solution(linear, {"l2": penalty, "iterations": problem.iterations, **facts})
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The result of heads on images that these heads were not trained on.
+
+    Attributes:
+        losses: Loss of each image, [n].
+        right: Whether the label of each image was predicted correctly, bool [n].
+        groups: Number of the group of each image, [n]; None if each image is a group by itself.
+    """
+
+    losses: Losses
+    right: Flags
+    groups: Groups | None = None
+
+    def may_reach(self, accuracy: float) -> bool:
+        """Returns whether the accuracy is at most two standard errors below the given one."""
+        error = standard_error(self.right, self.groups)
+        return float(self.right.mean()) + 2 * error >= accuracy
+
+    def better_than(self, other: Judgement) -> bool:
+        """Returns whether the loss is lower than that of `other` by over two standard errors."""
+        gains = other.losses - self.losses
+        return float(gains.mean()) > 2 * standard_error(gains, self.groups)
+
+
+def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Judgement | None:
+    """Evaluates the rows by cross-validation with the best penalty.
+
+    Rows of other views of the same images are evaluated on the same images in the same order.
+
+    Args:
+        rows: Training rows of view 0 and of any augmented views.
+        classes: Number of classes.
+        settings: Settings of the training.
+
+    Returns:
+        The result for each image; None when there are too few images.
+    """
+    rows = _first_groups(rows, _CHOOSING)
+    if _too_few(rows):
+        return None
+    with one_blas_thread():
+        tried = _tried_once(rows, _folds(rows), classes, settings)
+    return min(tried.values(), key=lambda found: float(found.losses.mean()))
+
+
+def _problem(rows: BankRows, classes: int, settings: ModelSettings) -> LogisticRegression:
+    return LogisticRegression(rows, classes, settings.label_smoothing, settings.balance)
+
+
+def _too_few(rows: BankRows) -> bool:
+    """Returns whether there are too few groups of images for folds."""
+    return distinct(rows.groups) < 2 * FOLDS
+
+
+def _first_groups(rows: BankRows, count: int) -> BankRows:
+    """Returns all views of the images of some groups: about `count` images, at least one group."""
+    images, first = np.unique(rows.hashes.numbers, return_index=True)
+    if len(images) <= count:
+        return rows
+    groups, sizes = np.unique(rows.groups.numbers[first], return_counts=True)
+    names = rows.groups.names(groups).tolist()
+    salted = [hashlib.sha256(b"some:" + name).digest() for name in names]
+    order = np.array(sorted(range(len(groups)), key=salted.__getitem__))
+    chosen = order[: max(1, int(np.searchsorted(np.cumsum(sizes[order]), count, "right")))]
+    return rows.select(np.isin(rows.groups.numbers, groups[chosen]))
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """The rows of one fold: those to train on, and those of view 0 to evaluate on."""
+
+    train: BankRows
+    held: BankRows
+
+    def scores(self, linear: Linear) -> tuple[Losses, Flags]:
+        """Returns the loss [n] of each image to evaluate on, and whether its answer is right."""
+        found = linear.log_probabilities(np.asarray(self.held.features))
+        labels = self.held.labels
+        return -found[np.arange(len(labels)), labels], found.argmax(axis=1) == labels
+
+
+def _folds(rows: BankRows) -> list[_Fold]:
+    clean = rows.views == 0
+    names = np.asarray(rows.groups).astype(str)
+    fold_of = assign(rows.labels[clean], names[clean], FOLDS)
+    numbers = np.array([fold_of[name] for name in names])
+    return [
+        _Fold(rows.select(numbers != one), rows.select((numbers == one) & clean))
+        for one in range(FOLDS)
+    ]
+
+
+def _choose(
+    rows: BankRows, classes: int, settings: ModelSettings, learning_curve: bool
+) -> tuple[float, dict[str, Any]]:
+    """Returns the penalty, and the results over the folds of heads with this penalty."""
+    if _too_few(rows) or (settings.l2 and not learning_curve):
+        return settings.l2 or _USUAL_PENALTY, {}
+    folds = _folds(rows)
+    tried = _tried_once(rows, folds, classes, settings)
+    penalty = _strongest_as_good(tried)
+    right = tried[penalty].right
+    facts: dict[str, Any] = {
+        "folds": FOLDS,
+        "images": len(right),
+        "accuracy": float(right.mean()),
+        "standard_error": standard_error(right, tried[penalty].groups),
+    }
+    if learning_curve:
+        curve = [_with_fewer(folds, share, penalty, classes, settings) for share in SHARES]
+        curve.append((_images(fold.train for fold in folds), float(right.mean())))
+        facts["learning_curve"] = [{"images": count, "accuracy": share} for count, share in curve]
+    return penalty, facts
+
+
+def _tried_once(
+    rows: BankRows, folds: list[_Fold], classes: int, settings: ModelSettings
+) -> dict[float, Judgement]:
+    """Returns what `_tried` returns for the folds of `rows`, computed once for the last rows."""
+    key = _fingerprint(rows, classes, settings)
+    found = _TRIED.get(key)
+    if found is None:
+        found = _TRIED[key] = _tried(folds, classes, settings)
+        while len(_TRIED) > _KEPT:
+            del _TRIED[next(iter(_TRIED))]
+    return found
+
+
+def _fingerprint(rows: BankRows, classes: int, settings: ModelSettings) -> bytes:
+    """Returns a hash of everything that the results of the folds depend on."""
+    used = (classes, settings.l2, settings.label_smoothing, settings.balance, rows.features.shape)
+    digest = hashlib.sha256(repr(used).encode())
+    for _, block in row_file.blocks(rows.features, _CHOOSING):
+        digest.update(np.ascontiguousarray(block).data)
+    for column in (rows.labels, rows.views, np.asarray(rows.groups)):
+        digest.update(f"{column.dtype}".encode() + np.ascontiguousarray(column).tobytes())
+    return digest.digest()
+
+
+def _tried(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[float, Judgement]:
+    """Returns the results of the folds for each penalty, until weaker penalties are worse."""
+    problems = [_problem(fold.train, classes, settings) for fold in folds]
+    groups = np.concatenate([fold.held.groups.numbers for fold in folds])
+    tried: dict[float, Judgement] = {}
+    lowest, worse = np.inf, 0
+    # Half of the time is spent in products of matrices, during which other threads may run Python.
+    # The limit of one BLAS thread is set here too, because the folds enter and leave it together.
+    cores = len(os.sched_getaffinity(0))
+    with one_blas_thread(), ThreadPoolExecutor(min(len(folds), cores)) as threads:
+        for penalty in (settings.l2,) if settings.l2 else PENALTIES:
+            solve_fold = functools.partial(_scores, penalty)
+            scores = list(threads.map(solve_fold, folds, problems))
+            losses, right = (np.concatenate(parts) for parts in zip(*scores, strict=True))
+            tried[penalty] = Judgement(losses, right, groups)
+            worse = 0 if losses.mean() < lowest else worse + 1
+            lowest = min(lowest, float(losses.mean()))
+            if worse == _WORSE:
+                break
+    return tried
+
+
+def _scores(penalty: float, fold: _Fold, problem: LogisticRegression) -> tuple[Losses, Flags]:
+    """Returns the scores of a fold, as `_Fold.scores` returns them, with this penalty."""
+    return fold.scores(problem.minimise(penalty, _ROUGH))
+
+
+def _strongest_as_good(tried: Mapping[float, Judgement]) -> float:
+    """Returns the strongest penalty whose loss is within one standard error of the lowest."""
+    best = min(tried.values(), key=lambda found: float(found.losses.mean()))
+    excess = {penalty: found.losses - best.losses for penalty, found in tried.items()}
+    as_good = [
+        penalty
+        for penalty, losses in excess.items()
+        if losses.mean() <= standard_error(losses, best.groups)
+    ]
+    return max(as_good)
+
+
+def _with_fewer(
+    folds: list[_Fold], share: float, penalty: float, classes: int, settings: ModelSettings
+) -> tuple[int, float]:
+    """Returns the number of training images, and the accuracy of heads trained on these images.
+
+    Each fold has one head, and the accuracy is that over all folds.
+    """
+    smaller = [
+        _first_groups(fold.train, max(1, round(share * distinct(fold.train.hashes))))
+        for fold in folds
+    ]
+    right = [
+        fold.scores(_problem(rows, classes, settings).minimise(penalty, _ROUGH))[1]
+        for fold, rows in zip(folds, smaller, strict=True)
+    ]
+    return _images(smaller), float(np.concatenate(right).mean())
+
+
+def _images(parts: Any) -> int:
+    """Returns the mean number of images in a part."""
+    return round(float(np.mean([distinct(rows.hashes) for rows in parts])))
+
+
+def standard_error(values: npt.NDArray[Any], groups: Groups | None = None) -> float:
+    """Returns the standard error of the mean of values [n].
+
+    Args:
+        values: One value for each image.
+        groups: Group of each image, [n]. Values of one group are not independent, so this is the
+            cluster-robust estimate. Default: each image is a group by itself.
+    """
+    if groups is None:
+        return float(values.std() / np.sqrt(len(values)))
+    _, group = np.unique(groups, return_inverse=True)
+    sums = np.bincount(group, weights=values - values.mean())
+    return float(np.sqrt((sums**2).sum()) / len(values))

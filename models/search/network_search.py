@@ -1,0 +1,343 @@
+"""Searches for a network that is better than the solved head, within a budget of time.
+
+The solved head is found within seconds. If its folds show that it falls short, layers below it are
+trained too, in one way after the other, in the order of the expected gain for the cost, and each
+starting from the best network so far. The result of a way is kept only if it is better on the
+validation split by more than noise. The test split is never used. The time determines only when the
+search ends, and how many views and epochs a way can have.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from imgpipe.models import progress
+from imgpipe.models.features.bank import read_facts
+from imgpipe.models.features.extractor import FeatureExtractor
+from imgpipe.models.features.folds import ENOUGH
+from imgpipe.models.head.calibration import fit_temperature, softmax
+from imgpipe.models.head.solved_head import Judgement, standard_error
+from imgpipe.models.search.ways import Way, ways
+from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training import stages
+from imgpipe.models.training.fresh_activations import (
+    OutOfTime,
+    count_labelled,
+    fresh_activations,
+    seconds_a_view,
+    usual_side,
+)
+from imgpipe.models.training.stages import Inputs, Trained
+from imgpipe.models.training.training_loop import Diverged, fit
+
+if TYPE_CHECKING:
+    import keras
+
+#: The budget where none is given: as many forward passes of the training images, within limits.
+_PASSES: Final = 60
+_MOST_MINUTES: Final = 15.0
+_LEAST_MINUTES: Final = 1.0
+_FREE_SHARE: Final = 0.25  # share of the space for temporary files that activations may use
+#: A way that is expected to correct fewer validation images than this is not tried, because its
+#: gain could not be distinguished from noise.
+_FEWEST_CORRECTED: Final = 2.0
+#: After so many ways in a row that were not kept, the search ends.
+_MOST_FAILURES: Final = 2
+_LEAST_PROBABILITY: Final = 1e-12  # smaller probabilities are replaced before the logarithm
+
+
+def train(inputs: Inputs) -> Trained:
+    """Trains in stages, and searches if the settings ask for it and the head falls short.
+
+    Args:
+        inputs: Inputs of the training.
+
+    Returns:
+        The best network, with the search in its history.
+
+    Raises:
+        DataRefused: A split has no labelled image.
+    """
+    trained = stages.train(inputs)
+    accuracy = (trained.history.get("solution") or {}).get("accuracy")
+    if not inputs.settings.searches or accuracy is None:
+        return trained
+    right = _judgement(trained).right
+    if accuracy >= ENOUGH or right.all():
+        ended = (
+            f"Nothing else was tried, because the head alone reaches {accuracy:.3f} in "
+            f"cross-validation and {right.mean():.3f} on the validation split."
+        )
+        return _with_history(trained, [_row_of_head(trained)], "enough", ended)
+    with progress.stoppable():
+        return _Search(inputs, trained).run()
+
+
+def _row_of_head(head: Trained) -> dict[str, Any]:
+    return {
+        "what": "head on frozen features",
+        "accuracy": float(_judgement(head).right.mean()),
+        "gain": None,
+        "standard_error": None,
+        "seconds": round(float(head.history["seconds"]), 1),
+        "kept": True,
+    }
+
+
+def _with_history(trained: Trained, rows: list[dict[str, Any]], reason: str, text: str) -> Trained:
+    """Returns the network with the list of ways that were tried, and why the search ended.
+
+    The reason is "enough", "all", "no_gain", "minutes", "space" or "interrupted".
+    """
+    ended = {"reason": reason, "text": text}
+    return replace(trained, history={**trained.history, "search": rows, "search_ended": ended})
+
+
+class _Ended(Exception):
+    """The search has ended."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason, self.text = reason, text
+
+
+class _Search:
+    """One search: the best network so far, the ways that were tried, and the remaining time."""
+
+    def __init__(self, inputs: Inputs, head: Trained) -> None:
+        self._inputs, self._head = inputs, head
+        self._best, self._rows = head, [_row_of_head(head)]
+        self._images = count_labelled(inputs.train_files)
+        self._until = float("inf")
+        self._stopped = False
+        self._pass_seconds = 0.0  # of a forward pass of all images of 1 x 1 pixels
+        self._deepest: Way | None = None  # the way that was kept and trained most layers
+        self._failures = 0  # ways in a row that were not kept
+        self._highest = math.inf  # rates from this one on diverge
+        self._skipped: _Ended | None = None  # why the first of the ways was not tried
+
+    def run(self) -> Trained:
+        """Tries one way after the other and returns the best network with its history."""
+        settings = self._inputs.settings
+        network = backbone_of(settings)
+        ended = _Ended("all", "Everything that was worth a try was tried.")
+        try:
+            left = ways(settings, network, usual_side(self._inputs.train_files))
+            while left:
+                left = self._step(left[0], left[1:])
+            ended = self._skipped or ended
+        except _Ended as caught:
+            ended = caught
+        return _with_history(self._best, self._rows, ended.reason, ended.text)
+
+    def _step(self, way: Way, left: list[Way]) -> list[Way]:
+        """Tries a way as far as time and space allow, if it is worth it.
+
+        Args:
+            way: The way.
+            left: Ways that come after it.
+
+        Returns:
+            The ways that come after it, in their order: if the network was not better, those with
+            a smaller rate first.
+
+        Raises:
+            _Ended: The search ends here.
+        """
+        mistakes = float((~_judgement(self._best).right).sum())
+        if way.learning_rate >= self._highest or mistakes * way.gain < _FEWEST_CORRECTED:
+            return left
+        if self._deepest is not None and self._deepest.share > way.share:
+            way = replace(way, cut=self._deepest.cut, share=self._deepest.share)
+        extractor = self._extractor(way)
+        if not self._pass_seconds:
+            a_view = seconds_a_view(self._inputs.train_files, extractor)
+            self._begin(self._images * a_view / way.image_size**2)
+        affordable = self._affordable(way, extractor)
+        if affordable is None:
+            return left
+        try:
+            kept = self._try(affordable, extractor)
+        except OutOfTime:
+            if self._stopped:
+                raise _Ended("interrupted", "The search was ended by Ctrl-C.") from None
+            raise _Ended("minutes", f"The time was over before {way} was judged.") from None
+        self._failures = 0 if kept else self._failures + 1
+        if self._stopped:
+            raise _Ended("interrupted", "The search was ended by Ctrl-C.")
+        if _judgement(self._best).right.mean() >= ENOUGH:
+            raise _Ended("enough", f"The best network reaches {ENOUGH:g} or more on validation.")
+        if self._failures >= _MOST_FAILURES:
+            raise _Ended(
+                "no_gain", f"The last {_MOST_FAILURES} networks were not better by more than noise."
+            )
+        return left if kept else sorted(left, key=lambda w: w.learning_rate >= way.learning_rate)
+
+    def _affordable(self, way: Way, extractor: FeatureExtractor) -> Way | None:
+        """Returns the way with the views and epochs that space and time allow, if they allow any.
+
+        Otherwise the reason is kept, and a cheaper way may still be tried.
+        """
+        views = self._most_views(extractor)
+        if views < 0:
+            self._skipped = self._skipped or _Ended(
+                "space",
+                "The activations of the training images would take more than a quarter of the "
+                f"free space in {tempfile.gettempdir()} (TMPDIR).",
+            )
+            return None
+        way = replace(way, views=min(views, way.views))
+        affordable = way.within((self._until - time.monotonic()) / self._pass_seconds)
+        if affordable is None:
+            minutes = way.passes() * self._pass_seconds / 60
+            self._skipped = self._skipped or _Ended(
+                "minutes",
+                f"The time was over (train.minutes): {way} would have taken about {minutes:.1f} "
+                "minutes.",
+            )
+        return affordable
+
+    def _most_views(self, extractor: FeatureExtractor) -> int:
+        """Returns how many augmented views have activations that fit into the space.
+
+        The result is -1 if not even those of the images themselves fit.
+        """
+        free = _FREE_SHARE * shutil.disk_usage(tempfile.gettempdir()).free
+        bytes_of_a_view = 2 * math.prod(extractor.activation_shape) * self._images
+        return int(free // max(bytes_of_a_view, 1)) - 1
+
+    def _over(self) -> bool:
+        """Returns whether the time is over, or a person asked for the end of the search."""
+        self._stopped = self._stopped or progress.stopped()
+        return self._stopped or time.monotonic() >= self._until
+
+    def _begin(self, pass_seconds: float) -> None:
+        """Sets and announces the budget.
+
+        Args:
+            pass_seconds: Seconds of a forward pass of all training images of 1 x 1 pixels.
+        """
+        self._pass_seconds = pass_seconds
+        minutes = self._inputs.settings.minutes
+        if minutes is None:
+            minutes = _PASSES * pass_seconds * self._inputs.settings.size**2 / 60
+            minutes = min(max(minutes, _LEAST_MINUTES), _MOST_MINUTES)
+        self._until = time.monotonic() + 60 * minutes
+        given = f"{round(minutes, 1):g}"
+        progress.say(
+            f"The head alone reaches {self._head.history['solution']['accuracy']:.3f} in "
+            f"cross-validation. Networks that may be better are tried for at most {given} "
+            f"{'minute' if given == '1' else 'minutes'} (--minutes)."
+        )
+
+    def _extractor(self, way: Way) -> FeatureExtractor:
+        settings = way.settings(self._inputs.settings)
+        return FeatureExtractor(
+            settings.backbone_spec(),
+            settings.size,
+            read_facts(self._inputs.bank_uri).precision,
+            settings.views,
+            settings.pooling,
+            way.cut,
+        )
+
+    def _try(self, way: Way, extractor: FeatureExtractor) -> bool:
+        """Tries a way, keeps the network if it is better by more than noise, and returns if so."""
+        started = time.monotonic()
+        try:
+            found = self._fitted(way, extractor)
+        except Diverged:
+            self._tell(way, None, 0.0, 0.0, time.monotonic() - started, False)
+            self._highest = way.learning_rate
+            return False
+        before, after = _judgement(self._best), _judgement(found)
+        gains = after.right.astype(np.float64) - before.right
+        gain, error = float(gains.mean()), standard_error(gains)
+        kept = gain >= 0 and (gain > 2 * error or after.better_than(before))
+        accuracy = float(after.right.mean())
+        self._tell(way, accuracy, gain, error, time.monotonic() - started, kept)
+        if kept:
+            tuned = {
+                **found.history,
+                "helped": True,
+                "shipped": True,
+                "head_accuracy": self._rows[0]["accuracy"],
+                "accuracy": accuracy,
+            }
+            trained = found.history["trained"]
+            history = {**self._head.history, "fine_tune": tuned, "trained": trained}
+            self._best = replace(found, history=history, image_size=way.image_size)
+            self._deepest = way
+        return kept
+
+    def _tell(
+        self,
+        way: Way,
+        accuracy: float | None,
+        gain: float,
+        error: float,
+        seconds: float,
+        kept: bool,
+    ) -> None:
+        """Records the result of a way and displays it."""
+        row = {
+            "what": str(way),
+            "accuracy": accuracy,
+            "gain": gain,
+            "standard_error": error,
+            "seconds": round(seconds, 1),
+            "kept": kept,
+        }
+        self._rows.append(row)
+        outcome = "diverged" if accuracy is None else f"{accuracy:.3f} ({gain:+.3f} ± {error:.3f})"
+        verdict = "kept" if kept else "not kept"
+        progress.say(f"{way}: validation accuracy {outcome}, {seconds:.0f} s, {verdict}")
+
+    def _fitted(self, way: Way, extractor: FeatureExtractor) -> Trained:
+        settings = way.settings(self._inputs.settings).second_stage()
+        log_dir = self._inputs.log_dir
+        files = self._inputs.train_files, self._inputs.validation_files
+        with (
+            fresh_activations(files[0], extractor, way.views, self._over) as training,
+            fresh_activations(files[1], extractor, 0, self._over) as validation,
+        ):
+            found = fit(
+                lambda: stages.above_cut(
+                    self._inputs.classes, settings, way.cut, self._best.layers
+                ),
+                training,
+                validation,
+                self._inputs.classes,
+                settings,
+                log_dir and log_dir / f"search-{len(self._rows)}",
+                over=self._over,
+            )
+            return stages.judged(found, validation, f"layers above {way.cut}")
+
+
+def backbone_of(settings: ModelSettings) -> keras.Model:
+    """Builds the backbone, from pixels to the feature map.
+
+    Args:
+        settings: Settings that name the backbone, its weights and the image size.
+    """
+    import keras
+
+    pixels = keras.Input((settings.size, settings.size, 3), dtype="float32", name="pixels")
+    return keras.Model(pixels, settings.backbone_spec().build(pixels))
+
+
+def _judgement(trained: Trained) -> Judgement:
+    """Returns the result of a network on the validation images, with the best temperature."""
+    temperature = fit_temperature(trained.logits, trained.labels)
+    found = softmax(trained.logits.astype(np.float64) / temperature)
+    labels = trained.labels
+    given = np.maximum(found[np.arange(len(labels)), labels], _LEAST_PROBABILITY)
+    return Judgement(-np.log(given).astype(np.float32), found.argmax(axis=1) == labels)

@@ -1,0 +1,275 @@
+"""`run_fn`: training from the feature bank and the image examples to an exported model.
+
+TFX's GenericExecutor finds the function by its path, ``imgpipe.models.trainer.run_fn``. A head is
+trained on stored features alone. Images are then read only for the warm-up requests and the parity
+record.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from imgpipe.models import feature_names as names
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.export.saved_model import export, write_digest
+from imgpipe.models.features import feature_distribution
+from imgpipe.models.features.bank import open_split
+from imgpipe.models.features.feature_distribution import FeatureDistribution
+from imgpipe.models.files.file_patterns import matching
+from imgpipe.models.head.calibration import calibrate
+from imgpipe.models.head.stored_head import StoredHead
+from imgpipe.models.network import network_file
+from imgpipe.models.network.classifier import FEATURES, PROBABILITIES, Classifier, build_classifier
+from imgpipe.models.search import network_search, tuning
+from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training import stages
+from imgpipe.models.training.model_run import HISTORY_FILE, PARITY_FILE, TENSORBOARD_FOLDER
+
+if TYPE_CHECKING:
+    import keras
+
+#: Number of images of a split from which those for warm-up and parity are chosen.
+_IMAGES_LOOKED_AT: Final = 1000
+#: Number of training images whose features are computed for their distribution. Half as many
+#: held-out images are used.
+_DESCRIBED: Final = 512
+#: Number of training images for which the stored head is compared with the whole network.
+_COMPARED: Final = 32
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """The Trainer's custom config.
+
+    Attributes:
+        model: Settings of head and training.
+        vocabulary: Class names in label order.
+        bank_uri: URI of the artifact of FeatureBank.
+        top_k: Number of classes in the top_k outputs.
+        warmup_images: Number of images in the warm-up requests.
+        parity_images: Number of images whose probabilities are recorded; see `write_parity`.
+        resume_dir: Folder for checkpoints of interrupted trainings; "" writes none.
+        source_hash: Hash of the source code.
+    """
+
+    model: ModelSettings
+    vocabulary: tuple[str, ...]
+    bank_uri: str
+    top_k: int = 5
+    warmup_images: int = 4
+    parity_images: int = 16
+    resume_dir: str = ""
+    source_hash: str = ""
+
+    @classmethod
+    def from_mapping(cls, config: Mapping[str, Any]) -> TrainerConfig:
+        """Creates the config from TFX's custom_config; keys that others read are ignored.
+
+        Args:
+            config: The custom config.
+
+        Raises:
+            ConfigError: A key is missing or its value is not valid.
+        """
+        missing = [name for name in ("model", "vocabulary", "bank_uri") if name not in config]
+        if missing:
+            raise ConfigError(
+                f"trainer: custom_config lacks {', '.join(missing)}. Received: {sorted(config)}"
+            )
+        limits = {
+            name: int(config[name])
+            for name in ("top_k", "warmup_images", "parity_images")
+            if name in config
+        }
+        settings = ModelSettings.from_mapping(config["model"])
+        return cls(
+            settings,
+            settings.check_classes(config["vocabulary"]),
+            str(config["bank_uri"]),
+            **limits,
+            resume_dir=str(config.get("resume_dir", "")),
+            source_hash=str(config.get("source_hash", "")),
+        )
+
+
+def run_fn(fn_args: Any) -> None:
+    """Trains and exports the model. TFX's GenericExecutor calls this function.
+
+    It writes the SavedModel to `fn_args.serving_model_dir`, and history.json, parity.tfrecord and
+    tensorboard/ to `fn_args.model_run_dir`.
+
+    Args:
+        fn_args: Arguments from TFX. `custom_config` is described by `TrainerConfig`; `train_files`
+            and `eval_files` are patterns of image examples.
+    """
+    config = TrainerConfig.from_mapping(fn_args.custom_config)
+    found = tuning.best_values(getattr(fn_args, "hyperparameters", None))
+    settings = tuning.apply(config.model, found)
+    run_dir = Path(fn_args.model_run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    trained = network_search.train(
+        stages.Inputs(
+            settings,
+            len(config.vocabulary),
+            config.bank_uri,
+            fn_args.train_files,
+            fn_args.eval_files,
+            run_dir / TENSORBOARD_FOLDER,
+            Path(config.resume_dir) if config.resume_dir else None,
+            config.source_hash,
+        )
+    )
+    settings = replace(settings, image_size=trained.image_size or settings.image_size)
+    calibration = calibrate(
+        trained.logits, trained.labels, settings.temperature, settings.unknown_rate
+    )
+    history = {**trained.history, "calibration": calibration.facts(), "tuned": found}
+    history["image_size"] = settings.size
+    (run_dir / HISTORY_FILE).write_text(json.dumps(history, indent=1, allow_nan=False), "utf-8")
+    classifier = build_classifier(
+        trained.layers,
+        config.vocabulary,
+        settings,
+        calibration.temperature,
+        calibration.unknown_below,
+    )
+    images = some_images(fn_args.eval_files, max(config.warmup_images, config.parity_images))
+    write_parity(classifier, images[: config.parity_images], run_dir / PARITY_FILE)
+    target, top_k = fn_args.serving_model_dir, config.top_k
+    export(classifier, target, top_k=top_k, warmup_images=images[: config.warmup_images])
+    write_digest(classifier, target, top_k=top_k, source=config.source_hash)
+    network_file.save(classifier, settings, target)
+    if trained.history["trained"] == stages.HEAD:
+        _write_head(trained.layers, classifier, config, fn_args.train_files, run_dir)
+    distribution = trained.distribution or described(
+        classifier, fn_args.train_files, fn_args.eval_files
+    )
+    if distribution is not None:
+        distribution.save(target)
+
+
+def _write_head(
+    head: keras.Model,
+    classifier: Classifier,
+    config: TrainerConfig,
+    train_files: Iterable[str],
+    run_dir: Path,
+) -> None:
+    """Stores the head by itself, if its answers for stored features are those of the network."""
+    stored = StoredHead.of(head, classifier)
+    if stored is None:
+        return
+    images = dict(some_examples(train_files, _COMPARED))
+    with open_split(config.bank_uri, names.TRAIN, len(config.vocabulary), 0) as rows:
+        wanted = rows.select(rows.hashes.among(images))
+    expected = classifier.probabilities([images[digest] for digest in wanted.hashes])
+    if stored.agrees(np.asarray(wanted.features), expected):
+        stored.save(run_dir)
+
+
+def described(
+    classifier: Classifier, train_files: Iterable[str], eval_files: Iterable[str]
+) -> FeatureDistribution | None:
+    """Computes the distribution of a network's features when the bank does not hold them.
+
+    A few hundred images pass through the network once more. The class that the network predicts for
+    an image is used as its label.
+
+    Args:
+        classifier: The trained network.
+        train_files: File patterns of the image examples of split train.
+        eval_files: File patterns of the image examples of split validation.
+
+    Returns:
+        The distribution; None when there are too few images or too many features.
+    """
+    train = _features(classifier, some_images(train_files, _DESCRIBED, looked_at=-1))
+    held_out = _features(classifier, some_images(eval_files, _DESCRIBED // 2, looked_at=-1))
+    seen = train[PROBABILITIES].argmax(axis=1)
+    return feature_distribution.fit(train[FEATURES], seen, held_out[FEATURES])
+
+
+def _features(classifier: Classifier, images: Sequence[bytes]) -> dict[str, Any]:
+    """Returns the features [N, D] and probabilities [N, C] of encoded images, by name."""
+    parts: dict[str, list[Any]] = {FEATURES: [], PROBABILITIES: []}
+    for outputs in classifier.outputs(images):
+        for name, rows in parts.items():
+            rows.append(outputs[name].numpy())
+    return {
+        name: np.concatenate(rows) if rows else np.empty((0, 1), np.float32)
+        for name, rows in parts.items()
+    }
+
+
+def some_images(
+    patterns: Iterable[str], count: int, looked_at: int = _IMAGES_LOOKED_AT
+) -> list[bytes]:
+    """Returns at most `count` encoded images, always the same ones.
+
+    Args:
+        patterns: File patterns of the image examples.
+        count: Largest number of images.
+        looked_at: Number of images from which they are chosen; see `some_examples`.
+    """
+    return [image for _, image in some_examples(patterns, count, looked_at)]
+
+
+def some_examples(
+    patterns: Iterable[str], count: int, looked_at: int = _IMAGES_LOOKED_AT
+) -> list[tuple[bytes, bytes]]:
+    """Returns the content hash and the bytes of at most `count` images, always the same ones.
+
+    The images with the smallest content hashes are chosen, so that the order in which a source
+    lists its classes does not matter.
+
+    Args:
+        patterns: File patterns of the image examples.
+        count: Largest number of images.
+        looked_at: Number of images, from the first on, from which they are chosen; -1 for all.
+    """
+    import tensorflow as tf
+
+    files = sorted(path for pattern in patterns for path in matching(pattern))
+    if not files or count < 1:
+        return []
+    spec = {
+        names.IMAGE_HASH: tf.io.FixedLenFeature([], tf.string),
+        names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string),
+    }
+    dataset = tf.data.TFRecordDataset(files).take(looked_at)
+    dataset = dataset.map(lambda record: tf.io.parse_single_example(record, spec))
+    pairs = ((one[names.IMAGE_HASH], one[names.IMAGE_BYTES]) for one in dataset.as_numpy_iterator())
+    return heapq.nsmallest(count, pairs)
+
+
+def write_parity(classifier: Classifier, images: Sequence[bytes], path: Path) -> None:
+    """Records the probabilities that the trained model in memory gives for some images.
+
+    The file has one tf.Example for each image, with `image_bytes` and `probabilities`. Every server
+    of this model must give the same probabilities for the same bytes.
+
+    Args:
+        classifier: The trained network.
+        images: Encoded images.
+        path: Path of the TFRecord file.
+    """
+    import tensorflow as tf
+
+    answers = classifier.probabilities(images)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for image, row in zip(images, answers, strict=True):
+            feature = {
+                names.IMAGE_BYTES: tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
+                names.PROBABILITIES: tf.train.Feature(
+                    float_list=tf.train.FloatList(value=row.tolist())
+                ),
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=feature))
+            writer.write(example.SerializeToString(deterministic=True))

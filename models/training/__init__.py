@@ -1,0 +1,1 @@
+"""Training by epochs: its data, its loop with checkpoints, and its stages."""

@@ -1,0 +1,316 @@
+"""Datasets for training: labelled rows of inputs, in an order that can be resumed.
+
+The order of epoch e depends on the seed and on e only, so a training that resumes at epoch e sees
+the same batches as one that was not interrupted. There are three kinds of rows: features,
+activations at a cut, and whole images that are augmented anew in each epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.models import augmentation
+from imgpipe.models.augmentation import ViewSpec, mixup
+from imgpipe.models.features import row_file
+from imgpipe.models.features.row_file import StoredRows
+from imgpipe.models.head.class_weights import class_weights
+from imgpipe.models.settings import ModelSettings
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+#: Number of validation rows in one step. It affects memory only, not the result.
+_VECTORS_A_STEP: Final = 1024
+_MAPS_A_STEP: Final = 64
+
+
+class Labelled(Protocol):
+    """Labels [n] of rows in a fixed order."""
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Label indices, int64 [n], 0..classes-1."""
+
+    def __len__(self) -> int:
+        """Returns the number of rows."""
+
+
+class Rows(Labelled, Protocol):
+    """Labelled rows, both in the form in which they are stored and as inputs of a network."""
+
+    @property
+    def chunk(self) -> int:
+        """Number of neighbouring rows that are read at once; all rows when they are in memory."""
+
+    def stored(self, index: tf.Tensor) -> tf.Tensor:
+        """Returns the rows with the numbers `index`, int64 [m], as they are stored, [m, ...]."""
+
+    def shown(self, stored: tf.Tensor, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
+        """Returns the inputs of the network for rows, float32 [m, ...].
+
+        Args:
+            stored: The rows as `stored` returns them, [m, ...].
+            index: Numbers of the rows, int64 [m].
+            views: Number of the view in which each row is trained on, int64 [m], which never
+                repeats; None in validation.
+        """
+
+    def step(self) -> int:
+        """Number of validation rows in one step."""
+
+
+class _Stored:
+    """Stored rows of any shape.
+
+    Args:
+        rows: The rows, [n, ...], in memory or in a file.
+        labels: Label index of each row, int64 [n].
+    """
+
+    def __init__(self, rows: row_file.Rows, labels: npt.NDArray[np.int64]) -> None:
+        in_memory = rows.in_memory if isinstance(rows, StoredRows) else rows
+        self._rows = rows if in_memory is None else in_memory
+        self.labels = labels
+        self.chunk = rows.chunk if isinstance(rows, StoredRows) else max(len(rows), 1)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def stored(self, index: tf.Tensor) -> tf.Tensor:
+        """Reads rows as they are stored, without a copy of all rows in TensorFlow."""
+        import tensorflow as tf
+
+        def read(index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+            return row_file.gathered(self._rows, index)
+
+        kind = tf.as_dtype(self._rows.dtype)
+        batch = tf.numpy_function(read, [index], kind, stateful=False)
+        batch.set_shape([None, *self._rows.shape[1:]])
+        return batch
+
+    def shown(self, stored: tf.Tensor, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
+        """Returns the rows as float32."""
+        import tensorflow as tf
+
+        return tf.cast(stored, tf.float32)
+
+    def step(self) -> int:
+        """Number of validation rows in one step."""
+        return _MAPS_A_STEP
+
+
+class Vectors(_Stored):
+    """Stored features, float16 [n, D]. In memory, TensorFlow holds them as a constant."""
+
+    def __init__(self, rows: row_file.Rows, labels: npt.NDArray[np.int64]) -> None:
+        import tensorflow as tf
+
+        super().__init__(rows, labels)
+        held = not isinstance(self._rows, StoredRows)
+        self._constant = tf.constant(self._rows) if held else None
+
+    def stored(self, index: tf.Tensor) -> tf.Tensor:
+        """Returns rows as they are stored."""
+        import tensorflow as tf
+
+        if self._constant is None:
+            return super().stored(index)
+        return tf.gather(self._constant, index)
+
+    def step(self) -> int:
+        """Number of validation rows in one step."""
+        return _VECTORS_A_STEP
+
+
+class Maps(_Stored):
+    """Stored activations float16 [n, h, w, C]."""
+
+
+class Images(_Stored):
+    """Decoded images, uint8 [n, S, S, 3]; each time an image is drawn, it gets another view.
+
+    Args:
+        pixels: The images.
+        labels: Label index of each image, int64 [n].
+        seeds: Seeds from the content hashes, int64 [n]; see `augmentation.seeds`.
+        views: Settings of the augmentation; with `count` 0 the images are used unchanged.
+    """
+
+    def __init__(
+        self,
+        pixels: row_file.Rows,
+        labels: npt.NDArray[np.int64],
+        seeds: npt.NDArray[np.int64],
+        views: ViewSpec,
+    ) -> None:
+        super().__init__(pixels, labels)
+        self.pixels, self.seeds, self.views = pixels, seeds, views
+
+    def shown(self, stored: tf.Tensor, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
+        """Returns the images as float32, 0..255, augmented when `views` is given."""
+        import tensorflow as tf
+
+        pixels = tf.cast(stored, tf.float32)
+        if views is None or not self.views.count:
+            return pixels
+        seeds = tf.gather(tf.constant(self.seeds), index)
+        return augmentation.augment(pixels, seeds, views, self.views)
+
+
+def steps_per_epoch(rows: Rows, settings: ModelSettings) -> int:
+    """Returns the number of steps of one epoch: all rows, or the limit that the settings give.
+
+    Args:
+        rows: Rows to train on.
+        settings: Settings with the batch size and the limit; a limit of 0 means all rows.
+    """
+    every = -(-len(rows) // settings.batch_size)
+    return min(every, settings.steps_per_epoch) if settings.steps_per_epoch else every
+
+
+def training(rows: Rows, classes: int, settings: ModelSettings, first: int = 0) -> tf.data.Dataset:
+    """Returns the dataset of all epochs from epoch `first` on.
+
+    MixUp and CutMix, if the settings ask for them, act on a whole batch.
+
+    Args:
+        rows: Rows to train on.
+        classes: Number of classes.
+        settings: Settings of the batches, the balance between classes and the mixing.
+        first: Number of the first epoch, from 0.
+
+    Returns:
+        A dataset of (inputs [m, ...], one-hot labels [m, classes], weights [m]). The weights are 1
+        unless the settings balance the loss by class.
+    """
+    import tensorflow as tf
+
+    labels = tf.constant(rows.labels)
+    weights = tf.constant(class_weights(rows.labels, classes, settings.balance))
+    in_chunks = rows.chunk < len(rows) and settings.balance != "sampling"
+    epochs = (_chunks if in_chunks else _indices)(rows, settings)
+
+    def load(
+        stored: tf.Tensor, index: tf.Tensor, views: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        label = tf.gather(labels, index)
+        inputs, one_hot = rows.shown(stored, index, views), tf.one_hot(label, classes)
+        mixed = settings.mixing
+        if mixed.mixup or mixed.cutmix:
+            seed = tf.stack([tf.constant(settings.seed, tf.int64), views[0]])
+            cutmix = mixed.cutmix if inputs.shape.rank == 4 else 0.0
+            inputs, one_hot = mixup.mix(inputs, one_hot, seed, mixed.mixup, cutmix)
+        return inputs, one_hot, tf.gather(weights, label)
+
+    dataset = tf.data.Dataset.range(first, settings.epochs).flat_map(epochs)
+    dataset = dataset.map(load, num_parallel_calls=2, deterministic=True)
+    return dataset.prefetch(2)
+
+
+def _indices(rows: Rows, settings: ModelSettings) -> Callable[[tf.Tensor], tf.data.Dataset]:
+    """Returns a function from an epoch to its batches: (rows as stored, index [m], views [m])."""
+    import tensorflow as tf
+
+    draw = _drawing(rows.labels, settings)
+    steps = steps_per_epoch(rows, settings)
+
+    def batches(epoch: tf.Tensor) -> tf.data.Dataset:
+        order = draw(epoch)
+        # A row that is drawn twice in an epoch is seen in two views.
+        views = 1 + epoch * len(rows) + tf.range(len(rows), dtype=tf.int64)
+        dataset = tf.data.Dataset.from_tensor_slices((order, views))
+        dataset = dataset.batch(settings.batch_size).take(steps)
+        return dataset.map(
+            lambda index, views: (rows.stored(index), index, views),
+            num_parallel_calls=2,
+            deterministic=True,
+        )
+
+    return batches
+
+
+def _chunks(rows: Rows, settings: ModelSettings) -> Callable[[tf.Tensor], tf.data.Dataset]:
+    """Returns the same kind of function as `_indices`, for rows in a file.
+
+    The chunks come in another order in each epoch, and the rows are shuffled within each chunk.
+    Rows are sorted by content hash, so neighbouring rows have nothing in common, and a chunk is a
+    random sample of all rows.
+    """
+    import tensorflow as tf
+
+    count = -(-len(rows) // rows.chunk)
+    steps = steps_per_epoch(rows, settings)
+
+    def shuffled(number: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        seeds = tf.stack([tf.constant(settings.seed, tf.int64), seed])
+        return tf.random.experimental.stateless_shuffle(tf.range(number, dtype=tf.int64), seeds)
+
+    def batches(epoch: tf.Tensor) -> tf.data.Dataset:
+        def load(chunk: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            first = chunk * rows.chunk
+            size = tf.minimum(tf.constant(rows.chunk, tf.int64), len(rows) - first)
+            index = first + shuffled(size, epoch * count + chunk)
+            return rows.stored(index), index, 1 + epoch * len(rows) + index
+
+        dataset = tf.data.Dataset.from_tensor_slices(shuffled(count, epoch)).map(load)
+        return dataset.rebatch(settings.batch_size).take(steps)
+
+    return batches
+
+
+def validation(rows: Rows, classes: int) -> tf.data.Dataset:
+    """Returns the dataset of all rows in their order, without augmentation.
+
+    Args:
+        rows: Rows of the validation split.
+        classes: Number of classes.
+
+    Returns:
+        A dataset of (inputs [m, ...], one-hot labels [m, classes]).
+    """
+    import tensorflow as tf
+
+    labels = tf.constant(rows.labels)
+
+    def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        inputs = rows.shown(rows.stored(index), index, None)
+        return inputs, tf.one_hot(tf.gather(labels, index), classes)
+
+    dataset = tf.data.Dataset.range(len(rows)).batch(rows.step())
+    return dataset.map(load).prefetch(1)
+
+
+def _drawing(labels: npt.NDArray[np.int64], settings: ModelSettings) -> Any:
+    """Returns a function from the number of an epoch to the order of its rows, int64 [n]."""
+    import tensorflow as tf
+
+    count = len(labels)
+    if settings.balance != "sampling":
+
+        def shuffled(epoch: tf.Tensor) -> tf.Tensor:
+            seed = tf.stack([tf.constant(settings.seed, tf.int64), epoch])
+            rows = tf.range(count, dtype=tf.int64)
+            return tf.random.experimental.stateless_shuffle(rows, seed)
+
+        return shuffled
+
+    by_class = np.argsort(labels, kind="stable")
+    sizes = np.unique(labels, return_counts=True)[1]
+    starts = np.cumsum(sizes) - sizes
+
+    def balanced(epoch: tf.Tensor) -> tf.Tensor:
+        """Draws every class equally often, and the rows of a class with replacement."""
+        seed = tf.stack([tf.constant(settings.seed, tf.int64), epoch])
+        classes = tf.random.experimental.stateless_shuffle(
+            tf.range(count, dtype=tf.int64) % len(sizes), seed
+        )
+        share = tf.random.stateless_uniform([count], seed, dtype=tf.float64)
+        size = tf.gather(tf.constant(sizes), classes)
+        place = tf.cast(share * tf.cast(size, tf.float64), tf.int64)
+        return tf.gather(tf.constant(by_class), tf.gather(tf.constant(starts), classes) + place)
+
+    return balanced

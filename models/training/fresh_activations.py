@@ -1,0 +1,150 @@
+"""Activations at a cut, computed from the images during the search for a network.
+
+The feature bank holds activations only if the settings ask for fine-tuning. A search decides only
+while it runs which cut it needs, so it computes the activations itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.models import feature_names as names
+from imgpipe.models.features.extractor import FeatureExtractor
+from imgpipe.models.features.row_file import RowFile
+from imgpipe.models.files.file_patterns import matching
+from imgpipe.models.training.datasets import Maps
+from imgpipe.models.training.images import described
+
+_AT_ONCE: Final = 32  # images in one batch
+
+
+class OutOfTime(Exception):
+    """The time ended before all activations were computed."""
+
+
+@contextlib.contextmanager
+def fresh_activations(
+    patterns: Sequence[str],
+    extractor: FeatureExtractor,
+    views: int,
+    over: Callable[[], bool] = lambda: False,
+) -> Iterator[Maps]:
+    """Provides the activations of all labelled images, sorted by content hash and view.
+
+    Args:
+        patterns: File patterns of the image examples of one split.
+        extractor: Extractor with a tap at the cut.
+        views: Number of augmented views of each image, in addition to the image itself.
+        over: Function that is called after each batch and returns whether the time is over.
+
+    Yields:
+        The activations, float16 [n, h, w, C], with their labels; they are freed after the block.
+
+    Raises:
+        OutOfTime: The time ended before all activations were computed.
+    """
+    files = sorted(path for pattern in patterns for path in matching(pattern))
+    hashes, labels = described(files)
+    order = np.argsort(hashes, kind="stable")
+    order = order[labels[order] >= 0]
+    places = np.full(len(labels), -1, np.int64)
+    places[order] = np.arange(len(order))
+    each = views + 1
+    with RowFile(each * len(order), extractor.activation_shape, np.float16) as activations:
+        activations.fill(_placed(files, places, extractor, each, over))
+        yield Maps(activations, np.repeat(labels[order], each))
+
+
+def count_labelled(patterns: Sequence[str]) -> int:
+    """Returns the number of images with a label.
+
+    Args:
+        patterns: File patterns of the image examples of one split.
+    """
+    files = sorted(path for pattern in patterns for path in matching(pattern))
+    return int((described(files)[1] >= 0).sum())
+
+
+def usual_side(patterns: Sequence[str]) -> int:
+    """Returns the median of the longer sides of the images in pixels; 0 when it is not known.
+
+    Args:
+        patterns: File patterns of the image examples of one split.
+    """
+    import tensorflow as tf
+
+    files = sorted(path for pattern in patterns for path in matching(pattern))
+    spec = {
+        name: tf.io.FixedLenFeature([], tf.int64, default_value=0)
+        for name in (names.WIDTH, names.HEIGHT)
+    }
+    dataset = tf.data.TFRecordDataset(files).batch(_AT_ONCE)
+    dataset = dataset.map(lambda records: tf.io.parse_example(records, spec))
+    sides = [np.max(list(batch.values()), axis=0) for batch in dataset.as_numpy_iterator()]
+    return int(np.median(np.concatenate(sides))) if sides else 0
+
+
+def seconds_a_view(patterns: Sequence[str], extractor: FeatureExtractor) -> float:
+    """Measures the seconds of a forward pass of one view, after a pass that compiles it.
+
+    Args:
+        patterns: File patterns of the image examples of one split, with at least one image.
+        extractor: Extractor to measure.
+    """
+    files = sorted(path for pattern in patterns for path in matching(pattern))
+    images, hashes = next(_read(files))
+    names_of = [digest.decode() for digest in hashes]
+    extractor.extract(images, names_of, [[0]] * len(images))
+    started = time.perf_counter()
+    extractor.extract(images, names_of, [[0, 1]] * len(images))
+    return (time.perf_counter() - started) / (2 * len(images))
+
+
+def _placed(
+    files: Sequence[str],
+    places: npt.NDArray[np.int64],
+    extractor: FeatureExtractor,
+    each: int,
+    over: Callable[[], bool],
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]:
+    """Yields row numbers and activations in batches, without those whose number is -1."""
+    numbers = list(range(each))
+    done = 0
+    for images, hashes in _read(files):
+        if over():
+            raise OutOfTime
+        here = places[done : done + len(images)]
+        done += len(images)
+        wanted = np.flatnonzero(here >= 0)
+        if not len(wanted):
+            continue
+        rows = extractor.extract(
+            [images[i] for i in wanted],
+            [hashes[i].decode() for i in wanted],
+            [numbers] * len(wanted),
+        )
+        maps = np.concatenate(rows)[:, extractor.dim :]
+        first = each * here[wanted]
+        yield (
+            (first[:, None] + np.arange(each)).reshape(-1),
+            maps.reshape(-1, *extractor.activation_shape),
+        )
+
+
+def _read(files: Sequence[str]) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    """Yields the bytes and the content hashes of images in batches, in the order of the files."""
+    import tensorflow as tf
+
+    spec = {
+        name: tf.io.FixedLenFeature([], tf.string) for name in (names.IMAGE_BYTES, names.IMAGE_HASH)
+    }
+    dataset = tf.data.TFRecordDataset(list(files)).batch(_AT_ONCE)
+    dataset = dataset.map(lambda records: tf.io.parse_example(records, spec)).prefetch(1)
+    for batch in dataset.as_numpy_iterator():
+        yield list(batch[names.IMAGE_BYTES]), list(batch[names.IMAGE_HASH])

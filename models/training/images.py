@@ -1,0 +1,94 @@
+"""Images for networks that train on pixels: they are decoded and resized once.
+
+The pixels are stored as uint8; rounding changes a pixel by at most half a step of 255. Large arrays
+go into a temporary file, so memory does not grow with the number of images.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.models import augmentation, preprocess, progress
+from imgpipe.models import feature_names as names
+from imgpipe.models.augmentation import ViewSpec
+from imgpipe.models.errors import DataRefused
+from imgpipe.models.features.columns import columns
+from imgpipe.models.features.row_file import RowFile
+from imgpipe.models.files.file_patterns import matching
+from imgpipe.models.training.datasets import Images
+
+_AT_ONCE: Final = 16  # images in one batch of decoding
+
+
+@contextlib.contextmanager
+def decoded(
+    patterns: Sequence[str], image_size: int, classes: int, views: ViewSpec
+) -> Iterator[Images]:
+    """Provides all labelled images of some record files, in the order of their content hashes.
+
+    Args:
+        patterns: File patterns of the records of one split.
+        image_size: Side S of the decoded images in pixels.
+        classes: Number of classes.
+        views: The augmentation from which training draws its views.
+
+    Yields:
+        The images, uint8 [n, S, S, 3], with their labels and seeds; they are freed after the block.
+
+    Raises:
+        DataRefused: A label lies outside the vocabulary.
+    """
+    files = sorted(path for pattern in patterns for path in matching(pattern))
+    hashes, labels = described(files)
+    if labels.size and labels.max() >= classes:
+        raise DataRefused(
+            f"images: label index {labels.max()}, the vocabulary has {classes} names. The images "
+            "and the vocabulary come from different runs"
+        )
+    order = np.argsort(hashes, kind="stable")
+    order = order[labels[order] >= 0]
+    places = np.full(len(labels), -1, np.int64)
+    places[order] = np.arange(len(order))
+    with RowFile(len(order), (image_size, image_size, 3), np.uint8) as pixels:
+        progress.total(len(pixels), "images")
+        pixels.fill(_placed(files, places, image_size))
+        seeds = augmentation.seeds([hashes[i].decode() for i in order])
+        yield Images(pixels, labels[order], np.array(seeds, np.int64), views)
+
+
+def described(files: Sequence[str]) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int64]]:
+    """Returns the content hash and the label of every record, in the order of the files."""
+    hashes: list[npt.NDArray[Any]] = [np.empty(0, "S1")]
+    labels: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
+    for batch in columns(files, names.IMAGE_HASH, names.LABEL_INDEX):
+        hashes.append(batch[names.IMAGE_HASH].astype("S"))
+        labels.append(batch[names.LABEL_INDEX])
+    return np.concatenate(hashes), np.concatenate(labels)
+
+
+def _placed(
+    files: Sequence[str], places: npt.NDArray[np.int64], image_size: int
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]]:
+    """Yields row numbers and pixels of the records in batches, without those whose number is -1."""
+    import tensorflow as tf
+
+    spec = {names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string)}
+
+    def load(place: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image = tf.io.parse_single_example(record, spec)[names.IMAGE_BYTES]
+        resized = preprocess.decode_and_resize(image, image_size)
+        return place, tf.cast(tf.round(resized), tf.uint8)
+
+    dataset = tf.data.Dataset.zip(
+        (tf.data.Dataset.from_tensor_slices(places), tf.data.TFRecordDataset(list(files)))
+    )
+    dataset = dataset.filter(lambda place, _: place >= 0)
+    dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(_AT_ONCE).prefetch(2)
+    for places_here, images in dataset.as_numpy_iterator():
+        yield places_here, images
+        progress.advance(len(images), "images")

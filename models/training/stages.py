@@ -1,0 +1,374 @@
+"""Stages of training: the head on the bank, the layers above a cut, or the whole network.
+
+Each stage returns a `Trained`: Keras layers with weights, which `classifier.build_classifier` finds
+by name, and the logits of the validation split. In the mode "auto", fine-tuning never replaces the
+head by a worse network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.models import feature_names as names
+from imgpipe.models.features import feature_distribution
+from imgpipe.models.features.bank import (
+    BankFacts,
+    BankRows,
+    open_activations,
+    open_split,
+    read_facts,
+)
+from imgpipe.models.features.feature_distribution import FeatureDistribution
+from imgpipe.models.network import cuts
+from imgpipe.models.network.classifier import build_parts, copy_weights
+from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training import datasets, images
+from imgpipe.models.training.checkpoints import Checkpoint
+from imgpipe.models.training.training_loop import Diverged, Fit, fit, fit_head
+
+if TYPE_CHECKING:
+    import keras
+
+
+#: The name in the history for a training of the head on stored features.
+HEAD: Final = "head"
+
+#: Labels [n] of the rows of a split, and their identities [n], which are hashes or seeds.
+Identified = tuple[npt.NDArray[np.int64], npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Inputs of a training.
+
+    Attributes:
+        settings: Settings of network and training.
+        classes: Number of classes.
+        bank_uri: URI of the artifact of FeatureBank.
+        train_files: File patterns of the image examples of split train.
+        validation_files: File patterns of the image examples of split validation.
+        log_dir: Folder for TensorBoard's event files; None writes none.
+        resume_dir: Folder for checkpoints of interrupted trainings; None writes none.
+        source_hash: Hash of the source code.
+    """
+
+    settings: ModelSettings
+    classes: int
+    bank_uri: str
+    train_files: Sequence[str]
+    validation_files: Sequence[str]
+    log_dir: Path | None = None
+    resume_dir: Path | None = None
+    source_hash: str = ""
+
+    def checkpoint(self, stage: str, made_by: str, *splits: Identified) -> Checkpoint | None:
+        """Returns the checkpoint of a stage, whose key depends on everything that determines it.
+
+        With several workers there is none, since they would have to agree on the epoch at which to
+        resume.
+
+        Args:
+            stage: Name of the stage.
+            made_by: Fingerprint of the stored inputs; see `bank.BankFacts`.
+            *splits: Labels and identities of the rows of each split.
+        """
+        if self.resume_dir is None or self.settings.strategy == "multi_worker":
+            return None
+        weights = self.settings.backbone_spec().key()
+        settings = asdict(self.settings)
+        parts = [stage, made_by, weights, settings, self.classes, self.source_hash]
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+        for labels, identities in splits:
+            digest.update(repr((labels.shape, identities.dtype)).encode())
+            digest.update(labels.tobytes())
+            digest.update(identities.tobytes())
+        key = digest.hexdigest()
+        return Checkpoint(self.resume_dir / f"{stage}-{key[:16]}.npz", key)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The result of training.
+
+    Attributes:
+        layers: The trained layers with their weights.
+        logits: Logits of the validation images, float32 [n, C].
+        labels: Label indices of the validation images, int64 [n].
+        history: Content of history.json.
+        distribution: Distribution of the network's features; None when it is not known yet.
+        image_size: Side in pixels of the images that the network sees; 0 is that of the settings.
+    """
+
+    layers: keras.Model
+    logits: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    history: dict[str, Any]
+    distribution: FeatureDistribution | None = None
+    image_size: int = 0
+
+
+def train(inputs: Inputs) -> Trained:
+    """Trains in the stages that the settings ask for and the content of the bank allows.
+
+    Args:
+        inputs: Inputs of the training.
+
+    Returns:
+        The trained layers, which are those of the better stage in the mode "auto".
+
+    Raises:
+        DataRefused: A split has no labelled image.
+    """
+    facts = read_facts(inputs.bank_uri)
+    if not facts.dim:
+        first = _on_images(inputs, facts)
+        return _and_fine_tuned(inputs, first, lambda: _fine_tuned_on_images(inputs, facts, first))
+    with contextlib.ExitStack() as opened:
+        rows = {
+            split: opened.enter_context(open_split(inputs.bank_uri, split, inputs.classes, view))
+            for split, view in (
+                (names.TRAIN, inputs.settings.views.count),
+                (names.VALIDATION, 0),
+            )
+        }
+        head = _head(inputs, facts, rows)
+        if facts.activations:
+            return _and_fine_tuned(inputs, head, lambda: _fine_tuned(inputs, facts, rows, head))
+    return _and_fine_tuned(inputs, head, lambda: _fine_tuned_on_images(inputs, facts, head))
+
+
+def _and_fine_tuned(inputs: Inputs, head: Trained, tune: Callable[[], Trained]) -> Trained:
+    """Returns the head or the fine-tuned network, as the settings demand."""
+    if not inputs.settings.fine_tune.wanted:
+        return head
+    try:
+        return _better(inputs, head, tune())
+    except Diverged:
+        if inputs.settings.fine_tune.mode == "on":
+            raise
+        diverged = {"epochs": [], "stopped": "diverged", "helped": False, "shipped": False}
+        return replace(head, history={**head.history, "fine_tune": diverged})
+
+
+def _head(inputs: Inputs, facts: BankFacts, rows: dict[str, BankRows]) -> Trained:
+    """Trains the head on the features of the bank."""
+    training, validation = rows[names.TRAIN], rows[names.VALIDATION]
+    found = fit_head(
+        training,
+        validation,
+        inputs.classes,
+        inputs.settings,
+        inputs.log_dir,
+        inputs.checkpoint("head", facts.made_by, *_identities(rows)),
+    )
+    head = judged(found, datasets.Vectors(validation.features, validation.labels), HEAD)
+    clean, held_out = (part.some_clean(feature_distribution.MOST) for part in rows.values())
+    distribution = feature_distribution.fit(
+        np.asarray(clean.features),
+        clean.labels,
+        np.asarray(held_out.features),
+        clean.groups.numbers,
+    )
+    return replace(head, distribution=distribution)
+
+
+def _identities(rows: dict[str, BankRows]) -> list[Identified]:
+    return [(part.labels, part.hashes.digest()) for part in rows.values()]
+
+
+def _fine_tuned(
+    inputs: Inputs, facts: BankFacts, rows: dict[str, BankRows], head: Trained
+) -> Trained:
+    """Trains the layers above the cut on the bank's activations, from the weights of `head` on."""
+    settings, cut, log_dir = _second_stage(inputs)
+    with contextlib.ExitStack() as open_maps:
+        maps = {
+            split: datasets.Maps(
+                open_maps.enter_context(open_activations(inputs.bank_uri, split, part)),
+                part.labels,
+            )
+            for split, part in rows.items()
+        }
+        found = fit(
+            lambda: above_cut(inputs.classes, settings, cut, head.layers),
+            maps[names.TRAIN],
+            maps[names.VALIDATION],
+            inputs.classes,
+            settings,
+            log_dir,
+            inputs.checkpoint("fine_tune", facts.made_by, *_identities(rows)),
+        )
+        return judged(found, maps[names.VALIDATION], _above_what(found))
+
+
+def _fine_tuned_on_images(inputs: Inputs, facts: BankFacts, head: Trained) -> Trained:
+    """Trains the layers above the cut on images, when the bank holds no activations.
+
+    The layers below the cut then run in every epoch.
+    """
+    settings, cut, log_dir = _second_stage(inputs)
+    with _images(inputs) as (training, validation):
+        found = fit(
+            lambda: whole(inputs.classes, settings, cut, head.layers),
+            training,
+            validation,
+            inputs.classes,
+            settings,
+            log_dir,
+            inputs.checkpoint("fine_tune", "", *_seeded(training, validation)),
+        )
+        return judged(found, validation, f"{_above_what(found)}, on the fly ({facts.note})")
+
+
+def _second_stage(inputs: Inputs) -> tuple[ModelSettings, str, Path | None]:
+    """Returns the settings, the cut and the folder for logs of fine-tuning."""
+    settings = inputs.settings.second_stage()
+    log_dir = inputs.log_dir and inputs.log_dir / "fine_tune"
+    return settings, settings.fine_tune.cut or cuts.USUAL, log_dir
+
+
+def _seeded(*splits: datasets.Images) -> list[Identified]:
+    return [(split.labels, split.seeds) for split in splits]
+
+
+def _above_what(found: Fit) -> str:
+    """Describes what fine-tuning trained, based on the name of the model."""
+    return f"layers {found.head.name.replace('_', ' ', 1)}"
+
+
+def _better(inputs: Inputs, head: Trained, tuned: Trained) -> Trained:
+    """Returns the better of the two networks, with the history of both."""
+    first, second = _score(head), _score(tuned)
+    helped = second > first
+    ships = helped or inputs.settings.fine_tune.mode == "on"
+    said = {
+        **tuned.history,
+        "helped": helped,
+        "shipped": ships,
+        "head_accuracy": first[0],
+        "accuracy": second[0],
+    }
+    history = {**head.history, "fine_tune": said}
+    if not ships:
+        return replace(head, history=history)
+    return replace(tuned, history={**history, "trained": tuned.history["trained"]})
+
+
+def _score(trained: Trained) -> tuple[float, float]:
+    """Returns (accuracy, minus loss) on validation; the loss decides if accuracies are equal."""
+    logits = trained.logits.astype(np.float64)
+    logits -= logits.max(axis=1, keepdims=True)
+    log_sum = np.log(np.exp(logits).sum(axis=1))
+    likelihood = logits[np.arange(len(trained.labels)), trained.labels] - log_sum
+    right = logits.argmax(axis=1) == trained.labels
+    return float(right.mean()), float(likelihood.mean())
+
+
+def _on_images(inputs: Inputs, facts: BankFacts) -> Trained:
+    """Trains all trainable layers on images that are augmented anew in each epoch."""
+    with _images(inputs) as (training, validation):
+        found = fit(
+            lambda: whole(inputs.classes, inputs.settings),
+            training,
+            validation,
+            inputs.classes,
+            inputs.settings,
+            inputs.log_dir,
+            inputs.checkpoint("whole", "", *_seeded(training, validation)),
+        )
+        what = "head" if inputs.settings.frozen else "all layers"
+        return judged(found, validation, f"{what}, on the fly ({facts.note})")
+
+
+@contextlib.contextmanager
+def _images(inputs: Inputs) -> Iterator[tuple[datasets.Images, datasets.Images]]:
+    """Provides the decoded images of train and validation."""
+    settings, classes = inputs.settings, inputs.classes
+    size = settings.size
+    with (
+        images.decoded(inputs.train_files, size, classes, settings.views) as training,
+        images.decoded(inputs.validation_files, size, classes, settings.views) as validation,
+    ):
+        yield training, validation
+
+
+def whole(
+    classes: int,
+    settings: ModelSettings,
+    cut: str | None = None,
+    head: keras.Model | None = None,
+) -> keras.Model:
+    """Returns the network from pixels to logits. The settings determine which layers are trained.
+
+    Args:
+        classes: Number of classes.
+        settings: Settings of the network.
+        cut: Layer above which all layers are trained, even if the settings freeze them.
+        head: Head with the initial weights of the network's head; None for new weights.
+    """
+    import keras
+
+    pixels, logits, activations = _cut(classes, settings, cut, head)
+    return keras.Model(pixels, logits, name=_above(activations) if cut else "whole")
+
+
+def above_cut(
+    classes: int, settings: ModelSettings, cut: str, head: keras.Model | None = None
+) -> keras.Model:
+    """Returns the network from the activations at a cut to logits; all of its layers are trained.
+
+    Args:
+        classes: Number of classes.
+        settings: Settings of the network.
+        cut: Layer at which the network is cut.
+        head: Head with the initial weights of the network's head; None for new weights.
+    """
+    import keras
+
+    _, logits, activations = _cut(classes, settings, cut, head)
+    return keras.Model(activations, logits, name=_above(activations))
+
+
+def _above(activations: keras.KerasTensor) -> str:
+    """Returns the name of a model, which tells above which layer it begins."""
+    return f"above_{activations._keras_history.operation.name}"
+
+
+def _cut(
+    classes: int, settings: ModelSettings, cut: str | None, head: keras.Model | None
+) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.KerasTensor]:
+    """Returns the pixels, the logits and the activations at the cut, or the pixels without one."""
+    import keras
+
+    parts = build_parts(classes, settings)
+    if head is not None:
+        copy_weights(head, keras.Model(parts.pixels, parts.logits))
+    if cut is None:
+        return parts.pixels, parts.logits, parts.pixels
+    backbone = keras.Model(parts.pixels, parts.feature_map)
+    for layer in cuts.above(backbone, cut):
+        layer.trainable = True
+    return parts.pixels, parts.logits, cuts.layer_at(backbone, cut).output
+
+
+def judged(found: Fit, validation: datasets.Rows, trained: str) -> Trained:
+    """Returns the fitted model with its logits of the validation split.
+
+    Args:
+        found: The fitted model.
+        validation: Rows of the validation split.
+        trained: Description of what was trained, for the history.
+    """
+    dataset = datasets.validation(validation, found.head.outputs[0].shape[-1])
+    logits = [found.head(inputs, training=False).numpy() for inputs, _ in dataset]
+    history = {**found.history(), "trained": trained}
+    return Trained(found.head, np.concatenate(logits), validation.labels, history)

@@ -1,0 +1,109 @@
+"""Keras callback of the training loop: records epochs, ends the training, and keeps checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import keras
+import numpy as np
+
+from imgpipe.models import distribution, progress
+from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training.checkpoints import Checkpoint, Course, Stopped
+
+#: A validation loss counts as lower only if it is lower by this value. Otherwise a plateau would
+#: never be recognised.
+MIN_DELTA: Final = 1e-4
+
+
+class Watcher(keras.callbacks.Callback):
+    """Records the epochs, ends the training, keeps the best weights and writes the checkpoint.
+
+    Keras' EarlyStopping has no target accuracy, and in addition to a callback that has one, it
+    would replace the weights that reached the target by those of the lowest loss. Keras'
+    BackupAndRestore keeps neither the best weights nor the history.
+
+    Args:
+        settings: Settings of the training.
+        checkpoint: Checkpoint to resume from and to write; None for none.
+        over: Function that is called after each step. If it returns true, the training ends. None
+            sets no limit.
+
+    Attributes:
+        epochs: The records of the epochs, as in `training_loop.Fit`.
+        best_epoch: Number of the best epoch, from 1; 0 as long as there is none.
+        stopped: Why the training ended, as in `training_loop.Fit`.
+    """
+
+    def __init__(
+        self,
+        settings: ModelSettings,
+        checkpoint: Checkpoint | None = None,
+        over: Callable[[], bool] | None = None,
+    ) -> None:
+        super().__init__()
+        self.epochs: list[dict[str, Any]] = []
+        self.best_epoch = 0
+        self.stopped: Stopped = "epochs"
+        self._settings, self._checkpoint, self._over = settings, checkpoint, over
+        self._lowest = float("inf")
+        self._best: list[np.ndarray] | None = None
+
+    def resume(self, model: keras.Model) -> int:
+        """Restores the checkpoint and returns the number of epochs that are done already."""
+        kept = self._checkpoint.read(model) if self._checkpoint is not None else None
+        if kept is None:
+            return 0
+        course = kept.course
+        self._best, self._lowest = kept.best, course.lowest
+        self.epochs, self.best_epoch = list(course.epochs), course.best_epoch
+        self.stopped = course.stopped
+        return len(self.epochs)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Ends the training if its time is over."""
+        if self._over is not None and self._over():
+            self._stop("minutes")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Records an epoch, keeps its weights if they are the best, and may end the training."""
+        settings = self._settings
+        own = {name: float(value) for name, value in (logs or {}).items()}
+        values = distribution.agreed(own, settings.strategy)
+        finite = {name: v if np.isfinite(v) else None for name, v in values.items()}
+        self.epochs.append({"epoch": epoch + 1, **finite})
+        progress.advance(1, "epochs")
+        prefix = "val_" if settings.target_on == "validation" else ""
+        reached = 0 < settings.target_accuracy <= values[f"{prefix}accuracy"]
+        if self._is_better(values["val_loss"], reached):
+            self._lowest, self.best_epoch = values["val_loss"], epoch + 1
+            self._best = self.model.get_weights()
+        if reached:
+            self._stop("target")
+        elif None in finite.values():
+            self._stop("diverged")
+        elif epoch + 1 - self.best_epoch >= settings.patience:
+            self._stop("plateau")
+        self._write_checkpoint()
+
+    def restore_best(self, model: keras.Model) -> None:
+        """Sets the weights of the best epoch, if there is one."""
+        if self._best is not None:
+            model.set_weights(self._best)
+
+    def _is_better(self, loss: float, reached: bool) -> bool:
+        """Whether the weights of an epoch with this validation loss are the best so far."""
+        if not np.isfinite(loss):
+            return False
+        on_validation = self._settings.target_on == "validation"
+        return loss < self._lowest - MIN_DELTA or (reached and on_validation)
+
+    def _stop(self, why: Stopped) -> None:
+        self.stopped, self.model.stop_training = why, True
+
+    def _write_checkpoint(self) -> None:
+        if self._checkpoint is None or self._best is None:
+            return
+        course = Course(self.epochs, self.best_epoch, self.stopped, self._lowest)
+        self._checkpoint.write(self.model, self._best, course)

@@ -1,0 +1,300 @@
+"""The console of a command: it shows progress, and the output of libraries goes to a log.
+
+TFX, Beam, absl and TensorFlow write to standard error, partly from C++. Therefore the file
+descriptors themselves are redirected to the log, and the display writes to a copy of the original
+one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console, ConsoleDimensions
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from imgpipe.pipeline.command_line import signals, standard_streams
+from imgpipe.pipeline.command_line.terminal import wrapped
+from imgpipe.pipeline.component_names import TASKS
+
+if TYPE_CHECKING:
+    from imgpipe.pipeline.runners.local import NodeResult
+
+_WIDTH_PLAIN = 100  # columns when the output is not a terminal
+_WIDE = 90  # columns from which on the name of the component stands beside what it does
+_NAMES_WIDE, _NAMES_NARROW = 45, 27  # columns for what a step does and the name of its component
+_BAR = 10  # columns of the bar of a step
+_SOON = 2.0  # seconds after which the rate of a step says how long it takes
+
+
+class _Terminal(Console):
+    """A console that determines the size of the terminal from its own file.
+
+    Rich uses standard input, output and error. Here the last two are the log, and standard input
+    may not be a terminal, so Rich would guess the width and miscount wrapped rows.
+    """
+
+    @property  # type: ignore[misc]  # Rich has a setter too, which is not used here
+    def size(self) -> ConsoleDimensions:
+        if self._width is None and self.is_terminal:
+            try:
+                columns, lines = os.get_terminal_size(self.file.fileno())
+            except OSError:
+                return super().size
+            return ConsoleDimensions(columns or _WIDTH_PLAIN, lines or 25)
+        return super().size
+
+
+@contextlib.contextmanager
+def quiet(log: Path, to_stderr: bool = False) -> Iterator[Console]:
+    """Redirect file descriptors 1 and 2 to a log, and restore them afterwards.
+
+    Args:
+      log: File to which the output of libraries is appended.
+      to_stderr: Whether the console writes to the original standard error instead of the original
+        standard output, because the latter carries the JSON of ``--json -``.
+
+    Yields:
+      A console that writes to the original standard output or error.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved_out, saved_err = os.dup(1), os.dup(2)
+    with log.open("ab", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    shown = saved_err if to_stderr else saved_out
+    encoding = getattr(sys.stderr if to_stderr else sys.stdout, "encoding", None)
+    terminal = standard_streams.open_text(os.dup(shown), encoding, close=True)
+    try:
+        width = None if terminal.isatty() else _WIDTH_PLAIN
+        yield _Terminal(file=terminal, width=width, highlight=False, emoji=False)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        terminal.close()
+        os.dup2(saved_out, 1)
+        os.dup2(saved_err, 2)
+        os.close(saved_out)
+        os.close(saved_err)
+
+
+@dataclass
+class _Step:
+    """One line of the display."""
+
+    name: str
+    state: str = "running"  # a key of _MARKS
+    started: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)
+    totals: dict[str, int] = field(default_factory=dict)
+
+
+_MARKS = {"running": "…", "done": "✓", "cached": "=", "failed": "✗", "damaged": "!"}
+_STYLES = {
+    "running": "cyan",
+    "done": "green",
+    "cached": "dim",
+    "failed": "bold red",
+    "damaged": "yellow",
+}
+
+
+class Display:
+    """Shows steps with counts and rates.
+
+    On a terminal the display is updated while steps run. Otherwise it prints one line for each
+    finished step. It is the observer of the runner and the listener of `imgpipe.models.progress`.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._steps: list[_Step] = []
+        self._lock = threading.Lock()
+        self._live: Live | None = None
+        self.timings: dict[str, float] = {}
+        self.cached: list[str] = []
+        self.outputs: dict[str, dict[str, str]] = {}
+        self.failed_step = ""
+        self._agreed = False  # to end the search
+
+    def __enter__(self) -> Display:
+        self._start_live()
+        return self
+
+    def _start_live(self) -> None:
+        if self._console.is_terminal:
+            self._live = Live(
+                get_renderable=self._table,
+                console=self._console,
+                refresh_per_second=5,
+                redirect_stdout=False,  # the output of libraries stays in the log
+                redirect_stderr=False,
+            )
+            self._live.start()
+
+    def __exit__(self, *exception: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    # --- steps -------------------------------------------------------------------------------
+    def started(self, name: str) -> None:
+        """Start a step."""
+        with self._lock:
+            self._steps.append(_Step(name))
+
+    def finished(self, result: NodeResult) -> None:
+        """End the step of a component that succeeded."""
+        self.timings[result.name] = round(result.seconds, 3)
+        self.outputs[result.name] = result.outputs
+        self.cached = [name for name in self.cached if name != result.name]
+        if result.cached:
+            self.cached.append(result.name)
+        self._end("cached" if result.cached else "done")
+
+    def damaged(self, name: str, what: str) -> None:
+        """End a step that found a damaged artifact, which is then made again."""
+        self._end("damaged")
+        self._console.print(f"   {what}. It is made again.", markup=False, soft_wrap=True)
+
+    def failed(self, name: str, seconds: float) -> None:
+        """End the step of a component that raised an error."""
+        self.timings[name] = round(seconds, 3)
+        self.failed_step = name
+        self._end("failed")
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Show a step of the command itself, such as loading libraries, while its body runs."""
+        self.started(name)
+        try:
+            yield
+        except BaseException:
+            self.failed_step = name
+            self._end("failed")
+            raise
+        self._end("done")
+
+    def _end(self, state: str) -> None:
+        with self._lock:
+            step = self._steps[-1]
+            step.state = state
+            step.seconds = time.monotonic() - step.started
+        if self._live is None:
+            self._console.print(Text.assemble(*self._cells(step)), soft_wrap=True)
+
+    # --- counts ------------------------------------------------------------------------------
+    def advance(self, count: int, unit: str) -> None:
+        """See `imgpipe.models.progress.advance`."""
+        with self._lock:
+            if self._steps:
+                counts = self._steps[-1].counts
+                counts[unit] = counts.get(unit, 0) + count
+
+    def total(self, count: int, unit: str) -> None:
+        """See `imgpipe.models.progress.total`."""
+        with self._lock:
+            if self._steps:
+                self._steps[-1].totals[unit] = count
+
+    def say(self, text: str) -> None:
+        """See `imgpipe.models.progress.say`."""
+        line = Text(f"   {text}")
+        if self._console.is_terminal:
+            line = wrapped(line, self._console.width)
+        self._console.print(line, soft_wrap=True)
+
+    # --- Ctrl-C ------------------------------------------------------------------------------
+    def stoppable(self) -> contextlib.AbstractContextManager[None]:
+        """Keep a Ctrl-C for `stopped`, where there is a terminal with a person to ask."""
+        asks = self._console.is_terminal and sys.stdin is not None and sys.stdin.isatty()
+        return signals.holding() if asks else contextlib.nullcontext()
+
+    def stopped(self) -> bool:
+        """After Ctrl-C, ask whether the run continues with the best network so far.
+
+        Returns:
+          Whether it does; False where nobody pressed Ctrl-C.
+
+        Raises:
+          Stopped: It does not.
+        """
+        if not signals.held():
+            return False
+        if not self._agreed:
+            self._agreed = self._asks("Go on with the best network so far?")
+        if not self._agreed:
+            signals.stop()
+        return True
+
+    def _asks(self, question: str) -> bool:
+        """Ask a question on the terminal; Enter says yes."""
+        if self._live:
+            self._live.stop()
+        self._console.print(f"{question} [Y/n] ", markup=False, end="")
+        answer = sys.stdin.readline()
+        self._start_live()  # a new one, which does not overwrite the rows above the question
+        return answer.strip().lower() in ("", "y", "yes") and answer != ""
+
+    # --- drawing -----------------------------------------------------------------------------
+    def _cells(self, step: _Step) -> list[tuple[str, str]]:
+        seconds = step.seconds or time.monotonic() - step.started
+        style = _STYLES[step.state]
+        task = TASKS.get(step.name, step.name[:1].upper() + step.name[1:])
+        wide = self._console.width >= _WIDE
+        component = f" · {step.name}" if wide and step.name in TASKS else ""
+        columns = _NAMES_WIDE if wide else _NAMES_NARROW
+        space = " " * (columns - len(task) - len(component))
+        return [
+            (f" {_MARKS[step.state]} ", style),
+            (task, style if step.state != "done" else ""),
+            (f"{component}{space}{seconds:6.1f} s  ", "dim"),
+            (_counts(step, seconds) if step.state != "cached" else "cached", "dim"),
+        ]
+
+    def _table(self) -> Table:
+        table = Table.grid()
+        with self._lock:
+            for step in self._steps:
+                row = Text.assemble(*self._cells(step), no_wrap=True, overflow="ellipsis")
+                table.add_row(row)
+        return table
+
+
+def _counts(step: _Step, seconds: float) -> str:
+    parts = []
+    waiting = {unit: 0 for unit in step.totals if unit not in step.counts}
+    for unit, count in [*step.counts.items(), *waiting.items()]:
+        total = step.totals.get(unit)
+        if step.state == "done" and total and not count:  # workers on other hosts report no counts
+            parts.append(f"{total:,} {unit}")
+            continue
+        of = f" of {total:,}" if total and total > count else ""
+        rate = f" ({count / seconds:,.0f}/s)" if seconds >= 0.5 and count >= seconds else ""
+        parts.append(f"{count:,}{of} {unit}{rate}")
+    return " ".join([*_ahead(step, seconds), ", ".join(parts)])
+
+
+def _ahead(step: _Step, seconds: float) -> list[str]:
+    """Return a bar and the time left of a running step with a known number of units."""
+    known = [unit for unit, total in step.totals.items() if total]
+    if step.state != "running" or not known:
+        return []
+    total, count = step.totals[known[0]], step.counts.get(known[0], 0)
+    share = min(count / total, 1.0)
+    bar = "█" * round(share * _BAR)
+    if not count or seconds < _SOON or share == 1:
+        return [f"{bar:░<{_BAR}}"]
+    left = seconds * (1 - share) / share
+    return [f"{bar:░<{_BAR}}", f"{left:.0f} s left" if left < 100 else f"{left / 60:.0f} min left"]

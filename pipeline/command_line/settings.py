@@ -1,0 +1,130 @@
+"""Builds the configuration from the arguments of a command."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from imgpipe.components.example_gen.sources import absolute
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline.configuration import config as configs
+
+
+def presets() -> list[str]:
+    """Return the names of the presets."""
+    folder = resources.files("imgpipe.pipeline") / "presets"
+    return sorted(Path(p.name).stem for p in folder.iterdir() if p.name.endswith(".toml"))
+
+
+def configuration(
+    source: str | None, data: str | None, out: Path | None, settings: Sequence[str]
+) -> configs.Config:
+    """Build the configuration of a command.
+
+    Args:
+      source: TOML file or name of a preset; None for the defaults.
+      data: Source of the images, None for that of the configuration.
+      out: Output folder, None for that of the configuration.
+      settings: Overrides as ``SECTION.KEY=VALUE``.
+
+    Raises:
+      ConfigError: There is no such file or preset, or a setting is wrong.
+    """
+    extra = list(settings)
+    if data is not None and not data.strip():
+        raise ConfigError(
+            "--data is empty; expected a folder of images or another source of images. "
+            "For the working directory use: --data ."
+        )
+    if data is not None:
+        extra.append(f"data.source={_quoted(absolute(data, Path.cwd()))}")
+    if out is not None:
+        extra.append(f"run.out={_quoted(str(out))}")
+    if source is None:
+        return configs.build({}, extra)
+    path = Path(source)
+    if path.is_dir():
+        raise ConfigError(
+            f"{source} is a folder, expected a TOML file or a preset. For its images: "
+            f"imgpipe run --data {source}"
+        )
+    if path.suffix == ".toml" or path.is_file():
+        return configs.load(path, extra)
+    known = presets()
+    if source not in known:
+        close = difflib.get_close_matches(source, known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise ConfigError(
+            f"there is no configuration file and no preset named {source!r}; {hint}Presets, which "
+            f"`imgpipe presets` describes: {', '.join(known)}."
+        )
+    preset = resources.files("imgpipe.pipeline") / "presets" / f"{source}.toml"
+    with resources.as_file(preset) as file:
+        return configs.load(file, extra)
+
+
+def of_run_or_file(
+    source: str | None,
+    settings: Sequence[str],
+    data: str | None = None,
+    out: Path | None = None,
+) -> configs.Config:
+    """Build the configuration of a command that also takes the output folder of earlier runs.
+
+    Args:
+      source: Output folder, one of its versions or runs, TOML file, or name of a preset; None for
+        the defaults.
+      settings: Overrides as ``SECTION.KEY=VALUE``.
+      data: Source of the images, None for that of the configuration.
+      out: Output folder, one of its versions or runs; None for that of the configuration.
+
+    Returns:
+      The configuration of the newest run in an output folder, or that of the file or preset.
+
+    Raises:
+      ConfigError: There is no such file or preset, or a setting is wrong.
+      ResourceError: There is no run in the folder.
+    """
+    from imgpipe.pipeline.output import past_runs
+    from imgpipe.pipeline.output.run_folders import CONFIG
+
+    if source is not None and Path(source).expanduser().is_dir():
+        run = past_runs.newest(Path(source))
+        return configuration(str(run.folder / CONFIG), data, out or run.out, settings)
+    return configuration(source, data, out and past_runs.above(out), settings)
+
+
+def assignments(settings: Mapping[str, Any]) -> list[str]:
+    """Write settings that are given in Python as ``--set`` takes them.
+
+    Args:
+      settings: Values by ``section.key``, or mappings of the keys of a section by its name.
+
+    Returns:
+      Assignments ``SECTION.KEY=VALUE``.
+
+    Raises:
+      ConfigError: There is no setting of a name.
+    """
+    known = set(configs.known_keys())
+    found: list[str] = []
+    for name, value in settings.items():
+        if name in known:
+            found.append(f"{name}={configs.toml_value(value)}")
+        elif isinstance(value, Mapping):
+            found += assignments({f"{name}.{key}": inner for key, inner in value.items()})
+        else:
+            raise ConfigError(
+                f"{configs.unknown(name)} Settings are given by section, such as "
+                f"evaluate={{'threshold': 0.95}}. Received: {name}={value!r}."
+            )
+    return found
+
+
+def _quoted(text: str) -> str:
+    """Return a TOML string; TOML and JSON have the same escapes."""
+    return json.dumps(text, ensure_ascii=False)

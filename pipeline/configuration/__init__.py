@@ -1,0 +1,1 @@
+"""The configuration: its sections, limits and descriptions, and TOML files."""

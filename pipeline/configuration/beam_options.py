@@ -1,0 +1,131 @@
+"""Translates the section ``[beam]`` of the configuration into pipeline options of Beam."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from imgpipe.components.beam import worker_start
+from imgpipe.components.storage.blob_store import SHARED
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline.configuration.beam_schema import Beam
+from imgpipe.pipeline.configuration.config import Config
+
+#: Loads in each worker what it needs to unpickle the functions of TFX's components.
+_PLUGIN = "--beam_plugins=imgpipe.components.beam.beam_worker"
+#: Without a container image or a package, TFX packs itself into an archive for every component.
+#: That takes 3.6 s each, and workers need imgpipe too, so they have an installation anyway.
+_PACKED = "--sdk_container_image="
+_NO_PACKING = f"{_PACKED}none"
+_REMOTE_RUNNERS = ("FlinkRunner", "SparkRunner", "PortableRunner", "DataflowRunner")
+#: Values of `beam.runner` with which all work is done on this machine, by processes of this run.
+LOCAL_RUNNERS = ("local", "processes")
+_LOOPBACK = "--environment_type=LOOPBACK"
+#: The types of the steps of our components and of TFX's are checked by the tests, which run them on
+#: other engines too. Checked again in each run, they take a sixth of ImageEvaluator's time.
+_TYPES_KNOWN = "--no_pipeline_type_check"
+#: A Python worker that has nothing to do lives on for a minute. By default, Flink and Spark end
+#: their workers after each stage, and every start imports TensorFlow again.
+_KEEP_WORKERS = "--environment_cache_millis=60000"
+
+
+def arguments(beam: Beam) -> list[str]:
+    """Return the pipeline options of all components.
+
+    Args:
+      beam: The section of the configuration.
+
+    Returns:
+      Options as they are written on a command line. Those of `beam.args` come last, so that they
+      win over the others; TFX puts the options of a single component behind them.
+    """
+    given = list(beam.args)
+    options = [] if _names(given, "--runner") else [*_runner(beam), *_environment(beam)]
+    if not _names(given, _PACKED) and not _on_dataflow([*options, *given]):
+        options.append(_NO_PACKING)
+    if not _names(given, "--beam_plugin"):
+        options.append(_PLUGIN)
+    return [*options, *given]
+
+
+def has_several_hosts(beam: Beam) -> bool:
+    """Whether workers may run on other hosts, so that they share no SQLite file."""
+    options = arguments(beam)
+    remote = any(runner in option for option in options for runner in _REMOTE_RUNNERS)
+    return remote and _LOOPBACK not in options
+
+
+def store(beam: Beam, folder: Path) -> str:
+    """Return the locator of a store of results, as `components.storage.blob_store` opens it.
+
+    Args:
+      beam: The section of the configuration.
+      folder: Folder of the store. It must be shared by all hosts if there are several.
+    """
+    return f"{SHARED}{folder}" if has_several_hosts(beam) else str(folder)
+
+
+def require_local_artifacts(config: Config) -> None:
+    """Check that the workers can read the output folder, which is on this machine.
+
+    Args:
+      config: The configuration of a run on this machine.
+
+    Raises:
+      ConfigError: The runner is Dataflow.
+    """
+    if _on_dataflow(arguments(config.beam)):
+        raise ConfigError(
+            f"the workers of Dataflow cannot read the output folder {config.out} on this machine. "
+            "Compile the graph with `imgpipe kubeflow compile --root gs://BUCKET/FOLDER` and run "
+            'it on Vertex AI, or choose another beam.runner. Received: beam.runner = "dataflow".'
+        )
+
+
+def _on_dataflow(options: list[str]) -> bool:
+    return any("DataflowRunner" in option for option in options)
+
+
+def _names(options: list[str], prefix: str) -> bool:
+    return any(option.startswith(prefix) for option in options)
+
+
+def _runner(beam: Beam) -> list[str]:
+    """Return the options for the runner, its address and its number of workers."""
+    if beam.runner == "dataflow":
+        options = [
+            f"--{key}={getattr(beam, key)}" for key in ("project", "region", "temp_location")
+        ]
+        workers = [f"--max_num_workers={beam.parallelism}"] if beam.parallelism else []
+        return ["--runner=DataflowRunner", *options, *workers]
+    if beam.runner in ("flink", "spark", "portable"):
+        parallelism = [f"--parallelism={beam.parallelism}"] if beam.parallelism else []
+        return [*_address(beam), *parallelism]
+    if beam.runner == "processes":
+        processes = f"--direct_num_workers={beam.parallelism}"  # 0 is one for each core
+        multi_processing = "--direct_running_mode=multi_processing"
+        return ["--runner=FnApiRunner", multi_processing, processes, _TYPES_KNOWN]
+    # DirectRunner would try PrismRunner first, which downloads a program while the run is going on.
+    return ["--runner=FnApiRunner", _TYPES_KNOWN]
+
+
+def _address(beam: Beam) -> list[str]:
+    if beam.job_endpoint:
+        return ["--runner=PortableRunner", f"--job_endpoint={beam.job_endpoint}"]
+    if beam.runner == "flink":
+        return ["--runner=FlinkRunner", f"--flink_master={beam.flink_master}"]
+    return ["--runner=SparkRunner", f"--spark_master_url={beam.spark_master_url}"]
+
+
+def _environment(beam: Beam) -> list[str]:
+    """Return the options that say where the runner finds or starts its Python workers."""
+    if beam.runner in LOCAL_RUNNERS:
+        return []
+    if beam.runner == "dataflow":
+        return [f"{_PACKED}{beam.environment_config}"]
+    kind = beam.environment or "PROCESS"
+    config = beam.environment_config
+    if kind == "PROCESS" and not config:
+        config = json.dumps({"command": str(worker_start.script())})
+    place = [f"--environment_config={config}"] if config else []
+    return [f"--environment_type={kind}", *place, _KEEP_WORKERS]

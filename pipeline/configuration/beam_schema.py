@@ -1,0 +1,172 @@
+"""The section ``[beam]`` of the configuration and its rules.
+
+`beam_options.py` translates it to Beam's own options.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from imgpipe.pipeline.configuration.config_schema import Section
+
+_HOST_PORT = r"^$|^[^\s/:]+:\d{1,5}$"
+_SPARK_URL = r"^$|^(spark://[^\s/:]+:\d{1,5}|yarn|local(\[.+\])?)$"
+_BUCKET = r"^$|^gs://[^\s/]+(/.*)?$"
+#: Settings of Beam that only some runners use.
+_RUNNERS_OF = {
+    "flink_master": ("flink",),
+    "spark_master_url": ("spark",),
+    "job_endpoint": ("flink", "spark", "portable"),
+    "project": ("dataflow",),
+    "region": ("dataflow",),
+    "temp_location": ("dataflow",),
+    "parallelism": ("processes", "flink", "dataflow"),
+    "environment": ("flink", "spark", "portable"),
+    "environment_config": ("flink", "spark", "portable", "dataflow"),
+}
+
+
+class Beam(Section):
+    """Apache Beam, which runs the data components."""
+
+    runner: Literal["local", "processes", "flink", "spark", "dataflow", "portable"] = Field(
+        "local",
+        description="Engine of the data components. local: this process. processes: worker "
+        "processes on this machine. flink, spark, dataflow: a cluster (see docs/). portable: any "
+        "job server of Beam.",
+    )
+    flink_master: str = Field(
+        "",
+        pattern=_HOST_PORT,
+        description="Address of Flink's JobManager (HOST:PORT of its REST interface). Beam then "
+        "starts a job server on this machine, which needs Java.",
+    )
+    spark_master_url: str = Field(
+        "",
+        pattern=_SPARK_URL,
+        description="Address of Spark's master (spark://HOST:PORT). Beam then starts a job server "
+        "on this machine, which needs Java.",
+    )
+    job_endpoint: str = Field(
+        "",
+        pattern=_HOST_PORT,
+        description="Address (HOST:PORT) of a job server that runs already, instead of "
+        "flink_master or spark_master_url.",
+    )
+    project: str = Field("", description="Google Cloud project of Dataflow.")
+    region: str = Field("", description="Google Cloud region of Dataflow, such as europe-west1.")
+    temp_location: str = Field(
+        "",
+        pattern=_BUCKET,
+        description="Folder gs://BUCKET/... for temporary files of Dataflow.",
+    )
+    parallelism: int = Field(
+        0,
+        ge=0,
+        description="Number of bundles that are processed at a time: worker processes, slots of "
+        "Flink, or most workers of Dataflow. 0: the runner decides.",
+    )
+    environment: Literal["", "LOOPBACK", "PROCESS", "EXTERNAL", "DOCKER"] = Field(
+        "",
+        description="Where Python workers run on flink, spark and portable. PROCESS: each host of "
+        "the cluster starts imgpipe-beam-worker. EXTERNAL: in a pool that imgpipe-beam-worker "
+        "--worker_pool serves on each host. DOCKER: in containers. LOOPBACK: in this process. "
+        "Empty: PROCESS.",
+    )
+    environment_config: str = Field(
+        "",
+        description='PROCESS: JSON such as {"command": "/opt/venv/bin/imgpipe-beam-worker"}; '
+        "empty: the script beside this Python. EXTERNAL: HOST:PORT of the pool, as each host of "
+        "the cluster sees it. DOCKER and dataflow: the image.",
+    )
+    args: tuple[str, ...] = Field(
+        (),
+        description="Other pipeline options of Beam, such as --flink_job_server_jar=FILE. An "
+        "option --runner takes the place of beam.runner and of its settings.",
+    )
+
+    @model_validator(mode="after")
+    def _settings_fit_the_runner(self) -> Beam:
+        if self.runner != "local" and any(arg.startswith("--runner") for arg in self.args):
+            raise ValueError(
+                "beam.runner and --runner in beam.args both name the engine; remove one of them"
+            )
+        for name, runners in _RUNNERS_OF.items():
+            if getattr(self, name) and self.runner not in runners:
+                raise ValueError(
+                    f"beam.{name} has an effect with beam.runner = {_or(runners)} only, "
+                    f'received beam.runner = "{self.runner}"'
+                )
+        self._require_address()
+        self._require_workers()
+        return self
+
+    def _require_address(self) -> None:
+        wanted = {
+            "flink": ("flink_master", "job_endpoint"),
+            "spark": ("spark_master_url", "job_endpoint"),
+            "portable": ("job_endpoint",),
+        }.get(self.runner)
+        if wanted and sum(bool(getattr(self, name)) for name in wanted) != 1:
+            raise ValueError(
+                f'beam.runner = "{self.runner}" needs {" or ".join(f"beam.{n}" for n in wanted)}'
+                f"{', and only one of them' if len(wanted) > 1 else ''}, received "
+                + ", ".join(f"{name} = {getattr(self, name)!r}" for name in wanted)
+            )
+        needed = ("project", "region", "temp_location", "environment_config")
+        missing = [f"beam.{name}" for name in needed if not getattr(self, name)]
+        if self.runner == "dataflow" and missing:
+            raise ValueError(
+                f'beam.runner = "dataflow" needs {", ".join(missing)} too (environment_config is '
+                "an image in which imgpipe is installed)"
+            )
+
+    def _require_workers(self) -> None:
+        config = self.environment_config
+        if self.environment == "LOOPBACK" and config:
+            raise ValueError(
+                "beam.environment_config has no effect with LOOPBACK, whose workers run in this "
+                f"process; remove it, received {config!r}"
+            )
+        if self.environment in ("EXTERNAL", "DOCKER") and not config:
+            what = (
+                "the address HOST:PORT of a worker pool"
+                if self.environment == "EXTERNAL"
+                else ("an image in which imgpipe is installed")
+            )
+            raise ValueError(
+                f'beam.environment = "{self.environment}" needs {what} in beam.environment_config'
+            )
+        if (
+            self.environment == "EXTERNAL"
+            and not re.match(_HOST_PORT, config)
+            and config[:1] != "{"
+        ):
+            raise ValueError(
+                "beam.environment_config must be the address HOST:PORT of a worker pool with "
+                f"EXTERNAL, received {config!r}"
+            )
+        on_cluster = self.runner in ("flink", "spark", "portable")
+        if on_cluster and self.environment in ("", "PROCESS") and config:
+            _require_command(config)
+
+
+def _require_command(config: str) -> None:
+    try:
+        command = json.loads(config)["command"]
+    except (ValueError, KeyError, TypeError):
+        command = None
+    if not isinstance(command, str) or not command:
+        raise ValueError(
+            "beam.environment_config must be JSON with the program that starts a worker with "
+            'PROCESS, such as {"command": "/opt/venv/bin/imgpipe-beam-worker"}, received '
+            f"{config!r}"
+        )
+
+
+def _or(names: tuple[str, ...]) -> str:
+    return " or ".join(f'"{name}"' for name in names)

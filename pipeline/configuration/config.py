@@ -1,0 +1,420 @@
+"""Reads, validates and writes the configuration.
+
+The settings are declared in `config_schema.py`, `beam_schema.py` and `kubeflow_schema.py`. An
+unknown key is an error that names the most similar known key, so that a typing error never leads to
+a default without notice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import textwrap
+import tomllib
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError, model_validator
+
+from imgpipe.components.example_gen.sources import absolute
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.features.folds import AUTOMATIC
+from imgpipe.models.limits import declared
+from imgpipe.models.setting_sections import FineTune, NetworkSettings, TrainSettings
+from imgpipe.models.settings import ModelSettings
+from imgpipe.pipeline.configuration import toml_text
+from imgpipe.pipeline.configuration.beam_schema import Beam
+from imgpipe.pipeline.configuration.config_schema import (
+    Bank,
+    Data,
+    Evaluate,
+    Expect,
+    Export,
+    Gate,
+    Judge,
+    Push,
+    Run,
+    Section,
+    Split,
+    Tune,
+    Views,
+)
+from imgpipe.pipeline.configuration.kubeflow_schema import Kubeflow
+
+_MOST_PROBLEMS = 20  # problems that are named, since each is compared with all known keys
+_WIDTH = 100  # characters of a line of comment in a file that is written
+_SHOWN = 200  # most characters of a key or value in a message
+WEIGHT_FILES = (".h5", ".keras")
+
+
+class Config(Section):
+    """A complete configuration. The sections are described in `config_schema.py`."""
+
+    run: Run = Run()
+    data: Data = Data()
+    split: Split = Split()
+    judge: Judge = Judge()
+    gate: Gate = Gate()
+    views: Views = Views()
+    bank: Bank = Bank()
+    model: NetworkSettings = NetworkSettings()
+    train: TrainSettings = TrainSettings()
+    fine_tune: FineTune = FineTune()
+    tune: Tune = Tune()
+    evaluate: Evaluate = Evaluate()
+    export: Export = Export()
+    push: Push = Push()
+    beam: Beam = Beam()
+    kubeflow: Kubeflow = Kubeflow()
+    expect: Expect = Expect()
+
+    @model_validator(mode="after")
+    def _go_together(self) -> Config:
+        """Refuse combinations in which a setting has no effect or another model is judged."""
+        try:
+            self.settings.check_together()
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        folds, trials = max(0, self.evaluate.cross_validate), self.tune.trials
+        if (folds or trials) and not self.settings.frozen:
+            setting = "evaluate.cross_validate" if folds else "tune.trials"
+            raise ValueError(
+                f"{setting} trains heads on the features of a frozen backbone, but this one is "
+                'trained; set it to 0, or model.freeze to "all"'
+            )
+        if folds and trials:
+            raise ValueError(
+                "tune.trials and evaluate.cross_validate do not go together: the folds would judge "
+                "other settings than the tuned ones. Tune first, then run with tuned.toml"
+            )
+        if folds and self.fine_tune.mode == "on":
+            raise ValueError(
+                'evaluate.cross_validate judges heads, but fine_tune.mode = "on" always ships '
+                'another network; use "auto", which ships it only if validation accuracy improved, '
+                'or "off"'
+            )
+        return self
+
+    @property
+    def settings(self) -> ModelSettings:
+        """Settings of the network and its training, with an absolute path of the weights.
+
+        Folds judge heads, so no other network is searched for if they decide.
+        """
+        model, fine_tune = dataclasses.asdict(self.model), self.fine_tune
+        if self.evaluate.cross_validate > 0 and fine_tune.mode == "search":
+            fine_tune = dataclasses.replace(fine_tune, mode="off")
+        if model["weights"].endswith(WEIGHT_FILES):
+            model["weights"] = str(Path(model["weights"]).expanduser().absolute())
+        return ModelSettings(
+            name=self.run.name,
+            **model,
+            **dataclasses.asdict(self.train),
+            fine_tune=fine_tune,
+            views=self.views.spec,
+            mixing=self.views.mixing,
+        )
+
+    @property
+    def folds(self) -> int:
+        """Number of folds that decide on the threshold; `AUTOMATIC` where CrossValidator chooses.
+
+        Heads of folds say nothing about settings that ImageTuner is still to find, or about a
+        network that is always fine-tuned.
+        """
+        given = self.evaluate.cross_validate
+        if given != AUTOMATIC:
+            return given
+        judged = self.settings.frozen and not self.tune.trials and self.fine_tune.mode != "on"
+        return AUTOMATIC if judged else 0
+
+    @property
+    def chooses_views(self) -> bool:
+        """Whether FeatureBank stops adding augmented views when they do not help.
+
+        It judges them by the head that is solved on them, so it needs such a head.
+        """
+        given = self.views.count != AUTOMATIC or self.fine_tune.wanted or self.tune.trials
+        return self.settings.solved and not given
+
+    @property
+    def out(self) -> Path:
+        """Absolute output folder."""
+        return Path(self.run.out).expanduser().absolute()
+
+    @property
+    def push_directory(self) -> Path:
+        """Absolute serving base path."""
+        return self._absolute(self.push.directory, "model")
+
+    @property
+    def bank_store(self) -> Path:
+        """Absolute path of the folder of stored features."""
+        return self._absolute(self.bank.store, "bank")
+
+    @property
+    def judge_store(self) -> Path:
+        """Absolute path of the folder of the inspection cache."""
+        return self._absolute(self.judge.store, "judge")
+
+    @property
+    def overrides_file(self) -> Path | None:
+        """Absolute path of the file of overrides, None if there is none."""
+        given = self.judge.overrides
+        return Path(given).expanduser().absolute() if given else None
+
+    @property
+    def schema_file(self) -> Path:
+        """Absolute path of the accepted schema, whether or not it exists yet."""
+        return self._absolute(self.gate.schema_file, "schema/schema.pbtxt")
+
+    def _absolute(self, given: str, usual: str) -> Path:
+        """Return the absolute path of a setting; if it is empty, that of a usual name in `out`."""
+        return Path(given).expanduser().absolute() if given else self.out / usual
+
+    def with_absolute_paths(self) -> Config:
+        """Return the same configuration with absolute paths, which do not depend on a folder."""
+        paths: dict[str, dict[str, Path | None]] = {
+            "run": {"out": self.out},
+            "judge": {"store": self.judge_store, "overrides": self.overrides_file},
+            "gate": {"schema_file": self.schema_file},
+            "bank": {"store": self.bank_store},
+            "push": {"directory": self.push_directory},
+        }
+        changed = {}
+        for name, absolute_paths in paths.items():
+            section = getattr(self, name)
+            given = {key: path for key, path in absolute_paths.items() if getattr(section, key)}
+            changed[name] = section.model_copy(update={k: str(path) for k, path in given.items()})
+        return self.model_copy(update=changed)
+
+    @property
+    def decision_file(self) -> Path:
+        """Path of a copy of DataGate's decision, as TFX removes the outputs after an error."""
+        return self.out / "gate.json"
+
+
+def tuned(config: Config, values: Mapping[str, Any]) -> Config:
+    """Apply the best values of the Tuner to a configuration.
+
+    Args:
+      config: Configuration with which the Tuner ran.
+      values: Best values by name of the setting.
+
+    Returns:
+      The configuration with these values and without a search.
+    """
+    found = dict(values)
+    views = dataclasses.replace(config.views, count=found.pop("views", config.settings.views.count))
+    sections = {}
+    for name in ("model", "train"):
+        section = getattr(config, name)
+        here = {key: value for key, value in found.items() if hasattr(section, key)}
+        sections[name] = dataclasses.replace(section, **here)
+    return config.model_copy(update={**sections, "views": views, "tune": Tune()})
+
+
+def known_keys(section: Any = Config, prefix: str = "") -> list[str]:
+    """All dotted keys of the configuration, in the order of their declaration."""
+    keys = []
+    for name, field in declared(section).items():
+        if declared(field.annotation):
+            keys += known_keys(field.annotation, f"{prefix}{name}.")
+        else:
+            keys.append(f"{prefix}{name}")
+    return keys
+
+
+def unknown(key: str) -> str:
+    """Return a sentence about an unknown key, with the known key that is most similar."""
+    if len(key) > _SHOWN:
+        return f"unknown key {key[:_SHOWN]!r}…"
+    return f"unknown key {key!r}; {_nearest(key)}"
+
+
+def _nearest(key: str) -> str:
+    """Hint that names the known key most similar to `key`, as a whole or in its last part."""
+    known = known_keys() if "." in key else [*Config.model_fields, *known_keys()]
+
+    def similarity(candidate: str) -> float:
+        whole = difflib.SequenceMatcher(None, key, candidate).ratio()
+        last = key.rsplit(".", 1)[-1], candidate.rsplit(".", 1)[-1]
+        return max(whole, difflib.SequenceMatcher(None, *last).ratio())
+
+    best = max(known, key=similarity)
+    if similarity(best) >= 0.6:
+        return f"did you mean {best!r}?"
+    return "known sections: " + ", ".join(Config.model_fields)
+
+
+def _explain(error: ValidationError, where: str) -> ConfigError:
+    """Error with one line for each problem: key, expected and received value."""
+    lines = []
+    problems = error.errors()
+    for problem in problems[:_MOST_PROBLEMS]:
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            lines.append(unknown(key))
+            continue
+        text = problem["msg"].removeprefix("Value error, ")
+        given = repr(problem["input"])
+        given = given if len(given) <= _SHOWN else given[:_SHOWN] + "…"
+        received = "" if problem["type"] == "value_error" else f" Received: {given}."
+        about = f"{key}: " if key else ""
+        lines.append(f"{about}{text[:1].lower()}{text[1:]}.{received}")
+    if len(problems) > _MOST_PROBLEMS:
+        lines.append(f"and {len(problems) - _MOST_PROBLEMS:,} more")
+    return ConfigError(f"{where}: " + "\n".join(lines))
+
+
+def _set(tree: dict[str, Any], assignment: str) -> None:
+    """Apply one assignment ``a.b=v``, in which `v` is a TOML value or a plain string."""
+    key, equals, text = assignment.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise ConfigError(f"--set takes section.key=value. Received: {assignment!r}.")
+    if key not in known_keys():
+        raise ConfigError(f"--set {assignment[:_SHOWN]}: {unknown(key)}")
+    try:
+        value = toml_text.parse(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    except ValueError as error:
+        raise ConfigError(f"--set {key}: {error}.") from None
+    node = tree
+    *sections, last = key.split(".")
+    for section in sections:
+        node = node.setdefault(section, {})
+    node[last] = value
+
+
+def build(
+    tree: Mapping[str, Any], assignments: Iterable[str] = (), where: str = "config"
+) -> Config:
+    """Validate a nested mapping after applying ``--set`` assignments to a copy of it.
+
+    Args:
+      tree: Sections and settings by name.
+      assignments: Assignments of the form ``section.key=value``.
+      where: Name of the mapping in messages, such as the path of a file.
+
+    Returns:
+      The validated configuration.
+
+    Raises:
+      ConfigError: A key is unknown or a value is wrong; the message names all of them.
+    """
+    copy: dict[str, Any] = json.loads(json.dumps(tree, default=str))
+    for section, value in copy.items():
+        if section in Config.model_fields and not isinstance(value, dict):
+            raise ConfigError(
+                f"{where}: {section!r} is a section: write [{section}] with keys below it. "
+                f"Received: {value!r}."
+            )
+    for assignment in assignments:
+        _set(copy, assignment)
+    try:
+        toml_text.check(copy)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}.") from None
+    try:
+        return Config.model_validate(copy)
+    except ValidationError as error:
+        raise _explain(error, where) from None
+
+
+def load(path: Path, assignments: Iterable[str] = ()) -> Config:
+    """Read a TOML file.
+
+    Relative paths in ``[data]``, ``model.weights`` and ``judge.overrides`` are relative to the
+    folder of the file.
+
+    Args:
+      path: The TOML file.
+      assignments: Assignments of the form ``section.key=value`` that are applied to it.
+
+    Returns:
+      The validated configuration.
+
+    Raises:
+      ConfigError: The file is missing, is not TOML or does not validate.
+    """
+    tree = toml_text.read(path)
+    data = tree.get("data")
+    if isinstance(data, dict):
+        for key in ("source", "root", "tfds_dir"):
+            if isinstance(data.get(key), str) and data[key]:
+                data[key] = absolute(data[key], path.absolute().parent)
+    model = tree.get("model")
+    if isinstance(model, dict) and str(model.get("weights", "")).endswith(WEIGHT_FILES):
+        model["weights"] = absolute(model["weights"], path.absolute().parent)
+    judge = tree.get("judge")
+    overrides = judge.get("overrides") if isinstance(judge, dict) else None
+    if isinstance(judge, dict) and isinstance(overrides, str) and overrides:
+        judge["overrides"] = str(path.absolute().parent / Path(overrides).expanduser())
+    return build(tree, assignments, str(path))
+
+
+def toml_value(value: Any) -> str:
+    """Write a value as TOML: a number, a text, a path, a sequence or a mapping."""
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
+    if declared(value):
+        value = {key: getattr(value, key) for key in declared(value)}
+    if isinstance(value, Mapping):
+        pairs = (f"{json.dumps(key)} = {toml_value(item)}" for key, item in value.items())
+        return "{" + ", ".join(pairs) + "}"
+    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+
+
+def to_toml(
+    config: Config, notes: Mapping[str, str] | None = None, only: Collection[str] | None = None
+) -> str:
+    """Write a configuration as TOML with comments.
+
+    Args:
+      config: The configuration to write.
+      notes: Extra comment lines by section name, written under the section's heading.
+      only: Settings to write, as ``section.key``; None for all of them.
+
+    Returns:
+      A text that loads back to `config`, if the settings that it lacks have their defaults.
+    """
+    blocks = [
+        _block(name, getattr(config, name), notes or {}, only) for name in Config.model_fields
+    ]
+    return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def _comment(text: str) -> list[str]:
+    """Lines of a comment, wrapped between words."""
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent="# ",
+        subsequent_indent="# ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _block(name: str, section: Any, notes: Mapping[str, str], only: Collection[str] | None) -> str:
+    """Text of a section and of the sections in it; "" if none of its settings is wanted."""
+    lines = [f"[{name}]  # {(type(section).__doc__ or '').strip().splitlines()[0]}"]
+    lines += [f"# {note}" for note in notes.get(name, "").splitlines()]
+    below, wanted = [], only is None
+    for key, info in declared(section).items():
+        value = getattr(section, key)
+        if declared(value):
+            below.append(_block(f"{name}.{key}", value, notes, only))
+            continue
+        if only is not None and f"{name}.{key}" not in only:
+            continue
+        wanted = True
+        lines += _comment(info.description or "")
+        unset = value is None
+        example = (getattr(info, "examples", None) or [0.999])[0]
+        lines.append(f"# {key} = {example}" if unset else f"{key} = {toml_value(value)}")
+    return "\n\n".join(filter(None, ["\n".join(lines) if wanted else "", *below]))

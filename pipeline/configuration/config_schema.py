@@ -1,0 +1,369 @@
+"""The schema of the configuration: every setting with its type, limits and description.
+
+Each setting is one field of a section. The settings of the network, of training and of augmentation
+are declared in `imgpipe.models`, where they are used. ``imgpipe init`` writes the descriptions as
+comments.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic.dataclasses import dataclass
+
+from imgpipe.components.image_filter.checks import CHOICES, THRESHOLDS
+from imgpipe.models.augmentation import ViewSpec
+from imgpipe.models.augmentation.mixup import Mixing
+from imgpipe.models.features.folds import AUTOMATIC
+from imgpipe.models.limits import STRICT
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+
+
+class Section(BaseModel):
+    """Base class of the sections: instances are frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Run(Section):
+    """Name of the pipeline, folder of its results, and where they are logged."""
+
+    name: str = Field(
+        "imgpipe", pattern=_NAME, description="Name of the pipeline and of the served model."
+    )
+    out: str = Field(
+        "imgpipe-out",
+        description="Folder of artifacts, metadata, feature bank, pushed versions and reports.",
+    )
+    mlflow: str = Field(
+        "",
+        description="MLflow tracking server, http://HOST:PORT, or file:FOLDER, to which a run on "
+        "this machine logs settings, metrics, page and model. Empty: nothing is logged.",
+    )
+
+
+class Data(Section):
+    """Source of the images."""
+
+    source: str = Field(
+        "",
+        description="Source of the images: a folder with one sub-folder for each class, or with "
+        "train/, validation/ and test/ that hold such folders; a .zip or .tar file of such a "
+        "folder; a .csv file of paths or of pixels; tfds:NAME[:split]; .tfrecord files; such a "
+        "folder in an object store, gs://BUCKET/PREFIX or s3://BUCKET/PREFIX.",
+    )
+    classes: tuple[str, ...] = Field(
+        (), description="Allowed class names. Empty: all classes that are found."
+    )
+    group_pattern: str = Field(
+        "",
+        description="Regular expression that is searched in the path of each image. Its first "
+        "group is the name of the image's group (a person, a video), and a group is never divided "
+        r"between splits. Example: '([^/]+)\.rf\.'.",
+    )
+    label_column: str = Field(
+        "",
+        description="Column or feature of the label, as a name or as an index from 0. Empty: it is "
+        "found by its usual names.",
+    )
+    path_column: str = Field("", description="Column of the path in a .csv file. Empty: path.")
+    split_column: str = Field("", description="Column of the split in a .csv file. Empty: split.")
+    group_column: str = Field("", description="Column of the group in a .csv file. Empty: group.")
+    image_column: str = Field(
+        "",
+        description="Feature of the encoded image in TFRecord files and TensorFlow Datasets. "
+        "Empty: it is found by its usual names or its type.",
+    )
+    root: str = Field(
+        "",
+        description="Folder to which the paths in a .csv file are relative. Empty: the file's "
+        "folder.",
+    )
+    follow_links: bool = Field(
+        False,
+        description="Whether to read files outside of the source's folder to which symbolic links "
+        "lead.",
+    )
+    tfds_dir: str = Field(
+        "",
+        description="Folder of TensorFlow Datasets. Empty: $TFDS_DATA_DIR or its default folder.",
+    )
+
+    @model_validator(mode="after")
+    def _pattern_has_a_group(self) -> Data:
+        if self.group_pattern:
+            try:
+                groups = re.compile(self.group_pattern).groups
+            except re.error as error:
+                raise ValueError(f"group_pattern is not a regular expression: {error}") from None
+            if not groups:
+                raise ValueError(
+                    "group_pattern needs round brackets around the part of the path that is the "
+                    f"group's name, received {self.group_pattern!r}"
+                )
+        if self.classes and len(set(self.classes)) < max(2, len(self.classes)):
+            raise ValueError(f"classes must be two or more different names: {self.classes}")
+        return self
+
+
+class Split(Section):
+    """Division into splits by a salted content hash, so new files move no other file."""
+
+    seed: int = Field(
+        0, ge=0, description="Salt of the content hash. Another seed gives other splits."
+    )
+    validation: float = Field(0.1, gt=0, lt=1, description="Share of images for validation.")
+    test: float = Field(0.1, ge=0, lt=1, description="Share of images for test. 0: no test split.")
+
+    @model_validator(mode="after")
+    def _leaves_training_images(self) -> Split:
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation + test must leave something to train on, received "
+                f"{self.validation} + {self.test}"
+            )
+        return self
+
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Severities: TypeAlias = Section
+    Thresholds: TypeAlias = Section
+else:  # from the checks themselves, so that a new check needs no line here
+    Severities = create_model(
+        "Severities",
+        __base__=Section,
+        __doc__="What happens to an image with a finding: reject, repair, warn or ignore.",
+        **{
+            name: (
+                Literal[choice.may_be],
+                Field(choice.usual, description=f"{choice.about} ({', '.join(choice.may_be)})."),
+            )
+            for name, choice in CHOICES.items()
+        },
+    )
+    Thresholds = create_model(
+        "Thresholds",
+        __base__=Section,
+        __doc__="The values with which the checks compare their measurements.",
+        **{
+            name: (float, Field(usual, ge=0, description=f"{about[:1].upper()}{about[1:]}."))
+            for name, (usual, about) in THRESHOLDS.items()
+        },
+    )
+
+
+class Judge(Section):
+    """Rules by which ImageFilter rejects, repairs and warns of images."""
+
+    min_side: int = Field(16, ge=1, description="Shortest allowed side of an image, in pixels.")
+    pixel_limit: int = Field(
+        100_000_000,
+        ge=1,
+        description="Most pixels (width x height) of an image that is decoded; read from its "
+        "header.",
+    )
+    overrides: str = Field(
+        "",
+        description="File of decisions about single images (accept, reject, relabel), which are "
+        "addressed by content hash. Entries with confirmed = false are proposals and change "
+        "nothing. Labels of the test split never change. The command imgpipe quarantine accept "
+        "adds entries. Empty: no file.",
+    )
+    store: str = Field(
+        "",
+        description="Folder of the inspection cache, which is kept across runs. Empty: "
+        "<out>/judge.",
+    )
+    severity: Severities = Severities()
+    threshold: Thresholds = Thresholds()
+
+
+class Gate(Section):
+    """Requirements of DataGate on the data before a model is trained."""
+
+    min_train: int = Field(4, ge=1, description="Fewest images of each class in train.")
+    min_validation: int = Field(
+        3,
+        ge=1,
+        description="Fewest images of each class in validation. Where the splits are drawn, a "
+        "class with enough images gets as many, and at least 1 (or gate.min_test) in test.",
+    )
+    min_test: int = Field(
+        0, ge=0, description="Fewest images of each class in test. 0: no requirement."
+    )
+    allow_missing_classes: bool = Field(
+        False,
+        description="Whether classes of the vocabulary may have no image, as in sign language, "
+        "where two of 26 letters have none.",
+    )
+    max_rejected_share: float = Field(
+        0.1, ge=0, le=1, description="Largest share of rejected images; above it, the run stops."
+    )
+    drift: Literal["reject", "warn", "ignore"] = Field(
+        "reject",
+        description="What happens when the data differs from that of the last blessed model: "
+        "reject, warn or ignore. The limits are in the accepted schema (drift_comparator).",
+    )
+    skew: Literal["reject", "warn", "ignore"] = Field(
+        "warn",
+        description="What happens when validation or test differs from train: reject, warn or "
+        "ignore.",
+    )
+    schema_file: str = Field(
+        "",
+        description="File of the accepted schema (.pbtxt). Empty: <out>/schema/schema.pbtxt, which "
+        "is written by the first run whose data passes.",
+    )
+
+
+@dataclass(frozen=True, config=STRICT)
+class Views(Mixing, ViewSpec):
+    """Augmented views of each training image, in addition to the image itself."""
+
+    count: int = Field(
+        default=AUTOMATIC,
+        ge=AUTOMATIC,
+        le=32,
+        description="Augmented views per image. -1: 4, or fewer where the head is solved and "
+        "cross-validation over train says that another view does not help.",
+    )
+
+    @property
+    def spec(self) -> ViewSpec:
+        """Settings of the views themselves; `count` is the most that are made."""
+        count = ViewSpec.count if self.count == AUTOMATIC else self.count
+        return ViewSpec(**{**self._only(ViewSpec), "count": count})
+
+    @property
+    def mixing(self) -> Mixing:
+        """Settings of MixUp and CutMix."""
+        return Mixing(**self._only(Mixing))
+
+    def _only(self, kind: type) -> dict[str, Any]:
+        return {one.name: getattr(self, one.name) for one in dataclasses.fields(kind)}
+
+
+class Bank(Section):
+    """The feature bank: the frozen backbone's output, computed once for each image and view."""
+
+    precision: Literal["auto", "bfloat16", "float32"] = Field(
+        "auto",
+        description="Precision of the computation. auto: bfloat16 if the CPU supports it, "
+        "otherwise float32.",
+    )
+    store: str = Field(
+        "", description="Folder of the features, which are kept across runs. Empty: <out>/bank."
+    )
+    budget: float | None = Field(
+        None,
+        ge=0,
+        description="Most GiB that the features and activations of a run may take. Above it, fewer "
+        "augmented views are stored; if not even the images themselves fit, layers are trained on "
+        "images instead. Not set: a quarter of the free disk space.",
+    )
+
+
+class Tune(Section):
+    """Search for the best settings of the head on the feature bank, before it is trained."""
+
+    trials: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="Number of heads that are tried, with other hidden units, learning rates, "
+        "dropout and views. Each takes about a second. The best settings are written to "
+        "tuned.toml in the run's folder. 0: no search.",
+    )
+
+
+class Evaluate(Section):
+    """Requirements on a model to be blessed."""
+
+    threshold: float = Field(
+        0.9, ge=0, le=1, description="Lowest validation accuracy of a blessed model."
+    )
+    max_drop: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Largest loss of validation accuracy against the last blessed model.",
+    )
+    cross_validate: int = Field(
+        AUTOMATIC,
+        ge=AUTOMATIC,
+        le=20,
+        description="Number of folds over train and validation. Their mean accuracy must then "
+        "reach the threshold, instead of the validation accuracy. 0: no folds. -1: 5 folds where "
+        "validation has fewer than 200 images and the head on frozen features is published.",
+    )
+
+    @model_validator(mode="after")
+    def _more_than_one_fold(self) -> Evaluate:
+        if self.cross_validate == 1:
+            raise ValueError(
+                "cross_validate must be -1 (automatic), 0 (off) or 2 to 20 folds, received 1"
+            )
+        return self
+
+
+class Export(Section):
+    """Formats that are exported in addition to the SavedModel."""
+
+    lite: tuple[Literal["float16", "int8"], ...] = Field(
+        (),
+        description="LiteRT (TensorFlow Lite) files that are pushed with the SavedModel: float16, "
+        "int8. Each file is judged by itself and left out if it loses too much accuracy.",
+    )
+    max_loss: float = Field(
+        0.005,
+        ge=0,
+        le=1,
+        description="Largest loss of validation accuracy of a LiteRT file against the SavedModel.",
+    )
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Export:
+        if len(set(self.lite)) < len(self.lite):
+            raise ValueError(f"lite names a kind twice: {', '.join(self.lite)}")
+        return self
+
+
+class Push(Section):
+    """Destination of blessed models."""
+
+    directory: str = Field(
+        "", description="Folder of the versions, from which a server reads. Empty: <out>/model."
+    )
+    keep: int = Field(
+        3,
+        ge=1,
+        description="Number of versions that are kept; older ones are removed after a push.",
+    )
+
+
+class Expect(Section):
+    """The expected result, which is shown next to the actual one and decides nothing."""
+
+    text: str = Field(
+        "", description="The expected result in words: whose it is, and how it was reached."
+    )
+    data: str = Field("", description="The data to which the expectation applies.")
+    low: float | None = Field(None, ge=0, le=1, description="Lower end of the expected accuracy.")
+    high: float | None = Field(None, ge=0, le=1, description="Upper end of the expected accuracy.")
+    split: Literal["validation", "test"] = Field(
+        "validation",
+        description="Split whose accuracy is compared; validation if the data has no test split.",
+    )
+    time: str = Field("", description="Duration of a run, and the machine.")
+
+    @model_validator(mode="after")
+    def _low_is_not_above_high(self) -> Expect:
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"low must not be above high, received {self.low} and {self.high}")
+        return self

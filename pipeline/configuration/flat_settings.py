@@ -1,0 +1,27 @@
+"""Settings by their full name, ``section.key``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from imgpipe.pipeline.configuration.config import Config
+
+#: Settings that name a place for outputs, which change nothing about the model.
+PLACES = frozenset({"run.out", "run.mlflow", "push.directory", "bank.store", "judge.store"})
+
+
+def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested tables with their names, such as ``("train.epochs", 30)``."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def changed(config: Config) -> dict[str, Any]:
+    """Return the settings that differ from their defaults, except those in `PLACES`."""
+    found = flat(config.model_dump(mode="json", exclude_defaults=True))
+    return {name: value for name, value in found if name not in PLACES}

@@ -1,0 +1,173 @@
+"""``imgpipe run --dry-run``: describes what a run would do.
+
+Every image and view that a run would need is looked up in the feature bank, so the number of
+forward passes is that of a run. The engine of ImageFilter decides about files that an earlier run
+inspected: a rejected file needs no forward pass, and a repaired file needs those of its repaired
+bytes. Nothing is known about files that no run has inspected, and about duplicates. TensorFlow is
+loaded only if an inspected file has to be repaired.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from imgpipe.components.example_gen import inspection_cache
+from imgpipe.components.example_gen.inspection import Inspection
+from imgpipe.components.example_gen.inspection_cache import InspectionCache
+from imgpipe.components.example_gen.sources import Item, Scan
+from imgpipe.components.example_gen.splits import SplitRule
+from imgpipe.components.feature_bank.store import STORE, FeatureStore, record_key
+from imgpipe.components.image_filter.decision import decide
+from imgpipe.components.storage import blob_store
+from imgpipe.models import feature_names as names
+from imgpipe.models.features.extractor import FeatureExtractor, from_description
+from imgpipe.models.features.extractor import describe as describe_bank
+from imgpipe.models.features.folds import AUTOMATIC, FEW_IMAGES, FOLDS
+from imgpipe.pipeline import inputs as run_inputs
+from imgpipe.pipeline.configuration.config import Config
+from imgpipe.pipeline.source import opened, scan
+
+_MIB = 1 << 20
+
+
+def describe(config: Config) -> str:
+    """Describe what a run would do.
+
+    Args:
+      config: The validated configuration.
+
+    Returns:
+      Lines on images, splits, forward passes, disk space and baseline.
+
+    Raises:
+      ConfigError: The source cannot be read, or settings do not fit its classes.
+    """
+    found = scan(config)
+    settings = config.settings
+    extractor = from_description(describe_bank(settings, config.bank.precision))
+    keys = _keys(config, found, extractor) if settings.frozen else set()
+    stored, row = _stored(config, extractor, keys)
+    inputs = run_inputs.find(config, found)
+    rule = _rule(config, found)
+    splits = Counter(
+        rule.assign(item.content, item.split, item.group) for item in found.items if _usable(item)
+    )
+    to_make = len(keys) - stored
+    lines = [
+        f"source      {config.data.source}: {len(found.items)} files, "
+        f"{len(found.vocabulary)} classes ({', '.join(found.vocabulary)})",
+        "splits      " + ", ".join(f"{name} {splits[name]}" for name in names.SPLITS),
+        *_seen(found),
+        *_network(config, extractor.precision),
+        *(
+            [f"forward     {to_make} passes to make, {stored} of {len(keys)} in the feature bank"]
+            if keys
+            else []
+        ),
+        *([f"bank grows  {to_make * row / _MIB:.1f} MiB in {config.bank_store}"] if row else []),
+        *_optional(config, splits),
+        "baseline    "
+        + (f"version {inputs.baseline_version}" if inputs.baseline_version else "none yet"),
+        f"push to     {config.push_directory}, keeping {config.push.keep} versions",
+    ]
+    return "\n".join(lines)
+
+
+def _network(config: Config, precision: str) -> list[str]:
+    """Lines on the network: which layers are trained, and on how many views."""
+    model, settings = config.model, config.settings
+    tune, count = settings.fine_tune, settings.views.count
+    if not settings.frozen:
+        views = "a new view of each image in every epoch" if count else "no augmentation"
+        return [f"network     {model.network}, all layers are trained, {views}"]
+    views = f"{count} augmented views" if count else "no augmented view"
+    if config.chooses_views:
+        views = f"up to {views}, as long as they help"
+    lines = [f"backbone    {model.network}, frozen, {precision}, {views}"]
+    if tune.wanted:
+        above = tune.cut or "two thirds of the network"
+        lines.append(f"fine-tunes  the layers above {above}, at most {tune.epochs} epochs")
+    elif settings.searches:
+        time = (
+            "a time that depends on the images"
+            if settings.minutes is None
+            else f"{settings.minutes:g} minutes"
+        )
+        lines.append(f"searches    networks that are better than the head, within {time}")
+    return lines
+
+
+def _optional(config: Config, splits: Counter[str]) -> list[str]:
+    """Lines on folds and LiteRT files."""
+    lines = []
+    held_out = splits[names.VALIDATION]
+    images = splits[names.TRAIN] + held_out
+    if config.folds > 0:
+        lines.append(f"folds       {config.folds} over {images} images")
+    elif config.folds == AUTOMATIC and held_out < FEW_IMAGES:
+        why = f"because validation has only {held_out}"
+        lines.append(f"folds       {FOLDS} over {images} images, {why}")
+    if config.export.lite:
+        lines.append(f"LiteRT      {', '.join(config.export.lite)}, each evaluated separately")
+    return lines
+
+
+def _stored(config: Config, extractor: FeatureExtractor, keys: set[bytes]) -> tuple[int, int]:
+    """Number of stored keys, and bytes of one view (0 if nothing is stored yet)."""
+    if not blob_store.path_of(config.bank_store, STORE).exists():
+        return 0, 0
+    store = FeatureStore(config.bank_store)
+    shapes = store.shapes(extractor)
+    stored = len(store.get(sorted(keys), shapes.dim)) if shapes else 0
+    store.close()
+    return stored, 2 * (shapes.dim + shapes.activation_count) if shapes else 0
+
+
+def _seen(found: Scan) -> list[str]:
+    """Lines on groups and on problems that the source reports."""
+    lines = []
+    if found.groups():
+        lines.append(f"groups      {found.groups()}, each of which stays in one split")
+    problems = Counter(item.problem.split(":")[0] for item in found.items if item.problem)
+    noted = Counter(note.kind for note in found.notes)
+    said = [f"{kind} {count}" for kind, count in sorted((problems + noted).items())]
+    return [*lines, f"reported    {', '.join(said)}"] if said else lines
+
+
+def _usable(item: Item) -> bool:
+    return bool(item.label and item.content and not item.problem)
+
+
+def _rule(config: Config, found: Scan) -> SplitRule:
+    return run_inputs.split_rule(config, found.given_splits)
+
+
+def _keys(config: Config, found: Scan, extractor: FeatureExtractor) -> set[bytes]:
+    views = {view: extractor.key(view) for view in range(config.settings.views.count + 1)}
+    keys = set()
+    rule = _rule(config, found)
+    for item, content in contents(config, found):
+        train = rule.assign(item.content, item.split, item.group) == names.TRAIN
+        for view in range(config.settings.views.count + 1) if train else (0,):
+            keys.add(record_key(content, views[view]))
+    return keys
+
+
+def contents(config: Config, found: Scan) -> Iterator[tuple[Item, str]]:
+    """Usable files with the hexadecimal SHA-256 of the bytes that a run would decode."""
+    settings = run_inputs.judge_settings(config, found.vocabulary)
+    store = config.judge_store
+    known = store if blob_store.path_of(store, inspection_cache.STORE).exists() else ""
+    source = opened(config)
+    with InspectionCache(str(known), settings.pixel_limit) as cache:
+        inspection = Inspection(
+            source, settings.pixel_limit, cache, _rule(config, found), found.vocabulary
+        )
+        for item in filter(_usable, found.items):
+            record = inspection.known(item) if item.sha256 else None
+            decision = decide(record, settings) if record is not None else None
+            if decision is None:
+                yield item, item.content
+            elif decision.rejection is None:
+                yield item, decision.kept.content_hash

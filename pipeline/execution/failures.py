@@ -1,0 +1,141 @@
+"""Finds the cause of an error, so that people read one sentence that tells them what to do.
+
+Beam re-raises the errors of its workers as another type, TensorFlow has its own error types, and a
+full disk appears as any of several errors.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from imgpipe.models.errors import ImgpipeError, ResourceError
+from imgpipe.pipeline.command_line import signals
+from imgpipe.pipeline.output import metadata_file
+
+_KEPT = "Finished work is kept, and a new run continues from it."
+_FULL = "the disk is full ({}). Free space, or choose --out OUT. " + _KEPT
+_FAILING = (
+    "the disk reports an error ({}). Check the disk, or "
+    "choose a folder on another disk with --out OUT."
+)
+_READ_ONLY = "the disk is read-only ({}). Choose a folder on another disk with --out OUT."
+_MEMORY = "memory ran out ({}). Close other programs or use a larger machine. " + _KEPT
+_BY_NUMBER = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: _FULL,
+    errno.EIO: _FAILING,
+    errno.EROFS: _READ_ONLY,
+    errno.ENOMEM: _MEMORY,
+}
+#: Messages of SQLite, and those of the operating system, which TensorFlow and Beam pass on.
+_BY_TEXT = {
+    "database or disk is full": _FULL,
+    "disk I/O error": _FAILING,
+    **{os.strerror(number): sentence for number, sentence in _BY_NUMBER.items()},
+}
+
+#: Errors of the operating system when another file is in the way; TensorFlow passes them on.
+_IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM)
+
+
+class Interrupted(ImgpipeError):
+    """The run was stopped by Ctrl-C or SIGTERM."""
+
+    def __init__(self) -> None:
+        super().__init__(f"{signals.sentence()}. {_KEPT}")
+        self.exit_code = signals.exit_code()
+
+
+def cause(error: BaseException | None) -> str:
+    """Describe an error for people.
+
+    Args:
+        error: The error of a run, or None.
+
+    Returns:
+        A sentence, or the type and the first line of the message of an unexpected error; "" for
+        None.
+    """
+    if error is None:
+        return ""
+    if isinstance(error, ImgpipeError):
+        return str(error)
+    text = str(error).strip() or type(error).__name__
+    return f"{type(error).__name__}: {text.splitlines()[0][:300]}"
+
+
+def known(error: BaseException, out: Path) -> BaseException:
+    """Find the cause of an error that people can act on.
+
+    Args:
+        error: The error, as it was raised.
+        out: Output folder of the run.
+
+    Returns:
+        An error with a sentence and an exit code; `error` itself if no such cause is known, which
+        is a defect of the program.
+    """
+    if signals.received():  # libraries may turn the signal into another error
+        return Interrupted()
+    causes = list(_chain(error))
+    for one in causes:
+        if isinstance(one, ImgpipeError):
+            return one
+    if any("KeyboardInterrupt" in str(one) for one in causes):  # inside a Beam worker
+        return Interrupted()
+    for one in causes:
+        if sentence := _of_the_system(one):
+            return ResourceError(sentence)
+    if any(map(_is_of_metadata, causes)):
+        return metadata_file.cannot_be_used(out)
+    for one in causes:
+        if path := _in_the_way(one, out):
+            return ResourceError(
+                f"{path} cannot be used. Move it away, or choose another folder with --out OUT."
+            )
+    return error
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and its causes, the outermost first."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _of_the_system(error: BaseException) -> str:
+    """Return a sentence for an error of the operating system, "" for other errors.
+
+    The library's own message is not shown, since that of ML Metadata is a SQL statement.
+    """
+    if isinstance(error, MemoryError):
+        return _MEMORY.format(type(error).__name__)
+    if isinstance(error, OSError) and error.errno in _BY_NUMBER:
+        file = f": {error.filename}" if error.filename else ""
+        return _BY_NUMBER[error.errno].format(f"{error.strerror}{file}")
+    texts = (text for text in _BY_TEXT if text in str(error))
+    return next((_BY_TEXT[text].format(text) for text in texts), "")
+
+
+def _is_of_metadata(error: BaseException) -> bool:
+    """Whether ML Metadata raised the error, whose messages are SQL statements."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and "ml_metadata" in Path(frames[-1].filename).parts
+
+
+def _in_the_way(error: BaseException, out: Path) -> str:
+    """Return the path in the output folder that caused the error and the reason; otherwise ""."""
+    if isinstance(error, OSError):
+        name = error.filename
+        below = isinstance(name, str) and Path(name).is_relative_to(out)
+        return f"{name} ({error.strerror})" if below else ""
+    text = str(error).lower()
+    words = any(os.strerror(number).lower() in text for number in _IN_THE_WAY)
+    return cause(error) if words and str(out) in str(error) else ""

@@ -1,0 +1,155 @@
+"""A run that would repeat an earlier one: its outcome is known without TensorFlow and TFX.
+
+A run that has ended leaves its key: configuration, images, earlier versions, source code and
+versions of packages. If a later run has the same key, and everything that the earlier one made is
+still there, then it would take every component from the cache and end in the same way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from imgpipe.components import integrity
+from imgpipe.components.model_pusher import manifest
+from imgpipe.models.files import json_object
+from imgpipe.models.files.atomic_write import atomic_write
+from imgpipe.pipeline import inputs as run_inputs
+from imgpipe.pipeline.configuration.config import Config
+from imgpipe.pipeline.inputs import RunInputs
+from imgpipe.pipeline.output import run_folders
+
+FILE = "repeat.json"
+#: Number of images above which no earlier run is searched for: hashing them takes longer than the
+#: imports, and is done while these are running.
+MOST_IMAGES = 50_000
+_PACKAGES = ("tensorflow", "tfx", "keras", "apache-beam", "tensorflow-model-analysis")
+_FINISHED = ("blessed", "not_blessed")
+_SUMMARY, _ARTIFACTS = "summary.json", "artifacts.json"
+
+
+def key(config: Config, inputs: RunInputs) -> str:
+    """Compute the fingerprint of everything that decides the outcome of a run.
+
+    Args:
+      config: The configuration.
+      inputs: Inputs of the run.
+
+    Returns:
+      64 hexadecimal digits.
+    """
+    parts = {
+        "settings": _settings(config),
+        "inputs": asdict(inputs),
+        # Also entries that nobody confirmed, which the report counts.
+        "overrides": _content(config.overrides_file),
+        "schema": _content(config.schema_file),
+    }
+    return _digest(parts)
+
+
+def _content(file: Path | None) -> str:
+    return manifest.sha256(file) if file is not None and file.is_file() else ""
+
+
+def _settings(config: Config) -> str:
+    """Fingerprint of what is known before the images are listed."""
+    versions = {package: importlib.metadata.version(package) for package in _PACKAGES}
+    code = run_inputs.source_hash("components", "models", "pipeline", "serving")
+    return _digest([config.with_absolute_paths().model_dump(mode="json"), versions, code])
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def remember(directory: Path, config: Config, inputs: RunInputs) -> None:
+    """Write the key of a run that has ended into its folder."""
+    content = {
+        "settings": _settings(config),
+        "key": key(config, inputs),
+        "files": _digests(directory),
+    }
+    atomic_write(directory / FILE, json.dumps(content, indent=1) + "\n")
+
+
+def _digests(directory: Path) -> dict[str, str]:
+    """Digests of the files from which a repetition takes its outcome."""
+    return {name: _content(directory / name) for name in (_SUMMARY, _ARTIFACTS)}
+
+
+def candidate(config: Config, runs: Path) -> Path | None:
+    """Find the last run that ended with a model, if its settings are those of this run.
+
+    Args:
+      config: The configuration.
+      runs: Folder of all runs.
+
+    Returns:
+      The folder of that run; None if there is none, if it had too many images to look further, or
+      if its files are not those that it wrote.
+    """
+    ended = run_folders.in_order(file.parent for file in runs.glob(f"*/{FILE}"))
+    if not ended:
+        return None
+    directory = ended[-1]
+    known = _read(directory / FILE)
+    if known.get("settings") != _settings(config) or known.get("files") != _digests(directory):
+        return None
+    images = _read(directory / _SUMMARY)["data"]["in"]
+    return directory if 0 < images <= MOST_IMAGES else None
+
+
+def summary(directory: Path, config: Config, inputs: RunInputs) -> dict[str, Any] | None:
+    """Build the summary of the repetition, if all that the run made is intact.
+
+    Args:
+      directory: Folder of the run that `candidate` found.
+      config: The configuration.
+      inputs: Inputs of this run.
+
+    Returns:
+      The summary, in which every component is cached; None if the run has to be repeated.
+    """
+    before = _read(directory / _SUMMARY)
+    artifacts = _read(directory / _ARTIFACTS)
+    if _read(directory / FILE).get("key") != key(config, inputs):
+        return None
+    if before.get("status") not in _FINISHED or not _is_served(config, before["push"]):
+        return None
+    folders = [Path(uri) for outputs in artifacts.values() for uri in outputs.values()]
+    if not folders or any(integrity.damage(folder, complete=False) for folder in folders):
+        return None
+    if not before["report"] or not Path(before["report"]).is_file():
+        return None
+    made = before["bank"]
+    return {
+        **before,
+        "push": {**before["push"], "status": _again(before["push"]["status"])},
+        "cached": sorted(artifacts),
+        "bank": {"forward_passes": 0, "reused": made["forward_passes"] + made["reused"]},
+    }
+
+
+def _is_served(config: Config, push: dict[str, Any]) -> bool:
+    """Whether the version that the run pushed, if any, is still the newest, and intact."""
+    newest = manifest.latest(config.push_directory)
+    if push["status"] == "refused":
+        return True
+    return newest is not None and str(newest.number) == push["version"]
+
+
+def _again(status: str) -> str:
+    return "unchanged" if status == "pushed" else status
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a JSON object; an empty one if there is none."""
+    try:
+        return json_object.read(path)
+    except (OSError, ValueError):
+        return {}

@@ -1,0 +1,246 @@
+"""Checks of the output folder of earlier runs, for ``imgpipe doctor``.
+
+A run compares only the sizes and times of the files that it takes from the cache. These checks read
+every byte, so that a failing disk is noticed before its content is needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from imgpipe.components import integrity
+from imgpipe.components.example_gen import inspection_cache
+from imgpipe.components.feature_bank import store
+from imgpipe.components.model_pusher import manifest
+from imgpipe.components.predictor import answers
+from imgpipe.components.storage import blob_store
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.pipeline.configuration import config as configs
+from imgpipe.pipeline.configuration.config import Config
+from imgpipe.pipeline.machine import Finding
+from imgpipe.pipeline.output import metadata_file, past_runs, run_folders, run_lock
+from imgpipe.pipeline.output.run_folders import CONFIG, RUNS
+
+_NAMED = 3  # damaged items that are named; all others are counted
+
+
+def metadata(out: Path) -> Finding:
+    """Check whether a run can use the metadata database.
+
+    Args:
+      out: Output folder of the runs.
+    """
+    wrong = metadata_file.fault(out)
+    if not wrong and metadata_file.is_lost(out):
+        missing = f"{out / metadata_file.NAME} is missing; a copy of the last run is there"
+        advice = f"Restore it before the next run, which begins afresh: {_repair(out)}"
+        return Finding("metadata", False, missing, advice)
+    there = "can be used" if (out / metadata_file.NAME).exists() else "none yet"
+    return Finding("metadata", not wrong, wrong or there, fatal=True)
+
+
+def served_versions(out: Path) -> Finding:
+    """Check whether every pushed version is unchanged.
+
+    Args:
+      out: Output folder of the runs.
+    """
+    base = _settings(out).push_directory
+    numbers = manifest.version_numbers(base)
+    damaged = {n: manifest.damage(base / str(n), complete=True) for n in numbers}
+    lines = [f"version {number}: {what}" for number, what in damaged.items() if what]
+    return Finding(
+        "served versions",
+        not lines,
+        _summary(lines, f"{len(numbers)} intact in {base}"),
+        "Run again, which pushes the model under a new number, or publish an intact version with: "
+        f"imgpipe rollback {base} --to VERSION.",
+        fatal=True,
+    )
+
+
+def artifacts(out: Path) -> Finding:
+    """Check whether every sealed artifact is unchanged.
+
+    Args:
+      out: Output folder of the runs.
+    """
+    seals = sorted((out / "artifacts").glob("*/*/.seal-*.json"))
+    folders = [seal.with_name(seal.name[len(".seal-") : -len(".json")]) for seal in seals]
+    folders = [folder for folder in folders if folder.is_dir()]
+    damaged = {f: integrity.damage(f, complete=True) for f in folders}
+    lines = [f"{folder.relative_to(out)}: {what}" for folder, what in damaged.items() if what]
+    return Finding(
+        "artifacts",
+        not lines,
+        _summary(lines, f"{len(folders)} intact"),
+        "Run again, which computes the damaged artifacts again where they are needed.",
+    )
+
+
+def stores(out: Path) -> Finding:
+    """Check whether the feature bank and the inspection cache can be read.
+
+    Args:
+      out: Output folder of the runs.
+    """
+    config = _settings(out)
+    paths = [
+        blob_store.path_of(config.bank_store, store.STORE),
+        blob_store.path_of(config.judge_store, inspection_cache.STORE),
+        *config.bank_store.glob(f"{answers.PREFIX}*.sqlite"),
+    ]
+    lines = [f"{path}: {what}" for path in paths if (what := _store_damage(path))]
+    return Finding(
+        "stores",
+        not lines,
+        _summary(lines, "can be used"),
+        "Run again, which replaces a damaged store.",
+    )
+
+
+def folders(out: Path) -> Finding:
+    """Check whether files are in the way of the folders that a run writes into.
+
+    Args:
+      out: Output folder of the runs.
+    """
+    paths = (out, out / RUNS, out / "artifacts", _settings(out).push_directory)
+    files = [str(path) for path in paths if path.exists() and not path.is_dir()]
+    return Finding(
+        "folders",
+        not files,
+        _summary(
+            [f"{file} is a file, expected a folder" for file in files],
+            "can be used" if out.is_dir() else f"{out} does not exist yet; a run makes it",
+        ),
+        "Move the file away, or choose another folder with --out OUT or push.directory.",
+        fatal=True,
+    )
+
+
+def last_push(out: Path) -> Finding:
+    """Check whether the version that was published last is still there.
+
+    Args:
+      out: Output folder of the runs.
+    """
+    published = [run for run in past_runs.read(out) if run.version is not None]
+    if not published:
+        return Finding("last push", True, "none yet")
+    version = _settings(out, published[-1].folder).push_directory / str(published[-1].version)
+    fit = version.is_dir()
+    state = "is there" if fit else f"is missing; the run {published[-1].name} published it"
+    advice = "Run again, which publishes the model under a new number."
+    return Finding("last push", fit, f"{version} {state}", advice)
+
+
+def accepted_schema(out: Path) -> Finding:
+    """Check whether the accepted schema can be read.
+
+    Args:
+      out: Output folder of the runs.
+    """
+    file = _settings(out).schema_file
+    if not file.exists():
+        return Finding("schema", True, "none yet")
+    from imgpipe.components.data_gate import schema
+
+    try:
+        schema.read(file)
+    except (ConfigError, OSError) as error:
+        return Finding("schema", False, str(error), fatal=True)
+    return Finding("schema", True, "can be read")
+
+
+CHECKS: tuple[Callable[[Path], Finding], ...] = (
+    folders,
+    metadata,
+    served_versions,
+    last_push,
+    artifacts,
+    accepted_schema,
+    stores,
+)
+
+
+def repair(out: Path) -> str:
+    """Replace a damaged or removed metadata database; see `metadata_file.repair`.
+
+    Args:
+      out: Output folder of the runs.
+
+    Returns:
+      A sentence that says what was done.
+
+    Raises:
+      ResourceError: A run is working in the folder, or the file cannot be moved.
+    """
+    if not metadata_file.fault(out) and not metadata_file.is_lost(out):
+        return f"{out / metadata_file.NAME} needs no repair."
+    if not out.is_dir():
+        raise ResourceError(metadata_file.fault(out))
+    busy = f"a run is working in {out}. Wait until it has ended, then repair."
+    with run_lock.locked(out, busy):
+        done = metadata_file.repair(out)
+    return done if (out / metadata_file.NAME).exists() else f"{done} {_kept(out)}"
+
+
+def _kept(out: Path) -> str:
+    """Describe what a run finds without the database, and what it does again.
+
+    TFX's cache finds an artifact by the execution in the database that wrote it. The folders of the
+    artifacts do not tell with which inputs and parameters that was, so that a database cannot be
+    rebuilt from them, but only from its copy of the last run.
+    """
+    config = _settings(out)
+    numbers = manifest.version_numbers(config.push_directory)
+    kept = [f"served versions: {', '.join(map(str, numbers)) or 'none'}"]
+    if blob_store.path_of(config.bank_store, store.STORE).exists():
+        kept.append("stored features, so that no image passes the backbone again")
+    if blob_store.path_of(config.judge_store, inspection_cache.STORE).exists():
+        kept.append("results of inspection")
+    if config.schema_file.exists():
+        kept.append("accepted schema")
+    return (
+        f"Kept: {'; '.join(kept)}. The next run executes every component again, because the "
+        "database alone knew which artifacts belong to which inputs."
+    )
+
+
+def _repair(out: Path) -> str:
+    return f"imgpipe doctor {out} --repair"
+
+
+def _settings(out: Path, preferred: Path | None = None) -> Config:
+    """Return the configuration of the newest run, which may name folders outside of `out`.
+
+    Without a readable one, these are the defaults. An output folder that was moved is taken where
+    it is now. The configuration of the run in the folder `preferred` is taken if it is readable.
+    """
+    folder = f"run.out={json.dumps(str(out))}"
+    newest_first = reversed(run_folders.in_order((out / RUNS).glob("*/")))
+    for run in [*([preferred] if preferred else []), *newest_first]:
+        with contextlib.suppress(ConfigError):
+            return configs.load(run / CONFIG, [folder])
+    return configs.build({}, [folder])
+
+
+def _store_damage(path: Path) -> str:
+    if not path.exists():
+        return ""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
+            [answer] = db.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error as error:
+        return str(error)
+    return "" if answer == "ok" else str(answer)
+
+
+def _summary(lines: list[str], intact: str) -> str:
+    more = f", and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
+    return "; ".join(lines[:_NAMED]) + more if lines else intact

@@ -1,0 +1,280 @@
+"""Reads the runs of an output folder from the files that each run leaves in its own folder.
+
+It imports neither TensorFlow nor TFX, so that commands which only look at runs answer at once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import time
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from imgpipe.models.errors import ResourceError
+from imgpipe.models.files import json_object
+from imgpipe.pipeline.configuration.flat_settings import flat
+from imgpipe.pipeline.output import past_summary, run_folders
+from imgpipe.pipeline.output.run_folders import ARTIFACTS, CONFIG, RUNS, SUMMARY
+from imgpipe.pipeline.output.run_lock import LOCK
+
+PAGE = "report.html"
+_FACTS = "facts.json"
+_PUBLISHED = ("pushed", "unchanged")
+_NAMED = 3  # runs that a message names
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """A run that has started at some time.
+
+    Attributes:
+      folder: Folder of the run, below ``runs`` of the output folder.
+      summary: The summary; empty for a run that is working or was killed, or whose summary is
+        damaged.
+      working: Whether the run is working now.
+      fault: Why the summary cannot be read, "" if it can or if there is none.
+    """
+
+    folder: Path
+    summary: Mapping[str, Any]
+    working: bool = False
+    fault: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the folder, which is the time of the start."""
+        return self.folder.name
+
+    @property
+    def out(self) -> Path:
+        """The output folder."""
+        return self.folder.parent.parent
+
+    @property
+    def page(self) -> Path:
+        """Path of the page, which exists unless the run ended too early."""
+        return self.folder / PAGE
+
+    @property
+    def status(self) -> str:
+        """How the run ended: a status of the summary, or ``working``, ``killed`` or ``damaged``."""
+        if self.fault:
+            return "damaged"
+        if not self.summary:
+            return "working" if self.working else "killed"
+        return str(self.summary.get("status") or _status(self.summary))
+
+    @property
+    def started(self) -> str:
+        """Local time of the start as ``2026-01-31 14:05:59``; the name if it is not a time."""
+        try:
+            moment = time.strptime(self.name[: run_folders.LENGTH], run_folders.FORMAT)
+        except ValueError:
+            return self.name
+        return time.strftime("%Y-%m-%d %H:%M:%S", moment)
+
+    @property
+    def gate(self) -> Mapping[str, Any]:
+        """The accuracy that was judged; empty for a run that judged none."""
+        return self.summary.get("gate") or {}
+
+    @property
+    def accuracy(self) -> float | None:
+        """Validation accuracy, None for a run that judged no model."""
+        return self.gate.get("value")
+
+    @property
+    def folds(self) -> Mapping[str, Any] | None:
+        """The result of the folds where they decide instead of validation, otherwise None."""
+        return self.summary.get("cross_validation") or None
+
+    @property
+    def version(self) -> int | None:
+        """Number of the version that serves the model of this run, None if there is none."""
+        push = self.summary.get("push") or {}
+        number = push.get("version")
+        return int(number) if push.get("status") in _PUBLISHED and number is not None else None
+
+    @property
+    def by_class(self) -> dict[str, int]:
+        """Number of kept images by class, over all splits."""
+        counts: dict[str, int] = {}
+        for split in ((self.summary.get("data") or {}).get("splits") or {}).values():
+            for label, count in split.items():
+                counts[label] = counts.get(label, 0) + count
+        return counts
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The settings by ``section.key``; empty if the configuration cannot be read."""
+        try:
+            content = tomllib.loads((self.folder / CONFIG).read_text(encoding="utf-8"))
+            # No setting is a date, which JSON has no value for, but a damaged file may hold one.
+            return dict(flat(json.loads(json.dumps(content, default=str))))
+        except (OSError, ValueError, RecursionError):
+            return {}
+
+    @cached_property
+    def facts(self) -> Mapping[str, Any]:
+        """What the page was drawn from; empty if its file is missing or damaged."""
+        try:
+            return json_object.read(self.folder / _FACTS)
+        except (OSError, ValueError):
+            return {}
+
+    @cached_property
+    def artifacts(self) -> dict[str, dict[str, str]] | None:
+        """Folder of each artifact by component and output; None if there is no such record."""
+        try:
+            return past_summary.read_artifacts(self.folder / ARTIFACTS)
+        except (OSError, ValueError):
+            return None
+
+    def require_readable(self) -> None:
+        """Refuse a run whose summary is damaged.
+
+        Raises:
+          ResourceError: The summary cannot be read.
+        """
+        if self.fault:
+            raise ResourceError(
+                f"cannot read {self.folder / SUMMARY} ({self.fault}). Expected the summary that a "
+                "run leaves in its folder. Restore the file, or name another run."
+            )
+
+
+def _status(summary: Mapping[str, Any]) -> str:
+    """Return the status of a summary of an older release, which had only the sentence."""
+    if summary.get("blessed"):
+        return "blessed"
+    sentence = str(summary.get("verdict", ""))
+    if "interrupted by Ctrl-C" in sentence or "stopped by SIGTERM" in sentence:
+        return "interrupted"
+    if sentence.startswith("not blessed"):
+        return "not_blessed"
+    return "failed" if sentence.startswith("failed in") else "refused"
+
+
+def output_folder(path: Path) -> Path:
+    """Find the output folder.
+
+    Args:
+      path: The output folder, its folder of versions, a version, or the folder of a run.
+
+    Returns:
+      The output folder, which holds runs.
+
+    Raises:
+      ResourceError: Neither the folder nor those above it hold a run.
+    """
+    out = above(path)
+    path = path.expanduser().absolute()
+    if next((out / RUNS).glob(f"*/{CONFIG}"), None) is not None:
+        return out
+    there = "a folder without runs" if path.is_dir() else "there is no such folder"
+    raise ResourceError(
+        f"no run in {path}. Expected: the output folder of a run, one of its versions, or the "
+        f"folder of a run. Received: {there}. Run `imgpipe run`, or name another folder."
+    )
+
+
+def above(path: Path) -> Path:
+    """Return the output folder to which a folder belongs, or the folder itself if there is none.
+
+    Args:
+      path: An output folder, its folder of versions, a version, or the folder of a run.
+    """
+    path = path.expanduser().absolute()
+    for out in (path, path.parent, path.parent.parent):
+        if next((out / RUNS).glob(f"*/{CONFIG}"), None) is not None:
+            return out
+    return path
+
+
+def newest(path: Path) -> PastRun:
+    """Return the newest run of an output folder, or the run itself for the folder of a run.
+
+    Args:
+      path: The output folder, its folder of versions, a version, or the folder of a run.
+
+    Raises:
+      ResourceError: There is no run.
+    """
+    runs = read(output_folder(path))
+    path = path.expanduser().absolute()
+    return next((run for run in runs if run.folder == path), runs[-1])
+
+
+def read(out: Path) -> list[PastRun]:
+    """Read the runs of an output folder, the oldest first.
+
+    Args:
+      out: An output folder; see `output_folder`.
+    """
+    folders = run_folders.in_order(file.parent for file in (out / RUNS).glob(f"*/{CONFIG}"))
+    working = is_working(out)
+    return [_past_run(folder, working and folder == folders[-1]) for folder in folders]
+
+
+def _past_run(folder: Path, working: bool) -> PastRun:
+    try:
+        return PastRun(folder, past_summary.read(folder / SUMMARY), working)
+    except FileNotFoundError:
+        return PastRun(folder, {}, working)
+    except (OSError, ValueError) as error:
+        return PastRun(folder, {}, working, str(error))
+
+
+def is_working(out: Path) -> bool:
+    """Whether a run holds the lock of the output folder."""
+    try:
+        with (out / LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def find(path: Path) -> PastRun:
+    """Find one run.
+
+    Args:
+      path: Folder of a run; a version, for the run that pushed it; or an output folder, for its
+        newest run that judged a model.
+
+    Returns:
+      The run.
+
+    Raises:
+      ResourceError: There is no such run, or its summary is damaged.
+    """
+    out = output_folder(path)
+    runs, path = read(out), path.expanduser().absolute()
+    for run in runs:
+        if path == run.folder:
+            run.require_readable()
+            return run
+    if path.name.isdecimal():
+        chosen = [run for run in runs if run.version == int(path.name)]
+        missing = f"no run in {out} pushed version {path.name}"
+    else:
+        chosen = judged(runs)
+        missing = f"no run in {out} has judged a model"
+    if not chosen:
+        names = ", ".join(run.name for run in runs[-_NAMED:])
+        for run in runs:  # one of these may be the run that is meant
+            run.require_readable()
+        raise ResourceError(f"{missing}. Name the folder of a run. The newest are: {names}.")
+    return chosen[-1]
+
+
+def judged(runs: Iterable[PastRun]) -> list[PastRun]:
+    """Return the runs that judged a model, in the given order."""
+    return [run for run in runs if run.accuracy is not None]

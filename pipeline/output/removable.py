@@ -1,0 +1,100 @@
+"""Finds what can be removed from an output folder without changing what later runs do.
+
+Kept are all versions, the pages and summaries of all runs, the feature bank and the inspection
+cache, and the artifacts of every run that still matters: the newest one that judged a model and
+those after it, from which the next run takes its cached outputs, and the runs that pushed a version
+that still exists.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imgpipe.components import integrity
+from imgpipe.components.model_pusher import manifest
+from imgpipe.pipeline.output import past_runs, temporary
+from imgpipe.pipeline.output.past_runs import PastRun
+
+_ARTIFACT_PARTS = 3  # parts of an artifact's path below its root: component, output, number
+
+
+@dataclass(frozen=True)
+class Removable:
+    """A file or a folder that can be removed.
+
+    Attributes:
+      path: The file or the folder.
+      kind: What it is, in the plural.
+      bytes: Its size on disk.
+    """
+
+    path: Path
+    kind: str
+    bytes: int
+
+    def remove(self) -> None:
+        """Remove it; it does not matter if it is gone already."""
+        if self.kind == ARTIFACTS:
+            integrity.remove(self.path)
+        elif self.path.is_dir():
+            shutil.rmtree(self.path, ignore_errors=True)
+        else:
+            self.path.unlink(missing_ok=True)
+
+
+ARTIFACTS = "artifacts of earlier runs"
+CHECKPOINTS = "checkpoints of ended trainings"
+TEMPORARY = "temporary files of killed runs"
+
+
+def find(out: Path, versions: Path) -> tuple[list[Removable], str]:
+    """Find what can be removed while no run is working.
+
+    Args:
+      out: Output folder of the runs.
+      versions: Folder of the pushed versions.
+
+    Returns:
+      What can be removed, and why artifacts have to be kept, "" if they need not be.
+    """
+    runs = past_runs.read(out)
+    kept = _kept(runs, set(manifest.version_numbers(versions)))
+    found = [_removable(path, TEMPORARY) for path in temporary.leftovers(out)]
+    if runs and runs[-1].accuracy is not None:  # an interrupted run would resume from them
+        found += [_removable(path, CHECKPOINTS) for path in sorted((out / "resume").glob("*.npz"))]
+    unknown = [run.name for run in kept if run.artifacts is None]
+    if unknown:
+        return found, (
+            f"all artifacts are kept, because run {unknown[0]} did not record which of them it "
+            "used: an older release made it. After a new run that pushes its own version, they "
+            "can be removed"
+        )
+    used = {part for run in kept for part in _used(run)}
+    found += [
+        _removable(folder, ARTIFACTS)
+        for folder in sorted((out / "artifacts").glob("[!.]*/[!.]*/[!.]*"))
+        if folder.is_dir() and folder.parts[-_ARTIFACT_PARTS:] not in used
+    ]
+    return found, ""
+
+
+def _kept(runs: Sequence[PastRun], versions: set[int]) -> list[PastRun]:
+    """Return the runs whose artifacts are needed; all of them if none has judged a model."""
+    newest = max((i for i, run in enumerate(runs) if run.accuracy is not None), default=0)
+    return [run for i, run in enumerate(runs) if i >= newest or run.version in versions]
+
+
+def _used(run: PastRun) -> Iterator[tuple[str, ...]]:
+    """Yield (component, output, number) of the artifacts, which hold wherever the folder moves."""
+    for outputs in (run.artifacts or {}).values():
+        for uri in outputs.values():
+            yield Path(uri).parts[-_ARTIFACT_PARTS:]
+
+
+def _removable(path: Path, kind: str) -> Removable:
+    files = path.rglob("*") if path.is_dir() else iter([path])
+    size = sum(file.lstat().st_size for file in files if file.is_symlink() or file.is_file())
+    return Removable(path, kind, size)

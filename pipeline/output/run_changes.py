@@ -1,0 +1,63 @@
+"""Compares the configuration and the data of two runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from imgpipe.pipeline.configuration.flat_settings import PLACES
+from imgpipe.pipeline.output.past_runs import PastRun
+
+
+@dataclass(frozen=True)
+class Change:
+    """A value that differs between two runs.
+
+    Attributes:
+      name: A setting as ``section.key``, or the name of a count.
+      before: The value in the first run, None where it has none.
+      after: The value in the second run, None where it has none.
+    """
+
+    name: str
+    before: Any
+    after: Any
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the change as a JSON object."""
+        return asdict(self)
+
+
+def configuration(first: PastRun, second: PastRun) -> list[Change]:
+    """Return the settings that differ, except those that only name folders for outputs."""
+    return [
+        change
+        for change in _differing(first.config, second.config)
+        if change.name not in PLACES
+        # A setting that only one of the releases has is not a change of the configuration.
+        and change.name in first.config
+        and change.name in second.config
+    ]
+
+
+def data(first: PastRun, second: PastRun) -> list[Change]:
+    """Return the counts that differ: kept images of each class, rejected and relabelled images."""
+    return _differing(_counts(first), _counts(second))
+
+
+def _counts(run: PastRun) -> dict[str, int]:
+    found = run.summary.get("data") or {}
+    if not found.get("in"):
+        return {}
+    relabelled = sum((found.get("overrides") or {}).values())
+    others = {"rejected": found.get("rejected", 0), "relabelled": relabelled}
+    return {f"images of {name}": count for name, count in run.by_class.items()} | others
+
+
+def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Change]:
+    return [
+        Change(name, first.get(name), second.get(name))
+        for name in dict.fromkeys([*first, *second])
+        if first.get(name) != second.get(name)
+    ]

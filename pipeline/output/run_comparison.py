@@ -1,0 +1,216 @@
+"""Compares what two runs were given, and what their models predict for the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from imgpipe.components import integrity
+from imgpipe.components.storage import records
+from imgpipe.models import feature_names as names
+from imgpipe.pipeline.output import run_changes
+from imgpipe.pipeline.output.paired_accuracy import PairedAccuracy
+from imgpipe.pipeline.output.past_runs import PastRun
+from imgpipe.pipeline.output.run_folders import ARTIFACTS
+
+SCHEMA = 1  # version of the JSON format
+_SPLITS = (names.VALIDATION, names.TEST)
+_METRICS = ("accuracy", "loss", "ece")
+_FOLDS = "folds"  # name of the folds beside those of the splits
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """An image that only one of two models classifies correctly."""
+
+    split: str
+    path: str
+    label: str
+    predicted: str  # by the other model
+    image_hash: str
+
+
+def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
+    """Compare two runs.
+
+    Args:
+      first: The run to compare with, called ``a`` in the result.
+      second: The other run, called ``b``.
+
+    Returns:
+      A JSON object.
+    """
+    pairs: dict[str, dict[str, Any]] = {}
+    only_a: list[Disagreement] = []
+    only_b: list[Disagreement] = []
+    folders, missing = _folders(first, second)
+    for split in _SPLITS if folders else ():
+        a, b = (dict(_predictions(folder, split)) for folder in folders)
+        common = [key for key in a if key in b and a[key].label == b[key].label]
+        if not common:
+            continue
+        for key in common:
+            if a[key].correct and not b[key].correct:
+                row = Disagreement(split, a[key].path, a[key].label, b[key].predicted, key)
+                only_a.append(row)
+            elif b[key].correct and not a[key].correct:
+                row = Disagreement(split, b[key].path, b[key].label, a[key].predicted, key)
+                only_b.append(row)
+        pairs[split] = _pair([(a[key].correct, b[key].correct) for key in common])
+    return {
+        "schema": SCHEMA,
+        "a": _identity(first),
+        "b": _identity(second),
+        "configuration": [one.as_json() for one in run_changes.configuration(first, second)],
+        "data": [one.as_json() for one in run_changes.data(first, second)],
+        "metrics": _metrics(first, second),
+        "curves": {"a": _curves(first), "b": _curves(second)},
+        "paired": pairs,
+        "paired_missing": missing,
+        "only_a": [asdict(one) for one in only_a],
+        "only_b": [asdict(one) for one in only_b],
+    }
+
+
+def images(runs: Sequence[PastRun], wanted: set[str]) -> dict[str, bytes]:
+    """Read encoded images from the artifacts of runs, as far as they are there.
+
+    Args:
+      runs: The runs, of which later ones are asked for what earlier ones lack.
+      wanted: Hashes of the images.
+
+    Returns:
+      Encoded images by hash.
+    """
+    found: dict[str, bytes] = {}
+    for run in runs:
+        uri = ((run.artifacts or {}).get("ImageFilter") or {}).get("examples", "")
+        for split in _SPLITS if uri and Path(uri).is_dir() else ():
+            for example in records.iterate(uri, split):
+                key = records.text(example, names.IMAGE_HASH)
+                if key in wanted and key not in found:
+                    found[key] = records.raw(example, names.IMAGE_BYTES)
+        if len(found) == len(wanted):
+            break
+    return found
+
+
+def _identity(run: PastRun) -> dict[str, Any]:
+    return {
+        "run": run.name,
+        "folder": str(run.folder),
+        "status": run.status,
+        "verdict": run.summary.get("verdict"),
+        "accuracy": run.accuracy,
+        "ci95": run.gate.get("ci95"),
+        "version": run.version,
+    }
+
+
+def _metrics(first: PastRun, second: PastRun) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Return ``{split: {metric: {"a": value, "b": value}}}`` for the splits that one run has.
+
+    Where the folds decided about a run, "folds" stands among the splits, with their mean accuracy.
+    """
+    a, b = (run.summary.get("metrics") or {} for run in (first, second))
+    means = {key: (run.folds or {}).get("mean") for key, run in (("a", first), ("b", second))}
+    by_folds = {_FOLDS: {"accuracy": means}} if any(means.values()) else {}
+    return by_folds | {
+        split: {
+            metric: {
+                "a": a.get(split, {}).get(metric),
+                "b": b.get(split, {}).get(metric),
+            }
+            for metric in _METRICS
+        }
+        for split in _SPLITS
+        if split in a or split in b
+    }
+
+
+def _curves(run: PastRun) -> dict[str, Any]:
+    """Return the accuracy by number of training images, and that of validation by epoch.
+
+    The epochs are those of fine-tuning if there was one. A head that was solved has none.
+    """
+    training = run.summary.get("training") or {}
+    solution = training.get("solution") or {}
+    try:
+        told = run.facts.get("training") or {}
+        stage = told.get("fine_tune") or ({} if solution else told)
+        told_epochs = [epoch.get("val_accuracy") for epoch in stage.get("epochs") or []]
+    except (AttributeError, TypeError):  # the file is not one that a run wrote
+        told_epochs = []
+    epochs = [one if isinstance(one, float | int) else None for one in told_epochs]
+    return {"images": solution.get("learning_curve") or [], "epochs": epochs}
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    path: str
+    label: str
+    predicted: str
+
+    @property
+    def correct(self) -> bool:
+        return self.label == self.predicted
+
+
+def _folders(first: PastRun, second: PastRun) -> tuple[list[str], str]:
+    """Return the folders of the predictions of both runs, or why there are none."""
+    found = []
+    for run in (first, second):
+        uri = ((run.artifacts or {}).get("Predictor") or {}).get("predictions", "")
+        path = Path(uri)
+        if uri and not path.is_dir():  # the output folder was moved
+            path = run.out.joinpath("artifacts", *path.parts[-3:])
+        if not uri or not path.is_dir():
+            why = "has no predictions" if run.artifacts is not None else "recorded no artifacts"
+            again = (
+                "they were removed"
+                if run.artifacts is not None
+                else f"an older release made it, or its {ARTIFACTS} is damaged"
+            )
+            return [], f"run {run.name} {why}: it made none, or {again}"
+        if what := integrity.damage(path, complete=True):
+            return [], f"the predictions of run {run.name} are damaged: {what}"
+        found.append(str(path))
+    return found, ""
+
+
+def _predictions(uri: str, split: str) -> Iterator[tuple[str, _Predicted]]:
+    """Yield the prediction for each labelled image of a split, by the hash of its content."""
+    for example in records.iterate(uri, split):
+        label = records.text(example, names.LABEL)
+        if label:
+            yield (
+                records.text(example, names.IMAGE_HASH),
+                _Predicted(
+                    records.text(example, names.PATH),
+                    label,
+                    records.text(example, names.PREDICTED),
+                ),
+            )
+
+
+def _pair(judged: list[tuple[bool, bool]]) -> dict[str, Any]:
+    pair = PairedAccuracy(
+        judged.count((True, True)),
+        judged.count((True, False)),
+        judged.count((False, True)),
+        judged.count((False, False)),
+    )
+    return {
+        "images": pair.images,
+        "a": pair.first,
+        "b": pair.second,
+        "both": pair.both,
+        "only_a": pair.only_first,
+        "only_b": pair.only_second,
+        "neither": pair.neither,
+        "difference": pair.difference,
+        "ci95": list(pair.interval),
+        "p_value": pair.p_value,
+    }

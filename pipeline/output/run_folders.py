@@ -1,0 +1,55 @@
+"""Names of the folders of runs and of the files in them.
+
+Folders are named by the local time of the start of the run, and sorted by it.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+#: Folder of all runs, below the output folder.
+RUNS = "runs"
+#: Files in the folder of a run.
+CONFIG, SUMMARY, ARTIFACTS = "config.toml", "summary.json", "artifacts.json"
+FORMAT = "%Y%m%d-%H%M%S"
+LENGTH = len("20260101-000000")
+_NAME = re.compile(r"(\d{8}-\d{6})(?:-(\d+))?")
+
+
+def create(runs: Path) -> Path:
+    """Create the folder of a new run, whose name sorts behind those of all earlier ones.
+
+    Local time goes back at the end of daylight saving time, and when the clock is corrected. The
+    run then gets the name of the newest run with a number, as a second run of the same second does.
+
+    Args:
+      runs: Folder of all runs.
+
+    Raises:
+      OSError: The folder cannot be created.
+    """
+    earlier = [found[1] for path in runs.glob("*/") if (found := _NAME.fullmatch(path.name))]
+    start = max([time.strftime(FORMAT), *earlier])
+    candidate, number = runs / start, 1
+    while candidate.exists():
+        number += 1
+        candidate = runs / f"{start}-{number}"
+    candidate.mkdir(parents=True)
+    return candidate
+
+
+def in_order(folders: Iterable[Path]) -> list[Path]:
+    """Sort the folders of runs, the oldest first.
+
+    Args:
+      folders: Folders as `create` names them; others are sorted by their names.
+    """
+    return sorted(folders, key=_key)
+
+
+def _key(folder: Path) -> tuple[str, int]:
+    found = _NAME.fullmatch(folder.name)
+    return (found[1], int(found[2] or 1)) if found else (folder.name, 0)

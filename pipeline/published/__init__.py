@@ -1,0 +1,1 @@
+"""Published models: finding, loading, evaluating and exporting them."""

@@ -1,0 +1,126 @@
+"""Answers the client's calls with a model that is loaded into this process.
+
+The client asks it in the same way as a server, so that crops, ten-crop, the order of the labels and
+the messages about bad images are the same with and without a server.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from imgpipe.components.model_pusher import manifest
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.export.served_model import Served
+from imgpipe.pipeline.command_line import console as consoles
+from imgpipe.pipeline.output import temporary
+from imgpipe.pipeline.published import pushed_models
+from imgpipe.serving import tensors
+from imgpipe.serving.client import Client, InvalidArgument, Unimplemented, protos
+from imgpipe.serving.client.base import ClientBase
+from imgpipe.serving.client.steps import Call
+from imgpipe.serving.server import status
+
+
+def load(path: Path, number: int | None) -> LocalClient:
+    """Load a model; what TensorFlow prints meanwhile is not shown.
+
+    Args:
+      path: Output folder of a run, folder of numbered versions, or one version.
+      number: Number of the version, None for the newest intact one.
+
+    Raises:
+      ConfigError: There is no version of this number.
+      ResourceError: There is no model, or it is damaged.
+    """
+    version = version_folder(path, number)
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = (
+        "2"  # TensorFlow would print each file that is not an image
+    )
+    with temporary.folder() as folder, consoles.quiet(folder / "log"):
+        return LocalClient(version)
+
+
+class LocalClient(Client):
+    """A client of one version in this process.
+
+    Args:
+      folder: Folder of the version.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # There is no server, so the transport of the blocking client is replaced.
+        ClientBase.__init__(self, "localhost")
+        self.folder = folder
+        self._transport = _LocalTransport(folder)
+
+
+class _LocalTransport:
+    """Runs Predict calls in a session; threads may share it, as TensorFlow's sessions allow."""
+
+    def __init__(self, folder: Path) -> None:
+        self._served = Served(str(folder))
+        self._version = int(folder.name) if folder.name.isdecimal() else 0
+
+    def call(self, call: Call) -> Any:
+        """Answer a Predict call.
+
+        Raises:
+            InvalidArgument: The model refuses the inputs, such as a file that is not an image.
+            Unimplemented: It is another call, which only a server answers.
+        """
+        if call.method != protos.PREDICT:
+            raise Unimplemented(f"{call.method.name} needs a server: imgpipe serve OUT")
+        import tensorflow as tf
+
+        inputs = {name: tensors.to_array(value) for name, value in call.request.inputs.items()}
+        try:
+            outputs = self._served.run(**inputs)
+        except tf.errors.InvalidArgumentError as error:
+            original = error.__context__ or error  # without the trace that the session adds to it
+            raise InvalidArgument(status.from_exception(original).message) from error
+        response = protos.PredictResponse()
+        for name, value in outputs.items():
+            tensors.fill_typed(response.outputs[name], value)
+        response.model_spec.version.value = self._version
+        return response
+
+    def close(self) -> None:
+        """Free the session."""
+        self._served.close()
+
+
+def version_folder(path: Path, number: int | None) -> Path:
+    """Find the version to load.
+
+    Args:
+      path: Output folder of a run, folder of numbered versions, or one version.
+      number: Number of the version, None for the newest intact one.
+
+    Returns:
+      The folder of the version.
+
+    Raises:
+      ConfigError: There is no version of this number.
+      ResourceError: There is no model, or it is damaged.
+    """
+    base, version = pushed_models.locate(path)
+    if version is None:
+        numbers = manifest.version_numbers(base)
+        if number is None:
+            newest = manifest.latest(base)
+            version = newest.path if newest else base / str(numbers[-1])
+        elif number in numbers:
+            version = base / str(number)
+        else:
+            there = ", ".join(map(str, numbers))
+            raise ConfigError(f"--version {number}: {base} has no such version. Versions: {there}.")
+    elif number is not None and version.name != str(number):
+        raise ConfigError(f"{path} is one version; remove --version {number}, or name {base}.")
+    if (version / manifest.MANIFEST).exists() and (what := manifest.damage(version)):
+        raise ResourceError(
+            f"{version} is damaged: {what}. Choose another one with --version, or publish an "
+            f"intact one with: imgpipe rollback {base}"
+        )
+    return version

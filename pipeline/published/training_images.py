@@ -1,0 +1,144 @@
+"""Prepares the training images of a version for ``imgpipe serve --nearest``.
+
+The features of the bank and small copies of the images are written into one file in the folder of
+the run that pushed the version, where the next start of the server finds it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from imgpipe.models.errors import ResourceError
+from imgpipe.models.files.atomic_write import atomic_write
+
+FILE = "training_images.npz"
+#: Largest number of training images; of more, some are taken evenly.
+LIMIT = 2000
+_SIDE, _QUALITY = 112, 75
+_COMPARED = 3  # images whose features are compared with those that the version computes
+_ALIKE = 0.99  # smallest cosine between the two
+
+
+def prepare(out: Path, version: Path) -> Path:
+    """Write the file for a version, unless it is there.
+
+    Args:
+      out: Output folder of the runs.
+      version: Folder of the version.
+
+    Returns:
+      Path of the file.
+
+    Raises:
+      ResourceError: There is no run that pushed the version, its artifacts are gone, or the bank
+        does not hold the features that the version computes.
+    """
+    from imgpipe.pipeline.output import past_runs
+
+    number = int(version.name)
+    runs = [run for run in past_runs.read(out) if run.version == number]
+    if not runs:
+        raise ResourceError(f"--nearest: no run in {out} pushed version {number}.")
+    file = runs[-1].folder / FILE
+    if not file.is_file():
+        try:
+            artifacts = runs[-1].artifacts or {}
+            bank = artifacts["FeatureBank"]["features"]
+            examples = artifacts["ImageFilter"]["examples"]
+        except KeyError as error:
+            raise ResourceError(
+                f"--nearest: run {runs[-1].name} did not record its artifacts. Run the pipeline "
+                "again, or serve without --nearest."
+            ) from error
+        if not (Path(bank).is_dir() and Path(examples).is_dir()):
+            raise ResourceError(
+                f"--nearest: the artifacts of run {runs[-1].name} were removed. Run the pipeline "
+                "again, or serve without --nearest."
+            )
+        _write(file, version, bank, examples)
+    return file
+
+
+def _write(file: Path, version: Path, bank_uri: str, examples: str) -> None:
+    import numpy as np
+
+    from imgpipe.components.report.neighbours import unit
+    from imgpipe.models import feature_names as names
+    from imgpipe.models.features import bank
+    from imgpipe.models.features.row_file import gathered
+
+    if not bank.read_dim(bank_uri):
+        raise ResourceError(
+            "--nearest: the bank holds no features, because all layers are trained."
+        )
+    with bank.open_split(bank_uri, names.TRAIN, 1 << 30, 0) as rows:
+        some = rows.some_clean(LIMIT)
+    features = unit(gathered(some.features, np.arange(len(some))))
+    seen = _images(examples, {digest.decode() for digest in some.hashes})
+    kept = [i for i, digest in enumerate(some.hashes) if digest.decode() in seen]
+    found = [seen[some.hashes[i].decode()] for i in kept]
+    if not found:
+        raise ResourceError("--nearest: the run has no training image that can be shown.")
+    compared = [
+        (one["data"], features[i]) for one, i in zip(found, kept, strict=True) if one["data"]
+    ]
+    _require_alike(version, [data for data, _ in compared], np.stack([row for _, row in compared]))
+    out = io.BytesIO()
+    np.savez(
+        out,
+        version=int(version.name),
+        features=features[kept].astype(np.float16),
+        labels=np.array([one["label"] for one in found]),
+        paths=np.array([one["path"] for one in found]),
+        images=np.frombuffer(b"".join(one["small"] for one in found), np.uint8),
+        ends=np.cumsum([len(one["small"]) for one in found]),
+    )
+    atomic_write(file, out.getvalue())
+
+
+def _images(examples: str, wanted: set[str]) -> dict[str, Mapping[str, Any]]:
+    """Read label, path, small copy and, of the first ones, the content of images by hash."""
+    from imgpipe.components.report.thumbnails import shrunk
+    from imgpipe.components.storage import records
+    from imgpipe.models import feature_names as names
+
+    found: dict[str, Mapping[str, Any]] = {}
+    for example in records.iterate(examples, names.TRAIN):
+        digest = records.text(example, names.IMAGE_HASH)
+        if digest not in wanted or digest in found:
+            continue
+        data = records.raw(example, names.IMAGE_BYTES)
+        if small := shrunk(data, _SIDE, _QUALITY):
+            path = os.fsencode(records.text(example, names.PATH)).decode("utf-8", "replace")
+            label = records.text(example, names.LABEL)
+            kept = data if len(found) < _COMPARED else b""
+            found[digest] = {"label": label, "path": path, "small": small, "data": kept}
+    return found
+
+
+def _require_alike(version: Path, images: list[bytes], expected: Any) -> None:
+    """Raise ResourceError if the version computes other features than those of the bank.
+
+    That is so for a version whose backbone was trained further, because the bank holds the
+    features of the pretrained one.
+    """
+    import numpy as np
+
+    from imgpipe.components.report.neighbours import unit
+    from imgpipe.models.export.served_model import Served
+    from imgpipe.models.export.signatures import FEATURE_VECTORS
+
+    served = Served(str(version), FEATURE_VECTORS)
+    try:
+        (computed,) = served.run(image_bytes=np.array(images, object)).values()
+    finally:
+        served.close()
+    if computed.shape != expected.shape or (unit(computed) * expected).sum(axis=1).min() < _ALIKE:
+        raise ResourceError(
+            f"--nearest: version {version.name} computes other features than those that its run "
+            "stored, because more layers than the head were trained. Serve without --nearest."
+        )

@@ -1,0 +1,181 @@
+"""Request log, which keeps a sample of the requests as PredictionLog records for later use.
+
+It is off unless a model's ``logging_config`` (or the flags) name a path. The files are named
+``<prefix>-<time>-<number>.tfrecord``, and the oldest files are deleted when the size limit is
+reached. The records can be replayed as warm-up requests, labelled, and compared with the training
+data (``imgpipe drift``).
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import random
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.core.example import example_pb2
+from tensorflow_serving.apis import prediction_log_pb2
+
+from imgpipe.serving import tensors
+from imgpipe.serving.server.signature_names import IMAGE_INPUT
+from imgpipe.serving.server.versions.config import RequestLogConfig
+
+_log = logging.getLogger(__name__)
+_FILES = 8
+"""Number of files that share the size limit: an eighth is deleted with the oldest file."""
+_UINT8, _SIDES = 4, 3
+"""DataType of pixels, and the number of dimensions from which such a tensor is an image."""
+
+
+@dataclass(frozen=True)
+class RequestLogOptions:
+    """Options of the request log, which apply to all models."""
+
+    max_bytes: int = 256 << 20
+    """Largest total size of the files with one prefix."""
+    images: bool = False
+    """Whether to keep images too. Otherwise encoded images, those inside tf.Examples, and pixels
+    are left out of the records."""
+    image_inputs: frozenset[str] = frozenset({IMAGE_INPUT})
+
+
+class RequestLogs:
+    """The request logs of all models, with one writer per path prefix."""
+
+    def __init__(self, options: RequestLogOptions | None = None) -> None:
+        self._options = options or RequestLogOptions()
+        self._writers: dict[str, _Writer] = {}
+        self._lock = threading.Lock()
+
+    def record(
+        self,
+        config: RequestLogConfig,
+        kind: str,
+        request: Any,
+        response: Any,
+        model: str,
+        version: int,
+    ) -> None:
+        """Record this request with the probability of the sampling rate. Errors are only logged.
+
+        Args:
+            config: Path prefix and sampling rate.
+            kind: Field of PredictionLog, such as ``predict_log``.
+            request: The request message.
+            response: The response message.
+            model: Name of the model that answered.
+            version: Version of the model that answered.
+        """
+        if random.random() >= config.sampling_rate:
+            return
+        log = prediction_log_pb2.PredictionLog()
+        body = getattr(log, kind)
+        body.request.CopyFrom(request)
+        body.response.CopyFrom(response)
+        if not self._options.images:
+            _drop_images(body.request, kind, self._options.image_inputs)
+        log.log_metadata.model_spec.name = model
+        log.log_metadata.model_spec.version.value = version
+        log.log_metadata.sampling_config.sampling_rate = config.sampling_rate
+        log.log_metadata.timestamp_secs = int(time.time())
+        try:
+            self._writer(config.path_prefix).write(log.SerializeToString())
+        except (OSError, tf.errors.OpError) as error:
+            _log.warning("request log %s: %s", config.path_prefix, error)
+
+    def _writer(self, prefix: str) -> _Writer:
+        with self._lock:
+            if prefix not in self._writers:
+                self._writers[prefix] = _Writer(prefix, self._options.max_bytes)
+            return self._writers[prefix]
+
+    def close(self) -> None:
+        """Close all files."""
+        with self._lock:
+            for writer in self._writers.values():
+                writer.close()
+            self._writers.clear()
+
+
+def _drop_images(request: Any, kind: str, names: frozenset[str]) -> None:
+    """Remove the images from a request, in whichever form they were sent.
+
+    Args:
+        request: The request, which is changed in place.
+        kind: Field of PredictionLog to which the request belongs.
+        names: Inputs, and features of tf.Examples, that hold encoded images.
+    """
+    if kind != "predict_log":
+        examples = getattr(request.input, request.input.WhichOneof("kind") or "example_list")
+        for example in (*examples.examples, getattr(examples, "context", None)):
+            for name in names if example is not None else ():
+                example.features.feature.pop(name, None)
+        return
+    for name, tensor in list(request.inputs.items()):
+        pixels = tensor.dtype == _UINT8 and len(tensor.tensor_shape.dim) >= _SIDES
+        if name in names or pixels:
+            del request.inputs[name]
+        elif tensor.dtype == tensors.STRING:
+            kept = [_bare(item, names) for item in tensor.string_val]
+            tensor.string_val[:] = kept
+
+
+def _bare(item: bytes, names: frozenset[str]) -> bytes:
+    """Return a serialized tf.Example without its images; any other string is returned unchanged."""
+    if not any(name.encode() in item for name in names):
+        return item
+    try:
+        example = example_pb2.Example.FromString(item)
+    except DecodeError:
+        return item
+    for name in names:
+        example.features.feature.pop(name, None)
+    return bytes(example.SerializeToString())
+
+
+class _Writer:
+    """TFRecord files of one prefix; each record is on disk when ``write`` returns."""
+
+    def __init__(self, prefix: str, max_bytes: int) -> None:
+        self._prefix = prefix
+        self._file_bytes = max(max_bytes // _FILES, 1)
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+        self._file: Any = None
+        self._written = 0
+        folder = Path(prefix).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        earlier = folder.glob(f"{Path(prefix).name}-*.tfrecord")
+        self._files = deque(sorted(earlier, key=lambda path: path.stat().st_mtime_ns))
+
+    def write(self, record: bytes) -> None:
+        with self._lock:
+            if self._file is None or self._written + len(record) > self._file_bytes:
+                self._next()
+            self._file.write(record)
+            self._file.flush()
+            self._written += len(record)
+
+    def _next(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        while len(self._files) >= _FILES:
+            self._files.popleft().unlink(missing_ok=True)
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+        name = f"{self._prefix}-{stamp}-{os.getpid()}-{next(self._numbers)}.tfrecord"
+        self._file, self._written = tf.io.TFRecordWriter(name), 0
+        self._files.append(Path(name))
+
+    def close(self) -> None:
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None

@@ -1,0 +1,1 @@
+"""One request: its limits, queue and batch, and TensorFlow Serving's methods."""

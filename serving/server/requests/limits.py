@@ -1,0 +1,93 @@
+"""Limits of a request, checked before anything is decoded: bytes of a tensor, pixels of an image.
+
+A PNG of a few kilobytes can contain 16000 x 16000 pixels and take 3,000 times its size in memory
+when the graph decodes it. The header tells the size beforehand (``image_header``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from imgpipe.serving.image_header import pixels
+from imgpipe.serving.server.signature_names import IMAGE_INPUT
+from imgpipe.serving.server.status import StatusError, invalid
+
+DEFAULT_MAX_MESSAGE_BYTES = 64 << 20
+"""Largest decompressed size of a gRPC request, twice what our client sends at once. TensorFlow
+Serving has no limit below gRPC's limit of 2 GiB: a request of 0.6 MB made it allocate 1.45 GiB."""
+DEFAULT_MAX_BYTES_IN_FLIGHT = 1 << 30
+"""Largest size of all gRPC requests together that wait or run: 16 of the largest. The queue
+holds 1,024 requests, which could otherwise take 64 GiB."""
+_MEGA = 1_000_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits of one request; 0 means no limit."""
+
+    max_pixels: int = 50 * _MEGA
+    """Largest number of pixels of an encoded image; for an animation, of all frames together."""
+    max_tensor_bytes: int = 0
+    """Largest size of one input after it is decoded from its message."""
+    image_inputs: frozenset[str] = frozenset({IMAGE_INPUT})
+    """String inputs and features whose values are encoded images."""
+
+    def check(self, alias: str, value: np.ndarray) -> None:
+        """Refuse an input that is too large.
+
+        Raises:
+            StatusError: INVALID_ARGUMENT, the input exceeds a limit.
+        """
+        if self.max_tensor_bytes and value.nbytes > self.max_tensor_bytes:
+            raise invalid(
+                f"Input {alias} has {value.nbytes} bytes; {self.max_tensor_bytes} are allowed. "
+                "Send fewer rows at once."
+            )
+        if not self.max_pixels or value.dtype != object:
+            return
+        if alias in self.image_inputs:
+            for item in value.reshape(-1):
+                self._check_image(alias, item)
+        elif alias in ("examples", "inputs"):
+            self.check_examples(value.reshape(-1))
+
+    def check_examples(self, strings: np.ndarray) -> None:
+        """Check the images inside serialized tf.Examples; other strings are ignored.
+
+        Raises:
+            StatusError: INVALID_ARGUMENT, an image exceeds the limit.
+        """
+        if not self.max_pixels:
+            return
+        names = [(name, name.encode()) for name in self.image_inputs]
+        for item in strings:
+            # Most examples have no image, and searching is cheaper than parsing.
+            for name, key in names:
+                if key in item:
+                    self._check_example(name, item)
+
+    def _check_example(self, name: str, item: bytes) -> None:
+        from google.protobuf.message import DecodeError
+        from tensorflow.core.example import example_pb2
+
+        try:
+            example = example_pb2.Example.FromString(item)
+        except DecodeError:
+            return  # the graph reports a better error
+        if name in example.features.feature:
+            for image in example.features.feature[name].bytes_list.value:
+                self._check_image(name, image)
+
+    def _check_image(self, alias: str, data: bytes) -> None:
+        size = pixels(data)
+        if size is not None and size > self.max_pixels:
+            raise _too_large(alias, size, self.max_pixels)
+
+
+def _too_large(alias: str, size: int, most: int) -> StatusError:
+    return invalid(
+        f"An image in {alias} has {size / _MEGA:.1f} million pixels; at most {most / _MEGA:g} "
+        "million are allowed. Send a smaller image."
+    )

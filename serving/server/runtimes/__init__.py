@@ -1,0 +1,1 @@
+"""What runs a version: a TensorFlow session or LiteRT, after a check of its graph."""

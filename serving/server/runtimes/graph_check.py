@@ -1,0 +1,219 @@
+"""Check of a model's graph for unsafe operations, before the model is loaded.
+
+TensorFlow's own advice is never to run a graph that one does not trust
+(https://github.com/tensorflow/tensorflow/blob/master/SECURITY.md). Here a graph is served only when
+every operation that a request or the load itself can reach is on the list of ``allowed_ops``. The
+saving half of a SavedModel writes files, but nothing that a server runs reaches it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tensorflow.python.saved_model import loader_impl
+
+from imgpipe.serving.server.runtimes.allowed_ops import allowed_operations
+from imgpipe.serving.server.status import Code, StatusError
+from imgpipe.serving.server.storage import leads_out
+
+_PRINT = "PrintV2"
+"""Prints to a stream, or to a file where its attribute says so."""
+_FILE_INPUT = {
+    "RestoreV2": 0,
+    "Restore": 0,
+    "RestoreSlice": 0,
+    "InitializeTableFromTextFile": 1,
+    "InitializeTableFromTextFileV2": 1,
+}
+"""Operations that read the model's own variables and vocabularies, and which of their inputs names
+the file. They are allowed where the loader itself fills that input."""
+_PASSES_ON = frozenset(["Identity", "PlaceholderWithDefault"])
+_CALLS = frozenset(["PartitionedCall", "StatefulPartitionedCall"])
+"""Their inputs are the arguments of the function, one by one."""
+_PLAIN_USES = frozenset(["AssignVariableOp", "ReadVariableOp", "VarIsInitializedOp"])
+_MAIN_OPS = ("saved_model_main_op", "legacy_init_op")
+_INIT_SIGNATURE = "__saved_model_init_op"
+
+
+def check(directory: Path, tags: Iterable[str], trusted: Collection[str] = ()) -> None:
+    """Refuse a SavedModel that could reach an operation that is not allowed.
+
+    Args:
+        directory: Folder of the SavedModel.
+        tags: Tags of the graph that is to be loaded.
+        trusted: Names of operations that are allowed too, such as those of a custom library.
+
+    Raises:
+        StatusError: FAILED_PRECONDITION, an operation is not allowed. The message names the
+            operations, and the flag that allows them.
+        OSError, ValueError: TensorFlow cannot read the SavedModel.
+    """
+    wanted = set(tags)
+    allowed = allowed_operations().union(trusted)
+    found: set[str] = set()
+    for meta_graph in loader_impl.parse_saved_model(str(directory)).meta_graphs:
+        if set(meta_graph.meta_info_def.tags) == wanted:
+            for graph in _reachable(meta_graph):
+                found.update(graph.refused(allowed))
+    if found:
+        raise StatusError(
+            Code.FAILED_PRECONDITION,
+            f"The graph runs {', '.join(sorted(found))}, which this server does not allow: such "
+            "operations can read or write files, use the network or call into Python. If you trust "
+            "the model, start the server with --allow_file_operations=true.",
+        )
+
+
+def _reachable(meta_graph: Any) -> Iterator[_Walk]:
+    """Yield one walk for each part that a server runs: signatures, initialisation and restore."""
+    for key, signature in meta_graph.signature_def.items():
+        if key == _INIT_SIGNATURE:
+            continue
+        walk = _Walk(meta_graph.graph_def, fed={_full(i.name) for i in signature.inputs.values()})
+        walk.follow(output.name for output in signature.outputs.values())
+        yield walk
+    assets = [asset for asset in _assets(meta_graph) if not leads_out(asset.filename)]
+    walk = _Walk(meta_graph.graph_def, files={_node(asset.tensor_info.name) for asset in assets})
+    walk.follow(_first_steps(meta_graph))
+    yield walk
+    saver = meta_graph.saver_def
+    walk = _Walk(meta_graph.graph_def, files={_node(saver.filename_tensor_name)})
+    walk.follow([saver.restore_op_name] if saver.restore_op_name else [])
+    yield walk
+
+
+def _assets(meta_graph: Any) -> list[Any]:
+    from tensorflow.core.protobuf import meta_graph_pb2
+
+    listed = meta_graph.collection_def["saved_model_assets"].any_list.value
+    packed = [meta_graph_pb2.AssetFileDef.FromString(item.value) for item in listed]
+    return [*meta_graph.asset_file_def, *packed]
+
+
+def _first_steps(meta_graph: Any) -> list[str]:
+    """Return the operations that the loader runs once, such as initialisers of tables."""
+    names = [name for key in _MAIN_OPS for name in meta_graph.collection_def[key].node_list.value]
+    if _INIT_SIGNATURE in meta_graph.signature_def:
+        names += [o.name for o in meta_graph.signature_def[_INIT_SIGNATURE].outputs.values()]
+    return names
+
+
+def _node(tensor: str) -> str:
+    return tensor.removeprefix("^").partition(":")[0]
+
+
+def _full(tensor: str) -> str:
+    return tensor if ":" in tensor else f"{tensor}:0"
+
+
+class _Walk:
+    """Collects the nodes that a run of a graph can reach, and the functions that they call."""
+
+    def __init__(self, graph: Any, fed: Collection[str] = (), files: Collection[str] = ()) -> None:
+        """Create a walk that has reached nothing.
+
+        Args:
+            graph: The GraphDef.
+            fed: Names of the tensors whose values requests contain.
+            files: Names of the nodes that the loader fills with paths of the model's own files.
+        """
+        self._main = {node.name: node for node in graph.node}
+        self._functions = {f.signature.name: f for f in graph.library.function}
+        self._fed = fed
+        self._files = set(files) - {""}  # a SaverDef may name no tensor; "" is also no source
+        self._calls: set[tuple[str, tuple[str, ...]]] = set()
+        self._found: list[tuple[Any, bool]] = []
+
+    def refused(self, allowed: Collection[str]) -> Iterator[str]:
+        """Yield the names of the reached operations that are not allowed."""
+        for node, reads_own_file in self._found:
+            if node.op == _PRINT and node.attr["output_stream"].s.startswith(b"file:"):
+                yield f"{_PRINT} to a file"
+            elif not (node.op in allowed or node.op in self._functions or reads_own_file):
+                yield node.op
+
+    def follow(self, names: Iterable[str]) -> None:
+        """Reach the tensors or operations ``names`` of the main graph, and all that they need."""
+        waiting = [_node(name) for name in names]
+        seen = set(waiting)
+        while waiting:
+            node = self._main.get(waiting.pop())
+            if node is None:
+                continue
+            self._reach(node, self._main, {})
+            for tensor in node.input:
+                is_fed = not tensor.startswith("^") and _full(tensor) in self._fed
+                if not is_fed and _node(tensor) not in seen:
+                    seen.add(_node(tensor))
+                    waiting.append(_node(tensor))
+
+    def _reach(self, node: Any, body: Mapping[str, Any], given: Mapping[str, str]) -> None:
+        position = _FILE_INPUT.get(node.op)
+        own = position is not None and self._source(node, position, body, given) in self._files
+        self._found.append((node, own))
+        called = [node.op] if node.op in self._functions else []
+        for value in node.attr.values():
+            called += [f.name for f in (value.func, *value.list.func) if f.name]
+        inputs = range(len(node.input)) if called and node.op in _CALLS else []
+        sources = [self._source(node, index, body, given) for index in inputs]
+        for name in called:
+            self._call(name, sources)
+
+    def _call(self, name: str, sources: list[str]) -> None:
+        """Reach every node of a function, because its stateful operations run in any case."""
+        function = self._functions.get(name)
+        if function is None or (name, tuple(sources)) in self._calls:
+            return
+        self._calls.add((name, tuple(sources)))
+        body = {node.name: node for node in function.node_def}
+        arguments = [argument.name for argument in function.signature.input_arg]
+        given = dict(zip(arguments, sources, strict=False))
+        for node in function.node_def:
+            self._reach(node, body, given)
+
+    def _source(
+        self, node: Any, position: int, body: Mapping[str, Any], given: Mapping[str, str]
+    ) -> str:
+        """Return the node of the main graph whose value an input has unchanged; "" if none does."""
+        for _ in range(len(body) + 1):  # a graph that is made by hand may run in a circle
+            if position >= len(node.input):
+                return ""
+            name = _node(node.input[position])
+            if name in given:
+                return given[name]
+            if body is self._main and name in self._files:
+                return name
+            found = body.get(name)
+            if found is not None and found.op == "ReadVariableOp" and body is self._main:
+                found = self._only_assignment(_node(found.input[0]))
+                position = 1
+            elif found is not None and found.op in _PASSES_ON:
+                position = 0
+            else:
+                return ""
+            if found is None:
+                return ""
+            node = found
+        return ""
+
+    def _only_assignment(self, variable: str) -> Any:
+        """Return the node that sets a variable; None unless it is certain that no other node does.
+
+        This matters because an exported model keeps the path of a vocabulary in a variable.
+        """
+        users = [n for n in self._main.values() if variable in map(_node, n.input)]
+        bodies = [self._main.values(), *(f.node_def for f in self._functions.values())]
+        shared = [_shared_name(n) for body in bodies for n in body if n.op == "VarHandleOp"]
+        handle = self._main.get(variable)
+        if handle is None or shared.count(_shared_name(handle)) != 1:
+            return None
+        if not {user.op for user in users} <= _PLAIN_USES:
+            return None
+        setting = [user for user in users if user.op == "AssignVariableOp"]
+        return setting[0] if len(setting) == 1 else None
+
+
+def _shared_name(handle: Any) -> str:
+    return handle.attr["shared_name"].s.decode("utf-8", "replace") or str(handle.name)

@@ -1,0 +1,5 @@
+"""The signature that a request asks if it names none, and its input for encoded images."""
+
+DEFAULT_SIGNATURE = "serving_default"
+#: Name of the input, and of the feature, for encoded images in the models of imgpipe.
+IMAGE_INPUT = "image_bytes"

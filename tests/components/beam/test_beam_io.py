@@ -1,0 +1,62 @@
+"""Records stream out of files: memory does not grow with the data set."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_PROGRAM = """
+import resource, sys
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from imgpipe.components.beam.beam_io import ReadSplits
+
+def run(uri):
+    with beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline:
+        _ = (
+            pipeline
+            | ReadSplits(uri)
+            | beam.BatchElements(32, 32)
+            | beam.Map(len)
+            | beam.CombineGlobally(sum)
+            | beam.Map(lambda total: print("records", total))
+        )
+
+run(sys.argv[1])
+small = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+run(sys.argv[2])
+print("grown", (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - small) // 1024)
+"""
+_MIB = 1 << 20
+
+
+def _artifact(folder: Path, mebibytes: int) -> str:
+    """An Examples artifact of records of 1 MiB, spread over the splits."""
+    from imgpipe.components.storage.records import ShardWriter, make, shard_path
+    from imgpipe.models import feature_names as names
+
+    paths = {split: shard_path(str(folder), split, 0, 1) for split in names.SPLITS}
+    with ShardWriter(paths) as writer:
+        for i in range(mebibytes):
+            writer.write(names.SPLITS[i % 3], make({names.IMAGE_BYTES: b"x" * _MIB}))
+    return str(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mebibytes", [600])
+def test_reading_holds_a_batch_and_not_the_data_set(tmp_path: Path, mebibytes: int):
+    small = _artifact(tmp_path / "small", 60)
+    large = _artifact(tmp_path / "large", mebibytes)
+    result = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, small, large],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=True,
+    )
+    assert f"records {mebibytes}" in result.stdout
+    grown = int(result.stdout.split("grown")[1])
+    assert grown < mebibytes / 3, f"{grown} MiB more for {mebibytes} MiB of records"

@@ -1,0 +1,134 @@
+"""``imgpipe-beam-worker``: the start of a worker by a runner, and by a pool."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import time
+from concurrent import futures
+from pathlib import Path
+
+import grpc
+import pytest
+from apache_beam.portability.api import (
+    beam_fn_api_pb2,
+    beam_fn_api_pb2_grpc,
+    beam_provision_api_pb2,
+    beam_provision_api_pb2_grpc,
+)
+
+from imgpipe.components.beam import worker_start
+
+
+class Runner(
+    beam_provision_api_pb2_grpc.ProvisionServiceServicer,
+    beam_fn_api_pb2_grpc.BeamFnControlServicer,
+    beam_fn_api_pb2_grpc.BeamFnLoggingServicer,
+):
+    """The services of a runner, which answers a worker and waits for its connection."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.connected: futures.Future[str] = futures.Future()
+        self.said: list[str] = []
+        self._over = futures.Future[None]()
+
+    def GetProvisionInfo(self, request, context):
+        self.asked.append(dict(context.invocation_metadata())["worker_id"])
+        info = beam_provision_api_pb2.ProvisionInfo()
+        info.pipeline_options["beam:option:beam_plugins:v1"] = ["tests_plugin"]
+        for endpoint in (info.control_endpoint, info.logging_endpoint):
+            endpoint.url = self.address
+        return beam_provision_api_pb2.GetProvisionInfoResponse(info=info)
+
+    def Control(self, requests, context):
+        self.connected.set_result(dict(context.invocation_metadata())["worker_id"])
+        self._over.result(timeout=60)
+        return iter(())
+
+    def Logging(self, logs, context):
+        for entries in logs:
+            self.said += [entry.message for entry in entries.log_entries]
+        return iter(())
+
+    @contextlib.contextmanager
+    def serving(self):
+        server = grpc.server(futures.ThreadPoolExecutor(8))
+        beam_provision_api_pb2_grpc.add_ProvisionServiceServicer_to_server(self, server)
+        beam_fn_api_pb2_grpc.add_BeamFnControlServicer_to_server(self, server)
+        beam_fn_api_pb2_grpc.add_BeamFnLoggingServicer_to_server(self, server)
+        self.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        server.start()
+        try:
+            yield self
+        finally:
+            self._over.set_result(None)
+            server.stop(2).wait()
+
+
+def plugin(folder: Path) -> dict[str, str]:
+    """A plugin that tells whether the worker's own modules were loaded before it."""
+    (folder / "tests_plugin.py").write_text(
+        "import logging, sys\nlogging.error('plugin %s', 'tfx_bsl.arrow.sql_util' in sys.modules)\n"
+    )
+    return {"PYTHONPATH": str(folder), "PATH": "/usr/bin:/bin"}
+
+
+@pytest.mark.timeout(200)
+def test_a_worker_gets_its_options_from_the_runner(tmp_path):
+    with Runner().serving() as runner:
+        worker = subprocess.Popen(
+            [worker_start.script(), "--id=w-1", f"--provision_endpoint={runner.address}"],
+            env=plugin(tmp_path),
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            assert runner.connected.result(timeout=120) == "w-1"
+        finally:
+            worker.kill()
+            worker.wait()
+    assert runner.asked == ["w-1"]
+    assert "plugin True" in runner.said
+
+
+@pytest.mark.timeout(200)
+def test_a_pool_starts_workers(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    pool = subprocess.Popen(
+        [worker_start.script(), "--worker_pool", f"--service_port={port}"],
+        env=plugin(tmp_path),
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        with (
+            Runner().serving() as runner,
+            grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+        ):
+            request = beam_fn_api_pb2.StartWorkerRequest(worker_id="w-2")
+            request.provision_endpoint.url = runner.address
+            stub = beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolStub(channel)
+            assert not stub.StartWorker(request, timeout=60, wait_for_ready=True).error
+            assert runner.connected.result(timeout=120) == "w-2"
+            stop = beam_fn_api_pb2.StopWorkerRequest(worker_id="w-2")
+            stub.StopWorker(stop, timeout=60)
+    finally:
+        pool.terminate()
+        pool.wait(timeout=30)
+
+
+def test_flags_of_a_worker_are_checked_before_beam_is_imported():
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "imgpipe.components.beam.worker_start", "--id=w-3"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "a worker needs --id and --provision_endpoint, which the runner supplies" in done.stderr
+    assert "Use --worker_pool to serve workers" in done.stderr
+    assert time.monotonic() - start < 20

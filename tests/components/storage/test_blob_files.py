@@ -1,0 +1,69 @@
+"""The store for several hosts: the same promises as the one in SQLite, without SQLite."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+
+import pytest
+
+from imgpipe.components.example_gen.inspection_cache import InspectionCache
+from imgpipe.components.feature_bank.store import FeatureStore
+from imgpipe.components.image_record import ImageRecord
+from imgpipe.components.storage import blob_store
+from imgpipe.models.errors import ResourceError
+
+
+def values(count: int) -> dict[bytes, bytes]:
+    return {hashlib.sha256(bytes([n])).digest(): bytes([n]) * n for n in range(count)}
+
+
+def shared(folder: Path) -> str:
+    return f"{blob_store.SHARED}{folder}"
+
+
+def test_what_one_host_stores_another_finds(tmp_path):
+    blob_store.open_store(shared(tmp_path), "features").put(values(20))
+    other = blob_store.open_store(shared(tmp_path), "features")
+    assert other.get([*values(20), b"\0" * 32]) == values(20)
+    assert not [file for file in tmp_path.rglob("*") if "sqlite" in file.name]
+
+
+def test_a_damaged_file_counts_as_absent(tmp_path):
+    store = blob_store.open_store(shared(tmp_path), "features")
+    store.put(values(20))
+    files = sorted(file for file in tmp_path.rglob("*") if file.is_file())
+    files[0].write_bytes(b"")
+    files[1].write_bytes(files[1].read_bytes()[:-1] + b"?")
+    assert len(store.get(list(values(20)))) == 18
+
+
+def test_attempts_at_the_same_values_do_not_collide(tmp_path):
+    def attempt() -> None:
+        blob_store.open_store(shared(tmp_path), "features").put(values(60))
+
+    threads = [threading.Thread(target=attempt) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert blob_store.open_store(shared(tmp_path), "features").get(list(values(60))) == values(60)
+    assert len([file for file in tmp_path.rglob("*") if file.is_file()]) == 60
+
+
+def test_a_folder_that_cannot_be_written_is_explained(tmp_path):
+    (tmp_path / "features").write_bytes(b"")
+    with pytest.raises(ResourceError, match=r"cannot be written: .* that all hosts can write to"):
+        blob_store.open_store(shared(tmp_path), "features").put(values(1))
+
+
+def test_bank_and_inspection_cache_use_it(tmp_path):
+    FeatureStore(shared(tmp_path / "bank")).put({})
+    record = ImageRecord(path="a/b.jpg", label="a", image_hash="0" * 64, width=7)
+    with InspectionCache(shared(tmp_path / "judge"), 100) as cache:
+        cache.put(record)
+    with InspectionCache(shared(tmp_path / "judge"), 100) as cache:
+        found = cache.complete(ImageRecord(path="c/d.jpg", image_hash="0" * 64))
+    assert found is not None and found.width == 7
+    assert not [file for file in tmp_path.rglob("*") if "sqlite" in file.name]

@@ -1,0 +1,260 @@
+"""The SavedModel as servers run it: parity, warm-up, vocabulary, ops, and refusal of garbage.
+
+The graph-session loader is the path TensorFlow Serving takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imgpipe.models import feature_names as names
+from imgpipe.models.export.saved_model import export
+from imgpipe.models.network.classifier import Classifier, build_classifier, build_head
+from imgpipe.models.settings import ModelSettings
+
+_SIZE = 64
+_OUTPUTS = {"label", "classes", "probabilities", "top_k_classes", "top_k_probabilities"}
+
+Answer = Callable[[str, object], dict[str, np.ndarray]]
+
+
+@pytest.fixture(scope="module")
+def images(draw) -> list[bytes]:
+    formats = ["JPEG", "PNG", "BMP", "JPEG", "GIF"]
+    return [draw(seed, (64 + seed, 70), format) for seed, format in enumerate(formats)]
+
+
+def _classifier(classes: int, **settings: object) -> Classifier:
+    """A network whose head is random, but not so near to zero that all images look alike."""
+    options = ModelSettings(image_size=_SIZE, **settings)
+    head = build_head(1280, classes, options)
+    random = np.random.default_rng(classes)
+    head.set_weights([random.normal(size=w.shape, scale=0.2) for w in head.get_weights()])
+    return build_classifier(head, [f"class {n}" for n in range(classes)], options)
+
+
+@pytest.fixture(scope="module", params=[2, 3], ids=["binary", "three"])
+def classifier(request) -> Classifier:
+    return _classifier(request.param)
+
+
+@pytest.fixture(scope="module")
+def directory(classifier, images, tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("export")
+    export(classifier, str(directory), top_k=2, warmup_images=images[:3])
+    return directory
+
+
+@pytest.fixture(scope="module")
+def meta_graph(directory):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    model = saved_model_pb2.SavedModel.FromString((directory / "saved_model.pb").read_bytes())
+    (graph,) = model.meta_graphs
+    return graph
+
+
+@pytest.fixture(scope="module")
+def session(directory) -> Answer:
+    """Asks the model in a graph session: `session(signature, values)`."""
+    import tensorflow as tf
+
+    graph = tf.Graph()
+    with graph.as_default():
+        running = tf.compat.v1.Session(graph=graph)
+        meta = tf.compat.v1.saved_model.load(running, ["serve"], str(directory))
+
+    def ask(signature: str, values: object) -> dict[str, np.ndarray]:
+        definition = meta.signature_def[signature]
+        (entry,) = definition.inputs.values()
+        fetches = {name: tensor.name for name, tensor in definition.outputs.items()}
+        return running.run(fetches, {entry.name: values})
+
+    yield ask
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def expected(classifier, images) -> np.ndarray:
+    return classifier.probabilities(images)
+
+
+def _examples(images: list[bytes]) -> np.ndarray:
+    import tensorflow as tf
+
+    def example(image: bytes) -> bytes:
+        feature = {
+            names.IMAGE_BYTES: tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
+            names.LABEL: tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"other"])),
+        }
+        return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+
+    return np.array([example(image) for image in images], object)
+
+
+def test_the_trained_model_is_what_the_session_serves(session, images, expected, classifier):
+    found = session("serving_default", np.array(images, object))
+    assert set(found) == _OUTPUTS
+    np.testing.assert_allclose(found["probabilities"], expected, atol=1e-6)
+    np.testing.assert_allclose(found["probabilities"].sum(1), 1, atol=1e-5)
+    vocabulary = [name.encode() for name in classifier.vocabulary]
+    assert found["classes"].tolist() == [vocabulary] * len(images)
+    best = expected.argmax(1)
+    assert found["label"].tolist() == [vocabulary[n] for n in best]
+    assert found["top_k_classes"].shape == found["top_k_probabilities"].shape == (len(images), 2)
+    np.testing.assert_array_equal(found["top_k_classes"][:, 0], found["label"])
+    np.testing.assert_allclose(found["top_k_probabilities"][:, 0], expected.max(1), atol=1e-6)
+
+
+def test_examples_get_the_same_answer(session, images, expected) -> None:
+    found = session("serving_examples", _examples(images))
+    np.testing.assert_allclose(found["probabilities"], expected, atol=1e-6)
+
+
+def test_pixels_get_the_same_answer(session, images, expected) -> None:
+    from imgpipe.models import preprocess
+
+    for image, row in zip(images, expected, strict=True):
+        found = session("serving_pixels", preprocess.decode(image).numpy()[None])
+        assert set(found) == _OUTPUTS
+        np.testing.assert_allclose(found["probabilities"], row[None], atol=1e-5)
+
+
+def test_the_loaded_model_gives_the_same_answer(directory, images, expected) -> None:
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(directory))
+    by_bytes = loaded.signatures["serving_default"](image_bytes=tf.constant(images))
+    examples = tf.constant(_examples(images).tolist())
+    by_examples = loaded.signatures["serving_examples"](examples=examples)
+    np.testing.assert_allclose(by_bytes["probabilities"], expected, atol=1e-6)
+    np.testing.assert_allclose(by_examples["probabilities"], expected, atol=1e-6)
+
+
+def test_features_are_those_the_head_sees(session, images, expected, classifier) -> None:
+    features = session("features", np.array(images, object))["features"]
+    assert features.shape == (len(images), 1280)
+    head = classifier.network.get_layer("classifier").get_weights()
+    logits = features @ head[0] + head[1]
+    if logits.shape[1] == 1:
+        logits = np.concatenate([np.zeros_like(logits), logits], 1)
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    np.testing.assert_allclose(powers / powers.sum(1, keepdims=True), expected, atol=1e-5)
+
+
+def test_cam_weighs_the_map_by_the_top_class(session, images, expected, classifier) -> None:
+    """For a linear head on pooled features Grad-CAM has a closed form."""
+    from imgpipe.models import preprocess
+
+    found = session("cam", np.array(images, object))
+    np.testing.assert_allclose(found["probabilities"], expected, atol=1e-6)
+    maps = classifier.trunk(preprocess.batch_decode(images, _SIZE), training=False).numpy()
+    weights = classifier.network.get_layer("classifier").get_weights()[0].T
+    if len(weights) == 1:
+        weights = np.concatenate([np.zeros_like(weights), weights])
+    margin = (weights - weights.mean(0))[expected.argmax(1)]
+    cam = np.maximum(np.einsum("nhwd,nd->nhw", maps, margin), 0)
+    highest = cam.max((1, 2), keepdims=True)
+    cam = np.divide(cam, highest, out=np.zeros_like(cam), where=highest > 0)
+    assert found["cam"].shape == (len(images), 2, 2)
+    np.testing.assert_allclose(found["cam"], cam, atol=1e-4)
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "features", "cam"])
+def test_a_request_of_no_image_is_an_invalid_argument(session, signature: str) -> None:
+    import tensorflow as tf
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="one image or more"):
+        session(signature, np.array([], object))
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "serving_examples", "features", "cam"])
+@pytest.mark.parametrize(
+    ("garbage", "message"),
+    [
+        (b"", "Input is empty"),
+        (b"garbage", "Unknown image file format"),
+        (b"\xff\xd8\xff\xe0 no jpeg", "Invalid JPEG data"),
+    ],
+)
+def test_garbage_is_an_invalid_argument(session, images, signature, garbage, message) -> None:
+    import tensorflow as tf
+
+    batch = [images[0], garbage]
+    values = _examples(batch) if signature == "serving_examples" else np.array(batch, object)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        session(signature, values)
+
+
+def test_an_example_without_an_image_is_an_invalid_argument(session) -> None:
+    import tensorflow as tf
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="image_bytes"):
+        session("serving_examples", np.array([tf.train.Example().SerializeToString()], object))
+
+
+def test_the_vocabulary_is_an_asset(meta_graph, directory, classifier) -> None:
+    (asset,) = meta_graph.asset_file_def
+    assert asset.filename == "vocabulary.txt"
+    text = (directory / "assets" / asset.filename).read_text("utf-8")
+    assert tuple(text.splitlines()) == classifier.vocabulary
+
+
+def test_the_warm_up_parses_and_replays(session, directory, classifier) -> None:
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    path = directory / "assets.extra" / "tf_serving_warmup_requests"
+    records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+    sizes = []
+    for record in records:
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        assert request.model_spec.name == "imgpipe"
+        assert set(request.inputs) == {"image_bytes"}
+        values = tf.make_ndarray(request.inputs["image_bytes"])
+        answer = session(request.model_spec.signature_name, values)
+        sizes.append(len(answer["label"]))
+    assert sizes == [1, 1, 1, 3]
+
+
+def test_only_core_ops(meta_graph) -> None:
+    """Every op is one that the bare TensorFlow library registers."""
+    from tensorflow.python.framework import op_def_registry
+
+    graph = meta_graph.graph_def
+    nodes = [*graph.node, *(node for fn in graph.library.function for node in fn.node_def)]
+    functions = {function.signature.name for function in graph.library.function}
+    ops = {node.op for node in nodes} - functions
+    assert "DecodeImage" in ops and "Conv2D" in ops
+    assert not {op for op in ops if op_def_registry.get(op) is None}
+    assert not {op for op in ops if "PyFunc" in op or ">" in op}
+
+
+def test_xla_is_off_in_every_function(meta_graph) -> None:
+    functions = meta_graph.graph_def.library.function
+    assert not [f.signature.name for f in functions if f.attr["_XlaMustCompile"].b]
+
+
+def test_variables_are_stored_once_in_float32(directory, classifier) -> None:
+    import tensorflow as tf
+
+    stored = [
+        shape
+        for name, shape in tf.train.list_variables(str(directory / "variables" / "variables"))
+        if name != "_CHECKPOINTABLE_OBJECT_GRAPH"
+    ]
+    sizes = sum(int(np.prod(shape)) for shape in stored)
+    assert sizes == classifier.network.count_params()
+    assert {weight.dtype for weight in classifier.network.weights} == {"float32"}
+
+
+def test_without_images_the_warm_up_is_grey(tmp_path) -> None:
+    import tensorflow as tf
+
+    export(_classifier(2, hidden_units=4), str(tmp_path))
+    path = tmp_path / "assets.extra" / "tf_serving_warmup_requests"
+    assert len(list(tf.data.TFRecordDataset(str(path)))) == 1

@@ -1,0 +1,81 @@
+"""The bank reads in one order and refuses records that are not what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from imgpipe.models import feature_names as names
+from imgpipe.models.errors import DataRefused, ResourceError
+from imgpipe.models.features.bank import read_dim
+from tests.models.banks import read_split
+
+
+def test_the_order_of_records_does_not_matter(write_bank, tmp_path) -> None:
+    plain = read_split(write_bank(tmp_path / "a"), names.TRAIN, 3)
+    # the same rows, written in another order
+    other = read_split(write_bank(tmp_path / "b", shuffle=1), names.TRAIN, 3)
+    for column in ("features", "labels", "views", "hashes"):
+        np.testing.assert_array_equal(getattr(plain, column), getattr(other, column))
+    assert plain.features.shape == (180, 16) and plain.features.dtype == np.float16
+    keys = list(zip(plain.hashes.tolist(), plain.views.tolist(), strict=True))
+    assert keys == sorted(keys)
+
+
+def test_a_row_takes_at_most_64_bytes_besides_its_features(write_bank, tmp_path) -> None:
+    for views, most in ((1, 50), (5, 25)):
+        rows = read_split(write_bank(tmp_path / str(views), views=views), names.TRAIN, 3)
+        columns = rows.labels.nbytes + rows.views.nbytes + rows.groups.numbers.nbytes
+        assert (columns + rows.hashes.nbytes) / len(rows) <= most
+
+
+def test_clean_keeps_view_0(write_bank, tmp_path) -> None:
+    rows = read_split(write_bank(tmp_path), names.TRAIN, 3).clean()
+    assert len(rows) == 60 and not rows.views.any()
+
+
+def _row(**changes: object) -> dict[str, object]:
+    row = {
+        names.FEATURES: bytes(32),
+        names.LABEL_INDEX: 0,
+        names.VIEW: 0,
+        names.IMAGE_HASH: b"aa",
+    }
+    return row | changes
+
+
+def _bank(write_records, directory, *rows: dict[str, object]) -> str:
+    write_records(directory / "Split-train" / "data_tfrecord-00000-of-00001", list(rows))
+    (directory / "bank.json").write_text('{"dim": 16}')
+    return str(directory)
+
+
+def test_rows_without_a_label_are_left_out(write_records, tmp_path) -> None:
+    bank = _bank(write_records, tmp_path, _row(label_index=-1), _row(label_index=1))
+    assert read_split(bank, names.TRAIN, 2).labels.tolist() == [1]
+
+
+def test_an_empty_or_absent_split_has_no_rows(write_records, tmp_path) -> None:
+    bank = _bank(write_records, tmp_path)
+    assert len(read_split(bank, names.TRAIN, 2)) == 0
+    assert len(read_split(bank, names.TEST, 2)) == 0
+
+
+def test_features_of_another_length_are_refused(write_records, tmp_path) -> None:
+    bank = _bank(write_records, tmp_path, _row(), _row(features=bytes(30)))
+    with pytest.raises(ResourceError, match=r"expected 32 bytes .* Received: 30"):
+        read_split(bank, names.TRAIN, 2)
+
+
+def test_a_label_beyond_the_vocabulary_is_refused(write_records, tmp_path) -> None:
+    bank = _bank(write_records, tmp_path, _row(label_index=2))
+    with pytest.raises(DataRefused, match="label index 2, the vocabulary has 2 names"):
+        read_split(bank, names.TRAIN, 2)
+
+
+@pytest.mark.parametrize("text", [None, "{", "{}", '{"dim": null}'])
+def test_a_bank_without_its_description_is_refused(text: str | None, tmp_path) -> None:
+    if text is not None:
+        (tmp_path / "bank.json").write_text(text)
+    with pytest.raises(ResourceError, match="Run FeatureBank again"):
+        read_dim(str(tmp_path))

@@ -1,0 +1,187 @@
+"""Features: their addresses, their order, their independence of batches, and bfloat16."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from imgpipe.models import preprocess, progress
+from imgpipe.models.augmentation import ViewSpec
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.features import extractor as module
+from imgpipe.models.features.extractor import FeatureExtractor, resolve_precision
+
+_SIZE = 64  # pixels; small, so that the tests are quick
+
+
+@pytest.fixture(scope="module")
+def float32() -> FeatureExtractor:
+    return FeatureExtractor(image_size=_SIZE, precision="float32")
+
+
+@pytest.fixture(scope="module")
+def images(draw) -> list[bytes]:
+    return [draw(seed, (70 + seed, 64)) for seed in range(9)]
+
+
+@pytest.fixture(scope="module")
+def hashes(images) -> list[str]:
+    return [hashlib.sha256(image).hexdigest() for image in images]
+
+
+def test_views_come_in_the_order_asked_for(float32, images, hashes) -> None:
+    wanted = [[0, 1, 2], [], [2], [0], [2, 0], [], [1, 0], [0, 0], []]
+    found = float32.extract(images, hashes, wanted)
+    assert [one.shape for one in found] == [(len(views), 1280) for views in wanted]
+    assert all(one.dtype == np.float16 for one in found)
+    every = float32.extract(images, hashes, [[0, 1, 2]] * len(images))
+    for views, some, all_views in zip(wanted, found, every, strict=True):
+        np.testing.assert_array_equal(some, all_views[views])
+
+
+def test_features_do_not_depend_on_the_batch(float32, images, hashes) -> None:
+    views = [range(5)] * len(images)  # 45 views: a full batch and a part of one
+    together = float32.extract(images, hashes, views)
+    turned = float32.extract(images[::-1], hashes[::-1], views)[::-1]
+    np.testing.assert_allclose(together, turned, atol=2e-3)
+    alone = float32.extract(images[:1], hashes[:1], [[3]])[0]
+    np.testing.assert_allclose(together[0][[3]], alone, atol=2e-3)
+
+
+def test_features_are_the_pooled_map_of_the_decoded_image(float32, images, hashes) -> None:
+    model = module.build_features(float32.backbone, _SIZE, "float32")
+    expected = model(preprocess.batch_decode(images, _SIZE), training=False).numpy()
+    found = np.concatenate(float32.extract(images, hashes, [[0]] * len(images)))
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_without_views_no_model_is_built(images, hashes, monkeypatch) -> None:
+    monkeypatch.setattr(module, "build_features", lambda *_: pytest.fail("a model was built"))
+    extractor = FeatureExtractor(image_size=_SIZE)
+    found = extractor.extract(images, hashes, [[]] * len(images))
+    assert [len(one) for one in found] == [0] * len(images)
+    assert extractor.extract([], [], []) == []
+
+
+def test_bfloat16_points_the_same_way(float32, images, hashes) -> None:
+    import keras
+
+    before = keras.config.dtype_policy()
+    views = [[0, 1]] * len(images)
+    low = FeatureExtractor(image_size=_SIZE, precision="bfloat16").extract(images, hashes, views)
+    assert keras.config.dtype_policy() == before
+    a, b = (
+        np.concatenate(one).astype(np.float32)
+        for one in (low, float32.extract(images, hashes, views))
+    )
+    cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    assert cosine.min() > 0.98
+
+
+def test_the_policy_comes_back_after_a_failure(monkeypatch) -> None:
+    import keras
+
+    before = keras.config.dtype_policy()
+    broken = replace(FeatureExtractor().backbone, cut="no such layer")
+    with pytest.raises(ConfigError, match=r"the name of a layer\. Received: 'no such layer'"):
+        module.build_features(broken, _SIZE, "bfloat16")
+    assert keras.config.dtype_policy() == before
+
+
+def test_the_address_changes_with_what_changes_features(monkeypatch) -> None:
+    base = FeatureExtractor(image_size=_SIZE, precision="float32")
+    others = [
+        FeatureExtractor(image_size=_SIZE + 1, precision="float32"),
+        FeatureExtractor(image_size=_SIZE, precision="bfloat16"),
+    ]
+    keys = {base.key(0), *(other.key(0) for other in others)}
+    monkeypatch.setattr(preprocess, "PREPROCESS_VERSION", "next")
+    keys.add(base.key(0))
+    monkeypatch.undo()
+    base.backbone = replace(base.backbone, weights="none")
+    keys.add(base.key(0))
+    assert len(keys) == 5
+    assert len({base.key(view) for view in range(5)}) == 5
+
+
+def test_the_address_of_the_clean_view_knows_no_augmentation() -> None:
+    one = FeatureExtractor(precision="float32")
+    other = FeatureExtractor(precision="float32", views=ViewSpec(rotation=10))
+    more = FeatureExtractor(precision="float32", views=ViewSpec(count=8))
+    assert one.key(0) == other.key(0) == more.key(0)
+    assert one.key(1) == more.key(1)
+    assert one.key(1) != other.key(1)
+
+
+def test_the_default_size_is_the_backbones_own() -> None:
+    assert FeatureExtractor().image_size == 224
+    assert FeatureExtractor().key(0) == FeatureExtractor(image_size=224).key(0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("fpu avx512f avx512_bf16", "bfloat16"), ("amx_bf16", "bfloat16"), ("avx2", "float32")],
+)
+def test_auto_takes_bfloat16_where_the_cpu_has_it(monkeypatch, flags: str, expected: str) -> None:
+    monkeypatch.setattr(module.Path, "read_text", lambda path: f"flags : {flags}\n")
+    monkeypatch.setattr(module, "_has_gpu", lambda: False)
+    resolve_precision.cache_clear()
+    assert resolve_precision("auto") == expected
+    monkeypatch.setattr(module, "_has_gpu", lambda: True)
+    resolve_precision.cache_clear()
+    assert resolve_precision("auto") == "float32"
+    resolve_precision.cache_clear()
+
+
+def test_what_is_no_image_is_an_invalid_argument(float32) -> None:
+    import tensorflow as tf
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Unknown image file format"):
+        float32.extract([b"garbage"], ["0" * 64], [[0]])
+
+
+def test_views_are_counted(float32, images, hashes) -> None:
+    counts: list[tuple[int, str]] = []
+
+    class Listener:
+        def advance(self, count: int, unit: str) -> None:
+            counts.append((count, unit))
+
+        def total(self, count: int, unit: str) -> None: ...
+
+    progress.attach(Listener())
+    try:
+        float32.extract(images, hashes, [range(5)] * len(images))
+    finally:
+        progress.attach(None)
+    assert sum(count for count, _ in counts) == 45
+    assert {unit for _, unit in counts} == {"views"}
+
+
+def test_bad_arguments_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"precision: expected one of .* Received: 'int8'"):
+        FeatureExtractor(precision="int8")
+    with pytest.raises(ConfigError, match="image_size"):
+        FeatureExtractor(image_size=0)
+    with pytest.raises(ValueError, match="1 images, 0 hashes"):
+        FeatureExtractor().extract([b""], [], [[0]])
+
+
+def test_views_at_several_sizes_are_those_of_each_size_alone(images, hashes) -> None:
+    """Views 1 and 4 at 64 px, 2 at 96, 3 at 32; the clean one as without."""
+    spec = ViewSpec(multi_scale=0.5)
+    assert [spec.side(view, _SIZE) for view in range(5)] == [64, 64, 96, 32, 64]
+    many = FeatureExtractor(image_size=_SIZE, precision="float32", views=spec)
+    found = many.extract(images[:2], hashes[:2], [[3, 0, 2], [1]])
+    assert [rows.shape for rows in found] == [(3, 1280), (1, 1280)]
+    for image, rows, views in ((0, found[0], (3, 0, 2)), (1, found[1], (1,))):
+        for row, view in zip(rows, views, strict=True):
+            one = FeatureExtractor(image_size=spec.side(view, _SIZE), precision="float32")
+            (alone,) = one.extract([images[image]], [hashes[image]], [[view]])
+            np.testing.assert_allclose(row, alone[0], atol=2e-3)
+    plain = FeatureExtractor(image_size=_SIZE, precision="float32")
+    assert many.key(0) == plain.key(0)
+    assert len({many.key(view) for view in range(5)} | {plain.key(1)}) == 6

@@ -1,0 +1,116 @@
+"""The distribution of features: what is of the same kind, what is of another, and its file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from imgpipe.models.features import feature_distribution
+
+
+def features(kind, count, seed):
+    """Features [count, 96] of three classes; each kind of images lies in directions of its own."""
+    directions = np.random.default_rng(kind).normal(size=(12, 96))
+    drawing = np.random.default_rng(seed)
+    labels = drawing.integers(0, 3, count)
+    inside = drawing.normal(size=(count, 12)) + 3 * np.eye(12)[labels]
+    return inside @ directions + drawing.normal(size=(count, 96)) + 4, labels
+
+
+@pytest.fixture(scope="module")
+def known():
+    rows, labels = features(1, 600, seed=0)
+    return feature_distribution.fit(rows.astype(np.float16), labels, features(1, 200, seed=1)[0])
+
+
+def test_images_of_the_same_kind_score_as_the_held_out_ones(known):
+    assert (known.held_out, known.held_out_above) == (200, 2)
+    for seed in range(2, 8):
+        assert known.above(features(1, 300, seed)[0]) <= 12
+
+
+def test_images_of_another_kind_are_above_the_threshold(known):
+    assert known.above(features(2, 300, seed=9)[0]) >= 295
+
+
+def test_hardly_any_image_of_the_same_kind_is_far(known):
+    assert known.far > known.threshold
+    same = known.scores(features(1, 3000, seed=8)[0])
+    assert 0 < (same > known.far).sum() <= 15, "about one in a thousand"
+    assert (known.scores(features(2, 300, seed=9)[0]) > known.far).mean() > 0.9
+
+
+def test_a_file_of_an_older_release_has_no_far_images(known, tmp_path):
+    older = {name: value for name, value in vars(known).items() if name != "far"}
+    path = tmp_path / feature_distribution.FILE
+    path.parent.mkdir()
+    np.savez(path, **older)
+    found = feature_distribution.load(str(tmp_path))
+    assert found.threshold == known.threshold and found.far == np.inf
+
+
+def test_training_images_are_held_out_in_turn_where_there_are_too_few_others():
+    rows, labels = features(1, 300, seed=0)
+    others = features(1, 20, seed=1)[0]
+    found = feature_distribution.fit(rows, labels, others, np.arange(300))
+    assert found.held_out == 320
+    usual = [found.above(features(1, 300, seed)[0]) for seed in range(2, 8)]
+    assert sum(usual) <= 0.02 * 1800, "about one in a hundred is above the threshold"
+    assert found.above(features(2, 100, seed=9)[0]) == 100
+    assert feature_distribution.fit(rows, labels, others) is None
+
+
+def test_images_of_a_group_are_held_out_together_and_counted_once():
+    rows, labels = features(1, 100, seed=0)
+    alone = feature_distribution.fit(rows, labels, rows[:0], np.arange(100))
+    frames, kinds = np.repeat(rows, 3, axis=0), np.repeat(labels, 3)
+    grouped = feature_distribution.fit(frames, kinds, rows[:0], np.repeat(np.arange(100), 3))
+    assert grouped.held_out == 100
+    assert grouped.threshold == pytest.approx(alone.threshold, rel=0.2)
+
+
+@pytest.mark.parametrize(("train", "groups"), [(75, 75), (200, 49)])
+def test_too_few_images_or_groups_to_hold_out_have_none(train: int, groups: int):
+    rows, labels = features(1, train, seed=0)
+    numbers = np.arange(train) % groups
+    assert feature_distribution.fit(rows, labels, rows[:0], numbers) is None
+
+
+def test_length_of_a_feature_vector_does_not_count(known):
+    rows = features(1, 50, seed=3)[0]
+    np.testing.assert_allclose(known.scores(rows), known.scores(7 * rows), rtol=1e-3)
+
+
+def test_classes_without_images_and_images_alike_are_no_matter():
+    same = np.ones((80, 8))
+    found = feature_distribution.fit(same, np.arange(80) % 2 * 40, same)
+    assert found is not None and np.isfinite(found.scores(same)).all()
+
+
+@pytest.mark.parametrize(
+    ("train", "held_out", "dim"), [(63, 60, 8), (100, 49, 8), (100, 60, 0), (100, 60, 4097)]
+)
+def test_too_few_images_or_features_too_long_have_none(train, held_out, dim):
+    rows, others = np.ones((train, dim)), np.ones((held_out, dim))
+    assert feature_distribution.fit(rows, np.zeros(train, int), others) is None
+
+
+def test_it_is_read_as_it_was_written(known, tmp_path):
+    known.save(str(tmp_path))
+    found = feature_distribution.load(str(tmp_path))
+    rows = features(2, 20, seed=4)[0]
+    np.testing.assert_array_equal(found.scores(rows), known.scores(rows))
+    assert found.held_out == 200 and found.threshold == known.threshold
+    assert found.far == known.far
+    content = (tmp_path / feature_distribution.FILE).read_bytes()
+    known.save(str(tmp_path))
+    assert (tmp_path / feature_distribution.FILE).read_bytes() == content
+
+
+@pytest.mark.parametrize("keep", [0, 10, 400])
+def test_a_damaged_file_counts_as_absent(known, tmp_path, keep):
+    assert feature_distribution.load(str(tmp_path)) is None
+    known.save(str(tmp_path))
+    path = tmp_path / feature_distribution.FILE
+    path.write_bytes(path.read_bytes()[:keep])
+    assert feature_distribution.load(str(tmp_path)) is None

@@ -1,0 +1,129 @@
+"""Groups that no fold may divide: those of the source, and near-duplicates that are few enough."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imgpipe.models import feature_names as names
+from imgpipe.models.features.bank import open_split
+from imgpipe.models.features.hash_column import HashColumn
+from imgpipe.models.features.image_groups import NEAR_FILE, find_groups
+from imgpipe.models.head.solved_head import judge, solve
+from imgpipe.models.settings import ModelSettings
+from tests.models.banks import read_split
+
+ALL = np.array([letter.encode() for letter in "abcdefghij"])
+
+
+def _groups(near, largest, source=None, hashes=ALL) -> tuple[set[str], int]:
+    """The groups of several images, as their letters, and the number of images kept apart."""
+    sources = np.array([(source or {}).get(h.decode(), "").encode() for h in hashes])
+    near = [[letter.encode() for letter in group] for group in near]
+    found = find_groups(HashColumn.of(hashes), sources, near, largest)
+    sets: dict[bytes, str] = {}
+    for digest, name in sorted(zip(hashes.tolist(), found.names.tolist(), strict=True)):
+        sets[name] = sets.get(name, "") + digest.decode()
+    assert all(members[0] == name.decode() for name, members in sets.items())
+    return {members for members in sets.values() if len(members) > 1}, found.separated
+
+
+def test_groups_and_near_duplicates_hang_together():
+    source = dict.fromkeys("ab", "ann")
+    assert _groups(["bc", "fg", "h"], 5, source) == ({"abc", "fg"}, 0)
+
+
+def test_groups_connected_over_several_steps_are_one():
+    assert _groups(["ij", "hi", "gh", "ag"], 5) == ({"aghij"}, 0)
+
+
+def test_a_chain_of_near_duplicates_longer_than_a_fold_is_divided():
+    assert _groups(["abcdef", "gh"], 5) == ({"gh"}, 6)
+
+
+def test_a_group_of_the_source_holds_whatever_its_size():
+    assert _groups(["fg"], 3, dict.fromkeys("abcdef", "film")) == ({"abcdef"}, 2)
+
+
+def test_near_duplicates_inside_a_group_of_the_source_stay_together():
+    assert _groups(["abcde"], 3, dict.fromkeys("abcdef", "film")) == ({"abcdef"}, 0)
+
+
+def test_images_that_are_not_there_connect_nothing():
+    near = [["a", "z"], ["z", "b"], ["b", "b"]]
+    assert _groups(near, 9, hashes=ALL[:2]) == (set(), 0)
+
+
+def test_the_order_does_not_matter():
+    near, source = ["ae", "ij"], {"c": "1", "a": "1", "e": "2", "d": "2"}
+    assert _groups(near[::-1], 5, source, ALL[::-1]) == _groups(near, 5, source)
+
+
+def test_no_rows_have_no_groups():
+    found = find_groups(HashColumn.of(ALL[:0]), ALL[:0], [[b"a", b"b"]], 0)
+    assert len(found.names) == found.separated == 0
+
+
+@pytest.fixture
+def films(write_records, tmp_path: Path) -> str:
+    """A bank of 30 films of 8 frames. Frames of a film are alike; its label is drawn by lot."""
+    draw = np.random.default_rng(5)
+    rows = []
+    for film in range(30):
+        centre, label = draw.normal(size=16), film % 2
+        for frame in range(8):
+            point = centre + 0.05 * draw.normal(size=16)
+            rows.append(
+                {
+                    names.FEATURES: point.astype("<f2").tobytes(),
+                    names.LABEL_INDEX: label,
+                    names.VIEW: 0,
+                    names.IMAGE_HASH: f"{frame * 30 + film:064x}".encode(),
+                    names.GROUP: f"film {film}".encode() if film < 15 else b"",
+                }
+            )
+    write_records(tmp_path / "Split-train" / "data_tfrecord-00000-of-00001", rows)
+    (tmp_path / "bank.json").write_text('{"dim": 16}')
+    near = [[f"{frame * 30 + film:064x}" for frame in range(8)] for film in range(15, 30)]
+    (tmp_path / NEAR_FILE).write_text(json.dumps(near))
+    return str(tmp_path)
+
+
+def test_the_bank_knows_the_groups_of_its_rows(films):
+    rows = read_split(films, names.TRAIN, 2)
+    assert len(np.unique(rows.groups)) == 30
+    assert rows.separated == 0
+    numbers = [int(digest, 16) % 30 for digest in rows.hashes]
+    assert [int(name, 16) % 30 for name in rows.groups] == numbers
+    some = rows.select(rows.labels == 1)
+    assert len(some.groups) == len(some) == 120
+
+
+def test_folds_say_that_films_whose_labels_are_drawn_by_lot_cannot_be_learnt(films):
+    """Folds that divided films would say that nearly all frames are classified correctly."""
+    rows = read_split(films, names.TRAIN, 2)
+    settings = ModelSettings()
+    divided = type(rows)(rows.features, rows.labels, rows.views, rows.hashes)
+    assert judge(divided, 2, settings).right.mean() > 0.9
+    assert judge(rows, 2, settings).right.mean() < 0.7
+    facts = solve(rows, 2, settings).facts
+    assert facts["accuracy"] < 0.7
+    assert facts["standard_error"] > 0.05, "30 films are not 240 independent images"
+    assert all(point["accuracy"] < 0.7 for point in facts["learning_curve"])
+
+
+def test_near_duplicates_are_divided_where_a_fold_cannot_hold_them(films):
+    with open_split(films, names.TRAIN, 2, folds=40) as rows:
+        assert rows.separated == 15 * 8
+        assert len(np.unique(rows.groups)) == 15 + 15 * 8
+
+
+def test_a_class_that_is_one_group_does_not_stop_the_solver(films):
+    rows = read_split(films, names.TRAIN, 2)
+    labels = np.where(rows.groups.among([rows.groups[0]]), 2, rows.labels)
+    lonely = type(rows)(rows.features, labels, rows.views, rows.hashes, rows.groups)
+    facts = solve(lonely, 3, ModelSettings(balance="class_weights")).facts
+    assert 0 < facts["accuracy"] < 1

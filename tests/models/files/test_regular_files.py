@@ -1,0 +1,51 @@
+"""Files are read within bounds, and nothing but regular files is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from imgpipe.models.files.regular_files import open_regular, read_bytes, sha256
+
+
+def test_a_file_is_read_whole_and_takes_its_own_size(tmp_path):
+    (tmp_path / "x").write_bytes(b"content")
+    tracemalloc.start()
+    assert read_bytes(tmp_path / "x", 1 << 32) == b"content"
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 4 << 20
+    assert sha256(tmp_path / "x", 7) == hashlib.sha256(b"content").hexdigest()
+
+
+def test_a_file_that_says_it_is_empty_is_read_and_bounded():
+    place = Path("/proc/self/status")
+    assert place.stat().st_size == 0 and b"Name:" in read_bytes(place, 1 << 20)
+    with pytest.raises(OSError, match="over the limit of 0 MiB"):
+        read_bytes(place, 10)
+
+
+@pytest.mark.parametrize("reader", [read_bytes, sha256])
+def test_the_limit_counts_bytes(tmp_path, reader):
+    (tmp_path / "x").write_bytes(b"12345678")
+    assert reader(tmp_path / "x", 8)
+    with pytest.raises(OSError, match="0 MiB are over the limit of 0 MiB"):
+        reader(tmp_path / "x", 7)
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for place, message in (
+        (tmp_path / "pipe", "is not a regular file"),
+        (Path("/dev/zero"), "is not a regular file"),
+        (tmp_path, "Is a directory"),
+        (tmp_path / "none", "No such file"),
+        (tmp_path / "a\0b", "no file can have this path"),
+        (tmp_path / "a\ud800", "no file can have this path"),
+    ):
+        with pytest.raises(OSError, match=message):
+            open_regular(place)

@@ -1,0 +1,71 @@
+"""Temperature and threshold, against cases whose answers are known."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from imgpipe.models.head import calibration as module
+from imgpipe.models.head.calibration import calibrate, calibration_error, fit_temperature, threshold
+
+
+def _drawn(count: int, scale: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits of a calibrated classifier multiplied by `scale`, with labels drawn from them."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(scale=2.0, size=(count, 4))
+    chances = module.softmax(logits)
+    labels = np.array([random.choice(4, p=row) for row in chances])
+    return logits * scale, labels
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
+def test_the_temperature_undoes_a_scale(scale: float) -> None:
+    assert fit_temperature(*_drawn(4000, scale)) == pytest.approx(scale, rel=0.1)
+
+
+def test_an_overconfident_classifier_is_calibrated() -> None:
+    found = calibrate(*_drawn(4000, 4.0), temperature=True, unknown_rate=0.0)
+    assert found.error_before > 0.15
+    assert found.error_after < 0.04
+    assert (found.unknown_below, found.unknown_share) == (0.0, 0.0)
+
+
+def test_a_faultless_small_split_does_not_ask_for_certainty() -> None:
+    logits = np.eye(3)[np.arange(30) % 3] * 4.0
+    assert fit_temperature(logits, np.arange(30) % 3) > module._LIMITS[0] * 1.2
+
+
+def test_the_calibration_error_is_the_mean_gap_by_bin() -> None:
+    probabilities = np.array([[0.9, 0.1]] * 10 + [[0.4, 0.6]] * 10)
+    labels = np.array([0] * 5 + [1] * 5 + [1] * 6 + [0] * 4)
+    assert calibration_error(probabilities, labels) == pytest.approx((0.4 + 0.0) / 2)
+
+
+@pytest.mark.parametrize(("rate", "below"), [(0.0, 0), (0.1, 10), (0.25, 25)])
+def test_no_more_than_the_rate_becomes_unknown(rate: float, below: int) -> None:
+    top = np.random.default_rng(1).permutation(np.linspace(0.3, 1.0, 100))
+    assert (top < threshold(top, rate)).sum() == below
+
+
+def test_what_is_known_is_right_more_often() -> None:
+    logits, labels = _drawn(2000, 1.0)
+    found = calibrate(logits, labels, temperature=False, unknown_rate=0.3)
+    assert found.temperature == 1.0
+    assert found.unknown_share == pytest.approx(0.3, abs=0.01)
+    assert found.known_accuracy > (logits.argmax(1) == labels).mean() + 0.05
+
+
+def test_many_classes_take_no_more_memory_than_some_of_their_images() -> None:
+    """Copies in float64 of all 4.5 million logits would take 36 MB each."""
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(3_000, 1_500)).astype(np.float32)
+    labels = (logits + random.gumbel(size=logits.shape)).argmax(axis=1)
+    tracemalloc.start()
+    try:
+        assert fit_temperature(2 * logits, labels) == pytest.approx(2.0, rel=0.1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 80e6

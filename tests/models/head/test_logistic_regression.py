@@ -1,0 +1,85 @@
+"""Logistic regression: the minimum is the one that scikit-learn finds, at any scale and size."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression as Reference
+
+from imgpipe.models.features.bank import BankRows
+from imgpipe.models.head import logistic_regression
+from imgpipe.models.head.logistic_regression import LogisticRegression
+
+
+def _rows(count: int = 300, classes: int = 3) -> BankRows:
+    """Overlapping classes; features of very different scales, and one that never varies."""
+    draw = np.random.default_rng(0)
+    labels = draw.integers(0, classes, count)
+    features = draw.normal(size=(count, 12)) + 0.7 * np.eye(classes, 12)[labels]
+    features = features * np.geomspace(0.01, 100, 12) + 5
+    features[:, 4] = 2.5
+    hashes = np.array([f"{one:064x}" for one in range(count)], "S64")
+    views = np.zeros(count, np.int64)
+    return BankRows(features.astype(np.float16), labels, views, hashes)
+
+
+def _scale(features: np.ndarray) -> np.ndarray:
+    """Standard deviations, each weighted with their geometric mean, which counts as 30 rows."""
+    found = features.std(axis=0)
+    varies = found > 1e-6
+    common = np.exp(np.log(found[varies]).mean())
+    share = len(features) / (len(features) + 30)
+    return np.where(varies, np.where(varies, found, 1.0) ** share * common ** (1 - share), 1.0)
+
+
+@pytest.mark.filterwarnings("ignore:scipy.optimize")  # scikit-learn passes an old option
+@pytest.mark.parametrize("balance", ["none", "class_weights"])
+@pytest.mark.parametrize("penalty", [1.0, 100.0])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_finds_the_minimum_that_scikit_learn_finds(classes, penalty, balance) -> None:
+    rows = _rows(classes=classes)
+    if balance == "class_weights":
+        rows = rows.select((rows.labels != 0) | (np.arange(len(rows)) % 4 == 0))
+    found = LogisticRegression(rows, classes, balance=balance).minimise(penalty, 1e-10)
+    features = rows.features.astype(np.float64)
+    scale = _scale(features)
+    weight = "balanced" if balance == "class_weights" else None
+    # scikit-learn's model of two classes has one unit, whose penalty counts once instead of twice.
+    strength = penalty / 2 if classes == 2 else penalty
+    reference = Reference(C=1 / strength, class_weight=weight, tol=1e-10, max_iter=5000)
+    reference.fit((features - features.mean(axis=0)) / scale, rows.labels)
+    expected = reference.predict_log_proba((features - features.mean(axis=0)) / scale)
+    np.testing.assert_allclose(found.log_probabilities(rows.features), expected, atol=1e-2)
+
+
+def test_rows_that_are_read_in_blocks_give_the_same_classifier(monkeypatch) -> None:
+    whole = LogisticRegression(_rows(), 3, smoothing=0.1).minimise(10.0, 1e-10)
+    monkeypatch.setattr(logistic_regression, "_IN_MEMORY", 0)
+    monkeypatch.setattr(logistic_regression, "_ROWS_AT_ONCE", 64)
+    blocks = LogisticRegression(_rows(), 3, smoothing=0.1).minimise(10.0, 1e-10)
+    features = _rows().features
+    np.testing.assert_allclose(
+        blocks.log_probabilities(features), whole.log_probabilities(features), atol=1e-2
+    )
+
+
+def test_smoothing_keeps_the_classifier_from_certainty() -> None:
+    plain, smoothed = (
+        LogisticRegression(_rows(), 3, smoothing).minimise(1.0).log_probabilities(_rows().features)
+        for smoothing in (0.0, 0.3)
+    )
+    assert smoothed.max() < plain.max()
+
+
+def test_few_rows_do_not_weigh_features_that_hardly_vary_as_much_as_others() -> None:
+    """Two features tell 12 rows apart. Hundreds of faint ones are noise, which must stay faint."""
+    draw = np.random.default_rng(2)
+    labels = np.arange(212) % 2
+    features = 0.1 * draw.normal(size=(212, 400))
+    features[:, :2] = draw.normal(size=(212, 2)) + 4 * labels[:, None]
+    hashes = np.array([f"{one:064x}" for one in range(212)], "S64")
+    rows = BankRows(features.astype(np.float16), labels, np.zeros(212, np.int64), hashes)
+    found = LogisticRegression(rows.select(np.arange(212) < 12), 2).minimise(100.0)
+    others = rows.select(np.arange(212) >= 12)
+    predicted = found.log_probabilities(np.asarray(others.features)).argmax(axis=1)
+    assert (predicted == others.labels).mean() > 0.95

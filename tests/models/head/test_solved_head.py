@@ -1,0 +1,156 @@
+"""The solved head: as good as a trained one, the same every time, and honest about itself."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from imgpipe.models import feature_names as names
+from imgpipe.models.features.bank import BankRows
+from imgpipe.models.features.folds import FOLDS
+from imgpipe.models.head import solved_head
+from imgpipe.models.head.logistic_regression import LogisticRegression
+from imgpipe.models.head.solved_head import PENALTIES, judge, solve
+from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training.training_loop import Fit, fit_head
+from tests.models.banks import read_split
+
+
+def _fit(rows: tuple[BankRows, BankRows], classes: int = 3, **settings: object) -> Fit:
+    return fit_head(*rows, classes, ModelSettings.from_mapping(settings))
+
+
+@pytest.fixture(scope="module")
+def rows(write_bank, tmp_path_factory) -> tuple[BankRows, BankRows]:
+    """A bank of three classes that overlap."""
+    bank = write_bank(tmp_path_factory.mktemp("bank"), spread=2.0)
+    return read_split(bank, names.TRAIN, 3), read_split(bank, names.VALIDATION, 3)
+
+
+def _accuracy(fit: Fit, rows: BankRows) -> float:
+    logits = fit.head.predict_on_batch(rows.features.astype(np.float32))
+    return float((logits.argmax(1) == rows.labels).mean())
+
+
+@pytest.mark.parametrize(("classes", "activation", "units"), [(2, "auto", 1), (2, "softmax", 2)])
+def test_the_keras_head_answers_as_the_solution(
+    write_bank, tmp_path, classes, activation, units
+) -> None:
+    bank = write_bank(tmp_path, classes=classes, spread=2.0)
+    rows = read_split(bank, names.TRAIN, classes), read_split(bank, names.VALIDATION, classes)
+    fit = _fit(rows, classes, activation=activation)
+    assert fit.head.get_layer("classifier").units == units
+    assert _accuracy(fit, rows[1]) == fit.best["val_accuracy"]
+    assert _accuracy(fit, rows[0]) == fit.best["accuracy"]
+
+
+def test_no_training_by_epochs_does_better_on_the_training_loss(rows) -> None:
+    solved = _fit(rows, l2=PENALTIES[-1])
+    trained = _fit(rows, optimizer="adam", dropout=0.0, epochs=30, learning_rate=0.02)
+    assert solved.best["loss"] <= min(epoch["loss"] for epoch in trained.epochs)
+    assert solved.stopped == "solved"
+    assert trained.stopped != "solved"
+
+
+def test_the_same_rows_give_the_same_weights(rows) -> None:
+    first, second = _fit(rows), _fit(rows)
+    for one, other in zip(first.head.get_weights(), second.head.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert first.solution == second.solution
+
+
+def test_rows_that_were_judged_are_not_solved_in_folds_again(
+    rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FeatureBank judges the rows on which ImageTrainer then solves the head."""
+    settings = ModelSettings()
+    expected = solve(rows[0], 3, settings, learning_curve=False)
+    solved: list[float] = []
+    minimise = LogisticRegression.minimise
+
+    def counted(self, penalty, *rest):
+        solved.append(penalty)
+        return minimise(self, penalty, *rest)
+
+    monkeypatch.setattr(solved_head, "_TRIED", {})
+    monkeypatch.setattr(LogisticRegression, "minimise", counted)
+    assert judge(rows[0], 3, settings) is not None
+    assert len(solved) >= FOLDS
+    solved.clear()
+    found = solve(rows[0], 3, settings, learning_curve=False)
+    assert len(solved) == 1
+    np.testing.assert_array_equal(found.linear.kernel, expected.linear.kernel)
+    assert found.facts == expected.facts
+    other = dataclasses.replace(rows[0], labels=(rows[0].labels + 1) % 3)
+    solve(other, 3, settings, learning_curve=False)
+    assert len(solved) > FOLDS
+    solved.clear()
+    solve(other, 3, dataclasses.replace(settings, label_smoothing=0.1), learning_curve=False)
+    assert len(solved) > FOLDS
+
+
+def test_the_penalty_is_chosen_by_folds_over_train(rows) -> None:
+    fit = _fit(rows)
+    other_validation = _fit((rows[0], rows[0].clean()))
+    assert fit.solution is not None
+    assert fit.solution["l2"] in PENALTIES
+    assert fit.solution == other_validation.solution, "validation has no part in the choice"
+    assert fit.solution["images"] == len(np.unique(rows[0].hashes))
+    assert fit.solution["accuracy"] == pytest.approx(fit.best["val_accuracy"], abs=0.15)
+
+
+def test_a_given_penalty_is_used(rows) -> None:
+    fit = _fit(rows, l2=12.5)
+    assert fit.solution is not None
+    assert fit.solution["l2"] == 12.5
+
+
+def test_noise_gets_a_strong_penalty(rows) -> None:
+    shuffled = np.random.default_rng(0).permutation(rows[0].labels[rows[0].views == 0])
+    clean = rows[0].clean()
+    noise = BankRows(clean.features, shuffled, clean.views, clean.hashes)
+    fit = _fit((noise, rows[1]))
+    assert fit.solution is not None
+    assert fit.solution["l2"] >= 1000
+
+
+def test_the_learning_curve_rises_with_the_number_of_images(rows) -> None:
+    fit = _fit(rows)
+    assert fit.solution is not None
+    curve = fit.solution["learning_curve"]
+    assert [point["images"] for point in curve] == sorted({point["images"] for point in curve})
+    assert curve[-1]["accuracy"] == fit.solution["accuracy"]
+
+
+def test_without_the_learning_curve_the_head_is_the_same(rows) -> None:
+    settings = ModelSettings()
+    whole, short = (fit_head(*rows, 3, settings, learning_curve=wanted) for wanted in (True, False))
+    assert whole.solution is not None and short.solution is not None
+    assert {**short.solution, "learning_curve": whole.solution["learning_curve"]} == whole.solution
+    for one, other in zip(whole.head.get_weights(), short.head.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_handful_of_images_is_solved_without_folds(rows) -> None:
+    few = rows[0].clean().select(np.arange(len(rows[0].clean())) < 6)
+    fit = _fit((few, rows[1]))
+    assert fit.solution is not None
+    assert "folds" not in fit.solution
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"hidden_units": 8},
+        {"optimizer": "sgd"},
+        {"mixing": {"mixup": 0.5}},
+        {"balance": "sampling"},
+    ],
+    ids=str,
+)
+def test_what_is_not_convex_or_not_wanted_is_trained_by_epochs(rows, changed) -> None:
+    fit = _fit(rows, epochs=2, **changed)
+    assert fit.solution is None
+    assert len(fit.epochs) == 2

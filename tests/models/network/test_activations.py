@@ -1,0 +1,87 @@
+"""What is looked at inside a network: the right numbers, of readable layers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.network import activations
+from imgpipe.models.network.classifier import build_parts
+from imgpipe.models.settings import ModelSettings
+
+
+def _network(backbone: str, **settings: object):
+    import keras
+
+    parts = build_parts(2, ModelSettings(backbone=backbone, weights="none", **settings))
+    return keras.Model(parts.pixels, parts.logits)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return _network("conv_16_32_64", pooling="flatten", hidden_units=8)
+
+
+def test_outputs_are_those_of_a_sub_model(network) -> None:
+    """Each layer is run by hand on what the one before it gave."""
+    pixels = np.random.default_rng(0).uniform(0, 255, (150, 150, 3)).astype(np.float32)
+    names = activations.choose(network, [activations.ALL])
+    found = activations.outputs(network, names, pixels)
+    assert set(found) == set(names) >= {"conv1", "pool3", "features", "classifier"}
+    values = pixels[None]
+    for layer in network.layers:
+        if layer.name == "pixels" or layer.name.startswith("pad"):
+            continue
+        values = np.asarray(layer(values, training=False))
+        if layer.name in names:
+            np.testing.assert_array_equal(found[layer.name], values[0])
+    assert found["conv1"].shape == (148, 148, 16)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "settings", "expected"),
+    [
+        ("conv_16_32_64", {}, ["conv1", "conv2", "conv3", "pool3"]),
+        (
+            "conv_16_32_64_64_64",
+            {},
+            ["conv1", "conv2", "conv3", "conv4", "conv5", "pool5"],
+        ),
+        ("conv_64_64_grey", {}, ["conv1", "conv2", "pool2"]),
+    ],
+)
+def test_the_course_s_networks_are_shown_convolution_by_convolution(
+    backbone, settings, expected
+) -> None:
+    assert activations.choose(_network(backbone, **settings)) == expected
+
+
+def test_a_deep_network_is_shown_from_end_to_end() -> None:
+    network = _network("mobilenet_v2", image_size=96, width=0.35, freeze="none")
+    chosen = activations.choose(network)
+    assert len(chosen) == activations.USUAL
+    assert chosen[0] == "Conv1_relu"  # not the convolution, whose BatchNorm and ReLU follow
+    assert chosen[-1] == "out_relu"
+    sides = [network.get_layer(name).output.shape[1] for name in chosen]
+    assert sides == sorted(sides, reverse=True)
+    assert len(set(sides)) >= 3
+
+
+def test_layers_come_in_the_network_s_order(network) -> None:
+    assert activations.choose(network, ["pool2", "conv1"]) == ["conv1", "pool2"]
+
+
+def test_an_unknown_layer_gets_the_nearest_and_a_list(network) -> None:
+    with pytest.raises(ConfigError, match=r"normalise, conv1.*Received: 'conv_1'; nearest: conv1"):
+        activations.choose(network, ["conv_1"])
+
+
+def test_the_most_varied_come_first() -> None:
+    maps = np.zeros((4, 4, 5), np.float32)
+    maps[..., 0] = 100.0  # high, and the same everywhere
+    maps[0, 0, 1] = 1
+    maps[:2, :, 2] = 5
+    maps[0, 0, 3] = -3
+    assert activations.most_varied(maps, 3) == [2, 3, 1]
+    assert activations.most_varied(maps[:1, :1] * 0 + [[[1, -7, 3, 0, 0]]], 2) == [1, 2]

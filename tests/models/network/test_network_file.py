@@ -1,0 +1,218 @@
+"""The network inside an export: the same bits again, or a sentence that says why not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imgpipe.models.errors import ResourceError
+from imgpipe.models.network import network_file
+from imgpipe.models.network.classifier import Classifier, build_classifier
+from imgpipe.models.settings import ModelSettings
+
+# Keras, when it writes a file of weights.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")
+
+_SMALL = {"backbone": "conv_4_8", "weights": "none", "image_size": 24}
+
+
+def _trained(settings: ModelSettings, classes: int = 2) -> Classifier:
+    """A network none of whose arrays are as they were built."""
+    vocabulary = ["cat", "dog", "owl"][:classes]
+    classifier = build_classifier(None, vocabulary, settings, 1.7, 0.25)
+    random = np.random.default_rng(3)
+    for layer in classifier.network.layers:
+        packaged = settings.backbone == "efficientnet_lite0" and "classifier" not in layer.name
+        if layer.weights and not packaged:
+            layer.set_weights([_moved(w, random) for w in layer.get_weights()])
+        if type(layer).__name__ == "Rescaling" and np.ndim(layer.scale):
+            scale = np.asarray(layer.scale, np.float32)
+            layer.scale = (scale * random.uniform(0.9, 1.1, len(scale))).tolist()
+    return classifier
+
+
+def _moved(weight: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Another array, near enough that a deep network does not blow up."""
+    offset = random.uniform(0, 0.02, weight.shape) if weight.ndim == 1 else 0
+    return weight * random.uniform(0.9, 1.1, weight.shape) + offset
+
+
+def _export(classifier: Classifier, settings: ModelSettings, directory: Path) -> Path:
+    """The part of an export that counts here: the variables and the network's folder."""
+    import keras
+    import tensorflow as tf
+
+    size = classifier.image_size
+    archive = keras.export.ExportArchive()
+    archive.add_endpoint(
+        "serve",
+        lambda pixels: classifier.network(pixels, training=False),
+        [tf.TensorSpec([None, size, size, 3], tf.float32)],
+    )
+    archive.write_out(str(directory), verbose=False)
+    network_file.save(classifier, settings, str(directory))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def images(draw) -> list[bytes]:
+    return [draw(seed, (60, 50)) for seed in range(3)]
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory) -> tuple[Classifier, Path]:
+    settings = ModelSettings(**_SMALL, hidden_units=5)
+    classifier = _trained(settings)
+    return classifier, _export(classifier, settings, tmp_path_factory.mktemp("network") / "1")
+
+
+@pytest.fixture
+def version(original, tmp_path) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(original[1], tmp_path / "1"))
+
+
+def _settings_of(version: Path) -> Path:
+    return version / network_file.FOLDER / network_file.SETTINGS_FILE
+
+
+@pytest.mark.parametrize(
+    ("settings", "classes"),
+    [
+        ({**_SMALL, "pooling": "flatten", "hidden_units": 7}, 3),
+        ({**_SMALL, "backbone": "conv_4_8_grey", "activation": "softmax"}, 2),
+        ({"image_size": 64}, 3),
+        *(
+            pytest.param({"backbone": name, "weights": "none", **more}, 2, marks=pytest.mark.slow)
+            for name, more in (
+                ("mobilenet_v2", {"image_size": 64, "freeze": "all", "width": 0.35}),
+                ("mobilenet_v2", {"image_size": 64, "freeze": "none", "width": 0.35}),
+                ("inception_v3", {"image_size": 75, "freeze": "all", "cut": "mixed7"}),
+                ("resnet50_v2", {"image_size": 64, "freeze": "all"}),
+            )
+        ),
+    ],
+)
+def test_a_network_comes_back_bit_for_bit(settings, classes, images, tmp_path) -> None:
+    options = ModelSettings(**settings)
+    classifier = _trained(options, classes)
+    found = network_file.load(_export(classifier, options, tmp_path / "1"))
+    expected = classifier.probabilities(images)
+    if settings.get("backbone") != "mobilenet_v2":  # at random it sees no difference
+        assert expected.std(axis=0).min() > 0
+    np.testing.assert_array_equal(found.probabilities(images), expected)
+    for name in ("vocabulary", "image_size", "temperature", "unknown_below"):
+        assert getattr(found, name) == getattr(classifier, name)
+    for one, other in zip(found.network.layers, classifier.network.layers, strict=True):
+        assert (one.name, type(one)) == (other.name, type(other))
+        assert getattr(one, "scale", None) == getattr(other, "scale", None)
+        for array, expected in zip(one.get_weights(), other.get_weights(), strict=True):
+            np.testing.assert_array_equal(array, expected)
+
+
+def test_nothing_is_stored_twice(original) -> None:
+    folder = original[1] / network_file.FOLDER
+    assert [path.name for path in folder.iterdir()] == [network_file.SETTINGS_FILE]
+
+
+def test_the_file_of_weights_is_not_needed_again(images, tmp_path) -> None:
+    settings = ModelSettings(**_SMALL)
+    given = build_classifier(None, ["cat", "dog"], settings)
+    file = tmp_path / "secret folder" / "mine.weights.h5"
+    file.parent.mkdir()
+    _save_backbone(given, file)
+    settings = ModelSettings(**{**_SMALL, "weights": str(file)}, freeze="all")
+    classifier = build_classifier(None, ["cat", "dog"], settings)
+    version = _export(classifier, settings, tmp_path / "1")
+    file.unlink()
+    found = network_file.load(version)
+    np.testing.assert_array_equal(found.probabilities(images), classifier.probabilities(images))
+    text = _settings_of(version).read_text()
+    assert '"mine.weights.h5"' in text
+    assert "secret folder" not in text
+
+
+def _save_backbone(classifier: Classifier, file: Path) -> None:
+    import keras
+
+    trunk = classifier.trunk
+    keras.Model(trunk.inputs, trunk.outputs).save_weights(str(file))
+
+
+def test_settings_of_training_that_are_no_more_do_no_harm(original, version, images) -> None:
+    path = _settings_of(version)
+    content = json.loads(path.read_text())
+    content["settings"]["of_another_age"] = 1
+    del content["settings"]["learning_rate"]
+    path.write_text(json.dumps(content))
+    found = network_file.load(version).probabilities(images)
+    np.testing.assert_array_equal(found, original[0].probabilities(images))
+
+
+def test_a_version_without_a_network_says_so(tmp_path) -> None:
+    with pytest.raises(ResourceError, match=r"does not hold the network .* run the pipeline again"):
+        network_file.load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 2}', '{"format": 1}'])
+def test_damaged_settings_are_a_sentence(version, text) -> None:
+    _settings_of(version).write_text(text)
+    with pytest.raises(ResourceError, match=r"cannot be read: .*Restore the version"):
+        network_file.load(version)
+
+
+def test_other_weights_than_were_exported_are_found_out(version, tmp_path) -> None:
+    settings = ModelSettings(**_SMALL, hidden_units=5)
+    other = _export(build_classifier(None, ["cat", "dog"], settings), settings, tmp_path / "2")
+    shutil.rmtree(version / "variables")
+    shutil.copytree(other / "variables", version / "variables")
+    with pytest.raises(ResourceError, match="weights of conv1 are not those that were exported"):
+        network_file.load(version)
+
+
+def test_missing_variables_are_a_sentence(version) -> None:
+    shutil.rmtree(version / "variables")
+    with pytest.raises(ResourceError, match="cannot be read"):
+        network_file.load(version)
+
+
+def test_another_network_than_described_is_found_out(version) -> None:
+    path = _settings_of(version)
+    content = json.loads(path.read_text())
+    (conv,) = [layer for layer in content["layers"] if layer["name"] == "conv2"]
+    conv["output"][-1] = 9
+    path.write_text(json.dumps(content))
+    with pytest.raises(ResourceError, match=r"cannot be built again .*'conv2'.* 9\].*Received"):
+        network_file.load(version)
+
+
+def test_no_pickle_is_read(version) -> None:
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (version / "ran",))
+
+    np.savez(
+        version / network_file.FOLDER / network_file.WEIGHTS_FILE,
+        np.array([Evil()], object),
+        allow_pickle=True,
+    )
+    with pytest.raises(ResourceError, match="cannot be read"):
+        network_file.load(version)
+    assert not (version / "ran").exists()
+
+
+def test_the_address_of_the_model_is_not_moved(original, version) -> None:
+    from imgpipe.components.model_pusher import manifest
+    from imgpipe.models.export.saved_model import write_digest
+
+    shutil.rmtree(version / network_file.FOLDER)
+    write_digest(original[0], str(version), top_k=5)
+    before = manifest.identity(manifest.describe(version))
+    network_file.save(original[0], ModelSettings(**_SMALL, hidden_units=5), str(version))
+    files = manifest.describe(version)
+    assert manifest.identity(files) == before
+    assert f"{network_file.FOLDER}/{network_file.SETTINGS_FILE}" in files

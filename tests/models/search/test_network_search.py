@@ -1,0 +1,347 @@
+"""The search for a better network than the solved head, on small networks of random weights.
+
+The head is penalised until little is left of it, so that anything else is better.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imgpipe.models import feature_names as names
+from imgpipe.models import progress
+from imgpipe.models.features.extractor import FeatureExtractor
+from imgpipe.models.head.solved_head import Judgement
+from imgpipe.models.network.classifier import build_classifier
+from imgpipe.models.search import network_search, ways
+from imgpipe.models.setting_sections import FineTune
+from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training.fresh_activations import count_labelled, fresh_activations, usual_side
+from imgpipe.models.training.stages import HEAD, Inputs, Trained, above_cut
+from imgpipe.models.training.training_loop import fit
+from tests.images import encoded
+
+_SIZE = 32
+_CUT = "pool2"
+_SETTINGS = ModelSettings.from_mapping(
+    {
+        "backbone": "conv_8_8_8",
+        "weights": "none",
+        "freeze": "all",
+        "image_size": _SIZE,
+        "l2": 1e9,
+        "minutes": 5.0,
+        "views": {"count": 1},
+        "fine_tune": {
+            "cut": _CUT,
+            "batch_size": 16,
+            "learning_rate": 0.05,
+            "epochs": 25,
+            "schedule": "constant",
+        },
+    }
+)
+
+
+def _pixels(label: int, seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    return random.integers(60 * label, 60 * label + 100, (40, 36, 3)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def examples(write_records, tmp_path_factory) -> Path:
+    """Image examples of both splits; one in train has no label."""
+    directory = tmp_path_factory.mktemp("examples")
+    for split, count, first in ((names.TRAIN, 37, 0), (names.VALIDATION, 24, 100)):
+        rows = []
+        for i in range(count):
+            image = encoded(_pixels(i % 3, first + i), "PNG")
+            digest = hashlib.sha256(image).hexdigest().encode()
+            label = -1 if i == 36 else i % 3
+            row = {names.IMAGE_BYTES: image, names.IMAGE_HASH: digest, names.LABEL_INDEX: label}
+            rows.append(row)
+        write_records(directory / f"{split}-00000", rows)
+    return directory
+
+
+def _extractor(tap: str = _CUT) -> FeatureExtractor:
+    return FeatureExtractor(_SETTINGS.backbone_spec(), _SIZE, "float32", _SETTINGS.views, tap=tap)
+
+
+@pytest.fixture(scope="module")
+def bank(examples, write_records, tmp_path_factory) -> str:
+    """A bank of features alone, as FeatureBank writes it."""
+    import tensorflow as tf
+
+    directory, extractor = tmp_path_factory.mktemp("bank"), _extractor("")
+    for split in (names.TRAIN, names.VALIDATION):
+        rows = []
+        for record in tf.data.TFRecordDataset(str(examples / f"{split}-00000")):
+            found = tf.train.Example.FromString(record.numpy()).features.feature
+            image = found[names.IMAGE_BYTES].bytes_list.value[0]
+            digest = found[names.IMAGE_HASH].bytes_list.value[0]
+            [vector] = extractor.extract([image], [digest.decode()], [[0]])
+            row = {names.IMAGE_HASH: digest, names.VIEW: 0, names.FEATURES: vector.tobytes()}
+            rows.append(row | {names.LABEL_INDEX: found[names.LABEL_INDEX].int64_list.value[0]})
+        write_records(directory / f"Split-{split}" / "data_tfrecord-00000-of-00001", rows)
+    facts = {"dim": extractor.dim, "precision": "float32"}
+    (directory / "bank.json").write_text(json.dumps(facts))
+    return str(directory)
+
+
+def _inputs(examples: Path, bank: str, **settings: object) -> Inputs:
+    files = [[str(examples / f"{split}-*")] for split in (names.TRAIN, names.VALIDATION)]
+    return Inputs(replace(_SETTINGS, **settings), 3, bank, *files)
+
+
+class _Said:
+    """A display that keeps what is said, and on which a person may end the search."""
+
+    def __init__(self, ends: bool = False) -> None:
+        self.said: list[str] = []
+        self.ends = ends
+
+    def stoppable(self) -> contextlib.AbstractContextManager[None]:
+        """Wait for nothing."""
+        return contextlib.nullcontext()
+
+    def stopped(self) -> bool:
+        """The answer of the person."""
+        return self.ends
+
+    def advance(self, count: int, unit: str) -> None:
+        """Ignore counts."""
+
+    def total(self, count: int, unit: str) -> None:
+        """Ignore counts."""
+
+    def say(self, text: str) -> None:
+        """Keep a sentence."""
+        self.said.append(text)
+
+
+@pytest.fixture(scope="module")
+def searched(examples, bank) -> tuple[Trained, list[str]]:
+    display = _Said()
+    progress.attach(display)
+    try:
+        return network_search.train(_inputs(examples, bank)), display.said
+    finally:
+        progress.attach(None)
+
+
+def test_a_better_network_than_the_head_is_found_and_kept(searched) -> None:
+    trained, said = searched
+    rows = trained.history["search"]
+    assert rows[0]["what"] == "head on frozen features"
+    assert rows[0]["accuracy"] < 0.7, "the penalty leaves little of the head"
+    assert rows[1]["what"].startswith(f"layers above {_CUT}, {_SIZE} pixels")
+    assert rows[1]["kept"] is True
+    assert rows[1]["gain"] > 2 * rows[1]["standard_error"]
+    assert rows[1]["accuracy"] == pytest.approx(rows[0]["accuracy"] + rows[1]["gain"])
+    assert trained.history["trained"].startswith(f"layers above {_CUT}")
+    assert trained.image_size == _SIZE
+    assert (
+        trained.history["fine_tune"]["accuracy"]
+        == (trained.logits.argmax(1) == trained.labels).mean()
+    )
+    assert trained.history["solution"]["accuracy"] < network_search.ENOUGH
+    assert "for at most 5 minutes (--minutes)" in said[0]
+    assert said[1].startswith(rows[1]["what"])
+
+
+def test_what_was_kept_is_what_ships(searched, examples) -> None:
+    import tensorflow as tf
+
+    trained, _ = searched
+    classifier = build_classifier(trained.layers, ["a", "b", "c"], _SETTINGS)
+    records = tf.data.TFRecordDataset(str(examples / f"{names.VALIDATION}-00000"))
+    parsed = [tf.train.Example.FromString(one.numpy()).features.feature for one in records]
+    ordered = sorted(parsed, key=lambda one: one[names.IMAGE_HASH].bytes_list.value[0])
+    images = [one[names.IMAGE_BYTES].bytes_list.value[0] for one in ordered]
+    right = classifier.probabilities(images).argmax(1) == trained.labels
+    assert right.mean() == pytest.approx(trained.history["fine_tune"]["accuracy"])
+
+
+def test_nothing_is_tried_where_the_head_is_good_enough(examples, bank, monkeypatch) -> None:
+    monkeypatch.setattr(network_search, "ENOUGH", 0.0)
+    trained = network_search.train(_inputs(examples, bank))
+    assert [row["what"] for row in trained.history["search"]] == ["head on frozen features"]
+    assert trained.history["search_ended"]["reason"] == "enough"
+    assert trained.history["trained"] == HEAD
+
+
+def test_too_little_time_leaves_the_head(examples, bank) -> None:
+    trained = network_search.train(_inputs(examples, bank, minutes=1e-7))
+    assert trained.history["trained"] == HEAD
+    assert trained.history["search_ended"]["reason"] == "minutes"
+    assert "would have taken about" in trained.history["search_ended"]["text"]
+    assert len(trained.history["search"]) == 1
+
+
+def test_activations_that_do_not_fit_end_the_search(examples, bank, monkeypatch) -> None:
+    usage = type("Usage", (), {"free": 0})
+    monkeypatch.setattr(network_search.shutil, "disk_usage", lambda folder: usage)
+    trained = network_search.train(_inputs(examples, bank))
+    assert trained.history["trained"] == HEAD
+    assert trained.history["search_ended"]["reason"] == "space"
+    assert "(TMPDIR)" in trained.history["search_ended"]["text"]
+
+
+def test_a_person_who_ends_the_search_gets_the_best_network_so_far(examples, bank) -> None:
+    progress.attach(_Said(ends=True))
+    try:
+        trained = network_search.train(_inputs(examples, bank))
+    finally:
+        progress.attach(None)
+    assert trained.history["trained"] == HEAD
+    assert trained.history["search_ended"]["reason"] == "interrupted"
+
+
+@pytest.mark.parametrize("mode", ["off", "search"])
+def test_without_minutes_or_with_the_mode_off_there_is_no_search(examples, bank, mode) -> None:
+    minutes = 0.0 if mode == "search" else None
+    settings = {"minutes": minutes, "fine_tune": FineTune(mode=mode)}
+    trained = network_search.train(_inputs(examples, bank, **settings))
+    assert trained.history["trained"] == HEAD
+    assert "search" not in trained.history
+
+
+def test_settings_that_fix_the_training_are_not_searched() -> None:
+    assert ModelSettings().searches
+    assert not ModelSettings(optimizer="adam").searches
+    assert not ModelSettings(hidden_units=8).searches
+    assert not ModelSettings(fine_tune=FineTune(mode="auto")).searches
+    assert not ModelSettings(freeze="none").searches
+
+
+@pytest.fixture(scope="module")
+def network():
+    return network_search.backbone_of(ModelSettings(weights="none", freeze="all"))
+
+
+def _varied(settings: ModelSettings, network, side: int = 0) -> list[tuple[str, int, float]]:
+    found = ways.ways(settings, network, side)
+    return [(way.cut, way.image_size, way.learning_rate) for way in found]
+
+
+def test_ways_are_in_the_order_of_their_gain_for_their_cost(network) -> None:
+    assert _varied(ModelSettings(), network) == [
+        ("block8_project", 224, 5e-4),
+        ("block3_project", 224, 2.5e-4),
+        ("block8_project", 224, 1e-3),
+        ("block8_project", 224, 1e-4),
+        ("block8_project", 288, 2.5e-4),
+    ]
+    first, second, *_ = ways.ways(ModelSettings(), network)
+    assert 0.3 < first.share < 0.6 and first.share < second.share < 1
+
+
+@pytest.mark.parametrize(("side", "first"), [(100, 128), (128, 128), (129, 224), (0, 224)])
+def test_small_images_are_tried_at_a_small_size_first(network, side, first) -> None:
+    assert _varied(ModelSettings(), network, side)[0] == ("block8_project", first, 5e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "different"),
+    [
+        (ModelSettings(image_size=160), 1),
+        (ModelSettings(weights="none", freeze="all"), 1),
+        (ModelSettings(builder="my_module:build", weights="none"), 1),
+    ],
+    ids=["a size", "random weights", "a builder"],
+)
+def test_a_size_that_is_given_is_not_varied(network, settings, different) -> None:
+    found = ways._free(settings, 28)
+    assert len({idea.size for idea in found}) == different
+
+
+def test_a_cut_and_a_rate_that_are_given_are_not_varied(network) -> None:
+    cut = ModelSettings(fine_tune=FineTune(cut="block11"))
+    assert {way.cut for way in ways.ways(cut, network)} == {"block11"}
+    both = ModelSettings(image_size=224, fine_tune=FineTune(cut="block11", learning_rate=1e-3))
+    assert _varied(both, network) == [("block11", 224, 1e-3)]
+
+
+def test_a_way_gets_as_many_views_and_epochs_as_the_time_allows() -> None:
+    way = ways.Way("block8", 100, 5e-4, epochs=4, views=4, share=0.5, gain=0.5)
+    every = way.passes()
+    assert every == pytest.approx(5 * (1 + 2.5 * 0.5 * 4) * 100**2)
+    assert way.within(every) == way
+    assert way.within(0.9 * every) == replace(way, epochs=3)
+    assert way.within(0.3 * every) == replace(way, views=1, epochs=2)
+    assert way.within(1.0) is None
+
+
+def test_noise_is_not_bought_with_minutes(examples, bank, monkeypatch) -> None:
+    monkeypatch.setattr(network_search, "_FEWEST_CORRECTED", 25.0)
+    trained = network_search.train(_inputs(examples, bank))
+    assert len(trained.history["search"]) == 1
+    assert trained.history["search_ended"]["reason"] == "all"
+
+
+def test_ways_that_do_not_help_end_the_search(examples, bank, monkeypatch) -> None:
+    """Here every gain counts as noise, and after a loss a smaller rate is tried."""
+    monkeypatch.setattr(network_search, "_FEWEST_CORRECTED", 0.0)
+    stage = replace(_SETTINGS.fine_tune, epochs=1)
+    monkeypatch.setattr(ways, "FineTune", lambda: stage)
+    monkeypatch.setattr(network_search, "standard_error", lambda gains: 1.0)
+    monkeypatch.setattr(Judgement, "better_than", lambda self, other: False)
+    trained = network_search.train(_inputs(examples, bank, fine_tune=stage))
+    head, *tried = trained.history["search"]
+    assert [row["kept"] for row in (head, *tried)] == [True, False, False]
+    assert [re.findall(r"rate ([\d.]+)", row["what"]) for row in tried] == [["0.05"], ["0.01"]]
+    assert trained.history["search_ended"] == {
+        "reason": "no_gain",
+        "text": "The last 2 networks were not better by more than noise.",
+    }
+    assert trained.history["trained"] == HEAD
+    assert trained.image_size == 0
+
+
+def test_the_usual_side_of_the_images_is_known_where_examples_tell_it(
+    examples, write_records, tmp_path
+) -> None:
+    assert usual_side([str(examples / f"{names.TRAIN}-*")]) == 0
+    rows = [{names.WIDTH: side, names.HEIGHT: 90} for side in (80, 100, 400)]
+    write_records(tmp_path / "train-00000", rows)
+    assert usual_side([str(tmp_path / "train-*")]) == 100
+
+
+def test_fresh_activations_are_those_of_the_extractor(examples) -> None:
+    patterns = [str(examples / f"{names.TRAIN}-*")]
+    extractor = _extractor()
+    with fresh_activations(patterns, extractor, 1) as maps:
+        assert count_labelled(patterns) == 36
+        assert len(maps) == 72
+        rows = np.asarray(maps.stored(np.arange(72)))
+    pixels = {
+        hashlib.sha256(image).hexdigest(): (label, image)
+        for seed, label in ((i, i % 3) for i in range(36))
+        for image in [encoded(_pixels(label, seed), "PNG")]
+    }
+    hashes = sorted(pixels)
+    images = [pixels[one][1] for one in hashes]
+    expected = np.concatenate(extractor.extract(images, hashes, [[0, 1]] * 36))
+    np.testing.assert_array_equal(rows.reshape(72, -1), expected[:, extractor.dim :])
+    assert maps.labels.tolist() == [pixels[one][0] for one in hashes for _ in range(2)]
+
+
+def test_training_ends_with_the_best_weights_when_the_time_is_over(examples) -> None:
+    settings = replace(_SETTINGS, epochs=50, patience=50).second_stage()
+    settings = replace(settings, epochs=50)
+    patterns = [str(examples / f"{names.TRAIN}-*")]
+    with fresh_activations(patterns, _extractor(), 0) as maps:
+        found = fit(
+            lambda: above_cut(3, settings, _CUT), maps, maps, 3, settings, over=lambda: True
+        )
+    assert found.stopped == "minutes"
+    assert len(found.epochs) == 1
+    assert found.best_epoch == 1

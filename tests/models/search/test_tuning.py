@@ -1,0 +1,82 @@
+"""The search: its first trial is what was set, its best is what the bank says."""
+
+from __future__ import annotations
+
+import pytest
+
+from imgpipe.models import feature_names as names
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.search.tuning import apply, bank_tuner, best_values
+from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training.training_loop import fit_head
+from tests.models.banks import read_split
+
+#: A rate so low that the search must find a better one.
+_SETTINGS = ModelSettings.from_mapping(
+    {
+        "optimizer": "adam",
+        "epochs": 4,
+        "learning_rate": 1e-4,
+        "batch_size": 32,
+        "views": {"count": 2},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def bank(write_bank, tmp_path_factory):
+    return write_bank(tmp_path_factory.mktemp("bank"), spread=2.0)
+
+
+@pytest.fixture(scope="module")
+def rows(bank):
+    return [read_split(bank, split, 3) for split in (names.TRAIN, names.VALIDATION)]
+
+
+@pytest.fixture(scope="module")
+def tuner(bank, tmp_path_factory):
+    made = bank_tuner(_SETTINGS, 3, 6, tmp_path_factory.mktemp("tuner"))
+    made.search(bank=bank)
+    return made
+
+
+def _trials(tuner) -> list:
+    return sorted(tuner.oracle.trials.values(), key=lambda trial: trial.trial_id)
+
+
+def test_the_first_trial_is_what_was_set(tuner, rows) -> None:
+    trials = _trials(tuner)
+    assert len(trials) == 6
+    assert trials[0].hyperparameters.values == {
+        "hidden_units": 0,
+        "learning_rate": 1e-4,
+        "dropout": 0.2,
+        "views": 2,
+    }
+    alone = fit_head(*rows, 3, _SETTINGS)
+    assert trials[0].score == pytest.approx(alone.best["val_loss"])
+
+
+def test_the_best_is_better_than_what_was_set(tuner, rows) -> None:
+    best = tuner.get_best_hyperparameters()[0]
+    values = best_values(best.get_config())
+    assert values["learning_rate"] > 1e-4
+    tried = apply(_SETTINGS, values)
+    found = fit_head(rows[0].up_to(tried.views.count), rows[1], 3, tried)
+    assert found.best["val_loss"] < _trials(tuner)[0].score
+
+
+def test_a_search_tries_the_same_values_again(tuner, bank, tmp_path) -> None:
+    again = bank_tuner(_SETTINGS, 3, 6, tmp_path)
+    again.search(bank=bank)
+    tried = [[trial.hyperparameters.values for trial in _trials(one)] for one in (tuner, again)]
+    assert tried[0] == tried[1]
+
+
+def test_values_go_where_they_belong() -> None:
+    found = apply(_SETTINGS, {"views": 1, "dropout": 0.5, "hidden_units": 128})
+    assert (found.views.count, found.dropout, found.hidden_units) == (1, 0.5, 128)
+    assert found.learning_rate == _SETTINGS.learning_rate
+    assert apply(_SETTINGS, best_values(None)) == _SETTINGS
+    with pytest.raises(ConfigError, match="Received: momentum"):
+        apply(_SETTINGS, {"momentum": 0.9})

@@ -1,0 +1,167 @@
+"""`run_fn` as TFX calls it: from a bank and image examples to a model and its records."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from imgpipe.models import feature_names as names
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.features import feature_distribution
+from imgpipe.models.network.classifier import build_classifier
+from imgpipe.models.settings import ModelSettings
+from imgpipe.models.trainer import TrainerConfig, described, run_fn, some_images
+from tests.models.banks import read_split
+
+_VOCABULARY = ["paper", "rock", "scissors"]
+
+
+@pytest.fixture(scope="module")
+def ran(write_bank, write_records, draw, tmp_path_factory) -> Path:
+    """Directory of one run with bank/, images, model/ and run/."""
+    directory = tmp_path_factory.mktemp("training")
+    bank = write_bank(directory / "bank", dim=1280, images=4, views=2)
+    rows = [
+        {
+            names.IMAGE_BYTES: draw(seed),
+            names.IMAGE_HASH: f"{seed * 7919 % 31:064x}".encode(),
+            names.LABEL_INDEX: seed % 3,
+        }
+        for seed in range(9)
+    ]
+    write_records(directory / "images-00000-of-00001", rows)
+    config = {
+        "model": {
+            "name": "hands",
+            "image_size": 64,
+            "optimizer": "adam",
+            "epochs": 3,
+            "batch_size": 8,
+        },
+        "vocabulary": _VOCABULARY,
+        "bank_uri": bank,
+        "top_k": 5,
+        "warmup_images": 2,
+        "parity_images": 6,
+        "source_sha256": "of no concern here",
+    }
+    run_fn(
+        SimpleNamespace(
+            custom_config=config,
+            train_files=[],
+            eval_files=[str(directory / "images-*")],
+            serving_model_dir=str(directory / "model"),
+            model_run_dir=str(directory / "run"),
+        )
+    )
+    return directory
+
+
+def test_history_says_how_it_went(ran: Path) -> None:
+    history = json.loads((ran / "run" / "history.json").read_text())
+    assert history["stopped"] in {"target", "plateau", "epochs"}
+    assert [epoch["epoch"] for epoch in history["epochs"]] == [1, 2, 3]
+    assert 1 <= history["best_epoch"] <= 3
+    assert history["seconds"] > 0
+    assert list((ran / "run" / "tensorboard").rglob("events.out.tfevents.*"))
+
+
+def test_the_model_gives_the_recorded_probabilities(ran: Path) -> None:
+    import tensorflow as tf
+
+    spec = {
+        names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string),
+        names.PROBABILITIES: tf.io.FixedLenFeature([3], tf.float32),
+    }
+    records = list(tf.data.TFRecordDataset(str(ran / "run" / "parity.tfrecord")))
+    assert len(records) == 6
+    parity = tf.io.parse_example(records, spec)
+    served = tf.saved_model.load(str(ran / "model")).signatures["serving_default"]
+    answer = served(image_bytes=parity[names.IMAGE_BYTES])
+    np.testing.assert_allclose(answer[names.PROBABILITIES], parity[names.PROBABILITIES], atol=1e-6)
+    assert answer["top_k_classes"].shape == (6, 3)
+
+
+def test_the_vocabulary_and_the_warm_up_come_along(ran: Path) -> None:
+    assert (ran / "model" / "assets" / "vocabulary.txt").read_text().split() == _VOCABULARY
+    assert (ran / "model" / "assets.extra" / "tf_serving_warmup_requests").stat().st_size > 0
+
+
+def test_the_network_inside_the_export_is_the_one_that_was_trained(ran: Path) -> None:
+    import tensorflow as tf
+
+    from imgpipe.models.network import network_file
+
+    spec = {
+        names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string),
+        names.PROBABILITIES: tf.io.FixedLenFeature([3], tf.float32),
+    }
+    records = list(tf.data.TFRecordDataset(str(ran / "run" / "parity.tfrecord")))
+    parity = tf.io.parse_example(records, spec)
+    found = network_file.load(ran / "model").probabilities(parity[names.IMAGE_BYTES].numpy())
+    np.testing.assert_array_equal(found, parity[names.PROBABILITIES])
+
+
+def test_the_same_images_are_picked_in_any_order(ran: Path, write_records, draw) -> None:
+    patterns = [str(ran / "images-*")]
+    picked = some_images(patterns, 4)
+    assert len(picked) == 4
+    order = sorted(range(9), key=lambda seed: seed * 7919 % 31)
+    assert picked == [draw(seed) for seed in order[:4]]
+    assert len(some_images(patterns, 100)) == 9
+    assert some_images(patterns, 0) == some_images([str(ran / "none-*")], 4) == []
+
+
+def test_a_missing_part_of_the_config_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"lacks vocabulary, bank_uri"):
+        TrainerConfig.from_mapping({"model": {}})
+
+
+def test_the_distribution_of_the_features_comes_along(
+    write_bank, write_records, draw, tmp_path
+) -> None:
+    """From the bank where the head alone was trained; nothing is put to the network again."""
+    bank = write_bank(tmp_path / "bank", dim=1280, images=30, views=2)
+    row = {names.IMAGE_BYTES: draw(1), names.IMAGE_HASH: b"1", names.LABEL_INDEX: 0}
+    write_records(tmp_path / "images-00000-of-00001", [row])
+    run_fn(
+        SimpleNamespace(
+            custom_config={
+                "model": {"image_size": 32, "epochs": 1, "backbone": "efficientnet_lite0"},
+                "vocabulary": _VOCABULARY,
+                "bank_uri": bank,
+            },
+            train_files=[],
+            eval_files=[str(tmp_path / "images-*")],
+            serving_model_dir=str(tmp_path / "model"),
+            model_run_dir=str(tmp_path / "run"),
+        )
+    )
+    found = feature_distribution.load(str(tmp_path / "model"))
+    assert found is not None and found.held_out == 90
+    validation = read_split(bank, names.VALIDATION, 3).features
+    assert found.above(validation) == found.held_out_above == 1
+    assert found.above(np.random.default_rng(0).normal(size=(50, 1280))) == 50
+
+
+def test_a_network_that_the_bank_knows_nothing_of_describes_some_images(
+    write_records, draw, tmp_path
+) -> None:
+    rows = [
+        {names.IMAGE_BYTES: draw(seed), names.IMAGE_HASH: f"{seed:064x}".encode()}
+        for seed in range(130)
+    ]
+    write_records(tmp_path / "train-00000-of-00001", rows[:70])
+    write_records(tmp_path / "eval-00000-of-00001", rows[70:])
+    settings = ModelSettings.from_mapping(
+        {"backbone": "conv_8_16", "weights": "none", "image_size": 32}
+    )
+    classifier = build_classifier(None, _VOCABULARY, settings)
+    train, held_out = ([str(tmp_path / f"{split}-*")] for split in ("train", "eval"))
+    found = described(classifier, train, held_out)
+    assert found is not None and found.held_out == 60
+    assert described(classifier, [], held_out) is None

@@ -1,0 +1,166 @@
+"""Folds: who is on which side, that nobody is judged by a head that saw them, and the figures."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from imgpipe.models.errors import DataRefused
+from imgpipe.models.features import row_file
+from imgpipe.models.features.bank import BankRows, open_split
+from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training import cross_validation
+from imgpipe.models.training.cross_validation import CrossValidation, assign, cross_validate
+from tests.models.banks import read_split
+
+SETTINGS = ModelSettings(epochs=12, batch_size=32, learning_rate=0.01)
+
+
+@pytest.fixture(scope="module")
+def rows(write_bank, tmp_path_factory) -> BankRows:
+    """60 training images with two augmented views, 18 of validation; three classes."""
+    uri = write_bank(tmp_path_factory.mktemp("bank"), sizes={"validation": 6})
+    with open_split(uri, ("train", "validation"), 3) as found:
+        return found.select(np.ones(len(found), np.bool_))
+
+
+def _fake(monkeypatch) -> list[tuple[BankRows, BankRows, BankRows]]:
+    """Record (train, validation, held out) of every fold, without training."""
+    seen: list[list[BankRows]] = []
+
+    class Fit:
+        head, epochs, best_epoch, seconds = None, [{}], 1, 0.5
+
+    def fit_head(train, validation, classes, settings, learning_curve):
+        seen.append([train, validation])
+        return Fit()
+
+    def predicted(head, held):
+        seen[-1].append(held)
+        return held.labels
+
+    monkeypatch.setattr(cross_validation, "fit_head", fit_head)
+    monkeypatch.setattr(cross_validation, "predicted", predicted)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def judged(rows) -> CrossValidation:
+    return cross_validate(rows, 2, 3, SETTINGS)
+
+
+def test_heads_of_a_learnable_set_are_right_out_of_fold(judged):
+    found = judged.summary()
+    assert found["folds"] == len(found["per_fold"]) == 2
+    assert (found["images"], found["groups"]) == (78, 78)
+    assert found["mean"] > 0.9
+    assert found["min"] <= found["mean"] <= found["max"]
+    shares = [fold["correct"] / fold["images"] for fold in found["per_fold"]]
+    assert found["mean"] == pytest.approx(np.mean(shares))
+    assert found["std"] == pytest.approx(np.std(shares, ddof=1))
+    assert found["correct"] == sum(fold["correct"] for fold in found["per_fold"])
+
+
+def test_labels_that_say_nothing_are_not_learnt(rows):
+    """The check that folds do not leak: with drawn labels only chance is left."""
+    clean = {digest: number for number, digest in enumerate(np.unique(rows.hashes))}
+    drawn = np.random.default_rng(3).integers(0, 3, len(clean))
+    labels = np.array([drawn[clean[digest]] for digest in rows.hashes])
+    found = cross_validate(dataclasses.replace(rows, labels=labels), 2, 3, SETTINGS).summary()
+    assert found["mean"] < 0.6
+
+
+def test_the_same_rows_give_the_same_figures(rows, judged):
+    again = cross_validate(rows, 2, 3, SETTINGS)
+    figures = [[(f.correct, f.best_epoch) for f in found.folds] for found in (judged, again)]
+    assert figures[0] == figures[1]
+
+
+@pytest.mark.parametrize("folds", [2, 5])
+def test_every_image_is_judged_once_and_never_seen_before(rows, monkeypatch, folds):
+    seen = _fake(monkeypatch)
+    cross_validate(rows, folds, 3, SETTINGS)
+    judged = [digest for _, _, held in seen for digest in held.hashes]
+    assert sorted(judged) == sorted(rows.hashes[rows.views == 0])
+    for train, validation, held in seen:
+        sides = [set(part.hashes) for part in (train, validation, held)]
+        assert all(sides)
+        assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
+        assert set.union(*sides) == set(rows.hashes)
+        assert set(held.views) == set(validation.views) == {0}
+        assert set(train.views) == {0, 1, 2}
+        assert len(train.clean()) > len(validation)
+
+
+def _grouped(rows: BankRows, groups: dict[bytes, bytes]) -> BankRows:
+    return dataclasses.replace(rows, groups=np.array([groups[bytes(h)] for h in rows.hashes]))
+
+
+def test_groups_are_on_one_side(rows, monkeypatch):
+    seen = _fake(monkeypatch)
+    hashes = np.unique(rows.hashes)
+    groups = {bytes(digest): hashes[i // 4 * 4] for i, digest in enumerate(hashes)}
+    found = cross_validate(_grouped(rows, groups), 4, 3, SETTINGS)
+    assert found.groups == 20
+    for parts in seen:
+        sides = [{groups[bytes(digest)] for digest in part.hashes} for part in parts]
+        assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
+
+
+def test_classes_are_spread_evenly_over_folds():
+    labels = np.repeat([0, 1, 2], [50, 20, 5])
+    sets = np.array([f"image {i}" for i in range(75)])
+    fold_of = assign(labels, sets, 5)
+    table = np.zeros((5, 3), int)
+    for name, label in zip(sets, labels, strict=True):
+        table[fold_of[name], label] += 1
+    assert table.tolist() == [[10, 4, 1]] * 5
+
+
+def test_the_order_of_the_images_does_not_matter():
+    labels, sets = np.arange(40) % 3, np.array([f"image {i}" for i in range(40)])
+    order = np.random.default_rng(0).permutation(40)
+    assert assign(labels, sets, 4) == assign(labels[order], sets[order], 4)
+
+
+def test_a_large_group_does_not_leave_a_fold_empty():
+    sets = np.array(["film"] * 30 + [f"image {i}" for i in range(6)])
+    fold_of = assign(np.zeros(36, int), sets, 3)
+    assert {fold_of[name] for name in sets} == {0, 1, 2}
+    assert sum(fold == fold_of["film"] for fold in fold_of.values()) == 1
+
+
+def test_fewer_images_than_folds_are_refused(rows):
+    few = rows.select(np.isin(rows.hashes, np.unique(rows.hashes)[:4]))
+    with pytest.raises(DataRefused, match=r"cross_validate = 4: .* Received: 4"):
+        cross_validate(few, 4, 3, SETTINGS)
+
+
+def test_a_group_of_nearly_everything_is_refused(rows, monkeypatch):
+    _fake(monkeypatch)
+    hashes = np.unique(rows.hashes)
+    groups = {bytes(digest): hashes[2] for digest in hashes[2:]}
+    groups |= {bytes(digest): digest for digest in hashes[:2]}
+    with pytest.raises(DataRefused, match="nothing else to train on"):
+        cross_validate(_grouped(rows, groups), 2, 3, SETTINGS)
+
+
+def test_folds_of_features_in_a_file_are_those_of_features_in_memory(
+    write_bank, tmp_path, monkeypatch
+):
+    uri = write_bank(tmp_path, sizes={"validation": 6})
+    splits = ("train", "validation")
+    settings = dataclasses.replace(SETTINGS, epochs=3)
+    found = []
+    for limit in (row_file.IN_MEMORY, 0):
+        monkeypatch.setattr(row_file, "IN_MEMORY", limit)
+        with open_split(uri, splits, 3) as rows:
+            assert (np.asarray(rows.features) == read_split(uri, splits, 3).features).all()
+            held = rows.select(rows.views == 0).select(np.arange(78) % 3 == 0)
+            in_file = isinstance(held.features, row_file.Selection)
+            assert in_file == (limit == 0)
+            for fold in cross_validate(rows, 2, 3, settings).folds:
+                found.append(dataclasses.replace(fold, seconds=0))
+    assert found[:2] == found[2:]

@@ -1,0 +1,120 @@
+"""Feeds: an epoch is the same wherever training begins; balance, mixing, augmentation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from imgpipe.models.augmentation import ViewSpec
+from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training import datasets
+
+
+def _vectors(labels: list[int]) -> datasets.Vectors:
+    rows = np.arange(len(labels), dtype=np.float16)[:, None]
+    return datasets.Vectors(rows, np.array(labels, np.int64))
+
+
+def _settings(**values: object) -> ModelSettings:
+    return ModelSettings.from_mapping({"batch_size": 4, "epochs": 3, **values})
+
+
+def _read(dataset) -> list[tuple[np.ndarray, ...]]:
+    return [tuple(np.asarray(part) for part in batch) for batch in dataset]
+
+
+def test_each_epoch_holds_every_row_once_in_another_order() -> None:
+    batches = _read(datasets.training(_vectors([0, 1] * 5), 2, _settings()))
+    assert [len(batch[0]) for batch in batches] == [4, 4, 2] * 3
+    epochs = [np.concatenate([b[0] for b in batches[i : i + 3]]).ravel() for i in (0, 3, 6)]
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(10))
+    assert not np.array_equal(epochs[0], epochs[1])
+
+
+def test_an_epoch_is_the_same_wherever_training_begins() -> None:
+    rows = _vectors([0, 1, 2] * 4)
+    whole, rest = (_read(datasets.training(rows, 3, _settings(), first)) for first in (0, 1))
+    assert len(whole) == len(rest) + 3
+    for before, after in zip(whole[3:], rest, strict=True):
+        for one, other in zip(before, after, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_an_epoch_can_be_cut_short() -> None:
+    rows = _vectors([0, 1] * 5)
+    settings = _settings(steps_per_epoch=2)
+    assert datasets.steps_per_epoch(rows, settings) == 2
+    assert len(_read(datasets.training(rows, 2, settings))) == 6
+    assert datasets.steps_per_epoch(rows, _settings(steps_per_epoch=99)) == 3
+
+
+def test_sampling_draws_every_class_as_often() -> None:
+    rows = _vectors([0] * 90 + [2] * 10)
+    batches = _read(datasets.training(rows, 3, _settings(balance="sampling", epochs=1)))
+    labels = np.concatenate([batch[1] for batch in batches]).argmax(1)
+    assert np.bincount(labels, minlength=3).tolist() == [50, 0, 50]
+    drawn = np.concatenate([batch[0] for batch in batches]).ravel()
+    assert (rows.labels[drawn.astype(int)] == labels).all()
+    assert len(set(drawn[labels == 0])) > 30, "rows of a large class are not the same few"
+
+
+def test_class_weights_make_the_classes_weigh_the_same() -> None:
+    rows = _vectors([0] * 90 + [2] * 10)
+    batches = _read(datasets.training(rows, 3, _settings(balance="class_weights", epochs=1)))
+    one_hot, weights = (np.concatenate([batch[i] for batch in batches]) for i in (1, 2))
+    by_class = (one_hot * weights[:, None]).sum(0)
+    np.testing.assert_allclose(by_class, [50, 0, 50], rtol=1e-5)
+
+
+def test_validation_keeps_its_order() -> None:
+    ((inputs, one_hot),) = _read(datasets.validation(_vectors([2, 0, 1]), 3))
+    assert inputs.ravel().tolist() == [0, 1, 2]
+    assert one_hot.argmax(1).tolist() == [2, 0, 1]
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (6, 16, 16, 3), np.uint8)
+
+
+def _images(images: np.ndarray, **views: object) -> datasets.Images:
+    count = len(images)
+    return datasets.Images(
+        images, np.arange(count) % 2, np.arange(count, dtype=np.int64), ViewSpec(**views)
+    )
+
+
+def test_images_are_augmented_anew_each_epoch_and_never_in_validation(images) -> None:
+    rows = _images(images)
+    settings = _settings(batch_size=6)
+    first, second, _ = _read(datasets.training(rows, 2, settings))
+    assert first[0].shape == (6, 16, 16, 3)
+    one = {inputs.tobytes() for inputs in first[0]}
+    assert not one & {inputs.tobytes() for inputs in second[0]}
+    ((clean, _),) = _read(datasets.validation(rows, 2))
+    np.testing.assert_array_equal(clean, images.astype(np.float32))
+
+
+def test_no_views_is_no_augmentation(images) -> None:
+    batches = _read(datasets.training(_images(images, count=0), 2, _settings(batch_size=6)))
+    for inputs, _, _ in batches:
+        assert {one.tobytes() for one in inputs.astype(np.uint8)} == {
+            one.tobytes() for one in images
+        }
+
+
+def test_mixing_blends_inputs_and_labels_and_repeats_itself(images) -> None:
+    settings = _settings(batch_size=6, mixing={"mixup": 1.0})
+    one, again = (_read(datasets.training(_images(images, count=0), 2, settings)) for _ in "ab")
+    assert any(0 < value < 1 for value in one[0][1].ravel())
+    np.testing.assert_allclose(one[0][1].sum(1), 1, rtol=1e-5)
+    for first, second in zip(one, again, strict=True):
+        np.testing.assert_array_equal(first[0], second[0])
+
+
+def test_maps_come_as_float32() -> None:
+    maps = np.arange(24, dtype=np.float16).reshape(2, 2, 2, 3)
+    ((inputs, _),) = _read(datasets.validation(datasets.Maps(maps, np.array([0, 1])), 2))
+    assert inputs.dtype == np.float32
+    np.testing.assert_array_equal(inputs, maps.astype(np.float32))

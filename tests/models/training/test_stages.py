@@ -1,0 +1,296 @@
+"""Fine-tuning, training on images and the choice between them, on small networks of random weights.
+
+The images are noise of three brightnesses, so that even a small network learns them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imgpipe.models import feature_names as names
+from imgpipe.models.errors import ConfigError, DataRefused
+from imgpipe.models.features.extractor import FeatureExtractor
+from imgpipe.models.network.classifier import build_classifier
+from imgpipe.models.setting_sections import FineTune
+from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training.checkpoints import Checkpoint
+from imgpipe.models.training.images import decoded
+from imgpipe.models.training.stages import Inputs, Trained, train
+
+_SIZE = 32
+_TAP = "pool2"
+_SETTINGS = ModelSettings.from_mapping(
+    {
+        "backbone": "conv_8_8_8",
+        "weights": "none",
+        "freeze": "all",
+        "image_size": _SIZE,
+        "optimizer": "adam",
+        "epochs": 4,
+        "batch_size": 16,
+        "learning_rate": 0.01,
+        "views": {"count": 1},
+        "fine_tune": {"mode": "on", "cut": _TAP, "learning_rate": 0.01, "epochs": 6},
+    }
+)
+
+
+def _image(label: int, seed: int) -> bytes:
+    import tensorflow as tf
+
+    random = np.random.default_rng(seed)
+    pixels = random.integers(60 * label, 60 * label + 100, (40, 36, 3)).astype(np.uint8)
+    return bytes(tf.io.encode_png(pixels).numpy())
+
+
+@pytest.fixture(scope="module")
+def examples(write_records, tmp_path_factory) -> Path:
+    """Image examples of both splits."""
+    directory = tmp_path_factory.mktemp("examples")
+    for split, count, first in ((names.TRAIN, 36, 0), (names.VALIDATION, 12, 100)):
+        rows = []
+        for i in range(count):
+            image = _image(i % 3, first + i)
+            digest = hashlib.sha256(image).hexdigest()
+            row = {names.IMAGE_BYTES: image, names.IMAGE_HASH: digest.encode()}
+            rows.append({**row, names.LABEL_INDEX: i % 3})
+        write_records(directory / f"{split}-00000", rows)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def bank(examples, write_records, tmp_path_factory) -> str:
+    """A bank with features and activations, as FeatureBank writes it."""
+    import tensorflow as tf
+
+    directory = tmp_path_factory.mktemp("bank")
+    extractor = FeatureExtractor(
+        _SETTINGS.backbone_spec(), _SIZE, "float32", _SETTINGS.views, tap=_TAP
+    )
+    for split in (names.TRAIN, names.VALIDATION):
+        found = [
+            tf.train.Example.FromString(record.numpy()).features.feature
+            for record in tf.data.TFRecordDataset(str(examples / f"{split}-00000"))
+        ]
+        images = [one[names.IMAGE_BYTES].bytes_list.value[0] for one in found]
+        hashes = [one[names.IMAGE_HASH].bytes_list.value[0] for one in found]
+        views = [0, 1] if split == names.TRAIN else [0]
+        rows = extractor.extract(images, [h.decode() for h in hashes], [views] * len(images))
+        vectors, maps = [], []
+        for one, digest, vectors_of in zip(found, hashes, rows, strict=True):
+            for view, vector in zip(views, vectors_of, strict=True):
+                shared = {
+                    names.IMAGE_HASH: digest,
+                    names.VIEW: view,
+                    names.LABEL_INDEX: one[names.LABEL_INDEX].int64_list.value[0],
+                }
+                vectors.append({**shared, names.FEATURES: vector[: extractor.dim].tobytes()})
+                maps.append({**shared, names.ACTIVATIONS: vector[extractor.dim :].tobytes()})
+        write_records(directory / f"Split-{split}" / "data_tfrecord-00000-of-00001", vectors)
+        folder = directory / "activations" / f"Split-{split}"
+        write_records(folder / "data_tfrecord-00000-of-00001", maps[::-1])
+    facts = {"dim": extractor.dim, "activations": extractor.activation_shape, "tap": _TAP}
+    (directory / "bank.json").write_text(json.dumps(facts))
+    return str(directory)
+
+
+@pytest.fixture(scope="module")
+def empty_bank(tmp_path_factory) -> str:
+    directory = tmp_path_factory.mktemp("empty")
+    (directory / "bank.json").write_text('{"dim": 0, "note": "the backbone trains"}')
+    return str(directory)
+
+
+def _inputs(settings: ModelSettings, bank: str, examples: Path, **more: object) -> Inputs:
+    files = [[str(examples / f"{split}-*")] for split in (names.TRAIN, names.VALIDATION)]
+    return Inputs(settings, 3, bank, *files, **more)
+
+
+def _tuned(**values: object) -> ModelSettings:
+    return replace(_SETTINGS, fine_tune=replace(_SETTINGS.fine_tune, **values))
+
+
+@pytest.fixture(scope="module")
+def tuned(bank, examples) -> Trained:
+    return train(_inputs(_SETTINGS, bank, examples))
+
+
+def test_fine_tuning_from_the_bank_trains_what_is_above_the_cut(tuned, bank, examples) -> None:
+    import keras
+    import tensorflow as tf
+
+    assert tuned.history["trained"] == f"layers above {_TAP}"
+    said = tuned.history["fine_tune"]
+    assert said["shipped"]
+    assert said["accuracy"] >= said["head_accuracy"]
+    assert {layer.name for layer in tuned.layers.layers if layer.weights} == {
+        "conv3",
+        "classifier",
+    }
+    pixels = keras.Input((_SIZE, _SIZE, 3))
+    network = keras.Model(pixels, _SETTINGS.backbone_spec().build(pixels))
+    old = network.get_layer("conv3").get_weights()
+    new = tuned.layers.get_layer("conv3").get_weights()
+    assert not np.allclose(old[0], new[0]), "the layer above the cut has learnt"
+    classifier = build_classifier(tuned.layers, ["a", "b", "c"], _SETTINGS)
+    records = tf.data.TFRecordDataset(str(examples / f"{names.VALIDATION}-00000"))
+    spec = {
+        names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string),
+        names.LABEL_INDEX: tf.io.FixedLenFeature([], tf.int64),
+    }
+    parsed = [tf.io.parse_single_example(record, spec) for record in records]
+    answers = classifier.probabilities([one[names.IMAGE_BYTES].numpy() for one in parsed])
+    labels = np.array([int(one[names.LABEL_INDEX]) for one in parsed])
+    assert (answers.argmax(1) == labels).mean() == pytest.approx(said["accuracy"])
+
+
+def test_the_same_bank_gives_the_same_weights(tuned, bank, examples) -> None:
+    again = train(_inputs(_SETTINGS, bank, examples))
+    for one, other in zip(tuned.layers.get_weights(), again.layers.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_auto_never_ships_less_than_the_head(bank, examples) -> None:
+    ruined = _tuned(mode="auto", learning_rate=10.0, schedule="constant", epochs=1)
+    found = train(_inputs(ruined, bank, examples))
+    said = found.history["fine_tune"]
+    assert not said["shipped"]
+    assert found.history["trained"] == "head"
+    alone = train(_inputs(_tuned(mode="off"), bank, examples))
+    np.testing.assert_array_equal(found.logits, alone.logits)
+
+
+def test_on_the_fly_where_the_bank_has_no_activations(bank, examples, tmp_path) -> None:
+    import shutil
+
+    small = tmp_path / "bank"
+    shutil.copytree(bank, small)
+    facts = json.loads((small / "bank.json").read_text())
+    facts.update(activations=[], note="activations would take 9.0 GiB")
+    (small / "bank.json").write_text(json.dumps(facts))
+    found = train(_inputs(_tuned(epochs=2), str(small), examples))
+    assert found.history["trained"] == (
+        f"layers above {_TAP}, on the fly (activations would take 9.0 GiB)"
+    )
+    frozen = {layer.name for layer in found.layers.layers if layer.weights and not layer.trainable}
+    assert frozen == {"conv1", "conv2"}
+
+
+def test_a_network_without_trained_weights_trains_on_images(empty_bank, examples) -> None:
+    settings = replace(
+        _SETTINGS, freeze="auto", epochs=25, learning_rate=2e-3, fine_tune=FineTune()
+    )
+    assert not settings.frozen
+    found = train(_inputs(settings, empty_bank, examples))
+    assert found.history["trained"] == "all layers, on the fly (the backbone trains)"
+    assert found.history["epochs"][-1]["val_accuracy"] > 0.6
+    assert all(layer.trainable for layer in found.layers.layers)
+    build_classifier(found.layers, ["a", "b", "c"], settings)
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+def _killed_after(monkeypatch, stage: str, writes: int) -> None:
+    """The process ends in that stage, after so many epochs were kept."""
+    original, left = Checkpoint.write, [writes]
+
+    def write(self, *arguments: object) -> None:
+        self._apart = 0.0
+        original(self, *arguments)
+        if self._path.name.startswith(stage):
+            left[0] -= 1
+            if not left[0]:
+                raise Killed("after an epoch")
+
+    monkeypatch.setattr(Checkpoint, "write", write)
+
+
+@pytest.mark.parametrize("stage", ["head", "fine_tune", "whole"])
+def test_every_stage_goes_on_where_it_was(
+    stage, bank, empty_bank, examples, tmp_path, monkeypatch
+) -> None:
+    whole = stage == "whole"
+    settings = replace(_SETTINGS, freeze="none", fine_tune=FineTune()) if whole else _SETTINGS
+    place = empty_bank if whole else bank
+    straight = train(_inputs(settings, place, examples))
+    with monkeypatch.context() as patched:
+        _killed_after(patched, stage, 2)
+        with pytest.raises(Killed, match="after an epoch"):
+            train(_inputs(settings, place, examples, resume_dir=tmp_path))
+    assert [path.name.split("-")[0] for path in tmp_path.iterdir()] == [stage]
+    again = train(_inputs(settings, place, examples, resume_dir=tmp_path))
+    told = again.history["fine_tune"] if stage == "fine_tune" else again.history
+    assert told["resumed"] == 2
+    for one, other in zip(straight.layers.get_weights(), again.layers.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_decides_a_training_is_in_its_address(bank, examples, tmp_path) -> None:
+    labels, hashes = np.arange(3), np.array([b"a", b"b", b"c"])
+    inputs = _inputs(_SETTINGS, bank, examples, resume_dir=tmp_path)
+    base = ("head", "weights float32", (labels, hashes), (labels[:1], hashes[:1]))
+    others = [
+        (inputs, ("fine_tune", *base[1:])),
+        (inputs, (base[0], "weights bfloat16", *base[2:])),
+        (inputs, (*base[:2], (labels[::-1], hashes), base[3])),
+        (inputs, (*base[:2], (labels, hashes[::-1]), base[3])),
+        (inputs, (*base[:3], (labels[:1], hashes[1:2]))),
+        (replace(inputs, source_hash="other"), base),
+        (replace(inputs, settings=replace(_SETTINGS, seed=1)), base),
+    ]
+    keys = {one.checkpoint(*arguments)._key for one, arguments in [(inputs, base), *others]}
+    assert len(keys) == len(others) + 1
+    assert replace(inputs, resume_dir=None).checkpoint(*base) is None
+
+
+def test_fine_tuning_that_diverges_leaves_the_head(bank, examples) -> None:
+    ruined = _tuned(mode="auto", learning_rate=10.0, epochs=2)
+    ruined = replace(ruined, optimizer="sgd")
+    found = train(_inputs(ruined, bank, examples))
+    assert not found.history["fine_tune"]["shipped"]
+    assert np.isfinite(found.logits).all()
+    json.dumps(found.history, allow_nan=False)
+
+
+def test_a_head_on_images_is_fine_tuned_too(empty_bank, examples) -> None:
+    found = train(_inputs(_tuned(epochs=1), empty_bank, examples))
+    assert found.history["trained"].startswith(f"layers above {_TAP}, on the fly")
+    assert found.history["fine_tune"]["shipped"]
+
+
+def test_a_cut_that_does_not_exist_names_those_that_do(bank, examples) -> None:
+    with pytest.raises(ConfigError, match=r"Received: 'mixed7'.*pool1, conv2"):
+        train(_inputs(_tuned(cut="mixed7"), bank, examples))
+
+
+def test_images_come_in_the_order_of_their_hashes(examples) -> None:
+    patterns = [str(examples / f"{names.TRAIN}-*")]
+    with decoded(patterns, _SIZE, 3, _SETTINGS.views) as found:
+        assert found.pixels.shape == (36, _SIZE, _SIZE, 3)
+        assert list(found.seeds) == sorted(found.seeds)
+        brightness = found.pixels.read(0, 36).reshape(36, -1).mean(1)
+        assert np.corrcoef(brightness, found.labels)[0, 1] > 0.95
+    with (
+        pytest.raises(DataRefused, match="the vocabulary has 2"),
+        decoded(patterns, _SIZE, 2, _SETTINGS.views),
+    ):
+        pass
+
+
+def test_many_images_go_to_disk(examples, monkeypatch) -> None:
+    patterns = [str(examples / f"{names.TRAIN}-*")]
+    with decoded(patterns, _SIZE, 3, _SETTINGS.views) as memory:
+        expected = memory.pixels.read(0, 36).copy()
+    monkeypatch.setattr("imgpipe.models.features.row_file.IN_MEMORY", 100)
+    with decoded(patterns, _SIZE, 3, _SETTINGS.views) as disk:
+        assert disk.pixels.in_memory is None
+        np.testing.assert_array_equal(disk.pixels.read(0, 36), expected)

@@ -1,0 +1,138 @@
+"""Training the head: it learns, stops when told, restores the best, and repeats itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imgpipe.models import feature_names as names
+from imgpipe.models.errors import DataRefused
+from imgpipe.models.features.bank import BankRows
+from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training.training_loop import Fit, fit_head, optimizer
+from tests.models.banks import read_split
+
+_QUICK = {
+    "optimizer": "adam",
+    "learning_rate": 0.02,
+    "epochs": 12,
+    "batch_size": 32,
+    "patience": 12,
+}
+
+
+def _rows(bank: str, classes: int) -> tuple[BankRows, BankRows]:
+    return read_split(bank, names.TRAIN, classes), read_split(bank, names.VALIDATION, classes)
+
+
+@pytest.fixture(scope="module")
+def rows(write_bank, tmp_path_factory) -> tuple[BankRows, BankRows]:
+    return _rows(write_bank(tmp_path_factory.mktemp("bank")), 3)
+
+
+def _fit(rows: tuple[BankRows, BankRows], classes: int = 3, **settings: object) -> Fit:
+    return fit_head(*rows, classes, ModelSettings.from_mapping({**_QUICK, **settings}))
+
+
+@pytest.mark.parametrize(("classes", "hidden", "units"), [(2, 0, 1), (3, 0, 3), (3, 8, 3)], ids=str)
+def test_learns_what_can_be_learnt(write_bank, tmp_path, classes, hidden, units) -> None:
+    rows = _rows(write_bank(tmp_path, classes=classes), classes)
+    fit = _fit(rows, classes, hidden_units=hidden)
+    best = fit.epochs[fit.best_epoch - 1]
+    assert best["val_accuracy"] > 0.95
+    assert set(best) == {"epoch", "loss", "accuracy", "val_loss", "val_accuracy"}
+    assert fit.head.get_layer("classifier").units == units
+    logits = fit.head.predict_on_batch(rows[1].features.astype(np.float32))
+    assert logits.shape == (len(rows[1]), classes)
+    assert (logits.argmax(1) == rows[1].labels).mean() == pytest.approx(best["val_accuracy"])
+
+
+def test_softmax_of_two_classes_learns_as_well(write_bank, tmp_path) -> None:
+    rows = _rows(write_bank(tmp_path, classes=2), 2)
+    fit = _fit(rows, 2, activation="softmax")
+    assert fit.head.get_layer("classifier").units == 2
+    assert fit.epochs[-1]["val_accuracy"] > 0.95
+
+
+def test_the_same_data_gives_the_same_weights(rows) -> None:
+    first, second = (_fit(rows, epochs=4, seed=3) for _ in range(2))
+    for a, b in zip(first.head.get_weights(), second.head.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert first.epochs == second.epochs
+
+
+def test_the_cosine_schedule_rises_and_falls_to_nothing(rows) -> None:
+    settings = {"schedule": "cosine", "epochs": 4, "learning_rate": 0.02}
+    steps = 4 * -(-len(rows[0]) // _QUICK["batch_size"])
+    made = optimizer(ModelSettings.from_mapping({**_QUICK, **settings}), steps)
+    rates = []
+    for step in range(steps + 1):
+        made.iterations.assign(step)
+        rates.append(float(made.learning_rate))
+    assert rates[0] == 0 and max(rates) == pytest.approx(0.02)
+    top = rates.index(max(rates))
+    assert top == max(1, round(steps / 20))
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
+    fit = _fit(rows, **settings)
+    assert len(fit.epochs) == 4
+    assert fit.best["val_accuracy"] > 0.95
+
+
+def test_another_seed_gives_other_weights(rows) -> None:
+    first, second = (_fit(rows, epochs=2, seed=seed) for seed in (0, 1))
+    assert not np.array_equal(first.head.get_weights()[0], second.head.get_weights()[0])
+
+
+def test_determinism_is_put_back(rows) -> None:
+    from tensorflow.python.framework import config
+
+    _fit(rows, epochs=1)
+    assert not config.is_op_determinism_enabled()
+
+
+def test_stops_at_the_target(rows) -> None:
+    fit = _fit(rows, target_accuracy=0.6, epochs=200, learning_rate=0.001)
+    assert fit.stopped == "target"
+    assert fit.best_epoch == len(fit.epochs) < 200
+    assert fit.epochs[-1]["val_accuracy"] >= 0.6
+    assert all(epoch["val_accuracy"] < 0.6 for epoch in fit.epochs[:-1])
+
+
+def test_stops_on_a_plateau_and_restores_the_best(write_bank, tmp_path) -> None:
+    hard = _rows(write_bank(tmp_path, spread=3.0, images=8), 3)
+    fit = _fit(hard, learning_rate=0.3, epochs=200, patience=4)
+    assert fit.stopped == "plateau"
+    assert len(fit.epochs) == fit.best_epoch + 4
+    losses = [epoch["val_loss"] for epoch in fit.epochs]
+    assert fit.best_epoch == int(np.argmin(losses)) + 1
+    assert _loss(fit, hard[1]) == pytest.approx(losses[fit.best_epoch - 1], rel=1e-3)
+
+
+def _loss(fit: Fit, rows: BankRows) -> float:
+    logits = fit.head.predict_on_batch(rows.features.astype(np.float32)).astype(np.float64)
+    log = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    return float(-log[np.arange(len(rows)), rows.labels].mean())
+
+
+def test_runs_out_of_epochs(rows) -> None:
+    fit = _fit(rows, epochs=2, learning_rate=1e-4)
+    assert (fit.stopped, len(fit.epochs)) == ("epochs", 2)
+    assert set(fit.history()) == {"epochs", "best_epoch", "stopped", "seconds", "resumed"}
+
+
+def test_tensorboard_gets_its_files(rows, tmp_path: Path) -> None:
+    fit_head(*rows, 3, ModelSettings(optimizer="adam", epochs=1), tmp_path)
+    found = {path.parent.name for path in tmp_path.rglob("events.out.tfevents.*")}
+    assert found == {"train", "validation"}
+
+
+@pytest.mark.parametrize("split", [0, 1])
+def test_a_split_without_rows_is_refused(rows, split: int) -> None:
+    full = rows[split]
+    empty = BankRows(full.features[:0], full.labels[:0], full.views[:0], full.hashes[:0])
+    pair = (empty, rows[1]) if split == 0 else (rows[0], empty)
+    with pytest.raises(DataRefused, match="split " + ("train", "validation")[split]):
+        _fit(pair)

@@ -1,0 +1,115 @@
+"""The progress display, on a real (pseudo) terminal and beside ``--json -``."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from pathlib import Path
+
+from rich.console import Console
+
+from imgpipe.models import progress
+from imgpipe.pipeline.command_line import console
+from tests.images import folder_of
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+#: A display with long rows, and a library that writes to standard error while it is live.
+_PROGRAM = """
+import sys, time
+from pathlib import Path
+from imgpipe.pipeline.command_line import console as consoles
+with consoles.quiet(Path(sys.argv[1])) as console, consoles.Display(console) as display:
+    with display.step("loading TensorFlow, TFX"):
+        print("WARNING: said by a library", file=sys.stderr)
+        for _ in range(30):
+            display.advance(123_456, "files of a unit with a long name")
+            display.advance(123_456, "another unit with a long name")
+            time.sleep(0.03)
+"""
+
+
+def on_terminal(program: list[str], columns: int) -> str:
+    """What a terminal of `columns` receives from a program; its standard input is none."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    environment["TERM"] = "xterm"
+    process = subprocess.Popen(
+        program, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment
+    )
+    os.close(theirs)
+    received = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            received += chunk
+    except OSError:  # the other side is closed
+        pass
+    os.close(ours)
+    assert process.wait(60) == 0, received.decode()
+    return received.decode()
+
+
+def test_rows_fit_a_narrow_terminal_and_libraries_stay_in_the_log(tmp_path: Path):
+    received = on_terminal([sys.executable, "-c", _PROGRAM, str(tmp_path / "log")], columns=60)
+    lines = re.split(r"[\r\n]+", _ESCAPES.sub("", received))
+    assert any("Loading TensorFlow, TFX" in line for line in lines)
+    assert max(map(len, lines)) <= 60, "a longer line wraps, and the next frame repeats it"
+    assert "WARNING" not in received
+    assert "said by a library" in (tmp_path / "log").read_text()
+
+
+def test_a_run_that_writes_json_to_standard_output_writes_nothing_else_there(tmp_path: Path):
+    folder_of(tmp_path / "photos")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-P", "-m", "imgpipe.pipeline.cli", "run", "--json", "-"),
+            *("--data", tmp_path / "photos", "--out", tmp_path / "out"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 4, done.stderr
+    assert json.loads(done.stdout)["push"]["status"] == "refused"
+    assert "Loading TensorFlow, TFX" in done.stderr
+    assert "Read the images · ImageExampleGen" in done.stderr
+
+
+def test_counts_of_a_thread_beside_the_step_are_not_taken_for_the_steps_own(tmp_path: Path):
+    printed = io.StringIO()
+    with console.Display(Console(file=printed, width=100)) as display:
+        progress.attach(display)
+        try:
+            with display.step("loading"):
+
+                def scan() -> None:
+                    with progress.silent():
+                        progress.total(330, "files")
+                        progress.advance(330, "files")
+
+                thread = threading.Thread(target=scan)
+                thread.start()
+                thread.join()
+            with contextlib.suppress(OSError), display.step("FeatureBank"):
+                progress.total(1240, "images")
+                raise OSError
+            with display.step("ImageFilter"):
+                progress.total(1240, "images")
+        finally:
+            progress.attach(None)
+    loading, bank, filtered = printed.getvalue().splitlines()
+    assert "files" not in loading
+    assert "0 of 1,240 images" in bank, "a step that has only begun says how much there is to do"
+    # Workers on other hosts report no counts, but all of it is done.
+    assert filtered.endswith(" s  1,240 images")

@@ -1,0 +1,185 @@
+"""Ctrl-C and SIGTERM end a run with a sentence, a summary and no temporary files."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from imgpipe.pipeline.command_line import signals
+from imgpipe.pipeline.command_line.console import Display
+from tests.images import folder_of
+
+_COMMAND = (sys.executable, "-P", "-m", "imgpipe.pipeline.cli")
+
+
+def _ended(program: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "after", "exit_code", "sentence"),
+    [
+        (signal.SIGINT, 0.7, 130, "interrupted by Ctrl-C"),
+        (signal.SIGTERM, 3.0, 143, "stopped by SIGTERM"),
+    ],
+)
+def test_a_signal_during_the_imports_of_a_run(
+    tmp_path: Path, number: signal.Signals, after: float, exit_code: int, sentence: str
+):
+    folder_of(tmp_path / "photos")
+    out, file = tmp_path / "out", tmp_path / "summary.json"
+    killed = out / "runs" / "of-a-killed-process" / "tmp"
+    killed.mkdir(parents=True)
+    (killed / "left").touch()
+    arguments = ("run", "--data", tmp_path / "photos", "--out", out, "--json", file)
+    process = subprocess.Popen(
+        [*_COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not list(out.glob("runs/2*/run.log")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    time.sleep(after)
+    process.send_signal(number)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == exit_code, printed
+    assert f"{sentence}. Finished work is kept" in printed
+    assert "Traceback" not in printed
+    summary = json.loads(file.read_text())
+    assert sentence in summary["verdict"] and summary["report"] is None
+    assert summary["status"] == "interrupted"
+    assert not list(out.glob("runs/*/tmp")), "also what a killed run left is removed"
+
+
+def test_a_signal_to_another_command(tmp_path: Path):
+    program = (
+        "import signal, sys, os, time\n"
+        "from imgpipe.pipeline import cli; from imgpipe.pipeline.command_line import signals\n"
+        "from imgpipe.pipeline.commands import presets\n"
+        "presets.run = lambda json_file: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(9)\n"
+        "sys.argv = ['imgpipe', 'presets']\n"
+        "cli.main()\n"
+    )
+    done = _ended(program)
+    assert done.returncode == 143
+    assert done.stderr.strip() == "imgpipe: stopped by SIGTERM"
+
+
+def test_a_signal_in_a_destructor_is_neither_lost_nor_a_traceback():
+    program = (
+        "import os, signal, sys, time\n"
+        "from imgpipe.pipeline import cli\n"
+        "from imgpipe.pipeline.commands import presets\n"
+        "class Collected:\n"
+        "    def __del__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "def run(json_file):\n"
+        "    Collected()\n"
+        "    time.sleep(9)\n"
+        "presets.run = run\n"
+        "sys.argv = ['imgpipe', 'presets']\n"
+        "cli.main()\n"
+    )
+    done = _ended(program)
+    assert (done.returncode, done.stderr) == (143, "imgpipe: stopped by SIGTERM\n")
+
+
+@pytest.mark.parametrize("module", ["imgpipe.models.errors", "typer", "rich.console"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_command_line_is_imported(module: str, number: signal.Signals):
+    program = (
+        "import os, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}:\n"
+        "            sys.meta_path.remove(self)\n"
+        f"            os.kill(os.getpid(), {int(number)})\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "sys.argv = ['imgpipe', 'presets']\n"
+        "from imgpipe.pipeline import cli\n"
+        "cli.main()\n"
+    )
+    done = _ended(program)
+    assert done.returncode == 128 + number
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("imgpipe: ")
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("module", "start"),
+    [
+        ("imgpipe.pipeline.command_line.signals", "from imgpipe.pipeline import cli\n"),
+        ("imgpipe.pipeline", "import imgpipe; imgpipe._main()\n"),
+        ("imgpipe.pipeline.cli", "import imgpipe; imgpipe._main()\n"),
+        ("imgpipe.pipeline.command_line.signals", "import imgpipe; imgpipe._main()\n"),
+    ],
+)
+def test_a_ctrl_c_before_there_is_a_handler(module: str, start: str):
+    program = (
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        f"{start}"
+    )
+    done = _ended(program)
+    assert (done.returncode, done.stderr) == (130, "imgpipe: interrupted by Ctrl-C\n")
+
+
+@pytest.mark.parametrize(
+    ("asks", "presses", "exit_code", "printed"),
+    [("signals.held()", 1, 0, "went on"), ("False", 1, 130, ""), ("signals.held()", 2, 130, "")],
+    ids=["asked for", "missed", "pressed twice"],
+)
+def test_a_ctrl_c_is_kept_for_the_code_that_asks_for_it(
+    asks: str, presses: int, exit_code: int, printed: str
+):
+    program = (
+        "import os, signal, sys\n"
+        "from imgpipe.pipeline import cli; from imgpipe.pipeline.command_line import signals\n"
+        "from imgpipe.pipeline.commands import presets\n"
+        "def run(json_file):\n"
+        "    with signals.holding():\n"
+        f"        for _ in range({presses}):\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        f"        {asks}\n"
+        "    print('went on')\n"
+        "    return 0\n"
+        "presets.run = run\n"
+        "sys.argv = ['imgpipe', 'presets']\n"
+        "cli.main()\n"
+    )
+    done = _ended(program)
+    assert done.returncode == exit_code, done.stderr
+    assert done.stdout.strip() == printed
+
+
+@pytest.mark.parametrize(("answer", "goes_on"), [("\n", True), ("y\n", True), ("n\n", False)])
+def test_after_ctrl_c_a_person_is_asked_once(monkeypatch, answer: str, goes_on: bool):
+    shown = io.StringIO()
+    display = Display(Console(file=shown, force_terminal=True, highlight=False))
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    monkeypatch.setattr(signals, "_received", None)
+    assert display.stopped() is False
+    with signals.holding():
+        monkeypatch.setattr(signals, "_held", True)
+        if goes_on:
+            assert display.stopped() and display.stopped()
+        else:
+            with pytest.raises(signals.Stopped, match=r"^$"):
+                display.stopped()
+    assert shown.getvalue().count("Go on with the best network so far? [Y/n]") == 1

@@ -1,0 +1,149 @@
+"""The section [beam]: what is refused, and the options that Beam receives."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline.configuration import beam_options
+from imgpipe.pipeline.configuration import config as configs
+
+FLINK = {"runner": "flink", "flink_master": "jobmanager:8081"}
+DATAFLOW = {
+    "runner": "dataflow",
+    "project": "p",
+    "region": "r",
+    "temp_location": "gs://b/t",
+    "environment_config": "r/image:1",
+}
+
+
+def options(**beam: object) -> list[str]:
+    return beam_options.arguments(configs.build({"beam": beam}).beam)
+
+
+@pytest.mark.parametrize(
+    ("beam", "message"),
+    [
+        ({"runner": "flnk"}, "beam.runner: input should be 'local', 'processes', 'flink'"),
+        ({"runner": "flink"}, "needs beam.flink_master or beam.job_endpoint, and only one"),
+        ({**FLINK, "job_endpoint": "h:1"}, "received flink_master = 'jobmanager:8081', job_end"),
+        ({"runner": "spark"}, "needs beam.spark_master_url or beam.job_endpoint"),
+        ({"runner": "portable"}, 'runner = "portable" needs beam.job_endpoint, received job_end'),
+        ({"runner": "dataflow", "project": "p"}, "needs beam.region, beam.temp_location, beam.env"),
+        (
+            {"flink_master": "h:1"},
+            'with beam.runner = "flink" only, received beam.runner = "l',
+        ),
+        ({"parallelism": 2}, 'beam.parallelism has an effect with beam.runner = "processes" or'),
+        ({**FLINK, "flink_master": "http://h:1"}, r"beam.flink_master: string should match"),
+        ({"runner": "spark", "spark_master_url": "h:7077"}, "beam.spark_master_url: string should"),
+        ({**DATAFLOW, "temp_location": "/tmp"}, "beam.temp_location: string should match"),
+        ({**FLINK, "environment": "EXTERNAL"}, 'EXTERNAL" needs the address HOST:PORT of a worker'),
+        ({**FLINK, "environment": "DOCKER"}, 'DOCKER" needs an image in which imgpipe is inst'),
+        (
+            {**FLINK, "environment": "EXTERNAL", "environment_config": "pool"},
+            "must be the address HOST:PORT of a worker pool with EXTERNAL, received 'pool'",
+        ),
+        (
+            {**FLINK, "environment": "LOOPBACK", "environment_config": "x"},
+            "no effect with LOOPBACK",
+        ),
+        ({**FLINK, "environment_config": "/bin/boot"}, "must be JSON with the program that starts"),
+        ({**FLINK, "environment_config": '{"env": {}}'}, "received '{\"env\": {}}'"),
+        ({**FLINK, "args": ["--runner=FlinkRunner"]}, "both name the engine; remove one of them"),
+    ],
+)
+def test_what_does_not_fit_is_refused(beam, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        configs.build({"beam": beam})
+
+
+def test_the_options_of_each_runner():
+    worker = json.dumps({"command": str(beam_options.worker_start.script())})
+    common = [
+        "--sdk_container_image=none",
+        "--beam_plugins=imgpipe.components.beam.beam_worker",
+    ]
+    # Without it, a runner ends its workers after each stage.
+    kept = "--environment_cache_millis=60000"
+    process = ["--environment_type=PROCESS", f"--environment_config={worker}", kept]
+    unchecked = "--no_pipeline_type_check"
+    assert options() == ["--runner=FnApiRunner", unchecked, *common]
+    assert options(runner="processes", parallelism=3) == [
+        "--runner=FnApiRunner",
+        "--direct_running_mode=multi_processing",
+        "--direct_num_workers=3",
+        unchecked,
+        *common,
+    ]
+    assert options(**FLINK, parallelism=2, args=["--flink_version=1.20"]) == [
+        "--runner=FlinkRunner",
+        "--flink_master=jobmanager:8081",
+        "--parallelism=2",
+        *process,
+        *common,
+        "--flink_version=1.20",
+    ]
+    pool = {"environment": "EXTERNAL", "environment_config": "localhost:50000"}
+    assert options(runner="spark", spark_master_url="spark://h:7077", **pool) == [
+        "--runner=SparkRunner",
+        "--spark_master_url=spark://h:7077",
+        "--environment_type=EXTERNAL",
+        "--environment_config=localhost:50000",
+        kept,
+        *common,
+    ]
+    assert options(runner="portable", job_endpoint="h:8099", environment="LOOPBACK") == [
+        "--runner=PortableRunner",
+        "--job_endpoint=h:8099",
+        "--environment_type=LOOPBACK",
+        kept,
+        *common,
+    ]
+    assert options(**DATAFLOW, parallelism=9) == [
+        "--runner=DataflowRunner",
+        "--project=p",
+        "--region=r",
+        "--temp_location=gs://b/t",
+        "--max_num_workers=9",
+        "--sdk_container_image=r/image:1",
+        "--beam_plugins=imgpipe.components.beam.beam_worker",
+    ]
+
+
+def test_args_name_the_whole_engine_as_before():
+    given = ("--runner=FnApiRunner", "--direct_num_workers=2", "--beam_plugins=mine")
+    assert options(args=given) == ["--sdk_container_image=none", *given]
+    # Without --runner, Beam would take DirectRunner, which downloads a program.
+    assert options(args=["--direct_num_workers=2"])[0] == "--runner=FnApiRunner"
+
+
+@pytest.mark.parametrize(
+    ("beam", "expected"),
+    [
+        ({}, False),
+        ({"runner": "processes"}, False),
+        (FLINK, True),
+        ({**FLINK, "environment": "LOOPBACK"}, False),
+        (DATAFLOW, True),
+        ({"args": ["--runner=SparkRunner"]}, True),
+        ({"args": ["--runner=PortableRunner", "--environment_type=LOOPBACK"]}, False),
+    ],
+)
+def test_workers_on_other_hosts_are_known(beam, expected):
+    built = configs.build({"beam": beam}).beam
+    assert beam_options.has_several_hosts(built) is expected
+    place = "shared:/bank" if expected else "/bank"
+    assert beam_options.store(built, Path("/bank")) == place
+
+
+def test_a_run_on_this_machine_refuses_dataflow(tmp_path):
+    config = configs.build({"beam": DATAFLOW, "run": {"out": str(tmp_path)}})
+    with pytest.raises(ConfigError, match="Dataflow cannot read the output folder"):
+        beam_options.require_local_artifacts(config)
+    beam_options.require_local_artifacts(configs.build({"beam": FLINK}))

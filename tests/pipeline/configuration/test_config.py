@@ -1,0 +1,257 @@
+"""Configuration: validation, messages, overrides, the commented file."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.features.folds import AUTOMATIC
+from imgpipe.models.limits import declared
+from imgpipe.pipeline.configuration import config as configs
+
+
+def test_defaults_are_valid_and_documented():
+    config = configs.Config()
+    assert config.split.validation == 0.1
+    for key in configs.known_keys():
+        *sections, name = key.split(".")
+        model = config
+        for section in sections:
+            model = getattr(model, section)
+        field = declared(model)[name]
+        assert field.description, f"{key} has no description"
+
+
+def test_written_file_loads_back_to_the_same_configuration(tmp_path: Path):
+    config = configs.build({"run": {"name": "a"}, "beam": {"args": ["--x=1", "--y"]}})
+    file = tmp_path / "c.toml"
+    file.write_text(configs.to_toml(config, {"data": "a note\nof two lines"}))
+    assert configs.load(file) == config
+    assert "# a note\n# of two lines" in file.read_text()
+
+
+def test_absolute_paths_replace_only_those_that_are_given(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = configs.build({"push": {"directory": "served"}, "run": {"out": "o"}})
+    absolute = config.with_absolute_paths()
+    assert absolute.push.directory == str(tmp_path / "served")
+    assert absolute.run.out == str(tmp_path / "o")
+    assert absolute.bank.store == ""
+    assert absolute.push_directory == config.push_directory
+
+
+@pytest.mark.parametrize(
+    ("tree", "expected"),
+    [
+        ({"train": {"epoch": 3}}, "unknown key 'train.epoch'; did you mean 'train.epochs'?"),
+        ({"trian": {}}, "unknown key 'trian'; did you mean 'train'?"),
+        ({"train": {"treshold": 1}}, "did you mean 'evaluate.threshold'?"),
+        ({"train": {"epochs": "many"}}, "train.epochs: input should be a valid integer"),
+        ({"train": {"epochs": 0}}, "train.epochs: input should be greater than or equal to 1"),
+        ({"split": {"validation": 0.6, "test": 0.5}}, "must leave something to train on"),
+        ({"train": 3}, "'train' is a section"),
+        ({"run": {"name": "a b"}}, "run.name"),
+        ({"views": {"fill": "black"}}, "Received: 'black'"),
+    ],
+)
+def test_what_is_wrong_is_named(tree, expected):
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        configs.build(tree)
+
+
+def test_set_overrides_and_parses_toml_values():
+    config = configs.build(
+        {"train": {"epochs": 9}},
+        ["train.epochs=3", "run.name=plain", "views.horizontal_flip=false", "beam.args=['--a=b']"],
+    )
+    assert config.train.epochs == 3
+    assert config.run.name == "plain"
+    assert config.views.horizontal_flip is False
+    assert config.beam.args == ("--a=b",)
+
+
+@pytest.mark.parametrize("assignment", ["train.epochs", "=3", "train.epoch=3", "epochs=3"])
+def test_bad_set_is_refused(assignment):
+    with pytest.raises(ConfigError, match="--set"):
+        configs.build({}, [assignment])
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(b"[train\n", "is not valid TOML"), (b"\xff\xfe", "is not UTF-8"), (None, "cannot read")],
+)
+def test_unreadable_files_are_named(tmp_path: Path, content, expected):
+    file = tmp_path / "c.toml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError, match=expected) as caught:
+        configs.load(file)
+    assert str(file) in str(caught.value)
+
+
+def test_relative_source_is_taken_from_the_folder_of_the_file(tmp_path: Path):
+    file = tmp_path / "c.toml"
+    file.write_text('[data]\nsource = "photos"\n')
+    assert configs.load(file).data.source == str(tmp_path / "photos")
+
+
+def test_relative_paths_of_every_source_start_at_the_file(tmp_path: Path):
+    file = tmp_path / "c.toml"
+    file.write_text('[data]\nsource = "csv:rows.csv"\nroot = "../all"\n')
+    data = configs.load(file).data
+    assert (data.source, data.root) == (f"csv:{tmp_path}/rows.csv", f"{tmp_path.parent}/all")
+    file.write_text('[data]\nsource = "tfds:cats_vs_dogs"\n')
+    assert configs.load(file).data.source == "tfds:cats_vs_dogs"
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("data.group_pattern='('", "not a regular expression"),
+        ("data.group_pattern=abc", "round brackets"),
+        ("data.classes=['a']", "two or more"),
+        ("data.classes=['a', 'a']", "two or more"),
+    ],
+)
+def test_data_that_cannot_be_meant_is_refused(assignment, message):
+    with pytest.raises(ConfigError, match=message):
+        configs.build({}, [assignment])
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        (
+            "evaluate.cross_validate=1",
+            "must be -1 .automatic., 0 .off. or 2 to 20 folds, received 1",
+        ),
+        ("evaluate.cross_validate=21", "less than or equal to 20"),
+        ("export.lite=['int4']", "'float16' or 'int8'"),
+        ("export.lite=['int8', 'int8']", "names a kind twice: int8, int8"),
+        ("export.max_loss=2", "less than or equal to 1"),
+    ],
+)
+def test_gates_that_cannot_be_meant_are_refused(assignment, message):
+    with pytest.raises(ConfigError, match=message):
+        configs.build({}, [assignment])
+
+
+@pytest.mark.parametrize(
+    ("assignments", "folds"),
+    [
+        ([], AUTOMATIC),
+        (["evaluate.cross_validate=0"], 0),
+        (["evaluate.cross_validate=4"], 4),
+        (["model.freeze=none"], 0),
+        (["tune.trials=2"], 0),
+        (["fine_tune.mode=on"], 0),
+        (["fine_tune.mode=auto"], AUTOMATIC),
+    ],
+    ids=str,
+)
+def test_folds_are_automatic_where_they_judge_what_is_published(assignments, folds):
+    assert configs.build({}, assignments).folds == folds
+
+
+def test_folds_need_a_frozen_backbone():
+    assert configs.build({}, ["evaluate.cross_validate=5"]).evaluate.cross_validate == 5
+    with pytest.raises(ConfigError, match="features of a frozen backbone"):
+        configs.build({}, ["evaluate.cross_validate=5", "model.freeze=none"])
+
+
+def test_every_check_with_a_choice_can_be_set(tmp_path: Path):
+    from imgpipe.components.image_filter.checks import CHOICES, THRESHOLDS
+
+    config = configs.build(
+        {"judge": {"severity": {"dark": "reject"}}},
+        ["judge.severity.orientation=repair", "judge.threshold.dark=0.25"],
+    )
+    severity, threshold = config.judge.severity.model_dump(), config.judge.threshold.model_dump()
+    assert list(severity) == list(CHOICES) and list(threshold) == list(THRESHOLDS)
+    assert (severity["dark"], severity["orientation"]) == ("reject", "repair")
+    assert config.judge.threshold.model_dump(exclude_defaults=True) == {"dark": 0.25}
+    file = tmp_path / "c.toml"
+    file.write_text(configs.to_toml(config))
+    assert configs.load(file) == config and "[judge.severity]" in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("assignment", "expected"),
+    [
+        ("judge.severity.dark=repair", "judge.severity.dark: input should be 'warn', 'reject'"),
+        ("judge.severity.drak=warn", "did you mean 'judge.severity.dark'?"),
+        ("judge.threshold.dark=much", "judge.threshold.dark: input should be a valid number"),
+        ("judge.severity.zero_byte=warn", "unknown key 'judge.severity.zero_byte'"),
+    ],
+)
+def test_severities_that_make_no_sense_are_refused(assignment, expected):
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        configs.build({}, [assignment])
+
+
+def test_overrides_are_taken_from_the_folder_of_the_file(tmp_path: Path):
+    file = tmp_path / "c.toml"
+    file.write_text('[judge]\noverrides = "mine.toml"\n')
+    assert configs.load(file).overrides_file == tmp_path / "mine.toml"
+    assert configs.Config().overrides_file is None
+
+
+def test_tuned_values_are_written_where_they_belong() -> None:
+    config = configs.build({"tune": {"trials": 5}, "views": {"count": 4}})
+    values = {"learning_rate": 0.01, "hidden_units": 128, "dropout": 0.4, "views": 2}
+    found = configs.tuned(config, values)
+    assert found.train.learning_rate == 0.01
+    assert (found.model.hidden_units, found.model.dropout) == (128, 0.4)
+    assert (found.views.count, found.tune.trials) == (2, 0)
+    assert configs.build(tomllib.loads(configs.to_toml(found))) == found
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ({"model": {"backbone": "conv_16_32_64", "weights": "none"}}, "frozen backbone"),
+        ({"evaluate": {"cross_validate": 5}}, "Tune first"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(tree: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        configs.build({**tree, "tune": {"trials": 3}})
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("\n".join(f"[s{i}]\na=1" for i in range(60_000)), "more than 262,144 bytes"),
+        ("\n".join(f"[s{i}]\na=1" for i in range(8_000)), "and 7,980 more"),
+        ("a." * 50_000 + "a=1", "a key with more than 100 dots"),
+        ("'a' . " * 5_000 + "a=1", "a key with more than 100 dots"),
+        ("[data]\nsource='" + "a/" * 100_000 + "'", "'data.source' has 200,000 characters"),
+        ("[run]\nname=" + "[" * 50_000, "brackets are nested too deeply"),
+        ("[run]\nname=" + "[" * 20 + "]" * 20, "'run.name' is nested in more than 8 levels"),
+        ("[train]\nepochs=" + "9" * 10_000, "a number with thousands of digits"),
+        ('[run]\nout="a\\u0000b"', "'run.out' holds a NUL character"),
+        ("[run]\n" + "k" * 90_000 + "=1", "unknown key 'run.kkk"),
+    ],
+)
+def test_a_configuration_beyond_all_bounds_is_refused_at_once(tmp_path, text, expected):
+    (tmp_path / "c.toml").write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(expected)) as caught:
+        configs.load(tmp_path / "c.toml")
+    assert len(str(caught.value)) < 8000
+
+
+@pytest.mark.parametrize(
+    ("assignment", "expected"),
+    [
+        ("train.epochs=" + "9" * 10_000, "--set train.epochs: a number with thousands of digits"),
+        ("run.name=" + "[" * 50_000, "--set run.name: brackets are nested too deeply"),
+        ('run.out="\\u0000"', "'run.out' holds a NUL character"),
+        ("k" * 90_000 + "=1", "unknown key 'kkk"),
+    ],
+)
+def test_a_setting_beyond_all_bounds_is_refused(assignment, expected):
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        configs.build({}, [assignment])

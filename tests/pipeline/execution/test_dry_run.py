@@ -1,0 +1,43 @@
+"""What a dry run knows of the files without looking at them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from imgpipe.components.example_gen.inspection import inspect
+from imgpipe.components.example_gen.sources import open_source
+from imgpipe.components.image_filter.checks.decodable import transcode
+from imgpipe.pipeline.configuration.config import build
+from imgpipe.pipeline.demo import draw_hand
+from imgpipe.pipeline.execution import dry_run
+from imgpipe.pipeline.source import scan
+
+
+def contents(config, found):
+    return {item.path: content for item, content in dry_run.contents(config, found)}
+
+
+def test_dry_run_knows_the_bytes_of_what_an_earlier_run_repaired(tmp_path: Path):
+    """The stored inspections say what is rejected or repaired, and so what is in the bank."""
+    folder = tmp_path / "photos"
+    for label in "ab":
+        (folder / label).mkdir(parents=True)
+        for n in range(4):
+            image = draw_hand("rock", seed=10 * n + (label == "b"), size=48)
+            image.save(folder / label / f"{n}.png")
+    draw_hand("paper", seed=7, size=48).save(folder / "a/scan.tif")
+    (folder / "b/cut.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    config = build({"data": {"source": str(folder)}, "run": {"out": str(tmp_path / "out")}})
+    found = scan(config)
+    hashes = {item.path: item.sha256 for item in found.items}
+    before = contents(config, found)
+    assert before == hashes, "nobody has looked yet"
+    source = open_source(str(folder))
+    list(inspect(source, found.items, config.judge.pixel_limit, str(config.judge_store)))
+    after = contents(config, found)
+    mended = hashlib.sha256(transcode((folder / "a/scan.tif").read_bytes())[0]).hexdigest()
+    assert after["a/scan.tif"] == mended and "b/cut.jpg" not in after
+    assert {p: h for p, h in after.items() if p != "a/scan.tif"} == {
+        p: h for p, h in hashes.items() if p not in ("a/scan.tif", "b/cut.jpg")
+    }

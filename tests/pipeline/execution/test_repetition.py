@@ -1,0 +1,50 @@
+"""Which earlier run is looked at before a run that may repeat it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import fields
+
+import pytest
+
+from imgpipe.pipeline.configuration.config import Config
+from imgpipe.pipeline.execution import repetition
+from imgpipe.pipeline.inputs import RunInputs
+
+_INPUTS = RunInputs(**{field.name: "" for field in fields(RunInputs)})
+
+
+@pytest.fixture
+def config(tmp_path):
+    return Config(run={"out": str(tmp_path / "out")}, data={"source": str(tmp_path / "photos")})
+
+
+def ended(config, name, changed, images=3):
+    """The folder of a run that ended with a model; its files were written at `changed` seconds."""
+    folder = config.out / "runs" / name
+    folder.mkdir(parents=True)
+    (folder / "summary.json").write_text(json.dumps({"data": {"in": images}}))
+    (folder / "artifacts.json").write_text("{}")
+    repetition.remember(folder, config, _INPUTS)
+    os.utime(folder / repetition.FILE, (changed, changed))
+    return folder
+
+
+def test_the_last_run_is_looked_at_although_the_clock_was_set_back(config):
+    ended(config, "20260101-120000", changed=2_000)
+    last = ended(config, "20260101-120000-2", changed=1_000)
+    assert repetition.candidate(config, config.out / "runs") == last
+
+
+def test_a_run_with_other_settings_files_or_too_many_images_is_none(config):
+    runs = config.out / "runs"
+    assert repetition.candidate(config, runs) is None
+    ended(config, "20260101-120000", 1, images=repetition.MOST_IMAGES + 1)
+    assert repetition.candidate(config, runs) is None
+    last = ended(config, "20260101-120001", 1)
+    other = Config(run=config.run, data=config.data, evaluate={"threshold": 0.5})
+    assert repetition.candidate(other, runs) is None
+    assert repetition.candidate(config, runs) == last
+    (last / "summary.json").write_text(json.dumps({"data": {"in": 2}}))
+    assert repetition.candidate(config, runs) is None

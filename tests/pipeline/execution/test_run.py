@@ -1,0 +1,94 @@
+"""What a failure inside a run means to the person who started it."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
+from imgpipe.pipeline.configuration import config as configs
+from imgpipe.pipeline.execution import failures, run
+from imgpipe.pipeline.output import metadata_file
+
+OUT = Path("/photos/out")
+
+
+def _raised(error: Exception, cause: BaseException) -> Exception:
+    """`error` as it arrives when it was raised from `cause`."""
+    try:
+        raise error from cause
+    except Exception as caught:
+        return caught
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code"),
+    [
+        (_raised(RuntimeError("in a worker"), DataRefused("too few cats")), 4),
+        (_raised(RuntimeError("in a worker"), ConfigError("no such folder")), 2),
+        (_raised(RuntimeError("saving"), OSError(errno.ENOSPC, "No space left on device")), 5),
+        (RuntimeError("OSError: No space left on device [while running 'Write']"), 5),
+        (RuntimeError("disk I/O error query: INSERT INTO `Artifact`"), 5),
+        (RuntimeError("database or disk is full query: COMMIT"), 5),
+        (_raised(RuntimeError("reading"), OSError(errno.EIO, "Input/output error")), 5),
+        (MemoryError(), 5),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", str(OUT / "runs/1")), 5),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/elsewhere"), 1),
+        (RuntimeError(f"{OUT}/artifacts is not a directory"), 5),
+        (RuntimeError("/elsewhere; Not a directory"), 1),
+        (RuntimeError("KeyboardInterrupt [while running 'Extract']"), 130),
+        (RuntimeError("something else"), 1),
+    ],
+)
+def test_the_exit_code_is_that_of_the_cause(error: Exception, exit_code: int):
+    assert run.exit_code(failures.known(error, OUT), blessed=False) == exit_code
+
+
+def test_a_defect_is_told_in_one_line():
+    assert failures.cause(ValueError("first\nsecond")) == "ValueError: first"
+    assert failures.cause(None) == ""
+
+
+def test_sql_of_a_full_disk_is_not_shown():
+    error = RuntimeError("database or disk is full query: INSERT INTO `Artifact`")
+    assert str(failures.known(error, OUT)).startswith(
+        "the disk is full (database or disk is full). Free space, or choose --out OUT."
+    )
+
+
+def test_sql_of_the_metadata_database_is_not_shown(tmp_path: Path):
+    mlmd = pytest.importorskip("ml_metadata")
+    from ml_metadata.proto import metadata_store_pb2
+
+    (tmp_path / metadata_file.NAME).write_bytes(b"garbage" * 1000)
+    config = metadata_store_pb2.ConnectionConfig()
+    config.sqlite.filename_uri = str(tmp_path / metadata_file.NAME)
+    with pytest.raises(RuntimeError, match="CREATE TABLE") as caught:
+        mlmd.MetadataStore(config)
+    known = failures.known(caught.value, tmp_path)
+    assert isinstance(known, ResourceError)
+    assert str(known) == (
+        f"{tmp_path / metadata_file.NAME} is damaged: file is not a database. "
+        f"Run: imgpipe doctor {tmp_path} --repair"
+    )
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two classes of one file each; no test here gets as far as reading it."""
+    for name in ("a", "b"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        (tmp_path / "photos" / name / "1.png").write_bytes(b"")
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize("name", ["runs", "metadata.sqlite"])
+def test_what_is_in_the_way_in_the_output_folder_is_named(photos: Path, tmp_path: Path, name: str):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text("in the way")
+    config = configs.build({"run": {"out": str(out)}, "data": {"source": str(photos)}})
+    with pytest.raises(ResourceError, match=str(out / name)):
+        run.execute(config)

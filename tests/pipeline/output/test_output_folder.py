@@ -1,0 +1,154 @@
+"""`imgpipe doctor` names each fault of an output folder and what to do."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import filelock
+import pytest
+
+from imgpipe.components import integrity
+from imgpipe.components.model_pusher import versions
+from imgpipe.components.storage import blob_store
+from imgpipe.models.errors import ResourceError
+from imgpipe.pipeline.commands import doctor
+from imgpipe.pipeline.configuration import config as configs
+from imgpipe.pipeline.output import metadata_file, output_folder
+from imgpipe.pipeline.output.run_lock import LOCK
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """An output folder with two versions, one artifact and a store."""
+    folder, export = tmp_path / "out", tmp_path / "export"
+    export.mkdir()
+    for content in (b"one", b"two"):
+        (export / "saved_model.pb").write_bytes(content)
+        versions.publish(folder / "model", {"": export}, {})
+    artifact = folder / "artifacts" / "DataGate" / "blessing" / "4"
+    artifact.mkdir(parents=True)
+    (artifact / "gate.json").write_text("{}")
+    integrity.seal(artifact)
+    store = blob_store.BlobStore(folder / "bank", "features")
+    store.put({bytes([number]) * 32: b"value" * 100 for number in range(100)})
+    store.close()
+    return folder
+
+
+def findings(out: Path) -> dict[str, tuple[bool, str]]:
+    found = [look(out) for look in output_folder.CHECKS]
+    return {finding.name: (finding.fit, finding.detail) for finding in found}
+
+
+def run_that_published(out: Path, version: int) -> None:
+    """Leaves the summary of a run that published a version."""
+    folder = out / "runs" / "20260101-000000"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").touch()
+    push = {"status": "pushed", "version": str(version), "path": str(out / "model")}
+    summary = {"status": "blessed", "verdict": "blessed", "push": push}
+    (folder / "summary.json").write_text(json.dumps(summary))
+
+
+def test_a_whole_folder_has_no_fault(out: Path):
+    assert findings(out) == {
+        "folders": (True, "can be used"),
+        "metadata": (True, "none yet"),
+        "served versions": (True, f"2 intact in {out / 'model'}"),
+        "last push": (True, "none yet"),
+        "artifacts": (True, "1 intact"),
+        "schema": (True, "none yet"),
+        "stores": (True, "can be used"),
+    }
+
+
+def test_a_folder_that_is_not_there_has_no_fault(tmp_path: Path):
+    assert all(fit for fit, _ in findings(tmp_path / "none").values())
+
+
+def test_folders_that_the_newest_run_named_are_looked_at(out: Path, tmp_path: Path):
+    config = configs.build({"push": {"directory": str(tmp_path / "served")}})
+    (out / "runs" / "20260101-000000").mkdir(parents=True)
+    file = out / "runs" / "20260101-000000" / "config.toml"
+    file.write_text(configs.to_toml(config))
+    (out / "model").rename(tmp_path / "served")
+    assert findings(out)["served versions"] == (True, f"2 intact in {tmp_path / 'served'}")
+    (tmp_path / "served" / "1" / "saved_model.pb").write_bytes(b"onE")
+    assert "version 1: saved_model.pb has changed" in findings(out)["served versions"][1]
+
+
+def test_a_configuration_that_cannot_be_read_leaves_the_defaults(out: Path):
+    (out / "runs" / "20260101-000000").mkdir(parents=True)
+    (out / "runs" / "20260101-000000" / "config.toml").write_text("[push")
+    assert findings(out)["served versions"] == (True, f"2 intact in {out / 'model'}")
+
+
+def test_every_fault_is_named(out: Path):
+    (out / "model" / "1" / "saved_model.pb").write_bytes(b"onE")
+    (out / "artifacts/DataGate/blessing/4/gate.json").write_text("[]")
+    (out / "bank" / "features.sqlite").write_bytes(b"garbage" * 1000)
+    (out / metadata_file.NAME).write_bytes(b"garbage" * 1000)
+    (out / "schema").mkdir()
+    (out / "schema" / "schema.pbtxt").write_bytes(b"\xff\xfegarbage")
+    run_that_published(out, 3)
+    found = findings(out)
+    assert {name for name, (fit, _) in found.items() if fit} == {"folders"}
+    assert f"{out / 'model' / '3'} is missing; the run 20260101-000000" in found["last push"][1]
+    assert "schema.pbtxt is not a schema in protobuf's text format" in found["schema"][1]
+    assert "version 1: saved_model.pb has changed" in found["served versions"][1]
+    assert "blessing/4: gate.json has changed since it was written" in found["artifacts"][1]
+    assert "features.sqlite: file is not a database" in found["stores"][1]
+    assert f"imgpipe doctor {out} --repair" in found["metadata"][1]
+    assert doctor.run(out) == 5
+
+
+def test_a_version_that_was_published_last_and_is_there_is_no_fault(out: Path):
+    run_that_published(out, 2)
+    assert findings(out)["last push"] == (True, f"{out / 'model' / '2'} is there")
+
+
+@pytest.mark.parametrize("name", ["runs", "artifacts", "model"])
+def test_a_file_in_the_way_of_a_folder_is_named(tmp_path: Path, name: str):
+    (tmp_path / name).touch()
+    assert findings(tmp_path)["folders"] == (
+        False,
+        f"{tmp_path / name} is a file, expected a folder",
+    )
+    assert doctor.run(tmp_path) == 5
+
+
+def test_repair_sets_the_database_aside_and_touches_nothing_else(out: Path):
+    (out / metadata_file.NAME).write_bytes(b"garbage" * 1000)
+    before = {path: path.stat().st_mtime_ns for path in (out / "model").rglob("*")}
+    command = [sys.executable, "-m", "imgpipe.pipeline.cli", "doctor", str(out), "--repair"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert "was renamed to metadata.damaged-" in result.stdout
+    told = " ".join(result.stdout.split())
+    assert "Kept: served versions: 1, 2; stored features, so that no image passes" in told
+    assert "The next run executes every component again" in told
+    assert findings(out)["metadata"] == (True, "none yet")
+    assert {path: path.stat().st_mtime_ns for path in (out / "model").rglob("*")} == before
+    assert "needs no repair" in output_folder.repair(out)
+
+
+def test_a_lost_database_is_named_and_restored_from_its_copy(out: Path):
+    with sqlite3.connect(out / metadata_file.COPY) as db:
+        db.execute("CREATE TABLE MLMDEnv (schema_version INTEGER PRIMARY KEY)")
+    fit, detail = findings(out)["metadata"]
+    assert not fit and "metadata.sqlite is missing; a copy of the last run is there" in detail
+    assert "was restored from the copy" in output_folder.repair(out)
+    assert findings(out)["metadata"] == (True, "can be used")
+
+
+def test_nothing_is_repaired_under_a_run(out: Path):
+    (out / metadata_file.NAME).write_bytes(b"garbage" * 1000)
+    with (
+        filelock.FileLock(out / LOCK),
+        pytest.raises(ResourceError, match="a run is working in"),
+    ):
+        output_folder.repair(out)
+    assert (out / metadata_file.NAME).exists()

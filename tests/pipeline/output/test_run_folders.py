@@ -1,0 +1,53 @@
+"""Runs are in the order of their starts, also when the clock goes back."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from imgpipe.pipeline.output import run_folders
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch):
+    """A function that sets the local time."""
+
+    def at(hour: int) -> None:
+        moment = time.struct_time((2026, 10, 25, hour, 30, 0, 6, 298, -1))
+        monkeypatch.setattr(time, "strftime", lambda form, then=moment: real(form, then))
+
+    real = time.strftime
+    return at
+
+
+def test_runs_of_one_second_are_numbered(tmp_path: Path, clock):
+    clock(2)
+    names = [run_folders.create(tmp_path / "runs").name for _ in range(11)]
+    assert names[:2] == ["20261025-023000", "20261025-023000-2"]
+    assert names[-1] == "20261025-023000-11"
+    found = run_folders.in_order((tmp_path / "runs").iterdir())
+    assert [folder.name for folder in found] == names
+
+
+def test_a_run_after_the_clock_went_back_is_the_newest(tmp_path: Path, clock):
+    """As at the end of daylight saving time."""
+    made = []
+    for hour in (2, 1, 1, 3):
+        clock(hour)
+        made.append(run_folders.create(tmp_path))
+    assert [folder.name for folder in made] == [
+        "20261025-023000",
+        "20261025-023000-2",
+        "20261025-023000-3",
+        "20261025-033000",
+    ]
+    assert run_folders.in_order(reversed(made)) == made
+
+
+def test_other_folders_decide_nothing(tmp_path: Path, clock):
+    (tmp_path / "of-a-killed-process").mkdir()
+    (tmp_path / "99999999-my-notes").mkdir()
+    clock(2)
+    assert run_folders.create(tmp_path).name == "20261025-023000"

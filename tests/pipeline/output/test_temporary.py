@@ -1,0 +1,61 @@
+"""What killed runs leave in an output folder is removed by the next one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from imgpipe.pipeline.output import temporary
+
+
+def test_files_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path):
+    folders = ("", "artifacts/DataGate/blessing", "runs/1", "schema/accepted/ab", "resume")
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "kept").write_text("")
+        program = (
+            "import os, sys\n"
+            "from pathlib import Path\n"
+            "from imgpipe.models.files.atomic_write import writing\n"
+            "with writing(Path(sys.argv[1]) / 'file') as beside:\n"
+            "    beside.write_text('half'); os._exit(9)\n"
+        )
+        command = [sys.executable, "-c", program, str(tmp_path / folder)]
+        assert subprocess.run(command, timeout=60, check=False).returncode == 9
+        assert list((tmp_path / folder).glob(".tmp-*"))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / ".tmp-another-publisher").mkdir()
+    (tmp_path / "runs" / "1" / "tmp").mkdir()
+    temporary.sweep(tmp_path)
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {"kept"}
+    assert (tmp_path / "model" / ".tmp-another-publisher").is_dir()
+    assert not (tmp_path / "runs" / "1" / "tmp").exists()
+
+
+def test_a_folder_of_a_killed_command_is_removed_by_the_next_one(tmp_path: Path):
+    program = (
+        "import os, signal, sys, tempfile\n"
+        "from imgpipe.pipeline.output import temporary\n"
+        "with temporary.folder() as folder:\n"
+        "    tempfile.mkstemp()\n"
+        "    print(folder, flush=True)\n"
+        "    sys.stdin.read()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", program], env=environment, **pipes) as process:
+        folder = Path(process.stdout.readline().strip())
+        command = [sys.executable, "-c", f"{program.partition('    print')[0]}"]
+        subprocess.run(command, env=environment, timeout=60, check=True)
+        assert list(tmp_path.iterdir()) == [folder], "a running process keeps its folder"
+        assert [file.name for file in folder.rglob("tmp/*")], "temporary files are in it"
+        process.stdin.close()
+        process.wait(timeout=60)
+    assert folder.is_dir()
+    (tmp_path / "another-file").touch()
+    subprocess.run(command, env=environment, timeout=60, check=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["another-file"]

@@ -1,0 +1,42 @@
+"""The log as JSON: one whole object a line, whatever is in a message."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+PROGRAM = """
+import logging
+from imgpipe.serving.server.monitoring import log_format
+log_format.set_up({!r})
+log = logging.getLogger("some.where")
+log.info("listening on %s", "127.0.0.1:8500")
+try:
+    raise ValueError("two\\nlines \u00fc")
+except ValueError:
+    log.exception("internal error")
+"""
+
+
+def logged(name: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(name)], capture_output=True, check=True, timeout=60
+    )
+    return done.stderr.decode().splitlines()
+
+
+def test_json_lines():
+    listening, failed = map(json.loads, logged("json"))
+    assert listening.pop("time").endswith("Z")
+    assert listening == {
+        "level": "INFO",
+        "logger": "some.where",
+        "message": "listening on 127.0.0.1:8500",
+    }
+    assert failed["level"] == "ERROR" and failed["message"] == "internal error"
+    assert failed["exception"].endswith("ValueError: two\nlines \u00fc")
+
+
+def test_text_lines():
+    assert logged("text")[0].endswith(" I listening on 127.0.0.1:8500")

@@ -1,0 +1,138 @@
+"""The API that gRPC and REST share: specs, handles, arrays in and out, what is told afterwards."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import numpy as np
+import pytest
+from tensorflow_serving.apis import model_pb2, predict_pb2
+
+from imgpipe.serving.server.core import Core, CoreOptions
+from imgpipe.serving.server.requests.calls import Call, Calls
+from imgpipe.serving.server.requests.handle import Spec
+from imgpipe.serving.server.runtimes import runtime
+from imgpipe.serving.server.status import Code, StatusError, code_name
+from imgpipe.serving.server.versions.config import ModelConfig
+from imgpipe.serving.server.versions.loading import LoaderOptions, make_loader
+from imgpipe.serving.server.versions.version_policy import VersionPolicy
+
+
+@pytest.fixture(scope="module")
+def core(models, tmp_path_factory):
+    """half_plus_two as versions 1 and 2, the newer labelled."""
+    base = tmp_path_factory.mktemp("core")
+    for version in (1, 2):
+        (base / str(version)).symlink_to(models / "half_plus_two", target_is_directory=True)
+    made = Core(make_loader(LoaderOptions()), CoreOptions(labels_for_unavailable=True))
+    config = ModelConfig("m", base, VersionPolicy("all"), {"stable": 1})
+    made.reload([config], wait=60)
+    yield made
+    made.stop()
+
+
+def test_a_spec_is_read_from_any_message():
+    request = predict_pb2.PredictRequest()
+    with pytest.raises(StatusError, match="Missing ModelSpec"):
+        Spec.of(request)
+    request.model_spec.SetInParent()
+    with pytest.raises(StatusError, match="has no name"):
+        Spec.of(request)
+    request.model_spec.name = "m"
+    assert Spec.of(request) == Spec("m")
+    request.model_spec.version.value = 7
+    assert Spec.of(request) == Spec("m", 7)
+    assert Spec.of_spec(model_pb2.ModelSpec(name="m", version_label="a")) == Spec("m", None, "a")
+
+
+@pytest.mark.parametrize(
+    ("spec", "version"), [(Spec("m"), 2), (Spec("m", 1), 1), (Spec("m", label="stable"), 1)]
+)
+def test_arrays_in_arrays_out(core, spec, version):
+    with core.acquire(spec) as handle:
+        answer = handle.predict({"x": np.float32([1, 2, 5])}, timeout=10.0)
+        assert (handle.name, handle.version) == ("m", version)
+        assert {"serving_default", "pair"} <= set(handle.signatures)
+    assert answer.outputs["y"].tolist() == [2.5, 3.0, 4.5]
+    assert (answer.signature_name, answer.rows) == ("serving_default", 3)
+    assert answer.run_seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"x": np.float64([1])}, r"Expects arg\[0\] to be float but double is provided"),
+        ({"x": np.array(["2020-01-01"], "datetime64[D]")}, "tensor parsing error: x"),
+    ],
+)
+def test_arrays_are_checked_as_messages_are(core, inputs, words):
+    with core.acquire(Spec("m")) as handle, pytest.raises(StatusError, match=words) as error:
+        handle.predict(inputs)
+    assert error.value.code == Code.INVALID_ARGUMENT
+
+
+def test_time_that_is_over_does_not_run(core):
+    with (
+        core.acquire(Spec("m")) as handle,
+        pytest.raises(StatusError, match="before the model") as error,
+    ):
+        handle.predict({"x": np.float32([1])}, timeout=0.0)
+    assert error.value.code == Code.DEADLINE_EXCEEDED
+
+
+def test_a_held_version_outlives_its_model(core, models, tmp_path):
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "1").symlink_to(models / "half_plus_two", target_is_directory=True)
+    other = Core(make_loader(LoaderOptions()))
+    other.reload([ModelConfig("n", base)], wait=60)
+    with other.acquire(Spec("n")) as handle:
+        other.reload([])
+        with pytest.raises(StatusError, match=r"Latest\(n\)"), other.acquire(Spec("n")):
+            pass
+        time.sleep(0.2)
+        assert handle.predict({"x": np.float32([2])}).outputs["y"].tolist() == [3.0]
+        assert other.busy()
+    assert not other.busy() and not other.ready()
+
+
+def test_more_sets_of_outputs_than_are_kept_still_run(core):
+    """Clients choose them; what is kept for each is bounded."""
+    inputs = {"a": np.float32([1, 2]), "b": np.int64([3, 4])}
+    with core.acquire(Spec("m")) as handle:
+        inner = handle.runtime
+        signature = handle.signatures["pair"]
+        feeds = [signature.inputs[name].name for name in ("a", "b")]
+        fetches = [signature.outputs[name].name for name in ("count", "same", "sum")]
+        for count in range(1, 2 * runtime.MAX_PREPARED + 10):
+            wanted = [*itertools.islice(itertools.cycle(fetches), count)]
+            assert len(inner.run(feeds, list(inputs.values()), wanted, 10.0)) == count
+        assert inner.prepared <= 2 * runtime.MAX_PREPARED
+        assert handle.predict(inputs, "pair", timeout=10.0).outputs["sum"].tolist() == [4, 6]
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (4, 1), (8, 2), (64, 16)])
+def test_threads_within_an_operation(cores, threads):
+    assert runtime.default_intra_op(cores) == threads
+
+
+def test_calls_tell_what_became_of_them():
+    seen = []
+    calls = Calls([seen.append])
+    call = Call("Predict", "REST", deadline=time.monotonic() + 5)
+    assert calls.run(call, lambda call: 7) == 7
+    assert (call.status, seen) == ("OK", [call]) and call.seconds > 0
+
+    def fail(call):
+        raise StatusError(Code.NOT_FOUND, "gone")
+
+    with pytest.raises(StatusError, match="gone"):
+        calls.run(Call("Predict", "REST"), fail)
+    with pytest.raises(StatusError, match="Deadline"):
+        calls.run(Call("Predict", "GRPC", deadline=time.monotonic() - 1), fail)
+    with pytest.raises(StatusError, match="Cancelled"):
+        calls.run(Call("Predict", "GRPC", is_active=lambda: False), fail)
+    assert [call.status for call in seen[1:]] == ["NOT_FOUND", "DEADLINE_EXCEEDED", "CANCELLED"]
+    assert calls.running == 0
+    assert code_name(99) == "UNKNOWN"

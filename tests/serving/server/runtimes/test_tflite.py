@@ -1,0 +1,114 @@
+"""An int8 export behind the server answers as the SavedModel that it was made of."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from imgpipe.models.export import litert
+from imgpipe.serving.client import Client, InvalidArgument, ServingError
+from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.core import CoreOptions
+from imgpipe.serving.server.server import ServerOptions
+from imgpipe.serving.server.versions.loading import LoaderOptions
+from tests.images import encoded
+from tests.models.small_export import COLOURS, labelled_images, save
+
+TFLITE = ServerOptions(
+    core=CoreOptions(poll_seconds=0.05, tflite=True), loader=LoaderOptions(tflite=True)
+)
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory):
+    """A version directory with a SavedModel, model.tflite and the vocabulary."""
+    base = tmp_path_factory.mktemp("int8")
+    save(base / "1")
+    network = litert.load_network(str(base / "1"))
+    content = litert.convert(network, litert.INT8, list(labelled_images(30, seed=1)[0]))
+    (base / "1" / "model.tflite").write_bytes(content)
+    (base / "1" / "assets").mkdir(exist_ok=True)
+    (base / "1" / "assets" / "vocabulary.txt").write_text("".join(f"{c}\n" for c in COLOURS))
+    return base / "1"
+
+
+@pytest.fixture(scope="module")
+def int8(version):
+    with ModelServer("m", version.parent, options=TFLITE) as server:
+        server.wait_until_available(60)
+        yield server.target
+
+
+def test_images_are_named_and_probabilities_are_the_float_models(int8, version):
+    pixels, labels = labelled_images(12)
+    with (
+        ModelServer("m", version.parent) as plain,
+        Client(int8, "m") as client,
+        Client(plain.target, "m") as reference,
+    ):
+        plain.wait_until_available(60)
+        expected = reference.predict({"pixels": pixels}, "serving_pixels").outputs
+        found = client.predict({"pixels": pixels}, "serving_pixels").outputs
+        by_bytes = client.predict({"image_bytes": [encoded(one) for one in pixels]})
+    np.testing.assert_allclose(found["probabilities"], expected["probabilities"], atol=0.03)
+    np.testing.assert_array_equal(found["label"], expected["label"])
+    assert by_bytes.signature_name == "serving_default" and by_bytes.version == 1
+    for name, value in found.items():
+        np.testing.assert_array_equal(by_bytes.outputs[name], value)
+    assert [COLOURS.index(name.decode()) for name in found["label"]] == labels.tolist()
+    assert found["top_k_classes"].shape == (12, 3)
+    assert (np.diff(found["top_k_probabilities"], axis=1) <= 0).all()
+
+
+def test_images_of_another_size_are_resized(int8):
+    large = np.repeat(np.repeat(labelled_images(2)[0], 3, axis=1), 2, axis=2)
+    with Client(int8, "m") as client:
+        by_pixels = client.predict({"pixels": large}, "serving_pixels").outputs
+        by_bytes = client.predict({"image_bytes": [encoded(one) for one in large]}).outputs
+        assert client.classify([encoded(large[0])])[0].label in COLOURS
+    np.testing.assert_array_equal(by_pixels["probabilities"], by_bytes["probabilities"])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "signature", "words"),
+    [
+        ({"image_bytes": [b"garbage"]}, "", "Unknown image file format"),
+        ({"image_bytes": np.empty(0, object)}, "", "expected one image or more"),
+        ({"pixels": np.zeros((2, 8, 8), np.uint8)}, "serving_pixels", r"of shape \[N, H, W, 3\]"),
+        ({"pixels": np.zeros((1, 8, 8, 3), np.float32)}, "serving_pixels", "to be uint8 but float"),
+    ],
+)
+def test_what_does_not_fit_is_the_senders_fault(int8, inputs, signature, words):
+    with Client(int8, "m") as client, pytest.raises(InvalidArgument, match=words):
+        client.predict(inputs, signature)
+
+
+def test_many_clients_share_the_interpreters(int8):
+    pixels, labels = labelled_images(60)
+
+    def ask(number: int) -> bool:
+        with Client(int8, "m") as client:
+            return client.classify([encoded(pixels[number])])[0].label == COLOURS[labels[number]]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(ask, range(60)))
+
+
+def test_without_the_flag_the_saved_model_is_served(version):
+    with ModelServer("m", version.parent) as server, Client(server.target, "m") as client:
+        server.wait_until_available(60)
+        with pytest.raises(ServingError, match="Signature input alias: pixels"):
+            client.predict({"image_bytes": [b"x"]})
+
+
+def test_a_version_of_model_tflite_alone_is_complete(version, tmp_path):
+    (tmp_path / "4").mkdir()
+    (tmp_path / "4" / "model.tflite").write_bytes((version / "model.tflite").read_bytes())
+    with ModelServer("m", tmp_path, options=TFLITE) as server, Client(server.target, "m") as client:
+        assert server.wait_until_available(60) == 4
+        # Without a vocabulary it answers under its own signature, numbers as they are.
+        pixels, labels = labelled_images(1)
+        answer = client.predict({"pixels": pixels}).outputs["probabilities"]
+        assert answer.dtype == np.uint8 and answer.argmax() == labels[0]
