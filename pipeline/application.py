@@ -37,7 +37,10 @@ _EXAMPLES = "\n\n".join(
 
 
 class _Commands(typer.core.TyperGroup):
-    """The commands; an option that none has, but a setting, is answered with the setting."""
+    """The group of all commands.
+
+    Where an unknown option has the name of a setting, the error names the setting.
+    """
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the command that was named; see `typer.core.TyperGroup`."""
@@ -47,7 +50,7 @@ class _Commands(typer.core.TyperGroup):
             # The class NoSuchOption belongs to the copy of Click that is private to Typer.
             option, context = getattr(error, "option_name", ""), getattr(error, "ctx", None)
             options = context.command.params if option and context else []
-            if any("--set" in one.opts for one in options):
+            if any("--set" in parameter.opts for parameter in options):
                 error.message += _setting(option)  # type: ignore[attr-defined]
             raise
 
@@ -57,8 +60,9 @@ def _setting(option: str) -> str:
     from imgpipe.pipeline.configuration.config import known_keys
 
     name = option.lstrip("-").replace("-", "_")
-    found = [f"--set {key}=VALUE" for key in known_keys() if key.rsplit(".", 1)[-1] == name]
-    return f". There is a setting of this name: {' or '.join(found)}" if found else ""
+    # The same name may occur in several sections, such as `threshold`.
+    choices = [f"--set {key}=VALUE" for key in known_keys() if key.rsplit(".", 1)[-1] == name]
+    return f". There is a setting of this name: {' or '.join(choices)}" if choices else ""
 
 
 app = typer.Typer(
@@ -81,8 +85,9 @@ def _print_version(wanted: bool) -> None:
         from importlib.metadata import distributions
 
         names = ("imgpipe", "imgpipe-client")  # the client's distribution has this module too
-        found = {one.name: one.version for name in names for one in distributions(name=name)}
-        typer.echo(f"imgpipe {next(iter(found.values()), 'of unknown version')}")
+        # Unlike `version`, `distributions` raises no error for one that is not installed.
+        installed = [found.version for name in names for found in distributions(name=name)]
+        typer.echo(f"imgpipe {next(iter(installed), 'of unknown version')}")
         raise typer.Exit
 
 

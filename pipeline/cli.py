@@ -28,6 +28,7 @@ def main() -> None:
     except SystemExit:
         raise
     except BaseException:
+        # Libraries may turn the exception of a signal into an error of their own.
         if not signals.received():
             raise
         _end(signals.sentence(), signals.exit_code())
@@ -40,7 +41,7 @@ def _run() -> None:
     from imgpipe.models.errors import ImgpipeError
     from imgpipe.pipeline.command_line import standard_streams
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # no INFO lines, such as those of the build
     standard_streams.prepare()
     # The collector would visit the objects of the imported modules again and again, which takes a
     # twentieth of the time of --help. It is enabled again before the body of a command runs.

@@ -68,6 +68,7 @@ def find(name: str, config: Config) -> str:
     by_lower = {candidate.lower(): candidate for candidate in known}
     if name.lower() in by_lower:
         return by_lower[name.lower()]
+    # difflib rates "eval" and "ImageEvaluator" at 0.44, so parts of a name are looked for first.
     inside = [candidate for candidate in known if name and name.lower() in candidate.lower()]
     close = inside or difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
     hint = f"did you mean {by_lower[close[0].lower()]!r}? " if close else ""

@@ -67,7 +67,9 @@ def create_pipeline(
         **parameters.given,
     )
     data = _data_nodes(config, parameters)
-    for first in (data["baseline"], data["examples"]):  # the others depend on these
+    # Plan's results are parameters, from which TFX derives no order. All other components depend on
+    # these two.
+    for first in (data["baseline"], data["examples"]):
         first.add_upstream_node(plan)
     model = _model_nodes(config, planned, data)
     gates = _gate_nodes(config, parameters, data, model)
@@ -94,6 +96,8 @@ def _data_nodes(config: Config, parameters: Parameters) -> dict[str, Any]:
     )
     examples = _example_gen_node(config, parameters)
     judged = _filter_node(config, planned, examples)
+    # The metadata, because TFDV can describe nothing about encoded images, and warns of every one:
+    # https://github.com/tensorflow/tfx/issues/1622
     statistics = parts.StatisticsGen(examples=judged.outputs["metadata"], code=planned.data_code)
     schema = parts.SchemaGen(
         statistics=statistics.outputs["statistics"],
@@ -149,6 +153,7 @@ def _filter_node(config: Config, planned: Planned, examples: Any) -> Any:
 
 def _data_gate_node(config: Config, planned: Planned, nodes: dict[str, Any]) -> Any:
     """DataGate, which decides whether a model is trained on the data."""
+    # The vocabulary is passed on its own, because it may be a placeholder; see `plan`.
     demanded = gate_settings(config, ())
     return parts.DataGate(
         statistics=nodes["statistics"].outputs["statistics"],
@@ -185,6 +190,8 @@ def _model_nodes(config: Config, planned: Planned, data: dict[str, Any]) -> dict
         budget=FREE_DISK if config.bank.budget is None else config.bank.budget * 2**30,
         code=planned.bank_code,
         vocabulary=planned.vocabulary,
+        # Only the choice of views depends on the head. Without that choice, another setting of the
+        # head must not miss the cache.
         head=json.dumps(asdict(config.settings), sort_keys=True) if config.chooses_views else "",
     )
     given = {
@@ -298,7 +305,7 @@ def _lite_node(
         examples=data["judged"].outputs["examples"],
         model=model["trainer"].outputs["model"],
         predictions=predictor.outputs["predictions"],
-        kinds=json.dumps(sorted(config.export.lite)),
+        kinds=json.dumps(sorted(config.export.lite)),  # the same text, whatever the order
         # Folds decide instead of the validation split, where there are any.
         threshold=0.0 if config.folds > 0 else parameters.given["threshold"],
         max_loss=config.export.max_loss,
@@ -311,6 +318,7 @@ def _lite_node(
 def _report_node(planned: Planned, storage: Storage, nodes: dict[str, Any]) -> Any:
     """The Report component, which reads the artifacts of all others."""
     by_id = {node.id: node for node in nodes.values()}
+    # Components that the settings leave out, such as CrossValidator, have no row here.
     reported = {
         name: by_id[row.component].outputs[row.output]
         for name, row in REPORTED.items()

@@ -30,9 +30,10 @@ from imgpipe.pipeline.configuration import flat_settings
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
 
 _ROOT = Path(__file__).resolve().parent.parent
-#: Settings that are paths and do not change any result.
+#: Settings that are paths and do not change any result. The overrides count by their content.
 _PATHS = {"judge": {"overrides", "store"}}
-#: Sections of the configuration that decide the result of a run, without `_PATHS`.
+#: Sections of the configuration that decide the result of a run, without `_PATHS`. Of ``[data]``
+#: and ``[bank]`` only some settings do; see `find`.
 _DECIDING = {
     "split",
     "judge",
@@ -60,6 +61,7 @@ _DATA_CODE = (
     "serving/image_header.py",
 )
 #: Source code that decides the content of the feature bank, in addition to `FeatureExtractor.key`.
+#: The solved head is among it, because FeatureBank chooses the number of views by it.
 _BANK_CODE = (
     "components/feature_bank",
     "components/storage/blob_store.py",
@@ -96,6 +98,7 @@ def source_hash(*paths: str, packages: Sequence[str] = ()) -> str:
     digest = hashlib.sha256()
     for relative in paths:
         path = _ROOT / relative
+        # Sorted, since the order in which a folder is listed depends on the file system.
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             digest.update(file.relative_to(_ROOT).as_posix().encode())
             digest.update(file.read_bytes())
@@ -208,7 +211,7 @@ def split_rule(config: Config, given: tuple[str, ...] = ()) -> SplitRule:
         split.test,
         given,
         gate.min_validation,
-        max(gate.min_test, 1),
+        max(gate.min_test, 1),  # 0 requires nothing, but a class with enough images gets one
     )
 
 
@@ -229,9 +232,8 @@ def find(config: Config, scan: Scan) -> RunInputs:
     model_code = source_hash("models", packages=_MODEL_PACKAGES)
     deciding = config.model_dump(include=_DECIDING, exclude=_PATHS)
     overrides = _overrides(config, scan.vocabulary)
-    how = config.data.model_dump(
-        exclude={"source", "root", "tfds_dir", "follow_links"}
-    )  # the path does not change the result
+    # Where the files lie does not change the result; the fingerprint stands for their content.
+    how = config.data.model_dump(exclude={"source", "root", "tfds_dir", "follow_links"})
     how["vocabulary"] = list(scan.vocabulary)
     precision = resolve_precision(config.bank.precision)
     config.settings.check_classes(scan.vocabulary)
@@ -299,6 +301,7 @@ def _frozen_schema(config: Config, data_key: str) -> str:
         return ""
     if origin.is_from(accepted, data_key):
         return ""
+    # TFX's cache compares the path alone, so the path has to change with the content.
     digest = manifest.sha256(accepted)
     return str(config.out / "schema" / "accepted" / digest[:16] / "schema.pbtxt")
 
@@ -330,7 +333,7 @@ def accepted_data(schema_file: Path) -> list[str]:
     """Read the fingerprints of data whose drift and skew people accepted."""
     try:
         return list(json.loads(_accepted_list(schema_file).read_text())["data"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):  # a damaged list accepts nothing
         return []
 
 

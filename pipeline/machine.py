@@ -22,11 +22,11 @@ _DRIVER = Path("/proc/driver/nvidia/version")  # exists where the driver of a GP
 _WINDOWS_GPU = Path("/dev/dxg")  # the same on Windows' subsystem for Linux
 _ASK_TENSORFLOW = (
     "import tensorflow as tf\n"
-    "for one in tf.config.list_physical_devices('GPU'):\n"
-    "    found = tf.config.experimental.get_device_details(one)\n"
-    "    print('GPU', found.get('device_name', one.name))"
+    "for gpu in tf.config.list_physical_devices('GPU'):\n"
+    "    details = tf.config.experimental.get_device_details(gpu)\n"
+    "    print('GPU', details.get('device_name', gpu.name))"
 )
-_ASK_S = 120
+_ASK_S = 120  # seconds; importing TensorFlow takes several, and some 15 more without bytecode
 _PORT = 8500  # the default port of TensorFlow Serving
 _PACKAGES = ("tensorflow", "keras", "tfx", "apache-beam", "tensorflow-model-analysis", "grpcio")
 
@@ -114,7 +114,7 @@ def _bytecode(out: Path) -> Finding:
 def _cpu(out: Path) -> Finding:
     from imgpipe.models.features.extractor import resolve_precision
 
-    cores = len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0))  # `os.cpu_count` counts those of other processes too
     return Finding("processor", True, f"{cores} cores, feature bank in {resolve_precision('auto')}")
 
 
@@ -134,7 +134,7 @@ def _accelerator(out: Path) -> Finding:
             capture_output=True,
             text=True,
             timeout=_ASK_S,
-            check=False,
+            check=False,  # a process that crashed has printed no GPU, and that is reported
         )
         lines = asked.stdout.splitlines()
     except subprocess.TimeoutExpired:
@@ -157,6 +157,7 @@ def _tensorflow_build() -> str:
     if spec is None or not spec.origin:
         return "TensorFlow is not installed"
     version = importlib.metadata.version("tensorflow")
+    # Importing this file as a module would import all of TensorFlow first.
     file = Path(spec.origin).parent / "python" / "platform" / "build_info.py"
     build = runpy.run_path(str(file))["build_info"] if file.is_file() else {}
     cuda = build.get("cuda_version") if build.get("is_cuda_build") else None
@@ -171,7 +172,7 @@ def _memory(out: Path) -> Finding:
 
 
 def _disk(out: Path) -> Finding:
-    folder = out.absolute()
+    folder = out.absolute()  # or the folder in which a run would create it
     while not folder.exists():
         folder = folder.parent
     gib = shutil.disk_usage(folder).free / _GIB
@@ -193,6 +194,7 @@ def _port(out: Path) -> Finding:
     return Finding("serving port", not busy, text, "Use another port: imgpipe serve --port N.")
 
 
+#: Each check takes the output folder, like `output_folder.CHECKS`, although most do not need it.
 CHECKS: tuple[Callable[[Path], Finding], ...] = (
     _python,
     _imgpipe,

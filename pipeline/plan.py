@@ -35,7 +35,8 @@ RUN_SETTINGS = {
     "image_size": "model.image_size",
 }
 #: Images of the validation split in the warm-up requests and in the parity check.
-WARMUP_IMAGES, PARITY_IMAGES, TOP_K = 4, 16, 5
+WARMUP_IMAGES, PARITY_IMAGES = 4, 16
+TOP_K = 5  # labels in an answer of the exported model, the most probable ones
 
 
 @dataclass(frozen=True)
@@ -122,11 +123,11 @@ def known(config: Config, inputs: RunInputs) -> Parameters:
 
 def settings(config: Config) -> dict[str, Any]:
     """The settings of a configuration that a run of a compiled pipeline may change."""
-    found = {}
+    values = {}
     for name, setting in RUN_SETTINGS.items():
         section, key = setting.split(".")
-        found[name] = getattr(getattr(config, section), key)
-    return found
+        values[name] = getattr(getattr(config, section), key)
+    return values
 
 
 def plan(config: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,11 +148,12 @@ def plan(config: str, given: Mapping[str, Any]) -> dict[str, Any]:
     for name, setting in RUN_SETTINGS.items():
         section, key = setting.split(".")
         tree[section][key] = given[name]
-    found = configs.build(tree, where="the parameters of the pipeline")
-    run_inputs.check_files(found)
-    inputs = run_inputs.find(found, scan(found))
-    run_inputs.freeze_schema(found, inputs)
-    return asdict(_planned(found, inputs))
+    # Validated again, because people choose the values of `given` when they start a run.
+    built = configs.build(tree, where="the parameters of the pipeline")
+    run_inputs.check_files(built)
+    inputs = run_inputs.find(built, scan(built))
+    run_inputs.freeze_schema(built, inputs)
+    return asdict(_planned(built, inputs))
 
 
 def to_json(config: Config) -> str:
@@ -165,6 +167,7 @@ def _planned(config: Config, inputs: RunInputs) -> Planned:
     network = describe(config.settings, config.bank.precision)
     extractor = from_description(network)
     thresholds = eval_config(
+        # Where a number of folds is set, their mean has to reach the threshold instead.
         0.0 if config.folds > 0 else config.evaluate.threshold,
         config.evaluate.max_drop,
         len(inputs.vocabulary),
@@ -181,6 +184,7 @@ def _planned(config: Config, inputs: RunInputs) -> Planned:
         data_key=inputs.data_key,
         accept_changes=int(inputs.accept_changes),
         network=network,
+        # View 0 is the image itself; view 1 stands for all augmented ones, which share settings.
         weights_key=f"{extractor.key(0)[:16]}-{extractor.key(1)[:16]}",
         custom_config=_json({**_training(config, inputs), **_exporting(config)}),
         tuner_config=_json({**_training(config, inputs), "trials": config.tune.trials}),
@@ -230,4 +234,5 @@ def _facts(config: Config, inputs: RunInputs) -> dict[str, Any]:
 
 
 def _json(value: object) -> str:
+    # Sorted, because TFX's cache compares the text of a parameter.
     return json.dumps(value, sort_keys=True)

@@ -50,6 +50,7 @@ class _Terminal(Console):
                 columns, lines = os.get_terminal_size(self.file.fileno())
             except OSError:
                 return super().size
+            # Some terminals, such as serial ones, report a size of 0.
             return ConsoleDimensions(columns or _WIDTH_PLAIN, lines or 25)
         return super().size
 
@@ -67,9 +68,11 @@ def quiet(log: Path, to_stderr: bool = False) -> Iterator[Console]:
       A console that writes to the original standard output or error.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    # What Python has buffered belongs to the terminal, and would otherwise end up in the log.
     sys.stdout.flush()
     sys.stderr.flush()
     saved_out, saved_err = os.dup(1), os.dup(2)
+    # For appending, so that child processes and this one do not overwrite each other's lines.
     with log.open("ab", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -121,7 +124,7 @@ class Display:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._steps: list[_Step] = []
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # Live draws in a thread, and workers count in others
         self._live: Live | None = None
         self.timings: dict[str, float] = {}
         self.cached: list[str] = []
@@ -158,6 +161,7 @@ class Display:
         """End the step of a component that succeeded."""
         self.timings[result.name] = round(result.seconds, 3)
         self.outputs[result.name] = result.outputs
+        # A component that made a damaged artifact again has finished before, from the cache.
         self.cached = [name for name in self.cached if name != result.name]
         if result.cached:
             self.cached.append(result.name)
@@ -233,18 +237,19 @@ class Display:
         if not signals.held():
             return False
         if not self._agreed:
-            self._agreed = self._asks("Go on with the best network so far?")
+            self._agreed = self._confirmed("Go on with the best network so far?")
         if not self._agreed:
             signals.stop()
         return True
 
-    def _asks(self, question: str) -> bool:
+    def _confirmed(self, question: str) -> bool:
         """Ask a question on the terminal; Enter says yes."""
         if self._live:
             self._live.stop()
         self._console.print(f"{question} [Y/n] ", markup=False, end="")
         answer = sys.stdin.readline()
         self._start_live()  # a new one, which does not overwrite the rows above the question
+        # `readline` returns "" without a newline at the end of the input, which agrees to nothing.
         return answer.strip().lower() in ("", "y", "yes") and answer != ""
 
     # --- drawing -----------------------------------------------------------------------------
@@ -281,12 +286,13 @@ def _counts(step: _Step, seconds: float) -> str:
             parts.append(f"{total:,} {unit}")
             continue
         of = f" of {total:,}" if total and total > count else ""
+        # A rate over less than half a second, or below one a second, says nothing.
         rate = f" ({count / seconds:,.0f}/s)" if seconds >= 0.5 and count >= seconds else ""
         parts.append(f"{count:,}{of} {unit}{rate}")
-    return " ".join([*_ahead(step, seconds), ", ".join(parts)])
+    return " ".join([*_bar_and_time_left(step, seconds), ", ".join(parts)])
 
 
-def _ahead(step: _Step, seconds: float) -> list[str]:
+def _bar_and_time_left(step: _Step, seconds: float) -> list[str]:
     """Return a bar and the time left of a running step with a known number of units."""
     known = [unit for unit, total in step.totals.items() if total]
     if step.state != "running" or not known:

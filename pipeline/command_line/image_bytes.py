@@ -26,6 +26,7 @@ def read(paths: Sequence[Path], pixel_limit: int) -> Iterator[tuple[Path, bytes,
         except OSError as error:
             yield path, b"", error.strerror or str(error)
             continue
+        # The header is read first, because decoding a few bytes may take gigabytes of memory.
         header = probe(data, pixel_limit)
         if header.pixels > pixel_limit:
             yield path, b"", f"{header.width} x {header.height} pixels are over judge.pixel_limit"

@@ -31,12 +31,12 @@ def old_spelling(old: str, new: str) -> Any:
 
 
 def _note(old: str, new: str) -> Callable[[Path | None], Path | None]:
-    def told(value: Path | None) -> Path | None:
+    def print_note(value: Path | None) -> Path | None:
         if value is not None:
             typer.echo(f"note: {old} still works; it is spelled {new} now.", err=True)
         return value
 
-    return told
+    return print_note
 
 
 #: Headings of ``imgpipe --help``.

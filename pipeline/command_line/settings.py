@@ -52,6 +52,7 @@ def configuration(
             f"{source} is a folder, expected a TOML file or a preset. For its images: "
             f"imgpipe run --data {source}"
         )
+    # A missing .toml file is reported as such, and not as an unknown preset.
     if path.suffix == ".toml" or path.is_file():
         return configs.load(path, extra)
     known = presets()
@@ -63,7 +64,7 @@ def configuration(
             f"`imgpipe presets` describes: {', '.join(known)}."
         )
     preset = resources.files("imgpipe.pipeline") / "presets" / f"{source}.toml"
-    with resources.as_file(preset) as file:
+    with resources.as_file(preset) as file:  # a package may lie in an archive
         return configs.load(file, extra)
 
 

@@ -35,18 +35,20 @@ class Stopped(BaseException):
 def install() -> None:
     """Install the handlers; a signal that the parent process ignores stays ignored."""
     for number in _SENTENCES:
+        # A shell without job control ignores SIGINT for what it starts in the background.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
-    others = sys.unraisablehook
+    original_hook = sys.unraisablehook
 
-    def lost(found: sys.UnraisableHookArgs) -> None:
-        if found.exc_type is not Stopped:
-            others(found)
+    def raise_again(unraisable: sys.UnraisableHookArgs) -> None:
+        if unraisable.exc_type is not Stopped:
+            original_hook(unraisable)
             return
+        # An exception raised here would be ignored too, so a timer raises it after the destructor.
         signal.signal(signal.SIGALRM, _stop_again)
         signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
 
-    sys.unraisablehook = lost
+    sys.unraisablehook = raise_again
 
 
 def _stop_again(number: int, frame: FrameType | None) -> None:
@@ -59,7 +61,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
         _held = True
         return
     if _received is not None:
-        os._exit(128 + number)
+        os._exit(128 + number)  # at once, even if cleaning up after the first signal hangs
     _received = number
     raise Stopped
 
@@ -103,7 +105,7 @@ def stop() -> None:
 def received() -> bool:
     """Whether a signal has asked the command to end; if so, `Stopped` is not raised again."""
     if _received is not None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)  # stops the timer of `install`
     return _received is not None
 
 

@@ -22,6 +22,7 @@ class _Lossy(io.FileIO):
             return super().write(data)  # type: ignore[arg-type]
         except OSError as error:
             self.error = error
+            # All of it counts as written; otherwise the buffer would try again and again.
             return memoryview(data).nbytes  # type: ignore[arg-type]
 
 

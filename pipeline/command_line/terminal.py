@@ -63,6 +63,7 @@ def wrapped(line: Text, width: int) -> Text:
     breaks, used = [], 0
     for match in _WORD.finditer(line.plain):
         word, whole = cell_len(match.group().rstrip()), cell_len(match.group())
+        # A word that is too long for any line is not moved to a line of its own.
         if used and used + word > width and indent + word <= width:
             breaks.append(match.start())
             used = indent

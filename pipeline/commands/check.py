@@ -72,12 +72,12 @@ def _run(
     config = configuration(config_file, data, None, settings)
     json_files.check_folder("--json", json_file)
     json_files.check_folder("--html", html_file)
-    opened(config).listing()  # before the imports
+    opened(config).listing()  # reports a wrong source before the imports, which take seconds
     found = examine(config, html_file is not None, json_file == json_files.STANDARD_OUTPUT)
     console = json_files.console_beside(json_file)
-    told = rules.summarised(rules.as_dicts(found.refused))
+    sentences = rules.summarised(rules.as_dicts(found.refused))
     proposals = len(found.plan.overrides) - len(overrides.confirmed(found.plan.overrides))
-    _print(console, found.judged, found.verdict, told, proposals)
+    _print(console, found.judged, found.verdict, sentences, proposals)
     if html_file is not None:
         json_files.write_file(html_file, page(found), "--html ")
         console.print(f"  page     {escape(str(html_file))}")
@@ -192,6 +192,7 @@ def reasons(judged: Judged, config: Config) -> list[rules.Reason]:
 
     demanded = gate_settings(config, judged.scan.vocabulary)
     return [
+        # DataGate's advice names the quarantine, which a check does not write.
         dataclasses.replace(reason, advice=reason.advice.replace(rules.SEE_REASONS, _ADVICE))
         for reason in rules.counted(judged.summary, demanded)
     ]
@@ -222,7 +223,7 @@ def sentence(judged: Judged, refused: Sequence[rules.Reason]) -> str:
     outcome = "; ".join(clause for clause in clauses if clause)
     if refused:
         return f"refused: a run would refuse this data ({outcome})"
-    if clauses[1:] == ("", ""):
+    if clauses[1:] == ("", ""):  # nothing was found, and no label was overridden
         return f"clean: {plural(images, 'image')}, no problems found"
     return f"usable: {outcome}"
 
@@ -288,6 +289,7 @@ def _print_table(console: Console, rows: Sequence[tuple[str, str, int, str]]) ->
     if not rows:
         return
     widest = max(len(reason) for _, reason, _, _ in rows)
+    # 21 columns for the fate, the number of files, and the spaces between.
     columns = (console.width if console.is_terminal else _WIDTH_PLAIN) - widest - 21
     console.print(f"\n[dim]{'':<9} {'reason':<{widest}} {'files':>8}  example[/]")
     for fate, reason, count, example in rows[:_LINES]:
@@ -345,5 +347,5 @@ def page(found: Examined) -> str:
         "vocabulary": list(found.judged.scan.vocabulary),
     }
     state = RunState(status, found.verdict)
-    told = rules.summarised(rules.as_dicts(found.refused))
-    return render(found.judged, found.images, state, settings, told)
+    sentences = rules.summarised(rules.as_dicts(found.refused))
+    return render(found.judged, found.images, state, settings, sentences)

@@ -57,7 +57,7 @@ def run(path: Path, yes: bool, json_file: str | None) -> int:
     out = past_runs.output_folder(path)
     busy = f"a run is working in {out}. Wait until it has ended, then clean."
     try:
-        with run_lock.locked(out, busy):
+        with run_lock.locked(out, busy):  # for the list too, which a working run would change
             found, kept = removable.find(out, _versions(out))
             if yes:
                 for one in found:

@@ -192,6 +192,7 @@ def paired(split: str, pair: Mapping[str, Any]) -> str:
       split: Name of the split.
       pair: An entry of ``paired`` in the JSON.
     """
+    # An interval that includes 0 leaves open which of the models is better.
     low, high = pair["ci95"]
     if low > 0:
         meaning = "B is better"

@@ -45,7 +45,7 @@ def demo(
 
     json_files.check_folder("--json", json_file)
     console = json_files.console_beside(json_file)
-    photos = _photos(out)
+    photos = _photos(out)  # refuses a folder before NumPy and Pillow are imported
     from imgpipe.pipeline.demo import draw
 
     with consoles.Display(console) as display, display.step("drawing images"):
@@ -94,6 +94,7 @@ def _ask(console: Console, config: Config) -> None:
     with temporary.folder() as folder:
         image = folder / f"{label}.jpg"
         draw_hand(label, seed, 200).save(image, quality=90)
+        # In this process; `start` takes any free port, so that a server on 8500 is not in the way.
         server = ModelServer(_NAME, config.push_directory)
         port = server.start()
         try:

@@ -221,7 +221,7 @@ def _print_version(console: Console, one: Compared) -> None:
                 limit,
                 "" if found.limit is None else state,
             )
-        if not console.is_terminal:
+        if not console.is_terminal:  # Rich would take 80 columns and fold the cells
             console.width = _WIDTH_PLAIN
         console.print(table, soft_wrap=False)
     if asked.unknown or one.unknown_was:

@@ -130,7 +130,7 @@ def prepare(path: Path, version: int | None, config: Config, threshold: float) -
     if not 0 <= threshold <= 1:
         raise ConfigError(f"threshold: expected a share from 0 to 1. Received: {threshold:g}.")
     model = Model.of(version_folder(path, version))
-    source = opened(config, least_classes=1)
+    source = opened(config, least_classes=1)  # a recall needs images of one class only
     scan = source.listing()
     require_known_labels(model, scan)
     return Asked(model, config, source, scan, threshold)
@@ -194,6 +194,7 @@ def _print(console: Console, found: Mapping[str, Any]) -> None:
     for warning in found["warnings"]:
         console.print(f"  note     {escape(warning)}")
     classes = sorted(found["per_class"].items(), key=lambda entry: entry[1]["f1"])
+    # Few classes are shown in their own order; of many, those that are recognised worst.
     shown = classes[:_CLASSES] if len(classes) > _CLASSES else found["per_class"].items()
     width = max(len(escape(name)) for name, _ in shown)
     console.print(f"\n[dim]  {'class':<{width}}  images  recall  precision     F1[/]")

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.command_line import options
 from imgpipe.pipeline.command_line.terminal import escape
 
@@ -34,7 +33,7 @@ app = typer.Typer()
 
 SCHEMA = 1  # of what --json writes
 
-_SOME_REFUSED = 2
+_SOME_REFUSED = 2  # exit code when some files are not images, as of `imgpipe predict`
 _TOP = 5  # classes that are shown with their probabilities
 #: Largest difference of a probability between the Keras network and the served model.
 _PARITY = 1e-3
@@ -129,7 +128,7 @@ def run(
         classifier = network_file.load(version)
         sizes = layer_sizes.sizes(classifier.network)
         if table:
-            _print_table(console, sizes)
+            _print_layers(console, sizes)
         if images:
             chosen = activations.choose(classifier.network, layers)
             named = {size.name: size for size in sizes}
@@ -222,12 +221,13 @@ def _explain_one(
 
     from imgpipe.models import preprocess
     from imgpipe.models.network import activation_images, activations
+    from imgpipe.pipeline.command_line.json_file import write_file
 
     classifier = inside.classifier
     answer = inside.cam.run(image_bytes=np.array([data], object))
     probabilities, label = answer["probabilities"][0], answer["label"][0].decode()
     difference = float(np.abs(classifier.probabilities([data])[0] - probabilities).max())
-    if not difference <= _PARITY:
+    if not difference <= _PARITY:  # true for NaN too
         raise ResourceError(
             "the rebuilt network and the served model give different answers: a probability "
             f"differs by {difference:.2g}, expected at most {_PARITY:.0e}. Run the pipeline again."
@@ -237,15 +237,18 @@ def _explain_one(
         for i in np.argsort(-probabilities, kind="stable")[:_TOP]
     ]
     image = preprocess.decode(tf.constant(data)).numpy()
-    content = activation_images.grad_cam(image, answer["cam"][0], label, top)
-    written = [_write(folder / "grad_cam.png", content)]
+    drawings = {"grad_cam.png": activation_images.grad_cam(image, answer["cam"][0], label, top)}
     pixels = preprocess.decode_and_resize(tf.constant(data), classifier.image_size).numpy()
     found = activations.outputs(classifier.network, inside.layers, pixels)
+    # Numbered, so that a listing of the folder has the order of the layers.
     numbers = {name: number for number, name in enumerate(inside.sizes)}
     for name in inside.layers:
-        safe = re.sub(r"[^\w.-]", "_", name)
-        file = f"{numbers[name]:03d}_{safe}.png"
-        written.append(_write(folder / file, _drawn(found[name], inside, name, pixels)))
+        safe = re.sub(r"[^\w.-]", "_", name)  # names of layers may contain slashes
+        drawing = _drawn(found[name], inside, name, pixels)
+        drawings[f"{numbers[name]:03d}_{safe}.png"] = drawing
+    for file, content in drawings.items():
+        write_file(folder / file, content)
+    written = [folder / file for file in drawings]
     return written, label, [{"label": name, "probability": value} for name, value in top]
 
 
@@ -265,15 +268,7 @@ def _drawn(
     return activation_images.vector(values.reshape(-1), title, size.arithmetic, seen, names)
 
 
-def _write(path: Path, content: bytes) -> Path:
-    try:
-        atomic_write(path, content)
-    except OSError as error:
-        raise ResourceError(f"cannot write {path}: {error.strerror or error}.") from None
-    return path
-
-
-def _print_table(console: Console, sizes: Sequence[LayerSize]) -> None:
+def _print_layers(console: Console, sizes: Sequence[LayerSize]) -> None:
     """Print every layer with its sizes and their arithmetic."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table

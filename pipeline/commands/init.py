@@ -172,11 +172,13 @@ def _group_pattern(scan: Scan) -> str:
     if scan.groups():
         return ""
     versions = sum(bool(re.search(_VERSIONS, item.path)) for item in scan.items)
+    # A few such names among others may be a coincidence.
     return _VERSIONS if versions > len(scan.items) // 2 else ""
 
 
 def _name(source: str) -> str:
     """Derive the name of the pipeline from that of the source."""
+    # Of tfds:NAME the part after the colon, of photos.tar.gz the part before the first dot.
     stem = Path(source.split(":", 1)[-1]).name.split(".")[0]
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")
-    return name[:62] or "imgpipe"
+    return name[:62] or "imgpipe"  # within the limit of `run.name`

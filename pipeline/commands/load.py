@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+#: All requests are built before the measurement starts, and kept in memory.
 _MOST_IMAGES = 512
-"""All requests are built before the measurement starts and kept in memory."""
+#: Exit code when no request was answered with some number of callers.
 _FAILED = ResourceError.exit_code
-"""Exit code when no request was answered with some number of callers."""
 _HEADINGS = (
     f"{'callers':>7} {'requests/s':>11} {'images/s':>9} {'p50 ms':>8} {'p90 ms':>8} "
     f"{'p99 ms':>8}  stable  errors"
@@ -173,7 +173,7 @@ def _show(console: Console, level: Level, wanted: Settings) -> None:
     )
     errors = ", ".join(f"{code} {count}" for code, count in level.errors.items()) or "none"
     note = ""
-    if level.client_cores > 0.9:
+    if level.client_cores > 0.9:  # Python runs on one core at a time
         note = "  (the client used a whole core, so it may be the bottleneck)"
     console.print(
         f"{level.concurrency:>7} {level.throughput:>11.1f} "

@@ -28,10 +28,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-_SOME_REFUSED = 2
-"""Exit code when some files are not images: the same as for a bad argument."""
-
-
+_SOME_REFUSED = 2  # exit code when some files are not images, the same as for a bad argument
 SCHEMA = 1  # of each object that --json writes
 _SERVER = "localhost:8500"
 _MODEL = "imgpipe"
@@ -140,6 +137,7 @@ def predict(
 def _folder(model: str) -> Path | None:
     """Return the folder that ``--model`` names, None if it is the name of a served model."""
     path = Path(model).expanduser()
+    # No served model has a slash in its name, so a path that does not exist is reported as one.
     return path if os.sep in model or path.is_dir() else None
 
 
@@ -271,10 +269,12 @@ def _run(paths: Sequence[Path], endpoint: Endpoint, question: Classifying, as_js
             client.classify_each(files, progress=progress, **question)
     except ServingError as error:
         failure = error
+    # What was answered before an error is printed too.
     answers = [(files[number], done[number]) for number in sorted(done)]
     if answers:
         (_print_json if as_json else _print_table)(answers)
     if failure is not None:
+        # A server says NOT_FOUND of a version that it is still loading.
         hint = _loading(endpoint) if isinstance(failure, NotFound) else ""
         if isinstance(failure, NotFound | Unavailable | DeadlineExceeded):
             hint = hint or _no_folder(endpoint)

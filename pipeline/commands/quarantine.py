@@ -103,7 +103,8 @@ def list_(
             typer.echo(json.dumps({"schema": SCHEMA, **found}))
         return
 
-    for name, of_reason in groupby(sorted(rows, key=lambda row: (row.reason, row.path)), _reason):
+    ordered = sorted(rows, key=lambda row: (row.reason, row.path))
+    for name, of_reason in groupby(ordered, lambda row: row.reason):
         group = list(of_reason)
         console.print(f"[bold]{escape(name)}[/]  {len(group)}")
         for row in group:
@@ -138,7 +139,7 @@ def restore(
     folder = find(old or source)
     console = json_files.console_beside(json_file)
     copied, missing = [], []
-    for row in _some(folder, which, reason):
+    for row in _selected(folder, which, reason):
         if not row.stored:
             console.print(f"[yellow]not stored[/] {escape(row.path)}: {escape(row.detail)}")
             missing.append(row.path)
@@ -192,7 +193,7 @@ def accept(
     console = json_files.console_beside(json_file)
     decisions: list[overrides.Override] = []
     impossible: list[formats.Skipped] = []
-    for row in _some(find(source), which, reason, warnings):
+    for row in _selected(find(source), which, reason, warnings):
         if why := checks.obstacle(row.reason, row.override, bool(label)):
             console.print(f"[yellow]not possible[/] {escape(row.path)}: {escape(why)}")
             impossible.append({"path": row.path, "why": why})
@@ -200,7 +201,7 @@ def accept(
             decisions.append(_acceptance(row, label, note))
     if not decisions:
         raise ConfigError("none of these files can be accepted; the reasons are printed above.")
-    file = to or _named_by(source) or _OVERRIDES
+    file = to or _overrides_of_newest_run(source) or _OVERRIDES
     written = overrides.add(file, decisions)
     console.print(
         f"{written} overrides added to {escape(str(file))}; review and commit the file, then run:"
@@ -249,25 +250,22 @@ def find(path: Path) -> Path:
     found = [manifest.parent for manifest in path.glob(f"**/quarantine/*/{_MANIFEST}")]
     if not found:
         raise ResourceError(f"no quarantine in {path}. Name the output folder of a run: --out OUT.")
-    return max(found, key=_changed)
+    # Nothing says which run wrote them, so their times decide.
+    return max(found, key=lambda folder: folder.stat().st_mtime)
 
 
 def _above_versions(path: Path) -> Path:
     """Return the output folder for its folder of versions or one version, otherwise the path."""
-    whole = path.expanduser().absolute()
-    if (whole / RUNS).is_dir() or RUNS in (whole.name, whole.parent.name):
+    absolute = path.expanduser().absolute()
+    if (absolute / RUNS).is_dir() or RUNS in (absolute.name, absolute.parent.name):
         return path
-    above = (whole.parent, whole.parent.parent)
+    above = (absolute.parent, absolute.parent.parent)
     return next((one for one in above if (one / RUNS).is_dir()), path)
 
 
 def _runs(path: Path) -> list[Path]:
     """Return `path` itself, then the folders of the runs in it, the newest first."""
     return [path, *reversed(run_folders.in_order(path.glob(f"{RUNS}/*/")))]
-
-
-def _changed(path: Path) -> float:
-    return path.stat().st_mtime
 
 
 def _of_run(run: Path) -> Path | None:
@@ -280,7 +278,7 @@ def _of_run(run: Path) -> Path | None:
         return None
 
 
-def _named_by(path: Path) -> Path | None:
+def _overrides_of_newest_run(path: Path) -> Path | None:
     """Return the overrides file of the newest run."""
     from imgpipe.pipeline.configuration import config
 
@@ -337,20 +335,20 @@ def select(rows: Iterable[Row], which: Sequence[str], reason: str | None) -> lis
             f"no file has the reason {reason!r}. The reasons are: {', '.join(reasons) or 'none'}."
         )
     found = [row for row in everything if reason in (None, row.reason)]
-    if missing := [word for word in which if not any(_fits(row, word) for row in found)]:
+    if missing := [word for word in which if not any(_matches(row, word) for row in found)]:
         raise ConfigError(
             f"not in quarantine: {', '.join(missing)}. `imgpipe quarantine list` lists all files."
         )
-    return [row for row in found if not which or any(_fits(row, word) for word in which)]
+    return [row for row in found if not which or any(_matches(row, word) for word in which)]
 
 
-def _fits(row: Row, word: str) -> bool:
+def _matches(row: Row, word: str) -> bool:
     if _HASH.fullmatch(word) and row.image_hash.startswith(word):
         return True
     return word == row.path or fnmatch.fnmatchcase(row.path, word)
 
 
-def _some(
+def _selected(
     folder: Path, which: Sequence[str] | None, reason: str | None, warnings: bool = False
 ) -> list[Row]:
     if not which and reason is None:
@@ -362,6 +360,7 @@ def _some(
 
 def _inside(folder: Path, path: str) -> Path:
     """Return `path` below `folder`, and refuse a path that leads out of it."""
+    # The paths come from a file, which may have been edited, and from the names in archives.
     parts = PurePosixPath(path)
     if parts.is_absolute() or ".." in parts.parts:
         raise ConfigError(f"{_plain(path)} leads out of {folder}, so it is not restored.")
@@ -379,10 +378,6 @@ def _copy(source: Path, target: Path, force: bool) -> bool:
         )
     atomic_write(target, content)
     return True
-
-
-def _reason(row: Row) -> str:
-    return row.reason
 
 
 def _plain(text: str) -> str:

@@ -92,7 +92,7 @@ def _run(
             )
         if browser:
             opening.show(address, console)
-        with contextlib.suppress(signals.Stopped):
+        with contextlib.suppress(signals.Stopped):  # Ctrl-C is the usual end
             server.wait(thread)
     console.print(
         f"{_decided(review)} of {len(questions.asked)} images are decided. Apply the decisions:"
@@ -171,7 +171,7 @@ def prepare(run: PastRun, to: Path | None) -> Review:
         shlex.join(_command(run, file)),
         decisions.Decisions(asked, file, run.folder / decisions.STATE),
         Images(source.opened(config), asked.images()),
-        secrets.token_urlsafe(16),
+        secrets.token_urlsafe(16),  # 128 random bits
     )
 
 

@@ -75,10 +75,14 @@ def run(model_dir: Path, to: int | None, json_file: str | None = None) -> int:
     later = [version for version in found if version.number > chosen.number]
     models = {version.model_identity for version in later} - {chosen.model_identity}
     newer = {version.identity for version in later} | models | set(manifest.withdrawn(model_dir))
-    withdrawn = newer - {chosen.identity}
+    withdrawn = newer - {chosen.identity}  # a second rollback may return to a withdrawn version
     facts["withdrawn"] = sorted(withdrawn)
     published = versions.publish(
-        model_dir, {"": chosen.path}, facts, expected=chosen.manifest["files"]
+        # The digests are compared while the files are copied, so that no damage is published.
+        model_dir,
+        {"": chosen.path},
+        facts,
+        expected=chosen.manifest["files"],
     )
     if published is not None:
         gone = len({version.identity for version in later} & withdrawn)

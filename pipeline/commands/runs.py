@@ -82,6 +82,7 @@ def _row(one: PastRun, before: Sequence[PastRun]) -> dict[str, Any]:
     from imgpipe.pipeline.output import run_changes
 
     previous = before[-1] if before else None
+    # A run that failed early counted no images, so data is compared with the last that did.
     with_data = next((run for run in reversed(before) if run.by_class), None)
     counts = one.by_class
     return {
@@ -216,5 +217,6 @@ def sparkline(values: Sequence[float]) -> str:
       values: At least one number.
     """
     low, high = min(values), max(values)
+    # From the lowest value, since accuracies differ little from each other compared with 0.
     steps = (len(_BARS) - 1) / (high - low) if high > low else 0
     return "".join(_BARS[round((value - low) * steps)] for value in values)

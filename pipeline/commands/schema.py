@@ -239,6 +239,7 @@ def _decision(config: Config) -> dict[str, Any]:
     path = config.decision_file
     try:
         decision = dict(json.loads(path.read_text(encoding="utf-8")))
+        # Raises KeyError if one of the fields is missing.
         decision["statistics"], decision["fingerprint"], decision["vocabulary"], decision["reasons"]
     except FileNotFoundError:
         raise ConfigError(
@@ -259,7 +260,7 @@ def _revise(config: Config, decision: Mapping[str, Any], features: set[str]) -> 
     from imgpipe.pipeline.output import temporary
 
     with temporary.folder() as folder, console.quiet(folder / "log"):
-        from imgpipe.components.data_gate import component
+        from imgpipe.components.data_gate import component  # imports TFX, which prints to the log
 
         inferred = component.infer_schema(decision["statistics"])
     if not inferred.feature:

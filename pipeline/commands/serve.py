@@ -93,6 +93,8 @@ def serve(
 ) -> None:
     """Serve a model on this machine: TensorFlow Serving's API and a page to try it."""
     if rest_port is None:
+        # 8500 and 8501 are the usual ports of TensorFlow Serving. Beside a free port chosen by the
+        # system, the next one may be taken.
         rest_port = port + 1 if 0 < port < _LAST_PORT else -1
     page = page_flags(web and rest_port != 0, collect)
     if nearest:
@@ -180,6 +182,7 @@ def _state_lines(json_file: str | None) -> Iterator[StateLines | None]:
         yield StateLines(sys.stdout.write)
         return
     try:
+        # With a buffer of one line, since other programs read the file while the server runs.
         file = Path(json_file).open("w", buffering=1, encoding="utf-8")  # noqa: SIM115
     except OSError as error:
         raise ResourceError(f"cannot write --json {json_file}: {error.strerror}.") from None

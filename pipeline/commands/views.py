@@ -162,6 +162,7 @@ def _rows(
         if error:
             skipped.append((path, error))
             continue
+        # The hash seeds the views, so the sheet shows those that a run would train on.
         content_hash = hashlib.sha256(data).hexdigest()
         views = view_pixels(data, content_hash, config.views.spec, size)
         drawn.append((f"{path.parent.name}/{path.name}", views))

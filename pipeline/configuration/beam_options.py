@@ -41,6 +41,7 @@ def arguments(beam: Beam) -> list[str]:
     """
     given = list(beam.args)
     options = [] if _names(given, "--runner") else [*_runner(beam), *_environment(beam)]
+    # The workers of Dataflow need an image; `_environment` names it, or `beam.args`.
     if not _names(given, _PACKED) and not _on_dataflow([*options, *given]):
         options.append(_NO_PACKING)
     if not _names(given, "--beam_plugin"):
@@ -52,7 +53,7 @@ def has_several_hosts(beam: Beam) -> bool:
     """Whether workers may run on other hosts, so that they share no SQLite file."""
     options = arguments(beam)
     remote = any(runner in option for option in options for runner in _REMOTE_RUNNERS)
-    return remote and _LOOPBACK not in options
+    return remote and _LOOPBACK not in options  # with it, the workers are threads of this process
 
 
 def store(beam: Beam, folder: Path) -> str:
@@ -105,7 +106,8 @@ def _runner(beam: Beam) -> list[str]:
         processes = f"--direct_num_workers={beam.parallelism}"  # 0 is one for each core
         multi_processing = "--direct_running_mode=multi_processing"
         return ["--runner=FnApiRunner", multi_processing, processes, _TYPES_KNOWN]
-    # DirectRunner would try PrismRunner first, which downloads a program while the run is going on.
+    # DirectRunner would try PrismRunner first, which downloads a program while the run is going on:
+    # https://github.com/apache/beam/pull/34612
     return ["--runner=FnApiRunner", _TYPES_KNOWN]
 
 

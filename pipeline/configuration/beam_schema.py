@@ -144,7 +144,7 @@ class Beam(Section):
         if (
             self.environment == "EXTERNAL"
             and not re.match(_HOST_PORT, config)
-            and config[:1] != "{"
+            and config[:1] != "{"  # Beam also takes the address in a JSON object
         ):
             raise ValueError(
                 "beam.environment_config must be the address HOST:PORT of a worker pool with "

@@ -186,6 +186,7 @@ class Config(Section):
         changed = {}
         for name, absolute_paths in paths.items():
             section = getattr(self, name)
+            # An empty setting stays empty, so that it still follows `run.out`.
             given = {key: path for key, path in absolute_paths.items() if getattr(section, key)}
             changed[name] = section.model_copy(update={k: str(path) for k, path in given.items()})
         return self.model_copy(update=changed)
@@ -236,6 +237,7 @@ def unknown(key: str) -> str:
 
 def _nearest(key: str) -> str:
     """Hint that names the known key most similar to `key`, as a whole or in its last part."""
+    # A word without a dot may be a section, or a key whose section was forgotten.
     known = known_keys() if "." in key else [*Config.model_fields, *known_keys()]
 
     def similarity(candidate: str) -> float:
@@ -244,7 +246,7 @@ def _nearest(key: str) -> str:
         return max(whole, difflib.SequenceMatcher(None, *last).ratio())
 
     best = max(known, key=similarity)
-    if similarity(best) >= 0.6:
+    if similarity(best) >= 0.6:  # difflib's own cutoff for close matches
         return f"did you mean {best!r}?"
     return "known sections: " + ", ".join(Config.model_fields)
 
@@ -258,7 +260,7 @@ def _explain(error: ValidationError, where: str) -> ConfigError:
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             lines.append(unknown(key))
             continue
-        text = problem["msg"].removeprefix("Value error, ")
+        text = problem["msg"].removeprefix("Value error, ")  # pydantic's heading of our own errors
         given = repr(problem["input"])
         given = given if len(given) <= _SHOWN else given[:_SHOWN] + "…"
         received = "" if problem["type"] == "value_error" else f" Received: {given}."
@@ -279,7 +281,7 @@ def _set(tree: dict[str, Any], assignment: str) -> None:
         raise ConfigError(f"--set {assignment[:_SHOWN]}: {unknown(key)}")
     try:
         value = toml_text.parse(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
+    except tomllib.TOMLDecodeError:  # a text without quotes, such as --set run.name=flowers
         value = text.strip()
     except ValueError as error:
         raise ConfigError(f"--set {key}: {error}.") from None
@@ -306,6 +308,7 @@ def build(
     Raises:
       ConfigError: A key is unknown or a value is wrong; the message names all of them.
     """
+    # A deep copy through JSON, in which TOML's dates are texts; no setting is a date.
     copy: dict[str, Any] = json.loads(json.dumps(tree, default=str))
     for section, value in copy.items():
         if section in Config.model_fields and not isinstance(value, dict):
@@ -416,5 +419,6 @@ def _block(name: str, section: Any, notes: Mapping[str, str], only: Collection[s
         lines += _comment(info.description or "")
         unset = value is None
         example = (getattr(info, "examples", None) or [0.999])[0]
+        # TOML has no null: a setting that is not set is written as a comment with an example.
         lines.append(f"# {key} = {example}" if unset else f"{key} = {toml_value(value)}")
     return "\n\n".join(filter(None, ["\n".join(lines) if wanted else "", *below]))

@@ -20,6 +20,7 @@ from imgpipe.models.augmentation.mixup import Mixing
 from imgpipe.models.features.folds import AUTOMATIC
 from imgpipe.models.limits import STRICT
 
+#: The name is part of URLs, such as /v1/models/NAME:predict, in which these characters are plain.
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 
 
@@ -132,7 +133,7 @@ class Split(Section):
 if TYPE_CHECKING:
     from typing import TypeAlias
 
-    Severities: TypeAlias = Section
+    Severities: TypeAlias = Section  # mypy cannot follow `create_model`
     Thresholds: TypeAlias = Section
 else:  # from the checks themselves, so that a new check needs no line here
     Severities = create_model(

@@ -39,6 +39,7 @@ class Volume(Section):
 class Resources(Section):
     """Limits of a container, in the notation of Kubernetes."""
 
+    # `cpu = 2` is as good as `cpu = "2"`; Kubernetes takes quantities as texts.
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
     cpu: str = Field(

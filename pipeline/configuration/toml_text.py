@@ -15,9 +15,7 @@ from typing import Any
 from imgpipe.models.errors import ConfigError
 
 MOST_BYTES = 256 << 10  # size of a file; the longest preset has 4 KiB
-_MOST_DOTS = (
-    100  # dots in one word; the time that `tomllib` takes is quadratic in the parts of a key
-)
+_MOST_DOTS = 100  # dots in one word; `tomllib` takes quadratic time in the parts of a key
 _MOST_LEVELS = 8  # levels of tables and lists; the configuration has three
 _MOST_CHARACTERS = 4096  # length of a value; Linux accepts no longer path
 
@@ -36,7 +34,7 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+            content = file.read(MOST_BYTES + 1)  # not `stat`, since a device or pipe has no size
         if len(content) > MOST_BYTES:
             raise ConfigError(
                 f"{path} has more than {MOST_BYTES:,} bytes; expected a configuration of some "
@@ -70,6 +68,7 @@ def parse(text: str) -> dict[str, Any]:
       TOMLDecodeError: The text is not TOML.
       ValueError: Keys, brackets or numbers exceed a limit, which the message names.
     """
+    # TOML allows spaces around the dots of a key.
     words = re.sub(r"[ \t]*\.[ \t]*", ".", text).split()
     if any(word.count(".") > _MOST_DOTS for word in words):
         raise ValueError(f"a key with more than {_MOST_DOTS} dots; expected section.key")

@@ -42,6 +42,7 @@ def soft_noise(
     for octave in range(octaves):
         n = cells * 2**octave / max(height, width)
         grid = rng.standard_normal((max(2, int(height * n) + 1), max(2, int(width * n) + 1)))
+        # Random numbers on a coarse grid, which the interpolation joins smoothly.
         wave = Image.fromarray(grid.astype(np.float32))
         wave = wave.resize((width, height), Image.Resampling.BICUBIC)
         total += np.asarray(wave) / (1.5 * 2**octave)
@@ -61,7 +62,7 @@ def _filled(colour: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _from_image(image: Image.Image) -> np.ndarray:
-    table = linear(np.arange(256)).astype(np.float32)
+    table = linear(np.arange(256)).astype(np.float32)  # powers of 256 values, not of all pixels
     return table[np.asarray(image)].transpose(2, 0, 1)
 
 

@@ -98,8 +98,8 @@ def draw(
         for i in range(per_class)
         for label in LABELS
     }
-    planted = dict(_places(split_folders)) if faults else {}
-    _refuse_strangers(directory, {*images.values(), *planted})
+    planted = dict(_planted_paths(split_folders)) if faults else {}
+    _refuse_other_files(directory, {*images.values(), *planted})
     progress.total(len(images) + len(planted), "images")
     for (label, i), path in images.items():
         rng = _stream(seed, _SET, label, i)
@@ -133,6 +133,7 @@ def _check(seed: int, size: int, per_class: int = SMALLEST_SET) -> None:
 
 
 def _stream(seed: int, use: int, label: str, number: int) -> np.random.Generator:
+    # A generator for each image, so that an image does not depend on how many are drawn before it.
     return np.random.default_rng([seed, use, LABELS.index(label), number])
 
 
@@ -155,7 +156,7 @@ def _path(label: str, number: int, per_class: int, split_folders: bool) -> str:
     return f"{split}/{name}"
 
 
-def _places(split_folders: bool) -> Iterator[tuple[str, Fault]]:
+def _planted_paths(split_folders: bool) -> Iterator[tuple[str, Fault]]:
     """Yield the path of each planted file with its fault."""
     for fault in FAULTS:
         top = f"{names.TRAIN}/" if split_folders else ""
@@ -183,16 +184,16 @@ def _write(path: Path, data: bytes) -> None:
     progress.advance(1, "images")
 
 
-def _refuse_strangers(directory: Path, expected: set[str]) -> None:
+def _refuse_other_files(directory: Path, expected: set[str]) -> None:
     """Refuse a folder with other files, which the pipeline would read as images of hands."""
     if not directory.exists():
         return
     if not directory.is_dir():
         raise ConfigError(f"The demo set needs a folder, {directory} is a file: name another one.")
     there = (p.relative_to(directory).as_posix() for p in directory.rglob("*") if not p.is_dir())
-    strangers = sorted(set(there) - expected)
-    if strangers:
+    others = sorted(set(there) - expected)
+    if others:
         raise ConfigError(
-            f"{directory} holds {len(strangers)} files that are not of this demo set, such as "
-            f"{strangers[0]}: name a new or empty folder."
+            f"{directory} holds {len(others)} files that are not of this demo set, such as "
+            f"{others[0]}: name a new or empty folder."
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 from PIL import Image
 
+# Tags of Exif, which has them from TIFF 6.0.
 _EXIF_ORIENTATION = 0x0112
 _EXIF_MODEL = 0x0110
 

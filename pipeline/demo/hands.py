@@ -46,7 +46,7 @@ def render(label: str, rng: np.random.Generator, width: int, height: int) -> Ima
     size = np.array([width, height]) * _OVERSAMPLING
     strokes = gestures.sample(label, rng)
     unit = float(rng.uniform(0.70, 0.94) * min(size / np.ptp(_corners(strokes), axis=0)))
-    unit = min(unit, 0.55 * float(size.min()))
+    unit = min(unit, 0.55 * float(size.min()))  # otherwise a fist, whose box is small, is huge
     middle = size / 2 + rng.normal(0, 0.035, 2) * size
     relief = _relief(strokes, unit, middle - unit * _corners(strokes).mean(0), size)
     lamp = _lamp(rng)
@@ -73,13 +73,14 @@ def _relief(strokes: list[Stroke], unit: float, offset: np.ndarray, size: np.nda
         x = (x[None] - np.float32(offset[0])) / np.float32(unit) - np.float32(stroke.start[0])
         y = (y[:, None] - np.float32(offset[1])) / np.float32(unit) - np.float32(stroke.start[1])
         dx, dy = stroke.end[0] - stroke.start[0], stroke.end[1] - stroke.start[1]
-        length = math.hypot(dx, dy) + 1e-6
+        length = math.hypot(dx, dy) + 1e-6  # knuckles are strokes without a length
         unbounded = (x * dx + y * dy) / length**2
         along = np.clip(unbounded, 0, 1)
         radius = stroke.radius + along * (stroke.tip - stroke.radius)
         rest = radius**2 - (x - along * dx) ** 2 - (y - along * dy) ** 2
         if stroke.part in (SLEEVE, CUFF):  # cloth ends in a straight edge
             rest = np.where(unbounded < 0, -1, rest)
+        # A parabola across the stroke, `radius` high in the middle and 0 at the edge.
         z = stroke.lift + rest / radius
         share = np.clip(0.5 + (z - top[box]) * (0.5 / stroke.blend), 0, 1)  # a smooth maximum
         if stroke.lift:  # it lies on the others, so it does not widen them
@@ -179,6 +180,7 @@ def _reduced(planes: np.ndarray) -> np.ndarray:
 
 def _developed(pixels: np.ndarray, rng: np.random.Generator) -> Image.Image:
     """Convert linear values [3, H, W] to sRGB, with the exposure, blur and noise of a camera."""
+    # A camera exposes for a medium grey, here only halfway and within limits.
     metered = np.clip((0.30 / max(float(pixels.mean()), 0.01)) ** 0.5, 0.75, 1.8)
     gain = metered * rng.uniform(0.85, 1.15) * rng.normal(1, 0.03, 3)
     pixels = pixels * _column(*gain)

@@ -43,22 +43,23 @@ def describe(config: Config) -> str:
     Raises:
       ConfigError: The source cannot be read, or settings do not fit its classes.
     """
-    found = scan(config)
+    listing = scan(config)
     settings = config.settings
     extractor = from_description(describe_bank(settings, config.bank.precision))
-    keys = _keys(config, found, extractor) if settings.frozen else set()
+    # Where all layers are trained, nothing is stored in the feature bank.
+    keys = _keys(config, listing, extractor) if settings.frozen else set()
     stored, row = _stored(config, extractor, keys)
-    inputs = run_inputs.find(config, found)
-    rule = _rule(config, found)
+    inputs = run_inputs.find(config, listing)
+    rule = _rule(config, listing)
     splits = Counter(
-        rule.assign(item.content, item.split, item.group) for item in found.items if _usable(item)
+        rule.assign(item.content, item.split, item.group) for item in listing.items if _usable(item)
     )
     to_make = len(keys) - stored
     lines = [
-        f"source      {config.data.source}: {len(found.items)} files, "
-        f"{len(found.vocabulary)} classes ({', '.join(found.vocabulary)})",
+        f"source      {config.data.source}: {len(listing.items)} files, "
+        f"{len(listing.vocabulary)} classes ({', '.join(listing.vocabulary)})",
         "splits      " + ", ".join(f"{name} {splits[name]}" for name in names.SPLITS),
-        *_seen(found),
+        *_source_lines(listing),
         *_network(config, extractor.precision),
         *(
             [f"forward     {to_make} passes to make, {stored} of {len(keys)} in the feature bank"]
@@ -121,16 +122,18 @@ def _stored(config: Config, extractor: FeatureExtractor, keys: set[bytes]) -> tu
     shapes = store.shapes(extractor)
     stored = len(store.get(sorted(keys), shapes.dim)) if shapes else 0
     store.close()
+    # Features and activations are stored as numbers of 2 bytes.
     return stored, 2 * (shapes.dim + shapes.activation_count) if shapes else 0
 
 
-def _seen(found: Scan) -> list[str]:
+def _source_lines(listing: Scan) -> list[str]:
     """Lines on groups and on problems that the source reports."""
     lines = []
-    if found.groups():
-        lines.append(f"groups      {found.groups()}, each of which stays in one split")
-    problems = Counter(item.problem.split(":")[0] for item in found.items if item.problem)
-    noted = Counter(note.kind for note in found.notes)
+    if listing.groups():
+        lines.append(f"groups      {listing.groups()}, each of which stays in one split")
+    # A problem is written as "kind: detail".
+    problems = Counter(item.problem.split(":")[0] for item in listing.items if item.problem)
+    noted = Counter(note.kind for note in listing.notes)
     said = [f"{kind} {count}" for kind, count in sorted((problems + noted).items())]
     return [*lines, f"reported    {', '.join(said)}"] if said else lines
 
@@ -139,32 +142,34 @@ def _usable(item: Item) -> bool:
     return bool(item.label and item.content and not item.problem)
 
 
-def _rule(config: Config, found: Scan) -> SplitRule:
-    return run_inputs.split_rule(config, found.given_splits)
+def _rule(config: Config, listing: Scan) -> SplitRule:
+    return run_inputs.split_rule(config, listing.given_splits)
 
 
-def _keys(config: Config, found: Scan, extractor: FeatureExtractor) -> set[bytes]:
+def _keys(config: Config, listing: Scan, extractor: FeatureExtractor) -> set[bytes]:
     views = {view: extractor.key(view) for view in range(config.settings.views.count + 1)}
     keys = set()
-    rule = _rule(config, found)
-    for item, content in contents(config, found):
+    rule = _rule(config, listing)
+    for item, content in contents(config, listing):
         train = rule.assign(item.content, item.split, item.group) == names.TRAIN
+        # Only training images are augmented; of the others, view 0 is the image itself.
         for view in range(config.settings.views.count + 1) if train else (0,):
             keys.add(record_key(content, views[view]))
     return keys
 
 
-def contents(config: Config, found: Scan) -> Iterator[tuple[Item, str]]:
+def contents(config: Config, listing: Scan) -> Iterator[tuple[Item, str]]:
     """Usable files with the hexadecimal SHA-256 of the bytes that a run would decode."""
-    settings = run_inputs.judge_settings(config, found.vocabulary)
+    settings = run_inputs.judge_settings(config, listing.vocabulary)
     store = config.judge_store
+    # A dry run creates no files, so a cache that does not exist is not opened.
     known = store if blob_store.path_of(store, inspection_cache.STORE).exists() else ""
     source = opened(config)
     with InspectionCache(str(known), settings.pixel_limit) as cache:
         inspection = Inspection(
-            source, settings.pixel_limit, cache, _rule(config, found), found.vocabulary
+            source, settings.pixel_limit, cache, _rule(config, listing), listing.vocabulary
         )
-        for item in filter(_usable, found.items):
+        for item in filter(_usable, listing.items):
             record = inspection.known(item) if item.sha256 else None
             decision = decide(record, settings) if record is not None else None
             if decision is None:

@@ -26,8 +26,8 @@ _READ_ONLY = "the disk is read-only ({}). Choose a folder on another disk with -
 _MEMORY = "memory ran out ({}). Close other programs or use a larger machine. " + _KEPT
 _BY_NUMBER = {
     errno.ENOSPC: _FULL,
-    errno.EDQUOT: _FULL,
-    errno.EFBIG: _FULL,
+    errno.EDQUOT: _FULL,  # the user's share of the disk is used up
+    errno.EFBIG: _FULL,  # a file is larger than the file system or `ulimit -f` allows
     errno.EIO: _FAILING,
     errno.EROFS: _READ_ONLY,
     errno.ENOMEM: _MEMORY,
@@ -82,19 +82,21 @@ def known(error: BaseException, out: Path) -> BaseException:
     """
     if signals.received():  # libraries may turn the signal into another error
         return Interrupted()
+    # From the most to the least specific: a sentence of our own first, a path in a text last.
     causes = list(_chain(error))
     for one in causes:
         if isinstance(one, ImgpipeError):
             return one
-    if any("KeyboardInterrupt" in str(one) for one in causes):  # inside a Beam worker
+    # Beam passes on the error of an interrupted worker as text; its type is lost.
+    if any("KeyboardInterrupt" in str(one) for one in causes):
         return Interrupted()
     for one in causes:
-        if sentence := _of_the_system(one):
+        if sentence := _system_sentence(one):
             return ResourceError(sentence)
     if any(map(_is_of_metadata, causes)):
         return metadata_file.cannot_be_used(out)
     for one in causes:
-        if path := _in_the_way(one, out):
+        if path := _blocking_path(one, out):
             return ResourceError(
                 f"{path} cannot be used. Move it away, or choose another folder with --out OUT."
             )
@@ -103,14 +105,14 @@ def known(error: BaseException, out: Path) -> BaseException:
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error and its causes, the outermost first."""
-    seen: set[int] = set()
+    seen: set[int] = set()  # the contexts of errors may form a circle
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
 
 
-def _of_the_system(error: BaseException) -> str:
+def _system_sentence(error: BaseException) -> str:
     """Return a sentence for an error of the operating system, "" for other errors.
 
     The library's own message is not shown, since that of ML Metadata is a SQL statement.
@@ -126,11 +128,11 @@ def _of_the_system(error: BaseException) -> str:
 
 def _is_of_metadata(error: BaseException) -> bool:
     """Whether ML Metadata raised the error, whose messages are SQL statements."""
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = traceback.extract_tb(error.__traceback__)  # the last frame raised the error
     return bool(frames) and "ml_metadata" in Path(frames[-1].filename).parts
 
 
-def _in_the_way(error: BaseException, out: Path) -> str:
+def _blocking_path(error: BaseException, out: Path) -> str:
     """Return the path in the output folder that caused the error and the reason; otherwise ""."""
     if isinstance(error, OSError):
         name = error.filename

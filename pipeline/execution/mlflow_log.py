@@ -74,6 +74,7 @@ def log(config: Config, directory: Path, summary: Mapping[str, Any]) -> dict[str
     uri = config.run.mlflow
     try:
         return _log(config, directory, summary)
+    # Ctrl-C too: the run has ended and its summary is written, so only the logging is left out.
     except (Exception, KeyboardInterrupt, signals.Stopped) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         return (
@@ -85,7 +86,7 @@ def log(config: Config, directory: Path, summary: Mapping[str, Any]) -> dict[str
 
 def _log(config: Config, directory: Path, summary: Mapping[str, Any]) -> dict[str, str]:
     for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+        os.environ.setdefault(name, value)  # what the user has set is kept
     from mlflow.entities import Metric, Param
     from mlflow.tracking import MlflowClient
 
@@ -96,6 +97,7 @@ def _log(config: Config, directory: Path, summary: Mapping[str, Any]) -> dict[st
     pairs = [Param(key, value) for key, value in parameters(config)]
     for batch in _batches(pairs):
         client.log_batch(run_id, params=batch)
+    # Step 0, because each value is the final one of the run.
     figures = [Metric(key, value, now, 0) for key, value in metrics(summary)]
     for batch in _batches(figures):
         client.log_batch(run_id, metrics=batch)

@@ -98,6 +98,7 @@ def candidate(config: Config, runs: Path) -> Path | None:
         return None
     directory = ended[-1]
     known = _read(directory / FILE)
+    # The digests are compared too, because an edited summary would be reported as this outcome.
     if known.get("settings") != _settings(config) or known.get("files") != _digests(directory):
         return None
     images = _read(directory / _SUMMARY)["data"]["in"]
@@ -121,16 +122,18 @@ def summary(directory: Path, config: Config, inputs: RunInputs) -> dict[str, Any
         return None
     if before.get("status") not in _FINISHED or not _is_served(config, before["push"]):
         return None
+    # By size and time, as a run compares the artifacts that it takes from the cache.
     folders = [Path(uri) for outputs in artifacts.values() for uri in outputs.values()]
     if not folders or any(integrity.damage(folder, complete=False) for folder in folders):
         return None
     if not before["report"] or not Path(before["report"]).is_file():
         return None
-    made = before["bank"]
+    made, pushed = before["bank"], before["push"]["status"] == "pushed"
     return {
         **before,
-        "push": {**before["push"], "status": _again(before["push"]["status"])},
+        "push": {**before["push"], "status": "unchanged" if pushed else before["push"]["status"]},
         "cached": sorted(artifacts),
+        # The repetition would find the features that the run computed in the bank.
         "bank": {"forward_passes": 0, "reused": made["forward_passes"] + made["reused"]},
     }
 
@@ -138,13 +141,9 @@ def summary(directory: Path, config: Config, inputs: RunInputs) -> dict[str, Any
 def _is_served(config: Config, push: dict[str, Any]) -> bool:
     """Whether the version that the run pushed, if any, is still the newest, and intact."""
     newest = manifest.latest(config.push_directory)
-    if push["status"] == "refused":
+    if push["status"] == "refused":  # no version was pushed
         return True
     return newest is not None and str(newest.number) == push["version"]
-
-
-def _again(status: str) -> str:
-    return "unchanged" if status == "pushed" else status
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -85,6 +85,7 @@ def execute(config: Config, start: str | None = None, to_stderr: bool = False) -
 
 def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
     began = time.monotonic()
+    # All that can refuse the run at once comes before the imports and before the folder is changed.
     start = start and component_names.find(start, config)
     run_inputs.check_files(config)
     mlflow_log.check(config.run.mlflow)
@@ -95,6 +96,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
         metadata_file.require_usable(out)
         metadata_file.forget_stale_copy(out)
         temporary.sweep(out)
+        # With --from, some components are executed in any case.
         listed, repeated = _repeated(config, began) if start is None else (None, None)
         if repeated is not None:
             return repeated
@@ -177,22 +179,24 @@ class _Run:
         return self._outcome(error)
 
     def _pipeline(self, start: str | None) -> None:
-        found: dict[str, Any] = {}
+        found: dict[str, Any] = {}  # result of the thread: "scan", or "error"
 
         def hash_images() -> None:
             try:
                 with progress.silent():  # the display shows the loading of libraries meanwhile
                     found["scan"] = self.listed or scan(self.config)
-                    self.listed = None
-            except BaseException as caught:
+                    self.listed = None  # `found` has to hold the only reference, see below
+            except BaseException as caught:  # Python would only print it; the main thread raises it
                 found["error"] = caught
 
+        # A daemon, so that an interrupted run does not wait until all images are hashed.
         hashing = threading.Thread(target=hash_images, name="scan", daemon=True)
         hashing.start()
         loading = time.monotonic()
         with self.display.step(_LOADING):
             from imgpipe.models import distribution
 
+            # A strategy of several workers has to exist before TensorFlow runs anything.
             distribution.prepare(self.config.train.strategy)
             from imgpipe.pipeline import graph, plan
             from imgpipe.pipeline.runners import local
@@ -210,6 +214,7 @@ class _Run:
         inputs = run_inputs.find(self.config, found.pop("scan"))
         self.inputs = inputs
         run_inputs.freeze_schema(self.config, inputs)
+        # What an earlier run decided must not be taken for the decision of this one.
         self.config.decision_file.unlink(missing_ok=True)
         storage = graph.Storage(
             root=str(self.config.out / "artifacts"),
@@ -226,8 +231,8 @@ class _Run:
 
         class Observer:
             def started(self, name: str) -> None:
-                signals.check()
-                if name == "Report":
+                signals.check()  # the node before may have swallowed the exception of a signal
+                if name == "Report":  # which reads the timings from this file
                     outer._write_timings()
                 outer.display.started(name)
 
@@ -289,6 +294,7 @@ class _Run:
         try:
             self._write_timings()
             self._write_artifacts()
+            # Drawing the page needs the libraries whose loading was interrupted.
             if not (
                 isinstance(error, failures.Interrupted) and self.display.failed_step == _LOADING
             ):
@@ -305,20 +311,20 @@ class _Run:
             facts, failures.cause(error), self.display.failed_step, log, interrupted
         )
         blessed = state.status == "blessed"
-        whole = summary.build(facts, self._timings(), page, state.status, state.verdict, log)
+        content = summary.build(facts, self._timings(), page, state.status, state.verdict, log)
         if unwritten:
-            whole["warnings"].append(unwritten)
-        self._write_summary(whole)
+            content["warnings"].append(unwritten)
+        self._write_summary(content)  # before MLflow, whose server may not answer
         if self.config.run.mlflow and not interrupted:
-            self._log_to_mlflow(whole)
+            self._log_to_mlflow(content)
         if self.inputs is not None and not interrupted:
             self._keep_metadata()
         if error is None and self.inputs is not None:
             repetition.remember(self.directory, self.config, self.inputs)
-        return Outcome(exit_code(error, blessed), state.verdict, whole, self.directory)
+        return Outcome(exit_code(error, blessed), state.verdict, content, self.directory)
 
-    def _write_summary(self, whole: dict[str, Any]) -> None:
-        text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+    def _write_summary(self, content: dict[str, Any]) -> None:
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         atomic_write(self.directory / SUMMARY, text)
 
     def _keep_metadata(self) -> None:
@@ -328,15 +334,15 @@ class _Run:
         except (OSError, sqlite3.Error):
             traceback.print_exc()  # into the log
 
-    def _log_to_mlflow(self, whole: dict[str, Any]) -> None:
+    def _log_to_mlflow(self, content: dict[str, Any]) -> None:
         """Log the run, whose summary is written already; if that fails, it gets a warning."""
         with self.display.step("logging to MLflow"):
-            logged = mlflow_log.log(self.config, self.directory, whole)
+            logged = mlflow_log.log(self.config, self.directory, content)
         if isinstance(logged, str):
-            whole["warnings"].append(logged)
+            content["warnings"].append(logged)
         else:
-            whole["mlflow"] = logged
-        self._write_summary(whole)
+            content["mlflow"] = logged
+        self._write_summary(content)
 
     def _facts(self, error: BaseException | None, settings: dict[str, object]) -> dict[str, Any]:
         """Facts that the Report component collected, or that are collected here after an error."""

@@ -18,9 +18,7 @@ FOLDS = (
     *("folds", "threshold", "mean", "std", "min", "max", "images", "correct", "groups"),
     *("per_fold", "seconds", "blessed", "automatic"),
 )
-_EXPORT = (
-    *("blessed", "why", "file", "bytes", "images", "accuracy", "model_accuracy", "agreement"),
-)
+_EXPORT = ("blessed", "why", "file", "bytes", "images", "accuracy", "model_accuracy", "agreement")
 
 
 def build(
@@ -108,6 +106,7 @@ def _bank(bank: Mapping[str, Any], cached: bool) -> dict[str, int]:
       bank: Numbers of the component FeatureBank.
       cached: Whether its output is that of an earlier run, which made the forward passes.
     """
+    # What the earlier run computed is read again by this one, and counts as reused.
     made, reused = bank.get("forward_passes", 0), bank.get("reused", 0)
     return {"forward_passes": 0 if cached else made, "reused": reused + made * cached}
 

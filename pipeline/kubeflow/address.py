@@ -15,7 +15,7 @@ from imgpipe.models.errors import ConfigError, ResourceError
 
 _HEALTH = "/apis/v2beta1/healthz"
 _LOG = "/apis/v1alpha1/runs/{run}/nodes/{pod}/log"
-_CONNECT_SECONDS = 10
+_CONNECT_SECONDS = 10  # after which a server counts as absent
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class Address:
                 "--host http://localhost:8888"
             ) from error
         try:
+            # A login page or another server may answer with status 200 too.
             healthy = isinstance(json.loads(answer), dict)
         except ValueError:
             healthy = False

@@ -47,6 +47,7 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Config, output: Pa
     """
     kubeflow = config.kubeflow
     settings = json.dumps(report_settings(config, ()), sort_keys=True)
+    # TFX registers each node with the pipeline in which it is created; this one comes later.
     with dsl_context_registry.use_registry(pipeline.dsl_context_registry):
         last = ExitReport(settings=settings, run_directory=run_directory(config))
     pipeline.components = [*pipeline.components, last]
@@ -67,6 +68,7 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Config, output: Pa
     parameters.connect(spec, pipeline)
     for name in (*NEVER_CACHED, last.id):  # TFX knows one setting for all components
         spec["root"]["dag"]["tasks"][name]["cachingOptions"] = {}
+    # The exit task comes last, because it moves all other tasks one level down.
     containers.set_resources(spec, kubeflow.resources)
     containers.set_retries(spec, kubeflow.retries)
     exit_task.set_run_folder(spec, run_directory(config))

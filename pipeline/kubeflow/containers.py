@@ -14,8 +14,9 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration.kubeflow_schema import Resources, Volume
 
 _DEFAULT = "default"
-#: Its decision depends on the data alone, so that another attempt would end in the same way.
+#: The decision of DataGate depends on the data alone, so another attempt would decide the same.
 _NEVER_RETRIED = ("DataGate",)
+#: The first wait is a minute; each further one is twice as long, up to an hour.
 _BACKOFF = {"backoffDuration": "60s", "backoffFactor": 2.0, "backoffMaxDuration": "3600s"}
 
 

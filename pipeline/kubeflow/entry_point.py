@@ -6,7 +6,8 @@ TFX's entry point expects what Vertex AI sends. The driver and the launcher of K
 - Input artifacts carry an empty type. The types are taken from the inputs of the compiled task,
   which the command line repeats.
 - There is an output artifact ``executor-logs`` of Kubeflow's own type ``system.Artifact``. It
-  belongs to the launcher, which writes it itself.
+  belongs to the launcher, which writes it itself
+  (https://github.com/kubeflow/pipelines/pull/11762).
 - URIs name an object store; the files lie in folders of the container (see `mounts`).
 - The output parameters of Plan are the fields of a file in its artifact.
 """
@@ -68,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m imgpipe.pipeline.kubeflow.entry_point",
         description="Run one component of a compiled pipeline in its container.",
-        allow_abbrev=False,
+        allow_abbrev=False,  # an option of Beam must not be taken for the beginning of one of these
     )
     parser.add_argument(
         "--executor_class_path", required=True, help="Executor, as <module>.<class>."
@@ -101,7 +102,7 @@ def _run(parsed: argparse.Namespace, beam: list[str]) -> None:
     try:
         _run_executor(parsed, beam, given)
     except Exception as error:
-        notes.fail(given, directory, *_known(error))
+        notes.fail(given, directory, *_known(error))  # the exit task draws the page from it
         raise
     notes.leave(given, directory)
     _complete(Path(given.outputs.output_file), wanted)

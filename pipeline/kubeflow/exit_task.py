@@ -30,10 +30,12 @@ def set_exit_task(spec: dict[str, Any], name: str) -> None:
     inner = {**root, "dag": {**root["dag"], "tasks": tasks}}
     spec["components"][_COMPONENT] = inner
     first: dict[str, Any] = {"componentRef": {"name": _COMPONENT}, "taskInfo": {"name": PIPELINE}}
+    # The parameters of a run belong to the root, whose tasks have moved into a graph of their own.
     if parameters:
         passed = {key: {"componentInputParameter": key} for key in parameters}
         first["inputs"] = {"parameters": passed}
     last["dependentTasks"] = [PIPELINE]
+    # It runs whether the others succeed or fail; by default, a task needs the success of those.
     last["triggerPolicy"] = {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
     root["dag"] = {"tasks": {PIPELINE: first, name: last}}
 

@@ -65,4 +65,5 @@ def in_run(path: str, output_uri: str) -> str:
     Returns:
       For example ``/data/runs/4f0c…``.
     """
+    # Counted from the end, because the root may have any number of parts.
     return path.replace(RUN, PurePosixPath(output_uri).parts[-4])

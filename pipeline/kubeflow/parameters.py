@@ -17,7 +17,7 @@ from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.plan import RUN_SETTINGS, Parameters, Planned, settings
 
 _PLAN = "Plan"
-_PREFIX = "plan_"
+_PREFIX = "plan_"  # tells Plan's parameters from those of a run, such as "source"
 
 
 def placeholders(config: Config) -> Parameters:
@@ -65,6 +65,7 @@ def connect(spec: dict[str, Any], pipeline: tfx_pipeline.Pipeline) -> None:
                     "producerTask": _PLAN,
                     "outputParameterKey": name.removeprefix(_PREFIX),
                 }
+                # TFX saw no dependency, because the parameter was one of the pipeline.
                 task["dependentTasks"] = sorted({*task.get("dependentTasks", ()), _PLAN})
 
 

@@ -94,6 +94,7 @@ def _value(text: str, value: str, kind: str) -> Any:
         found = json.loads(value)
     except ValueError:
         found = None
+    # In Python, bool is a subclass of int.
     wrong = found is None or (isinstance(found, bool) and kind != "BOOLEAN")
     if wrong or not isinstance(found, expected[0]):
         raise ConfigError(f"--param {text}: expected {expected[1]}, received {value!r}.")

@@ -63,13 +63,14 @@ def _paths(config: Config) -> dict[str, str]:
 
 
 def _absolute(path: str, volumes: tuple[Volume, ...]) -> str:
+    # An absolute path stays as it is: joining one discards what is before it.
     return str(PurePosixPath(volumes[0].path) / path) if path and volumes else path
 
 
 def _reachable(path: str, volumes: tuple[Volume, ...]) -> bool:
     place = PurePosixPath(path)
     below = any(place.is_relative_to(volume.path) for volume in volumes)
-    return below and ".." not in place.parts
+    return below and ".." not in place.parts  # such as /data/../etc, which is not below /data
 
 
 def _unreachable(outside: dict[str, str], volumes: tuple[Volume, ...]) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: Seconds for which a server that does not answer, such as one that restarts, is asked again.
 _ABSENT_SECONDS = 300
-_LOG_LINES = 20
+_LOG_LINES = 20  # the cause, and what the launcher writes after it
 _ENDED = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
 _BY_EXIT_CODE: dict[int, type[ImgpipeError]] = {2: ConfigError, 4: DataRefused, 5: ResourceError}
 #: The verdict in the log of the component Report.
@@ -114,7 +114,7 @@ class Server:
                 name,
                 cron_expression=cron,
                 interval_second=seconds,
-                max_concurrency=1,
+                max_concurrency=1,  # two runs would write into the same output folder
                 no_catchup=True,
                 params=arguments,
                 pipeline_package_path=str(pipeline),
@@ -173,7 +173,7 @@ class Server:
         return Client(
             host=self.address.host,
             existing_token=self.address.token,
-            namespace=self.address.namespace or "kubeflow",
+            namespace=self.address.namespace or "kubeflow",  # the client's own default
         )
 
     def _experiment(self, name: str) -> str:
@@ -183,6 +183,7 @@ class Server:
     def _failure(self, run: V2beta1Run, pods: _Pods) -> ImgpipeError:
         """Describe a failed run by the log of the task that failed first."""
         failed = [task for task in pods.tasks if task.state == "FAILED"]
+        # The first one is the cause; the graphs around it fail after it.
         failed.sort(key=lambda task: str(task.end_time or task.start_time or ""))
         for task in failed:
             if log := self.address.log(run.run_id, task.pod_name) if task.pod_name else "":
@@ -205,6 +206,7 @@ class Server:
         try:
             yield
         except kfp_server_api.ApiException as error:
+            # Not the pipeline is at fault, but the server or the caller's rights.
             if error.status in (401, 403) or error.status >= 500:
                 text = self.address.refusal(error.status, error.reason)
                 raise ResourceError(f"{text} It says: {_said(error.body)}") from error

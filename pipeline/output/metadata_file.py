@@ -19,7 +19,7 @@ from imgpipe.models.files.atomic_write import writing
 
 NAME = "metadata.sqlite"
 COPY = "metadata.copy.sqlite"  # the database as it was after the last run
-_BUSY_SECONDS = 5.0
+_BUSY_SECONDS = 5.0  # for which another program may hold the lock of the database
 #: Errors of sqlite3 for a damaged file; UnicodeError if its message cannot be decoded.
 _DAMAGED = (sqlite3.Error, UnicodeError, OverflowError, MemoryError)
 _NEW = "The next run creates a new database."
@@ -100,6 +100,7 @@ def keep_copy(out: Path) -> None:
         OSError: The disk is full or fails.
         sqlite3.Error: The database cannot be read.
     """
+    # SQLite's own backup, whose copy is consistent even if another program is writing.
     with (
         writing(out / COPY) as target,
         contextlib.closing(sqlite3.connect(out / NAME)) as source,
@@ -155,6 +156,7 @@ def repair(out: Path) -> str:
                 _restored(out, rescued) or f"{path} is missing, and its copy cannot be read. {_NEW}"
             )
         path.rename(aside)
+        # These belong to the damaged file; SQLite would apply them to a new one of the same name.
         for suffix in ("-journal", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
@@ -176,9 +178,11 @@ def _repair(out: Path) -> str:
 @contextlib.contextmanager
 def _opened(path: Path, to_read: bool = False) -> Iterator[sqlite3.Connection]:
     """Open the database in a transaction, which is rolled back at the end."""
+    # Mode rw, unlike the default, creates no file if there is none.
     address = f"{path.absolute().as_uri()}?mode={'ro' if to_read else 'rw'}"
     db = sqlite3.connect(address, timeout=_BUSY_SECONDS, isolation_level=None, uri=True)
     try:
+        # IMMEDIATE takes the lock for writing, so that it fails if another program holds that.
         db.execute("BEGIN" if to_read else "BEGIN IMMEDIATE")
         yield db
         db.execute("ROLLBACK")
@@ -192,8 +196,9 @@ def _read_all(db: sqlite3.Connection) -> None:
     if answer != "ok":
         raise sqlite3.DatabaseError(answer)
     names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")]
-    if names and "MLMDEnv" not in names:
+    if names and "MLMDEnv" not in names:  # the table with the version of ML Metadata's schema
         raise sqlite3.DatabaseError("it is a SQLite database of another program")
+    # quick_check reads the structure alone; text that is not UTF-8 fails when its row is read.
     for name in names:
         for _ in db.execute(f'SELECT * FROM "{name}"'):
             pass
@@ -220,9 +225,8 @@ def _rescue(damaged: Path, target: Path) -> bool:
             contextlib.closing(sqlite3.connect(damaged)) as source,
             contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy,
         ):
-            for (
-                statement
-            ) in source.iterdump():  # reads only tables, so damaged indices do not matter
+            # The dump reads tables and creates the indices again, so damaged ones do not matter.
+            for statement in source.iterdump():
                 copy.execute(statement)
         with _opened(target) as db:
             _read_all(db)

@@ -71,7 +71,7 @@ def artifacts(out: Path) -> Finding:
     """
     seals = sorted((out / "artifacts").glob("*/*/.seal-*.json"))
     folders = [seal.with_name(seal.name[len(".seal-") : -len(".json")]) for seal in seals]
-    folders = [folder for folder in folders if folder.is_dir()]
+    folders = [folder for folder in folders if folder.is_dir()]  # a seal may outlive its artifact
     damaged = {f: integrity.damage(f, complete=True) for f in folders}
     lines = [f"{folder.relative_to(out)}: {what}" for folder, what in damaged.items() if what]
     return Finding(
@@ -129,6 +129,7 @@ def last_push(out: Path) -> Finding:
     Args:
       out: Output folder of the runs.
     """
+    # `served_versions` sees only folders that exist, so it cannot miss one that was removed.
     published = [run for run in past_runs.read(out) if run.version is not None]
     if not published:
         return Finding("last push", True, "none yet")
@@ -157,6 +158,7 @@ def accepted_schema(out: Path) -> Finding:
     return Finding("schema", True, "can be read")
 
 
+#: In this order, because a file in the way of a folder explains what the later checks miss.
 CHECKS: tuple[Callable[[Path], Finding], ...] = (
     folders,
     metadata,
@@ -234,6 +236,7 @@ def _store_damage(path: Path) -> str:
     if not path.exists():
         return ""
     try:
+        # Read-only, because a run may be working.
         with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
             [answer] = db.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.Error as error:

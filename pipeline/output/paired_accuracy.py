@@ -47,6 +47,8 @@ class PairedAccuracy:
     @property
     def interval(self) -> tuple[float, float]:
         """95 % interval of the difference (Bonett and Price 2012), which also suits few images."""
+        # One image is added to each of the two counts that differ, and two to the total. Without
+        # that, the interval has no width where no image differs.
         count = self.images + 2
         gained, lost = (self.only_second + 1) / count, (self.only_first + 1) / count
         spread = _Z * math.sqrt((gained + lost - (gained - lost) ** 2) / count)
@@ -56,6 +58,8 @@ class PairedAccuracy:
     @property
     def p_value(self) -> float:
         """Two-sided p-value of McNemar's exact test that both are equally accurate."""
+        # Images on which the models agree say nothing about which one is better. Under the null
+        # hypothesis, each of the others is a coin toss.
         differing = self.only_first + self.only_second
         fewer = min(self.only_first, self.only_second)
         tail = sum(math.comb(differing, count) for count in range(fewer + 1))

@@ -67,6 +67,7 @@ class PastRun:
             return "damaged"
         if not self.summary:
             return "working" if self.working else "killed"
+        # Summaries of older releases have no status.
         return str(self.summary.get("status") or _status(self.summary))
 
     @property
@@ -190,6 +191,7 @@ def above(path: Path) -> Path:
       path: An output folder, its folder of versions, a version, or the folder of a run.
     """
     path = path.expanduser().absolute()
+    # OUT, OUT/model or OUT/runs, and OUT/model/3 or OUT/runs/NAME.
     for out in (path, path.parent, path.parent.parent):
         if next((out / RUNS).glob(f"*/{CONFIG}"), None) is not None:
             return out
@@ -218,6 +220,7 @@ def read(out: Path) -> list[PastRun]:
     """
     folders = run_folders.in_order(file.parent for file in (out / RUNS).glob(f"*/{CONFIG}"))
     working = is_working(out)
+    # The lock belongs to the output folder; of its runs, only the newest can hold it.
     return [_past_run(folder, working and folder == folders[-1]) for folder in folders]
 
 
@@ -234,6 +237,8 @@ def is_working(out: Path) -> bool:
     """Whether a run holds the lock of the output folder."""
     try:
         with (out / LOCK).open("rb") as file:
+            # A shared lock, so that two commands that look at the same time see no run in each
+            # other. filelock holds the exclusive one, and closing the file gives this one back.
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from imgpipe.models.files import json_object
 
+#: No count is beyond the integers that a float represents exactly, in which JSON is often read.
 _Count = Annotated[int, Field(ge=0, le=2**53)]
 _Counts = dict[str, _Count]
 _Number = Annotated[str, Field(pattern=r"^[0-9]{1,18}$")]
@@ -55,6 +56,7 @@ class _Timings(_Part):
 
 
 class _Metrics(_Part):
+    # The loss of a training that diverged is infinite or NaN.
     model_config = ConfigDict(strict=True, allow_inf_nan=True)
 
     accuracy: float | None = None

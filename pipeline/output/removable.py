@@ -75,6 +75,7 @@ def find(out: Path, versions: Path) -> tuple[list[Removable], str]:
     used = {part for run in kept for part in _used(run)}
     found += [
         _removable(folder, ARTIFACTS)
+        # Names that begin with a dot are seals, unfinished files, and TFX's own folders .system.
         for folder in sorted((out / "artifacts").glob("[!.]*/[!.]*/[!.]*"))
         if folder.is_dir() and folder.parts[-_ARTIFACT_PARTS:] not in used
     ]
@@ -83,6 +84,7 @@ def find(out: Path, versions: Path) -> tuple[list[Removable], str]:
 
 def _kept(runs: Sequence[PastRun], versions: set[int]) -> list[PastRun]:
     """Return the runs whose artifacts are needed; all of them if none has judged a model."""
+    # The default is the first run, so that every run counts where none has judged a model.
     newest = max((i for i, run in enumerate(runs) if run.accuracy is not None), default=0)
     return [run for i, run in enumerate(runs) if i >= newest or run.version in versions]
 
@@ -96,5 +98,6 @@ def _used(run: PastRun) -> Iterator[tuple[str, ...]]:
 
 def _removable(path: Path, kind: str) -> Removable:
     files = path.rglob("*") if path.is_dir() else iter([path])
+    # lstat: what a link points to is not removed with it, and so is not counted.
     size = sum(file.lstat().st_size for file in files if file.is_symlink() or file.is_file())
     return Removable(path, kind, size)

@@ -48,6 +48,7 @@ def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
     folders, missing = _folders(first, second)
     for split in _SPLITS if folders else ():
         a, b = (dict(_predictions(folder, split)) for folder in folders)
+        # An image whose label was changed in between would count as a mistake of one of the models.
         common = [key for key in a if key in b and a[key].label == b[key].label]
         if not common:
             continue
@@ -92,7 +93,7 @@ def images(runs: Sequence[PastRun], wanted: set[str]) -> dict[str, bytes]:
                 key = records.text(example, names.IMAGE_HASH)
                 if key in wanted and key not in found:
                     found[key] = records.raw(example, names.IMAGE_BYTES)
-        if len(found) == len(wanted):
+        if len(found) == len(wanted):  # the other run need not be read
             break
     return found
 
@@ -139,6 +140,7 @@ def _curves(run: PastRun) -> dict[str, Any]:
     solution = training.get("solution") or {}
     try:
         told = run.facts.get("training") or {}
+        # The single "epoch" of a solved head is no step of a training.
         stage = told.get("fine_tune") or ({} if solution else told)
         told_epochs = [epoch.get("val_accuracy") for epoch in stage.get("epochs") or []]
     except (AttributeError, TypeError):  # the file is not one that a run wrote

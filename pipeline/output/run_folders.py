@@ -32,7 +32,7 @@ def create(runs: Path) -> Path:
       OSError: The folder cannot be created.
     """
     earlier = [found[1] for path in runs.glob("*/") if (found := _NAME.fullmatch(path.name))]
-    start = max([time.strftime(FORMAT), *earlier])
+    start = max([time.strftime(FORMAT), *earlier])  # times in this format sort like texts
     candidate, number = runs / start, 1
     while candidate.exists():
         number += 1
@@ -52,4 +52,5 @@ def in_order(folders: Iterable[Path]) -> list[Path]:
 
 def _key(folder: Path) -> tuple[str, int]:
     found = _NAME.fullmatch(folder.name)
+    # As a number, since the text "10" sorts before "2".
     return (found[1], int(found[2] or 1)) if found else (folder.name, 0)

@@ -26,6 +26,7 @@ def locked(out: Path, busy: str) -> Iterator[None]:
       OSError: The lock cannot be written.
     """
     try:
+        # A lock of the system instead of a file that exists or not, which a killed run would leave.
         held = filelock.FileLock(out / LOCK).acquire(timeout=0)
     except filelock.Timeout:
         raise ResourceError(busy) from None

@@ -33,6 +33,8 @@ def below(directory: Path) -> Iterator[None]:
     """
     folder = directory / _NAME
     folder.mkdir(mode=0o700)
+    # The variable is for child processes and C++, `tempdir` for this process, which has read the
+    # variable before.
     variable, module = os.environ.get("TMPDIR"), tempfile.tempdir
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
     try:
@@ -80,6 +82,7 @@ def _locked_folder() -> tuple[Path, int]:
 def _remove_unlocked(path: Path) -> None:
     """Remove a folder of this user that no process has locked."""
     try:
+        # The folder for temporary files is shared: a link by another user must not lead elsewhere.
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:
         return  # of another user, no folder, or removed meanwhile

@@ -201,6 +201,7 @@ def facts(
     table = metrics.Table(model.vocabulary, kinds.counted(judged.rows))
     summary = table.summary()
     name = dict(enumerate(model.vocabulary))
+    # Images that the model was trained on raise the accuracy, so it is computed without them too.
     new = [row for row in judged.rows if row.image_hash not in (seen or {})]
     found = {
         "schema": SCHEMA,
@@ -220,9 +221,9 @@ def facts(
         "mistakes": table.mistakes(),
         "undecodable": _named(judged.undecodable),
         "unknown_labels": dict(sorted(judged.unknown.items())),
-        "seen": None if seen is None else _seen(judged.rows, seen),
+        "seen": None if seen is None else _count_seen(judged.rows, seen),
         "unseen": _accuracy(new) if seen and new else None,
-        "threshold": threshold or None,
+        "threshold": threshold or None,  # every accuracy reaches 0
     }
     found["passed"] = found["accuracy"] >= threshold
     return {**found, "verdict": _verdict(found), "warnings": _warnings(found, judged)}
@@ -265,7 +266,7 @@ def _named(undecodable: Sequence[tuple[str, str]]) -> dict[str, Any]:
     return {"count": len(undecodable), "first": first}
 
 
-def _seen(rows: Sequence[Row], seen: Mapping[str, Seen]) -> dict[str, Any]:
+def _count_seen(rows: Sequence[Row], seen: Mapping[str, Seen]) -> dict[str, Any]:
     """Count the images that the run had, by kind and by its split."""
     there = [(row, seen[row.image_hash]) for row in rows if row.image_hash in seen]
     counts = collections.Counter((one.kind, one.split) for _, one in there)
@@ -290,23 +291,25 @@ def _verdict(found: Mapping[str, Any]) -> str:
 
 def _excluded(judged: Judged) -> str:
     """Say how many images could not be judged, and why; "" if there are none."""
-    said = []
+    sentences = []
     if judged.undecodable:
-        said.append(f"{plural(len(judged.undecodable), 'image')} cannot be decoded by the model.")
+        sentences.append(
+            f"{plural(len(judged.undecodable), 'image')} cannot be decoded by the model."
+        )
     if judged.unknown:
         labels = ", ".join(sorted(label or "no label" for label in judged.unknown)[:_NAMED])
         count = plural(judged.unknown.total(), "image")
         has = "has a label that is" if judged.unknown.total() == 1 else "have labels that are"
-        said.append(f"{count} {has} no class of the model ({labels}).")
-    return " ".join(said)
+        sentences.append(f"{count} {has} no class of the model ({labels}).")
+    return " ".join(sentences)
 
 
 def _warnings(found: Mapping[str, Any], judged: Judged) -> list[str]:
     """Return sentences about what the metrics do not show."""
-    said = [f"Not judged: {text}"] if (text := _excluded(judged)) else []
+    sentences = [f"Not judged: {text}"] if (text := _excluded(judged)) else []
     seen = found["seen"]
     if seen is None:
-        said.append(
+        sentences.append(
             "It is not known which images the model was trained on, because the run that made it "
             "or its artifacts are gone. If some of these images are among them, the accuracy is "
             "too high."
@@ -325,19 +328,19 @@ def _warnings(found: Mapping[str, Any], judged: Judged) -> list[str]:
             if without
             else "No image is new to the model."
         )
-        said.append(
+        sentences.append(
             f"{seen['count']:,} of these images were in the data of the run that made the model "
             f"({counts}), so the accuracy is too high. {rest}"
         )
     missing = [name for name, row in found["per_class"].items() if not row["count"]]
     if len(missing) == len(found["per_class"]) - 1:
         [only] = set(found["per_class"]) - set(missing)
-        said.append(
+        sentences.append(
             f"All images that were judged are of the class {only}, so the accuracy is its recall. "
             f"Which images of other classes the model takes for {only} is not known, so its "
             "precision and F1 say nothing."
         )
     elif missing:
         shown = ", ".join(missing[:_NAMED])
-        said.append(f"There are no images of {plural(len(missing), 'class')}: {shown}.")
-    return said
+        sentences.append(f"There are no images of {plural(len(missing), 'class')}: {shown}.")
+    return sentences

@@ -23,7 +23,7 @@ SCHEMA = 1  # of what --json writes
 ONNX, KERAS, TFLITE = "onnx", "keras", "tflite"
 _IMAGES = 64  # images that are compared, at most
 _DRAWN = 5  # images that are drawn of each class of the demo, if those of the run are gone
-_BATCH = 16
+_BATCH = 16  # images in one call of a signature
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -61,7 +61,7 @@ def kinds() -> dict[str, Kind]:
     return {
         ONNX: Kind(
             ".onnx",
-            1e-3,
+            1e-3,  # float32, whose sums are rounded otherwise in another order
             lambda model: files.to_onnx(model.folder, model.vocabulary),
             files.onnx_probabilities,
             files.ONNX_PACKAGES,
@@ -157,9 +157,10 @@ def _compare(kind: Kind, content: bytes, model: Model, images: list[bytes]) -> d
     resized = [np.asarray(preprocess.whole_pixels(image, size)) for image in images]
     pixels = np.stack(resized)
     expected = _answers(model, SERVING_PIXELS, {"pixels": pixels})
+    # The served signature resizes the encoded images itself, so its labels show what that changes.
     served = _answers(model, "serving_default", {"image_bytes": np.array(images, object)})
     received = kind.answer(content, pixels)
-    if received.shape != expected.shape:
+    if received.shape != expected.shape:  # NumPy might broadcast one to the other
         return {"largest_difference": float("inf"), "agreement": 0.0}
     return {
         "largest_difference": float(np.abs(received - expected).max()),

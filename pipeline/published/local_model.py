@@ -35,9 +35,7 @@ def load(path: Path, number: int | None) -> LocalClient:
       ResourceError: There is no model, or it is damaged.
     """
     version = version_folder(path, number)
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = (
-        "2"  # TensorFlow would print each file that is not an image
-    )
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"  # without a line for each file that is not an image
     with temporary.folder() as folder, consoles.quiet(folder / "log"):
         return LocalClient(version)
 
@@ -109,6 +107,7 @@ def version_folder(path: Path, number: int | None) -> Path:
     if version is None:
         numbers = manifest.version_numbers(base)
         if number is None:
+            # Versions that no run has pushed have no manifest; of them, the last one is taken.
             newest = manifest.latest(base)
             version = newest.path if newest else base / str(numbers[-1])
         elif number in numbers:

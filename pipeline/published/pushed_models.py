@@ -42,7 +42,7 @@ def no_model(path: Path) -> ResourceError:
     if not path.is_dir():
         there = "there is no such folder"
     else:
-        names = sorted(child.name for child in path.iterdir())[:5]
+        names = sorted(child.name for child in path.iterdir())[:5]  # enough to recognise the folder
         there = f"it holds {', '.join(names) or 'nothing'}"
     return ResourceError(
         f"no model in {path}. Expected: the output folder of a run that pushed one, a folder of "

@@ -69,6 +69,7 @@ class KnownImages:
             for image_hash in images
             if image_hash in self.splits
         }
+        # Identical images are known already, and would only add pairs to the search.
         together = self.hashes | {key: value for key, value in images.items() if key not in found}
         splits: dict[int, set[str]] = {}
         groups = _groups(together)

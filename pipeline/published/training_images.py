@@ -18,7 +18,7 @@ from imgpipe.models.files.atomic_write import atomic_write
 FILE = "training_images.npz"
 #: Largest number of training images; of more, some are taken evenly.
 LIMIT = 2000
-_SIDE, _QUALITY = 112, 75
+_SIDE, _QUALITY = 112, 75  # longer side in pixels of the small copies, and quality of their JPEG
 _COMPARED = 3  # images whose features are compared with those that the version computes
 _ALIKE = 0.99  # smallest cosine between the two
 
@@ -91,9 +91,10 @@ def _write(file: Path, version: Path, bank_uri: str, examples: str) -> None:
     np.savez(
         out,
         version=int(version.name),
-        features=features[kept].astype(np.float16),
+        features=features[kept].astype(np.float16),  # half the size of float32
         labels=np.array([one["label"] for one in found]),
         paths=np.array([one["path"] for one in found]),
+        # One array of all bytes and the end of each image: npz has no arrays of unequal rows.
         images=np.frombuffer(b"".join(one["small"] for one in found), np.uint8),
         ends=np.cumsum([len(one["small"]) for one in found]),
     )

@@ -141,6 +141,8 @@ def _images(measured: Sequence[Mapping[str, Any]], blessed: Blessed) -> list[Com
         )
     limits = drift.with_comparators(blessed.schema)
     for feature in limits.feature:
+        # TFDV computes a distance only where there is a limit; this one is never exceeded. A limit
+        # that people have written into their schema stays.
         if feature.name in SHOWN and not feature.HasField("drift_comparator"):
             feature.drift_comparator.jensen_shannon_divergence.threshold = _NEVER
     columns = {name: [row[name] for row in measured] for name in measured[0]}
@@ -169,6 +171,7 @@ def _outside(
         low, high = bounds[0] - margin, bounds[1] + margin
         values = np.asarray(columns[name], np.float64)
         number = int(((values < low) | (values > high)).sum())
+        # By definition, no training image lies outside of the range.
         now, was = Share(number, len(values)), Share(0, drift.image_count(reference))
         found = _mixed("pictures", f"{name} outside {low:.3g} to {high:.3g}", _TRAINING, was, now)
         if found.over:
@@ -203,6 +206,7 @@ def far_images(now: Share, held_out: int) -> Comparison:
       held_out: Number of held-out images.
     """
     usual = max(FAR_SHARE, 0.5 / held_out)  # no smaller share can be known
+    # The standard deviation of a share is that of a binomial distribution.
     chance = _SIGMAS * math.sqrt(usual * (1 - usual) / now.of)
     distance = max(now.value - FAR_SHARE, 0.0)
     words = f"{FAR_SHARE:.3f} expected", now.words()
@@ -219,7 +223,7 @@ def _mixed(subject: str, feature: str, reference: str, was: Share, now: Share) -
 
 
 def _predictions(asked: Asked, blessed: Blessed, notes: list[str]) -> list[Comparison]:
-    columns: dict[str, Any] = {names.LABEL: _spelled(asked.labels)}
+    columns: dict[str, Any] = {names.LABEL: _repeated(asked.labels)}
     columns[CONFIDENCE] = np.array(asked.confidence, np.float32)
     if blessed.predictions is not None:
         said = blessed.predictions
@@ -228,7 +232,7 @@ def _predictions(asked: Asked, blessed: Blessed, notes: list[str]) -> list[Compa
         unsure = [_low_confidence(asked, said.confidence)]
     else:
         notes.append(f"{blessed.missing}: confidence was not compared")
-        del columns[CONFIDENCE]
+        del columns[CONFIDENCE]  # the statistics of the data have labels, but no answers
         unsure = []
         split = names.VALIDATION if names.VALIDATION in blessed.statistics else names.TRAIN
         where, reference = f"labels of {split}", blessed.statistics[split]
@@ -274,7 +278,8 @@ def _limits(schema: schema_pb2.Schema) -> schema_pb2.Schema:
     return limits
 
 
-def _spelled(counts: collections.Counter[str]) -> Any:
+def _repeated(counts: collections.Counter[str]) -> Any:
+    # TFDV computes statistics from values, not from their counts.
     values = np.array(list(counts), object)
     return np.repeat(values, list(counts.values()))
 

@@ -58,7 +58,7 @@ def fetch(
         if answer.location in wanted and answer.image:
             yield answer
             left -= 1
-        if not left:
+        if not left:  # the rest of the log need not be read
             return
 
 

@@ -122,6 +122,8 @@ class Model:
 
     def of(self, version: int) -> tuple[str, ...]:
         """Classes of one version; those of the newest version if it was removed."""
+        # Most often, versions of one model have the same classes. Where they do not, `_answered`
+        # skips the record, because the number or the names of the classes differ.
         return self.classes.get(version) or self.classes[max(self.classes)]
 
 
@@ -198,8 +200,8 @@ def refusal(statistics: ReadStatistics, where: Path, model: Model) -> ImgpipeErr
     if statistics.classes:
         ((other, _),) = statistics.classes.most_common(1)
         return ConfigError(
-            f"{where} is the log of another model, with the classes {_some(other) or 'unknown'}; "
-            f"expected {_some(model.of(0))}. Name the folder of the logged model with --model."
+            f"{where} is the log of another model, with the classes {_listed(other) or 'unknown'}; "
+            f"expected {_listed(model.of(0))}. Name the folder of the logged model with --model."
         )
     why = ", ".join(f"{count:,} × {reason}" for reason, count in statistics.skipped.most_common())
     return ConfigError(
@@ -208,7 +210,7 @@ def refusal(statistics: ReadStatistics, where: Path, model: Model) -> ImgpipeErr
     )
 
 
-def _some(classes: Sequence[str]) -> str:
+def _listed(classes: Sequence[str]) -> str:
     more = f" and {len(classes) - _SHOWN} more classes" if len(classes) > _SHOWN else ""
     return ", ".join(classes[:_SHOWN]) + more
 
@@ -218,7 +220,7 @@ def _records(path: Path, statistics: ReadStatistics) -> Iterator[tuple[int, byte
     import tensorflow as tf
 
     count = 0
-    with tf.device("cpu"):
+    with tf.device("cpu"):  # a GPU would only be claimed
         try:
             for content in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
                 yield count, content
@@ -273,7 +275,7 @@ def _images(request: Any, rows: int) -> dict[int, bytes]:
         found = [_of_example(item) for item in inputs[_EXAMPLES].string_val]
     else:
         return {}
-    if len(found) != rows:
+    if len(found) != rows:  # it is not known which answer belongs to which image
         return {}
     return {row: image for row, image in enumerate(found) if image}
 

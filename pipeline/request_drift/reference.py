@@ -136,7 +136,7 @@ def _predictions(version: manifest.Version, out: Path) -> tuple[Predictions | No
         )
     if wrong := metadata_file.fault(out, to_read=True):
         raise ResourceError(wrong)
-    for uri in _made_by(version, out):
+    for uri in _prediction_folders(version, out):
         _require_whole(uri)
         labels: list[str] = []
         confidence = []
@@ -154,7 +154,7 @@ def _require_whole(folder: Path) -> None:
         raise ResourceError(f"{folder} is damaged: {what}. Run `imgpipe run` to make it again.")
 
 
-def _made_by(version: manifest.Version, out: Path) -> list[Path]:
+def _prediction_folders(version: manifest.Version, out: Path) -> list[Path]:
     """Folders of the predictions that this model made, the newest first."""
     import ml_metadata as mlmd
     from ml_metadata.proto import metadata_store_pb2 as proto
@@ -163,10 +163,12 @@ def _made_by(version: manifest.Version, out: Path) -> list[Path]:
     config.sqlite.filename_uri = str(out / metadata_file.NAME)
     config.sqlite.connection_mode = proto.SqliteMetadataSourceConfig.READONLY
     store = mlmd.MetadataStore(config)
+    # From the artifacts that hold this model, over the executions of Predictor that read them, to
+    # the predictions that these wrote.
     models = [
         artifact.id
         for artifact in store.get_artifacts_by_type("Model")
-        if _is(_artifact_folder(artifact.uri, out), version)
+        if _is_served_by(_artifact_folder(artifact.uri, out), version)
     ]
     read = _events(store.get_events_by_artifact_ids(models) if models else [], proto.Event.INPUT)
     executions = {event.execution_id for event in read}
@@ -174,6 +176,7 @@ def _made_by(version: manifest.Version, out: Path) -> list[Path]:
     asked = [
         execution.id
         for execution in store.get_executions_by_id(list(executions))
+        # The name of the type is that of the component's class with its module.
         if kinds[execution.type_id].endswith(f".{_PREDICTOR}")
     ]
     events = store.get_events_by_execution_ids(asked) if asked else []
@@ -194,7 +197,7 @@ def _artifact_folder(uri: str, out: Path) -> Path:
     return path if path.is_dir() else out.joinpath("artifacts", *path.parts[-_ARTIFACT_PARTS:])
 
 
-def _is(model: Path, version: manifest.Version) -> bool:
+def _is_served_by(model: Path, version: manifest.Version) -> bool:
     """Whether a Model artifact is what the version serves."""
     digest = model / "Format-Serving" / manifest.MODEL_DIGEST
     return digest.is_file() and manifest.sha256(digest) == version.model_identity

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-_SIGMAS = 3.0  # standard deviations of the difference of two shares
+#: Standard deviations of the difference of two shares. By chance, a share is greater than another
+#: one by more than three of them in 1 of 740 cases.
+_SIGMAS = 3.0
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 from imgpipe.models import feature_names as names
 from imgpipe.pipeline.request_drift.log import Answer, Location
 
-_DIGEST = 16  # bytes of the SHA-256 by which images are compared
+_DIGEST = 16  # bytes of the SHA-256 by which images are compared; half of it saves memory
 
 
 @dataclass
@@ -94,7 +94,7 @@ def survey(answers: Iterable[Answer], most: int) -> Survey:
     seen: dict[int, set[bytes]] = collections.defaultdict(set)
     for answer in answers:
         asked = found.asked.setdefault(answer.version, Asked(answer.version, first=answer.time))
-        probabilities = np.nan_to_num(answer.probabilities)
+        probabilities = np.nan_to_num(answer.probabilities)  # NaN would be the highest one
         top = int(probabilities.argmax())
         asked.labels[answer.label] += 1
         asked.confidence.append(float(probabilities[top]))
@@ -124,6 +124,8 @@ class _Least:
         """Keep the image if it is less certain than one of those kept."""
         if self._most <= 0 or digest in self._kept:
             return
+        # The heap has its most certain image first, because heapq keeps the smallest entry there
+        # and the ranks are negative. Most images of a log end here, before they are described.
         if len(self._heap) == self._most and float(probabilities[top]) > -self._heap[0][0][0]:
             return
         one = _described(answer, probabilities, top)

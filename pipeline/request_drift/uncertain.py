@@ -42,11 +42,12 @@ def check_new(folder: Path) -> None:
 @contextlib.contextmanager
 def _folder_for(target: Path) -> Iterator[Path]:
     """Create a folder that is renamed to `target` at the end, or removed after an error."""
+    # In the same folder, because a rename is atomic only within one file system.
     beside = target.with_name(f".tmp-{target.name}-{uuid.uuid4().hex[:8]}")
     try:
         beside.mkdir()
         yield beside
-        check_new(target)
+        check_new(target)  # again, since reading the log takes a while
         beside.rename(target)
     except OSError as error:
         raise ResourceError(f"cannot write --pictures {target}: {error.strerror}.") from None
@@ -91,6 +92,7 @@ def save(
             image = answer.image or b""
             name = file_name(rank, ranking[rank], image)
             (folder / name).write_bytes(image)
+            # Only the index needs the answer; with the images, all of them would stay in memory.
             written[rank] = (name, dataclasses.replace(answer, image=None))
         _write_index(folder, ranking, written)
     return len(written)

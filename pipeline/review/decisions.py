@@ -58,9 +58,9 @@ class Decisions:
     def __init__(self, questions: Questions, file: Path, state: Path) -> None:
         self.questions, self.file = questions, file
         self._state = state
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # the server answers requests in several threads
         self._skipped, self._history = _read(state)
-        self._entries()
+        self._entries()  # raises ConfigError
 
     def answers(self) -> dict[str, Answer]:
         """Return the answers so far by image hash; images without one are missing."""
@@ -90,6 +90,7 @@ class Decisions:
             entries = self._checked(question, verdict, label)
             before = {"image_hash": image_hash, "skipped": image_hash in self._skipped}
             if entries or overrides.of_image(self._entries(), image_hash):
+                # "Skip" takes back a decision, but a proposal was not the person's decision.
                 kept = self._proposals(image_hash) if not entries else ()
                 old = overrides.replace(self.file, image_hash, entries or kept)
                 before["entries"] = [_plain(entry) for entry in old]
@@ -121,7 +122,7 @@ class Decisions:
             self._skipped.discard(image_hash)
             if last["skipped"]:
                 self._skipped.add(image_hash)
-            self._history.pop()
+            self._history.pop()  # not before the file is written, which may fail
             self._save()
             return image_hash
 
@@ -140,7 +141,7 @@ class Decisions:
         elif label not in self.questions.classes:
             raise Refused(f"{label[:80]!r} is not a class of this run.")
         image = question.image
-        path = os.fsencode(image.path).decode("utf-8", "replace")
+        path = os.fsencode(image.path).decode("utf-8", "replace")  # only for readers of the file
         entry = Override(image.image_hash, "accept", label, path, _NOTE)
         return (dataclasses.replace(entry, verdict=verdict),)
 
@@ -196,7 +197,7 @@ def _entry(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _plain(entry: Override) -> dict[str, Any]:
     fields = dataclasses.asdict(entry)
-    del fields["label_index"]
+    del fields["label_index"]  # follows from the label and the classes
     return fields
 
 

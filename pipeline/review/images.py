@@ -41,6 +41,7 @@ class Images:
         Raises:
           NoImage: It is not one of the images, or its file is gone, has changed or is not an image.
         """
+        # The hash comes from the browser, and must not become a way to read other files.
         if image_hash not in self._shown:
             raise NoImage("This review does not show this image.")
         image = thumbnails.shrunk(self._content(image_hash), _SIDE, _QUALITY)
@@ -62,7 +63,7 @@ class Images:
 
     def _listed(self) -> dict[str, Item]:
         """List the source once, and keep the items of the images that are shown."""
-        with self._listing:
+        with self._listing:  # the browser asks for several images at the same time
             if self._items is None:
                 wanted = {image.path for image in self._shown.values()}
                 try:

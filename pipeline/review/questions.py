@@ -91,6 +91,7 @@ class Questions:
 
     def __post_init__(self) -> None:
         """Index the questions by the hash of their image."""
+        # The class is frozen, so that its own attributes cannot be assigned either.
         object.__setattr__(self, "by_hash", {one.image.image_hash: one for one in self.asked})
 
     def images(self) -> dict[str, Shown]:
@@ -132,7 +133,7 @@ def collect(facts: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]) -> Qu
         fresh = 0
         for question in kind:
             image_hash = question.image.image_hash
-            if image_hash in found:
+            if image_hash in found:  # asked about once, with all that was found
                 found[image_hash] = _merged(found[image_hash], question)
             elif fresh < LIMIT:
                 found[image_hash] = question

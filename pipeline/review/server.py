@@ -14,7 +14,7 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.review.web import Review, make_app
 
 _LOOK_S = 0.2  # seconds between two checks whether the server still runs
-_STOP_S = 5.0
+_STOP_S = 5.0  # seconds for the server to end, after which its thread is left to run
 
 
 @contextlib.contextmanager
@@ -32,6 +32,7 @@ def running(review: Review, host: str, port: int) -> Iterator[tuple[str, threadi
     Raises:
       ResourceError: The address cannot be bound.
     """
+    # Bound here, because uvicorn would only log that the port is taken, and exit.
     bound = _bound(host, port)
     config = uvicorn.Config(
         make_app(review),

@@ -59,6 +59,7 @@ class _Denied(Exception):
 def make_app(review: Review) -> Starlette:
     """Return the ASGI application of a review."""
 
+    # Reading files would hold up all other requests, so it is done in threads.
     async def state(request: Request) -> Response:
         return _json(await run_in_threadpool(describe, review))
 
@@ -126,6 +127,7 @@ def _guarded(token: str, handle: _Handler) -> _Handler:
 
     async def guarded(request: Request) -> Response:
         try:
+            # As bytes and in constant time: the time of `==` tells how many characters are right.
             given = request.headers.get(TOKEN, "").encode("latin-1")
             if same_site.is_foreign(request) or not hmac.compare_digest(given, token.encode()):
                 raise _Denied(403, "Open the page at the address that imgpipe review prints.")
@@ -148,7 +150,7 @@ async def _body(request: Request) -> tuple[str, str, str]:
     data = bytearray()
     async for part in request.stream():
         data += part
-        if len(data) > _LARGEST:
+        if len(data) > _LARGEST:  # while it is read, since the header may name no length
             raise _Denied(413, f"An answer has at most {_LARGEST:,} bytes.")
     try:
         given = json.loads(data)

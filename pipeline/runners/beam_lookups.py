@@ -43,6 +43,7 @@ def remembered() -> Iterator[None]:
 
     def view_as(options: Any, kind: Any) -> Any:
         # A view has no values of its own: it reads and changes those that it shares with others.
+        # The views hold `_all_options`, so that no other object gets its id while they are kept.
         key = kind, id(options._all_options), tuple(options._flags or ())
         if key not in views:
             views[key] = _VIEWED(options, kind)

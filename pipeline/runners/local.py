@@ -93,7 +93,7 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
     ir = compiler.Compiler().compile(pipeline)
     root = Path(pipeline.pipeline_info.pipeline_root)
     sealing.forget_comparisons()
-    wanted, made_again, told = set(fresh), set[str](), set[str]()
+    wanted, made_again, reported = set(fresh), set[str](), set[str]()
     while True:
         try:
             with (
@@ -102,7 +102,8 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
                 beam_lookups.remembered(),
                 loaded_model.dropped_at_end(),
             ):
-                return _once(copy.deepcopy(ir), observer, wanted, told, root)
+                # A copy, because launching writes the id of the run into the compiled pipeline.
+                return _launch_all(copy.deepcopy(ir), observer, wanted, reported, root)
         except sealing.Damaged as found:
             if found.node in made_again:
                 raise ResourceError(
@@ -113,7 +114,8 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
             _log.warning("%s; %s makes it again", found, found.node)
             integrity.remove(found.folder)
             names = [entry.pipeline_node.node_info.id for entry in ir.nodes]
-            told = set(names[: names.index(found.node)])
+            # The observer has heard of the nodes before this one, which now come from the cache.
+            reported = set(names[: names.index(found.node)])
 
 
 @contextlib.contextmanager
@@ -124,21 +126,23 @@ def _without_arguments() -> Iterator[None]:
     `imgpipe.run`, such as ``-v``, would end the run.
     """
     arguments = sys.argv
-    sys.argv = arguments[:1]
+    sys.argv = arguments[:1]  # absl's flags take the first one for the name of the program
     try:
         yield
     finally:
         sys.argv = arguments
 
 
-def _once(ir: Any, observer: Observer, fresh: set[str], told: Collection[str], root: Path) -> None:
+def _launch_all(
+    ir: Any, observer: Observer, fresh: set[str], reported: Collection[str], root: Path
+) -> None:
     """Launch all nodes once.
 
     Args:
       ir: The compiled pipeline, which is changed.
-      observer: Receives the events of all nodes but those in `told`.
+      observer: Receives the events of all nodes but those in `reported`.
       fresh: Nodes whose cached outputs are not used. A node that has ended is removed.
-      told: Nodes that are taken from the cache and were reported to the observer before.
+      reported: Nodes that are taken from the cache and were reported to the observer before.
       root: Folder of all artifacts.
     """
     runtime_parameter_utils.substitute_runtime_parameter(
@@ -150,7 +154,7 @@ def _once(ir: Any, observer: Observer, fresh: set[str], told: Collection[str], r
     with _Connection(config) as connection:
         _fail_interrupted(connection.store, root)
         for node in (entry.pipeline_node for entry in ir.nodes):
-            _launch(node, ir, deployment, connection, observer, fresh, told)
+            _launch(node, ir, deployment, connection, observer, fresh, reported)
 
 
 def _launch(
@@ -160,13 +164,13 @@ def _launch(
     connection: metadata.Metadata,
     observer: Observer,
     fresh: set[str],
-    told: Collection[str],
+    reported: Collection[str],
 ) -> None:
-    """Launch one node of the compiled pipeline `ir`; see `_once`."""
+    """Launch one node of the compiled pipeline `ir`; see `_launch_all`."""
     name = node.node_info.id
     if name in fresh or name in NEVER_CACHED:
         node.execution_options.caching_options.enable_cache = False
-    if name not in told:
+    if name not in reported:
         observer.started(name)
     start = time.monotonic()
     try:
@@ -180,6 +184,7 @@ def _launch(
             custom_executor_operators=sealing.OPERATORS,
         ).launch()
         result = _result(connection.store, name, time.monotonic() - start, info)
+        # TFX takes an artifact from the cache as long as its folder exists.
         if result.cached:
             sealing.require_whole(result.outputs.values())
     except sealing.Damaged as found:
@@ -188,8 +193,8 @@ def _launch(
     except BaseException:
         observer.failed(name, time.monotonic() - start)
         raise
-    fresh.discard(name)
-    if name not in told:
+    fresh.discard(name)  # if all nodes are launched again, this one is taken from the cache
+    if name not in reported:
         observer.finished(result)
 
 
@@ -201,6 +206,7 @@ class _Connection(metadata.Metadata):
     """
 
     def __enter__(self) -> _Connection:
+        # TFX's `__exit__` counts `_users` down, and closes the store at 0.
         if self._store is None:
             super().__enter__()
         else:

@@ -78,14 +78,14 @@ class _Sealing:
         """
         complete = execution_info.pipeline_node.node_info.id not in READS_LITTLE
         for folder in _folders(execution_info.input_dict):
-            if folder in self.compared:
+            if folder in self.compared:  # several components read the Examples
                 continue
             if what := integrity.damage(folder, complete=complete):
                 raise Damaged(folder, what)
             if complete:
                 self.compared.add(folder)
         outputs = _folders(execution_info.output_dict)
-        for folder in outputs:
+        for folder in outputs:  # which TFX's launcher has created
             shutil.rmtree(folder)
             folder.mkdir()
         result = super().run_executor(execution_info)  # type: ignore[misc]

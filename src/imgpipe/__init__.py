@@ -54,12 +54,13 @@ def __getattr__(name: str) -> object:
         try:
             return getattr(importlib.import_module(_MODULES[name]), name)
         except ModuleNotFoundError as error:
-            if error.name != _MODULES[name]:
+            if error.name != _MODULES[name]:  # another package is missing, which its error names
                 raise
             raise ImportError(
                 f"imgpipe.{name} needs the distribution imgpipe, of which imgpipe-client is only a "
                 "part. Install it with: pip install imgpipe"
             ) from None
+    # Python's own tools ask a module for names such as `__wrapped__`, which must not import TFX.
     if not name.startswith("_"):
         components = importlib.import_module("imgpipe.components")
         if name in components.__all__:
@@ -70,8 +71,8 @@ def __getattr__(name: str) -> object:
 def _main() -> None:
     """Run the command line, as the installed program ``imgpipe`` does.
 
-    It stands here because this is the first module that the program imports, so that Ctrl-C ends
-    it with a sentence also while the others are read.
+    It is in this module because the program imports it first. So Ctrl-C ends the program with a
+    sentence even while the other modules are being imported.
     """
     try:
         from imgpipe.pipeline.cli import main
@@ -81,4 +82,4 @@ def _main() -> None:
         import sys
 
         sys.stderr.write("imgpipe: interrupted by Ctrl-C\n")
-        sys.exit(130)
+        sys.exit(130)  # 128 plus the number of SIGINT, as shells report it

@@ -231,7 +231,7 @@ def prepare(target: Target) -> Iterator[Prepared]:
         spec = pipeline_file.read(written)
         arguments = pipeline_file.arguments(spec, target.parameters)
     address = Address(target.host, target.token, target.namespace)
-    address.check()
+    address.check()  # before the pipeline is compiled, which imports TFX
     with temporary.folder() as folder:
         pipeline = written or folder / "pipeline.yaml"
         if not written:
