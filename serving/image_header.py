@@ -85,12 +85,14 @@ def _gif(data: bytes) -> tuple[int, int]:
 def _gif_frames(data: bytes) -> int:
     """Return the pixels of all frames, because the decoder reads each of them into memory."""
     (flags,) = struct.unpack_from("<B", data, 10)
+    # 6 bytes of signature, 7 of the screen descriptor, and the global colour table if there is one.
     total, at = 0, 13 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)
     while at < len(data):
         kind = data[at]
         if kind == 0x2C:  # image descriptor
             frame_width, frame_height, local = struct.unpack_from("<HHB", data, at + 5)
             total += frame_width * frame_height
+            # The descriptor, its colour table, and a byte for the code size of LZW.
             at += 10 + (3 << ((local & 7) + 1) if local & 0x80 else 0) + 1
         elif kind == 0x21:  # extension
             at += 2
@@ -107,6 +109,7 @@ def _bmp(data: bytes) -> tuple[int, int]:
         width, height = struct.unpack_from("<HH", data, 18)
     else:
         width, height = struct.unpack_from("<ii", data, 18)
+    # A negative height means that the rows begin at the top.
     return abs(width), abs(height)
 
 
@@ -119,6 +122,8 @@ def _webp(data: bytes) -> tuple[int, int]:
     if kind == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, 21)
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    # The upper two bits of each side ask for scaling, which does not change the decoded size
+    # (RFC 6386, section 9.1).
     width, height = struct.unpack_from("<HH", data, 26)
     return width & 0x3FFF, height & 0x3FFF
 
@@ -138,7 +143,7 @@ def _jxl(data: bytes) -> tuple[int, int]:
     def side() -> int:
         if small:
             return (take(5) + 1) * 8
-        return take((9, 13, 18, 30)[take(2)]) + 1
+        return take((9, 13, 18, 30)[take(2)]) + 1  # two bits choose the number of bits
 
     height = side()
     ratio = take(3)

@@ -61,7 +61,7 @@ def _bfloat16() -> np.dtype:
     return np.dtype(ml_dtypes.bfloat16)
 
 
-_ROWS = (
+_DTYPES = (
     DType(1, "float", np.dtype(np.float32), "float_val"),
     DType(2, "double", np.dtype(np.float64), "double_val"),
     DType(3, "int32", np.dtype(np.int32), "int_val"),
@@ -78,12 +78,13 @@ _ROWS = (
     DType(22, "uint32", np.dtype(np.uint32), "uint32_val"),
     DType(23, "uint64", np.dtype(np.uint64), "uint64_val"),
 )
-_BY_NUMBER = {row.number: row for row in _ROWS}
-_BY_NUMPY = {row.numpy: row for row in _ROWS}
+_BY_NUMBER = {dtype.number: dtype for dtype in _DTYPES}
+_BY_NUMPY = {dtype.numpy: dtype for dtype in _DTYPES}
 _BFLOAT16 = 14
 STRING = 7
 _TYPED_ONLY = frozenset({STRING, 8, 10, 17, 18})
-"""Types that ``tf.make_tensor_proto`` writes as typed fields for tensors of any size."""
+"""Strings, complex64, bool, uint16 and complex128, which ``tf.make_tensor_proto`` writes as typed
+fields for tensors of any size."""
 
 
 def dtype_of(number: int) -> DType | None:
@@ -95,20 +96,20 @@ def dtype_of(number: int) -> DType | None:
 
 def dtype_name(number: int) -> str:
     """Return the name of a data type in messages of TensorFlow, such as ``float`` for 1."""
-    row = dtype_of(number)
-    return row.name if row else f"dtype {number}"
+    dtype = dtype_of(number)
+    return dtype.name if dtype else f"dtype {number}"
 
 
-def _row_of_array(array: np.ndarray) -> DType:
-    row = _BY_NUMPY.get(array.dtype.newbyteorder("="))
-    if row is None and array.dtype.name == "bfloat16":
-        row = dtype_of(_BFLOAT16)
-    if row is None:
+def _dtype_of_array(array: np.ndarray) -> DType:
+    dtype = _BY_NUMPY.get(array.dtype.newbyteorder("="))
+    if dtype is None and array.dtype.name == "bfloat16":
+        dtype = dtype_of(_BFLOAT16)
+    if dtype is None:
         raise TensorError(
             f"An array of dtype {array.dtype} has no TensorFlow type. Expected numbers, booleans, "
             "bytes or str."
         )
-    return row
+    return dtype
 
 
 def number_of(value: Any) -> int:
@@ -117,7 +118,7 @@ def number_of(value: Any) -> int:
     Raises:
         TensorError: TensorFlow has no type for the dtype of the array.
     """
-    return _row_of_array(value).number if isinstance(value, np.ndarray) else int(value.dtype)
+    return _dtype_of_array(value).number if isinstance(value, np.ndarray) else int(value.dtype)
 
 
 def as_array(value: Any) -> np.ndarray:
@@ -170,8 +171,8 @@ def _strings(array: np.ndarray) -> np.ndarray:
     return flat.reshape(array.shape)
 
 
-def _begin(proto: Any, array: np.ndarray, row: DType) -> None:
-    proto.dtype = row.number
+def _begin(proto: Any, array: np.ndarray, dtype: DType) -> None:
+    proto.dtype = dtype.number
     proto.tensor_shape.SetInParent()
     for size in array.shape:
         proto.tensor_shape.dim.add().size = size
@@ -187,12 +188,12 @@ def text_of(item: bytes) -> str:
 
 def fill_typed(proto: Any, array: np.ndarray) -> None:
     """Write an array into an empty TensorProto as typed fields, as TensorFlow Serving answers."""
-    row = _row_of_array(array)
-    _begin(proto, array, row)
+    dtype = _dtype_of_array(array)
+    _begin(proto, array, dtype)
     flat = np.ascontiguousarray(array).reshape(-1)
-    if row.view:
-        flat = flat.view(row.view)
-    getattr(proto, row.field).extend(flat.tolist())
+    if dtype.view:
+        flat = flat.view(dtype.view)
+    getattr(proto, dtype.field).extend(flat.tolist())
 
 
 def fill_compact(proto: Any, value: Any) -> None:
@@ -206,8 +207,8 @@ def fill_compact(proto: Any, value: Any) -> None:
         TensorError: The value is not a tensor, or is larger than a message may be.
     """
     array = as_array(value)
-    row = _row_of_array(array)
-    if row.number in _TYPED_ONLY or array.size <= 1:
+    dtype = _dtype_of_array(array)
+    if dtype.number in _TYPED_ONLY or array.size <= 1:
         fill_typed(proto, array)
         return
     if array.nbytes > MAX_CONTENT_BYTES:
@@ -215,7 +216,7 @@ def fill_compact(proto: Any, value: Any) -> None:
             f"A tensor of {array.nbytes} bytes does not fit into one message (2 GiB). Send fewer "
             "rows at once."
         )
-    _begin(proto, array, row)
+    _begin(proto, array, dtype)
     proto.tensor_content = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
@@ -228,8 +229,8 @@ def to_array(proto: Any) -> np.ndarray:
     Raises:
         TensorError: The dtype, the shape and the values do not fit together.
     """
-    row = dtype_of(proto.dtype)
-    if row is None:
+    dtype = dtype_of(proto.dtype)
+    if dtype is None:
         raise TensorError(f"dtype {proto.dtype} cannot be sent as values")
     if proto.tensor_shape.unknown_rank:
         raise TensorError("the shape has unknown rank")
@@ -238,45 +239,46 @@ def to_array(proto: Any) -> np.ndarray:
         raise TensorError(f"the shape {list(shape[:8])} is not one of a tensor")
     count = math.prod(shape)
     # The product of the other sizes must fit into an address: numpy ignores only those that are 0.
-    if not count and math.prod(filter(None, shape)) > sys.maxsize // row.numpy.itemsize:
+    if not count and math.prod(filter(None, shape)) > sys.maxsize // dtype.numpy.itemsize:
         raise TensorError(f"the shape {list(shape)} is not one of a tensor")
     if proto.tensor_content:
-        if row.number == STRING:
+        if dtype.number == STRING:
             raise TensorError("strings are sent in string_val, not in tensor_content")
-        return _from_content(proto.tensor_content, row, shape, count)
-    return _from_typed(proto, row, shape, count)
+        return _from_content(proto.tensor_content, dtype, shape, count)
+    return _from_typed(proto, dtype, shape, count)
 
 
-def _from_content(content: bytes, row: DType, shape: tuple[int, ...], count: int) -> np.ndarray:
-    if len(content) != count * row.numpy.itemsize:
+def _from_content(content: bytes, dtype: DType, shape: tuple[int, ...], count: int) -> np.ndarray:
+    if len(content) != count * dtype.numpy.itemsize:
         raise TensorError(
-            f"tensor_content has {len(content)} bytes, shape {list(shape)} of {row.name} needs "
-            f"{count * row.numpy.itemsize}"
+            f"tensor_content has {len(content)} bytes, shape {list(shape)} of {dtype.name} needs "
+            f"{count * dtype.numpy.itemsize}"
         )
     # The bytes are copied, because the runtime needs aligned memory and callers a writable array.
-    return np.frombuffer(content, dtype=row.numpy).reshape(shape).copy()
+    return np.frombuffer(content, dtype=dtype.numpy).reshape(shape).copy()
 
 
-def _from_typed(proto: Any, row: DType, shape: tuple[int, ...], count: int) -> np.ndarray:
-    values = getattr(proto, row.field)
-    width = 2 if row.numpy.kind == "c" else 1
+def _from_typed(proto: Any, dtype: DType, shape: tuple[int, ...], count: int) -> np.ndarray:
+    values = getattr(proto, dtype.field)
+    width = 2 if dtype.numpy.kind == "c" else 1  # a complex number is sent as two values
     have = len(values) // width
-    item = row.numpy.itemsize
+    item = dtype.numpy.itemsize
+    # Beyond the limit, a tensor may be four times as large as the values that were sent.
     most = max(MAX_FILL_BYTES // item, 4 * have)
-    if row.number == STRING:
+    if dtype.number == STRING:
         most = max(MAX_FILL_STRINGS, 4 * have)
     if have < count and count > most:
         raise TensorError(f"shape {list(shape)} needs {count} values, the message holds {have}")
-    if row.number == STRING:
+    if dtype.number == STRING:
         return _fill_strings(values[:count], shape, count)
     try:
-        flat = np.array(values[: count * width], dtype=row.view or row.numpy)
+        flat = np.array(values[: count * width], dtype=dtype.view or dtype.numpy)
     except (OverflowError, ValueError) as error:
-        raise TensorError(f"a value does not fit into {row.name}: {error}") from error
-    if row.view:
-        flat = flat.view(row.numpy)
+        raise TensorError(f"a value does not fit into {dtype.name}: {error}") from error
+    if dtype.view:
+        flat = flat.view(dtype.numpy)
     if len(flat) < count:
-        last = flat[-1:] if len(flat) else np.zeros(1, dtype=row.numpy)
+        last = flat[-1:] if len(flat) else np.zeros(1, dtype=dtype.numpy)
         flat = np.concatenate([flat, np.repeat(last, count - len(flat))])
     return flat.reshape(shape)
 

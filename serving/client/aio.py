@@ -43,7 +43,7 @@ class AsyncClient(ClientBase):  # noqa: D101 (made from that of the base)
                 return end.value
             try:
                 outcome, resume = await self._do(step), operation.send
-            except Exception as error:
+            except Exception as error:  # the operation may handle it, or end with it
                 outcome, resume = error, operation.throw
 
     async def _do(self, step: Step) -> Any:
@@ -66,6 +66,7 @@ class AsyncClient(ClientBase):  # noqa: D101 (made from that of the base)
         try:
             return await asyncio.gather(*tasks)
         except BaseException:
+            # gather itself leaves the other tasks running after the first error.
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -49,13 +49,14 @@ class AioTransport:
         if self._closed:
             raise closed(self._connection.target)
         if self._channel is None:  # created late: a channel belongs to the running loop
-            way = self._connection
-            options, packing = way.channel_arguments(), way.grpc_compression()
-            if way.tls is None:
-                self._channel = aio.insecure_channel(way.target, options, packing)
+            target, tls = self._connection.target, self._connection.tls
+            options = self._connection.channel_arguments()
+            compression = self._connection.grpc_compression()
+            if tls is None:
+                self._channel = aio.insecure_channel(target, options, compression)
             else:
-                credentials = way.tls.credentials()
-                self._channel = aio.secure_channel(way.target, credentials, options, packing)
+                credentials = tls.credentials()
+                self._channel = aio.secure_channel(target, credentials, options, compression)
         return self._channel
 
     async def call(self, call: Call) -> Any:

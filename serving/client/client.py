@@ -44,7 +44,7 @@ class Client(ClientBase):  # noqa: D101 (built from the docstring of the base cl
                 return end.value
             try:
                 outcome, resume = self._do(step), operation.send
-            except Exception as error:
+            except Exception as error:  # the operation may handle it, or end with it
                 outcome, resume = error, operation.throw
 
     def _do(self, step: Step) -> Any:

@@ -79,8 +79,8 @@ class Box:
         Raises:
             InvalidArgument: The box extends beyond the image, or contains no pixel.
         """
-        shares = max(self.right, self.bottom) <= 1
-        x, y = (width, height) if shares else (1, 1)
+        are_fractions = max(self.right, self.bottom) <= 1
+        x, y = (width, height) if are_fractions else (1, 1)
         left, right = round(self.left * x), round(self.right * x)
         top, bottom = round(self.top * y), round(self.bottom * y)
         if right > width or bottom > height:
@@ -225,6 +225,7 @@ def _encoded_array(array: np.ndarray) -> bytes:
         raise InvalidArgument(
             f"an array of pixels must not be empty. Received the shape {list(array.shape)}."
         )
+    # Pillow knows grey images only as [H, W].
     flat = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
     return _png(pillow.fromarray(np.ascontiguousarray(flat)))
 
@@ -248,10 +249,10 @@ def files_of(paths: Iterable[str | Path]) -> list[Path]:
         if not path.is_dir():
             result.append(path)
             continue
-        found = sorted(_below(path))
-        if not found:
+        files = sorted(_below(path))
+        if not files:
             raise InvalidArgument(f"The folder {path} contains no files.")
-        result += found
+        result += files
     return result
 
 
@@ -260,5 +261,6 @@ def _below(folder: Path) -> Iterator[Path]:
         raise InvalidArgument(f"Cannot read {error.filename}: {error.strerror}.") from error
 
     for parent, folders, files in os.walk(folder, onerror=stop):
+        # os.walk enters only the folders that are left in this list.
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (Path(parent, name) for name in files if not name.startswith("."))

@@ -149,6 +149,7 @@ def noise(side: int = 224, seed: int = 0) -> bytes:
     """Return a JPEG of smooth noise of about the file size of a photograph with sides ``side``."""
     from PIL import Image
 
+    # Coarse noise is enlarged eightfold, because noise of single pixels hardly compresses.
     coarse = np.random.default_rng(seed).integers(0, 255, (side // 8, side // 8, 3), np.uint8)
     out = io.BytesIO()
     Image.fromarray(coarse).resize((side, side)).save(out, "JPEG", quality=90)
@@ -186,7 +187,7 @@ async def _run(
 ) -> list[Level]:
     transport = transport_to(way)
     try:
-        await transport.call(calls[0])
+        await transport.call(calls[0])  # connects, and fails at once where nothing can be measured
         levels = []
         for concurrency in plan.concurrency:
             levels.append(await _level(transport, calls, concurrency, plan))

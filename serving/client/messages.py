@@ -83,12 +83,12 @@ def untyped(inputs: Mapping[str, Any]) -> list[str]:
 def input_types(response: Any, signature_name: str) -> dict[str, np.dtype[Any]]:
     """Return the dtypes of a signature's inputs by name, from a GetModelMetadataResponse."""
     signature = signature_defs(response).get(signature_name or "serving_default")
-    rows = {} if signature is None else {k: i.dtype for k, i in signature.inputs.items()}
-    found = {name: tensors.dtype_of(number) for name, number in rows.items()}
+    infos = {} if signature is None else signature.inputs
+    dtypes = {name: tensors.dtype_of(info.dtype) for name, info in infos.items()}
     return {
-        name: np.dtype(row.numpy)
-        for name, row in found.items()
-        if row is not None and row.number != tensors.STRING
+        name: np.dtype(dtype.numpy)
+        for name, dtype in dtypes.items()
+        if dtype is not None and dtype.number != tensors.STRING
     }
 
 
@@ -106,6 +106,7 @@ def converted(inputs: Mapping[str, Any], types: Mapping[str, np.dtype[Any]]) -> 
             continue
         with np.errstate(invalid="ignore", over="ignore"):
             cast = array.astype(types[name])
+        # Floats are rounded to the nearest value, as over REST; other values must not change.
         if types[name].kind == "f" or np.array_equal(cast, array):
             result[name] = cast
     return result
@@ -158,6 +159,7 @@ def classifications(
             f"expected {expected}."
         )
     means = probabilities.reshape(count, views, -1).mean(axis=1) if views > 1 else probabilities
+    # All views of an image have the same classes, so the names of the first view are used.
     result = []
     for names, scores in zip(classes[::views], means, strict=True):
         order = np.argsort(-scores, kind="stable")[: max(top, 1)]
@@ -253,8 +255,8 @@ def rankings(response: Any) -> Rankings:
     """Convert a ClassificationResponse."""
     spec = response.model_spec
     lists = [
-        [(item.label, item.score) for item in one.classes]
-        for one in response.result.classifications
+        [(item.label, item.score) for item in ranking.classes]
+        for ranking in response.result.classifications
     ]
     return Rankings(lists, spec.name, spec.version.value, spec.signature_name)
 

@@ -69,7 +69,7 @@ class Classifying(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class _Question:
+class _Settings:
     """The options of ``Classifying``, checked."""
 
     top: int = 5
@@ -81,14 +81,14 @@ class _Question:
     timeout: float | None = None
 
     @classmethod
-    def of(cls, options: Classifying) -> _Question:
+    def of(cls, options: Classifying) -> _Settings:
         given: dict[str, Any] = dict(options)
         if given.get("crop") is not None:
             given["crop"] = Box.of(given["crop"])
-        question = cls(**given)
-        if question.at_once < 1:
-            raise InvalidArgument(f"at_once must be 1 or more. Received: {question.at_once!r}.")
-        return question
+        settings = cls(**given)
+        if settings.at_once < 1:
+            raise InvalidArgument(f"at_once must be 1 or more. Received: {settings.at_once!r}.")
+        return settings
 
     @property
     def views(self) -> int:
@@ -125,13 +125,12 @@ class Operations:
         timeout: float | None = None,
         wait_for_ready: bool | None = None,
     ) -> Call:
-        way = self.connection
-        seconds = way.timeout if timeout is None else timeout
+        seconds = self.connection.timeout if timeout is None else timeout
         if not seconds > 0:
             raise InvalidArgument(
                 f"timeout must be a number of seconds above 0. Received: {timeout!r}."
             )
-        wait = way.wait_for_ready if wait_for_ready is None else wait_for_ready
+        wait = self.connection.wait_for_ready if wait_for_ready is None else wait_for_ready
         return Call(method, request, seconds, wait)
 
     # --- tensors and examples --------------------------------------------------------------------
@@ -231,28 +230,29 @@ class Operations:
         strict: bool = False,
     ) -> Operation[list[Answer]]:
         """Classify images in chunks, several of them at a time; see `Client.classify_each`."""
-        question = _Question.of(options)
+        settings = _Settings.of(options)
         operations = [
-            self._chunk(start, chunk, question, progress, strict)
-            for start, chunk in _chunks(images, question)
+            self._chunk(start, chunk, settings, progress, strict)
+            for start, chunk in _chunks(images, settings)
         ]
-        if len(operations) == 1:
+        if len(operations) == 1:  # needs no threads
             return (yield from operations[0])
-        lists = yield Together(operations, question.at_once)
+        lists = yield Together(operations, settings.at_once)
         return [answer for answers in lists for answer in answers]
 
     def _chunk(
         self,
         start: int,
         images: Sequence[Image],
-        question: _Question,
+        settings: _Settings,
         progress: Callable[[int, Sequence[Answer]], None] | None,
         strict: bool,
     ) -> Operation[list[Answer]]:
         def load() -> list[Loaded | InvalidArgument]:
-            return [_load(place, image, question) for place, image in enumerate(images, start)]
+            return [_load(place, image, settings) for place, image in enumerate(images, start)]
 
-        ready = question.growth == 1 and all(isinstance(image, bytes) for image in images)
+        # Encoded bytes need no work, so they do not take the detour over a thread.
+        ready = settings.growth == 1 and all(isinstance(image, bytes) for image in images)
         loaded: list[Loaded | InvalidArgument] = load() if ready else (yield Work(load))
         good: list[Loaded] = []
         for entry in loaded:
@@ -260,19 +260,19 @@ class Operations:
                 good.append(entry)
             elif strict:
                 raise entry
-        asked = iter((yield from self._ask(good, question, strict)) if good else [])
+        asked = iter((yield from self._ask(good, settings, strict)) if good else [])
         answers = [entry if isinstance(entry, InvalidArgument) else next(asked) for entry in loaded]
         if progress is not None:
             progress(start, answers)
         return answers
 
     def _ask(
-        self, loaded: Sequence[Loaded], question: _Question, strict: bool
+        self, loaded: Sequence[Loaded], settings: _Settings, strict: bool
     ) -> Operation[list[Answer]]:
         views = [view for _, parts in loaded for view in parts]
         try:
             answer = yield from self.predict(
-                {question.input_name: views}, question.signature_name, (), question.timeout
+                {settings.input_name: views}, settings.signature_name, (), settings.timeout
             )
         except InvalidArgument as error:
             if len(loaded) == 1:
@@ -283,9 +283,9 @@ class Operations:
             # A server refuses the whole request for one bad image. Halving the request until the
             # bad image is alone finds out which one it is.
             half = len(loaded) // 2
-            first = yield from self._ask(loaded[:half], question, strict)
-            return first + (yield from self._ask(loaded[half:], question, strict))
-        return list(messages.classifications(answer, len(loaded), question.top, question.views))
+            first = yield from self._ask(loaded[:half], settings, strict)
+            return first + (yield from self._ask(loaded[half:], settings, strict))
+        return list(messages.classifications(answer, len(loaded), settings.top, settings.views))
 
     # --- models ----------------------------------------------------------------------------------
     def status(self, version: int | None, timeout: float | None) -> Operation[list[VersionStatus]]:
@@ -316,6 +316,7 @@ class Operations:
         """Ask whether the model can answer; see `Client.ready`."""
         asked = messages.status_request(self.servable)
         try:
+            # Without waiting for a server: that none answers is an answer here.
             states = messages.statuses((yield self._call(protos.STATUS, asked, timeout, False)))
         except (Unavailable, NotFound, DeadlineExceeded):
             return False
@@ -372,16 +373,16 @@ def _newest_available(states: Sequence[VersionStatus], model: str) -> int | None
     return None
 
 
-def _load(index: int, image: Image, question: _Question) -> Loaded | InvalidArgument:
+def _load(index: int, image: Image, settings: _Settings) -> Loaded | InvalidArgument:
     name = image_module.name_of(image, index)
     try:
         content = image_module.content_of(image)
-        return name, image_module.views_of(content, question.crop, question.ten_crop)
+        return name, image_module.views_of(content, settings.crop, settings.ten_crop)
     except InvalidArgument as error:
         return InvalidArgument(f"{name}: {error}")
 
 
-def _chunks(images: Sequence[Image], question: _Question) -> Iterator[tuple[int, list[Image]]]:
+def _chunks(images: Sequence[Image], settings: _Settings) -> Iterator[tuple[int, list[Image]]]:
     """Yield the index of the first image and the images of each request, without reading files."""
     if isinstance(images, np.ndarray) and images.ndim == 4:
         images = list(images)
@@ -389,13 +390,14 @@ def _chunks(images: Sequence[Image], question: _Question) -> Iterator[tuple[int,
         raise InvalidArgument(
             f"classify expects a list of images. Received a single {type(images).__name__}."
         )
-    most = max(1, CHUNK_IMAGES // question.views)
+    # Each view is an image of its own for the server.
+    most = max(1, CHUNK_IMAGES // settings.views)
     start, size = 0, 0
     for index, image in enumerate(images):
-        bytes_ = image_module.size_of(image_module.check(image, index)) * question.growth
-        if index > start and (index - start == most or size + bytes_ > CHUNK_BYTES):
+        sent_bytes = image_module.size_of(image_module.check(image, index)) * settings.growth
+        if index > start and (index - start == most or size + sent_bytes > CHUNK_BYTES):
             yield start, list(images[start:index])
             start, size = index, 0
-        size += bytes_
+        size += sent_bytes
     if start < len(images):
         yield start, list(images[start:])

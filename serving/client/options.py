@@ -25,14 +25,15 @@ KEEPALIVE_MS = 30_000
 """gRPC sends a keepalive ping on a connection that has an open call and was silent this long."""
 KEEPALIVE_TIMEOUT_MS = 10_000
 IDLE_MS = 210_000
-"""An unused connection is closed before the 4 minutes after which load balancers drop it silently;
-the next call opens a new one."""
+"""An unused connection is closed before the 4 minutes after which load balancers drop it silently
+(https://github.com/confluentinc/librdkafka/pull/3289); the next call opens a new one."""
 FIRST_RECONNECT_MS, LONGEST_RECONNECT_MS = 100, 2_000
 """gRPC's default back-off grows to two minutes, in which it would not notice that a server is back.
 """
 MAX_ATTEMPTS = 5
-"""gRPC's own limit; it makes no more attempts than this."""
-_NOT_THERE = ("UNAVAILABLE", "CANCELLED")
+"""gRPC's own limit; it makes no more attempts than this
+(https://github.com/grpc/proposal/blob/master/A6-client-retries.md)."""
+_RETRYABLE = ("UNAVAILABLE", "CANCELLED")
 _LOOPBACK = ("localhost", "127.", "[::1]", "ipv4:127.", "unix:")
 _REST = ("http://", "https://")
 _HEADER_NAME = re.compile(r"[0-9A-Za-z_.-]+")
@@ -101,6 +102,8 @@ class Tls:
         """
         import ssl
 
+        # The standard library reads the authorities from a text, but the client's own certificate
+        # and key only from files.
         ca = _pem(self.ca)
         context = ssl.create_default_context(cadata=ca.decode("ascii") if ca else None)
         if self.certificate is not None and self.key is not None:
@@ -190,6 +193,7 @@ class Connection:
 
     def call_metadata(self) -> list[tuple[str, str]]:
         """Return the headers as metadata of a gRPC call, without Host, which the channel sets."""
+        # gRPC refuses metadata whose names have capital letters.
         named = [(name.lower(), value) for name, value in self.headers.items()]
         return [(name, value) for name, value in named if name != "host"]
 
@@ -210,8 +214,10 @@ class Connection:
                 "initialBackoff": f"{self.retry.first_pause}s",
                 "maxBackoff": f"{self.retry.longest_pause}s",
                 "backoffMultiplier": self.retry.factor,
-                "retryableStatusCodes": list(_NOT_THERE),
+                "retryableStatusCodes": list(_RETRYABLE),
             }
+        # gRPC's default, pick_first, sends all requests to one of several servers
+        # (https://github.com/tensorflow/serving/issues/662).
         config: dict[str, Any] = {
             "loadBalancingConfig": [{"round_robin": {}}],
             "methodConfig": [method],

@@ -64,7 +64,7 @@ class RestTransport:
             InvalidArgument: The address is not that of a REST interface.
         """
         address = urlsplit(connection.target)
-        try:
+        try:  # ``port`` raises for a number that is no port
             port = address.port
         except ValueError:
             port = -1
@@ -101,14 +101,14 @@ class RestTransport:
         """
         deadline = _Deadline(call.timeout)
         if call.method is MODELS:
-            answer = self._retried("GET", rest_codec.MODELS_PATH, None, call, deadline)
+            answer = self._request("GET", rest_codec.MODELS_PATH, None, call, deadline)
             return rest_codec.models_reply(answer.content)
         if call.method in (METADATA, STATUS):
             path = rest_codec.model_path(call.request.model_spec)
             if call.method is STATUS:
-                answer = self._retried("GET", path, None, call, deadline)
+                answer = self._request("GET", path, None, call, deadline)
                 return rest_codec.status_reply(answer.content)
-            answer = self._retried("GET", f"{path}/metadata", None, call, deadline)
+            answer = self._request("GET", f"{path}/metadata", None, call, deadline)
             return rest_codec.metadata_reply(answer.content)
         if call.method.name not in rest_codec.VERBS:
             raise errors.Unimplemented(
@@ -124,41 +124,45 @@ class RestTransport:
             return self._infer(call, deadline)
 
     def _infer(self, call: Call, deadline: _Deadline) -> Any:
+        # Only the metadata say which dtypes the outputs have, so an answer is read with the metadata
+        # of the very version that gave it.
         spec = call.request.model_spec
-        place = rest_codec.model_path(spec)
+        model = rest_codec.model_path(spec)
         body = rest_codec.request_body(call.method, call.request)
-        if known := self._newest.get(place):  # the server names the version with its answer
+        if known := self._newest.get(model):  # the server names the version with its answer
             path = rest_codec.action_path(call.method, spec)
-            answer = self._retried("POST", path, body, call, deadline)
+            answer = self._request("POST", path, body, call, deadline)
             if answer.version is not None:
                 if answer.version != known.model_spec.version.value:
                     named = rest_codec.model_path(spec, answer.version)
-                    known = self._newest[place] = self._metadata(named, call, deadline)
+                    known = self._newest[model] = self._metadata(named, call, deadline)
                 return rest_codec.inference_reply(call.method, call.request, known, answer.content)
-            self._newest.pop(place, None)
+            self._newest.pop(model, None)
         pinned = spec.WhichOneof("version_choice") == "version"
-        metadata = self._fixed.get(place) or self._metadata(place, call, deadline)
+        metadata = self._fixed.get(model) or self._metadata(model, call, deadline)
         path = rest_codec.action_path(call.method, spec, metadata.model_spec.version.value)
-        answer = self._retried("POST", path, body, call, deadline)
+        answer = self._request("POST", path, body, call, deadline)
         if pinned:
-            self._fixed[place] = metadata
+            self._fixed[model] = metadata
         elif answer.version is not None:
-            self._newest[place] = metadata
+            self._newest[model] = metadata
         return rest_codec.inference_reply(call.method, call.request, metadata, answer.content)
 
-    def _metadata(self, place: str, call: Call, deadline: _Deadline) -> Any:
-        answer = self._retried("GET", f"{place}/metadata", None, call, deadline)
+    def _metadata(self, model: str, call: Call, deadline: _Deadline) -> Any:
+        answer = self._request("GET", f"{model}/metadata", None, call, deadline)
         return rest_codec.metadata_reply(answer.content)
 
-    def _retried(
+    def _request(
         self, verb: str, path: str, body: bytes | None, call: Call, deadline: _Deadline
     ) -> _Answer:
         retry = self._connection.retry
         attempt, pause = 1, retry.first_pause
         while True:
             try:
-                return self._once(verb, path, body, deadline)
+                return self._try_once(verb, path, body, deadline)
             except Unavailable as error:
+                # ``wait_for_ready`` is about a server that cannot be reached, as in gRPC. One that
+                # answers 503 has only its attempts.
                 wait = call.wait_for_ready and isinstance(error.__cause__, OSError)
                 pause_now = pause * random.uniform(1 - _JITTER, 1 + _JITTER)
                 if (attempt >= retry.attempts and not wait) or deadline.left() <= pause_now:
@@ -169,20 +173,20 @@ class RestTransport:
                 raise last
             attempt, pause = attempt + 1, min(pause * retry.factor, retry.longest_pause)
 
-    def _once(self, verb: str, path: str, body: bytes | None, deadline: _Deadline) -> _Answer:
+    def _try_once(self, verb: str, path: str, body: bytes | None, deadline: _Deadline) -> _Answer:
         target, seconds = self._connection.target, deadline.seconds
         if self._closed:
             raise closed(target)
         connection, fresh = self._connected()
         try:
-            answer = _exchange(connection, self._request(verb, path, body), deadline)
+            answer = _exchange(connection, self._with_headers(verb, path, body), deadline)
         except TimeoutError as error:
             connection.close()
             raise errors.too_late("no reply", target, seconds) from error
         except OSError as error:
             connection.close()
             if not fresh:  # the server closed the connection between two calls
-                return self._once(verb, path, body, deadline)
+                return self._try_once(verb, path, body, deadline)
             raise errors.unreachable(error, target) from error
         except http.client.HTTPException as error:
             connection.close()
@@ -196,7 +200,7 @@ class RestTransport:
             raise errors.from_http(answer.status, text, target, seconds)
         return answer
 
-    def _request(
+    def _with_headers(
         self, verb: str, path: str, body: bytes | None
     ) -> tuple[str, str, bytes | None, dict[str, str]]:
         """Return the verb, the path, the body and the headers to send."""
@@ -246,6 +250,7 @@ def _exchange(
     connection.request(*request)
     limit()
     response = connection.getresponse()
+    # Read in pieces, so that the deadline also ends an answer that arrives slowly.
     parts = []
     while part := response.read(_READ_BYTES):
         parts.append(part)

@@ -106,7 +106,7 @@ def metadata_reply(content: bytes) -> Any:
         json_format.ParseDict(body["model_spec"], reply.model_spec, ignore_unknown_fields=True)
         signatures = protos.SignatureDefMap()
         described = body["metadata"]["signature_def"]
-        described.pop("@type", None)
+        described.pop("@type", None)  # TensorFlow Serving writes the field as an Any
         json_format.ParseDict(described, signatures, ignore_unknown_fields=True)
     except (KeyError, TypeError, AttributeError, json_format.ParseError) as error:
         raise _malformed("metadata", error) from error
@@ -164,10 +164,11 @@ def inference_reply(method: Method, request: Any, metadata: Any, content: bytes)
             _fill_outputs(reply, outputs, body["outputs"], list(request.output_filter))
         elif method.name == "Classify":
             for pairs in body["results"]:
-                one = reply.result.classifications.add()
+                ranking = reply.result.classifications.add()
                 for label, score in pairs:
+                    # A label that is not UTF-8 arrives as {"b64": "…"}, and over gRPC as its text.
                     text = label if isinstance(label, str) else json.dumps(label)
-                    one.classes.add(label=text, score=score)
+                    ranking.classes.add(label=text, score=score)
         else:
             for value in body["results"]:
                 reply.result.regressions.add(value=value)
@@ -192,12 +193,12 @@ def _fill_outputs(
 
 
 def _array(value: Any, dtype: int) -> np.ndarray:
-    row = tensors.dtype_of(dtype)
-    if row is None:
+    kind = tensors.dtype_of(dtype)
+    if kind is None:
         raise ValueError(f"dtype {dtype} cannot be sent as JSON values")
-    if row.number == tensors.STRING:
+    if kind.number == tensors.STRING:
         return tensors.as_array(_bytes(value))
-    return np.array(value, row.numpy)
+    return np.array(value, kind.numpy)
 
 
 def _bytes(value: Any) -> Any:

@@ -50,12 +50,14 @@ class GrpcTransport:
 
     def __init__(self, connection: Connection) -> None:
         self._target, self._metadata = connection.target, connection.call_metadata()
-        options, packing = connection.channel_arguments(), connection.grpc_compression()
+        options, compression = connection.channel_arguments(), connection.grpc_compression()
         if connection.tls is None:
-            self._channel = grpc.insecure_channel(connection.target, options, packing)
+            self._channel = grpc.insecure_channel(connection.target, options, compression)
         else:
             credentials = connection.tls.credentials()
-            self._channel = grpc.secure_channel(connection.target, credentials, options, packing)
+            self._channel = grpc.secure_channel(
+                connection.target, credentials, options, compression
+            )
         self._methods: dict[str, Any] = {}
 
     def call(self, call: Call) -> Any:

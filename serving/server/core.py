@@ -59,8 +59,10 @@ class Core:
         self._labels: dict[str, Mapping[str, int]] = {}
         self._request_logs: dict[str, RequestLogConfig] = {}
         self._configs: tuple[ModelConfig, ...] = ()
+        # Removed models. Some of their versions may still run requests.
         self._leaving: list[ModelManager] = []
-        self._first: frozenset[str] | None = None
+        # The models of the first configuration: None before it, empty once they have been loaded.
+        self._initial: frozenset[str] | None = None
         self._changing = threading.Lock()
 
     @property
@@ -86,6 +88,8 @@ class Core:
             version = self._labels.get(spec.name, {}).get(spec.label)
             if version is None:
                 raise invalid(f"Unrecognized servable version label: {spec.label}")
+        # The ExitStack keeps errors of the block itself out of the ``except`` below, which would
+        # take a NOT_FOUND of the request for one of the version.
         model = self._models.get(spec.name)
         with ExitStack() as held:
             try:
@@ -124,12 +128,12 @@ class Core:
 
         TensorFlow Serving opens its ports once this list is empty.
         """
-        if not self._first:
+        if not self._initial:
             return []
         models = self._models
-        names = [name for name in self._first if name in models and not models[name].tried]
+        names = [name for name in self._initial if name in models and not models[name].tried]
         if not names:
-            self._first = frozenset()  # later requests can skip this check
+            self._initial = frozenset()  # later requests can skip this check
         return sorted(names)
 
     def _absent(self, error: StatusError) -> StatusError:
@@ -190,8 +194,8 @@ class Core:
         return {model.name: model.labels for model in wanted}
 
     def _apply(self, wanted: Sequence[ModelConfig]) -> None:
-        if self._first is None:
-            self._first = frozenset(config.name for config in wanted)
+        if self._initial is None:
+            self._initial = frozenset(config.name for config in wanted)
         models: dict[str, ModelManager] = {}
         for config in wanted:
             known = self._models.get(config.name)
@@ -201,14 +205,14 @@ class Core:
                 models[config.name] = known
                 if _what_to_load(config) != _what_to_load(known.config):
                     known.update(config)
-        gone = [model for name, model in self._models.items() if name not in models]
-        fresh = [model for name, model in models.items() if name not in self._models]
+        removed = [model for name, model in self._models.items() if name not in models]
+        added = [model for name, model in models.items() if name not in self._models]
         self._models = models
         self._configs = tuple(wanted)
-        for model in fresh:
+        for model in added:
             model.start()
-        self._leaving = [model for model in self._leaving if model.busy()] + gone
-        for model in gone:
+        self._leaving = [model for model in self._leaving if model.busy()] + removed
+        for model in removed:
             # In a thread, because an unfinished load may take long and nothing waits for it.
             threading.Thread(target=model.stop, args=(_STOP_LOADING_S,), daemon=True).start()
 
@@ -238,6 +242,7 @@ class Core:
                 failed.append(f"{{name: {name} version: {line.version}}} due to error: {cause}}}")
             except StatusError as error:
                 failed.append(f"{{name: {name}}} due to error: {error.message}}}")
+        # The unbalanced braces and the last comma are those of model_servers/server_core.cc.
         if failed:
             text = "".join(f"{line}, " for line in failed)
             raise StatusError(

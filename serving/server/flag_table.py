@@ -11,8 +11,14 @@ from imgpipe.serving.server.monitoring.log_format import FORMATS
 from imgpipe.serving.server.requests.limits import (
     DEFAULT_MAX_BYTES_IN_FLIGHT,
     DEFAULT_MAX_MESSAGE_BYTES,
+    DEFAULT_MAX_PIXELS,
+    DEFAULT_MAX_WAITING,
 )
-from imgpipe.serving.server.rest.options import DEFAULT_MAX_BODY_BYTES, DEFAULT_MAX_BODY_VALUES
+from imgpipe.serving.server.rest.options import (
+    DEFAULT_MAX_BODY_BYTES,
+    DEFAULT_MAX_BODY_VALUES,
+    DEFAULT_TIMEOUT_S,
+)
 from imgpipe.serving.server.signature_names import IMAGE_INPUT
 
 DEFAULT_PORT = 8500
@@ -125,7 +131,7 @@ _LISTEN = (
     Flag(
         "rest_api_timeout_in_ms",
         number,
-        30_000,
+        round(DEFAULT_TIMEOUT_S * 1000),
         "time limit of a REST request in milliseconds, from its body to its answer",
     ),
     Flag(
@@ -173,6 +179,7 @@ _LISTEN = (
         "time in seconds to finish running requests after SIGTERM",
     ),
 )
+# The intervals and the number of retries are the defaults of tensorflow_model_server.
 _MODELS = (
     Flag("model_name", str, "default", "name of the model in requests"),
     Flag("model_base_path", str, "", "directory of the numbered versions, or gs://…"),
@@ -346,7 +353,7 @@ _LIMITS = (
     Flag(
         "max_image_pixels",
         number,
-        50_000_000,
+        DEFAULT_MAX_PIXELS,
         "largest number of pixels of an encoded image, according to its header",
     ),
     Flag("image_inputs", str, IMAGE_INPUT, "comma-separated inputs that hold encoded images"),
@@ -354,7 +361,7 @@ _LIMITS = (
     Flag(
         "max_queued_requests",
         number,
-        1024,
+        DEFAULT_MAX_WAITING,
         "largest number of waiting requests; further ones are refused; 0 for any",
     ),
 )

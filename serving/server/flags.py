@@ -44,6 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
         group = parser.add_argument_group(title)
         for flag in flags:
             names = [f"--{name}" for name in (flag.name, flag.alias) if name]
+            # As with tensorflow_model_server, ``--flag`` alone means ``--flag=true``.
             form: dict[str, Any] = {"nargs": "?", "const": True} if flag.kind is boolean else {}
             if flag.repeated:
                 form = {"action": "append"}

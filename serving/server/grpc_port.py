@@ -58,7 +58,9 @@ class GrpcPort:
             ),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),  # otherwise two servers could share the port
-            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # clients ping every 30 s
+            # Clients ping every 30 s. With gRPC's default of 5 minutes the server would end their
+            # connections (https://github.com/grpc/grpc/blob/master/doc/keepalive.md).
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             *arguments,
         ]
         self._server: Any = None
@@ -82,7 +84,7 @@ class GrpcPort:
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._loop.set_exception_handler(_report)
+        self._loop.set_exception_handler(_handle_loop_error)
         self._closing = asyncio.Event()
         self._server = grpc.aio.server(handlers=self._handlers, options=self._arguments)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -147,7 +149,7 @@ def _credentials(certificates: Certificates) -> Any:
     return grpc.dynamic_ssl_server_credentials(current(), current, verified)
 
 
-def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+def _handle_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     # All event loops of a process that use gRPC are woken for each event, and one of them gets it
     # (https://github.com/grpc/grpc/issues/25364).
     if not isinstance(context.get("exception"), BlockingIOError):

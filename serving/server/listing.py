@@ -49,10 +49,10 @@ def config(core: Core) -> dict[str, Any]:
 
 
 def _as_dict(message: Any) -> dict[str, Any]:
-    found: dict[str, Any] = json_format.MessageToDict(
+    values: dict[str, Any] = json_format.MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
-    return found
+    return values
 
 
 def handler(core: Core) -> Any:

@@ -44,6 +44,7 @@ def _run_until_signalled(
     Otherwise threads of TensorFlow still run, and an ordinary exit would wait for them (see
     ``leave``). A second signal ends the wait at once.
     """
+    # A SimpleQueue, because its ``put`` is reentrant and so may be called in a signal handler.
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     stops = (signal.SIGTERM, signal.SIGINT)
     before = {number: signal.signal(number, lambda n, _: signals.put(n)) for number in stops}
@@ -233,6 +234,7 @@ def _channel_arguments(text: str) -> tuple[tuple[str, int | str], ...]:
             raise BadArgument(
                 f"--grpc_channel_arguments is name=value,name=value. Received: {part!r}."
             )
+        # gRPC takes an argument as a number or as text, depending on its type in Python.
         pairs.append((name, int(value) if value.lstrip("-").isdecimal() else value))
     return tuple(pairs)
 
@@ -248,6 +250,8 @@ def _models(flags: argparse.Namespace) -> list[Any]:
     from imgpipe.serving.server.versions.version_policy import VersionPolicy
 
     if flags.model_config_file:
+        # The messages of the config file come from tensorflow-serving-api, which imports
+        # TensorFlow.
         native_messages.import_tensorflow()
         try:
             return read_models(Path(flags.model_config_file))

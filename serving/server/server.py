@@ -23,6 +23,7 @@ from imgpipe.serving.server.requests.calls import Calls
 from imgpipe.serving.server.requests.limits import (
     DEFAULT_MAX_BYTES_IN_FLIGHT,
     DEFAULT_MAX_MESSAGE_BYTES,
+    DEFAULT_MAX_WAITING,
 )
 from imgpipe.serving.server.requests.pool import SheddingPool
 from imgpipe.serving.server.rest.options import RestOptions
@@ -46,9 +47,10 @@ if TYPE_CHECKING:
     from imgpipe.serving.server.web.nearest import TrainingImages
 
 _log = logging.getLogger(__name__)
-_WORKERS_A_CORE = 16
+_WORKERS_PER_CORE = 16
 JSON = "application/json"
 _DRAIN_LOOK_S = 0.01
+"""Seconds between two checks whether a request still waits or runs."""
 _ANSWERS_S = 1.0
 """Time in seconds to send answers after the last request has ended."""
 
@@ -64,7 +66,7 @@ class ServerOptions:
     max_workers: int = 0
     """Number of simultaneous requests; 0 for 16 per CPU core (TensorFlow releases the GIL while it
     runs)."""
-    max_waiting: int = 1024
+    max_waiting: int = DEFAULT_MAX_WAITING
     """Largest number of requests in the queue; further requests are refused. 0 for no limit."""
     max_bytes_in_flight: int = DEFAULT_MAX_BYTES_IN_FLIGHT
     """Largest size of all gRPC requests together that wait or run; further requests are refused.
@@ -127,6 +129,7 @@ class ModelServer:
             core = replace(core, poll_seconds=poll_seconds)
         self._wanted = list(models) or [_single(model_name, str(base_path))]
         _check(port, core.poll_seconds)
+        # gRPC targets and URLs need brackets around an IPv6 address (RFC 3986, section 3.2.2).
         is_bare_ipv6 = ":" in host and not host.startswith("[")
         self.host, self.port = f"[{host}]" if is_bare_ipv6 else host, port
         self.calls = Calls()
@@ -134,12 +137,12 @@ class ModelServer:
         if self._access_log:
             self.calls.observers.append(self._access_log)
         self._health = Health()
-        self._draining = False
         self._up: bool | None = None
         self._pages: list[Page] = []
         self._services = options.services
         monitoring = options.monitoring
         page = monitoring.path if monitoring and monitoring.prometheus and options.rest else None
+        # Metrics are only counted where something can read them.
         if page is not None or options.services.allow_reload:
             loader, core = self._count(core, page)
         else:
@@ -194,7 +197,7 @@ class ModelServer:
 
     def _make_grpc(self) -> GrpcPort:
         options = self._options
-        workers = options.max_workers or _WORKERS_A_CORE * available_cores()
+        workers = options.max_workers or _WORKERS_PER_CORE * available_cores()
         self._pool = SheddingPool(workers, options.max_waiting, options.max_bytes_in_flight)
         services = handlers(self.core, self.calls, self.request_logs, self._services, self._pool)
         arguments = (
@@ -219,6 +222,8 @@ class ModelServer:
             StartRefused: The configuration of the models is wrong.
             BadArgument: The TLS files cannot be used.
         """
+        # The ports are opened first, so that a port that is taken is reported before any model is
+        # loaded.
         self._grpc.open()
         try:
             self._listen()
@@ -307,6 +312,8 @@ class ModelServer:
     def _follow_config(self) -> None:
         """Read the config file at intervals; an invalid file changes nothing."""
         file = self._options.config_file
+        # An equal configuration is not applied again, so that a change by HandleReloadConfigRequest
+        # lasts until the file changes.
         before = self._wanted
         while file and not self._stopping.wait(self._options.config_poll_seconds):
             try:
@@ -334,9 +341,7 @@ class ModelServer:
         return versions[0]
 
     def _set_health(self) -> None:
-        if self._draining:
-            return
-        up = hasattr(self, "core") and self.core.ready()
+        up = self.core.ready()
         if up is self._up:
             return  # watchers are only notified of changes
         self._up = up
@@ -349,7 +354,8 @@ class ModelServer:
             Whether all requests have finished. Otherwise the remaining requests are cancelled for
             their clients, and their versions are unloaded once TensorFlow has finished them.
         """
-        self._draining = True
+        # tensorflow_model_server does none of this: it has no handler for SIGTERM and drops its
+        # requests (https://github.com/tensorflow/serving/issues/1853).
         self._stopping.set()
         self._health.end()
         # The port stays open: gRPC would cancel requests that are arriving, which clients would

@@ -35,6 +35,7 @@ from imgpipe.serving.server.status import Code, StatusError, invalid
 from imgpipe.serving.server.versions import config as configs
 from imgpipe.serving.server.versions.manager import VersionState
 
+# The value of a grpc.StatusCode is a pair of its number and its text.
 _GRPC_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 SIGNATURE_DEF = "signature_def"
 
@@ -117,7 +118,7 @@ class PredictionService:
             call.version = handle.version
             tasks = [Task(method, request.model_spec.signature_name)]
             answers = handle.infer(tasks, request.input, timeout=call.left())
-        _note(call, answers)
+        _fill_call(call, answers)
         (answer,) = answers.answers
         response.result.CopyFrom(answer.result)
         _write_spec(response.model_spec, handle, answer.signature_name)
@@ -144,7 +145,7 @@ class PredictionService:
         with self._core.acquire(spec) as handle:
             call.version = handle.version
             answers = handle.infer(tasks, request.input, timeout=call.left(), multi=True)
-        _note(call, answers)
+        _fill_call(call, answers)
         response = inference_pb2.MultiInferenceResponse()
         for task, answer in zip(tasks, answers.answers, strict=True):
             result = response.results.add()
@@ -196,7 +197,7 @@ def _write_spec(spec: Any, handle: Handle, signature_name: str) -> None:
     spec.version.value = handle.version
 
 
-def _note(call: Call, answers: ExampleAnswers) -> None:
+def _fill_call(call: Call, answers: ExampleAnswers) -> None:
     call.rows, call.run_seconds = answers.rows, answers.run_seconds
     call.signature = ",".join(answer.signature_name for answer in answers.answers)
 
@@ -270,6 +271,7 @@ class ModelService:
         wait = self._options.reload_wait if left is None else left
         count, names = self._options.count, dict.fromkeys(request.metric_names)
         before = {name: count(name) for name in names}
+        # A wait of 0 would mean not to wait at all.
         self._core.reload(configs.from_proto(request.config), wait=max(wait, 0.001))
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()
@@ -350,10 +352,10 @@ def handlers(
             ("HandleReloadConfigRequest", model_management_pb2.ReloadConfigRequest, models.reload),
         )
     ]
-    quiet = Calls()
+    unobserved = Calls()
     by_service: dict[str, dict[str, Any]] = {}
     for method in methods:
-        behaviour = _behaviour(method, calls if method.observed else quiet, pool)
+        behaviour = _behaviour(method, calls if method.observed else unobserved, pool)
         # The handlers take and return bytes for two reasons: malformed messages become
         # INVALID_ARGUMENT, where the generated registration answers INTERNAL and logs a stack
         # trace; and a large message is parsed by the thread of its request, not the event loop.
@@ -361,8 +363,8 @@ def handlers(
             grpc.unary_unary_rpc_method_handler(behaviour)
         )
     return [
-        grpc.method_handlers_generic_handler(f"tensorflow.serving.{name}", found)
-        for name, found in by_service.items()
+        grpc.method_handlers_generic_handler(f"tensorflow.serving.{name}", by_name)
+        for name, by_name in by_service.items()
     ]
 
 
@@ -387,8 +389,10 @@ def _behaviour(method: _Method, calls: Calls, pool: SheddingPool) -> Behaviour:
                 calls.refuse(call, failure)
             code = _GRPC_CODES.get(failure.code, grpc.StatusCode.UNKNOWN)
             await context.abort(code, status.truncate(failure.message))
-            raise
+            raise  # never reached, because abort raises
         finally:
+            # gRPC cancels this coroutine when the client leaves. A request that is still in the
+            # queue of the pool is then not run.
             waiting = False
 
     return answer

@@ -44,17 +44,17 @@ class StateLines:
     def look(self, server: ModelServer) -> None:
         """Write the versions whose state has changed since the last call."""
         for name, model in sorted(server.core.models.items()):
-            for found in model.states():
-                state = (found.state.name, found.message)
-                if self._known.get((name, found.version)) == state:
+            for line in model.states():
+                state = (line.state.name, line.message)
+                if self._known.get((name, line.version)) == state:
                     continue
-                self._known[name, found.version] = state
+                self._known[name, line.version] = state
                 self._line(
                     "version",
                     model=name,
-                    version=found.version,
-                    state=found.state.name,
-                    error=found.message or None,
+                    version=line.version,
+                    state=line.state.name,
+                    error=line.message or None,
                 )
 
     def stopped(self, finished: bool) -> None:

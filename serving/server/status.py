@@ -65,8 +65,12 @@ def truncate(message: str) -> str:
     return data[:MAX_MESSAGE_BYTES].decode("utf-8", "ignore") + _TRUNCATED
 
 
+# What the executor of a graph adds to the message of an operation:
+# "2 root error(s) found.\n  (0) INVALID_ARGUMENT: …",
 _ROOT_ERROR = re.compile(r"^\d+ root error\(s\) found\.\s*\(0\)\s*(?:[A-Z_]+: )?", re.S)
+# "{{function_node __inference_serve_12}} {{node decode/DecodeImage}} …",
 _NODE_PREFIX = re.compile(r"^(?:\{\{(?:function_)?node [^}]*\}\}\s*)+")
+# and "… [[{{node decode/DecodeImage}}]]" or "… [Op:DecodeImage]".
 _NODE_SUFFIX = re.compile(r"\s*(?:\[\[\{\{|\[Op:|\[\[\{?node).*$", re.S)
 
 

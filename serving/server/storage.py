@@ -1,9 +1,10 @@
 """The version directories below a base path, and whether each of them is complete.
 
 TensorFlow Serving loads any directory that is named by a number at once, even if it is only copied
-in part. Here a version is loaded only when it is complete: it has all files of its manifest, which
-the ModelPusher of imgpipe writes, or without a manifest all files of a SavedModel. Directories that
-are not named by a number (``.tmp-…``) are ignored.
+in part (https://github.com/tensorflow/serving/issues/1086). Here a version is loaded only when it
+is complete: it has all files of its manifest, which the ModelPusher of imgpipe writes, or without a
+manifest all files of a SavedModel. Directories that are not named by a number (``.tmp-…``) are
+ignored.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from imgpipe.serving.server.status import Code, StatusError
 
 MANIFEST = "manifest.json"
 TFLITE_MODEL = "model.tflite"
+# As in TensorFlow Serving, a version is any int64, which has at most 19 digits. \d would also match
+# the digits of other scripts.
 _VERSION = re.compile(r"-?[0-9]{1,19}")
 _SHARD = re.compile(r"variables\.data-[0-9]{5}-of-([0-9]{5})")
 _INT64 = range(-(1 << 63), 1 << 63)
 _BLOCK = 1 << 20
-
+"""Bytes that are read at once to compute a digest."""
 
 Fingerprint = tuple[tuple[str, int, int], ...]
 """Name, size in bytes and time of change in ns of every file, by which a repaired version is
@@ -98,7 +101,7 @@ class LocalStore:
                     stat = file.stat()
                     relative = file.relative_to(path).as_posix()
                     files.append((relative, stat.st_size, stat.st_mtime_ns))
-        except OSError:
+        except OSError:  # the version is being removed
             return None
         return VersionDirectory(version, path, self._missing(path, files), tuple(files))
 
@@ -142,6 +145,7 @@ def _missing(sizes: dict[str, int]) -> str:
         return ""  # the model has no variables
     if "variables/variables.index" not in sizes:
         return "variables/variables.index is not there"
+    # Every shard names their number, as in variables.data-00000-of-00002.
     shards = [match for name in variables if (match := _SHARD.search(name))]
     if not shards or len(shards) < int(shards[0][1]):
         return "shards of variables/variables.data are not all there"
@@ -153,6 +157,8 @@ def _missing_of_manifest(manifest: bytes, sizes: dict[str, int], tflite: bool) -
         files = parse_manifest(manifest)
     except StatusError as error:
         return error.message
+    # Every poll calls this, so it compares sizes only. ``verify`` compares the digests when the
+    # version is loaded.
     for name, entry in files.items():
         if name not in sizes:
             return f"{name} of the manifest is not there"

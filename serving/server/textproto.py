@@ -148,6 +148,7 @@ def read_batching(file: Path) -> BatchingParameters:
         BadArgument: The file cannot be read or is malformed, or its numbers contradict each other.
     """
     message = parse(file, _classes()["BatchingParameters"]())
+    # Most fields are wrapped numbers, so that a 0 in the file differs from a missing field.
     given: dict[str, Any] = {
         name: getattr(message, name).value
         for _, name, kind in _MESSAGES["BatchingParameters"]
@@ -158,28 +159,28 @@ def read_batching(file: Path) -> BatchingParameters:
         pad_variable_length_inputs=message.pad_variable_length_inputs,
         **given,
     )
-    trouble = _batching_trouble(parameters)
-    if trouble:
-        raise BadArgument(f"{file}: {trouble}")
+    problem = _batching_problem(parameters)
+    if problem:
+        raise BadArgument(f"{file}: {problem}")
     return parameters
 
 
-def _batching_trouble(given: BatchingParameters) -> str:
+def _batching_problem(parameters: BatchingParameters) -> str:
     least = {"max_batch_size": 1, "max_enqueued_batches": 1, "batch_timeout_micros": 0}
     for name, value in least.items():
-        if getattr(given, name) < value:
-            return f"{name} must be at least {value}; was {getattr(given, name)}"
-    if given.num_batch_threads < 0 or given.max_execution_batch_size < 0:
+        if getattr(parameters, name) < value:
+            return f"{name} must be at least {value}; was {getattr(parameters, name)}"
+    if parameters.num_batch_threads < 0 or parameters.max_execution_batch_size < 0:
         return "num_batch_threads and max_execution_batch_size must be positive"
-    if given.max_execution_batch_size and not given.enable_large_batch_splitting:
+    if parameters.max_execution_batch_size and not parameters.enable_large_batch_splitting:
         return "max_execution_batch_size needs enable_large_batch_splitting"
-    sizes = given.allowed_batch_sizes
+    sizes = parameters.allowed_batch_sizes
     if sizes:
         if list(sizes) != sorted(set(sizes)) or sizes[0] < 1:
             return "allowed_batch_sizes entries must be monotonically increasing"
-        last = given.max_execution_batch_size or given.max_batch_size
+        last = parameters.max_execution_batch_size or parameters.max_batch_size
         if sizes[-1] != last:
-            name = "max_execution" if given.enable_large_batch_splitting else "max"
+            name = "max_execution" if parameters.enable_large_batch_splitting else "max"
             return (
                 f"last entry in allowed_batch_sizes must equal {name}_batch_size; last entry was "
                 f"{sizes[-1]}; expected {last}"

@@ -68,7 +68,7 @@ class Certificates:
         now = self._fingerprint()
         if self._file is None or now is None or now == self._seen:
             return
-        self._seen = now
+        self._seen = now  # also of a wrong file, whose error is then logged once
         try:
             tls = read_ssl(self._file)
             context = server_context(tls)

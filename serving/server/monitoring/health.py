@@ -29,7 +29,7 @@ class Health(health_pb2_grpc.HealthServicer):
     """The health service.
 
     It replaces the asyncio servicer of grpcio-health-checking, which drops all watchers of a
-    service when one of them leaves.
+    service when one of them leaves: its ``Watch`` then deletes the condition that they share.
     """
 
     def __init__(self) -> None:
@@ -56,6 +56,8 @@ class Health(health_pb2_grpc.HealthServicer):
                 self._loop.call_soon_threadsafe(self._tell)
 
     def _tell(self) -> None:
+        # Each event wakes the watchers once. A watcher keeps the event from before it has read the
+        # state, so that it misses no change.
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -73,6 +75,7 @@ class Health(health_pb2_grpc.HealthServicer):
 
     async def Watch(self, request: Any, context: Any) -> None:
         """Stream the state of a service, first the current state and then every change."""
+        # Before the first watcher there is nobody to notify, so the loop is not needed earlier.
         self._loop = asyncio.get_running_loop()
         last = None
         while True:

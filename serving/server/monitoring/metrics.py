@@ -30,7 +30,7 @@ from imgpipe.serving.server.versions.servable import Loader
 
 _MICRO = 1e6
 _LATENCY = tuple(10 * 1.8**power for power in range(33))
-"""Bucket limits in µs, up to about 20 minutes."""
+"""Bucket limits in µs, up to about 20 minutes, as in TensorFlow Serving."""
 _QUEUING = tuple(100 * 1.2**power for power in range(52))
 """Bucket limits in µs, up to about one second."""
 _SECONDS = tuple(0.001 * 2**power for power in range(15))
@@ -108,6 +108,8 @@ class Metrics:
             if method != "Predict":
                 self._examples.labels(model).observe(call.rows)
                 self._example_total.labels(model).inc(call.rows)
+        # As in TensorFlow Serving, only successes have a latency, and REST has its methods in lower
+        # case.
         if call.code == Code.OK:
             method = call.method.lower() if call.entrypoint == "REST" else call.method
             micros = call.seconds * _MICRO
@@ -159,6 +161,7 @@ class Metrics:
             (family,) = metric.collect()
             lines.append(f"# TYPE {name} {family.type}")
             for sample in family.samples:
+                # prometheus-client adds the time at which a metric was created.
                 if not sample.name.endswith("_created"):
                     lines.append(_line(name, sample, family.type))
         return "\n".join(lines) + "\n"

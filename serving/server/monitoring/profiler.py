@@ -22,6 +22,7 @@ def start(port: int) -> None:
 
     # TensorFlow does not report whether it could open the port.
     with socket.socket() as probe:
+        # As a server binds its port: connections of an earlier process do not block it.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("", port))

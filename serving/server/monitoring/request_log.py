@@ -115,6 +115,7 @@ def _drop_images(request: Any, kind: str, names: frozenset[str]) -> None:
     """
     if kind != "predict_log":
         examples = getattr(request.input, request.input.WhichOneof("kind") or "example_list")
+        # Only one of the two kinds of lists has a context.
         for example in (*examples.examples, getattr(examples, "context", None)):
             for name in names if example is not None else ():
                 example.features.feature.pop(name, None)
@@ -124,12 +125,13 @@ def _drop_images(request: Any, kind: str, names: frozenset[str]) -> None:
         if name in names or pixels:
             del request.inputs[name]
         elif tensor.dtype == tensors.STRING:
-            kept = [_bare(item, names) for item in tensor.string_val]
-            tensor.string_val[:] = kept
+            # Any string may be a serialized tf.Example with an image in it.
+            tensor.string_val[:] = [_without_images(item, names) for item in tensor.string_val]
 
 
-def _bare(item: bytes, names: frozenset[str]) -> bytes:
+def _without_images(item: bytes, names: frozenset[str]) -> bytes:
     """Return a serialized tf.Example without its images; any other string is returned unchanged."""
+    # Searching is cheaper than parsing, and most strings have no image.
     if not any(name.encode() in item for name in names):
         return item
     try:
@@ -153,6 +155,7 @@ class _Writer:
         self._written = 0
         folder = Path(prefix).parent
         folder.mkdir(parents=True, exist_ok=True)
+        # Files of earlier processes count towards the limit too.
         earlier = folder.glob(f"{Path(prefix).name}-*.tfrecord")
         self._files = deque(sorted(earlier, key=lambda path: path.stat().st_mtime_ns))
 

@@ -70,14 +70,15 @@ class BatchingRuntime:
             parameters: The sizes and times of TensorFlow Serving.
             watch: Called for each batch.
         """
-        self._inner, self._given, self._watch = inner, parameters, watch
+        self._inner, self._parameters, self._watch = inner, parameters, watch
         self.signatures = inner.signatures
         self._largest = parameters.max_batch_size
         if parameters.enable_large_batch_splitting and parameters.max_execution_batch_size:
             self._largest = parameters.max_execution_batch_size
         self._open: OrderedDict[_Key, _Batch] = OrderedDict()
         self._full: deque[_Batch] = deque()
-        self._alone: set[tuple[tuple[str, ...], tuple[str, ...]]] = set()
+        # Inputs and outputs whose batches cannot be divided again; their requests run one by one.
+        self._unbatchable: set[tuple[tuple[str, ...], tuple[str, ...]]] = set()
         self._running = 0
         self._closed = False
         self._changed = threading.Condition()
@@ -111,11 +112,11 @@ class BatchingRuntime:
                 model fails.
         """
         names = (tuple(feeds), tuple(fetches))
-        if names in self._alone or not values:
+        if names in self._unbatchable or not values:
             return self._inner.run(feeds, values, fetches, timeout)
         rows = _rows(values)
-        most = self._given.max_batch_size
-        if rows > most and not self._given.enable_large_batch_splitting:
+        most = self._parameters.max_batch_size
+        if rows > most and not self._parameters.enable_large_batch_splitting:
             raise invalid(f"Task size {rows} is larger than maximum input batch size {most}")
         deadline = None if timeout is None else time.monotonic() + timeout
         parts = [
@@ -137,7 +138,7 @@ class BatchingRuntime:
             return sum(batch.rows for batch in (*self._open.values(), *self._full))
 
     def _shape_key(self, task: _Task) -> tuple[Any, ...]:
-        if self._given.pad_variable_length_inputs:
+        if self._parameters.pad_variable_length_inputs:
             return tuple(value.ndim for value in task.values)
         return tuple(value.shape[1:] for value in task.values)
 
@@ -158,7 +159,7 @@ class BatchingRuntime:
                 self._full.append(self._open.pop(key))
                 batch = None
             if batch is None:
-                if len(self._full) + len(self._open) >= self._given.max_enqueued_batches:
+                if len(self._full) + len(self._open) >= self._parameters.max_enqueued_batches:
                     return False
                 batch = self._open[key] = _Batch(key)
             batch.tasks.append(task)
@@ -204,8 +205,9 @@ class BatchingRuntime:
         if not self._open:
             return None, None
         key, batch = next(iter(self._open.items()))
-        due = batch.tasks[0].arrived + self._given.batch_timeout_micros / 1e6
+        due = batch.tasks[0].arrived + self._parameters.batch_timeout_micros / 1e6
         wait = due - time.monotonic()
+        # On an idle server a wait for other requests would only add to the latency.
         if wait <= 0 or not self._running:
             return self._open.pop(key), None
         return None, wait
@@ -225,34 +227,35 @@ class BatchingRuntime:
         feeds, fetches, _ = batch.key
         if self._watch is not None:
             now = time.monotonic()
-            self._watch(self._given.thread_pool_name, [now - task.arrived for task in tasks])
+            self._watch(self._parameters.thread_pool_name, [now - task.arrived for task in tasks])
         try:
-            self._together(feeds, fetches, tasks)
+            self._run_together(feeds, fetches, tasks)
         except Exception as error:
+            # A task that ran alone has failed for good. The others run again one by one.
             if len(tasks) == 1 and not isinstance(error, _NotSplittable):
                 tasks[0].finish(error=status.from_exception(error))
                 return
             if isinstance(error, _NotSplittable):
-                self._alone.add((feeds, fetches))
+                self._unbatchable.add((feeds, fetches))
             for task in tasks:
-                self._one(feeds, fetches, task)
+                self._run_alone(feeds, fetches, task)
 
-    def _one(self, feeds: tuple[str, ...], fetches: tuple[str, ...], task: _Task) -> None:
+    def _run_alone(self, feeds: tuple[str, ...], fetches: tuple[str, ...], task: _Task) -> None:
         try:
             task.finish(self._inner.run(feeds, task.values, fetches, task.left()))
         except Exception as error:
             task.finish(error=status.from_exception(error))
 
-    def _together(
+    def _run_together(
         self, feeds: tuple[str, ...], fetches: tuple[str, ...], tasks: list[_Task]
     ) -> None:
         rows = sum(task.rows for task in tasks)
-        size = next((s for s in self._given.allowed_batch_sizes if s >= rows), rows)
+        size = next((s for s in self._parameters.allowed_batch_sizes if s >= rows), rows)
         values = [
-            _joined([task.values[index] for task in tasks], size - rows)
+            _concatenated([task.values[index] for task in tasks], size - rows)
             for index in range(len(feeds))
         ]
-        outputs = self._inner.run(feeds, values, fetches, _longest(tasks))
+        outputs = self._inner.run(feeds, values, fetches, _longest_time_left(tasks))
         if any(np.ndim(output) == 0 or len(output) != size for output in outputs):
             raise _NotSplittable
         at = 0
@@ -283,18 +286,19 @@ def _rows(values: Sequence[np.ndarray]) -> int:
     return sizes.pop()
 
 
-def _longest(tasks: Sequence[_Task]) -> float | None:
+def _longest_time_left(tasks: Sequence[_Task]) -> float | None:
     """Return the longest remaining time; each task watches its own deadline besides."""
     left = [task.left() for task in tasks]
     return None if None in left else max((t for t in left if t is not None), default=None)
 
 
-def _joined(values: list[np.ndarray], padding: int) -> np.ndarray:
+def _concatenated(values: list[np.ndarray], padding: int) -> np.ndarray:
     """Return the rows of all tasks, padded to one shape, and ``padding`` copies of the first."""
     shapes = {value.shape[1:] for value in values}
     if len(shapes) > 1:
         target = tuple(max(sizes) for sizes in zip(*shapes, strict=True))
         values = [_padded(value, target) for value in values]
+    # batching_session.cc also pads with the first row. Zeros might fail: "" is no image.
     if padding and len(values[0]):
         values = [*values, np.repeat(values[0][:1], padding, axis=0)]
     return values[0] if len(values) == 1 else np.concatenate(values)

@@ -87,6 +87,7 @@ class Calls:
         except Exception as error:
             failure = status.from_exception(error)
             call.code, call.message = failure.code, failure.message
+            # Only an unexpected exception is logged with its traceback.
             if failure.code == Code.INTERNAL and not isinstance(error, StatusError):
                 _log.exception("internal error")
             raise failure from error

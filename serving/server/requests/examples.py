@@ -78,6 +78,7 @@ def serialized(examples: Any) -> np.ndarray:
     if not len(listed):
         raise invalid("Input is empty.")
     strings = np.empty(len(listed), dtype=object)
+    # By protobuf's rule for merging, joined messages parse as one message with the fields of both.
     strings[:] = [context + example.SerializeToString() for example in listed]
     return strings
 

@@ -20,14 +20,17 @@ Serving has no limit below gRPC's limit of 2 GiB: a request of 0.6 MB made it al
 DEFAULT_MAX_BYTES_IN_FLIGHT = 1 << 30
 """Largest size of all gRPC requests together that wait or run: 16 of the largest. The queue
 holds 1,024 requests, which could otherwise take 64 GiB."""
+DEFAULT_MAX_WAITING = 1024
+"""Largest number of requests in the queue."""
 _MEGA = 1_000_000
+DEFAULT_MAX_PIXELS = 50 * _MEGA
 
 
 @dataclass(frozen=True)
 class Limits:
     """The limits of one request; 0 means no limit."""
 
-    max_pixels: int = 50 * _MEGA
+    max_pixels: int = DEFAULT_MAX_PIXELS
     """Largest number of pixels of an encoded image; for an animation, of all frames together."""
     max_tensor_bytes: int = 0
     """Largest size of one input after it is decoded from its message."""
@@ -50,6 +53,8 @@ class Limits:
         if alias in self.image_inputs:
             for item in value.reshape(-1):
                 self._check_image(alias, item)
+        # The usual names of inputs of serialized tf.Examples: the first in the templates of TFX,
+        # the second for Classify and Regress.
         elif alias in ("examples", "inputs"):
             self.check_examples(value.reshape(-1))
 

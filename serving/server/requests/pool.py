@@ -66,6 +66,7 @@ class SheddingPool(futures.ThreadPoolExecutor):
         with self._lock:
             if self._draining:
                 raise Refused(Code.UNAVAILABLE, "The server is shutting down. Try another one.")
+            # A request for which a thread is free does not count as waiting.
             if self.max_waiting and self._waiting - self._free >= self.max_waiting:
                 raise Refused(
                     Code.RESOURCE_EXHAUSTED,
@@ -84,6 +85,8 @@ class SheddingPool(futures.ThreadPoolExecutor):
         Raises:
             Refused: See ``submit``; RESOURCE_EXHAUSTED also if the requests are too large together.
         """
+        # asyncio.wrap_future would cancel a queued request together with its caller. ``_take``
+        # would then never see it, and it would count as waiting for ever.
         self._take_bytes(size)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()

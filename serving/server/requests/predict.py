@@ -105,13 +105,13 @@ def run(
     if timeout is not None and timeout <= 0:
         raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded before the model ran.")
     try:
-        found = runtime.run(feeds, values, fetches, timeout)
+        results = runtime.run(feeds, values, fetches, timeout)
     except Exception as error:
         raise status.from_exception(error) from error
-    return [v if isinstance(v, np.ndarray) else tensors.as_array(v) for v in found]
+    return [v if isinstance(v, np.ndarray) else tensors.as_array(v) for v in results]
 
 
-def _set(names: Iterable[str]) -> str:
+def _list(names: Iterable[str]) -> str:
     return ",".join(sorted(names))
 
 
@@ -121,9 +121,9 @@ def _check_count(signature: Any, sent: Mapping[str, Any]) -> None:
         return
     raise status.invalid(
         f"input size does not match signature: {len(sent)}!={len(expected)} "
-        f"len({{{_set(sent)}}}) != len({{{_set(expected)}}}). "
-        f"Sent extra: {{{_set(set(sent) - expected)}}}. "
-        f"Missing but required: {{{_set(expected - set(sent))}}}."
+        f"len({{{_list(sent)}}}) != len({{{_list(expected)}}}). "
+        f"Sent extra: {{{_list(set(sent) - expected)}}}. "
+        f"Missing but required: {{{_list(expected - set(sent))}}}."
     )
 
 
@@ -136,40 +136,44 @@ def _inputs(
     for index, alias in enumerate(sorted(signature.inputs)):
         info = signature.inputs[alias]
         if alias in sent:
-            given = sent[alias]
+            value = sent[alias]
             used.append(alias)
         elif alias in signature.defaults:
-            given = signature.defaults[alias]
+            value = signature.defaults[alias]
         else:
             raise status.invalid(
                 f"Signature input alias: {alias}(feed name: {info.name}) not found in request and "
-                f"no default value provided. Inputs expected to be in the request {{{_set(sent)}}},"
-                f" or default input alias set: {_set(signature.defaults)}"
+                "no default value provided. Inputs expected to be in the request "
+                f"{{{_list(sent)}}}, or default input alias set: {_list(signature.defaults)}"
             )
         feeds.append(info.name)
-        values.append(_value(index, alias, info, given, limits))
+        values.append(_checked_array(index, alias, info, value, limits))
     if sent and len(used) != len(sent):
         raise status.invalid(
-            f"Inputs contains invalid name. Used request inputs: {_set(used)}, "
-            f"request input: {_set(sent)}"
+            f"Inputs contains invalid name. Used request inputs: {_list(used)}, "
+            f"request input: {_list(sent)}"
         )
     return feeds, values
 
 
-def _value(index: int, alias: str, info: Any, given: Any, limits: Limits | None) -> np.ndarray:
+def _checked_array(
+    index: int, alias: str, info: Any, value: Any, limits: Limits | None
+) -> np.ndarray:
     try:
-        value = given if isinstance(given, np.ndarray) else tensors.to_array(given)
-        number = tensors.number_of(given)
+        array = value if isinstance(value, np.ndarray) else tensors.to_array(value)
+        number = tensors.number_of(value)
     except tensors.TensorError as error:
         raise status.invalid(f"tensor parsing error: {alias} ({error})") from error
+    # As in TensorFlow Serving, the dtype is compared and the shape is not: the operations of the
+    # graph decide which shapes they accept.
     if number != info.dtype:
         raise status.invalid(
             f"Expects arg[{index}] to be {tensors.dtype_name(info.dtype)} but "
             f"{tensors.dtype_name(number)} is provided"
         )
     if limits is not None:
-        limits.check(alias, value)
-    return value
+        limits.check(alias, array)
+    return array
 
 
 def _outputs(signature: Any, output_filter: Sequence[str]) -> list[str]:
@@ -177,7 +181,7 @@ def _outputs(signature: Any, output_filter: Sequence[str]) -> list[str]:
         if alias not in signature.outputs:
             raise status.invalid(
                 f"output tensor alias not found in signature: {alias} "
-                f"Outputs expected to be in the set {{{_set(signature.outputs)}}}."
+                f"Outputs expected to be in the set {{{_list(signature.outputs)}}}."
             )
         if alias in output_filter[:index]:
             raise status.invalid(f"duplicate output tensor alias: {alias}")

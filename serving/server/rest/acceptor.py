@@ -53,19 +53,20 @@ class Acceptor:
     ) -> None:
         self._socket, self._protocol, self._certificates = bound, protocol, certificates
         self._connections, self._limit = connections, limit
-        self._greeted: dict[asyncio.Task[None], None] = {}  # oldest first
+        # Connections that uvicorn does not know yet, the oldest first: TLS handshakes above all.
+        self._starting: dict[asyncio.Task[None], None] = {}
         self._socket.setblocking(False)
         self._task = asyncio.get_running_loop().create_task(self._accept())
 
     def close(self) -> None:
         """Accept no more connections; open connections stay open."""
         self._task.cancel()
-        for task in self._greeted:
+        for task in self._starting:
             task.cancel()
 
     async def wait_closed(self) -> None:
         """Wait until ``close`` has finished."""
-        await asyncio.gather(self._task, *self._greeted, return_exceptions=True)
+        await asyncio.gather(self._task, *self._starting, return_exceptions=True)
 
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
@@ -78,30 +79,32 @@ class Acceptor:
                 self._make_room()
                 await asyncio.sleep(_RETRY_S)
                 continue
-            if len(self._greeted) >= MAX_HANDSHAKES or self._is_full():
+            if len(self._starting) >= MAX_HANDSHAKES or self._is_full():
                 self._make_room()
-            task = loop.create_task(self._greet(connection))
-            self._greeted[task] = None
-            task.add_done_callback(lambda done: self._greeted.pop(done, None))
+            task = loop.create_task(self._start(connection))
+            self._starting[task] = None
+            task.add_done_callback(lambda done: self._starting.pop(done, None))
             accepted += 1
             if accepted % at_once == 0 or self._is_full(at_once):
                 await asyncio.sleep(0)  # let other tasks run while more connections wait
 
     def _is_full(self, more: int = 0) -> bool:
-        return len(self._connections) + len(self._greeted) + more >= self._limit
+        return len(self._connections) + len(self._starting) + more >= self._limit
 
     def _make_room(self) -> None:
         """End the oldest handshake, or else the connection that has been idle longest."""
-        if self._greeted and self._certificates:
-            oldest = next(iter(self._greeted))
-            del self._greeted[oldest]
-            oldest.cancel()
+        if self._starting and self._certificates:
+            handshake = next(iter(self._starting))
+            del self._starting[handshake]
+            handshake.cancel()
             return
-        idle = [one for one in self._connections if one.may_go]
+        idle = [protocol for protocol in self._connections if protocol.may_go]
+        # A connection that has never sent a request is closed before all others.
         if idle:
-            min(idle, key=lambda one: (one.cycle is not None, one.since)).transport.abort()
+            oldest = min(idle, key=lambda protocol: (protocol.cycle is not None, protocol.since))
+            oldest.transport.abort()
 
-    async def _greet(self, connection: socket.socket) -> None:
+    async def _start(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         tls = self._certificates.context if self._certificates else None
         with contextlib.suppress(OSError):  # a failed handshake is an error of the client

@@ -62,6 +62,7 @@ HTTP_STATUS: dict[int, int] = {
 }
 """HTTP status by status code, as in model_servers/http_server.cc; 500 for all other codes."""
 _LARGE = 1 << 20
+"""Size in bytes from which a body counts as large. A compressed body always does."""
 _LARGE_AT_ONCE = 2
 """Number of large bodies that are parsed at once. Each takes many times its size in memory, and
 Python's interpreter lock lets only one of them advance at a time anyway."""
@@ -100,9 +101,10 @@ class Api:
     ) -> None:
         """``workers`` is the number of threads that call ``answer``."""
         self._core, self._calls, self._logs = core, calls, logs
-        self._quiet = Calls()
+        self._unobserved = Calls()
         self._service = PredictionService(core, logs, ServiceOptions())
         self._options = options
+        # The metadata of each loaded version as JSON, which is dropped with its runtime.
         self._metadata: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         self._large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
         # Each large request that waits holds a thread. The remaining threads are kept for others.
@@ -118,6 +120,7 @@ class Api:
         def work(target: Target, call: Call) -> str:
             raise error
 
+        # With the deadline, ``Calls`` would report that it has passed instead of ``error``.
         return self._run(replace(asked, deadline=None), work)
 
     def _run(self, asked: Asked, work: Callable[[Target, Call], str]) -> Answer:
@@ -132,8 +135,7 @@ class Api:
                 asked.is_active,
                 model=target.spec.name,
             )
-            observed = asked.verb == "POST"
-            calls = self._calls if observed else self._quiet
+            calls = self._calls if asked.verb == "POST" else self._unobserved
             text = calls.run(call, lambda call: work(target, call))
             return Answer(200, text, call.version)
         except StatusError as error:
@@ -171,6 +173,7 @@ class Api:
         if len(asked.body) < _LARGE and not asked.encoding:
             yield
             return
+        # A compressed body may become any size up to the limit.
         if not self._large_here.acquire(blocking=False):
             raise StatusError(
                 Code.RESOURCE_EXHAUSTED,

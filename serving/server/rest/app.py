@@ -37,11 +37,12 @@ VERSION_HEADER = "Model-Version"
 """Header with the version that answered, which TensorFlow Serving's JSON does not contain."""
 _BODIES_AT_ONCE = 4
 """Number of bodies of the largest allowed size that fit into memory at once."""
-_WORTH_PACKING = 1024
-_LEVEL = 4
+_MIN_GZIP_BYTES = 1024
+"""Shorter answers are not compressed."""
+_GZIP_LEVEL = 4
 _LATE_S = 0.05
 """Extra seconds after the deadline, in which the run itself can report it."""
-_LISTEN_ON_S = 1.0
+_DISCARD_S = 1.0
 """Seconds in which the rest of a refused body is still read."""
 _TIMED_OUT = 408
 
@@ -76,6 +77,7 @@ class Endpoint:
             self.running -= 1
 
     async def _response(self, request: Request) -> Response | None:
+        # The path as it was sent: names of models may contain an encoded slash or colon.
         path = request.scope["raw_path"].decode("latin-1")
         if query := request.scope["query_string"]:
             path += "?" + query.decode("latin-1")
@@ -104,9 +106,10 @@ class Endpoint:
             )
             return _closing(replace(self._api.refuse(asked, late), status=_TIMED_OUT))
         except StatusError as error:
-            # A client that still sends when the connection ends never sees the answer.
+            # A client that still sends when the connection ends never sees the answer (RFC 9112,
+            # section 9.6).
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LISTEN_ON_S):
+                async with asyncio.timeout(_DISCARD_S):
                     await bodies.discard(request.receive)
             return _closing(self._api.refuse(asked, error))
         asked = replace(asked, body=body, encoding=request.headers.get("content-encoding", ""))
@@ -114,61 +117,62 @@ class Endpoint:
             if asked.verb == "GET":
                 # The status and the metadata of a model need no thread, and are answered while all
                 # threads are busy. Handing them to a thread also took more time than the answer.
-                return self._work(asked, _takes_gzip(request))
-            return await self._answered(asked, request)
+                return self._work(asked, _accepts_gzip(request))
+            return await self._run_in_pool(asked, request)
         finally:
             self._budget.give_back(len(body))
 
-    async def _answered(self, asked: Asked, request: Request) -> Response:
+    async def _run_in_pool(self, asked: Asked, request: Request) -> Response:
         waiting = True
 
+        # After the body, the next message of ASGI says that the client has left.
         async def watch() -> None:
             nonlocal waiting
             while (await request.receive())["type"] != "http.disconnect":
                 pass
             waiting = False
 
-        packed = _takes_gzip(request)
+        compress = _accepts_gzip(request)
         asked = replace(asked, is_active=lambda: waiting)
         watcher = asyncio.create_task(watch())
         try:
             left = asked.deadline - time.monotonic() if asked.deadline else None
             async with asyncio.timeout(None if left is None else left + _LATE_S):
-                return await self._pool.run(lambda: self._work(asked, packed))
+                return await self._pool.run(lambda: self._work(asked, compress))
         except Refused as refusal:
-            return _response(self._api.refuse(asked, refusal), packed)
+            return _response(self._api.refuse(asked, refusal), compress)
         except TimeoutError:
             waiting = False
             late = StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded before the answer.")
-            return _response(failure(late), packed)
+            return _response(failure(late), compress)
         finally:
             watcher.cancel()
 
-    def _work(self, asked: Asked, packed: bool) -> Response:
-        return _response(self._api.answer(asked), packed)
+    def _work(self, asked: Asked, compress: bool) -> Response:
+        return _response(self._api.answer(asked), compress)
 
 
-def _takes_gzip(request: Request) -> bool:
+def _accepts_gzip(request: Request) -> bool:
     return "gzip" in request.headers.get("accept-encoding", "").lower()
 
 
-def _response(answer: Answer, packed: bool) -> Response:
+def _response(answer: Answer, compress: bool) -> Response:
     content = answer.text.encode("utf-8", "replace")
     headers = {} if answer.version is None else {VERSION_HEADER: str(answer.version)}
-    if packed and len(content) >= _WORTH_PACKING:
-        content = gzip.compress(content, _LEVEL, mtime=0)
+    if compress and len(content) >= _MIN_GZIP_BYTES:
+        content = gzip.compress(content, _GZIP_LEVEL, mtime=0)  # same answer, same bytes
         headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
     return Response(content, answer.status, headers, "application/json")
 
 
 def _closing(answer: Answer) -> Response:
     """Return an answer that closes the connection, because the rest of the body may be endless."""
-    response = _response(answer, packed=False)
+    response = _response(answer, compress=False)
     response.headers["Connection"] = "close"
     return response
 
 
-def _shown(page: Page) -> Callable[[Request], Awaitable[Response]]:
+def _page_endpoint(page: Page) -> Callable[[Request], Awaitable[Response]]:
     async def show(request: Request) -> Response:
         return Response(page.make(), media_type=page.media_type)
 
@@ -204,7 +208,7 @@ def make_app(
         routes.append(Route(f"/{version}/health/live", live))
         routes.append(Route(f"/{version}/health/ready", is_ready))
     for page in pages:
-        routes.append(Route(page.path, _shown(page)))
+        routes.append(Route(page.path, _page_endpoint(page)))
     routes.extend(web)
     routes.append(Mount("/", api))
     middleware = []

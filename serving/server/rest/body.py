@@ -10,8 +10,10 @@ from imgpipe.serving.server.status import Code, StatusError, invalid
 
 Receive = Callable[[], Awaitable[Any]]
 _GZIP = 16 + zlib.MAX_WBITS
+"""The window size by which zlib expects a header of gzip."""
 _MEGA = 1 << 20
 _PIECE = 64 << 10
+"""Bytes of compressed data that are decompressed at once."""
 
 
 class TooLarge(StatusError):
@@ -81,6 +83,7 @@ async def read(receive: Receive, announced: str, most: int, budget: Budget) -> b
         StatusError: RESOURCE_EXHAUSTED, the budget is used up.
         Gone: The client closed the connection.
     """
+    # 20 digits are more than any limit; int() raises ValueError for more than 4,300 digits.
     if announced.isdecimal() and int(announced[:20]) > most:
         raise TooLarge(most)
     parts: list[bytes] = []

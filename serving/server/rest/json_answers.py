@@ -27,10 +27,10 @@ _B64_OBJECT = re.compile(r'\{"b64": "[A-Za-z0-9+/]*=*"\}')
 _FLOAT_TEXT = "U32"
 """The dtype of numpy's text of a float. It has the fewest digits that read back as the same number,
 fits into 32 characters, and always has a point or an exponent."""
-_AT_ONCE = 8192
+_FLOATS_AT_ONCE = 8192
 """Number of floats that are written without a pause for other threads."""
-_BARE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
-_text = json.JSONEncoder(ensure_ascii=False).encode
+_NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def write_predict(outputs: Mapping[str, np.ndarray], form: Form) -> str:
@@ -62,7 +62,7 @@ def _document(key: str, text: str) -> str:
 
 def _object(texts: Mapping[str, str], level: int) -> str:
     """Return a JSON object within ``level`` objects and lists, with one line for each member."""
-    members = [f"{_text(name)}: {text}" for name, text in texts.items()]
+    members = [f"{_quoted(name)}: {text}" for name, text in texts.items()]
     return f"{{{_lines(members, level)}}}"
 
 
@@ -109,13 +109,13 @@ def write_classifications(result: Any) -> str:
     Labels that are not valid UTF-8 are written as ``{"b64": "…"}``.
     """
     rows = [row.classes for row in result.classifications]
-    scores = iter(_floats(np.array([one.score for row in rows for one in row], np.float32)))
-    lists = (", ".join(f"[{_label(one.label)}, {next(scores)}]" for one in row) for row in rows)
+    scores = iter(_floats(np.array([entry.score for row in rows for entry in row], np.float32)))
+    lists = (", ".join(f"[{_label(entry.label)}, {next(scores)}]" for entry in row) for row in rows)
     return _document("results", _rows_on_one_line(f"[{text}]" for text in lists))
 
 
 def _label(label: str) -> str:
-    return label if _B64_OBJECT.fullmatch(label) else _text(label)
+    return label if _B64_OBJECT.fullmatch(label) else _quoted(label)
 
 
 def write_regressions(result: Any) -> str:
@@ -126,7 +126,7 @@ def write_regressions(result: Any) -> str:
 
 def write_error(message: str) -> str:
     """Write ``{"error": "…"}``."""
-    return _document("error", _text(message))
+    return _document("error", _quoted(message))
 
 
 def _grouped(
@@ -142,6 +142,7 @@ def _grouped(
         one_line: Whether to write the values without line breaks between them.
     """
     texts = _values(name, np.ascontiguousarray(array).reshape(-1), level + len(shape))
+    # From the innermost dimension outwards, each pass joins the texts of one dimension to lists.
     for index in range(len(shape) - 1, -1, -1):
         size = shape[index]
         count = int(np.prod(array.shape[: array.ndim - len(shape) + index], dtype=np.int64))
@@ -154,23 +155,23 @@ def _grouped(
 
 
 def _values(name: str, flat: np.ndarray, level: int) -> list[str]:
-    row = tensors.dtype_of(tensors.number_of(flat))
-    if row is None or row.numpy.kind == "c":
+    dtype = tensors.dtype_of(tensors.number_of(flat))
+    if dtype is None or dtype.numpy.kind == "c":
         kind = tensors.dtype_name(tensors.number_of(flat))
         raise invalid(f"Failed to write JSON value for tensor type: {kind}")
-    if row.number == tensors.STRING:
+    if dtype.number == tensors.STRING:
         write = _b64 if name.endswith(_BYTES_SUFFIX) else _string
         return [write(item, level) for item in flat.tolist()]
-    if row.numpy.kind == "b":
+    if dtype.numpy.kind == "b":
         return ["true" if item else "false" for item in flat.tolist()]
-    if row.numpy.kind in "iu":
+    if dtype.numpy.kind in "iu":
         return list(map(str, flat.tolist()))
     return _floats(flat)
 
 
 def _string(item: bytes, level: int) -> str:
     try:
-        return _text(item.decode())
+        return _quoted(item.decode())
     except UnicodeDecodeError:
         return _b64(item, level)  # raw bytes would not be JSON
 
@@ -185,10 +186,9 @@ def _floats(flat: np.ndarray) -> list[str]:
     else:
         # The array is written in parts because numpy holds the interpreter lock meanwhile, for
         # about 1 µs for each number.
-        parts = range(0, len(flat), _AT_ONCE)
-        texts = [
-            text for i in parts for text in flat[i : i + _AT_ONCE].astype(_FLOAT_TEXT).tolist()
-        ]
+        texts = []
+        for start in range(0, len(flat), _FLOATS_AT_ONCE):
+            texts += flat[start : start + _FLOATS_AT_ONCE].astype(_FLOAT_TEXT).tolist()
     with np.errstate(invalid="ignore"):  # NaN is a valid output
         finite = bool(np.isfinite(flat.astype(np.float64)).all())
-    return texts if finite else [_BARE.get(text, text) for text in texts]
+    return texts if finite else [_NOT_FINITE.get(text, text) for text in texts]

@@ -16,7 +16,8 @@ from imgpipe.serving.server.rest.body import TooMany
 from imgpipe.serving.server.status import StatusError, invalid
 
 MAX_DEPTH: Final = 500
-"""Largest depth of nested lists and objects; a tensor has at most 64 dimensions."""
+"""Largest depth of nested lists and objects; a tensor has at most 64 dimensions. Python's parser
+raises RecursionError near 1,000 levels."""
 _CHUNK = 1 << 20
 """Bytes per step. A step takes some milliseconds, after which other threads can run."""
 _OTHERS = bytes(set(range(256)) - set(b'[]{},"'))

@@ -79,6 +79,7 @@ def _add(value: Any, name: str, feature: Any) -> None:
         try:
             decoded = decode_b64(value)
         except StatusError as error:
+            # Damaged base64 is reported as such, and any other object as a wrong type.
             if error.message.startswith("Unable"):
                 raise
             raise _unexpected(name, value) from error
@@ -88,6 +89,7 @@ def _add(value: Any, name: str, feature: Any) -> None:
     elif isinstance(value, float) or not _INT64[0] <= value <= _UINT64:
         target = _list(feature, "float_list", name)
         check_number(value)
+        # NaN and Infinity exist as float32 too.
         if np.isfinite(value) and abs(value) > _MAX_FLOAT:
             raise lossy(value, "float")
         target.append(value)

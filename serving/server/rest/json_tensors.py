@@ -23,7 +23,7 @@ from imgpipe.serving.tensors import DType
 
 Form = Literal["row", "columnar"]
 _B64 = "b64"
-_MAX_RANK = 64
+_MAX_RANK = 64  # the limit of numpy
 _FLOATS = frozenset(["bfloat16", "half", "float", "double"])
 """Numbers are rounded to the nearest value of these types without an error, as in TensorFlow
 Serving (api_rest.md, "Floating Point Precision"). Numbers beyond their range are refused."""
@@ -49,7 +49,7 @@ def read_predict(
     if not infos:
         name = signature_name or "DEFAULT"
         raise invalid(f"Failed to get input map for signature: {name}")
-    rows = {name: _row(info) for name, info in infos.items()}
+    dtypes = {name: _dtype_of(info) for name, info in infos.items()}
     if "instances" in document:
         if "inputs" in document:
             raise complaint(
@@ -57,51 +57,52 @@ def read_predict(
                 "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to "
                 "exist ",
             )
-        return "row", _instances(document, rows)
+        return "row", _instances(document, dtypes)
     if "inputs" in document:
-        return "columnar", _inputs(document["inputs"], rows)
+        return "columnar", _inputs(document["inputs"], dtypes)
     raise invalid("Missing 'inputs' or 'instances' key")
 
 
-def _row(info: Any) -> DType:
-    found = tensors.dtype_of(info.dtype)
-    if found is None or found.numpy.kind == "c":
+def _dtype_of(info: Any) -> DType:
+    dtype = tensors.dtype_of(info.dtype)
+    if dtype is None or dtype.numpy.kind == "c":
         raise StatusError(
             Code.UNIMPLEMENTED,
             f"Conversion of JSON Value to type: {tensors.dtype_name(info.dtype)}",
         )
-    return found
+    return dtype
 
 
 # --- rows ----------------------------------------------------------------------------------------
-def _instances(document: dict[str, Any], rows: Mapping[str, DType]) -> dict[str, np.ndarray]:
+def _instances(document: dict[str, Any], dtypes: Mapping[str, DType]) -> dict[str, np.ndarray]:
     listed = document["instances"]
     if not isinstance(listed, list):
         raise complaint(document, "Excepting 'instances' to be an list/array")
     if not listed:
         raise complaint(document, "No values in 'instances' array")
-    if not isinstance(listed[0], dict) and len(rows) > 1:
+    if not isinstance(listed[0], dict) and len(dtypes) > 1:
         raise invalid(
             "instances is a plain list, but expecting list of objects as multiple input tensors "
             "required as per tensorinfo_map"
         )
     if not _is_named(listed[0]):
-        name = min(rows)
-        array = _dense(listed, rows[name])
-        found = {} if array is None else {name: array}
+        name = min(dtypes)
+        array = _dense(listed, dtypes[name])
+        arrays = {} if array is None else {name: array}
     else:
-        found = _named(listed, rows)
-    if not found:
-        _complain_of_rows(listed, rows)
-    return found
+        arrays = _named(listed, dtypes)
+    if not arrays:
+        _complain_of_rows(listed, dtypes)
+    return arrays
 
 
-def _named(listed: list[Any], rows: Mapping[str, DType]) -> dict[str, np.ndarray]:
-    if set(map(type, listed)) != {dict} or any(item.keys() != rows.keys() for item in listed):
+def _named(listed: list[Any], dtypes: Mapping[str, DType]) -> dict[str, np.ndarray]:
+    # Exact types, so that a Repeated (an object with equal keys) is reported as an error.
+    if set(map(type, listed)) != {dict} or any(item.keys() != dtypes.keys() for item in listed):
         return {}
     found = {}
-    for name, row in rows.items():
-        array = _dense([item[name] for item in listed], row)
+    for name, dtype in dtypes.items():
+        array = _dense([item[name] for item in listed], dtype)
         if array is None:
             return {}
         found[name] = array
@@ -116,7 +117,7 @@ def _is_b64(item: Any) -> bool:
     return isinstance(item, dict) and len(item) == 1 and isinstance(item.get(_B64), str)
 
 
-def _complain_of_rows(listed: list[Any], rows: Mapping[str, DType]) -> NoReturn:
+def _complain_of_rows(listed: list[Any], dtypes: Mapping[str, DType]) -> NoReturn:
     named = _is_named(listed[0])
     seen: dict[str, tuple[int, list[int]]] = {}
     for number, item in enumerate(listed):
@@ -126,31 +127,31 @@ def _complain_of_rows(listed: list[Any], rows: Mapping[str, DType]) -> NoReturn:
                 if named
                 else f"Expecting value/list but got object at item {number} of input list"
             )
-        values = item if named else {min(rows): item}
+        values = item if named else {min(dtypes): item}
         for name, value in values.items():
             try:
-                _check_item(name, value, rows, seen)
+                _check_item(name, value, dtypes, seen)
             except StatusError as error:
                 key = f" key: {name}" if named else ""
                 raise invalid(
                     f"Failed to process element: {number}{key} of 'instances' list. Error: "
                     f"INVALID_ARGUMENT: {error.message}"
                 ) from error
-        if values.keys() != rows.keys() or isinstance(item, Repeated):
+        if values.keys() != dtypes.keys() or isinstance(item, Repeated):
             raise invalid(
                 f"Failed to process element: {number} of 'instances' list. JSON object: "
-                f"{shown(item)} keys must be equal to: {','.join(sorted(rows))}"
+                f"{shown(item)} keys must be equal to: {','.join(sorted(dtypes))}"
             )
     raise invalid("The values in 'instances' do not fit the inputs of the signature.")
 
 
 def _check_item(
-    name: str, value: Any, rows: Mapping[str, DType], seen: dict[str, tuple[int, list[int]]]
+    name: str, value: Any, dtypes: Mapping[str, DType], seen: dict[str, tuple[int, list[int]]]
 ) -> None:
-    if name not in rows:
+    if name not in dtypes:
         raise invalid(f"JSON object: does not have named input: {name}")
     shape = _shape(value)
-    size = _count(value, 0, shape, rows[name])
+    size = _count(value, 0, shape, dtypes[name])
     first_size, first = seen.setdefault(name, (size, shape))
     if size != first_size:
         raise invalid(f"Expecting tensor size: {first_size} but got: {size}")
@@ -163,28 +164,28 @@ def _list(shape: list[int]) -> str:
 
 
 # --- columns -------------------------------------------------------------------------------------
-def _inputs(value: Any, rows: Mapping[str, DType]) -> dict[str, np.ndarray]:
+def _inputs(value: Any, dtypes: Mapping[str, DType]) -> dict[str, np.ndarray]:
     if not _is_named(value):
-        if len(rows) > 1:
+        if len(dtypes) > 1:
             raise invalid(
                 "inputs is a plain value/list, but expecting an object as multiple input tensors "
                 "required as per tensorinfo_map"
             )
-        (name,) = rows
-        return {name: _tensor(value, rows[name])}
+        (name,) = dtypes
+        return {name: _tensor(value, dtypes[name])}
     found = {}
-    for name, row in rows.items():
+    for name, dtype in dtypes.items():
         if name not in value:
             raise invalid(f"Missing named input: {name} in 'inputs' object.")
-        found[name] = _tensor(value[name], row)
+        found[name] = _tensor(value[name], dtype)
     return found
 
 
-def _tensor(value: Any, row: DType) -> np.ndarray:
-    array = _dense(value, row)
+def _tensor(value: Any, dtype: DType) -> np.ndarray:
+    array = _dense(value, dtype)
     if array is None:
-        _count(value, 0, _shape(value), row)
-        raise complaint(value, f"does not fit a tensor of {row.name}")
+        _count(value, 0, _shape(value), dtype)
+        raise complaint(value, f"does not fit a tensor of {dtype.name}")
     return array
 
 
@@ -202,7 +203,7 @@ def _shape(value: Any) -> list[int]:
     return shape
 
 
-def _dense(value: Any, row: DType) -> np.ndarray | None:
+def _dense(value: Any, dtype: DType) -> np.ndarray | None:
     """Convert nested lists to an array; return None where something does not fit."""
     shape = _shape(value)
     flat = [value]
@@ -210,24 +211,25 @@ def _dense(value: Any, row: DType) -> np.ndarray | None:
         if set(map(type, flat)) != {list} or set(map(len, flat)) != {size}:
             return None
         flat = list(chain.from_iterable(flat))
-    array = _leaves(flat, set(map(type, flat)), row)
+    array = _leaves(flat, set(map(type, flat)), dtype)
     return None if array is None else array.reshape(shape)
 
 
-def _leaves(flat: list[Any], kinds: set[type], row: DType) -> np.ndarray | None:
-    if row.number == tensors.STRING:
+def _leaves(flat: list[Any], kinds: set[type], dtype: DType) -> np.ndarray | None:
+    if dtype.number == tensors.STRING:
         return _strings(flat, kinds)
-    if row.name in _FLOATS:
-        return _floats(flat, kinds, row)
-    if not kinds <= ({bool} if row.numpy.kind == "b" else {int}):
+    if dtype.name in _FLOATS:
+        return _floats(flat, kinds, dtype)
+    # A bool is also an int in Python, but not in TensorFlow.
+    if not kinds <= ({bool} if dtype.numpy.kind == "b" else {int}):
         return None
     try:
-        return np.array(flat, row.numpy)
+        return np.array(flat, dtype.numpy)
     except OverflowError:
         return None
 
 
-def _floats(flat: list[Any], kinds: set[type], row: DType) -> np.ndarray | None:
+def _floats(flat: list[Any], kinds: set[type], dtype: DType) -> np.ndarray | None:
     if not kinds <= {int, float, Constant}:
         return None
     try:
@@ -235,12 +237,13 @@ def _floats(flat: list[Any], kinds: set[type], row: DType) -> np.ndarray | None:
     except OverflowError:
         return None
     sizes = np.abs(wide)
+    # A number such as 1e999 also becomes infinite, and is refused unlike a literal Infinity.
     infinite = np.isinf(sizes)
     if infinite.any() and any(type(flat[i]) is not Constant for i in np.flatnonzero(infinite)):
         return None
-    if np.any(sizes[~infinite] > _largest(row)):
+    if np.any(sizes[~infinite] > _largest(dtype)):
         return None
-    return wide.astype(row.numpy)
+    return wide.astype(dtype.numpy)
 
 
 def _strings(flat: list[Any], kinds: set[type]) -> np.ndarray | None:
@@ -292,14 +295,14 @@ def encoded_text(text: str) -> bytes:
         raise invalid("JSON Parse error: The surrogate pair in string is invalid.") from error
 
 
-def _largest(row: DType) -> float:
-    if row.name == "bfloat16":
-        return 3.3895313892515355e38
-    return float(np.finfo(row.numpy).max)
+def _largest(dtype: DType) -> float:
+    if dtype.name == "bfloat16":
+        return 3.3895313892515355e38  # np.finfo does not know this type
+    return float(np.finfo(dtype.numpy).max)
 
 
 # --- errors --------------------------------------------------------------------------------------
-def _count(value: Any, level: int, shape: list[int], row: DType) -> int:
+def _count(value: Any, level: int, shape: list[int], dtype: DType) -> int:
     """Return the number of values in nested lists.
 
     Raises:
@@ -312,7 +315,7 @@ def _count(value: Any, level: int, shape: list[int], row: DType) -> int:
                 f"found at incorrect level: {level + 1} in the JSON DOM. Expected at level: "
                 f"{len(shape)}",
             )
-        _check_leaf(value, row)
+        _check_leaf(value, dtype)
         return 1
     if level >= len(shape):
         raise invalid(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
@@ -321,37 +324,37 @@ def _count(value: Any, level: int, shape: list[int], row: DType) -> int:
             f"Encountered list at unexpected size: {len(value)} at level: {level} "
             f"expected size: {shape[level]}"
         )
-    return sum(_count(item, level + 1, shape, row) for item in value)
+    return sum(_count(item, level + 1, shape, dtype) for item in value)
 
 
-def _check_leaf(value: Any, row: DType) -> None:
+def _check_leaf(value: Any, dtype: DType) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if row.number == tensors.STRING:
+    if dtype.number == tensors.STRING:
         if isinstance(value, dict):
             decode_b64(value)
         elif isinstance(value, str):
             encoded_text(value)
         else:
-            raise _wrong_type(value, row)
-    elif row.name in _FLOATS:
+            raise _wrong_type(value, dtype)
+    elif dtype.name in _FLOATS:
         if not number:
-            raise _wrong_type(value, row)
+            raise _wrong_type(value, dtype)
         check_number(value)
-        if math.isfinite(value) and abs(value) > _largest(row):
-            raise lossy(value, row.name)
-    elif row.numpy.kind == "b":
+        if math.isfinite(value) and abs(value) > _largest(dtype):
+            raise lossy(value, dtype.name)
+    elif dtype.numpy.kind == "b":
         if not isinstance(value, bool):
-            raise _wrong_type(value, row)
+            raise _wrong_type(value, dtype)
     elif not number or isinstance(value, float):
-        raise _wrong_type(value, row)
+        raise _wrong_type(value, dtype)
     else:
-        bounds = np.iinfo(row.numpy)
+        bounds = np.iinfo(dtype.numpy)
         if not bounds.min <= value <= bounds.max:
-            raise _wrong_type(value, row)
+            raise _wrong_type(value, dtype)
 
 
-def _wrong_type(value: Any, row: DType) -> StatusError:
-    return complaint(value, f"Type: {kind(value)} is not of expected type: {row.name}")
+def _wrong_type(value: Any, dtype: DType) -> StatusError:
+    return complaint(value, f"Type: {kind(value)} is not of expected type: {dtype.name}")
 
 
 def check_number(value: float) -> None:

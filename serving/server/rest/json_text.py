@@ -34,6 +34,7 @@ class Constant(float):
     """``Infinity`` or ``NaN`` in the document, in contrast to a number too large for a double."""
 
 
+# ``dict`` keeps the last of several equal keys; reversed, it keeps the first.
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     return found if len(found) == len(pairs) else Repeated(reversed(pairs))
@@ -64,7 +65,7 @@ def read(body: bytes, max_values: int = DEFAULT_MAX_BODY_VALUES) -> dict[str, An
         raise _error("The document is empty")
     json_bounds.check(body, max_values)
     try:
-        text = body.decode("utf-8-sig")
+        text = body.decode("utf-8-sig")  # a byte order mark is ignored (RFC 8259, section 8.1)
     except UnicodeDecodeError as error:
         raise _error("Invalid encoding in string.", error.start) from error
     start = _WHITESPACE.match(text).end()  # type: ignore[union-attr]

@@ -19,7 +19,8 @@ from imgpipe.serving.server.tls import Certificates
 
 _MAX_CONNECTIONS = 4096
 _SHARE = 0.5
-"""Fraction of the open files of the process that connections may use."""
+"""Fraction of the open files of the process that connections may use. Those of gRPC may use another
+quarter, so that a quarter is left for the files of models and logs."""
 _START_S = 20.0
 _LOOK_S = 0.01
 
@@ -50,14 +51,14 @@ class Listener:
             ws="none",
             lifespan="off",
             interface="asgi3",
-            log_config=None,
+            log_config=None,  # otherwise uvicorn would configure the logging of the process
             log_level="error",  # errors of clients are not logged
             access_log=False,
             proxy_headers=False,
             server_header=False,
             limit_concurrency=most,
             timeout_keep_alive=IDLE_S,
-            timeout_graceful_shutdown=1,
+            timeout_graceful_shutdown=1,  # ``stop`` has waited for the requests before
         )
         # Idle connections are closed before the limit at which uvicorn answers 503.
         self._server = BoundedServer(config, self._certificates, most - most // 8)

@@ -52,6 +52,7 @@ def parse(verb: str, path: str) -> Target:
         raise invalid(f"Malformed request: {verb} {path}")
     if not match["name"]:
         raise invalid("Missing model name in request.")
+    # The digits are compared before they are converted, because a path may have thousands of them.
     version = None
     if match["version"]:
         digits = match["version"].lstrip("0") or "0"

@@ -60,6 +60,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.send_400_response(_INVALID)
         if self.transport.is_closing():
             return
+        # What the parser holds back of an unfinished line or of trailers has not been counted yet.
         if self._pending_bytes > MAX_HEAD_BYTES:
             self.send_400_response(_INVALID)
         elif not self.is_idle:
@@ -71,7 +72,9 @@ class HttpProtocol(HttpToolsProtocol):
         """Parse ``data``, and ignore requests to change the protocol (RFC 9110, section 7.8).
 
         Java's HttpClient and ``curl --http2`` ask for HTTP/2 in an ordinary request. The parser
-        then stops before the body, so a new parser continues after a head without the upgrade.
+        then stops before the body, which uvicorn loses
+        (https://github.com/Kludex/uvicorn/issues/2722). Here a new parser continues after a head
+        without the upgrade.
         """
         while data:
             try:
@@ -79,6 +82,7 @@ class HttpProtocol(HttpToolsProtocol):
                 return
             except httptools.HttpParserUpgrade as upgrade:
                 data = data[upgrade.args[0] :]
+            # The new parser only needs to know where the body ends.
             framing = [
                 name + b": " + value
                 for name, value in self.headers
@@ -105,6 +109,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _count(self, size: int) -> None:
         self._head_bytes += size
+        # The parser stops at an exception of a callback, and ``data_received`` answers with 400.
         if self._head_bytes > MAX_HEAD_BYTES:
             raise httptools.HttpParserError(f"The head is larger than {MAX_HEAD_BYTES} bytes.")
 
@@ -138,6 +143,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._head_timer = None
 
     def pause_writing(self) -> None:
+        # The buffer of the transport is full, because the client does not read its answer.
         super().pause_writing()
         self._answer_timer = self.loop.call_later(IDLE_S, self.transport.abort)
 

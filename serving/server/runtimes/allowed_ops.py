@@ -4,7 +4,8 @@ The list is derived from TensorFlow's registry of operations by the rules below,
 installed version. An operation is allowed if neither its name nor one of its arguments refers to
 files, the network, other processes or devices, Python, data sets or debugging, and if it is
 stateless or keeps its state in this process (variables, tables, random numbers). All other
-operations are refused, including stateful operations of later versions of TensorFlow.
+operations are refused, including stateful operations of later versions of TensorFlow. A list of
+refused operations came before this one, and could be bypassed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from tensorflow.core.framework import op_def_pb2
 from tensorflow.python.client import pywrap_tf_session
 
+# The words of a name such as ReadVariableOp or shared_name.
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _NAME_WORDS = re.compile(
     "abort|bcast|checkpoints?|collective|custom|dataset|db|debug|dump|files?|func|iterator|mlir"
@@ -49,6 +51,8 @@ _KEEPS_STATE_HERE = re.compile(
     r"|If$|While$|Case$|Assert$|CheckNumerics$|GuaranteeConst|Empty$|DeviceIndex|Timestamp$"
     r"|TensorArray|Stack|CudnnRNN|MutexLock|BoostedTreesPredict)"
 )
+"""Beginnings of the names of allowed stateful operations: ``ResourceApply`` also stands for
+``ResourceApplyAdam``. Those that end in ``$`` are whole names."""
 
 
 def _speaks_of(words: re.Pattern[str], name: str) -> bool:
@@ -58,6 +62,7 @@ def _speaks_of(words: re.Pattern[str], name: str) -> bool:
 def _is_allowed(op: op_def_pb2.OpDef) -> bool:
     if op.name in _HARMLESS:
         return True
+    # The underscore marks internal operations such as _Send, which no exporter writes.
     if op.name.startswith("_") or _speaks_of(_NAME_WORDS, op.name):
         return False
     arguments = {argument.name for argument in (*op.input_arg, *op.attr)} - {_DEBUG_NAME}

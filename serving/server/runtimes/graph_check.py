@@ -33,6 +33,8 @@ _PASSES_ON = frozenset(["Identity", "PlaceholderWithDefault"])
 _CALLS = frozenset(["PartitionedCall", "StatefulPartitionedCall"])
 """Their inputs are the arguments of the function, one by one."""
 _PLAIN_USES = frozenset(["AssignVariableOp", "ReadVariableOp", "VarIsInitializedOp"])
+# Where a SavedModel names the operation that initialises its tables: in collections of the graph in
+# TF1, and in a signature of its own in TF2.
 _MAIN_OPS = ("saved_model_main_op", "legacy_init_op")
 _INIT_SIGNATURE = "__saved_model_init_op"
 
@@ -70,7 +72,7 @@ def _reachable(meta_graph: Any) -> Iterator[_Walk]:
     """Yield one walk for each part that a server runs: signatures, initialisation and restore."""
     for key, signature in meta_graph.signature_def.items():
         if key == _INIT_SIGNATURE:
-            continue
+            continue  # the loader runs it; see _first_steps
         walk = _Walk(meta_graph.graph_def, fed={_full(i.name) for i in signature.inputs.values()})
         walk.follow(output.name for output in signature.outputs.values())
         yield walk
@@ -144,6 +146,8 @@ class _Walk:
                 continue
             self._reach(node, self._main, {})
             for tensor in node.input:
+                # A tensor that the request feeds is not computed, so what leads to it never runs.
+                # A control input (^name) cannot be fed.
                 is_fed = not tensor.startswith("^") and _full(tensor) in self._fed
                 if not is_fed and _node(tensor) not in seen:
                     seen.add(_node(tensor))
@@ -169,6 +173,7 @@ class _Walk:
         self._calls.add((name, tuple(sources)))
         body = {node.name: node for node in function.node_def}
         arguments = [argument.name for argument in function.signature.input_arg]
+        # Not strict: a graph that is made by hand may pass fewer arguments than the function has.
         given = dict(zip(arguments, sources, strict=False))
         for node in function.node_def:
             self._reach(node, body, given)
@@ -185,17 +190,17 @@ class _Walk:
                 return given[name]
             if body is self._main and name in self._files:
                 return name
-            found = body.get(name)
-            if found is not None and found.op == "ReadVariableOp" and body is self._main:
-                found = self._only_assignment(_node(found.input[0]))
-                position = 1
-            elif found is not None and found.op in _PASSES_ON:
+            source = body.get(name)
+            if source is not None and source.op == "ReadVariableOp" and body is self._main:
+                source = self._only_assignment(_node(source.input[0]))
+                position = 1  # of the value in the inputs of AssignVariableOp
+            elif source is not None and source.op in _PASSES_ON:
                 position = 0
             else:
                 return ""
-            if found is None:
+            if source is None:
                 return ""
-            node = found
+            node = source
         return ""
 
     def _only_assignment(self, variable: str) -> Any:
@@ -204,6 +209,7 @@ class _Walk:
         This matters because an exported model keeps the path of a vocabulary in a variable.
         """
         users = [n for n in self._main.values() if variable in map(_node, n.input)]
+        # Handles with the same shared_name are the same variable, wherever they are in the graph.
         bodies = [self._main.values(), *(f.node_def for f in self._functions.values())]
         shared = [_shared_name(n) for body in bodies for n in body if n.op == "VarHandleOp"]
         handle = self._main.get(variable)

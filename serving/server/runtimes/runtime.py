@@ -2,8 +2,9 @@
 
 The TF1 loader and session are deliberate. ``tf.saved_model.load`` restores Python objects and so
 runs exports that TensorFlow Serving loads and then cannot run (``tf.saved_model.save`` of a
-Keras 3 model: "Could not find variable"); what passes here passes there. A session also gave 1.9
-times the throughput of TF2 signatures at 16 clients.
+Keras 3 model: "Could not find variable", https://github.com/tensorflow/tensorflow/issues/72963);
+what passes here passes there. A session also gave 1.9 times the throughput of TF2 signatures at 16
+clients.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _MAX_TIMEOUT_MS = (1 << 31) - 1
 
 
 @contextlib.contextmanager
-def _plain_name(directory: Path) -> Iterator[Path]:
+def _path_without_wildcards(directory: Path) -> Iterator[Path]:
     """Yield a path to the folder without ``*``, ``?`` and ``[``.
 
     TensorFlow's loader reads the path of the variables as a file pattern.
@@ -142,7 +143,7 @@ class SessionRuntime:
             with (
                 graph.as_default(),
                 deprecation.silence(),
-                _plain_name(Path(directory)) as path,
+                _path_without_wildcards(Path(directory)) as path,
             ):
                 meta_graph = tf.compat.v1.saved_model.load(
                     self._session, list(options.tags), str(path)
@@ -178,6 +179,9 @@ class SessionRuntime:
             tf.errors.OpError: The graph fails, a type is wrong, or the time is over
                 (``DeadlineExceededError``).
         """
+        # A callable has its options, and so its timeout, from when it is made
+        # (CallableOptions.run_options). A request with a deadline takes the slower way of
+        # Session.run, without its conversion of types.
         key = (tuple(feeds), tuple(fetches))
         endpoints = self._endpoints_of(key) if timeout is not None else None
         if timeout is None or endpoints is None:
@@ -232,6 +236,7 @@ class SessionRuntime:
             config_pb2.CallableOptions(feed=key[0], fetch=key[1])
         )
         with self._lock:
+            # Another thread may have made the same callable meanwhile; either of them will do.
             self._callables[key] = function
             while len(self._callables) > MAX_PREPARED:
                 self._callables.popitem(last=False)

@@ -33,7 +33,9 @@ VOCABULARY = "assets/vocabulary.txt"
 PIXELS_SIGNATURE = "serving_pixels"
 _METHOD = "tensorflow/serving/predict"
 _TOP = 5
+"""Largest number of classes in the ``top_k`` outputs, as in the SavedModel (``models/export``)."""
 _STRING, _FLOAT, _UINT8 = 7, 1, 4
+"""Numbers of tf.DataType."""
 
 
 class TfliteRuntime:
@@ -50,6 +52,7 @@ class TfliteRuntime:
         self._pool: queue.LifoQueue[dict[str, Any]] = queue.LifoQueue()
         for _ in range(interpreters or available_cores()):
             self._pool.put(runners_of(content, Interpreter(model_content=content, num_threads=1)))
+        # All interpreters have the same signatures, so any of them describes the model.
         runners = self._borrow(None)
         self._give_back(runners)
         self.signatures = {key: _describe(key, runner) for key, runner in runners.items()}
@@ -111,7 +114,7 @@ class TfliteRuntime:
             runners = self._borrow(timeout)
             try:
                 return runners[key](**given)
-            except (ValueError, RuntimeError) as error:
+            except (ValueError, RuntimeError) as error:  # LiteRT's errors for wrong values
                 raise invalid(str(error)) from error
             finally:
                 self._give_back(runners)

@@ -124,6 +124,7 @@ def _model(entry: Any) -> ModelConfig:
         base_path=base_path_of(entry.base_path),
         policy=_policy(entry.model_version_policy),
         labels=MappingProxyType(dict(entry.version_labels)),
+        # 1 is ModelType.TENSORFLOW, the deprecated way to name the platform.
         platform=entry.model_platform or (PLATFORM if entry.model_type == 1 else "other"),
         request_log=_request_log(entry),
     )

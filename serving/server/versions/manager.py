@@ -21,11 +21,12 @@ from imgpipe.serving.server.storage import Fingerprint, VersionDirectory
 from imgpipe.serving.server.versions.config import ModelConfig
 from imgpipe.serving.server.versions.found_versions import FoundVersions
 from imgpipe.serving.server.versions.remote import store_of
-from imgpipe.serving.server.versions.servable import Loader, LoadPolicy, Servable, State, released
+from imgpipe.serving.server.versions.servable import Loader, LoadPolicy, Servable, State
 
 _log = logging.getLogger(__name__)
 _MAX_ENDED = 64
-"""Number of versions in the state END that GetModelStatus still reports."""
+"""Number of versions in the state END that GetModelStatus still reports. Without a limit their list
+would grow for as long as the server runs."""
 _CHANGING = "its files are still changing"
 _SETTLE_S = 0.5
 """Files without a manifest must be unchanged for this long, or for one poll, to be loaded."""
@@ -71,10 +72,11 @@ class ModelManager:
         # Replaced as a whole, never changed: requests read them without a lock.
         self._servables: dict[int, Servable] = {}
         self._waiting: dict[int, VersionDirectory] = {}
-        self._trouble = ""
+        self._problem = ""
         self._settled: ModelConfig | None = None
         self._tried = False
-        self._fresh: dict[int, tuple[Fingerprint | None, float]] = {}
+        # The files of each version that is not loaded, and since when they have been the same.
+        self._first_seen: dict[int, tuple[Fingerprint | None, float]] = {}
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._changed = threading.Condition()
@@ -132,10 +134,10 @@ class ModelManager:
         try:
             names = store.names()
         except OSError as error:
-            self._say(f"base path {config.base_path} cannot be read ({error.strerror})")
+            self._warn_of(f"base path {config.base_path} cannot be read ({error.strerror})")
             self._settle(config)
             return  # nothing is unloaded: the disk may only be out of reach
-        self._fresh = {n: seen for n, seen in self._fresh.items() if n in names}
+        self._first_seen = {n: seen for n, seen in self._first_seen.items() if n in names}
         found = FoundVersions(store, names, self._examined)
         wanted = config.policy.choose(names, found.is_complete)
         waiting = {n: e for n in config.policy.choose(names) if (e := found.incomplete(n))}
@@ -143,13 +145,16 @@ class ModelManager:
         self._waiting = {**self._waiting, **waiting}
         nothing_asked = config.policy.asks_for_nothing
         if not wanted and not nothing_asked:
+            # TensorFlow Serving unloads every version here. A folder that is being replaced or
+            # mounted would end the service.
             self._waiting = waiting
             why = "; ".join(f"{n}: {entry.missing}" for n, entry in waiting.items())
-            self._say(f"no complete version under {config.base_path}" + (why and f" ({why})"))
+            self._warn_of(f"no complete version under {config.base_path}" + (why and f" ({why})"))
             self._settle(config)
             return
-        self._say("no version is asked for" if nothing_asked else "")
+        self._warn_of("no version is asked for" if nothing_asked else "")
         self._forget_failures(found)
+        # One action at a time, because each of them changes which one is next.
         while not self._stop.is_set() and self._step(self._aspired(config, found), found):
             self._notify()
         if nothing_asked:
@@ -200,10 +205,10 @@ class ModelManager:
             return None
         if servable is not None and servable.directory.fingerprint == entry.fingerprint:
             return entry  # unchanged since its load began, so its retries go on
-        seen, since = self._fresh.get(version, (None, 0.0))
+        seen, since = self._first_seen.get(version, (None, 0.0))
         now = time.monotonic()
         if seen != entry.fingerprint:
-            self._fresh[version] = (entry.fingerprint, now)
+            self._first_seen[version] = (entry.fingerprint, now)
             since = now
         if entry.missing or entry.vouched_for or self._settled is None or self._poll_seconds <= 0:
             return entry
@@ -213,10 +218,11 @@ class ModelManager:
             return entry
         return replace(entry, missing=_CHANGING)
 
-    def _say(self, trouble: str) -> None:
-        if trouble and trouble != self._trouble:
-            _log.warning("model %s: %s; the loaded versions stay", self.config.name, trouble)
-        self._trouble = trouble
+    def _warn_of(self, problem: str) -> None:
+        # The same problem is logged once and not at every poll.
+        if problem and problem != self._problem:
+            _log.warning("model %s: %s; the loaded versions stay", self.config.name, problem)
+        self._problem = problem
 
     def _settle(self, config: ModelConfig) -> None:
         """Note that everything for ``config`` and the files is done, or waits for a retry."""
@@ -248,6 +254,9 @@ class ModelManager:
             if version not in aspired:
                 servable.give_up()
         ready = {n for n, s in self._servables.items() if s.state is State.AVAILABLE}
+        # As in core/availability_preserving_policy.cc: the lowest version that is no longer wanted
+        # is unloaded as soon as another one can answer, otherwise the highest wanted version is
+        # loaded.
         leaving = sorted(ready.difference(aspired))
         if leaving and (ready.intersection(aspired) or len(leaving) > 1):
             self._servables[leaving[0]].retire()
@@ -270,16 +279,16 @@ class ModelManager:
             if servable.state is not State.END or self._is_failing(version):
                 return None
         made = Servable(self.config.name, directory, self._load)
-        self._put(made)
+        self._add(made)
         return made
 
-    def _put(self, servable: Servable) -> None:
-        kept = dict(self._servables)
-        ended = sorted(n for n, s in kept.items() if s.state is State.END)
+    def _add(self, servable: Servable) -> None:
+        servables = dict(self._servables)
+        ended = sorted(n for n, s in servables.items() if s.state is State.END)
         for version in ended[: max(0, len(ended) - _MAX_ENDED)]:
-            del kept[version]
-        kept[servable.version] = servable
-        self._servables = kept
+            del servables[version]
+        servables[servable.version] = servable
+        self._servables = servables
 
     def _notify(self) -> None:
         with self._changed:
@@ -299,8 +308,10 @@ class ModelManager:
                 servable = servables.get(number)
                 runtime = servable.acquire() if servable else None
                 if servable and runtime is not None:
-                    with released(servable):
+                    try:
                         yield number, runtime
+                    finally:
+                        servable.release()
                     return
             if servables is self._servables:  # otherwise a swap happened meanwhile: search again
                 raise not_found(self.config.name, version)
@@ -359,14 +370,14 @@ class ModelManager:
                 failed = [line for line in states if line.code and line.state is State.END]
                 if settled and failed and len(failed) == len(states):
                     raise LoadFailed(self.config.name, failed[0])
-                if settled and self._trouble and not (available or states or may_come_later):
-                    raise StatusError(Code.NOT_FOUND, self._trouble)
+                if settled and self._problem and not (available or states or may_come_later):
+                    raise StatusError(Code.NOT_FOUND, self._problem)
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise StatusError(
                         Code.DEADLINE_EXCEEDED,
                         f"Model {self.config.name} is not available after {timeout:g} s: "
-                        f"{self._trouble or _describe(states)}.",
+                        f"{self._problem or _describe(states)}.",
                     )
                 self._changed.wait(left)
 

@@ -109,6 +109,7 @@ class RemoteStore:
             OSError: The base path does not exist or cannot be read.
         """
         with _os_errors():
+            # TensorFlow's object stores list folders with a slash at the end.
             return storage.numbered(name.rstrip("/") for name in self._files.listdir(self._uri))
 
     def inspect(self, version: int, name: str) -> VersionDirectory | None:
@@ -132,8 +133,8 @@ class RemoteStore:
         for folder, _, names in self._files.walk(root):
             for name in sorted(names):
                 uri = f"{str(folder).rstrip('/')}/{name}"
-                found = self._files.stat(uri)
-                yield uri.removeprefix(root).lstrip("/"), found.length, found.mtime_nsec
+                status = self._files.stat(uri)
+                yield uri.removeprefix(root).lstrip("/"), status.length, status.mtime_nsec
 
     def _read(self, uri: str) -> bytes:
         with self._files.GFile(uri, "rb") as file:
@@ -151,6 +152,7 @@ class RemoteStore:
                 return target
             except (StatusError, OSError):
                 shutil.rmtree(target, ignore_errors=True)
+        # Copied under another name first, so that an interrupted copy is never taken for a version.
         beside = self._cache / f"{_TEMPORARY}{uuid.uuid4().hex}"
         try:
             for name, size, _ in files:

@@ -10,8 +10,7 @@ import enum
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -187,6 +186,7 @@ class Servable:
             if self._state is not State.UNLOADING or self._references or self._runtime is None:
                 return
             runtime, self._runtime = self._runtime, None
+        # Outside the lock, which no request should wait for while a session is closed.
         try:
             runtime.close()
         finally:
@@ -200,12 +200,3 @@ def _load_error(error: Exception) -> StatusError:
         # Errors of the Python loader, such as a missing tag or an unreadable protobuf.
         return StatusError(Code.INVALID_ARGUMENT, status.tidy(str(error)))
     return known
-
-
-@contextmanager
-def released(servable: Servable) -> Iterator[None]:
-    """Release the reference at the end of the block, also after an exception."""
-    try:
-        yield
-    finally:
-        servable.release()

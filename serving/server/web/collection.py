@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from imgpipe.serving.image_header import sniff
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.errors import BadArgument
 from imgpipe.serving.server.requests.handle import Spec
@@ -21,16 +22,8 @@ from imgpipe.serving.server.status import Code, StatusError, invalid
 MAX_IMAGE_BYTES = 20 << 20
 _MAX_NAME_BYTES = 255
 """Largest number of bytes of a file name in the usual file systems of Linux and macOS."""
-_SUFFIXES = (
-    (b"\xff\xd8\xff", ".jpg"),
-    (b"\x89PNG\r\n\x1a\n", ".png"),
-    (b"GIF8", ".gif"),
-    (b"BM", ".bmp"),
-    (b"RIFF", ".webp"),
-    (b"\xff\x0a", ".jxl"),
-    (b"\x00\x00\x00\x0cJXL ", ".jxl"),
-)
-"""First bytes of the formats that ``tf.io.decode_image`` reads."""
+_SUFFIXES = {"PNG": ".png", "GIF": ".gif", "BMP": ".bmp", "WEBP": ".webp", "JXL": ".jxl"}
+"""Endings of file names by format; that of all other files is ``.jpg``."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +88,12 @@ class Collection:
             )
         if not _is_folder_name(label):
             raise invalid(f"The class {label[:80]!r} cannot be the name of a folder.")
-        name = hashlib.sha256(data).hexdigest() + _suffix(data)
+        name = hashlib.sha256(data).hexdigest() + _SUFFIXES.get(sniff(data), ".jpg")
         with self._writing:
             others = [file for file in self._folder.glob(f"*/{name}") if file.parent.name != label]
             try:
                 self._check_room(len(data))
+                # The new file comes first: after an interruption an image has two labels, not none.
                 _write(self._folder / label / name, data)
                 for file in others:
                     file.unlink(missing_ok=True)
@@ -134,12 +128,9 @@ class Collection:
 def _is_folder_name(name: str) -> bool:
     """Return whether a class is one plain, visible name in every file system."""
     size = len(name.encode("utf-8", "replace"))
+    # These characters are not allowed in names of files on Windows.
     plain = name.isprintable() and not set(name) & set('/\\:*?"<>|')
     return plain and 0 < size <= _MAX_NAME_BYTES and not name.startswith(".")
-
-
-def _suffix(data: bytes) -> str:
-    return next((suffix for magic, suffix in _SUFFIXES if data.startswith(magic)), ".jpg")
 
 
 def _write(file: Path, data: bytes) -> None:
@@ -156,6 +147,7 @@ def _write(file: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             Path(beside).unlink()
         raise
+    # The new name is only safe from a power failure once the folder itself is on the disk.
     folder = os.open(file.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

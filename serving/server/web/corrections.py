@@ -26,7 +26,7 @@ from imgpipe.serving.server.web.collection import MAX_IMAGE_BYTES, Collection, C
 PATH = "/web/corrections"
 _AT_ONCE = 4
 """Number of images of the largest size that fit into memory at once."""
-_LISTEN_ON_S = 1.0
+_DISCARD_S = 1.0
 """Seconds in which the rest of a refused body is still read."""
 
 
@@ -42,13 +42,13 @@ def routes(collection: Collection | None, pool: SheddingPool, timeout: float) ->
     async def describe(request: Request) -> Response:
         return JSONResponse({"collects": collection is not None})
 
-    found = [Route(PATH, describe)]
-    if collection is not None:
-        found.append(Route(PATH, _Taker(collection, pool, timeout).take, methods=["POST"]))
-    return found
+    if collection is None:
+        return [Route(PATH, describe)]
+    receiver = _Receiver(collection, pool, timeout)
+    return [Route(PATH, describe), Route(PATH, receiver.take, methods=["POST"])]
 
 
-class _Taker:
+class _Receiver:
     """Receives corrections, as many at once as fit into a bounded memory."""
 
     def __init__(self, collection: Collection, pool: SheddingPool, timeout: float) -> None:
@@ -58,7 +58,7 @@ class _Taker:
     async def take(self, request: Request) -> Response:
         try:
             async with asyncio.timeout(self._timeout):
-                return JSONResponse({"path": await self._kept(request)})
+                return JSONResponse({"path": await self._keep(request)})
         except bodies.Gone:
             return Response(status_code=400)  # nobody reads it
         except TimeoutError:
@@ -67,15 +67,16 @@ class _Taker:
         except StatusError as error:
             return _refusal(error)
 
-    async def _kept(self, request: Request) -> str:
+    async def _keep(self, request: Request) -> str:
         try:
             _check_site(request)
-            spec, label = _asked(request)
+            spec, label = _version_and_label(request)
             data = await self._image(request)
         except StatusError:
-            # A client that still sends when the connection ends never sees the answer.
+            # A client that still sends when the connection ends never sees the answer (RFC 9112,
+            # section 9.6).
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LISTEN_ON_S):
+                async with asyncio.timeout(_DISCARD_S):
                     await bodies.discard(request.receive)
             raise
         correction = Correction(spec, label, data)
@@ -100,12 +101,13 @@ def _refusal(error: StatusError) -> Response:
     return Response(answer.text, answer.status, {"Connection": "close"}, "application/json")
 
 
-def _asked(request: Request) -> tuple[Spec, str]:
+def _version_and_label(request: Request) -> tuple[Spec, str]:
     """Return the version and the class of a request."""
     query = request.query_params
     version, label = query.get("version", ""), query.get("label", "")
     if not query.get("model") or not label:
         raise invalid("A correction names a model and a label: ?model=NAME&version=N&label=CLASS.")
+    # A number of 18 digits always fits an int64.
     if version and not (version.isdecimal() and len(version) < 19):
         raise invalid(f"A version is a whole number. Received: {version[:40]!r}.")
     return Spec(query["model"], int(version) if version else None), label

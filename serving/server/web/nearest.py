@@ -33,6 +33,7 @@ _MAX_BYTES = 4 << 20
 """Largest size of the body of a request, enough for 200,000 features."""
 
 
+# What numpy and zipfile raise for damaged files, as fuzzing found.
 _DAMAGED = (
     OSError,
     ValueError,
@@ -60,11 +61,11 @@ class TrainingImages:
 
     def __init__(self, file: Path) -> None:
         try:
-            with np.load(file, allow_pickle=False) as found:
-                self.version = int(found["version"])
-                self._features = found["features"].astype(np.float32)
-                self._labels, self._paths = found["labels"].tolist(), found["paths"].tolist()
-                self._images, self._ends = found["images"].tobytes(), found["ends"].tolist()
+            with np.load(file, allow_pickle=False) as arrays:
+                self.version = int(arrays["version"])
+                self._features = arrays["features"].astype(np.float32)
+                self._labels, self._paths = arrays["labels"].tolist(), arrays["paths"].tolist()
+                self._images, self._ends = arrays["images"].tobytes(), arrays["ends"].tolist()
         except _DAMAGED as error:
             raise BadArgument(
                 f"--training_images_file {file} cannot be read ({error}). Expected: the file that "
@@ -85,6 +86,7 @@ class TrainingImages:
             raise invalid(
                 f"Expected {width} finite features of one image. Received: shape {features.shape}."
             )
+        # The limit only matters for features that are all zero, which have no direction.
         cosines = self._features @ (features / max(float(np.linalg.norm(features)), 1e-12))
         order = np.argsort(-cosines, kind="stable")[:SHOWN].tolist()
         return [self._described(i, float(cosines[i])) for i in order]
@@ -119,12 +121,12 @@ def routes(images: TrainingImages | None, pool: SheddingPool) -> list[Route]:
                 refused = "Training images are only shown on the page of this server."
                 raise StatusError(Code.PERMISSION_DENIED, refused)
             features = _features(await _body(request), images.version)
-            found = await pool.run(lambda: images.nearest(features), features.nbytes)
+            nearest = await pool.run(lambda: images.nearest(features), features.nbytes)
         except StatusError as error:
             answer = failure(error)
             headers = {"Connection": "close"}  # the body may not have been read
             return Response(answer.text, answer.status, headers, "application/json")
-        return JSONResponse({"nearest": found})
+        return JSONResponse({"nearest": nearest})
 
     return [Route(PATH, describe), Route(PATH, find, methods=["POST"])]
 

@@ -32,13 +32,13 @@ def routes(package: str = __package__) -> list[Route]:
         package: Package whose ``.html``, ``.css`` and ``.js`` files are the page: ``index.html`` at
             ``/``, and the others below ``/web/``.
     """
-    found = []
+    result = []
     for file in sorted(files(package).iterdir(), key=lambda file: file.name):
         suffix = file.name[file.name.rfind(".") :]
         if suffix in _TYPES:
             path = "/" if suffix == ".html" else f"/web/{file.name}"
-            found.append(Route(path, _shown(file.read_bytes(), _TYPES[suffix])))
-    return found
+            result.append(Route(path, _file_endpoint(file.read_bytes(), _TYPES[suffix])))
+    return result
 
 
 def style() -> Route:
@@ -46,7 +46,7 @@ def style() -> Route:
     return next(route for route in routes() if route.path == "/web/page.css")
 
 
-def _shown(content: bytes, media_type: str) -> Callable[[Request], Awaitable[Response]]:
+def _file_endpoint(content: bytes, media_type: str) -> Callable[[Request], Awaitable[Response]]:
     async def show(request: Request) -> Response:
         return Response(content, headers=HEADERS, media_type=media_type)
 
