@@ -124,8 +124,8 @@ class RestTransport:
             return self._infer(call, deadline)
 
     def _infer(self, call: Call, deadline: _Deadline) -> Any:
-        # Only the metadata say which dtypes the outputs have, so an answer is read with the metadata
-        # of the very version that gave it.
+        # Only the metadata say which dtypes the outputs have, so an answer is read with those of
+        # the very version that gave it.
         spec = call.request.model_spec
         model = rest_codec.model_path(spec)
         body = rest_codec.request_body(call.method, call.request)
