@@ -124,7 +124,7 @@ def has_gpu() -> bool:
 
 
 def _accelerator(out: Path) -> Finding:
-    """Say whether TensorFlow computes on a GPU. It is only started where there is one."""
+    """Say whether TensorFlow computes on a GPU; only if a driver is loaded, TensorFlow is asked."""
     build = _tensorflow_build()
     if not has_gpu():
         return Finding("accelerator", True, f"none, so the processor computes; {build}")

@@ -63,7 +63,7 @@ def run(out: Path, repair: bool = False, json_file: str | None = None) -> int:
     json_files.check_folder("--json", json_file)
     out = past_runs.above(out)
     console = json_files.console_beside(json_file)
-    if repair:
+    if repair:  # first, so that the findings are those after the repair
         console.print(escape(output_folder.repair(out)))
     findings = [check(out) for check in (*machine.CHECKS, *output_folder.CHECKS)]
     for finding in findings:

@@ -99,7 +99,7 @@ def execute(
     json_files.check_folder("--json", json_file)
     if pictures is not None:
         uncertain.check_new(pictures)
-    find(log)
+    find(log)  # reports a missing log before the imports
     versions = reference.versions(model)
     written = None
     with temporary.folder() as folder:

@@ -114,6 +114,7 @@ def run(
 
     if not images and not table:
         raise ConfigError("explain: expected an image, or --layers for the network's sizes.")
+    # A few missing files are reported beside the others; if all are missing, nothing is imported.
     if images and not any(path.exists() for path in images):
         raise ConfigError(f"explain: there is no file {', '.join(map(str, images))}.")
     json_files.check_folder("--json", json_file)

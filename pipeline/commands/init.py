@@ -84,10 +84,10 @@ def _run(
     except OSError as error:
         raise ConfigError(f"cannot write {output}: {error.strerror}.") from None
     console = json_files.console_beside(json_file)
-    said = "\n".join(notes.values()).splitlines()
+    lines = "\n".join(notes.values()).splitlines()
     counts = ", ".join(f"{name} {count}" for name, count in scan.counts().items())
     console.print(f"{len(scan.items)} files in {len(scan.vocabulary)} classes: {escape(counts)}")
-    for note in said[1:]:  # the first one is the classes again
+    for note in lines[1:]:  # the first one is the classes again
         console.print(f"[dim]{escape(note)}[/]")
     console.print(f"wrote {escape(str(output))}; next: imgpipe run {escape(str(output))}")
     if json_file:
@@ -97,7 +97,7 @@ def _run(
             "source": source,
             "images": len(scan.items),
             "classes": dict(scan.counts()),
-            "notes": said,
+            "notes": lines,
         }
         json_files.write(found, json_file)
     return 0

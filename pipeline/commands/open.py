@@ -93,6 +93,7 @@ def _page(path: Path) -> Path:
     from imgpipe.pipeline.output import past_runs
 
     out = past_runs.output_folder(path)
+    # `past_runs.find` takes the newest run with a model; a run that was refused has a page too.
     if path.expanduser().absolute() in (out, out / "model"):
         chosen = [run for run in past_runs.read(out) if run.page.is_file()]
         if not chosen:

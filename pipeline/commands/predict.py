@@ -120,11 +120,11 @@ def predict(
     """Classify images, with a server or, for --model OUT, without one."""
     if as_json:  # other commands take the file of --json, for which "-" is standard output
         images = [path for path in images if path != Path("-")]
-        told = [path for path in images if path.suffix == ".json" and not path.exists()]
-        if told:
+        missing = [path for path in images if path.suffix == ".json" and not path.exists()]
+        if missing:
             raise ConfigError(
-                f"{told[0]}: there is no such file. --json of this command takes no file and "
-                f"prints to standard output; to write a file, add: > {told[0]}"
+                f"{missing[0]}: there is no such file. --json of this command takes no file and "
+                f"prints to standard output; to write a file, add: > {missing[0]}"
             )
     folder = None if server else _folder(model)
     given = (server or _SERVER, model, version, label, timeout, ca, certificate, key)

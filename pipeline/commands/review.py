@@ -134,6 +134,7 @@ def find(path: Path) -> PastRun:
     from imgpipe.pipeline.output import past_runs
 
     out = past_runs.output_folder(path)
+    # `past_runs.find` takes the newest run with a model; refused data can be reviewed too.
     if path.expanduser().absolute() in (out, out / "model"):
         chosen = [run for run in past_runs.read(out) if (run.folder / _FACTS).is_file()]
         if not chosen:

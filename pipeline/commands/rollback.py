@@ -73,6 +73,8 @@ def run(model_dir: Path, to: int | None, json_file: str | None = None) -> int:
     facts = {key: value for key, value in chosen.manifest.items() if key not in _COMPUTED}
     facts["rolled_back_to"] = chosen.number
     later = [version for version in found if version.number > chosen.number]
+    # By the digest of all files and by that of the weights, because two exports of the same weights
+    # have different files.
     models = {version.model_identity for version in later} - {chosen.model_identity}
     newer = {version.identity for version in later} | models | set(manifest.withdrawn(model_dir))
     withdrawn = newer - {chosen.identity}  # a second rollback may return to a withdrawn version

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+#: Colour of the verdict by exit code; that of all other codes is red.
 _COLOURS = {0: "green", 3: "yellow", 4: "yellow", 130: "yellow", 143: "yellow"}
 _EXAMPLES = """Examples:\n
   imgpipe run --data photos\n
@@ -157,18 +158,19 @@ def _training(training: Mapping[str, Any] | None, directory: Path) -> Iterator[t
         yield "tried", search_line(tried)
     if training and training["search_ended"]:
         yield "", training["search_ended"]["text"]
-    tuned = (training or {}).get("fine_tune")
-    if tuned and tuned["stopped"] == "diverged" and not tuned["shipped"]:
+    fine_tuned = (training or {}).get("fine_tune")
+    if fine_tuned and fine_tuned["stopped"] == "diverged" and not fine_tuned["shipped"]:
         yield (
             "trained",
             "only the head, because fine-tuning diverged; lower fine_tune.learning_rate",
         )
-    elif tuned:
-        exported = "fine-tuned model" if tuned["shipped"] else "model before fine-tuning"
+    elif fine_tuned:
+        before, after = fine_tuned["head_accuracy"], fine_tuned["accuracy"]
+        exported = "fine-tuned model" if fine_tuned["shipped"] else "model before fine-tuning"
         yield (
             "trained",
-            f"{tuned['trained']}: validation accuracy {tuned['head_accuracy']:.3f} before and "
-            f"{tuned['accuracy']:.3f} after fine-tuning; the {exported} is exported",
+            f"{fine_tuned['trained']}: validation accuracy {before:.3f} before and "
+            f"{after:.3f} after fine-tuning; the {exported} is exported",
         )
     if training and training["tuned"]:
         found = ", ".join(f"{name} {value:.4g}" for name, value in training["tuned"].items())

@@ -118,6 +118,7 @@ def _print(out: Path, rows: Sequence[dict[str, Any]], total: int) -> None:
     headings = ("started", "verdict", "accuracy (95 %)", "images", "version", "time")
     lines = [headings, *map(_cells, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    # Where the table does not fit, each run takes two lines, with the names of the figures.
     narrow = console.is_terminal and console.width < sum(widths) + 2 * (len(widths) - 1)
     for number, cells in enumerate(lines):
         padded = [f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)]

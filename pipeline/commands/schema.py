@@ -38,7 +38,8 @@ app = typer.Typer(
 )
 
 SCHEMA = 1  # of what --json writes
-_OF_SCHEMA, _OF_DISTRIBUTION = {"anomaly"}, {"drift", "skew"}
+#: Kinds of reasons that a new schema settles, and kinds that are accepted for this data only.
+_SCHEMA_KINDS, _DISTRIBUTION_KINDS = {"anomaly"}, {"drift", "skew"}
 _VALUES_SHOWN = 12
 
 _SHOW_EXAMPLES = """Examples:\n
@@ -113,13 +114,13 @@ def show(
     if accepted:
         console.print(f"drift and skew are accepted for data {', '.join(f[:12] for f in accepted)}")
     if json_file:
-        told: formats.AcceptedSchema = {
+        content: formats.AcceptedSchema = {
             "schema": SCHEMA,
             "file": str(path),
             "features": features,
             "accepted_data": list(accepted),
         }
-        json_files.write(told, json_file)
+        json_files.write(content, json_file)
     return 0
 
 
@@ -161,6 +162,7 @@ def _features(schema: Any) -> list[formats.SchemaFeature]:
 
 
 def _limit(comparator: Any) -> float | None:
+    # TFDV has the norm for categories and the divergence for numbers; 0 stands for no limit.
     norm, divergence = comparator.infinity_norm, comparator.jensen_shannon_divergence
     return norm.threshold or divergence.threshold or None
 
@@ -198,29 +200,29 @@ def accept(
     json_files.check_folder("--json", json_file)
     config = of_run_or_file(source, settings, data, out)
     decision = _decision(config)
-    reasons = [r for r in decision["reasons"] if r["kind"] in _OF_SCHEMA | _OF_DISTRIBUTION]
+    reasons = [r for r in decision["reasons"] if r["kind"] in _SCHEMA_KINDS | _DISTRIBUTION_KINDS]
     others = [r for r in decision["reasons"] if r not in reasons]
     console = json_files.console_beside(json_file)
     if not reasons:
         console.print("nothing to accept: the last run reported no anomaly, drift or skew")
-    features = {r["subject"] for r in reasons if r["kind"] in _OF_SCHEMA and r["subject"]}
+    features = {r["subject"] for r in reasons if r["kind"] in _SCHEMA_KINDS and r["subject"]}
     if features:
         _revise(config, decision, features)
-    if any(r["kind"] in _OF_DISTRIBUTION for r in reasons):
+    if any(r["kind"] in _DISTRIBUTION_KINDS for r in reasons):
         inputs.accept_data(config.schema_file, decision["fingerprint"])
     for reason in reasons:
-        console.print(f"accepted: {escape(_what(reason))}")
+        console.print(f"accepted: {escape(_described(reason))}")
     for reason in others:
         console.print(f"[yellow]cannot be accepted:[/] {escape(reason['sentence'])}")
     if reasons:
         console.print("run again with the same arguments")
     if json_file:
-        told: formats.AcceptedChanges = {
+        content: formats.AcceptedChanges = {
             "schema": SCHEMA,
             "accepted": [_change(reason) for reason in reasons],
             "not_acceptable": [_change(reason) for reason in others],
         }
-        json_files.write(told, json_file)
+        json_files.write(content, json_file)
     return 0
 
 
@@ -274,6 +276,6 @@ def _revise(config: Config, decision: Mapping[str, Any], features: set[str]) -> 
     schemas.write(schema, str(path))
 
 
-def _what(reason: Mapping[str, Any]) -> str:
+def _described(reason: Mapping[str, Any]) -> str:
     split = f" in {reason['split']}" if reason["split"] else ""
     return f"{reason['kind']} {reason['subject']!r}{split}: {reason['seen']}"

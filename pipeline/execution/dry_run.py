@@ -134,8 +134,8 @@ def _source_lines(listing: Scan) -> list[str]:
     # A problem is written as "kind: detail".
     problems = Counter(item.problem.split(":")[0] for item in listing.items if item.problem)
     noted = Counter(note.kind for note in listing.notes)
-    said = [f"{kind} {count}" for kind, count in sorted((problems + noted).items())]
-    return [*lines, f"reported    {', '.join(said)}"] if said else lines
+    counts = [f"{kind} {count}" for kind, count in sorted((problems + noted).items())]
+    return [*lines, f"reported    {', '.join(counts)}"] if counts else lines
 
 
 def _usable(item: Item) -> bool:

@@ -115,7 +115,7 @@ def _training(history: Mapping[str, Any]) -> dict[str, Any] | None:
     """Training, fine-tuning and calibration; None if no model was trained."""
     if not history.get("epochs"):
         return None
-    tuned = history.get("fine_tune")
+    fine_tuned = history.get("fine_tune")
     stage = ("best_epoch", "stopped", "seconds", "resumed")
     outcome = ("trained", "head_accuracy", "accuracy", "helped", "shipped")
     return {
@@ -123,8 +123,11 @@ def _training(history: Mapping[str, Any]) -> dict[str, Any] | None:
         "epochs": len(history["epochs"]),
         **{key: history.get(key) for key in stage},
         "solution": history.get("solution"),
-        "fine_tune": tuned
-        and {"epochs": len(tuned["epochs"]), **{key: tuned.get(key) for key in (*stage, *outcome)}},
+        "fine_tune": fine_tuned
+        and {
+            "epochs": len(fine_tuned["epochs"]),
+            **{key: fine_tuned.get(key) for key in (*stage, *outcome)},
+        },
         "calibration": history.get("calibration"),
         "tuned": history.get("tuned") or None,
         "search": history.get("search"),

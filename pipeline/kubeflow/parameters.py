@@ -1,8 +1,9 @@
-"""Parameters of the compiled pipeline: those of a run, and those that the task Plan determines.
+"""Parameters of the compiled pipeline.
 
-The graph is compiled with a runtime parameter of TFX for each of both. In the PipelineSpec the
-first become parameters of the pipeline with defaults. The second become outputs of Plan, which the
-tasks that use them read.
+There are two kinds: values that a run is given, such as the source, and values that the task Plan
+determines. The graph is compiled with a runtime parameter of TFX for each value. In the
+PipelineSpec, the values of a run become parameters of the pipeline with defaults, and those of Plan
+become outputs of Plan, which other tasks read.
 """
 
 from __future__ import annotations

@@ -188,13 +188,14 @@ class Server:
         for task in failed:
             if log := self.address.log(run.run_id, task.pod_name) if task.pod_name else "":
                 return _failed_task(pods.name(task), log)
-        said = [task.error.message for task in failed if task.error and task.error.message]
-        if not said and run.error:
-            said = [run.error.message]
+        messages = [task.error.message for task in failed if task.error and task.error.message]
+        if not messages and run.error:
+            messages = [run.error.message]
+        message = messages[0] if messages else "nothing"
         names = ", ".join(sorted({pods.name(task) for task in failed})) or "none is named"
         return ImgpipeError(
             f"the run {run.run_id} failed (failed tasks: {names}), and the server has no log of "
-            f"them. It says: {said[0] if said else 'nothing'}. Look at the run in its web page."
+            f"them. It says: {message}. Look at the run in its web page."
         )
 
     @contextlib.contextmanager
@@ -209,9 +210,9 @@ class Server:
             # Not the pipeline is at fault, but the server or the caller's rights.
             if error.status in (401, 403) or error.status >= 500:
                 text = self.address.refusal(error.status, error.reason)
-                raise ResourceError(f"{text} It says: {_said(error.body)}") from error
+                raise ResourceError(f"{text} It says: {_sentence_in(error.body)}") from error
             raise ConfigError(
-                f"{self.address.host} refused the request: {_said(error.body)}"
+                f"{self.address.host} refused the request: {_sentence_in(error.body)}"
             ) from error
         except (exceptions.HTTPError, OSError) as error:
             raise ResourceError(
@@ -256,7 +257,7 @@ def _failed_task(name: str, log: str) -> ImgpipeError:
     return kind(f"the task {name} failed. The last lines of its log:\n" + "\n".join(lines))
 
 
-def _said(body: object) -> str:
+def _sentence_in(body: object) -> str:
     """Find the sentence in an answer of the API server."""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body or "nothing")
     with contextlib.suppress(ValueError, AttributeError):

@@ -139,13 +139,13 @@ def _curves(run: PastRun) -> dict[str, Any]:
     training = run.summary.get("training") or {}
     solution = training.get("solution") or {}
     try:
-        told = run.facts.get("training") or {}
+        training_facts = run.facts.get("training") or {}
         # The single "epoch" of a solved head is no step of a training.
-        stage = told.get("fine_tune") or ({} if solution else told)
-        told_epochs = [epoch.get("val_accuracy") for epoch in stage.get("epochs") or []]
+        stage = training_facts.get("fine_tune") or ({} if solution else training_facts)
+        accuracies = [epoch.get("val_accuracy") for epoch in stage.get("epochs") or []]
     except (AttributeError, TypeError):  # the file is not one that a run wrote
-        told_epochs = []
-    epochs = [one if isinstance(one, float | int) else None for one in told_epochs]
+        accuracies = []
+    epochs = [value if isinstance(value, float | int) else None for value in accuracies]
     return {"images": solution.get("learning_curve") or [], "epochs": epochs}
 
 

@@ -154,6 +154,7 @@ def _compare(kind: Kind, content: bytes, model: Model, images: list[bytes]) -> d
     from imgpipe.models.export.signatures import SERVING_PIXELS
 
     size = _image_size(model)
+    # The files take uint8, so the pixels are rounded for both sides of the comparison.
     resized = [np.asarray(preprocess.whole_pixels(image, size)) for image in images]
     pixels = np.stack(resized)
     expected = _answers(model, SERVING_PIXELS, {"pixels": pixels})

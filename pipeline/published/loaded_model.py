@@ -89,5 +89,5 @@ def _is_one(images: Any) -> bool:
     import numpy as np
 
     if isinstance(images, np.ndarray):
-        return images.ndim < 4
+        return images.ndim < 4  # [N, height, width, 3] is a sequence of images
     return not isinstance(images, Sequence) or isinstance(images, str | bytes | bytearray)

@@ -226,10 +226,12 @@ def _predictions(asked: Asked, blessed: Blessed, notes: list[str]) -> list[Compa
     columns: dict[str, Any] = {names.LABEL: _repeated(asked.labels)}
     columns[CONFIDENCE] = np.array(asked.confidence, np.float32)
     if blessed.predictions is not None:
-        said = blessed.predictions
+        predictions = blessed.predictions
         where = "validation"
-        reference = _statistics({names.LABEL: said.labels, CONFIDENCE: said.confidence})
-        unsure = [_low_confidence(asked, said.confidence)]
+        reference = _statistics(
+            {names.LABEL: predictions.labels, CONFIDENCE: predictions.confidence}
+        )
+        unsure = [_low_confidence(asked, predictions.confidence)]
     else:
         notes.append(f"{blessed.missing}: confidence was not compared")
         del columns[CONFIDENCE]  # the statistics of the data have labels, but no answers
@@ -303,16 +305,16 @@ def verdict(compared: Iterable[Compared], images: bool) -> tuple[bool | None, st
     """
     found = list(compared)
     answers = sum(one.asked.answers for one in found)
-    said = []
+    sentences = []
     for one in found:
         over = [_named(comparison) for comparison in one.over]
         if over:
-            said.append(
+            sentences.append(
                 f"version {one.asked.version} receives requests unlike its training data: "
                 f"{', '.join(over)}"
             )
-    if said:
-        return True, f"drift: {'; '.join(said)}"
+    if sentences:
+        return True, f"drift: {'; '.join(sentences)}"
     judged = [one for one in found if one.judged]
     if not judged:
         return None, f"not judged: {answers:,} answers in the log, {FEWEST} of a version are needed"

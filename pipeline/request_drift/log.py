@@ -245,8 +245,8 @@ def _answered(
     if probabilities.ndim != _BATCHED:
         raise tensors.TensorError("probabilities are not [N, C]")
     width = probabilities.shape[1]
-    said = outputs[_CLASSES].string_val[:width] if _CLASSES in outputs else ()
-    named = tuple(name.decode(errors="replace") for name in said)
+    values = outputs[_CLASSES].string_val[:width] if _CLASSES in outputs else ()
+    named = tuple(name.decode(errors="replace") for name in values)
     if width != len(vocabulary) or (named and named != tuple(vocabulary)):
         statistics.skipped[OTHER_CLASSES] += 1
         statistics.classes[named] += 1

@@ -111,8 +111,8 @@ def run(
     console = json_files.console_beside(json_file)
     console.print(f"scheduled the recurring run {escape(made)}: {escape(page)}")
     if json_file:
-        told: formats.Scheduled = {"schema": SCHEMA, "recurring_run": made, "page": page}
-        json_files.write(told, json_file)
+        result: formats.Scheduled = {"schema": SCHEMA, "recurring_run": made, "page": page}
+        json_files.write(result, json_file)
     return 0
 
 

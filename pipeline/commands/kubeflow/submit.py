@@ -188,13 +188,13 @@ def run(
         )
         console.print(escape(verdict or "The server has no log of the task Report with a verdict."))
     if json_file:
-        told: formats.Submitted = {
+        result: formats.Submitted = {
             "schema": SCHEMA,
             "run": started,
             "page": page,
             "verdict": verdict or None,
         }
-        json_files.write(told, json_file)
+        json_files.write(result, json_file)
     return 3 if verdict.startswith("not") else 0
 
 
