@@ -90,6 +90,7 @@ class ImageRecord:
                 values[name] = first(example, name, default)
             else:
                 values[name] = text(example, name)
+        # All features with one float are measurements, so that a new one needs no list here.
         figures = {
             name: feature.float_list.value[0]
             for name, feature in example.features.feature.items()

@@ -35,10 +35,13 @@ class _PutOff(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         def attribute(name: str) -> Any:
+            # Submodules have lower-case names, and TFX's components begin with a capital letter.
             if name.islower() and not name.startswith("_"):
                 return _submodule(module, name)
+            # Python and libraries ask modules for special names; that must not execute the body.
             if name.startswith("__") and name != "__all__":
                 raise _no_attribute(module, name)
+            # First of all, because modules that the body imports may ask for names, too.
             vars(module).pop("__getattr__", None)
             self._loader.exec_module(module)
             return getattr(module, name)

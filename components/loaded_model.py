@@ -42,7 +42,7 @@ class Answering(Protocol):
         """Free what was loaded for this object."""
 
 
-class _Lent:
+class _SharedRuntime:
     """A runtime that stays open when the server that uses it stops."""
 
     def __init__(self, runtime: Runtime) -> None:
@@ -58,8 +58,8 @@ class _Kept:
     runtime: Runtime
 
 
-class _Shelf:
-    """The model that is kept, if any."""
+class _Holder:
+    """Holds the model that is kept, if there is one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -78,7 +78,7 @@ class _Shelf:
             return self._kept
 
 
-_SHELF = _Shelf()
+_HOLDER = _Holder()
 
 
 def keep(files: Files) -> Callable[[Runtime], Runtime]:
@@ -92,15 +92,15 @@ def keep(files: Files) -> Callable[[Runtime], Runtime]:
     """
 
     def wrap(runtime: Runtime) -> Runtime:
-        _SHELF.put(_Kept(_digest(files), runtime))
-        return _Lent(runtime)
+        _HOLDER.put(_Kept(_digest(files), runtime))
+        return _SharedRuntime(runtime)
 
     return wrap
 
 
 def drop() -> None:
     """Close the model that is kept, if there is one."""
-    _SHELF.put(None)
+    _HOLDER.put(None)
 
 
 @contextlib.contextmanager
@@ -120,7 +120,7 @@ def served(directory: str, outputs: Collection[str], signature: str = SERVING_DE
       outputs: Names of the outputs that are wanted.
       signature: Name of the signature.
     """
-    kept = _SHELF.kept
+    kept = _HOLDER.kept
     if kept is not None and kept.digest == _digest(manifest.describe(Path(directory))):
         return _KeptSignature(kept.runtime, signature)
     return Served(directory, signature, outputs)

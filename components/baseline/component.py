@@ -92,6 +92,7 @@ def _find(base: Path, version: int) -> manifest.Version | None:
 
 
 def _copy_model(source: Path, target: Path) -> None:
+    """Copy the SavedModel of a version, without the files that publishing has added."""
     shutil.copytree(
         source,
         target,

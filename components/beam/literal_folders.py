@@ -59,7 +59,7 @@ def _match(self: Any, patterns: list[str], limits: list[int | None] | None = Non
 
     found = []
     for pattern, limit in zip(patterns, limits or [None] * len(patterns), strict=True):
-        folder, _, name = pattern.rpartition("/")
+        folder, _, name = pattern.rpartition("/")  # only `name` is matched as a pattern
         if file_patterns.is_special(name) or not name:
             held = Path(folder).glob(name or "*") if Path(folder).is_dir() else ()
             files = [str(path) for path in sorted(held) if path.is_file()]

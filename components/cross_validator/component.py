@@ -97,8 +97,9 @@ def _automatic(
     try:
         return _judged(bank_uri, fold_rules.FOLDS, classes, head)
     except DataRefused:
-        groups = f"{fold_rules.FOLDS} folds"
-        return _left_to_validation(f"there are too few independent images for {groups}")
+        return _left_to_validation(
+            f"there are too few independent images for {fold_rules.FOLDS} folds"
+        )
 
 
 def _left_to_validation(why: str) -> dict[str, Any]:

@@ -167,6 +167,8 @@ def feature_distances(
 
     n, m = image_count(seen), image_count(reference)
     seen, reference = histograms.coarsened(seen, reference), histograms.coarsened(reference, seen)
+    # For drift TFDV takes the reference as the previous statistics. For skew the reference is the
+    # training data, which comes first, and the other statistics stand for what is served.
     if kind == "drift":
         result = tfdv.validate_statistics(seen, schema, previous_statistics=reference)
     else:

@@ -65,7 +65,7 @@ def _coarsen(histogram: statistics_pb2.Histogram, grid: statistics_pb2.Histogram
     for bucket in histogram.buckets:
         middle = (bucket.low_value + bucket.high_value) / 2
         index = math.floor((middle - start) / width)
-        if middle == last:
+        if middle == last:  # the end of the grid belongs to its last bucket
             index = len(grid.buckets) - 1
         counts[index] = counts.get(index, 0.0) + bucket.sample_count
     del histogram.buckets[:]

@@ -126,25 +126,25 @@ def anomalous(
             continue
         for feature in sorted(found.anomaly_info):
             info = found.anomaly_info[feature]
-            if _ours_and_new(feature, info):
+            if _is_our_new_feature(feature, info):
                 continue
-            seen = _words(info)
+            seen = _description(info)
             expected = "what the schema allows"
             reasons.append(Reason("anomaly", feature, split, expected, seen, advice))
         for reason in found.dataset_anomaly_info.reason:
-            seen = _words(reason)
+            seen = _description(reason)
             reasons.append(Reason("anomaly", "", split, "what the schema allows", seen, advice))
     return reasons
 
 
-def _ours_and_new(feature: str, info: anomalies_pb2.AnomalyInfo) -> bool:
+def _is_our_new_feature(feature: str, info: anomalies_pb2.AnomalyInfo) -> bool:
     """Whether the schema lacks a feature because an older version of imgpipe wrote it."""
     new = anomalies_pb2.AnomalyInfo.SCHEMA_NEW_COLUMN
     types = {reason.type for reason in info.reason}
     return feature in METADATA and types == {new}
 
 
-def _words(info: anomalies_pb2.AnomalyInfo | anomalies_pb2.AnomalyInfo.Reason) -> str:
+def _description(info: anomalies_pb2.AnomalyInfo | anomalies_pb2.AnomalyInfo.Reason) -> str:
     """TFDV's description, without its full stop, to be embedded in a sentence."""
     return (info.description or info.short_description).strip().rstrip(".")
 

@@ -89,6 +89,7 @@ def revised(
                 getattr(target, limit).CopyFrom(getattr(limits, limit))
         _drop_domain(out, name)
         if values:
+            # Classes and splits are listed exactly; formats and modes are added to the known ones.
             kept = [] if name in (names.LABEL, names.SPLIT) else known
             _set_domain(out, target, [*kept, *(v for v in values if v not in kept)])
     return out

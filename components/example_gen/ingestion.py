@@ -98,6 +98,7 @@ class _WriteShard(beam.DoFn):
                 # An item that cannot be read has another key than in the plan, even with a version.
                 keys.append(item.key(record.image_hash and (item.version or record.image_hash)))
                 progress.advance(1, "images")
+        # Only the keys (32 bytes an image) and the counts leave the worker.
         yield {"keys": b"".join(keys), "splits": writer.written}
 
 
@@ -149,9 +150,12 @@ def ingest(pipeline: beam.Pipeline, uri: str, settings: IngestSettings) -> dict[
     with pipeline as root:
         (
             root
+            # A runner may fuse this step with the next one, which would leave all shards to one
+            # worker; a reshuffle prevents it (https://beam.apache.org/documentation/runtime/model).
             | "Shards" >> beam.Create(_shards(scan.items, settings.shard_size), reshuffle=True)
             | "Read, decode, write" >> beam.ParDo(_WriteShard(settings, uri))
             | "Gather" >> beam.combiners.ToList()
+            # Values do not return from the workers of a cluster, so a step writes them to a file.
             | "Summary" >> beam.Map(_write_summary, uri, notes, settings.rule)
         )
     remove_temporary(uri)

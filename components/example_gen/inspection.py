@@ -64,6 +64,7 @@ class Inspection:
         expected = 0
         read: dict[int, _File] = {}
         with self.cache:
+            # The pipeline keeps the order, so the indices that it skips are those of refused files.
             for index, pixels in self._decoded(items, read):
                 for refused in range(expected, index):
                     yield self._refused(items[refused], read.pop(refused))
@@ -114,6 +115,7 @@ class Inspection:
             path=item.path,
             label=label,
             label_index=self.vocabulary.index(label) if label in self.vocabulary else -1,
+            # A file that cannot be read has no hash; its path is drawn instead.
             split=self.rule.assign(image_hash or item.path, item.split, item.group),
             image_hash=image_hash,
             byte_size=len(data),
@@ -135,10 +137,13 @@ class Inspection:
                 numbers = range(start, min(start + _AT_ONCE, len(items)))
                 files = [self._read(items[number]) for number in numbers]
                 contents = [file.record.image_bytes for file in files]
+                # tf.data runs this in a thread of its own, while `records` removes files. `list`
+                # copies them at once; a loop over the dictionary could see it change.
                 held = sum(len(file.record.image_bytes) for file in list(read.values()))
                 for number, file in zip(numbers, files, strict=True):
                     held += file.record.byte_size
                     read[number] = file if held <= _MAX_HELD_BYTES else file.without_bytes()
+                # Files that are not decoded pass through without pixels, which keeps the order.
                 wanted = np.array([file.is_decoded(self.pixel_limit) for file in files])
                 yield np.array(numbers), np.array(contents, object), wanted
 
@@ -160,7 +165,7 @@ class Inspection:
         values, error = decode(record.image_bytes)
         if values is not None:  # for example when memory was short the first time
             return self._finished(_File(record), Pixels(values))
-        return self._remembered(dataclasses.replace(record, decode_error=error))
+        return self._stored(dataclasses.replace(record, decode_error=error))
 
     def _finished(self, file: _File, pixels: Pixels | None) -> ImageRecord:
         record = file.record
@@ -168,13 +173,14 @@ class Inspection:
             return record
         if pixels is None:
             error = _why_not_decoded(record, self.pixel_limit)
-            return self._remembered(dataclasses.replace(record, decode_error=error))
+            return self._stored(dataclasses.replace(record, decode_error=error))
         content = Content.of(pixels, MEASUREMENTS)
         values = {name: getattr(content, name) for name in ("width", "height", "figures")}
         hashes = content.perceptual_hash
-        return self._remembered(dataclasses.replace(record, perceptual_hash=hashes, **values))
+        return self._stored(dataclasses.replace(record, perceptual_hash=hashes, **values))
 
-    def _remembered(self, record: ImageRecord) -> ImageRecord:
+    def _stored(self, record: ImageRecord) -> ImageRecord:
+        """Put a record into the inspection cache, and return it."""
         self.cache.put(record)
         return record
 
@@ -229,14 +235,14 @@ def _dataset(parts: object) -> tf.data.Dataset:
         return index, data, tf.cond(wanted, lambda: preprocess.decode(data), lambda: empty)
 
     options = tf.data.Options()
-    options.deterministic = True
+    options.deterministic = True  # `Inspection.records` relies on the order
     kinds = tuple(tf.TensorSpec([None], kind) for kind in (tf.int64, tf.string, tf.bool))
     with tf.device("cpu"):
         return (
             tf.data.Dataset.from_generator(parts, output_signature=kinds)
             .unbatch()
             .map(decoded, num_parallel_calls=tf.data.AUTOTUNE)
-            .ignore_errors()
+            .ignore_errors()  # skips the files that the op refuses
             .with_options(options)
         )
 

@@ -25,7 +25,7 @@ from imgpipe.serving import image_header
 
 #: Name of the `BlobStore`.
 STORE = "verdicts"
-_LIBRARIES = ("tensorflow", "pillow", "numpy")
+_LIBRARIES = ("tensorflow", "pillow", "numpy")  # they decode, read headers and measure
 _WRITE_AT_ONCE = 256  # results in one transaction
 #: Fields of a record that depend on the content of the file alone.
 _CONTENT = (
@@ -53,17 +53,17 @@ class InspectionCache:
     Use it in a `with` block; new results are written at the end of the block at the latest.
 
     Args:
-        place: Folder of the store, as `blob_store.open_store` takes it. "" keeps nothing.
+        locator: Folder of the store, as `blob_store.open_store` takes it. "" keeps nothing.
         pixel_limit: Largest number of pixels that is decoded; part of the key.
     """
 
-    def __init__(self, place: str, pixel_limit: int) -> None:
-        self._blobs = open_store(place, STORE) if place else None
-        self._about = f"{_code()}:{pixel_limit}"
-        self._fresh: dict[bytes, bytes] = {}
+    def __init__(self, locator: str, pixel_limit: int) -> None:
+        self._blobs = open_store(locator, STORE) if locator else None
+        self._key_suffix = f"{_code()}:{pixel_limit}"
+        self._unwritten: dict[bytes, bytes] = {}
 
     def _key(self, image_hash: str) -> bytes:
-        return hashlib.sha256(f"{image_hash}:{self._about}".encode()).digest()
+        return hashlib.sha256(f"{image_hash}:{self._key_suffix}".encode()).digest()
 
     def complete(self, record: ImageRecord) -> ImageRecord | None:
         """Complete a record with the stored result of its content; None when there is none."""
@@ -86,14 +86,14 @@ class InspectionCache:
         hashes = record.perceptual_hash
         values["perceptual_hash"] = None if hashes is None else base64.b64encode(hashes).decode()
         key = self._key(record.image_hash)
-        self._fresh[key] = json.dumps(values, sort_keys=True).encode()
-        if len(self._fresh) >= _WRITE_AT_ONCE:
+        self._unwritten[key] = json.dumps(values, sort_keys=True).encode()
+        if len(self._unwritten) >= _WRITE_AT_ONCE:
             self._flush()
 
     def _flush(self) -> None:
-        if self._blobs is not None and self._fresh:
-            self._blobs.put(self._fresh)
-            self._fresh = {}
+        if self._blobs is not None and self._unwritten:
+            self._blobs.put(self._unwritten)
+            self._unwritten = {}
 
     def __enter__(self) -> InspectionCache:
         return self

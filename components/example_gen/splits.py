@@ -44,6 +44,7 @@ class SplitRule:
         """The splits between which this rule decides; the source decides about all others."""
         if not self.given:
             return names.SPLITS
+        # A source that names splits has decided about test, even if it names no test split.
         return () if names.VALIDATION in self.given else (names.TRAIN, names.VALIDATION)
 
     @property

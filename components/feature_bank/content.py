@@ -74,20 +74,20 @@ def make_plan(network: str, store: str, kept: Mapping[str, int], budget: float) 
     features = FeatureStore(store)
     shapes = features.learn_shapes(shared_extractor(network))
     features.close()
-    without = json.dumps({**given, "tap": ""}, sort_keys=True)
-    wanted, note = shapes, ""
-    for described, found in ((network, shapes), (without, Shapes(shapes.dim))):
-        for stored in range(views, -1, -1):
-            size = bytes_of(kept, stored, found)
+    uncut = json.dumps({**given, "tap": ""}, sort_keys=True)
+    note = ""
+    # Fewer views come first; the activations are given up if they do not even fit without views.
+    for described, stored in ((network, shapes), (uncut, Shapes(shapes.dim))):
+        for count in range(views, -1, -1):
+            size = bytes_of(kept, count, stored)
             if size <= budget:
-                return Plan(
-                    described, store, stored, found
-                ), note and f"{note}; {_stored(stored, found, wanted)}"
+                plan = Plan(described, store, count, stored)
+                return plan, note and f"{note}; {_stored(count, stored, shapes)}"
             note = note or (
-                f"features{' and activations' if found.activations else ''} would take "
+                f"features{' and activations' if stored.activations else ''} would take "
                 f"{size / 2**30:.1f} GiB, over bank.budget ({budget / 2**30:.3g} GiB)"
             )
-        if not found.activations:
+        if not stored.activations:  # the second turn would be the same
             break
     return Plan(network, store, views, Shapes(0)), note
 
@@ -118,6 +118,6 @@ def free_budget(store: str) -> float:
     folder = blob_store.folder_of(store)
     file = blob_store.path_of(folder, STORE)
     held = file.stat().st_size if file.exists() else 0
-    while not folder.exists():
+    while not folder.exists():  # the store is on the disk of the first folder that exists
         folder = folder.parent
     return _FREE_SHARE * (shutil.disk_usage(folder).free + held)

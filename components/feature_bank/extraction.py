@@ -136,7 +136,7 @@ def _record(
         names.PATH: records.raw(example, names.PATH),
         names.GROUP: records.raw(example, names.GROUP),
         names.LABEL_INDEX: records.integer(example, names.LABEL_INDEX, -1),
-        name: np.asarray(vector, "<f2").tobytes(),
+        name: np.asarray(vector, "<f2").tobytes(),  # a list of floats would take twice the bytes
     }
     return split, records.serialise(records.make(values))
 

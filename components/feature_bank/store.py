@@ -54,11 +54,11 @@ class FeatureStore:
     """Arrays by key, safe for several processes.
 
     Args:
-      place: Folder of the store, as `blob_store.open_store` takes it.
+      locator: Folder of the store, as `blob_store.open_store` takes it.
     """
 
-    def __init__(self, place: str | Path) -> None:
-        self._blobs = open_store(place, STORE)
+    def __init__(self, locator: str | Path) -> None:
+        self._blobs = open_store(locator, STORE)
 
     def get(self, keys: Sequence[bytes], length: int) -> dict[bytes, np.ndarray]:
         """Look arrays up.

@@ -89,7 +89,7 @@ def choose_views(
 
     def judged(view: int) -> Judgement | None:
         nonlocal pipeline, facts
-        if view:
+        if view:  # a Beam pipeline runs once
             pipeline = beam.Pipeline(runner=pipeline.runner, options=pipeline.options)
         one = dataclasses.replace(plan, first=view, views=view)
         extract(pipeline, one, examples, features, facts)

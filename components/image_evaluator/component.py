@@ -65,6 +65,8 @@ def eval_config(threshold: float, max_drop: float, classes: int) -> dict[str, An
             "changeThreshold": {"direction": "HIGHER_IS_BETTER", "absolute": -max_drop - SLACK},
         },
     }
+    # TFMA has no expected calibration error, but its plot for the most probable class holds the
+    # mean probability and the accuracy of each bin.
     calibration = {
         "metrics": [{"className": "CalibrationPlot", "config": '"num_buckets": 15'}],
         "binarize": {"topKList": {"values": [1]}},

@@ -28,6 +28,7 @@ def extractors(eval_config: tfma.EvalConfig, **given: Any) -> list[Any]:
         eval_config: The EvalConfig, whose models are of the type "materialized_prediction".
         **given: Further arguments of `tfma.default_extractors`.
     """
+    # The first of them reads the features, and those after it take the predictions from there.
     first, *rest = tfma.default_extractors(eval_config=eval_config, **given)
     completed = tfma.extractors.Extractor(
         stage_name="CompletePredictions", ptransform=beam.Map(complete)

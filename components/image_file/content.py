@@ -104,6 +104,7 @@ def alpha_channel(data: bytes, kind: str, mode: str) -> np.ndarray | None:
 
     if kind != "PNG":
         return None
+    # The transparency of a palette is in the chunk tRNS, before the pixels (PNG 3rd edition, 5.6).
     if mode not in _WITH_ALPHA and b"tRNS" not in data[: max(data.find(b"IDAT"), 0)]:
         return None
     try:

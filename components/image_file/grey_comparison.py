@@ -93,14 +93,15 @@ def similarity(greys: Greys, first: Indices, second: Indices, kind: int) -> npt.
     Returns:
         float32 [m], -1..1.
     """
-    found = np.empty(len(first), np.float32)
-    ones, one = np.unique(first, return_inverse=True)
-    others, other = np.unique(second, return_inverse=True)
-    left, right = _differences(greys[ones], 0), _differences(greys[others], kind)
-    for start in range(0, len(found), _MULTIPLIED):
+    scores = np.empty(len(first), np.float32)
+    first_images, first_rows = np.unique(first, return_inverse=True)
+    second_images, second_rows = np.unique(second, return_inverse=True)
+    upright = _differences(greys[first_images], 0)
+    other = _differences(greys[second_images], kind)
+    for start in range(0, len(scores), _MULTIPLIED):
         some = slice(start, start + _MULTIPLIED)
-        found[some] = np.einsum("ij,ij->i", left[one[some]], right[other[some]])
-    return found
+        scores[some] = np.einsum("ij,ij->i", upright[first_rows[some]], other[second_rows[some]])
+    return scores
 
 
 def _differences(greys: Greys, kind: int) -> npt.NDArray[np.float32]:
@@ -108,10 +109,12 @@ def _differences(greys: Greys, kind: int) -> npt.NDArray[np.float32]:
     pixels = greys.reshape(-1, GREY_SIDE, GREY_SIDE).astype(np.float32)
     if kind == _MIRRORED:
         pixels = pixels[:, :, ::-1]
+    # Pair 0 of windows shows the whole image (kinds 0 and 1); kind 2 is pair 1, the first crop.
     down, across = divmod(max(kind - _MIRRORED, 0), len(WINDOWS))
     table = weights(_CELLS, GREY_SIDE).reshape(len(WINDOWS), _CELLS, GREY_SIDE)
     cells = table[down] @ pixels @ table[across].T
     steps = (np.diff(cells, axis=2), np.diff(cells, axis=1))
-    found = np.concatenate([step.reshape(len(cells), -1) for step in steps], axis=1)
-    found /= np.maximum(np.sqrt((found * found).sum(axis=1, keepdims=True)), np.float32(1e-3))
-    return found
+    rows = np.concatenate([step.reshape(len(cells), -1) for step in steps], axis=1)
+    # The smallest length keeps the rows of plain images, which have no differences, at zero.
+    rows /= np.maximum(np.sqrt((rows * rows).sum(axis=1, keepdims=True)), np.float32(1e-3))
+    return rows

@@ -78,11 +78,13 @@ def other_format(data: bytes) -> str:
     The file is not opened: Pillow's plugins only look at the first bytes.
     """
     Image.init()
+    # The first box of such a file names its type and brand (ISO/IEC 14496-12, 4.3).
     if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
         return "HEIC"
     if _is_tga(data):
         return "TGA"  # checked before Pillow's plugins: CUR begins with the same bytes
     for name, (_, accepts) in Image.OPEN.items():
+        # For a format that this build of Pillow lacks, the function returns a text and not True.
         if name not in PILLOW_FORMATS and accepts and accepts(data[:16]) is True:
             return name
     return ""
@@ -169,7 +171,7 @@ def _png_exif(data: bytes) -> bytes:
         length, name = struct.unpack(">I4s", data[at : at + 8])
         if name == b"eXIf":
             return data[at + 8 : at + 8 + length]
-        at += 12 + length
+        at += 12 + length  # length, name and checksum have four bytes each
     return b""
 
 

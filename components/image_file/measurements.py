@@ -50,9 +50,10 @@ def measure(pixels: Pixels, measurements: Iterable[Measurement]) -> dict[str, fl
         The values by name, rounded to float32 as in an Example.
     """
     wanted = tuple(measurements)
-    figures = {one.name: one.of(pixels) for one in wanted}
-    doubts = (one.in_doubt(figures[one.name]) for one in wanted if one.in_doubt)
+    figures = {measurement.name: measurement.of(pixels) for measurement in wanted}
+    doubts = (m.in_doubt(figures[m.name]) for m in wanted if m.in_doubt)
     if pixels.is_sampled and any(doubts):
         closer = pixels.closer()
-        figures |= {one.name: one.of(closer) for one in wanted if one.sampled}
+        # All of them, because they share the luminance of the larger sample.
+        figures |= {m.name: m.of(closer) for m in wanted if m.sampled}
     return {name: float(np.float32(value)) for name, value in figures.items()}

@@ -84,6 +84,7 @@ def perceptual_hashes(small: Small) -> bytes:
     """
     grey = small.grey.resize((_GRID, _GRID), Image.Resampling.HAMMING, box=small.box)
     pixels = np.asarray(grey, np.float32)
+    # Every window of rows with every window of columns: the whole image and all crops.
     cells = weights(SIDE, _GRID) @ pixels @ weights(SIDE + 1, _GRID).T
     cells = cells.reshape(len(WINDOWS), SIDE, len(WINDOWS), SIDE + 1)
     steps = np.diff(cells, axis=3).transpose(0, 2, 1, 3).reshape(-1, SIDE, SIDE)
@@ -92,9 +93,11 @@ def perceptual_hashes(small: Small) -> bytes:
         return b""
     if _changes(whole > 0) < _MIN_CHANGES:
         return b""
-    upright, crops = _packed(whole > 0), _packed(steps[1:] > 0)
+    # In the mirror image the order of the pixels and the sign of each difference are reversed.
+    mirrored = _packed(whole[:, ::-1] < 0)
     kept = pixels.reshape(GREY_SIDE, 2, GREY_SIDE, 2).mean(axis=(1, 3)).round()
-    return upright + _packed(whole[:, ::-1] < 0) + crops + kept.astype(np.uint8).tobytes()
+    hashes = _packed(whole > 0) + mirrored + _packed(steps[1:] > 0)
+    return hashes + kept.astype(np.uint8).tobytes()
 
 
 @functools.cache

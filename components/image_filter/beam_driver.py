@@ -117,6 +117,7 @@ class _Output:
         import tensorflow as tf
 
         candidates, published = self._candidates(), self._published()
+        # The first pass has stored the bytes of these for another reason; only the folder changes.
         stored = {
             decision.record.path: quarantine.move(self.uris.quarantine, decision.rejection)
             for decision in removed
@@ -125,7 +126,7 @@ class _Output:
         gone = {d.record.path: d for d in removed if d.record.path not in stored}
         if not gone and not moved:
             for kind, path in candidates.items():
-                if tf.io.gfile.exists(path):
+                if tf.io.gfile.exists(path):  # an attempt that died may have renamed it
                     tf.io.gfile.rename(path, published[kind], overwrite=True)
             return stored
         elsewhere = {decision.record.path: decision for decision in moved}
@@ -134,7 +135,7 @@ class _Output:
                 decision = gone.get(record.path)
                 if decision is None:
                     _write(writer, _placed(record, elsewhere.get(record.path)))
-                elif not decision.repairs:
+                elif not decision.repairs:  # of a repaired image the candidate has other bytes
                     stored |= self._store(decision, record)
         return stored | self._store_originals({p: d for p, d in gone.items() if d.repairs})
 
@@ -170,7 +171,7 @@ class _Output:
 
 
 def _kind(kind: str, split: str) -> str:
-    """Key of the file of one kind of output and one split."""
+    """The key by which a `ShardWriter` knows the file of one kind of output and one split."""
     return f"{kind}-{split}"
 
 
@@ -267,6 +268,7 @@ def filter_examples(
     ingested = quarantine.ingest_summary(uris.examples)
     if rule := ingested.get("rule"):
         settings = dataclasses.replace(settings, splits=SplitRule.from_json(rule))
+    # Before the first file is written, so that no other user can ever read one.
     quarantine.make_private(uris.quarantine)
     progress.total(ingested.get("images", 0), "images")
     _make_folders(uris)
@@ -290,7 +292,7 @@ def filter_examples(
             >> beam.Map(_write_quarantine, uris.quarantine, vocabulary, ingested, settings)
         )
     uris.remove_parts()
-    quarantine.make_private(uris.quarantine)
+    quarantine.make_private(uris.quarantine)  # also the files that were written since
     summary = quarantine.read_summary(uris.quarantine)
     quarantine.check_conservation(summary, ingested.get("images"))
     return summary

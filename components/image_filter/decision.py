@@ -130,7 +130,7 @@ def decide(found: ImageRecord, settings: Settings) -> Decision:
     repairs: list[tuple[Finding, Repair | None]] = []
     warnings: list[Finding] = []
     for check in CHECKS:
-        finding = _ask(check, seen, override, settings)
+        finding = _run_check(check, seen, override, settings)
         if finding is None:
             continue
         if finding.repaired is not None:
@@ -140,21 +140,22 @@ def decide(found: ImageRecord, settings: Settings) -> Decision:
             if content is None:
                 detail = f"even as PNG: {error}"
                 finding = Finding(decodable.UNDECODABLE, detail, remedy=check.remedy)
-                return _noted(decision, finding, check.order)
+                return _with_finding(decision, finding, check.order)
             seen = dataclasses.replace(record, figures=content.figures)
             hashes = record.perceptual_hash or content.perceptual_hash
             decision = dataclasses.replace(decision, perceptual_hash=hashes)
             repairs.append((finding, None))
         elif finding.severity == "reject":
-            return _noted(decision, finding, check.order)
+            return _with_finding(decision, finding, check.order)
         elif finding.severity == "repair":
             repairs.append((finding, check.repair))
         else:
             warnings.append(finding)
+    # The checks come first, so that a file that cannot be used keeps the reason for it.
     if override is not None and override.verdict == "reject":
         finding = Finding(REVIEWED, "rejected by an override", remedy=_REVIEWED_REMEDY)
-        return _noted(decision, finding)
-    return _repaired(dataclasses.replace(decision, warnings=tuple(warnings)), repairs)
+        return _with_finding(decision, finding)
+    return _with_repairs(dataclasses.replace(decision, warnings=tuple(warnings)), repairs)
 
 
 def settled(decision: Decision, settings: Settings, compared: Finding | None) -> Decision:
@@ -168,19 +169,20 @@ def settled(decision: Decision, settings: Settings, compared: Finding | None) ->
     for check in CHECKS:
         if check.needs != "set":
             continue
-        finding = _ask(check, decision.record, decision.override, settings)
+        finding = _run_check(check, decision.record, decision.override, settings)
         if finding is None:
             continue
         if finding.severity != "reject":
-            decision = _noted(decision, finding)
+            decision = _with_finding(decision, finding)
+        # The first pass rejects by the first check in order; this check may come before it.
         elif decision.rejection is None or check.order < decision.order:
-            return _noted(decision, finding, check.order)
+            return _with_finding(decision, finding, check.order)
     if compared is None or decision.rejection is not None:
         return decision
-    return _noted(decision, compared)
+    return _with_finding(decision, compared)
 
 
-def _ask(
+def _run_check(
     check: Check, record: ImageRecord, override: Override | None, settings: Settings
 ) -> Finding | None:
     """Run a check; None when it finds nothing, is ignored or is overridden."""
@@ -191,12 +193,12 @@ def _ask(
     if check.needs == "pixels" and not record.figures:
         return None  # the image was not decoded
     finding = check.judge(record, settings)
-    if finding is None or finding.repaired is not None:
+    if finding is None or finding.repaired is not None:  # `decodable` sets the severity itself
         return finding
     return dataclasses.replace(finding, severity=severity, remedy=check.remedy)
 
 
-def _noted(decision: Decision, finding: Finding, order: int = _LAST) -> Decision:
+def _with_finding(decision: Decision, finding: Finding, order: int = _LAST) -> Decision:
     """Return the decision with a finding, which rejects the image or is reported."""
     stored = decision.rejection.stored if decision.rejection is not None else ""
     finding = finding.about(decision.record, stored=stored)
@@ -205,7 +207,7 @@ def _noted(decision: Decision, finding: Finding, order: int = _LAST) -> Decision
     return dataclasses.replace(decision, warnings=(*decision.warnings, finding))
 
 
-def _repaired(decision: Decision, repairs: Sequence[tuple[Finding, Repair | None]]) -> Decision:
+def _with_repairs(decision: Decision, repairs: Sequence[tuple[Finding, Repair | None]]) -> Decision:
     """Make the repairs. A repair that fails becomes a warning."""
     record = decision.record
     data, done, warnings = record.image_bytes, [], list(decision.warnings)
@@ -224,11 +226,11 @@ def _repaired(decision: Decision, repairs: Sequence[tuple[Finding, Repair | None
         decision,
         repairs=tuple(done),
         warnings=tuple(warning.about(record) for warning in warnings),
-        repaired=_written(record, data, done) if done else None,
+        repaired=_rewritten(record, data, done) if done else None,
     )
 
 
-def _written(record: ImageRecord, data: bytes, done: Sequence[Finding]) -> ImageRecord | None:
+def _rewritten(record: ImageRecord, data: bytes, done: Sequence[Finding]) -> ImageRecord | None:
     """Return the record with its repaired bytes and their measurements."""
     content, _ = Content.decoded(data, MEASUREMENTS)
     if content is None:

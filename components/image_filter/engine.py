@@ -28,7 +28,6 @@ from imgpipe.models import progress
 #: For each check that needs the set: how many images have each number that the check counts.
 Counts = dict[str, collections.Counter[int]]
 
-
 #: Writes an image that passed the checks, or stores a rejected one. Returns the decision, with the
 #: path of the stored bytes.
 Write = Callable[[Decision], Decision]

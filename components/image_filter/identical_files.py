@@ -23,6 +23,7 @@ REMEDIES = {
     ACROSS_SPLITS: "nothing is lost, because one copy is kept; delete that one to use this one",
     LABEL_CONFLICT: "keep the copy in the correct class, delete the others and run again",
 }
+#: Of copies in several splits the one in the split with the lowest number is kept.
 _PRECEDENCE = {names.TEST: 0, names.VALIDATION: 1, names.TRAIN: 2}
 _SHOWN = 10  # paths listed in a detail
 

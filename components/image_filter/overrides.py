@@ -130,6 +130,7 @@ def _entry(entry: object, where: str) -> Override:
 def _contradictions(overrides: Sequence[Override], where: str) -> None:
     """Raise ConfigError when two overrides of one image contradict each other."""
     seen: dict[str, Override] = {}
+    # The shortest hashes come first: each later one is compared with those that it begins with.
     for override in sorted(confirmed(overrides), key=lambda o: len(o.image_hash)):
         digest = override.image_hash
         for length in {len(known) for known in seen if len(known) <= len(digest)}:
@@ -262,6 +263,8 @@ def replace(path: Path, image_hash: str, entries: Sequence[Override]) -> tuple[O
     old = of_image(there, image_hash)
     wanted = (*(o for o in there if o not in old), *entries)
     text = (_without(before, image_hash) or _HEADER).rstrip("\n") + "\n" + to_toml(entries)
+    # TOML has other notations that `_without` does not know, such as a list of inline tables. If
+    # the edited text does not say what is wanted, the file is written anew, without its comments.
     try:
         faithful = _parsed(text, path) == wanted
     except ConfigError:
@@ -278,6 +281,7 @@ def _without(text: str, image_hash: str) -> str:
         table = text[start:end]
         digits = _DIGITS.search(table)
         if digits and image_hash.startswith(digits[1].lower()):
+            # The comments at its end belong to the table that follows.
             lines = reversed(table.splitlines(keepends=True))
             table = "".join(reversed([*itertools.takewhile(_is_comment, lines)]))
         parts.append(table)

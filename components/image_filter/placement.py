@@ -90,6 +90,7 @@ def place(
     moved = np.nonzero(placement.splits != table["split"])[0]
     for index in moved.tolist():
         reason = TOGETHER if placement.splits[index] == together[index] else MINIMUM
+        # NumPy drops the zeros at the end of a value of the type S.
         content = table["content"][index].ljust(32, b"\0").hex()
         yield content, Move(names.SPLITS[placement.splits[index]], reason)
 
@@ -100,6 +101,7 @@ def _units(table: Rows, near: Mapping[str, int]) -> Indices:
     from scipy.sparse.csgraph import connected_components
 
     count = len(table)
+    # Each image is linked to the first one of the same content, source group and near-duplicates.
     ends = []
     for name in ("content", "group"):
         _, first, inverse = np.unique(table[name], return_index=True, return_inverse=True)
@@ -186,6 +188,7 @@ class _Placement:
                 members = np.nonzero(self._units == unit)[0]
                 taken = np.bincount(self._labels[members], minlength=floors.shape[1])
                 left = counts[donor] - taken
+                # A unit may hold several classes, and none of them may fall below its minimum.
                 if (left >= floors[donor])[taken > 0].all():
                     self.splits[members] = split
                     counts[donor] = left

@@ -50,6 +50,7 @@ def store(uri: str, record: ImageRecord, reason: str) -> str:
 
     if record.read_error:
         return ""
+    # The hash makes the name unique, and no name of a source decides where a file is written.
     name = re.sub(r"[^\w.-]", "_", record.path.rpartition("/")[2], flags=re.ASCII)
     stored = f"{reason}/{record.image_hash[:16]}-{name[-_NAME_LENGTH:]}"
     tf.io.gfile.makedirs(f"{uri}/{reason}")

@@ -126,7 +126,7 @@ def _examine(
     try:
         examined = list(pool.map(examine, range(0, len(scan.items), size)))
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for shards that have not begun
     return [part for part, _ in examined], engine.add_counts(counts for _, counts in examined)
 
 

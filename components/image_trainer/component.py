@@ -44,6 +44,7 @@ class ImageTrainerSpec(TrainerSpec):
 class Executor(GenericExecutor):
     """Runs ``run_fn`` with the URI of the feature bank in its custom config."""
 
+    # GenericExecutor has no public method between reading the inputs and calling `run_fn`.
     def _GetFnArgs(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> Any:
         require_data_blessing(artifact_utils.get_single_uri(input_dict[DATA_BLESSING]))
         fn_args = super()._GetFnArgs(input_dict, output_dict, exec_properties)

@@ -106,6 +106,7 @@ def smallest_hashes(uri: str, count: int) -> list[bytes]:
     Returns:
       The `count` smallest content hashes, in sorted order.
     """
+    # Hashes are evenly distributed, so the smallest ones belong to a random sample of the images.
     dataset = tf.data.TFRecordDataset(records.shard_files(uri, names.TRAIN)).map(
         lambda record: tf.io.parse_single_example(record, _SPEC)[names.IMAGE_HASH],
         num_parallel_calls=tf.data.AUTOTUNE,
@@ -145,6 +146,7 @@ def batches(
         kept = {name: one[name] for name in (names.IMAGE_HASH, names.LABEL_INDEX)}
         return {**kept, "pixels": pixels}
 
+    # In order, so that the calibration of int8 is the same in every run.
     dataset = dataset.map(decoded, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     yield from dataset.batch(_IMAGES_AT_ONCE).prefetch(1).as_numpy_iterator()
 
@@ -230,7 +232,7 @@ def _predictions(
 ) -> dict[str, np.ndarray]:
     """Label indices [n] of all labelled images, as columns ``label``, ``model`` and each kind."""
     columns: dict[str, list[np.ndarray]] = {name: [] for name in ("label", "model", *loaded)}
-    sizes = {one.image_size for one in loaded.values()}
+    sizes = {one.image_size for one in loaded.values()}  # one size: all are made from one network
     for batch in batches(uri, names.VALIDATION, sizes.pop()) if sizes else ():
         keep = batch[names.LABEL_INDEX] >= 0
         columns["label"].append(batch[names.LABEL_INDEX][keep])

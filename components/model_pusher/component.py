@@ -191,7 +191,7 @@ def push(
         _require_validated(model, files, validated)
     sources = {"": model}
     if lite is not None and lite.is_dir():
-        files |= manifest.describe(lite)
+        files |= manifest.describe(lite)  # other LiteRT files make another version
         sources["."] = lite  # merged into the version directory, beside the SavedModel's files
     identity = manifest.identity(files)
     withdrawn = manifest.withdrawn(base)

@@ -126,6 +126,7 @@ def version_numbers(base: Path) -> list[int]:
     if not base.is_dir():
         return []
     names = [child.name for child in base.iterdir() if child.name.isdecimal()]
+    # A folder named 01 would be a second version 1.
     return sorted(int(name) for name in names if str(int(name)) == name)
 
 
@@ -146,6 +147,7 @@ def damage(path: Path, *, complete: bool = False) -> str:
         for key in ("vocabulary", "withdrawn"):
             if not isinstance(content.get(key, []), list):
                 return f"{key} in its {MANIFEST} is not a list"
+        # No program can set this time, while `cp -p` and others set the time of modification.
         written = (path / MANIFEST).stat().st_ctime_ns
         for name, facts in files.items():
             if Path(name).is_absolute() or ".." in Path(name).parts:

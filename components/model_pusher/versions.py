@@ -139,6 +139,7 @@ def _publish(
     expected: Mapping[str, Mapping[str, Any]],
     texts: Mapping[str, str],
 ) -> manifest.Version:
+    # On the same file system as its final place, because only there a rename is atomic.
     staging = base / f"{TEMPORARY}{uuid.uuid4().hex}"
     try:
         staging.mkdir()
@@ -146,12 +147,14 @@ def _publish(
         for name, text in texts.items():
             atomic_write(staging / name, text)
         number = next_number(base)
+        # The copies are compared, because the originals may change while they are read.
         files = manifest.describe(staging)
         if other := sorted(name for name in expected if files.get(name) != expected[name]):
             raise changed_files_error(base, other)
         described = {"schema": 1, "version": number, **facts, "files": files}
         listed = json.dumps(described, indent=1, sort_keys=True)
         atomic_write(staging / manifest.MANIFEST, listed)
+        # Before the rename: if the process dies between the two, a number is skipped, never reused.
         atomic_write(base / _LAST, str(number))
         _rename(staging, base / str(number))
     except OSError as error:

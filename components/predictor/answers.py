@@ -1,9 +1,9 @@
 """Answers that are kept across runs, so that a baseline is not asked again about the same images.
 
-The baseline of a run is usually the model that an earlier run has exported, and what its served
-signature answered is known from then. One file holds the answers of one model. Those of other
-models than the exported one and the baseline are removed after a week, so that the files do not
-add up. Until then a run in another output folder that shares the store may use them.
+The baseline of a run is usually a model that an earlier run has exported, and that run has stored
+the answers of its served signature. One file holds the answers of one model. The answers of models
+other than the exported one and the baseline are removed after a week, so that the files do not
+accumulate. Until then, a run in another output folder that shares the store may use them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from imgpipe.components.storage.blob_store import SHARED, BlobStore, path_of
 
-#: Most classes of a model whose answers are kept. An image takes 4 bytes a class.
+#: Largest number of classes of a model whose answers are kept. An image takes 4 bytes a class.
 MOST_CLASSES = 100
 #: How the names of the files begin.
 PREFIX = "answers_"
@@ -40,14 +40,14 @@ class Answers:
     Like every store it is a cache: what is missing or damaged is computed again.
 
     Args:
-      place: Folder of the file. With "", and with a folder that several hosts share, nothing is
+      locator: Folder of the file. With "", and with a folder that several hosts share, nothing is
         kept, because small files over a network cost more than the answers.
       model: Text that identifies the model; "" keeps nothing.
     """
 
-    def __init__(self, place: str, model: str) -> None:
-        kept = place and model and not place.startswith(SHARED)
-        self._blobs = BlobStore(Path(place), _name(model)) if kept else None
+    def __init__(self, locator: str, model: str) -> None:
+        kept = locator and model and not locator.startswith(SHARED)
+        self._blobs = BlobStore(Path(locator), _name(model)) if kept else None
 
     def get(self, keys: Iterable[bytes], classes: int) -> Rows:
         """Look answers up.
@@ -82,18 +82,18 @@ class Answers:
             self._blobs.close()
 
 
-def forget_others(place: str, models: Collection[str]) -> None:
+def forget_others(locator: str, models: Collection[str]) -> None:
     """Remove the answers of all models but these, if they were not written to for a week.
 
     Args:
-      place: Folder of the files, as `Answers` takes it.
+      locator: Folder of the files, as `Answers` takes it.
       models: Texts that identify the models.
     """
-    if not place or place.startswith(SHARED):
+    if not locator or locator.startswith(SHARED):
         return
-    kept = {path_of(Path(place), _name(model)).stem for model in models}
+    kept = {path_of(Path(locator), _name(model)).stem for model in models}
     oldest = time.time() - _KEPT_SECONDS
-    for file in Path(place).glob(f"{PREFIX}*"):
+    for file in Path(locator).glob(f"{PREFIX}*"):
         with contextlib.suppress(FileNotFoundError):  # another run has removed it
             if file.name.partition(".")[0] not in kept and file.stat().st_mtime < oldest:
                 file.unlink()

@@ -1,11 +1,11 @@
 """Predictor: runs the served signature on the kept images, in the C++ session loader.
 
 ImageEvaluator, the report and later comparisons read these predictions, so that no other component
-runs the model on these images. Those of validation and test are the answers of the served
-signature, and those of the baseline are stored beside them. The baseline is asked about the images
-alone that it did not answer in an earlier run; see `answers`. Training images are answered by the
-head on the features of the bank, where ImageTrainer has found that these answers are the network's
-and ServingValidator that those of the served signature are too.
+runs the model on these images. In validation and test they are the answers of the served signature,
+with those of the baseline beside them. The baseline is asked only about images that it did not
+answer in an earlier run; see `answers`. The predictions of training images come from the head and
+the features in the bank, if ImageTrainer has found that the head answers as the whole network does,
+and ServingValidator that the served signature does so too.
 """
 
 import logging
@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 #: Images in one session call; larger batches have no better throughput on a CPU.
 IMAGES_A_BATCH = 32
-_FEATURES_A_BATCH = 1024
+_FEATURES_A_BATCH = 1024  # records of 2.6 kB with the default backbone
 _KEPT = (names.PATH, names.SPLIT, names.IMAGE_HASH)
 #: Features that are copied to the prediction of an image, so that the report can say on which kinds
 #: of images the model is weak without reading the images again.
@@ -82,6 +82,7 @@ class Predict(beam.DoFn):
         out = self._served.run(image_bytes=images)
         rows = out[names.PROBABILITIES]
         keys = [answers.key_of(image) for image in images]
+        # This model is the baseline of a later run if it is blessed.
         self._kept.put(dict(zip(keys, rows, strict=True)))
         asked = self._baseline not in ("", self._directory)
         compared = self._other.rows(keys, images, rows.shape[1]) if asked else rows

@@ -60,6 +60,7 @@ def features(
         rows[names.BASELINE_PROBABILITIES] = baseline
     if len(probabilities) <= MAX_COMPLETE:
         return {name: row.tolist() for name, row in rows.items()}
+    # Both models get probabilities of the same classes, so that a record needs one list of indices.
     top = [np.argpartition(row, -MOST_PROBABLE)[-MOST_PROBABLE:] for row in rows.values()]
     kept = np.unique([*np.concatenate(top), *([label] if label >= 0 else [])]).astype(np.int64)
     return {

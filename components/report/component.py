@@ -152,13 +152,13 @@ def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, byte
         if reject.get("stored") and tf.io.gfile.exists(path):
             with tf.io.gfile.GFile(path, "rb") as file:
                 found[reject["image_hash"]] = file.read()
-    wanted = {row["image_hash"] for rows in facts["mistakes"].values() for row in rows}
+    mistakes = [row for rows in facts["mistakes"].values() for row in rows]
+    wanted = {row["image_hash"] for row in mistakes}
     wanted |= data.shown_hashes(facts["data"] or {})
     doubtful = (facts["suspects"] or {}).get("rows", [])[: suspects.SHOWN]
     groups = (facts["near"] or {}).get("rows", [])
     wanted |= {row["image_hash"] for row in doubtful}
     wanted |= {member["image_hash"] for group in groups for member in group["members"]}
-    mistakes = [row for rows in facts["mistakes"].values() for row in rows]
     wanted |= {near["image_hash"] for row in mistakes for near in row.get("nearest") or []}
     if wanted and uris.get("examples"):
         found |= run_facts.encoded_images(uris["examples"], wanted, _THUMBNAILS)

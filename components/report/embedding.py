@@ -50,17 +50,17 @@ def build(
     total = sum(counts.values())
     if total < _FEWEST:
         return None
-    parts, told = [], []
+    parts, attributes = [], []
     for number, split in enumerate(names.SPLITS):
         with bank.open_split(bank_uri, split, len(vocabulary), 0) as rows:
             marked = wrong.get(split, _none)(rows.hashes)
             chosen = _chosen(marked, round(POINTS * counts[split] / total))
             parts.append(_unit(gathered(rows.features, chosen)))
-            told += [(int(rows.labels[i]), number, int(marked[i])) for i in chosen]
-    places, share = principal(np.concatenate([part for part in parts if len(part)]))
+            attributes += [(int(rows.labels[i]), number, int(marked[i])) for i in chosen]
+    coordinates, share = principal(np.concatenate([part for part in parts if len(part)]))
     points = [
-        [round(float(x), 3), round(float(y), 3), *rest]
-        for (x, y), rest in zip(places, told, strict=True)
+        [round(float(x), 3), round(float(y), 3), *values]
+        for (x, y), values in zip(coordinates, attributes, strict=True)
     ]
     return {"images": total, "share": round(share, 4), "points": points}
 
@@ -85,12 +85,13 @@ def principal(rows: Floats) -> tuple[Floats, float]:
         gram = centred @ centred.T  # [n, n], and n is at most POINTS
         last = len(gram) - 1
         values, vectors = linalg.eigh(gram, subset_by_index=[last - 1, last])
-    places = vectors[:, ::-1] * np.sqrt(np.maximum(values[::-1], 0))
+    coordinates = vectors[:, ::-1] * np.sqrt(np.maximum(values[::-1], 0))
     # An eigenvector may point either way; the longer side is drawn to the right and to the top.
-    places *= np.sign(places[np.abs(places).argmax(axis=0), [0, 1]]) + (places.max() == 0)
+    longest = coordinates[np.abs(coordinates).argmax(axis=0), [0, 1]]
+    coordinates *= np.sign(longest) + (coordinates.max() == 0)
     total = float(np.trace(gram))
     share = float(values.sum()) / total if total > 0 else 0.0
-    return places / max(float(np.abs(places).max()), 1e-12), share
+    return coordinates / max(float(np.abs(coordinates).max()), 1e-12), share
 
 
 def _chosen(marked: npt.NDArray[np.bool_], count: int) -> npt.NDArray[np.int64]:
@@ -99,8 +100,8 @@ def _chosen(marked: npt.NDArray[np.bool_], count: int) -> npt.NDArray[np.int64]:
         return np.arange(len(marked))
     mistakes = np.flatnonzero(marked)[:_MISTAKES]
     others = np.flatnonzero(~marked)
-    room = min(max(count - len(mistakes), 0), len(others))
-    spread = others[np.linspace(0, len(others) - 1, room).astype(int)] if room else others[:0]
+    left = min(max(count - len(mistakes), 0), len(others))
+    spread = others[np.linspace(0, len(others) - 1, left).astype(int)] if left else others[:0]
     return np.sort(np.concatenate([mistakes, spread]))
 
 

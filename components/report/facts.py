@@ -46,7 +46,7 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
     bank = _json(uris, "bank", BANK_FILE)
     training = _json(uris, "model_run", HISTORY_FILE)
     settings = _with_views_made(settings, bank or {})
-    if (size := (training or {}).get("image_size")) is not None:  # that a search has chosen
+    if (size := (training or {}).get("image_size")) is not None:  # a search may choose another one
         settings = {**settings, "image_size": size}
     return {
         "settings": dict(settings),

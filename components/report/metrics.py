@@ -79,6 +79,7 @@ class Table:
                     wrong_keys.append(_key(row.image_hash.encode()))
                     yield row
 
+        # One pass over the rows: the arrays are filled while `nsmallest` asks for the mistakes.
         self._mistakes = heapq.nsmallest(
             _MISTAKES, wrong(), key=lambda row: (-row.prediction.confidence, row.path)
         )
@@ -168,7 +169,10 @@ class Table:
 
 
 def _key(image_hash: bytes) -> int:
-    """Return a number of 64 bits that stands for a hash."""
+    """Return a number of 64 bits that stands for a hash.
+
+    Two of a million images have the same number with a probability of 3e-8.
+    """
     return int.from_bytes(hashlib.blake2b(image_hash, digest_size=8).digest(), "big")
 
 

@@ -45,22 +45,22 @@ def nearest(
     if not hashes:
         return {}
     with bank.open_split(bank_uri, names.TRAIN, len(vocabulary), 0) as rows:
-        similarity, places = closest(rows.features, len(rows), queries)
+        similarity, positions = closest(rows.features, len(rows), queries)
         found = {
             digest: [
                 {
-                    "image_hash": rows.hashes[place].decode(),
-                    "label": vocabulary[rows.labels[place]],
+                    "image_hash": rows.hashes[position].decode(),
+                    "label": vocabulary[rows.labels[position]],
                     "similarity": round(float(cosine), 4),
                 }
-                for cosine, place in zip(similarity[i], places[i], strict=True)
+                for cosine, position in zip(similarity[i], positions[i], strict=True)
             ]
             for i, digest in enumerate(hashes)
         }
-    paths = _paths(bank_uri, {row["image_hash"] for rows_ in found.values() for row in rows_})
+    paths = _paths(bank_uri, {row["image_hash"] for near in found.values() for row in near})
     return {
-        digest: [{**row, "path": paths.get(row["image_hash"], "")} for row in rows_]
-        for digest, rows_ in found.items()
+        digest: [{**row, "path": paths.get(row["image_hash"], "")} for row in near]
+        for digest, near in found.items()
     }
 
 
@@ -76,16 +76,16 @@ def closest(features: Rows, count: int, queries: Floats) -> tuple[Floats, npt.ND
         Cosines and positions of the rows, [m, min(n, SHOWN)], the nearest first.
     """
     best = np.empty((len(queries), 0), np.float32)
-    places = np.empty((len(queries), 0), np.int64)
+    positions = np.empty((len(queries), 0), np.int64)
     for start in range(0, count, _ROWS):
         block = np.arange(start, min(start + _ROWS, count))
         cosines = queries @ unit(gathered(features, block)).T
         best = np.concatenate([best, cosines], axis=1)
-        places = np.concatenate([places, np.tile(block, (len(queries), 1))], axis=1)
+        positions = np.concatenate([positions, np.tile(block, (len(queries), 1))], axis=1)
         order = np.argsort(-best, axis=1, kind="stable")[:, :SHOWN]
         best = np.take_along_axis(best, order, axis=1)
-        places = np.take_along_axis(places, order, axis=1)
-    return best, places
+        positions = np.take_along_axis(positions, order, axis=1)
+    return best, positions
 
 
 def unit(rows: npt.NDArray[Any]) -> Floats:
@@ -105,9 +105,9 @@ def _queries(
         if not some:
             continue
         with bank.open_split(bank_uri, split, classes, 0) as rows:
-            places = np.flatnonzero(rows.hashes.among(digest.encode() for digest in some))
-            parts.append(unit(gathered(rows.features, places)))
-            hashes += [rows.hashes[place].decode() for place in places]
+            positions = np.flatnonzero(rows.hashes.among(digest.encode() for digest in some))
+            parts.append(unit(gathered(rows.features, positions)))
+            hashes += [rows.hashes[position].decode() for position in positions]
     return hashes, np.concatenate(parts)
 
 

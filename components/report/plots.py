@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import markupsafe
     from matplotlib.figure import Figure
 
-#: Colours that matplotlib writes, by the name of the page's colour that replaces each of them.
+#: Colours that matplotlib writes, by the name of the page's colour that replaces each of them. They
+#: occur nowhere else in an SVG, so that replacing text is safe.
 _COLOURS = {
     "ink": "#0a0b01",
     "muted": "#0a0b02",
@@ -29,11 +30,8 @@ _COLOURS = {
 #: Markers of the classes on the map, and lines of their curves, so that colour is not all.
 MARKERS = "os^DvP*p"
 _LINES = ("-", "-", "-", (0, (4, 2)), (0, (4, 2)), (0, (4, 2)), (0, (1, 1)), (0, (1, 1)))
-_ACCENT = (
-    0.15,
-    0.39,
-    0.92,
-)  # of the matrix; its transparency varies, so it suits a light and a dark page
+#: RGB of the cells of the matrix. Their transparency varies, which suits a light and a dark page.
+_ACCENT = (0.15, 0.39, 0.92)
 _MOST_ROWS = 500  # largest number of rows of a matrix, since a display cannot show more
 _FONT = 8.5  # points at a width of about 300
 
@@ -65,7 +63,7 @@ def curves(
         if value is not None:
             axes.plot([best], [value], "o", color=_COLOURS["validation"], markersize=5)
     axes.xaxis.get_major_locator().set_params(integer=True, nbins=7)
-    _rule(axes, 0.02)
+    _grid(axes, 0.02)
     return _svg(figure, name)
 
 
@@ -84,14 +82,14 @@ def _line(
     )
 
 
-def _rule(axes: Any, margin: float) -> None:
+def _grid(axes: Any, margin: float) -> None:
     """Draw horizontal lines, and leave a share of the width free at both ends."""
     axes.margins(x=margin)
     axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
     axes.yaxis.get_major_locator().set_params(nbins=5)
 
 
-def _doubling(axes: Any, ticks: Sequence[float]) -> None:
+def _logarithmic_axis(axes: Any, ticks: Sequence[float]) -> None:
     """Make the horizontal axis logarithmic, with these ticks."""
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(ticks), [f"{tick:.0f}" for tick in ticks])
@@ -110,11 +108,11 @@ def learning_curve(images: Sequence[int], accuracy: Sequence[float]) -> markupsa
     """
     figure, axes = _figure(4.2, 2.3)
     _line(axes, images, accuracy, "validation", 4)
-    _doubling(axes, images)
+    _logarithmic_axis(axes, images)
     low, high = min(accuracy), max(accuracy)
     top = min(1.0, math.ceil(10 * high + 0.1) / 10)
     axes.set_ylim(max(0.0, min(math.floor(10 * low - 0.1) / 10, top - 0.1)), top + 0.005)
-    _rule(axes, 0.05)
+    _grid(axes, 0.05)
     return _svg(figure, "learning-curve")
 
 
@@ -136,10 +134,10 @@ def two_curves(
     for points, split in ((first, "train"), (second, "validation")):
         _line(axes, [x for x, _ in points], [y for _, y in points], split, 3.5)
     if logarithmic:
-        _doubling(axes, sorted({x for x, _ in (second or first)}))
+        _logarithmic_axis(axes, sorted({x for x, _ in (second or first)}))
     else:
         axes.xaxis.get_major_locator().set_params(integer=True, nbins=7)
-    _rule(axes, 0.05)
+    _grid(axes, 0.05)
     return _svg(figure, name)
 
 
@@ -294,11 +292,13 @@ def _svg(figure: Figure, name: str) -> markupsafe.Markup:
     from matplotlib import rc_context
 
     buffer = io.StringIO()
+    # Text stays text in the font of the page, and the ids and the date do not change.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "imgpipe"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
+    svg = svg[svg.index("<svg") :]  # without the XML declaration, which HTML does not allow
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.S)
+    # Without a size in points, the page's style decides; ids are unique on a page with many plots.
     svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
     svg = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{name}-", svg)
     for colour, stand_in in _COLOURS.items():

@@ -21,7 +21,7 @@ DRAWN = 8
 _BINS_A_UNIT, _LARGEST = 20, 12.0  # bins for each unit of the logit, which is cut at ±12
 _BINS = int(2 * _LARGEST * _BINS_A_UNIT) + 1
 _POINTS = 80  # largest number of points of a curve; more are not visible on the page
-_TINY = 1e-9
+_TINY = 1e-9  # keeps the logits of 0 and 1 finite, beyond the cut
 
 Counts = npt.NDArray[np.int64]
 

@@ -74,7 +74,7 @@ class RunFolder:
             if target.exists() or not source.is_dir() or not any(source.iterdir()):
                 continue
             beside = target.with_name(f".{name}.{uuid.uuid4().hex}")
-            shutil.copytree(source, beside)
+            shutil.copytree(source, beside)  # renamed when complete; tasks run at the same time
             try:
                 beside.rename(target)
             except OSError:  # another task was first

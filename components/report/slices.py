@@ -63,7 +63,7 @@ class Slices:
             "sharpness": seen.get(names.SHARPNESS),
         }
         for name, number in numbers.items():
-            if number:
+            if number:  # 0, which has no logarithm, also stands for an unknown size
                 _add(self._bins[name], math.floor(math.log2(number) * _BINS_AN_OCTAVE), correct)
 
 
@@ -85,6 +85,7 @@ def _by_third(counts: Mapping[int, list[int]]) -> list[dict[str, Any]]:
     groups: list[list[int]] = []  # first bin, images, correct
     seen = 0
     for number, (n, right) in sorted(counts.items()):
+        # A bin belongs to the third in which its first image is.
         third = min(_THIRDS * seen // total, _THIRDS - 1)
         if not groups or third >= len(groups):
             groups.append([number, 0, 0])

@@ -149,6 +149,8 @@ def out_of_fold(features: Rows, labels: Integers, folds: Integers, classes: int)
     whole, total = sum(gram.values()), sum(moments.values())
     found: list[tuple[float, Doubts]] = []
     for decay in _DECAYS if classes <= _MANY_CLASSES else _DECAY_OF_MANY:
+        # The sums of all rows minus those of a fold are the sums without it, so that one pass over
+        # the features fits the heads of all folds.
         heads = {
             number: _head(whole - gram[number], total - moments[number], decay) for number in gram
         }

@@ -70,7 +70,7 @@ def _agrees(client: Client, images: list[bytes], expected: np.ndarray) -> str:
     if served.shape != expected.shape:
         raise ValueError(f"expected probabilities {expected.shape}, received {served.shape}")
     worst = float(np.abs(served - expected).max())
-    if not worst <= PARITY:
+    if not worst <= PARITY:  # also true for NaN
         raise ValueError(f"probabilities differ by {worst:.2g}; at most {PARITY:.0e} is allowed")
     return f"{len(images)} images, largest difference {worst:.1e}"
 
@@ -115,6 +115,7 @@ def validate(
       The results in order, up to and including the first check that failed.
     """
     with tempfile.TemporaryDirectory() as base:
+        # A server expects a folder of versions.
         (Path(base) / "1").symlink_to(Path(model_directory).absolute(), target_is_directory=True)
         options = ServerOptions(loader=LoaderOptions(wrap=wrap))
         server = ModelServer(NAME, base, poll_seconds=0.2, options=options)

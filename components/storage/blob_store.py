@@ -33,24 +33,24 @@ def path_of(directory: Path, name: str) -> Path:
 SHARED = "shared:"
 
 
-def open_store(place: str | Path, name: str) -> BlobStore | BlobFiles:
+def open_store(locator: str | Path, name: str) -> BlobStore | BlobFiles:
     """Open a store.
 
     Args:
-      place: Folder of the store, which must be on this host and is created when absent. With
+      locator: Folder of the store, which must be on this host and is created when absent. With
         ``shared:`` in front, a folder that several hosts use, whose values are single files.
       name: Name of the store in the folder.
 
     Raises:
       ResourceError: The store cannot be used.
     """
-    store = BlobFiles if str(place).startswith(SHARED) else BlobStore
-    return store(folder_of(place), name)
+    store = BlobFiles if str(locator).startswith(SHARED) else BlobStore
+    return store(folder_of(locator), name)
 
 
-def folder_of(place: str | Path) -> Path:
+def folder_of(locator: str | Path) -> Path:
     """Return the folder of a store from its locator, with or without ``shared:`` in front."""
-    return Path(str(place).removeprefix(SHARED))
+    return Path(str(locator).removeprefix(SHARED))
 
 
 class BlobStore:
@@ -81,11 +81,13 @@ class BlobStore:
 
         An error that is not damage, such as a locked file or a full disk, is raised again.
         """
+        # An extended code has the primary one in its lowest byte (https://sqlite.org/rescode.html).
         if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
             raise error
         _log.warning("the store %s is damaged (%s); renamed to .broken", self._path, error)
-        if hasattr(self, "_db"):
+        if hasattr(self, "_db"):  # not if the file could not be opened at all
             self._db.close()
+        # A log must not stay beside another file (https://www.sqlite.org/howtocorrupt.html).
         for suffix in ("", "-wal", "-shm"):
             file = self._path.with_name(self._path.name + suffix)
             if file.exists():
@@ -104,7 +106,9 @@ class BlobStore:
             ) from error
 
     def _open(self) -> sqlite3.Connection:
+        # Threads share the connection, one at a time: every use of it holds `_lock`.
         db = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, check_same_thread=False)
+        # With a write-ahead log readers do not wait for a writer (https://www.sqlite.org/wal.html).
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")  # a last commit that is lost is computed again
         db.execute(

@@ -182,6 +182,7 @@ def write_bytes(path: str, content: bytes) -> None:
     """
     import tensorflow as tf
 
+    # Renaming replaces the file in one step, and attempts at the same file have names of their own.
     beside = _temporary_path(path)
     with tf.io.gfile.GFile(beside, "wb") as file:
         file.write(content)

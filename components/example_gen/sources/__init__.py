@@ -57,9 +57,10 @@ def _object_store(scheme: str) -> Callable[[str, SourceOptions], Source]:
 
 
 #: Kinds by the prefix of a spec ("folder:PATH"). A path without prefix is of the first kind whose
-#: `takes` returns True, otherwise a folder.
+#: `takes` returns True, otherwise a folder. The order matters: a .csv with a column of paths is a
+#: manifest, and every other .csv is taken for a table of pixels.
 SOURCES: dict[str, Kind] = {
-    "folder": Kind(lambda locator, options: FolderSource(locator, options)),
+    "folder": Kind(FolderSource),
     "archive": Kind(
         lambda locator, options: ArchiveSource(locator, options.least_classes), archive.takes
     ),

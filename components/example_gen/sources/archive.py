@@ -59,7 +59,7 @@ def takes(locator: str, options: SourceOptions) -> bool:
 
 
 @dataclass
-class _Found:
+class _Members:
     """Collects the members of an archive."""
 
     items: list[Item] = field(default_factory=list)
@@ -93,6 +93,7 @@ def safe_path(name: str) -> tuple[str, str]:
     Returns:
         The path and "", or "" and the reason why the name is unsafe.
     """
+    # Zip demands forward slashes (APPNOTE 4.4.17.1), which not every archiver writes.
     parts = name.replace("\\", "/").split("/")
     if not parts[0] and len(parts) > 1:
         return "", "an absolute path"
@@ -119,7 +120,7 @@ class ArchiveSource:
             ConfigError: The archive cannot be read, is damaged, or holds no file.
         """
         path = self._path()
-        found = _Found()
+        found = _Members()
         try:
             self._collect(path, found)
         except (Bomb, Damaged) as error:
@@ -170,17 +171,17 @@ class ArchiveSource:
             raise ConfigError(f"data source {self.file!r} does not exist; {_EXPECTED}")
         return path
 
-    def _collect(self, path: Path, found: _Found) -> None:
+    def _collect(self, path: Path, found: _Members) -> None:
         with path.open("rb") as file:
             head = file.read(8)
             if zipfile.is_zipfile(file):
                 _collect_zip(path, found)
             elif head.startswith(b"\x1f\x8b"):
-                _collect_tar(cast("IO[bytes]", _Unpacked(shared(str(path)))), "gz", found)
+                _collect_tar(cast("IO[bytes]", _UnpackedReader(shared(str(path)))), "gz", found)
             elif _is_tar(file):
-                _collect_tar(cast("IO[bytes]", _Careful(file)), "tar", found)
+                _collect_tar(cast("IO[bytes]", _LimitedReader(file)), "tar", found)
             else:
-                raise ConfigError(f"data source {self.file!r} {_what_else(head)}; {_EXPECTED}")
+                raise ConfigError(f"data source {self.file!r} {_other_format(head)}; {_EXPECTED}")
 
 
 def _is_tar(file: IO[bytes]) -> bool:
@@ -195,7 +196,8 @@ def _is_tar(file: IO[bytes]) -> bool:
     return True
 
 
-def _what_else(head: bytes) -> str:
+def _other_format(head: bytes) -> str:
+    """Say what a file is that is neither a zip nor a tar, from its first bytes."""
     for magic, name in _OTHER_COMPRESSION.items():
         if head.startswith(magic):
             return f"is compressed with {name}, which cannot be read in place"
@@ -203,11 +205,11 @@ def _what_else(head: bytes) -> str:
     return f"is not an archive that can be read{cut}"
 
 
-def _collect_zip(path: Path, found: _Found) -> None:
+def _collect_zip(path: Path, found: _Members) -> None:
     """Collect the members that the central directory lists."""
     try:
         with path.open("rb") as file:
-            careful = cast("IO[bytes]", _Careful(file, _TABLE_LIMIT))
+            careful = cast("IO[bytes]", _LimitedReader(file, _TABLE_LIMIT))
             with zipfile.ZipFile(careful) as archive:
                 infos = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
@@ -215,12 +217,15 @@ def _collect_zip(path: Path, found: _Found) -> None:
     total, packed = sum(info.file_size for info in infos), path.stat().st_size
     if total > BOMB_BYTES and total > BOMB_RATIO * packed:
         raise Bomb(f"unpacks to more than {BOMB_RATIO} times its size: {total >> 20} MiB")
+    # Members that share their data can unpack to any multiple of it, beyond deflate's ratio of 1032
+    # (Fifield 2019, https://www.bamsoftware.com/hacks/zipbomb/).
     end, before = 0, ""
     for info in sorted(infos, key=lambda info: info.header_offset):
         overlaps = before if info.header_offset < end else ""
         reach = info.header_offset + _LOCAL_HEADER.size + info.compress_size
         if reach > end:
             end, before = reach, info.filename
+        # `filename` ends before the first NUL, while `safe_path` has to see it.
         found.add(info.orig_filename, _zip_kind(info), info.file_size, _zip_locator(info, overlaps))
 
 
@@ -234,7 +239,7 @@ def _zip_kind(info: zipfile.ZipInfo) -> str:
 
 
 def _zip_locator(info: zipfile.ZipInfo, overlaps: str) -> str:
-    if info.flag_bits & 0x41:  # encrypted, or strongly so
+    if info.flag_bits & 0x41:  # bits 0 and 6: encrypted (APPNOTE 4.4.4)
         return f"{_REFUSED}encrypted; unpack the archive with its password and name the folder"
     if overlaps:
         return f"{_REFUSED}lies over the data of {overlaps!r}, as in an archive bomb"
@@ -254,12 +259,14 @@ def _read_zip(path: str, numbers: list[int]) -> bytes:
         head = os.pread(file.fileno(), _LOCAL_HEADER.size, offset)
         if len(head) < _LOCAL_HEADER.size or not head.startswith(b"PK\3\4"):
             raise OSError("the zip has no member at the offset in its directory")
+        # The extra field here may be longer than the one in the central directory.
         _, names, extra = _LOCAL_HEADER.unpack(head)
         # Deflate adds some bytes to data that it cannot compress, but never many more.
         most = min(packed, size + size // 64 + (1 << 16))
         data = os.pread(file.fileno(), most, offset + _LOCAL_HEADER.size + names + extra)
     if method == zipfile.ZIP_DEFLATED:
         try:
+            # One byte more than the stated size is enough to find a member that is larger.
             data = zlib.decompressobj(_RAW_DEFLATE).decompress(data, size + 1)
         except zlib.error as error:
             raise OSError(f"cannot be unpacked: {error}") from None
@@ -267,12 +274,12 @@ def _read_zip(path: str, numbers: list[int]) -> bytes:
         raise OSError(f"unpacks to more than the {size:,} bytes that the archive says")
     if len(data) < size:
         raise OSError(f"the archive is cut off: {len(data):,} of {size:,} bytes")
-    if zlib.crc32(data) != crc:
+    if zlib.crc32(data) != crc:  # raw deflate data has no checksum of its own
         raise OSError("cannot be unpacked: its checksum is wrong")
     return data
 
 
-def _collect_tar(stream: IO[bytes], kind: str, found: _Found) -> None:
+def _collect_tar(stream: IO[bytes], kind: str, found: _Members) -> None:
     """Collect the members in the order of the file, skipping their contents."""
     try:
         with tarfile.open(fileobj=stream, mode="r:") as archive:
@@ -292,7 +299,7 @@ def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     """Iterate over all members without keeping them in memory."""
     while (info := archive.next()) is not None:
         yield info
-        cast("Any", archive).members = []
+        cast("Any", archive).members = []  # `tarfile` appends every member to this list
 
 
 def _tar_kind(info: tarfile.TarInfo) -> str:
@@ -303,7 +310,7 @@ def _tar_kind(info: tarfile.TarInfo) -> str:
     return "file" if info.isreg() else "special"
 
 
-class _Careful:
+class _LimitedReader:
     """A file for `tarfile` and `zipfile` that refuses to read very long headers or tables."""
 
     def __init__(self, file: IO[bytes], limit: int = _HEADER_LIMIT) -> None:
@@ -332,7 +339,7 @@ class _Careful:
         return self._file.tell()
 
 
-class _Unpacked(_Careful):
+class _UnpackedReader(_LimitedReader):
     """A file of the unpacked data of a gzip stream, with the same checks."""
 
     def __init__(self, stream: SeekableGzip) -> None:

@@ -45,7 +45,7 @@ class SourceOptions:
         return dataclasses.replace(cls(**values), classes=tuple(values.get("classes", ())))
 
 
-#: Length of an `Item.key`.
+#: Length of an `Item.key`, which is a SHA-256.
 KEY_BYTES = 32
 
 
@@ -82,6 +82,7 @@ class Item:
             self.group,
             self.problem,
         ]
+        # As JSON, different parts give different texts, and names that are not UTF-8 are escaped.
         return hashlib.sha256(json.dumps(parts).encode()).digest()
 
 
@@ -155,7 +156,7 @@ def fingerprint(keys: Iterable[bytes]) -> str:
     for key in keys:
         joined += key
     table = np.frombuffer(joined, f"S{KEY_BYTES}")
-    table.sort()
+    table.sort()  # in place: `joined` is the memory of the table
     return hashlib.sha256(table.data).hexdigest()
 
 

@@ -70,6 +70,7 @@ def takes(locator: str, options: SourceOptions) -> bool:
 def _text_file(path: Path, errors: str = "strict") -> TextIOWrapper:
     """A regular file as UTF-8 text, with or without a byte order mark."""
     stream = open_regular(path)
+    # newline="" keeps line breaks inside of quoted cells, as `csv` requires.
     return TextIOWrapper(stream, encoding="utf-8-sig", errors=errors, newline="")
 
 
@@ -91,22 +92,23 @@ class _Entry:
     def item(self) -> Item:
         """Create the item, with a problem when the rows contradict each other."""
         said = ((TWO_LABELS, self.labels), (TWO_SPLITS, self.splits), (TWO_GROUPS, self.groups))
-        problems = [_disagree(reason, found) for reason, found in said if len(found) > 1]
+        problems = [_contradiction(reason, found) for reason, found in said if len(found) > 1]
         return Item(
             self.path,
-            _only(self.labels),
-            _only(self.splits),
-            group=_only(self.groups),
+            _single(self.labels),
+            _single(self.splits),
+            group=_single(self.groups),
             problem=problems[0] if problems else "",
             locator=self.locator,
         )
 
 
-def _only(found: dict[str, int]) -> str | None:
+def _single(found: dict[str, int]) -> str | None:
+    """The value if all rows give the same one, otherwise None."""
     return next(iter(found)) if len(found) == 1 else None
 
 
-def _disagree(reason: str, found: dict[str, int]) -> str:
+def _contradiction(reason: str, found: dict[str, int]) -> str:
     return f"{reason}: listed as " + " and ".join(f"{v!r} (row {row})" for v, row in found.items())
 
 
@@ -123,6 +125,7 @@ class ManifestSource:
         root = self._root()
         for row, values in self._rows():
             path, refused = _below(values["path"], root)
+            # Refused rows may name the same file; each is rejected as an item of its own.
             path = f"row-{row:06d}/{path}" if refused else path
             entry = entries.setdefault(path, _Entry(path, _REFUSED + refused if refused else ""))
             entry.rows.append(row)
@@ -138,7 +141,7 @@ class ManifestSource:
             items=items,
             vocabulary=tuple(sorted({label for e in entries.values() for label in e.labels})),
             given_splits=in_order({split for e in entries.values() for split in e.splits}),
-            notes=sorted_notes(_twice(entries.values())),
+            notes=sorted_notes(_repeated_rows(entries.values())),
         )
         self._check(scan)
         return scan
@@ -232,14 +235,14 @@ class ManifestSource:
             file.seek(0)
             rows = local_files.lines(file, _LINE_LIMIT, self._too_long)
             reader = csv.reader(rows, delimiter=delimiter)
-            if self.options.path_column.isdigit():
+            if self.options.path_column.isdigit():  # numbers are for files without a header
                 columns = self._columns([])
             else:
                 columns = self._columns(next(reader, []))
             for cells in reader:
                 if any(cells):
                     yield (
-                        reader.line_num,
+                        reader.line_num,  # counts lines, because a cell may contain line breaks
                         {
                             role: cells[index].strip() if 0 <= index < len(cells) else ""
                             for role, index in columns.items()
@@ -329,6 +332,7 @@ def _text(value: Any) -> str:
 
 def _below(raw: str, root: Path) -> tuple[str, str]:
     """Path relative to `root` and "", or the file name and why it must not be read."""
+    # A list from Windows has backslashes alone; beside slashes they are a part of the name.
     plain = raw.replace("\\", "/") if "\\" in raw and "/" not in raw else raw
     name = plain.rstrip("/").rpartition("/")[2] or "unnamed"
     if "://" in plain:
@@ -340,7 +344,7 @@ def _below(raw: str, root: Path) -> tuple[str, str]:
     return inside, ""
 
 
-def _twice(entries: collections.abc.Iterable[_Entry]) -> Iterator[Note]:
+def _repeated_rows(entries: collections.abc.Iterable[_Entry]) -> Iterator[Note]:
     for entry in entries:
         if len(entry.rows) > 1:
             rows = some([str(row) for row in entry.rows])

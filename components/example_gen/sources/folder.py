@@ -48,7 +48,10 @@ class _Entry:
 
 @dataclass
 class _Walk:
-    """Collects notes and items while the tree is walked."""
+    """Collects notes and items while the tree is walked.
+
+    Paths are strings, because a `Path` for each of a million files would take much more memory.
+    """
 
     root: str
     follow_links: bool = False
@@ -84,6 +87,7 @@ class _Walk:
         try:
             status = entry.stat()
         except OSError as error:
+            # As an item, a dead link is rejected by name instead of being left out.
             self.note("unreadable_file", path, error.strerror or str(error))
             return _Entry(entry.name, path, symlink, "file", _NO_FOLDER)
         identity = _NO_FOLDER
@@ -113,6 +117,7 @@ class _Walk:
     def collect(self, folder: _Entry, label: str, split: str | None) -> int:
         """Add all files below `folder` as items of one class, and return their number."""
         before = len(self.items)
+        # Folders are compared by device and inode, because a link gives a folder another path.
         if folder.identity in self.above:
             self.note("cycle", folder.path, "leads back to a folder above it; not followed")
             return 0

@@ -38,7 +38,7 @@ def hashed(listing: Scan, digest: Callable[[Item], str]) -> Scan:
         except OSError as error:
             return "", error.strerror or str(error)
 
-    known = {(note.kind, note.path) for note in listing.notes}  # dead links
+    known = {(note.kind, note.path) for note in listing.notes}  # such as dead links
     notes = list(listing.notes)
 
     def read() -> Iterator[Item]:

@@ -64,8 +64,9 @@ class Items(Sequence[Item]):
         """Return an item, or the items of a slice, which shares the blocks that it covers."""
         if isinstance(index, slice):
             return self._slice(range(self._length)[index])
-        place = range(self._length)[index]
-        return next(itertools.islice(_unpack(self._blocks[place // BLOCK]), place % BLOCK, None))
+        position = range(self._length)[index]  # raises IndexError, and counts from the end
+        block = self._blocks[position // BLOCK]
+        return next(itertools.islice(_unpack(block), position % BLOCK, None))
 
     def __eq__(self, other: object) -> bool:
         """Whether the other is a sequence of equal items."""
@@ -80,15 +81,16 @@ class Items(Sequence[Item]):
 
     def _slice(self, chosen: range) -> Items:
         if chosen.step != 1:
-            return Items(self[place] for place in chosen)
+            return Items(self[position] for position in chosen)
         first, skipped = divmod(chosen.start, BLOCK)
         blocks = self._blocks[first : -(-chosen.stop // BLOCK)] if chosen else []
+        # Ingestion slices at the borders of blocks, which are then shared and not packed again.
         if skipped or (chosen.stop % BLOCK and chosen.stop < self._length):
             some = itertools.chain.from_iterable(map(_unpack, blocks))
             return Items(itertools.islice(some, skipped, skipped + len(chosen)))
-        found = Items()
-        found._blocks, found._length = blocks, len(chosen)
-        return found
+        shared = Items()
+        shared._blocks, shared._length = blocks, len(chosen)
+        return shared
 
 
 class ItemSorter:
@@ -132,6 +134,7 @@ class ItemSorter:
 def _pack(items: Sequence[Item]) -> bytes:
     before = zip(*map(_before_hash, items), strict=True)
     after = zip(*map(_after_hash, items), strict=True)
+    # A hash takes 64 bytes as hexadecimal digits and 32 as bytes, which are not compressible.
     hashes = "".join(item.sha256 for item in items)
     lengths = {len(item.sha256) for item in items}
     # All have a hash, or none has one, unless some could not be read.

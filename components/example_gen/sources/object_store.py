@@ -21,7 +21,8 @@ from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
 from imgpipe.components.example_gen.sources.tree import lay_out
 from imgpipe.models.errors import ConfigError, ResourceError
 
-#: Names of a content's checksum in the listings of S3 and of Google Cloud Storage.
+#: Names of a content's checksum in the listings of S3 and of Google Cloud Storage, whose composite
+#: objects have no MD5 (https://cloud.google.com/storage/docs/composite-objects).
 _CHECKSUMS = ("ETag", "md5Hash", "crc32c", "etag")
 
 
@@ -55,6 +56,7 @@ class ObjectStoreSource:
             path, unsafe = safe_path(name.removeprefix(root).lstrip("/"))
             if unsafe:
                 notes.append(Note("unsafe_name", name, unsafe))
+            # A name with a slash at its end is an empty object that stands for a folder.
             elif path and about["type"] == "file" and not name.endswith("/"):
                 items.append(_item(path, about))
         return lay_out(self.uri, items, (), notes, self.least_classes)
@@ -90,7 +92,7 @@ class ObjectStoreSource:
         return data
 
     def _found(self, system: Any, root: str) -> dict[str, dict[str, Any]]:
-        system.invalidate_cache()
+        system.invalidate_cache()  # fsspec would answer with its last listing
         try:
             return dict(system.find(root, detail=True))
         except FileNotFoundError:

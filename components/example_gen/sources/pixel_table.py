@@ -26,6 +26,8 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
 
 _SUFFIX = ".csv"
+#: Usual names of the label's column. FER-2013 has the columns emotion, pixels (all of an image in
+#: one cell, separated by spaces) and Usage, which is the split.
 _LABELS = ("label", "class", "target", "emotion", "y")
 _EXPECTED = "expected a .csv with a label and width × height pixels (0 to 255) in every row"
 _MIN_PIXELS = 4  # two by two
@@ -65,20 +67,24 @@ class _Layout:
 
 @functools.lru_cache(maxsize=64)
 def _layout(path: str, options: SourceOptions, *version: int) -> _Layout:
-    """Find the layout from the first two rows; ConfigError when they hold no square image."""
+    """Find the layout from the first two rows; ConfigError when they hold no square image.
+
+    `version` is only a part of the cache's key, so that a changed file is read again.
+    """
     with open_regular(Path(path)) as file:
         lines = local_files.lines(file, _LINE_LIMIT, lambda line: _too_long(path, line))
         first, second = next(lines, b"").removeprefix(_BOM), next(lines, b"")
     delimiter = max((b",", b";", b"\t"), key=first.count)
     cells = _cells(first, delimiter)
     wordy = sum(not _is_number(cell) for cell in cells)
+    # A single word may be the label of an image. It belongs to a header if only numbers follow.
     header = wordy > 1 or (wordy == 1 and len(cells) > 1 and _is_number_row(second, delimiter))
     sample = _cells(second, delimiter) if header else cells
     titles = [cell.decode("utf-8", "replace") for cell in cells] if header else []
     label = column_index(path, titles, options.label_column, _LABELS, required=False)
     split = column_index(path, titles, options.split_column, ("usage",), required=False)
     group = column_index(path, titles, options.group_column, (), required=False)
-    roles = {max(label, 0), split, group} - {-1}
+    roles = {max(label, 0), split, group} - {-1}  # an unnamed label is in the first column
     values = [column for column in range(len(sample)) if column not in roles]
     spaced = values[0] if len(values) == 1 and b" " in sample[values[0]] else -1
     count = len(sample[spaced].split()) if spaced >= 0 else len(values)
@@ -204,13 +210,13 @@ class PixelSource:
                 word = _cell(cells, layout.split)
                 yield Item(
                     f"{file.stem}/{number:07d}.png",
-                    _whole(_cell(cells, layout.label)) or None,
-                    self._word(word, file, number) if word else split,
+                    _without_decimals(_cell(cells, layout.label)) or None,
+                    self._split_name(word, file, number) if word else split,
                     group=_cell(cells, layout.group) or None,
                     locator=f"{start}:{len(line)}:{file.name}",
                 )
 
-    def _word(self, word: str, file: Path, number: int) -> str:
+    def _split_name(self, word: str, file: Path, number: int) -> str:
         try:
             return SPLIT_WORDS[word.lower()]
         except KeyError:
@@ -232,7 +238,7 @@ def _cell(cells: Sequence[bytes], column: int) -> str:
     return cells[column].strip(_QUOTES).decode("utf-8", "replace")
 
 
-def _whole(text: str) -> str:
+def _without_decimals(text: str) -> str:
     """A numeric label without the decimals that spreadsheets add: "3.0" becomes "3"."""
     return text[:-2] if re.fullmatch(r"\d+\.0", text) else text
 
@@ -250,7 +256,7 @@ def _values(line: bytes, layout: _Layout) -> bytes:
     if len(values) != expected:
         raise OSError(f"{len(values)} pixels, expected {expected}")
     try:
-        return bytes(map(int, values))
+        return bytes(map(int, values))  # fast; the other way accepts 12.0 and names a wrong pixel
     except ValueError:
         return bytes(_pixel(value) for value in values)
 

@@ -33,9 +33,11 @@ LABEL_FEATURES = (
     *("label", "class", "image/class/text", "image/class/label", "image/label", "target"),
 )
 PATH_FEATURES = ("path", "image/filename", "filename", "file_name")
-_HEADER, _FOOTER = 12, 4  # bytes around a TFRecord: length with checksum, checksum of the data
+#: Bytes around a TFRecord: its length with a checksum, and a checksum of the data
+#: (https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details).
+_HEADER, _FOOTER = 12, 4
 _ARRAY_RECORD = ".array_record"
-_GZIP_MAGIC = b"\x1f\x8b\x08"
+_GZIP_MAGIC = b"\x1f\x8b\x08"  # RFC 1952, 2.3.1: two fixed bytes, and 8 for deflate
 _FRAME = _HEADER + _FOOTER
 _FILES_KEPT = 1024  # cached indexes of files, because a source is listed up to three times
 
@@ -123,6 +125,7 @@ def index(path: str, fields: Fields) -> tuple[Entry, ...]:
 
 @functools.lru_cache(maxsize=_FILES_KEPT)
 def _index(path: str, fields: Fields, *version: int) -> tuple[Entry, ...]:
+    """See `index`. `version` is only a part of the cache's key, for files that change."""
     entries = []
     for number, (offset, length, record) in enumerate(_records(path)):
         example = _parse(record, path, number)
@@ -131,9 +134,9 @@ def _index(path: str, fields: Fields, *version: int) -> tuple[Entry, ...]:
                 offset,
                 length,
                 _value(example, fields.label),
-                _words(example, fields.path),
-                _words(example, fields.split),
-                _words(example, fields.group),
+                _as_text(example, fields.path),
+                _as_text(example, fields.split),
+                _as_text(example, fields.group),
             )
         )
     return tuple(entries)
@@ -171,7 +174,7 @@ def _value(example: tf.train.Example, name: str) -> str | int | None:
     return int(value) if float(value).is_integer() else str(value)
 
 
-def _words(example: tf.train.Example, name: str) -> str:
+def _as_text(example: tf.train.Example, name: str) -> str:
     value = _value(example, name)
     return "" if value is None else str(value)
 
@@ -191,7 +194,7 @@ def _parse(record: bytes, path: str, number: int) -> tf.train.Example:
 
 def _records(path: str) -> Iterator[tuple[int, int, bytes]]:
     """Iterate over the records in order, as (offset, length, data)."""
-    if _ARRAY_RECORD in Path(path).name:
+    if _ARRAY_RECORD in Path(path).name:  # numbers follow: .array_record-00000-of-00002
         reader = _array_record(path)
         for number in range(reader.num_records()):
             yield number, -1, reader.read([number])[0]
@@ -261,6 +264,7 @@ def is_packed(path: str) -> bool:
     with Path(path).open("rb") as file:
         if file.read(len(_GZIP_MAGIC)) != _GZIP_MAGIC:
             return False
+    # The length of an uncompressed record may begin with the same bytes, as 559,903 does.
     try:
         return len(shared(path).pread(_HEADER, 0)) == _HEADER
     except OSError:

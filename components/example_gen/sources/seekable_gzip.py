@@ -23,7 +23,7 @@ _BLOCKS_KEPT = 128  # 32 MiB, for readers in several threads
 _INPUT = 1 << 14  # compressed bytes read at once; a state keeps the unused rest
 MAX_STATES = 256  # about 50 KB each; above it every second state is dropped and the spacing doubles
 _SPACING = 16  # initial number of blocks between two states, 4 MiB
-_GZIP = 31  # zlib's wbits for a gzip stream
+_GZIP = 31  # zlib's wbits: a gzip header (16) and the largest window (15)
 #: Above `BOMB_BYTES` unpacked bytes, a compression ratio over `BOMB_RATIO` is refused. A tar of
 #: images has a ratio near 1; the largest possible ratio of deflate is 1032.
 BOMB_BYTES, BOMB_RATIO = 1 << 30, 200
@@ -48,6 +48,7 @@ class _State:
     fresh: bool  # whether nothing of the current gzip member has been read
 
     def copy(self) -> _State:
+        """Copy the state, because `decoder` changes while it unpacks."""
         return _State(self.block, self.at, self.pending, self.decoder.copy(), self.fresh)
 
 
@@ -60,6 +61,7 @@ class SeekableGzip:
 
     def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_RDONLY)
+        # Several threads may use a reader, so the file is closed when none refers to it any more.
         weakref.finalize(self, os.close, self._file)
         self._lock = threading.Lock()
         self._blocks: collections.OrderedDict[int, bytes] = collections.OrderedDict()
@@ -106,6 +108,7 @@ class SeekableGzip:
             return self._blocks[number]
 
     def _unpack_to(self, number: int) -> None:
+        # Reading in order continues where the last block ended, and copies no state.
         before = [state for state in self._states if state.block <= number]
         if not self._live.block <= number or before[-1].block > self._live.block:
             self._live = before[-1].copy()
@@ -113,7 +116,7 @@ class SeekableGzip:
         while live.block <= number:
             if live.block >= self._states[-1].block + self._spacing:
                 self._keep(live.copy())
-            self._blocks[live.block] = self._next(live)
+            self._blocks[live.block] = self._next_block(live)
             live.block += 1
             while len(self._blocks) > _BLOCKS_KEPT:
                 self._blocks.popitem(last=False)
@@ -124,11 +127,11 @@ class SeekableGzip:
             self._states = self._states[::2]
             self._spacing *= 2
 
-    def _next(self, state: _State) -> bytes:
+    def _next_block(self, state: _State) -> bytes:
         """Unpack one block, which is shorter only at the end of the stream."""
         parts, missing = [], _BLOCK
         while missing:
-            part = self._some(state, missing)
+            part = self._unpack_some(state, missing)
             if not part:
                 break
             parts.append(part)
@@ -138,7 +141,7 @@ class SeekableGzip:
             raise Bomb(f"unpacks to more than {BOMB_RATIO} times its size: {out >> 20} MiB so far")
         return b"".join(parts)
 
-    def _some(self, state: _State, limit: int) -> bytes:
+    def _unpack_some(self, state: _State, limit: int) -> bytes:
         """Unpack 1 to `limit` bytes, or none at the end of the stream."""
         while True:
             ended = False
@@ -159,7 +162,7 @@ class SeekableGzip:
                     f"the gzip stream is broken near byte {state.at:,}: {error}"
                 ) from None
             state.pending, state.fresh = state.decoder.unconsumed_tail, False
-            if state.decoder.eof:
+            if state.decoder.eof:  # another member may follow (RFC 1952, 2.2)
                 state.pending = state.decoder.unused_data
                 state.decoder, state.fresh = zlib.decompressobj(_GZIP), True
             if data:
@@ -176,4 +179,5 @@ def shared(path: str) -> SeekableGzip:
 
 @functools.lru_cache(maxsize=4)
 def _shared(path: str, *version: int) -> SeekableGzip:
+    """See `shared`. `version` is only a part of the cache's key, for files that change."""
     return SeekableGzip(path)

@@ -137,11 +137,13 @@ class TfdsSource:
             for name in known
             if name not in ours
         ]
+        # A set with train alone is divided by the rule of the run, like folders of classes.
         return dict(ours if len(ours) > 1 else dict.fromkeys(ours)), notes
 
     def _items(self, builder: Any, fields: Fields, name: str, split: str | None) -> Iterator[Item]:
         """The records of one split, in the order of its files."""
         feature = builder.info.features[fields.label]
+        # Slices such as train[:10%] would make odd names of folders.
         folder = re.sub(r"[^\w.+-]", "_", name)
         number = 0
         with _explained(self.locator):
@@ -229,8 +231,7 @@ def _prepare(tfds: Any, builder: Any, name: str) -> None:
     try:
         builder.download_and_prepare()
     except Exception as error:  # downloads, checksums, disks and builders fail in many ways
-        text = str(error).strip().splitlines() or [type(error).__name__]
-        raise _missing(builder, name, addresses, text[0]) from error
+        raise _missing(builder, name, addresses, _first_line(error)) from error
 
 
 def _addresses(builder: Any) -> dict[str, Any]:

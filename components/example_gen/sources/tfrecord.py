@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -76,8 +77,8 @@ class TFRecordSource:
         if path.is_file():
             return path.parent, [path]
         if path.is_dir():
+            # Folders below count too, as in Examples artifacts: Split-train/data_tfrecord-….
             found = [f for f in sorted(path.rglob("*")) if f.is_file() and _NAME.search(f.name)]
-            # This includes Examples artifacts: Split-train/data_tfrecord-00000-of-00001.
             files = [f for f in found if not any(map(is_hidden, f.relative_to(path).parts))]
             if not files:
                 raise ConfigError(f"data source {self.locator!r} holds no record file; {_EXPECTED}")
@@ -86,11 +87,7 @@ class TFRecordSource:
         files = sorted(file for file in _matching(path) if file.is_file())
         if not files:
             raise ConfigError(f"data source {self.locator!r} does not exist; {_EXPECTED}")
-        folders = [file.parent for file in files]
-        base = folders[0]
-        while not all(folder.is_relative_to(base) for folder in folders):
-            base = base.parent
-        return base, files
+        return Path(os.path.commonpath([file.parent for file in files])), files
 
 
 def _matching(pattern: Path) -> Iterator[Path]:

@@ -52,6 +52,7 @@ def lay_out(
             notes.append(Note("hidden", hidden))
         else:
             visible.append(item)
+    # Folders without images count too, because an empty folder is a class without images.
     known = {path for folder in folders for path in _ancestors(f"{folder}/") if not _hidden(path)}
     for item in visible:
         known.update(_ancestors(item.path))

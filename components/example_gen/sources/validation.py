@@ -20,8 +20,8 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     SourceOptions,
     fingerprint,
+    sorted_notes,
 )
-from imgpipe.components.example_gen.sources.base import sorted_notes as in_order
 from imgpipe.components.example_gen.sources.items import Items
 from imgpipe.components.example_gen.sources.layout import some
 from imgpipe.models import feature_names as names
@@ -63,13 +63,14 @@ class VettedSource:
 
     def listing(self) -> Scan:
         """List the items; see `Source.listing`."""
-        with _readable():
+        with _explained_permissions():
             return vet(self.inner.listing(), self.options)
 
     def scan(self) -> Scan:
         """List and hash the items; see `Source.scan`."""
-        with _readable():
+        with _explained_permissions():
             found = vet(self.inner.scan(), self.options)
+        # The rules may have changed groups, splits and problems, which the keys contain.
         keys = (item.key(item.content) for item in found.items)
         return replace(found, fingerprint=fingerprint(keys))
 
@@ -79,7 +80,7 @@ class VettedSource:
 
 
 @contextlib.contextmanager
-def _readable() -> Iterator[None]:
+def _explained_permissions() -> Iterator[None]:
     """Turn a PermissionError into a ConfigError that names the file."""
     try:
         yield
@@ -117,7 +118,7 @@ def vet(scan: Scan, options: SourceOptions) -> Scan:
         notes += [Note("empty_class", c, "no file in it") for c in vocabulary if c not in labels]
     items = _one_split_a_group(items)
     notes += _odd_names(items)
-    return replace(scan, items=items, vocabulary=vocabulary, notes=in_order(notes))
+    return replace(scan, items=items, vocabulary=vocabulary, notes=sorted_notes(notes))
 
 
 def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[Items, _Paths]:
@@ -203,8 +204,10 @@ def _odd_names(items: Iterable[Item]) -> list[Note]:
         keys.append(hash(_folded(path)))
         if not path.isascii():
             odd.add(path)
+        # A character has four bytes at most, so that short paths need not be encoded.
         if len(path) > _LONG_PATH // 4 and _bytes(path) > _LONG_PATH:
             long.add(path)
+    # Different names may have one hash, so `_collisions` compares the names themselves.
     notes = _collisions(items, _repeated(keys))
     notes += _capped("non_ascii_name", odd, "not ASCII; other systems may show another name")
     detail = f"longer than {_LONG_PATH} bytes; other systems may truncate it"

@@ -42,7 +42,7 @@ def on_white(image: Image.Image) -> bytes:
     page = Image.new("RGBA", transparent.size, "white")
     page.alpha_composite(transparent)
     out = io.BytesIO()
-    page.convert("RGB").save(out, format="PNG", compress_level=1)
+    page.convert("RGB").save(out, format="PNG", compress_level=1)  # fast; see `orientation.repair`
     return out.getvalue()
 
 

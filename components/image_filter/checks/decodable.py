@@ -77,16 +77,16 @@ def _sixteen_to_eight(image: Image.Image) -> Image.Image:
 def is_cut_short(data: bytes) -> bool:
     """Whether the file ends before its format says that it does."""
     kind = sniff(data)
-    if kind == "JPEG":
+    if kind == "JPEG":  # the marker EOI (ITU-T T.81, B.1.1.3)
         return b"\xff\xd9" not in data[-_TAIL:]
-    if kind == "PNG":
+    if kind == "PNG":  # the last chunk
         return b"IEND" not in data[-_TAIL:]
-    if kind == "GIF":
+    if kind == "GIF":  # the trailer, 0x3B (GIF89a, 27)
         return not data.rstrip(b"\0").endswith(b";")
     try:
-        if kind == "BMP":
+        if kind == "BMP":  # the size of the file is in its header
             return struct.unpack("<I", data[2:6])[0] > len(data)
-        if kind == "WEBP":
+        if kind == "WEBP":  # a RIFF file; its size does not count the first eight bytes
             return struct.unpack("<I", data[4:8])[0] + 8 > len(data)
     except struct.error:
         return True

@@ -60,6 +60,8 @@ def below(
         return Finding(name, f"{about} {measured}, below {limit:g}", score=value)
 
     def in_doubt(value: float) -> bool:
+        # The default threshold counts, not that of the run: measurements are kept by content, and
+        # must not depend on the settings of one run.
         return abs(score(value) - threshold) < DOUBT
 
     check = Check(

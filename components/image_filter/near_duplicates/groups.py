@@ -233,7 +233,7 @@ class _Near:
             (found,) = np.nonzero(grey_comparison.alike(self._greys, some))
             if len(found):
                 return start + int(found[0])
-            start, count = start + count, 8 * count
+            start, count = start + count, 8 * count  # few calls where no pair is alike
         return None
 
 

@@ -36,6 +36,7 @@ class Links:
         """Add pairs of indices, int64 [m, 2]."""
         self._pending.append(pairs)
         self._size += len(pairs)
+        # A larger forest waits for more pairs, so that the time to join them stays proportional.
         if self._size > _PENDING + len(self._forest):
             self.forest()
 
@@ -46,6 +47,7 @@ class Links:
             return np.ones(len(one), bool)
 
         def group(indices: Indices) -> Indices:
+            # An image that is not linked is a group of its own, named by its index.
             places = np.minimum(np.searchsorted(images, indices), len(images) - 1)
             return np.where(images[places] == indices, firsts[places], indices)
 

@@ -205,15 +205,17 @@ def _near(
     n = len(upright)
     if n <= _ALL_PAIRS:
         yield from _all_near(upright, other, number, radius)
-        if number == 1:
+        if number == 1:  # upright hashes are compared once, beside the first other kind
             yield from _all_near(upright, upright, 0, radius)
         return
     window = _orders(number)[1]
     rng = np.random.default_rng([_SEED, number])
+    # A task draws the orders before its own too, so that each order is the same in every division.
     permutations = [rng.permutation(BITS) for _ in range(orders[1])]
     for bits in permutations[orders[0] :]:
         order = _order((upright, other), bits)
         for start in range(0, 2 * n, _SORTED_BLOCK):
+            # Blocks overlap by a window, so that no pair is cut in two.
             some = order[start : start + _SORTED_BLOCK + window]
             ordered = _taken(upright, other, some)
             for step in range(1, min(window + 1, len(some))):

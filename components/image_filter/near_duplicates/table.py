@@ -149,6 +149,7 @@ def _write_columns(buckets: _Buckets, folder: Path) -> int:
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context((folder / str(n)).open("wb")) for n in range(COLUMNS)]
         for bucket in buckets.read():
+            # Sorts the rows by content, and keeps one of each.
             first = np.unique(_keys(bucket[:, :HASH_BYTES]), return_index=True)[1]
             count += len(first)
             for file, column in zip(files, np.split(bucket[first], ends, axis=1), strict=True):

@@ -25,23 +25,23 @@ def condensed(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         "pictures": sum(len(group["members"]) for group in groups),
         "radius": groups[0]["radius"] if groups else None,
         "rows": [
-            {"size": len(group["members"]), "members": _told(group["members"])[:MEMBERS]}
+            {"size": len(group["members"]), "members": _ordered(group["members"])[:MEMBERS]}
             for group in groups[:GROUPS]
         ],
     }
 
 
-def _told(members: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _ordered(members: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Put members with findings first, each followed by the similar image that its detail names."""
     ordered = sorted(members, key=lambda member: (member["stays"], not member["reason"]))
     by_path = {member["path"]: member for member in ordered}
-    told: dict[str, Mapping[str, Any]] = {}
+    shown: dict[str, Mapping[str, Any]] = {}
     for member in ordered:
-        told.setdefault(member["path"], member)
+        shown.setdefault(member["path"], member)
         similar = by_path.get(member.get("similar_to") or "")
         if similar is not None:
-            told.setdefault(similar["path"], similar)
-    return list(told.values())
+            shown.setdefault(similar["path"], similar)
+    return list(shown.values())
 
 
 def _urgency(group: Mapping[str, Any]) -> int:

@@ -17,7 +17,7 @@ def shown(rejects: Iterable[Mapping[str, Any]], limit: int = LIMIT) -> list[Mapp
     groups = _by_reason(rejects)
     quota = dict.fromkeys(groups, 0)
     left = min(limit, sum(map(len, groups.values())))
-    while left:
+    while left:  # in turn, so that a rare reason is shown beside thousands of files of another
         for reason, rows in groups.items():
             if left and quota[reason] < len(rows):
                 quota[reason] += 1

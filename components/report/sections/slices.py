@@ -30,7 +30,7 @@ def _row(row: Mapping[str, Any], usual: float) -> dict[str, Any]:
         **row,
         "accuracy": row["correct"] / row["count"],
         "interval": interval,
-        "weak": interval[1] < usual,
+        "weak": interval[1] < usual,  # even the upper end of the interval is below the average
     }
 
 

@@ -26,7 +26,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     rows.append({"name": "imports", "seconds": imports, "cached": False})
     known = sum(row["seconds"] for row in rows)
     total = float(timings.get("total_s") or known)
-    if total - known >= 0.05:
+    if total - known >= 0.05:  # less is shown as 0.0 s
         rows.append({"name": "everything else", "seconds": total - known, "cached": False})
     rows.sort(key=lambda row: -row["seconds"])
     longest = max(row["seconds"] for row in rows) or 1.0
