@@ -71,6 +71,7 @@ def Baseline(
     else:
         state["compared"] = True
         _copy_model(found.path, Path(path_utils.serving_model_dir(model.uri)))
+    # The data of two runs can be compared even where their models cannot.
     if found is not None:
         provenance = found.path / manifest.PROVENANCE
         for name, uri in (("statistics", statistics.uri), ("schema", schema.uri)):

@@ -96,7 +96,7 @@ def _automatic(
         return _left_to_validation("the feature bank holds no features for folds")
     try:
         return _judged(bank_uri, fold_rules.FOLDS, classes, head)
-    except DataRefused:
+    except DataRefused:  # nobody has asked for folds, so this does not refuse the data
         return _left_to_validation(
             f"there are too few independent images for {fold_rules.FOLDS} folds"
         )

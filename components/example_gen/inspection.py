@@ -164,7 +164,8 @@ class Inspection:
             record = self._read(item).record
         values, error = decode(record.image_bytes)
         if values is not None:  # for example when memory was short the first time
-            return self._finished(_File(record), Pixels(values))
+            alpha = alpha_channel(record.image_bytes, record.format, record.mode)
+            return self._finished(_File(record), Pixels(values, alpha))
         return self._stored(dataclasses.replace(record, decode_error=error))
 
     def _finished(self, file: _File, pixels: Pixels | None) -> ImageRecord:

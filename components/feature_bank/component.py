@@ -79,19 +79,19 @@ def FeatureBank(
     progress.total(sum(kept.values()), "images")  # shown while the network is compiled
     allowed = free_budget(store) if budget == FREE_DISK else budget
     plan, note = make_plan(network, store, kept, allowed)
-    given = json.loads(plan.network)
+    description = json.loads(plan.network)
     facts = {
         "dim": plan.shapes.dim,
         "activations": list(plan.shapes.activations),
-        "tap": given["tap"],
+        "tap": description["tap"],
         "note": note,
         "bytes": bytes_of(kept, plan.views, plan.shapes),
         "budget_bytes": int(allowed),
-        "backbone": given["backbone"],
-        "image_size": given["image_size"],
+        "backbone": description["backbone"],
+        "image_size": description["image_size"],
         "views": plan.views,
         "weights_key": weights_key,
-        "precision": resolve_precision(given["precision"]),
+        "precision": resolve_precision(description["precision"]),
     }
     if head and plan.shapes.dim and plan.views:
         choose_views(beam_pipeline, plan, examples.uri, features.uri, facts, head, vocabulary)

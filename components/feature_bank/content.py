@@ -66,17 +66,17 @@ def make_plan(network: str, store: str, kept: Mapping[str, int], budget: float) 
     Returns:
       The plan, and the reason why it does not store everything; "" when it does.
     """
-    given = json.loads(network)
-    views = int(given["views"]["count"])
-    if not given["frozen"]:
+    description = json.loads(network)
+    views = int(description["views"]["count"])
+    if not description["frozen"]:
         note = "the backbone itself is trained, so that images are read"
         return Plan(network, store, views, Shapes(0)), note
     features = FeatureStore(store)
     shapes = features.learn_shapes(shared_extractor(network))
     features.close()
-    uncut = json.dumps({**given, "tap": ""}, sort_keys=True)
+    uncut = json.dumps({**description, "tap": ""}, sort_keys=True)
     note = ""
-    # Fewer views come first; the activations are given up if they do not even fit without views.
+    # Fewer views come first. The activations are left out if they do not even fit without views.
     for described, stored in ((network, shapes), (uncut, Shapes(shapes.dim))):
         for count in range(views, -1, -1):
             size = bytes_of(kept, count, stored)

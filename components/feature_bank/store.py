@@ -71,7 +71,7 @@ class FeatureStore:
           Arrays, float16 [length], of those keys that are stored and intact.
         """
         return {
-            key: np.frombuffer(value, "<f2")
+            key: np.frombuffer(value, "<f2")  # float16 in the same byte order on every host
             for key, value in self._blobs.get(keys).items()
             if len(value) == 2 * length
         }

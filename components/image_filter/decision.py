@@ -109,7 +109,7 @@ def relabelled(record: ImageRecord, override: Override | None) -> ImageRecord:
     )
 
 
-def decide(found: ImageRecord, settings: Settings) -> Decision:
+def decide(inspected: ImageRecord, settings: Settings) -> Decision:
     """Run the checks in order until one rejects the image, and make the repairs.
 
     For an image that an override accepts, checks that may be ignored are skipped. A file that
@@ -117,15 +117,15 @@ def decide(found: ImageRecord, settings: Settings) -> Decision:
     transcoded, and the following checks use the transcoded pixels.
 
     Args:
-        found: The inspected record.
+        inspected: The record as the inspection created it.
         settings: Settings of the checks.
     """
-    override = find(settings.overrides, found.image_hash)
-    record = relabelled(found, override)
+    override = find(settings.overrides, inspected.image_hash)
+    record = relabelled(inspected, override)
     seen = record  # with the measurements of the transcoded file
     hashes = record.perceptual_hash or b""
     decision = Decision(
-        record, found.label, found.label_index, override=override, perceptual_hash=hashes
+        record, inspected.label, inspected.label_index, override=override, perceptual_hash=hashes
     )
     repairs: list[tuple[Finding, Repair | None]] = []
     warnings: list[Finding] = []

@@ -44,8 +44,8 @@ class Outcomes:
 
     def _review(self, decision: Decision) -> None:
         """Collect the effect of the override of an image."""
-        record, found, reject = decision.record, decision.source_label, decision.rejection
-        override = decision.override
+        record, source_label = decision.record, decision.source_label
+        reject, override = decision.rejection, decision.override
         if override is None:
             return
         self.overrides.add(override.image_hash)
@@ -53,12 +53,12 @@ class Outcomes:
         detail = ""
         if verdict == "relabel" and record.split == names.TEST:
             verdict = quarantine.NOT_RELABELLED
-            detail = f"keeps {found or 'no label'}: overrides never change a label of test"
+            detail = f"keeps {source_label or 'no label'}: overrides never change a label of test"
         elif verdict == "relabel":
-            detail = f"{found or 'no label'} → {record.label}"
+            detail = f"{source_label or 'no label'} → {record.label}"
         if override.verdict != "reject" and reject is not None:
             detail = f"stays rejected: {reject.reason}, {reject.detail}"
-        elif record.label != found:
+        elif record.label != source_label:
             self.relabelled[record.split] = self.relabelled.get(record.split, 0) + 1
         self.reviews.append(Finding(verdict, detail, "warn").about(record))
 

@@ -133,7 +133,7 @@ class _Placement:
     def __init__(self, table: Rows, units: Indices) -> None:
         self._units = units
         self._labels = np.unique(table["label"], return_inverse=True)[1]
-        self._of_class = np.bincount(self._labels)
+        self._class_sizes = np.bincount(self._labels)
         order = np.lexsort((table["content"], table["order"], units))
         first = order[np.r_[True, np.diff(units[order]) > 0]]  # by unit
         self._draws = table["draw"][first]
@@ -146,9 +146,9 @@ class _Placement:
         The member with the smallest draw would place most large units in validation. A unit with
         more than half of the images of a class stays in train.
         """
-        classes = len(self._of_class)
+        classes = len(self._class_sizes)
         parts, counts = np.unique(self._units * classes + self._labels, return_counts=True)
-        most = counts > (1 - _TRAIN_SHARE) * self._of_class[parts % classes]
+        most = counts > (1 - _TRAIN_SHARE) * self._class_sizes[parts % classes]
         drawn = self._drawn.astype(np.int64)
         drawn[parts[most] // classes] = names.SPLITS.index(names.TRAIN)
         large = np.bincount(self._units)[self._units] > 1
@@ -164,12 +164,12 @@ class _Placement:
         Args:
             minimum: Number of images of each class, by split.
         """
-        floors = np.zeros((len(names.SPLITS), len(self._of_class)), np.int64)
+        floors = np.zeros((len(names.SPLITS), len(self._class_sizes)), np.int64)
         if not minimum:
             return
         for name, least in minimum.items():
             floors[names.SPLITS.index(name)] = least
-        floors[names.SPLITS.index(names.TRAIN)] = np.ceil(_TRAIN_SHARE * self._of_class)
+        floors[names.SPLITS.index(names.TRAIN)] = np.ceil(_TRAIN_SHARE * self._class_sizes)
         wanted = [names.SPLITS.index(name) for name in (*minimum, names.TRAIN)]
         counts = np.stack(
             [np.bincount(self._labels[self.splits == n], minlength=floors.shape[1]) for n in _ALL]

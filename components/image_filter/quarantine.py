@@ -142,6 +142,7 @@ def summarise(
         "in": images,
         "kept": sum(sum(labels.values()) for labels in kept.values()),
         "rejected": len(rejects),
+        # An image may have several repairs.
         "repaired": len({repair.path for repair in repairs}),
         "repaired_by": dict(sorted(collections.Counter(r.reason for r in repairs).items())),
         "by_reason": dict(sorted(collections.Counter(r.reason for r in rejects).items())),

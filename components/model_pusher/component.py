@@ -206,6 +206,7 @@ def push(
         sources,
         {**facts, "withdrawn": withdrawn},
         keep,
+        # Asked while the lock is held, because another run may be publishing at the same time.
         unless=lambda newest: _is_published(base, newest, identity),
         expected=validated,
         texts={manifest.CARD: model_card.model_card(facts, metrics or {}, folds)},

@@ -220,6 +220,7 @@ def _gate(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any
     ):
         failed.append("baseline")
     blessed = blessings.is_blessed(uris.get("model_blessing", ""))
+    # Both figures suffice, and yet ImageEvaluator has not blessed the model.
     if not blessed and not failed:
         failed.append("evaluator")
     if by_folds and not blessings.is_blessed(uris.get("cross_validation", "")):
@@ -230,6 +231,7 @@ def _gate(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any
         "threshold": settings["threshold"],
         "value": value,
         "count": count,
+        # TFMA stores the accuracy alone, from which the number follows.
         "correct": round(value * count) if value is not None else None,
         "ci95": list(metrics.wilson(round((value or 0.0) * count), count)),
         "baseline": baseline,
@@ -260,6 +262,7 @@ def evaluation(uri: str) -> dict[str, dict[str, float]]:
             continue
         for entry in record.metric_keys_and_values:
             key = entry.key
+            # Differences to the baseline and metrics of single classes have the same names.
             if key.name not in wanted or key.is_diff or key.HasField("sub_key"):
                 continue
             model = "baseline" if key.model_name == "baseline" else "candidate"

@@ -36,7 +36,7 @@ def seconds(value: Any) -> str:
     if value is None:
         return NONE
     value = float(value)
-    if value < 59.95:
+    if value < 59.95:  # more would be shown as 60.0 s
         return f"{value:.1f} s"
     whole = round(value)
     if whole < 3600:

@@ -31,6 +31,7 @@ def state(
         return RunState(status="interrupted", verdict=error, error=error, log=log, failed=failed)
     if error:
         gate = facts.get("data_gate") or {}
+        # DataGate may also fail with an error before it decides.
         refused = failed == "DataGate" and not gate.get("blessed", True)
         status = "refused" if refused else "failed"
         text = error if refused else f"failed in {failed or 'start-up'}: {error}"

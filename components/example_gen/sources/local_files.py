@@ -101,6 +101,7 @@ def lines(stream: IO[AnyStr], limit: int, too_long: Callable[[int], Exception]) 
         Exception: A line is too long; the exception is that of `too_long`.
     """
     number = 0
+    # One character more than the limit tells that a line is too long, however long it is.
     while line := stream.readline(limit + 1):
         number += 1
         if len(line) > limit:

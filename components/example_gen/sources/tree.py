@@ -47,23 +47,25 @@ def lay_out(
     """
     visible = []
     for item in members:
-        hidden = _hidden(item.path)
+        hidden = _hidden_part(item.path)
         if hidden:
             notes.append(Note("hidden", hidden))
         else:
             visible.append(item)
     # Folders without images count too, because an empty folder is a class without images.
-    known = {path for folder in folders for path in _ancestors(f"{folder}/") if not _hidden(path)}
+    known = {
+        path for folder in folders for path in _ancestors(f"{folder}/") if not _hidden_part(path)
+    }
     for item in visible:
         known.update(_ancestors(item.path))
-    prefix = _wrapper(known)
+    prefix = _wrapper(known)  # above the folders of classes or splits
     top = _below(known, prefix)
     given = given_splits(where, top)
     roots = [(f"{prefix}{name}/", given[name]) for name in top] if given else [(prefix, None)]
     classes = {f"{root}{name}/": name for root, _ in roots for name in _below(known, root)}
     items = ItemSorter()
-    items.extend(_placed(item, roots, classes) for item in visible)
-    filled = {item.path[: _depth_end(item.path, prefix, bool(given))] for item in visible}
+    items.extend(_with_label(item, roots, classes) for item in visible)
+    filled = {item.path[: _class_folder_end(item.path, prefix, bool(given))] for item in visible}
     notes += [
         Note("empty_class", path.rstrip("/"), "no file in it")
         for path in classes
@@ -129,7 +131,7 @@ def check_classes(scan: Scan, expected: str, least_classes: int = 2) -> None:
         )
 
 
-def _hidden(path: str) -> str:
+def _hidden_part(path: str) -> str:
     """The part of a path up to its first hidden name, "" when no name is hidden."""
     parts = path.split("/")
     for depth, name in enumerate(parts):
@@ -146,6 +148,7 @@ def _ancestors(path: str) -> list[str]:
 
 def _below(folders: set[str], root: str) -> list[str]:
     """Names of the folders directly below `root` (with its slash)."""
+    # Every path ends with a slash, which is no part of the name.
     inside = (path[len(root) : -1] for path in folders if path.startswith(root) and path != root)
     return sorted({name for name in inside if "/" not in name})
 
@@ -163,7 +166,7 @@ def _wrapper(folders: set[str]) -> str:
         prefix = inner
 
 
-def _depth_end(path: str, prefix: str, splits: bool) -> int:
+def _class_folder_end(path: str, prefix: str, splits: bool) -> int:
     """End of the class folder's name (with its slash) in a path; 0 when there is none."""
     if not path.startswith(prefix):
         return 0
@@ -175,7 +178,9 @@ def _depth_end(path: str, prefix: str, splits: bool) -> int:
     return end + 1
 
 
-def _placed(item: Item, roots: Sequence[tuple[str, str | None]], classes: dict[str, str]) -> Item:
+def _with_label(
+    item: Item, roots: Sequence[tuple[str, str | None]], classes: dict[str, str]
+) -> Item:
     for root, split in roots:
         if item.path.startswith(root):
             end = item.path.find("/", len(root))

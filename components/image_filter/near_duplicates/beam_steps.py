@@ -75,6 +75,7 @@ class Search(beam.PTransform):
         return (
             task
             | "Tasks" >> beam.FlatMap(_tasks)
+            # Otherwise one worker would run all tasks, in a step fused with the one above.
             | "Distribute" >> beam.Reshuffle()
             | "Compare" >> beam.Map(_linked, known)
             | "Join" >> beam.CombineGlobally(_Join())

@@ -242,8 +242,9 @@ def _leak(
 ) -> Finding | None:
     """Find an image of validation or test near a training image, or of test near validation."""
     member = near.members[index]
-    over = {names.TRAIN: (names.TEST, names.VALIDATION), names.VALIDATION: (names.TEST,)}
-    held_out = over.get(member.split, ())
+    # Validation is used for choices, so an image of it may not resemble one of test either.
+    held_out_from = {names.TRAIN: (names.TEST, names.VALIDATION), names.VALIDATION: (names.TEST,)}
+    held_out = held_out_from.get(member.split, ())
     found = near.nearest(index, [i for i, m in enumerate(near.members) if m.split in held_out])
     if found is None:
         return None

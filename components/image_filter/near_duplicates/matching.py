@@ -94,13 +94,13 @@ def find(forests: Iterable[search.Indices], task: Search) -> Iterator[tuple[str,
         (content hash, its group of near-duplicates or None).
     """
     positions, numbers = Links(forests).groups()
-    again = {content.tobytes() for content in task.table.repeated()}
+    repeated = {content.tobytes() for content in task.table.repeated()}
     rows = (row.tobytes() for some in task.table.rows_at(positions) for row in some)
     for number, data in zip(numbers.tolist(), rows, strict=True):
-        again.discard(data[:HASH_BYTES])
+        repeated.discard(data[:HASH_BYTES])  # it is reported here, with its group
         hashes = parse(data[HASH_BYTES:])
         yield data[:HASH_BYTES].hex(), Found(number, task.radius, hashes)
-    for content in sorted(again):
+    for content in sorted(repeated):
         yield content.hex(), None
 
 
@@ -156,6 +156,7 @@ def resolve_group(
         The findings with their `Finding.key`, and the row of the group in the quarantine; nothing
         when there are no findings.
     """
+    # Beam's groups have no order, and the results must not depend on one.
     entries = sorted(group[1], key=lambda entry: entry[1].path)
     members, radius = [member for _, member in entries], entries[0][0]
     accepted = [key for key, override in settings.overrides.items() if override.verdict != "reject"]

@@ -9,7 +9,7 @@ from imgpipe.components.report.section import Absent, Context, Section
 from imgpipe.components.report.text import capped, moves, overridden
 from imgpipe.models import feature_names as names
 
-_CLASSES = 300
+_CLASSES = 300  # rows of the table
 #: Number of images shown for each kind of warning, the worst first.
 IMAGES = 6
 

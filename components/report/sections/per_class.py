@@ -9,7 +9,7 @@ from imgpipe.components.report.section import MEASURED, Absent, Context, Section
 from imgpipe.components.report.text import capped
 
 _SORTED_ABOVE = 30  # classes; with more, those with the lowest F1 come first
-_ROWS = 200
+_ROWS = 200  # classes that are shown
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
