@@ -54,11 +54,12 @@ def scope(name: str) -> contextlib.AbstractContextManager[Any]:
     if name == "multi_worker":
         return _multi_worker().scope()
     gpus = tf.config.list_logical_devices("GPU")
+    # Logical CPUs let the tests train on two devices of a machine without a GPU.
     devices = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
     return tf.distribute.MirroredStrategy(devices).scope()
 
 
-@functools.cache
+@functools.cache  # a process can set up the collectives once only
 def _multi_worker() -> Any:
     """Creates the strategy, which waits until all workers are connected."""
     import tensorflow as tf

@@ -37,9 +37,8 @@ BRIGHTNESS: Final = "brightness"  # float 0..1, mean luminance
 BRIGHTNESS_P5: Final = "brightness_p5"  # float 0..1, luminance that 95 % of the pixels exceed
 BRIGHTNESS_P99: Final = "brightness_p99"  # float 0..1, luminance that 1 % of the pixels exceed
 CONTRAST: Final = "contrast"  # float 0..0.5, spread of the luminance
-ENTROPY: Final = (
-    "entropy"  # float, bits, of the histogram of all channels (one, where all are equal)
-)
+#: float, bits: of the histogram of all channels, or of one channel where all are equal.
+ENTROPY: Final = "entropy"
 SHARPNESS: Final = "sharpness"  # float 0..1, lower is blurrier
 COLOUR: Final = "colour"  # float 0..1, greatest difference between channels; 0 is grey
 TRANSPARENCY: Final = "transparency"  # float 0..1, share of the pixels that are not opaque

@@ -31,10 +31,11 @@ def problems(error: ValidationError) -> list[str]:
         One sentence for each value, such as "dropout: input should be less than or equal to 0.99.
         Received: 1".
     """
-    found = []
+    described = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
+        # Our own validators raise ValueError; their messages name what was received already.
         text = problem["msg"].removeprefix("Value error, ")
         received = "" if problem["type"] == "value_error" else f". Received: {problem['input']!r}"
-        found.append(f"{key}: {text[:1].lower()}{text[1:]}{received}")
-    return found
+        described.append(f"{key}: {text[:1].lower()}{text[1:]}{received}")
+    return described

@@ -26,7 +26,7 @@ def one_blas_thread() -> Iterator[None]:
 
 @functools.cache
 def _thread_pools() -> ThreadpoolController:
-    """Returns the thread pools of the loaded libraries, whose search takes milliseconds."""
+    """Returns the thread pools of the loaded libraries. To find them takes milliseconds."""
     import scipy.linalg  # noqa: F401 - SciPy brings an OpenBLAS of its own, which must be loaded
     from threadpoolctl import ThreadpoolController
 

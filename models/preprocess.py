@@ -35,8 +35,9 @@ def decode(image_bytes: tf.Tensor) -> tf.Tensor:
     """
     import tensorflow as tf
 
+    # With `expand_animations`, a GIF would have a fourth axis for its frames.
     pixels = tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
-    pixels.set_shape([None, None, 3])
+    pixels.set_shape([None, None, 3])  # the op leaves it open, and `resize` has to know the rank
     return pixels
 
 
@@ -82,6 +83,7 @@ def whole_pixels(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
     """
     import tensorflow as tf
 
+    # A cast alone would cut off the fractions, which darkens the image by half a level.
     return tf.cast(tf.round(decode_and_resize(image_bytes, image_size)), tf.uint8)
 
 
@@ -97,8 +99,9 @@ def batch_decode(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
     """
     import tensorflow as tf
 
+    # The op decodes one image at a time, and the images of a batch differ in size until resized.
     return tf.map_fn(
-        lambda one: decode_and_resize(one, image_size),
+        lambda image: decode_and_resize(image, image_size),
         tf.convert_to_tensor(image_bytes),
         fn_output_signature=tf.TensorSpec([image_size, image_size, 3], tf.float32),
         parallel_iterations=_PARALLEL_DECODES,

@@ -1,7 +1,7 @@
 """Progress of the work: counts are passed from deep inside a loop to the display, if there is one.
 
-On the local runner, Beam's DoFns run in the same process, so a listener of the module is enough. In
-other processes no listener is attached, and a call costs one lookup.
+On the local runner, Beam's DoFns run in the same process, so one listener for the whole module is
+enough. In other processes no listener is attached, and a call costs one lookup.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 
 
 class Listener(Protocol):
-    """The interface of a display. Both methods may be called from any thread."""
+    """The interface of a display. Its methods may be called from any thread."""
 
     def advance(self, count: int, unit: str) -> None:
         """Reports that `count` more units are done."""
@@ -33,17 +33,17 @@ class Listener(Protocol):
 
 
 _listener: Listener | None = None
-_own = threading.local()
+_of_thread = threading.local()
 
 
 @contextlib.contextmanager
 def silent() -> Iterator[None]:
     """Ignores the counts of this thread, which works beside the step that is displayed."""
-    _own.silent = True
+    _of_thread.silent = True
     try:
         yield
     finally:
-        _own.silent = False
+        _of_thread.silent = False
 
 
 def attach(listener: Listener | None) -> None:
@@ -53,30 +53,34 @@ def attach(listener: Listener | None) -> None:
 
 
 def advance(count: int, unit: str = "images") -> None:
-    """Say that `count` more units are done."""
-    if _listener is not None and not getattr(_own, "silent", False):
+    """Reports that `count` more units are done."""
+    if _listener is not None and not _is_silent():
         _listener.advance(count, unit)
 
 
 def total(count: int, unit: str = "images") -> None:
-    """Report the total number of units of the current step, if it is known."""
-    if _listener is not None and not getattr(_own, "silent", False):
+    """Reports the total number of units of the current step, if it is known."""
+    if _listener is not None and not _is_silent():
         _listener.total(count, unit)
 
 
 def say(text: str) -> None:
-    """Show a sentence about the present step; without a display it goes to the log."""
-    if _listener is not None and not getattr(_own, "silent", False):
+    """Shows a sentence about the present step; without a display it goes to the log."""
+    if _listener is not None and not _is_silent():
         _listener.say(text)
     else:
         logging.getLogger(__name__).info(text)
 
 
 def stoppable() -> contextlib.AbstractContextManager[None]:
-    """Let a person end the present step early, while the context lasts; see `stopped`."""
+    """Lets a person end the present step early, while the context lasts; see `stopped`."""
     return contextlib.nullcontext() if _listener is None else _listener.stoppable()
 
 
 def stopped() -> bool:
-    """Return whether a person wants the step to end with what it has found so far."""
+    """Returns whether a person wants the step to end with what it has found so far."""
     return _listener is not None and _listener.stopped()
+
+
+def _is_silent() -> bool:
+    return getattr(_of_thread, "silent", False)  # each thread begins without the attribute

@@ -13,11 +13,11 @@ from pydantic import Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from imgpipe.models import backbones
-from imgpipe.models import feature_names as names
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.augmentation.mixup import Mixing
 from imgpipe.models.backbones import Backbone
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.feature_names import UNKNOWN
 from imgpipe.models.limits import STRICT, problems
 from imgpipe.models.setting_sections import FineTune, NetworkSettings, TrainSettings
 
@@ -61,7 +61,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
             raise ConfigError("model settings: " + "; ".join(problems(error))) from None
 
     def backbone_spec(self) -> Backbone:
-        """Returns the backbone with its weights and its cut."""
+        """Returns the backbone with its weights and its cut. TensorFlow is not imported."""
         return backbones.get(
             self.network, self.weights, self.weights_sha256, self.cut, self.width, self.seed
         )
@@ -81,6 +81,8 @@ class ModelSettings(TrainSettings, NetworkSettings):
     @property
     def solved(self) -> bool:
         """Whether the head is solved as a convex problem instead of trained by epochs."""
+        # The loss is convex only for a linear head on fixed inputs. The other settings mean
+        # something for training by epochs alone, so that setting one asks for epochs.
         return (
             self.optimizer == "auto"
             and self.frozen
@@ -159,9 +161,9 @@ class ModelSettings(TrainSettings, NetworkSettings):
         """
         checked = check_vocabulary(vocabulary)
         self.one_unit(len(checked))
-        if self.unknown_rate and names.UNKNOWN in checked:
+        if self.unknown_rate and UNKNOWN in checked:
             raise ConfigError(
-                f"model.unknown_rate: a class is called {names.UNKNOWN!r} already. Rename its "
+                f"model.unknown_rate: a class is called {UNKNOWN!r} already. Rename its "
                 "folder, or set the rate to 0"
             )
         return checked
@@ -193,12 +195,13 @@ def check_vocabulary(vocabulary: Sequence[str]) -> tuple[str, ...]:
         ConfigError: There are fewer than two names, a name occurs twice, is empty or contains a
             line break, or the names are not sorted.
     """
-    given = tuple(vocabulary)
-    if len(given) < 2:
-        raise ConfigError(f"a classifier needs two classes or more. Received: {list(given)}")
-    if list(given) != sorted(set(given)):
-        raise ConfigError(f"expected class names sorted, each once. Received: {list(given)}")
-    odd = [name for name in given if name.splitlines() != [name]]
+    names = tuple(vocabulary)
+    if len(names) < 2:
+        raise ConfigError(f"a classifier needs two classes or more. Received: {list(names)}")
+    if list(names) != sorted(set(names)):
+        raise ConfigError(f"expected class names sorted, each once. Received: {list(names)}")
+    # `splitlines` also knows line breaks such as U+2028, which readers of the file may split at.
+    odd = [name for name in names if name.splitlines() != [name]]
     if odd:
         raise ConfigError(f"class names must not be empty or hold a line break. Received: {odd}")
-    return given
+    return names

@@ -110,8 +110,8 @@ def run_fn(fn_args: Any) -> None:
             and `eval_files` are patterns of image examples.
     """
     config = TrainerConfig.from_mapping(fn_args.custom_config)
-    found = tuning.best_values(getattr(fn_args, "hyperparameters", None))
-    settings = tuning.apply(config.model, found)
+    tuned = tuning.best_values(getattr(fn_args, "hyperparameters", None))
+    settings = tuning.apply(config.model, tuned)
     run_dir = Path(fn_args.model_run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     trained = network_search.train(
@@ -126,12 +126,14 @@ def run_fn(fn_args: Any) -> None:
             config.source_hash,
         )
     )
+    # The search may have trained the network at another size than the settings give.
     settings = replace(settings, image_size=trained.image_size or settings.image_size)
     calibration = calibrate(
         trained.logits, trained.labels, settings.temperature, settings.unknown_rate
     )
-    history = {**trained.history, "calibration": calibration.facts(), "tuned": found}
+    history = {**trained.history, "calibration": calibration.facts(), "tuned": tuned}
     history["image_size"] = settings.size
+    # JSON has no NaN, and readers other than Python's refuse a file that contains one.
     (run_dir / HISTORY_FILE).write_text(json.dumps(history, indent=1, allow_nan=False), "utf-8")
     classifier = build_classifier(
         trained.layers,
@@ -146,6 +148,7 @@ def run_fn(fn_args: Any) -> None:
     export(classifier, target, top_k=top_k, warmup_images=images[: config.warmup_images])
     write_digest(classifier, target, top_k=top_k, source=config.source_hash)
     network_file.save(classifier, settings, target)
+    # Stored features come from the frozen backbone, so they fit no network with other lower layers.
     if trained.history["trained"] == stages.HEAD:
         _write_head(trained.layers, classifier, config, fn_args.train_files, run_dir)
     distribution = trained.distribution or described(
@@ -168,9 +171,9 @@ def _write_head(
         return
     images = dict(some_examples(train_files, _COMPARED))
     with open_split(config.bank_uri, names.TRAIN, len(config.vocabulary), 0) as rows:
-        wanted = rows.select(rows.hashes.among(images))
-    expected = classifier.probabilities([images[digest] for digest in wanted.hashes])
-    if stored.agrees(np.asarray(wanted.features), expected):
+        compared = rows.select(rows.hashes.among(images))
+    expected = classifier.probabilities([images[digest] for digest in compared.hashes])
+    if stored.agrees(np.asarray(compared.features), expected):
         stored.save(run_dir)
 
 
@@ -192,8 +195,8 @@ def described(
     """
     train = _features(classifier, some_images(train_files, _DESCRIBED, looked_at=-1))
     held_out = _features(classifier, some_images(eval_files, _DESCRIBED // 2, looked_at=-1))
-    seen = train[PROBABILITIES].argmax(axis=1)
-    return feature_distribution.fit(train[FEATURES], seen, held_out[FEATURES])
+    predicted = train[PROBABILITIES].argmax(axis=1)
+    return feature_distribution.fit(train[FEATURES], predicted, held_out[FEATURES])
 
 
 def _features(classifier: Classifier, images: Sequence[bytes]) -> dict[str, Any]:
@@ -245,8 +248,11 @@ def some_examples(
     }
     dataset = tf.data.TFRecordDataset(files).take(looked_at)
     dataset = dataset.map(lambda record: tf.io.parse_single_example(record, spec))
-    pairs = ((one[names.IMAGE_HASH], one[names.IMAGE_BYTES]) for one in dataset.as_numpy_iterator())
-    return heapq.nsmallest(count, pairs)
+    pairs = (
+        (example[names.IMAGE_HASH], example[names.IMAGE_BYTES])
+        for example in dataset.as_numpy_iterator()
+    )
+    return heapq.nsmallest(count, pairs)  # holds `count` images at a time, unlike sorting
 
 
 def write_parity(classifier: Classifier, images: Sequence[bytes], path: Path) -> None:
@@ -272,4 +278,5 @@ def write_parity(classifier: Classifier, images: Sequence[bytes], path: Path) ->
                 ),
             }
             example = tf.train.Example(features=tf.train.Features(feature=feature))
+            # The order of a map in a protobuf is arbitrary unless it is asked to be the same.
             writer.write(example.SerializeToString(deterministic=True))

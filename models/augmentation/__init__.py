@@ -3,8 +3,7 @@
 A view depends only on the content hash of the image and on the number of the view, and not on the
 batch, the order, the split or the thread. Therefore the feature bank is reproducible, and a stored
 view stays valid. Keras' preprocessing layers draw random numbers for a batch, and a chain of them
-resamples the image once for each layer, which takes about four times as long (``python -m
-benchmarks.augmentation``).
+resamples the image once for each layer, which took about four times as long when it was measured.
 
 One affine warp applies rotation, shifts, shear, zoom, flips and scale (`geometry`). One affine map
 of the colours changes brightness, contrast, saturation and hue (`colour`). `erasing` replaces a
@@ -32,7 +31,7 @@ def seeds(hashes: Sequence[str]) -> list[int]:
     Args:
         hashes: Content hash (hex) of each image.
     """
-    return [int(text[:16], 16) - 2**63 for text in hashes]
+    return [int(text[:16], 16) - 2**63 for text in hashes]  # moved into the range of int64
 
 
 def augment(
@@ -59,8 +58,9 @@ def augment(
         warped = geometry.warp(images, seed, spec)
         return _one_by_one(warped, seed, spec) if spec.colours or spec.erasing else warped
 
+    # A batch of view 0 alone, as in validation, skips the warp.
     result = tf.cond(tf.reduce_any(views > 0), changed, lambda: tf.identity(images))
-    result.set_shape(images.shape)
+    result.set_shape(images.shape)  # the op of the warp knows no static shape
     return result
 
 
@@ -77,10 +77,12 @@ def _one_by_one(images: tf.Tensor, seeds: tf.Tensor, spec: ViewSpec) -> tf.Tenso
             image = colour.shift(image, seed, spec)
         return erasing.erase(image, seed, spec.erasing) if spec.erasing else image
 
-    def one(given: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        image, seed = given
+    def change_views(pair: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        image, seed = pair
         return tf.cond(seed[1] > 0, lambda: change(image, seed), lambda: tf.identity(image))
 
     return tf.map_fn(
-        one, (images, seeds), fn_output_signature=tf.TensorSpec(images.shape[1:], tf.float32)
+        change_views,
+        (images, seeds),
+        fn_output_signature=tf.TensorSpec(images.shape[1:], tf.float32),
     )

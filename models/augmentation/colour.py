@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 WHITE: Final = 255.0
-LUMINANCE: Final = (0.213, 0.715, 0.072)
+LUMINANCE: Final = (0.213, 0.715, 0.072)  # of red, green and blue, as in Filter Effects
 #: This matrix turns the hue of a colour (red, green, blue) without luminance by 90 degrees.
 _QUARTER_TURN: Final = (
     (-0.213, -0.715, 0.928),
@@ -53,7 +53,7 @@ def shift(image: tf.Tensor, seed: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
 
 
 def colour_matrix(saturation: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
-    """Return the matrix [3, 3] that changes the saturation and turns the hue of a colour.
+    """Returns the matrix [3, 3] that changes the saturation and turns the hue of a colour.
 
     Each row has the shares of red, green and blue in one channel of the result and sums to 1.
 
@@ -63,6 +63,8 @@ def colour_matrix(saturation: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
     """
     import tensorflow as tf
 
+    # A colour is its grey part and the rest, which lies in a plane. Saturation stretches the rest,
+    # and hue turns it in that plane.
     grey = tf.constant([LUMINANCE] * 3)
     along = tf.eye(3) - grey
     across = tf.constant(_QUARTER_TURN)

@@ -59,7 +59,7 @@ def _graph(spec: ViewSpec, image_size: int) -> Any:
 
     key = (spec, image_size)
     if key not in _traced:
-        _traced.clear()
+        _traced.clear()  # one sheet is drawn at a time
         _traced[key] = tf.function(
             lambda pixels, seeds, views: augmentation.augment(pixels, seeds, views, spec),
             autograph=False,
@@ -120,10 +120,10 @@ def _fitting(text: str, width: int, font: Any) -> str:
 
     Letters that the font lacks become "?".
     """
-    text = text.encode("latin-1", "replace").decode("latin-1")
+    text = text.encode("latin-1", "replace").decode("latin-1")  # the letters of Pillow's own font
     if font.getlength(text) <= width:
         return text
-    while text and font.getlength("..." + text) > width:
+    while text and font.getlength("..." + text) > width:  # the end of a path tells images apart
         text = text[1:]
     return "..." + text
 

@@ -15,7 +15,7 @@ _RANDOMS: Final = 7  # angle, shift x, shift y, shear, zoom x, zoom y, flip
 
 
 def warp(images: tf.Tensor, seeds: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
-    """Warps images by random transforms; view 0 is unchanged.
+    """Warps images by random transforms, each in one resampling; view 0 is unchanged.
 
     Args:
         images: Pixels, float32 [N, S, S, 3].
@@ -39,7 +39,7 @@ def warp(images: tf.Tensor, seeds: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
 
 
 def projective_transforms(seeds: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
-    """Return the transforms [N, 8] of N images in the format of ImageProjectiveTransformV3.
+    """Returns the transforms [N, 8] of N images in the format of ImageProjectiveTransformV3.
 
     Each transform is computed by itself. Computed for a whole batch, sine and cosine would be
     rounded differently in vector registers than in the remainder of the batch, so that a view would
@@ -76,17 +76,17 @@ def _transform(seed: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
     if spec.horizontal_flip:
         zoom_x = tf.where(flip < 0, -zoom_x, zoom_x)
     if spec.vertical_flip or spec.scale:
-        zoom_x, zoom_y = _beyond_the_course(zoom_x, zoom_y, seed, spec)
+        zoom_x, zoom_y = _flipped_and_scaled(zoom_x, zoom_y, seed, spec)
     cos, sin = tf.cos(angle), tf.sin(angle)
     a, b = cos * zoom_x, (cos * shear - sin) * zoom_y
     d, e = sin * zoom_x, (sin * shear + cos) * zoom_y
-    centre = (side - 1) / 2
+    centre = (side - 1) / 2  # between the centres of the first and of the last pixel
     c = centre - (a + b) * centre + cos * shift_x - sin * shift_y
     f = centre - (d + e) * centre + sin * shift_x + cos * shift_y
     return tf.stack([a, b, c, d, e, f, 0.0, 0.0])
 
 
-def _beyond_the_course(
+def _flipped_and_scaled(
     zoom_x: tf.Tensor, zoom_y: tf.Tensor, seed: tf.Tensor, spec: ViewSpec
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the two zooms after vertical flip and scale.
@@ -95,6 +95,7 @@ def _beyond_the_course(
     """
     import tensorflow as tf
 
+    # A stream of its own, so that switching these on changes none of the other random numbers.
     draw = tf.where(seed[1] > 0, streams.uniform(seed, streams.GEOMETRY, 2), 0.0)
     flip, scale = tf.unstack(draw)
     if spec.vertical_flip:

@@ -26,8 +26,9 @@ _ORDER, _SHARE, _OTHER, _CENTRE, _CHOICE = range(5)  # numbers of the seeds, one
 class Mixing:
     """How strongly training examples are mixed.
 
-    The share of the partner is drawn from Beta(a, a): at 1 every share is as likely as any other,
-    below it most examples stay nearly whole. With both on, each batch is mixed by one of the two.
+    The share of the partner is drawn from Beta(a, a). With a = 1, every share is equally likely;
+    with less, most examples keep nearly all of themselves or nearly nothing. With both on, each
+    batch is mixed by one of the two.
     """
 
     mixup: float = Field(
@@ -111,14 +112,14 @@ def _shares(seed: tf.Tensor, count: tf.Tensor, alpha: float) -> tf.Tensor:
     """
     import tensorflow as tf
 
-    one, other = (
+    own, partner = (  # X / (X + Y) of two gamma variates is a Beta variate
         tf.random.stateless_gamma(
             [count], _seed(seed, number), tf.constant(alpha, tf.float64), dtype=tf.float64
         )
         for number in (_SHARE, _OTHER)
     )
-    total = one + other
-    return tf.cast(tf.where(total > 0, one / tf.where(total > 0, total, 1.0), 1.0), tf.float32)
+    total = own + partner  # 0 if both are too small even for float64; the example is then kept
+    return tf.cast(tf.where(total > 0, own / tf.where(total > 0, total, 1.0), 1.0), tf.float32)
 
 
 def _mixup(
@@ -155,8 +156,8 @@ def _cutmix(
     )
     inside = rows[:, :, None] & columns[:, None, :]
     mixed = tf.where(inside[..., None], tf.gather(inputs, order), inputs)
-    seen = 1 - tf.reduce_mean(tf.cast(inside, tf.float32), [1, 2])
-    return mixed, _blended(one_hot, order, seen)
+    visible = 1 - tf.reduce_mean(tf.cast(inside, tf.float32), [1, 2])
+    return mixed, _blended(one_hot, order, visible)
 
 
 def _within(length: tf.Tensor, middle: tf.Tensor, half: tf.Tensor) -> tf.Tensor:
@@ -166,5 +167,5 @@ def _within(length: tf.Tensor, middle: tf.Tensor, half: tf.Tensor) -> tf.Tensor:
     """
     import tensorflow as tf
 
-    positions = (tf.range(length, dtype=tf.int32) * 2 + 1) / (2 * length)
+    positions = (tf.range(length, dtype=tf.int32) * 2 + 1) / (2 * length)  # centres of the pixels
     return tf.abs(tf.cast(positions, tf.float32)[None] - middle[:, None]) < half[:, None]

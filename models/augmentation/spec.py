@@ -19,10 +19,7 @@ _STEP: Final = 32  # pixels; most networks reduce the side of an image by this f
 
 #: These settings are part of every key. Others are part of it only when they are on, so that a new
 #: setting does not change existing keys.
-_ALWAYS: Final = (
-    *("rotation", "shifts", "shear", "zoom"),
-    *("horizontal_flip", "fill"),
-)
+_ALWAYS: Final = ("rotation", "shifts", "shear", "zoom", "horizontal_flip", "fill")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -115,7 +112,7 @@ class ViewSpec:
             view: Number of the view; view 0 always has `image_size`.
             image_size: Usual side in pixels.
         """
-        turn = view % 3 - 1 if view else 0
+        turn = view % 3 - 1 if view else 0  # 0 for view 1, 1 for view 2, -1 for view 3, and again
         if not turn or not self.multi_scale:
             return image_size
         return max(1, round(image_size * (1 + turn * self.multi_scale) / _STEP)) * _STEP

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Backbone", "cut_points", "find_cut", "get", "names"]
 
-_FILES: Final = (".h5", ".keras")
+_FILE_ENDINGS: Final = (".h5", ".keras")
 
 
 def get(
@@ -39,7 +39,7 @@ def get(
         ConfigError: There is no such architecture, or it does not support these values.
     """
     architecture = registry.architecture(name)
-    if weights not in ("imagenet", "none") and not weights.endswith(_FILES):
+    if weights not in ("imagenet", "none") and not weights.endswith(_FILE_ENDINGS):
         nearest = difflib.get_close_matches(weights, ("imagenet", "none"), 1)
         raise ConfigError(
             'weights: expected "imagenet", "none" or the path of a file (.weights.h5, .h5, '
@@ -69,7 +69,7 @@ def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
     Args:
         network: A functional model, or a tensor of one; see `cuts.cut_points`.
     """
-    from imgpipe.models.backbones import cuts
+    from imgpipe.models.backbones import cuts  # not at the top: the settings are read without it
 
     return cuts.cut_points(network)
 

@@ -72,6 +72,8 @@ class Backbone:
         Raises:
           ResourceError: The weights are missing or are not the expected ones.
         """
+        # `seed` is only part of the key of random weights, so that another seed of the training
+        # does not compute the features of a pretrained network again.
         parts = {
             "version": _VERSION,
             "architecture": self.name,
@@ -138,10 +140,11 @@ class Backbone:
         side = (pixels.shape[1], pixels.shape[2])
         architecture = registry.architecture(self.name)
         with seeded(self.seed):
+            # Copying took half of the time of a build, and there is no BatchNorm to fold here.
             if architecture.folded is not None and self.weights == "imagenet" and not self.cut:
                 return architecture.folded(pixels, trainable)
             source = architecture.source(self, side)
-            name_stably(source)
+            name_stably(source)  # before the weights, which files of older Keras hold by name
             if self.local_file is not None:
                 weights_file.load(source, self.local_file, self.weights_sha256)
             if self.cut:
@@ -179,20 +182,21 @@ def file_sha256(path: Path, expected: str = "") -> str:
     """
     try:
         state = path.stat()
-        found = _hash(path, state.st_mtime_ns, state.st_size)
+        received = _hash(path, state.st_mtime_ns, state.st_size)
     except OSError as error:
         raise ResourceError(
             f"model.weights: cannot read {path}: {error.strerror or error}. Expected: a file of "
             "weights (.weights.h5, .h5 or .keras)"
         ) from error
-    if expected and found != expected.lower():
+    if expected and received != expected.lower():
         raise ResourceError(
             f"model.weights: {path} is not the expected file. Expected SHA-256 {expected}. "
-            f"Received: {found}. Get the file again, or correct model.weights_sha256"
+            f"Received: {received}. Get the file again, or correct model.weights_sha256"
         )
-    return found
+    return received
 
 
 @functools.lru_cache(maxsize=64)
 def _hash(path: Path, changed: int, size: int) -> str:
+    # `changed` and `size` are only part of the cache's key: a file that is replaced has other ones.
     return regular_files.sha256(path, MAX_BYTES)

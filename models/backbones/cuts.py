@@ -44,6 +44,7 @@ def steps(ends: Sequence[keras.KerasTensor]) -> list[Step]:
         ends: Outputs of a functional model, or other tensors of one.
     """
     found: list[Step] = []
+    # A layer that is called twice is two operations, which the number of the call tells apart.
     position: dict[tuple[int, int], int] = {}
     waiting = [_origin(end) for end in reversed(ends)]
     while waiting:
@@ -51,7 +52,7 @@ def steps(ends: Sequence[keras.KerasTensor]) -> list[Step]:
         node = operation._inbound_nodes[number]
         parents = [_origin(tensor) for tensor in node.input_tensors]
         missing = [parent for parent in parents if (id(parent[0]), parent[1]) not in position]
-        if missing:
+        if missing:  # the operation stays on the stack below those that it reads
             waiting.extend(reversed(missing))
             continue
         waiting.pop()
@@ -70,9 +71,12 @@ def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
     Args:
         network: A functional model, or a tensor of one, such as a feature map.
     """
+    # An edge from step i to step j bypasses the steps between them, so none of these is a cut
+    # point. The edges are counted as differences, +1 at i + 1 and -1 at j, whose running sum is
+    # the number of edges that bypass a step. An output is an edge to a step after the last one.
     ends = _ends(network)
     order = steps(ends)
-    passed = [0] * (len(order) + 1)  # differences of the number of edges that bypass each step
+    passed = [0] * (len(order) + 1)
     last = len(order)
     outputs = {id(end) for end in ends}
     for position, step in enumerate(order):
@@ -83,10 +87,10 @@ def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
             if stop - start > 1:
                 passed[start + 1] += 1
                 passed[stop] -= 1
-    points, over = [], 0
+    points, bypassing = [], 0
     for position, step in enumerate(order):
-        over += passed[position]
-        if not over and len(step.outputs) == 1 and _is_layer(step.operation):
+        bypassing += passed[position]
+        if not bypassing and len(step.outputs) == 1 and _is_layer(step.operation):
             points.append(step.operation.name)
     return points
 

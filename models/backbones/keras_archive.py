@@ -25,10 +25,12 @@ _MAX_RATIO: Final = 20  # unpacked to packed size; JSON shrinks tenfold, trained
 #: Decoders of these methods return at most the requested bytes, unlike those of LZMA and bzip2.
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
-#: Classes whose configuration contains code or refers to it.
+#: Classes whose configuration contains code or refers to it. Keras 3 runs Lambda only with
+#: `safe_mode` off; archives have turned it off themselves (CVE-2025-9906).
 _CODE: Final = frozenset(
     {"Lambda", "__lambda__", "function", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
 )
+#: Names that no plain model contains, as a key or as a value.
 _WORDS: Final = frozenset({"enable_unsafe_deserialization", "safe_mode", "__lambda__"})
 
 
@@ -44,7 +46,7 @@ def weights(content: bytes, path: Path) -> bytes:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            _check_members(archive, path)
+            _check_members(archive, path)  # before anything is unpacked
             _check_config(json.loads(_member(archive, _CONFIG)), path)
             return _member(archive, _WEIGHTS)
     except UnsafeWeightsError:
@@ -70,6 +72,7 @@ def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
     for member in archive.infolist():
         name = PurePosixPath(member.filename)
         plain = not name.is_absolute() and ".." not in name.parts and "\\" not in member.filename
+        # `assets` holds files of layers such as vocabularies; it may be there and is never read.
         known = member.filename in _MEMBERS or name.parts[:1] == ("assets",)
         if not plain or not known or member.filename in seen:
             raise UnsafeWeightsError(
@@ -82,6 +85,7 @@ def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
                 f"{path}: {member.filename}: expected a member that is stored or deflated. "
                 f"Received: compression method {member.compress_type}"
             )
+        # The ratio says nothing about small members; 1.25 MiB (20 times 64 KiB) always pass.
         most = MAX_BYTES if member.filename == _WEIGHTS else _MAX_CONFIG
         if member.file_size > min(most, _MAX_RATIO * max(member.compress_size, 1 << 16)):
             raise UnsafeWeightsError(
@@ -92,20 +96,20 @@ def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
 
 def _check_config(config: Any, path: Path) -> None:
     for place, value in _walk(config):
-        found = None
+        code = None
         if isinstance(value, dict):
             kind, module = value.get("class_name"), value.get("module")
             if kind in _CODE:
-                found = f"{kind} {value.get('config') if kind == 'function' else ''}".strip()
+                code = f"{kind} {value.get('config') if kind == 'function' else ''}".strip()
             elif isinstance(module, str) and module.split(".")[0] != "keras":
-                found = f"{module}.{kind}"
+                code = f"{module}.{kind}"  # the loader would import this module (CVE-2025-1550)
             elif not _WORDS.isdisjoint(value):
-                found = ", ".join(sorted(_WORDS & set(value)))
+                code = ", ".join(sorted(_WORDS & set(value)))
         elif isinstance(value, str) and value in _WORDS:
-            found = value
-        if found:
+            code = value
+        if code:
             raise UnsafeWeightsError(
-                f"{path}: loading this model can run code: {place or 'the model'} is {found[:80]}. "
+                f"{path}: loading this model can run code: {place or 'the model'} is {code[:80]}. "
                 "Expected: plain layers of Keras. Where you trust the model, load it and call "
                 "model.save_weights('NAME.weights.h5')"
             )
@@ -122,6 +126,6 @@ def _walk(config: Any) -> Iterator[tuple[str, Any]]:
             place = name if isinstance(name, str) else place
         yield place, value
         if isinstance(value, dict):
-            waiting.extend((place, one) for one in value.values())
+            waiting.extend((place, inside) for inside in value.values())
         elif isinstance(value, list):
-            waiting.extend((place, one) for one in value)
+            waiting.extend((place, inside) for inside in value)

@@ -3,7 +3,8 @@
 A BatchNorm in inference mode is a scale and an offset for each channel, so both can be included in
 the kernel and the bias of the convolution before it; the result is exact to float32 rounding. A
 BatchNorm that does not follow a convolution becomes a constant scale and offset. In both cases no
-statistics remain that could change while other layers train, and the forward pass is faster.
+statistics remain that could change while other layers train, as they do in `fit` even if the
+network was called with `training=False` (keras-team/keras#20285), and the forward pass is faster.
 """
 
 from __future__ import annotations
@@ -44,15 +45,11 @@ def rebuild(
     rebuilding = _Rebuilding(source, trainable, fold)
     copy = keras.models.clone_model(
         source,
-        input_tensors=_like(source.input, pixels),
+        input_tensors=[pixels] if isinstance(source.input, list) else pixels,
         clone_function=rebuilding.layer,
         call_function=rebuilding.call,
     )
     return copy.outputs[0]
-
-
-def _like(structure: Any, pixels: keras.KerasTensor) -> Any:
-    return [pixels] if isinstance(structure, list) else pixels
 
 
 class _Rebuilding:
@@ -63,6 +60,7 @@ class _Rebuilding:
         self._folds = _foldable(source) if fold else {}
         self._folded = {id(norm) for norm in self._folds.values()}
         self._fold = fold
+        # All of these are keyed by the `id` of a layer, since names may occur twice.
         self._values: dict[int, list[Array]] = {}
         self._skipped: set[int] = set()
         self._affines: set[int] = set()
@@ -72,10 +70,11 @@ class _Rebuilding:
         import keras
 
         if not isinstance(layer, keras.layers.Layer):
-            return layer
+            return layer  # an operation such as an addition, which has no weights
         if self._fold and isinstance(layer, keras.layers.BatchNormalization):
             if id(layer) not in self._folded:
                 return self._affine(layer)
+            # `clone_model` wants a layer in its place, which `call` then passes over.
             self._skipped.add(id(layer))
             return layer
         config = layer.get_config()
@@ -97,7 +96,7 @@ class _Rebuilding:
             return args[0]
         if id(layer) in self._affines:
             return layer(args[0])  # without the mask that BatchNorm also takes
-        output = layer(*args, **kwargs)
+        output = layer(*args, **kwargs)  # the first call builds the layer, so that it has weights
         values = self._values.pop(id(layer), None)
         if values:
             layer.set_weights(values)
@@ -151,9 +150,9 @@ def name_stably(model: keras.Model) -> None:
         kind = snake(type(layer).__name__)
         found = re.fullmatch(rf"{kind}(?:_(\d+))?", layer.name)
         if found:
-            counted.setdefault(kind, []).append((int(found[1] or 0), layer))
+            counted.setdefault(kind, []).append((int(found[1] or 0), layer))  # "conv2d" is number 0
     for kind, layers in counted.items():
-        for number, (_, layer) in enumerate(sorted(layers, key=lambda one: one[0])):
+        for number, (_, layer) in enumerate(sorted(layers, key=lambda counter: counter[0])):
             layer.name = f"{kind}_{number}" if number else kind
 
 
@@ -192,8 +191,8 @@ def _foldable(model: keras.Model) -> dict[int, Any]:
             and layer.activation is keras.activations.linear
             and len(after) == 1
             and isinstance(after[0], keras.layers.BatchNormalization)
-            and after[0].axis in (-1, 3)
-            and uses[id(layer)] == uses[id(after[0])] == 1
+            and after[0].axis in (-1, 3)  # the channels, as in the last axis of the kernel
+            and uses[id(layer)] == uses[id(after[0])] == 1  # a shared layer has one kernel for all
             and not any(id(tensor) in ends for tensor in step.outputs)
         ):
             found[id(layer)] = after[0]

@@ -78,6 +78,7 @@ class _Tensor:
         if not isinstance(storage, _Storage):
             raise UnsafeWeightsError("weights file: a tensor without a storage")
         numbers = (offset, *shape, *strides)
+        # `type` instead of `isinstance`, for which True and False are integers.
         if any(type(n) is not int or n < 0 for n in numbers) or len(shape) != len(strides):
             raise UnsafeWeightsError(
                 f"weights file: expected non-negative integer offset, shape and strides of one "
@@ -140,7 +141,7 @@ class _SafeUnpickler(pickle.Unpickler):
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _tensor
         if module == "torch" and name in _STORAGES:
-            return name
+            return name  # the name stands for torch's class; `persistent_load` receives it
         raise UnsafeWeightsError(
             f"weights file: refuses to load {module}.{name}; expected only OrderedDict, tensors "
             "and storages. Get the file from the package that the lock names"
@@ -195,7 +196,7 @@ def parse(data: bytes) -> dict[str, npt.NDArray[Any]]:
     file = io.BytesIO(data)
     storages: dict[str, _Storage] = {}
     try:
-        _check_memo(data)
+        _check_memo(data)  # reads the opcodes and builds nothing
         magic, protocol, machine, state, keys = (
             _SafeUnpickler(file, storages).load() for _ in range(_PICKLES)
         )
@@ -215,7 +216,7 @@ def parse(data: bytes) -> dict[str, npt.NDArray[Any]]:
         raise UnsafeWeightsError("weights file: expected little-endian values")
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise UnsafeWeightsError("weights file: expected a list of the storages' names")
-    if sorted(keys) != sorted(storages):
+    if sorted(keys) != sorted(storages):  # a key that occurs twice is refused here, too
         raise UnsafeWeightsError("weights file: the list of storages does not match the tensors")
     _fill(data, file.tell(), [storages[key] for key in keys])
     return _tensors(state)

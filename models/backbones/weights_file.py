@@ -84,7 +84,7 @@ def load(model: keras.Model, path: Path, sha256: str = "") -> None:
         raise UnsafeWeightsError(
             f"{path}: damaged file of weights ({type(error).__name__}: {error})"
         ) from error
-    for layer, arrays in values:
+    for layer, arrays in values:  # only now, so that a file that is refused changes no layer
         layer.set_weights(arrays)
         if hasattr(layer, "finalize_state"):  # Normalization derives constants from its weights
             layer.finalize_state()
@@ -98,11 +98,11 @@ def _read(path: Path, sha256: str) -> bytes:
         raise ResourceError(
             f"model.weights: cannot read {path}: {error.strerror or error}"
         ) from error
-    found = hashlib.sha256(content).hexdigest()
-    if sha256 and found != sha256.lower():
+    received = hashlib.sha256(content).hexdigest()
+    if sha256 and received != sha256.lower():
         raise ResourceError(
             f"model.weights: {path} is not the expected file. Expected SHA-256 {sha256}. "
-            f"Received: {found}"
+            f"Received: {received}"
         )
     return content
 
@@ -116,7 +116,9 @@ def _check(file: h5py.File, path: Path) -> None:
         )
     seen: set[int] = set()
     for name, dataset in _datasets(file, path, seen):
+        # CVE-2026-1669: virtual and external data are read from other files of this machine.
         outside = dataset.is_virtual or dataset.external
+        # Keras does not compress, and a few compressed bytes could fill the memory.
         filters = dataset.id.get_create_plist().get_nfilters()
         if outside or filters or dataset.dtype.kind not in "fiu":
             kind = (
@@ -129,6 +131,7 @@ def _check(file: h5py.File, path: Path) -> None:
             raise UnsafeWeightsError(
                 f"{path}: {name}: expected plain numbers inside the file. Received: {kind}"
             )
+        # HDF5 fills what a dataset claims and does not hold, so that its shape alone takes memory.
         held = dataset.id.get_storage_size()
         if dataset.size * dataset.dtype.itemsize > held:
             raise UnsafeWeightsError(
@@ -149,7 +152,7 @@ def _datasets(group: h5py.Group, path: Path, seen: set[int]) -> Iterator[tuple[s
                 f"({type(link).__name__}) to {getattr(link, 'filename', '') or link.path!r}"
             )
         member = group[name]
-        address = h5py.h5o.get_info(member.id).addr
+        address = h5py.h5o.get_info(member.id).addr  # the same for every hard link to an object
         if address in seen or len(seen) >= _MAX_OBJECTS:
             raise UnsafeWeightsError(f"{path}: {member.name}: refuses a tree with loops")
         seen.add(address)
@@ -166,6 +169,7 @@ def _match(
 ) -> list[tuple[Any, list[npt.NDArray[Any]]]]:
     """Returns each layer with its arrays, which are read only after all names and shapes match."""
     holders = [layer for layer in model.layers if layer.weights]
+    # Keras 1 and 2 list the layers in this attribute, and Keras 3 names its groups after classes.
     if "layer_names" in file.attrs or "layer_names0" in file.attrs:
         stored = list(_legacy_layers(file))
         wanted = _by_name_or_order(holders, stored)
@@ -174,6 +178,7 @@ def _match(
         wanted = dict(zip(_keras3_names(model), holders, strict=True))
     found = {layer.name: layer for layer in stored}
     missing = [f"{wanted[name].name} ({name})" for name in wanted if name not in found]
+    # Files with the classifier of the network are common; the model here has a head of its own.
     extra = [
         f"{layer.name} {_spelled(layer.shapes)}"
         for layer in stored
@@ -239,7 +244,7 @@ def _keras3_layers(file: h5py.File) -> Iterator[Layer]:
         layer = layers[name]
         values = layer.get("vars") if isinstance(layer, h5py.Group) else None
         if isinstance(values, h5py.Group) and len(values):
-            numbers = sorted(values, key=lambda text: (len(text), text))
+            numbers = sorted(values, key=lambda text: (len(text), text))  # "10" comes after "9"
             yield Layer(name, tuple(_array(values, number) for number in numbers))
 
 
@@ -282,13 +287,14 @@ def _by_name_or_order(holders: Sequence[Any], stored: Sequence[Layer]) -> dict[s
     plain = [layer.name for layer in stored]
     while len(plain) > len(holders) and _is_dense(stored[len(plain) - 1]):
         plain.pop()  # the classifier
+    # "conv2d_17" of a long session is "conv2d" here. `_match` compares the shapes afterwards.
     if set(plain) != set(wanted) and len(plain) == len(holders):
         return dict(zip(plain, holders, strict=True))
     return wanted
 
 
 def _is_dense(layer: Layer) -> bool:
-    return len(layer.shapes[0]) == 2
+    return len(layer.shapes[0]) == 2  # kernels of convolutions have four axes
 
 
 def _shapes(layer: Any) -> tuple[tuple[int, ...], ...]:

@@ -56,12 +56,12 @@ def to_onnx(version: Path, vocabulary: Sequence[str]) -> bytes:
     with _without_warnings():
         import tf2onnx
 
-        made, _ = tf2onnx.convert.from_function(
+        model, _ = tf2onnx.convert.from_function(
             serve, input_signature=serve.input_signature, opset=OPSET
         )
-    entry = made.metadata_props.add()
+    entry = model.metadata_props.add()
     entry.key, entry.value = "classes", json.dumps(list(vocabulary), ensure_ascii=False)
-    return bytes(made.SerializeToString())
+    return bytes(model.SerializeToString())
 
 
 def to_keras(version: Path) -> bytes:
@@ -78,12 +78,10 @@ def to_keras(version: Path) -> bytes:
     """
     import keras
 
-    classifier = network_file.load(version)
-    network = classifier.network
-    answer = network.output[PROBABILITIES]
-    model = keras.Model(network.input, answer, name=network.name)
+    network = network_file.load(version).network
+    model = keras.Model(network.input, network.output[PROBABILITIES], name=network.name)
     with tempfile.TemporaryDirectory(prefix="imgpipe-") as folder, _without_warnings():
-        file = Path(folder) / "model.keras"
+        file = Path(folder) / "model.keras"  # Keras saves to paths only, and looks at the ending
         model.save(file)
         return file.read_bytes()
 
@@ -98,7 +96,7 @@ def onnx_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    rows = [session.run([PROBABILITIES], {"pixels": one[None]})[0] for one in pixels]
+    rows = [session.run([PROBABILITIES], {"pixels": image[None]})[0] for image in pixels]
     return np.concatenate(rows)
 
 
@@ -115,7 +113,7 @@ def keras_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
         file = Path(folder) / "model.keras"
         file.write_bytes(content)
         model: Any = keras.saving.load_model(file, compile=False)
-    rows = [np.asarray(model(one[None].astype(np.float32), training=False)) for one in pixels]
+    rows = [np.asarray(model(image[None].astype(np.float32), training=False)) for image in pixels]
     return np.concatenate(rows)
 
 

@@ -95,26 +95,28 @@ def load_network(directory: str) -> Network:
         data = [name for name in node.input if not name.startswith("^")]
         del node.input[:]
         node.input.extend(data)
+    # Without the control inputs, what lies before the resize is not needed and is cut away here.
     graph = tf.compat.v1.graph_util.extract_sub_graph(graph, [answer.op.name])
     return Network(graph, resized.name, answer.name, int(resized.shape[1]))
 
 
 def _resized(operations: Iterable[Any]) -> Any:
     """Returns the output of the first resize of the graph; a backbone may contain further ones."""
-    found = [op for op in operations if op.type == _RESIZE]
-    return next((op.outputs[0] for op in found if not _before(op) & {o.name for o in found}), None)
+    resizes = [op for op in operations if op.type == _RESIZE]
+    names = {op.name for op in resizes}
+    return next((op.outputs[0] for op in resizes if not _dependencies(op) & names), None)
 
 
-def _before(operation: Any) -> set[str]:
+def _dependencies(operation: Any) -> set[str]:
     """Returns the names of all operations on which this operation depends."""
-    seen: set[str] = set()
-    todo = [tensor.op for tensor in operation.inputs]
-    while todo:
-        op = todo.pop()
-        if op.name not in seen:
-            seen.add(op.name)
-            todo += [tensor.op for tensor in op.inputs]
-    return seen
+    visited: set[str] = set()
+    waiting = [tensor.op for tensor in operation.inputs]
+    while waiting:
+        op = waiting.pop()
+        if op.name not in visited:
+            visited.add(op.name)
+            waiting += [tensor.op for tensor in op.inputs]
+    return visited
 
 
 def convert(network: Network, kind: str, calibration: Sequence[Pixels] = ()) -> bytes:
@@ -151,6 +153,7 @@ def convert(network: Network, kind: str, calibration: Sequence[Pixels] = ()) -> 
         converter.target_spec.supported_types = [tf.float16]
     else:
         converter.representative_dataset = _representative(calibration)
+        # An op that has no int8 kernel is an error then, instead of a float op in an int8 file.
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.uint8
     return bytes(converter.convert())
@@ -221,7 +224,9 @@ class LiteModel:
         self._interpreters = [
             Interpreter(model_content=content, num_threads=1) for _ in range(count)
         ]
-        self._runners = [one.get_signature_runner(SERVING_DEFAULT) for one in self._interpreters]
+        self._runners = [
+            interpreter.get_signature_runner(SERVING_DEFAULT) for interpreter in self._interpreters
+        ]
         self._pool = ThreadPoolExecutor(count, "litert")
         self._input: dict[str, Any]
         self._output: dict[str, Any]
@@ -269,7 +274,7 @@ class LiteModel:
 
     def _run(self, runner: Any, pixels: Pixels) -> npt.NDArray[np.float32]:
         rows = [np.empty((0, int(self._output["shape"][-1])), np.float32)]
-        for start in range(len(pixels)):
+        for start in range(len(pixels)):  # one at a time: another size of batch resizes all tensors
             answer = runner(pixels=pixels[start : start + 1])[PROBABILITIES]
             rows.append(self._decoded(answer))
         return np.concatenate(rows)

@@ -105,6 +105,7 @@ def write_warmup(model_name: str, images: Sequence[bytes], directory: str) -> No
 
     folder = f"{directory.rstrip('/')}/assets.extra"
     tf.io.gfile.makedirs(folder)
+    # Requests of both sizes, so that neither the first single image nor the first batch is slow.
     batches = [[image] for image in images] + ([list(images)] if len(images) > 1 else [])
     with tf.io.TFRecordWriter(f"{folder}/{WARMUP_FILE}") as writer:
         for log in _warmup_logs(model_name, batches):

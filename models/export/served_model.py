@@ -26,6 +26,8 @@ class Served:
     ) -> None:
         import tensorflow as tf
 
+        # A session and not `tf.saved_model.load`, which runs models that fail in TensorFlow
+        # Serving (tensorflow/serving#2250).
         self._graph = tf.Graph()
         with self._graph.as_default(), plain_name(directory) as path:
             self._session = tf.compat.v1.Session(graph=self._graph)

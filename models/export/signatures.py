@@ -48,20 +48,20 @@ def signatures(
         return classifier.tail(classifier.feature_maps(pixels), training=False)
 
     def decoded(image_bytes: tf.Tensor) -> tf.Tensor:
-        return preprocess.batch_decode(_some(image_bytes), size)
+        return preprocess.batch_decode(_not_empty(image_bytes), size)
 
     def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         return answer(classifier, network(decoded(image_bytes)), top_k)
 
     def from_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        return answer(classifier, network(preprocess.resize(_some(pixels), size)), top_k)
+        return answer(classifier, network(preprocess.resize(_not_empty(pixels), size)), top_k)
 
     def from_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
         spec = {names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string)}
-        found = from_bytes(tf.io.parse_example(examples, spec)[names.IMAGE_BYTES])
+        outputs = from_bytes(tf.io.parse_example(examples, spec)[names.IMAGE_BYTES])
         # TFX's BulkInferrer takes one row of each output and cannot store a row that is a scalar
         # string, because `bytes` has no dtype. A column of length 1 gives rows that are arrays.
-        return {**found, names.LABEL: found[names.LABEL][:, None]}
+        return {**outputs, names.LABEL: outputs[names.LABEL][:, None]}
 
     def features(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         return {FEATURES: network(decoded(image_bytes))[FEATURES]}
@@ -129,7 +129,7 @@ def grad_cam(classifier: Classifier, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
     """
     import tensorflow as tf
 
-    feature_map = classifier.feature_maps(pixels)
+    feature_map = classifier.feature_maps(pixels)  # outside of the tape, which need not follow it
     with tf.GradientTape() as tape:
         tape.watch(feature_map)
         outputs = classifier.tail(feature_map, training=False)
@@ -146,7 +146,7 @@ def grad_cam(classifier: Classifier, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
     }
 
 
-def _some(images: tf.Tensor) -> tf.Tensor:
+def _not_empty(images: tf.Tensor) -> tf.Tensor:
     """Returns `images`, after a check that there is at least one.
 
     Without this check a convolution fails with a message that does not name the cause.
@@ -181,5 +181,5 @@ def _traced(
     import tensorflow as tf
 
     traced = tf.function(function, input_signature=[spec], autograph=False, jit_compile=False)
-    traced.get_concrete_function()
+    traced.get_concrete_function()  # `ExportArchive.add_endpoint` expects a traced function
     return traced

@@ -45,6 +45,7 @@ class BankRows:
 
     def __post_init__(self) -> None:
         """Accepts names as arrays; makes each image a group by itself where none are given."""
+        # A frozen dataclass can set its fields only in this way.
         object.__setattr__(self, "hashes", HashColumn.of(self.hashes))
         given = len(self.groups) == len(self.hashes)
         object.__setattr__(self, "groups", HashColumn.of(self.groups) if given else self.hashes)
@@ -68,6 +69,7 @@ class BankRows:
 
     def some_clean(self, count: int) -> BankRows:
         """Returns at most `count` rows of view 0, evenly sampled. They are in memory."""
+        # Rows are sorted by content hash, so evenly spaced ones are a random sample of the images.
         clean = np.flatnonzero(self.views == 0)
         keep = np.zeros(len(self), np.bool_)
         keep[clean[:: max(1, -(-len(clean) // count))]] = True
@@ -163,31 +165,33 @@ def open_split(
         DataRefused: A label lies outside the vocabulary of `classes` names.
     """
     dim = read_dim(bank_uri)
-    found = _listed(bank_uri, split, most_view)
-    if found.labels.size and found.labels.max() >= classes:
+    # The records are read twice: first without their vectors, to learn the order of the rows, then
+    # with them. So the vectors go straight to their places and are never in memory together.
+    table = _read_table(bank_uri, split, most_view)
+    if table.labels.size and table.labels.max() >= classes:
         raise DataRefused(
-            f"feature bank: split {split} holds label index {found.labels.max()}, the vocabulary "
+            f"feature bank: split {split} holds label index {table.labels.max()}, the vocabulary "
             f"has {classes} names. The bank and the vocabulary come from different runs"
         )
-    with RowFile(len(found.labels), (dim,), np.float16) as features:
-        features.fill(_placed(bank_uri, split, names.FEATURES, found.places, (dim,), bank_uri))
-        groups = _groups(bank_uri, found, folds)
+    with RowFile(len(table.labels), (dim,), np.float16) as features:
+        features.fill(_vectors(bank_uri, split, names.FEATURES, table.places, (dim,), bank_uri))
+        groups = _groups(bank_uri, table, folds)
         rows = BankRows(
-            features, found.labels, found.views, found.hashes, groups.names, groups.separated
+            features, table.labels, table.views, table.hashes, groups.names, groups.separated
         )
-        del found  # the places of the records are not needed any longer
+        del table  # the places of the records are not needed any longer
         yield rows
 
 
-def _groups(bank_uri: str, found: _Listed, folds: int) -> ImageGroups:
+def _groups(bank_uri: str, table: _Table, folds: int) -> ImageGroups:
     import tensorflow as tf
 
     path, near = f"{bank_uri.rstrip('/')}/{NEAR_FILE}", []
     if tf.io.gfile.exists(path):
         with tf.io.gfile.GFile(path) as file:
             near = [[digest.encode() for digest in group] for group in json.load(file)]
-    largest = distinct(found.hashes) // folds
-    return find_groups(found.hashes, found.sources, near, largest)
+    largest = distinct(table.hashes) // folds
+    return find_groups(table.hashes, table.sources, near, largest)
 
 
 @contextlib.contextmanager
@@ -199,20 +203,20 @@ def open_activations(bank_uri: str, split: str, rows: BankRows) -> Iterator[RowF
     """
     shape = read_facts(bank_uri).activations
     folder = f"{bank_uri.rstrip('/')}/{ACTIVATIONS_FOLDER}"
-    found = _listed(folder, split, int(rows.views.max(initial=0)))
-    if not (found.hashes.equals(rows.hashes) and np.array_equal(found.views, rows.views)):
+    table = _read_table(folder, split, int(rows.views.max(initial=0)))
+    if not (table.hashes.equals(rows.hashes) and np.array_equal(table.views, rows.views)):
         raise ResourceError(
             f"feature bank {bank_uri}: expected activations of {len(rows)} rows of split "
-            f"{split}. Received: {len(found.labels)} rows. Run FeatureBank again"
+            f"{split}. Received: {len(table.labels)} rows. Run FeatureBank again"
         )
     with RowFile(len(rows), shape, np.float16) as activations:
-        places = _placed(folder, split, names.ACTIVATIONS, found.places, shape, bank_uri)
-        activations.fill(places)
+        vectors = _vectors(folder, split, names.ACTIVATIONS, table.places, shape, bank_uri)
+        activations.fill(vectors)
         yield activations
 
 
 @dataclass(frozen=True)
-class _Listed:
+class _Table:
     """Rows in their order, and the place of every record in it; -1 for records left out."""
 
     places: npt.NDArray[np.int64]
@@ -222,8 +226,8 @@ class _Listed:
     sources: npt.NDArray[np.bytes_]
 
 
-def _listed(uri: str, split: str | tuple[str, ...], most_view: int | None) -> _Listed:
-    """Lists the records of a split, without their vectors."""
+def _read_table(uri: str, split: str | tuple[str, ...], most_view: int | None) -> _Table:
+    """Reads the records of a split without their vectors."""
     label: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
     view: list[npt.NDArray[np.int16]] = [np.empty(0, np.int16)]
     source: list[npt.NDArray[np.bytes_]] = [np.empty(0, "S1")]
@@ -233,7 +237,7 @@ def _listed(uri: str, split: str | tuple[str, ...], most_view: int | None) -> _L
         label.append(parsed[names.LABEL_INDEX])
         view.append(parsed[names.VIEW].astype(np.int16))
         source.append(parsed[names.GROUP].astype("S"))
-        short.append(shortened(parsed[names.IMAGE_HASH].astype("S")))
+        short.append(shortened(parsed[names.IMAGE_HASH].astype("S")))  # half of their memory
     labels, views, sources = np.concatenate(label), np.concatenate(view), np.concatenate(source)
     hashes = HashColumn.joined(short)
     order = np.lexsort((views, hashes.numbers))
@@ -243,11 +247,11 @@ def _listed(uri: str, split: str | tuple[str, ...], most_view: int | None) -> _L
     order = order[wanted]
     places = np.full(len(labels), -1, np.int64)
     places[order] = np.arange(len(order))
-    rows = hashes[order].compact()
-    return _Listed(places, labels[order], views[order], rows, sources[order])
+    rows = hashes[order].compact()  # `find_groups` expects no hashes without a row
+    return _Table(places, labels[order], views[order], rows, sources[order])
 
 
-def _placed(
+def _vectors(
     uri: str,
     split: str | tuple[str, ...],
     vector: str,

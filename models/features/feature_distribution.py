@@ -81,16 +81,18 @@ class FeatureDistribution:
         Returns:
             The scores, float64 [n].
         """
-        found = [np.empty(0)]
+        parts = [np.empty(0)]
         for start in range(0, len(features), _ROWS):
             rows = _unit(features[start : start + _ROWS]) - self.centre
             inside = rows @ self.axes
-            left = np.square(rows).sum(axis=1) - np.square(inside).sum(axis=1)
+            left_out = np.square(rows).sum(axis=1) - np.square(inside).sum(axis=1)
             white = inside @ self.whitening
+            # |w - m|² = |w|² + |m|² - 2 w·m needs no array of images by classes by components.
             squares = np.square(white).sum(axis=1)[:, None] + np.square(self.means).sum(axis=1)
             nearest = (squares - 2 * white @ self.means.T).min(axis=1)
-            found.append(nearest + white.shape[1] * np.maximum(left, 0) / self.rest)
-        return np.concatenate(found)
+            # Both terms are about the number of components for an image of the training data.
+            parts.append(nearest + white.shape[1] * np.maximum(left_out, 0) / self.rest)
+        return np.concatenate(parts)
 
     def above(self, features: Floats) -> int:
         """Returns the number of images that are unlike the training data.
@@ -162,7 +164,7 @@ def fit(
     Returns:
         The distribution; None when there are too few images or too many features.
     """
-    step = -(-len(features) // MOST) or 1
+    step = -(-len(features) // MOST) or 1  # rounded up, so that at most `MOST` rows remain
     features, labels = features[::step], labels[::step]
     if len(features) < _FEWEST_TRAIN or not 0 < features.shape[1] <= _LONGEST:
         return None
@@ -199,14 +201,14 @@ def _scores_in_turn(
     """
     _, first, numbers = np.unique(groups, return_index=True, return_inverse=True)
     fold_of = np.random.default_rng(0).permutation(len(first)) % _FOLDS
-    found: list[npt.NDArray[np.float64]] = [np.empty(0)]
+    scores: list[npt.NDArray[np.float64]] = [np.empty(0)]
     for fold in range(_FOLDS):
-        left = fold_of[numbers] != fold
-        if left.sum() < _FEWEST_TRAIN:
-            return found[0]
-        asked = rows[first[fold_of == fold]]
-        found.append(_described(rows[left], labels[left], numbers[left]).scores(asked))
-    return np.concatenate(found)
+        train = fold_of[numbers] != fold
+        if train.sum() < _FEWEST_TRAIN:
+            return scores[0]
+        held_out = rows[first[fold_of == fold]]
+        scores.append(_described(rows[train], labels[train], numbers[train]).scores(held_out))
+    return np.concatenate(scores)
 
 
 def _described(
@@ -226,11 +228,12 @@ def _described(
     np.add.at(means, indices, inside)
     means /= np.bincount(indices)[:, None]
     spread = inside - means[indices]
+    # A covariance of few images is too small in some directions, which its inverse exaggerates.
     covariance = spread.T @ spread / len(rows)
     covariance += (_SHRINKAGE * np.trace(covariance) / count + _TINY) * np.eye(count)
     whitening = np.linalg.inv(np.linalg.cholesky(covariance)).T.astype(np.float32)
-    left = np.square(rows).sum(axis=1) - np.square(inside).sum(axis=1)
-    rest = max(float(left.mean()), _TINY)
+    left_out = np.square(rows).sum(axis=1) - np.square(inside).sum(axis=1)
+    rest = max(float(left_out.mean()), _TINY)
     return FeatureDistribution(centre, axes, whitening, means @ whitening, rest)
 
 

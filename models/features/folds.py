@@ -47,6 +47,8 @@ def assign(labels: Integers, sets: npt.NDArray[Any], folds: int) -> dict[str, in
     given = np.zeros((folds, len(classes)))
     fold_of: dict[str, int] = {}
     for i in sorted(range(len(names)), key=lambda i: (-sizes[i], salted[i])):
+        # How much of the set's classes each fold has already. Where folds are equal, the one with
+        # the fewest images is chosen; rounding ignores differences in the last bits.
         crowding = given @ (counts[i] / of_class)
         best = int(np.lexsort((given.sum(axis=1), crowding.round(9)))[0])
         given[best] += counts[i]

@@ -112,9 +112,9 @@ class HashColumn:
         else:
             values, names = _sortable(self._values), _sortable(short)
         places = np.searchsorted(values, names)
-        there = places < len(values)
-        there[there] = values[places[there]] == names[there]
-        return places[there]
+        exists = places < len(values)
+        exists[exists] = values[places[exists]] == names[exists]
+        return places[exists]
 
     def compact(self) -> HashColumn:
         """Returns the same rows without the hashes that no row has."""

@@ -57,7 +57,7 @@ def find_groups(
     """
     group_of = _of_sources(hashes.numbers, sources)
     merged, separated = _merged(group_of, _positions(hashes, near), largest)
-    while not np.array_equal(further := merged[merged], merged):
+    while not np.array_equal(further := merged[merged], merged):  # follows chains to their end
         merged = further
     return ImageGroups(hashes.grouped(merged[group_of]), separated)
 
@@ -74,6 +74,7 @@ def _of_sources(images: Integers, sources: npt.NDArray[np.bytes_]) -> npt.NDArra
     """
     group_of = np.arange(int(images.max(initial=-1)) + 1)
     given = np.flatnonzero(sources != b"")
+    # Images are numbered in the order of their hashes, so the smallest number is the smallest hash.
     _, source = np.unique(sources[given], return_inverse=True)
     first = np.full(int(source.max(initial=-1)) + 1, len(group_of))
     np.minimum.at(first, source, images[given])

@@ -45,7 +45,7 @@ class StoredRows(abc.ABC):
     def __array__(
         self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
     ) -> npt.NDArray[Any]:
-        """Read all rows into memory, for NumPy."""
+        """Reads all rows into memory, for NumPy."""
         return np.array(self.read(0, len(self)), dtype)
 
     @property
@@ -104,6 +104,7 @@ class RowFile(StoredRows):
         else:
             enough = min(_ENOUGH_ROWS, _ENOUGH_BYTES // self._row)
             self.chunk = max(CHUNK // self._row, enough, 1)
+            # It has no name, so the system frees it even if the process is killed.
             self._file = tempfile.TemporaryFile(prefix="imgpipe-")  # noqa: SIM115 - see __exit__
 
     def __enter__(self) -> RowFile:
@@ -158,7 +159,7 @@ class RowFile(StoredRows):
     def _write(self, first: int, rows: npt.NDArray[Any]) -> None:
         data = np.ascontiguousarray(rows, self.dtype).reshape(-1).view(np.uint8).data
         done = 0
-        while done < len(data):
+        while done < len(data):  # Linux writes at most 2 GiB in one call
             done += os.pwrite(self._file.fileno(), data[done:], first * self._row + done)
 
     def read(self, first: int, stop: int) -> npt.NDArray[Any]:
@@ -190,9 +191,10 @@ class RowFile(StoredRows):
             near = self.read(first, stop)
             in_order = len(index) == len(near) and bool((np.diff(index) == 1).all())
             return near if in_order else near[index - first]
-        if (np.diff(index) > 0).all():  # a chunk at a time
+        if (np.diff(index) > 0).all():  # in ascending order, each chunk is read once
             ends = np.flatnonzero(np.diff(index // self.chunk)) + 1
             return np.concatenate([self.gather(part) for part in np.split(index, ends)])
+        # Rows at random are read one by one; whole chunks would be mostly in vain.
         return np.concatenate([self.read(place, place + 1) for place in index.tolist()])
 
 

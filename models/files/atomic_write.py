@@ -21,7 +21,7 @@ TEMPORARY = ".tmp-"
 
 
 def sync(path: Path) -> None:
-    """Force a file's content, or the names in a folder, to disk.
+    """Forces a file's content, or the names in a folder, to disk.
 
     Args:
         path: A file or a folder.
@@ -40,7 +40,7 @@ def sync(path: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Force a folder with everything below it to disk.
+    """Forces a folder with everything below it to disk.
 
     Args:
         folder: An existing folder.
@@ -50,16 +50,16 @@ def sync_tree(folder: Path) -> None:
     tree = [(Path(parent), files) for parent, _, files in os.walk(folder)]
     with ThreadPoolExecutor(_SYNCS_AT_ONCE) as pool:
         list(pool.map(sync, [parent / name for parent, files in tree for name in files]))
-    for parent, _ in tree:
+    for parent, _ in tree:  # last: a name that is on disk before its file would show an empty one
         sync(parent)
 
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """Write a file under another name that becomes `path` when the block ends without an error.
+    """Writes a file under another name that becomes `path` when the block ends without an error.
 
     Args:
-        path: The file to make or replace. Its folder is created when it is missing. A symbolic
+        path: The file to create or replace. Its folder is created when it is missing. A symbolic
             link is followed, so that the file it points to is replaced and not the link.
 
     Yields:
@@ -76,18 +76,18 @@ def writing(path: Path) -> Iterator[Path]:
         sync(beside)
         beside.replace(target)
         sync(target.parent)
-    except BaseException:
+    except BaseException:  # Ctrl-C too must leave no unfinished file
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
         raise
 
 
 def atomic_write(path: Path, content: bytes | str) -> None:
-    """Write `content` to a file, whole or not at all.
+    """Writes `content` to a file, whole or not at all.
 
     Args:
-        path: The file to make or replace; its folder is created when it is missing. What is no
-            regular file, such as a pipe or ``/dev/stdout``, cannot be replaced and is written to.
+        path: The file to create or replace; its folder is created when it is missing. A pipe, or a
+            device such as ``/dev/stdout``, cannot be replaced and is written to.
         content: Bytes, or text that is written as UTF-8.
 
     Raises:

@@ -34,18 +34,18 @@ def matching(pattern: str) -> list[str]:
     folder, _, name = pattern.rpartition("/")
     if not tf.io.gfile.isdir(folder or "."):
         return []
-    found = fnmatch.filter(
-        (entry.rstrip("/") for entry in tf.io.gfile.listdir(folder or ".")), name
-    )
-    return sorted(f"{folder}/{entry}" if folder else entry for entry in found)
+    # On object stores, `listdir` gives the names of folders with a slash at their end.
+    entries = (entry.rstrip("/") for entry in tf.io.gfile.listdir(folder or "."))
+    matched = fnmatch.filter(entries, name)
+    return sorted(f"{folder}/{entry}" if folder else entry for entry in matched)
 
 
 @contextlib.contextmanager
 def plain_name(directory: str) -> Iterator[str]:
     """Provides a path without special characters to a local folder, while the block runs.
 
-    TensorFlow's reader of variables treats the path of the variables as a pattern. A symbolic link
-    with a plain name avoids that.
+    TensorFlow's reader of variables treats the path of the variables as a pattern
+    (tensorflow/tensorflow#35489). A symbolic link with a plain name avoids that.
 
     Args:
         directory: Folder of a SavedModel.

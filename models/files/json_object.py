@@ -1,4 +1,4 @@
-"""Reads JSON files of which a damaged one must not end the program with a traceback."""
+"""Reads JSON files. A damaged file raises a ValueError, which every caller turns into a message."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def parse(text: str) -> dict[str, Any]:
         ValueError: It is no JSON object; the message says what is wrong.
     """
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except RecursionError:  # json's parser calls itself for each bracket
         raise ValueError("its values are nested too deeply") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"expected a JSON object, received {type(found).__name__}")
-    return found
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a JSON object, received {type(value).__name__}")
+    return value

@@ -58,6 +58,7 @@ def read_bytes(file: Path, limit: int) -> bytes:
             parts.append(stream.read(_CHUNK))
             size += len(parts[-1])
             _check_size(size, limit)
+        # A regular file of unchanged size is in the first part, and joining would copy it.
         return b"".join(parts) if parts[1:-1] else parts[0]
 
 

@@ -99,6 +99,7 @@ def fit_temperature(logits: Floats, labels: Integers) -> float:
     step = -(-logits.size // _MOST_LOGITS) or 1
     logits, labels = logits[::step], labels[::step]
 
+    # The negative logarithm of likelihood times prior, which is normal around log 1 = 0.
     def cost(logarithm: float) -> float:
         shifted = logits.astype(np.float64) / np.exp(logarithm)
         shifted -= shifted.max(axis=1, keepdims=True)
@@ -132,9 +133,10 @@ def confidence_error(top: Floats, right: npt.NDArray[np.bool_]) -> float:
         right: Whether the class of that probability is the image's label, bool [N].
     """
     bin_indices = np.minimum((top * BINS).astype(int), BINS - 1)
+    # Sums instead of means: the gap of a bin is weighted by its number of images in this way.
     gaps = [
-        abs(float(right[bin_indices == one].sum()) - float(top[bin_indices == one].sum()))
-        for one in range(BINS)
+        abs(float(right[bin_indices == index].sum()) - float(top[bin_indices == index].sum()))
+        for index in range(BINS)
     ]
     return float(sum(gaps) / len(top))
 
@@ -147,10 +149,11 @@ def threshold(top: Floats, rate: float) -> float:
         rate: Share of the values, 0..1.
     """
     allowed = int(rate * len(top))
+    # `allowed` values lie before this one in ascending order, and equal ones are not below it.
     return float(np.sort(top)[allowed]) if allowed else 0.0
 
 
 def softmax(logits: Floats) -> Floats:
     """Returns the softmax over the last axis: probabilities [N, C] from logits [N, C]."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))  # at most 1, so none overflows
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))

@@ -75,13 +75,14 @@ class LogisticRegression:
     def __init__(
         self, rows: BankRows, classes: int, smoothing: float = 0.0, balance: str = "none"
     ) -> None:
+        # Converting float16 in every evaluation costs time, and float32 takes twice the memory.
         self._features = rows.features
         if isinstance(self._features, np.ndarray) and 2 * self._features.nbytes <= _IN_MEMORY:
             self._features = self._features.astype(np.float32)
         self._labels, self._classes, self._smoothing = rows.labels, classes, smoothing
         self._weights = class_weights(rows.labels, classes, balance)
         self._mean, self._scale = self._moments()
-        self._found = np.zeros(classes * (len(self._mean) + 1))
+        self._solution = np.zeros(classes * (len(self._mean) + 1))  # kernel, then bias
         self.iterations = 0
 
     def minimise(self, penalty: float, tolerance: float = 1e-8) -> Linear:
@@ -102,11 +103,12 @@ class LogisticRegression:
             gradient = np.concatenate([by_kernel.ravel() + penalty * kernel, by_bias])
             return value + penalty / 2 * float(kernel @ kernel), gradient.astype(np.float64)
 
+        # The loss is a sum over rows, and so is its gradient, whose limit grows with them.
         options = {"maxiter": _MOST_ITERATIONS, "ftol": tolerance, "gtol": 1e-7 * len(self._labels)}
         with one_blas_thread():  # two threads are hardly faster
-            found = minimize(loss, self._found, jac=True, method="L-BFGS-B", options=options)
-        self._found, self.iterations = found.x, int(found.nit)
-        return self._linear(found.x)
+            result = minimize(loss, self._solution, jac=True, method="L-BFGS-B", options=options)
+        self._solution, self.iterations = result.x, int(result.nit)
+        return self._linear(result.x)
 
     def _linear(self, flat: npt.NDArray[np.float64]) -> Linear:
         """Converts a classifier of standardised features to one of stored features."""
@@ -126,9 +128,12 @@ class LogisticRegression:
             targets[np.arange(len(labels)), labels] += 1 - self._smoothing
             losses = -(targets * log_probabilities).sum(axis=1)
             value += float((weights * losses).sum(dtype=np.float64))
+            # The derivative of the cross-entropy by the logits is probabilities minus targets.
             error = weights[:, None] * (np.exp(log_probabilities) - targets)
             by_kernel += _by_feature(block, error.astype(np.float32, copy=False))
             by_bias += error.sum(axis=0)
+        # By the chain rule for standardised features, (features - mean) / scale, which are never
+        # computed: they would need a copy of all features.
         scaled = (by_kernel - np.outer(self._mean, by_bias)) / self._scale[:, None]
         return value, scaled.astype(np.float32), by_bias
 
@@ -145,6 +150,7 @@ class LogisticRegression:
                 "the stored features are not finite, so that no head fits them. Check the weights "
                 "of the backbone (model.weights), and run FeatureBank again (--from FeatureBank)"
             )
+        # A second pass, since the mean of the squares minus the square of the mean loses digits.
         squares = sum(
             np.square(block - mean.astype(np.float32)).sum(axis=0, dtype=np.float64)
             for _, block in self._blocks()
@@ -165,6 +171,7 @@ def _by_class(features: Floats, kernel: Floats) -> Floats:
     """Returns ``features @ kernel``, [n, C], up to a value that is the same for a whole row."""
     if not 1 < kernel.shape[1] <= _COLUMN_BY_COLUMN:
         return features @ kernel
+    # Softmax ignores what is added to a whole row, so the last column may be 0.
     against_last = np.ascontiguousarray((kernel[:, :-1] - kernel[:, -1:]).T)
     columns = [features @ column for column in against_last]
     return np.stack([*columns, np.zeros(len(features), np.float32)], axis=1)

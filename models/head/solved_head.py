@@ -28,7 +28,8 @@ from imgpipe.models.head.logistic_regression import Linear, LogisticRegression
 from imgpipe.models.one_thread import one_blas_thread
 from imgpipe.models.settings import ModelSettings
 
-#: Penalties that are tried, from the strongest to the weakest.
+#: Penalties that are tried, from the strongest to the weakest. Each search begins with the solution
+#: for the penalty before, which is near.
 PENALTIES: Final = tuple(float(10**power) for power in np.arange(5.0, -1.1, -0.5))
 #: Shares of a fold's training images for which the learning curve has a point.
 SHARES: Final = (1 / 8, 1 / 4, 1 / 2)
@@ -80,6 +81,7 @@ def solve(
     Returns:
         The head, and how it was found.
     """
+    # The loss is a sum over rows, so a penalty that suits some of the rows suits all of them.
     penalty, facts = _choose(_first_groups(rows, _CHOOSING), classes, settings, learning_curve)
     problem = _problem(rows, classes, settings)
     linear = problem.minimise(penalty)
@@ -129,7 +131,7 @@ def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Judgement | 
         return None
     with one_blas_thread():
         tried = _tried_once(rows, _folds(rows), classes, settings)
-    return min(tried.values(), key=lambda found: float(found.losses.mean()))
+    return min(tried.values(), key=lambda result: float(result.losses.mean()))
 
 
 def _problem(rows: BankRows, classes: int, settings: ModelSettings) -> LogisticRegression:
@@ -148,6 +150,8 @@ def _first_groups(rows: BankRows, count: int) -> BankRows:
         return rows
     groups, sizes = np.unique(rows.groups.numbers[first], return_counts=True)
     names = rows.groups.names(groups).tolist()
+    # By a hash, so that the choice depends on the images alone. The prefix makes the order another
+    # one than that of `folds.assign`, which hashes the same names.
     salted = [hashlib.sha256(b"some:" + name).digest() for name in names]
     order = np.array(sorted(range(len(groups)), key=salted.__getitem__))
     chosen = order[: max(1, int(np.searchsorted(np.cumsum(sizes[order]), count, "right")))]
@@ -163,9 +167,9 @@ class _Fold:
 
     def scores(self, linear: Linear) -> tuple[Losses, Flags]:
         """Returns the loss [n] of each image to evaluate on, and whether its answer is right."""
-        found = linear.log_probabilities(np.asarray(self.held.features))
+        logarithms = linear.log_probabilities(np.asarray(self.held.features))
         labels = self.held.labels
-        return -found[np.arange(len(labels)), labels], found.argmax(axis=1) == labels
+        return -logarithms[np.arange(len(labels)), labels], logarithms.argmax(axis=1) == labels
 
 
 def _folds(rows: BankRows) -> list[_Fold]:
@@ -174,8 +178,8 @@ def _folds(rows: BankRows) -> list[_Fold]:
     fold_of = assign(rows.labels[clean], names[clean], FOLDS)
     numbers = np.array([fold_of[name] for name in names])
     return [
-        _Fold(rows.select(numbers != one), rows.select((numbers == one) & clean))
-        for one in range(FOLDS)
+        _Fold(rows.select(numbers != fold), rows.select((numbers == fold) & clean))
+        for fold in range(FOLDS)
     ]
 
 
@@ -207,12 +211,12 @@ def _tried_once(
 ) -> dict[float, Judgement]:
     """Returns what `_tried` returns for the folds of `rows`, computed once for the last rows."""
     key = _fingerprint(rows, classes, settings)
-    found = _TRIED.get(key)
-    if found is None:
-        found = _TRIED[key] = _tried(folds, classes, settings)
+    tried = _TRIED.get(key)
+    if tried is None:
+        tried = _TRIED[key] = _tried(folds, classes, settings)
         while len(_TRIED) > _KEPT:
-            del _TRIED[next(iter(_TRIED))]
-    return found
+            del _TRIED[next(iter(_TRIED))]  # dictionaries keep their order: the oldest is first
+    return tried
 
 
 def _fingerprint(rows: BankRows, classes: int, settings: ModelSettings) -> bytes:
@@ -254,9 +258,14 @@ def _scores(penalty: float, fold: _Fold, problem: LogisticRegression) -> tuple[L
 
 
 def _strongest_as_good(tried: Mapping[float, Judgement]) -> float:
-    """Returns the strongest penalty whose loss is within one standard error of the lowest."""
-    best = min(tried.values(), key=lambda found: float(found.losses.mean()))
-    excess = {penalty: found.losses - best.losses for penalty, found in tried.items()}
+    """Returns the strongest penalty whose loss is within one standard error of the lowest.
+
+    This is the one-standard-error rule of Breiman et al. 1984, "Classification and Regression
+    Trees": of models that cannot be told apart, it takes the simplest. The error is that of paired
+    differences, since all penalties are evaluated on the same images.
+    """
+    best = min(tried.values(), key=lambda result: float(result.losses.mean()))
+    excess = {penalty: result.losses - best.losses for penalty, result in tried.items()}
     as_good = [
         penalty
         for penalty, losses in excess.items()

@@ -107,13 +107,14 @@ class StoredHead:
             features: Stored features of the images, [N, D].
             expected: The network's probabilities for the same images, float32 [N, C].
         """
-        if not len(features):
+        if not len(features):  # nothing was compared
             return False
-        found = self.probabilities(features)
-        best = np.sort(expected, axis=1)[:, -2:]
-        clear = best[:, 1] - best[:, 0] > _AS_LIKELY
-        same = found.argmax(axis=1) == expected.argmax(axis=1)
-        return bool(same[clear].all()) and float(np.abs(found - expected).mean()) < _MEAN_DIFFERENCE
+        received = self.probabilities(features)
+        two_best = np.sort(expected, axis=1)[:, -2:]
+        clear = two_best[:, 1] - two_best[:, 0] > _AS_LIKELY
+        same = received.argmax(axis=1) == expected.argmax(axis=1)
+        difference = float(np.abs(received - expected).mean())
+        return bool(same[clear].all()) and difference < _MEAN_DIFFERENCE
 
 
 def read(uri: str) -> StoredHead | None:

@@ -30,7 +30,7 @@ _NOTHING: Final = 225  # grey value that stands for a map with the same value ev
 _TILE_LEAST, _TILE_MOST, _GAP, _LABEL = 112, 160, 6, 16  # pixels
 _COLUMNS, _FEW_COLUMNS = 8, 5
 _HEADER, _WIDTH_LEAST = 118, 860  # pixels
-_PICTURE_LEAST, _PICTURE_MOST = 320, 640  # pixels, longest side
+_IMAGE_LEAST, _IMAGE_MOST = 320, 640  # pixels, longest side
 _PANEL_LEAST: Final = 300  # pixels, wide enough for the caption below
 _HEAT_SHARE: Final = 0.5  # weight of the heat map's colours in an overlay
 _BARS: Final = 64
@@ -98,6 +98,7 @@ def vector(values: Array, title: str, arithmetic: str, seen: Pixels, names: Sequ
         The content of a PNG file.
     """
     named = len(names) == len(values)
+    # As a map of a single position, the values are ordered by how far they are from 0.
     order = range(len(values)) if len(values) <= _BARS else most_varied(values[None, None], _BARS)
     shown = list(order)
     figure, size = _figure(_WIDTH_LEAST, _HEADER + 360)
@@ -105,8 +106,8 @@ def vector(values: Array, title: str, arithmetic: str, seen: Pixels, names: Sequ
     axes.set_axis_on()
     axes.bar(range(len(shown)), [float(values[i]) for i in shown], color=_ACCENT)
     labels = [_plain(textwrap.shorten(names[i], 24)) if named else str(i) for i in shown]
-    tilted = len(shown) > 8
-    axes.set_xticks(range(len(shown)), labels, rotation=90 if tilted else 0, size=7)
+    upright = len(shown) > 8  # more names than that would overlap side by side
+    axes.set_xticks(range(len(shown)), labels, rotation=90 if upright else 0, size=7)
     axes.spines[["top", "right"]].set_visible(False)
     axes.axhline(0, color=_MUTED, linewidth=0.6)
     which = (
@@ -134,8 +135,8 @@ def grad_cam(image: Pixels, cam: Array, label: str, top: Sequence[tuple[str, flo
     margin, header, bar, footer, panel = 24, 84, 110, 40, max(width, _PANEL_LEAST)
     figure, size = _figure(2 * panel + 3 * margin + bar, height + header + footer)
     best = _plain(textwrap.shorten(top[0][0], 24, placeholder="…"))
-    speaks = f"what speaks for “{best}” ({cam.shape[1]} × {cam.shape[0]} cells)"
-    panels = ((shown, "the image"), (overlay(shown, cam), speaks))
+    evidence = f"what speaks for “{best}” ({cam.shape[1]} × {cam.shape[0]} cells)"
+    panels = ((shown, "the image"), (overlay(shown, cam), evidence))
     for number, (image, caption) in enumerate(panels):
         left = margin + number * (panel + margin) + (panel - width) // 2
         axes = _axes(figure, size, (left, header, width, height))
@@ -148,9 +149,9 @@ def grad_cam(image: Pixels, cam: Array, label: str, top: Sequence[tuple[str, flo
     scale.set_xticks([])
     scale.set_yticks([0, 128, 255], ["1: most", "0.5", "0: nothing"], size=8)
     scale.yaxis.tick_right()
-    said = ", ".join(f"{name} {probability:.3f}" for name, probability in top)
-    text = said if cam.any() else f"{said}. No part of the image speaks for {top[0][0]}."
-    wrapped = "\n".join(textwrap.wrap(text, size[0] // 7)[:2])
+    classes = ", ".join(f"{name} {probability:.3f}" for name, probability in top)
+    text = classes if cam.any() else f"{classes}. No part of the image speaks for {top[0][0]}."
+    wrapped = "\n".join(textwrap.wrap(text, size[0] // 7)[:2])  # a letter is about 7 pixels wide
     for line, down, points, colour in (
         (f"Grad-CAM, label: {label}", 16, 13, _INK),
         (wrapped, 44, 9, _MUTED),
@@ -192,16 +193,17 @@ def _fitting(image: Pixels) -> Pixels:
     from PIL import Image
 
     longest = max(image.shape[:2])
-    wanted = min(max(longest, _PICTURE_LEAST), _PICTURE_MOST)
+    wanted = min(max(longest, _IMAGE_LEAST), _IMAGE_MOST)
     if wanted == longest:
         return image
     height, width = (max(1, round(side * wanted / longest)) for side in image.shape[:2])
-    way = Image.Resampling.NEAREST if wanted > longest else Image.Resampling.LANCZOS
-    return np.asarray(Image.fromarray(image).resize((width, height), way))
+    # An enlarged image shows its own pixels instead of blurred ones.
+    resampling = Image.Resampling.NEAREST if wanted > longest else Image.Resampling.LANCZOS
+    return np.asarray(Image.fromarray(image).resize((width, height), resampling))
 
 
 def _tile(values: Array) -> Pixels:
-    """Returns one map as colours, uint8 [h, w, 3]; the values of a small map become squares."""
+    """Returns one map as colours, uint8 [h, w, 3]; each value of a small map becomes a square."""
     import matplotlib
     from PIL import Image
 
@@ -214,7 +216,7 @@ def _tile(values: Array) -> Pixels:
         small = Image.fromarray(scaled.astype(np.float32)).resize(size, Image.Resampling.BOX)
         scaled = np.asarray(small)
     else:
-        times = math.ceil(_TILE_LEAST / longest)
+        times = math.ceil(_TILE_LEAST / longest)  # whole pixels, so that no value is interpolated
         scaled = scaled.repeat(times, 0).repeat(times, 1)
     if high <= low:
         return np.full((*scaled.shape, 3), _NOTHING, np.uint8)

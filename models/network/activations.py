@@ -46,7 +46,7 @@ def choose(network: keras.Model, wanted: Sequence[str] = ()) -> list[str]:
 
     order = cuts.steps(network.outputs)
     layers = [step.operation for step in order if isinstance(step.operation, keras.layers.Layer)]
-    names = [one.name for one in layers if type(one).__name__ not in _UNCHANGED]
+    names = [layer.name for layer in layers if type(layer).__name__ not in _UNCHANGED]
     if not wanted:
         return _spread(_worth_a_look(network), USUAL)
     if ALL in wanted:
@@ -83,13 +83,17 @@ def _worth_a_look(network: keras.Model) -> list[str]:
         and order[position].operation.name in points
         and kinds[position] not in _DULL
     ]
-    kept = [
+
+    def is_finished_later(position: int) -> bool:
+        after = readers[position]
+        return len(after) == 1 and kinds[after[0]] in _FINISHES
+
+    chosen = [
         position
         for position in maps[:-1]
-        if kinds[position] not in _POOLINGS
-        and [kinds[after] in _FINISHES for after in readers[position]] != [True]
+        if kinds[position] not in _POOLINGS and not is_finished_later(position)
     ]
-    return [order[position].operation.name for position in (*kept, *maps[-1:])]
+    return [order[position].operation.name for position in (*chosen, *maps[-1:])]
 
 
 def _spread(names: Sequence[str], count: int) -> list[str]:
@@ -113,8 +117,8 @@ def outputs(network: keras.Model, names: Sequence[str], pixels: Array) -> dict[s
     import keras
 
     ends = {name: network.get_layer(name).output for name in names}
-    found: dict[str, Any] = keras.Model(network.input, ends)(pixels[None], training=False)
-    return {name: np.asarray(found[name], np.float32)[0] for name in names}
+    values: dict[str, Any] = keras.Model(network.input, ends)(pixels[None], training=False)
+    return {name: np.asarray(values[name], np.float32)[0] for name in names}
 
 
 def most_varied(maps: Array, count: int) -> list[int]:

@@ -26,7 +26,7 @@ FEATURES: Final = "features"
 LOGITS: Final = "logits"
 PROBABILITIES: Final = "probabilities"
 
-_IMAGES_AT_ONCE: Final = 32
+_IMAGES_AT_ONCE: Final = 32  # as in `extractor.BATCH_VIEWS`; larger batches are not faster
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,7 @@ def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> 
         )
         x = hidden(x)
     x = _dropout(settings.dropout, "classifier_dropout", settings)(x)
+    # float32 with every policy, because 16 bits are too few for the softmax and its loss.
     if not settings.one_unit(classes):
         return layers.Dense(classes, dtype="float32", name=HEAD)(x)
     return ops.pad(layers.Dense(1, dtype="float32", name=HEAD)(x), [[0, 0], [1, 0]])
@@ -234,6 +235,7 @@ def build_classifier(
 
     names = check_vocabulary(vocabulary)
     parts = build_parts(len(names), settings)
+    # The temperature is a constant of the graph, so that every server applies it.
     softmax = keras.layers.Softmax(dtype="float32", name=PROBABILITIES)
     outputs: dict[str, Any] = {
         FEATURES: parts.features,
@@ -262,5 +264,5 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
         target: Model that has a layer of the same name and shapes for every layer with weights.
     """
     for layer in source.layers:
-        if layer.weights:
+        if layer.weights:  # others, such as an addition, may have another name in each build
             target.get_layer(layer.name).set_weights(layer.get_weights())

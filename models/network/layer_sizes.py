@@ -76,6 +76,7 @@ class Axis:
         window = dilation * (window - 1) + 1
         if padding != "same":
             return cls(size, window, stride, 0, 0)
+        # The output has ⌈size/stride⌉ windows, and the odd pixel of padding is at the end.
         total = max((math.ceil(size / stride) - 1) * stride + window - size, 0)
         return cls(size, window, stride, total // 2, total - total // 2)
 
@@ -112,7 +113,7 @@ class LayerSize:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Result:
     """The result of the arithmetic of one layer."""
 
     shape: Shape
@@ -145,47 +146,47 @@ def _size(
     is_layer = isinstance(operation, keras.layers.Layer)
     shapes = tuple(_shape(tensor) for tensor in inputs)
     kind = type(operation).__name__
-    found = _compute(kind, operation, shapes)
-    axes = found.axes if found else ()
+    result = _compute(kind, operation, shapes)
+    axes = result.axes if result else ()
     return LayerSize(
         operation.name if is_layer else "",
         kind,
         shapes,
         _shape(output),
-        found.shape if found else None,
-        found.text if found else "",
+        result.shape if result else None,
+        result.text if result else "",
         _pair([str(axis.window) for axis in axes]),
         _pair([str(axis.stride) for axis in axes]),
         _pair([_padding(axis) for axis in axes]),
-        found.filters if found else "",
+        result.filters if result else "",
         operation.count_params() if is_layer else 0,
     )
 
 
-def _compute(kind: str, layer: Any, shapes: tuple[Shape, ...]) -> _Found | None:
+def _compute(kind: str, layer: Any, shapes: tuple[Shape, ...]) -> _Result | None:
     if not shapes:
         return None  # the input
     if kind in _SAME_SHAPE:
-        return _Found(shapes[0])
-    if kind in _JOINS:
-        return _Found(tuple(max(sides) for sides in zip(*shapes, strict=True)))
+        return _Result(shapes[0])
+    if kind in _JOINS:  # a side of 1 is repeated, as in the weights of squeeze-and-excite
+        return _Result(tuple(max(sides) for sides in zip(*shapes, strict=True)))
     known = _KINDS.get(kind)
     return known(layer, shapes) if known else None
 
 
-def _convolution(layer: Any, shapes: tuple[Shape, ...]) -> _Found:
+def _convolution(layer: Any, shapes: tuple[Shape, ...]) -> _Result:
     axes = _axes(layer, shapes[0], layer.kernel_size)
     return _sliding(axes, layer.filters, f"D = K = {layer.filters}", str(layer.filters))
 
 
-def _depthwise(layer: Any, shapes: tuple[Shape, ...]) -> _Found:
+def _depthwise(layer: Any, shapes: tuple[Shape, ...]) -> _Result:
     axes, each = _axes(layer, shapes[0], layer.kernel_size), layer.depth_multiplier
     depth = shapes[0][-1] * each
     by = f"D = {shapes[0][-1]}·{each} = {depth}" if each > 1 else f"D = {depth}"
     return _sliding(axes, depth, f"{by}, {each} filter{'s' * (each > 1)} a channel", str(depth))
 
 
-def _pooling(layer: Any, shapes: tuple[Shape, ...]) -> _Found:
+def _pooling(layer: Any, shapes: tuple[Shape, ...]) -> _Result:
     axes, depth = _axes(layer, shapes[0], layer.pool_size), shapes[0][-1]
     return _sliding(axes, depth, f"D = {depth}")
 
@@ -197,74 +198,74 @@ def _axes(layer: Any, shape: Shape, window: Sequence[int]) -> tuple[Axis, ...]:
     )
 
 
-def _sliding(axes: tuple[Axis, ...], depth: int, depth_text: str, filters: str = "") -> _Found:
+def _sliding(axes: tuple[Axis, ...], depth: int, depth_text: str, filters: str = "") -> _Result:
     height, width = axes
     text = f"{width.formula()} = {width.result}"
     if height != width:
         text = f"H: {height.formula()} = {height.result}; W: {text}"
-    return _Found((height.result, width.result, depth), f"{text}, {depth_text}", axes, filters)
+    return _Result((height.result, width.result, depth), f"{text}, {depth_text}", axes, filters)
 
 
-def _zero_padding(layer: Any, shapes: tuple[Shape, ...]) -> _Found:
+def _zero_padding(layer: Any, shapes: tuple[Shape, ...]) -> _Result:
     return _framed(shapes[0], layer.padding, 1, "+")
 
 
-def _cropping(layer: Any, shapes: tuple[Shape, ...]) -> _Found:
+def _cropping(layer: Any, shapes: tuple[Shape, ...]) -> _Result:
     return _framed(shapes[0], layer.cropping, -1, "−")
 
 
-def _framed(shape: Shape, frame: Any, sign: int, spelled: str) -> _Found:
+def _framed(shape: Shape, frame: Any, sign: int, spelled: str) -> _Result:
     (top, bottom), (left, right) = frame
     height, width = shape[0] + sign * (top + bottom), shape[1] + sign * (left + right)
     text = f"{shape[1]} {spelled} {left} {spelled} {right} = {width}"
     if (top, bottom, shape[0]) != (left, right, shape[1]):
         text = f"H: {shape[0]} {spelled} {top} {spelled} {bottom} = {height}; W: {text}"
-    return _Found((height, width, shape[2]), text)
+    return _Result((height, width, shape[2]), text)
 
 
-def _global_pooling(layer: Any, shapes: tuple[Shape, ...]) -> _Found:
+def _global_pooling(layer: Any, shapes: tuple[Shape, ...]) -> _Result:
     height, width, depth = shapes[0]
     what = "mean" if "Average" in type(layer).__name__ else "maximum"
     shape = (1, 1, depth) if layer.keepdims else (depth,)
-    return _Found(shape, f"{what} of {height}·{width} positions, D = {depth}")
+    return _Result(shape, f"{what} of {height}·{width} positions, D = {depth}")
 
 
-def _flatten(layer: Any, shapes: tuple[Shape, ...]) -> _Found:
+def _flatten(layer: Any, shapes: tuple[Shape, ...]) -> _Result:
     total = math.prod(shapes[0])
-    return _Found((total,), f"{'·'.join(map(str, shapes[0]))} = {total}")
+    return _Result((total,), f"{'·'.join(map(str, shapes[0]))} = {total}")
 
 
-def _dense(layer: Any, shapes: tuple[Shape, ...]) -> _Found:
+def _dense(layer: Any, shapes: tuple[Shape, ...]) -> _Result:
     units = layer.units
-    return _Found((*shapes[0][:-1], units), f"D = K = {units}", (), str(units))
+    return _Result((*shapes[0][:-1], units), f"D = K = {units}", (), str(units))
 
 
-def _concatenate(layer: Any, shapes: tuple[Shape, ...]) -> _Found:
+def _concatenate(layer: Any, shapes: tuple[Shape, ...]) -> _Result:
     depth = sum(shape[-1] for shape in shapes)
     text = " + ".join(str(shape[-1]) for shape in shapes)
-    return _Found((*shapes[0][:-1], depth), f"D = {text} = {depth}")
+    return _Result((*shapes[0][:-1], depth), f"D = {text} = {depth}")
 
 
-def _reshape(layer: Any, shapes: tuple[Shape, ...]) -> _Found:
+def _reshape(layer: Any, shapes: tuple[Shape, ...]) -> _Result:
     total = math.prod(shapes[0])
     known = [side for side in layer.target_shape if side != -1]
     filled = total // math.prod(known)
-    return _Found(tuple(filled if side == -1 else side for side in layer.target_shape))
+    return _Result(tuple(filled if side == -1 else side for side in layer.target_shape))
 
 
-def _pad(operation: Any, shapes: tuple[Shape, ...]) -> _Found:
+def _pad(operation: Any, shapes: tuple[Shape, ...]) -> _Result:
     """Describes the logit 0 that is added to the one logit of a binary head (`classifier.head`)."""
     widths = operation.pad_width[1:]
     ends = zip(shapes[0], widths, strict=True)
     shape = tuple(side + before + after for side, (before, after) in ends)
-    return _Found(shape, f"{shapes[0][-1]} + {sum(widths[-1])} = {shape[-1]}")
+    return _Result(shape, f"{shapes[0][-1]} + {sum(widths[-1])} = {shape[-1]}")
 
 
-def _grey(operation: Any, shapes: tuple[Shape, ...]) -> _Found:
-    return _Found((*shapes[0][:-1], 1), "D = 1, one grey channel")
+def _grey(operation: Any, shapes: tuple[Shape, ...]) -> _Result:
+    return _Result((*shapes[0][:-1], 1), "D = 1, one grey channel")
 
 
-_KINDS: Final[dict[str, Callable[[Any, tuple[Shape, ...]], _Found]]] = {
+_KINDS: Final[dict[str, Callable[[Any, tuple[Shape, ...]], _Result]]] = {
     "Conv2D": _convolution,
     "SeparableConv2D": _convolution,
     "DepthwiseConv2D": _depthwise,

@@ -55,14 +55,14 @@ def save(classifier: Classifier, settings: ModelSettings, directory: str) -> Non
     """
     import tensorflow as tf
 
-    there = _variables(directory)
+    variables = _variables(directory)
     described: Described = []
     missing: dict[str, Array] = {}
     for layer in classifier.network.layers:
         arrays = _state(layer)
         hashes = [_sha256(array) for array in arrays]
         missing |= {
-            key: array for key, array in zip(hashes, arrays, strict=True) if key not in there
+            key: array for key, array in zip(hashes, arrays, strict=True) if key not in variables
         }
         described.append({**_signature(layer), "arrays": hashes})
     content = {
@@ -105,10 +105,10 @@ def load(version: Path) -> Classifier:
                 "instead; its signatures, cam among them, need no such code"
             )
         options = (content["vocabulary"], content["temperature"], content["unknown_below"])
-        found = {**_variables(str(version)), **_stored(version)}
+        arrays = {**_variables(str(version)), **_stored(version)}
         classifier = _rebuilt(described, settings, options, version)
-        for layer, told in zip(classifier.network.layers, described, strict=True):
-            _put(layer, [_found(found, key, layer, version) for key in told["arrays"]])
+        for layer, description in zip(classifier.network.layers, described, strict=True):
+            _put(layer, [_array(arrays, key, layer, version) for key in description["arrays"]])
     except DAMAGED as error:
         raise _damaged(version, f"{type(error).__name__}: {error}") from error
     return classifier
@@ -139,17 +139,17 @@ def _damaged(version: Path, why: str) -> ResourceError:
 
 def _portable(settings: ModelSettings) -> dict[str, Any]:
     """Returns the settings without the path of a weights file, which is local to one machine."""
-    given = asdict(settings)
+    values = asdict(settings)
     if settings.backbone_spec().local_file is not None:
-        given["weights"] = Path(settings.weights).name
-    return given
+        values["weights"] = Path(settings.weights).name
+    return values
 
 
-def _settings(given: Mapping[str, Any]) -> ModelSettings:
+def _settings(values: Mapping[str, Any]) -> ModelSettings:
     """Returns the stored settings that determine the network."""
     names = ("name", "seed", *(field.name for field in fields(NetworkSettings)))
     try:
-        return ModelSettings.from_mapping({name: given[name] for name in names})
+        return ModelSettings.from_mapping({name: values[name] for name in names})
     except ConfigError as error:
         raise ValueError(str(error)) from error
 
@@ -232,6 +232,7 @@ def _put(layer: Any, arrays: list[Array]) -> None:
 
 
 def _has_constants(layer: Any) -> bool:
+    # A single number normalises pixels, and the architecture determines it.
     return type(layer).__name__ == "Rescaling" and np.ndim(layer.scale) > 0
 
 
@@ -261,13 +262,14 @@ def _stored(version: Path) -> dict[str, Array]:
         return {_sha256(array): array for array in file.values()}
 
 
-def _found(found: Mapping[str, Array], key: str, layer: Any, version: Path) -> Array:
-    if key not in found:
+def _array(arrays: Mapping[str, Array], key: str, layer: Any, version: Path) -> Array:
+    if key not in arrays:
         raise _damaged(version, f"the weights of {layer.name} are not those that were exported")
-    return found[key]
+    return arrays[key]
 
 
 def _sha256(array: Array) -> str:
+    # The shape is part of it: zeros of different shapes may have the same bytes.
     digest = hashlib.sha256(repr((array.shape, str(array.dtype))).encode())
     digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

@@ -70,6 +70,7 @@ def train(inputs: Inputs) -> Trained:
     if not inputs.settings.searches or accuracy is None:
         return trained
     right = _judgement(trained).right
+    # Where every validation image is right, no gain of another network could be seen.
     if accuracy >= ENOUGH or right.all():
         ended = (
             f"Nothing else was tried, because the head alone reaches {accuracy:.3f} in "
@@ -154,11 +155,14 @@ class _Search:
         mistakes = float((~_judgement(self._best).right).sum())
         if way.learning_rate >= self._highest or mistakes * way.gain < _FEWEST_CORRECTED:
             return left
+        # Layers that a kept way has trained must train again: the activations at a higher cut would
+        # come from the pretrained layers below it.
         if self._deepest is not None and self._deepest.share > way.share:
             way = replace(way, cut=self._deepest.cut, share=self._deepest.share)
         extractor = self._extractor(way)
-        if not self._pass_seconds:
+        if not self._pass_seconds:  # the first way: the budget is in passes, so one is measured
             a_view = seconds_a_view(self._inputs.train_files, extractor)
+            # The time of a convolution grows with the number of pixels.
             self._begin(self._images * a_view / way.image_size**2)
         affordable = self._affordable(way, extractor)
         if affordable is None:
@@ -178,6 +182,7 @@ class _Search:
             raise _Ended(
                 "no_gain", f"The last {_MOST_FAILURES} networks were not better by more than noise."
             )
+        # After a network that was not better, smaller rates come first; the order is else the same.
         return left if kept else sorted(left, key=lambda w: w.learning_rate >= way.learning_rate)
 
     def _affordable(self, way: Way, extractor: FeatureExtractor) -> Way | None:
@@ -210,7 +215,7 @@ class _Search:
         The result is -1 if not even those of the images themselves fit.
         """
         free = _FREE_SHARE * shutil.disk_usage(tempfile.gettempdir()).free
-        bytes_of_a_view = 2 * math.prod(extractor.activation_shape) * self._images
+        bytes_of_a_view = 2 * math.prod(extractor.activation_shape) * self._images  # float16
         return int(free // max(bytes_of_a_view, 1)) - 1
 
     def _over(self) -> bool:
@@ -252,12 +257,14 @@ class _Search:
         """Tries a way, keeps the network if it is better by more than noise, and returns if so."""
         started = time.monotonic()
         try:
-            found = self._fitted(way, extractor)
+            fitted = self._fitted(way, extractor)
         except Diverged:
             self._tell(way, None, 0.0, 0.0, time.monotonic() - started, False)
             self._highest = way.learning_rate
             return False
-        before, after = _judgement(self._best), _judgement(found)
+        before, after = _judgement(self._best), _judgement(fitted)
+        # Both networks answer the same images, so the error is that of paired differences. The loss
+        # may decide where the accuracies do not, but never against them.
         gains = after.right.astype(np.float64) - before.right
         gain, error = float(gains.mean()), standard_error(gains)
         kept = gain >= 0 and (gain > 2 * error or after.better_than(before))
@@ -265,15 +272,15 @@ class _Search:
         self._tell(way, accuracy, gain, error, time.monotonic() - started, kept)
         if kept:
             tuned = {
-                **found.history,
+                **fitted.history,
                 "helped": True,
                 "shipped": True,
                 "head_accuracy": self._rows[0]["accuracy"],
                 "accuracy": accuracy,
             }
-            trained = found.history["trained"]
+            trained = fitted.history["trained"]
             history = {**self._head.history, "fine_tune": tuned, "trained": trained}
-            self._best = replace(found, history=history, image_size=way.image_size)
+            self._best = replace(fitted, history=history, image_size=way.image_size)
             self._deepest = way
         return kept
 
@@ -336,8 +343,10 @@ def backbone_of(settings: ModelSettings) -> keras.Model:
 
 def _judgement(trained: Trained) -> Judgement:
     """Returns the result of a network on the validation images, with the best temperature."""
+    # Each network is calibrated before it is served, so over-confidence must not decide here.
     temperature = fit_temperature(trained.logits, trained.labels)
-    found = softmax(trained.logits.astype(np.float64) / temperature)
+    probabilities = softmax(trained.logits.astype(np.float64) / temperature)
     labels = trained.labels
-    given = np.maximum(found[np.arange(len(labels)), labels], _LEAST_PROBABILITY)
-    return Judgement(-np.log(given).astype(np.float32), found.argmax(axis=1) == labels)
+    of_labels = np.maximum(probabilities[np.arange(len(labels)), labels], _LEAST_PROBABILITY)
+    losses = -np.log(of_labels).astype(np.float32)
+    return Judgement(losses, probabilities.argmax(axis=1) == labels)

@@ -74,9 +74,9 @@ def bank_tuner(settings: ModelSettings, classes: int, trials: int, directory: Pa
 
         def run_trial(self, trial: Any, train: BankRows, validation: BankRows) -> dict[str, float]:
             tried = apply(settings, suggested(trial.hyperparameters, settings))
-            found = fit_head(train.up_to(tried.views.count), validation, classes, tried)
+            trained = fit_head(train.up_to(tried.views.count), validation, classes, tried)
             progress.advance(1, "trials")
-            return {name: found.best[name] for name in ("val_loss", "val_accuracy")}
+            return {name: trained.best[name] for name in ("val_loss", "val_accuracy")}
 
     oracle = keras_tuner.oracles.BayesianOptimizationOracle(
         objective=keras_tuner.Objective(_OBJECTIVE, "min"),
@@ -124,15 +124,15 @@ def apply(settings: ModelSettings, values: Mapping[str, Any]) -> ModelSettings:
     Raises:
         ConfigError: A value belongs to no setting that is searched.
     """
-    given = dict(values)
-    views = given.pop("views", settings.views.count)
-    unknown = sorted(set(given) - {"hidden_units", "learning_rate", "dropout"})
+    of_head = dict(values)
+    views = of_head.pop("views", settings.views.count)
+    unknown = sorted(set(of_head) - {"hidden_units", "learning_rate", "dropout"})
     if unknown:
         raise ConfigError(
             "hyperparameters: expected hidden_units, learning_rate, dropout and views. "
             f"Received: {', '.join(unknown)}"
         )
-    return replace(settings, **given, views=replace(settings.views, count=int(views)))
+    return replace(settings, **of_head, views=replace(settings.views, count=int(views)))
 
 
 def best_values(hyperparameters: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: A step of training costs this many forward passes of the layers that train.
 _PASSES_A_STEP: Final = 2.5
-_FEWEST_EPOCHS: Final = 2
+_FEWEST_EPOCHS: Final = 2  # fewer views rather than fewer epochs than this
 _STRIDE: Final = 32  # pixels of the image for a place of the feature map
 
 
@@ -134,7 +134,7 @@ def ways(settings: ModelSettings, network: keras.Model, side: int = 0) -> list[W
     """
     stage = settings.fine_tune
     found: list[Way] = []
-    for idea in _free(settings, side):
+    for idea in _allowed(settings, side):
         cut = stage.cut or cuts.narrow(network, idea.cut)
         way = Way(
             cut,
@@ -145,12 +145,13 @@ def ways(settings: ModelSettings, network: keras.Model, side: int = 0) -> list[W
             cuts.share_above(network, cut),
             idea.gain,
         )
+        # After rounding, or with a cut that is set, ideas may differ in the gain alone.
         if all(replace(way, gain=other.gain) != other for other in found):
             found.append(way)
     return sorted(found, key=lambda way: -way.gain / way.passes())
 
 
-def _free(settings: ModelSettings, side: int) -> list[Idea]:
+def _allowed(settings: ModelSettings, side: int) -> list[Idea]:
     """Returns the ideas that vary nothing that the settings fix."""
     usual = IDEAS[0]
     stage = settings.fine_tune

@@ -96,7 +96,7 @@ class Checkpoint:
                 state, best = _listed(file, "state"), _listed(file, "best")
         except DAMAGED:  # pydantic's ValidationError is a ValueError
             return None
-        model.optimizer.build(model.trainable_variables)
+        model.optimizer.build(model.trainable_variables)  # otherwise it has no variables yet
         variables = _variables(model)
         fits = _alike(state, variables) and _alike(best, model.get_weights())
         if not fits or course.best_epoch > len(course.epochs):
@@ -117,7 +117,7 @@ class Checkpoint:
             return
         self._forget_others()
         arrays: dict[str, Any] = {
-            "facts": np.array(json.dumps({**vars(course), "key": self._key})),
+            "facts": np.array(json.dumps({**vars(course), "key": self._key})),  # without a pickle
             **_numbered("state", [np.asarray(v) for v in _variables(model)]),
             **_numbered("best", best),
         }
@@ -149,7 +149,7 @@ def _alike(arrays: Arrays, others: Sequence[Any]) -> bool:
 
 
 def _numbered(name: str, arrays: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-    return {f"{name}-{i:05d}": array for i, array in enumerate(arrays)}
+    return {f"{name}-{i:05d}": array for i, array in enumerate(arrays)}  # `_listed` sorts by name
 
 
 def _listed(file: Any, name: str) -> Arrays:

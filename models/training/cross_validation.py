@@ -96,7 +96,7 @@ def cross_validate(
     Raises:
         DataRefused: There are fewer sets of images than folds, or too few to choose weights.
     """
-    settings = dataclasses.replace(settings, strategy="none")  # too small to divide
+    settings = dataclasses.replace(settings, strategy="none")  # a fold is too small to be shared
     sets = np.asarray(rows.groups).astype(str)
     clean = rows.views == 0
     names = np.unique(sets[clean])
@@ -107,12 +107,12 @@ def cross_validate(
         )
     fold_of = assign(rows.labels[clean], sets[clean], folds)
     fold = np.array([fold_of[name] for name in sets])
-    found = [
+    results = [
         _fold(rows.select(fold != number), sets[fold != number], held, classes, settings)
         for number in range(folds)
-        if len(held := rows.select((fold == number) & clean))
+        if len(held := rows.select((fold == number) & clean))  # large groups may leave a fold empty
     ]
-    return CrossValidation(tuple(found), len(names))
+    return CrossValidation(tuple(results), len(names))
 
 
 def _fold(
@@ -126,11 +126,12 @@ def _fold(
             "nothing else to train on. Raise the number of folds, or divide the group"
         )
     clean = rest.views == 0
+    # The division is by groups again, so that no near-duplicate of a training image chooses.
     parts = assign(rest.labels[clean], sets[clean], min(_PICKING_PARTS, count))
-    picking = np.array([parts[name] == 0 for name in sets])
-    train = rest.select(~picking)
-    picked = rest.select(picking & clean)
-    fit = fit_head(train, picked, classes, settings, learning_curve=False)
+    choosing = np.array([parts[name] == 0 for name in sets])
+    train = rest.select(~choosing)
+    validation = rest.select(choosing & clean)
+    fit = fit_head(train, validation, classes, settings, learning_curve=False)
     right = predicted(fit.head, held) == held.labels
     return Fold(
         images=len(held),

@@ -88,8 +88,9 @@ class _Stored:
             return row_file.gathered(self._rows, index)
 
         kind = tf.as_dtype(self._rows.dtype)
+        # The rows never change, so TensorFlow need not take each call for a new result.
         batch = tf.numpy_function(read, [index], kind, stateful=False)
-        batch.set_shape([None, *self._rows.shape[1:]])
+        batch.set_shape([None, *self._rows.shape[1:]])  # TensorFlow cannot look into `read`
         return batch
 
     def shown(self, stored: tf.Tensor, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
@@ -110,8 +111,8 @@ class Vectors(_Stored):
         import tensorflow as tf
 
         super().__init__(rows, labels)
-        held = not isinstance(self._rows, StoredRows)
-        self._constant = tf.constant(self._rows) if held else None
+        is_in_memory = not isinstance(self._rows, StoredRows)
+        self._constant = tf.constant(self._rows) if is_in_memory else None
 
     def stored(self, index: tf.Tensor) -> tf.Tensor:
         """Returns rows as they are stored."""
@@ -168,8 +169,8 @@ def steps_per_epoch(rows: Rows, settings: ModelSettings) -> int:
         rows: Rows to train on.
         settings: Settings with the batch size and the limit; a limit of 0 means all rows.
     """
-    every = -(-len(rows) // settings.batch_size)
-    return min(every, settings.steps_per_epoch) if settings.steps_per_epoch else every
+    all_rows = -(-len(rows) // settings.batch_size)
+    return min(all_rows, settings.steps_per_epoch) if settings.steps_per_epoch else all_rows
 
 
 def training(rows: Rows, classes: int, settings: ModelSettings, first: int = 0) -> tf.data.Dataset:
@@ -191,6 +192,7 @@ def training(rows: Rows, classes: int, settings: ModelSettings, first: int = 0) 
 
     labels = tf.constant(rows.labels)
     weights = tf.constant(class_weights(rows.labels, classes, settings.balance))
+    # Sampling draws the rows of a class from the whole file, so it cannot read whole chunks.
     in_chunks = rows.chunk < len(rows) and settings.balance != "sampling"
     epochs = (_chunks if in_chunks else _indices)(rows, settings)
 
@@ -201,7 +203,9 @@ def training(rows: Rows, classes: int, settings: ModelSettings, first: int = 0) 
         inputs, one_hot = rows.shown(stored, index, views), tf.one_hot(label, classes)
         mixed = settings.mixing
         if mixed.mixup or mixed.cutmix:
+            # Views never repeat, so the first one of a batch numbers the batch.
             seed = tf.stack([tf.constant(settings.seed, tf.int64), views[0]])
+            # Pooled features have no rectangles; the setting then concerns fine-tuning alone.
             cutmix = mixed.cutmix if inputs.shape.rank == 4 else 0.0
             inputs, one_hot = mixup.mix(inputs, one_hot, seed, mixed.mixup, cutmix)
         return inputs, one_hot, tf.gather(weights, label)
@@ -257,6 +261,8 @@ def _chunks(rows: Rows, settings: ModelSettings) -> Callable[[tf.Tensor], tf.dat
             return rows.stored(index), index, 1 + epoch * len(rows) + index
 
         dataset = tf.data.Dataset.from_tensor_slices(shuffled(count, epoch)).map(load)
+        # A batch at the end of a chunk is filled from the next one, so that none but the last of an
+        # epoch is smaller, as `steps` expects.
         return dataset.rebatch(settings.batch_size).take(steps)
 
     return batches
@@ -298,6 +304,7 @@ def _drawing(labels: npt.NDArray[np.int64], settings: ModelSettings) -> Any:
 
         return shuffled
 
+    # Rows sorted by class: class c has `sizes[c]` of them, from position `starts[c]` on.
     by_class = np.argsort(labels, kind="stable")
     sizes = np.unique(labels, return_counts=True)[1]
     starts = np.cumsum(sizes) - sizes

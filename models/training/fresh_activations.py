@@ -51,6 +51,7 @@ def fresh_activations(
     """
     files = sorted(path for pattern in patterns for path in matching(pattern))
     hashes, labels = described(files)
+    # Sorted by hash, the rows do not depend on how the records were distributed over files.
     order = np.argsort(hashes, kind="stable")
     order = order[labels[order] >= 0]
     places = np.full(len(labels), -1, np.int64)
@@ -101,6 +102,7 @@ def seconds_a_view(patterns: Sequence[str], extractor: FeatureExtractor) -> floa
     images, hashes = next(_read(files))
     names_of = [digest.decode() for digest in hashes]
     extractor.extract(images, names_of, [[0]] * len(images))
+    # View 1 is in it, because augmentation is part of the cost of a view.
     started = time.perf_counter()
     extractor.extract(images, names_of, [[0, 1]] * len(images))
     return (time.perf_counter() - started) / (2 * len(images))
@@ -121,16 +123,16 @@ def _placed(
             raise OutOfTime
         here = places[done : done + len(images)]
         done += len(images)
-        wanted = np.flatnonzero(here >= 0)
-        if not len(wanted):
+        labelled = np.flatnonzero(here >= 0)
+        if not len(labelled):
             continue
         rows = extractor.extract(
-            [images[i] for i in wanted],
-            [hashes[i].decode() for i in wanted],
-            [numbers] * len(wanted),
+            [images[i] for i in labelled],
+            [hashes[i].decode() for i in labelled],
+            [numbers] * len(labelled),
         )
-        maps = np.concatenate(rows)[:, extractor.dim :]
-        first = each * here[wanted]
+        maps = np.concatenate(rows)[:, extractor.dim :]  # the features stand before them
+        first = each * here[labelled]
         yield (
             (first[:, None] + np.arange(each)).reshape(-1),
             maps.reshape(-1, *extractor.activation_shape),

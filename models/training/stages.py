@@ -129,7 +129,7 @@ def train(inputs: Inputs) -> Trained:
         DataRefused: A split has no labelled image.
     """
     facts = read_facts(inputs.bank_uri)
-    if not facts.dim:
+    if not facts.dim:  # the bank holds no features; `facts.note` says why
         first = _on_images(inputs, facts)
         return _and_fine_tuned(inputs, first, lambda: _fine_tuned_on_images(inputs, facts, first))
     with contextlib.ExitStack() as opened:
@@ -143,6 +143,7 @@ def train(inputs: Inputs) -> Trained:
         head = _head(inputs, facts, rows)
         if facts.activations:
             return _and_fine_tuned(inputs, head, lambda: _fine_tuned(inputs, facts, rows, head))
+    # Outside of the block, which has freed the features that this stage does not need.
     return _and_fine_tuned(inputs, head, lambda: _fine_tuned_on_images(inputs, facts, head))
 
 
@@ -153,7 +154,7 @@ def _and_fine_tuned(inputs: Inputs, head: Trained, tune: Callable[[], Trained]) 
     try:
         return _better(inputs, head, tune())
     except Diverged:
-        if inputs.settings.fine_tune.mode == "on":
+        if inputs.settings.fine_tune.mode == "on":  # "auto" still has the head
             raise
         diverged = {"epochs": [], "stopped": "diverged", "helped": False, "shipped": False}
         return replace(head, history={**head.history, "fine_tune": diverged})
@@ -242,7 +243,7 @@ def _seeded(*splits: datasets.Images) -> list[Identified]:
 
 def _above_what(found: Fit) -> str:
     """Describes what fine-tuning trained, based on the name of the model."""
-    return f"layers {found.head.name.replace('_', ' ', 1)}"
+    return f"layers {found.head.name.replace('_', ' ', 1)}"  # "above_block11" becomes two words
 
 
 def _better(inputs: Inputs, head: Trained, tuned: Trained) -> Trained:
@@ -250,14 +251,14 @@ def _better(inputs: Inputs, head: Trained, tuned: Trained) -> Trained:
     first, second = _score(head), _score(tuned)
     helped = second > first
     ships = helped or inputs.settings.fine_tune.mode == "on"
-    said = {
+    fine_tune = {
         **tuned.history,
         "helped": helped,
         "shipped": ships,
         "head_accuracy": first[0],
         "accuracy": second[0],
     }
-    history = {**head.history, "fine_tune": said}
+    history = {**head.history, "fine_tune": fine_tune}
     if not ships:
         return replace(head, history=history)
     return replace(tuned, history={**history, "trained": tuned.history["trained"]})
@@ -350,7 +351,7 @@ def _cut(
     import keras
 
     parts = build_parts(classes, settings)
-    if head is not None:
+    if head is not None:  # from random weights of the head, its gradients would spoil the layers
         copy_weights(head, keras.Model(parts.pixels, parts.logits))
     if cut is None:
         return parts.pixels, parts.logits, parts.pixels

@@ -96,7 +96,7 @@ def fit_head(
 ) -> Fit:
     """Trains a head on every row of `train`, or solves it if `settings.solved` says so.
 
-    A head that is trained is evaluated on `validation` after each epoch.
+    A head that is trained by epochs is evaluated on `validation` after each of them.
 
     Args:
         train: Rows of all views.
@@ -156,9 +156,9 @@ def _evaluated(linear: Linear, rows: BankRows) -> tuple[float, float]:
     """Returns the mean loss and the accuracy of all rows."""
     losses, right = 0.0, 0
     for part, block in row_file.blocks(rows.features, _ROWS_AT_ONCE):
-        labels, found = rows.labels[part], linear.log_probabilities(block)
-        losses -= float(found[np.arange(len(labels)), labels].sum(dtype=np.float64))
-        right += int((found.argmax(axis=1) == labels).sum())
+        labels, logarithms = rows.labels[part], linear.log_probabilities(block)
+        losses -= float(logarithms[np.arange(len(labels)), labels].sum(dtype=np.float64))
+        right += int((logarithms.argmax(axis=1) == labels).sum())
     return losses / len(rows), right / len(rows)
 
 
@@ -180,8 +180,8 @@ def fit(
 ) -> Fit:
     """Trains the model that `build` returns, from inputs to logits [N, classes].
 
-    At the end, the weights with the lowest validation loss are restored. If the target accuracy is
-    reached, training ends with the weights that reached it.
+    At the end, the weights with the lowest validation loss are restored. If the validation accuracy
+    reaches the target, training ends with the weights that reached it.
 
     Args:
         build: Returns the model with its initial weights. It is called with the seed set and in the
@@ -216,6 +216,7 @@ def fit(
             callbacks.append(_tensorboard(log_dir))
         progress.total(settings.epochs, "epochs")
         progress.advance(first, "epochs")
+        # The checkpoint may be that of the last epoch, if the process ended before the export.
         if first < settings.epochs and watcher.stopped == "epochs":
             _run_epochs(model, train, validation, classes, settings, first, callbacks)
         watcher.restore_best(model)
@@ -235,7 +236,7 @@ def _built(
     build: Callable[[], keras.Model], train: datasets.Rows, classes: int, settings: ModelSettings
 ) -> keras.Model:
     """Builds and compiles the model. The head alone is trained in float32 with every policy."""
-    with distribution.policy(settings.precision):
+    with distribution.policy(settings.precision):  # layers take the policy when they are created
         model = build()
     _compile(model, settings, datasets.steps_per_epoch(train, settings), train)
     if settings.strategy == "multi_worker":
@@ -257,7 +258,7 @@ def _run_epochs(
         model.fit(
             datasets.training(train, classes, settings, first),
             validation_data=datasets.validation(validation, classes),
-            steps_per_epoch=datasets.steps_per_epoch(train, settings),
+            steps_per_epoch=datasets.steps_per_epoch(train, settings),  # of a dataset of all epochs
             initial_epoch=first,
             epochs=settings.epochs,
             callbacks=callbacks,
@@ -282,7 +283,7 @@ def _compile(model: keras.Model, settings: ModelSettings, steps: int, train: dat
         ),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         steps_per_execution=steps if at_once else 1,
-        jit_compile=False,
+        jit_compile=False,  # XLA is much slower on a CPU (tensorflow/tensorflow#62808)
     )
 
 
@@ -296,7 +297,7 @@ def optimizer(settings: ModelSettings, steps: int) -> keras.optimizers.Optimizer
     import keras
 
     kinds = {
-        "auto": keras.optimizers.Adam,
+        "auto": keras.optimizers.Adam,  # where the head cannot be solved
         "adam": keras.optimizers.Adam,
         "adamw": keras.optimizers.AdamW,
         "rmsprop": keras.optimizers.RMSprop,

@@ -69,9 +69,11 @@ class Watcher(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Records an epoch, keeps its weights if they are the best, and may end the training."""
         settings = self._settings
-        own = {name: float(value) for name, value in (logs or {}).items()}
-        values = distribution.agreed(own, settings.strategy)
-        finite = {name: v if np.isfinite(v) else None for name, v in values.items()}
+        of_this_worker = {name: float(value) for name, value in (logs or {}).items()}
+        values = distribution.agreed(of_this_worker, settings.strategy)
+        finite = {
+            name: v if np.isfinite(v) else None for name, v in values.items()
+        }  # JSON lacks NaN
         self.epochs.append({"epoch": epoch + 1, **finite})
         progress.advance(1, "epochs")
         prefix = "val_" if settings.target_on == "validation" else ""
@@ -96,6 +98,8 @@ class Watcher(keras.callbacks.Callback):
         """Whether the weights of an epoch with this validation loss are the best so far."""
         if not np.isfinite(loss):
             return False
+        # A target on training ends the training but chooses no weights. The course kept the last
+        # ones, and went from 1.000 to 0.949 on the validation images of horses or humans.
         on_validation = self._settings.target_on == "validation"
         return loss < self._lowest - MIN_DELTA or (reached and on_validation)
 

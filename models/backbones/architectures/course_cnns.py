@@ -72,7 +72,7 @@ def smallest_side(stages: int) -> int:
         stages: Number of convolutions, each followed by a pooling.
     """
     side = 1
-    for _ in range(stages):
+    for _ in range(stages):  # from the end: pooling halves, and the convolution has taken 2 before
         side = 2 * side + 2
     return side
 

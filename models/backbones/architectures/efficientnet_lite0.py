@@ -74,7 +74,7 @@ class Unit:
     size: int
     filters: int
     stride: int = 1
-    active: bool = True  # ReLU6 after it
+    active: bool = True
     depthwise: bool = False
     block: int | None = None
     joins: bool = False
@@ -88,7 +88,7 @@ def units() -> Iterator[Unit]:
         for repeat in range(repeats):
             at, name, wide = f"_blocks.{block}", f"block{block}", channels * expand
             step = stride if repeat == 0 else 1
-            if expand > 1:
+            if expand > 1:  # block 0 has no expansion, and no convolution for it
                 stored = (f"{at}._expand_conv", f"{at}._bn0")
                 yield Unit(f"{name}_expand", stored, 1, wide, block=block)
             stored = (f"{at}._depthwise_conv", f"{at}._bn1")
@@ -124,20 +124,20 @@ def weights_sha256() -> str:
     """
     path = weights_path()
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        received = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise ResourceError(f"backbone {NAME}: cannot read {path}: {error}") from error
-    if found != _SHA256:
+    if received != _SHA256:
         raise ResourceError(
             f"backbone {NAME}: {path} is not the weights file this code was tested with. "
-            f"Expected SHA-256 {_SHA256}. Received: {found}. Install the package again"
+            f"Expected SHA-256 {_SHA256}. Received: {received}. Install the package again"
         )
-    return found
+    return received
 
 
 def read_weights() -> dict[str, npt.NDArray[Any]]:
     """Returns the tensors of the weights file by name, including BatchNorms and the classifier."""
-    weights_sha256()
+    weights_sha256()  # raises an error when the package holds another file
     return torch_legacy.read(weights_path())
 
 
@@ -180,6 +180,7 @@ def _network(
 ) -> KerasTensor:
     from keras import layers
 
+    # float32 with every policy, since 16 bits would round the pixels.
     shared = {"dtype": "float32", "name": "normalise", "trainable": trainable}
     x = entry = layers.Rescaling(1 / _SCALE, -_MEAN / _SCALE, **shared)(pixels)
     block = None
@@ -197,7 +198,7 @@ def _place_folded(
 ) -> KerasTensor:
     activation = "relu6" if unit.active else None
     layer = _convolution(unit, activation=activation, trainable=trainable)
-    y = layer(x)
+    y = layer(x)  # builds the layer, which has no weights to set before
     layer.set_weights(folded(weights, unit))
     return y
 
@@ -213,6 +214,8 @@ def _place_with_norm(unit: Unit, x: KerasTensor) -> KerasTensor:
 def _convolution(unit: Unit, **settings: Any) -> Any:
     from keras import layers
 
+    # The weights were trained with TensorFlow, whose "same" puts the odd pixel at the end. With
+    # torch's symmetric padding, the top class often stays the same while the logits differ.
     shared = {"strides": unit.stride, "padding": "same", "name": unit.name, **settings}
     if unit.depthwise:
         return layers.DepthwiseConv2D(unit.size, **shared)

@@ -107,11 +107,13 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
     pixels = keras.Input((*side, 3), dtype="float32")
     settings: dict[str, Any] = {"alpha": choice.width} if application.widths else {}
     imagenet = choice.weights == "imagenet"
-    waited = socket.getdefaulttimeout()
+    # Keras downloads with `urlretrieve`, which takes no time limit and would wait without end.
+    timeout_before = socket.getdefaulttimeout()
     try:
         socket.setdefaulttimeout(_TIMEOUT_S)
         with warnings.catch_warnings():
-            # MobileNet warns about sizes without own weights. Those of 224 pixels are right.
+            # MobileNet warns about sizes that have no weights of their own. It then uses those of
+            # 224 pixels, which is right.
             warnings.filterwarnings("ignore", ".*input_shape.*", UserWarning)
             network = getattr(keras.applications, application.function)(
                 include_top=False,
@@ -126,7 +128,7 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
             raise
         raise failure from error
     finally:
-        socket.setdefaulttimeout(waited)
+        socket.setdefaulttimeout(timeout_before)
     return keras.Model(pixels, network.outputs[0], name=choice.name)
 
 
@@ -144,7 +146,7 @@ def _normalised(pixels: keras.KerasTensor, kind: Normalisation) -> keras.KerasTe
         scale = [1 / (255 * deviation) for deviation in _TORCH_DEVIATION]
         offset = [-m / d for m, d in zip(_TORCH_MEAN, _TORCH_DEVIATION, strict=True)]
     else:
-        pixels = keras.ops.flip(pixels, axis=-1)
+        pixels = keras.ops.flip(pixels, axis=-1)  # Caffe's order is blue, green, red
         scale, offset = 1.0, [-mean for mean in _CAFFE_MEAN]
     return keras.layers.Rescaling(scale, offset, dtype="float32", name="normalise")(pixels)
 
@@ -157,7 +159,9 @@ def _explained(choice: Choice, error: Exception, imagenet: bool) -> Exception | 
         file = found[0] if found else "its weights without top (…_notop.h5)"
         folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
         advice = f"Put that file into {folder}"
-        if not choice.name.startswith("efficientnet_b"):  # Keras rescales for downloads only
+        # With weights="imagenet", Keras gives these networks one more Rescaling, without which the
+        # same weights from a file answer differently (tensorflow/tensorflow#62193).
+        if not choice.name.startswith("efficientnet_b"):
             advice += f', or name it: model.weights = "PATH/{found[0] if found else "FILE.h5"}"'
         return ResourceError(
             f"backbone {choice.name}: its ImageNet weights are not on this machine, and the "

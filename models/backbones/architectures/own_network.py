@@ -58,7 +58,7 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
 
     network = _function(choice.name)(side[0])
     functional = isinstance(network, keras.Model) and hasattr(network, "outputs")
-    shapes = [tuple(one.shape) for one in network.outputs] if functional else []
+    shapes = [tuple(output.shape) for output in network.outputs] if functional else []
     if len(shapes) != 1 or len(shapes[0]) != 4:
         received = f"a model with outputs {shapes}" if functional else type(network).__name__
         raise ConfigError(
@@ -78,6 +78,7 @@ def code_sha256(name: str) -> str:
     Raises:
         ConfigError: The function cannot be imported.
     """
+    # Without `unwrap`, a decorated function would stand in the file of its decorator.
     file = inspect.getsourcefile(inspect.unwrap(_function(name)))
     return hashlib.sha256(Path(file).read_bytes() if file else b"").hexdigest()
 
@@ -85,6 +86,7 @@ def code_sha256(name: str) -> str:
 def _function(name: str) -> Callable[[int], Any]:
     """Imports a function by its name. Its module is searched in the working directory last."""
     module_name, _, function_name = name.partition(":")
+    # Last, because a file `models.py` or `random.py` beside the user's data must shadow no package.
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)
