@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 #: The name of the cut that lies at `FROZEN_SHARE` of the list of cut points.
 USUAL: Final = "usual"
-#: On photographs of hands, training the layers above block 11 of EfficientNet-Lite0 was as accurate
-#: as training all of them (0.970), for a quarter of the time and with 19 kB for a stored view.
+#: Block 10 of EfficientNet-Lite0. On photographs of hands, the layers above block 8 and above block
+#: 11 reached accuracies of 0.972 and 0.970, for 2.5 and 4.1 times less time than all layers (0.970).
 FROZEN_SHARE: Final = 0.7
 _NEAR: Final = 0.05  # share of the cut points in which a narrow layer is searched for
 _LISTED: Final = 40

@@ -93,7 +93,7 @@ class Checkpoint:
                 if facts.pop("key") != self._key:
                     return None
                 course = Course(**facts)
-                state, best = _listed(file, "state"), _listed(file, "best")
+                state, best = _arrays(file, "state"), _arrays(file, "best")
         except DAMAGED:  # pydantic's ValidationError is a ValueError
             return None
         model.optimizer.build(model.trainable_variables)  # otherwise it has no variables yet
@@ -149,8 +149,9 @@ def _alike(arrays: Arrays, others: Sequence[Any]) -> bool:
 
 
 def _numbered(name: str, arrays: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-    return {f"{name}-{i:05d}": array for i, array in enumerate(arrays)}  # `_listed` sorts by name
+    # Of equal length, because `_arrays` sorts the names.
+    return {f"{name}-{i:05d}": array for i, array in enumerate(arrays)}
 
 
-def _listed(file: Any, name: str) -> Arrays:
+def _arrays(file: Any, name: str) -> Arrays:
     return [file[key] for key in sorted(file.files) if key.startswith(f"{name}-")]

@@ -58,7 +58,7 @@ def fresh_activations(
     places[order] = np.arange(len(order))
     each = views + 1
     with RowFile(each * len(order), extractor.activation_shape, np.float16) as activations:
-        activations.fill(_placed(files, places, extractor, each, over))
+        activations.fill(_activations(files, places, extractor, each, over))
         yield Maps(activations, np.repeat(labels[order], each))
 
 
@@ -108,7 +108,7 @@ def seconds_a_view(patterns: Sequence[str], extractor: FeatureExtractor) -> floa
     return (time.perf_counter() - started) / (2 * len(images))
 
 
-def _placed(
+def _activations(
     files: Sequence[str],
     places: npt.NDArray[np.int64],
     extractor: FeatureExtractor,

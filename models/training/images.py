@@ -56,7 +56,7 @@ def decoded(
     places[order] = np.arange(len(order))
     with RowFile(len(order), (image_size, image_size, 3), np.uint8) as pixels:
         progress.total(len(pixels), "images")
-        pixels.fill(_placed(files, places, image_size))
+        pixels.fill(_pixels(files, places, image_size))
         seeds = augmentation.seeds([hashes[i].decode() for i in order])
         yield Images(pixels, labels[order], np.array(seeds, np.int64), views)
 
@@ -71,7 +71,7 @@ def described(files: Sequence[str]) -> tuple[npt.NDArray[np.bytes_], npt.NDArray
     return np.concatenate(hashes), np.concatenate(labels)
 
 
-def _placed(
+def _pixels(
     files: Sequence[str], places: npt.NDArray[np.int64], image_size: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]]:
     """Yields row numbers and pixels of the records in batches, without those whose number is -1."""
