@@ -259,7 +259,7 @@ def test_small_images_are_tried_at_a_small_size_first(network, side, first) -> N
     ids=["a size", "random weights", "a builder"],
 )
 def test_a_size_that_is_given_is_not_varied(network, settings, different) -> None:
-    found = ways._free(settings, 28)
+    found = ways._allowed(settings, 28)
     assert len({idea.size for idea in found}) == different
 
 
