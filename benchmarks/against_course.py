@@ -339,6 +339,7 @@ def _set_norms(network: keras.Model) -> None:
         kernel, bias = efficientnet_lite0.folded(weights, unit)
         network.get_layer(unit.name).set_weights([kernel])
         ones = np.ones_like(bias)
+        # Of gamma, beta, mean and variance: the scale is 1 / sqrt(variance + epsilon), which is 1.
         norm = network.get_layer(f"{unit.name}_bn")
         norm.set_weights([ones, bias, 0 * ones, ones - np.float32(norm.epsilon)])
 

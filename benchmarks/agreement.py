@@ -95,10 +95,11 @@ def compare(
     """Return a figure for each check, from the paths by reason or check of either side."""
     rows = []
     for check, reasons in CHECKS.items():
-        mine = {path for reason in reasons for path in ours.get(reason, ())}
-        his = set(theirs.get(check, ()))
-        same = images - len(mine ^ his)
-        each = f"both {len(mine & his)}, only CleanVision {len(his - mine)}, only ours"
-        value = f"{each} {len(mine - his)}; the same of {same / images:.2%}"
+        our_paths = {path for reason in reasons for path in ours.get(reason, ())}
+        their_paths = set(theirs.get(check, ()))
+        both, only_they = our_paths & their_paths, their_paths - our_paths
+        same = images - len(our_paths ^ their_paths)
+        each = f"both {len(both)}, only CleanVision {len(only_they)}, only ours"
+        value = f"{each} {len(our_paths - their_paths)}; the same of {same / images:.2%}"
         rows.append(Figure(f"{check} among {images} images", value))
     return rows

@@ -110,7 +110,7 @@ def fastest(tasks: Sequence[Callable[[], object]], rounds: int) -> list[float]:
         for place, task in enumerate(tasks):
             started = time.perf_counter()
             task()
-            if done >= 2:
+            if done >= 2:  # the first calls trace the function and allocate its buffers
                 best[place] = min(best[place], time.perf_counter() - started)
     return best
 

@@ -120,6 +120,7 @@ class Side:
 
 def fetch(target: Path) -> Side:
     """Install CleanVision into `target` if needed, for an interpreter without our packages."""
+    # The interpreter outside of the virtual environment, whose packages CleanVision must not see.
     base = getattr(sys, "_base_executable", sys.executable)
     command = [base, "-m", "pip", "install", "--quiet", "--target", str(target), "cleanvision"]
     if not (target / "cleanvision").exists():

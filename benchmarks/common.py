@@ -236,10 +236,11 @@ def measured(command: Sequence[str], printed: Path, codes: Sequence[int]) -> End
             try:
                 code = process.wait(_RUN_LIMIT_SECONDS)
             finally:
-                process.kill()
+                process.kill()  # after the time limit or Ctrl-C; it does nothing to one that ended
         seconds = time.perf_counter() - started
     if code not in codes:
         sys.exit(f"{' '.join(command)} ended with {code}:\n{printed.read_text()[-3000:]}")
+    # Of all children that have ended, hence the difference; it includes their own children.
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Ended(seconds, processor, memory.peak_mib)

@@ -63,6 +63,7 @@ def _share(
     rng = np.random.default_rng(seed)
     labels = truth.copy()
     wrong = rng.choice(len(labels), round(FLIPPED * len(labels)), replace=False)
+    # Another class each, with equal probability: 0 and `classes` are not among the steps.
     labels[wrong] = (labels[wrong] + rng.integers(1, classes, len(wrong))) % classes
     found = suspects.out_of_fold(features, labels, folds, classes)
     first = np.argsort(-found.margins, kind="stable")
