@@ -130,6 +130,7 @@ def _webp(data: bytes) -> tuple[int, int]:
 
 def _jxl(data: bytes) -> tuple[int, int]:
     """Read the size header of a bare JPEG XL codestream."""
+    # The fields follow the signature FF 0A, and are read from the lowest bit on.
     bits, at = int.from_bytes(data[2:16], "little"), 0
 
     def take(count: int) -> int:

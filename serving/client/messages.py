@@ -162,6 +162,7 @@ def classifications(
     # All views of an image have the same classes, so the names of the first view are used.
     result = []
     for names, scores in zip(classes[::views], means, strict=True):
+        # At least one class, because ``label`` is the most probable one even where top is 0.
         order = np.argsort(-scores, kind="stable")[: max(top, 1)]
         pairs = tuple((_text(names[i]), float(scores[i])) for i in order)
         label, probability = pairs[0]

@@ -82,10 +82,10 @@ class _Settings:
 
     @classmethod
     def of(cls, options: Classifying) -> _Settings:
-        given: dict[str, Any] = dict(options)
-        if given.get("crop") is not None:
-            given["crop"] = Box.of(given["crop"])
-        settings = cls(**given)
+        values: dict[str, Any] = dict(options)
+        if values.get("crop") is not None:
+            values["crop"] = Box.of(values["crop"])
+        settings = cls(**values)
         if settings.at_once < 1:
             raise InvalidArgument(f"at_once must be 1 or more. Received: {settings.at_once!r}.")
         return settings
@@ -147,14 +147,14 @@ class Operations:
             InvalidArgument: The inputs do not fit the signature.
         """
         known = self._input_types.get(signature_name)
-        given = messages.converted(inputs, known) if known else inputs
+        values = messages.converted(inputs, known) if known else inputs
 
         def call(values: Mapping[str, Any]) -> Call:
             request = messages.predict_request(self.servable, values, signature_name, output_filter)
             return self._call(protos.PREDICT, request, timeout)
 
         try:
-            return messages.prediction((yield call(given)))
+            return messages.prediction((yield call(values)))
         except InvalidArgument as error:
             # Lists of Python numbers have no dtype. Where the server refuses the default dtype,
             # the client reads the signature once and uses its dtypes from then on.
@@ -249,7 +249,7 @@ class Operations:
         strict: bool,
     ) -> Operation[list[Answer]]:
         def load() -> list[Loaded | InvalidArgument]:
-            return [_load(place, image, settings) for place, image in enumerate(images, start)]
+            return [_load(index, image, settings) for index, image in enumerate(images, start)]
 
         # Encoded bytes need no work, so they do not take the detour over a thread.
         ready = settings.growth == 1 and all(isinstance(image, bytes) for image in images)
@@ -260,8 +260,10 @@ class Operations:
                 good.append(entry)
             elif strict:
                 raise entry
-        asked = iter((yield from self._ask(good, settings, strict)) if good else [])
-        answers = [entry if isinstance(entry, InvalidArgument) else next(asked) for entry in loaded]
+        received = iter((yield from self._ask(good, settings, strict)) if good else [])
+        answers = [
+            entry if isinstance(entry, InvalidArgument) else next(received) for entry in loaded
+        ]
         if progress is not None:
             progress(start, answers)
         return answers
@@ -320,7 +322,7 @@ class Operations:
             states = messages.statuses((yield self._call(protos.STATUS, asked, timeout, False)))
         except (Unavailable, NotFound, DeadlineExceeded):
             return False
-        return any(found.state == "AVAILABLE" for found in states)
+        return any(version.state == "AVAILABLE" for version in states)
 
     def metadata(self, timeout: float | None) -> Operation[Metadata]:
         """Ask for the signatures of the model; see `Client.metadata`."""
@@ -348,9 +350,9 @@ class Operations:
             except (NotFound, DeadlineExceeded, Unavailable) as error:
                 last = str(error)
             else:
-                found = _newest_available(states, self.servable.name)
-                if found is not None:
-                    return found
+                newest = _newest_available(states, self.servable.name)
+                if newest is not None:
+                    return newest
                 last = ", ".join(f"version {s.version} {s.state}" for s in states)
             yield Pause(max(0.0, min(pause, deadline - time.monotonic())))
             pause = min(pause * 2, _LONGEST_PAUSE_S)

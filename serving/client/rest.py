@@ -185,7 +185,9 @@ class RestTransport:
             raise errors.too_late("no reply", target, seconds) from error
         except OSError as error:
             connection.close()
-            if not fresh:  # the server closed the connection between two calls
+            # The server has closed the connection between two calls. Each try takes one idle
+            # connection away, so that the last one is made on a new connection.
+            if not fresh:
                 return self._try_once(verb, path, body, deadline)
             raise errors.unreachable(error, target) from error
         except http.client.HTTPException as error:

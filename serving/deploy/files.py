@@ -13,7 +13,7 @@ _CONFIGS = ("models.config", "batching.config", "monitoring.config")
 """Text protocol buffers that tensorflow_model_server reads."""
 
 
-def _files(names: tuple[str, ...], wanted: Deployment) -> dict[str, str]:
+def _files(names: tuple[str, ...], deployment: Deployment) -> dict[str, str]:
     import jinja2
 
     environment = jinja2.Environment(
@@ -25,7 +25,7 @@ def _files(names: tuple[str, ...], wanted: Deployment) -> dict[str, str]:
         lstrip_blocks=True,
     )
     environment.filters |= {"yaml": _yaml, "quoted": _quoted}
-    return {name: environment.get_template(name).render(server=wanted) for name in names}
+    return {name: environment.get_template(name).render(server=deployment) for name in names}
 
 
 def _yaml(text: str) -> str:

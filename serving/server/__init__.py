@@ -3,17 +3,17 @@
 It is meant for a single machine, for tests and for the serving check; production traffic belongs on
 tensorflow/serving itself. TensorFlow is only imported when a server is created.
 
-The modules, from the lowest layer to the highest; ``handle`` is a good one to read first:
+The modules, from the lowest layer to the highest; ``requests.handle`` is a good one to read first:
 
-* version directories: ``storage``, ``remote``;
-* one loaded model: ``allowed_ops``, ``custom_ops``, ``graph_check``, ``saved_model_config``,
-  ``runtime``, ``tflite_signatures``, ``tflite``, ``batching``, ``loading``;
-* one request to a loaded model: ``predict``, ``examples``, ``limits``, and ``handle``, which gRPC
-  and REST share;
-* the versions of one model: ``warmup``, ``servable``, ``found_versions``, ``manager``;
-* all models: ``config``, ``core``;
-* every request: ``calls``, with ``access_log``, ``metrics`` and ``request_log``;
-* the interfaces: ``services`` and ``pool`` (gRPC), the package ``rest`` (HTTP), ``profiler``;
+* version directories: ``storage``, ``versions.remote``;
+* one loaded model: ``runtimes`` checks its graph and runs it, ``requests.batching`` joins requests,
+  ``versions.loading`` chooses among them;
+* one request to a loaded model: ``requests.predict``, ``requests.examples``, ``requests.limits``,
+  and ``requests.handle``, which gRPC and REST share;
+* the versions of one model: ``versions.warmup``, ``versions.servable``, ``versions.manager``;
+* all models: ``versions.config``, ``core``;
+* every request: ``requests.pool`` and ``requests.calls``; ``monitoring`` observes them;
+* the interfaces: ``services`` and ``grpc_port`` (gRPC), ``rest`` (HTTP), ``web`` (the page);
 * ``server`` with ``ModelServer``, and the program: ``flag_table``, ``flags``, ``model_server``.
 """
 

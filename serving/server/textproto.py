@@ -84,6 +84,7 @@ def _classes() -> dict[str, Any]:
             else:
                 package = _PACKAGE if kind in _MESSAGES else "google.protobuf"
                 added.type, added.type_name = _Field.TYPE_MESSAGE, f".{package}.{kind}"
+    # A pool knows only the files that were added to it, also of Google's own messages.
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
     pool.Add(file)

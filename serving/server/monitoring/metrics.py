@@ -85,14 +85,14 @@ class Metrics:
         self._named[name].labels(**versions).set(1)
 
     def _counter(self, name: str, *labels: str) -> Counter:
-        made = Counter(name, name, labels, registry=self._registry)
-        self._named[name] = made
-        return made
+        metric = Counter(name, name, labels, registry=self._registry)
+        self._named[name] = metric
+        return metric
 
     def _histogram(self, name: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-        made = Histogram(name, name, labels, buckets=buckets, registry=self._registry)
-        self._named[name] = made
-        return made
+        metric = Histogram(name, name, labels, buckets=buckets, registry=self._registry)
+        self._named[name] = metric
+        return metric
 
     def __call__(self, call: Call) -> None:
         """Count a request."""

@@ -122,13 +122,13 @@ def infer(
     names, inputs = sorted(fetches), sorted(feeds)  # in TF2, each signature has its own input
     began = time.monotonic()
     values = run(runtime, inputs, [strings] * len(inputs), names, timeout)
-    found = dict(zip(names, values, strict=True))
+    outputs = dict(zip(names, values, strict=True))
     seconds = time.monotonic() - began
     answers = []
     for task in tasks:
         key = task.signature_name or DEFAULT_SIGNATURE
         convert = _classification if task.method == CLASSIFY else _regression
-        answers.append(ExampleAnswer(key, convert(runtime.signatures[key], found, len(strings))))
+        answers.append(ExampleAnswer(key, convert(runtime.signatures[key], outputs, len(strings))))
     return ExampleAnswers(answers, seconds, len(strings))
 
 
@@ -179,9 +179,9 @@ def _precondition(words: str, signature: Any) -> StatusError:
     return StatusError(Code.FAILED_PRECONDITION, words + text)
 
 
-def _classification(signature: Any, found: dict[str, np.ndarray], count: int) -> Any:
+def _classification(signature: Any, outputs: dict[str, np.ndarray], count: int) -> Any:
     classes, scores = (
-        found[signature.outputs[name].name] if name in signature.outputs else None
+        outputs[signature.outputs[name].name] if name in signature.outputs else None
         for name in (_CLASSES, _SCORES)
     )
     for name, values, dtype in (("classes", classes, "string"), ("scores", scores, "float")):
@@ -203,17 +203,17 @@ def _classification(signature: Any, found: dict[str, np.ndarray], count: int) ->
     result = classification_pb2.ClassificationResult()
     width = next(v.shape[1] for v in (classes, scores) if v is not None)
     for row in range(count):
-        into = result.classifications.add().classes
+        ranking = result.classifications.add().classes
         for column in range(width):
-            into.add(
+            ranking.add(
                 label="" if classes is None else tensors.text_of(classes[row, column]),
                 score=0.0 if scores is None else float(scores[row, column]),
             )
     return result
 
 
-def _regression(signature: Any, found: dict[str, np.ndarray], count: int) -> Any:
-    values = found[signature.outputs[_OUTPUTS].name]
+def _regression(signature: Any, outputs: dict[str, np.ndarray], count: int) -> Any:
+    values = outputs[signature.outputs[_OUTPUTS].name]
     if values.ndim != 1 and not (values.ndim == 2 and values.shape[1] == 1):
         raise invalid(
             "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "

@@ -36,8 +36,8 @@ class Constant(float):
 
 # ``dict`` keeps the last of several equal keys; reversed, it keeps the first.
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    return found if len(found) == len(pairs) else Repeated(reversed(pairs))
+    members = dict(pairs)
+    return members if len(members) == len(pairs) else Repeated(reversed(pairs))
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=Constant)

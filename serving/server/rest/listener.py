@@ -89,6 +89,7 @@ class Listener:
         while self._api.running and time.monotonic() < end:
             time.sleep(_LOOK_S)
         finished = not self._api.running
+        # Without it, uvicorn would wait for requests that are cut off here.
         self._server.force_exit = not finished
         self._server.should_exit = True
         self._thread.join(5)

@@ -52,17 +52,17 @@ def check(directory: Path, tags: Iterable[str], trusted: Collection[str] = ()) -
             operations, and the flag that allows them.
         OSError, ValueError: TensorFlow cannot read the SavedModel.
     """
-    wanted = set(tags)
+    tag_set = set(tags)
     allowed = allowed_operations().union(trusted)
-    found: set[str] = set()
+    refused: set[str] = set()
     for meta_graph in loader_impl.parse_saved_model(str(directory)).meta_graphs:
-        if set(meta_graph.meta_info_def.tags) == wanted:
-            for graph in _reachable(meta_graph):
-                found.update(graph.refused(allowed))
-    if found:
+        if set(meta_graph.meta_info_def.tags) == tag_set:
+            for walk in _reachable(meta_graph):
+                refused.update(walk.refused(allowed))
+    if refused:
         raise StatusError(
             Code.FAILED_PRECONDITION,
-            f"The graph runs {', '.join(sorted(found))}, which this server does not allow: such "
+            f"The graph runs {', '.join(sorted(refused))}, which this server does not allow: such "
             "operations can read or write files, use the network or call into Python. If you trust "
             "the model, start the server with --allow_file_operations=true.",
         )
@@ -153,15 +153,15 @@ class _Walk:
                     seen.add(_node(tensor))
                     waiting.append(_node(tensor))
 
-    def _reach(self, node: Any, body: Mapping[str, Any], given: Mapping[str, str]) -> None:
+    def _reach(self, node: Any, body: Mapping[str, Any], arguments: Mapping[str, str]) -> None:
         position = _FILE_INPUT.get(node.op)
-        own = position is not None and self._source(node, position, body, given) in self._files
+        own = position is not None and self._source(node, position, body, arguments) in self._files
         self._found.append((node, own))
         called = [node.op] if node.op in self._functions else []
         for value in node.attr.values():
             called += [f.name for f in (value.func, *value.list.func) if f.name]
         inputs = range(len(node.input)) if called and node.op in _CALLS else []
-        sources = [self._source(node, index, body, given) for index in inputs]
+        sources = [self._source(node, index, body, arguments) for index in inputs]
         for name in called:
             self._call(name, sources)
 
@@ -172,22 +172,22 @@ class _Walk:
             return
         self._calls.add((name, tuple(sources)))
         body = {node.name: node for node in function.node_def}
-        arguments = [argument.name for argument in function.signature.input_arg]
+        names = [argument.name for argument in function.signature.input_arg]
         # Not strict: a graph that is made by hand may pass fewer arguments than the function has.
-        given = dict(zip(arguments, sources, strict=False))
+        arguments = dict(zip(names, sources, strict=False))
         for node in function.node_def:
-            self._reach(node, body, given)
+            self._reach(node, body, arguments)
 
     def _source(
-        self, node: Any, position: int, body: Mapping[str, Any], given: Mapping[str, str]
+        self, node: Any, position: int, body: Mapping[str, Any], arguments: Mapping[str, str]
     ) -> str:
         """Return the node of the main graph whose value an input has unchanged; "" if none does."""
         for _ in range(len(body) + 1):  # a graph that is made by hand may run in a circle
             if position >= len(node.input):
                 return ""
             name = _node(node.input[position])
-            if name in given:
-                return given[name]
+            if name in arguments:
+                return arguments[name]
             if body is self._main and name in self._files:
                 return name
             source = body.get(name)

@@ -57,22 +57,22 @@ class TfliteRuntime:
         self._give_back(runners)
         self.signatures = {key: _describe(key, runner) for key, runner in runners.items()}
         self._calls: dict[str, Callable[[Mapping[str, np.ndarray], float | None], Any]] = {
-            key: self._plain(key) for key in runners
+            key: self._call_of(key) for key in runners
         }
         classifier = _Classifier.of(directory, runners)
         if classifier is not None:
             self._serve_images(classifier)
 
     def _serve_images(self, classifier: _Classifier) -> None:
-        def from_pixels(given: Mapping[str, np.ndarray], timeout: float | None) -> Any:
-            pixels = given["pixels"]
+        def from_pixels(inputs: Mapping[str, np.ndarray], timeout: float | None) -> Any:
+            pixels = inputs["pixels"]
             if pixels.ndim != 4 or pixels.shape[-1] != 3:
                 shape = list(pixels.shape)
                 raise invalid(f"expected pixels of shape [N, H, W, 3]. Received: {shape}")
             return self._answer(classifier, classifier.resized, pixels[:, None], timeout)
 
-        def from_bytes(given: Mapping[str, np.ndarray], timeout: float | None) -> Any:
-            return self._answer(classifier, classifier.decode, given[IMAGE_INPUT], timeout)
+        def from_bytes(inputs: Mapping[str, np.ndarray], timeout: float | None) -> Any:
+            return self._answer(classifier, classifier.decode, inputs[IMAGE_INPUT], timeout)
 
         self.signatures = {
             DEFAULT_SIGNATURE: classifier.signature(DEFAULT_SIGNATURE, IMAGE_INPUT, _STRING, (-1,)),
@@ -103,17 +103,17 @@ class TfliteRuntime:
             for image in images:
                 if end is not None and time.monotonic() > end:
                     raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded between images.")
-                given = {classifier.input: pixels_of(image)}
-                rows.append(runner(**given)[classifier.output])
+                inputs = {classifier.input: pixels_of(image)}
+                rows.append(runner(**inputs)[classifier.output])
         finally:
             self._give_back(runners)
         return classifier.answer(classifier.dequantised(np.concatenate(rows)))
 
-    def _plain(self, key: str) -> Callable[[Mapping[str, np.ndarray], float | None], Any]:
-        def call(given: Mapping[str, np.ndarray], timeout: float | None) -> Any:
+    def _call_of(self, key: str) -> Callable[[Mapping[str, np.ndarray], float | None], Any]:
+        def call(inputs: Mapping[str, np.ndarray], timeout: float | None) -> Any:
             runners = self._borrow(timeout)
             try:
-                return runners[key](**given)
+                return runners[key](**inputs)
             except (ValueError, RuntimeError) as error:  # LiteRT's errors for wrong values
                 raise invalid(str(error)) from error
             finally:
@@ -145,9 +145,9 @@ class TfliteRuntime:
             StatusError: The values do not fit the model, or the deadline is exceeded.
         """
         key = fetches[0].partition("/")[0]
-        given = {name.partition("/")[2]: v for name, v in zip(feeds, values, strict=True)}
-        found = self._calls[key](given, timeout)
-        return [np.asarray(found[name.partition("/")[2]]) for name in fetches]
+        inputs = {name.partition("/")[2]: v for name, v in zip(feeds, values, strict=True)}
+        outputs = self._calls[key](inputs, timeout)
+        return [np.asarray(outputs[name.partition("/")[2]]) for name in fetches]
 
     def close(self) -> None:
         """Free the interpreters."""
@@ -198,10 +198,10 @@ class _Classifier:
     """
 
     def __init__(self, key: str, runner: Any, vocabulary: Sequence[str]) -> None:
-        [(self.input, taken)] = runner.get_input_details().items()
-        [(self.output, given)] = runner.get_output_details().items()
-        self.key, self.size = key, int(taken["shape"][1])
-        self._scale, self._zero = given["quantization"]
+        [(self.input, input_details)] = runner.get_input_details().items()
+        [(self.output, output_details)] = runner.get_output_details().items()
+        self.key, self.size = key, int(input_details["shape"][1])
+        self._scale, self._zero = output_details["quantization"]
         self._names = np.array([name.encode() for name in vocabulary], dtype=object)
 
     @classmethod
@@ -245,6 +245,7 @@ class _Classifier:
 
     def answer(self, probabilities: np.ndarray) -> dict[str, np.ndarray]:
         """Return the outputs that the SavedModel has."""
+        # A stable sort, so that classes with equal probabilities keep the order of the vocabulary.
         count, names = min(_TOP, len(self._names)), self._names
         top = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
         return {

@@ -136,6 +136,7 @@ def _policy(policy: Any) -> VersionPolicy:
         return VersionPolicy("all")
     if kind == "specific":
         return VersionPolicy("specific", versions=tuple(policy.specific.versions))
+    # Without a policy, the newest version is served. A number of 0 means 1.
     return VersionPolicy(num_versions=policy.latest.num_versions or 1)
 
 

@@ -56,6 +56,7 @@ def make_loader(options: LoaderOptions, watch: Watch | None = None) -> Loader:
             return TfliteRuntime(directory, options.tflite_interpreters)
         batching = _batching(directory, options)
         runtime: Runtime = SessionRuntime(directory, session)
+        # Below the queue, so that ``wrap`` receives the session itself.
         if options.wrap is not None:
             runtime = options.wrap(runtime)
         return BatchingRuntime(runtime, batching, watch) if batching else runtime

@@ -278,9 +278,9 @@ class ModelManager:
                 return servable if servable.retry_at <= time.monotonic() else None
             if servable.state is not State.END or self._is_failing(version):
                 return None
-        made = Servable(self.config.name, directory, self._load)
-        self._add(made)
-        return made
+        servable = Servable(self.config.name, directory, self._load)
+        self._add(servable)
+        return servable
 
     def _add(self, servable: Servable) -> None:
         servables = dict(self._servables)

@@ -128,8 +128,8 @@ class Servable:
             raise
         finally:
             if self._policy.on_warm_up is not None and (path / warmup.FILE).is_file():
-                taken = time.monotonic() - began
-                self._policy.on_warm_up(path, status.code_name(code), taken)
+                seconds = time.monotonic() - began
+                self._policy.on_warm_up(path, status.code_name(code), seconds)
 
     def _failed(self, error: StatusError) -> None:
         self._failures += 1

@@ -86,7 +86,8 @@ class TrainingImages:
             raise invalid(
                 f"Expected {width} finite features of one image. Received: shape {features.shape}."
             )
-        # The limit only matters for features that are all zero, which have no direction.
+        # The stored features have length 1, so the products are cosines. The smallest norm only
+        # matters for features that are all zero, which have no direction.
         cosines = self._features @ (features / max(float(np.linalg.norm(features)), 1e-12))
         order = np.argsort(-cosines, kind="stable")[:SHOWN].tolist()
         return [self._described(i, float(cosines[i])) for i in order]
