@@ -33,7 +33,7 @@ _MAX_BYTES = 4 << 20
 """Largest size of the body of a request, enough for 200,000 features."""
 
 
-# What numpy and zipfile raise for damaged files, as fuzzing found.
+# What numpy and zipfile raise for damaged files.
 _DAMAGED = (
     OSError,
     ValueError,
