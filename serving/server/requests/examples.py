@@ -122,13 +122,13 @@ def infer(
     names, inputs = sorted(fetches), sorted(feeds)  # in TF2, each signature has its own input
     began = time.monotonic()
     values = run(runtime, inputs, [strings] * len(inputs), names, timeout)
-    outputs = dict(zip(names, values, strict=True))
+    results = dict(zip(names, values, strict=True))
     seconds = time.monotonic() - began
     answers = []
     for task in tasks:
         key = task.signature_name or DEFAULT_SIGNATURE
         convert = _classification if task.method == CLASSIFY else _regression
-        answers.append(ExampleAnswer(key, convert(runtime.signatures[key], outputs, len(strings))))
+        answers.append(ExampleAnswer(key, convert(runtime.signatures[key], results, len(strings))))
     return ExampleAnswers(answers, seconds, len(strings))
 
 
