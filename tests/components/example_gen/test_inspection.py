@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from PIL import Image
 
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources.base import Item
@@ -101,3 +104,21 @@ def test_large_files_that_the_op_refuses_do_not_fill_the_memory(encode, monkeypa
     records = list(inspect(Memory(files), [Item(path, "a") for path in files], LIMIT))
     assert [record.image_bytes for record in records] == list(files.values())
     assert ["JPEG" in record.decode_error for record in records] == [False, True] * 3
+
+
+def test_a_file_that_the_pipeline_missed_is_measured_like_the_others(photos, encode, monkeypatch):
+    file = io.BytesIO()
+    Image.new("RGBA", (40, 32), (200, 100, 50, 128)).save(file, "PNG")
+    folder = photos({"a/x.png": file.getvalue(), "b/y.jpg": encode(seed=1)})
+    expected = read(folder)
+    monkeypatch.setattr(
+        "imgpipe.components.example_gen.inspection.Inspection._decoded", _reads_and_loses_all
+    )
+    assert read(folder) == expected
+    assert expected["a/x.png"].figures[names.TRANSPARENCY] > 0
+
+
+def _reads_and_loses_all(inspection, items, read):
+    """Stand for a pipeline in which no file is decoded, for want of memory."""
+    read.update({number: inspection._read(item) for number, item in enumerate(items)})
+    return iter(())
