@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from imgpipe.components.model_pusher import manifest
+from imgpipe.components.storage import manifest
 from imgpipe.models.export.served_model import Served
 from imgpipe.models.export.signatures import SERVING_DEFAULT
 from imgpipe.serving.server.runtimes.runtime import Runtime, available_cores, default_intra_op

@@ -21,7 +21,7 @@ from imgpipe.components.example_gen.sources import Scan, SourceOptions
 from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.image_filter import overrides as override_files
 from imgpipe.components.image_filter.check import Settings
-from imgpipe.components.model_pusher import manifest
+from imgpipe.components.storage import manifest
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.features.extractor import resolve_precision

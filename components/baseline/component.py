@@ -14,8 +14,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import ExampleStatistics, Model, Schema
 from tfx.utils import path_utils
 
-from imgpipe.components.model_pusher import manifest
-from imgpipe.components.storage import records
+from imgpipe.components.storage import manifest, records
 from imgpipe.models.errors import ResourceError
 
 STATE = "baseline.json"

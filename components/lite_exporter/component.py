@@ -24,9 +24,8 @@ from tfx.utils import path_utils
 from imgpipe.components.artifacts import BLESSED_LITE, LiteModels
 from imgpipe.components.blessings import SLACK
 from imgpipe.components.cross_validator.outcome import folds_decide
-from imgpipe.components.model_pusher import manifest
 from imgpipe.components.predictor import prediction
-from imgpipe.components.storage import records
+from imgpipe.components.storage import manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.models import preprocess, progress
 from imgpipe.models.export import litert
@@ -304,7 +303,7 @@ def write(
 
     Two conversions of the same model can differ in irrelevant bytes, because tensors are named
     after the layers of the training run. A pushed version therefore carries a fingerprint of how
-    its files were made, by which `imgpipe.components.model_pusher.manifest` recognises a version
+    its files were made, by which `imgpipe.components.storage.manifest` recognises a version
     that has been pushed before.
 
     Args:

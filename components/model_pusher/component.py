@@ -28,8 +28,8 @@ from tfx.utils import io_utils, path_utils
 from imgpipe.components import blessings
 from imgpipe.components.artifacts import BLESSED_LITE, LiteModels
 from imgpipe.components.cross_validator.outcome import deciding_folds
-from imgpipe.components.model_pusher import manifest, model_card, versions
-from imgpipe.components.storage import records
+from imgpipe.components.model_pusher import model_card, versions
+from imgpipe.components.storage import manifest, records
 from imgpipe.models.errors import ConfigError
 
 PUSH = "push.json"

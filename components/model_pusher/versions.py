@@ -21,7 +21,7 @@ from typing import Any
 
 import filelock
 
-from imgpipe.components.model_pusher import manifest
+from imgpipe.components.storage import manifest
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY, atomic_write, sync, sync_tree
 

@@ -28,10 +28,9 @@ from tfx.utils import path_utils
 from imgpipe.components import blessings, loaded_model
 from imgpipe.components.baseline.component import is_empty
 from imgpipe.components.beam import beam_io
-from imgpipe.components.model_pusher import manifest
 from imgpipe.components.predictor import answers, prediction
 from imgpipe.components.predictor.answers import Answers
-from imgpipe.components.storage import records
+from imgpipe.components.storage import manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.export.served_model import Served

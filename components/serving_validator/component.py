@@ -21,8 +21,7 @@ from tfx.types.standard_artifacts import InfraBlessing, Model, ModelRun
 from tfx.utils import path_utils
 
 from imgpipe.components import blessings, loaded_model
-from imgpipe.components.model_pusher import manifest
-from imgpipe.components.storage import records
+from imgpipe.components.storage import manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.models.training.model_run import PARITY_FILE
 from imgpipe.serving.client import Client, ServingError

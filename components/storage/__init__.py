@@ -1,1 +1,1 @@
-"""TFRecord files of artifacts, and content-addressed stores that later runs use again."""
+"""Files of artifacts: TFRecords, manifests with digests, seals, and content-addressed stores."""

@@ -159,7 +159,7 @@ def find(path: Path) -> Path:
     Raises:
       ResourceError: There is none.
     """
-    from imgpipe.components.model_pusher import manifest
+    from imgpipe.components.storage import manifest
     from imgpipe.pipeline.published import pushed_models
 
     base, version = pushed_models.locate(path)

@@ -16,7 +16,7 @@ from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.command_line import options
 
 if TYPE_CHECKING:
-    from imgpipe.components.model_pusher import manifest
+    from imgpipe.components.storage import manifest
 
 app = typer.Typer()
 
@@ -62,8 +62,9 @@ def run(model_dir: Path, to: int | None, json_file: str | None = None) -> int:
       ConfigError: There is no such version.
       ResourceError: There is no model, or the version cannot be written.
     """
-    from imgpipe.components.model_pusher import manifest, versions
+    from imgpipe.components.model_pusher import versions
     from imgpipe.components.report.text import plural
+    from imgpipe.components.storage import manifest
     from imgpipe.pipeline.command_line import json_file as json_files
 
     json_files.check_folder("--json", json_file)

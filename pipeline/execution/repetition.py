@@ -14,8 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components import integrity
-from imgpipe.components.model_pusher import manifest
+from imgpipe.components.storage import integrity, manifest
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline import inputs as run_inputs

@@ -12,12 +12,10 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from imgpipe.components import integrity
 from imgpipe.components.example_gen import inspection_cache
 from imgpipe.components.feature_bank import store
-from imgpipe.components.model_pusher import manifest
 from imgpipe.components.predictor import answers
-from imgpipe.components.storage import blob_store
+from imgpipe.components.storage import blob_store, integrity, manifest
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration.config import Config

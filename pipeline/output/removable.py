@@ -13,8 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgpipe.components import integrity
-from imgpipe.components.model_pusher import manifest
+from imgpipe.components.storage import integrity, manifest
 from imgpipe.pipeline.output import past_runs, temporary
 from imgpipe.pipeline.output.past_runs import PastRun
 

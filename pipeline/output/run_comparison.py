@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components import integrity
-from imgpipe.components.storage import records
+from imgpipe.components.storage import integrity, records
 from imgpipe.models import feature_names as names
 from imgpipe.pipeline.output import run_changes
 from imgpipe.pipeline.output.paired_accuracy import PairedAccuracy

@@ -188,7 +188,7 @@ def _answers(model: Model, signature: str, inputs: dict[str, Any]) -> npt.NDArra
 
 def _image_size(model: Model) -> int:
     """Width and height of the network's input, from the file that describes the version."""
-    from imgpipe.components.model_pusher.manifest import MODEL_DIGEST
+    from imgpipe.components.storage.manifest import MODEL_DIGEST
     from imgpipe.models.files import json_object
 
     try:

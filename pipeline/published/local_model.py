@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components.model_pusher import manifest
+from imgpipe.components.storage import manifest
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.export.served_model import Served
 from imgpipe.pipeline.command_line import console as consoles

@@ -22,7 +22,7 @@ def locate(path: Path) -> tuple[Path, Path | None]:
     Raises:
       ResourceError: There is no model.
     """
-    from imgpipe.components.model_pusher.manifest import version_numbers
+    from imgpipe.components.storage.manifest import version_numbers
 
     path = path.expanduser()
     if (path / _SAVED_MODEL).is_file():

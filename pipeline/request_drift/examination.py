@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgpipe.components.model_pusher import manifest
+from imgpipe.components.storage import manifest
 from imgpipe.models import progress
 from imgpipe.pipeline.request_drift import comparison, images, log, uncertain
 from imgpipe.pipeline.request_drift import reference as blessed

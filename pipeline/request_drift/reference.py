@@ -15,10 +15,8 @@ from typing import Any
 import numpy as np
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from imgpipe.components import integrity
-from imgpipe.components.model_pusher import manifest
 from imgpipe.components.predictor import prediction
-from imgpipe.components.storage import records
+from imgpipe.components.storage import integrity, manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features import feature_distribution

@@ -28,8 +28,9 @@ from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 
-from imgpipe.components import integrity, loaded_model
+from imgpipe.components import loaded_model
 from imgpipe.components.beam.literal_folders import literal_folders
+from imgpipe.components.storage import integrity
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.graph import NEVER_CACHED
 from imgpipe.pipeline.runners import beam_lookups, sealing

@@ -18,7 +18,7 @@ from typing import Any
 from tfx.orchestration.portable import beam_executor_operator, python_executor_operator
 from tfx.proto.orchestration import executable_spec_pb2
 
-from imgpipe.components import integrity
+from imgpipe.components.storage import integrity
 
 #: Components that run every time and read a small part of large inputs. Their inputs are compared
 #: by size and modification time; otherwise a run without changes would read all images.

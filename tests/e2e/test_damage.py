@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from imgpipe.components import integrity
-from imgpipe.components.model_pusher import manifest
+from imgpipe.components.storage import integrity, manifest
 from imgpipe.pipeline.commands import schema
 from imgpipe.pipeline.output import output_folder
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgpipe.components.model_pusher import manifest
+from imgpipe.components.storage import manifest
 from tests.e2e.case import Case
 
 pytestmark = pytest.mark.slow

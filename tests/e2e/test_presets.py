@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from imgpipe.components.model_pusher import manifest
+from imgpipe.components.storage import manifest
 from imgpipe.pipeline.command_line.settings import configuration
 
 pytestmark = [

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgpipe.components.model_pusher import manifest
+from imgpipe.components.storage import manifest
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.execution import repetition

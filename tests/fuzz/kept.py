@@ -109,7 +109,7 @@ def failure(file: Path) -> object:
 
 def seal(file: Path) -> object:
     """The seal of an artifact with one file."""
-    from imgpipe.components import integrity
+    from imgpipe.components.storage import integrity
 
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         artifact = Path(folder) / "1"
@@ -145,7 +145,7 @@ def network(file: Path) -> object:
 
 def model_digest(file: Path) -> object:
     """The description of a version, for its exports."""
-    from imgpipe.components.model_pusher.manifest import MODEL_DIGEST
+    from imgpipe.components.storage.manifest import MODEL_DIGEST
     from imgpipe.pipeline.published import exports
     from imgpipe.pipeline.published.evaluation import Model
 

@@ -72,7 +72,7 @@ def failures() -> Iterator[bytes]:
 
 def seals() -> Iterator[bytes]:
     """The seal of one file with seven bytes."""
-    from imgpipe.components import integrity
+    from imgpipe.components.storage import integrity
 
     with tempfile.TemporaryDirectory() as folder:
         artifact = Path(folder) / "1"

@@ -47,7 +47,7 @@ def refusals_of_the_client() -> tuple[type[Exception], ...]:
 # --- models and what comes with them --------------------------------------------------------------
 def manifest(file: Path) -> object:
     """The manifest of a version whose other files are whole."""
-    from imgpipe.components.model_pusher import manifest as manifests
+    from imgpipe.components.storage import manifest as manifests
     from imgpipe.serving.server import storage
     from imgpipe.serving.server.status import StatusError
 

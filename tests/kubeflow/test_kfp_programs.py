@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from imgpipe.components.model_pusher import manifest
+from imgpipe.components.storage import manifest
 from tests.e2e.case import SETTINGS, Case
 from tests.kubeflow import pod
 from tests.kubeflow.argo import Workflow

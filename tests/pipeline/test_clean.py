@@ -6,7 +6,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from imgpipe.components import integrity
+from imgpipe.components.storage import integrity
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import clean

@@ -5,8 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from imgpipe.components import integrity
-from imgpipe.components.storage import records
+from imgpipe.components.storage import integrity, records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.application import app

@@ -18,9 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgpipe.components import integrity
-from imgpipe.components.model_pusher import manifest, versions
-from imgpipe.components.storage import blob_store
+from imgpipe.components.model_pusher import versions
+from imgpipe.components.storage import blob_store, integrity, manifest
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.files.atomic_write import atomic_write
 

@@ -2,8 +2,9 @@
 
 import yaml
 
-from imgpipe.components.model_pusher import component, manifest
+from imgpipe.components.model_pusher import component
 from imgpipe.components.model_pusher.model_card import model_card
+from imgpipe.components.storage import manifest
 
 FACTS = {
     "name": "hands",

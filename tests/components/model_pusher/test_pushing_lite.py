@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.components.model_pusher import component, manifest
+from imgpipe.components.model_pusher import component
+from imgpipe.components.storage import manifest
 from imgpipe.pipeline.commands import rollback
 
 YES = {"model": True, "serving": True}

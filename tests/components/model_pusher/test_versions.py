@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.components.model_pusher import component, manifest, versions
+from imgpipe.components.model_pusher import component, versions
+from imgpipe.components.storage import manifest
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands import rollback
 from tests import json_formats

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from imgpipe.components import blessings, loaded_model
-from imgpipe.components.model_pusher import manifest
 from imgpipe.components.predictor import answers, component
 from imgpipe.components.predictor.answers import Answers
 from imgpipe.components.serving_validator.component import validate
-from imgpipe.components.storage import records
+from imgpipe.components.storage import manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.models.export.served_model import Served
 from imgpipe.models.export.signatures import CAM

@@ -206,7 +206,7 @@ def test_no_pickle_is_read(version) -> None:
 
 
 def test_the_address_of_the_model_is_not_moved(original, version) -> None:
-    from imgpipe.components.model_pusher import manifest
+    from imgpipe.components.storage import manifest
     from imgpipe.models.export.saved_model import write_digest
 
     shutil.rmtree(version / network_file.FOLDER)

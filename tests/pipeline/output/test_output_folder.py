@@ -11,9 +11,8 @@ from pathlib import Path
 import filelock
 import pytest
 
-from imgpipe.components import integrity
 from imgpipe.components.model_pusher import versions
-from imgpipe.components.storage import blob_store
+from imgpipe.components.storage import blob_store, integrity
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.commands import doctor
 from imgpipe.pipeline.configuration import config as configs

@@ -13,8 +13,8 @@ import numpy as np
 from tensorflow_serving.apis import predict_pb2
 
 from imgpipe.components.data_gate import schema as schemas
-from imgpipe.components.model_pusher import manifest, versions
-from imgpipe.components.storage import records
+from imgpipe.components.model_pusher import versions
+from imgpipe.components.storage import manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.pipeline.request_drift import images as measuring
 from imgpipe.serving import tensors

@@ -8,8 +8,8 @@ import shutil
 import numpy as np
 import pytest
 
-from imgpipe.components import integrity
-from imgpipe.components.model_pusher import manifest, versions
+from imgpipe.components.model_pusher import versions
+from imgpipe.components.storage import integrity, manifest
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.commands import rollback
 from imgpipe.pipeline.output import metadata_file

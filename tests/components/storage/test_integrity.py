@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from imgpipe.components import integrity
+from imgpipe.components.storage import integrity
 
 SHARD = "Split-train/data_tfrecord-00000-of-00001"
 

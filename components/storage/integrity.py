@@ -14,7 +14,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components.model_pusher.manifest import sha256
+from imgpipe.components.storage.manifest import sha256
 from imgpipe.components.storage.records import FILE_PREFIX
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import atomic_write, sync_tree
