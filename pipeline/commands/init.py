@@ -135,6 +135,7 @@ def propose(scan: Scan, source: str) -> tuple[Config, dict[str, str]]:
     Returns:
       The configuration, and comments that explain it, by section.
     """
+    from imgpipe.components.report.text import plural
     from imgpipe.pipeline.configuration import config as configs
 
     counts = scan.counts()
@@ -161,8 +162,8 @@ def propose(scan: Scan, source: str) -> tuple[Config, dict[str, str]]:
     gate = configs.Gate()
     if smallest < (needed := gate.min_train + gate.min_validation):
         notes["gate"] = (
-            f"the smallest class has {smallest} images, and a run needs at least {needed} of each "
-            "class; add images, or lower these limits"
+            f"the smallest class has {plural(smallest, 'image')}, and a run needs at least "
+            f"{needed} of each class; add images, or lower these limits"
         )
     return configs.build(tree), notes
 
