@@ -249,7 +249,7 @@ def correction(file: Path) -> object:
     from imgpipe.serving.server.web import corrections
 
     query = file.read_bytes()
-    spec, label = corrections._asked(Request({"type": "http", "query_string": query}))
+    spec, label = corrections._version_and_label(Request({"type": "http", "query_string": query}))
     return f"{spec.version is None} {label.isprintable()}"
 
 
