@@ -1,0 +1,86 @@
+"""The folders: imports go one way, between files as well as between folders."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parent.parent
+_TOP = ("models", "serving", "components", "pipeline")
+#: What each folder at the top may import besides itself.
+_MAY_IMPORT = {
+    "models": set(),
+    "serving": set(),
+    "components": {"models", "serving"},
+    "pipeline": {"components", "models", "serving"},
+}
+
+
+def _modules() -> dict[str, Path]:
+    files = [file for top in _TOP for file in (_ROOT / top).rglob("*.py")]
+    parts = {file: file.relative_to(_ROOT).with_suffix("").parts for file in files}
+    return {".".join(name).removesuffix(".__init__"): file for file, name in parts.items()}
+
+
+def _imports(file: Path, modules: dict[str, Path]) -> Iterator[str]:
+    """The modules of imgpipe that a file imports, also inside of functions."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("imgpipe."):
+            package = str(node.module).removeprefix("imgpipe.")
+            for alias in node.names:
+                name = f"{package}.{alias.name}"
+                yield name if name in modules else package
+
+
+@pytest.fixture(scope="module")
+def arrows() -> list[tuple[str, str]]:
+    modules = _modules()
+    found = [(name, other) for name, file in modules.items() for other in _imports(file, modules)]
+    assert len(found) > 1000
+    assert all(other in modules for _, other in found)
+    return found
+
+
+def _order(arrows: list[tuple[str, str]], room: Callable[[str], str]) -> list[str]:
+    """The rooms from the lowest to the highest; raises CycleError if there is no such order."""
+    graph: dict[str, set[str]] = {}
+    for name, other in arrows:
+        if room(name) != room(other):
+            graph.setdefault(room(name), set()).add(room(other))
+    return list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_no_files_import_each_other(arrows: list[tuple[str, str]]) -> None:
+    # A package imports its modules while these import the package, as Python allows.
+    files = [(a, b) for a, b in arrows if not a.startswith(b + ".") and not b.startswith(a + ".")]
+    assert len(_order(files, lambda name: name)) > 400
+
+
+def test_the_folders_at_the_top_import_downwards(arrows: list[tuple[str, str]]) -> None:
+    wrong = [
+        (name, other)
+        for name, other in arrows
+        if (top := other.split(".")[0]) != name.split(".")[0]
+        and top not in _MAY_IMPORT[name.split(".")[0]]
+    ]
+    assert wrong == []
+
+
+def _room(name: str) -> str:
+    """The folder below the top, or below ``serving/server``, in which a module is."""
+    parts = name.split(".")
+    return ".".join(parts[: 3 if parts[:2] == ["serving", "server"] else 2])
+
+
+def test_no_folders_import_each_other(arrows: list[tuple[str, str]]) -> None:
+    # ImageExampleGen measures what the checks of ImageFilter ask for, and ImageFilter divides
+    # images into splits as ImageExampleGen does: a check is one file, which is in one folder.
+    both = ("components.example_gen", "components.image_filter")
+    order = _order(arrows, lambda name: "+".join(both) if _room(name) in both else _room(name))
+    assert order.index("models.files") < order.index("models.training")
+    assert order.index("models.training") < order.index("components.report")
+    assert order.index("components.report") < order.index("pipeline.execution")
