@@ -29,7 +29,7 @@ from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.configuration import flat_settings
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
 
-_ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 #: Settings that are paths and do not change any result. The overrides count by their content.
 _PATHS = {"judge": {"overrides", "store"}}
 #: Sections of the configuration that decide the result of a run, without `_PATHS`. Of ``[data]``
@@ -71,18 +71,19 @@ _BANK_CODE = (
     "models/features/folds.py",
     "models/features/hash_column.py",
     "models/features/image_groups.py",
+    "models/head/class_weights.py",
     "models/head/logistic_regression.py",
     "models/head/solved_head.py",
 )
 _DATA_PACKAGES = ("pillow", "tensorflow", "tensorflow-data-validation")
 _MODEL_PACKAGES = ("tensorflow", "keras")
 #: Source code that decides about LiteRT files and about folds.
-_GATE_CODE = (
+GATE_CODE = (
     "models",
     "components/lite_exporter",
     "components/cross_validator",
 )
-_GATE_PACKAGES = (*_MODEL_PACKAGES, "ai-edge-litert")
+GATE_PACKAGES = (*_MODEL_PACKAGES, "ai-edge-litert")
 
 
 def source_hash(*paths: str, packages: Sequence[str] = ()) -> str:
@@ -97,10 +98,10 @@ def source_hash(*paths: str, packages: Sequence[str] = ()) -> str:
     """
     digest = hashlib.sha256()
     for relative in paths:
-        path = _ROOT / relative
+        path = ROOT / relative
         # Sorted, since the order in which a folder is listed depends on the file system.
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(file.relative_to(_ROOT).as_posix().encode())
+            digest.update(file.relative_to(ROOT).as_posix().encode())
             digest.update(file.read_bytes())
     for package in packages:
         digest.update(f"{package} {importlib.metadata.version(package)}".encode())
@@ -250,7 +251,7 @@ def find(config: Config, scan: Scan) -> RunInputs:
         bank_code=source_hash(*_BANK_CODE),
         model_code=model_code,
         serving_code=source_hash("serving", "components/serving_validator"),
-        gate_code=source_hash(*_GATE_CODE, packages=_GATE_PACKAGES),
+        gate_code=source_hash(*GATE_CODE, packages=GATE_PACKAGES),
         run_key=run_key,
         split_key=_fingerprint(asdict(split_rule(config, tuple(sorted(scan.given_splits)))), how),
         baseline_version=baseline.number if baseline else 0,

@@ -26,7 +26,7 @@ _ASK_TENSORFLOW = (
     "    details = tf.config.experimental.get_device_details(gpu)\n"
     "    print('GPU', details.get('device_name', gpu.name))"
 )
-_ASK_S = 120  # seconds; importing TensorFlow takes several, and some 15 more without bytecode
+_ASK_S = 120  # seconds; importing TensorFlow takes several, and more without bytecode
 _PORT = 8500  # the default port of TensorFlow Serving
 _PACKAGES = ("tensorflow", "keras", "tfx", "apache-beam", "tensorflow-model-analysis", "grpcio")
 
@@ -124,7 +124,7 @@ def has_gpu() -> bool:
 
 
 def _accelerator(out: Path) -> Finding:
-    """Say whether TensorFlow computes on a GPU; only if a driver is loaded, TensorFlow is asked."""
+    """Say whether TensorFlow computes on a GPU. TensorFlow is asked only if a driver is loaded."""
     build = _tensorflow_build()
     if not has_gpu():
         return Finding("accelerator", True, f"none, so the processor computes; {build}")

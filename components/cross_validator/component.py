@@ -60,7 +60,7 @@ def CrossValidator(
     head = ModelSettings.from_mapping(json.loads(settings))
     held_out = records.count(bank.uri, names.VALIDATION)
     if folds == fold_rules.AUTOMATIC:
-        found = _automatic(bank.uri, classes, head, held_out, tuned)
+        found = automatic_result(bank.uri, classes, head, held_out, tuned)
     else:
         require_features(read_facts(bank.uri), "evaluate.cross_validate")
         found = _judged(bank.uri, folds, classes, head)
@@ -84,7 +84,7 @@ def _fine_tuned(run_uri: str) -> bool:
     return bool((history.get("fine_tune") or {}).get("shipped"))
 
 
-def _automatic(
+def automatic_result(
     bank_uri: str, classes: int, head: ModelSettings, held_out: int, tuned: bool
 ) -> dict[str, Any]:
     """Evaluate by folds where these say more about the network than validation does."""

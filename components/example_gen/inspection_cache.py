@@ -35,7 +35,7 @@ _CONTENT = (
 
 
 @functools.cache
-def _code() -> str:
+def source_fingerprint() -> str:
     """Fingerprint of the source code of the inspection and of the decoders' versions."""
     digest = hashlib.sha256()
     folders = [Path(path) for package in (image_file, checks) for path in package.__path__]
@@ -59,7 +59,7 @@ class InspectionCache:
 
     def __init__(self, locator: str, pixel_limit: int) -> None:
         self._blobs = open_store(locator, STORE) if locator else None
-        self._key_suffix = f"{_code()}:{pixel_limit}"
+        self._key_suffix = f"{source_fingerprint()}:{pixel_limit}"
         self._unwritten: dict[bytes, bytes] = {}
 
     def _key(self, image_hash: str) -> bytes:

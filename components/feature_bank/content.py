@@ -76,7 +76,8 @@ def make_plan(network: str, store: str, kept: Mapping[str, int], budget: float) 
     features.close()
     uncut = json.dumps({**description, "tap": ""}, sort_keys=True)
     note = ""
-    # Fewer views come first. The activations are left out if they do not even fit without views.
+    # With too little space, views are left out first, and the activations only if they do not even
+    # fit without views.
     for described, stored in ((network, shapes), (uncut, Shapes(shapes.dim))):
         for count in range(views, -1, -1):
             size = bytes_of(kept, count, stored)

@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 #: Images in one session call; larger batches have no better throughput on a CPU.
 IMAGES_A_BATCH = 32
-_FEATURES_A_BATCH = 1024  # records of 2.6 kB with the default backbone
+_FEATURES_A_BATCH = 1024  # each has a vector of 2.6 kB with the default backbone
 _KEPT = (names.PATH, names.SPLIT, names.IMAGE_HASH)
 #: Features that are copied to the prediction of an image, so that the report can say on which kinds
 #: of images the model is weak without reading the images again.
@@ -65,8 +65,8 @@ class Predict(beam.DoFn):
         """Load the model on the worker, and open the answers of earlier runs."""
         # The output with the names of all classes is omitted; the vocabulary has them already.
         self._served = loaded_model.served(self._directory, (names.LABEL, names.PROBABILITIES))
-        self._kept = Answers(self._store, _digest(self._directory))
-        self._other = _Baseline(self._baseline, self._store)
+        self._kept = Answers(self._store, model_digest(self._directory))
+        self._other = BaselineAnswers(self._baseline, self._store)
 
     def teardown(self) -> None:
         """Close the sessions and the answers."""
@@ -92,7 +92,7 @@ class Predict(beam.DoFn):
             yield _record(example, label, rows[i], bytes(out[names.LABEL][i]), baseline)
 
 
-class _Baseline:
+class BaselineAnswers:
     """A baseline that is loaded when it is asked about an image for the first time.
 
     Args:
@@ -102,7 +102,7 @@ class _Baseline:
 
     def __init__(self, directory: str, store: str) -> None:
         self._directory = directory
-        self._kept = Answers(store, _digest(directory) if directory else "")
+        self._kept = Answers(store, model_digest(directory) if directory else "")
         self._served: Served | None = None
 
     def rows(self, keys: list[bytes], images: list[bytes], classes: int) -> np.ndarray:
@@ -201,8 +201,8 @@ def Predictor(
     head = stored_head.read(model_run.uri) if serves else None
     served = names.SPLITS if head is None else (names.VALIDATION, names.TEST)
     directory = path_utils.serving_model_path(model.uri)
-    baseline = "" if baseline_model is None else _baseline(directory, baseline_model.uri)
-    answers.forget_others(store, {_digest(one) for one in (directory, baseline) if one})
+    baseline = "" if baseline_model is None else baseline_model_of(directory, baseline_model.uri)
+    answers.forget_others(store, {model_digest(one) for one in (directory, baseline) if one})
     try:
         with beam_pipeline as pipeline:
             _ = (
@@ -232,16 +232,16 @@ def _predict_train(pipeline: Any, bank_uri: str, head: StoredHead, uri: str) -> 
     )
 
 
-def _baseline(directory: str, uri: str) -> str:
+def baseline_model_of(directory: str, uri: str) -> str:
     """Folder of the SavedModel of the baseline; `directory` if it is the same model."""
     if is_empty(uri):
         return ""
     baseline = str(path_utils.serving_model_path(uri))
-    digest = _digest(baseline)
-    return directory if digest and digest == _digest(directory) else baseline
+    digest = model_digest(baseline)
+    return directory if digest and digest == model_digest(directory) else baseline
 
 
-def _digest(directory: str) -> str:
+def model_digest(directory: str) -> str:
     """Return the digest of an exported model; "" for a model that was exported by other code."""
     path = f"{directory}/{manifest.MODEL_DIGEST}"
     if not tf.io.gfile.exists(path):

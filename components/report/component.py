@@ -121,7 +121,7 @@ def draw(
     state = verdict.state(facts, error, failed, log, interrupted)
     run = identity.of_run(folders[-1])
     facts = {**facts, "identity": {**run, "packages": identity.packages()}}
-    html = page.render(facts, _timings(folders[-1]), _images(facts, uris), state)
+    html = page.render(facts, read_timings(folders[-1]), _images(facts, uris), state)
     for folder in filter(None, folders):
         records.write_json(f"{folder}/{FACTS}", facts)
         records.write_text(f"{folder}/{PAGE}", html)
@@ -130,7 +130,7 @@ def draw(
             records.write_text(f"{folder}/{REVIEW_FILE}", review)
 
 
-def _timings(folder: str) -> dict[str, Any] | None:
+def read_timings(folder: str) -> dict[str, Any] | None:
     """Read the timings of a run; None when there are none, or when the file is damaged."""
     try:
         found = json_object.read(Path(folder) / TIMINGS)

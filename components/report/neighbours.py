@@ -19,7 +19,7 @@ from imgpipe.models.features.row_file import Rows, gathered
 
 #: Images for which neighbours are looked up in each split, and neighbours of each of them.
 ASKED, SHOWN = 24, 3
-_ROWS = 4096  # rows of the bank in memory at once
+ROWS = 4096  # rows of the bank in memory at once
 
 Floats = npt.NDArray[np.float32]
 
@@ -77,8 +77,8 @@ def closest(features: Rows, count: int, queries: Floats) -> tuple[Floats, npt.ND
     """
     best = np.empty((len(queries), 0), np.float32)
     positions = np.empty((len(queries), 0), np.int64)
-    for start in range(0, count, _ROWS):
-        block = np.arange(start, min(start + _ROWS, count))
+    for start in range(0, count, ROWS):
+        block = np.arange(start, min(start + ROWS, count))
         cosines = queries @ unit(gathered(features, block)).T
         best = np.concatenate([best, cosines], axis=1)
         positions = np.concatenate([positions, np.tile(block, (len(queries), 1))], axis=1)

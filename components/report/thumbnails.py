@@ -79,7 +79,8 @@ def shrunk(data: bytes, side: int, quality: int) -> bytes:
             image.draft("RGB", (side, side))  # JPEG decodes at an eighth of its size
             if image.width * image.height > _PIXEL_LIMIT:
                 return b""
-            image.thumbnail((side, side), reducing_gap=2.0)  # by blocks to twice the size at first
+            # Pillow first averages whole blocks, to at least twice the size, which is faster.
+            image.thumbnail((side, side), reducing_gap=2.0)
             small = io.BytesIO()
             image.convert("RGB").save(small, "JPEG", quality=quality)
     except Exception:  # Pillow's plugins raise exceptions of any type

@@ -30,7 +30,7 @@ from imgpipe.components.storage import records
 MOST_ROWS = 50_000
 #: Most distinct values of a feature. Up to here TFDV's sketches hold every value (they have 1,024
 #: counters), so that the counts are exact, as those of the Beam pipeline are.
-_MOST_VALUES = 1_000
+MOST_VALUES = 1_000
 _CODE = "code"
 
 
@@ -109,7 +109,7 @@ def describe(uri: str, split: str) -> DatasetFeatureStatisticsList | None:
         if len(rows) > MOST_ROWS:
             return None
     table = ExamplesToRecordBatchDecoder().DecodeBatch(rows)
-    if any(_values(column) > _MOST_VALUES for column in table.columns):
+    if any(_values(column) > MOST_VALUES for column in table.columns):
         return None
     statistics = stats_impl.generate_statistics_in_memory(table, StatsOptions())
     if not statistics.datasets:  # a split without rows

@@ -19,7 +19,7 @@ from imgpipe.components.storage.blob_files import BlobFiles, checked, with_check
 from imgpipe.models.errors import ResourceError
 
 _log = logging.getLogger(__name__)
-_BUSY_SECONDS = 60.0  # another writer locks the file for one batch at a time
+BUSY_SECONDS = 60.0  # another writer locks the file for one batch at a time
 _VARIABLES = 500  # keys in one SELECT; the lowest limit of any SQLite version is 999
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -107,7 +107,7 @@ class BlobStore:
 
     def _open(self) -> sqlite3.Connection:
         # Threads share the connection, one at a time: every use of it holds `_lock`.
-        db = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, check_same_thread=False)
+        db = sqlite3.connect(self._path, timeout=BUSY_SECONDS, check_same_thread=False)
         # With a write-ahead log readers do not wait for a writer (https://www.sqlite.org/wal.html).
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")  # a last commit that is lost is computed again

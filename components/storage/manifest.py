@@ -147,7 +147,7 @@ def damage(path: Path, *, complete: bool = False) -> str:
         for key in ("vocabulary", "withdrawn"):
             if not isinstance(content.get(key, []), list):
                 return f"{key} in its {MANIFEST} is not a list"
-        # No program can set this time, while `cp -p` and others set the time of modification.
+        # Programs cannot set this time directly; `cp -p` and others set the time of modification.
         written = (path / MANIFEST).stat().st_ctime_ns
         for name, facts in files.items():
             if Path(name).is_absolute() or ".." in Path(name).parts:

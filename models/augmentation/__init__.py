@@ -3,7 +3,7 @@
 A view depends only on the content hash of the image and on the number of the view, and not on the
 batch, the order, the split or the thread. Therefore the feature bank is reproducible, and a stored
 view stays valid. Keras' preprocessing layers draw random numbers for a batch, and a chain of them
-resamples the image once for each layer, which took about four times as long when it was measured.
+resamples the image once for each layer, which takes longer.
 
 One affine warp applies rotation, shifts, shear, zoom, flips and scale (`geometry`). One affine map
 of the colours changes brightness, contrast, saturation and hue (`colour`). `erasing` replaces a

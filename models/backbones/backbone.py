@@ -140,7 +140,7 @@ class Backbone:
         side = (pixels.shape[1], pixels.shape[2])
         architecture = registry.architecture(self.name)
         with seeded(self.seed):
-            # Copying took half of the time of a build, and there is no BatchNorm to fold here.
+            # These networks are built with BatchNorm folded in already, so no copy is needed.
             if architecture.folded is not None and self.weights == "imagenet" and not self.cut:
                 return architecture.folded(pixels, trainable)
             source = architecture.source(self, side)

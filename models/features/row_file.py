@@ -22,7 +22,7 @@ IN_MEMORY: Final = 256 << 20
 CHUNK: Final = 64 << 20
 #: A chunk of small rows holds at least this many rows, so that shuffling within a chunk mixes
 #: enough images, unless these rows would take more than `_ENOUGH_BYTES`.
-_ENOUGH_ROWS: Final = 4096
+ENOUGH_ROWS: Final = 4096
 _ENOUGH_BYTES: Final = 192 << 20
 
 
@@ -102,7 +102,7 @@ class RowFile(StoredRows):
         if count * self._row <= IN_MEMORY:
             self._array, self.chunk = np.empty(self.shape, kind), max(count, 1)
         else:
-            enough = min(_ENOUGH_ROWS, _ENOUGH_BYTES // self._row)
+            enough = min(ENOUGH_ROWS, _ENOUGH_BYTES // self._row)
             self.chunk = max(CHUNK // self._row, enough, 1)
             # It has no name, so the system frees it even if the process is killed.
             self._file = tempfile.TemporaryFile(prefix="imgpipe-")  # noqa: SIM115 - see __exit__

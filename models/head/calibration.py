@@ -19,7 +19,7 @@ BINS: Final = 15
 #: The range of temperatures, and the standard deviation of the prior on the logarithm of the
 #: temperature. The prior keeps the temperature near 1 when the validation split is small. Without
 #: it, a split on which every answer is right would lead to the lowest temperature of the range.
-_LIMITS: Final = (0.25, 10.0)
+LIMITS: Final = (0.25, 10.0)
 _SPREAD: Final = 0.5
 _MOST_LOGITS: Final = 2_000_000  # used in each search step; 25 million took most of a minute in all
 
@@ -99,7 +99,8 @@ def fit_temperature(logits: Floats, labels: Integers) -> float:
     step = -(-logits.size // _MOST_LOGITS) or 1
     logits, labels = logits[::step], labels[::step]
 
-    # The negative logarithm of likelihood times prior, which is normal around log 1 = 0.
+    # The negative logarithm of likelihood times prior. The prior of the logarithm is normal around
+    # 0, which is a temperature of 1.
     def cost(logarithm: float) -> float:
         shifted = logits.astype(np.float64) / np.exp(logarithm)
         shifted -= shifted.max(axis=1, keepdims=True)
@@ -107,7 +108,7 @@ def fit_temperature(logits: Floats, labels: Integers) -> float:
         likelihood = (shifted[np.arange(len(labels)), labels] - log_sum).sum()
         return float((logarithm / _SPREAD) ** 2 / 2 - likelihood)
 
-    found = minimize_scalar(cost, bounds=np.log(_LIMITS), method="bounded", options={"xatol": 1e-8})
+    found = minimize_scalar(cost, bounds=np.log(LIMITS), method="bounded", options={"xatol": 1e-8})
     return float(np.exp(found.x))
 
 

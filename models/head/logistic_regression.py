@@ -21,8 +21,8 @@ from imgpipe.models.one_thread import one_blas_thread
 
 Floats = npt.NDArray[np.float32]
 
-_ROWS_AT_ONCE: Final = 8192
-_IN_MEMORY: Final = 1 << 30  # bytes of float32 features that are kept between two evaluations
+ROWS_AT_ONCE: Final = 8192
+IN_MEMORY: Final = 1 << 30  # bytes of float32 features that are kept between two evaluations
 _NEVER_VARIES: Final = 1e-6  # a feature with a lower standard deviation is not scaled
 #: Rows for which the scale of all features together counts in that of each feature. Of 9 cats and 9
 #: dogs, left out one by one, the nearer of the two means is right for 0.94 without a scale of each
@@ -77,7 +77,7 @@ class LogisticRegression:
     ) -> None:
         # Converting float16 in every evaluation costs time, and float32 takes twice the memory.
         self._features = rows.features
-        if isinstance(self._features, np.ndarray) and 2 * self._features.nbytes <= _IN_MEMORY:
+        if isinstance(self._features, np.ndarray) and 2 * self._features.nbytes <= IN_MEMORY:
             self._features = self._features.astype(np.float32)
         self._labels, self._classes, self._smoothing = rows.labels, classes, smoothing
         self._weights = class_weights(rows.labels, classes, balance)
@@ -163,7 +163,7 @@ class LogisticRegression:
         return mean, np.where(varies, scale, 1.0)
 
     def _blocks(self) -> Iterator[tuple[slice, Floats]]:
-        for part, block in row_file.blocks(self._features, _ROWS_AT_ONCE):
+        for part, block in row_file.blocks(self._features, ROWS_AT_ONCE):
             yield part, block.astype(np.float32, copy=False)
 
 

@@ -46,7 +46,7 @@ Groups = npt.NDArray[np.integer[Any]]
 #: Results of `_tried` for the last rows, by their fingerprint. In one process, ImageTrainer solves
 #: the head on the rows that FeatureBank has judged, and the second to last are those without a view
 #: that did not help.
-_TRIED: dict[bytes, dict[float, Judgement]] = {}
+TRIED: dict[bytes, dict[float, Judgement]] = {}
 _KEPT: Final = 2
 
 
@@ -211,11 +211,11 @@ def _tried_once(
 ) -> dict[float, Judgement]:
     """Returns what `_tried` returns for the folds of `rows`, computed once for the last rows."""
     key = _fingerprint(rows, classes, settings)
-    tried = _TRIED.get(key)
+    tried = TRIED.get(key)
     if tried is None:
-        tried = _TRIED[key] = _tried(folds, classes, settings)
-        while len(_TRIED) > _KEPT:
-            del _TRIED[next(iter(_TRIED))]  # dictionaries keep their order: the oldest is first
+        tried = TRIED[key] = _tried(folds, classes, settings)
+        while len(TRIED) > _KEPT:
+            del TRIED[next(iter(TRIED))]  # dictionaries keep their order: the oldest is first
     return tried
 
 

@@ -47,7 +47,7 @@ _LEAST_MINUTES: Final = 1.0
 _FREE_SHARE: Final = 0.25  # share of the space for temporary files that activations may use
 #: A way that is expected to correct fewer validation images than this is not tried, because its
 #: gain could not be distinguished from noise.
-_FEWEST_CORRECTED: Final = 2.0
+FEWEST_CORRECTED: Final = 2.0
 #: After so many ways in a row that were not kept, the search ends.
 _MOST_FAILURES: Final = 2
 _LEAST_PROBABILITY: Final = 1e-12  # smaller probabilities are replaced before the logarithm
@@ -153,7 +153,7 @@ class _Search:
             _Ended: The search ends here.
         """
         mistakes = float((~_judgement(self._best).right).sum())
-        if way.learning_rate >= self._highest or mistakes * way.gain < _FEWEST_CORRECTED:
+        if way.learning_rate >= self._highest or mistakes * way.gain < FEWEST_CORRECTED:
             return left
         # Layers that a kept way has trained must train again: the activations at a higher cut would
         # come from the pretrained layers below it.
@@ -182,7 +182,7 @@ class _Search:
             raise _Ended(
                 "no_gain", f"The last {_MOST_FAILURES} networks were not better by more than noise."
             )
-        # After a network that was not better, smaller rates come first; the order is else the same.
+        # After a network that was not better, smaller rates come first. The rest keeps its order.
         return left if kept else sorted(left, key=lambda w: w.learning_rate >= way.learning_rate)
 
     def _affordable(self, way: Way, extractor: FeatureExtractor) -> Way | None:

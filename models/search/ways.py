@@ -134,7 +134,7 @@ def ways(settings: ModelSettings, network: keras.Model, side: int = 0) -> list[W
     """
     stage = settings.fine_tune
     found: list[Way] = []
-    for idea in _allowed(settings, side):
+    for idea in allowed(settings, side):
         cut = stage.cut or cuts.narrow(network, idea.cut)
         way = Way(
             cut,
@@ -151,7 +151,7 @@ def ways(settings: ModelSettings, network: keras.Model, side: int = 0) -> list[W
     return sorted(found, key=lambda way: -way.gain / way.passes())
 
 
-def _allowed(settings: ModelSettings, side: int) -> list[Idea]:
+def allowed(settings: ModelSettings, side: int) -> list[Idea]:
     """Returns the ideas that vary nothing that the settings fix."""
     usual = IDEAS[0]
     stage = settings.fine_tune

@@ -86,7 +86,7 @@ def _pixels(
     dataset = tf.data.Dataset.zip(
         (tf.data.Dataset.from_tensor_slices(places), tf.data.TFRecordDataset(list(files)))
     )
-    dataset = dataset.filter(lambda place, _: place >= 0)  # before decoding, which is what costs
+    dataset = dataset.filter(lambda place, _: place >= 0)  # before decoding, which is expensive
     dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(_AT_ONCE).prefetch(2)
     for places_here, images in dataset.as_numpy_iterator():
         yield places_here, images

@@ -71,9 +71,8 @@ class Watcher(keras.callbacks.Callback):
         settings = self._settings
         of_this_worker = {name: float(value) for name, value in (logs or {}).items()}
         values = distribution.agreed(of_this_worker, settings.strategy)
-        finite = {
-            name: v if np.isfinite(v) else None for name, v in values.items()
-        }  # JSON lacks NaN
+        # JSON has no NaN.
+        finite = {name: v if np.isfinite(v) else None for name, v in values.items()}
         self.epochs.append({"epoch": epoch + 1, **finite})
         progress.advance(1, "epochs")
         prefix = "val_" if settings.target_on == "validation" else ""

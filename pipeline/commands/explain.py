@@ -247,6 +247,7 @@ def _explain_one(
         safe = re.sub(r"[^\w.-]", "_", name)  # names of layers may contain slashes
         drawing = _drawn(found[name], inside, name, pixels)
         drawings[f"{numbers[name]:03d}_{safe}.png"] = drawing
+    # After all are drawn, so that an image has all of its drawings or none.
     for file, content in drawings.items():
         write_file(folder / file, content)
     written = [folder / file for file in drawings]

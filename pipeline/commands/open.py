@@ -54,7 +54,7 @@ def run(path: Path, json_file: str | None = None) -> int:
     from imgpipe.pipeline.command_line import json_file as json_files
 
     json_files.check_folder("--json", json_file)
-    page = _page(path)
+    page = page_of(path)
     console = json_files.console_beside(json_file)
     console.print(escape(str(page)))
     opened = show(page.as_uri(), console)
@@ -89,7 +89,15 @@ def show(address: str, console: Console | None = None) -> bool:
     return False
 
 
-def _page(path: Path) -> Path:
+def page_of(path: Path) -> Path:
+    """Return the page of a run, or that of the newest run in an output folder that has one.
+
+    Args:
+      path: Output folder, folder of versions, version, or folder of a run.
+
+    Raises:
+      ResourceError: There is no page.
+    """
     from imgpipe.pipeline.output import past_runs
 
     out = past_runs.output_folder(path)

@@ -244,7 +244,7 @@ def find(path: Path) -> Path:
         return path
     path = _above_versions(path)
     for run in _runs(path):
-        folder = _of_run(run)
+        folder = of_run(run)
         if folder is not None:
             return folder
     found = [manifest.parent for manifest in path.glob(f"**/quarantine/*/{_MANIFEST}")]
@@ -268,7 +268,7 @@ def _runs(path: Path) -> list[Path]:
     return [path, *reversed(run_folders.in_order(path.glob(f"{RUNS}/*/")))]
 
 
-def _of_run(run: Path) -> Path | None:
+def of_run(run: Path) -> Path | None:
     """Return the quarantine that the facts of a run name, None if it no longer exists."""
     try:
         uri = json_object.read(run / "facts.json")["quarantine"]

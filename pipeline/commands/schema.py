@@ -108,7 +108,7 @@ def show(
         )
     features = _features(schemas.read(path))
     console = json_files.console_beside(json_file)
-    console.print(_table(features))
+    console.print(table_of(features))
     console.print(f"{escape(str(path))}; the limits can be edited in this file")
     accepted = inputs.accepted_data(path)
     if accepted:
@@ -124,7 +124,7 @@ def show(
     return 0
 
 
-def _table(features: Sequence[formats.SchemaFeature]) -> Table:
+def table_of(features: Sequence[formats.SchemaFeature]) -> Table:
     """Make the table of the features, which fits a terminal of 60 columns."""
     from rich import box
     from rich.table import Table

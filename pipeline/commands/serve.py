@@ -93,8 +93,8 @@ def serve(
 ) -> None:
     """Serve a model on this machine: TensorFlow Serving's API and a page to try it."""
     if rest_port is None:
-        # 8500 and 8501 are the usual ports of TensorFlow Serving. Beside a free port chosen by the
-        # system, the next one may be taken.
+        # 8500 and 8501 are the usual ports of TensorFlow Serving. If the system chooses the port,
+        # another program may use the next number.
         rest_port = port + 1 if 0 < port < _LAST_PORT else -1
     page = page_flags(web and rest_port != 0, collect)
     if nearest:

@@ -156,7 +156,7 @@ class _Run:
             try:
                 with progress.silent():  # the display shows the loading of libraries meanwhile
                     found["scan"] = self.listed or scan(self.config)
-                    self.listed = None  # `found` has to hold the only reference, see below
+                    self.listed = None  # so that `found.pop` below frees the listing
             except BaseException as caught:  # Python would only print it; the main thread raises it
                 found["error"] = caught
 

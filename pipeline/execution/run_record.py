@@ -48,12 +48,12 @@ class Outcome:
 
 
 class RunRecord:
-    """What is known about a run in progress, and the files that it leaves.
+    """Collects what a run finds out, and writes the files that it leaves in its folder.
 
     Attributes:
-      import_seconds: Time that the libraries took to load, in seconds.
-      inputs: The inputs, once the images have been found.
-      vocabulary: Class names in sorted order, once the images have been found.
+      import_seconds: Time that the libraries took to load, in seconds. The run sets it.
+      inputs: Inputs of the run, which sets them; None until the images have been found.
+      vocabulary: Names of the classes, set by the run; empty until the images have been found.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class RunRecord:
             traceback.print_exc()  # into the log
 
     def _log_to_mlflow(self, content: dict[str, Any]) -> None:
-        """Log the run if asked to; the summary is written before, and again with the result."""
+        """Log the run to MLflow if the configuration asks for it, and write the result."""
         if not self._config.run.mlflow:
             return
         with self._display.step("logging to MLflow"):

@@ -6,8 +6,7 @@ TFX's entry point expects what Vertex AI sends. The driver and the launcher of K
 - Input artifacts carry an empty type. The types are taken from the inputs of the compiled task,
   which the command line repeats.
 - There is an output artifact ``executor-logs`` of Kubeflow's own type ``system.Artifact``. It
-  belongs to the launcher, which writes it itself
-  (https://github.com/kubeflow/pipelines/pull/11762).
+  belongs to the launcher, which writes it itself.
 - URIs name an object store; the files lie in folders of the container (see `mounts`).
 - The output parameters of Plan are the fields of a file in its artifact.
 """

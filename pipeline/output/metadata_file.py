@@ -19,7 +19,7 @@ from imgpipe.models.files.atomic_write import writing
 
 NAME = "metadata.sqlite"
 COPY = "metadata.copy.sqlite"  # the database as it was after the last run
-_BUSY_SECONDS = 5.0  # for which another program may hold the lock of the database
+BUSY_SECONDS = 5.0  # for which another program may hold the lock of the database
 #: Errors of sqlite3 for a damaged file; UnicodeError if its message cannot be decoded.
 _DAMAGED = (sqlite3.Error, UnicodeError, OverflowError, MemoryError)
 _NEW = "The next run creates a new database."
@@ -180,7 +180,7 @@ def _opened(path: Path, to_read: bool = False) -> Iterator[sqlite3.Connection]:
     """Open the database in a transaction, which is rolled back at the end."""
     # Mode rw, unlike the default, creates no file if there is none.
     address = f"{path.absolute().as_uri()}?mode={'ro' if to_read else 'rw'}"
-    db = sqlite3.connect(address, timeout=_BUSY_SECONDS, isolation_level=None, uri=True)
+    db = sqlite3.connect(address, timeout=BUSY_SECONDS, isolation_level=None, uri=True)
     try:
         # IMMEDIATE takes the lock for writing, so that it fails if another program holds that.
         db.execute("BEGIN" if to_read else "BEGIN IMMEDIATE")

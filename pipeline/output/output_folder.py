@@ -156,7 +156,7 @@ def accepted_schema(out: Path) -> Finding:
     return Finding("schema", True, "can be read")
 
 
-#: In this order, because a file in the way of a folder explains what the later checks miss.
+#: In this order: if a file is in the place of a folder, later checks would only miss the folder.
 CHECKS: tuple[Callable[[Path], Finding], ...] = (
     folders,
     metadata,

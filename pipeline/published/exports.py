@@ -153,7 +153,7 @@ def _compare(kind: Kind, content: bytes, model: Model, images: list[bytes]) -> d
     from imgpipe.models import preprocess
     from imgpipe.models.export.signatures import SERVING_PIXELS
 
-    size = _image_size(model)
+    size = image_size_of(model)
     # The files take uint8, so the pixels are rounded for both sides of the comparison.
     resized = [np.asarray(preprocess.whole_pixels(image, size)) for image in images]
     pixels = np.stack(resized)
@@ -186,8 +186,12 @@ def _answers(model: Model, signature: str, inputs: dict[str, Any]) -> npt.NDArra
     return np.concatenate(rows)
 
 
-def _image_size(model: Model) -> int:
-    """Width and height of the network's input, from the file that describes the version."""
+def image_size_of(model: Model) -> int:
+    """Width and height of the network's input, from the file that describes the version.
+
+    Raises:
+      ResourceError: The file does not say it.
+    """
     from imgpipe.components.storage.manifest import MODEL_DIGEST
     from imgpipe.models.files import json_object
 

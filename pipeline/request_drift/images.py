@@ -16,7 +16,7 @@ from imgpipe.models import progress
 from imgpipe.pipeline.request_drift import log
 
 #: A batch is complete with so many images or so many bytes, which bounds the memory.
-_BATCH_IMAGES, _BATCH_BYTES = 128, 64 << 20
+BATCH_IMAGES, _BATCH_BYTES = 128, 64 << 20
 #: Features in the statistics of the training data that a request has too: all but the label.
 FEATURES = tuple(n for n in METADATA if n not in (names.LABEL, names.LABEL_INDEX))
 _NAMED = 100  # images that cannot be decoded and are listed; the others are only counted
@@ -98,7 +98,7 @@ def _batches(images: Iterable[tuple[str, bytes]]) -> Iterator[dict[str, bytes]]:
     for name, data in images:
         part[name] = data
         size += len(data)
-        if len(part) == _BATCH_IMAGES or size >= _BATCH_BYTES:
+        if len(part) == BATCH_IMAGES or size >= _BATCH_BYTES:
             yield part
             part, size = {}, 0
     if part:

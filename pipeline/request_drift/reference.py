@@ -161,8 +161,8 @@ def _prediction_folders(version: manifest.Version, out: Path) -> list[Path]:
     config.sqlite.filename_uri = str(out / metadata_file.NAME)
     config.sqlite.connection_mode = proto.SqliteMetadataSourceConfig.READONLY
     store = mlmd.MetadataStore(config)
-    # From the artifacts that hold this model, over the executions of Predictor that read them, to
-    # the predictions that these wrote.
+    # First the artifacts that hold this model, then the executions of Predictor that read them,
+    # then the predictions that those wrote.
     models = [
         artifact.id
         for artifact in store.get_artifacts_by_type("Model")

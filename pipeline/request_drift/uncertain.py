@@ -94,13 +94,14 @@ def save(
             (folder / name).write_bytes(image)
             # Only the index needs the answer; with the images, all of them would stay in memory.
             written[rank] = (name, dataclasses.replace(answer, image=None))
-        _write_index(folder, ranking, written)
+        write_index(folder, ranking, written)
     return len(written)
 
 
-def _write_index(
+def write_index(
     folder: Path, ranking: Sequence[Uncertain], images: Mapping[int, tuple[str, Answer]]
 ) -> None:
+    """Write the table of the images, one row for each image that was fetched."""
     with (folder / INDEX).open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
         out.writerow(COLUMNS)

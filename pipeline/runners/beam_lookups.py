@@ -22,7 +22,7 @@ from apache_beam.transforms import core
 #: Names and default values of the parameters of a function, as Beam returns them.
 Parameters = tuple[list[str], list[Any]]
 #: Beam's own functions, which are there again after the block, also if two blocks overlap.
-_INSPECTED, _VIEWED = core.get_function_args_defaults, PipelineOptions.view_as
+INSPECTED, _VIEWED = core.get_function_args_defaults, PipelineOptions.view_as
 
 
 @contextlib.contextmanager
@@ -35,9 +35,9 @@ def remembered() -> Iterator[None]:
         # All objects of a class share the function behind a method, which is kept without them.
         method = getattr(function, "__func__", None)
         if method is None:
-            return _INSPECTED(function)
+            return INSPECTED(function)
         if method not in methods:
-            methods[method] = _INSPECTED(function)
+            methods[method] = INSPECTED(function)
         names, defaults = methods[method]
         return list(names), list(defaults)
 
@@ -53,4 +53,4 @@ def remembered() -> Iterator[None]:
     try:
         yield
     finally:
-        core.get_function_args_defaults, PipelineOptions.view_as = _INSPECTED, _VIEWED
+        core.get_function_args_defaults, PipelineOptions.view_as = INSPECTED, _VIEWED

@@ -25,7 +25,7 @@ KEEPALIVE_MS = 30_000
 """gRPC sends a keepalive ping on a connection that has an open call and was silent this long."""
 KEEPALIVE_TIMEOUT_MS = 10_000
 IDLE_MS = 210_000
-"""An unused connection is closed before the 4 minutes after which load balancers drop it silently
+"""An unused connection is closed before the 4 minutes after which Azure's load balancer drops it
 (https://github.com/confluentinc/librdkafka/pull/3289); the next call opens a new one."""
 FIRST_RECONNECT_MS, LONGEST_RECONNECT_MS = 100, 2_000
 """gRPC's default back-off grows to two minutes, in which it would not notice that a server is back.
@@ -216,8 +216,8 @@ class Connection:
                 "backoffMultiplier": self.retry.factor,
                 "retryableStatusCodes": list(_RETRYABLE),
             }
-        # gRPC's default, pick_first, sends all requests to one of several servers
-        # (https://github.com/tensorflow/serving/issues/662).
+        # gRPC's default, pick_first, sends all requests to one of several servers; round_robin is
+        # what https://github.com/tensorflow/serving/issues/662 recommends.
         config: dict[str, Any] = {
             "loadBalancingConfig": [{"round_robin": {}}],
             "methodConfig": [method],

@@ -3,8 +3,8 @@
 The definitions are stored in ``protos.binpb`` (written by ``serving/tools/client_protos.py``) and
 loaded into a private descriptor pool. In the default pool they would clash with the definitions of
 TensorFlow where the same process imports it. They take 0.5 s and 60 MiB; the modules of
-tensorflow-serving-api import TensorFlow and took 8 s and 720 MiB on the same machine
-(https://github.com/tensorflow/serving/issues/557).
+tensorflow-serving-api import TensorFlow and took 8 to 14 s and 720 MiB
+(https://github.com/tensorflow/serving/issues/271).
 """
 
 from __future__ import annotations

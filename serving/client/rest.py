@@ -185,8 +185,8 @@ class RestTransport:
             raise errors.too_late("no reply", target, seconds) from error
         except OSError as error:
             connection.close()
-            # The server has closed the connection between two calls. Each try takes one idle
-            # connection away, so that the last one is made on a new connection.
+            # The server has closed the connection between two calls. Each attempt removes an idle
+            # connection, so in the end a new one is opened.
             if not fresh:
                 return self._try_once(verb, path, body, deadline)
             raise errors.unreachable(error, target) from error

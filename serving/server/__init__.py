@@ -6,11 +6,12 @@ tensorflow/serving itself. TensorFlow is only imported when a server is created.
 The modules, from the lowest layer to the highest; ``requests.handle`` is a good one to read first:
 
 * version directories: ``storage``, ``versions.remote``;
-* one loaded model: ``runtimes`` checks its graph and runs it, ``requests.batching`` joins requests,
-  ``versions.loading`` chooses among them;
+* one loaded model: ``versions.loading`` decides what runs it, a TensorFlow session or LiteRT from
+  ``runtimes``, which also checks the graph, with or without ``requests.batching``;
 * one request to a loaded model: ``requests.predict``, ``requests.examples``, ``requests.limits``,
   and ``requests.handle``, which gRPC and REST share;
-* the versions of one model: ``versions.warmup``, ``versions.servable``, ``versions.manager``;
+* the versions of one model: ``versions.found_versions``, ``versions.warmup``,
+  ``versions.servable``, ``versions.manager``;
 * all models: ``versions.config``, ``core``;
 * every request: ``requests.pool`` and ``requests.calls``; ``monitoring`` observes them;
 * the interfaces: ``services`` and ``grpc_port`` (gRPC), ``rest`` (HTTP), ``web`` (the page);

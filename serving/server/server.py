@@ -354,8 +354,8 @@ class ModelServer:
             Whether all requests have finished. Otherwise the remaining requests are cancelled for
             their clients, and their versions are unloaded once TensorFlow has finished them.
         """
-        # tensorflow_model_server does none of this: it has no handler for SIGTERM and drops its
-        # requests (https://github.com/tensorflow/serving/issues/1853).
+        # tensorflow_model_server does none of this: it has no handler for SIGTERM
+        # (https://github.com/tensorflow/serving/issues/1853).
         self._stopping.set()
         self._health.end()
         # The port stays open: gRPC would cancel requests that are arriving, which clients would

@@ -1,4 +1,4 @@
-"""The signature that a request asks if it names none, and its input for encoded images."""
+"""Names that requests use: the default signature, and the input for encoded images."""
 
 DEFAULT_SIGNATURE = "serving_default"
 #: Name of the input, and of the feature, for encoded images in the models of imgpipe.

@@ -49,7 +49,7 @@ def past_run(file: Path) -> object:
                 str(out / "compare.json"),
                 out / "compare.html",
             ),
-            "open": lambda: open_command._page(out / "runs" / _NAMES[1]),
+            "open": lambda: open_command.page_of(out / "runs" / _NAMES[1]),
             "clean": lambda: removable.find(out, out / "model"),
             "version": lambda: past_runs.find(out / "model" / "2"),
             "nearest": lambda: training_images.prepare(out, out / "model" / "2"),
@@ -87,7 +87,7 @@ def timings(file: Path) -> object:
     from imgpipe.components.report.sections import timings as section
     from imgpipe.components.report.thumbnails import Thumbnails
 
-    found = component._timings(str(file.parent)) or {}
+    found = component.read_timings(str(file.parent)) or {}
     built = section.build(Context({}, found, Thumbnails({}), RunState("blessed", "")))
     return "rows" if isinstance(built, dict) else "absent"
 
@@ -153,7 +153,7 @@ def model_digest(file: Path) -> object:
         place = Path(folder) / MODEL_DIGEST
         place.parent.mkdir(parents=True)
         shutil.copy(file, place)
-        return exports._image_size(Model(Path(folder), ("a", "b")))
+        return exports.image_size_of(Model(Path(folder), ("a", "b")))
 
 
 def stored_head(file: Path) -> object:
@@ -201,7 +201,7 @@ def facts(file: Path) -> object:
     from imgpipe.pipeline.review import web
 
     (file.parent / "runs").mkdir(exist_ok=True)
-    quarantine._of_run(file.parent)
+    quarantine.of_run(file.parent)
     with _review(file.parent, facts=file) as review:
         return [one["kind"] for one in json.loads(json.dumps(web.describe(review)))["questions"]]
 
@@ -249,7 +249,7 @@ def correction(file: Path) -> object:
     from imgpipe.serving.server.web import corrections
 
     query = file.read_bytes()
-    spec, label = corrections._version_and_label(Request({"type": "http", "query_string": query}))
+    spec, label = corrections.version_and_label(Request({"type": "http", "query_string": query}))
     return f"{spec.version is None} {label.isprintable()}"
 
 

@@ -48,14 +48,14 @@ def test_the_parameters_are_those_that_beam_finds(step: beam.DoFn):
 
 def test_two_objects_of_a_class_share_what_is_remembered(monkeypatch: pytest.MonkeyPatch):
     asked = []
-    inspected = beam_lookups._INSPECTED
+    inspected = beam_lookups.INSPECTED
 
     def counted(function):
         asked.append(function)
         return inspected(function)
 
     monkeypatch.setattr(core, "get_function_args_defaults", inspected)  # is restored at the end
-    monkeypatch.setattr(beam_lookups, "_INSPECTED", counted)
+    monkeypatch.setattr(beam_lookups, "INSPECTED", counted)
     with beam_lookups.remembered():
         for step in (_Plain(), _Plain()):
             core.get_function_arguments(step, "process")[0].clear()  # the list is the caller's own

@@ -14,8 +14,8 @@ from imgpipe.pipeline import inputs
 def product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the product's own source, to be changed."""
     for folder in ("components", "models"):
-        shutil.copytree(inputs._ROOT / folder, tmp_path / folder)
-    monkeypatch.setattr(inputs, "_ROOT", tmp_path)
+        shutil.copytree(inputs.ROOT / folder, tmp_path / folder)
+    monkeypatch.setattr(inputs, "ROOT", tmp_path)
     return tmp_path
 
 
@@ -31,7 +31,7 @@ def product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_another_way_to_export_or_to_judge_is_not_answered_from_cache(product: Path, file: str):
-    before = inputs.source_hash(*inputs._GATE_CODE, packages=inputs._GATE_PACKAGES)
+    before = inputs.source_hash(*inputs.GATE_CODE, packages=inputs.GATE_PACKAGES)
     (product / file).write_text((product / file).read_text() + "\n# changed\n")
-    after = inputs.source_hash(*inputs._GATE_CODE, packages=inputs._GATE_PACKAGES)
+    after = inputs.source_hash(*inputs.GATE_CODE, packages=inputs.GATE_PACKAGES)
     assert before != after

@@ -166,7 +166,7 @@ def test_the_table_of_the_schema_fits_a_narrow_terminal(values: list[str] | None
     features = [{"name": name, "values": values, **limits} for name in names]
     console = Console(width=60)
     with console.capture() as captured:
-        console.print(schema._table(features))
+        console.print(schema.table_of(features))
     lines = [line.rstrip() for line in captured.get().splitlines()]
     assert max(map(len, lines)) <= 60
     assert {line.split()[0] for line in lines} >= set(names)

@@ -19,7 +19,7 @@ from imgpipe.components.example_gen.sources.base import Item
 #: Items in one block. Ingestion divides a source into shards of as many files, so that a shard is a
 #: block that need not be packed again.
 BLOCK = 256
-_RUN = 1 << 16  # items that are sorted at once
+RUN = 1 << 16  # items that are sorted at once
 _LEVEL = 1  # of zlib: the fastest; higher levels save less than 5 %
 
 _path = operator.attrgetter("path")
@@ -109,7 +109,7 @@ class ItemSorter:
         """Add an item."""
         self._pending.append(item)
         self.labelled += bool(item.label)
-        if len(self._pending) == _RUN:
+        if len(self._pending) == RUN:
             self._pack()
 
     def extend(self, items: Iterable[Item]) -> None:

@@ -70,7 +70,7 @@ def given_splits(where: str, folders: Sequence[str]) -> Mapping[str, str]:
     if not given or (others and names.TRAIN not in given.values()):
         return {}  # a class may be called "test"
     if others and len(given) == 1:
-        return {}  # nor does a folder called "train" among other classes make a split
+        return {}  # a single folder "train" among other folders is a class, too
     if others:
         raise ConfigError(
             f"data source {where!r} mixes split folders ({some(sorted(given))}) "

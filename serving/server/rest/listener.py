@@ -17,7 +17,7 @@ from imgpipe.serving.server.rest.app import Endpoint
 from imgpipe.serving.server.rest.protocol import IDLE_S, HttpProtocol
 from imgpipe.serving.server.tls import Certificates
 
-_MAX_CONNECTIONS = 4096
+MAX_CONNECTIONS = 4096
 _SHARE = 0.5
 """Fraction of the open files of the process that connections may use. Those of gRPC may use another
 quarter, so that a quarter is left for the files of models and logs."""
@@ -43,7 +43,7 @@ class Listener:
     def start(self, app: Any, api: Endpoint) -> None:
         """Start to answer requests."""
         self._api = api
-        most = open_files.connections(_SHARE, _MAX_CONNECTIONS)
+        most = open_files.connections(_SHARE, MAX_CONNECTIONS)
         config = uvicorn.Config(
             app,
             loop="asyncio",

@@ -5,7 +5,7 @@ installed version. An operation is allowed if neither its name nor one of its ar
 files, the network, other processes or devices, Python, data sets or debugging, and if it is
 stateless or keeps its state in this process (variables, tables, random numbers). All other
 operations are refused, including stateful operations of later versions of TensorFlow. A list of
-refused operations came before this one, and could be bypassed.
+refused operations could be bypassed.
 """
 
 from __future__ import annotations

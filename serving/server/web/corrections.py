@@ -70,7 +70,7 @@ class _Receiver:
     async def _keep(self, request: Request) -> str:
         try:
             _check_site(request)
-            spec, label = _version_and_label(request)
+            spec, label = version_and_label(request)
             data = await self._image(request)
         except StatusError:
             # A client that still sends when the connection ends never sees the answer (RFC 9112,
@@ -101,8 +101,12 @@ def _refusal(error: StatusError) -> Response:
     return Response(answer.text, answer.status, {"Connection": "close"}, "application/json")
 
 
-def _version_and_label(request: Request) -> tuple[Spec, str]:
-    """Return the version and the class of a request."""
+def version_and_label(request: Request) -> tuple[Spec, str]:
+    """Return the version and the class of a request.
+
+    Raises:
+        StatusError: The query names no model or no label, or the version is not a number.
+    """
     query = request.query_params
     version, label = query.get("version", ""), query.get("label", "")
     if not query.get("model") or not label:

@@ -41,7 +41,7 @@ def _bank(folder: Path, validation: int, dim: int = _DIM, group: str = "") -> st
 
 
 def _found(bank: str, held_out: int, tuned: bool = False) -> dict[str, object]:
-    return component._automatic(bank, 2, ModelSettings(), held_out, tuned)
+    return component.automatic_result(bank, 2, ModelSettings(), held_out, tuned)
 
 
 def test_folds_decide_where_validation_is_small(tmp_path: Path):

@@ -85,7 +85,7 @@ def test_changed_code_or_decoder_knows_nothing(tmp_path, monkeypatch):
     with InspectionCache(str(tmp_path), LIMIT) as kept:
         assert kept.complete(bare) == ImageRecord("b.jpg", image_hash="00", width=3)
         assert kept.complete(ImageRecord("b.jpg", image_hash="01")) is None
-    monkeypatch.setattr(inspection_cache, "_code", lambda: "another")
+    monkeypatch.setattr(inspection_cache, "source_fingerprint", lambda: "another")
     with InspectionCache(str(tmp_path), LIMIT) as kept:
         assert kept.complete(bare) is None
 

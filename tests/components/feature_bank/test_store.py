@@ -140,7 +140,7 @@ def test_damage_inside_the_file_costs_the_work_again_and_nothing_else(tmp_path: 
 
 
 def test_a_locked_file_is_busy_and_stays_where_it_is(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(blob_store, "_BUSY_SECONDS", 0.2)
+    monkeypatch.setattr(blob_store, "BUSY_SECONDS", 0.2)
     store = FeatureStore(tmp_path)
     vectors = _vectors(3)
     store.put(vectors)

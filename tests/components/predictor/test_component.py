@@ -143,15 +143,15 @@ def test_a_baseline_is_asked_about_the_images_that_it_did_not_answer(made: Path,
     model = str(made / "earlier" / "Format-Serving")
     images = [*_IMAGES["t"], *_IMAGES["v"]]
     keys = [answers.key_of(image) for image in images]
-    known = Answers(str(tmp_path), component._digest(model))
+    known = Answers(str(tmp_path), component.model_digest(model))
     known.put({key: np.zeros(3, np.float32) for key in keys[::2]})  # to tell them from new ones
     known.close()
-    baseline = component._Baseline(model, str(tmp_path))
+    baseline = component.BaselineAnswers(model, str(tmp_path))
     rows = baseline.rows(keys, images, 3)
     baseline.close()
     assert not rows[::2].any()
     np.testing.assert_allclose(rows[1::2], _answers(made / "earlier", images)[1::2], atol=1e-6)
-    again = Answers(str(tmp_path), component._digest(model))
+    again = Answers(str(tmp_path), component.model_digest(model))
     assert again.get(keys, 3).keys() == set(keys)
     again.close()
 
@@ -159,9 +159,9 @@ def test_a_baseline_is_asked_about_the_images_that_it_did_not_answer(made: Path,
 def test_a_baseline_that_is_the_same_model_runs_once(made: Path, tmp_path: Path):
     shutil.copytree(made / "model", tmp_path / "copy")
     own = str(made / "model" / "Format-Serving")
-    assert component._baseline(own, str(tmp_path / "copy")) == own
-    assert component._baseline(own, str(made / "earlier")) != own
-    assert component._baseline(own, str(made / "empty")) == ""
+    assert component.baseline_model_of(own, str(tmp_path / "copy")) == own
+    assert component.baseline_model_of(own, str(made / "earlier")) != own
+    assert component.baseline_model_of(own, str(made / "empty")) == ""
 
 
 def test_the_session_that_was_validated_answers_in_the_same_process(

@@ -18,7 +18,7 @@ def digest(i):
 
 @pytest.mark.parametrize("count", [2, 50])
 def test_blocks_of_rows_change_nothing(monkeypatch, count):
-    monkeypatch.setattr(neighbours, "_ROWS", 7)
+    monkeypatch.setattr(neighbours, "ROWS", 7)
     rng = np.random.default_rng(0)
     rows = rng.normal(0, 1, (count, 8)).astype(np.float16)
     queries = neighbours.unit(rng.normal(0, 1, (5, 8)))

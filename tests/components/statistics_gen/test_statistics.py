@@ -87,7 +87,7 @@ def test_equal_rows_give_equal_bytes(component, tmp_path):
 @pytest.mark.parametrize(("rows", "classes"), [(31, 2), (30, 29)])
 def test_large_tables_are_left_to_tfx(component, tmp_path, monkeypatch, rows, classes):
     monkeypatch.setattr(component, "MOST_ROWS", 30)
-    monkeypatch.setattr(component, "_MOST_VALUES", 28)
+    monkeypatch.setattr(component, "MOST_VALUES", 28)
     uri = _metadata(str(tmp_path / "metadata"), {"train": rows}, classes)
     assert component.describe(uri, "train") is None
     assert component.describe(uri, "validation") is not None

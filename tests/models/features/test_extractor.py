@@ -127,10 +127,10 @@ def test_the_default_size_is_the_backbones_own() -> None:
 )
 def test_auto_takes_bfloat16_where_the_cpu_has_it(monkeypatch, flags: str, expected: str) -> None:
     monkeypatch.setattr(module.Path, "read_text", lambda path: f"flags : {flags}\n")
-    monkeypatch.setattr(module, "_has_gpu", lambda: False)
+    monkeypatch.setattr(module, "has_gpu", lambda: False)
     resolve_precision.cache_clear()
     assert resolve_precision("auto") == expected
-    monkeypatch.setattr(module, "_has_gpu", lambda: True)
+    monkeypatch.setattr(module, "has_gpu", lambda: True)
     resolve_precision.cache_clear()
     assert resolve_precision("auto") == "float32"
     resolve_precision.cache_clear()

@@ -22,7 +22,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files instead of memory, in chunks of seven rows of two float16."""
     monkeypatch.setattr(row_file, "IN_MEMORY", 0)
     monkeypatch.setattr(row_file, "CHUNK", 28)
-    monkeypatch.setattr(row_file, "_ENOUGH_ROWS", 1)
+    monkeypatch.setattr(row_file, "ENOUGH_ROWS", 1)
 
 
 def _filled(order: np.ndarray) -> RowFile:

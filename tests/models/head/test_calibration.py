@@ -34,7 +34,7 @@ def test_an_overconfident_classifier_is_calibrated() -> None:
 
 def test_a_faultless_small_split_does_not_ask_for_certainty() -> None:
     logits = np.eye(3)[np.arange(30) % 3] * 4.0
-    assert fit_temperature(logits, np.arange(30) % 3) > module._LIMITS[0] * 1.2
+    assert fit_temperature(logits, np.arange(30) % 3) > module.LIMITS[0] * 1.2
 
 
 def test_the_calibration_error_is_the_mean_gap_by_bin() -> None:

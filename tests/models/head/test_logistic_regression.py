@@ -54,8 +54,8 @@ def test_finds_the_minimum_that_scikit_learn_finds(classes, penalty, balance) ->
 
 def test_rows_that_are_read_in_blocks_give_the_same_classifier(monkeypatch) -> None:
     whole = LogisticRegression(_rows(), 3, smoothing=0.1).minimise(10.0, 1e-10)
-    monkeypatch.setattr(logistic_regression, "_IN_MEMORY", 0)
-    monkeypatch.setattr(logistic_regression, "_ROWS_AT_ONCE", 64)
+    monkeypatch.setattr(logistic_regression, "IN_MEMORY", 0)
+    monkeypatch.setattr(logistic_regression, "ROWS_AT_ONCE", 64)
     blocks = LogisticRegression(_rows(), 3, smoothing=0.1).minimise(10.0, 1e-10)
     features = _rows().features
     np.testing.assert_allclose(

@@ -74,7 +74,7 @@ def test_rows_that_were_judged_are_not_solved_in_folds_again(
         solved.append(penalty)
         return minimise(self, penalty, *rest)
 
-    monkeypatch.setattr(solved_head, "_TRIED", {})
+    monkeypatch.setattr(solved_head, "TRIED", {})
     monkeypatch.setattr(LogisticRegression, "minimise", counted)
     assert judge(rows[0], 3, settings) is not None
     assert len(solved) >= FOLDS

@@ -259,7 +259,7 @@ def test_small_images_are_tried_at_a_small_size_first(network, side, first) -> N
     ids=["a size", "random weights", "a builder"],
 )
 def test_a_size_that_is_given_is_not_varied(network, settings, different) -> None:
-    found = ways._allowed(settings, 28)
+    found = ways.allowed(settings, 28)
     assert len({idea.size for idea in found}) == different
 
 
@@ -281,7 +281,7 @@ def test_a_way_gets_as_many_views_and_epochs_as_the_time_allows() -> None:
 
 
 def test_noise_is_not_bought_with_minutes(examples, bank, monkeypatch) -> None:
-    monkeypatch.setattr(network_search, "_FEWEST_CORRECTED", 25.0)
+    monkeypatch.setattr(network_search, "FEWEST_CORRECTED", 25.0)
     trained = network_search.train(_inputs(examples, bank))
     assert len(trained.history["search"]) == 1
     assert trained.history["search_ended"]["reason"] == "all"
@@ -289,7 +289,7 @@ def test_noise_is_not_bought_with_minutes(examples, bank, monkeypatch) -> None:
 
 def test_ways_that_do_not_help_end_the_search(examples, bank, monkeypatch) -> None:
     """Here every gain counts as noise, and after a loss a smaller rate is tried."""
-    monkeypatch.setattr(network_search, "_FEWEST_CORRECTED", 0.0)
+    monkeypatch.setattr(network_search, "FEWEST_CORRECTED", 0.0)
     stage = replace(_SETTINGS.fine_tune, epochs=1)
     monkeypatch.setattr(ways, "FineTune", lambda: stage)
     monkeypatch.setattr(network_search, "standard_error", lambda gains: 1.0)

@@ -88,7 +88,7 @@ def test_a_folder_in_its_place_is_named(out: Path):
 
 
 def test_a_lock_of_another_program_is_named(out: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(metadata_file, "_BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(metadata_file, "BUSY_SECONDS", 0.1)
     program = (
         "import sqlite3, sys\n"
         "db = sqlite3.connect(sys.argv[1]); db.execute('BEGIN EXCLUSIVE')\n"

@@ -28,7 +28,7 @@ def test_the_figures_are_those_of_ingestion(tmp_path):
 
 
 def test_what_does_not_decode_is_counted_and_named(monkeypatch):
-    monkeypatch.setattr(images, "_BATCH_IMAGES", 2)
+    monkeypatch.setattr(images, "BATCH_IMAGES", 2)
     sent = [("first", image(1)), ("second", b"no image"), ("third", image(2)), ("last", b"")]
     found = images.MeasuredImages()
     images.measure(sent, found)

@@ -71,7 +71,7 @@ def test_what_fails_half_way_leaves_nothing(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(uncertain, "_write_index", full)
+    monkeypatch.setattr(uncertain, "write_index", full)
     with pytest.raises(ResourceError, match=r"cannot write --pictures .*No space left"):
         written(tmp_path)
     assert not (tmp_path / "pictures").exists() and list(tmp_path.glob(".tmp-*")) == []

@@ -64,7 +64,7 @@ def test_a_slice_along_the_blocks_packs_nothing_again(monkeypatch):
 
 
 def test_items_are_sorted_by_path_whatever_their_order(monkeypatch):
-    monkeypatch.setattr(items, "_RUN", 50)
+    monkeypatch.setattr(items, "RUN", 50)
     some = [item(n) for n in range(333)]
     sorter = ItemSorter()
     sorter.extend(random.Random(0).sample(some, len(some)))

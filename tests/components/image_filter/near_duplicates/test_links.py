@@ -41,7 +41,7 @@ def test_groups_are_the_connected_images(pairs, cut):
 
 
 def test_many_pairs_of_few_images_stay_few(monkeypatch):
-    monkeypatch.setattr(links, "_PENDING", 10)
+    monkeypatch.setattr(links, "PENDING", 10)
     found = Links()
     for _ in range(100):
         found.add(np.array([[3, 4], [4, 5], [5, 3]]))

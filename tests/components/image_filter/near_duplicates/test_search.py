@@ -190,7 +190,7 @@ def test_comparing_half_of_the_bits_first_misses_no_pair(radius):
 
 def test_the_pairs_are_those_of_neighbours_in_the_documented_orders(monkeypatch):
     """A slow search by the text of the module finds the same groups."""
-    monkeypatch.setattr(search, "_ALL_PAIRS", 10)
+    monkeypatch.setattr(search, "ALL_PAIRS", 10)
     rng = np.random.default_rng(8)
     originals = drawn(60)
     images = [*originals, *(changed(image, 30, rng) for image in originals)]
@@ -221,9 +221,9 @@ def test_blocks_and_tasks_change_no_group(monkeypatch):
     originals = drawn(1500)
     images = [*originals, *(changed(image, 35, rng) for image in originals[:300])]
     whole = groups(images, RADIUS)
-    monkeypatch.setattr(search, "_SORTED_BLOCK", 97)
-    monkeypatch.setattr(search, "_KEYS_AT_ONCE", 100)
-    monkeypatch.setattr(search, "_ORDERS_A_TASK", 5)
+    monkeypatch.setattr(search, "SORTED_BLOCK", 97)
+    monkeypatch.setattr(search, "KEYS_AT_ONCE", 100)
+    monkeypatch.setattr(search, "ORDERS_A_TASK", 5)
     assert groups(images, RADIUS).tolist() == whole.tolist()
     assert len(search.tasks(len(images), 3)) == 7 + 3
     assert len(set(whole.tolist())) < 1550, "copies were found"

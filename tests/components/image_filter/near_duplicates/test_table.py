@@ -30,7 +30,7 @@ def shard(numbers, plain=()):
 def test_rows_are_in_the_order_of_their_contents_whatever_the_shards(
     tmp_path, monkeypatch, pending
 ):
-    monkeypatch.setattr(table, "_PENDING_BYTES", pending)
+    monkeypatch.setattr(table, "PENDING_BYTES", pending)
     numbers = list(range(600))
     shards = [shard([*numbers[400:], 5, 6]), shard(numbers[:200]), shard(numbers[200:400])]
     made = table.write(shards, str(tmp_path))
@@ -44,7 +44,7 @@ def test_rows_are_in_the_order_of_their_contents_whatever_the_shards(
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
 def test_rows_all_over_the_table_are_read_in_the_asked_order(tmp_path, monkeypatch, scheme):
-    monkeypatch.setattr(table, "_ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(table, "ROWS_AT_ONCE", 7)
     made = table.write([shard(range(50))], f"{scheme}{tmp_path}/tables")
     expected = sorted(range(50), key=content)
     asked = np.random.default_rng(0).permutation(50)[:20]

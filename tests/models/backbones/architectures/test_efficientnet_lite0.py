@@ -109,7 +109,7 @@ def test_another_weights_file_is_refused(tmp_path, monkeypatch) -> None:
 
 
 def test_a_missing_package_says_what_to_do(monkeypatch) -> None:
-    monkeypatch.setattr(lite0, "_PACKAGE", "no_such_package_here")
+    monkeypatch.setattr(lite0, "PACKAGE", "no_such_package_here")
     with pytest.raises(ResourceError, match="uv sync"):
         lite0.weights_path()
 

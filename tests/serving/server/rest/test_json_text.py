@@ -150,7 +150,7 @@ def test_values_are_counted(body, values):
 def test_escapes_at_the_borders_of_chunks(monkeypatch):
     body = b'{"a": "' + b"\\\\" * 40 + b'\\"[[[,,", "b": [1, 2]}'
     for size in range(2, 40):
-        monkeypatch.setattr(json_bounds, "_CHUNK", size)
+        monkeypatch.setattr(json_bounds, "CHUNK", size)
         monkeypatch.setattr(json_bounds, "MAX_DEPTH", 2)
         json_bounds.check(body, 5)
         with pytest.raises(TooMany, match="more than 4 values"):

@@ -332,7 +332,7 @@ def test_new_connections_are_shown_new_certificates(serve, certificates, tmp_pat
 
 
 def test_idle_connections_make_room(serve, monkeypatch):
-    monkeypatch.setattr(listener, "_MAX_CONNECTIONS", 16)
+    monkeypatch.setattr(listener, "MAX_CONNECTIONS", 16)
     server = serve()
     kept = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     kept.request("GET", "/v1/health/live")
