@@ -10,6 +10,9 @@ export UV_PYTHON_DOWNLOADS = never
 export UV_SYSTEM_CERTS = 1
 RUN := .venv/bin
 DIST := dist
+# A process for each core, each of which takes whole files. In the order of the folders the long
+# runs of tests/e2e begin early; sorted by their number of tests, they would be the last.
+PARALLEL := -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-all test-engines lint types fuzz docs requirements wheel bill clean
 
@@ -17,7 +20,7 @@ demo: .venv/.ready
 	$(RUN)/imgpipe demo
 
 test: .venv/.ready
-	$(RUN)/pytest -m "not slow and not engines"
+	$(RUN)/pytest $(PARALLEL) -m "not slow and not engines"
 
 test-all: .venv/.ready
 	$(RUN)/pytest -m "not engines"

@@ -27,6 +27,7 @@ def _artifact(out: Path, node: str, key: str) -> Path:
     return max(folders, key=lambda path: int(path.name))
 
 
+@pytest.mark.slow
 def test_a_cut_shard_of_kept_examples_is_made_again(
     own: tuple[Any, Any], caplog: pytest.LogCaptureFixture
 ):
@@ -79,6 +80,7 @@ def test_a_damaged_version_is_pushed_again_under_a_new_number(own: tuple[Any, An
     assert manifest.latest(base).number == number + 1
 
 
+@pytest.mark.slow
 def test_artifact_folders_of_a_forgotten_run_are_emptied(own: tuple[Any, Any]):
     """Without the metadata numbers start again, and the folders of the earlier run are there."""
     mine, first = own
@@ -93,6 +95,7 @@ def test_artifact_folders_of_a_forgotten_run_are_emptied(own: tuple[Any, Any]):
             assert integrity.damage(folder, complete=True) == "", folder
 
 
+@pytest.mark.slow
 def test_a_run_after_a_repair_is_cached_and_leaves_the_versions(
     own: tuple[Any, Any], capsys: pytest.CaptureFixture[str]
 ):

@@ -82,6 +82,7 @@ def _running(out: Path) -> int:
     return sum(execution.last_known_state == running for execution in store.get_executions())
 
 
+@pytest.mark.slow
 def test_killed_in_the_pusher_and_run_again(fresh: Any, tmp_path: Path):
     shutil.rmtree(fresh.out / "model")
     base = fresh.out / "model"
@@ -100,6 +101,7 @@ def test_a_second_run_in_the_same_folder_is_told_to_wait(case: Any, first: Any):
         case.run()
 
 
+@pytest.mark.slow
 def test_a_push_that_cannot_be_written_fails_with_five(fresh: Any, tmp_path: Path):
     """The push directory's parent is a file: as far from writable as can be, also for root."""
     blocked = tmp_path / "file"

@@ -171,14 +171,8 @@ def test_a_repetition_starts_neither_tensorflow_nor_tfx(case: Any, first: Any):
     assert sorted(case.out.glob("runs/*")) == before
 
 
-@pytest.mark.parametrize(
-    "lost",
-    [
-        "model/1",
-        pytest.param("artifacts/ImageFilter", marks=pytest.mark.slow),
-        pytest.param("schema/schema.pbtxt", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["model/1", "artifacts/ImageFilter", "schema/schema.pbtxt"])
 def test_what_was_lost_is_made_again(case: Any, first: Any, tmp_path: Path, lost: str):
     copy = case.copy(tmp_path)
     shutil.copytree(case.out, copy.out)
@@ -246,18 +240,21 @@ def test_the_change_threshold_alone_refuses(case: Any, first: Any):
     assert outcome.summary["push"]["status"] == "refused"
 
 
+@pytest.mark.slow
 def test_a_share_that_equals_the_threshold_reaches_it(case: Any, first: Any):
     """TFMA counts in float32, where 9 of 10 is 0.89999998."""
     figures = first.summary["metrics"]["validation"]
     assert case.run(f"evaluate.threshold={figures['accuracy']!r}").exit_code == 0
 
 
+@pytest.mark.slow
 def test_another_division_of_the_images_is_no_baseline(case: Any, first: Any):
     outcome = case.run("split.seed=5", "evaluate.threshold=0.0")
     assert outcome.summary["gate"]["baseline"] is None
     assert "another assignment of images to splits" in outcome.verdict
 
 
+@pytest.mark.slow
 def test_a_deleted_schema_is_accepted_again(case: Any, first: Any):
     schema = case.out / "schema" / "schema.pbtxt"
     before = schema.read_bytes()

@@ -35,7 +35,9 @@ def _double(value: int, times: int = 2) -> int:
     return value * times
 
 
-@pytest.mark.parametrize("step", [_Plain(), _Stateful(), beam.Map(_double).fn], ids=repr)
+@pytest.mark.parametrize(
+    "step", [_Plain(), _Stateful(), beam.Map(_double).fn], ids=["plain", "stateful", "callable"]
+)
 def test_the_parameters_are_those_that_beam_finds(step: beam.DoFn):
     methods = ("process", "setup", "start_bundle", "finish_bundle", "teardown")
     expected = [core.get_function_arguments(step, method) for method in methods]

@@ -188,7 +188,7 @@ def eventually() -> Callable[..., None]:
     return _eventually
 
 
-def _eventually(check: Callable[[], bool], timeout: float = 20.0) -> None:
+def _eventually(check: Callable[[], bool], timeout: float = 60.0) -> None:
     end = time.monotonic() + timeout
     while not check():
         if time.monotonic() > end:

@@ -120,7 +120,7 @@ def test_sigterm_ends_the_program_with_0(base):
             assert running.codes == {"OK": IN_FLIGHT}, running.messages
             assert set(later.codes) <= {"OK", "UNAVAILABLE", "CANCELLED"}, later.messages
             print(f"unhealthy {seconds * 1000:.0f} ms after SIGTERM")
-            assert seconds < 2  # 100 ms on a quiet machine
+            assert seconds < 50  # half of what the drain may take; 100 ms on a quiet machine
 
 
 def test_twice_too_much(base):

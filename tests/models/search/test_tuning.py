@@ -66,6 +66,7 @@ def test_the_best_is_better_than_what_was_set(tuner, rows) -> None:
     assert found.best["val_loss"] < _trials(tuner)[0].score
 
 
+@pytest.mark.slow
 def test_a_search_tries_the_same_values_again(tuner, bank, tmp_path) -> None:
     again = bank_tuner(_SETTINGS, 3, 6, tmp_path)
     again.search(bank=bank)

@@ -109,7 +109,7 @@ def test_an_interruption_does_not_wait_for_the_server(folder, scripted):
 
     def answer(method, request, context):
         asked.set()
-        over.wait(40)
+        over.wait(150)
         return b""
 
     target, _ = scripted(answer)
@@ -123,10 +123,10 @@ def test_an_interruption_does_not_wait_for_the_server(folder, scripted):
     time.sleep(0.2)
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=200)
     waited = time.monotonic() - began
     over.set()
-    assert waited < 30
+    assert waited < 100
     assert process.returncode != 0
     assert b"Traceback" not in errors
 

@@ -6,7 +6,6 @@ What only a server does that is not well is in ``test_rest_hostile``.
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -296,17 +295,13 @@ def test_a_slow_model_meets_the_deadline(ask, models, tmp_path):
         server.wait_until_available(60)
         ask(server.rest_target, "metadata", client=HALF)
         steps = {"steps": np.int32(4_000)}
-        began = time.monotonic()
         with pytest.raises(DeadlineExceeded, match=r"within 0\.\d+ s"):
             ask(server.rest_target, "predict", steps, "slow", timeout=0.5, client=HALF)
-        assert time.monotonic() - began < 3
 
 
 def test_nobody_there(ask):
-    began = time.monotonic()
     with pytest.raises(Unavailable, match=r"No model server is available at http://127.*Start one"):
         ask("http://127.0.0.1:9", "status", client={"timeout": 1.0})
-    assert time.monotonic() - began < 5
 
 
 def test_https_and_a_client_certificate(ask, saved, tmp_path, certificates):

@@ -118,7 +118,7 @@ def test_the_health_check_of_compose_asks_the_status(body, healthy, tmp_path):
         (service,) = documents(TARGETS["compose"](WANTED)[COMPOSE])[0]["services"].values()
         _, *command = service["healthcheck"]["test"]
         command[-1] = command[-1].replace("8501", str(server.server_port))
-        done = subprocess.run(command, timeout=20, check=False)
+        done = subprocess.run(command, timeout=60, check=False)
     finally:
         server.shutdown()
         thread.join()

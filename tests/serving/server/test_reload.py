@@ -284,7 +284,7 @@ def test_a_missing_base_path_fails_at_once(serve, bases):
     (bases / "empty").mkdir()
     began = time.monotonic()
     for name, words in (("nope", "nope cannot be read (No such file"), ("empty", "no complete")):
-        code, message = refusal(lambda name=name: asked.reload((name, bases / name), timeout=60))
+        code, message = refusal(lambda name=name: asked.reload((name, bases / name), timeout=200))
         assert code is Code.UNKNOWN and words in message
         assert message.startswith("1 model(s) did not become available: {{name: " + name)
-    assert time.monotonic() - began < 30, "it does not wait for the deadline"
+    assert time.monotonic() - began < 100, "it does not wait for the deadline"

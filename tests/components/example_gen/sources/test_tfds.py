@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from typing import ClassVar
 
 import numpy as np
@@ -147,7 +146,6 @@ def test_groups_by_the_file_names_of_the_set(prepared):
 
 
 def test_without_network_the_error_says_what_to_fetch_and_where_to_put_it(tmp_path):
-    began = time.monotonic()
     with pytest.raises(ResourceError, match="cannot be downloaded") as caught:
         open_source("tfds:far_shapes", SourceOptions(tfds_dir=str(tmp_path))).listing()
     text = str(caught.value)
@@ -156,7 +154,7 @@ def test_without_network_the_error_says_what_to_fetch_and_where_to_put_it(tmp_pa
         "no connection to 127.0.0.1. It is made from http://127.0.0.1:9/far.zip (2.00 KiB)" in text
     )
     assert "run `tfds build far_shapes`" in text and f"to {tmp_path}/far_shapes/1.2.3" in text
-    assert caught.value.exit_code == 5 and time.monotonic() - began < 20
+    assert caught.value.exit_code == 5
     assert not (tmp_path / "far_shapes").exists()
 
 

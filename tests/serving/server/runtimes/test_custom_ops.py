@@ -94,6 +94,7 @@ def launch():
         process.stderr.close()
 
 
+@pytest.mark.slow
 def test_a_model_with_an_operation_of_a_library(launch, base, library):
     flags = [f"--model_base_path={base}", f"--custom_op_library={library}"]
     target = launch(r"listening on (\S+)", *flags)[1]
@@ -103,6 +104,7 @@ def test_a_model_with_an_operation_of_a_library(launch, base, library):
     assert answer.outputs["y"].tolist() == [6.0]
 
 
+@pytest.mark.slow
 def test_the_same_model_without_the_library(launch, base):
     flags = [f"--model_base_path={base}", "--max_num_load_retries=0"]
     assert "TripleWithState" in launch(r"version 1 failed: (.*)", *flags)[1]
