@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from imgpipe.serving.server import listing
 from imgpipe.serving.server.core import Core, CoreOptions
-from imgpipe.serving.server.errors import BadArgument, PortBusy, ServerError
+from imgpipe.serving.server.errors import BadArgument, ServerError
 from imgpipe.serving.server.grpc_port import GrpcPort
 from imgpipe.serving.server.monitoring import profiler
 from imgpipe.serving.server.monitoring.access_log import AccessLog
@@ -228,11 +228,11 @@ class ModelServer:
         try:
             self._listen()
             self.core.reload(self._wanted)
-        except (PortBusy, StatusError) as error:
+        except (ServerError, StatusError) as error:
             self._grpc.stop(0)
             if self._rest:
                 self._rest.stop(0)
-            if isinstance(error, PortBusy):
+            if isinstance(error, ServerError):
                 raise
             raise StartRefused(f"Failed to start server. Error: {error.message}") from error
         if self._options.rest:

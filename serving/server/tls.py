@@ -8,7 +8,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from imgpipe.serving.server.errors import BadArgument, PortBusy
+from imgpipe.serving.server.errors import BadArgument
 from imgpipe.serving.server.textproto import SslConfig, read_ssl
 
 POLL_S = 5.0
@@ -43,7 +43,7 @@ class Certificates:
         file: The file that they are from, which is read again when it changes.
 
     Raises:
-        PortBusy: The key and the certificate do not match.
+        BadArgument: The key and the certificate do not match.
     """
 
     def __init__(self, tls: SslConfig, file: Path | None = None) -> None:
@@ -51,7 +51,7 @@ class Certificates:
         try:
             self.context = server_context(tls)
         except ssl.SSLError as error:
-            raise PortBusy(
+            raise BadArgument(
                 "Cannot listen with TLS: the key and the certificate do not match, or one of them "
                 "is not in PEM format. Check the file of --ssl_config_file."
             ) from error
