@@ -22,7 +22,7 @@ from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.configuration import beam_options
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.inputs import gate_settings, source_options, split_rule
-from imgpipe.pipeline.plan import Parameters, Planned
+from imgpipe.pipeline.plan import Parameters, PlanParameters
 
 TUNER_FN = "imgpipe.models.search.tuning.tuner_fn"
 #: Components whose cache each runner turns off, because they depend on folders that others change
@@ -137,7 +137,7 @@ def _example_gen_node(config: Config, parameters: Parameters) -> Any:
     )
 
 
-def _filter_node(config: Config, planned: Planned, examples: Any) -> Any:
+def _filter_node(config: Config, planned: PlanParameters, examples: Any) -> Any:
     """ImageFilter, which rejects and repairs images."""
     return parts.ImageFilter(
         ingested=examples.outputs["examples"],
@@ -151,7 +151,7 @@ def _filter_node(config: Config, planned: Planned, examples: Any) -> Any:
     )
 
 
-def _data_gate_node(config: Config, planned: Planned, nodes: dict[str, Any]) -> Any:
+def _data_gate_node(config: Config, planned: PlanParameters, nodes: dict[str, Any]) -> Any:
     """DataGate, which decides whether a model is trained on the data."""
     # The vocabulary is passed on its own, because it may be a placeholder; see `plan`.
     demanded = gate_settings(config, ())
@@ -176,7 +176,7 @@ def _data_gate_node(config: Config, planned: Planned, nodes: dict[str, Any]) -> 
     )
 
 
-def _model_nodes(config: Config, planned: Planned, data: dict[str, Any]) -> dict[str, Any]:
+def _model_nodes(config: Config, planned: PlanParameters, data: dict[str, Any]) -> dict[str, Any]:
     """Components from the blessed data to the exported model."""
     bank = parts.FeatureBank(
         examples=data["judged"].outputs["examples"],
@@ -255,7 +255,7 @@ def _gate_nodes(
 
 
 def _pusher_node(
-    config: Config, planned: Planned, nodes: dict[str, Any], decided: dict[str, Any]
+    config: Config, planned: PlanParameters, nodes: dict[str, Any], decided: dict[str, Any]
 ) -> Any:
     """ModelPusher, which publishes a blessed model."""
     lite = {"lite": nodes["lite"].outputs["lite"]} if "lite" in nodes else {}
@@ -315,7 +315,7 @@ def _lite_node(
     return {"lite": node}
 
 
-def _report_node(planned: Planned, storage: Storage, nodes: dict[str, Any]) -> Any:
+def _report_node(planned: PlanParameters, storage: Storage, nodes: dict[str, Any]) -> Any:
     """The Report component, which reads the artifacts of all others."""
     by_id = {node.id: node for node in nodes.values()}
     # Components that the settings leave out, such as CrossValidator, have no row here.

@@ -40,7 +40,7 @@ TOP_K = 5  # labels in an answer of the exported model, the most probable ones
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlanParameters:
     """Parameters that Plan determines. Those of several settings are JSON objects.
 
     Attributes:
@@ -102,7 +102,7 @@ class Parameters:
       known: JSON of `planned` for Plan, "" if Plan determines it.
     """
 
-    planned: Planned
+    planned: PlanParameters
     given: Mapping[str, Any]
     known: str = ""
 
@@ -138,7 +138,7 @@ def plan(config: str, given: Mapping[str, Any]) -> dict[str, Any]:
       given: Values of `RUN_SETTINGS`, which replace those of the configuration.
 
     Returns:
-      The fields of `Planned`.
+      The fields of `PlanParameters`.
 
     Raises:
       ConfigError: A setting is wrong, or the source cannot be read as one.
@@ -161,7 +161,7 @@ def to_json(config: Config) -> str:
     return config.with_absolute_paths().model_dump_json(exclude_none=True)
 
 
-def _planned(config: Config, inputs: RunInputs) -> Planned:
+def _planned(config: Config, inputs: RunInputs) -> PlanParameters:
     from imgpipe.components.image_evaluator.component import eval_config
 
     network = describe(config.settings, config.bank.precision)
@@ -172,7 +172,7 @@ def _planned(config: Config, inputs: RunInputs) -> Planned:
         config.evaluate.max_drop,
         len(inputs.vocabulary),
     )
-    return Planned(
+    return PlanParameters(
         fingerprint=inputs.fingerprint,
         vocabulary=json.dumps(inputs.vocabulary),
         classes=len(inputs.vocabulary),

@@ -12,7 +12,7 @@ from imgpipe.models.errors import ImgpipeError
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.commands.check import Examined
-    from imgpipe.pipeline.commands.evaluate import Asked
+    from imgpipe.pipeline.commands.evaluate import EvaluationRequest
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class Evaluation(_Page):
 
     verdict: str
     summary: Mapping[str, Any] = field(repr=False)
-    _asked: Asked = field(repr=False, compare=False)
+    _request: EvaluationRequest = field(repr=False, compare=False)
 
     @property
     def accuracy(self) -> float:
@@ -194,9 +194,11 @@ class Evaluation(_Page):
         from imgpipe.pipeline.output import temporary
         from imgpipe.pipeline.published import evaluation
 
-        asked = self._asked
+        request = self._request
         with temporary.folder() as folder, console.quiet(folder / "log", to_stderr=True):
-            images = evaluation.shown_images(asked.model, asked.source, asked.scan, self.summary)
+            images = evaluation.shown_images(
+                request.model, request.source, request.scan, self.summary
+            )
         return render(self.summary, images)
 
 

@@ -24,7 +24,7 @@ from imgpipe.components.image_filter.placement import Move
 
 
 @dataclass(frozen=True)
-class Compared:
+class Comparison:
     """The result of the comparison.
 
     Attributes:
@@ -81,7 +81,7 @@ def resolve_identical(group: tuple[str, Iterable[Copy]]) -> list[tuple[bytes, Fi
     return [(finding.key, finding) for finding in identical_files.resolve(group[1])]
 
 
-def compare(parts: Sequence[Part], settings: Settings) -> Compared:
+def compare(parts: Sequence[Part], settings: Settings) -> Comparison:
     """Compare all images in this process."""
     found = dict(search(parts, settings))
     moves = dict(place(parts, settings, found))
@@ -100,4 +100,4 @@ def compare(parts: Sequence[Part], settings: Settings) -> Compared:
         findings.update(near)
     lines = (line for _, line in resolved)
     ordered = sorted(lines, key=lambda line: str(line["members"][0]["path"]))
-    return Compared(findings, tuple(ordered), moves)
+    return Comparison(findings, tuple(ordered), moves)

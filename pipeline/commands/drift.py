@@ -16,7 +16,7 @@ from imgpipe.pipeline.command_line.terminal import escape
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from imgpipe.pipeline.request_drift.comparison import Compared, Comparison
+    from imgpipe.pipeline.request_drift.comparison import Comparison, VersionComparison
     from imgpipe.pipeline.request_drift.examination import Examined, Log
 
 app = typer.Typer()
@@ -163,16 +163,16 @@ def as_json(
     }
 
 
-def _version_json(one: Compared) -> dict[str, Any]:
-    asked = one.asked
+def _version_json(one: VersionComparison) -> dict[str, Any]:
+    requests = one.requests
     return {
-        "version": asked.version,
-        "answers": asked.answers,
-        "different_pictures": len(asked.locations),
-        "first": _when(asked.first),
-        "last": _when(asked.last),
-        "labels": dict(asked.labels.most_common()),
-        "unknown": asked.unknown,
+        "version": requests.version,
+        "answers": requests.answers,
+        "different_pictures": len(requests.locations),
+        "first": _when(requests.first),
+        "last": _when(requests.last),
+        "labels": dict(requests.labels.most_common()),
+        "unknown": requests.unknown,
         "unknown_on_validation": one.unknown_was,
         "comparisons": [vars(found) | {"over": found.over} for found in one.comparisons],
         "notes": list(one.notes),
@@ -192,17 +192,19 @@ def _print(console: Console, read: Log, examined: Examined) -> None:
         console.print(f"[yellow]{escape(line)}[/]")
 
 
-def _print_version(console: Console, one: Compared) -> None:
+def _print_version(console: Console, one: VersionComparison) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from imgpipe.components.report.text import plural
 
-    asked = one.asked
-    different = f", {plural(len(asked.locations), 'different image')}" if asked.locations else ""
+    requests = one.requests
+    different = (
+        f", {plural(len(requests.locations), 'different image')}" if requests.locations else ""
+    )
     console.print(
-        f"\n[bold]version {asked.version}[/]  {plural(asked.answers, 'answer')}{different}, "
-        f"{_when(asked.first)} to {_when(asked.last)}"
+        f"\n[bold]version {requests.version}[/]  {plural(requests.answers, 'answer')}{different}, "
+        f"{_when(requests.first)} to {_when(requests.last)}"
     )
     if one.comparisons:
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
@@ -224,9 +226,9 @@ def _print_version(console: Console, one: Compared) -> None:
         if not console.is_terminal:  # Rich would take 80 columns and fold the cells
             console.width = _WIDTH_PLAIN
         console.print(table, soft_wrap=False)
-    if asked.unknown or one.unknown_was:
+    if requests.unknown or one.unknown_was:
         was = "–" if one.unknown_was is None else f"{one.unknown_was:.3f}"
-        console.print(f'  share of "unknown": {was} on validation, {asked.unknown:.3f} now')
+        console.print(f'  share of "unknown": {was} on validation, {requests.unknown:.3f} now')
     for note in one.notes:
         console.print(f"  [dim]{escape(note)}[/]")
 

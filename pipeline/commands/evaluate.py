@@ -76,9 +76,9 @@ def _run(
     config = configuration(config_file, data, None, settings)
     json_files.check_folder("--json", json_file)
     json_files.check_folder("--html", html_file)
-    asked = prepare(path, version, config, threshold)
+    request = prepare(path, version, config, threshold)
     quiet = json_file == json_files.STANDARD_OUTPUT
-    found, images = evaluate(asked, html_file is not None, quiet)
+    found, images = evaluate(request, html_file is not None, quiet)
     console = json_files.console_beside(json_file)
     _print(console, found)
     if html_file is not None:
@@ -92,7 +92,7 @@ def _run(
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvaluationRequest:
     """What is evaluated.
 
     Attributes:
@@ -110,7 +110,7 @@ class Asked:
     threshold: float
 
 
-def prepare(path: Path, version: int | None, config: Config, threshold: float) -> Asked:
+def prepare(path: Path, version: int | None, config: Config, threshold: float) -> EvaluationRequest:
     """Find the model and list the images, before anything heavy is imported.
 
     Args:
@@ -133,16 +133,16 @@ def prepare(path: Path, version: int | None, config: Config, threshold: float) -
     source = opened(config, least_classes=1)  # a recall needs images of one class only
     scan = source.listing()
     require_known_labels(model, scan)
-    return Asked(model, config, source, scan, threshold)
+    return EvaluationRequest(model, config, source, scan, threshold)
 
 
 def evaluate(
-    asked: Asked, with_images: bool, to_stderr: bool
+    request: EvaluationRequest, with_images: bool, to_stderr: bool
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Evaluate a model while progress is displayed.
 
     Args:
-      asked: The model and the images.
+      request: The model and the images.
       with_images: Whether the images of the page are read and explained.
       to_stderr: Whether progress is printed to standard error instead of standard output.
 
@@ -155,9 +155,9 @@ def evaluate(
     from imgpipe.models import progress
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.output import temporary
-    from imgpipe.pipeline.published import evaluation
+    from imgpipe.pipeline.published import evaluation, evaluation_facts
 
-    model = asked.model
+    model = request.model
     images: dict[str, bytes] = {}
     with (
         temporary.folder() as folder,
@@ -169,17 +169,19 @@ def evaluate(
             with display.step("loading TensorFlow"):
                 import tensorflow  # noqa: F401  # so that the next step's rate is that of the images
             with display.step("classifying images"):
-                judged = evaluation.judge(model, asked.config, asked.source, asked.scan)
+                judged = evaluation.judge(model, request.config, request.source, request.scan)
             seen = None
             if uri := model.training_images:
                 with display.step("comparing with training"):
                     from imgpipe.pipeline.published.seen_images import KnownImages
 
                     seen = KnownImages.of(uri).among(judged.hashes)
-            found = evaluation.facts(model, asked.scan.source, judged, seen, asked.threshold)
+            found = evaluation_facts.facts(
+                model, request.scan.source, judged, seen, request.threshold
+            )
             if with_images:
                 with display.step("explaining mistakes"):
-                    images = evaluation.shown_images(model, asked.source, asked.scan, found)
+                    images = evaluation.shown_images(model, request.source, request.scan, found)
         finally:
             progress.attach(None)
     return found, images

@@ -6,24 +6,20 @@ overrides by content hash into the file that `judge.overrides` names, which the 
 
 from __future__ import annotations
 
-import fnmatch
 import json
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.models.files import json_object
+from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.command_line import options
 from imgpipe.pipeline.command_line.terminal import escape, new_console
-from imgpipe.pipeline.output import run_folders
-from imgpipe.pipeline.output.run_folders import RUNS
+from imgpipe.pipeline.output import quarantine_folder
+from imgpipe.pipeline.output.quarantine_folder import Row
 
 if TYPE_CHECKING:
     from imgpipe.components.image_filter import overrides
@@ -43,9 +39,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-_MANIFEST, _WARNINGS = "manifest.jsonl", "warnings.jsonl"  # written by ImageFilter
 _OVERRIDES = Path("overrides.toml")
-_HASH = re.compile(r"[0-9a-f]{6,64}")
 _SHOWN = 12  # digits of a hash that are shown, enough to name a file
 SCHEMA = 1  # of what --json writes
 _OUT = typer.Option(
@@ -56,20 +50,6 @@ _OUT = typer.Option(
 _FROM = options.old_spelling("--from", "--out")
 _REASON = typer.Option("--reason", metavar="NAME", help="Only files with this reason.")
 _WHICH = typer.Argument(help="Paths, patterns (cat/*.png) or content hashes.")
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the manifest or of the list of warnings."""
-
-    path: str
-    image_hash: str
-    reason: str
-    detail: str
-    label: str = ""
-    split: str = ""
-    override: str = ""
-    stored: str = ""
 
 
 _LIST_EXAMPLES = """Examples:\n
@@ -94,8 +74,8 @@ def list_(
     """List rejected files by reason."""
     if as_json:  # other commands take the file of --json, for which "-" is standard output
         which = [one for one in which or () if one != "-"]
-    folder = find(old or source)
-    rows = select(read(folder, warnings), which or (), reason)
+    folder = quarantine_folder.find(old or source)
+    rows = quarantine_folder.select(quarantine_folder.read(folder, warnings), which or (), reason)
     console = new_console()
     if as_json:
         for row in rows:
@@ -136,7 +116,7 @@ def restore(
     from imgpipe.pipeline.command_line import json_file as json_files
 
     json_files.check_folder("--json", json_file)
-    folder = find(old or source)
+    folder = quarantine_folder.find(old or source)
     console = json_files.console_beside(json_file)
     copied, missing = [], []
     for row in _selected(folder, which, reason):
@@ -193,7 +173,7 @@ def accept(
     console = json_files.console_beside(json_file)
     decisions: list[overrides.Override] = []
     impossible: list[formats.Skipped] = []
-    for row in _selected(find(source), which, reason, warnings):
+    for row in _selected(quarantine_folder.find(source), which, reason, warnings):
         if why := checks.obstacle(row.reason, row.override, bool(label)):
             console.print(f"[yellow]not possible[/] {escape(row.path)}: {escape(why)}")
             impossible.append({"path": row.path, "why": why})
@@ -227,125 +207,14 @@ def _acceptance(row: Row, label: str, note: str) -> overrides.Override:
     return overrides.Override(row.image_hash, verdict, label, _plain(row.path), words)
 
 
-def find(path: Path) -> Path:
-    """Find the quarantine folder of a run.
-
-    Args:
-      path: Output folder of the runs, its folder of versions, a version, folder of a run, or a
-        quarantine folder.
-
-    Returns:
-      `path` itself, or the folder that the newest run in it wrote.
-
-    Raises:
-      ResourceError: There is none.
-    """
-    if (path / _MANIFEST).is_file():
-        return path
-    path = _above_versions(path)
-    for run in _runs(path):
-        folder = of_run(run)
-        if folder is not None:
-            return folder
-    found = [manifest.parent for manifest in path.glob(f"**/quarantine/*/{_MANIFEST}")]
-    if not found:
-        raise ResourceError(f"no quarantine in {path}. Name the output folder of a run: --out OUT.")
-    # Nothing says which run wrote them, so their times decide.
-    return max(found, key=lambda folder: folder.stat().st_mtime)
-
-
-def _above_versions(path: Path) -> Path:
-    """Return the output folder for its folder of versions or one version, otherwise the path."""
-    absolute = path.expanduser().absolute()
-    if (absolute / RUNS).is_dir() or RUNS in (absolute.name, absolute.parent.name):
-        return path
-    above = (absolute.parent, absolute.parent.parent)
-    return next((one for one in above if (one / RUNS).is_dir()), path)
-
-
-def _runs(path: Path) -> list[Path]:
-    """Return `path` itself, then the folders of the runs in it, the newest first."""
-    return [path, *reversed(run_folders.in_order(path.glob(f"{RUNS}/*/")))]
-
-
-def of_run(run: Path) -> Path | None:
-    """Return the quarantine that the facts of a run name, None if it no longer exists."""
-    try:
-        uri = json_object.read(run / "facts.json")["quarantine"]
-        folder = Path(str(uri).removeprefix("file://"))
-        return folder if (folder / _MANIFEST).is_file() else None
-    except (OSError, ValueError, KeyError):  # a path with a null byte is a ValueError
-        return None
-
-
 def _overrides_of_newest_run(path: Path) -> Path | None:
     """Return the overrides file of the newest run."""
     from imgpipe.pipeline.configuration import config
 
-    for run in _runs(path):
+    for run in quarantine_folder.runs(path):
         if (run / "config.toml").is_file():
             return config.load(run / "config.toml").overrides_file
     return None
-
-
-def read(folder: Path, warnings: bool = False) -> list[Row]:
-    """Read the manifest of a quarantine.
-
-    Args:
-      folder: The quarantine folder.
-      warnings: Whether to read the list of kept files with a warning instead.
-
-    Returns:
-      Its rows, in the order of the file.
-
-    Raises:
-      ResourceError: A line is damaged.
-    """
-    file = folder / (_WARNINGS if warnings else _MANIFEST)
-    known = {field.name for field in fields(Row)}
-    rows = []
-    for number, line in enumerate(file.read_bytes().splitlines() if file.is_file() else (), 1):
-        try:
-            values: dict[str, Any] = json.loads(line)
-            row = Row(**{key: str(value) for key, value in values.items() if key in known})
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise ResourceError(
-                f"{file}, line {number}: expected a JSON object that a run wrote, received "
-                f"{line[:80]!r} ({error}). Restore the file, or run again."
-            ) from None
-        rows.append(row)
-    return rows
-
-
-def select(rows: Iterable[Row], which: Sequence[str], reason: str | None) -> list[Row]:
-    """Select rows.
-
-    Args:
-      rows: Rows of a quarantine.
-      which: Paths, patterns or content hashes; empty for all rows.
-      reason: Only rows with this reason; None for all.
-
-    Raises:
-      ConfigError: No row has the reason, or a word matches no row.
-    """
-    everything = list(rows)
-    reasons = sorted({row.reason for row in everything})
-    if reason is not None and reason not in reasons:
-        raise ConfigError(
-            f"no file has the reason {reason!r}. The reasons are: {', '.join(reasons) or 'none'}."
-        )
-    found = [row for row in everything if reason in (None, row.reason)]
-    if missing := [word for word in which if not any(_matches(row, word) for row in found)]:
-        raise ConfigError(
-            f"not in quarantine: {', '.join(missing)}. `imgpipe quarantine list` lists all files."
-        )
-    return [row for row in found if not which or any(_matches(row, word) for word in which)]
-
-
-def _matches(row: Row, word: str) -> bool:
-    if _HASH.fullmatch(word) and row.image_hash.startswith(word):
-        return True
-    return word == row.path or fnmatch.fnmatchcase(row.path, word)
 
 
 def _selected(
@@ -355,7 +224,7 @@ def _selected(
         raise ConfigError(
             "no files were named. Expected paths, patterns or content hashes, or --reason NAME."
         )
-    return select(read(folder, warnings), which or (), reason)
+    return quarantine_folder.select(quarantine_folder.read(folder, warnings), which or (), reason)
 
 
 def _inside(folder: Path, path: str) -> Path:

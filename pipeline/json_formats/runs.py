@@ -65,7 +65,7 @@ class Runs(TypedDict):
     runs: Annotated[list[Run], "The runs of the folder, the newest last."]
 
 
-class Compared(TypedDict):
+class ComparedRun(TypedDict):
     """One of two runs."""
 
     run: Annotated[str, "Name of the folder of the run."]
@@ -127,8 +127,8 @@ class Comparison(TypedDict):
     """The comparison of two runs."""
 
     schema: Version
-    a: Annotated[Compared, "The first run."]
-    b: Annotated[Compared, "The second run."]
+    a: Annotated[ComparedRun, "The first run."]
+    b: Annotated[ComparedRun, "The second run."]
     configuration: Annotated[list[Change], "Settings that differ."]
     data: Annotated[list[Change], "Numbers of images that differ."]
     metrics: Annotated[

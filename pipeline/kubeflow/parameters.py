@@ -15,7 +15,7 @@ from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.data_types import RuntimeParameter
 
 from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.plan import RUN_SETTINGS, Parameters, Planned, settings
+from imgpipe.pipeline.plan import RUN_SETTINGS, Parameters, PlanParameters, settings
 
 _PLAN = "Plan"
 _PREFIX = "plan_"  # tells Plan's parameters from those of a run, such as "source"
@@ -30,7 +30,7 @@ def placeholders(config: Config) -> Parameters:
     Returns:
       Runtime parameters of TFX.
     """
-    types = typing.get_type_hints(Planned)
+    types = typing.get_type_hints(PlanParameters)
     planned: dict[str, Any] = {
         name: RuntimeParameter(_PREFIX + name, ptype=kind) for name, kind in types.items()
     }
@@ -38,7 +38,7 @@ def placeholders(config: Config) -> Parameters:
         name: RuntimeParameter(name, ptype=type(default), default=default)
         for name, default in settings(config).items()
     }
-    return Parameters(Planned(**planned), given)
+    return Parameters(PlanParameters(**planned), given)
 
 
 def connect(spec: dict[str, Any], pipeline: tfx_pipeline.Pipeline) -> None:

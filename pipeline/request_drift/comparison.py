@@ -23,7 +23,7 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.models.features.feature_distribution import FAR_SHARE
 from imgpipe.pipeline.request_drift.reference import Blessed
 from imgpipe.pipeline.request_drift.share import NONE_LOOKED_AT, Share
-from imgpipe.pipeline.request_drift.survey import Asked
+from imgpipe.pipeline.request_drift.survey import VersionRequests
 
 #: With fewer answers, or fewer different images, nothing is judged: chance would decide.
 FEWEST = 50
@@ -67,10 +67,10 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Compared:
+class VersionComparison:
     """The judged requests of one version."""
 
-    asked: Asked
+    requests: VersionRequests
     comparisons: tuple[Comparison, ...]
     notes: tuple[str, ...]  # what was not compared, and why
     unknown_was: float | None  # share of "unknown" on the validation split, 0..1
@@ -87,16 +87,16 @@ class Compared:
 
 
 def compare(
-    asked: Asked,
+    requests: VersionRequests,
     measured: Sequence[Mapping[str, Any]],
     blessed: Blessed,
     unfamiliar: Share,
     far: Share = NONE_LOOKED_AT,
-) -> Compared:
+) -> VersionComparison:
     """Compare the requests of one version with its reference.
 
     Args:
-      asked: The requests and answers of the version.
+      requests: The requests and answers of the version.
       measured: Measurements of the different images in the requests
         (`images.MeasuredImages.rows`). May be empty.
       blessed: Statistics and predictions that the version was blessed with.
@@ -111,11 +111,11 @@ def compare(
     """
     notes = []
     comparisons: list[Comparison] = []
-    if asked.answers < FEWEST:
-        notes.append(f"{asked.answers:,} answers are too few to judge: {FEWEST} are needed")
+    if requests.answers < FEWEST:
+        notes.append(f"{requests.answers:,} answers are too few to judge: {FEWEST} are needed")
     else:
-        comparisons += _predictions(asked, blessed, notes)
-    if not asked.images:
+        comparisons += _predictions(requests, blessed, notes)
+    if not requests.images:
         notes.append("the log holds no images of it, so images were not compared")
     elif len(measured) < FEWEST:
         notes.append(
@@ -129,7 +129,7 @@ def compare(
     unknown = None
     if blessed.predictions is not None:
         unknown = blessed.predictions.labels.count(names.UNKNOWN) / len(blessed.predictions.labels)
-    return Compared(asked, tuple(comparisons), tuple(notes), unknown)
+    return VersionComparison(requests, tuple(comparisons), tuple(notes), unknown)
 
 
 def _images(measured: Sequence[Mapping[str, Any]], blessed: Blessed) -> list[Comparison]:
@@ -222,16 +222,16 @@ def _mixed(subject: str, feature: str, reference: str, was: Share, now: Share) -
     return Comparison(subject, feature, reference, *words, "share grew by", distance, limit)
 
 
-def _predictions(asked: Asked, blessed: Blessed, notes: list[str]) -> list[Comparison]:
-    columns: dict[str, Any] = {names.LABEL: _repeated(asked.labels)}
-    columns[CONFIDENCE] = np.array(asked.confidence, np.float32)
+def _predictions(requests: VersionRequests, blessed: Blessed, notes: list[str]) -> list[Comparison]:
+    columns: dict[str, Any] = {names.LABEL: _repeated(requests.labels)}
+    columns[CONFIDENCE] = np.array(requests.confidence, np.float32)
     if blessed.predictions is not None:
         predictions = blessed.predictions
         where = "validation"
         reference = _statistics(
             {names.LABEL: predictions.labels, CONFIDENCE: predictions.confidence}
         )
-        unsure = [_low_confidence(asked, predictions.confidence)]
+        unsure = [_low_confidence(requests, predictions.confidence)]
     else:
         notes.append(f"{blessed.missing}: confidence was not compared")
         del columns[CONFIDENCE]  # the statistics of the data have labels, but no answers
@@ -247,11 +247,11 @@ def _predictions(asked: Asked, blessed: Blessed, notes: list[str]) -> list[Compa
     return [*moved, *unsure]
 
 
-def _low_confidence(asked: Asked, validation: np.ndarray) -> Comparison:
+def _low_confidence(requests: VersionRequests, validation: np.ndarray) -> Comparison:
     """Compares the shares of answers below nearly all confidences on the validation split."""
     least = float(np.quantile(validation, _LEAST_CONFIDENT))
     was = Share(int((validation < least).sum()), len(validation))
-    now = Share(int((np.asarray(asked.confidence) < least).sum()), asked.answers)
+    now = Share(int((np.asarray(requests.confidence) < least).sum()), requests.answers)
     return _mixed("predictions", f"{CONFIDENCE} under {least:.2f}", names.VALIDATION, was, now)
 
 
@@ -293,7 +293,7 @@ def _statistics(columns: Mapping[str, Any]) -> drift.Statistics:
     return tfdv.generate_statistics_from_dataframe(pd.DataFrame(dict(columns)))
 
 
-def verdict(compared: Iterable[Compared], images: bool) -> tuple[bool | None, str]:
+def verdict(compared: Iterable[VersionComparison], images: bool) -> tuple[bool | None, str]:
     """Decide whether there is drift.
 
     Args:
@@ -304,13 +304,13 @@ def verdict(compared: Iterable[Compared], images: bool) -> tuple[bool | None, st
       Whether there is drift, None if nothing could be judged, and a sentence that says so.
     """
     found = list(compared)
-    answers = sum(one.asked.answers for one in found)
+    answers = sum(one.requests.answers for one in found)
     sentences = []
     for one in found:
         over = [_named(comparison) for comparison in one.over]
         if over:
             sentences.append(
-                f"version {one.asked.version} receives requests unlike its training data: "
+                f"version {one.requests.version} receives requests unlike its training data: "
                 f"{', '.join(over)}"
             )
     if sentences:
@@ -318,7 +318,7 @@ def verdict(compared: Iterable[Compared], images: bool) -> tuple[bool | None, st
     judged = [one for one in found if one.judged]
     if not judged:
         return None, f"not judged: {answers:,} answers in the log, {FEWEST} of a version are needed"
-    numbers = ", ".join(str(one.asked.version) for one in judged)
+    numbers = ", ".join(str(one.requests.version) for one in judged)
     compares = sum(c.limit is not None for one in judged for c in one.comparisons)
     words = (
         f"{answers:,} answers of version {numbers}, none of {compares} comparisons over its limit"

@@ -10,7 +10,7 @@ from imgpipe.components.storage import manifest
 from imgpipe.models import progress
 from imgpipe.pipeline.request_drift import comparison, images, log, uncertain
 from imgpipe.pipeline.request_drift import reference as blessed
-from imgpipe.pipeline.request_drift.survey import Asked, Survey, survey
+from imgpipe.pipeline.request_drift.survey import Survey, VersionRequests, survey
 from imgpipe.pipeline.request_drift.unfamiliar import Unfamiliar
 
 #: Most different images of a version that are measured, spread evenly over the log. With so many,
@@ -36,7 +36,7 @@ class Log:
 class Examined:
     """The result of examining a log."""
 
-    compared: tuple[comparison.Compared, ...]  # one for each version, the newest first
+    compared: tuple[comparison.VersionComparison, ...]  # one for each version, the newest first
     measured: images.MeasuredImages  # the images of all versions together
     gone: tuple[int, ...]  # versions that answered and are no longer there
     drift: bool | None  # None if nothing could be judged
@@ -87,25 +87,25 @@ def examine(found: Log, versions: Mapping[int, manifest.Version], run: Path | No
     Raises:
       ResourceError: A version has no statistics of its training data.
     """
-    known, gone = blessed.choose(versions, found.survey.asked)
+    known, gone = blessed.choose(versions, found.survey.versions)
     measured = images.MeasuredImages()
     compared = []
     for version in known:
         reference = blessed.load(version, run)
-        asked = found.survey.asked[version.number]
+        requests = found.survey.versions[version.number]
         before = len(measured.rows)
         with Unfamiliar(reference) as unfamiliar:
-            images.measure(_images(found, asked), measured, unfamiliar.count)
+            images.measure(_images(found, requests), measured, unfamiliar.count)
         rows = measured.rows[before:]
         shares = unfamiliar.share, unfamiliar.far
-        compared.append(comparison.compare(asked, rows, reference, *shares))
+        compared.append(comparison.compare(requests, rows, reference, *shares))
     drift, verdict = comparison.verdict(compared, found.survey.images > 0)
     return Examined(tuple(compared), measured, tuple(gone), drift, verdict)
 
 
-def _images(found: Log, asked: Asked) -> Iterator[tuple[str, bytes]]:
+def _images(found: Log, requests: VersionRequests) -> Iterator[tuple[str, bytes]]:
     """Names and bytes of a version's different images, `MOST_MEASURED` at most."""
-    wanted = set(images.spread(asked.locations, MOST_MEASURED))
+    wanted = set(images.spread(requests.locations, MOST_MEASURED))
     if not wanted:
         return
     progress.total(len(wanted), "images")

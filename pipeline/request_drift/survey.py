@@ -21,7 +21,7 @@ _DIGEST = 16  # bytes of the SHA-256 by which images are compared; half of it sa
 
 
 @dataclass
-class Asked:
+class VersionRequests:
     """The requests and answers of one version."""
 
     version: int
@@ -65,18 +65,18 @@ class Uncertain:
 class Survey:
     """The answers of one model in a log."""
 
-    asked: dict[int, Asked] = field(default_factory=dict)  # by version
+    versions: dict[int, VersionRequests] = field(default_factory=dict)  # by version
     uncertain: list[Uncertain] = field(default_factory=list)  # the least certain first
 
     @property
     def answers(self) -> int:
         """Number of answers of all versions."""
-        return sum(asked.answers for asked in self.asked.values())
+        return sum(requests.answers for requests in self.versions.values())
 
     @property
     def images(self) -> int:
         """Number of answers of all versions whose image is in the log."""
-        return sum(asked.images for asked in self.asked.values())
+        return sum(requests.images for requests in self.versions.values())
 
 
 def survey(answers: Iterable[Answer], most: int) -> Survey:
@@ -93,19 +93,21 @@ def survey(answers: Iterable[Answer], most: int) -> Survey:
     least = _Least(most)
     seen: dict[int, set[bytes]] = collections.defaultdict(set)
     for answer in answers:
-        asked = found.asked.setdefault(answer.version, Asked(answer.version, first=answer.time))
+        new = VersionRequests(answer.version, first=answer.time)
+        requests = found.versions.setdefault(answer.version, new)
         probabilities = np.nan_to_num(answer.probabilities)  # NaN would be the highest one
         top = int(probabilities.argmax())
-        asked.labels[answer.label] += 1
-        asked.confidence.append(float(probabilities[top]))
-        asked.first, asked.last = min(asked.first, answer.time), max(asked.last, answer.time)
+        requests.labels[answer.label] += 1
+        requests.confidence.append(float(probabilities[top]))
+        requests.first = min(requests.first, answer.time)
+        requests.last = max(requests.last, answer.time)
         if answer.image is None:
             continue
-        asked.images += 1
+        requests.images += 1
         digest = hashlib.sha256(answer.image).digest()[:_DIGEST]
         if digest not in seen[answer.version]:
             seen[answer.version].add(digest)
-            asked.locations.append(answer.location)
+            requests.locations.append(answer.location)
         least.offer(digest, answer, probabilities, top)
     found.uncertain = least.found()
     return found

@@ -197,11 +197,11 @@ def _review(folder: Path, facts: Path | None = None, state: Path | None = None) 
 
 def facts(file: Path) -> object:
     """The facts of a run, as the page of a review and the commands of the quarantine read them."""
-    from imgpipe.pipeline.commands import quarantine
+    from imgpipe.pipeline.output import quarantine_folder
     from imgpipe.pipeline.review import web
 
     (file.parent / "runs").mkdir(exist_ok=True)
-    quarantine.of_run(file.parent)
+    quarantine_folder.of_run(file.parent)
     with _review(file.parent, facts=file) as review:
         return [one["kind"] for one in json.loads(json.dumps(web.describe(review)))["questions"]]
 

@@ -143,9 +143,9 @@ def _overrides(file: Path) -> object:
 
 def _quarantine(file: Path) -> object:
     from imgpipe.pipeline.command_line.terminal import escape
-    from imgpipe.pipeline.commands import quarantine
+    from imgpipe.pipeline.output import quarantine_folder
 
-    shown = [escape(row.path + row.detail) for row in quarantine.read(file.parent)]
+    shown = [escape(row.path + row.detail) for row in quarantine_folder.read(file.parent)]
     return f"printable {all(map(str.isprintable, shown))}"
 
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from imgpipe.components.image_filter import overrides
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands import quarantine
+from imgpipe.pipeline.output import quarantine_folder
 from tests import json_formats
 
 ROWS = [
@@ -60,18 +61,22 @@ def call(*arguments):
 def test_the_newest_run_is_found_from_any_folder(out):
     newest = out / "artifacts/ImageFilter/quarantine/2"
     (out / "model" / "1").mkdir(parents=True)
-    assert quarantine.find(out / "model") == quarantine.find(out / "model" / "1") == newest
+    assert (
+        quarantine_folder.find(out / "model")
+        == quarantine_folder.find(out / "model" / "1")
+        == newest
+    )
     old = call("list", "--from", out)
     assert (
         old == f"note: --from still works; it is spelled --out now.\n{call('list', '--out', out)}"
     )
-    assert quarantine.find(out) == newest == quarantine.find(newest)
-    assert quarantine.find(out / "runs/20260101").name == "1"
+    assert quarantine_folder.find(out) == newest
+    assert quarantine_folder.find(out / "runs/20260101").name == "1"
     for run in (out / "runs").iterdir():
         (run / "facts.json").unlink()
-    assert quarantine.find(out).parent == newest.parent
+    assert quarantine_folder.find(out).parent == newest.parent
     with pytest.raises(ResourceError, match=r"no quarantine in .*runs"):
-        quarantine.find(out / "runs")
+        quarantine_folder.find(out / "runs")
 
 
 def test_list_shows_reasons_paths_and_hashes(out):

@@ -69,7 +69,7 @@ Python's interpreter lock lets only one of them advance at a time anyway."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class RestRequest:
     """A request as it was received."""
 
     verb: str
@@ -110,38 +110,38 @@ class Api:
         # Each large request that waits holds a thread. The remaining threads are kept for others.
         self._large_here = threading.BoundedSemaphore(max(workers // 2, _LARGE_AT_ONCE))
 
-    def answer(self, asked: Asked) -> Answer:
+    def answer(self, received: RestRequest) -> Answer:
         """Execute a request and return its answer. Never raises."""
-        return self._run(asked, lambda target, call: self._work(asked, target, call))
+        return self._run(received, lambda target, call: self._work(received, target, call))
 
-    def refuse(self, asked: Asked, error: StatusError) -> Answer:
+    def refuse(self, received: RestRequest, error: StatusError) -> Answer:
         """Return the answer to a request that is not executed; it is counted and logged."""
 
         def work(target: Target, call: Call) -> str:
             raise error
 
         # With the deadline, ``Calls`` would report that it has passed instead of ``error``.
-        return self._run(replace(asked, deadline=None), work)
+        return self._run(replace(received, deadline=None), work)
 
-    def _run(self, asked: Asked, work: Callable[[Target, Call], str]) -> Answer:
+    def _run(self, received: RestRequest, work: Callable[[Target, Call], str]) -> Answer:
         try:
-            target = paths.parse(asked.verb, asked.path)
+            target = paths.parse(received.verb, received.path)
             call = Call(
                 target.action.capitalize(),
                 "REST",
-                asked.peer,
-                len(asked.body),
-                asked.deadline,
-                asked.is_active,
+                received.peer,
+                len(received.body),
+                received.deadline,
+                received.is_active,
                 model=target.spec.name,
             )
-            calls = self._calls if asked.verb == "POST" else self._unobserved
+            calls = self._calls if received.verb == "POST" else self._unobserved
             text = calls.run(call, lambda call: work(target, call))
             return Answer(200, text, call.version)
         except StatusError as error:
             return failure(error)
 
-    def _work(self, asked: Asked, target: Target, call: Call) -> str:
+    def _work(self, received: RestRequest, target: Target, call: Call) -> str:
         if target.action == "status":
             # A label is ignored here, as in TensorFlow Serving.
             return _status(*self._core.states(target.spec.name, target.spec.version))
@@ -149,8 +149,8 @@ class Api:
             with self._core.acquire(target.spec) as handle:
                 call.version = handle.version
                 return self._metadata_of(handle)
-        with self._gate(asked, call):
-            body = decoded(asked.body, asked.encoding, self._options.max_body_bytes)
+        with self._gate(received, call):
+            body = decoded(received.body, received.encoding, self._options.max_body_bytes)
             document = read(body, self._options.max_body_values)
             signature_name = read_signature(document)
             if target.action == "predict":
@@ -169,8 +169,8 @@ class Api:
         return text
 
     @contextlib.contextmanager
-    def _gate(self, asked: Asked, call: Call) -> Iterator[None]:
-        if len(asked.body) < _LARGE and not asked.encoding:
+    def _gate(self, received: RestRequest, call: Call) -> Iterator[None]:
+        if len(received.body) < _LARGE and not received.encoding:
             yield
             return
         # A compressed body may become any size up to the limit.

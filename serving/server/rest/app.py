@@ -29,7 +29,7 @@ from starlette.routing import Mount, Route
 from imgpipe.serving.server.requests.pool import Refused, SheddingPool
 from imgpipe.serving.server.rest import body as bodies
 from imgpipe.serving.server.rest import paths
-from imgpipe.serving.server.rest.api import Answer, Api, Asked, failure
+from imgpipe.serving.server.rest.api import Answer, Api, RestRequest, failure
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.status import Code, StatusError
 
@@ -85,10 +85,10 @@ class Endpoint:
             return Response(status_code=404)
         peer = ":".join(map(str, request.client)) if request.client else "unix"
         deadline = time.monotonic() + self._options.timeout
-        asked = Asked(request.method, path, peer, deadline=deadline)
+        received = RestRequest(request.method, path, peer, deadline=deadline)
         if self.draining:
             error = StatusError(Code.UNAVAILABLE, "The server is stopping. Try another one.")
-            return _closing(self._api.refuse(asked, error))
+            return _closing(self._api.refuse(received, error))
         try:
             async with asyncio.timeout(self._options.timeout):
                 body = await bodies.read(
@@ -97,32 +97,34 @@ class Endpoint:
                     self._options.max_body_bytes,
                     self._budget,
                 )
-        except bodies.Gone:
+        except bodies.ClientDisconnected:
             return None
         except TimeoutError:
             late = StatusError(
                 Code.DEADLINE_EXCEEDED,
                 f"The request was not complete within {self._options.timeout:g} s.",
             )
-            return _closing(replace(self._api.refuse(asked, late), status=_TIMED_OUT))
+            return _closing(replace(self._api.refuse(received, late), status=_TIMED_OUT))
         except StatusError as error:
             # A client that still sends when the connection ends never sees the answer (RFC 9112,
             # section 9.6).
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_DISCARD_S):
                     await bodies.discard(request.receive)
-            return _closing(self._api.refuse(asked, error))
-        asked = replace(asked, body=body, encoding=request.headers.get("content-encoding", ""))
+            return _closing(self._api.refuse(received, error))
+        received = replace(
+            received, body=body, encoding=request.headers.get("content-encoding", "")
+        )
         try:
-            if asked.verb == "GET":
+            if received.verb == "GET":
                 # The status and the metadata of a model need no thread, and are answered while all
                 # threads are busy. Handing them to a thread also took more time than the answer.
-                return self._work(asked, _accepts_gzip(request))
-            return await self._run_in_pool(asked, request)
+                return self._work(received, _accepts_gzip(request))
+            return await self._run_in_pool(received, request)
         finally:
             self._budget.give_back(len(body))
 
-    async def _run_in_pool(self, asked: Asked, request: Request) -> Response:
+    async def _run_in_pool(self, received: RestRequest, request: Request) -> Response:
         waiting = True
 
         # After the body, the next message of ASGI says that the client has left.
@@ -133,14 +135,14 @@ class Endpoint:
             waiting = False
 
         compress = _accepts_gzip(request)
-        asked = replace(asked, is_active=lambda: waiting)
+        received = replace(received, is_active=lambda: waiting)
         watcher = asyncio.create_task(watch())
         try:
-            left = asked.deadline - time.monotonic() if asked.deadline else None
+            left = received.deadline - time.monotonic() if received.deadline else None
             async with asyncio.timeout(None if left is None else left + _LATE_S):
-                return await self._pool.run(lambda: self._work(asked, compress))
+                return await self._pool.run(lambda: self._work(received, compress))
         except Refused as refusal:
-            return _response(self._api.refuse(asked, refusal), compress)
+            return _response(self._api.refuse(received, refusal), compress)
         except TimeoutError:
             waiting = False
             late = StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded before the answer.")
@@ -148,8 +150,8 @@ class Endpoint:
         finally:
             watcher.cancel()
 
-    def _work(self, asked: Asked, compress: bool) -> Response:
-        return _response(self._api.answer(asked), compress)
+    def _work(self, received: RestRequest, compress: bool) -> Response:
+        return _response(self._api.answer(received), compress)
 
 
 def _accepts_gzip(request: Request) -> bool:

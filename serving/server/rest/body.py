@@ -39,7 +39,7 @@ class TooMany(TooLarge):
         )
 
 
-class Gone(Exception):
+class ClientDisconnected(Exception):
     """The client closed the connection before its request was complete."""
 
 
@@ -81,7 +81,7 @@ async def read(receive: Receive, announced: str, most: int, budget: Budget) -> b
     Raises:
         TooLarge: The body is larger than ``most``, or its header says so.
         StatusError: RESOURCE_EXHAUSTED, the budget is used up.
-        Gone: The client closed the connection.
+        ClientDisconnected: The client closed the connection.
     """
     # 20 digits are more than any limit; int() raises ValueError for more than 4,300 digits.
     if announced.isdecimal() and int(announced[:20]) > most:
@@ -92,7 +92,7 @@ async def read(receive: Receive, announced: str, most: int, budget: Budget) -> b
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise Gone
+                raise ClientDisconnected
             part = message.get("body", b"")
             budget.take(len(part))
             size += len(part)

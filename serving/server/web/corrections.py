@@ -59,7 +59,7 @@ class _Receiver:
         try:
             async with asyncio.timeout(self._timeout):
                 return JSONResponse({"path": await self._keep(request)})
-        except bodies.Gone:
+        except bodies.ClientDisconnected:
             return Response(status_code=400)  # nobody reads it
         except TimeoutError:
             late = f"The image was not kept within {self._timeout:g} s."

@@ -16,7 +16,7 @@ from imgpipe.pipeline.request_drift.images import MeasuredImages, measure
 from imgpipe.pipeline.request_drift.log import Location
 from imgpipe.pipeline.request_drift.share import NONE_LOOKED_AT as NOTHING
 from imgpipe.pipeline.request_drift.share import Share
-from imgpipe.pipeline.request_drift.survey import Asked
+from imgpipe.pipeline.request_drift.survey import VersionRequests
 from tests.pipeline.request_drift.drawn import CLASSES, image, probabilities
 
 # TFX, TFDV and ML Metadata warn about their own dependencies; none of it is ours to mend.
@@ -47,7 +47,7 @@ def asked(answers, images=0, labels=None):
     labels = labels or [CLASSES[top] for top in answers.argmax(axis=1)]
     confidence = array("f", answers.max(axis=1).tolist())
     places = [Location(0, number, 0) for number in range(images)]
-    return Asked(1, collections.Counter(labels), confidence, images, places, 1, 2)
+    return VersionRequests(1, collections.Counter(labels), confidence, images, places, 1, 2)
 
 
 def features(found):
@@ -101,7 +101,7 @@ def test_unknown_counts_as_a_label_and_is_told_apart(reference):
     labels = ["unknown"] * 150 + ["cat"] * 50
     found = comparing.compare(asked(said, labels=labels), [], reference, NOTHING)
     assert "label" in features(found)
-    assert found.asked.unknown == 0.75 and found.unknown_was == 0.0
+    assert found.requests.unknown == 0.75 and found.unknown_was == 0.0
 
 
 def test_too_few_are_not_judged(reference, measured):
