@@ -10,9 +10,9 @@ export UV_PYTHON_DOWNLOADS = never
 export UV_SYSTEM_CERTS = 1
 RUN := .venv/bin
 DIST := dist
-# A process for each core, each of which takes whole files. In the order of the folders the long
-# runs of tests/e2e begin early; sorted by their number of tests, they would be the last.
-PARALLEL := -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+# One process for each core, at most four, and each takes whole files. In the order of the folders
+# the long runs of tests/e2e begin early; in the order of their number of tests they would be last.
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-all test-engines lint types fuzz docs requirements wheel bill clean
 
