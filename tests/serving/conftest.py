@@ -1,4 +1,4 @@
-"""Small SavedModels, real servers on free loopback ports."""
+"""Fixtures that write small SavedModels and start real servers on free loopback ports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ CLASSES = ("paper", "rock", "scissors")
 
 
 def write_half_plus_two(directory: Path, offset: float = 2.0) -> Path:
-    """y = x / 2 + ``offset``, the classic; a second signature with two inputs and outputs."""
+    """Write the classic half_plus_two: y = x / 2 + ``offset``, for x of shape [None].
+
+    Its signature ``pair`` has two inputs and three outputs; ``slow`` computes for a given number of
+    steps.
+    """
     import tensorflow as tf
 
     class HalfPlus(tf.Module):
@@ -41,7 +45,7 @@ def write_half_plus_two(directory: Path, offset: float = 2.0) -> Path:
 
         @tf.function(input_signature=[tf.TensorSpec([], tf.int32, name="steps")])
         def slow(self, steps):
-            # Some 0.3 ms a step: work, not sleep, as a model is.
+            # About 0.3 ms per step. It computes instead of sleeping, as a model does.
             m = tf.ones([256, 256]) * self.half / 128.0
             _, m = tf.while_loop(
                 lambda i, _: i < steps, lambda i, m: (i + 1, tf.linalg.matmul(m, m)), [0, m]
@@ -62,7 +66,7 @@ def write_half_plus_two(directory: Path, offset: float = 2.0) -> Path:
 
 
 def write_image_model(directory: Path) -> Path:
-    """A tiny Keras classifier, image bytes in, label names out, through ExportArchive."""
+    """Write a tiny Keras classifier from encoded images to label names, by ExportArchive."""
     import keras
     import tensorflow as tf
 
@@ -96,7 +100,10 @@ def write_image_model(directory: Path) -> Path:
 
 
 def write_unservable(directory: Path) -> Path:
-    """What loads in TensorFlow Serving and cannot run: tf.saved_model.save of a Keras 3 model."""
+    """Write a model that TensorFlow Serving loads but cannot run.
+
+    It is a Keras 3 model that was saved with ``tf.saved_model.save``.
+    """
     import keras
     import tensorflow as tf
 
@@ -112,7 +119,10 @@ def write_unservable(directory: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def warm_up() -> Callable[..., None]:
-    """Add warm-up requests to a SavedModel: directory, inputs, signature_name, count."""
+    """Return a function that adds warm-up requests to a SavedModel.
+
+    Its arguments are directory, inputs, signature_name and count.
+    """
     return _write_warm_up
 
 
@@ -135,7 +145,7 @@ def _write_warm_up(directory: Path, inputs: dict, signature_name: str = "", coun
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One directory of ready SavedModels to copy from."""
+    """Return a directory with ready SavedModels, which tests copy from."""
     root = tmp_path_factory.mktemp("models")
     write_half_plus_two(root / "half_plus_two")
     write_half_plus_two(root / "half_plus_three", offset=3.0)
@@ -146,7 +156,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def push(models: Path) -> Callable[[str, Path, int], Path]:
-    """Publish a ready model as a version, atomically as the Pusher does."""
+    """Return a function that publishes a ready model as a version, atomically like the Pusher."""
 
     def do(name: str, base: Path, version: int) -> Path:
         base.mkdir(parents=True, exist_ok=True)
@@ -159,17 +169,18 @@ def push(models: Path) -> Callable[[str, Path, int], Path]:
 
 @pytest.fixture(scope="session")
 def half(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """host:port of a server with half_plus_two as version 123 of model ``half``."""
+    """Serve half_plus_two as version 123 of the model ``half`` and return ``host:port``."""
     yield from _serve("half", models / "half_plus_two", tmp_path_factory.mktemp("half"), 123)
 
 
 @pytest.fixture(scope="session")
 def images(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """host:port of a server with the image classifier as version 7 of model ``imgpipe``."""
+    """Serve the image classifier as version 7 of the model ``imgpipe`` and return ``host:port``."""
     yield from _serve("imgpipe", models / "images", tmp_path_factory.mktemp("images"), 7)
 
 
 def _serve(name: str, model: Path, base: Path, version: int) -> Iterator[str]:
+    """Serve one version of one model, yield the server's target, and stop the server."""
     from imgpipe.serving.server import ModelServer
 
     shutil.copytree(model, base / str(version))
@@ -184,7 +195,7 @@ def _serve(name: str, model: Path, base: Path, version: int) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., None]:
-    """Wait for a check to hold."""
+    """Return a function that waits until a check returns true, or fails after its timeout."""
     return _eventually
 
 
@@ -198,7 +209,7 @@ def _eventually(check: Callable[[], bool], timeout: float = 60.0) -> None:
 
 @pytest.fixture(scope="session")
 def make_image() -> Callable[..., bytes]:
-    """Make a small encoded image."""
+    """Return a function that makes an encoded image of 24 x 20 pixels of noise."""
     return _make_image
 
 

@@ -1,4 +1,7 @@
-"""Sizes told by headers equal sizes after decoding, and what is no image is passed over."""
+"""The numbers of pixels that headers state equal those after decoding.
+
+Data that is not an image is left to the decoder.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from tests.images import encoded
 
 
 def png_bomb(width: int, height: int) -> bytes:
-    """A PNG of some kilobytes that decodes to width x height grey pixels."""
+    """Return a small PNG whose header states width x height grey pixels."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         crc = zlib.crc32(name + data)
@@ -43,7 +46,7 @@ def png_bomb(width: int, height: int) -> bytes:
     ],
 )
 @pytest.mark.parametrize("size", [(1, 1), (317, 45), (640, 1201)])
-def test_the_header_tells_the_size(kind, options, size):
+def test_the_header_gives_the_number_of_pixels(kind, options, size):
     image = Image.new("RGB", size, (9, 99, 199))
     assert pixels(encoded(image, kind, **options)) == size[0] * size[1]
 
@@ -72,7 +75,7 @@ def test_all_frames_of_an_animation_count():
         ),
     ],
 )
-def test_jpeg_xl(data, expected):
+def test_jpeg_xl_headers_give_the_number_of_pixels(data, expected):
     assert pixels(data + b"\0" * 12) == expected
     box = struct.pack(">I4s", 0, b"jxlc") + data + b"\0" * 12
     assert pixels(b"\x00\x00\x00\x0cJXL \r\n\x87\n" + box) == expected
@@ -89,7 +92,7 @@ def test_garbage_is_left_to_the_decoder():
     assert pixels(b"plain text") is None
 
 
-def test_limits_name_the_size_and_the_bound():
+def test_the_error_names_the_size_and_the_limit():
     limits = Limits(max_pixels=1_000_000)
     bomb = png_bomb(12_000, 12_000)
     assert len(bomb) < 20_000
@@ -97,11 +100,11 @@ def test_limits_name_the_size_and_the_bound():
     limits.check("image_bytes", good)
     with pytest.raises(StatusError, match=r"has 144\.0 million pixels; at most 1 million"):
         limits.check("image_bytes", np.array([good[0], bomb], object))
-    limits.check("other", np.array([bomb], object))  # another model's string is its own matter
+    limits.check("other", np.array([bomb], object))  # other inputs are not checked
     Limits(0).check("image_bytes", np.array([bomb], object))
 
 
-def test_images_inside_examples_are_seen():
+def test_the_pixel_limit_applies_to_images_inside_examples():
     from tensorflow.core.example import example_pb2
 
     example = example_pb2.Example()

@@ -11,12 +11,13 @@ DTYPES = ["f4", "f8", "i4", "u1", "i2", "i1", "c8", "i8", "?", "u2", "c16", "f2"
 
 
 def sample(dtype: str) -> np.ndarray:
+    """Return an array of shape [2, 3] with the numbers 0 to 5."""
     return np.arange(6).reshape(2, 3).astype(dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("fill", [tensors.fill_typed, tensors.fill_compact])
-def test_numbers_come_back_as_they_went(dtype, fill):
+def test_numeric_arrays_survive_the_round_trip(dtype, fill):
     proto = tensor_pb2.TensorProto()
     fill(proto, sample(dtype))
     back = tensors.to_array(proto)
@@ -25,7 +26,7 @@ def test_numbers_come_back_as_they_went(dtype, fill):
     np.testing.assert_array_equal(back, tf.make_ndarray(proto))
 
 
-def test_bfloat16_comes_back():
+def test_bfloat16_arrays_survive_the_round_trip():
     array = np.asarray(tf.constant([1.5, -2.0], tf.bfloat16))
     for fill in (tensors.fill_typed, tensors.fill_compact):
         proto = tensor_pb2.TensorProto()
@@ -59,7 +60,7 @@ def test_compact_bytes_equal_make_tensor_proto(value):
     proto = tensor_pb2.TensorProto()
     tensors.fill_compact(proto, value)
     if isinstance(value, list) and isinstance(value[0], bytes):
-        value = np.array([value[0], value[1].encode()], object)  # numpy would drop the zero
+        value = np.array([value[0], value[1].encode()], object)  # NumPy would drop the zero byte
     assert proto.SerializeToString() == tf.make_tensor_proto(value).SerializeToString()
 
 
@@ -72,7 +73,7 @@ def test_trailing_zeros_of_bytes_survive():
 @pytest.mark.parametrize(
     ("values", "expected"), [([], [0, 0, 0]), ([5], [5, 5, 5]), ([1, 2, 3, 4], [1, 2, 3])]
 )
-def test_missing_values_repeat_and_surplus_is_ignored(values, expected):
+def test_the_last_value_is_repeated_and_surplus_values_are_ignored(values, expected):
     proto = tf.make_tensor_proto(np.zeros(3, np.int32))
     proto.ClearField("tensor_content")
     proto.int_val.extend(values)
@@ -80,6 +81,7 @@ def test_missing_values_repeat_and_surplus_is_ignored(values, expected):
 
 
 def broken(**fields) -> tensor_pb2.TensorProto:
+    """Return a TensorProto with the given fields and shape, which need not fit each other."""
     shape = fields.pop("shape", [2])
     proto = tensor_pb2.TensorProto(**fields)
     for size in shape:
@@ -107,12 +109,12 @@ def broken(**fields) -> tensor_pb2.TensorProto:
         (broken(dtype=1, shape=[1] * 300), "not one of a tensor"),
     ],
 )
-def test_malformed_tensors_say_why(proto, words):
+def test_the_error_says_why_a_tensor_is_malformed(proto, words):
     with pytest.raises(tensors.TensorError, match=words):
         tensors.to_array(proto)
 
 
-def test_unfit_values_say_why():
+def test_the_error_says_why_a_value_cannot_be_a_tensor():
     proto = tensor_pb2.TensorProto()
     with pytest.raises(tensors.TensorError, match="no TensorFlow type"):
         tensors.fill_compact(proto, np.array(["2020-01-01"], "datetime64[D]"))

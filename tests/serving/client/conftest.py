@@ -1,4 +1,4 @@
-"""Both clients under one name, a server whose answers are scripted, certificates."""
+"""Fixtures for both kinds of clients, scripted gRPC servers and certificates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ from imgpipe.serving.client import AsyncClient, Client
 
 @pytest.fixture(params=["blocking", "asyncio"])
 def ask(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Call one method of a fresh client of either kind: target, method, arguments, options."""
+    """Return a function that calls one method of a new client; parametrized over both kinds.
+
+    Its arguments are target, method and the method's arguments. ``client`` holds the client's
+    options.
+    """
 
     def blocking(target: str, method: str, *arguments: Any, client: dict, **options: Any) -> Any:
         with Client(target, **client) as made:
@@ -43,12 +47,12 @@ def ask(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 @dataclass
 class Scripted:
-    """A gRPC server that keeps the bytes of every request and answers as it is told."""
+    """A gRPC server that records the bytes of every request and answers by ``answer``."""
 
     answer: Callable[[str, bytes, Any], bytes]
     seen: list[tuple[str, bytes]] = field(default_factory=list)
     left: list[float] = field(default_factory=list)
-    """Seconds that each call had."""
+    """Seconds that were left until the deadline when each call arrived."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def service(self, details: Any) -> Any:
@@ -71,7 +75,11 @@ class _Handler(grpc.GenericRpcHandler):
 
 @pytest.fixture
 def scripted() -> Iterator[Callable[..., tuple[str, Scripted]]]:
-    """Start such a server: an answer, credentials; returns target and what it saw."""
+    """Return a function that starts a scripted gRPC server.
+
+    It takes the function that answers and the credentials; it returns the target and the
+    ``Scripted``.
+    """
     servers: list[Any] = []
 
     def start(
@@ -96,7 +104,11 @@ def scripted() -> Iterator[Callable[..., tuple[str, Scripted]]]:
 
 @dataclass(frozen=True)
 class Certificates:
-    """PEM files: an authority, a server and a client that it vouches for, another authority."""
+    """Paths of PEM files.
+
+    ``ca`` is a certificate authority. ``server`` and ``client`` are pairs of a certificate, which
+    this authority issued, and its key. ``stranger`` is the certificate of another authority.
+    """
 
     ca: Path
     server: tuple[Path, Path]
@@ -106,7 +118,7 @@ class Certificates:
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """Made afresh: a key that is checked in is no secret."""
+    """Create the certificates anew, because a private key in the repository is not secret."""
     folder = tmp_path_factory.mktemp("certificates")
     ca = _issue(folder, "ca", None)
     stranger = _issue(folder, "stranger", None)
@@ -116,6 +128,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 def _issue(folder: Path, name: str, issuer: Sequence[Path] | None) -> tuple[Path, Path]:
+    """Write a certificate and its key; it is self-signed if ``issuer`` is None."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

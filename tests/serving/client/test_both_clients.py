@@ -1,4 +1,4 @@
-"""Blocking and asyncio: one API, the same answers, errors and order."""
+"""The blocking and the asyncio client have the same API, answers, errors and order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from imgpipe.serving.client import (
 )
 
 
-def test_every_method_takes_and_says_the_same():
+def test_both_clients_have_the_same_methods_and_signatures():
     def methods(kind):
         return {
             name: str(inspect.signature(method)).replace(kind.__name__, "Client")
@@ -46,7 +46,7 @@ def test_predict_with_filter_version_and_signature(ask, half):
     assert (answer.model, answer.version, answer.signature_name) == ("half", 123, "pair")
 
 
-def test_errors_have_the_same_types_and_words(ask, half):
+def test_both_clients_raise_the_same_errors(ask, half):
     x = {"x": np.float32([1])}
     with pytest.raises(NotFound, match=r"Latest\(nope\)") as e:
         ask(half, "predict", x, client={"model": "nope"})
@@ -92,7 +92,7 @@ def test_classify_bytes_paths_and_arrays(ask, images, make_image, tmp_path):
     assert ask(images, "classify", []) == []
 
 
-def test_each_image_has_its_own_fate(ask, images, make_image, tmp_path):
+def test_classify_each_gives_an_answer_or_an_error_per_image(ask, images, make_image, tmp_path):
     contents = [make_image(index) for index in range(70)]
     contents[3], contents[64] = b"no image", contents[64][:150]
     contents[40] = tmp_path / "gone.jpg"
@@ -114,8 +114,8 @@ def test_each_image_has_its_own_fate(ask, images, make_image, tmp_path):
         assert answers[place].probability == pytest.approx(one.probability, rel=1e-4)
 
 
-def test_a_folder_goes_with_bounded_concurrency(ask, scripted, make_image):
-    """Never more than ``at_once`` requests on their way, and more than one."""
+def test_at_most_at_once_requests_are_sent_at_the_same_time(ask, scripted, make_image):
+    """The largest number of simultaneous requests is exactly ``at_once``."""
     lock, now, most = threading.Lock(), [0], [0]
 
     def answer(method, request, context):
@@ -145,7 +145,7 @@ def test_a_folder_goes_with_bounded_concurrency(ask, scripted, make_image):
         ask(target, "classify", [b"x"] * 300, at_once=0)
 
 
-def test_the_first_failure_of_many_ends_them_all(ask, scripted):
+def test_the_first_failure_cancels_the_remaining_requests(ask, scripted):
     import grpc
 
     def answer(method, request, context):
@@ -225,7 +225,7 @@ def test_a_closed_client_says_so(half):
     asyncio.run(go())
 
 
-def test_a_cancelled_task_leaves_nothing_behind(half):
+def test_the_client_still_works_after_a_task_was_cancelled(half):
     async def go():
         async with AsyncClient(half, "half") as client:
             slow = asyncio.create_task(client.predict({"steps": np.int32(3000)}, "slow"))

@@ -1,4 +1,4 @@
-"""What does not differ between blocking and asyncio, beside test_both_clients."""
+"""Behaviour that does not differ between the clients; see also ``test_both_clients``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def client(images):
         yield client
 
 
-def test_the_bad_image_of_a_chunk_is_named(client, make_image, tmp_path):
+def test_the_error_names_the_invalid_image_of_a_chunk(client, make_image, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(make_image()[:200])
     with pytest.raises(InvalidArgument, match=r"broken\.jpg: .*JPEG"):
@@ -28,7 +28,7 @@ def test_the_bad_image_of_a_chunk_is_named(client, make_image, tmp_path):
         client.classify([make_image(), b""])
 
 
-def test_what_is_not_there_is_refused_before_sending(tmp_path):
+def test_invalid_images_and_options_are_refused_before_sending(tmp_path):
     client = Client("localhost:1")
     with pytest.raises(InvalidArgument, match=r"nope\.jpg: there is no such file"):
         client.classify([tmp_path / "nope.jpg"])
@@ -42,7 +42,7 @@ def test_what_is_not_there_is_refused_before_sending(tmp_path):
         Client("localhost:1", timeout=0)
 
 
-def test_large_messages_both_ways(half):
+def test_large_messages_are_sent_and_received(half):
     values = np.arange(3_000_000, dtype=np.float32)  # 12 MB: three times gRPC's default limit
     with Client(half, "half") as client:
         result = client.predict({"x": values}).outputs["y"]
@@ -57,14 +57,14 @@ def test_wait_until_a_server_comes_up(models, push, tmp_path):
     client = Client(f"localhost:{port}", "half", wait_for_ready=True)
     with client, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(client.wait_until_available, 30)
-        time.sleep(0.3)  # nobody listens yet
+        time.sleep(0.3)  # no server is listening yet
         with ModelServer("half", tmp_path, port=port):
             assert waiting.result() == 5
             assert client.wait_until_available(30, version=5) == 5
             assert client.predict({"x": np.float32([2])}).outputs["y"].tolist() == [3.0]
 
 
-def test_wait_says_why_a_version_failed(push, warm_up, tmp_path):
+def test_waiting_reports_why_a_version_failed_to_load(push, warm_up, tmp_path):
     from imgpipe.serving.server import ModelServer
 
     warm_up(push("unservable", tmp_path, 1), {"x": np.zeros((1, 4), np.float32)})
@@ -77,7 +77,7 @@ def test_wait_says_why_a_version_failed(push, warm_up, tmp_path):
         client.wait_until_available(30)
 
 
-def test_every_status_has_a_class():
+def test_every_grpc_status_code_has_an_error_class():
     class Failed(grpc.RpcError):
         def __init__(self, code):
             self._code = code

@@ -1,4 +1,4 @@
-"""``imgpipe predict`` and ``imgpipe load`` as their user meets them, against a real server."""
+"""The commands ``imgpipe predict`` and ``imgpipe load`` against a real server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests import json_formats
 
 @dataclass(frozen=True)
 class Done:
-    """What a command left behind."""
+    """The exit code and the output of a command."""
 
     returncode: int
     stdout: str
@@ -29,7 +29,7 @@ class Done:
 
 
 def imgpipe(*arguments: object) -> Done:
-    """The command in this process; an error leaves as ``main`` makes it leave."""
+    """Run the command in this process, with the exit code that ``main`` gives to an error."""
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     if isinstance(result.exception, ImgpipeError):
         error = result.exception
@@ -41,7 +41,7 @@ def imgpipe(*arguments: object) -> Done:
 
 @pytest.fixture
 def folder(tmp_path: Path, make_image) -> Path:
-    """Forty valid images and two files that are not images, in two folders."""
+    """Return a folder with 40 valid images and two other files in two subfolders."""
     for index in range(40):
         file = tmp_path / f"{'ab'[index % 2]} ö" / f"{index:02}.jpg"
         file.parent.mkdir(exist_ok=True)
@@ -92,7 +92,7 @@ def test_json_has_a_row_for_every_file(folder, images):
         assert len(row["top"]) == 3
 
 
-def test_a_crop_and_ten_crops(folder, images):
+def test_crop_and_ten_crop_options_change_the_answer(folder, images):
     file = folder / "a ö" / "00.jpg"
     answers = [
         json.loads(imgpipe("predict", file, "--server", images, "--json", *more).stdout)[0]
@@ -104,7 +104,7 @@ def test_a_crop_and_ten_crops(folder, images):
     assert "The crop 0,0,50,50 extends beyond the image (20 x 24 pixels)" in result.stderr
 
 
-def test_an_interruption_does_not_wait_for_the_server(folder, scripted):
+def test_sigint_ends_the_command_without_waiting_for_the_server(folder, scripted):
     asked, over = threading.Event(), threading.Event()
 
     def answer(method, request, context):
@@ -131,7 +131,7 @@ def test_an_interruption_does_not_wait_for_the_server(folder, scripted):
     assert b"Traceback" not in errors
 
 
-def test_what_the_server_refuses_is_its_own_words(folder, images):
+def test_refusals_are_reported_in_the_words_of_the_server(folder, images):
     file = folder / "a ö" / "00.jpg"
     for more, words in (
         (("--model", "other"), "Servable not found for request: Latest(other)"),
@@ -146,7 +146,7 @@ def test_what_the_server_refuses_is_its_own_words(folder, images):
         assert words in result.stderr
 
 
-def test_a_model_that_failed_to_load_is_not_just_missing(folder, push, warm_up, tmp_path):
+def test_the_error_says_why_the_model_failed_to_load(folder, push, warm_up, tmp_path):
     import numpy as np
 
     from imgpipe.serving.server import ModelServer

@@ -1,4 +1,4 @@
-"""What a gateway between client and server wants: headers, a path prefix, compressed requests."""
+"""Options for a gateway between client and server: headers, path prefix and compression."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ METADATA = b'{"model_spec": {"name": "m", "version": "1"}, "metadata": {"signatu
 
 @pytest.fixture
 def gateway() -> Iterator[tuple[str, list[Any]]]:
-    """Address of an HTTP server that refuses all but metadata, and the requests that it saw."""
+    """Return the address of an HTTP server and the list of the requests that it received.
+
+    It answers requests for metadata with ``METADATA`` and refuses all others with status 403.
+    """
     seen: list[Any] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -93,7 +96,7 @@ def test_a_compressed_request_is_answered_the_same(name, half, ask):
         ({"compression": "zip"}, 'compression must be "" or "gzip"'),
     ],
 )
-def test_what_cannot_be_sent_is_refused(options: dict[str, Any], words: str):
+def test_invalid_headers_and_compressions_are_refused(options: dict[str, Any], words: str):
     with pytest.raises(InvalidArgument, match=words):
         Client("localhost:1", **options)
 

@@ -1,4 +1,4 @@
-"""Cuts, crops and arrays show the server the very pixels that they should."""
+"""Crops, ten-crops and arrays are sent to the server with exactly the expected pixels."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from tests.images import encoded, noise
 
 
 def pixels(content: bytes) -> np.ndarray:
+    """Decode an encoded image to an array of its pixels."""
     with Image.open(io.BytesIO(content)) as image:
         return np.asarray(image)
 
 
 @pytest.fixture
 def photo() -> np.ndarray:
+    """Return pixels of noise for an image of 64 x 40 pixels."""
     return noise(size=(64, 40))
 
 
-def test_a_box_is_in_pixels_or_in_shares():
+def test_a_box_is_given_in_pixels_or_as_shares_of_the_sides():
     assert Box.of("1,2,30,40").pixels(64, 40) == (1, 2, 30, 40)
     assert Box.of("0.25,0.5,0.75,1").pixels(64, 40) == (16, 20, 48, 40)
     assert Box.of((0, 0, 1, 1)).pixels(64, 40) == (0, 0, 64, 40)
@@ -31,13 +33,13 @@ def test_a_box_is_in_pixels_or_in_shares():
 
 
 @pytest.mark.parametrize("text", ["", "1,2,3", "1,2,3,4,5", "a,b,c,d", "1,2,3,nan", None])
-def test_what_is_no_box(text):
+def test_values_that_are_not_four_numbers_are_refused_as_a_box(text):
     with pytest.raises(InvalidArgument, match="LEFT,TOP,RIGHT,BOTTOM"):
         Box.of(text)
 
 
 @pytest.mark.parametrize("text", ["3,0,2,5", "0,5,9,5", "-1,0,5,5"])
-def test_a_box_has_an_inside(text):
+def test_an_empty_or_negative_box_is_refused(text):
     with pytest.raises(InvalidArgument, match="0 <= left < right"):
         Box.of(text)
 
@@ -45,21 +47,21 @@ def test_a_box_has_an_inside(text):
 @pytest.mark.parametrize(
     ("box", "words"), [("0,0,65,40", "extends beyond"), ("0.001,0,0.002,1", "contains no pixel")]
 )
-def test_a_box_fits_the_image(box, words):
+def test_a_box_must_lie_inside_the_image(box, words):
     with pytest.raises(InvalidArgument, match=rf"{words}( of)? the image \(64 x 40 pixels\)"):
         Box.of(box).pixels(64, 40)
 
 
-def test_a_cut_changes_no_pixel(photo):
+def test_cropping_changes_no_pixel(photo):
     (cut,) = views_of(content_of(photo), Box(3, 5, 33, 25), ten_crop=False)
     np.testing.assert_array_equal(pixels(cut), photo[5:25, 3:33])
 
 
-def test_without_a_wish_the_bytes_go_untouched():
+def test_without_crop_and_ten_crop_the_bytes_are_unchanged():
     assert views_of(b"whatever", None, ten_crop=False) == [b"whatever"]
 
 
-def test_ten_crops_are_the_corners_and_the_middle_each_mirrored(photo):
+def test_ten_crops_are_the_corners_and_the_centre_and_their_mirror_images(photo):
     views = [pixels(view) for view in views_of(content_of(photo), None, ten_crop=True)]
     h, w = 35, 56  # 0.875 of 40 and 64
     corners = [(0, 0), (0, 8), (5, 0), (5, 8), (2, 4)]
@@ -69,12 +71,12 @@ def test_ten_crops_are_the_corners_and_the_middle_each_mirrored(photo):
         np.testing.assert_array_equal(views[2 * index + 1], expected[:, ::-1])
 
 
-def test_ten_crops_of_one_pixel():
+def test_ten_crops_of_an_image_of_one_pixel():
     views = views_of(content_of(np.zeros((1, 1, 3), np.uint8)), None, ten_crop=True)
     assert [pixels(view).shape for view in views] == [(1, 1, 3)] * 10
 
 
-def test_sixteen_bits_become_eight_as_in_tensorflow():
+def test_sixteen_bit_images_are_reduced_to_eight_bits_as_in_tensorflow():
     import tensorflow as tf
 
     deep = np.arange(0, 65536, 64, dtype=np.uint16).reshape(32, 32)
@@ -84,7 +86,7 @@ def test_sixteen_bits_become_eight_as_in_tensorflow():
     assert np.abs(pixels(cut).astype(int) - theirs).max() <= 1
 
 
-def test_exif_does_not_turn_the_image(photo):
+def test_the_exif_orientation_is_not_applied(photo):
     exif = Image.Exif()
     exif[0x0112] = 6
     (cut,) = views_of(encoded(photo, exif=exif), Box(0, 0, 64, 40), ten_crop=False)
@@ -94,7 +96,7 @@ def test_exif_does_not_turn_the_image(photo):
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n broken"])
-def test_what_cannot_be_opened_is_not_cut(content):
+def test_bytes_that_are_not_an_image_cannot_be_cropped(content):
     with pytest.raises(InvalidArgument, match="cannot be opened for cropping"):
         views_of(content, Box(0, 0, 1, 1), ten_crop=False)
 
@@ -110,12 +112,12 @@ def test_arrays_are_encoded_without_loss(photo):
     "array",
     [np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8), np.zeros(4, np.uint8)],
 )
-def test_an_array_of_something_else_is_refused(array):
+def test_arrays_of_other_types_or_shapes_are_refused(array):
     with pytest.raises(InvalidArgument, match=r"uint8 \[height, width, 3\]"):
         content_of(array)
 
 
-def test_files_of_folders_are_sorted_and_hidden_ones_left_out(tmp_path):
+def test_files_of_folders_are_sorted_and_hidden_files_are_skipped(tmp_path):
     for name in ("b/2.jpg", "b/1.jpg", "a.txt", ".hidden/x.jpg", "b/.DS_Store"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()

@@ -1,4 +1,4 @@
-"""What a person has at hand becomes what a signature takes: numbers, Pillow images, open files."""
+"""Lists of numbers, Pillow images and open files are converted to what a signature takes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tests.images import encoded
 CLIENT = {"model": "half"}
 
 
-def test_whole_numbers_of_a_list_take_the_dtype_of_the_signature(half, ask):
+def test_integers_of_a_list_are_converted_to_the_dtype_of_the_signature(half, ask):
     prediction = ask(half, "predict", {"x": [2, 4]}, client=CLIENT)
     assert prediction.outputs["y"].tolist() == [3.0, 4.0]
     assert ask(half, "predict", {"x": [2.0]}, client=CLIENT).outputs["y"].tolist() == [3.0]
 
 
-def test_an_array_keeps_its_dtype_and_is_refused_when_it_does_not_fit(half, ask):
+def test_an_array_of_another_dtype_is_refused_instead_of_converted(half, ask):
     with pytest.raises(InvalidArgument, match="to be float but int32 is provided"):
         ask(half, "predict", {"x": np.array([2, 4], np.int32)}, client=CLIENT)
 
 
-def test_the_signature_is_asked_once_and_only_when_it_is_needed(half, monkeypatch):
+def test_the_signature_is_requested_only_once_and_only_if_it_is_needed(half, monkeypatch):
     calls, send = [], GrpcTransport.call
 
     def recorded(transport, call):
@@ -62,7 +62,7 @@ def test_a_file_opened_as_text_is_refused(images, ask):
         ask(images, "classify", [io.StringIO("text")])
 
 
-def test_ready_is_about_the_model_and_version_that_is_asked(half, ask):
+def test_ready_tells_whether_the_model_and_version_of_the_client_are_available(half, ask):
     assert ask(half, "ready", client=CLIENT) is True
     assert ask(half, "ready", client={"model": "other"}) is False
     assert ask(half, "ready", client={"model": "half", "version": 9}) is False

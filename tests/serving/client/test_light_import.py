@@ -7,6 +7,7 @@ from imgpipe.serving.tools import client_protos
 
 
 def run(code: str) -> str:
+    """Run code in a new interpreter and return its standard output."""
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
@@ -30,8 +31,11 @@ def test_the_server_package_does_not_import_tensorflow_before_use():
     assert run(code + "print('tensorflow' in sys.modules)") == "False"
 
 
-def test_client_and_tensorflow_live_in_one_process(half):
-    """Both define the same messages: in pools of their own they do not clash."""
+def test_the_client_works_in_one_process_with_tensorflow(half):
+    """The client and TensorFlow define the same messages.
+
+    They do not clash, because each has its own descriptor pool.
+    """
     import numpy as np
     from tensorflow_serving.apis import predict_pb2
 

@@ -1,4 +1,4 @@
-"""The load generator: what it sends, when a figure is stable, how errors are counted."""
+"""The load generator: what it sends, when a level is stable, and how errors are counted."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from imgpipe.serving.client.load import Plan
 from imgpipe.serving.client.messages import Servable
 from imgpipe.serving.client.steps import Call
 
-#: Any three windows agree, so that a busy machine fails no test.
+#: With this tolerance any three windows agree, so that no test fails on a busy machine.
 QUICK = Plan((1, 3), window_seconds=0.3, tolerance=1e6, most_windows=4)
 #: A request that runs no model.
 STATUS = Call(protos.STATUS, messages.status_request(Servable("m")), 30.0, False)
 
 
-def test_a_closed_loop_at_each_level(scripted):
+def test_each_caller_waits_for_its_answer_before_the_next_request(scripted):
     lock, now, most = threading.Lock(), [0], [0]
 
     def answer(method, request, context):
@@ -48,7 +48,7 @@ def test_a_closed_loop_at_each_level(scripted):
     assert percentiles == sorted(percentiles)
 
 
-def test_what_does_not_agree_is_not_stable(scripted):
+def test_a_level_whose_windows_disagree_is_not_stable(scripted):
     target, _ = scripted(lambda *_: time.sleep(0.002) or b"")
     plan = Plan((1,), window_seconds=0.2, tolerance=1e-9, most_windows=4)
     (level,) = load.run(load.connection(target), [STATUS], plan)
@@ -87,7 +87,7 @@ def test_errors_are_counted_and_not_retried(scripted):
     assert level.requests + level.errors["UNAVAILABLE"] <= count[0]
 
 
-def test_a_server_that_refuses_from_some_moment_on_ends_the_level(scripted):
+def test_a_level_ends_when_the_server_refuses_every_request(scripted):
     count = [0]
 
     def answer(method, request, context):
@@ -103,7 +103,7 @@ def test_a_server_that_refuses_from_some_moment_on_ends_the_level(scripted):
     assert level.errors["NOT_FOUND"] > 1
 
 
-def test_nothing_to_measure_is_an_error(images):
+def test_a_missing_server_or_model_is_an_error(images):
     with pytest.raises(Unavailable, match="No model server is available"):
         load.run(load.connection("127.0.0.1:9"), [STATUS], QUICK)
     with pytest.raises(NotFound, match="nope"):
@@ -125,14 +125,14 @@ def test_images_go_in_batches_and_the_report_is_json(images, make_image):
         assert level["client_cores"] > 0
 
 
-def test_noise_is_an_image_that_the_model_takes(images):
+def test_the_default_image_of_noise_is_accepted_by_the_model(images):
     from imgpipe.serving.client import Client
 
     with Client(images) as client:
         assert client.classify([load.noise(64)])[0].version == 7
 
 
-def test_plans_that_cannot_be():
+def test_invalid_plans_are_refused():
     for words, arguments in (
         ("concurrency must be 1 or more", ((),)),
         ("concurrency must be 1 or more", ((1, 0),)),

@@ -1,4 +1,7 @@
-"""Requests equal the official stubs' byte for byte; replies of both encodings are read."""
+"""Requests equal those of the official stubs byte for byte.
+
+Replies are read in both encodings of tensors: typed fields and tensor_content.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from imgpipe.serving.client.results import Prediction
 
 
 def official(version, inputs, signature_name, output_filter) -> bytes:
+    """Return the serialized PredictRequest that the official stubs build."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "imgpipe"
     if version is not None:
@@ -58,7 +62,7 @@ def test_status_and_metadata_requests():
 
 
 @pytest.mark.parametrize("as_content", [False, True])
-def test_replies_of_both_encodings(as_content):
+def test_replies_are_read_in_both_encodings(as_content):
     array = np.float32([[1.5, -2.0], [np.inf, 0.0]])
     reply = predict_pb2.PredictResponse()
     if as_content:
@@ -77,19 +81,19 @@ def test_replies_of_both_encodings(as_content):
     assert read.version == 4
 
 
-def test_a_malformed_output_is_the_servers_fault():
+def test_a_malformed_output_raises_a_serving_error():
     reply = protos.PredictResponse()
     reply.outputs["y"].dtype = 99
     with pytest.raises(ServingError, match="output 'y' is malformed: dtype 99"):
         messages.prediction(reply)
 
 
-def test_a_bad_input_is_named():
+def test_the_error_names_the_invalid_input():
     with pytest.raises(InvalidArgument, match="Input 'x': The rows of a list differ"):
         messages.predict_request(Servable("m"), {"x": [[1.0], [1.0, 2.0]]})
 
 
-def test_classifications_are_sorted_and_cut():
+def test_classifications_are_sorted_and_limited_to_top():
     answer = Prediction(
         {
             "classes": np.array([[b"a", "b", "ü".encode()]] * 2, object),
@@ -102,7 +106,7 @@ def test_classifications_are_sorted_and_cut():
     first, second = messages.classifications(answer, 2, top=2)
     assert (first.label, first.version) == ("b", 9)
     assert [name for name, _ in first.top] == ["b", "ü"]
-    assert second.label == "a"  # a tie: the first of the vocabulary
+    assert second.label == "a"  # of equal probabilities the first in the vocabulary wins
 
 
 @pytest.mark.parametrize(
@@ -114,16 +118,17 @@ def test_classifications_are_sorted_and_cut():
         {"classes": np.array([[b"a"]] * 3, object), "probabilities": np.zeros((3, 1))},
     ],
 )
-def test_other_signatures_are_refused(outputs):
+def test_outputs_that_are_not_classifications_are_refused(outputs):
     with pytest.raises(InvalidArgument, match="expected"):
         messages.classifications(Prediction(outputs, "m", 1, "serving_default"), 1, 5)
 
 
-# --- tf.Examples, labels, several inferences, reloading ----------------------------------------
+# --- tf.Examples, labels, MultiInference, reloading --------------------------------------------
 FEATURES = {"x": 1.5, "n": [1, -2], "image_bytes": b"\xff\xd8", "words": ["a", "ü"], "none": []}
 
 
 def official_example(features):
+    """Return the tf.Example that TensorFlow's classes build of the same features."""
     kinds = {float: "float_list", int: "int64_list", bytes: "bytes_list", str: "bytes_list"}
     example = tf.train.Example()
     for name, value in features.items():
@@ -136,6 +141,7 @@ def official_example(features):
 
 
 def same(ours, theirs) -> bool:
+    """Return whether two messages have the same deterministic serialization."""
     return ours.SerializeToString(deterministic=True) == theirs.SerializeToString(
         deterministic=True
     )
@@ -190,7 +196,7 @@ def test_multi_inference_label_and_reload_requests():
     assert same(messages.reload_request(config), reload)
 
 
-def test_answers_about_examples():
+def test_replies_of_classify_regress_and_multi_inference_are_read():
     from tensorflow_serving.apis import classification_pb2, inference_pb2, regression_pb2
 
     ranked = classification_pb2.ClassificationResponse()
@@ -224,6 +230,6 @@ def test_answers_about_examples():
     assert both["r"].values.tolist() == [1.5, -2.0]
 
 
-def test_a_feature_that_no_example_holds_is_named():
+def test_the_error_names_a_feature_of_an_unsupported_type():
     with pytest.raises(InvalidArgument, match=r"Feature 'x': a tf\.Example can only hold bytes"):
         messages.examples_request(protos.RegressionRequest(), Servable("m"), [{"x": 1j}])

@@ -32,7 +32,7 @@ from imgpipe.serving.server.versions.version_policy import VersionPolicy
 
 @pytest.fixture(scope="module")
 def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
-    """Two versions of ``half``, one of them with a label, and a model that has no version yet."""
+    """Serve two versions of ``half``, one with a label, and a model without any version."""
     base = tmp_path_factory.mktemp("listed")
     (base / "empty").mkdir()
     for version in (3, 12):
@@ -51,10 +51,11 @@ def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
 
 @pytest.fixture(params=["grpc", "rest"])
 def target(request: pytest.FixtureRequest, server: ModelServer) -> str:
+    """Return the target for gRPC or for REST."""
     return server.target if request.param == "grpc" else server.rest_target
 
 
-def test_every_model_with_its_versions_and_labels(ask, target):
+def test_every_model_is_listed_with_its_versions_and_labels(ask, target):
     assert ask(target, "models") == [
         ModelStatus("empty", [], {}),
         ModelStatus(
@@ -65,12 +66,12 @@ def test_every_model_with_its_versions_and_labels(ask, target):
     ]
 
 
-def test_the_versions_are_those_of_status(ask, target):
+def test_the_listed_versions_equal_those_of_status(ask, target):
     listed = {model.name: model.versions for model in ask(target, "models")}
     assert listed["half"] == ask(target, "status", client={"model": "half"})
 
 
-def test_a_grpc_server_without_the_service(ask, scripted):
+def test_a_grpc_server_without_the_service_raises_unimplemented(ask, scripted):
     def refuse(method: str, request: bytes, context: Any) -> bytes:
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
 
@@ -81,7 +82,7 @@ def test_a_grpc_server_without_the_service(ask, scripted):
     assert seen.seen == [("/imgpipe.serving.ServerService/ListModels", b"")]
 
 
-def test_a_grpc_reply_that_is_no_list(ask, scripted):
+def test_a_grpc_reply_that_is_not_a_list_of_models_is_an_error(ask, scripted):
     target, _ = scripted(lambda *_: struct_pb2.Struct().SerializeToString())
     with pytest.raises(ServingError, match=r"not a list of models \(KeyError: 'models'\)"):
         ask(target, "models")
@@ -89,7 +90,10 @@ def test_a_grpc_reply_that_is_no_list(ask, scripted):
 
 @pytest.fixture
 def answering() -> Iterator[Callable[[int, Any], str]]:
-    """Start an HTTP server that gives one answer to every GET; returns its address."""
+    """Return a function that starts an HTTP server and returns its address.
+
+    The server answers every GET with the given status and JSON body.
+    """
     servers = []
 
     def start(status: int, body: Any) -> str:
@@ -116,7 +120,7 @@ def answering() -> Iterator[Callable[[int, Any], str]]:
 
 
 @pytest.mark.parametrize("status", [400, 404, 501])
-def test_a_rest_server_without_the_path(ask, answering, status):
+def test_a_rest_server_without_the_path_raises_unimplemented(ask, answering, status):
     error = "Malformed request: GET /v1/server/models"  # TensorFlow Serving's answer, with 400
     target = answering(status, {"error": error})
     with pytest.raises(Unimplemented, match=f"does not list its models.*answer: {error}"):
@@ -124,12 +128,12 @@ def test_a_rest_server_without_the_path(ask, answering, status):
 
 
 @pytest.mark.parametrize("body", [[], {"models": 3}, {"models": [{"name": "m"}]}, {"models": [1]}])
-def test_a_rest_reply_that_is_no_list(ask, answering, body):
+def test_a_rest_reply_that_is_not_a_list_of_models_is_an_error(ask, answering, body):
     with pytest.raises(ServingError, match="The server's answer is not a list of models"):
         ask(answering(200, body), "models")
 
 
 @pytest.mark.parametrize("scheme", ["", "http://"])
-def test_a_server_that_is_not_there_is_no_missing_list(ask, scheme):
+def test_a_missing_server_raises_unavailable_and_not_unimplemented(ask, scheme):
     with pytest.raises(Unavailable, match="No model server is available"):
         ask(f"{scheme}127.0.0.1:9", "models", client={"timeout": 5.0})

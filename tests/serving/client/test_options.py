@@ -1,4 +1,4 @@
-"""The way to a server: retries, deadlines, several servers, health, TLS."""
+"""Options of a connection: retries, deadlines, several servers, health checks and TLS."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
 
 def failing(times: int, code: grpc.StatusCode):
-    """Answers with ``code`` so many times, then with an empty reply."""
+    """Return a handler that aborts ``times`` calls with ``code`` and then answers with b""."""
     lock, count = threading.Lock(), [0]
 
     def answer(method, request, context):
@@ -37,9 +37,9 @@ def failing(times: int, code: grpc.StatusCode):
     return answer
 
 
-def test_unavailable_is_tried_again_within_one_deadline(ask, scripted):
+def test_unavailable_is_retried_within_one_deadline(ask, scripted):
     target, seen = scripted(failing(4, grpc.StatusCode.UNAVAILABLE))
-    # Short, since gRPC rounds what it sends: it reuses a timeout that is some per cent off.
+    # Short, because gRPC rounds the timeout that it sends, by some per cent.
     assert ask(target, "status", timeout=4.0) == []
     assert [method for method, _ in seen.seen] == [STATUS] * 5
     assert len({request for _, request in seen.seen}) == 1
@@ -47,13 +47,13 @@ def test_unavailable_is_tried_again_within_one_deadline(ask, scripted):
     assert seen.left[-1] < 3.2, "the last attempt has what the pauses before it left over"
 
 
-def test_a_call_that_a_stopping_server_cancelled_is_tried_again(ask, scripted):
+def test_a_call_that_a_stopping_server_cancelled_is_retried(ask, scripted):
     target, seen = scripted(failing(1, grpc.StatusCode.CANCELLED))
     assert ask(target, "status") == []
     assert len(seen.seen) == 2
 
 
-def test_after_five_attempts_it_is_over(ask, scripted):
+def test_the_client_gives_up_after_five_attempts(ask, scripted):
     target, seen = scripted(failing(100, grpc.StatusCode.UNAVAILABLE))
     with pytest.raises(Unavailable, match="not now"):
         ask(target, "status")
@@ -77,7 +77,7 @@ def test_retries_end_with_the_deadline(ask, scripted):
         grpc.StatusCode.DEADLINE_EXCEEDED,
     ],
 )
-def test_nothing_else_is_tried_again(ask, scripted, code):
+def test_other_status_codes_are_not_retried(ask, scripted, code):
     target, seen = scripted(failing(1, code))
     with pytest.raises(Exception, match="not now") as error:
         ask(target, "status")
@@ -92,7 +92,7 @@ def test_retry_can_be_turned_off(ask, scripted):
     assert len(seen.seen) == 1
 
 
-def test_servers_take_turns_and_a_dead_one_is_skipped(ask, scripted):
+def test_calls_alternate_between_servers_and_skip_a_dead_one(ask, scripted):
     (first, one), (second, two) = scripted(), scripted()
     target = f"ipv4:{first},{second}"
     with Client(target, wait_for_ready=True) as client:
@@ -104,8 +104,11 @@ def test_servers_take_turns_and_a_dead_one_is_skipped(ask, scripted):
             client.status()
 
 
-def test_health_check_keeps_calls_from_a_server_that_is_not_ready(models, push, tmp_path):
-    """Without it the model is not found; with it the call waits until the model is loaded."""
+def test_health_check_holds_calls_until_the_server_is_ready(models, push, tmp_path):
+    """With the health check a call waits until the model is loaded.
+
+    Without it the answer would be that the model is not found.
+    """
     from imgpipe.serving.server import ModelServer
 
     x = {"x": np.float32([2])}
@@ -126,7 +129,7 @@ def test_health_check_keeps_calls_from_a_server_that_is_not_ready(models, push, 
 
 
 def test_a_server_without_health_counts_as_ready(ask, scripted):
-    target, _ = scripted()  # answers b"" to Health.Watch too, which is UNIMPLEMENTED for streams
+    target, _ = scripted()  # it answers b"" to Health.Watch too, which is UNIMPLEMENTED for streams
     assert ask(target, "status", client={"timeout": 5.0}) == []
 
 
@@ -156,7 +159,7 @@ def test_tls_and_mutual_tls(ask, scripted, certificates):
         )
 
 
-def test_settings_that_cannot_be(tmp_path):
+def test_invalid_settings_are_refused(tmp_path):
     with pytest.raises(InvalidArgument, match="certificate and its key together"):
         Tls(certificate="a.pem")
     with pytest.raises(InvalidArgument, match=r"Cannot read .*no\.pem: No such file"):
@@ -173,7 +176,7 @@ def test_settings_that_cannot_be(tmp_path):
     assert "SECRET" not in repr(Tls(certificate=b"c", key=b"SECRET"))
 
 
-def test_the_service_config_is_what_grpc_reads():
+def test_the_channel_arguments_hold_the_service_config_of_grpc():
     arguments = dict(Connection("dns:///models:8500").channel_arguments())
     config = json.loads(arguments["grpc.service_config"])
     assert config["loadBalancingConfig"] == [{"round_robin": {}}]

@@ -13,7 +13,10 @@ from imgpipe.serving.client import InvalidArgument, NotFound, Tls, Unavailable
 
 @pytest.fixture(scope="module")
 def of_examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Signatures on tf.Examples with a feature ``x``: classes and scores, and x / 2 + 2."""
+    """Return the base path of a model with two signatures on tf.Examples with a feature ``x``.
+
+    ``serving_default`` gives classes and scores; ``regress`` gives x / 2 + 2.
+    """
     import tensorflow as tf
 
     class Model(tf.Module):
@@ -57,7 +60,7 @@ EXAMPLES = [{"x": 0.25}, {"x": 1.0}]
 CLIENT = {"model": "m"}
 
 
-def test_classify_regress_and_both(ask, server):
+def test_classify_and_regress_with_and_without_context(ask, server):
     ranked = ask(server, "classify_examples", EXAMPLES, client=CLIENT)
     assert ranked.examples == [
         [("small", 0.75), ("large", 0.25)],
@@ -72,14 +75,14 @@ def test_classify_regress_and_both(ask, server):
         ask(server, "classify_examples", [], client=CLIENT)
 
 
-def test_several_inferences_at_once(ask, server):
+def test_multi_inference_answers_every_task(ask, server):
     tasks = {"serving_default": "classify", "regress": "regress"}
     both = ask(server, "multi_inference", tasks, EXAMPLES, client=CLIENT)
     assert both["serving_default"].examples[1][1] == ("large", 1.0)
     assert both["regress"].values.tolist() == [2.125, 2.5]
 
 
-def test_labels_after_a_reload(ask, server, of_examples):
+def test_labels_can_be_used_after_a_reload(ask, server, of_examples):
     config = f"""
     model_config_list {{ config {{
       name: "m" base_path: "{of_examples}" model_platform: "tensorflow"

@@ -1,6 +1,6 @@
-"""The REST fallback against the real server: the same messages as JSON, the same errors.
+"""The REST client against a real server: the same requests as JSON, the same errors.
 
-What only a server does that is not well is in ``test_rest_hostile``.
+``test_rest_hostile`` has the answers that only a broken server gives.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ BYTES = b"\xff\x00"
 
 
 def write_model(directory) -> None:
-    """y = x / 2 + 2, and signatures of every kind of value and method."""
+    """Write a model with y = x / 2 + 2 and signatures for every kind of value and method."""
     import tensorflow as tf
 
     module = tf.Module()
@@ -81,7 +81,7 @@ def write_model(directory) -> None:
 
 @dataclass(frozen=True)
 class Live:
-    """A running server, and what reached its models."""
+    """A running server, its base directory, and the calls that reached its models."""
 
     server: ModelServer
     base: Any
@@ -94,13 +94,14 @@ class Live:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
+    """Return the path of the model that ``write_model`` wrote."""
     path = tmp_path_factory.mktemp("rest-client") / "model"
     write_model(path)
     return path
 
 
 def run(saved, base, *models: ModelConfig, port: int = 0, **options: Any) -> ModelServer:
-    """A server of ``half``, version 123, and more."""
+    """Return a server, not yet started, of version 123 of ``half`` and of further models."""
     shutil.copytree(saved, base / "half" / "123")
     core = CoreOptions(poll_seconds=POLL_S)
     return ModelServer(
@@ -111,7 +112,7 @@ def run(saved, base, *models: ModelConfig, port: int = 0, **options: Any) -> Mod
 
 @pytest.fixture(scope="module")
 def live(saved, tmp_path_factory) -> Iterator[Live]:
-    """Versions 5 and 123 of ``a/b`` as well, under a label each."""
+    """Serve ``half`` and also versions 5 and 123 of ``a/b``, each with a label."""
     base = tmp_path_factory.mktemp("live")
     for version in (5, 123):
         shutil.copytree(saved, base / "slash" / str(version))
@@ -148,7 +149,7 @@ def test_predict_names_the_version_that_answered(ask, live):
     )
 
 
-def test_bytes_go_as_base64_and_types_come_back(ask, live):
+def test_bytes_are_sent_as_base64_and_outputs_keep_their_types(ask, live):
     inputs = {"x": [BYTES]}
     answer = ask(live.target, "predict", inputs, "many", client=HALF)
     assert answer.outputs["classes"].tolist() == [[b"a", "ü".encode()]]
@@ -169,7 +170,7 @@ def test_nan_and_infinity(ask, live):
     np.testing.assert_array_equal(y, x)
 
 
-def test_versions_and_labels_of_a_name_that_needs_escaping(ask, live):
+def test_versions_and_labels_of_a_model_name_that_needs_escaping(ask, live):
     def version(**chosen: Any) -> int:
         client = {"model": "a/b", **chosen}
         return ask(live.target, "predict", {"x": [2.0]}, client=client).version
@@ -178,14 +179,14 @@ def test_versions_and_labels_of_a_name_that_needs_escaping(ask, live):
     assert version(version=5) == version(label="old") == 5
     lines = ask(live.target, "status", 5, client={"model": "a/b"})
     assert [line.version for line in lines] == [5]
-    # A client's own version or label does not narrow what is known of the model.
+    # The version or label of the client does not restrict the status of the model.
     lines = ask(live.target, "status", client={"model": "a/b", "label": "old"})
     assert [line.version for line in lines] == [123, 5]
     with pytest.raises(InvalidArgument, match="label: older"):
         version(label="older")
 
 
-def test_a_named_version_is_described_once_on_one_connection(live, monkeypatch):
+def test_metadata_of_a_fixed_version_is_read_once_over_one_connection(live, monkeypatch):
     held, acquire = [], live.server.core.acquire
     monkeypatch.setattr(
         live.server.core, "acquire", lambda spec: held.append(spec) or acquire(spec)
@@ -194,12 +195,12 @@ def test_a_named_version_is_described_once_on_one_connection(live, monkeypatch):
     with Client(live.target, "half", version=123) as client:
         for _ in range(5):
             client.predict({"x": [2.0]})
-    assert len(held) == 1 + 5  # one look at the signatures
+    assert len(held) == 1 + 5  # one request for the metadata, five predictions
     assert len(live.calls) == before + 5
     assert len({call.peer for call in live.calls[before:]}) == 1
 
 
-def test_a_version_swapped_between_the_two_requests_is_no_error(
+def test_a_version_swap_between_metadata_and_prediction_is_not_an_error(
     ask, saved, tmp_path, monkeypatch, eventually
 ):
     with run(saved, tmp_path) as server:
@@ -218,7 +219,7 @@ def test_a_version_swapped_between_the_two_requests_is_no_error(
     assert [spec.version for spec in specs] == [None, 123, None, 124]
 
 
-def test_the_client_asks_for_the_version_once_where_the_server_names_it(
+def test_the_version_is_requested_once_if_the_server_names_it_in_answers(
     saved, tmp_path, eventually, monkeypatch
 ):
     with run(saved, tmp_path) as server, Client(server.rest_target, **HALF) as client:
@@ -227,7 +228,7 @@ def test_the_client_asks_for_the_version_once_where_the_server_names_it(
         monkeypatch.setattr(server.core, "acquire", lambda spec: held.append(spec) or acquire(spec))
         for _ in range(3):
             assert client.predict({"x": [2.0]}).version == 123
-        # The first request is for the metadata, the second to that version, the others to any.
+        # The first request reads the metadata, the second names that version, the others name none.
         assert [spec.version for spec in held] == [None, 123, None, None]
         shutil.copytree(saved, tmp_path / "half" / "124")
         eventually(lambda: server.core.models["half"].available() == [124])
@@ -268,7 +269,7 @@ def test_classify_and_regress_examples(ask, live):
             ask(live.target, method, *arguments, client=HALF)
 
 
-def test_errors_are_typed(ask, live):
+def test_errors_of_the_rest_server_have_typed_exceptions(ask, live):
     with pytest.raises(NotFound, match=r"Specific\(half, 9\)"):
         ask(live.target, "predict", {"x": [2.0]}, client={"model": "half", "version": 9})
     with pytest.raises(NotFound, match="of model nope"):
@@ -288,7 +289,7 @@ def test_the_client_connects_again_after_the_server_restarts(saved, tmp_path):
         assert client.predict({"x": [2.0]}).version == 123
 
 
-def test_a_slow_model_meets_the_deadline(ask, models, tmp_path):
+def test_a_slow_model_raises_deadline_exceeded(ask, models, tmp_path):
     shutil.copytree(models / "half_plus_two", tmp_path / "half" / "1")
     options = ServerOptions(rest=RestOptions(0))
     with ModelServer("half", tmp_path / "half", options=options) as server:
@@ -299,7 +300,7 @@ def test_a_slow_model_meets_the_deadline(ask, models, tmp_path):
             ask(server.rest_target, "predict", steps, "slow", timeout=0.5, client=HALF)
 
 
-def test_nobody_there(ask):
+def test_a_missing_server_raises_unavailable(ask):
     with pytest.raises(Unavailable, match=r"No model server is available at http://127.*Start one"):
         ask("http://127.0.0.1:9", "status", client={"timeout": 1.0})
 

@@ -1,6 +1,6 @@
-"""The REST client against servers that are not well: refusals at will, and answers of no sense.
+"""The REST client against scripted servers that refuse requests or give malformed answers.
 
-What a server does that is well is asked of the real one, in ``test_rest``.
+``test_rest`` has the behaviour against a real server.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ Answer = Callable[[str, str, bytes], tuple[int, bytes]]
 
 @pytest.fixture
 def http_server() -> Iterator[Callable[..., tuple[str, list[Any]]]]:
-    """Start a scripted HTTP server: answer(verb, path, body); returns its address and requests."""
+    """Return a function that starts a scripted HTTP server.
+
+    It takes ``answer(verb, path, body)``, which returns status and body, and returns the server's
+    address and the list of its requests.
+    """
     running: list[tuple[Any, threading.Thread]] = []
 
     def start(answer: Answer) -> tuple[str, list[Any]]:
@@ -81,14 +85,14 @@ def http_server() -> Iterator[Callable[..., tuple[str, list[Any]]]]:
         (504, DeadlineExceeded),
     ],
 )
-def test_errors_are_typed_and_not_retried(ask, http_server, status, kind):
+def test_http_errors_have_typed_exceptions_and_are_not_retried(ask, http_server, status, kind):
     target, seen = http_server(lambda *_: (status, b'{"error": "words of the server"}'))
     with pytest.raises(kind, match="words of the server"):
         ask(target, "status")
     assert len(seen) == 1
 
 
-def test_unavailable_is_tried_again_within_the_deadline(ask, http_server):
+def test_unavailable_is_retried_within_the_deadline(ask, http_server):
     left = [3]
 
     def answer(verb, path, body):
@@ -106,7 +110,7 @@ def test_unavailable_is_tried_again_within_the_deadline(ask, http_server):
         ask(target, "status", timeout=0.3)
 
 
-def test_a_server_of_something_else_is_told_by_its_answer(ask, http_server, half):
+def test_answers_of_another_kind_of_server_are_refused(ask, http_server, half):
     for body in (b"<html>hello</html>", b"[" * 100_000, b'{"model_version_status": 3}'):
         target, _ = http_server(lambda *_, body=body: (200, body))
         with pytest.raises(ServingError, match=r"not the .* of TensorFlow Serving's REST"):
@@ -118,8 +122,8 @@ def test_a_server_of_something_else_is_told_by_its_answer(ask, http_server, half
             Client(address)
 
 
-def test_half_an_answer_is_no_answer(ask):
-    """The connection ends within the body: tried again like any connection that is lost."""
+def test_a_truncated_answer_is_retried_as_a_lost_connection(ask):
+    """The connection ends within the body, so the client asks a second time."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         asked = []
 
@@ -140,13 +144,13 @@ def test_half_an_answer_is_no_answer(ask):
 
 
 @pytest.mark.parametrize("body", [rb'{"model_spec": {"\ud800": "1"}}', rb'{"\udc00": 1}'])
-def test_an_answer_with_half_a_character_is_refused(body: bytes):
-    """Protobuf's parser fails on such a name with an error that is not its own."""
+def test_an_answer_with_an_unpaired_surrogate_is_refused(body: bytes):
+    """The parser of Protobuf raises an error that is not its own for such a name."""
     for read in (rest_codec.metadata_reply, rest_codec.status_reply):
         with pytest.raises(ServingError, match="surrogates not allowed"):
             read(body)
 
 
-def test_an_answer_with_a_whole_character_is_read():
+def test_an_answer_with_a_surrogate_pair_is_read():
     escaped = rb'{"model_version_status": [], "\ud83d\ude00": 1}'
     assert not rest_codec.status_reply(escaped).model_version_status

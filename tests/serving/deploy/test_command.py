@@ -1,4 +1,4 @@
-"""``imgpipe deploy`` as its user meets it."""
+"""The command ``imgpipe deploy``: its files, messages and exit codes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def deploy(*arguments: object):
     return CliRunner().invoke(app, ["deploy", *map(str, arguments)])
 
 
-def test_files_follow_the_configuration(tmp_path: Path):
+def test_the_written_files_follow_the_configuration(tmp_path: Path):
     config = tmp_path / "c.toml"
     config.write_text(f'[run]\nname = "hands"\nout = "{tmp_path}/out"\n')
     out = tmp_path / "made" / "compose"
@@ -35,7 +35,7 @@ def test_files_follow_the_configuration(tmp_path: Path):
     assert 'name: "hands"' in (out / "models.config").read_text()
 
 
-def test_nothing_is_overwritten_unasked(tmp_path: Path):
+def test_existing_files_are_overwritten_only_with_force(tmp_path: Path):
     assert deploy("kserve", "--to", tmp_path, "--replicas", "1").exit_code == 0
     result = deploy("kserve", "--to", tmp_path)
     assert isinstance(result.exception, ConfigError)
@@ -55,7 +55,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path):
         (("kserve", "nowhere.toml"), "cannot read config nowhere.toml"),
     ],
 )
-def test_what_cannot_be(tmp_path: Path, arguments, words):
+def test_invalid_arguments_are_refused_and_write_nothing(tmp_path: Path, arguments, words):
     result = deploy(*arguments, "--to", tmp_path / "out")
     assert isinstance(result.exception, ConfigError), result.output
     assert words in str(result.exception)

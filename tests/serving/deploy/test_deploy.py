@@ -1,4 +1,7 @@
-"""Generated files against the schemas: Kubernetes' own models, the official protos, the docs."""
+"""Generated deployment files are checked against their schemas.
+
+These are the models of the Kubernetes client, the official protos, and the documentation of KServe.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ COMPOSE, KUBERNETES = "docker-compose.yaml", "kubernetes.yaml"
 
 
 def documents(text: str) -> list[dict[str, Any]]:
+    """Return the documents of a YAML text."""
     return list(yaml.safe_load_all(text))
 
 
@@ -63,7 +67,10 @@ def test_models_config_is_a_model_server_config():
 
 
 def test_the_embedded_server_reads_the_same_files(tmp_path):
-    """Batching and monitoring have no official Python messages: the server's own parsers."""
+    """The server's own parsers read the files.
+
+    Batching and monitoring have no official Python messages to parse them with.
+    """
     from imgpipe.serving.server import textproto
 
     for name, text in TARGETS["compose"](WANTED).items():
@@ -76,7 +83,7 @@ def test_the_embedded_server_reads_the_same_files(tmp_path):
 
 
 # --- Compose -------------------------------------------------------------------------------------
-def test_compose_mounts_what_the_configs_name():
+def test_compose_mounts_the_paths_that_the_configs_name():
     (service,) = documents(TARGETS["compose"](WANTED)[COMPOSE])[0]["services"].values()
     binds = {volume["target"]: volume for volume in service["volumes"]}
     assert binds["/models/imgpipe"]["source"] == "/data/out/model"
@@ -137,7 +144,10 @@ KINDS = {
 
 
 def as_model(document: dict[str, Any]) -> Any:
-    """The official model of a document; unknown keys are found by writing it back."""
+    """Return a document as an object of the Kubernetes client.
+
+    Unknown keys are found by comparing the serialized object with the document.
+    """
     from kubernetes import client
 
     api = client.ApiClient()
@@ -152,11 +162,12 @@ def as_model(document: dict[str, Any]) -> Any:
 
 @pytest.fixture(scope="module")
 def objects() -> dict[str, Any]:
+    """Return the generated Kubernetes objects by their kind."""
     text = TARGETS["kubernetes"](WANTED)[KUBERNETES]
     return {document["kind"]: as_model(document) for document in documents(text)}
 
 
-def test_kubernetes_objects_are_what_its_models_take(objects):
+def test_kubernetes_objects_fit_the_official_models(objects):
     assert list(objects) == list(KINDS)
     assert objects["HorizontalPodAutoscaler"].api_version == "autoscaling/v2"
 
@@ -168,7 +179,7 @@ def test_a_wrong_key_would_be_found():
         as_model(deployment)
 
 
-def test_kubernetes_names_and_ports_meet(objects):
+def test_kubernetes_names_labels_and_ports_refer_to_each_other(objects):
     deployment, service = objects["Deployment"], objects["Service"]
     labels = deployment.spec.template.metadata.labels
     assert deployment.spec.selector.match_labels.items() <= labels.items()
@@ -235,7 +246,7 @@ def test_kserve_has_the_documented_fields():
 
 
 # --- settings ------------------------------------------------------------------------------------
-def test_names_that_kubernetes_takes():
+def test_model_names_become_valid_kubernetes_names_or_are_refused():
     assert Deployment("My_Model.v2", Path("/x")).name == "my-model-v2"
     for name in ("9lives", "ü", "x" * 64):
         with pytest.raises(DeployError, match="lowercase letters, digits and dashes"):
@@ -243,6 +254,6 @@ def test_names_that_kubernetes_takes():
 
 
 @pytest.mark.parametrize("bad", [{"cpus": 0}, {"memory_gib": 0}, {"fewest": 3, "most": 2}])
-def test_sizes_that_cannot_be(bad):
+def test_invalid_sizes_are_refused(bad):
     with pytest.raises(DeployError, match="1 or more"):
         Deployment("m", Path("/x"), **bad)

@@ -1,4 +1,4 @@
-"""Connections of the gRPC port: streams without a request, and the end of a server."""
+"""Connections of the gRPC port: streams without a request, and stopping the server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def server(push, tmp_path):
 
 @asynccontextmanager
 async def half_open(target: str, count: int):
-    """Streams on one connection whose heads are sent and whose requests never come."""
+    """Open ``count`` streams on one connection that send their headers but never a request."""
     options = [("grpc.use_local_subchannel_pool", 1)]
     async with grpc.aio.insecure_channel(target, options=options) as channel:
         calls = [channel.stream_unary(PREDICT)() for _ in range(count)]
@@ -64,24 +64,27 @@ def health(target: str) -> int:
         return stub.Check(health_pb2.HealthCheckRequest(), timeout=20).status
 
 
-def test_streams_without_a_request_lock_nobody_out(server):
+def test_streams_without_a_request_do_not_block_other_clients(server):
     async def scenario() -> tuple[list[float], int]:
         async with half_open(server.target, MAX_STREAMS + 300) as calls:
             found = await asyncio.to_thread(predict, server.target)
             up = await asyncio.to_thread(health, server.target)
-            # Some beyond the bound are refused: the client sent them before it knew of it.
+            # The client opened some streams before it learned the limit; these are refused.
             assert sum(not call.done() for call in calls) > MAX_STREAMS // 2
             return found, up
 
     assert asyncio.run(scenario()) == ([2.5, 3.0], 1)
 
 
-def test_arriving_requests_of_a_connection_have_a_bound():
-    """gRPC tells nobody of a message before it is complete, so their number is limited instead."""
+def test_the_bytes_of_incomplete_requests_of_a_connection_are_limited():
+    """The number of streams is limited, and so is the size of a message.
+
+    gRPC does not report a message before it is complete, so incomplete ones cannot be counted.
+    """
     assert MAX_STREAMS * DEFAULT_MAX_MESSAGE_BYTES <= 4 << 30
 
 
-def test_streams_without_a_request_do_not_hold_up_the_end(server):
+def test_streams_without_a_request_do_not_delay_stop(server):
     async def scenario() -> float:
         async with half_open(server.target, 100):
             began = time.monotonic()

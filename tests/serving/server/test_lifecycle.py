@@ -1,4 +1,4 @@
-"""Versions come, go, fail and vanish; the one that serves keeps serving."""
+"""Versions are added, replaced, fail to load and vanish; an available one keeps serving."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ TWO = {"x": np.float32([2.0])}
 
 @pytest.fixture
 def serve(tmp_path):
-    """A server of tmp_path/base as model ``m`` and a client of it."""
+    """Return a function that starts a server and returns it with a client.
+
+    The server has the model ``m`` with the base path ``tmp_path / "base"``.
+    """
     servers = []
 
     def start(**options):
@@ -50,12 +53,14 @@ def serve(tmp_path):
 
 @pytest.fixture
 def base(tmp_path):
+    """Return the empty base path of the model ``m``."""
     path = tmp_path / "base"
     path.mkdir()
     return path
 
 
 def states(client) -> list[tuple[int, str]]:
+    """Return version and state of each version, or an empty list if the model is not found."""
     try:
         return [(line.version, line.state) for line in client.status()]
     except NotFound:
@@ -75,7 +80,7 @@ def test_a_newer_version_takes_over_and_status_is_newest_first(serve, push, base
         Client(server.target, "m", version=1).predict(TWO)
 
 
-def test_taking_the_newest_away_brings_the_earlier_back(serve, push, base, eventually):
+def test_removing_the_newest_version_loads_the_one_before(serve, push, base, eventually):
     push("half_plus_two", base, 1)
     push("half_plus_three", base, 2)
     server, client = serve()
@@ -86,10 +91,13 @@ def test_taking_the_newest_away_brings_the_earlier_back(serve, push, base, event
     assert client.predict(TWO).version == 1
 
 
-def test_a_copy_that_keeps_old_times_is_not_loaded_before_it_has_settled(
+def test_a_copy_with_old_file_times_is_loaded_only_after_it_stops_changing(
     push, base, models, monkeypatch
 ):
-    """Nor is it after the clock was set forward: only time that has passed here counts."""
+    """The files' modification times are old, and the clock is set forward.
+
+    Neither counts: the files must stay unchanged for a time that the server measures itself.
+    """
     push("half_plus_two", base, 1)
     load = make_loader(LoaderOptions())
     manager = ModelManager(ModelConfig("m", base), load, poll_seconds=0.4)
@@ -113,7 +121,7 @@ def test_a_copy_that_keeps_old_times_is_not_loaded_before_it_has_settled(
 
 
 def test_swaps_under_load_fail_no_request(serve, push, base, eventually):
-    """Every answer must be right for the version that it names."""
+    """Every answer must be correct for the version that it names."""
     swaps, clients = 12, 6
     push("half_plus_two", base, 1)
     server, _ = serve()
@@ -145,7 +153,7 @@ def test_swaps_under_load_fail_no_request(serve, push, base, eventually):
                 eventually(
                     lambda v=version: states(watcher)[:2] == [(v, "AVAILABLE"), (v - 1, "END")]
                 )
-            for version in range(swaps + 1, 1, -1):  # and all the way back
+            for version in range(swaps + 1, 1, -1):  # and back to version 1
                 shutil.rmtree(base / str(version))
                 eventually(lambda v=version: (v - 1, "AVAILABLE") in states(watcher))
         finally:
@@ -172,7 +180,7 @@ def test_a_running_request_keeps_its_version(serve, push, base, eventually):
 
 
 def push_damaged(base, version, damage):
-    """Copy version 1 and damage the copy."""
+    """Push a copy of version 1 whose graph, weights or manifest is damaged."""
     bad = base / f".tmp-{version}"
     shutil.copytree(base / "1", bad)
     if damage == "graph":
@@ -189,7 +197,7 @@ def push_damaged(base, version, damage):
 
 @pytest.mark.parametrize("retries", [0, 5])
 @pytest.mark.parametrize("damage", ["graph", "weights", "checksum"])
-def test_at_the_start_the_newest_whole_version_serves(
+def test_at_start_the_newest_undamaged_version_is_served(
     serve, push, base, eventually, damage, retries
 ):
     push("half_plus_two", base, 1)
@@ -208,7 +216,7 @@ def test_at_the_start_the_newest_whole_version_serves(
     assert client.predict(TWO).version == 4
 
 
-def test_a_version_that_is_asked_for_by_number_has_no_other_in_its_place(push, base, tmp_path):
+def test_a_version_of_a_specific_policy_is_not_replaced_by_another(push, base, tmp_path):
     push("half_plus_two", base, 1)
     push_damaged(base, 2, "checksum")
     config = ModelConfig("m", base, policy=VersionPolicy("specific", versions=(2,)))
@@ -218,7 +226,7 @@ def test_a_version_that_is_asked_for_by_number_has_no_other_in_its_place(push, b
         assert server.core.models["m"].available() == []
 
 
-def test_a_poll_looks_into_new_versions_only(serve, push, base, eventually):
+def test_polling_reads_only_the_folders_of_new_versions(serve, push, base, eventually):
     for version in (1, 2, 3):
         push("half_plus_two", base, version)
     server, client = serve()
@@ -250,13 +258,13 @@ def test_a_bad_new_version_leaves_the_old_one_serving(serve, push, base, eventua
     line = client.status(2)[0]
     assert line.error_code != 0 and line.error_message and "\n" not in line.error_message
     assert client.predict(TWO).version == 1
-    time.sleep(4 * POLL_S)  # it is not tried again and again
+    time.sleep(4 * POLL_S)  # the load is not repeated
     assert states(client) == [(2, "END"), (1, "AVAILABLE")]
     push("half_plus_three", base, 3)
     eventually(lambda: states(client)[0] == (3, "AVAILABLE"))
 
 
-def test_a_repaired_version_gets_another_chance(serve, push, base, models, eventually):
+def test_a_failed_version_is_loaded_again_after_a_repair(serve, push, base, models, eventually):
     push("half_plus_two", base, 1)
     good = (base / "1" / "saved_model.pb").read_bytes()
     (base / "1" / "saved_model.pb").write_bytes(b"no graph")
@@ -282,7 +290,7 @@ def test_warm_up_runs_before_available_and_its_failure_fails_the_load(
 
 
 def test_without_warm_up_the_same_export_is_available_and_cannot_run(serve, push, base):
-    """As under TensorFlow Serving: only a request finds it out."""
+    """As in TensorFlow Serving, only a request shows that the model cannot run."""
     push("unservable", base, 1)
     server, client = serve()
     assert server.wait_until_available(30) == 1
@@ -305,8 +313,11 @@ def test_a_bad_warm_up_file_fails_the_load(serve, push, base, warm_up, content, 
         server.wait_until_available(30)
 
 
-def test_a_slow_copy_is_never_loaded_half(serve, push, base, models, eventually):
-    """Files arrive one by one under the number itself, saved_model.pb among the first."""
+def test_a_slow_copy_is_not_loaded_before_it_is_complete(serve, push, base, models, eventually):
+    """Files are copied one by one into the folder of the version.
+
+    ``saved_model.pb`` is among the first.
+    """
     push("half_plus_two", base, 1)
     server, client = serve()
     server.wait_until_available(30)
@@ -354,7 +365,7 @@ def test_a_base_path_that_vanishes_or_empties_changes_nothing(serve, push, base)
     assert states(client) == [(1, "AVAILABLE")]
 
 
-def test_a_base_path_that_comes_later(serve, push, tmp_path):
+def test_a_base_path_may_be_created_after_the_start(serve, push, tmp_path):
     server, client = serve()
     with pytest.raises(StatusError, match="cannot be read"):
         server.wait_until_available(0.3)
@@ -364,7 +375,7 @@ def test_a_base_path_that_comes_later(serve, push, tmp_path):
     assert server.wait_until_available(30) == 1
 
 
-def test_poll_zero_looks_once(push, base):
+def test_a_poll_wait_of_zero_polls_only_once(push, base):
     push("half_plus_two", base, 1)
     with ModelServer("m", base, poll_seconds=0) as server, Client(server.target, "m") as client:
         server.wait_until_available(30)
@@ -373,8 +384,8 @@ def test_poll_zero_looks_once(push, base):
         assert states(client) == [(1, "AVAILABLE")]
 
 
-def test_it_listens_on_this_machine_only(half):
-    with socket.socket() as probe:  # free there: the server did not take every address
+def test_the_server_listens_on_127_0_0_1_only(half):
+    with socket.socket() as probe:  # succeeds, because the server listens on 127.0.0.1 only
         probe.bind(("127.0.0.2", int(half.rsplit(":", 1)[1])))
 
 
@@ -393,7 +404,7 @@ def test_stop_lets_running_requests_finish_and_refuses_new_ones(push, base):
             client.predict(TWO)
 
 
-def test_stop_ends_with_its_grace_and_cuts_off_what_still_runs(push, base):
+def test_stop_aborts_requests_that_still_run_after_the_grace_period(push, base):
     push("half_plus_two", base, 1)
     server = ModelServer("m", base)
     server.start()
@@ -429,11 +440,11 @@ def test_requests_that_expired_in_the_queue_do_not_run(push, base):
         first.result()
         began = time.monotonic()
         client.predict(TWO)
-        assert time.monotonic() - began < 10 * one  # 30 of them would have run otherwise
+        assert time.monotonic() - began < 10 * one  # without 30 runs of expired requests
 
 
-def test_a_file_that_grows_slowly_is_never_loaded_half(serve, push, base, models, eventually):
-    """Without a manifest nothing but time tells that the graph itself is not all there yet."""
+def test_a_growing_file_is_not_loaded_before_it_is_complete(serve, push, base, models, eventually):
+    """Without a manifest only time tells that the graph file is not complete yet."""
     push("half_plus_two", base, 1)
     server, client = serve()
     server.wait_until_available(30)
@@ -449,7 +460,7 @@ def test_a_file_that_grows_slowly_is_never_loaded_half(serve, push, base, models
     eventually(lambda: states(client)[0] == (2, "AVAILABLE"), 5)
 
 
-def test_what_is_loaded_stays_while_its_files_are_touched(serve, push, base):
+def test_a_loaded_version_is_served_even_if_its_files_are_deleted(serve, push, base):
     push("half_plus_two", base, 1)
     push("half_plus_three", base, 2)
     server, client = serve()

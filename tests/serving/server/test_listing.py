@@ -1,4 +1,4 @@
-"""The list of models and the configuration, over REST and over gRPC."""
+"""The list of models and the configuration, read by REST and by gRPC."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from imgpipe.serving.server.versions.version_policy import VersionPolicy
 
 @pytest.fixture(scope="module")
 def wanted(tmp_path_factory):
+    """Return the configurations of three models: ``pinned``, ``later`` and ``logged``."""
     base = tmp_path_factory.mktemp("listed")
     (base / "later").mkdir()
     return [
@@ -32,6 +33,7 @@ def wanted(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(models, wanted):
+    """Serve the wanted models; only ``pinned`` has a version."""
     import shutil
 
     shutil.copytree(models / "half_plus_two", wanted[0].base_path / "3")
@@ -42,6 +44,7 @@ def server(models, wanted):
 
 
 def get(server: ModelServer, path: str):
+    """Return the JSON of a REST answer."""
     connection = http.client.HTTPConnection("127.0.0.1", server.rest_port, timeout=20)
     try:
         connection.request("GET", path)
@@ -53,11 +56,12 @@ def get(server: ModelServer, path: str):
 
 
 def call(server: ModelServer, method: str) -> bytes:
+    """Call a method of ServerService with an empty request and return the reply's bytes."""
     with grpc.insecure_channel(server.target) as channel:
         return channel.unary_unary(f"/imgpipe.serving.ServerService/{method}")(b"", timeout=20)
 
 
-def test_the_list_of_models(server):
+def test_the_list_of_models_is_the_same_over_rest_and_grpc(server):
     found = get(server, "/v1/server/models")
     assert [model["name"] for model in found["models"]] == ["later", "logged", "pinned"]
     ready = {"error_code": "OK", "error_message": ""}
@@ -71,7 +75,7 @@ def test_the_list_of_models(server):
     assert json_format.MessageToDict(struct) == found
 
 
-def test_the_configuration(server, wanted):
+def test_the_configuration_is_the_same_over_rest_and_grpc(server, wanted):
     message = model_server_config_pb2.ModelServerConfig.FromString(call(server, "GetConfig"))
     assert configs.from_proto(message) == wanted
     found = get(server, "/v1/server/config")

@@ -1,4 +1,4 @@
-"""The program itself, as a process: flags, ports, signals."""
+"""The program imgpipe-model-server as a process: flags, ports and signals."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from imgpipe.serving.server import flags, model_server
 
 
 def launch(*flags: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen:
+    """Start the program and return its process."""
     return subprocess.Popen(
         [sys.executable, "-m", "imgpipe.serving.server.model_server", *flags],
         stderr=subprocess.PIPE,
@@ -32,7 +33,7 @@ def launch(*flags: str, environment: Mapping[str, str] | None = None) -> subproc
 
 @pytest.fixture
 def program(push, tmp_path):
-    """A running program with model ``half``, and its target."""
+    """Run the program with the model ``half``; yields the process and its target."""
     push("half_plus_two", tmp_path / "base", 1)
     process = launch("--port=0", "--model_name=half", f"--model_base_path={tmp_path / 'base'}")
     try:
@@ -106,7 +107,7 @@ def test_bad_values_are_refused(flag, words, tmp_path, capsys):
         "tensorflow_session_config_file",
     ],
 )
-def test_files_that_are_none_of_theirs_are_named(flag, tmp_path, capsys):
+def test_the_error_names_a_file_that_cannot_be_parsed(flag, tmp_path, capsys):
     file = tmp_path / "some.config"
     file.write_text("improperly formatted file")
     given = [f"--model_base_path={tmp_path}", f"--{flag}={file}", "--port=0", "--enable_batching"]
@@ -116,7 +117,10 @@ def test_files_that_are_none_of_theirs_are_named(flag, tmp_path, capsys):
 
 
 def test_every_line_of_a_log_in_json_is_json(push, tmp_path):
-    """TensorFlow and gRPC write lines of another form, also for a request that is wrong."""
+    """Lines of TensorFlow and gRPC, which have another form, become JSON too.
+
+    One of the requests is invalid.
+    """
     push("images", tmp_path / "base", 1)
     flags = ("--port=0", "--log_format=json", "--model_name=m")
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
@@ -141,8 +145,8 @@ def test_every_line_of_a_log_in_json_is_json(push, tmp_path):
     assert any(message.startswith("stopping") for message in log)
 
 
-def test_flags_mean_what_they_say(tmp_path):
-    """From the command line to the settings, defaults and all."""
+def test_flags_set_the_options_of_the_server(tmp_path):
+    """The options are correct with the defaults and with given flags."""
     (tmp_path / "batching").write_text("max_batch_size { value: 7 }")
     (tmp_path / "session").write_text("intra_op_parallelism_threads: 3")
     plain = model_server.make_options(flags.parse([f"--model_base_path={tmp_path}"]))
@@ -180,18 +184,18 @@ def test_flags_mean_what_they_say(tmp_path):
     assert made.core.limits.image_inputs == {"jpeg", "png"}
 
 
-def test_flags_without_effect_are_said_to_have_none():
+def test_flags_without_effect_are_listed():
     argv = ["--flush_filesystem_caches=true", "--port=1", "--num_unload_threads", "2"]
     assert flags.without_effect(argv) == ["num_unload_threads", "flush_filesystem_caches"]
 
 
-def test_a_file_is_no_base_path(tmp_path, capsys):
+def test_a_file_as_the_base_path_is_refused(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert model_server.main([f"--model_base_path={tmp_path / 'file'}"]) == 2
     assert "is a directory. Received a file" in capsys.readouterr().err
 
 
-def test_a_busy_port_is_exit_5(tmp_path, capsys):
+def test_a_port_in_use_ends_with_exit_code_5(tmp_path, capsys):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -200,8 +204,8 @@ def test_a_busy_port_is_exit_5(tmp_path, capsys):
     assert f"Cannot listen on 127.0.0.1:{port}: the port is taken" in capsys.readouterr().err
 
 
-def test_sigterm_drains(program):
-    """No request that was under way fails; the program ends with 0."""
+def test_sigterm_lets_running_requests_finish(program):
+    """No running request fails, and the program ends with exit code 0."""
     process, target = program
     with Client(target, "half", timeout=60) as client, ThreadPoolExecutor(4) as pool:
         client.wait_until_available(60)
@@ -214,7 +218,7 @@ def test_sigterm_drains(program):
 
 
 @pytest.mark.slow
-def test_sigterm_while_it_loads(program):
+def test_sigterm_while_loading_ends_with_exit_code_0(program):
     process, _ = program
     process.terminate()
     assert process.wait(30) == 0
@@ -237,7 +241,7 @@ def test_a_second_signal_ends_the_drain(program):
 
 
 @pytest.mark.slow
-def test_kill_9_in_the_middle_is_a_clear_error_and_a_new_one_takes_over(program, tmp_path):
+def test_after_kill_9_requests_fail_clearly_and_a_new_server_takes_over(program, tmp_path):
     process, target = program
     with Client(target, "half", timeout=30) as client, ThreadPoolExecutor(4) as pool:
         client.wait_until_available(60)

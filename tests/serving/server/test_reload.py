@@ -1,4 +1,4 @@
-"""Several models, policies and labels, and changes of them while requests come."""
+"""Several models, version policies and labels, and reloads while the server answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ POLL_S = 0.05
 
 
 class Asked:
-    """A server and the official stubs of it."""
+    """A server with the official stubs for it."""
 
     def __init__(self, server: ModelServer) -> None:
         self.server = server
@@ -36,7 +36,7 @@ class Asked:
         self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)
 
     def __call__(self, model="two", version=None, label=None) -> tuple[int, float]:
-        """Version and answer for x = 2."""
+        """Return the version and the output for x = 2."""
         request = predict_pb2.PredictRequest()
         request.model_spec.name = model
         if version is not None:
@@ -50,7 +50,10 @@ class Asked:
         return reply.model_spec.version.value, reply.outputs["y"].float_val[0]
 
     def states(self, model="two") -> list[tuple[int, int]]:
-        """Version and state of each version; none until the first load is over."""
+        """Return version and state of each version of a model.
+
+        The list is empty while the server answers UNAVAILABLE, until the first load is over.
+        """
         request = get_model_status_pb2.GetModelStatusRequest()
         request.model_spec.name = model
         try:
@@ -62,6 +65,7 @@ class Asked:
         return [(line.version, line.state) for line in reply.model_version_status]
 
     def reload(self, *models: tuple, timeout=60, metrics=()):
+        """Send a reload; each model is (name, base path[, versions[, labels]])."""
         request = model_management_pb2.ReloadConfigRequest(metric_names=metrics)
         for name, path, *rest in models:
             config = request.config.model_config_list.config.add()
@@ -74,6 +78,7 @@ class Asked:
 
 
 def refusal(call) -> tuple[Code, str]:
+    """Return code and message of the RpcError that a call raises."""
     with pytest.raises(grpc.RpcError) as error:  # noqa: PT011 - the caller checks the message
         call()
     return error.value.code(), error.value.details()
@@ -81,7 +86,7 @@ def refusal(call) -> tuple[Code, str]:
 
 @pytest.fixture
 def serve(tmp_path):
-    """Start a server of ``models`` with reload allowed."""
+    """Return a function that starts a server of ``models`` with reloading allowed."""
     asked = []
 
     def start(models, *, load=None, labels_any=False, **more) -> Asked:
@@ -104,7 +109,10 @@ def serve(tmp_path):
 
 @pytest.fixture
 def bases(push, tmp_path):
-    """``two`` with versions 1 to 3, ``three`` with version 1."""
+    """Return a folder with two base paths.
+
+    ``two`` has the versions 1 to 3, ``three`` has version 1.
+    """
     for version in (1, 2, 3):
         push("half_plus_two", tmp_path / "two", version)
     push("half_plus_three", tmp_path / "three", 1)
@@ -131,7 +139,7 @@ def test_several_models_and_policies(serve, bases):
     )
 
 
-def test_reload_tells_what_it_changed_of_the_metrics(serve, bases):
+def test_reload_returns_the_increase_of_the_requested_metrics(serve, bases):
     asked = serve([ModelConfig("two", bases / "two")])
     asked.server.wait_until_available(60)
     loads, requests = "/tensorflow/cc/saved_model/load_attempt_count", ":tensorflow:core:graph_runs"
@@ -149,7 +157,7 @@ def test_reload_swaps_models_and_blocks_until_they_answer(serve, bases, eventual
     asked.server.wait_until_available(60)
     reply = asked.reload(("three", bases / "three"))
     assert reply.status.error_code == 0
-    assert asked("three") == (1, 4.0)  # at once: the reload waited
+    assert asked("three") == (1, 4.0)  # available at once, because the reload has waited for it
     code, message = refusal(lambda: asked("two"))
     assert code is Code.NOT_FOUND and "Latest(two)" in message
     asked.reload(("three", bases / "three"), ("two", bases / "two", [1]))
@@ -182,7 +190,7 @@ def test_refused_reloads_change_nothing(serve, bases):
     assert "Only ModelConfigList is currently supported" in message
 
 
-def test_a_model_that_fails_is_named(serve, bases):
+def test_reload_names_a_model_that_fails_to_load(serve, bases):
     (bases / "bad" / "1").mkdir(parents=True)
     (bases / "bad" / "1" / "saved_model.pb").write_bytes(b"no graph")
     asked = serve([ModelConfig("two", bases / "two")])
@@ -206,19 +214,19 @@ def test_labels(serve, bases):
     assert message == "Unrecognized servable version label: canary"
 
 
-def test_labels_at_the_start_need_the_flag(serve, bases):
+def test_labels_of_unavailable_versions_at_start_need_the_flag(serve, bases):
     config = ModelConfig("two", bases / "two", labels={"stable": 3})
     with pytest.raises(StartRefused, match="not currently available for inference"):
         serve([config])
     asked = serve([config], labels_any=True)
     asked.server.wait_until_available(60)
     assert asked(label="stable") == (3, 3.0)
-    # Only new labels: one that is in use does not move to what is not loaded.
+    # This holds for new labels only: one in use cannot move to a version that is not loaded.
     code, _ = refusal(lambda: asked.reload(("two", bases / "two", [3], {"stable": 1})))
     assert code is Code.FAILED_PRECONDITION
 
 
-def test_a_load_is_tried_again(serve, push, models, tmp_path, eventually):
+def test_a_failed_load_is_retried(serve, push, models, tmp_path, eventually):
     push("half_plus_two", tmp_path / "two", 1)
     file = tmp_path / "two" / "1" / "variables" / "variables.index"
     good = file.read_bytes()
@@ -231,7 +239,7 @@ def test_a_load_is_tried_again(serve, push, models, tmp_path, eventually):
     assert asked() == (1, 3.0)
 
 
-def test_after_the_last_attempt_it_is_given_up(serve, push, tmp_path, eventually):
+def test_a_load_is_given_up_after_the_last_retry(serve, push, tmp_path, eventually):
     bad = tmp_path / "two" / "1"
     bad.mkdir(parents=True)
     (bad / "saved_model.pb").write_bytes(b"no graph")
@@ -252,11 +260,11 @@ def test_another_version_does_not_wait_for_a_retry(serve, push, tmp_path):
     asked = serve([ModelConfig("two", tmp_path / "two", VersionPolicy("all"))], load=load)
     asked.server.wait_until_available(30)
     assert asked() == (1, 3.0)
-    time.sleep(3 * POLL_S)  # the following polls must not end the retries of such young files
+    time.sleep(3 * POLL_S)  # the next polls must not end the retries, though the files are new
     assert asked.states() == [(2, 20), (1, 30)]
 
 
-def test_the_config_file_is_followed_and_a_bad_one_changes_nothing(serve, bases, eventually):
+def test_changes_of_the_config_file_apply_unless_it_is_invalid(serve, bases, eventually):
     file = bases / "models.config"
 
     def write(name: str) -> None:
@@ -278,7 +286,7 @@ def test_the_config_file_is_followed_and_a_bad_one_changes_nothing(serve, bases,
     assert refusal(lambda: asked("two"))[0] is Code.NOT_FOUND
 
 
-def test_a_missing_base_path_fails_at_once(serve, bases):
+def test_a_reload_with_a_missing_or_empty_base_path_fails_at_once(serve, bases):
     asked = serve([ModelConfig("two", bases / "two")])
     asked.server.wait_until_available(60)
     (bases / "empty").mkdir()

@@ -1,4 +1,4 @@
-"""Without the switch no image gets into the log, in whichever form it was sent."""
+"""Without ``images`` the request log contains no image, in whichever form it was sent."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ _SECRET = b"\xff\xd8\xff a face"
 
 
 def example(**features):
+    """Return a tf.Example with one bytes feature for each keyword."""
     message = tf.train.Example()
     for name, value in features.items():
         message.features.feature[name].bytes_list.value.append(value)
@@ -28,7 +29,10 @@ def example(**features):
 
 @pytest.fixture
 def kept(tmp_path):
-    """A function (kind, request, images) → the bytes of the record, and the record."""
+    """Return a function that logs one request and reads the log back.
+
+    It takes (kind, request, images) and returns the bytes of the record and the parsed record.
+    """
 
     def make(kind, request, images=False):
         response = getattr(prediction_log_pb2.PredictionLog(), kind).response
@@ -85,6 +89,6 @@ def test_images_of_classify_and_multi_inference_are_left_out(kept, kind):
     assert len(getattr(log.classify_log.request.input, kind).examples) == 1
 
 
-def test_with_the_switch_all_stay(kept):
+def test_images_are_kept_if_the_option_is_set(kept):
     content, _ = kept("predict_log", predict(image_bytes=[_SECRET]), images=True)
     assert _SECRET in content

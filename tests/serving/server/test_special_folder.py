@@ -1,4 +1,4 @@
-"""A model in a folder whose name looks like a file pattern."""
+"""A base path whose name looks like a file pattern is taken literally."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from imgpipe.serving.server import ModelServer
 
 
 @pytest.mark.parametrize("name", ["out*", "out[1]", "a?"])
-def test_it_is_served(push, tmp_path, name):
+def test_a_model_in_a_folder_with_wildcards_is_served(push, tmp_path, name):
     push("half_plus_three", tmp_path / "out1", 1)
     push("half_plus_two", tmp_path / name, 1)
     server = ModelServer("half", tmp_path / name, poll_seconds=0.2)
@@ -24,7 +24,7 @@ def test_it_is_served(push, tmp_path, name):
         server.stop(5)
 
 
-def test_it_is_validated(push, tmp_path):
+def test_a_model_in_a_folder_with_wildcards_is_validated(push, tmp_path):
     served = Served(str(push("half_plus_two", tmp_path / "out*", 1)))
     try:
         assert served.run(x=[2.0])["y"].tolist() == [3.0]

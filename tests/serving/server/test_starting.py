@@ -1,4 +1,7 @@
-"""Before the first load of the models is over, answers are UNAVAILABLE, which clients retry."""
+"""Until the first load of all models is over, the server answers UNAVAILABLE.
+
+Clients retry this status.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ TWO = {"x": np.float32([2.0])}
 
 @pytest.fixture
 def serve(tmp_path):
-    """A server of models ``m`` and ``other`` under tmp_path, with a REST port."""
+    """Return a function that starts a server with a REST port.
+
+    It has the models ``m`` and ``other``, whose base paths are in tmp_path.
+    """
     running = []
 
     def start(**options):
@@ -45,11 +51,13 @@ def serve(tmp_path):
 
 
 def ask(server, model):
+    """Return the prediction of a model for x = [2.0]; the client does not retry."""
     with Client(server.target, model, retry=Retry(attempts=1)) as client:
         return client.predict(TWO)
 
 
 def rest(server, path, body=None):
+    """Return status and JSON of a REST answer."""
     request = urllib.request.Request(f"{server.rest_target}/v1/models/{path}", data=body)
     try:
         with urllib.request.urlopen(request, timeout=20) as answer:
@@ -60,12 +68,13 @@ def rest(server, path, body=None):
 
 
 def health(server):
+    """Return the serving status of the gRPC health service."""
     with grpc.insecure_channel(server.target) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         return stub.Check(health_pb2.HealthCheckRequest(), timeout=10).status
 
 
-def test_until_every_model_has_been_tried_the_answer_is_unavailable(serve, push, tmp_path):
+def test_models_are_unavailable_until_every_load_was_attempted(serve, push, tmp_path):
     push("half_plus_two", tmp_path / "m", 1)
     server = serve()
     server.core.models["m"].wait_until_available(30)
@@ -88,7 +97,7 @@ def test_until_every_model_has_been_tried_the_answer_is_unavailable(serve, push,
     assert rest(server, "nope")[0] == 404
 
 
-def test_a_model_that_failed_has_been_tried(serve, push, tmp_path):
+def test_a_model_that_failed_to_load_is_not_found(serve, push, tmp_path):
     for name in ("m", "other"):
         push("half_plus_two", tmp_path / name, 1)
     (tmp_path / "m" / "1" / "saved_model.pb").write_bytes(b"no graph")
@@ -101,7 +110,7 @@ def test_a_model_that_failed_has_been_tried(serve, push, tmp_path):
 
 
 @pytest.mark.parametrize("host", ["::1", "[::1]"])
-def test_an_address_of_ip_version_6(push, tmp_path, host):
+def test_the_server_listens_on_an_ipv6_address(push, tmp_path, host):
     try:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::1", 0))

@@ -24,7 +24,7 @@ NODE = "\n\t [[{{node map/while/body/decode_image/DecodeImage}}]]"
         ("[[{{node a}}]]", "[[{{node a}}]]"),
     ],
 )
-def test_tidy(message, tidy):
+def test_tidy_keeps_one_line_without_names_of_nodes(message, tidy):
     assert status.tidy(message) == tidy
 
 

@@ -11,6 +11,7 @@ from imgpipe.serving.server.status import Code, StatusError
 
 
 def write(root: Path, *names: str) -> None:
+    """Write files below ``root`` whose content is their own name."""
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -18,6 +19,7 @@ def write(root: Path, *names: str) -> None:
 
 
 def write_manifest(root: Path, **changes) -> None:
+    """Write a manifest of the files below ``root``, with the given entries replaced."""
     files = {
         file.relative_to(root).as_posix(): {
             "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
@@ -30,6 +32,7 @@ def write_manifest(root: Path, **changes) -> None:
 
 
 def list_versions(base: Path) -> dict[int, storage.VersionDirectory]:
+    """Return the version directories of a base path by their number."""
     store = storage.LocalStore(base)
     return {number: store.inspect(number, name) for number, name in store.names().items()}
 
@@ -41,7 +44,7 @@ WHOLE = (
 )
 
 
-def test_only_whole_numbers_are_versions(tmp_path):
+def test_only_folders_named_by_an_integer_are_versions(tmp_path):
     for name in (
         "1",
         "007",
@@ -62,7 +65,7 @@ def test_only_whole_numbers_are_versions(tmp_path):
     assert set(list_versions(tmp_path)) == {1, 7, -3}
 
 
-def test_the_last_of_two_names_of_a_number_counts(tmp_path):
+def test_of_two_folders_with_the_same_number_the_last_name_is_used(tmp_path):
     for name in ("1", "001"):
         write(tmp_path / name, "saved_model.pb")
     assert list_versions(tmp_path)[1].path.name == "1"
@@ -107,20 +110,20 @@ def test_completeness_by_manifest(tmp_path):
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "{}", '{"files": {"a": 1}}', '{"files": {"a": {"bytes": 1}}}', "\xff"]
 )
-def test_a_manifest_that_is_none_blocks(tmp_path, text):
+def test_a_version_with_an_invalid_manifest_is_not_loaded(tmp_path, text):
     write(tmp_path / "1", *WHOLE)
     (tmp_path / "1" / "manifest.json").write_bytes(text.encode("latin-1"))
     assert "is not a manifest" in list_versions(tmp_path)[1].missing
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd"])
-def test_a_manifest_stays_in_its_directory(tmp_path, name):
+def test_a_manifest_with_a_path_outside_its_directory_is_refused(tmp_path, name):
     write(tmp_path / "1", *WHOLE)
     write_manifest(tmp_path / "1", **{name: {"sha256": "", "bytes": 1}})
     assert "leads out" in list_versions(tmp_path)[1].missing
 
 
-def test_verify_finds_one_flipped_bit(tmp_path):
+def test_verify_detects_one_flipped_bit(tmp_path):
     write(tmp_path, *WHOLE)
     storage.verify(tmp_path)  # without a manifest there is nothing to compare
     write_manifest(tmp_path)

@@ -10,6 +10,8 @@ from imgpipe.serving.server.versions import config
 
 @pytest.fixture
 def write(tmp_path):
+    """Return a function that writes a text to a file and returns its path."""
+
     def do(text: str):
         path = tmp_path / "file.config"
         path.write_text(text)
@@ -86,7 +88,7 @@ def test_monitoring(write):
         ),
     ],
 )
-def test_bad_ssl(write, text, words):
+def test_bad_ssl_configurations(write, text, words):
     with pytest.raises(BadArgument, match=words):
         textproto.read_ssl(write(text))
 
@@ -96,7 +98,7 @@ def test_a_missing_file(tmp_path):
         textproto.read_ssl(tmp_path / "nope")
 
 
-def test_models(write):
+def test_model_configs_are_read(write):
     text = """
     model_config_list {
       config {
@@ -136,7 +138,7 @@ def test_models(write):
         (config.VersionPolicy("specific"), [3, 1, 2], []),
     ],
 )
-def test_policies(kind, found, chosen):
+def test_policies_choose_versions_newest_first(kind, found, chosen):
     assert kind.choose(found) == chosen
 
 
@@ -161,6 +163,7 @@ def test_bad_models(write, text, words):
 
 
 def model(name="a", path="/a", **more):
+    """Return a ModelConfig with defaults for name and base path."""
     from pathlib import Path
 
     return config.ModelConfig(name, Path(path), **more)
@@ -183,7 +186,7 @@ def test_refused_models(models, words):
         config.check(models)
 
 
-def test_a_platform_does_not_change():
+def test_the_platform_of_a_model_cannot_be_changed():
     words = "Illegal to change a model's platform. For model a platform was tensorflow and new"
     with pytest.raises(StatusError, match=words):
         config.check_change([model()], [model(platform="other")])

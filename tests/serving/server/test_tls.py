@@ -1,4 +1,7 @@
-"""TLS and mTLS by ssl_config_file: who is let in, who is not, and nothing older than TLS 1.2."""
+"""TLS and mutual TLS by ssl_config_file.
+
+The tests check which clients are accepted and that nothing older than TLS 1.2 is.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,11 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def pems(tmp_path_factory) -> dict[str, bytes]:
-    """Key and certificate of an authority, a server, a client and a stranger, made afresh."""
+    """Return the content of key and certificate files by name.
+
+    They belong to an authority, a server and a client that it vouches for, and a stranger. They are
+    created anew for each run.
+    """
     folder = tmp_path_factory.mktemp("tls")
 
     def openssl(*arguments: str) -> None:
@@ -47,7 +54,7 @@ def pems(tmp_path_factory) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module", params=[False, True], ids=["TLS", "mTLS"])
 def secured(request, pems, tmp_path_factory):
-    """A server read from its text file, and whether it wants certificates of clients."""
+    """Serve with a text file's settings; yields the target and whether clients are verified."""
     base = tmp_path_factory.mktemp("secured")
     quoted = {name: data.decode().replace("\n", "\\n") for name, data in pems.items()}
     text = f'server_key: "{quoted["server.key"]}" server_cert: "{quoted["server.pem"]}"'
@@ -60,6 +67,7 @@ def secured(request, pems, tmp_path_factory):
 
 
 def status(channel) -> str:
+    """Return the gRPC status code of a health check."""
     try:
         health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
         return "OK"
@@ -68,28 +76,29 @@ def status(channel) -> str:
 
 
 def credentials(pems, ca="ca", own="client"):
+    """Return channel credentials that trust ``ca`` and present the certificate of ``own``."""
     pair = (pems[f"{own}.key"], pems[f"{own}.pem"]) if own else (None, None)
     return grpc.ssl_channel_credentials(pems[f"{ca}.pem"], *pair)
 
 
-def test_the_right_certificates_are_let_in(secured, pems):
+def test_clients_with_the_right_certificate_are_accepted(secured, pems):
     with grpc.secure_channel(secured[0], credentials(pems)) as channel:
         assert status(channel) == "OK"
 
 
 @pytest.mark.parametrize("own", [None, "stranger"])
-def test_clients_without_the_right_certificate(secured, pems, own):
+def test_clients_without_the_right_certificate_are_accepted_by_tls_only(secured, pems, own):
     target, verified = secured
     with grpc.secure_channel(target, credentials(pems, own=own)) as channel:
         assert status(channel) == ("UNAVAILABLE" if verified else "OK")
 
 
-def test_a_client_that_trusts_another_authority_stays_away(secured, pems):
+def test_a_client_that_trusts_another_authority_does_not_connect(secured, pems):
     with grpc.secure_channel(secured[0], credentials(pems, ca="stranger")) as channel:
         assert status(channel) == "UNAVAILABLE"
 
 
-def test_plain_text_to_a_tls_port_fails_soon(secured):
+def test_a_connection_without_tls_fails(secured):
     with grpc.insecure_channel(secured[0]) as channel:
         assert status(channel) == "UNAVAILABLE"
 
@@ -118,7 +127,7 @@ def test_nothing_older_than_tls_1_2(secured, pems, tmp_path, version, works):
                 context.wrap_socket(plain, server_hostname=host)
 
 
-def test_a_key_of_another_certificate_is_refused(pems, tmp_path):
+def test_a_key_that_does_not_match_the_certificate_is_refused(pems, tmp_path):
     tls = SslConfig(pems["client.key"].decode(), pems["server.pem"].decode())
     with pytest.raises(BadArgument, match="do not match"):
         ModelServer("m", tmp_path, options=ServerOptions(tls=tls)).start()

@@ -43,6 +43,7 @@ def models_stub(channel):
 
 
 def ask(inputs, signature_name="", output_filter=(), model="half", **version):
+    """Return a PredictRequest with the given inputs and model spec."""
     request = predict_pb2.PredictRequest(output_filter=output_filter)
     request.model_spec.name = model
     request.model_spec.signature_name = signature_name
@@ -57,6 +58,7 @@ def ask(inputs, signature_name="", output_filter=(), model="half", **version):
 
 
 def refusal(call, request) -> tuple[Code, str]:
+    """Return code and message of the RpcError that a call raises."""
     with pytest.raises(grpc.RpcError) as error:  # noqa: PT011 - the caller checks the message
         call(request, timeout=20)
     return error.value.code(), error.value.details()
@@ -164,7 +166,7 @@ def test_refused_predictions(stub, name):
         (b"\x89PNG\r\n\x1a\n" + b"\x00" * 50, "PNG"),
     ],
 )
-def test_garbage_images_get_one_tidy_line(images, data, words):
+def test_invalid_images_are_refused_with_a_message_of_one_line(images, data, words):
     with grpc.insecure_channel(images) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         code, message = refusal(stub.Predict, ask({"image_bytes": [data]}, model="imgpipe"))
@@ -173,7 +175,7 @@ def test_garbage_images_get_one_tidy_line(images, data, words):
     assert "{{" not in message and "\n" not in message and "[Op" not in message
 
 
-def test_the_reply_names_signature_and_version_and_is_typed(stub):
+def test_the_reply_names_signature_and_version_and_has_typed_values(stub):
     reply = stub.Predict(ask({"x": X}), timeout=20)
     spec = reply.model_spec
     assert (spec.name, spec.signature_name, spec.version.value) == ("half", "serving_default", 123)
@@ -182,13 +184,13 @@ def test_the_reply_names_signature_and_version_and_is_typed(stub):
     np.testing.assert_array_equal(tf.make_ndarray(reply.outputs["y"]), [2.5, 3.0, 4.5])
 
 
-def test_typed_inputs_are_accepted_as_content_is(stub):
+def test_inputs_with_typed_values_are_accepted_like_tensor_content(stub):
     typed = TensorProto(dtype=1, float_val=[1, 2, 5])
     typed.tensor_shape.dim.add(size=3)
     assert list(stub.Predict(ask({"x": typed})).outputs["y"].float_val) == [2.5, 3.0, 4.5]
 
 
-def test_several_outputs_and_the_filter(stub):
+def test_the_output_filter_selects_outputs(stub):
     everything = stub.Predict(ask(PAIR, "pair"), timeout=20)
     assert set(everything.outputs) == {"sum", "count", "same"}
     assert everything.model_spec.signature_name == "pair"
@@ -197,7 +199,7 @@ def test_several_outputs_and_the_filter(stub):
     assert list(some.outputs["count"].int_val) == [3]
 
 
-def test_many_different_filters_do_not_grow_without_end(stub):
+def test_every_combination_of_outputs_can_be_requested(stub):
     import itertools
 
     for count in (1, 2, 3):
@@ -272,7 +274,7 @@ def test_long_messages_are_cut_at_1024_bytes(stub):
     assert len(message.removesuffix("...TRUNCATED").encode()) <= 1024
 
 
-def test_bytes_that_are_no_request_leave_the_server_alive(channel, stub):
+def test_invalid_bytes_are_refused_and_the_server_stays_alive(channel, stub):
     raw = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
     code, message = refusal(raw, b"\xff\xff\xff not a protobuf")
     assert code is Code.INVALID_ARGUMENT and "is not the message of this method" in message
@@ -286,8 +288,8 @@ def test_a_deadline_is_answered_in_time(stub):
         stub.Predict(ask({"steps": np.int32(3000)}, "slow"), timeout=0.02)
 
 
-def test_mutated_requests_are_refused_and_nothing_else(images, make_image):
-    """Whatever arrives: an answer, or a refusal that blames the sender."""
+def test_mutated_requests_are_answered_or_refused(images, make_image):
+    """Each mutated request gets an answer or a status code that blames the sender."""
     rng = random.Random(0)
     whole = ask(
         {"image_bytes": [make_image(0), make_image(1)]}, model="imgpipe"
@@ -297,7 +299,7 @@ def test_mutated_requests_are_refused_and_nothing_else(images, make_image):
         raw = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
         for number in range(600):
             data = bytearray(whole)
-            end = len(data) if number % 2 else 60  # the head holds names, types and shapes
+            end = len(data) if number % 2 else 60  # the first bytes hold names, types and shapes
             for _ in range(rng.choice([1, 2, 8])):
                 data[rng.randrange(end)] = rng.randrange(256)
             cut = rng.randrange(len(data)) if number % 5 == 0 else len(data)

@@ -39,7 +39,7 @@ def test_unknown_services_are_not_found(half):
         )
 
 
-def test_a_watcher_hears_of_the_drain(push, tmp_path):
+def test_a_health_watch_reports_the_drain_and_ends(push, tmp_path):
     push("half_plus_two", tmp_path, 1)
     server = ModelServer("m", tmp_path, poll_seconds=0.05)
     server.start()
@@ -51,9 +51,9 @@ def test_a_watcher_hears_of_the_drain(push, tmp_path):
         seen = [next(watch).status]
         while seen[-1] != SERVING:
             seen.append(next(watch).status)
-        time.sleep(0.3)  # polls that change nothing are not told
+        time.sleep(0.3)  # polls that change nothing are not reported
         began = time.monotonic()
         assert server.stop(200) is True
         assert next(watch).status == NOT_SERVING
         assert next(watch, None) is None  # and the stream has ended
-        assert time.monotonic() - began < 100  # an open stream does not hold the drain up
+        assert time.monotonic() - began < 100  # an open stream does not delay the drain

@@ -1,4 +1,4 @@
-"""The log as JSON: one whole object a line, whatever is in a message."""
+"""The log as JSON has one complete object per line, whatever a message contains."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ except ValueError:
 
 
 def logged(name: str) -> list[str]:
+    """Return the lines that ``PROGRAM`` logs in a format."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(name)], capture_output=True, check=True, timeout=60
     )
     return done.stderr.decode().splitlines()
 
 
-def test_json_lines():
+def test_the_json_format_has_one_object_per_line():
     listening, failed = map(json.loads, logged("json"))
     assert listening.pop("time").endswith("Z")
     assert listening == {

@@ -1,4 +1,4 @@
-"""The queue in front of a runtime, on a runtime that says what it was given."""
+"""The batching queue, in front of a fake runtime that records its inputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ X, Y = ["x"], ["y"]
 
 
 class Doubler:
-    """y = 2x of what is not negative; remembers the shapes that came."""
+    """A fake runtime that computes y = 2x and records the shapes of its inputs.
+
+    Negative inputs are refused. While ``gate`` is cleared, requests wait.
+    """
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.signatures: dict = {}
@@ -40,6 +43,7 @@ class Doubler:
 
 @pytest.fixture
 def batched():
+    """Return a function that puts a BatchingRuntime in front of a Doubler."""
     made = []
 
     def make(inner: Doubler, **parameters) -> BatchingRuntime:
@@ -54,7 +58,7 @@ def batched():
         assert inner.closed
 
 
-def test_a_watch_hears_of_each_batch_and_how_long_its_tasks_waited():
+def test_the_observer_gets_each_batch_with_the_waiting_times_of_its_tasks():
     seen: list[tuple[str, list[float]]] = []
     inner = Doubler()
     parameters = BatchingParameters(num_batch_threads=1, max_batch_size=2, thread_pool_name="pool")
@@ -74,11 +78,12 @@ def test_a_watch_hears_of_each_batch_and_how_long_its_tasks_waited():
 
 
 def rows(*values: float) -> np.ndarray:
+    """Return float32 values of shape [N]."""
     return np.float32(values)
 
 
 def held(inner: Doubler, runtime: BatchingRuntime, pool: ThreadPoolExecutor):
-    """One request at work that does not end before the gate opens."""
+    """Start a request that runs until the gate opens, and return its future."""
     inner.gate.clear()
     first = pool.submit(runtime.run, X, [rows(0)], Y)
     while not inner.shapes:
@@ -86,7 +91,7 @@ def held(inner: Doubler, runtime: BatchingRuntime, pool: ThreadPoolExecutor):
     return first
 
 
-def test_what_comes_meanwhile_runs_together_and_everyone_gets_their_own(batched):
+def test_waiting_requests_run_as_one_batch_and_get_their_own_outputs(batched):
     inner = Doubler()
     runtime = batched(inner)
     with ThreadPoolExecutor(8) as pool:
@@ -100,7 +105,7 @@ def test_what_comes_meanwhile_runs_together_and_everyone_gets_their_own(batched)
     assert inner.shapes == [(1,), (12,)]
 
 
-def test_nobody_waits_on_an_idle_server(batched):
+def test_requests_to_an_idle_server_do_not_wait_for_a_batch(batched):
     runtime = batched(Doubler(), batch_timeout_micros=200_000_000)
     began = time.monotonic()
     for _ in range(3):
@@ -108,7 +113,7 @@ def test_nobody_waits_on_an_idle_server(batched):
     assert time.monotonic() - began < 100
 
 
-def test_the_timeout_gathers_while_others_run(batched):
+def test_requests_are_gathered_until_the_timeout_while_another_runs(batched):
     inner = Doubler()
     runtime = batched(inner, batch_timeout_micros=300_000, num_batch_threads=2)
     with ThreadPoolExecutor(4) as pool:
@@ -151,7 +156,7 @@ def test_a_full_queue_is_unavailable(batched):
         assert [f.result()[0].tolist() for f in [first, *waiting]] == [[0], [2], [2]]
 
 
-def test_allowed_sizes_pad_and_the_padding_is_cut_off(batched):
+def test_batches_are_padded_to_an_allowed_size_and_the_padding_is_removed(batched):
     inner = Doubler()
     runtime = batched(inner, max_batch_size=8, allowed_batch_sizes=(4, 8))
     assert runtime.run(X, [rows(1, 2, 3)], Y)[0].tolist() == [2, 4, 6]
@@ -159,7 +164,7 @@ def test_allowed_sizes_pad_and_the_padding_is_cut_off(batched):
 
 
 @pytest.mark.parametrize(("padding", "shapes"), [(True, {(2, 3)}), (False, {(1, 2), (1, 3)})])
-def test_rows_of_unequal_shape(batched, padding, shapes):
+def test_rows_of_unequal_shape_are_padded_or_batched_separately(batched, padding, shapes):
     inner = Doubler()
     runtime = batched(inner, pad_variable_length_inputs=padding)
     with ThreadPoolExecutor(4) as pool:
@@ -189,7 +194,7 @@ def test_one_bad_request_fails_alone(batched):
             bad.result()
 
 
-def test_outputs_that_cannot_be_split_run_alone_for_good(batched):
+def test_requests_for_outputs_that_cannot_be_split_run_alone_from_then_on(batched):
     inner = Doubler()
     runtime = batched(inner)
     assert runtime.run(X, [rows(1, 2)], ["size"])[0] == 2
@@ -218,7 +223,7 @@ def test_an_expired_request_is_not_run(batched):
         ([rows(1), rows(1, 2)], "equal 0th-dimension size"),
     ],
 )
-def test_what_cannot_be_batched_says_so(batched, values, words):
+def test_inputs_that_cannot_be_batched_are_refused(batched, values, words):
     with pytest.raises(StatusError, match=words):
         batched(Doubler()).run(["x", "z"][: len(values)], values, Y)
 

@@ -1,4 +1,4 @@
-"""Classify, Regress and MultiInference: what fits, and what is refused in which words."""
+"""Classify, Regress and MultiInference: valid requests, and messages of refused ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
 
 
 def write_model(directory) -> None:
-    """Signatures that fit, and one for each way not to."""
+    """Write a model with valid signatures and one signature for each kind of error."""
     import tensorflow as tf
 
     module = tf.Module()
@@ -68,7 +68,7 @@ def write_model(directory) -> None:
 
 @pytest.fixture(scope="module")
 def stubs(tmp_path_factory):
-    """Stub by whether the method name is checked."""
+    """Return stubs of two servers, by whether the server checks the method name."""
     base = tmp_path_factory.mktemp("examples")
     write_model(base / "5")
     checked = ServerOptions(core=CoreOptions(check_method_name=True))
@@ -84,12 +84,14 @@ def stubs(tmp_path_factory):
 
 
 def fill(request, signature: str, values=(0.25, 1.0)):
+    """Set model and signature of a request and add an example for each value of x."""
     request.model_spec.name = "m"
     request.model_spec.signature_name = signature
     return examples(request, values)
 
 
 def examples(request, values):
+    """Add an example for each value of x."""
     for value in values:
         features = request.input.example_list.examples.add().features
         features.feature["x"].float_list.value.append(value)
@@ -105,12 +107,14 @@ def regress(signature="", values=(0.25, 1.0)):
 
 
 def refusal(call, request):
+    """Return code and message of the RpcError that a call raises."""
     with pytest.raises(grpc.RpcError) as error:  # noqa: PT011 - the caller checks the message
         call(request, timeout=20)
     return error.value.code(), error.value.details()
 
 
 def rows(reply) -> list:
+    """Return label and score of each class for each example of a reply."""
     found = reply.result.classifications
     return [[(one.label, one.score) for one in row.classes] for row in found]
 
@@ -124,13 +128,13 @@ def test_classify(stubs):
     assert rows(labels) == [[("no", 0), ("yes", 0)]]
 
 
-def test_labels_that_are_not_utf8(stubs):
+def test_labels_that_are_not_utf8_are_base64(stubs):
     reply = stubs[False].Classify(classify("raw"), timeout=20)
     (first, _) = reply.result.classifications
     assert [one.label for one in first.classes] == ['{"b64": "/wA="}', "yes"]
 
 
-def test_a_context_joins_every_example(stubs):
+def test_the_context_is_merged_into_every_example(stubs):
     request = classify(values=())
     listed = request.input.example_list_with_context
     listed.context.features.feature["x"].float_list.value.append(0.5)
@@ -172,7 +176,7 @@ def test_refused_classifications(stubs, name):
         ("other", "Expected classification signature outputs to contain at least one of"),
     ],
 )
-def test_signatures_that_are_none_for_it(stubs, signature, words):
+def test_signatures_for_another_method_are_refused(stubs, signature, words):
     code, message = refusal(stubs[False].Classify, classify(signature))
     assert code is Code.FAILED_PRECONDITION and words in message
 
@@ -192,7 +196,7 @@ def test_refused_regressions(stubs, signature, words):
     assert code is Code.INVALID_ARGUMENT and words in message
 
 
-def test_no_examples(stubs):
+def test_requests_without_examples_are_refused(stubs):
     for call, request in (
         (stubs[False].Classify, classify(values=())),
         (stubs[False].Regress, regress("value", ())),
@@ -200,7 +204,7 @@ def test_no_examples(stubs):
         assert refusal(call, request) == (Code.INVALID_ARGUMENT, "Input is empty.")
 
 
-def test_the_method_name_is_checked_when_asked(stubs):
+def test_the_method_name_is_checked_if_the_option_is_set(stubs):
     code, message = refusal(stubs[True].Classify, classify())
     assert code is Code.INVALID_ARGUMENT
     assert f"Expected classification signature method_name to be {CLASSIFY}. Was: " in message

@@ -1,4 +1,7 @@
-"""The API that gRPC and REST share: specs, handles, arrays in and out, what is told afterwards."""
+"""The interface that gRPC and REST share.
+
+The tests cover model specs, handles, arrays as inputs and outputs, and observers of calls.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from imgpipe.serving.server.versions.version_policy import VersionPolicy
 
 @pytest.fixture(scope="module")
 def core(models, tmp_path_factory):
-    """half_plus_two as versions 1 and 2, the newer labelled."""
+    """Return a Core with half_plus_two as versions 1 and 2; version 1 is ``stable``."""
     base = tmp_path_factory.mktemp("core")
     for version in (1, 2):
         (base / str(version)).symlink_to(models / "half_plus_two", target_is_directory=True)
@@ -49,7 +52,7 @@ def test_a_spec_is_read_from_any_message():
 @pytest.mark.parametrize(
     ("spec", "version"), [(Spec("m"), 2), (Spec("m", 1), 1), (Spec("m", label="stable"), 1)]
 )
-def test_arrays_in_arrays_out(core, spec, version):
+def test_a_handle_predicts_from_arrays_to_arrays(core, spec, version):
     with core.acquire(spec) as handle:
         answer = handle.predict({"x": np.float32([1, 2, 5])}, timeout=10.0)
         assert (handle.name, handle.version) == ("m", version)
@@ -66,13 +69,13 @@ def test_arrays_in_arrays_out(core, spec, version):
         ({"x": np.array(["2020-01-01"], "datetime64[D]")}, "tensor parsing error: x"),
     ],
 )
-def test_arrays_are_checked_as_messages_are(core, inputs, words):
+def test_arrays_are_checked_like_messages(core, inputs, words):
     with core.acquire(Spec("m")) as handle, pytest.raises(StatusError, match=words) as error:
         handle.predict(inputs)
     assert error.value.code == Code.INVALID_ARGUMENT
 
 
-def test_time_that_is_over_does_not_run(core):
+def test_a_request_whose_time_is_over_is_not_executed(core):
     with (
         core.acquire(Spec("m")) as handle,
         pytest.raises(StatusError, match="before the model") as error,
@@ -81,7 +84,7 @@ def test_time_that_is_over_does_not_run(core):
     assert error.value.code == Code.DEADLINE_EXCEEDED
 
 
-def test_a_held_version_outlives_its_model(core, models, tmp_path):
+def test_a_version_in_use_outlives_the_removal_of_its_model(core, models, tmp_path):
     base = tmp_path / "base"
     base.mkdir()
     (base / "1").symlink_to(models / "half_plus_two", target_is_directory=True)
@@ -97,8 +100,8 @@ def test_a_held_version_outlives_its_model(core, models, tmp_path):
     assert not other.busy() and not other.ready()
 
 
-def test_more_sets_of_outputs_than_are_kept_still_run(core):
-    """Clients choose them; what is kept for each is bounded."""
+def test_more_sets_of_outputs_than_are_cached_can_be_requested(core):
+    """Clients choose the outputs; the number of prepared sets that are kept is limited."""
     inputs = {"a": np.float32([1, 2]), "b": np.int64([3, 4])}
     with core.acquire(Spec("m")) as handle:
         inner = handle.runtime
@@ -113,11 +116,11 @@ def test_more_sets_of_outputs_than_are_kept_still_run(core):
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (4, 1), (8, 2), (64, 16)])
-def test_threads_within_an_operation(cores, threads):
+def test_the_number_of_threads_within_an_operation_follows_the_cores(cores, threads):
     assert runtime.default_intra_op(cores) == threads
 
 
-def test_calls_tell_what_became_of_them():
+def test_observers_get_every_call_with_its_status():
     seen = []
     calls = Calls([seen.append])
     call = Call("Predict", "REST", deadline=time.monotonic() + 5)

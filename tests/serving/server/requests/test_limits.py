@@ -1,4 +1,4 @@
-"""Bounds of a running server: images, messages, the queue, deadlines; and what it logs."""
+"""Limits of a running server for images, messages, queue and deadlines; and its logs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Code = grpc.StatusCode
 
 @pytest.fixture
 def serve(push, tmp_path):
-    """A server of a ready model with options, and its stub."""
+    """Return a function that serves a ready model with options; it returns server and stub."""
     open_ones = []
 
     def start(model: str, **options):
@@ -54,6 +54,7 @@ def serve(push, tmp_path):
 
 
 def ask(signature: str = "", **inputs):
+    """Return a PredictRequest with the given inputs."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "m"
     request.model_spec.signature_name = signature
@@ -63,6 +64,7 @@ def ask(signature: str = "", **inputs):
 
 
 def outcome(stub, request, timeout=30.0) -> str:
+    """Return the name of the gRPC status code of a prediction."""
     try:
         stub.Predict(request, timeout=timeout)
         return "OK"
@@ -70,7 +72,7 @@ def outcome(stub, request, timeout=30.0) -> str:
         return error.code().name
 
 
-def test_a_decompression_bomb_costs_nothing(serve, make_image):
+def test_a_decompression_bomb_is_refused_without_using_memory(serve, make_image):
     _, stub = serve("images")
     stub.Predict(ask(image_bytes=[make_image()]), timeout=30)
     bomb = ask(image_bytes=[make_image(), png_bomb(12_000, 12_000)])
@@ -84,14 +86,17 @@ def test_a_decompression_bomb_costs_nothing(serve, make_image):
     assert outcome(stub, ask(image_bytes=[make_image()])) == "OK"
 
 
-def test_messages_above_the_bound_are_refused(serve):
+def test_messages_above_the_limit_are_refused(serve):
     _, stub = serve("half_plus_two", max_message_bytes=10_000)
     assert outcome(stub, ask(x=np.zeros(1000, np.float32))) == "OK"
     assert outcome(stub, ask(x=np.zeros(5000, np.float32))) == "RESOURCE_EXHAUSTED"
 
 
-def test_a_message_is_measured_when_it_is_decompressed(serve):
-    """0.2 MB on the wire; without a bound the server would hold all that it unpacks to."""
+def test_the_limit_applies_to_decompressed_messages(serve):
+    """The message has 0.2 MB when it is compressed.
+
+    Without a limit the server would hold all of the decompressed message.
+    """
     server, stub = serve("half_plus_two")
     with grpc.insecure_channel(server.target) as channel:
         raw = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
@@ -101,11 +106,11 @@ def test_a_message_is_measured_when_it_is_decompressed(serve):
     assert outcome(stub, ask(x=np.zeros(5000, np.float32))) == "OK"
 
 
-def test_messages_of_many_megabytes_pass(serve):
+def test_messages_of_many_megabytes_are_accepted(serve):
     _, stub = serve("half_plus_two", services=ServiceOptions(as_tensor_content=True))
-    request = ask(x=np.zeros(3 << 20, np.float32))  # 12 MiB; gRPC's own default is 4
+    request = ask(x=np.zeros(3 << 20, np.float32))  # 12 MiB; the default limit of gRPC is 4 MiB
     with pytest.raises(grpc.RpcError, match="larger than max"):
-        stub.Predict(request, timeout=30)  # the client's own default: the answer came
+        stub.Predict(request, timeout=30)  # the client's own default limit: the server has answered
     del request.inputs["x"].tensor_shape.dim[:]
     assert outcome(stub, request) == "INVALID_ARGUMENT"
 
@@ -117,8 +122,8 @@ def test_answers_as_tensor_content(serve):
     assert tf.make_ndarray(reply.outputs["y"]).tolist() == [2.5, 3.0]
 
 
-def test_the_run_ends_with_the_deadline(serve):
-    """The graph itself is stopped: TensorFlow Serving's enforce_session_run_timeout."""
+def test_the_graph_stops_at_the_deadline(serve):
+    """The run itself ends, as with enforce_session_run_timeout of TensorFlow Serving."""
     server, stub = serve("half_plus_two")
     stub.Predict(ask("slow", steps=np.int32(1)), timeout=30)
     assert outcome(stub, ask("slow", steps=np.int32(200_000)), 0.3) == "DEADLINE_EXCEEDED"
@@ -144,8 +149,8 @@ def test_a_full_queue_refuses_and_health_still_answers(serve):
     assert outcome(stub, slow) == "OK"
 
 
-def test_large_requests_are_bounded_together(serve):
-    """Each of them is allowed, and so is their number, but not their size together."""
+def test_the_total_size_of_waiting_requests_is_limited(serve):
+    """Each request and their number are within the limits, but their total size is not."""
     server, stub = serve("half_plus_two", max_workers=1, max_bytes_in_flight=2 << 20)
     stub.Predict(ask("slow", steps=np.int32(1)), timeout=30)
     large = ask(x=np.zeros(1 << 17, np.float32))
@@ -184,7 +189,7 @@ def test_a_cancelled_request_in_the_queue_does_not_run(serve):
     assert sum(call.signature == "serving_default" for call in seen) == 1
 
 
-def test_the_access_log(serve, tmp_path):
+def test_the_access_log_has_a_line_for_each_request(serve, tmp_path):
     file = tmp_path / "access.jsonl"
     _, stub = serve("half_plus_two", access_log=str(file))
     assert outcome(stub, ask(x=np.float32([1, 2]))) == "OK"
@@ -222,6 +227,7 @@ def test_an_observer_that_fails_does_not_fail_the_request(serve, caplog):
 
 
 def records(folder) -> list:
+    """Return all PredictionLogs of the TFRecord files of a folder."""
     found = []
     for path in sorted(folder.glob("*.tfrecord")):
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
@@ -230,7 +236,7 @@ def records(folder) -> list:
 
 
 @pytest.mark.parametrize("images", [False, True])
-def test_the_request_log(serve, tmp_path, make_image, images):
+def test_the_request_log_has_images_only_if_the_option_is_set(serve, tmp_path, make_image, images):
     folder = tmp_path / "log"
     _, stub = serve(
         "images",
@@ -250,7 +256,7 @@ def test_the_request_log(serve, tmp_path, make_image, images):
             assert sent["image_bytes"].string_val[0] == make_image(seed)
 
 
-def test_the_request_log_is_bounded(serve, tmp_path):
+def test_the_size_of_the_request_log_is_limited(serve, tmp_path):
     folder = tmp_path / "log"
     _, stub = serve(
         "half_plus_two",
@@ -263,7 +269,7 @@ def test_the_request_log_is_bounded(serve, tmp_path):
     assert 2 <= len(sizes) <= 8 and 8_000 < sum(sizes) < 20_000
 
 
-def test_a_share_of_the_requests_is_kept(serve, tmp_path):
+def test_the_request_log_samples_a_share_of_the_requests(serve, tmp_path):
     folder = tmp_path / "log"
     _, stub = serve("half_plus_two", log=RequestLogConfig(str(folder / "r"), 0.3))
     for _ in range(200):
@@ -271,7 +277,7 @@ def test_a_share_of_the_requests_is_kept(serve, tmp_path):
     assert 30 < len(records(folder)) < 95
 
 
-def test_threads_do_not_grow_with_servers(push, tmp_path):
+def test_stopped_servers_leave_no_threads(push, tmp_path):
     push("half_plus_two", tmp_path, 1)
     counts = []
     for _ in range(4):

@@ -1,4 +1,4 @@
-"""A server with both interfaces, and plain HTTP to ask it."""
+"""Servers with both interfaces, and plain HTTP requests to them."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ METRICS = "/monitoring/prometheus/metrics"
 
 @dataclass(frozen=True)
 class Answer:
+    """Status, body and headers of an HTTP answer."""
+
     status: int
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)
@@ -34,7 +36,7 @@ class Answer:
         return json.loads(self.body)
 
     def error(self) -> str:
-        """The message of a refusal; nothing else stands beside it."""
+        """Return the message of an error, which must be the only field of the JSON."""
         (message,) = self.json().values()
         assert list(self.json()) == ["error"]
         return message
@@ -42,7 +44,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Rest:
-    """A running server."""
+    """A running server with its REST port and the calls that it has observed."""
 
     server: ModelServer
     access: list[Any] = field(default_factory=list)
@@ -54,7 +56,7 @@ class Rest:
     def ask(
         self, verb: str, path: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> Answer:
-        """One request on a connection of its own; what is no text or bytes goes as JSON."""
+        """Send one request on a new connection; a body that is not str or bytes is sent as JSON."""
         if body is not None and not isinstance(body, str | bytes):
             body = json.dumps(body)
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
@@ -75,7 +77,7 @@ class Rest:
 
 @pytest.fixture(scope="session")
 def rest(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rest]:
-    """half_plus_two as version 123 of ``half``, the image classifier as 7 of ``imgpipe``."""
+    """Serve half_plus_two as version 123 of ``half``, and the classifier as 7 of ``imgpipe``."""
     base = tmp_path_factory.mktemp("rest")
     shutil.copytree(models / "half_plus_two", base / "half" / "123")
     shutil.copytree(models / "images", base / "images" / "7")
@@ -93,7 +95,7 @@ def rest(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Res
 
 @pytest.fixture
 def serve(push: Callable[..., Path], tmp_path: Path) -> Iterator[Callable[..., Rest]]:
-    """A server of half_plus_two as version 3 of ``half``, with options."""
+    """Return a function that serves half_plus_two as version 3 of ``half``, with options."""
     running: list[ModelServer] = []
 
     def start(rest: RestOptions | None = None, **options: Any) -> Rest:

@@ -1,4 +1,4 @@
-"""The Python client over http:// against this server: the same answers as over gRPC."""
+"""The Python client gets the same answers over REST as over gRPC."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from imgpipe.serving.client import Client, InvalidArgument, NotFound
 
 @pytest.fixture(scope="module", params=["grpc", "rest"])
 def target(request, rest) -> str:
+    """Return the target for gRPC or for REST."""
     return rest.server.target if request.param == "grpc" else rest.server.rest_target
 
 
@@ -27,7 +28,7 @@ def test_predict(target):
         assert only == "y"
 
 
-def test_images(target, make_image):
+def test_classify_returns_the_labels_of_images(target, make_image):
     with Client(target, "imgpipe") as client:
         found = client.classify([make_image(1), make_image(2, "PNG"), make_image(3)])
     assert [image.version for image in found] == [7] * 3
@@ -35,7 +36,7 @@ def test_images(target, make_image):
     assert all(0 < image.probability <= 1 for image in found)
 
 
-def test_both_ways_say_the_same_of_an_image(rest, make_image):
+def test_grpc_and_rest_answer_the_same_for_an_image(rest, make_image):
     answers = []
     for target in (rest.server.target, rest.server.rest_target):
         with Client(target, "imgpipe") as client:
@@ -44,7 +45,7 @@ def test_both_ways_say_the_same_of_an_image(rest, make_image):
         np.testing.assert_array_equal(value, answers[1][name])
 
 
-def test_questions_and_errors(target):
+def test_status_metadata_and_errors(target):
     with Client(target, "half", timeout=20.0) as client:
         (line,) = client.status()
         assert (line.version, line.state) == (123, "AVAILABLE")

@@ -1,4 +1,8 @@
-"""Outputs to JSON: forms, numbers that read back the same, strings, what has no JSON."""
+"""Outputs are written as JSON.
+
+The tests cover both formats, numbers that must be read back unchanged, strings, and outputs that
+JSON cannot represent.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,7 @@ from imgpipe.serving.tensors import text_of
 
 
 def strings(*items: bytes) -> np.ndarray:
+    """Return a one-dimensional object array of byte strings."""
     made = np.empty(len(items), object)
     made[:] = items
     return made
@@ -84,7 +89,7 @@ BYTES_ROWS = """{
 
 
 def test_one_output_is_a_list_and_several_are_objects():
-    """Byte for byte as rapidjson's PrettyWriter writes them for upstream."""
+    """The text equals byte for byte what rapidjson's PrettyWriter writes for TensorFlow Serving."""
     y, z = np.float32([[1, 2], [3, 4]]), np.int64([5, 6])
     assert write_predict({"y": y}, "row") == ROWS
     assert write_predict({"y": y, "z": z}, "row") == ROWS_OF_OBJECTS
@@ -122,14 +127,14 @@ def test_shapes(shape, form):
         (-np.inf, "-Infinity"),
     ],
 )
-def test_texts_of_floats(value, text):
+def test_floats_are_written_as_by_tensorflow_serving(value, text):
     assert write_predict({"y": np.float32([value])}, "row") == (
         f'{{\n    "predictions": [{text}\n    ]\n}}'
     )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, ml_dtypes.bfloat16])
-def test_any_float_reads_back_the_same(dtype):
+def test_every_float_is_read_back_unchanged(dtype):
     rng = np.random.default_rng(1)
     bits = rng.integers(0, 256, (20_000, np.dtype(dtype).itemsize), dtype=np.uint8)
     values = bits.reshape(-1).view(dtype)
@@ -147,7 +152,7 @@ def test_float32_texts_are_the_shortest():
         assert len(ours.strip("-0").replace(".", "")) <= len(str(value).strip("-0")) + 1
 
 
-def test_strings():
+def test_strings_that_are_not_utf8_are_written_as_base64():
     texts = strings(b'a"b', "ü\n".encode(), b"\xff\x00")
     whole = json.loads(write_predict({"y": texts}, "row"))["predictions"]
     broken = {"b64": base64.b64encode(b"\xff\x00").decode()}
@@ -158,7 +163,7 @@ def test_strings():
     assert numbers == {"predictions": [1]}
 
 
-def test_booleans_and_large_whole_numbers():
+def test_booleans_and_large_integers_are_exact():
     outputs = {"a": np.array([True, False]), "b": np.uint64([2**64 - 1, 0])}
     assert json.loads(write_predict(outputs, "columnar"))["outputs"] == {
         "a": [True, False],
@@ -178,7 +183,7 @@ def test_booleans_and_large_whole_numbers():
         ({"y": np.zeros(2, np.complex64)}, "Failed to write JSON value for tensor type: complex64"),
     ],
 )
-def test_what_has_no_rows_or_no_json(outputs, words):
+def test_outputs_without_rows_or_json_are_refused(outputs, words):
     with pytest.raises(StatusError, match=f"^{re.escape(words)}$"):
         write_predict(outputs, "row")
 

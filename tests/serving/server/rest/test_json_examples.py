@@ -1,4 +1,4 @@
-"""JSON to tf.Examples: the cases of util/json_tensor_test.cc."""
+"""JSON is read to tf.Examples; the cases are those of upstream's util/json_tensor_test.cc."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from imgpipe.serving.server.status import StatusError
 
 
 def fill(document) -> input_pb2.Input:
+    """Return the Input that is read from a JSON document."""
     text = document if isinstance(document, str) else json.dumps(document)
     made = input_pb2.Input()
     fill_examples(json_text.read(text.encode()), made)
@@ -35,7 +36,7 @@ def test_features_of_every_type():
     assert not second.features.feature
 
 
-def test_context():
+def test_the_context_is_read():
     made = fill({"context": {"c": "x"}, "examples": [{"a": 1.0}]}).example_list_with_context
     assert list(made.context.features.feature["c"].bytes_list.value) == [b"x"]
     assert list(made.examples[0].features.feature["a"].float_list.value) == [1.0]
@@ -63,12 +64,12 @@ def test_context():
         ('{"examples": [{"a": 1e400}]}', "Number too big"),
     ],
 )
-def test_what_is_refused(document, words):
+def test_invalid_examples_are_refused(document, words):
     with pytest.raises(StatusError, match=re.escape(words)):
         fill(document)
 
 
-def test_signature_name():
+def test_the_signature_name_must_be_a_string():
     assert read_signature({}) == ""
     assert read_signature({"signature_name": "x"}) == "x"
     with pytest.raises(StatusError, match="'signature_name' key must be a string value"):

@@ -1,4 +1,4 @@
-"""JSON to arrays: the cases of util/json_tensor_test.cc, and our bounds."""
+"""JSON is read to arrays: cases of upstream's util/json_tensor_test.cc, and our own limits."""
 
 from __future__ import annotations
 
@@ -32,12 +32,14 @@ NUMBERS = {
 
 
 def take(document, **dtypes: str):
+    """Read a predict request; the keywords are the inputs of the signature and their types."""
     text = document if isinstance(document, str) else json.dumps(document)
     infos = {name: SimpleNamespace(dtype=NUMBERS[dtype]) for name, dtype in dtypes.items()}
     return read_predict(json_text.read(text.encode()), infos, "")
 
 
 def refused(document, **dtypes: str) -> str:
+    """Return the message with which ``take`` refuses a document."""
     with pytest.raises(StatusError) as error:  # noqa: PT011 - the caller checks the message
         take(document, **dtypes)
     assert error.value.code == Code.INVALID_ARGUMENT
@@ -89,13 +91,13 @@ def test_nan_and_infinity():
         ([[], []], (2, 0)),
     ],
 )
-def test_shapes_of_rows(instances, shape):
+def test_instances_give_the_expected_shape(instances, shape):
     _, found = take({"instances": instances}, x="int32")
     assert found["x"].shape == shape
 
 
-def test_base64_in_every_place():
-    hello, world = {"b64": "aGVsbG8="}, {"b64": "d29ybGQ"}  # padded and not
+def test_base64_is_decoded_at_every_level():
+    hello, world = {"b64": "aGVsbG8="}, {"b64": "d29ybGQ"}  # with and without padding
     for instances, shape in (
         ([hello, world], (2,)),
         ([[hello], [world]], (2, 1)),
@@ -177,7 +179,7 @@ def test_several_inputs_by_row_and_by_column():
         ({"inputs": {"y": 1}}, "Missing named input: x in 'inputs' object."),
     ],
 )
-def test_what_does_not_fit(document, words):
+def test_documents_that_do_not_fit_the_signature_are_refused(document, words):
     assert words in refused(document, x="int32")
 
 
@@ -218,7 +220,7 @@ def test_numbers_become_the_nearest_value_of_their_type(dtype, text, stored):
         ("string", '"\\ud800"', "The surrogate pair in string is invalid."),
     ],
 )
-def test_values_that_their_type_cannot_hold(dtype, text, words):
+def test_values_outside_the_range_of_their_type_are_refused(dtype, text, words):
     assert words in refused(f'{{"instances": [{text}]}}', x=dtype)
 
 
@@ -230,18 +232,18 @@ def test_several_inputs_need_names():
     assert "keys must be equal to: a,b" in refused({"instances": [{"a": 1}]}, **two)
 
 
-def test_types_without_json():
+def test_types_that_json_cannot_represent_are_unimplemented():
     for dtype in ("complex64", "resource"):
         with pytest.raises(StatusError, match="JSON Value to type: ") as error:
             take({"instances": [1]}, x=dtype)
         assert error.value.code == Code.UNIMPLEMENTED
 
 
-def test_signatures_without_inputs():
+def test_signatures_without_inputs_are_refused():
     assert refused({"instances": [1]}) == "Failed to get input map for signature: DEFAULT"
 
 
-def test_tensors_of_too_many_dimensions():
+def test_tensors_of_more_than_64_dimensions_are_refused():
     value: object = 1
     for _ in range(100):
         value = [value]

@@ -1,4 +1,4 @@
-"""Bytes to JSON: what is taken, upstream's words for what is not, and bounds."""
+"""Bytes are parsed as JSON: what is accepted, TensorFlow Serving's error messages, and limits."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from imgpipe.serving.server.status import StatusError
 
 
 def refused(body: bytes) -> str:
+    """Return the message with which ``read`` refuses a body."""
     with pytest.raises(StatusError) as error:  # noqa: PT011 - the caller checks the message
         read(body)
     return error.value.message
@@ -41,33 +42,33 @@ def refused(body: bytes) -> str:
         (b"NaN", "JSON Value: NaN Is not object"),
     ],
 )
-def test_what_is_no_document(body, words):
+def test_invalid_documents_are_refused(body, words):
     assert refused(body).startswith(words)
 
 
-def test_offsets_are_bytes():
+def test_offsets_in_errors_count_bytes():
     assert refused('{"ü": x}'.encode()) == "JSON Parse error: Invalid value. at offset: 7"
 
 
-def test_what_upstream_takes():
+def test_the_extensions_of_upstream_are_accepted():
     assert read(b'\xef\xbb\xbf {"a": 1} and the rest is ignored') == {"a": 1}
     found = read(b'{"a": [NaN, Infinity, -Infinity, 1e400]}')["a"]
     assert [type(item) is json_text.Constant for item in found] == [True, True, True, False]
     assert str(found) == "[nan, inf, -inf, inf]"
 
 
-def test_the_first_of_equal_keys_counts():
+def test_the_first_of_equal_keys_is_used():
     found = read(b'{"a": 1, "b": 2, "a": 3}')
     assert isinstance(found, Repeated)
     assert found == {"a": 1, "b": 2}
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
-def test_500_levels_are_taken_and_more_are_refused(opening):
+def test_nesting_of_more_than_500_levels_is_refused(opening):
     closing = b"]" if opening == b"[" else b"}"
 
     def nested(levels: int) -> bytes:
-        inner = levels - 1  # the document itself is one
+        inner = levels - 1  # the document itself is one level
         return b'{"x": ' + opening * inner + b"1" + closing * inner + b"}"
 
     assert read(nested(json_bounds.MAX_DEPTH))
@@ -76,14 +77,14 @@ def test_500_levels_are_taken_and_more_are_refused(opening):
         assert "Nesting too deep" in refused(nested(levels)[: 6 + levels * len(opening)])
 
 
-def test_brackets_in_strings_are_no_levels():
+def test_brackets_in_strings_do_not_count_as_levels():
     text = '{"a": "' + "[" * 5000 + '", "b": "\\"' + "{" * 5000 + '", "c": [[1]]}'
     assert set(read(text.encode())) == {"a", "b", "c"}
-    # Closing ones hide nothing either.
+    # Closing brackets in a string do not hide the levels that follow.
     assert "too deep" in refused(b'{"a": "' + b"]" * 5000 + b'", "b": ' + b"[" * 600)
 
 
-def test_many_brackets_side_by_side_are_no_levels():
+def test_many_lists_side_by_side_do_not_count_as_levels():
     assert len(read(b'{"a": [' + b"[1]," * 400_000 + b"1]}")["a"]) == 400_001
 
 
@@ -92,7 +93,7 @@ def test_unfinished_strings_take_linear_time():
         assert refused(body).startswith("JSON ")
 
 
-def test_shown_values_are_cut_without_writing_them_out():
+def test_shown_values_are_truncated_without_serializing_all_of_them():
     value = [float(i) for i in range(1_000_000)]
     tracemalloc.start()
     text = json_text.shown(value)
@@ -142,7 +143,7 @@ def test_values_are_counted(body, values):
         read(body, values - 1)
 
 
-def test_escapes_at_the_borders_of_chunks(monkeypatch):
+def test_escapes_may_cross_the_borders_of_chunks(monkeypatch):
     body = b'{"a": "' + b"\\\\" * 40 + b'\\"[[[,,", "b": [1, 2]}'
     for size in range(2, 40):
         monkeypatch.setattr(json_bounds, "CHUNK", size)
@@ -156,7 +157,7 @@ def test_escapes_at_the_borders_of_chunks(monkeypatch):
 
 
 def test_other_threads_run_while_numbers_are_parsed():
-    """One call of Python's parser would keep the interpreter lock for all of a body."""
+    """A single call of Python's parser would hold the interpreter lock for the whole body."""
     body = b'{"a": [' + b"0.123456789," * 800_000 + b"1]}"
     json_bounds.check(body, 1_000_000)
     before, ticks, done = 0, 0, threading.Event()

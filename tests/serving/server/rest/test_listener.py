@@ -1,4 +1,4 @@
-"""Connections: slow, large and broken ones, TLS, a busy port, the end of a server."""
+"""Connections: slow, large and malformed ones, TLS, a port in use, and stopping the server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HEAD = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: h\r\n"
 
 
 def talk(port: int, *parts: bytes, timeout: float = 20.0) -> bytes:
-    """Send parts, end nothing, read until the server ends the connection."""
+    """Send parts without closing the connection, and read until the server closes it."""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
         found = b""
         try:
@@ -41,13 +41,13 @@ def talk(port: int, *parts: bytes, timeout: float = 20.0) -> bytes:
         return found
 
 
-def test_heads_that_do_not_end(serve, monkeypatch):
+def test_connections_with_an_incomplete_head_are_closed(serve, monkeypatch):
     monkeypatch.setattr(protocol, "HEAD_S", 0.3)
     server = serve()
     for parts in ([], [HEAD], [b"G"]):
         assert talk(server.port, *parts) == b""
     assert server.predict(GOOD).status == 200
-    # A connection that has served a request may rest longer than a head may take.
+    # A connection that has served a request may be idle for longer than HEAD_S.
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     for _ in range(2):
         connection.request("GET", "/v1/health/live")
@@ -56,14 +56,14 @@ def test_heads_that_do_not_end(serve, monkeypatch):
     connection.close()
 
 
-def test_bodies_that_do_not_come(serve):
+def test_a_body_that_does_not_arrive_is_answered_408(serve):
     server = serve(RestOptions(0, timeout=0.4))
     answer = talk(server.port, HEAD, b"Content-Length: 100\r\n\r\n", b'{"inst')
     assert answer.startswith(b"HTTP/1.1 408") and b"not complete within 0.4 s" in answer
     assert server.predict(GOOD).status == 200
 
 
-def test_endless_chunks(serve):
+def test_chunks_beyond_the_limit_are_answered_413(serve):
     server = serve(RestOptions(0, max_body_bytes=100_000))
     chunk = b"ffff\r\n" + b" " * 0xFFFF + b"\r\n"
     answer = talk(server.port, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", chunk, chunk)
@@ -112,14 +112,14 @@ def test_endless_chunks(serve):
         "two hosts",
     ],
 )
-def test_what_is_no_http(rest, sent):
+def test_malformed_requests_are_refused_and_the_server_still_answers(rest, sent):
     answer = talk(rest.port, sent)
     assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
     assert rest.predict(GOOD).status == 200
 
 
-def test_upgrades_are_passed_over(rest):
-    """``curl --http2`` asks for HTTP/2 beside an ordinary request."""
+def test_upgrade_headers_are_ignored(rest):
+    """``curl --http2`` asks for HTTP/2 in an otherwise ordinary request."""
     upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAA\r\n"
     body = b"Content-Length: 18\r\n\r\n" + b'{"instances": [2]}'
     last = HEAD + b"Connection: close\r\n" + body
@@ -131,7 +131,7 @@ def test_upgrades_are_passed_over(rest):
     assert answer.count(b"[3.0\n") == 2 and answer.count(b"[4.0\n") == 1
 
 
-def test_chunks_and_pipelines(rest):
+def test_chunked_and_pipelined_requests_are_answered(rest):
     chunks = b"4\r\n" + b'{"in' + b"\r\n" + b"f\r\n" + b'stances": [1]} ' + b"\r\n0\r\n\r\n"
     one = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks
     last = HEAD + b"Connection: close\r\nContent-Length: 18\r\n\r\n" + b'{"instances": [2]}'
@@ -140,8 +140,8 @@ def test_chunks_and_pipelines(rest):
     assert b"[2.5\n" in answer and b"[3.0\n" in answer
 
 
-def test_answers_do_not_wait_for_the_network(rest):
-    """On one connection: 40 ms each, were the head of an answer held back for its body."""
+def test_answers_on_one_connection_are_not_delayed(rest):
+    """Each answer would take 40 ms if its head were held back for its body."""
     connection = http.client.HTTPConnection("127.0.0.1", rest.port, timeout=10)
     times = []
     for _ in range(30):
@@ -153,7 +153,7 @@ def test_answers_do_not_wait_for_the_network(rest):
     assert sorted(times)[5] < 0.03
 
 
-def test_who_leaves_is_not_worked_for(serve):
+def test_requests_of_disconnected_clients_are_not_executed(serve):
     server = serve(max_workers=1)
     seen: list = []
     server.predict({"signature_name": "slow", "inputs": 1})
@@ -173,8 +173,11 @@ def test_who_leaves_is_not_worked_for(serve):
     assert codes.count("CANCELLED") == 5 and codes.count("OK") == 2
 
 
-def test_the_end_of_a_server(serve):
-    """What runs finishes, what comes is 503, ready turns at once; then the port is free."""
+def test_stop_finishes_running_requests_and_refuses_new_ones(serve):
+    """New requests get 503, and readiness changes at once.
+
+    After the stop the port is free.
+    """
     server = serve()
     server.predict({"signature_name": "slow", "inputs": 1})
     answers: list = []
@@ -205,7 +208,7 @@ def test_the_end_of_a_server(serve):
         again.bind(("127.0.0.1", server.port))
 
 
-def test_the_end_does_not_wait_beyond_its_grace(serve):
+def test_stop_does_not_wait_longer_than_the_grace_period(serve):
     server = serve()
     server.predict({"signature_name": "slow", "inputs": 1})
     failures: list = []
@@ -224,7 +227,7 @@ def test_the_end_does_not_wait_beyond_its_grace(serve):
     assert len(failures) == 1 and failures != [200]
 
 
-def test_a_busy_port_is_named(serve, tmp_path):
+def test_the_error_names_a_port_in_use(serve, tmp_path):
     server = serve()
     other = ModelServer("m", tmp_path, options=ServerOptions(rest=RestOptions(server.port)))
     with pytest.raises(PortBusy, match=rf":{server.port} \(REST\): the port is taken"):
@@ -233,12 +236,13 @@ def test_a_busy_port_is_named(serve, tmp_path):
 
 
 def secured(certificates, verify: bool) -> SslConfig:
+    """Return TLS settings of the server; ``verify`` demands certificates of clients."""
     certificate, key = certificates.server
     return SslConfig(key.read_text(), certificate.read_text(), certificates.ca.read_text(), verify)
 
 
 @pytest.mark.parametrize("verify", [False, True], ids=["TLS", "mTLS"])
-def test_tls_as_grpc_has_it(serve, certificates, verify):
+def test_tls_and_mutual_tls_work_as_for_grpc(serve, certificates, verify):
     server = serve(tls=secured(certificates, verify))
     target = server.server.rest_target
     assert target.startswith("https://127.0.0.1:")
@@ -262,11 +266,12 @@ def test_tls_as_grpc_has_it(serve, certificates, verify):
 
 
 def silent(port: int, count: int) -> list[socket.socket]:
+    """Open connections that send nothing."""
     return [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(count)]
 
 
 def ended(connections: list[socket.socket], seconds: float) -> int:
-    """How many of them the server has ended after some time."""
+    """Return how many connections the server has closed after ``seconds``; close them all."""
     end = time.monotonic() + seconds
     gone: set[socket.socket] = set()
     while len(gone) < len(connections) and time.monotonic() < end:
@@ -283,19 +288,22 @@ def test_handshakes_have_a_deadline(serve, certificates, monkeypatch):
     assert ended(silent(server.port, 5), 10) == 5
 
 
-def test_silent_connections_stop_nobody_s_handshake(serve, certificates, monkeypatch):
+def test_silent_connections_do_not_prevent_other_handshakes(serve, certificates, monkeypatch):
     monkeypatch.setattr(acceptor, "MAX_HANDSHAKES", 20)
     server = serve(tls=secured(certificates, False))
     connections = silent(server.port, 100)
     tls = Tls(certificates.ca)
     with Client(server.server.rest_target, "half", tls=tls, timeout=5.0) as client:
         assert client.predict({"x": [1.0]}).outputs["y"].tolist() == [2.5]
-    # The oldest went; the others have their ten seconds.
+    # The oldest were closed; the others have ten seconds for their handshake.
     assert 80 <= ended(connections, 2) < 100
 
 
-def test_new_connections_are_shown_new_certificates(serve, certificates, tmp_path, monkeypatch):
-    """Renewed without a restart; a file that does not fit changes nothing."""
+def test_new_connections_get_renewed_certificates(serve, certificates, tmp_path, monkeypatch):
+    """Certificates are renewed without a restart.
+
+    A file whose key does not match the certificate changes nothing.
+    """
     monkeypatch.setattr(tls_module, "POLL_S", 0.05)
     file = tmp_path / "ssl.config"
 
@@ -315,7 +323,7 @@ def test_new_connections_are_shown_new_certificates(serve, certificates, tmp_pat
 
     first, second = certificate.read_text().strip(), certificates.client[0].read_text().strip()
     assert shown() == {first}
-    write(key, certificates.client[0])  # of another key
+    write(key, certificates.client[0])  # this certificate belongs to another key
     time.sleep(0.5)
     assert shown() == {first}
     write(certificates.client[1], certificates.client[0])
@@ -325,7 +333,7 @@ def test_new_connections_are_shown_new_certificates(serve, certificates, tmp_pat
     assert shown() == {second}
 
 
-def test_idle_connections_make_room(serve, monkeypatch):
+def test_idle_connections_are_closed_for_new_ones(serve, monkeypatch):
     monkeypatch.setattr(listener, "MAX_CONNECTIONS", 16)
     server = serve()
     kept = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
@@ -333,14 +341,14 @@ def test_idle_connections_make_room(serve, monkeypatch):
     assert kept.getresponse().read() == b'{"live":true}'
     connections = silent(server.port, 50)
     assert server.predict(GOOD).status == 200
-    kept.request("GET", "/v1/health/live")  # those that never spoke went first
+    kept.request("GET", "/v1/health/live")  # connections without any request were closed first
     assert kept.getresponse().status == 200
     kept.close()
     assert 30 <= ended(connections, 2) < 50
 
 
 def test_waiting_connections_are_accepted_together():
-    """While the event loop is busy, a pause after each would add up to seconds."""
+    """A pause after each would add up to seconds while the event loop is busy."""
 
     async def turns(count: int) -> int:
         with socket.create_server(("127.0.0.1", 0)) as bound, contextlib.ExitStack() as opened:
@@ -361,7 +369,7 @@ def test_waiting_connections_are_accepted_together():
             await accepting.wait_closed()
             for transport in connected:
                 transport.abort()
-            await asyncio.sleep(0.1)  # they close in a later turn
+            await asyncio.sleep(0.1)  # they close in a later turn of the event loop
             return turn
 
     assert asyncio.run(turns(96)) < 48

@@ -1,4 +1,4 @@
-"""The page that Prometheus reads: upstream's names, types, labels and text."""
+"""The page for Prometheus has the names, types, labels and text of TensorFlow Serving."""
 
 from __future__ import annotations
 
@@ -41,11 +41,12 @@ TYPES = {
 
 
 def values(page: str) -> dict[str, float]:
+    """Return the values of the page by metric name with labels."""
     lines = [line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#")]
     return {name: float(value) for name, value in lines}
 
 
-def test_the_page_of_a_server(rest):
+def test_the_page_counts_requests_and_loads(rest):
     before = values(rest.get(METRICS).body.decode())
     rest.predict({"instances": [1]})
     rest.predict({"instances": ["x"]})
@@ -75,7 +76,7 @@ def test_the_page_of_a_server(rest):
     assert loaded.endswith('half/123",status="success"}') and after[loaded] == 1
 
 
-def test_requests_by_version_and_signature(rest):
+def test_requests_are_counted_by_version_and_signature(rest):
     before = values(rest.get(METRICS).body.decode())
     rest.predict({"instances": [1]})
     rest.predict({"signature_name": "nope", "instances": [1]})
@@ -97,7 +98,7 @@ def test_requests_by_version_and_signature(rest):
     assert f'tensorflow="{metadata.version("tensorflow")}"' in build
 
 
-def test_buckets_are_upstreams(rest):
+def test_the_buckets_are_those_of_tensorflow_serving(rest):
     rest.predict({"instances": [1]})
     page = rest.get(METRICS).body.decode()
     limits = re.findall(
@@ -107,7 +108,7 @@ def test_buckets_are_upstreams(rest):
     assert len(limits) == 34 and limits[-1] == "+Inf"
 
 
-def test_prometheus_can_read_it(rest):
+def test_the_parser_of_prometheus_reads_the_page(rest):
     rest.predict({"instances": [1]})
     page = rest.get(METRICS).body.decode()
     families = {family.name: family for family in text_string_to_metric_families(page)}
@@ -143,7 +144,7 @@ def test_failed_loads_are_counted(tmp_path):
     assert line.endswith('status="fail"}') and values(metrics.page())[line] == 2
 
 
-def test_the_queue_of_batches(serve):
+def test_the_batching_queue_is_measured(serve):
     batching = BatchingParameters(max_batch_size=4, thread_pool_name="pool")
     rest = serve(RestOptions(0), monitoring=SHOWN, loader=LoaderOptions(batching=batching))
     for _ in range(3):
@@ -157,7 +158,7 @@ def test_the_queue_of_batches(serve):
     assert len(limits) == 53 and 'le="100"' in limits[0] and 'le="120"' in limits[1]
 
 
-def test_warm_up_is_timed_and_says_how_it_ended(models, tmp_path, warm_up):
+def test_warm_up_is_measured_with_its_status(models, tmp_path, warm_up):
     metrics = Metrics(lambda name: True)
     policy = LoadPolicy(on_warm_up=metrics.warmed_up)
     for version, inputs in ((1, {"x": [1.0]}), (2, {"nonsense": [1.0]}), (3, None)):
@@ -173,14 +174,14 @@ def test_warm_up_is_timed_and_says_how_it_ended(models, tmp_path, warm_up):
     found = values(metrics.page())
     counts = {name: value for name, value in found.items() if "warmup_latency_count" in name}
     name = f"{PREFIX}model_warmup_latency_count"
-    assert counts == {  # the third brings no requests along
+    assert counts == {  # the third version has no warm-up requests
         f'{name}{{model_path="{tmp_path}/1",status="OK"}}': 1,
         f'{name}{{model_path="{tmp_path}/2",status="INVALID_ARGUMENT"}}': 1,
     }
     assert found[f'{PREFIX}model_warmup_latency_sum{{model_path="{tmp_path}/1",status="OK"}}'] > 0
 
 
-def test_one_number_of_a_counter_by_either_name():
+def test_a_counter_is_found_by_both_forms_of_its_name():
     metrics = Metrics(lambda name: True)
     for code in (Code.OK, Code.OK, Code.INTERNAL):
         metrics(Call("Predict", "GRPC", model="m", code=code, run_seconds=0.5, seconds=1.0))
@@ -191,6 +192,6 @@ def test_one_number_of_a_counter_by_either_name():
     assert metrics.count("no such metric") == 0
 
 
-def test_no_page_without_a_config(serve):
+def test_there_is_no_page_without_a_monitoring_config(serve):
     answer = serve(RestOptions(0)).get(METRICS)
     assert (answer.status, answer.body) == (404, b"")

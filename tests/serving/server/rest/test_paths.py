@@ -1,4 +1,7 @@
-"""What a URL means; the cases of http_rest_api_util_test.cc and http_rest_api_handler_test.cc."""
+"""URLs are parsed to the API's method and model.
+
+The cases are those of upstream's http_rest_api_util_test.cc and http_rest_api_handler_test.cc.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ from imgpipe.serving.server.status import Code, StatusError
         ),
     ],
 )
-def test_known_paths(verb, path, expected):
+def test_valid_paths_are_parsed(verb, path, expected):
     assert paths.is_api(path)
     assert paths.parse(verb, path) == expected
 
@@ -64,13 +67,13 @@ def test_known_paths(verb, path, expected):
         ("GET", f"/v1/models/foo/versions/{'9' * 5000}", "Failed to convert version: 9"),
     ],
 )
-def test_other_paths(verb, path, words):
+def test_invalid_paths_are_refused(verb, path, words):
     with pytest.raises(StatusError, match=f"^{re.escape(words)}") as error:
         paths.parse(verb, path)
     assert error.value.code == Code.INVALID_ARGUMENT
 
 
-def test_what_belongs_to_the_api():
+def test_only_paths_below_v1_belong_to_the_api():
     assert [paths.is_api(p) for p in ("/v1/models", "/V1/", "/statuspage", "/index", "/v1")] == [
         True,
         True,

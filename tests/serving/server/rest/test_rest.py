@@ -1,4 +1,4 @@
-"""The interface over HTTP: forms, paths, errors, compression, CORS, limits, health."""
+"""The REST interface: formats, paths, errors, compression, CORS, limits, health and logs."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from tests.serving.test_image_header import png_bomb
 
 
 def b64(data: bytes) -> dict[str, str]:
+    """Return bytes as the JSON object of TensorFlow Serving's REST API."""
     return {"b64": base64.b64encode(data).decode()}
 
 
@@ -37,7 +38,7 @@ def test_predict_by_row_and_by_column(rest):
     }
 
 
-def test_images_to_labels(rest, make_image):
+def test_images_are_sent_as_base64_and_classified(rest, make_image):
     jpeg, png = make_image(1), make_image(2, "PNG")
     answer = rest.predict({"instances": [b64(jpeg), b64(png)]}, "imgpipe").json()
     named = rest.predict({"instances": [{"image_bytes": b64(jpeg)}]}, "imgpipe").json()
@@ -125,13 +126,13 @@ def test_errors(rest, verb, path, body, status, words):
     assert answer.headers["content-type"] == "application/json"
 
 
-def test_paths_of_nobody(rest):
+def test_unknown_paths_are_answered_404_without_a_body(rest):
     for path in ("/", "/index", "/v1", "/v3/models/half", "/favicon.ico"):
         answer = rest.get(path)
         assert (answer.status, answer.body) == (404, b"")
 
 
-def test_failures_of_the_graph_have_the_words_of_grpc(rest, make_image):
+def test_errors_of_the_graph_have_the_messages_of_grpc(rest, make_image):
     broken = make_image()[:-40] + bytes(40)
     answer = rest.predict({"instances": [b64(b"no image")]}, "imgpipe")
     assert answer.status == 400 and "Unknown image file format" in answer.error()
@@ -139,14 +140,14 @@ def test_failures_of_the_graph_have_the_words_of_grpc(rest, make_image):
     assert rest.predict({"inputs": [b64(make_image())]}, "imgpipe").status == 200
 
 
-def test_bombs_are_told_by_their_header(rest, make_image):
+def test_decompression_bombs_are_refused_by_their_header(rest, make_image):
     answer = rest.predict(
         {"instances": [b64(make_image()), b64(png_bomb(12_000, 12_000))]}, "imgpipe"
     )
     assert answer.status == 400 and "144.0 million pixels" in answer.error()
 
 
-def test_compression_both_ways(rest):
+def test_requests_and_answers_can_be_compressed(rest):
     body = {"instances": list(range(2000))}
     packed = gzip.compress(json.dumps(body).encode())
     plain = rest.predict(body)
@@ -173,7 +174,7 @@ def test_compression_both_ways(rest):
     assert answer.status == 400 and "'br' is not known" in answer.error()
 
 
-def test_cors_by_flag(rest, serve):
+def test_cors_headers_are_sent_only_if_the_option_is_set(rest, serve):
     origin = {"Origin": "http://elsewhere"}
     answer = rest.predict({"instances": [1]}, headers=origin)
     assert answer.headers["access-control-allow-origin"] == "*"
@@ -203,13 +204,13 @@ def test_answers_name_the_version_that_made_them(rest):
     assert asked.headers["access-control-expose-headers"] == "Model-Version"
 
 
-def test_bodies_beyond_the_bound(serve):
+def test_bodies_beyond_the_limit_are_refused(serve):
     server = serve(RestOptions(0, max_body_bytes=10_000))
     assert server.predict({"instances": [1.0] * 1000}).status == 200
     answer = server.predict({"instances": [1.0] * 5000})
     assert answer.status == 413 and "larger than" in answer.error()
     assert answer.headers["connection"] == "close"
-    # Also to who sends all of it before looking for an answer.
+    # A client that sends the whole body before it reads the answer gets the same status.
     answer = server.predict(b" " * (20 << 20))
     assert answer.status == 413
     packer = zlib.compressobj(wbits=31)
@@ -219,8 +220,11 @@ def test_bodies_beyond_the_bound(serve):
     assert answer.status == 413
 
 
-def test_bodies_of_too_many_values(serve):
-    """Half a megabyte of gzip, 98 MiB of numbers: it once stopped every request for 15 s."""
+def test_bodies_with_too_many_values_are_refused(serve):
+    """The body is half a megabyte of gzip that decompresses to 98 MiB of numbers.
+
+    Such a body once stopped every request for 15 s.
+    """
     server = serve()
     bomb = gzip.compress(b'{"instances": [' + b"1," * (49 << 20) + b"1]}")
     assert len(bomb) < 1 << 20
@@ -232,14 +236,14 @@ def test_bodies_of_too_many_values(serve):
     assert answer.status == 200 and len(answer.json()["predictions"]) == 900_001
 
 
-def test_the_bound_of_values_is_an_option(serve):
+def test_the_limit_of_values_is_an_option(serve):
     server = serve(RestOptions(0, max_body_values=10))
     assert server.predict({"instances": [1.0] * 7}).status == 200
     assert server.predict({"instances": [1.0] * 8}).status == 200
     assert server.predict({"instances": [1.0] * 9}).status == 413
 
 
-def test_large_bodies_leave_threads_to_small_ones(serve):
+def test_large_bodies_do_not_occupy_every_thread(serve):
     server = serve(max_workers=4)
     large = b'{"instances": [' + b"0.125," * 900_000 + b"1]}"
     answers: list = []
@@ -257,7 +261,7 @@ def test_large_bodies_leave_threads_to_small_ones(serve):
     assert "too many large requests at once" in refused.error()
 
 
-def test_deep_json_is_refused_and_the_server_stays(rest):
+def test_deeply_nested_json_is_refused_and_the_server_still_answers(rest):
     for levels in (501, 5_000, 50_000, 500_000):
         deep = b'{"instances": ' + b"[" * levels + b"]" * levels + b"}"
         answer = rest.predict(deep)
@@ -267,7 +271,7 @@ def test_deep_json_is_refused_and_the_server_stays(rest):
     assert rest.predict({"instances": [1]}).status == 200
 
 
-def test_the_run_ends_with_the_time_limit(serve):
+def test_the_graph_stops_at_the_time_limit(serve):
     server = serve(RestOptions(0, timeout=0.4))
     body = {"signature_name": "slow", "inputs": 1}
     assert server.predict(body).status == 200
@@ -279,14 +283,14 @@ def test_the_run_ends_with_the_time_limit(serve):
         time.sleep(0.01)
 
 
-def test_the_queue_is_that_of_grpc(serve):
+def test_rest_shares_the_queue_of_grpc(serve):
     server = serve(max_workers=1, max_waiting=4)
     body = {"signature_name": "slow", "inputs": 300}
     server.predict(body)
     with concurrent.futures.ThreadPoolExecutor(20) as pool:
         found = [pool.submit(server.predict, body) for _ in range(20)]
         time.sleep(0.1)
-        assert server.get("/v1/health/ready").status == 200  # not behind them
+        assert server.get("/v1/health/ready").status == 200  # health is not queued
         answers = [future.result() for future in found]
     codes = Counter(answer.status for answer in answers)
     assert set(codes) == {200, 429} and 5 <= codes[200] <= 8
@@ -295,7 +299,7 @@ def test_the_queue_is_that_of_grpc(serve):
     assert server.predict(body).status == 200
 
 
-def test_status_and_metadata_need_no_thread(serve):
+def test_status_and_metadata_are_answered_while_all_threads_are_busy(serve):
     rest = serve(max_workers=1)
     slow = {"signature_name": "slow", "inputs": 3000}
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -337,12 +341,12 @@ def test_health_follows_the_models(rest, tmp_path):
         assert (answer.status, answer.json()) == (503, {"ready": False})
 
 
-def test_the_access_log_has_rest_too(serve, tmp_path):
+def test_rest_requests_are_in_the_access_log(serve, tmp_path):
     file = tmp_path / "access.jsonl"
     server = serve(access_log=str(file))
     server.predict({"instances": [1, 2]})
     server.predict("{")
-    server.get("/v1/models/half")  # a question about the model is none of its requests
+    server.get("/v1/models/half")  # a request for the status is not logged
     good, bad = map(json.loads, file.read_text().splitlines())
     expected = {
         "method": "Predict",
@@ -359,7 +363,7 @@ def test_the_access_log_has_rest_too(serve, tmp_path):
     assert bad["status"] == "INVALID_ARGUMENT" and bad["message"].startswith("JSON Parse error")
 
 
-def test_the_request_log_has_rest_too(push, tmp_path):
+def test_rest_requests_are_in_the_request_log(push, tmp_path):
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 

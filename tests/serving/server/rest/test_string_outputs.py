@@ -1,4 +1,4 @@
-"""Outputs of strings, a single one among them, over both protocols."""
+"""Outputs of type string, one of them a scalar, over gRPC and REST."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from imgpipe.serving.server.server import ServerOptions
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
+    """Serve a model with a scalar and a vector output of type string."""
     import tensorflow as tf
 
     base = tmp_path_factory.mktemp("words")
@@ -30,7 +31,7 @@ def server(tmp_path_factory):
 
 
 @pytest.mark.parametrize("filtered", [(), ("one",)])
-def test_a_string_without_dimensions(server, filtered):
+def test_a_scalar_string_is_returned_over_grpc(server, filtered):
     with Client(server.target, "m", timeout=20) as client:
         outputs = client.predict({"x": np.float32([1, 2])}, output_filter=filtered).outputs
     assert outputs["one"].shape == () and outputs["one"].item() == b"yes\x00"
@@ -38,7 +39,7 @@ def test_a_string_without_dimensions(server, filtered):
         assert outputs["each"].tolist() == [b"1.0", b"2.0"]
 
 
-def test_the_same_over_rest(server):
+def test_a_scalar_string_is_returned_over_rest(server):
     with Client(server.rest_target, "m", timeout=20) as client:
         outputs = client.predict({"x": [1.0]}).outputs
     assert outputs["one"].item() in (b"yes\x00", "yes\x00")

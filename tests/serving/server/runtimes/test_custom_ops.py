@@ -1,4 +1,4 @@
-"""Models that use operations of a custom library, and the profiler, in a server process."""
+"""A server process with a library of custom operations, and with the profiler."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ENVIRONMENT = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES":
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    """A shared library with one stateful operation, which is on no list."""
+    """Build a shared library with one stateful operation, which is not in any list."""
     if shutil.which("g++") is None:
         pytest.skip("building a custom operation needs g++")
     import tensorflow as tf
@@ -64,7 +64,7 @@ def library(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def base(library, tmp_path_factory):
-    """A base path with a model that uses the operation, made in a process of its own."""
+    """Return a base path with a model that uses the operation, exported in another process."""
     path = tmp_path_factory.mktemp("triple")
     command = [sys.executable, "-c", EXPORT, str(library), str(path / "1")]
     subprocess.run(command, check=True, timeout=120, env=ENVIRONMENT)
@@ -73,7 +73,10 @@ def base(library, tmp_path_factory):
 
 @pytest.fixture
 def launch():
-    """Start the program; returns the first line that matches, and the match."""
+    """Return a function that starts the program.
+
+    It returns the match of a pattern in the first line of the log that matches.
+    """
     running = []
 
     def start(pattern, *flags):
@@ -95,7 +98,7 @@ def launch():
 
 
 @pytest.mark.slow
-def test_a_model_with_an_operation_of_a_library(launch, base, library):
+def test_a_model_with_an_operation_of_a_library_is_served(launch, base, library):
     flags = [f"--model_base_path={base}", f"--custom_op_library={library}"]
     target = launch(r"listening on (\S+)", *flags)[1]
     with Client(target, "default", timeout=30) as client:
@@ -105,12 +108,12 @@ def test_a_model_with_an_operation_of_a_library(launch, base, library):
 
 
 @pytest.mark.slow
-def test_the_same_model_without_the_library(launch, base):
+def test_the_model_fails_to_load_without_the_library(launch, base):
     flags = [f"--model_base_path={base}", "--max_num_load_retries=0"]
     assert "TripleWithState" in launch(r"version 1 failed: (.*)", *flags)[1]
 
 
-def test_a_library_that_cannot_be_loaded(tmp_path, capsys):
+def test_a_library_that_cannot_be_loaded_is_refused(tmp_path, capsys):
     (tmp_path / "no.so").write_text("no library")
     for name in ("no.so", "nope.so"):
         with pytest.raises(BadArgument, match=rf"cannot load: .*Received: {tmp_path / name}"):
@@ -137,7 +140,7 @@ def test_the_profiler_answers_on_its_port(launch, push, tmp_path):
     assert list((tmp_path / "trace").rglob("*.xplane.pb"))
 
 
-def test_a_profiler_port_that_is_taken(push, tmp_path, capsys):
+def test_a_profiler_port_in_use_ends_with_exit_code_5(push, tmp_path, capsys):
     push("half_plus_two", tmp_path / "base", 1)
     with socket.socket() as other:
         other.bind(("", 0))

@@ -1,4 +1,4 @@
-"""Graphs that could touch the machine are not loaded; the others are."""
+"""Graphs that could read or write files or run code are refused; others are loaded."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from imgpipe.serving.server.status import StatusError
 
 
 def write(directory, body):
+    """Save a model whose signature applies ``body`` to a string."""
     import tensorflow as tf
 
     module = tf.Module()
@@ -88,14 +89,14 @@ def in_a_loop(path):
         (in_a_loop, "MatchingFiles"),
     ],
 )
-def test_graphs_that_could_touch_the_machine(tmp_path, body, op):
+def test_graphs_with_file_or_code_operations_are_refused(tmp_path, body, op):
     directory = write(tmp_path / "1", body)
     with pytest.raises(StatusError, match=f"The graph runs .*{op}, .*--allow_file_operations=true"):
         SessionRuntime(directory)
     SessionRuntime(directory, SessionOptions(any_op=True)).close()
 
 
-def test_a_restore_of_another_file_than_its_own_variables(tmp_path):
+def test_a_graph_that_restores_another_file_is_refused(tmp_path):
     import tensorflow as tf
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -118,7 +119,7 @@ def test_a_restore_of_another_file_than_its_own_variables(tmp_path):
 
 
 def write_with_vocabulary(directory):
-    """A model that looks words up in a file of its own assets."""
+    """Save a model that looks words up in a file of its own assets."""
     import tensorflow as tf
 
     words = directory.parent / "words.txt"
@@ -135,7 +136,7 @@ def write_with_vocabulary(directory):
     return directory
 
 
-def test_a_vocabulary_among_the_models_own_assets(tmp_path):
+def test_a_vocabulary_in_the_assets_of_the_model_is_allowed(tmp_path):
     import numpy as np
 
     directory = write_with_vocabulary(tmp_path / "1")
@@ -147,7 +148,7 @@ def test_a_vocabulary_among_the_models_own_assets(tmp_path):
     runtime.close()
 
 
-def test_a_vocabulary_outside_of_the_model(tmp_path):
+def test_a_vocabulary_outside_the_model_is_refused(tmp_path):
     from tensorflow.core.protobuf import saved_model_pb2
 
     directory = write_with_vocabulary(tmp_path / "1")
@@ -159,7 +160,7 @@ def test_a_vocabulary_outside_of_the_model(tmp_path):
         check(directory, ["serve"])
 
 
-def test_ordinary_models_are_none_of_them(models):
+def test_ordinary_models_are_allowed(models):
     for name in ("half_plus_two", "images", "unservable"):
         check(models / name, ["serve"])
 
@@ -187,7 +188,7 @@ def test_the_list_of_allowed_operations():
     assert set(REFUSED.split()) & allowed == set()
 
 
-def test_a_graph_that_runs_in_a_circle_is_refused_and_does_not_hang(tmp_path):
+def test_a_cyclic_graph_is_refused_and_does_not_hang(tmp_path):
     from tensorflow.core.protobuf import saved_model_pb2
 
     model = saved_model_pb2.SavedModel()

@@ -1,4 +1,4 @@
-"""Settings of the session that a model brings along."""
+"""Session settings that a SavedModel brings along."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from imgpipe.serving.server.textproto import make_message
 
 @pytest.fixture
 def version(models, tmp_path):
-    """A copy of half_plus_two, to which settings can be added."""
+    """Return a copy of half_plus_two to which settings can be added."""
     shutil.copytree(models / "half_plus_two", tmp_path / "1")
     (tmp_path / "1" / "assets.extra").mkdir()
     return tmp_path / "1"
 
 
-def test_the_optimizer_is_turned_off_where_the_model_says_so(version, caplog):
+def test_a_model_can_turn_the_optimizer_off(version, caplog):
     message = make_message("SavedModelConfig")
     message.session_overrides.disable_meta_optimizer = True
     message.session_overrides.batch_op_rewriter_config = b"\x0a\x00"

@@ -1,4 +1,4 @@
-"""An int8 export behind the server answers as the SavedModel that it was made of."""
+"""A server of an int8 export answers like the SavedModel that it was converted from."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TFLITE = ServerOptions(
 
 @pytest.fixture(scope="module")
 def version(tmp_path_factory):
-    """A version directory with a SavedModel, model.tflite and the vocabulary."""
+    """Return a version directory with a SavedModel, model.tflite and the vocabulary."""
     base = tmp_path_factory.mktemp("int8")
     save(base / "1")
     network = litert.load_network(str(base / "1"))
@@ -36,12 +36,13 @@ def version(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def int8(version):
+    """Serve the int8 model and return the target."""
     with ModelServer("m", version.parent, options=TFLITE) as server:
         server.wait_until_available(60)
         yield server.target
 
 
-def test_images_are_named_and_probabilities_are_the_float_models(int8, version):
+def test_labels_and_probabilities_equal_those_of_the_float_model(int8, version):
     pixels, labels = labelled_images(12)
     with (
         ModelServer("m", version.parent) as plain,
@@ -80,7 +81,7 @@ def test_images_of_another_size_are_resized(int8):
         ({"pixels": np.zeros((1, 8, 8, 3), np.float32)}, "serving_pixels", "to be uint8 but float"),
     ],
 )
-def test_what_does_not_fit_is_the_senders_fault(int8, inputs, signature, words):
+def test_invalid_inputs_are_refused_as_invalid_argument(int8, inputs, signature, words):
     with Client(int8, "m") as client, pytest.raises(InvalidArgument, match=words):
         client.predict(inputs, signature)
 
@@ -108,7 +109,7 @@ def test_a_version_of_model_tflite_alone_is_complete(version, tmp_path):
     (tmp_path / "4" / "model.tflite").write_bytes((version / "model.tflite").read_bytes())
     with ModelServer("m", tmp_path, options=TFLITE) as server, Client(server.target, "m") as client:
         assert server.wait_until_available(60) == 4
-        # Without a vocabulary it answers under its own signature, numbers as they are.
+        # Without a vocabulary it has its own signature and answers with raw uint8 numbers.
         pixels, labels = labelled_images(1)
         answer = client.predict({"pixels": pixels}).outputs["probabilities"]
         assert answer.dtype == np.uint8 and answer.argmax() == labels[0]

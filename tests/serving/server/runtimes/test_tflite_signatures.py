@@ -1,4 +1,4 @@
-"""Signatures in the metadata of a .tflite file, where LiteRT does not look for them."""
+"""Signatures in the metadata of a .tflite file, which LiteRT does not read."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ TFLITE = ServerOptions(
 
 
 def signature(x: str = "x:0") -> bytes:
+    """Return a serialized SignatureDef from ``given`` to ``found``."""
     made = meta_graph_pb2.SignatureDef(method_name="tensorflow/serving/predict")
     made.inputs["given"].name, made.outputs["found"].name = x, "y:0"
     return made.SerializeToString()
 
 
 def with_metadata(content: bytes, stored: bytes) -> bytes:
-    """A .tflite file with these signatures in its metadata."""
+    """Return a .tflite file with serialized signatures in its metadata."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
     model.buffers.append(buffer := schema.BufferT())
     buffer.data = np.frombuffer(stored, np.uint8)
@@ -41,7 +42,7 @@ def with_metadata(content: bytes, stored: bytes) -> bytes:
 
 @pytest.fixture
 def write(tmp_path):
-    """A version whose model.tflite has this in its metadata."""
+    """Return a function that writes a version whose model.tflite has the given metadata."""
 
     def do(stored: bytes):
         base = half_plus_two_tflite(tmp_path, signatures=False)
@@ -53,6 +54,7 @@ def write(tmp_path):
 
 
 def flexible(**signatures: bytes) -> bytes:
+    """Return signatures as a map in the FlexBuffers format."""
     builder = flexbuffers.Builder()
     with builder.Map():
         for key, value in signatures.items():
@@ -61,7 +63,7 @@ def flexible(**signatures: bytes) -> bytes:
     return bytes(builder.Finish())
 
 
-def test_the_names_of_a_signature_in_the_metadata(write):
+def test_signatures_in_the_metadata_are_served(write):
     base = write(flexible(serving_default=signature(), other=signature()))
     with (
         ModelServer("m", base, options=TFLITE) as server,

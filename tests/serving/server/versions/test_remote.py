@@ -1,4 +1,7 @@
-"""Base paths that TensorFlow's file system reads. ``ram://`` stands for ``gs://``: same code."""
+"""Base paths that TensorFlow's file system reads.
+
+``ram://`` stands for ``gs://``, because the same code reads both.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +28,14 @@ DATA = "variables/variables.data-00000-of-00001"
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
+    """Set the cache folder and return where the copies of versions are."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "imgpipe" / "served"
 
 
 @pytest.fixture
 def bucket():
+    """Return the URI of an empty base path in memory."""
     uri = f"ram://bucket/{uuid.uuid4().hex}/flowers"
     tf.io.gfile.makedirs(uri)
     yield uri
@@ -39,7 +44,10 @@ def bucket():
 
 @pytest.fixture
 def upload(models, tmp_path, bucket):
-    """Copy a ready model to the bucket, its manifest last as on every object store."""
+    """Return a function that copies a ready model to the bucket.
+
+    The manifest is written last, as on every object store.
+    """
 
     def do(name, version, *, manifest=True, damage=""):
         source = tmp_path / f"{name}-{version}"
@@ -67,6 +75,7 @@ def upload(models, tmp_path, bucket):
 
 
 def copies(cache):
+    """Return the sorted version numbers of the copies in the cache."""
     return sorted(path.name.partition("-")[0] for path in cache.glob("*/*"))
 
 
@@ -93,7 +102,7 @@ def test_a_damaged_upload_is_not_served_and_the_version_before_is(bucket, upload
     assert newest.code == Code.DATA_LOSS and "not the file that was pushed" in newest.message
 
 
-def test_a_copy_is_used_again_and_made_again_where_it_is_damaged(bucket, upload, cache):
+def test_a_copy_is_reused_unless_it_is_damaged(bucket, upload, cache):
     upload("half_plus_two", 1)
     store = RemoteStore(RemotePath(bucket))
     path = store.inspect(1, "1").local()
@@ -104,7 +113,7 @@ def test_a_copy_is_used_again_and_made_again_where_it_is_damaged(bucket, upload,
     assert store.inspect(1, "1").local() == path and file.read_bytes() == whole
 
 
-def test_copies_of_versions_that_are_gone_are_removed(bucket, upload, cache):
+def test_copies_of_deleted_versions_are_removed(bucket, upload, cache):
     store = RemoteStore(RemotePath(bucket))
     for version in (1, 2):
         upload("half_plus_two", version)
@@ -115,14 +124,14 @@ def test_copies_of_versions_that_are_gone_are_removed(bucket, upload, cache):
     assert copies(cache) == ["2", "3"]
 
 
-def test_an_upload_under_way_is_incomplete(bucket, upload):
+def test_an_upload_in_progress_is_incomplete(bucket, upload):
     upload("half_plus_two", 1)
     tf.io.gfile.remove(f"{bucket}/1/{DATA}")
     found = RemoteStore(RemotePath(bucket)).inspect(1, "1")
     assert found.missing == f"{DATA} of the manifest is not there"
 
 
-def test_a_bucket_out_of_reach_is_an_os_error():
+def test_a_bucket_that_cannot_be_read_raises_os_error():
     with pytest.raises(OSError, match="Could not find directory"):
         RemoteStore(RemotePath("ram://nowhere/at/all")).names()
 
@@ -140,7 +149,7 @@ def test_gs_is_read_by_tensorflow():
 WORDS = r"s3://bucket/m cannot be read: .* no file system for s3://\. Expected .* gs://"
 
 
-def test_a_scheme_that_tensorflow_does_not_read_is_refused_at_the_start(capsys, tmp_path):
+def test_a_scheme_that_tensorflow_cannot_read_is_refused_at_start(capsys, tmp_path):
     with pytest.raises(ServerError, match=WORDS):
         ModelServer("m", "s3://bucket/m").start()
     assert model_server.main(["--port=0", "--model_base_path=s3://bucket/m"]) == 2
@@ -154,7 +163,7 @@ def test_a_scheme_that_tensorflow_does_not_read_is_refused_at_the_start(capsys, 
     assert re.search(f"Model m: .*{WORDS}", capsys.readouterr().err)
 
 
-def test_objects_that_lead_out_of_their_version_are_refused(bucket, tmp_path, monkeypatch):
+def test_object_names_outside_the_folder_of_the_version_are_refused(bucket, tmp_path, monkeypatch):
     root, name = f"{bucket}/1", "../../x"
     tf.io.gfile.makedirs(root)
     with tf.io.gfile.GFile(f"{root}/{name}", "w") as file:

@@ -1,4 +1,4 @@
-"""The servers of the REST tests, for the page that they show."""
+"""The fixture ``serve`` of the REST tests, for tests of the web page."""
 
 from tests.serving.server.rest.conftest import serve
 

@@ -1,4 +1,4 @@
-"""The web page in a real Chromium: what a person sees, with a mouse, a keyboard and a phone."""
+"""The web page in a real Chromium, used with a mouse, with a keyboard and on a phone."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ NO_REGION = "document.querySelector('#whole').disabled && !document.querySelecto
 
 
 def write_colours(directory: Path, shift: float) -> None:
-    """A model whose three probabilities are the shares of red, green and blue in an image."""
+    """Write a model whose three probabilities are the shares of red, green and blue.
+
+    ``shift`` is added to the mean of each channel.
+    """
     import tensorflow as tf
 
     names = tf.constant(CLASSES)
@@ -70,6 +73,7 @@ def write_colours(directory: Path, shift: float) -> None:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
+    """Return a base path with two versions of the colour model."""
     base = tmp_path_factory.mktemp("colours")
     write_colours(base / "1", 1.0)
     write_colours(base / "2", 100.0)
@@ -78,12 +82,13 @@ def base(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def collected(tmp_path_factory) -> Path:
+    """Return the folder, not yet created, in which the server keeps corrected images."""
     return tmp_path_factory.mktemp("corrections") / "kept"
 
 
 @pytest.fixture(scope="module")
 def training_images(tmp_path_factory) -> Path:
-    """A red and a blue training image of version 1."""
+    """Return a file with a red and a blue training image of version 1."""
     small = [encoded(np.full((8, 8, 3), colour, np.uint8), "JPEG") for colour in (90, 180)]
     file = tmp_path_factory.mktemp("training") / "images.npz"
     np.savez(
@@ -100,6 +105,7 @@ def training_images(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(base, collected, training_images):
+    """Serve both versions with the web page, corrections and training images."""
     model = ModelConfig("colours", base, VersionPolicy("all"))
     rest = RestOptions(0, web=True, collect=collected, training_images=training_images)
     options = ServerOptions(rest=rest)
@@ -110,6 +116,7 @@ def server(base, collected, training_images):
 
 @pytest.fixture
 def page(window, server):
+    """Open the page; afterwards fail if a script failed or the policy refused something."""
     window.look()
     window.complaints.clear()
     window.open(server.rest_target + "/")
@@ -121,7 +128,11 @@ def page(window, server):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory) -> Path:
-    """Left half red, right half green; a blue one with a hostile name; a broken one."""
+    """Return a folder with four images.
+
+    One is red on the left and green on the right, one is blue and has a hostile name, one is
+    broken, and one is empty.
+    """
     folder = tmp_path_factory.mktemp("images")
     half = np.zeros((200, 400, 3), np.uint8)
     half[:, :210, 0] = half[:, 210:, 1] = 255
@@ -135,17 +146,20 @@ def images(tmp_path_factory) -> Path:
 
 
 def share(page: browser.Page, name: str) -> str:
+    """Return the probability that the page shows for a class."""
     rows = page.run("[...document.querySelectorAll('.classes li')].map((row) => row.innerText)")
     (found,) = {row.split("\n")[-1] for row in rows if row.startswith(name)}
     return found
 
 
 def choose(page: browser.Page, file: Path) -> None:
+    """Choose a file and wait for its prediction."""
     page.choose("#file", file)
     page.wait(ANSWERED)
 
 
 def drag(page: browser.Page, left: float, top: float, right: float, bottom: float) -> None:
+    """Drag a region; the arguments are shares of the image's width and height."""
     box = page.run("document.querySelector('#image').getBoundingClientRect().toJSON()")
     page.drag(
         (box["x"] + left * box["width"], box["y"] + top * box["height"]),
@@ -173,14 +187,14 @@ def test_the_prediction_follows_the_region(page, images):
     page.wait("document.querySelector('#heat').hidden")
 
 
-def test_class_names_are_text(page, images):
+def test_class_names_are_shown_as_text_and_not_as_html(page, images):
     choose(page, images / "half.png")
     assert HOSTILE in page.text("#answers")
     assert page.run("document.querySelectorAll('#answers img').length") == 0
     assert page.run("document.title") == "Try the model"
 
 
-def test_versions_stand_side_by_side(page, images):
+def test_all_versions_are_shown_side_by_side(page, images):
     page.run("document.querySelector('#version').value = 'all'")
     choose(page, images / "half.png")
     titles = "[...document.querySelectorAll('#answers h3')].map((title) => title.innerText)"
@@ -192,7 +206,7 @@ def test_versions_stand_side_by_side(page, images):
     assert "Version 2: " in page.text("#status") and "Version 1: " in page.text("#status")
 
 
-def test_what_is_refused_is_said_in_a_sentence(page, images):
+def test_errors_are_shown_in_one_sentence(page, images):
     shown = "!document.querySelector('#alert').hidden"
     page.choose("#file", images / "broken.jpg")
     page.wait(shown)
@@ -257,8 +271,8 @@ def test_a_folder_becomes_a_table_and_a_csv_file_without_formulas(page, images, 
     assert written == ["'=1", "'+1", "'-1", "'@a", "'\t=1", '"', "a,b"]
 
 
-def test_everything_works_with_the_keyboard(page, images):
-    """Every control is reached with Tab, in the order in which it stands, and has a name."""
+def test_the_page_can_be_used_with_the_keyboard(page, images):
+    """Tab reaches every control in the order of the page, and every control has a name."""
     choose(page, images / "half.png")
     page.run("document.querySelector('details').open = true; document.activeElement.blur()")
     reached = []
@@ -288,7 +302,7 @@ def test_everything_works_with_the_keyboard(page, images):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_needs_no_sideways_scrolling(page, images, scheme, tmp_path):
+def test_the_page_fits_a_phone_without_horizontal_scrolling(page, images, scheme, tmp_path):
     page.look(390, 844, scheme)
     choose(page, images / "half.png")
     page.choose("#folder", images)
@@ -308,7 +322,7 @@ def test_a_phone_needs_no_sideways_scrolling(page, images, scheme, tmp_path):
         page.screenshot(Path(folder) / f"phone-{scheme}.png")
 
 
-def test_a_large_image_is_classified_and_a_larger_one_is_refused(page, tmp_path):
+def test_a_large_image_is_classified_and_a_too_large_one_is_refused(page, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (2600, 2600, 3), np.uint8)
     (tmp_path / "large.png").write_bytes(encoded(noise, "PNG"))
     assert (tmp_path / "large.png").stat().st_size > 20e6
@@ -320,7 +334,7 @@ def test_a_large_image_is_classified_and_a_larger_one_is_refused(page, tmp_path)
     assert "larger than 32 MiB" in page.text("#alert")
 
 
-def test_a_wrong_label_is_corrected(page, images, collected):
+def test_a_correction_is_kept(page, images, collected):
     choose(page, images / "half.png")
     assert not page.run("document.querySelector('#wrong').hidden")
     options = page.run("[...document.querySelector('#right').options].map((o) => o.text)")
@@ -339,7 +353,7 @@ def test_a_wrong_label_is_corrected(page, images, collected):
     assert "cannot be the name of a folder" in page.text("#alert")
 
 
-def test_the_nearest_training_images_are_shown_where_there_are_some(page, images):
+def test_the_nearest_training_images_are_shown_if_the_version_has_some(page, images):
     choose(page, images / "half.png")
     assert page.run("document.querySelector('#near-choice').hidden"), "there are none of version 2"
     page.run(
@@ -358,7 +372,7 @@ def test_the_nearest_training_images_are_shown_where_there_are_some(page, images
     page.wait("document.querySelector('#near').hidden")
 
 
-def test_a_model_that_loads_later_appears_by_itself(window, base, tmp_path, images):
+def test_a_model_that_loads_later_appears_without_a_reload(window, base, tmp_path, images):
     model = ModelConfig("later", tmp_path / "later")
     options = ServerOptions(rest=RestOptions(0, web=True))
     with ModelServer(models=[model], poll_seconds=0.2, options=options) as server:
@@ -372,11 +386,11 @@ def test_a_model_that_loads_later_appears_by_itself(window, base, tmp_path, imag
         (tmp_path / "later").mkdir()
         (tmp_path / "staged").rename(tmp_path / "later" / "1")
         window.wait("document.querySelector('#version').value == '1'")
-        window.wait(ANSWERED)  # the image that was chosen before there was a version
+        window.wait(ANSWERED)  # for the image that was chosen before a version was available
         window.wait("document.querySelector('#alert').hidden")
 
 
-def test_a_server_that_is_gone_is_said_to_be(window, base, images):
+def test_the_page_says_that_the_server_cannot_be_reached(window, base, images):
     model = ModelConfig("colours", base)
     with ModelServer(
         models=[model], options=ServerOptions(rest=RestOptions(0, web=True))

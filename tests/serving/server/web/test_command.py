@@ -1,4 +1,4 @@
-"""``imgpipe serve`` shows the page, unless it is told not to."""
+"""``imgpipe serve``: the web page, versions, JSON lines and invalid arguments."""
 
 from __future__ import annotations
 
@@ -23,12 +23,15 @@ from imgpipe.serving.server import flags
 from tests import json_formats
 
 _LINES = 200
-"""Number of lines of the log within which the server says where it listens."""
+"""The server logs its address within this number of lines."""
 
 
 @pytest.fixture
 def start(models, tmp_path) -> Iterator[Callable[..., str]]:
-    """Run ``imgpipe serve`` on free ports and return the address of its REST interface."""
+    """Return a function that runs ``imgpipe serve`` on free ports.
+
+    It returns the address of the REST interface.
+    """
     shutil.copytree(models / "images", tmp_path / "model" / "1")
     running = []
 
@@ -54,7 +57,7 @@ def start(models, tmp_path) -> Iterator[Callable[..., str]]:
 
 
 @pytest.mark.slow
-def test_the_page_is_there_unless_it_is_switched_off(start):
+def test_the_page_is_served_unless_no_web_is_given(start):
     with urllib.request.urlopen(start() + "/", timeout=20) as answer:
         assert b"<title>Try the model</title>" in answer.read()
     with pytest.raises(urllib.error.HTTPError, match="404") as refused:
@@ -63,7 +66,7 @@ def test_the_page_is_there_unless_it_is_switched_off(start):
 
 
 @pytest.mark.slow
-def test_one_version_is_served_alone(start, tmp_path):
+def test_the_folder_of_one_version_is_served_alone(start, tmp_path):
     shutil.copytree(tmp_path / "model" / "1", tmp_path / "model" / "2")
     address = start(place="model/1")
     for _ in range(60):
@@ -92,7 +95,7 @@ def test_the_newest_versions_are_served_together(start, tmp_path):
     ]
 
 
-def test_one_version_cannot_be_several(tmp_path):
+def test_several_versions_of_a_folder_of_one_version_are_refused(tmp_path):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").touch()
     with pytest.raises(ConfigError, match=r"--versions needs a folder of versions\. Received one"):
@@ -100,6 +103,7 @@ def test_one_version_cannot_be_several(tmp_path):
 
 
 def _opened(address: str, body: bytes | None = None) -> Any:
+    """Return the answer of a URL, or the HTTPError with which the server answers."""
     try:
         return urllib.request.urlopen(address, body, timeout=20)
     except urllib.error.HTTPError as error:  # while the model is loading
@@ -140,7 +144,7 @@ def test_a_program_reads_the_ports_and_the_states_of_the_versions(models, tmp_pa
         assert all(re.match(r"\d{4}-\d\d-\d\d ", line) for line in log.splitlines()), log
 
 
-def test_a_file_for_the_states_is_checked_before_anything_is_imported(tmp_path):
+def test_an_unwritable_json_file_is_refused_at_once(tmp_path):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").touch()
     for file, error, words in (
@@ -151,14 +155,14 @@ def test_a_file_for_the_states_is_checked_before_anything_is_imported(tmp_path):
             run(str(tmp_path / "1"), "127.0.0.1", 0, "imgpipe", json_file=str(file))
 
 
-def test_a_model_that_is_no_version_is_not_served(tmp_path):
+def test_a_folder_that_is_not_named_by_a_version_is_refused(tmp_path):
     (tmp_path / "export").mkdir()
     (tmp_path / "export" / "saved_model.pb").touch()
     with pytest.raises(ConfigError, match=r"not named by a version.*Rename it, for example: mv"):
         run(str(tmp_path / "export"), "127.0.0.1", 0, "imgpipe")
 
 
-def test_images_are_only_collected_where_there_is_a_page(tmp_path, capsys):
+def test_collecting_images_needs_the_web_page(tmp_path, capsys):
     assert page_flags(False, None) == ["--web_page=false"]
     folder = tmp_path / "kept"
     assert page_flags(True, folder) == ["--web_page=true", f"--collect_directory={folder}"]

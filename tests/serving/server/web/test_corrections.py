@@ -1,4 +1,4 @@
-"""Images whose labels people correct: what is kept, under which name, and what is refused."""
+"""Images whose labels people correct: which are kept, under which name, and which refused."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from tests.serving.server.rest.conftest import Answer, Rest
 
 @pytest.fixture(scope="module")
 def base(models, tmp_path_factory):
+    """Return the base path of the image classifier with version 7."""
     base = tmp_path_factory.mktemp("corrected")
     shutil.copytree(models / "images", base / "7")
     return base
@@ -29,11 +30,13 @@ def base(models, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
+    """Return the folder, not yet created, in which corrected images are kept."""
     return tmp_path_factory.mktemp("outer") / "new" / "kept"
 
 
 @pytest.fixture(scope="module")
 def rest(base, folder):
+    """Serve the model and collect corrections in the folder."""
     options = ServerOptions(rest=RestOptions(0, web=True, collect=folder))
     with ModelServer("imgpipe", base, options=options) as server:
         server.wait_until_available(60)
@@ -42,17 +45,19 @@ def rest(base, folder):
 
 @pytest.fixture(autouse=True)
 def empty(folder):
+    """Delete the kept images after each test."""
     yield
     for kept in folder.glob("*"):
         shutil.rmtree(kept)
 
 
 def correct(rest: Rest, data: bytes, headers: dict[str, str] | None = None, **asked: str) -> Answer:
+    """Send a correction; by default version 7 of ``imgpipe`` and the label ``rock``."""
     asked = {"model": "imgpipe", "version": "7", "label": "rock"} | asked
     return rest.ask("POST", f"/web/corrections?{urlencode(asked)}", data, headers)
 
 
-def test_an_image_is_kept_under_its_class_for_its_owner_only(rest, folder, make_image):
+def test_an_image_is_kept_under_its_class_and_readable_by_its_owner_only(rest, folder, make_image):
     assert rest.get("/web/corrections").json() == {"collects": True}
     for data, suffix in ((make_image(1), "jpg"), (make_image(2, "PNG"), "png")):
         path = f"rock/{hashlib.sha256(data).hexdigest()}.{suffix}"
@@ -65,14 +70,14 @@ def test_an_image_is_kept_under_its_class_for_its_owner_only(rest, folder, make_
     assert len(list(folder.rglob("*.*"))) == 2
 
 
-def test_the_last_correction_of_an_image_counts(rest, folder, make_image):
+def test_the_last_correction_of_an_image_replaces_earlier_ones(rest, folder, make_image):
     for label in ("rock", "paper"):
         assert correct(rest, make_image(), label=label).status == 200
     (kept,) = folder.glob("*/*")
     assert kept.parent.name == "paper"
 
 
-def test_many_at_once(rest, folder, make_image):
+def test_simultaneous_corrections_are_all_kept(rest, folder, make_image):
     images = [make_image(number) for number in range(4)] * 3
     with ThreadPoolExecutor(6) as threads:
         answers = list(threads.map(lambda data: correct(rest, data), images))
@@ -98,7 +103,7 @@ def test_what_is_asked_wrongly(rest, folder, make_image, asked, status, words):
     assert not list(folder.glob("*"))
 
 
-def test_what_the_model_cannot_decode_is_not_kept(rest, folder):
+def test_undecodable_and_too_large_images_are_not_kept(rest, folder):
     answer = correct(rest, b"<script>alert(1)</script>")
     assert answer.status == 400 and "Unknown image file format" in answer.error()
     answer = correct(rest, bytes(MAX_IMAGE_BYTES + 1))
@@ -115,7 +120,7 @@ def test_what_the_model_cannot_decode_is_not_kept(rest, folder):
         {"Host": "evil.example"},
     ],
 )
-def test_pages_of_other_sites_are_refused(rest, folder, make_image, headers):
+def test_corrections_from_pages_of_other_sites_are_refused(rest, folder, make_image, headers):
     answer = correct(rest, make_image(), headers)
     assert answer.status == 403
     assert "only taken from the page of this server" in answer.error()
@@ -125,7 +130,7 @@ def test_pages_of_other_sites_are_refused(rest, folder, make_image, headers):
     assert correct(rest, make_image(), own).status == 200
 
 
-def test_a_full_folder_says_so(rest, tmp_path, make_image):
+def test_corrections_beyond_the_limits_of_the_folder_are_refused(rest, tmp_path, make_image):
     spec = Spec("imgpipe")
     few = Collection(tmp_path / "few", rest.server.core, max_images=1)
     few.keep(Correction(spec, "rock", make_image(1)))
@@ -137,14 +142,14 @@ def test_a_full_folder_says_so(rest, tmp_path, make_image):
     assert len(list(tmp_path.glob("*/*/*"))) == 1
 
 
-def test_a_folder_that_cannot_be_written_stops_the_start(base, tmp_path):
+def test_the_server_does_not_start_with_an_unwritable_folder(base, tmp_path):
     (tmp_path / "file").touch()
     options = ServerOptions(rest=RestOptions(0, web=True, collect=tmp_path / "file"))
     with pytest.raises(BadArgument, match=r"cannot be collected in .*file: .* Expected: a folder"):
         ModelServer("imgpipe", base, options=options)
 
 
-def test_without_a_folder_nothing_is_taken(base, make_image):
+def test_corrections_are_not_accepted_without_a_folder(base, make_image):
     options = ServerOptions(rest=RestOptions(0, web=True))
     with ModelServer("imgpipe", base, options=options) as server:
         rest = Rest(server)

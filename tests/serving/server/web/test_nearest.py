@@ -1,4 +1,4 @@
-"""The training images nearest to an image: what is found, and what is refused."""
+"""The training images nearest to an image: what is found, and which requests are refused."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ IMAGES = [b"first", b"", b"third image", b"4"]
 
 
 def write(file: Any, **changes: Any) -> Any:
+    """Write a file of four training images, with some arrays replaced; return the file."""
     angles = np.linspace(0, np.pi / 2, 4)
     content = {
         "version": 3,
@@ -34,11 +35,12 @@ def write(file: Any, **changes: Any) -> Any:
 
 @pytest.fixture
 def server(serve, tmp_path):
+    """Serve a model with the web page and the four training images."""
     file = write(tmp_path / "images.npz")
     return serve(RestOptions(0, web=True, training_images=file))
 
 
-def test_the_nearest_come_first_with_their_images(server):
+def test_the_nearest_images_come_first(server):
     assert server.get(PATH).json() == {"versions": [3]}
     answer = server.ask("POST", PATH, {"version": 3, "features": [0.1, 5.0]})
     found = answer.json()["nearest"]
@@ -66,7 +68,7 @@ def test_what_is_asked_wrongly(server, body, words):
     assert answer.status == 400 and words in answer.error()
 
 
-def test_pages_of_other_sites_and_endless_bodies_are_refused(server):
+def test_requests_of_other_sites_and_too_large_bodies_are_refused(server):
     body = {"version": 3, "features": [1.0, 2.0]}
     answer = server.ask("POST", PATH, body, {"Origin": "http://evil.example"})
     assert answer.status == 403 and "only shown on the page of this server" in answer.error()
@@ -74,14 +76,14 @@ def test_pages_of_other_sites_and_endless_bodies_are_refused(server):
     assert "more than 4,194,304 bytes" in server.ask("POST", PATH, b" " * (5 << 20)).error()
 
 
-def test_without_training_images_nothing_is_shown(serve):
+def test_no_images_are_found_without_training_images(serve):
     server = serve(RestOptions(0, web=True))
     assert server.get(PATH).json() == {"versions": []}
     answer = server.ask("POST", PATH, {"version": 3, "features": [1.0, 2.0]})
     assert (answer.status, answer.body) == (404, b"")
 
 
-def test_a_damaged_file_stops_the_start(tmp_path):
+def test_a_damaged_file_of_training_images_is_refused(tmp_path):
     (tmp_path / "text").write_text("no file of arrays")
     for file in (tmp_path / "text", tmp_path / "none"):
         with pytest.raises(BadArgument, match=r"cannot be read .* Expected: the file that imgpipe"):
@@ -91,7 +93,7 @@ def test_a_damaged_file_stops_the_start(tmp_path):
         TrainingImages(objects)
 
 
-def test_there_is_nothing_to_show_without_a_page(capsys):
+def test_nearest_images_need_the_web_page_and_a_local_folder(capsys):
     with pytest.raises(ConfigError, match=r"--nearest needs the web page\. Leave out --no-web"):
         nearest_flags(False, "out")
     with pytest.raises(ConfigError, match="needs an output folder on this machine, not gs://a"):

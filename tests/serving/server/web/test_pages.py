@@ -1,4 +1,4 @@
-"""The web page over HTTP: its files and headers, and that it changes nothing beside it."""
+"""The web page over HTTP: its files and headers; other paths do not change."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def page(serve):
     return serve(RestOptions(0, web=True))
 
 
-def test_every_file_of_the_page_forbids_what_it_does_not_need(page):
+def test_every_file_of_the_page_has_a_strict_security_policy(page):
     for path, media_type in FILES.items():
         answer = page.get(path)
         assert answer.status == 200 and answer.body, path
@@ -51,7 +51,7 @@ def test_every_file_of_the_page_forbids_what_it_does_not_need(page):
             assert (refused.status, refused.body) == (404, b""), (verb, path)
 
 
-def test_nothing_else_of_the_package_can_be_read(page):
+def test_other_files_of_the_package_cannot_be_read(page):
     for path in ("/web", "/web/", "/web/pages.py", "/web/index.html", "/web/../pages.py"):
         assert (page.get(path).status, page.get(path).body) == (404, b""), path
 
@@ -76,7 +76,7 @@ def test_without_the_page_the_root_is_as_in_tensorflow_serving(serve):
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_the_files(tmp_path):
+def test_the_wheel_contains_the_files_of_the_page(tmp_path):
     from tests.packaging.conftest import REPOSITORY, build
 
     with zipfile.ZipFile(build(REPOSITORY, tmp_path, "wheel")) as archive:
