@@ -1,9 +1,9 @@
-"""One suite, two servers: ours, or a real tensorflow_model_server.
+"""Fixtures of one suite for two servers: ours, or a real tensorflow_model_server.
 
     IMGPIPE_CONFORMANCE_TARGET=/usr/bin/tensorflow_model_server pytest tests/conformance
 
-Without the variable the suite starts ``imgpipe-model-server``. Both are started with the same
-flags (TensorFlow Serving's), asked with the official stubs, and stopped.
+Without the variable the suite starts ``imgpipe-model-server``. Either server is started with the
+flags of TensorFlow Serving, called with the official stubs, and stopped.
 """
 
 from __future__ import annotations
@@ -30,30 +30,31 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 TARGET = "IMGPIPE_CONFORMANCE_TARGET"
 READY_S = 90.0
-AT_ONCE = 3  # servers; each holds some 500 MB
+AT_ONCE = 3  # servers at the same time; each takes about 500 MB
 
 
 def command() -> list[str]:
-    """How the server under test is started."""
+    """Return the command that starts the server under test."""
     if TARGET in os.environ:
         return shlex.split(os.environ[TARGET])
     return [sys.executable, "-m", "imgpipe.serving.server.model_server"]
 
 
 def is_ours() -> bool:
+    """Return whether the server under test is ``imgpipe-model-server``."""
     return TARGET not in os.environ
 
 
 @cache
 def offers(flag: str) -> bool:
-    """Whether the server under test knows a flag."""
+    """Return whether the server under test has a flag."""
     done = subprocess.run([*command(), "--help"], capture_output=True, text=True, check=False)
     return f"--{flag}" in done.stdout + done.stderr
 
 
 @dataclass
 class Running:
-    """A server that has been started."""
+    """A server that has been started, with its addresses and its log."""
 
     process: subprocess.Popen
     grpc: str
@@ -71,7 +72,7 @@ class Running:
         return model_service_pb2_grpc.ModelServiceStub(grpc.insecure_channel(self.grpc))
 
     def get(self, path: str, body: bytes | None = None) -> bytes:
-        """The body of a REST answer, whatever its status."""
+        """Return the body of a REST answer, whatever its status."""
         request = urllib.request.Request(f"http://{self.rest}{path}", data=body)
         try:
             with urllib.request.urlopen(request, timeout=20) as answer:
@@ -82,7 +83,7 @@ class Running:
 
 
 def start(log: Path, *flags: str, rest: bool = False) -> Running:
-    """Start the server under test; ``rest`` gives it a REST port too."""
+    """Start the server under test; with ``rest`` it also gets a REST port."""
     port, rest_port = free_port(), free_port()
     arguments = [*command(), f"--port={port}", *flags]
     if rest:
@@ -93,7 +94,10 @@ def start(log: Path, *flags: str, rest: bool = False) -> Running:
 
 
 def wait_ready(server: Running) -> None:
-    """Wait as upstream's test does: until a model that does not exist is answered by NOT_FOUND."""
+    """Wait until a request for a model that does not exist is answered with NOT_FOUND.
+
+    TensorFlow Serving's own test waits in the same way.
+    """
     from tensorflow_serving.apis import predict_pb2
 
     request = predict_pb2.PredictRequest()
@@ -110,6 +114,7 @@ def wait_ready(server: Running) -> None:
 
 
 def stop(server: Running) -> None:
+    """Terminate the server, and kill it if it does not end within 20 s."""
     server.process.terminate()
     try:
         server.process.wait(20)
@@ -120,7 +125,10 @@ def stop(server: Running) -> None:
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Base path of a model of ``models.py``, made once."""
+    """Return a function that makes a model of ``models.py`` and returns its base path.
+
+    Each model is made only once.
+    """
     from tests.conformance import models
 
     makers = {
@@ -146,7 +154,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
-    """Start a server with flags; one for each set of flags, as upstream shares its own."""
+    """Return a function that starts a server with flags and returns it.
+
+    Calls with the same flags share a server, as in TensorFlow Serving's own test.
+    """
     running: dict[tuple, Running] = {}
 
     def get(*flags: str, ready: bool = True, rest: bool = False) -> Running:
@@ -160,7 +171,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ru
             running[key] = start(log, *flags, rest=rest)
             if ready:
                 wait_ready(running[key])
-        running[key] = running.pop(key)  # the one that was used longest ago goes first
+        running[key] = running.pop(key)  # the least recently used server is stopped first
         return running[key]
 
     yield get

@@ -1,6 +1,7 @@
-"""The models of TensorFlow Serving's own end-to-end test, made afresh.
+"""The models of TensorFlow Serving's own end-to-end test, created anew.
 
-All know y = x / 2 + 2 (or + 3), so that 2.0 becomes 3.0 (4.0), and live under version 123.
+The models named half_plus_two compute y = x / 2 + 2 (or + 3), so that 2.0 becomes 3.0 (or 4.0). All
+models have the version 123.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ from pathlib import Path
 
 VERSION = 123
 FOLDER = "00000123"
-"""Leading zeros, as upstream names it."""
+"""The folder of the version, with leading zeros as in upstream's test."""
 
 
 def half_plus_two_tf1(base: Path, offset: float = 2.0) -> Path:
-    """The classic: a TF1 graph, saved by the v1 builder, with signatures of every method."""
+    """Write the classic half_plus_two: a TF1 graph, saved with the v1 builder.
+
+    It has signatures for Predict, Regress and Classify.
+    """
     import tensorflow as tf
 
     v1, utils = tf.compat.v1, tf.compat.v1.saved_model.signature_def_utils
@@ -41,7 +45,10 @@ def half_plus_two_tf1(base: Path, offset: float = 2.0) -> Path:
 
 
 def half_plus_two_tf2(base: Path) -> Path:
-    """The same as a tf.Module; all its signatures say ``tensorflow/serving/predict``."""
+    """Write half_plus_two as a tf.Module.
+
+    The method name of all its signatures is ``tensorflow/serving/predict``.
+    """
     import tensorflow as tf
 
     class HalfPlusTwo(tf.Module):
@@ -78,7 +85,7 @@ def half_plus_two_tf2(base: Path) -> Path:
 
 
 def product_of_variables(base: Path) -> Path:
-    """tf.saved_model.save with one signature: y = 3 · 2 · x."""
+    """Write a model with one signature by tf.saved_model.save: y = 3 · 2 · x."""
     import tensorflow as tf
 
     root = tf.train.Checkpoint()
@@ -90,7 +97,10 @@ def product_of_variables(base: Path) -> Path:
 
 
 def two_signatures(base: Path) -> Path:
-    """tf.saved_model.save with two: 1.0 by default, 2.0 under ``custom_signature_key``."""
+    """Write a model with two signatures by tf.saved_model.save.
+
+    The default signature gives 1.0, ``custom_signature_key`` gives 2.0.
+    """
     import tensorflow as tf
 
     root = tf.train.Checkpoint()
@@ -103,7 +113,7 @@ def two_signatures(base: Path) -> Path:
 
 
 def keras_sequential(base: Path) -> Path:
-    """A Keras 3 model through ExportArchive: the one export of it that serves."""
+    """Write a Keras 3 model by ExportArchive, the one export of it that can be served."""
     import keras
     import tensorflow as tf
 
@@ -125,7 +135,7 @@ def keras_sequential(base: Path) -> Path:
 
 
 def keras_model_export(base: Path) -> Path:
-    """The same through ``model.export``; outputs get Keras's own names."""
+    """Write a Keras 3 model by ``model.export``, which names the outputs itself."""
     import keras
 
     model = keras.Sequential([keras.Input((1,), name="x"), keras.layers.Rescaling(0.5, 2.0)])
@@ -134,7 +144,7 @@ def keras_model_export(base: Path) -> Path:
 
 
 def half_plus_two_tflite(base: Path, signatures: bool) -> Path:
-    """``model.tflite``, with its signature or with the names of its tensors alone."""
+    """Write ``model.tflite`` with its signature, or only with the names of its tensors."""
     import tensorflow as tf
 
     class HalfPlusTwo(tf.Module):

@@ -1,6 +1,7 @@
 """The behaviours of TensorFlow Serving's own tensorflow_model_server_test.py, one for one.
 
-Names in the docstrings are the upstream ones; see conftest for how to point it at a real server.
+A name in a docstring is that of the upstream test to which the test here corresponds. The module
+``conftest`` describes how to run the suite against a real server.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from tensorflow_serving.apis import (
 from .conftest import command, is_ours, offers
 from .models import VERSION
 
-pytestmark = pytest.mark.slow  # a process for each set of flags
+pytestmark = pytest.mark.slow  # it starts a process for each set of flags
 
 CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
 
@@ -45,7 +46,11 @@ def ask(
     batch: bool = False,
     output: str = "y",
 ) -> None:
-    """Predict x = 2.0 as upstream does: typed values, the answer typed too, the spec filled."""
+    """Predict x = 2.0 as upstream does, and check the output.
+
+    The input has typed values; the output must have typed values and the reply a complete model
+    spec.
+    """
     request = predict_pb2.PredictRequest()
     request.model_spec.name = model
     request.model_spec.signature_name = signature
@@ -65,10 +70,12 @@ def ask(
 
 
 def check_spec(spec, name: str, signature: str) -> None:
+    """Check model, signature and version that a reply names."""
     assert (spec.name, spec.signature_name, spec.version.value) == (name, signature, VERSION)
 
 
 def example_input(message, *values: float):
+    """Add a tf.Example with a feature ``x`` for each value to a request; return the request."""
     for value in values:
         features = message.input.example_list.examples.add().features
         features.feature["x"].float_list.value.append(value)
@@ -77,7 +84,7 @@ def example_input(message, *values: float):
 
 @pytest.fixture(params=["tf1", "tf2"])
 def either(request, model, serve):
-    """A server of half_plus_two, as TF1 and as TF2 export."""
+    """Serve half_plus_two as exported by TF1 and, in a second run, by TF2."""
     return serve(f"--model_base_path={model(request.param)}")
 
 
@@ -143,7 +150,7 @@ def test_multi_inference(either):
 
 
 def test_predict_saved_model(either):
-    """testPredictSavedModel; with and without output_filter"""
+    """testPredictSavedModel, with and without output_filter."""
     if either.process.args[-1].endswith("tf1"):
         pytest.skip("one feed of a graph is enough")
     ask(either.grpc, 3.0)
@@ -151,12 +158,12 @@ def test_predict_saved_model(either):
 
 
 def test_a_tensor_inside_the_graph_can_be_fed(model, serve):
-    """The classic half_plus_two takes ``x`` behind its own parser."""
+    """In the classic half_plus_two the input ``x`` comes after the model's own parser."""
     ask(serve(f"--model_base_path={model('tf1')}").grpc, 3.0)
 
 
 def test_make_tensor_proto_of_an_unmodified_client(either):
-    """The official way to write and read tensors"""
+    """Clients write and read tensors with make_tensor_proto and make_ndarray."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "default"
     request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.float32([2.0, 3.0, 4.0])))
@@ -180,8 +187,8 @@ def test_predict_with_batching(model, serve, tmp_path):
     ask(server.grpc, 3.0, only_y=False)
 
 
-def test_a_bad_model_does_not_answer(tmp_path, serve):
-    """_TestBadModel: a directory that is no model; nothing ever answers for it"""
+def test_a_model_that_is_not_a_saved_model_is_not_served(tmp_path, serve):
+    """_TestBadModel: a model that is not a SavedModel is never answered."""
     (tmp_path / "123").mkdir()
     (tmp_path / "123" / "saved_model.pb").write_bytes(b"this is no graph")
     flags = [f"--model_base_path={tmp_path}", "--max_num_load_retries=0"]
@@ -197,6 +204,7 @@ def test_a_bad_model_does_not_answer(tmp_path, serve):
 
 
 def config_text(**models: Path) -> str:
+    """Return the text of a ModelServerConfig with base paths by model name."""
     entries = "".join(
         f'config {{ name: "{name}" base_path: "{path}" model_platform: "tensorflow" }}\n'
         for name, path in models.items()
@@ -205,7 +213,7 @@ def config_text(**models: Path) -> str:
 
 
 def test_good_model_config(model, serve, tmp_path):
-    """testGoodModelConfig: two models from one file"""
+    """testGoodModelConfig: two models of one config file are served."""
     file = tmp_path / "models.config"
     names = {"half_plus_two": model("tf2"), "half_plus_three": model("three")}
     file.write_text(config_text(**names))
@@ -216,7 +224,7 @@ def test_good_model_config(model, serve, tmp_path):
 
 
 def test_bad_model_config(tmp_path):
-    """testBadModelConfig: the program ends and says why"""
+    """testBadModelConfig: the program ends and logs why."""
     file = tmp_path / "bad.config"
     file.write_text("improperly formatted file")
     done = subprocess.run(
@@ -302,23 +310,25 @@ def test_saved_model_save_with_several_signatures(model, serve):
 
 
 def test_keras_export_archive(model, serve):
-    """test_sequential_keras_saved_model_save; saved as Keras 3 models must be"""
+    """test_sequential_keras_saved_model_save, but saved by ExportArchive as Keras 3 requires."""
     ask(serve(f"--model_base_path={model('keras')}").grpc, 2.0, only_y=False, batch=True)
 
 
 def test_keras_model_export(model, serve):
-    """The same through ``model.export``"""
+    """As test_sequential_keras_saved_model_save, but saved by ``model.export``."""
     server = serve(f"--model_base_path={model('keras_export')}")
     ask(server.grpc, 3.0, only_y=False, batch=True, output="output_0")
 
 
 def rest(server, method: str, body: dict) -> dict:
+    """Return the JSON of a REST request to a method of the default model."""
     text = json.dumps(body).encode()
     return json.loads(server.get(f"/v1/models/default:{method}", text))
 
 
 @pytest.fixture
 def rest_server(model, serve):
+    """Serve half_plus_two with a REST port."""
     return serve(f"--model_base_path={model('tf2')}", rest=True)
 
 

@@ -1,3 +1,5 @@
+"""Conversion between arrays and TensorProtos equals that of TensorFlow."""
+
 from __future__ import annotations
 
 import numpy as np

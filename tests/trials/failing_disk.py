@@ -1,7 +1,7 @@
-"""Scenarios for a failing disk: run under the library of ``failing_disk.c`` in LD_PRELOAD.
+"""Scenarios for a failing disk, run with the library of ``failing_disk.c`` in LD_PRELOAD.
 
-Every write is made to fail once, with each error, and after each failure what a reader sees is
-compared with what it may see. Then the calls are replayed as a disk would keep them at a power
+Every write is made to fail once with each error. After each failure, what a reader sees is compared
+with what it is allowed to see. Then the calls are replayed as a disk would keep them at a power
 loss, where only what was forced to disk survives.
 
     LD_PRELOAD=failing_disk.so python -m tests.trials.failing_disk SCENARIO FOLDER
@@ -24,18 +24,18 @@ from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.files.atomic_write import atomic_write
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.ENOMEM)
-_MOST_CALLS = 400  # of a scenario; a bound on the trial
+_MOST_CALLS = 400  # of one scenario; this limits how long the trial takes
 _disk = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """Something that is written.
+    """An operation that writes files.
 
     Attributes:
-      prepare: makes the state before.
-      act: writes; may raise.
-      check: asserts what may be seen after; told whether `act` raised.
+      prepare: creates the state before the operation.
+      act: performs the operation; may raise.
+      check: asserts what a reader may see afterwards; it is told whether `act` raised.
     """
 
     prepare: Callable[[Path], None]
@@ -44,16 +44,19 @@ class Scenario:
 
 
 def _file_before(folder: Path) -> None:
+    """Write the old content of a file."""
     (folder / "file").write_bytes(b"before" * 1000)
 
 
 def _file_after(folder: Path, failed: bool) -> None:
+    """Check that the file has its old or its new content, and no other file is left."""
     after = (folder / "file").read_bytes()
     assert after in ((b"before" * 1000, b"after" * 1000) if failed else (b"after" * 1000,))
     assert [path.name for path in folder.iterdir()] == ["file"]
 
 
 def _export(folder: Path) -> Path:
+    """Write a model to publish beside the folder."""
     export = folder.parent / "export"
     shutil.rmtree(export, ignore_errors=True)
     (export / "variables").mkdir(parents=True)
@@ -63,15 +66,18 @@ def _export(folder: Path) -> Path:
 
 
 def _publish(folder: Path) -> object:
+    """Publish the export as the next version."""
     return versions.publish(folder / "model", {"": folder.parent / "export"}, {})
 
 
 def _version_before(folder: Path) -> None:
+    """Publish version 1."""
     _export(folder)
     _publish(folder)
 
 
 def _version_after(folder: Path, failed: bool) -> None:
+    """Check that all versions are complete and that publishing works again."""
     base = folder / "model"
     numbers = manifest.version_numbers(base)
     assert numbers == ([1] if failed else [1, 2])
@@ -82,6 +88,7 @@ def _version_after(folder: Path, failed: bool) -> None:
 
 
 def _artifact(folder: Path) -> None:
+    """Write an artifact without a seal."""
     artifact = folder / "Node" / "output" / "1"
     (artifact / "Split-train").mkdir(parents=True)
     (artifact / "facts.json").write_text("{}")
@@ -89,20 +96,24 @@ def _artifact(folder: Path) -> None:
 
 
 def _seal(folder: Path) -> None:
+    """Seal the artifact."""
     integrity.seal(folder / "Node" / "output" / "1")
 
 
 def _sealed(folder: Path, failed: bool) -> None:
+    """Check that the seal is correct, or that it is missing after a failure."""
     damage = integrity.damage(folder / "Node" / "output" / "1", complete=True)
     assert damage == "" or failed, damage
     assert damage == "" or "has no seal" in damage, damage
 
 
 def _keys(marker: bytes) -> dict[bytes, bytes]:
+    """Return 40 keys of 32 bytes with their values."""
     return {marker + bytes([number]) * 31: marker * 500 for number in range(40)}
 
 
 def _put(folder: Path, marker: bytes) -> None:
+    """Store 40 values in a BlobStore."""
     store = blob_store.BlobStore(folder / "bank", "features")
     try:
         store.put(_keys(marker))
@@ -111,6 +122,7 @@ def _put(folder: Path, marker: bytes) -> None:
 
 
 def _stored(folder: Path, failed: bool) -> None:
+    """Check that the old values are there, and all or (after a failure) none of the new ones."""
     store = blob_store.BlobStore(folder / "bank", "features")
     old, new = _keys(b"a"), _keys(b"b")
     assert store.get(list(old)) == old
@@ -130,7 +142,7 @@ SCENARIOS = {
 
 
 def _attempt(scenario: Scenario, folder: Path, call: int, number: int, sticky: bool) -> bool:
-    """Let one call fail; whether there was such a call."""
+    """Run a scenario in which call number ``call`` fails; return whether there was such a call."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     scenario.prepare(folder)
@@ -147,10 +159,10 @@ def _attempt(scenario: Scenario, folder: Path, call: int, number: int, sticky: b
 
 
 def _power_loss(scenario: Scenario, folder: Path) -> int:
-    """Replay the calls; how many there were.
+    """Replay the calls of a scenario and return how many there were.
 
-    At each rename nothing below the source may be in memory only, because the name could survive
-    without the content. At the end nothing at all may be.
+    At each rename nothing below the source may be in memory only, because the new name could
+    survive without the content. At the end nothing at all may be in memory only.
     """
     _attempt(scenario, folder, 0, 0, False)
     shutil.rmtree(folder)
@@ -179,7 +191,7 @@ def _power_loss(scenario: Scenario, folder: Path) -> int:
 
 
 def main(name: str, folder: Path) -> None:
-    """Run one scenario with all failures."""
+    """Run one scenario with all failures and, except for the store, the power loss."""
     scenario, failed = SCENARIOS[name], 0
     for number in ERRORS:
         for sticky in (False, True):
@@ -192,7 +204,7 @@ def main(name: str, folder: Path) -> None:
                     text = f"call {call}, {errno.errorcode[number]}, {kind}: {error}"
                     raise AssertionError(text) from error
                 failed += 1
-    replayed = 0 if name == "store" else _power_loss(scenario, folder)  # SQLite's own affair
+    replayed = 0 if name == "store" else _power_loss(scenario, folder)  # SQLite sees to it
     print(f"{failed} failures, {replayed} calls replayed")
 
 

@@ -1,4 +1,4 @@
-"""imgpipe-model-server as a process of its own, and many clients of it at once."""
+"""Run imgpipe-model-server as a process, and many clients of it at the same time."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ MEGABYTE = 1 << 20
 
 @dataclass(frozen=True)
 class Program:
-    """A running server."""
+    """A server process, the address of its gRPC port, and its psutil.Process."""
 
     process: subprocess.Popen
     target: str
     ps: psutil.Process
 
     def rss(self) -> int:
-        """Resident memory, bytes."""
+        """Return the resident memory in bytes."""
         return self.ps.memory_info().rss
 
     def handles(self) -> tuple[int, int]:
-        """Threads and file descriptors."""
+        """Return the numbers of threads and of file descriptors."""
         return self.ps.num_threads(), self.ps.num_fds()
 
     def alive(self) -> bool:
@@ -46,7 +46,7 @@ class Program:
 
 @contextmanager
 def program(log: Path, *flags: str) -> Iterator[Program]:
-    """Start a server on any free port, and end it."""
+    """Start a server on any free port, wait for its model, and kill the server at the end."""
     with log.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "imgpipe.serving.server.model_server", "--port=0", *flags],
@@ -64,6 +64,7 @@ def program(log: Path, *flags: str) -> Iterator[Program]:
 
 
 def _wait(process: subprocess.Popen, log: Path, pattern: str) -> str:
+    """Return the first group of a pattern once the log matches it; fail after 120 s."""
     end = time.monotonic() + 120
     while time.monotonic() < end and process.poll() is None:
         if match := re.search(pattern, log.read_text(errors="replace")):
@@ -73,7 +74,7 @@ def _wait(process: subprocess.Popen, log: Path, pattern: str) -> str:
 
 
 def request(signature: str = "", model: str = "m", **inputs) -> bytes:
-    """A serialised PredictRequest."""
+    """Return a serialized PredictRequest."""
     message = predict_pb2.PredictRequest()
     message.model_spec.name = model
     message.model_spec.signature_name = signature
@@ -84,7 +85,7 @@ def request(signature: str = "", model: str = "m", **inputs) -> bytes:
 
 @dataclass
 class Tally:
-    """What many requests came to."""
+    """Counts of status codes and messages, and the durations of requests by status code."""
 
     codes: Counter = field(default_factory=Counter)
     messages: Counter = field(default_factory=Counter)
@@ -97,11 +98,12 @@ class Tally:
             self.messages[message[:200]] += 1
 
     def quantile(self, share: float, code: str = "OK") -> float:
+        """Return a quantile of the durations, in seconds."""
         return float(np.quantile(self.seconds.get(code, [0.0]), share))
 
 
 def call(raw, data: bytes, timeout: float, tally: Tally) -> bytes | None:
-    """One request; its answer, and its outcome in ``tally``."""
+    """Send one request, record its outcome in ``tally``, and return the answer or None."""
     began = time.monotonic()
     try:
         answer = raw(data, timeout=timeout)
@@ -115,7 +117,10 @@ def call(raw, data: bytes, timeout: float, tally: Tally) -> bytes | None:
 def clients(
     target: str, count: int, work: Callable[[Callable[[bytes, float], bytes | None]], None]
 ) -> Tally:
-    """Run ``work(ask)`` in ``count`` threads, each with a channel of its own."""
+    """Run ``work(ask)`` in ``count`` threads, each with its own channel.
+
+    Returns the tallies of all threads together; raises the first error of a thread.
+    """
     tallies = [Tally() for _ in range(count)]
     failures: list[BaseException] = []
 

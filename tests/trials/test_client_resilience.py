@@ -1,4 +1,4 @@
-"""A server that is restarted again and again under its callers' hands."""
+"""A server is restarted again and again while clients call it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CALLS = 10_000
 RESTARTS = 20
 CALLERS = 8
 DEADLINE_S = 60.0
-"""Longer than a restart takes on a busy machine: a call sits through one."""
+"""Longer than a restart takes on a busy machine, because a call may wait for its end."""
 
 
 _PROGRAM = """
@@ -50,11 +50,11 @@ for line in sys.stdin:
 os.kill(child, signal.SIGKILL)
 os.waitpid(child, 0)
 """
-"""Keeps one server running; each line is the number of a signal to restart it with."""
+"""Keeps one server running; a line of input is the signal with which it is restarted."""
 
 
 class Server:
-    """The embedded server in processes of its own, one after the other at one port."""
+    """A server that always has the same port, in a new process after each restart."""
 
     def __init__(self, base: Path) -> None:
         with socket.socket() as probe:
@@ -77,7 +77,7 @@ class Server:
         assert self._keeper.stdout.readline() == "\n", "the server's keeper has ended"
 
     def restart(self, how: int) -> None:
-        """End the server by a signal, wait for its end, start the next."""
+        """End the server with a signal, wait until it has ended, and start the next one."""
         assert self._keeper.stdin is not None
         print(how, file=self._keeper.stdin, flush=True)
         self._wait()
@@ -100,7 +100,10 @@ def server(half_plus_two: Path, tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def half_plus_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """y = x / 2 + 2, made in another process: this one needs no TensorFlow."""
+    """Write a model with y = x / 2 + 2 and return its directory.
+
+    It is written in another process, because this one does not need TensorFlow.
+    """
     directory = tmp_path_factory.mktemp("model") / "half_plus_two"
     program = (
         "import sys; from pathlib import Path; sys.path.insert(0, '.');"
@@ -115,8 +118,8 @@ def half_plus_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_twenty_restarts_under_ten_thousand_calls_are_not_seen(server: Server) -> None:
-    """Every second restart is a kill: requests on their way are cut off with the process."""
+def test_no_call_of_ten_thousand_fails_during_twenty_restarts(server: Server) -> None:
+    """Every second restart is a kill, which cuts off the requests in progress."""
     done, errors, lock = Counter[str](), Counter[str](), threading.Lock()
     numbers = iter(range(CALLS))
     finished = threading.Semaphore(0)
@@ -129,7 +132,7 @@ def test_twenty_restarts_under_ten_thousand_calls_are_not_seen(server: Server) -
                 return
             try:
                 answer = client.predict({"x": np.float32([number])})
-            except Exception as error:  # each is a finding
+            except Exception as error:  # every error makes the test fail
                 with lock:
                     errors[f"{type(error).__name__}: {error}"] += 1
             else:

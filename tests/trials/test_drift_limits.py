@@ -1,9 +1,10 @@
-"""Where the limits of drift lie: above what halves of one real set show, under what a change does.
+"""The limits of drift are above differences by chance and below those of real changes.
 
-Measured on 300 photographs a side: halves of cats_dogs, flowers_128, horses_or_humans and
-rps_photos diverge by 0.12 at most (the aspect ratio of cats_dogs, whose sizes are odd; all else
-0.06), the same photographs darkened to 0.7 by 0.34 to 0.41, and blurred, greyed or paled ones by
-0.46 to 1. So the limit of 0.3 stands more than twice over chance and still under a mild change.
+Measured on 300 photographs per side: halves of cats_dogs, flowers_128, horses_or_humans and
+rps_photos diverge by at most 0.12 (the aspect ratio of cats_dogs, whose sizes are odd; all others
+by at most 0.06), the same photographs darkened to 0.7 by 0.34 to 0.41, and blurred, greyed or paled
+ones by 0.46 to 1. So the limit of 0.3 is more than twice the difference by chance and still below
+that of a mild change.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from tests.images import encoded
 
 pytestmark = [
     pytest.mark.slow,
-    # TFX, TFDV and ML Metadata warn about their own dependencies; none of it is ours to mend.
+    # TFX, TFDV and ML Metadata warn about their own dependencies, which cannot be fixed here.
     pytest.mark.filterwarnings("ignore"),
 ]
-_EACH = 300  # photographs of a side
+_EACH = 300  # photographs per side
 
 
 class Memory:
-    """A source of bytes by path."""
+    """A source that reads bytes from a dict by path."""
 
     def __init__(self, files):
         self.files = files
@@ -47,7 +48,10 @@ def tfdv():
 
 @pytest.fixture(scope="module")
 def statistics(tfdv):
-    """A function (files, change of an image) → statistics of their Examples."""
+    """Return a function that computes TFDV statistics of the Examples of files.
+
+    It takes the files and, optionally, a change that is applied to every image.
+    """
     import pandas as pd
 
     def make(files, change=None):
@@ -72,6 +76,7 @@ def statistics(tfdv):
 
 
 def halves(shared_data, name):
+    """Return two disjoint lists of up to 300 files each of a set."""
     folder = shared_data / name
     files = sorted(folder.glob("*/*.jpg"))
     if not files:
@@ -81,6 +86,7 @@ def halves(shared_data, name):
 
 
 def drifted(tfdv, now, before):
+    """Return the names of the features that drifted between two statistics."""
     schema = accepted(tfdv.infer_schema(before), ())
     return {found.feature for found in drift.drift({"train": now}, {"train": before}, schema)}
 
@@ -104,7 +110,7 @@ def test_halves_of_a_set_do_not_drift(shared_data, tfdv, statistics, name):
     ],
     ids=["darker", "paler", "grey", "blurred", "squeezed to 64 pixels"],
 )
-def test_the_same_photographs_changed_drift(shared_data, tfdv, statistics, change, named):
+def test_changed_photographs_of_the_same_set_drift(shared_data, tfdv, statistics, change, named):
     one, other = halves(shared_data, "cats_dogs")
     found = drifted(tfdv, statistics(one, change), statistics(other))
     assert named <= found and "label" not in found

@@ -1,4 +1,7 @@
-"""The same records on every Beam engine that runs on one machine; in = kept + rejected on each."""
+"""Every Beam engine that runs on one machine produces the same records.
+
+With each engine the number of images that come in equals kept + rejected.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ ENGINES = {
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The drawn set with its faults."""
+    """Return the folder of the drawn demo set, which contains faults."""
     from imgpipe.pipeline.demo import draw
 
     return Path(
@@ -65,7 +68,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory):
-    """Address of a job server on loopback, Beam's own in Python."""
+    """Start Beam's own job server in Python on a loopback port and return its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -85,7 +88,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory):
 
 
 def outcome(photos: Path, root: Path, flags: tuple[str, ...]) -> dict[str, object]:
-    """Everything ingest and filter leave, in canonical order."""
+    """Return everything that ingestion and filter write, in canonical order."""
     from imgpipe.components.storage.records import iterate, serialise
 
     root.mkdir()
@@ -111,14 +114,14 @@ def outcome(photos: Path, root: Path, flags: tuple[str, ...]) -> dict[str, objec
 
 @pytest.fixture(scope="module")
 def expected(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """What the in-process engine makes."""
+    """Return the outcome of the in-process engine."""
     root = tmp_path_factory.mktemp("expected") / "out"
     return outcome(photos, root, ("--runner=FnApiRunner",))
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("engine", ENGINES)
-def test_the_same_records(engine, photos, expected, tmp_path, request):
+def test_every_engine_produces_the_same_records(engine, photos, expected, tmp_path, request):
     flags = ENGINES[engine]
     if engine == "portable":
         address = request.getfixturevalue("endpoint")
@@ -130,8 +133,8 @@ def test_the_same_records(engine, photos, expected, tmp_path, request):
 
 
 @pytest.mark.timeout(900)
-def test_a_whole_run_in_worker_processes(photos, tmp_path):
-    """TFX's Evaluator too; the table of these few images is described without Beam."""
+def test_a_whole_run_succeeds_in_worker_processes(photos, tmp_path):
+    """The run includes TFX's Evaluator; the table of so few images is described without Beam."""
     from imgpipe.pipeline.configuration import config as configs
 
     tree = {**SETTINGS, "data": {"source": str(photos)}}

@@ -1,4 +1,7 @@
-"""A disk that is full, fails or loses its power at every write: nothing half is ever read."""
+"""The disk is full, fails or loses power at every write.
+
+A reader must never see a partly written file, version, artifact or store.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _SECONDS = 240
 
 
 def compiled(name: str, folder: Path) -> Path:
-    """A library for LD_PRELOAD, made of ``<name>.c`` beside this file."""
+    """Compile ``<name>.c`` beside this file to a library for LD_PRELOAD and return its path."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None or not sys.platform.startswith("linux"):
         pytest.skip("needs a C compiler and LD_PRELOAD")
@@ -28,7 +31,7 @@ def compiled(name: str, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
-def test_every_write_may_fail(tmp_path: Path, name: str):
+def test_no_partial_state_is_read_after_any_failed_write(tmp_path: Path, name: str):
     library = compiled("failing_disk", tmp_path)
     result = subprocess.run(
         [sys.executable, "-m", "tests.trials.failing_disk", name, str(tmp_path)],

@@ -1,4 +1,4 @@
-"""A wall clock that runs fast must not make a model look as if it did not serve."""
+"""A wall clock that runs too fast must not make the serving check fail."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from tests.trials.test_failing_disk import compiled
 
-RATE = 100  # an hour in 36 seconds
+RATE = 100  # an hour passes in 36 seconds
 _PROGRAM = """
 import json, sys
 from pathlib import Path
@@ -26,7 +26,7 @@ print(json.dumps([[check.name, check.passed, check.detail] for check in checks])
 
 
 def _export(folder: Path) -> Path:
-    """A model that answers the mean of each channel, as an export of ours does."""
+    """Save a model that answers the softmax of each channel's mean, as an export of ours does."""
     import tensorflow as tf
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
@@ -46,7 +46,7 @@ def _export(folder: Path) -> Path:
     return folder
 
 
-def test_the_serving_check_passes(tmp_path: Path):
+def test_the_serving_check_passes_with_a_fast_wall_clock(tmp_path: Path):
     tf = pytest.importorskip("tensorflow")
     library = compiled("fast_clock", tmp_path)
     image = tmp_path / "image.png"

@@ -1,4 +1,4 @@
-"""Ten thousand damaged images: the checks never crash and agree with the decoder of the server.
+"""Ten thousand damaged images: the checks never crash and agree with the server's decoder.
 
 TensorFlow's own decode operation is run on every file for the comparison. The base files are of the
 kinds that cameras, editors and browsers write. The damage is that of disks, downloads and editors:
@@ -18,13 +18,13 @@ from imgpipe.components.image_filter.check import Settings
 from imgpipe.pipeline.demo import draw_hand
 from tests.images import encoded
 
-_PIXELS = 2_000_000  # limit of the trial: larger ones would only cost memory
+_PIXELS = 2_000_000  # the pixel limit here; larger images would only take memory
 _BROKEN = {"truncated", "undecodable", "not_an_image", "zero_byte"}
 _TOO_LARGE = "pixel_limit"
 
 
 def bases():
-    """Encoded files by suffix."""
+    """Return lists of undamaged encoded images by suffix."""
     made = {".jpg": [], ".png": []}
     for number, label in enumerate(("rock", "paper", "scissors", "rock")):
         hand = draw_hand(label, seed=number, size=72)
@@ -43,59 +43,66 @@ def bases():
 
 
 def _bits(rng, data, other):
+    """Flip one to eight bits."""
     for _ in range(rng.integers(1, 9)):
         data[rng.integers(len(data))] ^= 1 << rng.integers(8)
     return data
 
 
 def _head(rng, data, other):
-    """Only where sizes, tables and types stand."""
+    """Replace one to three of the first 180 bytes, where sizes, tables and types are."""
     for _ in range(rng.integers(1, 4)):
         data[rng.integers(min(len(data), 180))] = rng.integers(256)
     return data
 
 
 def _cut(rng, data, other):
+    """Truncate the file."""
     return data[: rng.integers(len(data))]
 
 
 def _zeroed(rng, data, other):
+    """Set a block to zero."""
     start, length = rng.integers(len(data)), rng.integers(1, 600)
     data[start : start + length] = bytes(len(data[start : start + length]))
     return data
 
 
 def _lost(rng, data, other):
+    """Remove a block."""
     start, length = rng.integers(len(data)), rng.integers(1, 300)
     return data[:start] + data[start + length :]
 
 
 def _repeated(rng, data, other):
+    """Repeat a block."""
     start, length = rng.integers(len(data)), rng.integers(1, 300)
     return data[: start + length] + data[start:]
 
 
 def _spliced(rng, data, other):
-    """The beginning of one file and the end of another, of either kind."""
+    """Join the beginning of one file and the end of another, of either kind."""
     return data[: rng.integers(1, len(data))] + other[rng.integers(len(other)) :]
 
 
 def _prefixed(rng, data, other):
+    """Put random bytes before the file."""
     return bytearray(rng.bytes(rng.integers(1, 40))) + data
 
 
 def _appended(rng, data, other):
+    """Append random bytes to the file."""
     return data + bytearray(rng.bytes(rng.integers(1, 200)))
 
 
 _DAMAGES = (
     *(_bits, _head, _cut, _zeroed, _lost, _repeated, _spliced, _prefixed, _appended),
-    *(_bits, _head, _cut),  # the commonest twice
+    *(_bits, _head, _cut),  # the most common kinds twice
 )
 
 
 def damaged(count, seed=0):
-    """`count` different files as {name: bytes}."""
+    """Return `count` different damaged files by name."""
     rng = np.random.default_rng(seed)
     made = bases()
     everything = [data for files in made.values() for data in files]
@@ -113,7 +120,7 @@ def damaged(count, seed=0):
 
 
 def op_decodes(data):
-    """What the serving op does with a file, asked of TensorFlow."""
+    """Return whether TensorFlow's decode operation decodes a file."""
     import tensorflow as tf
 
     try:
@@ -124,7 +131,7 @@ def op_decodes(data):
 
 
 @pytest.mark.parametrize("count", [240, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_every_verdict_is_what_the_serving_op_does(tmp_path, count):
+def test_the_checks_agree_with_the_decode_operation_on_every_file(tmp_path, count):
     files = damaged(count)
     for name, data in files.items():
         file = tmp_path / "photos" / "ab"[int(name[:5]) // 2 % 2] / name

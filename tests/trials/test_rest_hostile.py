@@ -1,7 +1,7 @@
-"""Whatever comes in over HTTP, the server answers or refuses it, stays up and stays small.
+"""The server answers or refuses every HTTP request, stays up, and stays small.
 
-Deep JSON (CVE-2025-0649 ends TensorFlow Serving 2.19), compressed bombs, 2,000 mutated bodies and
-2,000 mutated requests on the wire, hundreds of connections that never finish.
+The requests are deep JSON (CVE-2025-0649 ends TensorFlow Serving 2.19), compressed bombs, 2,000
+mutated bodies, 2,000 mutated requests on the wire, and hundreds of connections that never finish.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BODIES, WIRES, CLIENTS, BOMBS, SLOW = 2_000, 2_000, 4, 20, 200
 TIMEOUT_S = 3.0
 TWO = {"predictions": [2.5, 3.0]}
 PATIENCE_S = 0.2
-"""With a request that says it is longer than it is."""
+"""How long ``send`` waits for an answer before it closes its side of the connection."""
 MODELS = """model_config_list {
   config { name: "half" base_path: "BASE/half" model_platform: "tensorflow" }
   config { name: "images" base_path: "BASE/images" model_platform: "tensorflow" }
@@ -42,7 +42,7 @@ MODELS = """model_config_list {
 
 @dataclass(frozen=True)
 class Rest:
-    """A server program and its REST port."""
+    """A server process and its REST port."""
 
     program: Program
     port: int
@@ -50,6 +50,7 @@ class Rest:
     def ask(
         self, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> tuple[int, bytes]:
+        """Send one request on a new connection and return status and body."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("GET" if body is None else "POST", path, body, headers or {})
@@ -59,7 +60,7 @@ class Rest:
             connection.close()
 
     def works(self) -> bool:
-        """Alive, ready, and predicts."""
+        """Return whether the server is alive and ready and predicts correctly."""
         good = self.ask("/v1/models/half:predict", b'{"instances": [1, 2]}')
         ready, _ = self.ask("/v1/health/ready")
         return self.program.alive() and ready == 200 and json.loads(good[1]) == TWO
@@ -67,6 +68,7 @@ class Rest:
 
 @pytest.fixture(scope="module")
 def rest(tmp_path_factory):
+    """Serve half_plus_two as ``half`` and the image classifier as ``images``."""
     base = tmp_path_factory.mktemp("rest")
     write_half_plus_two(base / "half" / "1")
     write_image_model(base / "images" / "1")
@@ -87,13 +89,14 @@ def rest(tmp_path_factory):
 
 
 def rest_port(log: Path) -> int:
+    """Return the REST port that the log names."""
     match = re.search(r"REST interface on http://127\.0\.0\.1:(\d+)", log.read_text())
     assert match, log.read_text()
     return int(match[1])
 
 
 class Watch:
-    """The largest resident memory while a block runs."""
+    """A context manager that records the largest resident memory of the server, in bytes."""
 
     def __init__(self, running: Program) -> None:
         self._program, self._over = running, threading.Event()
@@ -114,10 +117,11 @@ class Watch:
 
     @property
     def grown(self) -> int:
+        """The largest resident memory minus that at the beginning, in bytes."""
         return self.most - self.before
 
 
-def test_deep_json(rest, record_property):
+def test_deep_json_is_refused(rest, record_property):
     slowest = 0.0
     for levels in (501, 5_000, 50_000, 500_000, 5_000_000):
         for opening, closing in ((b"[", b"]"), (b'{"a":', b"}")):
@@ -135,10 +139,10 @@ def test_deep_json(rest, record_property):
     assert rest.works()
 
 
-def test_compressed_bombs(rest, record_property):
+def test_compressed_bombs_are_refused_without_using_memory(rest, record_property):
     packer = zlib.compressobj(9, wbits=31)
     bomb = b"".join(packer.compress(bytes(16 * MEGABYTE)) for _ in range(64)) + packer.flush()
-    assert len(bomb) < 2 * MEGABYTE  # 1 GiB
+    assert len(bomb) < 2 * MEGABYTE  # it decompresses to 1 GiB
     with Watch(rest.program) as watch:
         codes: Counter[int] = Counter()
 
@@ -151,11 +155,12 @@ def test_compressed_bombs(rest, record_property):
     record_property("grown_mib", watch.grown // MEGABYTE)
     assert sum(codes.values()) == BOMBS // CLIENTS * CLIENTS
     assert set(codes) <= {413, 504}
-    assert watch.grown < 64 * MEGABYTE  # nothing is held of what is measured as too large
+    assert watch.grown < 64 * MEGABYTE  # a body that is found to be too large is not kept
     assert rest.works()
 
 
 def in_threads(work) -> None:
+    """Run ``work()`` in ``CLIENTS`` threads and raise the first error."""
     failures: list[BaseException] = []
 
     def one() -> None:
@@ -174,6 +179,7 @@ def in_threads(work) -> None:
 
 
 def good_bodies() -> list[tuple[str, bytes]]:
+    """Return valid requests as pairs of path and body."""
     image = {"b64": base64.b64encode(encoded(noise(1), "JPEG")).decode()}
     made = [
         ("half:predict", {"instances": [1.0, 2.5, -3e4]}),
@@ -193,7 +199,11 @@ WORDS = [
 
 
 def changed(rng: random.Random, body: bytes) -> bytes:
-    """Letters and digits turned, which leaves it JSON; or bytes turned, words put in, ends cut."""
+    """Return a mutated body.
+
+    Either letters and digits are replaced, which leaves it valid JSON, or bytes are replaced and
+    words inserted. A tenth is damaged further by ``mutated``.
+    """
     made = bytearray(body)
     if rng.random() < 0.5:
         for place in rng.sample(range(len(made)), rng.choice([1, 4, 16])):
@@ -209,7 +219,7 @@ def changed(rng: random.Random, body: bytes) -> bytes:
     return bytes(made) if rng.random() < 0.9 else mutated(rng, bytes(made))
 
 
-def test_mutated_bodies(rest, record_property):
+def test_mutated_bodies_are_answered_or_refused(rest, record_property):
     goods = good_bodies()
     codes: Counter[int] = Counter()
     seeds = iter(range(CLIENTS))
@@ -242,7 +252,7 @@ def test_mutated_bodies(rest, record_property):
 
 
 def wire(rng: random.Random) -> bytes:
-    """A request as bytes, with something wrong in its head."""
+    """Return a whole request as bytes; its head is often malformed."""
     path, body = rng.choice(good_bodies()[:4])
     head = [
         f"POST /v1/models/{path} HTTP/1.1".encode(),
@@ -268,7 +278,7 @@ def wire(rng: random.Random) -> bytes:
     return mutated(rng, data) if what > 3 else data
 
 
-def test_mutated_requests_on_the_wire(rest, record_property):
+def test_mutated_requests_on_the_wire_are_answered_or_refused(rest, record_property):
     seeds = iter(range(100, 100 + CLIENTS))
     lock = threading.Lock()
     codes: Counter[str] = Counter()
@@ -293,7 +303,10 @@ def test_mutated_requests_on_the_wire(rest, record_property):
 
 
 def send(port: int, data: bytes) -> bytes:
-    """One request; what came back within a moment, or after the end of what is sent."""
+    """Send one request and return the bytes of the answer.
+
+    If nothing comes within ``PATIENCE_S``, the sending side is closed and the answer awaited.
+    """
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
         found = b""
         try:
@@ -310,8 +323,8 @@ def send(port: int, data: bytes) -> bytes:
         return found
 
 
-def test_connections_that_never_finish(rest, record_property):
-    """Hundreds of slow ones hold up nobody, and are ended."""
+def test_connections_that_never_finish_are_closed(rest, record_property):
+    """Hundreds of slow connections delay no other client."""
     threads_before, fds_before = rest.program.handles()
     head = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: h\r\n"
     starts = [b"", b"P", head, head + b"Content-Length: 99\r\n\r\n{"]

@@ -1,7 +1,7 @@
-"""SIGTERM and overload: what runs ends well, what is too much is told so, nothing grows.
+"""SIGTERM and overload: running requests finish, excess ones are refused, memory does not grow.
 
-50 drains with 16 requests at work and more coming in; twice and ten times what the server can do; a
-queue of 1,000 requests that nobody waits for any more.
+The trials are 50 drains with 16 running requests while more arrive, twice and ten times the load
+that the server can handle, and a queue of 1,000 requests for which nobody waits any more.
 """
 
 from __future__ import annotations
@@ -35,18 +35,24 @@ TWO = request(x=np.float32([2.0]))
 
 
 def slow(steps: int) -> bytes:
+    """Return a request that computes for a number of steps."""
     return request("slow", steps=np.int32(steps))
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
+    """Return a folder with the base path of half_plus_two, ``m``."""
     base = tmp_path_factory.mktemp("drain")
     write_half_plus_two(base / "m" / "1")
     return base
 
 
 def drain(target: str, stop, steps: int = 400, settle: float = 0.5) -> tuple[Tally, Tally, float]:
-    """Stop a server under load: its running requests, those that came later, s to unhealthy."""
+    """Stop a server under load.
+
+    Returns the tally of the requests that were running, the tally of those that came later, and the
+    seconds until the health service reports that the server is unhealthy.
+    """
     running, later = Tally(), Tally()
     started = threading.Barrier(IN_FLIGHT + 1)
     stopped = threading.Event()
@@ -61,7 +67,7 @@ def drain(target: str, stop, steps: int = 400, settle: float = 0.5) -> tuple[Tal
     def newcomers() -> None:
         while not stopped.is_set():
             call(raw, TWO, 10, later)
-            time.sleep(0.005)  # 200 a second
+            time.sleep(0.005)  # 200 per second
 
     threads = [threading.Thread(target=in_flight) for _ in range(IN_FLIGHT)]
     threads.append(threading.Thread(target=newcomers))
@@ -85,7 +91,7 @@ def drain(target: str, stop, steps: int = 400, settle: float = 0.5) -> tuple[Tal
     return running, later, unhealthy
 
 
-def test_fifty_drains_fail_nothing_that_runs(base):
+def test_fifty_drains_abort_no_running_request(base):
     codes, later_codes, times, clean = {}, set(), [], 0
     for _ in range(DRAINS):
         server = ModelServer("m", base / "m")
@@ -104,12 +110,12 @@ def test_fifty_drains_fail_nothing_that_runs(base):
     print(f"{DRAINS} drains: {codes}; unhealthy after {max(times) * 1000:.0f} ms at most")
     assert clean == DRAINS
     assert later_codes <= {"OK", "UNAVAILABLE", "CANCELLED"}
-    # One that had not been taken yet is a newcomer: told to try elsewhere, never cut off.
+    # A request that was not yet accepted counts as new: it is refused, but never cut off.
     assert set(codes) <= {"OK", "UNAVAILABLE"}
     assert codes["OK"] >= 0.9 * DRAINS * IN_FLIGHT
 
 
-def test_sigterm_ends_the_program_with_0(base):
+def test_sigterm_ends_the_program_with_exit_code_0(base):
     flags = ("--model_name=m", f"--model_base_path={base / 'm'}", "--drain_seconds=100")
     for attempt in range(2):
         with program(base / f"log{attempt}", *flags) as server:
@@ -120,11 +126,14 @@ def test_sigterm_ends_the_program_with_0(base):
             assert running.codes == {"OK": IN_FLIGHT}, running.messages
             assert set(later.codes) <= {"OK", "UNAVAILABLE", "CANCELLED"}, later.messages
             print(f"unhealthy {seconds * 1000:.0f} ms after SIGTERM")
-            assert seconds < 50  # half of what the drain may take; 100 ms on a quiet machine
+            assert seconds < 50  # half of the time allowed for the drain; 100 ms on an idle machine
 
 
-def test_twice_too_much(base):
-    """Requests come at twice the rate that was answered; the queue holds as many as are at work."""
+def test_twice_the_load_is_refused_with_bounded_latency(base):
+    """Requests arrive at twice the rate at which the server answered before.
+
+    The queue holds as many requests as there are workers.
+    """
     flags = ("--model_name=m", f"--model_base_path={base / 'm'}")
     flags += (f"--grpc_max_threads={TWICE_WORKERS}", f"--max_queued_requests={TWICE_WORKERS}")
     work = slow(60)
@@ -164,10 +173,10 @@ def test_twice_too_much(base):
     assert set(found.codes) == {"OK", "RESOURCE_EXHAUSTED"}, found.messages
     assert found.codes["OK"] >= 0.5 * capacity * TWICE_S
     assert found.quantile(0.99) < DEADLINE_S
-    assert ratio < 5  # twice by reckoning: as many wait as run
+    assert ratio < 5  # twice is expected: as many requests wait as run
 
 
-def test_ten_times_too_much(base):
+def test_ten_times_the_load_is_refused_and_the_server_recovers(base):
     flags = ("--model_name=m", f"--model_base_path={base / 'm'}", "--max_queued_requests=32")
     work = slow(60)
     with program(base / "log-overload", *flags, "--grpc_max_threads=8") as server:
@@ -198,15 +207,15 @@ def test_ten_times_too_much(base):
     assert after.codes == {"OK": 1} and recovery < 2
 
 
-def test_a_thousand_expired_requests_cost_nothing(base):
+def test_a_thousand_expired_requests_are_not_executed(base):
     options = ServerOptions(max_workers=1, max_waiting=0)
     with ModelServer("m", base / "m", options=options) as server:
         server.wait_until_available(60)
         seen = []
         server.calls.observers.append(seen.append)
         with contextlib.ExitStack() as stack:
-            # Beyond MAX_STREAMS on one connection, a busy server refuses streams that the client
-            # opens before the server has read that the expired ones are closed.
+            # One connection would not be enough: a busy server refuses streams beyond MAX_STREAMS
+            # that the client opens before the server has read that expired ones are closed.
             channels = [
                 stack.enter_context(grpc.insecure_channel(server.target, OWN_CONNECTION))
                 for _ in range(EXPIRED // (MAX_STREAMS // 2) + 1)

@@ -1,6 +1,6 @@
-"""Whatever is sent, the server answers it or refuses it, stays up and stays small.
+"""The server answers or refuses every request, stays up, and stays small.
 
-10,000 mutated images, 100 decompression bombs, 5,000 mutated messages.
+The requests are 10,000 mutated images, 100 decompression bombs and 5,000 mutated messages.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ IMAGES, MESSAGES, BOMBS, CLIENTS = 10_000, 5_000, 100, 4
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
+    """Serve the image classifier as ``m``."""
     base = tmp_path_factory.mktemp("inputs")
     write_image_model(base / "m" / "1")
     with program(base / "log", "--model_name=m", f"--model_base_path={base / 'm'}") as running:
@@ -32,7 +33,10 @@ def server(tmp_path_factory):
 
 
 def mutated(rng: random.Random, data: bytes) -> bytes:
-    """Some bytes turned, or the end cut, or a block repeated."""
+    """Return a copy with one to 16 bytes replaced by random ones.
+
+    Sometimes the end is also cut off, or a block of 64 bytes repeated.
+    """
     made = bytearray(data)
     for _ in range(rng.choice([1, 2, 4, 16])):
         made[rng.randrange(len(made))] = rng.randrange(256)
@@ -44,13 +48,13 @@ def mutated(rng: random.Random, data: bytes) -> bytes:
     return bytes(made)
 
 
-def test_mutated_images(server, record_property):
+def test_mutated_images_are_answered_or_refused(server, record_property):
     goods = [
         encoded(soft(seed, (64, 64)), kind)
         for kind in ("JPEG", "PNG", "GIF", "BMP")
         for seed in range(4)
     ]
-    for _ in range(2):  # the first time warms up
+    for _ in range(2):  # the first round warms up
         good = clients(
             server.target,
             CLIENTS,
@@ -78,11 +82,11 @@ def test_mutated_images(server, record_property):
     assert server.alive()
     assert set(found.codes) == {"OK", "INVALID_ARGUMENT"}, found.messages
     assert sum(found.codes.values()) == IMAGES and min(found.codes.values()) > IMAGES // 10
-    # A turned byte in a header may ask for 50 million pixels, which are allowed and take time.
+    # A changed byte in a header may ask for 50 million pixels, which are allowed and take time.
     assert found.quantile(0.95) < 5 * max(good.quantile(0.99), 0.01)
 
 
-def test_bombs(server):
+def test_decompression_bombs_are_refused_without_using_memory(server):
     bomb = request(image_bytes=[png_bomb(16_000, 16_000)])
     assert len(bomb) < 30_000
     before = server.rss()
@@ -99,7 +103,7 @@ def test_bombs(server):
 
 
 def hostile(rng: random.Random, content: bytes) -> bytes:
-    """A request whose tensor is not what it says, or whose bytes are turned."""
+    """Return a request whose tensor contradicts itself, or whose first bytes are changed."""
     message = predict_pb2.PredictRequest()
     message.ParseFromString(request(image_bytes=[content]))
     tensor = message.inputs["image_bytes"]
@@ -125,7 +129,7 @@ def hostile(rng: random.Random, content: bytes) -> bytes:
     return bytes(data)
 
 
-def test_mutated_messages(server):
+def test_mutated_messages_are_answered_or_refused(server):
     content = encoded(soft(1, (64, 64)))
     seeds = iter(range(CLIENTS))
     lock = threading.Lock()
@@ -148,7 +152,10 @@ def test_mutated_messages(server):
     assert last.codes == {"OK": 1}
 
 
-def test_the_log_tells_no_stack_trace(server, tmp_path_factory):
-    """Thousands of refusals are not news; runs after the others."""
+def test_the_log_contains_no_traceback(server, tmp_path_factory):
+    """Refusals do not write stack traces to the log.
+
+    The test runs after the others, whose thousands of refusals are in the log.
+    """
     log = next(Path(tmp_path_factory.getbasetemp()).glob("inputs*/log")).read_text()
     assert "Traceback" not in log

@@ -1,6 +1,6 @@
-"""A server that runs for weeks: memory, threads and files stay what they are.
+"""A server that runs for weeks: memory, threads and files do not grow.
 
-100 times a version is loaded and let go; 100,000 requests are answered.
+A version is loaded and unloaded 100 times, and 100,000 requests are answered.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ TWO = request(x=np.float32([2.0]))
 
 
 def available(target: str) -> int:
+    """Return the only version that is available, or -1."""
     wanted = get_model_status_pb2.GetModelStatusRequest()
     wanted.model_spec.name = "m"
     with grpc.insecure_channel(target) as channel:
@@ -34,7 +35,7 @@ def available(target: str) -> int:
     return ready[0] if len(ready) == 1 else -1
 
 
-def test_a_hundred_loads_and_unloads(tmp_path):
+def test_a_hundred_loads_and_unloads_leak_nothing(tmp_path):
     source, base = write_half_plus_two(tmp_path / "source"), tmp_path / "base"
     shutil.copytree(source, base / "1")
     flags = ("--model_name=m", f"--model_base_path={base}", "--file_system_poll_wait_seconds=0.05")
@@ -61,9 +62,9 @@ def test_a_hundred_loads_and_unloads(tmp_path):
     assert handles[-1][1] <= handles[SETTLED][1] + 4
 
 
-def test_a_hundred_thousand_requests(tmp_path):
+def test_a_hundred_thousand_requests_leak_nothing(tmp_path):
     write_half_plus_two(tmp_path / "base" / "1")
-    # All of so few threads are there after the warm-up.
+    # With so few threads, all of them exist after the warm-up.
     flags = ("--model_name=m", f"--model_base_path={tmp_path / 'base'}", "--grpc_max_threads=8")
     with program(tmp_path / "log", *flags) as server:
 

@@ -1,7 +1,7 @@
-"""Versions that come, go, fail, rot and vanish under load: whoever asks does not notice.
+"""Versions are added, replaced, damaged and removed under load without a failed request.
 
-100 swaps under 16 clients, the base path away for seconds, every bit of a push that could turn, and
-broken SavedModels.
+The trials are 100 swaps under 16 clients, a base path that is away for seconds, single flipped bits
+in every file of a push, and broken SavedModels.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ TWO = request(x=np.float32([2.0]))
 
 @pytest.fixture(scope="module")
 def variants(tmp_path_factory) -> Path:
-    """Models whose answer to 2.0 is 1 plus their number."""
+    """Return a folder of models ``0`` to ``9``.
+
+    Each answers 2.0 with 1 plus its number.
+    """
     root = tmp_path_factory.mktemp("variants")
     for number in range(VARIANTS):
         write_half_plus_two(root / str(number), float(number))
@@ -43,34 +46,38 @@ def variants(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def base(tmp_path) -> Path:
+    """Return an empty base path."""
     (tmp_path / "base").mkdir()
     return tmp_path / "base"
 
 
 def push(variants: Path, base: Path, version: int) -> None:
-    """As the Pusher does: beside, then under its number."""
+    """Publish a version as the Pusher does: copy it under a temporary name, then rename it."""
     beside = base / f".tmp-{version}"
     shutil.copytree(variants / str(version % VARIANTS), beside)
     beside.rename(base / str(version))
 
 
 def wrong(answer: bytes) -> str:
-    """What does not fit between the version that an answer names and its value."""
+    """Return a message if the value of an answer does not belong to the version it names."""
     reply = predict_pb2.PredictResponse.FromString(answer)
     version, value = reply.model_spec.version.value, reply.outputs["y"].float_val[0]
     return "" if value == 1.0 + version % VARIANTS else f"version {version} said {value}"
 
 
 def loaded(server: ModelServer) -> list[int]:
+    """Return the available versions of the model ``m``."""
     return server.core.models["m"].available()
 
 
 def state_of(server: ModelServer, version: int) -> int:
+    """Return the state of a version, or 0 if the server does not know it."""
     lines = server.core.models["m"].states()
     return next((line.state for line in lines if line.version == version), 0)
 
 
 def until(check, seconds: float = 60.0) -> None:
+    """Wait until a check returns true; fail after ``seconds``."""
     end = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < end
@@ -78,7 +85,7 @@ def until(check, seconds: float = 60.0) -> None:
 
 
 def under_load(server: ModelServer, act, count: int = CLIENTS) -> tuple[Tally, list[str]]:
-    """Ask without a pause while ``act`` goes on."""
+    """Send requests without a pause while ``act`` runs; return the tally and all mistakes."""
     done, mistakes = threading.Event(), []
 
     def work(ask) -> None:
@@ -124,7 +131,7 @@ def test_a_hundred_swaps_fail_no_request(variants, base):
     assert found.codes["OK"] > 20 * SWAPS
 
 
-def test_the_base_path_vanishes_and_comes_back(variants, base):
+def test_requests_succeed_while_the_base_path_is_away_or_empty(variants, base):
     push(variants, base, 7)
     with ModelServer("m", base, poll_seconds=POLL_S) as server:
         server.wait_until_available(60)
@@ -133,7 +140,7 @@ def test_the_base_path_vanishes_and_comes_back(variants, base):
             away = base.with_name("away")
             base.rename(away)
             time.sleep(3)
-            base.mkdir()  # there, and empty
+            base.mkdir()  # it exists again, but is empty
             time.sleep(2)
             base.rmdir()
             away.rename(base)
@@ -147,6 +154,7 @@ def test_the_base_path_vanishes_and_comes_back(variants, base):
 
 
 def described(directory: Path) -> dict:
+    """Return the manifest's entries for the files of a directory."""
     return {
         path.relative_to(directory).as_posix(): {
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -157,7 +165,7 @@ def described(directory: Path) -> dict:
     }
 
 
-def test_one_turned_bit_in_any_file_is_found(variants, tmp_path):
+def test_one_flipped_bit_in_any_file_is_detected(variants, tmp_path):
     directory = tmp_path / "1"
     shutil.copytree(variants / "3", directory)
     (directory / storage.MANIFEST).write_text(json.dumps({"files": described(directory)}))
@@ -179,8 +187,11 @@ def test_one_turned_bit_in_any_file_is_found(variants, tmp_path):
     assert found == FLIPS
 
 
-def test_broken_models_are_refused_and_the_old_one_serves(variants, base):
-    """Without a manifest, as foreign exports come: the loader itself has to find it."""
+def test_broken_models_are_refused_and_the_old_version_serves(variants, base):
+    """The models have no manifest, as exports of other programs.
+
+    So the loader itself has to detect the damage.
+    """
     push(variants, base, 1)
     rng = random.Random(1)
     states: dict[str, int] = {}
@@ -210,5 +221,5 @@ def test_broken_models_are_refused_and_the_old_one_serves(variants, base):
         found = clients(server.target, 1, work)
     print(f"{BROKEN} broken models: {states}; requests {dict(found.codes)}")
     assert states["END"] > BROKEN // 2
-    # What loads with damage that only a manifest would have found may refuse, never fall.
+    # A model with damage that only a manifest would show may refuse requests, but never crash.
     assert found.codes["OK"] >= BROKEN + states["END"]

@@ -209,7 +209,7 @@ def test_reloading_is_refused_by_default(ask, half):
         ask(half, "reload", "models: here")
 
 
-def test_a_closed_client_says_so(half):
+def test_calls_of_a_closed_client_are_refused(half):
     client = Client(half, "half")
     client.close()
     with pytest.raises(ServingError, match="is closed"):

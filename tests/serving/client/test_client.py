@@ -15,6 +15,7 @@ from tests.ports import free_port
 
 @pytest.fixture(scope="module")
 def client(images):
+    """Return a blocking client of the image classifier."""
     with Client(images) as client:
         yield client
 

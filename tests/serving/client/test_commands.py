@@ -80,7 +80,7 @@ def test_a_folder_is_classified_and_files_that_are_not_images_are_named(folder, 
     assert "Traceback" not in result.stderr
 
 
-def test_json_has_a_row_for_every_file(folder, images):
+def test_the_json_output_has_a_row_for_every_file(folder, images):
     result = imgpipe("predict", folder, "--server", images, "--json", "--at-once", 2)
     rows = json.loads(result.stdout)
     json_formats.conform("predict", rows)

@@ -83,7 +83,7 @@ def test_rest_compresses_requests_when_asked(gateway, ask):
 
 
 @pytest.mark.parametrize("name", ["half"])
-def test_a_compressed_request_is_answered_the_same(name, half, ask):
+def test_a_compressed_request_gets_the_same_answer(name, half, ask):
     prediction = ask(half, "predict", {"x": [[2.0]]}, client={"model": name, "compression": "gzip"})
     assert prediction.outputs["y"].tolist() == [[3.0]]
 

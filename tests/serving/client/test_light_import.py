@@ -1,3 +1,5 @@
+"""Importing the client or the server package does not import TensorFlow."""
+
 from __future__ import annotations
 
 import subprocess

@@ -39,7 +39,9 @@ def official(version, inputs, signature_name, output_filter) -> bytes:
         ({}, "", ()),
     ],
 )
-def test_predict_requests(version, inputs, signature_name, output_filter):
+def test_predict_requests_equal_those_of_the_official_stubs(
+    version, inputs, signature_name, output_filter
+):
     servable = Servable("imgpipe", version)
     ours = messages.predict_request(servable, inputs, signature_name, output_filter)
     assert ours.SerializeToString(deterministic=True) == official(
@@ -47,7 +49,7 @@ def test_predict_requests(version, inputs, signature_name, output_filter):
     )
 
 
-def test_status_and_metadata_requests():
+def test_status_and_metadata_requests_equal_the_official_ones():
     status = get_model_status_pb2.GetModelStatusRequest()
     status.model_spec.name = "m"
     status.model_spec.version.value = 3
@@ -149,7 +151,7 @@ def same(ours, theirs) -> bool:
 
 @pytest.mark.parametrize("with_context", [False, True])
 @pytest.mark.parametrize("examples", [[], [FEATURES], [FEATURES, {}, {"y": 2.5}]])
-def test_classify_and_regress_requests(examples, with_context):
+def test_classify_and_regress_requests_equal_the_official_ones(examples, with_context):
     from tensorflow_serving.apis import classification_pb2, regression_pb2
 
     context = {"shared": 3.5} if with_context else None
@@ -167,7 +169,7 @@ def test_classify_and_regress_requests(examples, with_context):
         assert same(messages.examples_request(ours, Servable("m"), examples, "s", context), theirs)
 
 
-def test_multi_inference_label_and_reload_requests():
+def test_multi_inference_and_reload_requests_equal_the_official_ones():
     from google.protobuf import text_format
     from tensorflow_serving.apis import inference_pb2, model_management_pb2
 

@@ -44,6 +44,7 @@ def of_examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(of_examples: Path) -> Iterator[str]:
+    """Serve the model ``m`` with reloading allowed and return the target."""
     from imgpipe.serving.server import ModelServer
     from imgpipe.serving.server.server import ServerOptions
     from imgpipe.serving.server.services import ServiceOptions

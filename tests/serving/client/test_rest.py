@@ -320,7 +320,7 @@ def test_https_and_a_client_certificate(ask, saved, tmp_path, certificates):
                 ask(server.rest_target, "status", client=client)
 
 
-def test_a_closed_client_says_so(live):
+def test_calls_of_a_closed_client_are_refused(live):
     client = Client(live.target, "half")
     client.status()
     client.close()

@@ -172,7 +172,7 @@ def test_kubernetes_objects_fit_the_official_models(objects):
     assert objects["HorizontalPodAutoscaler"].api_version == "autoscaling/v2"
 
 
-def test_a_wrong_key_would_be_found():
+def test_an_unknown_key_is_detected_by_the_official_models():
     (_, deployment, *_) = documents(TARGETS["kubernetes"](WANTED)[KUBERNETES])
     deployment["spec"]["template"]["spec"]["terminationGrace"] = 1
     with pytest.raises(AssertionError, match="does not have"):

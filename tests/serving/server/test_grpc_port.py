@@ -23,6 +23,7 @@ PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
 @pytest.fixture
 def server(push, tmp_path):
+    """Return a running server of model ``m`` with two workers and a queue of four requests."""
     push("half_plus_two", tmp_path / "m", 3)
     options = ServerOptions(max_workers=2, max_waiting=4)
     server = ModelServer("m", tmp_path / "m", options=options)
@@ -53,12 +54,14 @@ def predict_request() -> predict_pb2.PredictRequest:
 
 
 def predict(target: str) -> list[float]:
+    """Return the outputs for x = [1, 2] on a new connection."""
     with grpc.insecure_channel(target) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         return list(stub.Predict(predict_request(), timeout=20).outputs["y"].float_val)
 
 
 def health(target: str) -> int:
+    """Return the serving status of the gRPC health service on a new connection."""
     with grpc.insecure_channel(target) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         return stub.Check(health_pb2.HealthCheckRequest(), timeout=20).status
@@ -69,7 +72,7 @@ def test_streams_without_a_request_do_not_block_other_clients(server):
         async with half_open(server.target, MAX_STREAMS + 300) as calls:
             found = await asyncio.to_thread(predict, server.target)
             up = await asyncio.to_thread(health, server.target)
-            # The client opened some streams before it learned the limit; these are refused.
+            # The client opened some streams before it learned the limit; the surplus is refused.
             assert sum(not call.done() for call in calls) > MAX_STREAMS // 2
             return found, up
 

@@ -119,7 +119,7 @@ def bases(push, tmp_path):
     return tmp_path
 
 
-def test_several_models_and_policies(serve, bases):
+def test_several_models_are_served_with_their_version_policies(serve, bases):
     two = bases / "two"
     asked = serve(
         [
@@ -201,7 +201,7 @@ def test_reload_names_a_model_that_fails_to_load(serve, bases):
     assert asked("two") == (3, 3.0)
 
 
-def test_labels(serve, bases):
+def test_labels_select_versions_and_follow_reloads(serve, bases):
     two = bases / "two"
     asked = serve([ModelConfig("two", two, VersionPolicy("specific", versions=(1, 2)))])
     asked.server.wait_until_available(60)

@@ -1,3 +1,5 @@
+"""Errors of TensorFlow become status codes and messages of one line."""
+
 from __future__ import annotations
 
 import pytest

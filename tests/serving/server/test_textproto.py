@@ -1,3 +1,5 @@
+"""Configuration files in Protobuf's text format are read and checked."""
+
 from __future__ import annotations
 
 import pytest
@@ -93,7 +95,7 @@ def test_bad_ssl_configurations(write, text, words):
         textproto.read_ssl(write(text))
 
 
-def test_a_missing_file(tmp_path):
+def test_a_missing_config_file_is_refused(tmp_path):
     with pytest.raises(BadArgument, match=r"Cannot read .*No such file"):
         textproto.read_ssl(tmp_path / "nope")
 
@@ -157,7 +159,7 @@ def test_policies_choose_versions_newest_first(kind, found, chosen):
         ),
     ],
 )
-def test_bad_models(write, text, words):
+def test_bad_model_configs(write, text, words):
     with pytest.raises(StatusError, match=words):
         config.read_models(write(f"model_config_list {{ config {{ {text} }} }}"))
 

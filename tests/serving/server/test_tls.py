@@ -107,7 +107,7 @@ def test_a_connection_without_tls_fails(secured):
     ("version", "works"),
     [(ssl.TLSVersion.TLSv1_1, False), (ssl.TLSVersion.TLSv1_2, True)],
 )
-def test_nothing_older_than_tls_1_2(secured, pems, tmp_path, version, works):
+def test_versions_older_than_tls_1_2_are_refused(secured, pems, tmp_path, version, works):
     host, port = secured[0].rsplit(":", 1)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cadata=pems["ca.pem"].decode())

@@ -1,6 +1,7 @@
-"""The official stubs against our server: codes, messages and replies of TensorFlow Serving.
+"""Calls with the official stubs get the codes, messages and replies of TensorFlow Serving.
 
-The table is reference 2.2 of the serving specification; texts are matched as they stand there.
+The table of refusals is reference 2.2 of the serving specification; its texts are matched
+literally.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ X = np.float32([1, 2, 5])
 
 @pytest.fixture(scope="module")
 def channel(half):
+    """Return a channel to the server of half_plus_two."""
     with grpc.insecure_channel(half) as channel:
         yield channel
 

@@ -1,3 +1,5 @@
+"""The gRPC health service follows the models and the drain."""
+
 from __future__ import annotations
 
 import time

@@ -39,5 +39,5 @@ def test_the_json_format_has_one_object_per_line():
     assert failed["exception"].endswith("ValueError: two\nlines \u00fc")
 
 
-def test_text_lines():
+def test_the_text_format_has_level_and_message():
     assert logged("text")[0].endswith(" I listening on 127.0.0.1:8500")

@@ -211,6 +211,7 @@ def test_the_method_name_is_checked_if_the_option_is_set(stubs):
 
 
 def multi(*tasks):
+    """Return a MultiInferenceRequest; each task is (signature, method[, model])."""
     request = inference_pb2.MultiInferenceRequest()
     for signature, method, *name in tasks:
         task = request.tasks.add(method_name=method)

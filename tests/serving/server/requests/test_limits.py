@@ -115,7 +115,7 @@ def test_messages_of_many_megabytes_are_accepted(serve):
     assert outcome(stub, request) == "INVALID_ARGUMENT"
 
 
-def test_answers_as_tensor_content(serve):
+def test_outputs_are_sent_as_tensor_content_if_the_option_is_set(serve):
     _, stub = serve("half_plus_two", services=ServiceOptions(as_tensor_content=True))
     reply = stub.Predict(ask(x=np.float32([1, 2])), timeout=30)
     assert not reply.outputs["y"].float_val
@@ -149,7 +149,7 @@ def test_a_full_queue_refuses_and_health_still_answers(serve):
     assert outcome(stub, slow) == "OK"
 
 
-def test_the_total_size_of_waiting_requests_is_limited(serve):
+def test_the_total_size_of_requests_in_flight_is_limited(serve):
     """Each request and their number are within the limits, but their total size is not."""
     server, stub = serve("half_plus_two", max_workers=1, max_bytes_in_flight=2 << 20)
     stub.Predict(ask("slow", steps=np.int32(1)), timeout=30)

@@ -102,7 +102,7 @@ def test_one_output_is_a_list_and_several_are_objects():
 
 @pytest.mark.parametrize("shape", [(0,), (2, 0), (0, 3), (2, 3, 4), (1, 1, 1, 1), (3, 1, 2)])
 @pytest.mark.parametrize("form", ["row", "columnar"])
-def test_shapes(shape, form):
+def test_arrays_of_any_shape_are_written(shape, form):
     array = np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
     (found,) = json.loads(write_predict({"y": array}, form)).values()
     assert found == array.tolist()
@@ -198,7 +198,7 @@ def test_labels_that_are_not_utf8_are_base64():
     }
 
 
-def test_results_of_examples():
+def test_results_of_classify_and_regress_are_written():
     classified = classification_pb2.ClassificationResult()
     for scores in ((0.25, 3), (1e-7,)):
         row = classified.classifications.add()

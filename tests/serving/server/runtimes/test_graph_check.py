@@ -181,7 +181,7 @@ REFUSED = """
 """
 
 
-def test_the_list_of_allowed_operations():
+def test_operations_on_files_or_code_are_not_on_the_list_of_allowed_ones():
     allowed, names = allowed_operations(), {op.name for op in registered()}
     assert set(ALLOWED.split()) - allowed == set()
     assert set(REFUSED.split()) - names == set(), "TensorFlow has these"

@@ -136,7 +136,7 @@ def test_a_bucket_that_cannot_be_read_raises_os_error():
         RemoteStore(RemotePath("ram://nowhere/at/all")).names()
 
 
-def test_paths_and_schemes():
+def test_base_paths_are_local_or_remote_by_their_scheme():
     assert str(base_path_of("file:///models/a")) == "/models/a"
     assert str(base_path_of("/models/a")) == "/models/a"
     assert base_path_of("gs://bucket/a/") == RemotePath("gs://bucket/a")

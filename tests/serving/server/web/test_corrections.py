@@ -96,7 +96,7 @@ def test_simultaneous_corrections_are_all_kept(rest, folder, make_image):
         ({"version": "../7"}, 400, "A version is a whole number. Received: '../7'."),
     ],
 )
-def test_what_is_asked_wrongly(rest, folder, make_image, asked, status, words):
+def test_invalid_corrections_are_refused(rest, folder, make_image, asked, status, words):
     answer = correct(rest, make_image(), **asked)
     assert answer.status == status
     assert words in answer.error()

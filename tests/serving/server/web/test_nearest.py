@@ -63,7 +63,7 @@ def test_the_nearest_images_come_first(server):
         (b"[" * 100_000, "features"),
     ],
 )
-def test_what_is_asked_wrongly(server, body, words):
+def test_invalid_requests_are_refused(server, body, words):
     answer = server.ask("POST", PATH, body)
     assert answer.status == 400 and words in answer.error()
 
