@@ -1,4 +1,4 @@
-"""Feature banks in memory, for the tests of models/."""
+"""Helpers of the tests of `models/` that read feature banks into memory."""
 
 from __future__ import annotations
 

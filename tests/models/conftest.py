@@ -1,4 +1,4 @@
-"""Images, banks and one exported model for the tests of models/."""
+"""Fixtures of the tests of `models/` that draw images and write Examples and banks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ DIM = 16
 
 @pytest.fixture(scope="session")
 def draw() -> Draw:
-    """Encoded image of soft random colours: `draw(seed, size=(w, h), format="JPEG")`."""
+    """Return a function that encodes an image of smooth random colours.
+
+    It is called as `draw(seed, size=(width, height), format="JPEG")` and returns bytes.
+    """
 
     def drawn(seed: int, size: tuple[int, int] = (80, 60), format: str = "JPEG") -> bytes:
         return encoded(soft(seed, size), format)
@@ -32,7 +35,10 @@ def draw() -> Draw:
 
 @pytest.fixture(scope="session")
 def write_records() -> WriteRecords:
-    """`write_records(path, rows)`: dicts of bytes, int or list of floats as tf.Examples."""
+    """Return a function that writes dicts of bytes or int as a TFRecord file of tf.Examples.
+
+    It is called as `write_records(path, rows)` and returns the path as a string.
+    """
     import tensorflow as tf
 
     def feature(value: object) -> tf.train.Feature:

@@ -1,4 +1,4 @@
-"""A SavedModel small enough for a test: it tells the colour that an image has most of."""
+"""A SavedModel that is small enough for a test: it predicts an image's dominant colour."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ COLOURS = ("blue", "green", "red")
 
 
 def save(directory: Path, size: int = 16, flatten: bool = False, resizes: bool = False) -> Path:
-    """Write it with the signature for pixels, as an export has one.
+    """Write the SavedModel with the signature for pixels that an export has, and return its folder.
 
     Args:
-      directory: where.
-      size: side that the network takes.
-      flatten: a dense layer over all places, in place of an average over them.
-      resizes: the network halves the image by itself, by an op like the signature's.
+      directory: Folder of the SavedModel.
+      size: Side of the network's input in pixels.
+      flatten: Whether the head sees all positions instead of their average.
+      resizes: Whether the network itself halves the image, by an op like that of the signature.
     """
     import keras
     import tensorflow as tf
@@ -51,7 +51,7 @@ def save(directory: Path, size: int = 16, flatten: bool = False, resizes: bool =
 
 
 def labelled_images(count: int, size: int = 16, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Noise with more of one colour: pixels uint8 [n, S, S, 3] and class indices [n]."""
+    """Return noise with more of one colour: uint8 [n, S, S, 3] and class indices [n]."""
     random = np.random.default_rng(seed)
     labels = np.arange(count) % 3
     pixels = random.integers(0, 180, (count, size, size, 3))

@@ -1,4 +1,4 @@
-"""tf.distribute for real: two devices of one process, two processes on one machine."""
+"""Tests of tf.distribute with two devices of one process, and two processes on one machine."""
 
 from __future__ import annotations
 
@@ -71,16 +71,19 @@ np.savez(result, *fit.head.get_weights(), replicas=replicas, losses=[e["loss"] f
 
 @pytest.fixture(scope="module")
 def bank(write_bank, tmp_path_factory) -> str:
+    """Return the path of a bank of three classes."""
     return write_bank(tmp_path_factory.mktemp("bank"))
 
 
 def _start(strategy: str, bank: str, result: Path, **variables: str) -> subprocess.Popen[bytes]:
+    """Start a training in a process that writes its weights and losses to `result`."""
     arguments = [sys.executable, "-c", _PROGRAM, strategy, bank, str(result)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", **variables}
     return subprocess.Popen(arguments, env=environment)
 
 
 def _alone(bank: str) -> tuple[list[np.ndarray], list[float]]:
+    """Return the weights and losses of a training on one device."""
     rows = [read_split(bank, split, 3) for split in (names.TRAIN, names.VALIDATION)]
     settings = ModelSettings(
         optimizer="adam", epochs=5, batch_size=20, dropout=0.0, learning_rate=0.01
@@ -90,7 +93,10 @@ def _alone(bank: str) -> tuple[list[np.ndarray], list[float]]:
 
 
 def _same(file: Path, bank: str) -> None:
-    """Two replicas reach what one does: a step's gradient is that of the whole batch."""
+    """Assert that two replicas reached the weights and losses of one.
+
+    The gradient of a step is that of the whole batch.
+    """
     weights, losses = _alone(bank)
     with np.load(file) as found:
         assert found["replicas"] == 2
@@ -100,7 +106,7 @@ def _same(file: Path, bank: str) -> None:
 
 
 @pytest.mark.slow
-def test_two_devices_learn_what_one_does(bank, tmp_path) -> None:
+def test_two_devices_reach_the_weights_of_one(bank, tmp_path) -> None:
     assert _start("mirrored", bank, tmp_path / "two.npz").wait(_SECONDS) == 0
     _same(tmp_path / "two.npz", bank)
 
@@ -130,7 +136,7 @@ def test_two_workers_end_with_the_same_weights(bank, tmp_path) -> None:
     _same(tmp_path / "0.npz", bank)
 
 
-def test_multi_worker_without_a_cluster_says_what_is_missing(monkeypatch) -> None:
+def test_multi_worker_without_a_cluster_is_refused(monkeypatch) -> None:
     monkeypatch.setenv("TF_CONFIG", '{"cluster": {}}')
     with pytest.raises(ConfigError, match="TF_CONFIG in the environment"):
         distribution.prepare("multi_worker")
@@ -139,7 +145,7 @@ def test_multi_worker_without_a_cluster_says_what_is_missing(monkeypatch) -> Non
         distribution.prepare("multi_worker")
 
 
-def test_the_policy_is_put_back() -> None:
+def test_the_dtype_policy_is_restored() -> None:
     import keras
 
     before = keras.config.dtype_policy()

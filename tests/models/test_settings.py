@@ -1,4 +1,4 @@
-"""Settings and vocabularies are checked where they enter."""
+"""Tests that invalid settings and vocabularies are refused where they are read."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_value_out_of_range_is_named(name: str, value: object) -> None:
         ("sigmoid", 2, True),
     ],
 )
-def test_two_classes_have_one_unit_unless_told(activation, classes, expected) -> None:
+def test_two_classes_have_one_unit_unless_softmax_is_set(activation, classes, expected) -> None:
     assert ModelSettings(activation=activation).one_unit(classes) is expected
 
 
@@ -57,5 +57,5 @@ def test_a_vocabulary_that_cannot_be_written_is_refused(vocabulary: list[str]) -
         check_vocabulary(vocabulary)
 
 
-def test_a_vocabulary_may_hold_any_script() -> None:
+def test_a_vocabulary_may_contain_any_script() -> None:
     assert check_vocabulary(["Katze", "le chien", "犬"]) == ("Katze", "le chien", "犬")

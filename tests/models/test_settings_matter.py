@@ -1,4 +1,4 @@
-"""Each setting of training changes what comes out: fits that differ in one differ in weights."""
+"""Tests that each training setting has an effect: two fits that differ in it differ in weights."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ _BASE = {"epochs": 2, "batch_size": 16, "hidden_units": 8, "patience": 5, "learn
 
 @pytest.fixture(scope="module")
 def rows(write_bank, tmp_path_factory) -> list[BankRows]:
+    """Return the training and validation rows of three classes, one of which is rarer in train."""
     sizes = {names.TRAIN: 12, names.VALIDATION: 6}
     bank = write_bank(tmp_path_factory.mktemp("bank"), spread=2.0, sizes=sizes)
     train, validation = (read_split(bank, split, 3) for split in (names.TRAIN, names.VALIDATION))
@@ -26,11 +27,13 @@ def rows(write_bank, tmp_path_factory) -> list[BankRows]:
 
 
 def _fit(rows: list[BankRows], **settings: object) -> Fit:
+    """Train a head with the base settings, which `settings` overrides."""
     return fit_head(*rows, 3, ModelSettings.from_mapping({**_BASE, **settings}))
 
 
 @pytest.fixture(scope="module")
 def base(rows) -> Fit:
+    """Return a head that was trained with the base settings."""
     return _fit(rows)
 
 
@@ -56,7 +59,7 @@ def base(rows) -> Fit:
     ids=lambda changed: "-".join(map(str, changed.values())),
 )
 def test_a_setting_changes_the_weights(rows, base, changed) -> None:
-    if "precision" in changed:  # a head stays in float32, whatever the policy
+    if "precision" in changed:  # a head stays in float32 with any policy
         for one, other in zip(
             base.head.get_weights(), _fit(rows, **changed).head.get_weights(), strict=True
         ):
@@ -66,7 +69,7 @@ def test_a_setting_changes_the_weights(rows, base, changed) -> None:
     assert not np.array_equal(base.head.get_weights()[0], found.head.get_weights()[0])
 
 
-def test_a_target_on_training_is_one(rows) -> None:
+def test_training_stops_at_a_target_of_training_accuracy(rows) -> None:
     fit = _fit(rows, target_accuracy=0.5, target_on="training", epochs=60, patience=60)
     assert fit.stopped == "target"
     assert fit.epochs[-1]["accuracy"] >= 0.5
@@ -75,7 +78,7 @@ def test_a_target_on_training_is_one(rows) -> None:
     assert fit.best_epoch == int(np.argmin(losses)) + 1, "the weights are validation's choice"
 
 
-def test_what_diverges_from_the_start_is_refused(rows) -> None:
+def test_infinite_features_are_refused(rows) -> None:
     broken = BankRows(
         np.full_like(rows[0].features, np.inf), rows[0].labels, rows[0].views, rows[0].hashes
     )
@@ -99,12 +102,12 @@ def test_what_diverges_from_the_start_is_refused(rows) -> None:
         ({"backbone": "efficientnet_lite"}, "unknown backbone"),
     ],
 )
-def test_settings_that_would_do_nothing_are_refused(settings, message: str) -> None:
+def test_settings_without_effect_are_refused(settings, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ModelSettings.from_mapping(settings).check_together()
 
 
-def test_classes_that_cannot_be_are_refused() -> None:
+def test_class_names_that_contradict_the_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="sigmoid needs two classes"):
         ModelSettings(activation="sigmoid").check_classes(["a", "b", "c"])
     with pytest.raises(ConfigError, match="Rename its folder"):

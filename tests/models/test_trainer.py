@@ -1,4 +1,4 @@
-"""`run_fn` as TFX calls it: from a bank and image examples to a model and its records."""
+"""Tests of `run_fn` as TFX calls it, with a bank and images, from which it writes a model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _VOCABULARY = ["paper", "rock", "scissors"]
 
 @pytest.fixture(scope="module")
 def ran(write_bank, write_records, draw, tmp_path_factory) -> Path:
-    """Directory of one run with bank/, images, model/ and run/."""
+    """Return the folder of a run with bank/, images, model/ and run/."""
     directory = tmp_path_factory.mktemp("training")
     bank = write_bank(directory / "bank", dim=1280, images=4, views=2)
     rows = [
@@ -61,7 +61,7 @@ def ran(write_bank, write_records, draw, tmp_path_factory) -> Path:
     return directory
 
 
-def test_history_says_how_it_went(ran: Path) -> None:
+def test_the_history_of_the_training_is_written(ran: Path) -> None:
     history = json.loads((ran / "run" / "history.json").read_text())
     assert history["stopped"] in {"target", "plateau", "epochs"}
     assert [epoch["epoch"] for epoch in history["epochs"]] == [1, 2, 3]
@@ -86,7 +86,7 @@ def test_the_model_gives_the_recorded_probabilities(ran: Path) -> None:
     assert answer["top_k_classes"].shape == (6, 3)
 
 
-def test_the_vocabulary_and_the_warm_up_come_along(ran: Path) -> None:
+def test_the_vocabulary_and_the_warm_up_are_exported(ran: Path) -> None:
     assert (ran / "model" / "assets" / "vocabulary.txt").read_text().split() == _VOCABULARY
     assert (ran / "model" / "assets.extra" / "tf_serving_warmup_requests").stat().st_size > 0
 
@@ -121,10 +121,10 @@ def test_a_missing_part_of_the_config_is_named() -> None:
         TrainerConfig.from_mapping({"model": {}})
 
 
-def test_the_distribution_of_the_features_comes_along(
+def test_the_distribution_of_the_features_is_exported(
     write_bank, write_records, draw, tmp_path
 ) -> None:
-    """From the bank where the head alone was trained; nothing is put to the network again."""
+    """It is computed from the bank if only the head was trained; the network runs on no image."""
     bank = write_bank(tmp_path / "bank", dim=1280, images=30, views=2)
     row = {names.IMAGE_BYTES: draw(1), names.IMAGE_HASH: b"1", names.LABEL_INDEX: 0}
     write_records(tmp_path / "images-00000-of-00001", [row])
@@ -148,7 +148,7 @@ def test_the_distribution_of_the_features_comes_along(
     assert found.above(np.random.default_rng(0).normal(size=(50, 1280))) == 50
 
 
-def test_a_network_that_the_bank_knows_nothing_of_describes_some_images(
+def test_the_distribution_of_a_trained_backbone_is_computed_from_images(
     write_records, draw, tmp_path
 ) -> None:
     rows = [

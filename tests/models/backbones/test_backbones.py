@@ -1,4 +1,4 @@
-"""The table of backbones: what can be asked for, what is refused, and what addresses hold."""
+"""Tests of the registry of backbones: valid names, refused settings, and fingerprints."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_every_backbone_describes_itself() -> None:
         assert not backbone.trained
 
 
-def test_the_named_ones_are_there() -> None:
+def test_the_documented_backbones_are_registered() -> None:
     assert {
         "efficientnet_lite0",
         "inception_v3",
@@ -38,7 +38,7 @@ def test_the_named_ones_are_there() -> None:
     } <= set(backbones.registry.names())
 
 
-def test_every_application_of_keras_is_in_the_table() -> None:
+def test_every_application_of_keras_is_registered() -> None:
     import keras
 
     from imgpipe.models.backbones.architectures.keras_applications import APPLICATIONS
@@ -61,12 +61,12 @@ def test_every_application_of_keras_is_in_the_table() -> None:
         ({"name": "mobilenet_v2", "width": 0.0}, "width: expected a number over 0"),
     ],
 )
-def test_bad_values_are_named(arguments: dict, message: str) -> None:
+def test_an_invalid_setting_is_named(arguments: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         backbones.get(**arguments)
 
 
-def test_the_address_changes_with_what_changes_the_feature_map(tmp_path) -> None:
+def test_the_fingerprint_changes_with_every_setting_that_changes_the_feature_map(tmp_path) -> None:
     one, two = tmp_path / "one.weights.h5", tmp_path / "two.weights.h5"
     one.write_bytes(b"one")
     two.write_bytes(b"two")
@@ -83,7 +83,7 @@ def test_the_address_changes_with_what_changes_the_feature_map(tmp_path) -> None
     assert len({base.key(), *(other.key() for other in others)}) == len(others) + 1
 
 
-def test_the_address_of_a_file_is_its_content(tmp_path) -> None:
+def test_the_fingerprint_depends_on_the_content_of_the_weights_file(tmp_path) -> None:
     here, there = tmp_path / "here.h5", tmp_path / "there.weights.h5"
     here.write_bytes(b"same")
     there.write_bytes(b"same")
@@ -95,19 +95,19 @@ def test_the_address_of_a_file_is_its_content(tmp_path) -> None:
     assert first.key() != before
 
 
-def test_trained_weights_know_no_seed() -> None:
+def test_the_fingerprint_of_trained_weights_ignores_the_seed() -> None:
     assert backbones.get("vgg16", seed=1).key() == backbones.get("vgg16", seed=2).key()
 
 
 @pytest.mark.timeout(30)
-def test_a_pipe_is_no_file_of_weights_and_nobody_waits_for_it(tmp_path) -> None:
+def test_a_pipe_is_refused_as_weights_file_without_waiting(tmp_path) -> None:
     pipe = tmp_path / "pipe.weights.h5"
     os.mkfifo(pipe)
     with pytest.raises(ResourceError, match=r"cannot read .*pipe\.weights\.h5: .*a pipe"):
         backbones.get("conv_16", str(pipe)).key()
 
 
-def test_a_missing_file_and_another_file_are_named(tmp_path) -> None:
+def test_a_missing_file_and_a_wrong_digest_are_named(tmp_path) -> None:
     path = tmp_path / "weights.h5"
     backbone = backbones.get("vgg16", weights=str(path), weights_sha256="0" * 64)
     with pytest.raises(ResourceError, match=r"cannot read .*weights\.h5: No such file"):
@@ -121,7 +121,7 @@ def test_a_missing_file_and_another_file_are_named(tmp_path) -> None:
     ("name", "trainable"),
     [("conv_16_32_64", True), ("mobilenet_v2", False), ("efficientnet_lite0", True)],
 )
-def test_a_seed_gives_the_same_weights_at_each_build(name: str, trainable: bool) -> None:
+def test_the_same_seed_gives_the_same_weights_at_each_build(name: str, trainable: bool) -> None:
     import keras
 
     def weights(seed: int) -> list[np.ndarray]:
@@ -134,7 +134,7 @@ def test_a_seed_gives_the_same_weights_at_each_build(name: str, trainable: bool)
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
-def test_builds_in_threads_do_not_share_their_chance() -> None:
+def test_builds_in_threads_do_not_share_random_state() -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     import keras
@@ -149,7 +149,7 @@ def test_builds_in_threads_do_not_share_their_chance() -> None:
     assert all(np.array_equal(a, b) for one in others for a, b in zip(first, one, strict=True))
 
 
-def test_a_build_leaves_the_random_state_alone() -> None:
+def test_a_build_does_not_change_the_random_state() -> None:
     import random
 
     import keras
@@ -169,7 +169,7 @@ def test_a_build_leaves_the_random_state_alone() -> None:
         ("conv_16_32_64", True, 0),
     ],
 )
-def test_batch_normalisation_stays_only_to_be_trained(
+def test_batch_normalisation_is_kept_only_if_the_backbone_trains(
     name: str, trainable: bool, norms: int
 ) -> None:
     import keras
@@ -182,7 +182,7 @@ def test_batch_normalisation_stays_only_to_be_trained(
     assert all(layer.trainable == trainable for layer in model.layers if layer.weights)
 
 
-def test_trained_weights_are_folded_even_to_be_trained() -> None:
+def test_trained_weights_are_folded_even_if_the_backbone_trains() -> None:
     import keras
 
     pixels = keras.Input((64, 64, 3))
@@ -192,7 +192,7 @@ def test_trained_weights_are_folded_even_to_be_trained() -> None:
     assert len(model.trainable_weights) == 2 * 49
 
 
-def test_the_policy_makes_layers_but_not_normalisation() -> None:
+def test_the_dtype_policy_applies_to_all_layers_but_normalisation() -> None:
     import keras
 
     before = keras.config.dtype_policy()
@@ -208,7 +208,7 @@ def test_the_policy_makes_layers_but_not_normalisation() -> None:
     assert end.dtype == "bfloat16"
 
 
-def test_asking_for_keys_imports_no_tensorflow() -> None:
+def test_computing_fingerprints_imports_no_tensorflow() -> None:
     code = (
         "import sys; from imgpipe.models import backbones; "
         "[backbones.get(name, weights='none').key() for name in backbones.registry.names()]; "

@@ -1,4 +1,4 @@
-"""Where networks can be cut."""
+"""Tests of the points at which networks can be cut."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from imgpipe.models.errors import ConfigError
 
 @pytest.fixture(scope="module")
 def lite0():
+    """Return the output tensor of EfficientNet-Lite0 for images of 64 px."""
     import keras
 
     return backbones.get("efficientnet_lite0").build(keras.Input((64, 64, 3)))
@@ -19,6 +20,7 @@ def lite0():
 
 @pytest.fixture(scope="module")
 def mobile():
+    """Return the output tensor of MobileNetV2 with random weights for images of 64 px."""
     import keras
 
     backbone = backbones.get("mobilenet_v2", weights="none", width=0.35)
@@ -26,7 +28,7 @@ def mobile():
 
 
 def _network():
-    """One skip connection, and outputs beside each other at the end."""
+    """Return a model with one skip connection and two outputs at its end."""
     import keras
     from keras import layers
 
@@ -46,7 +48,7 @@ def test_a_skip_connection_and_a_second_output_leave_fewer_points() -> None:
     assert backbones.cut_points(model.outputs[1]) == ["a", "d", "e", "f"]
 
 
-def test_a_skip_over_all_leaves_no_point_before_it_ends() -> None:
+def test_a_skip_over_all_layers_leaves_no_cut_point_before_its_end() -> None:
     import keras
     from keras import layers
 
@@ -58,8 +60,8 @@ def test_a_skip_over_all_leaves_no_point_before_it_ends() -> None:
 
 
 @pytest.mark.parametrize("network", ["lite0", "mobile"])
-def test_what_lies_above_a_cut_point_depends_on_it_alone(network: str, request) -> None:
-    """Both halves put together are the whole, at every point."""
+def test_layers_above_a_cut_point_depend_on_it_alone(network: str, request) -> None:
+    """At each cut point, the two halves together compute what the whole network computes."""
     import keras
 
     end = request.getfixturevalue(network)
@@ -74,7 +76,7 @@ def test_what_lies_above_a_cut_point_depends_on_it_alone(network: str, request) 
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_layers_beside_a_skip_connection_do_not_separate(lite0) -> None:
+def test_layers_beside_a_skip_connection_are_not_cut_points(lite0) -> None:
     import keras
 
     points = backbones.cut_points(lite0)
@@ -100,7 +102,9 @@ def test_layers_beside_a_skip_connection_do_not_separate(lite0) -> None:
         ("mobile", "out_relu", "out_relu"),
     ],
 )
-def test_names_and_blocks(network: str, name: str, expected: str, request) -> None:
+def test_a_cut_is_found_by_the_name_of_a_layer_or_block(
+    network: str, name: str, expected: str, request
+) -> None:
     assert backbones.find_cut(request.getfixturevalue(network), name) == expected
 
 
@@ -112,7 +116,7 @@ def test_an_unknown_layer_lists_where_cuts_are_possible(lite0) -> None:
         backbones.find_cut(lite0, "block77")
 
 
-def test_what_is_no_feature_map_cannot_be_its_end() -> None:
+def test_a_cut_at_a_layer_without_a_feature_map_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"feature map .*'e', which gives \(None, 4\).* a, d$"):
         backbones.find_cut(_network(), "e")
 
@@ -127,7 +131,7 @@ def test_a_backbone_ends_at_its_cut() -> None:
     assert model.layers[-1].name == "block11_project"
 
 
-def test_a_cut_at_a_folded_norm_is_its_convolutions_output() -> None:
+def test_a_cut_at_a_folded_batch_norm_is_its_convolutions_output() -> None:
     import keras
 
     pixels = keras.Input((64, 64, 3))
@@ -140,7 +144,7 @@ def test_a_cut_at_a_folded_norm_is_its_convolutions_output() -> None:
     np.testing.assert_allclose(norm * np.sqrt(1 + 1e-3), conv, rtol=1e-4, atol=1e-7)
 
 
-def test_inception_is_cut_where_the_course_does() -> None:
+def test_inception_can_be_cut_where_the_course_cuts_it() -> None:
     import keras
 
     backbone = backbones.get("inception_v3", weights="none", cut="mixed7")
@@ -150,10 +154,10 @@ def test_inception_is_cut_where_the_course_does() -> None:
     assert [point for point in points if point.startswith("mixed")] == [
         f"mixed{number}" for number in range(8)
     ]
-    assert "conv2d_5" not in points  # a branch
+    assert "conv2d_5" not in points  # a layer inside a branch
 
 
-def test_names_do_not_depend_on_what_was_built_before() -> None:
+def test_layer_names_do_not_depend_on_networks_built_before() -> None:
     import keras
 
     def names() -> list[str]:

@@ -1,4 +1,4 @@
-"""A user's own network in the place of the backbone: `model.builder = "my_module:build"`."""
+"""Tests of a user's own network as backbone: `model.builder = "my_module:build"`."""
 
 from __future__ import annotations
 
@@ -44,10 +44,11 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _settings(builder: str, **others: object) -> ModelSettings:
+    """Return model settings for the network that `builder` names, at 32 px."""
     return ModelSettings(builder=builder, weights="none", image_size=32, **others)
 
 
-def test_it_takes_the_place_of_the_backbone(module: Path) -> None:
+def test_the_own_network_replaces_the_backbone(module: Path) -> None:
     settings = _settings("own_net:build", freeze="all")
     classifier = build_classifier(None, ["a", "b", "c"], settings)
     assert classifier.network.get_layer("mine").trainable is False
@@ -56,12 +57,12 @@ def test_it_takes_the_place_of_the_backbone(module: Path) -> None:
     np.testing.assert_allclose(answer["probabilities"].numpy().sum(1), 1, atol=1e-5)
 
 
-def test_all_of_its_layers_train_unless_it_is_frozen(module: Path) -> None:
+def test_all_layers_of_the_own_network_train_unless_it_is_frozen(module: Path) -> None:
     classifier = build_classifier(None, ["a", "b"], _settings("own_net:build"))
     assert classifier.network.get_layer("mine").trainable
 
 
-def test_changed_code_is_another_backbone(module: Path) -> None:
+def test_changed_code_changes_the_fingerprint(module: Path) -> None:
     before = backbones.get("own_net:build", weights="none").key()
     module.write_text(_MODULE + "# changed\n")
     assert backbones.get("own_net:build", weights="none").key() != before
@@ -76,17 +77,19 @@ def test_changed_code_is_another_backbone(module: Path) -> None:
         ("own_net:number", r"own_net:number is not a function. Received: 7"),
     ],
 )
-def test_what_is_no_network_is_refused(module: Path, name: str, message: str) -> None:
+def test_a_builder_that_returns_no_feature_map_is_refused(
+    module: Path, name: str, message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         build_classifier(None, ["a", "b"], _settings(name))
 
 
-def test_weights_are_its_own(module: Path) -> None:
+def test_imagenet_weights_are_refused_for_an_own_network(module: Path) -> None:
     with pytest.raises(ConfigError, match="own_net:build has no ImageNet weights"):
         ModelSettings(builder="own_net:build").check_together()
 
 
-def test_a_file_of_a_model_makes_no_code_run(module: Path, tmp_path: Path) -> None:
+def test_loading_an_exported_model_does_not_run_its_builder(module: Path, tmp_path: Path) -> None:
     from imgpipe.models.export.saved_model import export
 
     settings = _settings("own_net:build")

@@ -1,4 +1,4 @@
-"""Folding equals BatchNorm, in every kind of network that has it."""
+"""Tests that folding BatchNorm keeps what a network computes, for every kind of network."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import pytest
 
 from imgpipe.models.backbones.rebuild import name_stably, rebuild
 
-_RELATIVE = 1e-4  # of the largest value of the feature map
-#: Far from doing nothing, yet values neither vanish nor grow through a hundred layers.
+_RELATIVE = 1e-4  # tolerance, relative to the largest value of the feature map
+#: Ranges of random BatchNorm weights, which change values clearly but neither let them vanish nor
+#: explode over a hundred layers.
 _STATISTICS = {
     "gamma": (0.3, 1.0),
     "beta": (-0.3, 0.3),
@@ -18,6 +19,7 @@ _STATISTICS = {
 
 
 def _random_statistics(model, seed: int = 0) -> None:
+    """Give every BatchNorm of the model random weights from `_STATISTICS`."""
     import keras
 
     random = np.random.default_rng(seed)
@@ -31,7 +33,10 @@ def _random_statistics(model, seed: int = 0) -> None:
 
 
 def _check(model, size: int = 96, kept: int = 0) -> None:
-    """`kept` BatchNorms follow no convolution and become a scale and an offset."""
+    """Assert that the folded network computes the feature map of `model`, without BatchNorms.
+
+    `kept` BatchNorms do not follow a convolution and become a scale and an offset.
+    """
     import keras
 
     _random_statistics(model)
@@ -56,30 +61,31 @@ def _check(model, size: int = 96, kept: int = 0) -> None:
 
 
 def _application(name: str, size: int = 96, **settings):
+    """Return a network of `keras.applications` with random weights and without its head."""
     import keras
 
     function = getattr(keras.applications, name)
     return function(weights=None, include_top=False, input_shape=(size, size, 3), **settings)
 
 
-def test_mobilenet_v2() -> None:
+def test_mobilenet_v2_is_folded() -> None:
     _check(_application("MobileNetV2", alpha=0.35))
 
 
-def test_inception_v3() -> None:
+def test_inception_v3_is_folded() -> None:
     _check(_application("InceptionV3"))
 
 
 @pytest.mark.parametrize(
     ("name", "size", "kept"),
     [
-        ("ResNet50V2", 64, 17),  # BatchNorm before the activation before the convolution
+        ("ResNet50V2", 64, 17),  # BatchNorm and activation come before the convolution
         pytest.param("MobileNet", 64, 0, marks=pytest.mark.slow),
         ("EfficientNetB0", 64, 0),  # its own normalisation, squeeze-excite
         pytest.param("Xception", 96, 0, marks=pytest.mark.slow),  # separable convolutions
         pytest.param(
             "ConvNeXtTiny", 64, 0, marks=pytest.mark.slow
-        ),  # none at all; LayerNorm, scales, dense layers
+        ),  # no BatchNorm at all, but LayerNorm, scales and dense layers
         pytest.param("DenseNet121", 64, 62, marks=pytest.mark.slow),
         pytest.param("NASNetMobile", 64, 4, marks=pytest.mark.slow),
         pytest.param("EfficientNetV2B0", 64, 0, marks=pytest.mark.slow),
@@ -89,12 +95,12 @@ def test_inception_v3() -> None:
         pytest.param("VGG16", 64, 0, marks=pytest.mark.slow),
     ],
 )
-def test_other_applications(name: str, size: int, kept: int) -> None:
+def test_other_applications_are_folded(name: str, size: int, kept: int) -> None:
     _check(_application(name, size), size, kept)
 
 
-def test_what_cannot_be_folded_is_left_beside_its_convolution() -> None:
-    """An activation, a second reader, or the network's end stand between the two."""
+def test_a_batch_norm_that_cannot_be_folded_becomes_a_layer_of_its_own() -> None:
+    """An activation or a second reader of the convolution's output prevents folding."""
     import keras
     from keras import layers
 
@@ -117,7 +123,7 @@ def test_what_cannot_be_folded_is_left_beside_its_convolution() -> None:
     ],
 )
 @pytest.mark.parametrize("norm", [{}, {"scale": False}, {"center": False}])
-def test_every_kind_of_convolution(settings: dict, norm: dict) -> None:
+def test_batch_norm_is_folded_into_every_kind_of_convolution(settings: dict, norm: dict) -> None:
     import keras
     from keras import layers
 
@@ -128,7 +134,7 @@ def test_every_kind_of_convolution(settings: dict, norm: dict) -> None:
     _check(keras.Model(pixels, layers.BatchNormalization(**norm)(x)), 16)
 
 
-def test_without_folding_the_copy_is_the_network() -> None:
+def test_without_folding_the_copy_equals_the_network() -> None:
     import keras
 
     model = _application("MobileNetV2", 64, alpha=0.35)

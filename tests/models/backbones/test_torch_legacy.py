@@ -1,4 +1,4 @@
-"""The reader takes plain legacy files and nothing else."""
+"""Tests for the reader of PyTorch's legacy weight files, which accepts plain tensors only."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ _MACHINE = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
 
 
 class _Global:
-    """Pickles as the global `module.name`, called with `arguments` when there are any."""
+    """A global `module.name` in a pickle, which is called with `arguments` if there are any."""
 
     def __init__(self, module: str, name: str, *arguments: object) -> None:
         self.module, self.name, self.arguments = module, name, arguments
 
 
 class _Reference:
+    """A persistent id in a pickle, with which PyTorch refers to a storage."""
+
     def __init__(self, *pid: object) -> None:
         self.pid = pid
 
 
 class _Writer(pickle._Pickler):
-    """Writes globals that are not importable here, as torch's would be."""
+    """A pickler that writes globals that cannot be imported here, such as those of PyTorch."""
 
     def persistent_id(self, obj: object) -> object:
         return obj.pid if isinstance(obj, _Reference) else None
@@ -45,6 +47,7 @@ class _Writer(pickle._Pickler):
 
 
 def _pickled(value: object) -> bytes:
+    """Return `value` pickled with protocol 2."""
     import io
 
     file = io.BytesIO()
@@ -53,6 +56,7 @@ def _pickled(value: object) -> bytes:
 
 
 def legacy_tensor(key: str, count: int, offset: int, shape: tuple, strides: tuple) -> _Global:
+    """Return the pickled form of a float32 tensor over the storage `key` of `count` elements."""
     reference = _Reference("storage", _Global("torch", "FloatStorage"), key, "cpu", count, None)
     return _Global(
         "torch._utils",
@@ -69,6 +73,7 @@ def legacy_tensor(key: str, count: int, offset: int, shape: tuple, strides: tupl
 def legacy_file(
     state: object, storages: dict[str, np.ndarray] | None = None, **parts: object
 ) -> bytes:
+    """Return a legacy weight file of `state` and float32 storages; `parts` overrides its frame."""
     storages = {} if storages is None else storages
     head = [
         parts.get("magic", 0x1950A86A20F9469CFC6C),
@@ -113,7 +118,9 @@ def test_reads_plain_and_strided_tensors() -> None:
         ("collections", "defaultdict"),
     ],
 )
-def test_refuses_to_load_any_other_name(module: str, name: str, tmp_path) -> None:
+def test_refuses_to_load_any_global_that_tensors_do_not_need(
+    module: str, name: str, tmp_path
+) -> None:
     canary = tmp_path / "canary"
     state = _Global(module, name, f"touch {canary}")
     with pytest.raises(UnsafeWeightsError, match=rf"refuses to load {module}\.{name}"):
@@ -121,7 +128,7 @@ def test_refuses_to_load_any_other_name(module: str, name: str, tmp_path) -> Non
     assert not canary.exists()
 
 
-def test_refuses_a_file_cut_short_anywhere() -> None:
+def test_refuses_a_file_that_is_cut_short_at_any_byte() -> None:
     whole = legacy_file(OrderedDict(a=legacy_tensor("0", 12, 0, (12,), (1,))), _VALUES)
     parse(whole)
     for length in range(len(whole)):
@@ -166,24 +173,24 @@ def test_refuses_a_tensor_beyond_its_storage(shape, strides, offset) -> None:
         ({"count": 11}, "holds 11 elements"),
     ],
 )
-def test_refuses_a_wrong_frame(parts: dict, message: str) -> None:
+def test_refuses_a_wrong_header_or_list_of_storages(parts: dict, message: str) -> None:
     state = OrderedDict(a=legacy_tensor("0", 12, 0, (12,), (1,)))
     with pytest.raises(UnsafeWeightsError, match=message):
         parse(legacy_file(state, _VALUES, **parts))
 
 
-def test_refuses_what_is_no_tensor() -> None:
+def test_refuses_a_state_whose_values_are_not_tensors() -> None:
     with pytest.raises(UnsafeWeightsError, match="is not a tensor"):
         parse(legacy_file(OrderedDict(a="text")))
 
 
-def test_refuses_values_that_are_no_numbers() -> None:
+def test_refuses_nan_and_infinite_values() -> None:
     values = {"0": np.array([1, np.nan], np.float32)}
     with pytest.raises(UnsafeWeightsError, match="a holds NaN or infinite values"):
         parse(legacy_file(OrderedDict(a=legacy_tensor("0", 2, 0, (2,), (1,))), values))
 
 
-def test_refuses_names_of_storages_that_are_no_text() -> None:
+def test_refuses_names_of_storages_that_are_not_text() -> None:
     state = OrderedDict(a=legacy_tensor("0", 12, 0, (12,), (1,)))
     with pytest.raises(UnsafeWeightsError, match="expected a list of the storages' names"):
         parse(legacy_file(state, _VALUES, keys=[0]))
@@ -196,7 +203,7 @@ def test_a_replaced_method_of_the_dictionary_is_not_called() -> None:
     assert list(parse(whole.replace(pickled, pickled[:-1] + attribute))) == ["a"]
 
 
-def test_refuses_a_tensor_made_without_its_values() -> None:
+def test_refuses_a_tensor_that_is_created_without_arguments() -> None:
     empty = b"\x80\x02}X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\n)\x81s."
     head = [_pickled(part) for part in (0x1950A86A20F9469CFC6C, 1001, _MACHINE)]
     with pytest.raises(UnsafeWeightsError, match="not readable as torch's legacy format"):
@@ -204,11 +211,11 @@ def test_refuses_a_tensor_made_without_its_values() -> None:
 
 
 def test_refuses_a_pickle_that_would_fill_the_memory() -> None:
-    bomb = b"\x80\x02Nr\xff\xff\xff\x7f."  # notes None under the number 2^31 - 1
+    bomb = b"\x80\x02Nr\xff\xff\xff\x7f."  # memoizes None under the number 2^31 - 1
     with pytest.raises(UnsafeWeightsError, match="notes a value under the number 2147483647"):
         parse(bomb)
 
 
-def test_a_missing_file_is_a_missing_resource(tmp_path) -> None:
+def test_a_missing_file_is_a_resource_error(tmp_path) -> None:
     with pytest.raises(ResourceError, match="cannot read the weights file"):
         torch_legacy.read(tmp_path / "none.pth")

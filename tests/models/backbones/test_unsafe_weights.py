@@ -1,7 +1,7 @@
-"""Files shaped like known exploits: each is refused, and what it would have run never runs.
+"""Tests that weight files shaped like known exploits are refused and that their code never runs.
 
-The canary proves that the fixture bites: where it can be tried without danger, Keras itself is
-made to run it by switching its own protection off.
+Where it is safe to try, the test first makes Keras itself run the code by switching its protection
+off. The file `canary` that the code writes proves that the exploit would work.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from imgpipe.models import backbones
 from imgpipe.models.backbones.torch_legacy import UnsafeWeightsError
 from imgpipe.models.errors import ResourceError
 
-# Keras' own saving hands TensorFlow variables to NumPy 2 as NumPy 1 wanted them.
+# When it saves weights, Keras converts TensorFlow variables in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")
 
 _NAME = "conv_64_64"
@@ -30,13 +30,14 @@ _NAME = "conv_64_64"
 
 @pytest.fixture
 def canary(tmp_path, monkeypatch) -> Path:
-    """What the fixtures would make; its place is known to code inside them."""
+    """Return the path of a file that the exploits would create, and tell it to their code."""
     path = tmp_path / "canary"
     monkeypatch.setenv("IMGPIPE_TEST_CANARY", str(path))
     return path
 
 
 def _network() -> Any:
+    """Return a Keras model of the small backbone with random weights."""
     import keras
 
     pixels = keras.Input((28, 28, 3))
@@ -44,7 +45,7 @@ def _network() -> Any:
 
 
 def _with_lambda() -> Any:
-    """A network whose Lambda writes the canary whenever it is called."""
+    """Return a network with a Lambda layer that creates the canary whenever it is called."""
     import keras
 
     model = _network()
@@ -57,7 +58,7 @@ def _with_lambda() -> Any:
 
 
 def _weights(path: Path) -> Path:
-    """Good weights, to be spoilt."""
+    """Write valid Keras weights to `path` and return the path; tests damage the file."""
     _network().save_weights(path)
     return path
 
@@ -65,7 +66,7 @@ def _weights(path: Path) -> Path:
 def _archive(
     path: Path, config: Callable[[dict], Any] = lambda config: config, **more: Any
 ) -> Path:
-    """A good archive with its configuration changed and members added."""
+    """Write a valid `.keras` archive whose configuration is changed and that has more members."""
     file = io.BytesIO()
     good = path.with_name("good.keras")
     _network().save(good)
@@ -82,6 +83,8 @@ def _archive(
 
 
 def _append(layer: dict) -> Callable[[dict], dict]:
+    """Return a function that appends `layer` to the layers of a configuration."""
+
     def changed(config: dict) -> dict:
         config["config"]["layers"].append(layer)
         return config
@@ -90,6 +93,7 @@ def _append(layer: dict) -> Callable[[dict], dict]:
 
 
 def _refused(path: Path, canary: Path, message: str) -> None:
+    """Assert that the backbone refuses the file with `message` and the canary does not exist."""
     import keras
 
     canary.unlink(missing_ok=True)
@@ -99,15 +103,15 @@ def _refused(path: Path, canary: Path, message: str) -> None:
     assert not canary.exists()
 
 
-def test_the_good_ones_load(tmp_path) -> None:
+def test_undamaged_weights_and_archives_load(tmp_path) -> None:
     import keras
 
     for path in (_weights(tmp_path / "a.weights.h5"), _archive(tmp_path / "a.keras")):
         backbones.get(_NAME, weights=str(path)).build(keras.Input((28, 28, 3)))
 
 
-def test_whole_model_h5(tmp_path, canary) -> None:
-    """CVE-2025-9905: Keras ignored safe_mode for these."""
+def test_a_whole_model_in_hdf5_is_refused(tmp_path, canary) -> None:
+    """CVE-2025-9905: Keras ignored safe_mode for models in HDF5 files."""
     import keras
 
     path = tmp_path / "model.h5"
@@ -117,8 +121,8 @@ def test_whole_model_h5(tmp_path, canary) -> None:
     _refused(path, canary, r"is a whole model; loading one can run code.*save_weights")
 
 
-def test_lambda_in_an_archive(tmp_path, canary) -> None:
-    """CVE-2024-3660."""
+def test_a_lambda_layer_in_an_archive_is_refused(tmp_path, canary) -> None:
+    """CVE-2024-3660: a Lambda layer runs code when a model is loaded."""
     import keras
 
     path = tmp_path / "model.keras"
@@ -128,7 +132,7 @@ def test_lambda_in_an_archive(tmp_path, canary) -> None:
     _refused(path, canary, r"can run code: .*evil is (Lambda|__lambda__)")
 
 
-def test_switching_the_protection_off_from_inside(tmp_path, canary) -> None:
+def test_an_archive_that_switches_safe_mode_off_is_refused(tmp_path, canary) -> None:
     """CVE-2025-9906: the archive called enable_unsafe_deserialization before its Lambda."""
     switch = {
         "module": "keras.config",
@@ -142,7 +146,7 @@ def test_switching_the_protection_off_from_inside(tmp_path, canary) -> None:
     _refused(_archive(tmp_path / "b.keras", _append(hidden)), canary, "is safe_mode")
 
 
-def test_a_layer_that_loads_a_saved_model(tmp_path, canary) -> None:
+def test_a_layer_that_loads_a_saved_model_is_refused(tmp_path, canary) -> None:
     """CVE-2026-1462: TFSMLayer runs the graph of any folder it names."""
     layer = {
         "module": "keras.layers",
@@ -154,7 +158,7 @@ def test_a_layer_that_loads_a_saved_model(tmp_path, canary) -> None:
 
 
 @pytest.mark.parametrize("module", ["os", "builtins", "keras_evil", "tensorflow.io.gfile"])
-def test_names_from_other_modules(tmp_path, canary, module: str) -> None:
+def test_functions_of_other_modules_are_refused(tmp_path, canary, module: str) -> None:
     """CVE-2025-1550: the configuration named any function of any module."""
     call = {"module": module, "class_name": "system", "config": f"touch {canary}"}
     path = _archive(tmp_path / "a.keras", _append(call))
@@ -162,16 +166,19 @@ def test_names_from_other_modules(tmp_path, canary, module: str) -> None:
 
 
 def _external_link(file: h5py.File, other: Path) -> None:
+    """Replace a dataset by a link to another file."""
     del file["layers/conv2d/vars/0"]
     file["layers/conv2d/vars/0"] = h5py.ExternalLink(str(other), "layers/conv2d/vars/0")
 
 
 def _soft_link(file: h5py.File, other: Path) -> None:
+    """Replace a dataset by a symbolic link to another dataset of the file."""
     del file["layers/conv2d/vars/0"]
     file["layers/conv2d/vars/0"] = h5py.SoftLink("/layers/conv2d_1/vars/0")
 
 
 def _virtual(file: h5py.File, other: Path) -> None:
+    """Replace a dataset by a virtual dataset over another file."""
     shape = file["layers/conv2d/vars/0"].shape
     del file["layers/conv2d/vars/0"]
     layout = h5py.VirtualLayout(shape, "f4")
@@ -180,6 +187,7 @@ def _virtual(file: h5py.File, other: Path) -> None:
 
 
 def _external_storage(file: h5py.File, other: Path) -> None:
+    """Replace a dataset by one whose bytes are stored in another file."""
     shape = file["layers/conv2d/vars/0"].shape
     del file["layers/conv2d/vars/0"]
     size = 4 * int(np.prod(shape))
@@ -187,36 +195,42 @@ def _external_storage(file: h5py.File, other: Path) -> None:
 
 
 def _shape_bomb(file: h5py.File, other: Path) -> None:
+    """Replace a dataset by one that claims 4 TiB and holds no data."""
     del file["layers/conv2d/vars/0"]
     file["layers/conv2d/vars"].create_dataset("0", (1 << 20, 1 << 20), "f4", chunks=(64, 64))
 
 
 def _packed_bomb(file: h5py.File, other: Path) -> None:
+    """Replace a dataset by a compressed one."""
     shape = file["layers/conv2d/vars/0"].shape
     del file["layers/conv2d/vars/0"]
     file["layers/conv2d/vars"].create_dataset("0", shape, "f4", compression="gzip")
 
 
 def _loop(file: h5py.File, other: Path) -> None:
+    """Add a link that makes the tree of groups a cycle."""
     file["layers/conv2d/again"] = file["layers"]
 
 
 def _text(file: h5py.File, other: Path) -> None:
+    """Replace a dataset by one of text."""
     del file["layers/conv2d/vars/0"]
     file["layers/conv2d/vars"].create_dataset("0", data="cos\nsystem", dtype=h5py.string_dtype())
 
 
 def _group(file: h5py.File, other: Path) -> None:
+    """Replace a dataset by a group."""
     del file["layers/conv2d/vars/0"]
     file["layers/conv2d/vars"].create_group("0")
 
 
 def _not_a_number(file: h5py.File, other: Path) -> None:
+    """Set one value of a dataset to NaN."""
     file["layers/conv2d/vars/0"][0, 0, 0, 0] = np.nan
 
 
 def _too_large(file: h5py.File, other: Path) -> None:
-    """Finite as float64, and not as the float32 that the layer holds."""
+    """Replace a dataset by one whose float64 values overflow the float32 that the layer holds."""
     values = file["layers/conv2d/vars/0"][()].astype(np.float64)
     values.flat[:2] = 1e300
     del file["layers/conv2d/vars/0"]
@@ -224,6 +238,7 @@ def _too_large(file: h5py.File, other: Path) -> None:
 
 
 def _empty(file: h5py.File, other: Path) -> None:
+    """Replace a dataset by an empty one without a shape."""
     del file["layers/conv2d/vars/0"]
     file["layers/conv2d/vars"].create_dataset("0", data=h5py.Empty("f4"))
 
@@ -246,10 +261,10 @@ def _empty(file: h5py.File, other: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("archived", [False, True])
-def test_hdf5_that_is_no_plain_tree(
+def test_hdf5_that_is_not_a_plain_tree_of_arrays_is_refused(
     tmp_path, canary, spoil: Callable, message: str, archived: bool
 ) -> None:
-    """CVE-2026-1669 and its like: a file that reads others, or claims what it does not hold."""
+    """CVE-2026-1669 and similar: a file that reads other files or claims data that it lacks."""
     path, other = _weights(tmp_path / "a.weights.h5"), _weights(tmp_path / "other.weights.h5")
     with h5py.File(path, "r+") as file:
         spoil(file, other)
@@ -265,24 +280,26 @@ def test_hdf5_that_is_no_plain_tree(
 @pytest.mark.parametrize(
     "member", ["../canary", "/tmp/canary", "assets/../../canary", "..\\canary", "evil.py"]
 )
-def test_an_archive_that_would_write_beside(tmp_path, canary, member: str) -> None:
-    """GHSA-hqp4-2352-xf5r."""
+def test_an_archive_whose_members_leave_its_folder_is_refused(
+    tmp_path, canary, member: str
+) -> None:
+    """GHSA-hqp4-2352-xf5r: members of an archive were written outside the folder."""
     path = _archive(tmp_path / "a.keras", **{member: b"x"})
     _refused(path, canary, "Received: a member")
 
 
-def test_an_archive_that_unpacks_to_more_than_it_is(tmp_path, canary) -> None:
+def test_a_zip_bomb_is_refused(tmp_path, canary) -> None:
     path = _archive(tmp_path / "a.keras", **{"assets/zeros": bytes(32 << 20)})
     _refused(path, canary, r"assets/zeros: \d+ bytes claim to unpack to 33554432")
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_an_archive_with_two_of_a_kind(tmp_path, canary) -> None:
+def test_an_archive_with_two_members_of_one_name_is_refused(tmp_path, canary) -> None:
     path = _archive(tmp_path / "a.keras", **{"config.json": b"{}"})
     _refused(path, canary, "'config.json' twice")
 
 
-def test_a_configuration_nested_without_end(tmp_path, canary) -> None:
+def test_a_configuration_that_is_nested_too_deeply_is_refused(tmp_path, canary) -> None:
     path = tmp_path / "a.keras"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", "[" * 100_000 + "]" * 100_000)
@@ -291,7 +308,7 @@ def test_a_configuration_nested_without_end(tmp_path, canary) -> None:
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_an_archive_whose_decoder_cannot_be_bounded(tmp_path, canary, method: int) -> None:
+def test_an_archive_of_another_compression_method_is_refused(tmp_path, canary, method: int) -> None:
     path = tmp_path / "a.keras"
     with zipfile.ZipFile(path, "w", method) as archive:
         archive.writestr("config.json", "{}")
@@ -308,7 +325,7 @@ def test_an_archive_is_unpacked_no_further_than_it_claims(tmp_path, canary) -> N
     _refused(path, canary, r"damaged \.keras archive")
 
 
-def test_an_array_in_place_of_a_layer_is_a_layer_missing(tmp_path) -> None:
+def test_an_array_in_place_of_a_layer_counts_as_a_missing_layer(tmp_path) -> None:
     import keras
 
     path = _weights(tmp_path / "a.weights.h5")
@@ -320,7 +337,7 @@ def test_an_array_in_place_of_a_layer_is_a_layer_missing(tmp_path) -> None:
         backbone.build(keras.Input((28, 28, 3)))
 
 
-def test_a_pipe_is_no_weights_file(tmp_path) -> None:
+def test_a_pipe_is_refused_as_weights_file(tmp_path) -> None:
     import keras
 
     os.mkfifo(tmp_path / "a.h5")
@@ -329,7 +346,7 @@ def test_a_pipe_is_no_weights_file(tmp_path) -> None:
         backbone.build(keras.Input((28, 28, 3)))
 
 
-def test_a_pickle_is_no_weights_file(tmp_path, canary) -> None:
+def test_a_pickle_is_refused_as_weights_file(tmp_path, canary) -> None:
     import pickle
 
     class Evil:
@@ -342,8 +359,10 @@ def test_a_pickle_is_no_weights_file(tmp_path, canary) -> None:
 
 
 @pytest.mark.parametrize("compressed", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_a_damaged_archive_gives_an_error_or_numbers(tmp_path, canary, compressed: int) -> None:
-    """Never another kind of error: 60 archives with damage where their tables stand."""
+def test_a_damaged_archive_loads_or_raises_a_resource_error(
+    tmp_path, canary, compressed: int
+) -> None:
+    """No other error may occur. Tries 60 archives with damage near the tables of the ZIP format."""
     import keras
 
     good = _archive(tmp_path / "a.keras").read_bytes()
@@ -370,8 +389,8 @@ def test_a_damaged_archive_gives_an_error_or_numbers(tmp_path, canary, compresse
     assert not canary.exists()
 
 
-def test_a_file_cut_short_or_altered_gives_an_error_or_numbers(tmp_path, canary) -> None:
-    """Never a crash, never another kind of error; 60 damaged files."""
+def test_a_damaged_weights_file_loads_or_raises_a_resource_error(tmp_path, canary) -> None:
+    """No crash and no other error may occur. Tries 60 files that are cut short or altered."""
     import keras
 
     content = _weights(tmp_path / "a.weights.h5").read_bytes()

@@ -1,4 +1,4 @@
-"""Weights from local files: every layout that is accepted, and what does not fit."""
+"""Tests of loading weights from local files: every accepted layout, and files that do not fit."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from PIL import Image
 from imgpipe.models import backbones
 from imgpipe.models.errors import ResourceError
 
-# Keras' own saving hands TensorFlow variables to NumPy 2 as NumPy 1 wanted them.
+# When it saves weights, Keras converts TensorFlow variables in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")
 
-_SIZE = 75  # pixels; the least InceptionV3 takes
+_SIZE = 75  # pixels; the smallest side that InceptionV3 accepts
 _SMALL = "mobilenet_v2_0.35_224_no_top_from_tm.weights.h5"
 _FULL = "mobilenet_v2_1.0_224_no_top_from_coral_ptq.weights.h5"
 
-#: Pooled features of scikit-image's chelsea at 224 px under `_SMALL` (channel: value), by Keras'
-#: own MobileNetV2 and loader with BatchNorm in place.
+#: Pooled features (channel: value) of scikit-image's image "chelsea" at 224 px with the weights
+#: `_SMALL`, computed by Keras' own MobileNetV2 and loader, without folding its BatchNorm.
 _GOLDEN = {199: 5.115, 564: 4.485, 1232: 4.122, 663: 4.045, 1207: 3.988}
 
 
 def _pixels(size: int) -> np.ndarray:
+    """Return random pixels as float32 [2, size, size, 3] in 0..255."""
     return np.random.default_rng(0).uniform(0, 255, (2, size, size, 3)).astype("float32")
 
 
 def _model(size: int, **choice):
+    """Return a Keras model of the backbone that `choice` describes, for images of `size` pixels."""
     import keras
 
     pixels = keras.Input((size, size, 3))
@@ -38,7 +40,7 @@ def _model(size: int, **choice):
 
 
 def _keras_inception(seed: int):
-    """Keras' own, with its BatchNorms doing something."""
+    """Return Keras' InceptionV3 with random weights and BatchNorms that change their input."""
     import keras
 
     keras.utils.set_random_seed(seed)
@@ -54,26 +56,30 @@ def _keras_inception(seed: int):
 
 @pytest.fixture(scope="module")
 def inception():
+    """Return Keras' InceptionV3 with random weights."""
     return _keras_inception(0)
 
 
 @pytest.fixture(scope="module")
 def expected(inception) -> np.ndarray:
+    """Return the feature map that `inception` computes for `_pixels`."""
     return inception(_pixels(_SIZE) / 127.5 - 1, training=False).numpy()
 
 
 def _numbered(name: str) -> tuple[str, int]:
-    """("conv2d", 17) of "conv2d_17"; names that are not Keras' own stay whole."""
+    """Split "conv2d_17" into ("conv2d", 17); other names are returned whole with 0."""
     found = re.fullmatch(r"([a-z_]+?(?:2d)?)(?:_(\d+))?", name)
     return (found[1], int(found[2] or 0)) if found else (name, 0)
 
 
 def _write_by_older_keras(model, path: Path, first: int = 0, classifier: bool = False) -> None:
-    """As Keras 1 and 2 wrote weights: a group a layer, its weights by name, their order in lists.
+    """Write weights as Keras 1 and 2 did.
 
-    `first` is the number that the names Keras gives begin with: 1 before Keras 2.3.
+    The file has a group for each layer, the weights under their names, and their order in lists.
+    `first` is the number with which generated layer names begin; it was 1 before Keras 2.3.
     """
-    made: dict[str, list[int]] = {}  # numbers that Keras gave, through the whole process
+    # The numbers that Keras has given in this process, by kind of layer.
+    made: dict[str, list[int]] = {}
     for layer in model.layers:
         kind, number = _numbered(layer.name)
         made.setdefault(kind, []).append(number)
@@ -94,7 +100,7 @@ def _write_by_older_keras(model, path: Path, first: int = 0, classifier: bool = 
             group["predictions/kernel:0"] = np.zeros((2048, 1000), np.float32)
             group.attrs["weight_names"] = [b"predictions/kernel:0"]
             names.append("predictions")
-        half = len(names) // 2  # long lists are cut in pieces
+        half = len(names) // 2  # Keras divides long lists
         file.attrs["layer_names0"] = [name.encode() for name in names[:half]]
         file.attrs["layer_names1"] = [name.encode() for name in names[half:]]
         file.attrs["keras_version"] = b"2.0.1"
@@ -127,7 +133,9 @@ def test_inception_from_every_layout(layout: str, inception, expected, tmp_path)
 
 
 @pytest.mark.parametrize(("file", "width"), [(_SMALL, 0.35), (_FULL, 1.0)])
-def test_mobilenet_v2_equals_keras_own_loading(shared_data, file: str, width: float) -> None:
+def test_mobilenet_v2_loads_the_weights_that_keras_loads(
+    shared_data, file: str, width: float
+) -> None:
     import keras
 
     path = shared_data / "weights" / file
@@ -163,7 +171,7 @@ def test_another_width_lists_layers_and_shapes(shared_data) -> None:
 
 @pytest.fixture
 def signs(tmp_path) -> Path:
-    """Weights of the sign network: small."""
+    """Return the path of a file with random weights of `conv_64_64_grey`, a small network."""
     import keras
 
     pixels = keras.Input((28, 28, 3))
@@ -173,13 +181,13 @@ def signs(tmp_path) -> Path:
     return path
 
 
-def test_what_a_backbone_saved_it_loads(signs) -> None:
+def test_a_backbone_loads_the_weights_that_it_saved(signs) -> None:
     saved = _model(28, name="conv_64_64_grey", weights=str(signs)).get_weights()
     made = _model(28, name="conv_64_64_grey", weights="none", seed=5).get_weights()
     assert all(np.array_equal(a, b) for a, b in zip(saved, made, strict=True))
 
 
-def test_layers_missing_and_layers_too_many_are_listed(signs) -> None:
+def test_missing_and_surplus_layers_are_listed(signs) -> None:
     with pytest.raises(ResourceError, match=r"file lacks: conv3 \(conv2d_2\)"):
         _model(46, name="conv_64_64_64", weights=str(signs))
     with pytest.raises(ResourceError, match=r"only the file has: conv2d_1 3×3×64×64 64"):
@@ -192,7 +200,7 @@ def test_another_file_than_expected_is_not_loaded(signs) -> None:
 
 
 def test_missing_imagenet_weights_say_what_to_do(monkeypatch, tmp_path) -> None:
-    """Nothing in Keras' cache, and a network that refuses."""
+    """Keras' cache is empty, and no download is possible."""
     import keras
 
     monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
@@ -207,7 +215,7 @@ def test_missing_imagenet_weights_say_what_to_do(monkeypatch, tmp_path) -> None:
 
 
 def test_imagenet_weights_come_from_keras_cache(monkeypatch, tmp_path, shared_data) -> None:
-    """MobileNetV2's file in the cache is used; 96 px has a file of its own name."""
+    """MobileNetV2's file in the cache is used; for 96 px it has a name of its own."""
     import shutil
 
     name = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96_no_top.weights.h5"
@@ -225,7 +233,7 @@ def test_imagenet_weights_come_from_keras_cache(monkeypatch, tmp_path, shared_da
     assert all(np.array_equal(a, b) for a, b in zip(cached, local, strict=True))
 
 
-def test_a_size_that_the_network_does_not_take_is_a_setting() -> None:
+def test_an_image_size_that_the_network_does_not_accept_is_a_config_error() -> None:
     from imgpipe.models.errors import ConfigError
 
     with pytest.raises(ConfigError, match="inception_v3: Input size must be at least 75x75"):

@@ -1,4 +1,4 @@
-"""LiteRT files: what goes in, what comes out, and that it is the network of the SavedModel."""
+"""Tests of LiteRT files: inputs, outputs, and equality with the SavedModel."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from tests.models.small_export import labelled_images, save
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory) -> litert.Network:
+    """Return the network of a small SavedModel."""
     return litert.load_network(str(save(tmp_path_factory.mktemp("export"))))
 
 
 @pytest.fixture(scope="module")
 def files(network) -> dict[str, bytes]:
+    """Return a LiteRT file of each kind, by kind."""
     images = list(labelled_images(30, seed=1)[0])
     return {kind: litert.convert(network, kind, images) for kind in litert.FILES}
 
 
 def _probabilities(directory: Path, pixels: np.ndarray) -> np.ndarray:
+    """Return the answers of the SavedModel's signature `serving_pixels`."""
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(directory))
@@ -34,7 +37,7 @@ def _probabilities(directory: Path, pixels: np.ndarray) -> np.ndarray:
     ("kind", "tolerance"), [("float16", 2e-3), ("int8", 0.03)], ids=["float16", "int8"]
 )
 @pytest.mark.parametrize("build", [{}, {"flatten": True}, {"resizes": True}], ids=str)
-def test_a_file_answers_as_the_saved_model_does(tmp_path: Path, kind, tolerance, build):
+def test_a_file_gives_the_probabilities_of_the_saved_model(tmp_path: Path, kind, tolerance, build):
     directory = save(tmp_path / "export", **build)
     made = litert.load_network(str(directory))
     assert made.image_size == 16, "of the signature's own resize, not of a later one"
@@ -47,7 +50,7 @@ def test_a_file_answers_as_the_saved_model_does(tmp_path: Path, kind, tolerance,
     assert (answers.argmax(axis=1) == labels).all()
 
 
-def test_int8_holds_whole_numbers_alone_and_float16_does_not(files):
+def test_an_int8_file_has_no_float_tensors_and_a_float16_file_has(files):
     with litert.LiteModel(files["int8"]) as model:
         assert model.float_tensors() == []
     with litert.LiteModel(files["float16"]) as model:
@@ -55,19 +58,19 @@ def test_int8_holds_whole_numbers_alone_and_float16_does_not(files):
 
 
 @pytest.mark.parametrize("kind", litert.FILES)
-def test_pixels_go_in_as_they_are(files, kind):
+def test_a_file_takes_uint8_pixels_unscaled(files, kind):
     with litert.LiteModel(files[kind]) as model:
         assert model.takes_pixels()
         assert model.image_size == 16
 
 
-def test_pixels_go_in_as_they_are_also_when_no_training_image_is_black_and_white(network):
+def test_an_int8_file_takes_unscaled_pixels_after_calibration_on_grey_images(network):
     grey = [np.full((16, 16, 3), value, np.uint8) for value in range(90, 110)]
     with litert.LiteModel(litert.convert(network, litert.INT8, grey)) as model:
         assert model.takes_pixels()
 
 
-def test_it_carries_the_signature_that_servers_ask_for(files):
+def test_a_file_has_the_signature_that_servers_ask_for(files):
     from ai_edge_litert.interpreter import Interpreter
 
     for content in files.values():
@@ -77,7 +80,7 @@ def test_it_carries_the_signature_that_servers_ask_for(files):
         }
 
 
-def test_a_batch_is_only_a_matter_of_resizing_the_input(files):
+def test_a_batch_is_accepted_after_resizing_the_input(files):
     from ai_edge_litert.interpreter import Interpreter
 
     pixels, labels = labelled_images(6)
@@ -98,7 +101,7 @@ def test_answers_do_not_depend_on_the_number_of_interpreters(files, count):
         np.testing.assert_array_equal(one.probabilities(pixels), three.probabilities(pixels))
 
 
-def test_the_same_network_and_images_make_the_same_answers(network, files):
+def test_converting_again_gives_the_same_answers(network, files):
     pixels, _ = labelled_images(12)
     again = litert.convert(network, litert.INT8, list(labelled_images(30, seed=1)[0]))
     with litert.LiteModel(again) as new, litert.LiteModel(files["int8"]) as old:

@@ -1,6 +1,6 @@
-"""The SavedModel as servers run it: parity, warm-up, vocabulary, ops, and refusal of garbage.
+"""Tests of the SavedModel as servers run it: equal answers, warm-up, assets, ops and bad inputs.
 
-The graph-session loader is the path TensorFlow Serving takes.
+Models are loaded into a graph session, as TensorFlow Serving does it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ Answer = Callable[[str, object], dict[str, np.ndarray]]
 
 @pytest.fixture(scope="module")
 def images(draw) -> list[bytes]:
+    """Return five encoded images of different sizes, of the formats JPEG, PNG, BMP and GIF."""
     formats = ["JPEG", "PNG", "BMP", "JPEG", "GIF"]
     return [draw(seed, (64 + seed, 70), format) for seed, format in enumerate(formats)]
 
 
 def _classifier(classes: int, **settings: object) -> Classifier:
-    """A network whose head is random, but not so near to zero that all images look alike."""
+    """Return a network with a random head whose answers differ between images."""
     options = ModelSettings(image_size=_SIZE, **settings)
     head = build_head(1280, classes, options)
     random = np.random.default_rng(classes)
@@ -39,11 +40,13 @@ def _classifier(classes: int, **settings: object) -> Classifier:
 
 @pytest.fixture(scope="module", params=[2, 3], ids=["binary", "three"])
 def classifier(request) -> Classifier:
+    """Return a network of two or of three classes."""
     return _classifier(request.param)
 
 
 @pytest.fixture(scope="module")
 def directory(classifier, images, tmp_path_factory) -> Path:
+    """Return the folder of the exported SavedModel."""
     directory = tmp_path_factory.mktemp("export")
     export(classifier, str(directory), top_k=2, warmup_images=images[:3])
     return directory
@@ -51,6 +54,7 @@ def directory(classifier, images, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def meta_graph(directory):
+    """Return the MetaGraphDef of the exported SavedModel."""
     from tensorflow.core.protobuf import saved_model_pb2
 
     model = saved_model_pb2.SavedModel.FromString((directory / "saved_model.pb").read_bytes())
@@ -60,7 +64,7 @@ def meta_graph(directory):
 
 @pytest.fixture(scope="module")
 def session(directory) -> Answer:
-    """Asks the model in a graph session: `session(signature, values)`."""
+    """Return a function that runs a signature in a graph session: `session(signature, values)`."""
     import tensorflow as tf
 
     graph = tf.Graph()
@@ -80,10 +84,12 @@ def session(directory) -> Answer:
 
 @pytest.fixture(scope="module")
 def expected(classifier, images) -> np.ndarray:
+    """Return the probabilities [5, classes] that the network gives for the images."""
     return classifier.probabilities(images)
 
 
 def _examples(images: list[bytes]) -> np.ndarray:
+    """Return the images as serialised tf.Examples, each with the label "other"."""
     import tensorflow as tf
 
     def example(image: bytes) -> bytes:
@@ -96,7 +102,9 @@ def _examples(images: list[bytes]) -> np.ndarray:
     return np.array([example(image) for image in images], object)
 
 
-def test_the_trained_model_is_what_the_session_serves(session, images, expected, classifier):
+def test_the_session_serves_the_probabilities_of_the_trained_model(
+    session, images, expected, classifier
+):
     found = session("serving_default", np.array(images, object))
     assert set(found) == _OUTPUTS
     np.testing.assert_allclose(found["probabilities"], expected, atol=1e-6)
@@ -135,7 +143,9 @@ def test_the_loaded_model_gives_the_same_answer(directory, images, expected) -> 
     np.testing.assert_allclose(by_examples["probabilities"], expected, atol=1e-6)
 
 
-def test_features_are_those_the_head_sees(session, images, expected, classifier) -> None:
+def test_the_signature_features_returns_the_inputs_of_the_head(
+    session, images, expected, classifier
+) -> None:
     features = session("features", np.array(images, object))["features"]
     assert features.shape == (len(images), 1280)
     head = classifier.network.get_layer("classifier").get_weights()
@@ -146,7 +156,9 @@ def test_features_are_those_the_head_sees(session, images, expected, classifier)
     np.testing.assert_allclose(powers / powers.sum(1, keepdims=True), expected, atol=1e-5)
 
 
-def test_cam_weighs_the_map_by_the_top_class(session, images, expected, classifier) -> None:
+def test_the_signature_cam_weights_the_feature_map_by_the_top_class(
+    session, images, expected, classifier
+) -> None:
     """For a linear head on pooled features Grad-CAM has a closed form."""
     from imgpipe.models import preprocess
 
@@ -165,7 +177,7 @@ def test_cam_weighs_the_map_by_the_top_class(session, images, expected, classifi
 
 
 @pytest.mark.parametrize("signature", ["serving_default", "features", "cam"])
-def test_a_request_of_no_image_is_an_invalid_argument(session, signature: str) -> None:
+def test_a_request_without_images_is_an_invalid_argument(session, signature: str) -> None:
     import tensorflow as tf
 
     with pytest.raises(tf.errors.InvalidArgumentError, match="one image or more"):
@@ -181,7 +193,9 @@ def test_a_request_of_no_image_is_an_invalid_argument(session, signature: str) -
         (b"\xff\xd8\xff\xe0 no jpeg", "Invalid JPEG data"),
     ],
 )
-def test_garbage_is_an_invalid_argument(session, images, signature, garbage, message) -> None:
+def test_undecodable_bytes_are_an_invalid_argument(
+    session, images, signature, garbage, message
+) -> None:
     import tensorflow as tf
 
     batch = [images[0], garbage]
@@ -204,7 +218,7 @@ def test_the_vocabulary_is_an_asset(meta_graph, directory, classifier) -> None:
     assert tuple(text.splitlines()) == classifier.vocabulary
 
 
-def test_the_warm_up_parses_and_replays(session, directory, classifier) -> None:
+def test_the_warm_up_requests_can_be_parsed_and_answered(session, directory, classifier) -> None:
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
@@ -221,8 +235,8 @@ def test_the_warm_up_parses_and_replays(session, directory, classifier) -> None:
     assert sizes == [1, 1, 1, 3]
 
 
-def test_only_core_ops(meta_graph) -> None:
-    """Every op is one that the bare TensorFlow library registers."""
+def test_the_graph_has_only_core_ops(meta_graph) -> None:
+    """Every op is registered by the TensorFlow library itself."""
     from tensorflow.python.framework import op_def_registry
 
     graph = meta_graph.graph_def
@@ -252,7 +266,7 @@ def test_variables_are_stored_once_in_float32(directory, classifier) -> None:
     assert {weight.dtype for weight in classifier.network.weights} == {"float32"}
 
 
-def test_without_images_the_warm_up_is_grey(tmp_path) -> None:
+def test_without_images_the_warm_up_is_one_request(tmp_path) -> None:
     import tensorflow as tf
 
     export(_classifier(2, hidden_units=4), str(tmp_path))

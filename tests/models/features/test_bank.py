@@ -1,4 +1,4 @@
-"""The bank reads in one order and refuses records that are not what they say."""
+"""Tests that a bank is read in one order, and that inconsistent Examples are refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from imgpipe.models.features.bank import read_dim
 from tests.models.banks import read_split
 
 
-def test_the_order_of_records_does_not_matter(write_bank, tmp_path) -> None:
+def test_rows_are_sorted_whatever_the_order_of_the_examples(write_bank, tmp_path) -> None:
     plain = read_split(write_bank(tmp_path / "a"), names.TRAIN, 3)
     # the same rows, written in another order
     other = read_split(write_bank(tmp_path / "b", shuffle=1), names.TRAIN, 3)
@@ -29,12 +29,13 @@ def test_a_row_takes_at_most_64_bytes_besides_its_features(write_bank, tmp_path)
         assert (columns + rows.hashes.nbytes) / len(rows) <= most
 
 
-def test_clean_keeps_view_0(write_bank, tmp_path) -> None:
+def test_clean_keeps_view_0_only(write_bank, tmp_path) -> None:
     rows = read_split(write_bank(tmp_path), names.TRAIN, 3).clean()
     assert len(rows) == 60 and not rows.views.any()
 
 
 def _row(**changes: object) -> dict[str, object]:
+    """Return the columns of an Example with 16 features, which `changes` overrides."""
     row = {
         names.FEATURES: bytes(32),
         names.LABEL_INDEX: 0,
@@ -45,6 +46,7 @@ def _row(**changes: object) -> dict[str, object]:
 
 
 def _bank(write_records, directory, *rows: dict[str, object]) -> str:
+    """Write a bank of the given training rows and return its path."""
     write_records(directory / "Split-train" / "data_tfrecord-00000-of-00001", list(rows))
     (directory / "bank.json").write_text('{"dim": 16}')
     return str(directory)
@@ -61,7 +63,7 @@ def test_an_empty_or_absent_split_has_no_rows(write_records, tmp_path) -> None:
     assert len(read_split(bank, names.TEST, 2)) == 0
 
 
-def test_features_of_another_length_are_refused(write_records, tmp_path) -> None:
+def test_features_of_a_wrong_length_are_refused(write_records, tmp_path) -> None:
     bank = _bank(write_records, tmp_path, _row(), _row(features=bytes(30)))
     with pytest.raises(ResourceError, match=r"expected 32 bytes .* Received: 30"):
         read_split(bank, names.TRAIN, 2)

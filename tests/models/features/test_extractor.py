@@ -1,4 +1,4 @@
-"""Features: their addresses, their order, their independence of batches, and bfloat16."""
+"""Tests of the feature extractor: fingerprints, order of views, batches and bfloat16."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ _SIZE = 64  # pixels; small, so that the tests are quick
 
 @pytest.fixture(scope="module")
 def float32() -> FeatureExtractor:
+    """Return a float32 extractor of the default backbone at 64 px."""
     return FeatureExtractor(image_size=_SIZE, precision="float32")
 
 
 @pytest.fixture(scope="module")
 def images(draw) -> list[bytes]:
+    """Return nine encoded images of different widths."""
     return [draw(seed, (70 + seed, 64)) for seed in range(9)]
 
 
 @pytest.fixture(scope="module")
 def hashes(images) -> list[str]:
+    """Return the SHA-256 digests of the images."""
     return [hashlib.sha256(image).hexdigest() for image in images]
 
 
-def test_views_come_in_the_order_asked_for(float32, images, hashes) -> None:
+def test_views_are_returned_in_the_requested_order(float32, images, hashes) -> None:
     wanted = [[0, 1, 2], [], [2], [0], [2, 0], [], [1, 0], [0, 0], []]
     found = float32.extract(images, hashes, wanted)
     assert [one.shape for one in found] == [(len(views), 1280) for views in wanted]
@@ -43,7 +46,7 @@ def test_views_come_in_the_order_asked_for(float32, images, hashes) -> None:
 
 
 def test_features_do_not_depend_on_the_batch(float32, images, hashes) -> None:
-    views = [range(5)] * len(images)  # 45 views: a full batch and a part of one
+    views = [range(5)] * len(images)  # 45 views: one full batch and one partial batch
     together = float32.extract(images, hashes, views)
     turned = float32.extract(images[::-1], hashes[::-1], views)[::-1]
     np.testing.assert_allclose(together, turned, atol=2e-3)
@@ -66,7 +69,9 @@ def test_without_views_no_model_is_built(images, hashes, monkeypatch) -> None:
     assert extractor.extract([], [], []) == []
 
 
-def test_bfloat16_points_the_same_way(float32, images, hashes) -> None:
+def test_bfloat16_features_have_nearly_the_direction_of_float32_features(
+    float32, images, hashes
+) -> None:
     import keras
 
     before = keras.config.dtype_policy()
@@ -81,7 +86,7 @@ def test_bfloat16_points_the_same_way(float32, images, hashes) -> None:
     assert cosine.min() > 0.98
 
 
-def test_the_policy_comes_back_after_a_failure(monkeypatch) -> None:
+def test_the_dtype_policy_is_restored_after_a_failure(monkeypatch) -> None:
     import keras
 
     before = keras.config.dtype_policy()
@@ -91,7 +96,7 @@ def test_the_policy_comes_back_after_a_failure(monkeypatch) -> None:
     assert keras.config.dtype_policy() == before
 
 
-def test_the_address_changes_with_what_changes_features(monkeypatch) -> None:
+def test_the_fingerprint_changes_with_every_setting_that_changes_features(monkeypatch) -> None:
     base = FeatureExtractor(image_size=_SIZE, precision="float32")
     others = [
         FeatureExtractor(image_size=_SIZE + 1, precision="float32"),
@@ -107,7 +112,7 @@ def test_the_address_changes_with_what_changes_features(monkeypatch) -> None:
     assert len({base.key(view) for view in range(5)}) == 5
 
 
-def test_the_address_of_the_clean_view_knows_no_augmentation() -> None:
+def test_the_fingerprint_of_view_0_ignores_the_augmentation() -> None:
     one = FeatureExtractor(precision="float32")
     other = FeatureExtractor(precision="float32", views=ViewSpec(rotation=10))
     more = FeatureExtractor(precision="float32", views=ViewSpec(count=8))
@@ -116,7 +121,7 @@ def test_the_address_of_the_clean_view_knows_no_augmentation() -> None:
     assert one.key(1) != other.key(1)
 
 
-def test_the_default_size_is_the_backbones_own() -> None:
+def test_the_default_image_size_is_that_of_the_backbone() -> None:
     assert FeatureExtractor().image_size == 224
     assert FeatureExtractor().key(0) == FeatureExtractor(image_size=224).key(0)
 
@@ -125,7 +130,9 @@ def test_the_default_size_is_the_backbones_own() -> None:
     ("flags", "expected"),
     [("fpu avx512f avx512_bf16", "bfloat16"), ("amx_bf16", "bfloat16"), ("avx2", "float32")],
 )
-def test_auto_takes_bfloat16_where_the_cpu_has_it(monkeypatch, flags: str, expected: str) -> None:
+def test_auto_precision_is_bfloat16_only_on_a_cpu_that_has_it(
+    monkeypatch, flags: str, expected: str
+) -> None:
     monkeypatch.setattr(module.Path, "read_text", lambda path: f"flags : {flags}\n")
     monkeypatch.setattr(module, "has_gpu", lambda: False)
     resolve_precision.cache_clear()
@@ -136,14 +143,14 @@ def test_auto_takes_bfloat16_where_the_cpu_has_it(monkeypatch, flags: str, expec
     resolve_precision.cache_clear()
 
 
-def test_what_is_no_image_is_an_invalid_argument(float32) -> None:
+def test_undecodable_bytes_are_an_invalid_argument(float32) -> None:
     import tensorflow as tf
 
     with pytest.raises(tf.errors.InvalidArgumentError, match="Unknown image file format"):
         float32.extract([b"garbage"], ["0" * 64], [[0]])
 
 
-def test_views_are_counted(float32, images, hashes) -> None:
+def test_progress_counts_the_views(float32, images, hashes) -> None:
     counts: list[tuple[int, str]] = []
 
     class Listener:
@@ -161,7 +168,7 @@ def test_views_are_counted(float32, images, hashes) -> None:
     assert {unit for _, unit in counts} == {"views"}
 
 
-def test_bad_arguments_are_named() -> None:
+def test_an_invalid_argument_is_named() -> None:
     with pytest.raises(ConfigError, match=r"precision: expected one of .* Received: 'int8'"):
         FeatureExtractor(precision="int8")
     with pytest.raises(ConfigError, match="image_size"):
@@ -170,8 +177,8 @@ def test_bad_arguments_are_named() -> None:
         FeatureExtractor().extract([b""], [], [[0]])
 
 
-def test_views_at_several_sizes_are_those_of_each_size_alone(images, hashes) -> None:
-    """Views 1 and 4 at 64 px, 2 at 96, 3 at 32; the clean one as without."""
+def test_views_at_several_sizes_equal_those_at_each_size_alone(images, hashes) -> None:
+    """Views 1 and 4 are at 64 px, view 2 at 96, view 3 at 32; view 0 is not affected."""
     spec = ViewSpec(multi_scale=0.5)
     assert [spec.side(view, _SIZE) for view in range(5)] == [64, 64, 96, 32, 64]
     many = FeatureExtractor(image_size=_SIZE, precision="float32", views=spec)

@@ -1,4 +1,4 @@
-"""The distribution of features: what is of the same kind, what is of another, and its file."""
+"""Tests of the distribution of features: known and other kinds of images, and its file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from imgpipe.models.features import feature_distribution
 
 
 def features(kind, count, seed):
-    """Features [count, 96] of three classes; each kind of images lies in directions of its own."""
+    """Return features [count, 96] and labels of three classes.
+
+    Each `kind` of images varies in 12 directions of its own.
+    """
     directions = np.random.default_rng(kind).normal(size=(12, 96))
     drawing = np.random.default_rng(seed)
     labels = drawing.integers(0, 3, count)
@@ -19,11 +22,12 @@ def features(kind, count, seed):
 
 @pytest.fixture(scope="module")
 def known():
+    """Return the distribution of 600 training and 200 held-out images of kind 1."""
     rows, labels = features(1, 600, seed=0)
     return feature_distribution.fit(rows.astype(np.float16), labels, features(1, 200, seed=1)[0])
 
 
-def test_images_of_the_same_kind_score_as_the_held_out_ones(known):
+def test_images_of_the_same_kind_score_like_held_out_images(known):
     assert (known.held_out, known.held_out_above) == (200, 2)
     for seed in range(2, 8):
         assert known.above(features(1, 300, seed)[0]) <= 12
@@ -40,7 +44,7 @@ def test_hardly_any_image_of_the_same_kind_is_far(known):
     assert (known.scores(features(2, 300, seed=9)[0]) > known.far).mean() > 0.9
 
 
-def test_a_file_of_an_older_release_has_no_far_images(known, tmp_path):
+def test_a_file_without_the_limit_for_far_images_marks_none_as_far(known, tmp_path):
     older = {name: value for name, value in vars(known).items() if name != "far"}
     path = tmp_path / feature_distribution.FILE
     path.parent.mkdir()
@@ -49,7 +53,7 @@ def test_a_file_of_an_older_release_has_no_far_images(known, tmp_path):
     assert found.threshold == known.threshold and found.far == np.inf
 
 
-def test_training_images_are_held_out_in_turn_where_there_are_too_few_others():
+def test_training_images_are_held_out_in_turn_if_there_are_too_few_others():
     rows, labels = features(1, 300, seed=0)
     others = features(1, 20, seed=1)[0]
     found = feature_distribution.fit(rows, labels, others, np.arange(300))
@@ -70,18 +74,18 @@ def test_images_of_a_group_are_held_out_together_and_counted_once():
 
 
 @pytest.mark.parametrize(("train", "groups"), [(75, 75), (200, 49)])
-def test_too_few_images_or_groups_to_hold_out_have_none(train: int, groups: int):
+def test_too_few_images_or_groups_to_hold_out_give_no_distribution(train: int, groups: int):
     rows, labels = features(1, train, seed=0)
     numbers = np.arange(train) % groups
     assert feature_distribution.fit(rows, labels, rows[:0], numbers) is None
 
 
-def test_length_of_a_feature_vector_does_not_count(known):
+def test_the_length_of_a_feature_vector_does_not_matter(known):
     rows = features(1, 50, seed=3)[0]
     np.testing.assert_allclose(known.scores(rows), known.scores(7 * rows), rtol=1e-3)
 
 
-def test_classes_without_images_and_images_alike_are_no_matter():
+def test_classes_without_images_and_identical_images_are_accepted():
     same = np.ones((80, 8))
     found = feature_distribution.fit(same, np.arange(80) % 2 * 40, same)
     assert found is not None and np.isfinite(found.scores(same)).all()
@@ -90,12 +94,12 @@ def test_classes_without_images_and_images_alike_are_no_matter():
 @pytest.mark.parametrize(
     ("train", "held_out", "dim"), [(63, 60, 8), (100, 49, 8), (100, 60, 0), (100, 60, 4097)]
 )
-def test_too_few_images_or_features_too_long_have_none(train, held_out, dim):
+def test_too_few_images_or_too_long_features_give_no_distribution(train, held_out, dim):
     rows, others = np.ones((train, dim)), np.ones((held_out, dim))
     assert feature_distribution.fit(rows, np.zeros(train, int), others) is None
 
 
-def test_it_is_read_as_it_was_written(known, tmp_path):
+def test_a_distribution_is_read_as_it_was_written(known, tmp_path):
     known.save(str(tmp_path))
     found = feature_distribution.load(str(tmp_path))
     rows = features(2, 20, seed=4)[0]

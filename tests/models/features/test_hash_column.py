@@ -1,4 +1,4 @@
-"""A column of hashes is an array of names in less memory."""
+"""Tests of HashColumn, which holds an array of names in less memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from imgpipe.models.features.hash_column import HashColumn, distinct, shortened
 
 HASHES = np.array([hashlib.sha256(str(n).encode()).hexdigest() for n in range(40)], "S64")
-#: Bytes of zero at the ends, which NumPy drops from a single item.
+#: Hashes that end in zeros; NumPy drops zero bytes at the end of a single item.
 HASHES[0], HASHES[1] = b"0" * 64, b"ab" + b"0" * 62
 WORDS = np.array(["b", "a", "film 12", "a", "", "zz"], "S")
 UPPER = np.char.upper(HASHES[2:8])
@@ -24,7 +24,7 @@ def array(request) -> np.ndarray:
     return named[request.param]
 
 
-def test_it_reads_as_the_array(array) -> None:
+def test_a_column_reads_like_its_array(array) -> None:
     column = HashColumn.of(array)
     np.testing.assert_array_equal(np.asarray(column), array)
     assert column.tolist() == array.tolist() == list(column)
@@ -33,14 +33,14 @@ def test_it_reads_as_the_array(array) -> None:
     np.testing.assert_array_equal(np.unique(column), np.unique(array))
 
 
-def test_numbers_sort_like_the_names(array) -> None:
+def test_row_numbers_sort_like_the_names(array) -> None:
     column = HashColumn.of(array)
     np.testing.assert_array_equal(
         np.argsort(column.numbers, kind="stable"), np.argsort(array, kind="stable")
     )
 
 
-def test_some_rows_are_a_column(array) -> None:
+def test_selected_rows_are_a_column(array) -> None:
     some = np.arange(len(array)) % 3 == 0
     column = HashColumn.of(array)[some]
     assert column.tolist() == array[some].tolist()
@@ -66,14 +66,14 @@ def test_columns_are_equal_when_their_rows_are(array) -> None:
     assert not column.equals(changed) and (column.digest() != changed.digest()).any()
 
 
-def test_the_leading_digits_are_a_number() -> None:
+def test_leading_digits_are_returned_as_a_number() -> None:
     expected = [int(name[:8], 16) for name in HASHES.tolist()]
     assert HashColumn.of(HASHES).leading().tolist() == expected
     names = np.array([b"ab12", b"c0ffee0123"])
     assert HashColumn.of(names).leading().tolist() == [0xAB12, 0xC0FFEE01]
 
 
-def test_parts_of_both_kinds_are_joined() -> None:
+def test_hashes_and_other_names_are_joined() -> None:
     parts = [shortened(HASHES[:5]), shortened(WORDS), shortened(HASHES[3:7]), shortened(WORDS[:0])]
     column = HashColumn.joined(parts)
     assert column.tolist() == [*HASHES[:5].tolist(), *WORDS.tolist(), *HASHES[3:7].tolist()]

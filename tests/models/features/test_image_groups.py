@@ -1,4 +1,4 @@
-"""Groups that no fold may divide: those of the source, and near-duplicates that are few enough."""
+"""Tests of groups that no fold may divide: those of the source and those of near-duplicates."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def _groups(near, largest, source=None, hashes=ALL) -> tuple[set[str], int]:
     return {members for members in sets.values() if len(members) > 1}, found.separated
 
 
-def test_groups_and_near_duplicates_hang_together():
+def test_groups_and_near_duplicates_that_share_an_image_are_merged():
     source = dict.fromkeys("ab", "ann")
     assert _groups(["bc", "fg", "h"], 5, source) == ({"abc", "fg"}, 0)
 
 
-def test_groups_connected_over_several_steps_are_one():
+def test_groups_that_are_connected_over_several_steps_are_merged():
     assert _groups(["ij", "hi", "gh", "ag"], 5) == ({"aghij"}, 0)
 
 
@@ -44,7 +44,7 @@ def test_a_chain_of_near_duplicates_longer_than_a_fold_is_divided():
     assert _groups(["abcdef", "gh"], 5) == ({"gh"}, 6)
 
 
-def test_a_group_of_the_source_holds_whatever_its_size():
+def test_a_group_of_the_source_is_never_divided():
     assert _groups(["fg"], 3, dict.fromkeys("abcdef", "film")) == ({"abcdef"}, 2)
 
 
@@ -52,12 +52,12 @@ def test_near_duplicates_inside_a_group_of_the_source_stay_together():
     assert _groups(["abcde"], 3, dict.fromkeys("abcdef", "film")) == ({"abcdef"}, 0)
 
 
-def test_images_that_are_not_there_connect_nothing():
+def test_missing_images_connect_no_groups():
     near = [["a", "z"], ["z", "b"], ["b", "b"]]
     assert _groups(near, 9, hashes=ALL[:2]) == (set(), 0)
 
 
-def test_the_order_does_not_matter():
+def test_groups_do_not_depend_on_the_order():
     near, source = ["ae", "ij"], {"c": "1", "a": "1", "e": "2", "d": "2"}
     assert _groups(near[::-1], 5, source, ALL[::-1]) == _groups(near, 5, source)
 
@@ -92,7 +92,7 @@ def films(write_records, tmp_path: Path) -> str:
     return str(tmp_path)
 
 
-def test_the_bank_knows_the_groups_of_its_rows(films):
+def test_rows_of_a_bank_have_their_groups(films):
     rows = read_split(films, names.TRAIN, 2)
     assert len(np.unique(rows.groups)) == 30
     assert rows.separated == 0
@@ -102,8 +102,8 @@ def test_the_bank_knows_the_groups_of_its_rows(films):
     assert len(some.groups) == len(some) == 120
 
 
-def test_folds_say_that_films_whose_labels_are_drawn_by_lot_cannot_be_learnt(films):
-    """Folds that divided films would say that nearly all frames are classified correctly."""
+def test_random_labels_of_films_are_not_learnt_across_folds(films):
+    """If folds divided films, nearly all frames would be classified correctly."""
     rows = read_split(films, names.TRAIN, 2)
     settings = ModelSettings()
     divided = type(rows)(rows.features, rows.labels, rows.views, rows.hashes)
@@ -115,13 +115,13 @@ def test_folds_say_that_films_whose_labels_are_drawn_by_lot_cannot_be_learnt(fil
     assert all(point["accuracy"] < 0.7 for point in facts["learning_curve"])
 
 
-def test_near_duplicates_are_divided_where_a_fold_cannot_hold_them(films):
+def test_near_duplicates_are_divided_if_they_do_not_fit_into_a_fold(films):
     with open_split(films, names.TRAIN, 2, folds=40) as rows:
         assert rows.separated == 15 * 8
         assert len(np.unique(rows.groups)) == 15 + 15 * 8
 
 
-def test_a_class_that_is_one_group_does_not_stop_the_solver(films):
+def test_a_class_of_a_single_group_can_be_solved(films):
     rows = read_split(films, names.TRAIN, 2)
     labels = np.where(rows.groups.among([rows.groups[0]]), 2, rows.labels)
     lonely = type(rows)(rows.features, labels, rows.views, rows.hashes, rows.groups)

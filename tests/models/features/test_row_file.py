@@ -1,4 +1,4 @@
-"""Rows in a temporary file: the same as in memory, and trained on in chunks."""
+"""Tests of rows in a temporary file, which equal those in memory and are trained on in chunks."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ _COUNT = 50
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files instead of memory, in chunks of seven rows of two float16."""
+    """Store rows in files instead of memory, in chunks of seven rows of two float16 values."""
     monkeypatch.setattr(row_file, "IN_MEMORY", 0)
     monkeypatch.setattr(row_file, "CHUNK", 28)
     monkeypatch.setattr(row_file, "ENOUGH_ROWS", 1)
 
 
 def _filled(order: np.ndarray) -> RowFile:
+    """Return 50 rows [index, -index] that were written in the given order."""
     rows = RowFile(_COUNT, (2,), np.float16)
     values = np.stack([order, -order], axis=1).astype(np.float16)
     batches = [(order[i : i + 9], values[i : i + 9]) for i in range(0, len(order), 9)]
@@ -33,7 +34,7 @@ def _filled(order: np.ndarray) -> RowFile:
     return rows
 
 
-def test_rows_come_back_in_their_places(small_chunks: None) -> None:
+def test_rows_are_read_from_their_places(small_chunks: None) -> None:
     with _filled(np.random.default_rng(0).permutation(_COUNT)) as rows:
         assert rows.in_memory is None and rows.chunk == 7
         np.testing.assert_array_equal(rows.read(0, _COUNT)[:, 0], np.arange(_COUNT))
@@ -56,7 +57,7 @@ def test_selected_rows_are_read_from_the_file_when_they_are_needed(small_chunks:
             assert found[:, 0].tolist() == [2 * place + 1 for place in index]
 
 
-def test_few_selected_rows_are_in_memory(small_chunks: None, monkeypatch) -> None:
+def test_few_selected_rows_are_kept_in_memory(small_chunks: None, monkeypatch) -> None:
     with _filled(np.arange(_COUNT)) as rows:
         monkeypatch.setattr(row_file, "IN_MEMORY", 40)
         assert isinstance(row_file.selected(rows, np.arange(10)), np.ndarray)
@@ -64,6 +65,7 @@ def test_few_selected_rows_are_in_memory(small_chunks: None, monkeypatch) -> Non
 
 
 def _epochs(settings: ModelSettings, first: int = 0) -> list[np.ndarray]:
+    """Return the indices of the rows of each epoch, from the epoch `first` on."""
     with _filled(np.arange(_COUNT)) as rows:
         vectors = datasets.Vectors(rows, np.arange(_COUNT) % 2)
         found = list(datasets.training(vectors, 2, settings, first))
@@ -77,7 +79,9 @@ def _epochs(settings: ModelSettings, first: int = 0) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("balance", ["none", "sampling"])
-def test_an_epoch_draws_as_many_rows_and_repeats_itself(small_chunks: None, balance: str) -> None:
+def test_an_epoch_has_as_many_rows_as_the_data_and_is_repeatable(
+    small_chunks: None, balance: str
+) -> None:
     settings = ModelSettings(batch_size=4, epochs=3, balance=balance)
     epochs = _epochs(settings)
     assert [len(epoch) for epoch in epochs] == [_COUNT] * 3
@@ -95,7 +99,7 @@ def test_chunks_are_in_another_order_each_epoch_and_shuffled(small_chunks: None)
     assert not (np.diff(first[:7]) == 1).all()
 
 
-def test_a_bank_in_a_file_trains_a_head_as_good(write_bank, tmp_path, small_chunks: None) -> None:
+def test_a_head_learns_from_a_bank_in_a_file(write_bank, tmp_path, small_chunks: None) -> None:
     uri = write_bank(tmp_path, images=40, shuffle=3)
     settings = ModelSettings(epochs=12, batch_size=16, learning_rate=0.05)
     with open_split(uri, names.TRAIN, 3) as train, open_split(uri, names.VALIDATION, 3, 0) as held:
@@ -104,7 +108,7 @@ def test_a_bank_in_a_file_trains_a_head_as_good(write_bank, tmp_path, small_chun
     assert found.best["val_accuracy"] > 0.95
 
 
-def test_a_file_holds_what_memory_holds(write_bank, tmp_path, monkeypatch) -> None:
+def test_rows_of_a_file_equal_rows_in_memory(write_bank, tmp_path, monkeypatch) -> None:
     uri = write_bank(tmp_path, shuffle=1)
     plain = read_split(uri, names.TRAIN, 3).up_to(1)
     monkeypatch.setattr(row_file, "IN_MEMORY", 0)

@@ -1,4 +1,4 @@
-"""A file is replaced whole or not at all, by names that no two writers share."""
+"""Tests that a file is replaced as a whole or not at all, also with several writers."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def test_an_error_leaves_the_earlier_content_and_no_other_file(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_name_of_255_bytes_can_be_written(tmp_path: Path):
+def test_a_file_name_of_255_bytes_can_be_written(tmp_path: Path):
     atomic_write(tmp_path / ("n" * 255), "content")
     assert (tmp_path / ("n" * 255)).read_text() == "content"
 
 
-def test_a_symbolic_link_stays_one(tmp_path: Path):
+def test_a_symbolic_link_is_kept_and_its_target_replaced(tmp_path: Path):
     (tmp_path / "file").write_text("before")
     (tmp_path / "link").symlink_to("file")
     atomic_write(tmp_path / "link", "after")
@@ -74,7 +74,7 @@ def test_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path):
 def test_file_and_folder_are_forced_to_disk_around_the_rename(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """The order that survives a power loss: content, then the name, then the folder."""
+    """The order survives a power loss: first the content, then the rename, then the folder."""
     calls: list[str] = []
     fsync, replace = os.fsync, Path.replace
 

@@ -1,4 +1,4 @@
-"""Patterns match in their last part; folders are taken by their names."""
+"""Tests that a pattern applies to the last part of a path, and folders match literally."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from imgpipe.models.files.file_patterns import is_special, matching, plain_name
 
 
 @pytest.mark.parametrize("name", ["plain", "out*", "out[1]", "what?", "[!a]*"])
-def test_a_folder_is_found_by_its_name_alone(tmp_path, name):
+def test_special_characters_in_the_name_of_a_folder_match_literally(tmp_path, name):
     for folder in (name, "out", "out1", "out2", "whatx", "b"):
         (tmp_path / folder).mkdir()
         for file in ("part-1", "part-2", "other"):
@@ -22,13 +22,11 @@ def test_a_folder_is_found_by_its_name_alone(tmp_path, name):
     assert matching(f"{place}/none*") == [] == matching(f"{tmp_path}/gone*/part-*")
 
 
-def test_special_characters_are_known():
+def test_special_characters_are_recognised():
     assert all(map(is_special, ("a*", "b?", "c[", "d[1]"))) and not is_special("/plain out/ü")
 
 
-def test_a_special_folder_gets_a_plain_name_also_when_temporary_files_are_in_it(
-    tmp_path, monkeypatch
-):
+def test_a_folder_with_special_characters_gets_a_plain_name(tmp_path, monkeypatch):
     place = tmp_path / "out*"
     (place / "tmp").mkdir(parents=True)
     (place / "model").mkdir()

@@ -1,4 +1,4 @@
-"""JSON files that a run has left, of which a damaged one is refused in words."""
+"""Tests of reading the JSON files of a run, of which a damaged one gives a clear error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from imgpipe.models.files import json_object
 
 
-def test_an_object_is_read(tmp_path: Path) -> None:
+def test_a_json_object_is_read(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"a": [1, "é"]}', encoding="utf-8")
     assert json_object.read(tmp_path / "x.json") == {"a": [1, "é"]}
 
@@ -24,7 +24,9 @@ def test_an_object_is_read(tmp_path: Path) -> None:
         (b'{"a": ' + b"9" * 5000 + b"}", "integer string conversion"),
     ],
 )
-def test_anything_else_is_a_value_error(tmp_path: Path, content: bytes, words: str) -> None:
+def test_anything_but_a_json_object_is_a_value_error(
+    tmp_path: Path, content: bytes, words: str
+) -> None:
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(ValueError, match=words):
         json_object.read(tmp_path / "x.json")

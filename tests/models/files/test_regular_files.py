@@ -1,4 +1,4 @@
-"""Files are read within bounds, and nothing but regular files is."""
+"""Tests that only regular files are read, and only up to a limit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from imgpipe.models.files.regular_files import open_regular, read_bytes, sha256
 
 
-def test_a_file_is_read_whole_and_takes_its_own_size(tmp_path):
+def test_reading_a_file_takes_no_more_memory_than_its_size(tmp_path):
     (tmp_path / "x").write_bytes(b"content")
     tracemalloc.start()
     assert read_bytes(tmp_path / "x", 1 << 32) == b"content"
@@ -22,7 +22,7 @@ def test_a_file_is_read_whole_and_takes_its_own_size(tmp_path):
     assert sha256(tmp_path / "x", 7) == hashlib.sha256(b"content").hexdigest()
 
 
-def test_a_file_that_says_it_is_empty_is_read_and_bounded():
+def test_a_file_of_reported_size_0_is_read_up_to_the_limit():
     place = Path("/proc/self/status")
     assert place.stat().st_size == 0 and b"Name:" in read_bytes(place, 1 << 20)
     with pytest.raises(OSError, match="over the limit of 0 MiB"):
@@ -30,14 +30,14 @@ def test_a_file_that_says_it_is_empty_is_read_and_bounded():
 
 
 @pytest.mark.parametrize("reader", [read_bytes, sha256])
-def test_the_limit_counts_bytes(tmp_path, reader):
+def test_a_file_of_exactly_the_limit_is_read_and_a_larger_one_refused(tmp_path, reader):
     (tmp_path / "x").write_bytes(b"12345678")
     assert reader(tmp_path / "x", 8)
     with pytest.raises(OSError, match="0 MiB are over the limit of 0 MiB"):
         reader(tmp_path / "x", 7)
 
 
-def test_what_is_no_regular_file_is_refused(tmp_path):
+def test_everything_but_a_regular_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for place, message in (
         (tmp_path / "pipe", "is not a regular file"),

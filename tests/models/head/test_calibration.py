@@ -1,4 +1,4 @@
-"""Temperature and threshold, against cases whose answers are known."""
+"""Tests of the temperature and the threshold, with cases whose results are known."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imgpipe.models.head.calibration import calibrate, calibration_error, fit_te
 
 
 def _drawn(count: int, scale: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Logits of a calibrated classifier multiplied by `scale`, with labels drawn from them."""
+    """Return logits [count, 4] and labels of a calibrated classifier; the logits are scaled."""
     random = np.random.default_rng(seed)
     logits = random.normal(scale=2.0, size=(count, 4))
     chances = module.softmax(logits)
@@ -32,7 +32,7 @@ def test_an_overconfident_classifier_is_calibrated() -> None:
     assert (found.unknown_below, found.unknown_share) == (0.0, 0.0)
 
 
-def test_a_faultless_small_split_does_not_ask_for_certainty() -> None:
+def test_the_temperature_of_a_small_faultless_split_stays_above_its_limit() -> None:
     logits = np.eye(3)[np.arange(30) % 3] * 4.0
     assert fit_temperature(logits, np.arange(30) % 3) > module.LIMITS[0] * 1.2
 
@@ -44,12 +44,12 @@ def test_the_calibration_error_is_the_mean_gap_by_bin() -> None:
 
 
 @pytest.mark.parametrize(("rate", "below"), [(0.0, 0), (0.1, 10), (0.25, 25)])
-def test_no_more_than_the_rate_becomes_unknown(rate: float, below: int) -> None:
+def test_at_most_the_given_rate_becomes_unknown(rate: float, below: int) -> None:
     top = np.random.default_rng(1).permutation(np.linspace(0.3, 1.0, 100))
     assert (top < threshold(top, rate)).sum() == below
 
 
-def test_what_is_known_is_right_more_often() -> None:
+def test_images_with_known_labels_are_classified_more_accurately() -> None:
     logits, labels = _drawn(2000, 1.0)
     found = calibrate(logits, labels, temperature=False, unknown_rate=0.3)
     assert found.temperature == 1.0
@@ -57,8 +57,8 @@ def test_what_is_known_is_right_more_often() -> None:
     assert found.known_accuracy > (logits.argmax(1) == labels).mean() + 0.05
 
 
-def test_many_classes_take_no_more_memory_than_some_of_their_images() -> None:
-    """Copies in float64 of all 4.5 million logits would take 36 MB each."""
+def test_calibrating_many_classes_takes_bounded_memory() -> None:
+    """A float64 copy of all 4.5 million logits would take 36 MB."""
     random = np.random.default_rng(0)
     logits = random.normal(size=(3_000, 1_500)).astype(np.float32)
     labels = (logits + random.gumbel(size=logits.shape)).argmax(axis=1)

@@ -1,4 +1,4 @@
-"""Logistic regression: the minimum is the one that scikit-learn finds, at any scale and size."""
+"""Tests that logistic regression finds scikit-learn's minimum, at any scale and size."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _scale(features: np.ndarray) -> np.ndarray:
     return np.where(varies, np.where(varies, found, 1.0) ** share * common ** (1 - share), 1.0)
 
 
-@pytest.mark.filterwarnings("ignore:scipy.optimize")  # scikit-learn passes an old option
+@pytest.mark.filterwarnings("ignore:scipy.optimize")  # scikit-learn passes a deprecated option
 @pytest.mark.parametrize("balance", ["none", "class_weights"])
 @pytest.mark.parametrize("penalty", [1.0, 100.0])
 @pytest.mark.parametrize("classes", [2, 3])
@@ -52,7 +52,7 @@ def test_finds_the_minimum_that_scikit_learn_finds(classes, penalty, balance) ->
     np.testing.assert_allclose(found.log_probabilities(rows.features), expected, atol=1e-2)
 
 
-def test_rows_that_are_read_in_blocks_give_the_same_classifier(monkeypatch) -> None:
+def test_reading_rows_in_blocks_gives_the_same_classifier(monkeypatch) -> None:
     whole = LogisticRegression(_rows(), 3, smoothing=0.1).minimise(10.0, 1e-10)
     monkeypatch.setattr(logistic_regression, "IN_MEMORY", 0)
     monkeypatch.setattr(logistic_regression, "ROWS_AT_ONCE", 64)
@@ -63,7 +63,7 @@ def test_rows_that_are_read_in_blocks_give_the_same_classifier(monkeypatch) -> N
     )
 
 
-def test_smoothing_keeps_the_classifier_from_certainty() -> None:
+def test_label_smoothing_lowers_the_highest_probability() -> None:
     plain, smoothed = (
         LogisticRegression(_rows(), 3, smoothing).minimise(1.0).log_probabilities(_rows().features)
         for smoothing in (0.0, 0.3)
@@ -71,8 +71,8 @@ def test_smoothing_keeps_the_classifier_from_certainty() -> None:
     assert smoothed.max() < plain.max()
 
 
-def test_few_rows_do_not_weigh_features_that_hardly_vary_as_much_as_others() -> None:
-    """Two features tell 12 rows apart. Hundreds of faint ones are noise, which must stay faint."""
+def test_with_few_rows_faint_features_are_not_scaled_up_to_the_others() -> None:
+    """Two features separate the classes of 12 rows. The 398 others are faint noise."""
     draw = np.random.default_rng(2)
     labels = np.arange(212) % 2
     features = 0.1 * draw.normal(size=(212, 400))

@@ -1,4 +1,4 @@
-"""The solved head: as good as a trained one, the same every time, and honest about itself."""
+"""Tests that the solved head is as good as a trained one, repeatable and judged without bias."""
 
 from __future__ import annotations
 
@@ -19,23 +19,25 @@ from tests.models.banks import read_split
 
 
 def _fit(rows: tuple[BankRows, BankRows], classes: int = 3, **settings: object) -> Fit:
+    """Fit a head with the given model settings, which by default solve it."""
     return fit_head(*rows, classes, ModelSettings.from_mapping(settings))
 
 
 @pytest.fixture(scope="module")
 def rows(write_bank, tmp_path_factory) -> tuple[BankRows, BankRows]:
-    """A bank of three classes that overlap."""
+    """Return the training and validation rows of a bank of three overlapping classes."""
     bank = write_bank(tmp_path_factory.mktemp("bank"), spread=2.0)
     return read_split(bank, names.TRAIN, 3), read_split(bank, names.VALIDATION, 3)
 
 
 def _accuracy(fit: Fit, rows: BankRows) -> float:
+    """Return the share of rows that the Keras head classifies correctly."""
     logits = fit.head.predict_on_batch(rows.features.astype(np.float32))
     return float((logits.argmax(1) == rows.labels).mean())
 
 
 @pytest.mark.parametrize(("classes", "activation", "units"), [(2, "auto", 1), (2, "softmax", 2)])
-def test_the_keras_head_answers_as_the_solution(
+def test_the_keras_head_classifies_like_the_solution(
     write_bank, tmp_path, classes, activation, units
 ) -> None:
     bank = write_bank(tmp_path, classes=classes, spread=2.0)
@@ -46,7 +48,7 @@ def test_the_keras_head_answers_as_the_solution(
     assert _accuracy(fit, rows[0]) == fit.best["accuracy"]
 
 
-def test_no_training_by_epochs_does_better_on_the_training_loss(rows) -> None:
+def test_training_by_epochs_does_not_reach_a_lower_training_loss(rows) -> None:
     solved = _fit(rows, l2=PENALTIES[-1])
     trained = _fit(rows, optimizer="adam", dropout=0.0, epochs=30, learning_rate=0.02)
     assert solved.best["loss"] <= min(epoch["loss"] for epoch in trained.epochs)
@@ -61,7 +63,7 @@ def test_the_same_rows_give_the_same_weights(rows) -> None:
     assert first.solution == second.solution
 
 
-def test_rows_that_were_judged_are_not_solved_in_folds_again(
+def test_folds_of_rows_that_were_judged_are_not_solved_again(
     rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """FeatureBank judges the rows on which ImageTrainer then solves the head."""
@@ -91,7 +93,7 @@ def test_rows_that_were_judged_are_not_solved_in_folds_again(
     assert len(solved) > FOLDS
 
 
-def test_the_penalty_is_chosen_by_folds_over_train(rows) -> None:
+def test_the_penalty_is_chosen_by_cross_validation_of_training_rows(rows) -> None:
     fit = _fit(rows)
     other_validation = _fit((rows[0], rows[0].clean()))
     assert fit.solution is not None
@@ -133,7 +135,7 @@ def test_without_the_learning_curve_the_head_is_the_same(rows) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_handful_of_images_is_solved_without_folds(rows) -> None:
+def test_a_head_of_six_images_is_solved_without_folds(rows) -> None:
     few = rows[0].clean().select(np.arange(len(rows[0].clean())) < 6)
     fit = _fit((few, rows[1]))
     assert fit.solution is not None
@@ -150,7 +152,7 @@ def test_a_handful_of_images_is_solved_without_folds(rows) -> None:
     ],
     ids=str,
 )
-def test_what_is_not_convex_or_not_wanted_is_trained_by_epochs(rows, changed) -> None:
+def test_settings_that_the_solver_does_not_support_are_trained_by_epochs(rows, changed) -> None:
     fit = _fit(rows, epochs=2, **changed)
     assert fit.solution is None
     assert len(fit.epochs) == 2

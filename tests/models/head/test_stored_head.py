@@ -1,4 +1,4 @@
-"""The head by itself: it answers as the network, or is not stored."""
+"""Tests that the stored head answers like the network, or is not stored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SETTINGS = {"backbone": "conv_4_8", "weights": "none", "freeze": "all", "image_
 
 
 def _network(classes: int, below: float = 0.0, **changed: object):
-    """A head with random weights, its whole network, and features and probabilities of images."""
+    """Return a random head, its whole network, and features and probabilities of 20 images."""
     settings = ModelSettings.from_mapping({**_SETTINGS, **changed})
     head = build_head(8, classes, settings)
     draw = np.random.default_rng(0)
@@ -32,7 +32,9 @@ def _network(classes: int, below: float = 0.0, **changed: object):
 @pytest.mark.parametrize(
     ("classes", "activation"), [(2, "sigmoid"), (2, "softmax"), (3, "softmax")]
 )
-def test_answers_as_the_network_after_it_was_stored(tmp_path: Path, classes, activation) -> None:
+def test_a_stored_head_gives_the_probabilities_of_the_network(
+    tmp_path: Path, classes, activation
+) -> None:
     head, classifier, features, expected = _network(classes, activation=activation)
     stored = StoredHead.of(head, classifier)
     assert stored is not None
@@ -61,7 +63,7 @@ def test_features_of_another_network_do_not_agree() -> None:
     assert not stored.agrees(features[:0], expected[:0])
 
 
-def test_a_hidden_layer_is_not_stored(tmp_path: Path) -> None:
+def test_a_head_with_a_hidden_layer_is_not_stored(tmp_path: Path) -> None:
     head, classifier, _, _ = _network(3, hidden_units=4)
     assert StoredHead.of(head, classifier) is None
     assert stored_head.read(str(tmp_path)) is None

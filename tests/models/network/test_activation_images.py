@@ -1,4 +1,4 @@
-"""Images of the inside: sizes, what lies where, and labels of any letters."""
+"""Tests of the images of a network's activations: sizes, layout, and labels of any characters."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from imgpipe.models.network import activation_images
 
 
 def _open(content: bytes) -> np.ndarray:
+    """Return a PNG image as uint8 [height, width, 3]."""
     image = Image.open(io.BytesIO(content))
     assert image.format == "PNG"
     return np.asarray(image.convert("RGB"))
 
 
 def _image(width: int, height: int) -> np.ndarray:
+    """Return a random image as uint8 [height, width, 3]."""
     return np.random.default_rng(1).integers(0, 256, (height, width, 3)).astype(np.uint8)
 
 
 def _holds(sheet: np.ndarray, part: np.ndarray) -> bool:
+    """Return whether `sheet` contains `part` pixel for pixel."""
     height, width = part.shape[:2]
     windows = np.lib.stride_tricks.sliding_window_view(sheet[..., 0], (1, width))[:, :, 0]
     found = np.argwhere((windows == part[0, :, 0]).all(axis=-1))
@@ -42,7 +45,7 @@ def test_an_overlay_is_as_large_as_its_image(size) -> None:
     assert cold[..., 0].mean() < cold[..., 2].mean()
 
 
-def test_image_and_overlay_lie_side_by_side() -> None:
+def test_the_sheet_shows_the_image_and_its_overlay() -> None:
     image, cam = _image(400, 330), np.eye(4, dtype=np.float32)
     sheet = _open(activation_images.grad_cam(image, cam, "cat", [("cat", 0.9), ("dog", 0.1)]))
     assert _holds(sheet, image)
@@ -50,13 +53,13 @@ def test_image_and_overlay_lie_side_by_side() -> None:
 
 
 @pytest.mark.parametrize(("size", "longest"), [((3000, 20), 640), ((10, 8), 320)])
-def test_images_of_any_size_are_readable(size, longest) -> None:
+def test_images_of_any_size_are_scaled_to_a_readable_size(size, longest) -> None:
     cam = np.ones((2, 2), np.float32)
     sheet = _open(activation_images.grad_cam(_image(*size), cam, "cat", [("cat", 1.0)]))
     assert longest < sheet.shape[1] < 3 * longest + 300
 
 
-def test_labels_may_hold_any_letters_and_dollars() -> None:
+def test_labels_may_contain_any_letters_and_dollar_signs() -> None:
     label = "$a$ \\frac 猫 {" + "long " * 40
     blank = np.zeros((2, 2), np.float32)
     activation_images.grad_cam(_image(40, 40), blank, label, [(label, 0.5)] * 5)
@@ -65,7 +68,7 @@ def test_labels_may_hold_any_letters_and_dollars() -> None:
 
 
 @pytest.mark.parametrize(("side", "tile"), [(7, 112), (17, 119), (148, 148), (298, 160)])
-def test_at_most_64_maps_each_of_a_readable_size(side: int, tile: int) -> None:
+def test_at_most_64_maps_are_shown_each_of_a_readable_size(side: int, tile: int) -> None:
     maps = np.random.default_rng(0).normal(size=(side, side, 70)).astype(np.float32)
     sheet = _open(activation_images.feature_maps(maps, "conv", "", _image(20, 20)))
     grid = sheet[120:]

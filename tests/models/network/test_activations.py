@@ -1,4 +1,4 @@
-"""What is looked at inside a network: the right numbers, of readable layers."""
+"""Tests of the activations of a network: the values are right, and the default layers useful."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from imgpipe.models.settings import ModelSettings
 
 
 def _network(backbone: str, **settings: object):
+    """Return a Keras model of two classes from pixels to logits, with random weights."""
     import keras
 
     parts = build_parts(2, ModelSettings(backbone=backbone, weights="none", **settings))
@@ -20,11 +21,12 @@ def _network(backbone: str, **settings: object):
 
 @pytest.fixture(scope="module")
 def network():
+    """Return a network of convolutions whose feature map is flattened."""
     return _network("conv_16_32_64", pooling="flatten", hidden_units=8)
 
 
-def test_outputs_are_those_of_a_sub_model(network) -> None:
-    """Each layer is run by hand on what the one before it gave."""
+def test_outputs_are_those_of_each_layer(network) -> None:
+    """Each layer is called separately on the output of the layer before it."""
     pixels = np.random.default_rng(0).uniform(0, 255, (150, 150, 3)).astype(np.float32)
     names = activations.choose(network, [activations.ALL])
     found = activations.outputs(network, names, pixels)
@@ -51,35 +53,33 @@ def test_outputs_are_those_of_a_sub_model(network) -> None:
         ("conv_64_64_grey", {}, ["conv1", "conv2", "pool2"]),
     ],
 )
-def test_the_course_s_networks_are_shown_convolution_by_convolution(
-    backbone, settings, expected
-) -> None:
+def test_all_convolutions_of_the_course_networks_are_chosen(backbone, settings, expected) -> None:
     assert activations.choose(_network(backbone, **settings)) == expected
 
 
-def test_a_deep_network_is_shown_from_end_to_end() -> None:
+def test_layers_of_a_deep_network_are_chosen_from_first_to_last() -> None:
     network = _network("mobilenet_v2", image_size=96, width=0.35, freeze="none")
     chosen = activations.choose(network)
     assert len(chosen) == activations.USUAL
-    assert chosen[0] == "Conv1_relu"  # not the convolution, whose BatchNorm and ReLU follow
+    assert chosen[0] == "Conv1_relu"  # not the convolution, which BatchNorm and ReLU follow
     assert chosen[-1] == "out_relu"
     sides = [network.get_layer(name).output.shape[1] for name in chosen]
     assert sides == sorted(sides, reverse=True)
     assert len(set(sides)) >= 3
 
 
-def test_layers_come_in_the_network_s_order(network) -> None:
+def test_chosen_layers_are_in_the_order_of_the_network(network) -> None:
     assert activations.choose(network, ["pool2", "conv1"]) == ["conv1", "pool2"]
 
 
-def test_an_unknown_layer_gets_the_nearest_and_a_list(network) -> None:
+def test_an_unknown_layer_is_refused_with_the_nearest_and_all_names(network) -> None:
     with pytest.raises(ConfigError, match=r"normalise, conv1.*Received: 'conv_1'; nearest: conv1"):
         activations.choose(network, ["conv_1"])
 
 
-def test_the_most_varied_come_first() -> None:
+def test_the_most_varied_maps_come_first() -> None:
     maps = np.zeros((4, 4, 5), np.float32)
-    maps[..., 0] = 100.0  # high, and the same everywhere
+    maps[..., 0] = 100.0  # a high value, which is the same everywhere
     maps[0, 0, 1] = 1
     maps[:2, :, 2] = 5
     maps[0, 0, 3] = -3

@@ -1,4 +1,4 @@
-"""The size arithmetic against the sizes that Keras itself gives."""
+"""Tests of the size arithmetic of layers against the sizes that Keras computes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COURSE = (
 
 
 def _sizes(backbone: str, **settings: object) -> tuple[list[LayerSize], int]:
-    """Rows of a network with random weights, and how many parameters Keras counts."""
+    """Return the rows of a network with random weights, and Keras' number of parameters."""
     import keras
 
     parts = build_parts(2, ModelSettings(backbone=backbone, weights="none", **settings))
@@ -29,6 +29,7 @@ def _sizes(backbone: str, **settings: object) -> tuple[list[LayerSize], int]:
 
 
 def _check(rows: list[LayerSize], parameters: int) -> None:
+    """Assert that the computed sizes and parameters of all rows equal those of Keras."""
     without = [row.kind for row in rows if row.computed is None]
     assert without == ["InputLayer"]
     assert [row for row in rows if row.computed not in (None, row.output)] == []
@@ -40,7 +41,7 @@ def _check(rows: list[LayerSize], parameters: int) -> None:
 
 
 @pytest.mark.parametrize("backbone", _COURSE)
-def test_the_course_s_networks(backbone: str) -> None:
+def test_sizes_of_the_course_networks_equal_those_of_keras(backbone: str) -> None:
     rows, parameters = _sizes(backbone, pooling="flatten", hidden_units=8)
     _check(rows, parameters)
     convolutions = [row for row in rows if row.kind == "Conv2D"]
@@ -57,17 +58,19 @@ def test_the_course_s_networks(backbone: str) -> None:
         ("inception_v3", {"image_size": 150, "cut": "mixed7", "freeze": "all"}),
     ],
 )
-def test_the_other_backbones(backbone: str, settings: dict[str, object]) -> None:
+def test_sizes_of_other_backbones_equal_those_of_keras(
+    backbone: str, settings: dict[str, object]
+) -> None:
     _check(*_sizes(backbone, **settings))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["nasnet_mobile", "densenet121", "xception", "resnet50_v2"])
-def test_more_of_keras_applications(backbone: str) -> None:
+def test_sizes_of_more_keras_applications_equal_those_of_keras(backbone: str) -> None:
     _check(*_sizes(backbone, image_size=96))
 
 
-def test_the_arithmetic_is_spelled_out_as_the_course_does() -> None:
+def test_the_arithmetic_is_written_as_in_the_course() -> None:
     rows = {row.name: row for row in _sizes("conv_64_64_grey", pooling="flatten")[0]}
     assert rows["conv1"].arithmetic == "(28 − 3 + 2·0)/1 + 1 = 26, D = K = 64"
     assert rows["pool2"].arithmetic == "⌊(11 − 2 + 2·0)/2⌋ + 1 = 5, D = 64"
@@ -75,7 +78,7 @@ def test_the_arithmetic_is_spelled_out_as_the_course_does() -> None:
     assert (rows["conv1"].inputs, rows["conv1"].parameters) == (((28, 28, 1),), 640)
 
 
-def test_padding_same_is_shown_as_it_is() -> None:
+def test_the_arithmetic_shows_the_numbers_of_same_padding() -> None:
     import keras
     from keras import layers
 
@@ -93,7 +96,7 @@ def test_padding_same_is_shown_as_it_is() -> None:
     assert rows["odd"].arithmetic.startswith("(9 − 2 + 0 + 1)/1 + 1 = 9")
 
 
-def test_every_axis_is_as_long_as_keras_says() -> None:
+def test_the_length_of_every_axis_is_that_of_keras() -> None:
     from keras import layers
 
     cases = itertools.product(range(5, 13), (1, 2, 3, 5), (1, 2, 3), ("same", "valid"), (1, 2))

@@ -1,4 +1,4 @@
-"""The network inside an export: the same bits again, or a sentence that says why not."""
+"""Tests of the network file of an export: it restores every bit or raises a clear error."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import Classifier, build_classifier
 from imgpipe.models.settings import ModelSettings
 
-# Keras, when it writes a file of weights.
+# Keras causes this warning when it writes a file of weights.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")
 
 _SMALL = {"backbone": "conv_4_8", "weights": "none", "image_size": 24}
 
 
 def _trained(settings: ModelSettings, classes: int = 2) -> Classifier:
-    """A network none of whose arrays are as they were built."""
+    """Return a network all of whose arrays differ from those that it was built with."""
     vocabulary = ["cat", "dog", "owl"][:classes]
     classifier = build_classifier(None, vocabulary, settings, 1.7, 0.25)
     random = np.random.default_rng(3)
@@ -36,13 +36,13 @@ def _trained(settings: ModelSettings, classes: int = 2) -> Classifier:
 
 
 def _moved(weight: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Another array, near enough that a deep network does not blow up."""
+    """Return a changed copy of `weight`, near enough that a deep network does not overflow."""
     offset = random.uniform(0, 0.02, weight.shape) if weight.ndim == 1 else 0
     return weight * random.uniform(0.9, 1.1, weight.shape) + offset
 
 
 def _export(classifier: Classifier, settings: ModelSettings, directory: Path) -> Path:
-    """The part of an export that counts here: the variables and the network's folder."""
+    """Write the parts of an export that matter here: the variables and the network's folder."""
     import keras
     import tensorflow as tf
 
@@ -60,11 +60,13 @@ def _export(classifier: Classifier, settings: ModelSettings, directory: Path) ->
 
 @pytest.fixture(scope="module")
 def images(draw) -> list[bytes]:
+    """Return three encoded images."""
     return [draw(seed, (60, 50)) for seed in range(3)]
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory) -> tuple[Classifier, Path]:
+    """Return a small network and the folder that it was exported to."""
     settings = ModelSettings(**_SMALL, hidden_units=5)
     classifier = _trained(settings)
     return classifier, _export(classifier, settings, tmp_path_factory.mktemp("network") / "1")
@@ -72,11 +74,12 @@ def original(tmp_path_factory) -> tuple[Classifier, Path]:
 
 @pytest.fixture
 def version(original, tmp_path) -> Path:
-    """A copy that a test may damage."""
+    """Return the path of a copy of the export, which the test may damage."""
     return Path(shutil.copytree(original[1], tmp_path / "1"))
 
 
 def _settings_of(version: Path) -> Path:
+    """Return the path of the network's settings in a version."""
     return version / network_file.FOLDER / network_file.SETTINGS_FILE
 
 
@@ -97,12 +100,12 @@ def _settings_of(version: Path) -> Path:
         ),
     ],
 )
-def test_a_network_comes_back_bit_for_bit(settings, classes, images, tmp_path) -> None:
+def test_a_network_is_restored_bit_for_bit(settings, classes, images, tmp_path) -> None:
     options = ModelSettings(**settings)
     classifier = _trained(options, classes)
     found = network_file.load(_export(classifier, options, tmp_path / "1"))
     expected = classifier.probabilities(images)
-    if settings.get("backbone") != "mobilenet_v2":  # at random it sees no difference
+    if settings.get("backbone") != "mobilenet_v2":  # random: one answer for all images
         assert expected.std(axis=0).min() > 0
     np.testing.assert_array_equal(found.probabilities(images), expected)
     for name in ("vocabulary", "image_size", "temperature", "unknown_below"):
@@ -114,12 +117,12 @@ def test_a_network_comes_back_bit_for_bit(settings, classes, images, tmp_path) -
             np.testing.assert_array_equal(array, expected)
 
 
-def test_nothing_is_stored_twice(original) -> None:
+def test_the_network_folder_holds_only_the_settings(original) -> None:
     folder = original[1] / network_file.FOLDER
     assert [path.name for path in folder.iterdir()] == [network_file.SETTINGS_FILE]
 
 
-def test_the_file_of_weights_is_not_needed_again(images, tmp_path) -> None:
+def test_the_original_weights_file_is_not_needed_to_load_the_network(images, tmp_path) -> None:
     settings = ModelSettings(**_SMALL)
     given = build_classifier(None, ["cat", "dog"], settings)
     file = tmp_path / "secret folder" / "mine.weights.h5"
@@ -137,13 +140,14 @@ def test_the_file_of_weights_is_not_needed_again(images, tmp_path) -> None:
 
 
 def _save_backbone(classifier: Classifier, file: Path) -> None:
+    """Write the weights of the classifier's backbone to a file."""
     import keras
 
     trunk = classifier.trunk
     keras.Model(trunk.inputs, trunk.outputs).save_weights(str(file))
 
 
-def test_settings_of_training_that_are_no_more_do_no_harm(original, version, images) -> None:
+def test_unknown_and_missing_training_settings_are_ignored(original, version, images) -> None:
     path = _settings_of(version)
     content = json.loads(path.read_text())
     content["settings"]["of_another_age"] = 1
@@ -153,19 +157,19 @@ def test_settings_of_training_that_are_no_more_do_no_harm(original, version, ima
     np.testing.assert_array_equal(found, original[0].probabilities(images))
 
 
-def test_a_version_without_a_network_says_so(tmp_path) -> None:
+def test_a_version_without_a_network_is_a_clear_error(tmp_path) -> None:
     with pytest.raises(ResourceError, match=r"does not hold the network .* run the pipeline again"):
         network_file.load(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 2}', '{"format": 1}'])
-def test_damaged_settings_are_a_sentence(version, text) -> None:
+def test_damaged_settings_are_a_clear_error(version, text) -> None:
     _settings_of(version).write_text(text)
     with pytest.raises(ResourceError, match=r"cannot be read: .*Restore the version"):
         network_file.load(version)
 
 
-def test_other_weights_than_were_exported_are_found_out(version, tmp_path) -> None:
+def test_weights_other_than_those_exported_are_detected(version, tmp_path) -> None:
     settings = ModelSettings(**_SMALL, hidden_units=5)
     other = _export(build_classifier(None, ["cat", "dog"], settings), settings, tmp_path / "2")
     shutil.rmtree(version / "variables")
@@ -174,13 +178,13 @@ def test_other_weights_than_were_exported_are_found_out(version, tmp_path) -> No
         network_file.load(version)
 
 
-def test_missing_variables_are_a_sentence(version) -> None:
+def test_missing_variables_are_a_clear_error(version) -> None:
     shutil.rmtree(version / "variables")
     with pytest.raises(ResourceError, match="cannot be read"):
         network_file.load(version)
 
 
-def test_another_network_than_described_is_found_out(version) -> None:
+def test_a_network_that_differs_from_its_description_is_detected(version) -> None:
     path = _settings_of(version)
     content = json.loads(path.read_text())
     (conv,) = [layer for layer in content["layers"] if layer["name"] == "conv2"]
@@ -190,7 +194,7 @@ def test_another_network_than_described_is_found_out(version) -> None:
         network_file.load(version)
 
 
-def test_no_pickle_is_read(version) -> None:
+def test_a_pickle_in_the_weights_is_not_executed(version) -> None:
     class Evil:
         def __reduce__(self):
             return (Path.touch, (version / "ran",))
@@ -205,7 +209,7 @@ def test_no_pickle_is_read(version) -> None:
     assert not (version / "ran").exists()
 
 
-def test_the_address_of_the_model_is_not_moved(original, version) -> None:
+def test_the_network_folder_does_not_change_the_model_identity(original, version) -> None:
     from imgpipe.components.storage import manifest
     from imgpipe.models.export.saved_model import write_digest
 

@@ -1,6 +1,6 @@
-"""The search for a better network than the solved head, on small networks of random weights.
+"""Tests of the search for a better network than the solved head, with small random networks.
 
-The head is penalised until little is left of it, so that anything else is better.
+The penalty leaves the head so weak that any other network is better.
 """
 
 from __future__ import annotations
@@ -51,13 +51,14 @@ _SETTINGS = ModelSettings.from_mapping(
 
 
 def _pixels(label: int, seed: int) -> np.ndarray:
+    """Return noise as uint8 [40, 36, 3] whose brightness depends on its label."""
     random = np.random.default_rng(seed)
     return random.integers(60 * label, 60 * label + 100, (40, 36, 3)).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
 def examples(write_records, tmp_path_factory) -> Path:
-    """Image examples of both splits; one in train has no label."""
+    """Return the folder with images of both splits; one training image has no label."""
     directory = tmp_path_factory.mktemp("examples")
     for split, count, first in ((names.TRAIN, 37, 0), (names.VALIDATION, 24, 100)):
         rows = []
@@ -72,12 +73,13 @@ def examples(write_records, tmp_path_factory) -> Path:
 
 
 def _extractor(tap: str = _CUT) -> FeatureExtractor:
+    """Return the extractor of features and of the activations at the layer `tap`."""
     return FeatureExtractor(_SETTINGS.backbone_spec(), _SIZE, "float32", _SETTINGS.views, tap=tap)
 
 
 @pytest.fixture(scope="module")
 def bank(examples, write_records, tmp_path_factory) -> str:
-    """A bank of features alone, as FeatureBank writes it."""
+    """Return the path of a bank with features but no activations, as FeatureBank writes it."""
     import tensorflow as tf
 
     directory, extractor = tmp_path_factory.mktemp("bank"), _extractor("")
@@ -97,38 +99,40 @@ def bank(examples, write_records, tmp_path_factory) -> str:
 
 
 def _inputs(examples: Path, bank: str, **settings: object) -> Inputs:
+    """Return the inputs of a search, with other model settings."""
     files = [[str(examples / f"{split}-*")] for split in (names.TRAIN, names.VALIDATION)]
     return Inputs(replace(_SETTINGS, **settings), 3, bank, *files)
 
 
 class _Said:
-    """A display that keeps what is said, and on which a person may end the search."""
+    """A display that keeps what is said, and where a person ends the search if `ends` is set."""
 
     def __init__(self, ends: bool = False) -> None:
         self.said: list[str] = []
         self.ends = ends
 
     def stoppable(self) -> contextlib.AbstractContextManager[None]:
-        """Wait for nothing."""
+        """Return a context manager that does nothing."""
         return contextlib.nullcontext()
 
     def stopped(self) -> bool:
-        """The answer of the person."""
+        """Return whether the person has ended the search."""
         return self.ends
 
     def advance(self, count: int, unit: str) -> None:
-        """Ignore counts."""
+        """Ignore the count."""
 
     def total(self, count: int, unit: str) -> None:
-        """Ignore counts."""
+        """Ignore the count."""
 
     def say(self, text: str) -> None:
-        """Keep a sentence."""
+        """Keep the sentence in `said`."""
         self.said.append(text)
 
 
 @pytest.fixture(scope="module")
 def searched(examples, bank) -> tuple[Trained, list[str]]:
+    """Return the result of a search, and what it said."""
     display = _Said()
     progress.attach(display)
     try:
@@ -157,7 +161,7 @@ def test_a_better_network_than_the_head_is_found_and_kept(searched) -> None:
     assert said[1].startswith(rows[1]["what"])
 
 
-def test_what_was_kept_is_what_ships(searched, examples) -> None:
+def test_the_network_that_was_kept_is_shipped(searched, examples) -> None:
     import tensorflow as tf
 
     trained, _ = searched
@@ -170,7 +174,7 @@ def test_what_was_kept_is_what_ships(searched, examples) -> None:
     assert right.mean() == pytest.approx(trained.history["fine_tune"]["accuracy"])
 
 
-def test_nothing_is_tried_where_the_head_is_good_enough(examples, bank, monkeypatch) -> None:
+def test_no_network_is_tried_if_the_head_is_good_enough(examples, bank, monkeypatch) -> None:
     monkeypatch.setattr(network_search, "ENOUGH", 0.0)
     trained = network_search.train(_inputs(examples, bank))
     assert [row["what"] for row in trained.history["search"]] == ["head on frozen features"]
@@ -178,7 +182,7 @@ def test_nothing_is_tried_where_the_head_is_good_enough(examples, bank, monkeypa
     assert trained.history["trained"] == HEAD
 
 
-def test_too_little_time_leaves_the_head(examples, bank) -> None:
+def test_too_little_time_keeps_the_head(examples, bank) -> None:
     trained = network_search.train(_inputs(examples, bank, minutes=1e-7))
     assert trained.history["trained"] == HEAD
     assert trained.history["search_ended"]["reason"] == "minutes"
@@ -214,7 +218,7 @@ def test_without_minutes_or_with_the_mode_off_there_is_no_search(examples, bank,
     assert "search" not in trained.history
 
 
-def test_settings_that_fix_the_training_are_not_searched() -> None:
+def test_settings_that_fix_the_training_disable_the_search() -> None:
     assert ModelSettings().searches
     assert not ModelSettings(optimizer="adam").searches
     assert not ModelSettings(hidden_units=8).searches
@@ -224,15 +228,17 @@ def test_settings_that_fix_the_training_are_not_searched() -> None:
 
 @pytest.fixture(scope="module")
 def network():
+    """Return the backbone's network with random weights."""
     return network_search.backbone_of(ModelSettings(weights="none", freeze="all"))
 
 
 def _varied(settings: ModelSettings, network, side: int = 0) -> list[tuple[str, int, float]]:
+    """Return cut, image size and learning rate of the networks to try."""
     found = ways.ways(settings, network, side)
     return [(way.cut, way.image_size, way.learning_rate) for way in found]
 
 
-def test_ways_are_in_the_order_of_their_gain_for_their_cost(network) -> None:
+def test_networks_to_try_are_ordered_by_gain_per_cost(network) -> None:
     assert _varied(ModelSettings(), network) == [
         ("block8_project", 224, 5e-4),
         ("block3_project", 224, 2.5e-4),
@@ -258,19 +264,19 @@ def test_small_images_are_tried_at_a_small_size_first(network, side, first) -> N
     ],
     ids=["a size", "random weights", "a builder"],
 )
-def test_a_size_that_is_given_is_not_varied(network, settings, different) -> None:
+def test_an_image_size_that_is_set_is_not_varied(network, settings, different) -> None:
     found = ways.allowed(settings, 28)
     assert len({idea.size for idea in found}) == different
 
 
-def test_a_cut_and_a_rate_that_are_given_are_not_varied(network) -> None:
+def test_a_cut_and_a_learning_rate_that_are_set_are_not_varied(network) -> None:
     cut = ModelSettings(fine_tune=FineTune(cut="block11"))
     assert {way.cut for way in ways.ways(cut, network)} == {"block11"}
     both = ModelSettings(image_size=224, fine_tune=FineTune(cut="block11", learning_rate=1e-3))
     assert _varied(both, network) == [("block11", 224, 1e-3)]
 
 
-def test_a_way_gets_as_many_views_and_epochs_as_the_time_allows() -> None:
+def test_views_and_epochs_are_reduced_to_the_time_that_is_left() -> None:
     way = ways.Way("block8", 100, 5e-4, epochs=4, views=4, share=0.5, gain=0.5)
     every = way.passes()
     assert every == pytest.approx(5 * (1 + 2.5 * 0.5 * 4) * 100**2)
@@ -280,15 +286,15 @@ def test_a_way_gets_as_many_views_and_epochs_as_the_time_allows() -> None:
     assert way.within(1.0) is None
 
 
-def test_noise_is_not_bought_with_minutes(examples, bank, monkeypatch) -> None:
+def test_no_network_is_tried_if_its_gain_could_only_be_noise(examples, bank, monkeypatch) -> None:
     monkeypatch.setattr(network_search, "FEWEST_CORRECTED", 25.0)
     trained = network_search.train(_inputs(examples, bank))
     assert len(trained.history["search"]) == 1
     assert trained.history["search_ended"]["reason"] == "all"
 
 
-def test_ways_that_do_not_help_end_the_search(examples, bank, monkeypatch) -> None:
-    """Here every gain counts as noise, and after a loss a smaller rate is tried."""
+def test_two_networks_without_gain_end_the_search(examples, bank, monkeypatch) -> None:
+    """Every gain counts as noise here. After a loss, a smaller learning rate is tried."""
     monkeypatch.setattr(network_search, "FEWEST_CORRECTED", 0.0)
     stage = replace(_SETTINGS.fine_tune, epochs=1)
     monkeypatch.setattr(ways, "FineTune", lambda: stage)
@@ -306,7 +312,7 @@ def test_ways_that_do_not_help_end_the_search(examples, bank, monkeypatch) -> No
     assert trained.image_size == 0
 
 
-def test_the_usual_side_of_the_images_is_known_where_examples_tell_it(
+def test_the_usual_side_of_the_images_is_read_from_the_examples(
     examples, write_records, tmp_path
 ) -> None:
     assert usual_side([str(examples / f"{names.TRAIN}-*")]) == 0
@@ -334,7 +340,7 @@ def test_fresh_activations_are_those_of_the_extractor(examples) -> None:
     assert maps.labels.tolist() == [pixels[one][0] for one in hashes for _ in range(2)]
 
 
-def test_training_ends_with_the_best_weights_when_the_time_is_over(examples) -> None:
+def test_training_stops_with_the_best_weights_when_the_time_is_over(examples) -> None:
     settings = replace(_SETTINGS, epochs=50, patience=50).second_stage()
     settings = replace(settings, epochs=50)
     patterns = [str(examples / f"{names.TRAIN}-*")]

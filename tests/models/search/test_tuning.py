@@ -1,4 +1,4 @@
-"""The search: its first trial is what was set, its best is what the bank says."""
+"""Tests of hyperparameter search: the first trial uses the settings, the best one scores best."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training.training_loop import fit_head
 from tests.models.banks import read_split
 
-#: A rate so low that the search must find a better one.
+#: Settings whose learning rate is so low that the search must find a better one.
 _SETTINGS = ModelSettings.from_mapping(
     {
         "optimizer": "adam",
@@ -25,26 +25,30 @@ _SETTINGS = ModelSettings.from_mapping(
 
 @pytest.fixture(scope="module")
 def bank(write_bank, tmp_path_factory):
+    """Return the path of a bank of three overlapping classes."""
     return write_bank(tmp_path_factory.mktemp("bank"), spread=2.0)
 
 
 @pytest.fixture(scope="module")
 def rows(bank):
+    """Return the training and validation rows of the bank."""
     return [read_split(bank, split, 3) for split in (names.TRAIN, names.VALIDATION)]
 
 
 @pytest.fixture(scope="module")
 def tuner(bank, tmp_path_factory):
+    """Return a tuner after a search of six trials."""
     made = bank_tuner(_SETTINGS, 3, 6, tmp_path_factory.mktemp("tuner"))
     made.search(bank=bank)
     return made
 
 
 def _trials(tuner) -> list:
+    """Return the trials of a tuner in the order of their ids."""
     return sorted(tuner.oracle.trials.values(), key=lambda trial: trial.trial_id)
 
 
-def test_the_first_trial_is_what_was_set(tuner, rows) -> None:
+def test_the_first_trial_uses_the_settings(tuner, rows) -> None:
     trials = _trials(tuner)
     assert len(trials) == 6
     assert trials[0].hyperparameters.values == {
@@ -57,7 +61,7 @@ def test_the_first_trial_is_what_was_set(tuner, rows) -> None:
     assert trials[0].score == pytest.approx(alone.best["val_loss"])
 
 
-def test_the_best_is_better_than_what_was_set(tuner, rows) -> None:
+def test_the_best_trial_is_better_than_the_settings(tuner, rows) -> None:
     best = tuner.get_best_hyperparameters()[0]
     values = best_values(best.get_config())
     assert values["learning_rate"] > 1e-4
@@ -67,14 +71,14 @@ def test_the_best_is_better_than_what_was_set(tuner, rows) -> None:
 
 
 @pytest.mark.slow
-def test_a_search_tries_the_same_values_again(tuner, bank, tmp_path) -> None:
+def test_a_second_search_tries_the_same_values(tuner, bank, tmp_path) -> None:
     again = bank_tuner(_SETTINGS, 3, 6, tmp_path)
     again.search(bank=bank)
     tried = [[trial.hyperparameters.values for trial in _trials(one)] for one in (tuner, again)]
     assert tried[0] == tried[1]
 
 
-def test_values_go_where_they_belong() -> None:
+def test_values_are_applied_to_their_settings() -> None:
     found = apply(_SETTINGS, {"views": 1, "dropout": 0.5, "hidden_units": 128})
     assert (found.views.count, found.dropout, found.hidden_units) == (1, 0.5, 128)
     assert found.learning_rate == _SETTINGS.learning_rate

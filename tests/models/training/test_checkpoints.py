@@ -1,4 +1,4 @@
-"""An interrupted training ends with the weights of one that was not, bit for bit."""
+"""Tests that a resumed training ends with the weights of an uninterrupted one, bit for bit."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _SETTINGS = ModelSettings(
 
 
 class Killed(Exception):
-    """Stands for the end of the process."""
+    """An exception that stands for the end of the process."""
 
 
 class Fragile(Checkpoint):
-    """Dies after so many writes."""
+    """A checkpoint that raises `Killed` after `writes` writes."""
 
     def __init__(self, path: Path, writes: int) -> None:
         super().__init__(path, "key", seconds_apart=0.0)
@@ -50,15 +50,17 @@ class Fragile(Checkpoint):
 
 @pytest.fixture(scope="module")
 def bank(write_bank, tmp_path_factory) -> str:
+    """Return the path of a bank of three overlapping classes."""
     return write_bank(tmp_path_factory.mktemp("bank"), spread=2.0)
 
 
 def _fit(bank: str, checkpoint: Checkpoint | None = None) -> Fit:
+    """Train a head on the bank, with or without a checkpoint."""
     train, validation = (read_split(bank, split, 3) for split in (names.TRAIN, names.VALIDATION))
     return fit_head(train, validation, 3, _SETTINGS, checkpoint=checkpoint)
 
 
-def test_training_goes_on_from_its_last_epoch(bank, tmp_path) -> None:
+def test_training_resumes_after_its_last_epoch(bank, tmp_path) -> None:
     straight = _fit(bank)
     path = tmp_path / "resume" / "head.npz"
     for writes in (1, 4):
@@ -74,7 +76,9 @@ def test_training_goes_on_from_its_last_epoch(bank, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut short", None])
-def test_what_cannot_be_read_begins_anew(bank, tmp_path, damage: bytes | None) -> None:
+def test_training_starts_anew_if_its_checkpoint_is_damaged(
+    bank, tmp_path, damage: bytes | None
+) -> None:
     path = tmp_path / "head.npz"
     with pytest.raises(Killed, match="during a write"):
         _fit(bank, Fragile(path, 2))
@@ -94,7 +98,7 @@ def test_what_cannot_be_read_begins_anew(bank, tmp_path, damage: bytes | None) -
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_a_checkpoint_of_other_content_begins_anew(bank, tmp_path, change) -> None:
+def test_training_starts_anew_if_its_checkpoint_has_invalid_values(bank, tmp_path, change) -> None:
     path = tmp_path / "head.npz"
     with pytest.raises(Killed, match="during a write"):
         _fit(bank, Fragile(path, 2))
@@ -111,7 +115,7 @@ def test_a_checkpoint_of_other_content_begins_anew(bank, tmp_path, change) -> No
     assert _fit(bank, Checkpoint(path, "key")).resumed == 0
 
 
-def test_another_training_is_not_gone_on_with(bank, tmp_path) -> None:
+def test_a_checkpoint_of_another_training_is_not_resumed(bank, tmp_path) -> None:
     path = tmp_path / "head.npz"
     with pytest.raises(Killed, match="during a write"):
         _fit(bank, Fragile(path, 2))
@@ -140,8 +144,8 @@ np.savez(result, *fit.head.get_weights(), resumed=fit.resumed)
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # the sum of the waits below; TensorFlow is imported three times
-def test_kill_minus_nine_costs_one_epoch(bank, tmp_path) -> None:
-    """The process is killed for real, in the middle of training."""
+def test_a_training_that_is_killed_resumes_with_the_same_weights(bank, tmp_path) -> None:
+    """A process is really killed with SIGKILL in the middle of its training."""
     path = tmp_path / "head.npz"
 
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}

@@ -1,4 +1,4 @@
-"""Folds: who is on which side, that nobody is judged by a head that saw them, and the figures."""
+"""Tests of cross-validation: the folds, that no head has seen its test fold, and the scores."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ def rows(write_bank, tmp_path_factory) -> BankRows:
 
 
 def _fake(monkeypatch) -> list[tuple[BankRows, BankRows, BankRows]]:
-    """Record (train, validation, held out) of every fold, without training."""
+    """Replace the training, and return the list that receives (train, validation, held out).
+
+    There is one entry for each fold.
+    """
     seen: list[list[BankRows]] = []
 
     class Fit:
@@ -48,10 +51,11 @@ def _fake(monkeypatch) -> list[tuple[BankRows, BankRows, BankRows]]:
 
 @pytest.fixture(scope="module")
 def judged(rows) -> CrossValidation:
+    """Return the result of cross-validation with two folds."""
     return cross_validate(rows, 2, 3, SETTINGS)
 
 
-def test_heads_of_a_learnable_set_are_right_out_of_fold(judged):
+def test_heads_classify_held_out_images_of_a_learnable_set_correctly(judged):
     found = judged.summary()
     assert found["folds"] == len(found["per_fold"]) == 2
     assert (found["images"], found["groups"]) == (78, 78)
@@ -63,8 +67,8 @@ def test_heads_of_a_learnable_set_are_right_out_of_fold(judged):
     assert found["correct"] == sum(fold["correct"] for fold in found["per_fold"])
 
 
-def test_labels_that_say_nothing_are_not_learnt(rows):
-    """The check that folds do not leak: with drawn labels only chance is left."""
+def test_random_labels_are_not_learnt(rows):
+    """If the folds leaked, random labels would be predicted better than by chance."""
     clean = {digest: number for number, digest in enumerate(np.unique(rows.hashes))}
     drawn = np.random.default_rng(3).integers(0, 3, len(clean))
     labels = np.array([drawn[clean[digest]] for digest in rows.hashes])
@@ -72,14 +76,14 @@ def test_labels_that_say_nothing_are_not_learnt(rows):
     assert found["mean"] < 0.6
 
 
-def test_the_same_rows_give_the_same_figures(rows, judged):
+def test_the_same_rows_give_the_same_results(rows, judged):
     again = cross_validate(rows, 2, 3, SETTINGS)
     figures = [[(f.correct, f.best_epoch) for f in found.folds] for found in (judged, again)]
     assert figures[0] == figures[1]
 
 
 @pytest.mark.parametrize("folds", [2, 5])
-def test_every_image_is_judged_once_and_never_seen_before(rows, monkeypatch, folds):
+def test_every_image_is_held_out_once_and_is_not_trained_on(rows, monkeypatch, folds):
     seen = _fake(monkeypatch)
     cross_validate(rows, folds, 3, SETTINGS)
     judged = [digest for _, _, held in seen for digest in held.hashes]
@@ -95,10 +99,11 @@ def test_every_image_is_judged_once_and_never_seen_before(rows, monkeypatch, fol
 
 
 def _grouped(rows: BankRows, groups: dict[bytes, bytes]) -> BankRows:
+    """Return the rows with the group of each image, which `groups` gives by the image's hash."""
     return dataclasses.replace(rows, groups=np.array([groups[bytes(h)] for h in rows.hashes]))
 
 
-def test_groups_are_on_one_side(rows, monkeypatch):
+def test_images_of_a_group_are_in_the_same_fold(rows, monkeypatch):
     seen = _fake(monkeypatch)
     hashes = np.unique(rows.hashes)
     groups = {bytes(digest): hashes[i // 4 * 4] for i, digest in enumerate(hashes)}
@@ -119,7 +124,7 @@ def test_classes_are_spread_evenly_over_folds():
     assert table.tolist() == [[10, 4, 1]] * 5
 
 
-def test_the_order_of_the_images_does_not_matter():
+def test_the_folds_do_not_depend_on_the_order_of_the_images():
     labels, sets = np.arange(40) % 3, np.array([f"image {i}" for i in range(40)])
     order = np.random.default_rng(0).permutation(40)
     assert assign(labels, sets, 4) == assign(labels[order], sets[order], 4)
@@ -138,7 +143,7 @@ def test_fewer_images_than_folds_are_refused(rows):
         cross_validate(few, 4, 3, SETTINGS)
 
 
-def test_a_group_of_nearly_everything_is_refused(rows, monkeypatch):
+def test_a_group_of_nearly_all_images_is_refused(rows, monkeypatch):
     _fake(monkeypatch)
     hashes = np.unique(rows.hashes)
     groups = {bytes(digest): hashes[2] for digest in hashes[2:]}

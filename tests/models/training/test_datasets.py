@@ -1,4 +1,4 @@
-"""Feeds: an epoch is the same wherever training begins; balance, mixing, augmentation."""
+"""Tests of training datasets: order of epochs, class balance, mixing and augmentation."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from imgpipe.models.training import datasets
 
 
 def _vectors(labels: list[int]) -> datasets.Vectors:
+    """Return features [n, 1] of the given labels; a row's only feature is its index."""
     rows = np.arange(len(labels), dtype=np.float16)[:, None]
     return datasets.Vectors(rows, np.array(labels, np.int64))
 
 
 def _settings(**values: object) -> ModelSettings:
+    """Return model settings of three epochs with batches of four."""
     return ModelSettings.from_mapping({"batch_size": 4, "epochs": 3, **values})
 
 
 def _read(dataset) -> list[tuple[np.ndarray, ...]]:
+    """Return the batches of a dataset as tuples of NumPy arrays."""
     return [tuple(np.asarray(part) for part in batch) for batch in dataset]
 
 
-def test_each_epoch_holds_every_row_once_in_another_order() -> None:
+def test_each_epoch_has_every_row_once_in_another_order() -> None:
     batches = _read(datasets.training(_vectors([0, 1] * 5), 2, _settings()))
     assert [len(batch[0]) for batch in batches] == [4, 4, 2] * 3
     epochs = [np.concatenate([b[0] for b in batches[i : i + 3]]).ravel() for i in (0, 3, 6)]
@@ -41,7 +44,7 @@ def test_an_epoch_is_the_same_wherever_training_begins() -> None:
             np.testing.assert_array_equal(one, other)
 
 
-def test_an_epoch_can_be_cut_short() -> None:
+def test_steps_per_epoch_shorten_an_epoch() -> None:
     rows = _vectors([0, 1] * 5)
     settings = _settings(steps_per_epoch=2)
     assert datasets.steps_per_epoch(rows, settings) == 2
@@ -49,7 +52,7 @@ def test_an_epoch_can_be_cut_short() -> None:
     assert datasets.steps_per_epoch(rows, _settings(steps_per_epoch=99)) == 3
 
 
-def test_sampling_draws_every_class_as_often() -> None:
+def test_sampling_draws_every_class_equally_often() -> None:
     rows = _vectors([0] * 90 + [2] * 10)
     batches = _read(datasets.training(rows, 3, _settings(balance="sampling", epochs=1)))
     labels = np.concatenate([batch[1] for batch in batches]).argmax(1)
@@ -59,7 +62,7 @@ def test_sampling_draws_every_class_as_often() -> None:
     assert len(set(drawn[labels == 0])) > 30, "rows of a large class are not the same few"
 
 
-def test_class_weights_make_the_classes_weigh_the_same() -> None:
+def test_class_weights_give_all_classes_the_same_total_weight() -> None:
     rows = _vectors([0] * 90 + [2] * 10)
     batches = _read(datasets.training(rows, 3, _settings(balance="class_weights", epochs=1)))
     one_hot, weights = (np.concatenate([batch[i] for batch in batches]) for i in (1, 2))
@@ -67,7 +70,7 @@ def test_class_weights_make_the_classes_weigh_the_same() -> None:
     np.testing.assert_allclose(by_class, [50, 0, 50], rtol=1e-5)
 
 
-def test_validation_keeps_its_order() -> None:
+def test_validation_keeps_the_order_of_its_rows() -> None:
     ((inputs, one_hot),) = _read(datasets.validation(_vectors([2, 0, 1]), 3))
     assert inputs.ravel().tolist() == [0, 1, 2]
     assert one_hot.argmax(1).tolist() == [2, 0, 1]
@@ -75,10 +78,12 @@ def test_validation_keeps_its_order() -> None:
 
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
+    """Return six random images as uint8 [6, 16, 16, 3]."""
     return np.random.default_rng(3).integers(0, 256, (6, 16, 16, 3), np.uint8)
 
 
 def _images(images: np.ndarray, **views: object) -> datasets.Images:
+    """Return a dataset of the images, whose labels alternate between 0 and 1."""
     count = len(images)
     return datasets.Images(
         images, np.arange(count) % 2, np.arange(count, dtype=np.int64), ViewSpec(**views)
@@ -96,7 +101,7 @@ def test_images_are_augmented_anew_each_epoch_and_never_in_validation(images) ->
     np.testing.assert_array_equal(clean, images.astype(np.float32))
 
 
-def test_no_views_is_no_augmentation(images) -> None:
+def test_without_views_images_are_not_augmented(images) -> None:
     batches = _read(datasets.training(_images(images, count=0), 2, _settings(batch_size=6)))
     for inputs, _, _ in batches:
         assert {one.tobytes() for one in inputs.astype(np.uint8)} == {
@@ -104,7 +109,7 @@ def test_no_views_is_no_augmentation(images) -> None:
         }
 
 
-def test_mixing_blends_inputs_and_labels_and_repeats_itself(images) -> None:
+def test_mixing_blends_inputs_and_labels_and_is_repeatable(images) -> None:
     settings = _settings(batch_size=6, mixing={"mixup": 1.0})
     one, again = (_read(datasets.training(_images(images, count=0), 2, settings)) for _ in "ab")
     assert any(0 < value < 1 for value in one[0][1].ravel())
@@ -113,7 +118,7 @@ def test_mixing_blends_inputs_and_labels_and_repeats_itself(images) -> None:
         np.testing.assert_array_equal(first[0], second[0])
 
 
-def test_maps_come_as_float32() -> None:
+def test_feature_maps_are_converted_to_float32() -> None:
     maps = np.arange(24, dtype=np.float16).reshape(2, 2, 2, 3)
     ((inputs, _),) = _read(datasets.validation(datasets.Maps(maps, np.array([0, 1])), 2))
     assert inputs.dtype == np.float32

@@ -1,6 +1,7 @@
-"""Fine-tuning, training on images and the choice between them, on small networks of random weights.
+"""Tests of fine-tuning, training on images and the choice between them, with small networks.
 
-The images are noise of three brightnesses, so that even a small network learns them.
+The networks have random weights. The images are noise of three brightnesses, so that even a small
+network learns them.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ _SETTINGS = ModelSettings.from_mapping(
 
 
 def _image(label: int, seed: int) -> bytes:
+    """Return a PNG image of noise whose brightness depends on its label."""
     import tensorflow as tf
 
     random = np.random.default_rng(seed)
@@ -51,7 +53,7 @@ def _image(label: int, seed: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def examples(write_records, tmp_path_factory) -> Path:
-    """Image examples of both splits."""
+    """Return the folder with TFRecord files of images of both splits."""
     directory = tmp_path_factory.mktemp("examples")
     for split, count, first in ((names.TRAIN, 36, 0), (names.VALIDATION, 12, 100)):
         rows = []
@@ -66,7 +68,7 @@ def examples(write_records, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def bank(examples, write_records, tmp_path_factory) -> str:
-    """A bank with features and activations, as FeatureBank writes it."""
+    """Return the path of a bank with features and activations, as FeatureBank writes it."""
     import tensorflow as tf
 
     directory = tmp_path_factory.mktemp("bank")
@@ -102,22 +104,26 @@ def bank(examples, write_records, tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def empty_bank(tmp_path_factory) -> str:
+    """Return the path of a bank without features, as of a backbone that is trained."""
     directory = tmp_path_factory.mktemp("empty")
     (directory / "bank.json").write_text('{"dim": 0, "note": "the backbone trains"}')
     return str(directory)
 
 
 def _inputs(settings: ModelSettings, bank: str, examples: Path, **more: object) -> Inputs:
+    """Return the inputs of a training on the bank and the images."""
     files = [[str(examples / f"{split}-*")] for split in (names.TRAIN, names.VALIDATION)]
     return Inputs(settings, 3, bank, *files, **more)
 
 
 def _tuned(**values: object) -> ModelSettings:
+    """Return the settings with other values for fine-tuning."""
     return replace(_SETTINGS, fine_tune=replace(_SETTINGS.fine_tune, **values))
 
 
 @pytest.fixture(scope="module")
 def tuned(bank, examples) -> Trained:
+    """Return the result of a training with fine-tuning."""
     return train(_inputs(_SETTINGS, bank, examples))
 
 
@@ -156,7 +162,7 @@ def test_the_same_bank_gives_the_same_weights(tuned, bank, examples) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_auto_never_ships_less_than_the_head(bank, examples) -> None:
+def test_auto_ships_the_head_if_fine_tuning_is_worse(bank, examples) -> None:
     ruined = _tuned(mode="auto", learning_rate=10.0, schedule="constant", epochs=1)
     found = train(_inputs(ruined, bank, examples))
     said = found.history["fine_tune"]
@@ -166,7 +172,7 @@ def test_auto_never_ships_less_than_the_head(bank, examples) -> None:
     np.testing.assert_array_equal(found.logits, alone.logits)
 
 
-def test_on_the_fly_where_the_bank_has_no_activations(bank, examples, tmp_path) -> None:
+def test_activations_are_computed_on_the_fly_if_the_bank_has_none(bank, examples, tmp_path) -> None:
     import shutil
 
     small = tmp_path / "bank"
@@ -195,11 +201,11 @@ def test_a_network_without_trained_weights_trains_on_images(empty_bank, examples
 
 
 class Killed(Exception):
-    """Stands for the end of the process."""
+    """An exception that stands for the end of the process."""
 
 
 def _killed_after(monkeypatch, stage: str, writes: int) -> None:
-    """The process ends in that stage, after so many epochs were kept."""
+    """Make `stage` raise `Killed` after its checkpoint was written `writes` times."""
     original, left = Checkpoint.write, [writes]
 
     def write(self, *arguments: object) -> None:
@@ -214,7 +220,7 @@ def _killed_after(monkeypatch, stage: str, writes: int) -> None:
 
 
 @pytest.mark.parametrize("stage", ["head", "fine_tune", "whole"])
-def test_every_stage_goes_on_where_it_was(
+def test_every_stage_resumes_after_its_last_epoch(
     stage, bank, empty_bank, examples, tmp_path, monkeypatch
 ) -> None:
     whole = stage == "whole"
@@ -234,7 +240,9 @@ def test_every_stage_goes_on_where_it_was(
     assert not list(tmp_path.iterdir())
 
 
-def test_what_decides_a_training_is_in_its_address(bank, examples, tmp_path) -> None:
+def test_the_checkpoint_key_depends_on_everything_that_decides_a_training(
+    bank, examples, tmp_path
+) -> None:
     labels, hashes = np.arange(3), np.array([b"a", b"b", b"c"])
     inputs = _inputs(_SETTINGS, bank, examples, resume_dir=tmp_path)
     base = ("head", "weights float32", (labels, hashes), (labels[:1], hashes[:1]))
@@ -252,7 +260,7 @@ def test_what_decides_a_training_is_in_its_address(bank, examples, tmp_path) -> 
     assert replace(inputs, resume_dir=None).checkpoint(*base) is None
 
 
-def test_fine_tuning_that_diverges_leaves_the_head(bank, examples) -> None:
+def test_the_head_is_kept_if_fine_tuning_diverges(bank, examples) -> None:
     ruined = _tuned(mode="auto", learning_rate=10.0, epochs=2)
     ruined = replace(ruined, optimizer="sgd")
     found = train(_inputs(ruined, bank, examples))
@@ -261,18 +269,18 @@ def test_fine_tuning_that_diverges_leaves_the_head(bank, examples) -> None:
     json.dumps(found.history, allow_nan=False)
 
 
-def test_a_head_on_images_is_fine_tuned_too(empty_bank, examples) -> None:
+def test_a_head_that_was_trained_on_images_is_fine_tuned_too(empty_bank, examples) -> None:
     found = train(_inputs(_tuned(epochs=1), empty_bank, examples))
     assert found.history["trained"].startswith(f"layers above {_TAP}, on the fly")
     assert found.history["fine_tune"]["shipped"]
 
 
-def test_a_cut_that_does_not_exist_names_those_that_do(bank, examples) -> None:
+def test_an_unknown_cut_lists_the_possible_cuts(bank, examples) -> None:
     with pytest.raises(ConfigError, match=r"Received: 'mixed7'.*pool1, conv2"):
         train(_inputs(_tuned(cut="mixed7"), bank, examples))
 
 
-def test_images_come_in_the_order_of_their_hashes(examples) -> None:
+def test_images_are_decoded_in_the_order_of_their_hashes(examples) -> None:
     patterns = [str(examples / f"{names.TRAIN}-*")]
     with decoded(patterns, _SIZE, 3, _SETTINGS.views) as found:
         assert found.pixels.shape == (36, _SIZE, _SIZE, 3)
@@ -286,7 +294,7 @@ def test_images_come_in_the_order_of_their_hashes(examples) -> None:
         pass
 
 
-def test_many_images_go_to_disk(examples, monkeypatch) -> None:
+def test_many_images_are_stored_in_a_temporary_file(examples, monkeypatch) -> None:
     patterns = [str(examples / f"{names.TRAIN}-*")]
     with decoded(patterns, _SIZE, 3, _SETTINGS.views) as memory:
         expected = memory.pixels.read(0, 36).copy()

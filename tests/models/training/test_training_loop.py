@@ -1,4 +1,4 @@
-"""Training the head: it learns, stops when told, restores the best, and repeats itself."""
+"""Tests of training the head: it learns, stops, restores the best weights, and is repeatable."""
 
 from __future__ import annotations
 
@@ -24,20 +24,23 @@ _QUICK = {
 
 
 def _rows(bank: str, classes: int) -> tuple[BankRows, BankRows]:
+    """Return the training and validation rows of a bank."""
     return read_split(bank, names.TRAIN, classes), read_split(bank, names.VALIDATION, classes)
 
 
 @pytest.fixture(scope="module")
 def rows(write_bank, tmp_path_factory) -> tuple[BankRows, BankRows]:
+    """Return the training and validation rows of a bank of three classes."""
     return _rows(write_bank(tmp_path_factory.mktemp("bank")), 3)
 
 
 def _fit(rows: tuple[BankRows, BankRows], classes: int = 3, **settings: object) -> Fit:
+    """Train a head with quick settings, which `settings` overrides."""
     return fit_head(*rows, classes, ModelSettings.from_mapping({**_QUICK, **settings}))
 
 
 @pytest.mark.parametrize(("classes", "hidden", "units"), [(2, 0, 1), (3, 0, 3), (3, 8, 3)], ids=str)
-def test_learns_what_can_be_learnt(write_bank, tmp_path, classes, hidden, units) -> None:
+def test_a_head_learns_separable_classes(write_bank, tmp_path, classes, hidden, units) -> None:
     rows = _rows(write_bank(tmp_path, classes=classes), classes)
     fit = _fit(rows, classes, hidden_units=hidden)
     best = fit.epochs[fit.best_epoch - 1]
@@ -49,7 +52,7 @@ def test_learns_what_can_be_learnt(write_bank, tmp_path, classes, hidden, units)
     assert (logits.argmax(1) == rows[1].labels).mean() == pytest.approx(best["val_accuracy"])
 
 
-def test_softmax_of_two_classes_learns_as_well(write_bank, tmp_path) -> None:
+def test_a_softmax_head_of_two_classes_learns_separable_classes(write_bank, tmp_path) -> None:
     rows = _rows(write_bank(tmp_path, classes=2), 2)
     fit = _fit(rows, 2, activation="softmax")
     assert fit.head.get_layer("classifier").units == 2
@@ -63,7 +66,7 @@ def test_the_same_data_gives_the_same_weights(rows) -> None:
     assert first.epochs == second.epochs
 
 
-def test_the_cosine_schedule_rises_and_falls_to_nothing(rows) -> None:
+def test_the_cosine_schedule_rises_and_falls_to_zero(rows) -> None:
     settings = {"schedule": "cosine", "epochs": 4, "learning_rate": 0.02}
     steps = 4 * -(-len(rows[0]) // _QUICK["batch_size"])
     made = optimizer(ModelSettings.from_mapping({**_QUICK, **settings}), steps)
@@ -86,14 +89,14 @@ def test_another_seed_gives_other_weights(rows) -> None:
     assert not np.array_equal(first.head.get_weights()[0], second.head.get_weights()[0])
 
 
-def test_determinism_is_put_back(rows) -> None:
+def test_op_determinism_is_disabled_after_the_training(rows) -> None:
     from tensorflow.python.framework import config
 
     _fit(rows, epochs=1)
     assert not config.is_op_determinism_enabled()
 
 
-def test_stops_at_the_target(rows) -> None:
+def test_training_stops_at_the_target_accuracy(rows) -> None:
     fit = _fit(rows, target_accuracy=0.6, epochs=200, learning_rate=0.001)
     assert fit.stopped == "target"
     assert fit.best_epoch == len(fit.epochs) < 200
@@ -101,7 +104,7 @@ def test_stops_at_the_target(rows) -> None:
     assert all(epoch["val_accuracy"] < 0.6 for epoch in fit.epochs[:-1])
 
 
-def test_stops_on_a_plateau_and_restores_the_best(write_bank, tmp_path) -> None:
+def test_training_stops_on_a_plateau_and_restores_the_best_weights(write_bank, tmp_path) -> None:
     hard = _rows(write_bank(tmp_path, spread=3.0, images=8), 3)
     fit = _fit(hard, learning_rate=0.3, epochs=200, patience=4)
     assert fit.stopped == "plateau"
@@ -112,18 +115,19 @@ def test_stops_on_a_plateau_and_restores_the_best(write_bank, tmp_path) -> None:
 
 
 def _loss(fit: Fit, rows: BankRows) -> float:
+    """Return the mean cross-entropy of a head on some rows."""
     logits = fit.head.predict_on_batch(rows.features.astype(np.float32)).astype(np.float64)
     log = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     return float(-log[np.arange(len(rows)), rows.labels].mean())
 
 
-def test_runs_out_of_epochs(rows) -> None:
+def test_training_ends_after_the_last_epoch(rows) -> None:
     fit = _fit(rows, epochs=2, learning_rate=1e-4)
     assert (fit.stopped, len(fit.epochs)) == ("epochs", 2)
     assert set(fit.history()) == {"epochs", "best_epoch", "stopped", "seconds", "resumed"}
 
 
-def test_tensorboard_gets_its_files(rows, tmp_path: Path) -> None:
+def test_training_writes_tensorboard_files(rows, tmp_path: Path) -> None:
     fit_head(*rows, 3, ModelSettings(optimizer="adam", epochs=1), tmp_path)
     found = {path.parent.name for path in tmp_path.rglob("events.out.tfevents.*")}
     assert found == {"train", "validation"}

@@ -1,4 +1,4 @@
-"""The course's own networks, layer by layer."""
+"""Tests of the course's own networks, layer by layer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from imgpipe.models.errors import ConfigError
 
 
 def _build(name: str, size: int):
+    """Return a trainable Keras model of the network `name` for images of `size` pixels."""
     import keras
 
     pixels = keras.Input((size, size, 3))
@@ -20,7 +21,7 @@ def _build(name: str, size: int):
 @pytest.mark.parametrize(
     ("name", "size", "end", "parameters"),
     [
-        # Sizes and parameters as the course's own `model.summary()` prints them.
+        # The sizes and parameters that `model.summary()` prints in the course.
         ("conv_16_32_64", 150, (17, 17, 64), 448 + 4640 + 18496),
         ("conv_32_64_128_128", 150, (7, 7, 128), 896 + 18496 + 73856 + 147584),
         ("conv_16_32_64_64_64", 300, (7, 7, 64), 448 + 4640 + 18496 + 36928 + 36928),
@@ -28,14 +29,14 @@ def _build(name: str, size: int):
         ("conv_64_64_grey", 28, (5, 5, 64), 640 + 36928),
     ],
 )
-def test_sizes_and_parameters_are_the_courses(name, size, end, parameters) -> None:
+def test_sizes_and_parameters_are_those_of_the_course(name, size, end, parameters) -> None:
     assert backbones.get(name, weights="none").image_size == size
     model = _build(name, size)
     assert model.output.shape == (None, *end)
     assert model.count_params() == parameters
 
 
-def test_each_layer_is_what_the_course_has() -> None:
+def test_each_layer_is_that_of_the_course() -> None:
     model = _build("conv_32_64_128_128", 150)
     convolutions = [layer for layer in model.layers if layer.name.startswith("conv")]
     poolings = [layer for layer in model.layers if layer.name.startswith("pool")]
@@ -56,14 +57,14 @@ def test_pixels_are_divided_by_255() -> None:
     np.testing.assert_allclose(first(pixels), pixels / 255, rtol=1e-6)
 
 
-def test_the_sign_network_sees_one_channel() -> None:
+def test_the_sign_language_network_has_one_input_channel() -> None:
     model = _build("conv_64_64_grey", 28)
     assert model.get_layer("conv1").kernel.shape == (3, 3, 1, 64)
     grey = np.random.default_rng(0).uniform(0, 255, (1, 28, 28, 1)).repeat(3, -1)
     assert np.isfinite(model.predict(grey.astype("float32"), verbose=0)).all()
 
 
-def test_others_of_the_kind_are_known_by_their_filters() -> None:
+def test_a_name_with_other_numbers_of_filters_is_a_network_too() -> None:
     assert _build("conv_8_16", 28).output.shape == (None, 5, 5, 16)
     assert backbones.get("conv_8_16", weights="none").image_size == 150
 

@@ -1,6 +1,7 @@
-"""Golden logits on known photographs, and folding against the computation it replaces.
+"""Tests of golden logits of known photographs, and of folding BatchNorm.
 
-A wrong normalisation or padding keeps the same top class most of the time: only numbers tell.
+A wrong normalisation or padding leaves the top class the same most of the time, so the tests
+compare numbers.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from imgpipe.models import backbones
 from imgpipe.models.backbones.architectures import efficientnet_lite0 as lite0
 from imgpipe.models.errors import ResourceError
 
-#: Highest logits of scikit-image's photographs, from an independent implementation.
+#: Highest logits (class: value) of scikit-image's photographs, from an independent implementation.
 GOLDEN = {
     "chelsea": {282: 9.215, 285: 9.155, 281: 8.381},
     "coffee": {967: 11.402, 968: 7.252},
@@ -22,6 +23,7 @@ GOLDEN = {
 
 @pytest.fixture(scope="module")
 def network():
+    """Return a Keras model from pixels to the feature map, at 224 px."""
     import keras
 
     pixels = keras.Input((224, 224, 3))
@@ -29,7 +31,10 @@ def network():
 
 
 def _photograph(name: str) -> np.ndarray:
-    """Centre crop of 224/256 of the shorter side, resized bicubically; float [1, 224, 224, 3]."""
+    """Return a photograph as float32 [1, 224, 224, 3].
+
+    The centre crop of 224/256 of the shorter side is resized bicubically.
+    """
     from skimage import data
 
     image = Image.fromarray(getattr(data, name)())
@@ -40,7 +45,7 @@ def _photograph(name: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_golden_logits(network, name: str) -> None:
+def test_logits_of_photographs_equal_golden_values(network, name: str) -> None:
     weights = lite0.read_weights()
     features = network(_photograph(name), training=False).numpy().mean(axis=(1, 2))
     logits = (features @ weights["_fc.weight"].T + weights["_fc.bias"])[0]
@@ -58,7 +63,7 @@ def test_folding_equals_batch_normalisation(network) -> None:
 
 
 def _unfolded(pixels: np.ndarray) -> np.ndarray:
-    """The network as the weights file has it: convolution, BatchNorm, ReLU6."""
+    """Compute the feature map with convolution, BatchNorm and ReLU6 as in the weights file."""
     import tensorflow as tf
 
     weights = lite0.read_weights()
@@ -91,7 +96,7 @@ def test_every_layer_is_frozen(network) -> None:
     assert not network.trainable_weights
 
 
-def test_other_sizes_work() -> None:
+def test_images_of_other_sizes_are_accepted() -> None:
     import keras
 
     pixels = keras.Input((96, 96, 3))
@@ -115,8 +120,8 @@ def test_a_missing_package_says_what_to_do(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("trainable", [False, True])
-def test_the_network_that_is_not_copied_is_the_copy(trainable) -> None:
-    """Layers, their settings and their weights are those of a copy, which takes twice the time."""
+def test_building_directly_gives_the_network_that_copying_gives(trainable) -> None:
+    """Both have the same layers, settings and weights; copying takes twice the time."""
     import keras
 
     from imgpipe.models.backbones.rebuild import rebuild
