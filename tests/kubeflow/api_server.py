@@ -1,6 +1,6 @@
-"""An API server of Kubeflow Pipelines on loopback: the part of its v2beta1 REST API that runs need.
+"""A fake API server of Kubeflow Pipelines on loopback, with the v2beta1 REST API that runs need.
 
-Its answers are made from the messages of kfp-server-api, which is generated from the API's own
+Its answers are built from the messages of kfp-server-api, which is generated from the API's own
 definition.
 """
 
@@ -23,16 +23,16 @@ RUN, RECURRING = "run-1", "recurring-1"
 
 @dataclass
 class ApiServer:
-    """What the server answers, and what it was asked.
+    """The state of the fake server: what it answers, and what it was asked.
 
     Attributes:
       host: URL of the server.
-      refusal: Status and sentence of the answer to a new run, or None to accept it.
-      states: Of the run, one for each question; the last one stays.
+      refusal: Status and message of the answer to a new run, or None to accept the run.
+      states: States of the run, of which each request takes the next; the last one stays.
       tasks: Details of the run's tasks.
-      logs: Of the pods, by name.
-      posted: Bodies of the requests, by path.
-      tokens: Headers of authorization that were sent.
+      logs: Logs of the pods, by the pod's name.
+      posted: Bodies of the POST requests, by path.
+      tokens: Values of the header `Authorization` that were sent.
     """
 
     host: str = ""
@@ -44,6 +44,7 @@ class ApiServer:
     tokens: set[str | None] = field(default_factory=set)
 
     def get(self, path: str) -> object:
+        """Return the message that answers a GET request; raise LookupError for an unknown path."""
         if path == "/apis/v2beta1/healthz":
             return api.V2beta1GetHealthzResponse(multi_user=False)
         if path == "/apis/v2beta1/experiments":
@@ -55,11 +56,12 @@ class ApiServer:
         found = re.fullmatch(rf"/apis/v1alpha1/runs/{RUN}/nodes/([^/]+)/log", path)
         if found and found[1] in self.logs:
             return self.logs[found[1]]
-        if found:  # the API server has sent its status before it looks for the pod
+        if found:  # the real API server sends its status before it looks for the pod
             return json.dumps({"error_message": f"Failed to read logs for run {RUN}"})
         raise LookupError(path)
 
     def post(self, path: str, body: Any) -> object:
+        """Keep the body of a POST request and return the message that answers it."""
         self.posted[path] = body
         if path == "/apis/v2beta1/experiments":
             return api.V2beta1Experiment(experiment_id="experiment-1", **body)
@@ -72,7 +74,7 @@ class ApiServer:
 
 @contextmanager
 def running(server: ApiServer) -> Iterator[ApiServer]:
-    """Answer on a free port of loopback."""
+    """Serve `server` on a free port of loopback until the block ends."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,7 +1,7 @@
-"""Runs a workflow that KFP's compiler wrote, as Argo Workflows would: one pod after the other.
+"""A fake Argo Workflows, which runs a workflow of KFP's compiler one pod after the other.
 
-Of Argo's language it knows what that compiler uses: DAGs, ``depends``, ``when``, parameters, and
-containers with files as outputs or a patch of their pod.
+It supports the part of Argo's language that the compiler uses: DAGs, ``depends``, ``when``,
+parameters, and containers that have files as outputs or a patch of their pod.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class Workflow:
     """One run of a workflow.
 
     Attributes:
-      spec: The workflow, as JSON.
-      services: What its pods ask for.
-      folder: The pods' files go below it.
-      driver: The program of that name.
-      launcher: The program ``launcher-v2``.
-      claims: Folder of each PersistentVolumeClaim.
-      states: ``Succeeded``, ``Failed``, ``Skipped`` or ``Omitted``, by task.
-      logs: Of each pod, by task; a driver's task ends with ``-driver``.
+      spec: The workflow, as parsed JSON.
+      services: The services that the pods use.
+      folder: Folder below which the files of the pods are written.
+      driver: Path of the program ``driver``.
+      launcher: Path of the program ``launcher-v2``.
+      claims: Folder of each PersistentVolumeClaim, by its name.
+      states: State of each task: ``Succeeded``, ``Failed``, ``Skipped`` or ``Omitted``.
+      logs: Log of each pod, by task; the name of a driver's task ends with ``-driver``.
       cached: Tasks whose outputs the driver took from an earlier run.
     """
 
@@ -46,7 +46,7 @@ class Workflow:
     cached: set[str] = field(default_factory=set)
 
     def run(self) -> str:
-        """Run it; returns the state of the whole."""
+        """Run the workflow and return its state."""
         body = self.spec["spec"]
         self._templates = {template["name"]: template for template in body["templates"]}
         self._values = {
@@ -62,7 +62,7 @@ class Workflow:
         return state
 
     def _template(self, name: str, given: dict[str, str], task: str) -> tuple[str, dict[str, str]]:
-        """Run one template; returns its state and its output parameters."""
+        """Run one template and return its state and its output parameters."""
         template = self._templates[name]
         values = dict(self._values)
         for parameter in template.get("inputs", {}).get("parameters", []):
@@ -75,6 +75,7 @@ class Workflow:
         return self._drive(template, values, task)
 
     def _dag(self, tasks: list[dict[str, Any]], values: dict[str, str]) -> str:
+        """Run the tasks of a DAG in the order of their dependencies and return its state."""
         waiting = {task["name"]: task for task in tasks}
         states: dict[str, str] = {}
         values = dict(values)
@@ -87,6 +88,7 @@ class Workflow:
         return "Failed" if "Failed" in states.values() else "Succeeded"
 
     def _task(self, task: dict[str, Any], states: dict[str, str], values: dict[str, str]) -> str:
+        """Run one task, unless its conditions do not hold, and its exit hook; return its state."""
         name, depends = task["name"], task.get("depends", "")
         if depends and not _holds(depends, states):
             return "Omitted"
@@ -101,7 +103,7 @@ class Workflow:
         state, outputs = self._template(task["template"], given, self._label(name, given))
         for key, value in outputs.items():
             values[f"tasks.{name}.outputs.parameters.{key}"] = value
-        if hook := task.get("hooks", {}).get("exit"):  # runs however the task ended
+        if hook := task.get("hooks", {}).get("exit"):  # runs whether the task succeeded or failed
             given = {
                 parameter["name"]: _filled(parameter["value"], values)
                 for parameter in hook["arguments"]["parameters"]
@@ -110,7 +112,7 @@ class Workflow:
         return state
 
     def _label(self, name: str, given: dict[str, str]) -> str:
-        """A pod's task: the executor's own name is the same in each of them."""
+        """Return the name of a pod's task; the name "executor" is that of every component's pod."""
         if name != "executor":
             return name
         command = json.loads(given["pod-spec-patch"])["containers"][0]["command"]
@@ -120,6 +122,7 @@ class Workflow:
     def _drive(
         self, template: dict[str, Any], values: dict[str, str], task: str
     ) -> tuple[str, dict[str, str]]:
+        """Run the driver in a pod and return its state and the output parameters that it wrote."""
         outputs = template["outputs"]["parameters"]
         for output in outputs:
             values[f"outputs.parameters.{output['name']}.path"] = output["valueFrom"]["path"]
@@ -135,6 +138,7 @@ class Workflow:
         return "Failed" if code else "Succeeded", found
 
     def _launch(self, template: dict[str, Any], values: dict[str, str], task: str) -> str:
+        """Run the launcher with the component in a pod and return its state."""
         patch = json.loads(_filled(template["podSpecPatch"], values))
         (container,) = patch["containers"]
         environment = self._environment(task)
@@ -155,6 +159,7 @@ class Workflow:
         return "Failed" if code else "Succeeded"
 
     def _environment(self, task: str) -> dict[str, str]:
+        """Return the environment variables that Argo and Kubernetes give to a pod."""
         return {
             "KFP_POD_NAME": f"a-run-{task.lower()}",
             "KFP_POD_UID": "00000000-0000-0000-0000-000000000001",
@@ -164,7 +169,7 @@ class Workflow:
         }
 
     def _on_loopback(self, arguments: list[str]) -> list[str]:
-        """Exchange the addresses of services in a cluster for those on this machine."""
+        """Replace the addresses of services in a cluster by those on this machine."""
         changed = {
             "--mlmd_server_address": "127.0.0.1",
             "--mlmd_server_port": str(self.services.metadata_port),
@@ -176,11 +181,12 @@ class Workflow:
 
 
 def _filled(text: str, values: dict[str, str]) -> str:
+    """Replace the placeholders in a text by their values; unknown ones become empty."""
     return _PLACEHOLDER.sub(lambda found: values.get(found[1], ""), text)
 
 
 def _before(task: dict[str, Any]) -> set[str]:
-    """Names of the tasks that must have ended before this one."""
+    """Return the names of the tasks that must have ended before this one."""
     return {name for name, _ in _STATE.findall(task.get("depends", ""))}
 
 
@@ -191,5 +197,6 @@ def _holds(depends: str, states: dict[str, str]) -> bool:
 
 
 def _compares(text: str) -> bool:
+    """Evaluate a comparison such as ``'a' == 'b'``."""
     left, operator, right = re.split(r"\s*(!=|==)\s*", text)
     return (left.strip(" '\"") == right.strip(" '\"")) == (operator == "==")

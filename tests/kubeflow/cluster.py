@@ -1,10 +1,10 @@
-"""Plays Kubeflow Pipelines 2.17 from a compiled pipeline alone: its driver and its launcher.
+"""A fake Kubeflow Pipelines 2.17, which runs a compiled pipeline as its driver and launcher do.
 
-Each task is a process with an empty working folder, a home of its own, and a mount root that holds
-nothing but its downloaded inputs and the parent folders of its outputs. As with an object store,
-only files travel between tasks, no empty folders.
+Each task is a process with an empty working folder, a home folder of its own, and a mount root that
+holds nothing but its downloaded inputs and the parent folders of its outputs. As with an object
+store, only files travel between tasks, and no empty folders.
 
-The cache is that of the driver: it recognises a task by its container, the values of its
+The cache works like that of the driver: it recognises a task by its container, the values of its
 parameters, the names of its input artifacts and the types of its outputs.
 """
 
@@ -27,7 +27,7 @@ from tests.kubeflow.container import Container, arithmetic
 
 _SCHEME, _FOLDER = "minio://", "minio"
 _LOG = {"schemaTitle": "system.Artifact", "schemaVersion": "0.0.1"}
-#: What ML Metadata keeps of each artifact beside what the task wrote.
+#: The metadata that ML Metadata has of each artifact besides that which the task wrote.
 _RECORDED = {"store_session_info": '{"Provider":"minio"}'}
 _AT_A_TIME = 2
 _NOBODY = 65534
@@ -39,18 +39,18 @@ class Cluster:
 
     Attributes:
       spec: The parsed PipelineSpec.
-      folder: Everything of the run goes below it.
+      folder: Folder below which all files of the run are written.
       given: Parameters with which the run was started.
       number: Number of the run, counted from 1.
-      user: Id of the user whose processes the tasks are; None for that of the tests.
+      user: Id of the user who runs the tasks; None for the user of the tests.
       forked: Whether the tasks are forks of a process that has TFX loaded, instead of processes
         that the container's command starts.
       cached: Names of the tasks that were taken from the cache.
-      exit_codes: Of the tasks that ran.
-      logs: What they wrote to standard output and standard error.
-      outputs: Artifacts that they published: task, output, ``{"name", "uri", "metadata"}``. The
-        name is the number of the artifact in ML Metadata.
-      values: Output parameters of the tasks by name.
+      exit_codes: Exit code of each task that ran, by name.
+      logs: Standard output and standard error of each task, by name.
+      outputs: Artifacts that the tasks published, by task and output: ``{"name", "uri",
+        "metadata"}``. The name is the number of the artifact in ML Metadata.
+      values: Output parameters of each task, by name.
       most_at_once: Largest number of tasks that ran at the same time.
     """
 
@@ -70,7 +70,7 @@ class Cluster:
     _cache: dict[str, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)
 
     def again(self, **given: Any) -> Cluster:
-        """The next run of the same file, with parameters; it has the cache of this one."""
+        """Return the next run of the same file with other parameters and the cache of this run."""
         return Cluster(
             self.spec,
             self.folder,
@@ -84,7 +84,7 @@ class Cluster:
 
     @property
     def run_id(self) -> str:
-        """Id of the run, of the form that the API server gives it."""
+        """The id of the run, in the form that the API server gives it."""
         return f"{self.number:08}-2222-3333-4444-555555555555"
 
     @property
@@ -93,7 +93,7 @@ class Cluster:
         return dict(self.spec["components"]["comp-pipeline"]["dag"]["tasks"])
 
     def run(self) -> None:
-        """Run the tasks, and then the exit task, however they ended."""
+        """Run the tasks, and then the exit task, whether they succeeded or not."""
         outer = self.spec["root"]["dag"]["tasks"]
         (pipeline,) = [name for name, task in outer.items() if "triggerPolicy" not in task]
         (last,) = set(outer) - {pipeline}
@@ -104,7 +104,7 @@ class Cluster:
         self.exit_codes[last] = self._task(last, outer[last])
 
     def _run(self, waiting: dict[str, Any]) -> None:
-        """Run the tasks in the order of the graph; after a failure no further one is started."""
+        """Run the tasks in the order of the graph; after a failure, no further task is started."""
         running: dict[futures.Future[int], str] = {}
         with futures.ThreadPoolExecutor(_AT_A_TIME) as pool:
             while True:
@@ -120,14 +120,16 @@ class Cluster:
                     self.exit_codes[running.pop(ended)] = ended.result()
 
     def stored(self, uri: str) -> Path:
-        """Folder of the object store that holds an artifact."""
+        """Return the folder of the object store that holds an artifact."""
         assert uri.startswith(_SCHEME), uri
         return self.folder / "store" / uri.removeprefix(_SCHEME)
 
     def _ready(self, task: dict[str, Any]) -> bool:
+        """Return whether all tasks that a task depends on have succeeded."""
         return all(self.exit_codes.get(name) == 0 for name in task.get("dependentTasks", []))
 
     def _task(self, name: str, task: dict[str, Any]) -> int:
+        """Run one task, or take it from the cache, and return its exit code."""
         pod = self.folder / "pods" / str(self.number) / name
         for part in ("work", "home", "tmp", "mounts"):
             (pod / part).mkdir(parents=True)
@@ -161,10 +163,12 @@ class Cluster:
         return code
 
     def _container(self, task: dict[str, Any]) -> Any:
+        """Return the container of a task from the PipelineSpec."""
         label = self.spec["components"][task["componentRef"]["name"]]["executorLabel"]
         return self.spec["deploymentSpec"]["executors"][label]["container"]
 
     def _cache_key(self, task: dict[str, Any], given: dict[str, Any]) -> str:
+        """Return a text that is equal for tasks that the driver's cache holds to be the same."""
         inputs, outputs = given["inputs"], given["outputs"]
         names = {
             key: [artifact["name"] for artifact in found["artifacts"]]
@@ -180,7 +184,10 @@ class Cluster:
         return json.dumps([*parts, *words], sort_keys=True)
 
     def _executor_input(self, name: str, task: dict[str, Any], pod: Path) -> dict[str, Any]:
-        """What the driver sends: input artifacts untyped, and a log among the outputs."""
+        """Return what the driver sends to a task: an ExecutorInput as JSON.
+
+        As on a cluster, input artifacts have no type, and a log is among the outputs.
+        """
         component = self.spec["components"][task["componentRef"]["name"]]
         wanted = task.get("inputs", {})
         inputs = {
@@ -213,7 +220,7 @@ class Cluster:
         }
 
     def _value(self, task: dict[str, Any], source: dict[str, Any]) -> Any:
-        """Value of an input parameter: a constant, a parameter of the run, or another's output."""
+        """Return an input parameter: a constant, a parameter of the run, or a task's output."""
         if "runtimeValue" in source:
             return source["runtimeValue"]["constant"]
         if output := source.get("taskOutputParameter"):
@@ -224,11 +231,12 @@ class Cluster:
         return self.given[name] if name in self.given else declared["defaultValue"]
 
     def _input(self, source: dict[str, str]) -> dict[str, Any]:
+        """Return an input artifact without its type."""
         artifact = self.outputs[source["producerTask"]][source["outputArtifactKey"]]
         return {**artifact, "type": {"instanceSchema": ""}}
 
     def _publish(self, name: str, given: dict[str, Any], pod: Path) -> None:
-        """Upload the outputs and keep what the task wrote about them, as the launcher does."""
+        """Upload the outputs and keep their metadata that the task wrote, as the launcher does."""
         written = json.loads(Path(given["outputs"]["outputFile"]).read_text())
         published: dict[str, Any] = {}
         for key, output in given["outputs"]["artifacts"].items():
@@ -246,7 +254,7 @@ class Cluster:
 
 
 def other_user() -> int | None:
-    """Id of a user without rights that this process can change to; None if it cannot.
+    """Return the id of a user without rights that this process can change to, or None.
 
     The administrator of a cluster decides as which user containers run.
     """
@@ -268,15 +276,20 @@ def other_user() -> int | None:
 
 
 def _uris(side: dict[str, Any]) -> list[str]:
+    """Return the URIs of all artifacts among the inputs or outputs."""
     return [one["uri"] for found in side["artifacts"].values() for one in found["artifacts"]]
 
 
 def _mounted(pod: Path, uri: str) -> Path:
+    """Return the path at which a pod sees the artifact of a URI."""
     return pod / "mounts" / _FOLDER / uri.removeprefix(_SCHEME)
 
 
 def _environment(pod: Path) -> dict[str, str]:
-    """Environment of a container: only programs and rounding are those of this process."""
+    """Return the environment of a container.
+
+    Only the search path of programs and the choice of kernels are taken from this process.
+    """
     return {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(pod / "home"),
@@ -288,6 +301,7 @@ def _environment(pod: Path) -> dict[str, str]:
 
 
 def _copy_files(source: Path, target: Path) -> None:
+    """Copy all files below a folder, without empty folders."""
     for file in source.rglob("*") if source.is_dir() else ():
         if file.is_file():
             (target / file.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """The process of a task: the command of its container, or a fork that has TFX loaded.
 
 Loading TFX takes longer than most tasks on a small set. The fork server of `multiprocessing` loads
-it once; each task is still a process of its own, with its own user, environment and working folder.
+it once. Each task is still a process of its own, with its own user, environment and working folder.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-#: What `imgpipe.pipeline.kubeflow.entry_point` and the components load while they run.
+#: Modules that `imgpipe.pipeline.kubeflow.entry_point` and the components import while they run.
 _LOADED = (
     "imgpipe.pipeline.graph",
     "imgpipe.components.report.exit_report",
@@ -32,23 +32,24 @@ _forks.set_forkserver_preload(list(_LOADED))
 
 
 def arithmetic() -> dict[str, str]:
-    """Environment variables that choose the kernels of OpenBLAS, with which rounding differs.
+    """Return the environment variables that choose the kernels of OpenBLAS.
 
-    A container needs those of a local run to end with the same weights.
+    Rounding depends on the kernels. A container needs those of a local run to end with the same
+    weights.
     """
     return {key: value for key, value in os.environ.items() if key.startswith("OPENBLAS_")}
 
 
 @dataclass(frozen=True)
 class Container:
-    """What a process is started with.
+    """The command, folder, environment and user of a task's process.
 
     Attributes:
       words: The command and its arguments.
       folder: Working folder.
       environment: All environment variables.
       log: File that receives standard output and standard error.
-      user: Id of its user and group; None for those of the tests.
+      user: Id of the process's user and group; None for those of the tests.
     """
 
     words: list[str]
@@ -58,7 +59,7 @@ class Container:
     user: int | None
 
     def run(self) -> int:
-        """Run the command itself to its end; returns the exit code."""
+        """Run the command itself until it ends, and return its exit code."""
         as_user = {"user": self.user, "group": self.user, "extra_groups": []}
         with self.log.open("w") as log:
             return subprocess.run(
@@ -72,7 +73,7 @@ class Container:
             ).returncode
 
     def fork(self) -> int:
-        """Run the module that the command names in a fork of the server; returns the exit code."""
+        """Run the module of the command in a fork of the fork server, and return its exit code."""
         process = _forks.Process(target=self._run_module)
         process.start()
         process.join(_SECONDS)
@@ -83,7 +84,7 @@ class Container:
         return process.exitcode
 
     def _run_module(self) -> None:
-        """Become the container's process: this runs in the fork."""
+        """Turn this process, which is the fork, into the container's process."""
         assert self.words[:2] == _PYTHON_MODULE, self.words[:3]
         log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(log, 1)

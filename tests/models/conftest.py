@@ -60,7 +60,12 @@ def write_records() -> WriteRecords:
 
 @pytest.fixture(scope="session")
 def write_bank(write_records: WriteRecords) -> Callable[..., str]:
-    """`write_bank(directory, classes, dim, ...)`: a bank whose classes are clouds of points."""
+    """Return a function that writes a bank whose classes are clouds of points.
+
+    It is called as `write_bank(directory, classes, dim, ...)` and returns the path as a string. A
+    split has `images` images of each class, or as many as `sizes` says. `spread` is the standard
+    deviation of a class, and `shuffle` the seed of another order of the Examples.
+    """
 
     def write(
         directory: Path,

@@ -26,7 +26,7 @@ def save(directory: Path, size: int = 16, flatten: bool = False, resizes: bool =
     x = layers.Rescaling(1 / 255)(pixels)
     if resizes:
         x = layers.Resizing(size // 2, size // 2)(x)
-    x = layers.Conv2D(3, 1, activation="relu", name="swap")(x)  # red, green, blue to the classes
+    x = layers.Conv2D(3, 1, activation="relu", name="swap")(x)  # from RGB to class order
     x = layers.Flatten()(x) if flatten else layers.GlobalAveragePooling2D()(x)
     network = keras.Model(pixels, layers.Dense(3, activation="softmax", name="head")(x))
     network.get_layer("swap").set_weights([np.eye(3)[::-1][None, None], np.zeros(3)])

@@ -1,4 +1,4 @@
-"""Views of small images, by the same call everywhere."""
+"""Fixtures and helpers that compute views of small images."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import pytest
 
 from imgpipe.models.augmentation import ViewSpec, augment, seeds
 
-#: Nothing changes; each test turns on what it is about.
+#: Settings with which a view is the image itself. Each test turns on what it is about.
 STILL = ViewSpec(rotation=0, shifts=0, shear=0, zoom=0, horizontal_flip=False)
 
 
 def hashes_of(count: int) -> np.ndarray:
-    """Seeds of `count` different images."""
+    """Return the seeds [count] of `count` different images, which come from their hashes."""
     return np.array(seeds([hashlib.sha256(str(n).encode()).hexdigest() for n in range(count)]))
 
 
 def views_of(images: np.ndarray, view: object, spec: ViewSpec) -> np.ndarray:
-    """`augment`, as a graph, on images whose hashes are those of their places."""
+    """Compute views with `augment` in a graph; an image's hash is that of its index."""
     import tensorflow as tf
 
     graph = tf.function(lambda i, h, v: augment(i, h, v, spec), jit_compile=False)
@@ -29,5 +29,5 @@ def views_of(images: np.ndarray, view: object, spec: ViewSpec) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
-    """Float32 [24, 32, 32, 3], no colour near either end of 0..255."""
+    """Return float32 [24, 32, 32, 3] whose values are far from both ends of 0..255."""
     return np.random.default_rng(3).uniform(80, 170, (24, 32, 32, 3)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Colours of views, pixel by pixel."""
+"""Tests of colour augmentation, pixel by pixel."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ def test_contrast_stretches_about_the_mean(images) -> None:
     assert 0.6 - 1e-3 <= factor.min() < 0.85 and 1.15 < factor.max() <= 1.4 + 1e-3
 
 
-def test_no_saturation_is_grey_and_luminance_stays(images) -> None:
+def test_saturation_changes_the_spread_of_channels_but_not_luminance(images) -> None:
     views = views_of(images, 1, replace(STILL, saturation=1))
     np.testing.assert_allclose(views @ _LUMINANCE, images @ _LUMINANCE, atol=0.5)
     spread = views.std(axis=-1).mean(axis=(1, 2)) / images.std(axis=-1).mean(axis=(1, 2))
     assert spread.min() < 0.3 and 1.6 < spread.max() < 2.01
 
 
-def test_hue_turns_colours_and_keeps_their_luminance(images) -> None:
+def test_hue_rotates_colours_but_keeps_their_luminance(images) -> None:
     views = views_of(images, 1, replace(STILL, hue=0.1))
     np.testing.assert_allclose(views @ _LUMINANCE, images @ _LUMINANCE, atol=0.5)
     assert np.abs(views - images).mean() > 3
 
 
-def test_a_turn_by_a_third_takes_red_towards_green() -> None:
+def test_a_hue_rotation_by_a_third_turns_red_into_green() -> None:
     import tensorflow as tf
 
     third = colour.colour_matrix(tf.constant(1.0), tf.constant(2 * np.pi / 3, tf.float32)).numpy()
@@ -76,14 +76,14 @@ def test_colours_stay_within_0_and_255() -> None:
     assert (views == 0).any() and (views == 255).any()
 
 
-def test_view_0_is_the_image_beside_coloured_ones(images) -> None:
+def test_view_0_is_unchanged_in_a_batch_with_augmented_views(images) -> None:
     numbers = np.arange(len(images)) % 3
     views = views_of(images, numbers, _ALL)
     np.testing.assert_array_equal(views[numbers == 0], images[numbers == 0])
     assert (np.abs(views - images)[numbers > 0].mean(axis=(1, 2, 3)) > 0.5).all()
 
 
-def test_a_view_is_the_same_whatever_the_batch(images) -> None:
+def test_a_view_does_not_depend_on_its_batch(images) -> None:
     import tensorflow as tf
 
     from imgpipe.models.augmentation import augment

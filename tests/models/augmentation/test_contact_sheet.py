@@ -1,4 +1,4 @@
-"""Contact sheets show what the bank gives to the backbone."""
+"""Tests that contact sheets show the views that the feature bank gives to the backbone."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ _SPEC = ViewSpec(count=3, brightness=0.2, hue=0.1, erasing=0.3)
 
 
 def _hash(data: bytes) -> str:
+    """Return the SHA-256 digest of an image file."""
     return hashlib.sha256(data).hexdigest()
 
 
 def _pixels_as_features(backbone: Backbone, side: int, *_: object) -> Any:
-    """A model whose features are the pixels that it receives."""
+    """Return a model whose features are the pixels that it receives."""
     import keras
 
     pixels = keras.Input((side, side, 3))
@@ -41,14 +42,14 @@ def test_the_views_are_those_that_the_feature_bank_uses(draw, monkeypatch) -> No
     np.testing.assert_allclose(shown, given.reshape(shown.shape), atol=0.5 + 0.125)
 
 
-def test_the_first_is_the_image_itself(draw) -> None:
+def test_the_first_view_is_the_image_itself(draw) -> None:
     image = draw(2, size=(_SIZE, _SIZE), format="PNG")
     shown = contact_sheet.view_pixels(image, _hash(image), _SPEC, _SIZE)
     np.testing.assert_array_equal(shown[0], np.asarray(Image.open(io.BytesIO(image))))
     assert all(np.abs(view.astype(int) - shown[0]).mean() > 2 for view in shown[1:])
 
 
-def test_a_row_an_image_and_a_column_a_view_pixel_for_pixel() -> None:
+def test_each_row_shows_an_image_and_each_column_a_view() -> None:
     views = np.random.default_rng(0).integers(0, 256, (2, 3, 20, 20, 3), np.uint8)
     sheet = contact_sheet.draw([("cat/1.jpg", views[0]), ("x" * 99 + ".jpg", views[1])], 20)
     drawn = np.asarray(Image.open(io.BytesIO(contact_sheet.png(sheet))))
@@ -59,26 +60,26 @@ def test_a_row_an_image_and_a_column_a_view_pixel_for_pixel() -> None:
 
 
 def _place(sheet: np.ndarray, view: np.ndarray) -> tuple[int, int]:
-    """Where on the sheet a view is."""
+    """Return the top and left position of a view on the sheet."""
     windows = np.lib.stride_tricks.sliding_window_view(sheet, view.shape)[:, :, 0]
     found = np.argwhere((windows == view).all(axis=(-1, -2, -3)))
     assert len(found) == 1
     return tuple(found[0])
 
 
-def test_views_are_made_smaller_where_the_sheet_is() -> None:
+def test_views_are_scaled_to_the_size_of_the_sheet() -> None:
     views = np.full((1, 2, 40, 40, 3), 7, np.uint8)
     small, large = (contact_sheet.draw([("a", views[0])], side) for side in (10, 40))
     assert small.width < large.width / 2
     assert (np.asarray(small) == 7).all(axis=-1).sum() == 2 * 10 * 10
 
 
-def test_captions_of_strangers_files_do_not_break_it() -> None:
+def test_captions_may_contain_any_characters() -> None:
     views = np.zeros((1, 1, 8, 8, 3), np.uint8)
     for caption in ("", "猫/\udcff\n.jpg", "…" * 300):
         assert contact_sheet.draw([(caption, views[0])], 8).height > 8
 
 
-def test_nothing_to_show_is_an_error() -> None:
+def test_a_sheet_without_images_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least one image"):
         contact_sheet.draw([], 10)

@@ -1,4 +1,4 @@
-"""Random erasing: how often, how much, where."""
+"""Tests of random erasing: how often it happens, how large the rectangles are, and where."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ _COUNT, _SIDE = 300, 50
 
 @pytest.fixture(scope="module")
 def erased() -> np.ndarray:
-    """Bool [300, 50, 50]: where a view differs from an image whose colours noise never has."""
+    """Return bool [300, 50, 50]: which pixels of each view were erased.
+
+    The images have the value -1 everywhere, which the noise never has.
+    """
     images = np.full((_COUNT, _SIDE, _SIDE, 3), -1, np.float32)
     return (views_of(images, 1, replace(STILL, erasing=0.4)) != -1).all(axis=-1)
 
 
-def test_every_other_view_loses_a_rectangle(erased) -> None:
+def test_half_of_the_views_lose_a_rectangle(erased) -> None:
     hit = erased.any(axis=(1, 2))
     assert 0.4 < hit.mean() < 0.6
     for mask in erased[hit]:
@@ -29,31 +32,31 @@ def test_every_other_view_loses_a_rectangle(erased) -> None:
         assert mask.sum() == len(rows) * len(columns)
 
 
-def test_the_share_of_the_area_lies_within_its_bounds(erased) -> None:
+def test_the_erased_share_of_the_area_lies_within_its_bounds(erased) -> None:
     share = erased[erased.any(axis=(1, 2))].mean(axis=(1, 2))
     assert share.max() <= 0.4
-    rounding = 1 / _SIDE * 0.6  # a side is a whole number of pixels, the lower one
+    rounding = 1 / _SIDE * 0.6  # a side is rounded down to whole pixels
     assert share.min() >= erasing.LEAST - rounding
-    assert share.min() < 0.06 and share.max() > 0.3  # and uses them
+    assert share.min() < 0.06 and share.max() > 0.3  # and nearly reaches both of them
     assert 0.15 < share.mean() < 0.25
 
 
-def test_its_sides_are_between_1_to_3_and_3_to_1(erased) -> None:
+def test_the_aspect_ratio_is_between_1_to_3_and_3_to_1(erased) -> None:
     hit = erased[erased.any(axis=(1, 2))]
     tall, wide = hit.any(axis=2).sum(axis=1), hit.any(axis=1).sum(axis=1)
     ratio = tall / wide
-    assert ratio.max() < 4.2 and ratio.min() > 1 / 4.2  # 3.3, and whole pixels
+    assert ratio.max() < 4.2 and ratio.min() > 1 / 4.2  # 3.3, rounded to whole pixels
     assert ratio.max() > 2 and ratio.min() < 0.5
     assert 0.35 < (ratio > 1).mean() < 0.65
 
 
-def test_it_may_be_anywhere(erased) -> None:
+def test_the_rectangle_may_be_anywhere(erased) -> None:
     assert erased.any(axis=(0, 1)).all() and erased.any(axis=(0, 2)).all()
     edges = [erased[:, 0], erased[:, -1], erased[:, :, 0], erased[:, :, -1]]
     assert all(0.01 < edge.any(axis=1).mean() < 0.2 for edge in edges)
 
 
-def test_noise_is_new_in_every_view_and_spread_over_all_values(images) -> None:
+def test_noise_differs_between_views_and_covers_all_values(images) -> None:
     spec = replace(STILL, erasing=0.4)
     same = np.zeros((40, 32, 32, 3), np.float32)
     first, second = views_of(same, 1, spec), views_of(same, 2, spec)

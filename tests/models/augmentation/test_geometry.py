@@ -1,4 +1,4 @@
-"""Vertical flip and scale, beyond the course's warp; and that warp, pinned."""
+"""Tests of vertical flip and scale, and golden values of the course's warp."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from imgpipe.models.augmentation import ViewSpec, geometry
 from tests.models.augmentation.conftest import STILL, hashes_of, views_of
 
-#: a, b, c, d, e, f of two views; see `_transform`.
+#: The coefficients a, b, c, d, e, f of the transforms of two views; see `_transform`.
 _PINNED = (
     (1.146088, -0.204425, -17.804531, 0.176137, 1.064781, 12.522196),
     (0.755784, 0.509894, 22.482861, -0.39597, 1.059846, 46.798981),
 )
 
 
-def test_the_course_warp_is_what_it_always_was() -> None:
-    """Two transforms as they came out when the bank was first made with them."""
+def test_the_transforms_of_the_course_warp_equal_golden_values() -> None:
+    """The two transforms are those with which the first banks were made."""
     import tensorflow as tf
 
     seeds = tf.constant([[hashes_of(1)[0], 1], [hashes_of(2)[1], 4]], tf.int64)
@@ -25,7 +25,7 @@ def test_the_course_warp_is_what_it_always_was() -> None:
     np.testing.assert_allclose(found[:, :6], _PINNED, rtol=1e-4, atol=1e-4)
 
 
-def test_upside_down_twice_is_the_image(images) -> None:
+def test_a_vertical_flip_applied_twice_is_the_image(images) -> None:
     spec = replace(STILL, vertical_flip=True)
     once = views_of(images, 1, spec)
     turned = (once == images[:, ::-1]).all(axis=(1, 2, 3))
@@ -35,7 +35,7 @@ def test_upside_down_twice_is_the_image(images) -> None:
     np.testing.assert_array_equal(views_of(once, 1, spec), images)
 
 
-def test_the_two_flips_are_drawn_each_by_itself() -> None:
+def test_the_two_flips_are_drawn_independently() -> None:
     side = np.arange(6, dtype=np.float32)
     images = np.tile((side[:, None] * 10 + side)[None, :, :, None], (64, 1, 1, 3))
     views = views_of(images, 1, replace(STILL, horizontal_flip=True, vertical_flip=True))
@@ -43,7 +43,7 @@ def test_the_two_flips_are_drawn_each_by_itself() -> None:
     assert corners == {0.0, 5.0, 50.0, 55.0}
 
 
-def test_scale_keeps_the_shape_and_stays_within_its_range() -> None:
+def test_scale_keeps_the_aspect_ratio_and_stays_within_its_range() -> None:
     images = np.zeros((60, 65, 65, 3), np.float32)
     images[:, 24:41, 28:37] = 100  # 17 high, 9 wide, in the middle
     views = views_of(images, 1, replace(STILL, scale=0.5, fill="constant"))
@@ -54,8 +54,8 @@ def test_scale_keeps_the_shape_and_stays_within_its_range() -> None:
     np.testing.assert_allclose(tall / wide, 17 / 9, rtol=0.25)
 
 
-def test_what_is_off_leaves_the_rest_as_it_was(images) -> None:
-    """Each kind draws from a stream of its own."""
+def test_turning_one_augmentation_on_does_not_change_the_others(images) -> None:
+    """Each kind of augmentation draws from a random stream of its own."""
     plain = views_of(images, 2, ViewSpec(erasing=0.3))
     more = views_of(images, 2, ViewSpec(erasing=0.3, brightness=0.05))
     shift = more - plain

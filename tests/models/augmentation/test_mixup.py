@@ -1,4 +1,4 @@
-"""MixUp and CutMix: repeatable mixtures whose labels say what is in them."""
+"""Tests of MixUp and CutMix: mixtures are repeatable, and labels have the shares of the images."""
 
 from __future__ import annotations
 
@@ -15,22 +15,25 @@ _SEED = (3, 7)
 
 @pytest.fixture(scope="module")
 def labels() -> np.ndarray:
+    """Return one-hot labels as float32 [64, 5]."""
     return np.eye(_CLASSES, dtype=np.float32)[np.arange(_COUNT) % _CLASSES]
 
 
 @pytest.fixture(scope="module")
 def features() -> np.ndarray:
+    """Return random features as float32 [64, 12]."""
     return np.random.default_rng(0).normal(size=(_COUNT, 12)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
-    """Float32 [64, 16, 16, 3]: each of one value, its place, so that a pixel tells whose it is."""
+    """Return float32 [64, 16, 16, 3]; all values of an image are its index, which identifies it."""
     place = np.arange(_COUNT, dtype=np.float32)[:, None, None, None]
     return np.broadcast_to(place, (_COUNT, _SIDE, _SIDE, 3)).copy()
 
 
 def _mix(inputs, one_hot, seed=_SEED, **settings) -> tuple[np.ndarray, np.ndarray]:
+    """Mix a batch and return its inputs and labels as NumPy arrays."""
     import tensorflow as tf
 
     mixed = mix(tf.constant(inputs), tf.constant(one_hot), tf.constant(seed, tf.int64), **settings)
@@ -38,7 +41,10 @@ def _mix(inputs, one_hot, seed=_SEED, **settings) -> tuple[np.ndarray, np.ndarra
 
 
 def _partner_and_share(mixed: np.ndarray, whole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """By least squares: which example each is mixed with, and how much it keeps of itself."""
+    """Return for each example its partner and the share of itself that it keeps.
+
+    Both are found by least squares.
+    """
     partners, shares = [], []
     for row, own in zip(mixed, whole, strict=True):
         direction = own - whole
@@ -49,7 +55,7 @@ def _partner_and_share(mixed: np.ndarray, whole: np.ndarray) -> tuple[np.ndarray
     return np.array(partners), np.array(shares)
 
 
-def test_off_is_the_batch_itself(features, labels) -> None:
+def test_without_mixing_the_batch_is_unchanged(features, labels) -> None:
     mixed, named = _mix(features, labels)
     np.testing.assert_array_equal(mixed, features)
     np.testing.assert_array_equal(named, labels)
@@ -64,19 +70,19 @@ def test_mixup_blends_examples_and_labels_alike(features, labels) -> None:
     expected = share * labels[others] + (1 - share) * labels[partners[others]]
     np.testing.assert_allclose(named[others], expected, atol=1e-3)
     np.testing.assert_allclose(named.sum(axis=1), 1, atol=1e-5)
-    assert len(set(partners[others])) == others.sum()  # a shuffle, no one twice
+    assert len(set(partners[others])) == others.sum()  # a permutation: no partner occurs twice
     assert 0.4 < share.mean() < 0.6 and share.std() > 0.2
 
 
 @pytest.mark.parametrize(("alpha", "deviation"), [(0.2, 0.42), (1.0, 0.289), (8.0, 0.121)])
-def test_shares_are_of_the_beta_distribution(alpha: float, deviation: float) -> None:
-    """Standard deviation of Beta(a, a): 1 / (2 √(2a + 1))."""
+def test_shares_follow_the_beta_distribution(alpha: float, deviation: float) -> None:
+    """The standard deviation of Beta(a, a) is 1 / (2 √(2a + 1))."""
     count = 4000
     inputs = np.arange(2 * count, dtype=np.float32).reshape(count, 2) ** 2
     one_hot = np.eye(2, dtype=np.float32)[np.arange(count) % 2]
     _, named = _mix(inputs, one_hot, mixup=alpha)
     share = named[np.arange(count), np.arange(count) % 2]
-    share = share[share < 1]  # the partner was of the other class
+    share = share[share < 1]  # where the partner is of the other class
     assert abs(share.std() - deviation) < 0.02
     assert abs(share.mean() - 0.5) < 0.03
 
@@ -93,7 +99,7 @@ def test_mixup_takes_features_maps_and_images(images, labels) -> None:
         assert mixed.shape == inputs.shape and named.shape == labels.shape
 
 
-def test_cutmix_puts_a_rectangle_of_another_image_in(images, labels) -> None:
+def test_cutmix_inserts_a_rectangle_of_another_image(images, labels) -> None:
     mixed, named = _mix(images, labels, cutmix=1.0)
     shares = []
     for own, (image, label) in enumerate(zip(mixed[..., 0], named, strict=True)):
@@ -119,7 +125,7 @@ def test_with_both_on_some_batches_are_blended_and_some_cut(images, labels) -> N
     assert 7 < cut < 23
 
 
-def test_the_same_seed_gives_the_same_batch_and_another_another(images, labels) -> None:
+def test_the_same_seed_gives_the_same_batch_and_another_seed_another(images, labels) -> None:
     for settings in ({"mixup": 0.3}, {"cutmix": 1.0}):
         once, again = (_mix(images, labels, **settings) for _ in range(2))
         np.testing.assert_array_equal(once[0], again[0])
@@ -128,7 +134,7 @@ def test_the_same_seed_gives_the_same_batch_and_another_another(images, labels) 
         assert not np.array_equal(once[0], other[0])
 
 
-def test_it_runs_in_a_data_pipeline_with_the_last_batch_short(features, labels) -> None:
+def test_mixing_works_in_a_dataset_with_a_short_last_batch(features, labels) -> None:
     import tensorflow as tf
 
     data = tf.data.Dataset.from_tensor_slices((features, labels)).batch(24).enumerate()

@@ -1,4 +1,4 @@
-"""Settings of views: limits, messages, addresses."""
+"""Tests of the settings of views: limits, messages and fingerprints."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CHANGES = {
 }
 
 
-def test_the_address_of_the_course_views_is_that_of_banks_made_before_there_were_others() -> None:
+def test_the_key_of_the_course_views_has_no_later_settings() -> None:
     assert json.loads(ViewSpec().key()) == {
         "rotation": 40.0,
         "shifts": 0.2,
@@ -36,7 +36,7 @@ def test_the_address_of_the_course_views_is_that_of_banks_made_before_there_were
     }
 
 
-def test_every_further_change_has_an_address_of_its_own_while_it_is_on() -> None:
+def test_every_later_augmentation_changes_the_key_only_while_it_is_on() -> None:
     plain = ViewSpec()
     keys = {replace(plain, **{name: value}).key() for name, value in _CHANGES.items()}
     assert len(keys | {plain.key()}) == len(_CHANGES) + 1
@@ -56,12 +56,12 @@ def test_every_further_change_has_an_address_of_its_own_while_it_is_on() -> None
         ("brightnes", 0.1, "Unexpected keyword argument"),
     ],
 )
-def test_an_odd_value_is_named_with_what_was_expected(setting, value, expected) -> None:
+def test_an_invalid_value_is_named_with_what_was_expected(setting, value, expected) -> None:
     with pytest.raises(ValidationError, match=f"(?s){setting}.*{expected}.*input_value={value!r}"):
         ViewSpec(**{setting: value})
 
 
-def test_the_section_has_the_settings_of_views_and_mixing() -> None:
+def test_the_section_views_has_the_settings_of_views_and_mixing() -> None:
     section = Config().views
     assert section.spec == ViewSpec()
     assert list(declared(section)) == [*declared(ViewSpec), "mixup", "cutmix"]
@@ -94,7 +94,7 @@ def test_settings_reach_the_spec_and_an_unknown_one_is_refused() -> None:
     ],
     ids=str,
 )
-def test_a_number_of_views_that_is_given_is_never_searched(changed, count, chosen) -> None:
+def test_a_number_of_views_that_is_set_is_not_searched(changed, count, chosen) -> None:
     config = build(changed)
     assert config.settings.views.count == count
     assert config.chooses_views == chosen

@@ -1,4 +1,4 @@
-"""Views: the same for an image and a number whatever surrounds them, and shaped as set."""
+"""Tests that a view depends only on its image and number, and has the form that is set."""
 
 from __future__ import annotations
 
@@ -17,20 +17,24 @@ _COUNT, _SIDE = 7, 33
 
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
+    """Return random images as float32 [7, 33, 33, 3]."""
     shape = (_COUNT, _SIDE, _SIDE, 3)
     return np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def hashes() -> np.ndarray:
+    """Return the seeds [7] of the images."""
     return _seeds(_COUNT)
 
 
 def _seeds(count: int) -> np.ndarray:
+    """Return the seeds [count] of `count` different images."""
     return np.array(seeds([hashlib.sha256(bytes([n])).hexdigest() for n in range(count)]))
 
 
 def _view(images: np.ndarray, hashes: np.ndarray, view: object, spec: ViewSpec) -> np.ndarray:
+    """Compute one view, or one for each image, eagerly."""
     import tensorflow as tf
 
     return augment(tf.constant(images), tf.constant(hashes, tf.int64), view, spec).numpy()
@@ -40,7 +44,7 @@ def test_view_0_is_the_image(images, hashes) -> None:
     np.testing.assert_array_equal(_view(images, hashes, 0, ViewSpec()), images)
 
 
-def test_view_0_is_the_image_beside_warped_ones(images, hashes) -> None:
+def test_view_0_is_unchanged_in_a_batch_with_warped_views(images, hashes) -> None:
     mixed = _view(images, hashes, [0, 1, 0, 2, 3, 0, 4], ViewSpec())
     np.testing.assert_array_equal(mixed[[0, 2, 5]], images[[0, 2, 5]])
     assert not np.array_equal(mixed[1], images[1])
@@ -55,7 +59,7 @@ def test_a_view_does_not_depend_on_its_batch(images, hashes) -> None:
     np.testing.assert_array_equal(batch, alone)
 
 
-def test_a_graph_warps_as_eager_code_does(images, hashes) -> None:
+def test_a_graph_gives_the_views_of_eager_code(images, hashes) -> None:
     """To rounding: a graph's optimiser reorders the arithmetic, always in the same way."""
     import tensorflow as tf
 
@@ -65,18 +69,18 @@ def test_a_graph_warps_as_eager_code_does(images, hashes) -> None:
     np.testing.assert_allclose(traced, _view(images, hashes, 2, spec), atol=1e-2)
 
 
-def test_views_and_images_differ(images, hashes) -> None:
+def test_views_of_one_image_differ_by_number_and_hash(images, hashes) -> None:
     same = np.repeat(images[:1], _COUNT, 0)
     views = [_view(same, hashes, view, ViewSpec()) for view in (1, 2)]
     flat = np.concatenate(views).reshape(2 * _COUNT, -1)
     assert len(np.unique(flat, axis=0)) == 2 * _COUNT
 
 
-def test_nothing_to_change_changes_nothing(images, hashes) -> None:
+def test_a_view_without_augmentation_is_the_image(images, hashes) -> None:
     np.testing.assert_array_equal(_view(images, hashes, 1, _STILL), images)
 
 
-def test_a_flip_mirrors_some_and_leaves_the_others() -> None:
+def test_a_horizontal_flip_mirrors_about_half_of_the_images() -> None:
     images = np.tile(np.arange(8, dtype=np.float32)[None, None, :, None], (64, 8, 1, 3))
     hashes = _seeds(64)
     views = _view(images, hashes, 1, replace(_STILL, horizontal_flip=True))
@@ -86,7 +90,7 @@ def test_a_flip_mirrors_some_and_leaves_the_others() -> None:
     assert 16 < mirrored.sum() < 48
 
 
-def test_fill_decides_what_lies_outside(hashes) -> None:
+def test_fill_determines_the_pixels_outside_the_image(hashes) -> None:
     images = np.full((_COUNT, _SIDE, _SIDE, 3), 200, np.float32)
     shifted = ViewSpec(shifts=0.5)
     nearest = _view(images, hashes, 1, shifted)
@@ -106,7 +110,7 @@ def test_shifts_stay_within_their_range() -> None:
     assert centre.std() > 1
 
 
-def test_a_rotation_goes_about_the_centre() -> None:
+def test_the_centre_is_fixed_under_rotation_zoom_and_shear() -> None:
     images = np.zeros((50, 21, 21, 3), np.float32)
     images[:, 10, 10] = 1
     hashes = _seeds(50)
@@ -114,7 +118,7 @@ def test_a_rotation_goes_about_the_centre() -> None:
     np.testing.assert_allclose(views[:, 10, 10], 1, atol=1e-5)
 
 
-def test_the_key_holds_what_a_view_looks_like_and_no_more() -> None:
+def test_the_key_depends_only_on_settings_that_change_a_view() -> None:
     spec = ViewSpec()
     assert spec.key() == replace(spec, count=9).key() == ViewSpec(rotation=40).key()
     changes = ({"rotation": 39}, {"shifts": 0.1}, {"shear": 0}, {"zoom": 0.3}, {"fill": "wrap"})

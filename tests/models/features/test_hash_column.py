@@ -19,6 +19,7 @@ SPACED = np.array([b" ".join([b"ab"] * 21) + b" a"])
 
 @pytest.fixture(params=["hashes", "words", "upper case", "spaces"])
 def array(request) -> np.ndarray:
+    """Return an array of names that are hashes, words, or nearly hashes."""
     repeated = np.random.default_rng(0).integers(0, 40, 300)
     named = {"hashes": HASHES[repeated], "words": WORDS, "upper case": UPPER, "spaces": SPACED}
     return named[request.param]

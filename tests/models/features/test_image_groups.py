@@ -20,7 +20,7 @@ ALL = np.array([letter.encode() for letter in "abcdefghij"])
 
 
 def _groups(near, largest, source=None, hashes=ALL) -> tuple[set[str], int]:
-    """The groups of several images, as their letters, and the number of images kept apart."""
+    """Return the groups of several images, as their letters, and how many images were separated."""
     sources = np.array([(source or {}).get(h.decode(), "").encode() for h in hashes])
     near = [[letter.encode() for letter in group] for group in near]
     found = find_groups(HashColumn.of(hashes), sources, near, largest)
@@ -69,7 +69,11 @@ def test_no_rows_have_no_groups():
 
 @pytest.fixture
 def films(write_records, tmp_path: Path) -> str:
-    """A bank of 30 films of 8 frames. Frames of a film are alike; its label is drawn by lot."""
+    """Return the path of a bank of 30 films with 8 frames each.
+
+    The frames of a film are alike, and the label of a film is random. The source gives the groups
+    of the first 15 films; those of the others are near-duplicates.
+    """
     draw = np.random.default_rng(5)
     rows = []
     for film in range(30):

@@ -12,7 +12,10 @@ from imgpipe.models.head.logistic_regression import LogisticRegression
 
 
 def _rows(count: int = 300, classes: int = 3) -> BankRows:
-    """Overlapping classes; features of very different scales, and one that never varies."""
+    """Return rows of overlapping classes with 12 features.
+
+    The features differ widely in scale, and one of them is constant.
+    """
     draw = np.random.default_rng(0)
     labels = draw.integers(0, classes, count)
     features = draw.normal(size=(count, 12)) + 0.7 * np.eye(classes, 12)[labels]

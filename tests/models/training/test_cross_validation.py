@@ -20,7 +20,7 @@ SETTINGS = ModelSettings(epochs=12, batch_size=32, learning_rate=0.01)
 
 @pytest.fixture(scope="module")
 def rows(write_bank, tmp_path_factory) -> BankRows:
-    """60 training images with two augmented views, 18 of validation; three classes."""
+    """Return rows of three classes: 60 training images with three views each, 18 for validation."""
     uri = write_bank(tmp_path_factory.mktemp("bank"), sizes={"validation": 6})
     with open_split(uri, ("train", "validation"), 3) as found:
         return found.select(np.ones(len(found), np.bool_))
