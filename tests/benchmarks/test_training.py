@@ -1,4 +1,4 @@
-"""The recipes of the training benchmark are configurations, and its small draws do not overlap."""
+"""Tests of the training benchmark: its recipes are valid, and its subsets do not overlap."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from imgpipe.pipeline.configuration import config
 
 
 @pytest.mark.parametrize("name", [*training.TASKS, training.FEW])
-def test_every_recipe_is_a_configuration(name: str) -> None:
+def test_every_recipe_is_a_valid_configuration(name: str) -> None:
     made = config.load(training.RECIPES / f"{name}.toml", [])
     pattern = made.data.group_pattern if name == "rps_photos_defaults" else ""
     defaults = config.build({"data": {"group_pattern": pattern}}, [])
     assert (made == defaults) is name.endswith("_defaults")
 
 
-def test_no_recipe_is_left_out() -> None:
+def test_every_recipe_belongs_to_a_task() -> None:
     written = {path.stem for path in training.RECIPES.glob("*.toml")}
     assert written == {*training.TASKS, training.FEW}
 
 
-def test_a_small_draw_keeps_its_splits_apart(tmp_path: Path) -> None:
+def test_splits_of_a_drawn_subset_do_not_overlap(tmp_path: Path) -> None:
     images = tmp_path / "all"
     for label in ("cat", "dog"):
         (images / label).mkdir(parents=True)

@@ -1,7 +1,7 @@
 """Small clusters of Flink and Spark on this machine, from the packages of `make test-engines`.
 
-Each cluster has a master, two hosts for the work, and Beam's job server. A host is this machine or
-a network namespace with an address of its own.
+Each cluster has a master, two workers and Beam's job server. A host is this machine or a network
+namespace with an address of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import pytest
 
 from tests.ports import free_port
 
-#: Folder that `make test-engines` fills.
+#: Folder into which `make test-engines` installs the packages.
 TOOLS = Path(__file__).parents[2] / ".engines"
 HEAP = "-Xmx768m"
 _START_SECONDS = 300
@@ -41,14 +41,14 @@ OPEN = [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED]
 
 @dataclass(frozen=True)
 class Host:
-    """A place for processes: its address, and the command in front of theirs."""
+    """A host for processes: its address, and the words that precede each command."""
 
     address: str = "127.0.0.1"
     prefix: tuple[str, ...] = ()
 
 
 def require(*parts: str) -> list[Path]:
-    """Paths below the folder of the tools; skips the test with the reason when one is missing."""
+    """Return paths below the folder of the packages, or skip the test if one is missing."""
     if shutil.which("java") is None:
         pytest.skip("Java is missing: install a JDK 17 and run make test-engines")
     paths = [TOOLS / part for part in parts]
@@ -60,13 +60,13 @@ def require(*parts: str) -> list[Path]:
 
 @dataclass
 class Processes:
-    """Processes that end with the `with` block, each with a log in one folder."""
+    """Processes that each write a log into one folder and that `stop` ends."""
 
     folder: Path
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, name: str, host: Host, command: Sequence[str | Path], **env: str) -> None:
-        """Start a process that its group can be ended with."""
+        """Start a process on a host; `env` is added to the environment."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f"{name}.log").open("wb") as log:
             self.running[name] = subprocess.Popen(
@@ -78,7 +78,7 @@ class Processes:
             )
 
     def await_port(self, name: str, address: str, port: int) -> None:
-        """Wait until the process `name` listens."""
+        """Wait until the process `name` listens on a port."""
 
         def listens() -> bool:
             with socket.socket() as probe:
@@ -87,7 +87,7 @@ class Processes:
         self.await_true(name, listens)
 
     def await_true(self, name: str, ready: Callable[[], bool]) -> None:
-        """Wait until `ready` holds; a process that has ended meanwhile is an error."""
+        """Wait until `ready` returns true; raise RuntimeError if a process has ended meanwhile."""
         deadline = time.monotonic() + _START_SECONDS
         while not ready():
             ended = [one for one, process in self.running.items() if process.poll() is not None]
@@ -97,16 +97,16 @@ class Processes:
             time.sleep(0.2)
 
     def log(self, name: str) -> str:
-        """What a process has said."""
+        """Return the output of a process."""
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
     def kill(self, name: str) -> None:
-        """End a process as a power cut does."""
+        """End a process with SIGKILL, as a power failure would."""
         self.running[name].kill()
         self.running[name].wait(timeout=30)
 
     def stop(self) -> None:
-        """End all processes, the last that was started first."""
+        """End all processes, the last one that was started first."""
         for process in reversed(self.running.values()):
             process.terminate()
         for process in self.running.values():
@@ -119,11 +119,11 @@ class Processes:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A running cluster: the address of its job server, and its processes."""
+    """A running cluster: the address of its job server, its processes and Flink's REST API."""
 
     endpoint: str
     processes: Processes
-    rest: str = ""  # of Flink
+    rest: str = ""  # URL of Flink's REST API
 
     def failed_tasks(self) -> list[str]:
         """The names of the tasks that failed in Flink's jobs, also those that were repeated."""
@@ -132,12 +132,12 @@ class Cluster:
         return [entry["taskName"] for entry in entries if entry.get("taskName")]
 
     def running_tasks(self) -> list[str]:
-        """The names of the tasks that run in Flink's jobs."""
+        """Return the names of the running tasks of Flink's jobs."""
         vertices = [vertex for job in self._jobs() for vertex in _get(job)["vertices"]]
         return [vertex["name"] for vertex in vertices if vertex["status"] == "RUNNING"]
 
     def task_managers(self) -> list[set[str]]:
-        """For each of Flink's jobs, the identifiers of the TaskManagers that had tasks of it."""
+        """Return the ids of the TaskManagers that had tasks, for each of Flink's jobs."""
         return [
             {
                 task["taskmanager-id"]
@@ -148,6 +148,7 @@ class Cluster:
         ]
 
     def _jobs(self) -> list[str]:
+        """Return the URLs of Flink's jobs."""
         jobs = _get(f"{self.rest}/jobs/overview")["jobs"]
         return [f"{self.rest}/jobs/{job['jid']}" for job in jobs]
 
@@ -156,7 +157,10 @@ class Cluster:
 def flink(
     folder: Path, master: Host = Host(), workers: Sequence[Host] = (Host(), Host()), slots: int = 2
 ) -> Iterator[Cluster]:
-    """A standalone Flink cluster: JobManager, one TaskManager for each host, Beam's job server."""
+    """Run a standalone Flink cluster until the block ends.
+
+    It has a JobManager, one TaskManager on each host of `workers`, and Beam's job server.
+    """
     libraries, jar = require("python/pyflink/lib", "flink/flink-job-server.jar")
     rpc, rest, job = free_port(), free_port(), free_port()
     processes = Processes(folder)
@@ -167,19 +171,19 @@ def flink(
         "rest.bind-address": master.address,
         "rest.port": rest,
         "io.tmp.dirs": folder,
-        # After a lost TaskManager, the job starts again on the slots that are left.
+        # After the loss of a TaskManager, the job restarts on the remaining slots.
         "restart-strategy.type": "fixed-delay",
         "restart-strategy.fixed-delay.attempts": 5,
         "restart-strategy.fixed-delay.delay": "2 s",
         "heartbeat.timeout": 20000,
         "heartbeat.interval": 3000,
         "slot.request.timeout": 120000,
-        # A busy machine takes longer than the defaults of 10 s.
+        # On a busy machine, these take longer than the defaults of 10 s.
         "pekko.startup-timeout": "120 s",
         "pekko.ask.timeout": "60 s",
-        # Without the start scripts of Flink's distribution, the sizes have to be written down.
+        # Flink's start scripts, which are not used here, would compute these sizes.
         "taskmanager.numberOfTaskSlots": slots,
-        "taskmanager.load-balance.mode": "SLOTS",  # otherwise Flink fills one of them first
+        "taskmanager.load-balance.mode": "SLOTS",  # otherwise Flink fills one TaskManager first
         "taskmanager.cpu.cores": 1,
         "taskmanager.memory.framework.heap.size": "128m",
         "taskmanager.memory.framework.off-heap.size": "64m",
@@ -226,7 +230,7 @@ def flink(
 
 
 def _task_managers(url: str) -> int:
-    """Number of TaskManagers according to Flink's REST interface, 0 while it starts."""
+    """Return the number of TaskManagers that Flink's REST API lists; 0 while it starts."""
     try:
         return len(_get(f"{url}/taskmanagers")["taskmanagers"])
     except OSError:  # not up yet, or too busy to answer
@@ -234,19 +238,20 @@ def _task_managers(url: str) -> int:
 
 
 def _get(url: str) -> dict[str, Any]:
+    """Return the JSON object at a URL of Flink's REST API."""
     with urllib.request.urlopen(url, timeout=10) as answer:
         return dict(json.load(answer))
 
 
 def _configure(folder: Path, values: dict[str, object]) -> None:
-    """Write a configuration of Flink."""
+    """Write a configuration file of Flink."""
     folder.mkdir(parents=True)
     lines = [f"{key}: {value}\n" for key, value in values.items()]
     (folder / "flink-conf.yaml").write_text("".join(lines))
 
 
 def _ports(master: Host, job: int, folder: Path) -> list[str]:
-    """Flags of Beam's job server that Flink's and Spark's have in common."""
+    """Return the flags that the job servers for Flink and Spark have in common."""
     return [
         f"--job-host={master.address}",
         f"--job-port={job}",
@@ -258,7 +263,7 @@ def _ports(master: Host, job: int, folder: Path) -> list[str]:
 
 @contextlib.contextmanager
 def job_service(folder: Path) -> Iterator[Cluster]:
-    """Beam's job service in Python, which runs the graph itself and needs no Java."""
+    """Run Beam's Python job service, which executes the graph itself and needs no Java."""
     port = free_port()
     processes = Processes(folder)
     module = "apache_beam.runners.portability.local_job_service_main"
@@ -274,7 +279,10 @@ def job_service(folder: Path) -> Iterator[Cluster]:
 def spark(
     folder: Path, master: Host = Host(), workers: Sequence[Host] = (Host(), Host()), cores: int = 1
 ) -> Iterator[Cluster]:
-    """A standalone Spark cluster: master, one worker for each host, Beam's job server."""
+    """Run a standalone Spark cluster until the block ends.
+
+    It has a master, one worker on each host of `workers`, and Beam's job server.
+    """
     home, jar = require("python/pyspark", "spark/spark-job-server.jar")
     port, job = free_port(), free_port()
     processes = Processes(folder)

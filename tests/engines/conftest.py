@@ -1,4 +1,4 @@
-"""Photographs, and what the local runner makes of them; both serve all engines."""
+"""Images, and the results of the local runner on them, which the tests of all engines share."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import pytest
 from tests.engines.runs import outcome, start
 
 _DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "cats_dogs"
-_EACH = 70  # photographs of each class
+_EACH = 70  # number of photographs of each class
 
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real photographs of two classes, or drawn images where these are missing, and one fault."""
+    """Return a folder of two classes of photographs with one damaged file.
+
+    Without the photographs, the images are drawn.
+    """
     folder = tmp_path_factory.mktemp("engines") / "photos"
     if _DATA.is_dir():
         for label in ("cat", "dog"):
@@ -34,6 +37,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def expected(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the local runner makes."""
+    """Return the outcome of a run with the local runner."""
     out = tmp_path_factory.mktemp("local") / "out"
     return outcome(start(photos, out), out)

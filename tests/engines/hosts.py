@@ -1,4 +1,4 @@
-"""Two hosts on one machine: network namespaces with an address each, and a shared file system."""
+"""Two hosts on one machine: network namespaces with an address each and the same file system."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ _NETWORK = "10.213.7"
 
 @contextlib.contextmanager
 def two_hosts() -> Iterator[tuple[Host, list[Host]]]:
-    """This machine as the master, with an address on a bridge, and two hosts behind the bridge.
+    """Create two hosts behind a bridge; this machine is the master, with an address on it.
+
+    Everything is removed when the block ends.
 
     Yields:
-      The master and the hosts. A host reaches the others by their addresses alone, since its
-      loopback interface is its own. All of it is removed at the end.
+      The master and the hosts. A host has a loopback interface of its own, so it reaches the others
+      only by their addresses.
     """
     if os.geteuid() != 0 or shutil.which("ip") is None:
         pytest.skip("network namespaces need root and the program ip (package iproute2)")
@@ -34,12 +36,13 @@ def two_hosts() -> Iterator[tuple[Host, list[Host]]]:
         hosts = [_host(name, number) for number, name in enumerate(names)]
         yield Host(f"{_NETWORK}.1"), hosts
     finally:
-        for name in names:  # with their ends of the cables
+        for name in names:  # this removes their virtual Ethernet devices too
             subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
         subprocess.run(["ip", "link", "delete", _BRIDGE], check=False, capture_output=True)
 
 
 def _host(name: str, number: int) -> Host:
+    """Create a network namespace that is connected to the bridge."""
     address, outside, inside = (
         f"{_NETWORK}.{number + 2}",
         f"imgpipe-{number}",
@@ -56,6 +59,7 @@ def _host(name: str, number: int) -> Host:
 
 
 def _ip(*arguments: str) -> None:
+    """Run the program `ip`, or skip the test if it fails."""
     done = subprocess.run(["ip", *arguments], check=False, capture_output=True, text=True)
     if done.returncode != 0:
         pytest.skip(f"ip {' '.join(arguments)} is not permitted here: {done.stderr.strip()}")

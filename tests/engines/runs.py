@@ -1,4 +1,4 @@
-"""Whole runs in processes of their own, and what they leave in canonical order."""
+"""Whole runs in processes of their own, and their results in canonical order."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _SETTINGS = (
     *("model.image_size=96", "views.count=1", "train.epochs=4", "run.name=engines"),
     *("evaluate.threshold=0.5", "gate.max_rejected_share=0.5", "fine_tune.mode=off"),
 )
-#: Features may differ in the last bits, because batches are cut in other places.
+#: Tolerance of features, whose last bits differ because the batches are divided differently.
 _TOLERANCE = 2e-2
 
 
 def start(photos: Path, out: Path, *assignments: str) -> subprocess.Popen[bytes]:
-    """Start ``imgpipe run``; its output goes to a file beside `out`."""
+    """Start ``imgpipe run``, whose output is written to a text file beside `out`."""
     sets = [part for one in (*_SETTINGS, *assignments) for part in ("--set", one)]
     command = [sys.executable, "-m", "imgpipe.pipeline.cli", "run", "--data", str(photos)]
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -30,7 +30,7 @@ def start(photos: Path, out: Path, *assignments: str) -> subprocess.Popen[bytes]
 
 
 def outcome(process: subprocess.Popen[bytes], out: Path, seconds: float = 3000) -> dict[str, Any]:
-    """Wait for a run, which must be blessed, and return what it left as `read` does."""
+    """Wait for a run, assert that it succeeded, and return its results as `read` does."""
     try:
         code = process.wait(timeout=seconds)
     finally:
@@ -40,7 +40,7 @@ def outcome(process: subprocess.Popen[bytes], out: Path, seconds: float = 3000) 
 
 
 def read(out: Path) -> dict[str, Any]:
-    """The records, features and status in an output folder, in canonical order."""
+    """Return the Examples, features and status in an output folder, in canonical order."""
     from imgpipe.components.storage.records import iterate, serialise
 
     def folder(component: str, output: str) -> Path:
@@ -64,6 +64,7 @@ def read(out: Path) -> dict[str, Any]:
 
 
 def _features(example: Any) -> tuple[tuple[bytes, int], np.ndarray]:
+    """Return (path, view) and the features of an Example of the feature bank."""
     from imgpipe.components.storage import records
 
     key = records.raw(example, names.PATH), records.integer(example, names.VIEW)
@@ -71,7 +72,7 @@ def _features(example: Any) -> tuple[tuple[bytes, int], np.ndarray]:
 
 
 def require_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Compare two outcomes."""
+    """Assert that two outcomes are equal, and their features nearly so."""
     assert expected["ingested"] and expected["rejects"]
     assert not found["leftovers"]
     for part in ("ingested", "kept", "rejects", "status"):

@@ -1,6 +1,6 @@
-"""The whole pipeline on clusters: the records, features and verdicts of the local runner.
+"""Tests that clusters give the Examples, features and verdicts of the local runner.
 
-Every run is a process of its own on the same photographs. Workers are processes of
+Every run is a process of its own on the same images. Workers are processes of
 `imgpipe-beam-worker` that the cluster starts.
 """
 
@@ -19,8 +19,8 @@ from tests.engines.runs import outcome, require_same, start
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(3600)]
 
 
-def test_flink(photos, expected, tmp_path):
-    """Standalone Flink: a JobManager and two TaskManagers."""
+def test_flink_gives_the_results_of_the_local_runner(photos, expected, tmp_path):
+    """The cluster is a standalone one with a JobManager and two TaskManagers."""
     out = tmp_path / "out"
     with clusters.flink(tmp_path / "cluster") as cluster:
         address = f"beam.job_endpoint={cluster.endpoint}"
@@ -30,8 +30,8 @@ def test_flink(photos, expected, tmp_path):
     assert not [path for name in ("bank", "judge") for path in (out / name).rglob("*.sqlite*")]
 
 
-def test_flink_loses_a_task_manager(photos, expected, tmp_path):
-    """A TaskManager is killed while ImageFilter works; the other one does all of it."""
+def test_flink_survives_the_loss_of_a_task_manager(photos, expected, tmp_path):
+    """A TaskManager is killed during ImageFilter, and the other one completes the work."""
     out = tmp_path / "out"
     with clusters.flink(tmp_path / "cluster") as cluster:
         address = f"beam.job_endpoint={cluster.endpoint}"
@@ -47,26 +47,26 @@ def test_flink_loses_a_task_manager(photos, expected, tmp_path):
 
 
 def _kill_at(cluster: clusters.Cluster, task: str, seconds: float = 1500) -> None:
-    """Kill a TaskManager as soon as a task of this name runs; without one, none is killed."""
+    """Kill a TaskManager as soon as a task of this name runs; give up after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        with contextlib.suppress(OSError, KeyError):  # a job that is just being submitted
+        with contextlib.suppress(OSError, KeyError):  # raised while the job is being submitted
             if any(task in name for name in cluster.running_tasks()):
                 cluster.processes.kill("taskmanager-0")
                 return
         time.sleep(0.1)
 
 
-def test_spark(photos, expected, tmp_path):
-    """Standalone Spark: a master and two workers."""
+def test_spark_gives_the_results_of_the_local_runner(photos, expected, tmp_path):
+    """The cluster is a standalone one with a master and two workers."""
     out = tmp_path / "out"
     with clusters.spark(tmp_path / "cluster") as cluster:
         address = f"beam.job_endpoint={cluster.endpoint}"
         require_same(outcome(start(photos, out, "beam.runner=spark", address), out), expected)
 
 
-def test_loopback(photos, expected, tmp_path):
-    """A job server whose workers are threads of the process of ``imgpipe run``."""
+def test_loopback_workers_give_the_results_of_the_local_runner(photos, expected, tmp_path):
+    """The workers of the job server are threads of the process of ``imgpipe run``."""
     out = tmp_path / "out"
     with clusters.job_service(tmp_path / "service") as service:
         address = f"beam.job_endpoint={service.endpoint}"
@@ -74,8 +74,8 @@ def test_loopback(photos, expected, tmp_path):
         require_same(outcome(run, out), expected)
 
 
-def test_flink_on_two_hosts(photos, expected, tmp_path):
-    """Hosts with an address each, which share a folder; workers run in their host's network."""
+def test_flink_on_two_hosts_gives_the_results_of_the_local_runner(photos, expected, tmp_path):
+    """The hosts have an address each and share a folder; workers run in their host's network."""
     out = tmp_path / "out"
     with (
         two_hosts() as (master, hosts),

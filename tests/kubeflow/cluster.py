@@ -270,7 +270,7 @@ def other_user() -> int | None:
             group=_NOBODY,
             extra_groups=[],
         )
-    except (OSError, subprocess.CalledProcessError):  # may not read this Python or these packages
+    except (OSError, subprocess.CalledProcessError):  # this Python is not readable for it
         return None
     return _NOBODY
 

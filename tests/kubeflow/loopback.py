@@ -1,7 +1,7 @@
-"""What the programs of Kubeflow Pipelines ask for on a cluster, on loopback.
+"""Fakes on loopback of the services that Kubeflow Pipelines' programs use on a cluster.
 
-ML Metadata and the cache of tasks over gRPC, a part of the Kubernetes API over HTTPS, and an object
-store that speaks S3.
+They are ML Metadata and the cache of tasks over gRPC, a part of the Kubernetes API over HTTPS, and
+an object store that speaks S3.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _START_SECONDS = 30
 
 @dataclass(frozen=True)
 class Services:
-    """Where the services are.
+    """The addresses and the records of the running services.
 
     Attributes:
-      metadata_port: Of ML Metadata, gRPC.
-      pipelines_port: Of the API server of Kubeflow Pipelines, gRPC.
-      kubernetes_port: Of the Kubernetes API, HTTPS.
+      metadata_port: Port of ML Metadata, which speaks gRPC.
+      pipelines_port: Port of the API server of Kubeflow Pipelines, which speaks gRPC.
+      kubernetes_port: Port of the Kubernetes API, which speaks HTTPS.
       account: Folder with token, certificate and namespace, as in a pod.
       database: SQLite file of ML Metadata.
       asked: Paths that the Kubernetes API was asked for.
@@ -57,11 +57,11 @@ class Services:
 
 @contextmanager
 def services(folder: Path, object_store: Path) -> Iterator[Services]:
-    """Start everything.
+    """Start all services, and stop them when the block ends.
 
     Args:
-      folder: Certificates, objects and the database of ML Metadata go there.
-      object_store: The program gofakes3, or another one with its options.
+      folder: Folder for certificates, objects and the database of ML Metadata.
+      object_store: Path of gofakes3, or of another program with its options.
     """
     account = folder / "account"
     account.mkdir(parents=True)
@@ -80,7 +80,7 @@ def services(folder: Path, object_store: Path) -> Iterator[Services]:
 
 
 class MetadataStore(grpc.GenericRpcHandler):
-    """ML Metadata's service over its own library and SQLite."""
+    """ML Metadata's gRPC service on top of its own library and SQLite."""
 
     def __init__(self, database: Path) -> None:
         from ml_metadata.metadata_store import metadata_store
@@ -92,6 +92,7 @@ class MetadataStore(grpc.GenericRpcHandler):
         self._lock = threading.Lock()
 
     def service(self, handler_call_details: Any) -> Any:
+        """Return the handler of a method, with the messages that belong to its name."""
         from ml_metadata.proto import metadata_store_service_pb2 as messages
 
         method = handler_call_details.method.rsplit("/", 1)[-1]
@@ -102,6 +103,7 @@ class MetadataStore(grpc.GenericRpcHandler):
         )
 
     def _answer(self, method: str, request: Any, context: Any) -> Any:
+        """Pass a request to the library; an error of the library becomes a gRPC status."""
         from ml_metadata import errors
         from ml_metadata.proto import metadata_store_service_pb2 as messages
 
@@ -126,15 +128,18 @@ class TaskCache(grpc.GenericRpcHandler):
     hits: int = 0
 
     def service(self, handler_call_details: Any) -> Any:
+        """Return the handler of `CreateTaskV1` or `ListTasksV1`."""
         method = handler_call_details.method.rsplit("/", 1)[-1]
         answer = {"CreateTaskV1": self._create, "ListTasksV1": self._list}[method]
         return grpc.unary_unary_rpc_method_handler(lambda request, context: answer(request))
 
     def _create(self, request: bytes) -> bytes:
+        """Store a task."""
         self.created.append(request)
         return b""
 
     def _list(self, request: bytes) -> bytes:
+        """Return the last stored task with the fingerprint in the request, or no task."""
         wanted = re.search(rb"[0-9a-f]{64}", request)
         assert wanted, request
         found = next((task for task in reversed(self.created) if wanted[0] in task), b"")
@@ -144,6 +149,7 @@ class TaskCache(grpc.GenericRpcHandler):
 
 @contextmanager
 def _grpc(handler: grpc.GenericRpcHandler) -> Iterator[int]:
+    """Serve a gRPC handler on a free port of loopback, which is yielded."""
     server = grpc.server(futures.ThreadPoolExecutor(8), handlers=[handler])
     port = server.add_insecure_port(f"{_LOOPBACK}:0")
     server.start()
@@ -155,6 +161,7 @@ def _grpc(handler: grpc.GenericRpcHandler) -> Iterator[int]:
 
 @contextmanager
 def _objects(program: Path) -> Iterator[int]:
+    """Run the object store on a free port of loopback, which is yielded."""
     with socket.socket() as free:
         free.bind((_LOOPBACK, 0))
         port = free.getsockname()[1]
@@ -172,6 +179,7 @@ def _objects(program: Path) -> Iterator[int]:
 
 
 def _listens(port: int) -> bool:
+    """Return whether a process listens on a port of loopback."""
     with socket.socket() as caller:
         return caller.connect_ex((_LOOPBACK, port)) == 0
 
@@ -233,7 +241,7 @@ def _kubernetes(certificate: Path, key: Path, s3: int, asked: list[str]) -> Iter
 
 
 def _certificate(folder: Path) -> Path:
-    """Write a certificate of its own authority for loopback; returns the file of the key."""
+    """Write a self-signed certificate for loopback and return the file of its key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

@@ -1,7 +1,7 @@
-"""A container on this machine: a root of its own in a mount namespace.
+"""A container on this machine, which has a root of its own in a mount namespace.
 
-The root shows the machine's folders, but its own ``/tmp``, ``/run``, launcher and artifact folders,
-and the claims that the pod mounts.
+The root shows the machine's folders, except for its own ``/tmp``, ``/run``, launcher and artifact
+folders, and the claims that the pod mounts.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from pathlib import Path
 
 from tests.kubeflow.container import arithmetic
 
-#: Empty folders that the compiled workflow mounts into each pod.
+#: Folders that the compiled workflow mounts empty into each pod.
 _SCRATCH = ("gcs", "s3", "minio", ".local", ".cache", ".config")
 _OWN = ("tmp/outputs", "run", "kfp-launcher", *_SCRATCH)
 _SECONDS = 1200  # a task of a small set takes one minute on a machine with nothing else to do
-#: Where the workflow's first container puts the launcher.
+#: Path at which the workflow's first container puts the launcher.
 PROGRAM = "/kfp-launcher/launch"
 
-#: Arguments: the new root, the pod's folder, claim and mount path in turn, "--", the command.
+#: A shell script. Its arguments are the new root, the pod's folder, pairs of a claim's folder and
+#: its mount path, "--", and the command.
 _SCRIPT = """
 set -e
 root=$1 pod=$2
@@ -50,7 +51,7 @@ exec chroot "$root" "$@"
 
 
 def possible() -> bool:
-    """Whether this machine lets a process have mounts of its own."""
+    """Return whether this machine allows a process to have mounts of its own."""
     ended = subprocess.run(
         ["unshare", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"],
         capture_output=True,
@@ -63,9 +64,9 @@ class Pod:
     """One container.
 
     Attributes:
-      folder: Its own files go below it.
-      account: Token, certificate and namespace of the service account.
-      program: What the container sees as `PROGRAM`: the driver or the launcher.
+      folder: Folder below which the container's own files are.
+      account: Folder with token, certificate and namespace of the service account.
+      program: Program that the container sees as `PROGRAM`: the driver or the launcher.
     """
 
     folder: Path
@@ -75,15 +76,15 @@ class Pod:
     def run(
         self, command: list[str], environment: dict[str, str], mounts: dict[Path, str]
     ) -> tuple[int, str]:
-        """Run a command to its end.
+        """Run a command until it ends.
 
         Args:
           command: The program and its arguments.
-          environment: Variables beside those that name programs and home.
-          mounts: Folders and the paths where the container sees them.
+          environment: Variables besides those for the search path, the home folder and arithmetic.
+          mounts: Folders of this machine, and the paths at which the container sees them.
 
         Returns:
-          The exit code, and what was written to standard output and standard error.
+          The exit code, and standard output and standard error together.
         """
         own, root = self.folder / "own", self.folder / "root"
         root.mkdir(parents=True)
@@ -112,12 +113,13 @@ class Pod:
         return ended.returncode, ended.stdout
 
     def file(self, path: str) -> Path:
-        """Find a file of the container after its end."""
+        """Return the path on this machine of a file that the container wrote."""
         return self.folder / "own" / path.lstrip("/")
 
 
 def _link(source: Path, target: Path) -> None:
+    """Link a file, or copy it to another file system."""
     try:
         target.hardlink_to(source)
-    except OSError:  # another file system
+    except OSError:  # the target is on another file system
         shutil.copy2(source, target)

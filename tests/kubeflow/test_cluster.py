@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 @pytest.fixture(scope="module")
 def photos() -> Iterator[Path]:
-    """A small drawn set with planted faults, which every user may read."""
+    """Return a folder of drawn images with planted faults, which every user may read."""
     from imgpipe.pipeline.demo import draw
 
     with tempfile.TemporaryDirectory() as folder:
@@ -33,14 +33,14 @@ def photos() -> Iterator[Path]:
 
 @pytest.fixture
 def volume() -> Iterator[Path]:
-    """A folder in which every user may write, as on a volume of a cluster."""
+    """Return a folder in which every user may write, like the volume of a cluster."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
 
 
 def _compiled(photos: Path, folder: Path, *settings: str) -> Cluster:
-    """The pipeline of these photographs, whose places lie in `folder` as on a mounted volume."""
+    """Compile the pipeline of the images; its outputs are in `folder`, as on a mounted volume."""
     from imgpipe.pipeline.commands.kubeflow import compile as kubeflow
 
     (folder / "out").mkdir(parents=True)
@@ -59,18 +59,19 @@ def _compiled(photos: Path, folder: Path, *settings: str) -> Cluster:
 
 
 def _run_folder(cluster: Cluster) -> Path:
-    """Folder of the run on the volume, named by the id of the run."""
+    """Return the folder of the run on the volume; its name is the id of the run."""
     return cluster.folder / "out" / "runs" / cluster.run_id
 
 
 def _pushed(out: Path) -> Any:
+    """Return the only version that was pushed below an output folder."""
     (version,) = manifest.versions(out / "model")
     return version
 
 
 @dataclass(frozen=True)
 class Twins:
-    """The first run of the compiled pipeline, and the local run on the same photographs."""
+    """The first run of the compiled pipeline, and the local run on the same images."""
 
     photos: Path
     folder: Path
@@ -80,10 +81,10 @@ class Twins:
 
 @pytest.fixture(scope="module")
 def twins(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Twins:
-    """Both runs, on a copy of the photographs that a test may add to."""
+    """Return a local run and a cluster run on a copy of the images that a test may add to."""
     folder = tmp_path_factory.mktemp("twins")
     copied = shutil.copytree(photos, folder / "photos")
-    # A validation split of a dozen images; the pushed model may lose some of them.
+    # The validation split has a dozen images; the pushed model may misclassify some of them.
     local = Case(copied, folder / "local").run("evaluate.max_drop=0.9")
     cluster = _compiled(copied, folder / "cluster", "evaluate.max_drop=0.9")
     cluster.run()
@@ -91,7 +92,7 @@ def twins(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Twins:
 
 
 def _whole(cluster: Cluster) -> dict[str, Any]:
-    """Facts of the report, after checking that every task succeeded."""
+    """Assert that every task succeeded, and return the facts of the report."""
     failed = {name: cluster.logs[name][-2000:] for name, code in cluster.exit_codes.items() if code}
     assert not failed, "\n\n".join(f"{name}:\n{log}" for name, log in failed.items())
     assert set(cluster.exit_codes) == {*cluster.tasks, "ExitReport"}
@@ -102,7 +103,7 @@ def _whole(cluster: Cluster) -> dict[str, Any]:
     return dict(json.loads((page / "facts.json").read_text()))
 
 
-def test_a_blessed_run_ends_as_on_one_machine(twins: Twins):
+def test_a_run_on_a_cluster_pushes_the_model_of_a_local_run(twins: Twins):
     local, cluster = twins.local, twins.cluster
     assert local.exit_code == 0, local.verdict
     facts = _whole(cluster)
@@ -115,7 +116,7 @@ def test_a_blessed_run_ends_as_on_one_machine(twins: Twins):
     assert theirs.run_key == ours.run_key
 
 
-def test_the_same_file_runs_again_on_new_images_and_with_other_settings(twins: Twins):
+def test_later_runs_execute_only_what_new_images_or_settings_change(twins: Twins):
     from imgpipe.pipeline.demo import draw_hand
 
     first, models = twins.cluster, twins.folder / "cluster" / "out" / "model"
@@ -151,7 +152,7 @@ def test_the_same_file_runs_again_on_new_images_and_with_other_settings(twins: T
     assert set(again.exit_codes) - again.cached == executed
 
 
-def test_refused_data_stops_the_run_of_another_user(photos: Path, volume: Path):
+def test_refused_data_stops_a_run_whose_tasks_have_another_user(photos: Path, volume: Path):
     cluster = _compiled(photos, volume, "gate.min_train=1000")
     cluster.user = other_user()
     if cluster.user is not None:
@@ -171,8 +172,8 @@ def test_refused_data_stops_the_run_of_another_user(photos: Path, volume: Path):
     assert (volume / "out" / "runs").stat().st_uid == (cluster.user or os.geteuid())
 
 
-def test_a_failing_task_stops_the_run_of_the_command_itself(photos: Path, tmp_path: Path):
-    moved = tmp_path / "photos"  # is not there, which the compiler cannot know
+def test_a_failing_task_stops_a_run_of_real_container_commands(photos: Path, tmp_path: Path):
+    moved = tmp_path / "photos"  # does not exist, which the compiler cannot know
     cluster = _compiled(moved, tmp_path / "cluster")
     cluster.forked = False
     cluster.run()

@@ -17,17 +17,17 @@ from tests.conftest import REPOSITORY
 
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The pipeline of a two-class folder, compiled and parsed."""
+    """Return the compiled and parsed pipeline of a folder of images."""
     return _spec(_compiled(tmp_path_factory.mktemp("kubeflow"), []))
 
 
 def _spec(file: Path) -> dict[str, Any]:
-    """The first document of a compiled file."""
+    """Return the first document of a compiled file."""
     return next(yaml.safe_load_all(file.read_text()))
 
 
 def _compiled(folder: Path, settings: list[str], data: str | None = "photos") -> Path:
-    """The compiled file; the images of a run need not be where it is compiled."""
+    """Compile a pipeline and return its file; the images need not exist where it is compiled."""
     from imgpipe.pipeline.commands.kubeflow import compile as kubeflow
 
     source = data and str(folder / data)
@@ -38,13 +38,13 @@ def _compiled(folder: Path, settings: list[str], data: str | None = "photos") ->
 
 
 def _tasks(spec: dict[str, Any]) -> dict[str, Any]:
-    """The tasks of the graph, which an exit handler holds, and the exit task."""
+    """Return the tasks of the graph, which is inside an exit handler, and the exit task."""
     outer = spec["root"]["dag"]["tasks"]
     inner = spec["components"][outer["pipeline"]["componentRef"]["name"]]["dag"]["tasks"]
     return {**inner, "ExitReport": outer["ExitReport"]}
 
 
-def test_it_is_a_bare_pipeline_spec_of_the_accepted_schema(spec: dict[str, Any]):
+def test_the_file_is_a_valid_pipeline_spec(spec: dict[str, Any]):
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
 
@@ -52,7 +52,7 @@ def test_it_is_a_bare_pipeline_spec_of_the_accepted_schema(spec: dict[str, Any])
     json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
 
 
-def test_no_task_is_a_resolver_or_needs_a_driver(spec: dict[str, Any]):
+def test_every_task_is_a_plain_container(spec: dict[str, Any]):
     executors = spec["deploymentSpec"]["executors"]
     assert len(_tasks(spec)) == 17
     assert len(executors) == 17
@@ -62,7 +62,7 @@ def test_no_task_is_a_resolver_or_needs_a_driver(spec: dict[str, Any]):
         assert executor["container"]["image"] == "image:1"
 
 
-def test_containers_run_the_entry_point(spec: dict[str, Any]):
+def test_all_containers_run_the_entry_point(spec: dict[str, Any]):
     for executor in spec["deploymentSpec"]["executors"].values():
         assert executor["container"]["command"] == [
             "python",
@@ -71,11 +71,11 @@ def test_containers_run_the_entry_point(spec: dict[str, Any]):
         ]
 
 
-def test_the_root_is_the_default_of_a_run(spec: dict[str, Any]):
+def test_the_given_root_is_the_default_pipeline_root(spec: dict[str, Any]):
     assert spec["defaultPipelineRoot"] == "minio://bucket/root"
 
 
-def test_gates_are_inputs_of_what_they_guard(spec: dict[str, Any]):
+def test_guarded_components_depend_on_their_gates(spec: dict[str, Any]):
     tasks = _tasks(spec)
     for guarded in ("FeatureBank", "ImageTrainer"):
         assert "DataGate" in tasks[guarded]["dependentTasks"]
@@ -83,7 +83,7 @@ def test_gates_are_inputs_of_what_they_guard(spec: dict[str, Any]):
     assert {"model_blessing", "infra_blessing"} <= set(pusher)
 
 
-def test_the_exit_task_runs_however_the_others_end_and_waits_for_no_artifact(spec: dict[str, Any]):
+def test_the_exit_task_always_runs_and_needs_no_artifact(spec: dict[str, Any]):
     outer = spec["root"]["dag"]["tasks"]
     assert set(outer) == {"pipeline", "ExitReport"}
     assert outer["ExitReport"]["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
@@ -91,7 +91,7 @@ def test_the_exit_task_runs_however_the_others_end_and_waits_for_no_artifact(spe
     assert "artifacts" not in outer["ExitReport"]["inputs"]
 
 
-def test_optional_gates_are_inputs_of_what_they_guard(tmp_path: Path):
+def test_guarded_components_depend_on_optional_gates(tmp_path: Path):
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
 
@@ -106,7 +106,7 @@ def test_optional_gates_are_inputs_of_what_they_guard(tmp_path: Path):
     assert "FeatureBank" in tasks["CrossValidator"]["dependentTasks"]
 
 
-def test_a_missing_folder_for_the_output_is_named(tmp_path: Path):
+def test_a_missing_output_folder_is_refused(tmp_path: Path):
     from imgpipe.models.errors import ConfigError
     from imgpipe.pipeline.commands.kubeflow import compile as kubeflow
 
@@ -115,7 +115,7 @@ def test_a_missing_folder_for_the_output_is_named(tmp_path: Path):
 
 
 @pytest.mark.parametrize("root", ["", "/data/artifacts", "http://host/x"])
-def test_a_root_that_is_no_object_store_is_refused(tmp_path: Path, root: str):
+def test_a_root_that_is_not_in_an_object_store_is_refused(tmp_path: Path, root: str):
     from imgpipe.models.errors import ConfigError
     from imgpipe.pipeline.commands.kubeflow import compile as kubeflow
 
@@ -134,7 +134,7 @@ def test_a_push_and_its_report_are_never_taken_from_the_cache(spec: dict[str, An
     assert executed == {"Plan", "ModelPusher", "Report", "ExitReport"}
 
 
-def test_settings_are_parameters_of_a_run(spec: dict[str, Any]):
+def test_some_settings_are_parameters_of_a_run(spec: dict[str, Any]):
     parameters = spec["root"]["inputDefinitions"]["parameters"]
     defaults = {name: one.get("defaultValue") for name, one in parameters.items()}
     source = _tasks(spec)["ImageExampleGen"]["inputs"]["parameters"]["source"]
@@ -144,12 +144,12 @@ def test_settings_are_parameters_of_a_run(spec: dict[str, Any]):
     assert all(one["isOptional"] for one in parameters.values())
 
 
-def test_a_pipeline_without_a_source_is_given_one_at_each_start(tmp_path: Path):
+def test_without_a_source_the_parameter_source_is_required(tmp_path: Path):
     parameters = _spec(_compiled(tmp_path, [], None))["root"]["inputDefinitions"]["parameters"]
     assert not {"defaultValue", "isOptional"} & set(parameters["source"])
 
 
-def test_what_depends_on_the_images_comes_from_plan(spec: dict[str, Any]):
+def test_parameters_that_depend_on_the_images_are_outputs_of_plan(spec: dict[str, Any]):
     tasks = _tasks(spec)
     produced = spec["components"]["Plan"]["outputDefinitions"]["parameters"]
     read = {
@@ -170,7 +170,9 @@ def test_what_depends_on_the_images_comes_from_plan(spec: dict[str, Any]):
         assert wanted == produced[read[name, key]], f"{name}.{key}"
 
 
-def test_without_kfp_it_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_kfp_the_error_names_the_extra_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     from imgpipe.models.errors import ResourceError
     from imgpipe.pipeline.commands.kubeflow import compile as kubeflow
 
@@ -217,7 +219,7 @@ def test_each_container_has_its_volumes_resources_and_retries(tmp_path: Path):
     assert set(retries.values()) == {3}
 
 
-def test_the_file_is_what_kfp_itself_reads(tmp_path: Path):
+def test_kfp_can_load_the_compiled_file(tmp_path: Path):
     from kfp import components
 
     loaded = components.load_component_from_file(str(_compiled(tmp_path, [])))
@@ -232,7 +234,7 @@ def test_resources_of_an_unknown_component_are_refused(tmp_path: Path):
         _compiled(tmp_path, ["kubeflow.resources={ImageTrainr = {cpu = 1}}"])
 
 
-def test_the_command_says_in_json_what_it_compiled(tmp_path: Path):
+def test_the_command_describes_the_compiled_file_in_json(tmp_path: Path):
     from typer.testing import CliRunner
 
     from imgpipe.pipeline.commands.kubeflow import app

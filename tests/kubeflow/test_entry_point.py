@@ -1,4 +1,4 @@
-"""What Kubeflow Pipelines sends is translated for TFX, and wrong arguments are named."""
+"""Tests that an ExecutorInput of Kubeflow Pipelines is translated for TFX, or refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPEC = {"artifacts": {"model": {"artifactType": MODEL}}}
 
 
 def _sent() -> dict[str, Any]:
-    """An ExecutorInput as driver and launcher of Kubeflow Pipelines 2.17 make it."""
+    """Return an ExecutorInput as driver and launcher of Kubeflow Pipelines 2.17 make it."""
     log_type = {"schemaTitle": "system.Artifact", "schemaVersion": "0.0.1"}
     untyped = {"type": {"instanceSchema": ""}, "uri": "minio://bucket/a/model"}
     model = {"type": MODEL, "uri": "s3://bucket/b/model"}
@@ -35,6 +35,7 @@ def _sent() -> dict[str, Any]:
 
 
 def _translated() -> Any:
+    """Return the ExecutorInput of `_sent` as a message, translated for TFX."""
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
 
@@ -50,11 +51,13 @@ def test_input_types_come_from_the_compiled_task():
     assert model.type.instance_schema == MODEL["instanceSchema"]
 
 
-def test_the_log_of_the_launcher_is_no_output_of_the_component():
+def test_the_log_of_the_launcher_is_not_an_output_of_the_component():
     assert list(_translated().outputs.artifacts) == ["copy"]
 
 
-def test_uris_become_folders_of_the_container(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_uris_are_translated_to_folders_of_the_container(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     monkeypatch.setenv(mounts.ROOT, str(tmp_path))
     given = _translated()
     assert given.inputs.artifacts["model"].artifacts[0].uri == f"{tmp_path}/minio/bucket/a/model"
@@ -71,14 +74,16 @@ def test_uris_become_folders_of_the_container(monkeypatch: pytest.MonkeyPatch, t
         ("/data/x", "/data/x"),
     ],
 )
-def test_a_uri_and_its_folder(uri: str, path: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_uri_and_its_folder_are_translated_into_each_other(
+    uri: str, path: str, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.delenv(mounts.ROOT, raising=False)
     assert mounts.to_path(uri) == path
     assert mounts.to_uri(path) == uri
 
 
 @pytest.mark.parametrize("text", ["{{$}}", '{"inputs": 1}'])
-def test_an_input_that_kubeflow_never_sends_is_named(text: str, capsys: pytest.CaptureFixture[str]):
+def test_an_invalid_executor_input_is_named(text: str, capsys: pytest.CaptureFixture[str]):
     code = entry_point.main(
         [
             "--executor_class_path=a.B",
@@ -92,7 +97,7 @@ def test_an_input_that_kubeflow_never_sends_is_named(text: str, capsys: pytest.C
     assert f"received {text!r}" in error
 
 
-def test_a_missing_argument_is_a_wrong_argument_and_loads_nothing():
+def test_a_missing_argument_ends_with_exit_code_2_without_loading_tensorflow():
     ended = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "imgpipe.pipeline.kubeflow.entry_point"],
         capture_output=True,

@@ -1,7 +1,7 @@
-"""The programs of Kubeflow Pipelines themselves: its compiler, its driver and its launcher.
+"""Tests with the real compiler, driver and launcher of Kubeflow Pipelines.
 
-The compiler is that of ``accept/main.go``, which calls what the API server calls. All of them are
-built from kubeflow/pipelines; docs/kubeflow.md says how. The tests find them through environment
+The compiler is ``accept/main.go``, which calls what the API server calls. All programs are built
+from kubeflow/pipelines; docs/kubeflow.md says how. The tests find them through environment
 variables and are skipped without them.
 """
 
@@ -29,7 +29,7 @@ CLAIM = "images"
 
 
 def _program(variable: str) -> Path:
-    """The program that an environment variable names."""
+    """Return the path that an environment variable names, or skip the test."""
     path = os.environ.get(variable)
     if not path:
         pytest.skip(f"{variable} names no program; docs/kubeflow.md says how to build it")
@@ -38,7 +38,7 @@ def _program(variable: str) -> Path:
 
 @pytest.fixture(scope="module")
 def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A volume with a small drawn set with planted faults."""
+    """Return a folder with drawn images with planted faults, which stands for a volume."""
     from imgpipe.pipeline.demo import draw
 
     folder = tmp_path_factory.mktemp("volume")
@@ -47,7 +47,7 @@ def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _compiled(volume: Path, output: Path, *settings: str) -> Path:
-    """The pipeline of these photographs, on a claim that is mounted where the volume lies."""
+    """Compile the pipeline of the images, for a claim that is mounted at the path of `volume`."""
     from imgpipe.pipeline.commands.kubeflow.compile import compile_
 
     given = [
@@ -66,6 +66,7 @@ def _compiled(volume: Path, output: Path, *settings: str) -> Path:
 
 
 def _workflow(compiler: Path, pipeline: Path, run_id: str = "run-1") -> dict[str, Any]:
+    """Return the Argo workflow that the real compiler makes of a pipeline."""
     root = f"minio://{BUCKET}/root"
     ended = subprocess.run(
         [compiler, "--spec", pipeline, "--pipeline_root", root, "--run_id", run_id],
@@ -77,7 +78,7 @@ def _workflow(compiler: Path, pipeline: Path, run_id: str = "run-1") -> dict[str
     return yaml.safe_load(ended.stdout)
 
 
-def test_the_client_loads_the_compiled_pipeline(volume: Path, tmp_path: Path):
+def test_kfps_client_loads_the_compiled_pipeline(volume: Path, tmp_path: Path):
     from kfp import components
 
     loaded = components.load_component_from_file(_compiled(volume, tmp_path / "pipeline.yaml"))
@@ -86,7 +87,7 @@ def test_the_client_loads_the_compiled_pipeline(volume: Path, tmp_path: Path):
     assert "kubernetes" in loaded.platform_spec.platforms
 
 
-def test_the_compiler_accepts_the_pipeline(volume: Path, tmp_path: Path):
+def test_kfps_compiler_accepts_the_pipeline(volume: Path, tmp_path: Path):
     compiler = _program("IMGPIPE_KFP_COMPILER")
     pipeline = _compiled(volume, tmp_path / "pipeline.yaml")
     spec = next(yaml.safe_load_all(pipeline.read_text()))
@@ -101,6 +102,7 @@ def test_the_compiler_accepts_the_pipeline(volume: Path, tmp_path: Path):
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """Return the services that driver and launcher need."""
     program = _program("IMGPIPE_S3_SERVER")
     if not pod.possible():
         pytest.skip("this machine lets no process have mounts of its own (unshare --mount)")
@@ -109,6 +111,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
 
 
 def _run(cluster: Services, volume: Path, folder: Path, *settings: str) -> Workflow:
+    """Compile the pipeline, run its workflow and return it."""
     pipeline = _compiled(volume, folder / "pipeline.yaml", *settings)
     workflow = Workflow(
         _workflow(_program("IMGPIPE_KFP_COMPILER"), pipeline, run_id=folder.name),
@@ -124,7 +127,7 @@ def _run(cluster: Services, volume: Path, folder: Path, *settings: str) -> Workf
 
 @pytest.fixture(scope="module")
 def blessed(cluster: Services, volume: Path, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """A whole run, whose tasks the later ones take from the cache."""
+    """Return a whole run, whose tasks later runs take from the cache."""
     return _run(cluster, volume, tmp_path_factory.mktemp("blessed"))
 
 
@@ -145,7 +148,7 @@ def test_driver_and_launcher_push_the_model_of_a_local_run(
 
 
 @pytest.mark.usefixtures("blessed")
-def test_the_same_run_again_takes_its_tasks_from_the_cache(
+def test_a_second_run_takes_its_tasks_from_the_cache(
     cluster: Services, volume: Path, tmp_path: Path
 ):
     from imgpipe.pipeline.graph import NEVER_CACHED
@@ -158,7 +161,7 @@ def test_the_same_run_again_takes_its_tasks_from_the_cache(
 
 
 @pytest.mark.usefixtures("blessed")
-def test_a_refused_data_set_fails_its_task_with_the_exit_code(
+def test_refused_data_fails_the_data_gate_with_exit_code_4(
     cluster: Services, volume: Path, tmp_path: Path
 ):
     refused = _run(cluster, volume, tmp_path, "gate.min_train=1000")

@@ -1,4 +1,4 @@
-"""Paths that the containers share lie on volumes; others are refused by the name of the setting."""
+"""Tests that paths that containers share are on volumes; others are refused with their setting."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ VOLUMES = {"volumes": [{"claim": "photos", "path": "/data"}]}
 
 
 def _config(**sections: Any) -> configs.Config:
+    """Return a configuration with a volume at /data, which `sections` overrides."""
     return configs.build({"data": {"source": "/data/photos"}, "kubeflow": VOLUMES, **sections})
 
 
-def test_one_volume_is_all_that_a_newcomer_sets():
+def test_relative_paths_are_below_the_only_volume():
     found = places.on_volumes(_config(data={"source": "photos"}))
     assert found.data.source == "/data/photos"
     assert str(found.out) == "/data/imgpipe-out"
@@ -28,7 +29,7 @@ def test_one_volume_is_all_that_a_newcomer_sets():
     assert str(found.schema_file) == "/data/imgpipe-out/schema/schema.pbtxt"
 
 
-def test_paths_below_any_volume_are_kept():
+def test_absolute_paths_below_any_volume_are_kept():
     volumes = [*VOLUMES["volumes"], {"claim": "models", "path": "/models/"}]
     found = places.on_volumes(
         _config(kubeflow={"volumes": volumes}, push={"directory": "/models/hands"})
@@ -60,7 +61,7 @@ def test_a_path_that_lies_on_no_volume_is_refused(sections: Any, setting: str, p
     assert refused.value.exit_code == 2
 
 
-def test_without_a_volume_the_setting_is_named():
+def test_without_a_volume_the_error_names_the_setting_of_volumes():
     with pytest.raises(ConfigError, match=r"Mounted: none\.") as refused:
         places.on_volumes(_config(kubeflow={}))
     assert "--set 'kubeflow.volumes=[{claim = " in str(refused.value)
@@ -90,7 +91,7 @@ def test_settings_that_kubernetes_would_refuse_are_refused(kubeflow: Any, expect
         _config(kubeflow=kubeflow)
 
 
-def test_the_section_is_written_and_read_again(tmp_path):
+def test_the_section_kubeflow_is_written_and_read_again(tmp_path):
     given = {**VOLUMES, "resources": {"ImageTrainer": {"cpu": 4, "memory": "8Gi", "gpu": 1}}}
     config = _config(kubeflow=given)
     (tmp_path / "c.toml").write_text(configs.to_toml(config))

@@ -1,4 +1,4 @@
-"""``imgpipe kubeflow submit`` and ``schedule`` against a server that speaks KFP's REST API."""
+"""Tests of ``imgpipe kubeflow submit`` and ``schedule`` against a fake of KFP's REST API."""
 
 from __future__ import annotations
 
@@ -33,24 +33,27 @@ SPEC: dict[str, Any] = {
     "defaultPipelineRoot": "minio://b/default",
     "root": {"dag": {"tasks": {}}, "inputDefinitions": {"parameters": PARAMETERS}},
 }
-#: As the real launcher of Kubeflow Pipelines 2.17 ends.
+#: The last line that the real launcher of Kubeflow Pipelines 2.17 writes; it has the exit code.
 LAUNCHER = "F1121 01:00:00.000000 7 main.go:49] failed to execute component: exit status {}\n"
 
 
 @pytest.fixture
 def server() -> Iterator[ApiServer]:
+    """Return a running fake API server."""
     with running(ApiServer()) as started:
         yield started
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
+    """Return the path of a small compiled pipeline."""
     path = tmp_path / "pipeline.yaml"
     path.write_text(yaml.safe_dump(SPEC))
     return path
 
 
 def _target(file: Path | str, host: str, *parameters: str, **changes: Any) -> submit.Target:
+    """Return what to submit, to the server at `host`."""
     given: dict[str, Any] = {"root": None, "data": None, "token": None, **changes}
     return submit.Target(
         source=str(file),
@@ -65,7 +68,7 @@ def _target(file: Path | str, host: str, *parameters: str, **changes: Any) -> su
 
 
 def _tasks(name: str, state: str, **changes: Any) -> list[api.V2beta1PipelineTaskDetail]:
-    """The details of one task, as Argo's nodes: the component, its retries and its pod."""
+    """Return the details of one task as Argo's nodes: the component, its retries and its pod."""
     nodes = ["root", name, "executor", "executor(0)"]
     children = [[api.PipelineTaskDetailChildTask(pod_name=f"node-{i + 1}")] for i in range(3)]
     return [
@@ -97,7 +100,7 @@ def test_a_run_is_submitted_with_its_parameters_and_root(server: ApiServer, file
     assert server.tokens == {"Bearer secret"}
 
 
-def test_a_run_of_a_folder_is_compiled_first(server: ApiServer, tmp_path: Path):
+def test_a_folder_of_images_is_compiled_before_it_is_submitted(server: ApiServer, tmp_path: Path):
     images.folder_of(tmp_path / "photos")
     volumes = f"kubeflow.volumes=[{{claim = 'images', path = '{tmp_path}'}}]"
     target = _target("", server.host, data=str(tmp_path / "photos"), root="s3://bucket/root")
@@ -110,7 +113,7 @@ def test_a_run_of_a_folder_is_compiled_first(server: ApiServer, tmp_path: Path):
     assert posted["runtime_config"]["pipeline_root"] == "s3://bucket/root"
 
 
-def test_waiting_tells_each_state_and_ends_with_the_run(
+def test_waiting_prints_each_new_state_until_the_run_ends(
     server: ApiServer, file: Path, capsys: pytest.CaptureFixture[str]
 ):
     server.states = ["PENDING", "RUNNING", "RUNNING", "SUCCEEDED"]
@@ -128,7 +131,7 @@ def test_waiting_tells_each_state_and_ends_with_the_run(
     ("verdict", "code"),
     [("blessed: 0.91 reaches 0.5", 0), ("not blessed: 0.41 is under 0.5", 3)],
 )
-def test_waiting_ends_with_the_verdict_of_the_report(
+def test_waiting_prints_the_verdict_of_the_report_and_ends_with_its_exit_code(
     server: ApiServer, file: Path, verdict: str, code: int, capsys: pytest.CaptureFixture[str]
 ):
     server.tasks = _tasks("Report", "SUCCEEDED")
@@ -141,7 +144,7 @@ def test_waiting_ends_with_the_verdict_of_the_report(
 @pytest.mark.parametrize(
     ("code", "error"), [(1, ImgpipeError), (2, ConfigError), (4, DataRefused), (5, ResourceError)]
 )
-def test_a_failed_task_ends_with_its_log_and_the_exit_code_of_a_local_run(
+def test_a_failed_task_raises_the_error_of_a_local_run_with_its_log(
     server: ApiServer, file: Path, code: int, error: type[ImgpipeError]
 ):
     server.states = ["RUNNING", "FAILED"]
@@ -157,7 +160,7 @@ def test_a_failed_task_ends_with_its_log_and_the_exit_code_of_a_local_run(
     assert lines[-2] == said
 
 
-def test_a_failed_run_without_a_log_says_what_the_server_says(server: ApiServer, file: Path):
+def test_a_failed_run_without_a_log_gives_the_error_of_the_server(server: ApiServer, file: Path):
     server.states = ["FAILED"]
     why = api.GoogleRpcStatus(message="OOMKilled (exit code 137)")
     server.tasks = _tasks("ImageTrainer", "FAILED", error=why)
@@ -166,13 +169,13 @@ def test_a_failed_run_without_a_log_says_what_the_server_says(server: ApiServer,
     assert raised.value.exit_code == 1
 
 
-def test_a_canceled_run_is_named(server: ApiServer, file: Path):
+def test_a_canceled_run_is_a_resource_error(server: ApiServer, file: Path):
     server.states = ["CANCELED"]
     with pytest.raises(ResourceError, match=f"{RUN} ended as CANCELED before"):
         submit.run(_target(file, server.host), None, True, every=0.01)
 
 
-def test_a_refused_pipeline_ends_with_the_sentence_of_the_server(server: ApiServer, file: Path):
+def test_a_refused_pipeline_gives_the_message_of_the_server(server: ApiServer, file: Path):
     server.refusal = (400, "unknown field 'x' in PipelineSpec")
     with pytest.raises(ConfigError, match="refused the request: unknown field 'x' in Pipe"):
         submit.run(_target(file, server.host), None, False)
@@ -181,13 +184,15 @@ def test_a_refused_pipeline_ends_with_the_sentence_of_the_server(server: ApiServ
 @pytest.mark.parametrize(
     ("status", "told"), [(401, "Pass a token with --token"), (503, "the server's own log")]
 )
-def test_a_server_that_refuses_the_caller(server: ApiServer, file: Path, status: int, told: str):
+def test_a_server_that_refuses_the_caller_is_a_resource_error(
+    server: ApiServer, file: Path, status: int, told: str
+):
     server.refusal = (status, "no")
     with pytest.raises(ResourceError, match=told):
         submit.run(_target(file, server.host), None, False)
 
 
-def test_no_server_is_told_before_anything_heavy_is_loaded(file: Path):
+def test_a_missing_server_is_reported_before_tensorflow_is_loaded(file: Path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         host = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -206,7 +211,7 @@ def test_no_server_is_told_before_anything_heavy_is_loaded(file: Path):
     assert not {"tensorflow", "tfx", "kfp"} & loaded
 
 
-def test_another_server_than_kubeflow_is_named(file: Path, server: ApiServer):
+def test_a_server_without_the_api_is_refused(file: Path, server: ApiServer):
     with pytest.raises(ResourceError, match="answered 404"):
         submit.run(_target(file, f"{server.host}/elsewhere"), None, False)
 
@@ -235,7 +240,9 @@ def test_a_wrong_parameter_is_named(file: Path, parameter: str, told: str):
         ("a: 1", "is not a compiled pipeline"),
     ],
 )
-def test_a_file_that_is_no_pipeline_is_named(tmp_path: Path, text: str | None, told: str):
+def test_a_file_that_is_not_a_compiled_pipeline_is_refused(
+    tmp_path: Path, text: str | None, told: str
+):
     path = tmp_path / "x.yaml"
     if text is not None:
         path.write_text(text)
@@ -243,13 +250,13 @@ def test_a_file_that_is_no_pipeline_is_named(tmp_path: Path, text: str | None, t
         submit.run(_target(path, "http://127.0.0.1:1"), None, False)
 
 
-def test_a_compiled_file_takes_no_settings(file: Path):
+def test_data_is_refused_with_a_compiled_file(file: Path):
     with pytest.raises(ConfigError, match="is compiled already"):
         submit.run(_target(file, "http://127.0.0.1:1", data="photos"), None, False)
 
 
 @pytest.mark.parametrize("host", ["localhost:8888", "http:///x", ""])
-def test_a_host_that_is_no_url_is_named(file: Path, host: str):
+def test_a_host_that_is_not_a_url_is_refused(file: Path, host: str):
     with pytest.raises(ConfigError, match="expected the URL of the API server"):
         submit.run(_target(file, host), None, False)
 
@@ -262,7 +269,7 @@ def test_a_host_that_is_no_url_is_named(file: Path, host: str):
         (None, "12h", {"periodic_schedule": {"interval_second": 43200}}),
     ],
 )
-def test_a_schedule(
+def test_a_schedule_is_created_as_a_recurring_run(
     server: ApiServer, file: Path, cron: str | None, every: str | None, trigger: dict[str, Any]
 ):
     given = _target(file, server.host, "epochs=3", root="s3://bucket/root")
@@ -286,7 +293,7 @@ def test_a_schedule(
         (("schedule", "--every", "30m"), {"recurring_run": RECURRING}),
     ],
 )
-def test_json_is_all_that_standard_output_carries(
+def test_with_json_standard_output_is_json_only(
     server: ApiServer, file: Path, words: tuple[str, ...], told: dict[str, Any]
 ):
     command, *more = words
@@ -298,7 +305,7 @@ def test_json_is_all_that_standard_output_carries(
     assert told.items() <= found.items() and found["page"].startswith(server.host)
 
 
-def test_a_schedule_names_what_it_made(server: ApiServer, file: Path):
+def test_schedule_prints_the_id_of_the_recurring_run(server: ApiServer, file: Path):
     ended = CliRunner().invoke(
         app, ["schedule", str(file), "--host", server.host, "--every", "30m"]
     )
@@ -315,6 +322,8 @@ def test_a_schedule_names_what_it_made(server: ApiServer, file: Path):
         (None, "0h", "expected a whole number with s, m, h or d"),
     ],
 )
-def test_wrong_times_are_named(file: Path, cron: str | None, every: str | None, told: str):
+def test_invalid_times_of_a_schedule_are_refused(
+    file: Path, cron: str | None, every: str | None, told: str
+):
     with pytest.raises(ConfigError, match=told):
         schedule.run(_target(file, "http://127.0.0.1:1"), None, cron, every)

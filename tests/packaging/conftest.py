@@ -1,4 +1,4 @@
-"""The distributions as they are published, and virtual environments of other people."""
+"""The built distributions, and virtual environments like those of users."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SITE_PACKAGES = Path(sysconfig.get_path("purelib"))
 
 
 def build(folder: Path, output: Path, *targets: str) -> Path:
-    """Builds the project in a folder without a network; returns its wheel."""
+    """Builds the project in a folder without a network and returns its wheel."""
     arguments = [part for target in targets for part in ("-t", target)]
     command = [sys.executable, "-m", "hatchling", "build", "-d", str(output), *arguments]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
@@ -25,7 +25,7 @@ def build(folder: Path, output: Path, *targets: str) -> Path:
 
 
 def environment(folder: Path) -> Path:
-    """Creates a virtual environment with pip and nothing else; returns its Python."""
+    """Creates a virtual environment with only pip and returns its Python."""
     venv.create(folder, with_pip=True, symlinks=True)
     python = folder / "bin" / "python"
     run(python, "-m", "pip", "uninstall", "-q", "-y", "setuptools", cwd=folder)
@@ -33,12 +33,12 @@ def environment(folder: Path) -> Path:
 
 
 def site_packages(python: Path) -> Path:
-    """The folder of an environment's packages."""
+    """Returns the folder of an environment's packages."""
     return next(python.parent.parent.glob("lib/python3*/site-packages"))
 
 
 def run(*command: str | Path, cwd: Path, status: int = 0) -> str:
-    """Runs a program as a person would, without settings of these tests; returns its output."""
+    """Runs a program without the Python and pip settings of these tests and returns its output."""
     variables = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "PIP_"))}
     done = subprocess.run(
         list(map(str, command)), cwd=cwd, env=variables, capture_output=True, text=True, timeout=280
@@ -48,14 +48,14 @@ def run(*command: str | Path, cwd: Path, status: int = 0) -> str:
 
 
 def install(python: Path, *arguments: str | Path) -> str:
-    """Installs with an environment's pip and without a network; returns what pip says."""
+    """Installs packages with an environment's pip, without a network, and returns pip's output."""
     command = (python, "-m", "pip", "install", "--no-index", *arguments)
     return run(*command, cwd=python.parent.parent)
 
 
 @pytest.fixture(scope="session")
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with the wheel and the source distribution of imgpipe."""
+    """Returns the folder with the wheel and the source distribution of imgpipe."""
     folder = tmp_path_factory.mktemp("dist")
     build(REPOSITORY, folder, "sdist", "wheel")
     return folder
@@ -63,16 +63,16 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def wheel(distributions: Path) -> Path:
-    """The wheel of imgpipe."""
+    """Returns the wheel of imgpipe."""
     return next(distributions.glob("*.whl"))
 
 
 @pytest.fixture(scope="session")
 def python(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
-    """Python of an environment with the wheel beside the packages of the lock.
+    """Returns the Python of an environment with the wheel and the packages of the lock.
 
-    The packages are those of the environment that runs the tests. Files named ``.pth`` in there
-    are not read a second time, so the editable install of the repository is not found.
+    The packages are those of the environment that runs the tests. Its ``.pth`` files are not read
+    again, so the editable install of the repository is not found.
     """
     interpreter = environment(tmp_path_factory.mktemp("user") / "venv")
     (site_packages(interpreter) / "locked.pth").write_text(f"{SITE_PACKAGES}\n")

@@ -1,4 +1,4 @@
-"""`make bill`: the bill of materials and the licences name every package that is installed."""
+"""Tests of `make bill`: the bill of materials and the licences have every installed package."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from .conftest import run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 
-#: Length in hexadecimal digits of the hashes that CycloneDX 1.5 knows and the lock may hold.
+#: Hash algorithms that CycloneDX 1.5 has and the lock may use: their number of hexadecimal digits.
 _HASHES = {"SHA-256": 64, "SHA-384": 96, "SHA-512": 128}
 _UNKNOWN = {"", "unknown", "none", "other", "proprietary"}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with what `make bill` writes."""
+    """Return the folder with the files that `make bill` writes."""
     uv = shutil.which("uv") or str(REPOSITORY / ".tools" / "bin" / "uv")
     if not Path(uv).is_file():
         pytest.skip("needs uv, which writes the bill of materials")
     made = tmp_path_factory.mktemp("bill")
     programs = Path(sys.executable).parent
     settings = (f"UV={uv}", f"DIST={made}", f"RUN={programs}")
-    # The environment of the tests is used as it is.
+    # The environment of the tests is used without updating it.
     run("make", "--old-file=.venv/.ready", "bill", *settings, cwd=REPOSITORY)
     return made
 
 
 @pytest.fixture(scope="module")
 def bill(folder: Path) -> dict[str, Any]:
-    """The bill of materials."""
+    """Return the parsed bill of materials."""
     return dict(json.loads((folder / "imgpipe.cdx.json").read_text()))
 
 
@@ -106,7 +106,7 @@ def test_the_bill_follows_the_rules_of_the_format(bill):
                 assert re.fullmatch(f"[0-9a-f]{{{_HASHES[row['alg']]}}}", row["content"])
 
 
-def test_the_dependencies_are_between_components(bill, locked):
+def test_the_bill_has_the_dependencies_of_the_lock(bill, locked):
     components = [bill["metadata"]["component"], *bill["components"]]
     names = {one["bom-ref"]: one["name"] for one in components}
     assert len(names) == len(components), "references are unique"

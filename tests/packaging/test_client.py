@@ -1,4 +1,4 @@
-"""The distribution imgpipe-client: it works with its own requirements and beside imgpipe."""
+"""Tests of imgpipe-client: it works with its own requirements and beside imgpipe."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 
 @pytest.fixture(scope="module")
 def client_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of imgpipe-client."""
+    """Return the wheel of imgpipe-client."""
     return build(REPOSITORY / "packaging" / "client", tmp_path_factory.mktemp("client"), "wheel")
 
 
 @pytest.fixture(scope="module")
 def client(client_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the programs of an environment with the client and what it requires.
+    """Return the folder of the programs of an environment with the client and its requirements.
 
-    The packages are taken from the environment of the tests, so that no network is needed, and pip
-    is told to check that they are all that the client asks for.
+    The packages are linked from the environment of the tests, so that no network is needed. pip
+    checks that they meet all requirements of the client.
     """
     python = environment(tmp_path_factory.mktemp("alone") / "venv")
     with zipfile.ZipFile(client_wheel) as archive:
@@ -45,7 +45,7 @@ def client(client_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def _with_dependencies(requirements: list[str]) -> set[str]:
-    """Names of the packages that requirements ask for, directly or not, without extras."""
+    """Return the names of the packages that are required, directly or not, without extras."""
     found: set[str] = set()
     waiting = list(requirements)
     while waiting:
@@ -58,6 +58,7 @@ def _with_dependencies(requirements: list[str]) -> set[str]:
 
 
 def _link(package: importlib.metadata.Distribution, folder: Path) -> None:
+    """Link the files of an installed package into another environment's `site-packages`."""
     for file in package.files or ():
         source = SITE_PACKAGES / file
         if ".." not in file.parts and source.is_file():
@@ -67,7 +68,7 @@ def _link(package: importlib.metadata.Distribution, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a server with a small classifier as version 7."""
+    """Return the address of a server with a small classifier as version 7."""
     from imgpipe.serving.server import ModelServer
 
     base = tmp_path_factory.mktemp("server")
@@ -81,7 +82,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         running.stop(5)
 
 
-def test_predict_asks_a_server_without_tensorflow(client: Path, server: str, tmp_path: Path):
+def test_predict_works_without_tensorflow(client: Path, server: str, tmp_path: Path):
     photo = tmp_path / "a.jpg"
     Image.effect_noise((40, 30), 50).save(photo)
     command = (client / "imgpipe", "predict", photo, "--server", server)
@@ -93,7 +94,7 @@ def test_predict_asks_a_server_without_tensorflow(client: Path, server: str, tmp
     assert "version 7" in run(*command, "--crop", "0,0,0.5,0.5", cwd=tmp_path)
 
 
-def test_every_module_imports_and_the_help_lists_what_is_there(client: Path, tmp_path: Path):
+def test_every_module_imports_and_the_help_lists_only_predict(client: Path, tmp_path: Path):
     program = (
         "import importlib, pkgutil, imgpipe\n"
         "for module in pkgutil.walk_packages(imgpipe.__path__, 'imgpipe.'):\n"
@@ -106,14 +107,14 @@ def test_every_module_imports_and_the_help_lists_what_is_there(client: Path, tmp
     assert "serve" not in listed.split()
 
 
-def test_its_files_are_those_of_imgpipe(client_wheel: Path, wheel: Path):
+def test_the_files_of_the_client_equal_those_of_imgpipe(client_wheel: Path, wheel: Path):
     with zipfile.ZipFile(client_wheel) as part, zipfile.ZipFile(wheel) as whole:
         for name in part.namelist():
             if ".dist-info/" not in name:
                 assert part.read(name) == whole.read(name), name
 
 
-def test_both_may_be_installed_and_doctor_names_versions_that_differ(
+def test_both_can_be_installed_and_doctor_reports_different_versions(
     client_wheel: Path, python: Path, tmp_path: Path
 ):
     install(python, "--no-deps", client_wheel)

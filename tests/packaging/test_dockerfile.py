@@ -1,4 +1,4 @@
-"""The steps of the Dockerfile, run without Docker in an empty root, give a working installation."""
+"""Tests that the steps of the Dockerfile, run without Docker, give a working installation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.conftest import REPOSITORY
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-#: The cache of this machine is used as it is: other file systems, and no waiting for bytecode.
+#: Settings of uv that use this machine's cache: hard links, and no compilation to bytecode.
 _HERE = {"UV_LINK_MODE": "hardlink", "UV_COMPILE_BYTECODE": "0"}
 
 
@@ -34,7 +34,7 @@ def _instructions() -> Iterator[tuple[str, str]]:
 
 
 class Root:
-    """A folder that stands for / of the image, with Python installed and nothing else."""
+    """A folder that stands for the root of the image, in which only Python is installed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.cwd = folder, folder
@@ -48,11 +48,11 @@ class Root:
         self.user = self.entry_point = ""
 
     def inside(self, text: str) -> str:
-        """Paths below /opt of the image as paths of this machine."""
+        """Replace paths below /opt of the image by paths of this machine."""
         return re.sub(r"(?<![\w./])/opt\b", f"{self.folder}/opt", text)
 
     def follow(self, instruction: str, rest: str) -> None:
-        """Do what one instruction of a Dockerfile says."""
+        """Do what an instruction of a Dockerfile says."""
         getattr(self, f"_{instruction.lower()}")(rest)
 
     def _from(self, image: str) -> None:
@@ -88,7 +88,7 @@ class Root:
         self.entry_point = rest
 
     def run(self, *command: str, cwd: Path) -> str:
-        """Run a program in this root; returns its output."""
+        """Run a program with the environment of the image and return its output."""
         done = subprocess.run(
             command, cwd=cwd, env=self.environment, capture_output=True, text=True, timeout=1000
         )
@@ -98,7 +98,7 @@ class Root:
 
 @pytest.fixture(scope="module")
 def root() -> Iterator[Root]:
-    """An empty root after all steps of the Dockerfile, which any user may read."""
+    """Return a root after all steps of the Dockerfile, which any user may read."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -111,10 +111,10 @@ def root() -> Iterator[Root]:
         yield found
 
 
-def test_the_command_and_the_entry_point_work_for_another_user(root: Root, tmp_path: Path):
+def test_the_command_and_the_entry_point_run_as_another_user(root: Root, tmp_path: Path):
     root.environment["HOME"] = "/tmp"
     as_user = ["setpriv", "--clear-groups", "--reuid", root.user, "--regid", root.user]
-    probe = [*as_user, "python", "-c", ""]  # the Python of these tests may be for one user alone
+    probe = [*as_user, "python", "-c", ""]  # other users may not be able to run this Python
     if os.geteuid() or subprocess.run(probe, env=root.environment).returncode:
         as_user = []
     (command,) = json.loads(root.entry_point)
@@ -127,13 +127,13 @@ def test_the_command_and_the_entry_point_work_for_another_user(root: Root, tmp_p
     assert f"{root.folder}/opt/venv/lib" in where, "it is installed, not read from the sources"
 
 
-def test_packages_for_development_are_left_out(root: Root):
+def test_development_packages_are_not_installed(root: Root):
     (packages,) = (root.folder / "opt" / "venv" / "lib").glob("python3*/site-packages")
     assert (packages / "tensorflow").is_dir() and (packages / "kfp").is_dir()
     assert not {"pytest", "mypy", "hypothesis"} & {path.name for path in packages.iterdir()}
 
 
-def test_the_code_is_copied_after_the_packages_are_installed():
+def test_packages_are_installed_before_the_code_is_copied():
     steps = list(_instructions())
     (packages,) = [i for i, (_, rest) in enumerate(steps) if "--no-install-project" in rest]
     copied = [rest for step, rest in steps[:packages] if step == "COPY"]

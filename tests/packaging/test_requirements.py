@@ -1,4 +1,4 @@
-"""The locked requirements install the packages of the lock with pip alone."""
+"""Tests that pip alone can install the locked packages from the exported requirements."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .conftest import install, run
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 
 
-def test_pip_accepts_every_line_for_the_packages_that_are_installed(python: Path, tmp_path: Path):
-    """Nothing is fetched: each requirement is met by a package of the environment."""
+def test_pip_finds_every_requirement_met_by_the_installed_packages(python: Path, tmp_path: Path):
+    """Nothing is downloaded, because each requirement is met by a package of the environment."""
     uv = shutil.which("uv") or str(REPOSITORY / ".tools" / "bin" / "uv")
     if not Path(uv).is_file():
         pytest.skip("needs uv, which writes the requirements")

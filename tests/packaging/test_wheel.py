@@ -1,4 +1,4 @@
-"""The wheel of imgpipe: what is in it, and that it runs beside a stranger's own packages."""
+"""Tests of imgpipe's wheel: its files, and that it works beside packages of the same names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 
 @pytest.fixture(scope="module")
 def drawn_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's drawn hands, some of them broken."""
+    """Return a folder with the drawn hands of the demo, some of which are damaged."""
     from imgpipe.pipeline.demo import draw
 
     return Path(draw(tmp_path_factory.mktemp("drawn") / "photos", 24, 112).directory)
@@ -35,7 +35,7 @@ def stranger(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path):
+def test_the_wheel_contains_only_the_package(wheel: Path):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     assert {name.split("/")[0] for name in names} == {"imgpipe", f"imgpipe-{__version__}.dist-info"}
@@ -58,8 +58,8 @@ def test_the_source_distribution_builds_the_same_wheel(distributions: Path, tmp_
     assert again.read_bytes() == next(distributions.glob("*.whl")).read_bytes()
 
 
-def test_the_version_costs_nothing(python: Path, tmp_path: Path):
-    """Importing the package loads none of its parts, which load NumPy or TensorFlow."""
+def test_importing_the_package_loads_none_of_its_parts(python: Path, tmp_path: Path):
+    """The parts would load NumPy or TensorFlow."""
     program = (
         "import sys; before = set(sys.modules); import imgpipe;"
         "print(imgpipe.__version__, imgpipe.__file__, *sorted(set(sys.modules) - before))"
@@ -71,7 +71,7 @@ def test_the_version_costs_nothing(python: Path, tmp_path: Path):
     assert "imgpipe.models" not in modules
 
 
-def test_a_stranger_checks_and_trains_from_a_folder_with_packages_of_the_same_names(
+def test_check_and_run_work_in_a_project_with_packages_of_the_same_names(
     python: Path, stranger: Path, drawn_photos: Path
 ):
     command = (python, "-m", "imgpipe.pipeline.cli")

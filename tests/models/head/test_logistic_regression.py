@@ -27,7 +27,11 @@ def _rows(count: int = 300, classes: int = 3) -> BankRows:
 
 
 def _scale(features: np.ndarray) -> np.ndarray:
-    """Standard deviations, each weighted with their geometric mean, which counts as 30 rows."""
+    """Return the scale [features] by which the features are divided.
+
+    It is the weighted geometric mean of a feature's standard deviation and the geometric mean of
+    all features' standard deviations, which counts as 30 rows.
+    """
     found = features.std(axis=0)
     varies = found > 1e-6
     common = np.exp(np.log(found[varies]).mean())
