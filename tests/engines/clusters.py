@@ -28,8 +28,8 @@ from tests.ports import free_port
 TOOLS = Path(__file__).parents[2] / ".engines"
 HEAP = "-Xmx768m"
 _START_SECONDS = 300
-#: Java 17 closes these packages, which Flink, Spark and Beam look into; from Flink's own default
-#: configuration and Spark's JavaModuleOptions.
+#: Packages that Flink, Spark and Beam access and that Java 17 closes. The list is from Flink's own
+#: default configuration and Spark's JavaModuleOptions.
 _OPENED = (
     *("java.lang", "java.lang.invoke", "java.lang.reflect", "java.io", "java.net", "java.nio"),
     *("java.text", "java.time", "java.util", "java.util.concurrent"),

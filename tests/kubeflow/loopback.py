@@ -119,9 +119,10 @@ class MetadataStore(grpc.GenericRpcHandler):
 
 @dataclass
 class TaskCache(grpc.GenericRpcHandler):
-    """The TaskService of the API server, which remembers tasks by their fingerprint.
+    """The TaskService of the API server, which finds tasks by their fingerprint.
 
-    A CreateTaskRequest with its one task has the same bytes as a ListTasksResponse with that task.
+    It stores requests and answers with them unchanged: a CreateTaskRequest with its one task has
+    the same bytes as a ListTasksResponse with that task.
     """
 
     created: list[bytes] = field(default_factory=list)
@@ -186,7 +187,11 @@ def _listens(port: int) -> bool:
 
 @contextmanager
 def _kubernetes(certificate: Path, key: Path, s3: int, asked: list[str]) -> Iterator[int]:
-    """The configuration of the launcher, and the keys of the object store."""
+    """Serve the launcher's ConfigMap and the Secret with the object store's keys.
+
+    Yields:
+      The port. The paths of all requests are appended to `asked`.
+    """
     credentials = {
         "fromEnv": False,
         "secretRef": {

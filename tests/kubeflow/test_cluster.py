@@ -1,4 +1,4 @@
-"""The compiled pipeline as Kubeflow Pipelines runs it, task by task in processes of their own."""
+"""Tests of the compiled pipeline as Kubeflow Pipelines runs it, with a process for each task."""
 
 from __future__ import annotations
 

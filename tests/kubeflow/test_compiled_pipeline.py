@@ -1,4 +1,4 @@
-"""The compiled PipelineSpec: parseable, and nothing in it that open-source Kubeflow refuses."""
+"""Tests that the compiled PipelineSpec is valid and that open-source Kubeflow accepts it."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_without_kfp_the_error_names_the_extra_to_install(
     from imgpipe.models.errors import ResourceError
     from imgpipe.pipeline.commands.kubeflow import compile as kubeflow
 
-    monkeypatch.setitem(sys.modules, "kfp", None)  # as Python finds a package that is missing
+    monkeypatch.setitem(sys.modules, "kfp", None)  # as if kfp were not installed
     with pytest.raises(ResourceError, match=r"imgpipe\[kubeflow\]") as raised:
         kubeflow.compile_(None, str(tmp_path), tmp_path / "x.yaml", "i", "r", [])
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]

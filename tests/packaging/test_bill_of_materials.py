@@ -50,7 +50,10 @@ def bill(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def locked() -> dict[str, dict[str, Any]]:
-    """Packages of the lock that the wheel requires without extras, directly or not, by name."""
+    """Return the locked packages that the wheel requires, directly or not, by name.
+
+    The packages of extras are not among them.
+    """
     packages = tomllib.loads((REPOSITORY / "uv.lock").read_text())["package"]
     found: dict[str, dict[str, Any]] = {}
     waiting: list[tuple[str, str | None, tuple[str, ...]]] = [("imgpipe", None, ())]
@@ -86,7 +89,7 @@ def test_every_component_has_the_hashes_of_the_lock(bill, locked):
 
 
 def test_the_bill_follows_the_rules_of_the_format(bill):
-    """Those of the CycloneDX 1.5 JSON specification, for the fields that are there."""
+    """The rules are those of the CycloneDX 1.5 JSON specification for the fields that exist."""
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.5")
     assert isinstance(bill["version"], int) and bill["version"] >= 1
     assert uuid.UUID(bill["serialNumber"].removeprefix("urn:uuid:"))

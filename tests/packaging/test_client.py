@@ -94,7 +94,9 @@ def test_predict_works_without_tensorflow(client: Path, server: str, tmp_path: P
     assert "version 7" in run(*command, "--crop", "0,0,0.5,0.5", cwd=tmp_path)
 
 
-def test_every_module_imports_and_the_help_lists_only_predict(client: Path, tmp_path: Path):
+def test_every_module_imports_and_the_help_lists_predict_but_not_serve(
+    client: Path, tmp_path: Path
+):
     program = (
         "import importlib, pkgutil, imgpipe\n"
         "for module in pkgutil.walk_packages(imgpipe.__path__, 'imgpipe.'):\n"

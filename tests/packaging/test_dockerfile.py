@@ -25,7 +25,7 @@ _HERE = {"UV_LINK_MODE": "hardlink", "UV_COMPILE_BYTECODE": "0"}
 
 
 def _instructions() -> Iterator[tuple[str, str]]:
-    """The instructions of the Dockerfile, with continued lines joined."""
+    """Yield each instruction of the Dockerfile and its arguments, with continued lines joined."""
     text = re.sub(r"^#.*\n", "", (REPOSITORY / "Dockerfile").read_text(), flags=re.MULTILINE)
     for line in text.replace("\\\n", " ").splitlines():
         if line.strip():

@@ -28,7 +28,7 @@ def drawn_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def stranger(tmp_path: Path) -> Path:
-    """A project in TFX's own template layout, with packages named as folders of ours are."""
+    """Return a project in TFX's template layout, with packages named like imgpipe's folders."""
     for package in ("models", "pipeline", "components", "serving"):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").write_text("raise ImportError('of the stranger')\n")

@@ -60,7 +60,10 @@ def test_a_view_does_not_depend_on_its_batch(images, hashes) -> None:
 
 
 def test_a_graph_gives_the_views_of_eager_code(images, hashes) -> None:
-    """To rounding: a graph's optimiser reorders the arithmetic, always in the same way."""
+    """They differ by rounding only: a graph's optimiser reorders the arithmetic.
+
+    It always does so in the same way.
+    """
     import tensorflow as tf
 
     spec = ViewSpec()
