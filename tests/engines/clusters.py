@@ -126,7 +126,7 @@ class Cluster:
     rest: str = ""  # URL of Flink's REST API
 
     def failed_tasks(self) -> list[str]:
-        """The names of the tasks that failed in Flink's jobs, also those that were repeated."""
+        """Return the names of the tasks of Flink's jobs that failed, even if retried later."""
         failures = [_get(f"{job}/exceptions") for job in self._jobs()]
         entries = [entry for each in failures for entry in each["exceptionHistory"]["entries"]]
         return [entry["taskName"] for entry in entries if entry.get("taskName")]
@@ -233,7 +233,7 @@ def _task_managers(url: str) -> int:
     """Return the number of TaskManagers that Flink's REST API lists; 0 while it starts."""
     try:
         return len(_get(f"{url}/taskmanagers")["taskmanagers"])
-    except OSError:  # not up yet, or too busy to answer
+    except OSError:  # Flink is not up yet, or too busy to answer
         return 0
 
 

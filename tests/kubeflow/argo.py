@@ -191,7 +191,7 @@ def _before(task: dict[str, Any]) -> set[str]:
 
 
 def _holds(depends: str, states: dict[str, str]) -> bool:
-    """Evaluate an expression such as ``a.Succeeded && (b.Failed || b.Skipped)``."""
+    """Evaluate a condition on states such as ``a.Succeeded && (b.Failed || b.Skipped)``."""
     words = _STATE.sub(lambda found: str(states[found[1]] == found[2]), depends)
     return bool(eval(words.replace("&&", " and ").replace("||", " or ").replace("!", " not ")))
 

@@ -21,7 +21,7 @@ def rows(write_bank, tmp_path_factory) -> list[BankRows]:
     sizes = {names.TRAIN: 12, names.VALIDATION: 6}
     bank = write_bank(tmp_path_factory.mktemp("bank"), spread=2.0, sizes=sizes)
     train, validation = (read_split(bank, split, 3) for split in (names.TRAIN, names.VALIDATION))
-    few = (train.labels != 1) | (np.arange(len(train)) % 3 == 0)  # one class is rarer
+    few = (train.labels != 1) | (np.arange(len(train)) % 3 == 0)  # class 1 is rarer
     parts = (train.features, train.labels, train.views, train.hashes)
     return [BankRows(*(part[few] for part in parts)), validation]
 

@@ -56,19 +56,23 @@ class Root:
         getattr(self, f"_{instruction.lower()}")(rest)
 
     def _from(self, image: str) -> None:
+        """Assert that the base image has the Python version of these tests."""
         assert image == f"python:{sys.version_info.major}.{sys.version_info.minor}-slim"
 
     def _env(self, rest: str) -> None:
+        """Set environment variables, of which `_HERE` and HOME are kept for this machine."""
         for pair in shlex.split(self.inside(rest)):
             key, _, value = pair.partition("=")
             self.environment[key] = value.replace("$PATH", self.environment["PATH"])
         self.environment |= {**_HERE, "HOME": os.environ["HOME"]}
 
     def _workdir(self, folder: str) -> None:
+        """Create a folder and make it the working folder."""
         self.cwd = Path(self.inside(folder))
         self.cwd.mkdir(parents=True, exist_ok=True)
 
     def _copy(self, rest: str) -> None:
+        """Copy files and folders of the repository."""
         *sources, target = rest.split()
         for name in sources:
             source = REPOSITORY / name
@@ -79,12 +83,15 @@ class Root:
                 shutil.copy(source, self.cwd / target)
 
     def _run(self, rest: str) -> None:
+        """Run a shell command in the working folder, without its mounts."""
         self.run("sh", "-c", self.inside(re.sub(r"--mount=\S+ ", "", rest)), cwd=self.cwd)
 
     def _user(self, rest: str) -> None:
+        """Keep the user."""
         self.user = rest
 
     def _entrypoint(self, rest: str) -> None:
+        """Keep the entry point."""
         self.entry_point = rest
 
     def run(self, *command: str, cwd: Path) -> str:

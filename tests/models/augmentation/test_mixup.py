@@ -117,7 +117,7 @@ def test_cutmix_inserts_a_rectangle_of_another_image(images, labels) -> None:
     assert min(shares) < 0.5 and max(shares) > 0.9
 
 
-def test_with_both_on_some_batches_are_blended_and_some_cut(images, labels) -> None:
+def test_with_mixup_and_cutmix_each_batch_uses_one_of_them(images, labels) -> None:
     cut = 0
     for step in range(30):
         mixed, _ = _mix(images, labels, seed=(0, step), mixup=1.0, cutmix=1.0)

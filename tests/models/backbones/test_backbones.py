@@ -90,7 +90,7 @@ def test_the_fingerprint_depends_on_the_content_of_the_weights_file(tmp_path) ->
     first = backbones.get("vgg16", weights=str(here))
     assert first.key() == backbones.get("vgg16", weights=str(there)).key()
     before = first.key()
-    here.write_bytes(b"else")  # as long as before
+    here.write_bytes(b"else")  # the size is the same as before
     os.utime(here, ns=(1, 1))
     assert first.key() != before
 

@@ -108,7 +108,7 @@ def test_a_cut_is_found_by_the_name_of_a_layer_or_block(
     assert backbones.find_cut(request.getfixturevalue(network), name) == expected
 
 
-def test_an_unknown_layer_lists_where_cuts_are_possible(lite0) -> None:
+def test_an_unknown_layer_is_refused_with_the_possible_cuts(lite0) -> None:
     message = r"Received: 'block2_joint'; nearest: block2_join\. .*block1_project, block2_join, bl"
     with pytest.raises(ConfigError, match=message):
         backbones.find_cut(lite0, "block2_joint")

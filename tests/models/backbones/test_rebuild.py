@@ -81,7 +81,7 @@ def test_inception_v3_is_folded() -> None:
     [
         ("ResNet50V2", 64, 17),  # BatchNorm and activation come before the convolution
         pytest.param("MobileNet", 64, 0, marks=pytest.mark.slow),
-        ("EfficientNetB0", 64, 0),  # its own normalisation, squeeze-excite
+        ("EfficientNetB0", 64, 0),  # with its own normalisation, and squeeze-excite blocks
         pytest.param("Xception", 96, 0, marks=pytest.mark.slow),  # separable convolutions
         pytest.param(
             "ConvNeXtTiny", 64, 0, marks=pytest.mark.slow

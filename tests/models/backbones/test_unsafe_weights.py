@@ -350,6 +350,8 @@ def test_a_pickle_is_refused_as_weights_file(tmp_path, canary) -> None:
     import pickle
 
     class Evil:
+        """An object whose pickle creates the canary when it is loaded."""
+
         def __reduce__(self) -> tuple:
             return os.system, (f"touch {canary}",)
 

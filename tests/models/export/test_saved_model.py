@@ -73,6 +73,7 @@ def session(directory) -> Answer:
         meta = tf.compat.v1.saved_model.load(running, ["serve"], str(directory))
 
     def ask(signature: str, values: object) -> dict[str, np.ndarray]:
+        """Run a signature on its only input and return its outputs by name."""
         definition = meta.signature_def[signature]
         (entry,) = definition.inputs.values()
         fetches = {name: tensor.name for name, tensor in definition.outputs.items()}
@@ -118,12 +119,16 @@ def test_the_session_serves_the_probabilities_of_the_trained_model(
     np.testing.assert_allclose(found["top_k_probabilities"][:, 0], expected.max(1), atol=1e-6)
 
 
-def test_examples_get_the_same_answer(session, images, expected) -> None:
+def test_the_signature_serving_examples_gives_the_same_probabilities(
+    session, images, expected
+) -> None:
     found = session("serving_examples", _examples(images))
     np.testing.assert_allclose(found["probabilities"], expected, atol=1e-6)
 
 
-def test_pixels_get_the_same_answer(session, images, expected) -> None:
+def test_the_signature_serving_pixels_gives_the_same_probabilities(
+    session, images, expected
+) -> None:
     from imgpipe.models import preprocess
 
     for image, row in zip(images, expected, strict=True):
@@ -132,7 +137,7 @@ def test_pixels_get_the_same_answer(session, images, expected) -> None:
         np.testing.assert_allclose(found["probabilities"], row[None], atol=1e-5)
 
 
-def test_the_loaded_model_gives_the_same_answer(directory, images, expected) -> None:
+def test_the_model_loaded_eagerly_gives_the_same_probabilities(directory, images, expected) -> None:
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(directory))
@@ -159,7 +164,7 @@ def test_the_signature_features_returns_the_inputs_of_the_head(
 def test_the_signature_cam_weights_the_feature_map_by_the_top_class(
     session, images, expected, classifier
 ) -> None:
-    """For a linear head on pooled features Grad-CAM has a closed form."""
+    """For a linear head on pooled features, Grad-CAM has a closed form."""
     from imgpipe.models import preprocess
 
     found = session("cam", np.array(images, object))

@@ -22,7 +22,7 @@ def test_rows_are_sorted_whatever_the_order_of_the_examples(write_bank, tmp_path
     assert keys == sorted(keys)
 
 
-def test_a_row_takes_at_most_64_bytes_besides_its_features(write_bank, tmp_path) -> None:
+def test_a_row_takes_at_most_50_bytes_besides_its_features(write_bank, tmp_path) -> None:
     for views, most in ((1, 50), (5, 25)):
         rows = read_split(write_bank(tmp_path / str(views), views=views), names.TRAIN, 3)
         columns = rows.labels.nbytes + rows.views.nbytes + rows.groups.numbers.nbytes
@@ -52,7 +52,7 @@ def _bank(write_records, directory, *rows: dict[str, object]) -> str:
     return str(directory)
 
 
-def test_rows_without_a_label_are_left_out(write_records, tmp_path) -> None:
+def test_examples_without_a_label_are_left_out(write_records, tmp_path) -> None:
     bank = _bank(write_records, tmp_path, _row(label_index=-1), _row(label_index=1))
     assert read_split(bank, names.TRAIN, 2).labels.tolist() == [1]
 

@@ -21,7 +21,7 @@ def _drawn(count: int, scale: float, seed: int = 0) -> tuple[np.ndarray, np.ndar
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
-def test_the_temperature_undoes_a_scale(scale: float) -> None:
+def test_the_fitted_temperature_is_the_scale_of_the_logits(scale: float) -> None:
     assert fit_temperature(*_drawn(4000, scale)) == pytest.approx(scale, rel=0.1)
 
 

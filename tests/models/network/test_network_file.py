@@ -196,6 +196,8 @@ def test_a_network_that_differs_from_its_description_is_detected(version) -> Non
 
 def test_a_pickle_in_the_weights_is_not_executed(version) -> None:
     class Evil:
+        """An object whose pickle creates the file `ran` when it is loaded."""
+
         def __reduce__(self):
             return (Path.touch, (version / "ran",))
 

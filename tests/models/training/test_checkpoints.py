@@ -143,7 +143,7 @@ np.savez(result, *fit.head.get_weights(), resumed=fit.resumed)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # the sum of the waits below; TensorFlow is imported three times
+@pytest.mark.timeout(600)  # the sum of the timeouts below; TensorFlow is imported three times
 def test_a_training_that_is_killed_resumes_with_the_same_weights(bank, tmp_path) -> None:
     """A process is really killed with SIGKILL in the middle of its training."""
     path = tmp_path / "head.npz"

@@ -69,7 +69,7 @@ def test_a_name_with_other_numbers_of_filters_is_a_network_too() -> None:
     assert backbones.get("conv_8_16", weights="none").image_size == 150
 
 
-def test_an_image_too_small_says_what_is_needed() -> None:
+def test_an_image_that_is_too_small_is_refused_with_the_least_size() -> None:
     with pytest.raises(ConfigError, match=r"conv_64_64_128_128 needs 46 pixels.*Received: 28"):
         _build("conv_64_64_128_128", 28)
     assert _build("conv_64_64_128_128", 46).output.shape == (None, 1, 1, 128)
