@@ -1,4 +1,4 @@
-"""Looks for barriers on a page with axe-core, the rules that browsers' own checks use."""
+"""Checks the accessibility of a page with axe-core, whose rules the browsers' own checks use."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def violations(page: Page) -> list[str]:
     """Return the violated rules of the page as it is now, with the elements that violate them.
 
     Args:
-        page: A page in the browser. The script is evaluated through the protocol of the browser,
-            which the security policy of the page does not concern.
+        page: A page in the browser. The script of axe-core is evaluated through the protocol of
+            the browser, to which the security policy of the page does not apply.
     """
     page.run(SCRIPT.read_text(encoding="utf-8") + "; true")
     found: list[dict[str, Any]] = json.loads(

@@ -1,6 +1,7 @@
 """Drives a real Chromium through its DevTools protocol, for tests of pages.
 
-A driver of its own because the protocol's few calls need no WebDriver binary of the same version.
+The tests have a driver of their own, because the few calls of the protocol need no WebDriver binary
+of the same version as the browser.
 ``websocket-client`` comes with the Kubernetes client of the development group.
 """
 
@@ -28,7 +29,7 @@ _KEYS |= {"ArrowRight": 39, "ArrowDown": 40}
 
 
 class Page:
-    """One page of a browser."""
+    """One page of a browser, controlled over the WebSocket of its DevTools protocol."""
 
     def __init__(self, address: str) -> None:
         import websocket
@@ -36,9 +37,9 @@ class Page:
         self._socket = websocket.create_connection(address, timeout=_ANSWER_S, suppress_origin=True)
         self._numbers = itertools.count(1)
         self.complaints: list[str] = []
-        """Errors of scripts, refusals of the security policy and other messages of the console."""
+        """Errors of scripts, violations of the security policy and other entries of the log."""
         self.events: list[str] = []
-        """Names of the events of the browser, oldest first."""
+        """Names of the events that the browser sent, oldest first."""
         for domain in ("Page", "DOM", "Runtime", "Log"):
             self.call(f"{domain}.enable")
 
@@ -57,12 +58,12 @@ class Page:
                 self.complaints.append(json.dumps(message["params"]))
 
     def open(self, url: str) -> None:
-        """Load a page; ``wait`` waits for what it shows."""
+        """Load a page. What its scripts show later is awaited with ``wait``."""
         self.call("Page.navigate", url=url)
         self.wait("document.readyState == 'complete' && location.href != 'about:blank'")
 
     def run(self, script: str) -> Any:
-        """Return the value of an expression, or of what it promises."""
+        """Evaluate a JavaScript expression and return its value; a promise is awaited."""
         answer = self.call(
             "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
         )
@@ -70,7 +71,7 @@ class Page:
         return answer["result"].get("value")
 
     def wait(self, script: str, seconds: float = 20.0) -> None:
-        """Wait until an expression is true."""
+        """Wait until a JavaScript expression is true, or fail after the given number of seconds."""
         end = time.monotonic() + seconds
         while not self.run(f"Boolean({script})"):
             if time.monotonic() > end:
@@ -79,11 +80,11 @@ class Page:
             time.sleep(0.05)
 
     def text(self, selector: str) -> str:
-        """Return the visible text of an element."""
+        """Return the visible text of the first element that matches a CSS selector."""
         return str(self.run(f"document.querySelector({json.dumps(selector)}).innerText"))
 
     def choose(self, selector: str, *files: Path) -> None:
-        """Choose files, or a folder, in a file input."""
+        """Choose files, or a folder, in the file input that matches a CSS selector."""
         root = self.call("DOM.getDocument")["root"]["nodeId"]
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
@@ -99,7 +100,7 @@ class Page:
         self.call("Input.dispatchKeyEvent", type="keyUp", **shared)
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
-        """Drag with the left button, in CSS pixels of the window."""
+        """Drag with the left mouse button between two points, in CSS pixels of the window."""
         middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
         steps = (
             ("mousePressed", start, 1),
@@ -112,7 +113,10 @@ class Page:
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **button)
 
     def look(self, width: int = 1200, height: int = 800, scheme: str = "light") -> None:
-        """Set the size of the window and the preferred colours; a narrow one is a phone."""
+        """Set the size of the window in CSS pixels and the preferred colour scheme.
+
+        A window that is narrower than 600 pixels emulates a phone with a touch screen.
+        """
         phone = width < 600
         self.call(
             "Emulation.setDeviceMetricsOverride",
@@ -126,18 +130,18 @@ class Page:
         self.call("Emulation.setEmulatedMedia", features=[feature])
 
     def screenshot(self, file: Path) -> None:
-        """Write a picture of the whole page."""
+        """Write a screenshot of the whole page to a file."""
         shot = self.call("Page.captureScreenshot", captureBeyondViewport=True)
         file.write_bytes(base64.b64decode(shot["data"]))
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection to the page."""
         self._socket.close()
 
 
 @contextmanager
 def chromium(folder: Path) -> Iterator[Page]:
-    """Run a browser with an empty profile in ``folder`` and yield its page."""
+    """Run a headless browser with an empty profile in ``folder`` and yield its page."""
     assert PROGRAM
     command = [PROGRAM, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"]
     command += ["--disable-dev-shm-usage", "--disable-background-networking"]
@@ -160,7 +164,7 @@ def chromium(folder: Path) -> Iterator[Page]:
 
 
 def _address(file: Path, browser: subprocess.Popen[bytes]) -> str:
-    """Return the WebSocket address of the first page, from the port that the browser writes."""
+    """Return the WebSocket address of the first page, from the file with the browser's port."""
     end = time.monotonic() + _START_S
     while not (file.exists() and file.read_text().strip()):
         assert browser.poll() is None and time.monotonic() < end, "Chromium did not start"

@@ -1,4 +1,4 @@
-"""What all tests share: a quiet TensorFlow, the way to the real images, and a browser."""
+"""Fixtures and settings of all tests: TensorFlow's log level, the real images and a browser."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ SHARED = REPOSITORY.parent / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder of real photographs beside the repository; the test skips where there is none."""
+    """Return the folder of real photographs beside the repository, or skip the test without it."""
     if not SHARED.is_dir():
         pytest.skip(f"needs the real photographs in {SHARED}")
     return SHARED
@@ -27,6 +27,9 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="module")
 def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Page]:
-    """A browser with an empty profile; its tests are marked to skip where there is none."""
+    """Yield the page of a browser with an empty profile.
+
+    The tests that use it are marked to skip where Chromium is not installed.
+    """
     with browser.chromium(tmp_path_factory.mktemp("profile")) as page:
         yield page

@@ -1,7 +1,7 @@
-"""Reads the blocks of commands and of Python in the documents, and the outputs quoted below them.
+"""Reads the code blocks of the documents, and the outputs that are quoted below them.
 
-A block that no test can run has a comment in the line above it, ``<!-- not run: REASON -->``, which
-the built page shows to readers as well.
+Code blocks are blocks of shell commands and of Python. A block that no test can run has a comment
+in the line above it, ``<!-- not run: REASON -->``, which the built page shows to readers as well.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Languages of blocks that are run.
+#: Languages of the blocks that the tests run.
 RUN = ("sh", "bash", "console", "python")
 _FENCE = re.compile(
     r"(?:^ *<!-- not run: (?P<why>.+?) -->\n+)?^ *```(?P<language>\w+)[^\n]*\n(?P<text>.*?)^ *```$",
@@ -23,7 +23,7 @@ _WILD = "…"
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, text, line, and why it is not run ("" if it is)."""
+    """A fenced block: its language, its text, its line, and why it is not run ("" if it is run)."""
 
     language: str
     text: str
@@ -32,12 +32,15 @@ class Block:
 
     @property
     def commands(self) -> list[str]:
-        """The command lines, joined where they continue, without comments."""
+        """The command lines without comments; a command that continues over lines is one string."""
         return [command for command, _ in self.expected]
 
     @property
     def expected(self) -> list[tuple[str, int]]:
-        """The command lines with the exit code that a comment behind them names, otherwise 0."""
+        """The command lines with their expected exit codes.
+
+        The exit code is the one that a comment behind the command names, otherwise 0.
+        """
         found = []
         for line in self.text.replace("\\\n", " ").splitlines():
             command = re.sub(r"(^|\s+)#.*$", "", line).strip().removeprefix("$ ")
@@ -48,7 +51,7 @@ class Block:
 
 
 def blocks(document: Path) -> list[Block]:
-    """Return the fenced blocks of a document in their order."""
+    """Return the fenced blocks of a document in the order of the document."""
     text = document.read_text("utf-8")
     return [
         Block(
@@ -62,9 +65,9 @@ def blocks(document: Path) -> list[Block]:
 
 
 def matches(quoted: str, printed: str) -> bool:
-    """Whether each line of a quoted output was printed, in this order.
+    """Return whether each line of a quoted output was printed, in this order.
 
-    ``…`` stands for any text, and numbers and widths of columns may differ.
+    ``…`` in the quoted output matches any text. Numbers and the widths of columns may differ.
     """
     lines = [_plain(line) for line in printed.splitlines()]
     start = 0
@@ -80,5 +83,5 @@ def matches(quoted: str, printed: str) -> bool:
 
 
 def _plain(line: str) -> str:
-    """Return a line with one space between words and 0 for every number."""
+    """Return a line with one space between words, in which every number is replaced by 0."""
     return _NUMBER.sub("0", " ".join(line.split()))

@@ -1,4 +1,4 @@
-"""Compares JSON that a command wrote with its declared format."""
+"""Compares the JSON that a command writes with its declared format."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from imgpipe.pipeline.json_formats import FORMATS
 
 
 def conform(command: str, value: Any) -> None:
-    """Check that a value has all declared fields of a command, no other, and their types.
+    """Check that the JSON of a command has exactly the declared fields, with the declared types.
 
     Args:
       command: Name of the command, such as "quarantine list".
       value: The parsed JSON.
 
     Raises:
-      AssertionError: It differs; the message names the fields.
+      AssertionError: The value differs from the format; the message names the fields.
     """
     wrong = list(_differences(value, FORMATS[command], command))
     assert not wrong, "\n".join(wrong)
 
 
 def _differences(value: Any, kind: Any, where: str) -> typing.Iterator[str]:
+    """Yield a message for each difference between a value and the declared type ``kind``."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
         yield from _differences(value, inner[0], where)
@@ -49,6 +50,7 @@ def _differences(value: Any, kind: Any, where: str) -> typing.Iterator[str]:
 
 
 def _of_object(value: Any, kind: Any, where: str) -> typing.Iterator[str]:
+    """Yield a message for each difference between a value and a typed dictionary."""
     if not isinstance(value, dict):
         yield f"{where}: {value!r} is no object"
         return

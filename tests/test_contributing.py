@@ -1,4 +1,4 @@
-"""The examples in the page for contributors work as the page says, in a copy of the code."""
+"""Tests of the examples in docs/contributing.md, which are added to a copy of the code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FILE = re.compile(r'^```(?:python|html) title="([^"]+)"\n(.*?)^```$', flags=re.
 _LINE = re.compile(r'^```py title="([^"]+)"\n(.*?)^```$', flags=re.M | re.S)
 _IMPORT = "from imgpipe.components.example_gen.sources.prefixed import PrefixedSource\n"
 
-#: Builds a classifier with the backbone, and draws the page of a run with the section.
+#: Builds a classifier with the new backbone, and renders the report of a run with the new section.
 _PROGRAM = """
 from imgpipe.components.report.page import render
 from imgpipe.components.report.section import RunState
@@ -36,7 +36,7 @@ print([line for line in page.splitlines() if line.startswith("<li>cat") or "<li>
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the code with the files of the page, and the line for the source."""
+    """A copy of the code with the files from the page, and with the new source registered."""
     folder = tmp_path_factory.mktemp("contributing") / "copy"
     for name in ("src", "components", "models", "pipeline", "serving"):
         ignore = shutil.ignore_patterns("__pycache__")
@@ -57,6 +57,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _run(copy: Path, folder: Path, *command: str) -> str:
+    """Run Python on the copy of the code, in ``folder``, and return what it prints."""
     environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "COLUMNS": "200"}
     done = subprocess.run(
         [sys.executable, *command],
@@ -70,7 +71,7 @@ def _run(copy: Path, folder: Path, *command: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_check_and_a_source_are_used(copy: Path, tmp_path: Path) -> None:
+def test_the_check_and_the_source_of_the_page_are_used(copy: Path, tmp_path: Path) -> None:
     for label, shade in (("cat", 60), ("dog", 180)):
         for number in range(8):
             image = Image.effect_noise((64, 64), 20 + number).point(
@@ -86,12 +87,13 @@ def test_a_check_and_a_source_are_used(copy: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_backbone_and_a_section_are_used(copy: Path, tmp_path: Path) -> None:
+def test_the_backbone_and_the_section_of_the_page_are_used(copy: Path, tmp_path: Path) -> None:
     said = _run(copy, tmp_path, "-c", _PROGRAM)
     assert "96 (None, 2)" in said, said
     assert "['<li>dog: 2 images</li>', '<li>cat: 6 images</li>']" in said, said
 
 
 def _save(image: Image.Image, file: Path) -> None:
+    """Save an image in mode RGB and make the folder for it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     image.convert("RGB").save(file)

@@ -1,7 +1,7 @@
-"""Docstrings of public functions say which errors they raise.
+"""Checks that the docstrings of public functions say which errors the functions raise.
 
-Ruff has a rule for it, DOC501, which takes ``raise invalid(...)`` for an exception of this name.
-Many errors of the package are built by such functions, so it is checked here instead.
+Ruff has a rule for this, DOC501, but it takes ``raise invalid(...)`` for an exception of the name
+``invalid``. Many errors of the package are built by such functions, so the tests check it instead.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("components", "models", "pipeline", "serving")
-#: Functions of commands, whose docstrings are the texts of ``--help``, and callbacks of httptools.
+#: Not checked: commands, whose docstrings are the texts of ``--help``, and callbacks of httptools.
 LEFT_OUT = ("pipeline/commands/", "serving/server/rest/protocol.py")
 
 
 def _public(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Yield the public functions of a module and the public methods of its public classes."""
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     bodies = [tree.body, *(node.body for node in classes if not node.name.startswith("_"))]
     for node in (node for body in bodies for node in body):
@@ -28,7 +29,7 @@ def _public(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def _raises(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Whether a function raises an error itself, apart from errors that it caught."""
+    """Return whether a function raises an error itself, other than one that it caught."""
     nodes: list[ast.AST] = list(function.body)
     while nodes:
         node = nodes.pop()
@@ -41,14 +42,14 @@ def _raises(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 
 def missing(path: Path) -> list[str]:
-    """Names of the public functions of a module that raise errors and do not say which."""
+    """Return the names of the public functions of a module that raise undocumented errors."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = [one for one in _public(tree) if _raises(one)]
     return [one.name for one in found if "Raises:" not in (ast.get_docstring(one) or "")]
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_public_functions_say_what_they_raise(folder: str) -> None:
+def test_public_functions_document_what_they_raise(folder: str) -> None:
     silent = {
         str(path.relative_to(ROOT)): names
         for path in (ROOT / folder).rglob("*.py")
@@ -58,7 +59,7 @@ def test_public_functions_say_what_they_raise(folder: str) -> None:
     assert not silent
 
 
-def test_a_silent_function_is_found(tmp_path: Path) -> None:
+def test_a_function_without_a_raises_section_is_found(tmp_path: Path) -> None:
     module = tmp_path / "module.py"
     module.write_text(
         'def silent():\n    """Fail."""\n    raise invalid("why")\n\n'

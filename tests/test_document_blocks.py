@@ -1,6 +1,6 @@
-"""The blocks of commands and of Python in the documents run, and print what is quoted below them.
+"""Runs the code blocks of the documents, and compares their output with the one quoted below them.
 
-All pages that need a run share the one of the tutorial.
+All pages that need a run of the pipeline share the run of the tutorial.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _DOCS = _ROOT / "docs"
 _PAGES = [_ROOT / "README.md", *sorted(_DOCS.rglob("*.md"))]
 _TUTORIAL = _DOCS / "tutorial.md"
 _TIMEOUT_S = 900
-#: A review runs until it is stopped.
+#: This command runs until it is interrupted.
 _REVIEW = "imgpipe review OUT"
-#: As in the tutorial, so that its results are reused and no page searches longer.
+#: The search time of the tutorial, so that its results are reused and no page searches longer.
 _MINUTES = "--minutes 1"
 
 
 def _to_run(page: Path) -> list[tuple[Block, str]]:
-    """Return the blocks of a page that are run, each with the output that is quoted below it."""
+    """Return the blocks of a page that are run, each with the output quoted below it, or ""."""
     found = blocks(page)
     after = [one.text if one.language == "text" else "" for one in found[1:]]
     return [
@@ -53,7 +53,7 @@ def _name(page: Path) -> str:
 
 @pytest.mark.parametrize("page", _PAGES, ids=_name)
 def test_every_command_can_be_parsed(page: Path) -> None:
-    """Options and arguments exist, in blocks that are run and in those that are not."""
+    """The commands have valid options and arguments, also in blocks that are not run."""
     for block in blocks(page):
         if block.language in RUN and block.language != "python":
             for line in block.commands:
@@ -61,6 +61,7 @@ def test_every_command_can_be_parsed(page: Path) -> None:
 
 
 def _parse(line: str, where: str) -> None:
+    """Check that a command line of imgpipe can be parsed; other programs are not checked."""
     words = shlex.split(line.split(" | ")[0].split(" > ")[0])
     if words[:1] != ["imgpipe"]:
         return
@@ -78,7 +79,7 @@ def _parse(line: str, where: str) -> None:
 
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the pages assume: PHOTOS, NEW and OTHER with images, and picture.jpg."""
+    """Return a folder with what the pages use: images in PHOTOS, NEW and OTHER, and picture.jpg."""
     from imgpipe.pipeline.demo import LABELS, draw, draw_hand
 
     root = tmp_path_factory.mktemp("documents")
@@ -97,12 +98,15 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def after_the_tutorial(workspace: Path) -> tuple[Path, list[tuple[Block, str, str]]]:
-    """The workspace with the run of the tutorial, and what its blocks printed."""
+    """Run the tutorial in the workspace.
+
+    Returns the workspace, and each block with its quoted and its real output.
+    """
     return workspace, list(_run(_TUTORIAL, workspace))
 
 
 def _run(page: Path, folder: Path) -> Iterator[tuple[Block, str, str]]:
-    """Run the blocks of a page; yield each with its quoted and its real output."""
+    """Run the blocks of a page in ``folder``; yield each with its quoted and its real output."""
     for block, quoted in _to_run(page):
         if block.language == "python":
             command = [sys.executable, "-W", "ignore", "-c", block.text]
@@ -124,10 +128,14 @@ def _run(page: Path, folder: Path) -> Iterator[tuple[Block, str, str]]:
 
 
 def _shell(block: Block) -> str:
-    """Return the script of a block, in which a model need not be blessed (exit code 3)."""
+    """Return the shell script of a block.
+
+    A command fails if its exit code is not the one that the block names. Where none is named, 0 and
+    3 (not blessed) are accepted.
+    """
     lines = []
     for line, code in block.expected:
-        if line == _REVIEW:  # it ends with exit code 0 when it is interrupted
+        if line == _REVIEW:  # a review ends with exit code 0 when it is interrupted
             line = f"timeout --signal=INT 30 {line} --no-browser --port 0 || [ $? = 124 ]"
         if line.startswith("imgpipe run ") and "--minutes" not in line:
             line = f"{line} {_MINUTES}"
@@ -139,6 +147,7 @@ def _shell(block: Block) -> str:
 
 
 def _environment() -> dict[str, str]:
+    """Return the environment of the blocks, in which the programs of this Python come first."""
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {**os.environ, "PATH": programs, "COLUMNS": "300", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
@@ -154,7 +163,7 @@ def test_the_tutorial_runs_and_prints_what_it_quotes(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_summaries_have_the_declared_fields(
+def test_the_summaries_of_the_tutorial_have_the_declared_fields(
     after_the_tutorial: tuple[Path, list[tuple[Block, str, str]]],
 ) -> None:
     found = sorted(after_the_tutorial[0].glob("OUT/runs/*/summary.json"))
@@ -166,7 +175,7 @@ def test_the_summaries_have_the_declared_fields(
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", [page for page in RUNNABLE if page != _TUTORIAL], ids=_name)
-def test_the_blocks_of_a_page_run(
+def test_the_blocks_of_a_page_run_and_print_what_it_quotes(
     page: Path, after_the_tutorial: tuple[Path, list[tuple[Block, str, str]]], tmp_path: Path
 ) -> None:
     folder = tmp_path / "page"

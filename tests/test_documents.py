@@ -1,4 +1,4 @@
-"""The documents name files and commands that exist, and the site builds without a warning."""
+"""Checks that links and commands in the documents exist, and that the site builds and works."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tests import browser
 _ROOT = Path(__file__).resolve().parent.parent
 _DOCS = _ROOT / "docs"
 DOCUMENTS = [_ROOT / "README.md", *sorted(_DOCS.rglob("*.md"))]
-#: Attributes that make a browser load something.
+#: Elements that load something, each with the attribute that names what is loaded.
 _LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
 
 
 class _Loads(HTMLParser):
-    """Collects what a page loads: scripts, styles, images and frames."""
+    """Collects the addresses that a page loads: scripts, styles, images and frames."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,13 +49,17 @@ def _nav(entries: object) -> set[str]:
 
 
 def _pages() -> set[str]:
+    """Return the pages in the navigation of mkdocs.yml."""
     text = (_ROOT / "mkdocs.yml").read_text("utf-8")
     return _nav(yaml.safe_load(text)["nav"])
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built site. The build is strict: a dead link, anchor or page outside the nav ends it."""
+    """The folder of the built site.
+
+    The build is strict: it fails for a dead link, a dead anchor or a page outside the navigation.
+    """
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(folder)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
@@ -84,7 +88,7 @@ def test_the_site_loads_nothing_from_the_network(site: Path) -> None:
     assert not [one for style in styles for one in re.findall(r"url\([\"']?https?:[^)]*", style)]
 
 
-def test_the_reference_is_that_of_the_code(site: Path) -> None:
+def test_the_reference_describes_all_commands_and_settings(site: Path) -> None:
     from imgpipe.pipeline.configuration.config import Config
     from imgpipe.pipeline.configuration.flat_settings import flat
 
@@ -102,7 +106,7 @@ def test_the_reference_is_that_of_the_code(site: Path) -> None:
     assert len(named) > 80 and not [one for one in missing if not one.startswith("beam.")]
 
 
-def test_exit_codes_json_and_metrics_are_those_of_the_code(site: Path) -> None:
+def test_the_reference_describes_all_exit_codes_json_fields_and_metrics(site: Path) -> None:
     from imgpipe.models import errors
     from imgpipe.pipeline.json_formats import FORMATS
     from imgpipe.pipeline.published.exports import NotEqual
@@ -127,6 +131,7 @@ def test_exit_codes_json_and_metrics_are_those_of_the_code(site: Path) -> None:
 
 
 def _commands(group: object, prefix: str = "imgpipe") -> set[str]:
+    """Return the full names of a command, of its groups and of all commands in them."""
     found = {prefix}
     for name, command in getattr(group, "commands", {}).items():
         found |= _commands(command, f"{prefix} {name}")
@@ -138,7 +143,7 @@ def _name(document: Path) -> str:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
-def test_links_lead_to_files(document: Path) -> None:
+def test_links_lead_to_files_that_exist(document: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", document.read_text(encoding="utf-8"))
     targets = {link: (document.parent / link).resolve() for link in links}
     # The generated pages of the reference exist in the built site only.
@@ -148,13 +153,13 @@ def test_links_lead_to_files(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
-def test_commands_exist(document: Path) -> None:
+def test_commands_that_a_document_names_exist(document: Path) -> None:
     known = _commands(typer.main.get_command(app))
     named = re.findall(r"`(imgpipe(?: [a-z]+)?)\b", document.read_text("utf-8"))
     assert {name for name in named if name.count(" ")} <= known
 
 
-def test_every_page_of_the_readme_is_in_the_navigation() -> None:
+def test_every_page_that_the_readme_links_to_is_in_the_navigation() -> None:
     readme = DOCUMENTS[0].read_text(encoding="utf-8")
     linked = set(re.findall(r"\(docs/([a-z/-]+\.md)\)", readme))
     assert len(linked) > 5 and linked <= _pages()
@@ -162,8 +167,12 @@ def test_every_page_of_the_readme_is_in_the_navigation() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(browser.PROGRAM is None, reason="needs Chromium")
-def test_the_site_in_a_browser(site: Path, tmp_path: Path) -> None:
-    """Search works, also from the disk; no page complains, and none is too wide for a phone."""
+def test_the_site_works_in_a_browser(site: Path, tmp_path: Path) -> None:
+    """Check every page and the search in Chromium.
+
+    The search works over HTTP and from the disk. No page logs an error or is wider than the window
+    of a desktop or a phone.
+    """
     handler = functools.partial(_Quiet, directory=str(site))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -188,7 +197,7 @@ def test_the_site_in_a_browser(site: Path, tmp_path: Path) -> None:
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder without a line in the terminal for each request."""
+    """Serves a folder over HTTP without logging requests to the terminal."""
 
     def log_message(self, *_: object) -> None:
         return

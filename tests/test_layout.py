@@ -1,4 +1,4 @@
-"""The folders: imports go one way, between files as well as between folders."""
+"""Checks that there are no circular imports, between modules as well as between folders."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ _MAY_IMPORT = {
 
 
 def _modules() -> dict[str, Path]:
+    """Return the files of all modules of imgpipe, by the names of the modules."""
     files = [file for top in _TOP for file in (_ROOT / top).rglob("*.py")]
     parts = {file: file.relative_to(_ROOT).with_suffix("").parts for file in files}
     return {".".join(name).removesuffix(".__init__"): file for file, name in parts.items()}
 
 
 def _imports(file: Path, modules: dict[str, Path]) -> Iterator[str]:
-    """The modules of imgpipe that a file imports, also inside of functions."""
+    """Yield the modules of imgpipe that a file imports, also inside functions."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("imgpipe."):
             package = str(node.module).removeprefix("imgpipe.")
@@ -38,6 +39,7 @@ def _imports(file: Path, modules: dict[str, Path]) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def arrows() -> list[tuple[str, str]]:
+    """Return all imports within imgpipe, as pairs of the importing and the imported module."""
     modules = _modules()
     found = [(name, other) for name, file in modules.items() for other in _imports(file, modules)]
     assert len(found) > 1000
@@ -46,7 +48,15 @@ def arrows() -> list[tuple[str, str]]:
 
 
 def _order(arrows: list[tuple[str, str]], room: Callable[[str], str]) -> list[str]:
-    """The rooms from the lowest to the highest; raises CycleError if there is no such order."""
+    """Return the folders, or modules, sorted so that each comes after those that it imports.
+
+    Args:
+        arrows: Pairs of an importing and an imported module.
+        room: Returns the folder, or the module itself, to which a module belongs.
+
+    Raises:
+        CycleError: If there are circular imports.
+    """
     graph: dict[str, set[str]] = {}
     for name, other in arrows:
         if room(name) != room(other):
@@ -54,13 +64,13 @@ def _order(arrows: list[tuple[str, str]], room: Callable[[str], str]) -> list[st
     return list(graphlib.TopologicalSorter(graph).static_order())
 
 
-def test_no_files_import_each_other(arrows: list[tuple[str, str]]) -> None:
-    # A package imports its modules while these import the package, as Python allows.
+def test_modules_have_no_circular_imports(arrows: list[tuple[str, str]]) -> None:
+    # A package may import its modules while these import the package, as Python allows.
     files = [(a, b) for a, b in arrows if not a.startswith(b + ".") and not b.startswith(a + ".")]
     assert len(_order(files, lambda name: name)) > 400
 
 
-def test_the_folders_at_the_top_import_downwards(arrows: list[tuple[str, str]]) -> None:
+def test_the_top_folders_import_only_what_they_may(arrows: list[tuple[str, str]]) -> None:
     wrong = [
         (name, other)
         for name, other in arrows
@@ -71,12 +81,12 @@ def test_the_folders_at_the_top_import_downwards(arrows: list[tuple[str, str]]) 
 
 
 def _room(name: str) -> str:
-    """The folder below the top, or below ``serving/server``, in which a module is."""
+    """Return the folder of a module: two levels deep, or three below ``serving/server``."""
     parts = name.split(".")
     return ".".join(parts[: 3 if parts[:2] == ["serving", "server"] else 2])
 
 
-def test_no_folders_import_each_other(arrows: list[tuple[str, str]]) -> None:
+def test_folders_have_no_circular_imports(arrows: list[tuple[str, str]]) -> None:
     # ImageExampleGen measures what the checks of ImageFilter ask for, and ImageFilter divides
     # images into splits as ImageExampleGen does: a check is one file, which is in one folder.
     both = ("components.example_gen", "components.image_filter")

@@ -1,4 +1,4 @@
-"""The messages in the page of troubleshooting are those that the program prints."""
+"""Checks that the messages quoted in docs/troubleshooting.md are those that the program prints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ QUOTED = [block for block in blocks(_PAGE) if block.text.startswith("$ ")]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the commands of the page name: images, and configurations with a mistake each."""
+    """Return a folder with what the commands of the page name.
+
+    It holds images, and configurations with one mistake each.
+    """
     from imgpipe.pipeline.demo import draw_hand
 
     root = tmp_path_factory.mktemp("troubles")
@@ -39,6 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _save(image: Image.Image, file: Path) -> None:
+    """Save an image and make the folder for it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     image.save(file)
 
@@ -55,7 +59,7 @@ def test_the_program_prints_what_the_page_quotes(
 
 
 def _printed(arguments: list[str]) -> str:
-    """Run a command in this process, which has TensorFlow already, and return what it prints."""
+    """Run a command in this process, which has imported TensorFlow already; return its output."""
     from imgpipe.models.errors import ImgpipeError
     from imgpipe.pipeline.application import app
 
@@ -68,5 +72,5 @@ def _printed(arguments: list[str]) -> str:
     return stream.getvalue()
 
 
-def test_the_page_has_twenty_messages() -> None:
+def test_the_page_quotes_at_least_twenty_commands() -> None:
     assert len(QUOTED) >= 20

@@ -1,4 +1,4 @@
-"""A drawn data set with its output folder, and the way to run on it."""
+"""A data set with its output folder, on which a test runs the pipeline."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-#: Small enough for seconds: some 70 images of 112 px, two augmented views.
+#: Settings of a run that takes seconds, on some 70 images of 112 px with two augmented views.
 SETTINGS = {
     "run": {"name": "hands"},
     "split": {"validation": 0.25, "test": 0.1},
@@ -21,13 +21,18 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Case:
-    """A data set, its output folder, and the way to run on them."""
+    """The folder of a data set and the output folder of its runs."""
 
     photos: Path
     out: Path
 
     def run(self, *assignments: str, start: str | None = None) -> Any:
-        """One run with overrides; returns the outcome."""
+        """Run the pipeline with `SETTINGS` and return the outcome.
+
+        Args:
+            assignments: Further settings, such as ``train.epochs=2``.
+            start: The component from which on everything is executed again, as with ``--from``.
+        """
         from imgpipe.pipeline.configuration import config as configs
         from imgpipe.pipeline.execution.run import execute
 
@@ -36,6 +41,6 @@ class Case:
         return execute(configs.build(tree, assignments), start)
 
     def copy(self, folder: Path) -> Case:
-        """The same data with an output folder of its own, sharing nothing."""
+        """Return a case with a copy of the data and a new output folder, both below ``folder``."""
         shutil.copytree(self.photos, folder / "photos")
         return Case(folder / "photos", folder / "out")

@@ -1,4 +1,4 @@
-"""One drawn set and one output folder, run once a session; the tests look at what came out."""
+"""Fixtures of the end-to-end tests, which share one drawn data set and its first run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.e2e.case import Case
 
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The drawn set with its planted faults."""
+    """Draw the demo data set with its planted faults, 24 images of 112 px for each class."""
     from imgpipe.pipeline.demo import draw
 
     return draw(tmp_path_factory.mktemp("drawn") / "photos", per_class=24, size=112)
@@ -21,15 +21,16 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="session")
 def case(drawn: Any, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """The session's case; the first run of `first` fills its output folder."""
+    """Return the case that tests share; the fixture `first` fills its output folder."""
     return Case(Path(drawn.directory), tmp_path_factory.mktemp("e2e") / "out")
 
 
 @pytest.fixture(scope="session")
 def first(case: Case) -> Any:
-    """Outcome of the first run: nothing cached, blessed, pushed.
+    """Run the shared case for the first time, and return the outcome.
 
-    The program that runs it has arguments that TFX would take for its own and refuse.
+    In this run nothing is cached, and the model is blessed and pushed. The program has command line
+    arguments that TFX would take for its own and refuse.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["program", "-v", "--name"])

@@ -1,4 +1,4 @@
-"""An export that loads and does not run must not get past ServingValidator."""
+"""Tests that ServingValidator refuses an export that can be loaded but does not answer."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from tests.e2e.case import Case
 
 
-def test_a_plain_saved_model_save_is_caught(tmp_path):
-    """`tf.saved_model.save` of a Keras 3 model: AVAILABLE, and every request fails."""
+def test_an_export_that_loads_but_does_not_answer_fails_the_serving_check(tmp_path):
+    """A Keras 3 model saved with `tf.saved_model.save` is AVAILABLE, but every request fails."""
     import keras
     import tensorflow as tf
 
@@ -52,7 +52,7 @@ def test_a_plain_saved_model_save_is_caught(tmp_path):
 def test_a_run_whose_export_does_not_answer_is_refused_by_the_serving_check(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Not by an error of the component that asks it for its predictions."""
+    """The serving check refuses the run; the component that computes predictions does not fail it."""
     from imgpipe.models.export import saved_model
 
     whole = saved_model.export
@@ -61,7 +61,7 @@ def test_a_run_whose_export_does_not_answer_is_refused_by_the_serving_check(
         whole(classifier, directory, **given)
         (Path(directory) / "saved_model.pb").write_bytes(b"")
 
-    monkeypatch.setattr(saved_model, "export", damaged)  # TFX loads the module of run_fn again
+    monkeypatch.setattr(saved_model, "export", damaged)  # TFX imports the module of run_fn anew
     outcome = Case(case.photos, tmp_path / "out").run()
     assert outcome.exit_code == 3
     assert "no validation image was evaluated" in outcome.verdict

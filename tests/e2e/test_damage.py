@@ -1,4 +1,4 @@
-"""What was damaged since it was written is made again, or is not served."""
+"""Tests that damaged artifacts and versions are noticed, and are made again or not served."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ from imgpipe.pipeline.output import output_folder
 
 @pytest.fixture(scope="module")
 def own(case: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
-    """A case with an output folder of its own, run once, and the outcome; tests damage it."""
+    """Run a case with an output folder of its own, which the tests may damage.
+
+    Returns the case and the outcome of its first run.
+    """
     mine = type(case)(case.photos, tmp_path_factory.mktemp("damage") / "out")
     return mine, mine.run()
 
 
 def _artifact(out: Path, node: str, key: str) -> Path:
-    """The newest artifact of a component."""
+    """Return the folder of the newest artifact in the output ``key`` of a component."""
     folders = [path for path in (out / "artifacts" / node / key).iterdir() if path.is_dir()]
     return max(folders, key=lambda path: int(path.name))
 
 
 @pytest.mark.slow
-def test_a_cut_shard_of_kept_examples_is_made_again(
+def test_a_truncated_shard_of_examples_is_made_again(
     own: tuple[Any, Any], caplog: pytest.LogCaptureFixture
 ):
     mine, first = own
@@ -36,7 +39,7 @@ def test_a_cut_shard_of_kept_examples_is_made_again(
     [shard] = (examples / "Split-validation").iterdir()
     whole = shard.read_bytes()
     length = int.from_bytes(whole[:8], "little")
-    shard.write_bytes(whole[: 12 + length + 4])  # one record of all
+    shard.write_bytes(whole[: 12 + length + 4])  # only the first record is left
     outcome = mine.run(start="FeatureBank")
     assert outcome.exit_code == 0, outcome.verdict
     assert outcome.summary["data"]["splits"] == first.summary["data"]["splits"]
@@ -46,8 +49,8 @@ def test_a_cut_shard_of_kept_examples_is_made_again(
     assert "ImageFilter makes it again" in caplog.text
 
 
-def test_bytes_flipped_in_a_cached_input_without_a_trace_are_noticed(own: tuple[Any, Any]):
-    """The modification time is as before, as with a decaying disk; the reader compares digests."""
+def test_flipped_bytes_in_a_cached_input_are_noticed(own: tuple[Any, Any]):
+    """The modification time does not change, as on a failing disk, so only the digests tell."""
     mine, _ = own
     export = _artifact(mine.out, "ImageTrainer", "model") / "Format-Serving"
     data = export / "variables" / "variables.data-00000-of-00001"
@@ -81,8 +84,8 @@ def test_a_damaged_version_is_pushed_again_under_a_new_number(own: tuple[Any, An
 
 
 @pytest.mark.slow
-def test_artifact_folders_of_a_forgotten_run_are_emptied(own: tuple[Any, Any]):
-    """Without the metadata numbers start again, and the folders of the earlier run are there."""
+def test_artifact_folders_of_a_run_without_metadata_are_emptied_before_use(own: tuple[Any, Any]):
+    """Without the metadata, artifacts are numbered from 1 again, in folders of the earlier run."""
     mine, first = own
     (mine.out / "metadata.sqlite").unlink()
     old = _artifact(mine.out, "ImageExampleGen", "examples")
@@ -96,7 +99,7 @@ def test_artifact_folders_of_a_forgotten_run_are_emptied(own: tuple[Any, Any]):
 
 
 @pytest.mark.slow
-def test_a_run_after_a_repair_is_cached_and_leaves_the_versions(
+def test_a_run_after_a_metadata_repair_is_cached_and_keeps_the_versions(
     own: tuple[Any, Any], capsys: pytest.CaptureFixture[str]
 ):
     mine, first = own
@@ -104,10 +107,12 @@ def test_a_run_after_a_repair_is_cached_and_leaves_the_versions(
     base = mine.out / "model"
     before = {path: path.stat().st_mtime_ns for path in base.rglob("*") if path.is_file()}
     assert "was restored from the copy of the run that ended at" in output_folder.repair(mine.out)
-    outcome = mine.run("evaluate.threshold=0.49")  # otherwise the outcome is repeated at once
+    outcome = mine.run(
+        "evaluate.threshold=0.49"
+    )  # another setting, so that the last outcome is not repeated
     assert outcome.exit_code == 0, outcome.verdict
     assert outcome.summary["data"] == first.summary["data"]
-    # The first version is the baseline now, so that DataGate and what follows it run in any case.
+    # The first version is the baseline now, so DataGate and the components after it run in any case.
     assert {"ImageExampleGen", "ImageFilter", "SchemaGen"} <= set(outcome.summary["cached"])
     assert schema.accept(None, str(mine.photos), mine.out, ()) == 0
     assert "nothing to accept" in capsys.readouterr().out, "the cached decision is known"

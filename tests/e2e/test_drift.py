@@ -1,4 +1,4 @@
-"""Data unlike that of the last blessed model is refused, accepted by people, then trained on."""
+"""Tests that drift is refused until a person accepts it, after which the data is trained on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Any]:
-    """A case whose photographs became dark after its first, blessed run; and that run."""
+    """Run a case and darken its images afterwards; return the case and the blessed outcome."""
     from imgpipe.pipeline.demo import draw
 
     folder = tmp_path_factory.mktemp("drift")
@@ -30,7 +30,7 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Any]:
     return case, first
 
 
-def test_drift_is_refused_until_it_is_accepted(changed: tuple[Case, Any], capsys: Any):
+def test_data_with_drift_is_refused_until_it_is_accepted(changed: tuple[Case, Any], capsys: Any):
     case, first = changed
     assert first.exit_code == 0, first.verdict
     settings = ("views.count=1", "train.epochs=3", "evaluate.threshold=0.0", "evaluate.max_drop=1")

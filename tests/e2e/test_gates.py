@@ -1,4 +1,4 @@
-"""Whole runs with LiteRT files and with folds in place of the validation split."""
+"""Whole runs with LiteRT exports and with cross-validation in place of the validation split."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tests.e2e.case import Case
 
 pytestmark = pytest.mark.slow
 
-#: One of some twenty validation images is four points.
+#: Settings of both gates. One of some twenty validation images is four percentage points.
 GATES = ("evaluate.cross_validate=3", "export.lite=['float16', 'int8']", "export.max_loss=0.2")
 
 
 @pytest.fixture(scope="module")
 def gated(case: Case, tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Any]:
-    """The same images with an output folder of their own, and their first run."""
+    """Run the shared images with both gates in a new output folder; return case and outcome."""
     own = Case(case.photos, tmp_path_factory.mktemp("gates") / "out")
     return own, own.run(*GATES)
 
 
-def test_both_gates_bless_and_the_model_is_pushed_with_its_files(gated: tuple[Case, Any]):
+def test_both_gates_bless_and_the_model_is_pushed_with_its_lite_files(gated: tuple[Case, Any]):
     case, outcome = gated
     assert outcome.exit_code == 0, outcome.verdict
     assert {"CrossValidator", "LiteExporter"} <= set(outcome.summary["timings"]["components"])
@@ -35,7 +35,7 @@ def test_both_gates_bless_and_the_model_is_pushed_with_its_files(gated: tuple[Ca
         assert (version.path / file).is_file(), file
 
 
-def test_the_summary_says_what_each_gate_saw(gated: tuple[Case, Any]):
+def test_the_summary_has_the_figures_of_each_gate(gated: tuple[Case, Any]):
     _, outcome = gated
     folds = outcome.summary["cross_validation"]
     assert folds["folds"] == len(folds["per_fold"]) == 3
@@ -56,14 +56,14 @@ def test_the_summary_says_what_each_gate_saw(gated: tuple[Case, Any]):
     assert "2 of 2 blessed" in page
 
 
-def test_a_run_without_folds_hints_at_them(first: Any):
+def test_a_run_without_cross_validation_recommends_it(first: Any):
     assert first.summary["cross_validation"] is None
     assert first.summary["lite"] is None
     (hint,) = first.summary["warnings"]
     assert "evaluate.cross_validate = 5" in hint
 
 
-def test_the_files_answer_as_the_served_model_does(gated: tuple[Case, Any]):
+def test_the_lite_files_answer_as_the_served_model_does(gated: tuple[Case, Any]):
     from imgpipe.components.predictor.component import Served
     from imgpipe.components.serving_validator.component import parity_samples
     from imgpipe.models import preprocess
@@ -88,7 +88,7 @@ def test_again_without_changes_everything_is_cached(gated: tuple[Case, Any]):
     assert outcome.summary["push"]["status"] == "unchanged"
 
 
-def test_folds_under_the_threshold_refuse(gated: tuple[Case, Any]):
+def test_a_cross_validation_below_the_threshold_refuses_the_model(gated: tuple[Case, Any]):
     case, _ = gated
     outcome = case.run("evaluate.cross_validate=2", "evaluate.threshold=1.0", "train.epochs=1")
     assert outcome.exit_code == 3
@@ -99,7 +99,7 @@ def test_folds_under_the_threshold_refuse(gated: tuple[Case, Any]):
     assert outcome.summary["cross_validation"]["blessed"] is False
 
 
-def test_files_that_were_not_asked_for_are_not_pushed_again(gated: tuple[Case, Any]):
+def test_lite_files_are_not_pushed_when_the_run_does_not_ask_for_them(gated: tuple[Case, Any]):
     case, _ = gated
     outcome = case.run(GATES[0])
     assert "LiteExporter" not in outcome.summary["timings"]["components"]
@@ -107,7 +107,7 @@ def test_files_that_were_not_asked_for_are_not_pushed_again(gated: tuple[Case, A
     assert not list((case.out / "model" / "2").glob("*.tflite"))
 
 
-def test_a_file_that_fails_does_not_keep_the_model_back(
+def test_a_failed_lite_conversion_does_not_keep_the_model_from_being_pushed(
     gated: tuple[Case, Any], monkeypatch: pytest.MonkeyPatch
 ):
     from imgpipe.models.export import litert

@@ -1,4 +1,4 @@
-"""The notebooks of the documentation, executed cell by cell in IPython's shell."""
+"""Executes the notebooks of the documentation, cell by cell, in IPython's shell."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SET = (
     "evaluate.threshold=0 split.validation=0.25 gate.min_train=1 gate.min_validation=1 "
     "gate.max_rejected_share=0.9"
 )
-#: TFX runs nothing outside of IPython; a shell runs the cells as a kernel does.
+#: TFX runs nothing interactively outside of IPython; its shell runs the cells as a kernel does.
 _RUN = """
 import json, sys
 from IPython.core.interactiveshell import InteractiveShell
@@ -37,7 +37,10 @@ for cell in json.load(open(sys.argv[1]))["cells"]:
 
 
 def _execute(notebook: Path, variables: Mapping[str, str]) -> list[str]:
-    """Run all cells; the lines that they print."""
+    """Run all cells of a notebook and return the lines that they print.
+
+    ``variables`` are added to the environment.
+    """
     ended = subprocess.run(
         [sys.executable, "-c", _RUN, str(notebook)],
         env={**os.environ, **variables},
@@ -50,14 +53,16 @@ def _execute(notebook: Path, variables: Mapping[str, str]) -> list[str]:
     return ended.stdout.splitlines()
 
 
-def test_every_cell_runs_and_a_model_is_pushed(case: Case, tmp_path: Path) -> None:
+def test_every_cell_of_interactive_runs_and_a_model_is_pushed(case: Case, tmp_path: Path) -> None:
     places = {"IMGPIPE_PHOTOS": str(case.photos), "IMGPIPE_OUT": str(tmp_path / "out")}
     page, pushed = _execute(_NOTEBOOK, {**places, "IMGPIPE_SET": _SET})[-2:]
     assert (Path(page) / "report.html").is_file()
     assert pushed == f"pushed {tmp_path / 'out' / 'model' / '1'}"
 
 
-def test_photographs_become_a_served_model(case: Case, first: Any, tmp_path: Path) -> None:
+def test_every_cell_of_photographs_runs_and_a_model_is_served(
+    case: Case, first: Any, tmp_path: Path
+) -> None:
     settings = configs.build({**SETTINGS, "run": {"name": "hands", "out": str(case.out)}})
     (tmp_path / "hands.toml").write_text(configs.to_toml(settings))
     places = {"IMGPIPE_PHOTOS": str(case.photos), "IMGPIPE_OUT": str(case.out)}

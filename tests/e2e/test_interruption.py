@@ -1,4 +1,4 @@
-"""kill -9 in the middle, a second run beside the first, a full disk: nothing is lost."""
+"""Tests of runs that are killed with SIGKILL, run at the same time, or cannot write a version."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SECONDS = 240.0
 
 
 def _command(case: Any, tmp_path: Path, *more: str) -> list[str]:
-    """The real command line for this case, from a config file."""
+    """Return the command that runs a case from a configuration file, with further arguments."""
     from imgpipe.pipeline.configuration import config as configs
 
     config = configs.build({**SETTINGS, "data": {"source": str(case.photos)}})
@@ -34,7 +34,7 @@ def _command(case: Any, tmp_path: Path, *more: str) -> list[str]:
 
 
 def _kill_when(command: list[str], seen: Any) -> None:
-    """Start a run, kill -9 it as soon as `seen()` is true."""
+    """Start a command and kill it with SIGKILL as soon as ``seen()`` is true."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + _SECONDS
     try:
@@ -50,14 +50,14 @@ def _kill_when(command: list[str], seen: Any) -> None:
 
 @pytest.fixture
 def fresh(case: Any, first: Any, tmp_path: Path) -> Any:
-    """A copy of the finished case that a test may break."""
+    """Return the shared case with a copy of its output folder, which a test may break."""
     copy = case.copy(tmp_path)
     shutil.rmtree(copy.photos)
     shutil.copytree(case.out, copy.out)
     return type(case)(case.photos, copy.out)
 
 
-def test_killed_in_the_trainer_and_run_again(fresh: Any, tmp_path: Path):
+def test_a_run_after_one_that_was_killed_in_the_trainer_succeeds(fresh: Any, tmp_path: Path):
     folder = fresh.out / "artifacts" / "ImageTrainer" / "model_run"
     before = {path.name for path in folder.iterdir()}
     command = _command(fresh, tmp_path, "--from", "ImageTrainer", "--set", "train.epochs=9")
@@ -71,7 +71,7 @@ def test_killed_in_the_trainer_and_run_again(fresh: Any, tmp_path: Path):
 
 
 def _running(out: Path) -> int:
-    """Executions that ML Metadata still believes to be running."""
+    """Return the number of executions that ML Metadata records as running."""
     import ml_metadata as mlmd
     from ml_metadata.proto import metadata_store_pb2
 
@@ -83,7 +83,7 @@ def _running(out: Path) -> int:
 
 
 @pytest.mark.slow
-def test_killed_in_the_pusher_and_run_again(fresh: Any, tmp_path: Path):
+def test_a_run_after_one_that_was_killed_in_the_pusher_succeeds(fresh: Any, tmp_path: Path):
     shutil.rmtree(fresh.out / "model")
     base = fresh.out / "model"
     _kill_when(_command(fresh, tmp_path), lambda: base.exists() and any(base.iterdir()))
@@ -96,14 +96,14 @@ def test_killed_in_the_pusher_and_run_again(fresh: Any, tmp_path: Path):
     assert not list(base.glob(".tmp-*"))
 
 
-def test_a_second_run_in_the_same_folder_is_told_to_wait(case: Any, first: Any):
+def test_a_second_run_in_the_same_folder_is_refused(case: Any, first: Any):
     with filelock.FileLock(case.out / LOCK), pytest.raises(ResourceError, match="another run"):
         case.run()
 
 
 @pytest.mark.slow
-def test_a_push_that_cannot_be_written_fails_with_five(fresh: Any, tmp_path: Path):
-    """The push directory's parent is a file: as far from writable as can be, also for root."""
+def test_a_run_that_cannot_write_its_version_ends_with_exit_code_5(fresh: Any, tmp_path: Path):
+    """The parent of the push directory is a file, so not even root can write there."""
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     outcome = fresh.run(f"push.directory='{blocked}/model'")

@@ -1,4 +1,4 @@
-"""Given split folders, two classes, no test split: the layout of many public sets."""
+"""A run on train/ and validation/ folders of two classes, the layout of many public data sets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.e2e.case import Case
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory):
-    """One run on train/ and validation/ folders of two classes."""
+    """Run on 14 training and 6 validation images of each of two classes; return the outcome."""
     from imgpipe.pipeline.demo import draw_hand
 
     folder = tmp_path_factory.mktemp("layout")
@@ -33,7 +33,7 @@ def test_the_given_splits_are_kept(outcome):
     }
 
 
-def test_an_empty_split_has_no_figures(outcome):
+def test_an_empty_split_has_no_metrics(outcome):
     assert set(outcome.summary["metrics"]) == {"train", "validation"}
     assert outcome.summary["bank"]["forward_passes"] == 3 * 28 + 12
 

@@ -1,4 +1,4 @@
-"""A run into a folder whose name, taken for a file pattern, matches its neighbour."""
+"""A run into a folder whose name, if read as a file pattern, matches the folder beside it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from tests.e2e.case import Case
 
 
 def _files(folder: Path) -> dict[str, int]:
+    """Return the modification times, in ns, of all files below a folder, by path."""
     found = (path for path in folder.rglob("*") if path.is_file())
     return {str(path): path.stat().st_mtime_ns for path in found}
 
 
 @pytest.mark.slow
-def test_it_reads_and_writes_its_own_files_alone(case: Any, first: Any):
+def test_a_run_reads_and_writes_only_the_files_of_its_own_folder(case: Any, first: Any):
     before = _files(case.out)
     place = case.out.with_name("[o]u*")
     done = Case(case.photos, place).run()

@@ -1,7 +1,7 @@
-"""Every preset runs through on a handful of its own images: to a pushed model, or to a plain no.
+"""Runs every preset on a few images of its own data set, up to a pushed or a refused model.
 
-Too few images and epochs for any accuracy: what is looked at is that every part of the recipe
-meets the others. The accuracies are the benchmarks' business.
+The images and epochs are too few for an accuracy that means something. The tests check that the
+parts of a preset fit together; the accuracies are measured by the benchmarks.
 """
 
 from __future__ import annotations
@@ -19,18 +19,21 @@ from imgpipe.pipeline.command_line.settings import configuration
 
 pytestmark = [
     pytest.mark.slow,
-    # Keras 3.15 saves variables by `np.array`, which NumPy 2 warns of.
+    # Keras 3.15 saves variables with `np.array`, about which NumPy 2 warns.
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
 
-#: Everything that passes is pushed; the gate's own no has a test of its own.
+#: With this threshold every model is pushed; one test overrides it to see a model refused.
 PASS = "evaluate.threshold=0"
 COURSE_LINES = {"cats_vs_dogs_inception": "0.95 to 0.97", "sign_mnist": "0.8425"}
 
 
 @pytest.fixture(scope="module")
 def images(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A function from a set's name to a folder of some of its images, laid out as it comes."""
+    """Return a function that makes a folder with some images of a data set, given its name.
+
+    The folder has the layout in which the data set is published.
+    """
     root = tmp_path_factory.mktemp("sets")
 
     def link(files: list[Path], folder: Path) -> None:
@@ -77,7 +80,10 @@ def images(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture
 def run(images: Any, tmp_path: Path) -> Any:
-    """A function that runs a preset on a set and checks what holds for all of them."""
+    """Return a function that runs a preset on a data set and checks what holds for all presets.
+
+    The function returns the outcome and the history of the training.
+    """
 
     def go(preset: str, data: str, *assignments: str) -> tuple[Any, dict[str, Any]]:
         from imgpipe.pipeline.execution.run import execute
@@ -111,7 +117,7 @@ def test_cats_vs_dogs_cnn_is_not_blessed_below_its_threshold(run: Any):
     assert history["trained"].startswith("all layers")
 
 
-def test_cats_vs_dogs_full_cleans_before_the_split(run: Any):
+def test_cats_vs_dogs_full_rejects_the_empty_files(run: Any):
     share = ("gate.min_validation=1", "split.validation=0.3", "views.count=1")
     outcome, _ = run("cats_vs_dogs_full", "PetImages", *share)
     assert outcome.exit_code == 0, outcome.verdict
@@ -119,28 +125,28 @@ def test_cats_vs_dogs_full_cleans_before_the_split(run: Any):
     assert set(outcome.summary["metrics"]) == {"train", "validation"}
 
 
-def test_cats_vs_dogs_augmented(run: Any):
+def test_cats_vs_dogs_augmented_is_pushed(run: Any):
     outcome, history = run("cats_vs_dogs_augmented", "cats")
     assert outcome.exit_code == 0, outcome.verdict
     assert len(history["epochs"]) == 2
 
 
-def test_horses_or_humans_augmented(run: Any):
+def test_horses_or_humans_augmented_is_pushed(run: Any):
     outcome, _ = run("horses_or_humans_augmented", "horses")
     assert outcome.exit_code == 0, outcome.verdict
     assert outcome.summary["model"]["image_size"] == 300
-    assert outcome.summary["expected"]["split"] == "validation"  # the folder has no test
+    assert outcome.summary["expected"]["split"] == "validation"  # the folder has no test split
 
 
-def test_cats_vs_dogs_inception_without_weights(run: Any):
+def test_cats_vs_dogs_inception_runs_without_weights(run: Any):
     outcome, history = run("cats_vs_dogs_inception", "cats", "model.weights=none", "views.count=1")
     assert outcome.exit_code == 0, outcome.verdict
     assert outcome.summary["bank"]["forward_passes"] == 40 * 2 + 20
     assert history["trained"] == "head"
 
 
-def test_horses_or_humans_inception_with_a_local_file(run: Any, tmp_path: Path):
-    """Weights as they would come from somewhere else, with their SHA-256."""
+def test_horses_or_humans_inception_runs_with_weights_from_a_local_file(run: Any, tmp_path: Path):
+    """The weights come from a local file, whose SHA-256 is given."""
     import keras
 
     file = tmp_path / "inception.weights.h5"
@@ -158,7 +164,7 @@ def test_horses_or_humans_inception_with_a_local_file(run: Any, tmp_path: Path):
     assert outcome.exit_code == 0, outcome.verdict
 
 
-def test_mobilenet_fine_tune_in_two_stages(run: Any, shared_data: Path):
+def test_mobilenet_fine_tune_trains_in_two_stages(run: Any, shared_data: Path):
     file = shared_data / "weights" / "mobilenet_v2_1.0_224_no_top_from_coral_ptq.weights.h5"
     if not file.is_file():
         pytest.skip(f"needs {file}")
@@ -173,7 +179,7 @@ def test_mobilenet_fine_tune_in_two_stages(run: Any, shared_data: Path):
     assert outcome.summary["metrics"]["validation"]["accuracy"] >= 0.8
 
 
-def test_rock_paper_scissors_cnn_keeps_hands_apart(run: Any):
+def test_rock_paper_scissors_cnn_has_all_classes_in_validation(run: Any):
     outcome, _ = run("rock_paper_scissors_cnn", "hands")
     assert outcome.exit_code == 0, outcome.verdict
     splits = outcome.summary["data"]["splits"]
@@ -183,7 +189,7 @@ def test_rock_paper_scissors_cnn_keeps_hands_apart(run: Any):
 
 
 def test_sign_mnist_has_26_outputs_for_24_letters(run: Any):
-    # Of 188 rows this division leaves each letter on both sides.
+    # With this seed, both splits of the 188 rows have images of each letter.
     few = ("gate.min_train=1", "gate.min_validation=1", "split.validation=0.3", "split.seed=106")
     outcome, _ = run("sign_mnist", "signs", *few)
     assert outcome.exit_code == 0, outcome.verdict

@@ -1,4 +1,4 @@
-"""``imgpipe.run``, ``imgpipe.check`` and ``imgpipe.load``: the same answers as the commands."""
+"""Tests that ``imgpipe.run``, ``imgpipe.check`` and ``imgpipe.load`` agree with the commands."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from tests.e2e.case import SETTINGS, Case
 
 
 def _run(case: Case, **sections: Any) -> Any:
-    """The run of the session's case, through the package's function."""
+    """Run the shared case with ``imgpipe.run``, with further sections of settings."""
     return imgpipe.run(case.photos, case.out, **{**SETTINGS, **sections})
 
 
 @pytest.fixture
 def image(case: Case) -> Path:
-    """One good image of the drawn set."""
+    """Return one good image of the drawn data set."""
     return sorted((case.photos / "rock").glob("*.jpg"))[0]
 
 
-def test_a_run_is_that_of_the_command(case: Case, first: Any) -> None:
+def test_run_gives_the_outcome_of_the_command(case: Case, first: Any) -> None:
     run = _run(case)
     assert run.repeated and run.folder == first.directory
     json_formats.conform("run", run.summary)
@@ -63,7 +63,7 @@ def test_settings_are_checked_before_anything_starts(case: Case) -> None:
         imgpipe.check(case.photos, config="nothing")
 
 
-def test_a_check_is_that_of_the_command(case: Case, tmp_path: Path) -> None:
+def test_check_gives_the_findings_of_the_command(case: Case, tmp_path: Path) -> None:
     from imgpipe.pipeline.application import app
 
     check = imgpipe.check(case.photos, gate={"max_rejected_share": 0.3})
@@ -92,7 +92,7 @@ def test_a_loaded_model_takes_every_kind_of_image(case: Case, first: Any, image:
     assert by_pillow.probability == pytest.approx(by_path.probability, abs=0.05)
 
 
-def test_there_must_be_a_model(tmp_path: Path) -> None:
+def test_load_refuses_a_folder_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(ResourceError, match="there is no such folder"):
         imgpipe.load(tmp_path / "gone")
 
@@ -131,7 +131,7 @@ imgpipe.run(5)
 
 @pytest.mark.slow
 def test_a_type_checker_knows_the_public_names(tmp_path: Path) -> None:
-    """Only the last line is wrong: its source of images is a number."""
+    """Mypy finds one error, in the last line, which passes a number as the source of images."""
     script = tmp_path / "script.py"
     script.write_text(_SCRIPT)
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir"]

@@ -1,4 +1,4 @@
-"""A served model is sent ordinary and dark images, and ``imgpipe drift`` tells them apart."""
+"""Tests that ``imgpipe drift`` tells ordinary from dark images that were sent to a server."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _IMAGES = 90
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """A case whose run pushed a model."""
+    """Return a case whose run pushed a model."""
     from imgpipe.pipeline.demo import draw
 
     folder = tmp_path_factory.mktemp("asked")
     draw(folder / "photos", per_class=70, size=96, faults=False)
     case = Case(folder / "photos", folder / "out")
-    # Enough held-out images to say which features are usual.
+    # There are enough held-out images to estimate the distribution of the features.
     more = ("split.validation=0.3", "views.count=1", "train.epochs=4")
     outcome = case.run(*more, "evaluate.threshold=0.0")
     assert outcome.exit_code == 0, outcome.verdict
@@ -40,6 +40,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 
 def drawn(brightness: float) -> list[bytes]:
+    """Return `_IMAGES` JPEG files of hands; a brightness of 1 leaves them as they are."""
     from imgpipe.pipeline.demo import draw_hand
 
     images = []
@@ -51,11 +52,12 @@ def drawn(brightness: float) -> list[bytes]:
 
 
 def imgpipe(*arguments: str) -> list[str]:
+    """Return the command line of imgpipe with these arguments."""
     return [sys.executable, "-m", "imgpipe.pipeline.cli", *arguments]
 
 
 def ask(case: Case, prefix: Path, images: list[bytes], *flags: str) -> None:
-    """Serve by the command line, send all images, stop."""
+    """Start ``imgpipe serve`` with a request log at ``prefix``, classify the images, and stop it."""
     from imgpipe.serving.client import Client
 
     said = prefix.with_suffix(".said")
@@ -79,6 +81,7 @@ def ask(case: Case, prefix: Path, images: list[bytes], *flags: str) -> None:
 
 
 def drift(case: Case, prefix: Path, *flags: str) -> tuple[int, Any]:
+    """Run ``imgpipe drift`` on a request log; return the exit code and the parsed JSON."""
     command = imgpipe("drift", str(prefix), "--model", str(case.out), "--json", "-", *flags)
     done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
     assert done.returncode in (0, 4), done.stderr
@@ -99,7 +102,7 @@ def test_ordinary_images_are_no_drift(served: Case, tmp_path: Path):
     assert len(list((tmp_path / "label").glob("*.jpg"))) == 50
 
 
-def test_dark_images_are(served: Case, tmp_path: Path):
+def test_dark_images_are_drift(served: Case, tmp_path: Path):
     ask(served, tmp_path / "log", drawn(0.35), "--log-images")
     code, found = drift(served, tmp_path / "log")
     assert code == 4 and "brightness" in found["verdict"]

@@ -1,4 +1,4 @@
-"""Whole runs of the real graph on drawn photographs, in the order a user would make them."""
+"""Whole runs of the pipeline on the drawn data set, in the order in which a user makes them."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ COMPONENTS = {
     *("DataGate", "FeatureBank", "ImageTrainer", "Baseline", "ImageEvaluator", "Predictor"),
     *("Plan", "ServingValidator", "ModelPusher", "Report"),
 }
-#: Executed in every run: they look at the world outside the graph.
+#: Executed in every run, because they depend on files outside of the graph.
 NEVER_CACHED = {"Plan", "ModelPusher", "Report"}
-#: Settings with which the head learns next to nothing.
+#: Settings with which the head learns almost nothing.
 _UNTRAINED = ("train.optimizer=adam", "train.epochs=1", "train.learning_rate=1e-7")
 
 
 def _artifact(case: Any, component: str, output: str) -> Path:
-    """Newest artifact folder of an output."""
+    """Return the newest artifact folder of an output of a component."""
     folders = (case.out / "artifacts" / component / output).glob("[0-9]*/")
     return max(folders, key=lambda path: int(path.name))
 
 
 def _schema(case: Any) -> Path:
-    """The newest schema that data was validated against."""
+    """Return the file of the newest schema against which data was validated."""
     return _artifact(case, "SchemaGen", "schema") / "schema.pbtxt"
 
 
@@ -56,7 +56,7 @@ def test_the_first_run_is_blessed_and_pushed(case: Any, first: Any):
     assert json.loads((first.directory / "summary.json").read_text()) == summary
 
 
-def test_every_planted_fault_is_found_and_nothing_is_lost(drawn: Any, first: Any):
+def test_every_planted_fault_is_found_and_every_file_is_counted(drawn: Any, first: Any):
     data = first.summary["data"]
     assert data["in"] == data["kept"] + data["rejected"]
     files = [path for path in Path(drawn.directory).rglob("*") if path.is_file()]
@@ -67,7 +67,7 @@ def test_every_planted_fault_is_found_and_nothing_is_lost(drawn: Any, first: Any
     assert sum(sum(classes.values()) for classes in data["splits"].values()) == data["kept"]
 
 
-def test_quarantine_keeps_the_bytes(case: Any, drawn: Any, first: Any):
+def test_quarantine_keeps_the_bytes_of_rejected_files(case: Any, drawn: Any, first: Any):
     quarantine = _artifact(case, "ImageFilter", "quarantine")
     lines = (quarantine / "manifest.jsonl").read_text().splitlines()
     rejects = [json.loads(line) for line in lines]
@@ -79,15 +79,15 @@ def test_quarantine_keeps_the_bytes(case: Any, drawn: Any, first: Any):
         assert reject["override"]
 
 
-def test_the_bank_made_exactly_one_pass_an_image_and_view(first: Any):
+def test_the_feature_bank_makes_one_forward_pass_for_each_image_and_view(first: Any):
     data = first.summary["data"]["splits"]
     train = sum(data["train"].values())
     others = sum(data["validation"].values()) + sum(data["test"].values())
     assert first.summary["bank"] == {"forward_passes": 3 * train + others, "reused": 0}
 
 
-def test_evaluator_and_predictor_agree(case: Any, first: Any):
-    """TFMA and the report count the same right answers of the served signature."""
+def test_evaluator_and_predictor_report_the_same_accuracy(case: Any, first: Any):
+    """TFMA and the report count the same number of correct predictions."""
     accuracy = first.summary["metrics"]["validation"]["accuracy"]
     assert first.summary["gate"]["value"] == pytest.approx(accuracy, abs=1e-6)
     low, high = first.summary["gate"]["ci95"]
@@ -95,7 +95,10 @@ def test_evaluator_and_predictor_agree(case: Any, first: Any):
 
 
 def test_trained_model_export_and_server_give_the_same_answer(case: Any, first: Any):
-    """Parity: Keras model in memory = bytes signature = tf.Example signature = gRPC reply."""
+    """The Keras model, both signatures of the export and the gRPC server give the same answers.
+
+    One signature takes image bytes, the other tf.Examples.
+    """
     from imgpipe.components.predictor.component import Served
     from imgpipe.components.serving_validator.component import parity_samples
     from imgpipe.components.storage import records
@@ -120,7 +123,7 @@ def test_trained_model_export_and_server_give_the_same_answer(case: Any, first: 
     assert answer.version == 1
 
 
-def test_the_pushed_version_is_whole_and_says_where_it_comes_from(case: Any, first: Any):
+def test_the_pushed_version_is_complete_and_has_its_provenance(case: Any, first: Any):
     version = manifest.latest(case.out / "model")
     assert version.manifest["files"] == manifest.describe(version.path)
     assert version.vocabulary == ["paper", "rock", "scissors"]
@@ -129,17 +132,17 @@ def test_the_pushed_version_is_whole_and_says_where_it_comes_from(case: Any, fir
         assert (version.path / kept).is_dir(), kept
 
 
-def test_the_page_is_self_contained(first: Any):
+def test_the_report_is_self_contained(first: Any):
     page = Path(first.summary["report"]).read_text(encoding="utf-8")
     assert first.verdict in page
-    served = "http://localhost:8501/"  # the address of the web page, which loads nothing
+    served = "http://localhost:8501/"  # the report names this address but loads nothing from it
     assert "http://" not in page.replace("http://www.w3.org", "").replace(served, "")
     assert "<script" not in page
 
 
 def test_again_without_changes_everything_is_cached(case: Any, first: Any):
     for file in case.out.glob(f"runs/*/{repetition.FILE}"):
-        file.unlink()  # so that the graph runs
+        file.unlink()  # so that the run is not repeated from its record
     outcome = case.run()
     assert outcome.exit_code == 0
     assert not outcome.repeated
@@ -173,10 +176,10 @@ def test_a_repetition_starts_neither_tensorflow_nor_tfx(case: Any, first: Any):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", ["model/1", "artifacts/ImageFilter", "schema/schema.pbtxt"])
-def test_what_was_lost_is_made_again(case: Any, first: Any, tmp_path: Path, lost: str):
+def test_deleted_files_are_made_again(case: Any, first: Any, tmp_path: Path, lost: str):
     copy = case.copy(tmp_path)
     shutil.copytree(case.out, copy.out)
-    copy.run()  # in the new folder the paths are others
+    copy.run()  # runs anew, because the paths differ in the new folder
     assert copy.run().repeated
     path = copy.out / lost
     shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -194,7 +197,9 @@ def test_a_touched_file_changes_nothing(case: Any, first: Any):
     assert {"ImageExampleGen", "FeatureBank", "ImageTrainer"} <= set(outcome.summary["cached"])
 
 
-def test_a_new_photo_costs_its_own_views_only(case: Any, first: Any, tmp_path: Path):
+def test_a_new_image_costs_forward_passes_for_its_own_views_only(
+    case: Any, first: Any, tmp_path: Path
+):
     from imgpipe.pipeline.demo import draw_hand
 
     copy = case.copy(tmp_path)
@@ -213,7 +218,7 @@ def test_a_new_photo_costs_its_own_views_only(case: Any, first: Any, tmp_path: P
     views = 3 if grown["train"] else 1
     assert outcome.summary["bank"]["forward_passes"] == views
     assert outcome.summary["bank"]["reused"] == first.summary["bank"]["forward_passes"]
-    # The accepted schema judges from now on; it is not inferred from the data it judges.
+    # Data is validated against the accepted schema, which is not inferred from this data.
     accepted = (copy.out / "schema" / "schema.pbtxt").read_text()
     assert _schema(copy).read_text() == accepted
     assert outcome.summary["gate"]["baseline"] is not None, "compared with the pushed version 1"
@@ -232,8 +237,8 @@ def test_an_unreachable_threshold_is_not_blessed_and_not_pushed(case: Any, first
     assert Path(outcome.summary["report"]).is_file()
 
 
-def test_the_change_threshold_alone_refuses(case: Any, first: Any):
-    """Above the threshold and below the last blessed model: TFMA itself does not bless."""
+def test_a_model_worse_than_the_baseline_is_refused(case: Any, first: Any):
+    """A model above the threshold but worse than the last blessed one is not blessed by TFMA."""
     outcome = case.run("evaluate.threshold=0.0", *_UNTRAINED)
     assert outcome.exit_code == 3
     assert outcome.summary["gate"]["failed"] == ["baseline"]
@@ -241,21 +246,21 @@ def test_the_change_threshold_alone_refuses(case: Any, first: Any):
 
 
 @pytest.mark.slow
-def test_a_share_that_equals_the_threshold_reaches_it(case: Any, first: Any):
-    """TFMA counts in float32, where 9 of 10 is 0.89999998."""
+def test_an_accuracy_equal_to_the_threshold_passes(case: Any, first: Any):
+    """TFMA computes in float32, in which 9 of 10 is 0.89999998."""
     figures = first.summary["metrics"]["validation"]
     assert case.run(f"evaluate.threshold={figures['accuracy']!r}").exit_code == 0
 
 
 @pytest.mark.slow
-def test_another_division_of_the_images_is_no_baseline(case: Any, first: Any):
+def test_a_model_with_other_splits_is_not_used_as_the_baseline(case: Any, first: Any):
     outcome = case.run("split.seed=5", "evaluate.threshold=0.0")
     assert outcome.summary["gate"]["baseline"] is None
     assert "another assignment of images to splits" in outcome.verdict
 
 
 @pytest.mark.slow
-def test_a_deleted_schema_is_accepted_again(case: Any, first: Any):
+def test_a_deleted_schema_is_written_again(case: Any, first: Any):
     schema = case.out / "schema" / "schema.pbtxt"
     before = schema.read_bytes()
     schema.unlink()
@@ -274,7 +279,7 @@ def test_a_closed_gate_stops_the_run_before_anything_is_trained(case: Any, first
     assert outcome.summary["data"]["in"] == first.summary["data"]["in"]
 
 
-def test_from_runs_afresh_from_there_on(case: Any, first: Any):
+def test_from_executes_the_component_and_those_after_it_again(case: Any, first: Any):
     outcome = case.run(start="ImageTrainer")
     assert {"FeatureBank", "Baseline"} <= set(outcome.summary["cached"])
     assert "ImageTrainer" not in outcome.summary["cached"]
@@ -283,15 +288,15 @@ def test_from_runs_afresh_from_there_on(case: Any, first: Any):
     assert outcome.summary["bank"]["forward_passes"] == 0
 
 
-def test_an_unknown_start_is_named(case: Any, first: Any):
+def test_from_refuses_an_unknown_component(case: Any, first: Any):
     with pytest.raises(ConfigError, match="--from Trainr: this pipeline has no such component"):
         case.run(start="Trainr")
 
 
-def test_missing_weights_end_a_run_before_the_photographs_are_judged(
+def test_missing_weights_end_a_run_before_the_images_are_checked(
     case, tmp_path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Nothing in Keras' cache, and a network that refuses."""
+    """Keras' cache is empty, and the proxy of the network refuses connections."""
     monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
