@@ -52,7 +52,7 @@ def test_an_export_that_loads_but_does_not_answer_fails_the_serving_check(tmp_pa
 def test_a_run_whose_export_does_not_answer_is_refused_by_the_serving_check(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """The serving check refuses the run; the component that computes predictions does not fail it."""
+    """The serving check refuses the run, and the Predictor does not end it with an error."""
     from imgpipe.models.export import saved_model
 
     whole = saved_model.export

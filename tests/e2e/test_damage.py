@@ -107,9 +107,7 @@ def test_a_run_after_a_metadata_repair_is_cached_and_keeps_the_versions(
     base = mine.out / "model"
     before = {path: path.stat().st_mtime_ns for path in base.rglob("*") if path.is_file()}
     assert "was restored from the copy of the run that ended at" in output_folder.repair(mine.out)
-    outcome = mine.run(
-        "evaluate.threshold=0.49"
-    )  # another setting, so that the last outcome is not repeated
+    outcome = mine.run("evaluate.threshold=0.49")  # or the outcome is repeated
     assert outcome.exit_code == 0, outcome.verdict
     assert outcome.summary["data"] == first.summary["data"]
     # The first version is the baseline now, so DataGate and the components after it run in any case.

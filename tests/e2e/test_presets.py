@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
 
-#: With this threshold every model is pushed; one test overrides it to see a model refused.
+#: With this threshold no model is refused for its accuracy; one test overrides it to see that.
 PASS = "evaluate.threshold=0"
 COURSE_LINES = {"cats_vs_dogs_inception": "0.95 to 0.97", "sign_mnist": "0.8425"}
 
@@ -179,7 +179,7 @@ def test_mobilenet_fine_tune_trains_in_two_stages(run: Any, shared_data: Path):
     assert outcome.summary["metrics"]["validation"]["accuracy"] >= 0.8
 
 
-def test_rock_paper_scissors_cnn_has_all_classes_in_validation(run: Any):
+def test_rock_paper_scissors_cnn_keeps_the_given_test_split(run: Any):
     outcome, _ = run("rock_paper_scissors_cnn", "hands")
     assert outcome.exit_code == 0, outcome.verdict
     splits = outcome.summary["data"]["splits"]

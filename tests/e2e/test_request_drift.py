@@ -57,7 +57,7 @@ def imgpipe(*arguments: str) -> list[str]:
 
 
 def ask(case: Case, prefix: Path, images: list[bytes], *flags: str) -> None:
-    """Start ``imgpipe serve`` with a request log at ``prefix``, classify the images, and stop it."""
+    """Run ``imgpipe serve`` with a request log at ``prefix`` while the images are classified."""
     from imgpipe.serving.client import Client
 
     said = prefix.with_suffix(".said")

@@ -1,7 +1,7 @@
-"""``python -m tests.fuzz [TARGET …] [--seconds N] [--keep N]``; 1 when a reader did not answer.
+"""``python -m tests.fuzz [TARGET …] [--seconds N] [--keep N]``: fuzz some or all targets.
 
-Each target runs in a process of its own, so that a crash or a hang ends that process and the
-input is known.
+The exit code is 1 if a reader did not answer. Each target runs in a process of its own, so that a
+crash or a hang ends only that process, and the input that caused it is known.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from typing import NoReturn
 from tests.fuzz.mutation import mutate
 from tests.fuzz.targets import TARGETS, Target
 
-_HANG_SECONDS = 20  # for one input of 64 KiB
+_HANG_SECONDS = 20  # for one input, of 64 KiB at most
 _START_SECONDS = 120  # to import and to read the corpus, on a busy machine
-_DEFECTS = 3  # exit code of a process that found defects; 1 is that of any other error
-_MEMORY = 4 << 30  # bytes beyond what the imports take
-_LOG_SHOWN = 4000  # characters of what a process said before it ended
-_CURRENT = "current"  # file with the input that is being read
+_DEFECTS = 3  # exit code of a worker that found defects; 1 is the code of any other error
+_MEMORY = 4 << 30  # bytes in addition to those in use after the imports
+_LOG_SHOWN = 4000  # characters of the log of a worker that are printed if it ends with an error
+_CURRENT = "current"  # name of the file with the input that is being read
 
 
 class Hang(BaseException):
-    """A reader took too long; no ``except Exception`` swallows it."""
+    """Raised in a reader that takes too long; ``except Exception`` does not catch it."""
 
 
 def main() -> int:
-    """Fuzz the targets one after the other."""
+    """Fuzz the targets one after the other and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
     parser.add_argument("--seconds", type=float, default=60, help="for each target")
@@ -55,11 +55,12 @@ def main() -> int:
 
 
 def _in_a_process(target: Target, given: argparse.Namespace) -> int:
+    """Fuzz a target in a process of its own; return 1 if a reader did not answer, otherwise 0."""
     with tempfile.TemporaryDirectory(prefix="imgpipe-fuzz-") as folder:
         command = [sys.executable, "-m", "tests.fuzz", target.name, "--worker", folder]
         for option in ("seconds", "keep", "seed"):
             command += [f"--{option}", str(getattr(given, option))]
-        log = Path(folder) / "log"  # TensorFlow says much while it starts
+        log = Path(folder) / "log"  # TensorFlow logs much while it starts
         try:
             with log.open("wb") as errors:
                 patience = given.seconds + _START_SECONDS + _HANG_SECONDS
@@ -79,11 +80,22 @@ def _in_a_process(target: Target, given: argparse.Namespace) -> int:
 
 
 def work(target: Target, folder: Path, seconds: float, most: int, seed: int) -> int:
-    """Fuzz one target in this process; `_DEFECTS` when a reader did not answer."""
+    """Fuzz one target in this process.
+
+    Args:
+        target: The reader to fuzz.
+        folder: A folder for the files of the inputs.
+        seconds: How long to fuzz.
+        most: The largest number of inputs with new answers that are kept in the corpus.
+        seed: The seed of the mutations.
+
+    Returns:
+        `_DEFECTS` if the reader did not answer an input, otherwise 0.
+    """
     warnings.simplefilter("ignore")
     draw = random.Random(seed)
     pool, answers, defects = target.inputs(), set(), set()
-    for number, data in enumerate(pool):  # the first one waits for the imports
+    for number, data in enumerate(pool):  # the first input waits for the imports
         patience = _HANG_SECONDS if number else _START_SECONDS
         answers.add(_answer(target, data, folder, patience))
     _limit_memory()
@@ -111,6 +123,7 @@ def work(target: Target, folder: Path, seconds: float, most: int, seed: int) -> 
 
 
 def _answer(target: Target, data: bytes, folder: Path, seconds: int = _HANG_SECONDS) -> str:
+    """Return the answer to an input, which is kept in a file in case the process ends."""
     (folder / _CURRENT).write_bytes(data)
     signal.signal(signal.SIGALRM, _hung)
     signal.alarm(seconds)
@@ -121,16 +134,19 @@ def _answer(target: Target, data: bytes, folder: Path, seconds: int = _HANG_SECO
 
 
 def _hung(number: int, frame: object) -> NoReturn:
+    """Raise `Hang` when the alarm rings."""
     raise Hang("no answer in time")
 
 
 def _limit_memory() -> None:
+    """Limit the address space of this process to what it uses now and `_MEMORY`."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + _MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _keep(target: Target, data: bytes) -> Path:
+    """Write an input to the corpus of its target, and return the file."""
     target.corpus.mkdir(parents=True, exist_ok=True)
     place = target.corpus / hashlib.sha256(data).hexdigest()[:16]
     place.write_bytes(data)

@@ -1,4 +1,7 @@
-"""Readers of what runs leave in their folders, and of the answers of the pages, for `targets`."""
+"""Fuzzed readers of the files that runs leave, and of the requests that the web pages send.
+
+Each reader takes one file of which the content is mutated, and returns what `targets` compares.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ _NAMES = ("20260101-100000", "20260102-100000")
 # --- the folder of a run --------------------------------------------------------------------------
 @contextlib.contextmanager
 def _two_runs(file: Path) -> Iterator[Path]:
-    """An output folder with two runs, in the second of which a file is replaced; yields it."""
+    """Yield an output folder with two runs, in the second of which ``file`` replaces its namesake."""
     from tests.pipeline.past_runs import leave
 
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
@@ -34,7 +37,7 @@ def _two_runs(file: Path) -> Iterator[Path]:
 
 
 def past_run(file: Path) -> object:
-    """The summary or the artifacts of a run, as each command about runs reads them."""
+    """Read the summary or the artifacts of a run with each command that works on past runs."""
     from imgpipe.pipeline.commands import compare, runs
     from imgpipe.pipeline.commands import open as open_command
     from imgpipe.pipeline.output import past_runs, removable
@@ -58,7 +61,7 @@ def past_run(file: Path) -> object:
 
 
 def _as_each(readers: dict[str, Callable[[], object]]) -> str:
-    """What each reader says, with nothing on standard output."""
+    """Call each reader with standard output hidden; return which succeeded and which refused."""
     said = []
     for name, reader in readers.items():
         try:
@@ -71,7 +74,7 @@ def _as_each(readers: dict[str, Callable[[], object]]) -> str:
 
 
 def repeated(file: Path) -> object:
-    """The key of a run that a later one may repeat."""
+    """Read the record of a run by which a later one may repeat its outcome."""
     from imgpipe.pipeline.configuration import config as configs
     from imgpipe.pipeline.execution import repetition
 
@@ -81,7 +84,7 @@ def repeated(file: Path) -> object:
 
 
 def timings(file: Path) -> object:
-    """The timings of a run, as its page shows them."""
+    """Read the timings of a run, and build the section of the report about them."""
     from imgpipe.components.report import component
     from imgpipe.components.report.section import Context, RunState
     from imgpipe.components.report.sections import timings as section
@@ -93,14 +96,14 @@ def timings(file: Path) -> object:
 
 
 def identity(file: Path) -> object:
-    """The time and the command of a run."""
+    """Read the time and the command of a run."""
     from imgpipe.components.report import identity as identities
 
     return sorted(identities.of_run(str(file.parent)))
 
 
 def failure(file: Path) -> object:
-    """Why a run on a cluster ended."""
+    """Read why a run on a cluster failed."""
     from imgpipe.components.report.run_folder import RunFolder
 
     found = RunFolder(file.parent).failure()
@@ -108,7 +111,7 @@ def failure(file: Path) -> object:
 
 
 def seal(file: Path) -> object:
-    """The seal of an artifact with one file."""
+    """Verify an artifact of one file, whose seal is ``file``."""
     from imgpipe.components.storage import integrity
 
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
@@ -122,14 +125,14 @@ def seal(file: Path) -> object:
 # --- networks and trainings -----------------------------------------------------------------------
 @functools.cache
 def _version() -> tempfile.TemporaryDirectory[str]:
-    """A folder with the variables and the network of a small classifier."""
+    """Return a folder with the variables and the network of a small classifier, made once."""
     folder = tempfile.TemporaryDirectory()
     kept_seeds.write_network(Path(folder.name))
     return folder
 
 
 def network(file: Path) -> object:
-    """A file of the network in a version, whose other files are whole."""
+    """Load the network of a version in which one file is ``file`` and the others are undamaged."""
     import keras
 
     from imgpipe.models.network import network_file
@@ -144,7 +147,7 @@ def network(file: Path) -> object:
 
 
 def model_digest(file: Path) -> object:
-    """The description of a version, for its exports."""
+    """Read the image size of a version from its digest, as exports do."""
     from imgpipe.components.storage.manifest import MODEL_DIGEST
     from imgpipe.pipeline.published import exports
     from imgpipe.pipeline.published.evaluation import Model
@@ -157,7 +160,7 @@ def model_digest(file: Path) -> object:
 
 
 def stored_head(file: Path) -> object:
-    """The head of a training."""
+    """Read the stored head of a training."""
     from imgpipe.models.head import stored_head as heads
 
     found = heads.read(str(file.parent))
@@ -166,11 +169,12 @@ def stored_head(file: Path) -> object:
 
 @functools.cache
 def _in_training() -> Any:
+    """Return the compiled model of a head, made once."""
     return kept_seeds.compiled_model()
 
 
 def checkpoint(file: Path) -> object:
-    """The checkpoint of a training, from which the next one resumes."""
+    """Resume a training from a checkpoint."""
     from imgpipe.models.settings import ModelSettings
     from imgpipe.models.training.checkpoints import Checkpoint
     from imgpipe.models.training.watcher import Watcher
@@ -184,7 +188,7 @@ def checkpoint(file: Path) -> object:
 # --- pages ----------------------------------------------------------------------------------------
 @contextlib.contextmanager
 def _review(folder: Path, facts: Path | None = None, state: Path | None = None) -> Iterator[Any]:
-    """A review of a run, whose facts or state may be replaced."""
+    """Yield a review of a run whose facts or review state are replaced by the given files."""
     from imgpipe.pipeline.commands import review
     from tests.pipeline.review import run_to_review
 
@@ -196,7 +200,7 @@ def _review(folder: Path, facts: Path | None = None, state: Path | None = None) 
 
 
 def facts(file: Path) -> object:
-    """The facts of a run, as the page of a review and the commands of the quarantine read them."""
+    """Read the facts of a run as the web page of a review and the quarantine commands do."""
     from imgpipe.pipeline.output import quarantine_folder
     from imgpipe.pipeline.review import web
 
@@ -207,14 +211,14 @@ def facts(file: Path) -> object:
 
 
 def review_state(file: Path) -> object:
-    """What was skipped in a review, and its history, of which the last answer is taken back."""
+    """Read the state of a review, which holds skipped images and a history; undo the last answer."""
     with _review(file.parent, state=file) as review:
         undone = review.decisions.undo()
         return f"{len(review.decisions.answers())} {undone[:2]}"
 
 
 def review_answer(file: Path) -> object:
-    """The body of an answer on the page of a review."""
+    """Send ``file`` as an answer to the web page of a review."""
     from imgpipe.pipeline.review import web
 
     with _review(file.parent) as review:
@@ -224,6 +228,7 @@ def review_answer(file: Path) -> object:
 
 @functools.cache
 def _nearest_app() -> Any:
+    """Return an application with the routes for the nearest training images, made once."""
     from starlette.applications import Starlette
 
     from imgpipe.serving.server.requests.pool import SheddingPool
@@ -238,12 +243,12 @@ def _nearest_app() -> Any:
 
 
 def nearest(file: Path) -> object:
-    """The body of a question for the nearest training images."""
+    """Send ``file`` as a request for the nearest training images."""
     return _posted(_nearest_app(), "/web/nearest", file.read_bytes(), {"host": "localhost"})
 
 
 def correction(file: Path) -> object:
-    """The query of a correction, which names model, version and class."""
+    """Read the query string of a correction, which names a model, a version and a class."""
     from starlette.requests import Request
 
     from imgpipe.serving.server.web import corrections
@@ -254,7 +259,10 @@ def correction(file: Path) -> object:
 
 
 def _posted(app: Any, path: str, body: bytes, headers: dict[str, str]) -> str:
-    """Status and error of the answer to a request; an exception of the application passes."""
+    """Post a body to an ASGI application; return whether the answer is an error, and its message.
+
+    An exception of the application is not caught.
+    """
     encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
     scope = {
         "type": "http",

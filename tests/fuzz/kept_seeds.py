@@ -1,4 +1,7 @@
-"""Good files for the readers of `kept`, small and the same at each call."""
+"""Valid files for the readers in `kept`, from which fuzzing starts.
+
+The files are small, and every call gives the same ones.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _CLASSES = ("cat", "dog")
 
 
 def artifacts(root: Path) -> dict[str, dict[str, str]]:
-    """Artifacts of a run below a folder; none of them exists."""
+    """Return the artifacts of a run below ``root`` by component and output; none of them exists."""
     return {
         "ImageFilter": {"examples": f"{root}/ImageFilter/examples/2"},
         "FeatureBank": {"features": f"{root}/FeatureBank/features/3"},
@@ -26,7 +29,7 @@ def artifacts(root: Path) -> dict[str, dict[str, str]]:
 
 # --- the folder of a run --------------------------------------------------------------------------
 def _left(name: str, **options: Any) -> bytes:
-    """A file of a run that was left by `tests.pipeline.past_runs`."""
+    """Return a file in the folder of a run that `tests.pipeline.past_runs` makes."""
     from tests.pipeline.past_runs import leave
 
     with tempfile.TemporaryDirectory() as folder:
@@ -35,19 +38,19 @@ def _left(name: str, **options: Any) -> bytes:
 
 
 def summaries() -> Iterator[bytes]:
-    """Summaries of a blessed run, of one that was judged by folds, and of one that was refused."""
+    """Summaries of a blessed run, of one with cross-validation, and of one that was refused."""
     yield _left("summary.json", version=2)
     yield _left("summary.json", folds=0.9)
     yield _left("summary.json", status="refused", correct=None)
 
 
 def artifact_lists() -> Iterator[bytes]:
-    """Artifacts by component and output."""
+    """The artifacts of a run by component and output."""
     yield json.dumps(artifacts(Path("/out/artifacts"))).encode()
 
 
 def repetitions() -> Iterator[bytes]:
-    """The key of a run that has ended."""
+    """The record of a finished run, with its key and the digests of its files."""
     files = {"summary.json": "c3" * 32, "artifacts.json": "d4" * 32}
     yield json.dumps({"settings": "a1" * 32, "key": "b2" * 32, "files": files}).encode()
 
@@ -61,17 +64,17 @@ def timings() -> Iterator[bytes]:
 
 
 def identities() -> Iterator[bytes]:
-    """The start of a run."""
+    """The time and the command of a run."""
     yield b'{"date": "2026-01-31 14:05:59 +0100", "command": "imgpipe run --data x"}'
 
 
 def failures() -> Iterator[bytes]:
-    """Why a run ended."""
+    """The component in which a run failed, with the cause."""
     yield b'{"component": "DataGate", "cause": "too few images of cat", "exit_code": 4}'
 
 
 def seals() -> Iterator[bytes]:
-    """The seal of one file with seven bytes."""
+    """The seal of an artifact with one file of seven bytes."""
     from imgpipe.components.storage import integrity
 
     with tempfile.TemporaryDirectory() as folder:
@@ -86,7 +89,7 @@ def seals() -> Iterator[bytes]:
 
 # --- networks and trainings -----------------------------------------------------------------------
 def write_network(version: Path) -> None:
-    """Write the variables of a small classifier, and the folder of its network."""
+    """Write the variables of a small classifier and the folder of its network into ``version``."""
     import keras
     import tensorflow as tf
 
@@ -108,7 +111,7 @@ def write_network(version: Path) -> None:
 
 
 def networks() -> Iterator[bytes]:
-    """The description of a small network."""
+    """The settings file of a small network."""
     from imgpipe.models.network import network_file
 
     with tempfile.TemporaryDirectory() as folder:
@@ -117,24 +120,24 @@ def networks() -> Iterator[bytes]:
 
 
 def arrays(**values: object) -> bytes:
-    """The content of an .npz file."""
+    """Return the content of an .npz file with these arrays."""
     content = io.BytesIO()
     np.savez(content, **values)
     return content.getvalue()
 
 
 def constants() -> Iterator[bytes]:
-    """Arrays of a network that are no variables."""
+    """The arrays of a network that are not variables."""
     yield arrays(arr_0=np.arange(4, dtype=np.float32), arr_1=np.ones((2, 2), np.float32))
 
 
 def digests() -> Iterator[bytes]:
-    """What identifies a model."""
+    """The digest file of a model."""
     yield b'{"image_size": 224, "sha256": "a1", "top_k": 5}'
 
 
 def heads() -> Iterator[bytes]:
-    """A head of three features and two classes."""
+    """A stored head with three features and two classes."""
     yield arrays(
         kernel=np.ones((3, 2), np.float32),
         bias=np.zeros(2, np.float32),
@@ -144,7 +147,7 @@ def heads() -> Iterator[bytes]:
 
 
 def compiled_model() -> Any:
-    """A head that is trained on three features."""
+    """Return the compiled model of a head on three features, with seeded random weights."""
     import keras
 
     keras.utils.set_random_seed(0)
@@ -156,7 +159,7 @@ def compiled_model() -> Any:
 
 
 def checkpoints() -> Iterator[bytes]:
-    """A checkpoint after two epochs."""
+    """A checkpoint of a training after two epochs."""
     from imgpipe.models.training.checkpoints import Checkpoint, Course
 
     model = compiled_model()
@@ -171,14 +174,14 @@ def checkpoints() -> Iterator[bytes]:
 
 # --- pages ----------------------------------------------------------------------------------------
 def facts() -> Iterator[bytes]:
-    """The facts of a run with images to decide about."""
+    """The facts of a run with images that a person has to decide about."""
     from tests.pipeline.review import run_to_review
 
     yield json.dumps(run_to_review.facts()).encode()
 
 
 def review_states() -> Iterator[bytes]:
-    """An image that was skipped, and an answer that was given."""
+    """The state of a review with one skipped image and one answer."""
     from tests.pipeline.review.run_to_review import digest
 
     skipped, decided = digest("cat/0.png"), digest("dog/0.png")
@@ -191,7 +194,7 @@ def review_states() -> Iterator[bytes]:
 
 
 def review_answers() -> Iterator[bytes]:
-    """An answer of each kind."""
+    """One answer of each kind in a review."""
     from tests.pipeline.review.run_to_review import digest
 
     for verdict, label in (("relabel", "dog"), ("skip", ""), ("reject", "")):
@@ -200,11 +203,11 @@ def review_answers() -> Iterator[bytes]:
 
 
 def nearest_questions() -> Iterator[bytes]:
-    """The features of an image."""
+    """A request for the nearest training images, with the features of an image."""
     yield b'{"version": 1, "features": [0.5, 0.25]}'
 
 
 def corrections() -> Iterator[bytes]:
-    """Queries with and without a version."""
+    """Query strings of corrections with and without a version."""
     yield b"model=m&version=12&label=cat"
     yield b"model=m&label=d%C3%A9j%C3%A0+vu"

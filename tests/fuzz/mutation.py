@@ -1,4 +1,4 @@
-"""Damage: what disks, transfers and attackers do to a file."""
+"""Mutates inputs as failing disks, broken transfers and attackers change files."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
-LARGEST = 1 << 16  # bytes of an input
-#: Numbers at which readers go wrong, in the sizes and orders in which formats have them.
+LARGEST = 1 << 16  # bytes of the largest input
+#: Numbers that often break readers, in the integer sizes and byte orders that formats use.
 _EDGES = [
     value.to_bytes(size, order, signed=value < 0)
     for size in (1, 2, 4, 8)
@@ -48,7 +48,16 @@ _VALUES = (
 
 
 def mutate(data: bytes, other: bytes, draw: Random) -> bytes:
-    """The input with up to five damages; `other` is an input to take a piece of."""
+    """Return ``data`` with one to five mutations, or with up to two other values if it is JSON.
+
+    Args:
+        data: The input to mutate.
+        other: An input of which a piece may be copied into the result.
+        draw: The source of randomness; the same state gives the same result.
+
+    Returns:
+        At most `LARGEST` bytes.
+    """
     if draw.random() < 0.5 and (changed := _other_values(data, draw)):
         return changed[:LARGEST]
     found = bytearray(data)
@@ -76,7 +85,10 @@ def mutate(data: bytes, other: bytes, draw: Random) -> bytes:
 
 
 def _other_values(data: bytes, draw: Random) -> bytes:
-    """A JSON document in which up to two values are others or missing; b"" for other documents."""
+    """Return a JSON document in which one or two values are replaced or removed.
+
+    For a document that is not JSON or has no values, the result is b"".
+    """
     try:
         tree = json.loads(data)
         for _ in range(draw.randrange(1, 3)):
@@ -94,7 +106,7 @@ def _other_values(data: bytes, draw: Random) -> bytes:
 
 
 def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
-    """The containers and keys of all values of a document."""
+    """Yield the container and the key, or index, of each value in a JSON document."""
     if not isinstance(tree, dict | list):
         return
     for key, value in list(tree.items() if isinstance(tree, dict) else enumerate(tree)):

@@ -1,4 +1,7 @@
-"""Good files of every kind, small and the same at each call."""
+"""Valid files of every kind, from which fuzzing starts.
+
+The files are small, and every call gives the same ones.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ _NAMES = [f"{'ab'[n % 2]}/{n}.jpg" for n in range(4)]
 
 
 def zips() -> Iterator[bytes]:
-    """A folder tree, deflated, stored, and with a split around it."""
+    """Zip archives of a folder tree: compressed, uncompressed, and below a folder of a split."""
     for method, prefix in (
         (zipfile.ZIP_DEFLATED, ""),
         (zipfile.ZIP_STORED, ""),
@@ -39,7 +42,7 @@ def zips() -> Iterator[bytes]:
 
 
 def tars() -> Iterator[bytes]:
-    """A folder tree with long names, in both formats, and with a link."""
+    """Tar archives of a folder tree with long names and a symbolic link, as PAX and as GNU."""
     for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
         out = io.BytesIO()
         with tarfile.open(fileobj=out, mode="w", format=form) as archive:
@@ -54,13 +57,13 @@ def tars() -> Iterator[bytes]:
 
 
 def packed_tars() -> Iterator[bytes]:
-    """The same, packed by gzip."""
+    """The archives of `tars`, compressed with gzip."""
     for content in tars():
         yield gzip.compress(content, mtime=0)
 
 
 def records() -> Iterator[bytes]:
-    """TFRecords of images with labels, plain and packed."""
+    """TFRecord files of images with labels, uncompressed and compressed."""
     import tensorflow as tf
 
     from imgpipe.components.storage.records import make, serialise
@@ -76,7 +79,7 @@ def records() -> Iterator[bytes]:
 
 
 def json_lines() -> Iterator[bytes]:
-    """A list of files."""
+    """Lists of image files as JSON Lines."""
     rows = [{"path": f"{n}.jpg", "label": "ab"[n % 2], "split": "train"} for n in range(3)]
     yield "\n".join(map(json.dumps, rows)).encode()
     odd = [{"path": "é/1.jpg", "label": 1.0, "group": None}, {"filename": "2.jpg", "class": 2}]
@@ -84,19 +87,19 @@ def json_lines() -> Iterator[bytes]:
 
 
 def lists() -> Iterator[bytes]:
-    """The same as a table."""
+    """Lists of image files as CSV tables."""
     yield b"path,label,group\n1.jpg,a,g\n2.jpg,b,\n"
     yield b'filename;class;split\n"1;.jpg";cat;val\n2.jpg;dog;train\n'
 
 
 def pixel_tables() -> Iterator[bytes]:
-    """Tables of pixels, one in each column and all in one."""
+    """CSV tables of pixels, with one pixel in each column, and with all pixels in one column."""
     yield b"label,p1,p2,p3,p4\n" + b"".join(b"%d,7,8,9,255\n" % (n % 2) for n in range(3))
     yield b"emotion,pixels,Usage\n0,1 2 3 4,Training\n1,5 6 7 8,PublicTest\n"
 
 
 def images() -> Iterator[bytes]:
-    """An image in every format that is accepted, with Exif where there is some."""
+    """An image in every accepted format, with Exif data in JPEG, PNG and WebP."""
     image = Image.fromarray(np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3))
     exif = Image.Exif()
     exif[274] = 6
@@ -105,7 +108,7 @@ def images() -> Iterator[bytes]:
 
 
 def network() -> Any:
-    """A network of two small layers."""
+    """Return a network of two small layers with seeded random weights."""
     import keras
 
     keras.utils.set_random_seed(0)
@@ -115,14 +118,14 @@ def network() -> Any:
 
 
 def hdf5_weights() -> Iterator[bytes]:
-    """Its weights."""
+    """The weights of `network` as HDF5."""
     with tempfile.TemporaryDirectory() as folder:
         network().save_weights(f"{folder}/x.weights.h5")
         yield Path(f"{folder}/x.weights.h5").read_bytes()
 
 
 def archives() -> Iterator[bytes]:
-    """Its weights in an archive of Keras, with a fixed date."""
+    """The weights of `network` in a .keras archive with a fixed date."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         config = {"module": "keras", "class_name": "Functional", "config": {"name": "small"}}
@@ -135,7 +138,7 @@ def archives() -> Iterator[bytes]:
 
 
 def torch_weights() -> Iterator[bytes]:
-    """Tensors in torch's legacy format."""
+    """Tensors in the legacy format of PyTorch."""
     from tests.models.backbones.test_torch_legacy import legacy_file, legacy_tensor
 
     values = {"0": np.arange(12, dtype=np.float32)}
@@ -153,7 +156,7 @@ def configs() -> Iterator[bytes]:
 
 
 def overrides() -> Iterator[bytes]:
-    """What a person decided about files."""
+    """A file with an override."""
     yield b'[[override]]\nimage_hash = "%s"\nverdict = "accept"\nnote = "x"\n' % (b"a1" * 32)
 
 
@@ -164,7 +167,7 @@ def quarantines() -> Iterator[bytes]:
 
 
 def model_configs() -> Iterator[bytes]:
-    """The configuration of TensorFlow Serving."""
+    """A model configuration of TensorFlow Serving."""
     yield (
         b"model_config_list { config { name: 'x' base_path: '/x' model_platform: 'tensorflow'\n"
         b"  model_version_policy { specific { versions: 1 versions: 2 } }\n"
@@ -179,7 +182,7 @@ def bodies() -> Iterator[bytes]:
 
 
 def array_records() -> Iterator[bytes]:
-    """ArrayRecords of images with labels, as TFDS writes them."""
+    """ArrayRecord files of images with labels, as TFDS writes them."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
     from imgpipe.components.storage.records import make, serialise
@@ -195,7 +198,7 @@ def array_records() -> Iterator[bytes]:
 
 
 def dataset_infos() -> Iterator[bytes]:
-    """The description of a prepared data set of TFDS with three records in one file."""
+    """The description of a prepared TFDS data set with three records in one file."""
     split = {"name": "train", "numBytes": "500", "shardLengths": ["3"]}
     template = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
     for extra in ({}, {"filepathTemplate": template}):
@@ -214,7 +217,7 @@ def dataset_infos() -> Iterator[bytes]:
 
 
 def feature_descriptions() -> Iterator[bytes]:
-    """The features of a prepared data set of TFDS."""
+    """The description of the features of a prepared TFDS data set."""
     yield json.dumps(
         {
             "pythonClassName": "tensorflow_datasets.core.features.features_dict.FeaturesDict",

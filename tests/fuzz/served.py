@@ -1,4 +1,8 @@
-"""Readers of models, of their replies and of logs, for `targets`: all of it may be of strangers."""
+"""Fuzzed readers of models, configurations, requests, replies and logs.
+
+Strangers may have made any of these files. Each reader takes one file of which the content is
+mutated, and returns what `targets` compares.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ MODEL_CLASSES = ("cat", "dog", "owl")
 
 
 def refusals_of_the_server() -> tuple[type[Exception], ...]:
-    """The errors by which the server refuses a file or a request."""
+    """Return the errors with which the server refuses a file or a request."""
     from imgpipe.serving.server.errors import BadArgument
     from imgpipe.serving.server.status import StatusError
 
@@ -21,24 +25,27 @@ def refusals_of_the_server() -> tuple[type[Exception], ...]:
 
 
 def refusals_of_a_graph() -> tuple[type[Exception], ...]:
-    """Those of a graph, which TensorFlow's own reader refuses too."""
+    """Return the errors with which the server, or TensorFlow's own reader, refuses a graph."""
     return *refusals_of_the_server(), OSError, ValueError
 
 
 def refusals_of_a_lite_model() -> tuple[type[Exception], ...]:
-    """Those of a .tflite file, which LiteRT refuses too."""
+    """Return the errors with which the server, or LiteRT, refuses a .tflite file."""
     return *refusals_of_the_server(), ValueError, RuntimeError
 
 
 def refusals_of_a_message() -> tuple[type[Exception], ...]:
-    """Those of the bytes of a request; the server answers both with INVALID_ARGUMENT."""
+    """Return the errors for the bytes of a request, which the server answers with INVALID_ARGUMENT."""
     from imgpipe.serving.tensors import TensorError
 
     return TensorError, DecodeError
 
 
 def refusals_of_the_client() -> tuple[type[Exception], ...]:
-    """Those of a reply; gRPC itself answers for bytes that are no message."""
+    """Return the errors with which the client refuses a reply.
+
+    `DecodeError` stands for bytes that are no message, which gRPC itself answers.
+    """
     from imgpipe.serving.client import ServingError
 
     return ServingError, DecodeError
@@ -46,7 +53,7 @@ def refusals_of_the_client() -> tuple[type[Exception], ...]:
 
 # --- models and what comes with them --------------------------------------------------------------
 def manifest(file: Path) -> object:
-    """The manifest of a version whose other files are whole."""
+    """Verify a version whose manifest is ``file`` and whose other files are undamaged."""
     from imgpipe.components.storage import manifest as manifests
     from imgpipe.serving.server import storage
     from imgpipe.serving.server.status import StatusError
@@ -68,14 +75,14 @@ def manifest(file: Path) -> object:
 
 
 def saved_model(file: Path) -> object:
-    """The graph of a SavedModel, before it is loaded."""
+    """Check the graph of a SavedModel as the server does before it loads it."""
     from imgpipe.serving.server.runtimes import graph_check
 
     return graph_check.check(file.parent, ["serve"])
 
 
 def saved_model_config(file: Path) -> object:
-    """The settings of a session that come with a model."""
+    """Apply the session settings that come with a model."""
     from tensorflow.core.protobuf import config_pb2
 
     from imgpipe.serving.server.runtimes import saved_model_config as settings
@@ -89,14 +96,14 @@ def saved_model_config(file: Path) -> object:
 
 
 def lite_model(file: Path) -> object:
-    """A .tflite file with its signatures; it is not run."""
+    """Open a .tflite file and read its signatures, without running it."""
     from imgpipe.serving.server.runtimes.tflite import TfliteRuntime
 
     return " ".join(sorted(TfliteRuntime(file.parent, 1).signatures))
 
 
 def feature_distribution(file: Path) -> object:
-    """The distribution of the features that comes with a model."""
+    """Read the distribution of the features that comes with a model."""
     from imgpipe.models.features import feature_distribution as distributions
 
     place = file.parent / distributions.FILE
@@ -107,7 +114,7 @@ def feature_distribution(file: Path) -> object:
 
 
 def training_images(file: Path) -> object:
-    """The training images that a server shows."""
+    """Read the training images that a server shows."""
     from imgpipe.serving.server.web.nearest import TrainingImages
 
     return TrainingImages(file).version
@@ -115,21 +122,21 @@ def training_images(file: Path) -> object:
 
 # --- configurations and state ---------------------------------------------------------------------
 def batching(file: Path) -> object:
-    """Parameters of batching."""
+    """Read the parameters of batching."""
     from imgpipe.serving.server.textproto import read_batching
 
     return len(read_batching(file).allowed_batch_sizes)
 
 
 def schema(file: Path) -> object:
-    """A schema that people may have edited."""
+    """Read a schema, which people may have edited."""
     from imgpipe.components.data_gate import schema as schemas
 
     return len(schemas.read(file).feature)
 
 
 def compiled_pipeline(file: Path) -> object:
-    """A compiled pipeline, its name and its parameters."""
+    """Read a compiled pipeline, with its name and its parameters."""
     from imgpipe.pipeline.kubeflow import pipeline_file
 
     spec = pipeline_file.read(file)
@@ -137,7 +144,7 @@ def compiled_pipeline(file: Path) -> object:
 
 
 def metadata(file: Path) -> object:
-    """A metadata database, and its repair where it cannot be used."""
+    """Check a metadata database, and repair it if it cannot be used."""
     from imgpipe.pipeline.output import metadata_file
 
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
@@ -151,7 +158,7 @@ def metadata(file: Path) -> object:
 
 # --- requests, replies and logs -------------------------------------------------------------------
 def request(file: Path) -> object:
-    """The bytes of a Predict request."""
+    """Parse a Predict request and decode its tensors."""
     from tensorflow_serving.apis import predict_pb2
 
     from imgpipe.serving import tensors
@@ -161,7 +168,7 @@ def request(file: Path) -> object:
 
 
 def request_log(file: Path) -> object:
-    """A log of requests, as drift reads it."""
+    """Read a request log as ``imgpipe drift`` does."""
     from imgpipe.pipeline.request_drift import log
 
     statistics = log.ReadStatistics()
@@ -171,7 +178,7 @@ def request_log(file: Path) -> object:
 
 
 def reply(file: Path) -> object:
-    """A message of a server, as each kind of reply."""
+    """Decode the same bytes as each kind of gRPC reply."""
     from imgpipe.serving.client import messages, protos
 
     data = file.read_bytes()
@@ -191,7 +198,7 @@ def reply(file: Path) -> object:
 
 
 def _as_each(readers: Mapping[str, Callable[[], object]]) -> str:
-    """What each reader says of the same bytes."""
+    """Call each reader; return which succeeded, and the errors of the others."""
     said = []
     for name, reader in readers.items():
         try:
@@ -203,7 +210,7 @@ def _as_each(readers: Mapping[str, Callable[[], object]]) -> str:
 
 
 def rest_reply(file: Path) -> object:
-    """A body of a server, as each kind of reply that it can be."""
+    """Decode the same body as each kind of REST reply."""
     from imgpipe.serving.client import messages, protos, rest_codec
 
     data = file.read_bytes()
@@ -225,12 +232,12 @@ def rest_reply(file: Path) -> object:
 
 
 def inspected(file: Path) -> object:
-    """An image as ingestion reads, decodes and measures it."""
+    """Read, decode and measure an image as ingestion does."""
     from imgpipe.components.example_gen.inspection import inspect
     from imgpipe.components.example_gen.sources.base import Item
 
     class Given:
-        """A source of this one file."""
+        """A source whose only image is ``file``."""
 
         def read(self, item: Item) -> bytes:
             return file.read_bytes()

@@ -1,4 +1,7 @@
-"""Good files for the readers of `served`, small and the same at each call."""
+"""Valid files for the readers in `served`, from which fuzzing starts.
+
+The files are small, and every call gives the same ones.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def manifests() -> Iterator[bytes]:
 
 @functools.cache
 def _graph() -> bytes:
-    """A graph with a function, a variable, a branch and a table of its own."""
+    """Return a SavedModel with a function, a variable and a conditional."""
     import tensorflow as tf
 
     class Module(tf.Module):
@@ -45,7 +48,7 @@ def _graph() -> bytes:
 
 
 def saved_models() -> Iterator[bytes]:
-    """A SavedModel without its debug information."""
+    """A SavedModel without its object graph and its list of operations."""
     from tensorflow.core.protobuf import saved_model_pb2
 
     message = saved_model_pb2.SavedModel.FromString(_graph())
@@ -56,7 +59,7 @@ def saved_models() -> Iterator[bytes]:
 
 
 def saved_model_configs() -> Iterator[bytes]:
-    """A configuration that turns the optimizer off."""
+    """A SavedModelConfig that disables the graph optimizer."""
     from imgpipe.serving.server.textproto import make_message
 
     message = make_message("SavedModelConfig")
@@ -67,6 +70,7 @@ def saved_model_configs() -> Iterator[bytes]:
 
 @functools.cache
 def _lite(signatures: bool) -> bytes:
+    """Return a small .tflite file with or without a signature."""
     from tests.conformance.models import half_plus_two_tflite
 
     with tempfile.TemporaryDirectory() as folder:
@@ -75,7 +79,7 @@ def _lite(signatures: bool) -> bytes:
 
 
 def lite_models() -> Iterator[bytes]:
-    """A .tflite file with a signature, without one, and with one in its metadata."""
+    """A .tflite file with a signature, one without, and one with a signature in its metadata."""
     from tests.serving.server.runtimes.test_tflite_signatures import (
         flexible,
         signature,
@@ -88,7 +92,7 @@ def lite_models() -> Iterator[bytes]:
 
 
 def feature_distributions() -> Iterator[bytes]:
-    """A distribution of three features."""
+    """The distribution of three features."""
     from imgpipe.models.features import feature_distribution
 
     draw = np.random.default_rng(0)
@@ -98,7 +102,7 @@ def feature_distributions() -> Iterator[bytes]:
 
 
 def training_images() -> Iterator[bytes]:
-    """Two images with features."""
+    """Two training images with their features."""
     yield arrays(
         version=1,
         features=np.eye(2, dtype=np.float16),
@@ -119,7 +123,7 @@ def batching_parameters() -> Iterator[bytes]:
 
 
 def schemas() -> Iterator[bytes]:
-    """An accepted schema."""
+    """An accepted schema with two features."""
     yield (
         b'feature { name: "width" type: INT presence { min_fraction: 1 }\n'
         b"  drift_comparator { jensen_shannon_divergence { threshold: 0.3 } } }\n"
@@ -129,7 +133,7 @@ def schemas() -> Iterator[bytes]:
 
 
 def compiled_pipelines() -> Iterator[bytes]:
-    """The frame of a compiled pipeline with one parameter."""
+    """A compiled pipeline without components, with one parameter."""
     yield (
         b"pipelineInfo:\n  name: x\nroot:\n  inputDefinitions:\n    parameters:\n"
         b"      epochs: {parameterType: NUMBER_INTEGER, defaultValue: 3}\n---\nplatforms: {}\n"
@@ -137,7 +141,7 @@ def compiled_pipelines() -> Iterator[bytes]:
 
 
 def databases() -> Iterator[bytes]:
-    """A database with a table and an index that looks like ML Metadata's."""
+    """A small SQLite database with two tables and an index, with table names of ML Metadata."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "db"
         db = sqlite3.connect(file)
@@ -153,13 +157,14 @@ def databases() -> Iterator[bytes]:
 
 # --- requests, replies and logs -------------------------------------------------------------------
 def _answer() -> dict[str, np.ndarray]:
+    """Return the outputs of a model for one image."""
     probabilities = np.array([[0.7, 0.2, 0.1]], np.float32)
     classes = np.array([[name.encode() for name in MODEL_CLASSES]], object)
     return {"probabilities": probabilities, "classes": classes, "label": classes[:, 0]}
 
 
 def requests() -> Iterator[bytes]:
-    """Requests with strings and numbers, in both encodings."""
+    """Predict requests with strings and numbers, in both encodings of tensors."""
     from tensorflow_serving.apis import predict_pb2
 
     from imgpipe.serving import tensors
@@ -207,7 +212,7 @@ def replies() -> Iterator[bytes]:
 
 
 def rest_replies() -> Iterator[bytes]:
-    """Bodies of each kind."""
+    """One REST body of each kind."""
     yield b'{"outputs": [1.5, 2]}'
     yield b'{"results": [[["a", 0.5], ["b", 0.5]]]}'
     yield b'{"model_version_status": [{"version": "1", "state": "AVAILABLE", "status": {}}]}'

@@ -1,4 +1,4 @@
-"""The readers that are fuzzed: what each is given, and what counts as an answer."""
+"""The readers that are fuzzed: the files that each is given, and what counts as an answer."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ CORPUS = Path(__file__).parent / "corpus"
 
 @dataclass(frozen=True)
 class Target:
-    """A reader.
+    """A reader that is fuzzed.
 
     Attributes:
-      name: of the file that it reads, which is in a folder of its own.
-      read: reads the file and says what came out, or refuses it by an exception of `refusals`.
-      seeds: gives good files.
-      refusals: exceptions that are answers.
+      name: Name of the file that it reads. The file is in a folder of its own.
+      read: Reads the file and returns a description, or refuses it with an exception of `refusals`.
+      seeds: Yields the contents of valid files.
+      refusals: Exceptions that count as answers.
     """
 
     name: str
@@ -35,16 +35,19 @@ class Target:
 
     @property
     def corpus(self) -> Path:
-        """Folder of the inputs that are kept."""
+        """Folder of the inputs that fuzzing kept."""
         return CORPUS / self.name
 
     def inputs(self) -> list[bytes]:
-        """Good files and all that were kept."""
+        """Return the valid files and all inputs that fuzzing kept."""
         kept = sorted(self.corpus.glob("*")) if self.corpus.is_dir() else []
         return [*self.seeds(), *(file.read_bytes() for file in kept)]
 
     def answer(self, data: bytes, folder: Path) -> str:
-        """What the reader says of an input, without numbers and names; other exceptions pass."""
+        """Return the description or the refusal of an input, without numbers and names.
+
+        Exceptions that are not in `refusals` are not caught.
+        """
         file = folder / self.name
         file.write_bytes(data)
         try:
@@ -56,6 +59,7 @@ class Target:
 
 
 def _source(file: Path) -> object:
+    """Open an archive, a table or a TFRecord file as a source, and read all its images."""
     from imgpipe.components.example_gen.sources import open_source
 
     source = open_source(str(file))
@@ -71,6 +75,7 @@ def _source(file: Path) -> object:
 
 
 def _array_records(file: Path) -> object:
+    """Read the index and all images of an ArrayRecord file."""
     from imgpipe.components.example_gen.sources import SourceOptions, record_files
 
     fields = record_files.fields_of(str(file), SourceOptions())
@@ -83,7 +88,7 @@ def _array_records(file: Path) -> object:
 
 
 def _data_set(file: Path) -> object:
-    """A prepared data set of TFDS, of which `file` is one of the two descriptions."""
+    """Scan a prepared TFDS data set, of which ``file`` is one of the two descriptions."""
     from imgpipe.components.example_gen.sources import SourceOptions, open_source
 
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
@@ -99,10 +104,12 @@ def _data_set(file: Path) -> object:
 
 @functools.cache
 def _records_of_a_data_set() -> bytes:
+    """Return a TFRecord file for the TFDS data set, made once."""
     return next(seeds.records())
 
 
 def _header(file: Path) -> object:
+    """Read the header of an image with the reader of the pipeline and with that of the server."""
     from imgpipe.components.image_file.header import other_format, probe
     from imgpipe.serving import image_header
 
@@ -113,6 +120,7 @@ def _header(file: Path) -> object:
 
 
 def _weights(file: Path) -> object:
+    """Load a file of weights into a small network."""
     from imgpipe.models.backbones import weights_file
 
     return weights_file.load(_network(), file)
@@ -120,28 +128,33 @@ def _weights(file: Path) -> object:
 
 @functools.cache
 def _network() -> Any:
+    """Return the network for the files of weights, made once."""
     return seeds.network()
 
 
 def _torch(file: Path) -> object:
+    """Read a file of weights in the legacy format of PyTorch."""
     from imgpipe.models.backbones import torch_legacy
 
     return [tensor.shape for tensor in torch_legacy.read(file).values()]
 
 
 def _config(file: Path) -> object:
+    """Load a configuration."""
     from imgpipe.pipeline.configuration import config
 
     return config.load(file).run.name
 
 
 def _overrides(file: Path) -> object:
+    """Load a file of overrides."""
     from imgpipe.components.image_filter import overrides
 
     return ", ".join(sorted({override.verdict for override in overrides.load(file)}))
 
 
 def _quarantine(file: Path) -> object:
+    """Read the manifest of a quarantine, and escape its texts for the terminal."""
     from imgpipe.pipeline.command_line.terminal import escape
     from imgpipe.pipeline.output import quarantine_folder
 
@@ -150,12 +163,14 @@ def _quarantine(file: Path) -> object:
 
 
 def _model_config(file: Path) -> object:
+    """Read a model configuration of TensorFlow Serving."""
     from imgpipe.serving.server.versions.config import read_models
 
     return len(read_models(file))
 
 
 def _json(file: Path) -> object:
+    """Parse the body of a REST request."""
     from imgpipe.serving.server.rest import json_text
 
     return sorted(json_text.read(file.read_bytes()))
