@@ -85,7 +85,7 @@ def test_a_damaged_version_is_pushed_again_under_a_new_number(own: tuple[Any, An
 
 @pytest.mark.slow
 def test_artifact_folders_of_a_run_without_metadata_are_emptied_before_use(own: tuple[Any, Any]):
-    """Without the metadata, artifacts are numbered from 1 again, in folders of the earlier run."""
+    """Without metadata, artifacts are numbered from 1 again, in folders of the earlier run."""
     mine, first = own
     (mine.out / "metadata.sqlite").unlink()
     old = _artifact(mine.out, "ImageExampleGen", "examples")

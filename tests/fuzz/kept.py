@@ -25,7 +25,7 @@ _NAMES = ("20260101-100000", "20260102-100000")
 # --- the folder of a run --------------------------------------------------------------------------
 @contextlib.contextmanager
 def _two_runs(file: Path) -> Iterator[Path]:
-    """Yield an output folder with two runs, in the second of which ``file`` replaces its namesake."""
+    """Yield an output folder with two runs; ``file`` replaces that file of the second one."""
     from tests.pipeline.past_runs import leave
 
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
@@ -211,7 +211,7 @@ def facts(file: Path) -> object:
 
 
 def review_state(file: Path) -> object:
-    """Read the state of a review, which holds skipped images and a history; undo the last answer."""
+    """Read the state of a review, with its history, and undo the last answer."""
     with _review(file.parent, state=file) as review:
         undone = review.decisions.undo()
         return f"{len(review.decisions.answers())} {undone[:2]}"

@@ -35,7 +35,7 @@ def refusals_of_a_lite_model() -> tuple[type[Exception], ...]:
 
 
 def refusals_of_a_message() -> tuple[type[Exception], ...]:
-    """Return the errors for the bytes of a request, which the server answers with INVALID_ARGUMENT."""
+    """Return the errors for request bytes that the server answers with INVALID_ARGUMENT."""
     from imgpipe.serving.tensors import TensorError
 
     return TensorError, DecodeError

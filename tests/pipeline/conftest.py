@@ -1,4 +1,7 @@
-"""One pushed version for all tests of request drift; a test that changes it takes a copy."""
+"""The pushed version that all tests of request drift share.
+
+A test that changes the version works on a copy.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from tests.pipeline.request_drift import drawn
 
 @pytest.fixture(scope="session")
 def pushed(tmp_path_factory):
-    """Output folder of a run that pushed a version and predicted its validation split."""
-    importlib.import_module("tfx.components")  # before TFDV
+    """Return the output folder of a run that pushed a version and predicted its validation split."""
+    importlib.import_module("tfx.components")  # must be imported before TFDV
     out = tmp_path_factory.mktemp("pushed") / "out"
     drawn.push(out)
     drawn.predict(out, drawn.probabilities(200, seed=7))

@@ -1,4 +1,4 @@
-"""Folders of runs as `imgpipe run` leaves them, without running anything."""
+"""Makes folders of past runs as `imgpipe run` leaves them, without running anything."""
 
 from __future__ import annotations
 
@@ -26,7 +26,20 @@ def leave(
     artifacts: dict[str, dict[str, str]] | None = None,
     folds: float | None = None,
 ) -> Path:
-    """Leave the folder of a run; with status "" one without a summary."""
+    """Write the folder of a past run and return it.
+
+    Args:
+        out: The output folder, below which the run is ``runs/NAME``.
+        name: The name of the run.
+        status: Status of the run, such as "blessed" or "refused". If it is "", there is no summary.
+        correct: How many of the judged images were classified correctly; None for no evaluation.
+        of: How many images were judged.
+        images: How many training images the classes cat and dog have.
+        version: Number of the version that the run pushed, or None.
+        settings: Settings of the run, such as ``train.epochs=33``.
+        artifacts: Paths of the artifacts by component and output; None if they were not recorded.
+        folds: Mean accuracy of the cross-validation; None if there was none.
+    """
     folder = out / "runs" / name
     folder.mkdir(parents=True)
     config = configs.build({}, [f"run.out={json.dumps(str(out))}", *settings])

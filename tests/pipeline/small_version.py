@@ -1,4 +1,4 @@
-"""A pushed version of a small network, without a run."""
+"""Pushes a version of a small network without a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ CLASSES = ("paper", "rock")
 
 
 def push(out: Path) -> Path:
-    """Push a version with random weights into an output folder, and return its folder."""
+    """Push a network with random weights as version 1 into an output folder; return its folder."""
     import keras
 
     from imgpipe.components.model_pusher import versions

@@ -1,4 +1,4 @@
-"""Beam finds the same parameters and options, whether they are remembered or not."""
+"""Tests that Beam finds the same parameters and options with cached lookups as without."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from apache_beam.transforms import core, userstate
 
 from imgpipe.pipeline.runners import beam_lookups
 
-# TFX and TensorFlow warn about their own dependencies; none of it is ours to mend.
+# TFX and TensorFlow warn about their own dependencies, which this project cannot change.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 _TOTAL = beam.DoFn.StateParam(userstate.CombiningValueStateSpec("sum", sum))
@@ -38,17 +38,17 @@ def _double(value: int, times: int = 2) -> int:
 @pytest.mark.parametrize(
     "step", [_Plain(), _Stateful(), beam.Map(_double).fn], ids=["plain", "stateful", "callable"]
 )
-def test_the_parameters_are_those_that_beam_finds(step: beam.DoFn):
+def test_cached_parameters_are_those_that_beam_finds(step: beam.DoFn):
     methods = ("process", "setup", "start_bundle", "finish_bundle", "teardown")
     expected = [core.get_function_arguments(step, method) for method in methods]
     state = userstate.is_stateful_dofn(step)
     with beam_lookups.remembered():
-        for _ in range(2):  # the second time they are remembered
+        for _ in range(2):  # the second lookup is answered from the cache
             assert [core.get_function_arguments(step, one) for one in methods] == expected
             assert userstate.is_stateful_dofn(step) == state
 
 
-def test_two_objects_of_a_class_share_what_is_remembered(monkeypatch: pytest.MonkeyPatch):
+def test_two_objects_of_a_class_share_cached_parameters(monkeypatch: pytest.MonkeyPatch):
     asked = []
     inspected = beam_lookups.INSPECTED
 
@@ -56,16 +56,18 @@ def test_two_objects_of_a_class_share_what_is_remembered(monkeypatch: pytest.Mon
         asked.append(function)
         return inspected(function)
 
-    monkeypatch.setattr(core, "get_function_args_defaults", inspected)  # is restored at the end
+    monkeypatch.setattr(
+        core, "get_function_args_defaults", inspected
+    )  # restored when the test ends
     monkeypatch.setattr(beam_lookups, "INSPECTED", counted)
     with beam_lookups.remembered():
         for step in (_Plain(), _Plain()):
-            core.get_function_arguments(step, "process")[0].clear()  # the list is the caller's own
+            core.get_function_arguments(step, "process")[0].clear()  # the list is a copy
             assert core.get_function_arguments(step, "process")[0][0] == "element"
     assert len(asked) == 1
 
 
-def test_two_blocks_that_overlap_leave_the_functions_of_beam():
+def test_overlapping_blocks_restore_the_functions_of_beam():
     before = core.get_function_args_defaults, PipelineOptions.view_as
     first, second = beam_lookups.remembered(), beam_lookups.remembered()
     first.__enter__()
@@ -79,7 +81,7 @@ def test_views_show_the_options_of_their_pipeline():
     first = PipelineOptions(["--runner=FnApiRunner", "--no_pipeline_type_check"])
     second = PipelineOptions(["--runner=PrismRunner"])
     with beam_lookups.remembered():
-        for _ in range(2):  # the second time they are remembered
+        for _ in range(2):  # the second lookup is answered from the cache
             assert first.view_as(StandardOptions).runner == "FnApiRunner"
             assert second.view_as(StandardOptions).runner == "PrismRunner"
             assert not first.view_as(TypeOptions).pipeline_type_check
@@ -96,7 +98,7 @@ def test_an_option_that_is_changed_in_one_view_is_changed_in_all():
     assert options.view_as(DirectOptions).direct_num_workers == 3
 
 
-def test_a_pipeline_in_the_block_computes_the_same():
+def test_a_pipeline_with_cached_lookups_computes_the_same_result():
     with beam_lookups.remembered(), beam.Pipeline(runner="FnApiRunner") as pipeline:
         _ = (
             pipeline

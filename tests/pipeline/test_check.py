@@ -1,4 +1,4 @@
-"""`imgpipe check`: exit codes, what is printed and written, and verdicts as ImageFilter's."""
+"""Tests of `imgpipe check`: exit codes, output, and the same findings as ImageFilter's."""
 
 from __future__ import annotations
 
@@ -34,26 +34,29 @@ from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.demo import draw, draw_hand
 from tests import json_formats
 
-# Sixteen images are enough for a run with these.
+# With these settings, sixteen images are enough for a run.
 FEW = ("gate.min_train=1", "gate.min_validation=1", "split.validation=0.4")
 FEW = tuple(word for setting in FEW for word in ("--set", setting))
 
 
 def check(*arguments):
-    """The command in this process: (exit code, what it printed, the error it raised)."""
+    """Run `imgpipe check` in this process.
+
+    Returns the exit code, the output, and the exception or None.
+    """
     result = CliRunner().invoke(app, ["check", *map(str, arguments)])
     return result.exit_code, result.output, result.exception
 
 
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory):
-    """The demo's drawn set with its planted faults, splits given."""
+    """Draw the demo data set with its planted faults, in folders of splits."""
     return draw(tmp_path_factory.mktemp("demo") / "photos", per_class=8, split_folders=True)
 
 
 @pytest.fixture
 def clean(tmp_path):
-    """Sixteen good images of two classes, far from each other."""
+    """Return a folder with sixteen good images of two classes, none of them near-duplicates."""
     for number in range(8):
         for label in ("rock", "paper"):
             file = tmp_path / "clean" / label / f"{number}.png"
@@ -67,7 +70,10 @@ RULE = SplitRule(validation=0.2, test=0.2, min_validation=3, min_test=1)
 
 @pytest.fixture
 def films(tmp_path):
-    """Five films of each of two classes, of which each frame is a crop shifted a little."""
+    """Return a folder with five films of each of two classes.
+
+    A film has four frames, which are crops of one image, each shifted by a pixel.
+    """
     for label in ("rock", "paper"):
         for film in range(5):
             scene = draw_hand(label, seed=film, size=120)
@@ -100,7 +106,11 @@ def test_frames_of_a_film_stay_together_and_none_is_rejected(films, tmp_path):
 
 
 def filtered(root, photos, settings, overrides=(), ingested=None):
-    """What ImageFilter's Beam pipeline says of a folder: summary, and its files by name."""
+    """Run ImageFilter's Beam pipeline on a folder.
+
+    Returns its summary and the rows of its files: rejects, repairs, warnings, reviews and groups of
+    near-duplicates.
+    """
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -120,7 +130,7 @@ def filtered(root, photos, settings, overrides=(), ingested=None):
 
 
 def assert_same(root, photos, settings, overrides=(), ingested=None):
-    """`imgpipe check` and ImageFilter say the same of every file; returns what check says."""
+    """Assert that `imgpipe check` and ImageFilter agree on every file; return the result of check."""
     rule = ingested.rule if ingested else SplitRule()
     plan = thread_driver.Plan(str(photos), settings, rule=rule, overrides=overrides)
     judged = thread_driver.judge(plan)
@@ -136,7 +146,7 @@ def assert_same(root, photos, settings, overrides=(), ingested=None):
     return judged
 
 
-def test_verdicts_are_the_filters_on_the_drawn_set(faulty, tmp_path):
+def test_findings_equal_those_of_image_filter_on_the_drawn_set(faulty, tmp_path):
     judged = assert_same(tmp_path, faulty.directory, Settings(min_side=16))
     reasons = {row.path: row.reason for row in judged.rejects}
     for reason in ("zero_byte", "truncated", "not_an_image", "duplicate_across_splits"):
@@ -144,7 +154,7 @@ def test_verdicts_are_the_filters_on_the_drawn_set(faulty, tmp_path):
     assert judged.summary["in"] == faulty.files
 
 
-def test_verdicts_are_the_filters_with_every_severity_moved(faulty, tmp_path):
+def test_findings_equal_those_of_image_filter_with_other_severities(faulty, tmp_path):
     files = sorted((faulty.directory / "train" / "rock").glob("IMG_000?.jpg"))
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
     overrides = (
@@ -162,7 +172,7 @@ def test_verdicts_are_the_filters_with_every_severity_moved(faulty, tmp_path):
     assert judged.summary["overrides"]["unknown"] == ["0" * 64]
 
 
-def test_verdicts_are_the_filters_on_broken_files(shared_data, tmp_path):
+def test_findings_equal_those_of_image_filter_on_broken_files(shared_data, tmp_path):
     entries = json.loads((shared_data / "broken_images/manifest.json").read_text())
     folder = tmp_path / "photos"
     for number, entry in enumerate(sorted(entries, key=lambda entry: entry["path"])):
@@ -181,7 +191,7 @@ def test_verdicts_are_the_filters_on_broken_files(shared_data, tmp_path):
     assert not decodable & repaired
 
 
-def test_a_clean_source_is_said_to_be(clean, tmp_path):
+def test_a_source_without_problems_is_reported_as_clean(clean, tmp_path):
     code, text, _ = check(clean, "--json", tmp_path / "c.json", *FEW)
     assert code == 0 and "clean: 16 images, no problems found" in text
     found = json.loads((tmp_path / "c.json").read_text())
@@ -189,7 +199,7 @@ def test_a_clean_source_is_said_to_be(clean, tmp_path):
     assert found["files"] == {"rejected": [], "repaired": [], "warned": [], "reviewed": []}
 
 
-def test_refused_above_the_limit_and_not_below(faulty, tmp_path):
+def test_data_is_refused_above_the_limit_of_rejected_images_only(faulty, tmp_path):
     code, text, _ = check(faulty.directory)
     assert code == 4 and "refused:" in text and "expected at most 10.0% of the images" in text
     assert "(--html shows them), or accept as many with --set gate.max_rejected_share=" in text
@@ -255,7 +265,7 @@ def test_an_image_with_two_labels_is_used_once_a_person_chose_one_of_them(clean)
     assert "label_conflict" not in text and re.search(r"rejected\s+duplicate\s+1 ", text)
 
 
-def test_json_on_the_screen_is_all_there_is_on_it(faulty):
+def test_json_to_standard_output_is_the_only_output_there(faulty):
     result = CliRunner().invoke(app, ["check", str(faulty.directory), "--json", "-"])
     json_formats.conform("check", json.loads(result.stdout))
     assert result.exit_code == 4, result.output
@@ -265,7 +275,7 @@ def test_json_on_the_screen_is_all_there_is_on_it(faulty):
     assert "rejected" in result.stderr
 
 
-def test_page_shows_problems_with_images_and_loads_nothing(faulty, tmp_path):
+def test_the_page_shows_images_with_problems_and_loads_nothing(faulty, tmp_path):
     page = tmp_path / "page.html"
     check(faulty.directory, "--html", page)
     html = page.read_text()
@@ -289,7 +299,7 @@ def test_the_page_gives_the_verdict_of_a_run(clean, tmp_path):
     assert "also compares the data with the accepted schema" in html
 
 
-def test_settings_decide(clean):
+def test_settings_change_the_findings_and_are_checked(clean):
     code, text, _ = check(clean, "--set", "judge.min_side=65", *FEW)
     assert code == 4 and "too_small" in text
     _, _, error = check(clean, "--set", "judge.min_sid=65")
@@ -297,14 +307,14 @@ def test_settings_decide(clean):
 
 
 @pytest.mark.parametrize("arguments", [("nowhere",), ("tfdz:cats",), (".", "--json", "no/where")])
-def test_what_cannot_be_done_is_a_config_error(arguments, tmp_path, monkeypatch):
+def test_impossible_arguments_raise_a_config_error(arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a").mkdir()
     _, _, error = check(*arguments)
     assert isinstance(error, ConfigError) and error.exit_code == 2
 
 
-def test_names_of_any_bytes_are_written_as_text(clean, tmp_path):
+def test_file_names_of_any_bytes_are_escaped(clean, tmp_path):
     for name in (b"\xff.jpg", b"\x1b[31mred.jpg", b"<b>[red].jpg"):
         Path(os.fsdecode(os.fsencode(clean) + b"/rock/" + name)).write_bytes(b"")
     code, text, error = check(clean, "--json", tmp_path / "c.json", "--html", tmp_path / "c.html")
@@ -316,7 +326,7 @@ def test_names_of_any_bytes_are_written_as_text(clean, tmp_path):
     assert "<b>[red]" not in (tmp_path / "c.html").read_text()
 
 
-def test_other_sources_are_judged_alike(clean, tmp_path):
+def test_archives_and_tables_are_checked_like_folders(clean, tmp_path):
     import shutil
 
     archive = shutil.make_archive(str(tmp_path / "clean"), "zip", clean)
@@ -329,7 +339,7 @@ def test_other_sources_are_judged_alike(clean, tmp_path):
         assert (judged.summary["in"], judged.summary["kept"]) == (16, 16)
 
 
-def test_a_kept_store_is_used_only_when_it_is_named(clean, tmp_path, monkeypatch):
+def test_the_inspection_cache_is_used_only_when_it_is_configured(clean, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.iterdir())
     check(clean)
@@ -340,11 +350,13 @@ def test_a_kept_store_is_used_only_when_it_is_named(clean, tmp_path, monkeypatch
     assert code == 0 and "clean: 16 images" in text
 
 
-def test_a_file_that_vanishes_while_it_is_judged_is_named(clean, monkeypatch):
+def test_a_file_that_vanishes_during_the_check_is_rejected_as_unreadable(clean, monkeypatch):
     real = thread_driver.inspect
 
     def vanishing(*args):
-        (clean / "rock/0.png").unlink(missing_ok=True)  # after the listing, before the inspection
+        (clean / "rock/0.png").unlink(
+            missing_ok=True
+        )  # deleted after the listing and before the inspection
         return real(*args)
 
     monkeypatch.setattr(thread_driver, "inspect", vanishing)

@@ -1,4 +1,4 @@
-"""``imgpipe clean``: what goes, what stays, and that a working run is left alone."""
+"""Tests of ``imgpipe clean``: what it removes, what it keeps, and its refusal during a run."""
 
 import fcntl
 import json
@@ -15,7 +15,7 @@ from tests.pipeline.past_runs import leave
 
 
 def artifact(out, component, output, number):
-    """A sealed artifact of 1,000 bytes; returns what a run records about it."""
+    """Write a sealed artifact of 1,000 bytes; return what a run records about it."""
     folder = out / "artifacts" / component / output / str(number)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "content").write_bytes(b"x" * 1000)
@@ -24,18 +24,19 @@ def artifact(out, component, output, number):
 
 
 def exists(out, *parts):
+    """Return whether an artifact folder exists."""
     return out.joinpath("artifacts", *map(str, parts)).is_dir()
 
 
 @pytest.fixture
 def out(tmp_path):
-    """Three runs: the first pushed version 1, the second was overtaken, the third is the newest."""
+    """Return an output folder with three runs: one that pushed version 1, one outdated, one newest."""
     shared = artifact(tmp_path, "ImageFilter", "examples", 2)
     for number, version in ((3, 1), (5, None), (7, None)):
         own = artifact(tmp_path, "Predictor", "predictions", number)
         name = f"2026010{number}-100000"
         leave(tmp_path, name, version=version, artifacts=shared | own, status="blessed")
-    artifact(tmp_path, "ImageTrainer", "model", 6)  # of no run that is still known
+    artifact(tmp_path, "ImageTrainer", "model", 6)  # belongs to no run that is left
     (tmp_path / "model/1").mkdir(parents=True)
     (tmp_path / "model/1/saved_model.pb").touch()
     (tmp_path / "resume").mkdir()
@@ -46,10 +47,11 @@ def out(tmp_path):
 
 
 def invoke(*arguments):
+    """Run ``imgpipe clean`` in this process and return the result."""
     return CliRunner().invoke(app, ["clean", *map(str, arguments)])
 
 
-def test_without_yes_it_only_lists(out):
+def test_without_yes_nothing_is_removed(out):
     result = invoke(out, "--json", "-")
     json_formats.conform("clean", json.loads(result.stdout))
     answer = json.loads(result.stdout)
@@ -65,7 +67,7 @@ def test_without_yes_it_only_lists(out):
     assert "Remove it with: imgpipe clean" in invoke(out).stdout
 
 
-def test_yes_removes_it_and_keeps_what_runs_and_versions_need(out):
+def test_yes_removes_what_neither_runs_nor_versions_need(out):
     result = invoke(out / "model", "--yes")
     assert result.exit_code == 0, result.output
     assert "were freed. Versions, pages and summaries were kept." in result.stdout
@@ -98,14 +100,14 @@ def test_runs_of_older_releases_keep_all_artifacts(out):
     assert not (out / "resume/head-1.npz").exists()
 
 
-def test_a_moved_folder_keeps_what_it_needs(out, tmp_path_factory):
+def test_a_moved_output_folder_keeps_the_artifacts_that_it_needs(out, tmp_path_factory):
     moved = out.rename(tmp_path_factory.mktemp("moved") / "out")
     invoke(moved, "--yes")
     assert exists(moved, "Predictor/predictions/7") and exists(moved, "Predictor/predictions/3")
     assert not exists(moved, "Predictor/predictions/5")
 
 
-def test_a_working_run_is_left_alone(out):
+def test_clean_is_refused_while_a_run_is_working(out):
     with (out / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(ResourceError, match=r"a run is working in .* Wait until it has ended"):

@@ -1,4 +1,4 @@
-"""The command line as its user meets it: exit codes, messages, and what is not imported."""
+"""Tests of the command line in a process of its own: exit codes, messages and imported modules."""
 
 import json
 import os
@@ -15,6 +15,7 @@ OURS = {"imgpipe"}
 
 
 def imgpipe(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run imgpipe in a process of its own and return the finished process."""
     return subprocess.run(
         [sys.executable, "-m", "imgpipe.pipeline.cli", *arguments],
         capture_output=True,
@@ -25,8 +26,8 @@ def imgpipe(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
     )
 
 
-def test_help_imports_only_what_it_prints_with():
-    """It loads neither numpy nor pydantic nor the configuration, so that it answers at once."""
+def test_help_imports_only_what_it_needs_to_print():
+    """Help loads neither NumPy nor Pydantic nor the configuration, so that it answers quickly."""
     program = (
         "import atexit, runpy, sys\n"
         "sys.argv = ['imgpipe', '--help']\n"
@@ -83,7 +84,7 @@ def test_short_help_and_version():
     assert imgpipe("--version").stdout == f"imgpipe {version('imgpipe')}\n"
 
 
-def test_heavy_modules_stay_out_of_scanning_and_client():
+def test_scanning_and_the_client_do_not_import_tensorflow():
     program = (
         "import sys, imgpipe.components, imgpipe.pipeline.execution.run\n"
         "import imgpipe.pipeline.execution.dry_run, imgpipe.serving.client\n"
@@ -97,6 +98,7 @@ def test_heavy_modules_stay_out_of_scanning_and_client():
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
+    """Return a folder with eight images of each of two classes, one of them with a non-ASCII name."""
     from PIL import Image
 
     folder = tmp_path / "photos"
@@ -107,7 +109,7 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_run_says_that_it_does_not_use_the_decisions_of_a_review(tmp_path: Path):
+def test_a_run_warns_when_the_decisions_of_a_review_are_not_used(tmp_path: Path):
     out = tmp_path / "of mine"
     out.mkdir()
     file = out / "overrides.toml"
@@ -120,7 +122,7 @@ def test_a_run_says_that_it_does_not_use_the_decisions_of_a_review(tmp_path: Pat
     assert "decisions of a review" not in result.stdout + result.stderr
 
 
-def test_init_writes_a_config_that_fits_the_folder(photos: Path, tmp_path: Path):
+def test_init_writes_a_configuration_for_the_folder(photos: Path, tmp_path: Path):
     result = imgpipe("init", str(photos), "-o", str(tmp_path / "c.toml"))
     assert result.returncode == 0, result.stderr
     assert "16 files in 2 classes: a b 8, ü 8" in result.stdout
@@ -137,7 +139,7 @@ def test_init_writes_a_config_that_fits_the_folder(photos: Path, tmp_path: Path)
     assert "exists already" in again.stderr
 
 
-def test_init_says_where_a_class_has_too_few_images(photos: Path):
+def test_init_notes_a_class_with_too_few_images(photos: Path):
     from imgpipe.components.example_gen.sources import open_source
     from imgpipe.pipeline.commands.init import propose
 
@@ -197,7 +199,7 @@ def test_missing_files_are_found_before_the_imports(
     assert "loading" not in result.stdout
 
 
-def test_the_known_components_are_those_of_the_graph(tmp_path: Path):
+def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
     from imgpipe.components.example_gen.sources import Item, Scan
     from imgpipe.pipeline import component_names, graph, inputs, plan
     from imgpipe.pipeline.configuration import config as configs
@@ -233,7 +235,7 @@ def test_the_known_components_are_those_of_the_graph(tmp_path: Path):
         (("init", "missing"), "missing"),
     ],
 )
-def test_bad_arguments_leave_with_two_and_a_sentence(tmp_path: Path, arguments, expected):
+def test_bad_arguments_end_with_exit_code_2_and_a_message(tmp_path: Path, arguments, expected):
     result = imgpipe(*arguments, cwd=tmp_path)
     assert result.returncode == 2, result.stdout + result.stderr
     assert expected in result.stderr
@@ -276,7 +278,7 @@ def test_no_model_is_a_missing_resource_for_every_command(tmp_path: Path, comman
         assert f"Received: {received}" in result.stderr
 
 
-def test_messages_say_what_they_are_about_once(photos: Path):
+def test_messages_name_their_subject_once(photos: Path):
     result = imgpipe(
         "run", "--data", str(photos), "--set", "evaluate.cross_validate=3", "--set", "tune.trials=2"
     )
@@ -286,7 +288,7 @@ def test_messages_say_what_they_are_about_once(photos: Path):
     assert result.stderr.startswith("imgpipe: timeout must be a number of seconds above 0")
 
 
-def test_predict_without_a_server_leaves_with_five(photos: Path):
+def test_predict_without_a_server_ends_with_exit_code_5(photos: Path):
     image = next(photos.rglob("*.png"))
     result = imgpipe("predict", str(image), "--server", "127.0.0.1:9", "--timeout", "2")
     assert result.returncode == 5, result.stderr
@@ -301,7 +303,7 @@ def test_bad_crop_is_refused(photos: Path):
         assert expected in result.stderr
 
 
-def test_doctor_judges_this_machine(tmp_path: Path):
+def test_doctor_checks_this_machine(tmp_path: Path):
     result = imgpipe("doctor", str(tmp_path))
     assert result.returncode == 0, result.stdout
     names = ("Python", "packages", "backbone weights", "processor", "disk", "metadata", "artifacts")
@@ -338,7 +340,7 @@ def test_summary_of_a_run_that_ended_early_has_every_field():
     assert json.loads(json.dumps(built)) == built
 
 
-def test_summary_of_a_run_to_its_end_has_every_field_of_its_parts():
+def test_summary_of_a_complete_run_has_every_field():
     from imgpipe.pipeline.execution import summary
 
     settings = {"name": "n", "backbone": "b", "vocabulary": ["a", "b"], "image_size": 224}
@@ -385,7 +387,7 @@ def test_summary_of_a_run_to_its_end_has_every_field_of_its_parts():
     assert json.loads(json.dumps(built)) == built
 
 
-def test_summary_counts_the_judges_warnings_by_reason():
+def test_summary_counts_warned_images_by_reason():
     from imgpipe.components.image_filter import quarantine
     from imgpipe.components.image_filter.check import Finding
     from imgpipe.pipeline.execution import summary
@@ -442,8 +444,8 @@ def test_init_keeps_the_versions_of_an_image_together(tmp_path: Path):
     assert "stay in one split" in notes["data"]
 
 
-def test_a_terminal_that_shows_ascii_alone_gets_every_message():
-    """Marks and file names that it cannot show are written as escapes."""
+def test_all_messages_can_be_printed_on_an_ascii_terminal():
+    """Symbols and file names that an ASCII terminal cannot show are written as escapes."""
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     for arguments, code in ((["doctor"], {0, 5}), (["schema", "show", "--out", "\u00fc"], {2})):
         result = subprocess.run(
@@ -459,7 +461,7 @@ def test_a_terminal_that_shows_ascii_alone_gets_every_message():
 
 
 def _leaves(group, words=("imgpipe",)):
-    """Every command with its words."""
+    """Yield the words and the command of every command that is no group."""
     for name, command in getattr(group, "commands", {}).items():
         yield from _leaves(command, (*words, name))
     if not hasattr(group, "commands"):
@@ -490,7 +492,7 @@ def test_every_command_shows_examples_that_its_options_allow():
                 assert context.params is not None
 
 
-def test_groups_of_commands_show_examples_too():
+def test_every_group_of_commands_shows_examples():
     import typer
 
     from imgpipe.pipeline.application import app
@@ -518,7 +520,7 @@ def test_groups_of_commands_show_examples_too():
         ("--ouput", "Possible options: --out"),
     ],
 )
-def test_an_option_that_is_a_setting_is_answered_with_the_setting(option: str, told: str):
+def test_an_unknown_option_that_is_a_setting_names_the_setting(option: str, told: str):
     result = imgpipe("run", "--data", "photos", option, "5")
     words = " ".join(result.stderr.replace("│", " ").split())
     assert result.returncode == 2
@@ -527,7 +529,7 @@ def test_an_option_that_is_a_setting_is_answered_with_the_setting(option: str, t
     assert "--set" not in result.stderr, "this command has no settings"
 
 
-def test_the_file_of_json_is_not_taken_for_an_image(photos: Path, tmp_path: Path):
+def test_a_json_file_name_after_predict_json_is_explained(photos: Path, tmp_path: Path):
     image = str(next(photos.rglob("*.png")))
     result = imgpipe("predict", image, "--json", "found.json", cwd=tmp_path)
     assert result.returncode == 2
@@ -553,7 +555,7 @@ def test_the_shell_can_complete_commands():
     assert {"--install-completion", "--show-completion"} <= options
 
 
-def test_presets_and_findings_as_json(tmp_path: Path):
+def test_presets_and_doctor_write_json(tmp_path: Path):
     result = imgpipe("presets", "--json", "-")
     listed = json.loads(result.stdout)
     json_formats.conform("presets", listed)

@@ -1,4 +1,4 @@
-"""``imgpipe compare`` and ``imgpipe open``, on runs with real files of predictions."""
+"""Tests of ``imgpipe compare`` and ``imgpipe open``, on runs with real files of predictions."""
 
 import json
 
@@ -18,7 +18,15 @@ from tests.pipeline.past_runs import leave
 
 
 def predicted(folder, rows):
-    """Write predictions of validation: (hash, label, predicted label)."""
+    """Write predictions of the validation split.
+
+    Args:
+        folder: The folder of the artifact.
+        rows: Image hash, label and predicted label of each image.
+
+    Returns:
+        What a run records about the artifact.
+    """
     with records.ShardWriter({"all": records.shard_path(str(folder), "validation", 0, 1)}) as out:
         for key, label, answer in rows:
             values = {names.PATH: f"{label}/{key}.jpg", names.IMAGE_HASH: key}
@@ -29,6 +37,7 @@ def predicted(folder, rows):
 
 @pytest.fixture
 def out(tmp_path):
+    """Return an output folder with two runs that pushed versions 1 and 2, and a refused one between."""
     common = [(f"c{number}", "cat", "cat") for number in range(6)]
     a = predicted(
         tmp_path / "a", [*common, ("x", "cat", "dog"), ("y", "dog", "cat"), ("z", "dog", "dog")]
@@ -57,10 +66,11 @@ def out(tmp_path):
 
 
 def invoke(*arguments):
+    """Run imgpipe in this process and return the result."""
     return CliRunner().invoke(app, list(map(str, arguments)))
 
 
-def test_two_versions_are_compared_on_the_images_that_both_judged(out):
+def test_two_versions_are_compared_on_their_common_images(out):
     result = invoke("compare", out / "model/1", out / "model/2", "--json", "-")
     json_formats.conform("compare", json.loads(result.stdout))
     answer = json.loads(result.stdout)
@@ -78,7 +88,7 @@ def test_two_versions_are_compared_on_the_images_that_both_judged(out):
     assert [row["path"] for row in answer["only_b"]] == ["cat/x.jpg", "dog/y.jpg"]
 
 
-def test_the_newest_two_judged_runs_are_compared_in_words(out):
+def test_the_newest_two_evaluated_runs_of_a_folder_are_compared(out):
     result = invoke("compare", out)
     assert result.exit_code == 0, result.output
     for expected in (
@@ -93,7 +103,7 @@ def test_the_newest_two_judged_runs_are_compared_in_words(out):
 
 
 def test_the_curves_of_both_runs_are_compared(out, tmp_path):
-    """The first head was solved; the second run trained by epochs."""
+    """The head of the first run was solved, and the second run trained by epochs."""
     points = [{"images": 20, "accuracy": 0.5}, {"images": 40, "accuracy": 0.75}]
     summary = out / "runs/20260101-100000/summary.json"
     solved = {"training": {"solution": {"learning_curve": points}}}
@@ -121,14 +131,14 @@ def test_the_curves_of_both_runs_are_compared(out, tmp_path):
         assert "B in training" not in invoke("compare", out).stdout
 
 
-def test_without_predictions_the_rest_is_compared(out):
+def test_runs_without_predictions_are_compared_without_paired_accuracy(out):
     (out / "runs/20260101-100000/artifacts.json").unlink()
     result = invoke("compare", out)
     assert "train.epochs: 60 → 33" in result.stdout
     assert "cannot be compared: run 20260101-100000 recorded no artifacts" in result.stdout
 
 
-def test_a_run_that_is_not_there_is_a_missing_resource(out, tmp_path):
+def test_compare_refuses_a_run_that_does_not_exist(out, tmp_path):
     with pytest.raises(ResourceError, match=r"no run in .* pushed version 7\. Name the folder"):
         compare.run(out / "model/7", out, None)
     leave(tmp_path / "one", "20260101-100000")
@@ -138,8 +148,8 @@ def test_a_run_that_is_not_there_is_a_missing_resource(out, tmp_path):
         compare.run(out / "model/7", None, None)
 
 
-def test_paired_figures_agree_with_published_ones():
-    """Bonett and Price (2012), and McNemar's exact test as a binomial one."""
+def test_paired_accuracy_agrees_with_published_figures():
+    """The interval agrees with Bonett and Price (2012), the p-value with an exact binomial test."""
     pair = PairedAccuracy(both=43, only_first=8, only_second=9, neither=40)
     low, high = pair.interval
     assert pair.difference == pytest.approx(0.01)
@@ -149,7 +159,7 @@ def test_paired_figures_agree_with_published_ones():
     assert PairedAccuracy(5, 0, 0, 0).interval[1] > 0.2, "five images are no proof"
 
 
-def test_open_shows_the_page_in_the_browser(out, monkeypatch):
+def test_open_shows_the_report_in_the_browser(out, monkeypatch):
     seen = out / "seen"
     browser = out / "browser.sh"
     browser.write_text(f'#!/bin/sh\necho "$1" > {seen}\n')
@@ -162,7 +172,7 @@ def test_open_shows_the_page_in_the_browser(out, monkeypatch):
     assert seen.read_text().strip() == page.as_uri()
 
 
-def test_open_prints_the_path_where_there_is_no_display(out, monkeypatch):
+def test_open_prints_the_path_without_a_display(out, monkeypatch):
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
         monkeypatch.delenv(name, raising=False)
     result = invoke("open", out)
@@ -173,7 +183,7 @@ def test_open_prints_the_path_where_there_is_no_display(out, monkeypatch):
         open_command.run(out / "runs/20260102-100000")
 
 
-def test_a_page_shows_the_images_on_which_the_models_disagree(out, tmp_path):
+def test_the_page_shows_the_images_on_which_the_models_disagree(out, tmp_path):
     folder = tmp_path / "examples"
     with records.ShardWriter({"all": records.shard_path(str(folder), "validation", 0, 1)}) as kept:
         for number, key in enumerate(("x", "y", "z", "c1")):

@@ -1,4 +1,4 @@
-"""Beam's options of one component, with TFX's own `with_beam_pipeline_args`."""
+"""Tests Beam options of a single component, set with TFX's `with_beam_pipeline_args`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from imgpipe.pipeline.configuration import config as configs
 
 
 @pytest.mark.timeout(200)
-def test_a_component_adds_options_to_those_of_the_pipeline(tmp_path):
+def test_options_of_a_component_are_added_to_those_of_the_pipeline(tmp_path):
     from tfx.dsl.compiler import compiler
     from tfx.orchestration.local import runner_utils
 

@@ -1,4 +1,4 @@
-"""Damaged files in the folder of a run: the commands about runs name them."""
+"""Tests that the commands about past runs name damaged files in the folder of a run."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ FIRST, SECOND = "20260101-100000", "20260102-100000"
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
+    """Return an output folder with two runs, whose artifacts are recorded but were removed."""
     uris = {"Predictor": {"predictions": str(tmp_path / "gone")}}
     leave(tmp_path, FIRST, version=1, artifacts=uris)
     leave(tmp_path, SECOND, version=2, artifacts=uris)
@@ -26,6 +27,7 @@ def out(tmp_path: Path) -> Path:
 
 
 def damage(out: Path, file: str, content: bytes) -> Path:
+    """Replace a file of the second run; return the folder of that run."""
     (out / "runs" / SECOND / file).write_bytes(content)
     return out / "runs" / SECOND
 
@@ -44,7 +46,9 @@ def damage(out: Path, file: str, content: bytes) -> Path:
         (b'{"training": {"solution": {"learning_curve": [1]}}}', r"training\.solution\.learning"),
     ],
 )
-def test_a_damaged_summary_is_listed_and_refused_by_name(out: Path, content: bytes, words: str):
+def test_a_damaged_summary_is_listed_by_runs_and_refused_elsewhere(
+    out: Path, content: bytes, words: str
+):
     folder = damage(out, "summary.json", content)
     listed = CliRunner().invoke(app, ["runs", str(out)])
     assert listed.exit_code == 0, listed.output
@@ -58,7 +62,7 @@ def test_a_damaged_summary_is_listed_and_refused_by_name(out: Path, content: byt
     assert past_runs.find(out / "model" / "1").version == 1
 
 
-def test_artifacts_that_cannot_be_read_are_as_good_as_not_recorded(out: Path):
+def test_a_damaged_list_of_artifacts_is_treated_as_not_recorded(out: Path):
     folder = damage(out, "artifacts.json", b'{"Predictor": "here"}')
     assert past_runs.find(folder).artifacts is None
     compared = CliRunner().invoke(app, ["compare", str(folder), str(out / "runs" / FIRST)])

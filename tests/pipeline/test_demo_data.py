@@ -1,4 +1,4 @@
-"""The drawn set: the same each time, balanced, varied, and every planted fault what it says."""
+"""Tests of the drawn demo data set: reproducible, balanced, varied, with the planted faults."""
 
 from __future__ import annotations
 
@@ -22,16 +22,19 @@ SIZE = 96
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> demo.DemoSet:
+    """Draw the demo data set with its planted faults."""
     return demo.draw(tmp_path_factory.mktemp("demo") / "set", per_class=PER_CLASS, size=SIZE)
 
 
 @pytest.fixture(scope="module")
 def split_set(tmp_path_factory: pytest.TempPathFactory) -> demo.DemoSet:
+    """Draw the demo data set with its planted faults, in folders of splits."""
     folder = tmp_path_factory.mktemp("demo") / "split"
     return demo.draw(folder, per_class=10, size=64, split_folders=True)
 
 
 def _files(directory: Path) -> dict[str, bytes]:
+    """Return the content of all files below a folder, by relative path."""
     return {
         p.relative_to(directory).as_posix(): p.read_bytes()
         for p in sorted(directory.rglob("*"))
@@ -40,15 +43,18 @@ def _files(directory: Path) -> dict[str, bytes]:
 
 
 def _planted(drawn: demo.DemoSet, reason: str) -> list[bytes]:
+    """Return the content of the files that were planted for a reason."""
     return [(drawn.directory / path).read_bytes() for path in drawn.planted[reason]]
 
 
 def _pixels(data: bytes, side: int = 16) -> np.ndarray:
+    """Return the pixels of an image file, float32 [side, side, 3], 0..255."""
     image = Image.open(io.BytesIO(data)).convert("RGB").resize((side, side))
     return np.asarray(image, np.float32)
 
 
 def _loads(data: bytes) -> bool:
+    """Return whether Pillow can decode an image file."""
     try:
         Image.open(io.BytesIO(data)).load()
     except (UnidentifiedImageError, OSError):
@@ -56,13 +62,13 @@ def _loads(data: bytes) -> bool:
     return True
 
 
-def test_same_seed_same_bytes(drawn: demo.DemoSet, tmp_path: Path) -> None:
+def test_the_same_seed_draws_the_same_bytes(drawn: demo.DemoSet, tmp_path: Path) -> None:
     again = demo.draw(tmp_path / "again", per_class=PER_CLASS, size=SIZE)
     assert _files(again.directory) == _files(drawn.directory)
     assert again.planted == drawn.planted
 
 
-def test_another_seed_other_images(drawn: demo.DemoSet, tmp_path: Path) -> None:
+def test_another_seed_draws_other_images(drawn: demo.DemoSet, tmp_path: Path) -> None:
     other = demo.draw(tmp_path, per_class=4, size=SIZE, seed=1, faults=False)
     known = set(_files(drawn.directory).values())
     assert not known & set(_files(other.directory).values())
@@ -95,7 +101,7 @@ def test_images_differ_from_each_other(drawn: demo.DemoSet) -> None:
         images = [_pixels(files[p]) for p in files if p.startswith(f"{label}/IMG_00")]
         images = images[:PER_CLASS]
         distances = [np.abs(a - b).mean() for a, b in itertools.combinations(images, 2)]
-        distances = [d for d in distances if d > 0]  # the planted copy
+        distances = [d for d in distances if d > 0]  # without the planted copy
         assert min(distances) > 6 and np.median(distances) > 30
 
 
@@ -109,7 +115,7 @@ def test_a_hand_differs_from_its_background(label: str) -> None:
     assert np.median(distances) > 60, "backgrounds alone differ by less"
 
 
-def test_single_hand_is_reproducible_and_not_in_the_set(drawn: demo.DemoSet) -> None:
+def test_a_single_hand_is_reproducible_and_not_in_the_set(drawn: demo.DemoSet) -> None:
     first, again = (demo.draw_hand("rock", seed=0, size=SIZE) for _ in range(2))
     assert first.size == (SIZE, SIZE) and first.tobytes() == again.tobytes()
     assert first.tobytes() != demo.draw_hand("paper", seed=0, size=SIZE).tobytes()
@@ -128,7 +134,7 @@ def test_empty_truncated_and_text_files_do_not_load(drawn: demo.DemoSet) -> None
         assert data.isascii() and not _loads(data)
 
 
-def test_the_serving_op_agrees_about_what_is_broken(drawn: demo.DemoSet) -> None:
+def test_the_served_decoder_refuses_the_broken_files_only(drawn: demo.DemoSet) -> None:
     tf = pytest.importorskip("tensorflow")
     from imgpipe.models import preprocess
 
@@ -142,7 +148,7 @@ def test_the_serving_op_agrees_about_what_is_broken(drawn: demo.DemoSet) -> None
             assert preprocess.decode(tf.constant(data)).shape[-1] == 3
 
 
-def test_odd_but_readable_files(drawn: demo.DemoSet) -> None:
+def test_odd_files_are_readable(drawn: demo.DemoSet) -> None:
     (misnamed,) = _planted(drawn, "misnamed")
     assert drawn.planted["misnamed"][0].endswith(".jpg")
     assert Image.open(io.BytesIO(misnamed)).format == "PNG"
@@ -168,7 +174,7 @@ def test_copies_are_byte_identical_to_an_image_of_the_set(drawn: demo.DemoSet) -
     assert len(set(rest)) == len(rest)
 
 
-def test_near_duplicates_differ_in_bytes_only(drawn: demo.DemoSet) -> None:
+def test_near_duplicates_differ_in_bytes_and_hardly_in_pixels(drawn: demo.DemoSet) -> None:
     files = _files(drawn.directory)
     for path in drawn.planted["near_duplicate"]:
         original = f"{Path(path).parent.name}/IMG_0002.jpg"
@@ -199,7 +205,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["holiday.jpg"]
 
 
-def test_drawing_twice_into_one_folder_is_fine(tmp_path: Path) -> None:
+def test_drawing_twice_into_one_folder_gives_the_same_files(tmp_path: Path) -> None:
     first = demo.draw(tmp_path, per_class=4, size=64)
     before = _files(tmp_path)
     assert demo.draw(tmp_path, per_class=4, size=64) == first

@@ -1,4 +1,4 @@
-"""``imgpipe drift``: verdict, exit code, what is written, what is refused."""
+"""Tests of ``imgpipe drift``: verdict, exit code, written files and refused arguments."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from imgpipe.pipeline.commands import drift, serve
 from tests import json_formats
 from tests.pipeline.request_drift.drawn import image, probabilities, write_log
 
-# TFX, TFDV and ML Metadata warn about their own dependencies; none of it is ours to mend.
+# TFX, TFDV and ML Metadata warn about their own dependencies, which this project cannot change.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory):
-    """Folder of logs: as trained on, dark, and without images."""
+    """Return a folder with three request logs of 120 answers.
+
+    ``same`` has images like the training data, ``dark`` has dark images, ``bare`` has no images.
+    """
     folder = tmp_path_factory.mktemp("logs")
     said = probabilities(120, seed=1)
     for name, brightness in (("same", 0.5), ("dark", 0.2)):
@@ -33,17 +36,20 @@ def logs(tmp_path_factory):
 
 
 def run(log, out, images=None, most=50, json_file=None):
+    """Run the command on a request log and an output folder; return its exit code."""
     return drift.execute(log, out, None, images, most, json_file)
 
 
-def test_what_was_trained_on_is_no_drift(pushed, logs, capfd):
+def test_images_like_the_training_data_are_no_drift(pushed, logs, capfd):
     assert run(logs / "same", pushed) == 0
     said = capfd.readouterr().out
     assert "no drift: 120 answers of version 1, none of 11 comparisons over its limit" in said
     assert "brightness" in said and "confidence" in said and "over" not in said.split("limit", 2)[2]
 
 
-def test_dark_images_are_drift_and_the_least_certain_are_written(pushed, logs, tmp_path, capfd):
+def test_dark_images_are_drift_and_the_least_certain_images_are_written(
+    pushed, logs, tmp_path, capfd
+):
     target, file = tmp_path / "label", tmp_path / "drift.json"
     assert run(logs / "dark", pushed, target, 5, str(file)) == 4
     said = capfd.readouterr().out
@@ -63,9 +69,7 @@ def test_dark_images_are_drift_and_the_least_certain_are_written(pushed, logs, t
     assert found["least_certain"] == {"folder": str(target), "pictures": 5}
 
 
-def test_without_images_predictions_are_judged_and_the_switch_is_named(
-    pushed, logs, tmp_path, capfd
-):
+def test_a_log_without_images_is_judged_by_its_predictions(pushed, logs, tmp_path, capfd):
     assert run(logs / "bare", pushed, tmp_path / "label") == 0
     said = capfd.readouterr().out
     assert "no drift in the predictions: 120 answers" in said
@@ -73,7 +77,7 @@ def test_without_images_predictions_are_judged_and_the_switch_is_named(
     assert not (tmp_path / "label").exists()
 
 
-def test_json_on_the_screen_is_json_alone(pushed, logs, capfd):
+def test_drift_writes_only_json_to_standard_output(pushed, logs, capfd):
     assert run(logs / "bare", pushed, json_file="-") == 0
     streams = capfd.readouterr()
     found = json.loads(streams.out)
@@ -88,7 +92,7 @@ def test_few_requests_are_not_judged(pushed, tmp_path, capfd):
     assert "not judged: 10 answers in the log, 50 of a version are needed" in capfd.readouterr().out
 
 
-def test_breaks_gone_versions_and_images_that_do_not_decode_are_named(pushed, tmp_path, capfd):
+def test_truncated_logs_missing_versions_and_undecodable_images_are_named(pushed, tmp_path, capfd):
     sent = [image(number) for number in range(60)]
     sent[3] = b"no image"
     (file,) = write_log(tmp_path / "r", probabilities(60), sent)
@@ -103,7 +107,7 @@ def test_breaks_gone_versions_and_images_that_do_not_decode_are_named(pushed, tm
     assert f"{file.name}, record 3, image 0: " in said
 
 
-def test_a_folder_that_is_there_is_refused_before_anything_is_read(pushed, logs, tmp_path):
+def test_an_existing_target_folder_is_refused(pushed, logs, tmp_path):
     with pytest.raises(ConfigError, match="exists already"):
         run(logs / "same", pushed, tmp_path)
     with pytest.raises(ConfigError, match="its folder does not exist"):
@@ -126,7 +130,7 @@ def test_another_models_log_and_a_model_without_statistics_are_refused(pushed, l
         run(logs / "same", tmp_path / "model")
 
 
-def test_the_command_line_takes_it_all(tmp_path):
+def test_drift_is_a_command_that_refuses_a_missing_log(tmp_path):
     runner = CliRunner()
     assert "--pictures" in runner.invoke(app, ["drift", "--help"]).output
     result = runner.invoke(app, ["drift", str(tmp_path / "none")])
@@ -134,7 +138,7 @@ def test_the_command_line_takes_it_all(tmp_path):
     assert "no request log at" in str(result.exception)
 
 
-def test_serve_has_switches_for_the_log(tmp_path):
+def test_serve_options_of_the_request_log_become_server_flags(tmp_path):
     assert serve.log_flags(None, 0.1, False) == []
     assert serve.log_flags(tmp_path / "r", 0.25, True) == [
         f"--request_log_prefix={tmp_path / 'r'}",

@@ -1,4 +1,4 @@
-"""``imgpipe evaluate``: metrics of a published version on labelled images, and what they lack."""
+"""Tests of ``imgpipe evaluate``: metrics of a published version on labelled images, and warnings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.pipeline.small_version import CLASSES
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory) -> Path:
-    """Output folder with one version of a small network."""
+    """Return an output folder with one version of a small network."""
     folder = tmp_path_factory.mktemp("evaluated")
     small_version.push(folder)
     return folder
@@ -34,7 +34,7 @@ def out(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def photos(tmp_path) -> Path:
-    """Six images of each class."""
+    """Return a folder with six images of each class."""
     for label in CLASSES:
         (tmp_path / "new" / label).mkdir(parents=True)
         for number in range(6):
@@ -44,6 +44,7 @@ def photos(tmp_path) -> Path:
 
 
 def evaluate(*arguments):
+    """Run ``imgpipe evaluate`` in this process; return the result, or raise its error."""
     result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -51,12 +52,13 @@ def evaluate(*arguments):
 
 
 def answer(*arguments):
+    """Run ``imgpipe evaluate`` and return its JSON, which must have the declared format."""
     found = json.loads(evaluate(*arguments, "--json", "-").stdout)
     json_formats.conform("evaluate", found)
     return found
 
 
-def test_metrics_are_those_of_the_answers(out, photos):
+def test_metrics_agree_with_the_answers_of_predict(out, photos):
     found = answer("--model", out, "--data", photos)
     predicted = CliRunner().invoke(app, ["predict", "--model", str(out), str(photos), "--json"])
     rows = json.loads(predicted.stdout)
@@ -72,7 +74,7 @@ def test_metrics_are_those_of_the_answers(out, photos):
     assert found["seen"] is None and "It is not known which images" in found["warnings"][0]
 
 
-def test_what_cannot_be_judged_is_counted(out, photos):
+def test_unknown_labels_and_undecodable_images_are_counted(out, photos):
     (photos / "paper" / "broken.jpg").write_bytes(b"no image")
     (photos / "lizard").mkdir()
     draw_hand("rock", seed=1, size=64).save(photos / "lizard" / "1.png")
@@ -120,7 +122,7 @@ def test_images_of_one_class_are_judged_by_their_recall(out, photos, tmp_path):
     assert answer("--model", out, "--data", table)["count"] == 6
 
 
-def test_python_gives_what_the_command_gives(out, photos, tmp_path):
+def test_the_python_function_gives_the_result_of_the_command(out, photos, tmp_path):
     words = ("--model", out, "--data", photos, "--threshold", 1)
     command = answer(*words)
     found = imgpipe.evaluate(out, photos, threshold=1)
@@ -146,7 +148,7 @@ def test_the_page_explains_its_mistakes(out, photos, tmp_path):
 
 
 def _as_training_data(out: Path, source: Path) -> None:
-    """Leave a run whose training images are those of a folder."""
+    """Write a past run whose training images are those of a source."""
     opened = open_source(str(source))
     examples = out / "artifacts" / "ImageFilter" / "examples" / "4"
     for split in names.SPLITS:
@@ -159,7 +161,7 @@ def _as_training_data(out: Path, source: Path) -> None:
     past_runs.leave(out, "20260101-000000", version=1, artifacts=artifacts)
 
 
-def test_images_of_the_training_data_are_found(out, photos, tmp_path):
+def test_images_that_were_in_the_training_data_are_found(out, photos, tmp_path):
     copy = shutil.copytree(out / "model", tmp_path / "out" / "model").parent
     trained = tmp_path / "trained" / "rock"
     trained.mkdir(parents=True)

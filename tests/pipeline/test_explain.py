@@ -1,4 +1,4 @@
-"""``imgpipe explain``: what is written and said of images, and what is refused."""
+"""Tests of ``imgpipe explain``: the written images, the output and refused arguments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from imgpipe.pipeline.commands import explain
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory) -> Path:
-    """Output folder of a run that pushed one version of a small network."""
+    """Return the output folder of a run that pushed one version of a small network."""
     import keras
 
     from imgpipe.models.export.saved_model import export, write_digest
@@ -29,7 +29,7 @@ def run_folder(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("run")
     settings = ModelSettings(backbone="conv_4_8", weights="none", image_size=24, hidden_units=6)
-    keras.utils.set_random_seed(1)  # some random heads have no unit that answers: 0.500 for all
+    keras.utils.set_random_seed(1)  # with some seeds all hidden units are 0, so every answer is 0.5
     classifier = build_classifier(None, ["cat", "dog"], settings)
     made = folder / "made"
     export(classifier, str(made))
@@ -41,6 +41,7 @@ def run_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def photo(tmp_path) -> Path:
+    """Return a PNG file of noise, 400 x 330 pixels."""
     random = np.random.default_rng(0)
     path = tmp_path / "photo.png"
     Image.fromarray(random.integers(0, 256, (330, 400, 3)).astype(np.uint8)).save(path)
@@ -48,6 +49,7 @@ def photo(tmp_path) -> Path:
 
 
 def _names(folder: Path) -> list[str]:
+    """Return the sorted names of the files in a folder."""
     return sorted(path.name for path in folder.iterdir())
 
 
@@ -65,7 +67,7 @@ def test_an_image_gets_its_label_grad_cam_and_maps(run_folder, photo, tmp_path, 
     assert (sheet[84 : 84 + 330, 24 : 24 + 400] == np.asarray(Image.open(photo))).all()
 
 
-def test_several_images_of_one_name_go_to_folders_of_their_own(
+def test_images_with_the_same_name_get_folders_of_their_own(
     run_folder, photo, tmp_path, capfd
 ) -> None:
     other = tmp_path / "b" / "photo.png"
@@ -80,19 +82,19 @@ def test_several_images_of_one_name_go_to_folders_of_their_own(
     assert one.read_bytes() == two.read_bytes()
 
 
-def test_all_layers_are_drawn_vectors_too(run_folder, photo, tmp_path, capfd) -> None:
+def test_all_layers_are_drawn_including_vectors(run_folder, photo, tmp_path, capfd) -> None:
     assert explain.run([photo], run_folder, ["all"], False, tmp_path / "out") == 0
     names = _names(tmp_path / "out" / "photo")
     for layer in ("normalise", "conv1", "features", "classifier_hidden", "probabilities"):
         assert any(name.endswith(f"_{layer}.png") for name in names), names
 
 
-def test_the_table_shows_the_arithmetic_without_an_image(run_folder) -> None:
+def test_the_table_of_layers_needs_no_image(run_folder) -> None:
     result = CliRunner().invoke(app, ["explain", "--layers", "--model", str(run_folder)])
     assert result.exit_code == 0, result.output
 
 
-def test_the_table_says_sizes_and_parameters(run_folder, capfd) -> None:
+def test_the_table_of_layers_has_sizes_and_parameters(run_folder, capfd) -> None:
     assert explain.run([], run_folder, [], True, Path("unused")) == 0
     said = capfd.readouterr().out
     assert "(24 − 3 + 2·0)/1 + 1 = 22, D = K = 4" in said
@@ -120,12 +122,12 @@ def test_an_unknown_layer_is_a_bad_argument(run_folder, photo, tmp_path) -> None
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_to_explain_is_a_bad_argument(tmp_path) -> None:
+def test_explain_without_images_is_a_bad_argument(tmp_path) -> None:
     with pytest.raises(ConfigError, match="expected an image, or --layers"):
         explain.run([], tmp_path / "no model", [], False, tmp_path / "out")
 
 
-def test_what_is_no_image_is_named_and_the_others_are_explained(
+def test_files_that_are_no_images_are_named_and_the_others_are_explained(
     run_folder, photo, tmp_path, capfd
 ) -> None:
     text = tmp_path / "notes.txt"
@@ -140,14 +142,14 @@ def test_what_is_no_image_is_named_and_the_others_are_explained(
     assert _names(out) == ["photo"]
 
 
-def test_a_version_without_its_network_says_what_to_do(run_folder, photo, tmp_path) -> None:
+def test_a_version_without_its_network_is_refused(run_folder, photo, tmp_path) -> None:
     version = Path(shutil.copytree(run_folder / "made", tmp_path / "old"))
     shutil.rmtree(version / "assets.extra" / "network")
     with pytest.raises(ResourceError, match="run the pipeline again"):
         explain.run([photo], version, [], False, tmp_path / "out")
 
 
-def test_a_network_that_answers_otherwise_than_served_is_not_shown(
+def test_a_network_whose_answers_differ_from_the_served_ones_is_refused(
     run_folder, photo, tmp_path
 ) -> None:
     version = Path(shutil.copytree(run_folder / "made", tmp_path / "odd"))
@@ -168,7 +170,7 @@ def test_the_network_is_covered_by_the_manifest(run_folder) -> None:
         (run_folder / "away").rename(version.path / "assets.extra/network/settings.json")
 
 
-def test_an_unwritable_folder_is_a_missing_resource(run_folder, photo, tmp_path) -> None:
+def test_an_unwritable_target_folder_is_a_missing_resource(run_folder, photo, tmp_path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(ResourceError, match="cannot write"):
         explain.run([photo], run_folder, ["conv1"], False, tmp_path / "out")
