@@ -110,7 +110,7 @@ def test_a_run_after_a_metadata_repair_is_cached_and_keeps_the_versions(
     outcome = mine.run("evaluate.threshold=0.49")  # or the outcome is repeated
     assert outcome.exit_code == 0, outcome.verdict
     assert outcome.summary["data"] == first.summary["data"]
-    # The first version is the baseline now, so DataGate and the components after it run in any case.
+    # The first version is the baseline now, so DataGate and all after it run in any case.
     assert {"ImageExampleGen", "ImageFilter", "SchemaGen"} <= set(outcome.summary["cached"])
     assert schema.accept(None, str(mine.photos), mine.out, ()) == 0
     assert "nothing to accept" in capsys.readouterr().out, "the cached decision is known"

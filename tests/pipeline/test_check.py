@@ -130,7 +130,7 @@ def filtered(root, photos, settings, overrides=(), ingested=None):
 
 
 def assert_same(root, photos, settings, overrides=(), ingested=None):
-    """Assert that `imgpipe check` and ImageFilter agree on every file; return the result of check."""
+    """Assert that `imgpipe check` and ImageFilter agree on every file; return check's result."""
     rule = ingested.rule if ingested else SplitRule()
     plan = thread_driver.Plan(str(photos), settings, rule=rule, overrides=overrides)
     judged = thread_driver.judge(plan)

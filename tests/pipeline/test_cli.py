@@ -98,7 +98,7 @@ def test_scanning_and_the_client_do_not_import_tensorflow():
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Return a folder with eight images of each of two classes, one of them with a non-ASCII name."""
+    """Return a folder with eight images of each of the classes "a b" and "ü"."""
     from PIL import Image
 
     folder = tmp_path / "photos"

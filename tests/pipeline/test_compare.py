@@ -37,7 +37,7 @@ def predicted(folder, rows):
 
 @pytest.fixture
 def out(tmp_path):
-    """Return an output folder with two runs that pushed versions 1 and 2, and a refused one between."""
+    """Return an output folder with runs that pushed versions 1 and 2, and a refused one between."""
     common = [(f"c{number}", "cat", "cat") for number in range(6)]
     a = predicted(
         tmp_path / "a", [*common, ("x", "cat", "dog"), ("y", "dog", "cat"), ("z", "dog", "dog")]

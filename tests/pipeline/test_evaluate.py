@@ -1,4 +1,4 @@
-"""Tests of ``imgpipe evaluate``: metrics of a published version on labelled images, and warnings."""
+"""Tests of ``imgpipe evaluate``: metrics of a version on labelled images, and warnings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``imgpipe export``: files for other programs, which answer as the published version does."""
+"""Tests of ``imgpipe export``, whose files must answer as the published version does."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from tests.pipeline import small_version
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
-    """Output folder with one version of a small network."""
+    """Return an output folder with one version of a small network."""
     folder = tmp_path_factory.mktemp("exported")
     small_version.push(folder)
     return folder
 
 
 def export(*arguments):
+    """Run ``imgpipe export`` in this process; return the result, or raise its error."""
     result = CliRunner().invoke(app, ["export", *map(str, arguments)])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -36,7 +37,7 @@ def export(*arguments):
 
 
 @pytest.mark.parametrize("kind", ["onnx", "keras", "tflite"])
-def test_a_file_answers_as_the_version_does(out, tmp_path, kind):
+def test_an_exported_file_answers_as_the_version_does(out, tmp_path, kind):
     file = tmp_path / f"model.{kind}"
     described = json.loads(export(kind, out, "--to", file, "--json", "-").stdout)
     json_formats.conform("export", described)
@@ -49,7 +50,7 @@ def test_a_file_answers_as_the_version_does(out, tmp_path, kind):
     assert parity["agreement"] > 0.9
 
 
-def test_python_writes_the_same_file(out, tmp_path):
+def test_the_python_function_writes_a_file_with_the_same_parity(out, tmp_path):
     made = imgpipe.export("tflite", out, tmp_path / "model.tflite", version=1)
     assert made.file == tmp_path / "model.tflite" and made.file.stat().st_size > 1000
     json_formats.conform("export", made.summary)
@@ -58,7 +59,7 @@ def test_python_writes_the_same_file(out, tmp_path):
         imgpipe.export("torch", out, tmp_path / "model.pt")
 
 
-def test_the_onnx_file_stands_alone(out, tmp_path):
+def test_the_onnx_file_has_its_classes_and_runs_in_onnxruntime(out, tmp_path):
     import onnxruntime
 
     export("onnx", out / "model", "--to", tmp_path / "model.onnx")
@@ -87,7 +88,7 @@ def test_keras_reads_its_file_without_imgpipe(out, tmp_path):
     assert ended.stdout.split("\n")[0] == "(None, 2) False"
 
 
-def test_a_file_with_other_answers_is_not_written(out):
+def test_an_export_with_other_answers_is_refused(out):
     model = Model.of(out / "model" / "1")
     right = exports.kinds()["keras"]
 
@@ -101,7 +102,7 @@ def test_a_file_with_other_answers_is_not_written(out):
     assert error.value.exit_code == 3
 
 
-def test_wrong_arguments_are_told_before_anything_is_imported(out, tmp_path, monkeypatch):
+def test_wrong_arguments_and_missing_packages_are_refused(out, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r"expected onnx, keras, tflite. Received: 'torch'"):
         export("torch", out, "--to", tmp_path / "a.pt")
     with pytest.raises(ConfigError, match=r"expected a file whose name ends in \.onnx"):

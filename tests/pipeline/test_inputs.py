@@ -1,4 +1,4 @@
-"""Addresses of source code: what decides a result is in the cache key of what computes it."""
+"""Tests that the code which decides a result is in the fingerprint of the code that computes it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imgpipe.pipeline import inputs
 
 @pytest.fixture
 def product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the product's own source, to be changed."""
+    """Return a copy of the source code, which the tests may change and which is fingerprinted."""
     for folder in ("components", "models"):
         shutil.copytree(inputs.ROOT / folder, tmp_path / folder)
     monkeypatch.setattr(inputs, "ROOT", tmp_path)
@@ -30,7 +30,7 @@ def product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "components/cross_validator/component.py",
     ],
 )
-def test_another_way_to_export_or_to_judge_is_not_answered_from_cache(product: Path, file: str):
+def test_changed_code_of_the_gates_changes_their_fingerprint(product: Path, file: str):
     before = inputs.source_hash(*inputs.GATE_CODE, packages=inputs.GATE_PACKAGES)
     (product / file).write_text((product / file).read_text() + "\n# changed\n")
     after = inputs.source_hash(*inputs.GATE_CODE, packages=inputs.GATE_PACKAGES)

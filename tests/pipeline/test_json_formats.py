@@ -1,4 +1,4 @@
-"""``--json -`` of commands: standard output holds the declared JSON and nothing else."""
+"""Tests that commands with ``--json -`` write the declared JSON, and only that, to standard output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.pipeline.past_runs import leave
 
 
 def answer(command: str, *arguments: object) -> Any:
-    """Run a command, and return the JSON on its standard output, which has the declared format."""
+    """Run a command and return the JSON on its standard output, which must have its format."""
     words = [*command.split(), *map(str, arguments), "--json", "-"]
     result = CliRunner().invoke(app, words)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
@@ -34,7 +34,7 @@ def answer(command: str, *arguments: object) -> Any:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Three images of each of two classes."""
+    """Return a folder with three images of each of two classes."""
     for label in small_version.CLASSES:
         (tmp_path / "photos" / label).mkdir(parents=True)
         for number in range(3):
@@ -45,7 +45,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """An output folder with a run that pushed version 1, and with a later one that pushed none."""
+    """Return an output folder with a run that pushed version 1 and a later one that pushed none."""
     leave(tmp_path / "out", "20260101-100000", version=1)
     leave(tmp_path / "out", "20260102-100000", status="not_blessed")
     (tmp_path / "out" / "model" / "1").mkdir(parents=True)
@@ -53,6 +53,7 @@ def out(tmp_path: Path) -> Path:
 
 
 def _leaves(group: Any, prefix: str = "") -> dict[str, Any]:
+    """Return all commands that are no groups, by their full names."""
     found: dict[str, Any] = {}
     for name, command in group.commands.items():
         if getattr(command, "commands", None):
@@ -62,7 +63,7 @@ def _leaves(group: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def test_every_command_writes_json_with_a_version() -> None:
+def test_every_command_has_json_with_a_schema_number() -> None:
     commands = _leaves(typer.main.get_command(app))
     with_json = {
         name
@@ -75,7 +76,7 @@ def test_every_command_writes_json_with_a_version() -> None:
         assert "schema" in one.__required_keys__, command
 
 
-def test_a_format_is_compared_field_by_field() -> None:
+def test_conform_compares_every_field() -> None:
     good = {"schema": 1, "page": "p", "opened": True}
     json_formats.conform("open", good)
     for bad, words in (
@@ -88,7 +89,7 @@ def test_a_format_is_compared_field_by_field() -> None:
             json_formats.conform("open", bad)
 
 
-def test_init_and_views_say_what_they_wrote(photos: Path, tmp_path: Path) -> None:
+def test_init_and_views_report_what_they_wrote(photos: Path, tmp_path: Path) -> None:
     found = answer("init", photos, "-o", tmp_path / "c.toml")
     assert (found["file"], found["images"]) == (str(tmp_path / "c.toml"), 6)
     assert found["classes"] == {"paper": 3, "rock": 3} and (tmp_path / "c.toml").is_file()
@@ -99,7 +100,7 @@ def test_init_and_views_say_what_they_wrote(photos: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("place", ["", "model", "model/1", "runs/20260102-100000"])
-def test_a_page_is_opened_from_any_folder(
+def test_open_finds_the_report_from_any_folder_of_a_run(
     out: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
@@ -125,7 +126,7 @@ def test_deploy_needs_a_run_in_a_folder(tmp_path: Path) -> None:
         answer("deploy", "compose", tmp_path)
 
 
-def test_the_schema_and_what_is_accepted(out: Path) -> None:
+def test_schema_accept_and_show_report_the_schema(out: Path) -> None:
     from tensorflow_metadata.proto.v0 import schema_pb2
 
     wanted = schema_pb2.Schema()
@@ -173,7 +174,7 @@ def test_the_table_of_the_schema_fits_a_narrow_terminal(values: list[str] | None
     assert all(any(value in line for line in lines) for value in values or ["any"])
 
 
-def test_a_review_with_nothing_to_decide_ends_at_once(out: Path, photos: Path) -> None:
+def test_a_review_without_questions_ends_at_once(out: Path, photos: Path) -> None:
     folder = leave(out, "20260103-100000", settings=(f"data.source={json.dumps(str(photos))}",))
     (folder / "facts.json").write_text("{}")
     found = answer("review", out)
@@ -181,7 +182,7 @@ def test_a_review_with_nothing_to_decide_ends_at_once(out: Path, photos: Path) -
     assert found["file"] == str(out / "overrides.toml") and "judge.overrides=" in found["apply"]
 
 
-def test_drawings_layers_and_refusals_of_a_network(photos: Path, tmp_path: Path) -> None:
+def test_explain_reports_its_files_its_layers_and_its_errors(photos: Path, tmp_path: Path) -> None:
     version = small_version.push(tmp_path / "pushed")
     (photos / "rock" / "notes.jpg").write_text("no image")
     image, text = photos / "rock" / "0.png", photos / "rock" / "notes.jpg"
@@ -204,7 +205,9 @@ def test_drawings_layers_and_refusals_of_a_network(photos: Path, tmp_path: Path)
         (("views", "nowhere", "--out"), "--to"),
     ],
 )
-def test_an_old_spelling_is_noted(words: tuple[str, ...], new: str, tmp_path: Path) -> None:
+def test_an_old_name_of_an_option_works_with_a_note(
+    words: tuple[str, ...], new: str, tmp_path: Path
+) -> None:
     result = CliRunner().invoke(app, [*words, str(tmp_path)])
     assert f"note: {words[-1]} still works; it is spelled {new} now.\n" in result.stderr
     assert (

@@ -1,4 +1,4 @@
-"""Overrides are an input of the run: they change its key, and are checked before anything runs."""
+"""Tests that overrides change the key of a run and are checked before the run starts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCAN = Scan("photos", (Item("a/1.jpg", "a", sha256="0" * 64),), ("a", "b"), fing
 
 @pytest.fixture
 def find(tmp_path):
-    """A function (decisions, settings) → the inputs of a run with them."""
+    """Return a function that gives the inputs of a run with certain overrides and settings."""
 
     def make(*decisions, place="overrides.toml", settings=()):
         file = tmp_path / place
@@ -31,7 +31,7 @@ def find(tmp_path):
     return make
 
 
-def test_a_decision_is_another_run_and_its_note_is_not(find):
+def test_an_override_changes_the_run_key_but_its_note_does_not(find):
     none, decided = find(), find(Override("0" * 64, "accept"))
     assert none.overrides == "[]"
     assert json.loads(decided.overrides) == [["0" * 64, "accept", ""]]
@@ -40,7 +40,7 @@ def test_a_decision_is_another_run_and_its_note_is_not(find):
     assert moved.run_key == decided.run_key and moved.overrides == decided.overrides
 
 
-def test_a_proposal_is_not_another_run_and_is_counted(find, tmp_path):
+def test_a_proposal_does_not_change_the_run_key_and_is_counted(find, tmp_path):
     none, proposed = find(), find(Override("0" * 64, "relabel", "a", confirmed=False))
     assert proposed.overrides == "[]" and proposed.run_key == none.run_key
     given = [f"judge.overrides={tmp_path / 'overrides.toml'}"]
@@ -48,17 +48,17 @@ def test_a_proposal_is_not_another_run_and_is_counted(find, tmp_path):
     assert inputs.report_settings(config, SCAN.vocabulary)["proposals"] == 1
 
 
-def test_where_verdicts_are_kept_decides_nothing(find):
+def test_the_place_of_the_inspection_cache_does_not_change_the_run_key(find):
     assert find().run_key == find(settings=["judge.store=elsewhere"]).run_key
     assert find().run_key != find(settings=["judge.severity.dark=reject"]).run_key
 
 
-def test_a_class_that_is_not_there_is_refused_before_the_run(find):
+def test_an_override_to_an_unknown_class_is_refused_before_the_run(find):
     with pytest.raises(ConfigError, match="relabelled to 'c', which is not a class"):
         find(Override("0" * 64, "relabel", "c"))
 
 
-def test_a_missing_file_is_refused_before_the_run(tmp_path):
+def test_a_missing_file_of_overrides_is_refused_before_the_run(tmp_path):
     config = configs.build({}, [f"judge.overrides={tmp_path / 'none.toml'}"])
     with pytest.raises(ConfigError, match=r"cannot read .*none\.toml"):
         inputs.find(config, dataclasses.replace(SCAN))

@@ -1,4 +1,4 @@
-"""What Plan determines in a task is what the local runner knows before it builds the graph."""
+"""Tests that Plan determines in a task what the local runner knows before it builds the graph."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from imgpipe.pipeline.source import scan
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Two classes of one image each."""
+    """Return a folder with one image of each of two classes."""
     for number, label in enumerate("ab"):
         (tmp_path / "photos" / label).mkdir(parents=True)
         Image.new("RGB", (40, 40 + number)).save(tmp_path / "photos" / label / "1.png")
@@ -28,19 +28,21 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def config(photos: Path, tmp_path: Path) -> configs.Config:
+    """Return the configuration of a run on these images."""
     return configs.build({"data": {"source": str(photos)}, "run": {"out": str(tmp_path / "out")}})
 
 
 def _planned(config: configs.Config, **given: Any) -> dict[str, Any]:
+    """Return what Plan determines, with some parameters of the pipeline replaced."""
     return plans.plan(plans.to_json(config), {**plans.settings(config), **given})
 
 
-def test_a_task_finds_what_the_local_runner_knows(config: configs.Config):
+def test_plan_determines_what_the_local_runner_knows(config: configs.Config):
     known = plans.known(config, run_inputs.find(config, scan(config)))
     assert _planned(config) == asdict(known.planned) == json.loads(known.known)
 
 
-def test_settings_of_a_run_reach_what_depends_on_them(config: configs.Config):
+def test_parameters_of_a_run_change_what_depends_on_them(config: configs.Config):
     before = _planned(config)
     after = _planned(config, threshold=0.75, epochs=3, image_size=64)
     assert json.loads(after["custom_config"])["model"]["epochs"] == 3
@@ -63,13 +65,13 @@ def test_new_images_change_the_fingerprint(config: configs.Config, photos: Path)
     assert after["network"] == before["network"]
 
 
-def test_a_wrong_setting_of_a_run_is_named(config: configs.Config):
+def test_a_wrong_parameter_of_a_run_is_named(config: configs.Config):
     with pytest.raises(ConfigError, match=r"evaluate\.threshold: .* Received: 2") as raised:
         _planned(config, threshold=2.0)
     assert str(raised.value).startswith("the parameters of the pipeline: ")
 
 
-def test_a_source_that_is_not_there_is_named(config: configs.Config, tmp_path: Path):
+def test_a_missing_source_is_named(config: configs.Config, tmp_path: Path):
     with pytest.raises(ConfigError, match="nowhere"):
         _planned(config, source=str(tmp_path / "nowhere"))
 

@@ -1,4 +1,4 @@
-"""``imgpipe predict --model OUT`` answers as a server with the same model does."""
+"""Tests that ``imgpipe predict --model OUT`` answers as a server with the same model does."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from tests.images import encoded, noise
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory) -> Path:
-    """Output folder with versions 1 and 2 of a small network."""
+    """Return an output folder with versions 1 and 2 of a small network."""
     import keras
 
     from imgpipe.components.model_pusher import versions
@@ -37,6 +37,7 @@ def out(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def photos(tmp_path) -> Path:
+    """Return a folder with three images of noise."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for number in range(3):
@@ -45,6 +46,7 @@ def photos(tmp_path) -> Path:
 
 
 def predict(*arguments):
+    """Run ``imgpipe predict`` in this process; return the result, or raise its error."""
     result = CliRunner().invoke(app, ["predict", *map(str, arguments)])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -52,12 +54,13 @@ def predict(*arguments):
 
 
 def rows(*arguments):
+    """Run ``imgpipe predict`` and return its JSON, which must have the declared format."""
     answers = json.loads(predict(*arguments, "--json").stdout)
     json_formats.conform("predict", answers)
     return answers
 
 
-def test_its_answers_are_those_of_the_server(out, photos):
+def test_the_answers_are_those_of_a_server(out, photos):
     from imgpipe.serving.server import ModelServer
 
     alone = rows("--model", out, photos)
@@ -77,7 +80,7 @@ def test_its_answers_are_those_of_the_server(out, photos):
         assert mine == theirs
 
 
-def test_a_version_by_number_or_by_its_folder(out, photos):
+def test_a_version_is_chosen_by_number_or_by_its_folder(out, photos):
     by_number = rows("--model", out, "--version", 1, photos)
     assert (
         json.loads(predict("--model", out / "model/1", photos, "--json", "-").stdout) == by_number
@@ -89,7 +92,7 @@ def test_a_version_by_number_or_by_its_folder(out, photos):
         predict("--model", out, "--version", 7, photos)
 
 
-def test_crops_and_files_that_are_no_images(out, photos):
+def test_files_that_are_no_images_are_named_and_the_others_are_classified(out, photos):
     (photos / "broken.png").write_bytes(b"no image")
     result = predict("--model", out, photos, "--crop", "0,0,0.5,0.5")
     assert result.exit_code == 2

@@ -1,7 +1,7 @@
-"""Each preset behaves like its row of the course's table: views, splits, network and optimizer.
+"""Tests that the views, splits, network and optimizer of each preset are those of the course.
 
-The table is written out here as data, with the networks' parameters as Keras' `summary` counts
-them for the course's own code.
+The table of the course is written out here as data, with the numbers of parameters that Keras'
+`summary` counts in the networks of the course's own code.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FOLDER, TEST = "validation", "test"
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table, and what follows from it."""
+    """The training of the course that a preset repeats."""
 
     backbone: str
     image_size: int
@@ -49,17 +49,17 @@ class Row:
     epochs: int
     dense: int  # units of the hidden layer
     classes: int
-    filters: tuple[int, ...] = ()  # of the course's own networks
-    steps: int = 0  # 0: all of the data
-    feature_dropout: float = 0.0  # before the hidden layer
-    dropout: float = 0.0  # before the last
+    filters: tuple[int, ...] = ()  # of the convolutions in the course's own networks
+    steps: int = 0  # steps of an epoch; 0 for as many as there is data
+    feature_dropout: float = 0.0  # rate of the dropout before the hidden layer
+    dropout: float = 0.0  # rate of the dropout before the last layer
     augmentation: dict[str, object] | None = None
-    low: float | None = None  # the course's own result
+    low: float | None = None  # bounds of the accuracy that the course reached
     high: float | None = None
     target: float = 0.0  # training accuracy that ends the training
     compared_on: str = FOLDER
     trained: int = 0  # parameters that the course's network trains
-    side: int = 0  # of the last feature map
+    side: int = 0  # height and width of the last feature map
     pooling: str = "flatten"
     weights: str = "none"
     cut: str = ""
@@ -158,19 +158,22 @@ TABLE = {
 
 
 def preset(name, *assignments):
-    """Its configuration, with overrides."""
+    """Return the configuration of a preset, with further settings."""
     return commands.configuration(name, None, None, assignments)
 
 
 def network(name):
-    """The whole network as it trains, with random weights where the preset wants ImageNet's."""
+    """Return the whole network of a preset and its settings.
+
+    The weights are random, also where the preset uses those of ImageNet.
+    """
     settings = preset(name, "model.weights=none").settings
     return stages.whole(TABLE[name].classes, settings), settings
 
 
 @pytest.fixture(scope="module")
 def built():
-    """A function from a preset's name to its network and settings, each built once."""
+    """Return a function that gives the network and the settings of a preset, each built once."""
     made = {}
 
     def make(name):
@@ -186,7 +189,7 @@ def test_every_row_of_the_table_is_a_preset():
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_a_preset_trains_as_long_and_is_compared_as_in_the_course(name):
+def test_a_preset_has_the_training_length_and_the_expectation_of_the_course(name):
     row, config = TABLE[name], preset(name)
     train = config.train
     assert (train.batch_size, train.steps_per_epoch, train.epochs, train.target_accuracy) == (
@@ -204,7 +207,7 @@ def test_a_preset_without_augmentation_has_no_views(name):
 
 @pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row.augmentation])
 def test_the_views_span_the_ranges_of_the_course(name):
-    """The transforms of 400 views, taken apart into rotation, zoom, shear, shift and flip."""
+    """Decompose the transforms of 400 views into rotation, zoom, shear, shift and flip."""
     wanted, views, side = TABLE[name].augmentation, preset(name).views, 100.0
     assert views.count > 0
     seeds = np.array([[hash_, 1] for hash_ in range(1, 401)])
@@ -229,13 +232,13 @@ def test_the_views_span_the_ranges_of_the_course(name):
     assert (views.mixing.mixup, views.mixing.cutmix, views.erasing) == (0, 0, 0)
 
 
-def test_exercise_six_is_exercise_five_with_one_more_setting():
+def test_views_of_cats_vs_dogs_full_have_the_augmentation_of_the_course():
     views = preset("cats_vs_dogs_full", "views.count=1").views
     assert {key: getattr(views, key) for key in FULL} == FULL
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_what_trains_and_what_is_frozen(name):
+def test_backbones_with_imagenet_weights_are_frozen(name):
     row, settings = TABLE[name], preset(name).settings
     assert settings.frozen is (row.weights == "imagenet")
     assert preset(name, "model.weights=none").settings.frozen is settings.frozen
@@ -255,18 +258,18 @@ def test_a_tenth_of_undivided_data_is_for_validation_and_none_for_test(name):
 
 
 @pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row.low is not None])
-def test_the_gate_blesses_what_the_course_reached(name):
+def test_the_threshold_is_at_most_the_accuracy_of_the_course(name):
     assert 0 < preset(name).evaluate.threshold <= TABLE[name].low
 
 
-def test_twenty_four_of_twenty_six_letters():
+def test_sign_mnist_has_26_classes_and_allows_missing_ones():
     config = preset("sign_mnist")
     assert sorted(config.data.classes, key=int) == [str(number) for number in range(26)]
     assert config.gate.allow_missing_classes
 
 
 def test_fine_tuning_begins_where_the_tutorial_does_at_a_tenth_of_the_rate():
-    """Layers 100 to 154: block 11 begins with layer 98, and 100 is no place to cut."""
+    """The tutorial trains layers 100 to 154. Block 11 begins with layer 98, and 100 is no cut."""
     import keras
 
     from imgpipe.models.network import cuts
@@ -287,7 +290,7 @@ def test_fine_tuning_begins_where_the_tutorial_does_at_a_tenth_of_the_rate():
 
 
 @pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row.filters])
-def test_the_network_layer_by_layer(name, built):
+def test_the_network_has_the_layers_of_the_course(name, built):
     row, (model, _) = TABLE[name], built(name)
     layers = [layer for layer in model.layers if layer.__class__.__name__ != "InputLayer"]
     assert model.input_shape == (None, row.image_size, row.image_size, 3)
@@ -313,7 +316,7 @@ def test_the_network_layer_by_layer(name, built):
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_as_many_parameters_train_as_in_the_courses_network(name, built):
+def test_a_network_has_as_many_trainable_parameters_as_in_the_course(name, built):
     model, _ = built(name)
     assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == TABLE[name].trained
 
@@ -330,8 +333,8 @@ def test_inception_is_cut_at_mixed7_and_frozen(name, built):
     assert settings.frozen
 
 
-def test_inception_below_the_cut_is_kerass():
-    """8,975,264 parameters, as the course's `summary` counts them."""
+def test_inception_below_the_cut_has_the_parameters_of_keras():
+    """It has 8,975,264 parameters, as the course's `summary` counts them."""
     import keras
 
     from imgpipe.models.backbones import registry
@@ -343,7 +346,7 @@ def test_inception_below_the_cut_is_kerass():
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_the_optimizer_as_compiled(name, built):
+def test_the_optimizer_has_the_settings_of_the_course(name, built):
     row, (_, settings) = TABLE[name], built(name)
     optimizer = training_loop.optimizer(settings, steps=row.steps or 100)
     assert optimizer.__class__.__name__ == {RMSPROP: "RMSprop", ADAM: "Adam"}[row.optimizer]
@@ -357,11 +360,11 @@ def test_the_optimizer_as_compiled(name, built):
 
 
 @pytest.mark.parametrize("classes", [2, 3, 26])
-def test_the_loss_is_the_courses_in_value(classes):
-    """Ours: categorical cross-entropy of logits, [0, z] for two classes.
+def test_the_loss_has_the_values_of_the_course(classes):
+    """The categorical cross-entropy of logits, [0, z] for two classes, has the values of the course.
 
-    The course's: binary_crossentropy of a sigmoid, categorical_crossentropy of a softmax, and
-    sparse_categorical_crossentropy of one.
+    The course uses binary_crossentropy of a sigmoid, and categorical_crossentropy and
+    sparse_categorical_crossentropy of a softmax.
     """
     import keras
 
@@ -385,8 +388,8 @@ def test_the_loss_is_the_courses_in_value(classes):
 
 
 @pytest.mark.parametrize("name", commands.presets())
-def test_a_preset_reads_like_a_recipe(name):
-    """Its head: what it is, the command, what to expect, how long; [expect] says it to the run."""
+def test_the_file_of_a_preset_begins_with_how_to_use_it(name):
+    """The comment at its top has the command, the expected result and the time, as has [expect]."""
     text = (resources.files("imgpipe.pipeline") / "presets" / f"{name}.toml").read_text()
     head = text.split("\n\n")[0].splitlines()
     assert all(line.startswith("#") for line in head)
@@ -402,13 +405,13 @@ def test_a_preset_reads_like_a_recipe(name):
     assert re.search(r"\d", expect.time)
 
 
-def test_what_is_expected_must_have_its_ends_in_order():
+def test_an_expected_range_with_low_above_high_is_refused():
     with pytest.raises(ConfigError, match=r"low must not be above high, received 0\.9 and 0\.8"):
         preset("transfer", "expect.low=0.9", "expect.high=0.8")
 
 
-def test_what_is_expected_decides_nothing():
-    """Not part of what a run is known by, so a changed sentence trains nothing anew."""
+def test_the_expectation_does_not_change_the_run_key():
+    """The expectation is not part of the run key, so a change of it does not train a model again."""
     from imgpipe.components.example_gen.sources import Scan
     from imgpipe.pipeline import inputs
 
@@ -419,7 +422,7 @@ def test_what_is_expected_decides_nothing():
     assert len(keys) == 1
 
 
-def test_the_sets_that_tfds_has_are_named():
+def test_presets_name_the_data_sets_of_tfds():
     sets = {"cats_vs_dogs": 5, "horses_or_humans": 2, "rock_paper_scissors": 1}
     texts = [
         (resources.files("imgpipe.pipeline") / "presets" / f"{name}.toml").read_text()
@@ -429,13 +432,13 @@ def test_the_sets_that_tfds_has_are_named():
         assert sum(f"--data tfds:{name}" in text for text in texts) == times
 
 
-def test_a_wrong_name_lists_the_presets_with_the_nearest():
+def test_an_unknown_preset_lists_all_presets_and_the_nearest():
     with pytest.raises(ConfigError, match=r"did you mean 'cats_vs_dogs_inception'\?") as caught:
         preset("cats_vs_dogs_incepton")
     assert all(name in str(caught.value) for name in TABLE)
 
 
-def test_the_list_says_what_to_expect_a_line_each(capsys):
+def test_the_list_has_the_expectation_of_each_preset_in_a_line(capsys):
     from imgpipe.pipeline.commands import presets as command
 
     assert command.run() == 0

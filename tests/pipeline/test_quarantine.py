@@ -1,4 +1,4 @@
-"""`imgpipe quarantine`: find, list, restore, accept."""
+"""Tests of `imgpipe quarantine`: how it is found, and its commands list, restore and accept."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ ROWS = [
 
 
 def write(folder, rows=ROWS):
+    """Write a quarantine with these rows into a folder and return it."""
     folder.mkdir(parents=True)
     lines = []
     for path, image_hash, reason, detail, data in rows:
@@ -40,7 +41,7 @@ def write(folder, rows=ROWS):
 
 @pytest.fixture
 def out(tmp_path):
-    """An output folder with two runs; the newer one's quarantine holds `ROWS`."""
+    """Return an output folder with two runs, of which the newer one has `ROWS` in quarantine."""
     for number, rows in ((1, ROWS[:1]), (2, ROWS)):
         place = write(tmp_path / f"out/artifacts/ImageFilter/quarantine/{number}", rows)
         run = tmp_path / f"out/runs/2026010{number}"
@@ -51,6 +52,7 @@ def out(tmp_path):
 
 
 def call(*arguments):
+    """Run a command of the quarantine in this process and return its output."""
     result = CliRunner().invoke(quarantine.app, [str(a) for a in arguments])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -58,7 +60,7 @@ def call(*arguments):
     return result.output
 
 
-def test_the_newest_run_is_found_from_any_folder(out):
+def test_the_quarantine_of_the_newest_run_is_found_from_any_folder(out):
     newest = out / "artifacts/ImageFilter/quarantine/2"
     (out / "model" / "1").mkdir(parents=True)
     assert (
@@ -90,7 +92,7 @@ def test_list_shows_reasons_paths_and_hashes(out):
     assert [row["path"] for row in rows] == ["cat/blurred.jpg", "cat/cut.jpg", "cat/copy.jpg"]
 
 
-def test_what_is_not_there_is_named(out):
+def test_unknown_reasons_and_files_are_named(out):
     with pytest.raises(
         ConfigError, match=r"no file has the reason 'dark'\. The reasons are: blurry"
     ):
@@ -126,7 +128,7 @@ def test_nothing_is_restored_outside_the_folder(tmp_path, path):
         call("restore", "--out", place, "--to", tmp_path / "back", "*")
 
 
-def test_accept_writes_what_can_be_accepted(out, tmp_path):
+def test_accept_writes_overrides_for_files_that_can_be_accepted(out, tmp_path):
     file = tmp_path / "overrides.toml"
     written = tmp_path / "accepted.json"
     words = ("cat/*", "--note", "only one", "--json", written)
@@ -146,7 +148,7 @@ def test_accept_writes_what_can_be_accepted(out, tmp_path):
     )
 
 
-def test_relabel_settles_a_conflict_but_mends_no_file(out, tmp_path):
+def test_relabel_resolves_a_conflict_but_repairs_no_file(out, tmp_path):
     file = tmp_path / "overrides.toml"
     call("accept", "--out", out, "--to", file, "dog/owl.jpg", "--label", "owl")
     (found,) = overrides.load(file)
@@ -155,7 +157,7 @@ def test_relabel_settles_a_conflict_but_mends_no_file(out, tmp_path):
         call("accept", "--out", out, "--to", file, "cat/cut.jpg", "--label", "cat")
 
 
-def test_the_file_of_the_run_is_added_to(out, tmp_path):
+def test_accept_adds_to_the_overrides_file_of_the_run(out, tmp_path):
     config = '[judge]\noverrides = "mine.toml"\n'
     for run in (out / "runs").iterdir():
         (run / "config.toml").write_text(config)
@@ -169,7 +171,7 @@ def test_names_that_are_not_utf8_are_listed(tmp_path):
     assert "a/\\udcff.jpg" in call("list", "--out", place)
 
 
-def test_names_reach_the_terminal_as_what_they_are(tmp_path):
+def test_control_characters_in_names_are_escaped_on_the_terminal(tmp_path):
     name = "a/\x1b]0;title\x07\n1 rejected files :x: [bold]\u202egpj.jpg"
     place = write(tmp_path / "q", [(name, "e" * 64, "blurry", "\x1b[2J", b"x")])
     shown = call("list", "--out", place)
@@ -177,7 +179,7 @@ def test_names_reach_the_terminal_as_what_they_are(tmp_path):
     assert "\x1b" not in shown and len(shown.splitlines()) == 3
 
 
-def test_the_longest_name_of_a_file_system_is_restored(tmp_path):
+def test_a_file_with_the_longest_possible_name_is_restored(tmp_path):
     name = "a" * 250 + ".jpg"
     place = write(tmp_path / "q", [(name, "e" * 64, "blurry", "", b"x")])
     assert "1 files copied" in call("restore", "--out", place, "--to", tmp_path / "back", "*")

@@ -1,4 +1,4 @@
-"""``imgpipe runs``: the table and its JSON, from the files that runs leave."""
+"""Tests of ``imgpipe runs``: the table and the JSON, from the files that runs leave."""
 
 import fcntl
 import json
@@ -17,11 +17,13 @@ from tests.pipeline.past_runs import leave
 
 
 def invoke(*arguments):
+    """Run ``imgpipe runs`` in this process and return the result."""
     return CliRunner().invoke(app, ["runs", *map(str, arguments)])
 
 
 @pytest.fixture
 def out(tmp_path):
+    """Return an output folder with six runs, of which each ended differently or has other data or settings."""
     leave(tmp_path, "20260101-100000", correct=15, version=1)
     leave(tmp_path, "20260102-100000", status="refused", correct=None, images=(40, 38))
     leave(tmp_path, "20260103-100000", status="interrupted", correct=None)
@@ -31,7 +33,7 @@ def out(tmp_path):
     return tmp_path
 
 
-def test_the_table_tells_one_run_from_the_next(out):
+def test_the_table_shows_each_run_and_what_changed_since_the_last(out):
     result = invoke(out)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
@@ -50,7 +52,7 @@ def test_the_table_tells_one_run_from_the_next(out):
     assert f"6 runs in {out}" in result.stdout
 
 
-def test_on_a_narrow_terminal_each_run_is_a_paragraph(out, monkeypatch, capsys):
+def test_a_narrow_terminal_gets_a_paragraph_for_each_run(out, monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "60")
     assert runs.run(out, 20, None) == 0
@@ -61,7 +63,7 @@ def test_on_a_narrow_terminal_each_run_is_a_paragraph(out, monkeypatch, capsys):
     assert max(len(line) for line in lines if str(out) not in line) <= 60
 
 
-def test_json_has_every_field_and_nothing_else_is_printed(out):
+def test_runs_writes_json_with_every_field_and_nothing_else(out):
     result = invoke(out / "model", "--last", 2, "--json", "-")
     answer = json.loads(result.stdout)
     json_formats.conform("runs", answer)
@@ -72,7 +74,7 @@ def test_json_has_every_field_and_nothing_else_is_printed(out):
     assert killed["accuracy"] is None and killed["changed"]["data"] == []
 
 
-def test_the_folds_are_shown_where_they_decide(tmp_path):
+def test_the_accuracy_of_cross_validation_is_shown_where_it_decides(tmp_path):
     leave(tmp_path, "20260101-100000", correct=15)
     leave(tmp_path, "20260102-100000", correct=20, folds=0.95)
     assert "0.950 ± 0.020 (5 folds)" in invoke(tmp_path).stdout
@@ -114,7 +116,7 @@ def test_a_folder_without_runs_is_a_missing_resource(tmp_path):
         runs.run(tmp_path / "gone", 20, None)
 
 
-def test_nothing_heavy_is_imported(out):
+def test_runs_does_not_import_tensorflow(out):
     program = (
         "import sys\n"
         "from pathlib import Path\n"

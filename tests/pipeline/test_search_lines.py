@@ -1,4 +1,4 @@
-"""What the command says of the search for a better network."""
+"""Tests of the lines that ``imgpipe run`` prints about the search for a better network."""
 
 from __future__ import annotations
 
@@ -38,11 +38,13 @@ DIVERGED = {**TUNED, "accuracy": None, "kept": False}
         (DIVERGED, "layers above block8_project: diverged, 151 s, not kept"),
     ],
 )
-def test_a_line_says_what_was_tried_gained_and_spent(tried, line: str) -> None:
+def test_a_line_has_the_layers_the_accuracy_the_gain_and_the_time(tried, line: str) -> None:
     assert run.search_line(tried) == line
 
 
-def test_the_minutes_are_a_setting_of_the_configuration(tmp_path: Path) -> None:
+def test_train_minutes_and_cross_validation_decide_whether_there_is_a_search(
+    tmp_path: Path,
+) -> None:
     from imgpipe.pipeline.command_line.settings import configuration
 
     config = configuration(None, str(tmp_path), None, ["train.minutes=2.5"])

@@ -1,4 +1,4 @@
-"""``imgpipe views``: which photographs are shown, and what is said of the others."""
+"""Tests of ``imgpipe views``: which images are drawn, and what is printed about the others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SMALL = ["model.image_size=32", "views.count=2"]
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Two classes of three images, a file that is none, a hidden one."""
+    """Return a folder with three images of each of two classes, a text file and a hidden image."""
     folder = tmp_path / "photos"
     for number, label in enumerate(("cat", "dog")):
         (folder / label).mkdir(parents=True)
@@ -29,16 +29,18 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_photograph_makes_one_row(photos, tmp_path, capfd) -> None:
+def test_one_image_makes_one_row(photos, tmp_path, capfd) -> None:
     out = tmp_path / "sheet.png"
     assert views.run(str(photos / "cat" / "0.png"), None, _SMALL, out, 8) == 0
     assert f"wrote {out}: 1 image, each with 2 augmented views" in capfd.readouterr().out
     one = np.asarray(Image.open(out))
-    assert (one == (20, 30, 90)).all(axis=-1).sum() >= 3 * 32 * 32 * 0.99  # fill nearest: all of it
+    assert (one == (20, 30, 90)).all(
+        axis=-1
+    ).sum() >= 3 * 32 * 32 * 0.99  # all of it, because of fill "nearest"
     assert not list(tmp_path.glob(".tmp-*"))
 
 
-def test_a_folder_gives_from_each_class_in_turn_and_names_what_is_no_image(
+def test_a_folder_gives_images_of_each_class_in_turn_and_names_other_files(
     photos, tmp_path, capfd
 ) -> None:
     out = tmp_path / "sheet.png"
@@ -51,7 +53,7 @@ def test_a_folder_gives_from_each_class_in_turn_and_names_what_is_no_image(
     assert ".hidden/x.png" not in shown
 
 
-def test_the_settings_decide(photos, tmp_path, capfd) -> None:
+def test_the_settings_change_the_views(photos, tmp_path, capfd) -> None:
     plain, grey = tmp_path / "plain.png", tmp_path / "grey.png"
     views.run(str(photos / "cat" / "0.png"), None, _SMALL, plain, 8)
     views.run(str(photos / "cat" / "0.png"), None, [*_SMALL, "views.erasing=0.9"], grey, 8)
@@ -68,7 +70,7 @@ def test_the_settings_decide(photos, tmp_path, capfd) -> None:
         ("photos", "no/a.png", "its folder does not exist"),
     ],
 )
-def test_what_is_wrong_is_said(photos, tmp_path, name, out, message) -> None:
+def test_wrong_arguments_are_named(photos, tmp_path, name, out, message) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match=message):
         views.run(str(tmp_path / name), None, _SMALL, tmp_path / out, 8)
@@ -81,7 +83,7 @@ def test_a_pixel_bomb_is_not_decoded(photos, tmp_path, capfd) -> None:
     assert "20000 x 20000 pixels are over judge.pixel_limit" in capfd.readouterr().out
 
 
-def test_the_command_line_takes_photo_preset_and_settings(photos, tmp_path, capfd) -> None:
+def test_the_command_takes_a_source_a_preset_and_settings(photos, tmp_path, capfd) -> None:
     from typer.testing import CliRunner
 
     from imgpipe.pipeline.application import app
