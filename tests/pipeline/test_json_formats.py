@@ -1,4 +1,4 @@
-"""Tests that commands with ``--json -`` write the declared JSON, and only that, to standard output."""
+"""Tests that ``--json -`` writes the declared JSON, and nothing else, to standard output."""
 
 from __future__ import annotations
 

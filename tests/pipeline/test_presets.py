@@ -389,7 +389,7 @@ def test_the_loss_has_the_values_of_the_course(classes):
 
 @pytest.mark.parametrize("name", commands.presets())
 def test_the_file_of_a_preset_begins_with_how_to_use_it(name):
-    """The comment at its top has the command, the expected result and the time, as has [expect]."""
+    """The comment at the top has the command, the expected result and the time."""
     text = (resources.files("imgpipe.pipeline") / "presets" / f"{name}.toml").read_text()
     head = text.split("\n\n")[0].splitlines()
     assert all(line.startswith("#") for line in head)
@@ -411,7 +411,7 @@ def test_an_expected_range_with_low_above_high_is_refused():
 
 
 def test_the_expectation_does_not_change_the_run_key():
-    """The expectation is not part of the run key, so a change of it does not train a model again."""
+    """The expectation is not in the run key, so that a new sentence trains nothing anew."""
     from imgpipe.components.example_gen.sources import Scan
     from imgpipe.pipeline import inputs
 

@@ -23,7 +23,7 @@ def invoke(*arguments):
 
 @pytest.fixture
 def out(tmp_path):
-    """Return an output folder with six runs, of which each ended differently or has other data or settings."""
+    """Return an output folder with six runs, which differ in outcome, data or settings."""
     leave(tmp_path, "20260101-100000", correct=15, version=1)
     leave(tmp_path, "20260102-100000", status="refused", correct=None, images=(40, 38))
     leave(tmp_path, "20260103-100000", status="interrupted", correct=None)

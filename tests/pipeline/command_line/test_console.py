@@ -1,4 +1,4 @@
-"""The progress display, on a real (pseudo) terminal and beside ``--json -``."""
+"""Tests of the progress display, on a pseudo-terminal and together with ``--json -``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from imgpipe.pipeline.command_line import console
 from tests.images import folder_of
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-#: A display with long rows, and a library that writes to standard error while it is live.
+#: Shows long rows, while a library writes to standard error.
 _PROGRAM = """
 import sys, time
 from pathlib import Path
@@ -39,7 +39,10 @@ with consoles.quiet(Path(sys.argv[1])) as console, consoles.Display(console) as 
 
 
 def on_terminal(program: list[str], columns: int) -> str:
-    """What a terminal of `columns` receives from a program; its standard input is none."""
+    """Run a program on a pseudo-terminal of ``columns`` characters and return what it prints.
+
+    The standard input of the program is not a terminal.
+    """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
@@ -52,14 +55,14 @@ def on_terminal(program: list[str], columns: int) -> str:
     try:
         while chunk := os.read(ours, 65536):
             received += chunk
-    except OSError:  # the other side is closed
+    except OSError:  # the program closed its side
         pass
     os.close(ours)
     assert process.wait(60) == 0, received.decode()
     return received.decode()
 
 
-def test_rows_fit_a_narrow_terminal_and_libraries_stay_in_the_log(tmp_path: Path):
+def test_rows_fit_a_narrow_terminal_and_output_of_libraries_goes_to_the_log(tmp_path: Path):
     received = on_terminal([sys.executable, "-c", _PROGRAM, str(tmp_path / "log")], columns=60)
     lines = re.split(r"[\r\n]+", _ESCAPES.sub("", received))
     assert any("Loading TensorFlow, TFX" in line for line in lines)
@@ -68,7 +71,7 @@ def test_rows_fit_a_narrow_terminal_and_libraries_stay_in_the_log(tmp_path: Path
     assert "said by a library" in (tmp_path / "log").read_text()
 
 
-def test_a_run_that_writes_json_to_standard_output_writes_nothing_else_there(tmp_path: Path):
+def test_a_run_with_json_on_standard_output_writes_nothing_else_there(tmp_path: Path):
     folder_of(tmp_path / "photos")
     done = subprocess.run(
         [
@@ -86,7 +89,7 @@ def test_a_run_that_writes_json_to_standard_output_writes_nothing_else_there(tmp
     assert "Read the images · ImageExampleGen" in done.stderr
 
 
-def test_counts_of_a_thread_beside_the_step_are_not_taken_for_the_steps_own(tmp_path: Path):
+def test_silent_threads_do_not_change_the_counts_of_a_step(tmp_path: Path):
     printed = io.StringIO()
     with console.Display(Console(file=printed, width=100)) as display:
         progress.attach(display)
@@ -111,5 +114,5 @@ def test_counts_of_a_thread_beside_the_step_are_not_taken_for_the_steps_own(tmp_
     loading, bank, filtered = printed.getvalue().splitlines()
     assert "files" not in loading
     assert "0 of 1,240 images" in bank, "a step that has only begun says how much there is to do"
-    # Workers on other hosts report no counts, but all of it is done.
+    # Workers on other hosts report no counts, but a step that ended has done all.
     assert filtered.endswith(" s  1,240 images")

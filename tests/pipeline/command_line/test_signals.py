@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run with a sentence, a summary and no temporary files."""
+"""Tests that Ctrl-C and SIGTERM end a command with a message, and a run with a summary too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COMMAND = (sys.executable, "-P", "-m", "imgpipe.pipeline.cli")
 
 
 def _ended(program: str) -> subprocess.CompletedProcess[str]:
-    """Run a program in a process of its own."""
+    """Run a Python program in a process of its own and return the finished process."""
     return subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
     )
@@ -34,7 +34,7 @@ def _ended(program: str) -> subprocess.CompletedProcess[str]:
         (signal.SIGTERM, 3.0, 143, "stopped by SIGTERM"),
     ],
 )
-def test_a_signal_during_the_imports_of_a_run(
+def test_a_signal_during_the_imports_of_a_run_leaves_a_summary_and_no_temporary_files(
     tmp_path: Path, number: signal.Signals, after: float, exit_code: int, sentence: str
 ):
     folder_of(tmp_path / "photos")
@@ -62,7 +62,7 @@ def test_a_signal_during_the_imports_of_a_run(
     assert not list(out.glob("runs/*/tmp")), "also what a killed run left is removed"
 
 
-def test_a_signal_to_another_command(tmp_path: Path):
+def test_sigterm_ends_another_command_with_a_message(tmp_path: Path):
     program = (
         "import signal, sys, os, time\n"
         "from imgpipe.pipeline import cli; from imgpipe.pipeline.command_line import signals\n"
@@ -97,7 +97,9 @@ def test_a_signal_in_a_destructor_is_neither_lost_nor_a_traceback():
 
 @pytest.mark.parametrize("module", ["imgpipe.models.errors", "typer", "rich.console"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_the_command_line_is_imported(module: str, number: signal.Signals):
+def test_a_signal_while_the_command_line_is_imported_ends_it_with_a_message(
+    module: str, number: signal.Signals
+):
     program = (
         "import os, sys\n"
         "class Finder:\n"
@@ -126,7 +128,7 @@ def test_a_signal_while_the_command_line_is_imported(module: str, number: signal
         ("imgpipe.pipeline.command_line.signals", "import imgpipe; imgpipe._main()\n"),
     ],
 )
-def test_a_ctrl_c_before_there_is_a_handler(module: str, start: str):
+def test_a_ctrl_c_before_the_handler_is_installed_ends_with_a_message(module: str, start: str):
     program = (
         "import os, signal, sys\n"
         "class Finder:\n"
@@ -145,7 +147,7 @@ def test_a_ctrl_c_before_there_is_a_handler(module: str, start: str):
     [("signals.held()", 1, 0, "went on"), ("False", 1, 130, ""), ("signals.held()", 2, 130, "")],
     ids=["asked for", "missed", "pressed twice"],
 )
-def test_a_ctrl_c_is_kept_for_the_code_that_asks_for_it(
+def test_one_ctrl_c_is_held_for_code_that_asks_for_it(
     asks: str, presses: int, exit_code: int, printed: str
 ):
     program = (
@@ -169,7 +171,9 @@ def test_a_ctrl_c_is_kept_for_the_code_that_asks_for_it(
 
 
 @pytest.mark.parametrize(("answer", "goes_on"), [("\n", True), ("y\n", True), ("n\n", False)])
-def test_after_ctrl_c_a_person_is_asked_once(monkeypatch, answer: str, goes_on: bool):
+def test_after_ctrl_c_the_user_is_asked_once_whether_to_go_on(
+    monkeypatch, answer: str, goes_on: bool
+):
     shown = io.StringIO()
     display = Display(Console(file=shown, force_terminal=True, highlight=False))
     monkeypatch.setattr("sys.stdin", io.StringIO(answer))

@@ -1,4 +1,4 @@
-"""What happens to standard output does not change the outcome of a command."""
+"""Tests that a closed, full or Latin-1 standard output does not change a command's outcome."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ _COMMAND = (sys.executable, "-P", "-m", "imgpipe.pipeline.cli")
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Two classes of one image each, too few for a run: a check leaves with 4."""
+    """Return a folder with one image of each of two classes.
+
+    These are too few for a run, so that a check ends with exit code 4.
+    """
     return folder_of(tmp_path / "photos", ("cät", "dog"))
 
 
 def shell(script: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A command inside a script of bash, which has it as ``"$@"``."""
+    """Run a script of bash, in which ``"$@"`` is imgpipe with the arguments."""
     return subprocess.run(
         ["bash", "-c", f"set -o pipefail; {script}", "bash", *_COMMAND, *map(str, arguments)],
         capture_output=True,
@@ -34,13 +37,13 @@ def shell(script: str, *arguments: object, **environment: str) -> subprocess.Com
 
 
 @pytest.mark.parametrize("script", ['"$@" >&-', '"$@" >&- 2>&-', '"$@" | true', '"$@" >/dev/full'])
-def test_an_output_that_nobody_reads_leaves_the_exit_code(script: str, photos: Path):
+def test_an_output_that_cannot_be_written_does_not_change_the_exit_code(script: str, photos: Path):
     done = shell(script, "check", photos)
     assert done.returncode == 4, done.stderr
     assert "Error" not in done.stderr
 
 
-def test_an_output_in_latin_1_gets_escapes_and_json_as_ascii(photos: Path):
+def test_a_latin_1_output_does_not_change_the_exit_code_and_gets_ascii_json(photos: Path):
     done = shell('"$@"', "check", photos, PYTHONIOENCODING="latin-1")
     assert done.returncode == 4, done.stderr
     done = shell('"$@"', "check", photos, "--json", "-", PYTHONIOENCODING="latin-1")
@@ -48,13 +51,13 @@ def test_an_output_in_latin_1_gets_escapes_and_json_as_ascii(photos: Path):
     assert done.stdout.isascii() and '"c\\u00e4t"' in done.stdout
 
 
-def test_json_that_cannot_be_written_is_an_error(photos: Path):
+def test_json_that_cannot_be_written_ends_with_exit_code_5(photos: Path):
     done = shell('"$@" >/dev/full', "check", photos, "--json", "-")
     assert done.returncode == 5
     assert "cannot write to standard output: No space left on device." in done.stderr
 
 
-def test_a_report_that_fails_does_not_hide_the_outcome(photos: Path, tmp_path: Path):
+def test_a_report_that_cannot_be_made_does_not_change_the_outcome(photos: Path, tmp_path: Path):
     program = (
         "import sys\n"
         "from imgpipe.components.report import page\n"

@@ -1,4 +1,4 @@
-"""Text on the terminal: wrapped between words, with paths and commands in one piece."""
+"""Tests that text on the terminal is wrapped between words, but not inside paths and commands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATH = "/photographs/of/everyone/OUT/runs/20260131-140559/report.html"
 def printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., list[str]]:
-    """Return the lines that a terminal of some width receives."""
+    """Return a function that gives the lines which a terminal of some width receives."""
 
     def lines(text: str, width: int, **options: bool) -> list[str]:
         monkeypatch.setenv("FORCE_COLOR", "1")
@@ -28,7 +28,7 @@ def printed(
 
 
 @pytest.mark.parametrize("width", [40, 60, 100])
-def test_a_sentence_is_wrapped_between_words_below_its_own_beginning(width, printed):
+def test_a_list_item_is_wrapped_between_words_and_indented(width, printed):
     text = "- too few 'tulip' in train: expected at least 4, found 2; add images, or lower it"
     lines = printed(text, width)
     assert max(map(len, lines)) <= width
@@ -36,7 +36,7 @@ def test_a_sentence_is_wrapped_between_words_below_its_own_beginning(width, prin
     assert " ".join(line.strip() for line in lines) == text
 
 
-def test_text_behind_a_heading_stays_behind_it(printed):
+def test_text_after_a_heading_is_indented_to_its_column(printed):
     lines = printed("  data     250 files: 244 kept, 6 in quarantine (2 duplicate, 1 blurry)", 60)
     assert lines == [
         "  data     250 files: 244 kept, 6 in quarantine (2",
@@ -44,7 +44,7 @@ def test_text_behind_a_heading_stays_behind_it(printed):
     ]
 
 
-def test_a_path_is_never_broken_and_a_command_only_by_the_terminal(printed):
+def test_paths_and_soft_wrapped_commands_are_not_broken(printed):
     assert printed(f"  report   it is in {PATH}", 75) == [
         "  report   it is in",
         "           " + PATH,
@@ -61,11 +61,11 @@ def test_a_command_at_the_end_of_a_sentence_stays_in_one_piece(printed):
     assert printed(text, 40) == [text], "the terminal breaks it, and it can still be copied"
 
 
-def test_wide_characters_count_twice():
+def test_wide_characters_count_as_two_columns():
     assert terminal.wrapped(Text("猫猫猫 犬犬犬 鳥鳥鳥"), 14).plain == "猫猫猫 犬犬犬\n鳥鳥鳥"
 
 
-def test_markup_survives_and_what_is_no_terminal_gets_whole_lines(capsys):
+def test_wrapping_keeps_markup_and_only_terminals_get_wrapped_lines(capsys):
     terminal.new_console().print("[bold]one[/] " + "two " * 60)
     assert capsys.readouterr().out.count("\n") == 1
     line = terminal.wrapped(Text.from_markup("[bold]one two[/] three"), 8)

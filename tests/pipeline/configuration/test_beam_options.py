@@ -1,4 +1,4 @@
-"""The section [beam]: what is refused, and the options that Beam receives."""
+"""Tests of the section [beam]: refused settings, and the options that Beam receives."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ DATAFLOW = {
 
 
 def options(**beam: object) -> list[str]:
+    """Return the options that Beam receives for a section [beam]."""
     return beam_options.arguments(configs.build({"beam": beam}).beam)
 
 
@@ -58,18 +59,18 @@ def options(**beam: object) -> list[str]:
         ({**FLINK, "args": ["--runner=FlinkRunner"]}, "both name the engine; remove one of them"),
     ],
 )
-def test_what_does_not_fit_is_refused(beam, message):
+def test_settings_that_contradict_each_other_are_refused(beam, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         configs.build({"beam": beam})
 
 
-def test_the_options_of_each_runner():
+def test_each_runner_gets_its_options():
     worker = json.dumps({"command": str(beam_options.worker_start.script())})
     common = [
         "--sdk_container_image=none",
         "--beam_plugins=imgpipe.components.beam.beam_worker",
     ]
-    # Without it, a runner ends its workers after each stage.
+    # Without this option, a runner ends its workers after each stage.
     kept = "--environment_cache_millis=60000"
     process = ["--environment_type=PROCESS", f"--environment_config={worker}", kept]
     unchecked = "--no_pipeline_type_check"
@@ -116,7 +117,7 @@ def test_the_options_of_each_runner():
     ]
 
 
-def test_args_name_the_whole_engine_as_before():
+def test_args_alone_choose_the_runner():
     given = ("--runner=FnApiRunner", "--direct_num_workers=2", "--beam_plugins=mine")
     assert options(args=given) == ["--sdk_container_image=none", *given]
     # Without --runner, Beam would take DirectRunner, which downloads a program.
@@ -135,7 +136,7 @@ def test_args_name_the_whole_engine_as_before():
         ({"args": ["--runner=PortableRunner", "--environment_type=LOOPBACK"]}, False),
     ],
 )
-def test_workers_on_other_hosts_are_known(beam, expected):
+def test_runners_with_workers_on_other_hosts_are_recognised(beam, expected):
     built = configs.build({"beam": beam}).beam
     assert beam_options.has_several_hosts(built) is expected
     place = "shared:/bank" if expected else "/bank"

@@ -1,4 +1,4 @@
-"""Configuration: validation, messages, overrides, the commented file."""
+"""Tests of the configuration: validation, messages, ``--set`` and the commented file."""
 
 import re
 import tomllib
@@ -73,7 +73,7 @@ def test_set_overrides_and_parses_toml_values():
 
 
 @pytest.mark.parametrize("assignment", ["train.epochs", "=3", "train.epoch=3", "epochs=3"])
-def test_bad_set_is_refused(assignment):
+def test_a_bad_set_argument_is_refused(assignment):
     with pytest.raises(ConfigError, match="--set"):
         configs.build({}, [assignment])
 
@@ -91,13 +91,13 @@ def test_unreadable_files_are_named(tmp_path: Path, content, expected):
     assert str(file) in str(caught.value)
 
 
-def test_relative_source_is_taken_from_the_folder_of_the_file(tmp_path: Path):
+def test_a_relative_source_starts_at_the_folder_of_the_file(tmp_path: Path):
     file = tmp_path / "c.toml"
     file.write_text('[data]\nsource = "photos"\n')
     assert configs.load(file).data.source == str(tmp_path / "photos")
 
 
-def test_relative_paths_of_every_source_start_at_the_file(tmp_path: Path):
+def test_relative_paths_of_tables_start_at_the_folder_of_the_file(tmp_path: Path):
     file = tmp_path / "c.toml"
     file.write_text('[data]\nsource = "csv:rows.csv"\nroot = "../all"\n')
     data = configs.load(file).data
@@ -115,7 +115,7 @@ def test_relative_paths_of_every_source_start_at_the_file(tmp_path: Path):
         ("data.classes=['a', 'a']", "two or more"),
     ],
 )
-def test_data_that_cannot_be_meant_is_refused(assignment, message):
+def test_impossible_settings_of_data_are_refused(assignment, message):
     with pytest.raises(ConfigError, match=message):
         configs.build({}, [assignment])
 
@@ -133,7 +133,7 @@ def test_data_that_cannot_be_meant_is_refused(assignment, message):
         ("export.max_loss=2", "less than or equal to 1"),
     ],
 )
-def test_gates_that_cannot_be_meant_are_refused(assignment, message):
+def test_impossible_settings_of_gates_are_refused(assignment, message):
     with pytest.raises(ConfigError, match=message):
         configs.build({}, [assignment])
 
@@ -151,17 +151,17 @@ def test_gates_that_cannot_be_meant_are_refused(assignment, message):
     ],
     ids=str,
 )
-def test_folds_are_automatic_where_they_judge_what_is_published(assignments, folds):
+def test_cross_validation_is_automatic_where_it_evaluates_the_published_model(assignments, folds):
     assert configs.build({}, assignments).folds == folds
 
 
-def test_folds_need_a_frozen_backbone():
+def test_cross_validation_needs_a_frozen_backbone():
     assert configs.build({}, ["evaluate.cross_validate=5"]).evaluate.cross_validate == 5
     with pytest.raises(ConfigError, match="features of a frozen backbone"):
         configs.build({}, ["evaluate.cross_validate=5", "model.freeze=none"])
 
 
-def test_every_check_with_a_choice_can_be_set(tmp_path: Path):
+def test_severity_and_threshold_of_every_check_can_be_set(tmp_path: Path):
     from imgpipe.components.image_filter.checks import CHOICES, THRESHOLDS
 
     config = configs.build(
@@ -186,19 +186,19 @@ def test_every_check_with_a_choice_can_be_set(tmp_path: Path):
         ("judge.severity.zero_byte=warn", "unknown key 'judge.severity.zero_byte'"),
     ],
 )
-def test_severities_that_make_no_sense_are_refused(assignment, expected):
+def test_impossible_severities_and_thresholds_are_refused(assignment, expected):
     with pytest.raises(ConfigError, match=re.escape(expected)):
         configs.build({}, [assignment])
 
 
-def test_overrides_are_taken_from_the_folder_of_the_file(tmp_path: Path):
+def test_a_relative_overrides_file_starts_at_the_folder_of_the_file(tmp_path: Path):
     file = tmp_path / "c.toml"
     file.write_text('[judge]\noverrides = "mine.toml"\n')
     assert configs.load(file).overrides_file == tmp_path / "mine.toml"
     assert configs.Config().overrides_file is None
 
 
-def test_tuned_values_are_written_where_they_belong() -> None:
+def test_tuned_values_replace_their_settings() -> None:
     config = configs.build({"tune": {"trials": 5}, "views": {"count": 4}})
     values = {"learning_rate": 0.01, "hidden_units": 128, "dropout": 0.4, "views": 2}
     found = configs.tuned(config, values)
@@ -215,7 +215,7 @@ def test_tuned_values_are_written_where_they_belong() -> None:
         ({"evaluate": {"cross_validate": 5}}, "Tune first"),
     ],
 )
-def test_a_search_that_cannot_be_is_refused(tree: dict, message: str) -> None:
+def test_tuning_with_conflicting_settings_is_refused(tree: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         configs.build({**tree, "tune": {"trials": 3}})
 
@@ -236,7 +236,7 @@ def test_a_search_that_cannot_be_is_refused(tree: dict, message: str) -> None:
         ("[run]\n" + "k" * 90_000 + "=1", "unknown key 'run.kkk"),
     ],
 )
-def test_a_configuration_beyond_all_bounds_is_refused_at_once(tmp_path, text, expected):
+def test_a_huge_or_deeply_nested_configuration_is_refused_quickly(tmp_path, text, expected):
     (tmp_path / "c.toml").write_text(text)
     with pytest.raises(ConfigError, match=re.escape(expected)) as caught:
         configs.load(tmp_path / "c.toml")
@@ -252,6 +252,6 @@ def test_a_configuration_beyond_all_bounds_is_refused_at_once(tmp_path, text, ex
         ("k" * 90_000 + "=1", "unknown key 'kkk"),
     ],
 )
-def test_a_setting_beyond_all_bounds_is_refused(assignment, expected):
+def test_a_huge_or_deeply_nested_set_argument_is_refused(assignment, expected):
     with pytest.raises(ConfigError, match=re.escape(expected)):
         configs.build({}, [assignment])

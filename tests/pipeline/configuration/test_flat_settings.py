@@ -1,4 +1,4 @@
-"""Settings by their full names."""
+"""Tests of settings by their full names."""
 
 from imgpipe.pipeline.configuration import config, flat_settings
 

@@ -1,4 +1,4 @@
-"""What a dry run knows of the files without looking at them."""
+"""Tests of what a dry run knows about the files without decoding them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from imgpipe.pipeline.source import scan
 
 
 def contents(config, found):
+    """Return the content hash that a dry run expects of each path."""
     return {item.path: content for item, content in dry_run.contents(config, found)}
 
 
-def test_dry_run_knows_the_bytes_of_what_an_earlier_run_repaired(tmp_path: Path):
-    """The stored inspections say what is rejected or repaired, and so what is in the bank."""
+def test_a_dry_run_knows_the_content_hashes_of_repaired_images(tmp_path: Path):
+    """The inspection cache tells what is rejected or repaired, and so what is in the bank."""
     folder = tmp_path / "photos"
     for label in "ab":
         (folder / label).mkdir(parents=True)

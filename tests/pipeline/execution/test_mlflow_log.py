@@ -1,4 +1,4 @@
-"""``run.mlflow``: what is logged, and that a server that is gone loses nothing."""
+"""Tests of ``run.mlflow``: what is logged, and that a run survives an unreachable server."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from imgpipe.pipeline.execution import mlflow_log
 from tests.e2e.case import Case
 from tests.pipeline import past_runs
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # of MLflow's own modules
+pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own modules warn
 
 
 def _logged(folder: Path, run_id: str):
+    """Return a run from MLflow's file store, and the paths of its artifacts."""
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(f"file:{folder}")
@@ -25,7 +26,7 @@ def _logged(folder: Path, run_id: str):
 
 
 def _left(tmp_path: Path, uri: str):
-    """A run that pushed a version: its configuration, its folder and its summary."""
+    """Write a past run that pushed a version; return its configuration, folder and summary."""
     version = tmp_path / "out" / "model" / "1"
     version.mkdir(parents=True)
     (version / "saved_model.pb").write_bytes(b"model")
@@ -63,7 +64,7 @@ def test_a_refused_run_is_logged_without_a_model(tmp_path):
 
 
 @pytest.mark.parametrize("uri", ["http://localhost:1", "nothing://here"])
-def test_what_cannot_be_logged_is_a_sentence(tmp_path, uri):
+def test_an_unreachable_server_gives_a_message_instead_of_an_error(tmp_path, uri):
     config, folder, summary = _left(tmp_path, uri)
     said = mlflow_log.log(config, folder, summary)
     assert isinstance(said, str)
@@ -71,7 +72,7 @@ def test_what_cannot_be_logged_is_a_sentence(tmp_path, uri):
     assert said.endswith("repeat the command with --from Report")
 
 
-def test_a_run_that_could_not_be_logged_does_not_start(monkeypatch):
+def test_a_password_in_the_uri_and_a_missing_package_are_refused(monkeypatch):
     mlflow_log.check("")
     mlflow_log.check("http://localhost:5000")
     with pytest.raises(ConfigError, match=r"holds a password.*MLFLOW_TRACKING_PASSWORD"):

@@ -1,4 +1,4 @@
-"""Which earlier run is looked at before a run that may repeat it."""
+"""Tests of which earlier run is considered for repeating its outcome."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ _INPUTS = RunInputs(**{field.name: "" for field in fields(RunInputs)})
 
 @pytest.fixture
 def config(tmp_path):
+    """Return the configuration of a run with its own output folder and source."""
     return Config(run={"out": str(tmp_path / "out")}, data={"source": str(tmp_path / "photos")})
 
 
 def ended(config, name, changed, images=3):
-    """The folder of a run that ended with a model; its files were written at `changed` seconds."""
+    """Write the folder of a finished run, whose record was modified at ``changed`` seconds."""
     folder = config.out / "runs" / name
     folder.mkdir(parents=True)
     (folder / "summary.json").write_text(json.dumps({"data": {"in": images}}))
@@ -31,13 +32,13 @@ def ended(config, name, changed, images=3):
     return folder
 
 
-def test_the_last_run_is_looked_at_although_the_clock_was_set_back(config):
+def test_the_last_run_is_the_candidate_even_if_the_clock_was_set_back(config):
     ended(config, "20260101-120000", changed=2_000)
     last = ended(config, "20260101-120000-2", changed=1_000)
     assert repetition.candidate(config, config.out / "runs") == last
 
 
-def test_a_run_with_other_settings_files_or_too_many_images_is_none(config):
+def test_a_run_with_other_settings_files_or_too_many_images_is_no_candidate(config):
     runs = config.out / "runs"
     assert repetition.candidate(config, runs) is None
     ended(config, "20260101-120000", 1, images=repetition.MOST_IMAGES + 1)

@@ -1,4 +1,4 @@
-"""What a failure inside a run means to the person who started it."""
+"""Tests of exit codes and messages for failures inside a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OUT = Path("/photos/out")
 
 
 def _raised(error: Exception, cause: BaseException) -> Exception:
-    """`error` as it arrives when it was raised from `cause`."""
+    """Return ``error`` as it is when it was raised from ``cause``."""
     try:
         raise error from cause
     except Exception as caught:
@@ -46,7 +46,7 @@ def test_the_exit_code_is_that_of_the_cause(error: Exception, exit_code: int):
     assert run.exit_code(failures.known(error, OUT), blessed=False) == exit_code
 
 
-def test_a_defect_is_told_in_one_line():
+def test_the_cause_of_an_unknown_error_is_one_line():
     assert failures.cause(ValueError("first\nsecond")) == "ValueError: first"
     assert failures.cause(None) == ""
 
@@ -77,7 +77,7 @@ def test_sql_of_the_metadata_database_is_not_shown(tmp_path: Path):
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Two classes of one file each; no test here gets as far as reading it."""
+    """Return a folder with one empty file in each of two classes; no test here reads them."""
     for name in ("a", "b"):
         (tmp_path / "photos" / name).mkdir(parents=True)
         (tmp_path / "photos" / name / "1.png").write_bytes(b"")
@@ -85,7 +85,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["runs", "metadata.sqlite"])
-def test_what_is_in_the_way_in_the_output_folder_is_named(photos: Path, tmp_path: Path, name: str):
+def test_a_file_in_the_way_in_the_output_folder_is_named(photos: Path, tmp_path: Path, name: str):
     out = tmp_path / "out"
     out.mkdir()
     (out / name).write_text("in the way")

@@ -1,4 +1,4 @@
-"""A metadata database that cannot be used is named in one sentence, and can be set aside."""
+"""Tests that an unusable metadata database is reported in one sentence and can be repaired."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROWS = 3000
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """An output folder with a database that looks like ML Metadata's."""
+    """Return an output folder with a database of `ROWS` rows that looks like ML Metadata's."""
     folder = tmp_path / "out"
     folder.mkdir()
     with sqlite3.connect(folder / metadata_file.NAME) as db:
@@ -32,29 +32,30 @@ def out(tmp_path: Path) -> Path:
 
 
 def change(out: Path, start: int, content: bytes) -> None:
+    """Overwrite bytes of the database from position ``start``."""
     with (out / metadata_file.NAME).open("r+b") as file:
         file.seek(start)
         file.write(content)
 
 
-def test_a_whole_database_and_none_at_all_can_be_used(out: Path, tmp_path: Path):
+def test_an_intact_and_a_missing_database_can_be_used(out: Path, tmp_path: Path):
     metadata_file.require_usable(out)
     metadata_file.require_usable(tmp_path / "new")
 
 
-def test_a_truncated_one_is_named(out: Path):
+def test_a_truncated_database_is_reported(out: Path):
     os.truncate(out / metadata_file.NAME, 5000)
     with pytest.raises(ResourceError, match=f"damaged: .*imgpipe doctor {out} --repair") as caught:
         metadata_file.require_usable(out)
     assert caught.value.exit_code == 5
 
 
-def test_garbage_is_named(out: Path):
+def test_a_file_that_is_no_database_is_reported(out: Path):
     change(out, 0, os.urandom(4096))
     assert "is damaged: file is not a database" in metadata_file.fault(out)
 
 
-def test_bytes_flipped_anywhere_are_named_or_harmless_and_can_be_repaired(out: Path):
+def test_flipped_bytes_are_harmless_or_reported_and_can_be_repaired(out: Path):
     path, numbers = out / metadata_file.NAME, random.Random(4)
     whole = path.read_bytes()
     for _ in range(60):
@@ -68,26 +69,28 @@ def test_bytes_flipped_anywhere_are_named_or_harmless_and_can_be_repaired(out: P
             assert metadata_file.fault(out) == ""
 
 
-def test_text_that_is_no_text_is_named(out: Path):
+def test_text_that_is_not_utf8_is_reported(out: Path):
     path = out / metadata_file.NAME
     path.write_bytes(path.read_bytes().replace(b"/artifacts/000007", b"/artif\xff\xfes/000007"))
     assert "imgpipe doctor" in metadata_file.fault(out)
 
 
-def test_a_foreign_database_is_named(out: Path):
+def test_a_database_of_another_program_is_reported(out: Path):
     (out / metadata_file.NAME).unlink()
     with sqlite3.connect(out / metadata_file.NAME) as db:
         db.execute("CREATE TABLE notes (text TEXT)")
     assert "a SQLite database of another program" in metadata_file.fault(out)
 
 
-def test_a_folder_in_its_place_is_named(out: Path):
+def test_a_folder_in_place_of_the_database_is_reported(out: Path):
     (out / metadata_file.NAME).unlink()
     (out / metadata_file.NAME).mkdir()
     assert "is not a file" in metadata_file.fault(out)
 
 
-def test_a_lock_of_another_program_is_named(out: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_database_locked_by_another_program_is_reported(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(metadata_file, "BUSY_SECONDS", 0.1)
     program = (
         "import sqlite3, sys\n"
@@ -104,12 +107,12 @@ def test_a_lock_of_another_program_is_named(out: Path, monkeypatch: pytest.Monke
     assert metadata_file.fault(out) == ""
 
 
-def test_a_path_that_sqlite_cannot_open_is_named(tmp_path: Path):
+def test_a_path_too_long_for_sqlite_is_reported(tmp_path: Path):
     long = tmp_path / "/".join(["n" * 200] * 3)
     assert "SQLite cannot open longer ones. Choose a shorter --out" in metadata_file.fault(long)
 
 
-def test_repair_sets_aside_what_cannot_be_read(out: Path):
+def test_repair_renames_a_database_that_cannot_be_read(out: Path):
     change(out, 0, os.urandom(4096))
     damaged = (out / metadata_file.NAME).read_bytes()
     (out / "model" / "1").mkdir(parents=True)
@@ -162,8 +165,8 @@ def test_a_damaged_copy_is_not_restored(out: Path):
     assert not (out / metadata_file.NAME).exists()
 
 
-def test_the_copy_of_a_lost_database_is_forgotten_by_a_run_that_begins_afresh(out: Path):
-    """Its artifacts are numbered from 1 again, and would be taken for those of the copy."""
+def test_a_run_without_a_database_removes_the_stale_copy(out: Path):
+    """The new run numbers artifacts from 1 again, and they would be taken for those of the copy."""
     metadata_file.keep_copy(out)
     metadata_file.forget_stale_copy(out)
     assert (out / metadata_file.COPY).exists()

@@ -1,4 +1,4 @@
-"""`imgpipe doctor` names each fault of an output folder and what to do."""
+"""Tests that `imgpipe doctor` names each fault of an output folder and what to do about it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from imgpipe.pipeline.output.run_lock import LOCK
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """An output folder with two versions, one artifact and a store."""
+    """Return an output folder with two versions, one artifact and a store."""
     folder, export = tmp_path / "out", tmp_path / "export"
     export.mkdir()
     for content in (b"one", b"two"):
@@ -39,12 +39,13 @@ def out(tmp_path: Path) -> Path:
 
 
 def findings(out: Path) -> dict[str, tuple[bool, str]]:
+    """Return whether each check of an output folder passes, and its detail, by name."""
     found = [look(out) for look in output_folder.CHECKS]
     return {finding.name: (finding.fit, finding.detail) for finding in found}
 
 
 def run_that_published(out: Path, version: int) -> None:
-    """Leaves the summary of a run that published a version."""
+    """Write the summary of a run that published a version."""
     folder = out / "runs" / "20260101-000000"
     folder.mkdir(parents=True)
     (folder / "config.toml").touch()
@@ -53,7 +54,7 @@ def run_that_published(out: Path, version: int) -> None:
     (folder / "summary.json").write_text(json.dumps(summary))
 
 
-def test_a_whole_folder_has_no_fault(out: Path):
+def test_an_intact_folder_has_no_fault(out: Path):
     assert findings(out) == {
         "folders": (True, "can be used"),
         "metadata": (True, "none yet"),
@@ -65,11 +66,11 @@ def test_a_whole_folder_has_no_fault(out: Path):
     }
 
 
-def test_a_folder_that_is_not_there_has_no_fault(tmp_path: Path):
+def test_a_missing_folder_has_no_fault(tmp_path: Path):
     assert all(fit for fit, _ in findings(tmp_path / "none").values())
 
 
-def test_folders_that_the_newest_run_named_are_looked_at(out: Path, tmp_path: Path):
+def test_the_folders_in_the_configuration_of_the_newest_run_are_checked(out: Path, tmp_path: Path):
     config = configs.build({"push": {"directory": str(tmp_path / "served")}})
     (out / "runs" / "20260101-000000").mkdir(parents=True)
     file = out / "runs" / "20260101-000000" / "config.toml"
@@ -80,7 +81,7 @@ def test_folders_that_the_newest_run_named_are_looked_at(out: Path, tmp_path: Pa
     assert "version 1: saved_model.pb has changed" in findings(out)["served versions"][1]
 
 
-def test_a_configuration_that_cannot_be_read_leaves_the_defaults(out: Path):
+def test_default_folders_are_checked_if_the_configuration_cannot_be_read(out: Path):
     (out / "runs" / "20260101-000000").mkdir(parents=True)
     (out / "runs" / "20260101-000000" / "config.toml").write_text("[push")
     assert findings(out)["served versions"] == (True, f"2 intact in {out / 'model'}")
@@ -105,7 +106,7 @@ def test_every_fault_is_named(out: Path):
     assert doctor.run(out) == 5
 
 
-def test_a_version_that_was_published_last_and_is_there_is_no_fault(out: Path):
+def test_an_existing_last_published_version_is_no_fault(out: Path):
     run_that_published(out, 2)
     assert findings(out)["last push"] == (True, f"{out / 'model' / '2'} is there")
 
@@ -120,7 +121,7 @@ def test_a_file_in_the_way_of_a_folder_is_named(tmp_path: Path, name: str):
     assert doctor.run(tmp_path) == 5
 
 
-def test_repair_sets_the_database_aside_and_touches_nothing_else(out: Path):
+def test_repair_renames_the_database_and_changes_nothing_else(out: Path):
     (out / metadata_file.NAME).write_bytes(b"garbage" * 1000)
     before = {path: path.stat().st_mtime_ns for path in (out / "model").rglob("*")}
     command = [sys.executable, "-m", "imgpipe.pipeline.cli", "doctor", str(out), "--repair"]
@@ -143,7 +144,7 @@ def test_a_lost_database_is_named_and_restored_from_its_copy(out: Path):
     assert findings(out)["metadata"] == (True, "can be used")
 
 
-def test_nothing_is_repaired_under_a_run(out: Path):
+def test_repair_is_refused_while_a_run_is_working(out: Path):
     (out / metadata_file.NAME).write_bytes(b"garbage" * 1000)
     with (
         filelock.FileLock(out / LOCK),

@@ -1,4 +1,4 @@
-"""Runs are in the order of their starts, also when the clock goes back."""
+"""Tests that the folders of runs sort by their start, even if the clock is set back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imgpipe.pipeline.output import run_folders
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch):
-    """A function that sets the local time."""
+    """Return a function that sets the local time to half past an hour."""
 
     def at(hour: int) -> None:
         moment = time.struct_time((2026, 10, 25, hour, 30, 0, 6, 298, -1))
@@ -22,7 +22,7 @@ def clock(monkeypatch: pytest.MonkeyPatch):
     return at
 
 
-def test_runs_of_one_second_are_numbered(tmp_path: Path, clock):
+def test_runs_that_start_in_one_second_are_numbered(tmp_path: Path, clock):
     clock(2)
     names = [run_folders.create(tmp_path / "runs").name for _ in range(11)]
     assert names[:2] == ["20261025-023000", "20261025-023000-2"]
@@ -32,7 +32,7 @@ def test_runs_of_one_second_are_numbered(tmp_path: Path, clock):
 
 
 def test_a_run_after_the_clock_went_back_is_the_newest(tmp_path: Path, clock):
-    """As at the end of daylight saving time."""
+    """The clock goes back at the end of daylight saving time."""
     made = []
     for hour in (2, 1, 1, 3):
         clock(hour)
@@ -46,7 +46,7 @@ def test_a_run_after_the_clock_went_back_is_the_newest(tmp_path: Path, clock):
     assert run_folders.in_order(reversed(made)) == made
 
 
-def test_other_folders_decide_nothing(tmp_path: Path, clock):
+def test_other_folders_do_not_change_the_name_of_a_run(tmp_path: Path, clock):
     (tmp_path / "of-a-killed-process").mkdir()
     (tmp_path / "99999999-my-notes").mkdir()
     clock(2)

@@ -1,4 +1,4 @@
-"""What killed runs leave in an output folder is removed by the next one."""
+"""Tests that temporary files of killed runs and commands are removed by the next one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training images for the page are those of the run that pushed the version."""
+"""Tests of the training images that a server shows, from the run that pushed the version."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLOURS = np.eye(3) * 200 + 20
 
 @pytest.fixture(scope="module")
 def version(tmp_path_factory):
-    """A version whose features are the mean colour of an image."""
+    """Return a version whose features are the mean colour of an image, float32 [3]."""
     import tensorflow as tf
 
     def mean(data):
@@ -40,7 +40,10 @@ def version(tmp_path_factory):
 
 @pytest.fixture
 def leave(tmp_path):
-    """A function (features of each image) → output folder of a run over three images."""
+    """Return a function that writes a past run with three images, given their features.
+
+    The function returns the output folder.
+    """
 
     def make(features=COLOURS):
         bank, examples = str(tmp_path / "bank"), str(tmp_path / "examples")
@@ -65,7 +68,7 @@ def leave(tmp_path):
     return make
 
 
-def test_the_server_finds_what_was_prepared(leave, version):
+def test_the_server_finds_the_nearest_prepared_image(leave, version):
     out = leave()
     file = training_images.prepare(out, version)
     assert file == out / "runs" / "20260101-000000" / "training_images.npz"
@@ -75,14 +78,14 @@ def test_the_server_finds_what_was_prepared(leave, version):
     assert training_images.prepare(out, version).stat().st_mtime_ns == before, "it is made once"
 
 
-def test_features_of_another_network_are_not_compared(leave, version):
+def test_features_of_another_network_are_refused(leave, version):
     out = leave(COLOURS[::-1])
     with pytest.raises(ResourceError, match="computes other features than those that its run"):
         training_images.prepare(out, version)
     assert not list(out.rglob("*.npz"))
 
 
-def test_what_is_missing_is_named(leave, version, tmp_path):
+def test_missing_runs_and_artifacts_are_named(leave, version, tmp_path):
     out = leave()
     with pytest.raises(ResourceError, match=r"no run in .*out pushed version 9"):
         training_images.prepare(out, version.with_name("9"))
