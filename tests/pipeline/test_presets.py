@@ -361,7 +361,7 @@ def test_the_optimizer_has_the_settings_of_the_course(name, built):
 
 @pytest.mark.parametrize("classes", [2, 3, 26])
 def test_the_loss_has_the_values_of_the_course(classes):
-    """The categorical cross-entropy of logits, [0, z] for two classes, has the values of the course.
+    """The cross-entropy of logits, [0, z] for two classes, has the values of the course.
 
     The course uses binary_crossentropy of a sigmoid, and categorical_crossentropy and
     sparse_categorical_crossentropy of a softmax.

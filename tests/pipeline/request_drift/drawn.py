@@ -1,7 +1,7 @@
-"""A pushed version with what it was blessed with, and request logs as the server writes them.
+"""Makes a pushed version with its provenance, and request logs as the server writes them.
 
-Images are noise of a chosen brightness; the answers are made up, the records, the statistics, the
-manifest and the ML Metadata store are real.
+Images are noise of a chosen brightness, and the answers are made up. The records, the statistics,
+the manifest and the ML Metadata store are real.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _SIZE = (24, 32)  # height, width
 
 
 def image(seed: int, brightness: float = 0.5) -> bytes:
-    """A PNG of noise."""
+    """Return a PNG file of noise, 32 x 24 pixels, whose mean is about ``brightness`` of 0..1."""
     random = np.random.default_rng(seed)
     pixels = random.normal(255 * brightness, 30, (*_SIZE, 3)).clip(0, 255).astype(np.uint8)
     return encoded(pixels)
 
 
 def probabilities(count: int, seed: int = 0, sharpness: float = 4.0) -> np.ndarray:
-    """Made-up answers, float32 [N, C]."""
+    """Return made-up probabilities, float32 [count, classes]; a low sharpness makes them uncertain."""
     scores = np.random.default_rng(seed).normal(size=(count, len(CLASSES))) * sharpness
     exp = np.exp(scores - scores.max(axis=1, keepdims=True))
     return (exp / exp.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -52,7 +52,7 @@ def write_log(
     outputs=("label", "classes", "probabilities"),
     max_bytes=256 << 20,
 ):
-    """Requests in batches, through the server's own writer; its files, oldest first."""
+    """Write requests in batches with the server's own log writer; return its files, oldest first."""
     logs = RequestLogs(RequestLogOptions(max_bytes, images=bool(len(images))))
     labels = labels or [classes[top] for top in answers.argmax(axis=1)]
     for start in range(0, len(answers), batch):
@@ -74,7 +74,7 @@ def write_log(
 
 
 def statistics_of(rows):
-    """TFDV's statistics of measured images or of any columns."""
+    """Return TFDV's statistics of measured images or of any other rows."""
     import pandas as pd
     import tensorflow_data_validation as tfdv
 
@@ -82,7 +82,7 @@ def statistics_of(rows):
 
 
 def push(out: Path, images: int = 150) -> manifest.Version:
-    """A version below `out`/model, trained on images of middle brightness."""
+    """Publish a version below ``out``/model with the statistics of images of middle brightness."""
     import tensorflow_data_validation as tfdv
 
     measured = measuring.MeasuredImages()
@@ -109,7 +109,7 @@ def push(out: Path, images: int = 150) -> manifest.Version:
 
 
 def predict(out: Path, answers: np.ndarray, labels=None) -> None:
-    """Predictions of that model on validation, and the store that says so."""
+    """Write predictions of that model on validation, and an ML Metadata store that records them."""
     import ml_metadata as mlmd
     from ml_metadata.proto import metadata_store_pb2 as proto
 

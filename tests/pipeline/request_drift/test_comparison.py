@@ -1,4 +1,4 @@
-"""What is drift and what is chance, in images and in predictions."""
+"""Tests of what counts as drift and what as chance, in images and in predictions."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from imgpipe.pipeline.request_drift.share import Share
 from imgpipe.pipeline.request_drift.survey import VersionRequests
 from tests.pipeline.request_drift.drawn import CLASSES, image, probabilities
 
-# TFX, TFDV and ML Metadata warn about their own dependencies; none of it is ours to mend.
+# TFX, TFDV and ML Metadata warn about their own dependencies, which this project cannot change.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(scope="module")
 def reference(pushed):
+    """Return what the pushed version was blessed with."""
     return blessed.load(blessed.versions(pushed)[1])
 
 
 @pytest.fixture(scope="module")
 def measured():
-    """A function (images, brightness) → what they measure; every image once."""
+    """Return a function that gives the measurements of images of some brightness, each made once."""
     known = {}
 
     def make(count, brightness=0.5):
@@ -44,6 +45,7 @@ def measured():
 
 
 def asked(answers, images=0, labels=None):
+    """Return the requests of a version with these answers, probabilities [N, C], and a number of images."""
     labels = labels or [CLASSES[top] for top in answers.argmax(axis=1)]
     confidence = array("f", answers.max(axis=1).tolist())
     places = [Location(0, number, 0) for number in range(images)]
@@ -51,11 +53,12 @@ def asked(answers, images=0, labels=None):
 
 
 def features(found):
+    """Return the names of the features whose distance is over its limit."""
     return {comparison.feature for comparison in found.over}
 
 
 @pytest.mark.parametrize("count", [50, 400])
-def test_the_same_kind_of_requests_is_no_drift(reference, measured, count):
+def test_requests_like_the_training_data_are_no_drift(reference, measured, count):
     for seed in range(3):
         said = probabilities(count, seed=seed)
         found = comparing.compare(asked(said, count), measured(count), reference, NOTHING)
@@ -79,7 +82,7 @@ def test_darker_images_are_drift_with_both_distributions(reference, measured):
     assert "brightness (0.5" in verdict
 
 
-def test_sizes_are_shown_and_never_over(reference, measured):
+def test_image_sizes_are_shown_but_are_never_drift(reference, measured):
     found = comparing.compare(asked(probabilities(60), 60), measured(60), reference, NOTHING)
     shown = {c.feature for c in found.comparisons if c.limit is None}
     assert shown == {"width", "height", "byte_size"}
@@ -96,7 +99,7 @@ def test_other_labels_and_less_confidence_are_drift_without_any_image(reference)
     assert comparing.verdict([found], images=False)[0] is True
 
 
-def test_unknown_counts_as_a_label_and_is_told_apart(reference):
+def test_unknown_is_compared_as_a_label_and_its_share_is_reported(reference):
     said = probabilities(200, seed=5)
     labels = ["unknown"] * 150 + ["cat"] * 50
     found = comparing.compare(asked(said, labels=labels), [], reference, NOTHING)
@@ -104,7 +107,7 @@ def test_unknown_counts_as_a_label_and_is_told_apart(reference):
     assert found.requests.unknown == 0.75 and found.unknown_was == 0.0
 
 
-def test_too_few_are_not_judged(reference, measured):
+def test_too_few_answers_are_not_judged(reference, measured):
     found = comparing.compare(asked(probabilities(49), 49), measured(49, 0.1), reference, NOTHING)
     assert not found.comparisons and not found.judged
     assert found.notes[0] == "49 answers are too few to judge: 50 are needed"
@@ -114,13 +117,13 @@ def test_too_few_are_not_judged(reference, measured):
     )
 
 
-def test_few_different_pictures_leave_the_predictions_judged(reference, measured):
+def test_predictions_are_judged_even_if_different_images_are_too_few(reference, measured):
     found = comparing.compare(asked(probabilities(80), 10), measured(10), reference, NOTHING)
     assert {c.subject for c in found.comparisons} == {"predictions"}
     assert "10 different images are too few to judge: 50 are needed" in found.notes
 
 
-def test_without_predictions_labels_are_compared_with_those_of_the_data(reference):
+def test_labels_are_compared_with_the_data_if_there_are_no_predictions(reference):
     alone = dataclasses.replace(reference, predictions=None, missing="no run beside the model")
     found = comparing.compare(asked(probabilities(100)), [], alone, NOTHING)
     (label,) = found.comparisons
@@ -128,8 +131,8 @@ def test_without_predictions_labels_are_compared_with_those_of_the_data(referenc
     assert "no run beside the model: confidence was not compared" in found.notes
 
 
-def test_some_images_of_another_kind_are_drift_by_their_features(reference, measured):
-    """The case of 181 hands among 1,969 images for a model of flowers, made smaller."""
+def test_a_share_of_images_with_unusual_features_is_drift(reference, measured):
+    """A smaller version of 181 images of hands among 1,969 images for a model of flowers."""
     rows = np.random.default_rng(0).normal(size=(400, 40))
     known = feature_distribution.fit(rows[:300], np.zeros(300, int), rows[300:])
     beside = dataclasses.replace(reference, features=known)
@@ -145,7 +148,7 @@ def test_some_images_of_another_kind_are_drift_by_their_features(reference, meas
 
 
 def test_a_few_images_far_from_the_training_data_are_drift(reference, measured):
-    """A share of 4 % among few held-out images says little; how far they are says more."""
+    """A share of 4 % says little with few held-out images; the distance of the images says more."""
     rows = np.random.default_rng(0).normal(size=(400, 40))
     known = feature_distribution.fit(rows[:300], np.zeros(300, int), rows[300:])
     beside = dataclasses.replace(reference, features=known)
@@ -160,12 +163,12 @@ def test_a_few_images_far_from_the_training_data_are_drift(reference, measured):
     assert features(one) == set(), "a model without a distribution of features"
 
 
-def test_a_model_without_a_distribution_of_features_says_so(reference, measured):
+def test_a_model_without_a_distribution_of_features_gets_a_note(reference, measured):
     one = comparing.compare(asked(probabilities(60), 60), measured(60), reference, NOTHING)
     assert any("no distribution of its features" in note for note in one.notes)
 
 
-def test_some_images_outside_the_range_of_training_are_drift(reference, measured):
+def test_a_share_of_images_outside_the_training_range_is_drift(reference, measured):
     rows = [*measured(200)[:180], *measured(200, 0.2)[:20]]
     one = comparing.compare(asked(probabilities(200), 200), rows, reference, NOTHING)
     assert any(name.startswith("brightness outside 0.") for name in features(one))
@@ -174,7 +177,7 @@ def test_some_images_outside_the_range_of_training_are_drift(reference, measured
     assert not any("outside" in name for name in features(few)), "single images say too little"
 
 
-def test_some_answers_of_low_confidence_are_drift(reference):
+def test_a_share_of_answers_with_low_confidence_is_drift(reference):
     unsure = np.full((30, 3), 1 / 3, np.float32)
     said = np.concatenate([probabilities(270, seed=1), unsure])
     one = comparing.compare(asked(said), [], reference, NOTHING)

@@ -1,4 +1,4 @@
-"""Logged images measure as they did at ingestion."""
+"""Tests that logged images are measured as at ingestion."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from imgpipe.pipeline.request_drift import images, log
 from tests.pipeline.request_drift.drawn import CLASSES, image, probabilities, write_log
 
 
-def test_the_figures_are_those_of_ingestion(tmp_path):
+def test_measurements_are_those_of_ingestion(tmp_path):
     for label in ("cat", "dog"):
         (tmp_path / "photos" / label).mkdir(parents=True)
         (tmp_path / "photos" / label / "a.png").write_bytes(image(len(label) + ord(label[0])))
@@ -27,7 +27,7 @@ def test_the_figures_are_those_of_ingestion(tmp_path):
     assert found.rows == expected and found.failed == 0
 
 
-def test_what_does_not_decode_is_counted_and_named(monkeypatch):
+def test_undecodable_images_are_counted_and_named(monkeypatch):
     monkeypatch.setattr(images, "BATCH_IMAGES", 2)
     sent = [("first", image(1)), ("second", b"no image"), ("third", image(2)), ("last", b"")]
     found = images.MeasuredImages()
@@ -37,7 +37,7 @@ def test_what_does_not_decode_is_counted_and_named(monkeypatch):
     assert all(one.error for one in found.undecodable)
 
 
-def test_wanted_images_are_fetched_by_their_place(tmp_path):
+def test_images_are_fetched_by_their_location(tmp_path):
     sent = [image(i) for i in range(4)]
     files = write_log(tmp_path / "r", probabilities(4), sent, batch=2)
     wanted = {log.Location(0, 0, 1), log.Location(0, 1, 0)}
@@ -46,7 +46,7 @@ def test_wanted_images_are_fetched_by_their_place(tmp_path):
     assert images.named(files, found[0].location) == f"{files[0].name}, record 0, image 1"
 
 
-def test_of_very_many_some_are_taken_from_first_to_last():
+def test_a_limited_number_of_locations_is_spread_over_all():
     places = [log.Location(0, number, 0) for number in range(1000)]
     taken = images.spread(places, 10)
     assert len(taken) == 10 and taken[0] == places[0] and taken[-1] == places[900]

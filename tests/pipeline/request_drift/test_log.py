@@ -1,4 +1,4 @@
-"""The request log as the server writes it: found, read, and read as far as it is whole."""
+"""Tests that request logs of the server are found, and read as far as they are intact."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ MODEL = log.Model({1: CLASSES})
 
 
 def read(files, model=MODEL):
+    """Return the answers in log files, and the statistics of the reading."""
     statistics = log.ReadStatistics()
     return list(log.read(files, model, statistics)), statistics
 
@@ -34,7 +35,7 @@ def test_the_oldest_file_of_a_log_comes_first(tmp_path):
     assert log.find(tmp_path) == by_number
 
 
-def test_no_log_is_said_with_what_was_expected(tmp_path):
+def test_a_missing_log_is_refused_with_what_was_expected(tmp_path):
     with pytest.raises(ConfigError, match=r"no request log at .*nothing.*--request-log PREFIX"):
         log.find(tmp_path / "nothing")
 
@@ -52,12 +53,12 @@ def test_answers_come_with_their_images_row_by_row(tmp_path):
     assert {answer.version for answer in answers} == {1} and answers[0].time > 1_700_000_000
 
 
-def test_without_images_there_are_none(tmp_path):
+def test_answers_of_a_log_without_images_have_none(tmp_path):
     answers, _ = read(write_log(tmp_path / "r", probabilities(2)))
     assert [answer.image for answer in answers] == [None, None]
 
 
-def test_a_label_that_was_not_asked_for_is_the_most_probable(tmp_path):
+def test_a_missing_label_is_the_most_probable_class(tmp_path):
     said = np.array([[0.1, 0.2, 0.7]], np.float32)
     (answer,), _ = read(write_log(tmp_path / "r", said, outputs=("probabilities",)))
     assert answer.label == "owl"
@@ -78,7 +79,7 @@ def test_images_inside_examples_are_found(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed"])
-def test_what_precedes_a_break_counts_and_the_break_has_a_place(tmp_path, damage):
+def test_answers_before_a_damaged_record_count_and_its_position_is_reported(tmp_path, damage):
     (file,) = write_log(tmp_path / "r", probabilities(10))
     (later,) = write_log(tmp_path / "s", probabilities(3))
     content = bytearray(file.read_bytes())
@@ -93,7 +94,7 @@ def test_what_precedes_a_break_counts_and_the_break_has_a_place(tmp_path, damage
     assert broken.sentence().startswith(f"{file} breaks off after 9 records: ")
 
 
-def test_a_file_that_vanished_is_named(tmp_path):
+def test_a_file_that_vanished_is_reported(tmp_path):
     (file,) = write_log(tmp_path / "r", probabilities(2))
     answers, statistics = read([tmp_path / "gone.tfrecord", file])
     assert (
@@ -119,7 +120,7 @@ def test_versions_may_differ_in_their_classes(tmp_path):
     assert not statistics.skipped
 
 
-def test_an_empty_log_says_what_to_do(tmp_path):
+def test_an_empty_log_is_refused_with_advice(tmp_path):
     file = tmp_path / "r-1.tfrecord"
     file.write_bytes(b"")
     answers, statistics = read([file])
@@ -128,7 +129,7 @@ def test_an_empty_log_says_what_to_do(tmp_path):
     assert "is empty" in str(error) and "--log-share" in str(error)
 
 
-def test_other_records_are_counted_by_what_they_are(tmp_path):
+def test_unusable_records_are_counted_by_kind(tmp_path):
     file = tmp_path / "r-1.tfrecord"
     bare = prediction_log_pb2.PredictionLog()
     bare.predict_log.response.outputs["y"].CopyFrom(tf.make_tensor_proto([1.0]))

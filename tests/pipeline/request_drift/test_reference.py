@@ -1,4 +1,4 @@
-"""What a version was blessed with is found beside it and, for predictions, in its run."""
+"""Tests that statistics and schema are found in a version, and its predictions in its run."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from imgpipe.pipeline.request_drift import reference
 from tests.pipeline.request_drift import drawn
 from tests.pipeline.request_drift.drawn import probabilities
 
-# TFX, TFDV and ML Metadata warn about their own dependencies; none of it is ours to mend.
+# TFX, TFDV and ML Metadata warn about their own dependencies, which this project cannot change.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture
 def out(pushed, tmp_path):
-    """A copy that a test may change."""
+    """Return a copy of the output folder, which a test may change."""
     shutil.copytree(pushed, tmp_path / "out")
     return tmp_path / "out"
 
@@ -33,7 +33,7 @@ def test_versions_are_found_from_a_run_a_base_or_a_version(pushed):
         assert list(reference.versions(place)) == [1]
 
 
-def test_statistics_schema_and_predictions_belong_together(pushed):
+def test_statistics_schema_and_predictions_of_a_version_are_loaded(pushed):
     found = reference.load(reference.versions(pushed)[1])
     assert set(found.statistics) == {"train", "validation"} and found.schema.feature
     expected = probabilities(200, seed=7)
@@ -41,7 +41,7 @@ def test_statistics_schema_and_predictions_belong_together(pushed):
     assert found.predictions.labels[0] == ("cat", "dog", "owl")[expected[0].argmax()]
 
 
-def test_predictions_are_found_where_the_folder_was_moved_to(tmp_path):
+def test_predictions_are_found_in_a_moved_output_folder(tmp_path):
     drawn.push(tmp_path / "before", images=20)
     drawn.predict(tmp_path / "before", probabilities(5))
     (tmp_path / "before").rename(tmp_path / "after")
@@ -57,7 +57,7 @@ def test_predictions_are_found_after_a_rollback(out):
     assert reference.load(reference.versions(out)[3]).predictions is not None
 
 
-def test_another_models_predictions_are_not_taken(out):
+def test_predictions_of_another_model_are_not_used(out):
     path = out / "model/1" / manifest.MODEL_DIGEST
     path.write_text(json.dumps({"seed": 2}))
     about = json.loads((out / "model/1/manifest.json").read_text())
@@ -67,7 +67,7 @@ def test_another_models_predictions_are_not_taken(out):
     assert found.predictions is None and "no predictions of this model any more" in found.missing
 
 
-def test_a_model_that_left_its_run_says_so_and_takes_another_place(out, tmp_path):
+def test_a_model_outside_its_run_needs_the_folder_of_the_run(out, tmp_path):
     shutil.move(out / "model", tmp_path / "elsewhere")
     version = reference.versions(tmp_path / "elsewhere")[1]
     assert "name its folder with --run" in reference.load(version).missing
@@ -81,7 +81,7 @@ def test_a_version_without_statistics_is_refused(out):
         reference.load(version)
 
 
-def test_a_foreign_model_is_refused(tmp_path):
+def test_a_model_that_no_run_pushed_is_refused(tmp_path):
     (tmp_path / "foreign" / "1").mkdir(parents=True)
     (tmp_path / "foreign" / "1" / "saved_model.pb").write_bytes(b"a graph")
     for place in (tmp_path / "foreign", tmp_path / "foreign" / "1"):
@@ -89,12 +89,12 @@ def test_a_foreign_model_is_refused(tmp_path):
             reference.versions(place)
 
 
-def test_no_model_is_said(tmp_path):
+def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(ResourceError, match=r"no model in .*name another folder"):
         reference.versions(tmp_path)
 
 
-def test_answers_of_versions_that_are_gone_are_told_apart(pushed):
+def test_answers_of_removed_versions_are_listed_separately(pushed):
     found = reference.versions(pushed)
     known, gone = reference.choose(found, [1, 5])
     assert [version.number for version in known] == [1] and gone == [5]

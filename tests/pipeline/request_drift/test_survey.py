@@ -1,4 +1,4 @@
-"""One reading: counts by version, different images, the least certain ones."""
+"""Tests of the survey of a log: counts by version, different images, least certain images."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tests.pipeline.request_drift.drawn import CLASSES, probabilities
 
 
 def answers(rows, images=None, labels=None, version=1):
+    """Yield the answers of a log, one for each row of probabilities."""
     for number, row in enumerate(rows):
         label = labels[number] if labels else CLASSES[int(np.argmax(row))]
         image = images[number] if images else None
@@ -49,14 +50,14 @@ def test_an_unknown_image_keeps_its_most_probable_class():
     assert found.label == "dog"
 
 
-def test_the_bound_holds_the_very_least_certain():
+def test_at_most_the_given_number_of_least_certain_images_is_kept():
     rows = probabilities(3000, seed=3)
     found = survey(answers(rows, [bytes([i % 256, i // 256]) for i in range(3000)]), 40).uncertain
     expected = np.sort(rows.max(axis=1))[:40]
     np.testing.assert_allclose([one.probability for one in found], expected)
 
 
-def test_an_answer_that_is_no_number_is_no_certainty():
+def test_an_answer_of_nan_has_probability_0():
     found = survey(answers([[np.nan, np.nan, np.nan], [0.9, 0.1, 0.0]], [b"a", b"b"]), 1)
     assert found.uncertain[0].location.record == 0 and found.uncertain[0].probability == 0.0
 

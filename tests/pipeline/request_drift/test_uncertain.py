@@ -1,4 +1,4 @@
-"""The folder of the least certain images: new, whole, indexed."""
+"""Tests of the folder of the least certain images, which is new, complete and has an index."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ SAID = np.float32([[0.9, 0.06, 0.04], [0.4, 0.35, 0.25], [0.1, 0.2, 0.7], [0.4, 
 
 
 def written(tmp_path, encode=lambda data: data, most=3):
+    """Write a log and save its least certain images; return the folder and their number."""
     sent = [encode(image(number)) for number in (0, 1, 2, 1)]
     files = write_log(tmp_path / "r", SAID, sent, classes=CLASSES, labels=["unknown"] * 4)
     found = survey(log.read(files, MODEL, log.ReadStatistics()), most)
@@ -25,7 +26,7 @@ def written(tmp_path, encode=lambda data: data, most=3):
     return target, uncertain.save(target, files, MODEL, found.uncertain)
 
 
-def test_files_are_named_by_rank_guess_and_probability_and_hold_the_bytes(tmp_path):
+def test_files_are_named_by_rank_label_and_probability_and_hold_the_bytes(tmp_path):
     target, count = written(tmp_path)
     assert count == 3
     names = ["000-a_b-0.400.png", "001-ü-0.700.png", "002-a_b-0.900.png", "index.csv"]
@@ -34,7 +35,7 @@ def test_files_are_named_by_rank_guess_and_probability_and_hold_the_bytes(tmp_pa
     assert list(tmp_path.glob(".tmp-*")) == []
 
 
-def test_the_index_says_what_was_guessed_by_whom_and_when(tmp_path):
+def test_the_index_has_the_answer_the_version_and_the_time(tmp_path):
     target, _ = written(tmp_path, most=1)
     with (target / uncertain.INDEX).open(newline="", encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
@@ -50,12 +51,12 @@ def test_the_index_says_what_was_guessed_by_whom_and_when(tmp_path):
     }
 
 
-def test_bytes_of_no_known_format_are_written_too(tmp_path):
+def test_images_of_an_unknown_format_are_written_too(tmp_path):
     target, _ = written(tmp_path, encode=lambda data: b"?" + data)
     assert {path.suffix for path in target.iterdir()} == {".bin", ".csv"}
 
 
-def test_a_folder_that_is_there_is_never_touched(tmp_path):
+def test_an_existing_folder_is_never_changed(tmp_path):
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "mine.jpg").write_bytes(b"mine")
     with pytest.raises(ConfigError, match="exists already; name a new folder"):
@@ -67,7 +68,7 @@ def test_a_folder_that_is_there_is_never_touched(tmp_path):
         uncertain.check_new(tmp_path / "none" / "pictures")
 
 
-def test_what_fails_half_way_leaves_nothing(tmp_path, monkeypatch):
+def test_a_failure_while_writing_leaves_nothing(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 

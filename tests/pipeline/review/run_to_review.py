@@ -1,4 +1,4 @@
-"""A run with a doubtful label, near-duplicates and rejected files, as it is left for a review."""
+"""Makes a past run with doubtful labels, near-duplicates and rejected files, for a review."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imgpipe.pipeline.output.past_runs import PastRun
 from tests.images import encoded, noise, soft
 from tests.pipeline import past_runs
 
-#: Content by path. `cat/0.png` is doubtful, `dog/test.png` too, but in the test split.
+#: Content by path. The labels of `cat/0.png` and, in the test split, `dog/test.png` are doubtful.
 IMAGES = {
     f"{label}/{n}.png": encoded(soft(n + 10 * i), "PNG")
     for i, label in ((0, "cat"), (1, "dog"))
@@ -24,10 +24,12 @@ IMAGES["cat/broken.jpg"] = b"no image"
 
 
 def digest(path: str) -> str:
+    """Return the content hash of an image."""
     return hashlib.sha256(IMAGES[path]).hexdigest()
 
 
 def row(path: str, split: str = "train", **more: Any) -> dict[str, Any]:
+    """Return what a run records about an image."""
     return {
         "path": path,
         "image_hash": digest(path),
@@ -38,6 +40,7 @@ def row(path: str, split: str = "train", **more: Any) -> dict[str, Any]:
 
 
 def facts(quarantine: Path | None = None) -> dict[str, Any]:
+    """Return the facts of the run."""
     reject = {"override": "look at it", "kept_copy": "", "stored": ""}
     return {
         "settings": {"vocabulary": ["cat", "dog"]},
@@ -64,7 +67,7 @@ def facts(quarantine: Path | None = None) -> dict[str, Any]:
 
 
 def near() -> list[dict[str, Any]]:
-    """A group of near-duplicates, of which one is also doubtful."""
+    """Return a group of near-duplicates, of which one also has a doubtful label."""
     conflict, copy = "near_duplicate_label_conflict", "near_duplicate"
     return [
         row(
@@ -92,7 +95,7 @@ def near() -> list[dict[str, Any]]:
 
 
 def write(folder: Path) -> Path:
-    """Write the images into a folder of class folders; returns it."""
+    """Write the images into class folders below ``folder``, and return it."""
     for path, data in IMAGES.items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +104,7 @@ def write(folder: Path) -> Path:
 
 
 def leave(out: Path, source: Path | str, settings: Sequence[str] = ()) -> PastRun:
-    """Leave the folder of a run over a source."""
+    """Write the folder of a past run on a source, and return the run."""
     folder = past_runs.leave(
         out,
         "20260101-000000",

@@ -1,4 +1,4 @@
-"""A review in a real Chromium: with keys only, on a phone, and when the command has ended."""
+"""Tests of a review in Chromium: with keys only, on a phone, and after the command has ended."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ LOADED = "document.querySelector('#images figure.subject img')?.naturalWidth"
 
 @pytest.fixture
 def review(tmp_path):
+    """Prepare a review of the past run."""
     photos = run_to_review.write(tmp_path / "photos")
     return command.prepare(run_to_review.leave(tmp_path / "out", photos), None)
 
 
 @pytest.fixture
 def page(window, review):
+    """Yield the loaded page of a review; fail if it logged an error or broke the policy."""
     window.look()
     window.complaints.clear()
     with server.running(review, "127.0.0.1", 0) as (address, _):
@@ -47,7 +49,7 @@ def decide(page, key):
     page.wait(f"document.querySelector('#path').innerText != {json.dumps(path)}")
 
 
-def test_everything_is_decided_with_keys_and_taken_back(page, review):
+def test_images_are_decided_and_undone_with_keys(page, review):
     assert page.text("#label") == "Labelled cat" and page.text("#path") == "cat/0.png"
     decide(page, "1")
     assert page.text("#path") == "dog/test.png"
@@ -81,7 +83,7 @@ def test_everything_is_decided_with_keys_and_taken_back(page, review):
     assert "Left out" in page.text("#given")
 
 
-def test_a_hostile_name_is_text_and_the_page_can_be_opened_again(page, review):
+def test_a_hostile_name_is_shown_as_text_and_a_reload_keeps_the_state(page, review):
     for _ in range(5):
         decide(page, "s")
     assert "cat/hostile <img src=x onerror=alert(1)>.png" in page.text("#path")
@@ -121,7 +123,7 @@ def test_nothing_is_wider_than_a_phone(page, scheme):
         page.press("ArrowRight")
 
 
-def test_what_went_wrong_is_said(window, review):
+def test_a_missing_token_and_an_ended_command_are_reported(window, review):
     with server.running(review, "127.0.0.1", 0) as (address, _):
         window.look()
         window.open(address.partition("#")[0])
@@ -137,7 +139,7 @@ def test_what_went_wrong_is_said(window, review):
     assert not review.decisions.answers()
 
 
-def test_a_file_that_changed_is_said_in_the_place_of_its_image(window, review, tmp_path):
+def test_a_changed_file_is_reported_in_place_of_its_image(window, review, tmp_path):
     (tmp_path / "photos" / "cat" / "0.png").write_bytes(b"changed")
     with server.running(review, "127.0.0.1", 0) as (address, _):
         window.look()

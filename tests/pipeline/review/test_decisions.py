@@ -1,4 +1,4 @@
-"""Decisions are in the file of overrides at once, and can be taken back."""
+"""Tests that decisions are written to the overrides file at once and can be undone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ASKED = questions.collect(facts(), [{"members": near()}])
 
 @pytest.fixture
 def reopen(tmp_path):
-    """A function that opens the review, as ``imgpipe review`` does each time it is started."""
+    """Return a function that opens the decisions as every start of ``imgpipe review`` does."""
     return lambda: Decisions(ASKED, tmp_path / "overrides.toml", tmp_path / "review.json")
 
 
@@ -66,7 +66,7 @@ def test_a_confirmed_proposal_is_one_entry_and_comes_back_when_undone(reopen):
     assert overrides.load(review.file) == (proposal,), "skipping keeps a proposal"
 
 
-def test_what_is_not_possible_is_refused(reopen):
+def test_impossible_answers_are_refused(reopen):
     review = reopen()
     with pytest.raises(Refused, match="never change a label of the test split"):
         review.answer(TEST, "relabel", "cat")
@@ -79,7 +79,7 @@ def test_what_is_not_possible_is_refused(reopen):
     assert not review.file.exists() and not review.answers()
 
 
-def test_decisions_made_by_hand_are_seen_and_a_damaged_file_is_left_alone(reopen):
+def test_overrides_made_by_hand_are_seen_and_a_damaged_file_is_not_changed(reopen):
     review = reopen()
     overrides.add(review.file, [Override(CAT[:16], "accept")])
     assert review.answers() == {CAT: Answer("accept")}

@@ -1,4 +1,4 @@
-"""Which images a review asks about, and what can be answered."""
+"""Tests of which images a review asks about, and which answers are possible."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tests.pipeline.review.run_to_review import digest, facts, near, row
 
 @pytest.fixture
 def asked(tmp_path):
+    """Return the questions about the past run."""
     file = tmp_path / "facts.json"
     file.write_text(json.dumps(facts()))
     return questions.read(file)
@@ -48,7 +49,7 @@ def test_labels_of_the_test_split_cannot_be_changed(asked):
     assert "never change a label of the test split" in question.no_relabel
 
 
-def test_what_cannot_be_accepted_says_what_to_do(asked):
+def test_an_image_that_cannot_be_accepted_says_what_to_do(asked):
     conflict = asked.by_hash[digest("dog/2.png")]
     assert (conflict.no_accept, conflict.no_relabel) == ("label_conflict: look at it", "")
     small = asked.by_hash[digest("cat/hostile <img src=x onerror=alert(1)>.png")]
@@ -70,7 +71,7 @@ def test_all_groups_of_the_quarantine_are_read(tmp_path):
     assert [image.path for image in question.beside] == ["dog/1.png"], "the other of an older run"
 
 
-def test_many_images_are_left_for_the_next_run(monkeypatch):
+def test_images_over_the_limit_are_left_for_the_next_run(monkeypatch):
     monkeypatch.setattr(questions, "LIMIT", 1)
     found = questions.collect(facts(), [])
     assert [one.image.path for one in found.asked] == ["cat/0.png", "dog/2.png"]

@@ -1,4 +1,4 @@
-"""The HTTP interface of a review, on a real port."""
+"""Tests of the HTTP interface of a review, on a real port."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CAT = digest("cat/0.png")
 
 
 class Browser:
-    """Asks like the page, with the token of its address."""
+    """A client that sends requests as the page does, with the token of its address."""
 
     def __init__(self, address: str) -> None:
         parts = urlsplit(address)
@@ -36,6 +36,7 @@ class Browser:
         self.headers = {"X-Imgpipe-Token": parts.fragment}
 
     def ask(self, verb, path, content=None, **headers):
+        """Send a request; return the status, the body and the headers of the answer."""
         body = content if isinstance(content, bytes | None) else json.dumps(content)
         connection = http.client.HTTPConnection(self.host, timeout=30)
         try:
@@ -52,6 +53,7 @@ class Browser:
 
 @pytest.fixture
 def review(tmp_path):
+    """Prepare a review of the past run."""
     return command.prepare(
         run_to_review.leave(tmp_path / "out", run_to_review.write(tmp_path / "photos")), None
     )
@@ -59,11 +61,12 @@ def review(tmp_path):
 
 @pytest.fixture
 def browser(review):
+    """Yield a client of a review that is being served."""
     with server.running(review, "127.0.0.1", 0) as (address, _):
         yield Browser(address)
 
 
-def test_a_person_decides_and_the_file_is_written(browser, review):
+def test_an_answer_is_written_to_the_overrides_file_and_can_be_undone(browser, review):
     _, state = browser.json("GET", "/review")
     assert [one["kind"] for one in state["questions"]].count("near") == 2
     assert state["apply"].endswith(f"--set judge.overrides={review.decisions.file}")
@@ -93,7 +96,7 @@ def test_images_come_from_the_source_by_hash_and_no_other_file_does(browser, tmp
     assert browser.ask("GET", f"/review/images/{digest('dog/0.png')}")[0] == 404
 
 
-def test_the_token_and_the_site_are_checked(browser, review):
+def test_requests_without_the_token_or_from_another_site_are_refused(browser, review):
     answer = {"image": CAT, "verdict": "accept"}
     host = browser.host
     for headers in (
@@ -131,19 +134,19 @@ def test_the_token_and_the_site_are_checked(browser, review):
         ),
     ],
 )
-def test_a_wrong_answer_changes_nothing(browser, review, content, status, words):
+def test_a_wrong_answer_is_refused_and_writes_nothing(browser, review, content, status, words):
     found, answer = browser.json("POST", "/review/answers", content)
     assert found == status and words in answer["error"]
     assert not review.decisions.file.exists()
 
 
-def test_a_file_that_was_damaged_meanwhile_is_said(browser, review):
+def test_a_damaged_overrides_file_is_reported(browser, review):
     review.decisions.file.write_text("x = [")
     status, content = browser.json("POST", "/review/answers", {"image": CAT, "verdict": "accept"})
     assert status == 409 and "is not valid TOML" in content["error"]
 
 
-def test_the_page_needs_nothing_from_elsewhere(browser):
+def test_the_page_loads_nothing_from_other_sites(browser):
     status, html, headers = browser.ask("GET", "/")
     assert status == 200 and "default-src 'none'" in headers["content-security-policy"]
     named = set(re.findall(r'(?:src|href)="([^"]*)"', html.decode()))
@@ -198,7 +201,7 @@ def test_images_of_other_sources_are_read(tmp_path, kind):
     assert image.size == Image.open(io.BytesIO(IMAGES["cat/0.png"])).size
 
 
-def test_which_run_and_which_file(tmp_path):
+def test_the_newest_run_and_its_overrides_file_are_used(tmp_path):
     photos = run_to_review.write(tmp_path / "photos")
     run = run_to_review.leave(
         tmp_path / "out", photos, [f"judge.overrides={json.dumps(str(tmp_path / 'mine.toml'))}"]
@@ -213,7 +216,7 @@ def test_which_run_and_which_file(tmp_path):
         command.find(tmp_path / "out")
 
 
-def test_a_taken_port_is_said(review, browser):
+def test_a_taken_port_is_refused(review, browser):
     port = int(browser.host.rpartition(":")[2])
     with (
         pytest.raises(ResourceError, match=rf"127\.0\.0\.1:{port}: the port is taken"),
