@@ -34,7 +34,7 @@ def image(seed: int, brightness: float = 0.5) -> bytes:
 
 
 def probabilities(count: int, seed: int = 0, sharpness: float = 4.0) -> np.ndarray:
-    """Return made-up probabilities, float32 [count, classes]; a low sharpness makes them uncertain."""
+    """Return made-up probabilities, float32 [count, classes]; low sharpness means uncertain."""
     scores = np.random.default_rng(seed).normal(size=(count, len(CLASSES))) * sharpness
     exp = np.exp(scores - scores.max(axis=1, keepdims=True))
     return (exp / exp.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -52,7 +52,7 @@ def write_log(
     outputs=("label", "classes", "probabilities"),
     max_bytes=256 << 20,
 ):
-    """Write requests in batches with the server's own log writer; return its files, oldest first."""
+    """Write requests in batches with the server's log writer; return its files, oldest first."""
     logs = RequestLogs(RequestLogOptions(max_bytes, images=bool(len(images))))
     labels = labels or [classes[top] for top in answers.argmax(axis=1)]
     for start in range(0, len(answers), batch):

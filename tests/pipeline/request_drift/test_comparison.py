@@ -31,7 +31,7 @@ def reference(pushed):
 
 @pytest.fixture(scope="module")
 def measured():
-    """Return a function that gives the measurements of images of some brightness, each made once."""
+    """Return a function that measures images of some brightness, each only once."""
     known = {}
 
     def make(count, brightness=0.5):
@@ -45,7 +45,7 @@ def measured():
 
 
 def asked(answers, images=0, labels=None):
-    """Return the requests of a version with these answers, probabilities [N, C], and a number of images."""
+    """Return the requests of a version with these answers, float32 [N, C], and some images."""
     labels = labels or [CLASSES[top] for top in answers.argmax(axis=1)]
     confidence = array("f", answers.max(axis=1).tolist())
     places = [Location(0, number, 0) for number in range(images)]
