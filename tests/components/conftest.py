@@ -1,4 +1,4 @@
-"""Drawn photographs, Beam on the local runner, and the real data where it is there."""
+"""Fixtures for the tests of the components: noise images, Beam pipelines and real images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 @pytest.fixture
 def encode():
-    """A function (format, size, seed) → bytes of a noise image; every seed another one."""
+    """Return a function that encodes a noise image; each seed gives another image."""
 
     def make(kind="JPEG", size=(40, 32), seed=0, mode="RGB", **options):
         return encoded(Image.fromarray(noise(seed, size)).convert(mode), kind, **options)
@@ -25,7 +25,11 @@ def encode():
 
 @pytest.fixture
 def photos(tmp_path, encode):
-    """A function {relative path: bytes, or a number for `count` drawn images} → the folder."""
+    """Return a function that writes image files into a folder and returns the folder.
+
+    It takes a dictionary of relative paths. The value is either the bytes of the file, or a number
+    n, for which n noise images are written into a folder of that path.
+    """
     folder = tmp_path / "photos"
 
     def make(files):
@@ -47,7 +51,10 @@ def photos(tmp_path, encode):
 
 @pytest.fixture
 def beam_pipeline():
-    """A function → a pipeline on the runner that never asks the network for anything."""
+    """Return a function that makes a Beam pipeline with the given flags.
+
+    Its runner runs in this process and never uses the network.
+    """
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -59,7 +66,7 @@ def beam_pipeline():
 
 @pytest.fixture(scope="session")
 def shared_data():
-    """Folder of real images; skips where it is absent."""
+    """Return the folder of real images; skip the test if there is none."""
     if not _DATA.is_dir():
         pytest.skip("needs ../shared/data, the real images for measurements")
     return _DATA
@@ -67,6 +74,9 @@ def shared_data():
 
 @pytest.fixture(scope="session")
 def broken_images(shared_data):
-    """Path below the data folder → what Pillow and TensorFlow say of the file."""
+    """Return what Pillow and TensorFlow say about each damaged file.
+
+    The keys are paths below the data folder, and the values are the entries of the manifest.
+    """
     entries = json.loads((shared_data / "broken_images/manifest.json").read_text())
     return {entry["path"]: entry for entry in entries}

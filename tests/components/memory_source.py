@@ -1,10 +1,10 @@
-"""A source of images in memory."""
+"""A source whose files are in memory."""
 
 from __future__ import annotations
 
 
 class Memory:
-    """A source of bytes by path that lists what was read."""
+    """A source that returns the bytes of `files` by path and records the paths read in `paths`."""
 
     def __init__(self, files):
         self.files, self.paths = files, []

@@ -1,4 +1,7 @@
-"""The package of TFX's components is executed when one of its names is used, and not before."""
+"""The body of the package of TFX's components is executed when one of its names is first used.
+
+Importing a submodule does not execute it.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ print(tfx.components.schema_gen.component is component, tfx.components.SchemaGen
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A package whose body counts its executions, which is put off."""
+    """Return the name of a package whose execution is put off and whose body counts executions."""
     folder = tmp_path / "put_off_package"
     folder.mkdir()
     body = "import sys\nsys.executions.append(__name__)\nfrom .part import Name\nOther = 2\n"
@@ -41,14 +44,14 @@ def package(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-def test_submodules_are_imported_without_the_body(package):
+def test_importing_a_submodule_does_not_execute_the_package_body(package):
     from put_off_package import part
     from put_off_package.part import Name
 
     assert (part.Name, Name, sys.executions) == (1, 1, [])
 
 
-def test_a_name_executes_the_body_once(package):
+def test_using_a_name_executes_the_package_body_once(package):
     import put_off_package
 
     assert put_off_package.Name == 1
@@ -57,7 +60,7 @@ def test_a_name_executes_the_body_once(package):
     assert (Other, sys.executions) == (2, [package])
 
 
-def test_an_attribute_that_does_not_exist_is_an_attribute_error(package):
+def test_an_unknown_attribute_raises_an_attribute_error(package):
     import put_off_package
 
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):

@@ -1,4 +1,7 @@
-"""Our parts in somebody else's pipeline: TFX's runner, BulkInferrer and Pusher, a user's run_fn."""
+"""The project's components in a stock TFX pipeline.
+
+The pipeline has TFX's LocalDagRunner, BulkInferrer and Pusher, and a `run_fn` of the user.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 from tests.images import encoded, soft
 
-# TFX and ML Metadata warn about their own dependencies; none of it is ours to mend.
+# TFX and ML Metadata warn about their own dependencies; none of these warnings can be fixed here.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 _RUN_FN = '''
@@ -33,7 +36,7 @@ def run_fn(fn_args):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An Examples artifact of five images, two of them in validation."""
+    """Return the URI of an Examples artifact of five images, two of them in validation."""
     uri = str(tmp_path_factory.mktemp("images"))
     shards = {split: records.shard_path(uri, split, 0, 1) for split in names.SPLITS}
     with records.ShardWriter(shards) as writer:
@@ -45,7 +48,10 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def ran(images: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a run of TFX's LocalDagRunner over imported artifacts and stock components."""
+    """Return the folder of a finished run.
+
+    TFX's LocalDagRunner ran the stock components and ours on imported artifacts.
+    """
     from tfx import v1 as tfx
     from tfx.components import BulkInferrer
     from tfx.proto import bulk_inferrer_pb2, pusher_pb2
@@ -104,7 +110,7 @@ def ran(images: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
             str(folder / "metadata.sqlite")
         ),
-        # TFX otherwise packs itself into an archive for the workers.
+        # Without the image flag, TFX packs itself into an archive for the workers.
         beam_pipeline_args=["--runner=FnApiRunner", "--sdk_container_image=none"],
     )
     tfx.orchestration.LocalDagRunner().run(pipeline)
@@ -112,6 +118,7 @@ def ran(images: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _columns(*outputs: str) -> Any:
+    """Return a specification that writes each output `x` of the model to a column `served_x`."""
     from tfx.proto import bulk_inferrer_pb2
 
     predicted = bulk_inferrer_pb2.PredictOutput(
@@ -126,7 +133,7 @@ def _columns(*outputs: str) -> Any:
     return bulk_inferrer_pb2.OutputExampleSpec(output_columns_spec=[column])
 
 
-def test_bulk_inferrer_answers_every_example(ran: Path) -> None:
+def test_bulk_inferrer_writes_a_prediction_for_every_example(ran: Path) -> None:
     import tensorflow as tf
 
     files = list(ran.glob("artifacts/BulkInferrer/output_examples/*/Split-validation/*.gz"))
@@ -140,13 +147,15 @@ def test_bulk_inferrer_answers_every_example(ran: Path) -> None:
         assert records.text(example, "served_label") == "abc"[best]
 
 
-def test_stock_pusher_pushes_the_export(ran: Path) -> None:
+def test_stock_pusher_pushes_the_exported_model(ran: Path) -> None:
     [version] = (ran / "stock").iterdir()
     assert (version / "saved_model.pb").is_file()
     assert (version / "assets" / "vocabulary.txt").read_text().split() == ["a", "b", "c"]
 
 
-def test_model_pusher_takes_a_destination_and_says_what_pusher_says(ran: Path) -> None:
+def test_model_pusher_takes_a_push_destination_and_records_what_pusher_records(
+    ran: Path,
+) -> None:
     import ml_metadata as mlmd
     from ml_metadata.proto import metadata_store_pb2
 
@@ -166,14 +175,14 @@ def test_model_pusher_takes_a_destination_and_says_what_pusher_says(ran: Path) -
     assert ours["status"].string_value == "pushed"
 
 
-def test_a_pusher_without_a_place_is_refused() -> None:
+def test_a_model_pusher_without_a_destination_raises_a_config_error() -> None:
     from imgpipe.components.model_pusher.component import destination
 
     with pytest.raises(ConfigError, match="expected either push_directory, or push_destination"):
         destination("", None)
 
 
-def test_a_changed_module_file_is_another_training(tmp_path: Path) -> None:
+def test_a_changed_module_file_changes_the_trainer_configuration(tmp_path: Path) -> None:
     from tfx.types.channel import Channel
     from tfx.types.standard_artifacts import Examples
 

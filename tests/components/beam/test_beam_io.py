@@ -1,4 +1,4 @@
-"""Records stream out of files: memory does not grow with the data set."""
+"""Records are streamed from their files, so that memory does not grow with the data set."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MIB = 1 << 20
 
 
 def _artifact(folder: Path, mebibytes: int) -> str:
-    """An Examples artifact of records of 1 MiB, spread over the splits."""
+    """Write an Examples artifact of `mebibytes` records of 1 MiB each, spread over the splits."""
     from imgpipe.components.storage.records import ShardWriter, make, shard_path
     from imgpipe.models import feature_names as names
 
@@ -47,7 +47,7 @@ def _artifact(folder: Path, mebibytes: int) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mebibytes", [600])
-def test_reading_holds_a_batch_and_not_the_data_set(tmp_path: Path, mebibytes: int):
+def test_reading_keeps_a_batch_in_memory_and_not_the_data_set(tmp_path: Path, mebibytes: int):
     small = _artifact(tmp_path / "small", 60)
     large = _artifact(tmp_path / "large", mebibytes)
     result = subprocess.run(

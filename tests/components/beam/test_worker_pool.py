@@ -1,4 +1,4 @@
-"""A pool that several runners share: nobody stops the worker of another."""
+"""A worker pool is shared by several runners, and no runner stops the worker of another."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from imgpipe.components.beam.worker_pool import WorkerPool, serve
 
 @pytest.fixture
 def pool(tmp_path: Path) -> Iterator[Any]:
-    """A pool behind gRPC, whose workers write their flags and wait."""
+    """Yield a worker pool whose workers are a shell script.
+
+    The script writes its flags to a file and sleeps. Workers left at the end are killed.
+    """
     program = tmp_path / "worker"
     program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/flags-$$\nexec sleep 300\n')
     program.chmod(0o700)
@@ -28,6 +31,7 @@ def pool(tmp_path: Path) -> Iterator[Any]:
 
 
 def start(pool: WorkerPool, name: str) -> subprocess.Popen[bytes]:
+    """Let the pool start a worker of this name and return its process."""
     before = set(pool._worker_processes)
     request = beam_fn_api_pb2.StartWorkerRequest(worker_id=name)
     assert not pool.StartWorker(request, None).error
@@ -36,10 +40,11 @@ def start(pool: WorkerPool, name: str) -> subprocess.Popen[bytes]:
 
 
 def stop(pool: WorkerPool, name: str) -> None:
+    """Let the pool stop the worker of this name."""
     pool.StopWorker(beam_fn_api_pb2.StopWorkerRequest(worker_id=name), None)
 
 
-def test_a_worker_is_stopped(pool):
+def test_stopping_a_worker_ends_its_process_and_may_be_repeated(pool):
     worker = start(pool, "1-1")
     stop(pool, "1-1")
     assert worker.poll() is not None
@@ -53,7 +58,7 @@ def test_a_runner_does_not_stop_the_worker_of_another_with_the_same_identifier(p
     stop(pool, "1-1")
     assert [one.poll() for one in (mine, other, third)] == [None, None, None]
     assert "2 runners have a worker '1-1'" in caplog.text
-    mine.kill()  # as it does when its runner has closed the connection
+    mine.kill()  # as a worker ends when its runner has closed the connection
     mine.wait()
     stop(pool, "1-1")
     assert other.poll() is None, "the stop was that of the worker that has ended"
@@ -61,7 +66,7 @@ def test_a_runner_does_not_stop_the_worker_of_another_with_the_same_identifier(p
     assert other.poll() is not None and third.poll() is None
 
 
-def test_a_program_that_is_not_there_is_named():
+def test_a_missing_worker_program_is_named_in_the_error():
     address, server = serve(0, "/nowhere/imgpipe-beam-worker")
     try:
         with grpc.insecure_channel(address) as channel:

@@ -1,4 +1,4 @@
-"""``imgpipe-beam-worker``: the start of a worker by a runner, and by a pool."""
+"""``imgpipe-beam-worker`` is started by a runner, or by a worker pool."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ class Runner(
     beam_fn_api_pb2_grpc.BeamFnControlServicer,
     beam_fn_api_pb2_grpc.BeamFnLoggingServicer,
 ):
-    """The services of a runner, which answers a worker and waits for its connection."""
+    """A fake runner that serves the services a Beam worker needs.
+
+    It records the identifiers of the workers that asked for provision information (`asked`), the
+    identifier of the worker that connected (`connected`), and the messages of its log (`said`).
+    """
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -54,6 +58,7 @@ class Runner(
 
     @contextlib.contextmanager
     def serving(self):
+        """Serve on a free local port until the context ends; `address` is the address."""
         server = grpc.server(futures.ThreadPoolExecutor(8))
         beam_provision_api_pb2_grpc.add_ProvisionServiceServicer_to_server(self, server)
         beam_fn_api_pb2_grpc.add_BeamFnControlServicer_to_server(self, server)
@@ -68,7 +73,10 @@ class Runner(
 
 
 def plugin(folder: Path) -> dict[str, str]:
-    """A plugin that tells whether the worker's own modules were loaded before it."""
+    """Write a Beam plugin into the folder and return the environment of a worker that loads it.
+
+    The plugin logs whether the modules of the worker were loaded before it.
+    """
     (folder / "tests_plugin.py").write_text(
         "import logging, sys\nlogging.error('plugin %s', 'tfx_bsl.arrow.sql_util' in sys.modules)\n"
     )
@@ -130,4 +138,6 @@ def test_flags_of_a_worker_are_checked_before_beam_is_imported():
     assert done.returncode == 2
     assert "a worker needs --id and --provision_endpoint, which the runner supplies" in done.stderr
     assert "Use --worker_pool to serve workers" in done.stderr
-    assert "argparse" in done.stderr and "apache_beam" not in done.stderr  # imports are listed
+    assert (
+        "argparse" in done.stderr and "apache_beam" not in done.stderr
+    )  # importtime lists the imports

@@ -1,4 +1,4 @@
-"""When folds decide by themselves, and what the other components read of it."""
+"""When cross-validation decides instead of validation, and how other components learn this."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.settings import ModelSettings
 
-# TFX and TFMA warn about their own dependencies; none of it is ours to mend.
+# TFX and TFMA warn about their own dependencies; none of these warnings can be fixed here.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 _DIM = 8
 
 
 def _bank(folder: Path, validation: int, dim: int = _DIM, group: str = "") -> str:
-    """A bank of two classes that are easily told apart."""
+    """Write a feature bank of two classes that are easily told apart, and return its folder.
+
+    It holds 24 training images and `validation` validation images of `dim` features each.
+    """
     draw = np.random.default_rng(1)
     for split, count in ((names.TRAIN, 24), (names.VALIDATION, validation)):
         with records.ShardWriter({split: records.shard_path(str(folder), split, 0, 1)}) as writer:
@@ -41,10 +44,11 @@ def _bank(folder: Path, validation: int, dim: int = _DIM, group: str = "") -> st
 
 
 def _found(bank: str, held_out: int, tuned: bool = False) -> dict[str, object]:
+    """Return what CrossValidator decides if it may choose between folds and validation."""
     return component.automatic_result(bank, 2, ModelSettings(), held_out, tuned)
 
 
-def test_folds_decide_where_validation_is_small(tmp_path: Path):
+def test_cross_validation_decides_if_validation_is_small(tmp_path: Path):
     found = _found(_bank(tmp_path, 6), 6)
     assert found["decides"] is True
     assert (found["folds"], found["images"]) == (5, 30)
@@ -61,13 +65,13 @@ def test_folds_decide_where_validation_is_small(tmp_path: Path):
     ],
     ids=["enough", "fine-tuned", "no features", "one film"],
 )
-def test_validation_decides_otherwise_and_says_why(tmp_path, bank, held_out, tuned, why):
+def test_validation_decides_otherwise_and_the_result_says_why(tmp_path, bank, held_out, tuned, why):
     found = _found(_bank(tmp_path, 6, **bank), held_out, tuned)
     assert found["decides"] is False
     assert why in str(found["why"])
 
 
-def test_other_components_learn_who_decides(tmp_path: Path):
+def test_folds_decide_reads_who_decides_from_the_result_file(tmp_path: Path):
     assert not folds_decide("")
     assert not folds_decide(str(tmp_path)), "a run without CrossValidator"
     records.write_json(f"{tmp_path}/{RESULT}", {"decides": False})
@@ -76,7 +80,7 @@ def test_other_components_learn_who_decides(tmp_path: Path):
     assert folds_decide(str(tmp_path))
 
 
-def test_where_folds_decide_validation_only_has_to_keep_up_with_the_baseline():
+def test_if_folds_decide_the_gate_on_validation_only_compares_with_the_baseline():
     config = json.loads(without_threshold(json.dumps(eval_config(0.9, 0.02, 3))))
     (gate,) = config["metrics_specs"][0]["metrics"][1]["per_slice_thresholds"]
     assert gate["threshold"]["value_threshold"]["lower_bound"] < 0

@@ -1,4 +1,7 @@
-"""The data half of the graph through TFX's local runner: pass, new photographs, refusal."""
+"""The components from ImageExampleGen to DataGate, run by TFX's local runner.
+
+The data passes, passes with new images, or is refused.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,13 @@ from imgpipe import components
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models.errors import DataRefused, ResourceError
 
-# TFX, TFDV and ML Metadata warn about their own dependencies; none of it is ours to mend.
+# TFX, TFDV and ML Metadata warn about their own dependencies, which cannot be fixed here.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(scope="module")
 def tfx():
+    """Return TFX, which is imported only when a test needs it."""
     from tfx import v1
 
     return v1
@@ -23,7 +27,11 @@ def tfx():
 
 @pytest.fixture
 def run(tmp_path, tfx):
-    """A function (folder, …) that runs ingest to gate; `run.schema` is the accepted schema."""
+    """Return a function that runs the components from ImageExampleGen to DataGate on a folder.
+
+    Further arguments are those of DataGate. `run.schema` is the path of the accepted schema,
+    `run.decision` that of the decision, and `run.blessings()` lists the markers of blessed runs.
+    """
     schema = tmp_path / "schema/schema.pbtxt"
 
     def make(folder, **gate):
@@ -71,7 +79,7 @@ def run(tmp_path, tfx):
     return make
 
 
-def test_pass_freezes_the_schema_and_later_data_is_judged_by_it(photos, encode, run):
+def test_the_first_blessed_data_sets_the_schema_for_later_data(photos, encode, run):
     folder = photos({"cat": 40, "dog": 40, "dog/empty.jpg": b""})
     minimum = json.dumps({"train": 10, "validation": 1})
     run(folder, min_images_per_class=minimum)
@@ -80,7 +88,7 @@ def test_pass_freezes_the_schema_and_later_data_is_judged_by_it(photos, encode, 
     accepted = run.schema.read_text()
     assert "min_domain_mass: 0.5" in accepted
 
-    # Another size and a first PNG are photographs like others; a new class is not.
+    # Images of another size and the first PNG files are no anomaly; a new class is one.
     for seed in range(900, 920):
         (folder / f"cat/{seed}.png").write_bytes(encode("PNG", size=(500, 99), seed=seed))
     (folder / "owl").mkdir()

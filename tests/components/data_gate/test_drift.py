@@ -1,4 +1,4 @@
-"""Which changes of a distribution are named, and which are chance."""
+"""Changes of a distribution are reported as drift or skew, and chance differences are not."""
 
 from __future__ import annotations
 
@@ -11,19 +11,24 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from imgpipe.components.data_gate import drift
 from imgpipe.components.data_gate.schema import accepted, revised
 
-# TFX, TFDV and ML Metadata warn about their own dependencies; none of it is ours to mend.
+# TFX, TFDV and ML Metadata warn about their own dependencies, which cannot be fixed here.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(scope="module")
 def tfdv():
-    importlib.import_module("tfx.components")  # before TFDV
+    """Return TensorFlow Data Validation, which is imported only when a test needs it."""
+    importlib.import_module("tfx.components")  # must be imported before TFDV
     return importlib.import_module("tensorflow_data_validation")
 
 
 @pytest.fixture(scope="module")
 def measure(tfdv):
-    """A function (images, brightness, share of cats, seed) → statistics of a split."""
+    """Return a function that returns the statistics of a generated split.
+
+    Its arguments are the number of images, their mean brightness (0..1), the share of the class cat
+    and the seed.
+    """
     import pandas as pd
 
     def make(images=1000, brightness=0.5, cats=0.5, seed=0):
@@ -41,10 +46,12 @@ def measure(tfdv):
 
 @pytest.fixture(scope="module")
 def schema(tfdv, measure):
+    """Return the schema that is accepted for the default split of `measure`."""
     return accepted(tfdv.infer_schema(measure()), ("cat", "dog"))
 
 
 def features(found):
+    """Return the split and the feature of each difference that was found."""
     return [(difference.split, difference.feature) for difference in found]
 
 
@@ -55,7 +62,7 @@ def test_the_accepted_schema_holds_the_limits(schema):
     assert brightness.threshold == 0.3
 
 
-def test_darker_photographs_are_a_drift_with_both_distributions(measure, schema):
+def test_darker_images_are_a_drift_that_names_both_distributions(measure, schema):
     now, before = {"train": measure(brightness=0.2)}, {"train": measure(seed=1)}
     (found,) = drift.drift(now, before, schema)
     sentence = found.reason().sentence()
@@ -66,20 +73,20 @@ def test_darker_photographs_are_a_drift_with_both_distributions(measure, schema)
     assert sentence.endswith("imgpipe schema accept with the same arguments as the run")
 
 
-def test_other_shares_of_the_classes_are_a_drift(measure, schema):
+def test_changed_shares_of_the_classes_are_a_drift(measure, schema):
     now, before = {"train": measure(cats=0.9)}, {"train": measure(seed=1)}
     (found,) = drift.drift(now, before, schema)
     assert found.feature == "label" and found.seen.startswith("cat 0.9")
 
 
 @pytest.mark.parametrize("images", [100, 1000])
-def test_chance_is_no_drift(measure, schema, images):
+def test_chance_differences_are_no_drift(measure, schema, images):
     for seed in range(1, 8):
         now, before = {"train": measure(images, seed=seed)}, {"train": measure(seed=9)}
         assert drift.drift(now, before, schema) == []
 
 
-def test_few_images_and_no_baseline_say_nothing(measure, schema):
+def test_few_images_or_no_baseline_give_no_drift(measure, schema):
     few = {"train": measure(90, brightness=0.9)}
     assert drift.drift(few, {"train": measure()}, schema) == []
     assert drift.drift({"train": measure()}, {}, schema) == []
@@ -92,7 +99,7 @@ def test_splits_that_differ_are_a_skew(measure, schema):
     assert found.expected.startswith("as in train: 0.50")
 
 
-def test_limits_in_the_schema_are_kept(measure, schema):
+def test_drift_limits_edited_in_the_schema_are_used(measure, schema):
     wide = schema_pb2.Schema()
     wide.CopyFrom(schema)
     for feature in wide.feature:
@@ -102,7 +109,7 @@ def test_limits_in_the_schema_are_kept(measure, schema):
     assert drift.drift(now, before, wide) == []
 
 
-def test_a_revised_schema_takes_what_was_refused_and_nothing_else(tfdv, schema):
+def test_a_revised_schema_changes_the_refused_features_alone(tfdv, schema):
     import pandas as pd
 
     edited = schema_pb2.Schema()

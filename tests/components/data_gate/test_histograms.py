@@ -1,4 +1,7 @@
-"""A distribution far finer than the other's buckets is compared in those buckets."""
+"""Distributions whose histograms have buckets of very different widths are compared.
+
+A distribution far finer than the buckets of the other is compared in those buckets.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from imgpipe.components.data_gate import drift
 
-# TFX, TFDV and ML Metadata warn about their own dependencies; none of it is ours to mend.
+# TFX, TFDV and ML Metadata warn about their own dependencies, which cannot be fixed here.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 SQUARE = [1.0] * 100
@@ -19,8 +22,8 @@ MIXED = [1.0] * 50 + [0.75] * 25 + [1.33] * 25
 
 @pytest.fixture(scope="module")
 def divergence():
-    """A function (values, values) → Jensen-Shannon divergence of the two."""
-    importlib.import_module("tfx.components")  # before TFDV
+    """Return a function (values, values) → Jensen-Shannon divergence of the two in bits."""
+    importlib.import_module("tfx.components")  # must be imported before TFDV
     tfdv = importlib.import_module("tensorflow_data_validation")
     import pandas as pd
 
@@ -40,25 +43,25 @@ def divergence():
 
 
 def test_one_image_that_is_not_square_among_many_is_no_drift(divergence):
-    # TFDV alone says 1, as of distributions that have nothing in common.
+    # TFDV alone returns 1, as if the distributions had nothing in common.
     assert divergence([*SQUARE, 1.3], SQUARE) < 0.01
     assert divergence(SQUARE, [*SQUARE, 1.3]) < 0.01
     assert divergence([*SQUARE, 1.001], [*SQUARE, 1.3]) < 0.01
 
 
-def test_all_square_where_half_were_is_a_difference_of_one_half(divergence):
-    # Half of one distribution is the other: 0.311 bits.
+def test_all_images_square_instead_of_half_diverge_by_0_311(divergence):
+    # One half of the mixed distribution equals the square one: 0.311 bits.
     assert divergence(SQUARE, MIXED) == pytest.approx(0.311, abs=0.001)
     assert divergence(MIXED, SQUARE) == pytest.approx(0.311, abs=0.001)
 
 
-def test_another_constant_is_as_different_as_can_be(divergence):
+def test_different_constants_have_the_greatest_divergence(divergence):
     assert divergence(SQUARE, [2.0] * 100) == pytest.approx(1)
     assert divergence([1.5] * 100, MIXED) == pytest.approx(1)
     assert divergence(SQUARE, SQUARE) == pytest.approx(0)
 
 
-def test_distributions_of_one_width_are_measured_as_they_are(divergence):
+def test_distributions_of_similar_widths_are_compared_directly(divergence):
     random = np.random.default_rng(0)
     one, other = random.normal(1, 0.1, 1000), random.normal(1.3, 0.1, 1000)
     assert divergence(one, other) > 0.6

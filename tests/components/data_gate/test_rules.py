@@ -1,4 +1,4 @@
-"""Reasons against the data, and the schema that is accepted."""
+"""The rules by which the data gate refuses data, and the schema that is accepted."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ SETTINGS = rules.GateSettings(("cat", "dog"), {"train": 10, "validation": 2})
 
 
 def summary(train=(20, 20), validation=(5, 5), test=(0, 0), rejected=0, reasons=None):
+    """Return the filter's summary of images.
+
+    The pairs are the numbers of kept images of cat and dog in each split, and `rejected` is the
+    number of rejected images.
+    """
     rows = {"train": train, "validation": validation, "test": test}
     by_split = {split: dict(zip(("cat", "dog"), row, strict=True)) for split, row in rows.items()}
     kept = sum(sum(row) for row in rows.values())
@@ -26,11 +31,13 @@ def summary(train=(20, 20), validation=(5, 5), test=(0, 0), rejected=0, reasons=
 
 
 def decide(found, settings=SETTINGS, anomalies=None):
+    """Return the reasons against data whose statistics count the images of the summary."""
     counts = {split: sum(labels.values()) for split, labels in found["by_split"].items()}
     return rules.judge(found, anomalies or {}, counts, settings)
 
 
 def anomaly(feature, description):
+    """Return anomalies of which one names this feature with this description."""
     found = anomalies_pb2.Anomalies()
     found.anomaly_info[feature].description = description
     return found
@@ -48,7 +55,7 @@ def test_a_class_with_too_few_images_is_named_with_its_split():
     )
 
 
-def test_a_class_without_images_is_one_reason_and_a_setting():
+def test_a_class_without_images_is_one_reason_unless_a_setting_allows_it():
     found = summary(train=(20, 0), validation=(5, 0))
     (reason,) = decide(found)
     assert (reason.kind, reason.subject) == ("missing_class", "dog")
@@ -57,12 +64,12 @@ def test_a_class_without_images_is_one_reason_and_a_setting():
     assert decide(found, allowed) == []
 
 
-def test_rejected_leaks_have_a_way_out():
+def test_rejected_leaks_are_answered_by_advice_to_group_them():
     (reason,) = decide(summary(rejected=20, reasons={"near_duplicate_across_splits": 20}))
     assert "data.group_pattern near-duplicates stay in one split" in reason.advice
 
 
-def test_share_of_rejects():
+def test_the_share_of_rejected_images_is_limited_by_a_setting():
     assert decide(summary(rejected=5, reasons={"truncated": 5})) == []
     (reason,) = decide(summary(rejected=10, reasons={"truncated": 10}))
     assert reason.expected == "at most 10.0% of the images"
@@ -77,7 +84,7 @@ def test_share_of_rejects():
     ), "the setting that is proposed suffices"
 
 
-def test_no_good_image_at_all():
+def test_data_without_any_good_image_is_refused():
     empty = summary((0, 0), (0, 0), rejected=3, reasons={"zero_byte": 3})
     (reason,) = decide(empty)
     assert reason.sentence().startswith(
@@ -85,7 +92,7 @@ def test_no_good_image_at_all():
     )
 
 
-def test_anomalies_name_feature_expectation_and_what_to_do():
+def test_anomalies_name_the_feature_the_expectation_and_the_remedy():
     found = {"train": anomaly("label", "Examples contain values missing from the schema: owl. ")}
     (reason,) = decide(summary(), anomalies=found)
     assert reason.sentence() == (
@@ -95,16 +102,16 @@ def test_anomalies_name_feature_expectation_and_what_to_do():
     )
 
 
-def test_an_empty_split_has_no_anomalies_of_its_own():
+def test_anomalies_of_an_empty_split_are_ignored():
     assert decide(summary(), anomalies={"test": anomaly("label", "Column dropped")}) == []
 
 
-def test_statistics_of_other_data_are_noticed():
+def test_statistics_with_another_number_of_images_are_refused():
     reasons = rules.judge(summary(), {}, {"train": 39, "validation": 10, "test": 0}, SETTINGS)
     assert [(r.kind, r.split, r.seen) for r in reasons] == [("lost", "train", "39")]
 
 
-def test_refusal_names_every_reason():
+def test_a_refusal_of_30_classes_names_all_of_them_in_seven_lines():
     names = tuple(f"c{n}" for n in range(30))
     empty = {split: dict.fromkeys(names, 0) for split in ("train", "validation", "test")}
     empty["train"]["c0"] = 50

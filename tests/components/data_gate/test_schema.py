@@ -1,4 +1,4 @@
-"""The accepted schema is a file that people edit; what is no schema is named."""
+"""The accepted schema is a file that people edit, and a file that is no schema is named."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytest.importorskip("tensorflow_metadata")
 @pytest.mark.parametrize(
     "content", [b"\xff\xfe\x00garbage", b"feature {", b"no such field: 3", bytes(range(256))]
 )
-def test_what_is_no_schema_is_named_with_the_way_on(tmp_path: Path, content: bytes):
+def test_a_file_that_is_no_schema_is_named_in_the_error(tmp_path: Path, content: bytes):
     from imgpipe.components.data_gate import schema
 
     path = tmp_path / "schema.pbtxt"
@@ -23,7 +23,7 @@ def test_what_is_no_schema_is_named_with_the_way_on(tmp_path: Path, content: byt
         schema.read(path)
 
 
-def test_what_was_written_is_read_again(tmp_path: Path):
+def test_a_written_schema_is_read_back_unchanged(tmp_path: Path):
     from tensorflow_metadata.proto.v0 import schema_pb2
 
     from imgpipe.components.data_gate import schema

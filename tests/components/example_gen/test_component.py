@@ -1,4 +1,7 @@
-"""Ingest on real Beam: every file a record, splits by content, the source as it was planned."""
+"""Ingest on Beam writes an Example for every file, and splits the images by their content.
+
+A source that changed since it was planned is refused.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ from imgpipe.models.files.atomic_write import TEMPORARY
 
 @pytest.fixture
 def read(tmp_path, beam_pipeline):
-    """A function (folder, …) → {path: example}, from the files that ingest wrote."""
+    """Return a function that ingests a folder and returns the Examples written, by path.
+
+    Its options are those of IngestSettings. `read.summary` is the summary of the last call.
+    """
 
     def make(folder, name="examples", **options):
         scan = open_source(str(folder), options.get("options")).scan()
@@ -37,10 +43,11 @@ def read(tmp_path, beam_pipeline):
 
 
 def splits(found):
+    """Return the split of each path."""
     return {path: text(example, names.SPLIT) for path, example in found.items()}
 
 
-def test_one_record_a_file_in_every_split(photos, read):
+def test_every_file_gives_one_example_and_every_split_has_some(photos, read):
     found = read(photos({"cat": 30, "dog": 30}), shard_size=7)
     assert len(found) == 60 and read.summary["images"] == 60
     assert {first(e, names.LABEL_INDEX) for e in found.values()} == {0, 1}
@@ -48,7 +55,7 @@ def test_one_record_a_file_in_every_split(photos, read):
     assert sum(read.summary["splits"].values()) == 60
 
 
-def test_adding_files_moves_nothing_and_copies_stay_together(photos, read):
+def test_added_files_move_no_image_and_copies_are_in_one_split(photos, read):
     folder = photos({"cat": 30, "dog": 30})
     before = splits(read(folder))
     (folder / "dog/copy.jpg").write_bytes((folder / "dog/001.jpg").read_bytes())
@@ -58,7 +65,7 @@ def test_adding_files_moves_nothing_and_copies_stay_together(photos, read):
     assert after["dog/copy.jpg"] == after["dog/001.jpg"]
 
 
-def test_all_split_files_are_there_without_a_test_split(photos, read, tmp_path):
+def test_an_empty_test_split_still_has_a_shard_file(photos, read, tmp_path):
     found = read(photos({"cat": 5, "dog": 5}), rule=SplitRule(validation=0.3, test=0.0))
     assert "test" not in splits(found).values()
     assert len(shard_files(str(tmp_path / "examples"), "test")) == 1
@@ -71,7 +78,7 @@ def test_missing_validation_is_carved_out_of_train(photos, read):
     assert {found[path] for path in found if path.startswith("train/")} == {"train", "validation"}
 
 
-def test_odd_names_survive(photos, read, encode):
+def test_long_and_undecodable_file_names_are_kept(photos, read, encode):
     odd = "cat/" + "é" * 100 + " (1).jpg"
     folder = photos({"cat": 2, "dog": 2, odd: encode(seed=900)})
     (folder / os.fsdecode(b"dog/\xff.jpg")).write_bytes(encode(seed=901))
@@ -87,7 +94,7 @@ def test_a_source_that_changed_since_planning_is_refused(photos, read, encode):
         read(folder, fingerprint=planned)
 
 
-def test_wrong_folder_is_a_config_error(tmp_path, beam_pipeline):
+def test_a_missing_folder_is_a_config_error(tmp_path, beam_pipeline):
     with pytest.raises(ConfigError, match="does not exist"):
         ingest(beam_pipeline(), str(tmp_path / "out"), IngestSettings(str(tmp_path / "no"), ()))
 
@@ -113,7 +120,7 @@ def test_progress_counts_every_image(photos, read):
     assert (display.done, display.expected) == (6, 6)
 
 
-def test_groups_never_straddle_splits_and_reach_the_records(photos, read, encode):
+def test_each_group_is_in_one_split_and_is_written_to_the_examples(photos, read, encode):
     files = {
         f"{label}/{person}.{n}.jpg": encode(seed=100 * person + n)
         for label in ("cat", "dog")
@@ -131,7 +138,7 @@ def test_groups_never_straddle_splits_and_reach_the_records(photos, read, encode
     assert set.union(*places.values()) == set(names.SPLITS)
 
 
-def test_what_a_dead_attempt_left_is_removed(photos, read, tmp_path):
+def test_temporary_files_of_a_dead_attempt_are_removed(photos, read, tmp_path):
     """Other components read every file in the folder of a split, as ``FOLDER/*``."""
     left = tmp_path / "examples" / "Split-train" / f"{TEMPORARY}0123"
     left.parent.mkdir(parents=True)

@@ -1,4 +1,7 @@
-"""Every kind of source through ingest and filter on Beam: same records, in = kept + rejected."""
+"""Every kind of source goes through ingest and filter on Beam.
+
+The same images give the same Examples, and every image is either kept or rejected.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +30,12 @@ COUNT = 12
 
 @pytest.fixture
 def images(encode):
-    """{path: bytes} of a small set of two classes."""
+    """Return the files of a small set of two classes: {path: bytes}."""
     return {f"{'ab'[n % 2]}/{n:02d}.png": encode("PNG", seed=n) for n in range(COUNT)}
 
 
 def _folder(root, images):
+    """Write the images into a folder and return its path."""
     for path, data in images.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(data)
@@ -39,6 +43,7 @@ def _folder(root, images):
 
 
 def _zip(root, images):
+    """Write the images into a ZIP archive and return its path."""
     with zipfile.ZipFile(root / "x.zip", "w") as archive:
         for path, data in images.items():
             archive.writestr(path, data)
@@ -46,6 +51,7 @@ def _zip(root, images):
 
 
 def _tar(root, images):
+    """Write the images into a compressed tar archive and return its path."""
     with tarfile.open(root / "x.tar.gz", "w:gz") as archive:
         for path, data in images.items():
             info = tarfile.TarInfo(path)
@@ -55,6 +61,7 @@ def _tar(root, images):
 
 
 def _manifest(root, images):
+    """Write the images into a folder and a JSON Lines manifest of them, and return its path."""
     _folder(root / "files", images)
     rows = [{"path": f"files/{path}", "label": path[0]} for path in images]
     (root / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -62,6 +69,7 @@ def _manifest(root, images):
 
 
 def _tfrecord(root, images):
+    """Write the images into a TFRecord file and return its path."""
     import tensorflow as tf
 
     with tf.io.TFRecordWriter(str(root / "x.tfrecord")) as writer:
@@ -72,7 +80,10 @@ def _tfrecord(root, images):
 
 
 def run(beam_pipeline, root, spec, options=None):
-    """({image hash: (label, bytes)}, reasons by path) of what is kept and rejected."""
+    """Ingest and filter a source, and return what was kept and what was rejected.
+
+    The kept images are {image hash: (label, bytes)}; the rejected ones are {path: reason}.
+    """
     scan = open_source(spec, options).scan()
     settings = IngestSettings(
         spec,
@@ -97,14 +108,14 @@ def run(beam_pipeline, root, spec, options=None):
 
 
 @pytest.mark.parametrize("write", [_folder, _zip, _tar, _manifest, _tfrecord])
-def test_the_same_images_from_every_source(tmp_path, images, beam_pipeline, write):
+def test_every_kind_of_source_gives_the_same_images(tmp_path, images, beam_pipeline, write):
     (tmp_path / "data").mkdir()
     kept, rejected = run(beam_pipeline, tmp_path, str(write(tmp_path / "data", images)))
     assert rejected == {}
     assert sorted(kept.values()) == sorted((path[0], data) for path, data in images.items())
 
 
-def test_an_object_store_in_which_an_object_goes_is_not_taken_for_the_planned_one(
+def test_an_object_store_that_lost_an_object_since_planning_is_refused(
     tmp_path, images, beam_pipeline, monkeypatch
 ):
     """A store that lists checksums is not read for the plan, and a failed read is not cached."""
@@ -123,7 +134,10 @@ def test_an_object_store_in_which_an_object_goes_is_not_taken_for_the_planned_on
 
 
 class _Listed(ObjectStoreSource):
-    """Files of this machine as a store that lists checksums."""
+    """A fake object store over local files, which lists a checksum for each of them.
+
+    Reading the file with the path `gone` raises OSError.
+    """
 
     gone = ""
 
@@ -138,7 +152,7 @@ class _Listed(ObjectStoreSource):
         return super().read(item)
 
 
-def test_rows_of_pixels(tmp_path, beam_pipeline):
+def test_rows_of_pixels_are_ingested_and_a_short_row_is_rejected(tmp_path, beam_pipeline):
     values = np.random.default_rng(0).integers(0, 256, (COUNT, 64))
     with (tmp_path / "x.csv").open("w", newline="") as file:
         csv.writer(file).writerows([n % 2, *row] for n, row in enumerate(values))
@@ -148,7 +162,9 @@ def test_rows_of_pixels(tmp_path, beam_pipeline):
     assert rejected == {f"x/{COUNT + 1:07d}.png": "unreadable"} and len(kept) == COUNT
 
 
-def test_what_the_source_contradicts_is_rejected_by_name(tmp_path, images, beam_pipeline, encode):
+def test_rows_that_contradict_the_source_are_rejected_by_name(
+    tmp_path, images, beam_pipeline, encode
+):
     _folder(tmp_path, images)
     rows = [f"{path},{path[0]}," for path in images]
     rows += ["a/00.png,b,", "../out.png,a,", "gone.png,a,", "b/01.png,q,", "a/02.png,,"]

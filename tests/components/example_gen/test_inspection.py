@@ -1,4 +1,7 @@
-"""One record a file, equal to what the serving op says, on real broken files too."""
+"""Inspection gives one record for each file, and its errors are those of the serving op.
+
+This is also tested on real damaged files.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ LIMIT = 100_000_000
 
 
 def read(folder, limit=LIMIT, vocabulary=("a", "b")):
+    """Inspect the files of a folder and return the records by path."""
     source = FolderSource(str(folder))
     return {
         record.path: record
@@ -51,14 +55,14 @@ def test_good_and_bad_files_each_give_a_record_in_order(photos, encode):
     assert records["a/gone.jpg"].image_hash == ""
 
 
-def test_over_the_limit_is_not_decoded(photos, encode):
+def test_an_image_over_the_pixel_limit_is_not_decoded(photos, encode):
     record = read(photos({"a/x.jpg": encode(), "b/y.jpg": encode(size=(20, 20))}), limit=500)
     assert record["a/x.jpg"].figures == {}
     assert "40 x 32 pixels are over the limit of 500" in record["a/x.jpg"].decode_error
     assert (record["b/y.jpg"].width, record["b/y.jpg"].height) == (20, 20)
 
 
-def test_example_holds_every_feature(photos, encode):
+def test_the_example_of_a_record_holds_every_feature(photos, encode):
     folder = photos({"a/x.jpg": encode(), "b/y.jpg": encode(seed=1)})
     example = read(folder)["b/y.jpg"].to_example()
     assert first(example, names.IMAGE_BYTES) == encode(seed=1)
@@ -68,7 +72,9 @@ def test_example_holds_every_feature(photos, encode):
     assert read(folder, vocabulary=("a",))["b/y.jpg"].label_index == -1
 
 
-def test_every_broken_image_is_what_the_serving_op_says(shared_data, broken_images):
+def test_damaged_images_are_decodable_if_and_only_if_the_serving_op_decodes_them(
+    shared_data, broken_images
+):
     items = [Item(path) for path in sorted(broken_images)]
     for record in inspect(FolderSource(str(shared_data)), items, LIMIT):
         said = broken_images[record.path]["tf"]
@@ -78,8 +84,8 @@ def test_every_broken_image_is_what_the_serving_op_says(shared_data, broken_imag
             assert (record.width, record.height) == (int(width), int(height)), record.path
 
 
-def test_record_and_example_are_the_same(photos, encode):
-    """One mapping: a record that went through an Example is equal to itself."""
+def test_a_record_converted_to_an_example_and_back_is_equal(photos, encode):
+    """One mapping serves both directions."""
     files = {
         "a/x.jpg": encode(),
         "b/y.png": encode("PNG", mode="RGBA"),
@@ -89,7 +95,7 @@ def test_record_and_example_are_the_same(photos, encode):
         assert ImageRecord.from_example(record.to_example()) == record
 
 
-def test_each_file_is_read_once_also_when_the_op_refuses_it(encode):
+def test_each_file_is_read_once_even_if_the_op_refuses_it(encode):
     files = {"a/x.jpg": encode(), "a/cut.jpg": encode()[:300], "a/y.jpg": encode(seed=1)}
     source = Memory(files)
     records = list(inspect(source, [Item(path, "a") for path in files], LIMIT))
@@ -97,7 +103,7 @@ def test_each_file_is_read_once_also_when_the_op_refuses_it(encode):
     assert source.paths == list(files)
 
 
-def test_large_files_that_the_op_refuses_do_not_fill_the_memory(encode, monkeypatch):
+def test_refused_files_are_read_again_if_they_are_too_large_to_keep_in_memory(encode, monkeypatch):
     """Above a limit their bytes are not kept, but read again, and the answer is the same."""
     monkeypatch.setattr("imgpipe.components.example_gen.inspection._MAX_HELD_BYTES", 0)
     files = {f"a/{n}.jpg": encode(seed=n)[: 300 if n % 2 else None] for n in range(6)}
@@ -106,7 +112,9 @@ def test_large_files_that_the_op_refuses_do_not_fill_the_memory(encode, monkeypa
     assert ["JPEG" in record.decode_error for record in records] == [False, True] * 3
 
 
-def test_a_file_that_the_pipeline_missed_is_measured_like_the_others(photos, encode, monkeypatch):
+def test_files_that_the_decoding_pipeline_missed_are_measured_like_the_others(
+    photos, encode, monkeypatch
+):
     file = io.BytesIO()
     Image.new("RGBA", (40, 32), (200, 100, 50, 128)).save(file, "PNG")
     folder = photos({"a/x.png": file.getvalue(), "b/y.jpg": encode(seed=1)})
@@ -119,6 +127,6 @@ def test_a_file_that_the_pipeline_missed_is_measured_like_the_others(photos, enc
 
 
 def _reads_and_loses_all(inspection, items, read):
-    """Stand for a pipeline in which no file is decoded, for want of memory."""
+    """Stand in for a decoding pipeline that decodes no file because memory is short."""
     read.update({number: inspection._read(item) for number, item in enumerate(items)})
     return iter(())

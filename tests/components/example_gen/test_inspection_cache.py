@@ -1,4 +1,4 @@
-"""What is known by content is not looked at again; what changed is."""
+"""The inspection cache answers for content that is known; changed content is inspected again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ LIMIT = 1_000_000
 
 @pytest.fixture
 def look(tmp_path, monkeypatch):
-    """A function {path: bytes} → (records, how many files were decoded and how many probed)."""
+    """Return a function that inspects files and counts the work.
+
+    It takes {path: bytes} and returns the records and the numbers of files that were measured and
+    that were probed.
+    """
     done = []
     measure, probe, hashes = content.measure, inspection.probe, content.perceptual_hashes
     monkeypatch.setattr(content, "measure", lambda *a: done.append("measured") or measure(*a))
@@ -37,7 +41,7 @@ def look(tmp_path, monkeypatch):
     return make
 
 
-def test_a_second_look_finds_the_same_and_decodes_nothing(look, encode):
+def test_a_second_inspection_gives_the_same_records_and_decodes_nothing(look, encode):
     files = {
         "a.jpg": encode(),
         "b.png": encode("PNG", mode="RGBA"),
@@ -59,25 +63,25 @@ def test_a_second_look_finds_the_same_and_decodes_nothing(look, encode):
     }
 
 
-def test_only_what_changed_is_looked_at_whatever_its_name(look, encode):
+def test_only_changed_content_is_inspected_and_renamed_files_are_not(look, encode):
     look({"a.jpg": encode(seed=1), "b.jpg": encode(seed=2)})
     records, work = look({"moved/a.jpg": encode(seed=1), "b.jpg": encode(seed=3)})
     assert work == (1, 1)
     assert [r.path for r in records] == ["moved/a.jpg", "b.jpg"]
 
 
-def test_another_limit_is_another_question(look, encode):
+def test_results_for_another_pixel_limit_are_not_used(look, encode):
     files = {"a.jpg": encode()}
     assert look(files)[0][0].figures
     assert "over the limit" in look(files, limit=100)[0][0].decode_error
 
 
-def test_no_folder_keeps_nothing(look, encode):
+def test_without_a_folder_nothing_is_cached(look, encode):
     files = {"a.jpg": encode()}
     assert look(files, store="")[1] == look(files, store="")[1] == (1, 1)
 
 
-def test_changed_code_or_decoder_knows_nothing(tmp_path, monkeypatch):
+def test_results_of_changed_code_are_not_used(tmp_path, monkeypatch):
     record = ImageRecord("a.jpg", image_hash="00", width=3)
     bare = ImageRecord("b.jpg", image_hash="00")
     with InspectionCache(str(tmp_path), LIMIT) as kept:
@@ -90,7 +94,7 @@ def test_changed_code_or_decoder_knows_nothing(tmp_path, monkeypatch):
         assert kept.complete(bare) is None
 
 
-def test_a_damaged_store_costs_the_work_again(look, tmp_path, encode):
+def test_files_of_a_damaged_cache_are_inspected_again(look, tmp_path, encode):
     files = {"a.jpg": encode()}
     first, _ = look(files)
     for file in (tmp_path / "judge").iterdir():

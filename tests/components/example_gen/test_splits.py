@@ -1,4 +1,4 @@
-"""Splits: by content and salt, stable, shares as asked, given ones kept."""
+"""Splits depend on content and seed, have the configured shares, and keep those of the source."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HASHES = [hashlib.sha256(str(n).encode()).hexdigest() for n in range(5000)]
 
 
 @pytest.mark.parametrize(("validation", "test"), [(0.1, 0.1), (0.1, 0.0), (0.3, 0.2)])
-def test_shares(validation, test):
+def test_splits_have_the_configured_shares(validation, test):
     rule = SplitRule(validation=validation, test=test)
     seen = collections.Counter(rule.assign(h, None) for h in HASHES)
     assert seen["validation"] / 5000 == pytest.approx(validation, abs=0.015)

@@ -1,4 +1,7 @@
-"""What the feature bank stores: everything, features alone, or nothing, by the budget."""
+"""What the feature bank stores within its budget.
+
+That is features and activations, features alone, or nothing, with as many views as fit.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +41,7 @@ _DIM, _MAP = 8, 15 * 15 * 4
 
 
 def _plan(settings: ModelSettings, budget: float, store: Path):
+    """Plan a feature bank of `budget` bytes with its store in this folder."""
     return make_plan(describe(settings, "float32"), str(store), _KEPT, budget)
 
 
@@ -53,7 +57,7 @@ def _plan(settings: ModelSettings, budget: float, store: Path):
     ],
     ids=["all", "a view less", "images", "features", "features of a view less", "nothing"],
 )
-def test_what_fits_the_budget_is_stored(tmp_path, budget, dim, maps, views, said) -> None:
+def test_as_much_as_fits_the_budget_is_stored(tmp_path, budget, dim, maps, views, said) -> None:
     plan, note = _plan(_SETTINGS, budget, tmp_path)
     assert (plan.shapes.dim, plan.shapes.activations, plan.views) == (dim, maps, views)
     assert said in note
@@ -65,11 +69,13 @@ def test_what_fits_the_budget_is_stored(tmp_path, budget, dim, maps, views, said
 def test_the_budget_is_a_share_of_the_free_disk(tmp_path) -> None:
     store = tmp_path / "out" / "bank"
     free = shutil.disk_usage(tmp_path).free
-    assert free_budget(str(store)) == pytest.approx(free / 4, rel=0.2)  # others write meanwhile
+    assert free_budget(str(store)) == pytest.approx(
+        free / 4, rel=0.2
+    )  # other processes write meanwhile
     assert not store.exists()
 
 
-def test_a_backbone_that_trains_is_not_stored(tmp_path) -> None:
+def test_features_of_a_backbone_that_is_trained_are_not_stored(tmp_path) -> None:
     trains = replace(_SETTINGS, freeze="auto", fine_tune=FineTune())
     plan, note = _plan(trains, 1e12, tmp_path)
     assert plan.shapes.dim == 0
@@ -77,7 +83,10 @@ def test_a_backbone_that_trains_is_not_stored(tmp_path) -> None:
 
 
 def _examples(folder: Path, labels: np.ndarray) -> str:
-    """An Examples artifact whose images are bright where their class is 1, or not at all."""
+    """Write an Examples artifact of bright and dark images and return its URI.
+
+    Every second image is bright. The classes are `labels`, which agree with the brightness or not.
+    """
     uri = str(folder / "examples")
     draw = np.random.default_rng(0)
     for split, count in (("train", len(labels)), ("validation", 4), ("test", 4)):
@@ -103,7 +112,7 @@ def _examples(folder: Path, labels: np.ndarray) -> str:
     [(np.arange(60) % 2, 0), (np.random.default_rng(1).integers(0, 2, 60), 1)],
     ids=["nothing left to gain", "noise"],
 )
-def test_views_that_do_not_pay_are_not_in_the_bank(tmp_path, labels, made) -> None:
+def test_views_that_do_not_improve_the_head_are_not_in_the_bank(tmp_path, labels, made) -> None:
     settings = replace(_SETTINGS, fine_tune=FineTune(mode="off"))
     plan, _ = make_plan(describe(settings, "float32"), str(tmp_path / "store"), _KEPT, 1e12)
     uri = str(tmp_path / "features")
@@ -130,8 +139,11 @@ def test_no_view_is_made_for_a_head_that_a_search_will_replace(tmp_path) -> None
     assert facts["views_note"].endswith("makes views of its own.")
 
 
-def test_a_view_that_pays_stays(tmp_path, monkeypatch) -> None:
-    """Heads judge a second view of the same pixels as no better, so here any judgement is."""
+def test_views_that_improve_the_head_stay_in_the_bank(tmp_path, monkeypatch) -> None:
+    """Every judgement counts as better than another here.
+
+    Heads judge a second view of the same pixels as no better.
+    """
     monkeypatch.setattr(Judgement, "better_than", lambda self, other: True)
     settings = replace(_SETTINGS, fine_tune=FineTune(mode="off"))
     plan, _ = make_plan(describe(settings, "float32"), str(tmp_path / "store"), _KEPT, 1e12)

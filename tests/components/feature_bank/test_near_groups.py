@@ -1,4 +1,4 @@
-"""The groups of near-duplicates reach the bank, without the images that were rejected."""
+"""The groups of near-duplicates are written to the bank without the images that were rejected."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from imgpipe.models.features.image_groups import NEAR_FILE
 
 
 def _written(folder: Path) -> list[list[str]]:
+    """Write the groups of the quarantine to the bank and return those in the bank's file."""
     write_near_groups(str(folder / "quarantine"), str(folder / "bank"))
     found: list[list[str]] = json.loads((folder / "bank" / NEAR_FILE).read_text())
     return found

@@ -1,4 +1,4 @@
-"""The feature store: what is put comes back, what is damaged does not."""
+"""The feature store returns what was stored, and treats damaged values as absent."""
 
 import sqlite3
 import threading
@@ -15,6 +15,7 @@ DIM = 8
 
 
 def _vectors(count: int, seed: int = 0) -> dict[bytes, np.ndarray]:
+    """Return `count` vectors of DIM float16 numbers by their keys in the store."""
     numbers = np.random.default_rng(seed)
     return {
         record_key(f"image{seed}-{i}", "view"): numbers.normal(size=DIM).astype(np.float16)
@@ -35,7 +36,7 @@ def test_vectors_survive_reopening(tmp_path: Path):
         np.testing.assert_array_equal(found[key], vector)
 
 
-def test_the_key_tells_image_and_computation_apart():
+def test_keys_differ_by_image_and_by_computation():
     keys = {record_key(image, view) for image in ("a", "b") for view in ("0", "1")}
     assert len(keys) == 4
     assert record_key("a", "0") == record_key("a", "0")
@@ -105,7 +106,7 @@ def test_a_damaged_file_is_set_aside(tmp_path: Path):
     assert (tmp_path / "features.broken").exists()
 
 
-def test_several_writers_lose_nothing(tmp_path: Path):
+def test_concurrent_writers_lose_no_vector(tmp_path: Path):
     def write(seed: int) -> None:
         store = FeatureStore(tmp_path)
         for part in range(5):
@@ -123,7 +124,7 @@ def test_several_writers_lose_nothing(tmp_path: Path):
     store.close()
 
 
-def test_damage_inside_the_file_costs_the_work_again_and_nothing_else(tmp_path: Path):
+def test_a_file_damaged_inside_can_be_filled_again(tmp_path: Path):
     store = FeatureStore(tmp_path)
     vectors = _vectors(3000)
     store.put(vectors)
@@ -139,7 +140,7 @@ def test_damage_inside_the_file_costs_the_work_again_and_nothing_else(tmp_path: 
     store.close()
 
 
-def test_a_locked_file_is_busy_and_stays_where_it_is(tmp_path: Path, monkeypatch):
+def test_a_locked_file_raises_a_resource_error_and_is_not_set_aside(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(blob_store, "BUSY_SECONDS", 0.2)
     store = FeatureStore(tmp_path)
     vectors = _vectors(3)

@@ -1,4 +1,4 @@
-"""What TFMA is asked to compute, for few classes and for many."""
+"""The metrics that TFMA is asked to compute, for few classes and for many."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import pytest
 
 from imgpipe.components.image_evaluator.component import eval_config
 
-# TFX and TFMA warn about their own dependencies; none of it is ours to mend.
+# TFX and TFMA warn about their own dependencies; none of these warnings can be fixed here.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def test_few_classes_have_figures_of_each():
+def test_few_classes_have_metrics_for_each_class_and_plots():
     config = eval_config(0.9, 0.01, classes=100)
     assert {"featureKeys": ["split", "label"]} in config["slicingSpecs"]
     assert "MultiClassConfusionMatrixPlot" in json.dumps(config)
     assert "CalibrationPlot" in json.dumps(config)
 
 
-def test_many_classes_have_the_figures_of_the_gate_alone():
-    """A confusion matrix for each of 5,000 classes took 1,168 seconds of a run."""
+def test_many_classes_have_the_metrics_of_the_gate_alone():
+    """With 5,000 classes, the confusion matrices of each class took 1,168 seconds of a run."""
     config = eval_config(0.9, 0.01, classes=101)
     assert config["slicingSpecs"] == [{}, {"featureKeys": ["split"]}]
     (specs,) = config["metricsSpecs"]

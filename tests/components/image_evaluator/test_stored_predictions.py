@@ -1,4 +1,4 @@
-"""TFMA on stored predictions: the metrics are those of the answers, and so is the blessing."""
+"""TFMA evaluates stored predictions: metrics and blessing are those of the stored probabilities."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from imgpipe.components.report.facts import evaluation
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 
-# TFX and TFMA warn about their own dependencies; none of it is ours to mend.
+# TFX and TFMA warn about their own dependencies; none of these warnings can be fixed here.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 _IMAGES = 40
@@ -26,12 +26,15 @@ _IMAGES = 40
 
 @pytest.fixture(autouse=True)
 def _no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """TFX's Beam executors parse the arguments of the program as their own flags."""
+    """Clear the arguments of the program, which TFX's Beam executors would parse as their flags."""
     monkeypatch.setattr(sys, "argv", sys.argv[:1])
 
 
 def _answers(classes: int, right: int, seed: int) -> np.ndarray:
-    """Probabilities [n, C] of which the first `right` rows have the label i % C on top."""
+    """Return probabilities [n, C] of which the first `right` rows are right.
+
+    In these rows the label i % C has the greatest probability; in the others another class has it.
+    """
     rows = np.random.default_rng(seed).dirichlet(np.full(classes, 0.3), _IMAGES)
     for i, row in enumerate(rows):
         wanted, best = (i + (i >= right)) % classes, int(row.argmax())
@@ -40,7 +43,11 @@ def _answers(classes: int, right: int, seed: int) -> np.ndarray:
 
 
 def _stored(uri: Path, answers: np.ndarray, baseline: np.ndarray | None = None) -> Any:
-    """An artifact of predictions as Predictor writes them, with as many images in test."""
+    """Write predictions as Predictor does and return their artifact.
+
+    The splits validation and test hold the same images. `answers` and `baseline` are probabilities
+    [n, C].
+    """
     from tfx.types.standard_artifacts import Examples
 
     from imgpipe.components.beam.beam_io import mark_examples
@@ -65,7 +72,7 @@ def _stored(uri: Path, answers: np.ndarray, baseline: np.ndarray | None = None) 
 
 
 def _evaluated(folder: Path, predictions: Any, classes: int, baseline: bool = False) -> str:
-    """The outcome of ImageEvaluator with the threshold 0.8; returns the marker of its blessing."""
+    """Run ImageEvaluator with the threshold 0.8 and return the name of its blessing's marker."""
     from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
     from tfx.types import standard_artifacts as kinds
     from tfx.utils import json_utils, path_utils
@@ -101,12 +108,13 @@ def _evaluated(folder: Path, predictions: Any, classes: int, baseline: bool = Fa
 
 
 def _loss(answers: np.ndarray) -> float:
+    """Return the mean cross-entropy of the probabilities [n, C]."""
     labels = np.arange(_IMAGES) % answers.shape[1]
     return float(-np.log(answers[np.arange(_IMAGES), labels]).mean())
 
 
 @pytest.mark.parametrize("classes", [3, 1_200])
-def test_metrics_are_those_of_the_stored_answers(tmp_path: Path, classes: int):
+def test_metrics_are_those_of_the_stored_predictions(tmp_path: Path, classes: int):
     answers = _answers(classes, right=34, seed=classes)
     stored = _stored(tmp_path / "predictions", answers)
     assert _evaluated(tmp_path, stored, classes) == blessings.BLESSED
@@ -127,15 +135,15 @@ def test_a_better_baseline_refuses_the_model(tmp_path: Path):
     assert found["baseline"]["loss"] == pytest.approx(_loss(before), rel=1e-4)
 
 
-def test_a_model_without_answers_is_not_blessed(tmp_path: Path):
+def test_a_model_without_predictions_is_not_blessed(tmp_path: Path):
     stored = _stored(tmp_path / "predictions", np.empty((0, 3), np.float32))
     assert _evaluated(tmp_path, stored, 3) == blessings.NOT_BLESSED
     assert evaluation(f"{tmp_path}/evaluation")["candidate"] == {}
 
 
 @pytest.mark.parametrize("even", [True, False])
-def test_probabilities_of_some_classes_are_completed(even: bool):
-    """Whether the records of a batch hold equally many classes depends on their labels."""
+def test_stored_probabilities_of_some_classes_are_completed_to_all_classes(even: bool):
+    """Records of a batch hold equally many classes or not, which depends on their labels."""
     import tensorflow_model_analysis as tfma
 
     answers = _answers(1_200, right=_IMAGES, seed=3)

@@ -1,4 +1,4 @@
-"""The comparison of grey images: copies are alike, other images are not, whatever their hashes."""
+"""Small grey images of copies are alike and those of others are not, whatever their hashes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from tests.images import distance
 
 
 def similarity(one, other, kind):
-    """Similarity of two images, of which the second is seen in this kind."""
+    """Return the similarity of two images.
+
+    `kind` says which hash of the second image is meant: 0 is upright, 1 is mirrored, and those from
+    2 on are crops.
+    """
     greys = np.stack([np.frombuffer(hashes.grey, np.uint8) for hashes in (one, other)])
     (found,) = grey_comparison.similarity(greys, np.array([0]), np.array([1]), kind)
     return found
@@ -37,7 +41,7 @@ def test_a_copy_is_alike(copy):
     assert similarity(ORIGINAL, copy, 0) > 0.98
 
 
-def test_a_mirrored_copy_is_alike_in_its_kind_alone():
+def test_a_mirrored_copy_is_alike_only_if_compared_as_mirrored():
     mirrored = hashed(ImageOps.mirror(scene()), "PNG")
     assert similarity(mirrored, ORIGINAL, 1) > 0.98
     assert similarity(mirrored, ORIGINAL, 0) < 0.5

@@ -1,4 +1,4 @@
-"""The header probe: sizes before decoding, whatever the bytes are."""
+"""The header probe reads the size before the image is decoded, and survives any bytes."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ LIMIT = 100_000_000
 
 
 def png_bomb(width, height):
-    """A PNG of a few bytes that says it is huge."""
+    """Return a PNG of a few bytes whose header says that it is this large."""
     body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
     return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + b"\0" * 4
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
-def test_size_format_and_mode(encode, kind):
+def test_size_format_channels_and_frames_are_read(encode, kind):
     header = probe(encode(kind), LIMIT)
     assert (header.width, header.height, header.format) == (40, 32, kind)
     assert header.error == "" and header.frames == 1 and header.channels == 3
     assert sniff(encode(kind)) == kind
 
 
-def test_exif_orientation(encode):
+def test_the_exif_orientation_is_read(encode):
     from PIL import Image
 
     exif = Image.Exif()
@@ -40,7 +40,7 @@ def test_exif_orientation(encode):
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before the pixels", "after them"])
-def test_exif_orientation_of_a_png(encode, after):
+def test_the_exif_orientation_of_a_png_is_read(encode, after):
     block = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x08\0\0\0\0\0\0"
     chunk = struct.pack(">I", len(block)) + b"eXIf" + block
     chunk += struct.pack(">I", zlib.crc32(chunk[4:]))
@@ -53,7 +53,7 @@ def test_exif_orientation_of_a_png(encode, after):
     assert probe(data[:place] + chunk[:9], LIMIT).orientation == 1
 
 
-def test_frames_of_an_animation(encode):
+def test_the_frames_of_an_animation_are_counted(encode):
     import io
 
     from PIL import Image
@@ -70,7 +70,7 @@ def test_pixel_bombs_are_measured_and_not_decoded(encode):
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"\xff\xd8\xff", b"BM", b"GIF89a", b"\x89PNG\r\n"])
-def test_garbage_has_an_error_and_no_exception(data):
+def test_garbage_gives_an_error_in_the_header_and_no_exception(data):
     assert probe(data, LIMIT).error
 
 
@@ -87,7 +87,7 @@ def test_pillows_own_limit_is_restored(encode):
     assert before == Image.MAX_IMAGE_PIXELS
 
 
-def test_an_icon_is_not_opened():
+def test_an_icon_is_rejected_without_being_opened():
     """Pillow's reader of icons decodes the image inside before its size is known."""
     inside = io.BytesIO()
     Image.new("RGB", (300, 300)).save(inside, "PNG")
@@ -96,7 +96,7 @@ def test_an_icon_is_not_opened():
     assert probe(icon, 1000).error == "ICO, a format that is not accepted"
 
 
-def test_a_jpeg_that_only_the_serving_op_reads_tells_its_size(encode):
+def test_the_size_of_a_jpeg_that_only_the_serving_op_reads_is_known(encode):
     data = encode(size=(40, 32))
     hidden = data[:2] + b"\xff\x01" + data[2:]
     header = probe(hidden, 1000)
@@ -104,6 +104,6 @@ def test_a_jpeg_that_only_the_serving_op_reads_tells_its_size(encode):
 
 
 @pytest.mark.parametrize("cut", [2, 3, 5, 21, 100, 160])
-def test_a_jpeg_cut_in_its_header_has_no_size_and_no_exception(encode, cut):
+def test_a_jpeg_cut_in_its_header_raises_no_exception(encode, cut):
     header = probe(encode(size=(40, 32))[:cut], 1000)
     assert (header.width, header.height) in {(0, 0), (40, 32)}

@@ -1,4 +1,4 @@
-"""What is measured, against hand-made images and a plain reading of the published formulas."""
+"""Measurements of images are compared with a plain implementation of the published formulas."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from imgpipe.models import feature_names as names
 
 
 def measure(values, alpha=None):
+    """Return all measurements of an image of uint8 pixels [height, width, 3]."""
     return measurements.measure(Pixels(values, alpha), checks.MEASUREMENTS)
 
 
 def published(image):
-    """CleanVision's scores of an opened image, written down from their description.
+    """Return CleanVision's scores of an opened image, implemented from their description.
 
-    dark: 99th percentile of sqrt(.241 R² + .691 G² + .068 B²) / 255; light: 1 − the 5th; entropy
-    as Pillow's; blurry: shrunk to 64 pixels at most, grey, edges, 1 − exp(−.01 spread), and the
-    histogram's spread likewise where that is over .18.
+    dark: 99th percentile of sqrt(.241 R² + .691 G² + .068 B²) / 255; light: 1 − the 5th percentile;
+    entropy: as Pillow computes it; blurry: the image is shrunk to 64 pixels at most, made grey and
+    its edges are found, 1 − exp(−.01 × their spread), plus the same of the histogram's spread where
+    that is over .18.
     """
     red, green, blue = np.moveaxis(np.asarray(image).astype(int), -1, 0)
     light = np.sqrt(0.241 * red**2 + 0.691 * green**2 + 0.068 * blue**2) / 255
@@ -45,14 +47,16 @@ def published(image):
 
 
 def pixels(image):
+    """Return the image as uint8 pixels [height, width, 3]."""
     return np.asarray(image.convert("RGB"))
 
 
 def solid(colour, size=(80, 60)):
+    """Return uint8 pixels [height, width, 3] of one colour; `size` is (width, height)."""
     return np.full((size[1], size[0], 3), colour, np.uint8)
 
 
-#: Feature → from its value to what a check compares, and the usual threshold.
+#: Feature → a function from its value to what a check compares, and the default threshold.
 COMPARED = {
     names.BRIGHTNESS_P99: (lambda value: value, checks.dark.CHECK.threshold),
     names.BRIGHTNESS_P5: (lambda value: 1 - value, checks.light.CHECK.threshold),
@@ -62,33 +66,36 @@ COMPARED = {
 
 
 def agree(found, image, about):
-    """Verdicts as published, figures nearly so; and exactly so close to the threshold."""
+    """Assert that the measurements lead to the published verdicts and are nearly as published.
+
+    Close to a threshold they must be equal. `about` names the image in the message.
+    """
     for name, value in published(image).items():
         score, limit = COMPARED[name]
         mine, theirs = score(found[name]), score(value)
         assert (mine < limit) == (theirs < limit), (about, name)
         if name == names.SHARPNESS and theirs > 0.4:
-            continue  # the histogram's part counts whole or not at all: sharp either way
+            continue  # the histogram's part is added or not; the image is sharp in both cases
         close = abs(theirs - limit) < 0.02
         assert mine == pytest.approx(theirs, abs=1e-6 if close else 0.04), (about, name)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 300), (63, 65), (500, 333)])
 @pytest.mark.parametrize("top", [5, 40, 82, 256])
-def test_measured_as_published(size, top):
+def test_noise_images_are_measured_as_published(size, top):
     drawn = np.random.default_rng(7).integers(0, top, (size[1], size[0], 3), dtype=np.uint8)
     agree(measure(drawn), Image.fromarray(drawn), size)
 
 
-def test_photographs_measure_as_published(shared_data):
-    """On real photographs too, decoded by the same decoder so that only the formulas differ."""
+def test_photographs_are_measured_as_published(shared_data):
+    """Pillow decodes the photographs for both sides, so that only the formulas differ."""
     photographs = sorted((shared_data / "cats_dogs").rglob("*.jpg"))[::40][:40]
     if not photographs:
         pytest.skip("needs ../shared/data/cats_dogs")
     for path in photographs:
         with Image.open(path) as file:
             image = file.convert("RGB")
-        for change in (0, 0.4, 1.6):  # darker and lighter ones come near the thresholds
+        for change in (0, 0.4, 1.6):  # darker and lighter images come near the thresholds
             changed = ImageEnhance.Brightness(image).enhance(change) if change else image
             agree(measure(np.asarray(changed)), changed, path.name)
         blurred = image.filter(ImageFilter.GaussianBlur(max(image.size) / 40))
@@ -103,7 +110,7 @@ def test_large_images_are_sampled_and_measure_nearly_the_same(encode):
         assert found[name] == pytest.approx(value, abs=0.02), name
 
 
-def test_plain_colours():
+def test_images_of_one_colour_have_known_measurements():
     black, white, red = (measure(solid(c)) for c in ((0, 0, 0), (255, 255, 255), (255, 0, 0)))
     assert (black["brightness"], black["brightness_p99"], black["entropy"]) == (0, 0, 0)
     assert white["brightness"] == pytest.approx(1) and white["brightness_p5"] == pytest.approx(1)
@@ -116,7 +123,7 @@ def test_plain_colours():
     assert red["colour"] == 1 and red["brightness"] == pytest.approx(math.sqrt(0.241))
 
 
-def test_grey_is_measured_like_one_channel_however_it_is_stored():
+def test_the_entropy_of_a_grey_image_is_that_of_one_channel():
     grey = Image.fromarray(np.random.default_rng(1).integers(0, 8, (60, 80), dtype=np.uint8))
     assert measure(pixels(grey))["entropy"] == pytest.approx(grey.entropy())
 
@@ -135,7 +142,7 @@ def test_transparency_is_the_share_that_is_not_opaque():
     assert measure(solid(9), np.zeros(0, np.uint8))["transparency"] == 0
 
 
-def test_on_white_shows_the_page_through_the_image():
+def test_on_white_replaces_transparent_pixels_by_white_ones():
     image = Image.new("RGBA", (2, 1), (255, 0, 0, 255))
     image.putpixel((1, 0), (0, 0, 0, 0))
     shown = Image.open(io.BytesIO(on_white(image)))
@@ -146,5 +153,5 @@ def test_on_white_shows_the_page_through_the_image():
     )
 
 
-def test_figures_are_rounded_as_an_example_stores_them():
+def test_measurements_are_rounded_to_float32_as_in_an_example():
     assert all(value == np.float32(value) for value in measure(solid((10, 90, 200))).values())

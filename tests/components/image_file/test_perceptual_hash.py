@@ -1,4 +1,4 @@
-"""What moves the perceptual hash, and what does not."""
+"""Changes of an image that move its perceptual hash, and changes that do not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.images import distance, encoded
 
 
 def scene(seed=0, size=(320, 256)):
-    """Smooth shapes of many sizes, as photographs have them."""
+    """Return an RGB image of smooth shapes of many sizes, as photographs have them."""
     rng = np.random.default_rng(seed)
     layers = [
         np.asarray(
@@ -30,10 +30,12 @@ def scene(seed=0, size=(320, 256)):
 
 
 def hashes(data):
+    """Return the bytes of all perceptual hashes of an image file, or b"" for a plain image."""
     return perceptual_hashes(shrink(decode(data)[0]))
 
 
 def hashed(image, kind="JPEG", **options):
+    """Encode an image and return its perceptual hashes."""
     found = hashes(encoded(image, kind, **options))
     assert len(found) == ALL_BYTES
     return parse(found)
@@ -80,36 +82,38 @@ def test_a_crop_of_a_twentieth_is_near_one_of_the_hashes_of_crops(left, top, bot
 
 
 @pytest.mark.parametrize("data", [b"", b"words", encoded(scene(), "JPEG")[:400]])
-def test_what_is_not_decoded_has_no_hash(data):
+def test_files_that_are_not_images_are_not_decoded(data):
     assert decode(data)[0] is None
 
 
-def test_a_plain_image_cannot_be_told_from_others():
+def test_an_image_of_one_colour_has_no_hash():
     assert hashes(encoded(Image.new("RGB", (64, 64), (200, 10, 10)), "JPEG")) == b""
 
 
 def ramp(turned=False):
+    """Return a grey image that gets lighter from left to right, or darker if `turned`."""
     light = np.tile(np.linspace(0, 255, 96), (80, 1)).astype(np.uint8)
     return Image.fromarray(light[:, ::-1] if turned else light)
 
 
 def vignette():
+    """Return a grey image that gets darker from the centre to the corners."""
     across, down = np.meshgrid(np.linspace(-1, 1, 96), np.linspace(-1, 1, 80))
     return Image.fromarray((255 - 120 * np.hypot(across, down)).astype(np.uint8))
 
 
 @pytest.mark.parametrize("image", [ramp(), ramp(turned=True), vignette()])
-def test_an_image_without_texture_cannot_be_told_from_others(image):
+def test_an_image_without_texture_has_no_hash(image):
     assert hashes(encoded(image.convert("RGB"), "PNG")) == b""
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 700), (28, 28), (641, 479), (5000, 40)])
-def test_every_size_has_a_hash_or_is_plain(size):
+def test_an_image_of_any_size_has_all_hashes_or_none(size):
     assert len(hashes(encoded(scene(size=size), "PNG"))) in (0, ALL_BYTES)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "CMYK", "I;16", "1"])
-def test_every_mode_has_a_hash(mode):
+def test_images_of_any_mode_have_a_hash_near_the_original(mode):
     kind = "JPEG" if mode == "CMYK" else "PNG"
     image = scene().convert("L")
     if mode == "I;16":

@@ -1,4 +1,4 @@
-"""Statistics without Beam: they are those of TFX's executor, and large tables are left to it."""
+"""Statistics computed without Beam equal those of TFX's executor; large tables are left to TFX."""
 
 from __future__ import annotations
 
@@ -7,22 +7,27 @@ import pytest
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 
-# TFX, TFDV and Beam warn about their own dependencies; none of it is ours to mend.
+# TFX, TFDV and Beam warn about their own dependencies; none of these warnings can be fixed here.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-_SPLITS = (names.TRAIN, names.TEST)  # with rows, and without
+_SPLITS = (names.TRAIN, names.TEST)  # a split with rows, and a split without rows
 _FORMATS = ("jpeg", "png", "gif")
 
 
 @pytest.fixture(scope="module")
 def component():
+    """Return the module of the component, which is imported only when a test needs it."""
     from imgpipe.components.statistics_gen import component
 
     return component
 
 
 def _metadata(uri, counts, classes=2):
-    """Write metadata: numbers, a text of few values, a label, and a feature that some rows lack."""
+    """Write an Examples artifact of metadata and return its URI.
+
+    `counts` is the number of rows of each split. A row has numbers, a text of three different
+    values, a label, and a feature that every third row lacks.
+    """
     for split in names.SPLITS:
         with records.ShardWriter({split: records.shard_path(uri, split, 0, 1)}) as writer:
             for number in range(counts.get(split, 0)):
@@ -38,7 +43,10 @@ def _metadata(uri, counts, classes=2):
 
 
 def _execute(executor, examples, folder):
-    """Run an executor on two splits: TFX's takes seconds for each of them."""
+    """Run an executor on `examples` and return the artifact of statistics that it wrote.
+
+    There are only two splits, because TFX's executor takes seconds for each of them.
+    """
     from tfx.types import artifact_utils, standard_artifacts
 
     given, made = standard_artifacts.Examples(), standard_artifacts.ExampleStatistics()
@@ -53,13 +61,14 @@ def _execute(executor, examples, folder):
 
 
 def _read(artifact):
+    """Return the statistics of each split in the artifact."""
     from imgpipe.components.data_gate.component import read_statistics
 
     return read_statistics(artifact.uri)
 
 
 def _canonical(statistics):
-    """Statistics with features in the order of their names, without zero fields that TFDV adds."""
+    """Sort the features of the statistics by name and return the statistics."""
     for dataset in statistics.datasets:
         dataset.features.sort(key=lambda feature: list(feature.path.step))
     return statistics

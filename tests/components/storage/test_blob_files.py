@@ -1,4 +1,4 @@
-"""The store for several hosts: the same promises as the one in SQLite, without SQLite."""
+"""The blob store of files, for several hosts, keeps the promises of the blob store in SQLite."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from imgpipe.models.errors import ResourceError
 
 
 def values(count: int) -> dict[bytes, bytes]:
+    """Return a dictionary of `count` values by their 32-byte keys."""
     return {hashlib.sha256(bytes([n])).digest(): bytes([n]) * n for n in range(count)}
 
 
 def shared(folder: Path) -> str:
+    """Return the locator of the blob store of files in this folder."""
     return f"{blob_store.SHARED}{folder}"
 
 
-def test_what_one_host_stores_another_finds(tmp_path):
+def test_values_of_one_host_are_found_by_another(tmp_path):
     blob_store.open_store(shared(tmp_path), "features").put(values(20))
     other = blob_store.open_store(shared(tmp_path), "features")
     assert other.get([*values(20), b"\0" * 32]) == values(20)
@@ -39,7 +41,7 @@ def test_a_damaged_file_counts_as_absent(tmp_path):
     assert len(store.get(list(values(20)))) == 18
 
 
-def test_attempts_at_the_same_values_do_not_collide(tmp_path):
+def test_concurrent_writers_of_the_same_values_do_not_collide(tmp_path):
     def attempt() -> None:
         blob_store.open_store(shared(tmp_path), "features").put(values(60))
 
@@ -58,7 +60,7 @@ def test_a_folder_that_cannot_be_written_is_explained(tmp_path):
         blob_store.open_store(shared(tmp_path), "features").put(values(1))
 
 
-def test_bank_and_inspection_cache_use_it(tmp_path):
+def test_feature_store_and_inspection_cache_use_the_store_of_files(tmp_path):
     FeatureStore(shared(tmp_path / "bank")).put({})
     record = ImageRecord(path="a/b.jpg", label="a", image_hash="0" * 64, width=7)
     with InspectionCache(shared(tmp_path / "judge"), 100) as cache:

@@ -1,4 +1,4 @@
-"""A seal notices every difference between what was written and what is there."""
+"""A seal reveals every difference between the files that were written and those that are there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHARD = "Split-train/data_tfrecord-00000-of-00001"
 
 @pytest.fixture
 def artifact(tmp_path: Path) -> Path:
-    """A sealed artifact with a shard of ten records and a file beside it."""
+    """Return the folder of a sealed artifact with a shard of ten records and a JSON file."""
     folder = tmp_path / "out[1]" / "ImageFilter" / "examples" / "7"
     (folder / SHARD).parent.mkdir(parents=True)
     with tf.io.TFRecordWriter(str(folder / SHARD)) as writer:
@@ -26,7 +26,7 @@ def artifact(tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_artifact_that_nobody_changed_is_whole(artifact: Path):
+def test_an_unchanged_artifact_has_no_damage(artifact: Path):
     assert integrity.damage(artifact, complete=False) == ""
     assert integrity.damage(artifact, complete=True) == ""
     assert sorted(path.name for path in artifact.parent.iterdir()) == [".seal-7.json", "7"]
@@ -48,8 +48,10 @@ def test_flipped_bytes_are_noticed(artifact: Path):
     assert integrity.damage(artifact, complete=False) == wrong
 
 
-def test_flipped_bytes_below_the_file_system_are_noticed_when_all_is_read(artifact: Path):
-    """A disk that decays changes no modification time."""
+def test_flipped_bytes_with_an_unchanged_time_are_noticed_by_the_complete_check(
+    artifact: Path,
+):
+    """A decaying disk changes bytes without changing the modification time of the file."""
     path = artifact / SHARD
     before = path.stat()
     content = bytearray(path.read_bytes())
@@ -60,7 +62,7 @@ def test_flipped_bytes_below_the_file_system_are_noticed_when_all_is_read(artifa
     assert "has changed" in integrity.damage(artifact, complete=True)
 
 
-def test_a_file_that_was_only_touched_is_whole(artifact: Path):
+def test_a_new_modification_time_alone_is_no_damage(artifact: Path):
     os.utime(artifact / SHARD)
     assert integrity.damage(artifact, complete=False) == ""
 
@@ -77,17 +79,17 @@ def test_missing_and_added_files_are_named(artifact: Path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": {"facts.json": 3}}', "\x00"])
-def test_a_broken_seal_vouches_for_nothing(artifact: Path, text: str):
+def test_an_unreadable_seal_is_reported_as_damage(artifact: Path, text: str):
     integrity.seal_file(artifact).write_text(text)
     assert "cannot be compared with its seal" in integrity.damage(artifact, complete=False)
 
 
-def test_without_a_seal_nothing_is_vouched_for(artifact: Path):
+def test_a_missing_seal_is_reported_as_damage(artifact: Path):
     integrity.seal_file(artifact).unlink()
     assert "has no seal" in integrity.damage(artifact, complete=False)
 
 
-def test_a_removed_artifact_leaves_nothing(artifact: Path):
+def test_removing_an_artifact_removes_its_seal_and_may_be_repeated(artifact: Path):
     integrity.remove(artifact)
     assert list(artifact.parent.iterdir()) == []
     integrity.remove(artifact)

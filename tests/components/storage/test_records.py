@@ -1,4 +1,4 @@
-"""Names of shard files, which sort by number however many there are."""
+"""Shard files sort by their number however many there are, and damaged ones are named."""
 
 from __future__ import annotations
 

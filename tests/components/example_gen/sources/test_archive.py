@@ -25,7 +25,7 @@ KINDS = ("zip", "tar", "tar.gz")
 
 @pytest.fixture
 def pack(tmp_path):
-    """A function (kind, files) → path of an archive of them."""
+    """Return a function that writes files {member: bytes} into an archive and returns its path."""
 
     def make(kind, files, name="photos"):
         path = tmp_path / f"{name}.{kind}"
@@ -45,16 +45,18 @@ def pack(tmp_path):
 
 
 def notes(scan):
+    """Return kind and path of the notes of a scan, except those about non-ASCII names."""
     return {(note.kind, note.path) for note in scan.notes if note.kind != "non_ascii_name"}
 
 
 def contents(path):
+    """Return the bytes of all items of an archive by path."""
     source = open_source(str(path))
     return {item.path: source.read(item) for item in source.listing().items}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_archive_is_the_folder_tree_it_holds(pack, tmp_path, kind):
+def test_an_archive_has_the_items_of_the_unpacked_folder(pack, tmp_path, kind):
     folder = tmp_path / "unpacked"
     for name, content in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +71,7 @@ def test_an_archive_is_the_folder_tree_it_holds(pack, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_splits_wrapping_folder_hidden_and_loose_members(pack, kind):
+def test_split_folders_wrapping_folders_and_hidden_or_loose_members_are_recognised(pack, kind):
     names = [f"set/{s}/{c}/1.jpg" for s in ("Train", "val") for c in "ab"]
     more = ["set/readme.txt", "__MACOSX/set/train/a/1.jpg", "set/train/.DS_Store", "licence"]
     scan = open_source(str(pack(kind, dict.fromkeys(names + more, b"x")))).listing()
@@ -86,7 +88,7 @@ def test_splits_wrapping_folder_hidden_and_loose_members(pack, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_paths_that_lead_out_are_refused_by_name(pack, kind, tmp_path):
+def test_member_paths_that_lead_out_of_the_archive_are_refused_by_name(pack, kind, tmp_path):
     bad = ["../out.jpg", "cat/../../out.jpg", "/etc/out.jpg", "C:\\out.jpg", "cat\\..\\..\\o.jpg"]
     path = pack(kind, {**FILES, **dict.fromkeys(bad, b"x"), "./dog//e.jpg": b"e"})
     scan = open_source(str(path)).listing()
@@ -129,7 +131,7 @@ def test_links_and_devices_of_a_zip_are_refused_by_name(tmp_path, pack):
 
 
 def unreadable(path):
-    """Path of each item that cannot be read → why."""
+    """Return why items cannot be read: {path: detail}."""
     scan = open_source(str(path)).scan()
     return {note.path: note.detail for note in scan.notes if note.kind == "unreadable_file"}
 
@@ -137,7 +139,9 @@ def unreadable(path):
 def test_encrypted_members_are_items_that_cannot_be_read(pack):
     path = pack("zip", FILES)
     data = bytearray(path.read_bytes())
-    place = data.index(b"PK\1\2")  # central directory: flags at 8
+    place = data.index(
+        b"PK\1\2"
+    )  # an entry of the central directory, which has its flags at byte 8
     data[place + 8] |= 1
     path.write_bytes(data)
     assert list(unreadable(path)) == ["cat/a.jpg"]
@@ -154,6 +158,7 @@ def test_a_damaged_member_is_unreadable_and_the_others_are_not(pack):
 
 
 def contents_of(path, name):
+    """Return the bytes of one item."""
     source = open_source(str(path))
     return source.read(next(i for i in source.listing().items if i.path == name))
 
@@ -170,7 +175,7 @@ def test_a_member_over_the_limit_is_not_unpacked(pack, tmp_path):
 
 
 def test_members_that_share_data_are_refused(tmp_path):
-    """The bomb without nesting: many directory entries over one piece of data."""
+    """A ZIP bomb without nesting has many directory entries for one piece of data."""
     path = tmp_path / "overlap.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("cat/a.jpg", bytes(1 << 20))
@@ -186,7 +191,7 @@ def test_members_that_share_data_are_refused(tmp_path):
     }
 
 
-def test_bombs_are_refused_whole(tmp_path):
+def test_archives_that_unpack_to_more_than_200_times_their_size_are_refused(tmp_path):
     lying = tmp_path / "bomb.zip"
     with zipfile.ZipFile(lying, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("cat/a.jpg", b"x")
@@ -237,7 +242,7 @@ def test_cut_off_archives_are_refused(pack, kind):
         ("gone.zip", None, "does not exist"),
     ],
 )
-def test_what_is_no_archive_says_so(tmp_path, name, content, message):
+def test_files_that_are_no_archive_are_refused_with_the_cause(tmp_path, name, content, message):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigError, match=message):
@@ -252,7 +257,7 @@ def test_one_class_or_none_is_refused(pack):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_of_members_with_one_name_the_last_counts(pack, kind, tmp_path):
+def test_the_last_of_several_members_with_one_name_is_used(pack, kind, tmp_path):
     path = pack("tar" if kind == "tar.gz" else kind, FILES)
     if kind == "zip":
         with (
@@ -278,7 +283,7 @@ def test_empty_class_folders_are_noted(pack, tmp_path):
     assert scan.counts()["bird"] == 0 and ("empty_class", "bird") in notes(scan)
 
 
-def test_any_range_of_a_gzip_in_any_order_from_many_threads(tmp_path):
+def test_a_gzip_file_is_read_at_any_place_by_several_threads(tmp_path):
     content = random.Random(0).randbytes(6 * _BLOCK) + bytes(20 * _BLOCK)
     content += random.Random(1).randbytes(5 * _BLOCK + 77)
     path = tmp_path / "x.gz"
@@ -298,7 +303,7 @@ def test_any_range_of_a_gzip_in_any_order_from_many_threads(tmp_path):
     assert stream.pread(10, len(content)) == b""
 
 
-def test_states_of_a_long_gzip_stay_few(tmp_path, monkeypatch):
+def test_the_number_of_saved_states_of_a_long_gzip_file_is_bounded(tmp_path, monkeypatch):
     from imgpipe.components.example_gen.sources import seekable_gzip
 
     monkeypatch.setattr(seekable_gzip, "MAX_STATES", 4)

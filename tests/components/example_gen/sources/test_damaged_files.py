@@ -1,4 +1,4 @@
-"""Files with random damage: a refusal in words or readable items, never another exception."""
+"""Files with random damage are refused with a message or give items, and raise nothing else."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ FEW, MANY = 60, 1000
 
 
 def _zip(method):
+    """Return a ZIP archive of six images with this compression method."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", method) as archive:
         for n in range(6):
@@ -27,6 +28,7 @@ def _zip(method):
 
 
 def _tar(packed):
+    """Return a tar archive of six images with long names, compressed by gzip if `packed`."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for n in range(6):
@@ -37,6 +39,7 @@ def _tar(packed):
 
 
 def _tfrecord(tmp_path):
+    """Return a TFRecord file of six records."""
     import tensorflow as tf
 
     with tf.io.TFRecordWriter(str(tmp_path / "seed")) as writer:
@@ -88,10 +91,10 @@ def damage(data, draw):
 )
 @pytest.mark.parametrize("name", list(SEEDS))
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_damage_never_crashes(tmp_path, name, rounds):
+def test_damaged_files_raise_no_other_error_than_those_of_the_project(tmp_path, name, rounds):
     draw, whole = random.Random(name), SEEDS[name](tmp_path)
     file = tmp_path / name
-    for number in range(6):  # what the lists name
+    for number in range(6):  # the files that the lists name
         (tmp_path / f"{number}.jpg").write_bytes(b"%d" % number)
     outcomes = {"refused": 0, "read": 0, "unreadable": 0}
     for _ in range(rounds):

@@ -1,4 +1,7 @@
-"""Lists of files: both forms, columns by habit, name and place, and rows that contradict."""
+"""Lists of files as CSV or JSON Lines.
+
+Columns are found by usual names, given names or positions, and contradictory rows are named.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ ROWS = [
 
 @pytest.fixture
 def folder(tmp_path):
+    """Return a folder with the files that ROWS list."""
     for row in ROWS:
         (tmp_path / row["path"]).parent.mkdir(exist_ok=True)
         (tmp_path / row["path"]).write_bytes(row["path"].encode())
@@ -25,6 +29,7 @@ def folder(tmp_path):
 
 
 def write(folder, rows, kind="csv", delimiter=","):
+    """Write rows as a CSV or JSON Lines file into the folder and return its path."""
     file = folder / f"list.{kind}"
     if kind == "jsonl":
         file.write_text("\n".join(json.dumps(row) for row in rows) + "\n\n", "utf-8")
@@ -37,7 +42,7 @@ def write(folder, rows, kind="csv", delimiter=","):
 
 
 @pytest.mark.parametrize(("kind", "delimiter"), [("csv", ","), ("csv", ";"), ("jsonl", "")])
-def test_both_forms_give_the_same_items(folder, kind, delimiter):
+def test_csv_and_json_lines_give_the_same_items(folder, kind, delimiter):
     source = open_source(write(folder, ROWS, kind, delimiter))
     scan = source.scan()
     assert [(i.path, i.label, i.split, i.group) for i in scan.items] == [
@@ -56,7 +61,7 @@ def test_a_changed_label_changes_the_fingerprint(folder):
     assert open_source(write(folder, again)).scan().fingerprint != before
 
 
-def test_columns_by_name_and_by_place_without_header(folder):
+def test_columns_are_given_by_name_or_by_position_without_a_header(folder):
     rows = [{"was": row["label"], "img": row["path"]} for row in ROWS]
     named = SourceOptions(path_column="img", label_column="was")
     assert open_source(write(folder, rows), named).listing().counts() == {"cat": 1, "dog": 2}
@@ -91,14 +96,14 @@ def test_rows_that_contradict_each_other_are_problems_by_name(folder):
     assert [n.detail for n in scan.notes if n.path == "y/3.jpg"] == ["in rows 4, 7, 8"]
 
 
-def test_a_group_never_straddles_given_splits(folder):
+def test_a_group_in_two_given_splits_is_a_problem_of_its_training_items(folder):
     rows = [dict(ROWS[0], group="ann"), dict(ROWS[1], group="ann"), ROWS[2]]
     problems = [i.problem for i in open_source(write(folder, rows)).listing().items]
     assert problems[0].startswith("group_across_splits: group 'ann' is in validation too (x/2.jpg)")
     assert problems[1:] == ["", ""]
 
 
-def test_paths_that_lead_out_are_items_that_cannot_be_read(folder):
+def test_listed_paths_that_lead_out_of_the_folder_are_unreadable_items(folder):
     inside = str(folder / "x/1.jpg")
     bad = ["../secret", "/etc/passwd", "x/../../b", "https://example.com/a.jpg"]
     rows = [dict(ROWS[0], path=inside), *ROWS[1:], *(dict(ROWS[0], path=path) for path in bad)]
@@ -114,7 +119,7 @@ def test_paths_that_lead_out_are_items_that_cannot_be_read(folder):
     assert "is a URL; only files are read" in said["row-000008/a.jpg"]
 
 
-def test_the_root_may_be_elsewhere_and_missing_files_are_noted(folder, tmp_path_factory):
+def test_a_list_may_have_another_root_and_its_missing_files_are_noted(folder, tmp_path_factory):
     other = tmp_path_factory.mktemp("lists")
     spec = write(other, [*ROWS, dict(ROWS[0], path="x/gone.jpg")])
     scan = open_source(spec, SourceOptions(root=str(folder))).scan()

@@ -1,4 +1,4 @@
-"""The fingerprint of a source: of its items in any order, at 32 bytes of memory each."""
+"""The fingerprint of a source depends on its items in any order and needs 32 bytes for each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KEYS = [
 ]
 
 
-def test_it_is_the_hash_of_the_sorted_keys() -> None:
+def test_the_fingerprint_is_the_hash_of_the_sorted_keys() -> None:
     expected = hashlib.sha256(b"".join(sorted(_KEYS))).hexdigest()
     shuffled = random.Random(0).sample(_KEYS, len(_KEYS))
     assert fingerprint(shuffled) == expected
@@ -22,7 +22,7 @@ def test_it_is_the_hash_of_the_sorted_keys() -> None:
     assert fingerprint([]) == hashlib.sha256().hexdigest()
 
 
-def test_it_keeps_no_object_an_image() -> None:
+def test_the_fingerprint_of_many_items_needs_little_memory() -> None:
     parts = [random.Random(n).randbytes(KEY_BYTES * 1_000) for n in range(100)]
     tracemalloc.start()
     try:

@@ -15,6 +15,7 @@ from imgpipe.models.errors import ConfigError
 
 
 def fill(root, *paths):
+    """Write files whose content is their path, and return the folder."""
     for path in paths:
         file = root / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -23,6 +24,7 @@ def fill(root, *paths):
 
 
 def notes(scan):
+    """Return kind and path of each note of a scan."""
     return {(note.kind, note.path) for note in scan.notes}
 
 
@@ -60,7 +62,7 @@ def test_loose_files_beside_classes_are_items_without_label(tmp_path):
     assert [i.path for i in scan.items if i.label is None] == ["loose.jpg"]
 
 
-def test_fingerprint_follows_content_alone(tmp_path):
+def test_the_fingerprint_depends_on_contents_and_labels_but_not_on_times(tmp_path):
     source = open_source(fill(tmp_path, "a/1.jpg", "b/2.jpg"))
     before = source.scan().fingerprint
     os.utime(tmp_path / "a/1.jpg", (1, 1))
@@ -73,7 +75,7 @@ def test_fingerprint_follows_content_alone(tmp_path):
     assert source.scan().fingerprint not in {before, added}
 
 
-def test_hidden_links_cycles_and_special_files_are_named(tmp_path):
+def test_hidden_files_links_cycles_and_special_files_are_noted(tmp_path):
     fill(tmp_path, "a/1.jpg", "b/2.jpg", "a/.DS_Store", ".git/x", "__MACOSX/a/1.jpg")
     (tmp_path / "b/link.jpg").symlink_to(tmp_path / "a/1.jpg")
     (tmp_path / "b/up").symlink_to(tmp_path)
@@ -97,8 +99,10 @@ def test_hidden_links_cycles_and_special_files_are_named(tmp_path):
     assert by_path["b/dead.jpg"].sha256 == ""
 
 
-def test_unreadable_folder_is_named():
-    with tempfile.TemporaryDirectory() as name:  # not below pytest's own folder, which is private
+def test_an_unreadable_folder_is_noted():
+    with (
+        tempfile.TemporaryDirectory() as name
+    ):  # pytest's own folder is private, and another user cannot enter it
         folder = Path(name)
         folder.chmod(0o755)
         fill(folder, "a/1.jpg", "b/2.jpg", "b/shut/3.jpg")
@@ -106,7 +110,7 @@ def test_unreadable_folder_is_named():
         mine = os.geteuid()
         try:
             if mine == 0:
-                os.seteuid(65534)  # root reads everything
+                os.seteuid(65534)  # the superuser can read every folder
             scan = open_source(name).listing()
         finally:
             os.seteuid(mine)
@@ -134,7 +138,7 @@ def test_empty_class_stays_in_the_vocabulary(tmp_path):
         (("train/a/1", "train/b/1", "val/a/1", "validation/a/1"), "has two folders for one split"),
     ],
 )
-def test_wrong_folder_says_what_was_found(tmp_path, paths, message):
+def test_an_unusable_folder_is_refused_with_what_was_found(tmp_path, paths, message):
     with pytest.raises(ConfigError, match=message):
         open_source(fill(tmp_path, *paths)).listing()
 
@@ -153,7 +157,7 @@ def test_flat_split_folders_beside_a_list_name_the_list(tmp_path):
         open_source(str(tmp_path)).listing()
 
 
-def test_missing_folder_file_bucket_and_unknown_kind(tmp_path):
+def test_missing_folders_files_and_unknown_kinds_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="does not exist; expected a folder with one sub-folder"):
         open_source(str(tmp_path / "no")).listing()
     fill(tmp_path, "photos.txt")
@@ -165,7 +169,7 @@ def test_missing_folder_file_bucket_and_unknown_kind(tmp_path):
         open_source(" ")
 
 
-def test_class_folders_without_files(tmp_path):
+def test_class_folders_without_any_file_are_refused(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     with pytest.raises(ConfigError, match=r"2 class folders \(a, b\) without a single file"):
@@ -183,10 +187,10 @@ def test_scanning_imports_neither_tensorflow_nor_tfx(tmp_path):
     assert done.stdout.strip() == "[]"
 
 
-def test_a_film_among_the_photographs_is_not_read(photos):
+def test_a_file_over_256_mib_is_not_read(photos):
     folder = photos({"cat": 2, "dog": 2})
     with (folder / "cat" / "film.mp4").open("wb") as film:
-        film.truncate((1 << 28) + 1)  # a hole, no bytes on disk
+        film.truncate((1 << 28) + 1)  # a sparse file, which takes no disk space
     source = open_source(str(folder))
     scan = source.listing()
     film = next(item for item in scan.items if item.path == "cat/film.mp4")

@@ -1,4 +1,4 @@
-"""Files made to hang, exhaust or escape their reader: each is refused, and named."""
+"""Files made to hang, to exhaust memory or to lead out of the source are refused and named."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from imgpipe.models.errors import ConfigError
 
 @pytest.fixture(autouse=True)
 def little_memory():
-    """A reader that takes what the file claims fails at once, and not with the machine."""
+    """Limit the memory of the process to 2 GiB more than it uses.
+
+    A reader that allocates what a file claims then fails at once, and not with the machine.
+    """
     before = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + (2 << 30), before[1]))
@@ -30,7 +33,7 @@ def little_memory():
 
 
 def problems(spec, options=None):
-    """Path of each item of a source → why it cannot be read, "" where it can."""
+    """Return why each item of a source cannot be read, or "" where it can: {path: error}."""
     source = open_source(str(spec), options or SourceOptions())
     scan = source.scan()
     found = {}
@@ -45,6 +48,7 @@ def problems(spec, options=None):
 
 
 def sheet(folder, *paths):
+    """Write a list of these paths with alternating labels and return its path."""
     file = folder / "list.csv"
     rows = [f"{path},{'ab'[n % 2]}" for n, path in enumerate(paths)]
     file.write_text("\n".join(["path,label", *rows]))
@@ -52,7 +56,7 @@ def sheet(folder, *paths):
 
 
 def zip_of(path, method, content=bytes(1 << 26), claimed=1000):
-    """Two members that claim to be smaller than they are."""
+    """Write a ZIP archive of two members that claim to be `claimed` bytes long."""
     with zipfile.ZipFile(path, "w", method) as archive:
         for name in ("a/1.jpg", "b/2.jpg"):
             archive.writestr(name, content)
@@ -92,6 +96,7 @@ def test_a_tar_of_endless_long_names_is_refused(tmp_path):
 
 
 def masked(data):
+    """Return the masked checksum of TFRecord files."""
     crc = google_crc32c.value(data)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
@@ -112,7 +117,7 @@ def test_a_record_that_claims_a_tebibyte_is_refused(tmp_path, packed):
         open_source(str(tmp_path / "x.tfrecord")).listing()
 
 
-def test_a_list_cannot_name_pipes_devices_or_sparse_giants(tmp_path):
+def test_listed_pipes_devices_and_huge_sparse_files_are_not_read(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "zero.jpg").symlink_to("/dev/zero")
     with (tmp_path / "hole.jpg").open("wb") as file:
@@ -130,7 +135,7 @@ def test_a_list_cannot_name_pipes_devices_or_sparse_giants(tmp_path):
     }
 
 
-def test_a_folder_with_a_sparse_giant_is_scanned(tmp_path):
+def test_a_huge_sparse_file_in_a_folder_is_not_read(tmp_path):
     for name in ("a/1.jpg", "b/2.jpg"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(b"x")
@@ -170,7 +175,7 @@ def test_links_that_leave_the_folder_are_read_only_where_allowed(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x.tfrecord"])
-def test_table_and_record_files_of_a_folder_are_regular_and_inside(tmp_path, name):
+def test_tables_and_record_files_that_link_out_of_the_folder_are_refused(tmp_path, name):
     (tmp_path / "elsewhere").write_bytes(b"a,1\n")
     folder = tmp_path / "tables"
     folder.mkdir()
@@ -190,7 +195,7 @@ def test_a_file_without_line_ends_is_refused(tmp_path, name):
     kind, _, file = name.rpartition(":")
     with (tmp_path / file).open("wb") as stream:
         stream.write(b"path,label\n" if kind == "manifest" else b"")
-        stream.truncate(6 << 30)  # a hole, no bytes on disk
+        stream.truncate(6 << 30)  # a sparse file, which takes no disk space
     with pytest.raises(ConfigError, match=r"(row|line) \d.* longer than \d+ MiB"):
         open_source(f"{kind}:{tmp_path / file}" if kind else str(tmp_path / file)).listing()
 
@@ -207,7 +212,7 @@ def test_a_file_without_line_ends_is_refused(tmp_path, name):
         (json.dumps({"path": "a.jpg", "label": "\udcff"}), r"the label '\\udcff' is not valid"),
     ],
 )
-def test_odd_lines_of_json_are_refused_by_row(tmp_path, line, message):
+def test_malformed_lines_of_json_are_refused_by_row(tmp_path, line, message):
     (tmp_path / "x.jsonl").write_text(line)
     with pytest.raises(ConfigError, match=message):
         open_source(str(tmp_path / "x.jsonl")).listing()
@@ -221,7 +226,7 @@ def test_a_list_may_name_files_that_are_not_utf8(tmp_path):
     assert set(problems(tmp_path / "x.jsonl").values()) == {""}
 
 
-def test_a_table_of_contents_larger_than_any_is_refused(tmp_path):
+def test_a_zip_archive_that_claims_a_central_directory_of_300_mib_is_refused(tmp_path):
     size, count = 300 << 20, 7
     with (tmp_path / "x.zip").open("wb") as file:
         file.truncate(size)

@@ -1,4 +1,4 @@
-"""Packed items are the items that were packed, in the same order, in far less memory."""
+"""Packed items equal the items that were packed, in the same order, and need far less memory."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from imgpipe.components.example_gen.sources.items import BLOCK, Items, ItemSorte
 
 
 def item(number, **more):
+    """Return the item with this number."""
     digest = hashlib.sha256(str(number).encode()).hexdigest()
     return Item(f"cat/{number:06d}.jpg", "cat", sha256=digest, **more)
 
@@ -27,7 +28,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("some", [[], ODD, ODD[2:3], [item(n) for n in range(2 * BLOCK + 7)]])
-def test_items_come_back_as_they_were(some):
+def test_packed_items_equal_the_items(some):
     packed = Items(some)
     assert list(packed) == some and len(packed) == len(some)
     assert packed == tuple(some) == packed
@@ -55,7 +56,7 @@ def test_indices_and_slices_are_those_of_a_list():
         assert list(packed[cut]) == some[cut], cut
 
 
-def test_a_slice_along_the_blocks_packs_nothing_again(monkeypatch):
+def test_a_slice_of_whole_blocks_packs_nothing_again(monkeypatch):
     packed = Items(item(n) for n in range(3 * BLOCK))
     monkeypatch.delattr(items, "_pack")
     assert packed[BLOCK : 2 * BLOCK][0] == item(BLOCK)

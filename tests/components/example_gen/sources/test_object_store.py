@@ -28,7 +28,10 @@ PHOTOS = {
 
 
 class Bucket:
-    """A store of one bucket that speaks S3's ListObjectsV2 and GetObject over HTTP."""
+    """A local HTTP server with one bucket that implements S3's ListObjectsV2 and GetObject.
+
+    `objects` may be changed, and `read` lists the keys that were read.
+    """
 
     def __init__(self, objects: dict[str, bytes]) -> None:
         self.objects = dict(objects)
@@ -83,7 +86,7 @@ class Bucket:
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    """A bucket on loopback, to which the environment leads."""
+    """Yield a bucket on loopback and set the environment so that S3 clients use it."""
     pytest.importorskip("s3fs", reason="needs the extra object-store")
     started = Bucket(PHOTOS)
     monkeypatch.setenv("AWS_ENDPOINT_URL", started.url)
@@ -100,6 +103,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
 
 
 def _memory(objects: dict[str, bytes]) -> None:
+    """Replace the content of fsspec's file system in memory by these objects."""
     import fsspec
 
     system = fsspec.filesystem("memory")
@@ -129,14 +133,14 @@ def test_the_fingerprint_changes_with_the_content_alone(bucket: Bucket):
     source = open_source("s3://bucket/photos/")
     before = source.scan().fingerprint
     assert source.scan().fingerprint == before
-    bucket.objects["photos/cats/a.jpg"] = b"eno"  # of the same size
+    bucket.objects["photos/cats/a.jpg"] = b"eno"  # the same size as before
     changed = source.scan().fingerprint
     assert changed != before
     bucket.objects["photos/dogs/new.jpg"] = b"new"
     assert source.scan().fingerprint not in (before, changed)
 
 
-def test_an_object_that_changes_or_goes_while_it_is_read_is_an_error(bucket: Bucket):
+def test_an_object_that_was_changed_or_deleted_since_the_listing_is_an_error(bucket: Bucket):
     source = open_source("s3://bucket/photos")
     changed, gone = source.listing().items[:2]
     bucket.objects[f"photos/{changed.path}"] = b"much longer"
@@ -176,7 +180,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("scheme", ["memory", "file"])
-def test_a_store_without_checksums_is_hashed(scheme: str, tmp_path: Path):
+def test_a_store_that_lists_no_checksums_is_read_and_hashed(scheme: str, tmp_path: Path):
     uri = "memory://bucket/photos" if scheme == "memory" else f"file://{tmp_path}/photos"
     _memory(PHOTOS)
     for path, data in PHOTOS.items():

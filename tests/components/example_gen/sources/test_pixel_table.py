@@ -1,4 +1,7 @@
-"""CSV of pixels: header or not, any square size, label by name or place, bad rows by line."""
+"""CSV files of pixels, with or without header, for images of any square size.
+
+The label column is given by name or position, and bad rows are named by line.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,11 @@ from imgpipe.models.errors import ConfigError
 
 @pytest.fixture
 def table(tmp_path):
-    """A function (rows of label and pixels, header, …) → path of a CSV."""
+    """Return a function that writes a CSV file and returns its path.
+
+    It takes rows of (label, pixels), and options for the header, the file name, the position of the
+    label and the quotation mark.
+    """
 
     def make(rows, header=False, name="t.csv", label_at=0, quote=""):
         lines = []
@@ -34,11 +41,13 @@ def table(tmp_path):
 
 
 def draw(count, *shape):
+    """Return `count` rows of (label, random pixels of this shape) with the labels 0, 1 and 2."""
     values = np.random.default_rng(0).integers(0, 256, (count, *shape))
     return [(n % 3, values[n]) for n in range(count)]
 
 
 def decoded(spec, options=None):
+    """Return label and uint8 pixels of each item of a source by path."""
     source = open_source(spec, options)
     return {
         i.path: (i.label, np.asarray(Image.open(io.BytesIO(source.read(i)))))
@@ -57,7 +66,7 @@ def test_rows_become_images(table, header, shape):
 
 
 @pytest.mark.parametrize("column", ["3", "label"])
-def test_the_label_column_by_place_or_name(table, column):
+def test_the_label_column_is_given_by_position_or_name(table, column):
     rows = draw(4, 4, 4)
     spec = table(rows, header=True, label_at=3, quote='"')
     found = decoded(spec, SourceOptions(label_column=column))
@@ -65,12 +74,12 @@ def test_the_label_column_by_place_or_name(table, column):
     assert all((p == r[1]).all() for (_, p), r in zip(found.values(), rows, strict=True))
 
 
-def test_label_words_without_header(table):
+def test_labels_may_be_words_without_a_header(table):
     found = decoded(table([("a", np.eye(4)), ("b", np.eye(4))]))
     assert {name for name, _ in found.values()} == {"a", "b"}
 
 
-def test_bad_rows_are_unreadable_by_line(table, tmp_path):
+def test_bad_rows_are_unreadable_items_named_by_line(table, tmp_path):
     spec = table(draw(4, 4, 4))
     with Path(spec).open("a") as file:
         file.write("\n1,2,3\n")
@@ -87,7 +96,7 @@ def test_bad_rows_are_unreadable_by_line(table, tmp_path):
     assert [i.path for i in scan.items if i.label is None] == ["t/0000010.png"]
 
 
-def test_a_folder_of_csvs_names_the_splits(table, tmp_path):
+def test_the_names_of_csv_files_in_a_folder_give_the_splits(table, tmp_path):
     table(draw(6, 4, 4), name="sign_mnist_train.csv")
     table(draw(3, 4, 4), name="sign_mnist_test.csv", header=True)
     scan = open_source(str(tmp_path)).scan()
@@ -97,7 +106,7 @@ def test_a_folder_of_csvs_names_the_splits(table, tmp_path):
     assert again.given_splits == () and len(again.items) == 3
 
 
-def test_pixels_in_one_column_with_usage(tmp_path):
+def test_pixels_in_one_column_and_splits_in_a_usage_column_are_read(tmp_path):
     rows = ["emotion,pixels,Usage"]
     for label, usage in ((0, "Training"), (3, "Training"), (3, "PublicTest"), (0, "PrivateTest")):
         rows.append(f"{label},{' '.join(str(n) for n in range(16))},{usage}")
@@ -116,7 +125,7 @@ def test_pixels_in_one_column_with_usage(tmp_path):
         ("a,1,2,3,4\na,1,2,3,4\n", r"one class only \(a\) in 2 images"),
     ],
 )
-def test_what_holds_no_images_says_so(tmp_path, text, message):
+def test_a_table_without_images_is_refused_with_the_cause(tmp_path, text, message):
     (tmp_path / "x.csv").write_text(text)
     with pytest.raises(ConfigError, match=message):
         open_source(str(tmp_path / "x.csv")).listing()
@@ -124,7 +133,7 @@ def test_what_holds_no_images_says_so(tmp_path, text, message):
         open_source(str(tmp_path / "gone.csv")).listing()
 
 
-def test_real_sign_language_rows(shared_data):
+def test_the_sample_of_sign_mnist_is_read(shared_data):
     folder = shared_data / "sign_mnist_sample"
     scan = open_source(str(folder)).scan()
     assert (len(scan.items), scan.given_splits) == (199, ("train", "test"))

@@ -1,4 +1,4 @@
-"""Which source a spec names, and where its path starts."""
+"""The specification of a source determines its kind and the folder at which its path starts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from imgpipe.models.errors import ConfigError
         ("folder:photos.zip", "folder"),
     ],
 )
-def test_kinds_of_specs(tmp_path, monkeypatch, spec, kind):
+def test_the_kind_of_a_source_is_found_from_its_specification(tmp_path, monkeypatch, spec, kind):
     monkeypatch.chdir(tmp_path)
     for name in ("photos/a", "tables", "records"):
         (tmp_path / name).mkdir(parents=True)
@@ -37,13 +37,13 @@ def test_kinds_of_specs(tmp_path, monkeypatch, spec, kind):
     assert split_spec(spec, SourceOptions())[0] == kind
 
 
-def test_unknown_kinds_name_the_known_ones():
+def test_the_error_for_an_unknown_kind_names_the_known_ones():
     kinds = "one of archive:…, csv:…, folder:…, gs:…, manifest:…, s3:…, tfds:…"
     with pytest.raises(ConfigError, match=kinds):
         split_spec("ftp://host", SourceOptions())
 
 
-def test_paths_start_at_a_folder_and_names_stay(tmp_path):
+def test_relative_paths_start_at_the_folder_and_names_are_unchanged(tmp_path):
     assert absolute("a/../b.zip", tmp_path) == f"{tmp_path}/b.zip"
     assert absolute("csv:b.csv", tmp_path) == f"csv:{tmp_path}/b.csv"
     assert absolute("tfds:x:train", tmp_path) == "tfds:x:train"

@@ -1,4 +1,4 @@
-"""TensorFlow Datasets: builders defined here, prepared for real on disk, and what is not there."""
+"""TensorFlow Datasets as a source: builders defined here and prepared on disk, and errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES = ["stone", "cloth", "blade"]  # not in sorted order
 
 
 class _Tiny(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Images of one colour each."""
+    """A builder of 21 images of one colour each; the colour is the number of the image."""
 
     VERSION = tfds.core.Version("1.2.3")
     SPLITS: ClassVar = {"train": 12, "test": 6, "extra": 3}
@@ -52,11 +52,11 @@ class _Tiny(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 class TinyShapes(_Tiny):
-    """Found by name, with its code."""
+    """A registered builder, which is found by its name `tiny_shapes`."""
 
 
 class FarShapes(_Tiny):
-    """To be fetched from where nobody answers."""
+    """A builder whose download comes from an address where no server answers."""
 
     @property
     def url_infos(self):
@@ -67,7 +67,7 @@ class FarShapes(_Tiny):
 
 
 class BrokenShapes(_Tiny):
-    """Whose own code fails."""
+    """A builder whose own code raises AssertionError."""
 
     def _split_generators(self, dl_manager):
         raise AssertionError("put far.zip into the manual folder")
@@ -75,6 +75,7 @@ class BrokenShapes(_Tiny):
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
+    """Return the data folder in which `tiny_shapes` is prepared."""
     folder = tmp_path_factory.mktemp("tfds")
     TinyShapes(data_dir=folder).download_and_prepare()
     return folder
@@ -82,10 +83,12 @@ def prepared(tmp_path_factory):
 
 @pytest.fixture
 def options(prepared):
+    """Return the options that lead to the prepared data folder."""
     return SourceOptions(tfds_dir=str(prepared))
 
 
 def colour(data):
+    """Return the red value of the first pixel of an encoded image."""
     from io import BytesIO
 
     from PIL import Image
@@ -93,7 +96,7 @@ def colour(data):
     return np.asarray(Image.open(BytesIO(data)))[0, 0, 0]
 
 
-def test_prepared_set_with_its_splits_and_names(options):
+def test_a_prepared_set_gives_its_splits_labels_and_images(options):
     source = open_source("tfds:tiny_shapes", options)
     scan = source.scan()
     assert scan.vocabulary == ("blade", "cloth", "stone") and len(scan.items) == 18
@@ -110,13 +113,13 @@ def test_prepared_set_with_its_splits_and_names(options):
 @pytest.mark.parametrize(
     ("split", "count"), [("train", 12), ("extra", 3), ("train[:50%]", 6), ("train+test[3:]", 15)]
 )
-def test_one_split_or_slice_is_drawn_anew(options, split, count):
+def test_one_split_or_slice_of_a_set_has_no_given_splits(options, split, count):
     scan = open_source(f"tfds:tiny_shapes:{split}", options).listing()
     assert len(scan.items) == count and scan.given_splits == ()
     assert len({item.path for item in scan.items}) == count
 
 
-def test_prepared_without_code_and_in_array_records(tmp_path):
+def test_a_set_prepared_as_array_records_is_read_without_its_builder(tmp_path):
     class NoCode(_Tiny, skip_registration=True):
         SPLITS: ClassVar = {"train": 7}
 
@@ -140,7 +143,7 @@ def test_ingest_reads_every_record(options, tmp_path, beam_pipeline):
     assert summary["images"] == 18 and summary["splits"]["test"] == 6
 
 
-def test_groups_by_the_file_names_of_the_set(prepared):
+def test_the_group_pattern_is_applied_to_the_file_names_of_the_set(prepared):
     options = SourceOptions(tfds_dir=str(prepared), group_pattern=r"(\d)\.png$")
     assert open_source("tfds:tiny_shapes", options).listing().groups() == 10
 
@@ -158,7 +161,7 @@ def test_without_network_the_error_says_what_to_fetch_and_where_to_put_it(tmp_pa
     assert not (tmp_path / "far_shapes").exists()
 
 
-def test_a_builder_that_fails_says_why(tmp_path):
+def test_the_message_of_a_failing_builder_is_in_the_error(tmp_path):
     with pytest.raises(ResourceError, match=r"put far\.zip into the manual folder"):
         open_source("tfds:broken_shapes", SourceOptions(tfds_dir=str(tmp_path))).listing()
 
@@ -176,7 +179,7 @@ def test_unknown_names_are_config_errors(options, spec, message):
         open_source(spec, options).listing()
 
 
-def test_features_that_are_not_there(prepared):
+def test_an_unknown_label_feature_is_refused_with_the_known_features(prepared):
     with pytest.raises(ConfigError, match="features are image, image/filename, label; name them"):
         open_source(
             "tfds:tiny_shapes", SourceOptions(tfds_dir=str(prepared), label_column="nope")

@@ -1,4 +1,4 @@
-"""TFRecord files: names of features and files, gzip, our own Examples, damage refused by record."""
+"""TFRecord files: names of features and files, gzip, the pipeline's own Examples, and damage."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from imgpipe.models.errors import ConfigError
 
 
 def write(file, records, packed=""):
+    """Write records, dictionaries of features, as Examples into a file and return its path."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(file), tf.io.TFRecordOptions(packed)) as writer:
         for record in records:
@@ -23,6 +24,7 @@ def write(file, records, packed=""):
 
 
 def records(encode, count=6, image="image/encoded", label="image/class/text"):
+    """Return `count` records, each with an encoded image and the label a or b."""
     return [{image: encode(seed=n), label: "ab"[n % 2]} for n in range(count)]
 
 
@@ -47,7 +49,7 @@ def test_splits_come_from_the_names_of_shards(tmp_path, encode):
     assert open_source(f"{tmp_path}/rps-test*.tfrecord").listing().counts() == {"a": 1, "b": 1}
 
 
-def test_our_own_examples_are_a_source(tmp_path, encode):
+def test_examples_of_the_pipeline_are_a_source(tmp_path, encode):
     for split in ("train", "validation"):
         write(
             tmp_path / f"Split-{split}/data_tfrecord-00000-of-00001",
@@ -69,7 +71,7 @@ def test_our_own_examples_are_a_source(tmp_path, encode):
     assert scan.given_splits == ("train", "validation")
 
 
-def test_named_features_and_whole_numbers_as_labels(tmp_path, encode):
+def test_features_may_be_named_and_labels_may_be_integers(tmp_path, encode):
     rows = [{"pic": encode(seed=n), "kind": n % 2, "label": "x"} for n in range(3)]
     spec = write(tmp_path / "x.tfrecord", rows)
     with pytest.raises(ConfigError, match=r"no feature 'for the image'; found kind \(int64_list\)"):
@@ -80,7 +82,7 @@ def test_named_features_and_whole_numbers_as_labels(tmp_path, encode):
         open_source(spec, SourceOptions(image_column="nope")).listing()
 
 
-def test_records_without_image_or_label(tmp_path, encode):
+def test_records_without_image_are_noted_and_those_without_label_have_none(tmp_path, encode):
     rows = [*records(encode, 4), {"image/class/text": "a"}, {"image/encoded": encode()}]
     scan = open_source(write(tmp_path / "x.tfrecord", rows)).scan()
     assert {n.path: n.detail for n in scan.notes} == {
@@ -90,7 +92,7 @@ def test_records_without_image_or_label(tmp_path, encode):
 
 
 @pytest.mark.parametrize("spoil", [lambda d: d[:-40], lambda d: d[:900] + b"!" + d[901:]])
-def test_damage_is_refused_by_record(tmp_path, encode, spoil):
+def test_a_damaged_file_is_refused_with_the_number_of_the_record(tmp_path, encode, spoil):
     file = tmp_path / "x.tfrecord"
     write(file, records(encode))
     file.write_bytes(spoil(file.read_bytes()))
@@ -98,7 +100,7 @@ def test_damage_is_refused_by_record(tmp_path, encode, spoil):
         open_source(str(file)).listing()
 
 
-def test_what_is_no_record_file_says_so(tmp_path):
+def test_files_that_hold_no_examples_are_refused_with_the_cause(tmp_path):
     with tf.io.TFRecordWriter(str(tmp_path / "x.tfrecord")) as writer:
         writer.write(b"\xff\xff no example")
     with pytest.raises(ConfigError, match=r"record 0 is not a tf\.Example"):

@@ -1,4 +1,4 @@
-"""Groups, allowed classes and odd names: the same rules for every source."""
+"""Groups, allowed classes and unusual names follow the same rules for every source."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from imgpipe.models.errors import ConfigError
 
 
 def scan(*items):
+    """Return a scan of these items."""
     labels = sorted({item.label for item in items if item.label})
     return Scan("here", tuple(items), tuple(labels))
 
 
 def kinds(found):
+    """Return how many notes of each kind a scan has."""
     return collections.Counter(note.kind for note in found.notes)
 
 
-def test_a_pattern_names_the_groups_and_what_it_misses(tmp_path):
+def test_a_pattern_gives_the_groups_and_paths_that_do_not_match_are_noted(tmp_path):
     items = [Item(f"a/{n}.rf.{k}.jpg", "a") for n in "xy" for k in range(3)]
     found = vet(scan(*items, Item("b/z.jpg", "b")), SourceOptions(group_pattern=r"([^/]+)\.rf\."))
     assert [item.group for item in found.items] == ["x"] * 3 + ["y"] * 3 + [None]
@@ -29,7 +31,7 @@ def test_a_pattern_names_the_groups_and_what_it_misses(tmp_path):
     assert [(n.kind, n.path) for n in found.notes] == [("no_group", "b/z.jpg")]
 
 
-def test_a_group_that_the_source_names_stays():
+def test_a_group_given_by_the_source_is_kept_despite_a_pattern():
     found = vet(scan(Item("a/x.jpg", "a", group="given")), SourceOptions(group_pattern="(x)"))
     assert found.items[0].group == "given"
 
@@ -51,7 +53,7 @@ def test_labels_outside_the_classes_are_named_and_missing_ones_noted():
     assert [(n.kind, n.path) for n in found.notes] == [("empty_class", "b")]
 
 
-def test_a_group_given_to_two_splits_keeps_its_evaluation_part():
+def test_training_items_of_a_group_that_is_also_in_validation_are_a_problem():
     found = vet(
         scan(
             Item("1", "a", "train", group="g"),
@@ -69,7 +71,7 @@ def test_a_group_given_to_two_splits_keeps_its_evaluation_part():
     assert not any(item.problem for item in found.items[1:])
 
 
-def test_odd_names_are_noted_by_name():
+def test_long_non_ascii_and_colliding_names_are_noted():
     paths = ("a/IMG.jpg", "a/img.JPG", "a/caf\u00e9.jpg", "a/cafe\u0301.jpg", "a/" + "x" * 300)
     found = vet(scan(*(Item(path, "a") for path in paths)), SourceOptions())
     assert kinds(found) == {"case_collision": 2, "non_ascii_name": 2, "long_name": 1}
@@ -78,7 +80,7 @@ def test_odd_names_are_noted_by_name():
     assert "and 150 more" in {note.detail for note in many.notes}
 
 
-def test_groups_are_drawn_whole_and_follow_the_seed():
+def test_each_group_is_in_one_split_that_depends_on_the_seed():
     one, two = SplitRule(validation=0.3), SplitRule(seed=1, validation=0.3)
     places = {g: {one.assign(f"{g}{n}", None, g) for n in range(9)} for g in map(str, range(200))}
     assert all(len(splits) == 1 for splits in places.values())
@@ -88,7 +90,7 @@ def test_groups_are_drawn_whole_and_follow_the_seed():
     assert {carve.assign(str(n), "train", "g") for n in range(99)} < {"train", "validation"}
 
 
-def test_fingerprint_follows_labels_splits_and_groups(tmp_path):
+def test_the_fingerprint_depends_on_the_groups(tmp_path):
     for path in ("a/1.x.jpg", "b/2.y.jpg"):
         (tmp_path / path).parent.mkdir()
         (tmp_path / path).write_bytes(path.encode())
@@ -97,7 +99,7 @@ def test_fingerprint_follows_labels_splits_and_groups(tmp_path):
     assert open_source(str(tmp_path), grouped).scan().fingerprint != plain
 
 
-def test_options_travel_as_json():
+def test_options_are_written_as_json_and_read_back():
     options = SourceOptions(classes=("a", "b"), group_pattern="(é)")
     assert SourceOptions.from_json(options.to_json()) == options
     assert SourceOptions().to_json() == "{}"
@@ -111,7 +113,7 @@ def test_options_travel_as_json():
         (r"/[a-z]+\.(.+?)(?:_(?:mp4|MOV|mov|gif)-\d+)?(?:_[a-zA-Z]+)?\.rf\.", 516),  # sources
     ],
 )
-def test_names_group_real_photographs(shared_data, pattern, groups):
+def test_patterns_group_real_photographs_by_their_names(shared_data, pattern, groups):
     folder = str(shared_data / "rps_photos/training")
     found = open_source(folder, SourceOptions(group_pattern=pattern)).listing()
     assert (len(found.items), found.groups(), kinds(found)) == (1877, groups, {})
