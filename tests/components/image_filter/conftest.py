@@ -1,4 +1,4 @@
-"""Records as the checks see them, and the filter of a folder on real Beam."""
+"""Fixtures for the tests of the filter: records as the checks see them, and a filter on Beam."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from tests.components.memory_source import Memory
 
 @pytest.fixture
 def records():
-    """A function {path: bytes} → {path: record}, all labelled "a" of the classes a and b."""
+    """Return a function that inspects files {path: bytes} and returns the records by path.
+
+    All files are in the split train and have the label "a" of the classes a and b.
+    """
 
     def make(files, store=""):
         items = [Item(path, "a", "train") for path in files]
@@ -33,7 +36,10 @@ def records():
 
 
 class Run:
-    """Ingest and filter of one folder."""
+    """Ingest and filter one folder on Beam.
+
+    `summary` is the filter's summary, and `rejects` the entries of the quarantine by path.
+    """
 
     def __init__(self, root, photos, beam_pipeline, settings=None, shard_size=256, flags=()):
         scan = open_source(str(photos)).scan()
@@ -49,6 +55,7 @@ class Run:
         self.rejects = {reject["path"]: reject for reject in map(json.loads, lines)}
 
     def records(self, kind):
+        """Return the Examples of an artifact, which is "kept" or "metadata"."""
         found = []
         for split in names.SPLITS:
             for path in shard_files(f"{self.root}/{kind}", split):
@@ -56,11 +63,14 @@ class Run:
         return found
 
     def paths(self):
+        """Return the paths of the kept images."""
         return [text(example, names.PATH) for example in self.records("kept")]
 
 
 @pytest.fixture
 def run(tmp_path, beam_pipeline):
+    """Return a function that ingests and filters a folder; its options are those of `Run`."""
+
     def make(photos, name="run", **options):
         return Run(tmp_path / name, photos, beam_pipeline, **options)
 

@@ -1,4 +1,7 @@
-"""Several attempts at one shard, as a cluster makes them when it believes that a worker is dead."""
+"""Several workers write one shard at the same time.
+
+A cluster starts such attempts when it believes that a worker is dead.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ SIZE = 200_000
 
 
 def readers_see_whole_files(write, path: Path) -> None:
-    """Run six attempts, and read what is there meanwhile."""
+    """Write a file by six threads while another reads it, and assert that it is always whole."""
     sizes = set()
     over = threading.Event()
 
@@ -39,15 +42,16 @@ def readers_see_whole_files(write, path: Path) -> None:
 
 @pytest.fixture
 def content() -> bytes:
+    """Return the bytes that every attempt writes."""
     return b"x" * SIZE
 
 
-def test_parts_of_the_first_pass(tmp_path, content):
+def test_concurrent_writers_of_first_pass_files_leave_whole_files(tmp_path, content):
     path = tmp_path / "train-0.decisions"
     readers_see_whole_files(lambda: write_bytes(str(path), content), path)
 
 
-def test_rejected_files(tmp_path, content):
+def test_concurrent_writers_of_rejected_files_leave_whole_files(tmp_path, content):
     record = ImageRecord(path="cat/a.jpg", image_hash="0" * 64, image_bytes=content)
     stored = quarantine.store(str(tmp_path), record, "blurry")
     path = tmp_path / stored

@@ -1,4 +1,7 @@
-"""The filter on real Beam: kept, metadata, quarantine; nothing lost; the same on other engines."""
+"""The filter on Beam writes the kept images, their metadata and the quarantine.
+
+No image is lost, and other engines and shards give the same result.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +26,13 @@ from tests.images import encoded
 
 
 def near_warnings(done):
-    """Warnings of near-duplicates; what else the drawn images are warned of is not meant."""
+    """Return the warnings about near-duplicates, without others about the noise images."""
     return [found for found in done.summary["warnings"] if found["reason"].startswith("near")]
 
 
 @pytest.fixture
 def faulty(photos, encode):
-    """A folder with one of each fault; good images around them."""
+    """Return a folder with one image of each fault among good images."""
     same, conflicting = encode(seed=901), encode(seed=902)
     return photos(
         {
@@ -51,7 +54,7 @@ def faulty(photos, encode):
     )
 
 
-def test_every_fault_is_named_and_every_image_accounted_for(faulty, run):
+def test_every_fault_is_named_and_every_image_is_counted(faulty, run):
     done = run(faulty)
     assert {path: reject["reason"] for path, reject in done.rejects.items()} == {
         "cat/zero.jpg": "zero_byte",
@@ -92,7 +95,7 @@ def test_kept_and_metadata_hold_the_same_records(faulty, run):
     assert data.startswith(b"\x89PNG") and text(scan, names.DECODE_ERROR) == ""
 
 
-def test_evaluation_copy_stays_of_duplicates_across_given_splits(photos, encode, run):
+def test_of_duplicates_across_given_splits_the_test_copy_is_kept(photos, encode, run):
     same = encode(seed=900)
     folder = photos(
         {
@@ -106,7 +109,7 @@ def test_evaluation_copy_stays_of_duplicates_across_given_splits(photos, encode,
     assert reject["reason"] == "duplicate_across_splits"
 
 
-def test_same_records_whatever_the_engine_and_the_shards(faulty, run):
+def test_other_engines_and_shard_sizes_give_the_same_examples(faulty, run):
     one = run(faulty)
     other = run(
         faulty,
@@ -127,13 +130,13 @@ def test_same_records_whatever_the_engine_and_the_shards(faulty, run):
                 assert Path(first).read_bytes() == Path(second).read_bytes()
 
 
-def test_an_ignored_check_lets_the_image_in(faulty, run):
+def test_an_image_with_a_finding_of_an_ignored_check_is_kept(faulty, run):
     assert (
         "cat/icon.png" in run(faulty, settings=Settings(severity={"too_small": "ignore"})).paths()
     )
 
 
-def test_a_check_without_a_choice_is_refused_before_any_work(tmp_path, beam_pipeline):
+def test_a_severity_that_a_check_does_not_allow_is_refused_at_once(tmp_path, beam_pipeline):
     uris = Uris(*([str(tmp_path)] * 4))
     with pytest.raises(ConfigError, match=r"judge\.severity: decodable = 'ignore'"):
         filter_examples(
@@ -141,7 +144,7 @@ def test_a_check_without_a_choice_is_refused_before_any_work(tmp_path, beam_pipe
         )
 
 
-def test_a_lost_image_is_a_defect(tmp_path):
+def test_a_lost_image_raises_a_runtime_error(tmp_path):
     summary = {"in": 10, "kept": 8, "rejected": 1}
     with pytest.raises(RuntimeError, match=r"10 read, 8 kept \+ 1 rejected; this is a defect"):
         quarantine.check_conservation(summary, 10)
@@ -155,7 +158,7 @@ def test_broken_images_come_through_beam_without_a_crash(shared_data, broken_ima
         place = folder / "ab"[index % 2] / path.rpartition("/")[2]
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(shared_data.parent / "data" / path, place)
-    threshold = {"near_duplicate": 0}  # the judgement of each file alone
+    threshold = {"near_duplicate": 0}  # each file is checked by itself
     settings = Settings(min_side=1, severity={"animated": "ignore"}, threshold=threshold)
     done = run(folder, settings=settings)
     serves = {path.rpartition("/")[2] for path, e in broken_images.items() if e["tf"][:2] == "OK"}
@@ -166,7 +169,7 @@ def test_broken_images_come_through_beam_without_a_crash(shared_data, broken_ima
     assert done.summary["in"] == len(broken_images) and not repaired & serves
 
 
-def test_names_that_are_not_utf8_go_all_the_way(photos, encode, run):
+def test_file_names_that_are_not_utf8_are_kept_in_all_outputs(photos, encode, run):
     folder = photos({"a": 2, "b": 2})
     for name, content in ((b"\xff1", encode(seed=9)), (b"\xff2", encode(seed=9)), (b"\xfe", b"")):
         (folder / os.fsdecode(b"a/" + name + b".jpg")).write_bytes(content)
@@ -206,7 +209,10 @@ def test_a_dead_link_is_rejected_by_name(photos, run):
 
 @pytest.fixture
 def scene():
-    """A function (seed, quality, size) → JPEG of smooth shapes; every seed another image."""
+    """Return a function (seed, quality, size) → JPEG of smooth shapes.
+
+    Each seed gives another image. `size` is (width, height) in pixels.
+    """
 
     def make(seed, quality=90, size=(96, 80)):
         rng = np.random.default_rng(seed)
@@ -226,7 +232,10 @@ def scene():
 
 @pytest.fixture
 def leaking(photos, scene):
-    """Given splits with a training image saved again in test, and more near copies."""
+    """Return a folder with given splits and near-duplicates.
+
+    A training image is saved again in test, and there are more near-duplicates within train.
+    """
     return photos(
         {
             **{
@@ -245,7 +254,7 @@ def leaking(photos, scene):
     )
 
 
-def test_training_copies_of_held_out_images_go_and_other_copies_are_named(leaking, run):
+def test_training_copies_of_held_out_images_are_rejected_and_other_copies_warned_of(leaking, run):
     done = run(leaking)
     assert {path: reject["reason"] for path, reject in done.rejects.items()} == {
         "train/a/leak.jpg": "near_duplicate_across_splits",
@@ -272,7 +281,7 @@ def test_training_copies_of_held_out_images_go_and_other_copies_are_named(leakin
     ]
 
 
-def test_near_duplicates_are_the_same_whatever_the_engine_and_the_shards(leaking, run):
+def test_other_engines_and_shard_sizes_find_the_same_near_duplicates(leaking, run):
     one = run(leaking)
     flags = ("--direct_running_mode=multi_threading", "--direct_num_workers=2")
     other = run(leaking, name="other", shard_size=2, flags=flags)
@@ -282,14 +291,16 @@ def test_near_duplicates_are_the_same_whatever_the_engine_and_the_shards(leaking
     ).read_text()
 
 
-def test_a_radius_of_none_looks_for_none(leaking, run):
+def test_a_radius_of_zero_switches_the_search_for_near_duplicates_off(leaking, run):
     done = run(leaking, settings=Settings(threshold={"near_duplicate": 0}))
     assert set(done.rejects) == {"train/b/same.jpg"} and near_warnings(done) == []
     assert (done.root / "q" / beam_steps.FILE).read_text() == ""
 
 
-def test_a_shard_is_read_again_only_to_take_a_duplicate_out(photos, encode, run, monkeypatch):
-    """The first pass writes what it keeps, so that the second one has nothing to read."""
+def test_a_shard_is_read_again_only_if_a_duplicate_must_be_removed(
+    photos, encode, run, monkeypatch
+):
+    """The first pass writes what it keeps, so that without duplicates the second reads nothing."""
     read = []
 
     def counted(path):
@@ -304,7 +315,9 @@ def test_a_shard_is_read_again_only_to_take_a_duplicate_out(photos, encode, run,
     same = encode(seed=900)
     done = run(photos({**splits, "train/a/1.jpg": same, "train/a/2.jpg": same}), name="again")
     again = [path for path in read if "/kept/.parts/" in path]
-    parts = f"{done.root}/kept/.parts"  # of the shard, whose images may change their split
+    parts = (
+        f"{done.root}/kept/.parts"  # the parts of the shard, whose images may change their split
+    )
     assert set(again) == {f"{parts}/{split}-0" for split in ("train", "validation", "test")}
     assert len(read) == 6
     assert set(done.rejects) == {"train/a/2.jpg"} and "train/a/1.jpg" in done.paths()

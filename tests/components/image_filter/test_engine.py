@@ -1,4 +1,4 @@
-"""What waits in files between the two passes, and which contents the search brings back."""
+"""The files between the filter's two passes, and the contents that the second pass compares."""
 
 from __future__ import annotations
 
@@ -22,11 +22,15 @@ NO_NEAR = Settings(threshold={"near_duplicate": 0})
 
 
 def content(number):
+    """Return the content hash of the image with this number."""
     return hashlib.sha256(str(number).encode()).hexdigest()
 
 
 def write(folder, name, images):
-    """`images`: (number of the content, path, perceptual hashes)."""
+    """Write a part file of images and return the part.
+
+    `images` are tuples (number of the content, path, perceptual hashes).
+    """
     part = Part(f"{folder}/{name}")
     decisions = []
     for number, path, hashes in images:
@@ -37,11 +41,12 @@ def write(folder, name, images):
 
 
 def drawn(count):
+    """Return random perceptual hashes of `count` images."""
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, ALL_BYTES, np.uint8).tobytes() for _ in range(count)]
 
 
-def test_what_was_written_comes_back_odd_names_too(tmp_path):
+def test_a_part_is_read_as_written_including_unusual_names(tmp_path):
     (hashes,) = drawn(1)
     names = ["a/ü.jpg", "a/line\nbreak.jpg", "a/\udcff.jpg"]
     part = write(tmp_path, "train-0", [(n, name, hashes) for n, name in enumerate(names)])
@@ -51,14 +56,14 @@ def test_what_was_written_comes_back_odd_names_too(tmp_path):
     assert len(part.rows()) == 3 * (ALL_BYTES + matching.HASH_BYTES)
 
 
-def test_a_part_without_images_is_there(tmp_path):
+def test_a_part_without_images_can_be_read(tmp_path):
     part = write(tmp_path, "test-0", [])
     assert (list(part.copies({})), part.rows()) == ([], b"")
     assert list(comparison.search([part], Settings())) == []
     assert list(comparison.search([], Settings())) == []
 
 
-def test_only_contents_that_are_there_twice_or_near_another_matter(tmp_path):
+def test_the_search_returns_only_repeated_contents_and_near_duplicates(tmp_path):
     one, two, three, four = drawn(4)
     parts = [
         write(tmp_path, "train-0", [(1, "a/1.jpg", one), (2, "a/2.jpg", two)]),
@@ -77,14 +82,14 @@ def test_only_contents_that_are_there_twice_or_near_another_matter(tmp_path):
     ]
 
 
-def test_without_a_radius_only_same_bytes_matter(tmp_path):
+def test_without_a_radius_the_search_returns_only_repeated_contents(tmp_path):
     (one,) = drawn(1)
     images = [(1, "a/1.jpg", one), (2, "a/2.jpg", one), (1, "a/3.jpg", one)]
     part = write(tmp_path, "train-0", images)
     assert dict(comparison.search([part], NO_NEAR)) == {content(1): None}
 
 
-def test_the_workers_of_beam_find_what_one_process_finds(tmp_path):
+def test_the_search_on_beam_returns_what_the_local_search_returns(tmp_path):
     hashes = drawn(1200)
     for number in range(100):
         hashes[number] = hashes[number + 100]
@@ -101,7 +106,7 @@ def test_the_workers_of_beam_find_what_one_process_finds(tmp_path):
 
 
 class Output:
-    """Remembers what was written and taken out."""
+    """A fake output that records the images that were written and those that were removed."""
 
     def __init__(self):
         self.written, self.removed = [], []
@@ -117,7 +122,7 @@ class Output:
 
 @pytest.fixture
 def settled(tmp_path):
-    """A function (records, settings) → (outcomes, output) of a set of one shard."""
+    """Return a function (records, settings) → (outcomes, output), which filters one shard."""
 
     def make(records, settings):
         part, output = Part(str(tmp_path / "part")), Output()
@@ -136,13 +141,14 @@ def settled(tmp_path):
 
 
 def image(path, number=0, **changes):
+    """Return the record of a PNG of 100 x 100 pixels, with these changes."""
     figures = {"brightness_p99": 0.9, "colour": 0.5}
     values = {"width": 100, "height": 100, "byte_size": 9, "mode": "RGB", "figures": figures}
     values |= {"format": "PNG", **changes}
     return ImageRecord(path, "a", 0, "train", content(number), **values)
 
 
-def test_the_second_pass_takes_out_what_the_comparison_rejects(settled):
+def test_the_second_pass_removes_what_the_comparison_rejects(settled):
     records = [image("a/1.png", 1), image("a/2.png", 1), image("a/3.png", 3)]
     outcomes, output = settled(records, NO_NEAR)
     assert output.written == [("a/1.png", True), ("a/2.png", True), ("a/3.png", True)]
@@ -152,8 +158,8 @@ def test_the_second_pass_takes_out_what_the_comparison_rejects(settled):
     assert outcomes.kept == {"train": {"a": 2}} and outcomes.read == 3
 
 
-def test_a_check_of_the_set_goes_before_a_later_check_that_rejected(settled):
-    """Its limits are known in the second pass only, but its place among the checks counts."""
+def test_a_check_of_the_whole_set_takes_precedence_over_later_checks(settled):
+    """The limits of a check of the whole set are known only in the second pass."""
     severity = {"odd_size": "reject", "greyscale": "reject", "dark": "reject"}
     settings = Settings(severity=severity, threshold={"near_duplicate": 0})
     records = [image(f"a/{n}.png", n) for n in range(9)]

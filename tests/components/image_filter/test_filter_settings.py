@@ -1,4 +1,4 @@
-"""Severities, repairs, thresholds against the whole set, and overrides, on real Beam."""
+"""Severities, repairs, thresholds that depend on the whole set, and overrides, on Beam."""
 
 from __future__ import annotations
 
@@ -19,33 +19,39 @@ from tests.images import encoded, noise
 
 
 def digest(data):
+    """Return the content hash of an image."""
     return hashlib.sha256(data).hexdigest()
 
 
 def lines(done, name):
+    """Return the entries of a JSON Lines file in the quarantine."""
     return [json.loads(line) for line in (done.root / "q" / name).read_text().splitlines()]
 
 
 def kept(done, path):
+    """Return the kept Example of this path."""
     (found,) = [e for e in done.records("kept") if records.text(e, names.PATH) == path]
     return found
 
 
 def warned(done):
+    """Return the paths of the images with warnings by reason."""
     return {found["reason"]: found["paths"] for found in done.summary["warnings"]}
 
 
 def black(size=(60, 40)):
+    """Return a black PNG of this size (width, height)."""
     return encoded(Image.new("RGB", size))
 
 
 def turned(orientation=6):
+    """Return a JPEG of 45 x 30 pixels with this Exif orientation."""
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     return encoded(noise(5, (45, 30)), "JPEG", exif=exif)
 
 
-def test_measurements_reach_examples_and_metadata(photos, run):
+def test_measurements_are_written_to_examples_and_metadata(photos, run):
     done = run(photos({"a": 3, "b": 3, "a/black.png": black()}))
     example = kept(done, "a/black.png")
     assert records.floats(example, names.BRIGHTNESS) == [0.0]
@@ -69,14 +75,14 @@ def test_severity_turns_a_warning_into_a_reject_and_back(photos, run):
     assert not spared.rejects and warned(spared)["too_small"] == ["a/icon.png"]
 
 
-def test_one_size_among_many_is_odd(photos, encode, run):
+def test_an_image_much_larger_than_the_others_has_an_odd_size(photos, encode, run):
     folder = photos({"a": 8, "b": 8, "a/huge.jpg": encode(size=(400, 320), seed=800)})
     assert warned(run(folder))["odd_size"] == ["a/huge.jpg"]
     done = run(folder, name="rejected", settings=Settings(severity={"odd_size": "reject"}))
     assert done.rejects["a/huge.jpg"]["detail"].endswith("about 36 x 36 is usual")
 
 
-def test_rotated_photographs_are_reported_or_repaired(photos, run):
+def test_rotated_images_are_warned_of_or_repaired(photos, run):
     folder = photos({"a": 3, "b": 3, "a/side.jpg": turned()})
     assert warned(run(folder))["orientation"] == ["a/side.jpg"]
     done = run(folder, name="repaired", settings=Settings(severity={"orientation": "repair"}))
@@ -96,7 +102,7 @@ def test_rotated_photographs_are_reported_or_repaired(photos, run):
     assert "orientation" not in warned(done)
 
 
-def test_overrides_accept_reject_relabel_and_are_accounted_for(photos, encode, run):
+def test_overrides_accept_reject_and_relabel_and_are_counted(photos, encode, run):
     icon, cut, twice = black((9, 9)), encode(seed=700)[:300], encode(seed=701)
     good, wrong = encode(seed=702), encode(seed=703)
     folder = photos(
@@ -126,7 +132,7 @@ def test_overrides_accept_reject_relabel_and_are_accounted_for(photos, encode, r
     assert {path: r["reason"] for path, r in done.rejects.items()} == {
         "a/cut.jpg": "truncated",
         "a/bad.jpg": "reviewed",
-        "b/owl.jpg": "duplicate",  # the conflict is settled, one copy is enough
+        "b/owl.jpg": "duplicate",  # the conflict is settled, and one copy is kept
     }
     assert {p: records.text(kept(done, p), names.LABEL) for p in ("a/b.jpg", "loose.jpg")} == {
         "a/b.jpg": "b",
@@ -160,8 +166,8 @@ def test_labels_of_test_are_never_overridden(photos, run, encode):
     assert test["detail"] == "keeps a: overrides never change a label of test"
 
 
-def test_what_is_transcoded_is_judged_by_its_pixels_too(photos, run):
-    """WebP with an alpha channel: refused by the serving op, read by Pillow."""
+def test_transcoded_images_are_also_checked_by_their_pixels(photos, run):
+    """The serving op refuses a WebP with an alpha channel, and Pillow reads it."""
     image = Image.new("RGBA", (60, 40), (255, 0, 0, 255))
     image.paste((0, 0, 0, 0), (0, 0, 60, 10))
     data = encoded(image, "WEBP", lossless=True, exact=True)

@@ -1,4 +1,4 @@
-"""The file of decisions: what it takes, what it refuses, how it is added to."""
+"""The file of overrides: what it may hold, what is refused, and how it is edited."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ A, B = "a" * 64, "b" * 64
 
 @pytest.fixture
 def file(tmp_path):
+    """Return a function that writes the file of overrides and returns its path."""
+
     def write(content):
         path = tmp_path / "overrides.toml"
         path.write_text(content, encoding="utf-8")
@@ -22,6 +24,7 @@ def file(tmp_path):
 
 
 def entry(image_hash=A, verdict="accept", **more):
+    """Return the TOML text of one override."""
     values = {"image_hash": image_hash, "verdict": verdict, **more}
     return "[[override]]\n" + "".join(f'{key} = "{value}"\n' for key, value in values.items())
 
@@ -96,7 +99,7 @@ def test_the_same_decision_twice_is_no_contradiction(file):
     assert len(overrides.load(file(entry() + entry() + entry(A[:12])))) == 3
 
 
-def test_labels_are_looked_up_in_the_vocabulary():
+def test_labels_of_overrides_must_be_in_the_vocabulary():
     found = overrides.resolve([Override(A, "relabel", "dog")], ["cat", "dog"])
     assert found[A].label_index == 1
     with pytest.raises(
@@ -112,14 +115,14 @@ def test_an_image_is_found_by_its_hash_or_by_the_first_digits():
     assert overrides.find(known, "c" * 64) is None and overrides.find(known, "") is None
 
 
-def test_notes_and_paths_and_order_change_no_parameter():
+def test_notes_paths_and_order_do_not_change_the_serialised_overrides():
     one = [Override(A, "accept", note="x"), Override(B, "relabel", "dog", path="p")]
     other = [Override(B, "relabel", "dog"), Override(A, "accept")]
     assert overrides.to_json(one) == overrides.to_json(other)
     assert set(overrides.from_json(overrides.to_json(one))) == set(other)
 
 
-def test_adding_keeps_comments_and_says_nothing_twice(tmp_path):
+def test_adding_overrides_keeps_comments_and_repeats_no_entry(tmp_path):
     path = tmp_path / "new/overrides.toml"
     odd = Override(A, "relabel", 'a "b" \\ ü', path="x/\n.jpg", note="it's")
     assert overrides.add(path, [odd]) == 1
@@ -134,7 +137,7 @@ def test_adding_keeps_comments_and_says_nothing_twice(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["a = " + "[" * 5000, "a = " + "9" * 6000])
-def test_a_file_that_is_too_deep_or_too_long_a_number_is_refused(tmp_path, text):
+def test_toml_with_too_deep_nesting_or_too_long_numbers_is_refused(tmp_path, text):
     (tmp_path / "o.toml").write_text(text)
     with pytest.raises(ConfigError, match="is not valid TOML"):
         overrides.load(tmp_path / "o.toml")
@@ -154,11 +157,11 @@ def test_one_entry_is_replaced_and_all_other_text_stays(file):
     assert overrides.load(path) == (Override(B, "accept"),)
 
 
-def test_an_entry_that_is_written_otherwise_is_replaced_too(file):
+def test_an_entry_in_another_toml_notation_is_replaced_too(file):
     path = file(f'override = [{{image_hash = "{A}", verdict = "accept"}}]\n')
     overrides.replace(path, A, [Override(A, "reject")])
     assert overrides.load(path) == (Override(A, "reject"),)
-    note = f'note = """\n[[override]]\nimage_hash = "{A}"\n"""\n'  # looks like an entry
+    note = f'note = """\n[[override]]\nimage_hash = "{A}"\n"""\n'  # a text that looks like an entry
     path = file(entry(B) + note)
     overrides.replace(path, A, [Override(A, "reject")])
     assert {found.image_hash for found in overrides.load(path)} == {A, B}

@@ -1,4 +1,7 @@
-"""The placement in splits: groups stay together, classes get their minimum, nothing else moves."""
+"""The placement of images in splits.
+
+Near-duplicates and groups stay together, classes get their minimum, and nothing else moves.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,22 @@ RULE = SplitRule(min_validation=3, min_test=1)
 
 
 def image(name, label=0, group="", rule=RULE, given=None):
+    """Return a record whose split the rule assigns by its content."""
     content = hashlib.sha256(name.encode()).hexdigest()
     split = rule.assign(content, given, group or None)
     return ImageRecord(name, "ab"[label], label, split, content, group=group)
 
 
 def images(count, label=0, **options):
+    """Return `count` records with this label."""
     return [image(f"{label}/{number}", label, **options) for number in range(count)]
 
 
 def placed(records, near=(), rule=RULE):
-    """(splits by path, reasons of the moves by path); `near` holds groups of near-duplicates."""
+    """Place the records, and return their splits and the reasons for the moves by path.
+
+    `near` holds groups of near-duplicates. The order of the records must not matter.
+    """
     numbers = {record.image_hash: n for n, group in enumerate(near) for record in group}
     rows = [placement.row(record, rule) for record in records]
     moves = dict(placement.place(rows, numbers, rule))
@@ -40,7 +48,7 @@ def placed(records, near=(), rule=RULE):
     return splits, reasons
 
 
-def test_near_duplicates_are_placed_in_one_split_each():
+def test_each_group_of_near_duplicates_is_placed_in_one_split():
     records = images(600)
     films = [records[start : start + 6] for start in range(0, 300, 6)]
     splits, reasons = placed(records, films)
@@ -51,7 +59,7 @@ def test_near_duplicates_are_placed_in_one_split_each():
     assert 10 <= counts["validation"] <= 60 and 10 <= counts["test"] <= 60
 
 
-def test_a_near_duplicate_brings_the_whole_group_of_the_source_along():
+def test_the_whole_source_group_of_a_near_duplicate_is_moved_with_it():
     one = [image(f"p/{number}", group="p") for number in range(5)]
     two = [image(f"q{number}", group="q3") for number in range(5)]
     others = images(40)
@@ -61,7 +69,7 @@ def test_a_near_duplicate_brings_the_whole_group_of_the_source_along():
 
 
 @pytest.mark.parametrize("count", [8, 10, 15, 40])
-def test_each_class_gets_its_minimum(count):
+def test_each_class_gets_the_minimum_of_images_in_each_split(count):
     for seed in range(10):
         rule = SplitRule(seed, min_validation=3, min_test=1)
         records = images(count, rule=rule) + images(300, 1, rule=rule)
@@ -79,19 +87,19 @@ def test_a_class_that_is_one_group_stays_in_train():
     assert {splits[f"0/{number}"] for number in range(20)} == {"train"}
 
 
-def test_more_files_move_no_image_of_a_class_that_has_enough():
+def test_added_files_move_no_image_of_a_class_that_has_enough():
     before, _ = placed(images(200))
     after, _ = placed(images(400))
     assert {path: after[path] for path in before} == before
 
 
-def test_splits_of_the_source_are_kept():
+def test_images_with_a_split_of_the_source_are_not_placed():
     rule = SplitRule(given=("train", "validation"), min_validation=3)
     record = image("x", given="train", rule=rule)
     assert placement.row(record, rule) == b"" and placement.row(record, None) == b""
 
 
-def test_only_validation_is_drawn_where_the_source_names_test():
+def test_only_validation_is_filled_if_the_source_gives_test():
     rule = SplitRule(given=("train", "test"), min_validation=3, min_test=1)
     records = [image(f"0/{number}", given="train", rule=rule) for number in range(12)]
     records.append(image("0/test", given="test", rule=rule))

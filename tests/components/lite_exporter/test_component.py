@@ -22,12 +22,16 @@ _COUNTS = {"train": 24, "validation": 30, "test": 3}
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory) -> str:
+    """Return the folder of a small SavedModel."""
     return str(small_export.save(tmp_path_factory.mktemp("export")))
 
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory) -> str:
-    """Images of 20 px, labelled by their colour; the last of each split has no label."""
+    """Return the URI of Examples of 20 x 20 pixels, labelled by their colour.
+
+    The last image of each split has no label.
+    """
     uri = str(tmp_path_factory.mktemp("examples"))
     paths = {split: records.shard_path(uri, split, 0, 1) for split in names.SPLITS}
     with records.ShardWriter(paths) as writer:
@@ -39,6 +43,7 @@ def examples(tmp_path_factory) -> str:
 
 
 def _example(pixels: np.ndarray, label: int):
+    """Return the Example of an image, uint8 [height, width, 3], and its label."""
     content = encoded(pixels)
     digest = hashlib.sha256(content).hexdigest()
     return records.make(
@@ -52,7 +57,10 @@ def _example(pixels: np.ndarray, label: int):
 
 @pytest.fixture(scope="module")
 def predictions(tmp_path_factory, directory, examples) -> str:
-    """As the Predictor writes them, by the SavedModel's own signature."""
+    """Return the URI of predictions as Predictor writes them.
+
+    The probabilities come from the SavedModel's own signature.
+    """
     import tensorflow as tf
 
     serve = tf.saved_model.load(directory).signatures["serving_pixels"]
@@ -69,17 +77,19 @@ def predictions(tmp_path_factory, directory, examples) -> str:
 
 @pytest.fixture(scope="module")
 def made(directory, examples) -> dict[str, bytes | str]:
+    """Return the converted files by kind: {"float16": bytes, "int8": bytes}."""
     chosen = component.smallest_hashes(examples, 20)
     return component.convert(directory, ["float16", "int8"], examples, chosen)
 
 
 def _evaluate(made, examples, predictions, threshold=0.9, max_loss=0.005) -> dict[str, LiteResult]:
+    """Evaluate the converted files and return the results by kind."""
     answers = component.model_answers(predictions)
     found = component.evaluate(made, examples, answers, threshold, max_loss)
     return {result.kind: result for result in found}
 
 
-def test_the_calibration_images_are_training_images_and_always_the_same(examples):
+def test_the_calibration_images_are_the_training_images_with_the_smallest_hashes(examples):
     chosen = component.smallest_hashes(examples, 10)
     train = {records.raw(e, names.IMAGE_HASH) for e in records.iterate(examples, "train")}
     assert chosen == sorted(train)[:10]
@@ -89,7 +99,9 @@ def test_the_calibration_images_are_training_images_and_always_the_same(examples
     assert batches[0]["pixels"].dtype == np.uint8
 
 
-def test_good_files_are_blessed_by_every_labelled_validation_image(made, examples, predictions):
+def test_good_files_are_blessed_after_evaluation_on_all_labelled_validation_images(
+    made, examples, predictions
+):
     for kind, result in _evaluate(made, examples, predictions).items():
         assert result.blessed, result.why
         assert result.why == ""
@@ -106,7 +118,7 @@ def test_a_file_under_the_threshold_is_refused(made, examples, predictions):
 
 
 def _scrambled(directory, examples) -> bytes:
-    """A file of the network with red and green changed over."""
+    """Return an int8 file of the network with red and green swapped."""
     network = litert.load_network(directory)
     swapped = litert.Network(network.graph, network.pixels, network.probabilities, 16)
     for node in swapped.graph.node:
@@ -120,7 +132,7 @@ def _scrambled(directory, examples) -> bytes:
     return litert.convert(swapped, "int8", images)
 
 
-def test_a_file_that_lost_what_the_model_knows_is_refused(directory, made, examples, predictions):
+def test_a_file_that_loses_too_much_accuracy_is_refused(directory, made, examples, predictions):
     bad = {"float16": made["float16"], "int8": _scrambled(directory, examples)}
     results = _evaluate(bad, examples, predictions, threshold=0.0)
     assert results["float16"].blessed, "each is evaluated by itself"
@@ -131,18 +143,20 @@ def test_a_file_that_lost_what_the_model_knows_is_refused(directory, made, examp
     assert results["int8"].agreement == pytest.approx(1 / 3)
 
 
-def test_an_allowed_loss_is_allowed(directory, examples, predictions):
+def test_a_file_within_the_allowed_loss_is_blessed(directory, examples, predictions):
     bad = {"int8": _scrambled(directory, examples)}
     assert _evaluate(bad, examples, predictions, threshold=0.3, max_loss=0.67)["int8"].blessed
 
 
-def test_a_float_file_is_no_int8(made, examples, predictions):
+def test_a_float_file_is_refused_as_int8(made, examples, predictions):
     result = _evaluate({"int8": made["float16"]}, examples, predictions)["int8"]
     assert not result.blessed
     assert "tensors are not integers, such as" in result.why
 
 
-def test_what_cannot_be_converted_is_a_finding(examples, predictions, tmp_path):
+def test_a_model_that_cannot_be_converted_is_refused_with_the_cause(
+    examples, predictions, tmp_path
+):
     import tensorflow as tf
 
     module = tf.Module()
@@ -164,7 +178,7 @@ def test_without_a_validation_image_nothing_is_blessed(made, examples, predictio
         assert "no validation image" in result.why
 
 
-def test_only_blessed_files_are_where_the_pusher_looks(tmp_path: Path):
+def test_only_blessed_files_are_in_the_folder_that_the_pusher_reads(tmp_path: Path):
     results = [
         LiteResult("float16", "model_float16.tflite", True, "", 3),
         LiteResult("int8", "model.tflite", False, "it loses 2 points", 4),
@@ -187,7 +201,7 @@ def test_only_blessed_files_are_where_the_pusher_looks(tmp_path: Path):
     assert address == {**recipe, "kinds": ["float16"]}
 
 
-def test_with_nothing_blessed_there_is_nothing_to_push(tmp_path: Path):
+def test_without_blessed_files_only_the_verdicts_are_written(tmp_path: Path):
     results = [LiteResult("int8", "model.tflite", False, "it could not be converted: no")]
     component.write(str(tmp_path), {"int8": "it could not"}, results, {}, {})
     assert [path.name for path in tmp_path.iterdir()] == ["lite.json"]

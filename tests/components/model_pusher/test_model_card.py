@@ -18,6 +18,7 @@ METRICS = {"accuracy": 0.95, "count": 60.0, "loss": 0.2}
 
 
 def front_matter(card):
+    """Return the fields of the YAML front matter and the text after it."""
     start, fields, text = card.split("---\n", 2)
     assert start == ""
     return yaml.safe_load(fields), text
@@ -34,7 +35,7 @@ def test_the_fields_are_those_of_the_hub():
     assert {"type", "name"} <= set(result["dataset"])
 
 
-def test_the_text_names_classes_figures_and_origin():
+def test_the_text_names_the_classes_the_metrics_and_the_origin():
     _, text = front_matter(model_card(FACTS, METRICS))
     for words in (
         "# hands",
@@ -50,7 +51,7 @@ def test_the_text_names_classes_figures_and_origin():
     text.encode("utf-8")
 
 
-def test_the_card_says_where_the_folds_decided():
+def test_the_card_states_the_accuracy_over_folds_if_they_decided():
     folds = {"folds": 5, "mean": 0.971, "std": 0.012, "correct": 1080, "images": 1112}
     _, text = front_matter(model_card(FACTS, METRICS, folds))
     assert "Mean accuracy over 5 folds: 0.971 ± 0.012 (1,080 of 1,112 correct)" in text
@@ -59,12 +60,12 @@ def test_the_card_says_where_the_folds_decided():
     assert "used for calibration and for the decision to publish" in text and "folds" not in text
 
 
-def test_without_figures_none_are_claimed():
+def test_a_card_without_metrics_states_none():
     fields, text = front_matter(model_card({}, {}))
     assert "model-index" not in fields and "Accuracy" not in text and "## Classes" not in text
 
 
-def test_every_pushed_version_has_a_card_that_changes_not_what_is_served(tmp_path):
+def test_every_pushed_version_has_a_card_that_is_not_part_of_the_model_identity(tmp_path):
     model = tmp_path / "export"
     model.mkdir()
     (model / "saved_model.pb").write_bytes(b"graph")

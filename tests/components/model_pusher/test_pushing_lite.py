@@ -1,4 +1,7 @@
-"""LiteRT files in a pushed version: beside the model, told from it, and taken back with it."""
+"""LiteRT files in a pushed version.
+
+They are stored beside the SavedModel, compared apart from it, and rolled back with it.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,16 @@ YES = {"model": True, "serving": True}
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
+    """Return the folder of the versions."""
     return tmp_path / "model"
 
 
 @pytest.fixture
 def model(tmp_path: Path):
-    """A function (weights) → an export with its digest; its graph is new every time."""
+    """Return a function (weights) → the folder of an export whose digest is `weights`.
+
+    The bytes of its graph differ with each call.
+    """
     made = iter(range(100))
 
     def make(weights: str) -> Path:
@@ -36,7 +43,10 @@ def model(tmp_path: Path):
 
 @pytest.fixture
 def lite(tmp_path: Path):
-    """A function (kinds) → a folder of blessed files; their bytes are new every time."""
+    """Return a function (kinds) → a folder of blessed LiteRT files.
+
+    Their bytes differ with each call, and their digest depends on the kinds alone.
+    """
     made = iter(range(100))
 
     def make(*kinds: str) -> Path:
@@ -51,10 +61,11 @@ def lite(tmp_path: Path):
 
 
 def _push(base: Path, model: Path, lite: Path | None = None, **gates: bool) -> str:
+    """Push a model, with all gates passed unless given otherwise, and return the status."""
     return component.push(base, model, {}, YES | gates, {}, 9, lite)["status"]
 
 
-def test_files_lie_beside_the_saved_model_and_in_the_manifest(base, model, lite):
+def test_lite_files_are_stored_beside_the_saved_model_and_in_the_manifest(base, model, lite):
     assert _push(base, model("m"), lite("model", "model_float16")) == "pushed"
     version = manifest.latest(base)
     assert version.manifest["files"] == manifest.describe(version.path)
@@ -64,13 +75,13 @@ def test_files_lie_beside_the_saved_model_and_in_the_manifest(base, model, lite)
     }
 
 
-def test_a_folder_that_is_not_there_is_a_model_without_files(base, model, tmp_path):
+def test_a_missing_lite_folder_means_a_version_without_lite_files(base, model, tmp_path):
     assert _push(base, model("m"), tmp_path / "none") == "pushed"
     assert not list((base / "1").glob("*.tflite"))
     assert _push(base, model("m")) == "unchanged"
 
 
-def test_a_model_with_files_that_it_had_not_is_pushed(base, model, lite):
+def test_a_model_with_a_changed_set_of_lite_files_is_pushed(base, model, lite):
     assert _push(base, model("m")) == "pushed"
     assert _push(base, model("m"), lite("model")) == "pushed"
     assert _push(base, model("m"), lite("model")) == "unchanged", "made alike, other bytes"
@@ -79,13 +90,13 @@ def test_a_model_with_files_that_it_had_not_is_pushed(base, model, lite):
     assert manifest.version_numbers(base) == [1, 2, 3, 4]
 
 
-def test_folds_can_refuse(base, model):
+def test_cross_validation_can_refuse_a_model(base, model):
     outcome = component.push(base, model("m"), {}, YES | {"cross_validation": False}, {}, 9)
     assert (outcome["status"], outcome["refused_by"]) == ("refused", ["cross_validation"])
     assert manifest.latest(base) is None
 
 
-def test_a_model_taken_back_stays_away_whatever_is_beside_it(base, model, lite):
+def test_a_withdrawn_model_is_refused_with_any_lite_files(base, model, lite):
     _push(base, model("good"))
     _push(base, model("bad"), lite("model"))
     assert rollback.run(base, None) == 0
@@ -96,7 +107,7 @@ def test_a_model_taken_back_stays_away_whatever_is_beside_it(base, model, lite):
     assert _push(base, model("good"), lite("model")) == "pushed"
 
 
-def test_files_taken_back_do_not_take_the_model_with_them(base, model, lite):
+def test_withdrawing_lite_files_does_not_withdraw_the_model(base, model, lite):
     _push(base, model("m"))
     _push(base, model("m"), lite("model"))
     assert rollback.run(base, None) == 0
@@ -106,7 +117,7 @@ def test_files_taken_back_do_not_take_the_model_with_them(base, model, lite):
     assert manifest.baseline_for(base, "another run").number == 3
 
 
-def test_a_model_that_lost_its_files_is_taken_back_to_them(base, model, lite):
+def test_rolling_back_a_version_without_lite_files_restores_them(base, model, lite):
     _push(base, model("m"), lite("model"))
     _push(base, model("m"))
     assert rollback.run(base, None) == 0

@@ -1,4 +1,4 @@
-"""Versions and manifests: whole or not at all, numbers that only grow."""
+"""Versions and manifests: a version is published whole or not at all, and numbers only grow."""
 
 import json
 import os
@@ -17,6 +17,7 @@ from tests import json_formats
 
 @pytest.fixture
 def saved_model(tmp_path: Path) -> Path:
+    """Return the folder of an export with a graph and variables."""
     folder = tmp_path / "export"
     (folder / "variables").mkdir(parents=True)
     (folder / "saved_model.pb").write_bytes(b"graph")
@@ -38,7 +39,7 @@ def test_a_published_version_is_described_file_by_file(tmp_path: Path, saved_mod
     assert sorted(path.name for path in base.iterdir()) == [".last-version", ".lock", "1"]
 
 
-def test_numbers_grow_also_over_removed_versions(tmp_path: Path, saved_model: Path):
+def test_version_numbers_grow_even_after_versions_were_removed(tmp_path: Path, saved_model: Path):
     base = tmp_path / "model"
     numbers = [versions.publish(base, {"": saved_model}, {}).number for _ in range(3)]
     assert numbers == [1, 2, 3]
@@ -48,7 +49,9 @@ def test_numbers_grow_also_over_removed_versions(tmp_path: Path, saved_model: Pa
     assert versions.publish(base, {"": saved_model}, {}).number == 5
 
 
-def test_a_version_that_lacks_a_file_is_not_whole(tmp_path: Path, saved_model: Path):
+def test_a_version_with_a_missing_or_changed_file_is_not_the_latest(
+    tmp_path: Path, saved_model: Path
+):
     base = tmp_path / "model"
     versions.publish(base, {"": saved_model}, {"run_key": "one"})
     versions.publish(base, {"": saved_model}, {"run_key": "two"})
@@ -74,7 +77,7 @@ def test_a_broken_manifest_is_no_version(tmp_path: Path, text: str):
     assert manifest.latest(tmp_path) is None
 
 
-def test_the_baseline_of_a_repeated_run_is_not_itself(tmp_path: Path, saved_model: Path):
+def test_a_version_of_the_same_run_is_not_its_baseline(tmp_path: Path, saved_model: Path):
     base = tmp_path / "model"
     for key in ("old", "new", "new"):
         versions.publish(base, {"": saved_model}, {"run_key": key})
@@ -94,7 +97,7 @@ def test_a_version_with_flipped_bytes_is_not_whole_and_is_pushed_again(
     assert component.push(base, saved_model, {}, GATES, {}, keep=5)["version"] == "1"
     assert component.push(base, saved_model, {}, GATES, {}, keep=5)["status"] == "unchanged"
     damaged = base / "1" / "variables" / "variables.data"
-    damaged.write_bytes(b"Weights" * 1000)  # as many bytes
+    damaged.write_bytes(b"Weights" * 1000)  # the same number of bytes
     assert manifest.latest(base) is None
     assert manifest.damage(base / "1") == (
         "variables/variables.data has changed since it was pushed"
@@ -104,12 +107,14 @@ def test_a_version_with_flipped_bytes_is_not_whole_and_is_pushed_again(
     assert manifest.latest(base).number == 2
 
 
-def test_damage_that_changes_no_time_is_found_when_all_is_read(tmp_path: Path, saved_model: Path):
+def test_damage_older_than_the_manifest_is_found_by_the_complete_check(
+    tmp_path: Path, saved_model: Path
+):
     base = tmp_path / "model"
     versions.publish(base, {"": saved_model}, {})
     (base / "1" / "saved_model.pb").write_bytes(b"grapH")
     described = (base / "1" / manifest.MANIFEST).read_text()
-    (base / "1" / manifest.MANIFEST).write_text(described)  # now it is the newest file
+    (base / "1" / manifest.MANIFEST).write_text(described)  # the manifest is now the newest file
     assert manifest.damage(base / "1") == ""
     assert "saved_model.pb has changed" in manifest.damage(base / "1", complete=True)
 
@@ -137,7 +142,7 @@ def test_a_model_is_published_above_a_damaged_higher_number(tmp_path: Path, save
     ("name", "content"),
     [("variables/variables.data", b"Weights" * 1000), ("variables/added", b""), ("x.pb", b"")],
 )
-def test_what_changed_after_validation_is_not_pushed(
+def test_an_export_that_changed_after_validation_is_not_pushed(
     tmp_path: Path, saved_model: Path, name: str, content: bytes
 ):
     validated = manifest.describe(saved_model)
@@ -147,7 +152,9 @@ def test_what_changed_after_validation_is_not_pushed(
     assert not (tmp_path / "model").exists()
 
 
-def test_what_changes_while_it_is_copied_is_not_published(tmp_path: Path, saved_model: Path):
+def test_an_export_that_changes_while_it_is_copied_is_not_published(
+    tmp_path: Path, saved_model: Path
+):
     expected = manifest.describe(saved_model)
     (saved_model / "saved_model.pb").write_bytes(b"grapH")
     with pytest.raises(ResourceError, match=r"saved_model\.pb in .* Nothing was published"):
@@ -155,15 +162,15 @@ def test_what_changes_while_it_is_copied_is_not_published(tmp_path: Path, saved_
     assert [path.name for path in (tmp_path / "model").iterdir()] == [".lock"]
 
 
-def test_what_a_killed_publisher_left_is_removed(tmp_path: Path, saved_model: Path):
+def test_temporary_folders_of_a_killed_publisher_are_removed(tmp_path: Path, saved_model: Path):
     base = tmp_path / "model"
     (base / ".tmp-dead" / "variables").mkdir(parents=True)
     versions.publish(base, {"": saved_model}, {})
     assert not (base / ".tmp-dead").exists()
 
 
-def test_kill_while_publishing_leaves_no_half_version(tmp_path: Path):
-    """Killed at many moments of a publication, the base path never shows a broken version."""
+def test_a_killed_publisher_leaves_no_incomplete_version(tmp_path: Path):
+    """The publisher is killed at several moments, and the folder never shows a broken version."""
     export = tmp_path / "export"
     export.mkdir()
     for i in range(40):
@@ -194,8 +201,10 @@ def test_kill_while_publishing_leaves_no_half_version(tmp_path: Path):
     assert not list(base.glob(".tmp-*"))
 
 
-def test_a_full_disk_changes_nothing_and_says_so(tmp_path: Path, saved_model: Path):
-    """The file size limit of the process stands in for the disk's: a write fails half-way."""
+def test_publishing_on_a_full_disk_fails_with_a_message_and_changes_nothing(
+    tmp_path: Path, saved_model: Path
+):
+    """A limit on the file size of the process stands in for a full disk: a write fails half-way."""
     base = tmp_path / "model"
     versions.publish(base, {"": saved_model}, {"run_key": "before"})
     (saved_model / "variables" / "variables.data").write_bytes(os.urandom(3_000_000))
@@ -224,8 +233,8 @@ def test_a_full_disk_changes_nothing_and_says_so(tmp_path: Path, saved_model: Pa
     assert not list(base.glob(".tmp-*"))
 
 
-def test_publishers_of_one_folder_take_turns(tmp_path: Path, saved_model: Path):
-    """Two processes, five publications each: ten versions, none lost, none hollow."""
+def test_concurrent_publishers_of_one_folder_lose_no_version(tmp_path: Path, saved_model: Path):
+    """Two processes publish five times each, which gives ten whole versions."""
     base = tmp_path / "model"
     program = (
         "import sys\nfrom pathlib import Path\n"
@@ -250,7 +259,7 @@ def test_folders_that_only_look_like_versions_are_left_alone(tmp_path: Path, sav
 
 
 class TestRollback:
-    """An earlier model again under a new number; what came after it stays away."""
+    """A rollback publishes an earlier model under a new number and withdraws the later one."""
 
     @pytest.fixture
     def base(self, tmp_path: Path, saved_model: Path) -> Path:
@@ -278,17 +287,19 @@ class TestRollback:
         assert (newest.path / "saved_model.pb").read_bytes() == b"graph"
         assert newest.manifest["rolled_back_to"] == 1
 
-    def test_holds_when_its_version_is_damaged(self, base: Path, saved_model: Path):
+    def test_a_withdrawn_model_is_refused_even_if_the_rolled_back_version_is_damaged(
+        self, base: Path, saved_model: Path
+    ):
         (base / "3" / "saved_model.pb").write_bytes(b"broken")
         outcome = component.push(base, saved_model, {}, GATES, {"run_key": "bad"}, keep=5)
         assert outcome["refused_by"] == ["rollback"]
 
-    def test_publishes_no_damaged_version(self, base: Path):
+    def test_does_not_publish_a_damaged_version(self, base: Path):
         (base / "1" / "saved_model.pb").write_bytes(b"grapH")
         with pytest.raises(ConfigError, match=r"version 1 in .* is missing or damaged"):
             rollback.run(base, 1)
 
-    def test_the_baseline_follows(self, base: Path):
+    def test_the_baseline_is_the_version_of_the_rollback(self, base: Path):
         assert manifest.baseline_for(base, "bad").number == 3
         assert manifest.baseline_for(base, "good") is None, "version 2 was withdrawn"
 
@@ -310,7 +321,7 @@ class TestRollback:
         (saved_model / "saved_model.pb").write_bytes(withdrawn)
         assert component.push(base, saved_model, {}, gates, {}, keep=5)["status"] == "refused"
 
-    def test_named_explicitly_it_comes_back(self, base: Path):
+    def test_a_withdrawn_version_that_is_named_explicitly_is_published_again(self, base: Path):
         assert rollback.run(base, 2) == 0
         newest = manifest.latest(base)
         assert (newest.path / "saved_model.pb").read_bytes() == b"worse"
@@ -324,7 +335,7 @@ class TestRollback:
         assert (newest.path / "saved_model.pb").read_bytes() == b"worse"
         assert newest.manifest["rolled_back_to"] == 2
 
-    def test_nothing_else_to_roll_back_to_is_said(self, tmp_path: Path, saved_model: Path):
+    def test_a_rollback_without_another_version_is_refused(self, tmp_path: Path, saved_model: Path):
         base = tmp_path / "other"
         versions.publish(base, {"": saved_model}, {})
         with pytest.raises(ConfigError, match="none differs from version"):

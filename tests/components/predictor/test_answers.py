@@ -1,4 +1,4 @@
-"""Answers are kept for the models that a run compares, and only where that is cheap."""
+"""Answers are stored for the models that a run compares, and only where that is cheap."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ _ROWS = {key_of(b"one"): np.float32([0.25, 0.75]), key_of(b"two"): np.float32([1
 
 
 def _kept(place: str, model: str = "model", classes: int = 2) -> dict[bytes, list[float]]:
+    """Return the answers that a store has for the images one, two and three."""
     answers = Answers(place, model)
     found = answers.get([key_of(b"one"), key_of(b"two"), key_of(b"three")], classes)
     answers.close()
@@ -23,12 +24,13 @@ def _kept(place: str, model: str = "model", classes: int = 2) -> dict[bytes, lis
 
 
 def _keep(place: str, model: str = "model", rows: dict[bytes, np.ndarray] | None = None) -> None:
+    """Store answers of a model; by default those of the images one and two."""
     answers = Answers(place, model)
     answers.put(_ROWS if rows is None else rows)
     answers.close()
 
 
-def test_answers_are_those_of_one_model(tmp_path: Path):
+def test_stored_answers_are_returned_for_their_own_model_only(tmp_path: Path):
     _keep(str(tmp_path))
     assert _kept(str(tmp_path)) == {key: row.tolist() for key, row in _ROWS.items()}
     assert _kept(str(tmp_path), "another model") == {}
@@ -40,7 +42,7 @@ def test_an_answer_for_another_number_of_classes_is_not_used(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("shared", "model"), [("", ""), (SHARED, "model")])
-def test_nothing_is_kept_without_a_model_or_on_several_hosts(tmp_path: Path, shared, model):
+def test_no_answer_is_stored_without_a_model_or_on_several_hosts(tmp_path: Path, shared, model):
     place = f"{shared}{tmp_path}"
     _keep(place, model)
     forget_others(place, [])
@@ -48,7 +50,7 @@ def test_nothing_is_kept_without_a_model_or_on_several_hosts(tmp_path: Path, sha
     assert not list(tmp_path.iterdir())
 
 
-def test_the_answers_of_a_model_with_many_classes_are_not_kept(tmp_path: Path):
+def test_the_answers_of_a_model_with_many_classes_are_not_stored(tmp_path: Path):
     _keep(str(tmp_path), rows={key_of(b"one"): np.zeros(MOST_CLASSES + 1, np.float32)})
     assert _kept(str(tmp_path), classes=MOST_CLASSES + 1) == {}
 

@@ -1,4 +1,4 @@
-"""Predictor asks the served signature once, and the baseline beside it."""
+"""Predictor stores the answers of the served signature and, beside them, those of the baseline."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from imgpipe.models.export.served_model import Served
 from imgpipe.models.export.signatures import CAM
 from tests.images import encoded, soft
 
-# TFX and TensorFlow warn about their own dependencies; none of it is ours to mend.
+# TFX and TensorFlow warn about their own dependencies; none of these warnings can be fixed here.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 _VOCABULARY = ["a", "b", "c"]
@@ -27,6 +27,7 @@ _IMAGES = {split: [encoded(soft(10 * k + i)) for i in range(3)] for k, split in 
 
 
 def _artifact(kind: str, uri: Path) -> Any:
+    """Return an artifact of TFX's standard type `kind` with this URI."""
     from tfx.types import standard_artifacts
 
     made = getattr(standard_artifacts, kind)()
@@ -53,7 +54,7 @@ def _export(folder: Path, seed: int) -> Path:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with images, two exported models and no stored head."""
+    """Return a folder with images, two exported models and an empty artifact."""
     folder = tmp_path_factory.mktemp("predictor")
     shards = {s: records.shard_path(f"{folder}/images", s, 0, 1) for s in names.SPLITS}
     with records.ShardWriter(shards) as writer:
@@ -69,6 +70,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _predict(made: Path, out: Path, model: str, baseline: str, **given: Any) -> Path:
+    """Run Predictor on the images and return the folder of the predictions."""
     from apache_beam import Pipeline
     from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -86,6 +88,7 @@ def _predict(made: Path, out: Path, model: str, baseline: str, **given: Any) -> 
 
 
 def _answers(model: Path, images: list[bytes]) -> np.ndarray:
+    """Return a model's probabilities for encoded images, float [n, C]."""
     served = Served(str(model / "Format-Serving"))
     try:
         return np.asarray(served.run(image_bytes=images)[names.PROBABILITIES])
@@ -105,13 +108,13 @@ def test_the_answers_of_both_models_are_stored(made: Path, tmp_path: Path):
             np.testing.assert_allclose(stored, _answers(made / model, images), atol=1e-6)
 
 
-def test_without_a_baseline_there_is_one_answer(made: Path, tmp_path: Path):
+def test_without_a_baseline_no_answers_of_a_baseline_are_stored(made: Path, tmp_path: Path):
     out = _predict(made, tmp_path / "out", "model", "empty")
     (first, *_) = records.iterate(str(out), names.VALIDATION)
     assert names.BASELINE_PROBABILITIES not in first.features.feature
 
 
-def test_a_baseline_that_has_answered_these_images_is_not_asked_again(
+def test_stored_answers_of_the_baseline_are_used_without_loading_it(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     expected = _predict(made, tmp_path / "asked", "model", "earlier")
@@ -139,12 +142,14 @@ def test_a_baseline_that_has_answered_these_images_is_not_asked_again(
             np.testing.assert_allclose(row, rows[1][path], atol=1e-6)
 
 
-def test_a_baseline_is_asked_about_the_images_that_it_did_not_answer(made: Path, tmp_path: Path):
+def test_the_baseline_is_run_on_images_without_stored_answers(made: Path, tmp_path: Path):
     model = str(made / "earlier" / "Format-Serving")
     images = [*_IMAGES["t"], *_IMAGES["v"]]
     keys = [answers.key_of(image) for image in images]
     known = Answers(str(tmp_path), component.model_digest(model))
-    known.put({key: np.zeros(3, np.float32) for key in keys[::2]})  # to tell them from new ones
+    known.put(
+        {key: np.zeros(3, np.float32) for key in keys[::2]}
+    )  # zeros, to distinguish stored answers from new ones
     known.close()
     baseline = component.BaselineAnswers(model, str(tmp_path))
     rows = baseline.rows(keys, images, 3)
@@ -156,7 +161,7 @@ def test_a_baseline_is_asked_about_the_images_that_it_did_not_answer(made: Path,
     again.close()
 
 
-def test_a_baseline_that_is_the_same_model_runs_once(made: Path, tmp_path: Path):
+def test_a_baseline_that_equals_the_candidate_is_not_loaded_separately(made: Path, tmp_path: Path):
     shutil.copytree(made / "model", tmp_path / "copy")
     own = str(made / "model" / "Format-Serving")
     assert component.baseline_model_of(own, str(tmp_path / "copy")) == own
@@ -164,7 +169,7 @@ def test_a_baseline_that_is_the_same_model_runs_once(made: Path, tmp_path: Path)
     assert component.baseline_model_of(own, str(made / "empty")) == ""
 
 
-def test_the_session_that_was_validated_answers_in_the_same_process(
+def test_the_validated_session_is_reused_in_the_same_process(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     directory = made / "model" / "Format-Serving"
@@ -194,7 +199,7 @@ def test_the_session_that_was_validated_answers_in_the_same_process(
     np.testing.assert_allclose(stored, expected, atol=1e-6)
 
 
-def test_a_refused_model_that_does_not_answer_has_no_predictions(made: Path, tmp_path: Path):
+def test_a_refused_model_that_cannot_be_loaded_has_no_predictions(made: Path, tmp_path: Path):
     broken = made / "broken"
     shutil.copytree(made / "model", broken)
     (broken / "Format-Serving" / "saved_model.pb").write_bytes(b"")

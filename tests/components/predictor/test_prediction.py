@@ -1,4 +1,4 @@
-"""Prediction records: the same answers whether they hold all classes or some."""
+"""Prediction records give the same answers whether they hold all classes or some of them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from imgpipe.models import feature_names as names
 
 
 def stored(probabilities, label):
+    """Return the record of a prediction."""
     values = {names.LABEL_INDEX: label, **prediction.features(probabilities, label)}
     return records.make(values)
 
 
 def drawn(classes):
+    """Return random probabilities, float32 [classes]."""
     values = np.random.default_rng(classes).dirichlet(np.ones(classes))
     return values.astype(np.float32)
 
@@ -36,6 +38,6 @@ def test_an_image_without_a_label_has_no_probability_of_it(classes):
     assert found.of_label == 0.0 and found.predicted == drawn(classes).argmax()
 
 
-def test_a_record_does_not_grow_with_the_classes():
+def test_the_size_of_a_record_does_not_grow_with_the_number_of_classes():
     sizes = [stored(drawn(classes), 0).ByteSize() for classes in (2_000, 50_000)]
     assert max(sizes) < 400

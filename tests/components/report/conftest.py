@@ -1,4 +1,4 @@
-"""What several tests of the report share."""
+"""Fixtures that several tests of the report share."""
 
 import hashlib
 
@@ -11,7 +11,7 @@ from imgpipe.models import feature_names as names
 
 @pytest.fixture
 def timings():
-    """As the local runner keeps them."""
+    """Return the timings of a run as the local runner keeps them, in seconds."""
     return {
         "total_s": 61.0,
         "import_s": 12.0,
@@ -22,7 +22,10 @@ def timings():
 
 @pytest.fixture
 def bank(tmp_path):
-    """A function (features, labels) → URI of a bank with an augmented view of each as well."""
+    """Return a function (features, labels) → URI of a feature bank.
+
+    Every third image is in train, where it also has an augmented view whose features are zero.
+    """
 
     def make(features, labels):
         uri = str(tmp_path / "bank")

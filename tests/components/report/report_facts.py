@@ -1,4 +1,4 @@
-"""Made-up facts of a run, in the shape of `imgpipe.components.report.facts.collect`."""
+"""Made-up facts of a run, as `imgpipe.components.report.facts.collect` returns them."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ BLESSED = RunState(
 
 
 def jpeg(colour: tuple[int, int, int] = (200, 30, 30), size: tuple[int, int] = (320, 200)) -> bytes:
-    """Bytes of a plain image."""
+    """Return a JPEG of one colour; `size` is (width, height)."""
     return encoded(Image.new("RGB", size, colour), "JPEG")
 
 
 def measured(classes: Sequence[str], count: int, accuracy: float, seed: int) -> Table:
-    """Predictions of one split."""
+    """Return a table of `count` predictions of one split with about this accuracy."""
     random = np.random.default_rng(seed)
     rows = []
     for i in range(count):
@@ -36,7 +36,7 @@ def measured(classes: Sequence[str], count: int, accuracy: float, seed: int) -> 
 
 
 def reject(i: int, reason: str = "too_small", **values: Any) -> dict[str, Any]:
-    """A line of quarantine's manifest."""
+    """Return a line of the quarantine's manifest, with these changes."""
     line = {
         "path": f"rock/bad-{i}.jpg",
         "label": "rock",
@@ -52,7 +52,7 @@ def reject(i: int, reason: str = "too_small", **values: Any) -> dict[str, Any]:
 
 
 def lite_export(kind: str, **values: Any) -> dict[str, Any]:
-    """A verdict of the LiteExporter."""
+    """Return a verdict of LiteExporter about a file, with these changes."""
     verdict = {
         "kind": kind,
         "file": {"float16": "model_float16.tflite", "int8": "model.tflite"}[kind],
@@ -73,7 +73,7 @@ def facts(
     rejects: Sequence[dict[str, Any]] = (),
     accuracy: float = 0.95,
 ) -> dict[str, Any]:
-    """Facts of a blessed run."""
+    """Return the facts of a blessed run of these classes, rejected files and accuracy."""
     classes = list(classes)
     tables = {
         split: measured(classes, count, accuracy, seed)

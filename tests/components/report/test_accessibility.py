@@ -1,4 +1,4 @@
-"""The report in a real Chromium: no barrier that axe-core finds, and nothing wider than a phone."""
+"""In a real Chromium, axe-core finds no barrier in the report, and it fits a phone's width."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VIEWS = [(1200, "light"), (1200, "dark"), (390, "light")]
 
 
 class Everywhere(dict):
-    """An image for each hash."""
+    """A dictionary that has the same image for every hash."""
 
     def get(self, key, default=None):
         return jpeg()
@@ -25,7 +25,7 @@ class Everywhere(dict):
 
 @pytest.fixture(scope="module", params=[3, 30], ids=lambda count: f"{count} classes")
 def page(request, window, tmp_path_factory):
-    """The page of a run with every section."""
+    """Open a report with every section in the browser and return the browser window."""
     classes = [LONG, *(f"class {i}" for i in range(1, request.param))]
     found = facts(classes, [reject(i, path=f"{'folder/' * 20}{i}.jpg") for i in range(20)], 0.6)
     for row in found["mistakes"]["validation"]:

@@ -1,4 +1,4 @@
-"""What to do next: each sentence needs its fact, and says nothing without it."""
+"""The section on next steps: each piece of advice is given if and only if its fact is there."""
 
 import pytest
 
@@ -8,23 +8,27 @@ from tests.components.report.report_facts import BLESSED, facts
 
 
 def solved(**values):
-    """Facts of a run whose head was solved, with further facts on the solution."""
+    """Return facts of a run whose head was solved, with further facts about the solution."""
     return {"training": {"epochs": [{}], "stopped": "solved", "solution": {"folds": 5} | values}}
 
 
 def doubted(*margins):
+    """Return facts of a run with suspects of these margins."""
     return {"suspects": {"images": 373, "rows": [{"margin": margin} for margin in margins]}}
 
 
 def trained_on(**counts):
+    """Return facts of a run with these numbers of training images by class."""
     return {"data": {"by_split": {"train": counts}}}
 
 
 def confused(*cells):
+    """Return facts of a run with these cells (label, prediction, count) of the confusion matrix."""
     return {"settings": {"vocabulary": list("abc")}, "confusion": {"validation": cells}}
 
 
 def changed(settings):
+    """Return facts of a run with these changed settings."""
     return {"settings": {"changed": settings}}
 
 
@@ -81,7 +85,7 @@ LAST = {"epochs": [{}] * 4, "stopped": "epochs", "best_epoch": 4}
         ),
     ],
 )
-def test_a_fact_is_followed_by_what_to_do(rule, given, words):
+def test_a_fact_leads_to_its_advice(rule, given, words):
     assert words in rule(given).text
 
 
@@ -108,7 +112,7 @@ def test_a_fact_is_followed_by_what_to_do(rule, given, words):
         (advice.confused_classes, confused((0, 0, 9), (0, 1, 1))),
     ],
 )
-def test_nothing_is_said_without_the_fact(rule, given):
+def test_a_rule_gives_no_advice_without_its_fact(rule, given):
     assert rule(given) is None
 
 
@@ -131,6 +135,6 @@ def test_the_page_gives_at_most_three_pieces_of_advice_after_the_verdict():
     assert 'href="#suspects"' in steps
 
 
-def test_a_run_that_needs_nothing_says_so():
+def test_a_run_without_advice_says_so():
     given = facts() | {"suspects": None, "confusion": None}
     assert "No fact of this run calls for a change" in render(given, None, {}, BLESSED)

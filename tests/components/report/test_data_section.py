@@ -1,4 +1,4 @@
-"""The data section: repairs, overrides, and warnings by kind with their images."""
+"""The section on data: repairs, overrides, and warnings by kind with their images."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from tests.components.report.report_facts import BLESSED, facts, jpeg
 
 
 def found(**more):
+    """Return facts of a run with further facts about the data."""
     values = facts()
     values["data"] |= more
     return values
@@ -30,7 +31,7 @@ def test_repairs_and_overrides_are_named_by_kind():
     assert "1 override does not match any file" in text and "<code>ffffffffffff</code>" in text
 
 
-def test_a_warning_shows_its_worst_images():
+def test_a_warning_shows_its_first_images():
     hashes = [f"{n:064x}" for n in range(9)]
     warning = {
         "reason": "blurry",

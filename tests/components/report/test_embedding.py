@@ -1,4 +1,4 @@
-"""The map of the bank: distances are kept, mistakes are on it, and it is the same each time."""
+"""The map of the feature bank keeps distances, marks mistakes, and is always the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imgpipe.models import feature_names as names
 from tests.components.report.test_suspects import CLASSES, clouds
 
 
-def test_two_directions_of_a_plane_are_found():
+def test_points_of_a_plane_keep_their_distances():
     rng = np.random.default_rng(0)
     plane = rng.normal(0, [3, 1], (200, 2))
     turned = plane @ np.linalg.qr(rng.normal(0, 1, (50, 50)))[0][:2]
@@ -28,7 +28,7 @@ def test_two_directions_of_a_plane_are_found():
     assert distances(places) * ratio == pytest.approx(distances(centred), abs=1e-6)
 
 
-def test_equal_images_make_one_place():
+def test_equal_features_give_finite_points_and_a_share_of_zero():
     places, share = embedding.principal(np.ones((20, 5)))
     assert np.isfinite(places).all() and share == 0.0
 
@@ -56,7 +56,7 @@ def test_classes_lie_apart_and_mistakes_are_marked(bank, monkeypatch):
     assert [point[4] for point in few["points"]].count(1) == 1, "a mistake is never left out"
 
 
-def test_wide_features_are_sketched_and_few_images_make_no_map(bank):
+def test_wide_features_are_mapped_and_too_few_images_are_not(bank):
     features, labels = clouds(30, dim=3000)
     found = embedding.build(bank(features, labels), CLASSES, {})
     assert len(found["points"]) == 30

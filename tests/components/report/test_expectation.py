@@ -1,4 +1,4 @@
-"""A run's result beside the expected one."""
+"""The result of a run is compared with the expected one."""
 
 import pytest
 
@@ -16,7 +16,7 @@ COURSE = {
 
 
 def run_of(accuracy, **expect):
-    """Facts of a run whose splits all have this accuracy."""
+    """Return facts of a run whose splits all have this accuracy."""
     found = facts(accuracy=0.9)
     found["settings"]["expect"] = COURSE | expect
     for split in found["metrics"]:
@@ -28,22 +28,22 @@ def run_of(accuracy, **expect):
     ("accuracy", "compared"),
     [(0.949, "below"), (0.95, "within"), (0.97, "within"), (0.971, "above")],
 )
-def test_the_result_is_placed_against_both_ends(accuracy, compared):
+def test_the_result_is_below_within_or_above_the_expected_range(accuracy, compared):
     assert expectation.beside(run_of(accuracy))["compared"] == compared
 
 
-def test_without_an_upper_end_nothing_is_above():
+def test_without_an_upper_limit_no_result_is_above():
     assert expectation.beside(run_of(1.0, high=None))["compared"] == "within"
     assert expectation.beside(run_of(0.9, high=None))["compared"] == "below"
 
 
-def test_without_figures_nothing_is_compared():
+def test_without_limits_the_result_is_not_compared():
     found = expectation.beside(run_of(0.9, low=None, high=None))
     assert found["compared"] is None
     assert found["value"] == 0.9
 
 
-def test_a_split_that_the_run_has_not_is_validation():
+def test_validation_is_compared_if_the_expected_split_is_missing():
     found = run_of(0.96, split="test")
     assert expectation.beside(found)["split"] == "test"
     del found["metrics"]["test"]
@@ -58,13 +58,13 @@ def test_a_run_that_stopped_early_has_no_value():
     assert [heading for heading, _ in expectation.lines(beside)] == ["expected"]
 
 
-def test_nothing_is_said_where_nothing_is_expected():
+def test_without_an_expectation_there_are_no_lines():
     assert expectation.beside(facts()) is None
     assert expectation.beside(run_of(0.9, text="", low=None, high=None)) is None
     assert expectation.lines(None) == []
 
 
-def test_figures_and_lines():
+def test_expected_ranges_and_results_are_formatted_as_lines():
     assert expectation.figures(0.8, None) == "0.8 or more"
     assert expectation.figures(None, 0.5) == "up to 0.5"
     assert expectation.figures(0.8425, 0.8425) == "0.8425"
@@ -74,7 +74,7 @@ def test_figures_and_lines():
     ]
 
 
-def test_the_page_says_it():
+def test_the_page_shows_the_expectation_and_the_result():
     text = page.render(run_of(0.9812), {}, {}, BLESSED)
     assert "0.95 to 0.97; the course, after 20 epochs" in text
     assert "0.981 on validation: above" in text

@@ -1,4 +1,4 @@
-"""Mistakes are drawn under the Grad-CAM of the exported model."""
+"""Mistakes are shown with the Grad-CAM heat map of the exported model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.images import encoded
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
-    """A model for which the right side of an image speaks for its class."""
+    """Return a SavedModel whose heat map is greatest at the right side of every image."""
     import tensorflow as tf
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
@@ -31,7 +31,7 @@ def model(tmp_path_factory) -> str:
     return str(uri / "Format-Serving")
 
 
-def test_what_speaks_for_the_class_is_red(model):
+def test_the_regions_that_speak_for_the_class_are_red(model):
     images = {f"{i}": encoded(np.full((20, 40 + i, 3), 90, np.uint8)) for i in range(9)}
     images["broken"] = b"no image"
     found = explanations.encoded_cams(model, images, [*images, "not there"])
@@ -42,7 +42,7 @@ def test_what_speaks_for_the_class_is_red(model):
     assert pixels[:, :4, 2].mean() > pixels[:, :4, 0].mean(), "blue at the left"
 
 
-def test_a_model_without_explanations_costs_only_these(tmp_path, model, caplog):
+def test_a_model_without_grad_cam_gives_no_heat_maps_and_a_warning(tmp_path, model, caplog):
     images = {"one": encoded(np.zeros((8, 8, 3), np.uint8))}
     assert explanations.encoded_cams(str(tmp_path), images, ["one"]) == {}
     assert "could not be explained with Grad-CAM" in caplog.text

@@ -1,4 +1,4 @@
-"""The identity of a run: its start is noted once, and read when the page is drawn."""
+"""The identity of a run: its start is written once, and read when the page is drawn."""
 
 import re
 
@@ -14,7 +14,7 @@ def test_the_start_of_a_run_is_read_back(tmp_path):
     assert set(identity.of_run(str(tmp_path))) == {"date"}
 
 
-def test_without_a_folder_the_time_of_drawing_stands_for_the_start():
+def test_without_a_folder_only_the_date_is_known():
     assert set(identity.of_run("")) == {"date"}
 
 

@@ -1,4 +1,4 @@
-"""Figures against values worked out by hand or taken from the literature."""
+"""Metrics are compared with values computed by hand or taken from the literature."""
 
 import math
 
@@ -12,13 +12,13 @@ from imgpipe.models import feature_names as names
 
 
 def said(label, probabilities):
-    """A prediction as it is read back from its record."""
+    """Return a prediction as it is read back from its record."""
     values = {names.LABEL_INDEX: label, **prediction.features(np.array(probabilities), label)}
     return prediction.read(records.make(values))
 
 
 def table(vocabulary, *rows):
-    """Rows as (label index, probabilities)."""
+    """Return a table of predictions; the rows are (label index, probabilities)."""
     return Table(
         vocabulary,
         [
@@ -30,7 +30,10 @@ def table(vocabulary, *rows):
 
 @pytest.fixture
 def three():
-    """Five images of classes a, b, c: three right, b once taken for a and once for c."""
+    """Return predictions for five images of the classes a, b and c.
+
+    Three are right; one b is taken for a, and one for c.
+    """
     return table(
         ["a", "b", "c"],
         (0, (0.8, 0.1, 0.1)),
@@ -55,7 +58,7 @@ def test_wilson_agrees_with_newcombe(correct, count, low, high):
     assert wilson(correct, count) == pytest.approx((low, high), abs=5e-5)
 
 
-def test_wilson_of_nothing_is_everything():
+def test_wilson_interval_of_no_images_is_zero_to_one():
     assert wilson(0, 0) == (0.0, 1.0)
 
 
@@ -70,13 +73,13 @@ def test_confusion_is_label_by_prediction(three):
     assert three.confusion() == [(0, 0, 2), (1, 0, 1), (1, 2, 1), (2, 2, 1)]
 
 
-def test_most_confused_names_label_then_what_it_was_taken_for(three):
+def test_most_confused_returns_label_prediction_and_count(three):
     assert most_confused(["a", "b", "c"], three.confusion()) == ("b", "a", 1)
     assert most_confused(["a", "b"], [(0, 0, 5), (1, 0, 3), (1, 1, 2)]) == ("b", "a", 3)
     assert most_confused(["a", "b"], [(0, 0, 5), (1, 1, 5)]) is None
 
 
-def test_per_class_figures_by_hand(three):
+def test_recall_precision_and_f1_per_class_agree_with_hand_computation(three):
     per_class = three.summary()["per_class"]
     expected = {
         "a": {"count": 2, "recall": 1.0, "precision": 2 / 3, "f1": 0.8},
@@ -124,7 +127,7 @@ def test_mistakes_come_most_confident_first(three):
     assert found[0]["image_hash"] == f"{2:064x}"
 
 
-def test_many_classes_take_no_matrix():
+def test_the_confusion_of_many_classes_needs_no_matrix():
     """A matrix of 200,000 × 200,000 counts would take 320 GB."""
     vocabulary = [f"class {n}" for n in range(200_000)]
     row = Row("x.jpg", "0" * 64, 7, prediction.Prediction(199_999, 0.5, 0.25))
@@ -134,7 +137,7 @@ def test_many_classes_take_no_matrix():
     assert most_confused(vocabulary, found.confusion()) == ("class 7", "class 199999", 1)
 
 
-def test_a_table_keeps_numbers_and_not_rows():
+def test_a_table_of_many_predictions_needs_little_memory():
     """An object for each of ten million images would take gigabytes."""
     import tracemalloc
 

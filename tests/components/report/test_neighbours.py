@@ -1,4 +1,4 @@
-"""The nearest training images are those that a search of all pairs finds."""
+"""The nearest training images are the same as those of an exhaustive search."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from tests.components.report.test_suspects import CLASSES, clouds
 
 
 def digest(i):
+    """Return the content hash that the fixture `bank` gives to image i."""
     return hashlib.sha256(str(i).encode()).hexdigest()
 
 
 @pytest.mark.parametrize("count", [2, 50])
-def test_blocks_of_rows_change_nothing(monkeypatch, count):
+def test_the_search_in_blocks_of_rows_finds_the_nearest_rows(monkeypatch, count):
     monkeypatch.setattr(neighbours, "ROWS", 7)
     rng = np.random.default_rng(0)
     rows = rng.normal(0, 1, (count, 8)).astype(np.float16)
@@ -45,7 +46,7 @@ def test_the_nearest_are_named_with_label_and_path(bank):
     )
 
 
-def test_nothing_asked_or_unknown_gives_nothing(bank):
+def test_no_image_or_an_unknown_image_has_no_neighbours(bank):
     uri = bank(*clouds(30))
     assert neighbours.nearest(uri, CLASSES, {names.TEST: []}) == {}
     assert neighbours.nearest(uri, CLASSES, {names.TEST: ["0" * 64]}) == {}

@@ -1,4 +1,4 @@
-"""Archives: the same items as the unpacked tree, and everything dangerous refused by name."""
+"""Archives hold the items of the unpacked folder, and everything dangerous is refused by name."""
 
 from __future__ import annotations
 

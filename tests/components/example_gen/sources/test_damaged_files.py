@@ -67,7 +67,7 @@ SEEDS = {
 
 
 def damage(data, draw):
-    """Some bytes changed, a piece cut out, doubled or cut off."""
+    """Return the data with pieces changed, cut out or doubled, or with its end cut off."""
     data = bytearray(data)
     for _ in range(draw.randrange(1, 6)):
         place = draw.randrange(len(data))

@@ -1,4 +1,4 @@
-"""Object stores: what a listing says, what is read, and clear errors without package or network."""
+"""Object stores: what is listed and read, and the errors without the package or the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each check alone, and the order in which they are asked."""
+"""Each check by itself, and the order in which the checks are applied."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.images import encoded
 
 
 def record(data, path="a/x.jpg", label="a", label_index=0, read_error=""):
-    """The record that inspection makes of a file."""
+    """Return the record that inspection makes of a file."""
     header = probe(data, Settings().pixel_limit)
     pixels, error = decode(data)
     height, width = (header.height, header.width) if pixels is None else pixels.shape[:2]
@@ -42,17 +42,19 @@ def record(data, path="a/x.jpg", label="a", label_index=0, read_error=""):
 
 
 def animation(kind, count=3):
+    """Return an animation of `count` frames of 40 x 32 pixels."""
     frames = [Image.new("RGB", (40, 32), (80 * n, 0, 0)) for n in range(count)]
     return encoded(frames[0], kind, save_all=True, append_images=frames[1:])
 
 
 def reason(data, settings=None, **about):
+    """Return the reason why a file is rejected, or "" if it is kept."""
     found = decide(record(data, **about), settings or Settings())
     return found.rejection.reason if found.rejection else ""
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
-def test_good_images_pass_without_a_word(encode, kind):
+def test_good_images_pass_without_repairs_or_warnings(encode, kind):
     found = decide(record(encode(kind), path=f"a/x.{kind.lower()}"), Settings())
     assert found.rejection is None and found.repairs == () and found.warnings == ()
 
@@ -61,7 +63,7 @@ def test_good_images_pass_without_a_word(encode, kind):
     ("kind", "mode"),
     [("JPEG", "CMYK"), ("JPEG", "L"), ("PNG", "RGBA"), ("PNG", "P"), ("PNG", "I;16")],
 )
-def test_odd_but_servable_modes_pass(encode, kind, mode):
+def test_unusual_modes_that_can_be_served_pass(encode, kind, mode):
     deep = mode == "I;16"
     data = encoded(Image.new(mode, (40, 32), 300)) if deep else encode(kind, mode=mode)
     assert reason(data) == ""
@@ -69,12 +71,12 @@ def test_odd_but_servable_modes_pass(encode, kind, mode):
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
-def test_truncated_files_are_called_truncated(encode, kind, share):
+def test_truncated_files_are_rejected_as_truncated(encode, kind, share):
     data = encode(kind, size=(80, 80))
     assert reason(data[: int(len(data) * share)]) == "truncated"
 
 
-def test_what_is_no_image(encode):
+def test_files_that_are_no_images_are_rejected_with_the_cause(encode):
     assert reason(b"hello, I am text") == "not_an_image"
     assert reason(b"") == "zero_byte"
     assert reason(b"", read_error="Permission denied") == "unreadable"
@@ -83,7 +85,10 @@ def test_what_is_no_image(encode):
 
 
 def photoshop(image: Image.Image) -> bytes:
-    """A PSD file of one plain layer: header, three empty sections and raw planes."""
+    """Return a PSD file of one plain layer.
+
+    It has a header, three empty sections and raw colour planes.
+    """
     head = struct.pack(">4sH6xHIIHH", b"8BPS", 1, 3, image.height, image.width, 8, 3)
     return head + bytes(12) + bytes(2) + b"".join(band.tobytes() for band in image.split())
 
@@ -110,7 +115,7 @@ _NOT_ACCEPTED = {
 def test_a_format_that_is_not_accepted_is_named(encode, kind):
     data = _NOT_ACCEPTED[kind](Image.open(io.BytesIO(encode(size=(64, 64)))))
     with Image.open(io.BytesIO(data)) as opened:
-        opened.load()  # a whole file, which Pillow can read
+        opened.load()  # the file is whole, and Pillow can read it
         assert kind.startswith(opened.format)
     found = decide(record(data, path="a/x.jpg"), Settings()).rejection
     named = kind.split()[0]
@@ -121,7 +126,7 @@ def test_a_format_that_is_not_accepted_is_named(encode, kind):
     assert probe(data, 1_000_000).error == found.detail
 
 
-def test_what_is_cut_short_is_still_named(encode):
+def test_the_format_of_a_truncated_file_that_is_not_accepted_is_named(encode):
     image = Image.open(io.BytesIO(encode(size=(64, 64))))
     for kind in ("PSD", "DDS", "TGA"):
         found = decide(record(_NOT_ACCEPTED[kind](image)[:2000]), Settings()).rejection
@@ -134,13 +139,13 @@ def test_what_is_cut_short_is_still_named(encode):
     ("data", "named"),
     [
         (b"\0\0\2\0\1\0" + bytes(40), "CUR"),  # one cursor of 256 x 256
-        (b"\0\0\2\0" + bytes(60), "CUR"),  # no size, so no TGA
+        (b"\0\0\2\0" + bytes(60), "CUR"),  # has no size, and is therefore no TGA
         (b"\0\1\0\0" + bytes(60), ""),  # a TrueType font
         (bytes(64), ""),
         (bytes(range(64)), ""),
     ],
 )
-def test_what_is_not_tga_is_not_called_so(data, named):
+def test_files_that_resemble_tga_are_not_taken_for_tga(data, named):
     assert other_format(data) == named
 
 
@@ -151,7 +156,7 @@ def test_damaged_but_complete_file_is_undecodable(encode):
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "JPEG2000", "PPM", "AVIF"])
-def test_what_only_pillow_reads_becomes_png(encode, kind):
+def test_formats_that_only_pillow_reads_are_transcoded_to_png(encode, kind):
     found = decide(record(encode(kind)), Settings())
     assert found.rejection is None and found.repairs[0].reason == "transcoded"
     pixels, error = decode(found.kept.image_bytes)
@@ -166,21 +171,21 @@ def test_transcoding_keeps_pixels_and_sixteen_bits(encode):
     assert Image.open(io.BytesIO(decodable.transcode(data)[0])).getpixel((0, 0))[0] == 128
 
 
-def test_size_limits(encode):
-    assert reason(encode(size=(28, 28))) == ""  # sets of 28 × 28 are real
+def test_images_outside_the_size_limits_are_rejected(encode):
+    assert reason(encode(size=(28, 28))) == ""  # there are real data sets of 28 × 28 pixels
     assert reason(encode(size=(15, 200))) == "too_small"
     assert reason(encode(size=(15, 200)), Settings(min_side=8)) == ""
     assert reason(encode(), Settings(pixel_limit=1000)) == "pixel_limit"
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
-def test_animations(kind):
+def test_animations_are_rejected_unless_ignored(kind):
     assert reason(animation(kind)) == "animated"
     assert reason(animation(kind), Settings(severity={"animated": "ignore"})) == ""
     assert reason(animation(kind, count=1)) == ""
 
 
-def test_camera_files_with_a_preview_are_no_animation():
+def test_multi_picture_files_of_cameras_are_no_animation():
     data = animation("MPO", 2)
     assert record(data).format == "JPEG" and reason(data) == ""
 
@@ -189,7 +194,7 @@ def test_labels(encode):
     assert reason(encode(), label="", label_index=-1) == "no_label"
     found = decide(record(encode(), label="q", label_index=-1), Settings()).rejection
     assert "'q' is not in the vocabulary" in found.detail
-    assert reason(b"text", label="", label_index=-1) == "not_an_image"  # says more
+    assert reason(b"text", label="", label_index=-1) == "not_an_image"  # this reason says more
 
 
 def test_misnamed_suffix_is_a_warning(encode):
@@ -198,19 +203,24 @@ def test_misnamed_suffix_is_a_warning(encode):
     assert decide(record(encode("PNG"), path="a/x"), Settings()).warnings == ()
 
 
-def test_every_reject_says_what_to_do():
+def test_every_check_has_a_remedy_and_a_name_of_its_own():
     assert all(check.remedy for check in CHECKS)
     assert len({check.name for check in CHECKS}) == len(CHECKS)
 
 
-def test_only_checks_of_taste_can_be_ignored():
+def test_a_check_without_the_choice_ignore_cannot_be_ignored():
     validate(Settings(severity={"animated": "ignore", "too_small": "ignore"}))
     with pytest.raises(ConfigError, match="decodable = 'ignore'; expected any of too_small"):
         validate(Settings(severity={"decodable": "ignore"}))
 
 
-def test_broken_images_are_judged_as_the_serving_op_does(shared_data, broken_images):
-    """Nothing that the op decodes is called broken; nothing else gets through as it is."""
+def test_damaged_images_pass_only_if_the_serving_op_decodes_them_or_they_are_repaired(
+    shared_data, broken_images
+):
+    """What the serving op decodes is never rejected as damaged.
+
+    Everything else is rejected or repaired.
+    """
     repaired = readable = 0
     for path, entry in broken_images.items():
         found = decide(record((shared_data.parent / "data" / path).read_bytes()), Settings(1))

@@ -1,4 +1,4 @@
-"""The checks of what an image looks like: hand-made images, thresholds, severities."""
+"""The quality checks, tested on hand-made images with thresholds and severities."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ QUALITY = ("dark", "light", "low_information", "blurry", "odd_aspect_ratio", "gr
 
 
 def scene(size=(160, 120), light=1.0, seed=0):
-    """Coloured blocks over a gradient: nothing is wrong with it."""
+    """Return an RGB image of coloured blocks with grain, in which no check finds a problem.
+
+    `size` is (width, height), and `light` is a factor of the brightness.
+    """
     random = np.random.default_rng(seed)
     blocks = random.integers(0, 255, (6, 8, 3), dtype=np.uint8)
     image = Image.fromarray(blocks).resize(size, Image.Resampling.NEAREST)
@@ -31,6 +34,7 @@ def scene(size=(160, 120), light=1.0, seed=0):
 
 
 def warned(record, settings=None):
+    """Return the reasons of the warnings about an image, which must not be rejected."""
     found = decide(record, settings or Settings())
     assert found.rejection is None
     return {warning.reason for warning in found.warnings}
@@ -38,7 +42,7 @@ def warned(record, settings=None):
 
 @pytest.fixture
 def look(records):
-    """A function (image or bytes, suffix) → the record of it."""
+    """Return a function (image or bytes, suffix) → its record after inspection."""
 
     def make(image, suffix="png"):
         data = image if isinstance(image, bytes) else encoded(image)
@@ -48,7 +52,7 @@ def look(records):
     return make
 
 
-def test_a_good_image_is_not_warned_of(look):
+def test_a_good_image_has_no_warnings(look):
     assert warned(look(scene())) == set()
     assert warned(look(encoded(scene(), "JPEG"), "jpg")) == set()
 
@@ -65,18 +69,18 @@ def test_a_good_image_is_not_warned_of(look):
         ("greyscale", scene().convert("L").convert("RGB")),
     ],
 )
-def test_each_fault_is_named_and_kept(look, reason, image):
+def test_each_fault_is_warned_of_and_the_image_is_kept(look, reason, image):
     assert reason in warned(look(image))
 
 
-def test_grey_jpeg_with_three_channels_is_grey_and_a_faded_one_is_not(look):
+def test_a_grey_jpeg_with_three_channels_is_greyscale_and_a_faded_one_is_not(look):
     grey = encoded(scene().convert("L").convert("RGB"), "JPEG", quality=60)
     assert "greyscale" in warned(look(grey, "jpg"))
     faded = Image.blend(scene().convert("L").convert("RGB"), scene(), 0.15)
     assert "greyscale" not in warned(look(faded))
 
 
-def test_a_value_just_under_its_threshold_reads_so(look):
+def test_a_value_just_below_its_threshold_is_printed_with_enough_digits(look):
     record = look(scene())
     blurred = dataclasses.replace(record, figures={**record.figures, "sharpness": 0.28996})
     (warning,) = decide(blurred, Settings(threshold={"blurry": 0.29})).warnings
@@ -91,12 +95,12 @@ def test_thresholds_decide_and_are_exact_at_the_edge(look):
             assert check.name in warned(record, loud), check.name
             silent = Settings(threshold={check.name: 0.0})
             assert check.name not in warned(record, silent), check.name
-    wide = look(scene((200, 70)))  # exactly 0.35
+    wide = look(scene((200, 70)))  # an aspect ratio of exactly 0.35
     assert "odd_aspect_ratio" not in warned(wide)
     assert "odd_aspect_ratio" in warned(look(scene((200, 69))))
 
 
-def test_quality_is_a_matter_of_severity(look):
+def test_severities_decide_about_findings_of_quality_checks(look):
     record = look(Image.new("RGB", (160, 120)))
     assert {"dark", "low_information"} <= warned(record)
     rejected = decide(record, Settings(severity={"dark": "reject"}))
@@ -117,26 +121,29 @@ def test_quality_is_a_matter_of_severity(look):
         (Settings(threshold={"alpha": 1.0}), r"judge\.threshold: alpha; expected any of dark"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(settings, message):
+def test_unknown_checks_and_severities_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         validate(settings)
 
 
-def test_every_choice_is_described_for_the_config():
+def test_every_check_setting_has_a_description_and_a_valid_default():
     assert all(choice.about for choice in checks.CHOICES.values())
     assert all(choice.usual in choice.may_be for choice in checks.CHOICES.values())
 
 
-def test_what_was_not_measured_is_not_judged():
+def test_images_without_measurements_have_no_quality_findings():
     found = decide(
         ImageRecord("a/x.png", "a", 0, "train", "00", 40, 40, "PNG", "RGB", 9), Settings()
     )
     assert found.rejection is None and found.warnings == ()
 
 
-# --- the size against the whole set -------------------------------------------------------------
+# --- the size compared with the whole set ---------------------------------------------------------
 def published_odd(sizes, factor=3.0):
-    """Which of the (width, height) CleanVision calls odd, from the description of its score."""
+    """Return which (width, height) CleanVision calls odd: list of bool.
+
+    This is implemented from the description of its score.
+    """
     sides = np.array([np.sqrt(w) * np.sqrt(h) for w, h in sizes])
     q1, q3 = np.percentile(sides, [25, 75])
     least, greatest = q1 - factor * (q3 - q1), q3 + factor * (q3 - q1)
@@ -160,7 +167,7 @@ def test_odd_sizes_are_those_of_the_published_formula(seed):
     assert found == published_odd(sizes)
 
 
-def test_where_all_are_the_same_any_other_size_is_odd():
+def test_if_almost_all_sizes_are_equal_any_other_size_is_odd():
     usual = odd_size.limits({100 * 100: 50, 100 * 101: 1}, 3.0)
     settings = Settings(limits={"odd_size": usual})
     images = [ImageRecord("a/x", width=100, height=height) for height in (100, 101)]
@@ -170,9 +177,9 @@ def test_where_all_are_the_same_any_other_size_is_odd():
 
 
 # --- how the file holds its pixels ----------------------------------------------------------------
-def test_transparent_pixels_are_named_and_put_on_white(look):
+def test_transparent_pixels_are_warned_of_or_repaired_to_white(look):
     image = scene().convert("RGBA")
-    assert "alpha" not in warned(look(image))  # a channel that hides nothing
+    assert "alpha" not in warned(look(image))  # an alpha channel in which all pixels are opaque
     alpha = Image.new("L", image.size, 255)
     alpha.paste(0, (0, 0, 80, 120))
     image.putalpha(alpha)
@@ -186,7 +193,7 @@ def test_transparent_pixels_are_named_and_put_on_white(look):
     assert shown.getpixel((150, 10)) == image.getpixel((150, 10))[:3]
 
 
-def test_a_palette_with_a_transparent_colour_counts(look):
+def test_a_transparent_colour_of_a_palette_is_measured_as_transparency(look):
     image = Image.new("P", (40, 40), 1)
     image.putpalette([255, 0, 0, 0, 255, 0])
     image.paste(0, (0, 0, 40, 10))
@@ -194,7 +201,7 @@ def test_a_palette_with_a_transparent_colour_counts(look):
     assert look(encoded(image)).figures["transparency"] == 0
 
 
-def test_ink_colours_and_sixteen_bits_are_named(look):
+def test_cmyk_and_sixteen_bit_images_are_warned_of(look):
     cmyk = look(encoded(scene().convert("CMYK"), "JPEG"), "jpg")
     assert warned(cmyk) == {"cmyk"}
     deep = look(encoded(Image.fromarray(np.arange(4800, dtype=np.uint16).reshape(60, 80) * 13)))
@@ -204,6 +211,7 @@ def test_ink_colours_and_sixteen_bits_are_named(look):
 
 
 def sixteen_bit_rgb():
+    """Return an RGB PNG with 16 bits per channel."""
     import tensorflow as tf
 
     values = np.random.default_rng(0).integers(0, 65536, (32, 40, 3), dtype=np.uint16)
@@ -212,7 +220,7 @@ def sixteen_bit_rgb():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_turned_images_are_named_and_turned_as_a_viewer_does(look, orientation, kind):
+def test_rotated_images_are_warned_of_or_turned_upright(look, orientation, kind):
     from PIL import ExifTags, ImageOps
 
     exif = Image.Exif()
@@ -231,7 +239,7 @@ def test_turned_images_are_named_and_turned_as_a_viewer_does(look, orientation, 
 
 
 def test_a_turned_tiff_is_turned_once(look):
-    """Pillow turns it while it reads; the repair would turn it again."""
+    """Pillow turns a TIFF while it reads it, and the repair must not turn it again."""
     from PIL import ExifTags
 
     exif = Image.Exif()

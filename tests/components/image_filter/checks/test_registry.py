@@ -1,4 +1,7 @@
-"""A check is one file: its measurement, threshold and finding reach every table by themselves."""
+"""A check is one file.
+
+Its measurement, threshold and finding are registered everywhere without other changes.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ CHECK = Check(
 """
 
 
-def test_a_check_with_a_new_measurement_is_one_file(tmp_path, encode):
-    """In a program of its own, where the folder of checks has one more file."""
+def test_a_check_with_a_new_measurement_needs_only_its_own_file(tmp_path, encode):
+    """The check is added to the package in a process of its own."""
     (tmp_path / "too_red.py").write_text(CHECK)
     (tmp_path / "red.png").write_bytes(encode("PNG"))
     program = textwrap.dedent(

@@ -1,4 +1,4 @@
-"""What becomes of near-duplicates, by split and label."""
+"""How near-duplicates are treated, by split and label."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ BASE = np.random.default_rng(0).integers(0, 2, (16, 16), np.uint8)
 
 
 def member(path, split="train", label="a", flips=0, mirrored=False, group=""):
-    """An image `flips` bits from the base; the bits flipped are the first, so bits add up."""
+    """Return an image whose perceptual hash is `flips` bits from the base.
+
+    The first bits are flipped, so that the distance of two images is the difference of their flips.
+    """
     bits = BASE.copy().reshape(-1)
     bits[:flips] ^= 1
     bits = bits.reshape(16, 16)
@@ -36,6 +39,7 @@ def member(path, split="train", label="a", flips=0, mirrored=False, group=""):
 
 
 def outcome(*members, radius=48, **severities):
+    """Return the rulings on the images: {path: (reason, severity, path of the kept copy)}."""
     rulings = resolve(members, radius, severities)
     return {r.path: (r.reason, r.severity, r.kept_copy) for r in rulings}
 
@@ -44,7 +48,7 @@ def test_one_image_is_no_duplicate():
     assert outcome(member("1")) == {}
 
 
-def test_copies_within_a_split_stay_with_a_warning():
+def test_near_duplicates_within_a_split_are_kept_with_a_warning():
     found = outcome(member("1"), member("2", flips=3), member("3", flips=5))
     assert found == {
         "2": ("near_duplicate", "warn", "1"),
@@ -53,7 +57,7 @@ def test_copies_within_a_split_stay_with_a_warning():
 
 
 @pytest.mark.parametrize("held_out", ["validation", "test"])
-def test_the_training_copy_goes(held_out):
+def test_training_near_duplicates_of_held_out_images_are_rejected(held_out):
     copies = (member("1", flips=3), member("2", held_out), member("3", flips=9))
     assert outcome(*copies) == {
         "1": ("near_duplicate_across_splits", "reject", "2"),
@@ -66,17 +70,17 @@ def test_the_training_copy_goes(held_out):
     )
 
 
-def test_a_chain_alone_sends_nobody_away():
+def test_an_image_related_only_through_a_chain_is_not_rejected():
     found = outcome(member("1", flips=60), member("2", flips=30), member("3", "test"))
     assert found == {"2": ("near_duplicate_across_splits", "reject", "3")}
 
 
-def test_validation_near_test_stays_with_a_warning():
+def test_a_validation_image_near_a_test_image_is_kept_with_a_warning():
     found = outcome(member("1", "validation"), member("2", "test", flips=1))
     assert found == {"1": ("near_duplicate_across_splits", "warn", "2")}
 
 
-def test_labels_that_clash_are_named_on_both():
+def test_near_duplicates_with_different_labels_are_both_named():
     copies = (member("1"), member("2", label="b", flips=4))
     assert outcome(*copies) == {
         "1": ("near_duplicate_label_conflict", "warn", "2"),
@@ -90,17 +94,17 @@ def test_labels_that_clash_are_named_on_both():
     assert [severity for _, severity, _ in rejecting.values()] == ["reject", "reject"]
 
 
-def test_a_mirrored_copy_is_called_so():
+def test_a_mirrored_copy_is_described_as_mirrored():
     (ruling,) = resolve([member("1"), member("2", mirrored=True)], 48)
     assert ruling.detail == "similar to 1: mirrored, 0 of 256 bits of the perceptual hash differ"
 
 
-def test_what_the_source_groups_is_alike_by_nature():
+def test_images_of_one_source_group_are_not_near_duplicates():
     assert outcome(member("1", group="film"), member("2", group="film")) == {}
     assert len(outcome(member("1", group="film"), member("2", group="other"))) == 1
 
 
-def test_severities_are_settings():
+def test_severities_of_near_duplicates_can_be_set():
     copies = (member("1"), member("2"), member("3", "test"))
     warned = outcome(*copies, near_duplicate_across_splits="warn")
     assert {severity for _, severity, _ in warned.values()} == {"warn"}
@@ -117,7 +121,7 @@ def test_order_changes_nothing():
 
 
 def pictured(path, pixels, **values):
-    """An image with the hashes and the grey image of its pixels."""
+    """Return an image with the hashes and the grey image of uint8 pixels [H, W]."""
     colour = np.repeat(pixels[..., None], 3, axis=2)
     return dataclasses.replace(
         member(path, **values), hashes=parse(perceptual_hashes(shrink(colour)))
@@ -125,7 +129,10 @@ def pictured(path, pixels, **values):
 
 
 def test_different_images_with_similar_hashes_are_not_rejected():
-    """A set of one wall, of which test shows other objects than train, keeps all of its images."""
+    """The images show one wall, and in test another object stands in front of it than in train.
+
+    Only a true copy is rejected.
+    """
     rng = np.random.default_rng(5)
     wall = (np.kron(rng.integers(0, 2, (16, 16)), np.ones((4, 4))) * 8 + 200).astype(np.uint8)
     one, other = wall.copy(), wall.copy()
@@ -140,7 +147,7 @@ def test_different_images_with_similar_hashes_are_not_rejected():
     }
 
 
-def test_training_images_that_are_set_aside_are_counted_by_the_other_split():
+def test_rejected_training_images_are_counted_by_the_split_of_their_copy():
     copies = [member("1", flips=3), member("2", "test"), member("3", flips=5), member("4", "test")]
     lines = [line(copies, 48, resolve(copies, 48))]
     more = [member("5"), member("6", "validation")]
@@ -148,7 +155,7 @@ def test_training_images_that_are_set_aside_are_counted_by_the_other_split():
     assert set_aside([]) == {}
 
 
-def test_a_crop_is_called_so_on_either_side():
+def test_a_crop_is_described_as_a_crop_from_either_image():
     rng = np.random.default_rng(3)
     crop = member("crop")
     drawn = rng.integers(0, 256, 2 * 32, np.uint8).tobytes()

@@ -1,4 +1,4 @@
-"""Groups of connected images from pairs."""
+"""Pairs of images are joined to groups of connected images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from imgpipe.components.image_filter.near_duplicates.links import Links
 
 
 def named(pairs):
-    """Group by group, with sets."""
+    """Return the smallest image of each image's group, by a simple algorithm on sets."""
     groups = []
     for pair in pairs:
         touched = [group for group in groups if not group.isdisjoint(pair)]
@@ -40,7 +40,7 @@ def test_groups_are_the_connected_images(pairs, cut):
     assert dict(zip(images.tolist(), groups.tolist(), strict=True)) == named(pairs)
 
 
-def test_many_pairs_of_few_images_stay_few(monkeypatch):
+def test_repeated_pairs_do_not_accumulate(monkeypatch):
     monkeypatch.setattr(links, "PENDING", 10)
     found = Links()
     for _ in range(100):

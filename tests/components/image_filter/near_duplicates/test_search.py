@@ -1,4 +1,4 @@
-"""Groups within a radius: all of them found, none made up, whatever the order."""
+"""The search finds all groups within a radius and no others, in any order of the images."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.images import distance
 
 
 def table(images):
-    """As `search` takes them."""
+    """Return the hashes of the images as `search` takes them."""
     rows = [image.upright + image.mirrored + image.crops for image in images]
     flat = np.frombuffer(b"".join(rows), np.uint8)
     return search.Hashes.of(flat.reshape(len(rows), -1 if rows else 2 * BYTES))
 
 
 def grouped(hashes, radius):
-    """The first image of the group of each image, int64 [n]."""
+    """Return the first image of each image's group, int64 [n]."""
     shares = search.tasks(len(hashes), hashes.kinds)
     images, firsts = Links(search.linked(hashes, task, radius) for task in shares).groups()
     numbers = np.arange(len(hashes))
@@ -37,36 +37,43 @@ def grouped(hashes, radius):
 
 
 def groups(images, radius):
+    """Return the first image of each image's group, int64 [n]."""
     return grouped(table(images), radius)
 
 
 def drawn(count, seed=0):
-    """Random hashes; a mirror image has the other bit at the mirrored place."""
+    """Return random hashes of `count` images.
+
+    The mirrored hash has the bits of the upright hash mirrored and inverted.
+    """
     bits = np.random.default_rng(seed).integers(0, 2, (count, 16, 16), np.uint8)
     return [from_bits(image) for image in bits]
 
 
 def from_bits(bits):
+    """Return the hashes of an image whose upright hash has these bits, uint8 [16, 16]."""
     upright, mirrored = np.packbits(bits), np.packbits(1 - bits[:, ::-1])
     return PerceptualHashes(upright.tobytes(), mirrored.tobytes())
 
 
 def changed(image, flips, rng):
+    """Return the hashes of an image with `flips` random bits of the upright hash flipped."""
     bits = np.unpackbits(np.frombuffer(image.upright, np.uint8))
     bits[rng.choice(256, flips, replace=False)] ^= 1
     return from_bits(bits.reshape(16, 16))
 
 
 def together(found, one, other):
+    """Return whether two images are in one group."""
     return found[one] == found[other]
 
 
-def test_nothing_and_one_are_no_group():
+def test_no_image_or_one_image_is_no_group():
     assert groups([], RADIUS).tolist() == []
     assert groups(drawn(1), RADIUS).tolist() == [0]
 
 
-def test_unlike_images_stay_alone():
+def test_random_images_are_in_groups_of_their_own():
     assert groups(drawn(3000), RADIUS).tolist() == list(range(3000))
 
 
@@ -89,7 +96,7 @@ def test_mirrored_copies_are_found():
 
 @pytest.mark.parametrize("count", [300, 3000], ids=["all pairs", "sorted"])
 @pytest.mark.parametrize("flips", [5, 30])
-def test_a_part_of_another_image_is_found(count, flips):
+def test_a_crop_of_another_image_is_found(count, flips):
     rng = np.random.default_rng(4)
     originals = drawn(count)
     crops = [image.upright for image in drawn(3 * count, seed=5)]
@@ -106,7 +113,7 @@ def test_a_part_of_another_image_is_found(count, flips):
     assert len(set(found.tolist())) >= count, "nothing else is near"
 
 
-def test_the_negative_of_an_image_is_another():
+def test_the_negative_of_an_image_is_not_its_near_duplicate():
     (one,) = drawn(1)
     negative = PerceptualHashes(one.mirrored, one.upright)
     turned = [bytes(255 - byte for byte in part) for part in (one.upright, one.mirrored)]
@@ -114,7 +121,7 @@ def test_the_negative_of_an_image_is_another():
     assert groups([one, negative], RADIUS).tolist() == [0, 0]
 
 
-def test_a_chain_is_one_group_named_by_its_first():
+def test_a_chain_of_near_duplicates_is_one_group():
     rng = np.random.default_rng(2)
     (one,) = drawn(1)
     two = changed(one, 30, rng)
@@ -128,12 +135,15 @@ def test_many_copies_of_one_image_are_one_group():
 
 
 def pictured(pixels):
-    """Hashes and the grey image of pixels, uint8 [H, W]."""
+    """Return the hashes and the grey image of uint8 pixels [H, W]."""
     return perceptual_hashes(shrink(np.repeat(pixels[..., None], 3, axis=2)))
 
 
 def in_front_of_a_wall(count):
-    """Images that differ in a part alone, by a lot, while all bits of the rest are equal."""
+    """Return `count` images of one wall, uint8 [64, 64] each.
+
+    They differ greatly in a part of 24 x 24 pixels, and all other pixels are equal.
+    """
     rng = np.random.default_rng(7)
     wall = (np.kron(rng.integers(0, 2, (16, 16)), np.ones((4, 4))) * 8 + 200).astype(np.uint8)
     images = []
@@ -147,7 +157,7 @@ def in_front_of_a_wall(count):
 
 
 @pytest.mark.parametrize("count", [40, 1100], ids=["all pairs", "sorted"])
-def test_images_that_are_similar_by_nature_are_not_near_duplicates(count):
+def test_images_with_the_same_background_are_not_near_duplicates(count):
     """The hashes of such images are within the radius, whatever the size of the set."""
     images = in_front_of_a_wall(count)
     rows = [np.frombuffer(pictured(image), np.uint8) for image in images]
@@ -159,7 +169,7 @@ def test_images_that_are_similar_by_nature_are_not_near_duplicates(count):
     assert found == [*range(count), 3]
 
 
-def test_the_comparisons_of_an_image_do_not_grow_with_their_number(monkeypatch):
+def test_the_comparisons_for_each_image_do_not_grow_with_the_number_of_images(monkeypatch):
     compared = 0
     within = search.within
 
@@ -188,8 +198,8 @@ def test_comparing_half_of_the_bits_first_misses_no_pair(radius):
     assert search.within(one, other, radius).tolist() == np.flatnonzero(flips <= radius).tolist()
 
 
-def test_the_pairs_are_those_of_neighbours_in_the_documented_orders(monkeypatch):
-    """A slow search by the text of the module finds the same groups."""
+def test_the_compared_pairs_are_neighbours_in_the_documented_orders(monkeypatch):
+    """A slow search, implemented from the docstring of the module, finds the same groups."""
     monkeypatch.setattr(search, "ALL_PAIRS", 10)
     rng = np.random.default_rng(8)
     originals = drawn(60)
@@ -215,8 +225,8 @@ def test_the_pairs_are_those_of_neighbours_in_the_documented_orders(monkeypatch)
     assert len(set(expected.tolist())) < 70
 
 
-def test_blocks_and_tasks_change_no_group(monkeypatch):
-    """Neighbours are compared across the ends of blocks, too."""
+def test_the_sizes_of_blocks_and_tasks_do_not_change_the_groups(monkeypatch):
+    """Neighbours are also compared across the ends of blocks."""
     rng = np.random.default_rng(6)
     originals = drawn(1500)
     images = [*originals, *(changed(image, 35, rng) for image in originals[:300])]
@@ -230,6 +240,7 @@ def test_blocks_and_tasks_change_no_group(monkeypatch):
 
 
 def _hashes(*folders):
+    """Return the JPEG files of the folders and their hashes."""
     paths = sorted(path for folder in folders for path in folder.rglob("*.jpg"))
     rows = [perceptual_hashes(shrink(decode(path.read_bytes())[0])) for path in paths]
     return paths, search.Hashes.of(np.frombuffer(b"".join(rows), np.uint8).reshape(len(paths), -1))
@@ -247,7 +258,7 @@ def test_every_reencoded_photograph_is_found_and_no_other(shared_data):
     reencoded = {path for group in several for path in group if path.is_relative_to(folders[1])}
     assert len(reencoded) == 62 == len(list(folders[1].rglob("*.jpg")))
     wrong = [g for g in several if len({path.name for path in g}) > 1]
-    # The two that are not in cats_dogs are one photograph twice.
+    # These two files show the same photograph.
     assert [[path.name for path in group] for group in wrong] == [
         ["dog.10401.jpg", "dog.10797.jpg"]
     ]

@@ -1,4 +1,4 @@
-"""The table of all hashes: sorted by content, one row for each content, in bounded memory."""
+"""The table of all hashes is sorted by content and is written and read in bounded memory."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from imgpipe.components.image_filter.near_duplicates.table import HASH_BYTES
 
 
 def content(number):
+    """Return the content hash of the image with this number, 32 bytes."""
     return hashlib.sha256(str(number).encode()).digest()
 
 
 def hashes(number):
+    """Return random perceptual hashes of the image with this number."""
     return np.random.default_rng(number).bytes(ALL_BYTES)
 
 
 def shard(numbers, plain=()):
-    """Rows and contents; images with a number in `plain` have no perceptual hashes."""
+    """Return rows and contents; images with a number in `plain` have no perceptual hashes."""
     rows = [matching.row(content(n).hex(), b"" if n in plain else hashes(n)) for n in numbers]
     return b"".join(rows), b"".join(map(content, numbers))
 
 
 @pytest.mark.parametrize("pending", [1, 1 << 24], ids=["a shard at a time", "at once"])
-def test_rows_are_in_the_order_of_their_contents_whatever_the_shards(
-    tmp_path, monkeypatch, pending
-):
+def test_rows_are_sorted_by_content_for_any_shards(tmp_path, monkeypatch, pending):
     monkeypatch.setattr(table, "PENDING_BYTES", pending)
     numbers = list(range(600))
     shards = [shard([*numbers[400:], 5, 6]), shard(numbers[:200]), shard(numbers[200:400])]
@@ -43,7 +43,7 @@ def test_rows_are_in_the_order_of_their_contents_whatever_the_shards(
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
-def test_rows_all_over_the_table_are_read_in_the_asked_order(tmp_path, monkeypatch, scheme):
+def test_rows_at_any_positions_are_returned_in_the_requested_order(tmp_path, monkeypatch, scheme):
     monkeypatch.setattr(table, "ROWS_AT_ONCE", 7)
     made = table.write([shard(range(50))], f"{scheme}{tmp_path}/tables")
     expected = sorted(range(50), key=content)
