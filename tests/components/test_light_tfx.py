@@ -27,7 +27,7 @@ print(tfx.components.schema_gen.component is component, tfx.components.SchemaGen
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """Return the name of a package whose execution is put off and whose body counts executions."""
+    """Yield the name of a package whose execution is put off and whose body counts executions."""
     folder = tmp_path / "put_off_package"
     folder.mkdir()
     body = "import sys\nsys.executions.append(__name__)\nfrom .part import Name\nOther = 2\n"

@@ -111,7 +111,7 @@ def test_statistics_with_another_number_of_images_are_refused():
     assert [(r.kind, r.split, r.seen) for r in reasons] == [("lost", "train", "39")]
 
 
-def test_a_refusal_of_30_classes_names_all_of_them_in_seven_lines():
+def test_a_refusal_for_29_reasons_names_all_classes_concerned_in_seven_lines():
     names = tuple(f"c{n}" for n in range(30))
     empty = {split: dict.fromkeys(names, 0) for split in ("train", "validation", "test")}
     empty["train"]["c0"] = 50

@@ -140,7 +140,7 @@ def test_no_view_is_made_for_a_head_that_a_search_will_replace(tmp_path) -> None
 
 
 def test_views_that_improve_the_head_stay_in_the_bank(tmp_path, monkeypatch) -> None:
-    """Every judgement counts as better than another here.
+    """Every judgement is made to count as better than any other.
 
     Heads judge a second view of the same pixels as no better.
     """

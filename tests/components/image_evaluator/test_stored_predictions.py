@@ -143,7 +143,10 @@ def test_a_model_without_predictions_is_not_blessed(tmp_path: Path):
 
 @pytest.mark.parametrize("even", [True, False])
 def test_stored_probabilities_of_some_classes_are_completed_to_all_classes(even: bool):
-    """Records of a batch hold equally many classes or not, which depends on their labels."""
+    """The probabilities that are not stored are filled in, for batches of two forms.
+
+    Whether the records of a batch hold equally many classes (`even`) depends on their labels.
+    """
     import tensorflow_model_analysis as tfma
 
     answers = _answers(1_200, right=_IMAGES, seed=3)

@@ -17,7 +17,7 @@ LIMIT = 100_000_000
 
 
 def png_bomb(width, height):
-    """Return a PNG of a few bytes whose header says that it is this large."""
+    """Return a PNG of a few bytes whose header claims this width and height in pixels."""
     body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
     return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + b"\0" * 4

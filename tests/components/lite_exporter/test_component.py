@@ -1,4 +1,4 @@
-"""LiteExporter: what is blessed, what is refused and why, and what a pushed version gets of it."""
+"""LiteExporter: which files are blessed, which are refused and why, and what can be pushed."""
 
 from __future__ import annotations
 

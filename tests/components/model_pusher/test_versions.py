@@ -263,7 +263,11 @@ class TestRollback:
 
     @pytest.fixture
     def base(self, tmp_path: Path, saved_model: Path) -> Path:
-        """Version 1 of run "good", version 2 of run "bad" with another graph."""
+        """Return a folder of versions after a rollback.
+
+        Version 1 is of run "good", version 2 of run "bad" with another graph, and version 3 is
+        version 1 again.
+        """
         base = tmp_path / "model"
         versions.publish(base, {"": saved_model}, {"run_key": "good", "vocabulary": ["a", "b"]})
         (saved_model / "saved_model.pb").write_bytes(b"worse")

@@ -36,7 +36,7 @@ def _artifact(kind: str, uri: Path) -> Any:
 
 
 def _export(folder: Path, seed: int) -> Path:
-    """A Model artifact with an export whose weights the seed decides."""
+    """Export a model whose weights depend on the seed as a Model artifact; return its folder."""
     import keras
     from tfx.utils import path_utils
 

@@ -1,4 +1,4 @@
-"""The page: what it says, what it says when something is missing, and that it is safe."""
+"""The page of the report: its text, what it says if facts are missing, and that it is safe."""
 
 import html.parser
 import re
@@ -19,7 +19,10 @@ VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
 class Page(html.parser.HTMLParser):
-    """Balanced tags, unique ids, what is linked, and the visible text."""
+    """A parser of the page, which fails if tags are not balanced.
+
+    It collects the ids, the links, the tags, the alternative texts and the visible text.
+    """
 
     def __init__(self, text):
         super().__init__()
@@ -57,11 +60,12 @@ class Page(html.parser.HTMLParser):
 
     @property
     def text(self):
+        """Return the visible text with single spaces."""
         return re.sub(r"\s+", " ", " ".join(self.texts))
 
 
 def read(found, timings=None, images=None, state=BLESSED):
-    """The parsed page, after what every page must be."""
+    """Return the parsed page after assertions that hold for every page."""
     text = render(found, timings, images or {}, state)
     parsed = Page(text)
     assert len(parsed.ids) == len(set(parsed.ids))
@@ -78,10 +82,11 @@ def read(found, timings=None, images=None, state=BLESSED):
 
 
 def ids(parsed):
+    """Return the ids of the sections on the page."""
     return [i for i in parsed.ids if i in {section.id for section in SECTIONS}]
 
 
-def test_a_blessed_run_has_every_section_with_its_figures(timings):
+def test_the_page_of_a_blessed_run_has_every_section_with_its_content(timings):
     parsed = read(facts(rejects=[reject(1)]), timings)
     assert ids(parsed) == [section.id for section in SECTIONS]
     assert "absent" not in parsed.ids
@@ -141,14 +146,14 @@ def test_the_gauge_and_the_figures_give_the_same_interval():
     assert read(found).text.count(f"{low:.3f}–{high:.3f}") == 2
 
 
-def test_the_gauge_shows_the_folds_where_they_decide():
+def test_the_gauge_shows_the_accuracy_over_folds_if_they_decide():
     text = render(facts(), None, {}, BLESSED)
-    left = 0.8  # the end of the line
+    left = 0.8  # the accuracy at the left end of the gauge
     assert f'class="mark value" style="left:{(0.948 - left) / (1 - left):.2%}"' in text
     assert f'class="interval" style="left:{(0.927 - left) / (1 - left):.2%}' in text
 
 
-def test_a_close_call_is_called_one():
+def test_a_decision_that_other_images_might_reverse_is_described_so():
     found = facts()
     found["gate"] |= {"threshold": found["gate"]["value"] - 0.001}
     assert "might have led to the opposite decision" not in read(found).text, "folds decide"
@@ -158,7 +163,7 @@ def test_a_close_call_is_called_one():
     assert "might have led to the opposite decision" not in read(found).text
 
 
-def test_what_was_not_asked_for_is_said_to_be_so():
+def test_steps_that_were_not_requested_are_explained():
     found = facts() | {"cross_validation": None, "lite": None}
     found["settings"] |= {"cross_validate": 0, "lite": []}
     text = read(found).text
@@ -170,13 +175,13 @@ def test_what_was_not_asked_for_is_said_to_be_so():
     )
 
 
-def test_files_that_nothing_was_published_with_are_not_called_shipped():
+def test_blessed_lite_files_without_a_published_version_are_described_so():
     found = facts()
     found["push"] = {"status": "refused", "version": None, "path": None, "refused_by": ["model"]}
     assert "1 of 2 blessed, but nothing was published." in read(found).text
 
 
-def test_without_a_baseline_the_page_says_why():
+def test_the_page_says_why_no_baseline_was_compared():
     found = facts()
     found["gate"]["baseline"] = None
     found["baseline"] = {"version": 3, "compared": False, "why": "version 3 knows other classes"}
@@ -189,7 +194,7 @@ def test_views_that_were_not_made_are_explained():
     assert "cross-validation over the training images did not say" in read(found).text
 
 
-def test_a_refused_run_says_why_and_what_is_not_there(timings):
+def test_the_page_of_a_refused_run_names_the_reasons_and_the_missing_sections(timings):
     sentence = "too few 'rock' in validation: expected at least 3, seen 1; add images of rock"
     found = dict.fromkeys(facts()) | {
         "settings": facts()["settings"],
@@ -208,7 +213,7 @@ def test_a_refused_run_says_why_and_what_is_not_there(timings):
 
 
 @pytest.mark.parametrize("found", [{}, dict.fromkeys(facts()), {"data": {}, "rejects": []}])
-def test_a_run_that_failed_at_once_gets_its_page(found):
+def test_a_run_that_failed_before_its_first_component_has_a_page(found):
     state = RunState("failed", "failed in start-up: no such folder", "no such folder", "/l.log", "")
     parsed = read(found, state=state)
     assert "failed in start-up: no such folder" in parsed.text
@@ -216,7 +221,7 @@ def test_a_run_that_failed_at_once_gets_its_page(found):
     assert "/l.log" in parsed.text
 
 
-def test_an_interrupted_run_is_no_failed_run():
+def test_an_interrupted_run_is_not_described_as_failed():
     cause = "interrupted by Ctrl-C. Finished work is kept, and a new run continues from it."
     state = verdict.state({}, cause, "ImageTrainer", "/l.log", interrupted=True)
     assert (state.status, state.verdict) == ("interrupted", cause)
@@ -237,7 +242,7 @@ def test_any_part_of_the_facts_may_be_empty_within(name):
     read(facts() | {name: [{}] if isinstance(value, list) else {"unknown": None}})
 
 
-def test_hostile_names_are_text_and_nothing_else():
+def test_hostile_names_are_escaped():
     odd = b"\xff\xfe.jpg".decode("utf-8", "surrogateescape")
     classes = [
         "<script>alert(1)</script>",
@@ -265,7 +270,7 @@ def test_hostile_names_are_text_and_nothing_else():
     assert "imgpipe serve '/out/$(reboot)'" in parsed.text
 
 
-def test_no_rejects_is_said():
+def test_the_page_says_that_no_file_was_rejected():
     assert "None of 180 files was rejected." in read(facts()).text
 
 
@@ -279,7 +284,7 @@ def test_rejects_are_grouped_with_image_detail_and_override():
     assert "no image" in parsed.text
 
 
-def test_thousands_of_rejects_are_capped_and_the_page_owns_up_to_it():
+def test_of_thousands_of_rejected_files_the_page_shows_200_and_says_so():
     bad = [reject(i) for i in range(4990)] + [reject(i, "animated") for i in range(10)]
     text = render(facts(rejects=bad), None, {"bad1": jpeg()}, BLESSED)
     assert "200 of 5,000 are shown" in text
@@ -288,7 +293,7 @@ def test_thousands_of_rejects_are_capped_and_the_page_owns_up_to_it():
     assert len(text) < 400_000
 
 
-def test_every_reason_gets_rows():
+def test_files_of_every_reason_are_among_the_shown_rejected_files():
     bad = [reject(i) for i in range(50)] + [reject(i, f"reason{i}") for i in range(8)]
     shown = rejects.shown(bad, 20)
     assert len(shown) == 20
@@ -296,7 +301,7 @@ def test_every_reason_gets_rows():
     assert rejects.shown(bad, 1000) == bad
 
 
-def test_mistakes_carry_images_and_both_labels():
+def test_mistakes_are_shown_with_image_label_and_prediction():
     found = facts()
     row = found["mistakes"]["validation"][0]
     parsed = read(found, images={row["image_hash"]: jpeg()})
@@ -319,7 +324,7 @@ def test_mistakes_have_their_explanation_and_the_nearest_training_images():
     assert read(found, images=images).tags.count("img") == 3
 
 
-def test_confusions_lead_to_their_images():
+def test_cells_of_the_confusion_matrix_link_to_their_mistakes():
     found = facts(accuracy=0.6)
     text = render(found, None, {}, BLESSED)
     pairs = {(row["label"], row["predicted"]) for row in found["mistakes"]["validation"]}
@@ -342,7 +347,7 @@ def test_every_image_can_be_enlarged_without_a_script():
     assert text.count('<details class="zoom"><summary') == len(parsed.alts)
 
 
-def test_doubtful_labels_follow_the_training_and_the_less_clear_ones_are_folded():
+def test_suspects_follow_the_training_and_less_clear_ones_are_collapsed():
     found = facts()
     row = found["suspects"]["rows"][0]
     found["suspects"]["rows"] = [row, row | {"margin": 0.1, "path": "rock/hard.jpg"}]
@@ -360,7 +365,7 @@ def test_many_classes_get_a_plot_and_the_most_confused_pairs():
     assert parsed.tags.count("svg") == 9
 
 
-def test_counts_that_do_not_add_up_are_not_passed_over():
+def test_the_page_says_so_if_the_counts_of_images_do_not_add_up():
     found = facts()
     found["data"]["kept"] = 179
     assert "do not add up" in read(found).text
@@ -374,7 +379,7 @@ def test_a_refused_push_names_the_gate_and_gives_no_command():
     assert "imgpipe serve" not in parsed.text
 
 
-def test_a_section_that_breaks_costs_only_itself(monkeypatch):
+def test_an_error_in_one_section_leaves_the_others_on_the_page(monkeypatch):
     def broken(_):
         raise ValueError("a figure is missing")
 
@@ -385,7 +390,7 @@ def test_a_section_that_breaks_costs_only_itself(monkeypatch):
     assert "Feature bank" in text
 
 
-def test_a_bank_from_cache_cost_this_run_nothing(timings):
+def test_a_cached_feature_bank_is_described_as_computed_before(timings):
     parsed = read(facts(), timings | {"cached": ["FeatureBank"]})
     assert "forward passes" not in parsed.text, "which is no key figure"
     assert "this run computed none" in parsed.text
@@ -397,7 +402,7 @@ def test_the_same_facts_give_the_same_page(timings):
 
 
 def test_a_page_of_ten_thousand_images_stays_below_ten_megabytes():
-    """Every section at its limit, with photographs that compress badly."""
+    """Every section is at its limit, with photographs that compress badly."""
     random = np.random.default_rng(0)
     classes = [f"class {i}" for i in range(12)]
     rejects = [reject(i, reason) for reason in ("too_small", "blurry") for i in range(500)]
@@ -439,7 +444,7 @@ def test_importing_the_page_imports_nothing_heavy():
     assert done.stdout.strip() == "set()"
 
 
-def test_a_bank_without_features_says_why():
+def test_the_page_says_why_features_or_activations_are_not_stored():
     found = facts()
     found["bank"] |= {"dim": 0, "note": "the backbone trains: images are read"}
     text = Page(render(found, None, {}, BLESSED)).text
@@ -468,7 +473,7 @@ def test_the_networks_that_were_tried_are_listed():
     assert "Everything was tried." in text
 
 
-def test_training_images_that_are_set_aside_are_counted():
+def test_rejected_training_images_near_other_splits_are_counted():
     found = facts()
     found["near"] |= {"radius": 40, "set_aside": {"test": 12, "validation": 1}}
     text = read(found).text

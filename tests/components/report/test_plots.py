@@ -1,4 +1,4 @@
-"""Plots: right way up, theme colours, and safe to have several of on one page."""
+"""Plots have the right orientation and the colours of the page, and several fit on one page."""
 
 import io
 import re
@@ -12,7 +12,7 @@ from imgpipe.components.report import plots
 
 
 def test_the_matrix_has_its_first_class_at_the_top_left():
-    cells = [(0, predicted, 5) for predicted in range(3)]  # the first label only
+    cells = [(0, predicted, 5) for predicted in range(3)]  # all images have the first label
     figure = plots.matrix_figure(cells, classes=30)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", transparent=True, dpi=100)
@@ -25,7 +25,7 @@ def test_the_matrix_has_its_first_class_at_the_top_left():
     assert columns.max() < width * 0.3
 
 
-def test_a_learning_curve_spans_at_least_a_tenth():
+def test_the_accuracy_axis_of_a_learning_curve_spans_at_least_a_tenth():
     for accuracy, ends in (((0.986, 0.991), {0.9, 1.0}), ((0.62, 0.97), {0.6, 1.0})):
         svg = plots.learning_curve((100, 200), accuracy)
         assert ends <= set(map(float, re.findall(r">([01]\.\d+)<", svg)))
@@ -39,7 +39,7 @@ def test_a_matrix_of_thousands_of_classes_is_a_plot_of_five_hundred_rows():
     assert tuple(image.get_extent()) == (0.5, 5000.5, 5000.5, 0.5)
 
 
-def test_a_plot_takes_the_colours_of_the_page_and_no_size_of_its_own():
+def test_a_plot_uses_the_colours_of_the_page_and_has_no_fixed_width():
     svg = plots.curves([1, 2, 3], [0.1, 0.2, 0.3], [0.2, 0.3, 0.2], 2, "accuracy")
     assert "var(--validation)" in svg
     assert "var(--train)" in svg
@@ -47,7 +47,7 @@ def test_a_plot_takes_the_colours_of_the_page_and_no_size_of_its_own():
     assert 'width="' not in svg.partition(">")[0]
 
 
-def test_ids_of_two_plots_never_meet():
+def test_two_plots_have_no_id_in_common():
     found = [
         set(re.findall(r' id="([^"]+)"', plots.curves([1, 2], [0, 1], [1, 0], 1, name)))
         for name in ("accuracy", "loss")
@@ -56,7 +56,7 @@ def test_ids_of_two_plots_never_meet():
     assert not found[0] & found[1]
 
 
-def test_references_of_a_plot_lead_to_its_own_ids():
+def test_references_within_a_plot_lead_to_its_own_ids():
     svg = plots.curves([1, 2], [0.0, 1.0], [1.0, 0.0], 1, "loss")
     ElementTree.fromstring(svg)
     ids = set(re.findall(r' id="([^"]+)"', svg))
@@ -73,6 +73,6 @@ def test_odd_histories_are_drawn_without_a_warning(train, validation, best):
     assert "<svg" in plots.curves(list(range(1, len(train) + 1)), train, validation, best, "x")
 
 
-def test_the_same_figures_give_the_same_bytes():
+def test_the_same_values_give_the_same_svg():
     first, second = (plots.curves([1, 2], [0, 1], [1, 0], 1, "a") for _ in range(2))
     assert first == second

@@ -1,4 +1,7 @@
-"""The counted curves are those of scikit-learn, which needs all probabilities at once."""
+"""Precision-recall curves are computed from counts.
+
+They agree with those of scikit-learn, which needs all probabilities at once.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from imgpipe.components.report.precision_recall import DRAWN, Curves
 
 
 def counted(probabilities, labels, classes):
+    """Return the summary of the curves of probabilities [n, classes] and labels [n]."""
     curves = Curves([f"c{i}" for i in range(classes)])
     rows = [
         Row(str(i), str(i), label, Prediction(0, 0.0, 0.0), probabilities=scores)
@@ -21,6 +25,7 @@ def counted(probabilities, labels, classes):
 
 
 def drawn(count, classes, seed=0):
+    """Return random probabilities [count, classes] and labels [count] that often agree."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, count)
     logits = rng.normal(0, 1.5, (count, classes)) + 2.5 * np.eye(classes)[labels]
@@ -41,7 +46,7 @@ def test_average_precision_is_that_of_scikit_learn():
         assert (np.diff(points[:, 0]) >= 0).all() and len(points) <= 81
 
 
-def test_a_perfect_class_and_one_without_images():
+def test_a_perfect_class_has_precision_one_and_a_class_without_images_none():
     probabilities = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0]])
     found = counted(probabilities, [0, 1], 3)
     assert [one["average_precision"] for one in found["classes"]] == [1.0, 1.0, None]
@@ -49,7 +54,7 @@ def test_a_perfect_class_and_one_without_images():
     assert found["curves"][0]["points"] == [[0.0, 1.0], [1.0, 1.0], [1.0, 0.5]]
 
 
-def test_of_many_classes_the_weakest_are_drawn():
+def test_only_the_weakest_of_many_classes_have_curves():
     probabilities, labels = drawn(2000, 20)
     probabilities[labels == 7] = 1 / 20
     found = counted(probabilities, labels, 20)

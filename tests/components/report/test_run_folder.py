@@ -1,4 +1,4 @@
-"""What tasks leave in the folder of a run, and the page that the exit task draws from it."""
+"""The files that tasks write to the folder of a run, and the page that the exit task draws."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from imgpipe.components.report.run_folder import Failure, RunFolder, shown
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
+    """Return a run folder that does not exist yet."""
     return RunFolder(tmp_path / "runs" / "1")
 
 
 def _artifact(path: Path, text: str) -> Path:
+    """Write a text file in a subfolder of an artifact and return the artifact's folder."""
     (path / "deep").mkdir(parents=True)
     (path / "deep" / "file.txt").write_text(text)
     return path
@@ -33,26 +35,26 @@ def test_the_first_copy_of_an_artifact_is_kept(folder: RunFolder, tmp_path: Path
     assert [entry.name for entry in Path(path).parent.iterdir()] == ["quarantine"]
 
 
-def test_artifacts_that_hold_images_or_models_are_not_left():
+def test_artifacts_that_hold_images_or_models_are_not_copied():
     assert shown("ImageFilter", "quarantine") == "quarantine"
     assert shown("DataGate", "blessing") == "data_blessing"
     assert shown("ImageFilter", "examples") == ""
     assert shown("ImageTrainer", "model") == ""
 
 
-def test_a_failure_is_read_as_it_was_recorded(folder: RunFolder):
+def test_a_recorded_failure_is_read_back_unchanged(folder: RunFolder):
     failure = Failure("DataGate", "too few 'cats' in train", 4)
     folder.record(failure)
     assert folder.failure() == failure
 
 
-def test_a_container_that_ended_without_a_message_is_told_so(folder: RunFolder):
+def test_without_a_recorded_failure_the_cause_is_a_container_without_message(folder: RunFolder):
     failure = folder.failure()
     assert "a container ended without a message" in failure.cause
     assert failure.exit_code == 1
 
 
-def test_damaged_files_are_as_good_as_none(folder: RunFolder):
+def test_damaged_files_in_the_run_folder_count_as_absent(folder: RunFolder):
     folder.record(Failure("DataGate", "too few", 4))
     (file,) = folder.path.iterdir()
     for content in ("", "[]", '{"component": "x"}'):
@@ -66,7 +68,7 @@ def test_damaged_files_are_as_good_as_none(folder: RunFolder):
 
 
 @pytest.mark.parametrize("finished", [False, True])
-def test_the_exit_task_draws_the_page_unless_the_run_has_one(folder: RunFolder, finished: bool):
+def test_the_exit_task_draws_the_page_unless_the_run_has_a_page(folder: RunFolder, finished: bool):
     from imgpipe.components.artifacts import RunReport
     from imgpipe.components.report import exit_report
 
@@ -88,13 +90,14 @@ def test_the_exit_task_draws_the_page_unless_the_run_has_one(folder: RunFolder, 
 
 
 def _plan(folder: Path, threshold: float) -> Path:
+    """Write a plan with this threshold and return its folder."""
     folder.mkdir()
     values = {"report_settings": json.dumps({"threshold": threshold})}
     (folder / "plan.json").write_text(json.dumps(values))
     return folder
 
 
-def test_the_settings_are_those_of_the_run(tmp_path: Path):
+def test_the_report_settings_are_read_from_the_plan(tmp_path: Path):
     folder = RunFolder(tmp_path / "run")
     assert folder.settings() == ""
     folder.leave({shown("Plan", "plan"): _plan(tmp_path / "plan", 0.75)})

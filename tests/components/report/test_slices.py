@@ -1,4 +1,4 @@
-"""Accuracy by kinds of images: the counts add up, and memory does not grow with the images."""
+"""Accuracy by slices of images: counts add up, and memory does not grow with the images."""
 
 from imgpipe.components.predictor.prediction import Prediction
 from imgpipe.components.report.metrics import Row, Table
@@ -6,11 +6,13 @@ from imgpipe.components.report.slices import Slices
 
 
 def row(path, label=0, correct=True, **described):
+    """Return the prediction of an image with these measurements."""
     predicted = label if correct else label + 1
     return Row(path, "", label, Prediction(predicted, 0.8, 0.8), described)
 
 
 def summary(rows):
+    """Return the rows of each slice by its name."""
     kinds = Slices()
     assert len(list(kinds.counted(rows))) == len(rows)
     return {one["name"]: one["rows"] for one in kinds.summary()}
@@ -27,7 +29,7 @@ def test_formats_are_counted_and_the_most_frequent_comes_first():
     }
 
 
-def test_numbers_are_divided_into_thirds():
+def test_slices_of_numbers_are_about_thirds_of_the_images():
     rows = [row(f"a/{i}", brightness=0.1 + i / 1000, correct=i >= 200) for i in range(600)]
     thirds = summary(rows)["brightness"]
     assert [one["count"] for one in thirds] == [

@@ -1,4 +1,4 @@
-"""Flipped labels come first; the review file relabels them."""
+"""Images with wrong labels are ranked first, and the review file proposes new labels for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ CLASSES = ("cat", "dog", "owl")
 
 
 def clouds(count=300, dim=24, seed=0):
-    """Features of three classes that overlap a little, and their true labels."""
+    """Return features [count, dim] of three classes that overlap a little, and labels [count].
+
+    The labels are the true ones.
+    """
     rng = np.random.default_rng(seed)
     centres = rng.normal(0, 1.2, (len(CLASSES), dim))
     labels = rng.integers(0, len(CLASSES), count)
@@ -22,6 +25,7 @@ def clouds(count=300, dim=24, seed=0):
 
 
 def flipped(labels, share, seed=1):
+    """Return labels of which this share is wrong, and the set of the wrong images' numbers."""
     rng = np.random.default_rng(seed)
     wrong = rng.choice(len(labels), round(share * len(labels)), replace=False)
     out = labels.copy()
@@ -29,7 +33,7 @@ def flipped(labels, share, seed=1):
     return out, set(wrong.tolist())
 
 
-def test_flipped_labels_lead_the_ranking(bank):
+def test_images_with_flipped_labels_are_ranked_first(bank):
     features, truth = clouds()
     labels, wrong = flipped(truth, 0.03)
     found = suspects.rank(bank(features, labels), CLASSES)
@@ -45,7 +49,7 @@ def test_flipped_labels_lead_the_ranking(bank):
     assert suspects.rank(bank(features, labels), CLASSES) == found
 
 
-def test_a_bank_that_outgrows_memory_is_ranked_alike(bank, monkeypatch):
+def test_a_bank_larger_than_memory_gives_the_same_ranking(bank, monkeypatch):
     features, truth = clouds()
     uri = bank(features, flipped(truth, 0.03)[0])
     expected = suspects.rank(uri, CLASSES)
@@ -53,27 +57,27 @@ def test_a_bank_that_outgrows_memory_is_ranked_alike(bank, monkeypatch):
     assert suspects.rank(uri, CLASSES) == expected
 
 
-def test_clean_labels_leave_next_to_nothing(bank):
+def test_true_labels_give_hardly_any_suspects(bank):
     found = suspects.rank(bank(*clouds()), CLASSES)
     assert found["disagree"] <= 6
 
 
-def test_too_little_to_say(bank):
+def test_few_images_or_one_class_give_no_ranking(bank):
     features, labels = clouds(12)
     assert suspects.rank(bank(features, labels), CLASSES) is None
     features, labels = clouds(40)
     assert suspects.rank(bank(features, labels * 0), CLASSES) is None
 
 
-def test_an_image_is_judged_by_a_head_that_never_saw_it():
-    """Noise fits nothing out of fold, however many features there are."""
+def test_an_image_is_scored_by_a_head_that_was_not_trained_on_it():
+    """Out of fold, a head is no better than chance on noise, however many features there are."""
     rng = np.random.default_rng(0)
     features, labels = rng.normal(size=(400, 500)), rng.integers(0, 2, 400)
     found = suspects.out_of_fold(features, labels, rng.integers(0, 5, 400), 2)
     assert 0.4 < np.mean(found.best == labels) < 0.6
 
 
-def test_the_review_file_proposes_and_decides_nothing(bank, tmp_path):
+def test_the_review_file_holds_proposals_and_no_decisions(bank, tmp_path):
     from imgpipe.components.image_filter import overrides
 
     features, truth = clouds()
@@ -92,8 +96,8 @@ def test_the_review_file_proposes_and_decides_nothing(bank, tmp_path):
     assert entry["note"].startswith(f"labelled {offered[0]['label']}; out of fold")
 
 
-def test_flattened_maps_are_judged_by_a_sketch_of_them(bank):
-    """40,000 numbers an image, as Flatten gives: sums over all of them would take 13 GB."""
+def test_very_long_features_are_ranked_by_a_sketch_of_them(bank):
+    """Flatten gives 40,000 numbers for each image, and sums over all of them would take 13 GB."""
     features, labels = clouds(dim=40_000)
     noisy, wrong = flipped(labels, 0.05)
     found = suspects.rank(bank(features, noisy), CLASSES)
@@ -101,7 +105,7 @@ def test_flattened_maps_are_judged_by_a_sketch_of_them(bank):
     assert len(first & wrong) >= 0.9 * len(wrong)
 
 
-def test_a_sketch_keeps_products_of_rows():
+def test_a_sketch_approximates_the_cosines_of_rows():
     rng = np.random.default_rng(2)
     rows = rng.normal(0, 1, (8, 37_632)).astype(np.float16)
     rows[1] = rows[0]
@@ -112,13 +116,13 @@ def test_a_sketch_keeps_products_of_rows():
     np.testing.assert_array_equal(suspects.sketch(rows[0][:2048]), rows[0][:2048])
 
 
-def test_a_bank_without_features_doubts_nothing(bank):
+def test_a_bank_without_features_has_no_ranking(bank):
     uri = bank(np.zeros((40, 0)), np.arange(40) % 3)
     assert suspects.rank(uri, CLASSES) is None
 
 
 def test_scores_of_many_classes_are_never_all_in_memory():
-    """A score of each of 1,500 classes for 9,000 rows would take 108 MB, and 54 more as copies."""
+    """Scores of 1,500 classes for 9,000 rows would take 108 MB, and their copies 54 MB more."""
     import tracemalloc
 
     rng = np.random.default_rng(0)
@@ -133,7 +137,7 @@ def test_scores_of_many_classes_are_never_all_in_memory():
     assert peak < 90e6
 
 
-def test_a_label_that_a_person_confirmed_is_not_doubted_again(bank):
+def test_an_image_with_a_confirmed_label_is_no_suspect(bank):
     features, labels = clouds()
     noisy, _ = flipped(labels, 0.05)
     uri = bank(features, noisy)

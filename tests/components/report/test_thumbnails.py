@@ -1,4 +1,4 @@
-"""Thumbnails of whatever bytes come: small, re-encoded, or none."""
+"""Thumbnails are small and re-encoded, and bytes that are no image give none."""
 
 import base64
 import io
@@ -17,6 +17,7 @@ BROKEN = Path(__file__).parents[4] / "shared" / "data" / "broken_images"
 
 
 def opened(uri):
+    """Return the image in a data URI."""
     head, _, body = uri.partition(",")
     assert head == "data:image/jpeg;base64"
     return Image.open(io.BytesIO(base64.b64decode(body)))
@@ -27,7 +28,7 @@ def test_the_longer_side_is_limited_and_proportions_are_kept():
         assert image.size == (SIDE, SIDE // 2)
 
 
-def test_images_are_small_once_the_page_holds_many_large_ones():
+def test_thumbnails_become_smaller_once_the_page_holds_many_large_ones():
     import numpy as np
 
     random = np.random.default_rng(0)
@@ -40,7 +41,7 @@ def test_images_are_small_once_the_page_holds_many_large_ones():
     assert sum(map(len, uris)) < 10_000_000
 
 
-def test_a_small_image_is_not_blown_up():
+def test_a_small_image_is_not_enlarged():
     with opened(thumbnail(jpeg(size=(28, 28)))) as image:
         assert image.size == (28, 28)
 
@@ -57,7 +58,7 @@ def test_bytes_without_an_image_give_none(data):
     assert thumbnail(data) == ""
 
 
-def test_the_part_of_a_truncated_file_is_shown_and_the_setting_is_restored():
+def test_a_truncated_file_has_a_thumbnail_and_the_pillow_setting_is_restored():
     data = encoded(Image.effect_noise((400, 400), 90), "JPEG")
     assert thumbnail(data[: len(data) // 2])
     assert ImageFile.LOAD_TRUNCATED_IMAGES is False
@@ -77,7 +78,7 @@ def test_an_unknown_hash_has_no_image():
     assert made.uri("b") == made.uri(None) == made.uri("") == ""
 
 
-def test_no_broken_file_of_the_fuzzers_raises():
+def test_damaged_files_have_a_thumbnail_or_none_and_raise_nothing():
     if not BROKEN.is_dir():
         pytest.skip("needs ../shared/data/broken_images")
     for path in sorted(BROKEN.iterdir()):

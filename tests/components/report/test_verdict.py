@@ -1,4 +1,4 @@
-"""The sentence and the hints of a run that folds decided, and of one that validation did."""
+"""The sentence and the hints about a run, whether cross-validation or validation decided."""
 
 import pytest
 
@@ -8,13 +8,13 @@ from tests.components.report.report_facts import facts
 
 
 def by_validation():
-    """A run without folds."""
+    """Return facts of a run without cross-validation."""
     found = facts() | {"cross_validation": None}
     found["settings"] = found["settings"] | {"cross_validate": 0}
     return found
 
 
-def test_folds_are_named_where_they_decide():
+def test_the_verdict_states_the_accuracy_over_folds_if_they_decide():
     state = verdict.state(facts())
     assert state.status == "blessed"
     assert state.verdict.startswith(
@@ -24,7 +24,7 @@ def test_folds_are_named_where_they_decide():
     )
 
 
-def test_folds_that_nobody_asked_for_say_why_they_decide():
+def test_the_verdict_says_why_automatic_folds_decide():
     found = facts()
     found["cross_validation"] |= {"automatic": True, "validation_images": 14}
     why = "; the folds decide, because the validation split has only 14 images"
@@ -55,7 +55,7 @@ def test_folds_under_the_threshold_are_not_blessed():
     )
 
 
-def test_a_drop_on_validation_is_told_with_its_own_figure():
+def test_a_drop_below_the_baseline_states_the_validation_accuracy():
     found = facts()
     found["gate"] |= {"failed": ["baseline"], "blessed": False}
     text = verdict.sentence(found)
@@ -63,14 +63,14 @@ def test_a_drop_on_validation_is_told_with_its_own_figure():
     assert "is below 0.961, which version 3 reached" in text
 
 
-def test_validation_is_named_where_it_decides():
+def test_the_verdict_states_the_validation_accuracy_if_validation_decides():
     text = verdict.sentence(by_validation())
     assert text.startswith(
         "blessed: validation accuracy 0.933 (56 of 60 correct, 95 % interval 0.84–0.97)"
     )
 
 
-def test_an_accuracy_just_under_the_threshold_reads_so():
+def test_an_accuracy_just_below_the_threshold_is_printed_with_enough_digits():
     found = by_validation()
     found["gate"] |= {
         "failed": ["threshold"],
@@ -82,14 +82,14 @@ def test_an_accuracy_just_under_the_threshold_reads_so():
     assert "is below the threshold 0.9" in verdict.sentence(found)
 
 
-def test_the_verdict_says_how_many_labels_people_overrode():
+def test_the_verdict_states_the_number_of_overridden_labels():
     found = by_validation()
     assert "overridden" not in verdict.sentence(found)
     found["data"]["overrides"] = {"relabelled": {"train": 0, "validation": 1, "test": 0}}
     assert verdict.sentence(found).endswith("; 1 label was overridden (1 of validation)")
 
 
-def test_proposals_that_nobody_confirmed_are_worth_a_hint():
+def test_unconfirmed_proposals_give_a_hint():
     found = facts()
     found["settings"]["proposals"] = 44
     (hint,) = warnings(found)
@@ -97,7 +97,7 @@ def test_proposals_that_nobody_confirmed_are_worth_a_hint():
 
 
 @pytest.mark.parametrize(("count", "hints"), [(60, 1), (199, 1), (200, 0), (0, 0)])
-def test_a_small_validation_split_is_worth_a_hint(count, hints):
+def test_a_small_validation_split_gives_a_hint_unless_folds_decide(count, hints):
     found = by_validation()
     found["gate"] |= {"count": count}
     assert len(warnings(found)) == hints
@@ -109,7 +109,7 @@ def test_a_small_validation_split_is_worth_a_hint(count, hints):
     [{"bank": {"dim": 0}}, {"training": {"fine_tune": {"shipped": True}}}],
     ids=["no features", "fine-tuned"],
 )
-def test_a_small_split_that_folds_cannot_help_is_worth_another_hint(reason):
+def test_if_folds_cannot_decide_the_hint_advises_more_validation_images(reason):
     found = by_validation() | reason
     found["settings"] |= {"cross_validate": -1}
     (hint,) = warnings(found)
@@ -117,7 +117,7 @@ def test_a_small_split_that_folds_cannot_help_is_worth_another_hint(reason):
     assert hint.endswith("add images, or give more of them to validation with split.validation")
 
 
-def test_the_hint_names_the_weight_of_an_image_and_the_setting():
+def test_the_hint_states_the_weight_of_an_image_and_the_setting():
     (hint,) = warnings(by_validation())
     assert (
         "the validation split has only 60 images, so each of them changes the accuracy by 1.7"
@@ -127,5 +127,5 @@ def test_the_hint_names_the_weight_of_an_image_and_the_setting():
 
 
 @pytest.mark.parametrize("found", [{}, {"gate": None}, {"gate": {}, "settings": None}])
-def test_a_run_that_did_not_get_that_far_has_no_hint(found):
+def test_a_run_without_evaluation_has_no_hint(found):
     assert warnings(found) == []

@@ -1,4 +1,4 @@
-"""Augmented views on the page: which images, what is said of them, and the right images."""
+"""Augmented views on the page: which images are chosen, their description and their pixels."""
 
 import base64
 import hashlib
@@ -20,7 +20,10 @@ _SETTINGS = {"count": 3, "rotation": 0.0, "shifts": 0.0, "shear": 0.0, "zoom": 0
 
 @pytest.fixture
 def examples(tmp_path):
-    """A function {label: number of images} → an Examples artifact with them in train."""
+    """Return a function that writes images into the split train of an Examples artifact.
+
+    It takes the number of images by label and returns the URI of the artifact.
+    """
     import tensorflow as tf
 
     from imgpipe.components.storage import records
@@ -56,7 +59,7 @@ def test_images_are_chosen_from_each_class_in_turn(examples):
     assert all(len(row["content_hash"]) == 64 for row in rows)
 
 
-def test_the_images_are_the_views_of_the_training(examples):
+def test_the_shown_views_are_those_of_the_training(examples):
     from imgpipe.components.report import facts as run_facts
     from imgpipe.models.augmentation import contact_sheet
 
@@ -81,7 +84,7 @@ def test_the_images_are_the_views_of_the_training(examples):
         np.testing.assert_array_equal(np.asarray(shown), view)
 
 
-def test_an_image_that_is_not_at_hand_is_left_out(examples):
+def test_an_image_without_bytes_is_left_out(examples):
     found = {
         "views": [{"image_hash": "gone", "content_hash": "0" * 64}],
         "settings": {"views": _SETTINGS, "image_size": 32},
@@ -89,7 +92,7 @@ def test_an_image_that_is_not_at_hand_is_left_out(examples):
     assert augmented_views.encoded_views(found, {}) == {}
 
 
-def test_the_page_says_what_was_changed_and_shows_it():
+def test_the_page_describes_and_shows_the_augmented_views():
     colours = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
     images = {views.key("one", n): jpeg(colour, (50, 50)) for n, colour in enumerate(colours)}
     parsed = read(facts(), images=images)
@@ -106,7 +109,7 @@ def test_the_page_says_what_was_changed_and_shows_it():
     assert "view 2 of rock/1.jpg" in parsed.alts
 
 
-def test_of_many_views_the_first_are_shown():
+def test_only_the_first_8_of_many_views_are_shown():
     found = facts()
     found["settings"]["views"] = {"count": 12}
     parsed = read(found)
@@ -114,7 +117,7 @@ def test_of_many_views_the_first_are_shown():
     assert "; the first 8 views" in parsed.text
 
 
-def test_without_a_bank_there_are_none():
+def test_without_a_bank_the_page_says_that_no_views_were_made():
     found = facts()
     found["views"] = []
     assert "Augmented views No views were made." in read(found).text

@@ -96,7 +96,7 @@ def test_a_tar_of_endless_long_names_is_refused(tmp_path):
 
 
 def masked(data):
-    """Return the masked checksum of TFRecord files."""
+    """Return the masked CRC-32C of the data as TFRecord files store it, 4 bytes."""
     crc = google_crc32c.value(data)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 

@@ -21,7 +21,10 @@ NAMES = ["stone", "cloth", "blade"]  # not in sorted order
 
 
 class _Tiny(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A builder of 21 images of one colour each; the colour is the number of the image."""
+    """A builder of 21 images of one colour each.
+
+    The colour is the number of the image in its split.
+    """
 
     VERSION = tfds.core.Version("1.2.3")
     SPLITS: ClassVar = {"train": 12, "test": 6, "extra": 3}
