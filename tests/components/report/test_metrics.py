@@ -44,7 +44,7 @@ def three():
     )
 
 
-# (correct, count) → interval; 0.5 of 10 and 81 of 263 are worked examples of Newcombe 1998.
+# Intervals of (correct, count); these four are the worked examples of Newcombe 1998.
 @pytest.mark.parametrize(
     ("correct", "count", "low", "high"),
     [
