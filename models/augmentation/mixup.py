@@ -7,7 +7,7 @@ given a seed for each step.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -31,16 +31,11 @@ class Mixing:
     batch is mixed by one of the two.
     """
 
-    mixup: float = Field(
-        default=0.0,
-        ge=0,
-        le=10,
-        description="MixUp: training examples blended in pairs; a of Beta(a, a), 0 is off.",
+    mixup: Annotated[float, Field(ge=0, le=10)] = Field(
+        0.0, description="MixUp: training examples blended in pairs; a of Beta(a, a), 0 is off."
     )
-    cutmix: float = Field(
-        default=0.0,
-        ge=0,
-        le=10,
+    cutmix: Annotated[float, Field(ge=0, le=10)] = Field(
+        0.0,
         description="CutMix: a rectangle from another training image; a of Beta(a, a), 0 is off. "
         "Only where layers below the pooling are trained.",
     )

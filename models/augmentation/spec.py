@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -13,6 +13,7 @@ from imgpipe.models.limits import STRICT, declared
 #: Part of the key of every view; increase it when the same settings give different pixels.
 AUGMENTATION_VERSION: Final = "1"
 
+_Share = Annotated[float, Field(ge=0, le=1)]
 Fill = Literal["nearest", "reflect", "wrap", "constant"]
 
 _STEP: Final = 32  # pixels; most networks reduce the side of an image by this factor
@@ -30,77 +31,54 @@ class ViewSpec:
     the value is uniform in [-r, r].
     """
 
-    count: int = Field(
-        default=4, ge=0, le=32, description="Number of augmented views of each training image."
+    count: Annotated[int, Field(ge=0, le=32)] = Field(
+        4, description="Number of augmented views of each training image."
     )
-    rotation: float = Field(
-        default=40.0, ge=0, le=180, description="Largest rotation in degrees, to either side."
+    rotation: Annotated[float, Field(ge=0, le=180)] = Field(
+        40.0, description="Largest rotation in degrees, to either side."
     )
-    shifts: float = Field(
-        default=0.2,
-        ge=0,
-        le=1,
-        description="Largest shift in either direction, as a share of width and height.",
+    shifts: _Share = Field(
+        0.2, description="Largest shift in either direction, as a share of width and height."
     )
-    shear: float = Field(
-        default=0.2, ge=0, le=1, description="Largest horizontal shear factor, in either direction."
-    )
-    zoom: float = Field(
-        default=0.2,
-        ge=0,
-        le=0.99,
+    shear: _Share = Field(0.2, description="Largest horizontal shear factor, in either direction.")
+    zoom: Annotated[float, Field(ge=0, le=0.99)] = Field(
+        0.2,
         description="Largest zoom in or out, as a share; width and height change independently.",
     )
-    horizontal_flip: bool = Field(default=True, description="Whether every other view is mirrored.")
+    horizontal_flip: bool = Field(True, description="Whether every other view is mirrored.")
     vertical_flip: bool = Field(
-        default=False, description="Whether every other view is turned upside down."
+        False, description="Whether every other view is turned upside down."
     )
-    scale: float = Field(
-        default=0.0,
-        ge=0,
-        le=3,
+    scale: Annotated[float, Field(ge=0, le=3)] = Field(
+        0.0,
         description="Largest change of the size of the whole image: at most 1 + scale times larger "
         "or smaller.",
     )
     fill: Fill = Field(
-        default="nearest",
+        "nearest",
         description="How pixels outside of the image are filled: nearest, reflect, wrap or "
         "constant.",
     )
-    brightness: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        description="Largest change of the brightness, as a share of white.",
+    brightness: _Share = Field(
+        0.0, description="Largest change of the brightness, as a share of white."
     )
-    contrast: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        description="Largest change of the contrast, as a share, around the mean of the image.",
+    contrast: _Share = Field(
+        0.0, description="Largest change of the contrast, as a share, around the mean of the image."
     )
-    saturation: float = Field(
-        default=0.0, ge=0, le=1, description="Largest change of the saturation, as a share."
-    )
-    hue: float = Field(
-        default=0.0,
-        ge=0,
-        le=0.5,
+    saturation: _Share = Field(0.0, description="Largest change of the saturation, as a share.")
+    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.0,
         description="Largest change of the hue in either direction, as a share of the colour "
         "circle; 0.5 allows any colour.",
     )
-    erasing: float = Field(
-        default=0.0,
-        ge=0,
-        le=0.9,
+    erasing: Annotated[float, Field(ge=0, le=0.9)] = Field(
+        0.0,
         description="Largest share of the area that is replaced by noise, in a rectangle of every "
         "other view.",
     )
 
-    multi_scale: float = Field(
-        default=0.0,
-        ge=0,
-        le=0.5,
+    multi_scale: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.0,
         description="Share by which every third view is smaller, and every third larger, than "
         "image_size, in steps of 32 pixels; for heads on pooled features.",
     )
