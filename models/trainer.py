@@ -22,7 +22,7 @@ from imgpipe.models.export.saved_model import export, write_digest
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.bank import open_split
 from imgpipe.models.features.feature_distribution import FeatureDistribution
-from imgpipe.models.files.file_patterns import matching
+from imgpipe.models.files.file_patterns import all_matching
 from imgpipe.models.head.calibration import calibrate
 from imgpipe.models.head.stored_head import StoredHead
 from imgpipe.models.network import network_file
@@ -239,7 +239,7 @@ def some_examples(
     """
     import tensorflow as tf
 
-    files = sorted(path for pattern in patterns for path in matching(pattern))
+    files = all_matching(patterns)
     if not files or count < 1:
         return []
     spec = {

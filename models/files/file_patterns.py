@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _SPECIAL = frozenset("*?[")
@@ -38,6 +38,11 @@ def matching(pattern: str) -> list[str]:
     entries = (entry.rstrip("/") for entry in tf.io.gfile.listdir(folder or "."))
     matched = fnmatch.filter(entries, name)
     return sorted(f"{folder}/{entry}" if folder else entry for entry in matched)
+
+
+def all_matching(patterns: Iterable[str]) -> list[str]:
+    """Returns the files and folders that any of the patterns matches, in sorted order."""
+    return sorted(path for pattern in patterns for path in matching(pattern))
 
 
 @contextlib.contextmanager

@@ -17,9 +17,9 @@ import numpy.typing as npt
 from imgpipe.models import feature_names as names
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.row_file import RowFile
-from imgpipe.models.files.file_patterns import matching
+from imgpipe.models.files.file_patterns import all_matching
 from imgpipe.models.training.datasets import Maps
-from imgpipe.models.training.images import described
+from imgpipe.models.training.images import in_order
 
 _AT_ONCE: Final = 32  # images in one batch
 
@@ -49,17 +49,12 @@ def fresh_activations(
     Raises:
         OutOfTime: The time ended before all activations were computed.
     """
-    files = sorted(path for pattern in patterns for path in matching(pattern))
-    hashes, labels = described(files)
-    # Sorted by hash, the rows do not depend on how the records were distributed over files.
-    order = np.argsort(hashes, kind="stable")
-    order = order[labels[order] >= 0]
-    places = np.full(len(labels), -1, np.int64)
-    places[order] = np.arange(len(order))
+    files = all_matching(patterns)
+    places, _, labels = in_order(files)
     each = views + 1
-    with RowFile(each * len(order), extractor.activation_shape, np.float16) as activations:
+    with RowFile(each * len(labels), extractor.activation_shape, np.float16) as activations:
         activations.fill(_activations(files, places, extractor, each, over))
-        yield Maps(activations, np.repeat(labels[order], each))
+        yield Maps(activations, np.repeat(labels, each))
 
 
 def count_labelled(patterns: Sequence[str]) -> int:
@@ -68,8 +63,8 @@ def count_labelled(patterns: Sequence[str]) -> int:
     Args:
         patterns: File patterns of the image examples of one split.
     """
-    files = sorted(path for pattern in patterns for path in matching(pattern))
-    return int((described(files)[1] >= 0).sum())
+    _, _, labels = in_order(all_matching(patterns))
+    return len(labels)
 
 
 def usual_side(patterns: Sequence[str]) -> int:
@@ -80,12 +75,11 @@ def usual_side(patterns: Sequence[str]) -> int:
     """
     import tensorflow as tf
 
-    files = sorted(path for pattern in patterns for path in matching(pattern))
     spec = {
         name: tf.io.FixedLenFeature([], tf.int64, default_value=0)
         for name in (names.WIDTH, names.HEIGHT)
     }
-    dataset = tf.data.TFRecordDataset(files).batch(_AT_ONCE)
+    dataset = tf.data.TFRecordDataset(all_matching(patterns)).batch(_AT_ONCE)
     dataset = dataset.map(lambda records: tf.io.parse_example(records, spec))
     sides = [np.max(list(batch.values()), axis=0) for batch in dataset.as_numpy_iterator()]
     return int(np.median(np.concatenate(sides))) if sides else 0
@@ -98,8 +92,7 @@ def seconds_a_view(patterns: Sequence[str], extractor: FeatureExtractor) -> floa
         patterns: File patterns of the image examples of one split, with at least one image.
         extractor: Extractor to measure.
     """
-    files = sorted(path for pattern in patterns for path in matching(pattern))
-    images, hashes = next(_read(files))
+    images, hashes = next(_read(all_matching(patterns)))
     names_of = [digest.decode() for digest in hashes]
     extractor.extract(images, names_of, [[0]] * len(images))
     # View 1 is in it, because augmentation is part of the cost of a view.

@@ -19,10 +19,12 @@ from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.features.columns import columns
 from imgpipe.models.features.row_file import RowFile
-from imgpipe.models.files.file_patterns import matching
+from imgpipe.models.files.file_patterns import all_matching
 from imgpipe.models.training.datasets import Images
 
 _AT_ONCE: Final = 16  # images in one batch of decoding
+
+Integers = npt.NDArray[np.int64]
 
 
 @contextlib.contextmanager
@@ -43,37 +45,45 @@ def decoded(
     Raises:
         DataRefused: A label lies outside the vocabulary.
     """
-    files = sorted(path for pattern in patterns for path in matching(pattern))
-    hashes, labels = described(files)
+    files = all_matching(patterns)
+    places, hashes, labels = in_order(files)
     if labels.size and labels.max() >= classes:
         raise DataRefused(
             f"images: label index {labels.max()}, the vocabulary has {classes} names. The images "
             "and the vocabulary come from different runs"
         )
+    with RowFile(len(labels), (image_size, image_size, 3), np.uint8) as pixels:
+        progress.total(len(pixels), "images")
+        pixels.fill(_pixels(files, places, image_size))
+        seeds = augmentation.seeds([digest.decode() for digest in hashes])
+        yield Images(pixels, labels, np.array(seeds, np.int64), views)
+
+
+def in_order(files: Sequence[str]) -> tuple[Integers, npt.NDArray[np.bytes_], Integers]:
+    """Sorts the labelled images of record files by their content hashes.
+
+    The order does not depend on how the records were distributed over the files.
+
+    Returns:
+        For each record its place in this order, or -1 where it has no label; and the content hashes
+        [n] and the labels [n] in this order.
+    """
+    read_hashes: list[npt.NDArray[Any]] = [np.empty(0, "S1")]
+    read_labels: list[Integers] = [np.empty(0, np.int64)]
+    for batch in columns(files, names.IMAGE_HASH, names.LABEL_INDEX):
+        read_hashes.append(batch[names.IMAGE_HASH].astype("S"))
+        read_labels.append(batch[names.LABEL_INDEX])
+    hashes, labels = np.concatenate(read_hashes), np.concatenate(read_labels)
     order = np.argsort(hashes, kind="stable")
     order = order[labels[order] >= 0]
     places = np.full(len(labels), -1, np.int64)
     places[order] = np.arange(len(order))
-    with RowFile(len(order), (image_size, image_size, 3), np.uint8) as pixels:
-        progress.total(len(pixels), "images")
-        pixels.fill(_pixels(files, places, image_size))
-        seeds = augmentation.seeds([hashes[i].decode() for i in order])
-        yield Images(pixels, labels[order], np.array(seeds, np.int64), views)
-
-
-def described(files: Sequence[str]) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int64]]:
-    """Returns the content hash and the label of every record, in the order of the files."""
-    hashes: list[npt.NDArray[Any]] = [np.empty(0, "S1")]
-    labels: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
-    for batch in columns(files, names.IMAGE_HASH, names.LABEL_INDEX):
-        hashes.append(batch[names.IMAGE_HASH].astype("S"))
-        labels.append(batch[names.LABEL_INDEX])
-    return np.concatenate(hashes), np.concatenate(labels)
+    return places, hashes[order], labels[order]
 
 
 def _pixels(
-    files: Sequence[str], places: npt.NDArray[np.int64], image_size: int
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]]:
+    files: Sequence[str], places: Integers, image_size: int
+) -> Iterator[tuple[Integers, npt.NDArray[np.uint8]]]:
     """Yields row numbers and pixels of the records in batches, without those whose number is -1."""
     import tensorflow as tf
 
