@@ -7,8 +7,9 @@ activations at a cut, and whole images that are augmented anew in each epoch.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,53 +24,20 @@ from imgpipe.models.settings import ModelSettings
 if TYPE_CHECKING:
     import tensorflow as tf
 
-#: Number of validation rows in one step. It affects memory only, not the result.
-_VECTORS_A_STEP: Final = 1024
-_MAPS_A_STEP: Final = 64
 
-
-class Labelled(Protocol):
-    """Labels [n] of rows in a fixed order."""
-
-    @property
-    def labels(self) -> npt.NDArray[np.int64]:
-        """Label indices, int64 [n], 0..classes-1."""
-
-    def __len__(self) -> int:
-        """Returns the number of rows."""
-
-
-class Rows(Labelled, Protocol):
-    """Labelled rows, both in the form in which they are stored and as inputs of a network."""
-
-    @property
-    def chunk(self) -> int:
-        """Number of neighbouring rows that are read at once; all rows when they are in memory."""
-
-    def stored(self, index: tf.Tensor) -> tf.Tensor:
-        """Returns the rows with the numbers `index`, int64 [m], as they are stored, [m, ...]."""
-
-    def shown(self, stored: tf.Tensor, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
-        """Returns the inputs of the network for rows, float32 [m, ...].
-
-        Args:
-            stored: The rows as `stored` returns them, [m, ...].
-            index: Numbers of the rows, int64 [m].
-            views: Number of the view in which each row is trained on, int64 [m], which never
-                repeats; None in validation.
-        """
-
-    def step(self) -> int:
-        """Number of validation rows in one step."""
-
-
-class _Stored:
-    """Stored rows of any shape.
+class Rows:
+    """Labelled rows of any shape, as they are stored and as inputs of a network.
 
     Args:
         rows: The rows, [n, ...], in memory or in a file.
-        labels: Label index of each row, int64 [n].
+        labels: Label index of each row, int64 [n], 0..classes-1.
+
+    Attributes:
+        chunk: Number of neighbouring rows that are read at once; all rows when they are in memory.
+        at_once: Number of validation rows in one step. It affects memory only, not the result.
     """
+
+    at_once = 64
 
     def __init__(self, rows: row_file.Rows, labels: npt.NDArray[np.int64]) -> None:
         in_memory = rows.in_memory if isinstance(rows, StoredRows) else rows
@@ -81,7 +49,10 @@ class _Stored:
         return len(self.labels)
 
     def stored(self, index: tf.Tensor) -> tf.Tensor:
-        """Reads rows as they are stored, without a copy of all rows in TensorFlow."""
+        """Returns the rows with the numbers `index`, int64 [m], as they are stored, [m, ...].
+
+        TensorFlow needs no copy of all rows.
+        """
         import tensorflow as tf
 
         def read(index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
@@ -94,18 +65,23 @@ class _Stored:
         return batch
 
     def shown(self, stored: tf.Tensor, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
-        """Returns the rows as float32."""
+        """Returns the inputs of the network for rows, float32 [m, ...].
+
+        Args:
+            stored: The rows as `stored` returns them, [m, ...].
+            index: Numbers of the rows, int64 [m].
+            views: Number of the view in which each row is trained on, int64 [m], which never
+                repeats; None in validation.
+        """
         import tensorflow as tf
 
         return tf.cast(stored, tf.float32)
 
-    def step(self) -> int:
-        """Number of validation rows in one step."""
-        return _MAPS_A_STEP
 
-
-class Vectors(_Stored):
+class Vectors(Rows):
     """Stored features, float16 [n, D]. In memory, TensorFlow holds them as a constant."""
+
+    at_once = 1024
 
     def __init__(self, rows: row_file.Rows, labels: npt.NDArray[np.int64]) -> None:
         import tensorflow as tf
@@ -115,23 +91,19 @@ class Vectors(_Stored):
         self._constant = tf.constant(self._rows) if is_in_memory else None
 
     def stored(self, index: tf.Tensor) -> tf.Tensor:
-        """Returns rows as they are stored."""
+        """See `Rows.stored`."""
         import tensorflow as tf
 
         if self._constant is None:
             return super().stored(index)
         return tf.gather(self._constant, index)
 
-    def step(self) -> int:
-        """Number of validation rows in one step."""
-        return _VECTORS_A_STEP
 
-
-class Maps(_Stored):
+class Maps(Rows):
     """Stored activations float16 [n, h, w, C]."""
 
 
-class Images(_Stored):
+class Images(Rows):
     """Decoded images, uint8 [n, S, S, 3]; each time an image is drawn, it gets another view.
 
     Args:
@@ -204,7 +176,7 @@ def training(rows: Rows, classes: int, settings: ModelSettings, first: int = 0) 
         mixed = settings.mixing
         if mixed.mixup or mixed.cutmix:
             # Views never repeat, so the first one of a batch numbers the batch.
-            seed = tf.stack([tf.constant(settings.seed, tf.int64), views[0]])
+            seed = _seed(settings, views[0])
             # Pooled features have no rectangles; the setting then concerns fine-tuning alone.
             cutmix = mixed.cutmix if inputs.shape.rank == 4 else 0.0
             inputs, one_hot = mixup.mix(inputs, one_hot, seed, mixed.mixup, cutmix)
@@ -249,18 +221,14 @@ def _chunks(rows: Rows, settings: ModelSettings) -> Callable[[tf.Tensor], tf.dat
     count = -(-len(rows) // rows.chunk)
     steps = steps_per_epoch(rows, settings)
 
-    def shuffled(number: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        seeds = tf.stack([tf.constant(settings.seed, tf.int64), seed])
-        return tf.random.experimental.stateless_shuffle(tf.range(number, dtype=tf.int64), seeds)
-
     def batches(epoch: tf.Tensor) -> tf.data.Dataset:
         def load(chunk: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             first = chunk * rows.chunk
             size = tf.minimum(tf.constant(rows.chunk, tf.int64), len(rows) - first)
-            index = first + shuffled(size, epoch * count + chunk)
+            index = first + _shuffled(size, settings, epoch * count + chunk)
             return rows.stored(index), index, 1 + epoch * len(rows) + index
 
-        dataset = tf.data.Dataset.from_tensor_slices(shuffled(count, epoch)).map(load)
+        dataset = tf.data.Dataset.from_tensor_slices(_shuffled(count, settings, epoch)).map(load)
         # A batch at the end of a chunk is filled from the next one, so that none but the last of an
         # epoch is smaller, as `steps` expects.
         return dataset.rebatch(settings.batch_size).take(steps)
@@ -286,23 +254,34 @@ def validation(rows: Rows, classes: int) -> tf.data.Dataset:
         inputs = rows.shown(rows.stored(index), index, None)
         return inputs, tf.one_hot(tf.gather(labels, index), classes)
 
-    dataset = tf.data.Dataset.range(len(rows)).batch(rows.step())
+    dataset = tf.data.Dataset.range(len(rows)).batch(rows.at_once)
     return dataset.map(load).prefetch(1)
 
 
-def _drawing(labels: npt.NDArray[np.int64], settings: ModelSettings) -> Any:
+def _seed(settings: ModelSettings, number: tf.Tensor) -> tf.Tensor:
+    """Returns the seed [2] of random numbers that depend on the settings and on a number only."""
+    import tensorflow as tf
+
+    return tf.stack([tf.constant(settings.seed, tf.int64), number])
+
+
+def _shuffled(count: int | tf.Tensor, settings: ModelSettings, number: tf.Tensor) -> tf.Tensor:
+    """Returns 0 to count - 1 in an order that depends on the settings and on a number only."""
+    import tensorflow as tf
+
+    rows = tf.range(count, dtype=tf.int64)
+    return tf.random.experimental.stateless_shuffle(rows, _seed(settings, number))
+
+
+def _drawing(
+    labels: npt.NDArray[np.int64], settings: ModelSettings
+) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns a function from the number of an epoch to the order of its rows, int64 [n]."""
     import tensorflow as tf
 
     count = len(labels)
     if settings.balance != "sampling":
-
-        def shuffled(epoch: tf.Tensor) -> tf.Tensor:
-            seed = tf.stack([tf.constant(settings.seed, tf.int64), epoch])
-            rows = tf.range(count, dtype=tf.int64)
-            return tf.random.experimental.stateless_shuffle(rows, seed)
-
-        return shuffled
+        return functools.partial(_shuffled, count, settings)
 
     # Rows sorted by class: class c has `sizes[c]` of them, from position `starts[c]` on.
     by_class = np.argsort(labels, kind="stable")
@@ -311,7 +290,7 @@ def _drawing(labels: npt.NDArray[np.int64], settings: ModelSettings) -> Any:
 
     def balanced(epoch: tf.Tensor) -> tf.Tensor:
         """Draws every class equally often, and the rows of a class with replacement."""
-        seed = tf.stack([tf.constant(settings.seed, tf.int64), epoch])
+        seed = _seed(settings, epoch)
         classes = tf.random.experimental.stateless_shuffle(
             tf.range(count, dtype=tf.int64) % len(sizes), seed
         )

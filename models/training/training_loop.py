@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -162,7 +162,7 @@ def _evaluated(linear: Linear, rows: BankRows) -> tuple[float, float]:
     return losses / len(rows), right / len(rows)
 
 
-def _require_rows(train: datasets.Labelled, validation: datasets.Labelled) -> None:
+def _require_rows(train: Sized, validation: Sized) -> None:
     for name, rows in (("train", train), ("validation", validation)):
         if not len(rows):
             raise DataRefused(f"training needs labelled images in split {name}. Received: none")
