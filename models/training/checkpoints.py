@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -51,19 +50,6 @@ class Course:
     lowest: float
 
 
-@dataclass(frozen=True)
-class Kept:
-    """The content of a checkpoint.
-
-    Attributes:
-        best: Weights of the best epoch so far.
-        course: The course of the training.
-    """
-
-    best: Arrays
-    course: Course
-
-
 class Checkpoint:
     """The checkpoint of one training.
 
@@ -77,15 +63,16 @@ class Checkpoint:
         self._path, self._key, self._apart = path, key, seconds_apart
         self._written = time.monotonic()
 
-    def read(self, model: keras.Model) -> Kept | None:
+    def read(self, model: keras.Model) -> tuple[Arrays, Course] | None:
         """Restores the state of the model and of its optimizer from the checkpoint.
 
         Args:
             model: A compiled model with the same layers as the one that was saved.
 
         Returns:
-            The rest of the checkpoint; None when there is no checkpoint of this training, or it is
-            damaged. The weights of the model are unchanged then.
+            The weights of the best epoch so far, and the course of the training; None when there is
+            no checkpoint of this training, or it is damaged. The weights of the model are unchanged
+            then.
         """
         try:
             with self._path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
@@ -103,7 +90,7 @@ class Checkpoint:
             return None
         for variable, array in zip(variables, state, strict=True):
             variable.assign(array)
-        return Kept(best, course)
+        return best, course
 
     def write(self, model: keras.Model, best: Arrays, course: Course) -> None:
         """Saves the state after an epoch, unless the last write was less than `seconds_apart` ago.

@@ -235,10 +235,26 @@ def fit(
 def _built(
     build: Callable[[], keras.Model], train: datasets.Rows, classes: int, settings: ModelSettings
 ) -> keras.Model:
-    """Builds and compiles the model. The head alone is trained in float32 with every policy."""
+    """Builds and compiles the model. The head alone is trained in float32 with every policy.
+
+    An epoch of feature vectors is one call of one graph, because its steps are too short for a call
+    each. Keras cannot run several steps at once with a distributed dataset.
+    """
+    import keras
+
     with distribution.policy(settings.precision):  # layers take the policy when they are created
         model = build()
-    _compile(model, settings, datasets.steps_per_epoch(train, settings), train)
+    steps = datasets.steps_per_epoch(train, settings)
+    at_once = isinstance(train, datasets.Vectors) and settings.strategy == "none"
+    model.compile(
+        optimizer=optimizer(settings, steps * settings.epochs),
+        loss=keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=settings.label_smoothing
+        ),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        steps_per_execution=steps if at_once else 1,
+        jit_compile=False,  # XLA is much slower on a CPU (tensorflow/tensorflow#62808)
+    )
     if settings.strategy == "multi_worker":
         distribution.let_keras_fit(model, datasets.training(train, classes, settings))
     return model
@@ -254,7 +270,9 @@ def _run_epochs(
     callbacks: list[Any],
 ) -> None:
     """Trains the compiled model from epoch `first` on, which is 0 for a new training."""
-    with _quiet():
+    with warnings.catch_warnings():
+        # NumPy warns of how Keras' TensorBoard callback reads the learning rate.
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
         model.fit(
             datasets.training(train, classes, settings, first),
             validation_data=datasets.validation(validation, classes),
@@ -265,26 +283,6 @@ def _run_epochs(
             shuffle=False,  # the dataset is already shuffled
             verbose=0,
         )
-
-
-def _compile(model: keras.Model, settings: ModelSettings, steps: int, train: datasets.Rows) -> None:
-    """Compiles the model.
-
-    An epoch of feature vectors is one call of one graph, because its steps are too short for a call
-    each. Keras cannot run several steps at once with a distributed dataset.
-    """
-    import keras
-
-    at_once = isinstance(train, datasets.Vectors) and settings.strategy == "none"
-    model.compile(
-        optimizer=optimizer(settings, steps * settings.epochs),
-        loss=keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=settings.label_smoothing
-        ),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-        steps_per_execution=steps if at_once else 1,
-        jit_compile=False,  # XLA is much slower on a CPU (tensorflow/tensorflow#62808)
-    )
 
 
 def optimizer(settings: ModelSettings, steps: int) -> keras.optimizers.Optimizer:
@@ -329,14 +327,6 @@ def _tensorboard(log_dir: Path) -> Any:
     return keras.callbacks.TensorBoard(
         str(log_dir), histogram_freq=0, write_graph=False, profile_batch=0
     )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Ignores NumPy's warning about how Keras' TensorBoard callback reads the learning rate."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
-        yield
 
 
 @contextlib.contextmanager

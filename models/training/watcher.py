@@ -55,8 +55,8 @@ class Watcher(keras.callbacks.Callback):
         kept = self._checkpoint.read(model) if self._checkpoint is not None else None
         if kept is None:
             return 0
-        course = kept.course
-        self._best, self._lowest = kept.best, course.lowest
+        self._best, course = kept
+        self._lowest = course.lowest
         self.epochs, self.best_epoch = list(course.epochs), course.best_epoch
         self.stopped = course.stopped
         return len(self.epochs)
