@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -131,7 +131,7 @@ def run_fn(fn_args: Any) -> None:
     calibration = calibrate(
         trained.logits, trained.labels, settings.temperature, settings.unknown_rate
     )
-    history = {**trained.history, "calibration": calibration.facts(), "tuned": tuned}
+    history = {**trained.history, "calibration": asdict(calibration), "tuned": tuned}
     history["image_size"] = settings.size
     # JSON has no NaN, and readers other than Python's refuse a file that contains one.
     (run_dir / HISTORY_FILE).write_text(json.dumps(history, indent=1, allow_nan=False), "utf-8")
@@ -201,13 +201,12 @@ def described(
 
 def _features(classifier: Classifier, images: Sequence[bytes]) -> dict[str, Any]:
     """Returns the features [N, D] and probabilities [N, C] of encoded images, by name."""
-    parts: dict[str, list[Any]] = {FEATURES: [], PROBABILITIES: []}
-    for outputs in classifier.outputs(images):
-        for name, rows in parts.items():
-            rows.append(outputs[name].numpy())
+    if not images:
+        return dict.fromkeys((FEATURES, PROBABILITIES), np.empty((0, 1), np.float32))
+    batches = list(classifier.outputs(images))
     return {
-        name: np.concatenate(rows) if rows else np.empty((0, 1), np.float32)
-        for name, rows in parts.items()
+        name: np.concatenate([batch[name].numpy() for batch in batches])
+        for name in (FEATURES, PROBABILITIES)
     }
 
 

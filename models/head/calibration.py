@@ -8,7 +8,7 @@ highest probability.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -48,10 +48,6 @@ class Calibration:
     unknown_below: float = 0.0
     unknown_share: float = 0.0
     known_accuracy: float | None = None
-
-    def facts(self) -> dict[str, Any]:
-        """Returns the values as a mapping that can be written as JSON."""
-        return asdict(self)
 
 
 def calibrate(

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.errors import DataRefused
+from imgpipe.models.features import row_file
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.folds import Integers, assign
-from imgpipe.models.features.row_file import gathered
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training.training_loop import fit_head
 
@@ -150,12 +150,8 @@ def predicted(head: Any, rows: BankRows) -> Integers:
         head: Keras model from features to logits.
         rows: Rows of the bank.
     """
-    index = np.arange(len(rows))
     logits = [
-        head(
-            gathered(rows.features, index[start : start + _ROWS_AT_ONCE]).astype(np.float32),
-            training=False,
-        )
-        for start in range(0, len(rows), _ROWS_AT_ONCE)
+        np.asarray(head(block.astype(np.float32), training=False))
+        for _, block in row_file.blocks(rows.features, _ROWS_AT_ONCE)
     ]
-    return np.concatenate([np.argmax(np.asarray(part), axis=1) for part in logits])
+    return np.concatenate([part.argmax(axis=1) for part in logits])

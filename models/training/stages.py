@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -131,20 +131,18 @@ def train(inputs: Inputs) -> Trained:
     facts = read_facts(inputs.bank_uri)
     if not facts.dim:  # the bank holds no features; `facts.note` says why
         first = _on_images(inputs, facts)
-        return _and_fine_tuned(inputs, first, lambda: _fine_tuned_on_images(inputs, facts, first))
+        return _and_fine_tuned(inputs, first, lambda: _on_images(inputs, facts, first))
     with contextlib.ExitStack() as opened:
+        most_view = {names.TRAIN: inputs.settings.views.count, names.VALIDATION: 0}
         rows = {
             split: opened.enter_context(open_split(inputs.bank_uri, split, inputs.classes, view))
-            for split, view in (
-                (names.TRAIN, inputs.settings.views.count),
-                (names.VALIDATION, 0),
-            )
+            for split, view in most_view.items()
         }
         head = _head(inputs, facts, rows)
         if facts.activations:
             return _and_fine_tuned(inputs, head, lambda: _fine_tuned(inputs, facts, rows, head))
     # Outside of the block, which has freed the features that this stage does not need.
-    return _and_fine_tuned(inputs, head, lambda: _fine_tuned_on_images(inputs, facts, head))
+    return _and_fine_tuned(inputs, head, lambda: _on_images(inputs, facts, head))
 
 
 def _and_fine_tuned(inputs: Inputs, head: Trained, tune: Callable[[], Trained]) -> Trained:
@@ -211,23 +209,37 @@ def _fine_tuned(
         return judged(found, maps[names.VALIDATION], _above_what(found))
 
 
-def _fine_tuned_on_images(inputs: Inputs, facts: BankFacts, head: Trained) -> Trained:
-    """Trains the layers above the cut on images, when the bank holds no activations.
+def _on_images(inputs: Inputs, facts: BankFacts, head: Trained | None = None) -> Trained:
+    """Trains on images that are augmented anew in each epoch.
 
-    The layers below the cut then run in every epoch.
+    Without a head, all trainable layers are trained. With one, the layers above the cut are trained
+    from its weights on, when the bank holds no activations; the layers below the cut then run in
+    every epoch.
     """
-    settings, cut, log_dir = _second_stage(inputs)
-    with _images(inputs) as (training, validation):
+    stage, settings, log_dir = "whole", inputs.settings, inputs.log_dir
+    cut: str | None = None
+    if head is not None:
+        stage = "fine_tune"
+        settings, cut, log_dir = _second_stage(inputs)
+    size, classes = settings.size, inputs.classes
+    with (
+        images.decoded(inputs.train_files, size, classes, settings.views) as training,
+        images.decoded(inputs.validation_files, size, classes, settings.views) as validation,
+    ):
+        seeded = [(split.labels, split.seeds) for split in (training, validation)]
         found = fit(
-            lambda: whole(inputs.classes, settings, cut, head.layers),
+            lambda: whole(classes, settings, cut, None if head is None else head.layers),
             training,
             validation,
-            inputs.classes,
+            classes,
             settings,
             log_dir,
-            inputs.checkpoint("fine_tune", "", *_seeded(training, validation)),
+            inputs.checkpoint(stage, "", *seeded),
         )
-        return judged(found, validation, f"{_above_what(found)}, on the fly ({facts.note})")
+        what = "head" if settings.frozen else "all layers"
+        if head is not None:
+            what = _above_what(found)
+        return judged(found, validation, f"{what}, on the fly ({facts.note})")
 
 
 def _second_stage(inputs: Inputs) -> tuple[ModelSettings, str, Path | None]:
@@ -235,10 +247,6 @@ def _second_stage(inputs: Inputs) -> tuple[ModelSettings, str, Path | None]:
     settings = inputs.settings.second_stage()
     log_dir = inputs.log_dir and inputs.log_dir / "fine_tune"
     return settings, settings.fine_tune.cut or cuts.USUAL, log_dir
-
-
-def _seeded(*splits: datasets.Images) -> list[Identified]:
-    return [(split.labels, split.seeds) for split in splits]
 
 
 def _above_what(found: Fit) -> str:
@@ -272,34 +280,6 @@ def _score(trained: Trained) -> tuple[float, float]:
     likelihood = logits[np.arange(len(trained.labels)), trained.labels] - log_sum
     right = logits.argmax(axis=1) == trained.labels
     return float(right.mean()), float(likelihood.mean())
-
-
-def _on_images(inputs: Inputs, facts: BankFacts) -> Trained:
-    """Trains all trainable layers on images that are augmented anew in each epoch."""
-    with _images(inputs) as (training, validation):
-        found = fit(
-            lambda: whole(inputs.classes, inputs.settings),
-            training,
-            validation,
-            inputs.classes,
-            inputs.settings,
-            inputs.log_dir,
-            inputs.checkpoint("whole", "", *_seeded(training, validation)),
-        )
-        what = "head" if inputs.settings.frozen else "all layers"
-        return judged(found, validation, f"{what}, on the fly ({facts.note})")
-
-
-@contextlib.contextmanager
-def _images(inputs: Inputs) -> Iterator[tuple[datasets.Images, datasets.Images]]:
-    """Provides the decoded images of train and validation."""
-    settings, classes = inputs.settings, inputs.classes
-    size = settings.size
-    with (
-        images.decoded(inputs.train_files, size, classes, settings.views) as training,
-        images.decoded(inputs.validation_files, size, classes, settings.views) as validation,
-    ):
-        yield training, validation
 
 
 def whole(
