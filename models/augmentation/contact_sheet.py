@@ -7,6 +7,7 @@ shrunk, as the last step.
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -53,27 +54,21 @@ def view_pixels(
     return tf.cast(tf.round(tf.clip_by_value(views, 0.0, 255.0)), tf.uint8).numpy()
 
 
+@functools.lru_cache(maxsize=1)  # one sheet is drawn at a time
 def _graph(spec: ViewSpec, image_size: int) -> Any:
     """Returns `augment` as a graph, which is traced once for a sheet."""
     import tensorflow as tf
 
-    key = (spec, image_size)
-    if key not in _traced:
-        _traced.clear()  # one sheet is drawn at a time
-        _traced[key] = tf.function(
-            lambda pixels, seeds, views: augmentation.augment(pixels, seeds, views, spec),
-            autograph=False,
-            jit_compile=False,
-            input_signature=[
-                tf.TensorSpec([None, image_size, image_size, 3], tf.float32),
-                tf.TensorSpec([None], tf.int64),
-                tf.TensorSpec([None], tf.int64),
-            ],
-        )
-    return _traced[key]
-
-
-_traced: dict[tuple[ViewSpec, int], Any] = {}
+    return tf.function(
+        lambda pixels, seeds, views: augmentation.augment(pixels, seeds, views, spec),
+        autograph=False,
+        jit_compile=False,
+        input_signature=[
+            tf.TensorSpec([None, image_size, image_size, 3], tf.float32),
+            tf.TensorSpec([None], tf.int64),
+            tf.TensorSpec([None], tf.int64),
+        ],
+    )
 
 
 def draw(rows: Sequence[tuple[str, npt.NDArray[np.uint8]]], side: int) -> Image.Image:

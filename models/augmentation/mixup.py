@@ -80,7 +80,8 @@ def mix(
     order = tf.random.experimental.stateless_shuffle(tf.range(count), _seed(seed, _ORDER))
 
     def blended() -> tuple[tf.Tensor, tf.Tensor]:
-        return _mixup(inputs, one_hot, order, _shares(seed, count, mixup))
+        share = _shares(seed, count, mixup)
+        return _blended(inputs, order, share), _blended(one_hot, order, share)
 
     def cut() -> tuple[tf.Tensor, tf.Tensor]:
         return _cutmix(inputs, one_hot, order, _shares(seed, count, cutmix), seed)
@@ -115,12 +116,6 @@ def _shares(seed: tf.Tensor, count: tf.Tensor, alpha: float) -> tf.Tensor:
     )
     total = own + partner  # 0 if both are too small even for float64; the example is then kept
     return tf.cast(tf.where(total > 0, own / tf.where(total > 0, total, 1.0), 1.0), tf.float32)
-
-
-def _mixup(
-    inputs: tf.Tensor, one_hot: tf.Tensor, order: tf.Tensor, share: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    return _blended(inputs, order, share), _blended(one_hot, order, share)
 
 
 def _blended(values: tf.Tensor, order: tf.Tensor, share: tf.Tensor) -> tf.Tensor:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from imgpipe.models.backbones import registry
 from imgpipe.models.backbones.backbone import Backbone
+from imgpipe.models.backbones.cuts import cut_points
+from imgpipe.models.backbones.cuts import find as find_cut
 from imgpipe.models.errors import ConfigError
-
-if TYPE_CHECKING:
-    import keras
 
 __all__ = ["Backbone", "cut_points", "find_cut", "get", "names"]
 
@@ -61,32 +60,6 @@ def get(
             f"Received: {width!r}"
         )
     return Backbone(name, weights, weights_sha256, cut, float(width), seed)
-
-
-def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
-    """Returns the layers at which the network can be cut, from input to output.
-
-    Args:
-        network: A functional model, or a tensor of one; see `cuts.cut_points`.
-    """
-    from imgpipe.models.backbones import cuts  # not at the top: the settings are read without it
-
-    return cuts.cut_points(network)
-
-
-def find_cut(network: keras.Model | keras.KerasTensor, name: str) -> str:
-    """Returns the name of the layer for a name or for a block such as "block11".
-
-    Args:
-        network: A functional model, or a tensor of one.
-        name: Name of a layer or of a block; see `cuts.find`.
-
-    Raises:
-        ConfigError: There is no such layer, or its output is not one feature map.
-    """
-    from imgpipe.models.backbones import cuts
-
-    return cuts.find(network, name)
 
 
 def _is_sha256(text: str) -> bool:

@@ -10,6 +10,7 @@ network was called with `training=False` (keras-team/keras#20285), and the forwa
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -99,9 +100,7 @@ class _Rebuilding:
         output = layer(*args, **kwargs)  # the first call builds the layer, so that it has weights
         values = self._values.pop(id(layer), None)
         if values:
-            layer.set_weights(values)
-            if hasattr(layer, "finalize_state"):  # Normalization derives constants from its weights
-                layer.finalize_state()
+            set_weights(layer, values)
         return output
 
     def _affine(self, norm: Any) -> Any:
@@ -116,6 +115,13 @@ class _Rebuilding:
         )
         self._affines.add(id(layer))
         return layer
+
+
+def set_weights(layer: Any, arrays: Sequence[npt.NDArray[Any]]) -> None:
+    """Sets the weights of a layer, and the constants that Normalization derives from them."""
+    layer.set_weights(arrays)
+    if hasattr(layer, "finalize_state"):
+        layer.finalize_state()
 
 
 def _scale_and_offset(norm: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

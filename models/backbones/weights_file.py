@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.backbones import keras_archive
-from imgpipe.models.backbones.rebuild import snake
+from imgpipe.models.backbones.rebuild import set_weights, snake
 from imgpipe.models.backbones.torch_legacy import MAX_BYTES, UnsafeWeightsError
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.regular_files import read_bytes
@@ -85,9 +85,7 @@ def load(model: keras.Model, path: Path, sha256: str = "") -> None:
             f"{path}: damaged file of weights ({type(error).__name__}: {error})"
         ) from error
     for layer, arrays in values:  # only now, so that a file that is refused changes no layer
-        layer.set_weights(arrays)
-        if hasattr(layer, "finalize_state"):  # Normalization derives constants from its weights
-            layer.finalize_state()
+        set_weights(layer, arrays)
 
 
 def _read(path: Path, sha256: str) -> bytes:

@@ -10,17 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from imgpipe.models import feature_names as names
 from imgpipe.models import preprocess
 from imgpipe.models.export.signatures import SERVING_DEFAULT, signatures
 from imgpipe.models.network.classifier import Classifier
-
-if TYPE_CHECKING:
-    from tensorflow_serving.apis import prediction_log_pb2
 
 DIGEST_FILE: Final = "model_digest.json"  # in assets.extra/: hash of the model's content
 VOCABULARY_FILE: Final = "vocabulary.txt"  # in assets/: one class name a line, in label order
@@ -59,8 +56,12 @@ def export(
         # file as its name, and two models that are loaded in one process would share that name.
         archive._tf_trackable.vocabulary = tf.saved_model.Asset(str(vocabulary))
         archive.write_out(directory, verbose=False)
-    small = [_shrunk(image, classifier.image_size) for image in warmup_images]
-    write_warmup(classifier.network.name, small or [_grey(classifier.image_size)], directory)
+    size = classifier.image_size
+    shown = [preprocess.whole_pixels(image, size) for image in warmup_images]
+    grey = tf.fill([size, size, 3], tf.constant(127, tf.uint8))
+    # As JPEGs of the model's own size, so that the requests stay small.
+    small = [tf.io.encode_jpeg(pixels, quality=_WARMUP_QUALITY) for pixels in shown or [grey]]
+    write_warmup(classifier.network.name, [bytes(jpeg.numpy()) for jpeg in small], directory)
 
 
 def write_digest(classifier: Classifier, directory: str, **facts: Any) -> None:
@@ -102,42 +103,18 @@ def write_warmup(model_name: str, images: Sequence[bytes], directory: str) -> No
         directory: Folder of the SavedModel.
     """
     import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
 
     folder = f"{directory.rstrip('/')}/assets.extra"
     tf.io.gfile.makedirs(folder)
     # Requests of both sizes, so that neither the first single image nor the first batch is slow.
     batches = [[image] for image in images] + ([list(images)] if len(images) > 1 else [])
     with tf.io.TFRecordWriter(f"{folder}/{WARMUP_FILE}") as writer:
-        for log in _warmup_logs(model_name, batches):
+        for batch in batches:
+            log = prediction_log_pb2.PredictionLog()
+            request = log.predict_log.request
+            request.model_spec.name = model_name
+            request.model_spec.signature_name = SERVING_DEFAULT
+            tensor = tf.make_tensor_proto(batch, tf.string, [len(batch)])
+            request.inputs[names.IMAGE_BYTES].CopyFrom(tensor)
             writer.write(log.SerializeToString(deterministic=True))
-
-
-def _warmup_logs(
-    model_name: str, batches: Iterable[Sequence[bytes]]
-) -> Iterable[prediction_log_pb2.PredictionLog]:
-    import tensorflow as tf
-    from tensorflow_serving.apis import prediction_log_pb2
-
-    for batch in batches:
-        log = prediction_log_pb2.PredictionLog()
-        request = log.predict_log.request
-        request.model_spec.name = model_name
-        request.model_spec.signature_name = SERVING_DEFAULT
-        tensor = tf.make_tensor_proto(list(batch), tf.string, [len(batch)])
-        request.inputs[names.IMAGE_BYTES].CopyFrom(tensor)
-        yield log
-
-
-def _shrunk(image: bytes, image_size: int) -> bytes:
-    """Returns the image as a JPEG of the model's own size, so that the request stays small."""
-    import tensorflow as tf
-
-    pixels = preprocess.whole_pixels(image, image_size)
-    return bytes(tf.io.encode_jpeg(pixels, quality=_WARMUP_QUALITY).numpy())
-
-
-def _grey(image_size: int) -> bytes:
-    import tensorflow as tf
-
-    pixels = tf.fill([image_size, image_size, 3], tf.constant(127, tf.uint8))
-    return bytes(tf.io.encode_jpeg(pixels, quality=_WARMUP_QUALITY).numpy())

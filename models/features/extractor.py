@@ -87,9 +87,9 @@ class FeatureExtractor:
     @property
     def activation_shape(self) -> tuple[int, ...]:
         """Shape (h, w, C) of the activations; () without a tap. Reading it builds the model."""
-        return (
-            tuple(map(int, self._built(self.image_size).outputs[1].shape[1:])) if self.tap else ()
-        )
+        if not self.tap:
+            return ()
+        return tuple(map(int, self._built(self.image_size).outputs[1].shape[1:]))
 
     def key(self, view: int, tap: str = "") -> str:
         """Returns a hash (hex) of everything but the image that determines the features of a view.
@@ -270,6 +270,10 @@ def describe(settings: ModelSettings, precision: str) -> str:
     return json.dumps(described, sort_keys=True)
 
 
+#: The arguments of `backbones.get` among the names of a description, in their order.
+_OF_BACKBONE: Final = ("backbone", "weights", "weights_sha256", "cut", "width", "seed")
+
+
 def from_description(description: str) -> FeatureExtractor:
     """Returns the extractor for a description that `describe` returned.
 
@@ -278,14 +282,7 @@ def from_description(description: str) -> FeatureExtractor:
     """
     described = json.loads(description)
     return FeatureExtractor(
-        backbones.get(
-            described["backbone"],
-            described["weights"],
-            described["weights_sha256"],
-            described["cut"],
-            described["width"],
-            described["seed"],
-        ),
+        backbones.get(*(described[name] for name in _OF_BACKBONE)),
         described["image_size"],
         described["precision"],
         ViewSpec(**described["views"]),

@@ -49,9 +49,9 @@ class StoredRows(abc.ABC):
         return np.array(self.read(0, len(self)), dtype)
 
     @property
-    @abc.abstractmethod
     def in_memory(self) -> npt.NDArray[Any] | None:
         """All rows as an array, or None when they are in a file."""
+        return None
 
     @abc.abstractmethod
     def read(self, first: int, stop: int) -> npt.NDArray[Any]:
@@ -87,11 +87,6 @@ class RowFile(StoredRows):
         count: Number of rows.
         row: Shape of one row.
         kind: Number type of the values.
-
-    Attributes:
-        shape: Shape of the whole array, [count, ...].
-        dtype: Number type of the values.
-        chunk: Number of neighbouring rows that are read at once; all rows while they are in memory.
     """
 
     def __init__(self, count: int, row: tuple[int, ...], kind: npt.DTypeLike) -> None:
@@ -211,11 +206,6 @@ class Selection(StoredRows):
         self.shape, self.dtype = (len(index), *rows.shape[1:]), rows.dtype
         self.chunk = rows.chunk
 
-    @property
-    def in_memory(self) -> None:
-        """None: the rows are in a file."""
-        return None
-
     def read(self, first: int, stop: int) -> npt.NDArray[Any]:
         """See `StoredRows.read`."""
         return self._rows.gather(self._index[first:stop])
@@ -280,7 +270,5 @@ def blocks(rows: Rows, size: int) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
     """
     for first in range(0, len(rows), size):
         stop = min(first + size, len(rows))
-        yield (
-            slice(first, stop),
-            (rows.read(first, stop) if isinstance(rows, StoredRows) else rows[first:stop]),
-        )
+        block = rows.read(first, stop) if isinstance(rows, StoredRows) else rows[first:stop]
+        yield slice(first, stop), block

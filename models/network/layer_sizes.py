@@ -114,9 +114,9 @@ class LayerSize:
 
 @dataclass(frozen=True)
 class _Result:
-    """The result of the arithmetic of one layer."""
+    """The result of the arithmetic of one layer; without a shape, there is none for its kind."""
 
-    shape: Shape
+    shape: Shape | None = None
     text: str = ""
     axes: tuple[Axis, ...] = ()
     filters: str = ""
@@ -147,31 +147,30 @@ def _size(
     shapes = tuple(_shape(tensor) for tensor in inputs)
     kind = type(operation).__name__
     result = _compute(kind, operation, shapes)
-    axes = result.axes if result else ()
     return LayerSize(
         operation.name if is_layer else "",
         kind,
         shapes,
         _shape(output),
-        result.shape if result else None,
-        result.text if result else "",
-        _pair([str(axis.window) for axis in axes]),
-        _pair([str(axis.stride) for axis in axes]),
-        _pair([_padding(axis) for axis in axes]),
-        result.filters if result else "",
+        result.shape,
+        result.text,
+        _pair([str(axis.window) for axis in result.axes]),
+        _pair([str(axis.stride) for axis in result.axes]),
+        _pair([_padding(axis) for axis in result.axes]),
+        result.filters,
         operation.count_params() if is_layer else 0,
     )
 
 
-def _compute(kind: str, layer: Any, shapes: tuple[Shape, ...]) -> _Result | None:
+def _compute(kind: str, layer: Any, shapes: tuple[Shape, ...]) -> _Result:
     if not shapes:
-        return None  # the input
+        return _Result()  # the input
     if kind in _SAME_SHAPE:
         return _Result(shapes[0])
     if kind in _JOINS:  # a side of 1 is repeated, as in the weights of squeeze-and-excite
         return _Result(tuple(max(sides) for sides in zip(*shapes, strict=True)))
     known = _KINDS.get(kind)
-    return known(layer, shapes) if known else None
+    return known(layer, shapes) if known else _Result()
 
 
 def _convolution(layer: Any, shapes: tuple[Shape, ...]) -> _Result:

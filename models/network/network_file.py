@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.backbones import registry
+from imgpipe.models.backbones.rebuild import set_weights
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.array_archive import DAMAGED
@@ -226,9 +227,7 @@ def _put(layer: Any, arrays: list[Array]) -> None:
     if _has_constants(layer):
         layer.scale, layer.offset = (array.tolist() for array in arrays)
     elif arrays:
-        layer.set_weights(arrays)
-        if hasattr(layer, "finalize_state"):  # Normalization computes with what it loaded
-            layer.finalize_state()
+        set_weights(layer, arrays)
 
 
 def _has_constants(layer: Any) -> bool:

@@ -49,7 +49,8 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
     if match is None:
         raise ConfigError(f"expected a name like conv_16_32_64. Received: {name!r}")
     filters = [int(number) for number in match[1].split("_")[1:]]
-    least = smallest_side(len(filters))
+    # Backwards from one pixel: a pooling halves the side, and the convolution before it takes 2.
+    least = 3 * 2 ** len(filters) - 2
     if min(side) < least:
         raise ConfigError(
             f"image_size: {name} needs {least} pixels or more, so that something is left after "
@@ -63,18 +64,6 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
         x = layers.Conv2D(count, 3, activation="relu", name=f"conv{number}")(x)
         x = layers.MaxPooling2D(2, name=f"pool{number}")(x)
     return keras.Model(pixels, x, name=name)
-
-
-def smallest_side(stages: int) -> int:
-    """Returns the side in pixels of the smallest image that leaves a feature map of one pixel.
-
-    Args:
-        stages: Number of convolutions, each followed by a pooling.
-    """
-    side = 1
-    for _ in range(stages):  # from the end: pooling halves, and the convolution has taken 2 before
-        side = 2 * side + 2
-    return side
 
 
 def named(name: str) -> Architecture | None:

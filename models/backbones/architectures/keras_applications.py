@@ -27,6 +27,8 @@ _TIMEOUT_S: Final = 60.0  # seconds without an answer after which a download fai
 _TORCH_MEAN, _TORCH_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CAFFE_MEAN: Final = (103.939, 116.779, 123.68)  # in the order blue, green, red
 
+_V2_KINDS: Final = ("B0", "B1", "B2", "B3", "S", "M", "L")  # of EfficientNetV2
+
 
 @dataclass(frozen=True)
 class Application:
@@ -70,15 +72,7 @@ APPLICATIONS: Final[dict[str, Application]] = {
     },
     **{
         f"efficientnet_v2_{kind.lower()}": Application(f"EfficientNetV2{kind}", size, "inside")
-        for kind, size in (
-            ("B0", 224),
-            ("B1", 240),
-            ("B2", 260),
-            ("B3", 300),
-            ("S", 384),
-            ("M", 480),
-            ("L", 480),
-        )
+        for kind, size in zip(_V2_KINDS, (224, 240, 260, 300, 384, 480, 480), strict=True)
     },
     **{
         f"convnext_{kind.lower()}": Application(f"ConvNeXt{kind}", 224, "inside")
