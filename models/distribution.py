@@ -24,10 +24,9 @@ VARIABLE: Final = "TF_CONFIG"
 
 
 def prepare(name: str) -> None:
-    """Creates the strategy before TensorFlow runs anything; further calls do nothing.
+    """Creates the strategy "multi_worker" before TensorFlow runs anything.
 
-    Args:
-        name: "none", "mirrored" or "multi_worker"; only the last one needs preparation.
+    Other strategies need no preparation, and further calls do nothing.
 
     Raises:
         ConfigError: The strategy is "multi_worker", and TF_CONFIG is missing or not usable.
@@ -89,13 +88,9 @@ def let_keras_fit(model: keras.Model, dataset: tf.data.Dataset) -> None:
     """Makes `fit` work with several workers, which Keras 3.15 fails at (keras-team/keras#20585).
 
     Keras averages values over an axis that they do not have: the first batch, from which it builds
-    the metrics, and the metrics of each step. Here the model is built from a batch of this worker
-    instead, and the metrics stay those of each worker until `agreed` averages them. Call this
-    function in the strategy's scope, after `compile`.
-
-    Args:
-        model: The compiled model.
-        dataset: The dataset that the model will be trained on.
+    the metrics, and the metrics of each step. Here the model is built from a batch of this worker's
+    dataset instead, and the metrics stay those of each worker until `agreed` averages them. Call
+    this function in the strategy's scope, after `compile`.
     """
     from keras.src.backend.tensorflow import trainer
 
@@ -107,9 +102,7 @@ def let_keras_fit(model: keras.Model, dataset: tf.data.Dataset) -> None:
 def agreed(values: Mapping[str, float], name: str) -> dict[str, float]:
     """Returns the mean of each value over all workers, so that all of them decide alike.
 
-    Args:
-        values: Values of this worker by name.
-        name: Name of the strategy; without several workers, the values are returned unchanged.
+    Without several workers, which the strategy `name` says, the values are returned unchanged.
     """
     if name != "multi_worker":
         return dict(values)

@@ -42,11 +42,8 @@ class ModelSettings(TrainSettings, NetworkSettings):
     def from_mapping(cls, values: Mapping[str, Any]) -> ModelSettings:
         """Creates settings from the "model" table of a trainer's custom config.
 
-        Args:
-            values: The table, with settings by name.
-
         Raises:
-            ConfigError: The table contains an unknown name.
+            ConfigError: The table contains an unknown name, or a value that is not allowed.
         """
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(values) - known)
@@ -152,11 +149,8 @@ class ModelSettings(TrainSettings, NetworkSettings):
     def check_classes(self, vocabulary: Sequence[str]) -> tuple[str, ...]:
         """Returns the class names after checking that a network with these settings can have them.
 
-        Args:
-            vocabulary: Class names in sorted order.
-
         Raises:
-            ConfigError: The names are not distinct, a head with one unit has not exactly two
+            ConfigError: `check_vocabulary` refuses them, a head with one unit has not exactly two
                 classes, or a class has the name that is served for unknown images.
         """
         checked = check_vocabulary(vocabulary)
@@ -169,10 +163,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
         return checked
 
     def one_unit(self, classes: int) -> bool:
-        """Returns whether the head has the single unit of a binary classifier.
-
-        Args:
-            classes: Number of classes.
+        """Returns whether the head for so many classes has the single unit of a binary classifier.
 
         Raises:
             ConfigError: The activation is sigmoid, and there are not exactly two classes.
@@ -187,9 +178,6 @@ class ModelSettings(TrainSettings, NetworkSettings):
 
 def check_vocabulary(vocabulary: Sequence[str]) -> tuple[str, ...]:
     """Returns the class names after checking that a text file with one name a line can hold them.
-
-    Args:
-        vocabulary: Class names in sorted order.
 
     Raises:
         ConfigError: There are fewer than two names, a name occurs twice, is empty or contains a

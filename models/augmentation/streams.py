@@ -13,11 +13,9 @@ _APART: Final = 2**32  # exceeds the number of views, so that no two streams sha
 
 
 def stream(seed: tf.Tensor, number: int) -> tf.Tensor:
-    """Returns the seed of one stream, int64 [2].
+    """Returns the seed of the stream with a number, int64 [2].
 
-    Args:
-        seed: Content hash and number of the view, int64 [2].
-        number: Number of the stream.
+    The seed of the view, int64 [2], has the content hash and the number of the view.
     """
     import tensorflow as tf
 
@@ -25,14 +23,9 @@ def stream(seed: tf.Tensor, number: int) -> tf.Tensor:
 
 
 def uniform(seed: tf.Tensor, number: int, count: int) -> tf.Tensor:
-    """Draws numbers in [-1, 1) from a stream, float32 [count].
+    """Draws so many numbers in [-1, 1) from a stream of a view, float32 [count].
 
     The algorithm is philox, which gives the same numbers on every machine.
-
-    Args:
-        seed: Content hash and number of the view, int64 [2].
-        number: Number of the stream.
-        count: Number of values.
     """
     import tensorflow as tf
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Choice(Protocol):
-    """The options chosen for an architecture; `Backbone` is one such choice."""
+    """The options chosen for an architecture; `Backbone` is one such choice, and describes them."""
 
     @property
     def name(self) -> str:

@@ -169,13 +169,9 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def file_sha256(path: Path, expected: str = "") -> str:
-    """Returns the SHA-256 (hex) of a file.
+    """Returns the SHA-256 (hex) of a file, which must be the expected one unless that is "".
 
     It is computed again only when the time or the size of the file has changed.
-
-    Args:
-        path: Path of the file.
-        expected: SHA-256 (hex) that the file must have; "" accepts any.
 
     Raises:
         ResourceError: The file cannot be read, or its SHA-256 is not the expected one.

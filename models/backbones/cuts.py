@@ -38,11 +38,7 @@ class Step:
 
 
 def steps(ends: Sequence[keras.KerasTensor]) -> list[Step]:
-    """Returns all operations on which tensors depend, each after those that it reads.
-
-    Args:
-        ends: Outputs of a functional model, or other tensors of one.
-    """
+    """Returns all operations on which tensors depend, each after those that it reads."""
     found: list[Step] = []
     # A layer that is called twice is two operations, which the number of the call tells apart.
     position: dict[tuple[int, int], int] = {}
@@ -67,9 +63,7 @@ def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
     """Returns the layers whose output alone connects input and output, in the order of the network.
 
     Everything above such a layer is a function of its activations, so it can be trained from them.
-
-    Args:
-        network: A functional model, or a tensor of one, such as a feature map.
+    The network is a functional model, or a tensor of one, such as a feature map.
     """
     # An edge from step i to step j bypasses the steps between them, so none of these is a cut
     # point. The edges are counted as differences, +1 at i + 1 and -1 at j, whose running sum is
@@ -96,11 +90,9 @@ def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
 
 
 def find(network: keras.Model | keras.KerasTensor, name: str) -> str:
-    """Returns the name of the layer that `name` means.
+    """Returns the name of the layer that `name` means in a functional model, or in a tensor of one.
 
-    Args:
-        network: A functional model, or a tensor of one.
-        name: Name of a layer, or of a block such as "block11", which means its last layer.
+    A block such as "block11" means its last layer.
 
     Raises:
         ConfigError: There is no such layer, or its output is not one feature map.
@@ -132,10 +124,6 @@ def find(network: keras.Model | keras.KerasTensor, name: str) -> str:
 
 def feature_map(network: keras.Model | keras.KerasTensor, name: str) -> keras.KerasTensor:
     """Returns the output of the layer that `find` returns, symbolic [N, h, w, C].
-
-    Args:
-        network: A functional model, or a tensor of one.
-        name: Name of a layer or of a block.
 
     Raises:
         ConfigError: As for `find`.

@@ -147,9 +147,6 @@ def name_stably(model: keras.Model) -> None:
 
     Keras counts unnamed layers of the whole process: "conv2d_17" in one model is "conv2d_111" in
     the next. Afterwards the names are those that a new process would give.
-
-    Args:
-        model: The model whose layers are renamed.
     """
     counted: dict[str, list[tuple[int, Any]]] = {}
     for layer in model.layers:

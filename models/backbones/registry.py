@@ -26,10 +26,9 @@ def names() -> tuple[str, ...]:
 
 
 def architecture(name: str) -> Architecture:
-    """Returns the architecture with a name.
+    """Returns the architecture with one of the `names`, or with a name of a pattern.
 
-    Args:
-        name: One of `names`, or a name of a pattern, such as ``conv_16_32`` or ``module:function``.
+    Such names are ``conv_16_32`` and ``module:function``.
 
     Raises:
         ConfigError: There is no such architecture.

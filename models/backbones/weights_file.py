@@ -208,11 +208,7 @@ def _match(
 
 
 def _finite(array: h5py.Dataset, path: Path) -> npt.NDArray[Any]:
-    """Returns the values of an array.
-
-    Raises:
-        UnsafeWeightsError: A value does not fit into float32.
-    """
+    """Returns the values of an array; a value that does not fit into float32 is an error."""
     values = np.asarray(array[()])
     with np.errstate(over="ignore"):
         wrong = values.size - np.count_nonzero(np.isfinite(values.astype(np.float32)))

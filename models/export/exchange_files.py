@@ -37,14 +37,12 @@ Probabilities = npt.NDArray[np.float32]
 
 
 def to_onnx(version: Path, vocabulary: Sequence[str]) -> bytes:
-    """Converts a published version to ONNX.
+    """Converts a published version to the content of an ONNX file.
 
     Args:
         version: Folder of the version.
-        vocabulary: Class names in the order of the probabilities, for the file's metadata.
-
-    Returns:
-        The content of the file. Its metadata hold ``classes``, a JSON list.
+        vocabulary: Class names in the order of the probabilities, for ``classes`` in the metadata
+            of the file, a JSON list.
 
     Raises:
         ConfigError: The version has no signature for pixels.
@@ -67,9 +65,6 @@ def to_onnx(version: Path, vocabulary: Sequence[str]) -> bytes:
 def to_keras(version: Path) -> bytes:
     """Builds the Keras network of a published version again, and saves it in Keras' format.
 
-    Args:
-        version: Folder of the version.
-
     Returns:
         The content of the ``.keras`` file, which Keras reads without imgpipe.
 
@@ -87,12 +82,7 @@ def to_keras(version: Path) -> bytes:
 
 
 def onnx_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
-    """Returns the probabilities that an ONNX file gives, float32 [N, C].
-
-    Args:
-        content: Content of the file.
-        pixels: Resized images, uint8 [N, S, S, 3].
-    """
+    """Returns what an ONNX file gives for images uint8 [N, S, S, 3]: probabilities [N, C]."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -101,12 +91,7 @@ def onnx_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
 
 
 def keras_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
-    """Returns the probabilities that a ``.keras`` file gives, float32 [N, C].
-
-    Args:
-        content: Content of the file.
-        pixels: Resized images, uint8 [N, S, S, 3].
-    """
+    """Returns what a ``.keras`` file gives for images uint8 [N, S, S, 3]: probabilities [N, C]."""
     import keras
 
     with tempfile.TemporaryDirectory(prefix="imgpipe-") as folder, _without_warnings():
@@ -118,12 +103,7 @@ def keras_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
 
 
 def lite_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
-    """Returns the probabilities that a ``.tflite`` file gives, float32 [N, C].
-
-    Args:
-        content: Content of the file.
-        pixels: Resized images, uint8 [N, S, S, 3].
-    """
+    """Returns what a ``.tflite`` file gives for images uint8 [N, S, S, 3]: probabilities [N, C]."""
     with litert.LiteModel(content) as model:
         return model.probabilities(pixels)
 

@@ -41,10 +41,7 @@ class Served:
         }
 
     def run(self, **inputs: Any) -> dict[str, Any]:
-        """Runs the signature once.
-
-        Args:
-            **inputs: Value of each input of the signature, by its name.
+        """Runs the signature once for the value of each of its inputs, by name.
 
         Returns:
             The outputs by name, as numpy arrays.

@@ -36,9 +36,7 @@ def signatures(
 ) -> dict[str, tf.types.experimental.GenericFunction]:
     """Returns all signatures by name. They share one graph of the backbone.
 
-    Args:
-        classifier: The trained network.
-        top_k: Number of classes in the top_k outputs; at most the number of classes is used.
+    The top_k outputs have `top_k` classes, or all of them where there are fewer.
     """
     import tensorflow as tf
 

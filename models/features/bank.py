@@ -121,11 +121,7 @@ def read_facts(bank_uri: str) -> BankFacts:
 
 
 def require_features(facts: BankFacts, setting: str) -> None:
-    """Raises an error when the bank holds no features.
-
-    Args:
-        facts: Description of the bank.
-        setting: Name of the setting that needs features, such as "tune.trials", for the message.
+    """Raises an error about a setting such as "tune.trials" when the bank holds no features.
 
     Raises:
         ConfigError: The bank holds no features.
@@ -151,11 +147,12 @@ def open_split(
 ) -> Iterator[BankRows]:
     """Opens the labelled rows of a split or of several, whose features are in a `RowFile`.
 
-    Rows without a label (index -1) are left out.
+    Rows without a label (index -1) are left out. Those of several splits are sorted as those of
+    one.
 
     Args:
         bank_uri: URI of the artifact of FeatureBank.
-        split: Name of the split, or names of splits whose rows are sorted as those of one.
+        split: Name of the split, or names of splits.
         classes: Number of classes.
         most_view: Highest view that is wanted; None is all of them.
         folds: Number of folds that the groups must fit into.

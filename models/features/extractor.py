@@ -95,11 +95,7 @@ class FeatureExtractor:
         """Returns a hash (hex) of everything but the image that determines the features of a view.
 
         The key of view 0 does not depend on the augmentation, and no key depends on the number of
-        views.
-
-        Args:
-            view: Number of the view.
-            tap: Layer whose activations are meant; "" for the features.
+        views. With a tap, it is the key of the activations at that layer.
         """
         parts = {
             "version": _VERSION,
@@ -245,9 +241,7 @@ class FeatureExtractor:
 def describe(settings: ModelSettings, precision: str) -> str:
     """Returns everything that determines the content of a feature bank, as JSON.
 
-    Args:
-        settings: Settings of the network and of its views.
-        precision: Precision of the forward pass, as for `FeatureExtractor`.
+    The precision of the forward pass is one of `PRECISIONS`.
     """
     tap = ""
     if settings.frozen and settings.fine_tune.wanted:
@@ -275,11 +269,7 @@ _OF_BACKBONE: Final = ("backbone", "weights", "weights_sha256", "cut", "width", 
 
 
 def from_description(description: str) -> FeatureExtractor:
-    """Returns the extractor for a description that `describe` returned.
-
-    Args:
-        description: The description, as JSON.
-    """
+    """Returns the extractor for a description that `describe` returned."""
     described = json.loads(description)
     return FeatureExtractor(
         backbones.get(*(described[name] for name in _OF_BACKBONE)),
@@ -304,12 +294,8 @@ def build_features(
 ) -> Any:
     """Builds a Keras model from pixels float32 [N, S, S, 3], 0..255, to features float32 [N, dim].
 
-    Args:
-        backbone: The backbone.
-        image_size: Side of the images in pixels.
-        precision: "float32" or "bfloat16".
-        pooling: How a feature map becomes features: "average", "max" or "flatten".
-        tap: Layer or block whose activations [N, h, w, C] are the second output; "" is none.
+    The options are those of `FeatureExtractor`, with a precision other than "auto". With a tap, the
+    activations [N, h, w, C] there are the second output.
     """
     import keras
 
@@ -328,9 +314,6 @@ def build_features(
 @functools.cache
 def resolve_precision(precision: str) -> str:
     """Returns "float32" or "bfloat16"; "auto" chooses one of them by the processor and the GPU.
-
-    Args:
-        precision: One of `PRECISIONS`.
 
     Raises:
         ConfigError: The precision is none of `PRECISIONS`.

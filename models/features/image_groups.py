@@ -63,11 +63,7 @@ def find_groups(
 
 
 def _of_sources(images: Integers, sources: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int64]:
-    """Groups images by what the source gives.
-
-    Args:
-        images: Number of the image of each row, [n].
-        sources: Group that the source gives, [n]; b"" for none.
+    """Groups images by what the source gives, as in `find_groups`.
 
     Returns:
         Group of each image, as the number of its first image.

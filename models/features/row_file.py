@@ -55,14 +55,7 @@ class StoredRows(abc.ABC):
 
     @abc.abstractmethod
     def read(self, first: int, stop: int) -> npt.NDArray[Any]:
-        """Returns neighbouring rows.
-
-        Args:
-            first: Number of the first row.
-            stop: Number after that of the last row.
-
-        Returns:
-            The rows, [stop - first, ...].
+        """Returns neighbouring rows, from number `first` to before `stop`, [stop - first, ...].
 
         Raises:
             OSError: The temporary file is shorter than expected.
@@ -70,13 +63,9 @@ class StoredRows(abc.ABC):
 
     @abc.abstractmethod
     def gather(self, index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Returns rows by their numbers. Rows that lie within one chunk are read at once.
+        """Returns rows by their numbers, int64 [m] in any order, as [m, ...] in the same order.
 
-        Args:
-            index: Row numbers, int64 [m], in any order.
-
-        Returns:
-            The rows in the order of `index`, [m, ...].
+        Rows that lie within one chunk are read at once.
         """
 
 
@@ -115,14 +104,11 @@ class RowFile(StoredRows):
         return self._array
 
     def fill(self, batches: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]) -> int:
-        """Stores rows that arrive in any order.
+        """Stores rows that arrive in any order, and returns their number.
 
         Args:
             batches: Pairs of row numbers, int64 [m], and the rows themselves, [m, ...]. Each row
                 number must occur once.
-
-        Returns:
-            The number of rows that were stored.
         """
         if self._array is not None:
             filled = 0
@@ -229,14 +215,10 @@ Rows = npt.NDArray[Any] | StoredRows
 
 
 def selected(rows: Rows, index: npt.NDArray[np.int64]) -> Rows:
-    """Returns rows by their numbers. Many rows of a file stay in the file.
+    """Returns rows [m, ...] by their numbers in ascending order, int64 [m].
 
-    Args:
-        rows: All rows, [n, ...].
-        index: Row numbers in ascending order, int64 [m].
-
-    Returns:
-        The rows, [m, ...]: an array, or, where they do not fit into `IN_MEMORY`, a `Selection`.
+    Many rows of a file stay in the file: where they do not fit into `IN_MEMORY`, the result is a
+    `Selection`, and otherwise an array.
     """
     if isinstance(rows, RowFile | Selection) and rows.in_memory is None:
         size = len(index) * math.prod(rows.shape[1:]) * rows.dtype.itemsize
@@ -246,28 +228,12 @@ def selected(rows: Rows, index: npt.NDArray[np.int64]) -> Rows:
 
 
 def gathered(rows: Rows, index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    """Returns rows by their numbers, from memory or from a file.
-
-    Args:
-        rows: All rows, [n, ...].
-        index: Row numbers, int64 [m], in any order.
-
-    Returns:
-        The rows in the order of `index`, [m, ...].
-    """
+    """Returns rows [m, ...] by their numbers, int64 [m] in any order, from memory or a file."""
     return rows.gather(index) if isinstance(rows, StoredRows) else rows[index]
 
 
 def blocks(rows: Rows, size: int) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
-    """Yields all rows in order, block by block.
-
-    Args:
-        rows: All rows, [n, ...].
-        size: Largest number of rows in a block.
-
-    Yields:
-        The slice of row numbers and the rows of each block, [at most `size`, ...].
-    """
+    """Yields all rows in order, in blocks of at most `size`, with the slice of their numbers."""
     for first in range(0, len(rows), size):
         stop = min(first + size, len(rows))
         block = rows.read(first, stop) if isinstance(rows, StoredRows) else rows[first:stop]

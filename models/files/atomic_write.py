@@ -23,9 +23,6 @@ TEMPORARY = ".tmp-"
 def sync(path: Path) -> None:
     """Forces a file's content, or the names in a folder, to disk.
 
-    Args:
-        path: A file or a folder.
-
     Raises:
         OSError: The file cannot be opened or written to disk.
     """
@@ -40,11 +37,7 @@ def sync(path: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Forces a folder with everything below it to disk.
-
-    Args:
-        folder: An existing folder.
-    """
+    """Forces an existing folder with everything below it to disk."""
     from concurrent.futures import ThreadPoolExecutor  # not for every `imgpipe --help`
 
     tree = [(Path(parent), files) for parent, _, files in os.walk(folder)]
@@ -83,12 +76,12 @@ def writing(path: Path) -> Iterator[Path]:
 
 
 def atomic_write(path: Path, content: bytes | str) -> None:
-    """Writes `content` to a file, whole or not at all.
+    """Writes bytes, or text as UTF-8, to a file, whole or not at all.
 
     Args:
         path: The file to create or replace; its folder is created when it is missing. A pipe, or a
             device such as ``/dev/stdout``, cannot be replaced and is written to.
-        content: Bytes, or text that is written as UTF-8.
+        content: What is written.
 
     Raises:
         OSError: The file cannot be written. What was at `path` is still there.

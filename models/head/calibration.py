@@ -60,9 +60,6 @@ def calibrate(
         labels: Their label indices, integers [N], 0..C-1.
         temperature: Whether to fit a temperature; otherwise it is 1.
         unknown_rate: Largest share of images whose label may become "unknown", 0..1.
-
-    Returns:
-        The calibration that was chosen and its effect.
     """
     chosen = fit_temperature(logits, labels) if temperature else 1.0
     probabilities = softmax(logits / chosen)
@@ -81,14 +78,10 @@ def calibrate(
 
 
 def fit_temperature(logits: Floats, labels: Integers) -> float:
-    """Returns the most probable temperature, by a search over its logarithm.
+    """Returns the most probable temperature for logits [N, C] and labels [N], 0..C-1.
 
-    A large validation split is sampled evenly, so that at most two million logits are used: with
-    5,000 classes, these are the logits of 400 images.
-
-    Args:
-        logits: Logits of the validation images, float [N, C].
-        labels: Their label indices, integers [N], 0..C-1.
+    It is found by a search over its logarithm. A large validation split is sampled evenly, so that
+    at most two million logits are used: with 5,000 classes, these are the logits of 400 images.
     """
     from scipy.optimize import minimize_scalar
 
@@ -109,14 +102,10 @@ def fit_temperature(logits: Floats, labels: Integers) -> float:
 
 
 def calibration_error(probabilities: Floats, labels: Integers) -> float:
-    """Returns the expected calibration error: the mean gap between confidence and accuracy, 0..1.
+    """Returns the expected calibration error, 0..1, for probabilities [N, C] and labels [N].
 
-    The images are divided into bins of equal width by their highest probability. The gaps of the
-    bins are weighted by their number of images.
-
-    Args:
-        probabilities: Probabilities of the images, float [N, C].
-        labels: Their label indices, integers [N], 0..C-1.
+    It is the mean gap between confidence and accuracy. The images are divided into bins of equal
+    width by their highest probability. The gaps of the bins are weighted by their number of images.
     """
     right = probabilities.argmax(axis=1) == labels
     return confidence_error(probabilities.max(axis=1), right)
@@ -139,12 +128,7 @@ def confidence_error(top: Floats, right: npt.NDArray[np.bool_]) -> float:
 
 
 def threshold(top: Floats, rate: float) -> float:
-    """Returns the highest threshold that at most a given share of the values lie below.
-
-    Args:
-        top: Highest probability of each image, float [N].
-        rate: Share of the values, 0..1.
-    """
+    """Returns the highest threshold that at most a share `rate` of the values [N] lie below."""
     allowed = int(rate * len(top))
     # `allowed` values lie before this one in ascending order, and equal ones are not below it.
     return float(np.sort(top)[allowed]) if allowed else 0.0

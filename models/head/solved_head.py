@@ -118,11 +118,6 @@ def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Judgement | 
 
     Rows of other views of the same images are evaluated on the same images in the same order.
 
-    Args:
-        rows: Training rows of view 0 and of any augmented views.
-        classes: Number of classes.
-        settings: Settings of the training.
-
     Returns:
         The result for each image; None when there are too few images.
     """

@@ -50,12 +50,7 @@ class StoredHead:
 
     @classmethod
     def of(cls, head: keras.Model, classifier: Classifier) -> StoredHead | None:
-        """Returns the head of a network, or None if it is not linear.
-
-        Args:
-            head: Keras model from features to logits.
-            classifier: The network with this head.
-        """
+        """Returns the head of a network, as a model from features to logits; None if not linear."""
         if len([layer for layer in head.layers if layer.weights]) != 1:
             return None
         kernel, bias = head.get_layer(HEAD).get_weights()
@@ -65,11 +60,7 @@ class StoredHead:
         return cls(linear, classifier.vocabulary, classifier.unknown_below)
 
     def save(self, folder: Path) -> None:
-        """Writes `HEAD_FILE` into a folder.
-
-        Args:
-            folder: An existing folder.
-        """
+        """Writes `HEAD_FILE` into an existing folder."""
         with (folder / HEAD_FILE).open("wb") as file:
             np.savez(
                 file,
@@ -80,19 +71,11 @@ class StoredHead:
             )
 
     def probabilities(self, features: npt.NDArray[Any]) -> Floats:
-        """Returns the probabilities of images, float32 [N, C].
-
-        Args:
-            features: Stored features of the images, [N, D].
-        """
+        """Returns the probabilities, float32 [N, C], of images with stored features [N, D]."""
         return np.asarray(np.exp(self.linear.log_probabilities(features)))
 
     def label(self, probabilities: Floats) -> str:
-        """Returns the label that is served for an image.
-
-        Args:
-            probabilities: Probabilities of the image, float32 [C].
-        """
+        """Returns the label that is served for an image with these probabilities, float32 [C]."""
         if probabilities.max() < self.unknown_below:
             return names.UNKNOWN
         return self.vocabulary[int(probabilities.argmax())]
@@ -118,13 +101,7 @@ class StoredHead:
 
 
 def read(uri: str) -> StoredHead | None:
-    """Reads the head from the folder of a training.
-
-    Args:
-        uri: URI of the artifact ModelRun.
-
-    Returns:
-        The head; None when the training stored none.
+    """Reads the head from the artifact ModelRun; None when the training stored none.
 
     Raises:
         ResourceError: The file is damaged.
@@ -147,11 +124,7 @@ def read(uri: str) -> StoredHead | None:
 
 
 def _checked(arrays: Any) -> StoredHead:
-    """Returns the head of an opened file.
-
-    Raises:
-        ValueError: The arrays do not fit together.
-    """
+    """Returns the head of an opened file; arrays that do not fit together are a ValueError."""
     kernel, bias = arrays["kernel"], arrays["bias"]
     vocabulary = tuple(map(str, arrays["vocabulary"].tolist()))
     classes = len(vocabulary)

@@ -162,14 +162,11 @@ def grad_cam(image: Pixels, cam: Array, label: str, top: Sequence[tuple[str, flo
 
 
 def overlay(image: Pixels, cam: Array) -> Pixels:
-    """Returns the image in grey, blended with a heat map.
+    """Returns the image in grey, blended with a heat map, uint8 [H, W, 3].
 
     Args:
         image: The image, uint8 [H, W, 3].
         cam: The heat map, float [h, w], 0..1; it is stretched to the size of the image.
-
-    Returns:
-        The blended image, uint8 [H, W, 3].
     """
     from PIL import Image
 

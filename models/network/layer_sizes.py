@@ -123,13 +123,9 @@ class _Result:
 
 
 def sizes(network: keras.Model) -> list[LayerSize]:
-    """Returns the sizes of all layers and operations of a network.
+    """Returns the sizes of all layers and operations of a functional model.
 
-    Args:
-        network: A functional model.
-
-    Returns:
-        One entry for each layer or operation, after those whose outputs it reads.
+    Each comes after those whose outputs it reads.
     """
     order = cuts.steps(network.outputs)
     return [

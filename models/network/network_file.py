@@ -86,10 +86,7 @@ def save(classifier: Classifier, settings: ModelSettings, directory: str) -> Non
 
 
 def load(version: Path) -> Classifier:
-    """Loads the classifier of an exported model or of a pushed version, with its weights.
-
-    Args:
-        version: Folder of the SavedModel or of the version.
+    """Loads the classifier from the folder of an exported model or of a pushed version.
 
     Raises:
         ResourceError: The version contains no network, the network is damaged, or this version of
@@ -236,11 +233,7 @@ def _has_constants(layer: Any) -> bool:
 
 
 def _variables(directory: str) -> dict[str, Array]:
-    """Returns the SavedModel's variables by their SHA-256.
-
-    Raises:
-        OSError: The variables cannot be read.
-    """
+    """Returns the SavedModel's variables by their SHA-256, or raises an OSError."""
     import tensorflow as tf
 
     try:

@@ -66,8 +66,7 @@ class Checkpoint:
     def read(self, model: keras.Model) -> tuple[Arrays, Course] | None:
         """Restores the state of the model and of its optimizer from the checkpoint.
 
-        Args:
-            model: A compiled model with the same layers as the one that was saved.
+        The model is compiled and has the same layers as the one that was saved.
 
         Returns:
             The weights of the best epoch so far, and the course of the training; None when there is
@@ -93,12 +92,9 @@ class Checkpoint:
         return best, course
 
     def write(self, model: keras.Model, best: Arrays, course: Course) -> None:
-        """Saves the state after an epoch, unless the last write was less than `seconds_apart` ago.
+        """Saves the state after an epoch, and the weights of the best epoch so far.
 
-        Args:
-            model: The compiled model in training.
-            best: Weights of the best epoch so far.
-            course: The course of the training.
+        Nothing is written if the last write was less than `seconds_apart` ago.
         """
         if time.monotonic() - self._written < self._apart:
             return

@@ -58,21 +58,13 @@ def fresh_activations(
 
 
 def count_labelled(patterns: Sequence[str]) -> int:
-    """Returns the number of images with a label.
-
-    Args:
-        patterns: File patterns of the image examples of one split.
-    """
+    """Returns the number of images with a label in the image examples of one split."""
     _, _, labels = in_order(all_matching(patterns))
     return len(labels)
 
 
 def usual_side(patterns: Sequence[str]) -> int:
-    """Returns the median of the longer sides of the images in pixels; 0 when it is not known.
-
-    Args:
-        patterns: File patterns of the image examples of one split.
-    """
+    """Returns the median of the longer sides of the images of a split in pixels; 0 if not known."""
     import tensorflow as tf
 
     spec = {
@@ -88,9 +80,7 @@ def usual_side(patterns: Sequence[str]) -> int:
 def seconds_a_view(patterns: Sequence[str], extractor: FeatureExtractor) -> float:
     """Measures the seconds of a forward pass of one view, after a pass that compiles it.
 
-    Args:
-        patterns: File patterns of the image examples of one split, with at least one image.
-        extractor: Extractor to measure.
+    The split must have at least one image.
     """
     images, hashes = next(_read(all_matching(patterns)))
     names_of = [digest.decode() for digest in hashes]

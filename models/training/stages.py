@@ -119,9 +119,6 @@ class Trained:
 def train(inputs: Inputs) -> Trained:
     """Trains in the stages that the settings ask for and the content of the bank allows.
 
-    Args:
-        inputs: Inputs of the training.
-
     Returns:
         The trained layers, which are those of the better stage in the mode "auto".
 
@@ -307,11 +304,7 @@ def above_cut(
 ) -> keras.Model:
     """Returns the network from the activations at a cut to logits; all of its layers are trained.
 
-    Args:
-        classes: Number of classes.
-        settings: Settings of the network.
-        cut: Layer at which the network is cut.
-        head: Head with the initial weights of the network's head; None for new weights.
+    The weights of its head are those of `head`, or new ones with None.
     """
     import keras
 

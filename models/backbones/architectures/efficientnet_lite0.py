@@ -142,16 +142,9 @@ def read_weights() -> dict[str, npt.NDArray[Any]]:
 
 
 def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
-    """Builds the network from pixels to its feature map.
+    """Builds the network from pixels to its feature map; see `Architecture.source`.
 
     ImageNet weights have BatchNorm folded in; with other weights, the network has BatchNorm layers.
-
-    Args:
-        choice: The options of the architecture.
-        side: Height and width of the images in pixels.
-
-    Returns:
-        Functional model from pixels [N, H, W, 3], 0..255, to the feature map [N, h, w, 1280].
     """
     import keras
 
@@ -162,14 +155,9 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
 
 
 def folded_network(pixels: KerasTensor, trainable: bool = True) -> KerasTensor:
-    """Builds the network with ImageNet weights, and BatchNorm folded in, on a given input.
+    """Builds the network with ImageNet weights, as `Architecture.folded` describes.
 
-    Args:
-        pixels: Symbolic input [N, H, W, 3], 0..255.
-        trainable: Value of `trainable` of every layer.
-
-    Returns:
-        The feature map, symbolic [N, h, w, 1280].
+    The feature map is [N, h, w, 1280].
     """
     place = functools.partial(_place_folded, read_weights(), trainable)
     return _network(pixels, place, trainable)
