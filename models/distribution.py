@@ -39,8 +39,7 @@ def prepare(name: str) -> None:
 def scope(name: str) -> contextlib.AbstractContextManager[Any]:
     """Returns the scope of a strategy, in which a model must be built and compiled.
 
-    Args:
-        name: "none", "mirrored" or "multi_worker".
+    The name is "none", "mirrored" or "multi_worker".
 
     Raises:
         ConfigError: The strategy is "multi_worker", and TF_CONFIG is missing or not usable.
@@ -117,10 +116,8 @@ def agreed(values: Mapping[str, float], name: str) -> dict[str, float]:
 def policy(precision: str) -> Iterator[None]:
     """Sets Keras' dtype policy for the layers that are created in the block.
 
-    The policy is global, and the previous one is restored at the end of the block.
-
-    Args:
-        precision: Name of the policy; "auto" is "mixed_float16" with a GPU and "float32" without.
+    The policy is global, and the previous one is restored at the end of the block. The precision
+    "auto" is "mixed_float16" with a GPU and "float32" without.
     """
     import keras
     import tensorflow as tf

@@ -24,14 +24,7 @@ from imgpipe.models.setting_sections import FineTune, NetworkSettings, TrainSett
 
 @dataclass(frozen=True, config=STRICT)
 class ModelSettings(TrainSettings, NetworkSettings):
-    """Settings of a network and of its training.
-
-    Attributes:
-        name: Name of the served model.
-        fine_tune: Settings of the second stage.
-        views: Settings of the augmentation.
-        mixing: Settings of MixUp and CutMix.
-    """
+    """Settings of a network and of its training. The served model has the `name`."""
 
     name: str = "imgpipe"
     fine_tune: FineTune = Field(default_factory=FineTune)

@@ -101,10 +101,8 @@ class Backbone:
     def fetch(self, image_size: int) -> None:
         """Downloads ImageNet weights, unless Keras has them in its cache.
 
-        Local files and installed weights are checked by `key` instead.
-
-        Args:
-          image_size: Side in pixels; some architectures have other weights for each size.
+        Local files and installed weights are checked by `key` instead. Some architectures have
+        different weights for each side of the images in pixels.
 
         Raises:
           ConfigError: The architecture does not accept images of that size.
@@ -115,7 +113,7 @@ class Backbone:
             architecture.source(self, (image_size, image_size))
 
     def build(self, pixels: KerasTensor, trainable: bool = False) -> KerasTensor:
-        """Builds the network and returns its feature map.
+        """Builds the network and returns its feature map, symbolic [N, h, w, C].
 
         BatchNorm layers are folded into the convolutions, which does not change the result. Only a
         network with random weights that is to be trained keeps them.
@@ -124,9 +122,6 @@ class Backbone:
             pixels: Symbolic input [N, H, W, 3], float, 0..255. The normalisation is part of the
                 network and uses float32 with every dtype policy.
             trainable: Value of `trainable` of every layer.
-
-        Returns:
-            The feature map, symbolic [N, h, w, C].
 
         Raises:
             ConfigError: There is no such layer to cut at, or the images are too small.

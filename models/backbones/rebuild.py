@@ -30,16 +30,9 @@ _NORMALISES: Final = ("Rescaling", "Normalization")  # kept in float32 for the p
 def rebuild(
     source: keras.Model, pixels: keras.KerasTensor, trainable: bool, fold: bool
 ) -> keras.KerasTensor:
-    """Builds a copy of a network on another input.
+    """Builds a copy of a functional model on another input of the same shape; returns its output.
 
-    Args:
-        source: Functional model with one input and one output.
-        pixels: Symbolic tensor of the same shape as the input of `source`.
-        trainable: Value of `trainable` of every layer.
-        fold: Whether to fold BatchNorm into the convolutions; otherwise it is copied.
-
-    Returns:
-        The output of the copy, a symbolic tensor.
+    Every layer of the copy has the value of `trainable`. Without `fold`, BatchNorm is copied.
     """
     import keras
 

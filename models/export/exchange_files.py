@@ -39,10 +39,7 @@ Probabilities = npt.NDArray[np.float32]
 def to_onnx(version: Path, vocabulary: Sequence[str]) -> bytes:
     """Converts a published version to the content of an ONNX file.
 
-    Args:
-        version: Folder of the version.
-        vocabulary: Class names in the order of the probabilities, for ``classes`` in the metadata
-            of the file, a JSON list.
+    Its metadata hold ``classes``, a JSON list of the class names in the order of the probabilities.
 
     Raises:
         ConfigError: The version has no signature for pixels.

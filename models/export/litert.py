@@ -155,9 +155,7 @@ def convert(network: Network, kind: str, calibration: Sequence[Pixels] = ()) -> 
 def from_pixels(network: Network, taken: Any) -> Any:
     """Returns a function from pixels [N, S, S, 3], 0..255, to {probabilities [N, C]}.
 
-    Args:
-        network: The result of `load_network`.
-        taken: Number type of the pixels.
+    The number type of the pixels is `taken`.
     """
     import tensorflow as tf
 

@@ -81,12 +81,9 @@ def _of_sources(images: Integers, sources: npt.NDArray[np.bytes_]) -> npt.NDArra
 def _merged(
     group_of: npt.NDArray[np.int64], near: list[list[int]], largest: int
 ) -> tuple[npt.NDArray[np.int64], int]:
-    """Merges the groups that near-duplicates connect.
+    """Merges the groups of images that near-duplicates connect, up to `largest` images.
 
-    Args:
-        group_of: Group of each image, as the index of its first image.
-        near: Indices of the images of each group of near-duplicates.
-        largest: Largest number of images that near-duplicates may connect.
+    Groups and images are numbers, and the number of a group is that of its first image.
 
     Returns:
         For each group another group that it is merged into, or itself; and the number of

@@ -70,12 +70,9 @@ class StoredRows(abc.ABC):
 
 
 class RowFile(StoredRows):
-    """An array of rows of one shape. Use it as a context manager, which frees the rows at its end.
+    """An array of rows of one shape and number type.
 
-    Args:
-        count: Number of rows.
-        row: Shape of one row.
-        kind: Number type of the values.
+    Use it as a context manager, which frees the rows at its end.
     """
 
     def __init__(self, count: int, row: tuple[int, ...], kind: npt.DTypeLike) -> None:
@@ -106,9 +103,8 @@ class RowFile(StoredRows):
     def fill(self, batches: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]) -> int:
         """Stores rows that arrive in any order, and returns their number.
 
-        Args:
-            batches: Pairs of row numbers, int64 [m], and the rows themselves, [m, ...]. Each row
-                number must occur once.
+        The batches are pairs of row numbers, int64 [m], each of which must occur once, and the rows
+        themselves, [m, ...].
         """
         if self._array is not None:
             filled = 0

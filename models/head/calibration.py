@@ -114,9 +114,7 @@ def calibration_error(probabilities: Floats, labels: Integers) -> float:
 def confidence_error(top: Floats, right: npt.NDArray[np.bool_]) -> float:
     """Returns the expected calibration error when only the highest probabilities are known, 0..1.
 
-    Args:
-        top: Highest probability of each image, float [N], 0..1.
-        right: Whether the class of that probability is the image's label, bool [N].
+    These are `top`, [N], and `right` says whether their class is the label of the image, [N].
     """
     bin_indices = np.minimum((top * BINS).astype(int), BINS - 1)
     # Sums instead of means: the gap of a bin is weighted by its number of images in this way.

@@ -37,12 +37,7 @@ _COLUMN_BY_COLUMN: Final = 8
 
 @dataclass(frozen=True)
 class Linear:
-    """A linear classifier: logits are features [n, D] @ kernel + bias.
-
-    Attributes:
-        kernel: Weights of the features, [D, C].
-        bias: Bias of each class, [C].
-    """
+    """A linear classifier: logits are features [n, D] @ kernel [D, C] + bias [C]."""
 
     kernel: Floats
     bias: Floats
@@ -88,12 +83,11 @@ class LogisticRegression:
     def minimise(self, penalty: float, tolerance: float = 1e-8) -> Linear:
         """Finds the classifier with the lowest loss, starting from the result of the previous call.
 
+        It is a classifier for features that are not standardised.
+
         Args:
             penalty: Factor of half the sum of the squared weights of standardised features.
             tolerance: Relative decrease of the loss below which the search ends.
-
-        Returns:
-            The classifier for features that are not standardised.
         """
         from scipy.optimize import minimize
 
@@ -178,12 +172,9 @@ def _by_class(features: Floats, kernel: Floats) -> Floats:
 
 
 def _by_feature(block: Floats, error: Floats) -> Floats:
-    """Returns ``block.T @ error``, [D, C].
+    """Returns ``block.T @ error``, [D, C], for features [n, D] and errors of probabilities [n, C].
 
-    Args:
-        block: Features, [n, D].
-        error: Errors of the probabilities, [n, C]. Those of one row add up to 0, so that the last
-            column follows from the others.
+    The errors of one row add up to 0, so that the last column follows from the others.
     """
     if not 1 < error.shape[1] <= _COLUMN_BY_COLUMN:
         return block.T @ error

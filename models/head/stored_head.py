@@ -83,12 +83,8 @@ class StoredHead:
     def agrees(self, features: npt.NDArray[Any], expected: Floats) -> bool:
         """Returns whether the head gives the same answers as the network for some images.
 
-        The label may differ for an image for which the network finds two classes about equally
-        likely.
-
-        Args:
-            features: Stored features of the images, [N, D].
-            expected: The network's probabilities for the same images, float32 [N, C].
+        Their stored features are [N, D], and the probabilities that the network gives, [N, C]. The
+        label may differ for an image for which the network finds two classes about equally likely.
         """
         if not len(features):  # nothing was compared
             return False

@@ -117,15 +117,10 @@ class Parts:
 
 
 def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> keras.KerasTensor:
-    """Adds the head: dropout, a hidden layer if the settings have one, and a dense layer.
+    """Adds the head to features [N, D]: dropout, a hidden layer if there is one, and a dense layer.
 
     The one unit z of a binary head becomes the logits [0, z]. Their softmax is [1 - sigmoid(z),
     sigmoid(z)], so loss, metrics and signatures are the same for any number of classes.
-
-    Args:
-        features: Features, symbolic [N, D].
-        classes: Number C of classes.
-        settings: Settings of the head.
 
     Returns:
         Logits, symbolic [N, C].

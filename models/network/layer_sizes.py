@@ -63,15 +63,9 @@ class Axis:
 
     @classmethod
     def of(cls, size: int, window: int, stride: int, padding: str, dilation: int = 1) -> Axis:
-        """Returns the axis of a layer with Keras' padding.
+        """Returns the axis of a layer with Keras' padding; the window is without the dilation.
 
-        Args:
-            size: Size of the input in pixels.
-            window: Size of the filter or of the pooling window in pixels, without dilation.
-            stride: Distance between two windows in pixels.
-            padding: "valid" for no padding, or "same" for as much as gives an output of
-                ⌈size/stride⌉.
-            dilation: Distance between two values of the filter in pixels.
+        The padding is "valid" for none, or "same" for as much as gives an output of ⌈size/stride⌉.
         """
         window = dilation * (window - 1) + 1
         if padding != "same":

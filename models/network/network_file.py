@@ -47,12 +47,9 @@ Described = list[dict[str, Any]]
 
 
 def save(classifier: Classifier, settings: ModelSettings, directory: str) -> None:
-    """Writes the folder `FOLDER` of an exported model.
+    """Writes the folder `FOLDER` of an exported model, whose folder must exist.
 
-    Args:
-        classifier: The network that was exported.
-        settings: Settings with which it was built.
-        directory: Folder of the SavedModel, which must exist.
+    The settings are those with which the network was built.
     """
     import tensorflow as tf
 

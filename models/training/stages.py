@@ -74,12 +74,7 @@ class Inputs:
         """Returns the checkpoint of a stage, whose key depends on everything that determines it.
 
         With several workers there is none, since they would have to agree on the epoch at which to
-        resume.
-
-        Args:
-            stage: Name of the stage.
-            made_by: Fingerprint of the stored inputs; see `bank.BankFacts`.
-            *splits: Labels and identities of the rows of each split.
+        resume. The stored inputs have the fingerprint `made_by`; see `bank.BankFacts`.
         """
         if self.resume_dir is None or self.settings.strategy == "multi_worker":
             return None
@@ -337,10 +332,7 @@ def _cut(
 def judged(found: Fit, validation: datasets.Rows, trained: str) -> Trained:
     """Returns the fitted model with its logits of the validation split.
 
-    Args:
-        found: The fitted model.
-        validation: Rows of the validation split.
-        trained: Description of what was trained, for the history.
+    The history says what was trained.
     """
     dataset = datasets.validation(validation, found.head.outputs[0].shape[-1])
     logits = [found.head(inputs, training=False).numpy() for inputs, _ in dataset]

@@ -211,11 +211,7 @@ def _convolution(unit: Unit, **settings: Any) -> Any:
 
 
 def folded(weights: Mapping[str, npt.NDArray[Any]], unit: Unit) -> tuple[Array, Array]:
-    """Returns the kernel, in Keras' order of axes, and the bias, with the BatchNorm folded in.
-
-    Args:
-        weights: The tensors that `read_weights` returned.
-        unit: The convolution.
+    """Returns the kernel and the bias of a unit, with the BatchNorm folded in, from stored weights.
 
     Returns:
         Kernel float32 [h, w, in, out], or [h, w, channels, 1] of a depthwise convolution, and bias
