@@ -251,12 +251,9 @@ def write_parity(classifier: Classifier, images: Sequence[bytes], path: Path) ->
     answers = classifier.probabilities(images)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for image, row in zip(images, answers, strict=True):
-            feature = {
-                names.IMAGE_BYTES: tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
-                names.PROBABILITIES: tf.train.Feature(
-                    float_list=tf.train.FloatList(value=row.tolist())
-                ),
-            }
-            example = tf.train.Example(features=tf.train.Features(feature=feature))
+            example = tf.train.Example()
+            feature = example.features.feature
+            feature[names.IMAGE_BYTES].bytes_list.value.append(image)
+            feature[names.PROBABILITIES].float_list.value.extend(row.tolist())
             # The order of a map in a protobuf is arbitrary unless it is asked to be the same.
             writer.write(example.SerializeToString(deterministic=True))

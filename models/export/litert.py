@@ -68,9 +68,7 @@ def load_network(directory: str) -> Network:
         ConfigError: The signature is missing, or it does not resize the image as our exports do.
     """
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
+    from tensorflow.python.framework import convert_to_constants
 
     with plain_name(directory) as folder:
         loaded = tf.saved_model.load(folder)
@@ -81,7 +79,7 @@ def load_network(directory: str) -> Network:
         )
     signature = loaded.signatures[SERVING_PIXELS]
     index = sorted(signature.structured_outputs).index(PROBABILITIES)  # outputs are in sorted order
-    frozen = convert_variables_to_constants_v2(signature)
+    frozen = convert_to_constants.convert_variables_to_constants_v2(signature)
     answer = frozen.outputs[index]
     resized = _resized(frozen.graph.get_operations())
     if resized is None:

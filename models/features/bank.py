@@ -53,10 +53,6 @@ class BankRows:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def clean(self) -> BankRows:
-        """Returns the rows of view 0, which is the image itself."""
-        return self.up_to(0)
-
     def up_to(self, view: int) -> BankRows:
         """Returns the rows of view 0 and of the augmented views up to number `view`."""
         return self.select(self.views <= view)
@@ -280,8 +276,5 @@ def _decoded(values: npt.NDArray[Any], dim: int, bank_uri: str) -> npt.NDArray[n
             f"feature bank {bank_uri}: expected {expected} bytes of features a record (dim {dim}, "
             f"float16). Received: {wrong}. Run FeatureBank again"
         )
-    return (
-        np.frombuffer(b"".join(values), "<f2")
-        .astype(np.float16, copy=False)
-        .reshape(len(values), dim)
-    )
+    vectors = np.frombuffer(b"".join(values), "<f2").astype(np.float16, copy=False)
+    return vectors.reshape(len(values), dim)

@@ -76,20 +76,20 @@ class FeatureExtractor:
         self.views = ViewSpec() if views is None else views
         self.pooling, self.tap = pooling, tap
         self._lock = threading.Lock()
-        self._models: dict[int, Any] = {}  # one for each side of the images in pixels
-        self._forwards: dict[int, Callable[..., tuple[tf.Tensor, ...]]] = {}
+        #: The model and its compiled forward pass, for each side of the images in pixels.
+        self._models: dict[int, tuple[Any, Callable[..., tuple[tf.Tensor, ...]]]] = {}
 
     @property
     def dim(self) -> int:
         """Length of a feature vector. Reading it builds the model."""
-        return int(self._built(self.image_size).outputs[0].shape[-1])
+        return int(self._built(self.image_size)[0].outputs[0].shape[-1])
 
     @property
     def activation_shape(self) -> tuple[int, ...]:
         """Shape (h, w, C) of the activations; () without a tap. Reading it builds the model."""
         if not self.tap:
             return ()
-        return tuple(map(int, self._built(self.image_size).outputs[1].shape[1:]))
+        return tuple(map(int, self._built(self.image_size)[0].outputs[1].shape[1:]))
 
     def key(self, view: int, tap: str = "") -> str:
         """Returns a hash (hex) of everything but the image that determines the features of a view.
@@ -159,7 +159,8 @@ class FeatureExtractor:
         batches: tf.data.Dataset,
     ) -> None:
         """Computes the features of batches of one image size and writes them into their rows."""
-        forward, done = self._compiled(side), 0
+        _, forward = self._built(side)
+        done = 0
         for batch in batches:
             outputs = [output.numpy() for output in forward(*batch)]
             count, column = len(outputs[0]), 0
@@ -201,22 +202,14 @@ class FeatureExtractor:
         dataset = dataset.map(repeat, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return dataset.unbatch().batch(BATCH_VIEWS).prefetch(2)
 
-    def _built(self, side: int) -> Any:
+    def _built(self, side: int) -> tuple[Any, Callable[..., tuple[tf.Tensor, ...]]]:
         with self._lock:
             if side not in self._models:
-                self._models[side] = build_features(
-                    self.backbone, side, self.precision, self.pooling, self.tap
-                )
+                model = build_features(self.backbone, side, self.precision, self.pooling, self.tap)
+                self._models[side] = model, self._compiled(model, side)
             return self._models[side]
 
-    def _compiled(self, side: int) -> Callable[..., tuple[tf.Tensor, ...]]:
-        model = self._built(side)
-        with self._lock:
-            if side not in self._forwards:
-                self._forwards[side] = self._compile(model, side)
-            return self._forwards[side]
-
-    def _compile(self, model: Any, side: int) -> Callable[..., tuple[tf.Tensor, ...]]:
+    def _compiled(self, model: Any, side: int) -> Callable[..., tuple[tf.Tensor, ...]]:
         import tensorflow as tf
 
         # On a CPU, XLA is 15 to 20 times slower than a plain tf.function

@@ -68,16 +68,12 @@ def feature_maps(maps: Array, title: str, arithmetic: str, seen: Pixels) -> byte
     which = f"All {depth} maps, those that vary most over the image first"
     if depth > MOST_MAPS:
         which = f"{MOST_MAPS} of {depth} maps: those that vary most over the image, in this order"
-    _header(
-        figure,
-        size,
-        seen,
-        [
-            f"{title}: {width} × {height} × {depth}",
-            f"{which}.\nEach map is coloured from its own lowest value (dark) to its highest.",
-            arithmetic and f"Size: {arithmetic}",
-        ],
-    )
+    texts = [
+        f"{title}: {width} × {height} × {depth}",
+        f"{which}.\nEach map is coloured from its own lowest value (dark) to its highest.",
+        arithmetic and f"Size: {arithmetic}",
+    ]
+    _header(figure, size, seen, texts)
     return _png(figure)
 
 

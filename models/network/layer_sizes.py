@@ -195,16 +195,11 @@ def _sliding(axes: tuple[Axis, ...], depth: int, depth_text: str, filters: str =
     return _Result((height.result, width.result, depth), f"{text}, {depth_text}", axes, filters)
 
 
-def _zero_padding(layer: Any, shapes: tuple[Shape, ...]) -> _Result:
-    return _framed(shapes[0], layer.padding, 1, "+")
-
-
-def _cropping(layer: Any, shapes: tuple[Shape, ...]) -> _Result:
-    return _framed(shapes[0], layer.cropping, -1, "−")
-
-
-def _framed(shape: Shape, frame: Any, sign: int, spelled: str) -> _Result:
-    (top, bottom), (left, right) = frame
+def _framed(layer: Any, shapes: tuple[Shape, ...]) -> _Result:
+    """Padding adds a frame of pixels, and cropping takes one away."""
+    pads, shape = hasattr(layer, "padding"), shapes[0]
+    sign, spelled = (1, "+") if pads else (-1, "−")
+    (top, bottom), (left, right) = layer.padding if pads else layer.cropping
     height, width = shape[0] + sign * (top + bottom), shape[1] + sign * (left + right)
     text = f"{shape[1]} {spelled} {left} {spelled} {right} = {width}"
     if (top, bottom, shape[0]) != (left, right, shape[1]):
@@ -261,8 +256,8 @@ _KINDS: Final[dict[str, Callable[[Any, tuple[Shape, ...]], _Result]]] = {
     **dict.fromkeys(_POOLINGS, _pooling),
     "GlobalAveragePooling2D": _global_pooling,
     "GlobalMaxPooling2D": _global_pooling,
-    "ZeroPadding2D": _zero_padding,
-    "Cropping2D": _cropping,
+    "ZeroPadding2D": _framed,
+    "Cropping2D": _framed,
     "Flatten": _flatten,
     "Dense": _dense,
     "Concatenate": _concatenate,

@@ -91,7 +91,6 @@ def load(version: Path) -> Classifier:
     """
     content = _read(version)
     try:
-        described: Described = content["layers"]
         settings = _settings(content["settings"])
         if ":" in settings.network:  # no configuration in a file makes code run
             raise ResourceError(
@@ -99,10 +98,9 @@ def load(version: Path) -> Classifier:
                 "owner, and a file of a model is no reason to run one. Load the SavedModel "
                 "instead; its signatures, cam among them, need no such code"
             )
-        options = (content["vocabulary"], content["temperature"], content["unknown_below"])
         arrays = {**_variables(str(version)), **_stored(version)}
-        classifier = _rebuilt(described, settings, options, version)
-        for layer, description in zip(classifier.network.layers, described, strict=True):
+        classifier = _rebuilt(content, settings, version)
+        for layer, description in zip(classifier.network.layers, content["layers"], strict=True):
             _put(layer, [_array(arrays, key, layer, version) for key in description["arrays"]])
     except DAMAGED as error:
         raise _damaged(version, f"{type(error).__name__}: {error}") from error
@@ -149,19 +147,17 @@ def _settings(values: Mapping[str, Any]) -> ModelSettings:
         raise ValueError(str(error)) from error
 
 
-def _rebuilt(
-    described: Described, settings: ModelSettings, options: tuple[Any, ...], version: Path
-) -> Classifier:
+def _rebuilt(content: Mapping[str, Any], settings: ModelSettings, version: Path) -> Classifier:
     """Returns a classifier with exactly the described layers and with any weights."""
-    vocabulary, temperature, unknown_below = options
+    options = (content["temperature"], content["unknown_below"])
     differences = []
     for candidate in _candidates(settings):
         try:
-            built = build_classifier(None, vocabulary, candidate, temperature, unknown_below)
+            built = build_classifier(None, content["vocabulary"], candidate, *options)
         except ImgpipeError as error:
             differences.append(str(error))
             continue
-        difference = _difference(described, built.network)
+        difference = _difference(content["layers"], built.network)
         if not difference:
             return built
         differences.append(difference)

@@ -30,7 +30,7 @@ def test_a_row_takes_at_most_50_bytes_besides_its_features(write_bank, tmp_path)
 
 
 def test_clean_keeps_view_0_only(write_bank, tmp_path) -> None:
-    rows = read_split(write_bank(tmp_path), names.TRAIN, 3).clean()
+    rows = read_split(write_bank(tmp_path), names.TRAIN, 3).up_to(0)
     assert len(rows) == 60 and not rows.views.any()
 
 

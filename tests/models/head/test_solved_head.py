@@ -95,7 +95,7 @@ def test_folds_of_rows_that_were_judged_are_not_solved_again(
 
 def test_the_penalty_is_chosen_by_cross_validation_of_training_rows(rows) -> None:
     fit = _fit(rows)
-    other_validation = _fit((rows[0], rows[0].clean()))
+    other_validation = _fit((rows[0], rows[0].up_to(0)))
     assert fit.solution is not None
     assert fit.solution["l2"] in PENALTIES
     assert fit.solution == other_validation.solution, "validation has no part in the choice"
@@ -111,7 +111,7 @@ def test_a_given_penalty_is_used(rows) -> None:
 
 def test_noise_gets_a_strong_penalty(rows) -> None:
     shuffled = np.random.default_rng(0).permutation(rows[0].labels[rows[0].views == 0])
-    clean = rows[0].clean()
+    clean = rows[0].up_to(0)
     noise = BankRows(clean.features, shuffled, clean.views, clean.hashes)
     fit = _fit((noise, rows[1]))
     assert fit.solution is not None
@@ -136,7 +136,7 @@ def test_without_the_learning_curve_the_head_is_the_same(rows) -> None:
 
 
 def test_a_head_of_six_images_is_solved_without_folds(rows) -> None:
-    few = rows[0].clean().select(np.arange(len(rows[0].clean())) < 6)
+    few = rows[0].up_to(0).select(np.arange(len(rows[0].up_to(0))) < 6)
     fit = _fit((few, rows[1]))
     assert fit.solution is not None
     assert "folds" not in fit.solution
