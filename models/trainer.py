@@ -227,10 +227,8 @@ def some_examples(
     files = all_matching(patterns)
     if not files or count < 1:
         return []
-    spec = {
-        names.IMAGE_HASH: tf.io.FixedLenFeature([], tf.string),
-        names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string),
-    }
+    text = tf.io.FixedLenFeature([], tf.string)
+    spec = {names.IMAGE_HASH: text, names.IMAGE_BYTES: text}
     dataset = tf.data.TFRecordDataset(files).take(looked_at)
     dataset = dataset.map(lambda record: tf.io.parse_single_example(record, spec))
     pairs = (

@@ -28,8 +28,8 @@ def erase(image: tf.Tensor, seed: tf.Tensor, largest: float) -> tf.Tensor:
     """
     import tensorflow as tf
 
-    draw = tf.unstack((streams.uniform(seed, streams.ERASING, 5) + 1) / 2)
-    whether, area, ratio, down, right = draw
+    draw = (streams.uniform(seed, streams.ERASING, 5) + 1) / 2
+    whether, area, ratio, down, right = tf.unstack(draw)
     size = tf.shape(image)
     side = tf.cast(size[0], tf.float32)
     least = min(LEAST, largest)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -143,7 +143,7 @@ def convert(network: Network, kind: str, calibration: Sequence[Pixels] = ()) -> 
     if kind == FLOAT16:
         converter.target_spec.supported_types = [tf.float16]
     else:
-        converter.representative_dataset = _representative(calibration)
+        converter.representative_dataset = lambda: _representative(calibration)
         # An op that has no int8 kernel is an error then, instead of a float op in an int8 file.
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.uint8
@@ -176,20 +176,16 @@ def from_pixels(network: Network, taken: Any) -> Any:
     return serve
 
 
-def _representative(images: Sequence[Pixels]) -> Callable[[], Iterator[list[Any]]]:
-    """Returns a function that yields the images as the converter reads them.
+def _representative(images: Sequence[Pixels]) -> Iterator[list[Any]]:
+    """Yields the images as the converter reads them.
 
     One pixel of the first image becomes black and one white. With 0 and 255 among the values, the
     scale of the input is exactly 1, so that pixels are used unchanged.
     """
-
-    def batches() -> Iterator[list[Any]]:
-        first: Any = images[0].astype(np.float32)
-        first[0, 0], first[0, 1] = 0.0, 255.0
-        for image in itertools.chain([first], images[1:]):
-            yield [image[None].astype(np.float32)]
-
-    return batches
+    first: Any = images[0].astype(np.float32)
+    first[0, 0], first[0, 1] = 0.0, 255.0
+    for image in itertools.chain([first], images[1:]):
+        yield [image[None].astype(np.float32)]
 
 
 class LiteModel:

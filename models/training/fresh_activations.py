@@ -67,10 +67,8 @@ def usual_side(patterns: Sequence[str]) -> int:
     """Returns the median of the longer sides of the images of a split in pixels; 0 if not known."""
     import tensorflow as tf
 
-    spec = {
-        name: tf.io.FixedLenFeature([], tf.int64, default_value=0)
-        for name in (names.WIDTH, names.HEIGHT)
-    }
+    number = tf.io.FixedLenFeature([], tf.int64, default_value=0)
+    spec = {names.WIDTH: number, names.HEIGHT: number}
     dataset = tf.data.TFRecordDataset(all_matching(patterns)).batch(_AT_ONCE)
     dataset = dataset.map(lambda records: tf.io.parse_example(records, spec))
     sides = [np.max(list(batch.values()), axis=0) for batch in dataset.as_numpy_iterator()]
@@ -126,9 +124,8 @@ def _read(files: Sequence[str]) -> Iterator[tuple[list[bytes], list[bytes]]]:
     """Yields the bytes and the content hashes of images in batches, in the order of the files."""
     import tensorflow as tf
 
-    spec = {
-        name: tf.io.FixedLenFeature([], tf.string) for name in (names.IMAGE_BYTES, names.IMAGE_HASH)
-    }
+    text = tf.io.FixedLenFeature([], tf.string)
+    spec = {names.IMAGE_BYTES: text, names.IMAGE_HASH: text}
     dataset = tf.data.TFRecordDataset(list(files)).batch(_AT_ONCE)
     dataset = dataset.map(lambda records: tf.io.parse_example(records, spec)).prefetch(1)
     for batch in dataset.as_numpy_iterator():
