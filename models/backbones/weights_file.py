@@ -110,18 +110,15 @@ def _check(file: h5py.File, path: Path) -> None:
         )
     seen: set[int] = set()
     for name, dataset in _datasets(file, path, seen):
-        # CVE-2026-1669: virtual and external data are read from other files of this machine.
-        outside = dataset.is_virtual or dataset.external
-        # Keras does not compress, and a few compressed bytes could fill the memory.
-        filters = dataset.id.get_create_plist().get_nfilters()
-        if outside or filters or dataset.dtype.kind not in "fiu":
-            kind = (
-                "data of other files"
-                if outside
-                else "compressed data"
-                if filters
-                else f"values of type {dataset.dtype}"
-            )
+        refused = {
+            # CVE-2026-1669: virtual and external data are read from other files of this machine.
+            "data of other files": dataset.is_virtual or dataset.external,
+            # Keras does not compress, and a few compressed bytes could fill the memory.
+            "compressed data": dataset.id.get_create_plist().get_nfilters(),
+            f"values of type {dataset.dtype}": dataset.dtype.kind not in "fiu",
+        }
+        kind = next((kind for kind, found in refused.items() if found), None)
+        if kind is not None:
             raise UnsafeWeightsError(
                 f"{path}: {name}: expected plain numbers inside the file. Received: {kind}"
             )
@@ -171,31 +168,28 @@ def _match(
         stored = list(_keras3_layers(file))
         wanted = dict(zip(_keras3_names(model), holders, strict=True))
     found = {layer.name: layer for layer in stored}
-    missing = [f"{wanted[name].name} ({name})" for name in wanted if name not in found]
-    # Files with the classifier of the network are common; the model here has a head of its own.
-    extra = [
-        f"{layer.name} {_spelled(layer.shapes)}"
-        for layer in stored
-        if layer.name not in wanted and not _is_dense(layer)
-    ]
-    other = [
-        f"{layer.name} ({name}): expected {_spelled(_shapes(layer))}, "
-        f"received {_spelled(found[name].shapes)}"
-        for name, layer in wanted.items()
-        if name in found and found[name].shapes != _shapes(layer)
-    ]
-    if missing or extra or other:
+    differences = {
+        "Layers that the file lacks": [
+            f"{layer.name} ({name})" for name, layer in wanted.items() if name not in found
+        ],
+        # Files with the classifier of the network are common; the model here has its own head.
+        "Layers that only the file has": [
+            f"{layer.name} {_spelled(layer.shapes)}"
+            for layer in stored
+            if layer.name not in wanted and not _is_dense(layer)
+        ],
+        "Layers of other shapes": [
+            f"{layer.name} ({name}): expected {_spelled(_shapes(layer))}, "
+            f"received {_spelled(found[name].shapes)}"
+            for name, layer in wanted.items()
+            if name in found and found[name].shapes != _shapes(layer)
+        ],
+    }
+    listed = [f"{title}: {_list(layers)}" for title, layers in differences.items() if layers]
+    if listed:
         raise ResourceError(
             f"model.weights: {path} is not of {model.name} as it was set (name, width). "
-            + ". ".join(
-                f"{title}: {_list(items)}"
-                for title, items in (
-                    ("Layers that the file lacks", missing),
-                    ("Layers that only the file has", extra),
-                    ("Layers of other shapes", other),
-                )
-                if items
-            )
+            + ". ".join(listed)
         )
     return [
         (layer, [_finite(array, path) for array in found[name].arrays])

@@ -25,7 +25,15 @@ Normalisation = Literal["tf", "torch", "caffe", "inside"]
 
 _TIMEOUT_S: Final = 60.0  # seconds without an answer after which a download fails
 _TORCH_MEAN, _TORCH_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_CAFFE_MEAN: Final = (103.939, 116.779, 123.68)  # in the order blue, green, red
+#: Factor of the pixels and what is added then. Caffe's means are in the order blue, green, red.
+_SCALES: Final[dict[str, tuple[Any, Any]]] = {
+    "tf": (1 / 127.5, -1.0),
+    "torch": (
+        [1 / (255 * deviation) for deviation in _TORCH_DEVIATION],
+        [-mean / deviation for mean, deviation in zip(_TORCH_MEAN, _TORCH_DEVIATION, strict=True)],
+    ),
+    "caffe": (1.0, [-103.939, -116.779, -123.68]),
+}
 
 _V2_KINDS: Final = ("B0", "B1", "B2", "B3", "S", "M", "L")  # of EfficientNetV2
 
@@ -125,16 +133,9 @@ def _normalised(pixels: keras.KerasTensor, kind: Normalisation) -> keras.KerasTe
 
     if kind == "inside":
         return pixels
-    scale: Any
-    offset: Any
-    if kind == "tf":
-        scale, offset = 1 / 127.5, -1.0
-    elif kind == "torch":
-        scale = [1 / (255 * deviation) for deviation in _TORCH_DEVIATION]
-        offset = [-m / d for m, d in zip(_TORCH_MEAN, _TORCH_DEVIATION, strict=True)]
-    else:
+    if kind == "caffe":
         pixels = keras.ops.flip(pixels, axis=-1)  # Caffe's order is blue, green, red
-        scale, offset = 1.0, [-mean for mean in _CAFFE_MEAN]
+    scale, offset = _SCALES[kind]
     return keras.layers.Rescaling(scale, offset, dtype="float32", name="normalise")(pixels)
 
 
