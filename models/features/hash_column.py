@@ -87,10 +87,6 @@ class HashColumn:
         """Number of bytes in memory; columns of one table share the hashes themselves."""
         return self._values.nbytes + self.numbers.nbytes
 
-    def tolist(self) -> list[bytes]:
-        """Returns the names of all rows."""
-        return list(self)
-
     def names(self, numbers: npt.NDArray[Any]) -> Names:
         """Returns the names of hashes by their numbers, bytes [m]."""
         return _names(self._values[numbers])

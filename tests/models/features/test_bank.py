@@ -18,7 +18,7 @@ def test_rows_are_sorted_whatever_the_order_of_the_examples(write_bank, tmp_path
     for column in ("features", "labels", "views", "hashes"):
         np.testing.assert_array_equal(getattr(plain, column), getattr(other, column))
     assert plain.features.shape == (180, 16) and plain.features.dtype == np.float16
-    keys = list(zip(plain.hashes.tolist(), plain.views.tolist(), strict=True))
+    keys = list(zip(plain.hashes, plain.views.tolist(), strict=True))
     assert keys == sorted(keys)
 
 

@@ -25,7 +25,7 @@ def _groups(near, largest, source=None, hashes=ALL) -> tuple[set[str], int]:
     near = [[letter.encode() for letter in group] for group in near]
     found = find_groups(HashColumn.of(hashes), sources, near, largest)
     sets: dict[bytes, str] = {}
-    for digest, name in sorted(zip(hashes.tolist(), found.names.tolist(), strict=True)):
+    for digest, name in sorted(zip(hashes.tolist(), found.names, strict=True)):
         sets[name] = sets.get(name, "") + digest.decode()
     assert all(members[0] == name.decode() for name, members in sets.items())
     return {members for members in sets.values() if len(members) > 1}, found.separated
