@@ -6,6 +6,8 @@ is a defect of the program and leads to exit code 1.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class ImgpipeError(Exception):
     """Base class of all errors that carry their own exit code."""
@@ -29,3 +31,11 @@ class ResourceError(ImgpipeError):
     """Something outside the run is missing or busy: network, weights, port, lock, disk."""
 
     exit_code = 5
+
+
+def nearest(received: str, known: Iterable[str]) -> str:
+    """Returns the end of a message that names the known word most like a wrong one, if any is."""
+    import difflib  # not for every `imgpipe --help`
+
+    found = difflib.get_close_matches(received, known, 1)
+    return f"; nearest: {found[0]}" if found else ""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 from typing import Final
 
 from imgpipe.models.backbones import registry
 from imgpipe.models.backbones.backbone import Backbone
 from imgpipe.models.backbones.cuts import cut_points
 from imgpipe.models.backbones.cuts import find as find_cut
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, nearest
 
 __all__ = ["Backbone", "cut_points", "find_cut", "get", "names"]
 
+_NAMED: Final = ("imagenet", "none")  # weights that are not a file
 _FILE_ENDINGS: Final = (".h5", ".keras")
+_SHA256: Final = re.compile("[0-9a-fA-F]{64}")
 
 
 def get(
@@ -32,18 +34,17 @@ def get(
         ConfigError: There is no such architecture, or it does not support these values.
     """
     architecture = registry.architecture(name)
-    if weights not in ("imagenet", "none") and not weights.endswith(_FILE_ENDINGS):
-        nearest = difflib.get_close_matches(weights, ("imagenet", "none"), 1)
+    if weights not in _NAMED and not weights.endswith(_FILE_ENDINGS):
         raise ConfigError(
             'weights: expected "imagenet", "none" or the path of a file (.weights.h5, .h5, '
-            f".keras). Received: {weights!r}" + (f"; nearest: {nearest[0]}" if nearest else "")
+            f".keras). Received: {weights!r}{nearest(weights, _NAMED)}"
         )
     if weights == "imagenet" and not architecture.imagenet:
         raise ConfigError(
             f'weights: {name} has no ImageNet weights. Expected: weights = "none", to train it '
             "from scratch, or the path of a file. Received: 'imagenet'"
         )
-    if weights_sha256 and (weights in ("imagenet", "none") or not _is_sha256(weights_sha256)):
+    if weights_sha256 and (weights in _NAMED or not _SHA256.fullmatch(weights_sha256)):
         raise ConfigError(
             "weights_sha256: expected 64 hexadecimal digits, beside weights that are a file. "
             f"Received: {weights_sha256!r} beside {weights!r}"
@@ -54,7 +55,3 @@ def get(
             f"Received: {width!r}"
         )
     return Backbone(name, weights, weights_sha256, cut, float(width), seed)
-
-
-def _is_sha256(text: str) -> bool:
-    return len(text) == 64 and all(digit in "0123456789abcdef" for digit in text.lower())

@@ -7,13 +7,12 @@ connection bypasses it. `cut_points` lists the layers for which this holds.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     import keras
@@ -114,10 +113,8 @@ def find(network: keras.Model | keras.KerasTensor, name: str) -> str:
         inside = [point for point in points if point.startswith(starts)]
         if inside:
             return inside[-1]
-    nearest = difflib.get_close_matches(name, maps, 1)
     raise ConfigError(
-        "cut: expected the name of a layer. "
-        f"Received: {name!r}{f'; nearest: {nearest[0]}' if nearest else ''}. "
+        f"cut: expected the name of a layer. Received: {name!r}{nearest(name, maps)}. "
         f"Layers to cut at: {', '.join(points)}"
     )
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from typing import Final
 
 from imgpipe.models.backbones import architectures
 from imgpipe.models.backbones.architecture import Architecture
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, nearest
 
 _MODULES: Final = [
     importlib.import_module(f"{architectures.__name__}.{module.name}")
@@ -40,8 +39,7 @@ def architecture(name: str) -> Architecture:
         found: Architecture | None = named(name) if named else None
         if found:
             return found
-    nearest = difflib.get_close_matches(name, _ARCHITECTURES, 1)
     raise ConfigError(
         f"unknown backbone. Expected one of: {', '.join(_ARCHITECTURES)}. Received: {name!r}"
-        + (f"; nearest: {nearest[0]}" if nearest else "")
+        f"{nearest(name, _ARCHITECTURES)}"
     )

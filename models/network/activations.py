@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.backbones import cuts
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     import keras
@@ -53,11 +52,10 @@ def choose(network: keras.Model, wanted: Sequence[str] = ()) -> list[str]:
         return names
     unknown = [name for name in wanted if name not in names]
     if unknown:
-        nearest = difflib.get_close_matches(unknown[0], names, 1)
         listed = ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "")
         raise ConfigError(
             f"--layer: expected a layer of this network, or {ALL}: {listed}. Received: "
-            f"{unknown[0]!r}" + (f"; nearest: {nearest[0]}" if nearest else "")
+            f"{unknown[0]!r}{nearest(unknown[0], names)}"
         )
     return [name for name in names if name in wanted]
 
