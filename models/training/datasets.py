@@ -121,7 +121,7 @@ class Images(Rows):
         views: ViewSpec,
     ) -> None:
         super().__init__(pixels, labels)
-        self.seeds, self.views = seeds, views
+        self.pixels, self.seeds, self.views = pixels, seeds, views
 
     def shown(self, stored: tf.Tensor, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
         """Returns the images as float32, 0..255, augmented when `views` is given."""
