@@ -41,62 +41,63 @@ _PATIENCE: Final = "Number of epochs without a lower validation loss after which
 class NetworkSettings:
     """Backbone and head."""
 
-    backbone: str = Field("efficientnet_lite0", description="Name of the backbone.")
+    backbone: str = Field(default="efficientnet_lite0", description="Name of the backbone.")
     builder: str = Field(
-        "",
+        default="",
         pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$",
         description="module:function of your own that takes the side in pixels and returns a Keras "
         "model from pixels in 0..255 to a feature map; it replaces the backbone.",
     )
     weights: str = Field(
-        "imagenet",
+        default="imagenet",
         description="imagenet, none (random) or the path of a .weights.h5, .h5 or .keras file.",
     )
     weights_sha256: str = Field(
-        "", description="SHA-256 that a file of weights must have. Empty: it is not checked."
+        default="",
+        description="SHA-256 that a file of weights must have. Empty: it is not checked.",
     )
     cut: str = Field(
-        "",
+        default="",
         description="Layer of the backbone whose output is the feature map. Empty: the last layer.",
     )
     width: Annotated[float, Field(ge=0.01, le=10)] = Field(
-        1.0, description="Multiplier of the number of filters, for backbones that have one."
+        default=1.0, description="Multiplier of the number of filters, for backbones that have one."
     )
     freeze: Freeze = Field(
-        "auto",
+        default="auto",
         description="Layers that are not trained. all: the whole backbone, so that only the head "
         "is trained; none: every layer is trained; auto: all for trained weights, none for random "
         "ones.",
     )
     image_size: Annotated[int, Field(ge=0, le=1024)] = Field(
-        0,
+        default=0,
         description="Side in pixels of the images that the backbone receives. 0: the size that it "
         "was designed for.",
     )
     pooling: Pooling = Field(
-        "average",
+        default="average",
         description="How the feature map becomes a feature vector: average, max or flatten.",
     )
     feature_dropout: Share = Field(
-        0.0, description="Share of the features that are dropped before the hidden layer."
+        default=0.0, description="Share of the features that are dropped before the hidden layer."
     )
     hidden_units: Annotated[int, Field(ge=0, le=65536)] = Field(
-        0, description="Number of units of a hidden layer. 0: the head is linear."
+        default=0, description="Number of units of a hidden layer. 0: the head is linear."
     )
     dropout: Share = Field(
-        0.2, description="Share of the inputs of the last layer that are dropped."
+        default=0.2, description="Share of the inputs of the last layer that are dropped."
     )
     activation: Activation = Field(
-        "auto",
+        default="auto",
         description="Activation of the last layer: sigmoid, softmax, or auto, which is one sigmoid "
         "unit for two classes and softmax for more.",
     )
     temperature: bool = Field(
-        True,
+        default=True,
         description="Whether the logits are divided by a temperature that is fitted on validation.",
     )
     unknown_rate: Annotated[float, Field(ge=0, le=0.5)] = Field(
-        0.0,
+        default=0.0,
         description='Largest share of validation images whose label may become "unknown". 0: none.',
     )
 
@@ -111,59 +112,62 @@ class TrainSettings:
     """How the head, or the whole network, is trained."""
 
     optimizer: Optimizer = Field(
-        "auto",
+        default="auto",
         description="auto solves a linear head on stored features exactly, without epochs, and "
         "trains everything else with adam; or adam, adamw, rmsprop or sgd (momentum 0.9).",
     )
     l2: Annotated[float, Field(ge=0, le=1e9)] = Field(
-        0.0,
+        default=0.0,
         description="Penalty of the squared weights of a solved head, for standardised features. "
         "0: cross-validation over train chooses it.",
     )
-    learning_rate: LearningRate = Field(1e-3, description=_RATE)
-    schedule: Schedule = Field("constant", description=_SCHEDULE)
-    batch_size: BatchSize = Field(128, description="Number of images or views in a training step.")
+    learning_rate: LearningRate = Field(default=1e-3, description=_RATE)
+    schedule: Schedule = Field(default="constant", description=_SCHEDULE)
+    batch_size: BatchSize = Field(
+        default=128, description="Number of images or views in a training step."
+    )
     epochs: Epochs = Field(
-        60,
+        default=60,
         description="Largest number of epochs; training stops earlier when the validation loss no "
         "longer falls.",
     )
     steps_per_epoch: Annotated[int, Field(ge=0, le=10**9)] = Field(
-        0,
+        default=0,
         description="Largest number of steps in an epoch of the first stage. 0: as many as the "
         "data has.",
     )
-    patience: Epochs = Field(8, description=_PATIENCE)
+    patience: Epochs = Field(default=8, description=_PATIENCE)
     target_accuracy: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.0, description="Accuracy at which the first stage ends. 0: it does not end early."
+        default=0.0, description="Accuracy at which the first stage ends. 0: it does not end early."
     )
     target_on: Target = Field(
-        "validation",
+        default="validation",
         description="Split whose accuracy target_accuracy refers to: validation or training.",
     )
     label_smoothing: Share = Field(
-        0.0, description="Share of each label's probability that is spread over all classes."
+        default=0.0,
+        description="Share of each label's probability that is spread over all classes.",
     )
     balance: Balance = Field(
-        "none",
+        default="none",
         description="Remedy for classes of unequal size: class_weights weights the loss, sampling "
         "draws every class equally often, none does nothing.",
     )
     precision: Precision = Field(
-        "auto",
+        default="auto",
         description="Precision of the layers that are trained besides the head. auto: "
         "mixed_float16 on a GPU and float32 on a CPU, where 16 bits are slower.",
     )
     strategy: Strategy = Field(
-        "none",
+        default="none",
         description="Strategy of tf.distribute: none, mirrored (the GPUs of one machine) or "
         "multi_worker.",
     )
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(
-        0, description="Seed of the initial weights, of shuffling and of dropout."
+        default=0, description="Seed of the initial weights, of shuffling and of dropout."
     )
     minutes: float | None = Field(
-        None,
+        default=None,
         examples=[15],
         ge=0,
         le=100_000,
@@ -178,22 +182,22 @@ class FineTune:
     """Second stage: layers above a cut train too, from the bank's activations at the cut."""
 
     mode: FineTuneMode = Field(
-        "search",
+        default="search",
         description="When layers above the cut are trained. search: when the head alone falls "
         "short, in several ways within train.minutes, and the network is used if it is better by "
         "more than noise; on: always; auto: always, and the network is used if it is better on "
         "validation; off: never.",
     )
     cut: str = Field(
-        "",
+        default="",
         description="Layer or block, such as block11, above which layers are trained. Empty: the "
         "search chooses it; without a search it is at two thirds of the network.",
     )
-    learning_rate: LearningRate = Field(5e-4, description=_RATE)
-    schedule: Schedule = Field("cosine", description=_SCHEDULE)
-    batch_size: BatchSize = Field(32, description="Number of views in a training step.")
-    epochs: Epochs = Field(4, description="Largest number of epochs.")
-    patience: Epochs = Field(4, description=_PATIENCE)
+    learning_rate: LearningRate = Field(default=5e-4, description=_RATE)
+    schedule: Schedule = Field(default="cosine", description=_SCHEDULE)
+    batch_size: BatchSize = Field(default=32, description="Number of views in a training step.")
+    epochs: Epochs = Field(default=4, description="Largest number of epochs.")
+    patience: Epochs = Field(default=4, description=_PATIENCE)
 
     @property
     def wanted(self) -> bool:

@@ -32,10 +32,11 @@ class Mixing:
     """
 
     mixup: Annotated[float, Field(ge=0, le=10)] = Field(
-        0.0, description="MixUp: training examples blended in pairs; a of Beta(a, a), 0 is off."
+        default=0.0,
+        description="MixUp: training examples blended in pairs; a of Beta(a, a), 0 is off.",
     )
     cutmix: Annotated[float, Field(ge=0, le=10)] = Field(
-        0.0,
+        default=0.0,
         description="CutMix: a rectangle from another training image; a of Beta(a, a), 0 is off. "
         "Only where layers below the pooling are trained.",
     )

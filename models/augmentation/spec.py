@@ -32,53 +32,59 @@ class ViewSpec:
     """
 
     count: Annotated[int, Field(ge=0, le=32)] = Field(
-        4, description="Number of augmented views of each training image."
+        default=4, description="Number of augmented views of each training image."
     )
     rotation: Annotated[float, Field(ge=0, le=180)] = Field(
-        40.0, description="Largest rotation in degrees, to either side."
+        default=40.0, description="Largest rotation in degrees, to either side."
     )
     shifts: _Share = Field(
-        0.2, description="Largest shift in either direction, as a share of width and height."
+        default=0.2,
+        description="Largest shift in either direction, as a share of width and height.",
     )
-    shear: _Share = Field(0.2, description="Largest horizontal shear factor, in either direction.")
+    shear: _Share = Field(
+        default=0.2, description="Largest horizontal shear factor, in either direction."
+    )
     zoom: Annotated[float, Field(ge=0, le=0.99)] = Field(
-        0.2,
+        default=0.2,
         description="Largest zoom in or out, as a share; width and height change independently.",
     )
-    horizontal_flip: bool = Field(True, description="Whether every other view is mirrored.")
+    horizontal_flip: bool = Field(default=True, description="Whether every other view is mirrored.")
     vertical_flip: bool = Field(
-        False, description="Whether every other view is turned upside down."
+        default=False, description="Whether every other view is turned upside down."
     )
     scale: Annotated[float, Field(ge=0, le=3)] = Field(
-        0.0,
+        default=0.0,
         description="Largest change of the size of the whole image: at most 1 + scale times larger "
         "or smaller.",
     )
     fill: Fill = Field(
-        "nearest",
+        default="nearest",
         description="How pixels outside of the image are filled: nearest, reflect, wrap or "
         "constant.",
     )
     brightness: _Share = Field(
-        0.0, description="Largest change of the brightness, as a share of white."
+        default=0.0, description="Largest change of the brightness, as a share of white."
     )
     contrast: _Share = Field(
-        0.0, description="Largest change of the contrast, as a share, around the mean of the image."
+        default=0.0,
+        description="Largest change of the contrast, as a share, around the mean of the image.",
     )
-    saturation: _Share = Field(0.0, description="Largest change of the saturation, as a share.")
+    saturation: _Share = Field(
+        default=0.0, description="Largest change of the saturation, as a share."
+    )
     hue: Annotated[float, Field(ge=0, le=0.5)] = Field(
-        0.0,
+        default=0.0,
         description="Largest change of the hue in either direction, as a share of the colour "
         "circle; 0.5 allows any colour.",
     )
     erasing: Annotated[float, Field(ge=0, le=0.9)] = Field(
-        0.0,
+        default=0.0,
         description="Largest share of the area that is replaced by noise, in a rectangle of every "
         "other view.",
     )
 
     multi_scale: Annotated[float, Field(ge=0, le=0.5)] = Field(
-        0.0,
+        default=0.0,
         description="Share by which every third view is smaller, and every third larger, than "
         "image_size, in steps of 32 pixels; for heads on pooled features.",
     )
