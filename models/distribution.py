@@ -24,9 +24,10 @@ VARIABLE: Final = "TF_CONFIG"
 
 
 def prepare(name: str) -> None:
-    """Creates the strategy "multi_worker" before TensorFlow runs anything.
+    """Creates the strategy before TensorFlow runs anything; further calls do nothing.
 
-    Other strategies need no preparation, and further calls do nothing.
+    Args:
+        name: "none", "mirrored" or "multi_worker"; only the last one needs preparation.
 
     Raises:
         ConfigError: The strategy is "multi_worker", and TF_CONFIG is missing or not usable.
@@ -39,7 +40,8 @@ def prepare(name: str) -> None:
 def scope(name: str) -> contextlib.AbstractContextManager[Any]:
     """Returns the scope of a strategy, in which a model must be built and compiled.
 
-    The name is "none", "mirrored" or "multi_worker".
+    Args:
+        name: "none", "mirrored" or "multi_worker".
 
     Raises:
         ConfigError: The strategy is "multi_worker", and TF_CONFIG is missing or not usable.
@@ -87,9 +89,13 @@ def let_keras_fit(model: keras.Model, dataset: tf.data.Dataset) -> None:
     """Makes `fit` work with several workers, which Keras 3.15 fails at (keras-team/keras#20585).
 
     Keras averages values over an axis that they do not have: the first batch, from which it builds
-    the metrics, and the metrics of each step. Here the model is built from a batch of this worker's
-    dataset instead, and the metrics stay those of each worker until `agreed` averages them. Call
-    this function in the strategy's scope, after `compile`.
+    the metrics, and the metrics of each step. Here the model is built from a batch of this worker
+    instead, and the metrics stay those of each worker until `agreed` averages them. Call this
+    function in the strategy's scope, after `compile`.
+
+    Args:
+        model: The compiled model.
+        dataset: The dataset that the model will be trained on.
     """
     from keras.src.backend.tensorflow import trainer
 
@@ -101,7 +107,9 @@ def let_keras_fit(model: keras.Model, dataset: tf.data.Dataset) -> None:
 def agreed(values: Mapping[str, float], name: str) -> dict[str, float]:
     """Returns the mean of each value over all workers, so that all of them decide alike.
 
-    Without several workers, which the strategy `name` says, the values are returned unchanged.
+    Args:
+        values: Values of this worker by name.
+        name: Name of the strategy; without several workers, the values are returned unchanged.
     """
     if name != "multi_worker":
         return dict(values)
@@ -116,8 +124,10 @@ def agreed(values: Mapping[str, float], name: str) -> dict[str, float]:
 def policy(precision: str) -> Iterator[None]:
     """Sets Keras' dtype policy for the layers that are created in the block.
 
-    The policy is global, and the previous one is restored at the end of the block. The precision
-    "auto" is "mixed_float16" with a GPU and "float32" without.
+    The policy is global, and the previous one is restored at the end of the block.
+
+    Args:
+        precision: Name of the policy; "auto" is "mixed_float16" with a GPU and "float32" without.
     """
     import keras
     import tensorflow as tf

@@ -14,18 +14,22 @@ STRICT: Final = ConfigDict(extra="forbid", validate_default=True)
 def declared(section: Any) -> dict[str, FieldInfo]:
     """Returns the settings of a section by name, in the order of their declaration.
 
-    The section is a class of settings or an instance of one; anything else has no settings.
+    Args:
+        section: A class of settings or an instance of one; anything else has no settings.
     """
     fields: dict[str, FieldInfo] = getattr(section, "__pydantic_fields__", {})
     return fields
 
 
 def problems(error: ValidationError) -> list[str]:
-    """Describes each wrong value in the error that pydantic raised.
+    """Describes each wrong value: its name, what was expected and what was received.
+
+    Args:
+        error: The error that pydantic raised.
 
     Returns:
-        One sentence for each value: its name, what was expected and what was received, such as
-        "dropout: input should be less than or equal to 0.99. Received: 1".
+        One sentence for each value, such as "dropout: input should be less than or equal to 0.99.
+        Received: 1".
     """
     described = []
     for problem in error.errors():

@@ -19,13 +19,16 @@ _PARALLEL_DECODES: Final = 32  # images of one request that are decoded at once,
 
 
 def decode(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Decodes one image, and the first frame of an animation, to 8-bit RGB, uint8 [H, W, 3].
+    """Decodes one image, and the first frame of an animation, to 8-bit RGB.
 
     JPEG, PNG, BMP, GIF and WebP can be decoded. Grey, palette, CMYK and 16-bit images are
     converted.
 
     Args:
         image_bytes: The encoded image, a string scalar.
+
+    Returns:
+        The pixels, uint8 [H, W, 3].
 
     Raises:
         tf.errors.InvalidArgumentError: The bytes are not an image that the op can decode.
@@ -56,14 +59,27 @@ def resize(pixels: tf.Tensor, image_size: int) -> tf.Tensor:
 
 
 def decode_and_resize(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Decodes one image, a string scalar, and resizes it to float32 [S, S, 3], 0..255."""
+    """Decodes and resizes one image.
+
+    Args:
+        image_bytes: The encoded image, a string scalar.
+        image_size: Side S of the result in pixels.
+
+    Returns:
+        The pixels, float32 [S, S, 3], 0..255.
+    """
     return resize(decode(image_bytes), image_size)
 
 
 def whole_pixels(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Decodes, resizes and rounds one image to uint8 [S, S, 3].
+    """Decodes and resizes one image and rounds its pixels, for models that take resized images.
 
-    It is for models that take resized images.
+    Args:
+        image_bytes: The encoded image, a string scalar.
+        image_size: Side S of the result in pixels.
+
+    Returns:
+        The pixels, uint8 [S, S, 3].
     """
     import tensorflow as tf
 

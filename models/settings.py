@@ -24,7 +24,14 @@ from imgpipe.models.setting_sections import FineTune, NetworkSettings, TrainSett
 
 @dataclass(frozen=True, config=STRICT)
 class ModelSettings(TrainSettings, NetworkSettings):
-    """Settings of a network and of its training. The served model has the `name`."""
+    """Settings of a network and of its training.
+
+    Attributes:
+        name: Name of the served model.
+        fine_tune: Settings of the second stage.
+        views: Settings of the augmentation.
+        mixing: Settings of MixUp and CutMix.
+    """
 
     name: str = "imgpipe"
     fine_tune: FineTune = Field(default_factory=FineTune)
@@ -35,8 +42,11 @@ class ModelSettings(TrainSettings, NetworkSettings):
     def from_mapping(cls, values: Mapping[str, Any]) -> ModelSettings:
         """Creates settings from the "model" table of a trainer's custom config.
 
+        Args:
+            values: The table, with settings by name.
+
         Raises:
-            ConfigError: The table contains an unknown name, or a value that is not allowed.
+            ConfigError: The table contains an unknown name.
         """
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(values) - known)
@@ -142,8 +152,11 @@ class ModelSettings(TrainSettings, NetworkSettings):
     def check_classes(self, vocabulary: Sequence[str]) -> tuple[str, ...]:
         """Returns the class names after checking that a network with these settings can have them.
 
+        Args:
+            vocabulary: Class names in sorted order.
+
         Raises:
-            ConfigError: `check_vocabulary` refuses them, a head with one unit has not exactly two
+            ConfigError: The names are not distinct, a head with one unit has not exactly two
                 classes, or a class has the name that is served for unknown images.
         """
         checked = check_vocabulary(vocabulary)
@@ -156,7 +169,10 @@ class ModelSettings(TrainSettings, NetworkSettings):
         return checked
 
     def one_unit(self, classes: int) -> bool:
-        """Returns whether the head for so many classes has the single unit of a binary classifier.
+        """Returns whether the head has the single unit of a binary classifier.
+
+        Args:
+            classes: Number of classes.
 
         Raises:
             ConfigError: The activation is sigmoid, and there are not exactly two classes.
@@ -171,6 +187,9 @@ class ModelSettings(TrainSettings, NetworkSettings):
 
 def check_vocabulary(vocabulary: Sequence[str]) -> tuple[str, ...]:
     """Returns the class names after checking that a text file with one name a line can hold them.
+
+    Args:
+        vocabulary: Class names in sorted order.
 
     Raises:
         ConfigError: There are fewer than two names, a name occurs twice, is empty or contains a

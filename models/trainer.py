@@ -72,6 +72,9 @@ class TrainerConfig:
     def from_mapping(cls, config: Mapping[str, Any]) -> TrainerConfig:
         """Creates the config from TFX's custom_config; keys that others read are ignored.
 
+        Args:
+            config: The custom config.
+
         Raises:
             ConfigError: A key is missing or its value is not valid.
         """
@@ -179,8 +182,13 @@ def described(
 ) -> FeatureDistribution | None:
     """Computes the distribution of a network's features when the bank does not hold them.
 
-    A few hundred images of the splits train and validation pass through the network once more. The
-    class that the network predicts for an image is used as its label.
+    A few hundred images pass through the network once more. The class that the network predicts for
+    an image is used as its label.
+
+    Args:
+        classifier: The trained network.
+        train_files: File patterns of the image examples of split train.
+        eval_files: File patterns of the image examples of split validation.
 
     Returns:
         The distribution; None when there are too few images or too many features.
@@ -205,7 +213,13 @@ def _features(classifier: Classifier, images: Sequence[bytes]) -> dict[str, Any]
 def some_images(
     patterns: Iterable[str], count: int, looked_at: int = _IMAGES_LOOKED_AT
 ) -> list[bytes]:
-    """Returns at most `count` encoded images, always the same ones; see `some_examples`."""
+    """Returns at most `count` encoded images, always the same ones.
+
+    Args:
+        patterns: File patterns of the image examples.
+        count: Largest number of images.
+        looked_at: Number of images from which they are chosen; see `some_examples`.
+    """
     return [image for _, image in some_examples(patterns, count, looked_at)]
 
 
@@ -239,10 +253,15 @@ def some_examples(
 
 
 def write_parity(classifier: Classifier, images: Sequence[bytes], path: Path) -> None:
-    """Records the probabilities that the trained model in memory gives for some encoded images.
+    """Records the probabilities that the trained model in memory gives for some images.
 
-    The TFRecord file has one tf.Example for each image, with `image_bytes` and `probabilities`.
-    Every server of this model must give the same probabilities for the same bytes.
+    The file has one tf.Example for each image, with `image_bytes` and `probabilities`. Every server
+    of this model must give the same probabilities for the same bytes.
+
+    Args:
+        classifier: The trained network.
+        images: Encoded images.
+        path: Path of the TFRecord file.
     """
     import tensorflow as tf
 

@@ -26,7 +26,11 @@ __all__ = ["AUGMENTATION_VERSION", "ViewSpec", "augment", "seeds"]
 
 
 def seeds(hashes: Sequence[str]) -> list[int]:
-    """Returns the first 64 bits of the content hash (hex) of each image, as int64 [N]."""
+    """Returns the first 64 bits of the content hash of each image, as int64 [N].
+
+    Args:
+        hashes: Content hash (hex) of each image.
+    """
     return [int(text[:16], 16) - 2**63 for text in hashes]  # moved into the range of int64
 
 

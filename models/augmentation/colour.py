@@ -27,9 +27,15 @@ _QUARTER_TURN: Final = (
 
 
 def shift(image: tf.Tensor, seed: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
-    """Changes the colours of an image, float32 [S, S, 3], 0..255.
+    """Changes the colours of an image.
 
-    The seed, int64 [2], has the content hash and the number of the view.
+    Args:
+        image: Pixels, float32 [S, S, 3], 0..255.
+        seed: Content hash and number of the view, int64 [2].
+        spec: Settings of the augmentation.
+
+    Returns:
+        The changed pixels, float32 [S, S, 3], 0..255.
     """
     import tensorflow as tf
 
@@ -49,8 +55,11 @@ def shift(image: tf.Tensor, seed: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
 def colour_matrix(saturation: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
     """Returns the matrix [3, 3] that changes the saturation and turns the hue of a colour.
 
-    Each row has the shares of red, green and blue in one channel of the result and sums to 1. A
-    saturation of 1 changes nothing, and the angle of the turn is in radians.
+    Each row has the shares of red, green and blue in one channel of the result and sums to 1.
+
+    Args:
+        saturation: Factor of the saturation, scalar; 1 leaves it unchanged.
+        angle: Angle of the turn in radians, scalar.
     """
     import tensorflow as tf
 

@@ -72,12 +72,15 @@ def _graph(spec: ViewSpec, image_size: int) -> Any:
 
 
 def draw(rows: Sequence[tuple[str, npt.NDArray[np.uint8]]], side: int) -> Image.Image:
-    """Draws the sheet as an RGB image.
+    """Draws the sheet.
 
     Args:
         rows: Caption and views, uint8 [1 + count, S, S, 3], of each image; all have the same number
             of views.
         side: Side of a view on the sheet in pixels; with S, every pixel is visible.
+
+    Returns:
+        The sheet as an RGB image.
 
     Raises:
         ValueError: There are no rows, or their numbers of views differ.
@@ -121,7 +124,11 @@ def _fitting(text: str, width: int, font: Any) -> str:
 
 
 def png(sheet: Image.Image) -> bytes:
-    """Returns a sheet that `draw` returned as the content of a PNG file."""
+    """Returns a sheet as the content of a PNG file.
+
+    Args:
+        sheet: The sheet that `draw` returned.
+    """
     file = io.BytesIO()
     sheet.save(file, "PNG", optimize=True)
     return file.getvalue()

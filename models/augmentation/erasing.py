@@ -21,10 +21,12 @@ LONGEST: Final = 1 / 0.3  # largest ratio of the sides
 
 
 def erase(image: tf.Tensor, seed: tf.Tensor, largest: float) -> tf.Tensor:
-    """Fills a rectangle of half of the images with noise; returns the image [S, S, 3], 0..255.
+    """Fills a rectangle of half of the images with noise; returns the image [S, S, 3].
 
-    The seed, int64 [2], has the content hash and the number of the view. The rectangle takes at
-    most the share `largest` of the area, 0 to 1.
+    Args:
+        image: Pixels [S, S, 3] in 0..255.
+        seed: Int64 [2]: content hash and number of the view.
+        largest: Largest share of the area to erase, 0 to 1.
     """
     import tensorflow as tf
 

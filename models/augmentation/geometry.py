@@ -15,9 +15,15 @@ _RANDOMS: Final = 7  # angle, shift x, shift y, shear, zoom x, zoom y, flip
 
 
 def warp(images: tf.Tensor, seeds: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
-    """Warps images, float32 [N, S, S, 3], by random transforms, each in one resampling.
+    """Warps images by random transforms, each in one resampling; view 0 is unchanged.
 
-    The seeds, int64 [N, 2], have the content hash and the number of the view; view 0 is unchanged.
+    Args:
+        images: Pixels, float32 [N, S, S, 3].
+        seeds: Content hash and number of the view of each image, int64 [N, 2].
+        spec: Settings of the augmentation.
+
+    Returns:
+        The warped pixels, float32 [N, S, S, 3].
     """
     import tensorflow as tf
 
@@ -37,7 +43,12 @@ def projective_transforms(seeds: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> 
 
     Each transform is computed by itself. Computed for a whole batch, sine and cosine would be
     rounded differently in vector registers than in the remainder of the batch, so that a view would
-    depend on its position in the batch. The side of the images is in pixels, a float32 scalar.
+    depend on its position in the batch.
+
+    Args:
+        seeds: Content hash and view of each image, int64 [N, 2].
+        side: Width and height of the images in pixels, float32 scalar.
+        spec: The ranges of the transforms.
     """
     import tensorflow as tf
 

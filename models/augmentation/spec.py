@@ -90,7 +90,12 @@ class ViewSpec:
     )
 
     def side(self, view: int, image_size: int) -> int:
-        """Returns the side in pixels at which the backbone sees a view; view 0 has `image_size`."""
+        """Returns the side in pixels at which the backbone sees a view.
+
+        Args:
+            view: Number of the view; view 0 always has `image_size`.
+            image_size: Usual side in pixels.
+        """
         turn = view % 3 - 1 if view else 0  # 0 for view 1, 1 for view 2, -1 for view 3, and again
         if not turn or not self.multi_scale:
             return image_size

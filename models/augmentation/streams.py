@@ -13,9 +13,11 @@ _APART: Final = 2**32  # exceeds the number of views, so that no two streams sha
 
 
 def stream(seed: tf.Tensor, number: int) -> tf.Tensor:
-    """Returns the seed of the stream with a number, int64 [2].
+    """Returns the seed of one stream, int64 [2].
 
-    The seed of the view, int64 [2], has the content hash and the number of the view.
+    Args:
+        seed: Content hash and number of the view, int64 [2].
+        number: Number of the stream.
     """
     import tensorflow as tf
 
@@ -23,9 +25,14 @@ def stream(seed: tf.Tensor, number: int) -> tf.Tensor:
 
 
 def uniform(seed: tf.Tensor, number: int, count: int) -> tf.Tensor:
-    """Draws so many numbers in [-1, 1) from a stream of a view, float32 [count].
+    """Draws numbers in [-1, 1) from a stream, float32 [count].
 
     The algorithm is philox, which gives the same numbers on every machine.
+
+    Args:
+        seed: Content hash and number of the view, int64 [2].
+        number: Number of the stream.
+        count: Number of values.
     """
     import tensorflow as tf
 

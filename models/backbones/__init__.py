@@ -26,9 +26,15 @@ def get(
     width: float = 1.0,
     seed: int = 0,
 ) -> Backbone:
-    """Returns the backbone with these options, which `Backbone` describes, after checking them.
+    """Returns the backbone with a name, after checking the arguments.
 
-    The name is one of `registry.names` or a name of a pattern.
+    Args:
+        name: Name of the architecture, one of `names` or a name of a pattern.
+        weights: "imagenet", "none" (random weights) or the path of a local weights file.
+        weights_sha256: Expected SHA-256 (hex) of a local weights file; "" skips the check.
+        cut: Layer or block whose output is the feature map; "" is the last one.
+        width: Multiplier of the number of filters, where the architecture has one.
+        seed: Seed of random weights.
 
     Raises:
         ConfigError: There is no such architecture, or it does not support these values.

@@ -101,8 +101,10 @@ class Backbone:
     def fetch(self, image_size: int) -> None:
         """Downloads ImageNet weights, unless Keras has them in its cache.
 
-        Local files and installed weights are checked by `key` instead. Some architectures have
-        different weights for each side of the images in pixels.
+        Local files and installed weights are checked by `key` instead.
+
+        Args:
+          image_size: Side in pixels; some architectures have other weights for each size.
 
         Raises:
           ConfigError: The architecture does not accept images of that size.
@@ -113,7 +115,7 @@ class Backbone:
             architecture.source(self, (image_size, image_size))
 
     def build(self, pixels: KerasTensor, trainable: bool = False) -> KerasTensor:
-        """Builds the network and returns its feature map, symbolic [N, h, w, C].
+        """Builds the network and returns its feature map.
 
         BatchNorm layers are folded into the convolutions, which does not change the result. Only a
         network with random weights that is to be trained keeps them.
@@ -122,6 +124,9 @@ class Backbone:
             pixels: Symbolic input [N, H, W, 3], float, 0..255. The normalisation is part of the
                 network and uses float32 with every dtype policy.
             trainable: Value of `trainable` of every layer.
+
+        Returns:
+            The feature map, symbolic [N, h, w, C].
 
         Raises:
             ConfigError: There is no such layer to cut at, or the images are too small.
@@ -164,9 +169,13 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def file_sha256(path: Path, expected: str = "") -> str:
-    """Returns the SHA-256 (hex) of a file, which must be the expected one unless that is "".
+    """Returns the SHA-256 (hex) of a file.
 
     It is computed again only when the time or the size of the file has changed.
+
+    Args:
+        path: Path of the file.
+        expected: SHA-256 (hex) that the file must have; "" accepts any.
 
     Raises:
         ResourceError: The file cannot be read, or its SHA-256 is not the expected one.

@@ -37,7 +37,11 @@ class Step:
 
 
 def steps(ends: Sequence[keras.KerasTensor]) -> list[Step]:
-    """Returns all operations on which tensors depend, each after those that it reads."""
+    """Returns all operations on which tensors depend, each after those that it reads.
+
+    Args:
+        ends: Outputs of a functional model, or other tensors of one.
+    """
     found: list[Step] = []
     # A layer that is called twice is two operations, which the number of the call tells apart.
     position: dict[tuple[int, int], int] = {}
@@ -62,7 +66,9 @@ def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
     """Returns the layers whose output alone connects input and output, in the order of the network.
 
     Everything above such a layer is a function of its activations, so it can be trained from them.
-    The network is a functional model, or a tensor of one, such as a feature map.
+
+    Args:
+        network: A functional model, or a tensor of one, such as a feature map.
     """
     # An edge from step i to step j bypasses the steps between them, so none of these is a cut
     # point. The edges are counted as differences, +1 at i + 1 and -1 at j, whose running sum is
@@ -89,9 +95,11 @@ def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
 
 
 def find(network: keras.Model | keras.KerasTensor, name: str) -> str:
-    """Returns the name of the layer that `name` means in a functional model, or in a tensor of one.
+    """Returns the name of the layer that `name` means.
 
-    A block such as "block11" means its last layer.
+    Args:
+        network: A functional model, or a tensor of one.
+        name: Name of a layer, or of a block such as "block11", which means its last layer.
 
     Raises:
         ConfigError: There is no such layer, or its output is not one feature map.
@@ -121,6 +129,10 @@ def find(network: keras.Model | keras.KerasTensor, name: str) -> str:
 
 def feature_map(network: keras.Model | keras.KerasTensor, name: str) -> keras.KerasTensor:
     """Returns the output of the layer that `find` returns, symbolic [N, h, w, C].
+
+    Args:
+        network: A functional model, or a tensor of one.
+        name: Name of a layer or of a block.
 
     Raises:
         ConfigError: As for `find`.

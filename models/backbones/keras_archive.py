@@ -35,7 +35,11 @@ _WORDS: Final = frozenset({"enable_unsafe_deserialization", "safe_mode", "__lamb
 
 
 def weights(content: bytes, path: Path) -> bytes:
-    """Returns the HDF5 file inside the content of an archive; messages name it by its path.
+    """Returns the HDF5 file inside the archive.
+
+    Args:
+      content: Content of the archive.
+      path: Path of the archive, for messages.
 
     Raises:
       UnsafeWeightsError: The archive is damaged, or is not a plain archive of a Keras model.

@@ -30,9 +30,16 @@ _NORMALISES: Final = ("Rescaling", "Normalization")  # kept in float32 for the p
 def rebuild(
     source: keras.Model, pixels: keras.KerasTensor, trainable: bool, fold: bool
 ) -> keras.KerasTensor:
-    """Builds a copy of a functional model on another input of the same shape; returns its output.
+    """Builds a copy of a network on another input.
 
-    Every layer of the copy has the value of `trainable`. Without `fold`, BatchNorm is copied.
+    Args:
+        source: Functional model with one input and one output.
+        pixels: Symbolic tensor of the same shape as the input of `source`.
+        trainable: Value of `trainable` of every layer.
+        fold: Whether to fold BatchNorm into the convolutions; otherwise it is copied.
+
+    Returns:
+        The output of the copy, a symbolic tensor.
     """
     import keras
 
@@ -140,6 +147,9 @@ def name_stably(model: keras.Model) -> None:
 
     Keras counts unnamed layers of the whole process: "conv2d_17" in one model is "conv2d_111" in
     the next. Afterwards the names are those that a new process would give.
+
+    Args:
+        model: The model whose layers are renamed.
     """
     counted: dict[str, list[tuple[int, Any]]] = {}
     for layer in model.layers:

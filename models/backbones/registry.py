@@ -25,9 +25,10 @@ def names() -> tuple[str, ...]:
 
 
 def architecture(name: str) -> Architecture:
-    """Returns the architecture with one of the `names`, or with a name of a pattern.
+    """Returns the architecture with a name.
 
-    Such names are ``conv_16_32`` and ``module:function``.
+    Args:
+        name: One of `names`, or a name of a pattern, such as ``conv_16_32`` or ``module:function``.
 
     Raises:
         ConfigError: There is no such architecture.

@@ -51,10 +51,14 @@ class Layer:
 
 
 def load(model: keras.Model, path: Path, sha256: str = "") -> None:
-    """Loads the weights of a file into the layers of a functional model, all of them or none.
+    """Loads the weights of a file into the layers of a model, either all of them or none.
 
-    A dense classifier in the file is ignored when the model has none. With "", the SHA-256 (hex) of
-    the file is not checked.
+    A dense classifier in the file is ignored when the model has none.
+
+    Args:
+        model: Functional model of Keras layers.
+        path: Path of the file.
+        sha256: Expected SHA-256 (hex) of the file; "" skips the check.
 
     Raises:
         ResourceError: The file cannot be read, has another SHA-256, or belongs to another network.

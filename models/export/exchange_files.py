@@ -37,9 +37,14 @@ Probabilities = npt.NDArray[np.float32]
 
 
 def to_onnx(version: Path, vocabulary: Sequence[str]) -> bytes:
-    """Converts a published version to the content of an ONNX file.
+    """Converts a published version to ONNX.
 
-    Its metadata hold ``classes``, a JSON list of the class names in the order of the probabilities.
+    Args:
+        version: Folder of the version.
+        vocabulary: Class names in the order of the probabilities, for the file's metadata.
+
+    Returns:
+        The content of the file. Its metadata hold ``classes``, a JSON list.
 
     Raises:
         ConfigError: The version has no signature for pixels.
@@ -62,6 +67,9 @@ def to_onnx(version: Path, vocabulary: Sequence[str]) -> bytes:
 def to_keras(version: Path) -> bytes:
     """Builds the Keras network of a published version again, and saves it in Keras' format.
 
+    Args:
+        version: Folder of the version.
+
     Returns:
         The content of the ``.keras`` file, which Keras reads without imgpipe.
 
@@ -79,7 +87,12 @@ def to_keras(version: Path) -> bytes:
 
 
 def onnx_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
-    """Returns what an ONNX file gives for images uint8 [N, S, S, 3]: probabilities [N, C]."""
+    """Returns the probabilities that an ONNX file gives, float32 [N, C].
+
+    Args:
+        content: Content of the file.
+        pixels: Resized images, uint8 [N, S, S, 3].
+    """
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -88,7 +101,12 @@ def onnx_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
 
 
 def keras_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
-    """Returns what a ``.keras`` file gives for images uint8 [N, S, S, 3]: probabilities [N, C]."""
+    """Returns the probabilities that a ``.keras`` file gives, float32 [N, C].
+
+    Args:
+        content: Content of the file.
+        pixels: Resized images, uint8 [N, S, S, 3].
+    """
     import keras
 
     with tempfile.TemporaryDirectory(prefix="imgpipe-") as folder, _without_warnings():
@@ -100,7 +118,12 @@ def keras_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
 
 
 def lite_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
-    """Returns what a ``.tflite`` file gives for images uint8 [N, S, S, 3]: probabilities [N, C]."""
+    """Returns the probabilities that a ``.tflite`` file gives, float32 [N, C].
+
+    Args:
+        content: Content of the file.
+        pixels: Resized images, uint8 [N, S, S, 3].
+    """
     with litert.LiteModel(content) as model:
         return model.probabilities(pixels)
 

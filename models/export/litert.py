@@ -60,9 +60,13 @@ class Network:
 
 
 def load_network(directory: str) -> Network:
-    """Loads the network of a SavedModel, from resized pixels to probabilities.
+    """Loads the network of a SavedModel from its signature for pixels.
 
-    It is taken from the signature for pixels.
+    Args:
+        directory: Folder of the SavedModel.
+
+    Returns:
+        The network from resized pixels to probabilities.
 
     Raises:
         ConfigError: The signature is missing, or it does not resize the image as our exports do.
@@ -121,6 +125,9 @@ def convert(network: Network, kind: str, calibration: Sequence[Pixels] = ()) -> 
         kind: One of the keys of `FILES`.
         calibration: Pixels uint8 [S, S, 3] of training images; needed for int8 only.
 
+    Returns:
+        The content of the file.
+
     Raises:
         ConfigError: The kind is unknown, or it is int8 and there are no images.
         Exception: TensorFlow's converter raises errors of several types for an op that it cannot
@@ -151,9 +158,11 @@ def convert(network: Network, kind: str, calibration: Sequence[Pixels] = ()) -> 
 
 
 def from_pixels(network: Network, taken: Any) -> Any:
-    """Returns a function from pixels [N, S, S, 3], 0..255, to {probabilities [N, C]}.
+    """Returns a function from pixels [N, S, S, 3] to {probabilities [N, C]}.
 
-    The number type of the pixels is `taken`.
+    Args:
+        network: The result of `load_network`.
+        taken: Number type of the pixels, whose values are 0..255 in any case.
     """
     import tensorflow as tf
 
@@ -245,9 +254,13 @@ class LiteModel:
         return self._input["dtype"] is np.uint8 and scale in (0.0, 1.0) and zero == 0
 
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """Returns the probabilities, float32 [N, C], of resized images, uint8 [N, S, S, 3].
+        """Classifies images; each interpreter takes one image at a time.
 
-        Each interpreter takes one image at a time.
+        Args:
+            pixels: Resized images, uint8 [N, S, S, 3].
+
+        Returns:
+            Probabilities, float32 [N, C].
         """
         parts = np.array_split(pixels, len(self._runners))
         rows = self._pool.map(self._run, self._runners, parts)

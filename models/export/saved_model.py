@@ -68,8 +68,12 @@ def write_digest(classifier: Classifier, directory: str, **facts: Any) -> None:
     """Writes assets.extra/model_digest.json: a hash of the weights, the classes and `facts`.
 
     Two exports of the same model differ in their bytes, because Keras writes variables in an
-    arbitrary order. The digest is the same, so it tells whether a model is new. The facts are other
-    values that belong to the model; they must be writable as JSON.
+    arbitrary order. The digest is the same, so it tells whether a model is new.
+
+    Args:
+        classifier: The network that was exported.
+        directory: Folder of the SavedModel.
+        **facts: Other values that belong to the model; they must be writable as JSON.
     """
     import tensorflow as tf
 
@@ -93,7 +97,10 @@ def write_digest(classifier: Classifier, directory: str, **facts: Any) -> None:
 def write_warmup(model_name: str, images: Sequence[bytes], directory: str) -> None:
     """Writes assets.extra/tf_serving_warmup_requests: each image alone, then all in one request.
 
-    The requests name the model as it will be served.
+    Args:
+        model_name: Name under which the model will be served.
+        images: Encoded images.
+        directory: Folder of the SavedModel.
     """
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2

@@ -41,7 +41,10 @@ class Served:
         }
 
     def run(self, **inputs: Any) -> dict[str, Any]:
-        """Runs the signature once for the value of each of its inputs, by name.
+        """Runs the signature once.
+
+        Args:
+            **inputs: Value of each input of the signature, by its name.
 
         Returns:
             The outputs by name, as numpy arrays.

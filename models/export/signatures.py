@@ -36,7 +36,9 @@ def signatures(
 ) -> dict[str, tf.types.experimental.GenericFunction]:
     """Returns all signatures by name. They share one graph of the backbone.
 
-    The top_k outputs have `top_k` classes, or all of them where there are fewer.
+    Args:
+        classifier: The trained network.
+        top_k: Number of classes in the top_k outputs; at most the number of classes is used.
     """
     import tensorflow as tf
 

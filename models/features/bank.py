@@ -117,7 +117,11 @@ def read_facts(bank_uri: str) -> BankFacts:
 
 
 def require_features(facts: BankFacts, setting: str) -> None:
-    """Raises an error about a setting such as "tune.trials" when the bank holds no features.
+    """Raises an error when the bank holds no features.
+
+    Args:
+        facts: Description of the bank.
+        setting: Name of the setting that needs features, such as "tune.trials", for the message.
 
     Raises:
         ConfigError: The bank holds no features.

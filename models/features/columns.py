@@ -17,8 +17,11 @@ _DEFAULTS: Final = {names.GROUP: ""}
 def columns(files: Sequence[str], *wanted: str) -> Iterator[dict[str, npt.NDArray[Any]]]:
     """Yields batches of records, each as a mapping from the feature's name to its column.
 
-    The TFRecord files of tf.Examples are read in their order. Every record must have the wanted
-    features, except for the group, which is "" where it is missing.
+    Args:
+        files: TFRecord files of tf.Examples, which are read in this order. With no files, nothing
+            is yielded.
+        *wanted: Names of features that every record has. Only the group may be missing; it is then
+            "".
 
     Yields:
         For each feature, an array [n] of at most 256 values: int64 for the label index and the

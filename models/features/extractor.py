@@ -95,7 +95,11 @@ class FeatureExtractor:
         """Returns a hash (hex) of everything but the image that determines the features of a view.
 
         The key of view 0 does not depend on the augmentation, and no key depends on the number of
-        views. With a tap, it is the key of the activations at that layer.
+        views.
+
+        Args:
+            view: Number of the view.
+            tap: Layer whose activations are meant; "" for the features.
         """
         parts = {
             "version": _VERSION,
@@ -234,7 +238,9 @@ class FeatureExtractor:
 def describe(settings: ModelSettings, precision: str) -> str:
     """Returns everything that determines the content of a feature bank, as JSON.
 
-    The precision of the forward pass is one of `PRECISIONS`.
+    Args:
+        settings: Settings of the network and of its views.
+        precision: Precision of the forward pass, as for `FeatureExtractor`.
     """
     tap = ""
     if settings.frozen and settings.fine_tune.wanted:
@@ -262,7 +268,11 @@ _OF_BACKBONE: Final = ("backbone", "weights", "weights_sha256", "cut", "width", 
 
 
 def from_description(description: str) -> FeatureExtractor:
-    """Returns the extractor for a description that `describe` returned."""
+    """Returns the extractor for a description that `describe` returned.
+
+    Args:
+        description: The description, as JSON.
+    """
     described = json.loads(description)
     return FeatureExtractor(
         backbones.get(*(described[name] for name in _OF_BACKBONE)),
@@ -287,8 +297,12 @@ def build_features(
 ) -> Any:
     """Builds a Keras model from pixels float32 [N, S, S, 3], 0..255, to features float32 [N, dim].
 
-    The options are those of `FeatureExtractor`, with a precision other than "auto". With a tap, the
-    activations [N, h, w, C] there are the second output.
+    Args:
+        backbone: The backbone.
+        image_size: Side of the images in pixels.
+        precision: "float32" or "bfloat16".
+        pooling: How a feature map becomes features: "average", "max" or "flatten".
+        tap: Layer or block whose activations [N, h, w, C] are the second output; "" is none.
     """
     import keras
 
@@ -307,6 +321,9 @@ def build_features(
 @functools.cache
 def resolve_precision(precision: str) -> str:
     """Returns "float32" or "bfloat16"; "auto" chooses one of them by the processor and the GPU.
+
+    Args:
+        precision: One of `PRECISIONS`.
 
     Raises:
         ConfigError: The precision is none of `PRECISIONS`.

@@ -73,7 +73,14 @@ class FeatureDistribution:
     far: float = math.inf
 
     def scores(self, features: Floats) -> npt.NDArray[np.float64]:
-        """Returns the distance [n] of each image from the training data, by features [n, D]."""
+        """Returns the distance of each image from the training data.
+
+        Args:
+            features: Features of the images, float [n, D].
+
+        Returns:
+            The scores, float64 [n].
+        """
         parts = [np.empty(0)]
         for start in range(0, len(features), _ROWS):
             rows = _unit(features[start : start + _ROWS]) - self.centre
@@ -88,11 +95,19 @@ class FeatureDistribution:
         return np.concatenate(parts)
 
     def above(self, features: Floats) -> int:
-        """Returns the number of images, by features [n, D], that are unlike the training data."""
+        """Returns the number of images that are unlike the training data.
+
+        Args:
+            features: Features of the images, float [n, D].
+        """
         return int((self.scores(features) > self.threshold).sum())
 
     def save(self, directory: str) -> None:
-        """Writes the distribution into the folder of an exported SavedModel."""
+        """Writes the distribution into an exported SavedModel.
+
+        Args:
+            directory: Folder of the SavedModel.
+        """
         import tensorflow as tf
 
         path = f"{directory.rstrip('/')}/{FILE}"
@@ -104,7 +119,10 @@ class FeatureDistribution:
 
 
 def load(directory: str) -> FeatureDistribution | None:
-    """Reads the distribution from the folder of an exported SavedModel.
+    """Reads the distribution of an exported model.
+
+    Args:
+        directory: Folder of the SavedModel.
 
     Returns:
         The distribution; None when the model has none that can be read.

@@ -47,9 +47,11 @@ class HashColumn:
 
     @classmethod
     def joined(cls, parts: list[Short]) -> HashColumn:
-        """Returns the column of the rows of all parts, which `shortened` has returned.
+        """Returns the column of the rows of all parts.
 
-        The list is emptied, so that the memory is free while the hashes are sorted.
+        Args:
+            parts: Results of `shortened`. The list is emptied, so that the memory is free while the
+                hashes are sorted.
         """
         short = all(part.ndim == 2 for part in parts if len(part))
         rows = [_sortable(part) if short else _names(part) for part in parts if len(part)]
@@ -120,8 +122,9 @@ class HashColumn:
     def grouped(self, group_of: npt.NDArray[Any]) -> HashColumn:
         """Returns a column in which each hash is replaced by that of its group.
 
-        For each different hash, in ascending order, `group_of` has the number of the hash that
-        stands for its group. `compact` columns have no other hashes than those of rows.
+        Args:
+            group_of: For each different hash, in ascending order, the number of the hash that
+                stands for its group. `compact` columns have no other hashes than those of rows.
         """
         return HashColumn(self._values, group_of.astype(np.int32)[self.numbers])
 

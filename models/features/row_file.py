@@ -55,7 +55,14 @@ class StoredRows(abc.ABC):
 
     @abc.abstractmethod
     def read(self, first: int, stop: int) -> npt.NDArray[Any]:
-        """Returns neighbouring rows, from number `first` to before `stop`, [stop - first, ...].
+        """Returns neighbouring rows.
+
+        Args:
+            first: Number of the first row.
+            stop: Number after that of the last row.
+
+        Returns:
+            The rows, [stop - first, ...].
 
         Raises:
             OSError: The temporary file is shorter than expected.
@@ -63,16 +70,28 @@ class StoredRows(abc.ABC):
 
     @abc.abstractmethod
     def gather(self, index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Returns rows by their numbers, int64 [m] in any order, as [m, ...] in the same order.
+        """Returns rows by their numbers. Rows that lie within one chunk are read at once.
 
-        Rows that lie within one chunk are read at once.
+        Args:
+            index: Row numbers, int64 [m], in any order.
+
+        Returns:
+            The rows in the order of `index`, [m, ...].
         """
 
 
 class RowFile(StoredRows):
-    """An array of rows of one shape and number type.
+    """An array of rows of one shape. Use it as a context manager, which frees the rows at its end.
 
-    Use it as a context manager, which frees the rows at its end.
+    Args:
+        count: Number of rows.
+        row: Shape of one row.
+        kind: Number type of the values.
+
+    Attributes:
+        shape: Shape of the whole array, [count, ...].
+        dtype: Number type of the values.
+        chunk: Number of neighbouring rows that are read at once; all rows while they are in memory.
     """
 
     def __init__(self, count: int, row: tuple[int, ...], kind: npt.DTypeLike) -> None:
@@ -101,10 +120,14 @@ class RowFile(StoredRows):
         return self._array
 
     def fill(self, batches: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]) -> int:
-        """Stores rows that arrive in any order, and returns their number.
+        """Stores rows that arrive in any order.
 
-        The batches are pairs of row numbers, int64 [m], each of which must occur once, and the rows
-        themselves, [m, ...].
+        Args:
+            batches: Pairs of row numbers, int64 [m], and the rows themselves, [m, ...]. Each row
+                number must occur once.
+
+        Returns:
+            The number of rows that were stored.
         """
         if self._array is not None:
             filled = 0
@@ -211,10 +234,14 @@ Rows = npt.NDArray[Any] | StoredRows
 
 
 def selected(rows: Rows, index: npt.NDArray[np.int64]) -> Rows:
-    """Returns rows [m, ...] by their numbers in ascending order, int64 [m].
+    """Returns rows by their numbers. Many rows of a file stay in the file.
 
-    Many rows of a file stay in the file: where they do not fit into `IN_MEMORY`, the result is a
-    `Selection`, and otherwise an array.
+    Args:
+        rows: All rows, [n, ...].
+        index: Row numbers in ascending order, int64 [m].
+
+    Returns:
+        The rows, [m, ...]: an array, or, where they do not fit into `IN_MEMORY`, a `Selection`.
     """
     if isinstance(rows, RowFile | Selection) and rows.in_memory is None:
         size = len(index) * math.prod(rows.shape[1:]) * rows.dtype.itemsize
@@ -224,12 +251,28 @@ def selected(rows: Rows, index: npt.NDArray[np.int64]) -> Rows:
 
 
 def gathered(rows: Rows, index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    """Returns rows [m, ...] by their numbers, int64 [m] in any order, from memory or a file."""
+    """Returns rows by their numbers, from memory or from a file.
+
+    Args:
+        rows: All rows, [n, ...].
+        index: Row numbers, int64 [m], in any order.
+
+    Returns:
+        The rows in the order of `index`, [m, ...].
+    """
     return rows.gather(index) if isinstance(rows, StoredRows) else rows[index]
 
 
 def blocks(rows: Rows, size: int) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
-    """Yields all rows in order, in blocks of at most `size`, with the slice of their numbers."""
+    """Yields all rows in order, block by block.
+
+    Args:
+        rows: All rows, [n, ...].
+        size: Largest number of rows in a block.
+
+    Yields:
+        The slice of row numbers and the rows of each block, [at most `size`, ...].
+    """
     for first in range(0, len(rows), size):
         stop = min(first + size, len(rows))
         block = rows.read(first, stop) if isinstance(rows, StoredRows) else rows[first:stop]

@@ -23,6 +23,9 @@ TEMPORARY = ".tmp-"
 def sync(path: Path) -> None:
     """Forces a file's content, or the names in a folder, to disk.
 
+    Args:
+        path: A file or a folder.
+
     Raises:
         OSError: The file cannot be opened or written to disk.
     """
@@ -37,7 +40,11 @@ def sync(path: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Forces an existing folder with everything below it to disk."""
+    """Forces a folder with everything below it to disk.
+
+    Args:
+        folder: An existing folder.
+    """
     from concurrent.futures import ThreadPoolExecutor  # not for every `imgpipe --help`
 
     tree = [(Path(parent), files) for parent, _, files in os.walk(folder)]

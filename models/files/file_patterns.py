@@ -23,8 +23,11 @@ def is_special(path: str) -> bool:
 def matching(pattern: str) -> list[str]:
     """Returns the files and folders that a pattern matches, in sorted order.
 
-    The last part of the path, local or remote, may contain ``*``, ``?`` and ``[…]``. A folder that
-    does not exist has no files.
+    Args:
+        pattern: Local or remote path whose last part may contain ``*``, ``?`` and ``[…]``.
+
+    Returns:
+        Paths in the folder of the pattern; none when the folder does not exist.
     """
     import tensorflow as tf
 
@@ -47,8 +50,13 @@ def plain_name(directory: str) -> Iterator[str]:
     """Provides a path without special characters to a local folder, while the block runs.
 
     TensorFlow's reader of variables treats the path of the variables as a pattern
-    (tensorflow/tensorflow#35489). A symbolic link with a plain name avoids that. The path is the
-    directory of the SavedModel itself when it contains no special characters.
+    (tensorflow/tensorflow#35489). A symbolic link with a plain name avoids that.
+
+    Args:
+        directory: Folder of a SavedModel.
+
+    Yields:
+        The path to use: the directory itself when it contains no special characters.
     """
     if not is_special(directory) or "://" in directory:
         yield directory

@@ -10,6 +10,9 @@ from typing import Any
 def read(path: Path) -> dict[str, Any]:
     """Reads a JSON object from a file.
 
+    Args:
+        path: The file.
+
     Raises:
         OSError: The file cannot be read.
         ValueError: It holds no JSON object; the message says what is wrong.
@@ -18,7 +21,10 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Parses a JSON object from the text of a file.
+    """Parses a JSON object.
+
+    Args:
+        text: The text of a file.
 
     Raises:
         ValueError: It is no JSON object; the message says what is wrong.

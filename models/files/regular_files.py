@@ -19,6 +19,9 @@ _CHUNK = 1 << 20  # bytes read at once while hashing
 def open_regular(file: Path) -> BinaryIO:
     """Opens a regular file for reading.
 
+    Args:
+        file: Path of the file.
+
     Raises:
         OSError: The file does not exist, cannot be read, or is a folder, pipe, socket or device.
     """
@@ -37,7 +40,11 @@ def open_regular(file: Path) -> BinaryIO:
 
 
 def read_bytes(file: Path, limit: int) -> bytes:
-    """Returns the content of a regular file of at most `limit` bytes.
+    """Returns the content of a regular file.
+
+    Args:
+        file: Path of the file.
+        limit: Largest size in bytes.
 
     Raises:
         OSError: The file is larger than `limit`, cannot be read, or is not a regular file.
@@ -58,8 +65,12 @@ def read_bytes(file: Path, limit: int) -> bytes:
 def sha256(file: Path, limit: int) -> str:
     """Returns the SHA-256 (hex) of a regular file, which is read in parts of 1 MiB.
 
+    Args:
+        file: Path of the file.
+        limit: Largest size in bytes.
+
     Raises:
-        OSError: The file has more than `limit` bytes, cannot be read, or is not a regular file.
+        OSError: The file is larger than `limit`, cannot be read, or is not a regular file.
     """
     digest, size = hashlib.sha256(), 0
     with open_regular(file) as stream:

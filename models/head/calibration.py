@@ -60,6 +60,9 @@ def calibrate(
         labels: Their label indices, integers [N], 0..C-1.
         temperature: Whether to fit a temperature; otherwise it is 1.
         unknown_rate: Largest share of images whose label may become "unknown", 0..1.
+
+    Returns:
+        The calibration that was chosen and its effect.
     """
     chosen = fit_temperature(logits, labels) if temperature else 1.0
     probabilities = softmax(logits / chosen)
@@ -78,10 +81,14 @@ def calibrate(
 
 
 def fit_temperature(logits: Floats, labels: Integers) -> float:
-    """Returns the most probable temperature for logits [N, C] and labels [N], 0..C-1.
+    """Returns the most probable temperature, by a search over its logarithm.
 
-    It is found by a search over its logarithm. A large validation split is sampled evenly, so that
-    at most two million logits are used: with 5,000 classes, these are the logits of 400 images.
+    A large validation split is sampled evenly, so that at most two million logits are used: with
+    5,000 classes, these are the logits of 400 images.
+
+    Args:
+        logits: Logits of the validation images, float [N, C].
+        labels: Their label indices, integers [N], 0..C-1.
     """
     from scipy.optimize import minimize_scalar
 
@@ -102,10 +109,14 @@ def fit_temperature(logits: Floats, labels: Integers) -> float:
 
 
 def calibration_error(probabilities: Floats, labels: Integers) -> float:
-    """Returns the expected calibration error, 0..1, for probabilities [N, C] and labels [N].
+    """Returns the expected calibration error: the mean gap between confidence and accuracy, 0..1.
 
-    It is the mean gap between confidence and accuracy. The images are divided into bins of equal
-    width by their highest probability. The gaps of the bins are weighted by their number of images.
+    The images are divided into bins of equal width by their highest probability. The gaps of the
+    bins are weighted by their number of images.
+
+    Args:
+        probabilities: Probabilities of the images, float [N, C].
+        labels: Their label indices, integers [N], 0..C-1.
     """
     right = probabilities.argmax(axis=1) == labels
     return confidence_error(probabilities.max(axis=1), right)
@@ -114,7 +125,9 @@ def calibration_error(probabilities: Floats, labels: Integers) -> float:
 def confidence_error(top: Floats, right: npt.NDArray[np.bool_]) -> float:
     """Returns the expected calibration error when only the highest probabilities are known, 0..1.
 
-    These are `top`, [N], and `right` says whether their class is the label of the image, [N].
+    Args:
+        top: Highest probability of each image, float [N], 0..1.
+        right: Whether the class of that probability is the image's label, bool [N].
     """
     bin_indices = np.minimum((top * BINS).astype(int), BINS - 1)
     # Sums instead of means: the gap of a bin is weighted by its number of images in this way.
@@ -126,7 +139,12 @@ def confidence_error(top: Floats, right: npt.NDArray[np.bool_]) -> float:
 
 
 def threshold(top: Floats, rate: float) -> float:
-    """Returns the highest threshold that at most a share `rate` of the values [N] lie below."""
+    """Returns the highest threshold that at most a given share of the values lie below.
+
+    Args:
+        top: Highest probability of each image, float [N].
+        rate: Share of the values, 0..1.
+    """
     allowed = int(rate * len(top))
     # `allowed` values lie before this one in ascending order, and equal ones are not below it.
     return float(np.sort(top)[allowed]) if allowed else 0.0

@@ -37,7 +37,12 @@ _COLUMN_BY_COLUMN: Final = 8
 
 @dataclass(frozen=True)
 class Linear:
-    """A linear classifier: logits are features [n, D] @ kernel [D, C] + bias [C]."""
+    """A linear classifier: logits are features [n, D] @ kernel + bias.
+
+    Attributes:
+        kernel: Weights of the features, [D, C].
+        bias: Bias of each class, [C].
+    """
 
     kernel: Floats
     bias: Floats
@@ -83,11 +88,12 @@ class LogisticRegression:
     def minimise(self, penalty: float, tolerance: float = 1e-8) -> Linear:
         """Finds the classifier with the lowest loss, starting from the result of the previous call.
 
-        It is a classifier for features that are not standardised.
-
         Args:
             penalty: Factor of half the sum of the squared weights of standardised features.
             tolerance: Relative decrease of the loss below which the search ends.
+
+        Returns:
+            The classifier for features that are not standardised.
         """
         from scipy.optimize import minimize
 

@@ -69,7 +69,7 @@ class Solution:
 def solve(
     rows: BankRows, classes: int, settings: ModelSettings, learning_curve: bool = True
 ) -> Solution:
-    """Finds the best linear head for the rows of a feature bank, and says how it was found.
+    """Finds the best linear head for the rows of a feature bank.
 
     Args:
         rows: Training rows of view 0 and of any augmented views.
@@ -77,6 +77,9 @@ def solve(
         settings: Settings of the training: `l2`, `label_smoothing` and `balance` are used.
         learning_curve: Whether to compute the learning curve, which takes as long as the choice of
             the penalty. The head does not depend on it.
+
+    Returns:
+        The head, and how it was found.
     """
     # The loss is a sum over rows, so a penalty that suits some of the rows suits all of them.
     penalty, facts = _choose(_first_groups(rows, _CHOOSING), classes, settings, learning_curve)
@@ -114,6 +117,11 @@ def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Judgement | 
     """Evaluates the rows by cross-validation with the best penalty.
 
     Rows of other views of the same images are evaluated on the same images in the same order.
+
+    Args:
+        rows: Training rows of view 0 and of any augmented views.
+        classes: Number of classes.
+        settings: Settings of the training.
 
     Returns:
         The result for each image; None when there are too few images.
@@ -290,10 +298,12 @@ def _images(parts: Any) -> int:
 
 
 def standard_error(values: npt.NDArray[Any], groups: Groups | None = None) -> float:
-    """Returns the standard error of the mean of values [n], one for each image.
+    """Returns the standard error of the mean of values [n].
 
-    Values of one group, whose numbers are in `groups`, [n], are not independent, so this is the
-    cluster-robust estimate. With None, each image is a group by itself.
+    Args:
+        values: One value for each image.
+        groups: Group of each image, [n]. Values of one group are not independent, so this is the
+            cluster-robust estimate. Default: each image is a group by itself.
     """
     if groups is None:
         return float(values.std() / np.sqrt(len(values)))

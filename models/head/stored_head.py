@@ -50,7 +50,12 @@ class StoredHead:
 
     @classmethod
     def of(cls, head: keras.Model, classifier: Classifier) -> StoredHead | None:
-        """Returns the head of a network, as a model from features to logits; None if not linear."""
+        """Returns the head of a network, or None if it is not linear.
+
+        Args:
+            head: Keras model from features to logits.
+            classifier: The network with this head.
+        """
         if len([layer for layer in head.layers if layer.weights]) != 1:
             return None
         kernel, bias = head.get_layer(HEAD).get_weights()
@@ -60,7 +65,11 @@ class StoredHead:
         return cls(linear, classifier.vocabulary, classifier.unknown_below)
 
     def save(self, folder: Path) -> None:
-        """Writes `HEAD_FILE` into an existing folder."""
+        """Writes `HEAD_FILE` into a folder.
+
+        Args:
+            folder: An existing folder.
+        """
         with (folder / HEAD_FILE).open("wb") as file:
             np.savez(
                 file,
@@ -71,11 +80,19 @@ class StoredHead:
             )
 
     def probabilities(self, features: npt.NDArray[Any]) -> Floats:
-        """Returns the probabilities, float32 [N, C], of images with stored features [N, D]."""
+        """Returns the probabilities of images, float32 [N, C].
+
+        Args:
+            features: Stored features of the images, [N, D].
+        """
         return np.asarray(np.exp(self.linear.log_probabilities(features)))
 
     def label(self, probabilities: Floats) -> str:
-        """Returns the label that is served for an image with these probabilities, float32 [C]."""
+        """Returns the label that is served for an image.
+
+        Args:
+            probabilities: Probabilities of the image, float32 [C].
+        """
         if probabilities.max() < self.unknown_below:
             return names.UNKNOWN
         return self.vocabulary[int(probabilities.argmax())]
@@ -83,8 +100,12 @@ class StoredHead:
     def agrees(self, features: npt.NDArray[Any], expected: Floats) -> bool:
         """Returns whether the head gives the same answers as the network for some images.
 
-        Their stored features are [N, D], and the probabilities that the network gives, [N, C]. The
-        label may differ for an image for which the network finds two classes about equally likely.
+        The label may differ for an image for which the network finds two classes about equally
+        likely.
+
+        Args:
+            features: Stored features of the images, [N, D].
+            expected: The network's probabilities for the same images, float32 [N, C].
         """
         if not len(features):  # nothing was compared
             return False
@@ -97,7 +118,13 @@ class StoredHead:
 
 
 def read(uri: str) -> StoredHead | None:
-    """Reads the head from the artifact ModelRun; None when the training stored none.
+    """Reads the head from the folder of a training.
+
+    Args:
+        uri: URI of the artifact ModelRun.
+
+    Returns:
+        The head; None when the training stored none.
 
     Raises:
         ResourceError: The file is damaged.

@@ -49,6 +49,9 @@ def feature_maps(maps: Array, title: str, arithmetic: str, seen: Pixels) -> byte
         title: Name and class of the layer.
         arithmetic: How the size of the maps is computed; "" leaves that line out.
         seen: The image as the network receives it, uint8 [S, S, 3].
+
+    Returns:
+        The content of a PNG file.
     """
     height, width, depth = maps.shape
     shown = most_varied(maps, MOST_MAPS)
@@ -78,10 +81,17 @@ def feature_maps(maps: Array, title: str, arithmetic: str, seen: Pixels) -> byte
 
 
 def vector(values: Array, title: str, arithmetic: str, seen: Pixels, names: Sequence[str]) -> bytes:
-    """Draws the values of one layer, float [D], as a PNG with one bar for each value.
+    """Draws the values of one layer as a PNG with one bar for each value.
 
-    For the title, the arithmetic and the image, see `feature_maps`. The names are those of the
-    values, such as the classes; an empty sequence numbers the bars.
+    Args:
+        values: The values, float [D].
+        title: Name and class of the layer.
+        arithmetic: How the number of values is computed; "" leaves that line out.
+        seen: The image as the network receives it, uint8 [S, S, 3].
+        names: Names of the values, such as the classes; an empty sequence numbers the bars.
+
+    Returns:
+        The content of a PNG file.
     """
     named = len(names) == len(values)
     # As a map of a single position, the values are ordered by how far they are from 0.
@@ -112,6 +122,9 @@ def grad_cam(image: Pixels, cam: Array, label: str, top: Sequence[tuple[str, flo
         cam: Output of the ``cam`` signature for this image, float [h, w], 0..1.
         label: The label that is served for the image.
         top: Classes with their probabilities, highest first.
+
+    Returns:
+        The content of a PNG file.
     """
     shown = _fitting(image)
     height, width = shown.shape[:2]
@@ -145,9 +158,14 @@ def grad_cam(image: Pixels, cam: Array, label: str, top: Sequence[tuple[str, flo
 
 
 def overlay(image: Pixels, cam: Array) -> Pixels:
-    """Returns an image, uint8 [H, W, 3], in grey and blended with a heat map, float [h, w], 0..1.
+    """Returns the image in grey, blended with a heat map.
 
-    The heat map is stretched to the size of the image.
+    Args:
+        image: The image, uint8 [H, W, 3].
+        cam: The heat map, float [h, w], 0..1; it is stretched to the size of the image.
+
+    Returns:
+        The blended image, uint8 [H, W, 3].
     """
     from PIL import Image
 

@@ -102,7 +102,12 @@ def _spread(names: Sequence[str], count: int) -> list[str]:
 
 
 def outputs(network: keras.Model, names: Sequence[str], pixels: Array) -> dict[str, Array]:
-    """Returns the outputs of layers of a functional model for one image, float [S, S, 3], 0..255.
+    """Returns the outputs of layers for one image.
+
+    Args:
+        network: A functional model of pixels.
+        names: Names of the layers.
+        pixels: The image, float [S, S, 3], 0..255.
 
     Returns:
         For each name, maps float32 [h, w, D] or a vector float32 [D].
@@ -115,10 +120,14 @@ def outputs(network: keras.Model, names: Sequence[str], pixels: Array) -> dict[s
 
 
 def most_varied(maps: Array, count: int) -> list[int]:
-    """Returns at most `count` channels of maps [h, w, D], by how much they vary, the highest first.
+    """Returns the channels whose values vary most over the image, the most varied first.
 
     A map with the same value everywhere shows no location, however high the value is. Maps of a
     single position are ordered by their value.
+
+    Args:
+        maps: Feature maps, float [h, w, D].
+        count: Largest number of channels to return.
     """
     flat = maps.reshape(-1, maps.shape[-1]).astype(np.float64)
     strength = np.abs(flat[0]) if len(flat) == 1 else flat.std(axis=0)

@@ -82,13 +82,23 @@ class Classifier:
         return tf.function(outputs, input_signature=[images], autograph=False, jit_compile=False)
 
     def probabilities(self, images: Sequence[bytes]) -> npt.NDArray[np.float32]:
-        """Classifies encoded images with the Keras model in memory; returns float32 [N, C]."""
+        """Classifies images with the Keras model in memory.
+
+        Args:
+            images: Encoded images.
+
+        Returns:
+            Probabilities, float32 [N, C].
+        """
         rows = [np.empty((0, len(self.vocabulary)), np.float32)]
         rows += [outputs[PROBABILITIES].numpy() for outputs in self.outputs(images)]
         return np.concatenate(rows)
 
     def outputs(self, images: Sequence[bytes]) -> Iterator[dict[str, Any]]:
-        """Yields the outputs of the Keras model in memory for batches of encoded images.
+        """Yields the outputs of the Keras model in memory for batches of images.
+
+        Args:
+            images: Encoded images.
 
         Yields:
             Features [n, D], logits [n, C] and probabilities [n, C] of at most 32 images, by name.
@@ -117,10 +127,15 @@ class Parts:
 
 
 def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> keras.KerasTensor:
-    """Adds the head to features [N, D]: dropout, a hidden layer if there is one, and a dense layer.
+    """Adds the head: dropout, a hidden layer if the settings have one, and a dense layer.
 
     The one unit z of a binary head becomes the logits [0, z]. Their softmax is [1 - sigmoid(z),
     sigmoid(z)], so loss, metrics and signatures are the same for any number of classes.
+
+    Args:
+        features: Features, symbolic [N, D].
+        classes: Number C of classes.
+        settings: Settings of the head.
 
     Returns:
         Logits, symbolic [N, C].
@@ -149,9 +164,14 @@ def _dropout(share: float, name: str, settings: ModelSettings) -> Any:
 
 
 def pooled(feature_map: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
-    """Pools a feature map, symbolic [N, h, w, C], to features, float32 [N, D].
+    """Pools a feature map.
 
-    The pooling is "average", "max" or "flatten".
+    Args:
+        feature_map: Feature map, symbolic [N, h, w, C].
+        pooling: "average", "max" or "flatten".
+
+    Returns:
+        Features, symbolic float32 [N, D].
     """
     from keras import layers
 
@@ -164,7 +184,12 @@ def pooled(feature_map: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
 
 
 def build_parts(classes: int, settings: ModelSettings) -> Parts:
-    """Builds the whole network, with newly initialised weights in its head."""
+    """Builds the whole network, with newly initialised weights in its head.
+
+    Args:
+        classes: Number of classes.
+        settings: Settings that name the backbone, its weights and the image size.
+    """
     import keras
 
     backbone = settings.backbone_spec()
@@ -176,7 +201,13 @@ def build_parts(classes: int, settings: ModelSettings) -> Parts:
 
 
 def build_head(dim: int, classes: int, settings: ModelSettings) -> keras.Model:
-    """Builds the head alone, from features [N, dim] to logits [N, C]."""
+    """Builds the head alone, from features [N, dim] to logits [N, C].
+
+    Args:
+        dim: Number of features of an image.
+        classes: Number of classes.
+        settings: Settings of the head.
+    """
     import keras
 
     features = keras.Input((dim,), dtype="float32", name=FEATURES)
@@ -228,7 +259,9 @@ def build_classifier(
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
     """Copies the weights of every layer to the layer of the same name in another model.
 
-    The target must have such a layer of the same shapes for every layer with weights.
+    Args:
+        source: Model whose weights are copied.
+        target: Model that has a layer of the same name and shapes for every layer with weights.
     """
     for layer in source.layers:
         if layer.weights:  # others, such as an addition, may have another name in each build

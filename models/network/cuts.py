@@ -29,7 +29,11 @@ _LISTED: Final = 40
 
 
 def layer_at(network: keras.Model, cut: str) -> Any:
-    """Returns the layer that the cut names.
+    """Returns the layer that `cut` names.
+
+    Args:
+        network: Functional model from pixels to a feature map.
+        cut: Name of a layer or of a block, or `USUAL`.
 
     Raises:
         ConfigError: There is no such layer, or the layers above it need more than its output.
@@ -48,7 +52,11 @@ def layer_at(network: keras.Model, cut: str) -> Any:
 
 
 def above(network: keras.Model, cut: str) -> list[Any]:
-    """Returns the layers with weights above the cut, from input to output, without its own layer.
+    """Returns the layers with weights above the cut, from input to output.
+
+    Args:
+        network: Functional model from pixels to a feature map.
+        cut: Name of a layer or of a block, or `USUAL`. Its own layer is not returned.
 
     Raises:
         ConfigError: As for `layer_at`.
@@ -61,9 +69,13 @@ def above(network: keras.Model, cut: str) -> list[Any]:
 
 
 def narrow(network: keras.Model, share: float) -> str:
-    """Returns the cut with the smallest activations at about a share of the cut points, 0..1.
+    """Returns the cut with the smallest activations at about a share of the cut points.
 
     Activations are stored for every image and view, so their size decides how many views fit.
+
+    Args:
+        network: A model from pixels to the feature map.
+        share: Share of the cut points that are below, 0..1.
     """
     points = backbones.cut_points(network)
     last = len(points) - 1

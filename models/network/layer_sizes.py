@@ -63,9 +63,15 @@ class Axis:
 
     @classmethod
     def of(cls, size: int, window: int, stride: int, padding: str, dilation: int = 1) -> Axis:
-        """Returns the axis of a layer with Keras' padding; the window is without the dilation.
+        """Returns the axis of a layer with Keras' padding.
 
-        The padding is "valid" for none, or "same" for as much as gives an output of ⌈size/stride⌉.
+        Args:
+            size: Size of the input in pixels.
+            window: Size of the filter or of the pooling window in pixels, without dilation.
+            stride: Distance between two windows in pixels.
+            padding: "valid" for no padding, or "same" for as much as gives an output of
+                ⌈size/stride⌉.
+            dilation: Distance between two values of the filter in pixels.
         """
         window = dilation * (window - 1) + 1
         if padding != "same":
@@ -117,9 +123,13 @@ class _Result:
 
 
 def sizes(network: keras.Model) -> list[LayerSize]:
-    """Returns the sizes of all layers and operations of a functional model.
+    """Returns the sizes of all layers and operations of a network.
 
-    Each comes after those whose outputs it reads.
+    Args:
+        network: A functional model.
+
+    Returns:
+        One entry for each layer or operation, after those whose outputs it reads.
     """
     order = cuts.steps(network.outputs)
     return [

@@ -47,9 +47,12 @@ Described = list[dict[str, Any]]
 
 
 def save(classifier: Classifier, settings: ModelSettings, directory: str) -> None:
-    """Writes the folder `FOLDER` of an exported model, whose folder must exist.
+    """Writes the folder `FOLDER` of an exported model.
 
-    The settings are those with which the network was built.
+    Args:
+        classifier: The network that was exported.
+        settings: Settings with which it was built.
+        directory: Folder of the SavedModel, which must exist.
     """
     import tensorflow as tf
 
@@ -83,7 +86,10 @@ def save(classifier: Classifier, settings: ModelSettings, directory: str) -> Non
 
 
 def load(version: Path) -> Classifier:
-    """Loads the classifier from the folder of an exported model or of a pushed version.
+    """Loads the classifier of an exported model or of a pushed version, with its weights.
+
+    Args:
+        version: Folder of the SavedModel or of the version.
 
     Raises:
         ResourceError: The version contains no network, the network is damaged, or this version of

@@ -66,12 +66,12 @@ class Checkpoint:
     def read(self, model: keras.Model) -> tuple[Arrays, Course] | None:
         """Restores the state of the model and of its optimizer from the checkpoint.
 
-        The model is compiled and has the same layers as the one that was saved.
+        Args:
+            model: A compiled model with the same layers as the one that was saved.
 
         Returns:
-            The weights of the best epoch so far, and the course of the training; None when there is
-            no checkpoint of this training, or it is damaged. The weights of the model are unchanged
-            then.
+            The rest of the checkpoint; None when there is no checkpoint of this training, or it is
+            damaged. The weights of the model are unchanged then.
         """
         try:
             with self._path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
@@ -92,9 +92,12 @@ class Checkpoint:
         return best, course
 
     def write(self, model: keras.Model, best: Arrays, course: Course) -> None:
-        """Saves the state after an epoch, and the weights of the best epoch so far.
+        """Saves the state after an epoch, unless the last write was less than `seconds_apart` ago.
 
-        Nothing is written if the last write was less than `seconds_apart` ago.
+        Args:
+            model: The compiled model in training.
+            best: Weights of the best epoch so far.
+            course: The course of the training.
         """
         if time.monotonic() - self._written < self._apart:
             return

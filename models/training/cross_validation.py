@@ -90,6 +90,9 @@ def cross_validate(
         classes: Number of classes.
         settings: Settings of head and training, the same as the Trainer's.
 
+    Returns:
+        The results of all folds.
+
     Raises:
         DataRefused: There are fewer sets of images than folds, or too few to choose weights.
     """
@@ -141,7 +144,12 @@ def _fold(
 
 
 def predicted(head: Any, rows: BankRows) -> Integers:
-    """Returns the label index that a head, from features to logits, predicts for each row, [n]."""
+    """Returns the label index that the head predicts for each row, [n].
+
+    Args:
+        head: Keras model from features to logits.
+        rows: Rows of the bank.
+    """
     logits = [
         np.asarray(head(block.astype(np.float32), training=False))
         for _, block in row_file.blocks(rows.features, _ROWS_AT_ONCE)

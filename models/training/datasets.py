@@ -135,7 +135,12 @@ class Images(Rows):
 
 
 def steps_per_epoch(rows: Rows, settings: ModelSettings) -> int:
-    """Returns the number of steps of one epoch: all rows, or the limit that the settings give."""
+    """Returns the number of steps of one epoch: all rows, or the limit that the settings give.
+
+    Args:
+        rows: Rows to train on.
+        settings: Settings with the batch size and the limit; a limit of 0 means all rows.
+    """
     all_rows = -(-len(rows) // settings.batch_size)
     return min(all_rows, settings.steps_per_epoch) if settings.steps_per_epoch else all_rows
 
@@ -233,6 +238,10 @@ def _chunks(rows: Rows, settings: ModelSettings) -> Callable[[tf.Tensor], tf.dat
 
 def validation(rows: Rows, classes: int) -> tf.data.Dataset:
     """Returns the dataset of all rows in their order, without augmentation.
+
+    Args:
+        rows: Rows of the validation split.
+        classes: Number of classes.
 
     Returns:
         A dataset of (inputs [m, ...], one-hot labels [m, classes]).

@@ -58,13 +58,21 @@ def fresh_activations(
 
 
 def count_labelled(patterns: Sequence[str]) -> int:
-    """Returns the number of images with a label in the image examples of one split."""
+    """Returns the number of images with a label.
+
+    Args:
+        patterns: File patterns of the image examples of one split.
+    """
     _, _, labels = in_order(all_matching(patterns))
     return len(labels)
 
 
 def usual_side(patterns: Sequence[str]) -> int:
-    """Returns the median of the longer sides of the images of a split in pixels; 0 if not known."""
+    """Returns the median of the longer sides of the images in pixels; 0 when it is not known.
+
+    Args:
+        patterns: File patterns of the image examples of one split.
+    """
     import tensorflow as tf
 
     number = tf.io.FixedLenFeature([], tf.int64, default_value=0)
@@ -78,7 +86,9 @@ def usual_side(patterns: Sequence[str]) -> int:
 def seconds_a_view(patterns: Sequence[str], extractor: FeatureExtractor) -> float:
     """Measures the seconds of a forward pass of one view, after a pass that compiles it.
 
-    The split must have at least one image.
+    Args:
+        patterns: File patterns of the image examples of one split, with at least one image.
+        extractor: Extractor to measure.
     """
     images, hashes = next(_read(all_matching(patterns)))
     names_of = [digest.decode() for digest in hashes]

@@ -74,7 +74,12 @@ class Inputs:
         """Returns the checkpoint of a stage, whose key depends on everything that determines it.
 
         With several workers there is none, since they would have to agree on the epoch at which to
-        resume. The stored inputs have the fingerprint `made_by`; see `bank.BankFacts`.
+        resume.
+
+        Args:
+            stage: Name of the stage.
+            made_by: Fingerprint of the stored inputs; see `bank.BankFacts`.
+            *splits: Labels and identities of the rows of each split.
         """
         if self.resume_dir is None or self.settings.strategy == "multi_worker":
             return None
@@ -113,6 +118,9 @@ class Trained:
 
 def train(inputs: Inputs) -> Trained:
     """Trains in the stages that the settings ask for and the content of the bank allows.
+
+    Args:
+        inputs: Inputs of the training.
 
     Returns:
         The trained layers, which are those of the better stage in the mode "auto".
@@ -299,7 +307,11 @@ def above_cut(
 ) -> keras.Model:
     """Returns the network from the activations at a cut to logits; all of its layers are trained.
 
-    The weights of its head are those of `head`, or new ones with None.
+    Args:
+        classes: Number of classes.
+        settings: Settings of the network.
+        cut: Layer at which the network is cut.
+        head: Head with the initial weights of the network's head; None for new weights.
     """
     import keras
 
@@ -332,7 +344,10 @@ def _cut(
 def judged(found: Fit, validation: datasets.Rows, trained: str) -> Trained:
     """Returns the fitted model with its logits of the validation split.
 
-    The history says what was trained.
+    Args:
+        found: The fitted model.
+        validation: Rows of the validation split.
+        trained: Description of what was trained, for the history.
     """
     dataset = datasets.validation(validation, found.head.outputs[0].shape[-1])
     logits = [found.head(inputs, training=False).numpy() for inputs, _ in dataset]

@@ -96,8 +96,19 @@ def fit_head(
 ) -> Fit:
     """Trains a head on every row of `train`, or solves it if `settings.solved` says so.
 
-    A head that is trained by epochs is evaluated on `validation`, whose rows are of view 0, after
-    each of them. The arguments are those of `fit`; the learning curve is that of a solved head.
+    A head that is trained by epochs is evaluated on `validation` after each of them.
+
+    Args:
+        train: Rows of all views.
+        validation: Rows of view 0.
+        classes: Number of classes.
+        settings: Settings of head and training.
+        log_dir: Folder for TensorBoard's event files; None writes none.
+        checkpoint: Checkpoint to resume from and to write; None starts from the beginning.
+        learning_curve: Whether to compute the learning curve of a solved head.
+
+    Returns:
+        The head and the course of its training.
 
     Raises:
         DataRefused: A split has no labelled row.
@@ -275,7 +286,12 @@ def _run_epochs(
 
 
 def optimizer(settings: ModelSettings, steps: int) -> keras.optimizers.Optimizer:
-    """Returns the optimizer of the settings for a training of at most so many steps."""
+    """Returns the optimizer of the settings.
+
+    Args:
+        settings: Settings with the optimizer, the learning rate and its schedule.
+        steps: Largest number of steps of the training.
+    """
     import keras
 
     kinds = {

@@ -31,7 +31,12 @@ _NAME: Final = re.compile(r"conv((?:_[1-9]\d{0,3}){1,6})(_grey)?")
 def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
     """Builds the network from pixels to the output of its last pooling, with random weights.
 
-    See `Architecture.source`; of the options, only the name matters.
+    Args:
+        choice: The options; only the name matters.
+        side: Height and width of the images in pixels.
+
+    Returns:
+        Functional model from pixels [N, H, W, 3], 0..255, to the feature map [N, h, w, C].
 
     Raises:
         ConfigError: The images are so small that the last feature map would be empty.
@@ -62,7 +67,11 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
 
 
 def named(name: str) -> Architecture | None:
-    """Returns the network that a name such as ``conv_16_32_64`` describes; None for other names."""
+    """Returns the network that a name such as ``conv_16_32_64`` describes; None for other names.
+
+    Args:
+        name: Name of an architecture.
+    """
     if _NAME.fullmatch(name) is None:
         return None
     return Architecture(name, IMAGE_SIZES.get(name, DEFAULT_SIZE), source, imagenet=False)

@@ -142,9 +142,16 @@ def read_weights() -> dict[str, npt.NDArray[Any]]:
 
 
 def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
-    """Builds the network from pixels to its feature map; see `Architecture.source`.
+    """Builds the network from pixels to its feature map.
 
     ImageNet weights have BatchNorm folded in; with other weights, the network has BatchNorm layers.
+
+    Args:
+        choice: The options of the architecture.
+        side: Height and width of the images in pixels.
+
+    Returns:
+        Functional model from pixels [N, H, W, 3], 0..255, to the feature map [N, h, w, 1280].
     """
     import keras
 
@@ -155,9 +162,14 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
 
 
 def folded_network(pixels: KerasTensor, trainable: bool = True) -> KerasTensor:
-    """Builds the network with ImageNet weights, as `Architecture.folded` describes.
+    """Builds the network with ImageNet weights, and BatchNorm folded in, on a given input.
 
-    The feature map is [N, h, w, 1280].
+    Args:
+        pixels: Symbolic input [N, H, W, 3], 0..255.
+        trainable: Value of `trainable` of every layer.
+
+    Returns:
+        The feature map, symbolic [N, h, w, 1280].
     """
     place = functools.partial(_place_folded, read_weights(), trainable)
     return _network(pixels, place, trainable)
@@ -211,7 +223,11 @@ def _convolution(unit: Unit, **settings: Any) -> Any:
 
 
 def folded(weights: Mapping[str, npt.NDArray[Any]], unit: Unit) -> tuple[Array, Array]:
-    """Returns the kernel and the bias of a unit, with the BatchNorm folded in, from stored weights.
+    """Returns the kernel, in Keras' order of axes, and the bias, with the BatchNorm folded in.
+
+    Args:
+        weights: The tensors that `read_weights` returned.
+        unit: The convolution.
 
     Returns:
         Kernel float32 [h, w, in, out], or [h, w, channels, 1] of a depthwise convolution, and bias

@@ -90,7 +90,14 @@ APPLICATIONS: Final[dict[str, Application]] = {
 
 
 def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
-    """Builds the network with ImageNet or random weights; see `Architecture.source`.
+    """Builds the network from pixels to its last feature map, with ImageNet or random weights.
+
+    Args:
+        choice: The options of the architecture.
+        side: Height and width of the images in pixels.
+
+    Returns:
+        Functional model from pixels [N, H, W, 3], 0..255, to the feature map [N, h, w, C].
 
     Raises:
         ConfigError: The network does not support images of that size, or that width.

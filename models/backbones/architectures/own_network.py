@@ -29,7 +29,11 @@ ARCHITECTURES: Final[tuple[Architecture, ...]] = ()
 
 
 def named(name: str) -> Architecture | None:
-    """Returns the architecture for a name such as ``my_module:build``; None for other names."""
+    """Returns the architecture for a name such as ``my_module:build``; None for other names.
+
+    Args:
+        name: Name of an architecture.
+    """
     if _NAME.fullmatch(name) is None:
         return None
     return Architecture(
@@ -38,7 +42,14 @@ def named(name: str) -> Architecture | None:
 
 
 def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
-    """Calls the user's function with the height of the images in pixels, and checks its result.
+    """Calls the user's function and checks its result.
+
+    Args:
+        choice: The options; only the name matters.
+        side: Height and width of the images in pixels; the function receives the height.
+
+    Returns:
+        The functional model that the function returned.
 
     Raises:
         ConfigError: There is no such function, or it does not return a model with one feature map.
@@ -59,7 +70,10 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
 
 
 def code_sha256(name: str) -> str:
-    """Returns the SHA-256 (hex) of the file that contains the function ``module:function``.
+    """Returns the SHA-256 (hex) of the file that contains the function.
+
+    Args:
+        name: Name of the function, as ``module:function``.
 
     Raises:
         ConfigError: The function cannot be imported.
