@@ -191,8 +191,9 @@ def _print(console: Console, found: Mapping[str, Any]) -> None:
     colour = "green" if found["passed"] else "yellow"
     console.print(f"\n[bold {colour}]{escape(found['verdict'])}[/]")
     console.print(f"  model    {escape(found['model'])}")
-    calibration = f"loss {found['loss']:.3f}, expected calibration error {found['ece']:.3f}"
-    console.print(f"  metrics  {calibration}")
+    calibration = f"expected calibration error {found['ece']:.3f}"
+    by_chance = f"{found['ece_by_chance']:.3f} by chance on so many images"
+    console.print(f"  metrics  loss {found['loss']:.3f}, {calibration} ({by_chance})")
     for warning in found["warnings"]:
         console.print(f"  note     {escape(warning)}")
     classes = sorted(found["per_class"].items(), key=lambda entry: entry[1]["f1"])

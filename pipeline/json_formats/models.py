@@ -104,6 +104,9 @@ class Evaluation(Accuracy):
     ]
     loss: Annotated[float, "Cross-entropy."]
     ece: Annotated[float, "Expected calibration error."]
+    ece_by_chance: Annotated[
+        float, "What it would be on average on so many images if all probabilities were right."
+    ]
     per_class: Annotated[dict[str, ClassMetrics], "Metrics by class."]
     confusion: Annotated[list[Confusion], "Cells of the confusion matrix that are not 0."]
     reliability: Annotated[list[Bin], "Accuracy by probability."]

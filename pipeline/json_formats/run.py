@@ -215,6 +215,9 @@ class Metrics(TypedDict):
     accuracy: Annotated[float, "Share of correct predictions."]
     loss: Annotated[float, "Cross-entropy."]
     ece: Annotated[float, "Expected calibration error."]
+    ece_by_chance: Annotated[
+        float, "What it would be on average on so many images if all probabilities were right."
+    ]
     per_class: Annotated[dict[str, ClassMetrics], "Metrics by class."]
 
 

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from imgpipe.models.head import calibration as module
-from imgpipe.models.head.calibration import calibrate, calibration_error, fit_temperature, threshold
+from imgpipe.models.head.calibration import (
+    calibrate,
+    calibration_error,
+    confidence_error,
+    error_by_chance,
+    fit_temperature,
+    threshold,
+)
 
 
 def _drawn(count: int, scale: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -41,6 +48,18 @@ def test_the_calibration_error_is_the_mean_gap_by_bin() -> None:
     probabilities = np.array([[0.9, 0.1]] * 10 + [[0.4, 0.6]] * 10)
     labels = np.array([0] * 5 + [1] * 5 + [1] * 6 + [0] * 4)
     assert calibration_error(probabilities, labels) == pytest.approx((0.4 + 0.0) / 2)
+
+
+@pytest.mark.parametrize("count", [60, 400, 5000])
+def test_the_error_by_chance_is_the_mean_error_of_correct_probabilities(count: int) -> None:
+    random = np.random.default_rng(count)
+    top = random.beta(6, 1, count)
+    drawn = [confidence_error(top, random.random(count) < top) for _ in range(400)]
+    assert error_by_chance(top) == pytest.approx(np.mean(drawn), rel=0.1)
+
+
+def test_the_error_by_chance_of_certain_answers_is_zero() -> None:
+    assert error_by_chance(np.ones(5)) == 0.0
 
 
 @pytest.mark.parametrize(("rate", "below"), [(0.0, 0), (0.1, 10), (0.25, 25)])
