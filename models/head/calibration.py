@@ -112,6 +112,19 @@ def fit_temperature(logits: Floats, labels: Integers) -> float:
     return float(np.exp(found.x))
 
 
+def calibrated_loss(logits: Floats, labels: Integers) -> float:
+    """Returns the mean cross-entropy with the most probable temperature.
+
+    Args:
+        logits: Logits of the images, float [N, C].
+        labels: Their label indices, integers [N], 0..C-1.
+    """
+    scaled = logits.astype(np.float64) / fit_temperature(logits, labels)
+    scaled -= scaled.max(axis=1, keepdims=True)
+    of_labels = scaled[np.arange(len(labels)), labels]
+    return float((np.log(np.exp(scaled).sum(axis=1)) - of_labels).mean())
+
+
 def calibration_error(probabilities: Floats, labels: Integers) -> float:
     """Returns the expected calibration error: the mean gap between confidence and accuracy, 0..1.
 

@@ -10,6 +10,7 @@ import pytest
 from imgpipe.models.head import calibration as module
 from imgpipe.models.head.calibration import (
     calibrate,
+    calibrated_loss,
     calibration_error,
     confidence_error,
     error_by_chance,
@@ -42,6 +43,14 @@ def test_an_overconfident_classifier_is_calibrated() -> None:
 def test_the_temperature_of_a_small_faultless_split_stays_above_its_limit() -> None:
     logits = np.eye(3)[np.arange(30) % 3] * 4.0
     assert fit_temperature(logits, np.arange(30) % 3) > module.LIMITS[0] * 1.2
+
+
+def test_the_calibrated_loss_does_not_depend_on_how_sure_a_network_is() -> None:
+    logits, labels = _drawn(2000, 1.0)
+    usual = calibrated_loss(logits, labels)
+    assert calibrated_loss(logits * 4, labels) == pytest.approx(usual, rel=0.01)
+    others = np.random.default_rng(3).normal(0.0, 1.0, logits.shape)
+    assert calibrated_loss(logits + others, labels) > usual + 0.05
 
 
 def test_the_calibration_error_is_the_mean_gap_by_bin() -> None:
