@@ -197,10 +197,6 @@ class Connection:
         named = [(name.lower(), value) for name, value in self.headers.items()]
         return [(name, value) for name, value in named if name != "host"]
 
-    def grpc_compression(self) -> grpc.Compression | None:
-        """Return the compression of gRPC requests; None for no compression."""
-        return grpc.Compression.Gzip if self.compression else None
-
     def service_config(self) -> dict[str, Any]:
         """Return gRPC's service config, with round-robin over all addresses of the target."""
         method: dict[str, Any] = {
