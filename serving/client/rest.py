@@ -20,14 +20,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from imgpipe.serving.client import errors, rest_codec
-from imgpipe.serving.client.errors import (
-    InvalidArgument,
-    NotFound,
-    ServingError,
-    Unavailable,
-    closed,
-)
-from imgpipe.serving.client.options import Connection
+from imgpipe.serving.client.errors import InvalidArgument, NotFound, ServingError, Unavailable
+from imgpipe.serving.client.options import Connection, Tls
 from imgpipe.serving.client.protos import METADATA, MODELS, STATUS
 from imgpipe.serving.client.steps import Call
 
@@ -85,8 +79,6 @@ class RestTransport:
         self._host, self._port = address.hostname, port
         self._context = None
         if address.scheme == "https":
-            from imgpipe.serving.client.options import Tls
-
             self._context = (connection.tls or Tls()).context()
         self._idle: queue.LifoQueue[http.client.HTTPConnection] = queue.LifoQueue()
         self._closed = False
@@ -101,15 +93,12 @@ class RestTransport:
         """
         deadline = _Deadline(call.timeout)
         if call.method is MODELS:
-            answer = self._request("GET", rest_codec.MODELS_PATH, None, call, deadline)
-            return rest_codec.models_reply(answer.content)
-        if call.method in (METADATA, STATUS):
+            return rest_codec.models_reply(self._get(rest_codec.MODELS_PATH, call, deadline))
+        if call.method is STATUS:
             path = rest_codec.model_path(call.request.model_spec)
-            if call.method is STATUS:
-                answer = self._request("GET", path, None, call, deadline)
-                return rest_codec.status_reply(answer.content)
-            answer = self._request("GET", f"{path}/metadata", None, call, deadline)
-            return rest_codec.metadata_reply(answer.content)
+            return rest_codec.status_reply(self._get(path, call, deadline))
+        if call.method is METADATA:
+            return self._metadata(rest_codec.model_path(call.request.model_spec), call, deadline)
         if call.method.name not in rest_codec.VERBS:
             raise errors.Unimplemented(
                 f"{call.method.name} does not exist in the REST interface. Use the gRPC address of "
@@ -149,8 +138,10 @@ class RestTransport:
         return rest_codec.inference_reply(call.method, call.request, metadata, answer.content)
 
     def _metadata(self, model: str, call: Call, deadline: _Deadline) -> Any:
-        answer = self._request("GET", f"{model}/metadata", None, call, deadline)
-        return rest_codec.metadata_reply(answer.content)
+        return rest_codec.metadata_reply(self._get(f"{model}/metadata", call, deadline))
+
+    def _get(self, path: str, call: Call, deadline: _Deadline) -> bytes:
+        return self._request("GET", path, None, call, deadline).content
 
     def _request(
         self, verb: str, path: str, body: bytes | None, call: Call, deadline: _Deadline
@@ -176,7 +167,7 @@ class RestTransport:
     def _try_once(self, verb: str, path: str, body: bytes | None, deadline: _Deadline) -> _Answer:
         target, seconds = self._connection.target, deadline.seconds
         if self._closed:
-            raise closed(target)
+            raise errors.closed(target)
         connection, fresh = self._connected()
         try:
             answer = _exchange(connection, self._with_headers(verb, path, body), deadline)
