@@ -124,8 +124,12 @@ def prediction(response: Any) -> Prediction:
             outputs[name] = tensors.to_array(tensor)
         except tensors.TensorError as error:
             raise ServingError(f"The server's output {name!r} is malformed: {error}.") from error
-    spec = response.model_spec
-    return Prediction(outputs, spec.name, spec.version.value, spec.signature_name)
+    return Prediction(outputs, *_source(response.model_spec))
+
+
+def _source(spec: Any) -> tuple[str, int, str]:
+    """Return the model, the version and the signature that answered."""
+    return spec.name, spec.version.value, spec.signature_name
 
 
 # --- images --------------------------------------------------------------------------------------
@@ -252,33 +256,28 @@ def multi_inference_request(
     return request
 
 
-def rankings(response: Any) -> Rankings:
-    """Convert a ClassificationResponse."""
-    spec = response.model_spec
+def rankings(response: Any, field: str = "result") -> Rankings:
+    """Convert a ClassificationResponse, or another message with its result in ``field``."""
     lists = [
         [(item.label, item.score) for item in ranking.classes]
-        for ranking in response.result.classifications
+        for ranking in getattr(response, field).classifications
     ]
-    return Rankings(lists, spec.name, spec.version.value, spec.signature_name)
+    return Rankings(lists, *_source(response.model_spec))
 
 
-def regressions(response: Any) -> Regressions:
-    """Convert a RegressionResponse."""
-    spec = response.model_spec
-    values = np.array([item.value for item in response.result.regressions], np.float32)
-    return Regressions(values, spec.name, spec.version.value, spec.signature_name)
+def regressions(response: Any, field: str = "result") -> Regressions:
+    """Convert a RegressionResponse, or another message with its result in ``field``."""
+    values = [item.value for item in getattr(response, field).regressions]
+    return Regressions(np.array(values, np.float32), *_source(response.model_spec))
 
 
 def inferences(response: Any) -> dict[str, Rankings | Regressions]:
     """Convert a MultiInferenceResponse to results by signature name."""
     result: dict[str, Rankings | Regressions] = {}
     for item in response.results:
-        kind = item.WhichOneof("result")
-        body = protos.ClassificationResponse if kind == "classification_result" else None
-        reply = body() if body else protos.RegressionResponse()
-        reply.model_spec.CopyFrom(item.model_spec)
-        reply.result.CopyFrom(getattr(item, kind or "regression_result"))
-        result[item.model_spec.signature_name] = rankings(reply) if body else regressions(reply)
+        field = item.WhichOneof("result") or "regression_result"
+        convert = rankings if field == "classification_result" else regressions
+        result[item.model_spec.signature_name] = convert(item, field)
     return result
 
 
@@ -326,11 +325,7 @@ def model_list(response: Any) -> list[ModelStatus]:
 
 
 def no_model_list(error: Exception) -> ServingError:
-    """Return the error for a reply that is not a list of models.
-
-    Args:
-        error: The error that reading the reply raised.
-    """
+    """Return the error for a reply that is not a list of models, whose reading raised ``error``."""
     return ServingError(
         f"The server's answer is not a list of models ({type(error).__name__}: {error}). "
         "Is the address right?"

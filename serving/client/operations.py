@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import numpy as np
 from google.protobuf import empty_pb2
@@ -45,6 +45,8 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0  # while waiting for a model
 
 Answer = Classification | InvalidArgument
 """The result for one image of many: its classification or its error."""
+Progress = Callable[[int, Sequence[Answer]], None]
+"""Function that is called with the index of the first image of a chunk, and with its answers."""
 
 
 class Classifying(TypedDict, total=False):
@@ -79,13 +81,15 @@ class _Settings:
     ten_crop: bool = False
     at_once: int = AT_ONCE
     timeout: float | None = None
+    strict: bool = False
+    """Whether the error of an image ends the operation; otherwise it is the image's answer."""
 
     @classmethod
-    def of(cls, options: Classifying) -> _Settings:
+    def of(cls, options: Classifying, strict: bool) -> _Settings:
         values: dict[str, Any] = dict(options)
         if values.get("crop") is not None:
             values["crop"] = Box.of(values["crop"])
-        settings = cls(**values)
+        settings = cls(strict=strict, **values)
         if settings.at_once < 1:
             raise InvalidArgument(f"at_once must be 1 or more. Received: {settings.at_once!r}.")
         return settings
@@ -215,24 +219,20 @@ class Operations:
         Raises:
             InvalidArgument: An image cannot be read or decoded.
         """
-        answers: list[Classification] = []
-        for answer in (yield from self.classify_each(images, options, None, strict=True)):
-            if isinstance(answer, InvalidArgument):
-                raise answer
-            answers.append(answer)
-        return answers
+        answers = yield from self.classify_each(images, options, None, strict=True)
+        return cast("list[Classification]", answers)
 
     def classify_each(
         self,
         images: Sequence[Image],
         options: Classifying,
-        progress: Callable[[int, Sequence[Answer]], None] | None,
+        progress: Progress | None,
         strict: bool = False,
     ) -> Operation[list[Answer]]:
         """Classify images in chunks, several of them at a time; see `Client.classify_each`."""
-        settings = _Settings.of(options)
+        settings = _Settings.of(options, strict)
         operations = [
-            self._chunk(start, chunk, settings, progress, strict)
+            self._chunk(start, chunk, settings, progress)
             for start, chunk in _chunks(images, settings)
         ]
         if len(operations) == 1:  # needs no threads
@@ -241,12 +241,7 @@ class Operations:
         return [answer for answers in lists for answer in answers]
 
     def _chunk(
-        self,
-        start: int,
-        images: Sequence[Image],
-        settings: _Settings,
-        progress: Callable[[int, Sequence[Answer]], None] | None,
-        strict: bool,
+        self, start: int, images: Sequence[Image], settings: _Settings, progress: Progress | None
     ) -> Operation[list[Answer]]:
         def load() -> list[Loaded | InvalidArgument]:
             return [_load(index, image, settings) for index, image in enumerate(images, start)]
@@ -254,13 +249,8 @@ class Operations:
         # Encoded bytes need no work, so they do not take the detour over a thread.
         ready = settings.growth == 1 and all(isinstance(image, bytes) for image in images)
         loaded: list[Loaded | InvalidArgument] = load() if ready else (yield Work(load))
-        good: list[Loaded] = []
-        for entry in loaded:
-            if not isinstance(entry, InvalidArgument):
-                good.append(entry)
-            elif strict:
-                raise entry
-        received = iter((yield from self._ask(good, settings, strict)) if good else [])
+        good = [entry for entry in loaded if not isinstance(entry, InvalidArgument)]
+        received = iter((yield from self._ask(good, settings)) if good else [])
         answers = [
             entry if isinstance(entry, InvalidArgument) else next(received) for entry in loaded
         ]
@@ -268,9 +258,7 @@ class Operations:
             progress(start, answers)
         return answers
 
-    def _ask(
-        self, loaded: Sequence[Loaded], settings: _Settings, strict: bool
-    ) -> Operation[list[Answer]]:
+    def _ask(self, loaded: Sequence[Loaded], settings: _Settings) -> Operation[list[Answer]]:
         views = [view for _, parts in loaded for view in parts]
         try:
             answer = yield from self.predict(
@@ -279,14 +267,14 @@ class Operations:
         except InvalidArgument as error:
             if len(loaded) == 1:
                 named = InvalidArgument(f"{loaded[0][0]}: {error}")
-                if strict:
+                if settings.strict:
                     raise named from error
                 return [named]
             # A server refuses the whole request for one bad image. Halving the request until the
             # bad image is alone finds out which one it is.
             half = len(loaded) // 2
-            first = yield from self._ask(loaded[:half], settings, strict)
-            return first + (yield from self._ask(loaded[half:], settings, strict))
+            first = yield from self._ask(loaded[:half], settings)
+            return first + (yield from self._ask(loaded[half:], settings))
         return list(messages.classifications(answer, len(loaded), settings.top, settings.views))
 
     # --- models ----------------------------------------------------------------------------------
@@ -381,7 +369,10 @@ def _load(index: int, image: Image, settings: _Settings) -> Loaded | InvalidArgu
         content = image_module.content_of(image)
         return name, image_module.views_of(content, settings.crop, settings.ten_crop)
     except InvalidArgument as error:
-        return InvalidArgument(f"{name}: {error}")
+        named = InvalidArgument(f"{name}: {error}")
+        if settings.strict:
+            raise named from error
+        return named
 
 
 def _chunks(images: Sequence[Image], settings: _Settings) -> Iterator[tuple[int, list[Image]]]:
