@@ -241,11 +241,7 @@ def _channel_arguments(text: str) -> tuple[tuple[str, int | str], ...]:
 
 def _models(flags: argparse.Namespace) -> list[Any]:
     from imgpipe.serving.server.status import StatusError
-    from imgpipe.serving.server.versions.config import (
-        ModelConfig,
-        RequestLogConfig,
-        read_models,
-    )
+    from imgpipe.serving.server.versions.config import ModelConfig, RequestLogConfig, read_models
     from imgpipe.serving.server.versions.remote import base_path_of
     from imgpipe.serving.server.versions.version_policy import VersionPolicy
 
