@@ -6,6 +6,7 @@ its last reference is released. So a version is never unloaded during a request,
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import logging
 import threading
@@ -87,10 +88,7 @@ class Servable:
         While attempts are left, a failure leaves it LOADING with ``retry_at`` set.
         """
         self._state, self.retry_at = State.LOADING, None
-        if self._policy.slots is None:
-            self._load(loader)
-            return
-        with self._policy.slots:
+        with self._policy.slots or contextlib.nullcontext():
             self._load(loader)
 
     def _load(self, loader: Loader) -> None:
@@ -134,15 +132,14 @@ class Servable:
     def _failed(self, error: StatusError) -> None:
         self._failures += 1
         if self._failures <= self._policy.max_retries:
-            wait = self._policy.retry_seconds
-            self.retry_at = time.monotonic() + wait
+            self.retry_at = time.monotonic() + self._policy.retry_seconds
             _log.error(
                 "model %s version %d failed (attempt %d of %d, next in %g s): %s",
                 self.model,
                 self.version,
                 self._failures,
                 self._policy.max_retries + 1,
-                wait,
+                self._policy.retry_seconds,
                 error,
             )
             return
