@@ -74,7 +74,8 @@ class ModelManager:
         self._waiting: dict[int, VersionDirectory] = {}
         self._problem = ""
         self._settled: ModelConfig | None = None
-        self._tried = False
+        self.tried = False
+        """Whether the first load is over: a version has been available, or every one failed."""
         # The files of each version that is not loaded, and since when they have been the same.
         self._first_seen: dict[int, tuple[Fingerprint | None, float]] = {}
         self._stop = threading.Event()
@@ -83,11 +84,6 @@ class ModelManager:
         self._thread = threading.Thread(
             target=self._run, name=f"versions-of-{config.name}", daemon=True
         )
-
-    @property
-    def tried(self) -> bool:
-        """Whether the first load is over: a version has been available, or every one failed."""
-        return self._tried
 
     def start(self) -> None:
         """Start to poll."""
@@ -227,7 +223,7 @@ class ModelManager:
     def _settle(self, config: ModelConfig) -> None:
         """Note that everything for ``config`` and the files is done, or waits for a retry."""
         self._settled = config
-        self._tried = self._tried or self._first_load_is_over(config)
+        self.tried = self.tried or self._first_load_is_over(config)
         self._notify()
 
     def _first_load_is_over(self, config: ModelConfig) -> bool:
@@ -327,20 +323,14 @@ class ModelManager:
 
     def states(self) -> list[VersionState]:
         """Return every known version, newest first; incomplete directories are in state START."""
-        lines = {
-            n: VersionState(n, State.START, Code.UNAVAILABLE, entry.missing)
-            if entry.missing
-            else VersionState(n, State.START)
-            for n, entry in self._waiting.items()
-        }
+        lines = {}
+        for number, entry in self._waiting.items():
+            waiting = Code.UNAVAILABLE if entry.missing else Code.OK
+            lines[number] = VersionState(number, State.START, waiting, entry.missing)
         for number, servable in self._servables.items():
             error = servable.error
-            lines[number] = VersionState(
-                number,
-                servable.state,
-                error.code if error else Code.OK,
-                error.message if error else "",
-            )
+            code, message = (error.code, error.message) if error else (Code.OK, "")
+            lines[number] = VersionState(number, servable.state, code, message)
         return [lines[number] for number in sorted(lines, reverse=True)]
 
     def wait_until_available(self, timeout: float, *, may_come_later: bool = True) -> int:
