@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,7 +201,6 @@ def _digest(data: bytes) -> str:
 
 def store_of(base_path: BasePath, *, tflite: bool) -> storage.VersionStore:
     """Return the store of the versions under a base path."""
-    make: Callable[..., storage.VersionStore] = storage.LocalStore
     if isinstance(base_path, RemotePath):
-        make = RemoteStore
-    return make(base_path, tflite=tflite)
+        return RemoteStore(base_path, tflite=tflite)
+    return storage.LocalStore(base_path, tflite=tflite)
