@@ -81,16 +81,12 @@ class LocalStore:
         self._base_path, self._tflite = base_path, tflite
 
     def names(self) -> dict[int, str]:
-        """Return the version directories by number; see ``numbered``.
-
-        Raises:
-            OSError: The base path does not exist or cannot be read.
-        """
+        """See ``VersionStore.names`` and ``numbered``."""
         with os.scandir(self._base_path) as entries:
             return numbered(entry.name for entry in entries if entry.is_dir())
 
     def inspect(self, version: int, name: str) -> VersionDirectory | None:
-        """Return the current content of the directory ``name``; None if it no longer exists."""
+        """See ``VersionStore.inspect``."""
         path = self._base_path / name
         files = []
         try:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from imgpipe.serving.server.runtimes.runtime import Runtime
 from imgpipe.serving.server.status import Code, StatusError
-from imgpipe.serving.server.storage import Fingerprint, VersionDirectory
+from imgpipe.serving.server.storage import Fingerprint, VersionDirectory, VersionStore
 from imgpipe.serving.server.versions.config import ModelConfig
 from imgpipe.serving.server.versions.found_versions import FoundVersions
 from imgpipe.serving.server.versions.remote import store_of
@@ -134,9 +134,13 @@ class ModelManager:
             self._settle(config)
             return  # nothing is unloaded: the disk may only be out of reach
         self._first_seen = {n: seen for n, seen in self._first_seen.items() if n in names}
-        found = FoundVersions(store, names, self._examined)
+        found = FoundVersions(names, lambda n: self._examined(store, n, names[n]))
         wanted = config.policy.choose(names, found.is_complete)
-        waiting = {n: e for n in config.policy.choose(names) if (e := found.incomplete(n))}
+        waiting = {
+            n: entry
+            for n in config.policy.choose(names)
+            if (entry := found.get(n)) and entry.missing
+        }
         # What is complete now waits until it is loaded.
         self._waiting = {**self._waiting, **waiting}
         nothing_asked = config.policy.asks_for_nothing
@@ -182,9 +186,7 @@ class ModelManager:
         given_up = servable.error is not None and servable.error.code != Code.CANCELLED
         return given_up or servable.retry_at is not None
 
-    def _examined(
-        self, version: int, look: Callable[[], VersionDirectory | None]
-    ) -> VersionDirectory | None:
+    def _examined(self, store: VersionStore, version: int, name: str) -> VersionDirectory | None:
         """Return a version's directory, marked as incomplete while its files may still change.
 
         The files of an available version are not read again: with a thousand versions that took
@@ -196,7 +198,7 @@ class ModelManager:
         servable = self._servables.get(version)
         if servable is not None and servable.state is State.AVAILABLE:
             return replace(servable.directory, missing="")
-        entry = look()
+        entry = store.inspect(version, name)
         if entry is None:
             return None
         if servable is not None and servable.directory.fingerprint == entry.fingerprint:

@@ -103,17 +103,13 @@ class RemoteStore:
         self._cache = (cache or default_cache()) / name
 
     def names(self) -> dict[int, str]:
-        """Return the version directories by number; see ``storage.numbered``.
-
-        Raises:
-            OSError: The base path does not exist or cannot be read.
-        """
+        """See ``VersionStore.names`` and ``storage.numbered``."""
         with _os_errors():
             # TensorFlow's object stores list folders with a slash at the end.
             return storage.numbered(name.rstrip("/") for name in self._files.listdir(self._uri))
 
     def inspect(self, version: int, name: str) -> VersionDirectory | None:
-        """Return the current content of the directory ``name``; None if it no longer exists."""
+        """See ``VersionStore.inspect``."""
         root = f"{self._uri}/{name}"
         try:
             with _os_errors():

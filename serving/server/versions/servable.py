@@ -60,6 +60,7 @@ class Servable:
     ) -> None:
         self.model, self.directory = model, directory
         self.version = directory.version
+        self._title = f"model {model} version {self.version}"
         self.state = State.START
         self.references = 0
         """Number of requests that hold the version."""
@@ -98,13 +99,8 @@ class Servable:
             return
         with self._lock:
             self._runtime, self.state = runtime, State.AVAILABLE
-        _log.info(
-            "model %s version %d is available (%.1f s, %d warm-up requests)",
-            self.model,
-            self.version,
-            time.monotonic() - began,
-            replayed,
-        )
+        took = time.monotonic() - began
+        _log.info("%s is available (%.1f s, %d warm-up requests)", self._title, took, replayed)
 
     def _warm_up(self, runtime: Runtime, path: Path) -> int:
         """Replay the warm-up requests and return their number."""
@@ -125,9 +121,8 @@ class Servable:
         if self._failures <= self._policy.max_retries:
             self.retry_at = time.monotonic() + self._policy.retry_seconds
             _log.error(
-                "model %s version %d failed (attempt %d of %d, next in %g s): %s",
-                self.model,
-                self.version,
+                "%s failed (attempt %d of %d, next in %g s): %s",
+                self._title,
                 self._failures,
                 self._policy.max_retries + 1,
                 self._policy.retry_seconds,
@@ -136,7 +131,7 @@ class Servable:
             return
         self.error = error
         self.state = State.END
-        _log.error("model %s version %d failed: %s", self.model, self.version, error)
+        _log.error("%s failed: %s", self._title, error)
 
     def give_up(self) -> None:
         """Make no further attempts to load, because the version is no longer needed."""
@@ -179,7 +174,7 @@ class Servable:
             runtime.close()
         finally:
             self.state = State.END
-            _log.info("model %s version %d is unloaded", self.model, self.version)
+            _log.info("%s is unloaded", self._title)
 
 
 def _load_error(error: Exception) -> StatusError:
