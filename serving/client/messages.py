@@ -232,13 +232,7 @@ def multi_inference_request(
     examples: Sequence[Example],
     context: Example | None = None,
 ) -> Any:
-    """Return a MultiInferenceRequest.
-
-    Args:
-        servable: The model.
-        tasks: Maps signature names to ``classify`` or ``regress``.
-        examples: One mapping of feature names to values for each tf.Example.
-        context: Features that all examples share.
+    """Return a MultiInferenceRequest; ``tasks`` maps signatures to ``classify`` or ``regress``.
 
     Raises:
         InvalidArgument: A task or a feature is not supported.

@@ -90,11 +90,7 @@ def _spare_collector() -> None:
 
 
 def leave(finished: bool) -> int:
-    """Return the exit code 0; exit at once, without waiting for threads, if requests were cut off.
-
-    Args:
-        finished: Whether all requests have finished.
-    """
+    """Return the exit code 0; if requests were cut off, exit at once without waiting for them."""
     if not finished:
         _log.warning("requests were cut off")
         logging.shutdown()
@@ -105,10 +101,7 @@ def leave(finished: bool) -> int:
 
 
 def make_options(flags: argparse.Namespace) -> ServerOptions:
-    """Convert the flags to the settings of a server.
-
-    Args:
-        flags: The flags, as ``flags.parse`` returns them.
+    """Convert the flags that ``flags.parse`` returns to the settings of a server.
 
     Raises:
         BadArgument: A file that a flag names cannot be read or is malformed.

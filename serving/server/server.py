@@ -156,14 +156,9 @@ class ModelServer:
         self._web = self._web_routes(options.rest) if options.rest and options.rest.web else []
 
     def _count(self, core: CoreOptions, page: str | None) -> tuple[Loader, CoreOptions]:
-        """Count events for the metrics page and for the metrics that a reload request asks for.
+        """Return a loader and options that count events, for reload requests and for a page.
 
-        Args:
-            core: Options, to which the counting of warm-up requests is added.
-            page: Path of the metrics page; None for no page.
-
-        Returns:
-            The loader that counts, and the options that count.
+        ``page`` is the path of the metrics page; None for no page.
         """
         from imgpipe.serving.server.monitoring.metrics import Metrics
 

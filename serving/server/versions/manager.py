@@ -136,11 +136,8 @@ class ModelManager:
         self._first_seen = {n: seen for n, seen in self._first_seen.items() if n in names}
         found = FoundVersions(names, lambda n: self._examined(store, n, names[n]))
         wanted = config.policy.choose(names, found.is_complete)
-        waiting = {
-            n: entry
-            for n in config.policy.choose(names)
-            if (entry := found.get(n)) and entry.missing
-        }
+        chosen = map(found.get, config.policy.choose(names))
+        waiting = {entry.version: entry for entry in chosen if entry and entry.missing}
         # What is complete now waits until it is loaded.
         self._waiting = {**self._waiting, **waiting}
         nothing_asked = config.policy.asks_for_nothing
