@@ -11,7 +11,7 @@ import numpy as np
 from google.protobuf import empty_pb2
 
 from imgpipe.serving.client import images as image_module
-from imgpipe.serving.client import messages, protos
+from imgpipe.serving.client import messages, protos, results
 from imgpipe.serving.client.errors import (
     DeadlineExceeded,
     InvalidArgument,
@@ -23,15 +23,6 @@ from imgpipe.serving.client.images import Box, Image
 from imgpipe.serving.client.messages import Example, Servable
 from imgpipe.serving.client.options import Connection
 from imgpipe.serving.client.protos import Method
-from imgpipe.serving.client.results import (
-    Classification,
-    Metadata,
-    ModelStatus,
-    Prediction,
-    Rankings,
-    Regressions,
-    VersionStatus,
-)
 from imgpipe.serving.client.steps import Call, Operation, Pause, Together, Work
 
 CHUNK_IMAGES = 32
@@ -43,7 +34,7 @@ AT_ONCE = 4
 """Chunks in flight at a time: enough for a server with a few cores, with little memory here."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0  # while waiting for a model
 
-Answer = Classification | InvalidArgument
+Answer = results.Classification | InvalidArgument
 """The result for one image of many: its classification or its error."""
 Progress = Callable[[int, Sequence[Answer]], None]
 """Function that is called with the index of the first image of a chunk, and with its answers."""
@@ -144,7 +135,7 @@ class Operations:
         signature_name: str = "",
         output_filter: Sequence[str] = (),
         timeout: float | None = None,
-    ) -> Operation[Prediction]:
+    ) -> Operation[results.Prediction]:
         """Send one Predict request; see `Client.predict`.
 
         Raises:
@@ -179,7 +170,7 @@ class Operations:
         signature_name: str,
         context: Example | None,
         timeout: float | None,
-    ) -> Operation[Rankings]:
+    ) -> Operation[results.Rankings]:
         """Send one Classify request; see `Client.classify_examples`."""
         request = messages.examples_request(
             protos.ClassificationRequest(), self.servable, examples, signature_name, context
@@ -192,7 +183,7 @@ class Operations:
         signature_name: str,
         context: Example | None,
         timeout: float | None,
-    ) -> Operation[Regressions]:
+    ) -> Operation[results.Regressions]:
         """Send one Regress request; see `Client.regress_examples`."""
         request = messages.examples_request(
             protos.RegressionRequest(), self.servable, examples, signature_name, context
@@ -205,7 +196,7 @@ class Operations:
         examples: Sequence[Example],
         context: Example | None,
         timeout: float | None,
-    ) -> Operation[dict[str, Rankings | Regressions]]:
+    ) -> Operation[dict[str, results.Rankings | results.Regressions]]:
         """Send one MultiInference request; see `Client.multi_inference`."""
         request = messages.multi_inference_request(self.servable, tasks, examples, context)
         return messages.inferences((yield self._call(protos.MULTI_INFERENCE, request, timeout)))
@@ -213,14 +204,14 @@ class Operations:
     # --- images ----------------------------------------------------------------------------------
     def classify(
         self, images: Sequence[Image], options: Classifying
-    ) -> Operation[list[Classification]]:
+    ) -> Operation[list[results.Classification]]:
         """Classify images and raise the error of the first bad image; see `Client.classify`.
 
         Raises:
             InvalidArgument: An image cannot be read or decoded.
         """
         answers = yield from self.classify_each(images, options, None, strict=True)
-        return cast("list[Classification]", answers)
+        return cast("list[results.Classification]", answers)
 
     def classify_each(
         self,
@@ -278,12 +269,14 @@ class Operations:
         return list(messages.classifications(answer, len(loaded), settings.top, settings.views))
 
     # --- models ----------------------------------------------------------------------------------
-    def status(self, version: int | None, timeout: float | None) -> Operation[list[VersionStatus]]:
+    def status(
+        self, version: int | None, timeout: float | None
+    ) -> Operation[list[results.VersionStatus]]:
         """Ask for the states of the model's versions; see `Client.status`."""
         request = messages.status_request(Servable(self.servable.name, version))
         return messages.statuses((yield self._call(protos.STATUS, request, timeout)))
 
-    def models(self, timeout: float | None) -> Operation[list[ModelStatus]]:
+    def models(self, timeout: float | None) -> Operation[list[results.ModelStatus]]:
         """Ask for all models of the server; see `Client.models`.
 
         Raises:
@@ -312,7 +305,7 @@ class Operations:
             return False
         return any(version.state == "AVAILABLE" for version in states)
 
-    def metadata(self, timeout: float | None) -> Operation[Metadata]:
+    def metadata(self, timeout: float | None) -> Operation[results.Metadata]:
         """Ask for the signatures of the model; see `Client.metadata`."""
         request = messages.metadata_request(self.servable)
         return messages.metadata((yield self._call(protos.METADATA, request, timeout)))
@@ -350,7 +343,7 @@ class Operations:
         )
 
 
-def _newest_available(states: Sequence[VersionStatus], model: str) -> int | None:
+def _newest_available(states: Sequence[results.VersionStatus], model: str) -> int | None:
     available = [state.version for state in states if state.state == "AVAILABLE"]
     if available:
         return max(available)

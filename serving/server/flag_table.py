@@ -8,17 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from imgpipe.serving.server.monitoring.log_format import FORMATS
-from imgpipe.serving.server.requests.limits import (
-    DEFAULT_MAX_BYTES_IN_FLIGHT,
-    DEFAULT_MAX_MESSAGE_BYTES,
-    DEFAULT_MAX_PIXELS,
-    DEFAULT_MAX_WAITING,
-)
-from imgpipe.serving.server.rest.options import (
-    DEFAULT_MAX_BODY_BYTES,
-    DEFAULT_MAX_BODY_VALUES,
-    DEFAULT_TIMEOUT_S,
-)
+from imgpipe.serving.server.requests import limits
+from imgpipe.serving.server.rest import options as rest
 from imgpipe.serving.server.signature_names import IMAGE_INPUT
 
 DEFAULT_PORT = 8500
@@ -108,7 +99,7 @@ _LISTEN = (
     _number(
         "rest_api_timeout_in_ms",
         "time limit of a REST request in milliseconds, from its body to its answer",
-        round(DEFAULT_TIMEOUT_S * 1000),
+        round(rest.DEFAULT_TIMEOUT_S * 1000),
     ),
     _switch("rest_api_enable_cors_support", "let web pages of other sites call the REST interface"),
     _switch("web_page", "show a page at / of the REST port, on which people can try the models"),
@@ -246,34 +237,34 @@ _LIMITS = (
     _number(
         "max_message_bytes",
         "largest size of a decompressed gRPC request in bytes; 0 for gRPC's own limit of 2 GiB",
-        DEFAULT_MAX_MESSAGE_BYTES,
+        limits.DEFAULT_MAX_MESSAGE_BYTES,
     ),
     _number(
         "max_bytes_in_flight",
         "largest size in bytes of all gRPC requests together that wait or run; 0 for any",
-        DEFAULT_MAX_BYTES_IN_FLIGHT,
+        limits.DEFAULT_MAX_BYTES_IN_FLIGHT,
     ),
     _number(
         "rest_api_max_body_bytes",
         "largest size of a decompressed REST request in bytes",
-        DEFAULT_MAX_BODY_BYTES,
+        rest.DEFAULT_MAX_BODY_BYTES,
     ),
     _number(
         "rest_api_max_body_values",
         "largest number of numbers, strings, lists and objects in the JSON of a REST request",
-        DEFAULT_MAX_BODY_VALUES,
+        rest.DEFAULT_MAX_BODY_VALUES,
     ),
     _number(
         "max_image_pixels",
         "largest number of pixels of an encoded image, according to its header",
-        DEFAULT_MAX_PIXELS,
+        limits.DEFAULT_MAX_PIXELS,
     ),
     Flag("image_inputs", "comma-separated inputs that hold encoded images", default=IMAGE_INPUT),
     _number("max_tensor_bytes", "largest size of an input in bytes; 0 for any"),
     _number(
         "max_queued_requests",
         "largest number of waiting requests; further ones are refused; 0 for any",
-        DEFAULT_MAX_WAITING,
+        limits.DEFAULT_MAX_WAITING,
     ),
 )
 _LOGS = (

@@ -19,12 +19,8 @@ from imgpipe.serving.server.monitoring import profiler
 from imgpipe.serving.server.monitoring.access_log import AccessLog
 from imgpipe.serving.server.monitoring.health import Health
 from imgpipe.serving.server.monitoring.request_log import RequestLogOptions, RequestLogs
+from imgpipe.serving.server.requests import limits
 from imgpipe.serving.server.requests.calls import Calls
-from imgpipe.serving.server.requests.limits import (
-    DEFAULT_MAX_BYTES_IN_FLIGHT,
-    DEFAULT_MAX_MESSAGE_BYTES,
-    DEFAULT_MAX_WAITING,
-)
 from imgpipe.serving.server.requests.pool import SheddingPool
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.runtimes.runtime import available_cores
@@ -64,12 +60,12 @@ class ServerOptions:
     max_workers: int = 0
     """Number of simultaneous requests; 0 for 16 per CPU core (TensorFlow releases the GIL while it
     runs)."""
-    max_waiting: int = DEFAULT_MAX_WAITING
+    max_waiting: int = limits.DEFAULT_MAX_WAITING
     """Largest number of requests in the queue; further requests are refused. 0 for no limit."""
-    max_bytes_in_flight: int = DEFAULT_MAX_BYTES_IN_FLIGHT
+    max_bytes_in_flight: int = limits.DEFAULT_MAX_BYTES_IN_FLIGHT
     """Largest size of all gRPC requests together that wait or run; further requests are refused.
     0 for no limit. Requests that are still arriving are not counted; see ``max_message_bytes``."""
-    max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
+    max_message_bytes: int = limits.DEFAULT_MAX_MESSAGE_BYTES
     """Largest decompressed size of a gRPC request; -1 for gRPC's own limit of 2 GiB. Times
     ``grpc_port.MAX_STREAMS``, it is the most memory that arriving requests of a connection take."""
     tls: SslConfig | None = None
