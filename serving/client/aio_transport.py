@@ -17,14 +17,10 @@ from imgpipe.serving.client.transport import multicallable, open_channel
 
 
 class Transport(Protocol):
-    """Sends a call whose reply is awaited."""
+    """Sends a call whose reply is awaited; see ``transport.Transport``."""
 
     async def call(self, call: Call) -> Any:
-        """Send ``call`` and return its reply.
-
-        Raises:
-            ServingError: The server refuses the request or does not answer.
-        """
+        """Send ``call`` and return its reply."""
 
     async def close(self) -> None:
         """Close the transport and cancel the calls in flight."""

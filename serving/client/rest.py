@@ -38,6 +38,15 @@ class _Deadline:
     def left(self) -> float:
         return self._end - time.monotonic()
 
+    def limit(self, connection: http.client.HTTPConnection) -> None:
+        """Let the next operation of a connection take no longer than the time that is left."""
+        left = self.left()
+        if left <= 0:
+            raise TimeoutError
+        connection.timeout = left
+        if connection.sock is not None:
+            connection.sock.settimeout(left)
+
 
 @dataclass(frozen=True)
 class _Answer:
@@ -170,7 +179,7 @@ class RestTransport:
             raise errors.closed(target)
         connection, fresh = self._connected()
         try:
-            answer = _exchange(connection, self._with_headers(verb, path, body), deadline)
+            answer = self._exchange(connection, verb, path, body, deadline)
         except TimeoutError as error:
             connection.close()
             raise errors.too_late("no reply", target, seconds) from error
@@ -193,16 +202,34 @@ class RestTransport:
             raise errors.from_http(answer.status, text, target, seconds)
         return answer
 
-    def _with_headers(
-        self, verb: str, path: str, body: bytes | None
-    ) -> tuple[str, str, bytes | None, dict[str, str]]:
-        """Return the verb, the path, the body and the headers to send."""
+    def _exchange(
+        self,
+        connection: http.client.HTTPConnection,
+        verb: str,
+        path: str,
+        body: bytes | None,
+        deadline: _Deadline,
+    ) -> _Answer:
+        """Send a request and read its answer before the deadline."""
         headers = dict(self._connection.headers)
         if body is not None:
             headers["Content-Type"] = "application/json"
             if self._connection.compression:
                 headers["Content-Encoding"], body = "gzip", gzip.compress(body)
-        return verb, self._prefix + path, body, headers
+        deadline.limit(connection)
+        connection.request(verb, self._prefix + path, body, headers)
+        deadline.limit(connection)
+        response = connection.getresponse()
+        # Read in pieces, so that the deadline also ends an answer that arrives slowly.
+        parts = []
+        while part := response.read(_READ_BYTES):
+            parts.append(part)
+            deadline.limit(connection)
+        if response.length:  # read(n) raises no error if the body ends early
+            raise ConnectionResetError(f"the answer ended {response.length} bytes early")
+        version = response.getheader(_VERSION_HEADER, "")
+        number = int(version) if version.isascii() and version.isdigit() else None
+        return _Answer(response.status, b"".join(parts), number)
 
     def _connected(self) -> tuple[http.client.HTTPConnection, bool]:
         """Return a connection and whether it is new."""
@@ -222,37 +249,6 @@ class RestTransport:
                 self._idle.get_nowait().close()
             except queue.Empty:
                 return
-
-
-def _exchange(
-    connection: http.client.HTTPConnection,
-    request: tuple[str, str, bytes | None, dict[str, str]],
-    deadline: _Deadline,
-) -> _Answer:
-    """Send a request (verb, path, body and headers) and read its answer before the deadline."""
-
-    def limit() -> None:
-        left = deadline.left()
-        if left <= 0:
-            raise TimeoutError
-        connection.timeout = left
-        if connection.sock is not None:
-            connection.sock.settimeout(left)
-
-    limit()
-    connection.request(*request)
-    limit()
-    response = connection.getresponse()
-    # Read in pieces, so that the deadline also ends an answer that arrives slowly.
-    parts = []
-    while part := response.read(_READ_BYTES):
-        parts.append(part)
-        limit()
-    if response.length:  # read(n) raises no error if the body ends early
-        raise ConnectionResetError(f"the answer ended {response.length} bytes early")
-    version = response.getheader(_VERSION_HEADER, "")
-    number = int(version) if version.isascii() and version.isdigit() else None
-    return _Answer(response.status, b"".join(parts), number)
 
 
 class AioRestTransport:

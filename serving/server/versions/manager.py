@@ -207,11 +207,9 @@ class ModelManager:
             since = now
         if entry.missing or entry.vouched_for or self._settled is None or self._poll_seconds <= 0:
             return entry
-        wait = max(self._poll_seconds, _SETTLE_S)
         # Times of files do not tell: a copy may keep those of the original.
-        if now - since >= wait:
-            return entry
-        return replace(entry, missing=_CHANGING)
+        settled = now - since >= max(self._poll_seconds, _SETTLE_S)
+        return entry if settled else replace(entry, missing=_CHANGING)
 
     def _warn_of(self, problem: str) -> None:
         # The same problem is logged once and not at every poll.
