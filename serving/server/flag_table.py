@@ -12,9 +12,6 @@ from imgpipe.serving.server.requests import limits
 from imgpipe.serving.server.rest import options as rest
 from imgpipe.serving.server.signature_names import IMAGE_INPUT
 
-DEFAULT_PORT = 8500
-DEFAULT_DRAIN_SECONDS = 30.0
-
 
 def _expect(fits: bool, expected: str, received: object) -> None:
     if not fits:
@@ -89,7 +86,7 @@ _LISTEN = (
         "port",
         "gRPC port; 0 for any free port, or for no port together with --grpc_socket_path",
         int,
-        DEFAULT_PORT,
+        8500,
     ),
     Flag("host", "address to listen on; 0.0.0.0 for all networks", default="127.0.0.1"),
     Flag("grpc_socket_path", "Unix socket to listen on in addition"),
@@ -123,10 +120,7 @@ _LISTEN = (
         default=True,
     ),
     Flag(
-        "drain_seconds",
-        "time in seconds to finish running requests after SIGTERM",
-        seconds,
-        DEFAULT_DRAIN_SECONDS,
+        "drain_seconds", "time in seconds to finish running requests after SIGTERM", seconds, 30.0
     ),
 )
 # The intervals and the number of retries are the defaults of tensorflow_model_server.
