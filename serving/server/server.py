@@ -262,10 +262,9 @@ class ModelServer:
     def _web_routes(self, options: RestOptions) -> list[Route]:
         from imgpipe.serving.server.web import collection, corrections, nearest, pages
 
-        kept = collection.Collection(options.collect, self.core) if options.collect else None
-        images = (
-            nearest.TrainingImages(options.training_images) if options.training_images else None
-        )
+        folder, file = options.collect, options.training_images
+        kept = collection.Collection(folder, self.core) if folder else None
+        images = nearest.TrainingImages(file) if file else None
         return [
             *pages.routes(),
             *corrections.routes(kept, self._pool, options.timeout),
