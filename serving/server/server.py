@@ -186,10 +186,7 @@ class ModelServer:
         return f"{self.host}:{self.port}"
 
     def start(self) -> int:
-        """Open the ports and begin to load the models.
-
-        Returns:
-            The gRPC port.
+        """Open the ports and begin to load the models; return the gRPC port.
 
         Raises:
             PortBusy: The server cannot listen on the address.
@@ -298,13 +295,7 @@ class ModelServer:
                 _log.error("the config file was not applied, and the served models stay: %s", error)
 
     def wait_until_available(self, timeout: float = 60.0) -> int:
-        """Wait until all models can answer.
-
-        Args:
-            timeout: Seconds to wait for each model.
-
-        Returns:
-            The newest available version of the first model.
+        """Wait up to ``timeout`` s for each model; return the newest version of the first model.
 
         Raises:
             StatusError: A model failed to load, for the reason in the message, or the time is over.
