@@ -224,13 +224,14 @@ class ModelManager:
         self._notify()
 
     def _first_load_is_over(self, config: ModelConfig) -> bool:
+        if self.available():
+            return True
         servables = self._servables.values()
         if any(servable.retry_at is not None for servable in servables):
-            return bool(self.available())
+            return False
         if self._poll_seconds <= 0 or config.policy.asks_for_nothing:
             return True
-        all_failed = bool(servables) and not self._waiting and all(s.error for s in servables)
-        return all_failed or bool(self.available())
+        return bool(servables) and not self._waiting and all(s.error for s in servables)
 
     def _forget_failures(self, found: FoundVersions) -> None:
         """Allow another attempt for failed versions whose files have changed or exist again."""
