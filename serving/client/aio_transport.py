@@ -20,7 +20,11 @@ class Transport(Protocol):
     """Sends a call whose reply is awaited; see ``transport.Transport``."""
 
     async def call(self, call: Call) -> Any:
-        """Send ``call`` and return its reply."""
+        """Send ``call`` and return its reply.
+
+        Raises:
+            ServingError: The server refuses the request or does not answer.
+        """
 
     async def close(self) -> None:
         """Close the transport and cancel the calls in flight."""

@@ -168,7 +168,13 @@ class Client(ClientBase):  # noqa: D101 (built from the docstring of the base cl
         context: Example | None = None,
         timeout: float | None = None,
     ) -> Regressions:
-        """Call TensorFlow Serving's Regress RPC, with the arguments of ``classify_examples``.
+        """Call TensorFlow Serving's Regress RPC.
+
+        Args:
+            examples: One mapping of feature names to values for each tf.Example.
+            signature_name: Name of the signature; empty for ``serving_default``.
+            context: Features that all examples share.
+            timeout: Deadline of this call in seconds; None uses the timeout of the client.
 
         Returns:
             One value per example.

@@ -164,13 +164,16 @@ def _is_pillow(image: Any) -> bool:
 
 
 def views_of(content: bytes, box: Box | None, ten_crop: bool) -> list[bytes]:
-    """Return what is sent for one image: ``content`` itself, one crop of it, or ten crops.
+    """Return the encoded images that are sent for one image.
 
     Args:
         content: The encoded image.
         box: The part of the image to use; None for the whole image.
         ten_crop: Whether to return ten crops: the four corners and the center, each as it is and
             mirrored.
+
+    Returns:
+        ``content`` itself, one crop, or ten crops.
 
     Raises:
         InvalidArgument: The image must be opened for cropping and cannot be.

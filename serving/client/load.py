@@ -152,13 +152,16 @@ def run(
     plan: Plan | None = None,
     progress: Callable[[Level], None] | None = None,
 ) -> list[Level]:
-    """Measure every level of the plan, in its order.
+    """Measure every level of the plan.
 
     Args:
         way: The connection to the server; see ``connection``.
         calls: Requests to send in a cycle.
         plan: Levels of concurrency and length of the windows; None for the defaults.
         progress: Called with each level when it ends.
+
+    Returns:
+        One measurement per level, in the order of the plan.
 
     Raises:
         ServingError: The very first call fails, so there is nothing to measure.

@@ -221,7 +221,13 @@ def multi_inference_request(
     examples: Sequence[Example],
     context: Example | None = None,
 ) -> Any:
-    """Return a MultiInferenceRequest; ``tasks`` maps signatures to ``classify`` or ``regress``.
+    """Return a MultiInferenceRequest.
+
+    Args:
+        servable: The model.
+        tasks: Maps signature names to ``classify`` or ``regress``.
+        examples: One mapping of feature names to values for each tf.Example.
+        context: Features that all examples share.
 
     Raises:
         InvalidArgument: A task or a feature is not supported.
@@ -308,7 +314,11 @@ def model_list(response: Any) -> list[results.ModelStatus]:
 
 
 def no_model_list(error: Exception) -> ServingError:
-    """Return the error for a reply that is not a list of models, whose reading raised ``error``."""
+    """Return the error for a reply that is not a list of models.
+
+    Args:
+        error: The error that reading the reply raised.
+    """
     return ServingError(
         f"The server's answer is not a list of models ({type(error).__name__}: {error}). "
         "Is the address right?"

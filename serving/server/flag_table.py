@@ -20,42 +20,70 @@ def _expect(fits: bool, expected: str, received: object) -> None:
 
 # The types of the flags. argparse reports the ArgumentTypeError or ValueError of a wrong text.
 def boolean(text: str) -> bool:
-    """Convert a boolean as tensorflow_model_server does: true, 1, t, false, 0 or f."""
+    """Convert a boolean as tensorflow_model_server does: true, 1, t, false, 0 or f.
+
+    Raises:
+        argparse.ArgumentTypeError: The text is none of these.
+    """
     value = text.lower() in ("true", "1", "t")
     _expect(value or text.lower() in ("false", "0", "f"), "true or false", repr(text))
     return value
 
 
 def number(text: str) -> int:
-    """Convert a whole number that is not negative."""
+    """Convert a whole number that is not negative.
+
+    Raises:
+        argparse.ArgumentTypeError: The number is negative.
+        ValueError: The text is not a whole number.
+    """
     value = int(text)
     _expect(value >= 0, "0 or more", value)
     return value
 
 
 def rest_port(text: str) -> int:
-    """Convert a port number, or -1 for any free port."""
+    """Convert a port number, or -1 for any free port.
+
+    Raises:
+        argparse.ArgumentTypeError: The number is not a port.
+        ValueError: The text is not a whole number.
+    """
     value = int(text)
     _expect(-1 <= value <= 65535, "a number from -1 to 65535", value)
     return value
 
 
 def seconds(text: str) -> float:
-    """Convert a time in seconds that is not negative."""
+    """Convert a time in seconds that is not negative.
+
+    Raises:
+        argparse.ArgumentTypeError: The time is negative or not a number.
+        ValueError: The text is not a number.
+    """
     value = float(text)
     _expect(value >= 0, "0 or more", text)
     return value
 
 
 def share(text: str) -> float:
-    """Convert a number from 0 to 1."""
+    """Convert a number from 0 to 1.
+
+    Raises:
+        argparse.ArgumentTypeError: The number is out of range.
+        ValueError: The text is not a number.
+    """
     value = float(text)
     _expect(0 <= value <= 1, "a number from 0 to 1", text)
     return value
 
 
 def log_format(text: str) -> str:
-    """Check the name of a format of the log."""
+    """Check the name of a format of the log.
+
+    Raises:
+        argparse.ArgumentTypeError: There is no such format.
+    """
     _expect(text in FORMATS, f"one of {', '.join(FORMATS)}", repr(text))
     return text
 

@@ -61,7 +61,13 @@ def _version() -> str:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse and check the command line, which is ``argv`` without the name of the program.
+    """Parse and check the command line.
+
+    Args:
+        argv: The arguments without the name of the program.
+
+    Returns:
+        The value of each flag.
 
     Raises:
         SystemExit: With code 2, a flag is unknown, refused or has a wrong value. The explanation

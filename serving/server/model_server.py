@@ -87,7 +87,11 @@ def _spare_collector() -> None:
 
 
 def leave(finished: bool) -> int:
-    """Return the exit code 0; if requests were cut off, exit at once without waiting for them."""
+    """Return the exit code 0; exit at once, without waiting for threads, if requests were cut off.
+
+    Args:
+        finished: Whether all requests have finished.
+    """
     if not finished:
         _log.warning("requests were cut off")
         logging.shutdown()
@@ -98,7 +102,10 @@ def leave(finished: bool) -> int:
 
 
 def make_options(flags: argparse.Namespace) -> ServerOptions:
-    """Convert the flags that ``flags.parse`` returns to the settings of a server.
+    """Convert the flags to the settings of a server.
+
+    Args:
+        flags: The flags, as ``flags.parse`` returns them.
 
     Raises:
         BadArgument: A file that a flag names cannot be read or is malformed.

@@ -18,6 +18,11 @@ def raise_limit() -> None:
 
 
 def connections(share: float, most: int) -> int:
-    """Return how many connections a port may accept: ``share`` of the open files, or ``most``."""
+    """Return the number of connections that a port may accept.
+
+    Args:
+        share: Fraction of the open files that the connections of the port may use.
+        most: Largest number of connections, whatever the system allows.
+    """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return most if soft == resource.RLIM_INFINITY else min(most, int(soft * share))

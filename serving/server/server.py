@@ -186,7 +186,10 @@ class ModelServer:
         return f"{self.host}:{self.port}"
 
     def start(self) -> int:
-        """Open the ports and begin to load the models; return the gRPC port.
+        """Open the ports and begin to load the models.
+
+        Returns:
+            The gRPC port.
 
         Raises:
             PortBusy: The server cannot listen on the address.
@@ -295,7 +298,13 @@ class ModelServer:
                 _log.error("the config file was not applied, and the served models stay: %s", error)
 
     def wait_until_available(self, timeout: float = 60.0) -> int:
-        """Wait up to ``timeout`` s for each model; return the newest version of the first model.
+        """Wait until all models can answer.
+
+        Args:
+            timeout: Seconds to wait for each model.
+
+        Returns:
+            The newest available version of the first model.
 
         Raises:
             StatusError: A model failed to load, for the reason in the message, or the time is over.

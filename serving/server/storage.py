@@ -81,7 +81,11 @@ class LocalStore:
         self._base_path, self._tflite = base_path, tflite
 
     def names(self) -> dict[int, str]:
-        """See ``VersionStore.names`` and ``numbered``."""
+        """Return the version directories by number; see ``numbered``.
+
+        Raises:
+            OSError: The base path does not exist or cannot be read.
+        """
         with os.scandir(self._base_path) as entries:
             return numbered(entry.name for entry in entries if entry.is_dir())
 

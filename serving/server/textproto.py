@@ -100,7 +100,14 @@ def make_message(name: str) -> Any:
 
 
 def parse(file: Path, message: Any) -> Any:
-    """Read a file in protobuf's text format into an empty ``message``, and return it.
+    """Read a file in protobuf's text format.
+
+    Args:
+        file: Path of the file.
+        message: An empty message of the expected type, which is filled.
+
+    Returns:
+        The message.
 
     Raises:
         BadArgument: The file cannot be read, or is not the text of such a message. The message of

@@ -83,6 +83,10 @@ def check(models: Sequence[ModelConfig]) -> None:
 def check_change(before: Sequence[ModelConfig], after: Sequence[ModelConfig]) -> None:
     """Check that no model changes its platform.
 
+    Args:
+        before: The models that are served now.
+        after: The models to serve from now on.
+
     Raises:
         StatusError: INVALID_ARGUMENT, a model changes its platform.
     """
@@ -178,7 +182,13 @@ def to_proto(models: Sequence[ModelConfig]) -> Any:
 
 
 def read_models(file: Path) -> list[ModelConfig]:
-    """Read the models of a ``--model_config_file``; none if it has no configuration.
+    """Read the models of a ``--model_config_file``.
+
+    Args:
+        file: A ``ModelServerConfig`` in protobuf's text format.
+
+    Returns:
+        The models in the order of the file; empty if the file has no configuration.
 
     Raises:
         BadArgument: The file cannot be read, is malformed, or has a custom configuration.

@@ -37,7 +37,11 @@ class LoaderOptions:
 
 
 def make_loader(options: LoaderOptions, watch: Watch | None = None) -> Loader:
-    """Return the function that loads a version directory; it calls ``watch`` with every batch.
+    """Return the function that loads a version directory.
+
+    Args:
+        options: How versions are loaded.
+        watch: Called with every batch that runs.
 
     Raises:
         BadArgument: A library of custom operations cannot be loaded.

@@ -103,7 +103,11 @@ class RemoteStore:
         self._cache = (cache or default_cache()) / name
 
     def names(self) -> dict[int, str]:
-        """See ``VersionStore.names`` and ``storage.numbered``."""
+        """Return the version directories by number; see ``storage.numbered``.
+
+        Raises:
+            OSError: The base path does not exist or cannot be read.
+        """
         with _os_errors():
             # TensorFlow's object stores list folders with a slash at the end.
             return storage.numbered(name.rstrip("/") for name in self._files.listdir(self._uri))

@@ -25,7 +25,15 @@ MAX_RECORDS = 1000
 
 
 def replay(handle: Handle, directory: Path, iterations: int = 1) -> int:
-    """Run each warm-up request of a version ``iterations`` times, and return their number.
+    """Run the warm-up requests of a version.
+
+    Args:
+        handle: The version that has just been loaded.
+        directory: The folder of the version.
+        iterations: How many times each request runs.
+
+    Returns:
+        The number of requests in the file.
 
     Raises:
         StatusError: The file is damaged or too long, or one of the requests fails.

@@ -69,7 +69,11 @@ class Collection:
             ) from error
 
     def keep(self, correction: Correction, timeout: float | None = None) -> str:
-        """Keep an image that the model decodes within ``timeout`` s; return its path in the folder.
+        """Keep an image and return its path in the folder.
+
+        Args:
+            correction: The image and its class.
+            timeout: Seconds for the model to decode the image.
 
         Raises:
             StatusError: The model cannot decode the image or has no such class, a limit is

@@ -31,7 +31,13 @@ _DISCARD_S = 1.0
 
 
 def routes(collection: Collection | None, pool: SheddingPool, timeout: float) -> list[Route]:
-    """Return the routes of the endpoint, which answers within ``timeout`` seconds."""
+    """Return the routes of the endpoint.
+
+    Args:
+        collection: The folder of images; None if the server collects none.
+        pool: The threads of the requests.
+        timeout: Seconds from the head of a request to its answer.
+    """
 
     async def describe(request: Request) -> Response:
         return JSONResponse({"collects": collection is not None})

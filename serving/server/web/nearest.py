@@ -103,7 +103,12 @@ class TrainingImages:
 
 
 def routes(images: TrainingImages | None, pool: SheddingPool) -> list[Route]:
-    """Return the routes of the endpoint."""
+    """Return the routes of the endpoint.
+
+    Args:
+        images: The training images; None if the server has none.
+        pool: The threads of the requests.
+    """
 
     async def describe(request: Request) -> Response:
         return JSONResponse({"versions": [] if images is None else [images.version]})
