@@ -7,7 +7,6 @@ paths of the members determine labels and splits, as in a folder tree.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import stat
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from imgpipe.components.example_gen.sources.base import Item, Note, Scan, SourceOptions
-from imgpipe.components.example_gen.sources.hashing import hashed
+from imgpipe.components.example_gen.sources.hashing import HashedSource
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
 from imgpipe.components.example_gen.sources.seekable_gzip import (
     BOMB_BYTES,
@@ -107,7 +106,7 @@ def safe_path(name: str) -> tuple[str, str]:
 
 
 @dataclass(frozen=True)
-class ArchiveSource:
+class ArchiveSource(HashedSource):
     """One archive on a local or mounted file system."""
 
     file: str
@@ -136,10 +135,6 @@ class ArchiveSource:
         if not members and not found.folders:
             raise ConfigError(f"data source {self.file!r}: found no file in it; {_EXPECTED}")
         return lay_out(self.file, members, found.folders, found.notes, self.least_classes)
-
-    def scan(self) -> Scan:
-        """List and hash; see `Source.scan`."""
-        return hashed(self.listing(), lambda item: hashlib.sha256(self.read(item)).hexdigest())
 
     def read(self, item: Item) -> bytes:
         """Read one member; see `Source.read`.

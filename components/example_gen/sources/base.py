@@ -74,14 +74,7 @@ class Item:
         Args:
             content: `Item.content`; "" if the content cannot be read.
         """
-        parts = [
-            self.path,
-            content,
-            self.label,
-            self.split,
-            self.group,
-            self.problem,
-        ]
+        parts = [self.path, content, self.label, self.split, self.group, self.problem]
         # As JSON, different parts give different texts, and names that are not UTF-8 are escaped.
         return hashlib.sha256(json.dumps(parts).encode()).digest()
 
@@ -104,7 +97,7 @@ class Scan:
     vocabulary: tuple[str, ...]  # class names in sorted order
     given_splits: tuple[str, ...] = ()  # splits that the source itself names
     notes: tuple[Note, ...] = ()
-    fingerprint: str = ""  # hex SHA-256 of all `Item.key`s, "" when not hashed
+    fingerprint: str = ""  # hex SHA-256 of all `Item.key`s, which `VettedSource.scan` computes
 
     def counts(self) -> dict[str, int]:
         """Number of files of each class of the vocabulary, before any check."""
@@ -120,7 +113,7 @@ class Source(Protocol):
     """A source of images. Implementations can be pickled, because Beam workers hold one."""
 
     def listing(self) -> Scan:
-        """List all items without reading contents; hashes and fingerprint are empty.
+        """List all items without reading contents; hashes are empty.
 
         Raises:
             ConfigError: The source does not exist or is not laid out as expected.
@@ -128,7 +121,7 @@ class Source(Protocol):
         ...
 
     def scan(self) -> Scan:
-        """List all items, hash their contents and compute the fingerprint.
+        """List all items and hash their contents.
 
         Raises:
             ConfigError: The source does not exist or is not laid out as expected.

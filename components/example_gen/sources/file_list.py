@@ -24,7 +24,7 @@ from imgpipe.components.example_gen.sources.base import (
     SourceOptions,
     sorted_notes,
 )
-from imgpipe.components.example_gen.sources.hashing import hashed
+from imgpipe.components.example_gen.sources.hashing import HashedSource
 from imgpipe.components.example_gen.sources.items import Items
 from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, in_order, some
 from imgpipe.components.example_gen.sources.tree import check_classes
@@ -113,7 +113,7 @@ def _contradiction(reason: str, found: dict[str, int]) -> str:
 
 
 @dataclass(frozen=True)
-class ManifestSource:
+class ManifestSource(HashedSource):
     """A list of files on a local or mounted file system."""
 
     file: str
@@ -146,15 +146,12 @@ class ManifestSource:
         self._check(scan)
         return scan
 
-    def scan(self) -> Scan:
-        """Read the list and hash the files; see `Source.scan`."""
-        return hashed(self.listing(), self._digest)
-
     def read(self, item: Item) -> bytes:
         """Read one file; see `Source.read`."""
         return local_files.read_bytes(self._file(item))
 
-    def _digest(self, item: Item) -> str:
+    def digest(self, item: Item) -> str:
+        """Hash one file; see `HashedSource.digest`."""
         return local_files.sha256(self._file(item))
 
     def _file(self, item: Item) -> Path:

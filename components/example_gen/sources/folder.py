@@ -19,7 +19,7 @@ from imgpipe.components.example_gen.sources.base import (
     SourceOptions,
     sorted_notes,
 )
-from imgpipe.components.example_gen.sources.hashing import hashed
+from imgpipe.components.example_gen.sources.hashing import HashedSource
 from imgpipe.components.example_gen.sources.items import ItemSorter
 from imgpipe.components.example_gen.sources.layout import (
     EXPECTED_TREE,
@@ -137,7 +137,7 @@ class _Walk:
 
 
 @dataclass(frozen=True)
-class FolderSource:
+class FolderSource(HashedSource):
     """A folder on a local or mounted file system."""
 
     directory: str
@@ -177,19 +177,16 @@ class FolderSource:
             notes=sorted_notes(walk.notes),
         )
 
-    def scan(self) -> Scan:
-        """List and hash the files; see `Source.scan`."""
-        return hashed(self.listing(), self._digest)
-
     def read(self, item: Item) -> bytes:
         """Read one file; see `Source.read`."""
         return local_files.read_bytes(self._file(item))
 
+    def digest(self, item: Item) -> str:
+        """Hash one file; see `HashedSource.digest`."""
+        return local_files.sha256(self._file(item))
+
     def _path(self) -> Path:
         return Path(self.directory).expanduser().absolute()
-
-    def _digest(self, item: Item) -> str:
-        return local_files.sha256(self._file(item))
 
     def _file(self, item: Item) -> Path:
         """Path of an item; OSError when a link leads out of the root."""

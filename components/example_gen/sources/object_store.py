@@ -9,13 +9,12 @@ https://s3fs.readthedocs.io/en/latest/#credentials).
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
 from imgpipe.components.example_gen.sources.archive import safe_path
-from imgpipe.components.example_gen.sources.base import Item, Note, Scan, fingerprint
-from imgpipe.components.example_gen.sources.hashing import hashed
+from imgpipe.components.example_gen.sources.base import Item, Note, Scan
+from imgpipe.components.example_gen.sources.hashing import HashedSource, hashed
 from imgpipe.components.example_gen.sources.layout import EXPECTED_TREE
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
 from imgpipe.components.example_gen.sources.tree import lay_out
@@ -27,7 +26,7 @@ _CHECKSUMS = ("ETag", "md5Hash", "crc32c", "etag")
 
 
 @dataclass(frozen=True)
-class ObjectStoreSource:
+class ObjectStoreSource(HashedSource):
     """All objects below a prefix.
 
     Attributes:
@@ -68,9 +67,8 @@ class ObjectStoreSource:
         """
         listing = self.listing()
         if all(item.version or _too_large(item) for item in listing.items):
-            keys = (item.key(item.content) for item in listing.items)
-            return replace(listing, fingerprint=fingerprint(keys))
-        return hashed(listing, lambda item: hashlib.sha256(self.read(item)).hexdigest())
+            return listing
+        return hashed(listing, self.digest)
 
     def read(self, item: Item) -> bytes:
         """Read one object; see `Source.read`.

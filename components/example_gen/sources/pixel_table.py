@@ -7,7 +7,6 @@ A row is converted to PNG when it is read, so that it is handled like every othe
 from __future__ import annotations
 
 import functools
-import hashlib
 import io
 import math
 import os
@@ -19,7 +18,7 @@ from pathlib import Path
 from imgpipe.components.example_gen.sources import local_files
 from imgpipe.components.example_gen.sources.base import Item, Scan, SourceOptions
 from imgpipe.components.example_gen.sources.file_list import column_index
-from imgpipe.components.example_gen.sources.hashing import hashed
+from imgpipe.components.example_gen.sources.hashing import HashedSource
 from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, is_hidden, some
 from imgpipe.components.example_gen.sources.tree import listed
 from imgpipe.models.errors import ConfigError
@@ -138,7 +137,7 @@ def _square(count: int) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class PixelSource:
+class PixelSource(HashedSource):
     """One CSV file, or a folder of them (named after splits: sign_mnist_train.csv)."""
 
     locator: str
@@ -151,10 +150,6 @@ class PixelSource:
             ConfigError: The table cannot be read, or has no rows of pixels.
         """
         return listed(self.locator, self._all_rows(), _EXPECTED, self.options.least_classes)
-
-    def scan(self) -> Scan:
-        """List and hash the images; see `Source.scan`."""
-        return hashed(self.listing(), lambda item: hashlib.sha256(self.read(item)).hexdigest())
 
     def read(self, item: Item) -> bytes:
         """Read one row as PNG; see `Source.read`."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import re
 import socket
 import urllib.parse
@@ -26,7 +25,7 @@ from imgpipe.components.example_gen.sources.base import (
     SourceOptions,
     sorted_notes,
 )
-from imgpipe.components.example_gen.sources.hashing import hashed
+from imgpipe.components.example_gen.sources.hashing import HashedSource
 from imgpipe.components.example_gen.sources.items import ItemSorter
 from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, in_order, some
 from imgpipe.components.example_gen.sources.record_files import PATH_FEATURES, Fields, index
@@ -51,7 +50,7 @@ def load() -> Any:
 
 
 @dataclass(frozen=True)
-class TfdsSource:
+class TfdsSource(HashedSource):
     """A data set of labelled images from TensorFlow Datasets."""
 
     locator: str
@@ -85,10 +84,6 @@ class TfdsSource:
         )
         check_classes(scan, "expected a labelled set of images", self.options.least_classes)
         return scan
-
-    def scan(self) -> Scan:
-        """List and hash the images; see `Source.scan`."""
-        return hashed(self.listing(), lambda item: hashlib.sha256(self.read(item)).hexdigest())
 
     def read(self, item: Item) -> bytes:
         """Read the encoded image of one record; see `Source.read`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 from imgpipe.components.example_gen.sources import local_files
 from imgpipe.components.example_gen.sources.archive import safe_path
 from imgpipe.components.example_gen.sources.base import Item, Scan, SourceOptions
-from imgpipe.components.example_gen.sources.hashing import hashed
+from imgpipe.components.example_gen.sources.hashing import HashedSource
 from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, is_hidden, some
 from imgpipe.components.example_gen.sources.record_files import (
     Entry,
@@ -39,7 +38,7 @@ def takes(locator: str, options: SourceOptions) -> bool:
 
 
 @dataclass(frozen=True)
-class TFRecordSource:
+class TFRecordSource(HashedSource):
     """Files on a local or mounted file system, with or without gzip compression."""
 
     locator: str
@@ -48,10 +47,6 @@ class TFRecordSource:
     def listing(self) -> Scan:
         """Read all records once; see `Source.listing`."""
         return listed(self.locator, self._all_items(), _EXPECTED, self.options.least_classes)
-
-    def scan(self) -> Scan:
-        """List and hash the images; see `Source.scan`."""
-        return hashed(self.listing(), lambda item: hashlib.sha256(self.read(item)).hexdigest())
 
     def read(self, item: Item) -> bytes:
         """Read the encoded image of one record; see `Source.read`."""

@@ -67,10 +67,10 @@ class VettedSource:
             return vet(self.inner.listing(), self.options)
 
     def scan(self) -> Scan:
-        """List and hash the items; see `Source.scan`."""
+        """List and hash the items, and compute the fingerprint; see `Source.scan`."""
         with _explained_permissions():
             found = vet(self.inner.scan(), self.options)
-        # The rules may have changed groups, splits and problems, which the keys contain.
+        # Computed here, because the rules change groups, splits and problems, which the keys hold.
         keys = (item.key(item.content) for item in found.items)
         return replace(found, fingerprint=fingerprint(keys))
 
