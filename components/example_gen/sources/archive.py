@@ -110,7 +110,7 @@ class ArchiveSource(HashedSource):
     """One archive on a local or mounted file system."""
 
     file: str
-    least_classes: int = 2
+    options: SourceOptions
 
     def listing(self) -> Scan:
         """Read the table of contents; see `Source.listing`.
@@ -134,7 +134,7 @@ class ArchiveSource(HashedSource):
         members = repeated(found.items, found.notes)
         if not members and not found.folders:
             raise ConfigError(f"data source {self.file!r}: found no file in it; {_EXPECTED}")
-        return lay_out(self.file, members, found.folders, found.notes, self.least_classes)
+        return lay_out(self.file, members, found.folders, found.notes, self.options.least_classes)
 
     def read(self, item: Item) -> bytes:
         """Read one member; see `Source.read`.

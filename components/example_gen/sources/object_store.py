@@ -9,11 +9,11 @@ https://s3fs.readthedocs.io/en/latest/#credentials).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from imgpipe.components.example_gen.sources.archive import safe_path
-from imgpipe.components.example_gen.sources.base import Item, Note, Scan
+from imgpipe.components.example_gen.sources.base import Item, Note, Scan, SourceOptions
 from imgpipe.components.example_gen.sources.hashing import HashedSource, hashed
 from imgpipe.components.example_gen.sources.layout import EXPECTED_TREE
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
@@ -27,15 +27,10 @@ _CHECKSUMS = ("ETag", "md5Hash", "crc32c", "etag")
 
 @dataclass(frozen=True)
 class ObjectStoreSource(HashedSource):
-    """All objects below a prefix.
+    """All objects below a prefix."""
 
-    Attributes:
-        uri: Scheme, bucket and prefix.
-        least_classes: Number of classes that there have to be.
-    """
-
-    uri: str
-    least_classes: int = 2
+    uri: str  # scheme, bucket and prefix
+    options: SourceOptions = field(default_factory=SourceOptions)
 
     def listing(self) -> Scan:
         """List the objects; see `Source.listing`.
@@ -58,7 +53,7 @@ class ObjectStoreSource(HashedSource):
             # A name with a slash at its end is an empty object that stands for a folder.
             elif path and about["type"] == "file" and not name.endswith("/"):
                 items.append(_item(path, about))
-        return lay_out(self.uri, items, (), notes, self.least_classes)
+        return lay_out(self.uri, items, (), notes, self.options.least_classes)
 
     def scan(self) -> Scan:
         """List the objects; see `Source.scan`.

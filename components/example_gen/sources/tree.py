@@ -64,13 +64,13 @@ def lay_out(
     roots = [(f"{prefix}{name}/", given[name]) for name in top] if given else [(prefix, None)]
     classes = {f"{root}{name}/": name for root, _ in roots for name in _below(known, root)}
     items = ItemSorter()
-    items.extend(_with_label(item, roots, classes) for item in visible)
-    filled = {item.path[: _class_folder_end(item.path, prefix, bool(given))] for item in visible}
-    notes += [
-        Note("empty_class", path.rstrip("/"), "no file in it")
-        for path in classes
-        if path not in filled
-    ]
+    filled: set[str] = set()
+    for item in visible:
+        folder, split = _class_folder(item.path, roots)
+        items.add(replace(item, label=classes.get(folder), split=split))
+        filled.add(folder)
+    empty = [path for path in classes if path not in filled]
+    notes += [Note("empty_class", path.rstrip("/"), "no file in it") for path in empty]
     scan = Scan(
         source=where,
         items=items.sorted(),
@@ -166,27 +166,12 @@ def _wrapper(folders: set[str]) -> str:
         prefix = inner
 
 
-def _class_folder_end(path: str, prefix: str, splits: bool) -> int:
-    """End of the class folder's name (with its slash) in a path; 0 when there is none."""
-    if not path.startswith(prefix):
-        return 0
-    end = len(prefix) - 1 if prefix else -1
-    for _ in range(2 if splits else 1):
-        end = path.find("/", end + 1)
-        if end < 0:
-            return 0
-    return end + 1
-
-
-def _with_label(
-    item: Item, roots: Sequence[tuple[str, str | None]], classes: dict[str, str]
-) -> Item:
+def _class_folder(path: str, roots: Sequence[tuple[str, str | None]]) -> tuple[str, str | None]:
+    """The class folder (with its slash) of an item, "" when it is in none, and the split."""
     for root, split in roots:
-        if item.path.startswith(root):
-            end = item.path.find("/", len(root))
-            label = classes.get(item.path[: end + 1]) if end >= 0 else None
-            return replace(item, label=label, split=split)
-    return item
+        if path.startswith(root):
+            return path[: path.find("/", len(root)) + 1], split
+    return "", None
 
 
 def repeated(members: Iterable[Item], notes: list[Note]) -> list[Item]:
