@@ -42,13 +42,6 @@ _SPEC = re.compile(
 )
 
 
-def load() -> Any:
-    """Import `tensorflow_datasets` when it is needed."""
-    import tensorflow_datasets
-
-    return tensorflow_datasets
-
-
 @dataclass(frozen=True)
 class TfdsSource(HashedSource):
     """A data set of labelled images from TensorFlow Datasets."""
@@ -63,11 +56,15 @@ class TfdsSource(HashedSource):
             ConfigError: The data set is unknown or has no labelled images.
             ResourceError: The data set is not prepared and cannot be downloaded.
         """
-        builder, wanted = self._open()
+        match = _SPEC.match(self.locator)
+        if match is None:
+            raise ConfigError(f"data source 'tfds:{self.locator}': {_EXPECTED}")
+        builder = _builder(match["name"], self.options.tfds_dir)
         with _explained(self.locator):
             image, label = self._keys(builder)
-            fields = Fields(image, label, _path_feature(builder))
-            splits, notes = self._splits(builder, wanted)
+            path = next((name for name in PATH_FEATURES if name in builder.info.features), "")
+            fields = Fields(image, label, path)
+            splits, notes = self._splits(builder, match["split"])
         sorter = ItemSorter()
         for name, split in splits.items():
             sorter.extend(self._items(builder, fields, name, split))
@@ -89,15 +86,10 @@ class TfdsSource(HashedSource):
         """Read the encoded image of one record; see `Source.read`."""
         return read_locator(item.locator)
 
-    def _open(self) -> tuple[Any, str | None]:
-        match = _SPEC.match(self.locator)
-        if match is None:
-            raise ConfigError(f"data source 'tfds:{self.locator}': {_EXPECTED}")
-        return _builder(match["name"], self.options.tfds_dir), match["split"]
-
     def _keys(self, builder: Any) -> tuple[str, str]:
         """Names of the image feature and of the label feature."""
-        tfds = load()
+        import tensorflow_datasets as tfds
+
         features = builder.info.features
         image, label = builder.info.supervised_keys or ("", "")
         images = [k for k, f in features.items() if isinstance(f, tfds.features.Image)]
@@ -152,15 +144,9 @@ class TfdsSource(HashedSource):
                 if isinstance(label, int) and hasattr(feature, "int2str"):
                     known = 0 <= label < (feature.num_classes or 0)
                     label = feature.int2str(label) if known else None
-                shown = None if label is None else str(label)
-                item = to_item(f"{folder}/{number:08d}", file, replace(entry, label=shown), fields)
-                yield replace(item, split=split)
+                entry = replace(entry, label=label)
+                yield to_item(f"{folder}/{number:08d}", file, entry, fields, split)
                 number += 1
-
-
-def _path_feature(builder: Any) -> str:
-    """Name of the feature that holds the file name of the image, "" for none."""
-    return next((name for name in PATH_FEATURES if name in builder.info.features), "")
 
 
 @contextlib.contextmanager
@@ -189,7 +175,8 @@ def _unusable(name: str, what: str) -> ConfigError:
 @functools.lru_cache(maxsize=8)
 def _builder(name: str, folder: str) -> Any:
     """The builder of a prepared data set; ConfigError when unknown, ResourceError when missing."""
-    tfds = load()
+    import tensorflow_datasets as tfds
+
     try:
         with _silent():
             builder = tfds.builder(name, data_dir=folder or None)
@@ -218,7 +205,9 @@ def _silent() -> Iterator[None]:
 
 def _prepare(tfds: Any, builder: Any, name: str) -> None:
     """Download and prepare a data set; ResourceError, without a long wait, when that fails."""
-    addresses = {url: str(info.size) for url, info in _addresses(builder).items()}
+    addresses: dict[str, str] = {}
+    with contextlib.suppress(Exception):  # a set without a list of addresses
+        addresses = {url: str(info.size) for url, info in builder.url_infos.items()}
     down = _unreachable(list(addresses))
     if down:
         raise _missing(builder, name, addresses, f"no connection to {down}")
@@ -227,13 +216,6 @@ def _prepare(tfds: Any, builder: Any, name: str) -> None:
         builder.download_and_prepare()
     except Exception as error:  # downloads, checksums, disks and builders fail in many ways
         raise _missing(builder, name, addresses, _first_line(error)) from error
-
-
-def _addresses(builder: Any) -> dict[str, Any]:
-    try:
-        return dict(builder.url_infos)
-    except Exception:  # a set without a list of addresses
-        return {}
 
 
 def _unreachable(addresses: list[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from imgpipe.components.example_gen.sources import local_files
@@ -46,25 +46,23 @@ class TFRecordSource(HashedSource):
 
     def listing(self) -> Scan:
         """Read all records once; see `Source.listing`."""
-        return listed(self.locator, self._all_items(), _EXPECTED, self.options.least_classes)
+        return listed(self.locator, self._items(), _EXPECTED, self.options.least_classes)
 
     def read(self, item: Item) -> bytes:
         """Read the encoded image of one record; see `Source.read`."""
         return read_locator(item.locator)
 
-    def _all_items(self) -> Iterator[Item]:
+    def _items(self) -> Iterator[Item]:
         base, files = self._files()
         for file in files:
             name = file.relative_to(base).as_posix()
             fields = fields_of(str(file), self.options)
-            if fields is not None:
-                yield from self._items(file, name, fields, _split_of(name))
-
-    def _items(self, file: Path, name: str, fields: Fields, split: str | None) -> Iterator[Item]:
-        for number, entry in enumerate(index(str(file), fields)):
-            item = to_item(f"{name}/{number:08d}", str(file), entry, fields)
-            said = SPLIT_WORDS.get(entry.split.lower()) if entry.split else None
-            yield replace(item, split=said or split)
+            if fields is None:
+                continue
+            given = _split_of(name)
+            for number, entry in enumerate(index(str(file), fields)):
+                split = SPLIT_WORDS.get(entry.split.lower(), given)
+                yield to_item(f"{name}/{number:08d}", str(file), entry, fields, split)
 
     def _files(self) -> tuple[Path, list[Path]]:
         """The folder that names are relative to, and the record files in order."""
@@ -92,7 +90,7 @@ def _matching(pattern: Path) -> Iterator[Path]:
     yield from Path(*parts[:fixed]).glob("/".join(parts[fixed:]))
 
 
-def to_item(path: str, file: str, entry: Entry, fields: Fields) -> Item:
+def to_item(path: str, file: str, entry: Entry, fields: Fields, split: str | None) -> Item:
     """Create the item of a record.
 
     Args:
@@ -100,11 +98,13 @@ def to_item(path: str, file: str, entry: Entry, fields: Fields) -> Item:
         file: Path of the record file.
         entry: Index entry of the record.
         fields: Names of the features.
+        split: Split of the item, None when it is to be assigned.
     """
     name, unsafe = safe_path(entry.path) if entry.path else ("", "")
     return Item(
         f"{path}/{name}" if name and not unsafe else path,
         None if entry.label is None else str(entry.label),
+        split,
         group=entry.group or None,
         locator=f"{entry.offset}:{entry.length}:{fields.image}:{file}",
     )
