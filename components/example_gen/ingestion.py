@@ -16,12 +16,7 @@ import apache_beam as beam
 
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.example_gen.sources.base import (
-    KEY_BYTES,
-    Item,
-    SourceOptions,
-    fingerprint,
-)
+from imgpipe.components.example_gen.sources.base import KEY_BYTES, Item, SourceOptions, fingerprint
 from imgpipe.components.example_gen.sources.items import BLOCK
 from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.image_file.header import PIXEL_LIMIT
@@ -42,27 +37,16 @@ SUMMARY_FILE = "ingest.json"  # beside the splits of the Examples artifact
 
 @dataclass(frozen=True)
 class IngestSettings:
-    """Settings of `ingest`.
+    """Settings of `ingest`."""
 
-    Attributes:
-        source: Source of the images, as `open_source` accepts it.
-        vocabulary: Class names in sorted order.
-        rule: Assigns the splits.
-        pixel_limit: Largest number of pixels of an image that is decoded.
-        fingerprint: Fingerprint of the source when the run was planned. "" skips the comparison.
-        shard_size: Number of images in one shard.
-        options: How the source is read.
-        store: Folder of the inspection cache, "" for none.
-    """
-
-    source: str
-    vocabulary: tuple[str, ...]
+    source: str  # as `open_source` accepts it
+    vocabulary: tuple[str, ...]  # class names in sorted order
     rule: SplitRule = field(default_factory=SplitRule)
-    pixel_limit: int = PIXEL_LIMIT
-    fingerprint: str = ""
-    shard_size: int = SHARD_SIZE
+    pixel_limit: int = PIXEL_LIMIT  # largest number of pixels of an image that is decoded
+    fingerprint: str = ""  # of the source when the run was planned; "" skips the comparison
+    shard_size: int = SHARD_SIZE  # images in one shard
     options: SourceOptions = field(default_factory=SourceOptions)
-    store: str = ""
+    store: str = ""  # folder of the inspection cache, "" for none
 
 
 @dataclass(frozen=True)

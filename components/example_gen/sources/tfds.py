@@ -61,15 +61,13 @@ class TfdsSource(HashedSource):
             raise ConfigError(f"data source 'tfds:{self.locator}': {_EXPECTED}")
         builder = _builder(match["name"], self.options.tfds_dir)
         with _explained(self.locator):
-            image, label = self._keys(builder)
-            path = next((name for name in PATH_FEATURES if name in builder.info.features), "")
-            fields = Fields(image, label, path)
+            fields = self._fields(builder)
             splits, notes = self._splits(builder, match["split"])
         sorter = ItemSorter()
         for name, split in splits.items():
             sorter.extend(self._items(builder, fields, name, split))
         items = sorter.sorted()
-        class_names = getattr(builder.info.features[label], "names", None) or ()
+        class_names = getattr(builder.info.features[fields.label], "names", None) or ()
         held = {item.label for item in items if item.label}
         notes += [Note("empty_class", c, "no image in it") for c in class_names if c not in held]
         scan = Scan(
@@ -86,8 +84,8 @@ class TfdsSource(HashedSource):
         """Read the encoded image of one record; see `Source.read`."""
         return read_locator(item.locator)
 
-    def _keys(self, builder: Any) -> tuple[str, str]:
-        """Names of the image feature and of the label feature."""
+    def _fields(self, builder: Any) -> Fields:
+        """Names of the features that hold the image, its label and its file name."""
         import tensorflow_datasets as tfds
 
         features = builder.info.features
@@ -102,7 +100,7 @@ class TfdsSource(HashedSource):
                 f"are {some(list(features), 12)}; name them by data.image_column and "
                 "data.label_column"
             )
-        return image, label
+        return Fields(image, label, next((n for n in PATH_FEATURES if n in features), ""))
 
     def _splits(self, builder: Any, wanted: str | None) -> tuple[dict[str, str | None], list[Note]]:
         """Splits by those of the data set, or by the slice; None where images are assigned."""
