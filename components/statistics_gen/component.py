@@ -14,6 +14,7 @@ from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatistics
 from tfx.components.statistics_gen import executor as stock
 from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
+from tfx.dsl.io import fileio
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as specs
@@ -60,7 +61,7 @@ class Executor(stock.Executor):
         artifact.span = examples.span
         for split, statistics in found.items():
             folder = artifact_utils.get_split_uri([artifact], split)
-            records.make_folder(folder)
+            fileio.makedirs(folder)
             content = statistics.SerializeToString(deterministic=True)
             records.write_bytes(f"{folder}/{stock.DEFAULT_FILE_NAME}", content)
 

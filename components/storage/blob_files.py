@@ -35,20 +35,11 @@ class BlobFiles:
         self._folder = directory / name
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Look values up.
-
-        Args:
-          keys: Keys of 32 bytes, as many as wanted.
-
-        Returns:
-          The values of those keys that are stored and intact.
-        """
+        """Look values up; see `BlobStore.get`."""
         found: dict[bytes, bytes] = {}
         for key in keys:
             with contextlib.suppress(OSError):
-                data = self._file(key).read_bytes()
-                value = checked(data)
-                if value is not None:
+                if (value := checked(self._file(key).read_bytes())) is not None:
                     found[key] = value
         return found
 
