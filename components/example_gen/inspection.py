@@ -45,14 +45,7 @@ class Inspection:
     vocabulary: Sequence[str]  # class names in sorted order
 
     def records(self, items: Sequence[Item]) -> Iterator[ImageRecord]:
-        """Inspect items, with only a few files in memory at a time.
-
-        Args:
-            items: Items of the source's listing.
-
-        Returns:
-            One record for each item, in the order of `items`.
-        """
+        """Inspect items, with only a few files in memory at a time; see `inspect`."""
         expected = 0
         read: dict[int, _File] = {}
         with self.cache:

@@ -62,11 +62,7 @@ def identity(files: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def model_identity(files: Mapping[str, Mapping[str, Any]]) -> str:
-    """Fingerprint of the model alone, without its LiteRT files.
-
-    Args:
-      files: Files of the version, as `describe` returns them.
-    """
+    """Fingerprint of the model alone, without its LiteRT files; see `identity`."""
     if MODEL_DIGEST in files:
         return str(files[MODEL_DIGEST]["sha256"])
     kept = [

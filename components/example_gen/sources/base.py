@@ -33,9 +33,8 @@ class SourceOptions:
 
     def to_json(self) -> str:
         """Convert to JSON without default values, so that a new option changes no cache key."""
-        defaults = SourceOptions()
-        values = dataclasses.asdict(self)
-        changed = {k: v for k, v in values.items() if v != getattr(defaults, k)}
+        values = dataclasses.asdict(self).items()
+        changed = {name: value for name, value in values if value != getattr(SourceOptions, name)}
         return json.dumps(changed, sort_keys=True)
 
     @classmethod
@@ -121,11 +120,7 @@ class Source(Protocol):
         ...
 
     def scan(self) -> Scan:
-        """List all items and hash their contents.
-
-        Raises:
-            ConfigError: The source does not exist or is not laid out as expected.
-        """
+        """List all items and hash their contents; raises the same errors as `listing`."""
         ...
 
     def read(self, item: Item) -> bytes:

@@ -232,19 +232,16 @@ class ManifestSource(HashedSource):
             file.seek(0)
             rows = local_files.lines(file, _LINE_LIMIT, self._too_long)
             reader = csv.reader(rows, delimiter=delimiter)
-            if self.options.path_column.isdigit():  # numbers are for files without a header
-                columns = self._columns([])
-            else:
-                columns = self._columns(next(reader, []))
+            numbered = self.options.path_column.isdigit()  # then the file has no header
+            columns = self._columns([] if numbered else next(reader, []))
             for cells in reader:
                 if any(cells):
-                    yield (
-                        reader.line_num,  # counts lines, because a cell may contain line breaks
-                        {
-                            role: cells[index].strip() if 0 <= index < len(cells) else ""
-                            for role, index in columns.items()
-                        },
-                    )
+                    values = {
+                        role: cells[index].strip() if 0 <= index < len(cells) else ""
+                        for role, index in columns.items()
+                    }
+                    # The number of the line, because a cell may contain line breaks.
+                    yield reader.line_num, values
 
     def _objects(self, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         with _text_file(path) as file:
@@ -268,12 +265,7 @@ class ManifestSource(HashedSource):
 
     def _columns(self, header: Sequence[str], sparse: bool = False) -> dict[str, int]:
         """Indices of the columns by role, -1 for none; with `sparse`, named ones may be absent."""
-        wanted = {
-            "path": self.options.path_column,
-            "label": self.options.label_column,
-            "split": self.options.split_column,
-            "group": self.options.group_column,
-        }
+        wanted = {role: getattr(self.options, f"{role}_column") for role in _USUAL}
         return {
             role: column_index(self.file, header, name, _USUAL[role], required=role == "path")
             for role, name in wanted.items()

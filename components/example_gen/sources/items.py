@@ -37,11 +37,7 @@ class Items(Sequence[Item]):
     __slots__ = ("_blocks", "_length")
 
     def __init__(self, items: Iterable[Item] = ()) -> None:
-        """Pack items.
-
-        Args:
-            items: The items, in the order of the sequence.
-        """
+        """Pack items, in the order of the sequence."""
         self._length = 0
         self._blocks: list[bytes] = []
         remaining = iter(items)
@@ -97,7 +93,6 @@ class ItemSorter:
     """Collects items in any order, and sorts them by path in little memory."""
 
     def __init__(self) -> None:
-        """Create an empty collection."""
         self._runs: list[Items] = []
         self._pending: list[Item] = []
         self.labelled = 0  # number of items with a label

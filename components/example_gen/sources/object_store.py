@@ -98,16 +98,7 @@ class ObjectStoreSource(HashedSource):
 
 
 def _opened(uri: str) -> tuple[Any, str]:
-    """Return the file system of a URI and the path in it.
-
-    fsspec keeps one file system of each kind for the process.
-
-    Args:
-        uri: URI of the source.
-
-    Raises:
-        ResourceError: The package of the store is not installed.
-    """
+    """The file system of a URI, of which fsspec keeps one of each kind, and the path in it."""
     try:
         from fsspec.core import url_to_fs
 

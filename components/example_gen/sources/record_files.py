@@ -79,8 +79,7 @@ def fields_of(path: str, options: SourceOptions) -> Fields | None:
         ConfigError: There is no feature for the image, or one of the options is missing.
     """
     for _, _, record in _records(path):
-        example = _parse(record, path, 0)
-        return _fields(path, example, options)
+        return _fields(path, _parse(record, path, 0), options)
     return None
 
 
@@ -110,11 +109,7 @@ def _fields(path: str, example: tf.train.Example, options: SourceOptions) -> Fie
 
 
 def index(path: str, fields: Fields) -> tuple[Entry, ...]:
-    """Index all records of a file.
-
-    Args:
-        path: Path of the file.
-        fields: Names of the features, as `fields_of` returns them.
+    """Index all records of a file, whose features `fields_of` has found.
 
     Raises:
         ConfigError: The file is cut off or damaged.
@@ -129,27 +124,13 @@ def _index(path: str, fields: Fields, *version: int) -> tuple[Entry, ...]:
     entries = []
     for number, (offset, length, record) in enumerate(_records(path)):
         example = _parse(record, path, number)
-        entries.append(
-            Entry(
-                offset,
-                length,
-                _value(example, fields.label),
-                _as_text(example, fields.path),
-                _as_text(example, fields.split),
-                _as_text(example, fields.group),
-            )
-        )
+        texts = [_as_text(example, name) for name in (fields.path, fields.split, fields.group)]
+        entries.append(Entry(offset, length, _value(example, fields.label), *texts))
     return tuple(entries)
 
 
 def image_of(path: str, offset: int, length: int, feature: str) -> bytes:
-    """Read the encoded image of one record.
-
-    Args:
-        path: Path of the file.
-        offset: `Entry.offset` of the record.
-        length: `Entry.length` of the record.
-        feature: Name of the feature that holds the image.
+    """Read the encoded image of the record with this `Entry.offset` and `Entry.length`.
 
     Raises:
         OSError: The record cannot be read or holds no image.
@@ -208,17 +189,17 @@ def _tfrecords(path: str) -> Iterator[tuple[int, int, bytes]]:
     offset = number = 0
     packed = is_packed(path)
     _check_lengths(path, packed)
-    kind = "GZIP" if packed else ""
     try:
         with tf.device("cpu"):
-            for record in tf.data.TFRecordDataset(path, kind).as_numpy_iterator():
+            records = tf.data.TFRecordDataset(path, "GZIP" if packed else "")
+            for record in records.as_numpy_iterator():
                 yield offset + _HEADER, len(record), record
                 offset += _FRAME + len(record)
                 number += 1
-    except tf.errors.OpError as error:
-        if not isinstance(error, tf.errors.DataLossError):
-            raise ConfigError(f"data source {path!r} cannot be read: {error.message}") from None
+    except tf.errors.DataLossError as error:
         raise _damaged(path, number, offset, error.message) from None
+    except tf.errors.OpError as error:
+        raise ConfigError(f"data source {path!r} cannot be read: {error.message}") from None
 
 
 def _check_lengths(path: str, packed: bool) -> None:

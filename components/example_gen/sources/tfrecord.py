@@ -91,14 +91,9 @@ def _matching(pattern: Path) -> Iterator[Path]:
 
 
 def to_item(path: str, file: str, entry: Entry, fields: Fields, split: str | None) -> Item:
-    """Create the item of a record.
+    """Create the item of a record of `file`.
 
-    Args:
-        path: Path of the item, to which the file name in the record, if any, is appended.
-        file: Path of the record file.
-        entry: Index entry of the record.
-        fields: Names of the features.
-        split: Split of the item, None when it is to be assigned.
+    `path` is that of the item, to which the file name in the record, if any, is appended.
     """
     name, unsafe = safe_path(entry.path) if entry.path else ("", "")
     return Item(

@@ -108,12 +108,7 @@ def listed(source: str, items: Iterable[Item], expected: str, least_classes: int
 
 
 def check_classes(scan: Scan, expected: str, least_classes: int = 2) -> None:
-    """Check that a scan has enough classes and at least one labelled item.
-
-    Args:
-        scan: Scan to check.
-        expected: What was expected, for messages.
-        least_classes: Number of classes that there have to be.
+    """Check that a scan has enough classes and a labelled item; see `listed` for the arguments.
 
     Raises:
         ConfigError: There are too few classes, or no labelled item.
