@@ -6,7 +6,6 @@ A row is converted to PNG when it is read, so that it is handled like every othe
 
 from __future__ import annotations
 
-import functools
 import io
 import math
 import os
@@ -64,12 +63,9 @@ class _Layout:
         return {self.label, self.split, self.group} - {-1}
 
 
-@functools.lru_cache(maxsize=64)
-def _layout(path: str, options: SourceOptions, *version: int) -> _Layout:
-    """Find the layout from the first two rows; ConfigError when they hold no square image.
-
-    `version` is only a part of the cache's key, so that a changed file is read again.
-    """
+@local_files.cached_until_changed(64)
+def _layout(path: str, options: SourceOptions) -> _Layout:
+    """Find the layout from the first two rows; ConfigError when they hold no square image."""
     with open_regular(Path(path)) as file:
         lines = local_files.lines(file, _LINE_LIMIT, lambda line: _too_long(path, line))
         first, second = next(lines, b"").removeprefix(_BOM), next(lines, b"")
@@ -155,7 +151,7 @@ class PixelSource(HashedSource):
         """Read one row as PNG; see `Source.read`."""
         offset, length, name = item.locator.split(":", 2)
         file = self._folder() / name
-        layout = self._layout(file)
+        layout = _layout(str(file), self.options)
         with open_regular(file) as stream:
             line = os.pread(stream.fileno(), int(length), int(offset))
         return _png(_values(line, layout), layout)
@@ -177,10 +173,6 @@ class PixelSource(HashedSource):
             raise ConfigError(f"data source {self.locator!r} does not exist; {_EXPECTED}")
         return [path]
 
-    def _layout(self, file: Path) -> _Layout:
-        status = file.stat()
-        return _layout(str(file), self.options, status.st_mtime_ns, status.st_size)
-
     def _all_rows(self) -> Iterator[Item]:
         files = self._files()
         for file in files:
@@ -193,7 +185,7 @@ class PixelSource(HashedSource):
 
     def _rows(self, file: Path, split: str | None) -> Iterator[Item]:
         """One item for each row; its path contains the number of the line."""
-        layout = self._layout(file)
+        layout = _layout(str(file), self.options)
         offset = 0
         with open_regular(file) as stream:
             lines = local_files.lines(stream, _LINE_LIMIT, lambda line: _too_long(str(file), line))

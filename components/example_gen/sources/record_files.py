@@ -6,7 +6,6 @@ read by its offset. TensorFlow is imported when a file is opened, not when this 
 
 from __future__ import annotations
 
-import functools
 import os
 import struct
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from imgpipe.components.example_gen.sources.base import SourceOptions
 from imgpipe.components.example_gen.sources.layout import some
-from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
+from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, cached_until_changed
 from imgpipe.components.example_gen.sources.seekable_gzip import shared
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
@@ -108,19 +107,13 @@ def _fields(path: str, example: tf.train.Example, options: SourceOptions) -> Fie
     )
 
 
+@cached_until_changed(_FILES_KEPT)
 def index(path: str, fields: Fields) -> tuple[Entry, ...]:
     """Index all records of a file, whose features `fields_of` has found.
 
     Raises:
         ConfigError: The file is cut off or damaged.
     """
-    status = Path(path).stat()
-    return _index(path, fields, status.st_mtime_ns, status.st_size)
-
-
-@functools.lru_cache(maxsize=_FILES_KEPT)
-def _index(path: str, fields: Fields, *version: int) -> tuple[Entry, ...]:
-    """See `index`. `version` is only a part of the cache's key, for files that change."""
     entries = []
     for number, (offset, length, record) in enumerate(_records(path)):
         example = _parse(record, path, number)
@@ -265,13 +258,8 @@ def _read(path: str, offset: int, length: int) -> bytes:
     return data
 
 
+@cached_until_changed(16)
 def _array_record(path: str) -> Any:
-    status = Path(path).stat()
-    return _array_reader(path, status.st_mtime_ns, status.st_size)
-
-
-@functools.lru_cache(maxsize=16)
-def _array_reader(path: str, *version: int) -> Any:
     from array_record.python.array_record_module import ArrayRecordReader
 
     return ArrayRecordReader(path)
