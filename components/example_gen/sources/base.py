@@ -95,7 +95,7 @@ class Scan:
     items: Sequence[Item]  # sources pack them, see `items.Items`
     vocabulary: tuple[str, ...]  # class names in sorted order
     given_splits: tuple[str, ...] = ()  # splits that the source itself names
-    notes: tuple[Note, ...] = ()
+    notes: tuple[Note, ...] = ()  # in order and without duplicates after `VettedSource`
     fingerprint: str = ""  # hex SHA-256 of all `Item.key`s, which `VettedSource.scan` computes
 
     def counts(self) -> dict[str, int]:
@@ -146,8 +146,3 @@ def fingerprint(keys: Iterable[bytes]) -> str:
     table = np.frombuffer(joined, f"S{KEY_BYTES}")
     table.sort()  # in place: `joined` is the memory of the table
     return hashlib.sha256(table.data).hexdigest()
-
-
-def sorted_notes(notes: Iterable[Note]) -> tuple[Note, ...]:
-    """Remove duplicate notes and sort the others, so that equal scans have equal notes."""
-    return tuple(sorted(set(notes), key=lambda note: (note.kind, note.path, note.detail)))

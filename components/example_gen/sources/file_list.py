@@ -17,17 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.components.example_gen.sources import local_files
-from imgpipe.components.example_gen.sources.base import (
-    Item,
-    Note,
-    Scan,
-    SourceOptions,
-    sorted_notes,
-)
+from imgpipe.components.example_gen.sources.base import Item, Note, Scan, SourceOptions
 from imgpipe.components.example_gen.sources.hashing import HashedSource
 from imgpipe.components.example_gen.sources.items import Items
-from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, in_order, some
-from imgpipe.components.example_gen.sources.tree import check_classes
+from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, some
+from imgpipe.components.example_gen.sources.tree import checked
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
@@ -120,7 +114,11 @@ class ManifestSource(HashedSource):
     options: SourceOptions
 
     def listing(self) -> Scan:
-        """Read the list but not the files; see `Source.listing`."""
+        """Read the list but not the files; see `Source.listing`.
+
+        Raises:
+            ConfigError: The list cannot be read, or is not as expected.
+        """
         entries: dict[str, _Entry] = {}
         root = self._root()
         for row, values in self._rows():
@@ -136,14 +134,15 @@ class ManifestSource(HashedSource):
             if values["group"]:
                 entry.groups.setdefault(values["group"], row)
         items = Items(entry.item() for _, entry in sorted(entries.items()))
-        scan = Scan(
-            source=self.file,
-            items=items,
-            vocabulary=tuple(sorted({label for e in entries.values() for label in e.labels})),
-            given_splits=in_order({split for e in entries.values() for split in e.splits}),
-            notes=sorted_notes(_repeated_rows(entries.values())),
-        )
-        self._check(scan)
+        labels = {label for entry in entries.values() for label in entry.labels}
+        splits = {split for entry in entries.values() for split in entry.splits}
+        notes, least = _repeated_rows(entries.values()), self.options.least_classes
+        scan = checked(self.file, items, labels, splits, notes, _EXPECTED, least)
+        if least > 1 and not any(item.split in (names.TRAIN, None) for item in items):
+            raise ConfigError(
+                f"data source {self.file!r} gives {some(scan.given_splits)} but no row for train; "
+                "leave the split empty where it is to be assigned"
+            )
         return scan
 
     def read(self, item: Item) -> bytes:
@@ -167,16 +166,6 @@ class ManifestSource(HashedSource):
         if self.options.root:
             return Path(self.options.root).expanduser().absolute()
         return Path(self.file).expanduser().absolute().parent
-
-    def _check(self, scan: Scan) -> None:
-        check_classes(scan, _EXPECTED, self.options.least_classes)
-        given = {item.split for item in scan.items}
-        for_training = self.options.least_classes > 1
-        if for_training and not given & {names.TRAIN, None}:
-            raise ConfigError(
-                f"data source {self.file!r} gives {some(scan.given_splits)} but no row for train; "
-                "leave the split empty where it is to be assigned"
-            )
 
     def _split(self, word: str, row: int) -> str:
         try:

@@ -12,13 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imgpipe.components.example_gen.sources import local_files
-from imgpipe.components.example_gen.sources.base import (
-    Item,
-    Note,
-    Scan,
-    SourceOptions,
-    sorted_notes,
-)
+from imgpipe.components.example_gen.sources.base import Item, Note, Scan, SourceOptions
 from imgpipe.components.example_gen.sources.hashing import HashedSource
 from imgpipe.components.example_gen.sources.items import ItemSorter
 from imgpipe.components.example_gen.sources.layout import (
@@ -168,7 +162,7 @@ class FolderSource(HashedSource):
             items=walk.items.sorted(),
             vocabulary=tuple(sorted(classes)),
             given_splits=in_order(set(given.values())),
-            notes=sorted_notes(walk.notes),
+            notes=tuple(walk.notes),
         )
 
     def read(self, item: Item) -> bytes:

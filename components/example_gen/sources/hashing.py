@@ -8,7 +8,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator
 
-from imgpipe.components.example_gen.sources.base import Item, Note, Scan, Source, sorted_notes
+from imgpipe.components.example_gen.sources.base import Item, Note, Scan, Source
 from imgpipe.components.example_gen.sources.items import Items
 from imgpipe.models import progress
 
@@ -64,4 +64,4 @@ def hashed(listing: Scan, digest: Callable[[Item], str]) -> Scan:
 
     progress.total(len(listing.items), "files")
     items = Items(read())  # appends to `notes`
-    return dataclasses.replace(listing, items=items, notes=sorted_notes(notes))
+    return dataclasses.replace(listing, items=items, notes=tuple(notes))

@@ -18,19 +18,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components.example_gen.sources.base import (
-    Item,
-    Note,
-    Scan,
-    SourceOptions,
-    sorted_notes,
-)
+from imgpipe.components.example_gen.sources.base import Item, Note, Scan, SourceOptions
 from imgpipe.components.example_gen.sources.hashing import HashedSource
 from imgpipe.components.example_gen.sources.items import ItemSorter
-from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, in_order, some
+from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, some
 from imgpipe.components.example_gen.sources.record_files import PATH_FEATURES, Fields, index
 from imgpipe.components.example_gen.sources.tfrecord import read_locator, to_item
-from imgpipe.components.example_gen.sources.tree import check_classes
+from imgpipe.components.example_gen.sources.tree import checked
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 
@@ -70,15 +64,9 @@ class TfdsSource(HashedSource):
         class_names = getattr(builder.info.features[fields.label], "names", None) or ()
         held = {item.label for item in items if item.label}
         notes += [Note("empty_class", c, "no image in it") for c in class_names if c not in held]
-        scan = Scan(
-            source=f"tfds:{self.locator}",
-            items=items,
-            vocabulary=tuple(sorted(held | set(class_names))),
-            given_splits=in_order({split for split in splits.values() if split}),
-            notes=sorted_notes(notes),
-        )
-        check_classes(scan, "expected a labelled set of images", self.options.least_classes)
-        return scan
+        source, expected = f"tfds:{self.locator}", "expected a labelled set of images"
+        classes, least = held.union(class_names), self.options.least_classes
+        return checked(source, items, classes, splits.values(), notes, expected, least)
 
     def read(self, item: Item) -> bytes:
         """Read the encoded image of one record; see `Source.read`."""

@@ -20,7 +20,6 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     SourceOptions,
     fingerprint,
-    sorted_notes,
 )
 from imgpipe.components.example_gen.sources.items import Items
 from imgpipe.components.example_gen.sources.layout import some
@@ -118,7 +117,9 @@ def vet(scan: Scan, options: SourceOptions) -> Scan:
         notes += [Note("empty_class", c, "no file in it") for c in vocabulary if c not in labels]
     items = _one_split_a_group(items)
     notes += _odd_names(items)
-    return replace(scan, items=items, vocabulary=vocabulary, notes=sorted_notes(notes))
+    # Equal scans have equal notes.
+    ordered = sorted(set(notes), key=lambda note: (note.kind, note.path, note.detail))
+    return replace(scan, items=items, vocabulary=vocabulary, notes=tuple(ordered))
 
 
 def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[Items, _Paths]:
