@@ -190,12 +190,9 @@ def write_bytes(path: str, content: bytes) -> None:
 
 
 def remove_temporary(uri: str) -> None:
-    """Remove what attempts that died have left below `uri`.
+    """Remove what attempts that died have left below `uri`, whose artifact is complete.
 
     Other components read all files of a split, whatever their names are.
-
-    Args:
-        uri: URI of an artifact that is complete.
     """
     import tensorflow as tf
 
