@@ -171,10 +171,8 @@ class ManifestSource(HashedSource):
         try:
             return SPLIT_WORDS[word.lower()]
         except KeyError:
-            raise ConfigError(
-                f"data source {self.file!r}, row {row}: split {word!r}; expected train, "
-                "validation or test, or nothing where it is to be assigned"
-            ) from None
+            expected = "expected train, validation or test, or nothing where it is to be assigned"
+            raise self._wrong(row, f"split {word!r}; {expected}") from None
 
     def _rows(self) -> Iterator[tuple[int, dict[str, str]]]:
         """Number and values by role ("" where empty) of each row; ConfigError for invalid rows."""
@@ -183,7 +181,7 @@ class ManifestSource(HashedSource):
         try:
             for row, values in rows:
                 if not values["path"]:
-                    raise ConfigError(f"data source {self.file!r}, row {row}: no path; {_EXPECTED}")
+                    raise self._wrong(row, f"no path; {_EXPECTED}")
                 self._check_text(row, values)
                 yield row, values
         except UnicodeDecodeError as error:
@@ -204,16 +202,14 @@ class ManifestSource(HashedSource):
                 # Python represents the bytes of a file name that is not UTF-8 as surrogates.
                 text.encode("utf-8", "surrogateescape" if role == "path" else "strict")
             except UnicodeEncodeError as error:
-                raise ConfigError(
-                    f"data source {self.file!r}, row {row}: the {role} {text[:80]!a} is not valid "
-                    f"Unicode text ({error.reason}); correct the row"
-                ) from None
+                what = f"the {role} {text[:80]!a} is not valid Unicode text ({error.reason})"
+                raise self._wrong(row, f"{what}; correct the row") from None
 
     def _too_long(self, row: int) -> ConfigError:
-        return ConfigError(
-            f"data source {self.file!r}, row {row}: the line is longer than {_LINE_LIMIT >> 20} "
-            f"MiB; {_EXPECTED}"
-        )
+        return self._wrong(row, f"the line is longer than {_LINE_LIMIT >> 20} MiB; {_EXPECTED}")
+
+    def _wrong(self, row: int, what: str) -> ConfigError:
+        return ConfigError(f"data source {self.file!r}, row {row}: {what}")
 
     def _cells(self, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         with _text_file(path) as file:
@@ -240,14 +236,10 @@ class ManifestSource(HashedSource):
                 try:
                     value = json.loads(line)
                 except (ValueError, RecursionError) as error:
-                    raise ConfigError(
-                        f"data source {self.file!r}, row {row}: not JSON ({error}); {_EXPECTED}"
-                    ) from None
+                    raise self._wrong(row, f"not JSON ({error}); {_EXPECTED}") from None
                 if not isinstance(value, dict):
-                    raise ConfigError(
-                        f"data source {self.file!r}, row {row}: expected an object with path and "
-                        f"label. Received: {line.strip()[:80]}"
-                    )
+                    expected = "expected an object with path and label. Received: "
+                    raise self._wrong(row, expected + line.strip()[:80])
                 keys = list(value)
                 found = {role: keys[n] for role, n in self._columns(keys, True).items() if n >= 0}
                 yield row, {r: _text(value[found[r]]) if r in found else "" for r in _USUAL}
