@@ -109,12 +109,7 @@ def _write_summary(
 
 
 def ingest(pipeline: beam.Pipeline, uri: str, settings: IngestSettings) -> dict[str, Any]:
-    """Read a whole source into an Examples artifact.
-
-    Args:
-        pipeline: Beam pipeline.
-        uri: URI of the artifact.
-        settings: What is read, and how.
+    """Read a whole source into the Examples artifact at `uri`.
 
     Returns:
         The summary: numbers of images and splits, the fingerprint, and notes of the source.

@@ -90,6 +90,7 @@ class _Walk:
             kind = "file"
         else:
             kind = "special"
+            self.note("special_file", path, "a pipe, socket or device is not read")
         if symlink:
             self.note("symlink", path, os.path.realpath(path))
         if symlink and kind == "folder" and not self.follow_links:
@@ -98,8 +99,6 @@ class _Walk:
             except OSError as error:
                 self.note("outside_link", path, error.strerror or str(error))
                 kind = "outside"
-        if kind == "special":
-            self.note("special_file", path, "a pipe, socket or device is not read")
         return _Entry(entry.name, path, symlink, kind, identity)
 
     def add(self, entry: _Entry, label: str | None, split: str | None, linked: bool) -> None:

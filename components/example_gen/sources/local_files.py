@@ -33,11 +33,7 @@ def read_bytes(file: Path) -> bytes:
 
 
 def sha256(file: Path) -> str:
-    """Hex SHA-256 of the content that `read_bytes` returns, without holding it in memory.
-
-    Raises:
-        OSError: The file cannot be read or is larger than `BYTE_LIMIT`.
-    """
+    """Hex SHA-256 of the content that `read_bytes` returns, without holding it in memory."""
     return regular_files.sha256(file, BYTE_LIMIT)
 
 

@@ -65,11 +65,7 @@ class Entry:
 
 
 def fields_of(path: str, options: SourceOptions) -> Fields | None:
-    """Find the names of the features in the first record of a file.
-
-    Args:
-        path: Path of the file.
-        options: Options, which may name the features.
+    """Find the names of the features, which the options may give, in the first record of a file.
 
     Returns:
         The names, or None when the file has no record.

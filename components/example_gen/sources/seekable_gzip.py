@@ -75,11 +75,7 @@ class SeekableGzip:
         return len(self._states)
 
     def pread(self, size: int, offset: int) -> bytes:
-        """Read unpacked bytes.
-
-        Args:
-            size: Number of bytes.
-            offset: First byte, counted in unpacked bytes.
+        """Read unpacked bytes; the offset is counted in unpacked bytes, too.
 
         Returns:
             The bytes; fewer than `size` at the end of the stream.
