@@ -140,25 +140,18 @@ class PixelSource(HashedSource):
     options: SourceOptions
 
     def listing(self) -> Scan:
-        """Find the rows and their labels; see `Source.listing`.
-
-        Raises:
-            ConfigError: The table cannot be read, or has no rows of pixels.
-        """
+        """Find the rows and their labels; see `Source.listing`."""
         return listed(self.locator, self._all_rows(), _EXPECTED, self.options.least_classes)
 
     def read(self, item: Item) -> bytes:
         """Read one row as PNG; see `Source.read`."""
         offset, length, name = item.locator.split(":", 2)
-        file = self._folder() / name
+        path = Path(self.locator).expanduser()
+        file = (path if path.is_dir() else path.parent) / name
         layout = _layout(str(file), self.options)
         with open_regular(file) as stream:
             line = os.pread(stream.fileno(), int(length), int(offset))
         return _png(_values(line, layout), layout)
-
-    def _folder(self) -> Path:
-        path = Path(self.locator).expanduser()
-        return path if path.is_dir() else path.parent
 
     def _files(self) -> list[Path]:
         path = Path(self.locator).expanduser()
