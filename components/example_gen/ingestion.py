@@ -36,16 +36,27 @@ SUMMARY_FILE = "ingest.json"  # beside the splits of the Examples artifact
 
 @dataclass(frozen=True)
 class IngestSettings:
-    """Settings of `ingest`."""
+    """Settings of `ingest`.
 
-    source: str  # as `open_source` accepts it
-    vocabulary: tuple[str, ...]  # class names in sorted order
+    Attributes:
+        source: Source of the images, as `open_source` accepts it.
+        vocabulary: Class names in sorted order.
+        rule: Assigns the splits.
+        pixel_limit: Largest number of pixels of an image that is decoded.
+        fingerprint: Fingerprint of the source when the run was planned. "" skips the comparison.
+        shard_size: Number of images in one shard.
+        options: How the source is read.
+        store: Folder of the inspection cache, "" for none.
+    """
+
+    source: str
+    vocabulary: tuple[str, ...]
     rule: SplitRule = field(default_factory=SplitRule)
-    pixel_limit: int = PIXEL_LIMIT  # largest number of pixels of an image that is decoded
-    fingerprint: str = ""  # of the source when the run was planned; "" skips the comparison
-    shard_size: int = SHARD_SIZE  # images in one shard
+    pixel_limit: int = PIXEL_LIMIT
+    fingerprint: str = ""
+    shard_size: int = SHARD_SIZE
     options: SourceOptions = field(default_factory=SourceOptions)
-    store: str = ""  # folder of the inspection cache, "" for none
+    store: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,7 +120,12 @@ def _write_summary(
 
 
 def ingest(pipeline: beam.Pipeline, uri: str, settings: IngestSettings) -> dict[str, Any]:
-    """Read a whole source into the Examples artifact at `uri`.
+    """Read a whole source into an Examples artifact.
+
+    Args:
+        pipeline: Beam pipeline.
+        uri: URI of the artifact.
+        settings: What is read, and how.
 
     Returns:
         The summary: numbers of images and splits, the fingerprint, and notes of the source.

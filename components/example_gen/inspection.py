@@ -36,16 +36,31 @@ _MAX_HELD_BYTES = 64 << 20
 
 @dataclass
 class Inspection:
-    """Inspects the items of one source."""
+    """Inspects the items of one source.
+
+    Attributes:
+        source: Source that the items are read from.
+        pixel_limit: Largest number of pixels, according to the header, that is decoded.
+        cache: Inspection cache with the results of earlier runs.
+        rule: Assigns the split.
+        vocabulary: Class names in sorted order.
+    """
 
     source: Source
-    pixel_limit: int  # largest number of pixels, according to the header, that is decoded
-    cache: InspectionCache  # results of earlier runs
+    pixel_limit: int
+    cache: InspectionCache
     rule: SplitRule  # assigns the split
     vocabulary: Sequence[str]  # class names in sorted order
 
     def records(self, items: Sequence[Item]) -> Iterator[ImageRecord]:
-        """Inspect items, with only a few files in memory at a time; see `inspect`."""
+        """Inspect items, with only a few files in memory at a time.
+
+        Args:
+            items: Items of the source's listing.
+
+        Returns:
+            One record for each item, in the order of `items`.
+        """
         expected = 0
         read: dict[int, _File] = {}
         with self.cache:

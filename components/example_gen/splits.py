@@ -16,14 +16,23 @@ from imgpipe.models import feature_names as names
 
 @dataclass(frozen=True)
 class SplitRule:
-    """The rule by which images are assigned to splits."""
+    """The rule by which images are assigned to splits.
 
-    seed: int = 0  # salt of the hash
-    validation: float = 0.1  # share of the images, 0 to 1
-    test: float = 0.1  # share of the images, 0 to 1; all others are in train
-    given: tuple[str, ...] = ()  # splits that the source itself names
-    min_validation: int = 0  # images of each class in validation, if the class has enough
-    min_test: int = 0  # images of each class in test, likewise
+    Attributes:
+        seed: Salt of the hash.
+        validation: Share of the images in validation, 0 to 1.
+        test: Share of the images in test, 0 to 1. All other images are in train.
+        given: Splits that the source itself names.
+        min_validation: Number of images of each class that validation gets if the class has enough.
+        min_test: Number of images of each class that test gets if the class has enough.
+    """
+
+    seed: int = 0
+    validation: float = 0.1
+    test: float = 0.1
+    given: tuple[str, ...] = ()
+    min_validation: int = 0
+    min_test: int = 0
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> SplitRule:

@@ -62,7 +62,11 @@ def identity(files: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def model_identity(files: Mapping[str, Mapping[str, Any]]) -> str:
-    """Fingerprint of the model alone, without its LiteRT files; see `identity`."""
+    """Fingerprint of the model alone, without its LiteRT files.
+
+    Args:
+      files: Files of the version, as `describe` returns them.
+    """
     if MODEL_DIGEST in files:
         return str(files[MODEL_DIGEST]["sha256"])
     kept = [

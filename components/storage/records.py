@@ -190,9 +190,12 @@ def write_bytes(path: str, content: bytes) -> None:
 
 
 def remove_temporary(uri: str) -> None:
-    """Remove what attempts that died have left below `uri`, whose artifact is complete.
+    """Remove what attempts that died have left below `uri`.
 
     Other components read all files of a split, whatever their names are.
+
+    Args:
+        uri: URI of an artifact that is complete.
     """
     import tensorflow as tf
 

@@ -97,7 +97,11 @@ def open_source(spec: str, options: SourceOptions | None = None) -> Source:
 
 
 def split_spec(spec: str, options: SourceOptions) -> tuple[str, str]:
-    """Split a spec into its kind and its locator; see `open_source` for the arguments.
+    """Split a spec into its kind and its locator.
+
+    Args:
+        spec: ``<kind>:<locator>``, or a path without prefix.
+        options: How the source is read.
 
     Raises:
         ConfigError: The kind is unknown.

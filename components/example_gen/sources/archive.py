@@ -86,6 +86,9 @@ class _Members:
 def safe_path(name: str) -> tuple[str, str]:
     """Convert the name of a member to a path below the archive's root.
 
+    Args:
+        name: Name of the member.
+
     Returns:
         The path and "", or "" and the reason why the name is unsafe.
     """

@@ -120,7 +120,11 @@ class Source(Protocol):
         ...
 
     def scan(self) -> Scan:
-        """List all items and hash their contents; raises the same errors as `listing`."""
+        """List all items, hash their contents and compute the fingerprint.
+
+        Raises:
+            ConfigError: The source does not exist or is not laid out as expected.
+        """
         ...
 
     def read(self, item: Item) -> bytes:

@@ -37,7 +37,11 @@ class Items(Sequence[Item]):
     __slots__ = ("_blocks", "_length")
 
     def __init__(self, items: Iterable[Item] = ()) -> None:
-        """Pack items, in the order of the sequence."""
+        """Pack items.
+
+        Args:
+            items: The items, in the order of the sequence.
+        """
         self._length = 0
         self._blocks: list[bytes] = []
         remaining = iter(items)

@@ -48,7 +48,11 @@ def some(values: Sequence[str], limit: int = 5) -> str:
 
 
 def given_splits(where: str, folders: Sequence[str]) -> Mapping[str, str]:
-    """Decide by their names whether the folders at the root are splits or classes.
+    """Decide whether the folders at the root are splits or classes.
+
+    Args:
+        where: The source, for messages.
+        folders: Names of the folders at the root.
 
     Returns:
         The split of each folder by its name; empty when the folders are classes.

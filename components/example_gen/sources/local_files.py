@@ -33,7 +33,11 @@ def read_bytes(file: Path) -> bytes:
 
 
 def sha256(file: Path) -> str:
-    """Hex SHA-256 of the content that `read_bytes` returns, without holding it in memory."""
+    """Hex SHA-256 of the content that `read_bytes` returns, without holding it in memory.
+
+    Raises:
+        OSError: The file cannot be read or is larger than `BYTE_LIMIT`.
+    """
     return regular_files.sha256(file, BYTE_LIMIT)
 
 
@@ -67,9 +71,14 @@ def visible(folder: Path) -> list[Path]:
 def check_all(source: str, files: Iterable[Path], root: Path, follow_links: bool) -> None:
     """Check that all files of a data source are regular files below its root.
 
+    Args:
+        source: The source, for messages.
+        files: Files to check.
+        root: Root folder of the source.
+        follow_links: Whether symbolic links may lead to files outside of `root`.
+
     Raises:
-        ConfigError: A file is not regular, cannot be opened, or is outside of `root` without
-            `follow_links`.
+        ConfigError: A file is not regular, cannot be opened, or is outside of `root`.
     """
     for file in files:
         try:

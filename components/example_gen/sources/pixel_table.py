@@ -140,7 +140,11 @@ class PixelSource(HashedSource):
     options: SourceOptions
 
     def listing(self) -> Scan:
-        """Find the rows and their labels; see `Source.listing`."""
+        """Find the rows and their labels; see `Source.listing`.
+
+        Raises:
+            ConfigError: The table cannot be read, or has no rows of pixels.
+        """
         return listed(self.locator, self._all_rows(), _EXPECTED, self.options.least_classes)
 
     def read(self, item: Item) -> bytes:

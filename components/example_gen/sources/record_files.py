@@ -65,7 +65,11 @@ class Entry:
 
 
 def fields_of(path: str, options: SourceOptions) -> Fields | None:
-    """Find the names of the features, which the options may give, in the first record of a file.
+    """Find the names of the features in the first record of a file.
+
+    Args:
+        path: Path of the file.
+        options: Options, which may name the features.
 
     Returns:
         The names, or None when the file has no record.
@@ -105,7 +109,11 @@ def _fields(path: str, example: tf.train.Example, options: SourceOptions) -> Fie
 
 @cached_until_changed(_FILES_KEPT)
 def index(path: str, fields: Fields) -> tuple[Entry, ...]:
-    """Index all records of a file, whose features `fields_of` has found.
+    """Index all records of a file.
+
+    Args:
+        path: Path of the file.
+        fields: Names of the features, as `fields_of` returns them.
 
     Raises:
         ConfigError: The file is cut off or damaged.
@@ -119,7 +127,13 @@ def index(path: str, fields: Fields) -> tuple[Entry, ...]:
 
 
 def image_of(path: str, offset: int, length: int, feature: str) -> bytes:
-    """Read the encoded image of the record with this `Entry.offset` and `Entry.length`.
+    """Read the encoded image of one record.
+
+    Args:
+        path: Path of the file.
+        offset: `Entry.offset` of the record.
+        length: `Entry.length` of the record.
+        feature: Name of the feature that holds the image.
 
     Raises:
         OSError: The record cannot be read or holds no image.

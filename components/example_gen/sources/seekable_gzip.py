@@ -75,7 +75,11 @@ class SeekableGzip:
         return len(self._states)
 
     def pread(self, size: int, offset: int) -> bytes:
-        """Read unpacked bytes; the offset is counted in unpacked bytes, too.
+        """Read unpacked bytes.
+
+        Args:
+            size: Number of bytes.
+            offset: First byte, counted in unpacked bytes.
 
         Returns:
             The bytes; fewer than `size` at the end of the stream.

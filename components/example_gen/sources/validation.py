@@ -93,6 +93,10 @@ def _explained_permissions() -> Iterator[None]:
 def vet(scan: Scan, options: SourceOptions) -> Scan:
     """Set groups, check labels and splits, and note problematic names.
 
+    Args:
+        scan: Scan of a source.
+        options: Options with the group pattern and the allowed classes.
+
     Raises:
         ConfigError: The group pattern is invalid or matches no path.
     """
