@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,8 @@ from imgpipe.serving.server.versions.manager import VersionState
 # The value of a grpc.StatusCode is a pair of its number and its text.
 _GRPC_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 SIGNATURE_DEF = "signature_def"
+_OBSERVED = frozenset(["Predict", "Classify", "Regress", "MultiInference"])
+"""The methods whose calls are counted and logged: those of inference."""
 
 
 @dataclass(frozen=True)
@@ -55,24 +57,18 @@ class ServiceOptions:
 
 
 class PredictionService:
-    """Inference and the description of signatures."""
+    """Inference and the description of signatures.
+
+    Each method takes a request message and its call, and returns the response message. The call
+    receives the model, the version and the number of rows for the log. Every method raises a
+    ``StatusError`` if the request does not fit the model, or if the model fails.
+    """
 
     def __init__(self, core: Core, logs: RequestLogs, options: ServiceOptions) -> None:
         self._core, self._logs, self._options = core, logs, options
 
     def predict(self, request: Any, call: Call) -> Any:
-        """Run any signature with tensors as inputs and outputs.
-
-        Args:
-            request: The PredictRequest.
-            call: The call; receives the model, the version and the number of rows for the log.
-
-        Returns:
-            The PredictResponse.
-
-        Raises:
-            StatusError: The request does not fit the model, or the model fails.
-        """
+        """Run any signature with tensors as inputs and outputs."""
         spec = Spec.of(request)
         call.model = spec.name
         with self._core.acquire(spec) as handle:
@@ -94,20 +90,12 @@ class PredictionService:
         return response
 
     def classify(self, request: Any, call: Call) -> Any:
-        """Run a classification signature on tf.Examples; return a ClassificationResponse.
-
-        Raises:
-            StatusError: The request does not fit the model, or the model fails.
-        """
+        """Run a classification signature on tf.Examples."""
         response = classification_pb2.ClassificationResponse()
         return self._examples(request, call, CLASSIFY, response, "classify_log")
 
     def regress(self, request: Any, call: Call) -> Any:
-        """Run a regression signature on tf.Examples; return a RegressionResponse.
-
-        Raises:
-            StatusError: The request does not fit the model, or the model fails.
-        """
+        """Run a regression signature on tf.Examples."""
         response = regression_pb2.RegressionResponse()
         return self._examples(request, call, REGRESS, response, "regress_log")
 
@@ -126,14 +114,7 @@ class PredictionService:
         return response
 
     def multi_inference(self, request: Any, call: Call) -> Any:
-        """Run several signatures of one model on the same tf.Examples.
-
-        Args:
-            request: The MultiInferenceRequest.
-            call: The call; receives the model, the version and the number of rows for the log.
-
-        Returns:
-            The MultiInferenceResponse, with one result for each task in their order.
+        """Run several signatures of one model on the same tf.Examples, with one result for each.
 
         Raises:
             StatusError: The tasks do not fit together or the model, or the model fails.
@@ -161,7 +142,7 @@ class PredictionService:
             self._logs.record(config, kind, request, response, handle.name, handle.version)
 
     def metadata(self, request: Any, call: Call) -> Any:
-        """Return a GetModelMetadataResponse with the signatures as the model stores them.
+        """Return the signatures as the model stores them.
 
         Raises:
             StatusError: INVALID_ARGUMENT, the request asks for no field or for an unknown one;
@@ -245,7 +226,8 @@ class ModelService:
         call.model = spec.name
         # A version label is ignored here, as in TensorFlow Serving.
         by_number = spec.WhichOneof("version_choice") == "version"
-        return status_response(self._core, spec.name, spec.version.value if by_number else None)
+        version = spec.version.value if by_number else None
+        return status_message(self._core.states(spec.name, version))
 
     def reload(self, request: Any, call: Call) -> Any:
         """Serve other models, and wait until they are available.
@@ -280,20 +262,6 @@ class ModelService:
         return response
 
 
-def status_response(core: Core, name: str, version: int | None) -> Any:
-    """Return the GetModelStatusResponse of a model.
-
-    Args:
-        core: The served models.
-        name: Name of the model.
-        version: The only version to include; all versions where None.
-
-    Raises:
-        StatusError: NOT_FOUND, the server does not know the model or the version.
-    """
-    return status_message(core.states(name, version))
-
-
 def status_message(states: Sequence[VersionState]) -> Any:
     """Return a GetModelStatusResponse with the given states of versions."""
     response = get_model_status_pb2.GetModelStatusResponse()
@@ -305,17 +273,6 @@ def status_message(states: Sequence[VersionState]) -> Any:
 
 
 Work = Callable[[Any, Call], Any]
-Behaviour = Callable[[bytes, Any], Awaitable[bytes]]
-
-
-@dataclass(frozen=True)
-class _Method:
-    service: str
-    name: str
-    message: Any
-    work: Work
-    observed: bool
-    """Whether calls are counted and logged; only those of inference are."""
 
 
 def handlers(
@@ -332,58 +289,57 @@ def handlers(
     """
     prediction = PredictionService(core, logs, options)
     models = ModelService(core, options)
-    methods = [
-        _Method("PredictionService", name, message, work, name != "GetModelMetadata")
-        for name, message, work in (
-            ("Predict", predict_pb2.PredictRequest, prediction.predict),
-            ("Classify", classification_pb2.ClassificationRequest, prediction.classify),
-            ("Regress", regression_pb2.RegressionRequest, prediction.regress),
-            ("MultiInference", inference_pb2.MultiInferenceRequest, prediction.multi_inference),
-            (
-                "GetModelMetadata",
+    services: dict[str, dict[str, tuple[Any, Work]]] = {
+        "PredictionService": {
+            "Predict": (predict_pb2.PredictRequest, prediction.predict),
+            "Classify": (classification_pb2.ClassificationRequest, prediction.classify),
+            "Regress": (regression_pb2.RegressionRequest, prediction.regress),
+            "MultiInference": (inference_pb2.MultiInferenceRequest, prediction.multi_inference),
+            "GetModelMetadata": (
                 get_model_metadata_pb2.GetModelMetadataRequest,
                 prediction.metadata,
             ),
-        )
-    ] + [
-        _Method("ModelService", name, message, work, False)
-        for name, message, work in (
-            ("GetModelStatus", get_model_status_pb2.GetModelStatusRequest, models.status),
-            ("HandleReloadConfigRequest", model_management_pb2.ReloadConfigRequest, models.reload),
-        )
-    ]
+        },
+        "ModelService": {
+            "GetModelStatus": (get_model_status_pb2.GetModelStatusRequest, models.status),
+            "HandleReloadConfigRequest": (model_management_pb2.ReloadConfigRequest, models.reload),
+        },
+    }
     unobserved = Calls()
-    by_service: dict[str, dict[str, Any]] = {}
-    for method in methods:
-        behaviour = _behaviour(method, calls if method.observed else unobserved, pool)
-        # The handlers take and return bytes for two reasons: malformed messages become
-        # INVALID_ARGUMENT, where the generated registration answers INTERNAL and logs a stack
-        # trace; and a large message is parsed by the thread of its request, not the event loop.
-        by_service.setdefault(method.service, {})[method.name] = (
-            grpc.unary_unary_rpc_method_handler(behaviour)
-        )
     return [
-        grpc.method_handlers_generic_handler(f"tensorflow.serving.{name}", by_name)
-        for name, by_name in by_service.items()
+        grpc.method_handlers_generic_handler(
+            f"tensorflow.serving.{service}",
+            {
+                name: _handler(name, *method, calls if name in _OBSERVED else unobserved, pool)
+                for name, method in methods.items()
+            },
+        )
+        for service, methods in services.items()
     ]
 
 
-def _behaviour(method: _Method, calls: Calls, pool: SheddingPool) -> Behaviour:
+def _handler(name: str, message: Any, work: Work, calls: Calls, pool: SheddingPool) -> Any:
+    """Return the gRPC handler of one method.
+
+    It takes and returns bytes for two reasons: malformed messages become INVALID_ARGUMENT, where
+    the generated registration answers INTERNAL and logs a stack trace; and a large message is
+    parsed by the thread of its request, not the event loop.
+    """
+
+    def run(data: bytes, call: Call) -> bytes:
+        try:
+            request = message.FromString(data)
+        except DecodeError as error:
+            raise invalid(f"The request is not the message of this method: {error}") from error
+        return bytes(work(request, call).SerializeToString())
+
     async def answer(data: bytes, context: Any) -> bytes:
         waiting = True
         left = context.time_remaining()
-        call = Call(
-            method.name,
-            "GRPC",
-            context.peer(),
-            len(data),
-            None if left is None else time.monotonic() + left,
-            lambda: waiting,
-        )
+        deadline = None if left is None else time.monotonic() + left
+        call = Call(name, "GRPC", context.peer(), len(data), deadline, lambda: waiting)
         try:
-            return await pool.run(
-                lambda: calls.run(call, lambda call: _work(method, data, call)), len(data)
-            )
+            return await pool.run(lambda: calls.run(call, lambda call: run(data, call)), len(data))
         except StatusError as failure:
             if isinstance(failure, Refused):
                 calls.refuse(call, failure)
@@ -395,12 +351,4 @@ def _behaviour(method: _Method, calls: Calls, pool: SheddingPool) -> Behaviour:
             # queue of the pool is then not run.
             waiting = False
 
-    return answer
-
-
-def _work(method: _Method, data: bytes, call: Call) -> bytes:
-    try:
-        request = method.message.FromString(data)
-    except DecodeError as error:
-        raise invalid(f"The request is not the message of this method: {error}") from error
-    return bytes(method.work(request, call).SerializeToString())
+    return grpc.unary_unary_rpc_method_handler(answer)
