@@ -157,8 +157,7 @@ class Api:
                 return self._predict(document, signature_name, target.spec, call)
             request = _examples_request(target, document, signature_name)
         if target.action == "classify":
-            result = self._service.classify(request, call).result
-            return answers.write_classifications(result)
+            return answers.write_classifications(self._service.classify(request, call).result)
         return answers.write_regressions(self._service.regress(request, call).result)
 
     def _metadata_of(self, handle: Handle) -> str:
@@ -180,18 +179,15 @@ class Api:
                 "The server is overloaded: too many large requests at once. Try again later, or "
                 "use gRPC.",
             )
-        try:
+        with contextlib.ExitStack() as held:
+            held.callback(self._large_here.release)
             left = call.left()
-            if not self._large.acquire(timeout=-1 if left is None else max(left, 0.0)):
+            if not self._large.acquire(timeout=None if left is None else max(left, 0.0)):
                 raise StatusError(
                     Code.DEADLINE_EXCEEDED, "Deadline exceeded before the request ran."
                 )
-            try:
-                yield
-            finally:
-                self._large.release()
-        finally:
-            self._large_here.release()
+            held.callback(self._large.release)
+            yield
 
     def _predict(
         self, document: dict[str, Any], signature_name: str, spec: Spec, call: Call

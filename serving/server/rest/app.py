@@ -15,12 +15,11 @@ import asyncio
 import contextlib
 import gzip
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -54,6 +53,10 @@ class Page:
     path: str
     make: Callable[[], str]
     media_type: str = "text/plain"
+
+    async def show(self, request: Request) -> Response:
+        """Answer a request for the page."""
+        return Response(self.make(), media_type=self.media_type)
 
 
 class Endpoint:
@@ -174,13 +177,6 @@ def _closing(answer: Answer) -> Response:
     return response
 
 
-def _page_endpoint(page: Page) -> Callable[[Request], Awaitable[Response]]:
-    async def show(request: Request) -> Response:
-        return Response(page.make(), media_type=page.media_type)
-
-    return show
-
-
 def make_app(
     api: Endpoint,
     options: RestOptions,
@@ -205,23 +201,21 @@ def make_app(
         up = not api.draining and ready()
         return JSONResponse({"ready": up}, 200 if up else 503)
 
-    routes: list[Route | Mount] = []
-    for version in ("v1", "v2"):
-        routes.append(Route(f"/{version}/health/live", live))
-        routes.append(Route(f"/{version}/health/ready", is_ready))
-    for page in pages:
-        routes.append(Route(page.path, _page_endpoint(page)))
-    routes.extend(web)
-    routes.append(Mount("/", api))
-    middleware = []
+    app = Starlette(
+        routes=[
+            *(Route(f"/{version}/health/live", live) for version in ("v1", "v2")),
+            *(Route(f"/{version}/health/ready", is_ready) for version in ("v1", "v2")),
+            *(Route(page.path, page.show) for page in pages),
+            *web,
+            Mount("/", api),
+        ]
+    )
     if options.cors:
-        middleware.append(
-            Middleware(
-                CORSMiddleware,
-                allow_origins=["*"],
-                allow_methods=["POST", "GET"],
-                allow_headers=["Content-Type"],
-                expose_headers=[VERSION_HEADER],
-            )
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=["*"],
+            allow_methods=["POST", "GET"],
+            allow_headers=["Content-Type"],
+            expose_headers=[VERSION_HEADER],
         )
-    return Starlette(routes=routes, middleware=middleware)
+    return app
