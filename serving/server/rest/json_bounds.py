@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from imgpipe.serving.server.rest.body import TooMany
+from imgpipe.serving.server.rest.body import TooLarge
 from imgpipe.serving.server.status import StatusError, invalid
 
 MAX_DEPTH: Final = 500
@@ -38,7 +38,7 @@ def check(body: bytes, max_values: int) -> None:
             or object counts as two.
 
     Raises:
-        TooMany: There are more values.
+        TooLarge: There are more values.
         StatusError: INVALID_ARGUMENT, lists and objects are nested more than ``MAX_DEPTH`` times.
     """
     opened = body.count(b"[") + body.count(b"{")
@@ -55,7 +55,10 @@ def check(body: bytes, max_values: int) -> None:
             depth += int(depths[-1])
         values += int(np.count_nonzero(_BEGINS_VALUE[chars]))
         if values > max_values:
-            raise TooMany(max_values)
+            raise TooLarge(
+                f"holds more than {max_values:,} values (numbers, strings, lists and objects). "
+                "Send fewer rows at once, send images as encoded bytes, or use gRPC."
+            )
 
 
 def too_deep() -> StatusError:
