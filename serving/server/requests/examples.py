@@ -135,13 +135,10 @@ def infer(
 def _signature(runtime: Runtime, task: Task, multi: bool) -> Any:
     key = task.signature_name or DEFAULT_SIGNATURE
     signature = runtime.signatures.get(key)
+    if signature is None and multi:
+        raise invalid(f"Requested signature not found in model graph: {key}")
     if signature is None:
-        words = (
-            "Requested signature not found in model graph"
-            if multi
-            else "No signature was found with the name"
-        )
-        raise invalid(f"{words}: {key}")
+        raise invalid(f"No signature was found with the name: {key}")
     return signature
 
 
