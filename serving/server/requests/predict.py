@@ -89,16 +89,6 @@ def run(
     A session returns a string of shape [] as plain ``bytes``, which numpy alone would convert to a
     dtype that TensorFlow does not have.
 
-    Args:
-        runtime: The runtime of the version.
-        feeds: Names of the input tensors.
-        values: One array for each name in ``feeds``.
-        fetches: Names of the tensors to return.
-        timeout: Time limit in seconds; None for none.
-
-    Returns:
-        One array for each name in ``fetches``.
-
     Raises:
         StatusError: The time is over, or the graph fails.
     """
