@@ -30,7 +30,6 @@ from imgpipe.serving.server.requests.calls import Call, Calls
 from imgpipe.serving.server.requests.examples import CLASSIFY, REGRESS, ExampleAnswers, Task
 from imgpipe.serving.server.requests.handle import Handle, Spec
 from imgpipe.serving.server.requests.pool import Refused, SheddingPool
-from imgpipe.serving.server.signature_names import DEFAULT_SIGNATURE
 from imgpipe.serving.server.status import Code, StatusError, invalid
 from imgpipe.serving.server.versions import config as configs
 from imgpipe.serving.server.versions.manager import VersionState
@@ -104,12 +103,11 @@ class PredictionService:
         call.model = spec.name
         with self._core.acquire(spec) as handle:
             call.version = handle.version
-            tasks = [Task(method, request.model_spec.signature_name)]
-            answers = handle.infer(tasks, request.input, timeout=call.left())
-        _fill_call(call, answers)
-        (answer,) = answers.answers
-        response.result.CopyFrom(answer.result)
-        _write_spec(response.model_spec, handle, answer.signature_name)
+            task = Task.of(method, request)
+            answers = handle.infer([task], request.input, timeout=call.left())
+        _fill_call(call, [task], answers)
+        response.result.CopyFrom(answers.results[0])
+        _write_spec(response.model_spec, handle, task.signature_name)
         self._log(handle, log, request, response)
         return response
 
@@ -126,13 +124,13 @@ class PredictionService:
         with self._core.acquire(spec) as handle:
             call.version = handle.version
             answers = handle.infer(tasks, request.input, timeout=call.left(), multi=True)
-        _fill_call(call, answers)
+        _fill_call(call, tasks, answers)
         response = inference_pb2.MultiInferenceResponse()
-        for task, answer in zip(tasks, answers.answers, strict=True):
-            result = response.results.add()
+        for task, result in zip(tasks, answers.results, strict=True):
+            item = response.results.add()
             kind = "classification" if task.method == CLASSIFY else "regression"
-            getattr(result, f"{kind}_result").CopyFrom(answer.result)
-            _write_spec(result.model_spec, handle, answer.signature_name)
+            getattr(item, f"{kind}_result").CopyFrom(result)
+            _write_spec(item.model_spec, handle, task.signature_name)
         self._log(handle, "multi_inference_log", request, response)
         return response
 
@@ -178,33 +176,31 @@ def _write_spec(spec: Any, handle: Handle, signature_name: str) -> None:
     spec.version.value = handle.version
 
 
-def _fill_call(call: Call, answers: ExampleAnswers) -> None:
+def _fill_call(call: Call, tasks: Sequence[Task], answers: ExampleAnswers) -> None:
     call.rows, call.run_seconds = answers.rows, answers.run_seconds
-    call.signature = ",".join(answer.signature_name for answer in answers.answers)
+    call.signature = ",".join(task.signature_name for task in tasks)
 
 
 def _tasks(request: Any) -> tuple[Spec, list[Task]]:
     """Return the spec that all tasks share, with the version of the first task, and the tasks."""
-    seen: set[str] = set()
-    tasks = []
+    tasks: dict[str, Task] = {}
     first = request.tasks[0].model_spec
-    for task in request.tasks:
-        if not task.model_spec.name:
+    for asked in request.tasks:
+        if not asked.model_spec.name:
             raise invalid("Found ModelSpec with an empty model name.")
-        if task.model_spec.name != first.name:
+        if asked.model_spec.name != first.name:
             raise invalid(
                 "All ModelSpecs in a MultiInferenceRequest must access the same model name."
             )
-        key = task.model_spec.signature_name or DEFAULT_SIGNATURE
-        if key in seen:
-            raise invalid(f"Duplicate evaluation of signature: {key}")
-        seen.add(key)
-        if task.method_name not in (CLASSIFY, REGRESS):
+        task = Task.of(asked.method_name, asked)
+        if task.signature_name in tasks:
+            raise invalid(f"Duplicate evaluation of signature: {task.signature_name}")
+        if task.method not in (CLASSIFY, REGRESS):
             raise StatusError(
-                Code.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}"
+                Code.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method}"
             )
-        tasks.append(Task(task.method_name, task.model_spec.signature_name))
-    return Spec.of_spec(first), tasks
+        tasks[task.signature_name] = task
+    return Spec.of_spec(first), list(tasks.values())
 
 
 class ModelService:

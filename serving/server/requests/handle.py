@@ -77,6 +77,7 @@ class Handle:
     runtime: Runtime
     limits: Limits | None = None
     check_method_name: bool = False
+    """Whether the method name of a signature must be that of its task."""
 
     @property
     def signatures(self) -> Mapping[str, Any]:
@@ -91,7 +92,13 @@ class Handle:
         *,
         timeout: float | None = None,
     ) -> Prediction:
-        """Run a signature on tensors; ``timeout`` in seconds ends the run.
+        """Run one signature on tensors.
+
+        Args:
+            inputs: TensorProto or array by input name.
+            signature_name: Name of the signature; empty for ``serving_default``.
+            output_filter: Names of the outputs to return; empty for all.
+            timeout: Time limit in seconds; None for none.
 
         Raises:
             StatusError: The request does not fit the model, or the graph fails on its values.
@@ -109,6 +116,12 @@ class Handle:
         multi: bool = False,
     ) -> ExampleAnswers:
         """Run several tasks on the same ``tensorflow.serving.Input`` in one session run.
+
+        Args:
+            tasks: The methods and signatures to run.
+            examples: A ``tensorflow.serving.Input``.
+            timeout: Time limit in seconds; None for none.
+            multi: Whether to use the error messages of MultiInference.
 
         Raises:
             StatusError: A task does not fit the model, or the graph fails.

@@ -39,21 +39,13 @@ class Prediction:
 def predict(
     runtime: Runtime,
     inputs: Mapping[str, Any],
-    signature_name: str = "",
-    output_filter: Sequence[str] = (),
+    signature_name: str,
+    output_filter: Sequence[str],
     *,
-    timeout: float | None = None,
-    limits: Limits | None = None,
+    timeout: float | None,
+    limits: Limits | None,
 ) -> Prediction:
-    """Run one signature on TensorProtos or arrays.
-
-    Args:
-        runtime: The runtime of the version.
-        inputs: TensorProto or array by input name.
-        signature_name: Name of the signature; empty for ``serving_default``.
-        output_filter: Names of the outputs to return; empty for all.
-        timeout: Time limit in seconds; None for none.
-        limits: Limits on the size of the inputs; None for none.
+    """Run one signature on TensorProtos or arrays; see ``Handle.predict``.
 
     Raises:
         StatusError: The request does not fit the model, or the graph fails on its values.

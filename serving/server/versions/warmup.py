@@ -81,10 +81,10 @@ def _replay_one(handle: Handle, log: Any) -> None:
     elif kind in ("classify_log", "regress_log"):
         request = getattr(log, kind).request
         method = CLASSIFY if kind == "classify_log" else REGRESS
-        handle.infer([Task(method, request.model_spec.signature_name)], request.input)
+        handle.infer([Task.of(method, request)], request.input)
     elif kind == "multi_inference_log":
         request = log.multi_inference_log.request
-        tasks = [Task(t.method_name, t.model_spec.signature_name) for t in request.tasks]
+        tasks = [Task.of(task.method_name, task) for task in request.tasks]
         handle.infer(tasks, request.input, multi=True)
     else:
         raise StatusError(
