@@ -39,6 +39,8 @@ _GRPC_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.
 SIGNATURE_DEF = "signature_def"
 _OBSERVED = frozenset(["Predict", "Classify", "Regress", "MultiInference"])
 """The methods whose calls are counted and logged: those of inference."""
+_RELOAD_WAIT_S = 600.0
+"""Time that a reload waits for its models if the request has no deadline."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,6 @@ class ServiceOptions:
     """Write the numbers of an answer as raw bytes instead of ``*_val`` fields."""
     allow_reload: bool = False
     """Let every client that reaches the port change the served models."""
-    reload_wait: float = 600.0
-    """Time in seconds that a reload waits for its models if the request has no deadline."""
     count: Callable[[str], int] = field(default=lambda name: 0, repr=False)
     """Return the value of a metric; a reload answers by how much the metrics have grown."""
 
@@ -226,14 +226,9 @@ class ModelService:
         return status_message(self._core.states(spec.name, version))
 
     def reload(self, request: Any, call: Call) -> Any:
-        """Serve other models, and wait until they are available.
+        """Serve other models, and wait until they are available or the time of the call is over.
 
-        Args:
-            request: The ReloadConfigRequest. It may name metrics.
-            call: The call, whose deadline limits the wait.
-
-        Returns:
-            The ReloadConfigResponse, with the growth of each named metric during the reload.
+        The response has the growth of each metric that the request names.
 
         Raises:
             StatusError: PERMISSION_DENIED, the server does not allow reloads; otherwise the
@@ -246,7 +241,7 @@ class ModelService:
                 "could serve any directory. Start it with --enable_reload_config_rpc to allow it.",
             )
         left = call.left()
-        wait = self._options.reload_wait if left is None else left
+        wait = _RELOAD_WAIT_S if left is None else left
         count, names = self._options.count, dict.fromkeys(request.metric_names)
         before = {name: count(name) for name in names}
         # A wait of 0 would mean not to wait at all.
@@ -274,14 +269,9 @@ Work = Callable[[Any, Call], Any]
 def handlers(
     core: Core, calls: Calls, logs: RequestLogs, options: ServiceOptions, pool: SheddingPool
 ) -> list[Any]:
-    """Return the gRPC handlers of both services.
+    """Return the gRPC handlers of both services, which are coroutines.
 
-    Args:
-        core: The served models.
-        calls: Counts and logs the calls of inference.
-        logs: Where a share of the requests is kept.
-        options: What the services allow.
-        pool: The threads that do the work; the handlers themselves are coroutines.
+    The threads of ``pool`` do the work, and ``calls`` counts and logs the calls of inference.
     """
     prediction = PredictionService(core, logs, options)
     models = ModelService(core, options)

@@ -25,10 +25,7 @@ class AccessLog:
     """Observer of ``calls.Calls`` that writes the log; safe for use from several threads."""
 
     def __init__(self, path: str) -> None:
-        """Open the log.
-
-        Args:
-            path: File to append to, or ``-`` for standard error.
+        """Open the file to append to; ``-`` is standard error.
 
         Raises:
             BadArgument: The file cannot be written.

@@ -51,18 +51,14 @@ class _Batch:
 
 
 class BatchingRuntime:
-    """A runtime behind a queue, which combines the rows of several requests into one batch."""
+    """A runtime behind a queue, which combines the rows of several requests into one batch.
+
+    The runtime ``inner`` is closed with this one.
+    """
 
     def __init__(
         self, inner: Runtime, parameters: BatchingParameters, watch: Watch | None = None
     ) -> None:
-        """Start the threads that run the batches.
-
-        Args:
-            inner: The runtime of the model; closed with this one.
-            parameters: The sizes and times of TensorFlow Serving.
-            watch: Called for each batch.
-        """
         self._inner, self._parameters, self._watch = inner, parameters, watch
         self.signatures = inner.signatures
         self._largest = parameters.max_batch_size

@@ -55,13 +55,7 @@ class ExampleAnswers:
 
 
 def serialized(examples: Any) -> np.ndarray:
-    """Serialize the examples of a request, each joined with the context of the request.
-
-    Args:
-        examples: A ``tensorflow.serving.Input``.
-
-    Returns:
-        Byte strings, object array of shape [examples].
+    """Serialize the examples of an ``Input``, each joined with its context, to bytes [examples].
 
     Raises:
         StatusError: INVALID_ARGUMENT, the request contains no example.

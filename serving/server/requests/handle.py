@@ -117,11 +117,7 @@ class Handle:
     ) -> ExampleAnswers:
         """Run several tasks on the same ``tensorflow.serving.Input`` in one session run.
 
-        Args:
-            tasks: The methods and signatures to run.
-            examples: A ``tensorflow.serving.Input``.
-            timeout: Time limit in seconds; None for none.
-            multi: Whether to use the error messages of MultiInference.
+        The time limit is in seconds, and ``multi`` selects the error messages of MultiInference.
 
         Raises:
             StatusError: A task does not fit the model, or the graph fails.

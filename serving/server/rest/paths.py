@@ -36,20 +36,16 @@ def is_api(path: str) -> bool:
 
 
 def parse(verb: str, path: str) -> Target:
-    """Parse a request line.
-
-    Args:
-        verb: The HTTP method.
-        path: The path as it was sent, with its query.
+    """Parse the HTTP method of a request, and its path as it was sent, with its query.
 
     Raises:
         StatusError: INVALID_ARGUMENT, the path, the verb or the version number is not valid.
     """
     pattern = {"POST": _INFERENCE, "GET": _DESCRIPTION}.get(verb)
     match = pattern.fullmatch(path) if pattern else None
-    word = (match["action"] or "/status").lower().lstrip("/") if match else ""
     if match is None:
         raise invalid(f"Malformed request: {verb} {path}")
+    word = (match["action"] or "status").lower().lstrip("/")
     if not match["name"]:
         raise invalid("Missing model name in request.")
     # The digits are compared before they are converted, because a path may have thousands of them.

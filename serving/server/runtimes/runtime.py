@@ -122,11 +122,7 @@ class SessionRuntime:
     """A SavedModel in a TF1 session."""
 
     def __init__(self, directory: Path, options: SessionOptions | None = None) -> None:
-        """Load a SavedModel.
-
-        Args:
-            directory: The folder of the SavedModel.
-            options: Options of the session, among them the tags of the graph.
+        """Load the SavedModel in ``directory``.
 
         Raises:
             StatusError: The graph contains operations that are not allowed.
