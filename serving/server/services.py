@@ -72,11 +72,9 @@ class PredictionService:
         call.model = spec.name
         with self._core.acquire(spec) as handle:
             call.version = handle.version
+            name = request.model_spec.signature_name
             answer = handle.predict(
-                request.inputs,
-                request.model_spec.signature_name,
-                request.output_filter,
-                timeout=call.left(),
+                request.inputs, name, request.output_filter, timeout=call.left()
             )
         call.signature, call.rows = answer.signature_name, answer.rows
         call.run_seconds = answer.run_seconds

@@ -157,10 +157,7 @@ class BatchingRuntime:
             raise StatusError(Code.DEADLINE_EXCEEDED, late) from error
 
     def _work(self) -> None:
-        while True:
-            batch = self._take()
-            if batch is None:
-                return
+        while (batch := self._take()) is not None:
             try:
                 self._process(batch)
             finally:

@@ -122,7 +122,7 @@ class Endpoint:
             if received.verb == "GET":
                 # The status and the metadata of a model need no thread, and are answered while all
                 # threads are busy. Handing them to a thread also took more time than the answer.
-                return self._work(received, _accepts_gzip(request))
+                return _response(self._api.answer(received), _accepts_gzip(request))
             return await self._run_in_pool(received, request)
         finally:
             self._budget.give_back(len(body))
@@ -143,7 +143,7 @@ class Endpoint:
         try:
             left = received.deadline - time.monotonic() if received.deadline else None
             async with asyncio.timeout(None if left is None else left + _LATE_S):
-                return await self._pool.run(lambda: self._work(received, compress))
+                return await self._pool.run(lambda: _response(self._api.answer(received), compress))
         except Refused as refusal:
             return _response(self._api.refuse(received, refusal), compress)
         except TimeoutError:
@@ -152,9 +152,6 @@ class Endpoint:
             return _response(failure(late), compress)
         finally:
             watcher.cancel()
-
-    def _work(self, received: RestRequest, compress: bool) -> Response:
-        return _response(self._api.answer(received), compress)
 
 
 def _accepts_gzip(request: Request) -> bool:
