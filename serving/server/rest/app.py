@@ -88,7 +88,8 @@ class Endpoint:
             return Response(status_code=404)
         peer = ":".join(map(str, request.client)) if request.client else "unix"
         deadline = time.monotonic() + self._options.timeout
-        received = RestRequest(request.method, path, peer, deadline=deadline)
+        encoding = request.headers.get("content-encoding", "")
+        received = RestRequest(request.method, path, peer, encoding=encoding, deadline=deadline)
         if self.draining:
             error = StatusError(Code.UNAVAILABLE, "The server is stopping. Try another one.")
             return _closing(self._api.refuse(received, error))
@@ -115,9 +116,7 @@ class Endpoint:
                 async with asyncio.timeout(_DISCARD_S):
                     await bodies.discard(request.receive)
             return _closing(self._api.refuse(received, error))
-        received = replace(
-            received, body=body, encoding=request.headers.get("content-encoding", "")
-        )
+        received = replace(received, body=body)
         try:
             if received.verb == "GET":
                 # The status and the metadata of a model need no thread, and are answered while all

@@ -53,8 +53,7 @@ def read_predict(
             of an input does not exist in JSON. The messages are TensorFlow Serving's.
     """
     if not infos:
-        name = signature_name or "DEFAULT"
-        raise invalid(f"Failed to get input map for signature: {name}")
+        raise invalid(f"Failed to get input map for signature: {signature_name or 'DEFAULT'}")
     dtypes = {name: _dtype_of(info) for name, info in infos.items()}
     if "instances" in document:
         if "inputs" in document:
@@ -128,11 +127,8 @@ def _complain_of_rows(listed: list[Any], dtypes: Mapping[str, DType]) -> NoRetur
     seen: dict[str, tuple[int, list[int]]] = {}
     for number, item in enumerate(listed):
         if _is_named(item) != named:
-            raise invalid(
-                f"Expecting object but got list at item {number} of input list"
-                if named
-                else f"Expecting value/list but got object at item {number} of input list"
-            )
+            words = "object but got list" if named else "value/list but got object"
+            raise invalid(f"Expecting {words} at item {number} of input list")
         values = item if named else {min(dtypes): item}
         for name, value in values.items():
             try:
