@@ -12,7 +12,6 @@ Pages beside the API (metrics, the list of models) are made when they are asked 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
 import time
 from collections.abc import Callable, Sequence
@@ -41,8 +40,6 @@ _MIN_GZIP_BYTES = 1024
 _GZIP_LEVEL = 4
 _LATE_S = 0.05
 """Extra seconds after the deadline, in which the run itself can report it."""
-_DISCARD_S = 1.0
-"""Seconds in which the rest of a refused body is still read."""
 _TIMED_OUT = 408
 
 
@@ -110,11 +107,7 @@ class Endpoint:
             )
             return _closing(replace(self._api.refuse(received, late), status=_TIMED_OUT))
         except StatusError as error:
-            # A client that still sends when the connection ends never sees the answer (RFC 9112,
-            # section 9.6).
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_DISCARD_S):
-                    await bodies.discard(request.receive)
+            await bodies.discard(request.receive)
             return _closing(self._api.refuse(received, error))
         received = replace(received, body=body)
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -14,6 +16,8 @@ _GZIP = 16 + zlib.MAX_WBITS
 _MEGA = 1 << 20
 _PIECE = 64 << 10
 """Bytes of compressed data that are decompressed at once."""
+_DISCARD_S = 1.0
+"""Seconds in which the rest of a refused body is still read."""
 
 
 class TooLarge(StatusError):
@@ -95,11 +99,15 @@ async def read(receive: Receive, announced: str, most: int, budget: Budget) -> b
 
 
 async def discard(receive: Receive) -> None:
-    """Read the rest of a body without keeping it."""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect" or not message.get("more_body", False):
-            return
+    """Read the rest of a refused body for at most a second, without keeping it.
+
+    A client that still sends when the connection ends never sees the answer (RFC 9112, section
+    9.6).
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DISCARD_S):
+            while (await receive()).get("more_body", False):
+                pass
 
 
 def decoded(body: bytes, encoding: str, most: int) -> bytes:
