@@ -55,7 +55,7 @@ class ExampleAnswers:
 
 
 def serialized(examples: Any) -> np.ndarray:
-    """Serialize the examples of an ``Input``, each joined with its context, to bytes [examples].
+    """Return the examples of an ``Input`` as bytes [examples], each joined with the context.
 
     Raises:
         StatusError: INVALID_ARGUMENT, the request contains no example.
