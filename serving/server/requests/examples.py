@@ -81,7 +81,7 @@ def infer(
     examples: Any,
     *,
     timeout: float | None,
-    limits: Limits | None,
+    limits: Limits,
     check_method_name: bool,
     multi: bool,
 ) -> ExampleAnswers:
@@ -99,8 +99,7 @@ def infer(
         feeds.add(name)
         fetches.update(outputs)
     strings = serialized(examples)
-    if limits is not None:
-        limits.check_examples(strings)
+    limits.check_examples(strings)
     names, inputs = sorted(fetches), sorted(feeds)  # in TF2, each signature has its own input
     began = time.monotonic()
     values = run(runtime, inputs, [strings] * len(inputs), names, timeout)

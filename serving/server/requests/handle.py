@@ -26,7 +26,7 @@ from typing import Any
 from imgpipe.serving.server.requests import examples as example_tasks
 from imgpipe.serving.server.requests import predict as prediction
 from imgpipe.serving.server.requests.examples import ExampleAnswers, Task
-from imgpipe.serving.server.requests.limits import Limits
+from imgpipe.serving.server.requests.limits import NO_LIMITS, Limits
 from imgpipe.serving.server.requests.predict import Prediction
 from imgpipe.serving.server.runtimes.runtime import Runtime
 from imgpipe.serving.server.status import invalid
@@ -75,7 +75,7 @@ class Handle:
     name: str
     version: int
     runtime: Runtime
-    limits: Limits | None = None
+    limits: Limits = NO_LIMITS
     check_method_name: bool = False
     """Whether the method name of a signature must be that of its task."""
 

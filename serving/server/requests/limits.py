@@ -92,3 +92,6 @@ class Limits:
                 f"An image in {alias} has {size / _MEGA:.1f} million pixels; at most "
                 f"{self.max_pixels / _MEGA:g} million are allowed. Send a smaller image."
             )
+
+
+NO_LIMITS = Limits(max_pixels=0)
