@@ -67,7 +67,18 @@ class PredictionService:
         self._core, self._logs, self._options = core, logs, options
 
     def predict(self, request: Any, call: Call) -> Any:
-        """Run any signature with tensors as inputs and outputs."""
+        """Run any signature with tensors as inputs and outputs.
+
+        Args:
+            request: The PredictRequest.
+            call: The call; receives the model, the version and the number of rows for the log.
+
+        Returns:
+            The PredictResponse.
+
+        Raises:
+            StatusError: The request does not fit the model, or the model fails.
+        """
         spec = Spec.of(request)
         call.model = spec.name
         with self._core.acquire(spec) as handle:
@@ -87,12 +98,20 @@ class PredictionService:
         return response
 
     def classify(self, request: Any, call: Call) -> Any:
-        """Run a classification signature on tf.Examples."""
+        """Run a classification signature on tf.Examples; return a ClassificationResponse.
+
+        Raises:
+            StatusError: The request does not fit the model, or the model fails.
+        """
         response = classification_pb2.ClassificationResponse()
         return self._examples(request, call, CLASSIFY, response, "classify_log")
 
     def regress(self, request: Any, call: Call) -> Any:
-        """Run a regression signature on tf.Examples."""
+        """Run a regression signature on tf.Examples; return a RegressionResponse.
+
+        Raises:
+            StatusError: The request does not fit the model, or the model fails.
+        """
         response = regression_pb2.RegressionResponse()
         return self._examples(request, call, REGRESS, response, "regress_log")
 
@@ -110,7 +129,14 @@ class PredictionService:
         return response
 
     def multi_inference(self, request: Any, call: Call) -> Any:
-        """Run several signatures of one model on the same tf.Examples, with one result for each.
+        """Run several signatures of one model on the same tf.Examples.
+
+        Args:
+            request: The MultiInferenceRequest.
+            call: The call; receives the model, the version and the number of rows for the log.
+
+        Returns:
+            The MultiInferenceResponse, with one result for each task in their order.
 
         Raises:
             StatusError: The tasks do not fit together or the model, or the model fails.
@@ -224,9 +250,14 @@ class ModelService:
         return status_message(self._core.states(spec.name, version))
 
     def reload(self, request: Any, call: Call) -> Any:
-        """Serve other models, and wait until they are available or the time of the call is over.
+        """Serve other models, and wait until they are available.
 
-        The response has the growth of each metric that the request names.
+        Args:
+            request: The ReloadConfigRequest. It may name metrics.
+            call: The call, whose deadline limits the wait.
+
+        Returns:
+            The ReloadConfigResponse, with the growth of each named metric during the reload.
 
         Raises:
             StatusError: PERMISSION_DENIED, the server does not allow reloads; otherwise the
@@ -267,9 +298,14 @@ Work = Callable[[Any, Call], Any]
 def handlers(
     core: Core, calls: Calls, logs: RequestLogs, options: ServiceOptions, pool: SheddingPool
 ) -> list[Any]:
-    """Return the gRPC handlers of both services, which are coroutines.
+    """Return the gRPC handlers of both services.
 
-    The threads of ``pool`` do the work, and ``calls`` counts and logs the calls of inference.
+    Args:
+        core: The served models.
+        calls: Counts and logs the calls of inference.
+        logs: Where a share of the requests is kept.
+        options: What the services allow.
+        pool: The threads that do the work; the handlers themselves are coroutines.
     """
     prediction = PredictionService(core, logs, options)
     models = ModelService(core, options)

@@ -25,7 +25,10 @@ class AccessLog:
     """Observer of ``calls.Calls`` that writes the log; safe for use from several threads."""
 
     def __init__(self, path: str) -> None:
-        """Open the file to append to; ``-`` is standard error.
+        """Open the log.
+
+        Args:
+            path: File to append to, or ``-`` for standard error.
 
         Raises:
             BadArgument: The file cannot be written.

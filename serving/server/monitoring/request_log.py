@@ -66,7 +66,13 @@ class RequestLogs:
     ) -> None:
         """Record this request with the probability of the sampling rate. Errors are only logged.
 
-        ``kind`` is a field of PredictionLog, such as ``predict_log``.
+        Args:
+            config: Path prefix and sampling rate.
+            kind: Field of PredictionLog, such as ``predict_log``.
+            request: The request message.
+            response: The response message.
+            model: Name of the model that answered.
+            version: Version of the model that answered.
         """
         if random.random() >= config.sampling_rate:
             return

@@ -59,6 +59,13 @@ class BatchingRuntime:
     def __init__(
         self, inner: Runtime, parameters: BatchingParameters, watch: Watch | None = None
     ) -> None:
+        """Start the threads that run the batches.
+
+        Args:
+            inner: The runtime of the model; closed with this one.
+            parameters: The sizes and times of TensorFlow Serving.
+            watch: Called for each batch.
+        """
         self._inner, self._parameters, self._watch = inner, parameters, watch
         self.signatures = inner.signatures
         self._largest = parameters.max_batch_size
@@ -85,7 +92,16 @@ class BatchingRuntime:
         fetches: Sequence[str],
         timeout: float | None = None,
     ) -> list[np.ndarray]:
-        """See ``Runtime.run``. The time limit includes the wait in the queue.
+        """Compute the tensors named ``fetches``, together with the rows of other requests.
+
+        Args:
+            feeds: Names of the input tensors.
+            values: One array for each name in ``feeds``. All have the same number of rows.
+            fetches: Names of the tensors to return.
+            timeout: Time limit in seconds, which includes the wait; None for none.
+
+        Returns:
+            One array for each name in ``fetches``, with the rows of this request only.
 
         Raises:
             StatusError: The rows cannot be batched, the queue is full, the time is over, or the

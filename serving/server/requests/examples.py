@@ -55,7 +55,13 @@ class ExampleAnswers:
 
 
 def serialized(examples: Any) -> np.ndarray:
-    """Return the examples of an ``Input`` as bytes [examples], each joined with the context.
+    """Serialize the examples of a request, each joined with the context of the request.
+
+    Args:
+        examples: A ``tensorflow.serving.Input``.
+
+    Returns:
+        Byte strings, object array of shape [examples].
 
     Raises:
         StatusError: INVALID_ARGUMENT, the request contains no example.
@@ -85,7 +91,19 @@ def infer(
     check_method_name: bool,
     multi: bool,
 ) -> ExampleAnswers:
-    """Run all ``tasks`` on the same examples in one session run; see ``Handle.infer``.
+    """Run all ``tasks`` on the same examples in one session run.
+
+    Args:
+        runtime: The runtime of the version.
+        tasks: The methods and signatures to run.
+        examples: A ``tensorflow.serving.Input``.
+        timeout: Time limit in seconds; None for none.
+        limits: Limits on the images in the examples; None for none.
+        check_method_name: Whether the method name of a signature must be that of its task.
+        multi: Whether to use the error messages of MultiInference.
+
+    Returns:
+        One answer for each task, in their order.
 
     Raises:
         StatusError: A task does not fit the model, or the graph fails.

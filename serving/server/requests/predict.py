@@ -45,7 +45,15 @@ def predict(
     timeout: float | None,
     limits: Limits,
 ) -> Prediction:
-    """Run one signature on TensorProtos or arrays; see ``Handle.predict``.
+    """Run one signature on TensorProtos or arrays.
+
+    Args:
+        runtime: The runtime of the version.
+        inputs: TensorProto or array by input name.
+        signature_name: Name of the signature; empty for ``serving_default``.
+        output_filter: Names of the outputs to return; empty for all.
+        timeout: Time limit in seconds; None for none.
+        limits: Limits on the size of the inputs; None for none.
 
     Raises:
         StatusError: The request does not fit the model, or the graph fails on its values.
@@ -80,6 +88,16 @@ def run(
 
     A session returns a string of shape [] as plain ``bytes``, which numpy alone would convert to a
     dtype that TensorFlow does not have.
+
+    Args:
+        runtime: The runtime of the version.
+        feeds: Names of the input tensors.
+        values: One array for each name in ``feeds``.
+        fetches: Names of the tensors to return.
+        timeout: Time limit in seconds; None for none.
+
+    Returns:
+        One array for each name in ``fetches``.
 
     Raises:
         StatusError: The time is over, or the graph fails.

@@ -173,9 +173,14 @@ def make_app(
     pages: Sequence[Page],
     web: Sequence[Route] = (),
 ) -> Starlette:
-    """Return the ASGI application: ``api``, the health checks, ``pages``, and the page for people.
+    """Return the ASGI application.
 
-    ``ready`` returns whether every model has an available version.
+    Args:
+        api: The endpoint for ``/v1/``.
+        options: Options of the REST interface.
+        ready: Returns whether every model has an available version.
+        pages: Further pages, such as the metrics and the list of models.
+        web: Routes of the page for people, if there is one.
     """
 
     async def live(request: Request) -> Response:

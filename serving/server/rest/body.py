@@ -111,7 +111,12 @@ async def discard(receive: Receive) -> None:
 
 
 def decoded(body: bytes, encoding: str, most: int) -> bytes:
-    """Decode a body by its Content-Encoding header, which may be empty, to at most ``most`` bytes.
+    """Decode the Content-Encoding of a body.
+
+    Args:
+        body: The body as it was sent.
+        encoding: The Content-Encoding header, or an empty string.
+        most: Largest allowed size of the result in bytes.
 
     Raises:
         TooLarge: The result is larger than ``most``; it is never held in memory.

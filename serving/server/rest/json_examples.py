@@ -34,7 +34,11 @@ def read_signature(document: dict[str, Any]) -> str:
 
 
 def fill_examples(document: dict[str, Any], into: Any) -> None:
-    """Write the ``examples`` and the ``context`` of a parsed request into an empty ``Input``.
+    """Write the ``examples`` and the ``context`` of a request into a message.
+
+    Args:
+        document: The parsed body of a Classify or Regress request.
+        into: An empty ``tensorflow.serving.Input``.
 
     Raises:
         StatusError: INVALID_ARGUMENT, the examples are missing or malformed.

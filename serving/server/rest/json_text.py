@@ -52,10 +52,14 @@ _LARGE_DECODER = json.JSONDecoder(
 
 
 def read(body: bytes, max_values: int = DEFAULT_MAX_BODY_VALUES) -> dict[str, Any]:
-    """Parse the JSON object at the beginning of ``body``, which is text in UTF-8.
+    """Parse the JSON object at the beginning of ``body``.
+
+    Args:
+        body: JSON text in UTF-8.
+        max_values: Largest number of numbers, strings, lists and objects together.
 
     Raises:
-        TooLarge: There are more than ``max_values`` numbers, strings, lists and objects together.
+        TooMany: The document has more values.
         StatusError: INVALID_ARGUMENT, the text is not a JSON object, or is nested too deeply.
     """
     if not body:

@@ -36,7 +36,11 @@ def is_api(path: str) -> bool:
 
 
 def parse(verb: str, path: str) -> Target:
-    """Parse the HTTP method of a request, and its path as it was sent, with its query.
+    """Parse a request line.
+
+    Args:
+        verb: The HTTP method.
+        path: The path as it was sent, with its query.
 
     Raises:
         StatusError: INVALID_ARGUMENT, the path, the verb or the version number is not valid.

@@ -14,9 +14,13 @@ _log = logging.getLogger(__name__)
 
 
 def load_libraries(paths: Iterable[str]) -> frozenset[str]:
-    """Load shared libraries, as ``tf.load_op_library``, and return the names of their operations.
+    """Load shared libraries of custom operations into this process.
 
-    The operations count as trusted, because the user chose the libraries.
+    Args:
+        paths: Paths of the libraries, as for ``tf.load_op_library``.
+
+    Returns:
+        The names of their operations. These count as trusted, because the user chose the library.
 
     Raises:
         BadArgument: A file does not exist or is not such a library.

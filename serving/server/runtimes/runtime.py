@@ -122,7 +122,11 @@ class SessionRuntime:
     """A SavedModel in a TF1 session."""
 
     def __init__(self, directory: Path, options: SessionOptions | None = None) -> None:
-        """Load the SavedModel in ``directory``.
+        """Load a SavedModel.
+
+        Args:
+            directory: The folder of the SavedModel.
+            options: Options of the session, among them the tags of the graph.
 
         Raises:
             StatusError: The graph contains operations that are not allowed.
@@ -161,7 +165,17 @@ class SessionRuntime:
         fetches: Sequence[str],
         timeout: float | None = None,
     ) -> list[np.ndarray]:
-        """See ``Runtime.run``; after ``timeout`` the graph stops between two operations.
+        """Compute the tensors named ``fetches``.
+
+        Args:
+            feeds: Names of the input tensors.
+            values: One array for each name in ``feeds``. Their types are not converted.
+            fetches: Names of the tensors to return.
+            timeout: Time in seconds after which the graph stops between two operations; None for
+                no limit.
+
+        Returns:
+            One value for each name in ``fetches``.
 
         Raises:
             tf.errors.OpError: The graph fails, a type is wrong, or the time is over
