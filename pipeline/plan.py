@@ -21,6 +21,7 @@ from typing import Any
 from imgpipe.models.features.extractor import describe, from_description
 from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.configuration import config as configs
+from imgpipe.pipeline.configuration import flat_settings
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.inputs import RunInputs
 from imgpipe.pipeline.source import scan
@@ -123,11 +124,8 @@ def known(config: Config, inputs: RunInputs) -> Parameters:
 
 def settings(config: Config) -> dict[str, Any]:
     """The settings of a configuration that a run of a compiled pipeline may change."""
-    values = {}
-    for name, setting in RUN_SETTINGS.items():
-        section, key = setting.split(".")
-        values[name] = getattr(getattr(config, section), key)
-    return values
+    values = dict(flat_settings.flat(config.model_dump()))
+    return {name: values[setting] for name, setting in RUN_SETTINGS.items()}
 
 
 def plan(config: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,8 +144,7 @@ def plan(config: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     tree = json.loads(config)
     for name, setting in RUN_SETTINGS.items():
-        section, key = setting.split(".")
-        tree[section][key] = given[name]
+        flat_settings.put(tree, setting, given[name])
     # Validated again, because people choose the values of `given` when they start a run.
     built = configs.build(tree, where="the parameters of the pipeline")
     run_inputs.check_files(built)
