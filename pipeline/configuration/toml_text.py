@@ -21,13 +21,7 @@ _MOST_CHARACTERS = 4096  # length of a value; Linux accepts no longer path
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Args:
-      path: Path of the file.
-
-    Returns:
-      The tables of the file as nested dictionaries.
+    """Read the tables of a TOML file as nested dictionaries.
 
     Raises:
       ConfigError: The file cannot be read, is not TOML or exceeds a limit.
@@ -56,13 +50,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Parse TOML text.
-
-    Args:
-      text: The text.
-
-    Returns:
-      Its tables as nested dictionaries.
+    """Parse TOML text into nested dictionaries.
 
     Raises:
       TOMLDecodeError: The text is not TOML.
@@ -73,21 +61,17 @@ def parse(text: str) -> dict[str, Any]:
     if any(word.count(".") > _MOST_DOTS for word in words):
         raise ValueError(f"a key with more than {_MOST_DOTS} dots; expected section.key")
     try:
-        tree = tomllib.loads(text)
+        return tomllib.loads(text)
     except RecursionError:
         raise ValueError("brackets are nested too deeply") from None
     except tomllib.TOMLDecodeError:
         raise
     except ValueError:  # Python reads integers of at most 4,300 digits
         raise ValueError("a number with thousands of digits") from None
-    return tree
 
 
 def check(tree: Mapping[str, Any]) -> None:
-    """Check the limits of values.
-
-    Args:
-      tree: Nested tables.
+    """Check the limits of the values in nested tables.
 
     Raises:
       ValueError: A value is nested too deeply, is too long or has a NUL character. The message
