@@ -16,23 +16,16 @@ from pathlib import Path
 from imgpipe.components.storage import integrity, manifest
 from imgpipe.pipeline.output import past_runs, temporary
 from imgpipe.pipeline.output.past_runs import PastRun
-
-_ARTIFACT_PARTS = 3  # parts of an artifact's path below its root: component, output, number
+from imgpipe.pipeline.output.run_folders import ARTIFACT_PARTS
 
 
 @dataclass(frozen=True)
 class Removable:
-    """A file or a folder that can be removed.
-
-    Attributes:
-      path: The file or the folder.
-      kind: What it is, in the plural.
-      bytes: Its size on disk.
-    """
+    """A file or a folder that can be removed."""
 
     path: Path
-    kind: str
-    bytes: int
+    kind: str  # what it is, in the plural
+    bytes: int  # its size on disk
 
     def remove(self) -> None:
         """Remove it; it does not matter if it is gone already."""
@@ -50,11 +43,7 @@ TEMPORARY = "temporary files of killed runs"
 
 
 def find(out: Path, versions: Path) -> tuple[list[Removable], str]:
-    """Find what can be removed while no run is working.
-
-    Args:
-      out: Output folder of the runs.
-      versions: Folder of the pushed versions.
+    """Find what can be removed from an output folder while no run is working.
 
     Returns:
       What can be removed, and why artifacts have to be kept, "" if they need not be.
@@ -76,7 +65,7 @@ def find(out: Path, versions: Path) -> tuple[list[Removable], str]:
         _removable(folder, ARTIFACTS)
         # Names that begin with a dot are seals, unfinished files, and TFX's own folders .system.
         for folder in sorted((out / "artifacts").glob("[!.]*/[!.]*/[!.]*"))
-        if folder.is_dir() and folder.parts[-_ARTIFACT_PARTS:] not in used
+        if folder.is_dir() and folder.parts[-ARTIFACT_PARTS:] not in used
     ]
     return found, ""
 
@@ -92,7 +81,7 @@ def _used(run: PastRun) -> Iterator[tuple[str, ...]]:
     """Yield (component, output, number) of the artifacts, which hold wherever the folder moves."""
     for outputs in (run.artifacts or {}).values():
         for uri in outputs.values():
-            yield Path(uri).parts[-_ARTIFACT_PARTS:]
+            yield Path(uri).parts[-ARTIFACT_PARTS:]
 
 
 def _removable(path: Path, kind: str) -> Removable:

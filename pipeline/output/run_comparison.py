@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from imgpipe.components.storage import integrity, records
 from imgpipe.models import feature_names as names
-from imgpipe.pipeline.output import run_changes
+from imgpipe.pipeline.json_formats import runs as formats
+from imgpipe.pipeline.output import run_changes, run_folders
 from imgpipe.pipeline.output.paired_accuracy import PairedAccuracy
 from imgpipe.pipeline.output.past_runs import PastRun
 from imgpipe.pipeline.output.run_folders import ARTIFACTS
@@ -20,30 +21,11 @@ _METRICS = ("accuracy", "loss", "ece")
 _FOLDS = "folds"  # name of the folds beside those of the splits
 
 
-@dataclass(frozen=True)
-class Disagreement:
-    """An image that only one of two models classifies correctly."""
-
-    split: str
-    path: str
-    label: str
-    predicted: str  # by the other model
-    image_hash: str
-
-
 def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
-    """Compare two runs.
-
-    Args:
-      first: The run to compare with, called ``a`` in the result.
-      second: The other run, called ``b``.
-
-    Returns:
-      A JSON object.
-    """
+    """Compare two runs, which the JSON object that is returned calls ``a`` and ``b``."""
     pairs: dict[str, dict[str, Any]] = {}
-    only_a: list[Disagreement] = []
-    only_b: list[Disagreement] = []
+    only_a: list[formats.Disagreement] = []
+    only_b: list[formats.Disagreement] = []
     folders, missing = _folders(first, second)
     for split in _SPLITS if folders else ():
         a, b = (dict(_predictions(folder, split)) for folder in folders)
@@ -51,13 +33,8 @@ def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
         common = [key for key in a if key in b and a[key].label == b[key].label]
         if not common:
             continue
-        for key in common:
-            if a[key].correct and not b[key].correct:
-                row = Disagreement(split, a[key].path, a[key].label, b[key].predicted, key)
-                only_a.append(row)
-            elif b[key].correct and not a[key].correct:
-                row = Disagreement(split, b[key].path, b[key].label, a[key].predicted, key)
-                only_b.append(row)
+        only_a += _only_first(a, b, common, split)
+        only_b += _only_first(b, a, common, split)
         pairs[split] = _pair([(a[key].correct, b[key].correct) for key in common])
     return {
         "schema": SCHEMA,
@@ -69,20 +46,15 @@ def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
         "curves": {"a": _curves(first), "b": _curves(second)},
         "paired": pairs,
         "paired_missing": missing,
-        "only_a": [asdict(one) for one in only_a],
-        "only_b": [asdict(one) for one in only_b],
+        "only_a": only_a,
+        "only_b": only_b,
     }
 
 
 def images(runs: Sequence[PastRun], wanted: set[str]) -> dict[str, bytes]:
-    """Read encoded images from the artifacts of runs, as far as they are there.
+    """Read encoded images by their hashes from the artifacts of runs, as far as they are there.
 
-    Args:
-      runs: The runs, of which later ones are asked for what earlier ones lack.
-      wanted: Hashes of the images.
-
-    Returns:
-      Encoded images by hash.
+    Later runs are asked for what earlier ones lack.
     """
     found: dict[str, bytes] = {}
     for run in runs:
@@ -119,10 +91,7 @@ def _metrics(first: PastRun, second: PastRun) -> dict[str, dict[str, dict[str, f
     by_folds = {_FOLDS: {"accuracy": means}} if any(means.values()) else {}
     return by_folds | {
         split: {
-            metric: {
-                "a": a.get(split, {}).get(metric),
-                "b": b.get(split, {}).get(metric),
-            }
+            metric: {"a": a.get(split, {}).get(metric), "b": b.get(split, {}).get(metric)}
             for metric in _METRICS
         }
         for split in _SPLITS
@@ -164,9 +133,7 @@ def _folders(first: PastRun, second: PastRun) -> tuple[list[str], str]:
     found = []
     for run in (first, second):
         uri = ((run.artifacts or {}).get("Predictor") or {}).get("predictions", "")
-        path = Path(uri)
-        if uri and not path.is_dir():  # the output folder was moved
-            path = run.out.joinpath("artifacts", *path.parts[-3:])
+        path = run_folders.artifact(uri, run.out)
         if not uri or not path.is_dir():
             why = "has no predictions" if run.artifacts is not None else "recorded no artifacts"
             again = (
@@ -179,6 +146,21 @@ def _folders(first: PastRun, second: PastRun) -> tuple[list[str], str]:
             return [], f"the predictions of run {run.name} are damaged: {what}"
         found.append(str(path))
     return found, ""
+
+
+def _only_first(
+    first: Mapping[str, _Predicted], second: Mapping[str, _Predicted], keys: list[str], split: str
+) -> Iterator[formats.Disagreement]:
+    """Yield the images that the first model alone classifies correctly."""
+    for key in keys:
+        if first[key].correct and not second[key].correct:
+            yield formats.Disagreement(
+                split=split,
+                path=first[key].path,
+                label=first[key].label,
+                predicted=second[key].predicted,
+                image_hash=key,
+            )
 
 
 def _predictions(uri: str, split: str) -> Iterator[tuple[str, _Predicted]]:
