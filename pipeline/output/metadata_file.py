@@ -28,10 +28,7 @@ LONGEST_FOLDER = 440
 
 
 def require_usable(out: Path) -> None:
-    """Refuse an output folder whose metadata database cannot be used.
-
-    Args:
-        out: Output folder of a run; it need not hold a database yet.
+    """Refuse an output folder whose metadata database cannot be used; it need not hold one yet.
 
     Raises:
         ResourceError: The database cannot be used; the message says why and what to do.
@@ -41,16 +38,10 @@ def require_usable(out: Path) -> None:
 
 
 def fault(out: Path, to_read: bool = False) -> str:
-    """Check the metadata database of an output folder.
+    """Return why a database cannot be used and what to do; "" if a run can use or create it.
 
-    Every row is read, which takes about 50 ms after a hundred runs.
-
-    Args:
-        out: Output folder of a run.
-        to_read: Whether the database will only be read, which is possible during a run.
-
-    Returns:
-        Why the database cannot be used and what to do; "" if a run can use or create it.
+    Every row is read, which takes about 50 ms after a hundred runs. With `to_read`, the database
+    will only be read, which is possible during a run.
     """
     length = len(os.fsencode(out.absolute()))
     if length > LONGEST_FOLDER:
@@ -62,27 +53,22 @@ def fault(out: Path, to_read: bool = False) -> str:
     if not path.exists():
         return ""
     if not path.is_file():
-        return f"{path} is not a file; expected the SQLite file of ML Metadata. {_repair(out)}"
+        expected = "expected the SQLite file of ML Metadata"
+        return f"{path} is not a file; {expected}. Run: {repair_command(out)}"
     if not to_read and not os.access(path, os.R_OK | os.W_OK):
         return f"{path} cannot be written. Change its permissions, or choose another --out OUT."
     try:
         with _opened(path, to_read) as db:
             _read_all(db)
-    except sqlite3.OperationalError as error:
-        if "locked" in str(error):
-            return f"{path} is in use by another program. Wait until it has ended, then run again."
-        return f"{path} is damaged: {error}. {_repair(out)}"
     except _DAMAGED as error:
-        return f"{path} is damaged: {error}. {_repair(out)}"
+        if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+            return f"{path} is in use by another program. Wait until it has ended, then run again."
+        return f"{path} is damaged: {error}. Run: {repair_command(out)}"
     return ""
 
 
 def cannot_be_used(out: Path) -> ResourceError:
-    """Build the error for a database that failed during a run.
-
-    Args:
-        out: Output folder of the run.
-    """
+    """Build the error for a database that failed during a run."""
     return ResourceError(
         fault(out)
         or f"{out / NAME} was temporarily unavailable. Wait until other programs have released it, "
@@ -92,9 +78,6 @@ def cannot_be_used(out: Path) -> ResourceError:
 
 def keep_copy(out: Path) -> None:
     """Copy the database of a run that has ended, so that `repair` can restore it.
-
-    Args:
-        out: Output folder of the run.
 
     Raises:
         OSError: The disk is full or fails.
@@ -114,35 +97,22 @@ def forget_stale_copy(out: Path) -> None:
 
     The new database numbers the artifacts from 1 again, so that their folders will not be those
     that the copy describes.
-
-    Args:
-        out: Output folder of a run.
     """
     if not (out / NAME).exists():
         (out / COPY).unlink(missing_ok=True)
 
 
 def is_lost(out: Path) -> bool:
-    """Whether the database was removed and `repair` can restore the copy of the last run.
-
-    Args:
-        out: Output folder of a run.
-    """
+    """Whether the database was removed and `repair` can restore the copy of the last run."""
     return not (out / NAME).exists() and (out / COPY).is_file()
 
 
 def repair(out: Path) -> str:
-    """Replace a damaged or removed database.
+    """Replace a damaged or removed database, and return a sentence that says what was done.
 
     A damaged database is replaced by all of its rows if they can still be read, and otherwise by
     the copy of the last run. The caller holds the lock of the output folder. The damaged file is
     renamed and kept; artifacts and served versions are not changed.
-
-    Args:
-        out: Output folder of a run.
-
-    Returns:
-        A sentence that says what was done.
 
     Raises:
         ResourceError: The file cannot be moved.
@@ -171,8 +141,9 @@ def repair(out: Path) -> str:
         rescued.unlink(missing_ok=True)
 
 
-def _repair(out: Path) -> str:
-    return f"Run: imgpipe doctor {out} --repair"
+def repair_command(out: Path) -> str:
+    """Return the command that calls `repair`."""
+    return f"imgpipe doctor {out} --repair"
 
 
 @contextlib.contextmanager

@@ -27,34 +27,27 @@ _NAMED = 3  # damaged items that are named; all others are counted
 
 
 def metadata(out: Path) -> Finding:
-    """Check whether a run can use the metadata database.
-
-    Args:
-      out: Output folder of the runs.
-    """
+    """Check whether a run can use the metadata database."""
     wrong = metadata_file.fault(out)
     if not wrong and metadata_file.is_lost(out):
         missing = f"{out / metadata_file.NAME} is missing; a copy of the last run is there"
-        advice = f"Restore it before the next run, which begins afresh: {_repair(out)}"
+        command = metadata_file.repair_command(out)
+        advice = f"Restore it before the next run, which begins afresh: {command}"
         return Finding("metadata", False, missing, advice)
     there = "can be used" if (out / metadata_file.NAME).exists() else "none yet"
     return Finding("metadata", not wrong, wrong or there, fatal=True)
 
 
 def served_versions(out: Path) -> Finding:
-    """Check whether every pushed version is unchanged.
-
-    Args:
-      out: Output folder of the runs.
-    """
+    """Check whether every pushed version is unchanged."""
     base = _settings(out).push_directory
     numbers = manifest.version_numbers(base)
     damaged = {n: manifest.damage(base / str(n), complete=True) for n in numbers}
     lines = [f"version {number}: {what}" for number, what in damaged.items() if what]
-    return Finding(
+    return _finding(
         "served versions",
-        not lines,
-        _summary(lines, f"{len(numbers)} intact in {base}"),
+        lines,
+        f"{len(numbers)} intact in {base}",
         "Run again, which pushes the model under a new number, or publish an intact version with: "
         f"imgpipe rollback {base} --to VERSION.",
         fatal=True,
@@ -62,30 +55,22 @@ def served_versions(out: Path) -> Finding:
 
 
 def artifacts(out: Path) -> Finding:
-    """Check whether every sealed artifact is unchanged.
-
-    Args:
-      out: Output folder of the runs.
-    """
+    """Check whether every sealed artifact is unchanged."""
     seals = sorted((out / "artifacts").glob("*/*/.seal-*.json"))
     folders = [seal.with_name(seal.name[len(".seal-") : -len(".json")]) for seal in seals]
     folders = [folder for folder in folders if folder.is_dir()]  # a seal may outlive its artifact
     damaged = {f: integrity.damage(f, complete=True) for f in folders}
     lines = [f"{folder.relative_to(out)}: {what}" for folder, what in damaged.items() if what]
-    return Finding(
+    return _finding(
         "artifacts",
-        not lines,
-        _summary(lines, f"{len(folders)} intact"),
+        lines,
+        f"{len(folders)} intact",
         "Run again, which computes the damaged artifacts again where they are needed.",
     )
 
 
 def stores(out: Path) -> Finding:
-    """Check whether the feature bank and the inspection cache can be read.
-
-    Args:
-      out: Output folder of the runs.
-    """
+    """Check whether the feature bank and the inspection cache can be read."""
     config = _settings(out)
     paths = [
         blob_store.path_of(config.bank_store, store.STORE),
@@ -93,40 +78,25 @@ def stores(out: Path) -> Finding:
         *config.bank_store.glob(f"{answers.PREFIX}*.sqlite"),
     ]
     lines = [f"{path}: {what}" for path in paths if (what := _store_damage(path))]
-    return Finding(
-        "stores",
-        not lines,
-        _summary(lines, "can be used"),
-        "Run again, which replaces a damaged store.",
-    )
+    advice = "Run again, which replaces a damaged store."
+    return _finding("stores", lines, "can be used", advice)
 
 
 def folders(out: Path) -> Finding:
-    """Check whether files are in the way of the folders that a run writes into.
-
-    Args:
-      out: Output folder of the runs.
-    """
+    """Check whether files are in the way of the folders that a run writes into."""
     paths = (out, out / RUNS, out / "artifacts", _settings(out).push_directory)
-    files = [str(path) for path in paths if path.exists() and not path.is_dir()]
-    return Finding(
+    files = [path for path in paths if path.exists() and not path.is_dir()]
+    return _finding(
         "folders",
-        not files,
-        _summary(
-            [f"{file} is a file, expected a folder" for file in files],
-            "can be used" if out.is_dir() else f"{out} does not exist yet; a run makes it",
-        ),
+        [f"{file} is a file, expected a folder" for file in files],
+        "can be used" if out.is_dir() else f"{out} does not exist yet; a run makes it",
         "Move the file away, or choose another folder with --out OUT or push.directory.",
         fatal=True,
     )
 
 
 def last_push(out: Path) -> Finding:
-    """Check whether the version that was published last is still there.
-
-    Args:
-      out: Output folder of the runs.
-    """
+    """Check whether the version that was published last is still there."""
     # `served_versions` sees only folders that exist, so it cannot miss one that was removed.
     published = [run for run in past_runs.read(out) if run.version is not None]
     if not published:
@@ -139,11 +109,7 @@ def last_push(out: Path) -> Finding:
 
 
 def accepted_schema(out: Path) -> Finding:
-    """Check whether the accepted schema can be read.
-
-    Args:
-      out: Output folder of the runs.
-    """
+    """Check whether the accepted schema can be read."""
     file = _settings(out).schema_file
     if not file.exists():
         return Finding("schema", True, "none yet")
@@ -169,13 +135,7 @@ CHECKS: tuple[Callable[[Path], Finding], ...] = (
 
 
 def repair(out: Path) -> str:
-    """Replace a damaged or removed metadata database; see `metadata_file.repair`.
-
-    Args:
-      out: Output folder of the runs.
-
-    Returns:
-      A sentence that says what was done.
+    """Replace a damaged or removed metadata database, and say so; see `metadata_file.repair`.
 
     Raises:
       ResourceError: A run is working in the folder, or the file cannot be moved.
@@ -212,10 +172,6 @@ def _kept(out: Path) -> str:
     )
 
 
-def _repair(out: Path) -> str:
-    return f"imgpipe doctor {out} --repair"
-
-
 def _settings(out: Path, preferred: Path | None = None) -> Config:
     """Return the configuration of the newest run, which may name folders outside of `out`.
 
@@ -242,6 +198,10 @@ def _store_damage(path: Path) -> str:
     return "" if answer == "ok" else str(answer)
 
 
-def _summary(lines: list[str], intact: str) -> str:
-    more = f", and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
-    return "; ".join(lines[:_NAMED]) + more if lines else intact
+def _finding(
+    name: str, damaged: list[str], intact: str, advice: str, fatal: bool = False
+) -> Finding:
+    """Build the finding of a check from the damaged items, or from what it says without one."""
+    more = f", and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""
+    detail = "; ".join(damaged[:_NAMED]) + more if damaged else intact
+    return Finding(name, not damaged, detail, advice, fatal=fatal)
