@@ -10,14 +10,7 @@ _Z = 1.959964  # quantile of the normal distribution for a 95 % interval
 
 @dataclass(frozen=True)
 class PairedAccuracy:
-    """How many images each of two models classifies correctly.
-
-    Attributes:
-      both: Images that both classify correctly.
-      only_first: Images that only the first one classifies correctly.
-      only_second: Images that only the second one classifies correctly.
-      neither: Images that both classify wrongly.
-    """
+    """How many images both of two models, only one of them, or neither classifies correctly."""
 
     both: int
     only_first: int
