@@ -7,6 +7,8 @@ label is none of the model's classes, cannot be judged and is counted beside the
 from __future__ import annotations
 
 import collections
+import contextlib
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,15 +30,10 @@ _NAMED = 20  # labels that an error names
 
 @dataclass(frozen=True)
 class Model:
-    """The version that is evaluated.
-
-    Attributes:
-      folder: Folder of the version.
-      vocabulary: Class names, in the order of the probabilities.
-    """
+    """The version that is evaluated."""
 
     folder: Path
-    vocabulary: tuple[str, ...]
+    vocabulary: tuple[str, ...]  # class names, in the order of the probabilities
 
     @classmethod
     def of(cls, folder: Path) -> Model:
@@ -67,27 +64,20 @@ class Model:
 
 @dataclass
 class Judged:
-    """The images of an evaluation, of which only hashes, figures and answers are kept.
+    """The images of an evaluation, of which only hashes, figures and answers are kept."""
 
-    Attributes:
-      rows: The images that were judged, with their predictions.
-      hashes: Perceptual hashes by content hash, of the images that were judged.
-      undecodable: Paths and reasons of images that the served signature does not decode.
-      unknown: Number of images by label, of labels that are none of the model's classes.
-    """
-
+    #: The images that were judged, with their predictions.
     rows: list[Row] = field(default_factory=list)
+    #: Perceptual hashes of these images by content hash.
     hashes: dict[str, bytes] = field(default_factory=dict)
+    #: Paths and reasons of images that the served signature does not decode.
     undecodable: list[tuple[str, str]] = field(default_factory=list)
+    #: Number of images by label, of labels that are none of the model's classes.
     unknown: collections.Counter[str] = field(default_factory=collections.Counter)
 
 
 def require_known_labels(model: Model, scan: Scan) -> None:
     """Refuse data without a single label of the model, before anything heavy is imported.
-
-    Args:
-      model: The version that is evaluated.
-      scan: The listing of the data.
 
     Raises:
       ConfigError: None of the labels is a class of the model.
@@ -103,44 +93,30 @@ def require_known_labels(model: Model, scan: Scan) -> None:
 
 
 def judge(model: Model, config: Config, source: Source, scan: Scan) -> Judged:
-    """Inspect and classify all images of a source.
-
-    Args:
-      model: The version that is evaluated.
-      config: The configuration, which holds the limit of pixels.
-      source: The source.
-      scan: The listing of the source.
-
-    Returns:
-      The predictions, and what could not be judged.
-    """
+    """Inspect and classify all images of a source, as far as the limit of pixels allows."""
     from imgpipe.components.example_gen.inspection import inspect
     from imgpipe.models import feature_names as names
     from imgpipe.models import progress
     from imgpipe.models.export.served_model import Served
-    from imgpipe.pipeline.inputs import judge_settings
 
     found = Judged()
-    served = Served(str(model.folder), outputs=(names.PROBABILITIES,))
-    limit = judge_settings(config).pixel_limit
-    progress.total(len(scan.items), "images")
-    try:
+    limit = config.judge.pixel_limit
+    with contextlib.closing(Served(str(model.folder), outputs=(names.PROBABILITIES,))) as served:
+        progress.total(len(scan.items), "images")
         records = inspect(source, scan.items, limit, vocabulary=model.vocabulary)
-        for batch in _batches(records, found):
+        judged = _judged(records, found)
+        while batch := list(itertools.islice(judged, _BATCH)):
             answers = served.run(image_bytes=[record.image_bytes for record in batch])
             for record, row in zip(batch, answers[names.PROBABILITIES], strict=True):
                 found.rows.append(_row(record, row))
                 found.hashes[record.image_hash] = record.perceptual_hash or b""
-    finally:
-        served.close()
     return found
 
 
-def _batches(records: Iterator[ImageRecord], found: Judged) -> Iterator[list[ImageRecord]]:
-    """Yield the images that can be judged in batches, and note the others."""
+def _judged(records: Iterator[ImageRecord], found: Judged) -> Iterator[ImageRecord]:
+    """Yield the images that can be judged, and note the others."""
     from imgpipe.models import progress
 
-    batch: list[ImageRecord] = []
     for record in records:
         progress.advance(1, "images")
         if why := record.problem or record.read_error or record.decode_error:
@@ -148,12 +124,7 @@ def _batches(records: Iterator[ImageRecord], found: Judged) -> Iterator[list[Ima
         elif record.label_index < 0:
             found.unknown[record.label] += 1
         else:
-            batch.append(record)
-        if len(batch) == _BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+            yield record
 
 
 def _row(record: ImageRecord, probabilities: Any) -> Row:
@@ -174,13 +145,7 @@ def _row(record: ImageRecord, probabilities: Any) -> Row:
 def shown_images(
     model: Model, source: Source, scan: Scan, found: Mapping[str, Any]
 ) -> dict[str, bytes]:
-    """Read the images that the page of an evaluation shows, and explain the worst mistakes.
-
-    Args:
-      model: The version that was evaluated.
-      source: The source of the images.
-      scan: Its listing.
-      found: What `evaluation_facts.facts` returned.
+    """Read the images of the mistakes in `evaluation_facts.facts`, and explain the worst ones.
 
     Returns:
       Encoded images of the mistakes, by image hash, and their Grad-CAM, by

@@ -6,8 +6,10 @@ probabilities may differ by the error of the file's number type and no more.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,21 +32,14 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file.
+    """A kind of file."""
 
-    Attributes:
-      suffix: End of the file's name.
-      tolerance: Largest difference of a probability on the same pixels.
-      make: Function from a version to the content of the file.
-      answer: Function from the content and pixels uint8 [N, S, S, 3] to probabilities [N, C].
-      packages: Packages that it needs, which are those of the extra of the same name.
-    """
-
-    suffix: str
-    tolerance: float
-    make: Callable[[Model], bytes]
+    suffix: str  # end of the file's name
+    tolerance: float  # largest difference of a probability on the same pixels
+    make: Callable[[Model], bytes]  # from a version to the content of the file
+    #: From the content and pixels uint8 [N, S, S, 3] to probabilities [N, C].
     answer: Callable[[bytes, Pixels], npt.NDArray[np.float32]]
-    packages: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()  # that it needs, which are those of the extra of the same name
 
 
 class NotEqual(ImgpipeError):
@@ -81,10 +76,6 @@ def kinds() -> dict[str, Kind]:
 def require(name: str, target: Path) -> Kind:
     """Return a kind if a file of it can be written, before anything heavy is imported.
 
-    Args:
-      name: Name of the kind.
-      target: Path of the file.
-
     Raises:
       ConfigError: The kind or the name of the file is wrong, or packages are missing.
       ResourceError: The folder of the file does not exist.
@@ -111,11 +102,6 @@ def require(name: str, target: Path) -> Kind:
 
 def export(name: str, kind: Kind, model: Model) -> tuple[bytes, dict[str, Any]]:
     """Make the content of a file and compare its answers with those of the version.
-
-    Args:
-      name: Name of the kind.
-      kind: The kind.
-      model: The version.
 
     Returns:
       The content, and what ``--json`` writes without the path of the file.
@@ -155,11 +141,10 @@ def _compare(kind: Kind, content: bytes, model: Model, images: list[bytes]) -> d
 
     size = image_size_of(model)
     # The files take uint8, so the pixels are rounded for both sides of the comparison.
-    resized = [np.asarray(preprocess.whole_pixels(image, size)) for image in images]
-    pixels = np.stack(resized)
-    expected = _answers(model, SERVING_PIXELS, {"pixels": pixels})
+    pixels = np.stack([np.asarray(preprocess.whole_pixels(image, size)) for image in images])
+    expected = _answers(model, SERVING_PIXELS, "pixels", pixels)
     # The served signature resizes the encoded images itself, so its labels show what that changes.
-    served = _answers(model, "serving_default", {"image_bytes": np.array(images, object)})
+    served = _answers(model, "serving_default", "image_bytes", np.array(images, object))
     received = kind.answer(content, pixels)
     if received.shape != expected.shape:  # NumPy might broadcast one to the other
         return {"largest_difference": float("inf"), "agreement": 0.0}
@@ -169,20 +154,18 @@ def _compare(kind: Kind, content: bytes, model: Model, images: list[bytes]) -> d
     }
 
 
-def _answers(model: Model, signature: str, inputs: dict[str, Any]) -> npt.NDArray[np.float32]:
-    """Probabilities [N, C] of a signature of the version, asked in batches."""
+def _answers(
+    model: Model, signature: str, name: str, values: npt.NDArray[Any]
+) -> npt.NDArray[np.float32]:
+    """Probabilities [N, C] of a signature of the version for N values of its input."""
     from imgpipe.models import feature_names as names
     from imgpipe.models.export.served_model import Served
 
-    served = Served(str(model.folder), signature, (names.PROBABILITIES,))
-    [(name, values)] = inputs.items()
-    try:
+    with contextlib.closing(Served(str(model.folder), signature, (names.PROBABILITIES,))) as served:
         rows = [
             served.run(**{name: values[start : start + _BATCH]})[names.PROBABILITIES]
             for start in range(0, len(values), _BATCH)
         ]
-    finally:
-        served.close()
     return np.concatenate(rows)
 
 
@@ -207,9 +190,6 @@ def image_size_of(model: Model) -> int:
 def compared_images(model: Model) -> tuple[str, list[bytes]]:
     """Choose the images that are compared.
 
-    Args:
-      model: The version.
-
     Returns:
       ``"validation"`` and images of the run that made the version, or ``"drawn"`` and drawn ones if
       these are gone.
@@ -219,12 +199,8 @@ def compared_images(model: Model) -> tuple[str, list[bytes]]:
     if uri := model.training_images:
         from imgpipe.components.storage import records
 
-        found = []
-        for example in records.iterate(uri, names.VALIDATION):
-            found.append(records.raw(example, names.IMAGE_BYTES))
-            if len(found) == _IMAGES:
-                break
-        if found:
+        examples = itertools.islice(records.iterate(uri, names.VALIDATION), _IMAGES)
+        if found := [records.raw(example, names.IMAGE_BYTES) for example in examples]:
             return names.VALIDATION, found
     return "drawn", _drawn()
 

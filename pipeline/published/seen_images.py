@@ -15,36 +15,23 @@ IDENTICAL, NEAR = "identical", "near_duplicate"
 
 @dataclass(frozen=True)
 class Seen:
-    """An image that the run of a model had, or a near-duplicate of one.
+    """An image that the run of a model had, or a near-duplicate of one."""
 
-    Attributes:
-      kind: `IDENTICAL` or `NEAR`.
-      split: Split of that run in which the image was.
-    """
-
-    kind: str
-    split: str
+    kind: str  # `IDENTICAL` or `NEAR`
+    split: str  # of that run, in which the image was
 
 
 @dataclass
 class KnownImages:
-    """Hashes of the images of a run, by content hash in hexadecimal digits.
-
-    Attributes:
-      splits: Split of each image.
-      hashes: Perceptual hashes of each image, b"" for one that cannot be compared.
-    """
+    """Splits and hashes of the images of a run, by content hash in hexadecimal digits."""
 
     splits: dict[str, str] = field(default_factory=dict)
+    #: Perceptual hashes of each image, b"" for one that cannot be compared.
     hashes: dict[str, bytes] = field(default_factory=dict)
 
     @classmethod
     def of(cls, examples_uri: str) -> KnownImages:
-        """Read the hashes of the images that a run kept.
-
-        Args:
-          examples_uri: Folder of the Examples of ImageFilter.
-        """
+        """Read the hashes of the images that a run kept, from the Examples of ImageFilter."""
         found = cls()
         for split in names.SPLITS:
             for example in records.iterate(examples_uri, split):

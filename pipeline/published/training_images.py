@@ -6,6 +6,7 @@ the run that pushed the version, where the next start of the server finds it.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from collections.abc import Mapping
@@ -24,14 +25,7 @@ _ALIKE = 0.99  # smallest cosine between the two
 
 
 def prepare(out: Path, version: Path) -> Path:
-    """Write the file for a version, unless it is there.
-
-    Args:
-      out: Output folder of the runs.
-      version: Folder of the version.
-
-    Returns:
-      Path of the file.
+    """Write the file for a version, unless it is there, and return its path.
 
     Raises:
       ResourceError: There is no run that pushed the version, its artifacts are gone, or the bank
@@ -133,11 +127,8 @@ def _require_alike(version: Path, images: list[bytes], expected: Any) -> None:
     from imgpipe.models.export.served_model import Served
     from imgpipe.models.export.signatures import FEATURE_VECTORS
 
-    served = Served(str(version), FEATURE_VECTORS)
-    try:
+    with contextlib.closing(Served(str(version), FEATURE_VECTORS)) as served:
         (computed,) = served.run(image_bytes=np.array(images, object)).values()
-    finally:
-        served.close()
     if computed.shape != expected.shape or (unit(computed) * expected).sum(axis=1).min() < _ALIKE:
         raise ResourceError(
             f"--nearest: version {version.name} computes other features than those that its run "
