@@ -113,43 +113,31 @@ def _fingerprint(*parts: object) -> str:
 
 
 @dataclass(frozen=True)
-class RunInputs:
-    """Values that become parameters of the components.
+class PassedInputs:
+    """Inputs of a run that components receive as they are."""
 
-    Attributes:
-      fingerprint: Fingerprint of all files of the source, by path and content.
-      vocabulary: Class names in sorted order, which is the order of the probabilities.
-      data_code: Fingerprint of the source code that reads, judges and gates data.
-      bank_code: Fingerprint of the source code that extracts features.
-      model_code: Fingerprint of the source code that trains and exports.
-      serving_code: Fingerprint of the source code that serves.
-      gate_code: Fingerprint of the source code that makes and judges LiteRT files, and that judges
-        by folds.
-      run_key: Fingerprint of configuration, data and code. Runs with equal keys make equal models.
-      split_key: Fingerprint of the division into splits.
-      baseline_version: Number of the version to compare with, 0 if there is none.
-      baseline_digest: Digest of that version.
-      accepted_schema: Schema file by which the data is judged, "" to infer a schema.
-      data_key: Fingerprint of the data, its division into splits and its checks.
-      overrides: People's decisions about single images, as JSON for ImageFilter.
-      accept_changes: Whether people accepted the drift and skew of this data.
-    """
+    fingerprint: str  # of all files of the source, by path and content
+    overrides: str  # people's decisions about single images, as JSON for ImageFilter
+    split_key: str  # fingerprint of the division into splits
+    data_key: str  # fingerprint of the data, its division into splits and its checks
+    baseline_version: int  # number of the version to compare with, 0 if there is none
+    baseline_digest: str  # digest of that version
+    accepted_schema: str  # schema file by which the data is judged, "" to infer a schema
+    data_code: str  # fingerprint of the source code that reads, judges and gates data
+    bank_code: str  # fingerprint of the source code that extracts features
+    serving_code: str  # fingerprint of the source code that serves
+    gate_code: str  # fingerprint of the source code of LiteRT files and of the judgement by folds
 
-    fingerprint: str
-    vocabulary: tuple[str, ...]
-    data_code: str
-    bank_code: str
-    model_code: str
-    serving_code: str
-    gate_code: str
+
+@dataclass(frozen=True)
+class RunInputs(PassedInputs):
+    """Values that become parameters of the components."""
+
+    vocabulary: tuple[str, ...]  # sorted class names; the probabilities are in the same order
+    model_code: str  # fingerprint of the source code that trains and exports
+    #: Fingerprint of configuration, data and code. Runs with equal keys make equal models.
     run_key: str
-    split_key: str
-    baseline_version: int
-    baseline_digest: str
-    accepted_schema: str
-    data_key: str
-    overrides: str = "[]"
-    accept_changes: bool = False
+    accept_changes: bool  # whether people accepted the drift and skew of this data
 
 
 def source_options(config: Config) -> SourceOptions:
@@ -158,28 +146,24 @@ def source_options(config: Config) -> SourceOptions:
 
 
 def judge_settings(config: Config, vocabulary: Sequence[str] | None = None) -> Settings:
-    """Settings of the checks.
+    """Settings of the checks of ImageFilter.
 
     Args:
       config: The configuration.
       vocabulary: Class names, with which overrides are read and checked. None leaves them out.
 
-    Returns:
-      The settings of ImageFilter.
-
     Raises:
       ConfigError: The overrides cannot be read or name unknown classes.
     """
-    judging = config.judge
-    given = config.overrides_file if vocabulary is not None else None
+    judging, overrides = config.judge, {}
+    if vocabulary is not None and config.overrides_file:
+        overrides = override_files.resolve(override_files.load(config.overrides_file), vocabulary)
     return Settings(
         min_side=judging.min_side,
         pixel_limit=judging.pixel_limit,
         severity=judging.severity.model_dump(exclude_defaults=True),
         threshold=judging.threshold.model_dump(exclude_defaults=True),
-        overrides=override_files.resolve(override_files.load(given), vocabulary or ())
-        if given
-        else {},
+        overrides=overrides,
     )
 
 
@@ -199,12 +183,7 @@ def gate_settings(config: Config, vocabulary: Sequence[str]) -> GateSettings:
 
 
 def split_rule(config: Config, given: tuple[str, ...] = ()) -> SplitRule:
-    """The rule by which images are assigned to splits.
-
-    Args:
-      config: The configuration.
-      given: Splits that the source itself names.
-    """
+    """The rule by which images are assigned to splits; `given` are those that the source names."""
     split, gate = config.split, config.gate
     return SplitRule(
         split.seed,
@@ -219,13 +198,6 @@ def split_rule(config: Config, given: tuple[str, ...] = ()) -> SplitRule:
 def find(config: Config, scan: Scan) -> RunInputs:
     """Determine the inputs of a run from its data, versions and schema.
 
-    Args:
-      config: The configuration.
-      scan: Files of the source with their hashes.
-
-    Returns:
-      The parameters of the components.
-
     Raises:
       ConfigError: Settings do not fit the classes, or a file that is named does not exist.
     """
@@ -239,9 +211,8 @@ def find(config: Config, scan: Scan) -> RunInputs:
     precision = resolve_precision(config.bank.precision)
     config.settings.check_classes(scan.vocabulary)
     weights = config.settings.backbone_spec().key()
-    run_key = _fingerprint(
-        *(deciding, how, precision, weights, scan.fingerprint, data_code, model_code, overrides)
-    )
+    code = data_code, model_code
+    run_key = _fingerprint(deciding, how, precision, weights, scan.fingerprint, *code, overrides)
     baseline = manifest.baseline_for(config.push_directory, run_key)
     data_key = _data_key(config, scan.fingerprint, overrides)
     return RunInputs(
@@ -310,10 +281,6 @@ def _frozen_schema(config: Config, data_key: str) -> str:
 def freeze_schema(config: Config, inputs: RunInputs) -> None:
     """Write the copy of the accepted schema that `RunInputs.accepted_schema` names.
 
-    Args:
-      config: The configuration.
-      inputs: Inputs of the run.
-
     Raises:
       ConfigError: The file is not a schema, or it changed since `find` read it.
     """
@@ -353,9 +320,6 @@ def _accepted_list(schema_file: Path) -> Path:
 def check_files(config: Config) -> None:
     """Check the files that the configuration names, before TensorFlow is imported.
 
-    Args:
-      config: The configuration.
-
     Raises:
       ConfigError: The overrides are missing or malformed.
       ResourceError: The weights are missing.
@@ -370,13 +334,7 @@ def check_files(config: Config) -> None:
 def report_settings(
     config: Config, vocabulary: Sequence[str], fingerprint: str = ""
 ) -> dict[str, object]:
-    """Select the settings that the report shows.
-
-    Args:
-      config: The validated configuration.
-      vocabulary: Class names in sorted order.
-      fingerprint: Fingerprint of the source, "" while it is not known.
-    """
+    """Select the settings that the report shows; the fingerprint is "" while it is not known."""
     return {
         "name": config.run.name,
         "source": config.data.source,
