@@ -48,13 +48,10 @@ class Blessed:
 
 
 def versions(path: Path) -> dict[int, manifest.Version]:
-    """List the complete versions of a model.
+    """List the complete versions of a model by number.
 
     Args:
       path: Output folder of a run, folder of versions, or folder of one version.
-
-    Returns:
-      The versions by number.
 
     Raises:
       ResourceError: There is no model, or no version has a readable manifest.
@@ -74,10 +71,6 @@ def choose(
     found: Mapping[int, manifest.Version], asked: Iterable[int]
 ) -> tuple[list[manifest.Version], list[int]]:
     """Find the versions that answered requests.
-
-    Args:
-      found: Existing versions by number.
-      asked: Numbers of the versions that answered.
 
     Returns:
       The existing versions that answered, the newest first, and the numbers of the removed ones.
@@ -103,9 +96,6 @@ def load(version: manifest.Version, run: Path | None = None) -> Blessed:
       version: One of `versions`.
       run: Output folder of the run that made it. None for the folder above the versions.
 
-    Returns:
-      Statistics, schema and, where they still exist, predictions and distribution of the features.
-
     Raises:
       ResourceError: The version has no statistics, or its predictions are damaged.
     """
@@ -126,11 +116,9 @@ def load(version: manifest.Version, run: Path | None = None) -> Blessed:
 
 
 def _predictions(version: manifest.Version, out: Path) -> tuple[Predictions | None, str]:
-    if not (out / metadata_file.NAME).is_file():
-        return (
-            None,
-            f"no run beside the model ({out / metadata_file.NAME}); name its folder with --run",
-        )
+    metadata = out / metadata_file.NAME
+    if not metadata.is_file():
+        return None, f"no run beside the model ({metadata}); name its folder with --run"
     if wrong := metadata_file.fault(out, to_read=True):
         raise ResourceError(wrong)
     for uri in _prediction_folders(version, out):
