@@ -14,7 +14,7 @@ _SIGMAS = 3.0
 class Share:
     """A share of images or answers."""
 
-    number: int  # of those with the property
+    number: int  # number of those with the property
     of: int  # number of all that were examined
 
     @property
