@@ -49,11 +49,8 @@ def set_run_folder(spec: dict[str, Any], directory: str) -> None:
     """
     for name, task in spec["root"]["dag"]["tasks"].items():
         component = spec["components"][task["componentRef"]["name"]]
-        told = {
-            "directory": directory,
-            "component": name,
-            "artifacts": _shown(name, task, component),
-        }
+        shown = _shown(name, task, component)
+        told = {"directory": directory, "component": name, "artifacts": shown}
         container = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
         container["args"] += ["--run_folder", json.dumps(told)]
 

@@ -20,7 +20,6 @@ from imgpipe.models.errors import ConfigError, DataRefused, ImgpipeError, Resour
 from imgpipe.pipeline.kubeflow.address import Address
 
 if TYPE_CHECKING:
-    from kfp.client import Client
     from kfp_server_api import V2beta1PipelineTaskDetail, V2beta1Run
 
 #: Seconds for which a server that does not answer, such as one that restarts, is asked again.
@@ -34,16 +33,18 @@ _EXIT_STATUS = re.compile(r"exit status (\d+)")
 
 
 class Server:
-    """Runs and recurring runs on one API server.
-
-    Args:
-      address: Address of the server, which has answered `Address.check`.
-    """
+    """Runs and recurring runs on one API server, which has answered `Address.check`."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
         with self._answered(), _quiet():
-            self._client = self._connect()
+            from kfp.client import Client
+
+            self._client = Client(
+                host=address.host,
+                existing_token=address.token,
+                namespace=address.namespace or "kubeflow",  # the client's own default
+            )
 
     def submit(
         self,
@@ -53,7 +54,7 @@ class Server:
         arguments: dict[str, Any],
         root: str | None,
     ) -> str:
-        """Start a run.
+        """Start a run, and return its ID.
 
         Args:
           pipeline: File of the compiled pipeline.
@@ -61,9 +62,6 @@ class Server:
           experiment: Name of the group of runs, which is created if it does not exist.
           arguments: Values of the pipeline's parameters.
           root: URI of all artifacts, or None for the pipeline's default.
-
-        Returns:
-          The run's ID.
 
         Raises:
           ConfigError: The server refuses the pipeline or the arguments.
@@ -90,19 +88,11 @@ class Server:
         cron: str | None,
         seconds: int | None,
     ) -> str:
-        """Start a run at regular times. Runs never overlap, and missed runs are not repeated.
+        """Start a run at regular times, and return the ID of the recurring run.
 
-        Args:
-          pipeline: File of the compiled pipeline.
-          name: Name in the list of recurring runs.
-          experiment: Name of the group of runs, which is created if it does not exist.
-          arguments: Values of the pipeline's parameters.
-          root: URI of all artifacts, or None for the pipeline's default.
-          cron: Times as a cron expression of six fields, of which the first is the second.
-          seconds: Time between two runs, instead of `cron`.
-
-        Returns:
-          The ID of the recurring run.
+        Runs never overlap, and missed runs are not repeated. The times are either a cron expression
+        of six fields, of which the first is the second, or the number of seconds between two runs.
+        The other arguments are those of `submit`.
 
         Raises:
           ConfigError: The server refuses the pipeline, the arguments or the times.
@@ -167,15 +157,6 @@ class Server:
         verdicts = (verdict for log in logs for verdict in _VERDICT.findall(log))
         return next(verdicts, "")
 
-    def _connect(self) -> Client:
-        from kfp.client import Client
-
-        return Client(
-            host=self.address.host,
-            existing_token=self.address.token,
-            namespace=self.address.namespace or "kubeflow",  # the client's own default
-        )
-
     def _experiment(self, name: str) -> str:
         made = self._client.create_experiment(name, namespace=self.address.namespace)
         return str(made.experiment_id)
@@ -222,11 +203,7 @@ class Server:
 
 
 class _Pods:
-    """The tasks of a run, which form a tree with pods as its leaves.
-
-    Args:
-      tasks: Details of the tasks.
-    """
+    """The tasks of a run, which form a tree with pods as its leaves."""
 
     def __init__(self, tasks: Sequence[V2beta1PipelineTaskDetail]) -> None:
         self.tasks = tasks

@@ -16,16 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskNotes:
-    """Description of a task in the compiled pipeline; see `exit_task.set_run_folder`.
+    """Description of a task in the compiled pipeline; see `exit_task.set_run_folder`."""
 
-    Attributes:
-      directory: Folder of the run, in which `mounts.RUN` stands for the id of the run.
-      component: Name of the component.
-      artifacts: Names in the report by the key of the component's inputs and outputs.
-    """
-
-    directory: str = ""
+    directory: str = ""  # folder of the run, in which `mounts.RUN` stands for the id of the run
     component: str = ""
+    #: Names in the report by the key of the component's inputs and outputs.
     artifacts: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -34,11 +29,9 @@ class TaskNotes:
         return cls(**json.loads(text)) if text else cls()
 
     def leave(self, given: ExecutorInput, run_directory: str) -> None:
-        """Copy the artifacts that the report shows.
+        """Copy the artifacts that the report shows into the folder of the run; "" leaves nothing.
 
-        Args:
-          given: Inputs and outputs with paths in this container.
-          run_directory: Folder of the run. "" leaves nothing.
+        Inputs and outputs have paths in this container.
         """
         if not run_directory:
             return
