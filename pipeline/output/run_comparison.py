@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from imgpipe.components.storage import integrity, records
 from imgpipe.models import feature_names as names
 from imgpipe.pipeline.json_formats import runs as formats
 from imgpipe.pipeline.output import run_changes, run_folders
-from imgpipe.pipeline.output.paired_accuracy import PairedAccuracy
+from imgpipe.pipeline.output.paired_accuracy import paired
 from imgpipe.pipeline.output.past_runs import PastRun
 from imgpipe.pipeline.output.run_folders import ARTIFACTS
 
@@ -23,7 +24,7 @@ _FOLDS = "folds"  # name of the folds beside those of the splits
 
 def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
     """Compare two runs, which the JSON object that is returned calls ``a`` and ``b``."""
-    pairs: dict[str, dict[str, Any]] = {}
+    pairs: dict[str, formats.Paired] = {}
     only_a: list[formats.Disagreement] = []
     only_b: list[formats.Disagreement] = []
     folders, missing = _folders(first, second)
@@ -35,7 +36,10 @@ def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
             continue
         only_a += _only_first(a, b, common, split)
         only_b += _only_first(b, a, common, split)
-        pairs[split] = _pair([(a[key].correct, b[key].correct) for key in common])
+        correct = [(a[key].correct, b[key].correct) for key in common]
+        # In this order: both, only the first one, only the second one, neither.
+        counts = map(correct.count, itertools.product((True, False), repeat=2))
+        pairs[split] = paired(*counts)
     return {
         "schema": SCHEMA,
         "a": _identity(first),
@@ -171,29 +175,6 @@ def _predictions(uri: str, split: str) -> Iterator[tuple[str, _Predicted]]:
             yield (
                 records.text(example, names.IMAGE_HASH),
                 _Predicted(
-                    records.text(example, names.PATH),
-                    label,
-                    records.text(example, names.PREDICTED),
+                    records.text(example, names.PATH), label, records.text(example, names.PREDICTED)
                 ),
             )
-
-
-def _pair(judged: list[tuple[bool, bool]]) -> dict[str, Any]:
-    pair = PairedAccuracy(
-        judged.count((True, True)),
-        judged.count((True, False)),
-        judged.count((False, True)),
-        judged.count((False, False)),
-    )
-    return {
-        "images": pair.images,
-        "a": pair.first,
-        "b": pair.second,
-        "both": pair.both,
-        "only_a": pair.only_first,
-        "only_b": pair.only_second,
-        "neither": pair.neither,
-        "difference": pair.difference,
-        "ci95": list(pair.interval),
-        "p_value": pair.p_value,
-    }

@@ -11,7 +11,7 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import compare
 from imgpipe.pipeline.commands import open as open_command
-from imgpipe.pipeline.output.paired_accuracy import PairedAccuracy
+from imgpipe.pipeline.output.paired_accuracy import paired
 from tests import json_formats
 from tests.images import encoded, noise
 from tests.pipeline.past_runs import leave
@@ -150,13 +150,13 @@ def test_compare_refuses_a_run_that_does_not_exist(out, tmp_path):
 
 def test_paired_accuracy_agrees_with_published_figures():
     """The interval agrees with Bonett and Price (2012), the p-value with an exact binomial test."""
-    pair = PairedAccuracy(both=43, only_first=8, only_second=9, neither=40)
-    low, high = pair.interval
-    assert pair.difference == pytest.approx(0.01)
-    assert low < pair.difference < high and low == pytest.approx(-0.0739, abs=2e-4)
-    assert PairedAccuracy(1, 6, 0, 1).p_value == pytest.approx(2 / 2**6)
-    assert PairedAccuracy(5, 0, 0, 0).p_value == 1.0
-    assert PairedAccuracy(5, 0, 0, 0).interval[1] > 0.2, "five images are no proof"
+    pair = paired(both=43, only_a=8, only_b=9, neither=40)
+    low, high = pair["ci95"]
+    assert pair["difference"] == pytest.approx(0.01)
+    assert low < pair["difference"] < high and low == pytest.approx(-0.0739, abs=2e-4)
+    assert paired(1, 6, 0, 1)["p_value"] == pytest.approx(2 / 2**6)
+    assert paired(5, 0, 0, 0)["p_value"] == 1.0
+    assert paired(5, 0, 0, 0)["ci95"][1] > 0.2, "five images are no proof"
 
 
 def test_open_shows_the_report_in_the_browser(out, monkeypatch):
