@@ -34,17 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _PATHS = {"judge": {"overrides", "store"}}
 #: Sections of the configuration that decide the result of a run, without `_PATHS`. Of ``[data]``
 #: and ``[bank]`` only some settings do; see `find`.
-_DECIDING = {
-    "split",
-    "judge",
-    "gate",
-    "views",
-    "model",
-    "train",
-    "fine_tune",
-    "tune",
-    "evaluate",
-}
+_DECIDING = {"split", "judge", "gate", "views", "model", "train", "fine_tune", "tune", "evaluate"}
 
 #: Source code that decides about data; the packages below are those whose decoders it calls.
 _DATA_CODE = (
@@ -78,11 +68,7 @@ _BANK_CODE = (
 _DATA_PACKAGES = ("pillow", "tensorflow", "tensorflow-data-validation")
 _MODEL_PACKAGES = ("tensorflow", "keras")
 #: Source code that decides about LiteRT files and about folds.
-GATE_CODE = (
-    "models",
-    "components/lite_exporter",
-    "components/cross_validator",
-)
+GATE_CODE = ("models", "components/lite_exporter", "components/cross_validator")
 GATE_PACKAGES = (*_MODEL_PACKAGES, "ai-edge-litert")
 
 

@@ -152,13 +152,11 @@ def _opened(path: Path, to_read: bool = False) -> Iterator[sqlite3.Connection]:
     # Mode rw, unlike the default, creates no file if there is none.
     address = f"{path.absolute().as_uri()}?mode={'ro' if to_read else 'rw'}"
     db = sqlite3.connect(address, timeout=BUSY_SECONDS, isolation_level=None, uri=True)
-    try:
+    with contextlib.closing(db):
         # IMMEDIATE takes the lock for writing, so that it fails if another program holds that.
         db.execute("BEGIN" if to_read else "BEGIN IMMEDIATE")
         yield db
         db.execute("ROLLBACK")
-    finally:
-        db.close()
 
 
 def _read_all(db: sqlite3.Connection) -> None:
