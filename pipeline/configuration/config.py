@@ -314,11 +314,7 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
     """Read a TOML file.
 
     Relative paths in ``[data]``, ``model.weights`` and ``judge.overrides`` are relative to the
-    folder of the file.
-
-    Args:
-      path: The TOML file.
-      assignments: Assignments of the form ``section.key=value`` that are applied to it.
+    folder of the file. The assignments are those of `build`.
 
     Raises:
       ConfigError: The file is missing, is not TOML or does not validate.

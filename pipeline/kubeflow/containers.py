@@ -21,11 +21,9 @@ _BACKOFF = {"backoffDuration": "60s", "backoffFactor": 2.0, "backoffMaxDuration"
 
 
 def set_resources(spec: dict[str, Any], resources: Mapping[str, Resources]) -> None:
-    """Write the limits into the containers of a PipelineSpec.
+    """Write the limits into the containers of a PipelineSpec, whose tasks are all at the top.
 
-    Args:
-      spec: The PipelineSpec, which is changed. All of its tasks are at the top.
-      resources: Limits by component name; those of "default" hold for all others.
+    The limits are given by component name; those of "default" hold for all others.
 
     Raises:
       ConfigError: The pipeline has no component of this name.

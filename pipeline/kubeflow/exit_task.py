@@ -17,11 +17,9 @@ _COMPONENT = f"comp-{PIPELINE}"
 
 
 def set_exit_task(spec: dict[str, Any], name: str) -> None:
-    """Make one task of a PipelineSpec the exit task of all others.
+    """Make one task, which has no inputs from other tasks, the exit task of all others.
 
-    Args:
-      spec: The PipelineSpec, which is changed. All of its tasks are at the top.
-      name: Name of the task, which has no inputs from other tasks.
+    All tasks of the PipelineSpec, which is changed, are at the top.
     """
     root = spec["root"]
     tasks = root["dag"]["tasks"]
@@ -43,9 +41,8 @@ def set_exit_task(spec: dict[str, Any], name: str) -> None:
 def set_run_folder(spec: dict[str, Any], directory: str) -> None:
     """Tell each container which files to leave in the folder of the run, for the exit task.
 
-    Args:
-      spec: The PipelineSpec, which is changed. All of its tasks are at the top.
-      directory: Folder of the run, in which `mounts.RUN` stands for the id of the run.
+    All tasks of the PipelineSpec, which is changed, are at the top. In the path of the folder,
+    `mounts.RUN` stands for the id of the run.
     """
     for name, task in spec["root"]["dag"]["tasks"].items():
         component = spec["components"][task["componentRef"]["name"]]

@@ -15,14 +15,10 @@ LOCK = ".lock"
 
 @contextlib.contextmanager
 def locked(out: Path, busy: str) -> Iterator[None]:
-    """Hold the lock during the block; the system frees it if the process dies.
-
-    Args:
-      out: Output folder of the runs.
-      busy: What to say if another process holds the lock.
+    """Hold the lock of an output folder during the block; the system frees it if the process dies.
 
     Raises:
-      ResourceError: Another process holds the lock.
+      ResourceError: Another process holds the lock; the message is `busy`.
       OSError: The lock cannot be written.
     """
     try:

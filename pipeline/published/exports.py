@@ -188,11 +188,10 @@ def image_size_of(model: Model) -> int:
 
 
 def compared_images(model: Model) -> tuple[str, list[bytes]]:
-    """Choose the images that are compared.
+    """Choose the images that are compared, and say where they come from.
 
-    Returns:
-      ``"validation"`` and images of the run that made the version, or ``"drawn"`` and drawn ones if
-      these are gone.
+    These are images of ``"validation"`` in the run that made the version, or ``"drawn"`` ones if
+    they are gone.
     """
     from imgpipe.models import feature_names as names
 

@@ -42,14 +42,10 @@ class KnownImages:
         return found
 
     def among(self, images: Mapping[str, bytes]) -> dict[str, Seen]:
-        """Find the images that the run had too.
+        """Find the images that are identical with one of the run or near-duplicates of one.
 
-        Args:
-          images: Perceptual hashes by content hash in hexadecimal digits.
-
-        Returns:
-          The images that are identical with one of the run or near-duplicates of one, by content
-          hash. Where one is similar to images of several splits, train comes first.
+        Perceptual hashes are given, and images found, by content hash in hexadecimal digits. Where
+        an image is similar to images of several splits, train comes first.
         """
         found = {
             image_hash: Seen(IDENTICAL, self.splits[image_hash])
