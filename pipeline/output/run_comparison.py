@@ -62,7 +62,7 @@ def images(runs: Sequence[PastRun], wanted: set[str]) -> dict[str, bytes]:
     """
     found: dict[str, bytes] = {}
     for run in runs:
-        uri = ((run.artifacts or {}).get("ImageFilter") or {}).get("examples", "")
+        uri = run.artifact("ImageFilter", "examples")
         for split in _SPLITS if uri and Path(uri).is_dir() else ():
             for example in records.iterate(uri, split):
                 key = records.text(example, names.IMAGE_HASH)
@@ -136,16 +136,14 @@ def _folders(first: PastRun, second: PastRun) -> tuple[list[str], str]:
     """Return the folders of the predictions of both runs, or why there are none."""
     found = []
     for run in (first, second):
-        uri = ((run.artifacts or {}).get("Predictor") or {}).get("predictions", "")
+        uri = run.artifact("Predictor", "predictions")
         path = run_folders.artifact(uri, run.out)
         if not uri or not path.is_dir():
-            why = "has no predictions" if run.artifacts is not None else "recorded no artifacts"
-            again = (
-                "they were removed"
-                if run.artifacts is not None
-                else f"an older release made it, or its {ARTIFACTS} is damaged"
-            )
-            return [], f"run {run.name} {why}: it made none, or {again}"
+            why = "has no predictions: it made none, or they were removed"
+            if run.artifacts is None:
+                older = f"an older release made it, or its {ARTIFACTS} is damaged"
+                why = f"recorded no artifacts: it made none, or {older}"
+            return [], f"run {run.name} {why}"
         if what := integrity.damage(path, complete=True):
             return [], f"the predictions of run {run.name} are damaged: {what}"
         found.append(str(path))

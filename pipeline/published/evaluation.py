@@ -58,7 +58,7 @@ class Model:
             run = past_runs.find(self.folder)
         except ImgpipeError:
             return None
-        uri = (run.artifacts or {}).get("ImageFilter", {}).get("examples")
+        uri = run.artifact("ImageFilter", "examples")
         return uri if uri and Path(uri).is_dir() else None
 
 

@@ -37,22 +37,16 @@ def prepare(out: Path, version: Path) -> Path:
     runs = [run for run in past_runs.read(out) if run.version == number]
     if not runs:
         raise ResourceError(f"--nearest: no run in {out} pushed version {number}.")
-    file = runs[-1].folder / FILE
+    run = runs[-1]
+    file = run.folder / FILE
     if not file.is_file():
-        try:
-            artifacts = runs[-1].artifacts or {}
-            bank = artifacts["FeatureBank"]["features"]
-            examples = artifacts["ImageFilter"]["examples"]
-        except KeyError as error:
-            raise ResourceError(
-                f"--nearest: run {runs[-1].name} did not record its artifacts. Run the pipeline "
-                "again, or serve without --nearest."
-            ) from error
+        bank = run.artifact("FeatureBank", "features")
+        examples = run.artifact("ImageFilter", "examples")
+        again = "Run the pipeline again, or serve without --nearest."
+        if not (bank and examples):
+            raise ResourceError(f"--nearest: run {run.name} did not record its artifacts. {again}")
         if not (Path(bank).is_dir() and Path(examples).is_dir()):
-            raise ResourceError(
-                f"--nearest: the artifacts of run {runs[-1].name} were removed. Run the pipeline "
-                "again, or serve without --nearest."
-            )
+            raise ResourceError(f"--nearest: the artifacts of run {run.name} were removed. {again}")
         _write(file, version, bank, examples)
     return file
 
