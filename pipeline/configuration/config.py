@@ -32,7 +32,7 @@ from imgpipe.pipeline.configuration.kubeflow_schema import Kubeflow
 _MOST_PROBLEMS = 20  # problems that are named, since each is compared with all known keys
 _SHOWN = 200  # most characters of a key or value in a message
 WEIGHT_FILES = (".h5", ".keras")
-#: Wraps the comments of a file that is written between words.
+#: Breaks the comments of a written file into lines, between words.
 _COMMENT = textwrap.TextWrapper(
     width=100,
     initial_indent="# ",
@@ -321,7 +321,7 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
     """
     tree = toml_text.read(path)
     folder = path.absolute().parent
-    # What is no table is reported by `build`.
+    # `build` reports a section that is no table.
     tables = {name: table for name, table in tree.items() if isinstance(table, dict)}
     data, model, judge = (tables.get(name, {}) for name in ("data", "model", "judge"))
     for key in ("source", "root", "tfds_dir"):

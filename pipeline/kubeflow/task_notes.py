@@ -31,7 +31,7 @@ class TaskNotes:
     def leave(self, given: ExecutorInput, run_directory: str) -> None:
         """Copy the artifacts that the report shows into the folder of the run; "" leaves nothing.
 
-        Inputs and outputs have paths in this container.
+        The inputs and outputs in `given` have paths in this container.
         """
         if not run_directory:
             return

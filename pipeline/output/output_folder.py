@@ -135,7 +135,7 @@ CHECKS: tuple[Callable[[Path], Finding], ...] = (
 
 
 def repair(out: Path) -> str:
-    """Replace a damaged or removed metadata database, and say so; see `metadata_file.repair`.
+    """Replace a damaged or removed metadata database, and say what was done.
 
     Raises:
       ResourceError: A run is working in the folder, or the file cannot be moved.

@@ -10,7 +10,7 @@ _Z = 1.959964  # quantile of the normal distribution for a 95 % interval
 
 
 def paired(both: int, only_a: int, only_b: int, neither: int) -> Paired:
-    """Compare two models by the number of images that both, one or none classifies correctly."""
+    """Compare two models by how many images both, only one, or neither classifies correctly."""
     images = both + only_a + only_b + neither
     return {
         "images": images,

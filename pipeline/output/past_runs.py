@@ -188,7 +188,9 @@ def above(path: Path) -> Path:
 
 
 def newest(path: Path) -> PastRun:
-    """Return the newest run of a path of `output_folder`; for the folder of a run, the run itself.
+    """Return the newest run of an output folder, or the run itself for the folder of a run.
+
+    The path may be any that `output_folder` takes.
 
     Raises:
       ResourceError: There is no run.

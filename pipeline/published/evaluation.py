@@ -93,7 +93,7 @@ def require_known_labels(model: Model, scan: Scan) -> None:
 
 
 def judge(model: Model, config: Config, source: Source, scan: Scan) -> Judged:
-    """Inspect and classify all images of a source, as far as the limit of pixels allows."""
+    """Inspect all images of a source, within the configured limit of pixels, and classify them."""
     from imgpipe.components.example_gen.inspection import inspect
     from imgpipe.models import feature_names as names
     from imgpipe.models import progress

@@ -39,7 +39,7 @@ class Kind:
     make: Callable[[Model], bytes]  # from a version to the content of the file
     #: From the content and pixels uint8 [N, S, S, 3] to probabilities [N, C].
     answer: Callable[[bytes, Pixels], npt.NDArray[np.float32]]
-    packages: tuple[str, ...] = ()  # that it needs, which are those of the extra of the same name
+    packages: tuple[str, ...] = ()  # which it needs: those of the extra of the same name
 
 
 class NotEqual(ImgpipeError):

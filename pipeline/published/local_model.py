@@ -32,7 +32,7 @@ def load(path: Path, number: int | None) -> LocalClient:
 
 
 class LocalClient(Client):
-    """A client of one version, which is in a folder, in this process."""
+    """A client of one version in this process; `folder` is the folder of the version."""
 
     def __init__(self, folder: Path) -> None:
         # There is no server, so the transport of the blocking client is replaced.

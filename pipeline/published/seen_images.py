@@ -18,7 +18,7 @@ class Seen:
     """An image that the run of a model had, or a near-duplicate of one."""
 
     kind: str  # `IDENTICAL` or `NEAR`
-    split: str  # of that run, in which the image was
+    split: str  # split of that run in which the image was
 
 
 @dataclass

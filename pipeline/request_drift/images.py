@@ -44,7 +44,7 @@ def fetch(
 ) -> Iterator[log.Answer]:
     """Yield the answers at some locations again, with their images.
 
-    The locations number the files of the log. Answers whose file the server has removed are left
+    The locations number the files in this order. Answers whose file the server has removed are left
     out.
     """
     only = {(location.file, location.record) for location in wanted}
@@ -113,7 +113,7 @@ class _Memory:
 
 
 def spread(locations: Sequence[log.Location], most: int) -> list[log.Location]:
-    """Choose at most so many locations, evenly spread from the first to the last, in this order."""
+    """Choose at most `most` locations, evenly spread from the first to the last, in their order."""
     if len(locations) <= most:
         return list(locations)
     return [locations[i * len(locations) // most] for i in range(most)]
