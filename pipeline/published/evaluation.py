@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.example_gen.sources import Scan, Source
+from imgpipe.models import feature_names as names
+from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError, ImgpipeError
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.output import past_runs
@@ -43,13 +45,13 @@ class Model:
           ConfigError: The model names no classes, so that labels cannot be compared with them.
         """
         try:
-            names = (folder / _VOCABULARY).read_text("utf-8").splitlines()
+            classes = (folder / _VOCABULARY).read_text("utf-8").splitlines()
         except OSError:
             raise ConfigError(
                 f"{folder} has no {_VOCABULARY}. Expected: a model that imgpipe has exported, "
                 "which names its classes there."
             ) from None
-        return cls(folder, tuple(names))
+        return cls(folder, tuple(classes))
 
     @property
     def training_images(self) -> str | None:
@@ -95,8 +97,6 @@ def require_known_labels(model: Model, scan: Scan) -> None:
 def judge(model: Model, config: Config, source: Source, scan: Scan) -> Judged:
     """Inspect all images of a source, within the configured limit of pixels, and classify them."""
     from imgpipe.components.example_gen.inspection import inspect
-    from imgpipe.models import feature_names as names
-    from imgpipe.models import progress
     from imgpipe.models.export.served_model import Served
 
     found = Judged()
@@ -115,8 +115,6 @@ def judge(model: Model, config: Config, source: Source, scan: Scan) -> Judged:
 
 def _judged(records: Iterator[ImageRecord], found: Judged) -> Iterator[ImageRecord]:
     """Yield the images that can be judged, and note the others."""
-    from imgpipe.models import progress
-
     for record in records:
         progress.advance(1, "images")
         if why := record.problem or record.read_error or record.decode_error:
@@ -131,7 +129,6 @@ def _row(record: ImageRecord, probabilities: Any) -> Row:
     from imgpipe.components.predictor.prediction import Prediction
     from imgpipe.components.report.metrics import Row
     from imgpipe.components.report.slices import DESCRIBED
-    from imgpipe.models import feature_names as names
 
     best = int(probabilities.argmax())
     label = record.label_index

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.pipeline.published.evaluation import Model
 
@@ -158,7 +159,6 @@ def _answers(
     model: Model, signature: str, name: str, values: npt.NDArray[Any]
 ) -> npt.NDArray[np.float32]:
     """Probabilities [N, C] of a signature of the version for N values of its input."""
-    from imgpipe.models import feature_names as names
     from imgpipe.models.export.served_model import Served
 
     with contextlib.closing(Served(str(model.folder), signature, (names.PROBABILITIES,))) as served:
@@ -193,8 +193,6 @@ def compared_images(model: Model) -> tuple[str, list[bytes]]:
     These are images of ``"validation"`` in the run that made the version, or ``"drawn"`` ones if
     they are gone.
     """
-    from imgpipe.models import feature_names as names
-
     if uri := model.training_images:
         from imgpipe.components.storage import records
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
 
@@ -55,7 +56,6 @@ def _write(file: Path, version: Path, bank_uri: str, examples: str) -> None:
     import numpy as np
 
     from imgpipe.components.report.neighbours import unit
-    from imgpipe.models import feature_names as names
     from imgpipe.models.features import bank
     from imgpipe.models.features.row_file import gathered
 
@@ -93,7 +93,6 @@ def _images(examples: str, wanted: set[str]) -> dict[str, Mapping[str, Any]]:
     """Read label, path, small copy and, of the first ones, the content of images by hash."""
     from imgpipe.components.report.thumbnails import shrunk
     from imgpipe.components.storage import records
-    from imgpipe.models import feature_names as names
 
     found: dict[str, Mapping[str, Any]] = {}
     for example in records.iterate(examples, names.TRAIN):
