@@ -159,7 +159,7 @@ def propose(scan: Scan, source: str) -> tuple[Config, dict[str, str]]:
     if seen:
         found = ", ".join(f"{kind} {count}" for kind, count in sorted(seen.items()))
         notes["data"] += f"\nreported: {found}"
-    gate = configs.Gate()
+    gate = configs.Config().gate
     if smallest < (needed := gate.min_train + gate.min_validation):
         notes["gate"] = (
             f"the smallest class has {plural(smallest, 'image')}, and a run needs at least "
