@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -141,7 +141,8 @@ def judge_settings(config: Config, vocabulary: Sequence[str] | None = None) -> S
     Raises:
       ConfigError: The overrides cannot be read or name unknown classes.
     """
-    judging, overrides = config.judge, {}
+    judging = config.judge
+    overrides: Mapping[str, override_files.Override] = {}
     if vocabulary is not None and config.overrides_file:
         overrides = override_files.resolve(override_files.load(config.overrides_file), vocabulary)
     return Settings(

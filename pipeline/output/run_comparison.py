@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,9 +36,12 @@ def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
         only_a += _only_first(a, b, common, split)
         only_b += _only_first(b, a, common, split)
         correct = [(a[key].correct, b[key].correct) for key in common]
-        # In this order: both, only the first one, only the second one, neither.
-        counts = map(correct.count, itertools.product((True, False), repeat=2))
-        pairs[split] = paired(*counts)
+        pairs[split] = paired(
+            both=correct.count((True, True)),
+            only_a=correct.count((True, False)),
+            only_b=correct.count((False, True)),
+            neither=correct.count((False, False)),
+        )
     return {
         "schema": SCHEMA,
         "a": _identity(first),
