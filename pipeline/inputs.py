@@ -132,11 +132,14 @@ def source_options(config: Config) -> SourceOptions:
 
 
 def judge_settings(config: Config, vocabulary: Sequence[str] | None = None) -> Settings:
-    """Settings of the checks of ImageFilter.
+    """Settings of the checks.
 
     Args:
       config: The configuration.
       vocabulary: Class names, with which overrides are read and checked. None leaves them out.
+
+    Returns:
+      The settings of ImageFilter.
 
     Raises:
       ConfigError: The overrides cannot be read or name unknown classes.
@@ -170,7 +173,12 @@ def gate_settings(config: Config, vocabulary: Sequence[str]) -> GateSettings:
 
 
 def split_rule(config: Config, given: tuple[str, ...] = ()) -> SplitRule:
-    """The rule by which images are assigned to splits; `given` are those that the source names."""
+    """The rule by which images are assigned to splits.
+
+    Args:
+      config: The configuration.
+      given: Splits that the source itself names.
+    """
     split, gate = config.split, config.gate
     return SplitRule(
         split.seed,
@@ -184,6 +192,13 @@ def split_rule(config: Config, given: tuple[str, ...] = ()) -> SplitRule:
 
 def find(config: Config, scan: Scan) -> RunInputs:
     """Determine the inputs of a run from its data, versions and schema.
+
+    Args:
+      config: The configuration.
+      scan: Files of the source with their hashes.
+
+    Returns:
+      The parameters of the components.
 
     Raises:
       ConfigError: Settings do not fit the classes, or a file that is named does not exist.
@@ -268,6 +283,10 @@ def _frozen_schema(config: Config, data_key: str) -> str:
 def freeze_schema(config: Config, inputs: RunInputs) -> None:
     """Write the copy of the accepted schema that `RunInputs.accepted_schema` names.
 
+    Args:
+      config: The configuration.
+      inputs: Inputs of the run.
+
     Raises:
       ConfigError: The file is not a schema, or it changed since `find` read it.
     """
@@ -307,6 +326,9 @@ def _accepted_list(schema_file: Path) -> Path:
 def check_files(config: Config) -> None:
     """Check the files that the configuration names, before TensorFlow is imported.
 
+    Args:
+      config: The configuration.
+
     Raises:
       ConfigError: The overrides are missing or malformed.
       ResourceError: The weights are missing.
@@ -321,7 +343,13 @@ def check_files(config: Config) -> None:
 def report_settings(
     config: Config, vocabulary: Sequence[str], fingerprint: str = ""
 ) -> dict[str, object]:
-    """Select the settings that the report shows; the fingerprint is "" while it is not known."""
+    """Select the settings that the report shows.
+
+    Args:
+      config: The validated configuration.
+      vocabulary: Class names in sorted order.
+      fingerprint: Fingerprint of the source, "" while it is not known.
+    """
     return {
         "name": config.run.name,
         "source": config.data.source,

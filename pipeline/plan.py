@@ -59,15 +59,29 @@ class PlanParameters(PassedInputs):
 
 @dataclass(frozen=True)
 class Parameters:
-    """What `create_pipeline` passes to the components beside constants of the configuration."""
+    """What `create_pipeline` passes to the components beside constants of the configuration.
 
-    planned: PlanParameters  # what Plan determines: values, or placeholders of TFX
-    given: Mapping[str, Any]  # the settings in `RUN_SETTINGS`: values, or runtime parameters of TFX
-    known: str = ""  # JSON of `planned` for Plan, "" if Plan determines it
+    Attributes:
+      planned: What Plan determines: values, or placeholders of TFX.
+      given: The settings in `RUN_SETTINGS`: values, or runtime parameters of TFX.
+      known: JSON of `planned` for Plan, "" if Plan determines it.
+    """
+
+    planned: PlanParameters
+    given: Mapping[str, Any]
+    known: str = ""
 
 
 def known(config: Config, inputs: RunInputs) -> Parameters:
-    """The parameters, as values, of a run whose inputs are known before the graph is built."""
+    """Parameters of a run whose inputs are known before the graph is built.
+
+    Args:
+      config: The configuration.
+      inputs: Inputs of the run.
+
+    Returns:
+      The parameters, which are values.
+    """
     values = _planned(config, inputs)
     return Parameters(values, settings(config), json.dumps(asdict(values), sort_keys=True))
 

@@ -30,10 +30,14 @@ _KEEP_WORKERS = "--environment_cache_millis=60000"
 
 
 def arguments(beam: Beam) -> list[str]:
-    """Return the pipeline options of all components, as they are written on a command line.
+    """Return the pipeline options of all components.
 
-    Those of `beam.args` come last, so that they win over the others; TFX puts the options of a
-    single component behind them.
+    Args:
+      beam: The section of the configuration.
+
+    Returns:
+      Options as they are written on a command line. Those of `beam.args` come last, so that they
+      win over the others; TFX puts the options of a single component behind them.
     """
     given = list(beam.args)
     options = [] if _names(given, "--runner") else [*_runner(beam), *_environment(beam)]
@@ -55,13 +59,18 @@ def has_several_hosts(beam: Beam) -> bool:
 def store(beam: Beam, folder: Path) -> str:
     """Return the locator of a store of results, as `components.storage.blob_store` opens it.
 
-    All hosts must share the folder if there are several.
+    Args:
+      beam: The section of the configuration.
+      folder: Folder of the store. It must be shared by all hosts if there are several.
     """
     return f"{SHARED}{folder}" if has_several_hosts(beam) else str(folder)
 
 
 def require_local_artifacts(config: Config) -> None:
     """Check that the workers can read the output folder, which is on this machine.
+
+    Args:
+      config: The configuration of a run on this machine.
 
     Raises:
       ConfigError: The runner is Dataflow.

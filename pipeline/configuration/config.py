@@ -195,7 +195,15 @@ class Config(schema.Section):
 
 
 def tuned(config: Config, values: Mapping[str, Any]) -> Config:
-    """Return a configuration with the best values of the Tuner, by key, and without a search."""
+    """Apply the best values of the Tuner to a configuration.
+
+    Args:
+      config: Configuration with which the Tuner ran.
+      values: Best values by name of the setting.
+
+    Returns:
+      The configuration with these values and without a search.
+    """
     found = dict(values)
     views = dataclasses.replace(config.views, count=found.pop("views", config.settings.views.count))
     sections = {}
@@ -287,6 +295,9 @@ def build(
       assignments: Assignments of the form ``section.key=value``.
       where: Name of the mapping in messages, such as the path of a file.
 
+    Returns:
+      The validated configuration.
+
     Raises:
       ConfigError: A key is unknown or a value is wrong; the message names all of them.
     """
@@ -314,7 +325,14 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
     """Read a TOML file.
 
     Relative paths in ``[data]``, ``model.weights`` and ``judge.overrides`` are relative to the
-    folder of the file. The assignments are those of `build`.
+    folder of the file.
+
+    Args:
+      path: The TOML file.
+      assignments: Assignments of the form ``section.key=value`` that are applied to it.
+
+    Returns:
+      The validated configuration.
 
     Raises:
       ConfigError: The file is missing, is not TOML or does not validate.

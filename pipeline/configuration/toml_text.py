@@ -21,7 +21,13 @@ _MOST_CHARACTERS = 4096  # length of a value; Linux accepts no longer path
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read the tables of a TOML file as nested dictionaries.
+    """Read a TOML file.
+
+    Args:
+      path: Path of the file.
+
+    Returns:
+      The tables of the file as nested dictionaries.
 
     Raises:
       ConfigError: The file cannot be read, is not TOML or exceeds a limit.
@@ -50,7 +56,13 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Parse TOML text into nested dictionaries.
+    """Parse TOML text.
+
+    Args:
+      text: The text.
+
+    Returns:
+      Its tables as nested dictionaries.
 
     Raises:
       TOMLDecodeError: The text is not TOML.
@@ -71,7 +83,10 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def check(tree: Mapping[str, Any]) -> None:
-    """Check the limits of the values in nested tables.
+    """Check the limits of values.
+
+    Args:
+      tree: Nested tables.
 
     Raises:
       ValueError: A value is nested too deeply, is too long or has a NUL character. The message

@@ -20,11 +20,17 @@ _CONNECT_SECONDS = 10  # after which a server counts as absent
 
 @dataclass(frozen=True)
 class Address:
-    """The address of an API server, and the credentials of requests."""
+    """The address of an API server, and the credentials of requests.
 
-    host: str  # URL, such as ``http://localhost:8080``
-    token: str | None = None  # bearer token, or None for a server without authentication
-    namespace: str | None = None  # namespace of a server with several users, or None
+    Attributes:
+      host: URL, such as ``http://localhost:8080``.
+      token: Bearer token, or None for a server without authentication.
+      namespace: Namespace of a server with several users, or None.
+    """
+
+    host: str
+    token: str | None = None
+    namespace: str | None = None
 
     def check(self) -> None:
         """Check that the server answers, without importing kfp or TensorFlow.
@@ -77,7 +83,12 @@ class Address:
             return str(answer.read().decode("utf-8", "replace"))
 
     def refusal(self, status: int, reason: str) -> str:
-        """Describe an answer whose HTTP status is an error, and what to do about it."""
+        """Describe an answer that is an error, and what to do about it.
+
+        Args:
+          status: HTTP status of the answer, 400 or higher.
+          reason: Reason phrase of the answer.
+        """
         if status in (401, 403):
             return (
                 f"{self.host} refused the request with {status} {reason}. Pass a token with "

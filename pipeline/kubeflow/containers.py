@@ -21,9 +21,11 @@ _BACKOFF = {"backoffDuration": "60s", "backoffFactor": 2.0, "backoffMaxDuration"
 
 
 def set_resources(spec: dict[str, Any], resources: Mapping[str, Resources]) -> None:
-    """Write the limits into the containers of a PipelineSpec, whose tasks are all at the top.
+    """Write the limits into the containers of a PipelineSpec.
 
-    The limits are given by component name; those of "default" hold for all others.
+    Args:
+      spec: The PipelineSpec, which is changed. All of its tasks are at the top.
+      resources: Limits by component name; those of "default" hold for all others.
 
     Raises:
       ConfigError: The pipeline has no component of this name.
@@ -68,8 +70,12 @@ def set_retries(spec: dict[str, Any], retries: int) -> None:
 def platforms(spec: dict[str, Any], volumes: Collection[Volume]) -> dict[str, Any]:
     """Build the second document of the compiled file, which Kubernetes alone reads.
 
-    It is a PlatformSpec of Kubeflow Pipelines as plain values, with which every container mounts
-    the volumes.
+    Args:
+      spec: The PipelineSpec.
+      volumes: Volumes that every container mounts.
+
+    Returns:
+      A PlatformSpec of Kubeflow Pipelines as plain values.
     """
     config = kubernetes_executor_config_pb2.KubernetesExecutorConfig()
     for volume in volumes:

@@ -17,9 +17,11 @@ _COMPONENT = f"comp-{PIPELINE}"
 
 
 def set_exit_task(spec: dict[str, Any], name: str) -> None:
-    """Make one task, which has no inputs from other tasks, the exit task of all others.
+    """Make one task of a PipelineSpec the exit task of all others.
 
-    All tasks of the PipelineSpec, which is changed, are at the top.
+    Args:
+      spec: The PipelineSpec, which is changed. All of its tasks are at the top.
+      name: Name of the task, which has no inputs from other tasks.
     """
     root = spec["root"]
     tasks = root["dag"]["tasks"]
@@ -41,8 +43,9 @@ def set_exit_task(spec: dict[str, Any], name: str) -> None:
 def set_run_folder(spec: dict[str, Any], directory: str) -> None:
     """Tell each container which files to leave in the folder of the run, for the exit task.
 
-    All tasks of the PipelineSpec, which is changed, are at the top. In the path of the folder,
-    `mounts.RUN` stands for the id of the run.
+    Args:
+      spec: The PipelineSpec, which is changed. All of its tasks are at the top.
+      directory: Folder of the run, in which `mounts.RUN` stands for the id of the run.
     """
     for name, task in spec["root"]["dag"]["tasks"].items():
         component = spec["components"][task["componentRef"]["name"]]

@@ -24,10 +24,13 @@ def _root() -> Path:
 
 
 def to_path(uri: str) -> str:
-    """Find the path in the container that stands for a URI.
+    """Find the folder or file in the container that stands for a URI.
 
-    That is ``/minio/bucket/key`` for ``minio://bucket/key``, and the URI itself where its scheme is
-    not mounted.
+    Args:
+      uri: For example ``minio://bucket/key``.
+
+    Returns:
+      For example ``/minio/bucket/key``; `uri` itself where its scheme is not mounted.
     """
     for scheme, folder in _FOLDERS.items():
         if uri.startswith(scheme):
@@ -36,10 +39,13 @@ def to_path(uri: str) -> str:
 
 
 def to_uri(path: str) -> str:
-    """Find the URI that a path in the container stands for.
+    """Find the URI that a folder or file in the container stands for.
 
-    That is ``minio://bucket/key`` for ``/minio/bucket/key``, and the path itself where it lies in
-    no mounted folder.
+    Args:
+      path: For example ``/minio/bucket/key``.
+
+    Returns:
+      For example ``minio://bucket/key``; `path` itself where it lies in no mounted folder.
     """
     for scheme, folder in _FOLDERS.items():
         mounted = _root() / folder

@@ -22,9 +22,13 @@ _PREFIX = "plan_"  # tells Plan's parameters from those of a run, such as "sourc
 
 
 def placeholders(config: Config) -> Parameters:
-    """Create the runtime parameters of TFX with which the graph is compiled.
+    """Create the parameters with which the graph is compiled.
 
-    The settings of the configuration are the defaults of the parameters of a run.
+    Args:
+      config: The configuration, whose settings are the defaults of the parameters of a run.
+
+    Returns:
+      Runtime parameters of TFX.
     """
     types = typing.get_type_hints(PlanParameters)
     planned: dict[str, Any] = {
@@ -40,7 +44,9 @@ def placeholders(config: Config) -> Parameters:
 def connect(spec: dict[str, Any], pipeline: tfx_pipeline.Pipeline) -> None:
     """Make the placeholders parameters of the pipeline and outputs of Plan.
 
-    The PipelineSpec that TFX's compiler wrote is changed in place.
+    Args:
+      spec: The PipelineSpec that TFX's compiler wrote, which is changed in place.
+      pipeline: The pipeline that was compiled.
     """
     declared = spec["root"]["inputDefinitions"]["parameters"]
     for name, default in _defaults(pipeline).items():

@@ -13,7 +13,13 @@ _COMPILE = "Write the file with `imgpipe kubeflow compile`."
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a PipelineSpec, which is the first document of a file of `imgpipe kubeflow compile`.
+    """Read a compiled pipeline.
+
+    Args:
+      path: File of `imgpipe kubeflow compile`.
+
+    Returns:
+      The PipelineSpec, which is the first document of the file.
 
     Raises:
       ConfigError: There is no such file, or it is not a compiled pipeline.
@@ -51,7 +57,14 @@ def name(spec: dict[str, Any]) -> str:
 
 
 def arguments(spec: dict[str, Any], given: Sequence[str]) -> dict[str, Any]:
-    """Turn texts such as ``epochs=12`` into values of the types that the pipeline declares.
+    """Turn the texts of a command line into values for the parameters of a pipeline.
+
+    Args:
+      spec: The compiled pipeline.
+      given: Texts such as ``epochs=12``.
+
+    Returns:
+      The value of each parameter, of the type that the pipeline declares.
 
     Raises:
       ConfigError: A text has no ``=``, the pipeline has no such parameter, or its type is another.

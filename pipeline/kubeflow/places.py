@@ -23,9 +23,13 @@ _REMOTE = ("gs://", "s3://")
 
 
 def on_volumes(config: Config) -> Config:
-    """Make the paths of a configuration absolute paths of the containers.
+    """Make the paths of a configuration those of the containers.
 
-    Relative paths are relative to the path of the first volume.
+    Args:
+      config: The configuration. Relative paths in it are relative to the path of the first volume.
+
+    Returns:
+      The configuration with absolute paths.
 
     Raises:
       ConfigError: A path lies on no volume; the message names each setting.

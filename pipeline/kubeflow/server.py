@@ -33,7 +33,11 @@ _EXIT_STATUS = re.compile(r"exit status (\d+)")
 
 
 class Server:
-    """Runs and recurring runs on one API server, which has answered `Address.check`."""
+    """Runs and recurring runs on one API server.
+
+    Args:
+      address: Address of the server, which has answered `Address.check`.
+    """
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -54,7 +58,7 @@ class Server:
         arguments: dict[str, Any],
         root: str | None,
     ) -> str:
-        """Start a run, and return its ID.
+        """Start a run.
 
         Args:
           pipeline: File of the compiled pipeline.
@@ -62,6 +66,9 @@ class Server:
           experiment: Name of the group of runs, which is created if it does not exist.
           arguments: Values of the pipeline's parameters.
           root: URI of all artifacts, or None for the pipeline's default.
+
+        Returns:
+          The run's ID.
 
         Raises:
           ConfigError: The server refuses the pipeline or the arguments.
@@ -88,11 +95,19 @@ class Server:
         cron: str | None,
         seconds: int | None,
     ) -> str:
-        """Start a run at regular times, and return the ID of the recurring run.
+        """Start a run at regular times. Runs never overlap, and missed runs are not repeated.
 
-        Runs never overlap, and missed runs are not repeated. The times are either a cron expression
-        of six fields, of which the first is the second, or the number of seconds between two runs.
-        The other arguments are those of `submit`.
+        Args:
+          pipeline: File of the compiled pipeline.
+          name: Name in the list of recurring runs.
+          experiment: Name of the group of runs, which is created if it does not exist.
+          arguments: Values of the pipeline's parameters.
+          root: URI of all artifacts, or None for the pipeline's default.
+          cron: Times as a cron expression of six fields, of which the first is the second.
+          seconds: Time between two runs, instead of `cron`.
+
+        Returns:
+          The ID of the recurring run.
 
         Raises:
           ConfigError: The server refuses the pipeline, the arguments or the times.

@@ -16,9 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskNotes:
-    """Description of a task in the compiled pipeline; see `exit_task.set_run_folder`."""
+    """Description of a task in the compiled pipeline; see `exit_task.set_run_folder`.
 
-    directory: str = ""  # folder of the run, in which `mounts.RUN` stands for the id of the run
+    Attributes:
+      directory: Folder of the run, in which `mounts.RUN` stands for the id of the run.
+      component: Name of the component.
+      artifacts: Names in the report by the key of the component's inputs and outputs.
+    """
+
+    directory: str = ""
     component: str = ""
     #: Names in the report by the key of the component's inputs and outputs.
     artifacts: dict[str, str] = field(default_factory=dict)
@@ -29,9 +35,11 @@ class TaskNotes:
         return cls(**json.loads(text)) if text else cls()
 
     def leave(self, given: ExecutorInput, run_directory: str) -> None:
-        """Copy the artifacts that the report shows into the folder of the run; "" leaves nothing.
+        """Copy the artifacts that the report shows.
 
-        The inputs and outputs in `given` have paths in this container.
+        Args:
+          given: Inputs and outputs with paths in this container.
+          run_directory: Folder of the run. "" leaves nothing.
         """
         if not run_directory:
             return

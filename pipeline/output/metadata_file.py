@@ -28,7 +28,10 @@ LONGEST_FOLDER = 440
 
 
 def require_usable(out: Path) -> None:
-    """Refuse an output folder whose metadata database cannot be used; it need not hold one yet.
+    """Refuse an output folder whose metadata database cannot be used.
+
+    Args:
+        out: Output folder of a run; it need not hold a database yet.
 
     Raises:
         ResourceError: The database cannot be used; the message says why and what to do.
@@ -38,10 +41,16 @@ def require_usable(out: Path) -> None:
 
 
 def fault(out: Path, to_read: bool = False) -> str:
-    """Return why a database cannot be used and what to do; "" if a run can use or create it.
+    """Check the metadata database of an output folder.
 
-    Every row is read, which takes about 50 ms after a hundred runs. With `to_read`, the database
-    will only be read, which is possible during a run.
+    Every row is read, which takes about 50 ms after a hundred runs.
+
+    Args:
+        out: Output folder of a run.
+        to_read: Whether the database will only be read, which is possible during a run.
+
+    Returns:
+        Why the database cannot be used and what to do; "" if a run can use or create it.
     """
     length = len(os.fsencode(out.absolute()))
     if length > LONGEST_FOLDER:
@@ -68,7 +77,11 @@ def fault(out: Path, to_read: bool = False) -> str:
 
 
 def cannot_be_used(out: Path) -> ResourceError:
-    """Build the error for a database that failed during a run."""
+    """Build the error for a database that failed during a run.
+
+    Args:
+        out: Output folder of the run.
+    """
     return ResourceError(
         fault(out)
         or f"{out / NAME} was temporarily unavailable. Wait until other programs have released it, "
@@ -78,6 +91,9 @@ def cannot_be_used(out: Path) -> ResourceError:
 
 def keep_copy(out: Path) -> None:
     """Copy the database of a run that has ended, so that `repair` can restore it.
+
+    Args:
+        out: Output folder of the run.
 
     Raises:
         OSError: The disk is full or fails.
@@ -97,22 +113,35 @@ def forget_stale_copy(out: Path) -> None:
 
     The new database numbers the artifacts from 1 again, so that their folders will not be those
     that the copy describes.
+
+    Args:
+        out: Output folder of a run.
     """
     if not (out / NAME).exists():
         (out / COPY).unlink(missing_ok=True)
 
 
 def is_lost(out: Path) -> bool:
-    """Whether the database was removed and `repair` can restore the copy of the last run."""
+    """Whether the database was removed and `repair` can restore the copy of the last run.
+
+    Args:
+        out: Output folder of a run.
+    """
     return not (out / NAME).exists() and (out / COPY).is_file()
 
 
 def repair(out: Path) -> str:
-    """Replace a damaged or removed database, and return a sentence that says what was done.
+    """Replace a damaged or removed database.
 
     A damaged database is replaced by all of its rows if they can still be read, and otherwise by
     the copy of the last run. The caller holds the lock of the output folder. The damaged file is
     renamed and kept; artifacts and served versions are not changed.
+
+    Args:
+        out: Output folder of a run.
+
+    Returns:
+        A sentence that says what was done.
 
     Raises:
         ResourceError: The file cannot be moved.

@@ -27,7 +27,11 @@ _NAMED = 3  # damaged items that are named; all others are counted
 
 
 def metadata(out: Path) -> Finding:
-    """Check whether a run can use the metadata database."""
+    """Check whether a run can use the metadata database.
+
+    Args:
+      out: Output folder of the runs.
+    """
     wrong = metadata_file.fault(out)
     if not wrong and metadata_file.is_lost(out):
         missing = f"{out / metadata_file.NAME} is missing; a copy of the last run is there"
@@ -39,7 +43,11 @@ def metadata(out: Path) -> Finding:
 
 
 def served_versions(out: Path) -> Finding:
-    """Check whether every pushed version is unchanged."""
+    """Check whether every pushed version is unchanged.
+
+    Args:
+      out: Output folder of the runs.
+    """
     base = _settings(out).push_directory
     numbers = manifest.version_numbers(base)
     damaged = {n: manifest.damage(base / str(n), complete=True) for n in numbers}
@@ -55,7 +63,11 @@ def served_versions(out: Path) -> Finding:
 
 
 def artifacts(out: Path) -> Finding:
-    """Check whether every sealed artifact is unchanged."""
+    """Check whether every sealed artifact is unchanged.
+
+    Args:
+      out: Output folder of the runs.
+    """
     seals = sorted((out / "artifacts").glob("*/*/.seal-*.json"))
     folders = [seal.with_name(seal.name[len(".seal-") : -len(".json")]) for seal in seals]
     folders = [folder for folder in folders if folder.is_dir()]  # a seal may outlive its artifact
@@ -70,7 +82,11 @@ def artifacts(out: Path) -> Finding:
 
 
 def stores(out: Path) -> Finding:
-    """Check whether the feature bank and the inspection cache can be read."""
+    """Check whether the feature bank and the inspection cache can be read.
+
+    Args:
+      out: Output folder of the runs.
+    """
     config = _settings(out)
     paths = [
         blob_store.path_of(config.bank_store, store.STORE),
@@ -83,7 +99,11 @@ def stores(out: Path) -> Finding:
 
 
 def folders(out: Path) -> Finding:
-    """Check whether files are in the way of the folders that a run writes into."""
+    """Check whether files are in the way of the folders that a run writes into.
+
+    Args:
+      out: Output folder of the runs.
+    """
     paths = (out, out / RUNS, out / "artifacts", _settings(out).push_directory)
     files = [path for path in paths if path.exists() and not path.is_dir()]
     return _finding(
@@ -96,7 +116,11 @@ def folders(out: Path) -> Finding:
 
 
 def last_push(out: Path) -> Finding:
-    """Check whether the version that was published last is still there."""
+    """Check whether the version that was published last is still there.
+
+    Args:
+      out: Output folder of the runs.
+    """
     # `served_versions` sees only folders that exist, so it cannot miss one that was removed.
     published = [run for run in past_runs.read(out) if run.version is not None]
     if not published:
@@ -109,7 +133,11 @@ def last_push(out: Path) -> Finding:
 
 
 def accepted_schema(out: Path) -> Finding:
-    """Check whether the accepted schema can be read."""
+    """Check whether the accepted schema can be read.
+
+    Args:
+      out: Output folder of the runs.
+    """
     file = _settings(out).schema_file
     if not file.exists():
         return Finding("schema", True, "none yet")
@@ -135,7 +163,13 @@ CHECKS: tuple[Callable[[Path], Finding], ...] = (
 
 
 def repair(out: Path) -> str:
-    """Replace a damaged or removed metadata database, and say what was done.
+    """Replace a damaged or removed metadata database; see `metadata_file.repair`.
+
+    Args:
+      out: Output folder of the runs.
+
+    Returns:
+      A sentence that says what was done.
 
     Raises:
       ResourceError: A run is working in the folder, or the file cannot be moved.

@@ -30,12 +30,20 @@ _NAMED = 3  # runs that a message names
 
 @dataclass(frozen=True)
 class PastRun:
-    """A run that has started at some time."""
+    """A run that has started at some time.
 
-    folder: Path  # below ``runs`` of the output folder
-    summary: Mapping[str, Any]  # empty if the run is working, was killed, or left a damaged one
-    working: bool = False  # whether the run is working now
-    fault: str = ""  # why the summary cannot be read, "" if it can or if there is none
+    Attributes:
+      folder: Folder of the run, below ``runs`` of the output folder.
+      summary: The summary; empty for a run that is working or was killed, or whose summary is
+        damaged.
+      working: Whether the run is working now.
+      fault: Why the summary cannot be read, "" if it can or if there is none.
+    """
+
+    folder: Path
+    summary: Mapping[str, Any]
+    working: bool = False
+    fault: str = ""
 
     @property
     def name(self) -> str:
@@ -163,6 +171,9 @@ def output_folder(path: Path) -> Path:
     Args:
       path: The output folder, its folder of versions, a version, or the folder of a run.
 
+    Returns:
+      The output folder, which holds runs.
+
     Raises:
       ResourceError: Neither the folder nor those above it hold a run.
     """
@@ -178,7 +189,11 @@ def output_folder(path: Path) -> Path:
 
 
 def above(path: Path) -> Path:
-    """Return the output folder to which a folder belongs, or the folder itself if there is none."""
+    """Return the output folder to which a folder belongs, or the folder itself if there is none.
+
+    Args:
+      path: An output folder, its folder of versions, a version, or the folder of a run.
+    """
     path = path.expanduser().absolute()
     # OUT, OUT/model or OUT/runs, and OUT/model/3 or OUT/runs/NAME.
     for out in (path, path.parent, path.parent.parent):
@@ -190,7 +205,8 @@ def above(path: Path) -> Path:
 def newest(path: Path) -> PastRun:
     """Return the newest run of an output folder, or the run itself for the folder of a run.
 
-    The path may be any that `output_folder` takes.
+    Args:
+      path: The output folder, its folder of versions, a version, or the folder of a run.
 
     Raises:
       ResourceError: There is no run.
@@ -201,7 +217,11 @@ def newest(path: Path) -> PastRun:
 
 
 def read(out: Path) -> list[PastRun]:
-    """Read the runs of an output folder, the oldest first."""
+    """Read the runs of an output folder, the oldest first.
+
+    Args:
+      out: An output folder; see `output_folder`.
+    """
     folders = run_folders.in_order(file.parent for file in (out / RUNS).glob(f"*/{CONFIG}"))
     working = is_working(out)
     # The lock belongs to the output folder; of its runs, only the newest can hold it.
@@ -237,6 +257,9 @@ def find(path: Path) -> PastRun:
     Args:
       path: Folder of a run; a version, for the run that pushed it; or an output folder, for its
         newest run that judged a model.
+
+    Returns:
+      The run.
 
     Raises:
       ResourceError: There is no such run, or its summary is damaged.

@@ -96,7 +96,13 @@ _ARTIFACTS = TypeAdapter(dict[str, dict[str, str]], config=ConfigDict(strict=Tru
 
 
 def read(file: Path) -> dict[str, Any]:
-    """Read ``summary.json`` in the folder of a run, with all fields that it has.
+    """Read the summary of a run.
+
+    Args:
+      file: ``summary.json`` in the folder of the run.
+
+    Returns:
+      The summary, with all fields that the file has.
 
     Raises:
       OSError: The file cannot be read.
@@ -106,7 +112,13 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def read_artifacts(file: Path) -> dict[str, dict[str, str]]:
-    """Read ``artifacts.json`` in the folder of a run: folders by component and output.
+    """Read which artifacts a run made or used.
+
+    Args:
+      file: ``artifacts.json`` in the folder of the run.
+
+    Returns:
+      Folders of artifacts by component and output.
 
     Raises:
       OSError: The file cannot be read.

@@ -37,11 +37,14 @@ class Row:
 
 
 def find(path: Path) -> Path:
-    """Return the path if it is a quarantine, or the quarantine that the newest run in it wrote.
+    """Find the quarantine folder of a run.
 
     Args:
       path: Output folder of the runs, its folder of versions, a version, folder of a run, or a
         quarantine folder.
+
+    Returns:
+      `path` itself, or the folder that the newest run in it wrote.
 
     Raises:
       ResourceError: There is none.
@@ -85,7 +88,14 @@ def of_run(run: Path) -> Path | None:
 
 
 def read(folder: Path, warnings: bool = False) -> list[Row]:
-    """Read the rows of a quarantine, or those of its list of kept files with a warning, in order.
+    """Read the manifest of a quarantine.
+
+    Args:
+      folder: The quarantine folder.
+      warnings: Whether to read the list of kept files with a warning instead.
+
+    Returns:
+      Its rows, in the order of the file.
 
     Raises:
       ResourceError: A line is damaged.

@@ -21,11 +21,17 @@ from imgpipe.pipeline.output.run_folders import ARTIFACT_PARTS
 
 @dataclass(frozen=True)
 class Removable:
-    """A file or a folder that can be removed."""
+    """A file or a folder that can be removed.
+
+    Attributes:
+      path: The file or the folder.
+      kind: What it is, in the plural.
+      bytes: Its size on disk.
+    """
 
     path: Path
-    kind: str  # what it is, in the plural
-    bytes: int  # its size on disk
+    kind: str
+    bytes: int
 
     def remove(self) -> None:
         """Remove it; it does not matter if it is gone already."""
@@ -43,7 +49,11 @@ TEMPORARY = "temporary files of killed runs"
 
 
 def find(out: Path, versions: Path) -> tuple[list[Removable], str]:
-    """Find what can be removed from an output folder while no run is working.
+    """Find what can be removed while no run is working.
+
+    Args:
+      out: Output folder of the runs.
+      versions: Folder of the pushed versions.
 
     Returns:
       What can be removed, and why artifacts have to be kept, "" if they need not be.

@@ -12,9 +12,15 @@ from imgpipe.pipeline.output.past_runs import PastRun
 
 @dataclass(frozen=True)
 class Change:
-    """A value that differs between two runs; one that a run does not have is None."""
+    """A value that differs between two runs.
 
-    name: str  # a setting as ``section.key``, or the name of a count
+    Attributes:
+      name: A setting as ``section.key``, or the name of a count.
+      before: The value in the first run, None where it has none.
+      after: The value in the second run, None where it has none.
+    """
+
+    name: str
     before: Any
     after: Any
 

@@ -22,7 +22,15 @@ _FOLDS = "folds"  # name of the folds beside those of the splits
 
 
 def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
-    """Compare two runs, which the JSON object that is returned calls ``a`` and ``b``."""
+    """Compare two runs.
+
+    Args:
+      first: The run to compare with, called ``a`` in the result.
+      second: The other run, called ``b``.
+
+    Returns:
+      A JSON object.
+    """
     pairs: dict[str, formats.Paired] = {}
     only_a: list[formats.Disagreement] = []
     only_b: list[formats.Disagreement] = []
@@ -58,9 +66,14 @@ def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
 
 
 def images(runs: Sequence[PastRun], wanted: set[str]) -> dict[str, bytes]:
-    """Read encoded images by their hashes from the artifacts of runs, as far as they are there.
+    """Read encoded images from the artifacts of runs, as far as they are there.
 
-    Later runs are asked for what earlier ones lack.
+    Args:
+      runs: The runs, of which later ones are asked for what earlier ones lack.
+      wanted: Hashes of the images.
+
+    Returns:
+      Encoded images by hash.
     """
     found: dict[str, bytes] = {}
     for run in runs:

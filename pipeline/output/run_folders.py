@@ -26,6 +26,9 @@ def create(runs: Path) -> Path:
     Local time goes back at the end of daylight saving time, and when the clock is corrected. The
     run then gets the name of the newest run with a number, as a second run of the same second does.
 
+    Args:
+      runs: Folder of all runs.
+
     Raises:
       OSError: The folder cannot be created.
     """
@@ -40,7 +43,11 @@ def create(runs: Path) -> Path:
 
 
 def in_order(folders: Iterable[Path]) -> list[Path]:
-    """Sort folders as `create` names them, the oldest first, and others by their names."""
+    """Sort the folders of runs, the oldest first.
+
+    Args:
+      folders: Folders as `create` names them; others are sorted by their names.
+    """
     return sorted(folders, key=_key)
 
 

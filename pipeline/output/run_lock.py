@@ -15,10 +15,14 @@ LOCK = ".lock"
 
 @contextlib.contextmanager
 def locked(out: Path, busy: str) -> Iterator[None]:
-    """Hold the lock of an output folder during the block; the system frees it if the process dies.
+    """Hold the lock during the block; the system frees it if the process dies.
+
+    Args:
+      out: Output folder of the runs.
+      busy: What to say if another process holds the lock.
 
     Raises:
-      ResourceError: Another process holds the lock; the message is `busy`.
+      ResourceError: Another process holds the lock.
       OSError: The lock cannot be written.
     """
     try:

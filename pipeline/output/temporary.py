@@ -51,7 +51,10 @@ def below(directory: Path) -> Iterator[None]:
 def folder() -> Iterator[Path]:
     """Create a folder for the temporary files of this process and those it starts.
 
-    Folders of killed processes are removed first, and the new one at the end of the block.
+    Folders of killed processes are removed first.
+
+    Yields:
+      The folder, which is removed at the end of the block.
     """
     parent = Path(tempfile.gettempdir())
     for left in parent.glob(f"{_COMMAND}*"):
@@ -98,6 +101,9 @@ def sweep(out: Path) -> None:
 
     The caller holds the lock of the output folder. Versions are left alone, because other programs
     publish there too.
+
+    Args:
+      out: Output folder of the runs.
     """
     for path in leftovers(out):
         if path.is_dir():
@@ -108,7 +114,11 @@ def sweep(out: Path) -> None:
 
 
 def leftovers(out: Path) -> list[Path]:
-    """List the temporary files and folders of killed runs, while no run is working."""
+    """List the temporary files and folders of killed runs, while no run is working.
+
+    Args:
+      out: Output folder of the runs.
+    """
     folders = list((out / "runs").glob(f"*/{_NAME}"))
     unfinished = (out.glob(f"{pattern}{TEMPORARY}*") for pattern in _UNFINISHED)
     return [*folders, *itertools.chain.from_iterable(unfinished)]

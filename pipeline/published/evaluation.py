@@ -32,10 +32,15 @@ _NAMED = 20  # labels that an error names
 
 @dataclass(frozen=True)
 class Model:
-    """The version that is evaluated."""
+    """The version that is evaluated.
+
+    Attributes:
+      folder: Folder of the version.
+      vocabulary: Class names, in the order of the probabilities.
+    """
 
     folder: Path
-    vocabulary: tuple[str, ...]  # class names, in the order of the probabilities
+    vocabulary: tuple[str, ...]
 
     @classmethod
     def of(cls, folder: Path) -> Model:
@@ -66,7 +71,14 @@ class Model:
 
 @dataclass
 class Judged:
-    """The images of an evaluation, of which only hashes, figures and answers are kept."""
+    """The images of an evaluation, of which only hashes, figures and answers are kept.
+
+    Attributes:
+      rows: The images that were judged, with their predictions.
+      hashes: Perceptual hashes by content hash, of the images that were judged.
+      undecodable: Paths and reasons of images that the served signature does not decode.
+      unknown: Number of images by label, of labels that are none of the model's classes.
+    """
 
     #: The images that were judged, with their predictions.
     rows: list[Row] = field(default_factory=list)
@@ -80,6 +92,10 @@ class Judged:
 
 def require_known_labels(model: Model, scan: Scan) -> None:
     """Refuse data without a single label of the model, before anything heavy is imported.
+
+    Args:
+      model: The version that is evaluated.
+      scan: The listing of the data.
 
     Raises:
       ConfigError: None of the labels is a class of the model.
@@ -95,7 +111,17 @@ def require_known_labels(model: Model, scan: Scan) -> None:
 
 
 def judge(model: Model, config: Config, source: Source, scan: Scan) -> Judged:
-    """Inspect all images of a source, within the configured limit of pixels, and classify them."""
+    """Inspect and classify all images of a source.
+
+    Args:
+      model: The version that is evaluated.
+      config: The configuration, which holds the limit of pixels.
+      source: The source.
+      scan: The listing of the source.
+
+    Returns:
+      The predictions, and what could not be judged.
+    """
     from imgpipe.components.example_gen.inspection import inspect
     from imgpipe.models.export.served_model import Served
 
@@ -142,7 +168,13 @@ def _row(record: ImageRecord, probabilities: Any) -> Row:
 def shown_images(
     model: Model, source: Source, scan: Scan, found: Mapping[str, Any]
 ) -> dict[str, bytes]:
-    """Read the images of the mistakes in `evaluation_facts.facts`, and explain the worst ones.
+    """Read the images that the page of an evaluation shows, and explain the worst mistakes.
+
+    Args:
+      model: The version that was evaluated.
+      source: The source of the images.
+      scan: Its listing.
+      found: What `evaluation_facts.facts` returned.
 
     Returns:
       Encoded images of the mistakes, by image hash, and their Grad-CAM, by

@@ -23,8 +23,12 @@ def facts(
 ) -> dict[str, Any]:
     """Compute what ``--json`` writes; `imgpipe.pipeline.json_formats` declares it.
 
-    `seen` has the images that the run of the version had, by content hash; it is None if they are
-    not known. A threshold of 0 requires nothing.
+    Args:
+      model: The version that was evaluated.
+      source: Name of the source of the images.
+      judged: The predictions.
+      seen: The images that the run of the version had, by content hash; None if that is not known.
+      threshold: Accuracy that the model has to reach; 0 if it has to reach none.
 
     Raises:
       ConfigError: No image could be judged.

@@ -33,14 +33,22 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file."""
+    """A kind of file.
 
-    suffix: str  # end of the file's name
-    tolerance: float  # largest difference of a probability on the same pixels
-    make: Callable[[Model], bytes]  # from a version to the content of the file
+    Attributes:
+      suffix: End of the file's name.
+      tolerance: Largest difference of a probability on the same pixels.
+      make: Function from a version to the content of the file.
+      answer: Function from the content and pixels uint8 [N, S, S, 3] to probabilities [N, C].
+      packages: Packages that it needs, which are those of the extra of the same name.
+    """
+
+    suffix: str
+    tolerance: float
+    make: Callable[[Model], bytes]
     #: From the content and pixels uint8 [N, S, S, 3] to probabilities [N, C].
     answer: Callable[[bytes, Pixels], npt.NDArray[np.float32]]
-    packages: tuple[str, ...] = ()  # which it needs: those of the extra of the same name
+    packages: tuple[str, ...] = ()
 
 
 class NotEqual(ImgpipeError):
@@ -77,6 +85,10 @@ def kinds() -> dict[str, Kind]:
 def require(name: str, target: Path) -> Kind:
     """Return a kind if a file of it can be written, before anything heavy is imported.
 
+    Args:
+      name: Name of the kind.
+      target: Path of the file.
+
     Raises:
       ConfigError: The kind or the name of the file is wrong, or packages are missing.
       ResourceError: The folder of the file does not exist.
@@ -103,6 +115,11 @@ def require(name: str, target: Path) -> Kind:
 
 def export(name: str, kind: Kind, model: Model) -> tuple[bytes, dict[str, Any]]:
     """Make the content of a file and compare its answers with those of the version.
+
+    Args:
+      name: Name of the kind.
+      kind: The kind.
+      model: The version.
 
     Returns:
       The content, and what ``--json`` writes without the path of the file.
@@ -188,10 +205,14 @@ def image_size_of(model: Model) -> int:
 
 
 def compared_images(model: Model) -> tuple[str, list[bytes]]:
-    """Choose the images that are compared, and say where they come from.
+    """Choose the images that are compared.
 
-    These are images of ``"validation"`` in the run that made the version, or ``"drawn"`` ones if
-    they are gone.
+    Args:
+      model: The version.
+
+    Returns:
+      ``"validation"`` and images of the run that made the version, or ``"drawn"`` and drawn ones if
+      these are gone.
     """
     if uri := model.training_images:
         from imgpipe.components.storage import records

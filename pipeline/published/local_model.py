@@ -24,7 +24,16 @@ from imgpipe.serving.server import status
 
 
 def load(path: Path, number: int | None) -> LocalClient:
-    """Load the model of `version_folder`; what TensorFlow prints meanwhile is not shown."""
+    """Load a model; what TensorFlow prints meanwhile is not shown.
+
+    Args:
+      path: Output folder of a run, folder of numbered versions, or one version.
+      number: Number of the version, None for the newest intact one.
+
+    Raises:
+      ConfigError: There is no version of this number.
+      ResourceError: There is no model, or it is damaged.
+    """
     version = version_folder(path, number)
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"  # without a line for each file that is not an image
     with temporary.folder() as folder, consoles.quiet(folder / "log"):
@@ -32,7 +41,11 @@ def load(path: Path, number: int | None) -> LocalClient:
 
 
 class LocalClient(Client):
-    """A client of one version in this process; `folder` is the folder of the version."""
+    """A client of one version in this process.
+
+    Args:
+      folder: Folder of the version.
+    """
 
     def __init__(self, folder: Path) -> None:
         # There is no server, so the transport of the blocking client is replaced.
@@ -82,6 +95,9 @@ def version_folder(path: Path, number: int | None) -> Path:
     Args:
       path: Output folder of a run, folder of numbered versions, or one version.
       number: Number of the version, None for the newest intact one.
+
+    Returns:
+      The folder of the version.
 
     Raises:
       ConfigError: There is no version of this number.

@@ -34,7 +34,11 @@ def locate(path: Path) -> tuple[Path, Path | None]:
 
 
 def no_model(path: Path) -> ResourceError:
-    """Build the error for a path without a model, which says what is there instead."""
+    """Build the error for a folder without a model, which says what it holds instead.
+
+    Args:
+      path: The folder; it need not exist.
+    """
     if not path.is_dir():
         there = "there is no such folder"
     else:

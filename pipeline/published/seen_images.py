@@ -15,15 +15,25 @@ IDENTICAL, NEAR = "identical", "near_duplicate"
 
 @dataclass(frozen=True)
 class Seen:
-    """An image that the run of a model had, or a near-duplicate of one."""
+    """An image that the run of a model had, or a near-duplicate of one.
 
-    kind: str  # `IDENTICAL` or `NEAR`
-    split: str  # split of that run in which the image was
+    Attributes:
+      kind: `IDENTICAL` or `NEAR`.
+      split: Split of that run in which the image was.
+    """
+
+    kind: str
+    split: str
 
 
 @dataclass
 class KnownImages:
-    """Splits and hashes of the images of a run, by content hash in hexadecimal digits."""
+    """Hashes of the images of a run, by content hash in hexadecimal digits.
+
+    Attributes:
+      splits: Split of each image.
+      hashes: Perceptual hashes of each image, b"" for one that cannot be compared.
+    """
 
     splits: dict[str, str] = field(default_factory=dict)
     #: Perceptual hashes of each image, b"" for one that cannot be compared.
@@ -31,7 +41,11 @@ class KnownImages:
 
     @classmethod
     def of(cls, examples_uri: str) -> KnownImages:
-        """Read the hashes of the images that a run kept, from the Examples of ImageFilter."""
+        """Read the hashes of the images that a run kept.
+
+        Args:
+          examples_uri: Folder of the Examples of ImageFilter.
+        """
         found = cls()
         for split in names.SPLITS:
             for example in records.iterate(examples_uri, split):
@@ -42,10 +56,14 @@ class KnownImages:
         return found
 
     def among(self, images: Mapping[str, bytes]) -> dict[str, Seen]:
-        """Find the images that are identical with one of the run or near-duplicates of one.
+        """Find the images that the run had too.
 
-        Perceptual hashes are given, and images found, by content hash in hexadecimal digits. Where
-        an image is similar to images of several splits, train comes first.
+        Args:
+          images: Perceptual hashes by content hash in hexadecimal digits.
+
+        Returns:
+          The images that are identical with one of the run or near-duplicates of one, by content
+          hash. Where one is similar to images of several splits, train comes first.
         """
         found = {
             image_hash: Seen(IDENTICAL, self.splits[image_hash])

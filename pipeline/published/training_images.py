@@ -26,7 +26,14 @@ _ALIKE = 0.99  # smallest cosine between the two
 
 
 def prepare(out: Path, version: Path) -> Path:
-    """Write the file for a version, unless it is there, and return its path.
+    """Write the file for a version, unless it is there.
+
+    Args:
+      out: Output folder of the runs.
+      version: Folder of the version.
+
+    Returns:
+      Path of the file.
 
     Raises:
       ResourceError: There is no run that pushed the version, its artifacts are gone, or the bank

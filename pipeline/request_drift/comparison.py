@@ -103,6 +103,9 @@ def compare(
       unfamiliar: Share of the images whose features are unlike those of the training data.
       far: Share of the images whose features are far from those of the training data.
 
+    Returns:
+      All comparisons, with notes on what could not be compared.
+
     Raises:
       ResourceError: The statistics beside the version are not those of its training data.
     """
@@ -194,6 +197,10 @@ def far_images(now: Share, held_out: int) -> Comparison:
     scores show how fast the scores thin out. With 140 of them and 400 or 2,000 requests, this share
     found 83 % of 240 mixtures with 4 % of images from another set, where the other share found
     17 %, and 2 of 360 samples of the same set were over the limit.
+
+    Args:
+      now: Share of the requests that are far from the training data.
+      held_out: Number of held-out images.
     """
     usual = max(FAR_SHARE, 0.5 / held_out)  # no smaller share can be known
     # The standard deviation of a share is that of a binomial distribution.

@@ -51,6 +51,9 @@ def read(path: Path, versions: Mapping[int, manifest.Version], least: int) -> Lo
       versions: Versions of the model by number.
       least: Number of least certain images to find.
 
+    Returns:
+      Counts of the answers by version, and the locations of the images.
+
     Raises:
       ConfigError: There is no log, or it is the log of another model.
       ResourceError: The log is empty.
@@ -77,6 +80,9 @@ def examine(found: Log, versions: Mapping[int, manifest.Version], run: Path | No
       found: Result of `read`.
       versions: Versions of the model by number.
       run: Output folder of the run that made the versions. None for the folder above the versions.
+
+    Returns:
+      The comparisons of each version and the verdict.
 
     Raises:
       ResourceError: A version has no statistics of its training data.

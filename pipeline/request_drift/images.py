@@ -42,10 +42,15 @@ class MeasuredImages:
 def fetch(
     files: Sequence[Path], model: log.Model, wanted: Collection[log.Location]
 ) -> Iterator[log.Answer]:
-    """Yield the answers at some locations again, with their images.
+    """Read the answers at some locations again, with their images.
 
-    The locations number the files in this order. Answers whose file the server has removed are left
-    out.
+    Args:
+      files: Files of the log, in the order in which the locations number them.
+      model: Model whose answers are read.
+      wanted: Locations of the images.
+
+    Yields:
+      The answers. Those whose file the server has removed are left out.
     """
     only = {(location.file, location.record) for location in wanted}
     left = len(wanted)
@@ -62,9 +67,12 @@ def measure(
     into: MeasuredImages,
     decodable: Callable[[list[bytes]], None] | None = None,
 ) -> None:
-    """Measure images, given by name, as ImageExampleGen does, and add the measurements to `into`.
+    """Measure images as ImageExampleGen does.
 
-    `decodable` is called with each batch of the images that the served model can decode.
+    Args:
+      images: Names and encoded images.
+      into: The measurements are added to it.
+      decodable: Called with each batch of the images that the served model can decode.
     """
     for part in _batches(images):
         items = [Item(name) for name in part]
@@ -113,7 +121,15 @@ class _Memory:
 
 
 def spread(locations: Sequence[log.Location], most: int) -> list[log.Location]:
-    """Choose at most `most` locations, evenly spread from the first to the last, in their order."""
+    """Choose locations that are evenly spread from the first to the last.
+
+    Args:
+      locations: Locations in the order of the log.
+      most: Number of locations that are chosen at most.
+
+    Returns:
+      The chosen locations, in the same order.
+    """
     if len(locations) <= most:
         return list(locations)
     return [locations[i * len(locations) // most] for i in range(most)]

@@ -87,6 +87,9 @@ def find(path: Path) -> list[Path]:
     Args:
       path: A file, a folder of files, or the prefix that the server was given.
 
+    Returns:
+      The paths of the files.
+
     Raises:
       ConfigError: There is no file.
     """
@@ -130,9 +133,7 @@ def read(
     statistics: ReadStatistics,
     only: Set[tuple[int, int]] | None = None,
 ) -> Iterator[Answer]:
-    """Yield the answers of a model, one for each image of each request.
-
-    One record is in memory at a time.
+    """Read all answers of a model, with one record in memory at a time.
 
     Args:
       files: Files of the log, as `find` lists them.
@@ -140,6 +141,9 @@ def read(
       statistics: Counts that are updated while reading.
       only: File and record indices of the wanted records; others are skipped without parsing.
         None for all.
+
+    Yields:
+      One answer for each image of each request.
     """
     from tensorflow_serving.apis import prediction_log_pb2
 
@@ -178,8 +182,14 @@ def read(
 def refusal(statistics: ReadStatistics, where: Path, model: Model) -> ImgpipeError:
     """Make the error for a log that holds no answer of the model.
 
-    It is a ResourceError if the log is empty, and a ConfigError if it is the log of another model,
-    or no request log.
+    Args:
+      statistics: Counts of what was read.
+      where: Path of the log, for the message.
+      model: Model whose answers were expected.
+
+    Returns:
+      A ResourceError if the log is empty. A ConfigError if it is the log of another model, or no
+      request log.
     """
     broken = "".join(f" {found.sentence()}." for found in statistics.broken)
     if not statistics.records:

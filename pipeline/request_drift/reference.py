@@ -48,10 +48,13 @@ class Blessed:
 
 
 def versions(path: Path) -> dict[int, manifest.Version]:
-    """List the complete versions of a model by number.
+    """List the complete versions of a model.
 
     Args:
       path: Output folder of a run, folder of versions, or folder of one version.
+
+    Returns:
+      The versions by number.
 
     Raises:
       ResourceError: There is no model, or no version has a readable manifest.
@@ -71,6 +74,10 @@ def choose(
     found: Mapping[int, manifest.Version], asked: Iterable[int]
 ) -> tuple[list[manifest.Version], list[int]]:
     """Find the versions that answered requests.
+
+    Args:
+      found: Existing versions by number.
+      asked: Numbers of the versions that answered.
 
     Returns:
       The existing versions that answered, the newest first, and the numbers of the removed ones.
@@ -95,6 +102,9 @@ def load(version: manifest.Version, run: Path | None = None) -> Blessed:
     Args:
       version: One of `versions`.
       run: Output folder of the run that made it. None for the folder above the versions.
+
+    Returns:
+      Statistics, schema and, where they still exist, predictions and distribution of the features.
 
     Raises:
       ResourceError: The version has no statistics, or its predictions are damaged.

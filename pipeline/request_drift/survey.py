@@ -85,6 +85,9 @@ def survey(answers: Iterable[Answer], most: int) -> Survey:
     Args:
       answers: Answers of `log.read`.
       most: Number of least certain images to find. Images with the same bytes count once.
+
+    Returns:
+      The counts by version and the least certain images.
     """
     found = Survey()
     least = _Least(most)

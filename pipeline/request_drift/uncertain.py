@@ -62,10 +62,23 @@ def file_name(rank: int, found: Uncertain, image: bytes) -> str:
     return f"{rank:03d}-{label}-{found.probability:.3f}{suffix}"
 
 
-def save(target: Path, files: Sequence[Path], model: Model, ranking: Sequence[Uncertain]) -> int:
-    """Write images and their index into a new folder, and return the number of these images.
+def save(
+    target: Path,
+    files: Sequence[Path],
+    model: Model,
+    ranking: Sequence[Uncertain],
+) -> int:
+    """Write images and their index into a new folder.
 
-    Images of the ranking that the server has removed from the log are left out.
+    Args:
+      target: Path of the folder, which must not exist.
+      files: Files of the log.
+      model: Model that answered.
+      ranking: The images, the least certain first. Those that the server has removed from the log
+        are left out.
+
+    Returns:
+      The number of images written.
 
     Raises:
       ConfigError: The folder exists.

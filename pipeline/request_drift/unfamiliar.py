@@ -18,7 +18,9 @@ _BATCH = 32  # images in one forward pass
 class Unfamiliar:
     """Counts the images whose features are unlike those of the training data.
 
-    Nothing is counted when the reference of the served version has no distribution of the features.
+    Args:
+        blessed: Reference of the served version. Nothing is counted when it has no distribution of
+            the features.
 
     Attributes:
         share: Share of the images that are unlike the training data.
