@@ -6,6 +6,7 @@ thousands of images in a fraction of a second when they are called directly. Lar
 to TFX's executor, so that memory does not grow with the number of images.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -104,11 +105,9 @@ def describe(uri: str, split: str) -> DatasetFeatureStatisticsList | None:
     from tensorflow_data_validation.statistics import stats_impl
     from tensorflow_data_validation.statistics.stats_options import StatsOptions
 
-    rows: list[bytes] = []
-    for row in _rows(uri, split):
-        rows.append(row)
-        if len(rows) > MOST_ROWS:
-            return None
+    rows = list(itertools.islice(_rows(uri, split), MOST_ROWS + 1))
+    if len(rows) > MOST_ROWS:
+        return None
     table = ExamplesToRecordBatchDecoder().DecodeBatch(rows)
     if any(_values(column) > MOST_VALUES for column in table.columns):
         return None
