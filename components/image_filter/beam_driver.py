@@ -310,7 +310,7 @@ def _compared(parts: Any, uris: Uris, settings: Settings) -> tuple[Any, Any]:
         Collection of the findings by image, and the moves to other splits as a side input.
     """
     every = parts | "All parts" >> beam.combiners.ToList()
-    found = every | "Search" >> beam_steps.Search(f"{uris.quarantine}/{_PARTS}", settings)
+    found = beam_steps.search(every, f"{uris.quarantine}/{_PARTS}", settings)
     moves = beam.pvalue.AsDict(
         every | "Place" >> beam.FlatMap(comparison.place, settings, beam.pvalue.AsDict(found))
     )
@@ -320,7 +320,7 @@ def _compared(parts: Any, uris: Uris, settings: Settings) -> tuple[Any, Any]:
         | "By content" >> beam.GroupByKey()
     )
     identical = by_content | "Identical" >> beam.FlatMap(comparison.resolve_identical)
-    near = (by_content, found) | "Near" >> beam_steps.NearDuplicates(uris.quarantine, settings)
+    near = beam_steps.resolve(by_content, found, uris.quarantine, settings)
     findings = (identical, near) | "Findings" >> beam.Flatten()
     return findings, moves
 

@@ -6,6 +6,8 @@ import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.image_filter import placement
 from imgpipe.components.image_filter.decision import Decision
@@ -47,13 +49,14 @@ class Part:
         found: list[Decision] = pickle.loads(self._read("decisions"))  # written by this pipeline
         return found
 
-    def contents(self) -> matching.Contents:
-        """Read the content hashes of the images that passed the checks."""
-        return matching.contents(self._read("contents"))
+    def hashes(self) -> tuple[bytes, bytes]:
+        """Read what the search compares, of the images that passed the checks.
 
-    def rows(self) -> bytes:
-        """Read the rows for the search for near-duplicates; 150 kB for a shard of 256 images."""
-        return self._read("rows")
+        Returns:
+            The rows for the search for near-duplicates (150 kB for 256 images), and the content
+            hashes.
+        """
+        return self._read("rows"), self._read("contents")
 
     def places(self) -> bytes:
         """Read the rows for the placement in splits."""
@@ -68,7 +71,8 @@ class Part:
             wanted: The wanted contents, by their hash.
             moves: Images that are moved to another split, by content hash.
         """
-        if not any(content.tobytes().hex() in wanted for content in self.contents()):
+        contents = np.frombuffer(self._read("contents"), f"V{matching.HASH_BYTES}")
+        if not any(content.tobytes().hex() in wanted for content in contents):
             return
         for one in self.decisions():
             record = one.moved((moves or {}).get(one.record.image_hash)).record
