@@ -13,6 +13,7 @@ Layout below the artifact's URI:
 from __future__ import annotations
 
 import collections
+import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -144,18 +145,22 @@ def summarise(
         "rejected": len(rejects),
         # An image may have several repairs.
         "repaired": len({repair.path for repair in repairs}),
-        "repaired_by": dict(sorted(collections.Counter(r.reason for r in repairs).items())),
-        "by_reason": dict(sorted(collections.Counter(r.reason for r in rejects).items())),
+        "repaired_by": _by_reason(repairs),
+        "by_reason": _by_reason(rejects),
         "by_split": {split: dict(sorted(labels.items())) for split, labels in kept.items()},
         "moved": dict(moved or {}),
         "warnings": _grouped(warnings),
         "notes": _counted(notes),
         "overrides": {
-            "applied": dict(sorted(collections.Counter(r.reason for r in reviews).items())),
+            "applied": _by_reason(reviews),
             "relabelled": dict(relabelled or {}),
             "unknown": list(unknown),
         },
     }
+
+
+def _by_reason(findings: Iterable[Finding]) -> dict[str, int]:
+    return dict(sorted(collections.Counter(finding.reason for finding in findings).items()))
 
 
 def _lines(rows: Iterable[Finding]) -> str:
@@ -165,40 +170,31 @@ def _lines(rows: Iterable[Finding]) -> str:
 
 def _grouped(warnings: Sequence[Finding]) -> list[dict[str, Any]]:
     """Group warnings by reason, with counts by detail and the paths of the worst."""
-    groups: dict[str, list[Finding]] = collections.defaultdict(list)
-    for warning in sorted(warnings, key=lambda found: (found.score, found.path)):
-        groups[warning.reason].append(warning)
-    return [
-        {
-            "reason": reason,
-            "count": len(found),
-            "details": _details(found),
-            "paths": [w.path for w in found[:_EXAMPLES_SHOWN]],
-            "image_hashes": [w.image_hash for w in found[:_EXAMPLES_SHOWN]],
-        }
-        for reason, found in sorted(groups.items())
-    ]
+    ordered = sorted(warnings, key=lambda one: (one.reason, one.score, one.path))
+    groups = itertools.groupby(ordered, key=lambda one: one.reason)
+    return [_group(reason, list(found)) for reason, found in groups]
 
 
-def _details(found: Sequence[Finding]) -> dict[str, int]:
-    """Count the first details; details with measurements differ from file to file."""
-    counts = collections.Counter(warning.detail for warning in found)
-    shown = list(counts)[:_EXAMPLES_SHOWN]
-    return {detail: counts[detail] for detail in shown}
+def _group(reason: str, found: Sequence[Finding]) -> dict[str, Any]:
+    # Details with measurements differ from file to file, so only the first ones are counted.
+    details = collections.Counter(warning.detail for warning in found).items()
+    return {
+        "reason": reason,
+        "count": len(found),
+        "details": dict(itertools.islice(details, _EXAMPLES_SHOWN)),
+        "paths": [warning.path for warning in found[:_EXAMPLES_SHOWN]],
+        "image_hashes": [warning.image_hash for warning in found[:_EXAMPLES_SHOWN]],
+    }
 
 
 def _counted(notes: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
     """Group notes of the source by kind, with their first paths; ingest.json lists all."""
-    groups: dict[str, list[Mapping[str, str]]] = collections.defaultdict(list)
+    paths: dict[str, list[str]] = collections.defaultdict(list)
     for note in notes:
-        groups[note["kind"]].append(note)
+        paths[note["kind"]].append(note["path"])
     return [
-        {
-            "kind": kind,
-            "count": len(found),
-            "paths": [note["path"] for note in found[:_EXAMPLES_SHOWN]],
-        }
-        for kind, found in sorted(groups.items())
+        {"kind": kind, "count": len(found), "paths": found[:_EXAMPLES_SHOWN]}
+        for kind, found in sorted(paths.items())
     ]
 
 
