@@ -36,7 +36,7 @@ class Content:
     def decoded(
         cls, data: bytes, measurements: Iterable[Measurement], alpha: np.ndarray | None = None
     ) -> tuple[Content | None, str]:
-        """Decode and measure an encoded image, with an alpha channel from elsewhere.
+        """Decode and measure an encoded image; `alpha` is its alpha channel, as for `Pixels`.
 
         Returns:
             (content, ""), or (None, error) when the serving op cannot decode the image.
