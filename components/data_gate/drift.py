@@ -44,23 +44,14 @@ _SHOWN = 4  # values that the description of a distribution names
 
 @dataclass(frozen=True)
 class FeatureDistance:
-    """Distance between two distributions of one feature.
+    """Distance between two distributions of one feature."""
 
-    Attributes:
-      feature: Name of the feature.
-      expected: Short description of the reference distribution.
-      seen: Short description of the distribution that is examined.
-      measure: Name of the distance, for messages.
-      distance: The distance between the distributions.
-      limit: Limit of the schema plus the tolerance for random differences.
-    """
-
-    feature: str
-    expected: str
-    seen: str
-    measure: str
+    feature: str  # name of the feature
+    expected: str  # short description of the reference distribution
+    seen: str  # short description of the distribution that is examined
+    measure: str  # name of the distance, for messages
     distance: float
-    limit: float
+    limit: float  # limit of the schema plus the tolerance for random differences
 
     @property
     def over(self) -> bool:

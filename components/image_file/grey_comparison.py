@@ -38,19 +38,12 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of images with similar hashes, each array [m].
+    """Pairs of images with similar hashes, each array [m]."""
 
-    Attributes:
-        first: Index of the image whose upright hash was compared.
-        second: Index of the other image.
-        kinds: Kind of the hash of the other image.
-        bits: Number of bits in which the hashes differ.
-    """
-
-    first: Indices
-    second: Indices
-    kinds: Indices
-    bits: Indices
+    first: Indices  # indices of the images whose upright hashes were compared
+    second: Indices  # indices of the other images
+    kinds: Indices  # kinds of the hashes of the other images
+    bits: Indices  # numbers of bits in which the hashes differ
 
     def __len__(self) -> int:
         return len(self.first)

@@ -53,16 +53,13 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Hashes:
-    """The hashes of n images. One kind of hashes is read at a time, for example from a file.
+    """The hashes of n images. One kind of hashes is read at a time, for example from a file."""
 
-    Attributes:
-        column: Function from the number of a kind (upright, mirrored, crops) to the hashes of that
-            kind, uint8 [n, 32], in the order of `perceptual_hash.perceptual_hashes`.
-        grey: Function that returns the grey images, uint8 [n, `GREY_BYTES`]. None when there are
-            none, so that the hashes alone decide.
-    """
-
+    #: Function from the number of a kind (upright, mirrored, crops) to the hashes of that kind,
+    #: uint8 [n, 32], in the order of `perceptual_hash.perceptual_hashes`.
     column: Callable[[int], npt.NDArray[np.uint8]]
+    #: Function that returns the grey images, uint8 [n, `GREY_BYTES`]. None when there are none, so
+    #: that the hashes alone decide.
     grey: Callable[[], npt.NDArray[np.uint8]] | None = None
 
     def kind(self, number: int) -> Words:
@@ -72,15 +69,11 @@ class Hashes:
 
 @dataclass(frozen=True)
 class Task:
-    """A share of the comparisons. The tasks of a set are independent of each other.
+    """A share of the comparisons. The tasks of a set are independent of each other."""
 
-    Attributes:
-        kinds: Numbers of the kinds of hashes that are compared with the upright ones.
-        orders: The orders in which they are sorted, first and last exclusive. It is empty when all
-            pairs are compared.
-    """
-
-    kinds: tuple[int, ...]
+    kinds: tuple[int, ...]  # numbers of the kinds of hashes that are compared with the upright ones
+    #: The orders in which they are sorted, first and last exclusive. It is empty when all pairs are
+    #: compared.
     orders: tuple[int, int] = (0, 0)
 
 
