@@ -13,7 +13,7 @@ from tfx.dsl.component.experimental.annotations import (
     Parameter,
 )
 from tfx.dsl.component.experimental.decorators import component
-from tfx.types import standard_artifacts
+from tfx.types.standard_artifacts import Examples
 
 from imgpipe.components.artifacts import Quarantine
 from imgpipe.components.beam.beam_io import mark_examples
@@ -24,35 +24,24 @@ from imgpipe.components.image_filter.overrides import from_json, resolve
 
 @component(use_beam=True)
 def ImageFilter(
-    ingested: InputArtifact[standard_artifacts.Examples],
-    examples: OutputArtifact[standard_artifacts.Examples],
-    metadata: OutputArtifact[standard_artifacts.Examples],
-    quarantine: OutputArtifact[Quarantine],
-    vocabulary: Parameter[str],
-    min_side: Parameter[int] = Settings.min_side,
-    pixel_limit: Parameter[int] = Settings.pixel_limit,
-    severity: Parameter[str] = "{}",
-    threshold: Parameter[str] = "{}",
-    overrides: Parameter[str] = "[]",
+    ingested: InputArtifact[Examples],  # the `examples` of ImageExampleGen
+    examples: OutputArtifact[Examples],  # the kept images, with all features
+    metadata: OutputArtifact[Examples],  # the same records with only `METADATA` and `SPLIT`
+    quarantine: OutputArtifact[Quarantine],  # the rejected files; see `quarantine`
+    vocabulary: Parameter[str],  # JSON list of class names in sorted order
+    min_side: Parameter[
+        int
+    ] = Settings.min_side,  # images with a shorter side, in pixels, are rejected
+    pixel_limit: Parameter[int] = Settings.pixel_limit,  # images with more are rejected
+    severity: Parameter[str] = "{}",  # JSON object by check, for those that are not the default
+    threshold: Parameter[str] = "{}",  # JSON object by check, for those that are not the default
+    overrides: Parameter[str] = "[]",  # of single images, as `overrides.to_json` writes them
+    # Fingerprint of the source code of the checks. TFX caches by it, so that a changed check never
+    # gets a cached result.
     code: Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
-    """Filter the Examples of ImageExampleGen.
-
-    Args:
-        ingested: The `examples` of ImageExampleGen.
-        examples: The kept images, with all features.
-        metadata: The same records with only `METADATA` and `SPLIT`, for StatisticsGen.
-        quarantine: The rejected files; see `imgpipe.components.image_filter.quarantine`.
-        vocabulary: JSON list of class names in sorted order.
-        min_side: Length in pixels; images with a shorter side are rejected.
-        pixel_limit: Number of pixels; images whose header states more are rejected.
-        severity: JSON object of severities by check, for those that are not the default.
-        threshold: JSON object of thresholds by check, for those that are not the default.
-        overrides: Decisions about single images, as `overrides.to_json` writes them.
-        code: Fingerprint of the source code of the checks. TFX caches by it, so that a changed
-            check never gets a cached result.
-    """
+    """Filter the Examples of ImageExampleGen."""
     classes = tuple(json.loads(vocabulary))
     settings = Settings(
         min_side,

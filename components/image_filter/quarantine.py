@@ -29,6 +29,8 @@ REPAIRED = "repaired.jsonl"
 WARNINGS = "warnings.jsonl"
 REVIEWED = "reviewed.jsonl"
 SUMMARY = "summary.json"
+#: The findings in each file, by their name among the arguments of `summarise`.
+_FILES = {MANIFEST: "rejects", REPAIRED: "repairs", WARNINGS: "warnings", REVIEWED: "reviews"}
 #: Reason of an override that was not applied because it would change a label of the test split.
 NOT_RELABELLED = "kept_test_label"
 _EXAMPLES_SHOWN = 20  # paths and details per kind of warning; `WARNINGS` has all of them
@@ -37,12 +39,7 @@ _NAME_LENGTH = 100  # characters of a file name kept in the stored name; file sy
 
 
 def store(uri: str, record: ImageRecord, reason: str) -> str:
-    """Store the original bytes of a rejected file.
-
-    Args:
-        uri: URI of the quarantine.
-        record: The record with its bytes.
-        reason: Reason of the rejection, which names the folder.
+    """Store the original bytes of a file that was rejected for a reason, which names the folder.
 
     Returns:
         Path relative to `uri`; "" when the file could not be read.
@@ -64,9 +61,6 @@ def make_private(uri: str) -> None:
 
     Rejected files may be private, such as a scanned passport among the images. Object stores have
     their own access rules, which are not changed.
-
-    Args:
-        uri: URI of the quarantine.
     """
     if "://" in uri:
         return
@@ -78,11 +72,7 @@ def make_private(uri: str) -> None:
 
 
 def move(uri: str, rejection: Finding) -> str:
-    """Move stored bytes to the folder of another reason.
-
-    Args:
-        uri: URI of the quarantine.
-        rejection: The new rejection, with the path of the stored bytes.
+    """Move stored bytes, whose path the new rejection has, to the folder of its reason.
 
     Returns:
         The new path relative to `uri`.
@@ -103,38 +93,25 @@ def write(uri: str, found: Mapping[str, Any]) -> None:
         uri: URI of the quarantine.
         found: Arguments of `summarise` by name.
     """
-    files = ((MANIFEST, "rejects"), (REPAIRED, "repairs"), (WARNINGS, "warnings"))
-    for name, findings in (*files, (REVIEWED, "reviews")):
+    for name, findings in _FILES.items():
         write_text(f"{uri}/{name}", _lines(found[findings]))
     write_text(f"{uri}/{SUMMARY}", json.dumps(summarise(**found), indent=1))
 
 
 def summarise(
     *,
-    images: int,
-    kept: Mapping[str, Mapping[str, int]],
+    images: int,  # that were read
+    kept: Mapping[str, Mapping[str, int]],  # kept images by split and label
     rejects: Sequence[Finding],
     repairs: Sequence[Finding],
     warnings: Sequence[Finding],
-    notes: Sequence[Mapping[str, str]],
-    reviews: Sequence[Finding] = (),
-    relabelled: Mapping[str, int] | None = None,
-    unknown: Sequence[str] = (),
-    moved: Mapping[str, int] | None = None,
+    notes: Sequence[Mapping[str, str]],  # of the source, about files not read as images
+    reviews: Sequence[Finding] = (),  # effects of the overrides
+    relabelled: Mapping[str, int] | None = None,  # kept with an overridden label, by split
+    unknown: Sequence[str] = (),  # hashes of overrides that match no file
+    moved: Mapping[str, int] | None = None,  # kept in another split than the one drawn, by reason
 ) -> dict[str, Any]:
     """Count the images, and list warnings and notes with their first paths.
-
-    Args:
-        images: Number of images that were read.
-        kept: Number of kept images by split and label.
-        rejects: Findings of the rejected images.
-        repairs: Findings that were repaired.
-        warnings: Findings of kept images that are only reported.
-        notes: Notes of the source about files that were not read as images.
-        reviews: Effects of the overrides.
-        relabelled: Number of kept images with an overridden label, by split.
-        unknown: Hashes of overrides that match no file.
-        moved: Number of kept images in another split than the one drawn, by reason.
 
     Returns:
         The summary that `write` stores in ``summary.json``.

@@ -18,14 +18,12 @@ class Links:
 
     The memory depends on the number of images that have a near-duplicate, neither on the number of
     all images nor on the number of pairs.
+
+    Args:
+        forests: What `forest` of other links returned.
     """
 
     def __init__(self, forests: Iterable[Indices] = ()) -> None:
-        """Create the links.
-
-        Args:
-            forests: What `forest` of other links returned.
-        """
         self._forest = np.empty((0, 2), np.int64)
         self._pending: list[Indices] = []
         self._size = 0
