@@ -144,11 +144,6 @@ class Check:
     choices: Mapping[str, Choice] = field(default_factory=dict)  # further kinds of findings
     unusable: tuple[str, ...] = ()  # reasons that no override changes: the file cannot be used
 
-    @property
-    def skippable(self) -> bool:
-        """Whether the check may be ignored."""
-        return "ignore" in self.may_be
-
     def severity_in(self, settings: Settings) -> Severity:
         """Return the severity that these settings give."""
         return cast(Severity, settings.severity.get(self.name, self.severity))

@@ -29,9 +29,7 @@ def ImageFilter(
     metadata: OutputArtifact[Examples],  # the same records with only `METADATA` and `SPLIT`
     quarantine: OutputArtifact[Quarantine],  # the rejected files; see `quarantine`
     vocabulary: Parameter[str],  # JSON list of class names in sorted order
-    min_side: Parameter[
-        int
-    ] = Settings.min_side,  # images with a shorter side, in pixels, are rejected
+    min_side: Parameter[int] = Settings.min_side,  # pixels; shorter sides are rejected
     pixel_limit: Parameter[int] = Settings.pixel_limit,  # images with more are rejected
     severity: Parameter[str] = "{}",  # JSON object by check, for those that are not the default
     threshold: Parameter[str] = "{}",  # JSON object by check, for those that are not the default

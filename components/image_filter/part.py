@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class Part:
         kept = [one for one in decisions if one.rejection is None]
         rows = [matching.row(one.record.image_hash, one.perceptual_hash) for one in kept]
         # The hashes are in the rows: the second pass reads the decisions and needs no hash.
-        waiting = [one.without_hash() for one in decisions]
+        waiting = [dataclasses.replace(one, perceptual_hash=b"") for one in decisions]
         self._write("decisions", pickle.dumps(waiting, pickle.HIGHEST_PROTOCOL))
         self._write("contents", bytes.fromhex("".join(one.record.image_hash for one in kept)))
         self._write("rows", b"".join(rows))

@@ -87,14 +87,15 @@ def move(uri: str, rejection: Finding) -> str:
 
 
 def write(uri: str, found: Mapping[str, Any]) -> None:
-    """Write manifest, findings and summary, sorted by path, so that every driver writes the same.
+    """Write manifest, findings and summary.
 
     Args:
         uri: URI of the quarantine.
         found: Arguments of `summarise` by name.
     """
     for name, findings in _FILES.items():
-        write_text(f"{uri}/{name}", _lines(found[findings]))
+        rows = (finding.row() for finding in ordered(found[findings]))
+        write_text(f"{uri}/{name}", "".join(json.dumps(row) + "\n" for row in rows))
     write_text(f"{uri}/{SUMMARY}", json.dumps(summarise(**found), indent=1))
 
 
@@ -140,15 +141,15 @@ def _by_reason(findings: Iterable[Finding]) -> dict[str, int]:
     return dict(sorted(collections.Counter(finding.reason for finding in findings).items()))
 
 
-def _lines(rows: Iterable[Finding]) -> str:
-    ordered = sorted(rows, key=lambda row: (row.path, row.reason))
-    return "".join(json.dumps(row.row()) + "\n" for row in ordered)
+def ordered(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Sort findings by path and reason, so that every driver lists the same."""
+    return tuple(sorted(findings, key=lambda one: (one.path, one.reason)))
 
 
 def _grouped(warnings: Sequence[Finding]) -> list[dict[str, Any]]:
     """Group warnings by reason, with counts by detail and the paths of the worst."""
-    ordered = sorted(warnings, key=lambda one: (one.reason, one.score, one.path))
-    groups = itertools.groupby(ordered, key=lambda one: one.reason)
+    worst_first = sorted(warnings, key=lambda one: (one.reason, one.score, one.path))
+    groups = itertools.groupby(worst_first, key=lambda one: one.reason)
     return [_group(reason, list(found)) for reason, found in groups]
 
 

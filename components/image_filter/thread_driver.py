@@ -90,14 +90,13 @@ def judge(plan: Plan) -> Judged:
     return Judged(
         scan=scan,
         summary=summary,
-        **{name: _sorted(found[name]) for name in ("rejects", "repairs", "warnings", "reviews")},
+        rejects=quarantine.ordered(found["rejects"]),
+        repairs=quarantine.ordered(found["repairs"]),
+        warnings=quarantine.ordered(found["warnings"]),
+        reviews=quarantine.ordered(found["reviews"]),
         near=compared.near if radius(settings) > 0 else None,
         seconds=time.monotonic() - began,
     )
-
-
-def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    return tuple(sorted(findings, key=lambda found: (found.path, found.reason)))
 
 
 def _examine(
