@@ -53,11 +53,6 @@ class FeatureDistance:
     distance: float
     limit: float  # limit of the schema plus the tolerance for random differences
 
-    @property
-    def over(self) -> bool:
-        """Whether the distance is over the limit."""
-        return self.distance > self.limit
-
 
 def with_comparators(schema: schema_pb2.Schema) -> schema_pb2.Schema:
     """Copy a schema and add the default limits to the features that have none."""
@@ -117,7 +112,7 @@ def _compare(
         if split in now and split in references
         if min(image_count(now[split]), image_count(references[split])) >= MIN_IMAGES
         for found in feature_distances(kind, now[split], references[split], limits)
-        if found.over
+        if found.distance > found.limit
     ]
 
 
