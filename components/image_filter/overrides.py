@@ -198,7 +198,9 @@ def to_toml(overrides: Iterable[Override]) -> str:
     blocks = []
     for override in overrides:
         fields = dataclasses.asdict(override)
-        values = {key: value for key, value in fields.items() if value and isinstance(value, str)}
+        values: dict[str, str | bool] = {
+            key: value for key, value in fields.items() if isinstance(value, str) and value
+        }
         values["confirmed"] = override.confirmed
         blocks.append(f"\n[[{_TABLE}]]\n{tomli_w.dumps(values)}")
     return "".join(blocks)
