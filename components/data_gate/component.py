@@ -114,10 +114,35 @@ def DataGate(
     decision_to: Parameter[str] = "",  # path of a copy of `gate.json`, "" for none
     code: Parameter[str] = "",  # fingerprint of the source code, a part of TFX's cache key
 ) -> None:
-    """Bless or refuse the data, and write `gate.json` with the reasons.
+    """Bless or refuse the data.
+
+    Args:
+        statistics: Statistics of the metadata of the kept images.
+        schema: Schema that the metadata was validated against.
+        anomalies: Anomalies that ExampleValidator found.
+        quarantine: Quarantine of ImageFilter.
+        blessing: Output: BLESSED or NOT_BLESSED, and `gate.json` with the reasons.
+        vocabulary: JSON list of class names in sorted order.
+        min_images_per_class: JSON object with the minimum number of images of each class, by
+            split.
+        allow_missing_classes: 1 to accept classes without any image, otherwise 0.
+        max_rejected_share: Largest accepted share of rejected images, 0 to 1.
+        drift: What happens on a change since the last blessed run: reject, warn or ignore.
+        skew: What happens on a difference between the splits: reject, warn or ignore.
+        accept_changes: 1 when a person accepted the drift and skew of this data, otherwise 0.
+        fingerprint: Fingerprint of the data, for `imgpipe schema accept`.
+        baseline_statistics: Statistics of the last blessed run; may be empty.
+        accept_schema_to: Path of the accepted schema, which the first blessed run writes. "" does
+            not write it.
+        data_key: Fingerprint of the data, its division into splits and its checks, which is kept
+            beside the accepted schema.
+        decision_to: Path of a copy of `gate.json`, "" for none. TFX removes the outputs of a
+            component that raised an error, and the report of a refused run needs them.
+        code: Fingerprint of the source code of the decision, which is part of TFX's cache key.
 
     Raises:
-        DataRefused: There are reasons against the data. The message names them.
+        DataRefused: There are reasons against the data. The message names them; `gate.json` has
+            been written.
     """
     minimum, classes = json.loads(min_images_per_class), tuple(json.loads(vocabulary))
     settings = rules.GateSettings(classes, minimum, bool(allow_missing_classes), max_rejected_share)

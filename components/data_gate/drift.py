@@ -44,14 +44,23 @@ _SHOWN = 4  # values that the description of a distribution names
 
 @dataclass(frozen=True)
 class FeatureDistance:
-    """Distance between two distributions of one feature."""
+    """Distance between two distributions of one feature.
 
-    feature: str  # name of the feature
-    expected: str  # short description of the reference distribution
-    seen: str  # short description of the distribution that is examined
-    measure: str  # name of the distance, for messages
+    Attributes:
+      feature: Name of the feature.
+      expected: Short description of the reference distribution.
+      seen: Short description of the distribution that is examined.
+      measure: Name of the distance, for messages.
+      distance: The distance between the distributions.
+      limit: Limit of the schema plus the tolerance for random differences.
+    """
+
+    feature: str
+    expected: str
+    seen: str
+    measure: str
     distance: float
-    limit: float  # limit of the schema plus the tolerance for random differences
+    limit: float
 
 
 def with_comparators(schema: schema_pb2.Schema) -> schema_pb2.Schema:
@@ -83,7 +92,12 @@ def drift(
 
 
 def skew(now: Mapping[str, Statistics], schema: schema_pb2.Schema) -> list[Reason]:
-    """Find the features in which validation or test differ from train; see `drift`."""
+    """Find the features in which validation or test differ from train.
+
+    Args:
+      now: Statistics of this run by split.
+      schema: Schema with or without limits; default limits are added.
+    """
     if names.TRAIN not in now:
         return []
     others = (names.VALIDATION, names.TEST)
@@ -181,6 +195,10 @@ def bounds(statistics: Statistics, name: str) -> tuple[float, float] | None:
 
 def description(statistics: Statistics, name: str) -> str:
     """Describe the distribution of a feature for messages.
+
+    Args:
+      statistics: Statistics that may hold the feature.
+      name: Name of the feature.
 
     Returns:
       The most frequent values with their shares, the mean and standard deviation of a number, or

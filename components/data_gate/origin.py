@@ -26,7 +26,12 @@ def write(schema: Path, data_key: str) -> None:
 
 
 def is_from(schema: Path, data_key: str) -> bool:
-    """Whether a schema was inferred from this data and is unchanged since; see `write`."""
+    """Whether a schema was inferred from this data, and nobody has changed it since.
+
+    Args:
+        schema: Path of the accepted schema.
+        data_key: Fingerprint of the data, its division into splits and its checks.
+    """
     try:
         origin = json.loads(_file(schema).read_text(encoding="utf-8"))
         return [origin["schema_sha256"], origin["data_key"]] == [_digest(schema), data_key]

@@ -27,12 +27,19 @@ _MAX_NAMES = 25  # further reasons that it names; gate.json lists all of them
 
 @dataclass(frozen=True)
 class GateSettings:
-    """The requirements of the gate."""
+    """The requirements of the gate.
 
-    vocabulary: tuple[str, ...]  # class names in sorted order
-    minimum: Mapping[str, int] = field(default_factory=dict)  # least images of each class, by split
-    allow_missing_classes: bool = False  # whether classes of the vocabulary may have no image
-    max_rejected_share: float = 0.1  # of the images, 0 to 1
+    Attributes:
+        vocabulary: Class names in sorted order.
+        minimum: Minimum number of images of each class, by split.
+        allow_missing_classes: Whether classes of the vocabulary may have no image.
+        max_rejected_share: Largest accepted share of rejected images, 0 to 1.
+    """
+
+    vocabulary: tuple[str, ...]
+    minimum: Mapping[str, int] = field(default_factory=dict)
+    allow_missing_classes: bool = False
+    max_rejected_share: float = 0.1
 
 
 @dataclass(frozen=True)

@@ -38,12 +38,19 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of images with similar hashes, each array [m]."""
+    """Pairs of images with similar hashes, each array [m].
 
-    first: Indices  # indices of the images whose upright hashes were compared
-    second: Indices  # indices of the other images
-    kinds: Indices  # kinds of the hashes of the other images
-    bits: Indices  # numbers of bits in which the hashes differ
+    Attributes:
+        first: Index of the image whose upright hash was compared.
+        second: Index of the other image.
+        kinds: Kind of the hash of the other image.
+        bits: Number of bits in which the hashes differ.
+    """
+
+    first: Indices
+    second: Indices
+    kinds: Indices
+    bits: Indices
 
     def __len__(self) -> int:
         return len(self.first)

@@ -17,12 +17,21 @@ from imgpipe.models import feature_names as names
 
 @dataclass(frozen=True)
 class Measurement:
-    """A number computed from the pixels of an image."""
+    """A number computed from the pixels of an image.
 
-    name: str  # of the feature that stores it in an Example
+    Attributes:
+        name: Name of the feature that stores it in an Example.
+        of: Function that computes the value from the pixels.
+        sampled: Whether the value is computed from `Pixels.tones`, that is, from a sample of the
+            pixels.
+        in_doubt: Function that tells whether the value computed from a sample is so close to a
+            threshold that a larger sample is needed. None if this is never the case.
+    """
+
+    name: str
     #: Function that computes the value from the pixels.
     of: Callable[[Pixels], float]
-    sampled: bool = False  # whether it is computed from `Pixels.tones`, a sample of the pixels
+    sampled: bool = False
     #: Function that tells whether the value computed from a sample is so close to a threshold that
     #: a larger sample is needed. None if this is never the case.
     in_doubt: Callable[[float], bool] | None = None

@@ -50,12 +50,19 @@ _MIN_CHANGES = 40
 
 @dataclass(frozen=True, order=True)
 class PerceptualHashes:
-    """Hashes of an image."""
+    """Hashes of an image.
 
-    upright: bytes  # hash of the image, 32 bytes
-    mirrored: bytes  # hash of its mirror image
-    crops: bytes = b""  # hashes of its crops, concatenated
-    grey: bytes = b""  # the image in grey, `GREY_BYTES` bytes; b"" when only the hashes are known
+    Attributes:
+        upright: Hash of the image, 32 bytes.
+        mirrored: Hash of its mirror image.
+        crops: Hashes of its crops, concatenated.
+        grey: The image in grey, `GREY_BYTES` bytes; b"" when only the hashes are known.
+    """
+
+    upright: bytes
+    mirrored: bytes
+    crops: bytes = b""
+    grey: bytes = b""
 
 
 def parse(hashes: bytes) -> PerceptualHashes:

@@ -114,30 +114,52 @@ class Choice:
 
 @dataclass(frozen=True)
 class Check:
-    """A check."""
+    """A check.
 
-    name: str  # in the configuration, and usually the reason of the findings
+    Attributes:
+        name: Name in the configuration, and usually the reason of the findings.
+        order: Position among the checks. The first rejection is the last check of an image, so the
+            check that explains a problem best comes first.
+        needs: What the check needs. A check that needs pixels is run only for decoded images. One
+            that needs the set is run again when all images are known.
+        judge: Function that returns the finding, or None if there is no problem.
+        remedy: What to do to keep the image.
+        severity: Default severity.
+        may_be: Severities that the configuration may set.
+        finds: What the check reports, for the configuration file.
+        repair: Function that makes the repair.
+        measurement: Measurement that is computed for each image and stored in its Example.
+        threshold: Default threshold of a check that compares a number.
+        about: What the threshold is compared with.
+        counted: For a check that needs the set: function that returns the number to count.
+        limits: For a check that needs the set: function that computes the limits from the counts
+            and the threshold.
+        choices: Further kinds of findings that the configuration may set.
+        unusable: Reasons of findings that no override can change, because the file cannot be used.
+    """
+
+    name: str
     #: Position among the checks. The first rejection is the last check of an image, so the check
     #: that explains a problem best comes first.
     order: int
     #: A check that needs pixels is run only for decoded images. One that needs the set is run again
     #: when all images are known.
     needs: Needs
-    judge: Callable[[ImageRecord, Settings], Finding | None]  # None if there is no problem
-    remedy: str  # what to do to keep the image
-    severity: Severity = "reject"  # the default
-    may_be: tuple[Severity, ...] = ("reject",)  # severities that the configuration may set
-    finds: str = ""  # what the check reports, for the configuration file
+    judge: Callable[[ImageRecord, Settings], Finding | None]
+    remedy: str
+    severity: Severity = "reject"
+    may_be: tuple[Severity, ...] = ("reject",)
+    finds: str = ""
     repair: Repair | None = None
-    measurement: Measurement | None = None  # computed for each image and stored in its Example
-    threshold: float | None = None  # the default, of a check that compares a number
-    about: str = ""  # what the threshold is compared with
+    measurement: Measurement | None = None
+    threshold: float | None = None
+    about: str = ""
     #: For a check that needs the set: the number to count, and the limits that are computed from
     #: the counts and the threshold.
     counted: Callable[[ImageRecord], int] | None = None
     limits: Callable[[Mapping[int, int], float], Any] | None = None
-    choices: Mapping[str, Choice] = field(default_factory=dict)  # further kinds of findings
-    unusable: tuple[str, ...] = ()  # reasons that no override changes: the file cannot be used
+    choices: Mapping[str, Choice] = field(default_factory=dict)
+    unusable: tuple[str, ...] = ()
 
     def severity_in(self, settings: Settings) -> Severity:
         """Return the severity that these settings give."""

@@ -25,11 +25,17 @@ from imgpipe.components.image_filter.placement import Move
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of the comparison."""
+    """The result of the comparison.
 
-    findings: Mapping[bytes, Finding]  # by `Finding.key`
-    near: tuple[Mapping[str, Any], ...]  # rows of the groups, in the order of their first paths
-    moves: Mapping[str, Move]  # to another split, by content hash
+    Attributes:
+        findings: Findings by `Finding.key`.
+        near: Rows of the groups of near-duplicates, in the order of their first paths.
+        moves: Images that are moved to another split, by content hash.
+    """
+
+    findings: Mapping[bytes, Finding]
+    near: tuple[Mapping[str, Any], ...]
+    moves: Mapping[str, Move]
 
 
 def search(parts: Sequence[Part], settings: Settings) -> Iterator[tuple[str, Found | None]]:

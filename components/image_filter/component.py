@@ -39,7 +39,22 @@ def ImageFilter(
     code: Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
-    """Filter the Examples of ImageExampleGen."""
+    """Filter the Examples of ImageExampleGen.
+
+    Args:
+        ingested: The `examples` of ImageExampleGen.
+        examples: The kept images, with all features.
+        metadata: The same records with only `METADATA` and `SPLIT`, for StatisticsGen.
+        quarantine: The rejected files; see `imgpipe.components.image_filter.quarantine`.
+        vocabulary: JSON list of class names in sorted order.
+        min_side: Length in pixels; images with a shorter side are rejected.
+        pixel_limit: Number of pixels; images whose header states more are rejected.
+        severity: JSON object of severities by check, for those that are not the default.
+        threshold: JSON object of thresholds by check, for those that are not the default.
+        overrides: Decisions about single images, as `overrides.to_json` writes them.
+        code: Fingerprint of the source code of the checks. TFX caches by it, so that a changed
+            check never gets a cached result.
+    """
     classes = tuple(json.loads(vocabulary))
     settings = Settings(
         min_side,

@@ -27,19 +27,33 @@ _LAST = 1 << 30  # order of a rejection by an override: it comes after all check
 
 @dataclass(frozen=True)
 class Decision:
-    """The result of the checks of one image, before it is compared with other images."""
+    """The result of the checks of one image, before it is compared with other images.
 
-    record: ImageRecord  # as inspected, with the label of the override if there is one
-    source_label: str  # the label in the source
-    source_index: int = -1  # its index in the vocabulary, -1 when it is not in it
-    move: Move | None = None  # the split to which the image is moved, and why
+    Attributes:
+        record: The inspected record, with the label of the override if there is one.
+        source_label: The label in the source.
+        source_index: Its index in the vocabulary, -1 when it is not in it.
+        move: The split to which the image is moved, and why; None when it is not moved.
+        override: The override of the image, or None.
+        rejection: The finding that rejects the image, or None when the image is kept.
+        order: Order of the check that rejected the image.
+        repairs: Findings that were repaired.
+        warnings: Findings that are only reported.
+        repaired: The record after the repairs, or None when there were none.
+        perceptual_hash: Perceptual hashes, b"" when the image cannot be compared.
+    """
+
+    record: ImageRecord
+    source_label: str
+    source_index: int = -1
+    move: Move | None = None
     override: Override | None = None
-    rejection: Finding | None = None  # None when the image is kept
-    order: int = _LAST  # order of the check that rejected the image
-    repairs: tuple[Finding, ...] = ()  # findings that were repaired
-    warnings: tuple[Finding, ...] = ()  # findings that are only reported
-    repaired: ImageRecord | None = None  # the record after the repairs, if there were any
-    perceptual_hash: bytes = field(default=b"", repr=False)  # b"" when it cannot be compared
+    rejection: Finding | None = None
+    order: int = _LAST
+    repairs: tuple[Finding, ...] = ()
+    warnings: tuple[Finding, ...] = ()
+    repaired: ImageRecord | None = None
+    perceptual_hash: bytes = field(default=b"", repr=False)
 
     @property
     def kept(self) -> ImageRecord:

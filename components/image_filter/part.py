@@ -21,9 +21,13 @@ from imgpipe.components.storage.records import write_bytes
 
 @dataclass(frozen=True)
 class Part:
-    """The four files that the first pass writes for a shard."""
+    """The four files that the first pass writes for a shard.
 
-    prefix: str  # path or URI of the files, without their suffix
+    Attributes:
+        prefix: Path or URI of the files, without their suffix.
+    """
+
+    prefix: str
 
     def write(self, decisions: Sequence[Decision], rule: SplitRule | None = None) -> None:
         """Write the files; a second attempt writes the same files.

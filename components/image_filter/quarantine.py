@@ -39,7 +39,12 @@ _NAME_LENGTH = 100  # characters of a file name kept in the stored name; file sy
 
 
 def store(uri: str, record: ImageRecord, reason: str) -> str:
-    """Store the original bytes of a file that was rejected for a reason, which names the folder.
+    """Store the original bytes of a rejected file.
+
+    Args:
+        uri: URI of the quarantine.
+        record: The record with its bytes.
+        reason: Reason of the rejection, which names the folder.
 
     Returns:
         Path relative to `uri`; "" when the file could not be read.
@@ -61,6 +66,9 @@ def make_private(uri: str) -> None:
 
     Rejected files may be private, such as a scanned passport among the images. Object stores have
     their own access rules, which are not changed.
+
+    Args:
+        uri: URI of the quarantine.
     """
     if "://" in uri:
         return
@@ -72,7 +80,11 @@ def make_private(uri: str) -> None:
 
 
 def move(uri: str, rejection: Finding) -> str:
-    """Move stored bytes, whose path the new rejection has, to the folder of its reason.
+    """Move stored bytes to the folder of another reason.
+
+    Args:
+        uri: URI of the quarantine.
+        rejection: The new rejection, with the path of the stored bytes.
 
     Returns:
         The new path relative to `uri`.
@@ -101,18 +113,30 @@ def write(uri: str, found: Mapping[str, Any]) -> None:
 
 def summarise(
     *,
-    images: int,  # that were read
-    kept: Mapping[str, Mapping[str, int]],  # kept images by split and label
+    images: int,
+    kept: Mapping[str, Mapping[str, int]],
     rejects: Sequence[Finding],
     repairs: Sequence[Finding],
     warnings: Sequence[Finding],
-    notes: Sequence[Mapping[str, str]],  # of the source, about files not read as images
-    reviews: Sequence[Finding] = (),  # effects of the overrides
-    relabelled: Mapping[str, int] | None = None,  # kept with an overridden label, by split
-    unknown: Sequence[str] = (),  # hashes of overrides that match no file
-    moved: Mapping[str, int] | None = None,  # kept in another split than the one drawn, by reason
+    notes: Sequence[Mapping[str, str]],
+    reviews: Sequence[Finding] = (),
+    relabelled: Mapping[str, int] | None = None,
+    unknown: Sequence[str] = (),
+    moved: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Count the images, and list warnings and notes with their first paths.
+
+    Args:
+        images: Number of images that were read.
+        kept: Number of kept images by split and label.
+        rejects: Findings of the rejected images.
+        repairs: Findings that were repaired.
+        warnings: Findings of kept images that are only reported.
+        notes: Notes of the source about files that were not read as images.
+        reviews: Effects of the overrides.
+        relabelled: Number of kept images with an overridden label, by split.
+        unknown: Hashes of overrides that match no file.
+        moved: Number of kept images in another split than the one drawn, by reason.
 
     Returns:
         The summary that `write` stores in ``summary.json``.

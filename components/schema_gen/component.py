@@ -19,14 +19,19 @@ FILE = "schema.pbtxt"  # the name that TFX's components give it
 
 @component
 def SchemaGen(
-    statistics: InputArtifact[ExampleStatistics],  # of the metadata of the kept images
-    schema: OutputArtifact[Schema],  # in protobuf's text format
-    # Path of the accepted schema. Its name contains a digest of its content, so that TFX's cache
-    # notices another schema. "" infers a schema from the statistics.
+    statistics: InputArtifact[ExampleStatistics],
+    schema: OutputArtifact[Schema],
     accepted_schema: Parameter[str] = "",
-    code: Parameter[str] = "",  # fingerprint of the source code, a part of TFX's cache key
+    code: Parameter[str] = "",
 ) -> None:
     """Write the schema that the data is validated against.
+
+    Args:
+      statistics: Statistics of the metadata of the kept images.
+      schema: Output: the schema in protobuf's text format.
+      accepted_schema: Path of the accepted schema. Its name contains a digest of its content, so
+        that TFX's cache notices another schema. "" infers a schema from the statistics.
+      code: Fingerprint of the source code that is used, which is part of TFX's cache key.
 
     Raises:
       ConfigError: The file at `accepted_schema` is not a schema.

@@ -28,15 +28,27 @@ def remedy(name: str) -> str:
 def below(
     name: str,
     order: int,
-    feature: str,  # name of the feature that stores the measurement
+    feature: str,
     measure: Callable[[Pixels], float],
-    threshold: float,  # the default
-    about: str,  # what the score is, for messages and the configuration file
+    threshold: float,
+    about: str,
     finds: str,
-    score: Callable[[float], float] = lambda value: value,  # from the measurement
-    sampled: bool = True,  # whether it is measured on a sample of the pixels
+    score: Callable[[float], float] = lambda value: value,
+    sampled: bool = True,
 ) -> Check:
-    """Create a check that reports images whose score is below a threshold; see also `Check`."""
+    """Create a check that reports images whose score is below a threshold.
+
+    Args:
+        name: Name of the check.
+        order: Position among the checks.
+        feature: Name of the feature that stores the measurement.
+        measure: Function that computes the measurement.
+        threshold: Default threshold of the score.
+        about: What the score is, for messages and the configuration file.
+        finds: What the check reports, for the configuration file.
+        score: Function from the measurement to the score. The default is the measurement itself.
+        sampled: Whether the measurement is computed from a sample of the pixels.
+    """
 
     def judge(record: ImageRecord, settings: Settings) -> Finding | None:
         if feature not in record.figures:

@@ -24,6 +24,11 @@ class Links:
     """
 
     def __init__(self, forests: Iterable[Indices] = ()) -> None:
+        """Create the links.
+
+        Args:
+            forests: What `forest` of other links returned.
+        """
         self._forest = np.empty((0, 2), np.int64)
         self._pending: list[Indices] = []
         self._size = 0

@@ -81,7 +81,15 @@ def find(forests: Iterable[search.Indices], hashes: Table) -> Iterator[tuple[str
 def search_here(
     shards: Iterable[tuple[bytes, bytes]], limit: int
 ) -> Iterator[tuple[str, Found | None]]:
-    """Do all steps of the search in this process, with temporary files; see `tabulate`, `find`."""
+    """Do all steps of the search in this process, with temporary files.
+
+    Args:
+        shards: See `tabulate`.
+        limit: Largest distance of near-duplicates in bits.
+
+    Yields:
+        See `find`.
+    """
     with tempfile.TemporaryDirectory(prefix="imgpipe-search-") as folder:
         made = tabulate(shards, folder, limit)
         tasks, hashes = search.tasks(made.rows, KINDS), made.hashes()

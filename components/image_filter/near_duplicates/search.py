@@ -69,9 +69,15 @@ class Hashes:
 
 @dataclass(frozen=True)
 class Task:
-    """A share of the comparisons. The tasks of a set are independent of each other."""
+    """A share of the comparisons. The tasks of a set are independent of each other.
 
-    kinds: tuple[int, ...]  # numbers of the kinds of hashes that are compared with the upright ones
+    Attributes:
+        kinds: Numbers of the kinds of hashes that are compared with the upright ones.
+        orders: The orders in which they are sorted, first and last exclusive. It is empty when all
+            pairs are compared.
+    """
+
+    kinds: tuple[int, ...]
     #: The orders in which they are sorted, first and last exclusive. It is empty when all pairs are
     #: compared.
     orders: tuple[int, int] = (0, 0)

@@ -38,10 +38,15 @@ Column = npt.NDArray[np.uint8]  # [n, width]
 
 @dataclass(frozen=True)
 class Table:
-    """A table that was written."""
+    """A table that was written.
 
-    uri: str  # folder of the files
-    rows: int  # number of images that can be compared
+    Attributes:
+        uri: Folder of the files.
+        rows: Number of images that can be compared.
+    """
+
+    uri: str
+    rows: int
 
     def column(self, number: int) -> Column:
         """Map a column: content hashes (0), one kind of hashes, or the grey images (`GREY`).
