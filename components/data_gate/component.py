@@ -95,24 +95,24 @@ def infer_schema(statistics_uri: str) -> schema_pb2.Schema:
 
 @component
 def DataGate(
-    statistics: InputArtifact[ExampleStatistics],  # of the metadata of the kept images
-    schema: InputArtifact[Schema],  # against which the metadata was validated
+    statistics: InputArtifact[ExampleStatistics],
+    schema: InputArtifact[Schema],
     anomalies: InputArtifact[ExampleAnomalies],
     quarantine: InputArtifact[Quarantine],
-    blessing: OutputArtifact[DataBlessing],  # BLESSED or NOT_BLESSED, and `gate.json`
-    vocabulary: Parameter[str],  # JSON list of class names in sorted order
-    min_images_per_class: Parameter[str] = "{}",  # JSON object: minimum of each class, by split
-    allow_missing_classes: Parameter[int] = 0,  # 1 to accept classes without any image
-    max_rejected_share: Parameter[float] = 0.1,  # of the images, 0 to 1
-    drift: Parameter[str] = "reject",  # or warn or ignore: a change since the last blessed run
-    skew: Parameter[str] = "warn",  # or reject or ignore: a difference between the splits
-    accept_changes: Parameter[int] = 0,  # 1 when a person accepted the drift and skew of this data
-    fingerprint: Parameter[str] = "",  # of the data, for `imgpipe schema accept`
-    baseline_statistics: InputArtifact[ExampleStatistics] = None,  # of the last blessed run
-    accept_schema_to: Parameter[str] = "",  # where the first blessed run writes the schema, or ""
-    data_key: Parameter[str] = "",  # fingerprint of the data, its division into splits, its checks
-    decision_to: Parameter[str] = "",  # path of a copy of `gate.json`, "" for none
-    code: Parameter[str] = "",  # fingerprint of the source code, a part of TFX's cache key
+    blessing: OutputArtifact[DataBlessing],
+    vocabulary: Parameter[str],
+    min_images_per_class: Parameter[str] = "{}",
+    allow_missing_classes: Parameter[int] = 0,
+    max_rejected_share: Parameter[float] = 0.1,
+    drift: Parameter[str] = "reject",
+    skew: Parameter[str] = "warn",
+    accept_changes: Parameter[int] = 0,
+    fingerprint: Parameter[str] = "",
+    baseline_statistics: InputArtifact[ExampleStatistics] = None,
+    accept_schema_to: Parameter[str] = "",
+    data_key: Parameter[str] = "",
+    decision_to: Parameter[str] = "",
+    code: Parameter[str] = "",
 ) -> None:
     """Bless or refuse the data.
 

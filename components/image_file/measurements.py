@@ -29,11 +29,8 @@ class Measurement:
     """
 
     name: str
-    #: Function that computes the value from the pixels.
     of: Callable[[Pixels], float]
     sampled: bool = False
-    #: Function that tells whether the value computed from a sample is so close to a threshold that
-    #: a larger sample is needed. None if this is never the case.
     in_doubt: Callable[[float], bool] | None = None
 
 

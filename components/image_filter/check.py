@@ -139,11 +139,7 @@ class Check:
     """
 
     name: str
-    #: Position among the checks. The first rejection is the last check of an image, so the check
-    #: that explains a problem best comes first.
     order: int
-    #: A check that needs pixels is run only for decoded images. One that needs the set is run again
-    #: when all images are known.
     needs: Needs
     judge: Callable[[ImageRecord, Settings], Finding | None]
     remedy: str
@@ -154,8 +150,6 @@ class Check:
     measurement: Measurement | None = None
     threshold: float | None = None
     about: str = ""
-    #: For a check that needs the set: the number to count, and the limits that are computed from
-    #: the counts and the threshold.
     counted: Callable[[ImageRecord], int] | None = None
     limits: Callable[[Mapping[int, int], float], Any] | None = None
     choices: Mapping[str, Choice] = field(default_factory=dict)

@@ -24,18 +24,16 @@ from imgpipe.components.image_filter.overrides import from_json, resolve
 
 @component(use_beam=True)
 def ImageFilter(
-    ingested: InputArtifact[Examples],  # the `examples` of ImageExampleGen
-    examples: OutputArtifact[Examples],  # the kept images, with all features
-    metadata: OutputArtifact[Examples],  # the same records with only `METADATA` and `SPLIT`
-    quarantine: OutputArtifact[Quarantine],  # the rejected files; see `quarantine`
-    vocabulary: Parameter[str],  # JSON list of class names in sorted order
-    min_side: Parameter[int] = Settings.min_side,  # pixels; shorter sides are rejected
-    pixel_limit: Parameter[int] = Settings.pixel_limit,  # images with more are rejected
-    severity: Parameter[str] = "{}",  # JSON object by check, for those that are not the default
-    threshold: Parameter[str] = "{}",  # JSON object by check, for those that are not the default
-    overrides: Parameter[str] = "[]",  # of single images, as `overrides.to_json` writes them
-    # Fingerprint of the source code of the checks. TFX caches by it, so that a changed check never
-    # gets a cached result.
+    ingested: InputArtifact[Examples],
+    examples: OutputArtifact[Examples],
+    metadata: OutputArtifact[Examples],
+    quarantine: OutputArtifact[Quarantine],
+    vocabulary: Parameter[str],
+    min_side: Parameter[int] = Settings.min_side,
+    pixel_limit: Parameter[int] = Settings.pixel_limit,
+    severity: Parameter[str] = "{}",
+    threshold: Parameter[str] = "{}",
+    overrides: Parameter[str] = "[]",
     code: Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:

@@ -78,8 +78,6 @@ class Task:
     """
 
     kinds: tuple[int, ...]
-    #: The orders in which they are sorted, first and last exclusive. It is empty when all pairs are
-    #: compared.
     orders: tuple[int, int] = (0, 0)
 
 
