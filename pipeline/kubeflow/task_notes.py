@@ -26,7 +26,6 @@ class TaskNotes:
 
     directory: str = ""
     component: str = ""
-    #: Names in the report by the key of the component's inputs and outputs.
     artifacts: dict[str, str] = field(default_factory=dict)
 
     @classmethod

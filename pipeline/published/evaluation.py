@@ -80,13 +80,9 @@ class Judged:
       unknown: Number of images by label, of labels that are none of the model's classes.
     """
 
-    #: The images that were judged, with their predictions.
     rows: list[Row] = field(default_factory=list)
-    #: Perceptual hashes of these images by content hash.
     hashes: dict[str, bytes] = field(default_factory=dict)
-    #: Paths and reasons of images that the served signature does not decode.
     undecodable: list[tuple[str, str]] = field(default_factory=list)
-    #: Number of images by label, of labels that are none of the model's classes.
     unknown: collections.Counter[str] = field(default_factory=collections.Counter)
 
 

@@ -46,7 +46,6 @@ class Kind:
     suffix: str
     tolerance: float
     make: Callable[[Model], bytes]
-    #: From the content and pixels uint8 [N, S, S, 3] to probabilities [N, C].
     answer: Callable[[bytes, Pixels], npt.NDArray[np.float32]]
     packages: tuple[str, ...] = ()
 

@@ -36,7 +36,6 @@ class KnownImages:
     """
 
     splits: dict[str, str] = field(default_factory=dict)
-    #: Perceptual hashes of each image, b"" for one that cannot be compared.
     hashes: dict[str, bytes] = field(default_factory=dict)
 
     @classmethod
