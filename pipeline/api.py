@@ -91,7 +91,7 @@ def check(data: str | Path, *, config: str | Path | None = None, **settings: Any
     chosen = _configuration(config, data, settings)
     opened(chosen).listing()  # reports a wrong source before TensorFlow is imported
     found = examine(chosen, with_images=False, to_stderr=True)
-    summary = as_json(found.judged, found.verdict, found.refused)
+    summary = as_json(found)
     reasons = tuple(summary["reasons"])
     return Check(found.verdict, bool(found.refused), reasons, summary, found)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
@@ -55,40 +55,24 @@ def command(
     ] = None,
 ) -> None:
     """Evaluate a published model on labelled images that it was not trained on."""
-    files = (json_file, html_file)
-    raise typer.Exit(_run(model, version, data, threshold, config, settings or [], files))
-
-
-def _run(
-    path: Path,
-    version: int | None,
-    data: str,
-    threshold: float,
-    config_file: str | None,
-    settings: Sequence[str],
-    files: tuple[str | None, Path | None],
-) -> int:
-    """Evaluate a model, print the result and write the files; returns the exit code."""
-    from imgpipe.pipeline.command_line import json_file as json_files
     from imgpipe.pipeline.command_line.settings import configuration
 
-    json_file, html_file = files
-    config = configuration(config_file, data, None, settings)
-    json_files.check_folder("--json", json_file)
-    json_files.check_folder("--html", html_file)
-    request = prepare(path, version, config, threshold)
-    quiet = json_file == json_files.STANDARD_OUTPUT
-    found, images = evaluate(request, html_file is not None, quiet)
-    console = json_files.console_beside(json_file)
+    built = configuration(config, data, None, settings or [])
+    output_files.check_folder("--json", json_file)
+    output_files.check_folder("--html", html_file)
+    request = prepare(model, version, built, threshold)
+    to_stderr = json_file == output_files.STANDARD_OUTPUT
+    found, images = evaluate(request, html_file is not None, to_stderr)
+    console = output_files.console_beside(json_file)
     _print(console, found)
     if html_file is not None:
         from imgpipe.components.report.evaluation_page import render
 
-        json_files.write_file(html_file, render(found, images), "--html ")
+        output_files.write(html_file, render(found, images), "--html ")
         console.print(f"  page     {escape(str(html_file))}")
-    if json_file:
-        json_files.write(found, json_file)
-    return 0 if found["passed"] else _BELOW
+    output_files.write_json(found, json_file)
+    if not found["passed"]:
+        raise typer.Exit(_BELOW)
 
 
 @dataclass(frozen=True)
@@ -152,38 +136,26 @@ def evaluate(
     Raises:
       ConfigError: No image could be judged.
     """
-    from imgpipe.models import progress
-    from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.output import temporary
+    from imgpipe.pipeline.command_line import steps
     from imgpipe.pipeline.published import evaluation, evaluation_facts
 
     model = request.model
     images: dict[str, bytes] = {}
-    with (
-        temporary.folder() as folder,
-        consoles.quiet(folder / "log", to_stderr) as console,
-        consoles.Display(console) as display,
-    ):
-        progress.attach(display)
-        try:
-            with display.step("loading TensorFlow"):
-                import tensorflow  # noqa: F401  # so that the next step's rate is that of the images
-            with display.step("classifying images"):
-                judged = evaluation.judge(model, request.config, request.source, request.scan)
-            seen = None
-            if uri := model.training_images:
-                with display.step("comparing with training"):
-                    from imgpipe.pipeline.published.seen_images import KnownImages
+    with steps.counted(to_stderr) as display:
+        with display.step("loading TensorFlow"):
+            import tensorflow  # noqa: F401  # so that the next step's rate is that of the images
+        with display.step("classifying images"):
+            judged = evaluation.judge(model, request.config, request.source, request.scan)
+        seen = None
+        if uri := model.training_images:
+            with display.step("comparing with training"):
+                from imgpipe.pipeline.published.seen_images import KnownImages
 
-                    seen = KnownImages.of(uri).among(judged.hashes)
-            found = evaluation_facts.facts(
-                model, request.scan.source, judged, seen, request.threshold
-            )
-            if with_images:
-                with display.step("explaining mistakes"):
-                    images = evaluation.shown_images(model, request.source, request.scan, found)
-        finally:
-            progress.attach(None)
+                seen = KnownImages.of(uri).among(judged.hashes)
+        found = evaluation_facts.facts(model, request.scan.source, judged, seen, request.threshold)
+        if with_images:
+            with display.step("explaining mistakes"):
+                images = evaluation.shown_images(model, request.source, request.scan, found)
     return found, images
 
 

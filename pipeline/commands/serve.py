@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 
 if TYPE_CHECKING:
     from imgpipe.serving.server.state_lines import StateLines
@@ -136,9 +136,7 @@ def run(
             `json_file` does not exist.
         ResourceError: There is no model in `model_dir`, or `json_file` cannot be written.
     """
-    from imgpipe.pipeline.command_line import json_file as json_files
-
-    json_files.check_folder("--json", json_file)
+    output_files.check_folder("--json", json_file)
     base_path, version = _served(model_dir)
     if version and any(flag.startswith("--num_versions=") for flag in flags):
         raise ConfigError(
@@ -175,10 +173,9 @@ def _state_lines(json_file: str | None) -> Iterator[StateLines | None]:
         return
     import sys
 
-    from imgpipe.pipeline.command_line import json_file as json_files
     from imgpipe.serving.server.state_lines import StateLines
 
-    if json_file == json_files.STANDARD_OUTPUT:
+    if json_file == output_files.STANDARD_OUTPUT:
         yield StateLines(sys.stdout.write)
         return
     try:
@@ -240,14 +237,14 @@ def nearest_flags(shown: bool, model_dir: str) -> list[str]:
         raise ConfigError("--nearest needs the web page. Leave out --no-web and --rest-port 0.")
     if "://" in model_dir:
         raise ConfigError(f"--nearest needs an output folder on this machine, not {model_dir}.")
-    from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.command_line import steps
     from imgpipe.pipeline.commands import explain
-    from imgpipe.pipeline.output import past_runs, temporary
+    from imgpipe.pipeline.output import past_runs
     from imgpipe.pipeline.published import training_images
 
     version = explain.find(Path(model_dir))
     out = past_runs.output_folder(Path(model_dir))
-    with temporary.folder() as folder, consoles.quiet(folder / "log"):
+    with steps.quiet():
         file = training_images.prepare(out, version)
     return [f"--training_images_file={file}"]
 

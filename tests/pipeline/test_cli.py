@@ -53,6 +53,7 @@ def test_help_imports_only_what_it_needs_to_print():
         "imgpipe.pipeline.output",
         "imgpipe.pipeline.application",
         "imgpipe.pipeline.command_line.options",
+        "imgpipe.pipeline.command_line.output_files",
         "imgpipe.pipeline.output.quarantine_folder",
         "imgpipe.pipeline.output.run_folders",
         "imgpipe.pipeline.command_line.terminal",

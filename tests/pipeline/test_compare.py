@@ -140,12 +140,12 @@ def test_runs_without_predictions_are_compared_without_paired_accuracy(out):
 
 def test_compare_refuses_a_run_that_does_not_exist(out, tmp_path):
     with pytest.raises(ResourceError, match=r"no run in .* pushed version 7\. Name the folder"):
-        compare.run(out / "model/7", out, None)
+        compare.command(out / "model/7", out, None)
     leave(tmp_path / "one", "20260101-100000")
     with pytest.raises(ResourceError, match=r"judged a model before 20260101-100000\. Run again"):
-        compare.run(tmp_path / "one", None, None)
+        compare.command(tmp_path / "one", None, None)
     with pytest.raises(ResourceError, match="pushed version 7"):
-        compare.run(out / "model/7", None, None)
+        compare.command(out / "model/7", None, None)
 
 
 def test_paired_accuracy_agrees_with_published_figures():
@@ -180,7 +180,7 @@ def test_open_prints_the_path_without_a_display(out, monkeypatch):
     assert "There is no display here" in result.stdout
     (out / "runs/20260102-100000/report.html").unlink()
     with pytest.raises(ResourceError, match="run 20260102-100000 has no page"):
-        open_command.run(out / "runs/20260102-100000")
+        open_command.command(out / "runs/20260102-100000")
 
 
 def test_the_page_shows_the_images_on_which_the_models_disagree(out, tmp_path):
