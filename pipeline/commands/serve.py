@@ -96,73 +96,42 @@ def serve(
         # 8500 and 8501 are the usual ports of TensorFlow Serving. If the system chooses the port,
         # another program may use the next number.
         rest_port = port + 1 if 0 < port < _LAST_PORT else -1
-    page = page_flags(web and rest_port != 0, collect)
+    shown = web and rest_port != 0
+    more = page_flags(shown, collect)
     if nearest:
-        page += nearest_flags(web and rest_port != 0, model_dir)
+        more += nearest_flags(shown, model_dir)
     if versions > 1:
-        page.append(f"--num_versions={versions}")
-    more = [*page, *log_flags(log, log_share, log_images), *(flags or [])]
-    raise typer.Exit(run(model_dir, host, port, model, int8, more, rest_port, json_file))
-
-
-def run(
-    model_dir: str,
-    host: str,
-    port: int,
-    model: str,
-    int8: bool = False,
-    flags: Sequence[str] = (),
-    rest_port: int = 0,
-    json_file: str | None = None,
-) -> int:
-    """Serve until SIGTERM or SIGINT.
-
-    Args:
-        model_dir: Output folder of a run; a folder of numbered versions, which may be remote
-            (``gs://bucket/models/flowers``); or one version.
-        host: Address to bind.
-        port: gRPC port; 0 for any free one.
-        model: Name of the served model.
-        int8: Serve model.tflite where a version has one.
-        flags: Further flags of imgpipe-model-server.
-        rest_port: REST port; 0 for none, -1 for any free one.
-        json_file: File for JSON lines about the server, ``-`` for standard output, None for none.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        ConfigError: `model_dir` is a SavedModel that is not a numbered version, or the folder of
-            `json_file` does not exist.
-        ResourceError: There is no model in `model_dir`, or `json_file` cannot be written.
-    """
+        more.append(f"--num_versions={versions}")
+    more += [*log_flags(log, log_share, log_images), *(flags or [])]
     output_files.check_folder("--json", json_file)
-    base_path, version = _served(model_dir)
-    if version and any(flag.startswith("--num_versions=") for flag in flags):
+    base_path, version = _versions(model_dir)
+    if version and any(flag.startswith("--num_versions=") for flag in more):
         raise ConfigError(
             f"--versions needs a folder of versions. Received one version: {model_dir}. Name the "
             "output folder instead, or leave out --versions."
         )
-    only = [f"--model_version={version}"] if version else []
+    given = [
+        f"--model_name={model}",
+        f"--model_base_path={base_path}",
+        f"--host={host}",
+        f"--port={port}",
+        f"--rest_api_port={rest_port}",
+        f"--prefer_tflite_model={str(int8).lower()}",
+    ]
+    if version:
+        given.append(f"--model_version={version}")
+    raise typer.Exit(_serve([*given, *more], json_file))
+
+
+def _serve(flags: Sequence[str], json_file: str | None) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code."""
     with _state_lines(json_file) as lines:
         # TensorFlow would print each file that is not an image at level 1, which `cli` has set.
         if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
             os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
         from imgpipe.serving.server.model_server import main
 
-        return main(
-            [
-                f"--model_name={model}",
-                f"--model_base_path={base_path}",
-                f"--host={host}",
-                f"--port={port}",
-                f"--rest_api_port={rest_port}",
-                f"--prefer_tflite_model={str(int8).lower()}",
-                *only,
-                *flags,
-            ],
-            lines,
-        )
+        return main(flags, lines)
 
 
 @contextlib.contextmanager
@@ -187,7 +156,7 @@ def _state_lines(json_file: str | None) -> Iterator[StateLines | None]:
         yield StateLines(file.write)
 
 
-def _served(model_dir: str) -> tuple[str, int]:
+def _versions(model_dir: str) -> tuple[str, int]:
     """Return the folder of versions, and the only version to serve or 0."""
     if "://" in model_dir:
         return model_dir, 0  # checked by the server
@@ -205,11 +174,7 @@ def _served(model_dir: str) -> tuple[str, int]:
 
 
 def page_flags(shown: bool, collect: Path | None) -> list[str]:
-    """Return the flags of imgpipe-model-server for the web page.
-
-    Args:
-        shown: Whether there is a page.
-        collect: Folder for the images whose labels people correct on it, None for none.
+    """Return the flags of imgpipe-model-server for the web page, if it is shown.
 
     Raises:
         ConfigError: Images are to be collected without a page.
@@ -224,10 +189,6 @@ def page_flags(shown: bool, collect: Path | None) -> list[str]:
 
 def nearest_flags(shown: bool, model_dir: str) -> list[str]:
     """Return the flag of imgpipe-model-server for training images, which are prepared first.
-
-    Args:
-        shown: Whether there is a page.
-        model_dir: Output folder of the runs.
 
     Raises:
         ConfigError: There is no page, or the model is not on this machine.
@@ -250,12 +211,7 @@ def nearest_flags(shown: bool, model_dir: str) -> list[str]:
 
 
 def log_flags(prefix: Path | None, share: float, images: bool) -> list[str]:
-    """Return the flags of imgpipe-model-server that log requests.
-
-    Args:
-        prefix: Prefix of the log files, None to log nothing.
-        share: Share of the requests to log, from 0 to 1.
-        images: Whether to log the images too.
+    """Return the flags of imgpipe-model-server that log requests; none without a prefix.
 
     Raises:
         ConfigError: Images are to be logged without a prefix.
