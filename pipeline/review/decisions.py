@@ -89,10 +89,11 @@ class Decisions:
                 raise Refused("This review does not ask about this image.")
             entries = self._checked(question, verdict, label)
             before = {"image_hash": image_hash, "skipped": image_hash in self._skipped}
-            if entries or overrides.of_image(self._entries(), image_hash):
+            present = overrides.of_image(self._entries(), image_hash)
+            if entries or present:
                 # "Skip" takes back a decision, but a proposal was not the person's decision.
-                kept = self._proposals(image_hash) if not entries else ()
-                old = overrides.replace(self.file, image_hash, entries or kept)
+                kept = entries or [entry for entry in present if not entry.confirmed]
+                old = overrides.replace(self.file, image_hash, kept)
                 before["entries"] = [_plain(entry) for entry in old]
             self._skipped.discard(image_hash)
             if verdict == "skip":
@@ -145,11 +146,6 @@ class Decisions:
         entry = Override(image.image_hash, "accept", label, path, _NOTE)
         return (dataclasses.replace(entry, verdict=verdict),)
 
-    def _proposals(self, image_hash: str) -> tuple[Override, ...]:
-        """Return the entries of an image that nobody has confirmed."""
-        entries = overrides.of_image(self._entries(), image_hash)
-        return tuple(entry for entry in entries if not entry.confirmed)
-
     def _entries(self) -> Sequence[Override]:
         return overrides.load(self.file) if self.file.exists() else ()
 
@@ -164,11 +160,7 @@ class Decisions:
         return found
 
     def _save(self) -> None:
-        content = {
-            "schema": _SCHEMA,
-            "skipped": sorted(self._skipped),
-            "history": self._history,
-        }
+        content = {"schema": _SCHEMA, "skipped": sorted(self._skipped), "history": self._history}
         atomic_write(self._state, json.dumps(content) + "\n")
 
 
