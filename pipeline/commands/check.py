@@ -9,7 +9,7 @@ import collections
 import dataclasses
 import gc
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -272,21 +272,15 @@ def _rows(judged: Judged) -> list[tuple[str, str, int, str]]:
 
     rows = []
     for fate, found in findings(judged).items():
-        rows += _counted(fate, found)
+        groups: dict[str, list[Mapping[str, Any]]] = collections.defaultdict(list)
+        for row in found:
+            groups[str(row["reason"])].append(row)
+        for reason, group in sorted(groups.items(), key=lambda one: (-len(one[1]), one[0])):
+            example = f"{group[0]['path']}: {group[0]['detail']}"
+            rows.append((fate, reason, len(group), example))
     for note in judged.summary["notes"]:
         rows.append(("noted", note["kind"], note["count"], note["paths"][0]))
     return rows
-
-
-def _counted(fate: str, found: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, int, str]]:
-    groups: dict[str, list[Mapping[str, Any]]] = collections.defaultdict(list)
-    for row in found:
-        groups[str(row["reason"])].append(row)
-    ordered = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
-    return [
-        (fate, reason, len(rows), f"{rows[0]['path']}: {rows[0]['detail']}")
-        for reason, rows in ordered
-    ]
 
 
 def _short(text: str, length: int = 400) -> str:
@@ -294,11 +288,7 @@ def _short(text: str, length: int = 400) -> str:
 
 
 def page(found: Examined) -> str:
-    """Draw the page of a check as one HTML file.
-
-    Args:
-      found: The result of `examine`, with the images.
-    """
+    """Draw the page of a check, which was examined with its images, as one HTML file."""
     from imgpipe.components.report.check_page import render
     from imgpipe.components.report.section import RunState
 

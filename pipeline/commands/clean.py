@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -46,7 +46,16 @@ def command(
                     one.remove()
     except OSError as error:
         raise ResourceError(f"cannot clean {out}: {error.strerror}.") from None
-    output_files.write_json(_as_json(out, found, kept, yes), json_file)
+    items = [{"path": str(one.path), "kind": one.kind, "bytes": one.bytes} for one in found]
+    content = {
+        "schema": SCHEMA,
+        "out": str(out),
+        "removed": yes,
+        "bytes": sum(one.bytes for one in found),
+        "kept": kept or None,
+        "items": items,
+    }
+    output_files.write_json(content, json_file)
     if json_file != output_files.STANDARD_OUTPUT:
         _print(out, found, kept, yes)
 
@@ -57,17 +66,6 @@ def _versions(out: Path) -> Path:
 
     named = past_runs.read(out)[-1].config.get("push.directory")
     return Path(named) if named else out / "model"
-
-
-def _as_json(out: Path, found: Sequence[Removable], kept: str, removed: bool) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "out": str(out),
-        "removed": removed,
-        "bytes": sum(one.bytes for one in found),
-        "kept": kept or None,
-        "items": [{"path": str(one.path), "kind": one.kind, "bytes": one.bytes} for one in found],
-    }
 
 
 def _print(out: Path, found: Sequence[Removable], kept: str, removed: bool) -> None:

@@ -46,25 +46,19 @@ def command(
     html_file: options.HtmlOption = None,
 ) -> None:
     """Compare two runs: configuration, data, metrics, and images that only one gets right."""
-    output_files.check_folder("--json", json_file)
-    output_files.check_folder("--html", html_file)
-    a, b = _chosen(first, second)
-    compared = _compared(a, b, html_file)
-    output_files.write_json(compared, json_file)
-    if json_file != output_files.STANDARD_OUTPUT:
-        _print(compared)
-
-
-def _compared(a: PastRun, b: PastRun, html_file: Path | None) -> dict[str, Any]:
-    """Compare the runs and write the page, without the messages that TensorFlow prints."""
     from imgpipe.pipeline.command_line import steps
     from imgpipe.pipeline.output import run_comparison
 
-    with steps.quiet():
+    output_files.check_folder("--json", json_file)
+    output_files.check_folder("--html", html_file)
+    a, b = _chosen(first, second)
+    with steps.quiet():  # without the messages that TensorFlow prints
         compared = run_comparison.compare(a, b)
         if html_file is not None:
             output_files.write(html_file, _page(compared, (a, b)), "--html ")
-    return compared
+    output_files.write_json(compared, json_file)
+    if json_file != output_files.STANDARD_OUTPUT:
+        _print(compared)
 
 
 def _page(compared: Mapping[str, Any], runs: Sequence[PastRun]) -> str:
@@ -160,12 +154,7 @@ def _print_images(
 
 
 def paired(split: str, pair: Mapping[str, Any]) -> str:
-    """Describe the difference of two accuracies on the same images in a sentence.
-
-    Args:
-      split: Name of the split.
-      pair: An entry of ``paired`` in the JSON.
-    """
+    """Describe in a sentence what ``paired`` of the JSON says about a split."""
     # An interval that includes 0 leaves open which of the models is better.
     low, high = pair["ci95"]
     if low > 0:

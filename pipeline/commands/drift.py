@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -95,11 +95,7 @@ def as_json(
 ) -> dict[str, Any]:
     """Build what `--json` writes; `imgpipe.pipeline.json_formats` declares it.
 
-    Args:
-      read: The log.
-      examined: The comparisons of each version.
-      folder: Folder of the least certain images, None if none were asked for.
-      written: Number of images written there, None if none were.
+    `written` is the number of least certain images in `folder`, None if none were written.
     """
     statistics = read.statistics
     return {
@@ -212,16 +208,9 @@ def _remarks(read: Log, examined: Examined) -> Iterator[str]:
     if examined.gone:
         gone = ", ".join(map(str, examined.gone))
         yield f"answers of version {gone} were not compared: the version no longer exists"
-    yield from _undecodable(examined)
-
-
-def _undecodable(examined: Examined) -> Iterable[str]:
-    from imgpipe.components.report.text import plural
-
     failed = examined.measured.failed
-    if not failed:
-        return
-    yield f"{plural(failed, 'image')} of the log cannot be decoded:"
+    if failed:
+        yield f"{plural(failed, 'image')} of the log cannot be decoded:"
     for found in examined.measured.undecodable[:_NAMED]:
         yield f"  {found.image}: {found.error}"
     if failed > _NAMED:

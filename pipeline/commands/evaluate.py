@@ -38,8 +38,7 @@ def command(
     model: options.ModelFolderOption = Path("imgpipe-out"),
     version: options.VersionOption = None,
     threshold: Annotated[
-        float,
-        typer.Option("--threshold", help="Accuracy below which the exit code is 3."),
+        float, typer.Option("--threshold", help="Accuracy below which the exit code is 3.")
     ] = 0.0,
     config: Annotated[
         str | None,
@@ -174,12 +173,10 @@ def _print(console: Console, found: Mapping[str, Any]) -> None:
     width = max(len(escape(name)) for name, _ in shown)
     console.print(f"\n[dim]  {'class':<{width}}  images  recall  precision     F1[/]")
     for name, row in shown:
-        figures = "  ".join(
-            f"{_share(row[key]):>{size}}" for key, size in (("recall", 6), ("precision", 9))
-        )
+        recall, precision = _share(row["recall"]), _share(row["precision"])
         f1 = _share(row["f1"] if row["count"] else None)
         name = escape(f"{name:<{width}}")
-        console.print(f"  {name}  {row['count']:>6,}  {figures}  {f1:>5}")
+        console.print(f"  {name}  {row['count']:>6,}  {recall:>6}  {precision:>9}  {f1:>5}")
     if len(classes) > _CLASSES:
         console.print(f"  … and {len(classes) - _CLASSES:,} more classes; --json writes them all")
     _print_confusions(console, found)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 app = typer.Typer()
 
@@ -42,7 +38,16 @@ def command(
     """
     output_files.check_folder("--json", json_file)
     described = write(kind, out, to, version, json_file == output_files.STANDARD_OUTPUT)
-    _print(output_files.console_beside(json_file), described)
+    console = output_files.console_beside(json_file)
+    parity, size = described["parity"], described["bytes"] / 1e6
+    console.print(f"\n[bold green]{escape(described['file'])}[/], {size:.1f} MB")
+    console.print(f"  model    {escape(described['model'])}")
+    console.print(
+        f"  parity   {parity['images']} images ({parity['origin']}): probabilities differ by at "
+        f"most {parity['largest_difference']:.2g}, {parity['agreement']:.1%} of the labels are "
+        "those of the encoded images"
+    )
+    console.print(f"  classes  {escape(', '.join(described['classes'][:20]))}")
     output_files.write_json(described, json_file)
 
 
@@ -82,16 +87,3 @@ def write(
             content, described = exports.export(name, kind, model)
     output_files.write(target, content, "--to ")
     return {**described, "file": str(target.absolute())}
-
-
-def _print(console: Console, described: Mapping[str, Any]) -> None:
-    parity = described["parity"]
-    size = described["bytes"] / 1e6
-    console.print(f"\n[bold green]{escape(described['file'])}[/], {size:.1f} MB")
-    console.print(f"  model    {escape(described['model'])}")
-    console.print(
-        f"  parity   {parity['images']} images ({parity['origin']}): probabilities differ by at "
-        f"most {parity['largest_difference']:.2g}, {parity['agreement']:.1%} of the labels are "
-        "those of the encoded images"
-    )
-    console.print(f"  classes  {escape(', '.join(described['classes'][:20]))}")

@@ -116,15 +116,7 @@ def text(config: Config, notes: Mapping[str, str], name: str | None) -> str:
 
 
 def propose(scan: Scan, source: str) -> tuple[Config, dict[str, str]]:
-    """Propose settings that fit the data.
-
-    Args:
-      scan: The files of the source.
-      source: The source, as in `data.source`.
-
-    Returns:
-      The configuration, and comments that explain it, by section.
-    """
+    """Propose settings that fit the data; returns them with comments by section."""
     from imgpipe.components.report.text import plural
     from imgpipe.pipeline.configuration import config as configs
 

@@ -36,8 +36,7 @@ def command(
     config: options.ConfigArgument = None,
     data: options.DataOption = None,
     output: Annotated[
-        Path,
-        typer.Option("--output", "-o", metavar="FILE", help="File for the PipelineSpec."),
+        Path, typer.Option("--output", "-o", metavar="FILE", help="File for the PipelineSpec.")
     ] = Path("imgpipe-pipeline.yaml"),
     image: ImageOption = "",
     root: Annotated[
@@ -68,7 +67,7 @@ def compile_(
     root: str,
     settings: Sequence[str],
 ) -> formats.Compiled:
-    """Write the PipelineSpec.
+    """Write the PipelineSpec; returns what was written, as in the JSON.
 
     Args:
       source: TOML file or name of a preset; None for the defaults.
@@ -77,9 +76,6 @@ def compile_(
       image: Container image, "" for that of the configuration.
       root: URI of an object store below which artifacts are written.
       settings: Overrides as ``SECTION.KEY=VALUE``.
-
-    Returns:
-      What was written, as in the JSON.
 
     Raises:
       ResourceError: The package kfp, which the extra ``kubeflow`` brings, is not installed.

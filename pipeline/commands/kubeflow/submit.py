@@ -36,12 +36,10 @@ FileArgument = Annotated[
     ),
 ]
 HostOption = Annotated[
-    str,
-    typer.Option("--host", envvar="KF_PIPELINES_ENDPOINT", help="URL of the API server."),
+    str, typer.Option("--host", envvar="KF_PIPELINES_ENDPOINT", help="URL of the API server.")
 ]
 RootOption = Annotated[
-    str | None,
-    typer.Option("--root", metavar="URI", help="Folder of all artifacts of the run."),
+    str | None, typer.Option("--root", metavar="URI", help="Folder of all artifacts of the run.")
 ]
 ParameterOption = Annotated[
     list[str] | None,
@@ -141,11 +139,7 @@ def command(
 
 
 def run(
-    target: Target,
-    name: str | None,
-    wait: bool,
-    every: float = 5.0,
-    json_file: str | None = None,
+    target: Target, name: str | None, wait: bool, every: float = 5.0, json_file: str | None = None
 ) -> int:
     """Submit one run; returns the exit code, which is 3 for a model that was not blessed.
 
