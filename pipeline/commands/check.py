@@ -99,15 +99,7 @@ class Examined:
 
 
 def examine(config: Config, with_images: bool, to_stderr: bool) -> Examined:
-    """Inspect the data of a configuration.
-
-    Args:
-      config: The validated configuration.
-      with_images: Whether the images of the page are read too.
-      to_stderr: Whether progress is printed to standard error instead of standard output.
-
-    Returns:
-      The findings and the verdict.
+    """Inspect the data of a configuration, and read the images of the page if they are wanted.
 
     Raises:
       ConfigError: The source or a setting is wrong.

@@ -94,16 +94,10 @@ def init(
 
 
 def text(config: Config, notes: Mapping[str, str], name: str | None) -> str:
-    """Write the configuration.
+    """Write the configuration as TOML that loads back to it, with the notes as comments.
 
-    Args:
-      config: The configuration.
-      notes: Comments by section.
-      name: Name of the file, to write the settings that matter most and those that differ from
-        their defaults; None to write all.
-
-    Returns:
-      A TOML text that loads back to `config`.
+    With the name of the file, only the settings that matter most and those that differ from their
+    defaults are written.
     """
     from imgpipe.pipeline.configuration import config as configs
     from imgpipe.pipeline.configuration.flat_settings import flat
