@@ -58,14 +58,22 @@ class Decisions:
     def __init__(self, questions: Questions, file: Path, state: Path) -> None:
         self.questions, self.file = questions, file
         self._state = state
-        self._lock = threading.Lock()  # the server answers requests in several threads
+        # The server answers requests in several threads; `answer` calls `answers`.
+        self._lock = threading.RLock()
         self._skipped, self._history = _read(state)
         self._entries()  # raises ConfigError
 
     def answers(self) -> dict[str, Answer]:
         """Return the answers so far by image hash; images without one are missing."""
         with self._lock:
-            return self._answers()
+            decided = {entry.image_hash: entry for entry in overrides.confirmed(self._entries())}
+            found: dict[str, Answer] = {}
+            for image_hash in self.questions.by_hash:
+                if entry := overrides.find(decided, image_hash):
+                    found[image_hash] = Answer(entry.verdict, entry.label)
+                elif image_hash in self._skipped:
+                    found[image_hash] = Answer("skip")
+            return found
 
     def answer(self, image_hash: str, verdict: str, label: str = "") -> Answer:
         """Decide about an image, and save the decision before returning.
@@ -100,7 +108,7 @@ class Decisions:
                 self._skipped.add(image_hash)
             self._history.append(before)
             self._save()
-            return self._answers()[image_hash]
+            return self.answers()[image_hash]
 
     def undo(self) -> str:
         """Take back the last answer.
@@ -148,16 +156,6 @@ class Decisions:
 
     def _entries(self) -> Sequence[Override]:
         return overrides.load(self.file) if self.file.exists() else ()
-
-    def _answers(self) -> dict[str, Answer]:
-        decided = {entry.image_hash: entry for entry in overrides.confirmed(self._entries())}
-        found: dict[str, Answer] = {}
-        for image_hash in self.questions.by_hash:
-            if entry := overrides.find(decided, image_hash):
-                found[image_hash] = Answer(entry.verdict, entry.label)
-            elif image_hash in self._skipped:
-                found[image_hash] = Answer("skip")
-        return found
 
     def _save(self) -> None:
         content = {"schema": _SCHEMA, "skipped": sorted(self._skipped), "history": self._history}
