@@ -99,7 +99,15 @@ class Examined:
 
 
 def examine(config: Config, with_images: bool, to_stderr: bool) -> Examined:
-    """Inspect the data of a configuration, and read the images of the page if they are wanted.
+    """Inspect the data of a configuration.
+
+    Args:
+      config: The validated configuration.
+      with_images: Whether the images of the page are read too.
+      to_stderr: Whether progress is printed to standard error instead of standard output.
+
+    Returns:
+      The findings and the verdict.
 
     Raises:
       ConfigError: The source or a setting is wrong.
@@ -280,7 +288,11 @@ def _short(text: str, length: int = 400) -> str:
 
 
 def page(found: Examined) -> str:
-    """Draw the page of a check, which was examined with its images, as one HTML file."""
+    """Draw the page of a check as one HTML file.
+
+    Args:
+      found: The result of `examine`, with the images.
+    """
     from imgpipe.components.report.check_page import render
     from imgpipe.components.report.section import RunState
 

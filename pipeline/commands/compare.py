@@ -154,7 +154,12 @@ def _print_images(
 
 
 def paired(split: str, pair: Mapping[str, Any]) -> str:
-    """Describe in a sentence what ``paired`` of the JSON says about a split."""
+    """Describe the difference of two accuracies on the same images in a sentence.
+
+    Args:
+      split: Name of the split.
+      pair: An entry of ``paired`` in the JSON.
+    """
     # An interval that includes 0 leaves open which of the models is better.
     low, high = pair["ci95"]
     if low > 0:

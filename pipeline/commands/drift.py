@@ -95,7 +95,11 @@ def as_json(
 ) -> dict[str, Any]:
     """Build what `--json` writes; `imgpipe.pipeline.json_formats` declares it.
 
-    `written` is the number of least certain images in `folder`, None if none were written.
+    Args:
+      read: The log.
+      examined: The comparisons of each version.
+      folder: Folder of the least certain images, None if none were asked for.
+      written: Number of images written there, None if none were.
     """
     statistics = read.statistics
     return {

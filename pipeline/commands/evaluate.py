@@ -124,8 +124,13 @@ def evaluate(
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Evaluate a model while progress is displayed.
 
+    Args:
+      request: The model and the images.
+      with_images: Whether the images of the page are read and explained.
+      to_stderr: Whether progress is printed to standard error instead of standard output.
+
     Returns:
-      What ``--json`` writes, and the images of the page if they are wanted.
+      What ``--json`` writes, and the images of the page.
 
     Raises:
       ConfigError: No image could be judged.

@@ -94,10 +94,16 @@ def init(
 
 
 def text(config: Config, notes: Mapping[str, str], name: str | None) -> str:
-    """Write the configuration as TOML that loads back to it, with the notes as comments.
+    """Write the configuration.
 
-    With the name of the file, only the settings that matter most and those that differ from their
-    defaults are written.
+    Args:
+      config: The configuration.
+      notes: Comments by section.
+      name: Name of the file, to write the settings that matter most and those that differ from
+        their defaults; None to write all.
+
+    Returns:
+      A TOML text that loads back to `config`.
     """
     from imgpipe.pipeline.configuration import config as configs
     from imgpipe.pipeline.configuration.flat_settings import flat
@@ -110,7 +116,15 @@ def text(config: Config, notes: Mapping[str, str], name: str | None) -> str:
 
 
 def propose(scan: Scan, source: str) -> tuple[Config, dict[str, str]]:
-    """Propose settings that fit the data; returns them with comments by section."""
+    """Propose settings that fit the data.
+
+    Args:
+      scan: The files of the source.
+      source: The source, as in `data.source`.
+
+    Returns:
+      The configuration, and comments that explain it, by section.
+    """
     from imgpipe.components.report.text import plural
     from imgpipe.pipeline.configuration import config as configs
 

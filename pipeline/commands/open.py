@@ -45,7 +45,11 @@ def command(
 
 
 def show(address: str, console: Console) -> bool:
-    """Open the address of a page in a browser, or say that there is none.
+    """Open an address in a browser; say so when there is none.
+
+    Args:
+      address: Address of a page.
+      console: Where it is said; None for standard output.
 
     Returns:
       Whether a browser was asked to show it.

@@ -141,7 +141,13 @@ def _folder(model: str) -> Path | None:
 
 
 def headers(given: Sequence[str] | None) -> dict[str, str]:
-    """Parse headers ``NAME:VALUE`` into values by name.
+    """Parse headers.
+
+    Args:
+      given: Headers as ``NAME:VALUE``, or None.
+
+    Returns:
+      Values by name.
 
     Raises:
       ConfigError: A header has no name or no colon.

@@ -104,7 +104,11 @@ def _decided(review: Review) -> int:
 
 
 def find(path: Path) -> PastRun:
-    """Find the run to review; of an output folder, the newest one that came far enough.
+    """Find the run to review.
+
+    Args:
+      path: Folder of a run; a version, for the run that pushed it; or an output folder, for its
+        newest run with a page.
 
     Raises:
       ResourceError: There is no such run.

@@ -164,7 +164,14 @@ def _accuracy(row: dict[str, Any]) -> str:
 
 
 def changed(changes: dict[str, list[dict[str, Any]]]) -> str:
-    """Describe the first changes of each kind, such as ``train.epochs 8 → 9, images of cat +2``."""
+    """Describe what changed in a few words, such as ``train.epochs 8 → 9, images of cat +2``.
+
+    Args:
+      changes: Changes of the configuration and of the data, as in the JSON.
+
+    Returns:
+      The first changes of each kind; "" when nothing changed.
+    """
     settings = [
         f"{entry['name']} {short(entry['before'])} → {short(entry['after'])}"
         for entry in changes["configuration"]
@@ -185,7 +192,11 @@ def short(value: Any) -> str:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Draw at least one number as a line of bars, the lowest number as the lowest bar."""
+    """Draw numbers as a line of bars, the lowest number as the lowest bar.
+
+    Args:
+      values: At least one number.
+    """
     low, high = min(values), max(values)
     # From the lowest value, since accuracies differ little from each other compared with 0.
     steps = (len(_BARS) - 1) / (high - low) if high > low else 0

@@ -174,7 +174,11 @@ def _versions(model_dir: str) -> tuple[str, int]:
 
 
 def page_flags(shown: bool, collect: Path | None) -> list[str]:
-    """Return the flags of imgpipe-model-server for the web page, if it is shown.
+    """Return the flags of imgpipe-model-server for the web page.
+
+    Args:
+        shown: Whether there is a page.
+        collect: Folder for the images whose labels people correct on it, None for none.
 
     Raises:
         ConfigError: Images are to be collected without a page.
@@ -189,6 +193,10 @@ def page_flags(shown: bool, collect: Path | None) -> list[str]:
 
 def nearest_flags(shown: bool, model_dir: str) -> list[str]:
     """Return the flag of imgpipe-model-server for training images, which are prepared first.
+
+    Args:
+        shown: Whether there is a page.
+        model_dir: Output folder of the runs.
 
     Raises:
         ConfigError: There is no page, or the model is not on this machine.
@@ -211,7 +219,12 @@ def nearest_flags(shown: bool, model_dir: str) -> list[str]:
 
 
 def log_flags(prefix: Path | None, share: float, images: bool) -> list[str]:
-    """Return the flags of imgpipe-model-server that log requests; none without a prefix.
+    """Return the flags of imgpipe-model-server that log requests.
+
+    Args:
+        prefix: Prefix of the log files, None to log nothing.
+        share: Share of the requests to log, from 0 to 1.
+        images: Whether to log the images too.
 
     Raises:
         ConfigError: Images are to be logged without a prefix.

@@ -31,8 +31,12 @@ def soft_noise(
 ) -> np.ndarray:
     """Return smooth noise [height, width], with values from about −1 to 1.
 
-    There are `cells` waves along the longer side, and each of the `octaves` layers of noise has
-    twice the waves and half the weight of the one before.
+    Args:
+        rng: Source of randomness.
+        height: Height in pixels.
+        width: Width in pixels.
+        cells: Number of waves along the longer side.
+        octaves: Number of layers of noise, each with twice the waves and half the weight.
     """
     total = np.zeros((height, width), np.float32)
     for octave in range(octaves):
@@ -163,6 +167,15 @@ PAINTERS: tuple[tuple[Painter, float], ...] = (
 
 
 def paint(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Paint a background of a random kind, as linear RGB values, float32 [3, height, width]."""
+    """Paint a background of a random kind.
+
+    Args:
+        rng: Source of randomness.
+        height: Height in pixels.
+        width: Width in pixels.
+
+    Returns:
+        Linear RGB values, float32 [3, height, width].
+    """
     kind = rng.choice(len(PAINTERS), p=[share for _, share in PAINTERS])
     return PAINTERS[kind][0](rng, height, width)

@@ -54,9 +54,14 @@ class Stroke:
 
 
 def sample(label: str, rng: np.random.Generator) -> list[Stroke]:
-    """Return the strokes of a hand from back to front, whose y points down as in an image.
+    """Return the strokes of a hand, from back to front.
 
-    The label is the gesture, one of `LABELS`; everything else is random.
+    Args:
+        label: The gesture, one of `LABELS`.
+        rng: Source of randomness for everything else.
+
+    Returns:
+        Strokes, whose y points down as in an image.
 
     Raises:
         KeyError: The label is unknown.
@@ -77,7 +82,11 @@ def sample(label: str, rng: np.random.Generator) -> list[Stroke]:
 
     return [
         dataclasses.replace(
-            s, start=placed(s.start), end=placed(s.end), radius=s.radius * girth, tip=s.tip * girth
+            s,
+            start=placed(s.start),
+            end=placed(s.end),
+            radius=s.radius * girth,
+            tip=s.tip * girth,
         )
         for s in strokes
     ]

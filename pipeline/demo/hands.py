@@ -32,9 +32,16 @@ class _Relief:
 
 
 def render(label: str, rng: np.random.Generator, width: int, height: int) -> Image.Image:
-    """Draw a hand, as an RGB image of the given width and height in pixels.
+    """Draw a hand.
 
-    The label is the gesture, one of `gestures.LABELS`; everything else is random.
+    Args:
+        label: The gesture, one of `gestures.LABELS`.
+        rng: Source of randomness for everything else.
+        width: Width in pixels.
+        height: Height in pixels.
+
+    Returns:
+        An RGB image.
     """
     size = np.array([width, height]) * _OVERSAMPLING
     strokes = gestures.sample(label, rng)

@@ -67,7 +67,7 @@ def compile_(
     root: str,
     settings: Sequence[str],
 ) -> formats.Compiled:
-    """Write the PipelineSpec; returns what was written, as in the JSON.
+    """Write the PipelineSpec.
 
     Args:
       source: TOML file or name of a preset; None for the defaults.
@@ -76,6 +76,9 @@ def compile_(
       image: Container image, "" for that of the configuration.
       root: URI of an object store below which artifacts are written.
       settings: Overrides as ``SECTION.KEY=VALUE``.
+
+    Returns:
+      What was written, as in the JSON.
 
     Raises:
       ResourceError: The package kfp, which the extra ``kubeflow`` brings, is not installed.

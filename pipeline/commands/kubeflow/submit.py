@@ -62,8 +62,17 @@ TokenOption = Annotated[
 class Target:
     """The pipeline and the server, as the arguments of the command name them.
 
-    `data`, `settings` and `image` are for a pipeline that is compiled by this command. A `root` of
-    None stands for the pipeline's default.
+    Attributes:
+      source: File of a compiled pipeline, a configuration or a preset; None for the defaults.
+      data: Source of the images, if the pipeline is compiled by this command.
+      settings: Overrides of settings, if the pipeline is compiled by this command.
+      image: Container image, if the pipeline is compiled by this command.
+      host: URL of the API server.
+      root: URI of all artifacts, or None for the pipeline's default.
+      parameters: Texts such as ``epochs=12``.
+      experiment: Name of the group of runs.
+      namespace: Namespace on a server with several users.
+      token: Bearer token of the requests.
     """
 
     source: str | None
