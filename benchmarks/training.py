@@ -169,9 +169,9 @@ def _say(name: str, run: Finished, split: str) -> None:
         print(f"  tried {search_line(tried)}")
     if training.get("search_ended"):
         print(f"  {training['search_ended']['text']}")
-    ece = (run.summary["metrics"].get(split) or {}).get("ece")
-    if ece is not None:
-        said.append(f"expected calibration error {ece:.4f}")
+    if found := run.summary["metrics"].get(split):
+        by_chance = f"{found['ece_by_chance']:.4f} by chance"
+        said.append(f"expected calibration error {found['ece']:.4f} ({by_chance})")
     if tuned:
         said.append(f"head alone {tuned['head_accuracy']:.4f} of validation")
     blessed = "blessed" if run.summary["blessed"] else "not blessed"

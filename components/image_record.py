@@ -84,12 +84,12 @@ class ImageRecord:
     @classmethod
     def from_example(cls, example: tf.train.Example) -> ImageRecord:
         """Convert back from `to_example`; a missing feature gets the default of its field."""
-        values: dict[str, Any] = {}
-        for name, default in _SIMPLE.items():
-            if isinstance(default, (bytes, int)) or default is None:
-                values[name] = first(example, name, default)
-            else:
-                values[name] = text(example, name)
+        values: dict[str, Any] = {
+            name: first(example, name, default)
+            if default is None or isinstance(default, bytes | int)
+            else text(example, name)
+            for name, default in _SIMPLE.items()
+        }
         # All features with one float are measurements, so that a new one needs no list here.
         figures = {
             name: feature.float_list.value[0]

@@ -7,11 +7,15 @@ attributes of the package ``imgpipe``.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imgpipe.pipeline.published.loaded_model import LoadedModel
 from imgpipe.pipeline.results import Check, Evaluation, Export, Run
+
+if TYPE_CHECKING:
+    from imgpipe.pipeline.configuration.config import Config
 
 __all__ = [
     *("Check", "Evaluation", "Export", "LoadedModel", "Run"),
@@ -53,28 +57,15 @@ def run(
       ResourceError: The run could not start, for example because another one uses the folder.
       KeyboardInterrupt: The run was interrupted; its folder has a report and a log.
     """
-    from imgpipe.pipeline.command_line import settings as settings_module
     from imgpipe.pipeline.execution.run import execute
 
     _prepare()
     if minutes is not None:
         settings["train.minutes"] = minutes
-    chosen = settings_module.configuration(
-        _text(config),
-        _text(data),
-        Path(out) if out is not None else None,
-        settings_module.assignments(settings),
-    )
-    outcome = execute(chosen, start, to_stderr=True)
-    if outcome.summary["status"] == "interrupted":
-        raise KeyboardInterrupt(outcome.verdict)
-    return Run(
-        outcome.exit_code,
-        outcome.verdict,
-        outcome.summary,
-        outcome.directory,
-        outcome.repeated,
-    )
+    found = execute(_configuration(config, data, settings, out), start, to_stderr=True)
+    if found.summary["status"] == "interrupted":
+        raise KeyboardInterrupt(found.verdict)
+    return Run(found.exit_code, found.verdict, found.summary, found.directory, found.repeated)
 
 
 def check(data: str | Path, *, config: str | Path | None = None, **settings: Any) -> Check:
@@ -93,16 +84,14 @@ def check(data: str | Path, *, config: str | Path | None = None, **settings: Any
     Raises:
       ConfigError: A setting or the source is wrong.
     """
-    from imgpipe.pipeline.command_line import settings as settings_module
     from imgpipe.pipeline.commands.check import as_json, examine
     from imgpipe.pipeline.source import opened
 
     _prepare()
-    assignments = settings_module.assignments(settings)
-    chosen = settings_module.configuration(_text(config), _text(data), None, assignments)
+    chosen = _configuration(config, data, settings)
     opened(chosen).listing()  # reports a wrong source before TensorFlow is imported
     found = examine(chosen, with_images=False, to_stderr=True)
-    summary = as_json(found.judged, found.verdict, found.refused)
+    summary = as_json(found)
     reasons = tuple(summary["reasons"])
     return Check(found.verdict, bool(found.refused), reasons, summary, found)
 
@@ -138,14 +127,10 @@ def evaluate(
       ConfigError: The source, a label or a setting is wrong.
       ResourceError: There is no model, or it is damaged.
     """
-    from imgpipe.pipeline.command_line import settings as settings_module
     from imgpipe.pipeline.commands import evaluate as command
 
     _prepare()
-    chosen = settings_module.configuration(
-        _text(config), _text(data), None, settings_module.assignments(settings)
-    )
-    asked = command.prepare(Path(path), version, chosen, threshold)
+    asked = command.prepare(Path(path), version, _configuration(config, data, settings), threshold)
     found, _ = command.evaluate(asked, with_images=False, to_stderr=True)
     return Evaluation(found["verdict"], found, asked)
 
@@ -209,5 +194,15 @@ def _prepare() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
 
 
-def _text(value: str | Path | None) -> str | None:
-    return None if value is None else os.fspath(value)
+def _configuration(
+    config: str | Path | None,
+    data: str | Path | None,
+    settings: Mapping[str, Any],
+    out: str | Path | None = None,
+) -> Config:
+    """Build the configuration from arguments, as the command line does."""
+    from imgpipe.pipeline.command_line import settings as arguments
+
+    source, images = (None if one is None else os.fspath(one) for one in (config, data))
+    folder = None if out is None else Path(out)
+    return arguments.configuration(source, images, folder, arguments.assignments(settings))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,17 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _PATHS = {"judge": {"overrides", "store"}}
 #: Sections of the configuration that decide the result of a run, without `_PATHS`. Of ``[data]``
 #: and ``[bank]`` only some settings do; see `find`.
-_DECIDING = {
-    "split",
-    "judge",
-    "gate",
-    "views",
-    "model",
-    "train",
-    "fine_tune",
-    "tune",
-    "evaluate",
-}
+_DECIDING = {"split", "judge", "gate", "views", "model", "train", "fine_tune", "tune", "evaluate"}
 
 #: Source code that decides about data; the packages below are those whose decoders it calls.
 _DATA_CODE = (
@@ -78,11 +68,7 @@ _BANK_CODE = (
 _DATA_PACKAGES = ("pillow", "tensorflow", "tensorflow-data-validation")
 _MODEL_PACKAGES = ("tensorflow", "keras")
 #: Source code that decides about LiteRT files and about folds.
-GATE_CODE = (
-    "models",
-    "components/lite_exporter",
-    "components/cross_validator",
-)
+GATE_CODE = ("models", "components/lite_exporter", "components/cross_validator")
 GATE_PACKAGES = (*_MODEL_PACKAGES, "ai-edge-litert")
 
 
@@ -113,43 +99,31 @@ def _fingerprint(*parts: object) -> str:
 
 
 @dataclass(frozen=True)
-class RunInputs:
-    """Values that become parameters of the components.
+class PassedInputs:
+    """Inputs of a run that components receive as they are."""
 
-    Attributes:
-      fingerprint: Fingerprint of all files of the source, by path and content.
-      vocabulary: Class names in sorted order, which is the order of the probabilities.
-      data_code: Fingerprint of the source code that reads, judges and gates data.
-      bank_code: Fingerprint of the source code that extracts features.
-      model_code: Fingerprint of the source code that trains and exports.
-      serving_code: Fingerprint of the source code that serves.
-      gate_code: Fingerprint of the source code that makes and judges LiteRT files, and that judges
-        by folds.
-      run_key: Fingerprint of configuration, data and code. Runs with equal keys make equal models.
-      split_key: Fingerprint of the division into splits.
-      baseline_version: Number of the version to compare with, 0 if there is none.
-      baseline_digest: Digest of that version.
-      accepted_schema: Schema file by which the data is judged, "" to infer a schema.
-      data_key: Fingerprint of the data, its division into splits and its checks.
-      overrides: People's decisions about single images, as JSON for ImageFilter.
-      accept_changes: Whether people accepted the drift and skew of this data.
-    """
+    fingerprint: str  # of all files of the source, by path and content
+    overrides: str  # people's decisions about single images, as JSON for ImageFilter
+    split_key: str  # fingerprint of the division into splits
+    data_key: str  # fingerprint of the data, its division into splits and its checks
+    baseline_version: int  # number of the version to compare with, 0 if there is none
+    baseline_digest: str  # digest of that version
+    accepted_schema: str  # schema file by which the data is judged, "" to infer a schema
+    data_code: str  # fingerprint of the source code that reads, judges and gates data
+    bank_code: str  # fingerprint of the source code that extracts features
+    serving_code: str  # fingerprint of the source code that serves
+    gate_code: str  # fingerprint of the source code of LiteRT files and of the judgement by folds
 
-    fingerprint: str
-    vocabulary: tuple[str, ...]
-    data_code: str
-    bank_code: str
-    model_code: str
-    serving_code: str
-    gate_code: str
+
+@dataclass(frozen=True)
+class RunInputs(PassedInputs):
+    """Values that become parameters of the components."""
+
+    vocabulary: tuple[str, ...]  # sorted class names; the probabilities are in the same order
+    model_code: str  # fingerprint of the source code that trains and exports
+    #: Fingerprint of configuration, data and code. Runs with equal keys make equal models.
     run_key: str
-    split_key: str
-    baseline_version: int
-    baseline_digest: str
-    accepted_schema: str
-    data_key: str
-    overrides: str = "[]"
-    accept_changes: bool = False
+    accept_changes: bool  # whether people accepted the drift and skew of this data
 
 
 def source_options(config: Config) -> SourceOptions:
@@ -171,15 +145,15 @@ def judge_settings(config: Config, vocabulary: Sequence[str] | None = None) -> S
       ConfigError: The overrides cannot be read or name unknown classes.
     """
     judging = config.judge
-    given = config.overrides_file if vocabulary is not None else None
+    overrides: Mapping[str, override_files.Override] = {}
+    if vocabulary is not None and config.overrides_file:
+        overrides = override_files.resolve(override_files.load(config.overrides_file), vocabulary)
     return Settings(
         min_side=judging.min_side,
         pixel_limit=judging.pixel_limit,
         severity=judging.severity.model_dump(exclude_defaults=True),
         threshold=judging.threshold.model_dump(exclude_defaults=True),
-        overrides=override_files.resolve(override_files.load(given), vocabulary or ())
-        if given
-        else {},
+        overrides=overrides,
     )
 
 
@@ -239,9 +213,8 @@ def find(config: Config, scan: Scan) -> RunInputs:
     precision = resolve_precision(config.bank.precision)
     config.settings.check_classes(scan.vocabulary)
     weights = config.settings.backbone_spec().key()
-    run_key = _fingerprint(
-        *(deciding, how, precision, weights, scan.fingerprint, data_code, model_code, overrides)
-    )
+    code = data_code, model_code
+    run_key = _fingerprint(deciding, how, precision, weights, scan.fingerprint, *code, overrides)
     baseline = manifest.baseline_for(config.push_directory, run_key)
     data_key = _data_key(config, scan.fingerprint, overrides)
     return RunInputs(

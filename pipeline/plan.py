@@ -15,14 +15,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from imgpipe.models.features.extractor import describe, from_description
 from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.configuration import config as configs
+from imgpipe.pipeline.configuration import flat_settings
 from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.inputs import RunInputs
+from imgpipe.pipeline.inputs import PassedInputs, RunInputs
 from imgpipe.pipeline.source import scan
 
 #: `plan` as the component Plan finds it.
@@ -40,56 +41,20 @@ TOP_K = 5  # labels in an answer of the exported model, the most probable ones
 
 
 @dataclass(frozen=True)
-class PlanParameters:
-    """Parameters that Plan determines. Those of several settings are JSON objects.
+class PlanParameters(PassedInputs):
+    """Parameters that Plan determines. Those of several settings are JSON objects."""
 
-    Attributes:
-      fingerprint: Fingerprint of all files of the source, by path and content.
-      vocabulary: JSON list of class names in sorted order.
-      classes: Number of classes.
-      overrides: People's decisions about single images, as JSON.
-      split_key: Fingerprint of the division into splits.
-      baseline_version: Number of the version to compare with, 0 if there is none.
-      baseline_digest: Digest of that version.
-      accepted_schema: Schema file by which the data is judged, "" to infer a schema.
-      data_key: Fingerprint of the data, its division into splits and its checks.
-      accept_changes: 1 if people accepted the drift and skew of this data, otherwise 0.
-      network: Description of the backbone, for FeatureBank.
-      weights_key: Fingerprint of everything but the images that decides the features.
-      custom_config: Settings of ImageTrainer's function.
-      tuner_config: Settings of ImageTuner's function.
-      model_settings: Settings of the network and its training, for CrossValidator.
-      eval_config: TFMA's EvalConfig.
-      facts: What the manifest of a pushed version says about its run.
-      report_settings: Settings that the report shows.
-      data_code: Fingerprint of the source code that reads, judges and gates data.
-      bank_code: Fingerprint of the source code that extracts features.
-      serving_code: Fingerprint of the source code that serves.
-      gate_code: Fingerprint of the source code of CrossValidator and LiteExporter.
-    """
-
-    fingerprint: str
-    vocabulary: str
+    vocabulary: str  # JSON list of class names in sorted order
     classes: int
-    overrides: str
-    split_key: str
-    baseline_version: int
-    baseline_digest: str
-    accepted_schema: str
-    data_key: str
-    accept_changes: int
-    network: str
-    weights_key: str
-    custom_config: str
-    tuner_config: str
-    model_settings: str
-    eval_config: str
-    facts: str
-    report_settings: str
-    data_code: str
-    bank_code: str
-    serving_code: str
-    gate_code: str
+    accept_changes: int  # 1 if people accepted the drift and skew of this data, otherwise 0
+    network: str  # description of the backbone, for FeatureBank
+    weights_key: str  # fingerprint of everything but the images that decides the features
+    custom_config: str  # settings of ImageTrainer's function
+    tuner_config: str  # settings of ImageTuner's function
+    model_settings: str  # settings of the network and its training, for CrossValidator
+    eval_config: str  # TFMA's EvalConfig
+    facts: str  # what the manifest of a pushed version says about its run
+    report_settings: str  # settings that the report shows
 
 
 @dataclass(frozen=True)
@@ -123,11 +88,8 @@ def known(config: Config, inputs: RunInputs) -> Parameters:
 
 def settings(config: Config) -> dict[str, Any]:
     """The settings of a configuration that a run of a compiled pipeline may change."""
-    values = {}
-    for name, setting in RUN_SETTINGS.items():
-        section, key = setting.split(".")
-        values[name] = getattr(getattr(config, section), key)
-    return values
+    values = dict(flat_settings.flat(config.model_dump()))
+    return {name: values[setting] for name, setting in RUN_SETTINGS.items()}
 
 
 def plan(config: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,8 +108,7 @@ def plan(config: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     tree = json.loads(config)
     for name, setting in RUN_SETTINGS.items():
-        section, key = setting.split(".")
-        tree[section][key] = given[name]
+        flat_settings.put(tree, setting, given[name])
     # Validated again, because people choose the values of `given` when they start a run.
     built = configs.build(tree, where="the parameters of the pipeline")
     run_inputs.check_files(built)
@@ -172,32 +133,28 @@ def _planned(config: Config, inputs: RunInputs) -> PlanParameters:
         config.evaluate.max_drop,
         len(inputs.vocabulary),
     )
+    training = _training(config, inputs)
+    exporting = {
+        "top_k": TOP_K,
+        "warmup_images": WARMUP_IMAGES,
+        "parity_images": PARITY_IMAGES,
+        "resume_dir": str(config.out / "resume"),
+    }
+    shown = run_inputs.report_settings(config, inputs.vocabulary, inputs.fingerprint)
     return PlanParameters(
-        fingerprint=inputs.fingerprint,
+        **{one.name: getattr(inputs, one.name) for one in fields(PassedInputs)},
         vocabulary=json.dumps(inputs.vocabulary),
         classes=len(inputs.vocabulary),
-        overrides=inputs.overrides,
-        split_key=inputs.split_key,
-        baseline_version=inputs.baseline_version,
-        baseline_digest=inputs.baseline_digest,
-        accepted_schema=inputs.accepted_schema,
-        data_key=inputs.data_key,
         accept_changes=int(inputs.accept_changes),
         network=network,
         # View 0 is the image itself; view 1 stands for all augmented ones, which share settings.
         weights_key=f"{extractor.key(0)[:16]}-{extractor.key(1)[:16]}",
-        custom_config=_json({**_training(config, inputs), **_exporting(config)}),
-        tuner_config=_json({**_training(config, inputs), "trials": config.tune.trials}),
+        custom_config=_json(training | exporting),
+        tuner_config=_json(training | {"trials": config.tune.trials}),
         model_settings=_json(asdict(config.settings)),
         eval_config=_json(thresholds),
         facts=_json(_facts(config, inputs)),
-        report_settings=_json(
-            run_inputs.report_settings(config, inputs.vocabulary, inputs.fingerprint)
-        ),
-        data_code=inputs.data_code,
-        bank_code=inputs.bank_code,
-        serving_code=inputs.serving_code,
-        gate_code=inputs.gate_code,
+        report_settings=_json(shown),
     )
 
 
@@ -207,16 +164,6 @@ def _training(config: Config, inputs: RunInputs) -> dict[str, Any]:
         "model": asdict(config.settings),
         "vocabulary": list(inputs.vocabulary),
         "source_hash": inputs.model_code,
-    }
-
-
-def _exporting(config: Config) -> dict[str, Any]:
-    """Further arguments of the training, about the export."""
-    return {
-        "top_k": TOP_K,
-        "warmup_images": WARMUP_IMAGES,
-        "parity_images": PARITY_IMAGES,
-        "resume_dir": str(config.out / "resume"),
     }
 
 

@@ -228,6 +228,6 @@ def _show(result: Run | _Page, page: Path | None) -> None:
     elif page is not None:
         from imgpipe.pipeline.commands import open as open_command
 
-        open_command.run(page.parent)
+        open_command.command(page.parent)
     else:
         print(result.verdict)

@@ -285,8 +285,6 @@ def _from_typed(proto: Any, dtype: DType, shape: tuple[int, ...], count: int) ->
 
 def _fill_strings(values: Sequence[bytes], shape: tuple[int, ...], count: int) -> np.ndarray:
     flat = np.empty(count, dtype=object)
-    have = len(values)
-    for index in range(have):
-        flat[index] = values[index]
-    flat[have:] = values[have - 1] if have else b""
+    flat[: len(values)] = values
+    flat[len(values) :] = values[-1] if values else b""
     return flat.reshape(shape)

@@ -18,6 +18,10 @@ from imgpipe.components.storage import manifest, records
 from imgpipe.models.errors import ResourceError
 
 STATE = "baseline.json"
+#: Files that publishing has added to the SavedModel of a version.
+_ADDED = shutil.ignore_patterns(
+    manifest.MANIFEST, manifest.PROVENANCE, manifest.CARD, f"*{manifest.LITE_SUFFIX}"
+)
 
 
 def is_empty(uri: str) -> bool:
@@ -69,7 +73,8 @@ def Baseline(
         )
     else:
         state["compared"] = True
-        _copy_model(found.path, Path(path_utils.serving_model_dir(model.uri)))
+        target = path_utils.serving_model_dir(model.uri)
+        shutil.copytree(found.path, target, dirs_exist_ok=True, ignore=_ADDED)
     # The data of two runs can be compared even where their models cannot.
     if found is not None:
         provenance = found.path / manifest.PROVENANCE
@@ -88,16 +93,4 @@ def _find(base: Path, version: int) -> manifest.Version | None:
     raise ResourceError(
         f"version {version} in {base} was the last blessed model when this run began, and is now "
         "missing or damaged. Run again to compare with the version that is there now."
-    )
-
-
-def _copy_model(source: Path, target: Path) -> None:
-    """Copy the SavedModel of a version, without the files that publishing has added."""
-    shutil.copytree(
-        source,
-        target,
-        dirs_exist_ok=True,
-        ignore=shutil.ignore_patterns(
-            manifest.MANIFEST, manifest.PROVENANCE, manifest.CARD, f"*{manifest.LITE_SUFFIX}"
-        ),
     )

@@ -19,8 +19,6 @@ MODULE = "tfx_bsl.arrow.sql_util"
 
 def install() -> None:
     """Install the stub unless the real module can be imported."""
-    if MODULE in sys.modules:
-        return
     try:
         importlib.import_module(MODULE)
     except ImportError:

@@ -12,14 +12,10 @@ from typing import Any
 
 import tensorflow as tf
 from google.protobuf import text_format
-from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
-from tfx.dsl.component.experimental.annotations import (
-    InputArtifact,
-    OutputArtifact,
-    Parameter,
-)
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
-from tfx.types import standard_artifacts
+from tfx.types.standard_artifacts import ExampleAnomalies, ExampleStatistics, Schema
 
 from imgpipe.components import blessings
 from imgpipe.components.artifacts import DataBlessing, Quarantine
@@ -42,27 +38,22 @@ def _read(path: str) -> bytes:
         return file.read()
 
 
-def read_anomalies(uri: str) -> dict[str, anomalies_pb2.Anomalies]:
-    """Read the anomalies by split from the ExampleAnomalies artifact at `uri`."""
-    paths = {split: f"{uri}/Split-{split}/{_ANOMALIES_FILE}" for split in names.SPLITS}
+def _by_split(uri: str, file: str, message: Any) -> dict[str, Any]:
+    """Read a protobuf message of each split that has the file."""
+    paths = {split: f"{uri}/Split-{split}/{file}" for split in names.SPLITS}
     return {
-        split: anomalies_pb2.Anomalies.FromString(_read(path))
+        split: message.FromString(_read(path))
         for split, path in paths.items()
         if tf.io.gfile.exists(path)
     }
 
 
-def read_statistics(uri: str) -> dict[str, statistics_pb2.DatasetFeatureStatisticsList]:
+def read_statistics(uri: str) -> dict[str, comparison.Statistics]:
     """Read the statistics by split from the ExampleStatistics artifact at `uri`.
 
     The result is empty for an empty artifact.
     """
-    paths = {split: f"{uri}/Split-{split}/{_STATISTICS_FILE}" for split in names.SPLITS}
-    return {
-        split: statistics_pb2.DatasetFeatureStatisticsList.FromString(_read(path))
-        for split, path in paths.items()
-        if tf.io.gfile.exists(path)
-    }
+    return _by_split(uri, _STATISTICS_FILE, comparison.Statistics)
 
 
 def read_schema(uri: str) -> schema_pb2.Schema:
@@ -102,51 +93,11 @@ def infer_schema(statistics_uri: str) -> schema_pb2.Schema:
     return schema
 
 
-def changes(
-    now: Mapping[str, comparison.Statistics], baseline_uri: str, schema: schema_pb2.Schema
-) -> dict[str, list[rules.Reason]]:
-    """Compare the distributions with those of the last blessed run and between the splits.
-
-    Args:
-        now: Statistics of this run by split, as `read_statistics` returns them.
-        baseline_uri: URI of the ExampleStatistics of the last blessed run, "" for none.
-        schema: Schema with the limits.
-
-    Returns:
-        Reasons by kind, which is "drift" (since the last blessed run) or "skew" (between splits).
-    """
-    before = read_statistics(baseline_uri) if baseline_uri else {}
-    return {
-        "drift": [found.reason() for found in comparison.drift(now, before, schema)],
-        "skew": [found.reason() for found in comparison.skew(now, schema)],
-    }
-
-
-def _write_blessing(
-    uri: str,
-    reasons: list[rules.Reason],
-    accepted_schema: str,
-    copy: str = "",
-    facts: Mapping[str, Any] | None = None,
-) -> None:
-    """Write `gate.json` and, unless `copy` is "", a copy; then BLESSED or NOT_BLESSED."""
-    decision = {
-        "blessed": not reasons,
-        "reasons": rules.as_dicts(reasons),
-        "accepted_schema": accepted_schema,
-        **(facts or {}),
-    }
-    content = json.dumps(decision, indent=1)
-    for path in filter(None, (f"{uri}/{GATE_FILE}", copy)):
-        write_text(path, content)
-    blessings.write(uri, blessings.NOT_BLESSED if reasons else blessings.BLESSED)
-
-
 @component
 def DataGate(
-    statistics: InputArtifact[standard_artifacts.ExampleStatistics],
-    schema: InputArtifact[standard_artifacts.Schema],
-    anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
+    statistics: InputArtifact[ExampleStatistics],
+    schema: InputArtifact[Schema],
+    anomalies: InputArtifact[ExampleAnomalies],
     quarantine: InputArtifact[Quarantine],
     blessing: OutputArtifact[DataBlessing],
     vocabulary: Parameter[str],
@@ -157,7 +108,7 @@ def DataGate(
     skew: Parameter[str] = "warn",
     accept_changes: Parameter[int] = 0,
     fingerprint: Parameter[str] = "",
-    baseline_statistics: InputArtifact[standard_artifacts.ExampleStatistics] = None,
+    baseline_statistics: InputArtifact[ExampleStatistics] = None,
     accept_schema_to: Parameter[str] = "",
     data_key: Parameter[str] = "",
     decision_to: Parameter[str] = "",
@@ -193,31 +144,28 @@ def DataGate(
         DataRefused: There are reasons against the data. The message names them; `gate.json` has
             been written.
     """
-    settings = rules.GateSettings(
-        vocabulary=tuple(json.loads(vocabulary)),
-        minimum=json.loads(min_images_per_class),
-        allow_missing_classes=bool(allow_missing_classes),
-        max_rejected_share=max_rejected_share,
-    )
-    now, current_schema = read_statistics(statistics.uri), read_schema(schema.uri)
-    reasons = rules.judge(
-        read_summary(quarantine.uri),
-        read_anomalies(anomalies.uri),
-        {split: comparison.image_count(one) for split, one in now.items()},
-        settings,
-    )
-    baseline_uri = baseline_statistics.uri if baseline_statistics else ""
-    levels = _levels({"drift": drift, "skew": skew}, bool(accept_changes))
-    found = _by_level(changes(now, baseline_uri, current_schema), levels)
-    reasons += found["reject"]
-    facts = {
-        "warnings": rules.as_dicts(found["warn"]),
+    minimum, classes = json.loads(min_images_per_class), tuple(json.loads(vocabulary))
+    settings = rules.GateSettings(classes, minimum, bool(allow_missing_classes), max_rejected_share)
+    now, current = read_statistics(statistics.uri), read_schema(schema.uri)
+    before = read_statistics(baseline_statistics.uri) if baseline_statistics else {}
+    levels = {"drift": drift, "skew": skew}
+    changes = [*comparison.drift(now, before, current), *comparison.skew(now, current)]
+    refused = [one for one in changes if levels[one.kind] == "reject" and not accept_changes]
+    warned = [one for one in changes if levels[one.kind] != "ignore" and one not in refused]
+    found = _by_split(anomalies.uri, _ANOMALIES_FILE, anomalies_pb2.Anomalies)
+    examples = {split: comparison.image_count(one) for split, one in now.items()}
+    reasons = [*rules.judge(read_summary(quarantine.uri), found, examples, settings), *refused]
+    accepted = "" if reasons else _accept(current, settings, accept_schema_to, data_key)
+    decision = {
+        "blessed": not reasons,
+        "reasons": rules.as_dicts(reasons),
+        "accepted_schema": accepted,
+        "warnings": rules.as_dicts(warned),
         "statistics": statistics.uri,
         "fingerprint": fingerprint,
-        "vocabulary": list(settings.vocabulary),
+        "vocabulary": list(classes),
     }
-    accepted = "" if reasons else _accept(current_schema, settings, accept_schema_to, data_key)
-    _write_blessing(blessing.uri, reasons, accepted, decision_to, facts)
+    _write_decision(decision, blessing.uri, decision_to)
     if reasons:
         raise DataRefused(rules.refusal(reasons))
 
@@ -233,18 +181,12 @@ def _accept(
     return path
 
 
-def _by_level(
-    found: Mapping[str, list[rules.Reason]], levels: Mapping[str, str]
-) -> dict[str, list[rules.Reason]]:
-    """Group the reasons of each kind of change by what happens on it."""
-    return {
-        level: [reason for kind in found if levels[kind] == level for reason in found[kind]]
-        for level in ("reject", "warn")
-    }
-
-
-def _levels(levels: dict[str, str], accepted: bool) -> dict[str, str]:
-    """Return what happens on each kind of change: only a warning if a person accepted the data."""
-    if not accepted:
-        return levels
-    return {kind: "warn" if level == "reject" else level for kind, level in levels.items()}
+def _write_decision(decision: Mapping[str, Any], uri: str, copy: str) -> None:
+    """Write `gate.json`, a copy unless `copy` is "", and then BLESSED or NOT_BLESSED."""
+    content = json.dumps(decision, indent=1)
+    write_text(f"{uri}/{GATE_FILE}", content)
+    if copy:
+        # TFX removes the outputs of a component that raised an error, and the report of a refused
+        # run needs the decision.
+        write_text(copy, content)
+    blessings.write(uri, blessings.BLESSED if decision["blessed"] else blessings.NOT_BLESSED)

@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
 from imgpipe.components.data_gate import histograms
-from imgpipe.components.data_gate.rules import Reason
+from imgpipe.components.data_gate.rules import ACCEPT, Reason
 from imgpipe.models import feature_names as names
 
 Kind = Literal["drift", "skew"]
@@ -40,22 +40,6 @@ MIN_IMAGES = 100
 _SIGMAS = 4.0  # standard deviations of the difference of two shares near one half
 _JSD_BY_CHANCE = 3.3  # × (1/n + 1/m): twice the expected value for equal distributions, ten bins
 _SHOWN = 4  # values that the description of a distribution names
-_ACCEPT = "to accept it, run imgpipe schema accept with the same arguments as the run"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One feature whose distribution differs by more than its limit."""
-
-    kind: Kind
-    feature: str
-    split: str
-    expected: str
-    seen: str
-
-    def reason(self) -> Reason:
-        """The reason that the gate reports."""
-        return Reason(self.kind, self.feature, self.split, self.expected, self.seen, _ACCEPT)
 
 
 @dataclass(frozen=True)
@@ -78,11 +62,6 @@ class FeatureDistance:
     distance: float
     limit: float
 
-    @property
-    def over(self) -> bool:
-        """Whether the distance is over the limit."""
-        return self.distance > self.limit
-
 
 def with_comparators(schema: schema_pb2.Schema) -> schema_pb2.Schema:
     """Copy a schema and add the default limits to the features that have none."""
@@ -92,17 +71,16 @@ def with_comparators(schema: schema_pb2.Schema) -> schema_pb2.Schema:
         for kind in ("drift_comparator", "skew_comparator"):
             if feature.HasField(kind):
                 continue
-            if feature.name in SHARE_LIMITS:
-                getattr(feature, kind).infinity_norm.threshold = SHARE_LIMITS[feature.name]
-            elif feature.name in DIVERGENCE_LIMITS:
-                limit = DIVERGENCE_LIMITS[feature.name]
-                getattr(feature, kind).jensen_shannon_divergence.threshold = limit
+            if share := SHARE_LIMITS.get(feature.name):
+                getattr(feature, kind).infinity_norm.threshold = share
+            elif divergence := DIVERGENCE_LIMITS.get(feature.name):
+                getattr(feature, kind).jensen_shannon_divergence.threshold = divergence
     return out
 
 
 def drift(
     now: Mapping[str, Statistics], before: Mapping[str, Statistics], schema: schema_pb2.Schema
-) -> list[Difference]:
+) -> list[Reason]:
     """Find the features that changed since the last blessed run, in each split.
 
     Args:
@@ -110,45 +88,45 @@ def drift(
       before: Statistics of the last blessed run by split; empty when there was none.
       schema: Schema with or without limits; default limits are added.
     """
-    limits = with_comparators(schema)
-    found = []
-    for split in names.SPLITS:
-        if split in now and split in before:
-            found += _compare("drift", split, now[split], before[split], limits)
-    return found
+    return _compare("drift", now, before, schema)
 
 
-def skew(now: Mapping[str, Statistics], schema: schema_pb2.Schema) -> list[Difference]:
+def skew(now: Mapping[str, Statistics], schema: schema_pb2.Schema) -> list[Reason]:
     """Find the features in which validation or test differ from train.
 
     Args:
       now: Statistics of this run by split.
       schema: Schema with or without limits; default limits are added.
     """
-    limits = with_comparators(schema)
-    found = []
-    for split in (names.VALIDATION, names.TEST):
-        if split in now and names.TRAIN in now:
-            found += _compare("skew", split, now[split], now[names.TRAIN], limits)
-    return found
+    if names.TRAIN not in now:
+        return []
+    others = (names.VALIDATION, names.TEST)
+    return _compare("skew", now, dict.fromkeys(others, now[names.TRAIN]), schema)
 
 
 def _compare(
-    kind: Kind, split: str, seen: Statistics, reference: Statistics, schema: schema_pb2.Schema
-) -> list[Difference]:
-    if min(image_count(seen), image_count(reference)) < MIN_IMAGES:
-        return []
+    kind: Kind,
+    now: Mapping[str, Statistics],
+    references: Mapping[str, Statistics],
+    schema: schema_pb2.Schema,
+) -> list[Reason]:
+    """Compare each split with its reference; splits without one or with few images are left out."""
     where = "the last blessed run" if kind == "drift" else names.TRAIN
+    limits = with_comparators(schema)
     return [
-        Difference(
+        Reason(
             kind,
             found.feature,
             split,
             f"as in {where}: {found.expected}",
             f"{found.seen} ({found.measure} {found.distance:.2f}, at most {found.limit:.2f})",
+            ACCEPT,
         )
-        for found in feature_distances(kind, seen, reference, schema)
-        if found.over
+        for split in names.SPLITS
+        if split in now and split in references
+        if min(image_count(now[split]), image_count(references[split])) >= MIN_IMAGES
+        for found in feature_distances(kind, now[split], references[split], limits)
+        if found.distance > found.limit
     ]
 
 
@@ -209,11 +187,10 @@ def image_count(statistics: Statistics) -> int:
 
 def bounds(statistics: Statistics, name: str) -> tuple[float, float] | None:
     """Smallest and largest value of the measurement `name`; None when it is absent."""
-    for dataset in statistics.datasets:
-        for feature in dataset.features:
-            if feature.path.step[:] == [name] and feature.HasField("num_stats"):
-                return feature.num_stats.min, feature.num_stats.max
-    return None
+    feature = _feature(statistics, name)
+    if feature is None or not feature.HasField("num_stats"):
+        return None
+    return feature.num_stats.min, feature.num_stats.max
 
 
 def description(statistics: Statistics, name: str) -> str:
@@ -227,13 +204,16 @@ def description(statistics: Statistics, name: str) -> str:
       The most frequent values with their shares, the mean and standard deviation of a number, or
       "absent".
     """
-    for dataset in statistics.datasets:
-        for feature in dataset.features:
-            if feature.path.step[:] != [name]:
-                continue
-            if feature.HasField("num_stats"):
-                return f"{feature.num_stats.mean:.2f} ± {feature.num_stats.std_dev:.2f}"
-            buckets = feature.string_stats.rank_histogram.buckets
-            total = sum(bucket.sample_count for bucket in buckets) or 1
-            return ", ".join(f"{b.label} {b.sample_count / total:.2f}" for b in buckets[:_SHOWN])
-    return "absent"
+    feature = _feature(statistics, name)
+    if feature is None:
+        return "absent"
+    if feature.HasField("num_stats"):
+        return f"{feature.num_stats.mean:.2f} ± {feature.num_stats.std_dev:.2f}"
+    buckets = feature.string_stats.rank_histogram.buckets
+    total = sum(bucket.sample_count for bucket in buckets) or 1
+    return ", ".join(f"{b.label} {b.sample_count / total:.2f}" for b in buckets[:_SHOWN])
+
+
+def _feature(statistics: Statistics, name: str) -> statistics_pb2.FeatureNameStatistics | None:
+    features = (feature for dataset in statistics.datasets for feature in dataset.features)
+    return next((feature for feature in features if feature.path.step[:] == [name]), None)

@@ -11,25 +11,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from tensorflow_metadata.proto.v0 import statistics_pb2
+from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatisticsList, Histogram
 
 #: Ratio of bucket widths below which the narrower buckets are merged. Both histograms have ten
 #: buckets of equal width, so that all narrow ones lie within one or two of the wide ones.
 _MIN_WIDTH_RATIO = 0.1
-_STANDARD = statistics_pb2.Histogram.STANDARD
 
 
 def coarsened(
-    statistics: statistics_pb2.DatasetFeatureStatisticsList,
-    other: statistics_pb2.DatasetFeatureStatisticsList,
-) -> statistics_pb2.DatasetFeatureStatisticsList:
+    statistics: DatasetFeatureStatisticsList, other: DatasetFeatureStatisticsList
+) -> DatasetFeatureStatisticsList:
     """Copy statistics, with the other's buckets where their own are much narrower.
 
     Args:
       statistics: Statistics to copy.
       other: Statistics that they will be compared with.
     """
-    out = statistics_pb2.DatasetFeatureStatisticsList()
+    out = DatasetFeatureStatisticsList()
     out.CopyFrom(statistics)
     grids = dict(_histograms(other))
     for name, histogram in _histograms(out):
@@ -38,23 +36,21 @@ def coarsened(
     return out
 
 
-def _histograms(
-    statistics: statistics_pb2.DatasetFeatureStatisticsList,
-) -> Iterator[tuple[str, statistics_pb2.Histogram]]:
+def _histograms(statistics: DatasetFeatureStatisticsList) -> Iterator[tuple[str, Histogram]]:
     """Name of each numeric feature, and the histogram that TFDV compares."""
     for dataset in statistics.datasets:
         for feature in dataset.features:
             for histogram in feature.num_stats.histograms:
-                if histogram.type == _STANDARD and histogram.buckets:
+                if histogram.type == Histogram.STANDARD and histogram.buckets:
                     yield ".".join(feature.path.step), histogram
 
 
-def _width(histogram: statistics_pb2.Histogram) -> float:
+def _width(histogram: Histogram) -> float:
     low, high = histogram.buckets[0].low_value, histogram.buckets[-1].high_value
     return (high - low) / len(histogram.buckets)
 
 
-def _coarsen(histogram: statistics_pb2.Histogram, grid: statistics_pb2.Histogram) -> None:
+def _coarsen(histogram: Histogram, grid: Histogram) -> None:
     """Move the counts into the buckets of `grid`, which is extended on both sides as needed."""
     width, start, last = _width(grid), grid.buckets[0].low_value, grid.buckets[-1].high_value
     if not (math.isfinite(width) and math.isfinite(_width(histogram))):

@@ -19,6 +19,8 @@ from imgpipe.models import feature_names as names
 
 #: What to do about rejected files.
 SEE_REASONS = "see the reason for each file in the quarantine"
+#: What to do about an anomaly, drift or skew that is wanted.
+ACCEPT = "to accept it, run imgpipe schema accept with the same arguments as the run"
 _MAX_SENTENCES = 5  # reasons of one kind that a message gives as sentences of their own
 _MAX_NAMES = 25  # further reasons that it names; gate.json lists all of them
 
@@ -76,14 +78,10 @@ def too_few(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
         for split, count in counts.items():
             least = settings.minimum.get(split, 0)
             if count < least:
-                advice = f"add images of {name}, or "
-                advice += (
-                    f"accept fewer with --set gate.min_{split}={count}"
-                    if count
-                    else f"lower gate.min_{split}"
-                )
-                seen = str(count)
-                reasons.append(Reason("too_few", name, split, f"at least {least}", seen, advice))
+                fewer = f"accept fewer with --set gate.min_{split}={count}"
+                advice = f"add images of {name}, or {fewer if count else f'lower gate.min_{split}'}"
+                expected = f"at least {least}"
+                reasons.append(Reason("too_few", name, split, expected, str(count), advice))
     return reasons
 
 
@@ -115,25 +113,20 @@ def rejected_share(summary: Mapping[str, Any], settings: GateSettings) -> list[R
 
 
 def anomalous(
-    anomalies: Mapping[str, anomalies_pb2.Anomalies],
-    summary: Mapping[str, Any],
+    anomalies: Mapping[str, anomalies_pb2.Anomalies], summary: Mapping[str, Any]
 ) -> list[Reason]:
     """Convert TFDV's anomalies to reasons, except for empty splits, which `too_few` handles."""
-    advice = "to accept it, run imgpipe schema accept with the same arguments as the run"
     reasons = []
     for split, found in anomalies.items():
         if not sum(summary["by_split"].get(split, {}).values()):
             continue
-        for feature in sorted(found.anomaly_info):
-            info = found.anomaly_info[feature]
-            if _is_our_new_feature(feature, info):
-                continue
-            seen = _description(info)
-            expected = "what the schema allows"
-            reasons.append(Reason("anomaly", feature, split, expected, seen, advice))
-        for reason in found.dataset_anomaly_info.reason:
-            seen = _description(reason)
-            reasons.append(Reason("anomaly", "", split, "what the schema allows", seen, advice))
+        of_features = sorted(found.anomaly_info.items())
+        seen = [(name, info) for name, info in of_features if not _is_our_new_feature(name, info)]
+        seen += [("", reason) for reason in found.dataset_anomaly_info.reason]
+        reasons += [
+            Reason("anomaly", name, split, "what the schema allows", _description(info), ACCEPT)
+            for name, info in seen
+        ]
     return reasons
 
 

@@ -91,7 +91,7 @@ def revised(
         if values:
             # Classes and splits are listed exactly; formats and modes are added to the known ones.
             kept = [] if name in (names.LABEL, names.SPLIT) else known
-            _set_domain(out, target, [*kept, *(v for v in values if v not in kept)])
+            _set_domain(out, target, list(dict.fromkeys([*kept, *values])))
     return out
 
 

@@ -6,7 +6,6 @@ them. Image bytes are never passed between stages, so that memory does not grow 
 
 from __future__ import annotations
 
-import collections
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -16,12 +15,7 @@ import apache_beam as beam
 
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.example_gen.sources.base import (
-    KEY_BYTES,
-    Item,
-    SourceOptions,
-    fingerprint,
-)
+from imgpipe.components.example_gen.sources.base import KEY_BYTES, Item, SourceOptions, fingerprint
 from imgpipe.components.example_gen.sources.items import BLOCK
 from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.image_file.header import PIXEL_LIMIT
@@ -114,13 +108,10 @@ def _shards(items: Sequence[Item], size: int) -> list[_Shard]:
 def _write_summary(
     results: list[dict[str, Any]], uri: str, notes: list[dict[str, str]], rule: SplitRule
 ) -> None:
-    splits: collections.Counter[str] = collections.Counter()
-    for result in results:
-        splits.update(result["splits"])
     keys = [result["keys"] for result in results]  # those of a shard joined
     summary = {
         "images": sum(map(len, keys)) // KEY_BYTES,
-        "splits": {split: splits[split] for split in names.SPLITS},
+        "splits": {split: sum(one["splits"][split] for one in results) for split in names.SPLITS},
         "fingerprint": fingerprint(keys),
         "notes": notes,
         "rule": asdict(rule),

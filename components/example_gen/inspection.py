@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,8 +49,8 @@ class Inspection:
     source: Source
     pixel_limit: int
     cache: InspectionCache
-    rule: SplitRule = field(default_factory=SplitRule)
-    vocabulary: Sequence[str] = ()
+    rule: SplitRule  # assigns the split
+    vocabulary: Sequence[str]  # class names in sorted order
 
     def records(self, items: Sequence[Item]) -> Iterator[ImageRecord]:
         """Inspect items, with only a few files in memory at a time.
@@ -90,15 +90,11 @@ class Inspection:
 
     def _read(self, item: Item) -> _File:
         """Read one file without decoding it."""
-        data, image_hash, read_error = b"", "", ""
         try:
             data = self.source.read(item)
-            image_hash = hashlib.sha256(data).hexdigest()
         except OSError as error:
-            read_error = error.strerror or str(error)
-        record = self._described(item, image_hash, data, read_error)
-        if not image_hash:
-            return _File(record)
+            return _File(self._described(item, "", b"", error.strerror or str(error)))
+        record = self._described(item, hashlib.sha256(data).hexdigest(), data)
         known = self.cache.complete(record)
         if known is not None:
             return _File(known, known=True)

@@ -34,15 +34,17 @@ class Content:
 
     @classmethod
     def decoded(
-        cls, data: bytes, measurements: Iterable[Measurement]
+        cls, data: bytes, measurements: Iterable[Measurement], alpha: np.ndarray | None = None
     ) -> tuple[Content | None, str]:
-        """Decode and measure an encoded image.
+        """Decode and measure an encoded image; `alpha` is its alpha channel, as for `Pixels`.
 
         Returns:
             (content, ""), or (None, error) when the serving op cannot decode the image.
         """
         values, error = decode(data)
-        return (None, error) if values is None else (cls.of(Pixels(values), measurements), "")
+        if values is None:
+            return None, error
+        return cls.of(Pixels(values, alpha), measurements), ""
 
 
 def transcoded(
@@ -59,14 +61,11 @@ def transcoded(
     Returns:
         (content, ""), or (None, error) when the serving op cannot decode `data`.
     """
-    values, error = decode(data)
-    if values is None:
-        return None, error
     alpha = None
     if mode in _WITH_ALPHA:
         with pillow(original) as image:
             alpha = np.asarray(image.convert("RGBA").getchannel("A"))
-    return Content.of(Pixels(values, alpha), measurements), ""
+    return Content.decoded(data, measurements, alpha)
 
 
 def decode(data: bytes) -> tuple[np.ndarray | None, str]:

@@ -12,6 +12,7 @@ and copies that were brightened by 30 %, so that light areas turned white, above
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,12 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.first)
+
+    @classmethod
+    def join(cls, parts: Iterable[Pairs]) -> Pairs:
+        """Returns the pairs of all parts, one after the other."""
+        columns = zip(*((one.first, one.second, one.kinds, one.bits) for one in parts), strict=True)
+        return cls(*map(np.concatenate, columns))
 
     def select(self, rows: Indices | npt.NDArray[np.bool_]) -> Pairs:
         """Returns some of the pairs."""

@@ -94,10 +94,9 @@ def perceptual_hashes(small: Small) -> bytes:
     if _changes(whole > 0) < _MIN_CHANGES:
         return b""
     # In the mirror image the order of the pixels and the sign of each difference are reversed.
-    mirrored = _packed(whole[:, ::-1] < 0)
+    bits = np.concatenate([steps[:1] > 0, steps[:1, :, ::-1] < 0, steps[1:] > 0])
     kept = pixels.reshape(GREY_SIDE, 2, GREY_SIDE, 2).mean(axis=(1, 3)).round()
-    hashes = _packed(whole > 0) + mirrored + _packed(steps[1:] > 0)
-    return hashes + kept.astype(np.uint8).tobytes()
+    return np.packbits(bits).tobytes() + kept.astype(np.uint8).tobytes()
 
 
 @functools.cache
@@ -124,7 +123,3 @@ def weights(cells: int, grid: int) -> npt.NDArray[np.float32]:
 def _changes(bits: npt.NDArray[np.bool_]) -> int:
     across, down = bits[:, 1:] != bits[:, :-1], bits[1:] != bits[:-1]
     return int(np.count_nonzero(across) + np.count_nonzero(down))
-
-
-def _packed(bits: npt.NDArray[np.bool_]) -> bytes:
-    return np.packbits(bits.reshape(-1)).tobytes()

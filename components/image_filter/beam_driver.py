@@ -6,10 +6,10 @@ with the number of images.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
@@ -63,60 +63,46 @@ class Uris:
 
 @dataclass(frozen=True)
 class _Shard:
-    """The files of the Examples artifact with one number, one for each split."""
+    """The files with one number: of the Examples artifact, and of the outputs.
 
-    paths: tuple[str, ...]
+    The outputs are candidates in the first pass, and published in the second. The candidates are
+    complete files. If the comparison with other images neither rejects nor moves any of the images,
+    the files are renamed; otherwise they are copied with the changes.
+    """
+
+    uris: Uris
+    inputs: tuple[str, ...]  # paths of the Examples, one for each split
     number: int
     of: int
 
     @property
-    def name(self) -> str:
-        return str(self.number)
+    def part(self) -> Part:
+        return Part(f"{self.uris.quarantine}/{_PARTS}/{self.number}")
 
-    def part(self, uris: Uris) -> Part:
-        return Part(f"{uris.quarantine}/{_PARTS}/{self.name}")
+    @property
+    def candidates(self) -> dict[str, str]:
+        return self._files(lambda uri, split: f"{uri}/{_PARTS}/{split}-{self.number}")
 
-    def records(self) -> Iterator[ImageRecord]:
-        """Read the records of all splits, one after the other."""
-        for path in self.paths:
-            yield from map(ImageRecord.from_example, read_examples(path))
+    @property
+    def published(self) -> dict[str, str]:
+        return self._files(lambda uri, split: shard_path(uri, split, self.number, self.of))
 
+    def _files(self, path: Callable[[str, str], str]) -> dict[str, str]:
+        folders = self.uris.folders().items()
+        return {_kind(k, split): path(uri, split) for k, uri in folders for split in names.SPLITS}
 
-@dataclass
-class _Output:
-    """The output of one shard: candidates in the first pass, published in the second.
-
-    The candidates are complete files. If the comparison with other images neither rejects nor moves
-    any of the images, the files are renamed; otherwise they are copied with the changes.
-    """
-
-    shard: _Shard
-    uris: Uris
-    _writer: ShardWriter | None = field(default=None, init=False)
-
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[None]:
-        """Open the files that `write` writes to."""
-        with ShardWriter(self._candidates()) as self._writer:
-            yield
-        self._writer = None
-
-    def write(self, decision: Decision) -> Decision:
-        """See `engine.Write`."""
-        if decision.rejection is not None:
-            reason = decision.rejection.reason
-            stored = quarantine.store(self.uris.quarantine, decision.record, reason)
-            return decision.stored_at(stored)
-        if self._writer is None:
-            raise RuntimeError("a shard is written before it is opened; this is a defect")
-        _write(self._writer, decision.kept)
-        return decision
+    def write(self, writer: ShardWriter, decision: Decision) -> Decision:
+        """See `engine.Write`; the writer has the candidates open."""
+        if decision.rejection is None:
+            _write(writer, decision.kept)
+            return decision
+        return decision.stored_at(self._store(decision, decision.record))
 
     def publish(self, removed: Sequence[Decision], moved: Sequence[Decision]) -> Mapping[str, str]:
         """See `engine.Publish`. If a worker fails, publishing again gives the same files."""
         import tensorflow as tf
 
-        candidates, published = self._candidates(), self._published()
+        candidates, published = self.candidates, self.published
         # The first pass has stored the bytes of these for another reason; only the folder changes.
         stored = {
             decision.record.path: quarantine.move(self.uris.quarantine, decision.rejection)
@@ -131,43 +117,28 @@ class _Output:
             return stored
         elsewhere = {decision.record.path: decision for decision in moved}
         with ShardWriter(published) as writer:
-            for record in self._written():
+            for record in _records(candidates[_kind(_KEPT, split)] for split in names.SPLITS):
                 decision = gone.get(record.path)
                 if decision is None:
                     _write(writer, _placed(record, elsewhere.get(record.path)))
-                elif not decision.repairs:  # of a repaired image the candidate has other bytes
-                    stored |= self._store(decision, record)
-        return stored | self._store_originals({p: d for p, d in gone.items() if d.repairs})
-
-    def _written(self) -> Iterator[ImageRecord]:
-        """Read the candidates of all splits."""
-        candidates = self._candidates()
-        for split in names.SPLITS:
-            for example in read_examples(candidates[_kind(_KEPT, split)]):
-                yield ImageRecord.from_example(example)
-
-    def _store_originals(self, repaired: Mapping[str, Decision]) -> dict[str, str]:
-        """Store the original bytes of images whose repaired bytes were written."""
-        stored: dict[str, str] = {}
-        for record in self.shard.records() if repaired else ():
+                elif not decision.repairs:
+                    stored[record.path] = self._store(decision, record)
+        # Of a repaired image the candidate has other bytes than the file.
+        repaired = {path: decision for path, decision in gone.items() if decision.repairs}
+        for record in _records(self.inputs) if repaired else ():
             if decision := repaired.get(record.path):
-                stored |= self._store(decision, record)
+                stored[record.path] = self._store(decision, record)
         return stored
 
-    def _store(self, decision: Decision, record: ImageRecord) -> dict[str, str]:
+    def _store(self, decision: Decision, record: ImageRecord) -> str:
+        """Store the bytes of a rejected image; see `quarantine.store`."""
         reason = decision.rejection.reason if decision.rejection is not None else ""
-        return {record.path: quarantine.store(self.uris.quarantine, record, reason)}
+        return quarantine.store(self.uris.quarantine, record, reason)
 
-    def _candidates(self) -> dict[str, str]:
-        return self._files(lambda uri, split: f"{uri}/{_PARTS}/{split}-{self.shard.name}")
 
-    def _published(self) -> dict[str, str]:
-        shard = self.shard
-        return self._files(lambda uri, split: shard_path(uri, split, shard.number, shard.of))
-
-    def _files(self, path: Callable[[str, str], str]) -> dict[str, str]:
-        folders = self.uris.folders().items()
-        return {_kind(k, split): path(uri, split) for k, uri in folders for split in names.SPLITS}
+def _records(paths: Iterable[str]) -> Iterator[ImageRecord]:
+    for path in paths:
+        yield from map(ImageRecord.from_example, read_examples(path))
 
 
 def _kind(kind: str, split: str) -> str:
@@ -193,45 +164,33 @@ def _write(writer: ShardWriter, record: ImageRecord) -> None:
     writer.write(_kind(_METADATA, record.split), make(described))
 
 
-class _Examine(beam.DoFn):
-    """The first pass. It outputs the parts, and the counts for the checks that need the set."""
-
-    def __init__(self, settings: Settings, uris: Uris) -> None:
-        self._settings, self._uris = settings, uris
-
-    def process(self, shard: _Shard) -> Iterator[Any]:
-        output = _Output(shard, self._uris)
-        part = shard.part(self._uris)
-        with output.opened():
-            counts = engine.examine(shard.records(), self._settings, part, output.write)
-        yield part
-        yield beam.pvalue.TaggedOutput("counts", counts)
+def _examine(shard: _Shard, settings: Settings) -> Iterator[Any]:
+    """Run the first pass. Yields the part, and the counts for the checks that need the set."""
+    with ShardWriter(shard.candidates) as writer:
+        write = functools.partial(shard.write, writer)
+        counts = engine.examine(_records(shard.inputs), settings, shard.part, write)
+    yield shard.part
+    yield beam.pvalue.TaggedOutput("counts", counts)
 
 
-class _Settle(beam.DoFn):
-    """The second pass. It outputs the outcomes of each shard."""
-
-    def __init__(self, settings: Settings, uris: Uris) -> None:
-        self._settings, self._uris = settings, uris
-
-    def process(
-        self,
-        shard: _Shard,
-        findings: Mapping[bytes, Finding],
-        counts: engine.Counts,
-        moves: Mapping[str, Move],
-    ) -> Iterator[Outcomes]:
-        settings = engine.with_limits(self._settings, counts)
-        part, publish = shard.part(self._uris), _Output(shard, self._uris).publish
-        yield engine.settle(part, settings, findings, moves, publish)
+def _settle(
+    shard: _Shard,
+    settings: Settings,
+    findings: Mapping[bytes, Finding],
+    counts: engine.Counts,
+    moves: Mapping[str, Move],
+) -> Outcomes:
+    """Run the second pass."""
+    settings = engine.with_limits(settings, counts)
+    return engine.settle(shard.part, settings, findings, moves, shard.publish)
 
 
-def _shards(uri: str) -> list[_Shard]:
-    by_split = [shard_files(uri, split) for split in names.SPLITS]
+def _shards(uris: Uris) -> list[_Shard]:
+    by_split = [shard_files(uris.examples, split) for split in names.SPLITS]
     count = max(map(len, by_split))
     return [
-        _Shard(tuple(paths[number] for paths in by_split if number < len(paths)), number, count)
-        for number in range(count)
+        _Shard(uris, tuple(paths[n] for paths in by_split if n < len(paths)), n, count)
+        for n in range(count)
     ]
 
 
@@ -273,16 +232,17 @@ def filter_examples(
     progress.total(ingested.get("images", 0), "images")
     _make_folders(uris)
     with pipeline as root:
-        shards = root | "Shards" >> beam.Create(_shards(uris.examples), reshuffle=True)
-        examine = beam.ParDo(_Examine(settings, uris)).with_outputs("counts", main="parts")
+        shards = root | "Shards" >> beam.Create(_shards(uris), reshuffle=True)
+        examine = beam.FlatMap(_examine, settings).with_outputs("counts", main="parts")
         examined = shards | "Examine" >> examine
         findings, moves = _compared(examined.parts, uris, settings)
         counts = examined.counts | "Counts" >> beam.CombineGlobally(engine.add_counts)
         (
             shards
             | "Settle"
-            >> beam.ParDo(
-                _Settle(settings, uris),
+            >> beam.Map(
+                _settle,
+                settings,
                 findings=beam.pvalue.AsDict(findings),
                 counts=beam.pvalue.AsSingleton(counts),
                 moves=moves,
@@ -310,7 +270,7 @@ def _compared(parts: Any, uris: Uris, settings: Settings) -> tuple[Any, Any]:
         Collection of the findings by image, and the moves to other splits as a side input.
     """
     every = parts | "All parts" >> beam.combiners.ToList()
-    found = every | "Search" >> beam_steps.Search(f"{uris.quarantine}/{_PARTS}", settings)
+    found = beam_steps.search(every, f"{uris.quarantine}/{_PARTS}", settings)
     moves = beam.pvalue.AsDict(
         every | "Place" >> beam.FlatMap(comparison.place, settings, beam.pvalue.AsDict(found))
     )
@@ -320,7 +280,7 @@ def _compared(parts: Any, uris: Uris, settings: Settings) -> tuple[Any, Any]:
         | "By content" >> beam.GroupByKey()
     )
     identical = by_content | "Identical" >> beam.FlatMap(comparison.resolve_identical)
-    near = (by_content, found) | "Near" >> beam_steps.NearDuplicates(uris.quarantine, settings)
+    near = beam_steps.resolve(by_content, found, uris.quarantine, settings)
     findings = (identical, near) | "Findings" >> beam.Flatten()
     return findings, moves
 

@@ -82,14 +82,9 @@ class Finding:
 
     def row(self) -> dict[str, Any]:
         """Return the finding as a row of the quarantine's files and of ``imgpipe check --json``."""
-        row = {"path": self.path, "image_hash": self.image_hash}
         if self.severity != "reject":
-            return {
-                **row,
-                "reason": self.reason,
-                "detail": self.detail,
-                "score": self.score,
-            }
+            row = {"path": self.path, "image_hash": self.image_hash}
+            return row | {"reason": self.reason, "detail": self.detail, "score": self.score}
         return {
             "path": self.path,
             "label": self.label,
@@ -159,11 +154,6 @@ class Check:
     limits: Callable[[Mapping[int, int], float], Any] | None = None
     choices: Mapping[str, Choice] = field(default_factory=dict)
     unusable: tuple[str, ...] = ()
-
-    @property
-    def skippable(self) -> bool:
-        """Whether the check may be ignored."""
-        return "ignore" in self.may_be
 
     def severity_in(self, settings: Settings) -> Severity:
         """Return the severity that these settings give."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from imgpipe.components.image_filter import identical_files, placement
 from imgpipe.components.image_filter.check import Finding, Settings
-from imgpipe.components.image_filter.checks import near_duplicate
+from imgpipe.components.image_filter.checks.near_duplicate import radius
 from imgpipe.components.image_filter.identical_files import Copy
 from imgpipe.components.image_filter.near_duplicates import matching
 from imgpipe.components.image_filter.near_duplicates.groups import Member
@@ -38,29 +38,13 @@ class Comparison:
     moves: Mapping[str, Move]
 
 
-def radius(settings: Settings) -> int:
-    """Return the largest distance of near-duplicates in bits; 0 turns the search off."""
-    return int(near_duplicate.CHECK.threshold_in(settings))
-
-
-def tabulate(parts: Sequence[Part], settings: Settings, uri: str) -> matching.Search:
-    """Write the hashes of all images to files below `uri`; see `matching.tabulate`."""
-    return matching.tabulate(_shards(parts), uri, radius(settings))
-
-
 def search(parts: Sequence[Part], settings: Settings) -> Iterator[tuple[str, Found | None]]:
     """Find the contents that occur several times or have near-duplicates, in this process.
 
     Yields:
         (content hash, its group of near-duplicates or None).
     """
-    yield from matching.search_here(_shards(parts), radius(settings))
-
-
-def _shards(parts: Sequence[Part]) -> Iterator[tuple[bytes, bytes]]:
-    """Yield rows and content hashes of each part."""
-    for part in parts:
-        yield part.rows(), part.contents().tobytes()
+    return matching.search_here(map(Part.hashes, parts), radius(settings))
 
 
 def place(
@@ -90,7 +74,7 @@ def compare(parts: Sequence[Part], settings: Settings) -> Comparison:
         for image_hash, copy in part.copies(found, moves):
             copies[image_hash].append(copy)
     findings: dict[bytes, Finding] = {}
-    groups: dict[int, list[tuple[int, Member]]] = collections.defaultdict(list)
+    groups: dict[int, list[Member]] = collections.defaultdict(list)
     for content in copies.items():
         findings.update(resolve_identical(content))
         for number, member in matching.members(content, found):
@@ -98,6 +82,5 @@ def compare(parts: Sequence[Part], settings: Settings) -> Comparison:
     resolved = [one for group in groups.items() for one in matching.resolve_group(group, settings)]
     for near, _ in resolved:
         findings.update(near)
-    lines = (line for _, line in resolved)
-    ordered = sorted(lines, key=lambda line: str(line["members"][0]["path"]))
-    return Comparison(findings, tuple(ordered), moves)
+    lines = matching.ordered(line for _, line in resolved)
+    return Comparison(findings, tuple(lines), moves)

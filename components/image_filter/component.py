@@ -13,7 +13,7 @@ from tfx.dsl.component.experimental.annotations import (
     Parameter,
 )
 from tfx.dsl.component.experimental.decorators import component
-from tfx.types import standard_artifacts
+from tfx.types.standard_artifacts import Examples
 
 from imgpipe.components.artifacts import Quarantine
 from imgpipe.components.beam.beam_io import mark_examples
@@ -24,9 +24,9 @@ from imgpipe.components.image_filter.overrides import from_json, resolve
 
 @component(use_beam=True)
 def ImageFilter(
-    ingested: InputArtifact[standard_artifacts.Examples],
-    examples: OutputArtifact[standard_artifacts.Examples],
-    metadata: OutputArtifact[standard_artifacts.Examples],
+    ingested: InputArtifact[Examples],
+    examples: OutputArtifact[Examples],
+    metadata: OutputArtifact[Examples],
     quarantine: OutputArtifact[Quarantine],
     vocabulary: Parameter[str],
     min_side: Parameter[int] = Settings.min_side,

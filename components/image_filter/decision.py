@@ -88,10 +88,6 @@ class Decision:
         """Return the decision without the bytes of the image."""
         return dataclasses.replace(self, record=self.record.without_pixels(), repaired=None)
 
-    def without_hash(self) -> Decision:
-        """Return the decision without perceptual hashes, which are stored in another file."""
-        return dataclasses.replace(self, perceptual_hash=b"")
-
 
 def relabelled(record: ImageRecord, override: Override | None) -> ImageRecord:
     """Apply an override to the label of a record, and drop the problems that concern the old label.
@@ -188,7 +184,7 @@ def _run_check(
     """Run a check; None when it finds nothing, is ignored or is overridden."""
     severity = check.severity_in(settings)
     accepted = override is not None and override.verdict == "accept"
-    if severity == "ignore" or (accepted and check.skippable):
+    if severity == "ignore" or (accepted and "ignore" in check.may_be):
         return None
     if check.needs == "pixels" and not record.figures:
         return None  # the image was not decoded

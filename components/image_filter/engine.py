@@ -53,7 +53,7 @@ def examine(
         The counts of the images that passed, for the checks that need the set.
     """
     decisions: list[Decision] = []
-    counts = _no_counts()
+    counts: Counts = {}
     for record in records:
         decision = decide(record, settings)
         if write is not None:
@@ -61,30 +61,27 @@ def examine(
         if decision.rejection is None:
             for check in CHECKS:
                 if check.counted is not None:
-                    counts[check.name][check.counted(decision.record)] += 1
+                    counter = counts.setdefault(check.name, collections.Counter())
+                    counter[check.counted(decision.record)] += 1
         decisions.append(decision.without_pixels())
         progress.advance(1, "images")
     part.write(decisions, settings.splits)
     return counts
 
 
-def _no_counts() -> Counts:
-    return {c.name: collections.Counter() for c in CHECKS if c.counted is not None}
-
-
 def add_counts(counts: Iterable[Counts]) -> Counts:
     """Add up the counts of all shards."""
-    total = _no_counts()
+    total: Counts = {}
     for one in counts:
         for name, counter in one.items():
-            total[name].update(counter)
+            total.setdefault(name, collections.Counter()).update(counter)
     return total
 
 
 def with_limits(settings: Settings, counts: Counts) -> Settings:
     """Return the settings with the limits computed from the whole set."""
     limits = {
-        check.name: check.limits(counts[check.name], check.threshold_in(settings))
+        check.name: check.limits(counts.get(check.name, {}), check.threshold_in(settings))
         for check in CHECKS
         if check.limits is not None
     }

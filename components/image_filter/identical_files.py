@@ -50,8 +50,7 @@ def resolve(copies: Iterable[Copy]) -> list[Finding]:
     group = sorted(copies)
     if len(group) < 2:
         return []
-    labels = sorted({copy.label for copy in group})
-    if len(labels) > 1:
+    if len({copy.label for copy in group}) > 1:
         return [_conflict(copy, group) for copy in group]
     kept = min(group, key=lambda copy: (_PRECEDENCE[copy.split], copy.path))
     return [_drop(copy, kept) for copy in group if copy != kept]

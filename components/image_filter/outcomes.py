@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,13 +18,14 @@ class Outcomes:
     """Counts and findings of some images, small enough to be collected from all shards."""
 
     read: int = 0
-    kept: dict[str, dict[str, int]] = field(default_factory=dict)  # split → label → images
+    #: Number of images by split and label.
+    kept: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     rejects: list[Finding] = field(default_factory=list)
     repairs: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
     reviews: list[Finding] = field(default_factory=list)  # images with an override
-    relabelled: dict[str, int] = field(default_factory=dict)  # split → kept images with a new label
-    moved: dict[str, int] = field(default_factory=dict)  # reason → images in another split
+    relabelled: Counter[str] = field(default_factory=Counter)  # kept with a new label, by split
+    moved: Counter[str] = field(default_factory=Counter)  # images in another split, by reason
     overrides: set[str] = field(default_factory=set)  # hashes of these overrides, as in the file
 
     def add(self, decision: Decision) -> None:
@@ -35,12 +37,10 @@ class Outcomes:
             return
         record = decision.record
         if decision.move is not None:
-            reason = decision.move.reason
-            self.moved[reason] = self.moved.get(reason, 0) + 1
+            self.moved[decision.move.reason] += 1
         self.repairs += decision.repairs
         self.warnings += decision.warnings
-        labels = self.kept.setdefault(record.split, {})
-        labels[record.label] = labels.get(record.label, 0) + 1
+        self.kept[record.split][record.label] += 1
 
     def _review(self, decision: Decision) -> None:
         """Collect the effect of the override of an image."""
@@ -59,7 +59,7 @@ class Outcomes:
         if override.verdict != "reject" and reject is not None:
             detail = f"stays rejected: {reject.reason}, {reject.detail}"
         elif record.label != source_label:
-            self.relabelled[record.split] = self.relabelled.get(record.split, 0) + 1
+            self.relabelled[record.split] += 1
         self.reviews.append(Finding(verdict, detail, "warn").about(record))
 
 
@@ -70,17 +70,14 @@ def totals(
     settings: Settings,
 ) -> dict[str, Any]:
     """Combine all outcomes to the arguments of `quarantine.summarise`, by name."""
-    kept = {split: dict.fromkeys(vocabulary, 0) for split in names.SPLITS}
-    relabelled = dict.fromkeys(names.SPLITS, 0)
-    moved = dict.fromkeys(placement.REASONS, 0)
+    kept = {split: Counter(dict.fromkeys(vocabulary, 0)) for split in names.SPLITS}
+    relabelled = Counter(dict.fromkeys(names.SPLITS, 0))
+    moved = Counter(dict.fromkeys(placement.REASONS, 0))
     for one in outcomes:
-        for reason, count in one.moved.items():
-            moved[reason] += count
-        for split, count in one.relabelled.items():
-            relabelled[split] += count
+        moved.update(one.moved)
+        relabelled.update(one.relabelled)
         for split, labels in one.kept.items():
-            for label, count in labels.items():
-                kept[split][label] = kept[split].get(label, 0) + count
+            kept[split].update(labels)
     return {
         "images": sum(one.read for one in outcomes),
         "kept": kept,

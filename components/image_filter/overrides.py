@@ -95,7 +95,7 @@ def _parsed(text: str, path: Path) -> tuple[Override, ...]:
             f"expected only [[{_TABLE}]] tables"
         )
     found = tuple(_entry(entry, f"{path}, entry {n}") for n, entry in enumerate(entries, 1))
-    _contradictions(found, str(path))
+    _contradictions(found, path)
     return found
 
 
@@ -127,7 +127,7 @@ def _entry(entry: object, where: str) -> Override:
     return dataclasses.replace(override, image_hash=digest)
 
 
-def _contradictions(overrides: Sequence[Override], where: str) -> None:
+def _contradictions(overrides: Sequence[Override], path: Path) -> None:
     """Raise ConfigError when two overrides of one image contradict each other."""
     seen: dict[str, Override] = {}
     # The shortest hashes come first: each later one is compared with those that it begins with.
@@ -137,7 +137,7 @@ def _contradictions(overrides: Sequence[Override], where: str) -> None:
             other = seen.get(digest[:length])
             if other and (other.verdict, other.label) != (override.verdict, override.label):
                 raise ConfigError(
-                    f"judge.overrides: {where} says both {_words(other)} and {_words(override)} "
+                    f"judge.overrides: {path} says both {_words(other)} and {_words(override)} "
                     f"of {digest[:12]}…; keep one"
                 )
         seen[digest] = override
@@ -158,17 +158,16 @@ def resolve(overrides: Iterable[Override], vocabulary: Sequence[str]) -> Mapping
     Raises:
         ConfigError: An image is relabelled to a class that the vocabulary lacks.
     """
+    indices = {name: index for index, name in enumerate(vocabulary)}
     found = {}
     for override in confirmed(overrides):
-        index = -1
-        if override.verdict == "relabel":
-            if override.label not in vocabulary:
-                raise ConfigError(
-                    f"judge.overrides: {override.image_hash[:12]}… is relabelled to "
-                    f"{override.label!r}, which is not a class; expected one of "
-                    + ", ".join(vocabulary)
-                )
-            index = list(vocabulary).index(override.label)
+        if override.verdict == "relabel" and override.label not in indices:
+            raise ConfigError(
+                f"judge.overrides: {override.image_hash[:12]}… is relabelled to "
+                f"{override.label!r}, which is not a class; expected one of "
+                + ", ".join(vocabulary)
+            )
+        index = indices.get(override.label, -1)
         found[override.image_hash] = dataclasses.replace(override, label_index=index)
     return found
 
@@ -225,7 +224,7 @@ def add(path: Path, overrides: Sequence[Override]) -> int:
     there = load(path) if path.exists() else ()
     known = {(o.image_hash, o.verdict, o.label) for o in confirmed(there)}
     fresh = [o for o in overrides if (o.image_hash, o.verdict, o.label) not in known]
-    _contradictions([*there, *fresh], str(path))
+    _contradictions([*there, *fresh], path)
     if fresh:
         before = path.read_text(encoding="utf-8") if path.exists() else _HEADER
         atomic_write(path, before.rstrip("\n") + "\n" + to_toml(fresh))

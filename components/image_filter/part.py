@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.image_filter import placement
@@ -36,7 +39,7 @@ class Part:
         kept = [one for one in decisions if one.rejection is None]
         rows = [matching.row(one.record.image_hash, one.perceptual_hash) for one in kept]
         # The hashes are in the rows: the second pass reads the decisions and needs no hash.
-        waiting = [one.without_hash() for one in decisions]
+        waiting = [dataclasses.replace(one, perceptual_hash=b"") for one in decisions]
         self._write("decisions", pickle.dumps(waiting, pickle.HIGHEST_PROTOCOL))
         self._write("contents", bytes.fromhex("".join(one.record.image_hash for one in kept)))
         self._write("rows", b"".join(rows))
@@ -47,13 +50,14 @@ class Part:
         found: list[Decision] = pickle.loads(self._read("decisions"))  # written by this pipeline
         return found
 
-    def contents(self) -> matching.Contents:
-        """Read the content hashes of the images that passed the checks."""
-        return matching.contents(self._read("contents"))
+    def hashes(self) -> tuple[bytes, bytes]:
+        """Read what the search compares, of the images that passed the checks.
 
-    def rows(self) -> bytes:
-        """Read the rows for the search for near-duplicates; 150 kB for a shard of 256 images."""
-        return self._read("rows")
+        Returns:
+            The rows for the search for near-duplicates (150 kB for 256 images), and the content
+            hashes.
+        """
+        return self._read("rows"), self._read("contents")
 
     def places(self) -> bytes:
         """Read the rows for the placement in splits."""
@@ -68,7 +72,8 @@ class Part:
             wanted: The wanted contents, by their hash.
             moves: Images that are moved to another split, by content hash.
         """
-        if not any(content.tobytes().hex() in wanted for content in self.contents()):
+        contents = np.frombuffer(self._read("contents"), f"V{matching.HASH_BYTES}")
+        if not any(content.tobytes().hex() in wanted for content in contents):
             return
         for one in self.decisions():
             record = one.moved((moves or {}).get(one.record.image_hash)).record

@@ -13,6 +13,7 @@ Layout below the artifact's URI:
 from __future__ import annotations
 
 import collections
+import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +29,8 @@ REPAIRED = "repaired.jsonl"
 WARNINGS = "warnings.jsonl"
 REVIEWED = "reviewed.jsonl"
 SUMMARY = "summary.json"
+#: The findings in each file, by their name among the arguments of `summarise`.
+_FILES = {MANIFEST: "rejects", REPAIRED: "repairs", WARNINGS: "warnings", REVIEWED: "reviews"}
 #: Reason of an override that was not applied because it would change a label of the test split.
 NOT_RELABELLED = "kept_test_label"
 _EXAMPLES_SHOWN = 20  # paths and details per kind of warning; `WARNINGS` has all of them
@@ -96,15 +99,15 @@ def move(uri: str, rejection: Finding) -> str:
 
 
 def write(uri: str, found: Mapping[str, Any]) -> None:
-    """Write manifest, findings and summary, sorted by path, so that every driver writes the same.
+    """Write manifest, findings and summary.
 
     Args:
         uri: URI of the quarantine.
         found: Arguments of `summarise` by name.
     """
-    files = ((MANIFEST, "rejects"), (REPAIRED, "repairs"), (WARNINGS, "warnings"))
-    for name, findings in (*files, (REVIEWED, "reviews")):
-        write_text(f"{uri}/{name}", _lines(found[findings]))
+    for name, findings in _FILES.items():
+        rows = (finding.row() for finding in ordered(found[findings]))
+        write_text(f"{uri}/{name}", "".join(json.dumps(row) + "\n" for row in rows))
     write_text(f"{uri}/{SUMMARY}", json.dumps(summarise(**found), indent=1))
 
 
@@ -144,61 +147,56 @@ def summarise(
         "rejected": len(rejects),
         # An image may have several repairs.
         "repaired": len({repair.path for repair in repairs}),
-        "repaired_by": dict(sorted(collections.Counter(r.reason for r in repairs).items())),
-        "by_reason": dict(sorted(collections.Counter(r.reason for r in rejects).items())),
+        "repaired_by": _by_reason(repairs),
+        "by_reason": _by_reason(rejects),
         "by_split": {split: dict(sorted(labels.items())) for split, labels in kept.items()},
         "moved": dict(moved or {}),
         "warnings": _grouped(warnings),
         "notes": _counted(notes),
         "overrides": {
-            "applied": dict(sorted(collections.Counter(r.reason for r in reviews).items())),
+            "applied": _by_reason(reviews),
             "relabelled": dict(relabelled or {}),
             "unknown": list(unknown),
         },
     }
 
 
-def _lines(rows: Iterable[Finding]) -> str:
-    ordered = sorted(rows, key=lambda row: (row.path, row.reason))
-    return "".join(json.dumps(row.row()) + "\n" for row in ordered)
+def _by_reason(findings: Iterable[Finding]) -> dict[str, int]:
+    return dict(sorted(collections.Counter(finding.reason for finding in findings).items()))
+
+
+def ordered(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Sort findings by path and reason, so that every driver lists the same."""
+    return tuple(sorted(findings, key=lambda one: (one.path, one.reason)))
 
 
 def _grouped(warnings: Sequence[Finding]) -> list[dict[str, Any]]:
     """Group warnings by reason, with counts by detail and the paths of the worst."""
-    groups: dict[str, list[Finding]] = collections.defaultdict(list)
-    for warning in sorted(warnings, key=lambda found: (found.score, found.path)):
-        groups[warning.reason].append(warning)
-    return [
-        {
-            "reason": reason,
-            "count": len(found),
-            "details": _details(found),
-            "paths": [w.path for w in found[:_EXAMPLES_SHOWN]],
-            "image_hashes": [w.image_hash for w in found[:_EXAMPLES_SHOWN]],
-        }
-        for reason, found in sorted(groups.items())
-    ]
+    worst_first = sorted(warnings, key=lambda one: (one.reason, one.score, one.path))
+    groups = itertools.groupby(worst_first, key=lambda one: one.reason)
+    return [_group(reason, list(found)) for reason, found in groups]
 
 
-def _details(found: Sequence[Finding]) -> dict[str, int]:
-    """Count the first details; details with measurements differ from file to file."""
-    counts = collections.Counter(warning.detail for warning in found)
-    shown = list(counts)[:_EXAMPLES_SHOWN]
-    return {detail: counts[detail] for detail in shown}
+def _group(reason: str, found: Sequence[Finding]) -> dict[str, Any]:
+    # Details with measurements differ from file to file, so only the first ones are counted.
+    details = collections.Counter(warning.detail for warning in found).items()
+    return {
+        "reason": reason,
+        "count": len(found),
+        "details": dict(itertools.islice(details, _EXAMPLES_SHOWN)),
+        "paths": [warning.path for warning in found[:_EXAMPLES_SHOWN]],
+        "image_hashes": [warning.image_hash for warning in found[:_EXAMPLES_SHOWN]],
+    }
 
 
 def _counted(notes: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
     """Group notes of the source by kind, with their first paths; ingest.json lists all."""
-    groups: dict[str, list[Mapping[str, str]]] = collections.defaultdict(list)
+    paths: dict[str, list[str]] = collections.defaultdict(list)
     for note in notes:
-        groups[note["kind"]].append(note)
+        paths[note["kind"]].append(note["path"])
     return [
-        {
-            "kind": kind,
-            "count": len(found),
-            "paths": [note["path"] for note in found[:_EXAMPLES_SHOWN]],
-        }
-        for kind, found in sorted(groups.items())
+        {"kind": kind, "count": len(found), "paths": found[:_EXAMPLES_SHOWN]}
+        for kind, found in sorted(paths.items())
     ]
 
 

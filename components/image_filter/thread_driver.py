@@ -21,6 +21,7 @@ from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.image_filter import comparison, engine, quarantine
 from imgpipe.components.image_filter.check import Finding, Settings
 from imgpipe.components.image_filter.checks import validate
+from imgpipe.components.image_filter.checks.near_duplicate import radius
 from imgpipe.components.image_filter.outcomes import totals
 from imgpipe.components.image_filter.overrides import Override, resolve
 from imgpipe.components.image_filter.part import Part
@@ -89,14 +90,13 @@ def judge(plan: Plan) -> Judged:
     return Judged(
         scan=scan,
         summary=summary,
-        **{name: _sorted(found[name]) for name in ("rejects", "repairs", "warnings", "reviews")},
-        near=compared.near if comparison.radius(settings) > 0 else None,
+        rejects=quarantine.ordered(found["rejects"]),
+        repairs=quarantine.ordered(found["repairs"]),
+        warnings=quarantine.ordered(found["warnings"]),
+        reviews=quarantine.ordered(found["reviews"]),
+        near=compared.near if radius(settings) > 0 else None,
         seconds=time.monotonic() - began,
     )
-
-
-def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    return tuple(sorted(findings, key=lambda found: (found.path, found.reason)))
 
 
 def _examine(

@@ -45,11 +45,6 @@ def Plan(
       ConfigError: The source cannot be read as one, or a setting does not fit its images.
       ResourceError: The weights are missing.
     """
-    given = {
-        "source": source,
-        "threshold": threshold,
-        "epochs": epochs,
-        "image_size": image_size,
-    }
+    given = {"source": source, "threshold": threshold, "epochs": epochs, "image_size": image_size}
     values = json.loads(known) if known else pkgutil.resolve_name(plan_fn)(config, given)
     records.write_json(f"{plan.uri}/{FILE}", values)

@@ -18,6 +18,7 @@ def _verdict(context: Context) -> Mapping[str, Any]:
         ("images judged", count(found["count"])),
         ("accuracy", share(found["accuracy"])),
         ("expected calibration error", share(found["ece"])),
+        ("… by chance on so many images", share(found["ece_by_chance"])),
         ("classes", count(len(found["classes"]))),
     ]
     sentence = found["verdict"]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.components.predictor.prediction import Prediction
-from imgpipe.models.head.calibration import confidence_error
+from imgpipe.models.head.calibration import confidence_error, error_by_chance
 
 #: (label, predicted, count), with classes as indices in the vocabulary.
 Cell = tuple[int, int, int]
@@ -151,6 +151,7 @@ class Table:
             "accuracy": float(right.sum() / len(self)),
             "loss": float(-np.log(np.maximum(self._of_label, _TINY)).mean()),
             "ece": self.ece(),
+            "ece_by_chance": error_by_chance(self._confidence),
             "per_class": per_class,
         }
 

@@ -6,6 +6,7 @@ thousands of images in a fraction of a second when they are called directly. Lar
 to TFX's executor, so that memory does not grow with the number of images.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatistics
 from tfx.components.statistics_gen import executor as stock
 from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
+from tfx.dsl.io import fileio
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as specs
@@ -60,7 +62,7 @@ class Executor(stock.Executor):
         artifact.span = examples.span
         for split, statistics in found.items():
             folder = artifact_utils.get_split_uri([artifact], split)
-            records.make_folder(folder)
+            fileio.makedirs(folder)
             content = statistics.SerializeToString(deterministic=True)
             records.write_bytes(f"{folder}/{stock.DEFAULT_FILE_NAME}", content)
 
@@ -103,11 +105,9 @@ def describe(uri: str, split: str) -> DatasetFeatureStatisticsList | None:
     from tensorflow_data_validation.statistics import stats_impl
     from tensorflow_data_validation.statistics.stats_options import StatsOptions
 
-    rows: list[bytes] = []
-    for row in _rows(uri, split):
-        rows.append(row)
-        if len(rows) > MOST_ROWS:
-            return None
+    rows = list(itertools.islice(_rows(uri, split), MOST_ROWS + 1))
+    if len(rows) > MOST_ROWS:
+        return None
     table = ExamplesToRecordBatchDecoder().DecodeBatch(rows)
     if any(_values(column) > MOST_VALUES for column in table.columns):
         return None

@@ -46,9 +46,7 @@ class BlobFiles:
         found: dict[bytes, bytes] = {}
         for key in keys:
             with contextlib.suppress(OSError):
-                data = self._file(key).read_bytes()
-                value = checked(data)
-                if value is not None:
+                if (value := checked(self._file(key).read_bytes())) is not None:
                     found[key] = value
         return found
 

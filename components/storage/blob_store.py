@@ -134,10 +134,9 @@ class BlobStore:
             asked = set(part)
             for key, value in self._rows(query, part):
                 # A damaged page can return a key that was not asked for, or a value of any type.
-                if key in asked and isinstance(value, bytes):
-                    whole = checked(value)
-                    if whole is not None:
-                        found[key] = whole
+                whole = checked(value) if key in asked and isinstance(value, bytes) else None
+                if whole is not None:
+                    found[key] = whole
         return found
 
     def _rows(self, query: str, keys: Sequence[bytes]) -> list[tuple[bytes, bytes]]:

@@ -25,16 +25,12 @@ LITE_DIGEST = "assets.extra/lite_digest.json"
 CARD = "README.md"
 #: Files that can differ between exports although the same model is served.
 _INCIDENTAL = ("fingerprint.pb", f"{PROVENANCE}/", "assets.extra/lite", CARD)
-_CHUNK = 1 << 20  # bytes read at a time
 
 
 def sha256(path: Path) -> str:
     """Hex SHA-256 of a file's content."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def describe(directory: Path) -> dict[str, dict[str, Any]]:

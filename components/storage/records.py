@@ -205,13 +205,6 @@ def remove_temporary(uri: str) -> None:
                 tf.io.gfile.remove(f"{folder}/{file}")
 
 
-def make_folder(path: str) -> None:
-    """Create a local or remote folder and those above it, unless it exists."""
-    import tensorflow as tf
-
-    tf.io.gfile.makedirs(path)
-
-
 def remove_folder(path: str) -> None:
     """Remove a local or remote folder and its contents, if it exists."""
     import tensorflow as tf

@@ -325,6 +325,7 @@ class _Search:
                 settings,
                 log_dir and log_dir / f"search-{len(self._rows)}",
                 over=self._over,
+                judge=stages.calibrated_loss_on(validation),
             )
             return stages.judged(found, validation, f"layers above {way.cut}")
 

@@ -28,6 +28,7 @@ from imgpipe.models.features.bank import (
     read_facts,
 )
 from imgpipe.models.features.feature_distribution import FeatureDistribution
+from imgpipe.models.head.calibration import calibrated_loss
 from imgpipe.models.network import cuts
 from imgpipe.models.network.classifier import build_parts, copy_weights
 from imgpipe.models.settings import ModelSettings
@@ -205,6 +206,7 @@ def _fine_tuned(
             settings,
             log_dir,
             inputs.checkpoint("fine_tune", facts.made_by, *_identities(rows)),
+            judge=calibrated_loss_on(maps[names.VALIDATION]),
         )
         return judged(found, maps[names.VALIDATION], _above_what(found))
 
@@ -235,6 +237,7 @@ def _on_images(inputs: Inputs, facts: BankFacts, head: Trained | None = None) ->
             settings,
             log_dir,
             inputs.checkpoint(stage, "", *seeded),
+            judge=None if head is None else calibrated_loss_on(validation),
         )
         what = "head" if settings.frozen else "all layers"
         if head is not None:
@@ -349,7 +352,23 @@ def judged(found: Fit, validation: datasets.Rows, trained: str) -> Trained:
         validation: Rows of the validation split.
         trained: Description of what was trained, for the history.
     """
-    dataset = datasets.validation(validation, found.head.outputs[0].shape[-1])
-    logits = [found.head(inputs, training=False).numpy() for inputs, _ in dataset]
     history = {**found.history(), "trained": trained}
-    return Trained(found.head, np.concatenate(logits), validation.labels, history)
+    return Trained(found.head, _logits(found.head, validation), validation.labels, history)
+
+
+def calibrated_loss_on(validation: datasets.Rows) -> Callable[[keras.Model], float]:
+    """Returns a function from a network to its loss on validation with the best temperature.
+
+    A network that is fine-tuned on few images becomes too sure of itself: its loss rises from epoch
+    to epoch while its accuracy still rises. The temperature corrects that before it is served.
+
+    Args:
+        validation: Rows of the validation split.
+    """
+    return lambda model: calibrated_loss(_logits(model, validation), validation.labels)
+
+
+def _logits(model: keras.Model, rows: datasets.Rows) -> npt.NDArray[np.float32]:
+    """Returns the logits of all rows, [n, C]."""
+    dataset = datasets.validation(rows, model.outputs[0].shape[-1])
+    return np.concatenate([model(inputs, training=False).numpy() for inputs, _ in dataset])

@@ -177,11 +177,12 @@ def fit(
     log_dir: Path | None = None,
     checkpoint: Checkpoint | None = None,
     over: Callable[[], bool] | None = None,
+    judge: Callable[[keras.Model], float] | None = None,
 ) -> Fit:
     """Trains the model that `build` returns, from inputs to logits [N, classes].
 
-    At the end, the weights with the lowest validation loss are restored. If the validation accuracy
-    reaches the target, training ends with the weights that reached it.
+    At the end, the weights with the lowest loss on validation are restored. If the validation
+    accuracy reaches the target, training ends with the weights that reached it.
 
     Args:
         build: Returns the model with its initial weights. It is called with the seed set and in the
@@ -194,6 +195,8 @@ def fit(
         checkpoint: Checkpoint to resume from and to write; None starts from the beginning.
         over: Function that is called after each step. If it returns true, training ends with the
             best weights so far. None sets no limit.
+        judge: Function that is called after each epoch and returns the loss by which the best
+            weights are chosen. None for the validation loss.
 
     Returns:
         The model and the course of its training.
@@ -209,7 +212,7 @@ def fit(
     with _deterministic(settings.seed):
         with distribution.scope(settings.strategy):
             model = _built(build, train, classes, settings)
-            watcher = Watcher(settings, checkpoint, over)
+            watcher = Watcher(settings, checkpoint, over, judge)
             first = watcher.resume(model)
         callbacks: list[Any] = [watcher]
         if log_dir is not None:

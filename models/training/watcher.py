@@ -15,6 +15,7 @@ from imgpipe.models.training.checkpoints import Checkpoint, Course, Stopped
 #: A validation loss counts as lower only if it is lower by this value. Otherwise a plateau would
 #: never be recognised.
 MIN_DELTA: Final = 1e-4
+_JUDGED: Final = "judged"
 
 
 class Watcher(keras.callbacks.Callback):
@@ -29,6 +30,8 @@ class Watcher(keras.callbacks.Callback):
         checkpoint: Checkpoint to resume from and to write; None for none.
         over: Function that is called after each step. If it returns true, the training ends. None
             sets no limit.
+        judge: Function that returns the loss by which the best epoch is chosen, as in
+            `training_loop.fit`; None for the validation loss.
 
     Attributes:
         epochs: The records of the epochs, as in `training_loop.Fit`.
@@ -41,12 +44,14 @@ class Watcher(keras.callbacks.Callback):
         settings: ModelSettings,
         checkpoint: Checkpoint | None = None,
         over: Callable[[], bool] | None = None,
+        judge: Callable[[keras.Model], float] | None = None,
     ) -> None:
         super().__init__()
         self.epochs: list[dict[str, Any]] = []
         self.best_epoch = 0
         self.stopped: Stopped = "epochs"
         self._settings, self._checkpoint, self._over = settings, checkpoint, over
+        self._judge = judge
         self._lowest = float("inf")
         self._best: list[np.ndarray] | None = None
 
@@ -70,15 +75,17 @@ class Watcher(keras.callbacks.Callback):
         """Records an epoch, keeps its weights if they are the best, and may end the training."""
         settings = self._settings
         of_this_worker = {name: float(value) for name, value in (logs or {}).items()}
+        of_this_worker[_JUDGED] = self._judged(of_this_worker["val_loss"])
         values = distribution.agreed(of_this_worker, settings.strategy)
+        judged = values.pop(_JUDGED)
         # JSON has no NaN.
         finite = {name: v if np.isfinite(v) else None for name, v in values.items()}
         self.epochs.append({"epoch": epoch + 1, **finite})
         progress.advance(1, "epochs")
         prefix = "val_" if settings.target_on == "validation" else ""
         reached = 0 < settings.target_accuracy <= values[f"{prefix}accuracy"]
-        if self._is_better(values["val_loss"], reached):
-            self._lowest, self.best_epoch = values["val_loss"], epoch + 1
+        if self._is_better(judged, reached):
+            self._lowest, self.best_epoch = judged, epoch + 1
             self._best = self.model.get_weights()
         if reached:
             self._stop("target")
@@ -93,8 +100,12 @@ class Watcher(keras.callbacks.Callback):
         if self._best is not None:
             model.set_weights(self._best)
 
+    def _judged(self, loss: float) -> float:
+        """Returns the loss by which the epoch is compared with others."""
+        return loss if self._judge is None or not np.isfinite(loss) else self._judge(self.model)
+
     def _is_better(self, loss: float, reached: bool) -> bool:
-        """Whether the weights of an epoch with this validation loss are the best so far."""
+        """Whether the weights of an epoch with this loss are the best so far."""
         if not np.isfinite(loss):
             return False
         # A target on training ends the training but chooses no weights. The course kept the last

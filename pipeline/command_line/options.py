@@ -5,7 +5,6 @@ This module imports only Typer, because ``imgpipe --help`` loads it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,16 +26,13 @@ def old_spelling(old: str, new: str) -> Any:
     Returns:
       A hidden option for a parameter whose type is ``Path | None``.
     """
-    return typer.Option(old, hidden=True, callback=_note(old, new))
 
-
-def _note(old: str, new: str) -> Callable[[Path | None], Path | None]:
     def print_note(value: Path | None) -> Path | None:
         if value is not None:
             typer.echo(f"note: {old} still works; it is spelled {new} now.", err=True)
         return value
 
-    return print_note
+    return typer.Option(old, hidden=True, callback=print_note)
 
 
 #: Headings of ``imgpipe --help``.
@@ -83,8 +79,7 @@ JsonListOption = Annotated[
     typer.Option("--json", metavar="FILE", help="Write JSON to this file (- for standard output)."),
 ]
 HtmlOption = Annotated[
-    Path | None,
-    typer.Option("--html", metavar="FILE", help="Write a page that shows the images."),
+    Path | None, typer.Option("--html", metavar="FILE", help="Write a page that shows the images.")
 ]
 ModelFolderOption = Annotated[
     Path,

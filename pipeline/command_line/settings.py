@@ -69,10 +69,7 @@ def configuration(
 
 
 def of_run_or_file(
-    source: str | None,
-    settings: Sequence[str],
-    data: str | None = None,
-    out: Path | None = None,
+    source: str | None, settings: Sequence[str], data: str | None = None, out: Path | None = None
 ) -> configs.Config:
     """Build the configuration of a command that also takes the output folder of earlier runs.
 

@@ -17,10 +17,7 @@ import sys
 from collections.abc import Iterator
 from types import FrameType
 
-_SENTENCES = {
-    signal.SIGINT: "interrupted by Ctrl-C",
-    signal.SIGTERM: "stopped by SIGTERM",
-}
+_SENTENCES = {signal.SIGINT: "interrupted by Ctrl-C", signal.SIGTERM: "stopped by SIGTERM"}
 _AGAIN_SECONDS = 0.01  # until `Stopped` is raised again; destructors and callbacks are shorter
 _received: int | None = None
 _holding = False

@@ -9,14 +9,13 @@ import collections
 import dataclasses
 import gc
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from imgpipe.models.errors import DataRefused
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, printable
 
 if TYPE_CHECKING:
@@ -52,41 +51,26 @@ def check(
     html_file: options.HtmlOption = None,
 ) -> None:
     """Report what a run would reject, repair and warn about, without training."""
-    raise typer.Exit(_run(data, config, settings or [], json_file, html_file))
-
-
-def _run(
-    data: str,
-    config_file: str | None,
-    settings: Sequence[str],
-    json_file: str | None,
-    html_file: Path | None,
-) -> int:
-    """Inspect the data, print the findings and write the files; returns the exit code."""
-    from imgpipe.components.data_gate import rules
-    from imgpipe.components.image_filter import overrides
-    from imgpipe.pipeline.command_line import json_file as json_files
     from imgpipe.pipeline.command_line.settings import configuration
     from imgpipe.pipeline.source import opened
 
-    config = configuration(config_file, data, None, settings)
-    json_files.check_folder("--json", json_file)
-    json_files.check_folder("--html", html_file)
-    opened(config).listing()  # reports a wrong source before the imports, which take seconds
-    found = examine(config, html_file is not None, json_file == json_files.STANDARD_OUTPUT)
-    console = json_files.console_beside(json_file)
-    sentences = rules.summarised(rules.as_dicts(found.refused))
-    proposals = len(found.plan.overrides) - len(overrides.confirmed(found.plan.overrides))
-    _print(console, found.judged, found.verdict, sentences, proposals)
+    built = configuration(config, data, None, settings or [])
+    output_files.check_folder("--json", json_file)
+    output_files.check_folder("--html", html_file)
+    opened(built).listing()  # reports a wrong source before the imports, which take seconds
+    found = examine(built, html_file is not None, json_file == output_files.STANDARD_OUTPUT)
+    console = output_files.console_beside(json_file)
+    _print(console, found)
     if html_file is not None:
-        json_files.write_file(html_file, page(found), "--html ")
+        output_files.write(html_file, page(found), "--html ")
         console.print(f"  page     {escape(str(html_file))}")
     elif not json_file and _rows(found.judged):
         shown = f"imgpipe check {shlex.quote(data)} --html check.html"
         console.print(f"  to see these images: {escape(shown)}", soft_wrap=True)
     if json_file:
-        json_files.write(as_json(found.judged, found.verdict, found.refused), json_file)
-    return DataRefused.exit_code if found.refused else 0
+        output_files.write_json(as_json(found), json_file)
+    if found.refused:
+        raise typer.Exit(DataRefused.exit_code)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +82,7 @@ class Examined:
       judged: The findings.
       images: Encoded images for the page by path; empty if they were not wanted.
       refused: Why a run would refuse the data; empty if it would not.
-      verdict: The sentence of `sentence`.
+      verdict: A sentence that begins with "clean", "usable" or "refused".
     """
 
     plan: Plan
@@ -106,6 +90,12 @@ class Examined:
     images: Mapping[str, bytes]
     refused: Sequence[rules.Reason]
     verdict: str
+
+    def reasons(self) -> list[str]:
+        """Return why a run would refuse the data in a few sentences."""
+        from imgpipe.components.data_gate import rules
+
+        return rules.summarised(rules.as_dicts(self.refused))
 
 
 def examine(config: Config, with_images: bool, to_stderr: bool) -> Examined:
@@ -124,8 +114,8 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> Examined:
     """
     plan = _plan_of(config)
     judged, images = _judge(plan, with_images, to_stderr)
-    refused = reasons(judged, config)
-    return Examined(plan, judged, images, refused, sentence(judged, refused))
+    refused = _refused(judged, config)
+    return Examined(plan, judged, images, refused, _verdict(judged, bool(refused)))
 
 
 def _plan_of(config: Config) -> Plan:
@@ -151,41 +141,28 @@ def _plan_of(config: Config) -> Plan:
 def _judge(plan: Plan, with_images: bool, to_stderr: bool) -> tuple[Judged, dict[str, bytes]]:
     """Return the result and, if wanted, the images for the page; progress is displayed."""
     from imgpipe.components.image_filter import thread_driver
-    from imgpipe.models import progress
-    from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.output import temporary
+    from imgpipe.pipeline.command_line import steps
 
     found: dict[str, bytes] = {}
-    with temporary.folder() as folder:
-        log = folder / "log"
-        with consoles.quiet(log, to_stderr) as console, consoles.Display(console) as display:
-            progress.attach(display)
-            try:
-                with display.step("loading TensorFlow"):
-                    import tensorflow  # noqa: F401  # so that the next step's rate is that of the inspection
+    with steps.counted(to_stderr) as display:
+        with display.step("loading TensorFlow"):
+            import tensorflow  # noqa: F401  # so that the next step's rate is that of the inspection
 
-                    gc.freeze()  # the garbage collector skips TensorFlow's million objects
-                with display.step("inspecting images"):
-                    judged = thread_driver.judge(plan)
-                if with_images:
-                    from imgpipe.components.report.check_page import paths_shown
+            gc.freeze()  # the garbage collector skips TensorFlow's million objects
+        with display.step("inspecting images"):
+            judged = thread_driver.judge(plan)
+        if with_images:
+            from imgpipe.components.report.check_page import paths_shown
 
-                    with display.step("reading images for the page"):
-                        found = thread_driver.read_images(plan, judged, paths_shown(judged))
-            finally:
-                progress.attach(None)
+            with display.step("reading images for the page"):
+                found = thread_driver.read_images(plan, judged, paths_shown(judged))
     return judged, found
 
 
-def reasons(judged: Judged, config: Config) -> list[rules.Reason]:
+def _refused(judged: Judged, config: Config) -> list[rules.Reason]:
     """Return why the data gate of a run would refuse the data, judging by the numbers of images.
 
-    Args:
-      judged: Result of the checks.
-      config: The validated configuration, which holds the limits of the gate.
-
-    Returns:
-      The reasons; empty when these limits are met. Schema and drift are not examined.
+    Schema and drift are not examined.
     """
     from imgpipe.components.data_gate import rules
     from imgpipe.pipeline.inputs import gate_settings
@@ -198,16 +175,7 @@ def reasons(judged: Judged, config: Config) -> list[rules.Reason]:
     ]
 
 
-def sentence(judged: Judged, refused: Sequence[rules.Reason]) -> str:
-    """Return the verdict as one line.
-
-    Args:
-      judged: Result of the checks.
-      refused: Why a run would refuse the data.
-
-    Returns:
-      A sentence that begins with "clean", "usable" or "refused".
-    """
+def _verdict(judged: Judged, refused: bool) -> str:
     from imgpipe.components.report.text import overridden, plural
 
     summary = judged.summary
@@ -228,25 +196,20 @@ def sentence(judged: Judged, refused: Sequence[rules.Reason]) -> str:
     return f"usable: {outcome}"
 
 
-def as_json(judged: Judged, verdict: str, refused: Sequence[rules.Reason]) -> dict[str, Any]:
-    """Build what `--json` writes; `imgpipe.pipeline.json_formats` declares it.
-
-    Args:
-      judged: Result of the checks.
-      verdict: The sentence of `sentence`.
-      refused: Why a run would refuse the data.
-    """
+def as_json(found: Examined) -> dict[str, Any]:
+    """Build what `--json` writes; `imgpipe.pipeline.json_formats` declares it."""
     from imgpipe.components.image_filter.near_duplicates.groups import set_aside
     from imgpipe.components.report.check_page import findings
 
+    judged = found.judged
     return {
         "schema": SCHEMA,
         "source": judged.scan.source,
         "classes": list(judged.scan.vocabulary),
-        "refused": bool(refused),
-        "verdict": verdict,
-        "reasons": [reason.sentence() for reason in refused],
-        "thin": [r.sentence() for r in refused if r.kind not in _OF_REJECTS],
+        "refused": bool(found.refused),
+        "verdict": found.verdict,
+        "reasons": [reason.sentence() for reason in found.refused],
+        "thin": [r.sentence() for r in found.refused if r.kind not in _OF_REJECTS],
         **judged.summary,
         "files": {**findings(judged), "reviewed": [f.row() for f in judged.reviews]},
         "set_aside": set_aside(judged.near or ()),
@@ -255,14 +218,13 @@ def as_json(judged: Judged, verdict: str, refused: Sequence[rules.Reason]) -> di
     }
 
 
-def _print(
-    console: Console, judged: Judged, verdict: str, refused: Sequence[str], proposals: int
-) -> None:
+def _print(console: Console, found: Examined) -> None:
+    from imgpipe.components.image_filter import overrides
     from imgpipe.components.image_filter.near_duplicates.groups import set_aside
     from imgpipe.components.report.text import aside, moves, plural
     from imgpipe.models import feature_names as names
 
-    colour = "yellow" if refused else "green"
+    judged = found.judged
     _print_table(console, _rows(judged))
     console.print()
     for split in names.SPLITS:
@@ -273,13 +235,14 @@ def _print(
             console.print(f"  {split:<10} {total:,}: {escape(classes)}")
     for line in (*moves(judged.summary["moved"]), *aside(set_aside(judged.near or ()))):
         console.print(f"  {line}")
-    if proposals:
+    if proposals := len(found.plan.overrides) - len(overrides.confirmed(found.plan.overrides)):
         number = plural(proposals, "override is not", "overrides are not")
         console.print(f"  {number} confirmed, so nothing was changed")
     if unknown := judged.summary["overrides"]["unknown"]:
         console.print(f"  overrides that match no file: {', '.join(key[:12] for key in unknown)}")
-    console.print(f"\n[bold {colour}]{escape(verdict)}[/]")
-    for reason in refused:
+    colour = "yellow" if found.refused else "green"
+    console.print(f"\n[bold {colour}]{escape(found.verdict)}[/]")
+    for reason in found.reasons():
         console.print(f"  {escape(reason)}")
 
 
@@ -309,21 +272,15 @@ def _rows(judged: Judged) -> list[tuple[str, str, int, str]]:
 
     rows = []
     for fate, found in findings(judged).items():
-        rows += _counted(fate, found)
+        groups: dict[str, list[Mapping[str, Any]]] = collections.defaultdict(list)
+        for row in found:
+            groups[str(row["reason"])].append(row)
+        for reason, group in sorted(groups.items(), key=lambda one: (-len(one[1]), one[0])):
+            example = f"{group[0]['path']}: {group[0]['detail']}"
+            rows.append((fate, reason, len(group), example))
     for note in judged.summary["notes"]:
         rows.append(("noted", note["kind"], note["count"], note["paths"][0]))
     return rows
-
-
-def _counted(fate: str, found: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, int, str]]:
-    groups: dict[str, list[Mapping[str, Any]]] = collections.defaultdict(list)
-    for row in found:
-        groups[str(row["reason"])].append(row)
-    ordered = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
-    return [
-        (fate, reason, len(rows), f"{rows[0]['path']}: {rows[0]['detail']}")
-        for reason, rows in ordered
-    ]
 
 
 def _short(text: str, length: int = 400) -> str:
@@ -336,7 +293,6 @@ def page(found: Examined) -> str:
     Args:
       found: The result of `examine`, with the images.
     """
-    from imgpipe.components.data_gate import rules
     from imgpipe.components.report.check_page import render
     from imgpipe.components.report.section import RunState
 
@@ -347,5 +303,4 @@ def page(found: Examined) -> str:
         "vocabulary": list(found.judged.scan.vocabulary),
     }
     state = RunState(status, found.verdict)
-    sentences = rules.summarised(rules.as_dicts(found.refused))
-    return render(found.judged, found.images, state, settings, sentences)
+    return render(found.judged, found.images, state, settings, found.reasons())

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
@@ -33,28 +33,10 @@ def command(
     json_file: options.JsonListOption = None,
 ) -> None:
     """List what a folder of runs no longer needs, and remove it with --yes; never a version."""
-    raise typer.Exit(run(out, yes, json_file))
-
-
-def run(path: Path, yes: bool, json_file: str | None) -> int:
-    """List or remove what later runs and versions do not need.
-
-    Args:
-      path: Output folder, one of its versions, or the folder of a run.
-      yes: Whether to remove it.
-      json_file: File for the list as JSON, ``-`` for standard output, None for no file.
-
-    Returns:
-      The exit code.
-
-    Raises:
-      ResourceError: There is no run, or one is working in the folder.
-    """
-    from imgpipe.pipeline.command_line import json_file as json_files
     from imgpipe.pipeline.output import past_runs, removable, run_lock
 
-    json_files.check_folder("--json", json_file)
-    out = past_runs.output_folder(path)
+    output_files.check_folder("--json", json_file)
+    out = past_runs.output_folder(out)
     busy = f"a run is working in {out}. Wait until it has ended, then clean."
     try:
         with run_lock.locked(out, busy):  # for the list too, which a working run would change
@@ -64,11 +46,18 @@ def run(path: Path, yes: bool, json_file: str | None) -> int:
                     one.remove()
     except OSError as error:
         raise ResourceError(f"cannot clean {out}: {error.strerror}.") from None
-    if json_file:
-        json_files.write(_as_json(out, found, kept, yes), json_file)
-    if json_file != json_files.STANDARD_OUTPUT:
+    items = [{"path": str(one.path), "kind": one.kind, "bytes": one.bytes} for one in found]
+    content = {
+        "schema": SCHEMA,
+        "out": str(out),
+        "removed": yes,
+        "bytes": sum(one.bytes for one in found),
+        "kept": kept or None,
+        "items": items,
+    }
+    output_files.write_json(content, json_file)
+    if json_file != output_files.STANDARD_OUTPUT:
         _print(out, found, kept, yes)
-    return 0
 
 
 def _versions(out: Path) -> Path:
@@ -77,17 +66,6 @@ def _versions(out: Path) -> Path:
 
     named = past_runs.read(out)[-1].config.get("push.directory")
     return Path(named) if named else out / "model"
-
-
-def _as_json(out: Path, found: Sequence[Removable], kept: str, removed: bool) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "out": str(out),
-        "removed": removed,
-        "bytes": sum(one.bytes for one in found),
-        "kept": kept or None,
-        "items": [{"path": str(one.path), "kind": one.kind, "bytes": one.bytes} for one in found],
-    }
 
 
 def _print(out: Path, found: Sequence[Removable], kept: str, removed: bool) -> None:

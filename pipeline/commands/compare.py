@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
@@ -46,51 +46,19 @@ def command(
     html_file: options.HtmlOption = None,
 ) -> None:
     """Compare two runs: configuration, data, metrics, and images that only one gets right."""
-    raise typer.Exit(run(first, second, json_file, html_file))
+    from imgpipe.pipeline.command_line import steps
+    from imgpipe.pipeline.output import run_comparison
 
-
-def run(
-    first: Path, second: Path | None, json_file: str | None, html_file: Path | None = None
-) -> int:
-    """Compare two runs.
-
-    Args:
-      first: Folder of a run, a version, or an output folder.
-      second: The same for the other run; None to compare `first` with the judged run
-        before it.
-      json_file: File for the comparison as JSON, ``-`` for standard output, None for no file.
-      html_file: File for the page, None for no page.
-
-    Returns:
-      The exit code.
-
-    Raises:
-      ResourceError: There is no such run, or the page cannot be written.
-    """
-    from imgpipe.pipeline.command_line import json_file as json_files
-
-    json_files.check_folder("--json", json_file)
-    json_files.check_folder("--html", html_file)
+    output_files.check_folder("--json", json_file)
+    output_files.check_folder("--html", html_file)
     a, b = _chosen(first, second)
-    compared = _compared(a, b, html_file)
-    if json_file:
-        json_files.write(compared, json_file)
-    if json_file != json_files.STANDARD_OUTPUT:
-        _print(compared)
-    return 0
-
-
-def _compared(a: PastRun, b: PastRun, html_file: Path | None) -> dict[str, Any]:
-    """Compare the runs and write the page, without the messages that TensorFlow prints."""
-    from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.command_line import json_file as json_files
-    from imgpipe.pipeline.output import run_comparison, temporary
-
-    with temporary.folder() as folder, consoles.quiet(folder / "log"):
+    with steps.quiet():  # without the messages that TensorFlow prints
         compared = run_comparison.compare(a, b)
         if html_file is not None:
-            json_files.write_file(html_file, _page(compared, (a, b)), "--html ")
-    return compared
+            output_files.write(html_file, _page(compared, (a, b)), "--html ")
+    output_files.write_json(compared, json_file)
+    if json_file != output_files.STANDARD_OUTPUT:
+        _print(compared)
 
 
 def _page(compared: Mapping[str, Any], runs: Sequence[PastRun]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
@@ -39,12 +39,11 @@ def demo(
     """Draw images of hands, some of them faulty, run the pipeline and query the served model."""
     from imgpipe.models import progress
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.command_line import json_file as json_files
     from imgpipe.pipeline.commands.run import run_config
     from imgpipe.pipeline.configuration import config as configs
 
-    json_files.check_folder("--json", json_file)
-    console = json_files.console_beside(json_file)
+    output_files.check_folder("--json", json_file)
+    console = output_files.console_beside(json_file)
     photos = _photos(out)  # refuses a folder before NumPy and Pillow are imported
     from imgpipe.pipeline.demo import draw
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,11 +9,10 @@ import typer
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.atomic_write import atomic_write
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
-    from imgpipe.pipeline.configuration.config import Config
     from imgpipe.pipeline.json_formats import serving as formats
 
 app = typer.Typer()
@@ -56,95 +53,50 @@ def command(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Write the files with which tensorflow/serving serves the pushed models."""
-    wanted = Wanted(image, cpus, memory, replicas, claim)
-    raise typer.Exit(_run(kind, config, settings or [], out or to, wanted, force, json_file))
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """The command's options."""
-
-    image: str | None
-    cpus: int
-    memory: int
-    replicas: str
-    claim: str
-
-    def bounds(self) -> tuple[int, int]:
-        """Return the smallest and the largest number of servers.
-
-        Raises:
-          ConfigError: `replicas` is not a number or a range.
-        """
-        fewest, _, most = self.replicas.partition("-")
-        try:
-            return int(fewest), int(most or fewest)
-        except ValueError:
-            raise ConfigError(
-                f"--replicas takes a number or a range such as 2-8. Received: {self.replicas!r}."
-            ) from None
-
-
-def _run(
-    kind: str,
-    config: str | None,
-    settings: Sequence[str],
-    out: Path,
-    wanted: Wanted,
-    force: bool,
-    json_file: str | None = None,
-) -> int:
-    """Write the files; returns the exit code."""
-    from imgpipe.pipeline.command_line import json_file as json_files
     from imgpipe.pipeline.command_line.settings import of_run_or_file
-    from imgpipe.serving.deploy import TARGETS
-
-    if kind not in TARGETS:
-        raise ConfigError(f"deploy: expected one of {', '.join(TARGETS)}. Received: {kind!r}.")
-    json_files.check_folder("--json", json_file)
-    built = of_run_or_file(config, settings)
-    files = _generated(kind, built, wanted)
-    _write(files, out, force)
-    console = json_files.console_beside(json_file)
-    for name in files:
-        console.print(f"wrote {escape(str(out / name))}")
-    if not built.push_directory.is_dir():
-        console.print(
-            f"[yellow]{escape(str(built.push_directory))} does not exist yet: run the pipeline "
-            "first, or name the configuration of the run that pushed.[/]"
-        )
-    if json_file:
-        written: formats.Deployed = {
-            "schema": SCHEMA,
-            "kind": kind,
-            "files": [str((out / name).absolute()) for name in files],
-            "models": str(built.push_directory),
-            "models_exist": built.push_directory.is_dir(),
-        }
-        json_files.write(written, json_file)
-    return 0
-
-
-def _generated(kind: str, config: Config, wanted: Wanted) -> dict[str, str]:
-    """Return the texts of the files by name."""
     from imgpipe.serving.deploy import TARGETS, DeployError, Deployment
     from imgpipe.serving.deploy.settings import IMAGE
 
-    fewest, most = wanted.bounds()
+    if kind not in TARGETS:
+        raise ConfigError(f"deploy: expected one of {', '.join(TARGETS)}. Received: {kind!r}.")
+    output_files.check_folder("--json", json_file)
+    built = of_run_or_file(config, settings or [])
+    models, target = built.push_directory, out or to
+    fewest, most = _bounds(replicas)
     try:
-        deployment = Deployment(
-            config.run.name,
-            config.push_directory,
-            wanted.image or IMAGE,
-            wanted.cpus,
-            wanted.memory,
-            fewest,
-            most,
-            wanted.claim,
+        files = TARGETS[kind](
+            Deployment(built.run.name, models, image or IMAGE, cpus, memory, fewest, most, claim)
         )
-        return TARGETS[kind](deployment)
     except DeployError as error:
         raise ConfigError(str(error)) from None
+    _write(files, target, force)
+    console = output_files.console_beside(json_file)
+    for name in files:
+        console.print(f"wrote {escape(str(target / name))}")
+    if not models.is_dir():
+        console.print(
+            f"[yellow]{escape(str(models))} does not exist yet: run the pipeline first, or name "
+            "the configuration of the run that pushed.[/]"
+        )
+    written: formats.Deployed = {
+        "schema": SCHEMA,
+        "kind": kind,
+        "files": [str((target / name).absolute()) for name in files],
+        "models": str(models),
+        "models_exist": models.is_dir(),
+    }
+    output_files.write_json(written, json_file)
+
+
+def _bounds(replicas: str) -> tuple[int, int]:
+    """Return the smallest and the largest number of servers."""
+    fewest, _, most = replicas.partition("-")
+    try:
+        return int(fewest), int(most or fewest)
+    except ValueError:
+        raise ConfigError(
+            f"--replicas takes a number or a range such as 2-8. Received: {replicas!r}."
+        ) from None
 
 
 def _write(files: dict[str, str], out: Path, force: bool) -> None:

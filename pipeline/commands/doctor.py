@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from imgpipe.pipeline.command_line import options
+from imgpipe.models.errors import ResourceError
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
 app = typer.Typer()
@@ -39,33 +40,15 @@ def doctor(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Check this machine and an output folder, and say how to solve each problem."""
-    raise typer.Exit(run(out or folder, repair, json_file))
-
-
-def run(out: Path, repair: bool = False, json_file: str | None = None) -> int:
-    """Print the findings of all checks.
-
-    Args:
-      out: Output folder of the runs; it need not exist.
-      repair: Whether a damaged or lost metadata database is replaced first.
-      json_file: File for the findings as JSON, ``-`` for standard output, None for no file.
-
-    Returns:
-      0 when runs and servers can work here, 5 when they cannot.
-
-    Raises:
-      ResourceError: The metadata database cannot be repaired.
-    """
     from imgpipe.pipeline import machine
-    from imgpipe.pipeline.command_line import json_file as json_files
     from imgpipe.pipeline.output import output_folder, past_runs
 
-    json_files.check_folder("--json", json_file)
-    out = past_runs.above(out)
-    console = json_files.console_beside(json_file)
+    output_files.check_folder("--json", json_file)
+    folder = past_runs.above(out or folder)
+    console = output_files.console_beside(json_file)
     if repair:  # first, so that the findings are those after the repair
-        console.print(escape(output_folder.repair(out)))
-    findings = [check(out) for check in (*machine.CHECKS, *output_folder.CHECKS)]
+        console.print(escape(output_folder.repair(folder)))
+    findings = [check(folder) for check in (*machine.CHECKS, *output_folder.CHECKS)]
     for finding in findings:
         mark = (
             "[green]✓[/]" if finding.fit else "[bold red]✗[/]" if finding.fatal else "[yellow]![/]"
@@ -75,8 +58,8 @@ def run(out: Path, repair: bool = False, json_file: str | None = None) -> int:
             console.print(f"   [dim]{escape(finding.advice)}[/]")
     unfit = any(finding.fatal and not finding.fit for finding in findings)
     console.print("\nnot ready: see ✗ above" if unfit else "\nready")
-    if json_file:
-        rows = [dataclasses.asdict(finding) for finding in findings]
-        found = {"schema": SCHEMA, "out": str(out), "ready": not unfit, "findings": rows}
-        json_files.write(found, json_file)
-    return 5 if unfit else 0
+    rows = [dataclasses.asdict(finding) for finding in findings]
+    found = {"schema": SCHEMA, "out": str(folder), "ready": not unfit, "findings": rows}
+    output_files.write_json(found, json_file)
+    if unfit:
+        raise typer.Exit(ResourceError.exit_code)

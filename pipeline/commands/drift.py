@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgpipe.models.errors import DataRefused
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
@@ -61,70 +61,33 @@ def drift(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Compare the requests to a server with the training data of its model."""
-    raise typer.Exit(execute(log, model, run, pictures, most, json_file))
-
-
-def execute(
-    log: Path,
-    model: Path,
-    run: Path | None,
-    pictures: Path | None,
-    most: int,
-    json_file: str | None,
-) -> int:
-    """Read the log, compare it with the training data and report the differences.
-
-    Args:
-      log: Request log: a file, a folder, or the prefix of its files.
-      model: Output folder of a run, a folder of versions, or one version.
-      run: Output folder of the run, None to look for it beside the model.
-      pictures: New folder for the least certain images, None to write none.
-      most: Number of images to write there.
-      json_file: File for the result, ``-`` for standard output, None for no file.
-
-    Returns:
-      0, or 4 when drift was found.
-
-    Raises:
-      ConfigError: An argument is wrong.
-      ResourceError: Log, model or run is missing, or a file cannot be written.
-    """
-    from imgpipe.models import progress
-    from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.command_line import json_file as json_files
-    from imgpipe.pipeline.output import temporary
+    from imgpipe.pipeline.command_line import steps
     from imgpipe.pipeline.request_drift import reference, uncertain
     from imgpipe.pipeline.request_drift.log import find
 
-    json_files.check_folder("--json", json_file)
+    output_files.check_folder("--json", json_file)
     if pictures is not None:
         uncertain.check_new(pictures)
     find(log)  # reports a missing log before the imports
     versions = reference.versions(model)
     written = None
-    with temporary.folder() as folder:
-        output, to_stderr = folder / "log", json_file == json_files.STANDARD_OUTPUT
-        with consoles.quiet(output, to_stderr) as console, consoles.Display(console) as display:
-            progress.attach(display)
-            try:
-                with display.step("loading TensorFlow, TFX"):
-                    from imgpipe.components.data_gate import component  # noqa: F401  # TFX has to come before TFDV
-                    from imgpipe.pipeline.request_drift import examination
-                with display.step("reading the log"):
-                    read = examination.read(log, versions, most if pictures else 0)
-                with display.step("comparing"):
-                    examined = examination.examine(read, versions, run)
-                if pictures is not None and read.survey.uncertain:
-                    with display.step("writing images"):
-                        written = read.save_uncertain(pictures)
-            finally:
-                progress.attach(None)
-    console = json_files.console_beside(json_file)
+    with steps.counted(to_stderr=json_file == output_files.STANDARD_OUTPUT) as display:
+        with display.step("loading TensorFlow, TFX"):
+            from imgpipe.components.data_gate import component  # noqa: F401  # TFX has to come before TFDV
+            from imgpipe.pipeline.request_drift import examination
+        with display.step("reading the log"):
+            read = examination.read(log, versions, most if pictures else 0)
+        with display.step("comparing"):
+            examined = examination.examine(read, versions, run)
+        if pictures is not None and read.survey.uncertain:
+            with display.step("writing images"):
+                written = read.save_uncertain(pictures)
+    console = output_files.console_beside(json_file)
     _print(console, read, examined)
     _print_images(console, read, pictures, written)
-    if json_file:
-        json_files.write(as_json(read, examined, pictures, written), json_file)
-    return DataRefused.exit_code if examined.drift else 0
+    output_files.write_json(as_json(read, examined, pictures, written), json_file)
+    if examined.drift:
+        raise typer.Exit(DataRefused.exit_code)
 
 
 def as_json(
@@ -249,16 +212,9 @@ def _remarks(read: Log, examined: Examined) -> Iterator[str]:
     if examined.gone:
         gone = ", ".join(map(str, examined.gone))
         yield f"answers of version {gone} were not compared: the version no longer exists"
-    yield from _undecodable(examined)
-
-
-def _undecodable(examined: Examined) -> Iterable[str]:
-    from imgpipe.components.report.text import plural
-
     failed = examined.measured.failed
-    if not failed:
-        return
-    yield f"{plural(failed, 'image')} of the log cannot be decoded:"
+    if failed:
+        yield f"{plural(failed, 'image')} of the log cannot be decoded:"
     for found in examined.measured.undecodable[:_NAMED]:
         yield f"  {found.image}: {found.error}"
     if failed > _NAMED:

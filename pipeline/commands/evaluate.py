@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ def command(
     model: options.ModelFolderOption = Path("imgpipe-out"),
     version: options.VersionOption = None,
     threshold: Annotated[
-        float,
-        typer.Option("--threshold", help="Accuracy below which the exit code is 3."),
+        float, typer.Option("--threshold", help="Accuracy below which the exit code is 3.")
     ] = 0.0,
     config: Annotated[
         str | None,
@@ -55,40 +54,24 @@ def command(
     ] = None,
 ) -> None:
     """Evaluate a published model on labelled images that it was not trained on."""
-    files = (json_file, html_file)
-    raise typer.Exit(_run(model, version, data, threshold, config, settings or [], files))
-
-
-def _run(
-    path: Path,
-    version: int | None,
-    data: str,
-    threshold: float,
-    config_file: str | None,
-    settings: Sequence[str],
-    files: tuple[str | None, Path | None],
-) -> int:
-    """Evaluate a model, print the result and write the files; returns the exit code."""
-    from imgpipe.pipeline.command_line import json_file as json_files
     from imgpipe.pipeline.command_line.settings import configuration
 
-    json_file, html_file = files
-    config = configuration(config_file, data, None, settings)
-    json_files.check_folder("--json", json_file)
-    json_files.check_folder("--html", html_file)
-    request = prepare(path, version, config, threshold)
-    quiet = json_file == json_files.STANDARD_OUTPUT
-    found, images = evaluate(request, html_file is not None, quiet)
-    console = json_files.console_beside(json_file)
+    built = configuration(config, data, None, settings or [])
+    output_files.check_folder("--json", json_file)
+    output_files.check_folder("--html", html_file)
+    request = prepare(model, version, built, threshold)
+    to_stderr = json_file == output_files.STANDARD_OUTPUT
+    found, images = evaluate(request, html_file is not None, to_stderr)
+    console = output_files.console_beside(json_file)
     _print(console, found)
     if html_file is not None:
         from imgpipe.components.report.evaluation_page import render
 
-        json_files.write_file(html_file, render(found, images), "--html ")
+        output_files.write(html_file, render(found, images), "--html ")
         console.print(f"  page     {escape(str(html_file))}")
-    if json_file:
-        json_files.write(found, json_file)
-    return 0 if found["passed"] else _BELOW
+    output_files.write_json(found, json_file)
+    if not found["passed"]:
+        raise typer.Exit(_BELOW)
 
 
 @dataclass(frozen=True)
@@ -152,38 +135,26 @@ def evaluate(
     Raises:
       ConfigError: No image could be judged.
     """
-    from imgpipe.models import progress
-    from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.output import temporary
+    from imgpipe.pipeline.command_line import steps
     from imgpipe.pipeline.published import evaluation, evaluation_facts
 
     model = request.model
     images: dict[str, bytes] = {}
-    with (
-        temporary.folder() as folder,
-        consoles.quiet(folder / "log", to_stderr) as console,
-        consoles.Display(console) as display,
-    ):
-        progress.attach(display)
-        try:
-            with display.step("loading TensorFlow"):
-                import tensorflow  # noqa: F401  # so that the next step's rate is that of the images
-            with display.step("classifying images"):
-                judged = evaluation.judge(model, request.config, request.source, request.scan)
-            seen = None
-            if uri := model.training_images:
-                with display.step("comparing with training"):
-                    from imgpipe.pipeline.published.seen_images import KnownImages
+    with steps.counted(to_stderr) as display:
+        with display.step("loading TensorFlow"):
+            import tensorflow  # noqa: F401  # so that the next step's rate is that of the images
+        with display.step("classifying images"):
+            judged = evaluation.judge(model, request.config, request.source, request.scan)
+        seen = None
+        if uri := model.training_images:
+            with display.step("comparing with training"):
+                from imgpipe.pipeline.published.seen_images import KnownImages
 
-                    seen = KnownImages.of(uri).among(judged.hashes)
-            found = evaluation_facts.facts(
-                model, request.scan.source, judged, seen, request.threshold
-            )
-            if with_images:
-                with display.step("explaining mistakes"):
-                    images = evaluation.shown_images(model, request.source, request.scan, found)
-        finally:
-            progress.attach(None)
+                seen = KnownImages.of(uri).among(judged.hashes)
+        found = evaluation_facts.facts(model, request.scan.source, judged, seen, request.threshold)
+        if with_images:
+            with display.step("explaining mistakes"):
+                images = evaluation.shown_images(model, request.source, request.scan, found)
     return found, images
 
 
@@ -191,8 +162,9 @@ def _print(console: Console, found: Mapping[str, Any]) -> None:
     colour = "green" if found["passed"] else "yellow"
     console.print(f"\n[bold {colour}]{escape(found['verdict'])}[/]")
     console.print(f"  model    {escape(found['model'])}")
-    calibration = f"loss {found['loss']:.3f}, expected calibration error {found['ece']:.3f}"
-    console.print(f"  metrics  {calibration}")
+    calibration = f"expected calibration error {found['ece']:.3f}"
+    by_chance = f"{found['ece_by_chance']:.3f} by chance on so many images"
+    console.print(f"  metrics  loss {found['loss']:.3f}, {calibration} ({by_chance})")
     for warning in found["warnings"]:
         console.print(f"  note     {escape(warning)}")
     classes = sorted(found["per_class"].items(), key=lambda entry: entry[1]["f1"])
@@ -201,12 +173,10 @@ def _print(console: Console, found: Mapping[str, Any]) -> None:
     width = max(len(escape(name)) for name, _ in shown)
     console.print(f"\n[dim]  {'class':<{width}}  images  recall  precision     F1[/]")
     for name, row in shown:
-        figures = "  ".join(
-            f"{_share(row[key]):>{size}}" for key, size in (("recall", 6), ("precision", 9))
-        )
+        recall, precision = _share(row["recall"]), _share(row["precision"])
         f1 = _share(row["f1"] if row["count"] else None)
         name = escape(f"{name:<{width}}")
-        console.print(f"  {name}  {row['count']:>6,}  {figures}  {f1:>5}")
+        console.print(f"  {name}  {row['count']:>6,}  {recall:>6}  {precision:>9}  {f1:>5}")
     if len(classes) > _CLASSES:
         console.print(f"  … and {len(classes) - _CLASSES:,} more classes; --json writes them all")
     _print_confusions(console, found)

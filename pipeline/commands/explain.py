@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
@@ -80,71 +80,40 @@ def command(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Draw feature maps and Grad-CAM of images, and list the sizes of all layers."""
-    raise typer.Exit(run(images or [], model, layer or [], layers, out or to, json_file))
+    from imgpipe.pipeline.command_line import steps
 
-
-def run(
-    images: Sequence[Path],
-    model: Path,
-    layers: Sequence[str],
-    table: bool,
-    out: Path,
-    json_file: str | None = None,
-) -> int:
-    """Explain images, or print the table of layers, or both.
-
-    Args:
-      images: Files of images.
-      model: One version, a folder of versions, or the output folder of a run.
-      layers: Names of the layers to draw; empty for a few of them, "all" for every one.
-      table: Whether to print the table of layers.
-      out: Folder for the drawings.
-      json_file: File for the result as JSON, ``-`` for standard output, None for no file.
-
-    Returns:
-      0, or 2 when some files are not images.
-
-    Raises:
-      ConfigError: There is nothing to explain, or no such layer.
-      ResourceError: There is no model, or a drawing cannot be written.
-    """
-    from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.command_line import json_file as json_files
-    from imgpipe.pipeline.output import temporary
-
-    if not images and not table:
+    images = images or []
+    if not images and not layers:
         raise ConfigError("explain: expected an image, or --layers for the network's sizes.")
     # A few missing files are reported beside the others; if all are missing, nothing is imported.
     if images and not any(path.exists() for path in images):
         raise ConfigError(f"explain: there is no file {', '.join(map(str, images))}.")
-    json_files.check_folder("--json", json_file)
+    output_files.check_folder("--json", json_file)
     version = find(model)
-    to_stderr = json_file == json_files.STANDARD_OUTPUT
     explained: list[formats.ExplainedImage] = []
-    with temporary.folder() as folder, consoles.quiet(folder / "log", to_stderr) as console:
+    with steps.quiet(to_stderr=json_file == output_files.STANDARD_OUTPUT) as console:
         from imgpipe.models.export.served_model import Served
         from imgpipe.models.export.signatures import CAM
         from imgpipe.models.network import activations, layer_sizes, network_file
 
         classifier = network_file.load(version)
         sizes = layer_sizes.sizes(classifier.network)
-        if table:
+        if layers:
             _print_layers(console, sizes)
         if images:
-            chosen = activations.choose(classifier.network, layers)
+            chosen = activations.choose(classifier.network, layer or [])
             named = {size.name: size for size in sizes}
             inside = Inside(classifier, Served(str(version), CAM), named, chosen)
-            explained = _explain(console, images, inside, out)
-    if json_file:
-        listed = [_layer(size) for size in sizes] if table else None
-        found: formats.Explained = {
-            "schema": SCHEMA,
-            "model": str(version),
-            "images": explained,
-            "layers": listed,
-        }
-        json_files.write(found, json_file)
-    return _SOME_REFUSED if any("error" in image for image in explained) else 0
+            explained = _explain(console, images, inside, out or to)
+    found: formats.Explained = {
+        "schema": SCHEMA,
+        "model": str(version),
+        "images": explained,
+        "layers": [_layer(size) for size in sizes] if layers else None,
+    }
+    output_files.write_json(found, json_file)
+    if any("error" in image for image in explained):
+        raise typer.Exit(_SOME_REFUSED)
 
 
 def find(path: Path) -> Path:
@@ -222,7 +191,6 @@ def _explain_one(
 
     from imgpipe.models import preprocess
     from imgpipe.models.network import activation_images, activations
-    from imgpipe.pipeline.command_line.json_file import write_file
 
     classifier = inside.classifier
     answer = inside.cam.run(image_bytes=np.array([data], object))
@@ -249,7 +217,7 @@ def _explain_one(
         drawings[f"{numbers[name]:03d}_{safe}.png"] = drawing
     # After all are drawn, so that an image has all of its drawings or none.
     for file, content in drawings.items():
-        write_file(folder / file, content)
+        output_files.write(folder / file, content)
     written = [folder / file for file in drawings]
     return written, label, [{"label": name, "probability": value} for name, value in top]
 
@@ -306,11 +274,10 @@ def _cells(size: LayerSize) -> Iterator[Any]:
 
 
 def _layer(size: LayerSize) -> formats.Layer:
-    output = list(size.output)
     return {
         "name": size.name,
         "kind": size.kind,
-        "output": output,
+        "output": list(size.output),
         "parameters": size.parameters,
     }
 

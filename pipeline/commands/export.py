@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
 app = typer.Typer()
@@ -37,13 +36,19 @@ def command(
 
     The file is written only if its answers are those of the served model.
     """
-    from imgpipe.pipeline.command_line import json_file as json_files
-
-    json_files.check_folder("--json", json_file)
-    described = write(kind, out, to, version, json_file == json_files.STANDARD_OUTPUT)
-    _print(described, json_file)
-    if json_file:
-        json_files.write(described, json_file)
+    output_files.check_folder("--json", json_file)
+    described = write(kind, out, to, version, json_file == output_files.STANDARD_OUTPUT)
+    console = output_files.console_beside(json_file)
+    parity, size = described["parity"], described["bytes"] / 1e6
+    console.print(f"\n[bold green]{escape(described['file'])}[/], {size:.1f} MB")
+    console.print(f"  model    {escape(described['model'])}")
+    console.print(
+        f"  parity   {parity['images']} images ({parity['origin']}): probabilities differ by at "
+        f"most {parity['largest_difference']:.2g}, {parity['agreement']:.1%} of the labels are "
+        "those of the encoded images"
+    )
+    console.print(f"  classes  {escape(', '.join(described['classes'][:20]))}")
+    output_files.write_json(described, json_file)
 
 
 def write(
@@ -67,8 +72,7 @@ def write(
       NotEqual: The file would not answer as the model does.
     """
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.command_line import json_file as json_files
-    from imgpipe.pipeline.output import temporary
+    from imgpipe.pipeline.command_line import steps
     from imgpipe.pipeline.published import exports
     from imgpipe.pipeline.published.evaluation import Model
     from imgpipe.pipeline.published.local_model import version_folder
@@ -76,30 +80,10 @@ def write(
     target = target.expanduser()
     kind = exports.require(name, target)
     model = Model.of(version_folder(path, version))
-    with (
-        temporary.folder() as folder,
-        consoles.quiet(folder / "log", to_stderr) as console,
-        consoles.Display(console) as display,
-    ):
+    with steps.quiet(to_stderr) as console, consoles.Display(console) as display:
         with display.step("loading TensorFlow"):
             import tensorflow  # noqa: F401  # takes longer than most conversions
         with display.step("converting, comparing"):
             content, described = exports.export(name, kind, model)
-    json_files.write_file(target, content, "--to ")
+    output_files.write(target, content, "--to ")
     return {**described, "file": str(target.absolute())}
-
-
-def _print(described: Mapping[str, Any], json_file: str | None) -> None:
-    from imgpipe.pipeline.command_line import json_file as json_files
-
-    console = json_files.console_beside(json_file)
-    parity = described["parity"]
-    size = described["bytes"] / 1e6
-    console.print(f"\n[bold green]{escape(described['file'])}[/], {size:.1f} MB")
-    console.print(f"  model    {escape(described['model'])}")
-    console.print(
-        f"  parity   {parity['images']} images ({parity['origin']}): probabilities differ by at "
-        f"most {parity['largest_difference']:.2g}, {parity['agreement']:.1%} of the labels are "
-        "those of the encoded images"
-    )
-    console.print(f"  classes  {escape(', '.join(described['classes'][:20]))}")

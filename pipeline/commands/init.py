@@ -12,7 +12,7 @@ import typer
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.atomic_write import atomic_write
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
@@ -59,15 +59,7 @@ def init(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Inspect the source and write a commented configuration that fits it."""
-    raise typer.Exit(_run(source, output, force, everything, json_file))
-
-
-def _run(
-    source: str, output: Path, force: bool, everything: bool = False, json_file: str | None = None
-) -> int:
-    """Scan the source and write the configuration; returns the exit code."""
     from imgpipe.components.example_gen.sources import absolute, open_source
-    from imgpipe.pipeline.command_line import json_file as json_files
 
     if output.exists() and not force:
         raise ConfigError(
@@ -75,7 +67,7 @@ def _run(
         )
     if not source.strip():
         raise ConfigError("SRC is empty; expected a folder of images or another source.")
-    json_files.check_folder("--json", json_file)
+    output_files.check_folder("--json", json_file)
     source = absolute(source, Path.cwd())
     scan = open_source(source).scan()
     config, notes = propose(scan, source)
@@ -83,24 +75,22 @@ def _run(
         atomic_write(output, text(config, notes, None if everything else output.name))
     except OSError as error:
         raise ConfigError(f"cannot write {output}: {error.strerror}.") from None
-    console = json_files.console_beside(json_file)
+    console = output_files.console_beside(json_file)
     lines = "\n".join(notes.values()).splitlines()
     counts = ", ".join(f"{name} {count}" for name, count in scan.counts().items())
     console.print(f"{len(scan.items)} files in {len(scan.vocabulary)} classes: {escape(counts)}")
     for note in lines[1:]:  # the first one is the classes again
         console.print(f"[dim]{escape(note)}[/]")
     console.print(f"wrote {escape(str(output))}; next: imgpipe run {escape(str(output))}")
-    if json_file:
-        found: formats.Init = {
-            "schema": SCHEMA,
-            "file": str(output.absolute()),
-            "source": source,
-            "images": len(scan.items),
-            "classes": dict(scan.counts()),
-            "notes": lines,
-        }
-        json_files.write(found, json_file)
-    return 0
+    found: formats.Init = {
+        "schema": SCHEMA,
+        "file": str(output.absolute()),
+        "source": source,
+        "images": len(scan.items),
+        "classes": dict(scan.counts()),
+        "notes": lines,
+    }
+    output_files.write_json(found, json_file)
 
 
 def text(config: Config, notes: Mapping[str, str], name: str | None) -> str:
@@ -159,7 +149,7 @@ def propose(scan: Scan, source: str) -> tuple[Config, dict[str, str]]:
     if seen:
         found = ", ".join(f"{kind} {count}" for kind, count in sorted(seen.items()))
         notes["data"] += f"\nreported: {found}"
-    gate = configs.Gate()
+    gate = configs.Config().gate
     if smallest < (needed := gate.min_train + gate.min_validation):
         notes["gate"] = (
             f"the smallest class has {plural(smallest, 'image')}, and a run needs at least "

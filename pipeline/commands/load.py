@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.commands.predict import ServerError, headers
 
 if TYPE_CHECKING:
@@ -22,8 +20,6 @@ app = typer.Typer()
 
 #: All requests are built before the measurement starts, and kept in memory.
 _MOST_IMAGES = 512
-#: Exit code when no request was answered with some number of callers.
-_FAILED = ResourceError.exit_code
 _HEADINGS = (
     f"{'callers':>7} {'requests/s':>11} {'images/s':>9} {'p50 ms':>8} {'p90 ms':>8} "
     f"{'p99 ms':>8}  stable  errors"
@@ -67,40 +63,28 @@ def command(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Measure throughput, latency and errors of a server by the number of callers."""
-    wanted = settings(concurrency, batch, window, tolerance, windows, timeout)
-    raise typer.Exit(run(target, model, images or [], wanted, json_file, headers(header)))
+    from imgpipe.serving.client import ServingError, load
+    from imgpipe.serving.client.images import files_of
+
+    plan = _plan(concurrency, window, tolerance, windows)
+    sent = headers(header)
+    output_files.check_folder("--json", json_file)
+    console = output_files.console_beside(json_file)
+    try:
+        contents = [path.read_bytes() for path in files_of(images or [])[:_MOST_IMAGES]]
+        calls = load.image_calls(contents, model, batch, timeout)
+        connection = load.connection(target, timeout, sent)
+        levels = load.run(connection, calls, plan, lambda level: _show(console, level, plan, batch))
+    except ServingError as error:
+        raise ServerError(target, model, error) from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {error.filename}: {error.strerror}.") from None
+    output_files.write_json(load.report(target, model, batch, plan, levels), json_file)
+    if not all(level.requests for level in levels):  # one of them has no figures
+        raise typer.Exit(ResourceError.exit_code)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The command's options."""
-
-    plan: Plan
-    batch: int
-    timeout: float
-
-
-def settings(
-    concurrency: str,
-    batch: int,
-    window: float,
-    tolerance: float,
-    windows: int,
-    timeout: float,
-) -> Settings:
-    """Build the settings from the options of the command.
-
-    Args:
-      concurrency: Numbers of concurrent callers, such as "1,8,32".
-      batch: Images in each request.
-      window: Seconds of each window.
-      tolerance: Relative spread of three consecutive windows that counts as stable.
-      windows: Largest number of windows.
-      timeout: Seconds for each request.
-
-    Raises:
-      ConfigError: An option is out of range.
-    """
+def _plan(concurrency: str, window: float, tolerance: float, windows: int) -> Plan:
     from imgpipe.serving.client import ServingError
     from imgpipe.serving.client.load import Plan
 
@@ -111,61 +95,13 @@ def settings(
             f"--concurrency takes numbers such as 1,8,32. Received: {concurrency!r}."
         ) from None
     try:
-        return Settings(Plan(levels, window, tolerance, windows), batch, timeout)
+        return Plan(levels, window, tolerance, windows)
     except ServingError as error:
         raise ConfigError(str(error)) from None
 
 
-def run(
-    target: str,
-    model: str,
-    images: Sequence[Path],
-    wanted: Settings,
-    json_file: str | None,
-    sent: Mapping[str, str],
-) -> int:
-    """Measure a server and print the figures.
-
-    Args:
-      target: ``HOST:PORT`` for gRPC, or ``http://HOST:PORT`` for REST.
-      model: Name of the served model.
-      images: Images or folders to send; empty for noise.
-      wanted: The options of the command.
-      json_file: File for the figures, ``-`` for standard output, None for no file.
-      sent: Headers of each request.
-
-    Returns:
-      0, or 5 when no request was answered with some number of callers.
-
-    Raises:
-      ServerError: The server cannot be reached or refuses the requests.
-      ConfigError: An image cannot be read.
-    """
-    from imgpipe.pipeline.command_line import json_file as json_files
-    from imgpipe.serving.client import ServingError, load
-    from imgpipe.serving.client.images import files_of
-
-    json_files.check_folder("--json", json_file)
-    console = json_files.console_beside(json_file)
-    try:
-        contents = [path.read_bytes() for path in files_of(images)[:_MOST_IMAGES]]
-        calls = load.image_calls(contents, model, wanted.batch, wanted.timeout)
-        connection = load.connection(target, wanted.timeout, sent)
-        levels = load.run(
-            connection, calls, wanted.plan, lambda level: _show(console, level, wanted)
-        )
-    except ServingError as error:
-        raise ServerError(target, model, error) from error
-    except OSError as error:
-        raise ConfigError(f"cannot read {error.filename}: {error.strerror}.") from None
-    if json_file:
-        body = load.report(target, model, wanted.batch, wanted.plan, levels)
-        json_files.write(body, json_file)
-    return 0 if all(level.requests for level in levels) else _FAILED
-
-
-def _show(console: Console, level: Level, wanted: Settings) -> None:
-    if level.concurrency == wanted.plan.concurrency[0]:
+def _show(console: Console, level: Level, plan: Plan, batch: int) -> None:
+    if level.concurrency == plan.concurrency[0]:
         console.print(_HEADINGS)
     times = "".join(
         f" {'-' if value is None else format(value, '.2f'):>8}"
@@ -177,6 +113,6 @@ def _show(console: Console, level: Level, wanted: Settings) -> None:
         note = "  (the client used a whole core, so it may be the bottleneck)"
     console.print(
         f"{level.concurrency:>7} {level.throughput:>11.1f} "
-        f"{level.throughput * wanted.batch:>9.1f}{times}  {'yes' if level.stable else 'no':>6}  "
+        f"{level.throughput * batch:>9.1f}{times}  {'yes' if level.stable else 'no':>6}  "
         f"{errors}{note}"
     )

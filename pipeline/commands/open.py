@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.command_line import options
-from imgpipe.pipeline.command_line.terminal import escape, new_console
+from imgpipe.pipeline.command_line import options, output_files
+from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from imgpipe.pipeline.json_formats import runs as formats
+    from imgpipe.pipeline.output.past_runs import PastRun
 
 app = typer.Typer()
 
@@ -34,37 +35,16 @@ def command(
     out: options.OutArgument = Path("imgpipe-out"), json_file: options.JsonListOption = None
 ) -> None:
     """Open the report of a run in a browser: the newest run, or one by its folder or version."""
-    raise typer.Exit(run(out, json_file))
-
-
-def run(path: Path, json_file: str | None = None) -> int:
-    """Print the path of a page, and open it in a browser if there is a display.
-
-    Args:
-      path: Folder of a run; a version, for the run that pushed it; or an output folder, for its
-        newest run with a page.
-      json_file: File for the path as JSON, ``-`` for standard output, None for no file.
-
-    Returns:
-      The exit code.
-
-    Raises:
-      ResourceError: There is no such run, or it has no page.
-    """
-    from imgpipe.pipeline.command_line import json_file as json_files
-
-    json_files.check_folder("--json", json_file)
-    page = page_of(path)
-    console = json_files.console_beside(json_file)
+    output_files.check_folder("--json", json_file)
+    page = page_of(out)
+    console = output_files.console_beside(json_file)
     console.print(escape(str(page)))
     opened = show(page.as_uri(), console)
-    if json_file:
-        found: formats.Opened = {"schema": SCHEMA, "page": str(page), "opened": opened}
-        json_files.write(found, json_file)
-    return 0
+    found: formats.Opened = {"schema": SCHEMA, "page": str(page), "opened": opened}
+    output_files.write_json(found, json_file)
 
 
-def show(address: str, console: Console | None = None) -> bool:
+def show(address: str, console: Console) -> bool:
     """Open an address in a browser; say so when there is none.
 
     Args:
@@ -76,17 +56,15 @@ def show(address: str, console: Console | None = None) -> bool:
     """
     import webbrowser
 
-    console = console or new_console()
-    if _has_display():
-        try:
-            webbrowser.get()
-        except webbrowser.Error:
-            console.print("No browser was found. Open the page in one.")
-        else:
-            return webbrowser.open(address)
-    else:
+    if not _has_display():
         console.print("There is no display here. Open the page in a browser.")
-    return False
+        return False
+    try:
+        webbrowser.get()
+    except webbrowser.Error:
+        console.print("No browser was found. Open the page in one.")
+        return False
+    return webbrowser.open(address)
 
 
 def page_of(path: Path) -> Path:
@@ -98,22 +76,39 @@ def page_of(path: Path) -> Path:
     Raises:
       ResourceError: There is no page.
     """
-    from imgpipe.pipeline.output import past_runs
+    from imgpipe.pipeline.output.past_runs import PAGE
 
-    out = past_runs.output_folder(path)
-    # `past_runs.find` takes the newest run with a model; a run that was refused has a page too.
-    if path.expanduser().absolute() in (out, out / "model"):
-        chosen = [run for run in past_runs.read(out) if run.page.is_file()]
-        if not chosen:
-            raise ResourceError(f"no run in {out} has a page yet.")
-        return chosen[-1].page
-    found = past_runs.find(path)
+    found = run_with(PAGE, path, "has a page yet")
     if not found.page.is_file():
         raise ResourceError(
             f"run {found.name} has no page: expected {found.page}. Its log is "
             f"{found.folder / 'run.log'}."
         )
     return found.page
+
+
+def run_with(file: str, path: Path, done: str) -> PastRun:
+    """Return the run that a path names; of an output folder, the newest one with a file.
+
+    In contrast to `past_runs.find`, it need not have judged a model: refused data has a page too.
+
+    Args:
+      file: Name of the file in the folder of a run.
+      path: Output folder, folder of versions, version, or folder of a run.
+      done: What none of the runs has done if none has the file, for the message.
+
+    Raises:
+      ResourceError: There is no such run.
+    """
+    from imgpipe.pipeline.output import past_runs
+
+    out = past_runs.output_folder(path)
+    if path.expanduser().absolute() not in (out, out / "model"):
+        return past_runs.find(path)
+    chosen = [run for run in past_runs.read(out) if (run.folder / file).is_file()]
+    if not chosen:
+        raise ResourceError(f"no run in {out} {done}.")
+    return chosen[-1]
 
 
 def _has_display() -> bool:

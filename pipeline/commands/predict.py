@@ -64,8 +64,7 @@ _VersionOption = Annotated[
     typer.Option("--version", help="Version of the model. Default: the newest available one."),
 ]
 _LabelOption = Annotated[
-    str | None,
-    typer.Option("--label", help="Version label instead of a number, such as stable."),
+    str | None, typer.Option("--label", help="Version label instead of a number, such as stable.")
 ]
 _CropOption = Annotated[
     str | None,
@@ -339,14 +338,11 @@ def _refusals(answers: Sequence[tuple[Path, Answer]]) -> int:
         return 0
     console = new_console(stderr=True)
     for error in refused:
-        console.print(f"[red]{escape(_one_line(error))}[/]")
+        # Without the trace of TensorFlow's graph, which does not help a caller.
+        line = str(error).split("\n", 1)[0].strip()
+        console.print(f"[red]{escape(line)}[/]")
     console.print(f"{len(refused)} of {len(answers)} images could not be classified.")
     return _SOME_REFUSED
-
-
-def _one_line(error: ServingError) -> str:
-    """Return the message without the trace of TensorFlow's graph, which does not help a caller."""
-    return str(error).split("\n", 1)[0].strip()
 
 
 def _print_json(answers: Sequence[tuple[Path, Answer]]) -> None:

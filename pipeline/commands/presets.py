@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
 app = typer.Typer()
@@ -33,12 +33,11 @@ def run(json_file: str | None = None) -> int:
       The exit code.
     """
     from imgpipe.components.report.expectation import figures
-    from imgpipe.pipeline.command_line import json_file as json_files
     from imgpipe.pipeline.command_line.settings import configuration
     from imgpipe.pipeline.command_line.settings import presets as names
 
-    json_files.check_folder("--json", json_file)
-    console = json_files.console_beside(json_file)
+    output_files.check_folder("--json", json_file)
+    console = output_files.console_beside(json_file)
     found = []
     rows = [("preset", "expected", "data")]
     for name in names():
@@ -52,6 +51,5 @@ def run(json_file: str | None = None) -> int:
     console.print(
         "\nRun one with: imgpipe run PRESET --data DIR. The comment in each preset file says more."
     )
-    if json_file:
-        json_files.write({"schema": SCHEMA, "presets": found}, json_file)
+    output_files.write_json({"schema": SCHEMA, "presets": found}, json_file)
     return 0

@@ -16,7 +16,7 @@ import typer
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.atomic_write import atomic_write
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 from imgpipe.pipeline.output import quarantine_folder
 from imgpipe.pipeline.output.quarantine_folder import Row
@@ -76,13 +76,13 @@ def list_(
         which = [one for one in which or () if one != "-"]
     folder = quarantine_folder.find(old or source)
     rows = quarantine_folder.select(quarantine_folder.read(folder, warnings), which or (), reason)
-    console = new_console()
     if as_json:
         for row in rows:
             found = {key: value for key, value in vars(row).items() if value}
             typer.echo(json.dumps({"schema": SCHEMA, **found}))
         return
 
+    console = new_console()
     ordered = sorted(rows, key=lambda row: (row.reason, row.path))
     for name, of_reason in groupby(ordered, lambda row: row.reason):
         group = list(of_reason)
@@ -113,11 +113,9 @@ def restore(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Copy the original bytes of rejected files into a folder, under their paths."""
-    from imgpipe.pipeline.command_line import json_file as json_files
-
-    json_files.check_folder("--json", json_file)
+    output_files.check_folder("--json", json_file)
     folder = quarantine_folder.find(old or source)
-    console = json_files.console_beside(json_file)
+    console = output_files.console_beside(json_file)
     copied, missing = [], []
     for row in _selected(folder, which, reason):
         if not row.stored:
@@ -126,15 +124,14 @@ def restore(
         elif _copy(_inside(folder, row.stored), _inside(to, row.path), force):
             copied.append(row.path)
     console.print(f"{len(copied)} files copied into {escape(str(to))}")
-    if json_file:
-        restored: formats.Restored = {
-            "schema": SCHEMA,
-            "quarantine": str(folder.absolute()),
-            "to": str(to.absolute()),
-            "copied": copied,
-            "not_stored": missing,
-        }
-        json_files.write(restored, json_file)
+    restored: formats.Restored = {
+        "schema": SCHEMA,
+        "quarantine": str(folder.absolute()),
+        "to": str(to.absolute()),
+        "copied": copied,
+        "not_stored": missing,
+    }
+    output_files.write_json(restored, json_file)
 
 
 _LABEL = typer.Option(
@@ -166,11 +163,10 @@ def accept(
 ) -> None:
     """Accept rejected files in later runs, by adding overrides for their content."""
     from imgpipe.components.image_filter import checks, overrides
-    from imgpipe.pipeline.command_line import json_file as json_files
 
-    json_files.check_folder("--json", json_file)
+    output_files.check_folder("--json", json_file)
     source = old or source
-    console = json_files.console_beside(json_file)
+    console = output_files.console_beside(json_file)
     decisions: list[overrides.Override] = []
     impossible: list[formats.Skipped] = []
     for row in _selected(quarantine_folder.find(source), which, reason, warnings):
@@ -187,15 +183,14 @@ def accept(
         f"{written} overrides added to {escape(str(file))}; review and commit the file, then run:"
     )
     console.print(f"  imgpipe run … --set judge.overrides={escape(str(file))}")
-    if json_file:
-        accepted: formats.AcceptedFiles = {
-            "schema": SCHEMA,
-            "file": str(file.absolute()),
-            "added": written,
-            "accepted": [decision.path for decision in decisions],
-            "not_possible": impossible,
-        }
-        json_files.write(accepted, json_file)
+    accepted: formats.AcceptedFiles = {
+        "schema": SCHEMA,
+        "file": str(file.absolute()),
+        "added": written,
+        "accepted": [decision.path for decision in decisions],
+        "not_possible": impossible,
+    }
+    output_files.write_json(accepted, json_file)
 
 
 def _acceptance(row: Row, label: str, note: str) -> overrides.Override:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from imgpipe.pipeline.json_formats import data as formats
     from imgpipe.pipeline.output.past_runs import PastRun
     from imgpipe.pipeline.review.questions import Questions
@@ -56,31 +57,30 @@ def command(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Decide about doubtful labels, near-duplicates and rejected images, in a browser."""
-    raise typer.Exit(_run(out, to, host, port, browser, json_file))
+    output_files.check_folder("--json", json_file)
+    review = prepare(find(out), to)
+    console = output_files.console_beside(json_file)
+    questions = review.decisions.questions
+    console.print(escape(_described(review.run, questions)))
+    if questions.asked:
+        _ask(review, host, port, browser, console)
+    found: formats.Reviewed = {
+        "schema": SCHEMA,
+        "run": review.run,
+        "file": str(review.decisions.file),
+        "images": len(questions.asked),
+        "decided": _decided(review),
+        "apply": review.apply,
+    }
+    output_files.write_json(found, json_file)
 
 
-def _run(
-    out: Path,
-    to: Path | None,
-    host: str,
-    port: int,
-    browser: bool = False,
-    json_file: str | None = None,
-) -> int:
-    """Show the page of a review until Ctrl-C; returns the exit code."""
-    from imgpipe.pipeline.command_line import json_file as json_files
+def _ask(review: Review, host: str, port: int, browser: bool, console: Console) -> None:
+    """Show the page until Ctrl-C, and say how the decisions are applied."""
     from imgpipe.pipeline.command_line import signals
     from imgpipe.pipeline.commands import open as opening
     from imgpipe.pipeline.review import server
 
-    json_files.check_folder("--json", json_file)
-    review = prepare(find(out), to)
-    console = json_files.console_beside(json_file)
-    questions = review.decisions.questions
-    console.print(escape(_described(review.run, questions)))
-    if not questions.asked:
-        _write(review, json_file)
-        return 0
     console.print(f"decisions  {escape(str(review.decisions.file))}", soft_wrap=True)
     with server.running(review, host, port) as (address, thread):
         console.print(f"open       {escape(address)}", soft_wrap=True)
@@ -94,31 +94,13 @@ def _run(
             opening.show(address, console)
         with contextlib.suppress(signals.Stopped):  # Ctrl-C is the usual end
             server.wait(thread)
-    console.print(
-        f"{_decided(review)} of {len(questions.asked)} images are decided. Apply the decisions:"
-    )
+    images = len(review.decisions.questions.asked)
+    console.print(f"{_decided(review)} of {images} images are decided. Apply the decisions:")
     console.print(f"  {escape(review.apply)}", soft_wrap=True)
-    _write(review, json_file)
-    return 0
 
 
 def _decided(review: Review) -> int:
     return sum(one.verdict != "skip" for one in review.decisions.answers().values())
-
-
-def _write(review: Review, json_file: str | None) -> None:
-    from imgpipe.pipeline.command_line import json_file as json_files
-
-    if json_file:
-        found: formats.Reviewed = {
-            "schema": SCHEMA,
-            "run": review.run,
-            "file": str(review.decisions.file),
-            "images": len(review.decisions.questions.asked),
-            "decided": _decided(review),
-            "apply": review.apply,
-        }
-        json_files.write(found, json_file)
 
 
 def find(path: Path) -> PastRun:
@@ -131,16 +113,9 @@ def find(path: Path) -> PastRun:
     Raises:
       ResourceError: There is no such run.
     """
-    from imgpipe.pipeline.output import past_runs
+    from imgpipe.pipeline.commands.open import run_with
 
-    out = past_runs.output_folder(path)
-    # `past_runs.find` takes the newest run with a model; refused data can be reviewed too.
-    if path.expanduser().absolute() in (out, out / "model"):
-        chosen = [run for run in past_runs.read(out) if (run.folder / _FACTS).is_file()]
-        if not chosen:
-            raise ResourceError(f"no run in {out} has come far enough to be reviewed.")
-        return chosen[-1]
-    return past_runs.find(path)
+    return run_with(_FACTS, path, "has come far enough to be reviewed")
 
 
 def prepare(run: PastRun, to: Path | None) -> Review:
@@ -164,24 +139,17 @@ def prepare(run: PastRun, to: Path | None) -> Review:
     from imgpipe.pipeline.review.web import Review
 
     asked = questions.read(run.folder / _FACTS)
-    config = configs.load(run.folder / CONFIG)
+    kept = run.folder / CONFIG
+    config = configs.load(kept)
     file = (to or config.overrides_file or run.out / FILE).expanduser().absolute()
     decisions.check(file)
     return Review(
         run.name,
-        shlex.join(_command(run, file)),
+        shlex.join(["imgpipe", "run", str(kept), "--set", f"judge.overrides={file}"]),
         decisions.Decisions(asked, file, run.folder / decisions.STATE),
         Images(source.opened(config), asked.images()),
         secrets.token_urlsafe(16),  # 128 random bits
     )
-
-
-def _command(run: PastRun, file: Path) -> list[str]:
-    """Return the command that runs the same configuration with the decisions."""
-    from imgpipe.pipeline.output.run_folders import CONFIG
-
-    config = str(run.folder / CONFIG)
-    return ["imgpipe", "run", config, "--set", f"judge.overrides={file}"]
 
 
 def _described(name: str, questions: Questions) -> str:

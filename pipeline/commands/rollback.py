@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 
 if TYPE_CHECKING:
     from imgpipe.components.storage import manifest
@@ -43,31 +43,11 @@ def rollback(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Publish an earlier version again, under a new number."""
-    raise typer.Exit(run(model_dir, to, json_file))
-
-
-def run(model_dir: Path, to: int | None, json_file: str | None = None) -> int:
-    """Publish an earlier version again.
-
-    Args:
-      model_dir: Output folder of a run, a folder of numbered versions, or the version to publish
-        again.
-      to: Number of the version, None for the newest one with other content than the served one.
-      json_file: File for the result as JSON, ``-`` for standard output, None for no file.
-
-    Returns:
-      The exit code.
-
-    Raises:
-      ConfigError: There is no such version.
-      ResourceError: There is no model, or the version cannot be written.
-    """
     from imgpipe.components.model_pusher import versions
     from imgpipe.components.report.text import plural
     from imgpipe.components.storage import manifest
-    from imgpipe.pipeline.command_line import json_file as json_files
 
-    json_files.check_folder("--json", json_file)
+    output_files.check_folder("--json", json_file)
     model_dir, to = _located(model_dir, to)
     found = list(manifest.versions(model_dir))
     chosen = _chosen(found, model_dir, to)
@@ -89,20 +69,18 @@ def run(model_dir: Path, to: int | None, json_file: str | None = None) -> int:
     )
     if published is not None:
         gone = len({version.identity for version in later} & withdrawn)
-        json_files.console_beside(json_file).print(
+        output_files.console_beside(json_file).print(
             f"version {published.number} now holds the model of version {chosen.number}; "
             f"{plural(gone, 'newer model')} will not be pushed again"
         )
-        if json_file:
-            result = {
-                "schema": SCHEMA,
-                "version": published.number,
-                "path": str(published.path),
-                "rolled_back_to": chosen.number,
-                "withdrawn": gone,
-            }
-            json_files.write(result, json_file)
-    return 0
+        result = {
+            "schema": SCHEMA,
+            "version": published.number,
+            "path": str(published.path),
+            "rolled_back_to": chosen.number,
+            "withdrawn": gone,
+        }
+        output_files.write_json(result, json_file)
 
 
 def _located(model_dir: Path, to: int | None) -> tuple[Path, int | None]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
@@ -93,13 +93,12 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
     """
     from imgpipe.components.report import expectation
     from imgpipe.components.report.text import aside, serve_command
-    from imgpipe.pipeline.command_line import json_file as json_files
     from imgpipe.pipeline.execution.run import execute
 
-    json_files.check_folder("--json", json_file)
-    console = json_files.console_beside(json_file)
+    output_files.check_folder("--json", json_file)
+    console = output_files.console_beside(json_file)
     _mention_decisions(console, config)
-    outcome = execute(config, start, to_stderr=json_file == json_files.STANDARD_OUTPUT)
+    outcome = execute(config, start, to_stderr=json_file == output_files.STANDARD_OUTPUT)
     colour = _COLOURS.get(outcome.exit_code, "red")
     if outcome.repeated:
         console.print(f"nothing has changed since the run {escape(outcome.directory.name)}")
@@ -125,8 +124,7 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
         console.print(f"  log      {escape(outcome.summary['log'])}")
     if push["status"] in ("pushed", "unchanged"):
         console.print(f"  serve it: {escape(serve_command(push['path']))}", soft_wrap=True)
-    if json_file:
-        json_files.write(outcome.summary, json_file)
+    output_files.write_json(outcome.summary, json_file)
     return outcome.exit_code
 
 

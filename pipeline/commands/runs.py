@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
@@ -46,35 +46,15 @@ def command(
     json_file: options.JsonListOption = None,
 ) -> None:
     """List the runs of an output folder: verdict, accuracy, data, and what changed."""
-    raise typer.Exit(run(out, last, json_file))
-
-
-def run(out: Path, last: int, json_file: str | None) -> int:
-    """List runs, the newest at the bottom.
-
-    Args:
-      out: Output folder, one of its versions, or the folder of a run.
-      last: Number of runs that are listed.
-      json_file: File for the list as JSON, ``-`` for standard output, None for no file.
-
-    Returns:
-      The exit code.
-
-    Raises:
-      ResourceError: There is no run.
-    """
-    from imgpipe.pipeline.command_line import json_file as json_files
     from imgpipe.pipeline.output import past_runs
 
-    json_files.check_folder("--json", json_file)
+    output_files.check_folder("--json", json_file)
     out = past_runs.output_folder(out)
     found = past_runs.read(out)
     rows = [_row(one, found[:number]) for number, one in enumerate(found)][-last:]
-    if json_file:
-        json_files.write({"schema": SCHEMA, "out": str(out), "runs": rows}, json_file)
-    if json_file != json_files.STANDARD_OUTPUT:
+    output_files.write_json({"schema": SCHEMA, "out": str(out), "runs": rows}, json_file)
+    if json_file != output_files.STANDARD_OUTPUT:
         _print(out, rows, len(found))
-    return 0
 
 
 def _row(one: PastRun, before: Sequence[PastRun]) -> dict[str, Any]:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from imgpipe.models.errors import ConfigError, DataRefused
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
@@ -48,14 +47,38 @@ _SHOW_EXAMPLES = """Examples:\n
 
 
 @app.command("show", epilog=_SHOW_EXAMPLES)
-def show_command(
+def show(
     config: options.ConfigOrOutArgument = None,
     out: options.RunsOption = None,
     settings: options.SettingsOption = None,
     json_file: options.JsonListOption = None,
 ) -> None:
     """Show the accepted schema."""
-    raise typer.Exit(show(config, out, settings or [], json_file))
+    from imgpipe.components.data_gate import schema as schemas
+    from imgpipe.pipeline import inputs
+    from imgpipe.pipeline.command_line.settings import of_run_or_file
+
+    output_files.check_folder("--json", json_file)
+    path = of_run_or_file(config, settings or [], out=out).schema_file
+    if not path.is_file():
+        raise ConfigError(
+            f"no schema was accepted yet: {path} does not exist. The first run whose data passes "
+            "the data gate writes it."
+        )
+    features = _features(schemas.read(path))
+    console = output_files.console_beside(json_file)
+    console.print(table_of(features))
+    console.print(f"{escape(str(path))}; the limits can be edited in this file")
+    accepted = inputs.accepted_data(path)
+    if accepted:
+        console.print(f"drift and skew are accepted for data {', '.join(f[:12] for f in accepted)}")
+    content: formats.AcceptedSchema = {
+        "schema": SCHEMA,
+        "file": str(path),
+        "features": features,
+        "accepted_data": list(accepted),
+    }
+    output_files.write_json(content, json_file)
 
 
 _ACCEPT_EXAMPLES = """Examples:\n
@@ -65,7 +88,7 @@ _ACCEPT_EXAMPLES = """Examples:\n
 
 
 @app.command("accept", epilog=_ACCEPT_EXAMPLES)
-def accept_command(
+def accept(
     config: options.ConfigOrOutArgument = None,
     data: options.DataOption = None,
     out: options.RunsOption = None,
@@ -73,55 +96,35 @@ def accept_command(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Accept the schema anomalies, drift and skew for which the last run was refused."""
-    raise typer.Exit(accept(config, data, out, settings or [], json_file))
-
-
-def show(
-    source: str | None, out: Path | None, settings: Sequence[str], json_file: str | None = None
-) -> int:
-    """Print the accepted schema.
-
-    Args:
-      source: Output folder, TOML file or name of a preset; None for the defaults.
-      out: Output folder of the runs, None for that of the configuration.
-      settings: Overrides as ``SECTION.KEY=VALUE``.
-      json_file: File for the schema as JSON, ``-`` for standard output, None for no file.
-
-    Returns:
-      The exit code.
-
-    Raises:
-      ConfigError: No schema was accepted yet.
-    """
-    from imgpipe.components.data_gate import schema as schemas
     from imgpipe.pipeline import inputs
-    from imgpipe.pipeline.command_line import json_file as json_files
     from imgpipe.pipeline.command_line.settings import of_run_or_file
 
-    json_files.check_folder("--json", json_file)
-    config = of_run_or_file(source, settings, out=out)
-    path = config.schema_file
-    if not path.is_file():
-        raise ConfigError(
-            f"no schema was accepted yet: {path} does not exist. The first run whose data passes "
-            "the data gate writes it."
-        )
-    features = _features(schemas.read(path))
-    console = json_files.console_beside(json_file)
-    console.print(table_of(features))
-    console.print(f"{escape(str(path))}; the limits can be edited in this file")
-    accepted = inputs.accepted_data(path)
-    if accepted:
-        console.print(f"drift and skew are accepted for data {', '.join(f[:12] for f in accepted)}")
+    output_files.check_folder("--json", json_file)
+    built = of_run_or_file(config, settings or [], data, out)
+    decision = _decision(built)
+    reasons = [r for r in decision["reasons"] if r["kind"] in _SCHEMA_KINDS | _DISTRIBUTION_KINDS]
+    others = [r for r in decision["reasons"] if r not in reasons]
+    console = output_files.console_beside(json_file)
+    if not reasons:
+        console.print("nothing to accept: the last run reported no anomaly, drift or skew")
+    features = {r["subject"] for r in reasons if r["kind"] in _SCHEMA_KINDS and r["subject"]}
+    if features:
+        _revise(built, decision, features)
+    if any(r["kind"] in _DISTRIBUTION_KINDS for r in reasons):
+        inputs.accept_data(built.schema_file, decision["fingerprint"])
+    for reason in reasons:
+        console.print(f"accepted: {escape(_described(reason))}")
+    for reason in others:
+        console.print(f"[yellow]cannot be accepted:[/] {escape(reason['sentence'])}")
+    if reasons:
+        console.print("run again with the same arguments")
     if json_file:
-        content: formats.AcceptedSchema = {
+        content: formats.AcceptedChanges = {
             "schema": SCHEMA,
-            "file": str(path),
-            "features": features,
-            "accepted_data": list(accepted),
+            "accepted": [_change(reason) for reason in reasons],
+            "not_acceptable": [_change(reason) for reason in others],
         }
-        json_files.write(content, json_file)
-    return 0
+        output_files.write_json(content, json_file)
 
 
 def table_of(features: Sequence[formats.SchemaFeature]) -> Table:
@@ -171,61 +174,6 @@ def _spelled(limit: float | None) -> str:
     return "–" if limit is None else f"{limit:.2f}"
 
 
-def accept(
-    source: str | None,
-    data: str | None,
-    out: Path | None,
-    settings: Sequence[str],
-    json_file: str | None = None,
-) -> int:
-    """Accept the anomalies, drift and skew for which the last run was refused.
-
-    Args:
-      source: Output folder, TOML file or name of a preset; None for the defaults.
-      data: Source of the images, None for that of the configuration.
-      out: Output folder of the runs, None for that of the configuration.
-      settings: Overrides as ``SECTION.KEY=VALUE``.
-      json_file: File for what was accepted as JSON, ``-`` for standard output, None for no file.
-
-    Returns:
-      The exit code.
-
-    Raises:
-      ConfigError: No data was inspected in the output folder yet.
-    """
-    from imgpipe.pipeline import inputs
-    from imgpipe.pipeline.command_line import json_file as json_files
-    from imgpipe.pipeline.command_line.settings import of_run_or_file
-
-    json_files.check_folder("--json", json_file)
-    config = of_run_or_file(source, settings, data, out)
-    decision = _decision(config)
-    reasons = [r for r in decision["reasons"] if r["kind"] in _SCHEMA_KINDS | _DISTRIBUTION_KINDS]
-    others = [r for r in decision["reasons"] if r not in reasons]
-    console = json_files.console_beside(json_file)
-    if not reasons:
-        console.print("nothing to accept: the last run reported no anomaly, drift or skew")
-    features = {r["subject"] for r in reasons if r["kind"] in _SCHEMA_KINDS and r["subject"]}
-    if features:
-        _revise(config, decision, features)
-    if any(r["kind"] in _DISTRIBUTION_KINDS for r in reasons):
-        inputs.accept_data(config.schema_file, decision["fingerprint"])
-    for reason in reasons:
-        console.print(f"accepted: {escape(_described(reason))}")
-    for reason in others:
-        console.print(f"[yellow]cannot be accepted:[/] {escape(reason['sentence'])}")
-    if reasons:
-        console.print("run again with the same arguments")
-    if json_file:
-        content: formats.AcceptedChanges = {
-            "schema": SCHEMA,
-            "accepted": [_change(reason) for reason in reasons],
-            "not_acceptable": [_change(reason) for reason in others],
-        }
-        json_files.write(content, json_file)
-    return 0
-
-
 def _change(reason: Mapping[str, Any]) -> formats.Change:
     return {
         "kind": reason["kind"],
@@ -258,10 +206,9 @@ def _decision(config: Config) -> dict[str, Any]:
 def _revise(config: Config, decision: Mapping[str, Any], features: set[str]) -> None:
     """Update the features in the accepted schema to what the refused data contains."""
     from imgpipe.components.data_gate import schema as schemas
-    from imgpipe.pipeline.command_line import console
-    from imgpipe.pipeline.output import temporary
+    from imgpipe.pipeline.command_line import steps
 
-    with temporary.folder() as folder, console.quiet(folder / "log"):
+    with steps.quiet():
         from imgpipe.components.data_gate import component  # imports TFX, which prints to the log
 
         inferred = component.infer_schema(decision["statistics"])

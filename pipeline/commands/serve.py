@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 
 if TYPE_CHECKING:
     from imgpipe.serving.server.state_lines import StateLines
@@ -96,75 +96,42 @@ def serve(
         # 8500 and 8501 are the usual ports of TensorFlow Serving. If the system chooses the port,
         # another program may use the next number.
         rest_port = port + 1 if 0 < port < _LAST_PORT else -1
-    page = page_flags(web and rest_port != 0, collect)
+    shown = web and rest_port != 0
+    more = page_flags(shown, collect)
     if nearest:
-        page += nearest_flags(web and rest_port != 0, model_dir)
+        more += nearest_flags(shown, model_dir)
     if versions > 1:
-        page.append(f"--num_versions={versions}")
-    more = [*page, *log_flags(log, log_share, log_images), *(flags or [])]
-    raise typer.Exit(run(model_dir, host, port, model, int8, more, rest_port, json_file))
-
-
-def run(
-    model_dir: str,
-    host: str,
-    port: int,
-    model: str,
-    int8: bool = False,
-    flags: Sequence[str] = (),
-    rest_port: int = 0,
-    json_file: str | None = None,
-) -> int:
-    """Serve until SIGTERM or SIGINT.
-
-    Args:
-        model_dir: Output folder of a run; a folder of numbered versions, which may be remote
-            (``gs://bucket/models/flowers``); or one version.
-        host: Address to bind.
-        port: gRPC port; 0 for any free one.
-        model: Name of the served model.
-        int8: Serve model.tflite where a version has one.
-        flags: Further flags of imgpipe-model-server.
-        rest_port: REST port; 0 for none, -1 for any free one.
-        json_file: File for JSON lines about the server, ``-`` for standard output, None for none.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        ConfigError: `model_dir` is a SavedModel that is not a numbered version, or the folder of
-            `json_file` does not exist.
-        ResourceError: There is no model in `model_dir`, or `json_file` cannot be written.
-    """
-    from imgpipe.pipeline.command_line import json_file as json_files
-
-    json_files.check_folder("--json", json_file)
-    base_path, version = _served(model_dir)
-    if version and any(flag.startswith("--num_versions=") for flag in flags):
+        more.append(f"--num_versions={versions}")
+    more += [*log_flags(log, log_share, log_images), *(flags or [])]
+    output_files.check_folder("--json", json_file)
+    base_path, version = _versions(model_dir)
+    if version and any(flag.startswith("--num_versions=") for flag in more):
         raise ConfigError(
             f"--versions needs a folder of versions. Received one version: {model_dir}. Name the "
             "output folder instead, or leave out --versions."
         )
-    only = [f"--model_version={version}"] if version else []
+    given = [
+        f"--model_name={model}",
+        f"--model_base_path={base_path}",
+        f"--host={host}",
+        f"--port={port}",
+        f"--rest_api_port={rest_port}",
+        f"--prefer_tflite_model={str(int8).lower()}",
+    ]
+    if version:
+        given.append(f"--model_version={version}")
+    raise typer.Exit(_serve([*given, *more], json_file))
+
+
+def _serve(flags: Sequence[str], json_file: str | None) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code."""
     with _state_lines(json_file) as lines:
         # TensorFlow would print each file that is not an image at level 1, which `cli` has set.
         if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
             os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
         from imgpipe.serving.server.model_server import main
 
-        return main(
-            [
-                f"--model_name={model}",
-                f"--model_base_path={base_path}",
-                f"--host={host}",
-                f"--port={port}",
-                f"--rest_api_port={rest_port}",
-                f"--prefer_tflite_model={str(int8).lower()}",
-                *only,
-                *flags,
-            ],
-            lines,
-        )
+        return main(flags, lines)
 
 
 @contextlib.contextmanager
@@ -175,10 +142,9 @@ def _state_lines(json_file: str | None) -> Iterator[StateLines | None]:
         return
     import sys
 
-    from imgpipe.pipeline.command_line import json_file as json_files
     from imgpipe.serving.server.state_lines import StateLines
 
-    if json_file == json_files.STANDARD_OUTPUT:
+    if json_file == output_files.STANDARD_OUTPUT:
         yield StateLines(sys.stdout.write)
         return
     try:
@@ -190,7 +156,7 @@ def _state_lines(json_file: str | None) -> Iterator[StateLines | None]:
         yield StateLines(file.write)
 
 
-def _served(model_dir: str) -> tuple[str, int]:
+def _versions(model_dir: str) -> tuple[str, int]:
     """Return the folder of versions, and the only version to serve or 0."""
     if "://" in model_dir:
         return model_dir, 0  # checked by the server
@@ -240,14 +206,14 @@ def nearest_flags(shown: bool, model_dir: str) -> list[str]:
         raise ConfigError("--nearest needs the web page. Leave out --no-web and --rest-port 0.")
     if "://" in model_dir:
         raise ConfigError(f"--nearest needs an output folder on this machine, not {model_dir}.")
-    from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.command_line import steps
     from imgpipe.pipeline.commands import explain
-    from imgpipe.pipeline.output import past_runs, temporary
+    from imgpipe.pipeline.output import past_runs
     from imgpipe.pipeline.published import training_images
 
     version = explain.find(Path(model_dir))
     out = past_runs.output_folder(Path(model_dir))
-    with temporary.folder() as folder, consoles.quiet(folder / "log"):
+    with steps.quiet():
         file = training_images.prepare(out, version)
     return [f"--training_images_file={file}"]
 

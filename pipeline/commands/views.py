@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
@@ -51,72 +51,38 @@ def command(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Draw augmented views of images on a contact sheet."""
-    raise typer.Exit(run(path, config, settings or [], out or to, rows, json_file))
-
-
-def run(
-    path: str,
-    config_file: str | None,
-    settings: Sequence[str],
-    out: Path,
-    rows: int,
-    json_file: str | None = None,
-) -> int:
-    """Draw and write the contact sheet.
-
-    Args:
-      path: An image, or a folder of images.
-      config_file: TOML file or name of a preset; None for the defaults.
-      settings: Overrides as ``SECTION.KEY=VALUE``.
-      out: File for the contact sheet, whose name ends in ``.png``.
-      rows: Largest number of images to show.
-      json_file: File for what is shown as JSON, ``-`` for standard output, None for no file.
-
-    Returns:
-      The exit code.
-
-    Raises:
-      ConfigError: An argument is wrong, or no file is an image.
-      ResourceError: The file cannot be written.
-    """
     from imgpipe.components.report.text import plural
     from imgpipe.models.augmentation import contact_sheet
-    from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.command_line import json_file as json_files
+    from imgpipe.pipeline.command_line import steps
     from imgpipe.pipeline.command_line.settings import configuration
-    from imgpipe.pipeline.output import temporary
 
-    config = configuration(config_file, None, None, settings)
-    size = config.settings.size
-    json_files.check_folder("--json", json_file)
+    built = configuration(config, None, None, settings or [])
+    size, spec = built.settings.size, built.views.spec
+    output_files.check_folder("--json", json_file)
     paths = spread(Path(path).expanduser())
-    if out.suffix.lower() != ".png":
-        raise ConfigError(f"--to {out}: expected a name that ends in .png.")
-    if not out.absolute().parent.is_dir():
-        raise ConfigError(f"--to {out}: its folder does not exist.")
-    to_stderr = json_file == json_files.STANDARD_OUTPUT
-    with temporary.folder() as folder, consoles.quiet(folder / "log", to_stderr) as console:
-        drawn, skipped = _rows(paths, rows, config, size)
+    target = out or to
+    if target.suffix.lower() != ".png":
+        raise ConfigError(f"--to {target}: expected a name that ends in .png.")
+    output_files.check_folder("--to", target)
+    with steps.quiet(to_stderr=json_file == output_files.STANDARD_OUTPUT) as console:
+        drawn, skipped = _rows(paths, rows, built, size)
         for file, why in skipped:
             console.print(f"skipped {escape(str(file))}: {escape(why)}", soft_wrap=True)
         if not drawn:
             raise ConfigError(f"{path}: none of its {len(paths)} files is an image.")
         content = contact_sheet.png(contact_sheet.draw(drawn, min(size, _SIDE)))
-        json_files.write_file(out, content, "--to ")
-        spec = config.views.spec
+        output_files.write(target, content, "--to ")
         views = plural(spec.count, "augmented view")
-        text = f"wrote {out}: {plural(len(drawn), 'image')}, each with {views}"
+        text = f"wrote {target}: {plural(len(drawn), 'image')}, each with {views}"
         console.print(escape(text), soft_wrap=True)
-    if json_file:
-        shown: formats.Views = {
-            "schema": SCHEMA,
-            "file": str(out.absolute()),
-            "images": [caption for caption, _ in drawn],
-            "views": spec.count,
-            "skipped": [{"path": str(file), "why": why} for file, why in skipped],
-        }
-        json_files.write(shown, json_file)
-    return 0
+    shown: formats.Views = {
+        "schema": SCHEMA,
+        "file": str(target.absolute()),
+        "images": [caption for caption, _ in drawn],
+        "views": spec.count,
+        "skipped": [{"path": str(file), "why": why} for file, why in skipped],
+    }
+    output_files.write_json(shown, json_file)
 
 
 def spread(path: Path) -> list[Path]:

@@ -28,6 +28,11 @@ _RUNNERS_OF = {
     "environment": ("flink", "spark", "portable"),
     "environment_config": ("flink", "spark", "portable", "dataflow"),
 }
+#: What `environment_config` has to name, by the environment.
+_NEEDED = {
+    "EXTERNAL": "the address HOST:PORT of a worker pool",
+    "DOCKER": "an image in which imgpipe is installed",
+}
 
 
 class Beam(Section):
@@ -97,8 +102,9 @@ class Beam(Section):
             )
         for name, runners in _RUNNERS_OF.items():
             if getattr(self, name) and self.runner not in runners:
+                fitting = " or ".join(f'"{runner}"' for runner in runners)
                 raise ValueError(
-                    f"beam.{name} has an effect with beam.runner = {_or(runners)} only, "
+                    f"beam.{name} has an effect with beam.runner = {fitting} only, "
                     f'received beam.runner = "{self.runner}"'
                 )
         self._require_address()
@@ -132,14 +138,10 @@ class Beam(Section):
                 "beam.environment_config has no effect with LOOPBACK, whose workers run in this "
                 f"process; remove it, received {config!r}"
             )
-        if self.environment in ("EXTERNAL", "DOCKER") and not config:
-            what = (
-                "the address HOST:PORT of a worker pool"
-                if self.environment == "EXTERNAL"
-                else ("an image in which imgpipe is installed")
-            )
+        if self.environment in _NEEDED and not config:
             raise ValueError(
-                f'beam.environment = "{self.environment}" needs {what} in beam.environment_config'
+                f'beam.environment = "{self.environment}" needs {_NEEDED[self.environment]} in '
+                "beam.environment_config"
             )
         if (
             self.environment == "EXTERNAL"
@@ -166,7 +168,3 @@ def _require_command(config: str) -> None:
             'PROCESS, such as {"command": "/opt/venv/bin/imgpipe-beam-worker"}, received '
             f"{config!r}"
         )
-
-
-def _or(names: tuple[str, ...]) -> str:
-    return " or ".join(f'"{name}"' for name in names)

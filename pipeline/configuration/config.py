@@ -24,51 +24,44 @@ from imgpipe.models.features.folds import AUTOMATIC
 from imgpipe.models.limits import declared
 from imgpipe.models.setting_sections import FineTune, NetworkSettings, TrainSettings
 from imgpipe.models.settings import ModelSettings
-from imgpipe.pipeline.configuration import toml_text
+from imgpipe.pipeline.configuration import config_schema as schema
+from imgpipe.pipeline.configuration import flat_settings, toml_text
 from imgpipe.pipeline.configuration.beam_schema import Beam
-from imgpipe.pipeline.configuration.config_schema import (
-    Bank,
-    Data,
-    Evaluate,
-    Expect,
-    Export,
-    Gate,
-    Judge,
-    Push,
-    Run,
-    Section,
-    Split,
-    Tune,
-    Views,
-)
 from imgpipe.pipeline.configuration.kubeflow_schema import Kubeflow
 
 _MOST_PROBLEMS = 20  # problems that are named, since each is compared with all known keys
-_WIDTH = 100  # characters of a line of comment in a file that is written
 _SHOWN = 200  # most characters of a key or value in a message
 WEIGHT_FILES = (".h5", ".keras")
+#: Breaks the comments of a written file into lines, between words.
+_COMMENT = textwrap.TextWrapper(
+    width=100,
+    initial_indent="# ",
+    subsequent_indent="# ",
+    break_long_words=False,
+    break_on_hyphens=False,
+)
 
 
-class Config(Section):
+class Config(schema.Section):
     """A complete configuration. The sections are described in `config_schema.py`."""
 
-    run: Run = Run()
-    data: Data = Data()
-    split: Split = Split()
-    judge: Judge = Judge()
-    gate: Gate = Gate()
-    views: Views = Views()
-    bank: Bank = Bank()
+    run: schema.Run = schema.Run()
+    data: schema.Data = schema.Data()
+    split: schema.Split = schema.Split()
+    judge: schema.Judge = schema.Judge()
+    gate: schema.Gate = schema.Gate()
+    views: schema.Views = schema.Views()
+    bank: schema.Bank = schema.Bank()
     model: NetworkSettings = NetworkSettings()
     train: TrainSettings = TrainSettings()
     fine_tune: FineTune = FineTune()
-    tune: Tune = Tune()
-    evaluate: Evaluate = Evaluate()
-    export: Export = Export()
-    push: Push = Push()
+    tune: schema.Tune = schema.Tune()
+    evaluate: schema.Evaluate = schema.Evaluate()
+    export: schema.Export = schema.Export()
+    push: schema.Push = schema.Push()
     beam: Beam = Beam()
     kubeflow: Kubeflow = Kubeflow()
-    expect: Expect = Expect()
+    expect: schema.Expect = schema.Expect()
 
     @model_validator(mode="after")
     def _go_together(self) -> Config:
@@ -176,20 +169,24 @@ class Config(Section):
 
     def with_absolute_paths(self) -> Config:
         """Return the same configuration with absolute paths, which do not depend on a folder."""
-        paths: dict[str, dict[str, Path | None]] = {
-            "run": {"out": self.out},
-            "judge": {"store": self.judge_store, "overrides": self.overrides_file},
-            "gate": {"schema_file": self.schema_file},
-            "bank": {"store": self.bank_store},
-            "push": {"directory": self.push_directory},
+        paths = {
+            "run.out": self.out,
+            "judge.store": self.judge_store,
+            "judge.overrides": self.overrides_file,
+            "gate.schema_file": self.schema_file,
+            "bank.store": self.bank_store,
+            "push.directory": self.push_directory,
         }
-        changed = {}
-        for name, absolute_paths in paths.items():
-            section = getattr(self, name)
-            # An empty setting stays empty, so that it still follows `run.out`.
-            given = {key: path for key, path in absolute_paths.items() if getattr(section, key)}
-            changed[name] = section.model_copy(update={k: str(path) for k, path in given.items()})
-        return self.model_copy(update=changed)
+        given = dict(flat_settings.flat(self.model_dump()))
+        # An empty setting stays empty, so that it still follows `run.out`.
+        return self.replaced({name: str(path) for name, path in paths.items() if given[name]})
+
+    def replaced(self, values: Mapping[str, Any]) -> Config:
+        """Return the same configuration with other values of some settings, by ``section.key``."""
+        tree = self.model_dump()
+        for name, value in values.items():
+            flat_settings.put(tree, name, value)
+        return Config.model_validate(tree)
 
     @property
     def decision_file(self) -> Path:
@@ -214,7 +211,7 @@ def tuned(config: Config, values: Mapping[str, Any]) -> Config:
         section = getattr(config, name)
         here = {key: value for key, value in found.items() if hasattr(section, key)}
         sections[name] = dataclasses.replace(section, **here)
-    return config.model_copy(update={**sections, "views": views, "tune": Tune()})
+    return config.model_copy(update={**sections, "views": views, "tune": schema.Tune()})
 
 
 def known_keys(section: Any = Config, prefix: str = "") -> list[str]:
@@ -285,11 +282,7 @@ def _set(tree: dict[str, Any], assignment: str) -> None:
         value = text.strip()
     except ValueError as error:
         raise ConfigError(f"--set {key}: {error}.") from None
-    node = tree
-    *sections, last = key.split(".")
-    for section in sections:
-        node = node.setdefault(section, {})
-    node[last] = value
+    flat_settings.put(tree, key, value)
 
 
 def build(
@@ -345,18 +338,17 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
       ConfigError: The file is missing, is not TOML or does not validate.
     """
     tree = toml_text.read(path)
-    data = tree.get("data")
-    if isinstance(data, dict):
-        for key in ("source", "root", "tfds_dir"):
-            if isinstance(data.get(key), str) and data[key]:
-                data[key] = absolute(data[key], path.absolute().parent)
-    model = tree.get("model")
-    if isinstance(model, dict) and str(model.get("weights", "")).endswith(WEIGHT_FILES):
-        model["weights"] = absolute(model["weights"], path.absolute().parent)
-    judge = tree.get("judge")
-    overrides = judge.get("overrides") if isinstance(judge, dict) else None
-    if isinstance(judge, dict) and isinstance(overrides, str) and overrides:
-        judge["overrides"] = str(path.absolute().parent / Path(overrides).expanduser())
+    folder = path.absolute().parent
+    # `build` reports a section that is no table.
+    tables = {name: table for name, table in tree.items() if isinstance(table, dict)}
+    data, model, judge = (tables.get(name, {}) for name in ("data", "model", "judge"))
+    for key in ("source", "root", "tfds_dir"):
+        if isinstance(data.get(key), str) and data[key]:
+            data[key] = absolute(data[key], folder)
+    if str(model.get("weights", "")).endswith(WEIGHT_FILES):
+        model["weights"] = absolute(model["weights"], folder)
+    if isinstance(overrides := judge.get("overrides"), str) and overrides:
+        judge["overrides"] = str(folder / Path(overrides).expanduser())
     return build(tree, assignments, str(path))
 
 
@@ -391,18 +383,6 @@ def to_toml(
     return "\n\n".join(filter(None, blocks)) + "\n"
 
 
-def _comment(text: str) -> list[str]:
-    """Lines of a comment, wrapped between words."""
-    return textwrap.wrap(
-        text,
-        _WIDTH,
-        initial_indent="# ",
-        subsequent_indent="# ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
 def _block(name: str, section: Any, notes: Mapping[str, str], only: Collection[str] | None) -> str:
     """Text of a section and of the sections in it; "" if none of its settings is wanted."""
     lines = [f"[{name}]  # {(type(section).__doc__ or '').strip().splitlines()[0]}"]
@@ -416,7 +396,7 @@ def _block(name: str, section: Any, notes: Mapping[str, str], only: Collection[s
         if only is not None and f"{name}.{key}" not in only:
             continue
         wanted = True
-        lines += _comment(info.description or "")
+        lines += _COMMENT.wrap(info.description or "")
         unset = value is None
         example = (getattr(info, "examples", None) or [0.999])[0]
         # TOML has no null: a setting that is not set is written as a comment with an example.

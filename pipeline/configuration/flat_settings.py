@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imgpipe.pipeline.configuration.config import Config
+    from imgpipe.pipeline.configuration.config_schema import Section
 
 #: Settings that name a place for outputs, which change nothing about the model.
 PLACES = frozenset({"run.out", "run.mlflow", "push.directory", "bank.store", "judge.store"})
@@ -21,7 +21,15 @@ def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{key}", value
 
 
-def changed(config: Config) -> dict[str, Any]:
+def put(tree: dict[str, Any], name: str, value: Any) -> None:
+    """Set the value of a name such as ``train.epochs`` in nested tables."""
+    *sections, key = name.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+    tree[key] = value
+
+
+def changed(config: Section) -> dict[str, Any]:
     """Return the settings that differ from their defaults, except those in `PLACES`."""
     found = flat(config.model_dump(mode="json", exclude_defaults=True))
     return {name: value for name, value in found if name not in PLACES}

@@ -73,14 +73,13 @@ def parse(text: str) -> dict[str, Any]:
     if any(word.count(".") > _MOST_DOTS for word in words):
         raise ValueError(f"a key with more than {_MOST_DOTS} dots; expected section.key")
     try:
-        tree = tomllib.loads(text)
+        return tomllib.loads(text)
     except RecursionError:
         raise ValueError("brackets are nested too deeply") from None
     except tomllib.TOMLDecodeError:
         raise
     except ValueError:  # Python reads integers of at most 4,300 digits
         raise ValueError("a number with thousands of digits") from None
-    return tree
 
 
 def check(tree: Mapping[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +97,7 @@ def draw(
         for i in range(per_class)
         for label in LABELS
     }
-    planted = dict(_planted_paths(split_folders)) if faults else {}
+    planted = _planted_paths(split_folders) if faults else {}
     _refuse_other_files(directory, {*images.values(), *planted})
     progress.total(len(images) + len(planted), "images")
     for (label, i), path in images.items():
@@ -156,14 +155,13 @@ def _path(label: str, number: int, per_class: int, split_folders: bool) -> str:
     return f"{split}/{name}"
 
 
-def _planted_paths(split_folders: bool) -> Iterator[tuple[str, Fault]]:
-    """Yield the path of each planted file with its fault."""
-    for fault in FAULTS:
-        top = f"{names.TRAIN}/" if split_folders else ""
-        yield f"{top}{fault.folder}/{fault.name}", fault
+def _planted_paths(split_folders: bool) -> dict[str, Fault]:
+    """Return each planted file by its path."""
+    top = f"{names.TRAIN}/" if split_folders else ""
+    found = {f"{top}{fault.folder}/{fault.name}": fault for fault in FAULTS}
     if split_folders:
-        for fault in LEAKS:
-            yield f"{names.VALIDATION}/{fault.folder}/{fault.name}", fault
+        found |= {f"{names.VALIDATION}/{fault.folder}/{fault.name}": fault for fault in LEAKS}
+    return found
 
 
 def _shape(size: int, kind: int) -> tuple[int, int]:

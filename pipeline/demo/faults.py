@@ -46,16 +46,14 @@ class Tools:
     original: Callable[[str, int], bytes]  # from class and number to a file of the set
 
 
-def _cut(label: str, number: int, suffix: str, share: float) -> Callable[[Tools], bytes]:
+def _image(label: str, number: int, suffix: str, share: float = 1.0) -> Callable[[Tools], bytes]:
+    """Return a builder that encodes an image, and keeps only a share of its bytes."""
+
     def build(tools: Tools) -> bytes:
         data = encode.encoded(tools.image(label, number), suffix)
         return data[: int(len(data) * share)]
 
     return build
-
-
-def _plain(label: str, number: int, suffix: str) -> Callable[[Tools], bytes]:
-    return lambda tools: encode.encoded(tools.image(label, number), suffix)
 
 
 def _copy(label: str, number: int) -> Callable[[Tools], bytes]:
@@ -88,20 +86,20 @@ def _one_pixel(tools: Tools) -> bytes:
 # The numbers that are passed to `Tools.image` have no meaning, but must differ.
 FAULTS: tuple[Fault, ...] = (
     Fault("zero_byte", "rock", "IMG_9001.jpg", lambda tools: b""),
-    Fault("truncated", "paper", "IMG_9002.jpg", _cut("paper", 1, ".jpg", 0.55)),
-    Fault("truncated", "scissors", "IMG_9003.JPG", _cut("scissors", 2, ".jpg", 0.85)),
-    Fault("truncated", "rock", "IMG_9004.png", _cut("rock", 3, ".png", 0.40)),
+    Fault("truncated", "paper", "IMG_9002.jpg", _image("paper", 1, ".jpg", 0.55)),
+    Fault("truncated", "scissors", "IMG_9003.JPG", _image("scissors", 2, ".jpg", 0.85)),
+    Fault("truncated", "rock", "IMG_9004.png", _image("rock", 3, ".png", 0.40)),
     Fault("not_an_image", "rock", "IMG_9005.jpg", lambda tools: TEXT),
     Fault("too_small", "scissors", "IMG_9006.png", _one_pixel),
     Fault("animated", "scissors", "IMG_9007.gif", _animated("scissors", 4)),
     Fault("duplicate", "rock", "IMG_0001_copy.jpg", _copy("rock", 0), ("rock", 0)),
     Fault("duplicate", "scissors", "IMG_0001_copy.jpg", _copy("scissors", 0), ("scissors", 0)),
     Fault("label_conflict", "paper", "IMG_9008.jpg", _copy("scissors", 1), ("scissors", 1), "both"),
-    Fault("misnamed", "paper", "IMG_9009.jpg", _plain("paper", 7, ".png")),
-    Fault("transcoded", "paper", "IMG_9010.tif", _plain("paper", 8, ".tif")),
+    Fault("misnamed", "paper", "IMG_9009.jpg", _image("paper", 7, ".png")),
+    Fault("transcoded", "paper", "IMG_9010.tif", _image("paper", 8, ".tif")),
     Fault("rotated", "rock", "IMG_9011.jpg", _turned("rock", 9)),
-    Fault("mislabelled", "rock", "IMG_9012.jpg", _plain("paper", 10, ".jpg")),
-    Fault("mislabelled", "scissors", "IMG_9013.jpg", _plain("rock", 11, ".jpg")),
+    Fault("mislabelled", "rock", "IMG_9012.jpg", _image("paper", 10, ".jpg")),
+    Fault("mislabelled", "scissors", "IMG_9013.jpg", _image("rock", 11, ".jpg")),
     Fault("near_duplicate", "rock", "IMG_9014.jpg", _again("rock", 1, 60, 1.0), ("rock", 1)),
     Fault("near_duplicate", "paper", "IMG_9015.jpg", _again("paper", 1, 85, 0.9), ("paper", 1)),
 )

@@ -18,6 +18,7 @@ FOLDS = (
     *("folds", "threshold", "mean", "std", "min", "max", "images", "correct", "groups"),
     *("per_fold", "seconds", "blessed", "automatic"),
 )
+_METRICS = ("accuracy", "loss", "ece", "ece_by_chance", "per_class")
 _EXPORT = ("blessed", "why", "file", "bytes", "images", "accuracy", "model_accuracy", "agreement")
 
 
@@ -70,7 +71,7 @@ def build(
         "data": _data(facts, settings.get("proposals", 0)),
         "training": _training(facts.get("training") or {}),
         "metrics": {
-            split: {key: figures[key] for key in ("accuracy", "loss", "ece", "per_class")}
+            split: {key: figures[key] for key in _METRICS}
             for split, figures in (facts.get("metrics") or {}).items()
         },
         "timings": {key: timings[key] for key in ("total_s", "import_s", "components")},

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, TypedDict
 
-Version = Annotated[int, "Version of this format, 1."]
 Interval = list[float]
+
+
+class Document(TypedDict):
+    """What one command writes."""
+
+    schema: Annotated[int, "Version of this format, 1."]
 
 
 class ClassMetrics(TypedDict):

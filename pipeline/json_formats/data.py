@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, TypedDict
 
-from imgpipe.pipeline.json_formats.common import Version
+from imgpipe.pipeline.json_formats.common import Document
 from imgpipe.pipeline.json_formats.run import Counted
 
 
-class Init(TypedDict):
+class Init(Document):
     """The configuration that was written."""
 
-    schema: Version
     file: Annotated[str, "Path of the configuration."]
     source: Annotated[str, "The source of the images."]
     images: Annotated[int, "Number of files."]
@@ -99,10 +98,9 @@ class Overrides(TypedDict):
     unknown: Annotated[list[str], "Hashes of overrides that match no file."]
 
 
-class Check(Counted):
+class Check(Counted, Document):
     """What a run would reject, repair and warn about."""
 
-    schema: Version
     source: Annotated[str, "The source of the images."]
     classes: Annotated[list[str], "Class names."]
     refused: Annotated[bool, "Whether a run would refuse the data (exit code 4)."]
@@ -144,10 +142,9 @@ class Preset(TypedDict):
     data: Annotated[str, "The images that the preset is for."]
 
 
-class Presets(TypedDict):
+class Presets(Document):
     """The presets."""
 
-    schema: Version
     presets: Annotated[list[Preset], "All presets."]
 
 
@@ -158,10 +155,9 @@ class Skipped(TypedDict):
     why: Annotated[str, "Why the file is not an image."]
 
 
-class Views(TypedDict):
+class Views(Document):
     """The contact sheet that was written."""
 
-    schema: Version
     file: Annotated[str, "Path of the contact sheet."]
     images: Annotated[
         list[str], "The images on the sheet, one in each row, as folder and file name."
@@ -170,11 +166,7 @@ class Views(TypedDict):
     skipped: Annotated[list[Skipped], "Files that are not images."]
 
 
-class _Row(TypedDict):
-    schema: Version
-
-
-class QuarantineRow(_Row, total=False):
+class QuarantineRow(Document, total=False):
     """One object for each file, on a line of its own. Empty fields are left out."""
 
     path: Annotated[str, "Path in the source."]
@@ -187,30 +179,27 @@ class QuarantineRow(_Row, total=False):
     stored: Annotated[str, "Name of the file in the quarantine."]
 
 
-class Restored(TypedDict):
+class Restored(Document):
     """The files that were copied."""
 
-    schema: Version
     quarantine: Annotated[str, "Folder of the quarantine."]
     to: Annotated[str, "Folder into which the files were copied."]
     copied: Annotated[list[str], "Paths of the files that did not exist before."]
     not_stored: Annotated[list[str], "Paths of files whose bytes the quarantine does not hold."]
 
 
-class AcceptedFiles(TypedDict):
+class AcceptedFiles(Document):
     """The overrides that were written."""
 
-    schema: Version
     file: Annotated[str, "Path of the overrides file."]
     added: Annotated[int, "Number of overrides that the file did not have before."]
     accepted: Annotated[list[str], "Paths of the files."]
     not_possible: Annotated[list[Skipped], "Files that no override can keep."]
 
 
-class Reviewed(TypedDict):
+class Reviewed(Document):
     """The state of a review at its end."""
 
-    schema: Version
     run: Annotated[str, "Name of the run."]
     file: Annotated[str, "Path of the overrides file."]
     images: Annotated[int, "Number of images that the review asks about."]
@@ -230,10 +219,9 @@ class SchemaFeature(TypedDict):
     skew_limit: Annotated[float | None, "Largest distance between the splits."]
 
 
-class AcceptedSchema(TypedDict):
+class AcceptedSchema(Document):
     """The accepted schema."""
 
-    schema: Version
     file: Annotated[str, "Path of the schema."]
     features: Annotated[list[SchemaFeature], "Its features."]
     accepted_data: Annotated[list[str], "Fingerprints of data whose drift or skew is accepted."]
@@ -249,9 +237,8 @@ class Change(TypedDict):
     seen: Annotated[str, "What was found."]
 
 
-class AcceptedChanges(TypedDict):
+class AcceptedChanges(Document):
     """What was accepted."""
 
-    schema: Version
     accepted: Annotated[list[Change], "Anomalies, drift and skew that are accepted now."]
     not_acceptable: Annotated[list[Change], "Reasons that only a change of the data solves."]

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypedDict
+from typing import Annotated
 
-from imgpipe.pipeline.json_formats.common import Version
+from imgpipe.pipeline.json_formats.common import Document
 
 
-class Compiled(TypedDict):
+class Compiled(Document):
     """The compiled pipeline."""
 
-    schema: Version
     file: Annotated[str, "Path of the PipelineSpec."]
     tasks: Annotated[int, "Number of its tasks."]
     image: Annotated[str, "Container image of the tasks."]
     root: Annotated[str, "URI below which artifacts are written."]
 
 
-class Submitted(TypedDict):
+class Submitted(Document):
     """The run that was submitted."""
 
-    schema: Version
     run: Annotated[str, "Id of the run on the server."]
     page: Annotated[str, "Address of its page."]
     verdict: Annotated[
@@ -29,9 +27,8 @@ class Submitted(TypedDict):
     ]
 
 
-class Scheduled(TypedDict):
+class Scheduled(Document):
     """The recurring run that was made."""
 
-    schema: Version
     recurring_run: Annotated[str, "Id of the recurring run on the server."]
     page: Annotated[str, "Address of its page."]

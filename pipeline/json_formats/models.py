@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypedDict
 
-from imgpipe.pipeline.json_formats.common import ClassMetrics, Interval, Probability, Version
+from imgpipe.pipeline.json_formats.common import ClassMetrics, Document, Interval, Probability
 
 _VERSION = "Number of the version; null if its folder is not named by a number."
 
@@ -91,10 +91,9 @@ class Seen(TypedDict):
     first: Annotated[list[SeenImage], "The first of these images."]
 
 
-class Evaluation(Accuracy):
+class Evaluation(Accuracy, Document):
     """What a published model answers for labelled images."""
 
-    schema: Version
     model: Annotated[str, "Folder of the version."]
     version: Annotated[int | None, _VERSION]
     source: Annotated[str, "The source of the images."]
@@ -104,6 +103,9 @@ class Evaluation(Accuracy):
     ]
     loss: Annotated[float, "Cross-entropy."]
     ece: Annotated[float, "Expected calibration error."]
+    ece_by_chance: Annotated[
+        float, "What it would be on average on so many images if all probabilities were right."
+    ]
     per_class: Annotated[dict[str, ClassMetrics], "Metrics by class."]
     confusion: Annotated[list[Confusion], "Cells of the confusion matrix that are not 0."]
     reliability: Annotated[list[Bin], "Accuracy by probability."]
@@ -142,10 +144,9 @@ class Parity(TypedDict):
     ]
 
 
-class Export(TypedDict):
+class Export(Document):
     """The file that was written."""
 
-    schema: Version
     kind: Annotated[Literal["onnx", "keras", "tflite"], "Kind of file."]
     file: Annotated[str, "Path of the file."]
     bytes: Annotated[int, "Size of the file."]
@@ -177,20 +178,15 @@ class ExplainedImage(_Image, total=False):
     files: Annotated[list[str], "Paths of the drawings."]
 
 
-class Explained(TypedDict):
+class Explained(Document):
     """The drawings and the layers of a network."""
 
-    schema: Version
     model: Annotated[str, "Folder of the version."]
     images: Annotated[list[ExplainedImage], "The images."]
     layers: Annotated[list[Layer] | None, "All layers; null without `--layers`."]
 
 
-class _Predicted(_Image):
-    schema: Version
-
-
-class Prediction(_Predicted, total=False):
+class Prediction(_Image, Document, total=False):
     """An image, with either an error or all other fields."""
 
     error: Annotated[str, "Why the image was refused."]
@@ -200,10 +196,9 @@ class Prediction(_Predicted, total=False):
     version: Annotated[int, "Version of the model that answered."]
 
 
-class RolledBack(TypedDict):
+class RolledBack(Document):
     """The version that was published."""
 
-    schema: Version
     version: Annotated[int, "Number of the new version."]
     path: Annotated[str, "Folder of the new version."]
     rolled_back_to: Annotated[int, "Version whose model the new version holds."]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypedDict
 
-from imgpipe.pipeline.json_formats.common import ClassMetrics, Interval, Version
+from imgpipe.pipeline.json_formats.common import ClassMetrics, Document, Interval
 
 Status = Literal["blessed", "not_blessed", "refused", "failed", "interrupted"]
 
@@ -215,6 +215,9 @@ class Metrics(TypedDict):
     accuracy: Annotated[float, "Share of correct predictions."]
     loss: Annotated[float, "Cross-entropy."]
     ece: Annotated[float, "Expected calibration error."]
+    ece_by_chance: Annotated[
+        float, "What it would be on average on so many images if all probabilities were right."
+    ]
     per_class: Annotated[dict[str, ClassMetrics], "Metrics by class."]
 
 
@@ -241,13 +244,12 @@ class Logged(TypedDict):
     run_id: Annotated[str, "Id of the run."]
 
 
-class Summary(TypedDict):
+class Summary(Document):
     """The summary of a run, which is also written to `summary.json` in the folder of the run.
 
     All fields are always present. They are null where the run did not get that far.
     """
 
-    schema: Version
     status: Annotated[Status, "How the run ended."]
     blessed: Annotated[bool, "Whether the model passed all gates."]
     verdict: Annotated[str, "The decision as a sentence."]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, TypedDict
 
 from imgpipe.pipeline.json_formats import run
-from imgpipe.pipeline.json_formats.common import Interval, Version
+from imgpipe.pipeline.json_formats.common import Document, Interval
 
 Status = run.Status | Literal["working", "killed", "damaged"]
 
@@ -57,10 +57,9 @@ class Run(TypedDict):
     report: Annotated[str | None, "Path of the report."]
 
 
-class Runs(TypedDict):
+class Runs(Document):
     """The runs of an output folder."""
 
-    schema: Version
     out: Annotated[str, "The output folder."]
     runs: Annotated[list[Run], "The runs of the folder, the newest last."]
 
@@ -123,10 +122,9 @@ class Curves(TypedDict):
     ]
 
 
-class Comparison(TypedDict):
+class Comparison(Document):
     """The comparison of two runs."""
 
-    schema: Version
     a: Annotated[ComparedRun, "The first run."]
     b: Annotated[ComparedRun, "The second run."]
     configuration: Annotated[list[Change], "Settings that differ."]
@@ -144,10 +142,9 @@ class Comparison(TypedDict):
     only_b: Annotated[list[Disagreement], "Images that only the second model predicts correctly."]
 
 
-class Opened(TypedDict):
+class Opened(Document):
     """The page of a run."""
 
-    schema: Version
     page: Annotated[str, "Path of the page."]
     opened: Annotated[bool, "Whether a browser was asked to show it."]
 
@@ -160,10 +157,9 @@ class Item(TypedDict):
     bytes: Annotated[int, "Its size."]
 
 
-class Cleaned(TypedDict):
+class Cleaned(Document):
     """What can be removed, or was removed."""
 
-    schema: Version
     out: Annotated[str, "The output folder."]
     removed: Annotated[bool, "Whether the files and folders were removed."]
     bytes: Annotated[int, "Size of all files and folders together."]
@@ -183,10 +179,9 @@ class Finding(TypedDict):
     ]
 
 
-class Doctor(TypedDict):
+class Doctor(Document):
     """What was found about this machine and an output folder."""
 
-    schema: Version
     out: Annotated[str, "The output folder."]
     ready: Annotated[bool, "Whether runs and servers can work here."]
     findings: Annotated[list[Finding], "Results of all checks."]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypedDict
 
-from imgpipe.pipeline.json_formats.common import Version
+from imgpipe.pipeline.json_formats.common import Document
 
 
-class _Line(TypedDict):
-    schema: Version
+class _Line(Document):
     time: Annotated[str, "Time in UTC, ISO 8601."]
     event: Annotated[
         Literal["listening", "version", "stopped"],
@@ -103,10 +102,9 @@ class LeastCertain(TypedDict):
     pictures: Annotated[int, "Their number."]
 
 
-class Drift(TypedDict):
+class Drift(Document):
     """The comparison of requests with the training data."""
 
-    schema: Version
     drift: Annotated[
         bool | None, "Whether there is drift; null if there were too few requests to judge."
     ]
@@ -152,10 +150,9 @@ class LoadLevel(TypedDict):
     ]
 
 
-class Load(TypedDict):
+class Load(Document):
     """The figures of a server under load."""
 
-    schema: Version
     target: Annotated[str, "Address of the server."]
     model: Annotated[str, "Name of the model."]
     images_a_request: Annotated[int, "Images in each request."]
@@ -163,10 +160,9 @@ class Load(TypedDict):
     levels: Annotated[list[LoadLevel], "The measurements."]
 
 
-class Deployed(TypedDict):
+class Deployed(Document):
     """The files that were written."""
 
-    schema: Version
     kind: Annotated[str, "The target: `compose`, `kubernetes` or `kserve`."]
     files: Annotated[list[str], "Paths of the files."]
     models: Annotated[str, "Folder of versions that the server reads."]

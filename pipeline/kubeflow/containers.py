@@ -77,25 +77,14 @@ def platforms(spec: dict[str, Any], volumes: Collection[Volume]) -> dict[str, An
     Returns:
       A PlatformSpec of Kubeflow Pipelines as plain values.
     """
-    config = kubernetes_executor_config_pb2.KubernetesExecutorConfig(
-        pvc_mount=[
-            kubernetes_executor_config_pb2.PvcMount(
-                mount_path=volume.path,
-                constant=volume.claim,  # older servers read this field, newer ones the next
-                pvc_name_parameter=_constant(volume.claim),
-            )
-            for volume in volumes
-        ]
-    )
+    config = kubernetes_executor_config_pb2.KubernetesExecutorConfig()
+    for volume in volumes:
+        # Older servers read `constant`, newer ones the parameter.
+        mount = config.pvc_mount.add(mount_path=volume.path, constant=volume.claim)
+        mount.pvc_name_parameter.runtime_value.constant.string_value = volume.claim
     mounted = json_format.MessageToDict(config)
     platform = pipeline_spec_pb2.PlatformSpec()
     executors = dict.fromkeys(spec["deploymentSpec"]["executors"], mounted)
     single = platform.platforms["kubernetes"]
     json_format.ParseDict({"deploymentSpec": {"executors": executors}}, single)
     return dict(json_format.MessageToDict(platform))
-
-
-def _constant(value: str) -> Any:
-    parameter = pipeline_spec_pb2.TaskInputsSpec.InputParameterSpec()
-    parameter.runtime_value.constant.string_value = value
-    return parameter

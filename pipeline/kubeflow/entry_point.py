@@ -17,9 +17,9 @@ import argparse
 import json
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.plan import FILE as PLAN_FILE
 from imgpipe.models.errors import ConfigError, ImgpipeError
@@ -95,7 +95,8 @@ def _run(parsed: argparse.Namespace, beam: list[str]) -> None:
     notes = TaskNotes.parse(parsed.run_folder)
     directory = _name_run(given, notes.directory)
     translate(given, spec)
-    _make_folders(given)
+    for artifact in _artifacts(given.outputs):  # TFX makes them on one machine
+        Path(artifact.uri).mkdir(parents=True, exist_ok=True)
     wanted = list(given.outputs.parameters)
     given.outputs.parameters.clear()  # TFX would look for an artifact of each
     try:
@@ -137,10 +138,10 @@ def _name_run(given: ExecutorInput, directory: str) -> str:
 
     The parameters in `given` are changed in place. In `directory`, `mounts.RUN` stands for the id.
     """
-    uris = [one.uri for found in given.outputs.artifacts.values() for one in found.artifacts]
-    if not directory or not uris:
+    first = next(_artifacts(given.outputs), None)
+    if not directory or first is None:
         return ""
-    named = mounts.in_run(directory, uris[0])
+    named = mounts.in_run(directory, first.uri)
     for value in given.inputs.parameter_values.values():
         if value.string_value == directory:
             value.string_value = named
@@ -164,18 +165,15 @@ def translate(given: ExecutorInput, spec: ComponentInputsSpec) -> None:
     for name, found in given.inputs.artifacts.items():
         for artifact in found.artifacts:
             artifact.type.CopyFrom(spec.artifacts[name].artifact_type)
-    for artifacts in (given.inputs.artifacts, given.outputs.artifacts):
-        for found in artifacts.values():
-            for artifact in found.artifacts:
-                artifact.uri = mounts.to_path(artifact.uri)
+    for artifact in (*_artifacts(given.inputs), *_artifacts(given.outputs)):
+        artifact.uri = mounts.to_path(artifact.uri)
     given.outputs.output_file = mounts.to_path(given.outputs.output_file)
 
 
-def _make_folders(given: ExecutorInput) -> None:
-    """Make the folder of each output, as TFX does on one machine."""
-    for found in given.outputs.artifacts.values():
-        for artifact in found.artifacts:
-            Path(artifact.uri).mkdir(parents=True, exist_ok=True)
+def _artifacts(described: Any) -> Iterator[Any]:
+    """Yield the artifacts in the description of inputs or outputs, which has several by name."""
+    for found in described.artifacts.values():
+        yield from found.artifacts
 
 
 def _complete(output_file: Path, parameters: Sequence[str]) -> None:
@@ -194,9 +192,8 @@ def _complete(output_file: Path, parameters: Sequence[str]) -> None:
         values = json.loads((Path(plan["uri"]) / PLAN_FILE).read_text(encoding="utf-8"))
         written["parameterValues"] = {name: values[name] for name in parameters}
     completed = json_format.ParseDict(written, pipeline_spec_pb2.ExecutorOutput())
-    for found in completed.artifacts.values():
-        for artifact in found.artifacts:
-            artifact.uri = mounts.to_uri(artifact.uri)
+    for artifact in _artifacts(completed):
+        artifact.uri = mounts.to_uri(artifact.uri)
     output_file.write_text(json_format.MessageToJson(completed), encoding="utf-8")
 
 

@@ -49,24 +49,18 @@ def set_run_folder(spec: dict[str, Any], directory: str) -> None:
     """
     for name, task in spec["root"]["dag"]["tasks"].items():
         component = spec["components"][task["componentRef"]["name"]]
-        told = {
-            "directory": directory,
-            "component": name,
-            "artifacts": _shown(name, task, component),
-        }
+        shown = _shown(name, task, component)
+        told = {"directory": directory, "component": name, "artifacts": shown}
         container = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
         container["args"] += ["--run_folder", json.dumps(told)]
 
 
 def _shown(name: str, task: dict[str, Any], component: dict[str, Any]) -> dict[str, str]:
     """Inputs and outputs that the report shows: name in the report by key."""
-    producers = {
-        key: (
-            source["taskOutputArtifact"]["producerTask"],
-            source["taskOutputArtifact"]["outputArtifactKey"],
-        )
-        for key, source in task.get("inputs", {}).get("artifacts", {}).items()
-    }
+    producers = {}
+    for key, source in task.get("inputs", {}).get("artifacts", {}).items():
+        made = source["taskOutputArtifact"]
+        producers[key] = (made["producerTask"], made["outputArtifactKey"])
     for key in component.get("outputDefinitions", {}).get("artifacts", {}):
         producers[key] = (name, key)
     found = {key: run_folder.shown(*producer) for key, producer in producers.items()}

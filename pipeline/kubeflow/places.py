@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
+from imgpipe.pipeline.configuration.flat_settings import flat
 from imgpipe.pipeline.configuration.kubeflow_schema import Volume
 
 #: Settings of folders and files that the containers use. Empty ones follow from ``run.out``.
@@ -37,21 +38,13 @@ def on_volumes(config: Config) -> Config:
     found = {name: _absolute(path, volumes) for name, path in _paths(config).items()}
     if outside := {name: path for name, path in found.items() if not _reachable(path, volumes)}:
         raise ConfigError(_unreachable(outside, volumes))
-    sections: dict[str, dict[str, str]] = {}
-    for name, path in found.items():
-        section, key = name.split(".")
-        sections.setdefault(section, {})[key] = path
-    tree = config.model_dump()
-    for section, values in sections.items():
-        tree[section].update(values)
-    return Config.model_validate(tree)
+    return config.replaced(found)
 
 
 def _paths(config: Config) -> dict[str, str]:
     """Paths by the name of the setting, without those that are not set."""
-    tree = config.model_dump(include={name.split(".")[0] for name in _PATHS})
-    named = {name: tree[name.split(".")[0]][name.split(".")[1]] for name in _PATHS}
-    found = {name: str(path) for name, path in named.items() if path}
+    given = dict(flat(config.model_dump()))
+    found = {name: given[name] for name in _PATHS if given[name]}
     source = config.data.source
     if source.startswith("tfds:"):
         found["data.tfds_dir"] = config.data.tfds_dir  # each container would download it again

@@ -20,7 +20,6 @@ from imgpipe.models.errors import ConfigError, DataRefused, ImgpipeError, Resour
 from imgpipe.pipeline.kubeflow.address import Address
 
 if TYPE_CHECKING:
-    from kfp.client import Client
     from kfp_server_api import V2beta1PipelineTaskDetail, V2beta1Run
 
 #: Seconds for which a server that does not answer, such as one that restarts, is asked again.
@@ -43,7 +42,13 @@ class Server:
     def __init__(self, address: Address) -> None:
         self.address = address
         with self._answered(), _quiet():
-            self._client = self._connect()
+            from kfp.client import Client
+
+            self._client = Client(
+                host=address.host,
+                existing_token=address.token,
+                namespace=address.namespace or "kubeflow",  # the client's own default
+            )
 
     def submit(
         self,
@@ -167,15 +172,6 @@ class Server:
         verdicts = (verdict for log in logs for verdict in _VERDICT.findall(log))
         return next(verdicts, "")
 
-    def _connect(self) -> Client:
-        from kfp.client import Client
-
-        return Client(
-            host=self.address.host,
-            existing_token=self.address.token,
-            namespace=self.address.namespace or "kubeflow",  # the client's own default
-        )
-
     def _experiment(self, name: str) -> str:
         made = self._client.create_experiment(name, namespace=self.address.namespace)
         return str(made.experiment_id)
@@ -222,11 +218,7 @@ class Server:
 
 
 class _Pods:
-    """The tasks of a run, which form a tree with pods as its leaves.
-
-    Args:
-      tasks: Details of the tasks.
-    """
+    """The tasks of a run, which form a tree with pods as its leaves."""
 
     def __init__(self, tasks: Sequence[V2beta1PipelineTaskDetail]) -> None:
         self.tasks = tasks

@@ -62,18 +62,17 @@ def fault(out: Path, to_read: bool = False) -> str:
     if not path.exists():
         return ""
     if not path.is_file():
-        return f"{path} is not a file; expected the SQLite file of ML Metadata. {_repair(out)}"
+        expected = "expected the SQLite file of ML Metadata"
+        return f"{path} is not a file; {expected}. Run: {repair_command(out)}"
     if not to_read and not os.access(path, os.R_OK | os.W_OK):
         return f"{path} cannot be written. Change its permissions, or choose another --out OUT."
     try:
         with _opened(path, to_read) as db:
             _read_all(db)
-    except sqlite3.OperationalError as error:
-        if "locked" in str(error):
-            return f"{path} is in use by another program. Wait until it has ended, then run again."
-        return f"{path} is damaged: {error}. {_repair(out)}"
     except _DAMAGED as error:
-        return f"{path} is damaged: {error}. {_repair(out)}"
+        if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+            return f"{path} is in use by another program. Wait until it has ended, then run again."
+        return f"{path} is damaged: {error}. Run: {repair_command(out)}"
     return ""
 
 
@@ -171,8 +170,9 @@ def repair(out: Path) -> str:
         rescued.unlink(missing_ok=True)
 
 
-def _repair(out: Path) -> str:
-    return f"Run: imgpipe doctor {out} --repair"
+def repair_command(out: Path) -> str:
+    """Return the command that calls `repair`."""
+    return f"imgpipe doctor {out} --repair"
 
 
 @contextlib.contextmanager
@@ -181,13 +181,11 @@ def _opened(path: Path, to_read: bool = False) -> Iterator[sqlite3.Connection]:
     # Mode rw, unlike the default, creates no file if there is none.
     address = f"{path.absolute().as_uri()}?mode={'ro' if to_read else 'rw'}"
     db = sqlite3.connect(address, timeout=BUSY_SECONDS, isolation_level=None, uri=True)
-    try:
+    with contextlib.closing(db):
         # IMMEDIATE takes the lock for writing, so that it fails if another program holds that.
         db.execute("BEGIN" if to_read else "BEGIN IMMEDIATE")
         yield db
         db.execute("ROLLBACK")
-    finally:
-        db.close()
 
 
 def _read_all(db: sqlite3.Connection) -> None:

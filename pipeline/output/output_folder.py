@@ -35,7 +35,8 @@ def metadata(out: Path) -> Finding:
     wrong = metadata_file.fault(out)
     if not wrong and metadata_file.is_lost(out):
         missing = f"{out / metadata_file.NAME} is missing; a copy of the last run is there"
-        advice = f"Restore it before the next run, which begins afresh: {_repair(out)}"
+        command = metadata_file.repair_command(out)
+        advice = f"Restore it before the next run, which begins afresh: {command}"
         return Finding("metadata", False, missing, advice)
     there = "can be used" if (out / metadata_file.NAME).exists() else "none yet"
     return Finding("metadata", not wrong, wrong or there, fatal=True)
@@ -51,10 +52,10 @@ def served_versions(out: Path) -> Finding:
     numbers = manifest.version_numbers(base)
     damaged = {n: manifest.damage(base / str(n), complete=True) for n in numbers}
     lines = [f"version {number}: {what}" for number, what in damaged.items() if what]
-    return Finding(
+    return _finding(
         "served versions",
-        not lines,
-        _summary(lines, f"{len(numbers)} intact in {base}"),
+        lines,
+        f"{len(numbers)} intact in {base}",
         "Run again, which pushes the model under a new number, or publish an intact version with: "
         f"imgpipe rollback {base} --to VERSION.",
         fatal=True,
@@ -72,10 +73,10 @@ def artifacts(out: Path) -> Finding:
     folders = [folder for folder in folders if folder.is_dir()]  # a seal may outlive its artifact
     damaged = {f: integrity.damage(f, complete=True) for f in folders}
     lines = [f"{folder.relative_to(out)}: {what}" for folder, what in damaged.items() if what]
-    return Finding(
+    return _finding(
         "artifacts",
-        not lines,
-        _summary(lines, f"{len(folders)} intact"),
+        lines,
+        f"{len(folders)} intact",
         "Run again, which computes the damaged artifacts again where they are needed.",
     )
 
@@ -93,12 +94,8 @@ def stores(out: Path) -> Finding:
         *config.bank_store.glob(f"{answers.PREFIX}*.sqlite"),
     ]
     lines = [f"{path}: {what}" for path in paths if (what := _store_damage(path))]
-    return Finding(
-        "stores",
-        not lines,
-        _summary(lines, "can be used"),
-        "Run again, which replaces a damaged store.",
-    )
+    advice = "Run again, which replaces a damaged store."
+    return _finding("stores", lines, "can be used", advice)
 
 
 def folders(out: Path) -> Finding:
@@ -108,14 +105,11 @@ def folders(out: Path) -> Finding:
       out: Output folder of the runs.
     """
     paths = (out, out / RUNS, out / "artifacts", _settings(out).push_directory)
-    files = [str(path) for path in paths if path.exists() and not path.is_dir()]
-    return Finding(
+    files = [path for path in paths if path.exists() and not path.is_dir()]
+    return _finding(
         "folders",
-        not files,
-        _summary(
-            [f"{file} is a file, expected a folder" for file in files],
-            "can be used" if out.is_dir() else f"{out} does not exist yet; a run makes it",
-        ),
+        [f"{file} is a file, expected a folder" for file in files],
+        "can be used" if out.is_dir() else f"{out} does not exist yet; a run makes it",
         "Move the file away, or choose another folder with --out OUT or push.directory.",
         fatal=True,
     )
@@ -212,10 +206,6 @@ def _kept(out: Path) -> str:
     )
 
 
-def _repair(out: Path) -> str:
-    return f"imgpipe doctor {out} --repair"
-
-
 def _settings(out: Path, preferred: Path | None = None) -> Config:
     """Return the configuration of the newest run, which may name folders outside of `out`.
 
@@ -242,6 +232,10 @@ def _store_damage(path: Path) -> str:
     return "" if answer == "ok" else str(answer)
 
 
-def _summary(lines: list[str], intact: str) -> str:
-    more = f", and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
-    return "; ".join(lines[:_NAMED]) + more if lines else intact
+def _finding(
+    name: str, damaged: list[str], intact: str, advice: str, fatal: bool = False
+) -> Finding:
+    """Build the finding of a check from the damaged items, or from what it says without one."""
+    more = f", and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""
+    detail = "; ".join(damaged[:_NAMED]) + more if damaged else intact
+    return Finding(name, not damaged, detail, advice, fatal=fatal)

@@ -136,6 +136,10 @@ class PastRun:
         except (OSError, ValueError):
             return None
 
+    def artifact(self, component: str, output: str) -> str:
+        """Return the folder of an artifact as it was recorded, "" if it was not."""
+        return (self.artifacts or {}).get(component, {}).get(output, "")
+
     def require_readable(self) -> None:
         """Refuse a run whose summary is damaged.
 

@@ -7,6 +7,7 @@ declares what a run writes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -107,12 +108,7 @@ def read(file: Path) -> dict[str, Any]:
       OSError: The file cannot be read.
       ValueError: It holds no summary; the message says what is wrong.
     """
-    content = json_object.read(file)
-    try:
-        _Summary.model_validate(content)
-    except ValidationError as error:
-        raise ValueError(_first(error)) from None
-    return content
+    return _read(file, _Summary.model_validate)
 
 
 def read_artifacts(file: Path) -> dict[str, dict[str, str]]:
@@ -128,14 +124,16 @@ def read_artifacts(file: Path) -> dict[str, dict[str, str]]:
       OSError: The file cannot be read.
       ValueError: It holds something else; the message says what is wrong.
     """
+    return _read(file, _ARTIFACTS.validate_python)
+
+
+def _read(file: Path, check: Callable[[Any], object]) -> dict[str, Any]:
+    """Read a file; if the check fails, the error describes the first field that is wrong."""
+    content = json_object.read(file)
     try:
-        return _ARTIFACTS.validate_python(json_object.read(file))
+        check(content)
     except ValidationError as error:
-        raise ValueError(_first(error)) from None
-
-
-def _first(error: ValidationError) -> str:
-    """Describe the first field that is wrong."""
-    found = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(map(str, found["loc"])) or "the file"
-    return f"{where}: {found['msg'][:1].lower()}{found['msg'][1:]}"
+        found = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, found["loc"])) or "the file"
+        raise ValueError(f"{where}: {found['msg'][:1].lower()}{found['msg'][1:]}") from None
+    return content

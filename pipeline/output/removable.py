@@ -16,8 +16,7 @@ from pathlib import Path
 from imgpipe.components.storage import integrity, manifest
 from imgpipe.pipeline.output import past_runs, temporary
 from imgpipe.pipeline.output.past_runs import PastRun
-
-_ARTIFACT_PARTS = 3  # parts of an artifact's path below its root: component, output, number
+from imgpipe.pipeline.output.run_folders import ARTIFACT_PARTS
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def find(out: Path, versions: Path) -> tuple[list[Removable], str]:
         _removable(folder, ARTIFACTS)
         # Names that begin with a dot are seals, unfinished files, and TFX's own folders .system.
         for folder in sorted((out / "artifacts").glob("[!.]*/[!.]*/[!.]*"))
-        if folder.is_dir() and folder.parts[-_ARTIFACT_PARTS:] not in used
+        if folder.is_dir() and folder.parts[-ARTIFACT_PARTS:] not in used
     ]
     return found, ""
 
@@ -92,7 +91,7 @@ def _used(run: PastRun) -> Iterator[tuple[str, ...]]:
     """Yield (component, output, number) of the artifacts, which hold wherever the folder moves."""
     for outputs in (run.artifacts or {}).values():
         for uri in outputs.values():
-            yield Path(uri).parts[-_ARTIFACT_PARTS:]
+            yield Path(uri).parts[-ARTIFACT_PARTS:]
 
 
 def _removable(path: Path, kind: str) -> Removable:

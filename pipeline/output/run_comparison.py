@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from imgpipe.components.storage import integrity, records
 from imgpipe.models import feature_names as names
-from imgpipe.pipeline.output import run_changes
-from imgpipe.pipeline.output.paired_accuracy import PairedAccuracy
+from imgpipe.pipeline.json_formats import runs as formats
+from imgpipe.pipeline.output import run_changes, run_folders
+from imgpipe.pipeline.output.paired_accuracy import paired
 from imgpipe.pipeline.output.past_runs import PastRun
 from imgpipe.pipeline.output.run_folders import ARTIFACTS
 
@@ -18,17 +19,6 @@ SCHEMA = 1  # version of the JSON format
 _SPLITS = (names.VALIDATION, names.TEST)
 _METRICS = ("accuracy", "loss", "ece")
 _FOLDS = "folds"  # name of the folds beside those of the splits
-
-
-@dataclass(frozen=True)
-class Disagreement:
-    """An image that only one of two models classifies correctly."""
-
-    split: str
-    path: str
-    label: str
-    predicted: str  # by the other model
-    image_hash: str
 
 
 def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
@@ -41,9 +31,9 @@ def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
     Returns:
       A JSON object.
     """
-    pairs: dict[str, dict[str, Any]] = {}
-    only_a: list[Disagreement] = []
-    only_b: list[Disagreement] = []
+    pairs: dict[str, formats.Paired] = {}
+    only_a: list[formats.Disagreement] = []
+    only_b: list[formats.Disagreement] = []
     folders, missing = _folders(first, second)
     for split in _SPLITS if folders else ():
         a, b = (dict(_predictions(folder, split)) for folder in folders)
@@ -51,14 +41,15 @@ def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
         common = [key for key in a if key in b and a[key].label == b[key].label]
         if not common:
             continue
-        for key in common:
-            if a[key].correct and not b[key].correct:
-                row = Disagreement(split, a[key].path, a[key].label, b[key].predicted, key)
-                only_a.append(row)
-            elif b[key].correct and not a[key].correct:
-                row = Disagreement(split, b[key].path, b[key].label, a[key].predicted, key)
-                only_b.append(row)
-        pairs[split] = _pair([(a[key].correct, b[key].correct) for key in common])
+        only_a += _only_first(a, b, common, split)
+        only_b += _only_first(b, a, common, split)
+        correct = [(a[key].correct, b[key].correct) for key in common]
+        pairs[split] = paired(
+            both=correct.count((True, True)),
+            only_a=correct.count((True, False)),
+            only_b=correct.count((False, True)),
+            neither=correct.count((False, False)),
+        )
     return {
         "schema": SCHEMA,
         "a": _identity(first),
@@ -69,8 +60,8 @@ def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
         "curves": {"a": _curves(first), "b": _curves(second)},
         "paired": pairs,
         "paired_missing": missing,
-        "only_a": [asdict(one) for one in only_a],
-        "only_b": [asdict(one) for one in only_b],
+        "only_a": only_a,
+        "only_b": only_b,
     }
 
 
@@ -86,7 +77,7 @@ def images(runs: Sequence[PastRun], wanted: set[str]) -> dict[str, bytes]:
     """
     found: dict[str, bytes] = {}
     for run in runs:
-        uri = ((run.artifacts or {}).get("ImageFilter") or {}).get("examples", "")
+        uri = run.artifact("ImageFilter", "examples")
         for split in _SPLITS if uri and Path(uri).is_dir() else ():
             for example in records.iterate(uri, split):
                 key = records.text(example, names.IMAGE_HASH)
@@ -119,10 +110,7 @@ def _metrics(first: PastRun, second: PastRun) -> dict[str, dict[str, dict[str, f
     by_folds = {_FOLDS: {"accuracy": means}} if any(means.values()) else {}
     return by_folds | {
         split: {
-            metric: {
-                "a": a.get(split, {}).get(metric),
-                "b": b.get(split, {}).get(metric),
-            }
+            metric: {"a": a.get(split, {}).get(metric), "b": b.get(split, {}).get(metric)}
             for metric in _METRICS
         }
         for split in _SPLITS
@@ -163,22 +151,33 @@ def _folders(first: PastRun, second: PastRun) -> tuple[list[str], str]:
     """Return the folders of the predictions of both runs, or why there are none."""
     found = []
     for run in (first, second):
-        uri = ((run.artifacts or {}).get("Predictor") or {}).get("predictions", "")
-        path = Path(uri)
-        if uri and not path.is_dir():  # the output folder was moved
-            path = run.out.joinpath("artifacts", *path.parts[-3:])
+        uri = run.artifact("Predictor", "predictions")
+        path = run_folders.artifact(uri, run.out)
         if not uri or not path.is_dir():
-            why = "has no predictions" if run.artifacts is not None else "recorded no artifacts"
-            again = (
-                "they were removed"
-                if run.artifacts is not None
-                else f"an older release made it, or its {ARTIFACTS} is damaged"
-            )
-            return [], f"run {run.name} {why}: it made none, or {again}"
+            why = "has no predictions: it made none, or they were removed"
+            if run.artifacts is None:
+                older = f"an older release made it, or its {ARTIFACTS} is damaged"
+                why = f"recorded no artifacts: it made none, or {older}"
+            return [], f"run {run.name} {why}"
         if what := integrity.damage(path, complete=True):
             return [], f"the predictions of run {run.name} are damaged: {what}"
         found.append(str(path))
     return found, ""
+
+
+def _only_first(
+    first: Mapping[str, _Predicted], second: Mapping[str, _Predicted], keys: list[str], split: str
+) -> Iterator[formats.Disagreement]:
+    """Yield the images that the first model alone classifies correctly."""
+    for key in keys:
+        if first[key].correct and not second[key].correct:
+            yield formats.Disagreement(
+                split=split,
+                path=first[key].path,
+                label=first[key].label,
+                predicted=second[key].predicted,
+                image_hash=key,
+            )
 
 
 def _predictions(uri: str, split: str) -> Iterator[tuple[str, _Predicted]]:
@@ -189,29 +188,6 @@ def _predictions(uri: str, split: str) -> Iterator[tuple[str, _Predicted]]:
             yield (
                 records.text(example, names.IMAGE_HASH),
                 _Predicted(
-                    records.text(example, names.PATH),
-                    label,
-                    records.text(example, names.PREDICTED),
+                    records.text(example, names.PATH), label, records.text(example, names.PREDICTED)
                 ),
             )
-
-
-def _pair(judged: list[tuple[bool, bool]]) -> dict[str, Any]:
-    pair = PairedAccuracy(
-        judged.count((True, True)),
-        judged.count((True, False)),
-        judged.count((False, True)),
-        judged.count((False, False)),
-    )
-    return {
-        "images": pair.images,
-        "a": pair.first,
-        "b": pair.second,
-        "both": pair.both,
-        "only_a": pair.only_first,
-        "only_b": pair.only_second,
-        "neither": pair.neither,
-        "difference": pair.difference,
-        "ci95": list(pair.interval),
-        "p_value": pair.p_value,
-    }

@@ -16,6 +16,7 @@ RUNS = "runs"
 CONFIG, SUMMARY, ARTIFACTS = "config.toml", "summary.json", "artifacts.json"
 FORMAT = "%Y%m%d-%H%M%S"
 LENGTH = len("20260101-000000")
+ARTIFACT_PARTS = 3  # parts of an artifact's path below its root: component, output, number
 _NAME = re.compile(r"(\d{8}-\d{6})(?:-(\d+))?")
 
 
@@ -48,6 +49,12 @@ def in_order(folders: Iterable[Path]) -> list[Path]:
       folders: Folders as `create` names them; others are sorted by their names.
     """
     return sorted(folders, key=_key)
+
+
+def artifact(uri: str, out: Path) -> Path:
+    """Return the folder of an artifact, also after the output folder was moved."""
+    path = Path(uri)
+    return path if path.is_dir() else out.joinpath("artifacts", *path.parts[-ARTIFACT_PARTS:])
 
 
 def _key(folder: Path) -> tuple[str, int]:

@@ -7,12 +7,16 @@ label is none of the model's classes, cannot be judged and is counted beside the
 from __future__ import annotations
 
 import collections
+import contextlib
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.example_gen.sources import Scan, Source
+from imgpipe.models import feature_names as names
+from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError, ImgpipeError
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.output import past_runs
@@ -46,13 +50,13 @@ class Model:
           ConfigError: The model names no classes, so that labels cannot be compared with them.
         """
         try:
-            names = (folder / _VOCABULARY).read_text("utf-8").splitlines()
+            classes = (folder / _VOCABULARY).read_text("utf-8").splitlines()
         except OSError:
             raise ConfigError(
                 f"{folder} has no {_VOCABULARY}. Expected: a model that imgpipe has exported, "
                 "which names its classes there."
             ) from None
-        return cls(folder, tuple(names))
+        return cls(folder, tuple(classes))
 
     @property
     def training_images(self) -> str | None:
@@ -61,7 +65,7 @@ class Model:
             run = past_runs.find(self.folder)
         except ImgpipeError:
             return None
-        uri = (run.artifacts or {}).get("ImageFilter", {}).get("examples")
+        uri = run.artifact("ImageFilter", "examples")
         return uri if uri and Path(uri).is_dir() else None
 
 
@@ -115,32 +119,24 @@ def judge(model: Model, config: Config, source: Source, scan: Scan) -> Judged:
       The predictions, and what could not be judged.
     """
     from imgpipe.components.example_gen.inspection import inspect
-    from imgpipe.models import feature_names as names
-    from imgpipe.models import progress
     from imgpipe.models.export.served_model import Served
-    from imgpipe.pipeline.inputs import judge_settings
 
     found = Judged()
-    served = Served(str(model.folder), outputs=(names.PROBABILITIES,))
-    limit = judge_settings(config).pixel_limit
-    progress.total(len(scan.items), "images")
-    try:
+    limit = config.judge.pixel_limit
+    with contextlib.closing(Served(str(model.folder), outputs=(names.PROBABILITIES,))) as served:
+        progress.total(len(scan.items), "images")
         records = inspect(source, scan.items, limit, vocabulary=model.vocabulary)
-        for batch in _batches(records, found):
+        judged = _judged(records, found)
+        while batch := list(itertools.islice(judged, _BATCH)):
             answers = served.run(image_bytes=[record.image_bytes for record in batch])
             for record, row in zip(batch, answers[names.PROBABILITIES], strict=True):
                 found.rows.append(_row(record, row))
                 found.hashes[record.image_hash] = record.perceptual_hash or b""
-    finally:
-        served.close()
     return found
 
 
-def _batches(records: Iterator[ImageRecord], found: Judged) -> Iterator[list[ImageRecord]]:
-    """Yield the images that can be judged in batches, and note the others."""
-    from imgpipe.models import progress
-
-    batch: list[ImageRecord] = []
+def _judged(records: Iterator[ImageRecord], found: Judged) -> Iterator[ImageRecord]:
+    """Yield the images that can be judged, and note the others."""
     for record in records:
         progress.advance(1, "images")
         if why := record.problem or record.read_error or record.decode_error:
@@ -148,19 +144,13 @@ def _batches(records: Iterator[ImageRecord], found: Judged) -> Iterator[list[Ima
         elif record.label_index < 0:
             found.unknown[record.label] += 1
         else:
-            batch.append(record)
-        if len(batch) == _BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+            yield record
 
 
 def _row(record: ImageRecord, probabilities: Any) -> Row:
     from imgpipe.components.predictor.prediction import Prediction
     from imgpipe.components.report.metrics import Row
     from imgpipe.components.report.slices import DESCRIBED
-    from imgpipe.models import feature_names as names
 
     best = int(probabilities.argmax())
     label = record.label_index

@@ -55,7 +55,7 @@ def facts(
         "classes": list(model.vocabulary),
         "images": len(judged.rows) + len(judged.undecodable) + judged.unknown.total(),
         **_accuracy(judged.rows),
-        **{key: summary[key] for key in ("loss", "ece", "per_class")},
+        **{key: summary[key] for key in ("loss", "ece", "ece_by_chance", "per_class")},
         "confusion": [
             {"label": name[label], "predicted": name[predicted], "count": count}
             for label, predicted, count in table.confusion()

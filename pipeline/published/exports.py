@@ -6,8 +6,10 @@ probabilities may differ by the error of the file's number type and no more.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.pipeline.published.evaluation import Model
 
@@ -155,11 +158,10 @@ def _compare(kind: Kind, content: bytes, model: Model, images: list[bytes]) -> d
 
     size = image_size_of(model)
     # The files take uint8, so the pixels are rounded for both sides of the comparison.
-    resized = [np.asarray(preprocess.whole_pixels(image, size)) for image in images]
-    pixels = np.stack(resized)
-    expected = _answers(model, SERVING_PIXELS, {"pixels": pixels})
+    pixels = np.stack([np.asarray(preprocess.whole_pixels(image, size)) for image in images])
+    expected = _answers(model, SERVING_PIXELS, "pixels", pixels)
     # The served signature resizes the encoded images itself, so its labels show what that changes.
-    served = _answers(model, "serving_default", {"image_bytes": np.array(images, object)})
+    served = _answers(model, "serving_default", "image_bytes", np.array(images, object))
     received = kind.answer(content, pixels)
     if received.shape != expected.shape:  # NumPy might broadcast one to the other
         return {"largest_difference": float("inf"), "agreement": 0.0}
@@ -169,20 +171,17 @@ def _compare(kind: Kind, content: bytes, model: Model, images: list[bytes]) -> d
     }
 
 
-def _answers(model: Model, signature: str, inputs: dict[str, Any]) -> npt.NDArray[np.float32]:
-    """Probabilities [N, C] of a signature of the version, asked in batches."""
-    from imgpipe.models import feature_names as names
+def _answers(
+    model: Model, signature: str, name: str, values: npt.NDArray[Any]
+) -> npt.NDArray[np.float32]:
+    """Probabilities [N, C] of a signature of the version for N values of its input."""
     from imgpipe.models.export.served_model import Served
 
-    served = Served(str(model.folder), signature, (names.PROBABILITIES,))
-    [(name, values)] = inputs.items()
-    try:
+    with contextlib.closing(Served(str(model.folder), signature, (names.PROBABILITIES,))) as served:
         rows = [
             served.run(**{name: values[start : start + _BATCH]})[names.PROBABILITIES]
             for start in range(0, len(values), _BATCH)
         ]
-    finally:
-        served.close()
     return np.concatenate(rows)
 
 
@@ -214,17 +213,11 @@ def compared_images(model: Model) -> tuple[str, list[bytes]]:
       ``"validation"`` and images of the run that made the version, or ``"drawn"`` and drawn ones if
       these are gone.
     """
-    from imgpipe.models import feature_names as names
-
     if uri := model.training_images:
         from imgpipe.components.storage import records
 
-        found = []
-        for example in records.iterate(uri, names.VALIDATION):
-            found.append(records.raw(example, names.IMAGE_BYTES))
-            if len(found) == _IMAGES:
-                break
-        if found:
+        examples = itertools.islice(records.iterate(uri, names.VALIDATION), _IMAGES)
+        if found := [records.raw(example, names.IMAGE_BYTES) for example in examples]:
             return names.VALIDATION, found
     return "drawn", _drawn()
 

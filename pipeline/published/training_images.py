@@ -6,12 +6,14 @@ the run that pushed the version, where the next start of the server finds it.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
 
@@ -43,22 +45,16 @@ def prepare(out: Path, version: Path) -> Path:
     runs = [run for run in past_runs.read(out) if run.version == number]
     if not runs:
         raise ResourceError(f"--nearest: no run in {out} pushed version {number}.")
-    file = runs[-1].folder / FILE
+    run = runs[-1]
+    file = run.folder / FILE
     if not file.is_file():
-        try:
-            artifacts = runs[-1].artifacts or {}
-            bank = artifacts["FeatureBank"]["features"]
-            examples = artifacts["ImageFilter"]["examples"]
-        except KeyError as error:
-            raise ResourceError(
-                f"--nearest: run {runs[-1].name} did not record its artifacts. Run the pipeline "
-                "again, or serve without --nearest."
-            ) from error
+        bank = run.artifact("FeatureBank", "features")
+        examples = run.artifact("ImageFilter", "examples")
+        again = "Run the pipeline again, or serve without --nearest."
+        if not (bank and examples):
+            raise ResourceError(f"--nearest: run {run.name} did not record its artifacts. {again}")
         if not (Path(bank).is_dir() and Path(examples).is_dir()):
-            raise ResourceError(
-                f"--nearest: the artifacts of run {runs[-1].name} were removed. Run the pipeline "
-                "again, or serve without --nearest."
-            )
+            raise ResourceError(f"--nearest: the artifacts of run {run.name} were removed. {again}")
         _write(file, version, bank, examples)
     return file
 
@@ -67,7 +63,6 @@ def _write(file: Path, version: Path, bank_uri: str, examples: str) -> None:
     import numpy as np
 
     from imgpipe.components.report.neighbours import unit
-    from imgpipe.models import feature_names as names
     from imgpipe.models.features import bank
     from imgpipe.models.features.row_file import gathered
 
@@ -105,7 +100,6 @@ def _images(examples: str, wanted: set[str]) -> dict[str, Mapping[str, Any]]:
     """Read label, path, small copy and, of the first ones, the content of images by hash."""
     from imgpipe.components.report.thumbnails import shrunk
     from imgpipe.components.storage import records
-    from imgpipe.models import feature_names as names
 
     found: dict[str, Mapping[str, Any]] = {}
     for example in records.iterate(examples, names.TRAIN):
@@ -133,11 +127,8 @@ def _require_alike(version: Path, images: list[bytes], expected: Any) -> None:
     from imgpipe.models.export.served_model import Served
     from imgpipe.models.export.signatures import FEATURE_VECTORS
 
-    served = Served(str(version), FEATURE_VECTORS)
-    try:
+    with contextlib.closing(Served(str(version), FEATURE_VECTORS)) as served:
         (computed,) = served.run(image_bytes=np.array(images, object)).values()
-    finally:
-        served.close()
     if computed.shape != expected.shape or (unit(computed) * expected).sum(axis=1).min() < _ALIKE:
         raise ResourceError(
             f"--nearest: version {version.name} computes other features than those that its run "

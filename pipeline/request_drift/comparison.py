@@ -146,10 +146,7 @@ def _images(measured: Sequence[Mapping[str, Any]], blessed: Blessed) -> list[Com
         if feature.name in SHOWN and not feature.HasField("drift_comparator"):
             feature.drift_comparator.jensen_shannon_divergence.threshold = _NEVER
     columns = {name: [row[name] for row in measured] for name in measured[0]}
-    moved = [
-        _comparison("pictures", _TRAINING, found)
-        for found in drift.feature_distances("drift", _statistics(columns), reference, limits)
-    ]
+    moved = _moved("pictures", _TRAINING, columns, reference, limits)
     return [*moved, *_outside(columns, reference)]
 
 
@@ -224,27 +221,17 @@ def _mixed(subject: str, feature: str, reference: str, was: Share, now: Share) -
 
 def _predictions(requests: VersionRequests, blessed: Blessed, notes: list[str]) -> list[Comparison]:
     columns: dict[str, Any] = {names.LABEL: _repeated(requests.labels)}
-    columns[CONFIDENCE] = np.array(requests.confidence, np.float32)
-    if blessed.predictions is not None:
-        predictions = blessed.predictions
-        where = "validation"
-        reference = _statistics(
-            {names.LABEL: predictions.labels, CONFIDENCE: predictions.confidence}
-        )
-        unsure = [_low_confidence(requests, predictions.confidence)]
-    else:
+    limits, validation = _limits(blessed.schema), blessed.predictions
+    if validation is None:
         notes.append(f"{blessed.missing}: confidence was not compared")
-        del columns[CONFIDENCE]  # the statistics of the data have labels, but no answers
-        unsure = []
+        # The statistics of the data have labels, but no answers.
         split = names.VALIDATION if names.VALIDATION in blessed.statistics else names.TRAIN
-        where, reference = f"labels of {split}", blessed.statistics[split]
-    moved = [
-        _comparison("predictions", where, found)
-        for found in drift.feature_distances(
-            "drift", _statistics(columns), reference, _limits(blessed.schema)
-        )
-    ]
-    return [*moved, *unsure]
+        reference = blessed.statistics[split]
+        return _moved("predictions", f"labels of {split}", columns, reference, limits)
+    columns[CONFIDENCE] = np.array(requests.confidence, np.float32)
+    reference = _statistics({names.LABEL: validation.labels, CONFIDENCE: validation.confidence})
+    moved = _moved("predictions", names.VALIDATION, columns, reference, limits)
+    return [*moved, _low_confidence(requests, validation.confidence)]
 
 
 def _low_confidence(requests: VersionRequests, validation: np.ndarray) -> Comparison:
@@ -255,17 +242,27 @@ def _low_confidence(requests: VersionRequests, validation: np.ndarray) -> Compar
     return _mixed("predictions", f"{CONFIDENCE} under {least:.2f}", names.VALIDATION, was, now)
 
 
-def _comparison(subject: str, where: str, found: drift.FeatureDistance) -> Comparison:
-    return Comparison(
-        subject,
-        found.feature,
-        where,
-        found.expected,
-        found.seen,
-        found.measure,
-        found.distance,
-        None if found.feature in SHOWN and found.limit >= _NEVER else found.limit,
-    )
+def _moved(
+    subject: str,
+    where: str,
+    columns: Mapping[str, Any],
+    reference: drift.Statistics,
+    limits: schema_pb2.Schema,
+) -> list[Comparison]:
+    """Compares the distribution of each property that has a limit."""
+    return [
+        Comparison(
+            subject,
+            found.feature,
+            where,
+            found.expected,
+            found.seen,
+            found.measure,
+            found.distance,
+            None if found.feature in SHOWN and found.limit >= _NEVER else found.limit,
+        )
+        for found in drift.feature_distances("drift", _statistics(columns), reference, limits)
+    ]
 
 
 def _limits(schema: schema_pb2.Schema) -> schema_pb2.Schema:
@@ -294,10 +291,10 @@ def _statistics(columns: Mapping[str, Any]) -> drift.Statistics:
 
 
 def verdict(compared: Iterable[VersionComparison], images: bool) -> tuple[bool | None, str]:
-    """Decide whether there is drift.
+    """Decide whether there is drift, from the comparison of each version.
 
     Args:
-      compared: Results of `compare`, one for each version.
+      compared: Results of `compare`.
       images: Whether the log holds images.
 
     Returns:
@@ -305,14 +302,12 @@ def verdict(compared: Iterable[VersionComparison], images: bool) -> tuple[bool |
     """
     found = list(compared)
     answers = sum(one.requests.answers for one in found)
-    sentences = []
-    for one in found:
-        over = [_named(comparison) for comparison in one.over]
-        if over:
-            sentences.append(
-                f"version {one.requests.version} receives requests unlike its training data: "
-                f"{', '.join(over)}"
-            )
+    sentences = [
+        f"version {one.requests.version} receives requests unlike its training data: "
+        f"{', '.join(map(_named, one.over))}"
+        for one in found
+        if one.over
+    ]
     if sentences:
         return True, f"drift: {'; '.join(sentences)}"
     judged = [one for one in found if one.judged]

@@ -21,10 +21,9 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.feature_distribution import FeatureDistribution
-from imgpipe.pipeline.output import metadata_file
+from imgpipe.pipeline.output import metadata_file, run_folders
 from imgpipe.pipeline.published import pushed_models
 
-_ARTIFACT_PARTS = 3  # parts of an artifact's URI below the root: component, output, number
 _PREDICTOR = "Predictor"
 
 
@@ -127,11 +126,9 @@ def load(version: manifest.Version, run: Path | None = None) -> Blessed:
 
 
 def _predictions(version: manifest.Version, out: Path) -> tuple[Predictions | None, str]:
-    if not (out / metadata_file.NAME).is_file():
-        return (
-            None,
-            f"no run beside the model ({out / metadata_file.NAME}); name its folder with --run",
-        )
+    metadata = out / metadata_file.NAME
+    if not metadata.is_file():
+        return None, f"no run beside the model ({metadata}); name its folder with --run"
     if wrong := metadata_file.fault(out, to_read=True):
         raise ResourceError(wrong)
     for uri in _prediction_folders(version, out):
@@ -166,7 +163,7 @@ def _prediction_folders(version: manifest.Version, out: Path) -> list[Path]:
     models = [
         artifact.id
         for artifact in store.get_artifacts_by_type("Model")
-        if _is_served_by(_artifact_folder(artifact.uri, out), version)
+        if _is_served_by(run_folders.artifact(artifact.uri, out), version)
     ]
     read = _events(store.get_events_by_artifact_ids(models) if models else [], proto.Event.INPUT)
     executions = {event.execution_id for event in read}
@@ -181,18 +178,12 @@ def _prediction_folders(version: manifest.Version, out: Path) -> list[Path]:
     made = [event.artifact_id for event in _events(events, proto.Event.OUTPUT)]
     found = store.get_artifacts_by_id(sorted(set(made), reverse=True)) if made else []
     newest_first = sorted(found, key=lambda artifact: -artifact.id)
-    folders = [_artifact_folder(artifact.uri, out) for artifact in newest_first]
+    folders = [run_folders.artifact(artifact.uri, out) for artifact in newest_first]
     return [folder for folder in folders if folder.is_dir()]
 
 
 def _events(events: Iterable[Any], kind: int) -> list[Any]:
     return [event for event in events if event.type == kind]
-
-
-def _artifact_folder(uri: str, out: Path) -> Path:
-    """Folder of an artifact, also after the output folder was moved."""
-    path = Path(uri)
-    return path if path.is_dir() else out.joinpath("artifacts", *path.parts[-_ARTIFACT_PARTS:])
 
 
 def _is_served_by(model: Path, version: manifest.Version) -> bool:

@@ -105,10 +105,8 @@ def write_index(
     with (folder / INDEX).open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
         out.writerow(COLUMNS)
-        for rank, found in enumerate(ranking):
-            if rank not in images:
-                continue
-            name, answer = images[rank]
+        for rank, (name, answer) in sorted(images.items()):
+            found = ranking[rank]
             when = datetime.fromtimestamp(found.time, UTC).isoformat()
             figures = (f"{found.probability:.4f}", found.second, f"{found.second_probability:.4f}")
             out.writerow((name, found.label, *figures, answer.label, found.version, when))

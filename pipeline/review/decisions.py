@@ -58,14 +58,22 @@ class Decisions:
     def __init__(self, questions: Questions, file: Path, state: Path) -> None:
         self.questions, self.file = questions, file
         self._state = state
-        self._lock = threading.Lock()  # the server answers requests in several threads
+        # The server answers requests in several threads; `answer` calls `answers`.
+        self._lock = threading.RLock()
         self._skipped, self._history = _read(state)
         self._entries()  # raises ConfigError
 
     def answers(self) -> dict[str, Answer]:
         """Return the answers so far by image hash; images without one are missing."""
         with self._lock:
-            return self._answers()
+            decided = {entry.image_hash: entry for entry in overrides.confirmed(self._entries())}
+            found: dict[str, Answer] = {}
+            for image_hash in self.questions.by_hash:
+                if entry := overrides.find(decided, image_hash):
+                    found[image_hash] = Answer(entry.verdict, entry.label)
+                elif image_hash in self._skipped:
+                    found[image_hash] = Answer("skip")
+            return found
 
     def answer(self, image_hash: str, verdict: str, label: str = "") -> Answer:
         """Decide about an image, and save the decision before returning.
@@ -89,17 +97,18 @@ class Decisions:
                 raise Refused("This review does not ask about this image.")
             entries = self._checked(question, verdict, label)
             before = {"image_hash": image_hash, "skipped": image_hash in self._skipped}
-            if entries or overrides.of_image(self._entries(), image_hash):
+            present = overrides.of_image(self._entries(), image_hash)
+            if entries or present:
                 # "Skip" takes back a decision, but a proposal was not the person's decision.
-                kept = self._proposals(image_hash) if not entries else ()
-                old = overrides.replace(self.file, image_hash, entries or kept)
+                kept = entries or [entry for entry in present if not entry.confirmed]
+                old = overrides.replace(self.file, image_hash, kept)
                 before["entries"] = [_plain(entry) for entry in old]
             self._skipped.discard(image_hash)
             if verdict == "skip":
                 self._skipped.add(image_hash)
             self._history.append(before)
             self._save()
-            return self._answers()[image_hash]
+            return self.answers()[image_hash]
 
     def undo(self) -> str:
         """Take back the last answer.
@@ -145,30 +154,11 @@ class Decisions:
         entry = Override(image.image_hash, "accept", label, path, _NOTE)
         return (dataclasses.replace(entry, verdict=verdict),)
 
-    def _proposals(self, image_hash: str) -> tuple[Override, ...]:
-        """Return the entries of an image that nobody has confirmed."""
-        entries = overrides.of_image(self._entries(), image_hash)
-        return tuple(entry for entry in entries if not entry.confirmed)
-
     def _entries(self) -> Sequence[Override]:
         return overrides.load(self.file) if self.file.exists() else ()
 
-    def _answers(self) -> dict[str, Answer]:
-        decided = {entry.image_hash: entry for entry in overrides.confirmed(self._entries())}
-        found: dict[str, Answer] = {}
-        for image_hash in self.questions.by_hash:
-            if entry := overrides.find(decided, image_hash):
-                found[image_hash] = Answer(entry.verdict, entry.label)
-            elif image_hash in self._skipped:
-                found[image_hash] = Answer("skip")
-        return found
-
     def _save(self) -> None:
-        content = {
-            "schema": _SCHEMA,
-            "skipped": sorted(self._skipped),
-            "history": self._history,
-        }
+        content = {"schema": _SCHEMA, "skipped": sorted(self._skipped), "history": self._history}
         atomic_write(self._state, json.dumps(content) + "\n")
 
 

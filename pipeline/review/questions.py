@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,11 +27,7 @@ LIMIT = 2000
 #: Reasons of rejected copies, of which another copy is used: there is nothing to decide.
 _USED_ELSEWHERE = (DUPLICATE, ACROSS_SPLITS)
 #: Findings of near-duplicates in the order in which they are asked about.
-_NEAR_ORDER = (
-    "near_duplicate_label_conflict",
-    "near_duplicate_across_splits",
-    "near_duplicate",
-)
+_NEAR_ORDER = ("near_duplicate_label_conflict", "near_duplicate_across_splits", "near_duplicate")
 _TEST = (
     "Overrides never change a label of the test split. Correct this label in the source of the "
     "images."
@@ -87,12 +84,11 @@ class Questions:
     asked: tuple[Question, ...]
     unusable: int = 0
     left_out: int = 0
-    by_hash: Mapping[str, Question] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        """Index the questions by the hash of their image."""
-        # The class is frozen, so that its own attributes cannot be assigned either.
-        object.__setattr__(self, "by_hash", {one.image.image_hash: one for one in self.asked})
+    @cached_property
+    def by_hash(self) -> Mapping[str, Question]:
+        """The questions by the hash of their image."""
+        return {one.image.image_hash: one for one in self.asked}
 
     def images(self) -> dict[str, Shown]:
         """Return every image that the page shows, by its hash."""

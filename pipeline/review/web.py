@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.review.decisions import Answer, Decisions, Refused
+from imgpipe.pipeline.review.decisions import Decisions, Refused
 from imgpipe.pipeline.review.images import Images, NoImage
 from imgpipe.serving.server.web import pages, same_site
 
@@ -97,7 +97,7 @@ def describe(review: Review) -> dict[str, Any]:
     """Return the questions and the answers so far, as the page reads them."""
     decisions = review.decisions
     asked = decisions.questions
-    answers = decisions.answers()
+    answers = {name: dataclasses.asdict(one) for name, one in decisions.answers().items()}
     return {
         "run": review.run,
         "file": str(decisions.file),
@@ -106,17 +106,10 @@ def describe(review: Review) -> dict[str, Any]:
         "unusable": asked.unusable,
         "left_out": asked.left_out,
         "questions": [
-            {
-                **dataclasses.asdict(one),
-                "answer": _answer(answers.get(one.image.image_hash)),
-            }
+            dataclasses.asdict(one) | {"answer": answers.get(one.image.image_hash)}
             for one in asked.asked
         ],
     }
-
-
-def _answer(answer: Answer | None) -> dict[str, str] | None:
-    return None if answer is None else dataclasses.asdict(answer)
 
 
 _Handler = Callable[[Request], Awaitable[Response]]

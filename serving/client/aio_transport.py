@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import grpc
@@ -9,12 +11,13 @@ from grpc import aio
 
 from imgpipe.serving.client.errors import closed, from_rpc
 from imgpipe.serving.client.options import Connection
+from imgpipe.serving.client.protos import Method
 from imgpipe.serving.client.steps import Call
-from imgpipe.serving.client.transport import multicallable
+from imgpipe.serving.client.transport import multicallable, open_channel
 
 
 class Transport(Protocol):
-    """Sends a call whose reply is awaited."""
+    """Sends a call whose reply is awaited; see ``transport.Transport``."""
 
     async def call(self, call: Call) -> Any:
         """Send ``call`` and return its reply.
@@ -40,24 +43,15 @@ class AioTransport:
     """Transport over a gRPC channel of the running event loop."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self._connection, self._metadata = connection, connection.call_metadata()
         self._channel: Any = None
         self._closed = False
-        self._methods: dict[str, Any] = {}
 
-    def _connected(self) -> Any:
-        if self._closed:
-            raise closed(self._connection.target)
-        if self._channel is None:  # created late: a channel belongs to the running loop
-            target, tls = self._connection.target, self._connection.tls
-            options = self._connection.channel_arguments()
-            compression = self._connection.grpc_compression()
-            if tls is None:
-                self._channel = aio.insecure_channel(target, options, compression)
-            else:
-                credentials = tls.credentials()
-                self._channel = aio.secure_channel(target, credentials, options, compression)
-        return self._channel
+    @functools.cached_property
+    def _method(self) -> Callable[[Method], Any]:
+        # Opened by the first call, because a channel belongs to the running event loop.
+        self._channel = open_channel(aio, self._connection)
+        return functools.cache(functools.partial(multicallable, self._channel))
 
     async def call(self, call: Call) -> Any:
         """Send ``call`` and return its reply.
@@ -65,17 +59,15 @@ class AioTransport:
         Raises:
             ServingError: The server refuses the request or does not answer.
         """
-        path, target = call.method.path, self._connection.target
-        channel = self._connected()
-        if path not in self._methods:
-            self._methods[path] = multicallable(channel, call.method)
-        method = self._methods[path]
+        target = self._connection.target
+        if self._closed:
+            raise closed(target)
         try:
-            return await method(
+            return await self._method(call.method)(
                 call.request,
                 timeout=call.timeout,
                 wait_for_ready=call.wait_for_ready,
-                metadata=self._connection.call_metadata(),
+                metadata=self._metadata,
             )
         except grpc.RpcError as error:
             raise from_rpc(error, target, call.timeout) from error

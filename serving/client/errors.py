@@ -20,81 +20,53 @@ class ServingError(Exception):
     """Whether the error was sent by a server. Otherwise the client found a bad argument, or could
     not reach the server."""
 
+    def __init_subclass__(cls, code: str = "", exit_code: int = 0) -> None:
+        super().__init_subclass__()
+        cls.code, cls.exit_code = code or cls.code, exit_code or cls.exit_code
 
-class InvalidArgument(ServingError):
+
+class InvalidArgument(ServingError, code="INVALID_ARGUMENT", exit_code=2):
     """The server, or the client before it, refuses the content of the request."""
 
-    exit_code = 2
-    code = "INVALID_ARGUMENT"
 
-
-class NotFound(ServingError):
+class NotFound(ServingError, code="NOT_FOUND", exit_code=2):
     """The server does not know the model or the version."""
 
-    exit_code = 2
-    code = "NOT_FOUND"
 
-
-class FailedPrecondition(ServingError):
+class FailedPrecondition(ServingError, code="FAILED_PRECONDITION", exit_code=2):
     """The model has no such signature, or it was loaded but cannot run."""
 
-    exit_code = 2
-    code = "FAILED_PRECONDITION"
 
-
-class Unauthenticated(ServingError):
+class Unauthenticated(ServingError, code="UNAUTHENTICATED", exit_code=2):
     """The request lacks valid credentials."""
 
-    exit_code = 2
-    code = "UNAUTHENTICATED"
 
-
-class PermissionDenied(ServingError):
+class PermissionDenied(ServingError, code="PERMISSION_DENIED", exit_code=2):
     """The caller may not make this request."""
 
-    exit_code = 2
-    code = "PERMISSION_DENIED"
 
-
-class Unimplemented(ServingError):
+class Unimplemented(ServingError, code="UNIMPLEMENTED", exit_code=2):
     """The server does not implement this method."""
 
-    exit_code = 2
-    code = "UNIMPLEMENTED"
 
-
-class Unavailable(ServingError):
+class Unavailable(ServingError, code="UNAVAILABLE", exit_code=5):
     """No server answers, or it is starting or stopping. The call can be retried."""
 
-    exit_code = 5
-    code = "UNAVAILABLE"
 
-
-class DeadlineExceeded(ServingError):
+class DeadlineExceeded(ServingError, code="DEADLINE_EXCEEDED", exit_code=5):
     """The server did not answer within the timeout."""
 
-    exit_code = 5
-    code = "DEADLINE_EXCEEDED"
 
-
-class ResourceExhausted(ServingError):
+class ResourceExhausted(ServingError, code="RESOURCE_EXHAUSTED", exit_code=5):
     """The server is overloaded, or a message exceeds its limit."""
 
-    exit_code = 5
-    code = "RESOURCE_EXHAUSTED"
 
-
-class Cancelled(ServingError):
+class Cancelled(ServingError, code="CANCELLED", exit_code=5):
     """The call was cancelled by the client, or by a server that stopped."""
 
-    exit_code = 5
-    code = "CANCELLED"
 
-
-class InternalError(ServingError):
+class InternalError(ServingError, code="INTERNAL"):
     """The server has a defect."""
-
-    code = "INTERNAL"
 
 
 _CLASSES = {kind.code: kind for kind in ServingError.__subclasses__()}

@@ -111,10 +111,7 @@ def connection(
 
 
 def image_calls(
-    images: Sequence[bytes],
-    model: str,
-    batch: int = 1,
-    timeout: float = 30.0,
+    images: Sequence[bytes], model: str, batch: int = 1, timeout: float = 30.0
 ) -> list[Call]:
     """Return Predict requests of ``batch`` images each, which together use all of ``images``.
 
@@ -130,19 +127,12 @@ def image_calls(
     if batch < 1:
         raise InvalidArgument(f"batch must be 1 or more. Received: {batch!r}.")
     endless = itertools.cycle(images or [noise()])
-    count = max(1, math.ceil(len(images) / batch))
-    servable = Servable(model)
-    return [
-        Call(
-            protos.PREDICT,
-            messages.predict_request(
-                servable, {"image_bytes": list(itertools.islice(endless, batch))}
-            ),
-            timeout,
-            False,
-        )
-        for _ in range(count)
-    ]
+    calls = []
+    for _ in range(max(1, math.ceil(len(images) / batch))):
+        inputs = {"image_bytes": list(itertools.islice(endless, batch))}
+        request = messages.predict_request(Servable(model), inputs)
+        calls.append(Call(protos.PREDICT, request, timeout, wait_for_ready=False))
+    return calls
 
 
 def noise(side: int = 224, seed: int = 0) -> bytes:
@@ -180,10 +170,7 @@ def run(
 
 
 async def _run(
-    way: Connection,
-    calls: Sequence[Call],
-    plan: Plan,
-    progress: Callable[[Level], None] | None,
+    way: Connection, calls: Sequence[Call], plan: Plan, progress: Callable[[Level], None] | None
 ) -> list[Level]:
     transport = transport_to(way)
     try:
@@ -257,11 +244,7 @@ def agree(windows: Sequence[Window], tolerance: float) -> bool:
 
 
 def _summary(
-    concurrency: int,
-    windows: Sequence[Window],
-    plan: Plan,
-    errors: Counter[str],
-    cores: float,
+    concurrency: int, windows: Sequence[Window], plan: Plan, errors: Counter[str], cores: float
 ) -> Level:
     last = windows[-AGREEING:]
     latencies = np.array([value for window in last for value in window.latencies]) * 1000

@@ -13,19 +13,8 @@ from typing import Any
 import numpy as np
 
 from imgpipe.serving import tensors
-from imgpipe.serving.client import protos
+from imgpipe.serving.client import protos, results
 from imgpipe.serving.client.errors import InvalidArgument, ServingError
-from imgpipe.serving.client.results import (
-    Classification,
-    Metadata,
-    ModelStatus,
-    Prediction,
-    Rankings,
-    Regressions,
-    SignatureSpec,
-    TensorSpec,
-    VersionStatus,
-)
 
 Example = Mapping[str, Any]
 """Features of one tf.Example by name: bytes, str, ints, floats, lists or arrays of them."""
@@ -112,7 +101,7 @@ def converted(inputs: Mapping[str, Any], types: Mapping[str, np.dtype[Any]]) -> 
     return result
 
 
-def prediction(response: Any) -> Prediction:
+def prediction(response: Any) -> results.Prediction:
     """Convert a PredictResponse.
 
     Raises:
@@ -124,14 +113,18 @@ def prediction(response: Any) -> Prediction:
             outputs[name] = tensors.to_array(tensor)
         except tensors.TensorError as error:
             raise ServingError(f"The server's output {name!r} is malformed: {error}.") from error
-    spec = response.model_spec
-    return Prediction(outputs, spec.name, spec.version.value, spec.signature_name)
+    return results.Prediction(outputs, *_source(response.model_spec))
+
+
+def _source(spec: Any) -> tuple[str, int, str]:
+    """Return the model, the version and the signature that answered."""
+    return spec.name, spec.version.value, spec.signature_name
 
 
 # --- images --------------------------------------------------------------------------------------
 def classifications(
-    answer: Prediction, count: int, top: int, views: int = 1
-) -> list[Classification]:
+    answer: results.Prediction, count: int, top: int, views: int = 1
+) -> list[results.Classification]:
     """Convert a prediction to one classification for each image.
 
     Args:
@@ -166,7 +159,7 @@ def classifications(
         order = np.argsort(-scores, kind="stable")[: max(top, 1)]
         pairs = tuple((_text(names[i]), float(scores[i])) for i in order)
         label, probability = pairs[0]
-        result.append(Classification(label, probability, pairs[:top], answer.version))
+        result.append(results.Classification(label, probability, pairs[:top], answer.version))
     return result
 
 
@@ -252,33 +245,28 @@ def multi_inference_request(
     return request
 
 
-def rankings(response: Any) -> Rankings:
-    """Convert a ClassificationResponse."""
-    spec = response.model_spec
+def rankings(response: Any, field: str = "result") -> results.Rankings:
+    """Convert a ClassificationResponse, or another message with its result in ``field``."""
     lists = [
         [(item.label, item.score) for item in ranking.classes]
-        for ranking in response.result.classifications
+        for ranking in getattr(response, field).classifications
     ]
-    return Rankings(lists, spec.name, spec.version.value, spec.signature_name)
+    return results.Rankings(lists, *_source(response.model_spec))
 
 
-def regressions(response: Any) -> Regressions:
-    """Convert a RegressionResponse."""
-    spec = response.model_spec
-    values = np.array([item.value for item in response.result.regressions], np.float32)
-    return Regressions(values, spec.name, spec.version.value, spec.signature_name)
+def regressions(response: Any, field: str = "result") -> results.Regressions:
+    """Convert a RegressionResponse, or another message with its result in ``field``."""
+    values = [item.value for item in getattr(response, field).regressions]
+    return results.Regressions(np.array(values, np.float32), *_source(response.model_spec))
 
 
-def inferences(response: Any) -> dict[str, Rankings | Regressions]:
+def inferences(response: Any) -> dict[str, results.Rankings | results.Regressions]:
     """Convert a MultiInferenceResponse to results by signature name."""
-    result: dict[str, Rankings | Regressions] = {}
+    result: dict[str, results.Rankings | results.Regressions] = {}
     for item in response.results:
-        kind = item.WhichOneof("result")
-        body = protos.ClassificationResponse if kind == "classification_result" else None
-        reply = body() if body else protos.RegressionResponse()
-        reply.model_spec.CopyFrom(item.model_spec)
-        reply.result.CopyFrom(getattr(item, kind or "regression_result"))
-        result[item.model_spec.signature_name] = rankings(reply) if body else regressions(reply)
+        field = item.WhichOneof("result") or "regression_result"
+        convert = rankings if field == "classification_result" else regressions
+        result[item.model_spec.signature_name] = convert(item, field)
     return result
 
 
@@ -290,10 +278,10 @@ def status_request(servable: Servable) -> Any:
     return request
 
 
-def statuses(response: Any) -> list[VersionStatus]:
+def statuses(response: Any) -> list[results.VersionStatus]:
     """Convert a GetModelStatusResponse to its versions in the server's order, newest first."""
     return [
-        VersionStatus(
+        results.VersionStatus(
             item.version,
             protos.STATES.get(item.state, str(item.state)),
             item.status.error_code,
@@ -303,7 +291,7 @@ def statuses(response: Any) -> list[VersionStatus]:
     ]
 
 
-def model_list(response: Any) -> list[ModelStatus]:
+def model_list(response: Any) -> list[results.ModelStatus]:
     """Convert the reply of ListModels, a Struct, to models in the order of the server, by name.
 
     Raises:
@@ -311,13 +299,13 @@ def model_list(response: Any) -> list[ModelStatus]:
     """
     from google.protobuf import json_format  # rarely needed
 
-    def model(entry: Mapping[str, Any]) -> ModelStatus:
+    def model(entry: Mapping[str, Any]) -> results.ModelStatus:
         status = {"model_version_status": entry["model_version_status"]}
         reply = json_format.ParseDict(
             status, protos.GetModelStatusResponse(), ignore_unknown_fields=True
         )
         labels = {label: int(version) for label, version in entry["version_labels"].items()}
-        return ModelStatus(str(entry["name"]), statuses(reply), labels)
+        return results.ModelStatus(str(entry["name"]), statuses(reply), labels)
 
     try:
         return [model(entry) for entry in json_format.MessageToDict(response)["models"]]
@@ -369,13 +357,13 @@ def signature_defs(response: Any) -> Mapping[str, Any]:
     return protos.SignatureDefMap.FromString(packed).signature_def
 
 
-def metadata(response: Any) -> Metadata:
+def metadata(response: Any) -> results.Metadata:
     """Convert a GetModelMetadataResponse."""
-    return Metadata(
+    return results.Metadata(
         response.model_spec.name,
         response.model_spec.version.value,
         {
-            name: SignatureSpec(
+            name: results.SignatureSpec(
                 {key: _tensor_spec(info) for key, info in signature.inputs.items()},
                 {key: _tensor_spec(info) for key, info in signature.outputs.items()},
                 signature.method_name,
@@ -385,9 +373,9 @@ def metadata(response: Any) -> Metadata:
     )
 
 
-def _tensor_spec(info: Any) -> TensorSpec:
+def _tensor_spec(info: Any) -> results.TensorSpec:
     shape = info.tensor_shape
     dims = tuple(None if dim.size < 0 else dim.size for dim in shape.dim)
-    return TensorSpec(
+    return results.TensorSpec(
         info.name, tensors.dtype_name(info.dtype), None if shape.unknown_rank else dims
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import numpy as np
 from google.protobuf import empty_pb2
 
 from imgpipe.serving.client import images as image_module
-from imgpipe.serving.client import messages, protos
+from imgpipe.serving.client import messages, protos, results
 from imgpipe.serving.client.errors import (
     DeadlineExceeded,
     InvalidArgument,
@@ -23,15 +23,6 @@ from imgpipe.serving.client.images import Box, Image
 from imgpipe.serving.client.messages import Example, Servable
 from imgpipe.serving.client.options import Connection
 from imgpipe.serving.client.protos import Method
-from imgpipe.serving.client.results import (
-    Classification,
-    Metadata,
-    ModelStatus,
-    Prediction,
-    Rankings,
-    Regressions,
-    VersionStatus,
-)
 from imgpipe.serving.client.steps import Call, Operation, Pause, Together, Work
 
 CHUNK_IMAGES = 32
@@ -43,8 +34,10 @@ AT_ONCE = 4
 """Chunks in flight at a time: enough for a server with a few cores, with little memory here."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0  # while waiting for a model
 
-Answer = Classification | InvalidArgument
+Answer = results.Classification | InvalidArgument
 """The result for one image of many: its classification or its error."""
+Progress = Callable[[int, Sequence[Answer]], None]
+"""Function that is called with the index of the first image of a chunk, and with its answers."""
 
 
 class Classifying(TypedDict, total=False):
@@ -79,13 +72,15 @@ class _Settings:
     ten_crop: bool = False
     at_once: int = AT_ONCE
     timeout: float | None = None
+    strict: bool = False
+    """Whether the error of an image ends the operation; otherwise it is the image's answer."""
 
     @classmethod
-    def of(cls, options: Classifying) -> _Settings:
+    def of(cls, options: Classifying, strict: bool) -> _Settings:
         values: dict[str, Any] = dict(options)
         if values.get("crop") is not None:
             values["crop"] = Box.of(values["crop"])
-        settings = cls(**values)
+        settings = cls(strict=strict, **values)
         if settings.at_once < 1:
             raise InvalidArgument(f"at_once must be 1 or more. Received: {settings.at_once!r}.")
         return settings
@@ -140,7 +135,7 @@ class Operations:
         signature_name: str = "",
         output_filter: Sequence[str] = (),
         timeout: float | None = None,
-    ) -> Operation[Prediction]:
+    ) -> Operation[results.Prediction]:
         """Send one Predict request; see `Client.predict`.
 
         Raises:
@@ -175,7 +170,7 @@ class Operations:
         signature_name: str,
         context: Example | None,
         timeout: float | None,
-    ) -> Operation[Rankings]:
+    ) -> Operation[results.Rankings]:
         """Send one Classify request; see `Client.classify_examples`."""
         request = messages.examples_request(
             protos.ClassificationRequest(), self.servable, examples, signature_name, context
@@ -188,7 +183,7 @@ class Operations:
         signature_name: str,
         context: Example | None,
         timeout: float | None,
-    ) -> Operation[Regressions]:
+    ) -> Operation[results.Regressions]:
         """Send one Regress request; see `Client.regress_examples`."""
         request = messages.examples_request(
             protos.RegressionRequest(), self.servable, examples, signature_name, context
@@ -201,7 +196,7 @@ class Operations:
         examples: Sequence[Example],
         context: Example | None,
         timeout: float | None,
-    ) -> Operation[dict[str, Rankings | Regressions]]:
+    ) -> Operation[dict[str, results.Rankings | results.Regressions]]:
         """Send one MultiInference request; see `Client.multi_inference`."""
         request = messages.multi_inference_request(self.servable, tasks, examples, context)
         return messages.inferences((yield self._call(protos.MULTI_INFERENCE, request, timeout)))
@@ -209,30 +204,26 @@ class Operations:
     # --- images ----------------------------------------------------------------------------------
     def classify(
         self, images: Sequence[Image], options: Classifying
-    ) -> Operation[list[Classification]]:
+    ) -> Operation[list[results.Classification]]:
         """Classify images and raise the error of the first bad image; see `Client.classify`.
 
         Raises:
             InvalidArgument: An image cannot be read or decoded.
         """
-        answers: list[Classification] = []
-        for answer in (yield from self.classify_each(images, options, None, strict=True)):
-            if isinstance(answer, InvalidArgument):
-                raise answer
-            answers.append(answer)
-        return answers
+        answers = yield from self.classify_each(images, options, None, strict=True)
+        return cast("list[results.Classification]", answers)
 
     def classify_each(
         self,
         images: Sequence[Image],
         options: Classifying,
-        progress: Callable[[int, Sequence[Answer]], None] | None,
+        progress: Progress | None,
         strict: bool = False,
     ) -> Operation[list[Answer]]:
         """Classify images in chunks, several of them at a time; see `Client.classify_each`."""
-        settings = _Settings.of(options)
+        settings = _Settings.of(options, strict)
         operations = [
-            self._chunk(start, chunk, settings, progress, strict)
+            self._chunk(start, chunk, settings, progress)
             for start, chunk in _chunks(images, settings)
         ]
         if len(operations) == 1:  # needs no threads
@@ -241,12 +232,7 @@ class Operations:
         return [answer for answers in lists for answer in answers]
 
     def _chunk(
-        self,
-        start: int,
-        images: Sequence[Image],
-        settings: _Settings,
-        progress: Callable[[int, Sequence[Answer]], None] | None,
-        strict: bool,
+        self, start: int, images: Sequence[Image], settings: _Settings, progress: Progress | None
     ) -> Operation[list[Answer]]:
         def load() -> list[Loaded | InvalidArgument]:
             return [_load(index, image, settings) for index, image in enumerate(images, start)]
@@ -254,13 +240,8 @@ class Operations:
         # Encoded bytes need no work, so they do not take the detour over a thread.
         ready = settings.growth == 1 and all(isinstance(image, bytes) for image in images)
         loaded: list[Loaded | InvalidArgument] = load() if ready else (yield Work(load))
-        good: list[Loaded] = []
-        for entry in loaded:
-            if not isinstance(entry, InvalidArgument):
-                good.append(entry)
-            elif strict:
-                raise entry
-        received = iter((yield from self._ask(good, settings, strict)) if good else [])
+        good = [entry for entry in loaded if not isinstance(entry, InvalidArgument)]
+        received = iter((yield from self._ask(good, settings)) if good else [])
         answers = [
             entry if isinstance(entry, InvalidArgument) else next(received) for entry in loaded
         ]
@@ -268,9 +249,7 @@ class Operations:
             progress(start, answers)
         return answers
 
-    def _ask(
-        self, loaded: Sequence[Loaded], settings: _Settings, strict: bool
-    ) -> Operation[list[Answer]]:
+    def _ask(self, loaded: Sequence[Loaded], settings: _Settings) -> Operation[list[Answer]]:
         views = [view for _, parts in loaded for view in parts]
         try:
             answer = yield from self.predict(
@@ -279,23 +258,25 @@ class Operations:
         except InvalidArgument as error:
             if len(loaded) == 1:
                 named = InvalidArgument(f"{loaded[0][0]}: {error}")
-                if strict:
+                if settings.strict:
                     raise named from error
                 return [named]
             # A server refuses the whole request for one bad image. Halving the request until the
             # bad image is alone finds out which one it is.
             half = len(loaded) // 2
-            first = yield from self._ask(loaded[:half], settings, strict)
-            return first + (yield from self._ask(loaded[half:], settings, strict))
+            first = yield from self._ask(loaded[:half], settings)
+            return first + (yield from self._ask(loaded[half:], settings))
         return list(messages.classifications(answer, len(loaded), settings.top, settings.views))
 
     # --- models ----------------------------------------------------------------------------------
-    def status(self, version: int | None, timeout: float | None) -> Operation[list[VersionStatus]]:
+    def status(
+        self, version: int | None, timeout: float | None
+    ) -> Operation[list[results.VersionStatus]]:
         """Ask for the states of the model's versions; see `Client.status`."""
         request = messages.status_request(Servable(self.servable.name, version))
         return messages.statuses((yield self._call(protos.STATUS, request, timeout)))
 
-    def models(self, timeout: float | None) -> Operation[list[ModelStatus]]:
+    def models(self, timeout: float | None) -> Operation[list[results.ModelStatus]]:
         """Ask for all models of the server; see `Client.models`.
 
         Raises:
@@ -324,7 +305,7 @@ class Operations:
             return False
         return any(version.state == "AVAILABLE" for version in states)
 
-    def metadata(self, timeout: float | None) -> Operation[Metadata]:
+    def metadata(self, timeout: float | None) -> Operation[results.Metadata]:
         """Ask for the signatures of the model; see `Client.metadata`."""
         request = messages.metadata_request(self.servable)
         return messages.metadata((yield self._call(protos.METADATA, request, timeout)))
@@ -362,7 +343,7 @@ class Operations:
         )
 
 
-def _newest_available(states: Sequence[VersionStatus], model: str) -> int | None:
+def _newest_available(states: Sequence[results.VersionStatus], model: str) -> int | None:
     available = [state.version for state in states if state.state == "AVAILABLE"]
     if available:
         return max(available)
@@ -381,7 +362,10 @@ def _load(index: int, image: Image, settings: _Settings) -> Loaded | InvalidArgu
         content = image_module.content_of(image)
         return name, image_module.views_of(content, settings.crop, settings.ten_crop)
     except InvalidArgument as error:
-        return InvalidArgument(f"{name}: {error}")
+        named = InvalidArgument(f"{name}: {error}")
+        if settings.strict:
+            raise named from error
+        return named
 
 
 def _chunks(images: Sequence[Image], settings: _Settings) -> Iterator[tuple[int, list[Image]]]:

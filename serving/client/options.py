@@ -182,24 +182,18 @@ class Connection:
         ]
         if self.target.startswith(_LOOPBACK):
             result.append(("grpc.enable_http_proxy", 0))  # a proxy cannot reach our loopback
-        if host := self._host_header():
+        host = next((value for name, value in self.headers.items() if name.lower() == "host"), "")
+        if host:
             result.append(("grpc.default_authority", host))
         if self.tls is not None and self.tls.server_name:
             result.append(("grpc.ssl_target_name_override", self.tls.server_name))
         return result
-
-    def _host_header(self) -> str:
-        return next((v for name, v in self.headers.items() if name.lower() == "host"), "")
 
     def call_metadata(self) -> list[tuple[str, str]]:
         """Return the headers as metadata of a gRPC call, without Host, which the channel sets."""
         # gRPC refuses metadata whose names have capital letters.
         named = [(name.lower(), value) for name, value in self.headers.items()]
         return [(name, value) for name, value in named if name != "host"]
-
-    def grpc_compression(self) -> grpc.Compression | None:
-        """Return the compression of gRPC requests; None for no compression."""
-        return grpc.Compression.Gzip if self.compression else None
 
     def service_config(self) -> dict[str, Any]:
         """Return gRPC's service config, with round-robin over all addresses of the target."""

@@ -20,14 +20,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from imgpipe.serving.client import errors, rest_codec
-from imgpipe.serving.client.errors import (
-    InvalidArgument,
-    NotFound,
-    ServingError,
-    Unavailable,
-    closed,
-)
-from imgpipe.serving.client.options import Connection
+from imgpipe.serving.client.errors import InvalidArgument, NotFound, ServingError, Unavailable
+from imgpipe.serving.client.options import Connection, Tls
 from imgpipe.serving.client.protos import METADATA, MODELS, STATUS
 from imgpipe.serving.client.steps import Call
 
@@ -43,6 +37,15 @@ class _Deadline:
 
     def left(self) -> float:
         return self._end - time.monotonic()
+
+    def limit(self, connection: http.client.HTTPConnection) -> None:
+        """Let the next operation of a connection take no longer than the time that is left."""
+        left = self.left()
+        if left <= 0:
+            raise TimeoutError
+        connection.timeout = left
+        if connection.sock is not None:
+            connection.sock.settimeout(left)
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,6 @@ class RestTransport:
         self._host, self._port = address.hostname, port
         self._context = None
         if address.scheme == "https":
-            from imgpipe.serving.client.options import Tls
-
             self._context = (connection.tls or Tls()).context()
         self._idle: queue.LifoQueue[http.client.HTTPConnection] = queue.LifoQueue()
         self._closed = False
@@ -101,15 +102,12 @@ class RestTransport:
         """
         deadline = _Deadline(call.timeout)
         if call.method is MODELS:
-            answer = self._request("GET", rest_codec.MODELS_PATH, None, call, deadline)
-            return rest_codec.models_reply(answer.content)
-        if call.method in (METADATA, STATUS):
+            return rest_codec.models_reply(self._get(rest_codec.MODELS_PATH, call, deadline))
+        if call.method is STATUS:
             path = rest_codec.model_path(call.request.model_spec)
-            if call.method is STATUS:
-                answer = self._request("GET", path, None, call, deadline)
-                return rest_codec.status_reply(answer.content)
-            answer = self._request("GET", f"{path}/metadata", None, call, deadline)
-            return rest_codec.metadata_reply(answer.content)
+            return rest_codec.status_reply(self._get(path, call, deadline))
+        if call.method is METADATA:
+            return self._metadata(rest_codec.model_path(call.request.model_spec), call, deadline)
         if call.method.name not in rest_codec.VERBS:
             raise errors.Unimplemented(
                 f"{call.method.name} does not exist in the REST interface. Use the gRPC address of "
@@ -149,8 +147,10 @@ class RestTransport:
         return rest_codec.inference_reply(call.method, call.request, metadata, answer.content)
 
     def _metadata(self, model: str, call: Call, deadline: _Deadline) -> Any:
-        answer = self._request("GET", f"{model}/metadata", None, call, deadline)
-        return rest_codec.metadata_reply(answer.content)
+        return rest_codec.metadata_reply(self._get(f"{model}/metadata", call, deadline))
+
+    def _get(self, path: str, call: Call, deadline: _Deadline) -> bytes:
+        return self._request("GET", path, None, call, deadline).content
 
     def _request(
         self, verb: str, path: str, body: bytes | None, call: Call, deadline: _Deadline
@@ -176,10 +176,10 @@ class RestTransport:
     def _try_once(self, verb: str, path: str, body: bytes | None, deadline: _Deadline) -> _Answer:
         target, seconds = self._connection.target, deadline.seconds
         if self._closed:
-            raise closed(target)
+            raise errors.closed(target)
         connection, fresh = self._connected()
         try:
-            answer = _exchange(connection, self._with_headers(verb, path, body), deadline)
+            answer = self._exchange(connection, verb, path, body, deadline)
         except TimeoutError as error:
             connection.close()
             raise errors.too_late("no reply", target, seconds) from error
@@ -202,16 +202,34 @@ class RestTransport:
             raise errors.from_http(answer.status, text, target, seconds)
         return answer
 
-    def _with_headers(
-        self, verb: str, path: str, body: bytes | None
-    ) -> tuple[str, str, bytes | None, dict[str, str]]:
-        """Return the verb, the path, the body and the headers to send."""
+    def _exchange(
+        self,
+        connection: http.client.HTTPConnection,
+        verb: str,
+        path: str,
+        body: bytes | None,
+        deadline: _Deadline,
+    ) -> _Answer:
+        """Send a request and read its answer before the deadline."""
         headers = dict(self._connection.headers)
         if body is not None:
             headers["Content-Type"] = "application/json"
             if self._connection.compression:
                 headers["Content-Encoding"], body = "gzip", gzip.compress(body)
-        return verb, self._prefix + path, body, headers
+        deadline.limit(connection)
+        connection.request(verb, self._prefix + path, body, headers)
+        deadline.limit(connection)
+        response = connection.getresponse()
+        # Read in pieces, so that the deadline also ends an answer that arrives slowly.
+        parts = []
+        while part := response.read(_READ_BYTES):
+            parts.append(part)
+            deadline.limit(connection)
+        if response.length:  # read(n) raises no error if the body ends early
+            raise ConnectionResetError(f"the answer ended {response.length} bytes early")
+        version = response.getheader(_VERSION_HEADER, "")
+        number = int(version) if version.isascii() and version.isdigit() else None
+        return _Answer(response.status, b"".join(parts), number)
 
     def _connected(self) -> tuple[http.client.HTTPConnection, bool]:
         """Return a connection and whether it is new."""
@@ -231,37 +249,6 @@ class RestTransport:
                 self._idle.get_nowait().close()
             except queue.Empty:
                 return
-
-
-def _exchange(
-    connection: http.client.HTTPConnection,
-    request: tuple[str, str, bytes | None, dict[str, str]],
-    deadline: _Deadline,
-) -> _Answer:
-    """Send a request (verb, path, body and headers) and read its answer before the deadline."""
-
-    def limit() -> None:
-        left = deadline.left()
-        if left <= 0:
-            raise TimeoutError
-        connection.timeout = left
-        if connection.sock is not None:
-            connection.sock.settimeout(left)
-
-    limit()
-    connection.request(*request)
-    limit()
-    response = connection.getresponse()
-    # Read in pieces, so that the deadline also ends an answer that arrives slowly.
-    parts = []
-    while part := response.read(_READ_BYTES):
-        parts.append(part)
-        limit()
-    if response.length:  # read(n) raises no error if the body ends early
-        raise ConnectionResetError(f"the answer ended {response.length} bytes early")
-    version = response.getheader(_VERSION_HEADER, "")
-    number = int(version) if version.isascii() and version.isdigit() else None
-    return _Answer(response.status, b"".join(parts), number)
 
 
 class AioRestTransport:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -28,6 +29,9 @@ VERBS = {"Predict": "predict", "Classify": "classify", "Regress": "regress"}
 MODELS_PATH = "/v1/server/models"
 """Path of the list of all models, which only the embedded server has."""
 _SURROGATE = b"\\ud"  # how JSON writes the code points that stand in pairs only
+
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, RecursionError, json_format.Error)
+"""What reading a malformed answer raises."""
 
 
 def model_path(spec: Any, version: int | None = None) -> str:
@@ -102,14 +106,12 @@ def metadata_reply(content: bytes) -> Any:
     """
     body = _parsed(content)
     reply = protos.GetModelMetadataResponse()
-    try:
+    with _reading("metadata"):
         json_format.ParseDict(body["model_spec"], reply.model_spec, ignore_unknown_fields=True)
         signatures = protos.SignatureDefMap()
         described = body["metadata"]["signature_def"]
         described.pop("@type", None)  # TensorFlow Serving writes the field as an Any
         json_format.ParseDict(described, signatures, ignore_unknown_fields=True)
-    except (KeyError, TypeError, AttributeError, json_format.ParseError) as error:
-        raise _malformed("metadata", error) from error
     reply.metadata["signature_def"].Pack(signatures)
     return reply
 
@@ -120,12 +122,9 @@ def status_reply(content: bytes) -> Any:
     Raises:
         ServingError: The body is not such an answer.
     """
-    try:
-        return json_format.ParseDict(
-            _parsed(content), protos.GetModelStatusResponse(), ignore_unknown_fields=True
-        )
-    except (TypeError, json_format.ParseError) as error:
-        raise _malformed("status", error) from error
+    reply = protos.GetModelStatusResponse()
+    with _reading("status"):
+        return json_format.ParseDict(_parsed(content), reply, ignore_unknown_fields=True)
 
 
 def models_reply(content: bytes) -> Any:
@@ -136,7 +135,7 @@ def models_reply(content: bytes) -> Any:
     """
     try:
         return json_format.ParseDict(_parsed(content), struct_pb2.Struct())
-    except (TypeError, AttributeError, ValueError, json_format.Error) as error:
+    except _MALFORMED as error:
         raise no_model_list(error) from error
 
 
@@ -158,7 +157,7 @@ def inference_reply(method: Method, request: Any, metadata: Any, content: bytes)
     reply.model_spec.version.value = metadata.model_spec.version.value
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     reply.model_spec.signature_name = name
-    try:
+    with _reading(method.name):
         if method.name == "Predict":
             outputs = signature_defs(metadata)[name].outputs
             _fill_outputs(reply, outputs, body["outputs"], list(request.output_filter))
@@ -172,8 +171,6 @@ def inference_reply(method: Method, request: Any, metadata: Any, content: bytes)
         else:
             for value in body["results"]:
                 reply.result.regressions.add(value=value)
-    except (KeyError, TypeError, ValueError) as error:
-        raise _malformed(method.name, error) from error
     return reply
 
 
@@ -218,17 +215,20 @@ def error_text(content: bytes) -> str:
 
 
 def _parsed(content: bytes) -> Any:
-    try:
+    with _reading("JSON"):
         body = json.loads(content)
         if _SURROGATE in content.lower():  # alone it is no text, and protobuf fails on it
             json.dumps(body, ensure_ascii=False).encode()
         return body
-    except (ValueError, RecursionError) as error:
-        raise _malformed("JSON", error) from error
 
 
-def _malformed(what: str, error: Exception) -> ServingError:
-    return ServingError(
-        f"The server's answer is not the {what} of TensorFlow Serving's REST interface "
-        f"({type(error).__name__}: {error}). Is the address right?"
-    )
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
+    """Raise a ServingError where an answer is not what was asked for."""
+    try:
+        yield
+    except _MALFORMED as error:
+        raise ServingError(
+            f"The server's answer is not the {what} of TensorFlow Serving's REST interface "
+            f"({type(error).__name__}: {error}). Is the address right?"
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Protocol
 
 import grpc
@@ -35,6 +36,16 @@ def transport_to(connection: Connection) -> Transport:
     return GrpcTransport(connection)
 
 
+def open_channel(library: Any, connection: Connection) -> Any:
+    """Return a channel to the server, made by ``grpc`` or by ``grpc.aio``."""
+    options = connection.channel_arguments()
+    compression = grpc.Compression.Gzip if connection.compression else None
+    if connection.tls is None:
+        return library.insecure_channel(connection.target, options, compression)
+    credentials = connection.tls.credentials()
+    return library.secure_channel(connection.target, credentials, options, compression)
+
+
 def multicallable(channel: Any, method: Method) -> Any:
     """Return the callable with which a channel, blocking or asyncio, calls ``method``."""
     return channel.unary_unary(
@@ -50,15 +61,8 @@ class GrpcTransport:
 
     def __init__(self, connection: Connection) -> None:
         self._target, self._metadata = connection.target, connection.call_metadata()
-        options, compression = connection.channel_arguments(), connection.grpc_compression()
-        if connection.tls is None:
-            self._channel = grpc.insecure_channel(connection.target, options, compression)
-        else:
-            credentials = connection.tls.credentials()
-            self._channel = grpc.secure_channel(
-                connection.target, credentials, options, compression
-            )
-        self._methods: dict[str, Any] = {}
+        self._channel = open_channel(grpc, connection)
+        self._method = functools.cache(functools.partial(multicallable, self._channel))
 
     def call(self, call: Call) -> Any:
         """Send ``call`` and return its reply.
@@ -66,12 +70,8 @@ class GrpcTransport:
         Raises:
             ServingError: The server refuses the request or does not answer.
         """
-        path = call.method.path
         try:
-            if path not in self._methods:
-                self._methods[path] = multicallable(self._channel, call.method)
-            method = self._methods[path]
-            return method(
+            return self._method(call.method)(
                 call.request,
                 timeout=call.timeout,
                 wait_for_ready=call.wait_for_ready,

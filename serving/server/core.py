@@ -98,13 +98,8 @@ class Core:
                 number, runtime = held.enter_context(model.acquire(version))
             except StatusError as error:
                 raise self._absent(error) from error
-            yield Handle(
-                spec.name,
-                number,
-                runtime,
-                self._options.limits,
-                self._options.check_method_name,
-            )
+            options = self._options
+            yield Handle(spec.name, number, runtime, options.limits, options.check_method_name)
 
     def states(self, name: str, version: int | None = None) -> list[VersionState]:
         """Return the states of all known versions of a model, newest first, or of one version.
@@ -197,16 +192,16 @@ class Core:
         if self._initial is None:
             self._initial = frozenset(config.name for config in wanted)
         models: dict[str, ModelManager] = {}
+        added = []
         for config in wanted:
-            known = self._models.get(config.name)
-            if known is None:
-                models[config.name] = self._manager(config)
-            else:
-                models[config.name] = known
-                if _what_to_load(config) != _what_to_load(known.config):
-                    known.update(config)
+            model = self._models.get(config.name)
+            if model is None:
+                model = self._manager(config)
+                added.append(model)
+            elif _what_to_load(config) != _what_to_load(model.config):
+                model.update(config)
+            models[config.name] = model
         removed = [model for name, model in self._models.items() if name not in models]
-        added = [model for name, model in models.items() if name not in self._models]
         self._models = models
         self._configs = tuple(wanted)
         for model in added:

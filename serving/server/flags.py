@@ -101,10 +101,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     for name in ("timeout_in_ms", "max_body_bytes", "max_body_values"):
         if getattr(flags, f"rest_api_{name}") == 0:
             parser.error(f"--rest_api_{name} must be 1 or more. Received: 0.")
-    if flags.collect_directory and not (flags.web_page and flags.rest_api_port):
-        parser.error("--collect_directory needs --web_page=true and --rest_api_port")
-    if flags.training_images_file and not (flags.web_page and flags.rest_api_port):
-        parser.error("--training_images_file needs --web_page=true and --rest_api_port")
+    for name in ("collect_directory", "training_images_file"):
+        if getattr(flags, name) and not (flags.web_page and flags.rest_api_port):
+            parser.error(f"--{name} needs --web_page=true and --rest_api_port")
     if flags.batching_parameters_file and not flags.enable_batching:
         parser.error("--batching_parameters_file needs --enable_batching")
     return flags

@@ -15,7 +15,6 @@ only the address of the server:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -58,22 +57,16 @@ def _as_dict(message: Any) -> dict[str, Any]:
 def handler(core: Core) -> Any:
     """Return the gRPC handler of the service. It answers in the event loop, as it is fast."""
 
-    def as_struct() -> bytes:
+    async def list_models(data: bytes, context: Any) -> bytes:
         return bytes(json_format.ParseDict(models(core), struct_pb2.Struct()).SerializeToString())
 
-    def as_config() -> bytes:
+    async def get_config(data: bytes, context: Any) -> bytes:
         return bytes(configs.to_proto(core.configs).SerializeToString())
-
-    def behaviour(write: Callable[[], bytes]) -> Callable[[bytes, Any], Awaitable[bytes]]:
-        async def answer(data: bytes, context: Any) -> bytes:
-            return write()
-
-        return answer
 
     return grpc.method_handlers_generic_handler(
         SERVICE,
         {
-            "ListModels": grpc.unary_unary_rpc_method_handler(behaviour(as_struct)),
-            "GetConfig": grpc.unary_unary_rpc_method_handler(behaviour(as_config)),
+            "ListModels": grpc.unary_unary_rpc_method_handler(list_models),
+            "GetConfig": grpc.unary_unary_rpc_method_handler(get_config),
         },
     )

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 from imgpipe.serving.server import open_files
 from imgpipe.serving.server.errors import BadArgument, ServerError
-from imgpipe.serving.server.flag_table import DEFAULT_DRAIN_SECONDS
 from imgpipe.serving.server.flags import parse, without_effect
 from imgpipe.serving.server.monitoring import log_format, native_messages
 
@@ -35,9 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 def _run_until_signalled(
-    server: ModelServer,
-    drain_seconds: float = DEFAULT_DRAIN_SECONDS,
-    lines: StateLines | None = None,
+    server: ModelServer, drain_seconds: float, lines: StateLines | None
 ) -> bool:
     """Serve until SIGTERM or SIGINT; return whether all requests have finished then.
 
@@ -241,11 +238,7 @@ def _channel_arguments(text: str) -> tuple[tuple[str, int | str], ...]:
 
 def _models(flags: argparse.Namespace) -> list[Any]:
     from imgpipe.serving.server.status import StatusError
-    from imgpipe.serving.server.versions.config import (
-        ModelConfig,
-        RequestLogConfig,
-        read_models,
-    )
+    from imgpipe.serving.server.versions.config import ModelConfig, RequestLogConfig, read_models
     from imgpipe.serving.server.versions.remote import base_path_of
     from imgpipe.serving.server.versions.version_policy import VersionPolicy
 

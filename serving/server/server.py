@@ -19,12 +19,8 @@ from imgpipe.serving.server.monitoring import profiler
 from imgpipe.serving.server.monitoring.access_log import AccessLog
 from imgpipe.serving.server.monitoring.health import Health
 from imgpipe.serving.server.monitoring.request_log import RequestLogOptions, RequestLogs
+from imgpipe.serving.server.requests import limits
 from imgpipe.serving.server.requests.calls import Calls
-from imgpipe.serving.server.requests.limits import (
-    DEFAULT_MAX_BYTES_IN_FLIGHT,
-    DEFAULT_MAX_MESSAGE_BYTES,
-    DEFAULT_MAX_WAITING,
-)
 from imgpipe.serving.server.requests.pool import SheddingPool
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.runtimes.runtime import available_cores
@@ -43,8 +39,6 @@ if TYPE_CHECKING:
 
     from imgpipe.serving.server.rest.app import Page
     from imgpipe.serving.server.rest.listener import Listener
-    from imgpipe.serving.server.web.collection import Collection
-    from imgpipe.serving.server.web.nearest import TrainingImages
 
 _log = logging.getLogger(__name__)
 _WORKERS_PER_CORE = 16
@@ -66,12 +60,12 @@ class ServerOptions:
     max_workers: int = 0
     """Number of simultaneous requests; 0 for 16 per CPU core (TensorFlow releases the GIL while it
     runs)."""
-    max_waiting: int = DEFAULT_MAX_WAITING
+    max_waiting: int = limits.DEFAULT_MAX_WAITING
     """Largest number of requests in the queue; further requests are refused. 0 for no limit."""
-    max_bytes_in_flight: int = DEFAULT_MAX_BYTES_IN_FLIGHT
+    max_bytes_in_flight: int = limits.DEFAULT_MAX_BYTES_IN_FLIGHT
     """Largest size of all gRPC requests together that wait or run; further requests are refused.
     0 for no limit. Requests that are still arriving are not counted; see ``max_message_bytes``."""
-    max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
+    max_message_bytes: int = limits.DEFAULT_MAX_MESSAGE_BYTES
     """Largest decompressed size of a gRPC request; -1 for gRPC's own limit of 2 GiB. Times
     ``grpc_port.MAX_STREAMS``, it is the most memory that arriving requests of a connection take."""
     tls: SslConfig | None = None
@@ -155,32 +149,12 @@ class ModelServer:
         self._stopping = threading.Event()
         self._set_health()
         self._grpc = self._make_grpc()
-        self._collection = self._make_collection(options.rest)
-        self._training_images = self._read_training_images(options.rest)
-
-    def _make_collection(self, options: RestOptions | None) -> Collection | None:
-        if options is None or options.collect is None:
-            return None
-        from imgpipe.serving.server.web.collection import Collection
-
-        return Collection(options.collect, self.core)
-
-    def _read_training_images(self, options: RestOptions | None) -> TrainingImages | None:
-        if options is None or options.training_images is None:
-            return None
-        from imgpipe.serving.server.web.nearest import TrainingImages
-
-        return TrainingImages(options.training_images)
+        self._web = self._web_routes(options.rest) if options.rest and options.rest.web else []
 
     def _count(self, core: CoreOptions, page: str | None) -> tuple[Loader, CoreOptions]:
-        """Count events for the metrics page and for the metrics that a reload request asks for.
+        """Return a loader and options that count events, for reload requests and for a page.
 
-        Args:
-            core: Options, to which the counting of warm-up requests is added.
-            page: Path of the metrics page; None for no page.
-
-        Returns:
-            The loader that counts, and the options that count.
+        ``page`` is the path of the metrics page; None for no page.
         """
         from imgpipe.serving.server.monitoring.metrics import Metrics
 
@@ -260,43 +234,41 @@ class ModelServer:
             self._certificates = Certificates(options.tls, options.tls_file)
         if self.port >= 0:
             self.port = self._grpc.listen(self.target, self._certificates)
-        if self._options.socket_path:
-            self._grpc.listen(f"unix:{self._options.socket_path}")
-        if self._options.rest:
-            self._listen_rest(self._options.rest)
-        if self._options.profiler_port:
-            profiler.start(self._options.profiler_port)
+        if options.socket_path:
+            self._grpc.listen(f"unix:{options.socket_path}")
+        if options.rest:
+            from imgpipe.serving.server.rest.listener import Listener
 
-    def _listen_rest(self, options: RestOptions) -> None:
-        from imgpipe.serving.server.rest.listener import Listener
-
-        self._rest = Listener(self.host, options.port, self._certificates)
-        self.rest_port = self._rest.port
+            self._rest = Listener(self.host, options.rest.port, self._certificates)
+            self.rest_port = self._rest.port
+        if options.profiler_port:
+            profiler.start(options.profiler_port)
 
     def _start_rest(self, options: RestOptions) -> None:
         from imgpipe.serving.server.rest.api import Api
         from imgpipe.serving.server.rest.app import Endpoint, Page, make_app
 
-        api = Api(self.core, self.calls, self.request_logs, options, self._pool.workers)
-        endpoint = Endpoint(api, self._pool, options)
         core = self.core
+        api = Api(core, self.calls, self.request_logs, options, self._pool.workers)
+        endpoint = Endpoint(api, self._pool, options)
         pages = [
             *self._pages,
             Page("/v1/server/models", lambda: json.dumps(listing.models(core)), JSON),
             Page("/v1/server/config", lambda: json.dumps(listing.config(core)), JSON),
         ]
         if self._rest:
-            web = self._web_routes(options) if options.web else ()
-            self._rest.start(make_app(endpoint, options, core.ready, pages, web), endpoint)
+            self._rest.start(make_app(endpoint, options, core.ready, pages, self._web), endpoint)
 
     def _web_routes(self, options: RestOptions) -> list[Route]:
-        from imgpipe.serving.server.web import corrections, nearest
-        from imgpipe.serving.server.web import pages as files
+        from imgpipe.serving.server.web import collection, corrections, nearest, pages
 
+        folder, file = options.collect, options.training_images
+        kept = collection.Collection(folder, self.core) if folder else None
+        images = nearest.TrainingImages(file) if file else None
         return [
-            *files.routes(),
-            *corrections.routes(self._collection, self._pool, options.timeout),
-            *nearest.routes(self._training_images, self._pool),
+            *pages.routes(),
+            *corrections.routes(kept, self._pool, options.timeout),
+            *nearest.routes(images, self._pool),
         ]
 
     @property

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +30,6 @@ from imgpipe.serving.server.requests.calls import Call, Calls
 from imgpipe.serving.server.requests.examples import CLASSIFY, REGRESS, ExampleAnswers, Task
 from imgpipe.serving.server.requests.handle import Handle, Spec
 from imgpipe.serving.server.requests.pool import Refused, SheddingPool
-from imgpipe.serving.server.signature_names import DEFAULT_SIGNATURE
 from imgpipe.serving.server.status import Code, StatusError, invalid
 from imgpipe.serving.server.versions import config as configs
 from imgpipe.serving.server.versions.manager import VersionState
@@ -38,6 +37,10 @@ from imgpipe.serving.server.versions.manager import VersionState
 # The value of a grpc.StatusCode is a pair of its number and its text.
 _GRPC_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 SIGNATURE_DEF = "signature_def"
+_OBSERVED = frozenset(["Predict", "Classify", "Regress", "MultiInference"])
+"""The methods whose calls are counted and logged: those of inference."""
+_RELOAD_WAIT_S = 600.0
+"""Time that a reload waits for its models if the request has no deadline."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,17 @@ class ServiceOptions:
     """Write the numbers of an answer as raw bytes instead of ``*_val`` fields."""
     allow_reload: bool = False
     """Let every client that reaches the port change the served models."""
-    reload_wait: float = 600.0
-    """Time in seconds that a reload waits for its models if the request has no deadline."""
     count: Callable[[str], int] = field(default=lambda name: 0, repr=False)
     """Return the value of a metric; a reload answers by how much the metrics have grown."""
 
 
 class PredictionService:
-    """Inference and the description of signatures."""
+    """Inference and the description of signatures.
+
+    Each method takes a request message and its call, and returns the response message. The call
+    receives the model, the version and the number of rows for the log. Every method raises a
+    ``StatusError`` if the request does not fit the model, or if the model fails.
+    """
 
     def __init__(self, core: Core, logs: RequestLogs, options: ServiceOptions) -> None:
         self._core, self._logs, self._options = core, logs, options
@@ -77,11 +83,9 @@ class PredictionService:
         call.model = spec.name
         with self._core.acquire(spec) as handle:
             call.version = handle.version
+            name = request.model_spec.signature_name
             answer = handle.predict(
-                request.inputs,
-                request.model_spec.signature_name,
-                request.output_filter,
-                timeout=call.left(),
+                request.inputs, name, request.output_filter, timeout=call.left()
             )
         call.signature, call.rows = answer.signature_name, answer.rows
         call.run_seconds = answer.run_seconds
@@ -116,12 +120,11 @@ class PredictionService:
         call.model = spec.name
         with self._core.acquire(spec) as handle:
             call.version = handle.version
-            tasks = [Task(method, request.model_spec.signature_name)]
-            answers = handle.infer(tasks, request.input, timeout=call.left())
-        _fill_call(call, answers)
-        (answer,) = answers.answers
-        response.result.CopyFrom(answer.result)
-        _write_spec(response.model_spec, handle, answer.signature_name)
+            task = Task.of(method, request)
+            answers = handle.infer([task], request.input, timeout=call.left())
+        _fill_call(call, [task], answers)
+        response.result.CopyFrom(answers.results[0])
+        _write_spec(response.model_spec, handle, task.signature_name)
         self._log(handle, log, request, response)
         return response
 
@@ -145,13 +148,13 @@ class PredictionService:
         with self._core.acquire(spec) as handle:
             call.version = handle.version
             answers = handle.infer(tasks, request.input, timeout=call.left(), multi=True)
-        _fill_call(call, answers)
+        _fill_call(call, tasks, answers)
         response = inference_pb2.MultiInferenceResponse()
-        for task, answer in zip(tasks, answers.answers, strict=True):
-            result = response.results.add()
+        for task, result in zip(tasks, answers.results, strict=True):
+            item = response.results.add()
             kind = "classification" if task.method == CLASSIFY else "regression"
-            getattr(result, f"{kind}_result").CopyFrom(answer.result)
-            _write_spec(result.model_spec, handle, answer.signature_name)
+            getattr(item, f"{kind}_result").CopyFrom(result)
+            _write_spec(item.model_spec, handle, task.signature_name)
         self._log(handle, "multi_inference_log", request, response)
         return response
 
@@ -161,7 +164,7 @@ class PredictionService:
             self._logs.record(config, kind, request, response, handle.name, handle.version)
 
     def metadata(self, request: Any, call: Call) -> Any:
-        """Return a GetModelMetadataResponse with the signatures as the model stores them.
+        """Return the signatures as the model stores them.
 
         Raises:
             StatusError: INVALID_ARGUMENT, the request asks for no field or for an unknown one;
@@ -197,33 +200,31 @@ def _write_spec(spec: Any, handle: Handle, signature_name: str) -> None:
     spec.version.value = handle.version
 
 
-def _fill_call(call: Call, answers: ExampleAnswers) -> None:
+def _fill_call(call: Call, tasks: Sequence[Task], answers: ExampleAnswers) -> None:
     call.rows, call.run_seconds = answers.rows, answers.run_seconds
-    call.signature = ",".join(answer.signature_name for answer in answers.answers)
+    call.signature = ",".join(task.signature_name for task in tasks)
 
 
 def _tasks(request: Any) -> tuple[Spec, list[Task]]:
     """Return the spec that all tasks share, with the version of the first task, and the tasks."""
-    seen: set[str] = set()
-    tasks = []
+    tasks: dict[str, Task] = {}
     first = request.tasks[0].model_spec
-    for task in request.tasks:
-        if not task.model_spec.name:
+    for asked in request.tasks:
+        if not asked.model_spec.name:
             raise invalid("Found ModelSpec with an empty model name.")
-        if task.model_spec.name != first.name:
+        if asked.model_spec.name != first.name:
             raise invalid(
                 "All ModelSpecs in a MultiInferenceRequest must access the same model name."
             )
-        key = task.model_spec.signature_name or DEFAULT_SIGNATURE
-        if key in seen:
-            raise invalid(f"Duplicate evaluation of signature: {key}")
-        seen.add(key)
-        if task.method_name not in (CLASSIFY, REGRESS):
+        task = Task.of(asked.method_name, asked)
+        if task.signature_name in tasks:
+            raise invalid(f"Duplicate evaluation of signature: {task.signature_name}")
+        if task.method not in (CLASSIFY, REGRESS):
             raise StatusError(
-                Code.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}"
+                Code.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method}"
             )
-        tasks.append(Task(task.method_name, task.model_spec.signature_name))
-    return Spec.of_spec(first), tasks
+        tasks[task.signature_name] = task
+    return Spec.of_spec(first), list(tasks.values())
 
 
 class ModelService:
@@ -245,7 +246,8 @@ class ModelService:
         call.model = spec.name
         # A version label is ignored here, as in TensorFlow Serving.
         by_number = spec.WhichOneof("version_choice") == "version"
-        return status_response(self._core, spec.name, spec.version.value if by_number else None)
+        version = spec.version.value if by_number else None
+        return status_message(self._core.states(spec.name, version))
 
     def reload(self, request: Any, call: Call) -> Any:
         """Serve other models, and wait until they are available.
@@ -268,7 +270,7 @@ class ModelService:
                 "could serve any directory. Start it with --enable_reload_config_rpc to allow it.",
             )
         left = call.left()
-        wait = self._options.reload_wait if left is None else left
+        wait = _RELOAD_WAIT_S if left is None else left
         count, names = self._options.count, dict.fromkeys(request.metric_names)
         before = {name: count(name) for name in names}
         # A wait of 0 would mean not to wait at all.
@@ -278,20 +280,6 @@ class ModelService:
         for name, value in before.items():
             response.metric.add(name=name, int64_value_increase=count(name) - value)
         return response
-
-
-def status_response(core: Core, name: str, version: int | None) -> Any:
-    """Return the GetModelStatusResponse of a model.
-
-    Args:
-        core: The served models.
-        name: Name of the model.
-        version: The only version to include; all versions where None.
-
-    Raises:
-        StatusError: NOT_FOUND, the server does not know the model or the version.
-    """
-    return status_message(core.states(name, version))
 
 
 def status_message(states: Sequence[VersionState]) -> Any:
@@ -305,17 +293,6 @@ def status_message(states: Sequence[VersionState]) -> Any:
 
 
 Work = Callable[[Any, Call], Any]
-Behaviour = Callable[[bytes, Any], Awaitable[bytes]]
-
-
-@dataclass(frozen=True)
-class _Method:
-    service: str
-    name: str
-    message: Any
-    work: Work
-    observed: bool
-    """Whether calls are counted and logged; only those of inference are."""
 
 
 def handlers(
@@ -332,58 +309,57 @@ def handlers(
     """
     prediction = PredictionService(core, logs, options)
     models = ModelService(core, options)
-    methods = [
-        _Method("PredictionService", name, message, work, name != "GetModelMetadata")
-        for name, message, work in (
-            ("Predict", predict_pb2.PredictRequest, prediction.predict),
-            ("Classify", classification_pb2.ClassificationRequest, prediction.classify),
-            ("Regress", regression_pb2.RegressionRequest, prediction.regress),
-            ("MultiInference", inference_pb2.MultiInferenceRequest, prediction.multi_inference),
-            (
-                "GetModelMetadata",
+    services: dict[str, dict[str, tuple[Any, Work]]] = {
+        "PredictionService": {
+            "Predict": (predict_pb2.PredictRequest, prediction.predict),
+            "Classify": (classification_pb2.ClassificationRequest, prediction.classify),
+            "Regress": (regression_pb2.RegressionRequest, prediction.regress),
+            "MultiInference": (inference_pb2.MultiInferenceRequest, prediction.multi_inference),
+            "GetModelMetadata": (
                 get_model_metadata_pb2.GetModelMetadataRequest,
                 prediction.metadata,
             ),
-        )
-    ] + [
-        _Method("ModelService", name, message, work, False)
-        for name, message, work in (
-            ("GetModelStatus", get_model_status_pb2.GetModelStatusRequest, models.status),
-            ("HandleReloadConfigRequest", model_management_pb2.ReloadConfigRequest, models.reload),
-        )
-    ]
+        },
+        "ModelService": {
+            "GetModelStatus": (get_model_status_pb2.GetModelStatusRequest, models.status),
+            "HandleReloadConfigRequest": (model_management_pb2.ReloadConfigRequest, models.reload),
+        },
+    }
     unobserved = Calls()
-    by_service: dict[str, dict[str, Any]] = {}
-    for method in methods:
-        behaviour = _behaviour(method, calls if method.observed else unobserved, pool)
-        # The handlers take and return bytes for two reasons: malformed messages become
-        # INVALID_ARGUMENT, where the generated registration answers INTERNAL and logs a stack
-        # trace; and a large message is parsed by the thread of its request, not the event loop.
-        by_service.setdefault(method.service, {})[method.name] = (
-            grpc.unary_unary_rpc_method_handler(behaviour)
-        )
     return [
-        grpc.method_handlers_generic_handler(f"tensorflow.serving.{name}", by_name)
-        for name, by_name in by_service.items()
+        grpc.method_handlers_generic_handler(
+            f"tensorflow.serving.{service}",
+            {
+                name: _handler(name, *method, calls if name in _OBSERVED else unobserved, pool)
+                for name, method in methods.items()
+            },
+        )
+        for service, methods in services.items()
     ]
 
 
-def _behaviour(method: _Method, calls: Calls, pool: SheddingPool) -> Behaviour:
+def _handler(name: str, message: Any, work: Work, calls: Calls, pool: SheddingPool) -> Any:
+    """Return the gRPC handler of one method.
+
+    It takes and returns bytes for two reasons: malformed messages become INVALID_ARGUMENT, where
+    the generated registration answers INTERNAL and logs a stack trace; and a large message is
+    parsed by the thread of its request, not the event loop.
+    """
+
+    def run(data: bytes, call: Call) -> bytes:
+        try:
+            request = message.FromString(data)
+        except DecodeError as error:
+            raise invalid(f"The request is not the message of this method: {error}") from error
+        return bytes(work(request, call).SerializeToString())
+
     async def answer(data: bytes, context: Any) -> bytes:
         waiting = True
         left = context.time_remaining()
-        call = Call(
-            method.name,
-            "GRPC",
-            context.peer(),
-            len(data),
-            None if left is None else time.monotonic() + left,
-            lambda: waiting,
-        )
+        deadline = None if left is None else time.monotonic() + left
+        call = Call(name, "GRPC", context.peer(), len(data), deadline, lambda: waiting)
         try:
-            return await pool.run(
-                lambda: calls.run(call, lambda call: _work(method, data, call)), len(data)
-            )
+            return await pool.run(lambda: calls.run(call, lambda call: run(data, call)), len(data))
         except StatusError as failure:
             if isinstance(failure, Refused):
                 calls.refuse(call, failure)
@@ -395,12 +371,4 @@ def _behaviour(method: _Method, calls: Calls, pool: SheddingPool) -> Behaviour:
             # queue of the pool is then not run.
             waiting = False
 
-    return answer
-
-
-def _work(method: _Method, data: bytes, call: Call) -> bytes:
-    try:
-        request = method.message.FromString(data)
-    except DecodeError as error:
-        raise invalid(f"The request is not the message of this method: {error}") from error
-    return bytes(method.work(request, call).SerializeToString())
+    return grpc.unary_unary_rpc_method_handler(answer)

@@ -27,8 +27,6 @@ TFLITE_MODEL = "model.tflite"
 _VERSION = re.compile(r"-?[0-9]{1,19}")
 _SHARD = re.compile(r"variables\.data-[0-9]{5}-of-([0-9]{5})")
 _INT64 = range(-(1 << 63), 1 << 63)
-_BLOCK = 1 << 20
-"""Bytes that are read at once to compute a digest."""
 
 Fingerprint = tuple[tuple[str, int, int], ...]
 """Name, size in bytes and time of change in ns of every file, by which a repaired version is
@@ -92,7 +90,7 @@ class LocalStore:
             return numbered(entry.name for entry in entries if entry.is_dir())
 
     def inspect(self, version: int, name: str) -> VersionDirectory | None:
-        """Return the current content of the directory ``name``; None if it no longer exists."""
+        """See ``VersionStore.inspect``."""
         path = self._base_path / name
         files = []
         try:
@@ -206,13 +204,11 @@ def verify(path: Path) -> None:
     if not (path / MANIFEST).exists():
         return
     for name, entry in parse_manifest((path / MANIFEST).read_bytes()).items():
-        digest = hashlib.sha256()
         with (path / name).open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-        if digest.hexdigest() != entry["sha256"].lower():
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != entry["sha256"].lower():
             raise StatusError(
                 Code.DATA_LOSS,
-                f"{name} of {path} is not the file that was pushed: its SHA-256 is "
-                f"{digest.hexdigest()}, the manifest says {entry['sha256']}. Push the model again.",
+                f"{name} of {path} is not the file that was pushed: its SHA-256 is {digest}, the "
+                f"manifest says {entry['sha256']}. Push the model again.",
             )

@@ -45,8 +45,8 @@ def past_run(file: Path) -> object:
 
     with _two_runs(file) as out:
         readers: dict[str, Callable[[], object]] = {
-            "runs": lambda: runs.run(out, 20, str(out / "runs.json")),
-            "compare": lambda: compare.run(
+            "runs": lambda: runs.command(out, 20, str(out / "runs.json")),
+            "compare": lambda: compare.command(
                 out / "runs" / _NAMES[0],
                 out / "runs" / _NAMES[1],
                 str(out / "compare.json"),

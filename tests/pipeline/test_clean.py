@@ -115,5 +115,5 @@ def test_clean_is_refused_while_a_run_is_working(out):
     with (out / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(ResourceError, match=r"a run is working in .* Wait until it has ended"):
-            clean.run(out, True, None)
+            clean.command(out, True, None)
     assert exists(out, "Predictor/predictions/5")

@@ -53,6 +53,7 @@ def test_help_imports_only_what_it_needs_to_print():
         "imgpipe.pipeline.output",
         "imgpipe.pipeline.application",
         "imgpipe.pipeline.command_line.options",
+        "imgpipe.pipeline.command_line.output_files",
         "imgpipe.pipeline.output.quarantine_folder",
         "imgpipe.pipeline.output.run_folders",
         "imgpipe.pipeline.command_line.terminal",
@@ -131,7 +132,7 @@ def test_init_writes_a_configuration_for_the_folder(photos: Path, tmp_path: Path
 
     config = configs.load(tmp_path / "c.toml")
     assert config.data.source == str(photos)
-    assert config.split == configs.Split(), "folds decide where validation has few images"
+    assert config.split == configs.Config().split, "folds decide where validation has few images"
     assert "needs at least" not in (tmp_path / "c.toml").read_text()
     assert max(map(len, (tmp_path / "c.toml").read_text().splitlines())) <= 100 + len(str(photos))
     assert result.stdout.count("a b") == 1, "the classes are printed once"

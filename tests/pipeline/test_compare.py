@@ -11,7 +11,7 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import compare
 from imgpipe.pipeline.commands import open as open_command
-from imgpipe.pipeline.output.paired_accuracy import PairedAccuracy
+from imgpipe.pipeline.output.paired_accuracy import paired
 from tests import json_formats
 from tests.images import encoded, noise
 from tests.pipeline.past_runs import leave
@@ -140,23 +140,23 @@ def test_runs_without_predictions_are_compared_without_paired_accuracy(out):
 
 def test_compare_refuses_a_run_that_does_not_exist(out, tmp_path):
     with pytest.raises(ResourceError, match=r"no run in .* pushed version 7\. Name the folder"):
-        compare.run(out / "model/7", out, None)
+        compare.command(out / "model/7", out, None)
     leave(tmp_path / "one", "20260101-100000")
     with pytest.raises(ResourceError, match=r"judged a model before 20260101-100000\. Run again"):
-        compare.run(tmp_path / "one", None, None)
+        compare.command(tmp_path / "one", None, None)
     with pytest.raises(ResourceError, match="pushed version 7"):
-        compare.run(out / "model/7", None, None)
+        compare.command(out / "model/7", None, None)
 
 
 def test_paired_accuracy_agrees_with_published_figures():
     """The interval agrees with Bonett and Price (2012), the p-value with an exact binomial test."""
-    pair = PairedAccuracy(both=43, only_first=8, only_second=9, neither=40)
-    low, high = pair.interval
-    assert pair.difference == pytest.approx(0.01)
-    assert low < pair.difference < high and low == pytest.approx(-0.0739, abs=2e-4)
-    assert PairedAccuracy(1, 6, 0, 1).p_value == pytest.approx(2 / 2**6)
-    assert PairedAccuracy(5, 0, 0, 0).p_value == 1.0
-    assert PairedAccuracy(5, 0, 0, 0).interval[1] > 0.2, "five images are no proof"
+    pair = paired(both=43, only_a=8, only_b=9, neither=40)
+    low, high = pair["ci95"]
+    assert pair["difference"] == pytest.approx(0.01)
+    assert low < pair["difference"] < high and low == pytest.approx(-0.0739, abs=2e-4)
+    assert paired(1, 6, 0, 1)["p_value"] == pytest.approx(2 / 2**6)
+    assert paired(5, 0, 0, 0)["p_value"] == 1.0
+    assert paired(5, 0, 0, 0)["ci95"][1] > 0.2, "five images are no proof"
 
 
 def test_open_shows_the_report_in_the_browser(out, monkeypatch):
@@ -180,7 +180,7 @@ def test_open_prints_the_path_without_a_display(out, monkeypatch):
     assert "There is no display here" in result.stdout
     (out / "runs/20260102-100000/report.html").unlink()
     with pytest.raises(ResourceError, match="run 20260102-100000 has no page"):
-        open_command.run(out / "runs/20260102-100000")
+        open_command.command(out / "runs/20260102-100000")
 
 
 def test_the_page_shows_the_images_on_which_the_models_disagree(out, tmp_path):

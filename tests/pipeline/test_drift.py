@@ -8,6 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from imgpipe.models.errors import ConfigError, ResourceError
@@ -37,7 +38,11 @@ def logs(tmp_path_factory):
 
 def run(log, out, images=None, most=50, json_file=None):
     """Run the command on a request log and an output folder; return its exit code."""
-    return drift.execute(log, out, None, images, most, json_file)
+    try:
+        drift.drift(log, out, None, images, most, json_file)
+    except typer.Exit as ended:
+        return ended.exit_code
+    return 0
 
 
 def test_images_like_the_training_data_are_no_drift(pushed, logs, capfd):

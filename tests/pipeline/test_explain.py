@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -55,7 +56,7 @@ def _names(folder: Path) -> list[str]:
 
 def test_an_image_gets_its_label_grad_cam_and_maps(run_folder, photo, tmp_path, capfd) -> None:
     out = tmp_path / "out"
-    assert explain.run([photo], run_folder, [], False, out) == 0
+    explain.command([photo], run_folder, [], False, out)
     said = capfd.readouterr().out
     assert str(photo) in said
     first = said.split("\n")[0]
@@ -74,7 +75,7 @@ def test_images_with_the_same_name_get_folders_of_their_own(
     other.parent.mkdir()
     shutil.copy(photo, other)
     out = tmp_path / "out"
-    assert explain.run([photo, other], run_folder, ["conv2"], False, out) == 0
+    explain.command([photo, other], run_folder, ["conv2"], False, out)
     assert _names(out) == ["photo", "photo-2"]
     for name in _names(out):
         assert _names(out / name) == ["004_conv2.png", "grad_cam.png"]
@@ -83,7 +84,7 @@ def test_images_with_the_same_name_get_folders_of_their_own(
 
 
 def test_all_layers_are_drawn_including_vectors(run_folder, photo, tmp_path, capfd) -> None:
-    assert explain.run([photo], run_folder, ["all"], False, tmp_path / "out") == 0
+    explain.command([photo], run_folder, ["all"], False, tmp_path / "out")
     names = _names(tmp_path / "out" / "photo")
     for layer in ("normalise", "conv1", "features", "classifier_hidden", "probabilities"):
         assert any(name.endswith(f"_{layer}.png") for name in names), names
@@ -95,7 +96,7 @@ def test_the_table_of_layers_needs_no_image(run_folder) -> None:
 
 
 def test_the_table_of_layers_has_sizes_and_parameters(run_folder, capfd) -> None:
-    assert explain.run([], run_folder, [], True, Path("unused")) == 0
+    explain.command([], run_folder, [], True, Path("unused"))
     said = capfd.readouterr().out
     assert "(24 − 3 + 2·0)/1 + 1 = 22, D = K = 4" in said
     assert "⌊(9 − 2 + 2·0)/2⌋ + 1 = 4, D = 8" in said
@@ -112,19 +113,19 @@ def test_the_model_is_found_from_any_of_its_folders(run_folder, place) -> None:
 
 def test_a_folder_without_a_model_is_a_missing_resource(tmp_path, photo) -> None:
     with pytest.raises(ResourceError, match=r"no model in .*Run `imgpipe run`"):
-        explain.run([photo], tmp_path, [], False, tmp_path / "out")
+        explain.command([photo], tmp_path, [], False, tmp_path / "out")
     assert ResourceError.exit_code == 5
 
 
 def test_an_unknown_layer_is_a_bad_argument(run_folder, photo, tmp_path) -> None:
     with pytest.raises(ConfigError, match=r"Received: 'conv3'; nearest: conv"):
-        explain.run([photo], run_folder, ["conv3"], False, tmp_path / "out")
+        explain.command([photo], run_folder, ["conv3"], False, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_explain_without_images_is_a_bad_argument(tmp_path) -> None:
     with pytest.raises(ConfigError, match="expected an image, or --layers"):
-        explain.run([], tmp_path / "no model", [], False, tmp_path / "out")
+        explain.command([], tmp_path / "no model", [], False, tmp_path / "out")
 
 
 def test_files_that_are_no_images_are_named_and_the_others_are_explained(
@@ -133,9 +134,10 @@ def test_files_that_are_no_images_are_named_and_the_others_are_explained(
     text = tmp_path / "notes.txt"
     text.write_text("not an image")
     out = tmp_path / "out"
-    code = explain.run([text, tmp_path / "nowhere.png", photo], run_folder, ["conv1"], False, out)
+    images = [text, tmp_path / "nowhere.png", photo]
+    with pytest.raises(typer.Exit, match=r"^2$"):
+        explain.command(images, run_folder, ["conv1"], False, out)
     said = capfd.readouterr().out
-    assert code == 2
     assert "notes.txt is not an image that the model can decode: Unknown image file format" in said
     assert "nowhere.png is not an image that the model can decode: No such file" in said
     assert "2 of 3 images could not be explained" in said
@@ -146,7 +148,7 @@ def test_a_version_without_its_network_is_refused(run_folder, photo, tmp_path) -
     version = Path(shutil.copytree(run_folder / "made", tmp_path / "old"))
     shutil.rmtree(version / "assets.extra" / "network")
     with pytest.raises(ResourceError, match="run the pipeline again"):
-        explain.run([photo], version, [], False, tmp_path / "out")
+        explain.command([photo], version, [], False, tmp_path / "out")
 
 
 def test_a_network_whose_answers_differ_from_the_served_ones_is_refused(
@@ -156,7 +158,7 @@ def test_a_network_whose_answers_differ_from_the_served_ones_is_refused(
     path = version / "assets.extra" / "network" / "settings.json"
     path.write_text(path.read_text().replace('"temperature": 1.0', '"temperature": 0.001'))
     with pytest.raises(ResourceError, match="give different answers"):
-        explain.run([photo], version, [], False, tmp_path / "out")
+        explain.command([photo], version, [], False, tmp_path / "out")
 
 
 def test_the_network_is_covered_by_the_manifest(run_folder) -> None:
@@ -173,4 +175,4 @@ def test_the_network_is_covered_by_the_manifest(run_folder) -> None:
 def test_an_unwritable_target_folder_is_a_missing_resource(run_folder, photo, tmp_path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(ResourceError, match="cannot write"):
-        explain.run([photo], run_folder, ["conv1"], False, tmp_path / "out")
+        explain.command([photo], run_folder, ["conv1"], False, tmp_path / "out")

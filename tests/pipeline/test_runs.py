@@ -55,7 +55,7 @@ def test_the_table_shows_each_run_and_what_changed_since_the_last(out):
 def test_a_narrow_terminal_gets_a_paragraph_for_each_run(out, monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "60")
-    assert runs.run(out, 20, None) == 0
+    runs.command(out, 20, None)
     lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
     assert "2026-01-01 10:00:00  blessed" in [line.rstrip() for line in lines]
     first = lines.index("  accuracy 0.750 (0.53–0.89), images 80 in 2 classes,")
@@ -111,9 +111,9 @@ def test_summaries_of_older_releases_have_a_status(out):
 
 def test_a_folder_without_runs_is_a_missing_resource(tmp_path):
     with pytest.raises(ResourceError, match=r"no run in .*Received: a folder without runs"):
-        runs.run(tmp_path, 20, None)
+        runs.command(tmp_path, 20, None)
     with pytest.raises(ResourceError, match="there is no such folder"):
-        runs.run(tmp_path / "gone", 20, None)
+        runs.command(tmp_path / "gone", 20, None)
 
 
 def test_runs_does_not_import_tensorflow(out):
@@ -121,7 +121,7 @@ def test_runs_does_not_import_tensorflow(out):
         "import sys\n"
         "from pathlib import Path\n"
         "from imgpipe.pipeline.commands import runs\n"
-        "runs.run(Path(sys.argv[1]), 20, None)\n"
+        "runs.command(Path(sys.argv[1]), 20, None)\n"
         "print(sorted({'tensorflow', 'tfx', 'apache_beam', 'keras'} & set(sys.modules)))\n"
     )
     done = subprocess.run(

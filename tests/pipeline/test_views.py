@@ -31,7 +31,7 @@ def photos(tmp_path: Path) -> Path:
 
 def test_one_image_makes_one_row(photos, tmp_path, capfd) -> None:
     out = tmp_path / "sheet.png"
-    assert views.run(str(photos / "cat" / "0.png"), None, _SMALL, out, 8) == 0
+    views.command(str(photos / "cat" / "0.png"), None, _SMALL, out, rows=8)
     assert f"wrote {out}: 1 image, each with 2 augmented views" in capfd.readouterr().out
     one = np.asarray(Image.open(out))
     assert (one == (20, 30, 90)).all(
@@ -44,7 +44,7 @@ def test_a_folder_gives_images_of_each_class_in_turn_and_names_other_files(
     photos, tmp_path, capfd
 ) -> None:
     out = tmp_path / "sheet.png"
-    assert views.run(str(photos), "transfer", _SMALL, out, 64) == 0
+    views.command(str(photos), "transfer", _SMALL, out, rows=64)
     said = capfd.readouterr().out
     assert "notes.txt: Unknown image file format" in said
     assert "6 images" in said
@@ -55,8 +55,8 @@ def test_a_folder_gives_images_of_each_class_in_turn_and_names_other_files(
 
 def test_the_settings_change_the_views(photos, tmp_path, capfd) -> None:
     plain, grey = tmp_path / "plain.png", tmp_path / "grey.png"
-    views.run(str(photos / "cat" / "0.png"), None, _SMALL, plain, 8)
-    views.run(str(photos / "cat" / "0.png"), None, [*_SMALL, "views.erasing=0.9"], grey, 8)
+    views.command(str(photos / "cat" / "0.png"), None, _SMALL, plain, rows=8)
+    views.command(str(photos / "cat" / "0.png"), None, [*_SMALL, "views.erasing=0.9"], grey, rows=8)
     assert plain.read_bytes() != grey.read_bytes()
 
 
@@ -73,13 +73,15 @@ def test_the_settings_change_the_views(photos, tmp_path, capfd) -> None:
 def test_wrong_arguments_are_named(photos, tmp_path, name, out, message) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match=message):
-        views.run(str(tmp_path / name), None, _SMALL, tmp_path / out, 8)
+        views.command(str(tmp_path / name), None, _SMALL, tmp_path / out, rows=8)
 
 
 def test_a_pixel_bomb_is_not_decoded(photos, tmp_path, capfd) -> None:
-    views.run(str(photos), None, [*_SMALL, "judge.pixel_limit=100000"], tmp_path / "a.png", 1)
+    views.command(
+        str(photos), None, [*_SMALL, "judge.pixel_limit=100000"], tmp_path / "a.png", rows=1
+    )
     Image.new("1", (20_000, 20_000)).save(photos / "cat" / "+bomb.png")
-    views.run(str(photos), None, _SMALL, tmp_path / "a.png", 2)
+    views.command(str(photos), None, _SMALL, tmp_path / "a.png", rows=2)
     assert "20000 x 20000 pixels are over judge.pixel_limit" in capfd.readouterr().out
 
 

@@ -88,7 +88,7 @@ def halves(shared_data, name):
 def drifted(tfdv, now, before):
     """Return the names of the features that drifted between two statistics."""
     schema = accepted(tfdv.infer_schema(before), ())
-    return {found.feature for found in drift.drift({"train": now}, {"train": before}, schema)}
+    return {found.subject for found in drift.drift({"train": now}, {"train": before}, schema)}
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ class Kind:
 
 
 def _object_store(scheme: str) -> Callable[[str, SourceOptions], Source]:
-    return lambda locator, options: ObjectStoreSource(f"{scheme}:{locator}", options.least_classes)
+    return lambda locator, options: ObjectStoreSource(f"{scheme}:{locator}", options)
 
 
 #: Kinds by the prefix of a spec ("folder:PATH"). A path without prefix is of the first kind whose
@@ -61,9 +61,7 @@ def _object_store(scheme: str) -> Callable[[str, SourceOptions], Source]:
 #: manifest, and every other .csv is taken for a table of pixels.
 SOURCES: dict[str, Kind] = {
     "folder": Kind(FolderSource),
-    "archive": Kind(
-        lambda locator, options: ArchiveSource(locator, options.least_classes), archive.takes
-    ),
+    "archive": Kind(ArchiveSource, archive.takes),
     "manifest": Kind(ManifestSource, file_list.takes),
     "csv": Kind(PixelSource, pixel_table.takes),
     "tfrecord": Kind(TFRecordSource, tfrecord.takes),

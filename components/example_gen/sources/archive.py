@@ -7,7 +7,6 @@ paths of the members determine labels and splits, as in a folder tree.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import stat
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from imgpipe.components.example_gen.sources.base import Item, Note, Scan, SourceOptions
-from imgpipe.components.example_gen.sources.hashing import hashed
+from imgpipe.components.example_gen.sources.hashing import HashedSource
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
 from imgpipe.components.example_gen.sources.seekable_gzip import (
     BOMB_BYTES,
@@ -107,11 +106,11 @@ def safe_path(name: str) -> tuple[str, str]:
 
 
 @dataclass(frozen=True)
-class ArchiveSource:
+class ArchiveSource(HashedSource):
     """One archive on a local or mounted file system."""
 
     file: str
-    least_classes: int = 2
+    options: SourceOptions
 
     def listing(self) -> Scan:
         """Read the table of contents; see `Source.listing`.
@@ -119,7 +118,11 @@ class ArchiveSource:
         Raises:
             ConfigError: The archive cannot be read, is damaged, or holds no file.
         """
-        path = self._path()
+        path = Path(self.file).expanduser()
+        if path.is_dir():
+            raise ConfigError(f"data source {self.file!r} is a folder; {_EXPECTED}")
+        if not path.is_file():
+            raise ConfigError(f"data source {self.file!r} does not exist; {_EXPECTED}")
         found = _Members()
         try:
             self._collect(path, found)
@@ -135,11 +138,7 @@ class ArchiveSource:
         members = repeated(found.items, found.notes)
         if not members and not found.folders:
             raise ConfigError(f"data source {self.file!r}: found no file in it; {_EXPECTED}")
-        return lay_out(self.file, members, found.folders, found.notes, self.least_classes)
-
-    def scan(self) -> Scan:
-        """List and hash; see `Source.scan`."""
-        return hashed(self.listing(), lambda item: hashlib.sha256(self.read(item)).hexdigest())
+        return lay_out(self.file, members, found.folders, found.notes, self.options.least_classes)
 
     def read(self, item: Item) -> bytes:
         """Read one member; see `Source.read`.
@@ -162,14 +161,6 @@ class ArchiveSource:
         if len(data) < size:
             raise OSError(f"the archive is cut off: {len(data):,} of {size:,} bytes")
         return data
-
-    def _path(self) -> Path:
-        path = Path(self.file).expanduser()
-        if path.is_dir():
-            raise ConfigError(f"data source {self.file!r} is a folder; {_EXPECTED}")
-        if not path.is_file():
-            raise ConfigError(f"data source {self.file!r} does not exist; {_EXPECTED}")
-        return path
 
     def _collect(self, path: Path, found: _Members) -> None:
         with path.open("rb") as file:
@@ -317,40 +308,30 @@ class _LimitedReader:
         self._file, self._limit = file, limit
 
     def read(self, size: int = -1) -> bytes:
-        """Read bytes.
-
-        Raises:
-            Damaged: A header states a length above the limit.
-        """
         if size > self._limit:
             raise Damaged(f"the archive has a header of {size:,} bytes")
         return self._file.read(size if size >= 0 else self._limit)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Seek to a byte."""
         return self._file.seek(offset, whence)
 
     def seekable(self) -> bool:
-        """Whether `seek` works, which is always true."""
         return True
 
     def tell(self) -> int:
-        """Current position in bytes."""
         return self._file.tell()
 
 
 class _UnpackedReader(_LimitedReader):
-    """A file of the unpacked data of a gzip stream, with the same checks."""
+    """A file of the unpacked data of a gzip stream, with the same checks.
+
+    Positions are counted in unpacked bytes, and seeking unpacks nothing.
+    """
 
     def __init__(self, stream: SeekableGzip) -> None:
         self._stream, self._at = stream, 0
 
     def read(self, size: int = -1) -> bytes:
-        """Read bytes.
-
-        Raises:
-            Damaged: A header states a length above the limit.
-        """
         if not 0 <= size <= _HEADER_LIMIT:
             raise Damaged(f"the archive has a header of {size:,} bytes")
         data = self._stream.pread(size, self._at)
@@ -358,10 +339,8 @@ class _UnpackedReader(_LimitedReader):
         return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Seek to an unpacked byte, counted from the start, without unpacking anything."""
         self._at = offset
         return offset
 
     def tell(self) -> int:
-        """Current position in unpacked bytes."""
         return self._at

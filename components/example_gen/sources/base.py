@@ -33,9 +33,8 @@ class SourceOptions:
 
     def to_json(self) -> str:
         """Convert to JSON without default values, so that a new option changes no cache key."""
-        defaults = SourceOptions()
-        values = dataclasses.asdict(self)
-        changed = {k: v for k, v in values.items() if v != getattr(defaults, k)}
+        values = dataclasses.asdict(self).items()
+        changed = {name: value for name, value in values if value != getattr(SourceOptions, name)}
         return json.dumps(changed, sort_keys=True)
 
     @classmethod
@@ -74,14 +73,7 @@ class Item:
         Args:
             content: `Item.content`; "" if the content cannot be read.
         """
-        parts = [
-            self.path,
-            content,
-            self.label,
-            self.split,
-            self.group,
-            self.problem,
-        ]
+        parts = [self.path, content, self.label, self.split, self.group, self.problem]
         # As JSON, different parts give different texts, and names that are not UTF-8 are escaped.
         return hashlib.sha256(json.dumps(parts).encode()).digest()
 
@@ -103,8 +95,8 @@ class Scan:
     items: Sequence[Item]  # sources pack them, see `items.Items`
     vocabulary: tuple[str, ...]  # class names in sorted order
     given_splits: tuple[str, ...] = ()  # splits that the source itself names
-    notes: tuple[Note, ...] = ()
-    fingerprint: str = ""  # hex SHA-256 of all `Item.key`s, "" when not hashed
+    notes: tuple[Note, ...] = ()  # in order and without duplicates after `VettedSource`
+    fingerprint: str = ""  # hex SHA-256 of all `Item.key`s, which `VettedSource.scan` computes
 
     def counts(self) -> dict[str, int]:
         """Number of files of each class of the vocabulary, before any check."""
@@ -120,7 +112,7 @@ class Source(Protocol):
     """A source of images. Implementations can be pickled, because Beam workers hold one."""
 
     def listing(self) -> Scan:
-        """List all items without reading contents; hashes and fingerprint are empty.
+        """List all items without reading contents; hashes are empty.
 
         Raises:
             ConfigError: The source does not exist or is not laid out as expected.
@@ -158,8 +150,3 @@ def fingerprint(keys: Iterable[bytes]) -> str:
     table = np.frombuffer(joined, f"S{KEY_BYTES}")
     table.sort()  # in place: `joined` is the memory of the table
     return hashlib.sha256(table.data).hexdigest()
-
-
-def sorted_notes(notes: Iterable[Note]) -> tuple[Note, ...]:
-    """Remove duplicate notes and sort the others, so that equal scans have equal notes."""
-    return tuple(sorted(set(notes), key=lambda note: (note.kind, note.path, note.detail)))

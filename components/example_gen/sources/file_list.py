@@ -17,17 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.components.example_gen.sources import local_files
-from imgpipe.components.example_gen.sources.base import (
-    Item,
-    Note,
-    Scan,
-    SourceOptions,
-    sorted_notes,
-)
-from imgpipe.components.example_gen.sources.hashing import hashed
+from imgpipe.components.example_gen.sources.base import Item, Note, Scan, SourceOptions
+from imgpipe.components.example_gen.sources.hashing import HashedSource
 from imgpipe.components.example_gen.sources.items import Items
-from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, in_order, some
-from imgpipe.components.example_gen.sources.tree import check_classes
+from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, some
+from imgpipe.components.example_gen.sources.tree import checked
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
@@ -113,14 +107,18 @@ def _contradiction(reason: str, found: dict[str, int]) -> str:
 
 
 @dataclass(frozen=True)
-class ManifestSource:
+class ManifestSource(HashedSource):
     """A list of files on a local or mounted file system."""
 
     file: str
     options: SourceOptions
 
     def listing(self) -> Scan:
-        """Read the list but not the files; see `Source.listing`."""
+        """Read the list but not the files; see `Source.listing`.
+
+        Raises:
+            ConfigError: The list cannot be read, or is not as expected.
+        """
         entries: dict[str, _Entry] = {}
         root = self._root()
         for row, values in self._rows():
@@ -136,25 +134,23 @@ class ManifestSource:
             if values["group"]:
                 entry.groups.setdefault(values["group"], row)
         items = Items(entry.item() for _, entry in sorted(entries.items()))
-        scan = Scan(
-            source=self.file,
-            items=items,
-            vocabulary=tuple(sorted({label for e in entries.values() for label in e.labels})),
-            given_splits=in_order({split for e in entries.values() for split in e.splits}),
-            notes=sorted_notes(_repeated_rows(entries.values())),
-        )
-        self._check(scan)
+        labels = {label for entry in entries.values() for label in entry.labels}
+        splits = {split for entry in entries.values() for split in entry.splits}
+        notes, least = _repeated_rows(entries.values()), self.options.least_classes
+        scan = checked(self.file, items, labels, splits, notes, _EXPECTED, least)
+        if least > 1 and not any(item.split in (names.TRAIN, None) for item in items):
+            raise ConfigError(
+                f"data source {self.file!r} gives {some(scan.given_splits)} but no row for train; "
+                "leave the split empty where it is to be assigned"
+            )
         return scan
-
-    def scan(self) -> Scan:
-        """Read the list and hash the files; see `Source.scan`."""
-        return hashed(self.listing(), self._digest)
 
     def read(self, item: Item) -> bytes:
         """Read one file; see `Source.read`."""
         return local_files.read_bytes(self._file(item))
 
-    def _digest(self, item: Item) -> str:
+    def digest(self, item: Item) -> str:
+        """Hash one file; see `HashedSource.digest`."""
         return local_files.sha256(self._file(item))
 
     def _file(self, item: Item) -> Path:
@@ -171,24 +167,12 @@ class ManifestSource:
             return Path(self.options.root).expanduser().absolute()
         return Path(self.file).expanduser().absolute().parent
 
-    def _check(self, scan: Scan) -> None:
-        check_classes(scan, _EXPECTED, self.options.least_classes)
-        given = {item.split for item in scan.items}
-        for_training = self.options.least_classes > 1
-        if for_training and not given & {names.TRAIN, None}:
-            raise ConfigError(
-                f"data source {self.file!r} gives {some(scan.given_splits)} but no row for train; "
-                "leave the split empty where it is to be assigned"
-            )
-
     def _split(self, word: str, row: int) -> str:
         try:
             return SPLIT_WORDS[word.lower()]
         except KeyError:
-            raise ConfigError(
-                f"data source {self.file!r}, row {row}: split {word!r}; expected train, "
-                "validation or test, or nothing where it is to be assigned"
-            ) from None
+            expected = "expected train, validation or test, or nothing where it is to be assigned"
+            raise self._wrong(row, f"split {word!r}; {expected}") from None
 
     def _rows(self) -> Iterator[tuple[int, dict[str, str]]]:
         """Number and values by role ("" where empty) of each row; ConfigError for invalid rows."""
@@ -197,7 +181,7 @@ class ManifestSource:
         try:
             for row, values in rows:
                 if not values["path"]:
-                    raise ConfigError(f"data source {self.file!r}, row {row}: no path; {_EXPECTED}")
+                    raise self._wrong(row, f"no path; {_EXPECTED}")
                 self._check_text(row, values)
                 yield row, values
         except UnicodeDecodeError as error:
@@ -218,16 +202,14 @@ class ManifestSource:
                 # Python represents the bytes of a file name that is not UTF-8 as surrogates.
                 text.encode("utf-8", "surrogateescape" if role == "path" else "strict")
             except UnicodeEncodeError as error:
-                raise ConfigError(
-                    f"data source {self.file!r}, row {row}: the {role} {text[:80]!a} is not valid "
-                    f"Unicode text ({error.reason}); correct the row"
-                ) from None
+                what = f"the {role} {text[:80]!a} is not valid Unicode text ({error.reason})"
+                raise self._wrong(row, f"{what}; correct the row") from None
 
     def _too_long(self, row: int) -> ConfigError:
-        return ConfigError(
-            f"data source {self.file!r}, row {row}: the line is longer than {_LINE_LIMIT >> 20} "
-            f"MiB; {_EXPECTED}"
-        )
+        return self._wrong(row, f"the line is longer than {_LINE_LIMIT >> 20} MiB; {_EXPECTED}")
+
+    def _wrong(self, row: int, what: str) -> ConfigError:
+        return ConfigError(f"data source {self.file!r}, row {row}: {what}")
 
     def _cells(self, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         with _text_file(path) as file:
@@ -235,19 +217,16 @@ class ManifestSource:
             file.seek(0)
             rows = local_files.lines(file, _LINE_LIMIT, self._too_long)
             reader = csv.reader(rows, delimiter=delimiter)
-            if self.options.path_column.isdigit():  # numbers are for files without a header
-                columns = self._columns([])
-            else:
-                columns = self._columns(next(reader, []))
+            numbered = self.options.path_column.isdigit()  # then the file has no header
+            columns = self._columns([] if numbered else next(reader, []))
             for cells in reader:
                 if any(cells):
-                    yield (
-                        reader.line_num,  # counts lines, because a cell may contain line breaks
-                        {
-                            role: cells[index].strip() if 0 <= index < len(cells) else ""
-                            for role, index in columns.items()
-                        },
-                    )
+                    values = {
+                        role: cells[index].strip() if 0 <= index < len(cells) else ""
+                        for role, index in columns.items()
+                    }
+                    # The number of the line, because a cell may contain line breaks.
+                    yield reader.line_num, values
 
     def _objects(self, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         with _text_file(path) as file:
@@ -257,26 +236,17 @@ class ManifestSource:
                 try:
                     value = json.loads(line)
                 except (ValueError, RecursionError) as error:
-                    raise ConfigError(
-                        f"data source {self.file!r}, row {row}: not JSON ({error}); {_EXPECTED}"
-                    ) from None
+                    raise self._wrong(row, f"not JSON ({error}); {_EXPECTED}") from None
                 if not isinstance(value, dict):
-                    raise ConfigError(
-                        f"data source {self.file!r}, row {row}: expected an object with path and "
-                        f"label. Received: {line.strip()[:80]}"
-                    )
+                    expected = "expected an object with path and label. Received: "
+                    raise self._wrong(row, expected + line.strip()[:80])
                 keys = list(value)
                 found = {role: keys[n] for role, n in self._columns(keys, True).items() if n >= 0}
                 yield row, {r: _text(value[found[r]]) if r in found else "" for r in _USUAL}
 
     def _columns(self, header: Sequence[str], sparse: bool = False) -> dict[str, int]:
         """Indices of the columns by role, -1 for none; with `sparse`, named ones may be absent."""
-        wanted = {
-            "path": self.options.path_column,
-            "label": self.options.label_column,
-            "split": self.options.split_column,
-            "group": self.options.group_column,
-        }
+        wanted = {role: getattr(self.options, f"{role}_column") for role in _USUAL}
         return {
             role: column_index(self.file, header, name, _USUAL[role], required=role == "path")
             for role, name in wanted.items()

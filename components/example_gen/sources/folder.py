@@ -12,14 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imgpipe.components.example_gen.sources import local_files
-from imgpipe.components.example_gen.sources.base import (
-    Item,
-    Note,
-    Scan,
-    SourceOptions,
-    sorted_notes,
-)
-from imgpipe.components.example_gen.sources.hashing import hashed
+from imgpipe.components.example_gen.sources.base import Item, Note, Scan, SourceOptions
+from imgpipe.components.example_gen.sources.hashing import HashedSource
 from imgpipe.components.example_gen.sources.items import ItemSorter
 from imgpipe.components.example_gen.sources.layout import (
     EXPECTED_TREE,
@@ -74,16 +68,15 @@ class _Walk:
             return []
         visible = []
         for entry in found:
-            path = entry.path
             if is_hidden(entry.name):
-                self.note("hidden", path)
-                continue
-            visible.append(self._entry(entry, path))
+                self.note("hidden", entry.path)
+            else:
+                visible.append(self._entry(entry))
         return visible
 
-    def _entry(self, entry: os.DirEntry[str], path: str) -> _Entry:
+    def _entry(self, entry: os.DirEntry[str]) -> _Entry:
         """Determine the kind of an entry; a dead link counts as a file."""
-        symlink = entry.is_symlink()
+        path, symlink = entry.path, entry.is_symlink()
         try:
             status = entry.stat()
         except OSError as error:
@@ -97,6 +90,7 @@ class _Walk:
             kind = "file"
         else:
             kind = "special"
+            self.note("special_file", path, "a pipe, socket or device is not read")
         if symlink:
             self.note("symlink", path, os.path.realpath(path))
         if symlink and kind == "folder" and not self.follow_links:
@@ -105,39 +99,32 @@ class _Walk:
             except OSError as error:
                 self.note("outside_link", path, error.strerror or str(error))
                 kind = "outside"
-        if kind == "special":
-            self.note("special_file", path, "a pipe, socket or device is not read")
         return _Entry(entry.name, path, symlink, kind, identity)
 
     def add(self, entry: _Entry, label: str | None, split: str | None, linked: bool) -> None:
-        self.items.add(
-            Item(self.relative(entry.path), label, split, symlink=linked or entry.symlink)
-        )
+        self.items.add(Item(self.relative(entry.path), label, split, linked or entry.symlink))
 
     def collect(self, folder: _Entry, label: str, split: str | None) -> int:
         """Add all files below `folder` as items of one class, and return their number."""
         before = len(self.items)
-        # Folders are compared by device and inode, because a link gives a folder another path.
-        if folder.identity in self.above:
-            self.note("cycle", folder.path, "leads back to a folder above it; not followed")
-            return 0
-        stack = [(folder.path, self.above | {folder.identity}, folder.symlink)]
+        stack = [(folder, self.above, False)]
         while stack:
-            path, ancestors, linked = stack.pop()
-            for entry in self.entries(path):
+            parent, above, linked = stack.pop()
+            # Folders are compared by device and inode, because a link gives a folder another path.
+            if parent.identity in above:
+                self.note("cycle", parent.path, "leads back to a folder above it; not followed")
+                continue
+            above, linked = above | {parent.identity}, linked or parent.symlink
+            for entry in self.entries(parent.path):
                 if entry.kind == "file":
                     self.add(entry, label, split, linked)
-                elif entry.kind == "folder" and entry.identity in ancestors:
-                    self.note("cycle", entry.path, "leads back to a folder above it; not followed")
                 elif entry.kind == "folder":
-                    stack.append(
-                        (entry.path, ancestors | {entry.identity}, linked or entry.symlink)
-                    )
+                    stack.append((entry, above, linked))
         return len(self.items) - before
 
 
 @dataclass(frozen=True)
-class FolderSource:
+class FolderSource(HashedSource):
     """A folder on a local or mounted file system."""
 
     directory: str
@@ -168,28 +155,25 @@ class FolderSource:
             classes = self._collect_classes(walk, folders, None)
         for entry in files:
             walk.add(entry, None, None, linked=False)
-        self._check_classes(root, folders, classes, walk, bool(given), files)
+        self._check_classes(folders, classes, walk, bool(given), files)
         return Scan(
             source=self.directory,
             items=walk.items.sorted(),
             vocabulary=tuple(sorted(classes)),
             given_splits=in_order(set(given.values())),
-            notes=sorted_notes(walk.notes),
+            notes=tuple(walk.notes),
         )
-
-    def scan(self) -> Scan:
-        """List and hash the files; see `Source.scan`."""
-        return hashed(self.listing(), self._digest)
 
     def read(self, item: Item) -> bytes:
         """Read one file; see `Source.read`."""
         return local_files.read_bytes(self._file(item))
 
+    def digest(self, item: Item) -> str:
+        """Hash one file; see `HashedSource.digest`."""
+        return local_files.sha256(self._file(item))
+
     def _path(self) -> Path:
         return Path(self.directory).expanduser().absolute()
-
-    def _digest(self, item: Item) -> str:
-        return local_files.sha256(self._file(item))
 
     def _file(self, item: Item) -> Path:
         """Path of an item; OSError when a link leads out of the root."""
@@ -258,18 +242,12 @@ class FolderSource:
         return ConfigError(f"data source {self.directory!r}: found {found}; {EXPECTED_TREE}")
 
     def _check_classes(
-        self,
-        root: Path,
-        folders: list[_Entry],
-        classes: set[str],
-        walk: _Walk,
-        split: bool,
-        loose: list[_Entry],
+        self, folders: list[_Entry], classes: set[str], walk: _Walk, split: bool, rest: list[_Entry]
     ) -> None:
         """ConfigError unless there are enough classes and at least one file with a class."""
         if len(classes) < 2:
             only = folders[0]
-            inner = [e.name for e in _Walk(str(root)).entries(only.path) if e.kind == "folder"]
+            inner = [e.name for e in _Walk(walk.root).entries(only.path) if e.kind == "folder"]
             if not split and len(folders) == 1 and len(inner) >= 2:
                 raise ConfigError(
                     f"data source {self.directory!r}: found a single folder {only.name!r} that "
@@ -278,10 +256,10 @@ class FolderSource:
                 )
             if len(classes) >= self.options.least_classes and walk.items.labelled:
                 return
-            lists = [entry.name for entry in loose if Path(entry.name).suffix.lower() in _LISTS]
+            lists = [entry.name for entry in rest if Path(entry.name).suffix.lower() in _LISTS]
             if split and not classes and lists:
                 raise ConfigError(
-                    f"data source {self.directory!r}: found {len(walk.items) - len(loose):,} files "
+                    f"data source {self.directory!r}: found {len(walk.items) - len(rest):,} files "
                     f"directly in {some([f'{f.name}/' for f in folders])}, so that no folder says "
                     f"their classes, and {some(lists)} beside. Where that lists the classes, give "
                     f"{Path(self.directory) / lists[0]} in place of the folder, and name its "

@@ -1,19 +1,14 @@
-"""Hashes the contents of a listing in threads."""
+"""Hashes the contents of a source in threads."""
 
 from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import hashlib
 import itertools
 from collections.abc import Callable, Iterator
 
-from imgpipe.components.example_gen.sources.base import (
-    Item,
-    Note,
-    Scan,
-    fingerprint,
-    sorted_notes,
-)
+from imgpipe.components.example_gen.sources.base import Item, Note, Scan, Source
 from imgpipe.components.example_gen.sources.items import Items
 from imgpipe.models import progress
 
@@ -21,15 +16,31 @@ _HASH_THREADS = 8  # reading waits for the disk, and hashing releases the interp
 _AHEAD = 1024  # items passed to the threads at once, so that memory does not grow with the source
 
 
+class HashedSource(Source):
+    """A source whose contents have to be read to be hashed."""
+
+    def scan(self) -> Scan:
+        """List the items and hash their contents; see `Source.scan`."""
+        return hashed(self.listing(), self.digest)
+
+    def digest(self, item: Item) -> str:
+        """Hex SHA-256 of the content of an item.
+
+        Raises:
+            OSError: The content cannot be read.
+        """
+        return hashlib.sha256(self.read(item)).hexdigest()
+
+
 def hashed(listing: Scan, digest: Callable[[Item], str]) -> Scan:
-    """Hash the contents of a listing in threads, and compute the fingerprint.
+    """Hash the contents of a listing in threads.
 
     Args:
         listing: Listing of a source.
         digest: Returns the hex SHA-256 of an item's content, or raises OSError.
 
     Returns:
-        The listing with hashes and fingerprint, and with a note for each unreadable item.
+        The listing with hashes, and with a note for each unreadable item.
     """
 
     def attempt(item: Item) -> tuple[str, str]:
@@ -52,10 +63,5 @@ def hashed(listing: Scan, digest: Callable[[Item], str]) -> Scan:
                     progress.advance(1, "files")
 
     progress.total(len(listing.items), "files")
-    items = Items(read())
-    return dataclasses.replace(
-        listing,
-        items=items,
-        notes=sorted_notes(notes),
-        fingerprint=fingerprint(item.key(item.sha256) for item in items),
-    )
+    items = Items(read())  # appends to `notes`
+    return dataclasses.replace(listing, items=items, notes=tuple(notes))

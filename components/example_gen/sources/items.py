@@ -97,7 +97,6 @@ class ItemSorter:
     """Collects items in any order, and sorts them by path in little memory."""
 
     def __init__(self) -> None:
-        """Create an empty collection."""
         self._runs: list[Items] = []
         self._pending: list[Item] = []
         self.labelled = 0  # number of items with a label

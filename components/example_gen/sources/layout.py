@@ -67,10 +67,9 @@ def given_splits(where: str, folders: Sequence[str]) -> Mapping[str, str]:
             f"data source {where!r} has two folders for one split: found "
             f"{some(sorted(given))}; keep one folder for each of train, validation and test"
         )
-    if not given or (others and names.TRAIN not in given.values()):
-        return {}  # a class may be called "test"
-    if others and len(given) == 1:
-        return {}  # a single folder "train" among other folders is a class, too
+    # A class may be called "test", and a single folder "train" among others is a class, too.
+    if not given or (others and (len(given) == 1 or names.TRAIN not in given.values())):
+        return {}
     if others:
         raise ConfigError(
             f"data source {where!r} mixes split folders ({some(sorted(given))}) "

@@ -8,10 +8,11 @@ a link to a private file outside of the source. These functions refuse all of th
 from __future__ import annotations
 
 import errno
+import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, AnyStr
+from typing import IO, Any, AnyStr, TypeVar, cast
 
 from imgpipe.components.example_gen.sources.layout import is_hidden
 from imgpipe.models.errors import ConfigError
@@ -19,6 +20,7 @@ from imgpipe.models.files import regular_files
 
 #: Largest size in bytes of a file that is read (256 MiB). Folders of images may contain videos.
 BYTE_LIMIT = 1 << 28
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def read_bytes(file: Path) -> bytes:
@@ -87,6 +89,24 @@ def check_all(source: str, files: Iterable[Path], root: Path, follow_links: bool
             raise ConfigError(
                 f"data source {source!r}: {file.name!r} {error.strerror or error}"
             ) from None
+
+
+def cached_until_changed(results: int) -> Callable[[_Function], _Function]:
+    """Cache the last results of a function of a file's path, each until its file changes."""
+
+    def decorate(function: _Function) -> _Function:
+        @functools.lru_cache(results)
+        def cached(version: tuple[int, ...], *arguments: Any) -> Any:
+            return function(*arguments)
+
+        @functools.wraps(function)
+        def current(path: str, *arguments: Any) -> Any:
+            status = Path(path).stat()
+            return cached((status.st_mtime_ns, status.st_size, status.st_ino), path, *arguments)
+
+        return cast("_Function", current)
+
+    return decorate
 
 
 def lines(stream: IO[AnyStr], limit: int, too_long: Callable[[int], Exception]) -> Iterator[AnyStr]:

@@ -9,13 +9,12 @@ https://s3fs.readthedocs.io/en/latest/#credentials).
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from imgpipe.components.example_gen.sources.archive import safe_path
-from imgpipe.components.example_gen.sources.base import Item, Note, Scan, fingerprint
-from imgpipe.components.example_gen.sources.hashing import hashed
+from imgpipe.components.example_gen.sources.base import Item, Note, Scan, SourceOptions
+from imgpipe.components.example_gen.sources.hashing import HashedSource, hashed
 from imgpipe.components.example_gen.sources.layout import EXPECTED_TREE
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
 from imgpipe.components.example_gen.sources.tree import lay_out
@@ -27,16 +26,11 @@ _CHECKSUMS = ("ETag", "md5Hash", "crc32c", "etag")
 
 
 @dataclass(frozen=True)
-class ObjectStoreSource:
-    """All objects below a prefix.
+class ObjectStoreSource(HashedSource):
+    """All objects below a prefix."""
 
-    Attributes:
-        uri: Scheme, bucket and prefix.
-        least_classes: Number of classes that there have to be.
-    """
-
-    uri: str
-    least_classes: int = 2
+    uri: str  # scheme, bucket and prefix
+    options: SourceOptions = field(default_factory=SourceOptions)
 
     def listing(self) -> Scan:
         """List the objects; see `Source.listing`.
@@ -59,7 +53,7 @@ class ObjectStoreSource:
             # A name with a slash at its end is an empty object that stands for a folder.
             elif path and about["type"] == "file" and not name.endswith("/"):
                 items.append(_item(path, about))
-        return lay_out(self.uri, items, (), notes, self.least_classes)
+        return lay_out(self.uri, items, (), notes, self.options.least_classes)
 
     def scan(self) -> Scan:
         """List the objects; see `Source.scan`.
@@ -68,9 +62,8 @@ class ObjectStoreSource:
         """
         listing = self.listing()
         if all(item.version or _too_large(item) for item in listing.items):
-            keys = (item.key(item.content) for item in listing.items)
-            return replace(listing, fingerprint=fingerprint(keys))
-        return hashed(listing, lambda item: hashlib.sha256(self.read(item)).hexdigest())
+            return listing
+        return hashed(listing, self.digest)
 
     def read(self, item: Item) -> bytes:
         """Read one object; see `Source.read`.
@@ -105,16 +98,7 @@ class ObjectStoreSource:
 
 
 def _opened(uri: str) -> tuple[Any, str]:
-    """Return the file system of a URI and the path in it.
-
-    fsspec keeps one file system of each kind for the process.
-
-    Args:
-        uri: URI of the source.
-
-    Raises:
-        ResourceError: The package of the store is not installed.
-    """
+    """The file system of a URI, of which fsspec keeps one of each kind, and the path in it."""
     try:
         from fsspec.core import url_to_fs
 

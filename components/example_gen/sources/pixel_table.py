@@ -6,8 +6,6 @@ A row is converted to PNG when it is read, so that it is handled like every othe
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import io
 import math
 import os
@@ -19,7 +17,7 @@ from pathlib import Path
 from imgpipe.components.example_gen.sources import local_files
 from imgpipe.components.example_gen.sources.base import Item, Scan, SourceOptions
 from imgpipe.components.example_gen.sources.file_list import column_index
-from imgpipe.components.example_gen.sources.hashing import hashed
+from imgpipe.components.example_gen.sources.hashing import HashedSource
 from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, is_hidden, some
 from imgpipe.components.example_gen.sources.tree import listed
 from imgpipe.models.errors import ConfigError
@@ -65,12 +63,9 @@ class _Layout:
         return {self.label, self.split, self.group} - {-1}
 
 
-@functools.lru_cache(maxsize=64)
-def _layout(path: str, options: SourceOptions, *version: int) -> _Layout:
-    """Find the layout from the first two rows; ConfigError when they hold no square image.
-
-    `version` is only a part of the cache's key, so that a changed file is read again.
-    """
+@local_files.cached_until_changed(64)
+def _layout(path: str, options: SourceOptions) -> _Layout:
+    """Find the layout from the first two rows; ConfigError when they hold no square image."""
     with open_regular(Path(path)) as file:
         lines = local_files.lines(file, _LINE_LIMIT, lambda line: _too_long(path, line))
         first, second = next(lines, b"").removeprefix(_BOM), next(lines, b"")
@@ -138,7 +133,7 @@ def _square(count: int) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class PixelSource:
+class PixelSource(HashedSource):
     """One CSV file, or a folder of them (named after splits: sign_mnist_train.csv)."""
 
     locator: str
@@ -152,22 +147,15 @@ class PixelSource:
         """
         return listed(self.locator, self._all_rows(), _EXPECTED, self.options.least_classes)
 
-    def scan(self) -> Scan:
-        """List and hash the images; see `Source.scan`."""
-        return hashed(self.listing(), lambda item: hashlib.sha256(self.read(item)).hexdigest())
-
     def read(self, item: Item) -> bytes:
         """Read one row as PNG; see `Source.read`."""
         offset, length, name = item.locator.split(":", 2)
-        file = self._folder() / name
-        layout = self._layout(file)
+        path = Path(self.locator).expanduser()
+        file = (path if path.is_dir() else path.parent) / name
+        layout = _layout(str(file), self.options)
         with open_regular(file) as stream:
             line = os.pread(stream.fileno(), int(length), int(offset))
         return _png(_values(line, layout), layout)
-
-    def _folder(self) -> Path:
-        path = Path(self.locator).expanduser()
-        return path if path.is_dir() else path.parent
 
     def _files(self) -> list[Path]:
         path = Path(self.locator).expanduser()
@@ -182,10 +170,6 @@ class PixelSource:
             raise ConfigError(f"data source {self.locator!r} does not exist; {_EXPECTED}")
         return [path]
 
-    def _layout(self, file: Path) -> _Layout:
-        status = file.stat()
-        return _layout(str(file), self.options, status.st_mtime_ns, status.st_size)
-
     def _all_rows(self) -> Iterator[Item]:
         files = self._files()
         for file in files:
@@ -198,7 +182,7 @@ class PixelSource:
 
     def _rows(self, file: Path, split: str | None) -> Iterator[Item]:
         """One item for each row; its path contains the number of the line."""
-        layout = self._layout(file)
+        layout = _layout(str(file), self.options)
         offset = 0
         with open_regular(file) as stream:
             lines = local_files.lines(stream, _LINE_LIMIT, lambda line: _too_long(str(file), line))

@@ -6,7 +6,6 @@ read by its offset. TensorFlow is imported when a file is opened, not when this 
 
 from __future__ import annotations
 
-import functools
 import os
 import struct
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from imgpipe.components.example_gen.sources.base import SourceOptions
 from imgpipe.components.example_gen.sources.layout import some
-from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
+from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, cached_until_changed
 from imgpipe.components.example_gen.sources.seekable_gzip import shared
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
@@ -79,8 +78,7 @@ def fields_of(path: str, options: SourceOptions) -> Fields | None:
         ConfigError: There is no feature for the image, or one of the options is missing.
     """
     for _, _, record in _records(path):
-        example = _parse(record, path, 0)
-        return _fields(path, example, options)
+        return _fields(path, _parse(record, path, 0), options)
     return None
 
 
@@ -109,6 +107,7 @@ def _fields(path: str, example: tf.train.Example, options: SourceOptions) -> Fie
     )
 
 
+@cached_until_changed(_FILES_KEPT)
 def index(path: str, fields: Fields) -> tuple[Entry, ...]:
     """Index all records of a file.
 
@@ -119,26 +118,11 @@ def index(path: str, fields: Fields) -> tuple[Entry, ...]:
     Raises:
         ConfigError: The file is cut off or damaged.
     """
-    status = Path(path).stat()
-    return _index(path, fields, status.st_mtime_ns, status.st_size)
-
-
-@functools.lru_cache(maxsize=_FILES_KEPT)
-def _index(path: str, fields: Fields, *version: int) -> tuple[Entry, ...]:
-    """See `index`. `version` is only a part of the cache's key, for files that change."""
     entries = []
     for number, (offset, length, record) in enumerate(_records(path)):
         example = _parse(record, path, number)
-        entries.append(
-            Entry(
-                offset,
-                length,
-                _value(example, fields.label),
-                _as_text(example, fields.path),
-                _as_text(example, fields.split),
-                _as_text(example, fields.group),
-            )
-        )
+        texts = [_as_text(example, name) for name in (fields.path, fields.split, fields.group)]
+        entries.append(Entry(offset, length, _value(example, fields.label), *texts))
     return tuple(entries)
 
 
@@ -208,17 +192,17 @@ def _tfrecords(path: str) -> Iterator[tuple[int, int, bytes]]:
     offset = number = 0
     packed = is_packed(path)
     _check_lengths(path, packed)
-    kind = "GZIP" if packed else ""
     try:
         with tf.device("cpu"):
-            for record in tf.data.TFRecordDataset(path, kind).as_numpy_iterator():
+            records = tf.data.TFRecordDataset(path, "GZIP" if packed else "")
+            for record in records.as_numpy_iterator():
                 yield offset + _HEADER, len(record), record
                 offset += _FRAME + len(record)
                 number += 1
-    except tf.errors.OpError as error:
-        if not isinstance(error, tf.errors.DataLossError):
-            raise ConfigError(f"data source {path!r} cannot be read: {error.message}") from None
+    except tf.errors.DataLossError as error:
         raise _damaged(path, number, offset, error.message) from None
+    except tf.errors.OpError as error:
+        raise ConfigError(f"data source {path!r} cannot be read: {error.message}") from None
 
 
 def _check_lengths(path: str, packed: bool) -> None:
@@ -284,13 +268,8 @@ def _read(path: str, offset: int, length: int) -> bytes:
     return data
 
 
+@cached_until_changed(16)
 def _array_record(path: str) -> Any:
-    status = Path(path).stat()
-    return _array_reader(path, status.st_mtime_ns, status.st_size)
-
-
-@functools.lru_cache(maxsize=16)
-def _array_reader(path: str, *version: int) -> Any:
     from array_record.python.array_record_module import ArrayRecordReader
 
     return ArrayRecordReader(path)

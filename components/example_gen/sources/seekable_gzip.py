@@ -9,14 +9,14 @@ unpacked blocks serves several threads that read at similar positions.
 from __future__ import annotations
 
 import collections
-import functools
 import os
 import threading
 import weakref
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from imgpipe.components.example_gen.sources.local_files import cached_until_changed
 
 _BLOCK = 1 << 18  # bytes that are unpacked and cached together
 _BLOCKS_KEPT = 128  # 32 MiB, for readers in several threads
@@ -171,13 +171,7 @@ class SeekableGzip:
                 raise Damaged(f"the gzip stream is cut off at byte {state.at:,}")
 
 
+@cached_until_changed(4)
 def shared(path: str) -> SeekableGzip:
     """The reader of a file that this process shares, or a new one after the file has changed."""
-    status = Path(path).stat()
-    return _shared(path, status.st_mtime_ns, status.st_size, status.st_ino)
-
-
-@functools.lru_cache(maxsize=4)
-def _shared(path: str, *version: int) -> SeekableGzip:
-    """See `shared`. `version` is only a part of the cache's key, for files that change."""
     return SeekableGzip(path)

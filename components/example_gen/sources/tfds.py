@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import re
 import socket
 import urllib.parse
@@ -19,19 +18,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components.example_gen.sources.base import (
-    Item,
-    Note,
-    Scan,
-    SourceOptions,
-    sorted_notes,
-)
-from imgpipe.components.example_gen.sources.hashing import hashed
+from imgpipe.components.example_gen.sources.base import Item, Note, Scan, SourceOptions
+from imgpipe.components.example_gen.sources.hashing import HashedSource
 from imgpipe.components.example_gen.sources.items import ItemSorter
-from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, in_order, some
+from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, some
 from imgpipe.components.example_gen.sources.record_files import PATH_FEATURES, Fields, index
 from imgpipe.components.example_gen.sources.tfrecord import read_locator, to_item
-from imgpipe.components.example_gen.sources.tree import check_classes
+from imgpipe.components.example_gen.sources.tree import checked
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 
@@ -43,15 +36,8 @@ _SPEC = re.compile(
 )
 
 
-def load() -> Any:
-    """Import `tensorflow_datasets` when it is needed."""
-    import tensorflow_datasets
-
-    return tensorflow_datasets
-
-
 @dataclass(frozen=True)
-class TfdsSource:
+class TfdsSource(HashedSource):
     """A data set of labelled images from TensorFlow Datasets."""
 
     locator: str
@@ -64,45 +50,32 @@ class TfdsSource:
             ConfigError: The data set is unknown or has no labelled images.
             ResourceError: The data set is not prepared and cannot be downloaded.
         """
-        builder, wanted = self._open()
+        match = _SPEC.match(self.locator)
+        if match is None:
+            raise ConfigError(f"data source 'tfds:{self.locator}': {_EXPECTED}")
+        builder = _builder(match["name"], self.options.tfds_dir)
         with _explained(self.locator):
-            image, label = self._keys(builder)
-            fields = Fields(image, label, _path_feature(builder))
-            splits, notes = self._splits(builder, wanted)
+            fields = self._fields(builder)
+            splits, notes = self._splits(builder, match["split"])
         sorter = ItemSorter()
         for name, split in splits.items():
             sorter.extend(self._items(builder, fields, name, split))
         items = sorter.sorted()
-        class_names = getattr(builder.info.features[label], "names", None) or ()
+        class_names = getattr(builder.info.features[fields.label], "names", None) or ()
         held = {item.label for item in items if item.label}
         notes += [Note("empty_class", c, "no image in it") for c in class_names if c not in held]
-        scan = Scan(
-            source=f"tfds:{self.locator}",
-            items=items,
-            vocabulary=tuple(sorted(held | set(class_names))),
-            given_splits=in_order({split for split in splits.values() if split}),
-            notes=sorted_notes(notes),
-        )
-        check_classes(scan, "expected a labelled set of images", self.options.least_classes)
-        return scan
-
-    def scan(self) -> Scan:
-        """List and hash the images; see `Source.scan`."""
-        return hashed(self.listing(), lambda item: hashlib.sha256(self.read(item)).hexdigest())
+        source, expected = f"tfds:{self.locator}", "expected a labelled set of images"
+        classes, least = held.union(class_names), self.options.least_classes
+        return checked(source, items, classes, splits.values(), notes, expected, least)
 
     def read(self, item: Item) -> bytes:
         """Read the encoded image of one record; see `Source.read`."""
         return read_locator(item.locator)
 
-    def _open(self) -> tuple[Any, str | None]:
-        match = _SPEC.match(self.locator)
-        if match is None:
-            raise ConfigError(f"data source 'tfds:{self.locator}': {_EXPECTED}")
-        return _builder(match["name"], self.options.tfds_dir), match["split"]
+    def _fields(self, builder: Any) -> Fields:
+        """Names of the features that hold the image, its label and its file name."""
+        import tensorflow_datasets as tfds
 
-    def _keys(self, builder: Any) -> tuple[str, str]:
-        """Names of the image feature and of the label feature."""
-        tfds = load()
         features = builder.info.features
         image, label = builder.info.supervised_keys or ("", "")
         images = [k for k, f in features.items() if isinstance(f, tfds.features.Image)]
@@ -115,7 +88,7 @@ class TfdsSource:
                 f"are {some(list(features), 12)}; name them by data.image_column and "
                 "data.label_column"
             )
-        return image, label
+        return Fields(image, label, next((n for n in PATH_FEATURES if n in features), ""))
 
     def _splits(self, builder: Any, wanted: str | None) -> tuple[dict[str, str | None], list[Note]]:
         """Splits by those of the data set, or by the slice; None where images are assigned."""
@@ -157,15 +130,9 @@ class TfdsSource:
                 if isinstance(label, int) and hasattr(feature, "int2str"):
                     known = 0 <= label < (feature.num_classes or 0)
                     label = feature.int2str(label) if known else None
-                shown = None if label is None else str(label)
-                item = to_item(f"{folder}/{number:08d}", file, replace(entry, label=shown), fields)
-                yield replace(item, split=split)
+                entry = replace(entry, label=label)
+                yield to_item(f"{folder}/{number:08d}", file, entry, fields, split)
                 number += 1
-
-
-def _path_feature(builder: Any) -> str:
-    """Name of the feature that holds the file name of the image, "" for none."""
-    return next((name for name in PATH_FEATURES if name in builder.info.features), "")
 
 
 @contextlib.contextmanager
@@ -194,7 +161,8 @@ def _unusable(name: str, what: str) -> ConfigError:
 @functools.lru_cache(maxsize=8)
 def _builder(name: str, folder: str) -> Any:
     """The builder of a prepared data set; ConfigError when unknown, ResourceError when missing."""
-    tfds = load()
+    import tensorflow_datasets as tfds
+
     try:
         with _silent():
             builder = tfds.builder(name, data_dir=folder or None)
@@ -223,7 +191,9 @@ def _silent() -> Iterator[None]:
 
 def _prepare(tfds: Any, builder: Any, name: str) -> None:
     """Download and prepare a data set; ResourceError, without a long wait, when that fails."""
-    addresses = {url: str(info.size) for url, info in _addresses(builder).items()}
+    addresses: dict[str, str] = {}
+    with contextlib.suppress(Exception):  # a set without a list of addresses
+        addresses = {url: str(info.size) for url, info in builder.url_infos.items()}
     down = _unreachable(list(addresses))
     if down:
         raise _missing(builder, name, addresses, f"no connection to {down}")
@@ -232,13 +202,6 @@ def _prepare(tfds: Any, builder: Any, name: str) -> None:
         builder.download_and_prepare()
     except Exception as error:  # downloads, checksums, disks and builders fail in many ways
         raise _missing(builder, name, addresses, _first_line(error)) from error
-
-
-def _addresses(builder: Any) -> dict[str, Any]:
-    try:
-        return dict(builder.url_infos)
-    except Exception:  # a set without a list of addresses
-        return {}
 
 
 def _unreachable(addresses: list[str]) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from imgpipe.components.example_gen.sources import local_files
 from imgpipe.components.example_gen.sources.archive import safe_path
 from imgpipe.components.example_gen.sources.base import Item, Scan, SourceOptions
-from imgpipe.components.example_gen.sources.hashing import hashed
+from imgpipe.components.example_gen.sources.hashing import HashedSource
 from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, is_hidden, some
 from imgpipe.components.example_gen.sources.record_files import (
     Entry,
@@ -39,7 +38,7 @@ def takes(locator: str, options: SourceOptions) -> bool:
 
 
 @dataclass(frozen=True)
-class TFRecordSource:
+class TFRecordSource(HashedSource):
     """Files on a local or mounted file system, with or without gzip compression."""
 
     locator: str
@@ -47,29 +46,23 @@ class TFRecordSource:
 
     def listing(self) -> Scan:
         """Read all records once; see `Source.listing`."""
-        return listed(self.locator, self._all_items(), _EXPECTED, self.options.least_classes)
-
-    def scan(self) -> Scan:
-        """List and hash the images; see `Source.scan`."""
-        return hashed(self.listing(), lambda item: hashlib.sha256(self.read(item)).hexdigest())
+        return listed(self.locator, self._items(), _EXPECTED, self.options.least_classes)
 
     def read(self, item: Item) -> bytes:
         """Read the encoded image of one record; see `Source.read`."""
         return read_locator(item.locator)
 
-    def _all_items(self) -> Iterator[Item]:
+    def _items(self) -> Iterator[Item]:
         base, files = self._files()
         for file in files:
             name = file.relative_to(base).as_posix()
             fields = fields_of(str(file), self.options)
-            if fields is not None:
-                yield from self._items(file, name, fields, _split_of(name))
-
-    def _items(self, file: Path, name: str, fields: Fields, split: str | None) -> Iterator[Item]:
-        for number, entry in enumerate(index(str(file), fields)):
-            item = to_item(f"{name}/{number:08d}", str(file), entry, fields)
-            said = SPLIT_WORDS.get(entry.split.lower()) if entry.split else None
-            yield replace(item, split=said or split)
+            if fields is None:
+                continue
+            given = _split_of(name)
+            for number, entry in enumerate(index(str(file), fields)):
+                split = SPLIT_WORDS.get(entry.split.lower(), given)
+                yield to_item(f"{name}/{number:08d}", str(file), entry, fields, split)
 
     def _files(self) -> tuple[Path, list[Path]]:
         """The folder that names are relative to, and the record files in order."""
@@ -97,19 +90,16 @@ def _matching(pattern: Path) -> Iterator[Path]:
     yield from Path(*parts[:fixed]).glob("/".join(parts[fixed:]))
 
 
-def to_item(path: str, file: str, entry: Entry, fields: Fields) -> Item:
-    """Create the item of a record.
+def to_item(path: str, file: str, entry: Entry, fields: Fields, split: str | None) -> Item:
+    """Create the item of a record of `file`.
 
-    Args:
-        path: Path of the item, to which the file name in the record, if any, is appended.
-        file: Path of the record file.
-        entry: Index entry of the record.
-        fields: Names of the features.
+    `path` is that of the item, to which the file name in the record, if any, is appended.
     """
     name, unsafe = safe_path(entry.path) if entry.path else ("", "")
     return Item(
         f"{path}/{name}" if name and not unsafe else path,
         None if entry.label is None else str(entry.label),
+        split,
         group=entry.group or None,
         locator=f"{entry.offset}:{entry.length}:{fields.image}:{file}",
     )

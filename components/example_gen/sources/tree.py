@@ -6,7 +6,7 @@ import collections
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from imgpipe.components.example_gen.sources.base import Item, Note, Scan, sorted_notes
+from imgpipe.components.example_gen.sources.base import Item, Note, Scan
 from imgpipe.components.example_gen.sources.items import ItemSorter
 from imgpipe.components.example_gen.sources.layout import (
     EXPECTED_TREE,
@@ -45,13 +45,14 @@ def lay_out(
     Raises:
         ConfigError: The paths are not laid out as expected.
     """
-    visible = []
+    visible: list[Item] = []
+    hidden: set[str] = set()
     for item in members:
-        hidden = _hidden_part(item.path)
-        if hidden:
-            notes.append(Note("hidden", hidden))
+        if part := _hidden_part(item.path):
+            hidden.add(part)
         else:
             visible.append(item)
+    notes += [Note("hidden", part) for part in hidden]
     # Folders without images count too, because an empty folder is a class without images.
     known = {
         path for folder in folders for path in _ancestors(f"{folder}/") if not _hidden_part(path)
@@ -64,22 +65,15 @@ def lay_out(
     roots = [(f"{prefix}{name}/", given[name]) for name in top] if given else [(prefix, None)]
     classes = {f"{root}{name}/": name for root, _ in roots for name in _below(known, root)}
     items = ItemSorter()
-    items.extend(_with_label(item, roots, classes) for item in visible)
-    filled = {item.path[: _class_folder_end(item.path, prefix, bool(given))] for item in visible}
-    notes += [
-        Note("empty_class", path.rstrip("/"), "no file in it")
-        for path in classes
-        if path not in filled
-    ]
-    scan = Scan(
-        source=where,
-        items=items.sorted(),
-        vocabulary=tuple(sorted(set(classes.values()))),
-        given_splits=in_order(set(given.values())),
-        notes=sorted_notes(notes),
-    )
-    check_classes(scan, EXPECTED_TREE, least_classes)
-    return scan
+    filled: set[str] = set()
+    for item in visible:
+        folder, split = _class_folder(item.path, roots)
+        items.add(replace(item, label=classes.get(folder), split=split))
+        filled.add(folder)
+    empty = [path for path in classes if path not in filled]
+    notes += [Note("empty_class", path.rstrip("/"), "no file in it") for path in empty]
+    labels, splits = classes.values(), given.values()
+    return checked(where, items.sorted(), labels, splits, notes, EXPECTED_TREE, least_classes)
 
 
 def listed(source: str, items: Iterable[Item], expected: str, least_classes: int = 2) -> Scan:
@@ -97,38 +91,39 @@ def listed(source: str, items: Iterable[Item], expected: str, least_classes: int
     sorter = ItemSorter()
     sorter.extend(items)
     ordered = sorter.sorted()
-    scan = Scan(
-        source=source,
-        items=ordered,
-        vocabulary=tuple(sorted({item.label for item in ordered if item.label})),
-        given_splits=in_order({item.split for item in ordered if item.split}),
-    )
-    check_classes(scan, expected, least_classes)
-    return scan
+    labels = {item.label for item in ordered if item.label}
+    splits = {item.split for item in ordered}
+    return checked(source, ordered, labels, splits, (), expected, least_classes)
 
 
-def check_classes(scan: Scan, expected: str, least_classes: int = 2) -> None:
-    """Check that a scan has enough classes and at least one labelled item.
-
-    Args:
-        scan: Scan to check.
-        expected: What was expected, for messages.
-        least_classes: Number of classes that there have to be.
+def checked(
+    source: str,
+    items: Sequence[Item],
+    classes: Iterable[str],
+    splits: Iterable[str | None],
+    notes: Iterable[Note],
+    expected: str,
+    least_classes: int,
+) -> Scan:
+    """Create a scan, and check that it has enough classes and a labelled item; see `listed`.
 
     Raises:
         ConfigError: There are too few classes, or no labelled item.
     """
+    given = in_order({split for split in splits if split})
+    scan = Scan(source, items, tuple(sorted(set(classes))), given, tuple(notes))
     if len(scan.vocabulary) < least_classes:
         found = f"one class only ({scan.vocabulary[0]})" if scan.vocabulary else "no class"
         raise ConfigError(
-            f"data source {scan.source!r}: found {found} in {len(scan.items)} images, at least "
+            f"data source {source!r}: found {found} in {len(items)} images, at least "
             f"{_NUMBERS[least_classes]} needed; {expected}"
         )
-    if not any(item.label for item in scan.items):
+    if not any(item.label for item in items):
         raise ConfigError(
-            f"data source {scan.source!r}: found {len(scan.vocabulary)} classes "
+            f"data source {source!r}: found {len(scan.vocabulary)} classes "
             f"({some(scan.vocabulary)}) without a single image; {expected}"
         )
+    return scan
 
 
 def _hidden_part(path: str) -> str:
@@ -166,27 +161,12 @@ def _wrapper(folders: set[str]) -> str:
         prefix = inner
 
 
-def _class_folder_end(path: str, prefix: str, splits: bool) -> int:
-    """End of the class folder's name (with its slash) in a path; 0 when there is none."""
-    if not path.startswith(prefix):
-        return 0
-    end = len(prefix) - 1 if prefix else -1
-    for _ in range(2 if splits else 1):
-        end = path.find("/", end + 1)
-        if end < 0:
-            return 0
-    return end + 1
-
-
-def _with_label(
-    item: Item, roots: Sequence[tuple[str, str | None]], classes: dict[str, str]
-) -> Item:
+def _class_folder(path: str, roots: Sequence[tuple[str, str | None]]) -> tuple[str, str | None]:
+    """The class folder (with its slash) of an item, "" when it is in none, and the split."""
     for root, split in roots:
-        if item.path.startswith(root):
-            end = item.path.find("/", len(root))
-            label = classes.get(item.path[: end + 1]) if end >= 0 else None
-            return replace(item, label=label, split=split)
-    return item
+        if path.startswith(root):
+            return path[: path.find("/", len(root)) + 1], split
+    return "", None
 
 
 def repeated(members: Iterable[Item], notes: list[Note]) -> list[Item]:

@@ -20,7 +20,6 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     SourceOptions,
     fingerprint,
-    sorted_notes,
 )
 from imgpipe.components.example_gen.sources.items import Items
 from imgpipe.components.example_gen.sources.layout import some
@@ -67,10 +66,10 @@ class VettedSource:
             return vet(self.inner.listing(), self.options)
 
     def scan(self) -> Scan:
-        """List and hash the items; see `Source.scan`."""
+        """List and hash the items, and compute the fingerprint; see `Source.scan`."""
         with _explained_permissions():
             found = vet(self.inner.scan(), self.options)
-        # The rules may have changed groups, splits and problems, which the keys contain.
+        # Computed here, because the rules change groups, splits and problems, which the keys hold.
         keys = (item.key(item.content) for item in found.items)
         return replace(found, fingerprint=fingerprint(keys))
 
@@ -118,7 +117,9 @@ def vet(scan: Scan, options: SourceOptions) -> Scan:
         notes += [Note("empty_class", c, "no file in it") for c in vocabulary if c not in labels]
     items = _one_split_a_group(items)
     notes += _odd_names(items)
-    return replace(scan, items=items, vocabulary=vocabulary, notes=sorted_notes(notes))
+    # Equal scans have equal notes.
+    ordered = sorted(set(notes), key=lambda note: (note.kind, note.path, note.detail))
+    return replace(scan, items=items, vocabulary=vocabulary, notes=tuple(ordered))
 
 
 def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[Items, _Paths]:

@@ -37,6 +37,11 @@ def judge(record: ImageRecord, settings: Settings) -> Finding | None:
     return None
 
 
+def radius(settings: Settings) -> int:
+    """Return the largest distance of near-duplicates in bits; 0 turns the search off."""
+    return int(CHECK.threshold_in(settings))
+
+
 CHECK = Check(
     NEAR,
     210,

@@ -17,12 +17,12 @@ from imgpipe.components.image_record import ImageRecord
 MAY_BE: tuple[Severity, ...] = ("warn", "reject", "ignore")
 #: Distance from the threshold within which a score is computed again from a larger sample.
 DOUBT = 0.05
-_REMEDY = "set judge.severity.{0} or judge.threshold.{0}; imgpipe quarantine accept keeps one image"
 
 
 def remedy(name: str) -> str:
     """Return what to do about a finding of the check `name`."""
-    return _REMEDY.format(name)
+    settings = f"judge.severity.{name} or judge.threshold.{name}"
+    return f"set {settings}; imgpipe quarantine accept keeps one image"
 
 
 def below(

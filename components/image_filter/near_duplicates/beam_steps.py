@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
 
 from imgpipe.components.image_file.perceptual_hash import KINDS
-from imgpipe.components.image_filter import comparison
 from imgpipe.components.image_filter.check import Settings
-from imgpipe.components.image_filter.near_duplicates import matching, search
+from imgpipe.components.image_filter.checks.near_duplicate import radius
+from imgpipe.components.image_filter.near_duplicates import matching
+from imgpipe.components.image_filter.near_duplicates import search as tasks
 from imgpipe.components.image_filter.near_duplicates.links import Indices, Links
 from imgpipe.components.image_filter.near_duplicates.matching import FILE
+from imgpipe.components.image_filter.near_duplicates.table import Table
+from imgpipe.components.image_filter.part import Part
 from imgpipe.components.storage.records import write_text
 
 
-def _tasks(task: matching.Search) -> list[search.Task]:
-    return search.tasks(task.table.rows, KINDS)
+def _tabulate(parts: Sequence[Part], uri: str, settings: Settings) -> Table:
+    return matching.tabulate(map(Part.hashes, parts), uri, radius(settings))
 
 
-def _linked(share: search.Task, task: matching.Search) -> Indices:
-    return search.linked(task.table.hashes(), share, task.radius)
+def _tasks(table: Table) -> list[tasks.Task]:
+    return tasks.tasks(table.rows, KINDS)
 
 
-def _find(joined: Indices, task: matching.Search) -> Iterator[tuple[str, matching.Found | None]]:
-    return matching.find([joined], task)
+def _linked(task: tasks.Task, table: Table, settings: Settings) -> Indices:
+    return tasks.linked(table.hashes(), task, radius(settings))
+
+
+def _find(joined: Indices, table: Table) -> Iterator[tuple[str, matching.Found | None]]:
+    return matching.find([joined], table)
 
 
 def _write(lines: list[dict[str, Any]], uri: str) -> None:
-    write_text(f"{uri}/{FILE}", matching.listing(lines))
+    text = "".join(json.dumps(line) + "\n" for line in matching.ordered(lines))
+    write_text(f"{uri}/{FILE}", text)
 
 
 class _Join(beam.CombineFn):
@@ -49,69 +58,52 @@ class _Join(beam.CombineFn):
         return joined
 
 
-class Search(beam.PTransform):
-    """Transform that searches the set for equal and similar images, on all workers.
+def search(parts: Any, uri: str, settings: Settings) -> Any:
+    """Search the set for equal and similar images, on all workers.
 
     Args:
+        parts: Collection of one element, the list of all parts.
         uri: Folder for files that all workers can read.
         settings: Settings of the checks.
+
+    Returns:
+        Collection of what `comparison.search` yields.
     """
-
-    def __init__(self, uri: str, settings: Settings) -> None:
-        super().__init__()
-        self._uri, self._settings = uri, settings
-
-    def expand(self, parts: Any) -> Any:
-        """Apply the transform.
-
-        Args:
-            parts: One element, the list of all parts.
-
-        Returns:
-            What `comparison.search` yields.
-        """
-        task = parts | "Tabulate" >> beam.Map(comparison.tabulate, self._settings, self._uri)
-        known = beam.pvalue.AsSingleton(task)
-        return (
-            task
-            | "Tasks" >> beam.FlatMap(_tasks)
-            # Otherwise one worker would run all tasks, in a step fused with the one above.
-            | "Distribute" >> beam.Reshuffle()
-            | "Compare" >> beam.Map(_linked, known)
-            | "Join" >> beam.CombineGlobally(_Join())
-            | "Find" >> beam.FlatMap(_find, known)
-        )
+    table = parts | "Tabulate" >> beam.Map(_tabulate, uri, settings)
+    known = beam.pvalue.AsSingleton(table)
+    return (
+        table
+        | "Tasks" >> beam.FlatMap(_tasks)
+        # Otherwise one worker would run all tasks, in a step fused with the one above.
+        | "Distribute" >> beam.Reshuffle()
+        | "Compare" >> beam.Map(_linked, known, settings)
+        | "Join" >> beam.CombineGlobally(_Join())
+        | "Find" >> beam.FlatMap(_find, known)
+    )
 
 
-class NearDuplicates(beam.PTransform):
-    """Transform that resolves groups of near-duplicates to (`Finding.key`, finding).
+def resolve(by_content: Any, found: Any, uri: str, settings: Settings) -> Any:
+    """Resolve the groups of near-duplicates.
 
     Args:
+        by_content: Collection of the images, grouped by content hash.
+        found: Collection of (content hash, its group).
         uri: URI of the quarantine, where the groups are listed.
         settings: Settings of the checks.
+
+    Returns:
+        Collection of (`Finding.key`, finding).
     """
-
-    def __init__(self, uri: str, settings: Settings) -> None:
-        super().__init__()
-        self._uri, self._settings = uri, settings
-
-    def expand(self, inputs: tuple[Any, Any]) -> Any:
-        """Apply the transform.
-
-        Args:
-            inputs: The images grouped by content hash, and (content hash, its group).
-        """
-        by_content, found = inputs
-        resolved = (
-            by_content
-            | "Members" >> beam.FlatMap(matching.members, found=beam.pvalue.AsDict(found))
-            | "By group" >> beam.GroupByKey()
-            | "Resolve" >> beam.FlatMap(matching.resolve_group, self._settings)
-        )
-        _ = (
-            resolved
-            | "Lines" >> beam.Map(lambda outcome: outcome[1])
-            | "All groups" >> beam.combiners.ToList()
-            | "Write" >> beam.Map(_write, self._uri)
-        )
-        return resolved | "Findings" >> beam.FlatMap(lambda outcome: outcome[0])
+    resolved = (
+        by_content
+        | "Members" >> beam.FlatMap(matching.members, found=beam.pvalue.AsDict(found))
+        | "By group" >> beam.GroupByKey()
+        | "Resolve" >> beam.FlatMap(matching.resolve_group, settings)
+    )
+    _ = (
+        resolved
+        | "Lines" >> beam.Map(lambda outcome: outcome[1])
+        | "All groups" >> beam.combiners.ToList()
+        | "Write" >> beam.Map(_write, uri)
+    )
+    return resolved | "Near" >> beam.FlatMap(lambda outcome: outcome[0])

@@ -37,6 +37,9 @@ _COMPARED = 2000
 #: Number of pairs whose grey images are compared first; mostly one of them is alike.
 _CONFIRMED = 16
 _FIRST_CROP = 2  # number of the first kind of hash that is of a crop
+#: Splits that an image must not resemble, by its own. Validation is used for choices, so an image
+#: of it may not resemble one of test either.
+_HELD_OUT = {names.TRAIN: (names.TEST, names.VALIDATION), names.VALIDATION: (names.TEST,)}
 
 
 @dataclass(frozen=True, order=True)
@@ -73,15 +76,18 @@ def resolve(
     near = _Near(sorted(members, key=lambda member: member.path), radius)
     findings: dict[str, Finding] = {}
     gone: set[str] = set()
-    for rule in (_leak, _conflict, _copy):
+    for reason, others in _RULES.items():
+        if levels[reason] == "ignore":
+            continue
         # A label conflict is reported for both images; of several copies the first one is kept.
-        away = gone if rule is _copy else frozenset(gone)
+        away = gone if reason == NEAR else frozenset(gone)
         for index, member in enumerate(near.members):
             if member.path in findings:
                 continue
-            finding = rule(near, index, levels, away)
-            if finding is None or finding.severity == "ignore":
+            found = near.nearest(index, others(near.members, index, away))
+            if found is None:
                 continue
+            finding = _finding(member, near.members[found.index], found, reason, levels[reason])
             if finding.severity == "reject":
                 gone.add(member.path)
                 if member.image_hash.startswith(tuple(accepted)):
@@ -143,25 +149,6 @@ class _Match:
     way: str = ""  # how it was changed, such as "mirrored"; "" when it was not
 
 
-@dataclass(frozen=True)
-class _Compared:
-    """A way of comparing an image with m others.
-
-    Attributes:
-        name: How the other image was changed, such as "mirrored"; "" when it was not.
-        one: Indices of the images whose upright hashes were compared, [m].
-        other: Indices of the images that they were compared with, [m].
-        bits: Numbers of differing bits for each kind of hash of the other image, [m, kinds].
-        first_kind: Number of the first of these kinds.
-    """
-
-    name: str
-    one: Indices
-    other: Indices
-    bits: Indices
-    first_kind: int
-
-
 class _Near:
     """The distances between the images of a group."""
 
@@ -186,39 +173,37 @@ class _Near:
         rows = np.asarray(others)
         here = np.full(len(rows), index)
         upright, wholes = self._upright[index], self._upright[rows]
-        found = self._best(
-            rows,
-            _Compared("", here, rows, distances(upright, wholes)[:, None], 0),
-            _Compared("mirrored", here, rows, distances(upright, self._mirrored[rows])[:, None], 1),
-        )
+        ways = {
+            "": _pairs(here, rows, distances(upright, wholes)[:, None], 0),
+            "mirrored": _pairs(here, rows, distances(upright, self._mirrored[rows])[:, None], 1),
+        }
+        found = self._best(others, ways)
         if found is None and self._crops.shape[1]:
             crops = distances(upright, self._crops[rows])
             more = distances(self._crops[index], wholes[:, None])
-            found = self._best(
-                rows,
-                _Compared("a crop of it", here, rows, crops, _FIRST_CROP),
-                _Compared("it is a crop of this", rows, here, more, _FIRST_CROP),
-            )
+            ways = {
+                "a crop of it": _pairs(here, rows, crops, _FIRST_CROP),
+                "it is a crop of this": _pairs(rows, here, more, _FIRST_CROP),
+            }
+            found = self._best(others, ways)
         return found
 
-    def _best(self, others: Indices, *ways: _Compared) -> _Match | None:
-        """Return the nearest of `others` in any way, of those that are alike."""
-        bits = np.stack([way.bits.min(axis=1) for way in ways])
-        way_of, place = np.nonzero(bits <= self.radius)
-        order = np.lexsort((way_of, place, bits[way_of, place]))
-        way_of, place = way_of[order], place[order]
-        if not len(place):
-            return None
-        at = (way_of, place)
-        kinds = np.stack([way.first_kind + way.bits.argmin(axis=1) for way in ways])
-        ones = np.stack([way.one for way in ways])
-        those = np.stack([way.other for way in ways])
-        pairs = Pairs(ones[at], those[at], kinds[at], bits[at])
-        number = self._first_alike(pairs)
+    def _best(self, others: Sequence[int], ways: Mapping[str, Pairs]) -> _Match | None:
+        """Return the nearest of `others` in any way, of those that are alike.
+
+        Args:
+            others: Indices of m images.
+            ways: For each way in which the other image may have been changed, the m pairs.
+        """
+        pairs = Pairs.join(ways.values())
+        (near,) = np.nonzero(pairs.bits <= self.radius)
+        way_of, place = np.divmod(near, len(others))
+        near = near[np.lexsort((way_of, place, pairs.bits[near]))]
+        number = self._first_alike(pairs.select(near))
         if number is None:
             return None
-        way = ways[way_of[number]]
-        return _Match(int(others[place[number]]), int(pairs.bits[number]), way.name)
+        way, nearest = divmod(int(near[number]), len(others))
+        return _Match(others[nearest], int(pairs.bits[near[number]]), list(ways)[way])
 
     def _first_alike(self, pairs: Pairs) -> int | None:
         """Return the number of the first pair whose grey images are alike; None if there is none.
@@ -226,7 +211,7 @@ class _Near:
         Mostly it is one of the first pairs, so that few are compared.
         """
         if not len(self._greys):
-            return 0
+            return 0 if len(pairs) else None
         start, count = 0, _CONFIRMED
         while start < len(pairs):
             some = pairs.select(np.arange(start, min(start + count, len(pairs))))
@@ -237,63 +222,66 @@ class _Near:
         return None
 
 
-def _leak(
-    near: _Near, index: int, levels: Mapping[str, str], gone: Collection[str]
-) -> Finding | None:
-    """Find an image of validation or test near a training image, or of test near validation."""
-    member = near.members[index]
-    # Validation is used for choices, so an image of it may not resemble one of test either.
-    held_out_from = {names.TRAIN: (names.TEST, names.VALIDATION), names.VALIDATION: (names.TEST,)}
-    held_out = held_out_from.get(member.split, ())
-    found = near.nearest(index, [i for i, m in enumerate(near.members) if m.split in held_out])
-    if found is None:
-        return None
-    other = near.members[found.index]
-    where = f"; that one is in {other.split}, this one in {member.split}"
-    detail = _described(member, other, found) + where
-    severity = levels[ACROSS_SPLITS]
-    if member.split != names.TRAIN and severity == "reject":
-        severity = "warn"  # the model is not trained on this image
-    return _finding(member, ACROSS_SPLITS, severity, detail, other)
+def _pairs(one: Indices, other: Indices, bits: Indices, first_kind: int) -> Pairs:
+    """Pair images by the nearest hash of the others.
+
+    Args:
+        one: Indices of the images whose upright hashes were compared, [m].
+        other: Indices of the images that they were compared with, [m].
+        bits: Numbers of differing bits for each kind of hash of the other image, [m, kinds].
+        first_kind: Number of the first of these kinds.
+    """
+    return Pairs(one, other, first_kind + bits.argmin(axis=1), bits.min(axis=1))
 
 
-def _conflict(
-    near: _Near, index: int, levels: Mapping[str, str], gone: Collection[str]
-) -> Finding | None:
-    """Find a near-duplicate with another label."""
-    member = near.members[index]
-    others = [
-        i for i, m in _compared(near, index) if m.label != member.label and m.path not in gone
-    ]
-    found = near.nearest(index, others)
-    if found is None:
-        return None
-    other = near.members[found.index]
-    severity = levels[LABEL_CONFLICT]
-    return _finding(member, LABEL_CONFLICT, severity, _described(member, other, found), other)
+def _held_out(members: Sequence[Member], index: int, gone: Collection[str]) -> list[int]:
+    """Find the images that must not resemble this one because they are used for evaluation."""
+    splits = _HELD_OUT.get(members[index].split, ())
+    return [i for i, other in enumerate(members) if other.split in splits]
 
 
-def _copy(
-    near: _Near, index: int, levels: Mapping[str, str], gone: Collection[str]
-) -> Finding | None:
-    """Find an earlier near-duplicate in the same split that is not in the same source group."""
-    member = near.members[index]
-    others = [
+def _other_labels(members: Sequence[Member], index: int, gone: Collection[str]) -> list[int]:
+    """Find the images with another label."""
+    label = members[index].label
+    near = _neighbours(members, index)
+    return [i for i, other in near if other.label != label and other.path not in gone]
+
+
+def _earlier(members: Sequence[Member], index: int, gone: Collection[str]) -> list[int]:
+    """Find the earlier images of the same split that are not in the same source group."""
+    member = members[index]
+    return [
         i
-        for i, m in _compared(near, index)
+        for i, other in _neighbours(members, index)
         if i < index
-        and m.split == member.split
-        and m.path not in gone
-        and not (member.group and m.group == member.group)
+        and other.split == member.split
+        and other.path not in gone
+        and not (member.group and other.group == member.group)
     ]
-    found = near.nearest(index, others)
-    if found is None:
-        return None
-    other = near.members[found.index]
-    return _finding(member, NEAR, levels[NEAR], _described(member, other, found), other)
 
 
-def _finding(member: Member, reason: str, severity: str, detail: str, other: Member) -> Finding:
+#: Rules in the order in which they are applied: the reason, and which images each is compared with.
+_RULES = {ACROSS_SPLITS: _held_out, LABEL_CONFLICT: _other_labels, NEAR: _earlier}
+
+
+def _neighbours(members: Sequence[Member], index: int) -> list[tuple[int, Member]]:
+    """Return the images to compare with: of a large group, the first and the preceding ones."""
+    head = list(enumerate(members[:_COMPARED]))
+    start = max(_COMPARED, index - _COMPARED)
+    tail = list(enumerate(members[start:index], start))
+    return [(i, member) for i, member in (*head, *tail) if i != index]
+
+
+def _finding(member: Member, other: Member, found: _Match, reason: str, severity: str) -> Finding:
+    """Describe which image a member is similar to, and the distance."""
+    way = f"{found.way}, " if found.way else ""
+    labels = f" ({other.label}; this one is {member.label})" if other.label != member.label else ""
+    bits = f"{found.bits} of {BITS} bits of the perceptual hash differ"
+    detail = f"similar to {other.path}{labels}: {way}{bits}"
+    if reason == ACROSS_SPLITS:
+        detail += f"; that one is in {other.split}, this one in {member.split}"
+        if member.split != names.TRAIN and severity == "reject":
+            severity = "warn"  # the model is not trained on this image
     return Finding(
         reason,
         detail,
@@ -302,19 +290,3 @@ def _finding(member: Member, reason: str, severity: str, detail: str, other: Mem
         kept_copy=other.path,
         path=member.path,
     )
-
-
-def _compared(near: _Near, index: int) -> list[tuple[int, Member]]:
-    """Return the images to compare with: of a large group, the first and the preceding ones."""
-    head = list(enumerate(near.members[:_COMPARED]))
-    start = max(_COMPARED, index - _COMPARED)
-    tail = list(enumerate(near.members[start:index], start))
-    return [(i, member) for i, member in (*head, *tail) if i != index]
-
-
-def _described(member: Member, other: Member, found: _Match) -> str:
-    """Describe which image it is similar to, and the distance."""
-    way = f"{found.way}, " if found.way else ""
-    labels = f" ({other.label}; this one is {member.label})" if other.label != member.label else ""
-    bits = f"{found.bits} of {BITS} bits of the perceptual hash differ"
-    return f"similar to {other.path}{labels}: {way}{bits}"

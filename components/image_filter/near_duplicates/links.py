@@ -18,6 +18,9 @@ class Links:
 
     The memory depends on the number of images that have a near-duplicate, neither on the number of
     all images nor on the number of pairs.
+
+    Args:
+        forests: What `forest` of other links returned.
     """
 
     def __init__(self, forests: Iterable[Indices] = ()) -> None:

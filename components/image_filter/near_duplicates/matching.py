@@ -8,22 +8,14 @@ of them (`search.tasks`, `search.linked`), and one worker joins the connected im
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from imgpipe.components.image_file.perceptual_hash import (
-    ALL_BYTES,
-    KINDS,
-    PerceptualHashes,
-    parse,
-)
+from imgpipe.components.image_file.perceptual_hash import ALL_BYTES, KINDS, PerceptualHashes, parse
 from imgpipe.components.image_filter.check import Finding, Settings
+from imgpipe.components.image_filter.checks.near_duplicate import radius
 from imgpipe.components.image_filter.identical_files import Copy, resolve
 from imgpipe.components.image_filter.near_duplicates import groups, search, table
 from imgpipe.components.image_filter.near_duplicates.links import Links
@@ -32,28 +24,12 @@ from imgpipe.components.image_filter.near_duplicates.table import HASH_BYTES, Ta
 #: File in the quarantine with one line for each group.
 FILE = "near_duplicates.jsonl"
 
-Contents = npt.NDArray[np.void]
-
-
-@dataclass(frozen=True)
-class Search:
-    """What all workers have to know about the search.
-
-    Attributes:
-        table: The hashes of the set.
-        radius: Distance of near-duplicates in bits.
-    """
-
-    table: Table
-    radius: int
-
 
 @dataclass(frozen=True)
 class Found:
     """The group of near-duplicates that a content belongs to."""
 
     group: int
-    radius: int
     hashes: PerceptualHashes
 
 
@@ -69,7 +45,7 @@ def row(image_hash: str, hashes: bytes) -> bytes:
     return bytes.fromhex(image_hash) + hashes
 
 
-def tabulate(shards: Iterable[tuple[bytes, bytes]], uri: str, limit: int) -> Search:
+def tabulate(shards: Iterable[tuple[bytes, bytes]], uri: str, limit: int) -> Table:
     """Write the hashes of a set to files.
 
     Args:
@@ -77,29 +53,27 @@ def tabulate(shards: Iterable[tuple[bytes, bytes]], uri: str, limit: int) -> Sea
         uri: Folder for the files.
         limit: Largest distance of near-duplicates in bits; 0 turns the search off.
     """
-    made = table.write(((rows if limit else b"", contents) for rows, contents in shards), uri)
-    return Search(made, limit)
+    return table.write(((rows if limit else b"", contents) for rows, contents in shards), uri)
 
 
-def find(forests: Iterable[search.Indices], task: Search) -> Iterator[tuple[str, Found | None]]:
+def find(forests: Iterable[search.Indices], hashes: Table) -> Iterator[tuple[str, Found | None]]:
     """Find all contents that have near-duplicates or occur several times.
 
     Byte-identical images count once in a group; `identical_files` decides about them.
 
     Args:
         forests: What `search.linked` returned for all tasks, in any order.
-        task: The search.
+        hashes: What `tabulate` returned.
 
     Yields:
         (content hash, its group of near-duplicates or None).
     """
     positions, numbers = Links(forests).groups()
-    repeated = {content.tobytes() for content in task.table.repeated()}
-    rows = (row.tobytes() for some in task.table.rows_at(positions) for row in some)
+    repeated = {content.tobytes() for content in hashes.repeated()}
+    rows = (row.tobytes() for some in hashes.rows_at(positions) for row in some)
     for number, data in zip(numbers.tolist(), rows, strict=True):
         repeated.discard(data[:HASH_BYTES])  # it is reported here, with its group
-        hashes = parse(data[HASH_BYTES:])
-        yield data[:HASH_BYTES].hex(), Found(number, task.radius, hashes)
+        yield data[:HASH_BYTES].hex(), Found(number, parse(data[HASH_BYTES:]))
     for content in sorted(repeated):
         yield content.hex(), None
 
@@ -117,22 +91,15 @@ def search_here(
         See `find`.
     """
     with tempfile.TemporaryDirectory(prefix="imgpipe-search-") as folder:
-        task = tabulate(shards, folder, limit)
-        hashes = task.table.hashes()
-        shares = search.tasks(task.table.rows, KINDS)
-        forests = (search.linked(hashes, share, limit) for share in shares)
-        yield from find(forests, task)
-
-
-def contents(joined: bytes) -> Contents:
-    """Return concatenated content hashes of 32 bytes each as an array."""
-    return np.frombuffer(joined, f"V{HASH_BYTES}")
+        made = tabulate(shards, folder, limit)
+        tasks, hashes = search.tasks(made.rows, KINDS), made.hashes()
+        yield from find((search.linked(hashes, task, limit) for task in tasks), made)
 
 
 def members(
     content: tuple[str, Iterable[Copy]], found: Mapping[str, Found | None]
-) -> list[tuple[int, tuple[int, groups.Member]]]:
-    """Return (group number, (radius, member)) of the kept copies, if the content has a group."""
+) -> list[tuple[int, groups.Member]]:
+    """Return (group number, member) of the kept copies, if the content has a group."""
     image_hash, copies = content
     near = found.get(image_hash)
     if near is None:
@@ -144,11 +111,11 @@ def members(
         for copy in everyone
         if copy.path not in gone
     )
-    return [(near.group, (near.radius, member)) for member in kept]
+    return [(near.group, member) for member in kept]
 
 
 def resolve_group(
-    group: tuple[int, Iterable[tuple[int, groups.Member]]], settings: Settings
+    group: tuple[int, Iterable[groups.Member]], settings: Settings
 ) -> Iterator[tuple[list[tuple[bytes, Finding]], dict[str, Any]]]:
     """Decide about one group.
 
@@ -157,14 +124,12 @@ def resolve_group(
         when there are no findings.
     """
     # Beam's groups have no order, and the results must not depend on one.
-    entries = sorted(group[1], key=lambda entry: entry[1].path)
-    members, radius = [member for _, member in entries], entries[0][0]
+    members, limit = sorted(group[1], key=lambda member: member.path), radius(settings)
     accepted = [key for key, override in settings.overrides.items() if override.verdict != "reject"]
-    if findings := groups.resolve(members, radius, settings.severity, accepted):
-        yield [(one.key, one) for one in findings], groups.line(members, radius, findings)
+    if findings := groups.resolve(members, limit, settings.severity, accepted):
+        yield [(one.key, one) for one in findings], groups.line(members, limit, findings)
 
 
-def listing(lines: Iterable[Mapping[str, Any]]) -> str:
-    """Return the groups as JSON Lines, sorted by first path: every driver writes the same."""
-    ordered = sorted(lines, key=lambda line: line["members"][0]["path"])
-    return "".join(json.dumps(line) + "\n" for line in ordered)
+def ordered(lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sort the rows of groups by their first path, so that every driver lists the same."""
+    return sorted(lines, key=lambda line: str(line["members"][0]["path"]))

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from imgpipe.components.image_file import grey_comparison
 from imgpipe.components.image_file.grey_comparison import Pairs
-from imgpipe.components.image_file.perceptual_hash import BITS, BYTES, GREY_BYTES, KINDS
+from imgpipe.components.image_file.perceptual_hash import BITS, BYTES
 from imgpipe.components.image_filter.near_duplicates.links import Links
 
 #: Number of orders, and of neighbours compared in each. A pair at distance d among n images is
@@ -44,7 +44,6 @@ SORTED_BLOCK, ORDERS_A_TASK = 1 << 16, 4
 KEYS_AT_ONCE = 1 << 14  # hashes whose sort keys are computed at once, in the processor's cache
 #: Number of pairs that wait for their confirmation (32 bytes each), and that are confirmed at once.
 _WAITING, _CONFIRMED = 1 << 20, 1 << 14
-_ARRAYS = ("first", "second", "kinds", "bits")  # of `Pairs`
 _SPARE_BITS = 6  # additional bits of a sort key, because the bits of hashes are not independent
 _SEED = 256
 
@@ -54,39 +53,14 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Hashes:
-    """The hashes of n images. One kind of hashes is read at a time, for example from a file.
+    """The hashes of n images. One kind of hashes is read at a time, for example from a file."""
 
-    Attributes:
-        column: Function from the number of a kind (upright, mirrored, crops) to the hashes of that
-            kind, uint8 [n, 32], in the order of `perceptual_hash.perceptual_hashes`.
-        kinds: Number of kinds.
-        count: Number of images.
-        grey: Function that returns the grey images, uint8 [n, `GREY_BYTES`]. None when there are
-            none, so that the hashes alone decide.
-    """
-
+    #: Function from the number of a kind (upright, mirrored, crops) to the hashes of that kind,
+    #: uint8 [n, 32], in the order of `perceptual_hash.perceptual_hashes`.
     column: Callable[[int], npt.NDArray[np.uint8]]
-    kinds: int
-    count: int
+    #: Function that returns the grey images, uint8 [n, `GREY_BYTES`]. None when there are none, so
+    #: that the hashes alone decide.
     grey: Callable[[], npt.NDArray[np.uint8]] | None = None
-
-    @classmethod
-    def of(cls, table: npt.NDArray[np.uint8]) -> Hashes:
-        """Create the hashes from an array.
-
-        Args:
-            table: uint8 [n, `ALL_BYTES`], or uint8 [n, 32 · kinds] without grey images.
-        """
-
-        def column(number: int) -> npt.NDArray[np.uint8]:
-            return table[:, number * BYTES : (number + 1) * BYTES]
-
-        if table.shape[1] == KINDS * BYTES + GREY_BYTES:
-            return cls(column, KINDS, len(table), lambda: table[:, KINDS * BYTES :])
-        return cls(column, table.shape[1] // BYTES, len(table))
-
-    def __len__(self) -> int:
-        return self.count
 
     def kind(self, number: int) -> Words:
         """Return the hashes of one kind: uint64 [n, 4]."""
@@ -145,7 +119,8 @@ def linked(hashes: Hashes, task: Task, radius: int) -> Indices:
             waiting.append(pairs)
             if sum(map(len, waiting)) >= _WAITING:
                 _confirm(hashes, waiting, links)
-        _confirm(hashes, waiting, links)
+        if waiting:
+            _confirm(hashes, waiting, links)
     return links.forest()
 
 
@@ -155,9 +130,8 @@ def _confirm(hashes: Hashes, waiting: list[Pairs], links: Links) -> None:
     Pairs that were found in several orders count once. The nearest are confirmed first, and what
     they connect needs no further confirmation.
     """
-    parts = [np.concatenate([getattr(one, name) for one in waiting]) for name in _ARRAYS]
+    pairs = Pairs.join(waiting)
     waiting.clear()
-    pairs = Pairs(*parts)
     low, high = np.minimum(pairs.first, pairs.second), np.maximum(pairs.first, pairs.second)
     order = np.lexsort((pairs.bits, pairs.first > pairs.second, pairs.kinds, high, low))
     pairs = pairs.select(order)

@@ -61,7 +61,7 @@ class Table:
     def hashes(self) -> Hashes:
         """Return the hashes for the search; each column is mapped when it is read."""
         grey = functools.cache(lambda: self.column(GREY))
-        return Hashes(lambda number: self.column(number + 1), KINDS, self.rows, grey)
+        return Hashes(lambda number: self.column(number + 1), grey)
 
     def repeated(self) -> Column:
         """Return the contents of which there are several images, uint8 [n, HASH_BYTES]."""
@@ -73,34 +73,28 @@ class Table:
         Each column is mapped only while it is read. Rows all over the files would otherwise bring
         whole files into memory.
         """
-        with self._local() as folder:
+        with self._local(map(str, range(COLUMNS))) as folder:
             for start in range(0, len(positions), ROWS_AT_ONCE):
                 some = positions[start : start + ROWS_AT_ONCE]
                 columns = (_map(folder / str(n), width)[some] for n, width in enumerate(WIDTHS))
                 yield np.concatenate(list(columns), axis=1)
 
     @contextlib.contextmanager
-    def _local(self) -> Iterator[Path]:
-        """Return the folder of the columns; those of an object store are copied to this machine."""
+    def _local(self, names: Iterable[str]) -> Iterator[Path]:
+        """Return the folder of some files; those of an object store are copied to this machine."""
         if "://" not in self.uri:
             yield Path(self.uri)
             return
         import tensorflow as tf
 
         with tempfile.TemporaryDirectory(prefix="imgpipe-columns-") as folder:
-            for name in map(str, range(COLUMNS)):
+            for name in names:
                 tf.io.gfile.copy(f"{self.uri}/{name}", f"{folder}/{name}")
             yield Path(folder)
 
     def _mapped(self, name: str, width: int) -> Column:
-        if "://" not in self.uri:
-            return _map(Path(self.uri) / name, width)
-        import tensorflow as tf
-
-        with tempfile.TemporaryDirectory(prefix="imgpipe-column-") as folder:
-            local = Path(folder) / name
-            tf.io.gfile.copy(f"{self.uri}/{name}", str(local))
-            return _map(local, width)  # the mapping stays valid after the file was removed
+        with self._local([name]) as folder:
+            return _map(folder / name, width)  # the mapping stays valid after a copy was removed
 
 
 def write(shards: Iterable[tuple[bytes, bytes]], uri: str) -> Table:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ def command(
     config: options.ConfigArgument = None,
     data: options.DataOption = None,
     output: Annotated[
-        Path,
-        typer.Option("--output", "-o", metavar="FILE", help="File for the PipelineSpec."),
+        Path, typer.Option("--output", "-o", metavar="FILE", help="File for the PipelineSpec.")
     ] = Path("imgpipe-pipeline.yaml"),
     image: ImageOption = "",
     root: Annotated[
@@ -52,15 +51,12 @@ def command(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Write the PipelineSpec that Kubeflow Pipelines runs."""
-    from imgpipe.pipeline.command_line import json_file as json_files
-
-    json_files.check_folder("--json", json_file)
+    output_files.check_folder("--json", json_file)
     written = compile_(config, data, output, image, root, settings or [])
-    json_files.console_beside(json_file).print(
+    output_files.console_beside(json_file).print(
         escape(f"wrote {written['file']}: {written['tasks']} tasks, image {written['image']}")
     )
-    if json_file:
-        json_files.write(written, json_file)
+    output_files.write_json(written, json_file)
 
 
 def compile_(
@@ -90,10 +86,9 @@ def compile_(
         the containers cannot reach a path of the configuration.
     """
     require_kfp()
-    from imgpipe.pipeline.command_line import console
+    from imgpipe.pipeline.command_line import steps
     from imgpipe.pipeline.command_line.settings import configuration
     from imgpipe.pipeline.kubeflow import places
-    from imgpipe.pipeline.output import temporary
 
     if not output.absolute().parent.is_dir():
         raise ConfigError(f"{output}: the folder {output.absolute().parent} does not exist.")
@@ -101,7 +96,7 @@ def compile_(
     if image:
         settings = [*settings, f"kubeflow.image={json.dumps(image)}"]
     config = places.on_volumes(configuration(source, data, None, settings))
-    with temporary.folder() as folder, console.quiet(folder / "log"):
+    with steps.quiet():
         from imgpipe.pipeline import graph
         from imgpipe.pipeline.kubeflow import compiler, parameters
 

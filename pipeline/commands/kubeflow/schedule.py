@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 from imgpipe.pipeline.commands.kubeflow import compile as compiling
 from imgpipe.pipeline.commands.kubeflow import submit
@@ -52,16 +52,7 @@ def command(
 ) -> None:
     """Run the pipeline again and again on a Kubeflow Pipelines server."""
     target = submit.Target(
-        source,
-        data,
-        settings or [],
-        image,
-        host,
-        root,
-        parameters or [],
-        experiment,
-        namespace,
-        token,
+        source, data, settings, image, host, root, parameters, experiment, namespace, token
     )
     raise typer.Exit(run(target, name, cron, every, json_file))
 
@@ -86,14 +77,12 @@ def run(
       ConfigError: An argument is wrong, or the server refuses the pipeline or the times.
       ResourceError: The package kfp is missing, or no server answers.
     """
-    from imgpipe.pipeline.command_line import json_file as json_files
-
     if (cron is None) == (every is None):
         raise ConfigError(
             "imgpipe kubeflow schedule needs one of --cron and --every, for example "
             "--cron '0 3 * * *' for three o'clock each night, or --every 12h."
         )
-    json_files.check_folder("--json", json_file)
+    output_files.check_folder("--json", json_file)
     # Both are checked here, before the pipeline is compiled and the server is asked.
     times = _six_fields(cron) if cron is not None else None
     seconds = _seconds(every) if every is not None else None
@@ -108,11 +97,10 @@ def run(
             seconds=seconds,
         )
     page = f"{target.host.rstrip('/')}/#/recurringrun/details/{made}"
-    console = json_files.console_beside(json_file)
+    console = output_files.console_beside(json_file)
     console.print(f"scheduled the recurring run {escape(made)}: {escape(page)}")
-    if json_file:
-        result: formats.Scheduled = {"schema": SCHEMA, "recurring_run": made, "page": page}
-        json_files.write(result, json_file)
+    result: formats.Scheduled = {"schema": SCHEMA, "recurring_run": made, "page": page}
+    output_files.write_json(result, json_file)
     return 0
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 from imgpipe.pipeline.commands.kubeflow import compile as compiling
 
@@ -36,12 +36,10 @@ FileArgument = Annotated[
     ),
 ]
 HostOption = Annotated[
-    str,
-    typer.Option("--host", envvar="KF_PIPELINES_ENDPOINT", help="URL of the API server."),
+    str, typer.Option("--host", envvar="KF_PIPELINES_ENDPOINT", help="URL of the API server.")
 ]
 RootOption = Annotated[
-    str | None,
-    typer.Option("--root", metavar="URI", help="Folder of all artifacts of the run."),
+    str | None, typer.Option("--root", metavar="URI", help="Folder of all artifacts of the run.")
 ]
 ParameterOption = Annotated[
     list[str] | None,
@@ -79,11 +77,11 @@ class Target:
 
     source: str | None
     data: str | None
-    settings: Sequence[str]
+    settings: Sequence[str] | None
     image: str
     host: str
     root: str | None
-    parameters: Sequence[str]
+    parameters: Sequence[str] | None
     experiment: str
     namespace: str | None
     token: str | None
@@ -135,26 +133,13 @@ def command(
 ) -> None:
     """Run the pipeline on a Kubeflow Pipelines server."""
     target = Target(
-        source,
-        data,
-        settings or [],
-        image,
-        host,
-        root,
-        parameters or [],
-        experiment,
-        namespace,
-        token,
+        source, data, settings, image, host, root, parameters, experiment, namespace, token
     )
     raise typer.Exit(run(target, name, wait, json_file=json_file))
 
 
 def run(
-    target: Target,
-    name: str | None,
-    wait: bool,
-    every: float = 5.0,
-    json_file: str | None = None,
+    target: Target, name: str | None, wait: bool, every: float = 5.0, json_file: str | None = None
 ) -> int:
     """Submit one run; returns the exit code, which is 3 for a model that was not blessed.
 
@@ -170,15 +155,13 @@ def run(
       ResourceError: The package kfp is missing, or no server answers.
       ImgpipeError: A task failed while waiting; its exit code is that of a run on one machine.
     """
-    from imgpipe.pipeline.command_line import json_file as json_files
-
-    json_files.check_folder("--json", json_file)
+    output_files.check_folder("--json", json_file)
     with prepare(target) as ready:
         title = name or f"{ready.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
         started = ready.server.submit(
             ready.pipeline, title, target.experiment, ready.arguments, ready.root
         )
-    console = json_files.console_beside(json_file)
+    console = output_files.console_beside(json_file)
     page = f"{target.host.rstrip('/')}/#/runs/details/{started}"
     console.print(f"submitted the run {escape(started)}: {escape(page)}")
     verdict = ""
@@ -187,14 +170,13 @@ def run(
             started, every, lambda state: console.print(escape(state.lower()))
         )
         console.print(escape(verdict or "The server has no log of the task Report with a verdict."))
-    if json_file:
-        result: formats.Submitted = {
-            "schema": SCHEMA,
-            "run": started,
-            "page": page,
-            "verdict": verdict or None,
-        }
-        json_files.write(result, json_file)
+    result: formats.Submitted = {
+        "schema": SCHEMA,
+        "run": started,
+        "page": page,
+        "verdict": verdict or None,
+    }
+    output_files.write_json(result, json_file)
     return 3 if verdict.startswith("not") else 0
 
 
@@ -229,7 +211,7 @@ def prepare(target: Target) -> Iterator[Prepared]:
                 "--param for a parameter of the run, or name a configuration instead of the file."
             )
         spec = pipeline_file.read(written)
-        arguments = pipeline_file.arguments(spec, target.parameters)
+        arguments = pipeline_file.arguments(spec, target.parameters or ())
     address = Address(target.host, target.token, target.namespace)
     address.check()  # before the pipeline is compiled, which imports TFX
     with temporary.folder() as folder:
@@ -241,9 +223,9 @@ def prepare(target: Target) -> Iterator[Prepared]:
                 pipeline,
                 target.image,
                 target.root or compiling.DEFAULT_ROOT,
-                target.settings,
+                target.settings or (),
             )
             spec = pipeline_file.read(pipeline)
-            arguments = pipeline_file.arguments(spec, target.parameters)
+            arguments = pipeline_file.arguments(spec, target.parameters or ())
         root = target.root or spec.get("defaultPipelineRoot")
         yield Prepared(Server(address), pipeline, pipeline_file.name(spec), root, arguments)

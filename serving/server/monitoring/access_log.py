@@ -9,13 +9,13 @@ Failed requests also have the field ``message``.
 
 from __future__ import annotations
 
-import datetime
 import json
 import sys
 import threading
 from pathlib import Path
 
 from imgpipe.serving.server.errors import BadArgument
+from imgpipe.serving.server.monitoring.log_format import utc_text
 from imgpipe.serving.server.requests.calls import Call
 
 STDERR = "-"
@@ -44,9 +44,8 @@ class AccessLog:
 
     def __call__(self, call: Call) -> None:
         """Write one line."""
-        when = datetime.datetime.fromtimestamp(call.started, datetime.UTC)
         line = {
-            "time": when.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": utc_text(call.started),
             "method": call.method,
             "entrypoint": call.entrypoint,
             "peer": call.peer,

@@ -16,14 +16,19 @@ import sys
 FORMATS = ("text", "json")
 
 
+def utc_text(seconds: float) -> str:
+    """Return a time in seconds since 1970 as text, such as ``2026-01-31T12:00:00.123Z``."""
+    when = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 class JsonFormatter(logging.Formatter):
     """Formats each record as one line with a JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
-        when = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
         line = {
-            "time": when.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": utc_text(record.created),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),

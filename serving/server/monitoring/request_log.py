@@ -106,12 +106,9 @@ class RequestLogs:
 
 
 def _drop_images(request: Any, kind: str, names: frozenset[str]) -> None:
-    """Remove the images from a request, in whichever form they were sent.
+    """Remove the images from a request in place, in whichever form they were sent.
 
-    Args:
-        request: The request, which is changed in place.
-        kind: Field of PredictionLog to which the request belongs.
-        names: Inputs, and features of tf.Examples, that hold encoded images.
+    ``names`` are the inputs, and the features of tf.Examples, that hold encoded images.
     """
     if kind != "predict_log":
         examples = getattr(request.input, request.input.WhichOneof("kind") or "example_list")

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,15 +37,7 @@ class _Task:
     rows: int
     deadline: float | None
     arrived: float = field(default_factory=time.monotonic)
-    done: threading.Event = field(default_factory=threading.Event)
-    outputs: list[np.ndarray] | None = None
-    error: BaseException | None = None
-
-    def finish(
-        self, outputs: list[np.ndarray] | None = None, error: BaseException | None = None
-    ) -> None:
-        self.outputs, self.error = outputs, error
-        self.done.set()
+    answer: Future[list[np.ndarray]] = field(default_factory=Future)
 
     def left(self) -> float | None:
         return None if self.deadline is None else self.deadline - time.monotonic()
@@ -58,7 +51,10 @@ class _Batch:
 
 
 class BatchingRuntime:
-    """A runtime behind a queue, which combines the rows of several requests into one batch."""
+    """A runtime behind a queue, which combines the rows of several requests into one batch.
+
+    The runtime ``inner`` is closed with this one.
+    """
 
     def __init__(
         self, inner: Runtime, parameters: BatchingParameters, watch: Watch | None = None
@@ -170,17 +166,14 @@ class BatchingRuntime:
             return True
 
     def _await(self, task: _Task) -> list[np.ndarray]:
-        if not task.done.wait(task.left()):
-            raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded in the batch queue.")
-        if task.error is not None:
-            raise task.error
-        return task.outputs or []
+        try:
+            return task.answer.result(task.left())
+        except TimeoutError as error:
+            late = "Deadline exceeded in the batch queue."
+            raise StatusError(Code.DEADLINE_EXCEEDED, late) from error
 
     def _work(self) -> None:
-        while True:
-            batch = self._take()
-            if batch is None:
-                return
+        while (batch := self._take()) is not None:
             try:
                 self._process(batch)
             finally:
@@ -216,12 +209,11 @@ class BatchingRuntime:
         tasks = []
         for task in batch.tasks:
             left = task.left()
-            if left is not None and left <= 0:
-                task.finish(
-                    error=StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded in the queue.")
-                )
-            else:
+            if left is None or left > 0:
                 tasks.append(task)
+            else:
+                late = "Deadline exceeded in the queue."
+                task.answer.set_exception(StatusError(Code.DEADLINE_EXCEEDED, late))
         if not tasks:
             return
         feeds, fetches, _ = batch.key
@@ -231,20 +223,19 @@ class BatchingRuntime:
         try:
             self._run_together(feeds, fetches, tasks)
         except Exception as error:
-            # A task that ran alone has failed for good. The others run again one by one.
-            if len(tasks) == 1 and not isinstance(error, _NotSplittable):
-                tasks[0].finish(error=status.from_exception(error))
-                return
             if isinstance(error, _NotSplittable):
                 self._unbatchable.add((feeds, fetches))
+            elif len(tasks) == 1:  # a task that ran alone has failed for good
+                tasks[0].answer.set_exception(status.from_exception(error))
+                return
             for task in tasks:
                 self._run_alone(feeds, fetches, task)
 
     def _run_alone(self, feeds: tuple[str, ...], fetches: tuple[str, ...], task: _Task) -> None:
         try:
-            task.finish(self._inner.run(feeds, task.values, fetches, task.left()))
+            task.answer.set_result(self._inner.run(feeds, task.values, fetches, task.left()))
         except Exception as error:
-            task.finish(error=status.from_exception(error))
+            task.answer.set_exception(status.from_exception(error))
 
     def _run_together(
         self, feeds: tuple[str, ...], fetches: tuple[str, ...], tasks: list[_Task]
@@ -260,7 +251,7 @@ class BatchingRuntime:
             raise _NotSplittable
         at = 0
         for task in tasks:
-            task.finish([output[at : at + task.rows] for output in outputs])
+            task.answer.set_result([output[at : at + task.rows] for output in outputs])
             at += task.rows
 
     def close(self) -> None:
@@ -288,8 +279,8 @@ def _rows(values: Sequence[np.ndarray]) -> int:
 
 def _longest_time_left(tasks: Sequence[_Task]) -> float | None:
     """Return the longest remaining time; each task watches its own deadline besides."""
-    left = [task.left() for task in tasks]
-    return None if None in left else max((t for t in left if t is not None), default=None)
+    left = [seconds for task in tasks if (seconds := task.left()) is not None]
+    return max(left) if len(left) == len(tasks) else None
 
 
 def _concatenated(values: list[np.ndarray], padding: int) -> np.ndarray:

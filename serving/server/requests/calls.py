@@ -7,7 +7,6 @@ observers with their status.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -64,13 +63,6 @@ class Calls:
     def __init__(self, observers: Sequence[Observer] = ()) -> None:
         self.observers: list[Observer] = list(observers)
         """Called after each request, in its thread. Their exceptions are logged and ignored."""
-        self._lock = threading.Lock()
-        self._running = 0
-
-    @property
-    def running(self) -> int:
-        """Number of requests that are running."""
-        return self._running
 
     def run(self, call: Call, work: Callable[[Call], T]) -> T:
         """Run ``work(call)`` and return its result.
@@ -79,8 +71,6 @@ class Calls:
             StatusError: The request failed; other exceptions are converted.
         """
         began = time.monotonic()
-        with self._lock:
-            self._running += 1
         try:
             self._check_wanted(call)
             return work(call)
@@ -93,8 +83,6 @@ class Calls:
             raise failure from error
         finally:
             call.seconds = time.monotonic() - began
-            with self._lock:
-                self._running -= 1
             self._tell(call)
 
     def refuse(self, call: Call, error: StatusError) -> None:

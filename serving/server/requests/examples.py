@@ -35,23 +35,21 @@ class Task:
 
     method: str
     """``CLASSIFY`` or ``REGRESS``."""
-    signature_name: str = ""
-
-
-@dataclass(frozen=True)
-class ExampleAnswer:
-    """Result of one task."""
-
     signature_name: str
-    result: Any
-    """ClassificationResult or RegressionResult."""
+    """Name of the signature that runs, even if the request named none."""
+
+    @classmethod
+    def of(cls, method: str, request: Any) -> Task:
+        """Return the task of a message with a ``model_spec``, which may name a signature."""
+        return cls(method, request.model_spec.signature_name or DEFAULT_SIGNATURE)
 
 
 @dataclass(frozen=True)
 class ExampleAnswers:
     """Results of all tasks of a request."""
 
-    answers: list[ExampleAnswer]
+    results: list[Any]
+    """A ClassificationResult or RegressionResult for each task, in their order."""
     run_seconds: float
     rows: int
 
@@ -88,10 +86,10 @@ def infer(
     tasks: Sequence[Task],
     examples: Any,
     *,
-    timeout: float | None = None,
-    limits: Limits | None = None,
-    check_method_name: bool = False,
-    multi: bool = False,
+    timeout: float | None,
+    limits: Limits,
+    check_method_name: bool,
+    multi: bool,
 ) -> ExampleAnswers:
     """Run all ``tasks`` on the same examples in one session run.
 
@@ -112,13 +110,14 @@ def infer(
     """
     feeds, fetches = set(), set()
     for task in tasks:
-        signature = _signature(runtime, task, multi)
+        signature = runtime.signatures.get(task.signature_name)
+        if signature is None:
+            raise _not_found(task.signature_name, multi)
         name, outputs = _ends(signature, task.method, check_method_name)
         feeds.add(name)
         fetches.update(outputs)
     strings = serialized(examples)
-    if limits is not None:
-        limits.check_examples(strings)
+    limits.check_examples(strings)
     names, inputs = sorted(fetches), sorted(feeds)  # in TF2, each signature has its own input
     began = time.monotonic()
     values = run(runtime, inputs, [strings] * len(inputs), names, timeout)
@@ -126,23 +125,16 @@ def infer(
     seconds = time.monotonic() - began
     answers = []
     for task in tasks:
-        key = task.signature_name or DEFAULT_SIGNATURE
+        signature = runtime.signatures[task.signature_name]
         convert = _classification if task.method == CLASSIFY else _regression
-        answers.append(ExampleAnswer(key, convert(runtime.signatures[key], results, len(strings))))
+        answers.append(convert(signature, results, len(strings)))
     return ExampleAnswers(answers, seconds, len(strings))
 
 
-def _signature(runtime: Runtime, task: Task, multi: bool) -> Any:
-    key = task.signature_name or DEFAULT_SIGNATURE
-    signature = runtime.signatures.get(key)
-    if signature is None:
-        words = (
-            "Requested signature not found in model graph"
-            if multi
-            else "No signature was found with the name"
-        )
-        raise invalid(f"{words}: {key}")
-    return signature
+def _not_found(signature_name: str, multi: bool) -> StatusError:
+    if multi:
+        return invalid(f"Requested signature not found in model graph: {signature_name}")
+    return invalid(f"No signature was found with the name: {signature_name}")
 
 
 def _ends(signature: Any, method: str, check_name: bool) -> tuple[str, list[str]]:

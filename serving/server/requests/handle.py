@@ -9,8 +9,8 @@ gRPC and REST only differ in how messages are encoded. Both run a request in thi
 
 * ``Spec`` selects a version of a model; ``Spec.of(message)`` reads a ModelSpec.
 * ``Core.acquire(spec)`` returns a ``Handle``; the version is loaded until the handle is released.
-* ``Handle.predict`` takes TensorProtos or arrays (strings: object arrays of bytes), ``classify``,
-  ``regress`` and ``infer`` take a ``tensorflow.serving.Input`` of tf.Examples.
+* ``Handle.predict`` takes TensorProtos or arrays (strings: object arrays of bytes), and ``infer``
+  takes a ``tensorflow.serving.Input`` of tf.Examples.
 * ``Handle.signatures`` are the SignatureDefs by key.
 * Every error is a ``StatusError`` with a canonical code and the message of TensorFlow Serving.
 
@@ -25,8 +25,8 @@ from typing import Any
 
 from imgpipe.serving.server.requests import examples as example_tasks
 from imgpipe.serving.server.requests import predict as prediction
-from imgpipe.serving.server.requests.examples import CLASSIFY, REGRESS, ExampleAnswers, Task
-from imgpipe.serving.server.requests.limits import Limits
+from imgpipe.serving.server.requests.examples import ExampleAnswers, Task
+from imgpipe.serving.server.requests.limits import NO_LIMITS, Limits
 from imgpipe.serving.server.requests.predict import Prediction
 from imgpipe.serving.server.runtimes.runtime import Runtime
 from imgpipe.serving.server.status import invalid
@@ -75,8 +75,9 @@ class Handle:
     name: str
     version: int
     runtime: Runtime
-    limits: Limits | None = None
+    limits: Limits = NO_LIMITS
     check_method_name: bool = False
+    """Whether the method name of a signature must be that of its task."""
 
     @property
     def signatures(self) -> Mapping[str, Any]:
@@ -91,18 +92,19 @@ class Handle:
         *,
         timeout: float | None = None,
     ) -> Prediction:
-        """Run a signature on tensors; ``timeout`` in seconds ends the run.
+        """Run one signature on tensors.
+
+        Args:
+            inputs: TensorProto or array by input name.
+            signature_name: Name of the signature; empty for ``serving_default``.
+            output_filter: Names of the outputs to return; empty for all.
+            timeout: Time limit in seconds; None for none.
 
         Raises:
             StatusError: The request does not fit the model, or the graph fails on its values.
         """
         return prediction.predict(
-            self.runtime,
-            inputs,
-            signature_name,
-            output_filter,
-            timeout=timeout,
-            limits=self.limits,
+            self.runtime, inputs, signature_name, output_filter, timeout=timeout, limits=self.limits
         )
 
     def infer(
@@ -114,6 +116,8 @@ class Handle:
         multi: bool = False,
     ) -> ExampleAnswers:
         """Run several tasks on the same ``tensorflow.serving.Input`` in one session run.
+
+        The time limit is in seconds, and ``multi`` selects the error messages of MultiInference.
 
         Raises:
             StatusError: A task does not fit the model, or the graph fails.
@@ -127,11 +131,3 @@ class Handle:
             check_method_name=self.check_method_name,
             multi=multi,
         )
-
-    def classify(self, examples: Any, signature_name: str = "") -> ExampleAnswers:
-        """Run Classify; ``answers`` has one ClassificationResult."""
-        return self.infer([Task(CLASSIFY, signature_name)], examples)
-
-    def regress(self, examples: Any, signature_name: str = "") -> ExampleAnswers:
-        """Run Regress; ``answers`` has one RegressionResult."""
-        return self.infer([Task(REGRESS, signature_name)], examples)

@@ -12,7 +12,7 @@ import numpy as np
 
 from imgpipe.serving.image_header import pixels
 from imgpipe.serving.server.signature_names import IMAGE_INPUT
-from imgpipe.serving.server.status import StatusError, invalid
+from imgpipe.serving.server.status import invalid
 
 DEFAULT_MAX_MESSAGE_BYTES = 64 << 20
 """Largest decompressed size of a gRPC request, twice what our client sends at once. TensorFlow
@@ -88,11 +88,10 @@ class Limits:
     def _check_image(self, alias: str, data: bytes) -> None:
         size = pixels(data)
         if size is not None and size > self.max_pixels:
-            raise _too_large(alias, size, self.max_pixels)
+            raise invalid(
+                f"An image in {alias} has {size / _MEGA:.1f} million pixels; at most "
+                f"{self.max_pixels / _MEGA:g} million are allowed. Send a smaller image."
+            )
 
 
-def _too_large(alias: str, size: int, most: int) -> StatusError:
-    return invalid(
-        f"An image in {alias} has {size / _MEGA:.1f} million pixels; at most {most / _MEGA:g} "
-        "million are allowed. Send a smaller image."
-    )
+NO_LIMITS = Limits(max_pixels=0)

@@ -12,7 +12,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 from concurrent import futures
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from imgpipe.serving.server.status import Code, StatusError
 
@@ -42,11 +42,6 @@ class SheddingPool(futures.ThreadPoolExecutor):
         self._free, self._waiting = max_workers, 0
         self._draining = False
 
-    @property
-    def waiting(self) -> int:
-        """Number of requests in the queue."""
-        return self._waiting
-
     def drain(self) -> None:
         """Finish the accepted requests, and refuse new requests with UNAVAILABLE."""
         with self._lock:
@@ -57,24 +52,6 @@ class SheddingPool(futures.ThreadPoolExecutor):
         with self._lock:
             return not self._waiting and self._free == self.workers
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> futures.Future[T]:
-        """Run ``fn`` in a thread of the pool.
-
-        Raises:
-            Refused: RESOURCE_EXHAUSTED if the queue is full, UNAVAILABLE if the server stops.
-        """
-        with self._lock:
-            if self._draining:
-                raise Refused(Code.UNAVAILABLE, "The server is shutting down. Try another one.")
-            # A request for which a thread is free does not count as waiting.
-            if self.max_waiting and self._waiting - self._free >= self.max_waiting:
-                raise Refused(
-                    Code.RESOURCE_EXHAUSTED,
-                    "The server is overloaded: its queue is full. Try again later, or elsewhere.",
-                )
-            self._waiting += 1
-        return super().submit(self._take, fn, *args, **kwargs)
-
     async def run(self, fn: Callable[[], T], size: int = 0) -> T:
         """Run ``fn`` in a thread and await it. It runs to its end if the caller is cancelled.
 
@@ -83,11 +60,15 @@ class SheddingPool(futures.ThreadPoolExecutor):
             size: Size of the request in bytes, which ``max_bytes`` limits.
 
         Raises:
-            Refused: See ``submit``; RESOURCE_EXHAUSTED also if the requests are too large together.
+            Refused: RESOURCE_EXHAUSTED if the queue is full or the requests are too large together,
+                UNAVAILABLE if the server stops.
         """
+        with self._lock:
+            self._check_room(size)
+            self._bytes += size
+            self._waiting += 1
         # asyncio.wrap_future would cancel a queued request together with its caller. ``_take``
         # would then never see it, and it would count as waiting for ever.
-        self._take_bytes(size)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
 
@@ -101,40 +82,37 @@ class SheddingPool(futures.ThreadPoolExecutor):
                 answer.set_exception(error)
 
         def tell(done: futures.Future[T]) -> None:
-            self._give_back(size)
             with contextlib.suppress(RuntimeError):  # the event loop has ended, so nobody waits
                 loop.call_soon_threadsafe(settle, done)
 
-        try:
-            running = self.submit(fn)
-        except Refused:
-            self._give_back(size)
-            raise
-        running.add_done_callback(tell)
+        self.submit(self._take, fn, size).add_done_callback(tell)
         return await answer
 
-    def _take_bytes(self, size: int) -> None:
-        with self._lock:
-            held = self._bytes
-            if self.max_bytes and held and held + size > self.max_bytes:
-                raise Refused(
-                    Code.RESOURCE_EXHAUSTED,
-                    f"The server is overloaded: {held:,} bytes of requests wait or run, and this "
-                    f"request of {size:,} bytes would exceed the limit of {self.max_bytes:,}. Try "
-                    "again later, or elsewhere.",
-                )
-            self._bytes += size
+    def _check_room(self, size: int) -> None:
+        held = self._bytes
+        if self.max_bytes and held and held + size > self.max_bytes:
+            raise Refused(
+                Code.RESOURCE_EXHAUSTED,
+                f"The server is overloaded: {held:,} bytes of requests wait or run, and this "
+                f"request of {size:,} bytes would exceed the limit of {self.max_bytes:,}. Try "
+                "again later, or elsewhere.",
+            )
+        if self._draining:
+            raise Refused(Code.UNAVAILABLE, "The server is shutting down. Try another one.")
+        # A request for which a thread is free does not count as waiting.
+        if self.max_waiting and self._waiting - self._free >= self.max_waiting:
+            raise Refused(
+                Code.RESOURCE_EXHAUSTED,
+                "The server is overloaded: its queue is full. Try again later, or elsewhere.",
+            )
 
-    def _give_back(self, size: int) -> None:
-        with self._lock:
-            self._bytes -= size
-
-    def _take(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    def _take(self, fn: Callable[[], T], size: int) -> T:
         with self._lock:
             self._waiting -= 1
             self._free -= 1
         try:
-            return fn(*args, **kwargs)
+            return fn()
         finally:
             with self._lock:
                 self._free += 1
+                self._bytes -= size

@@ -39,11 +39,11 @@ class Prediction:
 def predict(
     runtime: Runtime,
     inputs: Mapping[str, Any],
-    signature_name: str = "",
-    output_filter: Sequence[str] = (),
+    signature_name: str,
+    output_filter: Sequence[str],
     *,
-    timeout: float | None = None,
-    limits: Limits | None = None,
+    timeout: float | None,
+    limits: Limits,
 ) -> Prediction:
     """Run one signature on TensorProtos or arrays.
 
@@ -128,7 +128,7 @@ def _check_count(signature: Any, sent: Mapping[str, Any]) -> None:
 
 
 def _inputs(
-    signature: Any, sent: Mapping[str, Any], limits: Limits | None
+    signature: Any, sent: Mapping[str, Any], limits: Limits
 ) -> tuple[list[str], list[np.ndarray]]:
     feeds: list[str] = []
     values: list[np.ndarray] = []
@@ -156,9 +156,7 @@ def _inputs(
     return feeds, values
 
 
-def _checked_array(
-    index: int, alias: str, info: Any, value: Any, limits: Limits | None
-) -> np.ndarray:
+def _checked_array(index: int, alias: str, info: Any, value: Any, limits: Limits) -> np.ndarray:
     try:
         array = value if isinstance(value, np.ndarray) else tensors.to_array(value)
         number = tensors.number_of(value)
@@ -171,8 +169,7 @@ def _checked_array(
             f"Expects arg[{index}] to be {tensors.dtype_name(info.dtype)} but "
             f"{tensors.dtype_name(number)} is provided"
         )
-    if limits is not None:
-        limits.check(alias, array)
+    limits.check(alias, array)
     return array
 
 

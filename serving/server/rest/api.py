@@ -19,7 +19,7 @@ from tensorflow_serving.apis import (
 )
 
 from imgpipe.serving import tensors
-from imgpipe.serving.server import status
+from imgpipe.serving.server import services, status
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.monitoring.request_log import RequestLogs
 from imgpipe.serving.server.requests.calls import Call, Calls
@@ -32,14 +32,6 @@ from imgpipe.serving.server.rest.json_examples import fill_examples, read_signat
 from imgpipe.serving.server.rest.json_tensors import read_predict
 from imgpipe.serving.server.rest.json_text import read
 from imgpipe.serving.server.rest.options import RestOptions
-from imgpipe.serving.server.rest.paths import Target
-from imgpipe.serving.server.services import (
-    SIGNATURE_DEF,
-    PredictionService,
-    ServiceOptions,
-    metadata_response,
-    status_message,
-)
 from imgpipe.serving.server.signature_names import DEFAULT_SIGNATURE
 from imgpipe.serving.server.status import Code, StatusError, invalid
 from imgpipe.serving.server.versions.manager import VersionState
@@ -102,7 +94,7 @@ class Api:
         """``workers`` is the number of threads that call ``answer``."""
         self._core, self._calls, self._logs = core, calls, logs
         self._unobserved = Calls()
-        self._service = PredictionService(core, logs, ServiceOptions())
+        self._service = services.PredictionService(core, logs, services.ServiceOptions())
         self._options = options
         # The metadata of each loaded version as JSON, which is dropped with its runtime.
         self._metadata: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
@@ -117,13 +109,13 @@ class Api:
     def refuse(self, received: RestRequest, error: StatusError) -> Answer:
         """Return the answer to a request that is not executed; it is counted and logged."""
 
-        def work(target: Target, call: Call) -> str:
+        def work(target: paths.Target, call: Call) -> str:
             raise error
 
         # With the deadline, ``Calls`` would report that it has passed instead of ``error``.
         return self._run(replace(received, deadline=None), work)
 
-    def _run(self, received: RestRequest, work: Callable[[Target, Call], str]) -> Answer:
+    def _run(self, received: RestRequest, work: Callable[[paths.Target, Call], str]) -> Answer:
         try:
             target = paths.parse(received.verb, received.path)
             call = Call(
@@ -141,7 +133,7 @@ class Api:
         except StatusError as error:
             return failure(error)
 
-    def _work(self, received: RestRequest, target: Target, call: Call) -> str:
+    def _work(self, received: RestRequest, target: paths.Target, call: Call) -> str:
         if target.action == "status":
             # A label is ignored here, as in TensorFlow Serving.
             return _status(*self._core.states(target.spec.name, target.spec.version))
@@ -157,15 +149,14 @@ class Api:
                 return self._predict(document, signature_name, target.spec, call)
             request = _examples_request(target, document, signature_name)
         if target.action == "classify":
-            result = self._service.classify(request, call).result
-            return answers.write_classifications(result)
+            return answers.write_classifications(self._service.classify(request, call).result)
         return answers.write_regressions(self._service.regress(request, call).result)
 
     def _metadata_of(self, handle: Handle) -> str:
         """Return the metadata of a version as JSON, which is written once."""
         text = self._metadata.get(handle.runtime)
         if text is None:
-            text = self._metadata[handle.runtime] = _metadata(metadata_response(handle))
+            text = self._metadata[handle.runtime] = _metadata(services.metadata_response(handle))
         return text
 
     @contextlib.contextmanager
@@ -180,18 +171,15 @@ class Api:
                 "The server is overloaded: too many large requests at once. Try again later, or "
                 "use gRPC.",
             )
-        try:
+        with contextlib.ExitStack() as held:
+            held.callback(self._large_here.release)
             left = call.left()
-            if not self._large.acquire(timeout=-1 if left is None else max(left, 0.0)):
+            if not self._large.acquire(timeout=None if left is None else max(left, 0.0)):
                 raise StatusError(
                     Code.DEADLINE_EXCEEDED, "Deadline exceeded before the request ran."
                 )
-            try:
-                yield
-            finally:
-                self._large.release()
-        finally:
-            self._large_here.release()
+            held.callback(self._large.release)
+            yield
 
     def _predict(
         self, document: dict[str, Any], signature_name: str, spec: Spec, call: Call
@@ -232,7 +220,7 @@ def failure(error: StatusError) -> Answer:
     return Answer(code, answers.write_error(status.truncate(error.message)))
 
 
-def _examples_request(target: Target, document: dict[str, Any], signature_name: str) -> Any:
+def _examples_request(target: paths.Target, document: dict[str, Any], signature_name: str) -> Any:
     if target.action == "classify":
         request: Any = classification_pb2.ClassificationRequest()
     else:
@@ -250,7 +238,7 @@ def _examples_request(target: Target, document: dict[str, Any], signature_name: 
 @functools.lru_cache(maxsize=64)
 def _status(*states: VersionState) -> str:
     """Return the states of versions as JSON. Programs ask for it every second."""
-    return _json(status_message(states))
+    return _json(services.status_message(states))
 
 
 def _json(message: Any) -> str:
@@ -265,7 +253,7 @@ def _json(message: Any) -> str:
 
 def _metadata(response: Any) -> str:
     signatures = get_model_metadata_pb2.SignatureDefMap()
-    response.metadata[SIGNATURE_DEF].Unpack(signatures)
+    response.metadata[services.SIGNATURE_DEF].Unpack(signatures)
     return (
         f'{{\n"model_spec":{_json(response.model_spec)},\n'
         f'"metadata": {{"signature_def": {_json(signatures)}}}\n}}\n'

@@ -12,15 +12,13 @@ Pages beside the API (metrics, the list of models) are made when they are asked 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -42,8 +40,6 @@ _MIN_GZIP_BYTES = 1024
 _GZIP_LEVEL = 4
 _LATE_S = 0.05
 """Extra seconds after the deadline, in which the run itself can report it."""
-_DISCARD_S = 1.0
-"""Seconds in which the rest of a refused body is still read."""
 _TIMED_OUT = 408
 
 
@@ -54,6 +50,10 @@ class Page:
     path: str
     make: Callable[[], str]
     media_type: str = "text/plain"
+
+    async def show(self, request: Request) -> Response:
+        """Answer a request for the page."""
+        return Response(self.make(), media_type=self.media_type)
 
 
 class Endpoint:
@@ -85,7 +85,8 @@ class Endpoint:
             return Response(status_code=404)
         peer = ":".join(map(str, request.client)) if request.client else "unix"
         deadline = time.monotonic() + self._options.timeout
-        received = RestRequest(request.method, path, peer, deadline=deadline)
+        encoding = request.headers.get("content-encoding", "")
+        received = RestRequest(request.method, path, peer, encoding=encoding, deadline=deadline)
         if self.draining:
             error = StatusError(Code.UNAVAILABLE, "The server is stopping. Try another one.")
             return _closing(self._api.refuse(received, error))
@@ -106,20 +107,14 @@ class Endpoint:
             )
             return _closing(replace(self._api.refuse(received, late), status=_TIMED_OUT))
         except StatusError as error:
-            # A client that still sends when the connection ends never sees the answer (RFC 9112,
-            # section 9.6).
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_DISCARD_S):
-                    await bodies.discard(request.receive)
+            await bodies.discard(request.receive)
             return _closing(self._api.refuse(received, error))
-        received = replace(
-            received, body=body, encoding=request.headers.get("content-encoding", "")
-        )
+        received = replace(received, body=body)
         try:
             if received.verb == "GET":
                 # The status and the metadata of a model need no thread, and are answered while all
                 # threads are busy. Handing them to a thread also took more time than the answer.
-                return self._work(received, _accepts_gzip(request))
+                return _response(self._api.answer(received), _accepts_gzip(request))
             return await self._run_in_pool(received, request)
         finally:
             self._budget.give_back(len(body))
@@ -140,7 +135,7 @@ class Endpoint:
         try:
             left = received.deadline - time.monotonic() if received.deadline else None
             async with asyncio.timeout(None if left is None else left + _LATE_S):
-                return await self._pool.run(lambda: self._work(received, compress))
+                return await self._pool.run(lambda: _response(self._api.answer(received), compress))
         except Refused as refusal:
             return _response(self._api.refuse(received, refusal), compress)
         except TimeoutError:
@@ -149,9 +144,6 @@ class Endpoint:
             return _response(failure(late), compress)
         finally:
             watcher.cancel()
-
-    def _work(self, received: RestRequest, compress: bool) -> Response:
-        return _response(self._api.answer(received), compress)
 
 
 def _accepts_gzip(request: Request) -> bool:
@@ -172,13 +164,6 @@ def _closing(answer: Answer) -> Response:
     response = _response(answer, compress=False)
     response.headers["Connection"] = "close"
     return response
-
-
-def _page_endpoint(page: Page) -> Callable[[Request], Awaitable[Response]]:
-    async def show(request: Request) -> Response:
-        return Response(page.make(), media_type=page.media_type)
-
-    return show
 
 
 def make_app(
@@ -205,23 +190,21 @@ def make_app(
         up = not api.draining and ready()
         return JSONResponse({"ready": up}, 200 if up else 503)
 
-    routes: list[Route | Mount] = []
-    for version in ("v1", "v2"):
-        routes.append(Route(f"/{version}/health/live", live))
-        routes.append(Route(f"/{version}/health/ready", is_ready))
-    for page in pages:
-        routes.append(Route(page.path, _page_endpoint(page)))
-    routes.extend(web)
-    routes.append(Mount("/", api))
-    middleware = []
+    app = Starlette(
+        routes=[
+            *(Route(f"/{version}/health/live", live) for version in ("v1", "v2")),
+            *(Route(f"/{version}/health/ready", is_ready) for version in ("v1", "v2")),
+            *(Route(page.path, page.show) for page in pages),
+            *web,
+            Mount("/", api),
+        ]
+    )
     if options.cors:
-        middleware.append(
-            Middleware(
-                CORSMiddleware,
-                allow_origins=["*"],
-                allow_methods=["POST", "GET"],
-                allow_headers=["Content-Type"],
-                expose_headers=[VERSION_HEADER],
-            )
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=["*"],
+            allow_methods=["POST", "GET"],
+            allow_headers=["Content-Type"],
+            expose_headers=[VERSION_HEADER],
         )
-    return Starlette(routes=routes, middleware=middleware)
+    return app

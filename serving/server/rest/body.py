@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -14,29 +16,19 @@ _GZIP = 16 + zlib.MAX_WBITS
 _MEGA = 1 << 20
 _PIECE = 64 << 10
 """Bytes of compressed data that are decompressed at once."""
+_DISCARD_S = 1.0
+"""Seconds in which the rest of a refused body is still read."""
 
 
 class TooLarge(StatusError):
-    """A body is larger than allowed: HTTP status 413, RESOURCE_EXHAUSTED in gRPC."""
+    """A body is larger, or has more values, than allowed: HTTP 413, RESOURCE_EXHAUSTED in gRPC."""
 
-    def __init__(self, most: int) -> None:
-        super().__init__(
-            Code.RESOURCE_EXHAUSTED,
-            f"The body of the request is larger than {most / _MEGA:g} MiB. Send fewer rows at "
-            "once, or use gRPC.",
-        )
+    def __init__(self, excess: str) -> None:
+        super().__init__(Code.RESOURCE_EXHAUSTED, f"The body of the request {excess}")
 
 
-class TooMany(TooLarge):
-    """A body has more values than allowed: HTTP status 413."""
-
-    def __init__(self, most: int) -> None:
-        StatusError.__init__(
-            self,
-            Code.RESOURCE_EXHAUSTED,
-            f"The body of the request holds more than {most:,} values (numbers, strings, lists and "
-            "objects). Send fewer rows at once, send images as encoded bytes, or use gRPC.",
-        )
+def _too_large(most: int) -> TooLarge:
+    return TooLarge(f"is larger than {most / _MEGA:g} MiB. Send fewer rows at once, or use gRPC.")
 
 
 class ClientDisconnected(Exception):
@@ -85,7 +77,7 @@ async def read(receive: Receive, announced: str, most: int, budget: Budget) -> b
     """
     # 20 digits are more than any limit; int() raises ValueError for more than 4,300 digits.
     if announced.isdecimal() and int(announced[:20]) > most:
-        raise TooLarge(most)
+        raise _too_large(most)
     parts: list[bytes] = []
     size = 0
     try:
@@ -97,7 +89,7 @@ async def read(receive: Receive, announced: str, most: int, budget: Budget) -> b
             budget.take(len(part))
             size += len(part)
             if size > most:
-                raise TooLarge(most)
+                raise _too_large(most)
             parts.append(part)
             if not message.get("more_body", False):
                 return b"".join(parts)
@@ -107,11 +99,15 @@ async def read(receive: Receive, announced: str, most: int, budget: Budget) -> b
 
 
 async def discard(receive: Receive) -> None:
-    """Read the rest of a body without keeping it."""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect" or not message.get("more_body", False):
-            return
+    """Read the rest of a refused body for at most a second, without keeping it.
+
+    A client that still sends when the connection ends never sees the answer (RFC 9112, section
+    9.6).
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DISCARD_S):
+            while (await receive()).get("more_body", False):
+                pass
 
 
 def decoded(body: bytes, encoding: str, most: int) -> bytes:
@@ -138,7 +134,7 @@ def decoded(body: bytes, encoding: str, most: int) -> bytes:
         for part in _unpacked(body):
             size += len(part)
             if size > most:
-                raise TooLarge(most)
+                raise _too_large(most)
     except zlib.error as error:
         raise invalid(f"The gzip data of the request is damaged: {error}") from error
     return b"".join(_unpacked(body))

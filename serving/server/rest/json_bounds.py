@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from imgpipe.serving.server.rest.body import TooMany
+from imgpipe.serving.server.rest.body import TooLarge
 from imgpipe.serving.server.status import StatusError, invalid
 
 MAX_DEPTH: Final = 500
@@ -38,16 +38,15 @@ def check(body: bytes, max_values: int) -> None:
             or object counts as two.
 
     Raises:
-        TooMany: There are more values.
+        TooLarge: There are more values.
         StatusError: INVALID_ARGUMENT, lists and objects are nested more than ``MAX_DEPTH`` times.
     """
     opened = body.count(b"[") + body.count(b"{")
     # Every value but the document itself follows an opening bracket or a comma.
     if opened <= MAX_DEPTH and 1 + opened + body.count(b",") <= max_values:
         return
-    depth, values, inside = 0, 1, False
+    depth, values = 0, 1
     for chars in _syntax(body):
-        chars, inside = _outside_strings(chars, inside)
         depths = np.cumsum(_STEPS[chars], dtype=np.int32)
         if depths.size:
             if depth + int(depths.max()) > MAX_DEPTH:
@@ -55,7 +54,10 @@ def check(body: bytes, max_values: int) -> None:
             depth += int(depths[-1])
         values += int(np.count_nonzero(_BEGINS_VALUE[chars]))
         if values > max_values:
-            raise TooMany(max_values)
+            raise TooLarge(
+                f"holds more than {max_values:,} values (numbers, strings, lists and objects). "
+                "Send fewer rows at once, send images as encoded bytes, or use gRPC."
+            )
 
 
 def too_deep() -> StatusError:
@@ -68,9 +70,7 @@ def too_deep() -> StatusError:
 def open_brackets(text: bytes) -> bytes:
     """Return the brackets that are open at the end of ``text``, outermost first."""
     opened = bytearray()
-    inside = False
     for chars in _syntax(text):
-        chars, inside = _outside_strings(chars, inside)
         for char, step in zip(chars.tolist(), _STEPS[chars].tolist(), strict=True):
             if step > 0:
                 opened.append(char)
@@ -80,8 +80,8 @@ def open_brackets(text: bytes) -> bytes:
 
 
 def _syntax(body: bytes) -> Iterator[np.ndarray]:
-    """Yield brackets, commas, and the quotes that begin or end strings, chunk by chunk."""
-    start = 0
+    """Yield the brackets and commas outside strings, chunk by chunk."""
+    start, inside = 0, False
     while start < len(body):
         chunk = body[start : start + CHUNK]
         if start + len(chunk) < len(body):
@@ -91,12 +91,8 @@ def _syntax(body: bytes) -> Iterator[np.ndarray]:
         start += len(chunk)
         if b"\\" in chunk:
             chunk = chunk.replace(rb"\\", b"").replace(rb"\"", b"")
-        yield np.frombuffer(chunk.translate(None, _OTHERS), np.uint8)
-
-
-def _outside_strings(chars: np.ndarray, inside: bool) -> tuple[np.ndarray, bool]:
-    """Return the characters outside strings, and whether a string is open at the end."""
-    if not chars.size:
-        return chars, inside
-    quotes = np.cumsum(chars == ord('"'), dtype=np.int32) + inside
-    return chars[quotes & 1 == 0], bool(quotes[-1] & 1)
+        chars = np.frombuffer(chunk.translate(None, _OTHERS), np.uint8)
+        if chars.size:
+            quotes = np.cumsum(chars == ord('"'), dtype=np.int32) + inside
+            inside = bool(quotes[-1] & 1)  # an odd number of quotes leaves a string open
+            yield chars[quotes & 1 == 0]

@@ -14,7 +14,6 @@ from imgpipe.serving.server.rest.json_tensors import check_number, decode_b64, e
 from imgpipe.serving.server.rest.json_text import complaint, kind
 from imgpipe.serving.server.status import StatusError, invalid
 
-_KINDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
 _INT64, _UINT64 = (-(1 << 63), (1 << 63) - 1), (1 << 64) - 1
 _MAX_FLOAT = float(np.finfo(np.float32).max)
 
@@ -107,7 +106,6 @@ def _unexpected(name: str, value: Any) -> StatusError:
 def _list(feature: Any, wanted: str, name: str) -> Any:
     present = feature.WhichOneof("kind")
     if present not in (None, wanted):
-        raise invalid(
-            f"Unexpected element type in feature: {name} expecting type: {_KINDS[present]}"
-        )
+        expected = present.removesuffix("_list")
+        raise invalid(f"Unexpected element type in feature: {name} expecting type: {expected}")
     return getattr(feature, wanted).value

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any, Literal, NoReturn
 
+import ml_dtypes
 import numpy as np
 
 from imgpipe.serving import tensors
@@ -24,9 +25,14 @@ from imgpipe.serving.tensors import DType
 Form = Literal["row", "columnar"]
 _B64 = "b64"
 _MAX_RANK = 64  # the limit of numpy
-_FLOATS = frozenset(["bfloat16", "half", "float", "double"])
+_LARGEST = {
+    "bfloat16": float(ml_dtypes.finfo(ml_dtypes.bfloat16).max),
+    "half": float(np.finfo(np.float16).max),
+    "float": float(np.finfo(np.float32).max),
+    "double": float(np.finfo(np.float64).max),
+}
 """Numbers are rounded to the nearest value of these types without an error, as in TensorFlow
-Serving (api_rest.md, "Floating Point Precision"). Numbers beyond their range are refused."""
+Serving (api_rest.md, "Floating Point Precision"). Numbers beyond these are refused."""
 
 
 def read_predict(
@@ -47,8 +53,7 @@ def read_predict(
             of an input does not exist in JSON. The messages are TensorFlow Serving's.
     """
     if not infos:
-        name = signature_name or "DEFAULT"
-        raise invalid(f"Failed to get input map for signature: {name}")
+        raise invalid(f"Failed to get input map for signature: {signature_name or 'DEFAULT'}")
     dtypes = {name: _dtype_of(info) for name, info in infos.items()}
     if "instances" in document:
         if "inputs" in document:
@@ -122,11 +127,8 @@ def _complain_of_rows(listed: list[Any], dtypes: Mapping[str, DType]) -> NoRetur
     seen: dict[str, tuple[int, list[int]]] = {}
     for number, item in enumerate(listed):
         if _is_named(item) != named:
-            raise invalid(
-                f"Expecting object but got list at item {number} of input list"
-                if named
-                else f"Expecting value/list but got object at item {number} of input list"
-            )
+            words = "object but got list" if named else "value/list but got object"
+            raise invalid(f"Expecting {words} at item {number} of input list")
         values = item if named else {min(dtypes): item}
         for name, value in values.items():
             try:
@@ -218,7 +220,7 @@ def _dense(value: Any, dtype: DType) -> np.ndarray | None:
 def _leaves(flat: list[Any], kinds: set[type], dtype: DType) -> np.ndarray | None:
     if dtype.number == tensors.STRING:
         return _strings(flat, kinds)
-    if dtype.name in _FLOATS:
+    if dtype.name in _LARGEST:
         return _floats(flat, kinds, dtype)
     # A bool is also an int in Python, but not in TensorFlow.
     if not kinds <= ({bool} if dtype.numpy.kind == "b" else {int}):
@@ -241,7 +243,7 @@ def _floats(flat: list[Any], kinds: set[type], dtype: DType) -> np.ndarray | Non
     infinite = np.isinf(sizes)
     if infinite.any() and any(type(flat[i]) is not Constant for i in np.flatnonzero(infinite)):
         return None
-    if np.any(sizes[~infinite] > _largest(dtype)):
+    if np.any(sizes[~infinite] > _LARGEST[dtype.name]):
         return None
     return wide.astype(dtype.numpy)
 
@@ -295,12 +297,6 @@ def encoded_text(text: str) -> bytes:
         raise invalid("JSON Parse error: The surrogate pair in string is invalid.") from error
 
 
-def _largest(dtype: DType) -> float:
-    if dtype.name == "bfloat16":
-        return 3.3895313892515355e38  # np.finfo does not know this type
-    return float(np.finfo(dtype.numpy).max)
-
-
 # --- errors --------------------------------------------------------------------------------------
 def _count(value: Any, level: int, shape: list[int], dtype: DType) -> int:
     """Return the number of values in nested lists.
@@ -328,33 +324,27 @@ def _count(value: Any, level: int, shape: list[int], dtype: DType) -> int:
 
 
 def _check_leaf(value: Any, dtype: DType) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if dtype.number == tensors.STRING:
-        if isinstance(value, dict):
-            decode_b64(value)
-        elif isinstance(value, str):
-            encoded_text(value)
-        else:
-            raise _wrong_type(value, dtype)
-    elif dtype.name in _FLOATS:
-        if not number:
-            raise _wrong_type(value, dtype)
+    is_string = dtype.number == tensors.STRING
+    if is_string and isinstance(value, dict):
+        decode_b64(value)
+    elif is_string and isinstance(value, str):
+        encoded_text(value)
+    elif dtype.name in _LARGEST and isinstance(value, int | float) and not isinstance(value, bool):
         check_number(value)
-        if math.isfinite(value) and abs(value) > _largest(dtype):
+        if math.isfinite(value) and abs(value) > _LARGEST[dtype.name]:
             raise lossy(value, dtype.name)
-    elif dtype.numpy.kind == "b":
-        if not isinstance(value, bool):
-            raise _wrong_type(value, dtype)
-    elif not number or isinstance(value, float):
-        raise _wrong_type(value, dtype)
-    else:
-        bounds = np.iinfo(dtype.numpy)
-        if not bounds.min <= value <= bounds.max:
-            raise _wrong_type(value, dtype)
+    elif not _fits_exactly(value, dtype):
+        raise complaint(value, f"Type: {kind(value)} is not of expected type: {dtype.name}")
 
 
-def _wrong_type(value: Any, dtype: DType) -> StatusError:
-    return complaint(value, f"Type: {kind(value)} is not of expected type: {dtype.name}")
+def _fits_exactly(value: Any, dtype: DType) -> bool:
+    """Return whether ``value`` is one of the values of a type of integers or booleans."""
+    if dtype.numpy.kind == "b":
+        return isinstance(value, bool)
+    if dtype.numpy.kind not in "iu" or type(value) is not int:
+        return False
+    bounds = np.iinfo(dtype.numpy)
+    return bool(bounds.min <= value <= bounds.max)
 
 
 def check_number(value: float) -> None:

@@ -7,6 +7,7 @@ text after the document is ignored, as in TensorFlow Serving.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable
@@ -116,17 +117,13 @@ def _words(error: json.JSONDecodeError) -> str:
 
 def shown(value: Any) -> str:
     """Return the beginning of ``value`` as JSON, for a message."""
-    parts: list[str] = []
-    size = 0
-    try:
+    text = ""
+    with contextlib.suppress(RecursionError):  # the parts before the error are shown
         for part in _pieces(value):
-            parts.append(part)
-            size += len(part)
-            if size >= _SHOWN_BYTES:
+            text += part
+            if len(text) >= _SHOWN_BYTES:
                 break
-    except RecursionError:
-        pass  # the parts before the error are shown
-    return "".join(parts).encode("utf-8", "replace")[:_SHOWN_BYTES].decode("utf-8", "ignore")
+    return text.encode("utf-8", "replace")[:_SHOWN_BYTES].decode("utf-8", "ignore")
 
 
 def _pieces(value: Any) -> Iterable[str]:

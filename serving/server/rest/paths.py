@@ -47,9 +47,9 @@ def parse(verb: str, path: str) -> Target:
     """
     pattern = {"POST": _INFERENCE, "GET": _DESCRIPTION}.get(verb)
     match = pattern.fullmatch(path) if pattern else None
-    word = (match["action"] or "/status").lower().lstrip("/") if match else ""
     if match is None:
         raise invalid(f"Malformed request: {verb} {path}")
+    word = (match["action"] or "status").lower().lstrip("/")
     if not match["name"]:
         raise invalid("Missing model name in request.")
     # The digits are compared before they are converted, because a path may have thousands of them.

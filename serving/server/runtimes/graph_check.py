@@ -111,16 +111,15 @@ def _full(tensor: str) -> str:
 
 
 class _Walk:
-    """Collects the nodes that a run of a graph can reach, and the functions that they call."""
+    """Collects the nodes that a run of a graph can reach, and the functions that they call.
+
+    Args:
+        graph: The GraphDef.
+        fed: Names of the tensors whose values requests contain.
+        files: Names of the nodes that the loader fills with paths of the model's own files.
+    """
 
     def __init__(self, graph: Any, fed: Collection[str] = (), files: Collection[str] = ()) -> None:
-        """Create a walk that has reached nothing.
-
-        Args:
-            graph: The GraphDef.
-            fed: Names of the tensors whose values requests contain.
-            files: Names of the nodes that the loader fills with paths of the model's own files.
-        """
         self._main = {node.name: node for node in graph.node}
         self._functions = {f.signature.name: f for f in graph.library.function}
         self._fed = fed

@@ -27,6 +27,8 @@ from tensorflow.python.util import deprecation
 
 from imgpipe.serving.server.runtimes import graph_check, saved_model_config
 
+_Ends = tuple[tuple[str, ...], tuple[str, ...]]
+"""Names of the inputs and outputs of a run."""
 MAX_PREPARED = 64
 """How many combinations of inputs and outputs are kept prepared. Clients choose the combination
 with ``output_filter``, so their number must be limited."""
@@ -153,8 +155,8 @@ class SessionRuntime:
             raise
         self.signatures = dict(meta_graph.signature_def)
         self._lock = threading.Lock()
-        self._callables: OrderedDict[tuple[tuple[str, ...], tuple[str, ...]], Any] = OrderedDict()
-        self._endpoints: dict[tuple[tuple[str, ...], tuple[str, ...]], Any] = {}
+        self._callables: OrderedDict[_Ends, Any] = OrderedDict()
+        self._endpoints: dict[_Ends, Any] = {}
 
     def run(
         self,
@@ -210,7 +212,7 @@ class SessionRuntime:
         """
         return len(self._endpoints) + len(self._callables)
 
-    def _endpoints_of(self, key: tuple[tuple[str, ...], tuple[str, ...]]) -> Any:
+    def _endpoints_of(self, key: _Ends) -> Any:
         """Return the inputs and outputs of the graph for ``key``; None beyond the limit.
 
         The session keeps an executor for every combination that it ever ran this way. Therefore
@@ -225,7 +227,7 @@ class SessionRuntime:
                 self._endpoints[key] = ends
             return self._endpoints[key]
 
-    def _callable(self, key: tuple[tuple[str, ...], tuple[str, ...]]) -> Any:
+    def _callable(self, key: _Ends) -> Any:
         with self._lock:
             if key in self._callables:
                 self._callables.move_to_end(key)

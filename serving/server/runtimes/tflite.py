@@ -11,9 +11,10 @@ the model's own size. An image is decoded by the thread that runs it, once it ho
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ _TOP = 5
 """Largest number of classes in the ``top_k`` outputs, as in the SavedModel (``models/export``)."""
 _STRING, _FLOAT, _UINT8 = 7, 1, 4
 """Numbers of tf.DataType."""
+_RunSignature = Callable[[Mapping[str, np.ndarray], float | None], Any]
+"""Runs a signature on its inputs by alias within a time limit in seconds; returns its outputs."""
 
 
 class TfliteRuntime:
@@ -53,13 +56,10 @@ class TfliteRuntime:
         for _ in range(interpreters or available_cores()):
             self._pool.put(runners_of(content, Interpreter(model_content=content, num_threads=1)))
         # All interpreters have the same signatures, so any of them describes the model.
-        runners = self._borrow(None)
-        self._give_back(runners)
-        self.signatures = {key: _describe(key, runner) for key, runner in runners.items()}
-        self._calls: dict[str, Callable[[Mapping[str, np.ndarray], float | None], Any]] = {
-            key: self._call_of(key) for key in runners
-        }
-        classifier = _Classifier.of(directory, runners)
+        with self._borrowed(None) as runners:
+            self.signatures = {key: _describe(key, runner) for key, runner in runners.items()}
+            self._calls: dict[str, _RunSignature] = {key: self._call_of(key) for key in runners}
+            classifier = _Classifier.of(directory, runners)
         if classifier is not None:
             self._serve_images(classifier)
 
@@ -97,40 +97,38 @@ class TfliteRuntime:
         if not len(images):
             raise invalid("expected one image or more. Received: 0")
         end = None if timeout is None else time.monotonic() + timeout
-        runners = self._borrow(timeout)
-        try:
+        with self._borrowed(timeout) as runners:
             runner, rows = runners[classifier.key], []
             for image in images:
                 if end is not None and time.monotonic() > end:
                     raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded between images.")
                 inputs = {classifier.input: pixels_of(image)}
                 rows.append(runner(**inputs)[classifier.output])
-        finally:
-            self._give_back(runners)
         return classifier.answer(classifier.dequantised(np.concatenate(rows)))
 
-    def _call_of(self, key: str) -> Callable[[Mapping[str, np.ndarray], float | None], Any]:
+    def _call_of(self, key: str) -> _RunSignature:
         def call(inputs: Mapping[str, np.ndarray], timeout: float | None) -> Any:
-            runners = self._borrow(timeout)
-            try:
-                return runners[key](**inputs)
-            except (ValueError, RuntimeError) as error:  # LiteRT's errors for wrong values
-                raise invalid(str(error)) from error
-            finally:
-                self._give_back(runners)
+            with self._borrowed(timeout) as runners:
+                try:
+                    return runners[key](**inputs)
+                except (ValueError, RuntimeError) as error:  # LiteRT's errors for wrong values
+                    raise invalid(str(error)) from error
 
         return call
 
-    def _borrow(self, timeout: float | None) -> dict[str, Any]:
+    @contextlib.contextmanager
+    def _borrowed(self, timeout: float | None) -> Iterator[dict[str, Any]]:
+        """Hold the signature runners of one interpreter until the block ends."""
         try:
-            return self._pool.get(timeout=timeout)
+            runners = self._pool.get(timeout=timeout)
         except queue.Empty:
             raise StatusError(
                 Code.DEADLINE_EXCEEDED, "Deadline exceeded while waiting for an interpreter."
             ) from None
-
-    def _give_back(self, runners: dict[str, Any]) -> None:
-        self._pool.put(runners)
+        try:
+            yield runners
+        finally:
+            self._pool.put(runners)
 
     def run(
         self,

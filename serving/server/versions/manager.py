@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from imgpipe.serving.server.runtimes.runtime import Runtime
 from imgpipe.serving.server.status import Code, StatusError
-from imgpipe.serving.server.storage import Fingerprint, VersionDirectory
+from imgpipe.serving.server.storage import Fingerprint, VersionDirectory, VersionStore
 from imgpipe.serving.server.versions.config import ModelConfig
 from imgpipe.serving.server.versions.found_versions import FoundVersions
 from imgpipe.serving.server.versions.remote import store_of
@@ -74,7 +74,8 @@ class ModelManager:
         self._waiting: dict[int, VersionDirectory] = {}
         self._problem = ""
         self._settled: ModelConfig | None = None
-        self._tried = False
+        self.tried = False
+        """Whether the first load is over: a version has been available, or every one failed."""
         # The files of each version that is not loaded, and since when they have been the same.
         self._first_seen: dict[int, tuple[Fingerprint | None, float]] = {}
         self._stop = threading.Event()
@@ -83,11 +84,6 @@ class ModelManager:
         self._thread = threading.Thread(
             target=self._run, name=f"versions-of-{config.name}", daemon=True
         )
-
-    @property
-    def tried(self) -> bool:
-        """Whether the first load is over: a version has been available, or every one failed."""
-        return self._tried
 
     def start(self) -> None:
         """Start to poll."""
@@ -138,9 +134,10 @@ class ModelManager:
             self._settle(config)
             return  # nothing is unloaded: the disk may only be out of reach
         self._first_seen = {n: seen for n, seen in self._first_seen.items() if n in names}
-        found = FoundVersions(store, names, self._examined)
+        found = FoundVersions(names, lambda n: self._examined(store, n, names[n]))
         wanted = config.policy.choose(names, found.is_complete)
-        waiting = {n: e for n in config.policy.choose(names) if (e := found.incomplete(n))}
+        chosen = map(found.get, config.policy.choose(names))
+        waiting = {entry.version: entry for entry in chosen if entry and entry.missing}
         # What is complete now waits until it is loaded.
         self._waiting = {**self._waiting, **waiting}
         nothing_asked = config.policy.asks_for_nothing
@@ -186,9 +183,7 @@ class ModelManager:
         given_up = servable.error is not None and servable.error.code != Code.CANCELLED
         return given_up or servable.retry_at is not None
 
-    def _examined(
-        self, version: int, look: Callable[[], VersionDirectory | None]
-    ) -> VersionDirectory | None:
+    def _examined(self, store: VersionStore, version: int, name: str) -> VersionDirectory | None:
         """Return a version's directory, marked as incomplete while its files may still change.
 
         The files of an available version are not read again: with a thousand versions that took
@@ -200,7 +195,7 @@ class ModelManager:
         servable = self._servables.get(version)
         if servable is not None and servable.state is State.AVAILABLE:
             return replace(servable.directory, missing="")
-        entry = look()
+        entry = store.inspect(version, name)
         if entry is None:
             return None
         if servable is not None and servable.directory.fingerprint == entry.fingerprint:
@@ -212,11 +207,9 @@ class ModelManager:
             since = now
         if entry.missing or entry.vouched_for or self._settled is None or self._poll_seconds <= 0:
             return entry
-        wait = max(self._poll_seconds, _SETTLE_S)
         # Times of files do not tell: a copy may keep those of the original.
-        if now - since >= wait:
-            return entry
-        return replace(entry, missing=_CHANGING)
+        settled = now - since >= max(self._poll_seconds, _SETTLE_S)
+        return entry if settled else replace(entry, missing=_CHANGING)
 
     def _warn_of(self, problem: str) -> None:
         # The same problem is logged once and not at every poll.
@@ -227,17 +220,18 @@ class ModelManager:
     def _settle(self, config: ModelConfig) -> None:
         """Note that everything for ``config`` and the files is done, or waits for a retry."""
         self._settled = config
-        self._tried = self._tried or self._first_load_is_over(config)
+        self.tried = self.tried or self._first_load_is_over(config)
         self._notify()
 
     def _first_load_is_over(self, config: ModelConfig) -> bool:
+        if self.available():
+            return True
         servables = self._servables.values()
         if any(servable.retry_at is not None for servable in servables):
-            return bool(self.available())
+            return False
         if self._poll_seconds <= 0 or config.policy.asks_for_nothing:
             return True
-        all_failed = bool(servables) and not self._waiting and all(s.error for s in servables)
-        return all_failed or bool(self.available())
+        return bool(servables) and not self._waiting and all(s.error for s in servables)
 
     def _forget_failures(self, found: FoundVersions) -> None:
         """Allow another attempt for failed versions whose files have changed or exist again."""
@@ -327,20 +321,14 @@ class ModelManager:
 
     def states(self) -> list[VersionState]:
         """Return every known version, newest first; incomplete directories are in state START."""
-        lines = {
-            n: VersionState(n, State.START, Code.UNAVAILABLE, entry.missing)
-            if entry.missing
-            else VersionState(n, State.START)
-            for n, entry in self._waiting.items()
-        }
+        lines = {}
+        for number, entry in self._waiting.items():
+            waiting = Code.UNAVAILABLE if entry.missing else Code.OK
+            lines[number] = VersionState(number, State.START, waiting, entry.missing)
         for number, servable in self._servables.items():
             error = servable.error
-            lines[number] = VersionState(
-                number,
-                servable.state,
-                error.code if error else Code.OK,
-                error.message if error else "",
-            )
+            code, message = (error.code, error.message) if error else (Code.OK, "")
+            lines[number] = VersionState(number, servable.state, code, message)
         return [lines[number] for number in sorted(lines, reverse=True)]
 
     def wait_until_available(self, timeout: float, *, may_come_later: bool = True) -> int:

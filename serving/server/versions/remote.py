@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +113,7 @@ class RemoteStore:
             return storage.numbered(name.rstrip("/") for name in self._files.listdir(self._uri))
 
     def inspect(self, version: int, name: str) -> VersionDirectory | None:
-        """Return the current content of the directory ``name``; None if it no longer exists."""
+        """See ``VersionStore.inspect``."""
         root = f"{self._uri}/{name}"
         try:
             with _os_errors():
@@ -201,7 +201,6 @@ def _digest(data: bytes) -> str:
 
 def store_of(base_path: BasePath, *, tflite: bool) -> storage.VersionStore:
     """Return the store of the versions under a base path."""
-    make: Callable[..., storage.VersionStore] = storage.LocalStore
     if isinstance(base_path, RemotePath):
-        make = RemoteStore
-    return make(base_path, tflite=tflite)
+        return RemoteStore(base_path, tflite=tflite)
+    return storage.LocalStore(base_path, tflite=tflite)

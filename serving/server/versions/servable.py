@@ -6,6 +6,7 @@ its last reference is released. So a version is never unloaded during a request,
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import logging
 import threading
@@ -59,6 +60,10 @@ class Servable:
     ) -> None:
         self.model, self.directory = model, directory
         self.version = directory.version
+        self._title = f"model {model} version {self.version}"
+        self.state = State.START
+        self.references = 0
+        """Number of requests that hold the version."""
         self.error: StatusError | None = None
         self.may_retry = False
         """Set by the manager when the files of a failed version changed."""
@@ -66,31 +71,16 @@ class Servable:
         """On the monotonic clock, while it waits for its next attempt to load."""
         self._policy = policy or LoadPolicy()
         self._failures = 0
-        self._state = State.START
         self._runtime: Runtime | None = None
-        self._references = 0
         self._lock = threading.Lock()
-
-    @property
-    def state(self) -> State:
-        """The current state."""
-        return self._state
-
-    @property
-    def references(self) -> int:
-        """Number of requests that hold the version."""
-        return self._references
 
     def load(self, loader: Loader) -> None:
         """Verify, load and warm up; then AVAILABLE, or END with ``error``. Never raises.
 
         While attempts are left, a failure leaves it LOADING with ``retry_at`` set.
         """
-        self._state, self.retry_at = State.LOADING, None
-        if self._policy.slots is None:
-            self._load(loader)
-            return
-        with self._policy.slots:
+        self.state, self.retry_at = State.LOADING, None
+        with self._policy.slots or contextlib.nullcontext():
             self._load(loader)
 
     def _load(self, loader: Loader) -> None:
@@ -108,14 +98,9 @@ class Servable:
             self._failed(_load_error(error))
             return
         with self._lock:
-            self._runtime, self._state = runtime, State.AVAILABLE
-        _log.info(
-            "model %s version %d is available (%.1f s, %d warm-up requests)",
-            self.model,
-            self.version,
-            time.monotonic() - began,
-            replayed,
-        )
+            self._runtime, self.state = runtime, State.AVAILABLE
+        took = time.monotonic() - began
+        _log.info("%s is available (%.1f s, %d warm-up requests)", self._title, took, replayed)
 
     def _warm_up(self, runtime: Runtime, path: Path) -> int:
         """Replay the warm-up requests and return their number."""
@@ -134,21 +119,19 @@ class Servable:
     def _failed(self, error: StatusError) -> None:
         self._failures += 1
         if self._failures <= self._policy.max_retries:
-            wait = self._policy.retry_seconds
-            self.retry_at = time.monotonic() + wait
+            self.retry_at = time.monotonic() + self._policy.retry_seconds
             _log.error(
-                "model %s version %d failed (attempt %d of %d, next in %g s): %s",
-                self.model,
-                self.version,
+                "%s failed (attempt %d of %d, next in %g s): %s",
+                self._title,
                 self._failures,
                 self._policy.max_retries + 1,
-                wait,
+                self._policy.retry_seconds,
                 error,
             )
             return
         self.error = error
-        self._state = State.END
-        _log.error("model %s version %d failed: %s", self.model, self.version, error)
+        self.state = State.END
+        _log.error("%s failed: %s", self._title, error)
 
     def give_up(self) -> None:
         """Make no further attempts to load, because the version is no longer needed."""
@@ -157,41 +140,41 @@ class Servable:
             self.error = StatusError(
                 Code.CANCELLED, "Its load was cancelled, because the version is no longer needed"
             )
-            self._state = State.END
+            self.state = State.END
 
     def acquire(self) -> Runtime | None:
         """Add a reference and return the runtime; None if the version is not available."""
         with self._lock:
-            if self._state is not State.AVAILABLE:
+            if self.state is not State.AVAILABLE:
                 return None
-            self._references += 1
+            self.references += 1
             return self._runtime
 
     def release(self) -> None:
         """Release a reference; the last reference of a retired version closes it."""
         with self._lock:
-            self._references -= 1
+            self.references -= 1
         self._close_if_idle()
 
     def retire(self) -> None:
         """Accept no more requests, and close the version when the last request is done."""
         with self._lock:
-            if self._state is State.AVAILABLE:
-                self._state = State.UNLOADING
+            if self.state is State.AVAILABLE:
+                self.state = State.UNLOADING
         self.give_up()
         self._close_if_idle()
 
     def _close_if_idle(self) -> None:
         with self._lock:
-            if self._state is not State.UNLOADING or self._references or self._runtime is None:
+            if self.state is not State.UNLOADING or self.references or self._runtime is None:
                 return
             runtime, self._runtime = self._runtime, None
         # Outside the lock, which no request should wait for while a session is closed.
         try:
             runtime.close()
         finally:
-            self._state = State.END
-            _log.info("model %s version %d is unloaded", self.model, self.version)
+            self.state = State.END
+            _log.info("%s is unloaded", self._title)
 
 
 def _load_error(error: Exception) -> StatusError:

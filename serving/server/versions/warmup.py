@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
 from imgpipe.serving.server import status
-from imgpipe.serving.server.requests.examples import Task
+from imgpipe.serving.server.requests.examples import CLASSIFY, REGRESS, Task
 from imgpipe.serving.server.requests.handle import Handle
 from imgpipe.serving.server.status import Code, StatusError
 
@@ -78,15 +78,13 @@ def _replay_one(handle: Handle, log: Any) -> None:
     if kind == "predict_log":
         request = log.predict_log.request
         handle.predict(request.inputs, request.model_spec.signature_name, request.output_filter)
-    elif kind == "classify_log":
-        request = log.classify_log.request
-        handle.classify(request.input, request.model_spec.signature_name)
-    elif kind == "regress_log":
-        request = log.regress_log.request
-        handle.regress(request.input, request.model_spec.signature_name)
+    elif kind in ("classify_log", "regress_log"):
+        request = getattr(log, kind).request
+        method = CLASSIFY if kind == "classify_log" else REGRESS
+        handle.infer([Task.of(method, request)], request.input)
     elif kind == "multi_inference_log":
         request = log.multi_inference_log.request
-        tasks = [Task(t.method_name, t.model_spec.signature_name) for t in request.tasks]
+        tasks = [Task.of(task.method_name, task) for task in request.tasks]
         handle.infer(tasks, request.input, multi=True)
     else:
         raise StatusError(

@@ -9,7 +9,6 @@ requests too.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -26,8 +25,6 @@ from imgpipe.serving.server.web.collection import MAX_IMAGE_BYTES, Collection, C
 PATH = "/web/corrections"
 _AT_ONCE = 4
 """Number of images of the largest size that fit into memory at once."""
-_DISCARD_S = 1.0
-"""Seconds in which the rest of a refused body is still read."""
 
 
 def routes(collection: Collection | None, pool: SheddingPool, timeout: float) -> list[Route]:
@@ -73,11 +70,7 @@ class _Receiver:
             spec, label = version_and_label(request)
             data = await self._image(request)
         except StatusError:
-            # A client that still sends when the connection ends never sees the answer (RFC 9112,
-            # section 9.6).
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_DISCARD_S):
-                    await bodies.discard(request.receive)
+            await bodies.discard(request.receive)
             raise
         correction = Correction(spec, label, data)
         try:

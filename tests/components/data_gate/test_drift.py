@@ -50,11 +50,6 @@ def schema(tfdv, measure):
     return accepted(tfdv.infer_schema(measure()), ("cat", "dog"))
 
 
-def features(found):
-    """Return the split and the feature of each difference that was found."""
-    return [(difference.split, difference.feature) for difference in found]
-
-
 def test_the_accepted_schema_holds_the_limits(schema):
     limits = {feature.name: feature for feature in schema.feature}
     assert limits["label"].drift_comparator.infinity_norm.threshold == 0.2
@@ -65,7 +60,7 @@ def test_the_accepted_schema_holds_the_limits(schema):
 def test_darker_images_are_a_drift_that_names_both_distributions(measure, schema):
     now, before = {"train": measure(brightness=0.2)}, {"train": measure(seed=1)}
     (found,) = drift.drift(now, before, schema)
-    sentence = found.reason().sentence()
+    sentence = found.sentence()
     assert sentence.startswith(
         "drift 'brightness' in train: expected as in the last blessed run: 0.49 ± 0.10, found 0.20"
     )
@@ -76,7 +71,7 @@ def test_darker_images_are_a_drift_that_names_both_distributions(measure, schema
 def test_changed_shares_of_the_classes_are_a_drift(measure, schema):
     now, before = {"train": measure(cats=0.9)}, {"train": measure(seed=1)}
     (found,) = drift.drift(now, before, schema)
-    assert found.feature == "label" and found.seen.startswith("cat 0.9")
+    assert found.subject == "label" and found.seen.startswith("cat 0.9")
 
 
 @pytest.mark.parametrize("images", [100, 1000])
@@ -95,7 +90,7 @@ def test_few_images_or_no_baseline_give_no_drift(measure, schema):
 def test_splits_that_differ_are_a_skew(measure, schema):
     now = {"train": measure(), "validation": measure(200, brightness=0.9), "test": measure(seed=3)}
     (found,) = drift.skew(now, schema)
-    assert (found.kind, found.split, found.feature) == ("skew", "validation", "brightness")
+    assert (found.kind, found.split, found.subject) == ("skew", "validation", "brightness")
     assert found.expected.startswith("as in train: 0.50")
 
 

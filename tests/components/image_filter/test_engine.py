@@ -53,12 +53,14 @@ def test_a_part_is_read_as_written_including_unusual_names(tmp_path):
     expected = [(content(n), Copy(name, "train", "a", "g")) for n, name in enumerate(names)]
     assert list(part.copies(dict.fromkeys(map(content, range(3))))) == expected
     assert [one.record.path for one in part.decisions()] == names
-    assert len(part.rows()) == 3 * (ALL_BYTES + matching.HASH_BYTES)
+    rows, contents = part.hashes()
+    assert len(rows) == 3 * (ALL_BYTES + matching.HASH_BYTES)
+    assert contents == b"".join(bytes.fromhex(content(n)) for n in range(3))
 
 
 def test_a_part_without_images_can_be_read(tmp_path):
     part = write(tmp_path, "test-0", [])
-    assert (list(part.copies({})), part.rows()) == ([], b"")
+    assert (list(part.copies({})), part.hashes()) == ([], (b"", b""))
     assert list(comparison.search([part], Settings())) == []
     assert list(comparison.search([], Settings())) == []
 
@@ -101,8 +103,9 @@ def test_the_search_on_beam_returns_what_the_local_search_returns(tmp_path):
     expected = list(comparison.search(parts, Settings()))
     assert len(expected) == 200
     with beam.Pipeline(runner="DirectRunner") as root:
-        search = beam_steps.Search(str(tmp_path / "work"), Settings())
-        assert_that(root | beam.Create([parts]) | search, equal_to(expected))
+        every = root | "All" >> beam.Create([parts])
+        found = beam_steps.search(every, str(tmp_path / "work"), Settings())
+        assert_that(found, equal_to(expected))
 
 
 class Output:

@@ -99,7 +99,7 @@ def test_cross_validation_can_refuse_a_model(base, model):
 def test_a_withdrawn_model_is_refused_with_any_lite_files(base, model, lite):
     _push(base, model("good"))
     _push(base, model("bad"), lite("model"))
-    assert rollback.run(base, None) == 0
+    rollback.rollback(base, None)
     assert _push(base, model("bad"), lite("model")) == "refused"
     assert _push(base, model("bad")) == "refused"
     assert _push(base, model("bad"), lite("model_float16")) == "refused"
@@ -110,7 +110,7 @@ def test_a_withdrawn_model_is_refused_with_any_lite_files(base, model, lite):
 def test_withdrawing_lite_files_does_not_withdraw_the_model(base, model, lite):
     _push(base, model("m"))
     _push(base, model("m"), lite("model"))
-    assert rollback.run(base, None) == 0
+    rollback.rollback(base, None)
     assert not (base / "3" / "model.tflite").exists()
     assert _push(base, model("m")) == "unchanged"
     assert _push(base, model("m"), lite("model")) == "refused"
@@ -120,7 +120,7 @@ def test_withdrawing_lite_files_does_not_withdraw_the_model(base, model, lite):
 def test_rolling_back_a_version_without_lite_files_restores_them(base, model, lite):
     _push(base, model("m"), lite("model"))
     _push(base, model("m"))
-    assert rollback.run(base, None) == 0
+    rollback.rollback(base, None)
     assert (base / "3" / "model.tflite").exists()
     assert _push(base, model("m"), lite("model")) == "unchanged"
     assert _push(base, model("m")) == "refused"

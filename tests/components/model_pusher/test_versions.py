@@ -271,7 +271,7 @@ class TestRollback:
         versions.publish(base, {"": saved_model}, {"run_key": "good", "vocabulary": ["a", "b"]})
         (saved_model / "saved_model.pb").write_bytes(b"worse")
         versions.publish(base, {"": saved_model}, {"run_key": "bad"})
-        assert rollback.run(base, None, str(tmp_path / "rollback.json")) == 0
+        rollback.rollback(base, None, str(tmp_path / "rollback.json"))
         return base
 
     def test_publishes_the_earlier_model(self, base: Path):
@@ -300,7 +300,7 @@ class TestRollback:
     def test_does_not_publish_a_damaged_version(self, base: Path):
         (base / "1" / "saved_model.pb").write_bytes(b"grapH")
         with pytest.raises(ConfigError, match=r"version 1 in .* is missing or damaged"):
-            rollback.run(base, 1)
+            rollback.rollback(base, 1)
 
     def test_the_baseline_is_the_version_of_the_rollback(self, base: Path):
         assert manifest.baseline_for(base, "bad").number == 3
@@ -325,15 +325,15 @@ class TestRollback:
         assert component.push(base, saved_model, {}, gates, {}, keep=5)["status"] == "refused"
 
     def test_a_withdrawn_version_that_is_named_explicitly_is_published_again(self, base: Path):
-        assert rollback.run(base, 2) == 0
+        rollback.rollback(base, 2)
         newest = manifest.latest(base)
         assert (newest.path / "saved_model.pb").read_bytes() == b"worse"
         assert newest.identity not in newest.withdrawn
 
     def test_the_version_to_publish_may_be_named_by_its_folder(self, base: Path):
         with pytest.raises(ConfigError, match=r"--to 1 and .*2 name different versions"):
-            rollback.run(base / "2", 1)
-        assert rollback.run(base / "2", None) == 0
+            rollback.rollback(base / "2", 1)
+        rollback.rollback(base / "2", None)
         newest = manifest.latest(base)
         assert (newest.path / "saved_model.pb").read_bytes() == b"worse"
         assert newest.manifest["rolled_back_to"] == 2
@@ -342,6 +342,6 @@ class TestRollback:
         base = tmp_path / "other"
         versions.publish(base, {"": saved_model}, {})
         with pytest.raises(ConfigError, match="none differs from version"):
-            rollback.run(base, None)
+            rollback.rollback(base, None)
         with pytest.raises(ConfigError, match=r"version 9 in .* is missing or damaged"):
-            rollback.run(base, 9)
+            rollback.rollback(base, 9)

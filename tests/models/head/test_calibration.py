@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from imgpipe.models.head import calibration as module
-from imgpipe.models.head.calibration import calibrate, calibration_error, fit_temperature, threshold
+from imgpipe.models.head.calibration import (
+    calibrate,
+    calibrated_loss,
+    calibration_error,
+    confidence_error,
+    error_by_chance,
+    fit_temperature,
+    threshold,
+)
 
 
 def _drawn(count: int, scale: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -37,10 +45,30 @@ def test_the_temperature_of_a_small_faultless_split_stays_above_its_limit() -> N
     assert fit_temperature(logits, np.arange(30) % 3) > module.LIMITS[0] * 1.2
 
 
+def test_the_calibrated_loss_does_not_depend_on_how_sure_a_network_is() -> None:
+    logits, labels = _drawn(2000, 1.0)
+    usual = calibrated_loss(logits, labels)
+    assert calibrated_loss(logits * 4, labels) == pytest.approx(usual, rel=0.01)
+    others = np.random.default_rng(3).normal(0.0, 1.0, logits.shape)
+    assert calibrated_loss(logits + others, labels) > usual + 0.05
+
+
 def test_the_calibration_error_is_the_mean_gap_by_bin() -> None:
     probabilities = np.array([[0.9, 0.1]] * 10 + [[0.4, 0.6]] * 10)
     labels = np.array([0] * 5 + [1] * 5 + [1] * 6 + [0] * 4)
     assert calibration_error(probabilities, labels) == pytest.approx((0.4 + 0.0) / 2)
+
+
+@pytest.mark.parametrize("count", [60, 400, 5000])
+def test_the_error_by_chance_is_the_mean_error_of_correct_probabilities(count: int) -> None:
+    random = np.random.default_rng(count)
+    top = random.beta(6, 1, count)
+    drawn = [confidence_error(top, random.random(count) < top) for _ in range(400)]
+    assert error_by_chance(top) == pytest.approx(np.mean(drawn), rel=0.1)
+
+
+def test_the_error_by_chance_of_certain_answers_is_zero() -> None:
+    assert error_by_chance(np.ones(5)) == 0.0
 
 
 @pytest.mark.parametrize(("rate", "below"), [(0.0, 0), (0.1, 10), (0.25, 25)])

@@ -279,7 +279,7 @@ def test_a_cut_and_a_learning_rate_that_are_set_are_not_varied(network) -> None:
 def test_views_and_epochs_are_reduced_to_the_time_that_is_left() -> None:
     way = ways.Way("block8", 100, 5e-4, epochs=4, views=4, share=0.5, gain=0.5)
     every = way.passes()
-    assert every == pytest.approx(5 * (1 + 2.5 * 0.5 * 4) * 100**2)
+    assert every == pytest.approx(5 * (1 + 4 * 0.5 * 4) * 100**2)
     assert way.within(every) == way
     assert way.within(0.9 * every) == replace(way, epochs=3)
     assert way.within(0.3 * every) == replace(way, views=1, epochs=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ import pytest
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.features.bank import BankRows
+from imgpipe.models.network.classifier import build_head
 from imgpipe.models.settings import ModelSettings
-from imgpipe.models.training.training_loop import Fit, fit_head, optimizer
+from imgpipe.models.training import datasets
+from imgpipe.models.training.training_loop import Fit, fit, fit_head, optimizer
 from tests.models.banks import read_split
 
 _QUICK = {
@@ -119,6 +122,31 @@ def _loss(fit: Fit, rows: BankRows) -> float:
     logits = fit.head.predict_on_batch(rows.features.astype(np.float32)).astype(np.float64)
     log = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     return float(-log[np.arange(len(rows)), rows.labels].mean())
+
+
+def test_the_best_weights_are_those_with_the_lowest_judged_loss(rows) -> None:
+    train, validation = rows
+    settings = ModelSettings.from_mapping({**_QUICK, "epochs": 4})
+    judged = iter([3.0, 1.0, 2.0, 4.0])  # the validation loss falls in every epoch
+    weights: list[list[np.ndarray]] = []
+
+    def judge(model: Any) -> float:
+        weights.append(model.get_weights())
+        return next(judged)
+
+    found = fit(
+        lambda: build_head(train.features.shape[1], 3, settings),
+        datasets.Vectors(train.features, train.labels),
+        datasets.Vectors(validation.features, validation.labels),
+        3,
+        settings,
+        judge=judge,
+    )
+    losses = [epoch["val_loss"] for epoch in found.epochs]
+    assert losses == sorted(losses, reverse=True)
+    assert found.best_epoch == 2
+    for restored, of_epoch in zip(found.head.get_weights(), weights[1], strict=True):
+        np.testing.assert_array_equal(restored, of_epoch)
 
 
 def test_training_ends_after_the_last_epoch(rows) -> None:

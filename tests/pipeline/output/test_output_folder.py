@@ -10,6 +10,7 @@ from pathlib import Path
 
 import filelock
 import pytest
+import typer
 
 from imgpipe.components.model_pusher import versions
 from imgpipe.components.storage import blob_store, integrity
@@ -103,7 +104,8 @@ def test_every_fault_is_named(out: Path):
     assert "blessing/4: gate.json has changed since it was written" in found["artifacts"][1]
     assert "features.sqlite: file is not a database" in found["stores"][1]
     assert f"imgpipe doctor {out} --repair" in found["metadata"][1]
-    assert doctor.run(out) == 5
+    with pytest.raises(typer.Exit, match=r"^5$"):
+        doctor.doctor(out)
 
 
 def test_an_existing_last_published_version_is_no_fault(out: Path):
@@ -118,7 +120,8 @@ def test_a_file_in_the_way_of_a_folder_is_named(tmp_path: Path, name: str):
         False,
         f"{tmp_path / name} is a file, expected a folder",
     )
-    assert doctor.run(tmp_path) == 5
+    with pytest.raises(typer.Exit, match=r"^5$"):
+        doctor.doctor(tmp_path)
 
 
 def test_repair_renames_the_database_and_changes_nothing_else(out: Path):

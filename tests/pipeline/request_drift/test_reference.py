@@ -53,7 +53,7 @@ def test_predictions_are_found_after_a_rollback(out):
     (out / "other").mkdir()
     (out / "other" / "saved_model.pb").write_bytes(b"another graph")
     versions.publish(out / "model", {"": out / "other"}, {"vocabulary": ["a"]})
-    assert rollback.run(out / "model", 1) == 0
+    rollback.rollback(out / "model", 1)
     assert reference.load(reference.versions(out)[3]).predictions is not None
 
 

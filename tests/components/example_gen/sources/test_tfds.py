@@ -7,16 +7,15 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
-from imgpipe.components.example_gen.sources.tfds import load
 from imgpipe.models.errors import ConfigError, ResourceError
 
 # TFDS asks protobuf for a field's label before it asks whether the field is repeated.
 pytestmark = pytest.mark.filterwarnings(r"ignore:.*label\(\) is deprecated")
 
-tfds = load()
 NAMES = ["stone", "cloth", "blade"]  # not in sorted order
 
 

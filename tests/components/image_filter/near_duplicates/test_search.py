@@ -9,7 +9,9 @@ import pytest
 
 from imgpipe.components.image_file.content import decode
 from imgpipe.components.image_file.perceptual_hash import (
+    ALL_BYTES,
     BYTES,
+    KINDS,
     PerceptualHashes,
     perceptual_hashes,
 )
@@ -21,17 +23,24 @@ from tests.images import distance
 
 
 def table(images):
-    """Return the hashes of the images as `search` takes them."""
+    """Return the hashes of the images, uint8 [n, 32 · kinds]."""
     rows = [image.upright + image.mirrored + image.crops for image in images]
     flat = np.frombuffer(b"".join(rows), np.uint8)
-    return search.Hashes.of(flat.reshape(len(rows), -1 if rows else 2 * BYTES))
+    return flat.reshape(len(rows), -1 if rows else 2 * BYTES)
 
 
-def grouped(hashes, radius):
-    """Return the first image of each image's group, int64 [n]."""
-    shares = search.tasks(len(hashes), hashes.kinds)
+def grouped(table, radius):
+    """Return the first image of each image's group, int64 [n].
+
+    `table` has the hashes of the images as `table` returns them, or also their grey images.
+    """
+    kinds, grey = table.shape[1] // BYTES, None
+    if table.shape[1] == ALL_BYTES:
+        kinds, grey = KINDS, lambda: table[:, KINDS * BYTES :]
+    hashes = search.Hashes(lambda kind: table[:, kind * BYTES : (kind + 1) * BYTES], grey)
+    shares = search.tasks(len(table), kinds)
     images, firsts = Links(search.linked(hashes, task, radius) for task in shares).groups()
-    numbers = np.arange(len(hashes))
+    numbers = np.arange(len(table))
     numbers[images] = firsts
     return numbers
 
@@ -162,8 +171,8 @@ def test_images_with_the_same_background_are_not_near_duplicates(count):
     images = in_front_of_a_wall(count)
     rows = [np.frombuffer(pictured(image), np.uint8) for image in images]
     copy = np.frombuffer(pictured((images[3] * 0.9).astype(np.uint8)), np.uint8)
-    hashes = search.Hashes.of(np.stack([*rows, copy]))
-    by_hash_alone = dataclasses.replace(hashes, grey=None)
+    hashes = np.stack([*rows, copy])
+    by_hash_alone = hashes[:, : KINDS * BYTES]
     assert len(set(grouped(by_hash_alone, RADIUS).tolist())) < count / 2
     found = grouped(hashes, RADIUS).tolist()
     assert found == [*range(count), 3]
@@ -206,7 +215,7 @@ def test_the_compared_pairs_are_neighbours_in_the_documented_orders(monkeypatch)
     images = [*originals, *(changed(image, 30, rng) for image in originals)]
     hashes = table(images)
     upright, mirrored = (
-        np.unpackbits(hashes.column(kind), axis=1, bitorder="little") for kind in (0, 1)
+        np.unpackbits(column, axis=1, bitorder="little") for column in np.split(hashes, 2, axis=1)
     )
     both = np.concatenate([upright, mirrored])
     orders = np.random.default_rng([256, 1])
@@ -239,11 +248,21 @@ def test_the_sizes_of_blocks_and_tasks_do_not_change_the_groups(monkeypatch):
     assert len(set(whole.tolist())) < 1550, "copies were found"
 
 
+def test_the_number_of_waiting_pairs_does_not_change_the_groups(monkeypatch):
+    """Pairs may be confirmed as soon as they are found, so that none is left at the end."""
+    rng = np.random.default_rng(9)
+    originals = drawn(30)
+    images = [*originals, *(changed(image, 20, rng) for image in originals)]
+    at_once = groups(images, RADIUS).tolist()
+    monkeypatch.setattr(search, "_WAITING", 1)
+    assert groups(images, RADIUS).tolist() == at_once == [*range(30), *range(30)]
+
+
 def _hashes(*folders):
     """Return the JPEG files of the folders and their hashes."""
     paths = sorted(path for folder in folders for path in folder.rglob("*.jpg"))
     rows = [perceptual_hashes(shrink(decode(path.read_bytes())[0])) for path in paths]
-    return paths, search.Hashes.of(np.frombuffer(b"".join(rows), np.uint8).reshape(len(paths), -1))
+    return paths, np.frombuffer(b"".join(rows), np.uint8).reshape(len(paths), -1)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from imgpipe.serving.server.rest import json_bounds, json_text
-from imgpipe.serving.server.rest.body import TooMany
+from imgpipe.serving.server.rest.body import TooLarge
 from imgpipe.serving.server.rest.json_text import Repeated, read
 from imgpipe.serving.server.status import StatusError
 
@@ -139,7 +139,7 @@ def test_names_of_types(value, name):
 def test_values_are_counted(body, values):
     assert read(body, values)
     words = rf"more than {values - 1:,} values .*Send fewer rows at once"
-    with pytest.raises(TooMany, match=words):
+    with pytest.raises(TooLarge, match=words):
         read(body, values - 1)
 
 
@@ -149,7 +149,7 @@ def test_escapes_may_cross_the_borders_of_chunks(monkeypatch):
         monkeypatch.setattr(json_bounds, "CHUNK", size)
         monkeypatch.setattr(json_bounds, "MAX_DEPTH", 2)
         json_bounds.check(body, 5)
-        with pytest.raises(TooMany, match="more than 4 values"):
+        with pytest.raises(TooLarge, match="more than 4 values"):
             json_bounds.check(body, 4)
         json_bounds.check(b"\\" * 101 + b"[" * 2, 5)
         with pytest.raises(StatusError, match=r"Nesting too deep\. Allowed are 2 levels"):

@@ -18,7 +18,7 @@ import pytest
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline import machine
-from imgpipe.pipeline.commands.serve import page_flags, run
+from imgpipe.pipeline.commands.serve import page_flags, serve
 from imgpipe.serving.server import flags
 from tests import json_formats
 
@@ -99,7 +99,7 @@ def test_several_versions_of_a_folder_of_one_version_are_refused(tmp_path):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").touch()
     with pytest.raises(ConfigError, match=r"--versions needs a folder of versions\. Received one"):
-        run(str(tmp_path / "1"), "127.0.0.1", 0, "imgpipe", flags=["--num_versions=2"])
+        serve(str(tmp_path / "1"), port=0, versions=2)
 
 
 def _opened(address: str, body: bytes | None = None) -> Any:
@@ -152,14 +152,14 @@ def test_an_unwritable_json_file_is_refused_at_once(tmp_path):
         (tmp_path, ResourceError, "cannot write --json .*Is a directory"),
     ):
         with pytest.raises(error, match=words):
-            run(str(tmp_path / "1"), "127.0.0.1", 0, "imgpipe", json_file=str(file))
+            serve(str(tmp_path / "1"), port=0, json_file=str(file))
 
 
 def test_a_folder_that_is_not_named_by_a_version_is_refused(tmp_path):
     (tmp_path / "export").mkdir()
     (tmp_path / "export" / "saved_model.pb").touch()
     with pytest.raises(ConfigError, match=r"not named by a version.*Rename it, for example: mv"):
-        run(str(tmp_path / "export"), "127.0.0.1", 0, "imgpipe")
+        serve(str(tmp_path / "export"), port=0)
 
 
 def test_collecting_images_needs_the_web_page(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Writes the file that ``--json`` names."""
+"""Writes the files that people ask for with options such as ``--json``, ``--html`` and ``--to``."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
+from typing import TYPE_CHECKING, Any
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.command_line import standard_streams
 from imgpipe.pipeline.command_line.terminal import new_console
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 STANDARD_OUTPUT = "-"
 
@@ -34,44 +35,42 @@ def check_folder(option: str, target: str | Path | None) -> None:
     raise ConfigError(f"{option} {target}: its folder does not exist.")
 
 
-def console_beside(target: str | None) -> Console:
-    """Return a console for messages, on standard error if standard output carries the JSON.
-
-    Args:
-      target: Value of ``--json``.
-    """
-    return new_console(stderr=target == STANDARD_OUTPUT)
+def console_beside(json_file: str | None) -> Console:
+    """Return a console for messages, on standard error if standard output carries the JSON."""
+    return new_console(stderr=json_file == STANDARD_OUTPUT)
 
 
-def write(content: Mapping[str, Any], target: str) -> None:
-    """Write JSON to a file, or to standard output.
+def write_json(content: Mapping[str, Any], json_file: str | None) -> None:
+    """Write the JSON object to the file that ``--json`` names, if there is one.
 
     Args:
       content: The JSON object.
-      target: Path of the file, or ``-`` for standard output.
+      json_file: Value of ``--json``: a path, ``-`` for standard output, or None.
 
     Raises:
       ResourceError: It cannot be written. A closed pipe on standard output is not an error.
     """
+    if not json_file:
+        return
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    plain = target == STANDARD_OUTPUT and sys.stdout.encoding.lower() != "utf-8"
+    plain = json_file == STANDARD_OUTPUT and sys.stdout.encoding.lower() != "utf-8"
     try:
         text.encode()
     except UnicodeEncodeError:  # a file name that is not UTF-8
         plain = True
     if plain:  # JSON must be UTF-8, of which ASCII is a part in any terminal's encoding
         text = json.dumps(content, indent=1) + "\n"
-    if target == STANDARD_OUTPUT:
+    if json_file == STANDARD_OUTPUT:
         sys.stdout.write(text)
         sys.stdout.flush()
         error = standard_streams.failure(sys.stdout)
         if error is not None and error.errno != errno.EPIPE:
             raise ResourceError(f"cannot write to standard output: {error.strerror}.")
         return
-    write_file(Path(target), text, "--json ")
+    write(Path(json_file), text, "--json ")
 
 
-def write_file(path: Path, content: str | bytes, option: str = "") -> None:
+def write(path: Path, content: str | bytes, option: str = "") -> None:
     """Write a file that a person asked for, atomically.
 
     Args:
@@ -85,5 +84,4 @@ def write_file(path: Path, content: str | bytes, option: str = "") -> None:
     try:
         atomic_write(path, content)
     except OSError as error:
-        why = error.strerror or error
-        raise ResourceError(f"cannot write {option}{path}: {why}.") from None
+        raise ResourceError(f"cannot write {option}{path}: {error.strerror or error}.") from None
