@@ -44,6 +44,8 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
     curves = {split: Curves(settings["vocabulary"]) for split in MEASURED}
     predictions = _predictions(uris.get("predictions", ""), settings, kinds, curves)
     bank = _json(uris, "bank", BANK_FILE)
+    features = uris["bank"] if bank is not None else ""
+    groups = _lines(uris, "quarantine", NEAR_FILE)  # None when the search was off
     training = _json(uris, "model_run", HISTORY_FILE)
     settings = _with_views_made(settings, bank or {})
     if (size := (training or {}).get("image_size")) is not None:  # a search may choose another one
@@ -51,14 +53,13 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
     return {
         "settings": dict(settings),
         "data": _json(uris, "quarantine", quarantine.SUMMARY),
-        "rejects": _rejects(uris.get("quarantine", "")),
+        "rejects": _lines(uris, "quarantine", quarantine.MANIFEST) or [],
         "quarantine": uris.get("quarantine", ""),
         "data_gate": _json(uris, "data_blessing", "gate.json"),
-        "near": _near(uris.get("quarantine", "")),
+        "near": None if groups is None else near.condensed(groups),
         "bank": bank,
         "views": _views(uris, settings, bank or {}),
-        "suspects": _suspects(uris, settings),
-        "embedding": _embedding(uris.get("bank", ""), settings, predictions),
+        **_by_features(features, uris, settings, predictions),
         "training": training,
         "baseline": _json(uris, "baseline", "baseline.json"),
         "serving": _json(uris, "infra_blessing", "validation.json"),
@@ -70,7 +71,7 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "reliability": {split: table.reliability() for split, table in predictions.items()},
         "precision_recall": {split: one.summary() for split, one in curves.items()},
         "slices": kinds.summary(),
-        "mistakes": _mistakes(uris.get("bank", ""), settings, predictions),
+        "mistakes": _mistakes(features, settings, predictions),
         "gate": _gate(uris, settings),
     }
 
@@ -90,29 +91,25 @@ def _with_views_made(settings: Mapping[str, Any], bank: Mapping[str, Any]) -> Ma
     return {**settings, "views": {**settings["views"], "count": bank["views"]}}
 
 
+def _text(uris: Mapping[str, str], artifact: str, file: str) -> str | None:
+    """Read a file of an artifact; None when the artifact or the file is missing."""
+    path = f"{uris.get(artifact)}/{file}"
+    if not uris.get(artifact) or not tf.io.gfile.exists(path):
+        return None
+    with tf.io.gfile.GFile(path, "r") as opened:
+        return str(opened.read())
+
+
 def _json(uris: Mapping[str, str], artifact: str, file: str) -> Any:
-    """Read a JSON file of an artifact; None when the artifact or the file is missing."""
-    uri = uris.get(artifact)
-    path = f"{uri}/{file}"
-    return records.read_json(path) if uri and tf.io.gfile.exists(path) else None
+    """Read a JSON file of an artifact; None when it is missing."""
+    text = _text(uris, artifact, file)
+    return None if text is None else json.loads(text)
 
 
-def _rejects(uri: str) -> list[dict[str, Any]]:
-    return _lines(f"{uri}/{quarantine.MANIFEST}") if uri else []
-
-
-def _lines(path: str) -> list[dict[str, Any]]:
-    """Read a JSON Lines file; empty when it is missing."""
-    if not tf.io.gfile.exists(path):
-        return []
-    with tf.io.gfile.GFile(path, "r") as file:
-        return [json.loads(line) for line in file.read().splitlines() if line.strip()]
-
-
-def _near(uri: str) -> dict[str, Any] | None:
-    """Read the groups of near-duplicates; None when the search was off."""
-    path = f"{uri}/{NEAR_FILE}"
-    return near.condensed(_lines(path)) if uri and tf.io.gfile.exists(path) else None
+def _lines(uris: Mapping[str, str], artifact: str, file: str) -> list[dict[str, Any]] | None:
+    """Read a JSON Lines file of an artifact; None when it is missing."""
+    text = _text(uris, artifact, file)
+    return None if text is None else [json.loads(one) for one in text.splitlines() if one.strip()]
 
 
 def _views(
@@ -124,27 +121,24 @@ def _views(
     return augmented_views.choose(examples) if made else []
 
 
-def _suspects(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Rank suspicious labels by the features of the bank; None when there is no bank.
-
-    A label that a person has accepted or corrected is not doubted again.
-    """
-    uri = uris.get("bank", "")
-    if not uri or not tf.io.gfile.exists(f"{uri}/{BANK_FILE}"):
-        return None
-    reviewed = _lines(f"{uris.get('quarantine', '')}/{quarantine.REVIEWED}")
+def _by_features(
+    bank_uri: str,
+    uris: Mapping[str, str],
+    settings: Mapping[str, Any],
+    predictions: Mapping[str, metrics.Table],
+) -> dict[str, Any]:
+    """Suspicious labels, and the map of the images with the mistakes; None where no bank is."""
+    if not bank_uri:
+        return {"suspects": None, "embedding": None}
+    # A label that a person has accepted or corrected is not doubted again.
+    reviewed = _lines(uris, "quarantine", quarantine.REVIEWED) or []
     confirmed = {row["image_hash"] for row in reviewed if row["reason"] in ("accept", "relabel")}
-    return suspects.rank(uri, settings["vocabulary"], confirmed=confirmed)
-
-
-def _embedding(
-    uri: str, settings: Mapping[str, Any], predictions: Mapping[str, metrics.Table]
-) -> dict[str, Any] | None:
-    """Draw up the map of the bank, on which the mistakes are marked; None without a bank."""
-    if not uri or not tf.io.gfile.exists(f"{uri}/{BANK_FILE}"):
-        return None
     wrong = {split: predictions[split].are_wrong for split in MEASURED if split in predictions}
-    return embedding.build(uri, settings["vocabulary"], wrong)
+    vocabulary = settings["vocabulary"]
+    return {
+        "suspects": suspects.rank(bank_uri, vocabulary, confirmed=confirmed),
+        "embedding": embedding.build(bank_uri, vocabulary, wrong),
+    }
 
 
 def _mistakes(
@@ -152,7 +146,7 @@ def _mistakes(
 ) -> dict[str, list[dict[str, Any]]]:
     """List the mistakes of each split, the first ones with the training images nearest to them."""
     found = {split: table.mistakes() for split, table in predictions.items()}
-    if not bank_uri or not tf.io.gfile.exists(f"{bank_uri}/{BANK_FILE}"):
+    if not bank_uri:
         return found
     wanted = {
         split: [row["image_hash"] for row in found.get(split, [])[: neighbours.ASKED]]
@@ -209,8 +203,8 @@ def _gate(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any
     count = int(results["candidate"].get("count") or 0)
     baseline = results["baseline"].get("accuracy")
     failed = []
-    by_folds = int(settings.get("cross_validate") or 0) > 0
-    by_folds = by_folds or folds_decide(uris.get("cross_validation", ""))
+    folds = uris.get("cross_validation", "")
+    by_folds = int(settings.get("cross_validate") or 0) > 0 or folds_decide(folds)
     if not by_folds and (value is None or value < settings["threshold"] - blessings.SLACK):
         failed.append("threshold")
     if (
@@ -223,7 +217,7 @@ def _gate(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any
     # Both figures suffice, and yet ImageEvaluator has not blessed the model.
     if not blessed and not failed:
         failed.append("evaluator")
-    if by_folds and not blessings.is_blessed(uris.get("cross_validation", "")):
+    if by_folds and not blessings.is_blessed(folds):
         failed.append("cross_validation")
         blessed = False
     return {
