@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.report import suspects
+from imgpipe.components.report import neighbours, suspects
 from imgpipe.models import feature_names as names
 from imgpipe.models.features import bank
 from imgpipe.models.features.row_file import gathered
@@ -109,6 +109,4 @@ def _unit(features: npt.NDArray[np.float16]) -> Floats:
     """Return the features scaled to length 1, those of wide backbones as sketches."""
     if not len(features):
         return np.empty((0, 0))
-    rows = np.stack([suspects.sketch(row) for row in features]).astype(np.float64)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(lengths > 0, lengths, 1.0)
+    return neighbours.unit(np.stack([suspects.sketch(row) for row in features]), np.float64)

@@ -6,7 +6,7 @@ training data, or two classes that look alike to the backbone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -46,22 +46,19 @@ def nearest(
         return {}
     with bank.open_split(bank_uri, names.TRAIN, len(vocabulary), 0) as rows:
         similarity, positions = closest(rows.features, len(rows), queries)
-        found = {
+        near = paths(bank_uri, {rows.hashes[i] for i in positions.flat}, (names.TRAIN,))
+        return {
             digest: [
                 {
-                    "image_hash": rows.hashes[position].decode(),
+                    "path": near[rows.hashes[position]][0],
                     "label": vocabulary[rows.labels[position]],
+                    "image_hash": rows.hashes[position].decode(),
                     "similarity": round(float(cosine), 4),
                 }
                 for cosine, position in zip(similarity[i], positions[i], strict=True)
             ]
             for i, digest in enumerate(hashes)
         }
-    paths = _paths(bank_uri, {row["image_hash"] for near in found.values() for row in near})
-    return {
-        digest: [{**row, "path": paths.get(row["image_hash"], "")} for row in near]
-        for digest, near in found.items()
-    }
 
 
 def closest(features: Rows, count: int, queries: Floats) -> tuple[Floats, npt.NDArray[np.int64]]:
@@ -88,11 +85,11 @@ def closest(features: Rows, count: int, queries: Floats) -> tuple[Floats, npt.ND
     return best, positions
 
 
-def unit(rows: npt.NDArray[Any]) -> Floats:
-    """Return rows [n, d] as float32, scaled to length 1; rows of zeros stay."""
-    rows = np.asarray(rows, np.float32)
+def unit(rows: npt.NDArray[Any], kind: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
+    """Return rows [n, d] of this number type, scaled to length 1; rows of zeros stay."""
+    rows = np.asarray(rows, kind)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.where(lengths > 0, lengths, 1), np.float32)
+    return np.asarray(rows / np.where(lengths > 0, lengths, 1), kind)
 
 
 def _queries(
@@ -111,15 +108,16 @@ def _queries(
     return hashes, np.concatenate(parts)
 
 
-def _paths(bank_uri: str, wanted: Iterable[str]) -> dict[str, str]:
-    """Read the paths of training images by their hashes."""
-    left = set(wanted)
-    found: dict[str, str] = {}
-    for example in records.iterate(bank_uri, names.TRAIN):
-        if not left:
-            break
-        digest = records.text(example, names.IMAGE_HASH)
-        if digest in left:
-            found[digest] = records.text(example, names.PATH)
-            left.discard(digest)
+def paths(
+    bank_uri: str, wanted: Set[bytes], splits: Sequence[str] = names.SPLITS
+) -> dict[bytes, tuple[str, str]]:
+    """Read path and split of the images with these hashes from the records of a bank."""
+    found: dict[bytes, tuple[str, str]] = {}
+    for split in splits:
+        for example in records.iterate(bank_uri, split):
+            digest = records.raw(example, names.IMAGE_HASH)
+            if digest in wanted:
+                found.setdefault(digest, (records.text(example, names.PATH), split))
+            if len(found) == len(wanted):
+                return found
     return found

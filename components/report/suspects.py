@@ -12,14 +12,14 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from imgpipe.components.image_filter.overrides import Override, to_toml
-from imgpipe.components.storage import records
+from imgpipe.components.report import neighbours
 from imgpipe.models import feature_names as names
 from imgpipe.models.features import bank
 from imgpipe.models.features.row_file import Rows, gathered
@@ -46,18 +46,6 @@ Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
 
 
-@dataclass(frozen=True)
-class Suspect:
-    """An image whose label is doubted."""
-
-    path: str
-    split: str
-    label: str
-    looks_like: str
-    margin: float  # score of `looks_like` minus that of `label`, about 0..2; larger is surer
-    image_hash: str
-
-
 def rank(
     bank_uri: str,
     vocabulary: Sequence[str],
@@ -73,9 +61,10 @@ def rank(
       confirmed: Hashes of images whose labels a person has confirmed; they are not listed.
 
     Returns:
-      ``{"images", "folds", "disagree", "rows": [Suspect as dict, …]}``; `disagree` counts all
-      images that look like another class, `rows` holds the first `limit`. None if there are
-      no features, or too few images or classes for a ranking.
+      ``{"images", "folds", "disagree", "rows"}``. `disagree` counts all images that look like
+      another class. `rows` holds the first `limit` of them, each with path, split, label,
+      looks_like, image_hash and margin: the score of `looks_like` minus that of the label, about
+      0..2; larger is surer. None if there are no features, or too few images or classes.
     """
     if not bank.read_dim(bank_uri):
         return None
@@ -89,36 +78,19 @@ def rank(
     order = np.argsort(-doubts.margins, kind="stable")
     disagree = int((doubts.margins > 0).sum())
     worst = order[: min(limit, disagree)].tolist()
-    where = _where(bank_uri, {clean.hashes[i] for i in worst})
+    where = neighbours.paths(bank_uri, {clean.hashes[i] for i in worst})
     rows = [
-        Suspect(
-            *where[clean.hashes[i]],
-            vocabulary[clean.labels[i]],
-            vocabulary[doubts.best[i]],
-            round(float(doubts.margins[i]), 4),
-            clean.hashes[i].decode(),
-        )
+        {
+            "path": where[clean.hashes[i]][0],
+            "split": where[clean.hashes[i]][1],
+            "label": vocabulary[clean.labels[i]],
+            "looks_like": vocabulary[doubts.best[i]],
+            "margin": round(float(doubts.margins[i]), 4),
+            "image_hash": clean.hashes[i].decode(),
+        }
         for i in worst
     ]
-    return {
-        "images": len(clean),
-        "folds": FOLDS,
-        "disagree": disagree,
-        "rows": [asdict(row) for row in rows],
-    }
-
-
-def _where(bank_uri: str, wanted: set[bytes]) -> dict[bytes, tuple[str, str]]:
-    """Read path and split of the images with these hashes."""
-    found: dict[bytes, tuple[str, str]] = {}
-    for split in names.SPLITS:
-        for example in records.iterate(bank_uri, split):
-            digest = records.raw(example, names.IMAGE_HASH)
-            if digest in wanted:
-                found[digest] = (records.text(example, names.PATH), split)
-            if len(found) == len(wanted):
-                return found
-    return found
+    return {"images": len(clean), "folds": FOLDS, "disagree": disagree, "rows": rows}
 
 
 @dataclass(frozen=True)
@@ -239,9 +211,7 @@ def _prepared(features: Floats) -> Floats:
     """Return float64 [m, d + 1]: the rows scaled to length √d, and a column of ones."""
     if features.shape[1] > _WIDEST:
         features = np.stack([sketch(row) for row in features])
-    rows = np.asarray(features, np.float64)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    rows = rows / np.where(lengths > 0, lengths, 1.0) * np.sqrt(rows.shape[1])
+    rows = neighbours.unit(features, np.float64) * np.sqrt(features.shape[1])
     return np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
 
 
