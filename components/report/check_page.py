@@ -12,7 +12,7 @@ from typing import Any
 
 from imgpipe.components.image_filter.thread_driver import Judged
 from imgpipe.components.report.page import draw
-from imgpipe.components.report.section import Absent, Context, RunState, Section
+from imgpipe.components.report.section import Content, Context, RunState, Section
 from imgpipe.components.report.sections import data, near
 from imgpipe.components.report.sections.rejects import common_override, shown
 
@@ -40,7 +40,7 @@ def _verdict(context: Context) -> Mapping[str, Any]:
     }
 
 
-def _data(context: Context) -> Mapping[str, Any] | Absent:
+def _data(context: Context) -> Content:
     """Build the section of the run's report without warnings, which are shown as findings."""
     facts = {**context.facts, "data": {**context.part("data"), "warnings": []}}
     return data.build(dataclasses.replace(context, facts=facts))

@@ -7,7 +7,7 @@ from typing import Any
 
 from imgpipe.components.report import plots
 from imgpipe.components.report.page import draw
-from imgpipe.components.report.section import Absent, Context, RunState, Section
+from imgpipe.components.report.section import Absent, Content, Context, RunState, Section
 from imgpipe.components.report.text import NONE, metric
 
 _SHOWN = 48  # images of each kind
@@ -56,7 +56,7 @@ def _values(changes: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     ]
 
 
-def _metrics(context: Context) -> Mapping[str, Any] | Absent:
+def _metrics(context: Context) -> Content:
     found = context.facts["comparison"]
     rows = [
         {"split": split, "name": metric(name), **pair}
@@ -72,7 +72,7 @@ def _metrics(context: Context) -> Mapping[str, Any] | Absent:
     return {"rows": rows, "sentences": sentences, "paired": bool(found["paired"])}
 
 
-def _curves(context: Context) -> Mapping[str, Any] | Absent:
+def _curves(context: Context) -> Content:
     """Draw the curves of both runs into one plot each."""
     found = context.facts["comparison"]["curves"]
     by_images = [
@@ -98,7 +98,7 @@ def _curves(context: Context) -> Mapping[str, Any] | Absent:
     return {"plots": drawn} if drawn else Absent("Neither run has recorded a curve.")
 
 
-def _images(context: Context) -> Mapping[str, Any] | Absent:
+def _images(context: Context) -> Content:
     found = context.facts["comparison"]
     groups = [
         {

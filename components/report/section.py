@@ -35,6 +35,10 @@ class Absent:
     stopped: bool = False  # because the run stopped before it, which the page says once for all
 
 
+#: What a section shows: the values for its template, or the reason why it is absent.
+Content = Mapping[str, Any] | Absent
+
+
 @dataclass(frozen=True)
 class Context:
     """The data for all sections; each part may be empty."""
@@ -47,6 +51,11 @@ class Context:
     def part(self, name: str) -> Any:
         """Return a part of the facts; an empty dictionary when it is missing or None."""
         return self.facts.get(name) or {}
+
+    def measured(self, name: str) -> dict[str, Any]:
+        """Return a part of the facts by split, for the evaluated splits that it has."""
+        found = self.part(name)
+        return {split: found[split] for split in MEASURED if found.get(split)}
 
     @property
     def vocabulary(self) -> list[str]:
@@ -67,9 +76,7 @@ class Context:
 
         The page says once where the run stopped, if it did.
         """
-        if self.state.error:
-            return Absent(f"{what}.", stopped=True)
-        return Absent(f"{what}.")
+        return Absent(f"{what}.", stopped=bool(self.state.error))
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,6 @@ class Section:
 
     id: str  # anchor, and name of the template
     title: str
-    build: Callable[[Context], Mapping[str, Any] | Absent]  # values for the template
+    build: Callable[[Context], Content]
     order: int = 0
     template: str = ""  # name of the template if it is not the id

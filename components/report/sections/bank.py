@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from imgpipe.components.report.section import Absent, Context, Section
+from imgpipe.components.report.section import Absent, Content, Context, Section
 
 COMPONENT = "FeatureBank"
 
 
-def build(context: Context) -> Mapping[str, Any] | Absent:
+def build(context: Context) -> Content:
     """Count the forward passes that were computed and reused."""
     bank = context.part("bank")
     if not bank:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from imgpipe.components.report import plots
 from imgpipe.components.report.metrics import Cell
-from imgpipe.components.report.section import MEASURED, Absent, Context, Section
+from imgpipe.components.report.section import Content, Context, Section
 from imgpipe.components.report.sections import mistakes
 from imgpipe.components.report.sections.mistakes import Anchors
 
@@ -17,14 +17,11 @@ _TABLE = 20  # classes; a wider table is hard to read
 _PAIRS = 12  # most frequent confusions listed beside a plot
 
 
-def build(context: Context) -> Mapping[str, Any] | Absent:
+def build(context: Context) -> Content:
     """Make one matrix for each split."""
     classes = context.vocabulary
     splits = []
-    for split in MEASURED:
-        cells = context.part("confusion").get(split)
-        if not cells:
-            continue
+    for split, cells in context.measured("confusion").items():
         most = max(max(label, predicted) for label, predicted, _ in cells)
         classes = classes or [str(number) for number in range(1, most + 2)]
         small = len(classes) <= _TABLE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imgpipe.components.report.section import Absent, Context, Section
+from imgpipe.components.report.section import Content, Context, Section
 from imgpipe.components.report.text import capped, moves, overridden
 from imgpipe.models import feature_names as names
 
@@ -14,7 +14,7 @@ _CLASSES = 300  # rows of the table
 IMAGES = 6
 
 
-def build(context: Context) -> Mapping[str, Any] | Absent:
+def build(context: Context) -> Content:
     """Collect counts, images by split and class, warnings, notes and DataGate's decision."""
     data, gate = context.part("data"), context.part("data_gate")
     if not data:

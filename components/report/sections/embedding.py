@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Mapping
-from typing import Any
 
 from imgpipe.components.report import plots
-from imgpipe.components.report.section import Absent, Context, Section
+from imgpipe.components.report.section import Content, Context, Section
 from imgpipe.models import feature_names as names
 
 #: Signs of the classes in the legend, in the order of `plots.MARKERS`.
 SIGNS = "●■▲◆▼✚★⬟"
 
 
-def build(context: Context) -> Mapping[str, Any] | Absent:
+def build(context: Context) -> Content:
     """Draw the map; of many classes, the largest ones are coloured."""
     found = context.part("embedding")
     points = found.get("points") or []

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from imgpipe.components.report import plots
 from imgpipe.components.report.metrics import wilson
-from imgpipe.components.report.section import MEASURED, Absent, Context, Section
+from imgpipe.components.report.section import Content, Context, Section
 from imgpipe.models import feature_names as names
 
 _ROLES = {
@@ -16,15 +13,13 @@ _ROLES = {
 }
 
 
-def build(context: Context) -> Mapping[str, Any] | Absent:
+def build(context: Context) -> Content:
     """Return one row for each split, with its Wilson interval."""
     metrics = context.part("metrics")
     roles = {**_ROLES, names.VALIDATION: _role_of_validation(context)}
     rows = []
-    for split in names.SPLITS:
-        summary = metrics.get(split)
-        if not summary:
-            continue
+    for split in filter(metrics.get, names.SPLITS):
+        summary = metrics[split]
         count, correct = summary.get("count") or 0, summary.get("correct") or 0
         interval = wilson(correct, count)
         rows.append({"split": split, "role": roles[split], "interval": interval, **summary})
@@ -32,8 +27,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
         return context.absent("No image was classified by a trained model")
     diagrams = [
         (split, plots.reliability(bins, f"reliability-{split}"))
-        for split in MEASURED
-        if (bins := context.part("reliability").get(split))
+        for split, bins in context.measured("reliability").items()
     ]
     return {"rows": rows, "diagrams": diagrams}
 

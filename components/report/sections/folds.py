@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from imgpipe.components.report.section import Absent, Context, Section
+from imgpipe.components.report.section import Absent, Content, Context, Section
 from imgpipe.components.report.text import plural
 
 
-def build(context: Context) -> Mapping[str, Any] | Absent:
+def build(context: Context) -> Content:
     """Return the mean and one row for each fold."""
     found = context.part("cross_validation")
     if not found:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from imgpipe.components.report.section import Absent, Context, Section
+from imgpipe.components.report.section import Absent, Content, Context, Section
 
 _MB = 1e6
 
 
-def build(context: Context) -> Mapping[str, Any] | Absent:
+def build(context: Context) -> Content:
     """Return one row for each kind."""
     found = context.part("lite")
     if not found:

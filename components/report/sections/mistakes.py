@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from imgpipe.components.report.section import MEASURED, Absent, Context, Section
+from imgpipe.components.report.section import Content, Context, Section
 
 #: Ids of the first image on the page, by label and predicted class.
 Anchors = dict[tuple[str, str], str]
@@ -27,15 +26,12 @@ def cam_key(image_hash: str) -> str:
     return f"cam-{image_hash}"
 
 
-def build(context: Context) -> Mapping[str, Any] | Absent:
+def build(context: Context) -> Content:
     """Return the mistakes with their images, by split."""
     if not context.part("metrics"):
         return context.absent("No image was classified by a trained model")
     splits = []
-    for split in MEASURED:
-        metrics = context.part("metrics").get(split)
-        if not metrics:
-            continue
+    for split, metrics in context.measured("metrics").items():
         rows = _rows(context, split)
         count = metrics.get("count") or 0
         wrong = max(count - (metrics.get("correct") or 0), len(rows))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from typing import Any
 
-from imgpipe.components.report.section import Absent, Context, Section
+from imgpipe.components.report.section import Content, Context, Section
 from imgpipe.components.report.text import serve_command
 
 _PORT = 8500  # TensorFlow Serving's default for gRPC; the REST interface has the next one
@@ -18,7 +16,7 @@ _GATES = {
 }
 
 
-def build(context: Context) -> Mapping[str, Any] | Absent:
+def build(context: Context) -> Content:
     """Return the outcome of the push, and commands if there is a model to serve."""
     push, settings = context.part("push"), context.part("settings")
     if not push:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from imgpipe.components.image_filter.near_duplicates.groups import set_aside
-from imgpipe.components.report.section import Absent, Context, Section
+from imgpipe.components.report.section import Content, Context, Section
 from imgpipe.components.report.text import aside
 
 #: Number of groups on the page, and of images of each; the quarantine lists all.
@@ -51,7 +51,7 @@ def _urgency(group: Mapping[str, Any]) -> int:
     return 1 if any("label_conflict" in reason for reason in reasons) else 2
 
 
-def build(context: Context) -> Mapping[str, Any] | Absent:
+def build(context: Context) -> Content:
     """Return the groups with their images."""
     found = context.part("near")
     if not found:

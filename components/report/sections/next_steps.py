@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from imgpipe.components.report.advice import advice
-from imgpipe.components.report.section import Absent, Context, Section
+from imgpipe.components.report.section import Absent, Content, Context, Section
 
 
-def build(context: Context) -> Mapping[str, Any] | Absent:
+def build(context: Context) -> Content:
     """Return the advice."""
     found = advice(context.facts)
     if not found and context.state.error:

@@ -5,26 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imgpipe.components.report.section import MEASURED, Absent, Context, Section
+from imgpipe.components.report.section import Content, Context, Section
 from imgpipe.components.report.text import capped
 
 _SORTED_ABOVE = 30  # classes; with more, those with the lowest F1 come first
 _ROWS = 200  # classes that are shown
 
 
-def build(context: Context) -> Mapping[str, Any] | Absent:
+def build(context: Context) -> Content:
     """Return one row for each class."""
     tables = {
-        split: (context.part("metrics").get(split) or {}).get("per_class") or {}
-        for split in MEASURED
+        split: metrics["per_class"]
+        for split, metrics in context.measured("metrics").items()
+        if metrics.get("per_class")
     }
-    splits = [split for split in MEASURED if tables[split]]
-    if not splits:
+    if not tables:
         return context.absent("No image was classified by a trained model")
+    splits = list(tables)
     classes = context.vocabulary or list(tables[splits[0]])
     numbered = len(classes) > _SORTED_ABOVE
     rows: list[dict[str, Any]] = [
-        {"number": i, "name": name, "figures": [tables[split].get(name) or {} for split in splits]}
+        {"number": i, "name": name, "figures": [table.get(name) or {} for table in tables.values()]}
         for i, name in enumerate(classes, 1)
     ]
     if numbered:

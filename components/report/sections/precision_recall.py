@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from imgpipe.components.report import plots
-from imgpipe.components.report.section import MEASURED, Absent, Context, Section
+from imgpipe.components.report.section import Content, Context, Section
 
 
-def build(context: Context) -> Mapping[str, Any] | Absent:
+def build(context: Context) -> Content:
     """Draw one plot for each split, with the average precision of the drawn classes."""
     splits = []
-    for split in MEASURED:
-        found = context.part("precision_recall").get(split)
-        if not found or not found.get("curves"):
+    for split, found in context.measured("precision_recall").items():
+        curves = found.get("curves")
+        if not curves:
             continue
         average = {one["name"]: one for one in found["classes"]}
-        curves = found["curves"]
         splits.append(
             {
                 "split": split,

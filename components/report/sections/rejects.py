@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from imgpipe.components.report.section import Absent, Context, Section
+from imgpipe.components.report.section import Content, Context, Section
 
 #: Number of rows on the page, divided evenly among the reasons; the quarantine's manifest has all.
 LIMIT = 200
@@ -25,7 +25,7 @@ def shown(rejects: Iterable[Mapping[str, Any]], limit: int = LIMIT) -> list[Mapp
     return [row for reason, rows in groups.items() for row in rows[: quota[reason]]]
 
 
-def build(context: Context) -> Mapping[str, Any] | Absent:
+def build(context: Context) -> Content:
     """Group the rejected files, the most frequent reason first."""
     data = context.part("data")
     rejects: Sequence[Mapping[str, Any]] = context.facts.get("rejects") or []

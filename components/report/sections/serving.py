@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from imgpipe.components.report.section import Absent, Context, Section
+from imgpipe.components.report.section import Content, Context, Section
 
 
-def build(context: Context) -> Mapping[str, Any] | Absent:
+def build(context: Context) -> Content:
     """Return one row for each check."""
     checks = context.part("serving")
     if not checks:

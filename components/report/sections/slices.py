@@ -6,17 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from imgpipe.components.report.metrics import wilson
-from imgpipe.components.report.section import MEASURED, Absent, Context, Section
+from imgpipe.components.report.section import Content, Context, Section
 
 
-def build(context: Context) -> Mapping[str, Any] | Absent:
+def build(context: Context) -> Content:
     """Return one row for each slice, with its interval and whether it is clearly weaker."""
     found = [one for one in context.facts.get("slices") or [] if one.get("rows")]
     if not found:
         return context.absent("The images differ in nothing that could divide them into slices")
     groups = [{"name": one["name"], "rows": _rows(one["rows"])} for one in found]
-    several = all(context.part("metrics").get(split) for split in MEASURED)
-    return {"groups": groups, "several": several}
+    return {"groups": groups, "several": len(context.measured("metrics")) > 1}
 
 
 def _rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from imgpipe.components.report.doubtful_labels import CLEAR, REVIEW_FILE, clear
-from imgpipe.components.report.section import Absent, Context, Section
+from imgpipe.components.report.section import Content, Context, Section
 
 #: Images on the page; the file for review holds more.
 SHOWN = 48
 
 
-def build(context: Context) -> Mapping[str, Any] | Absent:
+def build(context: Context) -> Content:
     """Return the first rows of the ranking, those with a doubtful label apart."""
     found = context.part("suspects")
     if not found:

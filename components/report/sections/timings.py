@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from imgpipe.components.report.section import Absent, Context, Section
+from imgpipe.components.report.section import Content, Context, Section
 
 #: What the component is called that ended a run which did not fail.
 _TAGS = {"refused": "refused the data", "interrupted": "interrupted"}
 
 
-def build(context: Context) -> Mapping[str, Any] | Absent:
+def build(context: Context) -> Content:
     """Return the times of the components, the imports and everything else, the longest first."""
     timings = context.timings
     components = timings.get("components") or {}

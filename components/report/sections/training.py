@@ -7,7 +7,7 @@ from typing import Any
 
 from imgpipe.components.report import plots
 from imgpipe.components.report.learning import would_more_help
-from imgpipe.components.report.section import Absent, Context, Section
+from imgpipe.components.report.section import Content, Context, Section
 
 _STOPPED = {
     "target": "it reached the target accuracy (train.target_accuracy)",
@@ -18,7 +18,7 @@ _STOPPED = {
 }
 
 
-def build(context: Context) -> Mapping[str, Any] | Absent:
+def build(context: Context) -> Content:
     """Collect the stages with their plots, and the results of fine-tuning and calibration."""
     history = context.part("training")
     if not history.get("epochs"):

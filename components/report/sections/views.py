@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imgpipe.components.report.section import Absent, Context, Section
+from imgpipe.components.report.section import Absent, Content, Context, Section
 
 _COLUMNS = 8  # augmented views shown of each image
 _COUNT = "count"  # the number of views; all other settings describe how they look
@@ -26,7 +26,7 @@ def only_unchanged(bank: Mapping[str, Any]) -> bool:
     return len(bank.get("views_accuracy") or []) == 1
 
 
-def build(context: Context) -> Mapping[str, Any] | Absent:
+def build(context: Context) -> Content:
     """Return a row of views for each image, and the settings of the augmentation."""
     rows = context.facts.get("views") or []
     settings = context.part("settings")
