@@ -27,16 +27,18 @@ def _verdict(context: Context) -> Mapping[str, Any]:
     words = context.state.verdict.partition(": ")[2]
     if context.state.status != "refused":  # the sentence of a refusal says that already
         words = f"a run would accept this data: {words}"
-    keys = [("images", found["in"]), ("kept", found["kept"]), ("rejected", found["rejected"])]
+    keys = {
+        "images": found["in"],
+        "kept": found["kept"],
+        "rejected": found["rejected"],
+        "repaired": found["repaired"],
+        "with warnings": context.facts["warned"],
+    }
     return {
         "state": context.state,
         "sentence": words[:1].upper() + words[1:],
         "reasons": context.facts["reasons"],
-        "keys": [
-            *keys,
-            ("repaired", found["repaired"]),
-            ("with warnings", context.facts["warned"]),
-        ],
+        "keys": list(keys.items()),
     }
 
 

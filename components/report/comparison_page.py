@@ -23,7 +23,7 @@ def shown(found: Mapping[str, Any]) -> set[str]:
     return {row["image_hash"] for key, _, _ in _KINDS for row in found[key][:_SHOWN]}
 
 
-def _verdict(context: Context) -> Mapping[str, Any]:
+def _verdict(context: Context) -> Content:
     found = context.facts["comparison"]
     runs = [
         {
@@ -32,28 +32,25 @@ def _verdict(context: Context) -> Mapping[str, Any]:
             "version": found[letter]["version"],
             "verdict": found[letter]["verdict"] or found[letter]["status"],
         }
-        for letter in ("a", "b")
+        for letter in "ab"
     ]
     return {"sentence": context.state.verdict, "runs": runs}
 
 
-def _changes(context: Context) -> Mapping[str, Any]:
+def _changes(context: Context) -> Content:
     found = context.facts["comparison"]
-    groups = (("Configuration", "configuration"), ("Data", "data"))
-    return {"groups": [{"title": title, "rows": _values(found[key])} for title, key in groups]}
+    titles = {"Configuration": "configuration", "Data": "data"}
+    return {
+        "groups": [
+            {"title": title, "rows": [_values(change) for change in found[key]]}
+            for title, key in titles.items()
+        ]
+    }
 
 
-def _values(changes: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    return [
-        {
-            "name": change["name"],
-            **{
-                key: NONE if change[key] in (None, "") else str(change[key])
-                for key in ("before", "after")
-            },
-        }
-        for change in changes
-    ]
+def _values(change: Mapping[str, Any]) -> dict[str, str]:
+    """Return name, before and after as texts."""
+    return {key: NONE if value in (None, "") else str(value) for key, value in change.items()}
 
 
 def _metrics(context: Context) -> Content:
@@ -82,19 +79,12 @@ def _curves(context: Context) -> Content:
         [(number, one) for number, one in enumerate(found[key]["epochs"], 1) if one is not None]
         for key in "ab"
     ]
-    drawn = [
-        (title, plots.two_curves(lines[0], lines[1], name, logarithmic))
-        for title, lines, name, logarithmic in (
-            (
-                "Accuracy in cross-validation by number of training images",
-                by_images,
-                "images",
-                True,
-            ),
-            ("Validation accuracy by epoch", by_epoch, "epochs", False),
-        )
-        if any(lines)
-    ]
+    drawn = []
+    if any(by_images):
+        title = "Accuracy in cross-validation by number of training images"
+        drawn.append((title, plots.two_curves(*by_images, "images", logarithmic=True)))
+    if any(by_epoch):
+        drawn.append(("Validation accuracy by epoch", plots.two_curves(*by_epoch, "epochs")))
     return {"plots": drawn} if drawn else Absent("Neither run has recorded a curve.")
 
 
@@ -138,7 +128,7 @@ def render(found: Mapping[str, Any], sentences: Sequence[str], images: Mapping[s
     Returns:
       The HTML text, which can be encoded as UTF-8.
     """
-    names = [found[letter]["run"] for letter in ("a", "b")]
+    names = [found[letter]["run"] for letter in "ab"]
     facts = {
         "settings": {"name": "imgpipe compare", "source": " · ".join(names)},
         "comparison": found,

@@ -153,13 +153,13 @@ def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, byte
             with tf.io.gfile.GFile(path, "rb") as file:
                 found[reject["image_hash"]] = file.read()
     mistakes = [row for rows in facts["mistakes"].values() for row in rows]
-    wanted = {row["image_hash"] for row in mistakes}
-    wanted |= data.shown_hashes(facts["data"] or {})
-    doubtful = (facts["suspects"] or {}).get("rows", [])[: suspects.SHOWN]
-    groups = (facts["near"] or {}).get("rows", [])
-    wanted |= {row["image_hash"] for row in doubtful}
-    wanted |= {member["image_hash"] for group in groups for member in group["members"]}
-    wanted |= {near["image_hash"] for row in mistakes for near in row.get("nearest") or []}
+    shown = [
+        *mistakes,
+        *(near for row in mistakes for near in row.get("nearest") or []),
+        *(facts["suspects"] or {}).get("rows", [])[: suspects.SHOWN],
+        *(one for group in (facts["near"] or {}).get("rows", []) for one in group["members"]),
+    ]
+    wanted = data.shown_hashes(facts["data"] or {}) | {row["image_hash"] for row in shown}
     if wanted and uris.get("examples"):
         found |= run_facts.encoded_images(uris["examples"], wanted, _THUMBNAILS)
     if uris.get("model"):
@@ -170,11 +170,9 @@ def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, byte
             for split in MEASURED
             for row in (facts["mistakes"].get(split) or [])[: explanations.EXPLAINED]
         ]
-        found |= explanations.encoded_cams(
-            path_utils.serving_model_path(uris["model"]), found, explained
-        )
+        folder = path_utils.serving_model_path(uris["model"])
+        found |= explanations.encoded_cams(folder, found, explained)
     if seen := {row["image_hash"] for row in facts["views"]}:
-        found |= augmented_views.encoded_views(
-            facts, run_facts.encoded_images(uris["examples"], seen, len(seen))
-        )
+        images = run_facts.encoded_images(uris["examples"], seen, len(seen))
+        found |= augmented_views.encoded_views(facts, images)
     return found

@@ -27,18 +27,16 @@ def state(
         log: Path of the log of the run.
         interrupted: Whether a person or the system stopped the run, which is not a failure.
     """
+    gate = facts.get("data_gate") or {}
     if interrupted:
-        return RunState(status="interrupted", verdict=error, error=error, log=log, failed=failed)
-    if error:
-        gate = facts.get("data_gate") or {}
-        # DataGate may also fail with an error before it decides.
-        refused = failed == "DataGate" and not gate.get("blessed", True)
-        status = "refused" if refused else "failed"
-        text = error if refused else f"failed in {failed or 'start-up'}: {error}"
-        return RunState(status=status, verdict=text, error=error, log=log, failed=failed)
-    blessed = is_blessed(facts)
-    status = "blessed" if blessed else "not_blessed"
-    return RunState(status=status, verdict=sentence(facts), error="", log=log, failed="")
+        status, text = "interrupted", error
+    elif not error:
+        status, text = "blessed" if is_blessed(facts) else "not_blessed", sentence(facts)
+    elif failed == "DataGate" and not gate.get("blessed", True):
+        status, text = "refused", error
+    else:  # DataGate, too, may fail with an error before it decides
+        status, text = "failed", f"failed in {failed or 'start-up'}: {error}"
+    return RunState(status, text, error, log, failed if error else "")
 
 
 def is_blessed(facts: Mapping[str, Any]) -> bool:
