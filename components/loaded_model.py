@@ -62,33 +62,25 @@ class _Holder:
     """Holds the model that is kept, if there is one."""
 
     def __init__(self) -> None:
+        self.kept: _Kept | None = None
         self._lock = threading.Lock()
-        self._kept: _Kept | None = None
 
     def put(self, kept: _Kept | None) -> None:
         """Keep another model, or none, and close the one before."""
         with self._lock:
-            before, self._kept = self._kept, kept
+            before, self.kept = self.kept, kept
         if before is not None:
             before.runtime.close()
-
-    @property
-    def kept(self) -> _Kept | None:
-        with self._lock:
-            return self._kept
 
 
 _HOLDER = _Holder()
 
 
 def keep(files: Files) -> Callable[[Runtime], Runtime]:
-    """Return a wrapper with which a server leaves the model open that it loads.
+    """Return a wrapper for `LoaderOptions.wrap`, with which a server leaves the model open.
 
     Args:
       files: Files of the model, as `manifest.describe` returns them.
-
-    Returns:
-      A function for `LoaderOptions.wrap`.
     """
 
     def wrap(runtime: Runtime) -> Runtime:
@@ -113,12 +105,9 @@ def dropped_at_end() -> Iterator[None]:
 
 
 def served(directory: str, outputs: Collection[str], signature: str = SERVING_DEFAULT) -> Answering:
-    """Return a signature of a model, which is loaded unless it is kept.
+    """Return a signature of the SavedModel in a folder, which is loaded unless it is kept.
 
-    Args:
-      directory: Folder of the SavedModel.
-      outputs: Names of the outputs that are wanted.
-      signature: Name of the signature.
+    A model that is loaded here computes only the outputs with these names.
     """
     kept = _HOLDER.kept
     if kept is not None and kept.digest == _digest(manifest.describe(Path(directory))):

@@ -61,15 +61,7 @@ class FeatureStore:
         self._blobs = open_store(locator, STORE)
 
     def get(self, keys: Sequence[bytes], length: int) -> dict[bytes, np.ndarray]:
-        """Look arrays up.
-
-        Args:
-          keys: Keys as `record_key` returns them.
-          length: Number of values in each array; stored arrays of other lengths are ignored.
-
-        Returns:
-          Arrays, float16 [length], of those keys that are stored and intact.
-        """
+        """Look up the arrays, float16 [length], of those keys that are stored and intact."""
         return {
             key: np.frombuffer(value, "<f2")  # float16 in the same byte order on every host
             for key, value in self._blobs.get(keys).items()
@@ -80,28 +72,17 @@ class FeatureStore:
         """Store `vectors` (float16, of any length) by key, in one transaction."""
         self._blobs.put({key: np.asarray(v, "<f2").tobytes() for key, v in vectors.items()})
 
-    def shapes(self, extractor: FeatureExtractor) -> Shapes | None:
-        """The stored shapes of an extractor, which are slow to compute; None when unknown."""
-        key = _shapes_key(extractor)
-        value = self._blobs.get([key]).get(key)
-        if value is None:
-            return None
-        dim, activations = json.loads(value)
-        return Shapes(dim, tuple(activations))
-
     def learn_shapes(self, extractor: FeatureExtractor) -> Shapes:
-        """The shapes of an extractor; if they are not stored, they are computed and stored."""
-        known = self.shapes(extractor)
-        if known is None:
-            known = Shapes(extractor.dim, extractor.activation_shape)
-            value = json.dumps([known.dim, list(known.activations)]).encode()
-            self._blobs.put({_shapes_key(extractor): value})
-        return known
+        """The shapes of an extractor, which are slow to compute: computed once and then stored."""
+        key = record_key("shapes", extractor.key(0) + extractor.key(0, extractor.tap))
+        stored = self._blobs.get([key]).get(key)
+        if stored is not None:
+            dim, activations = json.loads(stored)
+            return Shapes(dim, tuple(activations))
+        shapes = Shapes(extractor.dim, extractor.activation_shape)
+        self._blobs.put({key: json.dumps([shapes.dim, list(shapes.activations)]).encode()})
+        return shapes
 
     def close(self) -> None:
         """Close the file."""
         self._blobs.close()
-
-
-def _shapes_key(extractor: FeatureExtractor) -> bytes:
-    return record_key("shapes", extractor.key(0) + extractor.key(0, extractor.tap))

@@ -48,18 +48,12 @@ def complete(extracts: dict[str, Any]) -> dict[str, Any]:
     features = extracts[_FEATURES]
     if names.PROBABILITY_CLASSES not in features:
         return extracts
-    kinds = [k for k in (names.PROBABILITIES, names.BASELINE_PROBABILITIES) if k in features]
     classes = _rows(features[names.PROBABILITY_CLASSES])
     counts = [int(row[0]) for row in _rows(features[names.CLASS_COUNT])]
-    completed = {
-        kind: np.stack(
-            [
-                prediction.complete(*row)
-                for row in zip(_rows(features[kind]), classes, counts, strict=True)
-            ]
-        )
-        for kind in kinds
-    }
+    completed = {}
+    for kind in features.keys() & {names.PROBABILITIES, names.BASELINE_PROBABILITIES}:
+        rows = zip(_rows(features[kind]), classes, counts, strict=True)
+        completed[kind] = np.stack([prediction.complete(*row) for row in rows])
     return {**extracts, _FEATURES: {**features, **completed}}
 
 

@@ -29,16 +29,17 @@ from imgpipe.models.errors import ConfigError
 RUN_FN = "imgpipe.models.trainer.run_fn"
 BANK = "bank"
 DATA_BLESSING = "data_blessing"
+#: The two inputs that ImageTrainer and ImageTuner have besides those of TFX's components.
+FURTHER_INPUTS = {
+    BANK: ChannelParameter(type=Examples),
+    DATA_BLESSING: ChannelParameter(type=DataBlessing),
+}
 
 
 class ImageTrainerSpec(TrainerSpec):
     """TFX's TrainerSpec with channels for the feature bank and the data blessing."""
 
-    INPUTS = {  # noqa: RUF012 - TFX reads a plain dict
-        **TrainerSpec.INPUTS,
-        BANK: ChannelParameter(type=Examples),
-        DATA_BLESSING: ChannelParameter(type=DataBlessing),
-    }
+    INPUTS = {**TrainerSpec.INPUTS, **FURTHER_INPUTS}  # noqa: RUF012 - TFX reads a plain dict
 
 
 class Executor(GenericExecutor):

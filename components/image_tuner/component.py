@@ -10,25 +10,19 @@ from tfx.proto import trainer_pb2
 from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as specs
 from tfx.types.channel import Channel
-from tfx.types.component_spec import ChannelParameter
-from tfx.types.standard_artifacts import Examples, HyperParameters, TunerResults
+from tfx.types.standard_artifacts import HyperParameters, TunerResults
 from tfx.types.standard_component_specs import TunerSpec
 from tfx.utils import json_utils
 
-from imgpipe.components.artifacts import DataBlessing
 from imgpipe.components.blessings import require_data_blessing
-from imgpipe.components.image_trainer.component import BANK, DATA_BLESSING
+from imgpipe.components.image_trainer.component import BANK, DATA_BLESSING, FURTHER_INPUTS
 from imgpipe.models import feature_names as names
 
 
 class ImageTunerSpec(TunerSpec):
     """TFX's TunerSpec with channels for the feature bank and the data blessing."""
 
-    INPUTS = {  # noqa: RUF012 - TFX reads a plain dict
-        **TunerSpec.INPUTS,
-        BANK: ChannelParameter(type=Examples),
-        DATA_BLESSING: ChannelParameter(type=DataBlessing),
-    }
+    INPUTS = {**TunerSpec.INPUTS, **FURTHER_INPUTS}  # noqa: RUF012 - TFX reads a plain dict
 
 
 class Executor(stock.Executor):
