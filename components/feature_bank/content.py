@@ -43,11 +43,7 @@ class Plan:
 
 @functools.lru_cache(maxsize=2)
 def shared_extractor(network: str) -> FeatureExtractor:
-    """The extractor of a backbone, which all threads of a process share.
-
-    Args:
-      network: Description of the backbone, as `models.features.extractor.describe` returns it.
-    """
+    """The extractor of a backbone, see `extractor.describe`, which all threads share."""
     return from_description(network)
 
 
@@ -58,8 +54,8 @@ def make_plan(network: str, store: str, kept: Mapping[str, int], budget: float) 
     needs no forward pass of every image in every epoch.
 
     Args:
-      network: Description of the backbone, as `models.features.extractor.describe` returns it.
-      store: Folder of the content-addressed store, as `blob_store.open_store` takes it.
+      network: See `Plan`.
+      store: See `Plan`.
       kept: Number of images by split.
       budget: Bytes that the features and activations of a run may take.
 
@@ -110,11 +106,7 @@ def free_budget(store: str) -> float:
 
     They are written three times at most: to the store, to the artifact and, above what memory
     holds, to a temporary file of ImageTrainer. A quarter of the free space leaves room for the
-    rest of the run. What the store already holds needs no further space.
-
-    Args:
-      store: Folder of the content-addressed store, which need not exist, as
-        `blob_store.open_store` takes it.
+    rest of the run. What the store already holds needs no further space. Its folder need not exist.
     """
     folder = blob_store.folder_of(store)
     file = blob_store.path_of(folder, STORE)

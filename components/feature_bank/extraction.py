@@ -43,6 +43,11 @@ class ExtractFeatures(beam.DoFn):
         self._extractor = shared_extractor(self._plan.network)
         self._view_key = functools.cache(self._extractor.key)  # asks for versions of packages
         self._store = FeatureStore(self._plan.store)
+        dim, activations = self._plan.shapes.dim, self._plan.shapes.activation_count
+        # The part of a computed row that each cut stores; "" stands for the features.
+        self._parts = {"": slice(0, dim)}
+        if activations:
+            self._parts[self._extractor.tap] = slice(dim, dim + activations)
 
     def teardown(self) -> None:
         """Close the store."""
@@ -57,26 +62,26 @@ class ExtractFeatures(beam.DoFn):
             for example in examples:
                 yield _record(example, 0, names.FEATURES, np.empty(0, np.float16))
             return
-        vectors, maps, computed = self._vectors(examples, views)
+        found, computed = self._vectors(examples, views)
+        vectors = found.pop("")
         progress.advance(len(examples), "images")
         yield beam.pvalue.TaggedOutput(self.COUNTS, (computed, len(vectors) - computed))
         for (i, view), vector in vectors.items():
             yield _record(examples[i], view, names.FEATURES, vector)
-        for (i, view), activations in maps.items():
-            record = _record(examples[i], view, names.ACTIVATIONS, activations)
-            yield beam.pvalue.TaggedOutput(self.ACTIVATIONS, record)
+        for maps in found.values():
+            for (i, view), activations in maps.items():
+                record = _record(examples[i], view, names.ACTIVATIONS, activations)
+                yield beam.pvalue.TaggedOutput(self.ACTIVATIONS, record)
 
     def _vectors(
         self, examples: list[tf.train.Example], views: list[list[int]]
-    ) -> tuple[Vectors, Vectors, int]:
-        """Features and activations of a batch, and the number of views that were computed."""
+    ) -> tuple[dict[str, Vectors], int]:
+        """Arrays of a batch by their cut, and the number of views that were computed."""
         hashes = [records.content_hash(example) for example in examples]
         wanted = [(i, view) for i in range(len(examples)) for view in views[i]]
-        vectors = self._stored(wanted, hashes, "", self._plan.shapes.dim)
-        tap, length = self._extractor.tap, self._plan.shapes.activation_count
-        maps = self._stored(wanted, hashes, tap, length) if length else {}
+        found = {tap: self._stored(wanted, hashes, tap) for tap in self._parts}
         missing = [
-            [view for view in views[i] if not self._complete((i, view), vectors, maps)]
+            [view for view in views[i] if any((i, view) not in rows for rows in found.values())]
             for i in range(len(examples))
         ]
         todo = [i for i, wanted_views in enumerate(missing) if wanted_views]
@@ -91,33 +96,21 @@ class ExtractFeatures(beam.DoFn):
                 for i, rows in zip(todo, computed, strict=True)
                 for view, row in zip(missing[i], rows, strict=True)
             }
-            self._keep(fresh, hashes)
-            dim = self._plan.shapes.dim
-            vectors.update({key: row[:dim] for key, row in fresh.items()})
-            if length:
-                maps.update({key: row[dim:] for key, row in fresh.items()})
-        return vectors, maps, sum(map(len, missing))
+            kept = {}
+            for tap, part in self._parts.items():
+                rows = {key: row[part] for key, row in fresh.items()}
+                found[tap].update(rows)
+                kept |= {self._key(hashes[i], view, tap): row for (i, view), row in rows.items()}
+            self._store.put(kept)
+        return found, sum(map(len, missing))
 
-    def _complete(self, key: tuple[int, int], vectors: Vectors, maps: Vectors) -> bool:
-        return key in vectors and (not self._plan.shapes.activation_count or key in maps)
-
-    def _store_key(self, image_hash: str, view: int, tap: str) -> bytes:
+    def _key(self, image_hash: str, view: int, tap: str) -> bytes:
         return record_key(image_hash, self._view_key(view, tap))
 
-    def _stored(
-        self, wanted: list[tuple[int, int]], hashes: list[str], tap: str, length: int
-    ) -> Vectors:
-        keys = {(i, view): self._store_key(hashes[i], view, tap) for i, view in wanted}
-        found = self._store.get(list(keys.values()), length)
+    def _stored(self, wanted: list[tuple[int, int]], hashes: list[str], tap: str) -> Vectors:
+        keys = {(i, view): self._key(hashes[i], view, tap) for i, view in wanted}
+        found = self._store.get(list(keys.values()), self._parts[tap].stop - self._parts[tap].start)
         return {pair: found[key] for pair, key in keys.items() if key in found}
-
-    def _keep(self, rows: Vectors, hashes: list[str]) -> None:
-        dim = self._plan.shapes.dim
-        kept = {self._store_key(hashes[i], v, ""): row[:dim] for (i, v), row in rows.items()}
-        if self._plan.shapes.activation_count:
-            tap = self._extractor.tap
-            kept.update({self._store_key(hashes[i], v, tap): r[dim:] for (i, v), r in rows.items()})
-        self._store.put(kept)
 
 
 def _weight(record: bytes) -> int:
@@ -152,13 +145,6 @@ def _write_bank_json(counts: tuple[int, int], uri: str, facts: dict[str, Any]) -
     records.write_json(f"{uri}/{BANK_FILE}", found)
 
 
-def _add_counts(counts: Any) -> tuple[int, int]:
-    forward = reused = 0
-    for f, r in counts:
-        forward, reused = forward + f, reused + r
-    return forward, reused
-
-
 def extract(
     pipeline: beam.Pipeline, plan: Plan, examples: str, features: str, facts: dict[str, Any]
 ) -> None:
@@ -182,7 +168,7 @@ def extract(
             )
         _ = (
             outputs[ExtractFeatures.COUNTS]
-            | "Sum" >> beam.CombineGlobally(_add_counts)
+            | "Sum" >> beam.CombineGlobally(beam.combiners.TupleCombineFn(sum, sum))
             | "Facts" >> beam.Map(_write_bank_json, features, {**facts, "views": plan.views})
         )
 

@@ -25,7 +25,7 @@ MOST_CLASSES = 100
 PREFIX = "answers_"
 _KEPT_SECONDS = 7 * 24 * 3600
 
-#: Probabilities, [classes], by the key of the image.
+#: Probabilities, [classes], by `key_of` the image.
 Rows = dict[bytes, npt.NDArray[np.float32]]
 
 
@@ -50,15 +50,7 @@ class Answers:
         self._blobs = BlobStore(Path(locator), _name(model)) if kept else None
 
     def get(self, keys: Iterable[bytes], classes: int) -> Rows:
-        """Look answers up.
-
-        Args:
-          keys: Keys of images.
-          classes: Number of classes of the model.
-
-        Returns:
-          Probabilities, float32 [classes], of the images that the model has answered.
-        """
+        """Look up the probabilities, float32 [classes], of images that the model has answered."""
         found = {} if self._blobs is None else self._blobs.get(list(keys))
         return {
             key: np.frombuffer(value, "<f4")
@@ -67,11 +59,7 @@ class Answers:
         }
 
     def put(self, rows: Rows) -> None:
-        """Keep answers, unless the model has more than `MOST_CLASSES` classes.
-
-        Args:
-          rows: Probabilities, [classes], by the key of the image.
-        """
+        """Keep answers, unless the model has more than `MOST_CLASSES` classes."""
         if self._blobs is None or not rows or len(next(iter(rows.values()))) > MOST_CLASSES:
             return
         self._blobs.put({key: np.asarray(row, "<f4").tobytes() for key, row in rows.items()})

@@ -155,9 +155,8 @@ def _record(
 ) -> tuple[str, bytes]:
     """The split and the serialised prediction for one image."""
     values: dict[str, records.Value] = {name: records.raw(example, name) for name in _KEPT}
-    for name in _DESCRIBED:
-        if (value := records.first(example, name)) is not None:
-            values[name] = value
+    described = {name: records.first(example, name) for name in _DESCRIBED}
+    values |= {name: value for name, value in described.items() if value is not None}
     index = records.integer(example, names.LABEL_INDEX, -1)
     values |= prediction.features(probabilities, index, baseline)
     values |= {names.LABEL: label, names.LABEL_INDEX: index, names.PREDICTED: predicted}
