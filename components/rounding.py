@@ -8,13 +8,7 @@ _DIGITS, _MOST_DIGITS = 3, 17  # a float has no more than 17
 def below(value: float, limit: float) -> str:
     """Format a value that is below a limit so that the text is below the limit, too.
 
-    Args:
-        value: The number to format.
-        limit: The limit that the number is below.
-
-    Returns:
-        The number with three decimals, or with as many as are needed, such as ``0.28996`` for a
-        limit of 0.29.
+    The text has three decimals, or as many as are needed, such as ``0.28996`` for a limit of 0.29.
     """
     for decimals in range(_DIGITS, _MOST_DIGITS):
         text = f"{value:.{decimals}f}"

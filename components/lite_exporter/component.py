@@ -96,16 +96,11 @@ def LiteExporter(
 
 
 def smallest_hashes(uri: str, count: int) -> list[bytes]:
-    """Choose training images to calibrate on, the same ones for the same data.
+    """Return the smallest content hashes of the training images of Examples, in sorted order.
 
-    Args:
-      uri: URI of the Examples.
-      count: Number of images.
-
-    Returns:
-      The `count` smallest content hashes, in sorted order.
+    Hashes are evenly distributed, so they belong to a random sample of the images, which is the
+    same for the same data.
     """
-    # Hashes are evenly distributed, so the smallest ones belong to a random sample of the images.
     dataset = tf.data.TFRecordDataset(records.shard_files(uri, names.TRAIN)).map(
         lambda record: tf.io.parse_single_example(record, _SPEC)[names.IMAGE_HASH],
         num_parallel_calls=tf.data.AUTOTUNE,
@@ -196,7 +191,7 @@ def evaluate(
     threshold: float,
     max_loss: float,
 ) -> list[LiteResult]:
-    """Evaluate each converted file on all labelled validation images.
+    """Evaluate each converted file on all labelled validation images, in the order of `made`.
 
     Args:
       made: File contents or errors by kind, as `convert` returns them.
@@ -204,9 +199,6 @@ def evaluate(
       answers: Predictions of the float model, as `model_answers` returns them.
       threshold: Accuracy that each file must reach, 0 to 1.
       max_loss: Accuracy that each file may lose against the float model, 0 to 1.
-
-    Returns:
-      One result for each kind, in the order of `made`.
     """
     with ExitStack() as stack:
         loaded = {
@@ -215,15 +207,13 @@ def evaluate(
             if isinstance(content, bytes)
         }
         table = _predictions(loaded, examples_uri, answers)
-        results = []
-        for kind, content in made.items():
-            if isinstance(content, str):
-                results.append(LiteResult(kind, litert.FILES[kind], False, content))
-            else:
-                reasons = _format_problems(kind, loaded[kind])
-                result = _result(kind, len(content), table, threshold, max_loss, reasons)
-                results.append(result)
-    return results
+        reasons = {kind: _format_problems(kind, one) for kind, one in loaded.items()}
+    return [
+        LiteResult(kind, litert.FILES[kind], False, content)
+        if isinstance(content, str)
+        else _result(kind, len(content), table, threshold, max_loss, reasons[kind])
+        for kind, content in made.items()
+    ]
 
 
 def _predictions(

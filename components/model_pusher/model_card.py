@@ -34,12 +34,13 @@ def model_card(
     """
     name = str(facts.get("name") or "image classifier")
     fields = yaml.safe_dump(_fields(name, metrics), sort_keys=False, allow_unicode=False)
+    classes = "\n".join(f"- {_text(one)}" for one in facts.get("vocabulary") or [])
     blocks = [
         f"---\n{fields}---\n\n# {_text(name)}",
         "An image classifier in the format SavedModel of TensorFlow. Its signature "
         "`serving_default` takes encoded images (JPEG, PNG, BMP, GIF or WebP) and answers with "
         "class names and probabilities. Decoding and resizing are part of the model.",
-        _classes(facts.get("vocabulary") or []),
+        f"## Classes\n\n{classes}" if classes else "",
         _evaluation(metrics, folds),
         _origin(facts),
         "## Limits\n\nThe model knows only its classes. An image that shows none of them may be "
@@ -65,13 +66,6 @@ def _fields(name: str, metrics: Mapping[str, float]) -> dict[str, Any]:
         "metrics": ["accuracy"],
         "model-index": [{"name": name, "results": [result]}],
     }
-
-
-def _classes(vocabulary: list[str]) -> str:
-    if not vocabulary:
-        return ""
-    rows = "\n".join(f"- {_text(name)}" for name in vocabulary)
-    return f"## Classes\n\n{rows}"
 
 
 def _evaluation(metrics: Mapping[str, float], folds: Mapping[str, Any] | None) -> str:

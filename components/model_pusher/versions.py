@@ -120,12 +120,7 @@ def publish(
 
 
 def changed_files_error(source: Path, names: Sequence[str]) -> ResourceError:
-    """Create the error for files that changed after they were validated.
-
-    Args:
-      source: Folder of the files.
-      names: Names of the changed files.
-    """
+    """Create the error for files of a folder that changed after they were validated."""
     return ResourceError(
         f"{', '.join(names[:3])} in {source} changed after the model was validated. Nothing was "
         "published. Run again; --from ImageTrainer trains the model again."
