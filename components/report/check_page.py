@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from imgpipe.components.image_filter.thread_driver import Judged
-from imgpipe.components.report.page import draw
+from imgpipe.components.report import page
 from imgpipe.components.report.section import Content, Context, RunState, Section
 from imgpipe.components.report.sections import data, near
 from imgpipe.components.report.sections.rejects import common_override, shown
@@ -138,4 +138,4 @@ def render(
         "warned": len({found.path for found in judged.warnings}),
         "reasons": list(reasons),
     }
-    return draw(facts, {}, images, state, _SECTIONS)
+    return page.render(facts, {}, images, state, _SECTIONS)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from imgpipe.components.report import plots
-from imgpipe.components.report.page import draw
+from imgpipe.components.report import page, plots
 from imgpipe.components.report.section import Absent, Content, Context, RunState, Section
 from imgpipe.components.report.text import NONE, metric
 
@@ -135,4 +134,4 @@ def render(found: Mapping[str, Any], sentences: Sequence[str], images: Mapping[s
         "sentences": sentences,
     }
     verdict = sentences[0] if sentences else f"Runs {names[0]} and {names[1]}."
-    return draw(facts, {}, images, RunState("compared", verdict), _SECTIONS)
+    return page.render(facts, {}, images, RunState("compared", verdict), _SECTIONS)

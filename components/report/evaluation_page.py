@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imgpipe.components.report.page import draw
+from imgpipe.components.report import page
 from imgpipe.components.report.section import Context, RunState, Section
 from imgpipe.components.report.sections import confusion, figures, mistakes, per_class, slices
 from imgpipe.components.report.text import count, share
@@ -71,4 +71,4 @@ def render(found: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
         "mistakes": {names.TEST: found["mistakes"]},
     }
     status = "evaluated" if found["passed"] else "below_threshold"
-    return draw(facts, {}, images, RunState(status, found["verdict"]), _SECTIONS)
+    return page.render(facts, {}, images, RunState(status, found["verdict"]), _SECTIONS)

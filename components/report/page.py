@@ -50,6 +50,7 @@ def render(
     timings: Mapping[str, Any] | None,
     images: Mapping[str, bytes],
     state: RunState,
+    sections: Sequence[Section] | None = None,
 ) -> str:
     """Draw the page.
 
@@ -59,51 +60,38 @@ def render(
       timings: ``{"total_s", "import_s", "components": {name: seconds}, "cached": [name]}``.
       images: Encoded files of the images that are shown, by image hash; any bytes are safe.
       state: How the run ended.
+      sections: Sections of the page, those of a run by default. The one called "verdict" is the
+        heading.
 
     Returns:
       The HTML text, which can be encoded as UTF-8.
     """
-    return draw(facts, timings or {}, images, state, SECTIONS)
-
-
-def draw(
-    facts: Mapping[str, Any],
-    timings: Mapping[str, Any],
-    images: Mapping[str, bytes],
-    state: RunState,
-    sections: Sequence[Section],
-) -> str:
-    """Draw a page of the given sections; the one called "verdict" is its heading. See `render`."""
-    context = Context(facts, timings, Thumbnails(images), state)
+    context = Context(facts, timings or {}, Thumbnails(images), state)
     present, absent, stopped = [], [], []
-    for section in sections:
+    for section in sections or SECTIONS:
         try:
             content = _draw(section, context)
         except Exception as error:  # a section that fails must not prevent the page
             _log.exception("the report's section %r could not be drawn", section.title)
             content = Absent(f"Could not be drawn ({type(error).__name__}: {error}).")
-        if isinstance(content, Absent):
-            if content.stopped:
-                stopped.append(section)
-            else:
-                absent.append((section, content.why))
-        else:
+        if not isinstance(content, Absent):
             present.append((section, content))
+        elif content.stopped:
+            stopped.append(section)
+        else:
+            absent.append((section, content.why))
     status, sign = STATUS.get(state.status, (state.status, "?"))
     settings = facts.get("settings") or {}
-    html = (
-        _environment()
-        .get_template("page.html")
-        .render(
-            name=settings.get("name") or "imgpipe",
-            settings=settings,
-            state=state,
-            status=status,
-            sign=sign,
-            present=present,
-            absent=absent,
-            stopped=stopped,
-        )
+    template = _environment().get_template("page.html")
+    html = template.render(
+        name=settings.get("name") or "imgpipe",
+        settings=settings,
+        state=state,
+        status=status,
+        sign=sign,
+        present=present,
+        absent=absent,
+        stopped=stopped,
     )
     return _UNPRINTABLE.sub(_visible, html)
 

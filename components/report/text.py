@@ -89,10 +89,7 @@ def overridden(data: Mapping[str, Any]) -> str:
     """Count the overridden labels: ``4 labels were overridden (3 of train, 1 of validation)``.
 
     Args:
-        data: The quarantine's summary.
-
-    Returns:
-        A clause without its full stop; "" when no label was overridden.
+        data: The quarantine's summary. A summary without overridden labels gives "".
     """
     by_split = (data.get("overrides") or {}).get("relabelled") or {}
     parts = [f"{number:,} of {split}" for split, number in by_split.items() if number]
@@ -115,11 +112,7 @@ def serve_command(version: str) -> str:
 
 
 def capped(rows: Sequence[_Item], limit: int) -> tuple[Sequence[_Item], str]:
-    """Shorten a table of classes.
-
-    Returns:
-      The first `limit` rows, and a sentence about those that are left out; "" if none is.
-    """
+    """Return the first rows of a table of classes, and a sentence about the rest; "" for none."""
     if len(rows) <= limit:
         return rows, ""
     return rows[:limit], f"{limit:,} of {len(rows):,} classes are shown. All are in facts.json."

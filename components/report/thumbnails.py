@@ -38,9 +38,7 @@ class Thumbnails:
     def uri(self, image_hash: str | None, small: bool = False) -> str:
         """Return ``data:image/jpeg;base64,…``, or "" when there is no image to show.
 
-        Args:
-            image_hash: Hash of the image.
-            small: Whether the image is only shown small, and never enlarged.
+        A `small` image is never enlarged on the page.
         """
         data = self._images.get(image_hash or "")
         if not image_hash or not data:
@@ -64,15 +62,10 @@ def thumbnail(data: bytes, side: int = SIDE) -> str:
 
 
 def shrunk(data: bytes, side: int, quality: int) -> bytes:
-    """Make a JPEG whose longer side is at most `side` pixels; see `thumbnail`.
+    """Make a JPEG of this quality, 1 to 95, from an encoded image, which is not trusted.
 
-    Args:
-        data: An encoded image, which is not trusted.
-        side: Length of the longer side in pixels; a smaller image is not enlarged.
-        quality: Quality of the JPEG, from 1 to 95.
-
-    Returns:
-        The JPEG file; empty when the bytes are not an image.
+    Its longer side is at most `side` pixels; a smaller image is not enlarged. The result is empty
+    when the bytes are not an image.
     """
     try:
         with pillow(data) as image, _truncated_too():
