@@ -55,12 +55,9 @@ def next_number(base: Path) -> int:
 
 @contextlib.contextmanager
 def exclusive(base: Path) -> Iterator[None]:
-    """Within the block, be the only publisher in `base`.
+    """Within the block, be the only publisher in `base`, which is created when absent.
 
     The operating system releases the lock if the process dies.
-
-    Args:
-      base: Base path of the pushed versions, which is created when absent.
 
     Raises:
       ResourceError: The folder cannot be written, or another publisher does not finish.

@@ -28,17 +28,11 @@ MOST_PROBABLE = 20  # classes that are stored above that number, besides the lab
 
 @dataclass(frozen=True)
 class Prediction:
-    """The prediction for one image.
+    """The prediction for one image; classes are indices in the vocabulary."""
 
-    Attributes:
-        predicted: Index of the most probable class in the vocabulary.
-        confidence: Probability of the most probable class.
-        of_label: Probability of the label, or 0.0 for an image without a label.
-    """
-
-    predicted: int
-    confidence: float
-    of_label: float
+    predicted: int  # the most probable class
+    confidence: float  # its probability
+    of_label: float  # probability of the label, or 0.0 for an image without a label
 
 
 def features(
@@ -49,8 +43,7 @@ def features(
     Args:
         probabilities: Probabilities of all classes, float [C].
         label: Index of the image's label in the vocabulary, -1 for none.
-        baseline: Probabilities that the baseline gives to these classes, float [C]; None without a
-            baseline.
+        baseline: Probabilities of the baseline, float [C]; None without a baseline.
 
     Returns:
         Values by feature name, for `records.make`.
@@ -79,10 +72,7 @@ def complete(kept: Probabilities, classes: npt.NDArray[np.int64], count: int) ->
     Args:
         kept: Probabilities that the record holds, float [k].
         classes: Their classes, int64 [k].
-        count: Number of all classes C.
-
-    Returns:
-        Probabilities, float32 [C].
+        count: Number of all classes C. The result is float32 [C].
     """
     rest = max(0.0, 1.0 - float(kept.sum())) / max(1, count - len(kept))
     row = np.full(count, rest, np.float32)

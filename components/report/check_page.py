@@ -113,7 +113,7 @@ def render(
     settings: Mapping[str, Any],
     reasons: Iterable[str],
 ) -> str:
-    """Draw the page.
+    """Draw the page as HTML text, which can be encoded as UTF-8.
 
     Args:
         judged: Result of the checks.
@@ -121,9 +121,6 @@ def render(
         state: Status "clean", "usable" or "refused", and the sentence.
         settings: Name, source and vocabulary.
         reasons: Sentences that say why a run would refuse the data.
-
-    Returns:
-        The HTML text, which can be encoded as UTF-8.
     """
     groups = near.condensed(judged.near) if judged.near is not None else None
     for group in groups["rows"] if groups else ():  # thumbnails are addressed by path on this page

@@ -117,15 +117,12 @@ _SECTIONS = (
 
 
 def render(found: Mapping[str, Any], sentences: Sequence[str], images: Mapping[str, bytes]) -> str:
-    """Draw the page.
+    """Draw the page as HTML text, which can be encoded as UTF-8.
 
     Args:
       found: What ``--json`` writes.
       sentences: A sentence for each split about the difference on the same images.
       images: Encoded files of the images of `shown`, by image hash; any bytes are safe.
-
-    Returns:
-      The HTML text, which can be encoded as UTF-8.
     """
     names = [found[letter]["run"] for letter in "ab"]
     facts = {

@@ -235,10 +235,7 @@ def _gate(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any
 
 
 def evaluation(uri: str) -> dict[str, dict[str, float]]:
-    """Read TFMA's metrics of the validation slice.
-
-    Args:
-        uri: URI of the evaluation.
+    """Read TFMA's metrics of the validation slice from the evaluation at `uri`.
 
     Returns:
         ``{"candidate": {"accuracy", "count", "loss"}, "baseline": {...}}``. The baseline is empty

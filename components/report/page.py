@@ -52,7 +52,7 @@ def render(
     state: RunState,
     sections: Sequence[Section] | None = None,
 ) -> str:
-    """Draw the page.
+    """Draw the page as HTML text, which can be encoded as UTF-8.
 
     Args:
       facts: Facts from `imgpipe.components.report.facts.collect`, each of which may be
@@ -62,9 +62,6 @@ def render(
       state: How the run ended.
       sections: Sections of the page, those of a run by default. The one called "verdict" is the
         heading.
-
-    Returns:
-      The HTML text, which can be encoded as UTF-8.
     """
     context = Context(facts, timings or {}, Thumbnails(images), state)
     present, absent, stopped = [], [], []

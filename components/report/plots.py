@@ -1,7 +1,8 @@
 """Plots as inline SVG that use the colours of the page, in light and dark mode.
 
 Names from the data are never drawn into a plot. They are written in HTML, where the browser has the
-fonts for every script and the template engine escapes them.
+fonts for every script and the template engine escapes them. The `name` of a plot is unique on its
+page.
 """
 
 from __future__ import annotations
@@ -45,12 +46,7 @@ def curves(
 ) -> markupsafe.Markup:
     """Plot a metric over the epochs, dashed for training and solid for validation.
 
-    Args:
-      epochs: Numbers of the epochs.
-      train: Values on the training split, None for an epoch without one.
-      validation: Values on the validation split, None for an epoch without one.
-      best: Number of the best epoch, which is marked; None for no mark.
-      name: Name of the plot, unique on the page.
+    An epoch may lack a value. The number of the best epoch, if one is given, is marked.
     """
     figure, axes = _figure(4.2, 2.3)
     size = 2.5 if len(epochs) < 3 else 0  # one epoch does not make a line
@@ -100,11 +96,7 @@ def learning_curve(images: Sequence[int], accuracy: Sequence[float]) -> markupsa
     """Plot accuracy over the number of training images, on a logarithmic axis.
 
     The axis of the accuracy spans at least a tenth, so that a gain of a hundredth does not look
-    like a leap.
-
-    Args:
-      images: Numbers of training images, in rising order.
-      accuracy: Accuracy with each of them.
+    like a leap. The numbers of images are in rising order.
     """
     figure, axes = _figure(4.2, 2.3)
     _line(axes, images, accuracy, "validation", 4)
@@ -124,11 +116,7 @@ def two_curves(
 ) -> markupsafe.Markup:
     """Plot the accuracies of two runs, dashed for the first and solid for the second.
 
-    Args:
-      first: Points of the first run by rising position; empty if it has none.
-      second: The same for the second run.
-      name: Name of the plot, unique on the page.
-      logarithmic: Whether each mark of the axis is twice the one before.
+    The points of a run are sorted by position; a run may have none.
     """
     figure, axes = _figure(4.2, 2.3)
     for points, split in ((first, "train"), (second, "validation")):
@@ -146,7 +134,7 @@ def reliability(bins: Sequence[Mapping[str, Any]], name: str) -> markupsafe.Mark
 
     Args:
       bins: ``{"count", "confidence", "accuracy"}`` of each bin.
-      name: Name of the plot, unique on the page.
+      name: Name of the plot.
     """
     figure, axes = _figure(4.2, 2.8)
     axes.plot([0, 1], [0, 1], color=_COLOURS["muted"], linewidth=0.8, linestyle=(0, (4, 2)))
@@ -170,7 +158,7 @@ def precision_recall(curves: Sequence[Sequence[Sequence[float]]], name: str) -> 
 
     Args:
       curves: [recall, precision] of the points of each class, by rising recall.
-      name: Name of the plot, unique on the page.
+      name: Name of the plot.
     """
     figure, axes = _figure(4.2, 2.8)
     for number, points in enumerate(curves):
@@ -235,12 +223,8 @@ def embedding(
 def matrix(cells: Iterable[tuple[int, int, int]], classes: int, name: str) -> markupsafe.Markup:
     """Plot a confusion matrix of many classes, whose rows are the shares of each label.
 
-    Classes are shown by number.
-
-    Args:
-      cells: (label, predicted, count) of the cells that are not 0.
-      classes: Number of classes. Above 500, neighbouring classes share a row.
-      name: Name of the plot, unique on the page.
+    Classes are shown by number. Above 500 classes, neighbours share a row. The cells are (label,
+    predicted, count), where the count is not 0.
     """
     return _svg(matrix_figure(cells, classes), name)
 

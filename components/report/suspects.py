@@ -54,11 +54,7 @@ def rank(
 ) -> dict[str, Any] | None:
     """Rank the suspects of a feature bank, the most likely label errors first.
 
-    Args:
-      bank_uri: URI of the Examples of FeatureBank.
-      vocabulary: Class names in sorted order.
-      limit: Largest number of suspects in the result.
-      confirmed: Hashes of images whose labels a person has confirmed; they are not listed.
+    The images with the hashes `confirmed`, whose labels a person has confirmed, are not listed.
 
     Returns:
       ``{"images", "folds", "disagree", "rows"}``. `disagree` counts all images that look like
