@@ -30,15 +30,10 @@ _FEWEST_CONFUSED = 2  # one mistake between two classes may be chance
 
 @dataclass(frozen=True)
 class Advice:
-    """One thing to do.
+    """One thing to do."""
 
-    Attributes:
-        text: The fact and what to do, as sentences.
-        section: Id of the section of the page that shows the fact.
-    """
-
-    text: str
-    section: str
+    text: str  # the fact and what to do, as sentences
+    section: str  # id of the section of the page that shows the fact
 
 
 def advice(facts: Mapping[str, Any]) -> list[Advice]:
@@ -87,9 +82,9 @@ def fine_tuning(facts: Mapping[str, Any]) -> Advice | None:
     """Propose to train more layers if the head on the frozen features is not accurate enough."""
     training = facts.get("training") or {}
     accuracy = (training.get("solution") or {}).get("accuracy")
-    if accuracy is None or accuracy >= _HEAD_ALONE or training.get("fine_tune"):
+    if accuracy is None or accuracy >= _HEAD_ALONE:
         return None
-    if training.get("search"):  # has tried it
+    if training.get("fine_tune") or training.get("search"):  # has tried it
         return None
     changed = (facts.get("settings") or {}).get("changed") or {}
     if changed.get("views.multi_scale"):  # such a run does not search

@@ -14,11 +14,7 @@ _KINDS = (("only_a", "A", "B"), ("only_b", "B", "A"))
 
 
 def shown(found: Mapping[str, Any]) -> set[str]:
-    """Return the hashes of the images that the page shows.
-
-    Args:
-      found: What ``--json`` writes.
-    """
+    """Return the hashes of the images that the page shows of what ``--json`` writes."""
     return {row["image_hash"] for key, _, _ in _KINDS for row in found[key][:_SHOWN]}
 
 

@@ -55,10 +55,8 @@ def packages() -> dict[str, str]:
     """Return the versions of Python and of the packages on which results depend."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):  # imgpipe may run from a folder
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # imgpipe may run from a folder
-            continue
     return found
 
 

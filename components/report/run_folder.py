@@ -44,11 +44,8 @@ def shown(component: str, output: str) -> str:
     """Name of an output in `inputs.REPORTED`, or `PLAN`, if it is to be left; otherwise ""."""
     if component == "Plan":
         return PLAN
-    for name in _SMALL:
-        row = REPORTED[name]
-        if (row.component, row.output) == (component, output):
-            return name
-    return ""
+    names = {(REPORTED[name].component, REPORTED[name].output): name for name in _SMALL}
+    return names.get((component, output), "")
 
 
 @dataclass(frozen=True)

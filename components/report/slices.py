@@ -15,6 +15,7 @@ from typing import Any
 from imgpipe.components.report.metrics import Row
 from imgpipe.models import feature_names as names
 
+_VALUES, _NUMBERS = ("format", "folder"), ("shorter side", "brightness", "sharpness")
 _THIRDS = 3
 _BINS_AN_OCTAVE = 32  # a bin is 2 % wide
 _MOST_VALUES = 12  # formats or folders; the rest of many folders says little
@@ -28,10 +29,7 @@ class Slices:
     """Counts of images and of correct predictions by kind of image."""
 
     def __init__(self) -> None:
-        self._values: dict[str, _Counts] = {name: {} for name in ("format", "folder")}
-        self._bins: dict[str, _Counts] = {
-            name: {} for name in ("shorter side", "brightness", "sharpness")
-        }
+        self._counts: dict[str, _Counts] = {name: {} for name in (*_VALUES, *_NUMBERS)}
         self._labels: dict[str, set[int]] = defaultdict(set)
 
     def counted(self, rows: Iterable[Row]) -> Iterator[Row]:
@@ -42,10 +40,12 @@ class Slices:
 
     def summary(self) -> list[dict[str, Any]]:
         """Return a list of slices for each attribute in which the images differ."""
-        found = [(name, _by_value(counts)) for name, counts in self._values.items()]
-        if max(map(len, self._labels.values()), default=0) < 2:  # a folder is a class
-            found = [(name, rows) for name, rows in found if name != "folder"]
-        found += [(name, _by_third(counts)) for name, counts in self._bins.items()]
+        several = max(map(len, self._labels.values()), default=0) > 1  # else a folder is a class
+        found = [
+            (name, _by_value(counts) if name in _VALUES else _by_third(counts))
+            for name, counts in self._counts.items()
+            if name != "folder" or several
+        ]
         return [{"name": name, "rows": rows} for name, rows in found if len(rows) > 1]
 
     def _count(self, row: Row) -> None:
@@ -56,7 +56,7 @@ class Slices:
         kind = bytes(seen.get(names.FORMAT) or b"").decode("ascii", "replace")
         for name, value in (("format", kind), ("folder", folder)):
             if value:
-                _add(self._values[name], value, correct)
+                _add(self._counts[name], value, correct)
         numbers = {
             "shorter side": min(seen.get(names.WIDTH) or 0, seen.get(names.HEIGHT) or 0),
             "brightness": seen.get(names.BRIGHTNESS),
@@ -64,7 +64,7 @@ class Slices:
         }
         for name, number in numbers.items():
             if number:  # 0, which has no logarithm, also stands for an unknown size
-                _add(self._bins[name], math.floor(math.log2(number) * _BINS_AN_OCTAVE), correct)
+                _add(self._counts[name], math.floor(math.log2(number) * _BINS_AN_OCTAVE), correct)
 
 
 def _add(counts: _Counts, key: Any, correct: bool) -> None:

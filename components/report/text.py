@@ -119,10 +119,6 @@ def capped(rows: Sequence[_Item], limit: int) -> tuple[Sequence[_Item], str]:
 
 
 FILTERS: dict[str, Callable[..., str]] = {
-    "count": count,
-    "share": share,
-    "percent": percent,
-    "percent_words": percent_words,
-    "seconds": seconds,
-    "plural": plural,
+    function.__name__: function
+    for function in (count, share, percent, percent_words, seconds, plural)
 }

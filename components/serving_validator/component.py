@@ -85,13 +85,6 @@ def _refuses_garbage(client: Client) -> str:
     raise ValueError("expected INVALID_ARGUMENT, received an answer")
 
 
-def _attempt(name: str, act: Callable[[], str]) -> Check:
-    try:
-        return Check(name, True, act())
-    except Exception as error:  # any error here is a result about the model
-        return Check(name, False, f"{type(error).__name__}: {error}"[:500])
-
-
 def validate(
     model_directory: str,
     images: list[bytes],
@@ -138,7 +131,10 @@ def _checks(
             ("still answers after garbage", lambda: _agrees(client, images, expected)),
         ]
         for name, act in steps:
-            check = _attempt(name, act)
+            try:
+                check = Check(name, True, act())
+            except Exception as error:  # any error here is a result about the model
+                check = Check(name, False, f"{type(error).__name__}: {error}"[:500])
             yield check
             if not check.passed:
                 return

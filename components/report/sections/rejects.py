@@ -31,19 +31,20 @@ def build(context: Context) -> Content:
     rejects: Sequence[Mapping[str, Any]] = context.facts.get("rejects") or []
     if not data and not rejects:
         return context.absent("No file was inspected")
-    by_reason = data.get("by_reason") or {}
-    rows = _by_reason(shown(rejects))
-    everything = _by_reason(rejects)
-    unsorted: list[dict[str, Any]] = [
+    everything, rows = _by_reason(rejects), _by_reason(shown(rejects))
+    counts = {reason: len(found) for reason, found in everything.items()}
+    for reason, count in (data.get("by_reason") or {}).items():
+        counts[str(reason)] = max(int(count or 0), counts.get(str(reason), 0))
+    groups: list[dict[str, Any]] = [
         {
             "reason": reason,
-            "count": max(int(by_reason.get(reason) or 0), len(everything.get(reason, ()))),
+            "count": count,
             "override": common_override(rows.get(reason, [])),
             "rows": [_row(context, row) for row in rows.get(reason, [])],
         }
-        for reason in dict.fromkeys([*everything, *map(str, by_reason)])
+        for reason, count in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+        if count
     ]
-    groups = sorted((g for g in unsorted if g["count"]), key=lambda g: (-g["count"], g["reason"]))
     total = sum(group["count"] for group in groups)
     return {
         "groups": groups,

@@ -40,14 +40,12 @@ def _sentence(context: Context) -> str:
     text = context.state.verdict
     if context.state.status == "refused" and context.data_reasons:
         text = text.splitlines()[0] if text else ""
-        return text[:1].upper() + text[1:]
-    if context.state.status == "interrupted":
-        return text[:1].upper() + text[1:]
-    for words in _HEADING:
-        if text.startswith(words):
-            text = text.removeprefix(words)
-            return text[:1].upper() + text[1:]
-    return text
+    elif context.state.status != "interrupted":
+        heading = next((words for words in _HEADING if text.startswith(words)), "")
+        if not heading:
+            return text
+        text = text.removeprefix(heading)
+    return text[:1].upper() + text[1:]
 
 
 def _gauge(gate: Mapping[str, Any], folds: Mapping[str, Any]) -> dict[str, float | None] | None:
