@@ -13,12 +13,9 @@ from imgpipe.components import light_tfx
 
 light_tfx.put_off()  # before anything below is imported, which imports some of TFX's components
 
+_ARTIFACTS = ("Quarantine", "DataBlessing", "RunReport", "LiteModels", "RunPlan")
 _MODULES = {
-    "Quarantine": "imgpipe.components.artifacts",
-    "DataBlessing": "imgpipe.components.artifacts",
-    "RunReport": "imgpipe.components.artifacts",
-    "LiteModels": "imgpipe.components.artifacts",
-    "RunPlan": "imgpipe.components.artifacts",
+    **dict.fromkeys(_ARTIFACTS, "imgpipe.components.artifacts"),
     "Plan": "imgpipe.components.plan.component",
     "ImageExampleGen": "imgpipe.components.example_gen.component",
     "ImageFilter": "imgpipe.components.image_filter.component",

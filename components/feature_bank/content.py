@@ -18,21 +18,13 @@ _FREE_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Plan:
-    """What is stored for each image, and where. It holds plain values that Beam can pickle.
+    """What is stored for each image, and where. It holds plain values that Beam can pickle."""
 
-    Attributes:
-      network: Description of the backbone, as `models.features.extractor.describe` returns it.
-      store: Folder of the content-addressed store, as `blob_store.open_store` takes it.
-      views: Number of the last augmented view of a training image.
-      shapes: Shapes of the features and activations; with a `dim` of 0 nothing is stored.
-      first: Number of the first view. Above 0, only training images have any.
-    """
-
-    network: str
-    store: str
-    views: int
-    shapes: Shapes
-    first: int = 0
+    network: str  # description of the backbone, as `models.features.extractor.describe` returns it
+    store: str  # folder of the content-addressed store, as `blob_store.open_store` takes it
+    views: int  # number of the last augmented view of a training image
+    shapes: Shapes  # with a `dim` of 0 nothing is stored
+    first: int = 0  # number of the first view; above 0, only training images have any
 
     def views_of(self, split: str) -> list[int]:
         """Numbers of the views of an image of a split."""

@@ -24,15 +24,10 @@ STORE = "features"
 
 @dataclass(frozen=True)
 class Shapes:
-    """Shapes of what a backbone returns for one view.
+    """Shapes of what a backbone returns for one view."""
 
-    Attributes:
-      dim: Number of features; 0 when none are stored.
-      activations: Shape (height, width, channels) of the activations at the cut, or () for none.
-    """
-
-    dim: int
-    activations: tuple[int, ...] = ()
+    dim: int  # number of features; 0 when none are stored
+    activations: tuple[int, ...] = ()  # (height, width, channels) at the cut, or () for none
 
     @property
     def activation_count(self) -> int:
@@ -41,12 +36,7 @@ class Shapes:
 
 
 def record_key(image_hash: str, view_key: str) -> bytes:
-    """Key of one stored array, 32 bytes.
-
-    Args:
-      image_hash: Content hash of the image.
-      view_key: Fingerprint of the computation, as `FeatureExtractor.key` returns it.
-    """
+    """Key of one stored array, 32 bytes, from content hash and `FeatureExtractor.key`."""
     return hashlib.sha256(f"{image_hash}:{view_key}".encode()).digest()
 
 

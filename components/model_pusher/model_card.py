@@ -54,18 +54,15 @@ def _fields(name: str, metrics: Mapping[str, float]) -> dict[str, Any]:
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", "tensorflow", "saved-model"],
     }
-    if "accuracy" not in metrics:
-        return fields
-    result = {
-        "task": {"type": "image-classification"},
-        "dataset": {"type": "image-folder", "name": "validation split", "split": "validation"},
-        "metrics": [{"type": "accuracy", "value": round(metrics["accuracy"], 4)}],
-    }
-    return {
-        **fields,
-        "metrics": ["accuracy"],
-        "model-index": [{"name": name, "results": [result]}],
-    }
+    if "accuracy" in metrics:
+        result = {
+            "task": {"type": "image-classification"},
+            "dataset": {"type": "image-folder", "name": "validation split", "split": "validation"},
+            "metrics": [{"type": "accuracy", "value": round(metrics["accuracy"], 4)}],
+        }
+        fields["metrics"] = ["accuracy"]
+        fields["model-index"] = [{"name": name, "results": [result]}]
+    return fields
 
 
 def _evaluation(metrics: Mapping[str, float], folds: Mapping[str, Any] | None) -> str:

@@ -122,11 +122,12 @@ def render(
         settings: Name, source and vocabulary.
         reasons: Sentences that say why a run would refuse the data.
     """
-    groups = near.condensed(judged.near) if judged.near is not None else None
-    for group in groups["rows"] if groups else ():  # thumbnails are addressed by path on this page
-        group["members"] = [{**m, "image_hash": m["path"]} for m in group["members"]]
-    if groups:
+    groups = None
+    if judged.near is not None:
+        groups = near.condensed(judged.near)
         groups["listed_in"] = "the file that --json writes"
+        for group in groups["rows"]:  # thumbnails are addressed by path on this page
+            group["members"] = [{**m, "image_hash": m["path"]} for m in group["members"]]
     facts = {
         "settings": settings,
         "data": judged.summary,

@@ -21,13 +21,8 @@ def shown(found: Mapping[str, Any]) -> set[str]:
 def _verdict(context: Context) -> Content:
     found = context.facts["comparison"]
     runs = [
-        {
-            "letter": letter.upper(),
-            "folder": found[letter]["folder"],
-            "version": found[letter]["version"],
-            "verdict": found[letter]["verdict"] or found[letter]["status"],
-        }
-        for letter in "ab"
+        {**run, "letter": letter, "verdict": run["verdict"] or run["status"]}
+        for letter, run in (("A", found["a"]), ("B", found["b"]))
     ]
     return {"sentence": context.state.verdict, "runs": runs}
 

@@ -6,7 +6,7 @@ length 1. Classes that overlap on the map may still be apart in the other direct
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,20 +53,20 @@ def build(
     parts, attributes = [], []
     for number, split in enumerate(names.SPLITS):
         with bank.open_split(bank_uri, split, len(vocabulary), 0) as rows:
-            marked = wrong.get(split, _none)(rows.hashes)
+            marked = np.zeros(len(rows), np.bool_)
+            if split in wrong:
+                marked = wrong[split](rows.hashes)
             chosen = _chosen(marked, round(POINTS * counts[split] / total))
-            parts.append(_unit(gathered(rows.features, chosen)))
+            if len(chosen):  # those of wide backbones as sketches
+                sketches = [suspects.sketch(row) for row in gathered(rows.features, chosen)]
+                parts.append(neighbours.unit(np.stack(sketches), np.float64))
             attributes += [(int(rows.labels[i]), number, int(marked[i])) for i in chosen]
-    coordinates, share = principal(np.concatenate([part for part in parts if len(part)]))
+    coordinates, share = principal(np.concatenate(parts))
     points = [
         [round(float(x), 3), round(float(y), 3), *values]
         for (x, y), values in zip(coordinates, attributes, strict=True)
     ]
     return {"images": total, "share": round(share, 4), "points": points}
-
-
-def _none(hashes: Collection[bytes]) -> npt.NDArray[np.bool_]:
-    return np.zeros(len(hashes), np.bool_)
 
 
 def principal(rows: Floats) -> tuple[Floats, float]:
@@ -103,10 +103,3 @@ def _chosen(marked: npt.NDArray[np.bool_], count: int) -> npt.NDArray[np.int64]:
     left = min(max(count - len(mistakes), 0), len(others))
     spread = others[np.linspace(0, len(others) - 1, left).astype(int)] if left else others[:0]
     return np.sort(np.concatenate([mistakes, spread]))
-
-
-def _unit(features: npt.NDArray[np.float16]) -> Floats:
-    """Return the features scaled to length 1, those of wide backbones as sketches."""
-    if not len(features):
-        return np.empty((0, 0))
-    return neighbours.unit(np.stack([suspects.sketch(row) for row in features]), np.float64)

@@ -81,14 +81,10 @@ class Context:
 
 @dataclass(frozen=True)
 class Section:
-    """One section of the page.
-
-    Attributes:
-      order: Sections appear on the page in ascending order.
-    """
+    """One section of the page."""
 
     id: str  # anchor, and name of the template
     title: str
     build: Callable[[Context], Content]
-    order: int = 0
+    order: int = 0  # sections appear on the page in ascending order
     template: str = ""  # name of the template if it is not the id

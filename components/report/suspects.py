@@ -91,15 +91,10 @@ def rank(
 
 @dataclass(frozen=True)
 class Doubts:
-    """Predictions for images by heads that were trained without them.
+    """Predictions for images by heads that were trained without them, each [n]."""
 
-    Attributes:
-      margins: Score of the best other class minus that of the label, [n]; above 0 they disagree.
-      best: The class with the highest score, [n].
-    """
-
-    margins: Floats
-    best: Integers
+    margins: Floats  # score of the best other class minus that of the label; above 0 they disagree
+    best: Integers  # the class with the highest score
 
 
 def out_of_fold(features: Rows, labels: Integers, folds: Integers, classes: int) -> Doubts:
