@@ -89,7 +89,7 @@ def evaluator(folder: Path, classes: int) -> None:
 
 def report(folder: Path, classes: int) -> None:
     """Collect the facts of the report from the answers and the evaluation, and draw the page."""
-    from imgpipe.components.report import component, facts
+    from imgpipe.components.report import component, facts, verdict
 
     uris = {
         "predictions": str(folder / "answers"),
@@ -106,7 +106,7 @@ def report(folder: Path, classes: int) -> None:
     }
     found = facts.collect(uris, settings)
     assert found["gate"]["blessed"]
-    component.draw(found, uris, [str(folder / "page")])
+    component.draw(found, uris, [str(folder / "page")], verdict.state(found))
 
 
 PARTS = {"evaluator": evaluator, "report": report}

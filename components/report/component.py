@@ -24,7 +24,7 @@ from imgpipe.components.report import facts as run_facts
 from imgpipe.components.report import suspects as label_suspects
 from imgpipe.components.report.doubtful_labels import REVIEW_FILE
 from imgpipe.components.report.inputs import REPORTED
-from imgpipe.components.report.section import MEASURED
+from imgpipe.components.report.section import MEASURED, RunState
 from imgpipe.components.report.sections import data, rejects, suspects
 from imgpipe.components.storage import records
 from imgpipe.models.files import json_object
@@ -73,7 +73,7 @@ class Executor(BaseExecutor):
         facts = run_facts.collect(uris, json.loads(exec_properties["settings"]))
         # `imgpipe kubeflow submit --wait` reads the verdict from this line.
         _log.info("the model is %s", verdict.sentence(facts))
-        draw(facts, uris, folders, log=log if Path(log).is_file() else "")
+        draw(facts, uris, folders, verdict.state(facts, log=log if Path(log).is_file() else ""))
 
 
 class Report(BaseComponent):
@@ -99,13 +99,7 @@ class Report(BaseComponent):
 
 
 def draw(
-    facts: Mapping[str, Any],
-    uris: Mapping[str, str],
-    folders: list[str],
-    error: str = "",
-    failed: str = "",
-    log: str = "",
-    interrupted: bool = False,
+    facts: Mapping[str, Any], uris: Mapping[str, str], folders: list[str], state: RunState
 ) -> None:
     """Draw the page and write it and the facts to every folder that is not "".
 
@@ -113,12 +107,8 @@ def draw(
         facts: Facts from `imgpipe.components.report.facts.collect`.
         uris: Artifact URIs by name. The page says which sections are missing.
         folders: Folders to write to. Timings, date and command are read from the last one.
-        error: Why the run stopped, "" when it did not.
-        failed: The component that stopped the run.
-        log: Path of the log of the run.
-        interrupted: Whether a person or the system stopped the run.
+        state: How the run ended, as `verdict.state` returns it.
     """
-    state = verdict.state(facts, error, failed, log, interrupted)
     run = identity.of_run(folders[-1])
     facts = {**facts, "identity": {**run, "packages": identity.packages()}}
     html = page.render(facts, read_timings(folders[-1]), _images(facts, uris), state)

@@ -20,6 +20,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec
 from imgpipe.components import artifacts
 from imgpipe.components.report import component as report
 from imgpipe.components.report import facts as run_facts
+from imgpipe.components.report import verdict
 from imgpipe.components.report.run_folder import RunFolder
 
 
@@ -50,7 +51,8 @@ class Executor(BaseExecutor):
         failure, uris = folder.failure(), folder.artifacts()
         settings = json.loads(folder.settings() or exec_properties["settings"])
         facts = run_facts.collect(uris, settings)
-        report.draw(facts, uris, [output, directory], failure.cause, failure.component)
+        state = verdict.state(facts, failure.cause, failure.component)
+        report.draw(facts, uris, [output, directory], state)
 
 
 class ExitReport(BaseComponent):

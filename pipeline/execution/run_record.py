@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.components.report import verdict
+from imgpipe.components.report.section import RunState
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline import inputs as run_inputs
@@ -92,16 +93,14 @@ class RunRecord:
         facts, page, unwritten = self._report(error)
         if unwritten is not None and error is None:
             error = failures.known(unwritten, self._config.out)
-        interrupted = isinstance(error, failures.Interrupted)
-        cause, log = failures.cause(error), str(self._directory / LOG)
-        state = verdict.state(facts, cause, self._display.failed_step, log, interrupted)
+        state, log = self._state(error, facts), str(self._directory / LOG)
         content = summary.build(facts, self._timings(), page, state.status, state.verdict, log)
         if unwritten is not None:
             content["warnings"].append(
                 f"the report could not be written: {failures.cause(unwritten)}"
             )
         self._write_summary(content)  # before MLflow, whose server may not answer
-        if not interrupted:
+        if not isinstance(error, failures.Interrupted):
             self._log_to_mlflow(content)
             self._keep_metadata()
         if error is None and self.inputs is not None:
@@ -165,6 +164,12 @@ class RunRecord:
             content["mlflow"] = logged
         self._write_summary(content)
 
+    def _state(self, error: BaseException | None, facts: dict[str, Any]) -> RunState:
+        """Status and verdict of the run that this error ended, if there is one."""
+        interrupted = isinstance(error, failures.Interrupted)
+        cause, log = failures.cause(error), str(self._directory / LOG)
+        return verdict.state(facts, cause, self._display.failed_step, log, interrupted)
+
     def _facts(self, error: BaseException | None, settings: dict[str, object]) -> dict[str, Any]:
         """Facts that the Report component collected, or that are collected here after an error."""
         from imgpipe.components.report import component as report
@@ -181,11 +186,8 @@ class RunRecord:
 
         page = self._directory / report.PAGE
         if error is not None or not page.exists():
-            failed, log = self._display.failed_step, str(self._directory / LOG)
             folders = [str(self._directory)]
-            interrupted = isinstance(error, failures.Interrupted)
-            cause = failures.cause(error)
-            report.draw(facts, self._uris(error), folders, cause, failed, log, interrupted)
+            report.draw(facts, self._uris(error), folders, self._state(error, facts))
         return str(page)
 
     def _uris(self, error: BaseException | None) -> dict[str, str]:
