@@ -29,6 +29,7 @@ from imgpipe.components import blessings
 from imgpipe.components.artifacts import BLESSED_LITE, LiteModels
 from imgpipe.components.cross_validator.outcome import deciding_folds
 from imgpipe.components.model_pusher import model_card, versions
+from imgpipe.components.report import facts as facts_of_run
 from imgpipe.components.storage import manifest, records
 from imgpipe.models.errors import ConfigError
 
@@ -89,7 +90,7 @@ def ModelPusher(
         keep,
         Path(lite.uri) / BLESSED_LITE if lite is not None else None,
         records.read_json(validated) if fileio.exists(validated) else None,
-        _metrics(evaluation.uri) if evaluation is not None else None,
+        facts_of_run.evaluation(evaluation.uri)["candidate"] if evaluation is not None else None,
         deciding_folds(cross_validation.uri) if cross_validation is not None else None,
     )
     if outcome["status"] != "refused":
@@ -125,13 +126,6 @@ def _image_size(exported: str) -> dict[str, int]:
         return {}
     size = json.loads(path.read_text("utf-8")).get("image_size")
     return {} if size is None else {"image_size": size}
-
-
-def _metrics(evaluation_uri: str) -> dict[str, float]:
-    """Read the metrics of the model on the validation split."""
-    from imgpipe.components.report.facts import evaluation
-
-    return evaluation(evaluation_uri)["candidate"]
 
 
 def destination(push_directory: str, push_destination: pusher_pb2.PushDestination | None) -> Path:

@@ -85,10 +85,7 @@ def _images(context: Context) -> Content:
             "who": who,
             "other": other,
             "count": len(found[key]),
-            "rows": [
-                {**row, "image": context.thumbnails.uri(row["image_hash"])}
-                for row in found[key][:_SHOWN]
-            ],
+            "rows": [context.with_image(row) for row in found[key][:_SHOWN]],
         }
         for key, who, other in _KINDS
         if found[key]

@@ -45,14 +45,11 @@ def _rows(context: Context, split: str) -> list[dict[str, Any]]:
     by_pair: dict[tuple[str, str], list[dict[str, Any]]] = {pair: [] for pair in ids}
     for row in context.part("mistakes").get(split) or []:
         pair = str(row.get("label")), str(row.get("predicted"))
-        image = context.thumbnails.uri(row.get("image_hash"))
+        shown = context.with_image(row)
         anchor = "" if by_pair[pair] else ids[pair]
         cam = context.thumbnails.uri(cam_key(str(row.get("image_hash"))))
-        near = [
-            {**other, "image": context.thumbnails.uri(other.get("image_hash"), small=True)}
-            for other in row.get("nearest") or []
-        ]
-        by_pair[pair].append({**row, "image": image, "anchor": anchor, "cam": cam, "nearest": near})
+        near = [context.with_image(other, small=True) for other in row.get("nearest") or []]
+        by_pair[pair].append({**shown, "anchor": anchor, "cam": cam, "nearest": near})
     return [row for rows in by_pair.values() for row in rows]
 
 

@@ -57,13 +57,7 @@ def build(context: Context) -> Content:
     if not found:
         return context.absent("Near-duplicates were not searched for")
     rows = [
-        {
-            **group,
-            "members": [
-                {**member, "image": context.thumbnails.uri(member.get("image_hash"))}
-                for member in group.get("members") or []
-            ],
-        }
+        {**group, "members": [context.with_image(one) for one in group.get("members") or []]}
         for group in found.get("rows") or []
     ]
     return {"found": found, "rows": rows, "aside": aside(found.get("set_aside") or {})}

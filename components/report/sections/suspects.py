@@ -14,10 +14,7 @@ def build(context: Context) -> Content:
     found = context.part("suspects")
     if not found:
         return context.absent("Labels were not checked: there are too few images or no features")
-    rows = [
-        {**row, "image": context.thumbnails.uri(row.get("image_hash"))}
-        for row in (found.get("rows") or [])[:SHOWN]
-    ]
+    rows = [context.with_image(row) for row in (found.get("rows") or [])[:SHOWN]]
     doubtful = clear(rows)
     return {
         "found": found,
