@@ -21,11 +21,7 @@ _EVALUATOR = f"{PACKAGE}.evaluator"
 
 
 class _PutOff(Loader):
-    """Executes a package when one of its names is used for the first time.
-
-    Args:
-        loader: Loader that Python would use.
-    """
+    """Executes a package, with Python's loader of it, when one of its names is first used."""
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
@@ -65,11 +61,7 @@ def _no_attribute(package: ModuleType, name: str) -> AttributeError:
 
 
 class _Finder(MetaPathFinder):
-    """Finds a package where Python does, and puts its execution off.
-
-    Args:
-        package: Full name of the package.
-    """
+    """Finds a package where Python does, and puts its execution off."""
 
     def __init__(self, package: str) -> None:
         self.package = package

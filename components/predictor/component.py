@@ -95,9 +95,7 @@ class Predict(beam.DoFn):
 class BaselineAnswers:
     """A baseline that is loaded when it is asked about an image for the first time.
 
-    Args:
-      directory: SavedModel of the baseline; "" if there is none.
-      store: Folder of the answers that are kept.
+    The arguments are `baseline` and `store` of `Predict`.
     """
 
     def __init__(self, directory: str, store: str) -> None:

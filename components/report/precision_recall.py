@@ -27,11 +27,7 @@ Counts = npt.NDArray[np.int64]
 
 
 class Curves:
-    """Counts of images by class and probability, for one split.
-
-    Args:
-        vocabulary: Class names in sorted order.
-    """
+    """Counts of images by class and probability, for one split."""
 
     def __init__(self, vocabulary: Sequence[str]) -> None:
         self._vocabulary = list(vocabulary)
@@ -85,9 +81,7 @@ def _bins(scores: npt.NDArray[np.float64]) -> Counts:
 def _curve(every: Counts, right: Counts) -> npt.NDArray[np.float64]:
     """Return [n, 2] of recall and precision, from the highest threshold to the lowest.
 
-    Args:
-        every: Number of images in each bin.
-        right: Number of those that have the label of the class.
+    `every` has the number of images in each bin, `right` of those that have the label of the class.
     """
     total = right.sum()
     if not total:
