@@ -35,7 +35,6 @@ def _verdict(context: Context) -> Mapping[str, Any]:
         "with warnings": context.facts["warned"],
     }
     return {
-        "state": context.state,
         "sentence": words[:1].upper() + words[1:],
         "reasons": context.facts["reasons"],
         "keys": list(keys.items()),
