@@ -10,8 +10,5 @@ def below(value: float, limit: float) -> str:
 
     The text has three decimals, or as many as are needed, such as ``0.28996`` for a limit of 0.29.
     """
-    for decimals in range(_DIGITS, _MOST_DIGITS):
-        text = f"{value:.{decimals}f}"
-        if float(text) < limit:
-            return text
-    return repr(value)
+    texts = (f"{value:.{decimals}f}" for decimals in range(_DIGITS, _MOST_DIGITS))
+    return next((text for text in texts if float(text) < limit), repr(value))
