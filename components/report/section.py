@@ -62,10 +62,6 @@ class Context:
         """Class names, in the order of the probabilities."""
         return list(self.part("settings").get("vocabulary") or [])
 
-    def cached(self, component: str) -> bool:
-        """Return whether the artifacts of a component come from an earlier run."""
-        return component in (self.timings.get("cached") or ())
-
     @property
     def data_reasons(self) -> list[str]:
         """DataGate's reasons for refusing the data as sentences, grouped when there are many."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from imgpipe.components.report.section import Absent, Content, Context, Section
 
-COMPONENT = "FeatureBank"
-
 
 def build(context: Context) -> Content:
     """Count the forward passes that were computed and reused."""
@@ -20,7 +18,7 @@ def build(context: Context) -> Content:
         "bank": bank,
         "total": total,
         "share": reused / total if total else None,
-        "cached": context.cached(COMPONENT),
+        "cached": "FeatureBank" in (context.timings.get("cached") or ()),
     }
 
 
