@@ -147,8 +147,7 @@ def reliability(bins: Sequence[Mapping[str, Any]], name: str) -> markupsafe.Mark
         zorder=2,
         clip_on=False,
     )
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
+    axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
     return _svg(figure, name)
 
@@ -170,8 +169,7 @@ def precision_recall(curves: Sequence[Sequence[Sequence[float]]], name: str) -> 
             linewidth=1.5,
             clip_on=False,
         )
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
+    axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.set_xlabel("recall", color=_COLOURS["muted"], fontsize=_FONT)
     axes.set_ylabel("precision", color=_COLOURS["muted"], fontsize=_FONT)
     axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
@@ -214,8 +212,7 @@ def embedding(
         linewidths=1.4,
         zorder=5,
     )
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
     axes.set_aspect("equal", "datalim")
     return _svg(figure, "embedding")
 
