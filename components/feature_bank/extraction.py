@@ -96,7 +96,7 @@ class ExtractFeatures(beam.DoFn):
                 for i, rows in zip(todo, computed, strict=True)
                 for view, row in zip(missing[i], rows, strict=True)
             }
-            kept = {}
+            kept: dict[bytes, np.ndarray] = {}
             for tap, part in self._parts.items():
                 rows = {key: row[part] for key, row in fresh.items()}
                 found[tap].update(rows)

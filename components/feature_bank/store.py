@@ -62,17 +62,28 @@ class FeatureStore:
         """Store `vectors` (float16, of any length) by key, in one transaction."""
         self._blobs.put({key: np.asarray(v, "<f2").tobytes() for key, v in vectors.items()})
 
+    def shapes(self, extractor: FeatureExtractor) -> Shapes | None:
+        """The stored shapes of an extractor, which are slow to compute; None when unknown."""
+        key = _shapes_key(extractor)
+        value = self._blobs.get([key]).get(key)
+        if value is None:
+            return None
+        dim, activations = json.loads(value)
+        return Shapes(dim, tuple(activations))
+
     def learn_shapes(self, extractor: FeatureExtractor) -> Shapes:
-        """The shapes of an extractor, which are slow to compute: computed once and then stored."""
-        key = record_key("shapes", extractor.key(0) + extractor.key(0, extractor.tap))
-        stored = self._blobs.get([key]).get(key)
-        if stored is not None:
-            dim, activations = json.loads(stored)
-            return Shapes(dim, tuple(activations))
-        shapes = Shapes(extractor.dim, extractor.activation_shape)
-        self._blobs.put({key: json.dumps([shapes.dim, list(shapes.activations)]).encode()})
-        return shapes
+        """The shapes of an extractor; if they are not stored, they are computed and stored."""
+        known = self.shapes(extractor)
+        if known is None:
+            known = Shapes(extractor.dim, extractor.activation_shape)
+            value = json.dumps([known.dim, list(known.activations)]).encode()
+            self._blobs.put({_shapes_key(extractor): value})
+        return known
 
     def close(self) -> None:
         """Close the file."""
         self._blobs.close()
+
+
+def _shapes_key(extractor: FeatureExtractor) -> bytes:
+    return record_key("shapes", extractor.key(0) + extractor.key(0, extractor.tap))

@@ -72,9 +72,9 @@ def _curves(context: Context) -> Content:
     drawn = []
     if any(by_images):
         title = "Accuracy in cross-validation by number of training images"
-        drawn.append((title, plots.two_curves(*by_images, "images", logarithmic=True)))
+        drawn.append((title, plots.two_curves(by_images, "images", logarithmic=True)))
     if any(by_epoch):
-        drawn.append(("Validation accuracy by epoch", plots.two_curves(*by_epoch, "epochs")))
+        drawn.append(("Validation accuracy by epoch", plots.two_curves(by_epoch, "epochs")))
     return {"plots": drawn} if drawn else Absent("Neither run has recorded a curve.")
 
 

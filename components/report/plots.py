@@ -109,20 +109,17 @@ def learning_curve(images: Sequence[int], accuracy: Sequence[float]) -> markupsa
 
 
 def two_curves(
-    first: Sequence[tuple[float, float]],
-    second: Sequence[tuple[float, float]],
-    name: str,
-    logarithmic: bool = False,
+    runs: Sequence[Sequence[tuple[float, float]]], name: str, logarithmic: bool = False
 ) -> markupsafe.Markup:
     """Plot the accuracies of two runs, dashed for the first and solid for the second.
 
     The points of a run are sorted by position; a run may have none.
     """
     figure, axes = _figure(4.2, 2.3)
-    for points, split in ((first, "train"), (second, "validation")):
+    for points, split in zip(runs, ("train", "validation"), strict=True):
         _line(axes, [x for x, _ in points], [y for _, y in points], split, 3.5)
     if logarithmic:
-        _logarithmic_axis(axes, sorted({x for x, _ in (second or first)}))
+        _logarithmic_axis(axes, sorted({x for x, _ in (runs[1] or runs[0])}))
     else:
         axes.xaxis.get_major_locator().set_params(integer=True, nbins=7)
     _grid(axes, 0.05)
