@@ -19,12 +19,22 @@ SLACK = 1e-6
 
 
 def is_blessed(uri: str, name: str = BLESSED) -> bool:
-    """Check whether the blessing artifact at `uri` holds the marker file `name`."""
+    """Check whether a blessing artifact holds a marker file.
+
+    Args:
+      uri: URI of the blessing artifact.
+      name: Name of the marker file. Default: ``BLESSED``.
+    """
     return bool(tf.io.gfile.exists(f"{uri}/{name}"))
 
 
 def write(uri: str, name: str) -> None:
-    """Write the empty marker file `name` into the folder `uri`, as TFX's own gates do."""
+    """Write an empty marker file, as TFX's own gates do.
+
+    Args:
+      uri: URI of the blessing artifact, which is created when absent.
+      name: Name of the marker file.
+    """
     tf.io.gfile.makedirs(uri)
     with tf.io.gfile.GFile(f"{uri}/{name}", "w") as file:
         file.write("")
@@ -33,8 +43,11 @@ def write(uri: str, name: str) -> None:
 def require_data_blessing(uri: str) -> None:
     """Check that DataGate blessed the data.
 
+    Args:
+      uri: URI of the DataBlessing artifact.
+
     Raises:
-      DataRefused: The DataBlessing artifact at `uri` holds no ``BLESSED`` file.
+      DataRefused: The artifact holds no ``BLESSED`` file.
     """
     if not is_blessed(uri):
         raise DataRefused(

@@ -77,10 +77,13 @@ _HOLDER = _Holder()
 
 
 def keep(files: Files) -> Callable[[Runtime], Runtime]:
-    """Return a wrapper for `LoaderOptions.wrap`, with which a server leaves the model open.
+    """Return a wrapper with which a server leaves the model open that it loads.
 
     Args:
       files: Files of the model, as `manifest.describe` returns them.
+
+    Returns:
+      A function for `LoaderOptions.wrap`.
     """
 
     def wrap(runtime: Runtime) -> Runtime:
@@ -105,9 +108,12 @@ def dropped_at_end() -> Iterator[None]:
 
 
 def served(directory: str, outputs: Collection[str], signature: str = SERVING_DEFAULT) -> Answering:
-    """Return a signature of the SavedModel in a folder, which is loaded unless it is kept.
+    """Return a signature of a model, which is loaded unless it is kept.
 
-    A model that is loaded here computes only the outputs with these names.
+    Args:
+      directory: Folder of the SavedModel.
+      outputs: Names of the outputs that are wanted.
+      signature: Name of the signature.
     """
     kept = _HOLDER.kept
     if kept is not None and kept.digest == _digest(manifest.describe(Path(directory))):

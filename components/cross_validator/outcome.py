@@ -12,7 +12,11 @@ RESULT = "cross_validation.json"
 
 
 def folds_decide(uri: str) -> bool:
-    """Check whether the folds decide on the threshold; see `deciding_folds`."""
+    """Check whether the folds decide on the threshold, and not the validation split.
+
+    Args:
+        uri: URI of the blessing of CrossValidator; "" if there is none.
+    """
     return deciding_folds(uri) is not None
 
 

@@ -18,13 +18,21 @@ _FREE_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Plan:
-    """What is stored for each image, and where. It holds plain values that Beam can pickle."""
+    """What is stored for each image, and where. It holds plain values that Beam can pickle.
 
-    network: str  # description of the backbone, as `models.features.extractor.describe` returns it
-    store: str  # folder of the content-addressed store, as `blob_store.open_store` takes it
-    views: int  # number of the last augmented view of a training image
-    shapes: Shapes  # with a `dim` of 0 nothing is stored
-    first: int = 0  # number of the first view; above 0, only training images have any
+    Attributes:
+      network: Description of the backbone, as `models.features.extractor.describe` returns it.
+      store: Folder of the content-addressed store, as `blob_store.open_store` takes it.
+      views: Number of the last augmented view of a training image.
+      shapes: Shapes of the features and activations; with a `dim` of 0 nothing is stored.
+      first: Number of the first view. Above 0, only training images have any.
+    """
+
+    network: str
+    store: str
+    views: int
+    shapes: Shapes
+    first: int = 0
 
     def views_of(self, split: str) -> list[int]:
         """Numbers of the views of an image of a split."""
@@ -35,7 +43,11 @@ class Plan:
 
 @functools.lru_cache(maxsize=2)
 def shared_extractor(network: str) -> FeatureExtractor:
-    """The extractor of a backbone, see `extractor.describe`, which all threads share."""
+    """The extractor of a backbone, which all threads of a process share.
+
+    Args:
+      network: Description of the backbone, as `models.features.extractor.describe` returns it.
+    """
     return from_description(network)
 
 
@@ -98,7 +110,11 @@ def free_budget(store: str) -> float:
 
     They are written three times at most: to the store, to the artifact and, above what memory
     holds, to a temporary file of ImageTrainer. A quarter of the free space leaves room for the
-    rest of the run. What the store already holds needs no further space. Its folder need not exist.
+    rest of the run. What the store already holds needs no further space.
+
+    Args:
+      store: Folder of the content-addressed store, which need not exist, as
+        `blob_store.open_store` takes it.
     """
     folder = blob_store.folder_of(store)
     file = blob_store.path_of(folder, STORE)

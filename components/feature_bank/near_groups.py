@@ -10,7 +10,12 @@ from imgpipe.models.features.image_groups import NEAR_FILE
 
 
 def write_near_groups(quarantine: str, features: str) -> None:
-    """Write the groups of near-duplicates that the quarantine lists, by hash, to the bank."""
+    """Write the groups of near-duplicates of the kept images to the bank.
+
+    Args:
+      quarantine: URI of the quarantine, which lists all groups with the paths of their images.
+      features: URI of the bank.
+    """
     groups: list[list[str]] = []
     path = f"{quarantine}/{FILE}"
     if tf.io.gfile.exists(path):

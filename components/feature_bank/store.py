@@ -24,10 +24,15 @@ STORE = "features"
 
 @dataclass(frozen=True)
 class Shapes:
-    """Shapes of what a backbone returns for one view."""
+    """Shapes of what a backbone returns for one view.
 
-    dim: int  # number of features; 0 when none are stored
-    activations: tuple[int, ...] = ()  # (height, width, channels) at the cut, or () for none
+    Attributes:
+      dim: Number of features; 0 when none are stored.
+      activations: Shape (height, width, channels) of the activations at the cut, or () for none.
+    """
+
+    dim: int
+    activations: tuple[int, ...] = ()
 
     @property
     def activation_count(self) -> int:
@@ -36,7 +41,12 @@ class Shapes:
 
 
 def record_key(image_hash: str, view_key: str) -> bytes:
-    """Key of one stored array, 32 bytes, from content hash and `FeatureExtractor.key`."""
+    """Key of one stored array, 32 bytes.
+
+    Args:
+      image_hash: Content hash of the image.
+      view_key: Fingerprint of the computation, as `FeatureExtractor.key` returns it.
+    """
     return hashlib.sha256(f"{image_hash}:{view_key}".encode()).digest()
 
 
@@ -51,7 +61,15 @@ class FeatureStore:
         self._blobs = open_store(locator, STORE)
 
     def get(self, keys: Sequence[bytes], length: int) -> dict[bytes, np.ndarray]:
-        """Look up the arrays, float16 [length], of those keys that are stored and intact."""
+        """Look arrays up.
+
+        Args:
+          keys: Keys as `record_key` returns them.
+          length: Number of values in each array; stored arrays of other lengths are ignored.
+
+        Returns:
+          Arrays, float16 [length], of those keys that are stored and intact.
+        """
         return {
             key: np.frombuffer(value, "<f2")  # float16 in the same byte order on every host
             for key, value in self._blobs.get(keys).items()

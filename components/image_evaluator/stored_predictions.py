@@ -37,7 +37,14 @@ def extractors(eval_config: tfma.EvalConfig, **given: Any) -> list[Any]:
 
 
 def complete(extracts: dict[str, Any]) -> dict[str, Any]:
-    """Replace the probabilities of some classes in TFMA's extracts by float32 [n, C] of all."""
+    """Replace the probabilities of some classes by those of all classes.
+
+    Args:
+        extracts: TFMA's extracts of a batch of n predictions.
+
+    Returns:
+        The extracts, whose probabilities are float32 [n, C].
+    """
     features = extracts[_FEATURES]
     if names.PROBABILITY_CLASSES not in features:
         return extracts

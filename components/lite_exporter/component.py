@@ -96,11 +96,16 @@ def LiteExporter(
 
 
 def smallest_hashes(uri: str, count: int) -> list[bytes]:
-    """Return the smallest content hashes of the training images of Examples, in sorted order.
+    """Choose training images to calibrate on, the same ones for the same data.
 
-    Hashes are evenly distributed, so they belong to a random sample of the images, which is the
-    same for the same data.
+    Args:
+      uri: URI of the Examples.
+      count: Number of images.
+
+    Returns:
+      The `count` smallest content hashes, in sorted order.
     """
+    # Hashes are evenly distributed, so the smallest ones belong to a random sample of the images.
     dataset = tf.data.TFRecordDataset(records.shard_files(uri, names.TRAIN)).map(
         lambda record: tf.io.parse_single_example(record, _SPEC)[names.IMAGE_HASH],
         num_parallel_calls=tf.data.AUTOTUNE,
@@ -191,7 +196,7 @@ def evaluate(
     threshold: float,
     max_loss: float,
 ) -> list[LiteResult]:
-    """Evaluate each converted file on all labelled validation images, in the order of `made`.
+    """Evaluate each converted file on all labelled validation images.
 
     Args:
       made: File contents or errors by kind, as `convert` returns them.
@@ -199,6 +204,9 @@ def evaluate(
       answers: Predictions of the float model, as `model_answers` returns them.
       threshold: Accuracy that each file must reach, 0 to 1.
       max_loss: Accuracy that each file may lose against the float model, 0 to 1.
+
+    Returns:
+      One result for each kind, in the order of `made`.
     """
     with ExitStack() as stack:
         loaded = {

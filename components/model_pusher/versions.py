@@ -55,9 +55,12 @@ def next_number(base: Path) -> int:
 
 @contextlib.contextmanager
 def exclusive(base: Path) -> Iterator[None]:
-    """Within the block, be the only publisher in `base`, which is created when absent.
+    """Within the block, be the only publisher in `base`.
 
     The operating system releases the lock if the process dies.
+
+    Args:
+      base: Base path of the pushed versions, which is created when absent.
 
     Raises:
       ResourceError: The folder cannot be written, or another publisher does not finish.
@@ -117,7 +120,12 @@ def publish(
 
 
 def changed_files_error(source: Path, names: Sequence[str]) -> ResourceError:
-    """Create the error for files of a folder that changed after they were validated."""
+    """Create the error for files that changed after they were validated.
+
+    Args:
+      source: Folder of the files.
+      names: Names of the changed files.
+    """
     return ResourceError(
         f"{', '.join(names[:3])} in {source} changed after the model was validated. Nothing was "
         "published. Run again; --from ImageTrainer trains the model again."

@@ -50,7 +50,15 @@ class Answers:
         self._blobs = BlobStore(Path(locator), _name(model)) if kept else None
 
     def get(self, keys: Iterable[bytes], classes: int) -> Rows:
-        """Look up the probabilities, float32 [classes], of images that the model has answered."""
+        """Look answers up.
+
+        Args:
+          keys: Keys of images.
+          classes: Number of classes of the model.
+
+        Returns:
+          Probabilities, float32 [classes], of the images that the model has answered.
+        """
         found = {} if self._blobs is None else self._blobs.get(list(keys))
         return {
             key: np.frombuffer(value, "<f4")
@@ -59,7 +67,11 @@ class Answers:
         }
 
     def put(self, rows: Rows) -> None:
-        """Keep answers, unless the model has more than `MOST_CLASSES` classes."""
+        """Keep answers, unless the model has more than `MOST_CLASSES` classes.
+
+        Args:
+          rows: Probabilities, [classes], by the key of the image.
+        """
         if self._blobs is None or not rows or len(next(iter(rows.values()))) > MOST_CLASSES:
             return
         self._blobs.put({key: np.asarray(row, "<f4").tobytes() for key, row in rows.items()})

@@ -95,7 +95,9 @@ class Predict(beam.DoFn):
 class BaselineAnswers:
     """A baseline that is loaded when it is asked about an image for the first time.
 
-    The arguments are `baseline` and `store` of `Predict`.
+    Args:
+      directory: SavedModel of the baseline; "" if there is none.
+      store: Folder of the answers that are kept.
     """
 
     def __init__(self, directory: str, store: str) -> None:

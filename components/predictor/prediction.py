@@ -28,11 +28,17 @@ MOST_PROBABLE = 20  # classes that are stored above that number, besides the lab
 
 @dataclass(frozen=True)
 class Prediction:
-    """The prediction for one image; classes are indices in the vocabulary."""
+    """The prediction for one image.
 
-    predicted: int  # the most probable class
-    confidence: float  # its probability
-    of_label: float  # probability of the label, or 0.0 for an image without a label
+    Attributes:
+        predicted: Index of the most probable class in the vocabulary.
+        confidence: Probability of the most probable class.
+        of_label: Probability of the label, or 0.0 for an image without a label.
+    """
+
+    predicted: int
+    confidence: float
+    of_label: float
 
 
 def features(
@@ -72,7 +78,10 @@ def complete(kept: Probabilities, classes: npt.NDArray[np.int64], count: int) ->
     Args:
         kept: Probabilities that the record holds, float [k].
         classes: Their classes, int64 [k].
-        count: Number of all classes C. The result is float32 [C].
+        count: Number of all classes C.
+
+    Returns:
+        Probabilities, float32 [C].
     """
     rest = max(0.0, 1.0 - float(kept.sum())) / max(1, count - len(kept))
     row = np.full(count, rest, np.float32)

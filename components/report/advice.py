@@ -30,10 +30,15 @@ _FEWEST_CONFUSED = 2  # one mistake between two classes may be chance
 
 @dataclass(frozen=True)
 class Advice:
-    """One thing to do."""
+    """One thing to do.
 
-    text: str  # the fact and what to do, as sentences
-    section: str  # id of the section of the page that shows the fact
+    Attributes:
+        text: The fact and what to do, as sentences.
+        section: Id of the section of the page that shows the fact.
+    """
+
+    text: str
+    section: str
 
 
 def advice(facts: Mapping[str, Any]) -> list[Advice]:

@@ -20,9 +20,13 @@ _LOOKED_AT = 256  # number of training examples from which the images are chosen
 
 
 def choose(examples_uri: str) -> list[dict[str, str]]:
-    """Choose up to `ROWS` training images of ImageFilter's Examples, from each class in turn.
+    """Choose a few training images from each class in turn.
 
-    Each has path, label, image_hash and content_hash.
+    Args:
+        examples_uri: URI of the Examples that ImageFilter kept.
+
+    Returns:
+        Path, label, image_hash and content_hash of up to `ROWS` images.
     """
     found: dict[str, list[dict[str, str]]] = defaultdict(list)
     for example in itertools.islice(records.iterate(examples_uri, names.TRAIN), _LOOKED_AT):
@@ -38,11 +42,14 @@ def choose(examples_uri: str) -> list[dict[str, str]]:
 
 
 def encoded_views(facts: Mapping[str, Any], images: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Encode the views of the images in ``facts["views"]`` as PNG files, by `key`.
+    """Encode the views of the images in ``facts["views"]``.
 
     Args:
         facts: Facts of the run.
         images: Encoded images by hash. Images that are missing are skipped.
+
+    Returns:
+        PNG files by `key`.
     """
     settings = facts["settings"]
     made: dict[str, bytes] = {}

@@ -112,7 +112,7 @@ def render(
     settings: Mapping[str, Any],
     reasons: Iterable[str],
 ) -> str:
-    """Draw the page as HTML text, which can be encoded as UTF-8.
+    """Draw the page.
 
     Args:
         judged: Result of the checks.
@@ -120,6 +120,9 @@ def render(
         state: Status "clean", "usable" or "refused", and the sentence.
         settings: Name, source and vocabulary.
         reasons: Sentences that say why a run would refuse the data.
+
+    Returns:
+        The HTML text, which can be encoded as UTF-8.
     """
     groups = None
     if judged.near is not None:

@@ -14,7 +14,11 @@ _KINDS = (("only_a", "A", "B"), ("only_b", "B", "A"))
 
 
 def shown(found: Mapping[str, Any]) -> set[str]:
-    """Return the hashes of the images that the page shows of what ``--json`` writes."""
+    """Return the hashes of the images that the page shows.
+
+    Args:
+      found: What ``--json`` writes.
+    """
     return {row["image_hash"] for key, _, _ in _KINDS for row in found[key][:_SHOWN]}
 
 
@@ -105,12 +109,15 @@ _SECTIONS = (
 
 
 def render(found: Mapping[str, Any], sentences: Sequence[str], images: Mapping[str, bytes]) -> str:
-    """Draw the page as HTML text, which can be encoded as UTF-8.
+    """Draw the page.
 
     Args:
       found: What ``--json`` writes.
       sentences: A sentence for each split about the difference on the same images.
       images: Encoded files of the images of `shown`, by image hash; any bytes are safe.
+
+    Returns:
+      The HTML text, which can be encoded as UTF-8.
     """
     names = [found[letter]["run"] for letter in "ab"]
     facts = {

@@ -42,11 +42,14 @@ _SECTIONS = (
 
 
 def render(found: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
-    """Draw the page as HTML text, which can be encoded as UTF-8.
+    """Draw the page.
 
     Args:
       found: What ``--json`` writes.
       images: Encoded files of the mistakes, by image hash; any bytes are safe.
+
+    Returns:
+      The HTML text, which can be encoded as UTF-8.
     """
     index = {name: number for number, name in enumerate(found["classes"])}
     cells = [

@@ -11,6 +11,9 @@ from imgpipe.models import feature_names as names
 def beside(facts: Mapping[str, Any]) -> dict[str, Any] | None:
     """Compare the accuracy of the run with the [expect] section of the configuration.
 
+    Args:
+        facts: Facts from `imgpipe.components.report.facts.collect`.
+
     Returns:
         text, low, high, split, time, value (None when nothing was measured) and compared ("within",
         "above", "below", or None when there is nothing to compare). None when nothing is expected.

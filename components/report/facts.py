@@ -235,7 +235,10 @@ def _gate(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any
 
 
 def evaluation(uri: str) -> dict[str, dict[str, float]]:
-    """Read TFMA's metrics of the validation slice from the evaluation at `uri`.
+    """Read TFMA's metrics of the validation slice.
+
+    Args:
+        uri: URI of the evaluation.
 
     Returns:
         ``{"candidate": {"accuracy", "count", "loss"}, "baseline": {...}}``. The baseline is empty

@@ -28,16 +28,22 @@ _PACKAGES = (
 
 
 def note_start(folder: Path, arguments: Sequence[str]) -> None:
-    """Write the time and the command line of a run, which is as in `sys.argv`, to its folder."""
+    """Write the time and the command line of a run to its folder.
+
+    Args:
+        folder: Folder of the run.
+        arguments: The program and its arguments, as in `sys.argv`.
+    """
     command = shlex.join([Path(arguments[0]).name, *arguments[1:]]) if arguments else ""
     text = json.dumps({"date": _now(), "command": command}, ensure_ascii=False)
     atomic_write(folder / FILE, text + "\n")
 
 
 def of_run(folder: str) -> dict[str, str]:
-    """Return date and command of the run with this folder, which is "" when there is none.
+    """Return date and command of the run with this folder; only the date of now if none is noted.
 
-    If its start was not noted, the only value is the date of now.
+    Args:
+        folder: Folder of the run, "" when there is none.
     """
     found: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError):  # as if the start had not been noted

@@ -10,12 +10,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Reported:
-    """An artifact that the report reads."""
+    """An artifact that the report reads.
 
-    component: str  # id of the component that writes it
-    output: str  # key of the component's output
-    type: str  # name of a standard artifact of TFX or of one of `components/artifacts.py`
-    optional: bool = False  # whether some pipelines lack the component
+    Attributes:
+      component: Id of the component that writes the artifact.
+      output: Key of the component's output.
+      type: Name of the artifact type, one of TFX's standard artifacts or of
+        `components/artifacts.py`.
+      optional: Whether some pipelines lack the component.
+    """
+
+    component: str
+    output: str
+    type: str
+    optional: bool = False
 
 
 #: Artifacts by the name that `facts.collect` uses for them.

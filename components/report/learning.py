@@ -12,7 +12,11 @@ _SHOWN = 0.05  # points; less is shown as 0.0
 def would_more_help(curve: Sequence[Mapping[str, Any]]) -> str:
     """Say what the last doubling of the number of training images gained.
 
-    The points ``{"images", "accuracy"}`` have more and more images; fewer than two points give "".
+    Args:
+        curve: Points ``{"images", "accuracy"}`` with more and more training images.
+
+    Returns:
+        A sentence; "" when the curve has fewer than two points.
     """
     if len(curve) < 2:
         return ""

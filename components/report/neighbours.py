@@ -27,7 +27,12 @@ Floats = npt.NDArray[np.float32]
 def nearest(
     bank_uri: str, vocabulary: Sequence[str], wanted: Mapping[str, Sequence[str]]
 ) -> dict[str, list[dict[str, Any]]]:
-    """Find the training images nearest to images of other splits, which `wanted` lists by hash.
+    """Find the training images nearest to images of other splits.
+
+    Args:
+        bank_uri: URI of the Examples of FeatureBank.
+        vocabulary: Class names in sorted order.
+        wanted: Hashes of the images by split.
 
     Returns:
         ``{"path", "label", "image_hash", "similarity"}`` of the nearest training images by image

@@ -46,7 +46,12 @@ def curves(
 ) -> markupsafe.Markup:
     """Plot a metric over the epochs, dashed for training and solid for validation.
 
-    An epoch may lack a value. The number of the best epoch, if one is given, is marked.
+    Args:
+      epochs: Numbers of the epochs.
+      train: Values on the training split, None for an epoch without one.
+      validation: Values on the validation split, None for an epoch without one.
+      best: Number of the best epoch, which is marked; None for no mark.
+      name: Name of the plot, unique on the page.
     """
     figure, axes = _figure(4.2, 2.3)
     size = 2.5 if len(epochs) < 3 else 0  # one epoch does not make a line
@@ -96,7 +101,11 @@ def learning_curve(images: Sequence[int], accuracy: Sequence[float]) -> markupsa
     """Plot accuracy over the number of training images, on a logarithmic axis.
 
     The axis of the accuracy spans at least a tenth, so that a gain of a hundredth does not look
-    like a leap. The numbers of images are in rising order.
+    like a leap.
+
+    Args:
+      images: Numbers of training images, in rising order.
+      accuracy: Accuracy with each of them.
     """
     figure, axes = _figure(4.2, 2.3)
     _line(axes, images, accuracy, "validation", 4)
@@ -217,8 +226,12 @@ def embedding(
 def matrix(cells: Iterable[tuple[int, int, int]], classes: int, name: str) -> markupsafe.Markup:
     """Plot a confusion matrix of many classes, whose rows are the shares of each label.
 
-    Classes are shown by number. Above 500 classes, neighbours share a row. The cells are (label,
-    predicted, count), where the count is not 0.
+    Classes are shown by number.
+
+    Args:
+      cells: (label, predicted, count) of the cells that are not 0.
+      classes: Number of classes. Above 500, neighbouring classes share a row.
+      name: Name of the plot, unique on the page.
     """
     return _svg(matrix_figure(cells, classes), name)
 

@@ -27,7 +27,11 @@ Counts = npt.NDArray[np.int64]
 
 
 class Curves:
-    """Counts of images by class and probability, for one split."""
+    """Counts of images by class and probability, for one split.
+
+    Args:
+        vocabulary: Class names in sorted order.
+    """
 
     def __init__(self, vocabulary: Sequence[str]) -> None:
         self._vocabulary = list(vocabulary)

@@ -33,11 +33,17 @@ _ARTIFACTS, _FAILURE = "artifacts", "failure.json"
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a run ended."""
+    """Why a run ended.
+
+    Attributes:
+      component: The component that failed.
+      cause: What happened, for people.
+      exit_code: Exit code that a run on one machine would have had.
+    """
 
     component: str
-    cause: str  # what happened, for people
-    exit_code: int  # which a run on one machine would have had
+    cause: str
+    exit_code: int
 
 
 def shown(component: str, output: str) -> str:
@@ -50,7 +56,11 @@ def shown(component: str, output: str) -> str:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run, on a volume that all its tasks share."""
+    """The folder of one run.
+
+    Attributes:
+      path: Folder on a volume that all tasks of the run share.
+    """
 
     path: Path
 

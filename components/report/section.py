@@ -81,10 +81,14 @@ class Context:
 
 @dataclass(frozen=True)
 class Section:
-    """One section of the page."""
+    """One section of the page.
+
+    Attributes:
+      order: Sections appear on the page in ascending order.
+    """
 
     id: str  # anchor, and name of the template
     title: str
     build: Callable[[Context], Content]
-    order: int = 0  # sections appear on the page in ascending order
+    order: int = 0
     template: str = ""  # name of the template if it is not the id

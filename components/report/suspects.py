@@ -54,13 +54,16 @@ def rank(
 ) -> dict[str, Any] | None:
     """Rank the suspects of a feature bank, the most likely label errors first.
 
-    The images with the hashes `confirmed`, whose labels a person has confirmed, are not listed.
+    Args:
+      bank_uri: URI of the Examples of FeatureBank.
+      vocabulary: Class names in sorted order.
+      limit: Largest number of suspects in the result.
+      confirmed: Hashes of images whose labels a person has confirmed; they are not listed.
 
     Returns:
-      ``{"images", "folds", "disagree", "rows"}``. `disagree` counts all images that look like
-      another class. `rows` holds the first `limit` of them, each with path, split, label,
-      looks_like, image_hash and margin: the score of `looks_like` minus that of the label, about
-      0..2; larger is surer. None if there are no features, or too few images or classes.
+      ``{"images", "folds", "disagree", "rows": [Suspect as dict, …]}``; `disagree` counts all
+      images that look like another class, `rows` holds the first `limit`. None if there are
+      no features, or too few images or classes for a ranking.
     """
     if not bank.read_dim(bank_uri):
         return None
@@ -91,10 +94,15 @@ def rank(
 
 @dataclass(frozen=True)
 class Doubts:
-    """Predictions for images by heads that were trained without them, each [n]."""
+    """Predictions for images by heads that were trained without them.
 
-    margins: Floats  # score of the best other class minus that of the label; above 0 they disagree
-    best: Integers  # the class with the highest score
+    Attributes:
+      margins: Score of the best other class minus that of the label, [n]; above 0 they disagree.
+      best: The class with the highest score, [n].
+    """
+
+    margins: Floats
+    best: Integers
 
 
 def out_of_fold(features: Rows, labels: Integers, folds: Integers, classes: int) -> Doubts:

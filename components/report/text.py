@@ -89,7 +89,10 @@ def overridden(data: Mapping[str, Any]) -> str:
     """Count the overridden labels: ``4 labels were overridden (3 of train, 1 of validation)``.
 
     Args:
-        data: The quarantine's summary. A summary without overridden labels gives "".
+        data: The quarantine's summary.
+
+    Returns:
+        A clause without its full stop; "" when no label was overridden.
     """
     by_split = (data.get("overrides") or {}).get("relabelled") or {}
     parts = [f"{number:,} of {split}" for split, number in by_split.items() if number]
@@ -112,7 +115,11 @@ def serve_command(version: str) -> str:
 
 
 def capped(rows: Sequence[_Item], limit: int) -> tuple[Sequence[_Item], str]:
-    """Return the first rows of a table of classes, and a sentence about the rest; "" for none."""
+    """Shorten a table of classes.
+
+    Returns:
+      The first `limit` rows, and a sentence about those that are left out; "" if none is.
+    """
     if len(rows) <= limit:
         return rows, ""
     return rows[:limit], f"{limit:,} of {len(rows):,} classes are shown. All are in facts.json."

@@ -38,7 +38,9 @@ class Thumbnails:
     def uri(self, image_hash: str | None, small: bool = False) -> str:
         """Return ``data:image/jpeg;base64,…``, or "" when there is no image to show.
 
-        A `small` image is never enlarged on the page.
+        Args:
+            image_hash: Hash of the image.
+            small: Whether the image is only shown small, and never enlarged.
         """
         data = self._images.get(image_hash or "")
         if not image_hash or not data:
@@ -62,10 +64,15 @@ def thumbnail(data: bytes, side: int = SIDE) -> str:
 
 
 def shrunk(data: bytes, side: int, quality: int) -> bytes:
-    """Make a JPEG of this quality, 1 to 95, from an encoded image, which is not trusted.
+    """Make a JPEG whose longer side is at most `side` pixels; see `thumbnail`.
 
-    Its longer side is at most `side` pixels; a smaller image is not enlarged. The result is empty
-    when the bytes are not an image.
+    Args:
+        data: An encoded image, which is not trusted.
+        side: Length of the longer side in pixels; a smaller image is not enlarged.
+        quality: Quality of the JPEG, from 1 to 95.
+
+    Returns:
+        The JPEG file; empty when the bytes are not an image.
     """
     try:
         with pillow(data) as image, _truncated_too():

@@ -47,9 +47,13 @@ class Check:
 
 
 def parity_samples(uri: str) -> tuple[list[bytes], np.ndarray]:
-    """Read the encoded images of a ModelRun, and the trained model's probabilities for them.
+    """Read the samples that ImageTrainer wrote to compare the served with the trained model.
 
-    ImageTrainer wrote them to compare the served with the trained model; float32 [N, C].
+    Args:
+      uri: URI of the ModelRun artifact.
+
+    Returns:
+      The encoded images, and the trained model's probabilities for them, float32 [N, C].
     """
     images, rows = [], []
     for record in tf.data.TFRecordDataset(f"{uri}/{PARITY_FILE}").as_numpy_iterator():
@@ -168,7 +172,12 @@ def ServingValidator(
 
 
 def report(blessing: Any, checks: list[Check]) -> None:
-    """Write the results, and the marker file that TFX's own Pusher reads as well."""
+    """Write the results, and the marker file that TFX's own Pusher reads as well.
+
+    Args:
+      blessing: InfraBlessing artifact.
+      checks: Results as `validate` returns them.
+    """
     passed = all(check.passed for check in checks)
     records.write_json(f"{blessing.uri}/{VALIDATION}", [asdict(check) for check in checks])
     name = blessings.INFRA_BLESSED if passed else blessings.INFRA_NOT_BLESSED
