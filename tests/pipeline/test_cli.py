@@ -353,7 +353,13 @@ def test_summary_of_a_complete_run_has_every_field():
     folds += ("per_fold", "seconds", "blessed", "automatic")
     export = ("blessed", "why", "file", "bytes", "images", "accuracy", "model_accuracy")
     export += ("agreement",)
-    figures = {"accuracy": 0.95, "loss": 0.1, "ece": 0.01, "per_class": []}
+    figures = {
+        "accuracy": 0.95,
+        "loss": 0.1,
+        "ece": 0.01,
+        "ece_by_chance": 0.02,
+        "per_class": [],
+    }
     gate = {"split": "validation", "threshold": 0.9, "value": 0.95, "ci95": [0.9, 0.98]}
     facts = {
         "settings": {**settings, "expect": expect},
