@@ -11,7 +11,7 @@ from imgpipe.models.backbones.cuts import cut_points
 from imgpipe.models.backbones.cuts import find as find_cut
 from imgpipe.models.errors import ConfigError, nearest
 
-__all__ = ["Backbone", "cut_points", "find_cut", "get", "names"]
+__all__ = ["Backbone", "cut_points", "find_cut", "get"]
 
 _NAMED: Final = ("imagenet", "none")  # weights that are not a file
 _FILE_ENDINGS: Final = (".h5", ".keras")

@@ -101,9 +101,9 @@ def find(path: Path) -> list[Path]:
     else:
         pattern, folder = f"{path.name}-*{SUFFIX}", path.parent
     found = []
-    for path in folder.glob(pattern) if folder.is_dir() else ():
+    for file in folder.glob(pattern) if folder.is_dir() else ():
         try:
-            found.append((path.stat().st_mtime_ns, path))
+            found.append((file.stat().st_mtime_ns, file))
         except OSError:  # the server removed it just now
             continue
     if not found:
@@ -111,7 +111,7 @@ def find(path: Path) -> list[Path]:
             f"no request log at {path}. Expected: a file, a folder with *{SUFFIX}, or the prefix "
             "that `imgpipe serve --request-log PREFIX` was given."
         )
-    return [path for _, path in sorted(found)]
+    return [file for _, file in sorted(found)]
 
 
 @dataclass(frozen=True)
