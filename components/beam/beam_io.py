@@ -1,13 +1,17 @@
 """Beam transforms that read and write Examples artifacts, shared by all components."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
 from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 
-from imgpipe.components.storage.records import FILE_PREFIX, SPLIT_NAMES_JSON, shard_files
+from imgpipe.components.storage.records import (
+    FILE_PREFIX,
+    SPLIT_NAMES_JSON,
+    read_records,
+    shard_files,
+)
 from imgpipe.models import feature_names as names
 
 
@@ -65,11 +69,5 @@ class ReadSplits(beam.PTransform):
         return (
             pipeline
             | "Files" >> beam.Create(files, reshuffle=True)
-            | "Records" >> beam.FlatMap(_records)
+            | "Records" >> beam.FlatMap(read_records)
         )
-
-
-def _records(path: str) -> Iterator[bytes]:
-    import tensorflow as tf
-
-    yield from tf.data.TFRecordDataset(path).as_numpy_iterator()

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.features import bank
+from imgpipe.models.features.columns import columns
 from imgpipe.models.features.row_file import Rows, gathered
 
 #: Images for which neighbours are looked up in each split, and neighbours of each of them.
@@ -114,10 +115,12 @@ def paths(
     """Read path and split of the images with these hashes from the records of a bank."""
     found: dict[bytes, tuple[str, str]] = {}
     for split in splits:
-        for example in records.iterate(bank_uri, split):
-            digest = records.raw(example, names.IMAGE_HASH)
-            if digest in wanted:
-                found.setdefault(digest, (records.text(example, names.PATH), split))
+        files = records.shard_files(bank_uri, split)
+        for parsed in columns(files, names.IMAGE_HASH, names.PATH):
+            for digest, path in zip(parsed[names.IMAGE_HASH], parsed[names.PATH], strict=True):
+                if digest in wanted:
+                    text = path.decode("utf-8", "surrogateescape")
+                    found.setdefault(digest, (text, split))
             if len(found) == len(wanted):
                 return found
     return found

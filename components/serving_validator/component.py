@@ -56,7 +56,7 @@ def parity_samples(uri: str) -> tuple[list[bytes], np.ndarray]:
       The encoded images, and the trained model's probabilities for them, float32 [N, C].
     """
     images, rows = [], []
-    for record in tf.data.TFRecordDataset(f"{uri}/{PARITY_FILE}").as_numpy_iterator():
+    for record in records.read_records(f"{uri}/{PARITY_FILE}"):
         example = tf.train.Example.FromString(record)
         images.append(records.raw(example, names.IMAGE_BYTES))
         rows.append(records.floats(example, names.PROBABILITIES))

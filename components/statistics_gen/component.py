@@ -7,7 +7,6 @@ to TFX's executor, so that memory does not grow with the number of images.
 """
 
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -105,7 +104,8 @@ def describe(uri: str, split: str) -> DatasetFeatureStatisticsList | None:
     from tensorflow_data_validation.statistics import stats_impl
     from tensorflow_data_validation.statistics.stats_options import StatsOptions
 
-    rows = list(itertools.islice(_rows(uri, split), MOST_ROWS + 1))
+    serialised = records.read_records(records.shard_files(uri, split))
+    rows = list(itertools.islice(serialised, MOST_ROWS + 1))
     if len(rows) > MOST_ROWS:
         return None
     table = ExamplesToRecordBatchDecoder().DecodeBatch(rows)
@@ -115,14 +115,6 @@ def describe(uri: str, split: str) -> DatasetFeatureStatisticsList | None:
     if not statistics.datasets:  # a split without rows
         statistics.datasets.add()
     return statistics
-
-
-def _rows(uri: str, split: str) -> Iterator[bytes]:
-    """Iterate over the serialised Examples of a split."""
-    import tensorflow as tf
-
-    with tf.device("cpu"):
-        yield from tf.data.TFRecordDataset(records.shard_files(uri, split)).as_numpy_iterator()
 
 
 def _values(column: pa.Array) -> int:

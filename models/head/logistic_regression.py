@@ -22,7 +22,7 @@ from imgpipe.models.one_thread import one_blas_thread
 Floats = npt.NDArray[np.float32]
 
 ROWS_AT_ONCE: Final = 8192
-IN_MEMORY: Final = 1 << 30  # bytes of float32 features that are kept between two evaluations
+_IN_CACHE: Final = 1 << 16  # values of float16 that are converted at once
 _NEVER_VARIES: Final = 1e-6  # a feature with a lower standard deviation is not scaled
 #: Rows for which the scale of all features together counts in that of each feature. Of 9 cats and 9
 #: dogs, left out one by one, the nearer of the two means is right for 0.94 without a scale of each
@@ -75,9 +75,8 @@ class LogisticRegression:
     def __init__(
         self, rows: BankRows, classes: int, smoothing: float = 0.0, balance: str = "none"
     ) -> None:
-        # Converting float16 in every evaluation costs time, and float32 takes twice the memory.
         self._features = rows.features
-        if isinstance(self._features, np.ndarray) and 2 * self._features.nbytes <= IN_MEMORY:
+        if isinstance(self._features, np.ndarray):  # few rows, which are converted only once
             self._features = self._features.astype(np.float32)
         self._labels, self._classes, self._smoothing = rows.labels, classes, smoothing
         self._weights = class_weights(rows.labels, classes, balance)
@@ -144,7 +143,8 @@ class LogisticRegression:
         with the geometric mean of all standard deviations, which counts as `_ROWS_OF_ALL` rows.
         """
         count = len(self._labels)
-        mean = sum(block.sum(axis=0, dtype=np.float64) for _, block in self._blocks()) / count
+        stored = row_file.blocks(self._features, ROWS_AT_ONCE)  # which need not be finite
+        mean = sum(block.sum(axis=0, dtype=np.float64) for _, block in stored) / count
         if not np.isfinite(mean).all():
             raise DataRefused(
                 "the stored features are not finite, so that no head fits them. Check the weights "
@@ -164,7 +164,25 @@ class LogisticRegression:
 
     def _blocks(self) -> Iterator[tuple[slice, Floats]]:
         for part, block in row_file.blocks(self._features, ROWS_AT_ONCE):
-            yield part, block.astype(np.float32, copy=False)
+            yield part, block if block.dtype == np.float32 else _converted(block)
+
+
+def _converted(block: npt.NDArray[np.float16]) -> Floats:
+    """Returns rows as float32. This takes a third of the time of ``block.astype(np.float32)``.
+
+    Sign, exponent and mantissa are moved to their places in a float32. The exponents of the two
+    types have different offsets, hence the factor. The values must be finite.
+    """
+    half = np.ascontiguousarray(block).view(np.int16).reshape(-1)
+    found = np.empty(block.size, np.float32)
+    for first in range(0, len(half), _IN_CACHE):
+        some, out = half[first : first + _IN_CACHE], found[first : first + _IN_CACHE]
+        bits = out.view(np.int32)
+        np.copyto(bits, some)  # which repeats the sign in the upper 16 bits
+        bits <<= 13
+        bits &= -0x70000001  # of the four bits with the sign, only the first stays
+        out *= 2.0**112
+    return found.reshape(block.shape)
 
 
 def _by_class(features: Floats, kernel: Floats) -> Floats:
