@@ -17,10 +17,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-#: Largest size of an array that is kept in memory, and size of a chunk of a file, in bytes. Both are
-#: small beside the gigabyte that TensorFlow and TFX need, so that memory hardly grows with the rows.
+#: Largest size in bytes of an array that is kept in memory, and size of a chunk of a file. Both are
+#: small beside the gigabyte of TensorFlow and TFX, so that memory hardly grows with the rows.
 IN_MEMORY: Final = 64 << 20
-CHUNK: Final = 64 << 20
+CHUNK: Final = 32 << 20
 #: A chunk of small rows holds at least this many rows, so that shuffling within a chunk mixes
 #: enough images, unless these rows would take more than `_ENOUGH_BYTES`.
 ENOUGH_ROWS: Final = 4096
