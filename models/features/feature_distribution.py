@@ -85,10 +85,10 @@ class FeatureDistribution:
         for start in range(0, len(features), _ROWS):
             rows = _unit(features[start : start + _ROWS]) - self.centre
             inside = rows @ self.axes
-            left_out = np.square(rows).sum(axis=1) - np.square(inside).sum(axis=1)
+            left_out = _squared_lengths(rows) - _squared_lengths(inside)
             white = inside @ self.whitening
             # |w - m|² = |w|² + |m|² - 2 w·m needs no array of images by classes by components.
-            squares = np.square(white).sum(axis=1)[:, None] + np.square(self.means).sum(axis=1)
+            squares = _squared_lengths(white)[:, None] + _squared_lengths(self.means)
             nearest = (squares - 2 * white @ self.means.T).min(axis=1)
             # Both terms are about the number of components for an image of the training data.
             parts.append(nearest + white.shape[1] * np.maximum(left_out, 0) / self.rest)
@@ -232,7 +232,7 @@ def _described(
     covariance = spread.T @ spread / len(rows)
     covariance += (_SHRINKAGE * np.trace(covariance) / count + _TINY) * np.eye(count)
     whitening = np.linalg.inv(np.linalg.cholesky(covariance)).T.astype(np.float32)
-    left_out = np.square(rows).sum(axis=1) - np.square(inside).sum(axis=1)
+    left_out = _squared_lengths(rows) - _squared_lengths(inside)
     rest = max(float(left_out.mean()), _TINY)
     return FeatureDistribution(centre, axes, whitening, means @ whitening, rest)
 
@@ -261,4 +261,10 @@ def _far(scores: npt.NDArray[np.float64]) -> float:
 def _unit(features: Floats) -> npt.NDArray[np.float32]:
     """Returns a float32 copy whose rows have length 1."""
     rows = np.array(features, np.float32)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _TINY)
+    rows /= np.maximum(np.sqrt(_squared_lengths(rows)), _TINY)[:, None]
+    return rows
+
+
+def _squared_lengths(rows: Floats) -> npt.NDArray[np.float32]:
+    """Returns the squared length of each row, [n], without a copy of the rows."""
+    return np.asarray(np.einsum("ij,ij->i", rows, rows))
