@@ -98,27 +98,35 @@ def fit_temperature(logits: Floats, labels: Integers) -> float:
     # The negative logarithm of likelihood times prior. The prior of the logarithm is normal around
     # 0, which is a temperature of 1.
     def cost(logarithm: float) -> float:
-        shifted = logits.astype(np.float64) / np.exp(logarithm)
-        shifted -= shifted.max(axis=1, keepdims=True)
-        log_sum = np.log(np.exp(shifted).sum(axis=1))
-        likelihood = (shifted[np.arange(len(labels)), labels] - log_sum).sum()
-        return float((logarithm / _SPREAD) ** 2 / 2 - likelihood)
+        losses = cross_entropies(logits, labels, np.exp(logarithm))
+        return float((logarithm / _SPREAD) ** 2 / 2 + losses.sum())
 
     found = minimize_scalar(cost, bounds=np.log(LIMITS), method="bounded", options={"xatol": 1e-8})
     return float(np.exp(found.x))
 
 
-def calibrated_loss(logits: Floats, labels: Integers) -> float:
-    """Returns the mean cross-entropy with the most probable temperature.
+def calibrated_losses(logits: Floats, labels: Integers) -> Floats:
+    """Returns the cross-entropy of each image with the most probable temperature, float [N].
 
     Args:
         logits: Logits of the images, float [N, C].
         labels: Their label indices, integers [N], 0..C-1.
     """
-    scaled = logits.astype(np.float64) / fit_temperature(logits, labels)
+    return cross_entropies(logits, labels, fit_temperature(logits, labels))
+
+
+def cross_entropies(logits: Floats, labels: Integers, temperature: float = 1.0) -> Floats:
+    """Returns the cross-entropy of each image, float [N].
+
+    Args:
+        logits: Logits of the images, float [N, C].
+        labels: Their label indices, integers [N], 0..C-1.
+        temperature: Number by which the logits are divided.
+    """
+    scaled = logits.astype(np.float64) / temperature
     scaled -= scaled.max(axis=1, keepdims=True)
     of_labels = scaled[np.arange(len(labels)), labels]
-    return float((np.log(np.exp(scaled).sum(axis=1)) - of_labels).mean())
+    return np.asarray(np.log(np.exp(scaled).sum(axis=1)) - of_labels)
 
 
 def calibration_error(probabilities: Floats, labels: Integers) -> float:

@@ -22,7 +22,7 @@ from imgpipe.models import progress
 from imgpipe.models.features.bank import read_facts
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import ENOUGH
-from imgpipe.models.head.calibration import fit_temperature, softmax
+from imgpipe.models.head.calibration import calibrated_losses
 from imgpipe.models.head.solved_head import Judgement, standard_error
 from imgpipe.models.search.ways import Way, ways
 from imgpipe.models.settings import ModelSettings
@@ -50,7 +50,7 @@ _FREE_SHARE: Final = 0.25  # share of the space for temporary files that activat
 FEWEST_CORRECTED: Final = 2.0
 #: After so many ways in a row that were not kept, the search ends.
 _MOST_FAILURES: Final = 2
-_LEAST_PROBABILITY: Final = 1e-12  # smaller probabilities are replaced before the logarithm
+_MOST_LOSS: Final = -math.log(1e-12)  # of an image, so that a single one does not decide
 
 
 def train(inputs: Inputs) -> Trained:
@@ -69,7 +69,7 @@ def train(inputs: Inputs) -> Trained:
     accuracy = (trained.history.get("solution") or {}).get("accuracy")
     if not inputs.settings.searches or accuracy is None:
         return trained
-    right = _judgement(trained).right
+    right = trained.right
     # Where every validation image is right, no gain of another network could be seen.
     if accuracy >= ENOUGH or right.all():
         ended = (
@@ -84,7 +84,7 @@ def train(inputs: Inputs) -> Trained:
 def _row_of_head(head: Trained) -> dict[str, Any]:
     return {
         "what": "head on frozen features",
-        "accuracy": float(_judgement(head).right.mean()),
+        "accuracy": float(head.right.mean()),
         "gain": None,
         "standard_error": None,
         "seconds": round(float(head.history["seconds"]), 1),
@@ -152,7 +152,7 @@ class _Search:
         Raises:
             _Ended: The search ends here.
         """
-        mistakes = float((~_judgement(self._best).right).sum())
+        mistakes = float((~self._best.right).sum())
         if way.learning_rate >= self._highest or mistakes * way.gain < FEWEST_CORRECTED:
             return left
         # Layers that a kept way has trained must train again: the activations at a higher cut would
@@ -176,7 +176,7 @@ class _Search:
         self._failures = 0 if kept else self._failures + 1
         if self._stopped:
             raise _Ended("interrupted", "The search was ended by Ctrl-C.")
-        if _judgement(self._best).right.mean() >= ENOUGH:
+        if self._best.right.mean() >= ENOUGH:
             raise _Ended("enough", f"The best network reaches {ENOUGH:g} or more on validation.")
         if self._failures >= _MOST_FAILURES:
             raise _Ended(
@@ -345,9 +345,5 @@ def backbone_of(settings: ModelSettings) -> keras.Model:
 def _judgement(trained: Trained) -> Judgement:
     """Returns the result of a network on the validation images, with the best temperature."""
     # Each network is calibrated before it is served, so over-confidence must not decide here.
-    temperature = fit_temperature(trained.logits, trained.labels)
-    probabilities = softmax(trained.logits.astype(np.float64) / temperature)
-    labels = trained.labels
-    of_labels = np.maximum(probabilities[np.arange(len(labels)), labels], _LEAST_PROBABILITY)
-    losses = -np.log(of_labels).astype(np.float32)
-    return Judgement(losses, probabilities.argmax(axis=1) == labels)
+    losses = np.minimum(calibrated_losses(trained.logits, trained.labels), _MOST_LOSS)
+    return Judgement(losses.astype(np.float32), trained.right)

@@ -28,7 +28,7 @@ from imgpipe.models.features.bank import (
     read_facts,
 )
 from imgpipe.models.features.feature_distribution import FeatureDistribution
-from imgpipe.models.head.calibration import calibrated_loss
+from imgpipe.models.head.calibration import calibrated_losses, cross_entropies
 from imgpipe.models.network import cuts
 from imgpipe.models.network.classifier import build_parts, copy_weights
 from imgpipe.models.settings import ModelSettings
@@ -115,6 +115,11 @@ class Trained:
     history: dict[str, Any]
     distribution: FeatureDistribution | None = None
     image_size: int = 0
+
+    @property
+    def right(self) -> npt.NDArray[np.bool_]:
+        """Whether the label of each validation image is predicted correctly, bool [n]."""
+        return np.asarray(self.logits.argmax(axis=1) == self.labels)
 
 
 def train(inputs: Inputs) -> Trained:
@@ -277,12 +282,8 @@ def _better(inputs: Inputs, head: Trained, tuned: Trained) -> Trained:
 
 def _score(trained: Trained) -> tuple[float, float]:
     """Returns (accuracy, minus loss) on validation; the loss decides if accuracies are equal."""
-    logits = trained.logits.astype(np.float64)
-    logits -= logits.max(axis=1, keepdims=True)
-    log_sum = np.log(np.exp(logits).sum(axis=1))
-    likelihood = logits[np.arange(len(trained.labels)), trained.labels] - log_sum
-    right = logits.argmax(axis=1) == trained.labels
-    return float(right.mean()), float(likelihood.mean())
+    losses = cross_entropies(trained.logits, trained.labels)
+    return float(trained.right.mean()), -float(losses.mean())
 
 
 def whole(
@@ -365,7 +366,11 @@ def calibrated_loss_on(validation: datasets.Rows) -> Callable[[keras.Model], flo
     Args:
         validation: Rows of the validation split.
     """
-    return lambda model: calibrated_loss(_logits(model, validation), validation.labels)
+
+    def loss(model: keras.Model) -> float:
+        return float(calibrated_losses(_logits(model, validation), validation.labels).mean())
+
+    return loss
 
 
 def _logits(model: keras.Model, rows: datasets.Rows) -> npt.NDArray[np.float32]:
