@@ -197,7 +197,11 @@ class FineTune:
     schedule: Schedule = Field(default="cosine", description=_SCHEDULE)
     batch_size: BatchSize = Field(default=32, description="Number of views in a training step.")
     epochs: Epochs = Field(default=4, description="Largest number of epochs.")
-    patience: Epochs = Field(default=4, description=_PATIENCE)
+    patience: Epochs = Field(
+        default=4,
+        description=f"{_PATIENCE} The loss is that with the temperature that calibrates the "
+        "network best.",
+    )
 
     @property
     def wanted(self) -> bool:
