@@ -20,9 +20,8 @@ def write_near_groups(quarantine: str, features: str) -> None:
     path = f"{quarantine}/{FILE}"
     if tf.io.gfile.exists(path):
         with tf.io.gfile.GFile(path, "r") as file:
-            for line in file:
-                members = json.loads(line)["members"]
-                groups.append([one["image_hash"] for one in members if one["stays"]])
+            for line in records.json_lines(file):
+                groups.append([one["image_hash"] for one in line["members"] if one["stays"]])
     groups = [group for group in groups if len(group) > 1]
     tf.io.gfile.makedirs(features)
     records.write_text(f"{features}/{NEAR_FILE}", json.dumps(groups) + "\n")

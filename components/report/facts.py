@@ -109,7 +109,7 @@ def _json(uris: Mapping[str, str], artifact: str, file: str) -> Any:
 def _lines(uris: Mapping[str, str], artifact: str, file: str) -> list[dict[str, Any]] | None:
     """Read a JSON Lines file of an artifact; None when it is missing."""
     text = _text(uris, artifact, file)
-    return None if text is None else [json.loads(one) for one in text.splitlines() if one.strip()]
+    return None if text is None else list(records.json_lines(text.splitlines()))
 
 
 def _views(

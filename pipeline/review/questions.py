@@ -6,7 +6,6 @@ about once, whatever was found in it. Files that no override can make usable are
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ from imgpipe.components.image_filter.checks import CHOICES, UNUSABLE
 from imgpipe.components.image_filter.checks.near_duplicate import SEVERITIES
 from imgpipe.components.image_filter.identical_files import ACROSS_SPLITS, DUPLICATE
 from imgpipe.components.image_filter.near_duplicates.matching import FILE as NEAR_FILE
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
@@ -178,7 +178,7 @@ def _groups(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return all groups of near-duplicates; those of the page if the quarantine is gone."""
     file = Path(str(facts.get("quarantine") or "").removeprefix("file://")) / NEAR_FILE
     if file.is_file():
-        return [json.loads(line) for line in file.read_bytes().splitlines() if line.strip()]
+        return list(records.json_lines(file.read_bytes().splitlines()))
     return list((facts.get("near") or {}).get("rows") or [])
 
 
