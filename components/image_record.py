@@ -78,7 +78,7 @@ class ImageRecord:
         return {**values, names.ASPECT_RATIO: self.aspect_ratio, **self.figures}
 
     def to_example(self) -> tf.train.Example:
-        """Convert to a tf.train.Example with the features of `imgpipe.models.feature_names`."""
+        """Convert to a tf.train.Example with the values of `features`."""
         return make(self.features())
 
     @classmethod

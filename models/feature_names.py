@@ -1,7 +1,8 @@
-"""Names of the features in every tf.Example.
+"""Names of the features of tf.Examples.
 
 The pipeline's components, the training code and the served ``serving_examples`` signature read and
-write the same records, so they all use these names.
+write the same records, so they all use these names. Images have a few features more, which no code
+needs by name: they are fields of `ImageRecord` in `components/image_record.py`.
 """
 
 from __future__ import annotations
@@ -26,11 +27,8 @@ BYTE_SIZE: Final = "byte_size"  # int64, bytes of the file
 FRAMES: Final = "frames"  # int64, 1 for a still image
 ORIENTATION: Final = "orientation"  # int64, Exif orientation, 1 when absent
 ASPECT_RATIO: Final = "aspect_ratio"  # float, width / height; 0 when unknown
-READ_ERROR: Final = "read_error"  # bytes: why the file could not be read, "" when it could
 DECODE_ERROR: Final = "decode_error"  # bytes: first line of the serving op's refusal, "" when fine
 GROUP: Final = "group"  # bytes: images of one group share a split; "" when there is no group
-PROBLEM: Final = "problem"  # bytes: "<reason>: <detail>" when the source rejects the file, or ""
-SYMLINK: Final = "symlink"  # int64, 1 when the file was reached through a symbolic link
 
 # --- measurements of the pixels (`components/image_file`); absent when not decoded --------------
 BRIGHTNESS: Final = "brightness"  # float 0..1, mean luminance

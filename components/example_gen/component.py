@@ -44,8 +44,8 @@ def ImageExampleGen(
     """Read, decode and measure all images of a source.
 
     Args:
-        examples: Output: splits train, validation and test with the features of
-            `imgpipe.models.feature_names`, and `ingest.json` with a summary.
+        examples: Output: splits train, validation and test with the features of an
+            `ImageRecord`, and `ingest.json` with a summary.
         source: Source of the images, as `open_source` accepts it.
         fingerprint: `Scan.fingerprint` of the source when the run was planned. "" skips the
             comparison.
