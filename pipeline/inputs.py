@@ -100,30 +100,50 @@ def _fingerprint(*parts: object) -> str:
 
 @dataclass(frozen=True)
 class PassedInputs:
-    """Inputs of a run that components receive as they are."""
+    """Inputs of a run that components receive as they are.
 
-    fingerprint: str  # of all files of the source, by path and content
-    overrides: str  # people's decisions about single images, as JSON for ImageFilter
-    split_key: str  # fingerprint of the division into splits
-    data_key: str  # fingerprint of the data, its division into splits and its checks
-    baseline_version: int  # number of the version to compare with, 0 if there is none
-    baseline_digest: str  # digest of that version
-    accepted_schema: str  # schema file by which the data is judged, "" to infer a schema
-    data_code: str  # fingerprint of the source code that reads, judges and gates data
-    bank_code: str  # fingerprint of the source code that extracts features
-    serving_code: str  # fingerprint of the source code that serves
-    gate_code: str  # fingerprint of the source code of LiteRT files and of the judgement by folds
+    Attributes:
+      fingerprint: Fingerprint of all files of the source, by path and content.
+      overrides: People's decisions about single images, as JSON for ImageFilter.
+      split_key: Fingerprint of the division into splits.
+      data_key: Fingerprint of the data, its division into splits and its checks.
+      baseline_version: Number of the version to compare with, 0 if there is none.
+      baseline_digest: Digest of that version.
+      accepted_schema: Schema file by which the data is judged, "" to infer a schema.
+      data_code: Fingerprint of the source code that reads, judges and gates data.
+      bank_code: Fingerprint of the source code that extracts features.
+      serving_code: Fingerprint of the source code that serves.
+      gate_code: Fingerprint of the source code of LiteRT files and of the judgement by folds.
+    """
+
+    fingerprint: str
+    overrides: str
+    split_key: str
+    data_key: str
+    baseline_version: int
+    baseline_digest: str
+    accepted_schema: str
+    data_code: str
+    bank_code: str
+    serving_code: str
+    gate_code: str
 
 
 @dataclass(frozen=True)
 class RunInputs(PassedInputs):
-    """Values that become parameters of the components."""
+    """Values that become parameters of the components.
 
-    vocabulary: tuple[str, ...]  # sorted class names; the probabilities are in the same order
-    model_code: str  # fingerprint of the source code that trains and exports
-    #: Fingerprint of configuration, data and code. Runs with equal keys make equal models.
+    Attributes:
+      vocabulary: Sorted class names; the probabilities are in the same order.
+      model_code: Fingerprint of the source code that trains and exports.
+      run_key: Fingerprint of configuration, data and code. Runs with equal keys make equal models.
+      accept_changes: Whether people accepted the drift and skew of this data.
+    """
+
+    vocabulary: tuple[str, ...]
+    model_code: str
     run_key: str
-    accept_changes: bool  # whether people accepted the drift and skew of this data
+    accept_changes: bool
 
 
 def source_options(config: Config) -> SourceOptions:

@@ -42,19 +42,33 @@ TOP_K = 5  # labels in an answer of the exported model, the most probable ones
 
 @dataclass(frozen=True)
 class PlanParameters(PassedInputs):
-    """Parameters that Plan determines. Those of several settings are JSON objects."""
+    """Parameters that Plan determines. Those of several settings are JSON objects.
 
-    vocabulary: str  # JSON list of class names in sorted order
+    Attributes:
+      vocabulary: JSON list of class names in sorted order.
+      classes: Number of classes.
+      accept_changes: 1 if people accepted the drift and skew of this data, otherwise 0.
+      network: Description of the backbone, for FeatureBank.
+      weights_key: Fingerprint of everything but the images that decides the features.
+      custom_config: Settings of ImageTrainer's function.
+      tuner_config: Settings of ImageTuner's function.
+      model_settings: Settings of the network and its training, for CrossValidator.
+      eval_config: TFMA's EvalConfig.
+      facts: What the manifest of a pushed version says about its run.
+      report_settings: Settings that the report shows.
+    """
+
+    vocabulary: str
     classes: int
-    accept_changes: int  # 1 if people accepted the drift and skew of this data, otherwise 0
-    network: str  # description of the backbone, for FeatureBank
-    weights_key: str  # fingerprint of everything but the images that decides the features
-    custom_config: str  # settings of ImageTrainer's function
-    tuner_config: str  # settings of ImageTuner's function
-    model_settings: str  # settings of the network and its training, for CrossValidator
-    eval_config: str  # TFMA's EvalConfig
-    facts: str  # what the manifest of a pushed version says about its run
-    report_settings: str  # settings that the report shows
+    accept_changes: int
+    network: str
+    weights_key: str
+    custom_config: str
+    tuner_config: str
+    model_settings: str
+    eval_config: str
+    facts: str
+    report_settings: str
 
 
 @dataclass(frozen=True)
