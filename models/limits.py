@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 #: A setting with an unknown name is an error, and defaults are checked against the limits too.
 STRICT: Final = ConfigDict(extra="forbid", validate_default=True)
@@ -31,11 +34,22 @@ def problems(error: ValidationError) -> list[str]:
         One sentence for each value, such as "dropout: input should be less than or equal to 0.99.
         Received: 1".
     """
-    described = []
-    for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"])
-        # Our own validators raise ValueError; their messages name what was received already.
-        text = problem["msg"].removeprefix("Value error, ")
-        received = "" if problem["type"] == "value_error" else f". Received: {problem['input']!r}"
-        described.append(f"{key}: {text[:1].lower()}{text[1:]}{received}")
-    return described
+    return [describe(problem) for problem in error.errors()]
+
+
+def describe(problem: ErrorDetails, most: int | None = None) -> str:
+    """Describes a wrong value: its name if it has one, what was expected and what was received.
+
+    Args:
+        problem: What pydantic found.
+        most: Largest number of characters of the received value; None for all of them.
+    """
+    key = ".".join(str(part) for part in problem["loc"])
+    about = f"{key}: " if key else ""
+    text = problem["msg"].removeprefix("Value error, ")  # pydantic's heading of our own errors
+    text = f"{about}{text[:1].lower()}{text[1:]}"
+    if problem["type"] == "value_error":  # our own messages name what was received already
+        return text
+    given = repr(problem["input"])
+    shown = given[:most]
+    return f"{text}. Received: {shown}{'' if shown == given else '…'}"

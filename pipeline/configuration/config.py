@@ -21,7 +21,7 @@ from pydantic import ValidationError, model_validator
 from imgpipe.components.example_gen.sources import absolute
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.folds import AUTOMATIC
-from imgpipe.models.limits import declared
+from imgpipe.models.limits import declared, describe
 from imgpipe.models.setting_sections import FineTune, NetworkSettings, TrainSettings
 from imgpipe.models.settings import ModelSettings
 from imgpipe.pipeline.configuration import config_schema as schema
@@ -253,16 +253,10 @@ def _explain(error: ValidationError, where: str) -> ConfigError:
     lines = []
     problems = error.errors()
     for problem in problems[:_MOST_PROBLEMS]:
-        key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            lines.append(unknown(key))
-            continue
-        text = problem["msg"].removeprefix("Value error, ")  # pydantic's heading of our own errors
-        given = repr(problem["input"])
-        given = given if len(given) <= _SHOWN else given[:_SHOWN] + "…"
-        received = "" if problem["type"] == "value_error" else f" Received: {given}."
-        about = f"{key}: " if key else ""
-        lines.append(f"{about}{text[:1].lower()}{text[1:]}.{received}")
+            lines.append(unknown(".".join(str(part) for part in problem["loc"])))
+        else:
+            lines.append(f"{describe(problem, _SHOWN)}.")
     if len(problems) > _MOST_PROBLEMS:
         lines.append(f"and {len(problems) - _MOST_PROBLEMS:,} more")
     return ConfigError(f"{where}: " + "\n".join(lines))
