@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from imgpipe.models import feature_names as names
@@ -39,6 +40,26 @@ def is_split(folder: str) -> bool:
 def is_hidden(name: str) -> bool:
     """Whether files and folders with this name are ignored: dot files and archiver metadata."""
     return name.startswith(".") or name in ARCHIVER_LEFTOVERS
+
+
+def split_in(name: str, remedy: str) -> str | None:
+    """Find the split in a file name, such as Split-train/… or sign_mnist_test.csv.
+
+    Args:
+        name: The file name, with or without the folders above it.
+        remedy: What to do about a name with several splits, for the message.
+
+    Returns:
+        The split, None if the name contains no word for one.
+
+    Raises:
+        ConfigError: The name contains words for several splits.
+    """
+    words = re.split(r"[^a-z]+", name.lower())
+    found = sorted({SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS})
+    if len(found) > 1:
+        raise ConfigError(f"data source: the file name {name!r} contains {some(found)}; {remedy}")
+    return found[0] if found else None
 
 
 def some(values: Sequence[str], limit: int = 5) -> str:

@@ -18,7 +18,7 @@ from imgpipe.components.example_gen.sources import local_files
 from imgpipe.components.example_gen.sources.base import Item, Scan, SourceOptions
 from imgpipe.components.example_gen.sources.file_list import column_index
 from imgpipe.components.example_gen.sources.hashing import HashedSource
-from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, is_hidden, some
+from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, is_hidden, some, split_in
 from imgpipe.components.example_gen.sources.tree import listed
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
@@ -28,6 +28,7 @@ _SUFFIX = ".csv"
 #: one cell, separated by spaces) and Usage, which is the split.
 _LABELS = ("label", "class", "target", "emotion", "y")
 _EXPECTED = "expected a .csv with a label and width × height pixels (0 to 255) in every row"
+_ONE_SPLIT = "expected one of train, validation and test at most; rename it"
 _MIN_PIXELS = 4  # two by two
 _LINE_LIMIT = 1 << 26  # bytes; a row of 2048 x 2048 RGB pixels has 50 MB
 _BOM = b"\xef\xbb\xbf"
@@ -173,8 +174,9 @@ class PixelSource(HashedSource):
     def _all_rows(self) -> Iterator[Item]:
         files = self._files()
         for file in files:
+            split = split_in(file.name, _ONE_SPLIT) if len(files) > 1 else None
             try:
-                yield from self._rows(file, _split_of(file.name) if len(files) > 1 else None)
+                yield from self._rows(file, split)
             except OSError as error:
                 raise ConfigError(
                     f"data source {str(file)!r} cannot be read: {error.strerror or error}"
@@ -208,12 +210,6 @@ class PixelSource(HashedSource):
                 f"data source {str(file)!r}, line {number}: split {word!r}; expected train, "
                 "validation or test"
             ) from None
-
-
-def _split_of(name: str) -> str | None:
-    """The split in a file name, such as sign_mnist_test.csv."""
-    words = re.split(r"[^a-z]+", name.lower())
-    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
 
 
 def _cell(cells: Sequence[bytes], column: int) -> str:

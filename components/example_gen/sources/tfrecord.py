@@ -12,7 +12,7 @@ from imgpipe.components.example_gen.sources import local_files
 from imgpipe.components.example_gen.sources.archive import safe_path
 from imgpipe.components.example_gen.sources.base import Item, Scan, SourceOptions
 from imgpipe.components.example_gen.sources.hashing import HashedSource
-from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, is_hidden, some
+from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, is_hidden, split_in
 from imgpipe.components.example_gen.sources.record_files import (
     Entry,
     Fields,
@@ -59,7 +59,7 @@ class TFRecordSource(HashedSource):
             fields = fields_of(str(file), self.options)
             if fields is None:
                 continue
-            given = _split_of(name)
+            given = split_in(name, "rename it, or name the files of one split")
             for number, entry in enumerate(index(str(file), fields)):
                 split = SPLIT_WORDS.get(entry.split.lower(), given)
                 yield to_item(f"{name}/{number:08d}", str(file), entry, fields, split)
@@ -110,15 +110,3 @@ def read_locator(locator: str) -> bytes:
     offset, length, rest = locator.split(":", 2)
     feature, _, file = rest.partition(":")
     return image_of(file, int(offset), int(length), feature)
-
-
-def _split_of(name: str) -> str | None:
-    """The split in a file name, such as Split-train/… or rps-test.tfrecord-00000-of-00002."""
-    words = re.split(r"[^a-z]+", name.lower())
-    found = sorted({SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS})
-    if len(found) > 1:
-        raise ConfigError(
-            f"data source: the file name {name!r} contains {some(found)}; rename it, or name the "
-            "files of one split"
-        )
-    return found[0] if found else None

@@ -106,6 +106,19 @@ def test_the_names_of_csv_files_in_a_folder_give_the_splits(table, tmp_path):
     assert again.given_splits == () and len(again.items) == 3
 
 
+def test_a_csv_file_with_the_names_of_two_splits_is_refused(table, tmp_path):
+    table(draw(3, 4, 4), name="sign_mnist_train.csv")
+    both = table(draw(3, 4, 4), name="sign_mnist_test_and_train.csv")
+    expected = (
+        r"the file name 'sign_mnist_test_and_train.csv' contains test, train; expected one of "
+        r"train, validation and test at most; rename it"
+    )
+    with pytest.raises(ConfigError, match=expected):
+        open_source(str(tmp_path)).listing()
+    # A single table is not divided by its name.
+    assert open_source(both).listing().given_splits == ()
+
+
 def test_pixels_in_one_column_and_splits_in_a_usage_column_are_read(tmp_path):
     rows = ["emotion,pixels,Usage"]
     for label, usage in ((0, "Training"), (3, "Training"), (3, "PublicTest"), (0, "PrivateTest")):
