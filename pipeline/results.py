@@ -190,12 +190,11 @@ class Evaluation(_Page):
 
     def _render(self) -> str:
         from imgpipe.components.report.evaluation_page import render
-        from imgpipe.pipeline.command_line import console
-        from imgpipe.pipeline.output import temporary
+        from imgpipe.pipeline.command_line import steps
         from imgpipe.pipeline.published import evaluation
 
         request = self._request
-        with temporary.folder() as folder, console.quiet(folder / "log", to_stderr=True):
+        with steps.quiet(to_stderr=True):
             images = evaluation.shown_images(
                 request.model, request.source, request.scan, self.summary
             )

@@ -13,8 +13,7 @@ from typing import Any
 from imgpipe.components.storage import manifest
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.export.served_model import Served
-from imgpipe.pipeline.command_line import console as consoles
-from imgpipe.pipeline.output import temporary
+from imgpipe.pipeline.command_line import steps
 from imgpipe.pipeline.published import pushed_models
 from imgpipe.serving import tensors
 from imgpipe.serving.client import Client, InvalidArgument, Unimplemented, protos
@@ -36,7 +35,7 @@ def load(path: Path, number: int | None) -> LocalClient:
     """
     version = version_folder(path, number)
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"  # without a line for each file that is not an image
-    with temporary.folder() as folder, consoles.quiet(folder / "log"):
+    with steps.quiet():
         return LocalClient(version)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import logging
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from imgpipe.serving.server.monitoring.log_format import utc_text
 
 if TYPE_CHECKING:
     from imgpipe.serving.server.server import ModelServer
@@ -64,8 +66,7 @@ class StateLines:
     def _line(self, event: str, **fields: Any) -> None:
         if self._write is None:
             return
-        when = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-        line = {"schema": SCHEMA, "time": when.replace("+00:00", "Z"), "event": event, **fields}
+        line = {"schema": SCHEMA, "time": utc_text(time.time()), "event": event, **fields}
         try:
             self._write(json.dumps(line) + "\n")
         except OSError as error:
