@@ -157,7 +157,7 @@ def test_a_second_run_takes_its_tasks_from_the_cache(
     assert "Failed" not in again.states.values(), again.logs
     tasks = {name.removesuffix("-driver") for name in again.states if name.endswith("-driver")}
     assert tasks - again.cached == {"root", "pipeline", *NEVER_CACHED, "ExitReport"}
-    assert len(manifest.versions(volume / "out" / "model")) == 1
+    assert len(list(manifest.versions(volume / "out" / "model"))) == 1
 
 
 @pytest.mark.usefixtures("blessed")
