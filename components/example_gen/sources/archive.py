@@ -49,7 +49,7 @@ _REFUSED = "!"  # first character of the locator of a member that must not be re
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _RAW_DEFLATE = -15  # zlib's wbits
 _OTHER_COMPRESSION = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
-_EXPECTED = "expected a .zip, .tar or .tar.gz of a folder tree"
+_EXPECTED = "expected a .zip, .tar, .tar.gz or .tgz of a folder tree"
 
 
 def takes(locator: str, options: SourceOptions) -> bool:

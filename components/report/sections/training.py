@@ -11,11 +11,15 @@ from imgpipe.components.report.section import Content, Context, Section
 
 _STOPPED = {
     "target": "it reached the target accuracy (train.target_accuracy)",
-    "plateau": "the validation loss had not improved for train.patience epochs",
+    "plateau": "the validation loss had not improved for {section}.patience epochs",
     "diverged": "the loss was no longer finite; lower the learning rate",
     "minutes": "the time for training was over (train.minutes)",
-    "epochs": "it reached the largest number of epochs (train.epochs)",
+    "epochs": "it reached the largest number of epochs ({section}.epochs)",
 }
+_BY_CALIBRATED_LOSS = (
+    "The best epoch has the lowest validation loss after calibration. The loss in the plot, which "
+    "is that before calibration, also rises when the network becomes too sure of itself."
+)
 
 
 def build(context: Context) -> Content:
@@ -25,9 +29,9 @@ def build(context: Context) -> Content:
         return context.absent("No model was trained")
     tuned = history.get("fine_tune") or {}
     solution = history.get("solution") or {}
-    stages = [] if solution else [_stage("", history)]
+    stages = [] if solution else [_stage("", history, "train")]
     if tuned.get("epochs"):
-        stages.append(_stage("Fine-tuning", tuned))
+        stages.append(_stage("Fine-tuning", tuned, "fine_tune", _BY_CALIBRATED_LOSS))
     return {
         "solution": _solution(history, solution) if solution else None,
         "stages": stages,
@@ -53,7 +57,8 @@ def _solution(history: Mapping[str, Any], solution: Mapping[str, Any]) -> dict[s
     }
 
 
-def _stage(title: str, history: Mapping[str, Any]) -> dict[str, Any]:
+def _stage(title: str, history: Mapping[str, Any], section: str, note: str = "") -> dict[str, Any]:
+    """Collect the facts about a training by epochs, with the section of its settings."""
     epochs = history["epochs"]
     numbers = [epoch.get("epoch", i) for i, epoch in enumerate(epochs)]
     best = history.get("best_epoch")
@@ -61,6 +66,7 @@ def _stage(title: str, history: Mapping[str, Any]) -> dict[str, Any]:
     stopped = history.get("stopped")
     return {
         "title": title,
+        "note": note,
         "plots": [
             (name, plots.curves(numbers, _of(epochs, key), _of(epochs, f"val_{key}"), best, key))
             for name, key in (("Accuracy", "accuracy"), ("Loss", "loss"))
@@ -69,7 +75,7 @@ def _stage(title: str, history: Mapping[str, Any]) -> dict[str, Any]:
         "best": best,
         "row": rows.get(best, {}),
         "last": epochs[-1],
-        "stopped": _STOPPED.get(str(stopped), str(stopped or "")),
+        "stopped": _STOPPED.get(str(stopped), str(stopped or "")).format(section=section),
         "seconds": history.get("seconds"),
         "resumed": history.get("resumed") or 0,
     }

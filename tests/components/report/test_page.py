@@ -140,6 +140,16 @@ def test_the_page_of_a_blessed_run_has_every_section_with_its_content(timings):
         assert words in parsed.text, words
 
 
+def test_the_page_says_by_which_loss_the_epoch_of_a_fine_tuned_network_is_chosen():
+    found = facts()
+    stage = {key: found["training"][key] for key in ("epochs", "best_epoch", "stopped")}
+    assert "after calibration" not in read(found).text
+    found["training"]["fine_tune"] = stage
+    text = read(found).text
+    assert "had not improved for fine_tune.patience epochs" in text
+    assert "The best epoch has the lowest validation loss after calibration" in text
+
+
 def test_the_gauge_and_the_figures_give_the_same_interval():
     found = facts() | {"cross_validation": None}
     low, high = found["gate"]["ci95"]
