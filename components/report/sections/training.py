@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from imgpipe.components.report import plots
 from imgpipe.components.report.learning import would_more_help
 from imgpipe.components.report.section import Content, Context, Section
@@ -64,13 +66,15 @@ def _stage(title: str, history: Mapping[str, Any], section: str, note: str = "")
     best = history.get("best_epoch")
     rows: dict[Any, Mapping[str, Any]] = dict(zip(numbers, epochs, strict=True))
     stopped = history.get("stopped")
+
+    def curves(key: str) -> Markup:
+        train, validation = _of(epochs, key), _of(epochs, f"val_{key}")
+        return plots.curves(numbers, train, validation, best, f"{section}-{key}")
+
     return {
         "title": title,
         "note": note,
-        "plots": [
-            (name, plots.curves(numbers, _of(epochs, key), _of(epochs, f"val_{key}"), best, key))
-            for name, key in (("Accuracy", "accuracy"), ("Loss", "loss"))
-        ],
+        "plots": [("Accuracy", curves("accuracy")), ("Loss", curves("loss"))],
         "epochs": len(epochs),
         "best": best,
         "row": rows.get(best, {}),
