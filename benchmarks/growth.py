@@ -74,12 +74,12 @@ def run(folder: Path, work: Path, count: int, options: argparse.Namespace) -> En
 
 
 def trainer(folder: Path, count: int) -> None:
-    """Train a head on the bank for two epochs."""
+    """Solve a head on the features of the bank."""
     from imgpipe.models.augmentation import ViewSpec
     from imgpipe.models.settings import ModelSettings
     from imgpipe.models.training import stages
 
-    settings = ModelSettings(epochs=2, batch_size=256, views=ViewSpec(count=0))
+    settings = ModelSettings(views=ViewSpec(count=0))
     stages.train(stages.Inputs(settings, synthetic.CLASSES, str(folder / "bank"), [], []))
 
 
