@@ -51,6 +51,9 @@ def shard_files(uri: str, split: str) -> list[str]:
 def read_records(files: str | Sequence[str]) -> Iterator[bytes]:
     """Iterate over the records of TFRecord files, with only a few in memory at a time.
 
+    Args:
+        files: Path of a file, or the paths of several, which are read in this order.
+
     Raises:
         tensorflow.errors.DataLossError: A record is cut or has changed.
     """
