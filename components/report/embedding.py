@@ -15,7 +15,6 @@ import numpy.typing as npt
 from imgpipe.components.report import neighbours, suspects
 from imgpipe.models import feature_names as names
 from imgpipe.models.features import bank
-from imgpipe.models.features.row_file import gathered
 from imgpipe.models.one_thread import one_blas_thread
 
 #: Largest number of points, and of mistakes among them.
@@ -43,30 +42,42 @@ def build(
     """
     if not bank.read_dim(bank_uri):
         return None
-    counts = {}
-    for split in names.SPLITS:
-        with bank.open_split(bank_uri, split, len(vocabulary), 0) as rows:
-            counts[split] = len(rows)
-    total = sum(counts.values())
-    if total < _FEWEST:
+    sampled = _sampled(bank_uri, vocabulary, wrong)
+    if sampled is None:
         return None
-    parts, attributes = [], []
-    for number, split in enumerate(names.SPLITS):
-        with bank.open_split(bank_uri, split, len(vocabulary), 0) as rows:
-            marked = np.zeros(len(rows), np.bool_)
-            if split in wrong:
-                marked = wrong[split](rows.hashes)
-            chosen = _chosen(marked, round(POINTS * counts[split] / total))
-            if len(chosen):  # those of wide backbones as sketches
-                sketches = [suspects.sketch(row) for row in gathered(rows.features, chosen)]
-                parts.append(neighbours.unit(np.stack(sketches), np.float64))
-            attributes += [(int(rows.labels[i]), number, int(marked[i])) for i in chosen]
-    coordinates, share = principal(np.concatenate(parts))
+    total, rows, attributes = sampled
+    coordinates, share = principal(rows)
     points = [
         [round(float(x), 3), round(float(y), 3), *values]
         for (x, y), values in zip(coordinates, attributes, strict=True)
     ]
     return {"images": total, "share": round(share, 4), "points": points}
+
+
+def _sampled(
+    bank_uri: str, vocabulary: Sequence[str], wrong: Mapping[str, Wrong]
+) -> tuple[int, Floats, list[tuple[int, int, int]]] | None:
+    """Choose the images of the map.
+
+    Returns:
+        The number of all images; for each chosen image its features [n, d], scaled to length 1, and
+        its class, split and whether it is misclassified. None if there are few images.
+    """
+    tables = [bank.read_table(bank_uri, split, len(vocabulary), 0) for split in names.SPLITS]
+    total = sum(map(len, tables))
+    if total < _FEWEST:
+        return None
+    parts, attributes = [], []
+    for number, (split, rows) in enumerate(zip(names.SPLITS, tables, strict=True)):
+        marked = np.zeros(len(rows), np.bool_)
+        if split in wrong:
+            marked = wrong[split](rows.hashes)
+        chosen = _chosen(marked, round(POINTS * len(rows) / total))
+        if len(chosen):  # those of wide backbones as sketches
+            sketches = [suspects.sketch(row) for row in rows.gather(chosen)]
+            parts.append(neighbours.unit(np.stack(sketches), np.float64))
+        attributes += [(int(rows.labels[i]), number, int(marked[i])) for i in chosen]
+    return total, np.concatenate(parts), attributes
 
 
 def principal(rows: Floats) -> tuple[Floats, float]:

@@ -6,7 +6,7 @@ training data, or two classes that look alike to the backbone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,9 @@ from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.features import bank
 from imgpipe.models.features.columns import columns
-from imgpipe.models.features.row_file import Rows, gathered
 
 #: Images for which neighbours are looked up in each split, and neighbours of each of them.
 ASKED, SHOWN = 24, 3
-ROWS = 4096  # rows of the bank in memory at once
 
 Floats = npt.NDArray[np.float32]
 
@@ -45,42 +43,41 @@ def nearest(
     hashes, queries = _queries(bank_uri, len(vocabulary), wanted)
     if not hashes:
         return {}
-    with bank.open_split(bank_uri, names.TRAIN, len(vocabulary), 0) as rows:
-        similarity, positions = closest(rows.features, len(rows), queries)
-        near = paths(bank_uri, {rows.hashes[i] for i in positions.flat}, (names.TRAIN,))
-        return {
-            digest: [
-                {
-                    "path": near[rows.hashes[position]][0],
-                    "label": vocabulary[rows.labels[position]],
-                    "image_hash": rows.hashes[position].decode(),
-                    "similarity": round(float(cosine), 4),
-                }
-                for cosine, position in zip(similarity[i], positions[i], strict=True)
-            ]
-            for i, digest in enumerate(hashes)
-        }
+    rows = bank.read_table(bank_uri, names.TRAIN, len(vocabulary), 0)
+    similarity, positions = closest(rows.batches(), queries)
+    near = paths(bank_uri, {rows.hashes[i] for i in positions.flat}, (names.TRAIN,))
+    return {
+        digest: [
+            {
+                "path": near[rows.hashes[position]][0],
+                "label": vocabulary[rows.labels[position]],
+                "image_hash": rows.hashes[position].decode(),
+                "similarity": round(float(cosine), 4),
+            }
+            for cosine, position in zip(similarity[i], positions[i], strict=True)
+        ]
+        for i, digest in enumerate(hashes)
+    }
 
 
-def closest(features: Rows, count: int, queries: Floats) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """Find the rows with the largest cosine to each query, a few thousand rows at a time.
+def closest(
+    batches: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]], queries: Floats
+) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """Find the rows with the largest cosine to each query.
 
     Args:
-        features: [n, d], in memory or in a file.
-        count: Number of rows, n.
+        batches: Row numbers [k] and features [k, d] of all n rows, some at a time, in any order.
         queries: [m, d], scaled to length 1.
 
     Returns:
-        Cosines and positions of the rows, [m, min(n, SHOWN)], the nearest first.
+        Cosines and numbers of the rows, [m, min(n, SHOWN)], the nearest first.
     """
     best = np.empty((len(queries), 0), np.float32)
     positions = np.empty((len(queries), 0), np.int64)
-    for start in range(0, count, ROWS):
-        block = np.arange(start, min(start + ROWS, count))
-        cosines = queries @ unit(gathered(features, block)).T
-        best = np.concatenate([best, cosines], axis=1)
-        positions = np.concatenate([positions, np.tile(block, (len(queries), 1))], axis=1)
-        order = np.argsort(-best, axis=1, kind="stable")[:, :SHOWN]
+    for rows, features in batches:
+        best = np.concatenate([best, queries @ unit(features).T], axis=1)
+        positions = np.concatenate([positions, np.tile(rows, (len(queries), 1))], axis=1)
+        order = np.lexsort((positions, -best), axis=1)[:, :SHOWN]
         best = np.take_along_axis(best, order, axis=1)
         positions = np.take_along_axis(positions, order, axis=1)
     return best, positions
@@ -102,10 +99,10 @@ def _queries(
     for split, some in wanted.items():
         if not some:
             continue
-        with bank.open_split(bank_uri, split, classes, 0) as rows:
-            positions = np.flatnonzero(rows.hashes.among(digest.encode() for digest in some))
-            parts.append(unit(gathered(rows.features, positions)))
-            hashes += [rows.hashes[position].decode() for position in positions]
+        rows = bank.read_table(bank_uri, split, classes, 0)
+        positions = np.flatnonzero(rows.hashes.among(digest.encode() for digest in some))
+        parts.append(unit(rows.gather(positions)))
+        hashes += [rows.hashes[position].decode() for position in positions]
     return hashes, np.concatenate(parts)
 
 

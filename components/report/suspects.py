@@ -70,13 +70,12 @@ def rank(
     with bank.open_split(bank_uri, names.SPLITS, len(vocabulary), 0) as clean:
         if len(clean) < _FEWEST or len(np.unique(clean.labels)) < 2:
             return None
-        folds = clean.groups.leading() % FOLDS
+        folds = (clean.groups.leading() % FOLDS).astype(np.int8)
         doubts = out_of_fold(clean.features, clean.labels, folds, len(vocabulary))
         settled = clean.hashes.among(digest.encode() for digest in confirmed)
-    doubts.margins[settled] = -np.inf
-    order = np.argsort(-doubts.margins, kind="stable")
-    disagree = int((doubts.margins > 0).sum())
-    worst = order[: min(limit, disagree)].tolist()
+    doubtful = np.flatnonzero((doubts.margins > 0) & ~settled)
+    order = np.argsort(-doubts.margins[doubtful], kind="stable")
+    worst = doubtful[order[:limit]].tolist()
     where = neighbours.paths(bank_uri, {clean.hashes[i] for i in worst})
     rows = [
         {
@@ -89,7 +88,7 @@ def rank(
         }
         for i in worst
     ]
-    return {"images": len(clean), "folds": FOLDS, "disagree": disagree, "rows": rows}
+    return {"images": len(clean), "folds": FOLDS, "disagree": len(doubtful), "rows": rows}
 
 
 @dataclass(frozen=True)
@@ -118,20 +117,23 @@ def out_of_fold(features: Rows, labels: Integers, folds: Integers, classes: int)
     """
     gram, moments = _sums(features, labels, folds, classes)
     whole, total = sum(gram.values()), sum(moments.values())
-    found: list[tuple[float, Doubts]] = []
-    for decay in _DECAYS if classes <= _MANY_CLASSES else _DECAY_OF_MANY:
+
+    def scored(decay: float) -> tuple[float, Doubts]:
+        """Return the accuracy and the predictions of the heads with this weight decay."""
         # The sums of all rows minus those of a fold are the sums without it, so that one pass over
         # the features fits the heads of all folds.
         heads = {
             number: _head(whole - gram[number], total - moments[number], decay) for number in gram
         }
-        doubts = Doubts(np.empty(len(labels), np.float32), np.empty(len(labels), np.int64))
+        doubts = Doubts(np.empty(len(labels), np.float32), np.empty(len(labels), np.int32))
         for part, number, rows in _blocks(features, folds):
             scores = rows @ heads[number]
             doubts.best[part] = scores.argmax(axis=1)
             doubts.margins[part] = _margins(scores, labels[part])
-        found.append((float(np.mean(doubts.best == labels)), doubts))
-    return max(found, key=lambda one: one[0])[1]
+        return float(np.mean(doubts.best == labels)), doubts
+
+    decays = _DECAYS if classes <= _MANY_CLASSES else _DECAY_OF_MANY
+    return max(map(scored, decays), key=lambda one: one[0])[1]
 
 
 def _head(gram: Floats, moments: Floats, decay: float) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from imgpipe.models.features.hash_column import HashColumn, Short, distinct, sho
 from imgpipe.models.features.image_groups import NEAR_FILE, ImageGroups, find_groups
 from imgpipe.models.features.row_file import RowFile, Rows, selected
 from imgpipe.models.files.file_patterns import matching
+from imgpipe.models.freed_memory import release_freed_memory
 
 BANK_FILE: Final = "bank.json"
 ACTIVATIONS_FOLDER: Final = "activations"
@@ -58,13 +59,13 @@ class BankRows:
         return self.select(self.views <= view)
 
     def select(self, keep: npt.NDArray[np.bool_]) -> BankRows:
-        """Returns the rows for which `keep`, bool [n], is true. They are in memory."""
+        """Returns the rows for which `keep`, bool [n], is true; see `row_file.selected`."""
         features = selected(self.features, np.flatnonzero(keep))
         labels, views, hashes = self.labels[keep], self.views[keep], self.hashes[keep]
         return BankRows(features, labels, views, hashes, self.groups[keep], self.separated)
 
     def some_clean(self, count: int) -> BankRows:
-        """Returns at most `count` rows of view 0, evenly sampled. They are in memory."""
+        """Returns at most `count` rows of view 0, evenly sampled; see `row_file.selected`."""
         # Rows are sorted by content hash, so evenly spaced ones are a random sample of the images.
         clean = np.flatnonzero(self.views == 0)
         keep = np.zeros(len(self), np.bool_)
@@ -137,6 +138,87 @@ def read_dim(bank_uri: str) -> int:
     return read_facts(bank_uri).dim
 
 
+@dataclass(frozen=True)
+class BankTable:
+    """The labelled rows of a split, sorted by image hash and view, without their features.
+
+    Attributes:
+        labels: Label indices, int64 [n].
+        views: Numbers of the views, int16 [n].
+        hashes: Content hashes of the images, [n].
+        sources: Groups that the data source gives, bytes [n]; b"" for none.
+    """
+
+    labels: npt.NDArray[np.int64]
+    views: npt.NDArray[np.int16]
+    hashes: HashColumn
+    sources: npt.NDArray[np.bytes_]
+    _uri: str
+    _files: Sequence[str]
+    _places: npt.NDArray[np.int64]  # row of each record; -1 for records that are left out
+    _vector: str  # name of the feature that is read
+    _shape: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]]:
+        """Yields row numbers [m] and features [m, ...] of all rows, in the order of the records.
+
+        Raises:
+            ResourceError: A record has another number of features than bank.json says.
+        """
+        done = 0
+        for parsed in columns(self._files, self._vector):
+            rows = _decoded(parsed[self._vector], math.prod(self._shape), self._uri)
+            here = self._places[done : done + len(rows)]
+            done += len(rows)
+            yield here[here >= 0], rows[here >= 0].reshape(-1, *self._shape)
+
+    def gather(self, wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
+        """Reads the features of some rows, for which all records are read once.
+
+        Args:
+            wanted: Different row numbers in ascending order, int64 [m].
+
+        Returns:
+            The features, [m, ...].
+
+        Raises:
+            ResourceError: A record has another number of features than bank.json says.
+        """
+        found = np.empty((len(wanted), *self._shape), np.float16)
+        for rows, features in self.batches() if len(wanted) else ():
+            mine = np.isin(rows, wanted)
+            found[np.searchsorted(wanted, rows[mine])] = features[mine]
+        return found
+
+
+def read_table(
+    bank_uri: str, split: str | tuple[str, ...], classes: int, most_view: int | None = None
+) -> BankTable:
+    """Reads the labelled rows of a split or of several, without their features.
+
+    Args:
+        bank_uri: URI of the artifact of FeatureBank.
+        split: Name of the split, or names of splits.
+        classes: Number of classes.
+        most_view: Highest view that is wanted; None is all of them.
+
+    Raises:
+        DataRefused: A label lies outside the vocabulary of `classes` names.
+    """
+    shape = (read_dim(bank_uri),)
+    table = _read_table(bank_uri, split, most_view, names.FEATURES, shape)
+    release_freed_memory()
+    if len(table) and table.labels.max() >= classes:
+        raise DataRefused(
+            f"feature bank: split {split} holds label index {table.labels.max()}, the vocabulary "
+            f"has {classes} names. The bank and the vocabulary come from different runs"
+        )
+    return table
+
+
 @contextlib.contextmanager
 def open_split(
     bank_uri: str,
@@ -161,17 +243,11 @@ def open_split(
         ResourceError: A record is not what bank.json says.
         DataRefused: A label lies outside the vocabulary of `classes` names.
     """
-    dim = read_dim(bank_uri)
     # The records are read twice: first without their vectors, to learn the order of the rows, then
     # with them. So the vectors go straight to their places and are never in memory together.
-    table = _read_table(bank_uri, split, most_view)
-    if table.labels.size and table.labels.max() >= classes:
-        raise DataRefused(
-            f"feature bank: split {split} holds label index {table.labels.max()}, the vocabulary "
-            f"has {classes} names. The bank and the vocabulary come from different runs"
-        )
-    with RowFile(len(table.labels), (dim,), np.float16) as features:
-        features.fill(_vectors(bank_uri, split, names.FEATURES, table.places, (dim,), bank_uri))
+    table = read_table(bank_uri, split, classes, most_view)
+    with RowFile(len(table), (read_dim(bank_uri),), np.float16) as features:
+        features.fill(table.batches())
         groups = _groups(bank_uri, table, folds)
         rows = BankRows(
             features, table.labels, table.views, table.hashes, groups.names, groups.separated
@@ -180,7 +256,7 @@ def open_split(
         yield rows
 
 
-def _groups(bank_uri: str, table: _Table, folds: int) -> ImageGroups:
+def _groups(bank_uri: str, table: BankTable, folds: int) -> ImageGroups:
     import tensorflow as tf
 
     path, near = f"{bank_uri.rstrip('/')}/{NEAR_FILE}", []
@@ -200,37 +276,32 @@ def open_activations(bank_uri: str, split: str, rows: BankRows) -> Iterator[RowF
     """
     shape = read_facts(bank_uri).activations
     folder = f"{bank_uri.rstrip('/')}/{ACTIVATIONS_FOLDER}"
-    table = _read_table(folder, split, int(rows.views.max(initial=0)))
+    table = _read_table(folder, split, int(rows.views.max(initial=0)), names.ACTIVATIONS, shape)
     if not (table.hashes.equals(rows.hashes) and np.array_equal(table.views, rows.views)):
         raise ResourceError(
             f"feature bank {bank_uri}: expected activations of {len(rows)} rows of split "
-            f"{split}. Received: {len(table.labels)} rows. Run FeatureBank again"
+            f"{split}. Received: {len(table)} rows. Run FeatureBank again"
         )
     with RowFile(len(rows), shape, np.float16) as activations:
-        vectors = _vectors(folder, split, names.ACTIVATIONS, table.places, shape, bank_uri)
-        activations.fill(vectors)
+        activations.fill(table.batches())
         yield activations
 
 
-@dataclass(frozen=True)
-class _Table:
-    """Rows in their order, and the place of every record in it; -1 for records left out."""
-
-    places: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64]
-    views: npt.NDArray[np.int16]
-    hashes: HashColumn
-    sources: npt.NDArray[np.bytes_]
-
-
-def _read_table(uri: str, split: str | tuple[str, ...], most_view: int | None) -> _Table:
+def _read_table(
+    uri: str,
+    split: str | tuple[str, ...],
+    most_view: int | None,
+    vector: str,
+    shape: tuple[int, ...],
+) -> BankTable:
     """Reads the records of a split without their vectors."""
     label: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
     view: list[npt.NDArray[np.int16]] = [np.empty(0, np.int16)]
     source: list[npt.NDArray[np.bytes_]] = [np.empty(0, "S1")]
     short: list[Short] = []
     wanted_names = (names.LABEL_INDEX, names.VIEW, names.IMAGE_HASH, names.GROUP)
-    for parsed in columns(_files(uri, split), *wanted_names):
+    files = _files(uri, split)
+    for parsed in columns(files, *wanted_names):
         label.append(parsed[names.LABEL_INDEX])
         view.append(parsed[names.VIEW].astype(np.int16))
         source.append(parsed[names.GROUP].astype("S"))
@@ -245,24 +316,9 @@ def _read_table(uri: str, split: str | tuple[str, ...], most_view: int | None) -
     places = np.full(len(labels), -1, np.int64)
     places[order] = np.arange(len(order))
     rows = hashes[order].compact()  # `find_groups` expects no hashes without a row
-    return _Table(places, labels[order], views[order], rows, sources[order])
-
-
-def _vectors(
-    uri: str,
-    split: str | tuple[str, ...],
-    vector: str,
-    places: npt.NDArray[np.int64],
-    shape: tuple[int, ...],
-    bank_uri: str,
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]]:
-    """Yields row numbers and vectors of the split's records in batches, in file order."""
-    done = 0
-    for parsed in columns(_files(uri, split), vector):
-        rows = _decoded(parsed[vector], math.prod(shape), bank_uri)
-        here = places[done : done + len(rows)]
-        done += len(rows)
-        yield here[here >= 0], rows[here >= 0].reshape(-1, *shape)
+    return BankTable(
+        labels[order], views[order], rows, sources[order], uri, files, places, vector, shape
+    )
 
 
 def _files(uri: str, split: str | tuple[str, ...]) -> list[str]:
@@ -271,13 +327,13 @@ def _files(uri: str, split: str | tuple[str, ...]) -> list[str]:
     return [file for s in splits for file in matching(f"{folder}/Split-{s}/data_tfrecord-*")]
 
 
-def _decoded(values: npt.NDArray[Any], dim: int, bank_uri: str) -> npt.NDArray[np.float16]:
+def _decoded(values: npt.NDArray[Any], dim: int, uri: str) -> npt.NDArray[np.float16]:
     """Returns float16 [n, dim] from n byte strings."""
     expected = dim * np.dtype(np.float16).itemsize
     wrong = next((len(value) for value in values if len(value) != expected), None)
     if wrong is not None:
         raise ResourceError(
-            f"feature bank {bank_uri}: expected {expected} bytes of features a record (dim {dim}, "
+            f"feature bank {uri}: expected {expected} bytes of features a record (dim {dim}, "
             f"float16). Received: {wrong}. Run FeatureBank again"
         )
     vectors = np.frombuffer(b"".join(values), "<f2").astype(np.float16, copy=False)

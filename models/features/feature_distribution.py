@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models.features import row_file
 from imgpipe.models.files.array_archive import DAMAGED
 from imgpipe.models.one_thread import one_blas_thread
 
@@ -26,7 +28,7 @@ FILE: Final = "assets.extra/feature_distribution.npz"  # below the SavedModel
 #: Largest number of principal components; 128 did not detect other kinds of images better than 64.
 _COMPONENTS: Final = 64
 _FEWEST_TRAIN: Final = 64
-MOST: Final = 20_000  # images that are used, sampled evenly: 100 MB of features
+MOST: Final = 20_000  # images that are used, sampled evenly: 50 MB of features
 _FEWEST_HELD_OUT: Final = 50  # fewer images do not show which scores are usual
 _FOLDS: Final = 5  # parts of the training images that are held out in turn
 _LONGEST: Final = 4096  # features of an image; the covariance of more takes over 130 MB
@@ -72,7 +74,7 @@ class FeatureDistribution:
     held_out_above: int = 0
     far: float = math.inf
 
-    def scores(self, features: Floats) -> npt.NDArray[np.float64]:
+    def scores(self, features: row_file.Rows) -> npt.NDArray[np.float64]:
         """Returns the distance of each image from the training data.
 
         Args:
@@ -82,10 +84,8 @@ class FeatureDistribution:
             The scores, float64 [n].
         """
         parts = [np.empty(0)]
-        for start in range(0, len(features), _ROWS):
-            rows = _unit(features[start : start + _ROWS]) - self.centre
-            inside = rows @ self.axes
-            left_out = _squared_lengths(rows) - _squared_lengths(inside)
+        for _, rows in _unit_blocks(features):
+            inside, left_out = _divided(rows, self.centre, self.axes)
             white = inside @ self.whitening
             # |w - m|² = |w|² + |m|² - 2 w·m needs no array of images by classes by components.
             squares = _squared_lengths(white)[:, None] + _squared_lengths(self.means)
@@ -146,7 +146,7 @@ def load(directory: str) -> FeatureDistribution | None:
 def fit(
     features: Floats,
     labels: npt.NDArray[np.integer[Any]],
-    held_out: Floats,
+    held_out: row_file.Rows,
     groups: npt.NDArray[np.integer[Any]] | None = None,
 ) -> FeatureDistribution | None:
     """Computes the distribution of the features of training images.
@@ -168,12 +168,11 @@ def fit(
     features, labels = features[::step], labels[::step]
     if len(features) < _FEWEST_TRAIN or not 0 < features.shape[1] <= _LONGEST:
         return None
-    rows = _unit(features)
-    numbers = np.arange(len(rows)) if groups is None else groups[::step]
-    described = _described(rows, labels, numbers)
+    numbers = np.arange(len(features)) if groups is None else groups[::step]
+    described = _described(features, labels, numbers)
     scores = described.scores(held_out)
     if len(scores) < _FEWEST_HELD_OUT and groups is not None:
-        scores = np.concatenate([scores, _scores_in_turn(rows, labels, numbers)])
+        scores = np.concatenate([scores, _scores_in_turn(features, labels, numbers)])
     if len(scores) < _FEWEST_HELD_OUT:
         return None
     threshold = float(np.quantile(scores, _QUANTILE))
@@ -187,7 +186,7 @@ def fit(
 
 
 def _scores_in_turn(
-    rows: npt.NDArray[np.float32],
+    features: Floats,
     labels: npt.NDArray[np.integer[Any]],
     groups: npt.NDArray[np.integer[Any]],
 ) -> npt.NDArray[np.float64]:
@@ -206,45 +205,66 @@ def _scores_in_turn(
         train = fold_of[numbers] != fold
         if train.sum() < _FEWEST_TRAIN:
             return scores[0]
-        held_out = rows[first[fold_of == fold]]
-        scores.append(_described(rows[train], labels[train], numbers[train]).scores(held_out))
+        held_out = features[first[fold_of == fold]]
+        scores.append(_described(features[train], labels[train], numbers[train]).scores(held_out))
     return np.concatenate(scores)
 
 
 def _described(
-    rows: npt.NDArray[np.float32],
+    features: Floats,
     labels: npt.NDArray[np.integer[Any]],
     groups: npt.NDArray[np.integer[Any]],
 ) -> FeatureDistribution:
-    """Returns the distribution of rows of length 1, without the scores that are usual."""
-    centre = rows.mean(axis=0)
-    rows = rows - centre
+    """Returns the distribution of features, without the scores that are usual.
+
+    The features are converted to float32 several times, block by block, which takes less memory
+    than a copy of all.
+    """
+    total = sum(rows.sum(axis=0, dtype=np.float64) for _, rows in _unit_blocks(features))
+    centre = np.asarray(total / len(features), np.float32)
     # With more components than half of the different images, hardly anything would be left out.
-    count = max(1, min(_COMPONENTS, len(np.unique(groups)) // 2, rows.shape[1]))
-    axes = _principal_axes(rows, count)
-    inside = rows @ axes
+    count = max(1, min(_COMPONENTS, len(np.unique(groups)) // 2, features.shape[1]))
+    axes = _principal_axes(features, centre, count)
+    inside = np.empty((len(features), count), np.float32)
+    left_out = np.empty(len(features), np.float32)
+    for part, rows in _unit_blocks(features):
+        inside[part], left_out[part] = _divided(rows, centre, axes)
     classes, indices = np.unique(labels, return_inverse=True)
     means = np.zeros((len(classes), count), np.float32)
     np.add.at(means, indices, inside)
     means /= np.bincount(indices)[:, None]
     spread = inside - means[indices]
     # A covariance of few images is too small in some directions, which its inverse exaggerates.
-    covariance = spread.T @ spread / len(rows)
+    covariance = spread.T @ spread / len(features)
     covariance += (_SHRINKAGE * np.trace(covariance) / count + _TINY) * np.eye(count)
     whitening = np.linalg.inv(np.linalg.cholesky(covariance)).T.astype(np.float32)
-    left_out = _squared_lengths(rows) - _squared_lengths(inside)
     rest = max(float(left_out.mean()), _TINY)
     return FeatureDistribution(centre, axes, whitening, means @ whitening, rest)
 
 
-def _principal_axes(rows: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float32]:
-    """Returns the directions in which centred rows [n, D] differ most, [D, count]."""
+def _principal_axes(features: Floats, centre: Floats, count: int) -> npt.NDArray[np.float32]:
+    """Returns the directions in which the rows of length 1 differ most, [D, count]."""
     from scipy import linalg
 
-    last = rows.shape[1] - 1
+    products = np.zeros((len(centre), len(centre)), np.float32)
+    for _, rows in _unit_blocks(features):
+        rows -= centre
+        products += rows.T @ rows
+    last = len(centre) - 1
     with one_blas_thread():
-        _, vectors = linalg.eigh(rows.T @ rows, subset_by_index=[last + 1 - count, last])
+        _, vectors = linalg.eigh(products, subset_by_index=[last + 1 - count, last])
     return np.asarray(vectors[:, ::-1])
+
+
+def _divided(rows: Floats, centre: Floats, axes: Floats) -> tuple[Floats, Floats]:
+    """Divides rows of length 1 into the part that the principal components represent and the rest.
+
+    Returns:
+        The coordinates on the components, [n, k], and the squared length of the rest, [n].
+    """
+    centred = rows - centre
+    inside = centred @ axes
+    return inside, _squared_lengths(centred) - _squared_lengths(inside)
 
 
 def _far(scores: npt.NDArray[np.float64]) -> float:
@@ -258,11 +278,12 @@ def _far(scores: npt.NDArray[np.float64]) -> float:
     return start + float(excess.mean()) * math.log(_TAIL / FAR_SHARE) if len(excess) else start
 
 
-def _unit(features: Floats) -> npt.NDArray[np.float32]:
-    """Returns a float32 copy whose rows have length 1."""
-    rows = np.array(features, np.float32)
-    rows /= np.maximum(np.sqrt(_squared_lengths(rows)), _TINY)[:, None]
-    return rows
+def _unit_blocks(features: row_file.Rows) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+    """Yields blocks of the rows as float32 copies, each row of which has length 1."""
+    for part, block in row_file.blocks(features, _ROWS):
+        rows = np.array(block, np.float32)
+        rows /= np.maximum(np.sqrt(_squared_lengths(rows)), _TINY)[:, None]
+        yield part, rows
 
 
 def _squared_lengths(rows: Floats) -> npt.NDArray[np.float32]:

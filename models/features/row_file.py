@@ -8,6 +8,7 @@ rows, and the disk reads in sequence. The file lies in the system's folder for t
 from __future__ import annotations
 
 import abc
+import itertools
 import math
 import os
 import tempfile
@@ -194,7 +195,10 @@ class RowFile(StoredRows):
             return near if in_order else near[index - first]
         if (np.diff(index) > 0).all():  # in ascending order, each chunk is read once
             ends = np.flatnonzero(np.diff(index // self.chunk)) + 1
-            return np.concatenate([self.gather(part) for part in np.split(index, ends)])
+            found = np.empty((len(index), *self.shape[1:]), self.dtype)
+            for start, end in itertools.pairwise([0, *ends.tolist(), len(index)]):
+                found[start:end] = self.gather(index[start:end])
+            return found
         # Rows at random are read one by one; whole chunks would be mostly in vain.
         return np.concatenate([self.read(place, place + 1) for place in index.tolist()])
 

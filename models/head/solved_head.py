@@ -148,12 +148,14 @@ def _first_groups(rows: BankRows, count: int) -> BankRows:
     images, first = np.unique(rows.hashes.numbers, return_index=True)
     if len(images) <= count:
         return rows
-    groups, sizes = np.unique(rows.groups.numbers[first], return_counts=True)
-    names = rows.groups.names(groups).tolist()
+    groups, member, sizes = np.unique(
+        rows.groups.numbers[first], return_index=True, return_counts=True
+    )
     # By a hash, so that the choice depends on the images alone. The prefix makes the order another
     # one than that of `folds.assign`, which hashes the same names.
-    salted = [hashlib.sha256(b"some:" + name).digest() for name in names]
-    order = np.array(sorted(range(len(groups)), key=salted.__getitem__))
+    salted = (hashlib.sha256(b"some:" + name).digest() for name in rows.groups[first[member]])
+    numbers = np.fromiter((int.from_bytes(digest[:8]) for digest in salted), np.uint64, len(groups))
+    order = np.argsort(numbers, kind="stable")
     chosen = order[: max(1, int(np.searchsorted(np.cumsum(sizes[order]), count, "right")))]
     return rows.select(np.isin(rows.groups.numbers, groups[chosen]))
 

@@ -178,10 +178,7 @@ def _head(inputs: Inputs, facts: BankFacts, rows: dict[str, BankRows]) -> Traine
     head = judged(found, datasets.Vectors(validation.features, validation.labels), HEAD)
     clean, held_out = (part.some_clean(feature_distribution.MOST) for part in rows.values())
     distribution = feature_distribution.fit(
-        np.asarray(clean.features),
-        clean.labels,
-        np.asarray(held_out.features),
-        clean.groups.numbers,
+        np.asarray(clean.features), clean.labels, held_out.features, clean.groups.numbers
     )
     return replace(head, distribution=distribution)
 

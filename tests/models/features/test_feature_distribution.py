@@ -33,6 +33,18 @@ def test_images_of_the_same_kind_score_like_held_out_images(known):
         assert known.above(features(1, 300, seed)[0]) <= 12
 
 
+def test_all_of_many_images_determine_centre_and_components():
+    """Thousands of images are read in several blocks."""
+    rows, labels = features(1, 9_000, seed=0)
+    found = feature_distribution.fit(rows, labels, features(1, 200, seed=1)[0])
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    np.testing.assert_allclose(found.centre, unit.mean(axis=0), atol=1e-6)
+    covariance = np.cov(unit, rowvar=False, bias=True)
+    largest = np.linalg.eigvalsh(covariance)[: -1 - found.axes.shape[1] : -1]
+    np.testing.assert_allclose(np.diag(found.axes.T @ covariance @ found.axes), largest, rtol=1e-3)
+    assert found.rest == pytest.approx(np.trace(covariance) - largest.sum(), rel=1e-3)
+
+
 def test_images_of_another_kind_are_above_the_threshold(known):
     assert known.above(features(2, 300, seed=9)[0]) >= 295
 
