@@ -20,7 +20,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.export.saved_model import export, write_digest
 from imgpipe.models.features import feature_distribution
-from imgpipe.models.features.bank import open_split
+from imgpipe.models.features.bank import read_table
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.files.file_patterns import all_matching
 from imgpipe.models.head.calibration import calibrate
@@ -170,10 +170,10 @@ def _write_head(
     if stored is None:
         return
     images = dict(some_examples(train_files, _COMPARED))
-    with open_split(config.bank_uri, names.TRAIN, len(config.vocabulary), 0) as rows:
-        compared = rows.select(rows.hashes.among(images))
-    expected = classifier.probabilities([images[digest] for digest in compared.hashes])
-    if stored.agrees(np.asarray(compared.features), expected):
+    rows = read_table(config.bank_uri, names.TRAIN, len(config.vocabulary), 0)
+    compared = np.flatnonzero(rows.hashes.among(images))
+    expected = classifier.probabilities([images[digest] for digest in rows.hashes[compared]])
+    if stored.agrees(rows.gather(compared), expected):
         stored.save(run_dir)
 
 

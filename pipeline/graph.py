@@ -71,7 +71,7 @@ def create_pipeline(
     # these two.
     for first in (data["baseline"], data["examples"]):
         first.add_upstream_node(plan)
-    model = _model_nodes(config, planned, data)
+    model = _model_nodes(config, parameters, data)
     gates = _gate_nodes(config, parameters, data, model)
     report = _report_node(planned, storage, {**data, **model, **gates})
     return tfx_pipeline.Pipeline(
@@ -132,7 +132,7 @@ def _example_gen_node(config: Config, parameters: Parameters) -> Any:
         min_test=rule.min_test,
         pixel_limit=config.judge.pixel_limit,
         options=source_options(config).to_json(),
-        store=beam_options.store(config.beam, config.judge_store),
+        store=beam_options.store(config.beam, config.judge_store, parameters.compiled),
         code=planned.data_code,
     )
 
@@ -176,8 +176,9 @@ def _data_gate_node(config: Config, planned: PlanParameters, nodes: dict[str, An
     )
 
 
-def _model_nodes(config: Config, planned: PlanParameters, data: dict[str, Any]) -> dict[str, Any]:
+def _model_nodes(config: Config, parameters: Parameters, data: dict[str, Any]) -> dict[str, Any]:
     """Components from the blessed data to the exported model."""
+    planned = parameters.planned
     bank = parts.FeatureBank(
         examples=data["judged"].outputs["examples"],
         metadata=data["judged"].outputs["metadata"],
@@ -185,7 +186,7 @@ def _model_nodes(config: Config, planned: PlanParameters, data: dict[str, Any]) 
         data_blessing=data["gate"].outputs["blessing"],
         network=planned.network,
         weights_key=planned.weights_key,
-        store=beam_options.store(config.beam, config.bank_store),
+        store=beam_options.store(config.beam, config.bank_store, parameters.compiled),
         # Free space changes from run to run, so FeatureBank itself asks for it.
         budget=FREE_DISK if config.bank.budget is None else config.bank.budget * 2**30,
         code=planned.bank_code,
@@ -238,7 +239,7 @@ def _gate_nodes(
         bank=model["bank"].outputs["features"],
         baseline_model=baseline,
         infra_blessing=validator.outputs["blessing"],
-        store=beam_options.store(config.beam, config.bank_store),
+        store=beam_options.store(config.beam, config.bank_store, parameters.compiled),
     )
     evaluator = parts.ImageEvaluator(
         predictions=predictor.outputs["predictions"],

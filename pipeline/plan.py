@@ -85,6 +85,11 @@ class Parameters:
     given: Mapping[str, Any]
     known: str = ""
 
+    @property
+    def compiled(self) -> bool:
+        """Whether the graph is compiled for an orchestrator, whose tasks may run on any host."""
+        return not self.known
+
 
 def known(config: Config, inputs: RunInputs) -> Parameters:
     """Parameters of a run whose inputs are known before the graph is built.

@@ -117,8 +117,7 @@ def free_budget(store: str) -> float:
         `blob_store.open_store` takes it.
     """
     folder = blob_store.folder_of(store)
-    file = blob_store.path_of(folder, STORE)
-    held = file.stat().st_size if file.exists() else 0
+    held = blob_store.stored_bytes(store, STORE)
     while not folder.exists():  # the store is on the disk of the first folder that exists
         folder = folder.parent
     return _FREE_SHARE * (shutil.disk_usage(folder).free + held)

@@ -6,6 +6,7 @@ with the number of images.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -112,7 +113,7 @@ class _Shard:
         gone = {d.record.path: d for d in removed if d.record.path not in stored}
         if not gone and not moved:
             for kind, path in candidates.items():
-                if tf.io.gfile.exists(path):  # an attempt that died may have renamed it
+                with contextlib.suppress(tf.errors.NotFoundError):  # another attempt renamed it
                     tf.io.gfile.rename(path, published[kind], overwrite=True)
             return stored
         elsewhere = {decision.record.path: decision for decision in moved}

@@ -94,13 +94,12 @@ def principal(rows: Floats) -> tuple[Floats, float]:
     centred = rows - rows.mean(axis=0)
     with one_blas_thread():
         gram = centred @ centred.T  # [n, n], and n is at most POINTS
-        last = len(gram) - 1
-        values, vectors = linalg.eigh(gram, subset_by_index=[last - 1, last])
+        last, total = len(gram) - 1, float(np.trace(gram))
+        values, vectors = linalg.eigh(gram, subset_by_index=[last - 1, last], overwrite_a=True)
     coordinates = vectors[:, ::-1] * np.sqrt(np.maximum(values[::-1], 0))
     # An eigenvector may point either way; the longer side is drawn to the right and to the top.
     longest = coordinates[np.abs(coordinates).argmax(axis=0), [0, 1]]
     coordinates *= np.sign(longest) + (coordinates.max() == 0)
-    total = float(np.trace(gram))
     share = float(values.sum()) / total if total > 0 else 0.0
     return coordinates / max(float(np.abs(coordinates).max()), 1e-12), share
 

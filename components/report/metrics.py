@@ -99,10 +99,10 @@ class Table:
 
     def confusion(self) -> list[Cell]:
         """Return the cells of the confusion matrix that are not 0, as (label, predicted, count)."""
-        pairs = np.stack([self._labels, self._predicted], axis=1)
-        cells, counts = np.unique(pairs, axis=0, return_counts=True)
+        classes = len(self._vocabulary)
+        cells, counts = np.unique(self._labels * classes + self._predicted, return_counts=True)
         found = zip(cells.tolist(), counts.tolist(), strict=True)
-        return [(label, predicted, count) for (label, predicted), count in found]
+        return [(*divmod(cell, classes), count) for cell, count in found]
 
     def ece(self) -> float:
         """Compute the expected calibration error of the predicted class (Guo et al. 2017)."""

@@ -12,7 +12,7 @@ import contextlib
 import json
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -64,10 +64,18 @@ class RunFolder:
 
     path: Path
 
-    def leave(self, artifacts: Mapping[str, Path]) -> None:
-        """Copy artifacts, by the names that `shown` gives them; what is there already is kept."""
+    def leave(self, artifacts: Mapping[str, Path], written: Collection[str] = ()) -> None:
+        """Copy artifacts, by the names that `shown` gives them; what is there already is kept.
+
+        Args:
+          artifacts: Folders of the artifacts.
+          written: Names of those that the task wrote itself. They take the place of what an earlier
+            attempt has left.
+        """
         for name, source in artifacts.items():
             target = self.path / _ARTIFACTS / name
+            if name in written:
+                shutil.rmtree(target, ignore_errors=True)
             if target.exists() or not source.is_dir() or not any(source.iterdir()):
                 continue
             beside = target.with_name(f".{name}.{uuid.uuid4().hex}")
@@ -96,6 +104,11 @@ class RunFolder:
         """Write why the run ended."""
         self.path.mkdir(parents=True, exist_ok=True)
         atomic_write(self.path / _FAILURE, json.dumps(asdict(failure), indent=1) + "\n")
+
+    def forget(self, component: str) -> None:
+        """Remove the failure of an attempt of this component, after which a retry succeeded."""
+        if self.failure().component == component:
+            (self.path / _FAILURE).unlink(missing_ok=True)
 
     def failure(self) -> Failure:
         """Read why the run ended; the usual cause where no task has told one."""

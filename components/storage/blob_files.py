@@ -9,6 +9,7 @@ same value, so it does not matter who is last. The price is one small file for e
 from __future__ import annotations
 
 import contextlib
+import os
 import uuid
 import zlib
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY
 
 _CHECKSUM = 4  # bytes of the checksum in front of each value
+_EACH = 16  # of the 256 folders, each sixteenth is looked at to estimate the size of the store
 
 
 class BlobFiles:
@@ -71,6 +73,14 @@ class BlobFiles:
                     "space, or name another folder that all hosts can write to (bank.store, "
                     "judge.store)."
                 ) from error
+
+    def stored_bytes(self) -> int:
+        """Estimate how much the values take. Keys are hashes, so all folders are about as large."""
+        found = 0
+        for number in range(0, 256, _EACH):
+            with contextlib.suppress(OSError), os.scandir(self._folder / f"{number:02x}") as files:
+                found += sum(file.stat().st_size for file in files)
+        return _EACH * found
 
     def close(self) -> None:
         """Do nothing; no file is open."""

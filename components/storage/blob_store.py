@@ -48,6 +48,19 @@ def open_store(locator: str | Path, name: str) -> BlobStore | BlobFiles:
     return store(folder_of(locator), name)
 
 
+def stored_bytes(locator: str | Path, name: str) -> int:
+    """Return about how much a store takes on the disk; 0 if it does not exist.
+
+    Args:
+      locator: Folder of the store, as `open_store` takes it.
+      name: Name of the store in the folder.
+    """
+    if str(locator).startswith(SHARED):
+        return BlobFiles(folder_of(locator), name).stored_bytes()
+    file = path_of(folder_of(locator), name)
+    return file.stat().st_size if file.exists() else 0
+
+
 def folder_of(locator: str | Path) -> Path:
     """Return the folder of a store from its locator, with or without ``shared:`` in front."""
     return Path(str(locator).removeprefix(SHARED))

@@ -253,6 +253,7 @@ def open_split(
             features, table.labels, table.views, table.hashes, groups.names, groups.separated
         )
         del table  # the places of the records are not needed any longer
+        release_freed_memory()
         yield rows
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from imgpipe.components.beam import worker_start
@@ -17,7 +19,7 @@ _PLUGIN = "--beam_plugins=imgpipe.components.beam.beam_worker"
 #: That takes 3.6 s each, and workers need imgpipe too, so they have an installation anyway.
 _PACKED = "--sdk_container_image="
 _NO_PACKING = f"{_PACKED}none"
-_REMOTE_RUNNERS = ("FlinkRunner", "SparkRunner", "PortableRunner", "DataflowRunner")
+_REMOTE_ENGINES = ("flink", "spark", "portable", "dataflow")
 #: Values of `beam.runner` with which all work is done on this machine, by processes of this run.
 LOCAL_RUNNERS = ("local", "processes")
 _LOOPBACK = "--environment_type=LOOPBACK"
@@ -42,7 +44,7 @@ def arguments(beam: Beam) -> list[str]:
     given = list(beam.args)
     options = [] if _names(given, "--runner") else [*_runner(beam), *_environment(beam)]
     # The workers of Dataflow need an image; `_environment` names it, or `beam.args`.
-    if not _names(given, _PACKED) and not _on_dataflow([*options, *given]):
+    if not _names(given, _PACKED) and _engine([*options, *given]) != "dataflow":
         options.append(_NO_PACKING)
     if not _names(given, "--beam_plugin"):
         options.append(_PLUGIN)
@@ -52,18 +54,19 @@ def arguments(beam: Beam) -> list[str]:
 def has_several_hosts(beam: Beam) -> bool:
     """Whether workers may run on other hosts, so that they share no SQLite file."""
     options = arguments(beam)
-    remote = any(runner in option for option in options for runner in _REMOTE_RUNNERS)
-    return remote and _LOOPBACK not in options  # with it, the workers are threads of this process
+    # With LOOPBACK, the workers are threads of this process.
+    return _engine(options) in _REMOTE_ENGINES and _LOOPBACK not in options
 
 
-def store(beam: Beam, folder: Path) -> str:
+def store(beam: Beam, folder: Path, on_cluster: bool = False) -> str:
     """Return the locator of a store of results, as `components.storage.blob_store` opens it.
 
     Args:
       beam: The section of the configuration.
       folder: Folder of the store. It must be shared by all hosts if there are several.
+      on_cluster: Whether the components themselves run on several hosts.
     """
-    return f"{SHARED}{folder}" if has_several_hosts(beam) else str(folder)
+    return f"{SHARED}{folder}" if on_cluster or has_several_hosts(beam) else str(folder)
 
 
 def require_local_artifacts(config: Config) -> None:
@@ -75,16 +78,43 @@ def require_local_artifacts(config: Config) -> None:
     Raises:
       ConfigError: The runner is Dataflow.
     """
-    if _on_dataflow(arguments(config.beam)):
+    if _engine(arguments(config.beam)) == "dataflow":
         raise ConfigError(
             f"the workers of Dataflow cannot read the output folder {config.out} on this machine. "
-            "Compile the graph with `imgpipe kubeflow compile --root gs://BUCKET/FOLDER` and run "
-            'it on Vertex AI, or choose another beam.runner. Received: beam.runner = "dataflow".'
+            'Choose another beam.runner. Received: beam.runner = "dataflow" (or --runner in '
+            "beam.args). Dataflow needs a TFX pipeline of your own, whose root is in a bucket: "
+            "see docs/dataflow.md."
         )
 
 
-def _on_dataflow(options: list[str]) -> bool:
-    return any("DataflowRunner" in option for option in options)
+def require_local_workers(beam: Beam) -> None:
+    """Check that the components of a pipeline on Kubeflow do not send their work elsewhere.
+
+    Args:
+      beam: The section of the configuration of a pipeline that is compiled.
+
+    Raises:
+      ConfigError: The runner is a cluster.
+    """
+    engine = _engine(arguments(beam))
+    if engine in _REMOTE_ENGINES:
+        raise ConfigError(
+            "Kubeflow Pipelines puts the artifacts of a component into its container, where the "
+            f'workers of a cluster cannot read them. Expected: beam.runner = "local" or '
+            f'"processes", which uses all cores of the container. Received: {engine!r}. For Flink '
+            "or Spark, use `imgpipe run` on a host of the cluster."
+        )
+
+
+def _engine(options: Sequence[str]) -> str:
+    """Return the engine that Beam takes from ``--runner``, such as "flink".
+
+    Beam accepts its name in any case, with and without "Runner", and as the path of a class.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--runner", default="")
+    runner = str(parser.parse_known_args(options)[0].runner)
+    return runner.rpartition(".")[2].lower().removesuffix("runner")
 
 
 def _names(options: list[str], prefix: str) -> bool:

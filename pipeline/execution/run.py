@@ -181,7 +181,7 @@ class _Run:
             settings = self.config.settings
             settings.backbone_spec().fetch(settings.size)
         self.record.vocabulary = tuple(found["scan"].vocabulary)
-        # The listing is freed here: 300 bytes an image, while the components run.
+        # The listing is freed here: 37 bytes per image, while the components run.
         inputs = run_inputs.find(self.config, found.pop("scan"))
         self.record.inputs = inputs
         run_inputs.freeze_schema(self.config, inputs)

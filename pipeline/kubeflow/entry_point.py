@@ -104,7 +104,7 @@ def _run(parsed: argparse.Namespace, beam: list[str]) -> None:
     except Exception as error:
         notes.fail(given, directory, *_known(error))  # the exit task draws the page from it
         raise
-    notes.leave(given, directory)
+    notes.succeed(given, directory)
     _complete(Path(given.outputs.output_file), wanted)
 
 

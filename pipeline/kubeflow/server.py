@@ -178,9 +178,8 @@ class Server:
 
     def _failure(self, run: V2beta1Run, pods: _Pods) -> ImgpipeError:
         """Describe a failed run by the log of the task that failed first."""
-        failed = [task for task in pods.tasks if task.state == "FAILED"]
         # The first one is the cause; the graphs around it fail after it.
-        failed.sort(key=lambda task: str(task.end_time or task.start_time or ""))
+        failed = sorted(pods.failed(), key=lambda task: str(task.end_time or task.start_time or ""))
         for task in failed:
             if log := self.address.log(run.run_id, task.pod_name) if task.pod_name else "":
                 return _failed_task(pods.name(task), log)
@@ -231,6 +230,12 @@ class _Pods:
         while task.display_name.startswith("executor") and task.pod_name in self._parents:
             task = self._parents[task.pod_name]
         return str(task.display_name)
+
+    def failed(self) -> list[V2beta1PipelineTaskDetail]:
+        """Find the tasks that failed, without the attempts after which a retry succeeded."""
+        failed = [task for task in self.tasks if task.state == "FAILED"]
+        above = [(task, self._parents.get(task.pod_name)) for task in failed]
+        return [task for task, parent in above if not parent or parent.state != "SUCCEEDED"]
 
     def of(self, component: str) -> list[str]:
         """Find the pods of a component."""

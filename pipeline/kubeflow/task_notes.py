@@ -42,13 +42,21 @@ class TaskNotes:
         """
         if not run_directory:
             return
-        found = {
-            self.artifacts[key]: Path(artifacts.artifacts[0].uri)
-            for side in (given.inputs.artifacts, given.outputs.artifacts)
-            for key, artifacts in side.items()
-            if key in self.artifacts and artifacts.artifacts
-        }
-        RunFolder(Path(run_directory)).leave(found)
+        read, written = (
+            {
+                self.artifacts[key]: Path(artifacts.artifacts[0].uri)
+                for key, artifacts in side.artifacts.items()
+                if key in self.artifacts and artifacts.artifacts
+            }
+            for side in (given.inputs, given.outputs)
+        )
+        RunFolder(Path(run_directory)).leave(read | written, written)
+
+    def succeed(self, given: ExecutorInput, run_directory: str) -> None:
+        """Copy the artifacts, and forget why an earlier attempt of the task failed."""
+        self.leave(given, run_directory)
+        if run_directory:
+            RunFolder(Path(run_directory)).forget(self.component)
 
     def fail(self, given: ExecutorInput, run_directory: str, cause: str, exit_code: int) -> None:
         """Record why the task failed, and leave what it read and wrote.

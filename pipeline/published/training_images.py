@@ -64,18 +64,18 @@ def _write(file: Path, version: Path, bank_uri: str, examples: str) -> None:
 
     from imgpipe.components.report.neighbours import unit
     from imgpipe.models.features import bank
-    from imgpipe.models.features.row_file import gathered
 
     if not bank.read_dim(bank_uri):
         raise ResourceError(
             "--nearest: the bank holds no features, because all layers are trained."
         )
-    with bank.open_split(bank_uri, names.TRAIN, 1 << 30, 0) as rows:
-        some = rows.some_clean(LIMIT)
-    features = unit(gathered(some.features, np.arange(len(some))))
-    seen = _images(examples, {digest.decode() for digest in some.hashes})
-    kept = [i for i, digest in enumerate(some.hashes) if digest.decode() in seen]
-    found = [seen[some.hashes[i].decode()] for i in kept]
+    rows = bank.read_table(bank_uri, names.TRAIN, 1 << 30, 0)
+    # Rows are sorted by content hash, so evenly spaced ones are a random sample of the images.
+    some = np.arange(0, len(rows), max(1, -(-len(rows) // LIMIT)))
+    features, hashes = unit(rows.gather(some)), [digest.decode() for digest in rows.hashes[some]]
+    seen = _images(examples, set(hashes))
+    kept = [i for i, digest in enumerate(hashes) if digest in seen]
+    found = [seen[hashes[i]] for i in kept]
     if not found:
         raise ResourceError("--nearest: the run has no training image that can be shown.")
     compared = [

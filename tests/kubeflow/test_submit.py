@@ -54,11 +54,10 @@ def file(tmp_path: Path) -> Path:
 
 def _target(file: Path | str, host: str, *parameters: str, **changes: Any) -> submit.Target:
     """Return what to submit, to the server at `host`."""
-    given: dict[str, Any] = {"root": None, "data": None, "token": None, **changes}
+    given: dict[str, Any] = {"root": None, "data": None, "token": None, "image": "", **changes}
     return submit.Target(
         source=str(file),
         settings=(),
-        image="image:1",
         host=host,
         parameters=parameters,
         experiment="trials",
@@ -160,6 +159,21 @@ def test_a_failed_task_raises_the_error_of_a_local_run_with_its_log(
     assert lines[-2] == said
 
 
+def test_an_attempt_after_which_a_retry_succeeded_is_not_the_cause(server: ApiServer, file: Path):
+    server.states = ["FAILED"]
+    recovered = _tasks("DataGate", "SUCCEEDED", end_time="2026-01-01T00:00:01Z")
+    recovered[-1].state = "FAILED"
+    last = _tasks("ImageTrainer", "FAILED", end_time="2026-01-01T00:00:02Z")
+    for task in last:
+        task.pod_name = f"trainer-{task.pod_name}"
+        for child in task.child_tasks:
+            child.pod_name = f"trainer-{child.pod_name}"
+    server.tasks = [*recovered, *last]
+    server.logs = {"node-3": LAUNCHER.format(4), "trainer-node-3": LAUNCHER.format(5)}
+    with pytest.raises(ResourceError, match="the task ImageTrainer failed"):
+        submit.run(_target(file, server.host), None, True, every=0.01)
+
+
 def test_a_failed_run_without_a_log_gives_the_error_of_the_server(server: ApiServer, file: Path):
     server.states = ["FAILED"]
     why = api.GoogleRpcStatus(message="OOMKilled (exit code 137)")
@@ -250,9 +264,12 @@ def test_a_file_that_is_not_a_compiled_pipeline_is_refused(
         submit.run(_target(path, "http://127.0.0.1:1"), None, False)
 
 
-def test_data_is_refused_with_a_compiled_file(file: Path):
-    with pytest.raises(ConfigError, match="is compiled already"):
-        submit.run(_target(file, "http://127.0.0.1:1", data="photos"), None, False)
+@pytest.mark.parametrize("given", [{"data": "photos"}, {"image": "image:2"}])
+def test_options_of_the_compiler_are_refused_with_a_compiled_file(
+    file: Path, given: dict[str, str]
+):
+    with pytest.raises(ConfigError, match="is compiled already, so --data, --set and --image"):
+        submit.run(_target(file, "http://127.0.0.1:1", **given), None, False)
 
 
 @pytest.mark.parametrize("host", ["localhost:8888", "http:///x", ""])

@@ -83,11 +83,12 @@ def compile_(
     Raises:
       ResourceError: The package kfp, which the extra ``kubeflow`` brings, is not installed.
       ConfigError: The folder for the output does not exist, `root` is no URI of an object store, or
-        the containers cannot reach a path of the configuration.
+        the containers cannot reach a path of the configuration, or Beam's workers their artifacts.
     """
     require_kfp()
     from imgpipe.pipeline.command_line import steps
     from imgpipe.pipeline.command_line.settings import configuration
+    from imgpipe.pipeline.configuration import beam_options
     from imgpipe.pipeline.kubeflow import places
 
     if not output.absolute().parent.is_dir():
@@ -96,6 +97,7 @@ def compile_(
     if image:
         settings = [*settings, f"kubeflow.image={json.dumps(image)}"]
     config = places.on_volumes(configuration(source, data, None, settings))
+    beam_options.require_local_workers(config.beam)
     with steps.quiet():
         from imgpipe.pipeline import graph
         from imgpipe.pipeline.kubeflow import compiler, parameters

@@ -205,10 +205,11 @@ def prepare(target: Target) -> Iterator[Prepared]:
     source = target.source or ""
     written = Path(source) if source.endswith(_SUFFIXES) else None
     if written:
-        if target.data is not None or target.settings:
+        if target.data is not None or target.settings or target.image:
             raise ConfigError(
-                f"{written} is compiled already, so --data and --set have no effect on it. Pass "
-                "--param for a parameter of the run, or name a configuration instead of the file."
+                f"{written} is compiled already, so --data, --set and --image have no effect on "
+                "it. Pass --param for a parameter of the run, or name a configuration instead of "
+                "the file."
             )
         spec = pipeline_file.read(written)
         arguments = pipeline_file.arguments(spec, target.parameters or ())

@@ -10,14 +10,17 @@ import json
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import apache_beam as beam
 import numpy as np
 import pytest
 
 from imgpipe.components.feature_bank.content import free_budget, make_plan
+from imgpipe.components.feature_bank.store import STORE
 from imgpipe.components.feature_bank.view_choice import choose_views
 from imgpipe.components.storage import records
+from imgpipe.components.storage.blob_store import open_store
 from imgpipe.models import feature_names as names
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.features.bank import open_split
@@ -73,6 +76,17 @@ def test_the_budget_is_a_share_of_the_free_disk(tmp_path) -> None:
         free / 4, rel=0.2
     )  # other processes write meanwhile
     assert not store.exists()
+
+
+@pytest.mark.parametrize(("shared", "most"), [("", 5), ("shared:", 1.3)])
+def test_what_the_store_holds_counts_as_free(tmp_path, monkeypatch, shared, most) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    values = {hashlib.sha256(str(i).encode()).digest(): bytes(1000) for i in range(1000)}
+    store = open_store(f"{shared}{tmp_path}", STORE)
+    store.put(values)
+    store.close()
+    assert 0.7 <= free_budget(f"{shared}{tmp_path}") / (1_000_000 / 4) <= most
+    assert free_budget(f"{shared}{tmp_path / 'new'}") == 0
 
 
 def test_features_of_a_backbone_that_is_trained_are_not_stored(tmp_path) -> None:

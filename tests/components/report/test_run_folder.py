@@ -35,6 +35,24 @@ def test_the_first_copy_of_an_artifact_is_kept(folder: RunFolder, tmp_path: Path
     assert [entry.name for entry in Path(path).parent.iterdir()] == ["quarantine"]
 
 
+def test_what_a_retry_writes_takes_the_place_of_what_the_failed_attempt_left(
+    folder: RunFolder, tmp_path: Path
+):
+    folder.leave({"quarantine": _artifact(tmp_path / "a", "partial")}, {"quarantine"})
+    folder.leave({"quarantine": _artifact(tmp_path / "b", "complete")}, {"quarantine"})
+    (path,) = folder.artifacts().values()
+    assert (Path(path) / "deep" / "file.txt").read_text() == "complete"
+
+
+def test_a_failure_is_forgotten_when_a_retry_of_the_same_component_succeeds(folder: RunFolder):
+    failure = Failure("DataGate", "the disk is full", 5)
+    folder.record(failure)
+    folder.forget("ImageTrainer")
+    assert folder.failure() == failure
+    folder.forget("DataGate")
+    assert "a container ended without a message" in folder.failure().cause
+
+
 def test_artifacts_that_hold_images_or_models_are_not_copied():
     assert shown("ImageFilter", "quarantine") == "quarantine"
     assert shown("DataGate", "blessing") == "data_blessing"

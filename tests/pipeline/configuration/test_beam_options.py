@@ -133,6 +133,8 @@ def test_args_alone_choose_the_runner():
         ({**FLINK, "environment": "LOOPBACK"}, False),
         (DATAFLOW, True),
         ({"args": ["--runner=SparkRunner"]}, True),
+        ({"args": ["--runner=flink"]}, True),
+        ({"args": ["--runner", "DATAFLOW"]}, True),
         ({"args": ["--runner=PortableRunner", "--environment_type=LOOPBACK"]}, False),
     ],
 )
@@ -141,10 +143,19 @@ def test_runners_with_workers_on_other_hosts_are_recognised(beam, expected):
     assert beam_options.has_several_hosts(built) is expected
     place = "shared:/bank" if expected else "/bank"
     assert beam_options.store(built, Path("/bank")) == place
+    assert beam_options.store(built, Path("/bank"), on_cluster=True) == "shared:/bank"
 
 
-def test_a_run_on_this_machine_refuses_dataflow(tmp_path):
-    config = configs.build({"beam": DATAFLOW, "run": {"out": str(tmp_path)}})
+@pytest.mark.parametrize("beam", [DATAFLOW, {"args": ["--runner=dataflow"]}])
+def test_a_run_on_this_machine_refuses_dataflow(tmp_path, beam):
+    config = configs.build({"beam": beam, "run": {"out": str(tmp_path)}})
     with pytest.raises(ConfigError, match="Dataflow cannot read the output folder"):
         beam_options.require_local_artifacts(config)
     beam_options.require_local_artifacts(configs.build({"beam": FLINK}))
+
+
+@pytest.mark.parametrize("beam", [FLINK, DATAFLOW, {"args": ["--runner=spark"]}])
+def test_a_pipeline_on_kubeflow_refuses_workers_outside_of_its_containers(beam):
+    with pytest.raises(ConfigError, match="where the workers of a cluster cannot read them"):
+        beam_options.require_local_workers(configs.build({"beam": beam}).beam)
+    beam_options.require_local_workers(configs.build({"beam": {"runner": "processes"}}).beam)
