@@ -48,6 +48,7 @@ _REFUSED = "!"  # first character of the locator of a member that must not be re
 #: The decoders of LZMA and bzip2 always unpack a whole block, however large it is.
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _RAW_DEFLATE = -15  # zlib's wbits
+_UTF8_NAME = 0x800  # flag of a zip member whose name is marked as UTF-8
 _OTHER_COMPRESSION = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _EXPECTED = "expected a .zip, .tar, .tar.gz or .tgz of a folder tree"
 
@@ -212,12 +213,27 @@ def _collect_zip(path: Path, found: _Members) -> None:
     # (Fifield 2019, https://www.bamsoftware.com/hacks/zipbomb/).
     end, before = 0, ""
     for info in sorted(infos, key=lambda info: info.header_offset):
+        name = _zip_name(info)
         overlaps = before if info.header_offset < end else ""
         reach = info.header_offset + _LOCAL_HEADER.size + info.compress_size
         if reach > end:
-            end, before = reach, info.filename
-        # `filename` ends before the first NUL, while `safe_path` has to see it.
-        found.add(info.orig_filename, _zip_kind(info), info.file_size, _zip_locator(info, overlaps))
+            end, before = reach, name
+        found.add(name, _zip_kind(info), info.file_size, _zip_locator(info, overlaps))
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """Name of a member, as UTF-8 wherever it is valid UTF-8.
+
+    `zip` and macOS write UTF-8 without its flag (APPNOTE 4.4.4, bit 11), and `zipfile` reads names
+    without this flag as code page 437. Names in a code page are hardly ever valid UTF-8.
+    """
+    name = info.orig_filename  # `filename` ends before the first NUL, which `safe_path` has to see
+    if info.flag_bits & _UTF8_NAME:
+        return name
+    try:
+        return name.encode("cp437").decode()
+    except UnicodeDecodeError:
+        return name
 
 
 def _zip_kind(info: zipfile.ZipInfo) -> str:

@@ -70,6 +70,23 @@ def test_an_archive_has_the_items_of_the_unpacked_folder(pack, tmp_path, kind):
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"photos.{kind}", "unpacked"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "cp437"])
+def test_names_in_a_zip_need_no_flag_for_utf8(tmp_path, encoding):
+    """Info-ZIP and macOS write UTF-8 without the flag, older Windows programs a code page."""
+
+    class Unflagged(zipfile.ZipInfo):
+        def _encodeFilenameFlags(self):
+            return self.filename.encode(encoding), 0
+
+    path = tmp_path / "photos.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("Bär/ä.jpg", "Hündchen/b.jpg"):
+            archive.writestr(Unflagged(name), b"x")
+    scan = open_source(str(path)).listing()
+    assert scan.vocabulary == ("Bär", "Hündchen")
+    assert [item.path for item in scan.items] == ["Bär/ä.jpg", "Hündchen/b.jpg"]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_split_folders_wrapping_folders_and_hidden_or_loose_members_are_recognised(pack, kind):
     names = [f"set/{s}/{c}/1.jpg" for s in ("Train", "val") for c in "ab"]
