@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -50,7 +51,7 @@ def configuration(
     if path.is_dir():
         raise ConfigError(
             f"{source} is a folder, expected a TOML file or a preset. For its images: "
-            f"imgpipe run --data {source}"
+            f"imgpipe run --data {shlex.quote(source)}"
         )
     # A missing .toml file is reported as such, and not as an unknown preset.
     if path.suffix == ".toml" or path.is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -87,7 +88,7 @@ def _print(out: Path, found: Sequence[Removable], kept: str, removed: bool) -> N
     else:
         console.print(
             f"{total} can be freed. Versions, pages and summaries are kept. Remove it with: "
-            f"imgpipe clean {escape(str(out))} --yes"
+            f"imgpipe clean {escape(shlex.quote(str(out)))} --yes"
         )
 
 

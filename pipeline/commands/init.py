@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,7 +82,8 @@ def init(
     console.print(f"{len(scan.items)} files in {len(scan.vocabulary)} classes: {escape(counts)}")
     for note in lines[1:]:  # the first one is the classes again
         console.print(f"[dim]{escape(note)}[/]")
-    console.print(f"wrote {escape(str(output))}; next: imgpipe run {escape(str(output))}")
+    command = f"imgpipe run {shlex.quote(str(output))}"
+    console.print(f"wrote {escape(str(output))}; next: {escape(command)}")
     found: formats.Init = {
         "schema": SCHEMA,
         "file": str(output.absolute()),
@@ -112,7 +114,7 @@ def text(config: Config, notes: Mapping[str, str], name: str | None) -> str:
         return configs.to_toml(config, notes)
     different = flat(config.model_dump(mode="json", exclude_defaults=True))
     only = {*_SETTINGS, *(key for key, _ in different)}
-    return _HEADER.format(name=name) + configs.to_toml(config, notes, only)
+    return _HEADER.format(name=shlex.quote(name)) + configs.to_toml(config, notes, only)
 
 
 def propose(scan: Scan, source: str) -> tuple[Config, dict[str, str]]:

@@ -7,6 +7,7 @@ overrides by content hash into the file that `judge.overrides` names, which the 
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path, PurePosixPath
@@ -182,7 +183,7 @@ def accept(
     console.print(
         f"{written} overrides added to {escape(str(file))}; review and commit the file, then run:"
     )
-    console.print(f"  imgpipe run … --set judge.overrides={escape(str(file))}")
+    console.print(f"  imgpipe run … --set judge.overrides={escape(shlex.quote(str(file)))}")
     accepted: formats.AcceptedFiles = {
         "schema": SCHEMA,
         "file": str(file.absolute()),

@@ -7,6 +7,7 @@ baseline.
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -95,7 +96,7 @@ def _located(model_dir: Path, to: int | None) -> tuple[Path, int | None]:
     if to not in (None, int(version.name)):
         raise ConfigError(
             f"--to {to} and {version} name different versions. Expected: one of them, such as "
-            f"imgpipe rollback {folder} --to {to}"
+            f"imgpipe rollback {shlex.quote(str(folder))} --to {to}"
         )
     return folder, int(version.name)
 

@@ -172,7 +172,8 @@ def _training(training: Mapping[str, Any] | None, directory: Path) -> Iterator[t
         )
     if training and training["tuned"]:
         found = ", ".join(f"{name} {value:.4g}" for name, value in training["tuned"].items())
-        yield "tuned", f"{found}; use these settings with: imgpipe run {directory / 'tuned.toml'}"
+        command = shlex.join(["imgpipe", "run", str(directory / "tuned.toml")])
+        yield "tuned", f"{found}; use these settings with: {command}"
 
 
 def search_line(tried: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -172,7 +173,7 @@ def repair(out: Path) -> str:
 
 def repair_command(out: Path) -> str:
     """Return the command that calls `repair`."""
-    return f"imgpipe doctor {out} --repair"
+    return f"imgpipe doctor {shlex.quote(str(out))} --repair"
 
 
 @contextlib.contextmanager

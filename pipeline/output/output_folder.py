@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +58,7 @@ def served_versions(out: Path) -> Finding:
         lines,
         f"{len(numbers)} intact in {base}",
         "Run again, which pushes the model under a new number, or publish an intact version with: "
-        f"imgpipe rollback {base} --to VERSION.",
+        f"imgpipe rollback {shlex.quote(str(base))} --to VERSION.",
         fatal=True,
     )
 

@@ -7,6 +7,7 @@ the messages about bad images are the same with and without a server.
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,6 @@ def version_folder(path: Path, number: int | None) -> Path:
     if (version / manifest.MANIFEST).exists() and (what := manifest.damage(version)):
         raise ResourceError(
             f"{version} is damaged: {what}. Choose another one with --version, or publish an "
-            f"intact one with: imgpipe rollback {base}"
+            f"intact one with: imgpipe rollback {shlex.quote(str(base))}"
         )
     return version

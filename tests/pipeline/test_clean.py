@@ -71,6 +71,11 @@ def test_without_yes_nothing_is_removed(out):
     assert "Remove it with: imgpipe clean" in invoke(out).stdout
 
 
+def test_the_command_that_removes_quotes_a_name_with_spaces(out, tmp_path_factory):
+    moved = out.rename(tmp_path_factory.mktemp("moved") / "my runs")
+    assert f"Remove it with: imgpipe clean '{moved}' --yes" in invoke(moved).stdout
+
+
 def test_yes_removes_what_neither_runs_nor_versions_need(out):
     result = invoke(out / "model", "--yes")
     assert result.exit_code == 0, result.output

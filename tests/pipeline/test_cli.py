@@ -141,6 +141,16 @@ def test_init_writes_a_configuration_for_the_folder(photos: Path, tmp_path: Path
     assert "exists already" in again.stderr
 
 
+def test_suggested_commands_can_be_copied_where_names_have_spaces(photos: Path, tmp_path: Path):
+    file = tmp_path / "my photos.toml"
+    result = imgpipe("init", str(photos), "-o", str(file))
+    assert f"next: imgpipe run '{file}'\n" in result.stdout
+    assert "imgpipe run 'my photos.toml'\n" in file.read_text()
+    folder = tmp_path / "my photos"
+    folder.mkdir()
+    assert f"imgpipe run --data '{folder}'" in imgpipe("run", str(folder)).stderr
+
+
 def test_init_notes_a_class_with_too_few_images(photos: Path):
     from imgpipe.components.example_gen.sources import open_source
     from imgpipe.pipeline.commands.init import propose

@@ -50,6 +50,11 @@ def test_a_truncated_database_is_reported(out: Path):
     assert caught.value.exit_code == 5
 
 
+def test_the_command_that_repairs_quotes_a_name_with_spaces():
+    command = metadata_file.repair_command(Path("my runs"))
+    assert command == "imgpipe doctor 'my runs' --repair"
+
+
 def test_a_file_that_is_no_database_is_reported(out: Path):
     change(out, 0, os.urandom(4096))
     assert "is damaged: file is not a database" in metadata_file.fault(out)
