@@ -85,11 +85,11 @@ def check(data: str | Path, *, config: str | Path | None = None, **settings: Any
       ConfigError: A setting or the source is wrong.
     """
     from imgpipe.pipeline.commands.check import as_json, examine
-    from imgpipe.pipeline.source import opened
+    from imgpipe.pipeline.source import require_classes
 
     _prepare()
     chosen = _configuration(config, data, settings)
-    opened(chosen).listing()  # reports a wrong source before TensorFlow is imported
+    require_classes(chosen)  # before TensorFlow is imported
     found = examine(chosen, with_images=False, to_stderr=True)
     summary = as_json(found)
     reasons = tuple(summary["reasons"])

@@ -32,6 +32,18 @@ def opened(config: Config, least_classes: int = 2) -> Source:
     return open_source(config.data.source, dataclasses.replace(given, least_classes=least_classes))
 
 
+def require_classes(config: Config) -> None:
+    """List the images without reading them, and refuse classes that no model can have.
+
+    Args:
+      config: The configuration, which names the source.
+
+    Raises:
+      ConfigError: The source cannot be read, or a class or the number of classes is refused.
+    """
+    config.settings.check_classes(opened(config).listing().vocabulary)
+
+
 def scan(config: Config) -> Scan:
     """List and hash the images.
 

@@ -52,12 +52,12 @@ def check(
 ) -> None:
     """Report what a run would reject, repair and warn about, without training."""
     from imgpipe.pipeline.command_line.settings import configuration
-    from imgpipe.pipeline.source import opened
+    from imgpipe.pipeline.source import require_classes
 
     built = configuration(config, data, None, settings or [])
     output_files.check_folder("--json", json_file)
     output_files.check_folder("--html", html_file)
-    opened(built).listing()  # reports a wrong source before the imports, which take seconds
+    require_classes(built)  # before the imports, which take seconds
     found = examine(built, html_file is not None, json_file == output_files.STANDARD_OUTPUT)
     console = output_files.console_beside(json_file)
     _print(console, found)

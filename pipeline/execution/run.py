@@ -29,7 +29,7 @@ from imgpipe.pipeline.execution import failures, mlflow_log, repetition
 from imgpipe.pipeline.execution.run_record import LOADING, LOG, Outcome, RunRecord, exit_code
 from imgpipe.pipeline.output import metadata_file, run_folders, run_lock, temporary
 from imgpipe.pipeline.output.run_folders import CONFIG, RUNS
-from imgpipe.pipeline.source import opened, scan
+from imgpipe.pipeline.source import require_classes, scan
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.runners.local import NodeResult
@@ -64,7 +64,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
     run_inputs.check_files(config)
     mlflow_log.check(config.run.mlflow)
     beam_options.require_local_artifacts(config)
-    opened(config).listing()  # reports a wrong folder before the imports, which take seconds
+    require_classes(config)  # before the imports, which take seconds
     out = config.out
     with _locked(out):
         metadata_file.require_usable(out)

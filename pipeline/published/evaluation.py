@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.example_gen.sources import Scan, Source
+from imgpipe.components.example_gen.sources.validation import check_class_names
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError, ImgpipeError
@@ -94,9 +95,10 @@ def require_known_labels(model: Model, scan: Scan) -> None:
       scan: The listing of the data.
 
     Raises:
-      ConfigError: None of the labels is a class of the model.
+      ConfigError: None of the labels is a class of the model, or one only looks like a class.
     """
     labels = {item.label for item in scan.items if item.label}
+    check_class_names(scan.source, {*labels, *model.vocabulary})
     if not labels & set(model.vocabulary):
         received = ", ".join(sorted(labels)[:_NAMED]) or "images without labels"
         raise ConfigError(

@@ -234,6 +234,14 @@ def test_a_class_folder_without_images_is_refused(clean, tmp_path):
     assert code == 0 and "clean: 16 images" in text
 
 
+def test_class_names_that_a_run_refuses_are_refused(clean):
+    """One name stands on each line of the model's vocabulary."""
+    next(clean.iterdir()).rename(clean / "two\nlines")
+    code, _, error = check(clean, *FEW)
+    assert code != 0 and isinstance(error, ConfigError)
+    assert "class names must not be empty or hold a line break" in str(error)
+
+
 def test_overridden_labels_and_proposals_are_counted(clean, tmp_path):
     digest = hashlib.sha256((clean / "rock/0.png").read_bytes()).hexdigest()
     other = hashlib.sha256((clean / "rock/1.png").read_bytes()).hexdigest()

@@ -221,13 +221,6 @@ class FolderSource(HashedSource):
     def _collect_classes(self, walk: _Walk, folders: list[_Entry], split: str | None) -> set[str]:
         """Collect the items of class folders and return the class names, also of empty folders."""
         for entry in folders:
-            try:
-                entry.name.encode("utf-8")
-            except UnicodeEncodeError:
-                raise ConfigError(
-                    f"class folder {entry.name!r} in {self.directory!r} has a name that is not "
-                    "UTF-8; rename it, because the model answers with this name"
-                ) from None
             if walk.collect(entry, entry.name, split) == 0:
                 walk.note("empty_class", entry.path, "no file in it")
         return {entry.name for entry in folders}

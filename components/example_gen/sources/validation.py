@@ -98,7 +98,7 @@ def vet(scan: Scan, options: SourceOptions) -> Scan:
         options: Options with the group pattern and the allowed classes.
 
     Raises:
-        ConfigError: The group pattern is invalid or matches no path.
+        ConfigError: The group pattern is invalid or matches no path, or a class name is refused.
     """
     items = scan.items
     notes, vocabulary = list(scan.notes), scan.vocabulary
@@ -115,11 +115,42 @@ def vet(scan: Scan, options: SourceOptions) -> Scan:
         labels = {item.label for item in items}
         notes = [note for note in notes if note.kind != "empty_class"]
         notes += [Note("empty_class", c, "no file in it") for c in vocabulary if c not in labels]
+    check_class_names(scan.source, {*scan.vocabulary, *vocabulary})
     items = _one_split_a_group(items)
     notes += _odd_names(items)
     # Equal scans have equal notes.
     ordered = sorted(set(notes), key=lambda note: (note.kind, note.path, note.detail))
     return replace(scan, items=items, vocabulary=vocabulary, notes=tuple(ordered))
+
+
+def check_class_names(where: str, classes: Iterable[str]) -> None:
+    """Check whether a model can answer with names of classes, and people can tell them apart.
+
+    macOS separates letters and accents in the names of files; other systems keep what was typed.
+
+    Args:
+        where: The source, for messages.
+        classes: Names of the classes.
+
+    Raises:
+        ConfigError: A name is not UTF-8, or two names differ only in the form of their accents.
+    """
+    composed: dict[str, str] = {}
+    for name in sorted(classes):
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(
+                f"data source {where!r}: the class name {name!r} is not UTF-8; rename the class, "
+                "because the model answers with its name"
+            ) from None
+        other = composed.setdefault(unicodedata.normalize("NFC", name), name)
+        if other != name:
+            raise ConfigError(
+                f"data source {where!r}: two names of a class look the same, {name!r}, but only "
+                "one of them has its accents in the letters (Unicode's forms NFC and NFD); give "
+                "both the same name"
+            )
 
 
 def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[Items, _Paths]:

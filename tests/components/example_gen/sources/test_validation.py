@@ -80,6 +80,19 @@ def test_long_non_ascii_and_colliding_names_are_noted():
     assert "and 150 more" in {note.detail for note in many.notes}
 
 
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [("caf\udce9", "is not UTF-8; rename"), ("cafe\u0301", "look the same.*give both the same")],
+)
+def test_class_names_that_cannot_be_answered_or_told_apart_are_refused(other, message):
+    items = Item("1", "caf\u00e9"), Item("2", other)
+    with pytest.raises(ConfigError, match=message):
+        vet(scan(*items), SourceOptions())
+    allowed = SourceOptions(classes=("caf\u00e9", "bar"))
+    with pytest.raises(ConfigError, match=message):
+        vet(scan(items[1]), allowed)
+
+
 def test_each_group_is_in_one_split_that_depends_on_the_seed():
     one, two = SplitRule(validation=0.3), SplitRule(seed=1, validation=0.3)
     places = {g: {one.assign(f"{g}{n}", None, g) for n in range(9)} for g in map(str, range(200))}
