@@ -40,7 +40,7 @@ def read(path: Path) -> dict[str, Any]:
                 f"{path} has more than {MOST_BYTES:,} bytes; expected a configuration of some "
                 "kilobytes."
             )
-        text = content.decode()
+        text = content.decode("utf-8-sig")  # editors on Windows write a byte order mark
     except OSError as error:
         raise ConfigError(f"cannot read config {path}: {error.strerror}.") from None
     except UnicodeDecodeError as error:

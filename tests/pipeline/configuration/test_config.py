@@ -32,6 +32,12 @@ def test_written_file_loads_back_to_the_same_configuration(tmp_path: Path):
     assert "# a note\n# of two lines" in file.read_text()
 
 
+def test_a_byte_order_mark_before_the_configuration_is_skipped(tmp_path: Path):
+    file = tmp_path / "c.toml"
+    file.write_bytes(b'\xef\xbb\xbf[run]\r\nname = "a"\r\n')
+    assert configs.load(file).run.name == "a"
+
+
 def test_absolute_paths_replace_only_those_that_are_given(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = configs.build({"push": {"directory": "served"}, "run": {"out": "o"}})
