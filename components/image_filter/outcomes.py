@@ -66,7 +66,7 @@ class Outcomes:
 def totals(
     outcomes: Sequence[Outcomes],
     vocabulary: Sequence[str],
-    notes: Sequence[Mapping[str, str]],
+    notes: Sequence[Mapping[str, Any]],
     settings: Settings,
 ) -> dict[str, Any]:
     """Combine all outcomes to the arguments of `quarantine.summarise`, by name."""

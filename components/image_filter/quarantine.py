@@ -118,7 +118,7 @@ def summarise(
     rejects: Sequence[Finding],
     repairs: Sequence[Finding],
     warnings: Sequence[Finding],
-    notes: Sequence[Mapping[str, str]],
+    notes: Sequence[Mapping[str, Any]],
     reviews: Sequence[Finding] = (),
     relabelled: Mapping[str, int] | None = None,
     unknown: Sequence[str] = (),
@@ -189,13 +189,15 @@ def _group(reason: str, found: Sequence[Finding]) -> dict[str, Any]:
     }
 
 
-def _counted(notes: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+def _counted(notes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Group notes of the source by kind, with their first paths; ingest.json lists all."""
     paths: dict[str, list[str]] = collections.defaultdict(list)
+    counts: collections.Counter[str] = collections.Counter()
     for note in notes:
         paths[note["kind"]].append(note["path"])
+        counts[note["kind"]] += note["count"]
     return [
-        {"kind": kind, "count": len(found), "paths": found[:_EXAMPLES_SHOWN]}
+        {"kind": kind, "count": counts[kind], "paths": found[:_EXAMPLES_SHOWN]}
         for kind, found in sorted(paths.items())
     ]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -147,8 +146,7 @@ def propose(scan: Scan, source: str) -> tuple[Config, dict[str, str]]:
         notes["data"] += "\nfile names show several versions of an image; these stay in one split"
     elif scan.groups():
         notes["data"] += f"\n{scan.groups()} groups, each of which stays in one split"
-    seen = Counter(note.kind for note in scan.notes)
-    if seen:
+    if seen := scan.noted():
         found = ", ".join(f"{kind} {count}" for kind, count in sorted(seen.items()))
         notes["data"] += f"\nreported: {found}"
     gate = configs.Config().gate

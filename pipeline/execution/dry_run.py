@@ -133,8 +133,7 @@ def _source_lines(listing: Scan) -> list[str]:
         lines.append(f"groups      {listing.groups()}, each of which stays in one split")
     # A problem is written as "kind: detail".
     problems = Counter(item.problem.split(":")[0] for item in listing.items if item.problem)
-    noted = Counter(note.kind for note in listing.notes)
-    counts = [f"{kind} {count}" for kind, count in sorted((problems + noted).items())]
+    counts = [f"{kind} {count}" for kind, count in sorted((problems + listing.noted()).items())]
     return [*lines, f"reported    {', '.join(counts)}"] if counts else lines
 
 

@@ -85,6 +85,7 @@ class Note:
     kind: str  # hidden, symlink, cycle, unreadable_folder, unreadable_file, special_file, …
     path: str
     detail: str = ""
+    count: int = 1  # more in a note that stands for all further ones of its kind
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,13 @@ class Scan:
         """Number of files of each class of the vocabulary, before any check."""
         seen = collections.Counter(item.label for item in self.items)
         return {name: seen[name] for name in self.vocabulary}
+
+    def noted(self) -> collections.Counter[str]:
+        """What the notes count, by kind."""
+        found: collections.Counter[str] = collections.Counter()
+        for note in self.notes:
+            found[note.kind] += note.count
+        return found
 
     def groups(self) -> int:
         """Number of different groups."""

@@ -288,4 +288,4 @@ def _capped(kind: str, paths: _Paths, detail: str) -> Iterator[Note]:
 
 def _more(kind: str, count: int) -> Iterator[Note]:
     if count > 0:
-        yield Note(kind, "…", f"and {count} more")
+        yield Note(kind, "…", f"and {count} more", count)

@@ -78,6 +78,7 @@ def test_long_non_ascii_and_colliding_names_are_noted():
     many = vet(scan(*(Item(f"ä/{n}", "ä") for n in range(250))), SourceOptions())
     assert kinds(many) == {"non_ascii_name": 101}
     assert "and 150 more" in {note.detail for note in many.notes}
+    assert many.noted() == {"non_ascii_name": 250}
 
 
 @pytest.mark.parametrize(
