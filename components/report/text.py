@@ -92,13 +92,22 @@ def overridden(data: Mapping[str, Any]) -> str:
         data: The quarantine's summary.
 
     Returns:
-        A clause without its full stop; "" when no label was overridden.
+        Clauses without a full stop, also about labels of test that were not overridden; "" when
+        there is nothing to say.
     """
-    by_split = (data.get("overrides") or {}).get("relabelled") or {}
+    from imgpipe.components.image_filter.quarantine import NOT_RELABELLED
+
+    found = data.get("overrides") or {}
+    by_split = found.get("relabelled") or {}
     parts = [f"{number:,} of {split}" for split, number in by_split.items() if number]
-    total = sum(by_split.values())
-    words = f"{plural(total, 'label was', 'labels were')} overridden ({', '.join(parts)})"
-    return words if total else ""
+    clauses = []
+    if total := sum(by_split.values()):
+        labels = plural(total, "label was", "labels were")
+        clauses.append(f"{labels} overridden ({', '.join(parts)})")
+    if kept := (found.get("applied") or {}).get(NOT_RELABELLED):
+        images = plural(kept, "test image was", "test images were")
+        clauses.append(f"{images} not relabelled, because overrides change no label of test")
+    return "; ".join(clauses)
 
 
 def serve_command(version: str) -> str:

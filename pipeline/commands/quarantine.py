@@ -164,6 +164,8 @@ def accept(
 ) -> None:
     """Accept rejected files in later runs, by adding overrides for their content."""
     from imgpipe.components.image_filter import checks, overrides
+    from imgpipe.models import feature_names as names
+    from imgpipe.pipeline.review import questions
 
     output_files.check_folder("--json", json_file)
     source = old or source
@@ -171,7 +173,10 @@ def accept(
     decisions: list[overrides.Override] = []
     impossible: list[formats.Skipped] = []
     for row in _selected(quarantine_folder.find(source), which, reason, warnings):
-        if why := checks.obstacle(row.reason, row.override, bool(label)):
+        why = checks.obstacle(row.reason, row.override, bool(label))
+        if label and row.split == names.TEST:
+            why = why or questions.TEST_LABEL
+        if why:
             console.print(f"[yellow]not possible[/] {escape(row.path)}: {escape(why)}")
             impossible.append({"path": row.path, "why": why})
         else:

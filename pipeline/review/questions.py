@@ -28,7 +28,8 @@ LIMIT = 2000
 _USED_ELSEWHERE = (DUPLICATE, ACROSS_SPLITS)
 #: Findings of near-duplicates in the order in which they are asked about.
 _NEAR_ORDER = ("near_duplicate_label_conflict", "near_duplicate_across_splits", "near_duplicate")
-_TEST = (
+#: Why an image of the test split cannot be given another label.
+TEST_LABEL = (
     "Overrides never change a label of the test split. Correct this label in the source of the "
     "images."
 )
@@ -160,7 +161,7 @@ def _shown(row: Mapping[str, Any]) -> Shown:
 
 
 def _no_relabel(row: Mapping[str, Any]) -> str:
-    return _TEST if row.get("split") == names.TEST else ""
+    return TEST_LABEL if row.get("split") == names.TEST else ""
 
 
 def _doubtful(facts: Mapping[str, Any]) -> Iterator[Question]:

@@ -260,6 +260,18 @@ def test_overridden_labels_and_proposals_are_counted(clean, tmp_path):
     assert found["overrides"]["applied"] == {"relabel": 1}
 
 
+def test_check_says_that_a_label_of_test_was_not_overridden(tmp_path):
+    for label in ("rock", "paper"):
+        for split in ("train", "validation", "test"):
+            file = tmp_path / "set" / split / label / "1.png"
+            file.parent.mkdir(parents=True)
+            draw_hand(label, seed=len(split), size=64).save(file)
+    digest = hashlib.sha256((tmp_path / "set/test/rock/1.png").read_bytes()).hexdigest()
+    (tmp_path / "o.toml").write_text(to_toml([Override(digest, "relabel", "paper")]))
+    _, text, _ = check(tmp_path / "set", *FEW, "--set", f"judge.overrides={tmp_path}/o.toml")
+    assert "1 test image was not relabelled, because overrides change no label of test" in text
+
+
 def test_an_image_with_two_labels_is_used_once_a_person_chose_one_of_them(clean):
     shutil.copy(clean / "rock/0.png", clean / "paper/copy.png")
     file = clean.parent / "overrides.toml"

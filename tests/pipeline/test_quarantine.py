@@ -157,6 +157,13 @@ def test_relabel_resolves_a_conflict_but_repairs_no_file(out, tmp_path):
         call("accept", "--out", out, "--to", file, "cat/cut.jpg", "--label", "cat")
 
 
+def test_an_image_of_test_is_not_relabelled(out, tmp_path):
+    manifest = out / "artifacts/ImageFilter/quarantine/2/manifest.jsonl"
+    manifest.write_text(manifest.read_text().replace("{", '{"split": "test", '))
+    with pytest.raises(ConfigError, match="none of these files can be accepted"):
+        call("accept", "--out", out, "--to", tmp_path / "o.toml", "dog/owl.jpg", "--label", "owl")
+
+
 def test_accept_adds_to_the_overrides_file_of_the_run(out, tmp_path):
     config = '[judge]\noverrides = "mine.toml"\n'
     for run in (out / "runs").iterdir():
