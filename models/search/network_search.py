@@ -131,8 +131,17 @@ class _Search:
         ended = _Ended("all", "Everything that was worth a try was tried.")
         try:
             left = ways(settings, network, usual_side(self._inputs.train_files))
+            any_way = bool(left)
             while left:
                 left = self._step(left[0], left[1:])
+            if any_way and len(self._rows) == 1:  # that of the head
+                mistakes = int((~self._head.right).sum())
+                ended = _Ended(
+                    "all",
+                    f"Nothing else was tried, because the head is wrong on only {mistakes:,} of "
+                    f"{self._head.right.size:,} validation images, so that the gain of another "
+                    "network could not be told from chance.",
+                )
             ended = self._skipped or ended
         except _Ended as caught:
             ended = caught

@@ -291,6 +291,7 @@ def test_no_network_is_tried_if_its_gain_could_only_be_noise(examples, bank, mon
     trained = network_search.train(_inputs(examples, bank))
     assert len(trained.history["search"]) == 1
     assert trained.history["search_ended"]["reason"] == "all"
+    assert "could not be told from chance" in trained.history["search_ended"]["text"]
 
 
 def test_two_networks_without_gain_end_the_search(examples, bank, monkeypatch) -> None:
