@@ -56,6 +56,8 @@ def takes(locator: str, options: SourceOptions) -> bool:
             head = file.readline(_LINE_LIMIT)
     except OSError:
         return False
+    if head.startswith("\ufffd\ufffd"):  # the mark of UTF-16, which the list refuses by name
+        return True
     return any(
         cell.strip(' "\r\n').lower() in _USUAL["path"] for cell in head.split(_delimiter(head))
     )

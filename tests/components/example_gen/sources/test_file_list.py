@@ -142,6 +142,7 @@ def test_rows_without_label_are_items_without_label(folder):
         ("a.csv", "path,label\n1,a\n2,a\n", r"one class only \(a\)"),
         ("a.csv", "path,label,split\n1,a,val\n2,b,test\n", "no row for train; leave the split"),
         ("a.csv", b"path,label\n1,a\n\xff,b\n", "is not UTF-8 text"),
+        ("a.csv", "path,label\n1,a\n".encode("utf-16"), "is not UTF-8 text"),
         ("gone.jsonl", None, "cannot be read: No such file"),
     ],
 )
