@@ -31,6 +31,7 @@ app = typer.Typer()
 _SOME_REFUSED = 2  # exit code when some files are not images, the same as for a bad argument
 SCHEMA = 1  # of each object that --json writes
 _SERVER = "localhost:8500"
+_REST_PORT = ":8501"  # default port of the REST interface
 _MODEL = "imgpipe"
 _LOCAL = "imgpipe.pipeline.published.local_model"
 _EXAMPLES = """Examples:\n
@@ -276,7 +277,7 @@ def _run(paths: Sequence[Path], endpoint: Endpoint, question: Classifying, as_js
         # A server says NOT_FOUND of a version that it is still loading.
         hint = _loading(endpoint) if isinstance(failure, NotFound) else ""
         if isinstance(failure, NotFound | Unavailable | DeadlineExceeded):
-            hint = hint or _no_folder(endpoint)
+            hint = hint or _no_folder(endpoint) or _rest_address(endpoint)
         raise ServerError(endpoint.server, endpoint.model, failure, hint) from failure
     return _refusals(answers)
 
@@ -286,6 +287,13 @@ def _no_folder(endpoint: Endpoint) -> str:
     if endpoint.model == _MODEL or endpoint.server != _SERVER:
         return ""
     return f" (There is no folder {endpoint.model!r}, so --model was taken for a model's name.)"
+
+
+def _rest_address(endpoint: Endpoint) -> str:
+    """Say how the REST interface is addressed, if gRPC was sent to its usual port."""
+    if "://" in endpoint.server or not endpoint.server.endswith(_REST_PORT):
+        return ""
+    return f" (For the REST interface, use --server http://{endpoint.server}.)"
 
 
 def _loading(endpoint: Endpoint) -> str:

@@ -564,6 +564,13 @@ def test_a_misspelled_output_folder_of_predict_is_named(photos: Path):
     )
 
 
+def test_grpc_sent_to_the_port_of_rest_is_explained(photos: Path):
+    image = str(next(photos.rglob("*.png")))
+    result = imgpipe("predict", image, "--server", "127.0.0.9:8501", "--timeout", "1")
+    assert result.returncode == 5
+    assert "use --server http://127.0.0.9:8501" in result.stderr
+
+
 def test_the_shell_can_complete_commands():
     import typer
 
