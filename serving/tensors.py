@@ -190,7 +190,8 @@ def fill_typed(proto: Any, array: np.ndarray) -> None:
     """Write an array into an empty TensorProto as typed fields, as TensorFlow Serving answers."""
     dtype = _dtype_of_array(array)
     _begin(proto, array, dtype)
-    flat = np.ascontiguousarray(array).reshape(-1)
+    # The bytes of an array may be in the other order, for example those of a file in FITS format.
+    flat = np.ascontiguousarray(array, dtype.numpy).reshape(-1)
     if dtype.view:
         flat = flat.view(dtype.view)
     getattr(proto, dtype.field).extend(flat.tolist())

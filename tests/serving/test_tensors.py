@@ -28,6 +28,16 @@ def test_numeric_arrays_survive_the_round_trip(dtype, fill):
     np.testing.assert_array_equal(back, tf.make_ndarray(proto))
 
 
+@pytest.mark.parametrize("dtype", [">f2", ">c8", ">c16", ">f4", ">i8"])
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3)])
+@pytest.mark.parametrize("fill", [tensors.fill_typed, tensors.fill_compact])
+def test_arrays_with_the_most_significant_byte_first_keep_their_values(dtype, shape, fill):
+    array = np.arange(1, 1 + np.prod(shape, dtype=int)).reshape(shape).astype(dtype)
+    proto = tensor_pb2.TensorProto()
+    fill(proto, array)
+    np.testing.assert_array_equal(tensors.to_array(proto), array)
+
+
 def test_bfloat16_arrays_survive_the_round_trip():
     array = np.asarray(tf.constant([1.5, -2.0], tf.bfloat16))
     for fill in (tensors.fill_typed, tensors.fill_compact):
