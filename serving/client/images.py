@@ -28,6 +28,9 @@ image, or pixels: uint8 [H, W, 3] or [H, W]."""
 TEN_CROP_SHARE = 0.875
 """Side of a crop as a fraction of that of the image: 224/256, as in Krizhevsky et al. (2012)."""
 TEN_CROP_VIEWS = 10
+_UNREADABLE = (OSError, ValueError, SyntaxError)
+"""What reading a file, or an image with Pillow, raises. A closed file is a ValueError, and a
+damaged PNG a SyntaxError."""
 _PNG_LEVEL = 1  # level 6 takes four times as long to save a tenth of the size
 
 
@@ -104,7 +107,7 @@ def size_of(image: Any) -> int:
     if isinstance(image, str | Path):
         try:
             return Path(image).stat().st_size
-        except OSError:
+        except (OSError, ValueError):  # a path with a zero byte is a ValueError
             return 0
     if _is_pillow(image):
         return int(image.width * image.height)  # a PNG of a photograph has about a byte per pixel
@@ -132,30 +135,28 @@ def content_of(image: Any) -> bytes:
     """Return the encoded bytes of an image.
 
     Raises:
-        InvalidArgument: The file cannot be read, or the array does not have the dtype and shape of
+        InvalidArgument: The image cannot be read, or the array does not have the dtype and shape of
             pixels.
     """
     if isinstance(image, np.ndarray):
         return _encoded_array(image)
-    if isinstance(image, str | Path):
-        try:
+    try:
+        if isinstance(image, str | Path):
             return Path(image).read_bytes()
-        except FileNotFoundError as error:
-            raise InvalidArgument("there is no such file.") from error
-        except OSError as error:
-            reason = error.strerror or error
-            raise InvalidArgument(f"cannot be read as an image file: {reason}.") from error
-    if _is_pillow(image):
-        return _png(image if image.mode in ("L", "RGB") else image.convert("RGB"))
-    if hasattr(image, "read"):
-        content = image.read()
-        if not isinstance(content, bytes):
-            raise InvalidArgument(
-                "an image file must be opened in binary mode, as in open(path, 'rb'). "
-                f"Received: a file that reads {type(content).__name__}."
-            )
-        return content
-    return bytes(image)
+        if _is_pillow(image):  # Pillow reads the pixels of a file only when they are needed
+            return _png(image if image.mode in ("L", "RGB") else _rgb(image))
+        content = image.read() if hasattr(image, "read") else bytes(image)
+    except FileNotFoundError as error:
+        raise InvalidArgument("there is no such file.") from error
+    except _UNREADABLE as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidArgument(f"cannot be read as an image file: {reason}.") from error
+    if not isinstance(content, bytes):
+        raise InvalidArgument(
+            "an image file must be opened in binary mode, as in open(path, 'rb'). "
+            f"Received: a file that reads {type(content).__name__}."
+        )
+    return content
 
 
 def _is_pillow(image: Any) -> bool:
@@ -204,11 +205,17 @@ def _opened(content: bytes) -> Pillow.Image:
 
     try:
         with pillow.open(io.BytesIO(content)) as image:
-            if image.mode.startswith("I;16"):  # Pillow clips 16 bits, TensorFlow takes the upper 8
-                return pillow.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, pillow.DecompressionBombError) as error:
+            return _rgb(image)
+    except (*_UNREADABLE, pillow.DecompressionBombError) as error:
         raise InvalidArgument(f"cannot be opened for cropping: {error}.") from error
+
+
+def _rgb(image: Pillow.Image) -> Pillow.Image:
+    if image.mode.startswith("I;16"):  # Pillow clips 16 bits, TensorFlow takes the upper 8
+        from PIL import Image as pillow
+
+        return pillow.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    return image.convert("RGB")
 
 
 def _encoded_array(array: np.ndarray) -> bytes:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from imgpipe.serving.client import Box, InvalidArgument
-from imgpipe.serving.client.images import content_of, files_of, views_of
+from imgpipe.serving.client.images import content_of, files_of, size_of, views_of
 from tests.images import encoded, noise
 
 
@@ -82,8 +82,25 @@ def test_sixteen_bit_images_are_reduced_to_eight_bits_as_in_tensorflow():
     deep = np.arange(0, 65536, 64, dtype=np.uint16).reshape(32, 32)
     content = encoded(deep)
     (cut,) = views_of(content, Box(0, 0, 32, 32), ten_crop=False)
+    opened = content_of(Image.open(io.BytesIO(content)))
     theirs = tf.io.decode_image(content, channels=3).numpy()
-    assert np.abs(pixels(cut).astype(int) - theirs).max() <= 1
+    for ours in (cut, opened):
+        assert np.abs(pixels(ours).astype(int) - theirs).max() <= 1
+
+
+def test_files_and_pillow_images_that_cannot_be_read_are_refused(photo):
+    closed = io.BytesIO(encoded(photo))
+    closed.close()
+    cut_off = Image.open(io.BytesIO(encoded(photo)[:2000]))
+    for image, words in (
+        (closed, "closed file"),
+        (cut_off, "truncated"),
+        (Image.new("RGB", (0, 0)), "empty image"),
+        ("a\0b.png", "null byte"),
+    ):
+        assert size_of(image) >= 0
+        with pytest.raises(InvalidArgument, match=f"cannot be read as an image file: .*{words}"):
+            content_of(image)
 
 
 def test_the_exif_orientation_is_not_applied(photo):
