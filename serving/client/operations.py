@@ -32,6 +32,9 @@ CHUNK_BYTES = 32 << 20
 _PNG_GROWTH = 8  # a cropped photograph as PNG is about this many times larger than as JPEG
 AT_ONCE = 4
 """Chunks in flight at a time: enough for a server with a few cores, with little memory here."""
+_LONGEST_TIMEOUT_S = 365 * 24 * 3600.0
+"""A longer timeout, such as ``math.inf``, means this one. From about 200 years on, gRPC's deadline
+lies in the past, and sockets refuse it."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0  # while waiting for a model
 
 Answer = results.Classification | InvalidArgument
@@ -126,7 +129,7 @@ class Operations:
                 f"timeout must be a number of seconds above 0. Received: {timeout!r}."
             )
         wait = self.connection.wait_for_ready if wait_for_ready is None else wait_for_ready
-        return Call(method, request, seconds, wait)
+        return Call(method, request, min(seconds, _LONGEST_TIMEOUT_S), wait)
 
     # --- tensors and examples --------------------------------------------------------------------
     def predict(

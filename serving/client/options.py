@@ -7,6 +7,7 @@ back-off and load balancing, and one deadline covers a call with all its retries
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -62,7 +63,8 @@ class Retry:
             raise InvalidArgument(
                 f"attempts must be 1 (no retry) to {MAX_ATTEMPTS}. Received: {self.attempts!r}."
             )
-        if min(self.first_pause, self.longest_pause) <= 0 or self.factor < 1:
+        pauses = (self.first_pause, self.longest_pause)
+        if not all(0 < pause < math.inf for pause in pauses) or not 1 <= self.factor < math.inf:
             raise InvalidArgument(
                 "The pauses between retries must be above 0 s and their factor 1 or more. "
                 f"Received: {self.first_pause!r} s, {self.longest_pause!r} s, factor "
@@ -205,8 +207,8 @@ class Connection:
         if self.retry.attempts > 1:
             method["retryPolicy"] = {
                 "maxAttempts": self.retry.attempts,
-                "initialBackoff": f"{self.retry.first_pause}s",
-                "maxBackoff": f"{self.retry.longest_pause}s",
+                "initialBackoff": _duration(self.retry.first_pause),
+                "maxBackoff": _duration(self.retry.longest_pause),
                 "backoffMultiplier": self.retry.factor,
                 "retryableStatusCodes": list(_RETRYABLE),
             }
@@ -219,3 +221,12 @@ class Connection:
         if self.health_check:
             config["healthCheckConfig"] = {"serviceName": ""}  # the whole server
         return config
+
+
+def _duration(seconds: float) -> str:
+    """Return a pause as JSON has it in protobuf: in decimals, without an exponent.
+
+    gRPC counts whole milliseconds and varies a pause by 20 %. It refuses a pause of 0, and never
+    ends one that the variation makes 0.
+    """
+    return f"{max(seconds, 0.002):.3f}s"

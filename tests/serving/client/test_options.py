@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 
 import grpc
@@ -92,6 +93,21 @@ def test_retry_can_be_turned_off(ask, scripted):
     assert len(seen.seen) == 1
 
 
+# As text, the first two are 0.30000000000000004 and 1e-05. The third never ended.
+@pytest.mark.parametrize("pause", [0.1 * 3, 1e-5, 0.001])
+def test_every_pause_is_a_duration_for_grpc(ask, scripted, pause):
+    target, seen = scripted(failing(1, grpc.StatusCode.UNAVAILABLE))
+    assert ask(target, "status", client={"retry": Retry(first_pause=pause)}) == []
+    assert len(seen.seen) == 2
+
+
+@pytest.mark.parametrize("seconds", [math.inf, 1e12])
+def test_a_timeout_may_be_longer_than_clocks_can_count(ask, scripted, seconds):
+    target, _ = scripted()
+    assert ask(target, "status", client={"timeout": seconds}) == []
+    assert ask(target, "status", timeout=seconds) == []
+
+
 def test_calls_alternate_between_servers_and_skip_a_dead_one(ask, scripted):
     (first, one), (second, two) = scripted(), scripted()
     target = f"ipv4:{first},{second}"
@@ -167,8 +183,9 @@ def test_invalid_settings_are_refused(tmp_path):
     for attempts in (0, 6):
         with pytest.raises(InvalidArgument, match=r"1 \(no retry\) to 5"):
             Retry(attempts=attempts)
-    with pytest.raises(InvalidArgument, match="above 0 s"):
-        Retry(first_pause=0)
+    for pauses in ({"first_pause": 0}, {"longest_pause": math.inf}, {"factor": math.nan}):
+        with pytest.raises(InvalidArgument, match="above 0 s"):
+            Retry(**pauses)
     with pytest.raises(InvalidArgument, match="TLS over REST needs an https"):
         Client("http://localhost:1", tls=Tls())
     with pytest.raises(InvalidArgument, match="name of the model must not be empty"):
@@ -183,8 +200,8 @@ def test_the_channel_arguments_hold_the_service_config_of_grpc():
     (method,) = config["methodConfig"]
     assert method["retryPolicy"] == {
         "maxAttempts": 5,
-        "initialBackoff": "0.1s",
-        "maxBackoff": "1.0s",
+        "initialBackoff": "0.100s",
+        "maxBackoff": "1.000s",
         "backoffMultiplier": 2.0,
         "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
     }
