@@ -15,6 +15,7 @@ import http.client
 import queue
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +28,8 @@ from imgpipe.serving.client.steps import Call
 
 _VERSION_HEADER = "Model-Version"  # sent by the embedded server, not by TensorFlow Serving
 _READ_BYTES = 1 << 20
+_MOST_CALLS = 1024
+"""Number of calls of an asyncio client that run at once, each in a thread; further ones wait."""
 _JITTER = 0.2  # pauses vary randomly by up to 20 %, as in gRPC
 
 
@@ -256,11 +259,25 @@ class AioRestTransport:
 
     def __init__(self, connection: Connection) -> None:
         self._blocking = RestTransport(connection)
+        self._target = connection.target
+        # asyncio's own threads are only four more than the cores. Further calls would wait for one
+        # of them beyond their deadline, and ``imgpipe load`` would measure that wait.
+        self._threads = ThreadPoolExecutor(_MOST_CALLS, "imgpipe-rest")
 
     async def call(self, call: Call) -> Any:
-        """Send ``call`` and return its reply; see ``RestTransport.call``."""
-        return await asyncio.to_thread(self._blocking.call, call)
+        """Send ``call`` and return its reply; see ``RestTransport.call``.
+
+        Raises:
+            ServingError: The server refuses the request or does not answer.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            answer = loop.run_in_executor(self._threads, self._blocking.call, call)
+        except RuntimeError as error:  # the threads have been shut down
+            raise errors.closed(self._target) from error
+        return await answer
 
     async def close(self) -> None:
         """Close the connections."""
         self._blocking.close()
+        self._threads.shutdown(wait=False)

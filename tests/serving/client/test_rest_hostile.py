@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
 import socket
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from imgpipe.serving.client import (
+    AsyncClient,
     Client,
     DeadlineExceeded,
     InternalError,
@@ -108,6 +110,27 @@ def test_unavailable_is_retried_within_the_deadline(ask, http_server):
     assert len(seen) == 6
     with pytest.raises(Unavailable, match="No model server is available"):
         ask(target, "status", timeout=0.3)
+
+
+def test_a_timeout_may_be_longer_than_clocks_can_count(ask, http_server):
+    target, _ = http_server(lambda *_: (200, b"{}"))
+    assert ask(target, "status", timeout=float("inf")) == []
+
+
+def test_many_calls_of_an_asyncio_client_are_sent_at_once(http_server):
+    together = threading.Barrier(40)  # asyncio itself has at most 32 threads
+
+    def answer(verb, path, body):
+        together.wait(20)
+        return 200, b"{}"
+
+    target, _ = http_server(answer)
+
+    async def go():
+        async with AsyncClient(target) as client:
+            return await asyncio.gather(*(client.status() for _ in range(together.parties)))
+
+    assert asyncio.run(go()) == [[]] * together.parties
 
 
 def test_answers_of_another_kind_of_server_are_refused(ask, http_server, half):
