@@ -18,12 +18,12 @@ from imgpipe.components.image_file.content import first_line
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
-from imgpipe.serving import tensors
+from imgpipe.serving import request_log_files, tensors
+from imgpipe.serving.request_log_files import SUFFIX
 
 if TYPE_CHECKING:
     import numpy as np
 
-SUFFIX = ".tfrecord"
 _CLASSES = "classes"  # output with the vocabulary in each row, beside `names.PROBABILITIES`
 _EXAMPLES = "examples"  # input of the signature that takes tf.Examples
 _SHOWN = 5  # classes named in a message
@@ -96,12 +96,8 @@ def find(path: Path) -> list[Path]:
     path = path.expanduser()
     if path.is_file():
         return [path]
-    if path.is_dir():
-        pattern, folder = f"*{SUFFIX}", path
-    else:
-        pattern, folder = f"{path.name}-*{SUFFIX}", path.parent
     found = []
-    for file in folder.glob(pattern) if folder.is_dir() else ():
+    for file in path.glob(f"*{SUFFIX}") if path.is_dir() else request_log_files.of_prefix(path):
         try:
             found.append((file.stat().st_mtime_ns, file))
         except OSError:  # the server removed it just now

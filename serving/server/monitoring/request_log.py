@@ -1,16 +1,14 @@
 """Request log, which keeps a sample of the requests as PredictionLog records for later use.
 
-It is off unless a model's ``logging_config`` (or the flags) name a path. The files are named
-``<prefix>-<time>-<number>.tfrecord``, and the oldest files are deleted when the size limit is
-reached. The records can be replayed as warm-up requests, labelled, and compared with the training
-data (``imgpipe drift``).
+It is off unless a model's ``logging_config`` (or the flags) name a path. The oldest files are
+deleted when the size limit is reached. The records can be replayed as warm-up requests, labelled,
+and compared with the training data (``imgpipe drift``).
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
-import os
 import random
 import threading
 import time
@@ -24,7 +22,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.example import example_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-from imgpipe.serving import tensors
+from imgpipe.serving import request_log_files, tensors
 from imgpipe.serving.server.signature_names import IMAGE_INPUT
 from imgpipe.serving.server.versions.config import RequestLogConfig
 
@@ -150,10 +148,9 @@ class _Writer:
         self._lock = threading.Lock()
         self._file: Any = None
         self._written = 0
-        folder = Path(prefix).parent
-        folder.mkdir(parents=True, exist_ok=True)
+        Path(prefix).parent.mkdir(parents=True, exist_ok=True)
         # Files of earlier processes count towards the limit too.
-        earlier = folder.glob(f"{Path(prefix).name}-*.tfrecord")
+        earlier = request_log_files.of_prefix(Path(prefix))
         self._files = deque(sorted(earlier, key=lambda path: path.stat().st_mtime_ns))
 
     def write(self, record: bytes) -> None:
@@ -169,10 +166,9 @@ class _Writer:
             self._file.close()
         while len(self._files) >= _FILES:
             self._files.popleft().unlink(missing_ok=True)
-        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-        name = f"{self._prefix}-{stamp}-{os.getpid()}-{next(self._numbers)}.tfrecord"
-        self._file, self._written = tf.io.TFRecordWriter(name), 0
-        self._files.append(Path(name))
+        path = request_log_files.new(self._prefix, next(self._numbers))
+        self._file, self._written = tf.io.TFRecordWriter(str(path)), 0
+        self._files.append(path)
 
     def close(self) -> None:
         with self._lock:

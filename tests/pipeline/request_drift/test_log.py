@@ -28,6 +28,22 @@ def test_a_log_is_found_by_file_folder_and_prefix(tmp_path):
     assert set(log.find(tmp_path / "logs")) == {file, other}
 
 
+@pytest.mark.parametrize("longer", ["r-owls", "r-20260131"])
+def test_a_log_whose_prefix_only_begins_like_another_is_neither_read_nor_deleted(tmp_path, longer):
+    others = write_log(tmp_path / longer, probabilities(12), max_bytes=4000)
+    files = write_log(tmp_path / "r", probabilities(12), max_bytes=4000)
+    assert len(others) > 1 and sorted(log.find(tmp_path / longer)) == others
+    assert set(log.find(tmp_path / "r")) == set(files) - set(others)
+
+
+def test_the_prefix_of_a_log_may_hold_the_characters_of_a_pattern(tmp_path):
+    for number in range(8):
+        (tmp_path / f"r[1]-20260131-120000-1-{number}.tfrecord").touch()
+    write_log(tmp_path / "r[1]", probabilities(1))
+    found = log.find(tmp_path / "r[1]")
+    assert len(found) == len(list(tmp_path.iterdir())) == 8, "the oldest file was deleted"
+
+
 def test_the_oldest_file_of_a_log_comes_first(tmp_path):
     files = write_log(tmp_path / "r", probabilities(12), max_bytes=4000)
     assert len(files) > 1
