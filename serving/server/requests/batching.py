@@ -241,7 +241,9 @@ class BatchingRuntime:
         self, feeds: tuple[str, ...], fetches: tuple[str, ...], tasks: list[_Task]
     ) -> None:
         rows = sum(task.rows for task in tasks)
-        size = next((s for s in self._parameters.allowed_batch_sizes if s >= rows), rows)
+        # There is no row to pad an empty batch with, and its outputs are empty too.
+        sizes = self._parameters.allowed_batch_sizes if rows else ()
+        size = next((s for s in sizes if s >= rows), rows)
         values = [
             _concatenated([task.values[index] for task in tasks], size - rows)
             for index in range(len(feeds))
@@ -290,8 +292,9 @@ def _concatenated(values: list[np.ndarray], padding: int) -> np.ndarray:
         target = tuple(max(sizes) for sizes in zip(*shapes, strict=True))
         values = [_padded(value, target) for value in values]
     # batching_session.cc also pads with the first row. Zeros might fail: "" is no image.
-    if padding and len(values[0]):
-        values = [*values, np.repeat(values[0][:1], padding, axis=0)]
+    if padding:
+        first = next(value for value in values if len(value))[:1]
+        values = [*values, np.repeat(first, padding, axis=0)]
     return values[0] if len(values) == 1 else np.concatenate(values)
 
 

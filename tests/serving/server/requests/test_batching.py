@@ -105,6 +105,23 @@ def test_waiting_requests_run_as_one_batch_and_get_their_own_outputs(batched):
     assert inner.shapes == [(1,), (12,)]
 
 
+def test_an_empty_request_does_not_end_the_batching_of_those_after_it(batched, eventually):
+    inner = Doubler()
+    runtime = batched(inner, max_batch_size=4, allowed_batch_sizes=(2, 4))
+    assert runtime.run(X, [rows()], Y)[0].shape == (0,)
+    inner.shapes.clear()
+    with ThreadPoolExecutor(3) as pool:
+        held(inner, runtime, pool)
+        empty = pool.submit(runtime.run, X, [rows()], Y)
+        time.sleep(0.1)  # until it waits at the front of the next batch
+        full = pool.submit(runtime.run, X, [rows(1, 2, 3)], Y)
+        eventually(lambda: runtime.queued_rows == 3, 5)
+        inner.gate.set()
+        assert empty.result()[0].shape == (0,)
+        np.testing.assert_array_equal(full.result()[0], rows(2, 4, 6))
+    assert inner.shapes == [(2,), (4,)], "batches are still padded to the allowed sizes"
+
+
 def test_requests_to_an_idle_server_do_not_wait_for_a_batch(batched):
     runtime = batched(Doubler(), batch_timeout_micros=200_000_000)
     began = time.monotonic()
