@@ -58,11 +58,13 @@ def code_name(code: int) -> str:
 
 
 def truncate(message: str) -> str:
-    """Truncate ``message`` to 1024 bytes without dividing a character."""
-    data = message.encode()
-    if len(data) <= MAX_MESSAGE_BYTES:
-        return message
-    return data[:MAX_MESSAGE_BYTES].decode("utf-8", "ignore") + _TRUNCATED
+    """Truncate ``message`` to 1024 bytes without dividing a character.
+
+    Halves of surrogate pairs, which JSON and names of files may hold, become question marks.
+    """
+    data = message.encode("utf-8", "replace")
+    text = data[:MAX_MESSAGE_BYTES].decode("utf-8", "ignore")
+    return text if len(data) <= MAX_MESSAGE_BYTES else text + _TRUNCATED
 
 
 # What the executor of a graph adds to the message of an operation:

@@ -34,6 +34,7 @@ def test_truncate_keeps_characters_whole():
     assert status.truncate("x" * 1024) == "x" * 1024
     assert status.truncate("x" * 1025) == "x" * 1024 + "...TRUNCATED"
     assert status.truncate("x" + "ü" * 600) == "x" + "ü" * 511 + "...TRUNCATED"
+    assert status.truncate("no input \ud800") == "no input ?"
 
 
 def test_exceptions_keep_their_code():
