@@ -15,7 +15,7 @@ from imgpipe.serving.server.signature_names import IMAGE_INPUT
 from imgpipe.serving.server.status import invalid
 
 DEFAULT_MAX_MESSAGE_BYTES = 64 << 20
-"""Largest decompressed size of a gRPC request, twice what our client sends at once. TensorFlow
+"""Largest decompressed size of a gRPC request, four times what our client sends at once. TensorFlow
 Serving has no limit below gRPC's limit of 2 GiB: a request of 0.6 MB made it allocate 1.45 GiB."""
 DEFAULT_MAX_BYTES_IN_FLIGHT = 1 << 30
 """Largest size of all gRPC requests together that wait or run: 16 of the largest. The queue

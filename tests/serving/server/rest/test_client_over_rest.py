@@ -36,6 +36,12 @@ def test_classify_returns_the_labels_of_images(target, make_image):
     assert all(0 < image.probability <= 1 for image in found)
 
 
+def test_images_that_are_large_together_are_divided_among_requests(target, make_image):
+    large = make_image(1) + bytes(1 << 20)  # decoders ignore what follows an image
+    with Client(target, "imgpipe") as client:
+        assert len(client.classify([large] * 28)) == 28
+
+
 def test_grpc_and_rest_answer_the_same_for_an_image(rest, make_image):
     answers = []
     for target in (rest.server.target, rest.server.rest_target):
