@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import http.client
+import os
 import queue
 import random
 import time
@@ -93,6 +94,7 @@ class RestTransport:
         if address.scheme == "https":
             self._context = (connection.tls or Tls()).context()
         self._idle: queue.LifoQueue[http.client.HTTPConnection] = queue.LifoQueue()
+        self._process = os.getpid()
         self._closed = False
         self._fixed: dict[str, Any] = {}  # metadata of versions that requests name, by path
         self._newest: dict[str, Any] = {}  # metadata of the version that answered last, by path
@@ -236,6 +238,10 @@ class RestTransport:
 
     def _connected(self) -> tuple[http.client.HTTPConnection, bool]:
         """Return a connection and whether it is new."""
+        # After a fork, two processes would write their requests into the same connections, and
+        # each could read the answers to the other.
+        if self._process != os.getpid():
+            self._process, self._idle = os.getpid(), queue.LifoQueue()
         try:
             return self._idle.get_nowait(), False
         except queue.Empty:

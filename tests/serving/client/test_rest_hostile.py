@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import http.server
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -110,6 +111,22 @@ def test_unavailable_is_retried_within_the_deadline(ask, http_server):
     assert len(seen) == 6
     with pytest.raises(Unavailable, match="No model server is available"):
         ask(target, "status", timeout=0.3)
+
+
+def test_a_forked_process_opens_connections_of_its_own(http_server):
+    target, seen = http_server(lambda *_: (200, b"{}"))
+    with Client(target) as client:
+        client.status()
+        child = os.fork()
+        if child == 0:
+            try:
+                client.status()
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        client.status()
+    parent, forked, again = (address for *_, address in seen)
+    assert parent == again != forked
 
 
 def test_a_timeout_may_be_longer_than_clocks_can_count(ask, http_server):
