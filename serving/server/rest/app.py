@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +39,8 @@ _BODIES_AT_ONCE = 4
 _MIN_GZIP_BYTES = 1024
 """Shorter answers are not compressed."""
 _GZIP_LEVEL = 4
+_ACCEPTS_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNORECASE)
+"""An Accept-Encoding with gzip, unless its weight is 0 (RFC 9110, section 12.4.2)."""
 _LATE_S = 0.05
 """Extra seconds after the deadline, in which the run itself can report it."""
 _TIMED_OUT = 408
@@ -147,7 +150,7 @@ class Endpoint:
 
 
 def _accepts_gzip(request: Request) -> bool:
-    return "gzip" in request.headers.get("accept-encoding", "").lower()
+    return bool(_ACCEPTS_GZIP.search(request.headers.get("accept-encoding", "")))
 
 
 def _response(answer: Answer, compress: bool) -> Response:

@@ -158,6 +158,14 @@ def test_requests_and_answers_can_be_compressed(rest):
     assert "Accept-Encoding" in answer.headers["vary"]
     assert gzip.decompress(answer.body) == plain.body
     assert len(answer.body) < len(plain.body) / 2
+    for accepted, compressed in (
+        ("gzip;q=0", False),
+        ("br, GZIP ; q=0.000, identity", False),
+        ("gzip;q=0.5", True),
+        ("x-gzip", True),
+    ):
+        answer = rest.predict(body, headers={"Accept-Encoding": accepted})
+        assert ("content-encoding" in answer.headers) is compressed, accepted
     large = b'{"instances": [1]' + b" " * ((8 << 20) - 18) + b"}"  # pieces of a whole size
     assert rest.predict(gzip.compress(large), headers={"Content-Encoding": "gzip"}).status == 200
     members = gzip.compress(b'{"instances"') + gzip.compress(b": [1]}")
