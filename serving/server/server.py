@@ -284,10 +284,11 @@ class ModelServer:
     def _follow_config(self) -> None:
         """Read the config file at intervals; an invalid file changes nothing."""
         file = self._options.config_file
+        pause = min(self._options.config_poll_seconds, threading.TIMEOUT_MAX)
         # An equal configuration is not applied again, so that a change by HandleReloadConfigRequest
         # lasts until the file changes.
         before = self._wanted
-        while file and not self._stopping.wait(self._options.config_poll_seconds):
+        while file and not self._stopping.wait(pause):
             try:
                 wanted = configs.read_models(file)
                 if wanted != before:

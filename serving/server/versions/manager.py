@@ -121,7 +121,8 @@ class ModelManager:
         waits = [s.retry_at - time.monotonic() for s in self._servables.values() if s.retry_at]
         if self._poll_seconds > 0:
             waits.append(self._poll_seconds)
-        return max(min(waits), 0.0) if waits else None
+        # A longer wait, such as ``math.inf``, would raise OverflowError.
+        return min(max(min(waits), 0.0), threading.TIMEOUT_MAX) if waits else None
 
     def poll(self) -> None:
         """Read the base path once, and load and unload versions accordingly."""

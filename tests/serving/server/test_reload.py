@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -137,6 +139,14 @@ def test_several_models_are_served_with_their_version_policies(serve, bases):
     assert refusal(lambda: asked("two", 1))[1] == (
         "Servable not found for request: Specific(two, 1)"
     )
+
+
+def test_a_poll_wait_without_end_does_not_end_the_reloads(bases, eventually):
+    two = ModelConfig("two", bases / "two")
+    with ModelServer(models=[two], poll_seconds=math.inf) as server:
+        assert server.wait_until_available() == 3
+        server.core.reload([replace(two, policy=VersionPolicy("specific"))])
+        eventually(lambda: not server.core.models["two"].available(), 20)
 
 
 def test_reload_returns_the_increase_of_the_requested_metrics(serve, bases):
