@@ -17,6 +17,8 @@ from typing import Any
 
 from imgpipe.serving.server.flag_table import GROUPS, NO_EFFECT, boolean
 
+MAX_INT32 = (1 << 31) - 1
+"""Largest number in an argument of a gRPC channel."""
 _REFUSED = frozenset(
     [
         "use_alts_credentials",
@@ -104,6 +106,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     for name in ("collect_directory", "training_images_file"):
         if getattr(flags, name) and not (flags.web_page and flags.rest_api_port):
             parser.error(f"--{name} needs --web_page=true and --rest_api_port")
+    if flags.max_message_bytes > MAX_INT32:
+        parser.error(
+            f"--max_message_bytes must be at most {MAX_INT32}, or 0 for gRPC's own limit of 2 GiB. "
+            f"Received: {flags.max_message_bytes}."
+        )
     if flags.batching_parameters_file and not flags.enable_batching:
         parser.error("--batching_parameters_file needs --enable_batching")
     return flags

@@ -11,6 +11,7 @@ import gc
 import logging
 import os
 import queue
+import re
 import signal
 import sys
 import threading
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgpipe.serving.server import open_files
 from imgpipe.serving.server.errors import BadArgument, ServerError
-from imgpipe.serving.server.flags import parse, without_effect
+from imgpipe.serving.server.flags import MAX_INT32, parse, without_effect
 from imgpipe.serving.server.monitoring import log_format, native_messages
 
 if TYPE_CHECKING:
@@ -232,7 +233,12 @@ def _channel_arguments(text: str) -> tuple[tuple[str, int | str], ...]:
                 f"--grpc_channel_arguments is name=value,name=value. Received: {part!r}."
             )
         # gRPC takes an argument as a number or as text, depending on its type in Python.
-        pairs.append((name, int(value) if value.lstrip("-").isdecimal() else value))
+        is_number = re.fullmatch(r"-?[0-9]+", value)
+        if is_number and not -MAX_INT32 - 1 <= int(value) <= MAX_INT32:
+            raise BadArgument(
+                f"--grpc_channel_arguments: a number has 32 bits. Received: {part!r}."
+            )
+        pairs.append((name, int(value) if is_number else value))
     return tuple(pairs)
 
 

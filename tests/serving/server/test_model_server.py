@@ -71,6 +71,7 @@ def program(push, tmp_path):
         (["--model_base_path=/m", "--num_versions=2", "--model_version=1"], "no --model_version"),
         (["--model_base_path=/m", "--enable_model_warmup=maybe"], "expected true or false"),
         (["--model_base_path=/m", "--drain_seconds=-1"], "0 or more"),
+        (["--model_base_path=/m", f"--max_message_bytes={1 << 31}"], "at most 2147483647"),
         (["--model_base_path=/m", "--max_num_load_retries=-1"], "0 or more"),
         (["--model_base_path=/m", "--request_log_sampling_rate=2"], "from 0 to 1"),
         (["--model_base_path=/m", "--batching_parameters_file=/b"], "needs --enable_batching"),
@@ -90,6 +91,7 @@ def test_bad_flags_are_refused(given, words, capsys):
         ("--port=70000", "0 to 65535"),
         ("--model_name=", "needs a name"),
         ("--file_system_poll_wait_seconds=-1", "poll wait"),
+        (f"--grpc_channel_arguments=a=1,b={1 << 31}", "has 32 bits. Received: 'b=2147483648'"),
     ],
 )
 def test_bad_values_are_refused(flag, words, tmp_path, capsys):
@@ -167,7 +169,7 @@ def test_flags_set_the_options_of_the_server(tmp_path):
             "--tensorflow_inter_op_parallelism",
             "2",
             "--saved_model_tags=serve,gpu",
-            "--grpc_channel_arguments=grpc.max_connection_age_ms=2000,grpc.lb_policy_name=a",
+            "--grpc_channel_arguments=grpc.max_connection_age_ms=2000,grpc.lb_policy_name=--5",
             "--image_inputs=jpeg,png",
         ]
     )
@@ -179,7 +181,7 @@ def test_flags_set_the_options_of_the_server(tmp_path):
     assert made.loader.session.tags == ("serve", "gpu")
     assert made.channel_arguments == (
         ("grpc.max_connection_age_ms", 2000),
-        ("grpc.lb_policy_name", "a"),
+        ("grpc.lb_policy_name", "--5"),
     )
     assert made.core.limits.image_inputs == {"jpeg", "png"}
 
