@@ -168,6 +168,9 @@ def _text(value: Any) -> str:
 
 
 # --- tf.Examples ---------------------------------------------------------------------------------
+_MAX_INT64 = (1 << 63) - 1
+
+
 def _fill_example(proto: Any, example: Example) -> None:
     for name, value in example.items():
         feature = proto.features.feature[name]
@@ -179,6 +182,10 @@ def _fill_example(proto: Any, example: Example) -> None:
             feature.bytes_list.value.extend(flat.tolist())
         elif flat.dtype.kind == "f":
             feature.float_list.value.extend(flat.tolist())
+        elif flat.dtype == np.uint64 and flat.size and flat.max() > _MAX_INT64:
+            raise InvalidArgument(
+                f"Feature {name!r}: the integers of a tf.Example are int64. Received: {flat.max()}."
+            )
         elif flat.dtype.kind in "iub":
             feature.int64_list.value.extend(flat.astype(np.int64).tolist())
         else:

@@ -235,3 +235,13 @@ def test_replies_of_classify_regress_and_multi_inference_are_read():
 def test_the_error_names_a_feature_of_an_unsupported_type():
     with pytest.raises(InvalidArgument, match=r"Feature 'x': a tf\.Example can only hold bytes"):
         messages.examples_request(protos.RegressionRequest(), Servable("m"), [{"x": 1j}])
+
+
+def test_an_integer_that_is_too_large_for_a_feature_is_refused():
+    largest = np.array([1, (1 << 63) - 1], np.uint64)
+    request = messages.examples_request(protos.RegressionRequest(), Servable("m"), [{"x": largest}])
+    (example,) = request.input.example_list.examples
+    assert example.features.feature["x"].int64_list.value == [1, (1 << 63) - 1]
+    for value in (largest + np.uint64(1), 1 << 63):
+        with pytest.raises(InvalidArgument, match=r"'x': .* are int64\. Received: 9223372036854"):
+            messages.examples_request(protos.RegressionRequest(), Servable("m"), [{"x": value}])
