@@ -87,7 +87,7 @@ class LocalStore:
             OSError: The base path does not exist or cannot be read.
         """
         with os.scandir(self._base_path) as entries:
-            return numbered(entry.name for entry in entries if entry.is_dir())
+            return numbered(entry.name for entry in entries if _may_be_directory(entry))
 
     def inspect(self, version: int, name: str) -> VersionDirectory | None:
         """See ``VersionStore.inspect``."""
@@ -109,6 +109,18 @@ class LocalStore:
         except OSError as error:
             return f"{MANIFEST} cannot be read ({error.strerror})"
         return missing(files, manifest, tflite=self._tflite)
+
+
+def _may_be_directory(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a directory, or cannot be read now and may be one.
+
+    One unreadable entry, such as a link to itself, must not hide the other versions. A loaded
+    version stays while its directory cannot be read.
+    """
+    try:
+        return entry.is_dir()
+    except OSError:
+        return True
 
 
 def numbered(names: Iterable[str]) -> dict[int, str]:

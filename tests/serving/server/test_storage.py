@@ -73,6 +73,15 @@ def test_of_two_folders_with_the_same_number_the_last_name_is_used(tmp_path):
     assert list_versions(tmp_path)[1].path.name == "1"
 
 
+def test_an_entry_that_cannot_be_read_does_not_hide_the_other_versions(tmp_path):
+    write(tmp_path / "1", *WHOLE)
+    (tmp_path / "2").symlink_to("2")  # its file type is an OSError: too many symbolic links
+    (tmp_path / "3").symlink_to("nowhere")
+    found = list_versions(tmp_path)
+    assert sorted(found) == [1, 2]
+    assert not found[1].missing and found[2].missing == "saved_model.pb is not there"
+
+
 def test_a_missing_base_path_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=f"{tmp_path}/nope"):
         list_versions(tmp_path / "nope")
