@@ -14,7 +14,9 @@ _EXAMPLES = """Examples:\n
 
 app = typer.Typer(
     name="kubeflow",
-    help="Compile, submit and schedule the pipeline on Kubeflow Pipelines.",
+    help="Compile, submit and schedule the pipeline on Kubeflow Pipelines.\n\n"
+    "Kubeflow's own driver and launcher ran the compiled pipeline task by task. It was not run on "
+    "a cluster; docs/kubeflow.md says what was tried.",
     epilog=_EXAMPLES,
     rich_help_panel=options.DATA_AND_TRAINING,
     no_args_is_help=True,
