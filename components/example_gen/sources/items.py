@@ -79,6 +79,12 @@ class Items(Sequence[Item]):
     def __repr__(self) -> str:
         return f"Items({list(self)!r})"
 
+    def _drain(self) -> Iterator[Item]:
+        """Yield all items and give up each block as soon as it is unpacked."""
+        blocks, self._blocks, self._length = self._blocks[::-1], [], 0
+        while blocks:
+            yield from _unpack(blocks.pop())
+
     def _slice(self, chosen: range) -> Items:
         if chosen.step != 1:
             return Items(self[position] for position in chosen)
@@ -122,7 +128,8 @@ class ItemSorter:
         runs, self._runs = self._runs, []
         if len(runs) == 1:
             return runs[0]
-        return Items(heapq.merge(*runs, key=_path))
+        # Each block is freed as soon as it is merged, so that no item is held twice.
+        return Items(heapq.merge(*map(Items._drain, runs), key=_path))
 
     def _pack(self) -> None:
         if self._pending:
