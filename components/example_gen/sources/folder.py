@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,30 +60,34 @@ class _Walk:
     def note(self, kind: str, path: str, detail: str = "") -> None:
         self.notes.append(Note(kind, self.relative(path), detail))
 
-    def entries(self, folder: str) -> list[_Entry]:
-        """Visible entries in sorted order; hidden and unreadable ones are noted."""
+    def entries(self, folder: str) -> Iterator[_Entry]:
+        """Visible entries in sorted order; hidden and unreadable ones are noted.
+
+        Only the names are held, because a folder may have a million files.
+        """
         try:
-            found = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            found = sorted(entry.name for entry in os.scandir(folder))
         except OSError as error:
             self.note("unreadable_folder", folder, error.strerror or str(error))
-            return []
-        visible = []
-        for entry in found:
-            if is_hidden(entry.name):
-                self.note("hidden", entry.path)
+            return
+        for name in found:
+            path = f"{folder.rstrip(os.sep)}{os.sep}{name}"
+            if is_hidden(name):
+                self.note("hidden", path)
             else:
-                visible.append(self._entry(entry))
-        return visible
+                yield self._entry(name, path)
 
-    def _entry(self, entry: os.DirEntry[str]) -> _Entry:
+    def _entry(self, name: str, path: str) -> _Entry:
         """Determine the kind of an entry; a dead link counts as a file."""
-        path, symlink = entry.path, entry.is_symlink()
+        symlink = False
         try:
-            status = entry.stat()
+            status = os.lstat(path)
+            if symlink := stat.S_ISLNK(status.st_mode):
+                status = Path(path).stat()
         except OSError as error:
             # As an item, a dead link is rejected by name instead of being left out.
             self.note("unreadable_file", path, error.strerror or str(error))
-            return _Entry(entry.name, path, symlink, "file", _NO_FOLDER)
+            return _Entry(name, path, symlink, "file", _NO_FOLDER)
         identity = _NO_FOLDER
         if stat.S_ISDIR(status.st_mode):
             kind, identity = "folder", (status.st_dev, status.st_ino)
@@ -99,7 +104,7 @@ class _Walk:
             except OSError as error:
                 self.note("outside_link", path, error.strerror or str(error))
                 kind = "outside"
-        return _Entry(entry.name, path, symlink, kind, identity)
+        return _Entry(name, path, symlink, kind, identity)
 
     def add(self, entry: _Entry, label: str | None, split: str | None, linked: bool) -> None:
         self.items.add(Item(self.relative(entry.path), label, split, linked or entry.symlink))
@@ -199,16 +204,17 @@ class FolderSource(HashedSource):
             )
         return root
 
-    def _inside(self, entries: list[_Entry]) -> list[_Entry]:
+    def _inside(self, entries: Iterable[_Entry]) -> list[_Entry]:
         """Return the entries; ConfigError when a class or split folder is outside of the root."""
-        for entry in entries:
+        found = list(entries)
+        for entry in found:
             if entry.kind == "outside":
                 raise ConfigError(
                     f"data source {self.directory!r}: the folder {entry.name!r} is a link to "
                     f"{os.path.realpath(entry.path)!r}, outside of the data source; set "
                     "data.follow_links = true to read it, or copy it here"
                 )
-        return entries
+        return found
 
     def _collect_split(self, walk: _Walk, folder: _Entry, split: str) -> set[str]:
         """Collect the items of one split folder, and return its class names."""
