@@ -303,16 +303,12 @@ def _whole_network(task: Task, augmented: keras.Model | None) -> keras.Model:
     layers = keras.layers
     shape = (settings.size, settings.size, 3)
     pixels = keras.Input(shape, dtype="float32")
-    normed = task.backbone.name == efficientnet_lite0.NAME and not task.options.folded
-    if normed:
-        feature_map = replace(task.backbone, weights="none").build(pixels, trainable=True)
-    elif task.options.folded:
-        feature_map = task.backbone.build(pixels)
+    if task.options.folded:
+        frozen = keras.Model(pixels, task.backbone.build(pixels))
+    elif task.backbone.name == efficientnet_lite0.NAME:
+        frozen = with_norms(settings)
     else:
-        feature_map = _application(pixels, task.backbone)
-    frozen = keras.Model(pixels, feature_map)
-    if normed:
-        _set_norms(frozen)
+        frozen = keras.Model(pixels, _application(pixels, task.backbone))
     frozen.trainable = False
     images = keras.Input(shape, dtype="float32")
     seen = augmented(images) if augmented else images
@@ -332,8 +328,14 @@ def _application(pixels: keras.KerasTensor, backbone: backbones.Backbone) -> ker
     return network.get_layer(backbone.cut).output if backbone.cut else network.output
 
 
-def _set_norms(network: keras.Model) -> None:
-    """Set folded weights in a network that has BatchNorm layers, whose scale becomes 1."""
+def with_norms(settings: ModelSettings) -> keras.Model:
+    """Build the default backbone with BatchNorm layers, as keras.applications has them.
+
+    The folded weights are set in it, so that the scale of each BatchNorm is 1.
+    """
+    pixels = keras.Input((settings.size, settings.size, 3), dtype="float32")
+    backbone = replace(settings.backbone_spec(), weights="none")
+    network = keras.Model(pixels, backbone.build(pixels, trainable=True))
     weights = efficientnet_lite0.read_weights()
     for unit in efficientnet_lite0.units():
         kernel, bias = efficientnet_lite0.folded(weights, unit)
@@ -342,6 +344,7 @@ def _set_norms(network: keras.Model) -> None:
         # Of gamma, beta, mean and variance: the scale is 1 / sqrt(variance + epsilon), which is 1.
         norm = network.get_layer(f"{unit.name}_bn")
         norm.set_weights([ones, bias, 0 * ones, ones - np.float32(norm.epsilon)])
+    return network
 
 
 def _figures(
