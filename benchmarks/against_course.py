@@ -41,8 +41,8 @@ from keras._tf_keras.keras.preprocessing.image import ImageDataGenerator
 from benchmarks import common
 from benchmarks.backbone import MATRIX, fastest, operations_an_image, product
 from benchmarks.common import Figure, ImageSet, Trained
-from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.feature_bank.view_choice import helpful_views
+from imgpipe.components.splits import SplitRule
 from imgpipe.models import backbones
 from imgpipe.models import feature_names as names
 from imgpipe.models.backbones.architectures import efficientnet_lite0, keras_applications

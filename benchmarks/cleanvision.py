@@ -47,7 +47,7 @@ _OURS = (
     _AROUND
     + """
 import tensorflow
-from imgpipe.components.image_filter import thread_driver as judge
+from imgpipe.components import source_check as judge
 from imgpipe.components.image_filter.check import Settings
 def work():
     severity = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}

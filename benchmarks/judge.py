@@ -27,12 +27,13 @@ from PIL import Image
 
 from benchmarks import common
 from benchmarks.common import Figure
+from imgpipe.components import source_check
 from imgpipe.components.image_file.content import Content, decode
 from imgpipe.components.image_file.pixels import Pixels
-from imgpipe.components.image_filter import thread_driver
 from imgpipe.components.image_filter.check import Finding
 from imgpipe.components.image_filter.checks import MEASUREMENTS
-from imgpipe.components.image_filter.near_duplicates import matching, search
+from imgpipe.components.image_filter.checks.near_duplicate import RADIUS
+from imgpipe.components.image_filter.near_duplicates import matching
 
 _HELD_OUT = 6  # every sixth photograph is in test or validation
 _EACH = 60  # planted files of each kind
@@ -179,7 +180,7 @@ def _plant_one(planted: Planted, kind: Kind, number: int) -> None:
         planted.kinds[kind.name].add(there)
 
 
-def reported(judged: thread_driver.Judged) -> dict[str, set[str]]:
+def reported(judged: source_check.Judged) -> dict[str, set[str]]:
     """Return the paths of rejected files and of files with a warning, by reason."""
     found: dict[str, set[str]] = {}
     rows: tuple[Finding, ...] = (*judged.rejects, *judged.warnings)
@@ -188,7 +189,7 @@ def reported(judged: thread_driver.Judged) -> dict[str, set[str]]:
     return found
 
 
-def figures(planted: Planted, judged: thread_driver.Judged) -> list[Figure]:
+def figures(planted: Planted, judged: source_check.Judged) -> list[Figure]:
     """Return a figure for each kind."""
     found = reported(judged)
     # Of two near-duplicates, the finding names the one whose path comes later.
@@ -225,7 +226,7 @@ def crops_found(photographs: Sequence[Path]) -> Figure:
     names = [hashlib.sha256(data).hexdigest() for data in (*originals, *crops)]
     hashes = map(_hash, [*originals, *crops])
     rows = b"".join(map(matching.row, names, hashes))
-    near = dict(matching.search_here([(rows, b"")], search.RADIUS))
+    near = dict(matching.search_here([(rows, b"")], RADIUS))
     groups = [one.group if (one := near.get(name)) else -1 - n for n, name in enumerate(names)]
     count = len(originals)
     found = sum(map(operator.eq, groups[:count], groups[count:]))
@@ -250,8 +251,8 @@ def main() -> None:
     cats = common.data_set(options.data, "cats_dogs")
     with common.workplace(options.work) as work:
         planted = plant(options.data, work / "photos", options.each, options.seed)
-        judged = thread_driver.judge(thread_driver.Plan(str(work / "photos")))
-        alone = thread_driver.judge(thread_driver.Plan(str(cats)))
+        judged = source_check.judge(source_check.Plan(str(work / "photos")))
+        alone = source_check.judge(source_check.Plan(str(cats)))
     rows = figures(planted, judged)
     images = sum(1 for row in alone.scan.items if row.path.endswith(".jpg"))
     pairs = sum(len(line["members"]) - 1 for line in alone.near or ())

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks import common
 from benchmarks.common import Figure, Finished
-from imgpipe.components.example_gen.splits import SplitRule
+from imgpipe.components.splits import SplitRule
 from imgpipe.models import feature_names as names
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.inputs import source_hash

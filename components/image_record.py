@@ -20,6 +20,11 @@ from imgpipe.models import feature_names as names
 if TYPE_CHECKING:
     import tensorflow as tf
 
+#: File beside the splits of ImageExampleGen's Examples: their numbers of images, the notes of the
+#: source and the rule of the splits.
+INGEST_SUMMARY = "ingest.json"
+#: Reason of `ImageRecord.problem` for a group whose images are in several splits of the source.
+GROUP_ACROSS_SPLITS = "group_across_splits"
 #: Features that are omitted when they have this value.
 _OPTIONAL = {names.PERCEPTUAL_HASH: None, names.REPAIRS: ""}
 

@@ -1,4 +1,4 @@
-"""The thread pool driver of the engine. It checks a source without Beam, TFX and training.
+"""Checks a source without Beam, TFX and training; it runs ImageFilter's engine in a thread pool.
 
 Decisions and hashes are stored in a temporary folder, so memory does not grow with the number of
 images. The few images that are shown are read again.
@@ -17,7 +17,6 @@ from typing import Any
 
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import Scan, Source, SourceOptions, open_source
-from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.image_filter import comparison, engine, quarantine
 from imgpipe.components.image_filter.check import Finding, Settings
 from imgpipe.components.image_filter.checks import validate
@@ -25,6 +24,7 @@ from imgpipe.components.image_filter.checks.near_duplicate import radius
 from imgpipe.components.image_filter.outcomes import totals
 from imgpipe.components.image_filter.overrides import Override, resolve
 from imgpipe.components.image_filter.part import Part
+from imgpipe.components.splits import SplitRule
 from imgpipe.models import progress
 
 _SHARD = 1024  # files per tf.data pipeline, enough to make its start (about 50 ms) negligible

@@ -18,9 +18,9 @@ from pathlib import Path
 from imgpipe.components.data_gate import origin
 from imgpipe.components.data_gate.rules import GateSettings
 from imgpipe.components.example_gen.sources import Scan, SourceOptions
-from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.image_filter import overrides as override_files
 from imgpipe.components.image_filter.check import Settings
+from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage import manifest
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ResourceError
@@ -45,6 +45,7 @@ _DATA_CODE = (
     "components/schema_gen",
     "components/data_gate",
     "components/image_record.py",
+    "components/splits.py",
     "components/storage/records.py",
     "models/preprocess.py",
     "models/feature_names.py",

@@ -149,13 +149,13 @@ class Check(_Page):
     _examined: Examined = field(repr=False, compare=False)
 
     def _render(self) -> str:
-        from imgpipe.components.image_filter import thread_driver
+        from imgpipe.components import source_check
         from imgpipe.components.report.check_page import paths_shown
         from imgpipe.pipeline.commands.check import page
 
         found = self._examined
         shown = paths_shown(found.judged)
-        images = thread_driver.read_images(found.plan, found.judged, shown)
+        images = source_check.read_images(found.plan, found.judged, shown)
         return page(replace(found, images=images))
 
 

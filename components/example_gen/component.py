@@ -20,8 +20,8 @@ from tfx.types import standard_artifacts
 from imgpipe.components.beam.beam_io import mark_examples
 from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
 from imgpipe.components.example_gen.sources.base import SourceOptions
-from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.image_file.header import PIXEL_LIMIT
+from imgpipe.components.splits import SplitRule
 
 
 @component(use_beam=True)

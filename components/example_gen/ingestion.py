@@ -17,8 +17,9 @@ from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.example_gen.sources.base import KEY_BYTES, Item, SourceOptions, fingerprint
 from imgpipe.components.example_gen.sources.items import BLOCK
-from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.image_file.header import PIXEL_LIMIT
+from imgpipe.components.image_record import INGEST_SUMMARY
+from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage.records import (
     ShardWriter,
     read_json,
@@ -31,7 +32,6 @@ from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
 
 SHARD_SIZE = BLOCK  # files in one element, enough to amortise one tf.data pipeline (~50 ms)
-SUMMARY_FILE = "ingest.json"  # beside the splits of the Examples artifact
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _write_summary(
         "notes": notes,
         "rule": asdict(rule),
     }
-    write_text(f"{uri}/{SUMMARY_FILE}", json.dumps(summary, indent=1))
+    write_text(f"{uri}/{INGEST_SUMMARY}", json.dumps(summary, indent=1))
 
 
 def ingest(pipeline: beam.Pipeline, uri: str, settings: IngestSettings) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def ingest(pipeline: beam.Pipeline, uri: str, settings: IngestSettings) -> dict[
             | "Summary" >> beam.Map(_write_summary, uri, notes, settings.rule)
         )
     remove_temporary(uri)
-    summary = read_json(f"{uri}/{SUMMARY_FILE}")
+    summary = read_json(f"{uri}/{INGEST_SUMMARY}")
     _check(settings, len(scan.items), summary)
     return summary
 

@@ -17,12 +17,12 @@ import numpy as np
 
 from imgpipe.components.example_gen.inspection_cache import InspectionCache
 from imgpipe.components.example_gen.sources.base import Item, Source
-from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.image_file.content import Content, alpha_channel, decode
 from imgpipe.components.image_file.header import probe
 from imgpipe.components.image_file.pixels import Pixels
 from imgpipe.components.image_filter.checks import MEASUREMENTS
 from imgpipe.components.image_record import ImageRecord
+from imgpipe.components.splits import SplitRule
 from imgpipe.models import preprocess
 
 if TYPE_CHECKING:

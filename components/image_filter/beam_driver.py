@@ -15,16 +15,20 @@ from typing import Any
 
 import apache_beam as beam
 
-from imgpipe.components.example_gen.splits import SplitRule
-from imgpipe.components.image_filter import comparison, engine, quarantine
+from imgpipe.components.image_filter import (
+    comparison,
+    engine,
+    near_duplicate_steps,
+    quarantine,
+)
 from imgpipe.components.image_filter.check import Finding, Settings
 from imgpipe.components.image_filter.checks import METADATA, validate
 from imgpipe.components.image_filter.decision import Decision
-from imgpipe.components.image_filter.near_duplicates import beam_steps
 from imgpipe.components.image_filter.outcomes import Outcomes, totals
 from imgpipe.components.image_filter.part import Part
 from imgpipe.components.image_filter.placement import Move
 from imgpipe.components.image_record import ImageRecord
+from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage.records import (
     ShardWriter,
     make,
@@ -271,7 +275,7 @@ def _compared(parts: Any, uris: Uris, settings: Settings) -> tuple[Any, Any]:
         Collection of the findings by image, and the moves to other splits as a side input.
     """
     every = parts | "All parts" >> beam.combiners.ToList()
-    found = beam_steps.search(every, f"{uris.quarantine}/{_PARTS}", settings)
+    found = near_duplicate_steps.search(every, f"{uris.quarantine}/{_PARTS}", settings)
     moves = beam.pvalue.AsDict(
         every | "Place" >> beam.FlatMap(comparison.place, settings, beam.pvalue.AsDict(found))
     )
@@ -281,7 +285,7 @@ def _compared(parts: Any, uris: Uris, settings: Settings) -> tuple[Any, Any]:
         | "By content" >> beam.GroupByKey()
     )
     identical = by_content | "Identical" >> beam.FlatMap(comparison.resolve_identical)
-    near = beam_steps.resolve(by_content, found, uris.quarantine, settings)
+    near = near_duplicate_steps.resolve(by_content, found, uris.quarantine, settings)
     findings = (identical, near) | "Findings" >> beam.Flatten()
     return findings, moves
 

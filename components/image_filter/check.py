@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.image_file.header import PIXEL_LIMIT
 from imgpipe.components.image_file.measurements import Measurement
 from imgpipe.components.image_record import ImageRecord
+from imgpipe.components.splits import SplitRule
 
 if TYPE_CHECKING:
     from imgpipe.components.image_filter.overrides import Override

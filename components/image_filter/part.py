@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.image_filter import placement
 from imgpipe.components.image_filter.decision import Decision
 from imgpipe.components.image_filter.identical_files import Copy
 from imgpipe.components.image_filter.near_duplicates import matching
 from imgpipe.components.image_filter.near_duplicates.matching import Found
 from imgpipe.components.image_filter.placement import Move
+from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage.records import write_bytes
 
 

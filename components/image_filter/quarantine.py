@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.components.image_filter.check import Finding
-from imgpipe.components.image_record import ImageRecord
+from imgpipe.components.image_record import INGEST_SUMMARY, ImageRecord
 from imgpipe.components.storage.records import read_json, write_bytes, write_text
 
 MANIFEST = "manifest.jsonl"
@@ -206,9 +206,7 @@ def ingest_summary(examples_uri: str) -> dict[str, Any]:
     """Read the summary that ImageExampleGen wrote beside its Examples; empty if there is none."""
     import tensorflow as tf
 
-    from imgpipe.components.example_gen.ingestion import SUMMARY_FILE
-
-    path = f"{examples_uri}/{SUMMARY_FILE}"
+    path = f"{examples_uri}/{INGEST_SUMMARY}"
     return read_json(path) if tf.io.gfile.exists(path) else {}
 
 

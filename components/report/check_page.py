@@ -10,11 +10,11 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from imgpipe.components.image_filter.thread_driver import Judged
 from imgpipe.components.report import page
 from imgpipe.components.report.section import Content, Context, RunState, Section
 from imgpipe.components.report.sections import data, near
 from imgpipe.components.report.sections.rejects import common_override, shown
+from imgpipe.components.source_check import Judged
 
 #: Rows on the page for each group of findings; every reason gets a fair share of them.
 _ROWS = 200

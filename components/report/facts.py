@@ -15,7 +15,7 @@ import tensorflow as tf
 from imgpipe.components import blessings
 from imgpipe.components.cross_validator.outcome import RESULT, folds_decide
 from imgpipe.components.image_filter import quarantine
-from imgpipe.components.image_filter.near_duplicates.beam_steps import FILE as NEAR_FILE
+from imgpipe.components.image_filter.near_duplicates.matching import FILE as NEAR_FILE
 from imgpipe.components.predictor import prediction
 from imgpipe.components.report import augmented_views, embedding, metrics, neighbours, suspects
 from imgpipe.components.report.precision_recall import Curves

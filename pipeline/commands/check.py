@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from imgpipe.components.data_gate import rules
-    from imgpipe.components.image_filter.thread_driver import Judged, Plan
+    from imgpipe.components.source_check import Judged, Plan
     from imgpipe.pipeline.configuration.config import Config
 
 app = typer.Typer()
@@ -125,7 +125,7 @@ def _plan_of(config: Config) -> Plan:
     only the files that were asked for.
     """
     from imgpipe.components.image_filter import overrides
-    from imgpipe.components.image_filter.thread_driver import Plan
+    from imgpipe.components.source_check import Plan
     from imgpipe.pipeline.inputs import judge_settings, source_options, split_rule
 
     return Plan(
@@ -140,7 +140,7 @@ def _plan_of(config: Config) -> Plan:
 
 def _judge(plan: Plan, with_images: bool, to_stderr: bool) -> tuple[Judged, dict[str, bytes]]:
     """Return the result and, if wanted, the images for the page; progress is displayed."""
-    from imgpipe.components.image_filter import thread_driver
+    from imgpipe.components import source_check
     from imgpipe.pipeline.command_line import steps
 
     found: dict[str, bytes] = {}
@@ -150,12 +150,12 @@ def _judge(plan: Plan, with_images: bool, to_stderr: bool) -> tuple[Judged, dict
 
             gc.freeze()  # the garbage collector skips TensorFlow's million objects
         with display.step("inspecting images"):
-            judged = thread_driver.judge(plan)
+            judged = source_check.judge(plan)
         if with_images:
             from imgpipe.components.report.check_page import paths_shown
 
             with display.step("reading images for the page"):
-                found = thread_driver.read_images(plan, judged, paths_shown(judged))
+                found = source_check.read_images(plan, judged, paths_shown(judged))
     return judged, found
 
 

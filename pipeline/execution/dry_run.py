@@ -16,9 +16,9 @@ from imgpipe.components.example_gen import inspection_cache
 from imgpipe.components.example_gen.inspection import Inspection
 from imgpipe.components.example_gen.inspection_cache import InspectionCache
 from imgpipe.components.example_gen.sources import Item, Scan
-from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.feature_bank.store import STORE, FeatureStore, record_key
 from imgpipe.components.image_filter.decision import decide
+from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage import blob_store
 from imgpipe.models import feature_names as names
 from imgpipe.models.features.extractor import FeatureExtractor, from_description

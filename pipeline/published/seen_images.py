@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from imgpipe.components.image_filter.near_duplicates import matching, search
+from imgpipe.components.image_filter.checks.near_duplicate import RADIUS
+from imgpipe.components.image_filter.near_duplicates import matching
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
@@ -86,5 +87,5 @@ class KnownImages:
 def _groups(hashes: Mapping[str, bytes]) -> dict[str, int]:
     """Return the number of the group of near-duplicates by content hash, of those in a group."""
     rows = b"".join(matching.row(image_hash, value) for image_hash, value in hashes.items())
-    found = matching.search_here([(rows, b"")], search.RADIUS)
+    found = matching.search_here([(rows, b"")], RADIUS)
     return {image_hash: one.group for image_hash, one in found if one is not None}

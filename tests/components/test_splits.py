@@ -7,7 +7,7 @@ import hashlib
 
 import pytest
 
-from imgpipe.components.example_gen.splits import SplitRule
+from imgpipe.components.splits import SplitRule
 
 HASHES = [hashlib.sha256(str(n).encode()).hexdigest() for n in range(5000)]
 

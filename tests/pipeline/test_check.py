@@ -17,16 +17,17 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from imgpipe.components import source_check
 from imgpipe.components.data_gate import rules
 from imgpipe.components.data_gate.rules import GateSettings
 from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.example_gen.splits import SplitRule
-from imgpipe.components.image_filter import quarantine, thread_driver
+from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.near_duplicates.matching import FILE as NEAR
 from imgpipe.components.image_filter.overrides import Override, resolve, to_toml
+from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage.records import iterate, text
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.application import app
@@ -132,8 +133,8 @@ def filtered(root, photos, settings, overrides=(), ingested=None):
 def assert_same(root, photos, settings, overrides=(), ingested=None):
     """Assert that `imgpipe check` and ImageFilter agree on every file; return check's result."""
     rule = ingested.rule if ingested else SplitRule()
-    plan = thread_driver.Plan(str(photos), settings, rule=rule, overrides=overrides)
-    judged = thread_driver.judge(plan)
+    plan = source_check.Plan(str(photos), settings, rule=rule, overrides=overrides)
+    judged = source_check.judge(plan)
     summary, rejects, *findings, near = filtered(root, photos, settings, overrides, ingested)
     found = [row.row() | {"stored": ""} for row in judged.rejects]
     assert found == [row | {"stored": ""} for row in rejects]
@@ -362,7 +363,7 @@ def test_archives_and_tables_are_checked_like_folders(clean, tmp_path):
     ]
     (clean / "list.csv").write_text("\n".join(lines))
     for source in (archive, clean / "list.csv"):
-        judged = thread_driver.judge(thread_driver.Plan(str(source)))
+        judged = source_check.judge(source_check.Plan(str(source)))
         assert (judged.summary["in"], judged.summary["kept"]) == (16, 16)
 
 
@@ -378,7 +379,7 @@ def test_the_inspection_cache_is_used_only_when_it_is_configured(clean, tmp_path
 
 
 def test_a_file_that_vanishes_during_the_check_is_rejected_as_unreadable(clean, monkeypatch):
-    real = thread_driver.inspect
+    real = source_check.inspect
 
     def vanishing(*args):
         (clean / "rock/0.png").unlink(
@@ -386,8 +387,8 @@ def test_a_file_that_vanishes_during_the_check_is_rejected_as_unreadable(clean, 
         )  # deleted after the listing and before the inspection
         return real(*args)
 
-    monkeypatch.setattr(thread_driver, "inspect", vanishing)
-    (reject,) = thread_driver.judge(thread_driver.Plan(str(clean))).rejects
+    monkeypatch.setattr(source_check, "inspect", vanishing)
+    (reject,) = source_check.judge(source_check.Plan(str(clean))).rejects
     assert (reject.path, reject.reason) == ("rock/0.png", "unreadable")
 
 

@@ -15,7 +15,7 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from imgpipe.components.example_gen.splits import SplitRule
+from imgpipe.components.splits import SplitRule
 from imgpipe.models import feature_names as names
 from imgpipe.models.augmentation import geometry
 from imgpipe.models.errors import ConfigError

@@ -12,8 +12,8 @@ import collections
 import numpy as np
 import pytest
 
+from imgpipe.components import source_check
 from imgpipe.components.image_file.header import probe
-from imgpipe.components.image_filter import thread_driver
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.pipeline.demo import draw_hand
 from tests.images import encoded
@@ -138,7 +138,7 @@ def test_the_checks_agree_with_the_decode_operation_on_every_file(tmp_path, coun
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
     settings = Settings(min_side=1, pixel_limit=_PIXELS, threshold={"near_duplicate": 0})
-    judged = thread_driver.judge(thread_driver.Plan(str(tmp_path / "photos"), settings))
+    judged = source_check.judge(source_check.Plan(str(tmp_path / "photos"), settings))
     assert judged.summary["in"] == count
     assert judged.summary["kept"] + judged.summary["rejected"] == count
     rejected = {row.path[2:]: row.reason for row in judged.rejects}

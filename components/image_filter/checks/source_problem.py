@@ -6,9 +6,8 @@ are in several splits of the source. The source gives the reason and the detail.
 
 from __future__ import annotations
 
-from imgpipe.components.example_gen.sources.validation import GROUP_ACROSS_SPLITS
 from imgpipe.components.image_filter.check import Check, Finding, Settings
-from imgpipe.components.image_record import ImageRecord
+from imgpipe.components.image_record import GROUP_ACROSS_SPLITS, ImageRecord
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:

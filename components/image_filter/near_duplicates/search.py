@@ -32,10 +32,6 @@ ORDERS, WINDOW = 32, 16
 #: The same two numbers for each crop. Lower numbers are enough, because a cropped copy is similar
 #: to several crops.
 CROP_ORDERS, CROP_WINDOW = 12, 8
-#: Radius in bits. Copies that were saved again, resized, brightened or cropped by 5 % are within
-#: it. No two different images of 1,240 and of 4,160 flowers are (the nearest: 55 and 41 bits), but
-#: 21,683 pairs of 1,651 hands in front of a white wall; the grey images refuse these.
-RADIUS = 40
 #: Number of images up to which all pairs are compared, which is exact and as fast; and the number
 #: of rows that are compared at once, which takes 1 MB.
 ALL_PAIRS, _BLOCK = 1000, 64

@@ -12,7 +12,7 @@ import pytest
 
 from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
-from imgpipe.components.example_gen.splits import SplitRule
+from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage.records import first, read_examples, shard_files, text
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ResourceError

@@ -18,7 +18,7 @@ from imgpipe.components.image_filter import beam_driver, quarantine
 from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.checks import METADATA
-from imgpipe.components.image_filter.near_duplicates import beam_steps
+from imgpipe.components.image_filter.near_duplicates import matching
 from imgpipe.components.storage.records import read_examples, shard_files, text
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
@@ -271,7 +271,7 @@ def test_training_copies_of_held_out_images_are_rejected_and_other_copies_warned
         "near_duplicate": ["train/a/two.jpg", "train/b/whole.jpg"],
         "near_duplicate_label_conflict": ["train/a/owl.jpg", "train/b/owl.jpg"],
     }
-    lines = (done.root / "q" / beam_steps.FILE).read_text().splitlines()
+    lines = (done.root / "q" / matching.FILE).read_text().splitlines()
     listed = [[m["path"] for m in json.loads(line)["members"]] for line in lines]
     assert listed == [
         ["test/a/shown.jpg", "train/a/leak.jpg"],
@@ -286,15 +286,15 @@ def test_other_engines_and_shard_sizes_find_the_same_near_duplicates(leaking, ru
     flags = ("--direct_running_mode=multi_threading", "--direct_num_workers=2")
     other = run(leaking, name="other", shard_size=2, flags=flags)
     assert one.summary == other.summary and one.rejects == other.rejects
-    assert (one.root / "q" / beam_steps.FILE).read_text() == (
-        other.root / "q" / beam_steps.FILE
+    assert (one.root / "q" / matching.FILE).read_text() == (
+        other.root / "q" / matching.FILE
     ).read_text()
 
 
 def test_a_radius_of_zero_switches_the_search_for_near_duplicates_off(leaking, run):
     done = run(leaking, settings=Settings(threshold={"near_duplicate": 0}))
     assert set(done.rejects) == {"train/b/same.jpg"} and near_warnings(done) == []
-    assert (done.root / "q" / beam_steps.FILE).read_text() == ""
+    assert (done.root / "q" / matching.FILE).read_text() == ""
 
 
 def test_a_shard_is_read_again_only_if_a_duplicate_must_be_removed(

@@ -10,11 +10,11 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
 from imgpipe.components.image_file.perceptual_hash import ALL_BYTES
-from imgpipe.components.image_filter import comparison, engine
+from imgpipe.components.image_filter import comparison, engine, near_duplicate_steps
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.decision import Decision
 from imgpipe.components.image_filter.identical_files import Copy
-from imgpipe.components.image_filter.near_duplicates import beam_steps, matching
+from imgpipe.components.image_filter.near_duplicates import matching
 from imgpipe.components.image_filter.part import Part
 from imgpipe.components.image_record import ImageRecord
 
@@ -104,7 +104,7 @@ def test_the_search_on_beam_returns_what_the_local_search_returns(tmp_path):
     assert len(expected) == 200
     with beam.Pipeline(runner="DirectRunner") as root:
         every = root | "All" >> beam.Create([parts])
-        found = beam_steps.search(every, str(tmp_path / "work"), Settings())
+        found = near_duplicate_steps.search(every, str(tmp_path / "work"), Settings())
         assert_that(found, equal_to(expected))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from imgpipe.components.example_gen.sources import Item, Scan, SourceOptions, open_source
 from imgpipe.components.example_gen.sources.validation import vet
-from imgpipe.components.example_gen.splits import SplitRule
+from imgpipe.components.splits import SplitRule
 from imgpipe.models.errors import ConfigError
 
 

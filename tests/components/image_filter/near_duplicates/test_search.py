@@ -16,9 +16,9 @@ from imgpipe.components.image_file.perceptual_hash import (
     perceptual_hashes,
 )
 from imgpipe.components.image_file.reduction import shrink
+from imgpipe.components.image_filter.checks.near_duplicate import RADIUS
 from imgpipe.components.image_filter.near_duplicates import search
 from imgpipe.components.image_filter.near_duplicates.links import Links
-from imgpipe.components.image_filter.near_duplicates.search import RADIUS
 from tests.images import distance
 
 
