@@ -18,6 +18,7 @@ from pathlib import Path
 from imgpipe.components.data_gate import origin
 from imgpipe.components.data_gate.rules import GateSettings
 from imgpipe.components.example_gen.sources import Scan, SourceOptions
+from imgpipe.components.example_gen.sources.base import PATHS
 from imgpipe.components.image_filter import overrides as override_files
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.splits import SplitRule
@@ -149,7 +150,9 @@ class RunInputs(PassedInputs):
 
 def source_options(config: Config) -> SourceOptions:
     """Options of the source: the section [data] without the source itself."""
-    return SourceOptions(**config.data.model_dump(exclude={"source"}))
+    given = asdict(config.data)
+    del given["source"]
+    return SourceOptions(**given)
 
 
 def judge_settings(config: Config, vocabulary: Sequence[str] | None = None) -> Settings:
@@ -229,7 +232,9 @@ def find(config: Config, scan: Scan) -> RunInputs:
     deciding = config.model_dump(include=_DECIDING, exclude=_PATHS)
     overrides = _overrides(config, scan.vocabulary)
     # Where the files lie does not change the result; the fingerprint stands for their content.
-    how = config.data.model_dump(exclude={"source", "root", "tfds_dir", "follow_links"})
+    how = asdict(config.data)
+    for name in ("source", "follow_links", *PATHS):
+        del how[name]
     how["vocabulary"] = list(scan.vocabulary)
     precision = resolve_precision(config.bank.precision)
     config.settings.check_classes(scan.vocabulary)

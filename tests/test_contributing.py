@@ -14,8 +14,6 @@ from PIL import Image
 
 _ROOT = Path(__file__).resolve().parent.parent
 _FILE = re.compile(r'^```(?:python|html) title="([^"]+)"\n(.*?)^```$', flags=re.M | re.S)
-_LINE = re.compile(r'^```py title="([^"]+)"\n(.*?)^```$', flags=re.M | re.S)
-_IMPORT = "from imgpipe.components.example_gen.sources.prefixed import PrefixedSource\n"
 
 #: Builds a classifier with the new backbone, and renders the report of a run with the new section.
 _PROGRAM = """
@@ -36,7 +34,7 @@ print([line for line in page.splitlines() if line.startswith("<li>cat") or "<li>
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the code with the files from the page, and with the new source registered."""
+    """A copy of the code with the files from the page."""
     folder = tmp_path_factory.mktemp("contributing") / "copy"
     for name in ("src", "components", "models", "pipeline", "serving"):
         ignore = shutil.ignore_patterns("__pycache__")
@@ -47,12 +45,6 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, code in files:
         assert not (folder / name).exists()
         (folder / name).write_text(code, "utf-8")
-    [(name, line)] = _LINE.findall(page)
-    text = (folder / name).read_text("utf-8")
-    head, sources, rest = text.partition("SOURCES: dict[str, Kind] = {\n")
-    first, imported, others = head.partition("from imgpipe.")
-    edited = first + _IMPORT + imported + others + sources + line + rest
-    (folder / name).write_text(edited, "utf-8")
     return folder
 
 

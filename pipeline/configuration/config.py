@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import ValidationError, model_validator
 
 from imgpipe.components.example_gen.sources import absolute
+from imgpipe.components.example_gen.sources.base import PATHS
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.folds import AUTOMATIC
 from imgpipe.models.limits import declared, describe
@@ -336,7 +337,7 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
     # `build` reports a section that is no table.
     tables = {name: table for name, table in tree.items() if isinstance(table, dict)}
     data, model, judge = (tables.get(name, {}) for name in ("data", "model", "judge"))
-    for key in ("source", "root", "tfds_dir"):
+    for key in ("source", *PATHS):
         if isinstance(data.get(key), str) and data[key]:
             data[key] = absolute(data[key], folder)
     if str(model.get("weights", "")).endswith(WEIGHT_FILES):

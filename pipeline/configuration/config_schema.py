@@ -1,8 +1,7 @@
 """The schema of the configuration: every setting with its type, limits and description.
 
-Each setting is one field of a section. The settings of the network, of training and of augmentation
-are declared in `imgpipe.models`, where they are used. ``imgpipe init`` writes the descriptions as
-comments.
+Each setting is one field of a section. The settings of sources, of the network, of training and of
+augmentation are declared where they are used. ``imgpipe init`` writes the descriptions as comments.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 from pydantic.dataclasses import dataclass
 
+from imgpipe.components.example_gen.sources.base import SourceSettings
 from imgpipe.components.image_filter.checks import CHOICES, THRESHOLDS
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.augmentation.mixup import Mixing
@@ -47,52 +47,22 @@ class Run(Section):
     )
 
 
-class Data(Section):
-    """Source of the images."""
+@dataclass(frozen=True, config=STRICT)
+class _Source:
+    """What [data] says besides `SourceSettings`: it is the first setting of the section."""
 
     source: str = Field(
-        "",
+        default="",
         description="Source of the images: a folder with one sub-folder for each class, or with "
         "train/, validation/ and test/ that hold such folders; a .zip or .tar file of such a "
         "folder; a .csv file of paths or of pixels; tfds:NAME[:split]; .tfrecord files; such a "
         "folder in an object store, gs://BUCKET/PREFIX or s3://BUCKET/PREFIX.",
     )
-    classes: tuple[str, ...] = Field(
-        (), description="Allowed class names. Empty: all classes that are found."
-    )
-    group_pattern: str = Field(
-        "",
-        description="Regular expression that is searched in the path of each image. Its first "
-        "group is the name of the image's group (a person, a video), and a group is never divided "
-        r"between splits. Example: '([^/]+)\.rf\.'.",
-    )
-    label_column: str = Field(
-        "",
-        description="Column or feature of the label, as a name or as an index from 0. Empty: it is "
-        "found by its usual names.",
-    )
-    path_column: str = Field("", description="Column of the path in a .csv file. Empty: path.")
-    split_column: str = Field("", description="Column of the split in a .csv file. Empty: split.")
-    group_column: str = Field("", description="Column of the group in a .csv file. Empty: group.")
-    image_column: str = Field(
-        "",
-        description="Feature of the encoded image in TFRecord files and TensorFlow Datasets. "
-        "Empty: it is found by its usual names or its type.",
-    )
-    root: str = Field(
-        "",
-        description="Folder to which the paths in a .csv file are relative. Empty: the file's "
-        "folder.",
-    )
-    follow_links: bool = Field(
-        False,
-        description="Whether to read files outside of the source's folder to which symbolic links "
-        "lead.",
-    )
-    tfds_dir: str = Field(
-        "",
-        description="Folder of TensorFlow Datasets. Empty: $TFDS_DATA_DIR or its default folder.",
-    )
+
+
+@dataclass(frozen=True, config=STRICT)
+class Data(SourceSettings, _Source):
+    """Source of the images."""
 
     @model_validator(mode="after")
     def _pattern_has_a_group(self) -> Data:

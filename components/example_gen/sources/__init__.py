@@ -1,37 +1,32 @@
 """Sources of images behind one interface; `open_source` opens the one that a spec names.
 
-To add a source, write a module with a class and add one line to `SOURCES`.
+A new source is one new file in this folder that defines `KINDS`. A registry finds it.
 """
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-from imgpipe.components.example_gen.sources import archive, file_list, pixel_table, tfrecord
-from imgpipe.components.example_gen.sources.archive import ArchiveSource
 from imgpipe.components.example_gen.sources.base import (
     Item,
+    Kind,
     Note,
     Scan,
     Source,
     SourceOptions,
     fingerprint,
 )
-from imgpipe.components.example_gen.sources.file_list import ManifestSource
-from imgpipe.components.example_gen.sources.folder import FolderSource
-from imgpipe.components.example_gen.sources.object_store import ObjectStoreSource
-from imgpipe.components.example_gen.sources.pixel_table import PixelSource
-from imgpipe.components.example_gen.sources.tfds import TfdsSource
-from imgpipe.components.example_gen.sources.tfrecord import TFRecordSource
 from imgpipe.components.example_gen.sources.validation import VettedSource
 from imgpipe.models.errors import ConfigError
 
 __all__ = [
     "SOURCES",
     "Item",
+    "Kind",
     "Note",
     "Scan",
     "Source",
@@ -42,32 +37,15 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Kind:
-    """One kind of source."""
-
-    open: Callable[[str, SourceOptions], Source]
-    #: Whether a path without prefix is of this kind.
-    takes: Callable[[str, SourceOptions], bool] = lambda locator, options: False
-    is_path: bool = True  # whether its locator is a path, not a name
-
-
-def _object_store(scheme: str) -> Callable[[str, SourceOptions], Source]:
-    return lambda locator, options: ObjectStoreSource(f"{scheme}:{locator}", options)
+def _found() -> Iterator[Kind]:
+    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
+        yield from getattr(importlib.import_module(module.name), "KINDS", ())
 
 
 #: Kinds by the prefix of a spec ("folder:PATH"). A path without prefix is of the first kind whose
-#: `takes` returns True, otherwise a folder. The order matters: a .csv with a column of paths is a
-#: manifest, and every other .csv is taken for a table of pixels.
+#: `takes` returns True, otherwise a folder.
 SOURCES: dict[str, Kind] = {
-    "folder": Kind(FolderSource),
-    "archive": Kind(ArchiveSource, archive.takes),
-    "manifest": Kind(ManifestSource, file_list.takes),
-    "csv": Kind(PixelSource, pixel_table.takes),
-    "tfrecord": Kind(TFRecordSource, tfrecord.takes),
-    "tfds": Kind(TfdsSource, is_path=False),
-    "gs": Kind(_object_store("gs"), is_path=False),
-    "s3": Kind(_object_store("s3"), is_path=False),
+    kind.name: kind for kind in sorted(_found(), key=lambda kind: (kind.order, kind.name))
 }
 _DEFAULT = "folder"
 _MAX_LENGTH = 4096  # characters of a path on Linux

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
-from imgpipe.components.example_gen.sources.base import Item, Note, Scan, SourceOptions
+from imgpipe.components.example_gen.sources.base import Item, Kind, Note, Scan, SourceOptions
 from imgpipe.components.example_gen.sources.hashing import HashedSource
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
 from imgpipe.components.example_gen.sources.seekable_gzip import (
@@ -360,3 +360,6 @@ class _UnpackedReader(_LimitedReader):
 
     def tell(self) -> int:
         return self._at
+
+
+KINDS = (Kind("archive", ArchiveSource, takes, order=10),)

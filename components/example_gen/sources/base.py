@@ -1,4 +1,4 @@
-"""The interface of all sources of images: items, scans, notes and options.
+"""The interface of all sources of images: kinds, options, items, scans and notes.
 
 This module does not import TensorFlow, because the command line scans and hashes a source while
 the heavy imports load.
@@ -10,38 +10,84 @@ import collections
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+import pydantic.dataclasses
+from pydantic import Field
+
+from imgpipe.models.limits import STRICT, declared
+
+#: Options that are paths; in a configuration file they are relative to the folder of the file.
+PATHS: Final = ("root", "tfds_dir")
 
 
-@dataclass(frozen=True)
-class SourceOptions:
-    """Options that say how a source is read; see [data] in the configuration."""
+@pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
+class SourceSettings:
+    """The options of sources that the section [data] sets, each with its description."""
 
-    classes: tuple[str, ...] = ()  # the allowed labels; empty allows all
-    group_pattern: str = ""  # regular expression on the path; its first group names the group
-    label_column: str = ""  # name or index from 0 of the column; "" for the usual names
-    path_column: str = ""
-    split_column: str = ""
-    group_column: str = ""
-    image_column: str = ""  # feature that holds the encoded image (TFRecord, TFDS)
-    root: str = ""  # folder that a manifest's paths start from; "" for the manifest's folder
-    follow_links: bool = False  # read files outside of the source that symbolic links lead to
-    tfds_dir: str = ""  # data folder of TensorFlow Datasets; "" for its default
+    classes: tuple[str, ...] = Field(
+        default=(), description="Allowed class names. Empty: all classes that are found."
+    )
+    group_pattern: str = Field(
+        default="",
+        description="Regular expression that is searched in the path of each image. Its first "
+        "group is the name of the image's group (a person, a video), and a group is never divided "
+        r"between splits. Example: '([^/]+)\.rf\.'.",
+    )
+    label_column: str = Field(
+        default="",
+        description="Column or feature of the label, as a name or as an index from 0. Empty: it is "
+        "found by its usual names.",
+    )
+    path_column: str = Field(
+        default="", description="Column of the path in a .csv file. Empty: path."
+    )
+    split_column: str = Field(
+        default="", description="Column of the split in a .csv file. Empty: split."
+    )
+    group_column: str = Field(
+        default="", description="Column of the group in a .csv file. Empty: group."
+    )
+    image_column: str = Field(
+        default="",
+        description="Feature of the encoded image in TFRecord files and TensorFlow Datasets. "
+        "Empty: it is found by its usual names or its type.",
+    )
+    root: str = Field(
+        default="",
+        description="Folder to which the paths in a .csv file are relative. Empty: the file's "
+        "folder.",
+    )
+    follow_links: bool = Field(
+        default=False,
+        description="Whether to read files outside of the source's folder to which symbolic links "
+        "lead.",
+    )
+    tfds_dir: str = Field(
+        default="",
+        description="Folder of TensorFlow Datasets. Empty: $TFDS_DATA_DIR or its default folder.",
+    )
+
+
+@pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
+class SourceOptions(SourceSettings):
+    """Options that say how a source is read: those of [data], and what a command requires."""
+
     least_classes: int = 2  # with fewer the source is refused; one is enough for an evaluation
 
     def to_json(self) -> str:
         """Convert to JSON without default values, so that a new option changes no cache key."""
-        values = dataclasses.asdict(self).items()
-        changed = {name: value for name, value in values if value != getattr(SourceOptions, name)}
+        values = dataclasses.asdict(self)
+        options = declared(self).items()
+        changed = {name: values[name] for name, one in options if values[name] != one.default}
         return json.dumps(changed, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> SourceOptions:
         """Convert back from `to_json`."""
-        values = json.loads(text or "{}")
-        return dataclasses.replace(cls(**values), classes=tuple(values.get("classes", ())))
+        return cls(**json.loads(text or "{}"))
 
 
 #: Length of an `Item.key`, which is a SHA-256.
@@ -142,6 +188,25 @@ class Source(Protocol):
             OSError: The content cannot be read.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of source; a module in this folder lists its kinds in `KINDS`.
+
+    Attributes:
+        name: Prefix of a spec, such as "folder" in ``folder:PATH``.
+        open: Function that opens the source at a locator.
+        takes: Function that returns whether a path without prefix is of this kind.
+        order: Position in which the kinds are asked whether they take a path without prefix.
+        is_path: Whether the locator is a path, not a name.
+    """
+
+    name: str
+    open: Callable[[str, SourceOptions], Source]
+    takes: Callable[[str, SourceOptions], bool] = lambda locator, options: False
+    order: int = 0
+    is_path: bool = True
 
 
 def fingerprint(keys: Iterable[bytes]) -> str:

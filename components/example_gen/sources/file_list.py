@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.components.example_gen.sources import local_files
-from imgpipe.components.example_gen.sources.base import Item, Note, Scan, SourceOptions
+from imgpipe.components.example_gen.sources.base import Item, Kind, Note, Scan, SourceOptions
 from imgpipe.components.example_gen.sources.hashing import HashedSource
 from imgpipe.components.example_gen.sources.items import Items
 from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, some
@@ -321,3 +321,7 @@ def _repeated_rows(entries: collections.abc.Iterable[_Entry]) -> Iterator[Note]:
         if len(entry.rows) > 1:
             rows = some([str(row) for row in entry.rows])
             yield Note("listed_twice", entry.path, f"in rows {rows}")
+
+
+#: Before the tables of pixels, since a .csv with a column of paths is a list of files.
+KINDS = (Kind("manifest", ManifestSource, takes, order=20),)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imgpipe.components.example_gen.sources import local_files
-from imgpipe.components.example_gen.sources.base import Item, Note, Scan, SourceOptions
+from imgpipe.components.example_gen.sources.base import Item, Kind, Note, Scan, SourceOptions
 from imgpipe.components.example_gen.sources.hashing import HashedSource
 from imgpipe.components.example_gen.sources.items import ItemSorter
 from imgpipe.components.example_gen.sources.layout import (
@@ -275,3 +275,6 @@ class FolderSource(HashedSource):
                 f"data source {self.directory!r}: found {len(classes)} class folders "
                 f"({some(sorted(classes))}) without a single file; put the images into them"
             )
+
+
+KINDS = (Kind("folder", FolderSource),)

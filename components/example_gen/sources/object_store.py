@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from imgpipe.components.example_gen.sources.archive import safe_path
-from imgpipe.components.example_gen.sources.base import Item, Note, Scan, SourceOptions
+from imgpipe.components.example_gen.sources.base import Item, Kind, Note, Scan, SourceOptions
 from imgpipe.components.example_gen.sources.hashing import HashedSource, hashed
 from imgpipe.components.example_gen.sources.layout import EXPECTED_TREE
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
@@ -126,3 +126,14 @@ def _too_large(item: Item) -> bool:
 def _first_line(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:300].rstrip(".")
+
+
+def _kind(scheme: str) -> Kind:
+    return Kind(
+        scheme,
+        lambda locator, options: ObjectStoreSource(f"{scheme}:{locator}", options),
+        is_path=False,
+    )
+
+
+KINDS = (_kind("gs"), _kind("s3"))

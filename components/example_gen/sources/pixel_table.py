@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgpipe.components.example_gen.sources import local_files
-from imgpipe.components.example_gen.sources.base import Item, Scan, SourceOptions
+from imgpipe.components.example_gen.sources.base import Item, Kind, Scan, SourceOptions
 from imgpipe.components.example_gen.sources.file_list import column_index
 from imgpipe.components.example_gen.sources.hashing import HashedSource
 from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, is_hidden, some, split_in
@@ -260,3 +260,6 @@ def _png(values: bytes, layout: _Layout) -> bytes:
     out = io.BytesIO()
     Image.frombytes("L" if layout.channels == 1 else "RGB", size, values).save(out, "PNG")
     return out.getvalue()
+
+
+KINDS = (Kind("csv", PixelSource, takes, order=30),)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components.example_gen.sources.base import Item, Note, Scan, SourceOptions
+from imgpipe.components.example_gen.sources.base import Item, Kind, Note, Scan, SourceOptions
 from imgpipe.components.example_gen.sources.hashing import HashedSource
 from imgpipe.components.example_gen.sources.items import ItemSorter
 from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, some
@@ -230,3 +230,6 @@ def _missing(builder: Any, name: str, addresses: dict[str, str], why: str) -> Re
         f"~/tensorflow_datasets to {builder.data_dir}; another folder is named by data.tfds_dir or "
         "TFDS_DATA_DIR."
     )
+
+
+KINDS = (Kind("tfds", TfdsSource, is_path=False),)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from imgpipe.components.example_gen.sources import local_files
 from imgpipe.components.example_gen.sources.archive import safe_path
-from imgpipe.components.example_gen.sources.base import Item, Scan, SourceOptions
+from imgpipe.components.example_gen.sources.base import Item, Kind, Scan, SourceOptions
 from imgpipe.components.example_gen.sources.hashing import HashedSource
 from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, is_hidden, split_in
 from imgpipe.components.example_gen.sources.record_files import (
@@ -110,3 +110,6 @@ def read_locator(locator: str) -> bytes:
     offset, length, rest = locator.split(":", 2)
     feature, _, file = rest.partition(":")
     return image_of(file, int(offset), int(length), feature)
+
+
+KINDS = (Kind("tfrecord", TFRecordSource, takes, order=40),)

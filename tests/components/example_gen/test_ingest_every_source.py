@@ -120,7 +120,7 @@ def test_an_object_store_that_lost_an_object_since_planning_is_refused(
 ):
     """A store that lists checksums is not read for the plan, and a failed read is not cached."""
     _folder(tmp_path / "store", images)
-    kind = Kind(lambda locator, options: _Listed(f"file:{locator}"), is_path=False)
+    kind = Kind("listed", lambda locator, options: _Listed(f"file:{locator}"), is_path=False)
     monkeypatch.setitem(SOURCES, "listed", kind)
     spec = f"listed://{tmp_path}/store"
     kept, rejected = run(beam_pipeline, tmp_path, spec)
