@@ -18,14 +18,13 @@ from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_filter.near_duplicates.matching import FILE as NEAR_FILE
 from imgpipe.components.predictor import prediction
 from imgpipe.components.report import augmented_views, embedding, metrics, neighbours, suspects
+from imgpipe.components.report.inputs import REPORTED
 from imgpipe.components.report.precision_recall import Curves
 from imgpipe.components.report.section import MEASURED
 from imgpipe.components.report.sections import near, views
 from imgpipe.components.report.slices import DESCRIBED, Slices
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
-from imgpipe.models.features.bank import BANK_FILE
-from imgpipe.models.training.model_run import HISTORY_FILE
 
 
 def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,29 +42,24 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
     kinds = Slices()
     curves = {split: Curves(settings["vocabulary"]) for split in MEASURED}
     predictions = _predictions(uris.get("predictions", ""), settings, kinds, curves)
-    bank = _json(uris, "bank", BANK_FILE)
-    features = uris["bank"] if bank is not None else ""
+    found = {
+        row.fact or name: _json(uris, name, row.file) for name, row in REPORTED.items() if row.file
+    }
+    bank, training = found["bank"] or {}, found["training"] or {}
+    features = uris["bank"] if found["bank"] is not None else ""
     groups = _lines(uris, "quarantine", NEAR_FILE)  # None when the search was off
-    training = _json(uris, "model_run", HISTORY_FILE)
-    settings = _with_views_made(settings, bank or {})
-    if (size := (training or {}).get("image_size")) is not None:  # a search may choose another one
+    settings = _with_views_made(settings, bank)
+    if (size := training.get("image_size")) is not None:  # a search may choose another one
         settings = {**settings, "image_size": size}
     return {
+        **found,
         "settings": dict(settings),
-        "data": _json(uris, "quarantine", quarantine.SUMMARY),
         "rejects": _lines(uris, "quarantine", quarantine.MANIFEST) or [],
         "quarantine": uris.get("quarantine", ""),
-        "data_gate": _json(uris, "data_blessing", "gate.json"),
         "near": None if groups is None else near.condensed(groups),
-        "bank": bank,
-        "views": _views(uris, settings, bank or {}),
+        "views": _views(uris, settings, bank),
         **_by_features(features, uris, settings, predictions),
-        "training": training,
-        "baseline": _json(uris, "baseline", "baseline.json"),
-        "serving": _json(uris, "infra_blessing", "validation.json"),
         **_folds(uris),
-        "lite": _json(uris, "lite", "lite.json"),
-        "push": _json(uris, "pushed_model", "push.json"),
         "metrics": {split: table.summary() for split, table in predictions.items()},
         "confusion": {split: table.confusion() for split, table in predictions.items()},
         "reliability": {split: table.reliability() for split, table in predictions.items()},

@@ -1,11 +1,16 @@
-"""The artifacts that the report reads. Graph, component and facts share this table.
+"""The artifacts that the report reads. Graph, component, facts and run folder share this table.
 
-A new artifact needs one row here and one section in `sections/`.
+A section about a new artifact needs one row here, which names the file with its facts, and the
+section in `sections/` with its template.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from imgpipe.components.image_filter import quarantine
+from imgpipe.models.features.bank import BANK_FILE
+from imgpipe.models.training.model_run import HISTORY_FILE
 
 
 @dataclass(frozen=True)
@@ -18,28 +23,54 @@ class Reported:
       type: Name of the artifact type, one of TFX's standard artifacts or of
         `components/artifacts.py`.
       optional: Whether some pipelines lack the component.
+      file: JSON file in the artifact that is part of the facts as it is; "" if there is none.
+      fact: Name of the file's content in the facts; "" for the name of the artifact.
+      small: Whether a task on Kubeflow leaves a copy of the artifact for the page of a failed run.
+        It must not hold all images, features or a model.
     """
 
     component: str
     output: str
     type: str
     optional: bool = False
+    file: str = ""
+    fact: str = ""
+    small: bool = False
 
 
 #: Artifacts by the name that `facts.collect` uses for them.
 REPORTED = {
-    "quarantine": Reported("ImageFilter", "quarantine", "Quarantine"),
-    "data_blessing": Reported("DataGate", "blessing", "DataBlessing"),
-    "bank": Reported("FeatureBank", "features", "Examples"),
-    "model_run": Reported("ImageTrainer", "model_run", "ModelRun"),
+    "quarantine": Reported(
+        "ImageFilter", "quarantine", "Quarantine", file=quarantine.SUMMARY, fact="data", small=True
+    ),
+    "data_blessing": Reported(
+        "DataGate", "blessing", "DataBlessing", file="gate.json", fact="data_gate", small=True
+    ),
+    "bank": Reported("FeatureBank", "features", "Examples", file=BANK_FILE),
+    "model_run": Reported(
+        "ImageTrainer", "model_run", "ModelRun", file=HISTORY_FILE, fact="training", small=True
+    ),
     "model": Reported("ImageTrainer", "model", "Model"),
-    "baseline": Reported("Baseline", "model", "Model"),
-    "evaluation": Reported("ImageEvaluator", "evaluation", "ModelEvaluation"),
-    "model_blessing": Reported("ImageEvaluator", "blessing", "ModelBlessing"),
+    "baseline": Reported("Baseline", "model", "Model", file="baseline.json"),
+    "evaluation": Reported("ImageEvaluator", "evaluation", "ModelEvaluation", small=True),
+    "model_blessing": Reported("ImageEvaluator", "blessing", "ModelBlessing", small=True),
     "predictions": Reported("Predictor", "predictions", "Examples"),
-    "infra_blessing": Reported("ServingValidator", "blessing", "InfraBlessing"),
-    "pushed_model": Reported("ModelPusher", "pushed_model", "PushedModel"),
+    "infra_blessing": Reported(
+        "ServingValidator",
+        "blessing",
+        "InfraBlessing",
+        file="validation.json",
+        fact="serving",
+        small=True,
+    ),
+    "pushed_model": Reported(
+        "ModelPusher", "pushed_model", "PushedModel", file="push.json", fact="push"
+    ),
     "examples": Reported("ImageFilter", "examples", "Examples"),
-    "cross_validation": Reported("CrossValidator", "blessing", "ModelBlessing", optional=True),
-    "lite": Reported("LiteExporter", "lite", "LiteModels", optional=True),
+    "cross_validation": Reported(
+        "CrossValidator", "blessing", "ModelBlessing", optional=True, small=True
+    ),
+    "lite": Reported(
+        "LiteExporter", "lite", "LiteModels", optional=True, file="lite.json", small=True
+    ),
 }

@@ -21,11 +21,8 @@ from imgpipe.components.report.inputs import REPORTED
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import atomic_write
 
-#: Artifacts by their names in `inputs.REPORTED`. The others hold images, features or models.
-_SMALL = (
-    *("quarantine", "data_blessing", "model_run", "evaluation", "model_blessing"),
-    *("infra_blessing", "cross_validation", "lite"),
-)
+#: Names in `inputs.REPORTED` of the artifacts that are left, by component and output.
+_SMALL = {(row.component, row.output): name for name, row in REPORTED.items() if row.small}
 #: Name of the artifact of Plan, which holds the settings of the run.
 PLAN = "plan"
 _ARTIFACTS, _FAILURE = "artifacts", "failure.json"
@@ -50,8 +47,7 @@ def shown(component: str, output: str) -> str:
     """Name of an output in `inputs.REPORTED`, or `PLAN`, if it is to be left; otherwise ""."""
     if component == "Plan":
         return PLAN
-    names = {(REPORTED[name].component, REPORTED[name].output): name for name in _SMALL}
-    return names.get((component, output), "")
+    return _SMALL.get((component, output), "")
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,7 @@ class RunFolder:
 
     def artifacts(self) -> dict[str, str]:
         """Paths of the artifacts that were left, by their names in `inputs.REPORTED`."""
-        paths = {name: self.path / _ARTIFACTS / name for name in _SMALL}
+        paths = {name: self.path / _ARTIFACTS / name for name in _SMALL.values()}
         return {name: str(path) for name, path in paths.items() if path.is_dir()}
 
     def record(self, failure: Failure) -> None:
