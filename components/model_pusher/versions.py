@@ -1,9 +1,11 @@
-"""Publishes version directories so that no reader ever sees an incomplete one.
+"""Publishes version directories so that no server ever loads an incomplete one.
 
 A version is written under a temporary name, synced and renamed. A polling server therefore sees
-the complete version or none, even if the writer is killed. Numbers always increase, even after
-versions are deleted, and a lock admits one publisher at a time. ModelPusher and
-``imgpipe rollback`` use this module, which imports neither TFX nor TensorFlow.
+the complete version or none, even if the writer is killed. Where folders cannot be renamed, as in
+a mounted bucket, the files are moved one by one, and those without which no server loads a version
+come last. Numbers always increase, even after versions are deleted, and a lock admits one publisher
+at a time. ModelPusher and ``imgpipe rollback`` use this module, which imports neither TFX nor
+TensorFlow.
 """
 
 from __future__ import annotations
@@ -23,12 +25,15 @@ import filelock
 
 from imgpipe.components.storage import manifest
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.files import folder_move
 from imgpipe.models.files.atomic_write import TEMPORARY, atomic_write, sync, sync_tree
 
 _log = logging.getLogger(__name__)
 _LAST = ".last-version"
 _LOCK = ".lock"
 _LOCK_SECONDS = 120.0  # a publisher needs a second or two
+#: Without it, neither TensorFlow Serving nor the server of imgpipe loads a version.
+_GRAPH = "saved_model.pb"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -166,7 +171,7 @@ def _publish(
 
 def _rename(staging: Path, target: Path) -> None:
     """Give a complete version its number; servers may load it from now on."""
-    staging.rename(target)
+    folder_move.move(staging, target, last=(_GRAPH, manifest.MANIFEST))
     try:
         sync(target.parent)
     except OSError as error:  # a power loss may undo the rename; then the next run pushes again
@@ -196,11 +201,22 @@ def _remove_leftovers(base: Path) -> None:
 
 
 def _remove_old(base: Path, keep: int) -> None:
-    """Remove all but the newest `keep` versions, each atomically by a rename."""
+    """Remove all but the newest `keep` versions."""
     for number in manifest.version_numbers(base)[:-keep]:
-        hidden = base / f"{TEMPORARY}old-{number}"
         try:
-            (base / str(number)).rename(hidden)
-            shutil.rmtree(hidden, ignore_errors=True)
+            _remove(base, number)
         except OSError as error:  # the new version stays published
             _log.warning("could not remove version %d of %s: %s", number, base, error)
+
+
+def _remove(base: Path, number: int) -> None:
+    """Remove a version by a rename, or its graph first where folders cannot be renamed."""
+    version, hidden = base / str(number), base / f"{TEMPORARY}old-{number}"
+    try:
+        version.rename(hidden)
+    except OSError as error:
+        if not folder_move.cannot_rename_folders(error):
+            raise
+        (version / _GRAPH).unlink(missing_ok=True)
+        hidden = version
+    shutil.rmtree(hidden, ignore_errors=True)

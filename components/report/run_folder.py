@@ -18,7 +18,7 @@ from pathlib import Path
 
 from imgpipe.components.plan import FILE as PLAN_FILE
 from imgpipe.components.report.inputs import REPORTED
-from imgpipe.models.files import json_object
+from imgpipe.models.files import folder_move, json_object
 from imgpipe.models.files.atomic_write import atomic_write
 
 #: Names in `inputs.REPORTED` of the artifacts that are left, by component and output.
@@ -75,9 +75,9 @@ class RunFolder:
             if target.exists() or not source.is_dir() or not any(source.iterdir()):
                 continue
             beside = target.with_name(f".{name}.{uuid.uuid4().hex}")
-            shutil.copytree(source, beside)  # renamed when complete; tasks run at the same time
+            shutil.copytree(source, beside)  # moved when complete; tasks run at the same time
             try:
-                beside.rename(target)
+                folder_move.move(beside, target)
             except OSError:  # another task was first
                 shutil.rmtree(beside)
 

@@ -12,7 +12,9 @@ from imgpipe.components.model_pusher import component, versions
 from imgpipe.components.storage import manifest
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands import rollback
+from imgpipe.serving.server.storage import LocalStore
 from tests import json_formats
+from tests.folder_renames import refused
 
 
 @pytest.fixture
@@ -37,6 +39,37 @@ def test_a_published_version_is_described_file_by_file(tmp_path: Path, saved_mod
         base / "1" / "saved_model.pb"
     )
     assert sorted(path.name for path in base.iterdir()) == [".last-version", ".lock", "1"]
+
+
+def test_where_folders_cannot_be_renamed_a_server_waits_for_all_files_of_a_version(
+    tmp_path: Path, saved_model: Path
+):
+    base = tmp_path / "model"
+    (saved_model / "variables" / "variables.index").write_bytes(b"index")
+    seen: list[tuple[bool, set[str]]] = []
+
+    def look() -> None:
+        if (found := LocalStore(base).inspect(1, "1")) and found.fingerprint:
+            seen.append((not found.missing, {name for name, _, _ in found.fingerprint}))
+
+    with refused(each=look):
+        version = versions.publish(base, {"": saved_model}, {"run_key": "k"}, texts={"N": "note"})
+    files = set(version.manifest["files"])
+    assert [files - names for complete, names in seen if complete] == [set()]
+    assert seen[0][1] < files, "the files appear one by one"
+    assert manifest.damage(base / "1", complete=True) == ""
+    assert sorted(path.name for path in base.iterdir()) == [".last-version", ".lock", "1"]
+
+
+def test_where_folders_cannot_be_renamed_old_versions_are_removed(
+    tmp_path: Path, saved_model: Path
+):
+    base = tmp_path / "model"
+    with refused():
+        numbers = [versions.publish(base, {"": saved_model}, {}, keep=2).number for _ in range(3)]
+    assert numbers == [1, 2, 3]
+    assert manifest.version_numbers(base) == [2, 3]
+    assert not list(base.glob(".tmp-*"))
 
 
 def test_version_numbers_grow_even_after_versions_were_removed(tmp_path: Path, saved_model: Path):
