@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
+from typing import Self
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from imgpipe.pipeline.configuration.config_schema import Section
 
 #: A Kubernetes object name (RFC 1123 subdomain).
-_CLAIM = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+_CLAIM = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$"
+_BUCKET = r"^([a-z0-9][-_.a-z0-9]{1,220}[a-z0-9])?$"
 #: Folders below / of a container that the launcher of Kubeflow Pipelines uses for artifacts.
 _ARTIFACT_FOLDERS = ("minio", "s3", "gcs")
 
 
 class Volume(Section):
-    """A persistent volume claim that every container of a pipeline on Kubeflow mounts."""
+    """A folder that every container of a pipeline shares: a volume claim, or a bucket."""
 
     claim: str = Field(
-        pattern=_CLAIM, max_length=253, description="Name of the persistent volume claim."
+        "",
+        pattern=_CLAIM,
+        max_length=253,
+        description="Name of a persistent volume claim, on Kubeflow Pipelines.",
     )
-    path: str = Field(description="Absolute path at which the containers mount it.")
+    path: str = Field("", description="Absolute path at which the containers mount the claim.")
+    bucket: str = Field(
+        "",
+        pattern=_BUCKET,
+        description="Name of a bucket of Cloud Storage instead of a claim, on Vertex AI Pipelines. "
+        "The containers see it as /gcs/BUCKET.",
+    )
 
     @field_validator("path")
     @classmethod
     def _is_absolute(cls, path: str) -> str:
         found = PurePosixPath(path)
+        if not path:
+            return path
         if not found.is_absolute() or found == PurePosixPath("/") or ".." in found.parts:
             raise ValueError(f"path must be an absolute folder such as /data, received {path!r}")
         if found.parts[1] in _ARTIFACT_FOLDERS:
@@ -34,6 +47,16 @@ class Volume(Section):
                 f"artifacts, received {path!r}"
             )
         return str(found)
+
+    @model_validator(mode="after")
+    def _is_a_claim_or_a_bucket(self) -> Self:
+        given = {name: value for name, value in self if value}
+        if set(given) not in ({"claim", "path"}, {"bucket"}):
+            raise ValueError(
+                "expected {claim, path} for a volume of Kubernetes, or {bucket} for a bucket on "
+                f"Vertex AI, received {', '.join(given) or 'nothing'}"
+            )
+        return self
 
 
 class Resources(Section):
@@ -68,8 +91,9 @@ class Kubeflow(Section):
     )
     volumes: tuple[Volume, ...] = Field(
         (),
-        description="Volumes that every container mounts, as tables {claim, path}. Relative paths "
-        "of other settings, such as run.out, are relative to the first volume's path.",
+        description="Volumes that every container mounts, as tables {claim, path}; for Vertex AI "
+        "Pipelines, buckets as tables {bucket}, each of which is the folder /gcs/BUCKET. Relative "
+        "paths of other settings, such as run.out, are relative to the first of them.",
     )
     resources: dict[str, Resources] = Field(
         {},
@@ -86,8 +110,19 @@ class Kubeflow(Section):
 
     @field_validator("volumes")
     @classmethod
-    def _have_paths_of_their_own(cls, volumes: tuple[Volume, ...]) -> tuple[Volume, ...]:
-        paths = [volume.path for volume in volumes]
-        if len(set(paths)) < len(paths):
-            raise ValueError(f"volumes must have different paths, received {', '.join(paths)}")
+    def _belong_together(cls, volumes: tuple[Volume, ...]) -> tuple[Volume, ...]:
+        if len({bool(volume.bucket) for volume in volumes}) > 1:
+            raise ValueError(
+                "volumes must be all claims, for Kubeflow Pipelines, or all buckets, for Vertex AI"
+            )
+        names = [volume.path or volume.bucket for volume in volumes]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"volumes must have different paths or buckets, received {', '.join(names)}"
+            )
         return volumes
+
+    @property
+    def on_vertex(self) -> bool:
+        """Whether the containers run on Vertex AI Pipelines, because they share buckets."""
+        return any(volume.bucket for volume in self.volumes)

@@ -1,7 +1,8 @@
-"""Compiles the graph for open-source Kubeflow Pipelines.
+"""Compiles the graph for open-source Kubeflow Pipelines, or for Vertex AI Pipelines.
 
 The API server of Kubeflow Pipelines accepts only schema 2.1. TFX writes a bare
-PipelineSpec if the name of the file ends in ``.yaml``. Volumes stand in a second YAML document.
+PipelineSpec if the name of the file ends in ``.yaml``. Volumes stand in a second YAML document,
+which Vertex AI does not read: there, the containers share buckets and mount nothing.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Config, output: Pa
     )
     runner.run(pipeline, write_out=True)
     spec = yaml.safe_load(target.read_text(encoding="utf-8"))
-    # TFX writes the root only into the file for Vertex AI.
+    # TFX writes the root only into a file that describes a job of Vertex AI.
     spec["defaultPipelineRoot"] = pipeline.pipeline_info.pipeline_root
     parameters.connect(spec, pipeline)
     for name in (*NEVER_CACHED, last.id):  # TFX knows one setting for all components
@@ -73,6 +74,6 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Config, output: Pa
     containers.set_retries(spec, kubeflow.retries)
     exit_task.set_run_folder(spec, run_directory(config))
     exit_task.set_exit_task(spec, last.id)
-    documents = [spec, containers.platforms(spec, kubeflow.volumes)]
-    atomic_write(target, yaml.safe_dump_all(documents, sort_keys=False))
+    mounted = [] if kubeflow.on_vertex else [containers.platforms(spec, kubeflow.volumes)]
+    atomic_write(target, yaml.safe_dump_all([spec, *mounted], sort_keys=False))
     return target

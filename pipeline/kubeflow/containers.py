@@ -50,14 +50,31 @@ def _require_known(resources: Mapping[str, Resources], tasks: Collection[str]) -
 
 
 def _limits(given: Resources) -> dict[str, Any]:
+    """Limits as texts, and as the numbers that older servers and Vertex AI read."""
     limits: dict[str, Any] = {}
     if given.cpu:
-        limits["resourceCpuLimit"] = given.cpu
+        limits |= {"resourceCpuLimit": given.cpu, "cpuLimit": _number(given.cpu)}
     if given.memory:
-        limits["resourceMemoryLimit"] = given.memory
+        gigabytes = _number(given.memory) / 1e9
+        limits |= {"resourceMemoryLimit": given.memory, "memoryLimit": gigabytes}
     if given.gpu:
-        limits["accelerator"] = {"resourceType": given.gpu_type, "resourceCount": str(given.gpu)}
+        limits["accelerator"] = {
+            "resourceType": given.gpu_type,
+            "resourceCount": str(given.gpu),
+            "type": given.gpu_type,
+            "count": str(given.gpu),
+        }
     return limits
+
+
+def _number(quantity: str) -> float:
+    """Number that a quantity of Kubernetes stands for, such as 500m, 4G or 4Gi."""
+    digits = quantity.rstrip("mkKMGTPEi")
+    unit = quantity.removeprefix(digits)
+    if unit == "m":
+        return float(digits) / 1000
+    base = 1024 if unit.endswith("i") else 1000
+    return float(digits) * float(base ** " KMGTPE".index(unit[:1].upper() or " "))
 
 
 def set_retries(spec: dict[str, Any], retries: int) -> None:

@@ -1,13 +1,15 @@
-"""Converts between URIs of artifacts and the folders in which Kubeflow Pipelines mounts them.
+"""Converts between URIs of artifacts and the folders in which a container finds them.
 
-The launcher copies each input artifact to a folder before the task runs, and each output artifact
-back to its URI afterwards. TensorFlow's file system has no ``minio://`` or ``s3://``, so that a
-component has to work in these folders.
+The launcher of Kubeflow Pipelines copies each input artifact to a folder before the task runs, and
+each output artifact back to its URI afterwards. TensorFlow's file system has no ``minio://`` or
+``s3://``, so that a component has to work in these folders. On Vertex AI, the folder of a ``gs://``
+URI is the bucket itself, mounted with Cloud Storage FUSE.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path, PurePosixPath
 
 #: Environment variable that moves the folders below another one than ``/``.
@@ -17,6 +19,8 @@ _FOLDERS = {"minio://": "minio", "s3://": "s3", "gs://": "gcs"}
 SCHEMES = tuple(_FOLDERS)
 #: Stands for the id of the run in paths of the compiled pipeline.
 RUN = "<run>"
+#: Folder of a task on Vertex AI: the name of the task and the id of its execution.
+_VERTEX_TASK = re.compile(r".+_-?\d+")
 
 
 def _root() -> Path:
@@ -57,13 +61,19 @@ def to_uri(path: str) -> str:
 def in_run(path: str, output_uri: str) -> str:
     """Put the id of the run into a path of the compiled pipeline.
 
+    Kubeflow Pipelines makes the URI of an output of the root, the name of the pipeline, the id of
+    the run, the name of the task, a random UUID and the name of the output. Vertex AI makes it of
+    the root, the number of the project, the id of the job, the name of the task with the id of its
+    execution, and the name of the output.
+
     Args:
       path: For example ``/data/runs/<run>``.
-      output_uri: URI of any output. Kubeflow Pipelines makes it of the root, the name of the
-        pipeline, the id of the run, the name of the task, a random id and the name of the output.
+      output_uri: URI of any output of the task.
 
     Returns:
       For example ``/data/runs/4f0c…``.
     """
-    # Counted from the end, because the root may have any number of parts.
-    return path.replace(RUN, PurePosixPath(output_uri).parts[-4])
+    # Not from the placeholder of the id: Kubeflow Pipelines replaces it only in inputs, and another
+    # input in each run would keep all tasks from the cache.
+    parts = PurePosixPath(output_uri).parts  # counted from the end: the root has any number of them
+    return path.replace(RUN, parts[-3 if _VERTEX_TASK.fullmatch(parts[-2]) else -4])

@@ -13,7 +13,7 @@ _COMPILE = "Write the file with `imgpipe kubeflow compile`."
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a compiled pipeline.
+    """Read a compiled pipeline for Kubeflow Pipelines.
 
     Args:
       path: File of `imgpipe kubeflow compile`.
@@ -22,19 +22,27 @@ def read(path: Path) -> dict[str, Any]:
       The PipelineSpec, which is the first document of the file.
 
     Raises:
-      ConfigError: There is no such file, or it is not a compiled pipeline.
+      ConfigError: There is no such file, it is not a compiled pipeline, or it is one for Vertex AI.
     """
     import yaml
 
     try:
-        spec = next(yaml.safe_load_all(path.read_text(encoding="utf-8")), None)
+        documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         said = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise ConfigError(f"{path} cannot be read as YAML: {said}. {_COMPILE}") from error
+    spec = documents[0] if documents else None
     if not _is_pipeline(spec):
         raise ConfigError(
             f"{path} is not a compiled pipeline: expected a PipelineSpec, which has the fields "
             f"'pipelineInfo' and 'root'. {_COMPILE}"
+        )
+    if "deploymentSpec" in spec and len(documents) == 1:
+        raise ConfigError(
+            f"{path} is compiled for Vertex AI: its containers share buckets and mount no volumes, "
+            "and Kubeflow Pipelines mounts no buckets. Submit it with "
+            "google.cloud.aiplatform.PipelineJob, as docs/kubeflow.md shows, or compile it with "
+            "volumes {claim, path} in kubeflow.volumes."
         )
     return spec
 

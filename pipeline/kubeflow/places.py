@@ -1,7 +1,8 @@
 """Folders and files that the containers of a pipeline share, and whether they can reach them.
 
 A container keeps nothing of its own. What one task leaves for another beside its artifacts, such as
-pushed versions and stored features, must lie on a volume that every container mounts.
+pushed versions and stored features, must lie on a volume that every container mounts, or in a
+bucket that it sees as a folder.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
 from imgpipe.pipeline.configuration.flat_settings import flat
 from imgpipe.pipeline.configuration.kubeflow_schema import Volume
+from imgpipe.pipeline.kubeflow import mounts
 
 #: Settings of folders and files that the containers use. Empty ones follow from ``run.out``.
 _PATHS = (
@@ -26,7 +28,7 @@ def on_volumes(config: Config) -> Config:
     """Make the paths of a configuration those of the containers.
 
     Args:
-      config: The configuration. Relative paths in it are relative to the path of the first volume.
+      config: The configuration. Relative paths in it are relative to the first volume.
 
     Returns:
       The configuration with absolute paths.
@@ -55,24 +57,30 @@ def _paths(config: Config) -> dict[str, str]:
     return found
 
 
+def _folder(volume: Volume) -> str:
+    """Folder at which the containers see a volume."""
+    return volume.path or mounts.to_path(f"gs://{volume.bucket}")
+
+
 def _absolute(path: str, volumes: tuple[Volume, ...]) -> str:
     # An absolute path stays as it is: joining one discards what is before it.
-    return str(PurePosixPath(volumes[0].path) / path) if path and volumes else path
+    return str(PurePosixPath(_folder(volumes[0])) / path) if path and volumes else path
 
 
 def _reachable(path: str, volumes: tuple[Volume, ...]) -> bool:
     place = PurePosixPath(path)
-    below = any(place.is_relative_to(volume.path) for volume in volumes)
+    below = any(place.is_relative_to(_folder(volume)) for volume in volumes)
     return below and ".." not in place.parts  # such as /data/../etc, which is not below /data
 
 
 def _unreachable(outside: dict[str, str], volumes: tuple[Volume, ...]) -> str:
-    mounted = ", ".join(volume.path for volume in volumes) or "none"
+    mounted = ", ".join(map(_folder, volumes)) or "none"
     return "\n".join(
         [
             f"the containers of a pipeline share no folder but volumes. Mounted: {mounted}.",
             *(f"{name} lies on no volume. Received: {path!r}." for name, path in outside.items()),
             "Choose paths below a volume, or mount one with kubeflow.volumes: "
-            '--set \'kubeflow.volumes=[{claim = "NAME", path = "/data"}]\'',
+            '--set \'kubeflow.volumes=[{claim = "NAME", path = "/data"}]\', or on Vertex AI '
+            '[{bucket = "NAME"}]',
         ]
     )

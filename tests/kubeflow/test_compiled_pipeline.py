@@ -214,10 +214,21 @@ def test_each_container_has_its_volumes_resources_and_retries(tmp_path: Path):
         ]["resources"]
         for name, task in _tasks(spec).items()
     }
-    assert limits["StatisticsGen"] == {"resourceCpuLimit": "2", "resourceMemoryLimit": "4Gi"}
+    assert limits["StatisticsGen"] == {
+        "resourceCpuLimit": "2",
+        "resourceMemoryLimit": "4Gi",
+        "cpuLimit": 2.0,
+        "memoryLimit": 4.294967296,
+    }
     assert limits["ImageTrainer"] == {
         "resourceMemoryLimit": "16Gi",
-        "accelerator": {"resourceType": "nvidia.com/gpu", "resourceCount": "1"},
+        "memoryLimit": 17.179869184,
+        "accelerator": {
+            "resourceType": "nvidia.com/gpu",
+            "resourceCount": "1",
+            "type": "nvidia.com/gpu",
+            "count": "1",
+        },
     }
     retries = {
         name: task.get("retryPolicy", {}).get("maxRetryCount", 0)
@@ -233,6 +244,61 @@ def test_kfp_can_load_the_compiled_file(tmp_path: Path):
     loaded = components.load_component_from_file(str(_compiled(tmp_path, [])))
     assert loaded.platform_spec.platforms["kubernetes"].deployment_spec.executors
     assert loaded.pipeline_spec.default_pipeline_root == "minio://bucket/root"
+
+
+def _compiled_for_buckets(file: Path, *settings: str, root: str = "gs://bucket/root") -> Path:
+    """Compile a pipeline whose containers share the bucket ``bucket``, and return its file."""
+    from imgpipe.pipeline.commands.kubeflow import compile as kubeflow
+
+    given = ["kubeflow.volumes=[{bucket = 'bucket'}]", *settings]
+    kubeflow.compile_(None, "gs://bucket/photos", file, "image:1", root, given)
+    return file
+
+
+def test_the_client_of_vertex_ai_makes_a_job_of_a_file_for_buckets(tmp_path: Path):
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import aiplatform
+
+    file = _compiled_for_buckets(tmp_path / "pipeline.yaml")
+    assert len(list(yaml.safe_load_all(file.read_text()))) == 1
+    place = {"project": "p", "location": "us-central1", "credentials": AnonymousCredentials()}
+    job = aiplatform.PipelineJob("hands", str(file), parameter_values={"epochs": 3}, **place)
+    described = job.to_dict()
+    assert described["runtimeConfig"]["gcsOutputDirectory"] == "gs://bucket/root"
+    assert described["runtimeConfig"]["parameterValues"] == {"epochs": 3.0}
+    assert (
+        "ImageTrainer" in described["pipelineSpec"]["components"]["comp-pipeline"]["dag"]["tasks"]
+    )
+    with pytest.raises(ValueError, match="rate is not found"):
+        aiplatform.PipelineJob("hands", str(file), parameter_values={"rate": 3}, **place)
+
+
+def test_containers_that_share_buckets_have_their_paths_below_gcs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from imgpipe.pipeline.kubeflow import mounts
+
+    monkeypatch.delenv(mounts.ROOT, raising=False)
+    spec = _spec(_compiled_for_buckets(tmp_path / "pipeline.yaml", "run.out='out'"))
+    pusher = _tasks(spec)["ModelPusher"]["inputs"]["parameters"]["push_directory"]
+    assert pusher["runtimeValue"]["constant"] == "/gcs/bucket/out/model"
+
+
+def test_buckets_need_a_root_in_cloud_storage(tmp_path: Path):
+    from imgpipe.models.errors import ConfigError
+
+    with pytest.raises(ConfigError, match=r"expected a URI that begins with gs://"):
+        _compiled_for_buckets(tmp_path / "pipeline.yaml", root="minio://bucket/root")
+    assert not (tmp_path / "pipeline.yaml").exists()
+
+
+def test_a_file_for_vertex_ai_is_not_submitted_to_kubeflow(tmp_path: Path):
+    from imgpipe.models.errors import ConfigError
+    from imgpipe.pipeline.kubeflow import pipeline_file
+
+    file = _compiled_for_buckets(tmp_path / "pipeline.yaml")
+    with pytest.raises(ConfigError, match=r"is compiled for Vertex AI: .*aiplatform\.PipelineJob"):
+        pipeline_file.read(file)
 
 
 def test_resources_of_an_unknown_component_are_refused(tmp_path: Path):

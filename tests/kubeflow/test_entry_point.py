@@ -82,6 +82,19 @@ def test_a_uri_and_its_folder_are_translated_into_each_other(
     assert mounts.to_uri(path) == uri
 
 
+@pytest.mark.parametrize(
+    ("uri", "run"),
+    [
+        ("minio://b/root/hands/8d2c-11/Plan/7f0a-22/plan", "8d2c-11"),
+        ("gs://b/a/root/hands/8d2c-11/Plan/7f0a-22/plan", "8d2c-11"),
+        ("gs://b/root/123456/hands-20260101120000/Plan_-42/plan", "hands-20260101120000"),
+        ("gs://b/123456/hands-20260101120000/Plan_42/plan", "hands-20260101120000"),
+    ],
+)
+def test_the_id_of_the_run_is_found_in_uris_of_kubeflow_and_of_vertex_ai(uri: str, run: str):
+    assert mounts.in_run(f"/data/runs/{mounts.RUN}", uri) == f"/data/runs/{run}"
+
+
 @pytest.mark.parametrize("text", ["{{$}}", '{"inputs": 1}'])
 def test_an_invalid_executor_input_is_named(text: str, capsys: pytest.CaptureFixture[str]):
     code = entry_point.main(

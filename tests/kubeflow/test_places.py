@@ -9,7 +9,7 @@ import pytest
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration import config as configs
-from imgpipe.pipeline.kubeflow import places
+from imgpipe.pipeline.kubeflow import mounts, places
 
 VOLUMES = {"volumes": [{"claim": "photos", "path": "/data"}]}
 
@@ -61,6 +61,18 @@ def test_a_path_that_lies_on_no_volume_is_refused(sections: Any, setting: str, p
     assert refused.value.exit_code == 2
 
 
+def test_a_bucket_is_a_folder_of_the_containers(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv(mounts.ROOT, raising=False)
+    buckets = {"volumes": [{"bucket": "results"}, {"bucket": "photos"}]}
+    found = places.on_volumes(
+        _config(data={"source": "/gcs/photos/hands"}, run={"out": "out"}, kubeflow=buckets)
+    )
+    assert found.data.source == "/gcs/photos/hands"
+    assert str(found.push_directory) == "/gcs/results/out/model"
+    with pytest.raises(ConfigError, match="Mounted: /gcs/results, /gcs/photos"):
+        places.on_volumes(_config(run={"out": "/gcs/other/out"}, kubeflow=buckets))
+
+
 def test_without_a_volume_the_error_names_the_setting_of_volumes():
     with pytest.raises(ConfigError, match=r"Mounted: none\.") as refused:
         places.on_volumes(_config(kubeflow={}))
@@ -81,6 +93,12 @@ def test_a_source_in_an_object_store_needs_no_volume():
         ({"volumes": [{"claim": "a", "path": "/minio/x"}]}, "must not lie below /minio"),
         ({"volumes": [{"claim": "A B", "path": "/d"}]}, "kubeflow.volumes.0.claim: string should"),
         ({"volumes": [*VOLUMES["volumes"]] * 2}, "volumes must have different paths"),
+        ({"volumes": [{"bucket": "b-1"}] * 2}, "volumes must have different paths or buckets"),
+        ({"volumes": [{"bucket": "gs://b"}]}, "kubeflow.volumes.0.bucket: string should"),
+        ({"volumes": [*VOLUMES["volumes"], {"bucket": "b-1"}]}, "must be all claims"),
+        ({"volumes": [{}]}, "expected {claim, path} for a volume of Kubernetes, or {bucket}"),
+        ({"volumes": [{"claim": "a"}]}, "received claim"),
+        ({"volumes": [{"bucket": "b-1", "path": "/d"}]}, "received path, bucket"),
         ({"resources": {"default": {"memory": "4 GB"}}}, "kubeflow.resources.default.memory"),
         ({"resources": {"default": {"gpu": -1}}}, "kubeflow.resources.default.gpu"),
         ({"retries": -1}, "kubeflow.retries"),

@@ -1,4 +1,4 @@
-"""``imgpipe kubeflow compile``: compiles the pipeline for Kubeflow Pipelines."""
+"""``imgpipe kubeflow compile``: compiles the pipeline for Kubeflow or Vertex AI Pipelines."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
+    from imgpipe.pipeline.configuration.kubeflow_schema import Kubeflow
     from imgpipe.pipeline.json_formats import kubeflow as formats
 
 app = typer.Typer()
@@ -44,13 +45,13 @@ def command(
         typer.Option(
             "--root",
             help="Folder of all artifacts, unless a run is submitted with another one, such as "
-            "minio://bucket/imgpipe.",
+            "minio://bucket/imgpipe, or gs://BUCKET/FOLDER for Vertex AI.",
         ),
     ] = DEFAULT_ROOT,
     settings: options.SettingsOption = None,
     json_file: options.JsonListOption = None,
 ) -> None:
-    """Write the PipelineSpec that Kubeflow Pipelines runs."""
+    """Write the PipelineSpec that Kubeflow Pipelines or Vertex AI Pipelines runs."""
     output_files.check_folder("--json", json_file)
     written = compile_(config, data, output, image, root, settings or [])
     output_files.console_beside(json_file).print(
@@ -83,7 +84,8 @@ def compile_(
     Raises:
       ResourceError: The package kfp, which the extra ``kubeflow`` brings, is not installed.
       ConfigError: The folder for the output does not exist, `root` is no URI of an object store, or
-        the containers cannot reach a path of the configuration, or Beam's workers their artifacts.
+        not in Cloud Storage although the volumes are buckets, or the containers cannot reach a path
+        of the configuration, or Beam's workers their artifacts.
     """
     require_kfp()
     from imgpipe.pipeline.command_line import steps
@@ -97,6 +99,7 @@ def compile_(
     if image:
         settings = [*settings, f"kubeflow.image={json.dumps(image)}"]
     config = places.on_volumes(configuration(source, data, None, settings))
+    _check_root_of_buckets(root, config.kubeflow)
     beam_options.require_local_workers(config.beam)
     with steps.quiet():
         from imgpipe.pipeline import graph
@@ -141,4 +144,14 @@ def check_root(root: str) -> None:
             f"--root {root}: expected the URI of an object store, beginning with "
             f"{', '.join(mounts.SCHEMES)}, because the containers of a pipeline share no folder. "
             f"For example: --root {DEFAULT_ROOT}"
+        )
+
+
+def _check_root_of_buckets(root: str, kubeflow: Kubeflow) -> None:
+    """Check that the root is in Cloud Storage, if the volumes are buckets."""
+    if kubeflow.on_vertex and not root.startswith("gs://"):
+        raise ConfigError(
+            f"--root {root}: expected a URI that begins with gs://, because kubeflow.volumes names "
+            "buckets, which containers have only on Vertex AI. For example: "
+            f"--root gs://{kubeflow.volumes[0].bucket}/root"
         )
