@@ -18,9 +18,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent import futures
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from imgpipe.pipeline.kubeflow import mounts
 from tests.kubeflow.container import Container, arithmetic
@@ -66,20 +66,23 @@ class Cluster:
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     values: dict[str, dict[str, Any]] = field(default_factory=dict)
     most_at_once: int = 0
+    #: Outputs that every task has besides its own, with their types.
+    added: ClassVar[dict[str, Any]] = {"executor-logs": _LOG}
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _cache: dict[str, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)
 
     def again(self, **given: Any) -> Cluster:
         """Return the next run of the same file with other parameters and the cache of this run."""
-        return Cluster(
-            self.spec,
-            self.folder,
-            given,
-            self.number + 1,
-            self.user,
-            self.forked,
-            _numbers=self._numbers,
-            _cache=self._cache,
+        return replace(
+            self,
+            given=given,
+            number=self.number + 1,
+            most_at_once=0,
+            cached=set(),
+            exit_codes={},
+            logs={},
+            outputs={},
+            values={},
         )
 
     @property
@@ -119,6 +122,10 @@ class Cluster:
                 for ended in done:
                     self.exit_codes[running.pop(ended)] = ended.result()
 
+    def _written(self, file: str) -> Path:
+        """Return the path on this machine of a file of a container."""
+        return Path(file)
+
     def stored(self, uri: str) -> Path:
         """Return the folder of the object store that holds an artifact."""
         assert uri.startswith(_SCHEME), uri
@@ -139,6 +146,17 @@ class Cluster:
             self.cached.add(name)
             self.outputs[name], self.values[name] = self._cache[key]
             return 0
+        words = [*self._container(task)["command"], *self._container(task)["args"]]
+        code, self.logs[name] = self._execute(
+            pod, given, [word.replace("{{$}}", json.dumps(given)) for word in words]
+        )
+        if code == 0:
+            self._publish(name, given)
+            self._cache[key] = self.outputs[name], self.values[name]
+        return code
+
+    def _execute(self, pod: Path, given: dict[str, Any], words: list[str]) -> tuple[int, str]:
+        """Run the container of a task, and return its exit code and its log."""
         for uri in _uris(given["inputs"]):
             _copy_files(self.stored(uri), _mounted(pod, uri))
         for uri in _uris(given["outputs"]):
@@ -146,21 +164,12 @@ class Cluster:
         if self.user is not None:
             for path in (pod, *pod.rglob("*")):
                 os.chown(path, self.user, self.user)
-        container = self._container(task)
-        words = [*container["command"], *container["args"]]
-        process = Container(
-            [word.replace("{{$}}", json.dumps(given)) for word in words],
-            pod / "work",
-            _environment(pod),
-            pod / "log",
-            self.user,
-        )
+        process = Container(words, pod / "work", _environment(pod), pod / "log", self.user)
         code = process.fork() if self.forked else process.run()
-        self.logs[name] = process.log.read_text(errors="replace")
         if code == 0:
-            self._publish(name, given, pod)
-            self._cache[key] = self.outputs[name], self.values[name]
-        return code
+            for uri in _uris(given["outputs"]):
+                _copy_files(_mounted(pod, uri), self.stored(uri))
+        return code, process.log.read_text(errors="replace")
 
     def _container(self, task: dict[str, Any]) -> Any:
         """Return the container of a task from the PipelineSpec."""
@@ -196,8 +205,7 @@ class Cluster:
         }
         declared = component.get("outputDefinitions", {}).get("artifacts", {})
         types = {key: output["artifactType"] for key, output in declared.items()}
-        pipeline = self.spec["pipelineInfo"]["name"]
-        place = f"{self.spec['defaultPipelineRoot']}/{pipeline}/{self.run_id}/{name}"
+        place = self._place(name)
         return {
             "inputs": {
                 "artifacts": inputs,
@@ -208,16 +216,25 @@ class Cluster:
             },
             "outputs": {
                 "artifacts": {
-                    key: {"artifacts": [{"name": key, "type": kind, "uri": f"{place}/7/{key}"}]}
-                    for key, kind in {**types, "executor-logs": _LOG}.items()
+                    key: {"artifacts": [{"name": key, "type": kind, "uri": f"{place}/{key}"}]}
+                    for key, kind in {**types, **self.added}.items()
                 },
                 "parameters": {
                     key: {"outputFile": str(pod / "tmp" / "kfp" / "outputs" / key)}
                     for key in component.get("outputDefinitions", {}).get("parameters", {})
                 },
-                "outputFile": str(pod / "tmp" / "kfp_outputs" / "output_metadata.json"),
+                "outputFile": self._output_file(place, pod),
             },
         }
+
+    def _place(self, name: str) -> str:
+        """Return the URI below which a task has its outputs."""
+        pipeline = self.spec["pipelineInfo"]["name"]
+        return f"{self.spec['defaultPipelineRoot']}/{pipeline}/{self.run_id}/{name}/7"
+
+    def _output_file(self, place: str, pod: Path) -> str:
+        """Return the file in which a task describes its outputs, as the container sees it."""
+        return str(pod / "tmp" / "kfp_outputs" / "output_metadata.json")
 
     def _value(self, task: dict[str, Any], source: dict[str, Any]) -> Any:
         """Return an input parameter: a constant, a parameter of the run, or a task's output."""
@@ -235,14 +252,13 @@ class Cluster:
         artifact = self.outputs[source["producerTask"]][source["outputArtifactKey"]]
         return {**artifact, "type": {"instanceSchema": ""}}
 
-    def _publish(self, name: str, given: dict[str, Any], pod: Path) -> None:
-        """Upload the outputs and keep their metadata that the task wrote, as the launcher does."""
-        written = json.loads(Path(given["outputs"]["outputFile"]).read_text())
+    def _publish(self, name: str, given: dict[str, Any]) -> None:
+        """Keep the metadata of the outputs that the task wrote, as the launcher does."""
+        written = json.loads(self._written(given["outputs"]["outputFile"]).read_text())
         published: dict[str, Any] = {}
         for key, output in given["outputs"]["artifacts"].items():
             uri = output["artifacts"][0]["uri"]
             told = written["artifacts"].get(key, {"artifacts": [{}]})["artifacts"][0]
-            _copy_files(_mounted(pod, uri), self.stored(uri))
             published[key] = {
                 "name": str(next(self._numbers)),
                 "uri": told.get("uri", uri),
@@ -273,6 +289,17 @@ def other_user() -> int | None:
     except (OSError, subprocess.CalledProcessError):  # this Python is not readable for it
         return None
     return _NOBODY
+
+
+def records_of(examples: Path) -> dict[str, list[bytes]]:
+    """Return the records of an Examples artifact by split, in an order that is always the same."""
+    from imgpipe.components.storage import records
+    from imgpipe.models import feature_names
+
+    return {
+        split: sorted(map(records.serialise, records.iterate(str(examples), split)))
+        for split in feature_names.SPLITS
+    }
 
 
 def _uris(side: dict[str, Any]) -> list[str]:

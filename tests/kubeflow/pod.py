@@ -59,6 +59,22 @@ def possible() -> bool:
     return ended.returncode == 0
 
 
+def isolated(own: Path, root: Path, mounts: dict[Path, str], command: list[str]) -> list[str]:
+    """Return the words that run a command in a root and a mount namespace of its own.
+
+    Args:
+      own: Folder whose sub-folders the command sees instead of the machine's folders.
+      root: Empty folder that becomes the root.
+      mounts: Folders of this machine, and the paths at which the command sees them.
+      command: The program and its arguments.
+    """
+    pairs = [word for source, path in mounts.items() for word in (str(source), path)]
+    return [
+        *("unshare", "--map-root-user", "--mount", "sh", "-c", _SCRIPT, "pod"),
+        *(str(root), str(own), *pairs, "--", *command),
+    ]
+
+
 @dataclass(frozen=True)
 class Pod:
     """One container.
@@ -92,12 +108,8 @@ class Pod:
             (own / name).mkdir(parents=True)
         shutil.copytree(self.account, own / "run/secrets/kubernetes.io/serviceaccount")
         _link(self.program, own / PROGRAM.lstrip("/"))
-        words = [word for source, path in mounts.items() for word in (str(source), path)]
         ended = subprocess.run(
-            [
-                *("unshare", "--map-root-user", "--mount", "sh", "-c", _SCRIPT, "pod"),
-                *(str(root), str(own), *words, "--", *command),
-            ],
+            isolated(own, root, mounts, command),
             env={
                 "PATH": f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin",
                 "HOME": "/",

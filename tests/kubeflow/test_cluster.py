@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from imgpipe.components.storage import manifest, records
+from imgpipe.components.storage import manifest
 from tests.e2e.case import SETTINGS, Case
-from tests.kubeflow.cluster import Cluster, other_user
+from tests.kubeflow.cluster import Cluster, other_user, records_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -103,16 +103,6 @@ def _whole(cluster: Cluster) -> dict[str, Any]:
     return dict(json.loads((page / "facts.json").read_text()))
 
 
-def _records(examples: Path) -> dict[str, list[bytes]]:
-    """Return the records of an Examples artifact by split, in an order that is always the same."""
-    from imgpipe.models import feature_names
-
-    return {
-        split: sorted(map(records.serialise, records.iterate(str(examples), split)))
-        for split in feature_names.SPLITS
-    }
-
-
 def test_a_run_on_a_cluster_pushes_the_model_of_a_local_run(twins: Twins):
     local, cluster = twins.local, twins.cluster
     assert local.exit_code == 0, local.verdict
@@ -123,8 +113,8 @@ def test_a_run_on_a_cluster_pushes_the_model_of_a_local_run(twins: Twins):
     assert facts["data"]["by_split"] == local.summary["data"]["splits"]
     for component in ("ImageExampleGen", "ImageFilter"):
         (kept,) = (twins.folder / "local/artifacts" / component / "examples").glob("[0-9]*")
-        found = _records(cluster.stored(cluster.outputs[component]["examples"]["uri"]))
-        assert found["train"] and found == _records(kept), component
+        found = records_of(cluster.stored(cluster.outputs[component]["examples"]["uri"]))
+        assert found["train"] and found == records_of(kept), component
     ours, theirs = _pushed(twins.folder / "local"), _pushed(twins.folder / "cluster" / "out")
     assert theirs.model_identity == ours.model_identity
     assert theirs.run_key == ours.run_key

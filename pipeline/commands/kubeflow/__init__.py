@@ -1,4 +1,4 @@
-"""``imgpipe kubeflow``: runs the pipeline on Kubeflow Pipelines."""
+"""``imgpipe kubeflow``: runs the pipeline on Kubeflow Pipelines, or compiles it for Vertex AI."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ _EXAMPLES = """Examples:\n
 
 app = typer.Typer(
     name="kubeflow",
-    help="Compile, submit and schedule the pipeline on Kubeflow Pipelines.\n\n"
+    help="Compile, submit and schedule the pipeline on Kubeflow Pipelines, or compile it for "
+    "Vertex AI Pipelines.\n\n"
     "Kubeflow's own driver and launcher ran the compiled pipeline task by task. It was not run on "
-    "a cluster; docs/kubeflow.md says what was tried.",
+    "a cluster or on Google Cloud; docs/kubeflow.md says what was tried.",
     epilog=_EXAMPLES,
     rich_help_panel=options.DATA_AND_TRAINING,
     no_args_is_help=True,
