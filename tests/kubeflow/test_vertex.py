@@ -70,8 +70,8 @@ def mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mounted]:
         yield Mounted(folder, server)
 
 
-def _run(mounted: Mounted, *settings: str) -> VertexCluster:
-    """Compile the pipeline of the images in the bucket, run it and return it."""
+def _run(mounted: Mounted, number: int, *settings: str) -> VertexCluster:
+    """Compile the pipeline of the images in the bucket, and return its run with this number."""
     from imgpipe.pipeline.commands.kubeflow import compile as kubeflow
 
     given = [
@@ -83,9 +83,8 @@ def _run(mounted: Mounted, *settings: str) -> VertexCluster:
     file = mounted.folder / "pipeline.yaml"
     root = f"gs://{BUCKET}/root"
     kubeflow.compile_(None, f"/gcs/{BUCKET}/photos", file, "image:1", root, given)
-    cluster = VertexCluster(
-        yaml.safe_load(file.read_text()), mounted.folder, storage=mounted.storage
-    )
+    spec = yaml.safe_load(file.read_text())
+    cluster = VertexCluster(spec, mounted.folder, number=number, storage=mounted.storage)
     cluster.run()
     return cluster
 
@@ -109,7 +108,7 @@ def test_folders_of_the_bucket_cannot_be_renamed_and_versions_are_published(moun
 @pytest.fixture(scope="module")
 def blessed(mounted: Mounted) -> VertexCluster:
     """Return a whole run."""
-    return _run(mounted, "evaluate.max_drop=0.9")
+    return _run(mounted, 1, "evaluate.max_drop=0.9")
 
 
 def _facts(cluster: VertexCluster) -> dict[str, Any]:
@@ -150,7 +149,7 @@ def test_a_repeated_run_publishes_nothing(mounted: Mounted, blessed: VertexClust
 
 
 def test_refused_data_leave_a_report_in_the_folder_of_the_job(mounted: Mounted):
-    cluster = _run(mounted, "gate.min_train=1000", 'run.out="refused"')
+    cluster = _run(mounted, 3, "gate.min_train=1000", 'run.out="refused"')
     assert cluster.exit_codes["DataGate"] == 4, cluster.logs["DataGate"][-2000:]
     assert not {"FeatureBank", "ImageTrainer", "ModelPusher"} & set(cluster.exit_codes)
     assert cluster.exit_codes["ExitReport"] == 0, cluster.logs["ExitReport"][-2000:]
