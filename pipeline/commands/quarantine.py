@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """Examples:\n
   imgpipe quarantine list --out imgpipe-out\n
-  imgpipe quarantine restore --out imgpipe-out --to restored\n
+  imgpipe quarantine restore '*' --out imgpipe-out --to restored\n
   imgpipe quarantine accept 'cat/*.png' --out imgpipe-out
 """
 
@@ -96,7 +96,7 @@ def list_(
 
 
 _RESTORE_EXAMPLES = """Examples:\n
-  imgpipe quarantine restore --out imgpipe-out --to restored\n
+  imgpipe quarantine restore '*' --out imgpipe-out --to restored\n
   imgpipe quarantine restore --reason too_small
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 
 import pytest
 from typer.testing import CliRunner
@@ -119,6 +120,13 @@ def test_restore_copies_bytes_and_overwrites_nothing(out, tmp_path):
         call("restore", "--out", out, "--to", to, "dog/owl.jpg")
     call("restore", "--out", out, "--to", to, "dog/owl.jpg", "--force")
     assert (to / "dog/owl.jpg").read_bytes() == b"owl"
+
+
+def test_the_printed_example_restores_all_files(out, tmp_path, monkeypatch):
+    example = quarantine._RESTORE_EXAMPLES.splitlines()[2]
+    out.rename(tmp_path / "imgpipe-out")
+    monkeypatch.chdir(tmp_path)
+    assert "4 files copied into restored" in call(*shlex.split(example)[2:])
 
 
 @pytest.mark.parametrize("path", ["../x.jpg", "/tmp/x.jpg", "a/../../x.jpg"])
