@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgpipe.models.errors import ConfigError
-from imgpipe.models.files.atomic_write import atomic_write
+from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 from imgpipe.pipeline.output import quarantine_folder
@@ -239,14 +238,17 @@ def _inside(folder: Path, path: str) -> Path:
 
 def _copy(source: Path, target: Path, force: bool) -> bool:
     """Copy a file atomically; return whether it was not there yet."""
-    content = source.read_bytes()
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise ResourceError(f"cannot read {source}: {error.strerror}. Run again.") from None
     if target.is_file() and target.read_bytes() == content:
         return False
     if target.exists() and not force:
         raise ConfigError(
             f"{target} has other content. Choose another folder with --to, or use --force."
         )
-    atomic_write(target, content)
+    output_files.write(target, content)
     return True
 
 

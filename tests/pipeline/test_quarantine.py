@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 
 import pytest
 from typer.testing import CliRunner
@@ -127,6 +128,17 @@ def test_the_printed_example_restores_all_files(out, tmp_path, monkeypatch):
     out.rename(tmp_path / "imgpipe-out")
     monkeypatch.chdir(tmp_path)
     assert "4 files copied into restored" in call(*shlex.split(example)[2:])
+
+
+def test_files_that_cannot_be_read_or_written_are_named(out, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        ResourceError, match=r"cannot write .*file/cat/blurred\.jpg: Not a directory"
+    ):
+        call("restore", "--out", out, "--to", tmp_path / "file", "*")
+    shutil.rmtree(out / "artifacts/ImageFilter/quarantine/2/blurry")
+    with pytest.raises(ResourceError, match=r"cannot read .*blurry/a+-x\.jpg: No such file"):
+        call("restore", "--out", out, "--to", tmp_path / "back", "*")
 
 
 @pytest.mark.parametrize("path", ["../x.jpg", "/tmp/x.jpg", "a/../../x.jpg"])
