@@ -15,7 +15,7 @@ from typing import Any
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files import json_object
-from imgpipe.pipeline.output import run_folders
+from imgpipe.pipeline.output import past_runs, run_folders
 from imgpipe.pipeline.output.run_folders import RUNS
 
 _MANIFEST, _WARNINGS = "manifest.jsonl", "warnings.jsonl"
@@ -44,37 +44,49 @@ def find(path: Path) -> Path:
         quarantine folder.
 
     Returns:
-      `path` itself, or the folder that the newest run in it wrote.
+      `path` itself, or the folder that the run wrote: for a version the run that pushed it, for an
+      output folder its newest run.
 
     Raises:
       ResourceError: There is none.
     """
     if (path / _MANIFEST).is_file():
         return path
-    path = _above_versions(path)
-    for run in runs(path):
+    named, *others = runs(path)
+    for run in (named, *others):
         folder = of_run(run)
         if folder is not None:
             return folder
-    found = [manifest.parent for manifest in path.glob(f"**/quarantine/*/{_MANIFEST}")]
+    found = [manifest.parent for manifest in named.glob(f"**/quarantine/*/{_MANIFEST}")]
     if not found:
-        raise ResourceError(f"no quarantine in {path}. Name the output folder of a run: --out OUT.")
+        raise ResourceError(
+            f"no quarantine in {named}. Name the output folder of a run: --out OUT."
+        )
     # Nothing says which run wrote them, so their times decide.
     return max(found, key=lambda folder: folder.stat().st_mtime)
 
 
+def runs(path: Path) -> list[Path]:
+    """Return the folder that a path names, then the folders of the runs in it, the newest first.
+
+    Args:
+      path: See `find`. A version names the run that pushed it, or the output folder if none did.
+    """
+    named = _above_versions(path)
+    return [named, *reversed(run_folders.in_order(named.glob(f"{RUNS}/*/")))]
+
+
 def _above_versions(path: Path) -> Path:
-    """Return the output folder for its folder of versions or one version, otherwise the path."""
+    """Return the output folder for its folder of versions, the run for a version, or the path."""
     absolute = path.expanduser().absolute()
     if (absolute / RUNS).is_dir() or RUNS in (absolute.name, absolute.parent.name):
         return path
     above = (absolute.parent, absolute.parent.parent)
-    return next((one for one in above if (one / RUNS).is_dir()), path)
-
-
-def runs(path: Path) -> list[Path]:
-    """Return `path` itself, then the folders of the runs in it, the newest first."""
-    return [path, *reversed(run_folders.in_order(path.glob(f"{RUNS}/*/")))]
+    out = next((one for one in above if (one / RUNS).is_dir()), None)
+    if out is None:
+        return path
+    pushed = [run.folder for run in past_runs.read(out) if str(run.version) == absolute.name]
+    return pushed[-1] if pushed else out
 
 
 def of_run(run: Path) -> Path | None:

@@ -83,6 +83,18 @@ def test_the_quarantine_of_the_newest_run_is_found_from_any_folder(out):
         quarantine_folder.find(out / "runs")
 
 
+def test_a_version_names_the_run_that_pushed_it(out):
+    config = '[judge]\noverrides = "mine.toml"\n'
+    for number, run in enumerate(sorted((out / "runs").iterdir()), 1):
+        (run / "config.toml").write_text(config)
+        push = {"status": "pushed", "version": str(number)}
+        (run / "summary.json").write_text(json.dumps({"schema": 1, "push": push}))
+    for number in (1, 2):
+        assert quarantine_folder.find(out / f"model/{number}").name == str(number)
+    text = call("accept", "--out", out / "model/1", "--reason", "blurry")
+    assert "runs/20260101/mine.toml" in "".join(text.split())
+
+
 def test_list_shows_reasons_paths_and_hashes(out):
     text = call("list", "--out", out)
     assert "blurry  1" in text and "aaaaaaaaaaaa  cat/blurred.jpg  sharpness 0.10" in text
