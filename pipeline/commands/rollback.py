@@ -54,6 +54,7 @@ def rollback(
     chosen = _chosen(found, model_dir, to)
     facts = {key: value for key, value in chosen.manifest.items() if key not in _COMPUTED}
     facts["rolled_back_to"] = chosen.number
+    facts.setdefault("pushed_as", chosen.number)  # a second rollback keeps the number of the run
     later = [version for version in found if version.number > chosen.number]
     # By the digest of all files and by that of the weights, because two exports of the same weights
     # have different files.

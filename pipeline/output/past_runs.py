@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from imgpipe.components.storage.manifest import MANIFEST
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.pipeline.configuration.flat_settings import flat
@@ -255,8 +256,8 @@ def find(path: Path) -> PastRun:
     """Find one run.
 
     Args:
-      path: Folder of a run; a version, for the run that pushed it; or an output folder, for its
-        newest run that judged a model.
+      path: Folder of a run; a version, for the run that pushed its model; or an output folder,
+        for its newest run that judged a model.
 
     Returns:
       The run.
@@ -271,8 +272,9 @@ def find(path: Path) -> PastRun:
             run.require_readable()
             return run
     if path.name.isdecimal():
-        chosen = [run for run in runs if run.version == int(path.name)]
-        missing = f"no run in {out} pushed version {path.name}"
+        number = pushed_as(path)
+        chosen = [run for run in runs if run.version == number]
+        missing = f"no run in {out} pushed version {number}"
     else:
         chosen = judged(runs)
         missing = f"no run in {out} has judged a model"
@@ -282,6 +284,18 @@ def find(path: Path) -> PastRun:
             run.require_readable()
         raise ResourceError(f"{missing}. Name the folder of a run. The newest are: {names}.")
     return chosen[-1]
+
+
+def pushed_as(version: Path) -> int:
+    """Return the number under which a run pushed the model of a version, also after rollbacks.
+
+    Args:
+      version: Folder of a version, which may be gone.
+    """
+    try:
+        return int(json_object.read(version / MANIFEST)["pushed_as"])  # a rollback wrote it
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return int(version.name)
 
 
 def judged(runs: Iterable[PastRun]) -> list[PastRun]:

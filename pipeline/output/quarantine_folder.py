@@ -85,7 +85,10 @@ def _above_versions(path: Path) -> Path:
     out = next((one for one in above if (one / RUNS).is_dir()), None)
     if out is None:
         return path
-    pushed = [run.folder for run in past_runs.read(out) if str(run.version) == absolute.name]
+    if not absolute.name.isdecimal():
+        return out
+    number = past_runs.pushed_as(absolute)
+    pushed = [run.folder for run in past_runs.read(out) if run.version == number]
     return pushed[-1] if pushed else out
 
 

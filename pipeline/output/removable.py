@@ -2,8 +2,8 @@
 
 Kept are all versions, the pages and summaries of all runs, the feature bank and the inspection
 cache, and the artifacts of every run that still matters: the newest one that judged a model and
-those after it, from which the next run takes its cached outputs, and the runs that pushed a version
-that still exists.
+those after it, from which the next run takes its cached outputs, and the runs that pushed the model
+of a version that still exists.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def find(out: Path, versions: Path) -> tuple[list[Removable], str]:
       What can be removed, and why artifacts have to be kept, "" if they need not be.
     """
     runs = past_runs.read(out)
-    kept = _kept(runs, set(manifest.version_numbers(versions)))
+    numbers = manifest.version_numbers(versions)
+    kept = _kept(runs, {past_runs.pushed_as(versions / str(number)) for number in numbers})
     found = [_removable(path, TEMPORARY) for path in temporary.leftovers(out)]
     if runs and runs[-1].accuracy is not None:  # an interrupted run would resume from them
         found += [_removable(path, CHECKPOINTS) for path in sorted((out / "resume").glob("*.npz"))]

@@ -2,14 +2,17 @@
 
 import fcntl
 import json
+import shutil
 
 import pytest
 from typer.testing import CliRunner
 
+from imgpipe.components.model_pusher import versions
 from imgpipe.components.storage import integrity
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.application import app
-from imgpipe.pipeline.commands import clean
+from imgpipe.pipeline.commands import clean, rollback
+from imgpipe.pipeline.output import past_runs
 from tests import json_formats
 from tests.pipeline.past_runs import leave
 
@@ -90,6 +93,22 @@ def test_yes_removes_what_neither_runs_nor_versions_need(out):
         "can be removed" in invoke(out).stdout
         and json.loads(invoke(out, "--json", "-").stdout)["items"] == []
     )
+
+
+def test_the_run_whose_model_was_rolled_back_to_is_found_and_keeps_its_artifacts(out):
+    model, saved = out / "model", out / "saved"
+    shutil.rmtree(model)
+    saved.mkdir()
+    for content in ("first", "second"):
+        (saved / "saved_model.pb").write_text(content)
+        versions.publish(model, {"": saved}, {})
+    rollback.rollback(model, 1)
+    rollback.rollback(model, 3)
+    for number in (1, 2, 3):  # as runs that publish remove them
+        shutil.rmtree(model / str(number))
+    assert past_runs.find(model / "4").name == "20260103-100000"
+    invoke(out, "--yes")
+    assert exists(out, "Predictor/predictions/3") and not exists(out, "Predictor/predictions/5")
 
 
 def test_an_interrupted_run_keeps_its_checkpoint_and_its_artifacts(out):
