@@ -67,7 +67,7 @@ def doubtful_labels(facts: Mapping[str, Any]) -> Advice | None:
 
 
 def small_class(facts: Mapping[str, Any]) -> Advice | None:
-    """Name the class that has far fewer training images than the others, or few of them."""
+    """Name the class with far fewer training images than the others, or with few of them."""
     by_split = (facts.get("data") or {}).get("by_split") or {}
     counts = by_split.get(names.TRAIN) or {}
     if len(counts) < 2:
@@ -76,6 +76,9 @@ def small_class(facts: Mapping[str, Any]) -> Advice | None:
     usual = statistics.median(counts.values())
     if least >= _FEW and least >= _SMALL_SHARE * usual:
         return None
+    if least == max(counts.values()):
+        text = f"Each class has only {plural(least, 'training image')}. Add images of every class."
+        return Advice(text, "data")
     other = f" (the median class has {usual:g})" if usual > least else ""
     return Advice(
         f"Class {name} has only {plural(least, 'training image')}{other}. Add images of it first.",

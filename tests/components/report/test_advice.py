@@ -46,6 +46,7 @@ LAST = {"epochs": [{}] * 4, "stopped": "epochs", "best_epoch": 4}
             "Class cat has only 12 training images (the median class has 80).",
         ),
         (advice.small_class, trained_on(cat=40, dog=900, owl=800), "Class cat has only 40"),
+        (advice.small_class, trained_on(cat=4, dog=4), "Each class has only 4 training images."),
         (
             advice.fine_tuning,
             solved(accuracy=0.931),
