@@ -183,6 +183,7 @@ def output_folder(path: Path) -> Path:
     if next((out / RUNS).glob(f"*/{CONFIG}"), None) is not None:
         return out
     there = "a folder without runs" if path.is_dir() else "there is no such folder"
+    there = "a file" if path.is_file() else there
     raise ResourceError(
         f"no run in {path}. Expected: the output folder of a run, one of its versions, or the "
         f"folder of a run. Received: {there}. Run `imgpipe run`, or name another folder."

@@ -114,6 +114,9 @@ def test_a_folder_without_runs_is_a_missing_resource(tmp_path):
         runs.command(tmp_path, 20, None)
     with pytest.raises(ResourceError, match="there is no such folder"):
         runs.command(tmp_path / "gone", 20, None)
+    (tmp_path / "report.html").touch()
+    with pytest.raises(ResourceError, match=r"Received: a file\."):
+        runs.command(tmp_path / "report.html", 20, None)
 
 
 def test_runs_does_not_import_tensorflow(out):
