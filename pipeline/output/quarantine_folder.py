@@ -96,7 +96,7 @@ def of_run(run: Path) -> Path | None:
     """Return the quarantine that the facts of a run name, None if it no longer exists."""
     try:
         uri = json_object.read(run / "facts.json")["quarantine"]
-        folder = Path(str(uri).removeprefix("file://"))
+        folder = run_folders.artifact(str(uri).removeprefix("file://"), run.parent.parent)
         return folder if (folder / _MANIFEST).is_file() else None
     except (OSError, ValueError, KeyError):  # a path with a null byte is a ValueError
         return None

@@ -83,6 +83,12 @@ def test_the_quarantine_of_the_newest_run_is_found_from_any_folder(out):
         quarantine_folder.find(out / "runs")
 
 
+def test_the_quarantine_of_a_run_is_found_after_the_output_folder_was_moved(out, tmp_path):
+    moved = out.rename(tmp_path / "moved")
+    found = quarantine_folder.find(moved / "runs/20260101")
+    assert found == moved / "artifacts/ImageFilter/quarantine/1"
+
+
 def test_a_version_names_the_run_that_pushed_it(out):
     config = '[judge]\noverrides = "mine.toml"\n'
     for number, run in enumerate(sorted((out / "runs").iterdir()), 1):
