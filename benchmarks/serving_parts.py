@@ -41,7 +41,7 @@ def make(work: str) -> None:
     from imgpipe.models.export.saved_model import export
     from imgpipe.models.network.classifier import build_classifier, build_head
     from imgpipe.models.settings import ModelSettings
-    from imgpipe.serving.client.load import noise
+    from imgpipe.serving.client.load_generator import noise
 
     root = Path(work)
     (root / IMAGES).mkdir()
@@ -125,7 +125,7 @@ def inside(work: str, batches: str, seconds: str) -> dict[str, Any]:
 
 def load(target: str, work: str, levels: str, window: str) -> dict[str, Any]:
     """Measure single images at each number of callers, and four requests of 32 images."""
-    from imgpipe.serving.client import load as generator
+    from imgpipe.serving.client import load_generator as generator
 
     way, images = generator.connection(target), images_of(work)
 
@@ -143,7 +143,7 @@ def one_caller(target: str, work: str, window: str) -> dict[str, Any]:
 
     They alternate in short windows, so that other work on the machine affects all alike.
     """
-    from imgpipe.serving.client import load as generator
+    from imgpipe.serving.client import load_generator as generator
     from imgpipe.serving.client import messages, protos
     from imgpipe.serving.client.steps import Call
 

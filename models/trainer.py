@@ -27,7 +27,7 @@ from imgpipe.models.head.calibration import calibrate
 from imgpipe.models.head.stored_head import StoredHead
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import FEATURES, PROBABILITIES, Classifier, build_classifier
-from imgpipe.models.search import network_search, tuning
+from imgpipe.models.search import network_search, tuner
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import stages
 from imgpipe.models.training.model_run import HISTORY_FILE, PARITY_FILE, TENSORBOARD_FOLDER
@@ -110,8 +110,8 @@ def run_fn(fn_args: Any) -> None:
             and `eval_files` are patterns of image examples.
     """
     config = TrainerConfig.from_mapping(fn_args.custom_config)
-    tuned = tuning.best_values(getattr(fn_args, "hyperparameters", None))
-    settings = tuning.apply(config.model, tuned)
+    tuned = tuner.best_values(getattr(fn_args, "hyperparameters", None))
+    settings = tuner.apply(config.model, tuned)
     run_dir = Path(fn_args.model_run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     trained = network_search.train(

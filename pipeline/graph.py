@@ -24,7 +24,7 @@ from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.inputs import gate_settings, source_options, split_rule
 from imgpipe.pipeline.plan import Parameters, PlanParameters
 
-TUNER_FN = "imgpipe.models.search.tuning.tuner_fn"
+TUNER_FN = "imgpipe.models.search.tuner.tuner_fn"
 #: Components whose cache each runner turns off, because they depend on folders that others change
 #: too: Plan would miss new images, and a cached push would report a version that somebody has
 #: removed since.

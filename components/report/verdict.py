@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imgpipe.components import rounding
+from imgpipe.components import rounded_text
 from imgpipe.components.report.metrics import most_confused
 from imgpipe.components.report.section import RunState
 from imgpipe.components.report.text import overridden, plural
@@ -92,7 +92,7 @@ def _by_validation(gate: Mapping[str, Any]) -> str:
         return "no validation image was evaluated"
     low, high = gate["ci95"]
     failed = "threshold" in gate["failed"]
-    accuracy = rounding.below(value, gate["threshold"]) if failed else f"{value:.3f}"
+    accuracy = rounded_text.below(value, gate["threshold"]) if failed else f"{value:.3f}"
     return (
         f"validation accuracy {accuracy} "
         f"({gate['correct']:,} of {gate['count']:,} correct, 95 % interval {low:.2f}–{high:.2f})"

@@ -28,7 +28,7 @@ from imgpipe.serving.client import Client, ServingError
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.runtimes.runtime import Runtime
 from imgpipe.serving.server.server import ServerOptions
-from imgpipe.serving.server.versions.loading import LoaderOptions
+from imgpipe.serving.server.versions.loader import LoaderOptions
 
 NAME = "candidate"
 LOAD_SECONDS = 120.0  # a model that takes longer would delay every restart in production

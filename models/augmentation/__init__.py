@@ -6,7 +6,7 @@ view stays valid. Keras' preprocessing layers draw random numbers for a batch, a
 resamples the image once for each layer, which takes longer.
 
 One affine warp applies rotation, shifts, shear, zoom, flips and scale (`geometry`). One affine map
-of the colours changes brightness, contrast, saturation and hue (`colour`). `erasing` replaces a
+of the colours changes brightness, contrast, saturation and hue (`colour`). `random_erasing` replaces a
 rectangle by noise. Each of them draws from its own stream of random numbers, so switching one on
 does not change the others.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from imgpipe.models.augmentation import colour, erasing, geometry
+from imgpipe.models.augmentation import colour, geometry, random_erasing
 from imgpipe.models.augmentation.spec import AUGMENTATION_VERSION, ViewSpec
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _one_by_one(images: tf.Tensor, seeds: tf.Tensor, spec: ViewSpec) -> tf.Tenso
     def change(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         if spec.colours:
             image = colour.shift(image, seed, spec)
-        return erasing.erase(image, seed, spec.erasing) if spec.erasing else image
+        return random_erasing.erase(image, seed, spec.erasing) if spec.erasing else image
 
     def change_views(pair: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         image, seed = pair

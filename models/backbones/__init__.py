@@ -7,8 +7,8 @@ from typing import Final
 
 from imgpipe.models.backbones import registry
 from imgpipe.models.backbones.backbone import Backbone
-from imgpipe.models.backbones.cuts import cut_points
-from imgpipe.models.backbones.cuts import find as find_cut
+from imgpipe.models.backbones.layer_graph import cut_points
+from imgpipe.models.backbones.layer_graph import find as find_cut
 from imgpipe.models.errors import ConfigError, nearest
 
 __all__ = ["Backbone", "cut_points", "find_cut", "get"]

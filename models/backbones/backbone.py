@@ -134,8 +134,8 @@ class Backbone:
         """
         import keras
 
-        from imgpipe.models.backbones import cuts, weights_file
-        from imgpipe.models.backbones.rebuild import name_stably, rebuild
+        from imgpipe.models.backbones import layer_graph, weights_file
+        from imgpipe.models.backbones.network_copy import name_stably, rebuild
 
         side = (pixels.shape[1], pixels.shape[2])
         architecture = registry.architecture(self.name)
@@ -148,7 +148,7 @@ class Backbone:
             if self.local_file is not None:
                 weights_file.load(source, self.local_file, self.weights_sha256)
             if self.cut:
-                source = keras.Model(source.input, cuts.feature_map(source, self.cut))
+                source = keras.Model(source.input, layer_graph.feature_map(source, self.cut))
             return rebuild(source, pixels, trainable, fold=self.trained or not trainable)
 
 

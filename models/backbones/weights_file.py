@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.backbones import keras_archive
-from imgpipe.models.backbones.rebuild import set_weights, snake
+from imgpipe.models.backbones.network_copy import set_weights, snake
 from imgpipe.models.backbones.torch_legacy import MAX_BYTES, UnsafeWeightsError
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.regular_files import read_bytes

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.models.backbones import cuts
+from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def choose(network: keras.Model, wanted: Sequence[str] = ()) -> list[str]:
     """
     import keras
 
-    order = cuts.steps(network.outputs)
+    order = layer_graph.steps(network.outputs)
     layers = [step.operation for step in order if isinstance(step.operation, keras.layers.Layer)]
     names = [layer.name for layer in layers if type(layer).__name__ not in _UNCHANGED]
     if not wanted:
@@ -66,13 +66,13 @@ def _worth_a_look(network: keras.Model) -> list[str]:
     Where the normalisation or the activation of a convolution is a layer of its own, that layer is
     chosen instead of the convolution. Pooling layers are left out, except for the last layer.
     """
-    order = cuts.steps(network.outputs)
+    order = layer_graph.steps(network.outputs)
     kinds = [type(step.operation).__name__ for step in order]
     readers: dict[int, list[int]] = {}
     for position, step in enumerate(order):
         for read in step.reads:
             readers.setdefault(read, []).append(position)
-    points = set(cuts.cut_points(network))
+    points = set(layer_graph.cut_points(network))
     first = next((i for i, kind in enumerate(kinds) if kind in _CONVOLUTIONS), 0)
     maps = [
         position

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from imgpipe.models.backbones import cuts
+from imgpipe.models.backbones import layer_graph
 
 if TYPE_CHECKING:
     import keras
@@ -131,7 +131,7 @@ def sizes(network: keras.Model) -> list[LayerSize]:
     Returns:
         One entry for each layer or operation, after those whose outputs it reads.
     """
-    order = cuts.steps(network.outputs)
+    order = layer_graph.steps(network.outputs)
     return [
         _size(step.operation, [order[read].outputs[0] for read in step.reads], step.outputs[0])
         for step in order

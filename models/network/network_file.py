@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.backbones import registry
-from imgpipe.models.backbones.rebuild import set_weights
+from imgpipe.models.backbones.network_copy import set_weights
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.array_archive import DAMAGED

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from imgpipe.models import progress
 from imgpipe.pipeline.command_line import console as consoles
-from imgpipe.pipeline.output import temporary
+from imgpipe.pipeline.output import temporary_files
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def quiet(to_stderr: bool = False) -> Iterator[Console]:
     """Write the output of libraries to a log that is removed afterwards; see `console.quiet`."""
-    with temporary.folder() as folder, consoles.quiet(folder / "log", to_stderr) as console:
+    with temporary_files.folder() as folder, consoles.quiet(folder / "log", to_stderr) as console:
         yield console
 
 

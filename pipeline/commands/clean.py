@@ -14,7 +14,7 @@ from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
-    from imgpipe.pipeline.output.removable import Removable
+    from imgpipe.pipeline.output.removable_files import Removable
 
 app = typer.Typer()
 
@@ -34,14 +34,14 @@ def command(
     json_file: options.JsonListOption = None,
 ) -> None:
     """List what a folder of runs no longer needs, and remove it with --yes; never a version."""
-    from imgpipe.pipeline.output import past_runs, removable, run_lock
+    from imgpipe.pipeline.output import past_runs, removable_files, run_lock
 
     output_files.check_folder("--json", json_file)
     out = past_runs.output_folder(out)
     busy = f"a run is working in {out}. Wait until it has ended, then clean."
     try:
         with run_lock.locked(out, busy):  # for the list too, which a working run would change
-            found, kept = removable.find(out, _versions(out))
+            found, kept = removable_files.find(out, _versions(out))
             if yes:
                 for one in found:
                     one.remove()

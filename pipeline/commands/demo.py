@@ -85,12 +85,12 @@ def _photos(out: Path) -> Path:
 def _ask(console: Console, config: Config) -> None:
     """Serve the pushed model on this machine and classify an image that is new to it."""
     from imgpipe.pipeline.demo import draw_hand
-    from imgpipe.pipeline.output import temporary
+    from imgpipe.pipeline.output import temporary_files
     from imgpipe.serving.client import Client
     from imgpipe.serving.server import ModelServer
 
     label, seed = _ASKED
-    with temporary.folder() as folder:
+    with temporary_files.folder() as folder:
         image = folder / f"{label}.jpg"
         draw_hand(label, seed, 200).save(image, quality=90)
         # In this process; `start` takes any free port, so that a server on 8500 is not in the way.

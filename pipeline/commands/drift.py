@@ -62,12 +62,12 @@ def drift(
 ) -> None:
     """Compare the requests to a server with the training data of its model."""
     from imgpipe.pipeline.command_line import steps
-    from imgpipe.pipeline.request_drift import reference, uncertain
+    from imgpipe.pipeline.request_drift import reference, uncertain_images
     from imgpipe.pipeline.request_drift.log import find
 
     output_files.check_folder("--json", json_file)
     if pictures is not None:
-        uncertain.check_new(pictures)
+        uncertain_images.check_new(pictures)
     find(log)  # reports a missing log before the imports
     versions = reference.versions(model)
     written = None

@@ -14,7 +14,7 @@ from imgpipe.pipeline.commands.predict import ServerError, headers
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from imgpipe.serving.client.load import Level, Plan
+    from imgpipe.serving.client.load_generator import Level, Plan
 
 app = typer.Typer()
 
@@ -63,7 +63,7 @@ def command(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Measure throughput, latency and errors of a server by the number of callers."""
-    from imgpipe.serving.client import ServingError, load
+    from imgpipe.serving.client import ServingError, load_generator
     from imgpipe.serving.client.images import files_of
 
     plan = _plan(concurrency, window, tolerance, windows)
@@ -72,21 +72,23 @@ def command(
     console = output_files.console_beside(json_file)
     try:
         contents = [path.read_bytes() for path in files_of(images or [])[:_MOST_IMAGES]]
-        calls = load.image_calls(contents, model, batch, timeout)
-        connection = load.connection(target, timeout, sent)
-        levels = load.run(connection, calls, plan, lambda level: _show(console, level, plan, batch))
+        calls = load_generator.image_calls(contents, model, batch, timeout)
+        connection = load_generator.connection(target, timeout, sent)
+        levels = load_generator.run(
+            connection, calls, plan, lambda level: _show(console, level, plan, batch)
+        )
     except ServingError as error:
         raise ServerError(target, model, error) from error
     except OSError as error:
         raise ConfigError(f"cannot read {error.filename}: {error.strerror}.") from None
-    output_files.write_json(load.report(target, model, batch, plan, levels), json_file)
+    output_files.write_json(load_generator.report(target, model, batch, plan, levels), json_file)
     if not all(level.requests for level in levels):  # one of them has no figures
         raise typer.Exit(ResourceError.exit_code)
 
 
 def _plan(concurrency: str, window: float, tolerance: float, windows: int) -> Plan:
     from imgpipe.serving.client import ServingError
-    from imgpipe.serving.client.load import Plan
+    from imgpipe.serving.client.load_generator import Plan
 
     try:
         levels = tuple(int(part) for part in concurrency.split(","))

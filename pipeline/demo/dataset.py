@@ -11,7 +11,7 @@ from PIL import Image
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.demo import encode, hands
+from imgpipe.pipeline.demo import encoders, hands
 from imgpipe.pipeline.demo.faults import FAULTS, LEAKS, Fault, Tools
 from imgpipe.pipeline.demo.gestures import LABELS
 
@@ -173,7 +173,7 @@ def _shape(size: int, kind: int) -> tuple[int, int]:
 def _image(label: str, rng: np.random.Generator, size: int, suffix: str) -> bytes:
     kind = int(rng.choice(3, p=(0.84, 0.10, 0.06)))
     quality = int(rng.integers(72, 96))
-    return encode.encoded(hands.render(label, rng, *_shape(size, kind)), suffix, quality)
+    return encoders.encoded(hands.render(label, rng, *_shape(size, kind)), suffix, quality)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from imgpipe.pipeline.demo import encode
+from imgpipe.pipeline.demo import encoders
 
 TEXT = b"These are the minutes of the meeting, saved under the wrong name.\n" * 12
 
@@ -50,7 +50,7 @@ def _image(label: str, number: int, suffix: str, share: float = 1.0) -> Callable
     """Return a builder that encodes an image, and keeps only a share of its bytes."""
 
     def build(tools: Tools) -> bytes:
-        data = encode.encoded(tools.image(label, number), suffix)
+        data = encoders.encoded(tools.image(label, number), suffix)
         return data[: int(len(data) * share)]
 
     return build
@@ -66,21 +66,21 @@ def _again(label: str, number: int, quality: int, scale: float) -> Callable[[Too
     def build(tools: Tools) -> bytes:
         image = Image.open(io.BytesIO(tools.original(label, number)))
         size = (round(image.width * scale), round(image.height * scale))
-        return encode.encoded(image.resize(size, Image.Resampling.LANCZOS), ".jpg", quality)
+        return encoders.encoded(image.resize(size, Image.Resampling.LANCZOS), ".jpg", quality)
 
     return build
 
 
 def _turned(label: str, number: int) -> Callable[[Tools], bytes]:
-    return lambda tools: encode.turned(tools.image(label, number))
+    return lambda tools: encoders.turned(tools.image(label, number))
 
 
 def _animated(label: str, number: int) -> Callable[[Tools], bytes]:
-    return lambda tools: encode.animation([tools.image(label, number + i) for i in range(3)])
+    return lambda tools: encoders.animation([tools.image(label, number + i) for i in range(3)])
 
 
 def _one_pixel(tools: Tools) -> bytes:
-    return encode.encoded(Image.new("RGB", (1, 1), (200, 150, 120)), ".png")
+    return encoders.encoded(Image.new("RGB", (1, 1), (200, 150, 120)), ".png")
 
 
 # The numbers that are passed to `Tools.image` have no meaning, but must differ.

@@ -27,7 +27,7 @@ from imgpipe.pipeline.configuration import beam_options
 from imgpipe.pipeline.configuration.config import Config, to_toml
 from imgpipe.pipeline.execution import failures, mlflow_log, repetition
 from imgpipe.pipeline.execution.run_record import LOADING, LOG, Outcome, RunRecord, exit_code
-from imgpipe.pipeline.output import metadata_file, run_folders, run_lock, temporary
+from imgpipe.pipeline.output import metadata_file, run_folders, run_lock, temporary_files
 from imgpipe.pipeline.output.run_folders import CONFIG, RUNS
 from imgpipe.pipeline.source import require_classes, scan
 
@@ -69,7 +69,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
     with _locked(out):
         metadata_file.require_usable(out)
         metadata_file.forget_stale_copy(out)
-        temporary.sweep(out)
+        temporary_files.sweep(out)
         # With --from, some components are executed in any case.
         listed, repeated = _repeated(config, began) if start is None else (None, None)
         if repeated is not None:
@@ -78,7 +78,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
         atomic_write(directory / CONFIG, to_toml(config.with_absolute_paths()))
         identity.note_start(directory, sys.argv)
         with (
-            temporary.below(directory),
+            temporary_files.below(directory),
             consoles.quiet(directory / LOG, to_stderr) as console,
             consoles.Display(console) as display,
         ):

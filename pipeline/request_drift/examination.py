@@ -8,10 +8,10 @@ from pathlib import Path
 
 from imgpipe.components.storage import manifest
 from imgpipe.models import progress
-from imgpipe.pipeline.request_drift import comparison, images, log, uncertain
+from imgpipe.pipeline.request_drift import comparison, images, log, uncertain_images
 from imgpipe.pipeline.request_drift import reference as blessed
 from imgpipe.pipeline.request_drift.survey import Survey, VersionRequests, survey
-from imgpipe.pipeline.request_drift.unfamiliar import Unfamiliar
+from imgpipe.pipeline.request_drift.unfamiliar_images import Unfamiliar
 
 #: Most different images of a version that are measured, spread evenly over the log. With so many,
 #: chance changes no figure by a hundredth, and each image takes some milliseconds.
@@ -28,8 +28,8 @@ class Log:
     survey: Survey
 
     def save_uncertain(self, target: Path) -> int:
-        """Write the least certain images; see `uncertain.save`."""
-        return uncertain.save(target, self.files, self.model, self.survey.uncertain)
+        """Write the least certain images; see `uncertain_images.save`."""
+        return uncertain_images.save(target, self.files, self.model, self.survey.uncertain)
 
 
 @dataclass(frozen=True)

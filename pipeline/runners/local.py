@@ -33,7 +33,7 @@ from imgpipe.components.beam.literal_folders import literal_folders
 from imgpipe.components.storage import integrity
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.graph import NEVER_CACHED
-from imgpipe.pipeline.runners import beam_lookups, sealing
+from imgpipe.pipeline.runners import beam_lookups, seals
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
     """
     ir = compiler.Compiler().compile(pipeline)
     root = Path(pipeline.pipeline_info.pipeline_root)
-    sealing.forget_comparisons()
+    seals.forget_comparisons()
     wanted, made_again, reported = set(fresh), set[str](), set[str]()
     while True:
         try:
@@ -105,7 +105,7 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
             ):
                 # A copy, because launching writes the id of the run into the compiled pipeline.
                 return _launch_all(copy.deepcopy(ir), observer, wanted, reported, root)
-        except sealing.Damaged as found:
+        except seals.Damaged as found:
             if found.node in made_again:
                 raise ResourceError(
                     f"{found.folder} was made again in this run and is damaged again: "
@@ -182,13 +182,13 @@ def _launch(
             pipeline_runtime_spec=ir.runtime_spec,
             executor_spec=runner_utils.extract_executor_spec(deployment, name),
             custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
-            custom_executor_operators=sealing.OPERATORS,
+            custom_executor_operators=seals.OPERATORS,
         ).launch()
         result = _result(connection.store, name, time.monotonic() - start, info)
         # TFX takes an artifact from the cache as long as its folder exists.
         if result.cached:
-            sealing.require_whole(result.outputs.values())
-    except sealing.Damaged as found:
+            seals.require_whole(result.outputs.values())
+    except seals.Damaged as found:
         observer.damaged(name, str(found))
         raise
     except BaseException:

@@ -5,9 +5,9 @@ tensorflow/serving itself. TensorFlow is only imported when a server is created.
 
 The modules, from the lowest layer to the highest; ``requests.handle`` is a good one to read first:
 
-* version directories: ``storage``, ``versions.remote``;
-* one loaded model: ``versions.loading`` decides what runs it, a TensorFlow session or LiteRT from
-  ``runtimes``, which also checks the graph, with or without ``requests.batching``;
+* version directories: ``storage``, ``versions.remote_versions``;
+* one loaded model: ``versions.loader`` decides what runs it, a TensorFlow session or LiteRT from
+  ``runtimes``, which also checks the graph, with or without ``requests.batcher``;
 * one request to a loaded model: ``requests.predict``, ``requests.examples``, ``requests.limits``,
   and ``requests.handle``, which gRPC and REST share;
 * the versions of one model: ``versions.found_versions``, ``versions.warmup``,

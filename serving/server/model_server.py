@@ -190,7 +190,7 @@ def _rest_options(flags: argparse.Namespace) -> Any:
 def _loader_options(flags: argparse.Namespace) -> Any:
     from imgpipe.serving.server.runtimes.runtime import SessionOptions
     from imgpipe.serving.server.textproto import BatchingParameters, read_batching
-    from imgpipe.serving.server.versions.loading import LoaderOptions
+    from imgpipe.serving.server.versions.loader import LoaderOptions
 
     batching = None
     if flags.enable_batching:
@@ -245,7 +245,7 @@ def _channel_arguments(text: str) -> tuple[tuple[str, int | str], ...]:
 def _models(flags: argparse.Namespace) -> list[Any]:
     from imgpipe.serving.server.status import StatusError
     from imgpipe.serving.server.versions.config import ModelConfig, RequestLogConfig, read_models
-    from imgpipe.serving.server.versions.remote import base_path_of
+    from imgpipe.serving.server.versions.remote_versions import base_path_of
     from imgpipe.serving.server.versions.version_policy import VersionPolicy
 
     if flags.model_config_file:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imgpipe.serving.server import listing
+from imgpipe.serving.server import model_list
 from imgpipe.serving.server.core import Core, CoreOptions
 from imgpipe.serving.server.errors import BadArgument, ServerError
 from imgpipe.serving.server.grpc_port import GrpcPort
@@ -30,8 +30,8 @@ from imgpipe.serving.server.textproto import Monitoring, SslConfig
 from imgpipe.serving.server.tls import Certificates
 from imgpipe.serving.server.versions import config as configs
 from imgpipe.serving.server.versions.config import ModelConfig
-from imgpipe.serving.server.versions.loading import LoaderOptions, make_loader
-from imgpipe.serving.server.versions.remote import base_path_of
+from imgpipe.serving.server.versions.loader import LoaderOptions, make_loader
+from imgpipe.serving.server.versions.remote_versions import base_path_of
 from imgpipe.serving.server.versions.servable import Loader
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class ModelServer:
             ("grpc.max_receive_message_length", options.max_message_bytes),
             *options.channel_arguments,
         )
-        return GrpcPort([*services, listing.handler(self.core)], self._health, arguments)
+        return GrpcPort([*services, model_list.handler(self.core)], self._health, arguments)
 
     @property
     def target(self) -> str:
@@ -253,8 +253,8 @@ class ModelServer:
         endpoint = Endpoint(api, self._pool, options)
         pages = [
             *self._pages,
-            Page("/v1/server/models", lambda: json.dumps(listing.models(core)), JSON),
-            Page("/v1/server/config", lambda: json.dumps(listing.config(core)), JSON),
+            Page("/v1/server/models", lambda: json.dumps(model_list.models(core)), JSON),
+            Page("/v1/server/config", lambda: json.dumps(model_list.config(core)), JSON),
         ]
         if self._rest:
             self._rest.start(make_app(endpoint, options, core.ready, pages, self._web), endpoint)

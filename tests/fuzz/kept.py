@@ -40,7 +40,7 @@ def past_run(file: Path) -> object:
     """Read the summary or the artifacts of a run with each command that works on past runs."""
     from imgpipe.pipeline.commands import compare, runs
     from imgpipe.pipeline.commands import open as open_command
-    from imgpipe.pipeline.output import past_runs, removable
+    from imgpipe.pipeline.output import past_runs, removable_files
     from imgpipe.pipeline.published import training_images
 
     with _two_runs(file) as out:
@@ -53,7 +53,7 @@ def past_run(file: Path) -> object:
                 out / "compare.html",
             ),
             "open": lambda: open_command.page_of(out / "runs" / _NAMES[1]),
-            "clean": lambda: removable.find(out, out / "model"),
+            "clean": lambda: removable_files.find(out, out / "model"),
             "version": lambda: past_runs.find(out / "model" / "2"),
             "nearest": lambda: training_images.prepare(out, out / "model" / "2"),
         }

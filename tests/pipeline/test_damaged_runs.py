@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.application import app
-from imgpipe.pipeline.output import past_runs, removable
+from imgpipe.pipeline.output import past_runs, removable_files
 from tests import json_formats
 from tests.pipeline.past_runs import leave
 
@@ -69,7 +69,7 @@ def test_a_damaged_list_of_artifacts_is_treated_as_not_recorded(out: Path):
     assert compared.exit_code == 0, compared.output
     assert "recorded no artifacts" in compared.stdout
     assert "its artifacts.json is damaged" in compared.stdout
-    found, kept = removable.find(out, out / "model")
+    found, kept = removable_files.find(out, out / "model")
     assert found == [] and "all artifacts are kept" in kept
 
 

@@ -338,7 +338,7 @@ def test_inception_below_the_cut_has_the_parameters_of_keras():
     import keras
 
     from imgpipe.models.backbones import registry
-    from imgpipe.models.backbones.cuts import feature_map
+    from imgpipe.models.backbones.layer_graph import feature_map
 
     spec = preset("cats_vs_dogs_inception", "model.weights=none").settings.backbone_spec()
     source = registry.architecture("inception_v3").source(spec, (150, 150))

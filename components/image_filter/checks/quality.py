@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from imgpipe.components import rounding
+from imgpipe.components import rounded_text
 from imgpipe.components.image_file.measurements import Measurement
 from imgpipe.components.image_file.pixels import Pixels
 from imgpipe.components.image_filter.check import Check, Finding, Settings, Severity
@@ -56,7 +56,7 @@ def below(
         value, limit = score(record.figures[feature]), check.threshold_in(settings)
         if value >= limit:
             return None
-        measured = rounding.below(value, limit)
+        measured = rounded_text.below(value, limit)
         return Finding(name, f"{about} {measured}, below {limit:g}", score=value)
 
     def in_doubt(value: float) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from imgpipe.components.report import plots
-from imgpipe.components.report.learning import would_more_help
+from imgpipe.components.report.learning_curve import would_more_help
 from imgpipe.components.report.section import Content, Context, Section
 
 _STOPPED = {

@@ -197,7 +197,7 @@ def prepare(target: Target) -> Iterator[Prepared]:
     from imgpipe.pipeline.kubeflow import pipeline_file
     from imgpipe.pipeline.kubeflow.address import Address
     from imgpipe.pipeline.kubeflow.server import Server
-    from imgpipe.pipeline.output import temporary
+    from imgpipe.pipeline.output import temporary_files
 
     compiling.require_kfp()
     if target.root is not None:
@@ -215,7 +215,7 @@ def prepare(target: Target) -> Iterator[Prepared]:
         arguments = pipeline_file.arguments(spec, target.parameters or ())
     address = Address(target.host, target.token, target.namespace)
     address.check()  # before the pipeline is compiled, which imports TFX
-    with temporary.folder() as folder:
+    with temporary_files.folder() as folder:
         pipeline = written or folder / "pipeline.yaml"
         if not written:
             compiling.compile_(

@@ -14,7 +14,7 @@ from typing import Any
 
 from imgpipe.serving.server.errors import BadArgument
 from imgpipe.serving.server.status import Code, StatusError, invalid
-from imgpipe.serving.server.versions.remote import (
+from imgpipe.serving.server.versions.remote_versions import (
     BasePath,
     RemotePath,
     base_path_of,

@@ -20,7 +20,7 @@ from imgpipe.serving.server.status import Code, StatusError
 from imgpipe.serving.server.storage import Fingerprint, VersionDirectory, VersionStore
 from imgpipe.serving.server.versions.config import ModelConfig
 from imgpipe.serving.server.versions.found_versions import FoundVersions
-from imgpipe.serving.server.versions.remote import store_of
+from imgpipe.serving.server.versions.remote_versions import store_of
 from imgpipe.serving.server.versions.servable import Loader, LoadPolicy, Servable, State
 
 _log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from imgpipe.serving.server.core import CoreOptions
 from imgpipe.serving.server.server import ServerOptions
 from imgpipe.serving.server.status import StatusError
 from imgpipe.serving.server.versions.config import ModelConfig
-from imgpipe.serving.server.versions.loading import LoaderOptions, make_loader
+from imgpipe.serving.server.versions.loader import LoaderOptions, make_loader
 from imgpipe.serving.server.versions.manager import ModelManager
 from imgpipe.serving.server.versions.servable import LoadPolicy
 from imgpipe.serving.server.versions.version_policy import VersionPolicy

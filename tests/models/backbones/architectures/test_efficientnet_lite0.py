@@ -124,7 +124,7 @@ def test_building_directly_gives_the_network_that_copying_gives(trainable) -> No
     """Both have the same layers, settings and weights; copying takes twice the time."""
     import keras
 
-    from imgpipe.models.backbones.rebuild import rebuild
+    from imgpipe.models.backbones.network_copy import rebuild
 
     backbone = backbones.get(lite0.NAME)
 

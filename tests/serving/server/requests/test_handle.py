@@ -18,7 +18,7 @@ from imgpipe.serving.server.requests.handle import Spec
 from imgpipe.serving.server.runtimes import runtime
 from imgpipe.serving.server.status import Code, StatusError, code_name
 from imgpipe.serving.server.versions.config import ModelConfig
-from imgpipe.serving.server.versions.loading import LoaderOptions, make_loader
+from imgpipe.serving.server.versions.loader import LoaderOptions, make_loader
 from imgpipe.serving.server.versions.version_policy import VersionPolicy
 
 

@@ -14,7 +14,7 @@ from imgpipe.serving.server.requests.calls import Call
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.status import Code
 from imgpipe.serving.server.textproto import BatchingParameters, Monitoring
-from imgpipe.serving.server.versions.loading import LoaderOptions, make_loader
+from imgpipe.serving.server.versions.loader import LoaderOptions, make_loader
 from imgpipe.serving.server.versions.servable import LoadPolicy, Servable
 
 from .conftest import METRICS

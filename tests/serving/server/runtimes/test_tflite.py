@@ -12,7 +12,7 @@ from imgpipe.serving.client import Client, InvalidArgument, ServingError
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.core import CoreOptions
 from imgpipe.serving.server.server import ServerOptions
-from imgpipe.serving.server.versions.loading import LoaderOptions
+from imgpipe.serving.server.versions.loader import LoaderOptions
 from tests.images import encoded
 from tests.models.small_export import COLOURS, labelled_images, save
 

@@ -14,7 +14,7 @@ from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.core import CoreOptions
 from imgpipe.serving.server.server import ServerOptions
 from imgpipe.serving.server.status import StatusError
-from imgpipe.serving.server.versions.loading import LoaderOptions
+from imgpipe.serving.server.versions.loader import LoaderOptions
 from tests.conformance.models import half_plus_two_tflite
 
 TFLITE = ServerOptions(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imgpipe.models.backbones.rebuild import name_stably, rebuild
+from imgpipe.models.backbones.network_copy import name_stably, rebuild
 
 _RELATIVE = 1e-4  # tolerance, relative to the largest value of the feature map
 #: Ranges of random BatchNorm weights, which change values clearly but neither let them vanish nor

@@ -19,7 +19,7 @@ from imgpipe.serving.client import Client
 from imgpipe.serving.server import ModelServer, model_server
 from imgpipe.serving.server.errors import ServerError
 from imgpipe.serving.server.status import Code, StatusError
-from imgpipe.serving.server.versions.remote import RemotePath, RemoteStore, base_path_of
+from imgpipe.serving.server.versions.remote_versions import RemotePath, RemoteStore, base_path_of
 
 POLL_S = 0.05
 TWO = {"x": np.float32([2.0])}

@@ -9,8 +9,15 @@ import time
 import grpc
 import pytest
 
-from imgpipe.serving.client import InvalidArgument, NotFound, Unavailable, load, messages, protos
-from imgpipe.serving.client.load import Plan
+from imgpipe.serving.client import (
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+    load_generator,
+    messages,
+    protos,
+)
+from imgpipe.serving.client.load_generator import Plan
 from imgpipe.serving.client.messages import Servable
 from imgpipe.serving.client.steps import Call
 
@@ -34,7 +41,9 @@ def test_each_caller_waits_for_its_answer_before_the_next_request(scripted):
 
     target, _ = scripted(answer)
     heard = []
-    one, three = load.run(load.connection(target), [STATUS], QUICK, heard.append)
+    one, three = load_generator.run(
+        load_generator.connection(target), [STATUS], QUICK, heard.append
+    )
     assert heard == [one, three]
     assert most[0] == 3, "callers wait for their answer"
     assert one.latency_ms["p50"] >= 20
@@ -51,22 +60,26 @@ def test_each_caller_waits_for_its_answer_before_the_next_request(scripted):
 def test_a_level_whose_windows_disagree_is_not_stable(scripted):
     target, _ = scripted(lambda *_: time.sleep(0.002) or b"")
     plan = Plan((1,), window_seconds=0.2, tolerance=1e-9, most_windows=4)
-    (level,) = load.run(load.connection(target), [STATUS], plan)
+    (level,) = load_generator.run(load_generator.connection(target), [STATUS], plan)
     assert (level.stable, level.windows) == (False, 4)
 
 
 def test_windows_agree_when_throughput_and_p99_are_within_the_tolerance():
     def window(count, last=0.010, seconds=1.0):
-        return load.Window([0.010] * (count - count // 20) + [last] * (count // 20), seconds)
+        return load_generator.Window(
+            [0.010] * (count - count // 20) + [last] * (count // 20), seconds
+        )
 
     steady = [window(100), window(105), window(102)]
-    assert load.agree(steady, 0.1)
-    assert not load.agree(steady, 0.01)
-    assert not load.agree(steady[:2], 0.1), "three are compared"
-    assert load.agree([window(10), *steady], 0.1), "the last three"
-    assert not load.agree([*steady[:2], window(120)], 0.1), "throughput"
-    assert not load.agree([*steady[:2], window(100, last=0.030)], 0.1), "99th percentile"
-    assert not load.agree([*steady[:2], load.Window([], 1.0)], 0.1), "nothing answered"
+    assert load_generator.agree(steady, 0.1)
+    assert not load_generator.agree(steady, 0.01)
+    assert not load_generator.agree(steady[:2], 0.1), "three are compared"
+    assert load_generator.agree([window(10), *steady], 0.1), "the last three"
+    assert not load_generator.agree([*steady[:2], window(120)], 0.1), "throughput"
+    assert not load_generator.agree([*steady[:2], window(100, last=0.030)], 0.1), "99th percentile"
+    assert not load_generator.agree([*steady[:2], load_generator.Window([], 1.0)], 0.1), (
+        "nothing answered"
+    )
 
 
 def test_errors_are_counted_and_not_retried(scripted):
@@ -80,7 +93,7 @@ def test_errors_are_counted_and_not_retried(scripted):
 
     target, seen = scripted(answer)
     plan = Plan((1,), window_seconds=0.3, tolerance=1e6, most_windows=3)
-    (level,) = load.run(load.connection(target), [STATUS], plan)
+    (level,) = load_generator.run(load_generator.connection(target), [STATUS], plan)
     assert list(level.errors) == ["UNAVAILABLE"]
     assert level.errors["UNAVAILABLE"] > 3
     assert len(seen.seen) == count[0]
@@ -97,7 +110,9 @@ def test_a_level_ends_when_the_server_refuses_every_request(scripted):
         return b""
 
     target, _ = scripted(answer)
-    (level,) = load.run(load.connection(target), [STATUS], Plan((2,), 0.2, 0.1, 12))
+    (level,) = load_generator.run(
+        load_generator.connection(target), [STATUS], Plan((2,), 0.2, 0.1, 12)
+    )
     assert (level.windows, level.requests, level.stable) == (1, 0, False)
     assert level.latency_ms["p99"] is None
     assert level.errors["NOT_FOUND"] > 1
@@ -105,18 +120,20 @@ def test_a_level_ends_when_the_server_refuses_every_request(scripted):
 
 def test_a_missing_server_or_model_is_an_error(images):
     with pytest.raises(Unavailable, match="No model server is available"):
-        load.run(load.connection("127.0.0.1:9"), [STATUS], QUICK)
+        load_generator.run(load_generator.connection("127.0.0.1:9"), [STATUS], QUICK)
     with pytest.raises(NotFound, match="nope"):
-        load.run(load.connection(images), load.image_calls([], "nope"), QUICK)
+        load_generator.run(
+            load_generator.connection(images), load_generator.image_calls([], "nope"), QUICK
+        )
 
 
 def test_images_go_in_batches_and_the_report_is_json(images, make_image):
     contents = [make_image(index) for index in range(5)]
-    calls = load.image_calls(contents, "imgpipe", batch=2)
+    calls = load_generator.image_calls(contents, "imgpipe", batch=2)
     sent = [list(call.request.inputs["image_bytes"].string_val) for call in calls]
     assert sent == [contents[:2], contents[2:4], [contents[4], contents[0]]]
-    levels = load.run(load.connection(images), calls, QUICK)
-    report = load.report(images, "imgpipe", 2, QUICK, levels)
+    levels = load_generator.run(load_generator.connection(images), calls, QUICK)
+    report = load_generator.report(images, "imgpipe", 2, QUICK, levels)
     written = json.loads(json.dumps(report, allow_nan=False))
     assert written.keys() == report.keys()
     assert written["plan"]["concurrency"] == list(QUICK.concurrency)
@@ -131,7 +148,7 @@ def test_the_default_image_of_noise_is_accepted_by_the_model(images):
     from imgpipe.serving.client import Client
 
     with Client(images) as client:
-        assert client.classify([load.noise(64)])[0].version == 7
+        assert client.classify([load_generator.noise(64)])[0].version == 7
 
 
 def test_invalid_plans_are_refused():
@@ -145,4 +162,4 @@ def test_invalid_plans_are_refused():
         with pytest.raises(InvalidArgument, match=words):
             Plan(*arguments)
     with pytest.raises(InvalidArgument, match="batch must be 1 or more"):
-        load.image_calls([b"x"], "m", batch=0)
+        load_generator.image_calls([b"x"], "m", batch=0)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from imgpipe.models.augmentation import erasing
+from imgpipe.models.augmentation import random_erasing
 from tests.models.augmentation.conftest import STILL, views_of
 
 _COUNT, _SIDE = 300, 50
@@ -36,7 +36,7 @@ def test_the_erased_share_of_the_area_lies_within_its_bounds(erased) -> None:
     share = erased[erased.any(axis=(1, 2))].mean(axis=(1, 2))
     assert share.max() <= 0.4
     rounding = 1 / _SIDE * 0.6  # a side is rounded down to whole pixels
-    assert share.min() >= erasing.LEAST - rounding
+    assert share.min() >= random_erasing.LEAST - rounding
     assert share.min() < 0.06 and share.max() > 0.3  # and the shares vary within them
     assert 0.15 < share.mean() < 0.25
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from imgpipe.pipeline.output import temporary
+from imgpipe.pipeline.output import temporary_files
 
 
 def test_files_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path):
@@ -28,7 +28,7 @@ def test_files_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / ".tmp-another-publisher").mkdir()
     (tmp_path / "runs" / "1" / "tmp").mkdir()
-    temporary.sweep(tmp_path)
+    temporary_files.sweep(tmp_path)
     left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {"kept"}
     assert (tmp_path / "model" / ".tmp-another-publisher").is_dir()
@@ -38,8 +38,8 @@ def test_files_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path):
 def test_a_folder_of_a_killed_command_is_removed_by_the_next_one(tmp_path: Path):
     program = (
         "import os, signal, sys, tempfile\n"
-        "from imgpipe.pipeline.output import temporary\n"
-        "with temporary.folder() as folder:\n"
+        "from imgpipe.pipeline.output import temporary_files\n"
+        "with temporary_files.folder() as folder:\n"
         "    tempfile.mkstemp()\n"
         "    print(folder, flush=True)\n"
         "    sys.stdin.read()\n"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.models.backbones import cuts
+from imgpipe.models.backbones import layer_graph
 from imgpipe.models.backbones.torch_legacy import UnsafeWeightsError
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def _foldable(model: keras.Model) -> dict[int, Any]:
         keras.layers.SeparableConv2D,
         keras.layers.Dense,
     )
-    order = cuts.steps(model.outputs)
+    order = layer_graph.steps(model.outputs)
     readers: dict[int, list[Any]] = {}
     uses: dict[int, int] = {}
     for step in order:

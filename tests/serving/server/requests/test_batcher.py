@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from imgpipe.serving.server.requests.batching import BatchingRuntime
+from imgpipe.serving.server.requests.batcher import BatchingRuntime
 from imgpipe.serving.server.status import Code, StatusError
 from imgpipe.serving.server.textproto import BatchingParameters
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline.request_drift import log, uncertain
+from imgpipe.pipeline.request_drift import log, uncertain_images
 from imgpipe.pipeline.request_drift.survey import survey
 from tests.pipeline.request_drift.drawn import image, write_log
 
@@ -23,7 +23,7 @@ def written(tmp_path, encode=lambda data: data, most=3):
     files = write_log(tmp_path / "r", SAID, sent, classes=CLASSES, labels=["unknown"] * 4)
     found = survey(log.read(files, MODEL, log.ReadStatistics()), most)
     target = tmp_path / "pictures"
-    return target, uncertain.save(target, files, MODEL, found.uncertain)
+    return target, uncertain_images.save(target, files, MODEL, found.uncertain)
 
 
 def test_files_are_named_by_rank_label_and_probability_and_hold_the_bytes(tmp_path):
@@ -37,7 +37,7 @@ def test_files_are_named_by_rank_label_and_probability_and_hold_the_bytes(tmp_pa
 
 def test_the_index_has_the_answer_the_version_and_the_time(tmp_path):
     target, _ = written(tmp_path, most=1)
-    with (target / uncertain.INDEX).open(newline="", encoding="utf-8") as file:
+    with (target / uncertain_images.INDEX).open(newline="", encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
     assert row.pop("time").startswith("20")
     assert row == {
@@ -60,19 +60,19 @@ def test_an_existing_folder_is_never_changed(tmp_path):
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "mine.jpg").write_bytes(b"mine")
     with pytest.raises(ConfigError, match="exists already; name a new folder"):
-        uncertain.check_new(tmp_path / "pictures")
+        uncertain_images.check_new(tmp_path / "pictures")
     with pytest.raises(ConfigError, match="exists already"):
         written(tmp_path)
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["mine.jpg"]
     with pytest.raises(ConfigError, match="the folder above it does not exist"):
-        uncertain.check_new(tmp_path / "none" / "pictures")
+        uncertain_images.check_new(tmp_path / "none" / "pictures")
 
 
 def test_a_failure_while_writing_leaves_nothing(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(uncertain, "write_index", full)
+    monkeypatch.setattr(uncertain_images, "write_index", full)
     with pytest.raises(ResourceError, match=r"cannot write --pictures .*No space left"):
         written(tmp_path)
     assert not (tmp_path / "pictures").exists() and list(tmp_path.glob(".tmp-*")) == []

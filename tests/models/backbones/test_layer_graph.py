@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from imgpipe.models import backbones
-from imgpipe.models.backbones import cuts
+from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ConfigError
 
 
@@ -65,12 +65,12 @@ def test_layers_above_a_cut_point_depend_on_it_alone(network: str, request) -> N
     import keras
 
     end = request.getfixturevalue(network)
-    whole = keras.Model(cuts.steps([end])[0].outputs[0], end)
+    whole = keras.Model(layer_graph.steps([end])[0].outputs[0], end)
     pixels = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype("float32")
     expected = whole(pixels, training=False).numpy()
     points = backbones.cut_points(end)
     for point in points[:: len(points) // 6]:
-        lower = cuts.feature_map(end, point)
+        lower = layer_graph.feature_map(end, point)
         below, above = keras.Model(whole.input, lower), keras.Model(lower, end)
         found = above(below(pixels, training=False), training=False).numpy()
         np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -81,7 +81,7 @@ def test_layers_beside_a_skip_connection_are_not_cut_points(lite0) -> None:
 
     points = backbones.cut_points(lite0)
     assert "block2_join" in points and "block2_project" not in points
-    lower = cuts.feature_map(lite0, "block2_project")
+    lower = layer_graph.feature_map(lite0, "block2_project")
     with pytest.raises(ValueError, match="is not connected to `inputs`"):
         keras.Model(lower, lite0)
 

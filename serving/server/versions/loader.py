@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from imgpipe.serving.server.errors import BadArgument
-from imgpipe.serving.server.requests.batching import BatchingRuntime, Watch
+from imgpipe.serving.server.requests.batcher import BatchingRuntime, Watch
 from imgpipe.serving.server.runtimes.custom_ops import load_libraries, load_text
 from imgpipe.serving.server.runtimes.runtime import Runtime, SessionOptions, SessionRuntime
 from imgpipe.serving.server.status import invalid

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgpipe.components.storage import integrity, manifest
-from imgpipe.pipeline.output import past_runs, temporary
+from imgpipe.pipeline.output import past_runs, temporary_files
 from imgpipe.pipeline.output.past_runs import PastRun
 from imgpipe.pipeline.output.run_folders import ARTIFACT_PARTS
 
@@ -61,7 +61,7 @@ def find(out: Path, versions: Path) -> tuple[list[Removable], str]:
     runs = past_runs.read(out)
     numbers = manifest.version_numbers(versions)
     kept = _kept(runs, {past_runs.pushed_as(versions / str(number)) for number in numbers})
-    found = [_removable(path, TEMPORARY) for path in temporary.leftovers(out)]
+    found = [_removable(path, TEMPORARY) for path in temporary_files.leftovers(out)]
     if runs and runs[-1].accuracy is not None:  # an interrupted run would resume from them
         found += [_removable(path, CHECKPOINTS) for path in sorted((out / "resume").glob("*.npz"))]
     unknown = [run.name for run in kept if run.artifacts is None]

@@ -6,7 +6,7 @@ import pytest
 
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.search.tuning import apply, bank_tuner, best_values
+from imgpipe.models.search.tuner import apply, bank_tuner, best_values
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training.training_loop import fit_head
 from tests.models.banks import read_split
