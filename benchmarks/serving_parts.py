@@ -130,8 +130,8 @@ def load(target: str, work: str, levels: str, window: str) -> dict[str, Any]:
     way, images = generator.connection(target), images_of(work)
 
     def measure(concurrency: tuple[int, ...], calls: list[Any]) -> list[dict[str, Any]]:
-        plan = generator.Plan(concurrency, float(window), most_windows=6)
-        return [asdict(level) for level in generator.run(way, calls, plan)]
+        settings = generator.LoadSettings(concurrency, float(window), most_windows=6)
+        return [asdict(level) for level in generator.run(way, calls, settings)]
 
     singles = measure(tuple(map(int, levels.split(","))), generator.image_calls(images, MODEL))
     (batched,) = measure((4,), generator.image_calls(images, MODEL, _BATCHED))
@@ -154,12 +154,12 @@ def one_caller(target: str, work: str, window: str) -> dict[str, Any]:
         "tiny": [Call(protos.PREDICT, tiny, 30.0, False)],
         "image": generator.image_calls(images_of(work), MODEL),
     }
-    plan = generator.Plan((1,), float(window) / _TURNS, most_windows=generator.AGREEING)
+    settings = generator.LoadSettings((1,), float(window) / _TURNS, most_windows=generator.AGREEING)
     way = generator.connection(target)
     found: dict[str, list[float]] = {kind: [] for kind in kinds}
     for _ in range(_TURNS):
         for kind, calls in kinds.items():
-            (level,) = generator.run(way, calls, plan)
+            (level,) = generator.run(way, calls, settings)
             found[kind].append(level.latency_ms["p50"] or 0.0)
     return {kind: float(np.median(values)) for kind, values in found.items()}
 

@@ -17,7 +17,7 @@ _FREE_SHARE = 0.25
 
 
 @dataclass(frozen=True)
-class Plan:
+class StoragePlan:
     """What is stored for each image, and where. It holds plain values that Beam can pickle.
 
     Attributes:
@@ -51,15 +51,17 @@ def shared_extractor(network: str) -> FeatureExtractor:
     return from_description(network)
 
 
-def make_plan(network: str, store: str, kept: Mapping[str, int], budget: float) -> tuple[Plan, str]:
+def make_plan(
+    network: str, store: str, kept: Mapping[str, int], budget: float
+) -> tuple[StoragePlan, str]:
     """Decide what to store within the budget.
 
     If not everything fits, fewer augmented views are stored. Training then has one view less, but
     needs no forward pass of every image in every epoch.
 
     Args:
-      network: See `Plan`.
-      store: See `Plan`.
+      network: See `StoragePlan`.
+      store: See `StoragePlan`.
       kept: Number of images by split.
       budget: Bytes that the features and activations of a run may take.
 
@@ -70,7 +72,7 @@ def make_plan(network: str, store: str, kept: Mapping[str, int], budget: float) 
     views = int(description["views"]["count"])
     if not description["frozen"]:
         note = "the backbone itself is trained, so that images are read"
-        return Plan(network, store, views, Shapes(0)), note
+        return StoragePlan(network, store, views, Shapes(0)), note
     features = FeatureStore(store)
     shapes = features.learn_shapes(shared_extractor(network))
     features.close()
@@ -82,7 +84,7 @@ def make_plan(network: str, store: str, kept: Mapping[str, int], budget: float) 
         for count in range(views, -1, -1):
             size = bytes_of(kept, count, stored)
             if size <= budget:
-                plan = Plan(described, store, count, stored)
+                plan = StoragePlan(described, store, count, stored)
                 return plan, note and f"{note}; {_stored(count, stored, shapes)}"
             note = note or (
                 f"features{' and activations' if stored.activations else ''} would take "
@@ -90,7 +92,7 @@ def make_plan(network: str, store: str, kept: Mapping[str, int], budget: float) 
             )
         if not stored.activations:  # the second turn would be the same
             break
-    return Plan(network, store, views, Shapes(0)), note
+    return StoragePlan(network, store, views, Shapes(0)), note
 
 
 def bytes_of(kept: Mapping[str, int], views: int, shapes: Shapes) -> int:

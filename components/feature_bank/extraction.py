@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from imgpipe.components.beam import beam_io
-from imgpipe.components.feature_bank.content import Plan, shared_extractor
+from imgpipe.components.feature_bank.content import StoragePlan, shared_extractor
 from imgpipe.components.feature_bank.store import FeatureStore, record_key
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
@@ -35,7 +35,7 @@ class ExtractFeatures(beam.DoFn):
     COUNTS = "counts"
     ACTIVATIONS = "activations"
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: StoragePlan) -> None:
         self._plan = plan
 
     def setup(self) -> None:
@@ -146,7 +146,7 @@ def _write_bank_json(counts: tuple[int, int], uri: str, facts: dict[str, Any]) -
 
 
 def extract(
-    pipeline: beam.Pipeline, plan: Plan, examples: str, features: str, facts: dict[str, Any]
+    pipeline: beam.Pipeline, plan: StoragePlan, examples: str, features: str, facts: dict[str, Any]
 ) -> None:
     """Extract the views of a plan, and add them to what the artifact `features` holds."""
     splits = (names.TRAIN,) if plan.first else names.SPLITS

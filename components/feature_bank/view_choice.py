@@ -12,7 +12,7 @@ from typing import Any
 import apache_beam as beam
 import tensorflow as tf
 
-from imgpipe.components.feature_bank.content import Plan
+from imgpipe.components.feature_bank.content import StoragePlan
 from imgpipe.components.feature_bank.extraction import extract, prefix_of
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
@@ -64,7 +64,7 @@ def _search_replaces(found: Judgement, settings: ModelSettings) -> bool:
 
 def choose_views(
     pipeline: beam.Pipeline,
-    plan: Plan,
+    plan: StoragePlan,
     examples: str,
     features: str,
     facts: dict[str, Any],
@@ -78,7 +78,7 @@ def choose_views(
 
     Args:
       pipeline: Beam pipeline of the first pass; the others have its runner and options.
-      plan: Plan with the most views.
+      plan: Plan of the bank with the most views.
       examples: URI of the kept images.
       features: URI of the artifact that is written.
       facts: Content of bank.json, except for the counts and the number of views.

@@ -6,9 +6,9 @@ view stays valid. Keras' preprocessing layers draw random numbers for a batch, a
 resamples the image once for each layer, which takes longer.
 
 One affine warp applies rotation, shifts, shear, zoom, flips and scale (`geometry`). One affine map
-of the colours changes brightness, contrast, saturation and hue (`colour`). `random_erasing` replaces a
-rectangle by noise. Each of them draws from its own stream of random numbers, so switching one on
-does not change the others.
+of the colours changes brightness, contrast, saturation and hue (`colour`). `random_erasing`
+replaces a rectangle by noise. Each of them draws from its own stream of random numbers, so
+switching one on does not change the others.
 """
 
 from __future__ import annotations

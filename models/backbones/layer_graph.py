@@ -22,13 +22,13 @@ _FIRST_BLOCK = ("expanded_conv_project", "expanded_conv_add")
 
 
 @dataclass(frozen=True)
-class Step:
-    """One operation of a network.
+class GraphNode:
+    """One call of a layer or operation of a network.
 
     Attributes:
         operation: The layer or operation.
         outputs: Its outputs.
-        reads: Positions of the operations whose outputs it reads, in the list of `steps`.
+        reads: Positions of the operations whose outputs it reads, in the list of `nodes`.
     """
 
     operation: Any
@@ -36,13 +36,13 @@ class Step:
     reads: tuple[int, ...]
 
 
-def steps(ends: Sequence[keras.KerasTensor]) -> list[Step]:
+def nodes(ends: Sequence[keras.KerasTensor]) -> list[GraphNode]:
     """Returns all operations on which tensors depend, each after those that it reads.
 
     Args:
         ends: Outputs of a functional model, or other tensors of one.
     """
-    found: list[Step] = []
+    found: list[GraphNode] = []
     # A layer that is called twice is two operations, which the number of the call tells apart.
     position: dict[tuple[int, int], int] = {}
     waiting = [_origin(end) for end in reversed(ends)]
@@ -58,7 +58,7 @@ def steps(ends: Sequence[keras.KerasTensor]) -> list[Step]:
         if (id(operation), number) not in position:
             reads = tuple(position[id(parent[0]), parent[1]] for parent in parents)
             position[id(operation), number] = len(found)
-            found.append(Step(operation, tuple(node.outputs), reads))
+            found.append(GraphNode(operation, tuple(node.outputs), reads))
     return found
 
 
@@ -70,27 +70,27 @@ def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
     Args:
         network: A functional model, or a tensor of one, such as a feature map.
     """
-    # An edge from step i to step j bypasses the steps between them, so none of these is a cut
+    # An edge from node i to node j bypasses the nodes between them, so none of these is a cut
     # point. The edges are counted as differences, +1 at i + 1 and -1 at j, whose running sum is
-    # the number of edges that bypass a step. An output is an edge to a step after the last one.
+    # the number of edges that bypass a node. An output is an edge to a node after the last one.
     ends = _ends(network)
-    order = steps(ends)
+    order = nodes(ends)
     passed = [0] * (len(order) + 1)
     last = len(order)
     outputs = {id(end) for end in ends}
-    for position, step in enumerate(order):
-        targets = [(read, position) for read in step.reads]
-        if any(id(tensor) in outputs for tensor in step.outputs):
+    for position, node in enumerate(order):
+        targets = [(read, position) for read in node.reads]
+        if any(id(tensor) in outputs for tensor in node.outputs):
             targets.append((position, last))
         for start, stop in targets:
             if stop - start > 1:
                 passed[start + 1] += 1
                 passed[stop] -= 1
     points, bypassing = [], 0
-    for position, step in enumerate(order):
+    for position, node in enumerate(order):
         bypassing += passed[position]
-        if not bypassing and len(step.outputs) == 1 and _is_layer(step.operation):
-            points.append(step.operation.name)
+        if not bypassing and len(node.outputs) == 1 and _is_layer(node.operation):
+            points.append(node.operation.name)
     return points
 
 
@@ -104,7 +104,7 @@ def find(network: keras.Model | keras.KerasTensor, name: str) -> str:
     Raises:
         ConfigError: There is no such layer, or its output is not one feature map.
     """
-    maps = {step.operation.name: step.outputs for step in _layers(network)}
+    maps = {node.operation.name: node.outputs for node in _layers(network)}
     points = [point for point in cut_points(network) if _is_map(maps[point])]
     if name in maps:
         if _is_map(maps[name]):
@@ -138,7 +138,7 @@ def feature_map(network: keras.Model | keras.KerasTensor, name: str) -> keras.Ke
         ConfigError: As for `find`.
     """
     wanted = find(network, name)
-    return next(step.outputs[0] for step in _layers(network) if step.operation.name == wanted)
+    return next(node.outputs[0] for node in _layers(network) if node.operation.name == wanted)
 
 
 def _origin(tensor: keras.KerasTensor) -> tuple[Any, int]:
@@ -152,8 +152,8 @@ def _ends(network: keras.Model | keras.KerasTensor) -> list[keras.KerasTensor]:
     return list(network.outputs) if isinstance(network, keras.Model) else [network]
 
 
-def _layers(network: keras.Model | keras.KerasTensor) -> Iterator[Step]:
-    return (step for step in steps(_ends(network)) if _is_layer(step.operation))
+def _layers(network: keras.Model | keras.KerasTensor) -> Iterator[GraphNode]:
+    return (node for node in nodes(_ends(network)) if _is_layer(node.operation))
 
 
 def _is_layer(operation: Any) -> bool:

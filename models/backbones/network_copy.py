@@ -181,17 +181,17 @@ def _foldable(model: keras.Model) -> dict[int, Any]:
         keras.layers.SeparableConv2D,
         keras.layers.Dense,
     )
-    order = layer_graph.steps(model.outputs)
+    order = layer_graph.nodes(model.outputs)
     readers: dict[int, list[Any]] = {}
     uses: dict[int, int] = {}
-    for step in order:
-        uses[id(step.operation)] = uses.get(id(step.operation), 0) + 1
-        for read in step.reads:
-            readers.setdefault(read, []).append(step.operation)
+    for node in order:
+        uses[id(node.operation)] = uses.get(id(node.operation), 0) + 1
+        for read in node.reads:
+            readers.setdefault(read, []).append(node.operation)
     ends = {id(tensor) for tensor in model.outputs}
     found = {}
-    for position, step in enumerate(order):
-        layer, after = step.operation, readers.get(position, [])
+    for position, node in enumerate(order):
+        layer, after = node.operation, readers.get(position, [])
         if (
             isinstance(layer, kinds)
             and layer.activation is keras.activations.linear
@@ -199,7 +199,7 @@ def _foldable(model: keras.Model) -> dict[int, Any]:
             and isinstance(after[0], keras.layers.BatchNormalization)
             and after[0].axis in (-1, 3)  # the channels, as in the last axis of the kernel
             and uses[id(layer)] == uses[id(after[0])] == 1  # a shared layer has one kernel for all
-            and not any(id(tensor) in ends for tensor in step.outputs)
+            and not any(id(tensor) in ends for tensor in node.outputs)
         ):
             found[id(layer)] = after[0]
     return found

@@ -244,7 +244,7 @@ def open_split(
         DataRefused: A label lies outside the vocabulary of `classes` names.
     """
     # The records are read twice: first without their vectors, to learn the order of the rows, then
-    # with them. So the vectors go straight to their places and are never in memory together.
+    # with them. So the vectors go straight to their positions and are never in memory together.
     table = read_table(bank_uri, split, classes, most_view)
     with RowFile(len(table), (read_dim(bank_uri),), np.float16) as features:
         features.fill(table.batches())
@@ -252,7 +252,7 @@ def open_split(
         rows = BankRows(
             features, table.labels, table.views, table.hashes, groups.names, groups.separated
         )
-        del table  # the places of the records are not needed any longer
+        del table  # the positions of the records are not needed any longer
         release_freed_memory()
         yield rows
 
@@ -314,11 +314,11 @@ def _read_table(
     if most_view is not None:
         wanted &= views[order] <= most_view
     order = order[wanted]
-    places = np.full(len(labels), -1, np.int64)
-    places[order] = np.arange(len(order))
+    positions = np.full(len(labels), -1, np.int64)
+    positions[order] = np.arange(len(order))
     rows = hashes[order].compact()  # `find_groups` expects no hashes without a row
     return BankTable(
-        labels[order], views[order], rows, sources[order], uri, files, places, vector, shape
+        labels[order], views[order], rows, sources[order], uri, files, positions, vector, shape
     )
 
 

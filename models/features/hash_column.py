@@ -107,10 +107,10 @@ class HashColumn:
             values = _names(self._values)
         else:
             values, names = _sortable(self._values), _sortable(short)
-        places = np.searchsorted(values, names)
-        exists = places < len(values)
-        exists[exists] = values[places[exists]] == names[exists]
-        return places[exists]
+        positions = np.searchsorted(values, names)
+        exists = positions < len(values)
+        exists[exists] = values[positions[exists]] == names[exists]
+        return positions[exists]
 
     def compact(self) -> HashColumn:
         """Returns the same rows without the hashes that no row has."""

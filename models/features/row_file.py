@@ -133,9 +133,9 @@ class RowFile(StoredRows):
         """
         if self._array is not None:
             filled = 0
-            for places, rows in batches:
-                self._array[places] = rows
-                filled += len(places)
+            for positions, rows in batches:
+                self._array[positions] = rows
+                filled += len(positions)
             return filled
         return self._fill_file(batches)
 
@@ -143,12 +143,12 @@ class RowFile(StoredRows):
         """Appends each row to its chunk, then sorts each chunk, so the disk writes in sequence."""
         arrived = np.zeros(-(-len(self) // self.chunk), np.int64)
         offsets = np.empty(len(self), np.int32)  # of each row within its chunk, as rows arrive
-        for places, rows in batches:
-            chunks = places // self.chunk
+        for positions, rows in batches:
+            chunks = positions // self.chunk
             for chunk in np.unique(chunks):
                 mine = chunks == chunk
                 first = chunk * self.chunk + arrived[chunk]
-                offsets[first : first + mine.sum()] = places[mine] - chunk * self.chunk
+                offsets[first : first + mine.sum()] = positions[mine] - chunk * self.chunk
                 self._write(first, rows[mine])
                 arrived[chunk] += mine.sum()
         for chunk, count in enumerate(arrived.tolist()):
@@ -200,7 +200,7 @@ class RowFile(StoredRows):
                 found[start:end] = self.gather(index[start:end])
             return found
         # Rows at random are read one by one; whole chunks would be mostly in vain.
-        return np.concatenate([self.read(place, place + 1) for place in index.tolist()])
+        return np.concatenate([self.read(position, position + 1) for position in index.tolist()])
 
 
 class Selection(StoredRows):

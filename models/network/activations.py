@@ -43,8 +43,8 @@ def choose(network: keras.Model, wanted: Sequence[str] = ()) -> list[str]:
     """
     import keras
 
-    order = layer_graph.steps(network.outputs)
-    layers = [step.operation for step in order if isinstance(step.operation, keras.layers.Layer)]
+    order = layer_graph.nodes(network.outputs)
+    layers = [node.operation for node in order if isinstance(node.operation, keras.layers.Layer)]
     names = [layer.name for layer in layers if type(layer).__name__ not in _UNCHANGED]
     if not wanted:
         return _spread(_worth_a_look(network), USUAL)
@@ -66,11 +66,11 @@ def _worth_a_look(network: keras.Model) -> list[str]:
     Where the normalisation or the activation of a convolution is a layer of its own, that layer is
     chosen instead of the convolution. Pooling layers are left out, except for the last layer.
     """
-    order = layer_graph.steps(network.outputs)
-    kinds = [type(step.operation).__name__ for step in order]
+    order = layer_graph.nodes(network.outputs)
+    kinds = [type(node.operation).__name__ for node in order]
     readers: dict[int, list[int]] = {}
-    for position, step in enumerate(order):
-        for read in step.reads:
+    for position, node in enumerate(order):
+        for read in node.reads:
             readers.setdefault(read, []).append(position)
     points = set(layer_graph.cut_points(network))
     first = next((i for i, kind in enumerate(kinds) if kind in _CONVOLUTIONS), 0)

@@ -105,8 +105,8 @@ def _operations(layers: Iterable[Any]) -> float:
             total += math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3])
         elif isinstance(layer, keras.layers.SeparableConv2D):
             kernels = (layer.depthwise_kernel, layer.pointwise_kernel)
-            places = math.prod(layer.output.shape[1:3])
-            total += sum(math.prod(kernel.shape) for kernel in kernels) * places
+            positions = math.prod(layer.output.shape[1:3])
+            total += sum(math.prod(kernel.shape) for kernel in kernels) * positions
     return total
 
 

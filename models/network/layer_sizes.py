@@ -131,10 +131,10 @@ def sizes(network: keras.Model) -> list[LayerSize]:
     Returns:
         One entry for each layer or operation, after those whose outputs it reads.
     """
-    order = layer_graph.steps(network.outputs)
+    order = layer_graph.nodes(network.outputs)
     return [
-        _size(step.operation, [order[read].outputs[0] for read in step.reads], step.outputs[0])
-        for step in order
+        _size(node.operation, [order[read].outputs[0] for read in node.reads], node.outputs[0])
+        for node in order
     ]
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: 4.6 were measured: the passes are computed in bfloat16, the steps in float32.
 _PASSES_A_STEP: Final = 4.0
 _FEWEST_EPOCHS: Final = 2  # fewer views rather than fewer epochs than this
-_STRIDE: Final = 32  # pixels of the image for a place of the feature map
+_STRIDE: Final = 32  # pixels of the image for each position of the feature map
 
 
 @dataclass(frozen=True)

@@ -296,7 +296,7 @@ def _drawing(
         )
         share = tf.random.stateless_uniform([count], seed, dtype=tf.float64)
         size = tf.gather(tf.constant(sizes), classes)
-        place = tf.cast(share * tf.cast(size, tf.float64), tf.int64)
-        return tf.gather(tf.constant(by_class), tf.gather(tf.constant(starts), classes) + place)
+        position = tf.cast(share * tf.cast(size, tf.float64), tf.int64)
+        return tf.gather(tf.constant(by_class), tf.gather(tf.constant(starts), classes) + position)
 
     return balanced

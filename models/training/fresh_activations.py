@@ -50,10 +50,10 @@ def fresh_activations(
         OutOfTime: The time ended before all activations were computed.
     """
     files = all_matching(patterns)
-    places, _, labels = in_order(files)
+    positions, _, labels = in_order(files)
     each = views + 1
     with RowFile(each * len(labels), extractor.activation_shape, np.float16) as activations:
-        activations.fill(_activations(files, places, extractor, each, over))
+        activations.fill(_activations(files, positions, extractor, each, over))
         yield Maps(activations, np.repeat(labels, each))
 
 
@@ -101,7 +101,7 @@ def seconds_a_view(patterns: Sequence[str], extractor: FeatureExtractor) -> floa
 
 def _activations(
     files: Sequence[str],
-    places: npt.NDArray[np.int64],
+    positions: npt.NDArray[np.int64],
     extractor: FeatureExtractor,
     each: int,
     over: Callable[[], bool],
@@ -112,7 +112,7 @@ def _activations(
     for images, hashes in _read(files):
         if over():
             raise OutOfTime
-        here = places[done : done + len(images)]
+        here = positions[done : done + len(images)]
         done += len(images)
         labelled = np.flatnonzero(here >= 0)
         if not len(labelled):

@@ -46,7 +46,7 @@ def decoded(
         DataRefused: A label lies outside the vocabulary.
     """
     files = all_matching(patterns)
-    places, hashes, labels = in_order(files)
+    positions, hashes, labels = in_order(files)
     if labels.size and labels.max() >= classes:
         raise DataRefused(
             f"images: label index {labels.max()}, the vocabulary has {classes} names. The images "
@@ -54,7 +54,7 @@ def decoded(
         )
     with RowFile(len(labels), (image_size, image_size, 3), np.uint8) as pixels:
         progress.total(len(pixels), "images")
-        pixels.fill(_pixels(files, places, image_size))
+        pixels.fill(_pixels(files, positions, image_size))
         seeds = augmentation.seeds([digest.decode() for digest in hashes])
         yield Images(pixels, labels, np.array(seeds, np.int64), views)
 
@@ -65,8 +65,9 @@ def in_order(files: Sequence[str]) -> tuple[Integers, npt.NDArray[np.bytes_], In
     The order does not depend on how the records were distributed over the files.
 
     Returns:
-        For each record its place in this order, or -1 where it has no label; and the content hashes
-        [n] and the labels [n] in this order.
+        Three arrays: for each record the position of its image in this order, or -1 if it has no
+        label, int64 [records]; the content hashes in this order, [n]; the labels in this order,
+        int64 [n].
     """
     read_hashes: list[npt.NDArray[Any]] = [np.empty(0, "S1")]
     read_labels: list[Integers] = [np.empty(0, np.int64)]
@@ -76,27 +77,29 @@ def in_order(files: Sequence[str]) -> tuple[Integers, npt.NDArray[np.bytes_], In
     hashes, labels = np.concatenate(read_hashes), np.concatenate(read_labels)
     order = np.argsort(hashes, kind="stable")
     order = order[labels[order] >= 0]
-    places = np.full(len(labels), -1, np.int64)
-    places[order] = np.arange(len(order))
-    return places, hashes[order], labels[order]
+    positions = np.full(len(labels), -1, np.int64)
+    positions[order] = np.arange(len(order))
+    return positions, hashes[order], labels[order]
 
 
 def _pixels(
-    files: Sequence[str], places: Integers, image_size: int
+    files: Sequence[str], positions: Integers, image_size: int
 ) -> Iterator[tuple[Integers, npt.NDArray[np.uint8]]]:
     """Yields row numbers and pixels of the records in batches, without those whose number is -1."""
     import tensorflow as tf
 
     spec = {names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string)}
 
-    def load(place: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def load(position: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = tf.io.parse_single_example(record, spec)[names.IMAGE_BYTES]
-        return place, preprocess.whole_pixels(image, image_size)
+        return position, preprocess.whole_pixels(image, image_size)
 
     dataset = tf.data.Dataset.zip(
-        (tf.data.Dataset.from_tensor_slices(places), tf.data.TFRecordDataset(list(files)))
+        (tf.data.Dataset.from_tensor_slices(positions), tf.data.TFRecordDataset(list(files)))
     )
-    dataset = dataset.filter(lambda place, _: place >= 0)  # before decoding, which is expensive
+    dataset = dataset.filter(
+        lambda position, _: position >= 0
+    )  # before decoding, which is expensive
     dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(_AT_ONCE).prefetch(2)
     for places_here, images in dataset.as_numpy_iterator():
         yield places_here, images

@@ -93,7 +93,7 @@ def quiet(log: Path, to_stderr: bool = False) -> Iterator[Console]:
 
 
 @dataclass
-class _Step:
+class _ProgressStep:
     """One line of the display."""
 
     name: str
@@ -123,7 +123,7 @@ class Display:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._steps: list[_Step] = []
+        self._steps: list[_ProgressStep] = []
         self._lock = threading.Lock()  # Live draws in a thread, and workers count in others
         self._live: Live | None = None
         self.timings: dict[str, float] = {}
@@ -155,7 +155,7 @@ class Display:
     def started(self, name: str) -> None:
         """Start a step."""
         with self._lock:
-            self._steps.append(_Step(name))
+            self._steps.append(_ProgressStep(name))
 
     def finished(self, result: NodeResult) -> None:
         """End the step of a component that succeeded."""
@@ -253,7 +253,7 @@ class Display:
         return answer.strip().lower() in ("", "y", "yes") and answer != ""
 
     # --- drawing -----------------------------------------------------------------------------
-    def _cells(self, step: _Step) -> list[tuple[str, str]]:
+    def _cells(self, step: _ProgressStep) -> list[tuple[str, str]]:
         seconds = step.seconds or time.monotonic() - step.started
         style = _STYLES[step.state]
         task = TASKS.get(step.name, step.name[:1].upper() + step.name[1:])
@@ -277,7 +277,7 @@ class Display:
         return table
 
 
-def _counts(step: _Step, seconds: float) -> str:
+def _counts(step: _ProgressStep, seconds: float) -> str:
     parts = []
     waiting = {unit: 0 for unit in step.totals if unit not in step.counts}
     for unit, count in [*step.counts.items(), *waiting.items()]:
@@ -292,7 +292,7 @@ def _counts(step: _Step, seconds: float) -> str:
     return " ".join([*_bar_and_time_left(step, seconds), ", ".join(parts)])
 
 
-def _bar_and_time_left(step: _Step, seconds: float) -> list[str]:
+def _bar_and_time_left(step: _ProgressStep, seconds: float) -> list[str]:
     """Return a bar and the time left of a running step with a known number of units."""
     known = [unit for unit, total in step.totals.items() if total]
     if step.state != "running" or not known:

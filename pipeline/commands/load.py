@@ -14,7 +14,7 @@ from imgpipe.pipeline.commands.predict import ServerError, headers
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from imgpipe.serving.client.load_generator import Level, Plan
+    from imgpipe.serving.client.load_generator import Level, LoadSettings
 
 app = typer.Typer()
 
@@ -66,7 +66,7 @@ def command(
     from imgpipe.serving.client import ServingError, load_generator
     from imgpipe.serving.client.images import files_of
 
-    plan = _plan(concurrency, window, tolerance, windows)
+    load_settings = _load_settings(concurrency, window, tolerance, windows)
     sent = headers(header)
     output_files.check_folder("--json", json_file)
     console = output_files.console_beside(json_file)
@@ -75,20 +75,25 @@ def command(
         calls = load_generator.image_calls(contents, model, batch, timeout)
         connection = load_generator.connection(target, timeout, sent)
         levels = load_generator.run(
-            connection, calls, plan, lambda level: _show(console, level, plan, batch)
+            connection,
+            calls,
+            load_settings,
+            lambda level: _show(console, level, load_settings, batch),
         )
     except ServingError as error:
         raise ServerError(target, model, error) from error
     except OSError as error:
         raise ConfigError(f"cannot read {error.filename}: {error.strerror}.") from None
-    output_files.write_json(load_generator.report(target, model, batch, plan, levels), json_file)
+    output_files.write_json(
+        load_generator.report(target, model, batch, load_settings, levels), json_file
+    )
     if not all(level.requests for level in levels):  # one of them has no figures
         raise typer.Exit(ResourceError.exit_code)
 
 
-def _plan(concurrency: str, window: float, tolerance: float, windows: int) -> Plan:
+def _load_settings(concurrency: str, window: float, tolerance: float, windows: int) -> LoadSettings:
     from imgpipe.serving.client import ServingError
-    from imgpipe.serving.client.load_generator import Plan
+    from imgpipe.serving.client.load_generator import LoadSettings
 
     try:
         levels = tuple(int(part) for part in concurrency.split(","))
@@ -97,13 +102,13 @@ def _plan(concurrency: str, window: float, tolerance: float, windows: int) -> Pl
             f"--concurrency takes numbers such as 1,8,32. Received: {concurrency!r}."
         ) from None
     try:
-        return Plan(levels, window, tolerance, windows)
+        return LoadSettings(levels, window, tolerance, windows)
     except ServingError as error:
         raise ConfigError(str(error)) from None
 
 
-def _show(console: Console, level: Level, plan: Plan, batch: int) -> None:
-    if level.concurrency == plan.concurrency[0]:
+def _show(console: Console, level: Level, load_settings: LoadSettings, batch: int) -> None:
+    if level.concurrency == load_settings.concurrency[0]:
         console.print(_HEADINGS)
     times = "".join(
         f" {'-' if value is None else format(value, '.2f'):>8}"

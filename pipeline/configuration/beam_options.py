@@ -159,5 +159,5 @@ def _environment(beam: Beam) -> list[str]:
     config = beam.environment_config
     if kind == "PROCESS" and not config:
         config = json.dumps({"command": str(worker_start.script())})
-    place = [f"--environment_config={config}"] if config else []
-    return [f"--environment_type={kind}", *place, _KEEP_WORKERS]
+    environment = [f"--environment_config={config}"] if config else []
+    return [f"--environment_type={kind}", *environment, _KEEP_WORKERS]

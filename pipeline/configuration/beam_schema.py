@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from imgpipe.pipeline.configuration.config_schema import Section
+from imgpipe.pipeline.configuration.config_schema import SettingsSection
 
 _HOST_PORT = r"^$|^[^\s/:]+:\d{1,5}$"
 _SPARK_URL = r"^$|^(spark://[^\s/:]+:\d{1,5}|yarn|local(\[.+\])?)$"
@@ -35,7 +35,7 @@ _NEEDED = {
 }
 
 
-class Beam(Section):
+class Beam(SettingsSection):
     """Apache Beam, which runs the data components."""
 
     runner: Literal["local", "processes", "flink", "spark", "dataflow", "portable"] = Field(

@@ -43,7 +43,7 @@ _COMMENT = textwrap.TextWrapper(
 )
 
 
-class Config(schema.Section):
+class Config(schema.SettingsSection):
     """A complete configuration. The sections are described in `config_schema.py`."""
 
     run: schema.Run = schema.Run()

@@ -24,13 +24,13 @@ from imgpipe.models.limits import STRICT
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 
 
-class Section(BaseModel):
+class SettingsSection(BaseModel):
     """Base class of the sections: instances are frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
-class Run(Section):
+class Run(SettingsSection):
     """Name of the pipeline, folder of its results, and where they are logged."""
 
     name: str = Field(
@@ -81,7 +81,7 @@ class Data(SourceSettings, _Source):
         return self
 
 
-class Split(Section):
+class Split(SettingsSection):
     """Division into splits by a salted content hash, so new files move no other file."""
 
     seed: int = Field(
@@ -103,12 +103,12 @@ class Split(Section):
 if TYPE_CHECKING:
     from typing import TypeAlias
 
-    Severities: TypeAlias = Section  # mypy cannot follow `create_model`
-    Thresholds: TypeAlias = Section
+    Severities: TypeAlias = SettingsSection  # mypy cannot follow `create_model`
+    Thresholds: TypeAlias = SettingsSection
 else:  # from the checks themselves, so that a new check needs no line here
     Severities = create_model(
         "Severities",
-        __base__=Section,
+        __base__=SettingsSection,
         __doc__="What happens to an image with a finding: reject, repair, warn or ignore.",
         **{
             name: (
@@ -120,7 +120,7 @@ else:  # from the checks themselves, so that a new check needs no line here
     )
     Thresholds = create_model(
         "Thresholds",
-        __base__=Section,
+        __base__=SettingsSection,
         __doc__="The values with which the checks compare their measurements.",
         **{
             name: (float, Field(usual, ge=0, description=f"{about[:1].upper()}{about[1:]}."))
@@ -129,7 +129,7 @@ else:  # from the checks themselves, so that a new check needs no line here
     )
 
 
-class Judge(Section):
+class Judge(SettingsSection):
     """Rules by which ImageFilter rejects, repairs and warns of images."""
 
     min_side: int = Field(16, ge=1, description="Shortest allowed side of an image, in pixels.")
@@ -155,7 +155,7 @@ class Judge(Section):
     threshold: Thresholds = Thresholds()
 
 
-class Gate(Section):
+class Gate(SettingsSection):
     """Requirements of DataGate on the data before a model is trained."""
 
     min_train: int = Field(4, ge=1, description="Fewest images of each class in train.")
@@ -220,7 +220,7 @@ class Views(Mixing, ViewSpec):
         return {one.name: getattr(self, one.name) for one in dataclasses.fields(kind)}
 
 
-class Bank(Section):
+class Bank(SettingsSection):
     """The feature bank: the frozen backbone's output, computed once for each image and view."""
 
     precision: Literal["auto", "bfloat16", "float32"] = Field(
@@ -240,7 +240,7 @@ class Bank(Section):
     )
 
 
-class Tune(Section):
+class Tune(SettingsSection):
     """Search for the best settings of the head on the feature bank, before it is trained."""
 
     trials: int = Field(
@@ -253,7 +253,7 @@ class Tune(Section):
     )
 
 
-class Evaluate(Section):
+class Evaluate(SettingsSection):
     """Requirements on a model to be blessed."""
 
     threshold: float = Field(
@@ -283,7 +283,7 @@ class Evaluate(Section):
         return self
 
 
-class Export(Section):
+class Export(SettingsSection):
     """Formats that are exported in addition to the SavedModel."""
 
     lite: tuple[Literal["float16", "int8"], ...] = Field(
@@ -305,7 +305,7 @@ class Export(Section):
         return self
 
 
-class Push(Section):
+class Push(SettingsSection):
     """Destination of blessed models."""
 
     directory: str = Field(
@@ -318,7 +318,7 @@ class Push(Section):
     )
 
 
-class Expect(Section):
+class Expect(SettingsSection):
     """The expected result, which is shown next to the actual one and decides nothing."""
 
     text: str = Field(

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imgpipe.pipeline.configuration.config_schema import Section
+    from imgpipe.pipeline.configuration.config_schema import SettingsSection
 
-#: Settings that name a place for outputs, which change nothing about the model.
-PLACES = frozenset({"run.out", "run.mlflow", "push.directory", "bank.store", "judge.store"})
+#: Settings that say where results are written or stored. They do not change the model.
+OUTPUT_SETTINGS = frozenset(
+    {"run.out", "run.mlflow", "push.directory", "bank.store", "judge.store"}
+)
 
 
 def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -29,7 +31,7 @@ def put(tree: dict[str, Any], name: str, value: Any) -> None:
     tree[key] = value
 
 
-def changed(config: Section) -> dict[str, Any]:
-    """Return the settings that differ from their defaults, except those in `PLACES`."""
+def changed(config: SettingsSection) -> dict[str, Any]:
+    """Return the settings that differ from their defaults, except those in `OUTPUT_SETTINGS`."""
     found = flat(config.model_dump(mode="json", exclude_defaults=True))
-    return {name: value for name, value in found if name not in PLACES}
+    return {name: value for name, value in found if name not in OUTPUT_SETTINGS}

@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from imgpipe.pipeline.configuration.config_schema import Section
+from imgpipe.pipeline.configuration.config_schema import SettingsSection
 
 #: A Kubernetes object name (RFC 1123 subdomain).
 _CLAIM = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$"
@@ -16,7 +16,7 @@ _BUCKET = r"^([a-z0-9][-_.a-z0-9]{1,220}[a-z0-9])?$"
 _ARTIFACT_FOLDERS = ("minio", "s3", "gcs")
 
 
-class Volume(Section):
+class Volume(SettingsSection):
     """A folder that every container of a pipeline shares: a volume claim, or a bucket."""
 
     claim: str = Field(
@@ -59,7 +59,7 @@ class Volume(Section):
         return self
 
 
-class Resources(Section):
+class Resources(SettingsSection):
     """Limits of a container, in the notation of Kubernetes."""
 
     # `cpu = 2` is as good as `cpu = "2"`; Kubernetes takes quantities as texts.
@@ -81,7 +81,7 @@ class Resources(Section):
     )
 
 
-class Kubeflow(Section):
+class Kubeflow(SettingsSection):
     """Kubeflow Pipelines: image, volumes and resources of the containers."""
 
     image: str = Field(

@@ -167,7 +167,7 @@ class Cleaned(Document):
     items: Annotated[list[Item], "The files and folders."]
 
 
-class Finding(TypedDict):
+class MachineFinding(TypedDict):
     """The result of one check."""
 
     name: Annotated[str, "What was checked."]
@@ -184,4 +184,4 @@ class Doctor(Document):
 
     out: Annotated[str, "The output folder."]
     ready: Annotated[bool, "Whether runs and servers can work here."]
-    findings: Annotated[list[Finding], "Results of all checks."]
+    findings: Annotated[list[MachineFinding], "Results of all checks."]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from imgpipe.pipeline.configuration.flat_settings import PLACES
+from imgpipe.pipeline.configuration.flat_settings import OUTPUT_SETTINGS
 from imgpipe.pipeline.output.past_runs import PastRun
 
 
@@ -34,7 +34,7 @@ def configuration(first: PastRun, second: PastRun) -> list[Change]:
     return [
         change
         for change in _differing(first.config, second.config)
-        if change.name not in PLACES
+        if change.name not in OUTPUT_SETTINGS
         # A setting that only one of the releases has is not a change of the configuration.
         and change.name in first.config
         and change.name in second.config

@@ -13,7 +13,7 @@ import uvicorn
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.review.web import Review, make_app
 
-_LOOK_S = 0.2  # seconds between two checks whether the server still runs
+_POLL_S = 0.2  # seconds between two checks whether the server still runs
 _STOP_S = 5.0  # seconds for the server to end, after which its thread is left to run
 
 
@@ -63,7 +63,7 @@ def running(review: Review, host: str, port: int) -> Iterator[tuple[str, threadi
 def wait(thread: threading.Thread) -> None:
     """Wait until the server ends, so that the main thread can still receive signals."""
     while thread.is_alive():
-        thread.join(_LOOK_S)
+        thread.join(_POLL_S)
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -20,7 +20,7 @@ from imgpipe.serving.client.results import (
     Regressions,
     VersionStatus,
 )
-from imgpipe.serving.client.steps import Call, Operation, Pause, Step, Together, Work
+from imgpipe.serving.client.steps import Call, ClientStep, Operation, Pause, Together, Work
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class AsyncClient(ClientBase):  # noqa: D101 (made from that of the base)
 
     async def _run(self, operation: Operation[T]) -> T:
         """Execute an operation step by step."""
-        resume: Callable[[Any], Step] = operation.send
+        resume: Callable[[Any], ClientStep] = operation.send
         outcome: Any = None
         while True:
             try:
@@ -46,7 +46,7 @@ class AsyncClient(ClientBase):  # noqa: D101 (made from that of the base)
             except Exception as error:  # the operation may handle it, or end with it
                 outcome, resume = error, operation.throw
 
-    async def _do(self, step: Step) -> Any:
+    async def _do(self, step: ClientStep) -> Any:
         if isinstance(step, Call):
             return await self._transport.call(step)
         if isinstance(step, Pause):

@@ -20,7 +20,7 @@ from imgpipe.serving.client.results import (
     Regressions,
     VersionStatus,
 )
-from imgpipe.serving.client.steps import Call, Operation, Pause, Step, Together, Work
+from imgpipe.serving.client.steps import Call, ClientStep, Operation, Pause, Together, Work
 from imgpipe.serving.client.transport import transport_to
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class Client(ClientBase):  # noqa: D101 (built from the docstring of the base cl
 
     def _run(self, operation: Operation[T]) -> T:
         """Execute an operation step by step."""
-        resume: Callable[[Any], Step] = operation.send
+        resume: Callable[[Any], ClientStep] = operation.send
         outcome: Any = None
         while True:
             try:
@@ -47,7 +47,7 @@ class Client(ClientBase):  # noqa: D101 (built from the docstring of the base cl
             except Exception as error:  # the operation may handle it, or end with it
                 outcome, resume = error, operation.throw
 
-    def _do(self, step: Step) -> Any:
+    def _do(self, step: ClientStep) -> Any:
         if isinstance(step, Call):
             return self._transport.call(step)
         if isinstance(step, Pause):

@@ -36,7 +36,7 @@ _AFTER_ERROR_S = 0.01  # do not flood a server that refuses requests immediately
 
 
 @dataclass(frozen=True)
-class Plan:
+class LoadSettings:
     """What to measure, and when a measurement is stable."""
 
     concurrency: tuple[int, ...] = (1, 8, 32)
@@ -149,35 +149,38 @@ def noise(side: int = 224, seed: int = 0) -> bytes:
 def run(
     way: Connection,
     calls: Sequence[Call],
-    plan: Plan | None = None,
+    settings: LoadSettings | None = None,
     progress: Callable[[Level], None] | None = None,
 ) -> list[Level]:
-    """Measure every level of the plan.
+    """Measure every level of concurrency.
 
     Args:
         way: The connection to the server; see ``connection``.
         calls: Requests to send in a cycle.
-        plan: Levels of concurrency and length of the windows; None for the defaults.
+        settings: Levels of concurrency and length of the windows; None for the defaults.
         progress: Called with each level when it ends.
 
     Returns:
-        One measurement per level, in the order of the plan.
+        One measurement per level, in the order of `settings.concurrency`.
 
     Raises:
         ServingError: The very first call fails, so there is nothing to measure.
     """
-    return asyncio.run(_run(way, calls, plan or Plan(), progress))
+    return asyncio.run(_run(way, calls, settings or LoadSettings(), progress))
 
 
 async def _run(
-    way: Connection, calls: Sequence[Call], plan: Plan, progress: Callable[[Level], None] | None
+    way: Connection,
+    calls: Sequence[Call],
+    settings: LoadSettings,
+    progress: Callable[[Level], None] | None,
 ) -> list[Level]:
     transport = transport_to(way)
     try:
         await transport.call(calls[0])  # connects, and fails at once where nothing can be measured
         levels = []
-        for concurrency in plan.concurrency:
-            levels.append(await _level(transport, calls, concurrency, plan))
+        for concurrency in settings.concurrency:
+            levels.append(await _level(transport, calls, concurrency, settings))
             if progress is not None:
                 progress(levels[-1])
         return levels
@@ -212,16 +215,16 @@ class _Callers:
 
 
 async def _level(
-    transport: Transport, calls: Sequence[Call], concurrency: int, plan: Plan
+    transport: Transport, calls: Sequence[Call], concurrency: int, settings: LoadSettings
 ) -> Level:
     callers = _Callers(transport, calls)
     tasks = [asyncio.create_task(callers.repeat()) for _ in range(concurrency)]
     windows: list[Window] = []
     processor, began = time.process_time(), time.perf_counter()
     try:
-        while len(windows) < plan.most_windows and not agree(windows, plan.tolerance):
+        while len(windows) < settings.most_windows and not agree(windows, settings.tolerance):
             start = time.perf_counter()
-            await asyncio.sleep(plan.window_seconds)
+            await asyncio.sleep(settings.window_seconds)
             windows.append(callers.cut(time.perf_counter() - start))
             if not windows[-1].latencies and callers.errors:
                 break  # the server refuses every request, so further windows add nothing
@@ -229,7 +232,7 @@ async def _level(
     finally:
         callers.over = True
         await asyncio.gather(*tasks)  # wait for the requests in flight
-    return _summary(concurrency, windows, plan, callers.errors, cores)
+    return _summary(concurrency, windows, settings, callers.errors, cores)
 
 
 def agree(windows: Sequence[Window], tolerance: float) -> bool:
@@ -244,7 +247,11 @@ def agree(windows: Sequence[Window], tolerance: float) -> bool:
 
 
 def _summary(
-    concurrency: int, windows: Sequence[Window], plan: Plan, errors: Counter[str], cores: float
+    concurrency: int,
+    windows: Sequence[Window],
+    settings: LoadSettings,
+    errors: Counter[str],
+    cores: float,
 ) -> Level:
     last = windows[-AGREEING:]
     latencies = np.array([value for window in last for value in window.latencies]) * 1000
@@ -256,7 +263,7 @@ def _summary(
     figures["max"] = float(latencies.max()) if latencies.size else None
     return Level(
         concurrency,
-        agree(windows, plan.tolerance),
+        agree(windows, settings.tolerance),
         len(windows),
         len(latencies),
         seconds,
@@ -268,7 +275,7 @@ def _summary(
 
 
 def report(
-    target: str, model: str, batch: int, plan: Plan, levels: Sequence[Level]
+    target: str, model: str, batch: int, settings: LoadSettings, levels: Sequence[Level]
 ) -> dict[str, Any]:
     """Return the report as JSON-compatible values; ``schema`` is the version of its format."""
     return {
@@ -276,7 +283,7 @@ def report(
         "target": target,
         "model": model,
         "images_a_request": batch,
-        "plan": asdict(plan),
+        "plan": asdict(settings),
         "levels": [
             {**asdict(level), "images_a_second": level.throughput * batch} for level in levels
         ],

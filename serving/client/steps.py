@@ -53,5 +53,5 @@ class Together:
     at_once: int
 
 
-Step = Call | Pause | Work | Together
-Operation = Generator[Step, Any, T]
+ClientStep = Call | Pause | Work | Together
+Operation = Generator[ClientStep, Any, T]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from imgpipe.serving.server.server import ModelServer, ServerOptions
     from imgpipe.serving.server.state_lines import StateLines
 
-_LOOK_S = 0.05
+_POLL_S = 0.05
 """Seconds between two checks of the main thread for a signal."""
 _log = logging.getLogger(__name__)
 
@@ -59,8 +59,8 @@ def _run_until_signalled(
                 loaded = True
                 _spare_collector()
             if lines:
-                lines.look(server)
-            time.sleep(_LOOK_S)
+                lines.write_changes(server)
+            time.sleep(_POLL_S)
         signals.get()
         _log.info("stopping; running requests have %g s, a second signal ends it", drain_seconds)
         stopping = threading.Thread(
@@ -68,7 +68,7 @@ def _run_until_signalled(
         )
         stopping.start()
         while stopping.is_alive() and signals.empty():
-            stopping.join(_LOOK_S)
+            stopping.join(_POLL_S)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _WORKERS_PER_CORE = 16
 JSON = "application/json"
-_DRAIN_LOOK_S = 0.01
+_DRAIN_POLL_S = 0.01
 """Seconds between two checks whether a request still waits or runs."""
 _ANSWERS_S = 1.0
 """Time in seconds to send answers after the last request has ended."""
@@ -338,7 +338,7 @@ class ModelServer:
         self._pool.drain()
         end = time.monotonic() + grace
         while not self._pool.idle() and time.monotonic() < end:
-            time.sleep(_DRAIN_LOOK_S)
+            time.sleep(_DRAIN_POLL_S)
         # Nothing runs unless the grace period is over; streams without a request may be open.
         self._grpc.stop(min(max(end - time.monotonic(), 0.0), _ANSWERS_S))
         if self._rest:

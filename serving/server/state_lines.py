@@ -43,7 +43,7 @@ class StateLines:
             models={config.name: str(config.base_path) for config in server.core.configs},
         )
 
-    def look(self, server: ModelServer) -> None:
+    def write_changes(self, server: ModelServer) -> None:
         """Write the versions whose state has changed since the last call."""
         for name, model in sorted(server.core.models.items()):
             for line in model.states():

@@ -61,9 +61,9 @@ class Certificates:
     def follow(self, stopping: threading.Event) -> None:
         """Check the file for changes until ``stopping`` is set."""
         while self._file and not stopping.wait(POLL_S):
-            self.look()
+            self.reload_changed()
 
-    def look(self) -> None:
+    def reload_changed(self) -> None:
         """Read the file again if it has changed, and use its certificates if they are valid."""
         now = self._fingerprint()
         if self._file is None or now is None or now == self._seen:

@@ -186,8 +186,8 @@ def test_a_training_image_leaks_into_validation(split_set: demo.DemoSet) -> None
     files = _files(split_set.directory)
     (leaked,) = split_set.planted["duplicate_across_splits"]
     assert leaked.startswith("train/paper/")
-    twins = [p for p, data in files.items() if data == files[leaked] and p != leaked]
-    assert twins == ["validation/paper/IMG_9016.jpg"]
+    copies = [p for p, data in files.items() if data == files[leaked] and p != leaked]
+    assert copies == ["validation/paper/IMG_9016.jpg"]
 
 
 def test_split_folders_hold_every_class(split_set: demo.DemoSet) -> None:

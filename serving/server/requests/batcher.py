@@ -24,7 +24,7 @@ from imgpipe.serving.server.runtimes.runtime import Runtime, available_cores
 from imgpipe.serving.server.status import Code, StatusError, invalid
 from imgpipe.serving.server.textproto import BatchingParameters
 
-_FULL_WAIT_S, _FULL_LOOK_S = 0.010, 0.0001
+_FULL_WAIT_S, _FULL_POLL_S = 0.010, 0.0001
 """A request tries a full queue again every 100 µs for 10 ms, as batch_scheduler_retrier.h does."""
 Watch = Callable[[str, Iterable[float]], None]
 """Called for each batch with the name of its threads and the seconds that each task waited."""
@@ -146,7 +146,7 @@ class BatchingRuntime:
                     Code.UNAVAILABLE,
                     "The batch scheduling queue to which this task was submitted is full",
                 )
-            time.sleep(_FULL_LOOK_S)
+            time.sleep(_FULL_POLL_S)
 
     def _try_enqueue(self, key: _Key, task: _Task) -> bool:
         with self._changed:

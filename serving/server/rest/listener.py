@@ -22,7 +22,7 @@ _SHARE = 0.5
 """Fraction of the open files of the process that connections may use. Those of gRPC may use another
 quarter, so that a quarter is left for the files of models and logs."""
 _START_S = 20.0
-_LOOK_S = 0.01
+_POLL_S = 0.01
 
 
 class Listener:
@@ -68,7 +68,7 @@ class Listener:
         self._thread.start()
         end = time.monotonic() + _START_S
         while not self._server.started and self._thread.is_alive() and time.monotonic() < end:
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
 
     def drain(self) -> None:
         """Refuse new requests; running requests continue."""
@@ -87,7 +87,7 @@ class Listener:
         self.drain()
         end = time.monotonic() + grace
         while self._api.running and time.monotonic() < end:
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
         finished = not self._api.running
         # Without it, uvicorn would wait for requests that are cut off here.
         self._server.force_exit = not finished

@@ -65,7 +65,7 @@ def test_layers_above_a_cut_point_depend_on_it_alone(network: str, request) -> N
     import keras
 
     end = request.getfixturevalue(network)
-    whole = keras.Model(layer_graph.steps([end])[0].outputs[0], end)
+    whole = keras.Model(layer_graph.nodes([end])[0].outputs[0], end)
     pixels = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype("float32")
     expected = whole(pixels, training=False).numpy()
     points = backbones.cut_points(end)

@@ -37,8 +37,8 @@ def test_a_dry_run_knows_the_content_hashes_of_repaired_images(tmp_path: Path):
     source = open_source(str(folder))
     list(inspect(source, found.items, config.judge.pixel_limit, str(config.judge_store)))
     after = contents(config, found)
-    mended = hashlib.sha256(transcode((folder / "a/scan.tif").read_bytes())[0]).hexdigest()
-    assert after["a/scan.tif"] == mended and "b/cut.jpg" not in after
+    repaired = hashlib.sha256(transcode((folder / "a/scan.tif").read_bytes())[0]).hexdigest()
+    assert after["a/scan.tif"] == repaired and "b/cut.jpg" not in after
     assert {p: h for p, h in after.items() if p != "a/scan.tif"} == {
         p: h for p, h in hashes.items() if p not in ("a/scan.tif", "b/cut.jpg")
     }

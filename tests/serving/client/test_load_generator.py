@@ -17,12 +17,12 @@ from imgpipe.serving.client import (
     messages,
     protos,
 )
-from imgpipe.serving.client.load_generator import Plan
+from imgpipe.serving.client.load_generator import LoadSettings
 from imgpipe.serving.client.messages import Servable
 from imgpipe.serving.client.steps import Call
 
 #: With this tolerance any three windows agree, so that no test fails on a busy machine.
-QUICK = Plan((1, 3), window_seconds=0.3, tolerance=1e6, most_windows=4)
+QUICK = LoadSettings((1, 3), window_seconds=0.3, tolerance=1e6, most_windows=4)
 #: A request that runs no model.
 STATUS = Call(protos.STATUS, messages.status_request(Servable("m")), 30.0, False)
 
@@ -59,8 +59,8 @@ def test_each_caller_waits_for_its_answer_before_the_next_request(scripted):
 
 def test_a_level_whose_windows_disagree_is_not_stable(scripted):
     target, _ = scripted(lambda *_: time.sleep(0.002) or b"")
-    plan = Plan((1,), window_seconds=0.2, tolerance=1e-9, most_windows=4)
-    (level,) = load_generator.run(load_generator.connection(target), [STATUS], plan)
+    settings = LoadSettings((1,), window_seconds=0.2, tolerance=1e-9, most_windows=4)
+    (level,) = load_generator.run(load_generator.connection(target), [STATUS], settings)
     assert (level.stable, level.windows) == (False, 4)
 
 
@@ -92,8 +92,8 @@ def test_errors_are_counted_and_not_retried(scripted):
         return b""
 
     target, seen = scripted(answer)
-    plan = Plan((1,), window_seconds=0.3, tolerance=1e6, most_windows=3)
-    (level,) = load_generator.run(load_generator.connection(target), [STATUS], plan)
+    settings = LoadSettings((1,), window_seconds=0.3, tolerance=1e6, most_windows=3)
+    (level,) = load_generator.run(load_generator.connection(target), [STATUS], settings)
     assert list(level.errors) == ["UNAVAILABLE"]
     assert level.errors["UNAVAILABLE"] > 3
     assert len(seen.seen) == count[0]
@@ -111,7 +111,7 @@ def test_a_level_ends_when_the_server_refuses_every_request(scripted):
 
     target, _ = scripted(answer)
     (level,) = load_generator.run(
-        load_generator.connection(target), [STATUS], Plan((2,), 0.2, 0.1, 12)
+        load_generator.connection(target), [STATUS], LoadSettings((2,), 0.2, 0.1, 12)
     )
     assert (level.windows, level.requests, level.stable) == (1, 0, False)
     assert level.latency_ms["p99"] is None
@@ -160,6 +160,6 @@ def test_invalid_plans_are_refused():
         ("At least 3 windows", ((1,), 1.0, 0.1, 2)),
     ):
         with pytest.raises(InvalidArgument, match=words):
-            Plan(*arguments)
+            LoadSettings(*arguments)
     with pytest.raises(InvalidArgument, match="batch must be 1 or more"):
         load_generator.image_calls([b"x"], "m", batch=0)
