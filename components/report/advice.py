@@ -62,7 +62,7 @@ def doubtful_labels(facts: Mapping[str, Any]) -> Advice | None:
         f"{len(doubtful):,} of {plural(found['images'], 'label')} {verb} doubtful. Start with "
         "these: look at each image with imgpipe review, or correct what is wrong in the data or "
         f"in {REVIEW_FILE} beside this page.",
-        "suspects",
+        "doubtful_labels",
     )
 
 

@@ -21,11 +21,10 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from imgpipe.components import artifacts
 from imgpipe.components.report import augmented_views, explanations, identity, page, verdict
 from imgpipe.components.report import facts as run_facts
-from imgpipe.components.report import suspects as label_suspects
-from imgpipe.components.report.doubtful_labels import REVIEW_FILE
+from imgpipe.components.report.doubtful_labels import REVIEW_FILE, review_file
 from imgpipe.components.report.inputs import REPORTED
 from imgpipe.components.report.section import MEASURED, RunState
-from imgpipe.components.report.sections import data, rejects, suspects
+from imgpipe.components.report.sections import data, doubtful_labels, rejects
 from imgpipe.components.storage import records
 from imgpipe.models.files import json_object
 
@@ -116,8 +115,7 @@ def draw(
         records.write_json(f"{folder}/{FACTS}", facts)
         records.write_text(f"{folder}/{PAGE}", html)
         if facts["suspects"]:
-            review = label_suspects.review_file(facts["suspects"])
-            records.write_text(f"{folder}/{REVIEW_FILE}", review)
+            records.write_text(f"{folder}/{REVIEW_FILE}", review_file(facts["suspects"]))
 
 
 def read_timings(folder: str) -> dict[str, Any] | None:
@@ -146,7 +144,7 @@ def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, byte
     shown = [
         *mistakes,
         *(near for row in mistakes for near in row.get("nearest") or []),
-        *(facts["suspects"] or {}).get("rows", [])[: suspects.SHOWN],
+        *(facts["suspects"] or {}).get("rows", [])[: doubtful_labels.SHOWN],
         *(one for group in (facts["near"] or {}).get("rows", []) for one in group["members"]),
     ]
     wanted = data.shown_hashes(facts["data"] or {}) | {row["image_hash"] for row in shown}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.report import neighbours, suspects
+from imgpipe.components.report import doubtful_labels, neighbours
 from imgpipe.models import feature_names as names
 from imgpipe.models.features import bank
 from imgpipe.models.one_thread import one_blas_thread
@@ -74,7 +74,7 @@ def _sampled(
             marked = wrong[split](rows.hashes)
         chosen = _chosen(marked, round(POINTS * len(rows) / total))
         if len(chosen):  # those of wide backbones as sketches
-            sketches = [suspects.sketch(row) for row in rows.gather(chosen)]
+            sketches = [doubtful_labels.sketch(row) for row in rows.gather(chosen)]
             parts.append(neighbours.unit(np.stack(sketches), np.float64))
         attributes += [(int(rows.labels[i]), number, int(marked[i])) for i in chosen]
     return total, np.concatenate(parts), attributes

@@ -17,7 +17,13 @@ from imgpipe.components.cross_validator.outcome import RESULT, folds_decide
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_filter.near_duplicates.matching import FILE as NEAR_FILE
 from imgpipe.components.predictor import prediction
-from imgpipe.components.report import augmented_views, embedding, metrics, neighbours, suspects
+from imgpipe.components.report import (
+    augmented_views,
+    doubtful_labels,
+    embedding,
+    metrics,
+    neighbours,
+)
 from imgpipe.components.report.inputs import REPORTED
 from imgpipe.components.report.precision_recall import Curves
 from imgpipe.components.report.section import MEASURED
@@ -121,7 +127,7 @@ def _by_features(
     settings: Mapping[str, Any],
     predictions: Mapping[str, metrics.Table],
 ) -> dict[str, Any]:
-    """Suspicious labels, and the map of the images with the mistakes; None where no bank is."""
+    """Doubtful labels, and the map of the images with the mistakes; None where no bank is."""
     if not bank_uri:
         return {"suspects": None, "embedding": None}
     # A label that a person has accepted or corrected is not doubted again.
@@ -130,7 +136,7 @@ def _by_features(
     wrong = {split: predictions[split].are_wrong for split in MEASURED if split in predictions}
     vocabulary = settings["vocabulary"]
     return {
-        "suspects": suspects.rank(bank_uri, vocabulary, confirmed=confirmed),
+        "suspects": doubtful_labels.rank(bank_uri, vocabulary, confirmed=confirmed),
         "embedding": embedding.build(bank_uri, vocabulary, wrong),
     }
 

@@ -13,7 +13,7 @@ def solved(**values):
 
 
 def doubted(*margins):
-    """Return facts of a run with suspects of these margins."""
+    """Return facts of a run with doubtful labels of these margins."""
     return {"suspects": {"images": 373, "rows": [{"margin": margin} for margin in margins]}}
 
 
@@ -133,7 +133,7 @@ def test_the_page_gives_at_most_three_pieces_of_advice_after_the_verdict():
     assert positions == sorted(positions)
     steps = page[positions[1] : positions[2]]
     assert steps.count("<li>") == advice.MOST
-    assert 'href="#suspects"' in steps
+    assert 'href="#doubtful_labels"' in steps
 
 
 def test_a_run_without_advice_says_so():

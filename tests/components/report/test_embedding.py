@@ -9,7 +9,7 @@ import pytest
 
 from imgpipe.components.report import embedding
 from imgpipe.models import feature_names as names
-from tests.components.report.test_suspects import CLASSES, clouds
+from tests.components.report.test_doubtful_labels import CLASSES, clouds
 
 
 def test_points_of_a_plane_keep_their_distances():

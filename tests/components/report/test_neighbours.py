@@ -9,7 +9,7 @@ import pytest
 
 from imgpipe.components.report import neighbours
 from imgpipe.models import feature_names as names
-from tests.components.report.test_suspects import CLASSES, clouds
+from tests.components.report.test_doubtful_labels import CLASSES, clouds
 
 
 def digest(i):

@@ -357,15 +357,17 @@ def test_every_image_can_be_enlarged_without_a_script():
     assert text.count('<details class="zoom"><summary') == len(parsed.alts)
 
 
-def test_suspects_follow_the_training_and_less_clear_ones_are_collapsed():
+def test_doubtful_labels_follow_the_training_and_less_clear_ones_are_collapsed():
     found = facts()
     row = found["suspects"]["rows"][0]
     found["suspects"]["rows"] = [row, row | {"margin": 0.1, "path": "rock/hard.jpg"}]
     text = render(found, None, {}, BLESSED)
-    training, suspects = (text.index(f'<section id="{name}"') for name in ("training", "suspects"))
+    training, doubtful = (
+        text.index(f'<section id="{name}"') for name in ("training", "doubtful_labels")
+    )
     folded = text.index("<summary>1 less clear</summary>")
-    assert training < suspects < text.index("rock/9.jpg", suspects) < folded
-    assert folded < text.index("rock/hard.jpg", suspects)
+    assert training < doubtful < text.index("rock/9.jpg", doubtful) < folded
+    assert folded < text.index("rock/hard.jpg", doubtful)
 
 
 def test_many_classes_get_a_plot_and_the_most_confused_pairs():

@@ -1,4 +1,4 @@
-"""Likely label errors with their images, and the way to correct them."""
+"""Doubtful labels with their images, and the way to correct them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ SHOWN = 48
 
 
 def build(context: Context) -> Content:
-    """Return the first rows of the ranking, those with a doubtful label apart."""
+    """Return the first rows of the ranking, in two groups: clearly doubtful and less clear."""
     found = context.part("suspects")
     if not found:
         return context.absent("Labels were not checked: there are too few images or no features")
     rows = [context.with_image(row) for row in (found.get("rows") or [])[:SHOWN]]
-    doubtful = clear(rows)
+    clearly = clear(rows)
     return {
         "found": found,
         "rows": rows,
-        "groups": [("", doubtful), ("less clear", rows[len(doubtful) :])],
+        "groups": [("", clearly), ("less clear", rows[len(clearly) :])],
         "margin": CLEAR,
         "file": REVIEW_FILE,
     }
 
 
-SECTION = Section("suspects", "Doubtful labels", build, order=95)
+SECTION = Section("doubtful_labels", "Doubtful labels", build, order=95)

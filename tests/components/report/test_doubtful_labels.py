@@ -7,7 +7,7 @@ import tomllib
 import numpy as np
 import pytest
 
-from imgpipe.components.report import suspects
+from imgpipe.components.report import doubtful_labels
 from imgpipe.models import feature_names as names
 
 CLASSES = ("cat", "dog", "owl")
@@ -36,7 +36,7 @@ def flipped(labels, share, seed=1):
 def test_images_with_flipped_labels_are_ranked_first(bank):
     features, truth = clouds()
     labels, wrong = flipped(truth, 0.03)
-    found = suspects.rank(bank(features, labels), CLASSES)
+    found = doubtful_labels.rank(bank(features, labels), CLASSES)
     assert found["images"] == 300 and found["disagree"] >= len(wrong)
     first = [int(row["path"].split("/")[1][:-4]) for row in found["rows"][:15]]
     assert wrong <= set(first)
@@ -46,34 +46,34 @@ def test_images_with_flipped_labels_are_ranked_first(bank):
         assert row["split"] == names.SPLITS[place % 3]
     margins = [row["margin"] for row in found["rows"]]
     assert margins == sorted(margins, reverse=True) and margins[-1] > 0
-    assert suspects.rank(bank(features, labels), CLASSES) == found
+    assert doubtful_labels.rank(bank(features, labels), CLASSES) == found
 
 
 def test_a_bank_larger_than_memory_gives_the_same_ranking(bank, monkeypatch):
     features, truth = clouds()
     uri = bank(features, flipped(truth, 0.03)[0])
-    expected = suspects.rank(uri, CLASSES)
+    expected = doubtful_labels.rank(uri, CLASSES)
     monkeypatch.setattr("imgpipe.models.features.row_file.IN_MEMORY", 0)
-    assert suspects.rank(uri, CLASSES) == expected
+    assert doubtful_labels.rank(uri, CLASSES) == expected
 
 
-def test_true_labels_give_hardly_any_suspects(bank):
-    found = suspects.rank(bank(*clouds()), CLASSES)
+def test_true_labels_give_hardly_any_doubtful_labels(bank):
+    found = doubtful_labels.rank(bank(*clouds()), CLASSES)
     assert found["disagree"] <= 6
 
 
 def test_few_images_or_one_class_give_no_ranking(bank):
     features, labels = clouds(12)
-    assert suspects.rank(bank(features, labels), CLASSES) is None
+    assert doubtful_labels.rank(bank(features, labels), CLASSES) is None
     features, labels = clouds(40)
-    assert suspects.rank(bank(features, labels * 0), CLASSES) is None
+    assert doubtful_labels.rank(bank(features, labels * 0), CLASSES) is None
 
 
 def test_an_image_is_scored_by_a_head_that_was_not_trained_on_it():
     """Out of fold, a head is no better than chance on noise, however many features there are."""
     rng = np.random.default_rng(0)
     features, labels = rng.normal(size=(400, 500)), rng.integers(0, 2, 400)
-    found = suspects.out_of_fold(features, labels, rng.integers(0, 5, 400), 2)
+    found = doubtful_labels.out_of_fold(features, labels, rng.integers(0, 5, 400), 2)
     assert 0.4 < np.mean(found.best == labels) < 0.6
 
 
@@ -82,9 +82,9 @@ def test_the_review_file_holds_proposals_and_no_decisions(bank, tmp_path):
 
     features, truth = clouds()
     labels, _ = flipped(truth, 0.03)
-    found = suspects.rank(bank(features, labels), CLASSES, limit=10)
+    found = doubtful_labels.rank(bank(features, labels), CLASSES, limit=10)
     path = tmp_path / "suspects.toml"
-    path.write_text(suspects.review_file(found))
+    path.write_text(doubtful_labels.review_file(found))
     loaded = overrides.load(path)
     offered = [row for row in found["rows"] if row["split"] != "test"]
     assert 0 < len(offered) < len(found["rows"])
@@ -100,7 +100,7 @@ def test_very_long_features_are_ranked_by_a_sketch_of_them(bank):
     """Flatten gives 40,000 numbers for each image, and sums over all of them would take 13 GB."""
     features, labels = clouds(dim=40_000)
     noisy, wrong = flipped(labels, 0.05)
-    found = suspects.rank(bank(features, noisy), CLASSES)
+    found = doubtful_labels.rank(bank(features, noisy), CLASSES)
     first = {int(row["path"].split("/")[1].split(".")[0]) for row in found["rows"][: len(wrong)]}
     assert len(first & wrong) >= 0.9 * len(wrong)
 
@@ -109,16 +109,16 @@ def test_a_sketch_approximates_the_cosines_of_rows():
     rng = np.random.default_rng(2)
     rows = rng.normal(0, 1, (8, 37_632)).astype(np.float16)
     rows[1] = rows[0]
-    short = np.stack([suspects.sketch(row) for row in rows]).astype(np.float64)
+    short = np.stack([doubtful_labels.sketch(row) for row in rows]).astype(np.float64)
     short /= np.linalg.norm(short, axis=1, keepdims=True)
     assert np.dot(short[0], short[1]) == pytest.approx(1, abs=1e-3)
     assert np.abs(short[2:] @ short[0]).max() < 0.15
-    np.testing.assert_array_equal(suspects.sketch(rows[0][:2048]), rows[0][:2048])
+    np.testing.assert_array_equal(doubtful_labels.sketch(rows[0][:2048]), rows[0][:2048])
 
 
 def test_a_bank_without_features_has_no_ranking(bank):
     uri = bank(np.zeros((40, 0)), np.arange(40) % 3)
-    assert suspects.rank(uri, CLASSES) is None
+    assert doubtful_labels.rank(uri, CLASSES) is None
 
 
 def test_scores_of_many_classes_are_never_all_in_memory():
@@ -130,7 +130,7 @@ def test_scores_of_many_classes_are_never_all_in_memory():
     labels = np.arange(9_000) % 1_500
     tracemalloc.start()
     try:
-        suspects.out_of_fold(features, labels, np.arange(9_000) % 5, 1_500)
+        doubtful_labels.out_of_fold(features, labels, np.arange(9_000) % 5, 1_500)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -141,8 +141,8 @@ def test_an_image_with_a_confirmed_label_is_no_suspect(bank):
     features, labels = clouds()
     noisy, _ = flipped(labels, 0.05)
     uri = bank(features, noisy)
-    found = suspects.rank(uri, CLASSES)
+    found = doubtful_labels.rank(uri, CLASSES)
     first, second = (row["image_hash"] for row in found["rows"][:2])
-    again = suspects.rank(uri, CLASSES, confirmed={first, "0" * 64})
+    again = doubtful_labels.rank(uri, CLASSES, confirmed={first, "0" * 64})
     assert again["rows"][0]["image_hash"] == second
     assert again["disagree"] == found["disagree"] - 1 and again["images"] == found["images"]
