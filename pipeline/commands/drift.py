@@ -32,7 +32,7 @@ _SWITCH_ON = (
 )
 _EXAMPLES = """Examples:\n
   imgpipe drift logs/requests --model imgpipe-out\n
-  imgpipe drift logs/requests --model imgpipe-out --pictures new --json -
+  imgpipe drift logs/requests --model imgpipe-out --images new --json -
 """
 
 
@@ -50,15 +50,16 @@ def drift(
             help="Output folder of the run, if versions were pushed elsewhere.",
         ),
     ] = None,
-    pictures: Annotated[
+    images: Annotated[
         Path | None,
-        typer.Option("--pictures", metavar="DIR", help="New folder for the least certain images."),
+        typer.Option("--images", metavar="DIR", help="New folder for the least certain images."),
     ] = None,
     most: Annotated[
         int,
         typer.Option("--most", min=1, max=_MOST, help="Number of least certain images to write."),
     ] = 50,
     json_file: options.JsonListOption = None,
+    old: Annotated[Path | None, options.old_spelling("--pictures", "--images")] = None,
 ) -> None:
     """Compare the requests to a server with the training data of its model."""
     from imgpipe.pipeline.command_line import steps
@@ -66,8 +67,9 @@ def drift(
     from imgpipe.pipeline.request_drift.log import find
 
     output_files.check_folder("--json", json_file)
-    if pictures is not None:
-        uncertain_images.check_new(pictures)
+    images = images or old
+    if images is not None:
+        uncertain_images.check_new(images)
     find(log)  # reports a missing log before the imports
     versions = reference.versions(model)
     written = None
@@ -76,16 +78,16 @@ def drift(
             from imgpipe.components.data_gate import component  # noqa: F401  # TFX has to come before TFDV
             from imgpipe.pipeline.request_drift import examination
         with display.step("reading the log"):
-            read = examination.read(log, versions, most if pictures else 0)
+            read = examination.read(log, versions, most if images else 0)
         with display.step("comparing"):
             examined = examination.examine(read, versions, run)
-        if pictures is not None and read.survey.uncertain:
+        if images is not None and read.survey.uncertain:
             with display.step("writing images"):
-                written = read.save_uncertain(pictures)
+                written = read.save_uncertain(images)
     console = output_files.console_beside(json_file)
     _print(console, read, examined)
-    _print_images(console, read, pictures, written)
-    output_files.write_json(as_json(read, examined, pictures, written), json_file)
+    _print_images(console, read, images, written)
+    output_files.write_json(as_json(read, examined, images, written), json_file)
     if examined.drift:
         raise typer.Exit(DataRefused.exit_code)
 

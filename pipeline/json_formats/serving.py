@@ -88,7 +88,7 @@ class AskedVersion(TypedDict):
     notes: Annotated[list[str], "What was not compared, and why."]
 
 
-class NotDecodedPicture(TypedDict):
+class UndecodableImage(TypedDict):
     """An image of the log that cannot be decoded."""
 
     picture: Annotated[str, "Where it is in the log."]
@@ -114,9 +114,7 @@ class Drift(Document):
     versions_gone: Annotated[list[int], "Versions that no longer exist; they are not compared."]
     measured: Annotated[int, "Number of images that were measured."]
     undecodable: Annotated[int, "Number of images that cannot be decoded."]
-    undecodable_first: Annotated[
-        list[NotDecodedPicture], "The first images that cannot be decoded."
-    ]
+    undecodable_first: Annotated[list[UndecodableImage], "The first images that cannot be decoded."]
     least_certain: Annotated[
         LeastCertain | None, "The least certain images; null if none were written."
     ]

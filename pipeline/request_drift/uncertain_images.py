@@ -34,9 +34,9 @@ def check_new(folder: Path) -> None:
       ConfigError: The folder exists, or its parent does not.
     """
     if folder.exists() or folder.is_symlink():
-        raise ConfigError(f"--pictures {folder} exists already; name a new folder.")
+        raise ConfigError(f"--images {folder} exists already; name a new folder.")
     if not folder.absolute().parent.is_dir():
-        raise ConfigError(f"--pictures {folder}: the folder above it does not exist.")
+        raise ConfigError(f"--images {folder}: the folder above it does not exist.")
 
 
 @contextlib.contextmanager
@@ -50,7 +50,7 @@ def _folder_for(target: Path) -> Iterator[Path]:
         check_new(target)  # again, since reading the log takes a while
         beside.rename(target)
     except OSError as error:
-        raise ResourceError(f"cannot write --pictures {target}: {error.strerror}.") from None
+        raise ResourceError(f"cannot write --images {target}: {error.strerror}.") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

@@ -92,7 +92,7 @@ def drift(case: Case, prefix: Path, *flags: str) -> tuple[int, Any]:
 
 def test_ordinary_images_are_no_drift(served: Case, tmp_path: Path):
     ask(served, tmp_path / "log", drawn(1.0), "--log-images")
-    code, found = drift(served, tmp_path / "log", "--pictures", str(tmp_path / "label"))
+    code, found = drift(served, tmp_path / "log", "--images", str(tmp_path / "label"))
     assert code == 0 and found["drift"] is False, found["verdict"]
     (version,) = found["versions"]
     assert version["answers"] == version["different_pictures"] == _IMAGES

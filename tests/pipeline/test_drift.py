@@ -137,7 +137,7 @@ def test_another_models_log_and_a_model_without_statistics_are_refused(pushed, l
 
 def test_drift_is_a_command_that_refuses_a_missing_log(tmp_path):
     runner = CliRunner()
-    assert "--pictures" in runner.invoke(app, ["drift", "--help"]).output
+    assert "--images" in runner.invoke(app, ["drift", "--help"]).output
     result = runner.invoke(app, ["drift", str(tmp_path / "none")])
     assert isinstance(result.exception, ConfigError)
     assert "no request log at" in str(result.exception)

@@ -203,6 +203,7 @@ def test_explain_reports_its_files_its_layers_and_its_errors(photos: Path, tmp_p
         (("deploy", "compose", "--out"), "--to"),
         (("explain", "picture.jpg", "--out"), "--to"),
         (("views", "nowhere", "--out"), "--to"),
+        (("drift", "nowhere", "--pictures"), "--images"),
     ],
 )
 def test_an_old_name_of_an_option_works_with_a_note(

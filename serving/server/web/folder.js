@@ -119,9 +119,9 @@ export class Folder {
 
   #row(entry) {
     entry.url = URL.createObjectURL(entry.file);
-    const picture = element("img", { alt: "", loading: "lazy", src: entry.url });
-    picture.addEventListener("error", () => (picture.hidden = true));
-    const open = element("button", { type: "button", ariaLabel: `Open ${entry.path}` }, picture);
+    const image = element("img", { alt: "", loading: "lazy", src: entry.url });
+    image.addEventListener("error", () => (image.hidden = true));
+    const open = element("button", { type: "button", ariaLabel: `Open ${entry.path}` }, image);
     open.addEventListener("click", () => this.opened(entry.file));
     return element(
       "tr", {},

@@ -2,8 +2,8 @@
 
 import { showAnswers, showNearest, spoken } from "./answers.js";
 import { Folder } from "./folder.js";
-import { Picture } from "./picture.js";
 import { Refused, classify, collects, correct, describe, explain, listModels, nearest, withTrainingImages } from "./server.js";
+import { ShownImage } from "./shown_image.js";
 
 const $ = (id) => document.getElementById(id);
 const ALL = "all";
@@ -16,10 +16,10 @@ let collecting = false; // whether the server keeps corrected images
 let known = []; // versions whose training images the server can show
 let correction = null; // what was classified last: the version and the image
 
-const picture = new Picture(
-  { frame: $("picture"), image: $("image"), heat: $("heat"), region: $("region"), numbers: $("numbers") },
+const shownImage = new ShownImage(
+  { frame: $("image-frame"), image: $("image"), heat: $("heat"), region: $("region"), numbers: $("numbers") },
   (final) => {
-    $("whole").disabled = picture.isWhole;
+    $("whole").disabled = shownImage.isWhole;
     if (final || !running) update(final);
     else again = true;
   },
@@ -98,14 +98,14 @@ async function refresh() {
 
 /** Classify the image or its region; a new request replaces the one before it. */
 async function update(announce = true) {
-  if (!picture.blob) return;
+  if (!shownImage.blob) return;
   running?.abort();
   const control = (running = new AbortController());
   const isLatest = () => running === control;
   again = false;
   $("answers").classList.add("old");
   try {
-    const [chosen, blob] = await Promise.all([targets(), picture.encoded()]);
+    const [chosen, blob] = await Promise.all([targets(), shownImage.encoded()]);
     const answers = await Promise.all(chosen.map((target) => classify(target, blob, control.signal)));
     if (!isLatest()) return;
     quiet();
@@ -113,18 +113,18 @@ async function update(announce = true) {
     $("answers").classList.remove("old");
     if (announce) say(spoken(answers), "unseen");
     offerClasses(chosen[0], blob, answers[0]);
-    $("heat-choice").hidden = !chosen[0].hasCam || !picture.bitmap;
-    picture.clearHeat();
-    if ($("heat-on").checked && chosen[0].hasCam && picture.bitmap) {
+    $("heat-choice").hidden = !chosen[0].hasCam || !shownImage.bitmap;
+    shownImage.clearHeat();
+    if ($("heat-on").checked && chosen[0].hasCam && shownImage.bitmap) {
       const rows = await explain(chosen[0], blob, control.signal);
-      if (isLatest()) picture.drawHeat(rows);
+      if (isLatest()) shownImage.drawHeat(rows);
     }
     await compare(chosen[0], blob, answers[0].label, control.signal, isLatest);
   } catch (error) {
     if (!isLatest()) return;
     $("answers").replaceChildren();
     $("wrong").hidden = true;
-    picture.clearHeat();
+    shownImage.clearHeat();
     complain(error);
   } finally {
     if (isLatest()) {
@@ -155,7 +155,7 @@ async function compare(target, blob, label, signal, isLatest) {
 
 /** Offer to correct the answer where the server collects images. */
 function offerClasses(target, blob, answer) {
-  correction = { target, blob, kind: picture.isWhole ? "image" : "region" };
+  correction = { target, blob, kind: shownImage.isWhole ? "image" : "region" };
   $("keep").textContent = `Keep the ${correction.kind}`;
   const names = answer.classes.map(({ name }) => name).sort();
   $("right").replaceChildren(new Option("choose a class", ""), ...names.map((name) => new Option(name, name)));
@@ -178,14 +178,14 @@ async function keep() {
 async function open(file) {
   const name = file.name || "pasted image";
   $("name").textContent = name;
-  $("picture").hidden = false;
+  $("image-frame").hidden = false;
   $("answers").replaceChildren();
   $("wrong").hidden = true;
   $("near").hidden = true;
   quiet();
   say("Classifying …");
-  const drawn = await picture.show(file, name);
-  $("picture").hidden = !drawn;
+  const drawn = await shownImage.show(file, name);
+  $("image-frame").hidden = !drawn;
   $("tools").hidden = !drawn;
   $("whole").disabled = true;
   if (!drawn) $("name").textContent = `${name} – this browser cannot show it.`;
@@ -234,7 +234,7 @@ $("model").addEventListener("change", () => {
   update();
 });
 $("version").addEventListener("change", () => update());
-$("whole").addEventListener("click", () => picture.reset());
+$("whole").addEventListener("click", () => shownImage.reset());
 $("heat-on").addEventListener("change", () => update());
 $("near-on").addEventListener("change", () => update());
 
@@ -248,7 +248,7 @@ async function start() {
   try {
     [, collecting, known] = await Promise.all([refresh(), collects(), withTrainingImages()]);
     if (!models.some(({ versions }) => versions.length)) throw new Refused(unavailable());
-    if (picture.blob) update(); // chosen before there was a model to ask
+    if (shownImage.blob) update(); // chosen before there was a model to ask
     else quiet();
   } catch (error) {
     complain(error);

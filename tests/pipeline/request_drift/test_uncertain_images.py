@@ -22,7 +22,7 @@ def written(tmp_path, encode=lambda data: data, most=3):
     sent = [encode(image(number)) for number in (0, 1, 2, 1)]
     files = write_log(tmp_path / "r", SAID, sent, classes=CLASSES, labels=["unknown"] * 4)
     found = survey(log.read(files, MODEL, log.ReadStatistics()), most)
-    target = tmp_path / "pictures"
+    target = tmp_path / "images"
     return target, uncertain_images.save(target, files, MODEL, found.uncertain)
 
 
@@ -57,15 +57,15 @@ def test_images_of_an_unknown_format_are_written_too(tmp_path):
 
 
 def test_an_existing_folder_is_never_changed(tmp_path):
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "mine.jpg").write_bytes(b"mine")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "mine.jpg").write_bytes(b"mine")
     with pytest.raises(ConfigError, match="exists already; name a new folder"):
-        uncertain_images.check_new(tmp_path / "pictures")
+        uncertain_images.check_new(tmp_path / "images")
     with pytest.raises(ConfigError, match="exists already"):
         written(tmp_path)
-    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["mine.jpg"]
+    assert [path.name for path in (tmp_path / "images").iterdir()] == ["mine.jpg"]
     with pytest.raises(ConfigError, match="the folder above it does not exist"):
-        uncertain_images.check_new(tmp_path / "none" / "pictures")
+        uncertain_images.check_new(tmp_path / "none" / "images")
 
 
 def test_a_failure_while_writing_leaves_nothing(tmp_path, monkeypatch):
@@ -73,6 +73,6 @@ def test_a_failure_while_writing_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(uncertain_images, "write_index", full)
-    with pytest.raises(ResourceError, match=r"cannot write --pictures .*No space left"):
+    with pytest.raises(ResourceError, match=r"cannot write --images .*No space left"):
         written(tmp_path)
-    assert not (tmp_path / "pictures").exists() and list(tmp_path.glob(".tmp-*")) == []
+    assert not (tmp_path / "images").exists() and list(tmp_path.glob(".tmp-*")) == []

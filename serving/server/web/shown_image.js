@@ -12,7 +12,7 @@ const VEIL = 120; // opacity of the colours, of 255
 
 const inside = (value) => Math.min(Math.max(value, 0), 1);
 
-export class Picture {
+export class ShownImage {
   /** @param {(final: boolean) => void} changed is called when another region has been chosen. */
   constructor({ frame, image, heat, region, numbers }, changed) {
     Object.assign(this, { frame, image, heat, marker: region, numbers, changed });
