@@ -1,9 +1,9 @@
 """The exported model as ServingValidator has loaded it, for later components in the same process.
 
-On one machine all components run in one process. Predictor and Report then ask the session that
-ServingValidator has checked, and do not load the model again. Where a component has a process of
-its own, as on Kubeflow Pipelines and on Beam's workers, nothing is kept there, and it loads the
-model itself. At most one model is kept, and a run drops it at its end.
+On one machine all components run in one process. Predictor and Report then use the session that
+ServingValidator has checked, and do not load the model again. On Kubeflow Pipelines and on Beam's
+workers each component has its own process and loads the model itself. At most one model is kept,
+and it is closed at the end of the run.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from imgpipe.models.export.served_model import Served
 from imgpipe.models.export.signatures import SERVING_DEFAULT
 from imgpipe.serving.server.runtimes.runtime import Runtime, available_cores, default_intra_op
 
-#: Limit of one call in seconds. With a limit the session uses what the server's calls, which have
-#: one too, have prepared; without, it would prepare the same outputs a second time.
+#: Time limit of one call in seconds. The server's calls have a time limit too, and a session
+#: prepares calls with and without a limit separately. With a limit, what the server's calls have
+#: prepared is used again.
 _LIMIT = 3600.0
 
 Files = Mapping[str, Mapping[str, Any]]

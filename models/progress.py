@@ -1,4 +1,4 @@
-"""Progress of the work: counts are passed from deep inside a loop to the display, if there is one.
+"""Progress of the work: loops report counts to the display, if there is one.
 
 On the local runner, Beam's DoFns run in the same process, so one listener for the whole module is
 enough. In other processes no listener is attached, and a call costs one lookup.
@@ -20,16 +20,16 @@ class Listener(Protocol):
         """Reports that `count` more units are done."""
 
     def total(self, count: int, unit: str) -> None:
-        """Reports how many units the present step has, where this is known."""
+        """Reports the total number of units of the current step, if it is known."""
 
     def say(self, text: str) -> None:
-        """Shows a sentence about the present step."""
+        """Shows a sentence about the current step."""
 
     def stoppable(self) -> contextlib.AbstractContextManager[None]:
-        """Lets a person end the present step early, while the context lasts."""
+        """Lets a person end the current step early while the context is active."""
 
     def stopped(self) -> bool:
-        """Returns whether a person wants the step to end with what it has found so far."""
+        """Returns whether a person asked to end the step early and keep its result so far."""
 
 
 _listener: Listener | None = None
@@ -38,7 +38,7 @@ _of_thread = threading.local()
 
 @contextlib.contextmanager
 def silent() -> Iterator[None]:
-    """Ignores the counts of this thread, which works beside the step that is displayed."""
+    """Ignores the counts of this thread, whose work is not part of the displayed step."""
     _of_thread.silent = True
     try:
         yield
@@ -65,7 +65,7 @@ def total(count: int, unit: str = "images") -> None:
 
 
 def say(text: str) -> None:
-    """Shows a sentence about the present step; without a display it goes to the log."""
+    """Shows a sentence about the current step, or logs it if there is no display."""
     if _listener is not None and not _is_silent():
         _listener.say(text)
     else:
@@ -73,7 +73,7 @@ def say(text: str) -> None:
 
 
 def stoppable() -> contextlib.AbstractContextManager[None]:
-    """Lets a person end the present step early, while the context lasts; see `stopped`."""
+    """Lets a person end the current step early while the context is active; see `stopped`."""
     return contextlib.nullcontext() if _listener is None else _listener.stoppable()
 
 

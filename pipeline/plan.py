@@ -1,14 +1,14 @@
 """The parameters of components that depend on the images, on earlier runs and on four settings.
 
 On one machine they are known before the graph is built, and the graph holds them as constants. A
-compiled pipeline runs many times, so that its graph holds a placeholder for each of them, which the
+compiled pipeline runs many times, so its graph holds a placeholder for each of them, which the
 compiler for Kubeflow connects to the output of the component Plan.
 
-TFX's own way, dynamic execution properties (``component.outputs["x"].future()[0].value``), serves
-neither runner. TFX's launcher makes the artifact that holds the value an input of the component
-that reads it, so that its cache depends on the artifact's number instead of the value, and nothing
-after Plan would ever be taken from the cache. TFX's compiler for Kubeflow (1.21) names a producing
-task that does not exist.
+TFX has dynamic execution properties for this purpose
+(``component.outputs["x"].future()[0].value``), but they work with neither runner. On one machine,
+TFX's launcher adds the artifact that holds the value to the inputs of the component. The cache key
+then depends on the number of the artifact instead of the value, so no component after Plan would
+ever use the cache. For Kubeflow, TFX's compiler (1.21) refers to a task that does not exist.
 """
 
 from __future__ import annotations

@@ -30,21 +30,21 @@ _GOOD_ENOUGH = 0.99
 def helpful_views(
     judged: Callable[[int], Judgement | None], most: int, settings: ModelSettings
 ) -> list[Judgement]:
-    """Ask for one view after the other, as long as they help.
+    """Add augmented views one at a time, as long as each of them improves the head.
 
-    A view helps if heads that are solved on it too have a lower loss on training images that they
-    did not see, by more than two standard errors. No view is made if a search for a better network
-    follows, and the head on the images is so inaccurate that a view could not make the search
-    unnecessary.
+    A view improves the head if heads that also use this view have a lower loss on held-out training
+    images, by more than two standard errors. No view is made if a search for a better network
+    follows and the head is so inaccurate that views could not make the search unnecessary.
 
     Args:
-      judged: Makes the view of this number, where 0 is the image itself, and judges heads on all
-        views so far; None where there are too few images to judge them.
+      judged: Makes the view with this number (0 is the image itself) and evaluates heads on all
+        views so far. It returns None if there are too few images.
       most: Number of views besides the image itself.
       settings: Settings of the head.
 
     Returns:
-      The results with each view that helps, the first of them that of the images themselves.
+      The evaluations of the heads, one for the images alone and one for each view that improves
+      the head.
     """
     helpful: list[Judgement] = []
     for view in range(most + 1):

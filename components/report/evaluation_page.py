@@ -56,7 +56,7 @@ def render(found: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
         (index[cell["label"]], index[cell["predicted"]], cell["count"])
         for cell in found["confusion"]
     ]
-    # The sections know the three splits only. Images that are not of the run are its test split.
+    # The sections expect the splits of a run, so the evaluated images take the name `test`.
     facts = {
         "settings": {
             "name": "imgpipe evaluate",

@@ -35,10 +35,10 @@ _LONGEST: Final = 4096  # features of an image; the covariance of more takes ove
 _SHRINKAGE: Final = 0.1  # share by which the covariance moves towards a multiple of the identity
 #: Quantile of the held-out scores above which an image is unlike the training data.
 _QUANTILE: Final = 0.99
-#: Share of the images of the same kind that may be beyond `FeatureDistribution.far`. No quantile of
-#: some hundred held-out scores shows so small a share, so it is extrapolated.
+#: Share of images like the training data whose score exceeds `FeatureDistribution.far`. A few
+#: hundred held-out scores are too few to measure this quantile, so it is extrapolated.
 FAR_SHARE: Final = 0.001
-_TAIL: Final = 0.1  # share of the held-out scores, the highest, from which it is extrapolated
+_TAIL: Final = 0.1  # share of the held-out scores, the highest ones, that are extrapolated
 _ROWS: Final = 4096  # rows that are converted to float32 at once
 _TINY: Final = 1e-9  # keeps divisions finite
 
@@ -60,8 +60,9 @@ class FeatureDistribution:
         threshold: Score above which an image is unlike the training data.
         held_out: Number of held-out images from which the threshold was taken.
         held_out_above: Number of those images with a score above the threshold.
-        far: Score that `FAR_SHARE` of the images of the same kind exceed, by an exponential
-            distribution of the highest held-out scores; infinite in models of older releases.
+        far: Score that a share of `FAR_SHARE` of images like the training data exceeds. It is
+            extrapolated with an exponential distribution of the highest held-out scores, and is
+            infinite in models of older releases.
     """
 
     centre: Floats

@@ -27,7 +27,7 @@ Numbers = npt.NDArray[np.int32]
 class HashColumn:
     """Content hashes of rows. NumPy reads the column as an array of names, bytes [n].
 
-    The names may also be others than hashes of 64 digits; these are stored as they are.
+    Names that are not hashes of 64 digits are stored unchanged.
 
     Args:
         values: The different hashes in ascending order, as `shortened` returns them for all.
@@ -90,15 +90,30 @@ class HashColumn:
         return self._values.nbytes + self.numbers.nbytes
 
     def names(self, numbers: npt.NDArray[Any]) -> Names:
-        """Returns the names of hashes by their numbers, bytes [m]."""
+        """Returns the names of hashes by their numbers.
+
+        Args:
+            numbers: Numbers of hashes, int [m].
+
+        Returns:
+            The names, bytes [m].
+        """
         return _names(self._values[numbers])
 
     def among(self, wanted: Iterable[bytes]) -> npt.NDArray[np.bool_]:
-        """Returns whether the hash of each row is one of the wanted ones, bool [n]."""
+        """Returns for each row whether its hash is one of the wanted ones, bool [n]."""
         return np.isin(self.numbers, self.find(wanted))
 
     def find(self, wanted: Iterable[bytes]) -> npt.NDArray[np.int64]:
-        """Returns the numbers of the wanted hashes that the column has, in ascending order."""
+        """Returns the numbers of the wanted hashes that the column has.
+
+        Args:
+            wanted: Hashes as names.
+
+        Returns:
+            Numbers of hashes in ascending order, int64 [m]; wanted hashes that the column does not
+            have are left out.
+        """
         names = np.array(sorted(set(wanted)), "S")
         if not len(names):
             return np.empty(0, np.int64)
@@ -123,13 +138,14 @@ class HashColumn:
         """Returns a column in which each hash is replaced by that of its group.
 
         Args:
-            group_of: For each different hash, in ascending order, the number of the hash that
-                stands for its group. `compact` columns have no other hashes than those of rows.
+            group_of: For each different hash of the column, in ascending order, the number of the
+                hash that represents its group, int [h]. Call `compact` first, so that the column
+                has no hash without a row.
         """
         return HashColumn(self._values, group_of.astype(np.int32)[self.numbers])
 
     def leading(self) -> npt.NDArray[np.int64]:
-        """Returns the number that the first eight digits of each hash are, [n]."""
+        """Returns the first eight hexadecimal digits of each row's hash as a number, int64 [n]."""
         if self._values.ndim == 1:
             table = np.array([int(name[:8], 16) for name in self._values.tolist()], np.int64)
         else:

@@ -19,5 +19,5 @@ def class_weights(
         return np.ones(classes, np.float32)
     counts = np.bincount(labels, minlength=classes)
     present = np.count_nonzero(counts)
-    # No row has a class without rows, so its weight is never used; 1 only avoids the division by 0.
+    # The weight of a class without rows is never used; the maximum avoids a division by 0.
     return (len(labels) / (present * np.maximum(counts, 1))).astype(np.float32)

@@ -40,7 +40,8 @@ from imgpipe.models.training.training_loop import Diverged, fit
 if TYPE_CHECKING:
     import keras
 
-#: The budget where none is given: as many forward passes of the training images, within limits.
+#: If no budget is given, the search may take as long as this number of forward passes of all
+#: training images, within these limits.
 _PASSES: Final = 60
 _MOST_MINUTES: Final = 15.0
 _LEAST_MINUTES: Final = 1.0
@@ -48,9 +49,10 @@ _FREE_SHARE: Final = 0.25  # share of the space for temporary files that activat
 #: A way that is expected to correct fewer validation images than this is not tried, because its
 #: gain could not be distinguished from noise.
 FEWEST_CORRECTED: Final = 2.0
-#: After so many ways in a row that were not kept, the search ends.
+#: The search ends after this number of consecutive ways that did not improve the network.
 _MOST_FAILURES: Final = 2
-_MOST_LOSS: Final = -math.log(1e-12)  # of an image, so that a single one does not decide
+#: Largest loss of one image, so that a single image does not decide the comparison.
+_MOST_LOSS: Final = -math.log(1e-12)
 
 
 def train(inputs: Inputs) -> Trained:

@@ -1,8 +1,7 @@
-"""The ways of training layers below the head that the search tries.
+"""Candidates of the search: ways to fine-tune the backbone, with their expected gain and cost.
 
-`IDEAS` says what is varied, in relation to the settings of a run. `ways` makes the ways of one run
-of it, with their layers, sizes and rates, and puts them in the order of their expected gain for
-their cost.
+`IDEAS` describes each way relative to the settings of a run. `ways` turns the ideas into the ways
+of one run, with layers, image sizes and learning rates, and sorts them by expected gain per cost.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ from imgpipe.models.features.folds import Integers, assign
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training.training_loop import fit_head
 
-#: One in so many of the images that a fold is not evaluated on chooses its weights.
+#: Each fold uses one in this number of its training images as its validation split, on which the
+#: best epoch is chosen.
 _PICKING_PARTS: Final = 8
 #: Number of rows in one forward pass of the head. It affects memory only.
 _ROWS_AT_ONCE: Final = 1024
@@ -37,7 +38,7 @@ class Fold:
 
     images: int
     correct: int
-    trained_on: int  # number of images, without those that chose the weights
+    trained_on: int  # number of training images without the fold's validation split
     epochs: int
     best_epoch: int
     seconds: float

@@ -1,7 +1,7 @@
 """Logs a run to MLflow with MLflow's own client: settings, metrics, page, model and model card.
 
-The client is an optional package. Nothing that it raises may lose a run, so every failure becomes a
-sentence.
+The client is an optional package. An error of the client must not fail the run, so every error is
+returned as a sentence.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _FILES = ("report.html", "summary.json", "config.toml")
 _PUBLISHED = ("pushed", "unchanged")
 _MODEL, _CARD = "model", "README.md"
 _FINISHED, _FAILED = "FINISHED", "FAILED"
-#: A server that is gone is noticed within seconds instead of minutes, nothing is reported to
-#: MLflow's makers, and a folder may hold the runs.
+#: With these variables, the client gives up within seconds instead of minutes when the server does
+#: not answer, sends no telemetry, and accepts a folder as a tracking store.
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",

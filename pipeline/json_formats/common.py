@@ -18,7 +18,7 @@ class ClassMetrics(TypedDict):
 
     count: Annotated[int, "Number of images with this label."]
     recall: Annotated[float | None, "Share of these images that are predicted correctly."]
-    precision: Annotated[float | None, "Share of correct predictions among those of the class."]
+    precision: Annotated[float | None, "Share of the predictions of this class that are correct."]
     f1: Annotated[float, "Harmonic mean of recall and precision; 0 where one is missing."]
 
 
@@ -26,4 +26,4 @@ class Probability(TypedDict):
     """A class with its probability."""
 
     label: Annotated[str, "Name of the class."]
-    probability: Annotated[float, "Its probability."]
+    probability: Annotated[float, "Probability of the class."]

@@ -22,8 +22,8 @@ class Rejected(TypedDict):
     """A rejected file."""
 
     path: Annotated[str, "Path in the source."]
-    label: Annotated[str, "Its label."]
-    split: Annotated[str, "Its split."]
+    label: Annotated[str, "Label of the file."]
+    split: Annotated[str, "Split of the file."]
     image_hash: Annotated[str, "SHA-256 of the file."]
     reason: Annotated[str, "Name of the check."]
     detail: Annotated[str, "What was found."]
@@ -55,8 +55,8 @@ class Member(TypedDict):
     """An image of a group of near-duplicates."""
 
     path: Annotated[str, "Path in the source."]
-    split: Annotated[str, "Its split."]
-    label: Annotated[str, "Its label."]
+    split: Annotated[str, "Split of the image."]
+    label: Annotated[str, "Label of the image."]
     image_hash: Annotated[str, "SHA-256 of the file."]
     stays: Annotated[bool, "Whether the image is kept."]
     reason: Annotated[str, "Name of the check; empty without a finding."]
@@ -69,7 +69,7 @@ class NearGroup(TypedDict):
 
     radius: Annotated[int, "Largest number of differing bits between near-duplicates."]
     limit: Annotated[int, "The same as `radius`."]
-    members: Annotated[list[Member], "Its images."]
+    members: Annotated[list[Member], "Images of the group."]
 
 
 class Warned(TypedDict):
@@ -136,7 +136,7 @@ class Check(Counted, Document):
 class Preset(TypedDict):
     """A preset."""
 
-    name: Annotated[str, "Its name."]
+    name: Annotated[str, "Name of the preset."]
     low: Annotated[float | None, "Lowest accuracy that is expected."]
     high: Annotated[float | None, "Highest accuracy that is expected."]
     data: Annotated[str, "The images that the preset is for."]
@@ -173,8 +173,8 @@ class QuarantineRow(Document, total=False):
     image_hash: Annotated[str, "SHA-256 of the file."]
     reason: Annotated[str, "Name of the check."]
     detail: Annotated[str, "What was found."]
-    label: Annotated[str, "Its label."]
-    split: Annotated[str, "Its split."]
+    label: Annotated[str, "Label of the file."]
+    split: Annotated[str, "Split of the file."]
     override: Annotated[str, "What to do to keep the file."]
     stored: Annotated[str, "Name of the file in the quarantine."]
 
@@ -212,7 +212,7 @@ class Reviewed(Document):
 class SchemaFeature(TypedDict):
     """A feature of the accepted schema."""
 
-    name: Annotated[str, "Its name."]
+    name: Annotated[str, "Name of the feature."]
     required: Annotated[bool, "Whether each image must have the feature."]
     values: Annotated[list[str] | None, "Allowed values; null if every value is allowed."]
     drift_limit: Annotated[float | None, "Largest distance from the last blessed model's data."]
@@ -223,7 +223,7 @@ class AcceptedSchema(Document):
     """The accepted schema."""
 
     file: Annotated[str, "Path of the schema."]
-    features: Annotated[list[SchemaFeature], "Its features."]
+    features: Annotated[list[SchemaFeature], "Features of the images' metadata."]
     accepted_data: Annotated[list[str], "Fingerprints of data whose drift or skew is accepted."]
 
 

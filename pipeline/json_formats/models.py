@@ -54,7 +54,7 @@ class Mistake(TypedDict):
 
     path: Annotated[str, "Path in the source."]
     image_hash: Annotated[str, "SHA-256 of the file."]
-    label: Annotated[str, "Its label."]
+    label: Annotated[str, "Label of the image."]
     predicted: Annotated[str, "The predicted class."]
     probability: Annotated[float, "Probability of the predicted class."]
 
@@ -159,8 +159,8 @@ class Export(Document):
 class Layer(TypedDict):
     """A layer."""
 
-    name: Annotated[str, "Its name."]
-    kind: Annotated[str, "Its kind."]
+    name: Annotated[str, "Name of the layer."]
+    kind: Annotated[str, "Kind of layer, as a Keras class."]
     output: Annotated[list[int], "Shape of the output of the layer, without the batch dimension."]
     parameters: Annotated[int, "Number of weights of the layer."]
 
@@ -191,7 +191,7 @@ class Prediction(_Image, Document, total=False):
 
     error: Annotated[str, "Why the image was refused."]
     label: Annotated[str, "The predicted class."]
-    probability: Annotated[float, "Its probability."]
+    probability: Annotated[float, "Probability of the predicted class."]
     top: Annotated[list[Probability], "The most probable classes."]
     version: Annotated[int, "Version of the model that answered."]
 

@@ -101,9 +101,9 @@ class Paired(TypedDict):
 class Disagreement(TypedDict):
     """An image that only one model predicts correctly."""
 
-    split: Annotated[str, "Its split."]
+    split: Annotated[str, "Split of the image."]
     path: Annotated[str, "Path in the source."]
-    label: Annotated[str, "Its label."]
+    label: Annotated[str, "Label of the image."]
     predicted: Annotated[str, "What the other model predicts."]
     image_hash: Annotated[str, "SHA-256 of the file."]
 
@@ -152,9 +152,9 @@ class Opened(Document):
 class Item(TypedDict):
     """Something that can be removed."""
 
-    path: Annotated[str, "Its path."]
+    path: Annotated[str, "Path of the file or folder."]
     kind: Annotated[str, "Kind of file or folder."]
-    bytes: Annotated[int, "Its size."]
+    bytes: Annotated[int, "Size of the file or folder in bytes."]
 
 
 class Cleaned(Document):
@@ -162,7 +162,7 @@ class Cleaned(Document):
 
     out: Annotated[str, "The output folder."]
     removed: Annotated[bool, "Whether the files and folders were removed."]
-    bytes: Annotated[int, "Size of all files and folders together."]
+    bytes: Annotated[int, "Size of all files and folders together, in bytes."]
     kept: Annotated[str | None, "Why artifacts were kept; null if none had to be kept."]
     items: Annotated[list[Item], "The files and folders."]
 

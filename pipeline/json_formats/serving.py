@@ -27,16 +27,19 @@ class ServerLine(_Line, total=False):
     version: Annotated[int, "`version`: number of the version."]
     state: Annotated[
         Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"],
-        "`version`: its state, in TensorFlow Serving's words; `AVAILABLE` answers requests.",
+        "`version`: the state of the version, in TensorFlow Serving's words; `AVAILABLE` means that "
+        "it answers requests.",
     ]
-    error: Annotated[str | None, "`version`: why it is not available; null without an error."]
+    error: Annotated[
+        str | None, "`version`: why the version is not available; null without an error."
+    ]
     finished: Annotated[bool, "`stopped`: whether all requests had been answered."]
 
 
 class BrokenFile(TypedDict):
     """A file of the log that breaks off."""
 
-    file: Annotated[str, "Its path."]
+    file: Annotated[str, "Path of the file."]
     records: Annotated[int, "Number of records before the error."]
     error: Annotated[str, "The error."]
 
@@ -44,7 +47,7 @@ class BrokenFile(TypedDict):
 class RequestLog(TypedDict):
     """The request log."""
 
-    files: Annotated[list[str], "Its files."]
+    files: Annotated[list[str], "Files of the log."]
     records: Annotated[int, "Number of records in the files."]
     answers: Annotated[int, "Number of answers in the records."]
     pictures: Annotated[int, "Number of images in the records."]
@@ -74,7 +77,7 @@ class Distance(TypedDict):
 class AskedVersion(TypedDict):
     """The requests to one version."""
 
-    version: Annotated[int, "Its number."]
+    version: Annotated[int, "Number of the version."]
     answers: Annotated[int, "Number of answers of the version."]
     different_pictures: Annotated[int, "Number of different images in the requests."]
     first: Annotated[str, "Time of the first request."]
@@ -91,7 +94,7 @@ class AskedVersion(TypedDict):
 class UndecodableImage(TypedDict):
     """An image of the log that cannot be decoded."""
 
-    picture: Annotated[str, "Where it is in the log."]
+    picture: Annotated[str, "File and record of the log that hold the image."]
     error: Annotated[str, "The error."]
 
 
@@ -99,7 +102,7 @@ class LeastCertain(TypedDict):
     """The least certain images."""
 
     folder: Annotated[str, "Folder into which they were written."]
-    pictures: Annotated[int, "Their number."]
+    pictures: Annotated[int, "Number of images that were written."]
 
 
 class Drift(Document):
@@ -137,8 +140,8 @@ class LoadLevel(TypedDict):
     windows: Annotated[int, "Number of windows."]
     requests: Annotated[int, "Requests that were answered without an error."]
     seconds: Annotated[float, "Total length of the three windows."]
-    throughput: Annotated[float, "Answered requests a second."]
-    images_a_second: Annotated[float, "Images in these."]
+    throughput: Annotated[float, "Answered requests per second."]
+    images_a_second: Annotated[float, "Images in the answered requests, per second."]
     latency_ms: Annotated[
         dict[str, float | None], "Latency as `p50`, `p90`, `p99`, `mean` and `max`; may be null."
     ]

@@ -151,7 +151,8 @@ def accepted_schema(out: Path) -> Finding:
     return Finding("schema", True, "can be read")
 
 
-#: In this order: if a file is in the place of a folder, later checks would only miss the folder.
+#: `folders` comes first: if there is a file instead of a folder, the other checks would only
+#: report that the folder is missing.
 CHECKS: tuple[Callable[[Path], Finding], ...] = (
     folders,
     metadata,
@@ -186,11 +187,11 @@ def repair(out: Path) -> str:
 
 
 def _kept(out: Path) -> str:
-    """Describe what a run finds without the database, and what it does again.
+    """Describe what a run can use without the metadata database, and what it has to repeat.
 
-    TFX's cache finds an artifact by the execution in the database that wrote it. The folders of the
-    artifacts do not tell with which inputs and parameters that was, so that a database cannot be
-    rebuilt from them, but only from its copy of the last run.
+    TFX's cache finds an artifact through the execution in the database that wrote it. The folders
+    of the artifacts do not record the inputs and parameters of that execution, so the database
+    cannot be rebuilt from them. It can only be restored from the copy that the last run made.
     """
     config = _settings(out)
     numbers = manifest.version_numbers(config.push_directory)

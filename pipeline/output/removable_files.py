@@ -1,9 +1,12 @@
-"""Finds what can be removed from an output folder without changing what later runs do.
+"""Finds the files and folders that can be removed without changing the results of later runs.
 
-Kept are all versions, the pages and summaries of all runs, the feature bank and the inspection
-cache, and the artifacts of every run that still matters: the newest one that judged a model and
-those after it, from which the next run takes its cached outputs, and the runs that pushed the model
-of a version that still exists.
+The following are kept:
+
+- all versions, and the pages and summaries of all runs;
+- the feature bank and the inspection cache;
+- the artifacts of the newest run that judged a model and of all later runs, because the next run
+  takes cached outputs from them;
+- the artifacts of the runs that pushed the model of a version that still exists.
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ class Unfamiliar:
 
     Attributes:
         share: Share of the images that are unlike the training data.
-        far: Share of the images that are far from it, which hardly any of the same kind are.
+        far: Share of the images that are far from the training data. Of images like the training
+            data, a share of only 0.001 is that far (`feature_distribution.FAR_SHARE`).
     """
 
     def __init__(self, blessed: Blessed) -> None:

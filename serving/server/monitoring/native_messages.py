@@ -1,7 +1,7 @@
 """Messages that the native libraries of TensorFlow and gRPC write to standard error.
 
-They have another form than the server's log, so that a program could not read that log line by
-line, and clients that send nonsense could fill it.
+They do not have the format of the server's log, so a program could not read the log line by line,
+and clients could fill the log with invalid requests.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ def limit() -> None:
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow without the messages that its libraries write whatever the level.
+    """Import TensorFlow without the messages that its libraries write at every log level.
 
-    They write some while they are loaded, and an error of CUDA at the first look for GPUs where
-    there is none. That look takes place once in a process, which is here.
+    The libraries write some messages while they are loaded. CUDA writes an error when TensorFlow
+    first lists the GPUs of a machine that has none, so the GPUs are listed here as well.
     """
     if "tensorflow" in sys.modules:
         return
