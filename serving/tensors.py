@@ -128,6 +128,12 @@ def as_array(value: Any) -> np.ndarray:
     they do not fit. ``bytes`` and ``str`` become an object array of bytes, because numpy's own
     ``S`` type would drop trailing zeros of an image.
 
+    Args:
+        value: An array, a single value, or nested lists of values.
+
+    Returns:
+        An array of the shape of ``value``; [] for a single value.
+
     Raises:
         TensorError: The rows of a list differ in length, or the type does not exist in TensorFlow.
     """
@@ -187,7 +193,15 @@ def text_of(item: bytes) -> str:
 
 
 def fill_typed(proto: Any, array: np.ndarray) -> None:
-    """Write an array into an empty TensorProto as typed fields, as TensorFlow Serving answers."""
+    """Write an array into an empty TensorProto as typed fields, as TensorFlow Serving answers.
+
+    Args:
+        proto: The TensorProto, which receives the dtype and the shape of the array.
+        array: An array of any shape.
+
+    Raises:
+        TensorError: TensorFlow has no type for the dtype of the array.
+    """
     dtype = _dtype_of_array(array)
     _begin(proto, array, dtype)
     # The bytes of an array may be in the other order, for example those of a file in FITS format.

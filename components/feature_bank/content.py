@@ -102,7 +102,7 @@ def bytes_of(kept: Mapping[str, int], views: int, shapes: Shapes) -> int:
 
 
 def _stored(views: int, shapes: Shapes, wanted: Shapes) -> str:
-    """Describe what is stored instead of everything."""
+    """Describe what is stored if not everything fits."""
     rest = " and no activations" if wanted.activations and not shapes.activations else ""
     return f"those of {views} augmented views of each training image are stored{rest}"
 

@@ -43,8 +43,8 @@ _FEWEST = 20
 LIMIT = 500
 _ROWS = 4096  # images in float64 at once: 42 MB
 #: Number of features above which a sketch of them is used, and the length of the sketch. Backbones
-#: that flatten their feature map have so many. Memory grows with the square of this number, and
-#: time with its cube.
+#: that flatten their feature map have more features than this. Memory grows with the square of
+#: this number, and time with its cube.
 _WIDEST, _SKETCH = 2048, 1024
 
 Floats = npt.NDArray[np.floating[Any]]

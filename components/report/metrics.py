@@ -93,7 +93,14 @@ class Table:
         return len(self._labels)
 
     def are_wrong(self, hashes: Iterable[bytes]) -> npt.NDArray[np.bool_]:
-        """Return for each image hash whether the image is classified wrongly."""
+        """Return for each image hash whether the image is classified wrongly.
+
+        Args:
+            hashes: Content hashes of n images, as bytes of hexadecimal digits.
+
+        Returns:
+            bool [n]; False for images that are not among the rows.
+        """
         keys = np.fromiter((_key(digest) for digest in hashes), np.uint64)
         return np.isin(keys, self._wrong_keys)
 

@@ -18,8 +18,8 @@ Fill = Literal["nearest", "reflect", "wrap", "constant"]
 
 _STEP: Final = 32  # pixels; most networks reduce the side of an image by this factor
 
-#: These settings are part of every key. Others are part of it only when they are on, so that a new
-#: setting does not change existing keys.
+#: These settings are part of every key. The others are part of the key only when they are on, so
+#: that a new setting does not change existing keys.
 _ALWAYS: Final = ("rotation", "shifts", "shear", "zoom", "horizontal_flip", "fill")
 
 

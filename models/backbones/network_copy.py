@@ -118,14 +118,26 @@ class _Rebuilding:
 
 
 def set_weights(layer: Any, arrays: Sequence[npt.NDArray[Any]]) -> None:
-    """Sets the weights of a layer, and the constants that Normalization derives from them."""
+    """Sets the weights of a layer, and the constants that Normalization derives from them.
+
+    Args:
+        layer: A Keras layer that is built.
+        arrays: Its weights in the order of `layer.weights`, each with the shape of that weight.
+
+    Raises:
+        ValueError: The number of arrays or a shape differs from the weights of the layer.
+    """
     layer.set_weights(arrays)
     if hasattr(layer, "finalize_state"):
         layer.finalize_state()
 
 
 def _scale_and_offset(norm: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Returns the scale and the offset of a BatchNorm in inference mode, each float64 [C]."""
+    """Returns the scale and the offset of a BatchNorm in inference mode, each float64 [C].
+
+    Raises:
+        UnsafeWeightsError: A variance is negative or NaN.
+    """
     mean, variance = (
         np.asarray(value, np.float64) for value in (norm.moving_mean, norm.moving_variance)
     )

@@ -167,7 +167,8 @@ def read(path: Path) -> dict[str, npt.NDArray[Any]]:
         path: Path of the file.
 
     Returns:
-        The tensors by name, each as a contiguous array.
+        The tensors by name, each a contiguous array with the shape and the number type of the
+        file.
 
     Raises:
         ResourceError: The file cannot be read.
@@ -188,7 +189,8 @@ def parse(data: bytes) -> dict[str, npt.NDArray[Any]]:
         data: Content of the file.
 
     Returns:
-        The tensors by name, each as a contiguous array.
+        The tensors by name, each a contiguous array with the shape and the number type of the
+        file.
 
     Raises:
         UnsafeWeightsError: As for `read`.

@@ -57,6 +57,9 @@ class FeatureExtractor:
         views: Settings of the augmented views; None uses the defaults.
         pooling: How a feature map becomes features: "average", "max" or "flatten".
         tap: Layer, or block such as "block11", whose activations are computed too; "" is none.
+
+    Raises:
+        ConfigError: There is no backbone or precision with this name, or `image_size` is below 1.
     """
 
     def __init__(

@@ -158,7 +158,7 @@ def fit(
         labels: Their label indices, integers [n].
         held_out: Features of images that were not trained on, float [m, D].
         groups: Number of the group of similar images to which each training image belongs, [n].
-            With it, training images are held out in turn where there are too few in `held_out`.
+            With it, training images are held out in turn if there are too few in `held_out`.
             None if the network was trained on the images, so that their features are not those
             that it computes for others.
 
@@ -223,7 +223,7 @@ def _described(
     """
     total = sum(rows.sum(axis=0, dtype=np.float64) for _, rows in _unit_blocks(features))
     centre = np.asarray(total / len(features), np.float32)
-    # With more components than half of the different images, hardly anything would be left out.
+    # With more components than half of the different images, almost nothing would be left out.
     count = max(1, min(_COMPONENTS, len(np.unique(groups)) // 2, features.shape[1]))
     axes = _principal_axes(features, centre, count)
     inside = np.empty((len(features), count), np.float32)

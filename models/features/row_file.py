@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 #: Largest size in bytes of an array that is kept in memory, and size of a chunk of a file. Both are
-#: small beside the gigabyte of TensorFlow and TFX, so that memory hardly grows with the rows.
+#: small compared with the gigabyte of TensorFlow and TFX, so memory barely grows with the rows.
 IN_MEMORY: Final = 64 << 20
 CHUNK: Final = 32 << 20
 #: A chunk of small rows holds at least this many rows, so that shuffling within a chunk mixes
@@ -47,7 +47,11 @@ class StoredRows(abc.ABC):
     def __array__(
         self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
     ) -> npt.NDArray[Any]:
-        """Reads all rows into memory, for NumPy."""
+        """Returns all rows as an array in memory, [count, ...], for NumPy.
+
+        Raises:
+            OSError: As for `read`.
+        """
         return np.array(self.read(0, len(self)), dtype)
 
     @property
@@ -79,6 +83,9 @@ class StoredRows(abc.ABC):
 
         Returns:
             The rows in the order of `index`, [m, ...].
+
+        Raises:
+            OSError: As for `read`.
         """
 
 
@@ -130,6 +137,9 @@ class RowFile(StoredRows):
 
         Returns:
             The number of rows that were stored.
+
+        Raises:
+            OSError: The temporary file cannot be written, or is shorter than expected.
         """
         if self._array is not None:
             filled = 0
@@ -165,7 +175,7 @@ class RowFile(StoredRows):
             done += os.pwrite(self._file.fileno(), data[done:], first * self._row + done)
 
     def read(self, first: int, stop: int) -> npt.NDArray[Any]:
-        """Reads rows; see `StoredRows.read`.
+        """Reads neighbouring rows, [stop - first, ...]; see `StoredRows.read`.
 
         Raises:
             OSError: The file has fewer rows than were written.
@@ -183,7 +193,11 @@ class RowFile(StoredRows):
         return rows
 
     def gather(self, index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """See `StoredRows.gather`."""
+        """Returns rows by their numbers, [m, ...]; see `StoredRows.gather`.
+
+        Raises:
+            OSError: As for `read`.
+        """
         if self._array is not None:
             return self._array[index]
         if not len(index):
@@ -199,7 +213,7 @@ class RowFile(StoredRows):
             for start, end in itertools.pairwise([0, *ends.tolist(), len(index)]):
                 found[start:end] = self.gather(index[start:end])
             return found
-        # Rows at random are read one by one; whole chunks would be mostly in vain.
+        # Rows in random order are read one by one; most of each whole chunk would not be used.
         return np.concatenate([self.read(position, position + 1) for position in index.tolist()])
 
 

@@ -49,9 +49,13 @@ class Rows:
         return len(self.labels)
 
     def stored(self, index: tf.Tensor) -> tf.Tensor:
-        """Returns the rows with the numbers `index`, int64 [m], as they are stored, [m, ...].
+        """Returns rows as they are stored, without a copy of all rows in TensorFlow.
 
-        TensorFlow needs no copy of all rows.
+        Args:
+            index: Row numbers, int64 [m].
+
+        Returns:
+            The rows in the order of `index`, [m, ...].
         """
         import tensorflow as tf
 
@@ -124,7 +128,16 @@ class Images(Rows):
         self.pixels, self.seeds, self.views = pixels, seeds, views
 
     def shown(self, stored: tf.Tensor, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
-        """Returns the images as float32, 0..255, augmented when `views` is given."""
+        """Returns the images for the network, augmented if `views` is given.
+
+        Args:
+            stored: Images, uint8 [m, S, S, 3].
+            index: Positions of the images among all images, int64 [m].
+            views: Number of the view of each image, [m]; None leaves the images unchanged.
+
+        Returns:
+            float32 [m, S, S, 3], 0..255.
+        """
         import tensorflow as tf
 
         pixels = tf.cast(stored, tf.float32)

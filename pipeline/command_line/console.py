@@ -221,7 +221,7 @@ class Display:
 
     # --- Ctrl-C ------------------------------------------------------------------------------
     def stoppable(self) -> contextlib.AbstractContextManager[None]:
-        """Keep a Ctrl-C for `stopped`, where there is a terminal with a person to ask."""
+        """Keep a Ctrl-C for `stopped`, if the command runs in a terminal."""
         asks = self._console.is_terminal and sys.stdin is not None and sys.stdin.isatty()
         return signals.holding() if asks else contextlib.nullcontext()
 

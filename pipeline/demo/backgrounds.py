@@ -12,16 +12,30 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+#: Paints a background from a source of randomness, a height and a width. It returns linear RGB
+#: values, float32 [3, height, width].
 Painter = Callable[[np.random.Generator, int, int], np.ndarray]
 
 
 def linear(srgb: np.ndarray) -> np.ndarray:
-    """Convert sRGB values from 0 to 255 to linear values from 0 to 1, approximated by a power."""
+    """Convert sRGB values to linear values, approximated by a power.
+
+    Args:
+        srgb: Values from 0 to 255, of any shape.
+
+    Returns:
+        Values from 0 to 1, float64 of the same shape.
+    """
     return (np.asarray(srgb, np.float64) / 255.0) ** 2.2
 
 
 def any_colour(rng: np.random.Generator, vivid: float) -> np.ndarray:
-    """Return a random colour as sRGB values [3] from 0 to 255, of at most the given saturation."""
+    """Return a random colour as sRGB values from 0 to 255, float64 [3].
+
+    Args:
+        rng: Source of randomness.
+        vivid: Largest saturation, 0..1.
+    """
     rgb = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0, vivid), rng.uniform(0.12, 0.95))
     return np.array(rgb) * 255
 
@@ -29,7 +43,7 @@ def any_colour(rng: np.random.Generator, vivid: float) -> np.ndarray:
 def soft_noise(
     rng: np.random.Generator, height: int, width: int, cells: float, octaves: int = 1
 ) -> np.ndarray:
-    """Return smooth noise [height, width], with values from about −1 to 1.
+    """Return smooth noise, float32 [height, width], with values from about −1 to 1.
 
     Args:
         rng: Source of randomness.
@@ -50,7 +64,15 @@ def soft_noise(
 
 
 def blurred(values: np.ndarray, radius: float) -> np.ndarray:
-    """Blur an array [H, W] over about `radius` pixels; Pillow's own filters take 8 bits only."""
+    """Blur an array. Pillow's own filters take 8 bits only.
+
+    Args:
+        values: Array [H, W].
+        radius: Approximate radius of the blur in pixels.
+
+    Returns:
+        float32 [H, W].
+    """
     height, width = values.shape
     size = (max(2, round(width / max(1, radius))), max(2, round(height / max(1, radius))))
     small = Image.fromarray(values.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)

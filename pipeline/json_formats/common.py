@@ -19,7 +19,7 @@ class ClassMetrics(TypedDict):
     count: Annotated[int, "Number of images with this label."]
     recall: Annotated[float | None, "Share of these images that are predicted correctly."]
     precision: Annotated[float | None, "Share of the predictions of this class that are correct."]
-    f1: Annotated[float, "Harmonic mean of recall and precision; 0 where one is missing."]
+    f1: Annotated[float, "Harmonic mean of recall and precision; 0 if one is missing."]
 
 
 class Probability(TypedDict):

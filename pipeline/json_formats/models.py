@@ -160,7 +160,7 @@ class Layer(TypedDict):
     """A layer."""
 
     name: Annotated[str, "Name of the layer."]
-    kind: Annotated[str, "Kind of layer, as a Keras class."]
+    kind: Annotated[str, "Kind of layer, such as Conv2D."]
     output: Annotated[list[int], "Shape of the output of the layer, without the batch dimension."]
     parameters: Annotated[int, "Number of weights of the layer."]
 

@@ -27,8 +27,8 @@ class ServerLine(_Line, total=False):
     version: Annotated[int, "`version`: number of the version."]
     state: Annotated[
         Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"],
-        "`version`: the state of the version, in TensorFlow Serving's words; `AVAILABLE` means that "
-        "it answers requests.",
+        "`version`: the state of the version, in TensorFlow Serving's words; `AVAILABLE` means "
+        "that it answers requests.",
     ]
     error: Annotated[
         str | None, "`version`: why the version is not available; null without an error."

@@ -153,7 +153,7 @@ def _images(measured: Sequence[Mapping[str, Any]], blessed: Blessed) -> list[Com
 def _outside(
     columns: Mapping[str, Sequence[float]], reference: drift.Statistics
 ) -> Iterator[Comparison]:
-    """Images outside the range of the training data, where there are too many of them.
+    """Images outside the range of the training data, if there are too many of them.
 
     Among halves of five real sets, 4 of 200 samples of 50 images were over the limit, and none of
     100 samples of 300; so fewer images than the data gate compares are not judged by it.

@@ -104,7 +104,15 @@ Loaded = tuple[str, list[bytes]]
 
 
 class Operations:
-    """The operations on one model of one server."""
+    """The operations on one model of one server.
+
+    Args:
+        connection: The server, and how to connect to it.
+        servable: The model, and at most one of a version and a label.
+
+    Raises:
+        InvalidArgument: The name of the model is empty, or a version and a label are given.
+    """
 
     def __init__(self, connection: Connection, servable: Servable) -> None:
         if not servable.name:

@@ -10,7 +10,7 @@ from imgpipe.components.report.section import Absent, Content, Context, Section
 
 
 def build(context: Context) -> Content:
-    """Return what is known of the run's identity."""
+    """Return the known parts of the run's identity."""
     settings, run = context.part("settings"), context.part("identity")
     push, baseline = context.part("push"), context.part("baseline")
     changed = settings.get("changed") or {}

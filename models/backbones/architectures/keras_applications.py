@@ -25,7 +25,7 @@ Normalisation = Literal["tf", "torch", "caffe", "inside"]
 
 _TIMEOUT_S: Final = 60.0  # seconds without an answer after which a download fails
 _TORCH_MEAN, _TORCH_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-#: Factor of the pixels and what is added then. Caffe's means are in the order blue, green, red.
+#: Factor and offset of the pixels. Caffe's means are in the order blue, green, red.
 _SCALES: Final[dict[str, tuple[Any, Any]]] = {
     "tf": (1 / 127.5, -1.0),
     "torch": (

@@ -96,12 +96,13 @@ class BatchingRuntime:
 
         Args:
             feeds: Names of the input tensors.
-            values: One array for each name in ``feeds``. All have the same number of rows.
+            values: One array [rows, ...] for each name in ``feeds``. All have the same number of
+                rows.
             fetches: Names of the tensors to return.
-            timeout: Time limit in seconds, which includes the wait; None for none.
+            timeout: Time limit in seconds, which includes the wait; None for no limit.
 
         Returns:
-            One array for each name in ``fetches``, with the rows of this request only.
+            One array [rows, ...] for each name in ``fetches``, with the rows of this request only.
 
         Raises:
             StatusError: The rows cannot be batched, the queue is full, the time is over, or the

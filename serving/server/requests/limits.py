@@ -40,6 +40,10 @@ class Limits:
     def check(self, alias: str, value: np.ndarray) -> None:
         """Refuse an input that is too large.
 
+        Args:
+            alias: Name of the input in the signature.
+            value: Array of any shape; strings and encoded images are an object array of bytes.
+
         Raises:
             StatusError: INVALID_ARGUMENT, the input exceeds a limit.
         """
@@ -60,6 +64,9 @@ class Limits:
 
     def check_examples(self, strings: np.ndarray) -> None:
         """Check the images inside serialized tf.Examples; other strings are ignored.
+
+        Args:
+            strings: Object array of bytes, [n].
 
         Raises:
             StatusError: INVALID_ARGUMENT, an image exceeds the limit.

@@ -114,6 +114,12 @@ class HttpProtocol(HttpToolsProtocol):
             raise httptools.HttpParserError(f"The head is larger than {MAX_HEAD_BYTES} bytes.")
 
     def on_headers_complete(self) -> None:
+        """Check the Host header of a request.
+
+        Raises:
+            HttpParserError: There are several Host headers, or none in HTTP/1.1. The parser passes
+                the error on, and ``data_received`` answers with 400.
+        """
         if self._repeats_head:
             self._repeats_head = False
             return

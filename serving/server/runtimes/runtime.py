@@ -69,9 +69,9 @@ class Runtime(Protocol):
 
         Args:
             feeds: Names of the input tensors.
-            values: One array for each name in ``feeds``.
+            values: One array for each name in ``feeds``, with the dtype and shape of its tensor.
             fetches: Names of the tensors to return.
-            timeout: Time limit in seconds; None for none.
+            timeout: Time limit in seconds; None for no limit.
 
         Returns:
             One array for each name in ``fetches``.
@@ -169,7 +169,8 @@ class SessionRuntime:
 
         Args:
             feeds: Names of the input tensors.
-            values: One array for each name in ``feeds``. Their types are not converted.
+            values: One array for each name in ``feeds``, with the dtype and shape of its tensor.
+                Dtypes are not converted.
             fetches: Names of the tensors to return.
             timeout: Time in seconds after which the graph stops between two operations; None for
                 no limit.
