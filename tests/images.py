@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,36 @@ def soft(seed: int = 0, size: tuple[int, int] = (80, 60)) -> Image.Image:
     return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
 
 
+def scene(
+    seed: int = 0, size: tuple[int, int] = (320, 256), grids: Sequence[int] = (4, 8, 16, 32)
+) -> Image.Image:
+    """Return a grey image of smooth shapes of several sizes, as photographs have them.
+
+    ``size`` is (width, height), and ``grids`` are the numbers of random values along each side from
+    which the shapes are made. Each seed gives another image.
+    """
+    rng = np.random.default_rng(seed)
+    layers = [
+        np.asarray(
+            Image.fromarray(rng.random((n, n), np.float32)).resize(size, Image.Resampling.BICUBIC)
+        )
+        for n in grids
+    ]
+    return Image.fromarray((np.mean(layers, 0).clip(0, 1) * 255).astype(np.uint8)).convert("RGB")
+
+
+def class_folders(root: Path, images: Mapping[str, Iterable[Image.Image]]) -> Path:
+    """Write the images of each label as ``root``/LABEL/0.png, 1.png and so on; return root."""
+    for label, of_label in images.items():
+        (root / label).mkdir(parents=True)
+        for number, image in enumerate(of_label):
+            image.save(root / label / f"{number}.png")
+    return root
+
+
 def folder_of(root: Path, labels: Sequence[str] = ("cat", "dog")) -> Path:
     """Write ``root``/LABEL/0.png, a black image of 40 x 40 pixels, for each label; return root."""
-    for label in labels:
-        (root / label).mkdir(parents=True)
-        (root / label / "0.png").write_bytes(encoded(Image.new("RGB", (40, 40))))
-    return root
+    return class_folders(root, {label: [Image.new("RGB", (40, 40))] for label in labels})
 
 
 def distance(one: bytes, other: bytes) -> int:

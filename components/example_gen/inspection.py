@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _AT_ONCE = 8  # files passed to tf.data together, because each call takes 0.1 ms
 #: Largest size, in bytes, of the files that are kept while they are in the pipeline. Beyond it a
 #: file that the op refuses is read again, so that large broken files do not fill the memory.
-_MAX_HELD_BYTES = 64 << 20
+MAX_HELD_BYTES = 64 << 20
 
 
 @dataclass
@@ -138,7 +138,7 @@ class Inspection:
                 held = sum(len(file.record.image_bytes) for file in list(read.values()))
                 for number, file in zip(numbers, files, strict=True):
                     held += file.record.byte_size
-                    read[number] = file if held <= _MAX_HELD_BYTES else file.without_bytes()
+                    read[number] = file if held <= MAX_HELD_BYTES else file.without_bytes()
                 # Files that are not decoded pass through without pixels, which keeps the order.
                 wanted = np.array([file.is_decoded(self.pixel_limit) for file in files])
                 yield np.array(numbers), np.array(contents, object), wanted

@@ -47,7 +47,7 @@ def metrics() -> str:
     from imgpipe.serving.server.monitoring.metrics import Metrics
 
     rows = []
-    for name, metric in Metrics(lambda _: True)._named.items():
+    for name, metric in Metrics(lambda _: True).named.items():
         labels = ", ".join(f"`{label}`" for label in metric._labelnames) or "–"
         kind = type(metric).__name__.lower()
         rows.append(f"| `{name}` | {kind} | {labels} | {MEANINGS[name]} |")

@@ -57,10 +57,13 @@ class Checkpoint:
         path: The file; its folder is created at the first write.
         key: Hash of everything that decides the training. A file with another key is ignored.
         seconds_apart: Shortest time between two writes, in seconds.
+
+    Attributes:
+        key: The key.
     """
 
     def __init__(self, path: Path, key: str, seconds_apart: float = SECONDS_APART) -> None:
-        self._path, self._key, self._apart = path, key, seconds_apart
+        self._path, self.key, self._apart = path, key, seconds_apart
         self._written = time.monotonic()
 
     def read(self, model: keras.Model) -> tuple[Arrays, Course] | None:
@@ -76,7 +79,7 @@ class Checkpoint:
         try:
             with self._path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 facts = json_object.parse(str(file["facts"]))
-                if facts.pop("key") != self._key:
+                if facts.pop("key") != self.key:
                     return None
                 course = Course(**facts)
                 state, best = _arrays(file, "state"), _arrays(file, "best")
@@ -103,7 +106,7 @@ class Checkpoint:
             return
         self._forget_others()
         arrays: dict[str, Any] = {
-            "facts": np.array(json.dumps({**vars(course), "key": self._key})),  # without a pickle
+            "facts": np.array(json.dumps({**vars(course), "key": self.key})),  # without a pickle
             **_numbered("state", [np.asarray(v) for v in _variables(model)]),
             **_numbered("best", best),
         }

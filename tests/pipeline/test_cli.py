@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import json_formats
+from tests.images import class_folders
 
 OURS = {"imgpipe"}
 
@@ -103,12 +104,14 @@ def photos(tmp_path: Path) -> Path:
     """Return a folder with eight images of each of the classes "a b" and "ü"."""
     from PIL import Image
 
-    folder = tmp_path / "photos"
-    for label, colour in (("a b", "red"), ("ü", "blue")):
-        (folder / label).mkdir(parents=True)
-        for i in range(8):
-            Image.new("RGB", (40 + i, 40), colour).save(folder / label / f"{i}.png")
-    return folder
+    colours = {"a b": "red", "ü": "blue"}
+    return class_folders(
+        tmp_path / "photos",
+        {
+            label: [Image.new("RGB", (40 + i, 40), colour) for i in range(8)]
+            for label, colour in colours.items()
+        },
+    )
 
 
 def test_a_run_warns_when_the_decisions_of_a_review_are_not_used(tmp_path: Path):

@@ -20,6 +20,7 @@ from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.demo import draw_hand
 from tests import json_formats
+from tests.images import class_folders
 from tests.pipeline import past_runs, small_version
 from tests.pipeline.small_version import CLASSES
 
@@ -35,12 +36,8 @@ def out(tmp_path_factory) -> Path:
 @pytest.fixture
 def photos(tmp_path) -> Path:
     """Return a folder with six images of each class."""
-    for label in CLASSES:
-        (tmp_path / "new" / label).mkdir(parents=True)
-        for number in range(6):
-            image = draw_hand(label, seed=number, size=96)
-            image.save(tmp_path / "new" / label / f"{number}.png")
-    return tmp_path / "new"
+    drawn = {label: [draw_hand(label, seed=n, size=96) for n in range(6)] for label in CLASSES}
+    return class_folders(tmp_path / "new", drawn)
 
 
 def evaluate(*arguments):

@@ -16,6 +16,7 @@ from imgpipe.components.storage import manifest
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import explain
+from tests.images import encoded, noise
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +44,8 @@ def run_folder(tmp_path_factory) -> Path:
 @pytest.fixture
 def photo(tmp_path) -> Path:
     """Return a PNG file of noise, 400 x 330 pixels."""
-    random = np.random.default_rng(0)
     path = tmp_path / "photo.png"
-    Image.fromarray(random.integers(0, 256, (330, 400, 3)).astype(np.uint8)).save(path)
+    path.write_bytes(encoded(noise(size=(400, 330))))
     return path
 
 

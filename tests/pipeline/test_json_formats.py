@@ -17,6 +17,7 @@ from imgpipe.pipeline.application import app
 from imgpipe.pipeline.demo import draw_hand
 from imgpipe.pipeline.json_formats import FORMATS
 from tests import json_formats
+from tests.images import class_folders
 from tests.pipeline import small_version
 from tests.pipeline.past_runs import leave
 
@@ -35,12 +36,9 @@ def answer(command: str, *arguments: object) -> Any:
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Return a folder with three images of each of two classes."""
-    for label in small_version.CLASSES:
-        (tmp_path / "photos" / label).mkdir(parents=True)
-        for number in range(3):
-            image = draw_hand(label, seed=number, size=64)
-            image.save(tmp_path / "photos" / label / f"{number}.png")
-    return tmp_path / "photos"
+    classes = small_version.CLASSES
+    drawn = {label: [draw_hand(label, seed=n, size=64) for n in range(3)] for label in classes}
+    return class_folders(tmp_path / "photos", drawn)
 
 
 @pytest.fixture

@@ -15,15 +15,15 @@ from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.source import scan
+from tests.images import class_folders
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Return a folder with one image of each of two classes."""
-    for number, label in enumerate("ab"):
-        (tmp_path / "photos" / label).mkdir(parents=True)
-        Image.new("RGB", (40, 40 + number)).save(tmp_path / "photos" / label / "1.png")
-    return tmp_path / "photos"
+    sizes = {"a": (40, 40), "b": (40, 41)}
+    drawn = {label: [Image.new("RGB", size)] for label, size in sizes.items()}
+    return class_folders(tmp_path / "photos", drawn)
 
 
 @pytest.fixture

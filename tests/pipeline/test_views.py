@@ -10,6 +10,7 @@ from PIL import Image
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.commands import views
+from tests.images import class_folders
 
 _SMALL = ["model.image_size=32", "views.count=2"]
 
@@ -17,12 +18,13 @@ _SMALL = ["model.image_size=32", "views.count=2"]
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Return a folder with three images of each of two classes, a text file and a hidden image."""
-    folder = tmp_path / "photos"
-    for number, label in enumerate(("cat", "dog")):
-        (folder / label).mkdir(parents=True)
-        for i in range(3):
-            colour = (40 * i + 20, 100 * number + 30, 90)
-            Image.new("RGB", (50, 40), colour).save(folder / label / f"{i}.png")
+    folder = class_folders(
+        tmp_path / "photos",
+        {
+            label: [Image.new("RGB", (50, 40), (40 * i + 20, green, 90)) for i in range(3)]
+            for label, green in (("cat", 30), ("dog", 130))
+        },
+    )
     (folder / "cat" / "notes.txt").write_text("not an image")
     (folder / ".hidden").mkdir()
     Image.new("RGB", (50, 40)).save(folder / ".hidden" / "x.png")

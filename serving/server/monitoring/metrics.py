@@ -40,7 +40,11 @@ _NOT_IN_NAMES = re.compile(r"\W", re.ASCII)
 
 
 class Metrics:
-    """Observer of ``calls.Calls`` and of loads; Prometheus reads the result of ``page``."""
+    """Observer of ``calls.Calls`` and of loads; Prometheus reads the result of ``page``.
+
+    Attributes:
+        named: The metrics of prometheus-client by their names.
+    """
 
     def __init__(self, is_model: Callable[[str], bool]) -> None:
         """Create the counters.
@@ -51,7 +55,7 @@ class Metrics:
         """
         self._is_model = is_model
         self._registry = CollectorRegistry(auto_describe=False)
-        self._named: dict[str, Any] = {}
+        self.named: dict[str, Any] = {}
         core, serving = ":tensorflow:core:", ":tensorflow:serving:"
         load = ":tensorflow:cc:saved_model:load_"
         self._load_attempts = self._counter(f"{load}attempt_count", "model_path", "status")
@@ -81,17 +85,17 @@ class Metrics:
     def _build_info(self) -> None:
         name = "imgpipe_server_build_info"
         versions = {package: version(package) for package in ("imgpipe", "tensorflow")}
-        self._named[name] = Gauge(name, name, list(versions), registry=self._registry)
-        self._named[name].labels(**versions).set(1)
+        self.named[name] = Gauge(name, name, list(versions), registry=self._registry)
+        self.named[name].labels(**versions).set(1)
 
     def _counter(self, name: str, *labels: str) -> Counter:
         metric = Counter(name, name, labels, registry=self._registry)
-        self._named[name] = metric
+        self.named[name] = metric
         return metric
 
     def _histogram(self, name: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         metric = Histogram(name, name, labels, buckets=buckets, registry=self._registry)
-        self._named[name] = metric
+        self.named[name] = metric
         return metric
 
     def __call__(self, call: Call) -> None:
@@ -148,7 +152,7 @@ class Metrics:
 
         Names may also be written as TensorFlow Serving does, ``/tensorflow/serving/request_count``.
         """
-        metric = self._named.get(_NOT_IN_NAMES.sub(":", name))
+        metric = self.named.get(_NOT_IN_NAMES.sub(":", name))
         if not isinstance(metric, Counter):
             return 0
         (family,) = metric.collect()
@@ -157,7 +161,7 @@ class Metrics:
     def page(self) -> str:
         """Return all metrics in the text format of Prometheus."""
         lines: list[str] = []
-        for name, metric in sorted(self._named.items()):
+        for name, metric in sorted(self.named.items()):
             (family,) = metric.collect()
             lines.append(f"# TYPE {name} {family.type}")
             for sample in family.samples:

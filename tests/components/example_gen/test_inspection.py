@@ -105,7 +105,7 @@ def test_each_file_is_read_once_even_if_the_op_refuses_it(encode):
 
 def test_refused_files_are_read_again_if_they_are_too_large_to_keep_in_memory(encode, monkeypatch):
     """Above a limit the bytes of such files are read again, and the result is the same."""
-    monkeypatch.setattr("imgpipe.components.example_gen.inspection._MAX_HELD_BYTES", 0)
+    monkeypatch.setattr("imgpipe.components.example_gen.inspection.MAX_HELD_BYTES", 0)
     files = {f"a/{n}.jpg": encode(seed=n)[: 300 if n % 2 else None] for n in range(6)}
     records = list(inspect(Memory(files), [Item(path, "a") for path in files], LIMIT))
     assert [record.image_bytes for record in records] == list(files.values())

@@ -9,8 +9,8 @@ from PIL import ImageEnhance, ImageOps
 from imgpipe.components.image_file import grey_comparison
 from imgpipe.components.image_file.grey_comparison import Pairs
 from imgpipe.components.image_file.perceptual_hash import KINDS
-from tests.components.image_file.test_perceptual_hash import hashed, scene
-from tests.images import distance
+from tests.components.image_file.test_perceptual_hash import hashed
+from tests.images import distance, scene
 
 
 def similarity(one, other, kind):

@@ -14,19 +14,7 @@ from imgpipe.components.image_file.perceptual_hash import (
     perceptual_hashes,
 )
 from imgpipe.components.image_file.reduction import shrink
-from tests.images import distance, encoded
-
-
-def scene(seed=0, size=(320, 256)):
-    """Return an RGB image of smooth shapes of many sizes, as photographs have them."""
-    rng = np.random.default_rng(seed)
-    layers = [
-        np.asarray(
-            Image.fromarray(rng.random((n, n), np.float32)).resize(size, Image.Resampling.BICUBIC)
-        )
-        for n in (4, 8, 16, 32)
-    ]
-    return Image.fromarray((np.mean(layers, 0).clip(0, 1) * 255).astype(np.uint8)).convert("RGB")
+from tests.images import distance, encoded, scene
 
 
 def hashes(data):

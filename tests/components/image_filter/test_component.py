@@ -10,9 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from imgpipe.components.image_filter import beam_driver, quarantine
 from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
@@ -22,7 +20,7 @@ from imgpipe.components.image_filter.near_duplicates import matching
 from imgpipe.components.storage.records import read_examples, shard_files, text
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
-from tests.images import encoded
+from tests import images
 
 
 def near_warnings(done):
@@ -215,17 +213,7 @@ def scene():
     """
 
     def make(seed, quality=90, size=(96, 80)):
-        rng = np.random.default_rng(seed)
-        layers = [
-            np.asarray(
-                Image.fromarray(rng.random((n, n), np.float32)).resize(
-                    size, Image.Resampling.BICUBIC
-                )
-            )
-            for n in (4, 8, 16)
-        ]
-        pixels = (np.mean(layers, 0).clip(0, 1) * 255).astype(np.uint8)
-        return encoded(Image.fromarray(pixels).convert("RGB"), "JPEG", quality=quality)
+        return images.encoded(images.scene(seed, size, (4, 8, 16)), "JPEG", quality=quality)
 
     return make
 

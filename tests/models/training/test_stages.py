@@ -23,6 +23,7 @@ from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training.checkpoints import Checkpoint
 from imgpipe.models.training.images import decoded
 from imgpipe.models.training.stages import Inputs, Trained, train
+from tests.images import encoded, noise
 
 _SIZE = 32
 _TAP = "pool2"
@@ -44,11 +45,7 @@ _SETTINGS = ModelSettings.from_mapping(
 
 def _image(label: int, seed: int) -> bytes:
     """Return a PNG image of noise whose brightness depends on its label."""
-    import tensorflow as tf
-
-    random = np.random.default_rng(seed)
-    pixels = random.integers(60 * label, 60 * label + 100, (40, 36, 3)).astype(np.uint8)
-    return bytes(tf.io.encode_png(pixels).numpy())
+    return encoded(60 * label + noise(seed, (36, 40)) % 100)
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +252,7 @@ def test_the_checkpoint_key_depends_on_everything_that_decides_a_training(
         (replace(inputs, source_hash="other"), base),
         (replace(inputs, settings=replace(_SETTINGS, seed=1)), base),
     ]
-    keys = {one.checkpoint(*arguments)._key for one, arguments in [(inputs, base), *others]}
+    keys = {one.checkpoint(*arguments).key for one, arguments in [(inputs, base), *others]}
     assert len(keys) == len(others) + 1
     assert replace(inputs, resume_dir=None).checkpoint(*base) is None
 

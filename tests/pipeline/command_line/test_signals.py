@@ -170,17 +170,28 @@ def test_one_ctrl_c_is_held_for_code_that_asks_for_it(
     assert done.stdout.strip() == printed
 
 
+@pytest.fixture
+def handlers(monkeypatch):
+    """Install the handlers of the command line for one test."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(signals, "_received", None)  # the state of the process at its start
+    signals.install()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize(("answer", "goes_on"), [("\n", True), ("y\n", True), ("n\n", False)])
 def test_after_ctrl_c_the_user_is_asked_once_whether_to_go_on(
-    monkeypatch, answer: str, goes_on: bool
+    monkeypatch, handlers, answer: str, goes_on: bool
 ):
     shown = io.StringIO()
     display = Display(Console(file=shown, force_terminal=True, highlight=False))
     monkeypatch.setattr("sys.stdin", io.StringIO(answer))
-    monkeypatch.setattr(signals, "_received", None)
     assert display.stopped() is False
     with signals.holding():
-        monkeypatch.setattr(signals, "_held", True)
+        signal.raise_signal(signal.SIGINT)
         if goes_on:
             assert display.stopped() and display.stopped()
         else:

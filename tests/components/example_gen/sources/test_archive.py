@@ -16,11 +16,12 @@ import pytest
 
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.example_gen.sources.archive import MEMBER_LIMIT
-from imgpipe.components.example_gen.sources.seekable_gzip import _BLOCK, SeekableGzip
+from imgpipe.components.example_gen.sources.seekable_gzip import SeekableGzip
 from imgpipe.models.errors import ConfigError
 
 FILES = {"cat/a.jpg": b"a" * 9, "cat/deep/b.jpg": b"b", "dog/c.jpg": b"", "dog/é ü.jpg": b"d" * 999}
 KINDS = ("zip", "tar", "tar.gz")
+_PIECE = 1 << 18  # bytes; a gzip file of many such pieces is not unpacked at once
 
 
 @pytest.fixture
@@ -305,14 +306,14 @@ def test_empty_class_folders_are_noted(pack, tmp_path):
 
 
 def test_a_gzip_file_is_read_at_any_place_by_several_threads(tmp_path):
-    content = random.Random(0).randbytes(6 * _BLOCK) + bytes(20 * _BLOCK)
-    content += random.Random(1).randbytes(5 * _BLOCK + 77)
+    content = random.Random(0).randbytes(6 * _PIECE) + bytes(20 * _PIECE)
+    content += random.Random(1).randbytes(5 * _PIECE + 77)
     path = tmp_path / "x.gz"
-    halves = content[: 9 * _BLOCK + 5], content[9 * _BLOCK + 5 :]
+    halves = content[: 9 * _PIECE + 5], content[9 * _PIECE + 5 :]
     path.write_bytes(b"".join(map(gzip.compress, halves)) + bytes(64))  # two members, padding
     stream = SeekableGzip(str(path))
     draw = random.Random(2)
-    ranges = [(draw.randrange(len(content)), draw.randrange(3 * _BLOCK)) for _ in range(150)]
+    ranges = [(draw.randrange(len(content)), draw.randrange(3 * _PIECE)) for _ in range(150)]
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         for (start, size), data in zip(
             ranges, pool.map(lambda r: stream.pread(r[1], r[0]), ranges), strict=True
@@ -328,10 +329,10 @@ def test_the_number_of_saved_states_of_a_long_gzip_file_is_bounded(tmp_path, mon
     from imgpipe.components.example_gen.sources import seekable_gzip
 
     monkeypatch.setattr(seekable_gzip, "MAX_STATES", 4)
-    content = np.arange(100 * _BLOCK // 4, dtype="<u4").tobytes()
+    content = np.arange(100 * _PIECE // 4, dtype="<u4").tobytes()
     path = tmp_path / "x.gz"
     path.write_bytes(gzip.compress(content, 1))
     stream = SeekableGzip(str(path))
-    for start in (len(content) - 9, 5, len(content) // 2, 17 * _BLOCK):
+    for start in (len(content) - 9, 5, len(content) // 2, 17 * _PIECE):
         assert stream.pread(9, start) == content[start : start + 9]
     assert stream.states <= 4
