@@ -55,6 +55,9 @@ class BlobFiles:
     def put(self, values: Mapping[bytes, bytes]) -> None:
         """Store `values` by key.
 
+        Nothing is forced to disk: a value that a power failure damages does not fit its checksum,
+        and is computed again.
+
         Raises:
           ResourceError: A file cannot be written.
         """

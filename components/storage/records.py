@@ -196,6 +196,9 @@ def write_text(path: str, content: str) -> None:
 def write_bytes(path: str, content: bytes) -> None:
     """Write a file, whole or not at all, however many attempts there are at a time.
 
+    Nothing is forced to disk, because there may be many files: what a power failure damages does
+    not fit the seal of its artifact, which is then made again.
+
     Args:
         path: A path or a URI in an existing folder.
         content: The bytes.
@@ -260,6 +263,8 @@ def json_lines(lines: Iterable[str | bytes]) -> Iterator[dict[str, Any]]:
 
 class ShardWriter:
     """Writes Examples to several files, which all appear when the `with` block ends without error.
+
+    As in `write_bytes`, nothing is forced to disk.
 
     Args:
         paths: Path of the file to write, by key (a split or another kind of output).
