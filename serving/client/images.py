@@ -246,7 +246,8 @@ def _png(image: Pillow.Image) -> bytes:
 def files_of(paths: Iterable[str | Path]) -> list[Path]:
     """Return the files among ``paths`` and all files below the folders among them.
 
-    The files of a folder are sorted. Hidden files and folders below a folder are left out.
+    The files of a folder are sorted. Hidden files and folders below a folder are left out, and so
+    are pipes, sockets and devices, because reading them may never end.
 
     Raises:
         InvalidArgument: A folder contains no file, or cannot be read.
@@ -270,4 +271,6 @@ def _below(folder: Path) -> Iterator[Path]:
     for parent, folders, files in os.walk(folder, onerror=stop):
         # os.walk enters only the folders that are left in this list.
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(parent, name) for name in files if not name.startswith("."))
+        shown = (Path(parent, name) for name in files if not name.startswith("."))
+        # A link that leads nowhere is kept, so that it is reported as a file that cannot be read.
+        yield from (file for file in shown if file.is_file() or not file.exists())

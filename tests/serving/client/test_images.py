@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -144,3 +145,12 @@ def test_files_of_folders_are_sorted_and_hidden_files_are_skipped(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InvalidArgument, match="empty contains no files"):
         files_of([tmp_path / "empty"])
+
+
+def test_pipes_in_folders_are_left_out_because_reading_them_never_ends(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "broken.jpg").symlink_to("nowhere")
+    (tmp_path / "photo.jpg").touch()
+    found = [path.name for path in files_of([tmp_path])]
+    assert found == ["broken.jpg", "photo.jpg"], "a broken link is reported when it is read"
+    assert files_of([tmp_path / "pipe"]) == [tmp_path / "pipe"], "a pipe that is named is read"
