@@ -49,14 +49,24 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
         side: Height and width of the images in pixels; the function receives the height.
 
     Returns:
-        The functional model that the function returned.
+        The functional model that the function returned, or one of the layers of a Sequential.
 
     Raises:
-        ConfigError: There is no such function, or it does not return a model with one feature map.
+        ConfigError: There is no such function, it raises an error, or it does not return a model
+            from pixels to one feature map.
     """
     import keras
 
-    network = _function(choice.name)(side[0])
+    function = _function(choice.name)
+    try:
+        network = function(side[0])
+    except Exception as error:
+        raise ConfigError(
+            f"model.builder: {choice.name} raised an error for images of {side[0]} pixels "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    if isinstance(network, keras.Sequential) and network.built:
+        network = keras.Model(network.inputs, network.outputs, name=network.name)
     functional = isinstance(network, keras.Model) and hasattr(network, "outputs")
     shapes = [tuple(output.shape) for output in network.outputs] if functional else []
     if len(shapes) != 1 or len(shapes[0]) != 4:
@@ -65,6 +75,19 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
             f"model.builder: {choice.name} must return a functional keras.Model with one output, "
             "the feature map [N, h, w, C] before pooling and the last layer, which are added to "
             f"it. Received: {received}"
+        )
+    inputs = [tuple(tensor.shape) for tensor in network.inputs]
+    if len(inputs) != 1 or len(inputs[0]) != 4 or inputs[0][3] != 3:
+        raise ConfigError(
+            f"model.builder: {choice.name} must return a model with one input, pixels "
+            f"[N, {side[0]}, {side[1]}, 3]. Received: a model with inputs {inputs}"
+        )
+    lambdas = [one.name for one in network.layers if isinstance(one, keras.layers.Lambda)]
+    if lambdas:  # Keras refuses to copy them, and to read them from a file
+        raise ConfigError(
+            f"model.builder: {choice.name} must not use Lambda layers, which cannot be copied or "
+            "exported. Use a function of keras.ops or a layer class of your own instead. "
+            f"Received: {', '.join(lambdas)}"
         )
     return network
 
@@ -96,6 +119,11 @@ def _function(name: str) -> Callable[[int], Any]:
         raise ConfigError(
             f"model.builder: {name} cannot be imported ({error}). Expected module:function, where "
             "the module is installed, lies in the working directory or in a folder of PYTHONPATH"
+        ) from error
+    except (Exception, SystemExit) as error:  # a script may call sys.exit
+        raise ConfigError(
+            f"model.builder: the module {module_name} cannot be imported, because its code raises "
+            f"an error ({type(error).__name__}: {error})"
         ) from error
     if not callable(function):
         raise ConfigError(f"model.builder: {name} is not a function. Received: {function!r}")

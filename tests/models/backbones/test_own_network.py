@@ -28,6 +28,20 @@ def pooled(side):
     network = build(side)
     return keras.Model(network.input, keras.layers.GlobalAveragePooling2D()(network.output))
 
+def sequential(side):
+    return keras.Sequential([keras.Input((side, side, 3)), keras.layers.Conv2D(5, 3, name="mine")])
+
+def mistaken(side):
+    raise ValueError("my own mistake")
+
+def grey(side):
+    pixels = keras.Input((side, side, 1))
+    return keras.Model(pixels, keras.layers.Conv2D(5, 3)(pixels))
+
+def with_lambda(side):
+    pixels = keras.Input((side, side, 3))
+    return keras.Model(pixels, keras.layers.Lambda(lambda x: x / 255, name="scale")(pixels))
+
 number = 7
 """
 
@@ -75,6 +89,9 @@ def test_changed_code_changes_the_fingerprint(module: Path) -> None:
         ("own_net:missing", r"own_net:missing cannot be imported"),
         ("no_such_module:build", r"No module named 'no_such_module'.*folder of PYTHONPATH"),
         ("own_net:number", r"own_net:number is not a function. Received: 7"),
+        ("own_net:mistaken", r"mistaken raised an error for images of 32 .*: my own mistake\)"),
+        ("own_net:grey", r"pixels \[N, 32, 32, 3\].*inputs \[\(None, 32, 32, 1\)\]"),
+        ("own_net:with_lambda", r"must not use Lambda layers.*Received: scale"),
     ],
 )
 def test_a_builder_that_returns_no_feature_map_is_refused(
@@ -82,6 +99,18 @@ def test_a_builder_that_returns_no_feature_map_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         build_classifier(None, ["a", "b"], _settings(name))
+
+
+def test_a_sequential_model_with_an_input_is_accepted(module: Path) -> None:
+    classifier = build_classifier(None, ["a", "b"], _settings("own_net:sequential"))
+    assert classifier.network.get_layer("mine").trainable
+
+
+@pytest.mark.parametrize("code", ["def build(", "raise RuntimeError('no')", "raise SystemExit(3)"])
+def test_a_module_whose_code_fails_is_refused(module: Path, code: str) -> None:
+    module.write_text(code)
+    with pytest.raises(ConfigError, match="own_net cannot be imported, because its code raises"):
+        backbones.get("own_net:build", weights="none").key()
 
 
 def test_imagenet_weights_are_refused_for_an_own_network(module: Path) -> None:
