@@ -107,13 +107,13 @@ def assignments(settings: Mapping[str, Any]) -> list[str]:
       Assignments ``SECTION.KEY=VALUE``.
 
     Raises:
-      ConfigError: There is no setting of a name.
+      ConfigError: There is no setting of a name, or a value is of a type that no setting has.
     """
     known = set(configs.known_keys())
     found: list[str] = []
     for name, value in settings.items():
         if name in known:
-            found.append(f"{name}={configs.toml_value(value)}")
+            found.append(f"{name}={_toml(name, value)}")
         elif isinstance(value, Mapping):
             found += assignments({f"{name}.{key}": inner for key, inner in value.items()})
         else:
@@ -122,6 +122,20 @@ def assignments(settings: Mapping[str, Any]) -> list[str]:
                 f"evaluate={{'threshold': 0.95}}. Received: {name}={value!r}."
             )
     return found
+
+
+def _toml(name: str, value: Any) -> str:
+    """Write the value of a setting as TOML; NumPy's numbers and arrays are written as Python's."""
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    try:
+        if plain is not None:  # TOML has no null
+            return configs.toml_value(plain)
+    except TypeError:
+        pass
+    raise ConfigError(
+        f"{name}: expected a number, a text, a path or a list of them; leave the setting out for "
+        f"its default. Received: {value!r}."
+    )
 
 
 def _quoted(text: str) -> str:

@@ -54,6 +54,20 @@ def test_an_unblessed_run_is_returned_and_can_be_raised(first: Any) -> None:
     assert caught.value.exit_code == 3
 
 
+def test_numbers_of_numpy_are_settings(tmp_path: Path) -> None:
+    wrong = {"image_size": np.int64(5000), "dropout": np.float32(0.5)}
+    with pytest.raises(ConfigError, match=r"^config: model.image_size: .* Received: 5000\.$"):
+        imgpipe.check(tmp_path, model=wrong)
+    with pytest.raises(ConfigError, match=r"two or more different names: \('cat',\)"):
+        imgpipe.check(tmp_path, **{"data.classes": np.array(["cat"])})
+
+
+@pytest.mark.parametrize("value", [None, {0.5}, object])
+def test_a_value_that_no_setting_can_have_is_refused_by_name(tmp_path: Path, value: Any) -> None:
+    with pytest.raises(ConfigError, match="^evaluate.threshold: expected a number.* Received: "):
+        imgpipe.check(tmp_path, evaluate={"threshold": value})
+
+
 def test_settings_are_checked_before_anything_starts(case: Case) -> None:
     with pytest.raises(ConfigError, match=r"did you mean 'evaluate.threshold'\?"):
         imgpipe.run(case.photos, evaluate={"treshold": 0.5})
