@@ -230,6 +230,9 @@ def unknown(key: str) -> str:
     """Return a sentence about an unknown key, with the known key that is most similar."""
     if len(key) > _SHOWN:
         return f"unknown key {key[:_SHOWN]!r}…"
+    inside = [known for known in known_keys() if known.startswith(f"{key}.")]
+    if inside:
+        return f"{key!r} is a section; expected one of its keys, such as {inside[0]!r}."
     return f"unknown key {key!r}; {_nearest(key)}"
 
 

@@ -64,7 +64,7 @@ def test_numbers_of_numpy_are_settings(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [None, {0.5}, object])
 def test_a_value_that_no_setting_can_have_is_refused_by_name(tmp_path: Path, value: Any) -> None:
-    with pytest.raises(ConfigError, match="^evaluate.threshold: expected a number.* Received: "):
+    with pytest.raises(ConfigError, match=r"^evaluate.threshold: expected a number.* Received: "):
         imgpipe.check(tmp_path, evaluate={"threshold": value})
 
 

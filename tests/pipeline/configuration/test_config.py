@@ -188,6 +188,8 @@ def test_severity_and_threshold_of_every_check_can_be_set(tmp_path: Path):
     [
         ("judge.severity.dark=repair", "judge.severity.dark: input should be 'warn', 'reject'"),
         ("judge.severity.drak=warn", "did you mean 'judge.severity.dark'?"),
+        ("judge.severity=warn", "'judge.severity' is a section; expected one of its keys, such as"),
+        ("evaluate=0.9", "is a section; expected one of its keys, such as 'evaluate.threshold'."),
         ("judge.threshold.dark=much", "judge.threshold.dark: input should be a valid number"),
         ("judge.severity.zero_byte=warn", "unknown key 'judge.severity.zero_byte'"),
     ],
