@@ -182,7 +182,8 @@ def load(path: str | Path, version: int | None = None) -> LoadedModel:
 
     Raises:
       ConfigError: There is no version of this number.
-      ResourceError: There is no model, or it is damaged.
+      ResourceError: There is no model, it is damaged, or this process was forked from one that has
+        loaded a model.
     """
     from imgpipe.pipeline.published import local_model
 

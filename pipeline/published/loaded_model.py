@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class LoadedModel:
     """A published model that answers in this process, as a server with the same version would.
 
-    `imgpipe.load` makes it. Several threads may share it. Close it to free its memory, or use it as
-    a context manager.
+    `imgpipe.load` makes it. Several threads may share it, but no process that is forked later.
+    Close it to free its memory, or use it as a context manager.
 
     Args:
       client: The client of the loaded version.
@@ -66,6 +66,8 @@ class LoadedModel:
 
         Raises:
           InvalidArgument: An image cannot be read or decoded; the message names it.
+          ResourceError: This process was forked after the model had been loaded.
+          ServingError: The model is closed.
         """
         given: Sequence[Any] = [images] if _is_one(images) else images  # type: ignore[assignment]
         return self._client.classify(given, top=top, crop=crop, ten_crop=ten_crop)

@@ -17,10 +17,12 @@ from imgpipe.models.export.served_model import Served
 from imgpipe.pipeline.command_line import steps
 from imgpipe.pipeline.published import pushed_models
 from imgpipe.serving import tensors
-from imgpipe.serving.client import Client, InvalidArgument, Unimplemented, protos
+from imgpipe.serving.client import Client, InvalidArgument, ServingError, Unimplemented, protos
 from imgpipe.serving.client.base import ClientBase
 from imgpipe.serving.client.steps import Call
 from imgpipe.serving.server import status
+
+_process: int | None = None  # the one that has loaded a model, whose threads no fork of it has
 
 
 def load(path: Path, number: int | None) -> LocalClient:
@@ -32,12 +34,30 @@ def load(path: Path, number: int | None) -> LocalClient:
 
     Raises:
       ConfigError: There is no version of this number.
-      ResourceError: There is no model, or it is damaged.
+      ResourceError: There is no model, it is damaged, or this process is a fork of one that has
+        loaded a model.
     """
     version = version_folder(path, number)
+    _check_process()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"  # without a line for each file that is not an image
     with steps.quiet():
         return LocalClient(version)
+
+
+def _check_process() -> None:
+    """Refuse a fork of the process that has loaded the first model.
+
+    Raises:
+      ResourceError: This process is such a fork.
+    """
+    global _process
+    _process = _process or os.getpid()
+    if _process != os.getpid():
+        raise ResourceError(
+            "a process that was forked after a model was loaded cannot use TensorFlow, which would "
+            "wait without end. Load the model only in the child processes, or start these with "
+            "multiprocessing.get_context('spawn')"
+        )
 
 
 class LocalClient(Client):
@@ -58,6 +78,7 @@ class _LocalTransport:
     """Runs Predict calls in a session; threads may share it, as TensorFlow's sessions allow."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder, self._closed = folder, False
         self._served = Served(str(folder))
         self._version = int(folder.name) if folder.name.isdecimal() else 0
 
@@ -66,8 +87,13 @@ class _LocalTransport:
 
         Raises:
             InvalidArgument: The model refuses the inputs, such as a file that is not an image.
+            ResourceError: The model was loaded by the process of which this one is a fork.
+            ServingError: The model is closed.
             Unimplemented: It is another call, which only a server answers.
         """
+        _check_process()
+        if self._closed:
+            raise ServingError(f"The model in {self._folder} is closed. Load it again")
         if call.method != protos.PREDICT:
             raise Unimplemented(f"{call.method.name} needs a server: imgpipe serve OUT")
         import tensorflow as tf
@@ -86,6 +112,7 @@ class _LocalTransport:
 
     def close(self) -> None:
         """Free the session."""
+        self._closed = True
         self._served.close()
 
 

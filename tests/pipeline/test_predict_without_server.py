@@ -1,14 +1,17 @@
 """Tests that ``imgpipe predict --model OUT`` answers as a server with the same model does."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+import imgpipe
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.application import app
+from imgpipe.serving.client import ServingError
 from tests import json_formats
 from tests.images import encoded, noise
 
@@ -113,3 +116,24 @@ def test_what_cannot_be_is_refused(out, photos, tmp_path):
     with pytest.raises(ResourceError, match=r"is damaged: saved_model.pb has 1 bytes"):
         predict("--model", copy / "2", photos)
     assert {row["version"] for row in rows("--model", copy, photos)} == {1}
+
+
+def test_a_closed_model_says_so(out, photos):
+    with imgpipe.load(out) as model:
+        pass
+    with pytest.raises(ServingError, match=r"model/2 is closed. Load it again"):
+        model.predict(photos / "0.png")
+
+
+def test_a_fork_is_refused_instead_of_waiting_without_end(out, photos):
+    with imgpipe.load(out) as model:
+        for use in (lambda: model.predict(photos / "0.png"), lambda: imgpipe.load(out)):
+            child = os.fork()
+            if not child:
+                try:
+                    use()
+                except ResourceError as error:
+                    os._exit(42 if "forked after a model was loaded" in str(error) else 1)
+                finally:
+                    os._exit(1)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
