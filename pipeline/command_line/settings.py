@@ -59,9 +59,9 @@ def configuration(
     known = presets()
     if source not in known:
         close = difflib.get_close_matches(source, known, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        hint = f"; did you mean {close[0]!r}?" if close else "."
         raise ConfigError(
-            f"there is no configuration file and no preset named {source!r}; {hint}Presets, which "
+            f"there is no configuration file and no preset named {source!r}{hint} Presets, which "
             f"`imgpipe presets` describes: {', '.join(known)}."
         )
     preset = resources.files("imgpipe.pipeline") / "presets" / f"{source}.toml"

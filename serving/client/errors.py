@@ -112,7 +112,7 @@ def unreachable(reason: object, target: str) -> Unavailable:
     """Return the error of a call to ``target`` that no server answered."""
     return Unavailable(
         f"No model server is available at {target} ({reason}). Start one with "
-        "`imgpipe serve OUT`, or check the address."
+        "`imgpipe serve OUT`, check the address, or wait until the server has loaded its models."
     )
 
 

@@ -68,6 +68,11 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module 'imgpipe' has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    """List the public names too, which are not imported yet."""
+    return sorted({*globals(), *__all__})
+
+
 def _main() -> None:
     """Run the command line, as the installed program ``imgpipe`` does.
 
