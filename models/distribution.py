@@ -24,7 +24,7 @@ VARIABLE: Final = "TF_CONFIG"
 
 
 def prepare(name: str) -> None:
-    """Creates the strategy before TensorFlow runs anything; further calls do nothing.
+    """Create the strategy before TensorFlow runs anything; further calls do nothing.
 
     Args:
         name: "none", "mirrored" or "multi_worker"; only the last one needs preparation.
@@ -38,7 +38,7 @@ def prepare(name: str) -> None:
 
 
 def scope(name: str) -> contextlib.AbstractContextManager[Any]:
-    """Returns the scope of a strategy, in which a model must be built and compiled.
+    """Return the scope of a strategy, in which a model must be built and compiled.
 
     Args:
         name: "none", "mirrored" or "multi_worker".
@@ -61,7 +61,7 @@ def scope(name: str) -> contextlib.AbstractContextManager[Any]:
 
 @functools.cache  # a process can set up the collectives once only
 def _multi_worker() -> Any:
-    """Creates the strategy, which waits until all workers are connected."""
+    """Create the strategy, which waits until all workers are connected."""
     import tensorflow as tf
 
     try:
@@ -86,7 +86,7 @@ def _multi_worker() -> Any:
 
 
 def let_keras_fit(model: keras.Model, dataset: tf.data.Dataset) -> None:
-    """Makes `fit` work with several workers, which Keras 3.15 fails at (keras-team/keras#20585).
+    """Make `fit` work with several workers, which Keras 3.15 fails at (keras-team/keras#20585).
 
     Keras averages values over an axis that they do not have: the first batch, from which it builds
     the metrics, and the metrics of each step. Here the model is built from a batch of this worker
@@ -105,7 +105,7 @@ def let_keras_fit(model: keras.Model, dataset: tf.data.Dataset) -> None:
 
 
 def agreed(values: Mapping[str, float], name: str) -> dict[str, float]:
-    """Returns the mean of each value over all workers, so that all of them decide alike.
+    """Return the mean of each value over all workers, so that all of them decide alike.
 
     Args:
         values: Values of this worker by name.
@@ -122,7 +122,7 @@ def agreed(values: Mapping[str, float], name: str) -> dict[str, float]:
 
 @contextlib.contextmanager
 def policy(precision: str) -> Iterator[None]:
-    """Sets Keras' dtype policy for the layers that are created in the block.
+    """Set Keras' dtype policy for the layers that are created in the block.
 
     The policy is global, and the previous one is restored at the end of the block.
 

@@ -34,7 +34,7 @@ class ResourceError(ImgpipeError):
 
 
 def nearest(received: str, known: Iterable[str]) -> str:
-    """Returns the end of a message that names the known word most like a wrong one, if any is."""
+    """Return the end of a message that names the known word most like a wrong one, if any is."""
     import difflib  # not for every `imgpipe --help`
 
     found = difflib.get_close_matches(received, known, 1)

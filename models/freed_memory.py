@@ -6,7 +6,7 @@ import ctypes
 
 
 def release_freed_memory() -> None:
-    """Returns freed memory to the operating system, if the C library has a function for it.
+    """Return freed memory to the operating system, if the C library has a function for it.
 
     The C library keeps the memory of many small arrays after they are gone, because holes between
     other arrays might be used again. After the columns of a million records were read, these were

@@ -15,7 +15,7 @@ STRICT: Final = ConfigDict(extra="forbid", validate_default=True)
 
 
 def declared(section: Any) -> dict[str, FieldInfo]:
-    """Returns the settings of a section by name, in the order of their declaration.
+    """Return the settings of a section by name, in the order of their declaration.
 
     Args:
         section: A class of settings or an instance of one; anything else has no settings.
@@ -25,7 +25,7 @@ def declared(section: Any) -> dict[str, FieldInfo]:
 
 
 def problems(error: ValidationError) -> list[str]:
-    """Describes each wrong value: its name, what was expected and what was received.
+    """Describe each wrong value: its name, what was expected and what was received.
 
     Args:
         error: The error that pydantic raised.
@@ -38,7 +38,7 @@ def problems(error: ValidationError) -> list[str]:
 
 
 def describe(problem: ErrorDetails, most: int | None = None) -> str:
-    """Describes a wrong value: its name if it has one, what was expected and what was received.
+    """Describe a wrong value: its name if it has one, what was expected and what was received.
 
     Args:
         problem: What pydantic found.

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Uses one thread for the linear algebra of NumPy and SciPy in the block."""
+    """Use one thread for the linear algebra of NumPy and SciPy in the block."""
     with _thread_pools().limit(limits=1, user_api="blas"):
         yield
 
 
 @functools.cache
 def _thread_pools() -> ThreadpoolController:
-    """Returns the thread pools of the loaded libraries. To find them takes milliseconds."""
+    """Return the thread pools of the loaded libraries. To find them takes milliseconds."""
     import scipy.linalg  # noqa: F401 - SciPy brings an OpenBLAS of its own, which must be loaded
     from threadpoolctl import ThreadpoolController
 

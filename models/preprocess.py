@@ -19,7 +19,7 @@ _PARALLEL_DECODES: Final = 32  # images of one request that are decoded at once,
 
 
 def decode(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Decodes one image, and the first frame of an animation, to 8-bit RGB.
+    """Decode one image, and the first frame of an animation, to 8-bit RGB.
 
     JPEG, PNG, BMP, GIF and WebP can be decoded. Grey, palette, CMYK and 16-bit images are
     converted.
@@ -59,7 +59,7 @@ def resize(pixels: tf.Tensor, image_size: int) -> tf.Tensor:
 
 
 def decode_and_resize(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Decodes and resizes one image.
+    """Decode and resize one image.
 
     Args:
         image_bytes: The encoded image, a string scalar.
@@ -72,7 +72,7 @@ def decode_and_resize(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
 
 
 def whole_pixels(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Decodes and resizes one image and rounds its pixels, for models that take resized images.
+    """Decode and resize one image, and round its pixels, for models that take resized images.
 
     Args:
         image_bytes: The encoded image, a string scalar.
@@ -88,7 +88,7 @@ def whole_pixels(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
 
 
 def batch_decode(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Decodes and resizes a batch of images inside a graph.
+    """Decode and resize a batch of images inside a graph.
 
     Args:
         image_bytes: The encoded images, string [N]; N may be 0.

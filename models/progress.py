@@ -17,19 +17,19 @@ class Listener(Protocol):
     """The interface of a display. Its methods may be called from any thread."""
 
     def advance(self, count: int, unit: str) -> None:
-        """Reports that `count` more units are done."""
+        """Report that `count` more units are done."""
 
     def total(self, count: int, unit: str) -> None:
-        """Reports the total number of units of the current step, if it is known."""
+        """Report the total number of units of the current step, if it is known."""
 
     def say(self, text: str) -> None:
-        """Shows a sentence about the current step."""
+        """Show a sentence about the current step."""
 
     def stoppable(self) -> contextlib.AbstractContextManager[None]:
         """Lets a person end the current step early while the context is active."""
 
     def stopped(self) -> bool:
-        """Returns whether a person asked to end the step early and keep its result so far."""
+        """Return whether a person asked to end the step early and keep its result so far."""
 
 
 _listener: Listener | None = None
@@ -47,25 +47,25 @@ def silent() -> Iterator[None]:
 
 
 def attach(listener: Listener | None) -> None:
-    """Sends further counts to `listener`, or to nothing if it is None."""
+    """Send further counts to `listener`, or to nothing if it is None."""
     global _listener
     _listener = listener
 
 
 def advance(count: int, unit: str = "images") -> None:
-    """Reports that `count` more units are done."""
+    """Report that `count` more units are done."""
     if _listener is not None and not _is_silent():
         _listener.advance(count, unit)
 
 
 def total(count: int, unit: str = "images") -> None:
-    """Reports the total number of units of the current step, if it is known."""
+    """Report the total number of units of the current step, if it is known."""
     if _listener is not None and not _is_silent():
         _listener.total(count, unit)
 
 
 def say(text: str) -> None:
-    """Shows a sentence about the current step, or logs it if there is no display."""
+    """Show a sentence about the current step, or log it if there is no display."""
     if _listener is not None and not _is_silent():
         _listener.say(text)
     else:
@@ -78,7 +78,7 @@ def stoppable() -> contextlib.AbstractContextManager[None]:
 
 
 def stopped() -> bool:
-    """Returns whether a person wants the step to end with what it has found so far."""
+    """Return whether a person wants the step to end with what it has found so far."""
     return _listener is not None and _listener.stopped()
 
 

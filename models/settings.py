@@ -40,7 +40,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> ModelSettings:
-        """Creates settings from the "model" table of a trainer's custom config.
+        """Create settings from the "model" table of a trainer's custom config.
 
         Args:
             values: The table, with settings by name.
@@ -61,7 +61,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
             raise ConfigError("model settings: " + "; ".join(problems(error))) from None
 
     def backbone_spec(self) -> Backbone:
-        """Returns the backbone with its weights and its cut. TensorFlow is not imported."""
+        """Return the backbone with its weights and its cut. TensorFlow is not imported."""
         return backbones.get(
             self.network, self.weights, self.weights_sha256, self.cut, self.width, self.seed
         )
@@ -105,7 +105,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
         )
 
     def second_stage(self) -> ModelSettings:
-        """Returns the settings of fine-tuning in the form of settings of a training."""
+        """Return the settings of fine-tuning in the form of settings of a training."""
         stage = self.fine_tune
         return replace(
             self,
@@ -119,7 +119,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
         )
 
     def check_together(self) -> None:
-        """Raises an error when one setting would leave another without effect.
+        """Raise an error when one setting would leave another without effect.
 
         Raises:
             ConfigError: There is such a pair; the message says what to change.
@@ -150,7 +150,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
             )
 
     def check_classes(self, vocabulary: Sequence[str]) -> tuple[str, ...]:
-        """Returns the class names after checking that a network with these settings can have them.
+        """Return the class names after checking that a network with these settings can have them.
 
         Args:
             vocabulary: Class names in sorted order.
@@ -169,7 +169,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
         return checked
 
     def one_unit(self, classes: int) -> bool:
-        """Returns whether the head has the single unit of a binary classifier.
+        """Return whether the head has the single unit of a binary classifier.
 
         Args:
             classes: Number of classes.
@@ -186,7 +186,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
 
 
 def check_vocabulary(vocabulary: Sequence[str]) -> tuple[str, ...]:
-    """Returns the class names after checking that a text file with one name a line can hold them.
+    """Return the class names after checking that a text file with one name a line can hold them.
 
     Args:
         vocabulary: Class names in sorted order.

@@ -70,7 +70,7 @@ class TrainerConfig:
 
     @classmethod
     def from_mapping(cls, config: Mapping[str, Any]) -> TrainerConfig:
-        """Creates the config from TFX's custom_config; keys that others read are ignored.
+        """Create the config from TFX's custom_config; keys that others read are ignored.
 
         Args:
             config: The custom config.
@@ -165,7 +165,7 @@ def _write_head(
     train_files: Iterable[str],
     run_dir: Path,
 ) -> None:
-    """Stores the head by itself, if its answers for stored features are those of the network."""
+    """Store the head by itself, if its answers for stored features are those of the network."""
     stored = StoredHead.of(head, classifier)
     if stored is None:
         return
@@ -180,7 +180,7 @@ def _write_head(
 def described(
     classifier: Classifier, train_files: Iterable[str], eval_files: Iterable[str]
 ) -> FeatureDistribution | None:
-    """Computes the distribution of a network's features when the bank does not hold them.
+    """Compute the distribution of a network's features when the bank does not hold them.
 
     A few hundred images pass through the network once more. The class that the network predicts for
     an image is used as its label.
@@ -200,7 +200,7 @@ def described(
 
 
 def _features(classifier: Classifier, images: Sequence[bytes]) -> dict[str, Any]:
-    """Returns the features [N, D] and probabilities [N, C] of encoded images, by name."""
+    """Return the features [N, D] and probabilities [N, C] of encoded images, by name."""
     if not images:
         return dict.fromkeys((FEATURES, PROBABILITIES), np.empty((0, 1), np.float32))
     batches = list(classifier.outputs(images))
@@ -213,7 +213,7 @@ def _features(classifier: Classifier, images: Sequence[bytes]) -> dict[str, Any]
 def some_images(
     patterns: Iterable[str], count: int, looked_at: int = _IMAGES_LOOKED_AT
 ) -> list[bytes]:
-    """Returns at most `count` encoded images, always the same ones.
+    """Return at most `count` encoded images, always the same ones.
 
     Args:
         patterns: File patterns of the image examples.
@@ -226,7 +226,7 @@ def some_images(
 def some_examples(
     patterns: Iterable[str], count: int, looked_at: int = _IMAGES_LOOKED_AT
 ) -> list[tuple[bytes, bytes]]:
-    """Returns the content hash and the bytes of at most `count` images, always the same ones.
+    """Return the content hash and the bytes of at most `count` images, always the same ones.
 
     The images with the smallest content hashes are chosen, so that the order in which a source
     lists its classes does not matter.
@@ -253,7 +253,7 @@ def some_examples(
 
 
 def write_parity(classifier: Classifier, images: Sequence[bytes], path: Path) -> None:
-    """Records the probabilities that the trained model in memory gives for some images.
+    """Record the probabilities that the trained model in memory gives for some images.
 
     The file has one tf.Example for each image, with `image_bytes` and `probabilities`. Every server
     of this model must give the same probabilities for the same bytes.

@@ -174,5 +174,5 @@ def extract(
 
 
 def prefix_of(view: int) -> str:
-    """Returns the beginning of the names of the files that hold the views from `view` on."""
+    """Return the beginning of the names of the files that hold the views from `view` on."""
     return f"{records.FILE_PREFIX}-view{view}" if view else records.FILE_PREFIX

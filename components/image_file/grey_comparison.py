@@ -57,12 +57,12 @@ class Pairs:
 
     @classmethod
     def join(cls, parts: Iterable[Pairs]) -> Pairs:
-        """Returns the pairs of all parts, one after the other."""
+        """Return the pairs of all parts, one after the other."""
         columns = zip(*((one.first, one.second, one.kinds, one.bits) for one in parts), strict=True)
         return cls(*map(np.concatenate, columns))
 
     def select(self, rows: Indices | npt.NDArray[np.bool_]) -> Pairs:
-        """Returns some of the pairs."""
+        """Return some of the pairs."""
         return Pairs(self.first[rows], self.second[rows], self.kinds[rows], self.bits[rows])
 
 

@@ -26,7 +26,7 @@ __all__ = ["AUGMENTATION_VERSION", "ViewSpec", "augment", "seeds"]
 
 
 def seeds(hashes: Sequence[str]) -> list[int]:
-    """Returns the first 64 bits of the content hash of each image, as int64 [N].
+    """Return the first 64 bits of the content hash of each image, as int64 [N].
 
     Args:
         hashes: Content hash (hex) of each image.
@@ -37,7 +37,7 @@ def seeds(hashes: Sequence[str]) -> list[int]:
 def augment(
     images: tf.Tensor, hashes: tf.Tensor, view: tf.Tensor | int, spec: ViewSpec
 ) -> tf.Tensor:
-    """Computes one view of each image.
+    """Compute one view of each image.
 
     Args:
         images: Pixels, float32 [N, S, S, 3], 0..255.
@@ -65,7 +65,7 @@ def augment(
 
 
 def _one_by_one(images: tf.Tensor, seeds: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
-    """Changes the colours of each image and erases a rectangle; returns [N, S, S, 3].
+    """Change the colours of each image and erase a rectangle; return [N, S, S, 3].
 
     The images are processed one at a time. In an operation on the whole batch, the order of
     summation would depend on the batch, and so would the last bits of a view.

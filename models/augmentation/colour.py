@@ -27,7 +27,7 @@ _QUARTER_TURN: Final = (
 
 
 def shift(image: tf.Tensor, seed: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
-    """Changes the colours of an image.
+    """Change the colours of an image.
 
     Args:
         image: Pixels, float32 [S, S, 3], 0..255.
@@ -53,7 +53,7 @@ def shift(image: tf.Tensor, seed: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
 
 
 def colour_matrix(saturation: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
-    """Returns the matrix [3, 3] that changes the saturation and turns the hue of a colour.
+    """Return the matrix [3, 3] that changes the saturation and turns the hue of a colour.
 
     Each row has the shares of red, green and blue in one channel of the result and sums to 1.
 

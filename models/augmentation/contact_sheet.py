@@ -28,7 +28,7 @@ _TEXT: Final = 12  # height of a letter in pixels; a line is 1.5 times as high
 def view_pixels(
     image: bytes, content_hash: str, spec: ViewSpec, image_size: int
 ) -> npt.NDArray[np.uint8]:
-    """Returns the image itself and all its augmented views.
+    """Return the image itself and all its augmented views.
 
     Args:
         image: The encoded image.
@@ -56,7 +56,7 @@ def view_pixels(
 
 @functools.lru_cache(maxsize=1)  # one sheet is drawn at a time
 def _graph(spec: ViewSpec, image_size: int) -> Any:
-    """Returns `augment` as a graph, which is traced once for a sheet."""
+    """Return `augment` as a graph, which is traced once for a sheet."""
     import tensorflow as tf
 
     return tf.function(
@@ -111,7 +111,7 @@ def draw(rows: Sequence[tuple[str, npt.NDArray[np.uint8]]], side: int) -> Image.
 
 
 def _fitting(text: str, width: int, font: Any) -> str:
-    """Returns the end of the text that fits into `width` pixels.
+    """Return the end of the text that fits into `width` pixels.
 
     Letters that the font lacks become "?".
     """
@@ -124,7 +124,7 @@ def _fitting(text: str, width: int, font: Any) -> str:
 
 
 def png(sheet: Image.Image) -> bytes:
-    """Returns a sheet as the content of a PNG file.
+    """Return a sheet as the content of a PNG file.
 
     Args:
         sheet: The sheet that `draw` returned.

@@ -39,7 +39,7 @@ def warp(images: tf.Tensor, seeds: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
 
 
 def projective_transforms(seeds: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
-    """Returns the transforms [N, 8] of N images in the format of ImageProjectiveTransformV3.
+    """Return the transforms [N, 8] of N images in the format of ImageProjectiveTransformV3.
 
     Each transform is computed by itself. Computed for a whole batch, sine and cosine would be
     rounded differently in vector registers than in the remainder of the batch, so that a view would
@@ -60,7 +60,7 @@ def projective_transforms(seeds: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> 
 
 
 def _transform(seed: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
-    """Returns the transform [8] from output pixels to input pixels (x, y).
+    """Return the transform [8] from output pixels to input pixels (x, y).
 
     The format is that of ImageProjectiveTransformV3. As in Keras' ImageDataGenerator, input - c =
     Rotation · (Shear · Zoom · (output - c) + shift), where c is the centre. View 0 (second half of
@@ -89,7 +89,7 @@ def _transform(seed: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
 def _flipped_and_scaled(
     zoom_x: tf.Tensor, zoom_y: tf.Tensor, seed: tf.Tensor, spec: ViewSpec
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the two zooms after vertical flip and scale.
+    """Return the two zooms after vertical flip and scale.
 
     The scale is log-uniform, so that half of the images shrink.
     """

@@ -120,7 +120,7 @@ def _shares(seed: tf.Tensor, count: tf.Tensor, alpha: float) -> tf.Tensor:
 
 
 def _blended(values: tf.Tensor, order: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
-    """Returns [N, ...]: each row times its share [N], plus the rest of its partner."""
+    """Return [N, ...]: each row times its share [N], plus the rest of its partner."""
     import tensorflow as tf
 
     ones = tf.ones(values.shape.rank - 1, tf.int32)
@@ -131,7 +131,7 @@ def _blended(values: tf.Tensor, order: tf.Tensor, share: tf.Tensor) -> tf.Tensor
 def _cutmix(
     inputs: tf.Tensor, one_hot: tf.Tensor, order: tf.Tensor, share: tf.Tensor, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Replaces a rectangle of each image, cut off at the edges, by that of its partner.
+    """Replace a rectangle of each image, cut off at the edges, by that of its partner.
 
     The rectangle has the area 1 - share before it is cut off. The labels are mixed by the area that
     remains visible.
@@ -152,7 +152,7 @@ def _cutmix(
 
 
 def _within(length: tf.Tensor, middle: tf.Tensor, half: tf.Tensor) -> tf.Tensor:
-    """Returns which pixels lie within `half` of `middle`, bool [N, length].
+    """Return which pixels lie within `half` of `middle`, bool [N, length].
 
     `half` and `middle` are shares of the length, float [N].
     """

@@ -21,7 +21,7 @@ LONGEST: Final = 1 / 0.3  # largest ratio of the sides
 
 
 def erase(image: tf.Tensor, seed: tf.Tensor, largest: float) -> tf.Tensor:
-    """Fills a rectangle of half of the images with noise; returns the image [S, S, 3].
+    """Fill a rectangle of half of the images with noise; returns the image [S, S, 3].
 
     Args:
         image: Pixels [S, S, 3] in 0..255.

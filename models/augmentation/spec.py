@@ -90,7 +90,7 @@ class ViewSpec:
     )
 
     def side(self, view: int, image_size: int) -> int:
-        """Returns the side in pixels at which the backbone sees a view.
+        """Return the side in pixels at which the backbone sees a view.
 
         Args:
             view: Number of the view; view 0 always has `image_size`.
@@ -107,7 +107,7 @@ class ViewSpec:
         return any((self.brightness, self.contrast, self.saturation, self.hue))
 
     def key(self) -> str:
-        """Returns a stable string of all settings of a view; `count` is not part of it."""
+        """Return a stable string of all settings of a view; `count` is not part of it."""
         settings: dict[str, object] = {"version": AUGMENTATION_VERSION}
         for name, field in declared(self).items():
             value = getattr(self, name)

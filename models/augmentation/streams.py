@@ -13,7 +13,7 @@ _APART: Final = 2**32  # exceeds the number of views, so that no two streams sha
 
 
 def stream(seed: tf.Tensor, number: int) -> tf.Tensor:
-    """Returns the seed of one stream, int64 [2].
+    """Return the seed of one stream, int64 [2].
 
     Args:
         seed: Content hash and number of the view, int64 [2].

@@ -26,7 +26,7 @@ def get(
     width: float = 1.0,
     seed: int = 0,
 ) -> Backbone:
-    """Returns the backbone with a name, after checking the arguments.
+    """Return the backbone with a name, after checking the arguments.
 
     Args:
         name: Name of the architecture, one of `names` or a name of a pattern.

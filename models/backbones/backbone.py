@@ -67,7 +67,7 @@ class Backbone:
         return None if self.weights in ("imagenet", "none") else Path(self.weights)
 
     def key(self) -> str:
-        """Returns a hash (hex) of everything that determines the feature map of given pixels.
+        """Return a hash (hex) of everything that determines the feature map of given pixels.
 
         Raises:
           ResourceError: The weights are missing or are not the expected ones.
@@ -99,7 +99,7 @@ class Backbone:
         return ["imagenet", keras]
 
     def fetch(self, image_size: int) -> None:
-        """Downloads ImageNet weights, unless Keras has them in its cache.
+        """Download ImageNet weights, unless Keras has them in its cache.
 
         Local files and installed weights are checked by `key` instead.
 
@@ -115,7 +115,7 @@ class Backbone:
             architecture.source(self, (image_size, image_size))
 
     def build(self, pixels: KerasTensor, trainable: bool = False) -> KerasTensor:
-        """Builds the network and returns its feature map.
+        """Build the network and return its feature map.
 
         BatchNorm layers are folded into the convolutions, which does not change the result. Only a
         network with random weights that is to be trained keeps them.
@@ -154,7 +154,7 @@ class Backbone:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Makes the initial weights of layers that are created in the block depend on `seed` only.
+    """Make the initial weights of layers that are created in the block depend on `seed` only.
 
     An initializer without a seed draws one from Python's random generator. The state of this
     generator is restored after the block.
@@ -169,7 +169,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def file_sha256(path: Path, expected: str = "") -> str:
-    """Returns the SHA-256 (hex) of a file.
+    """Return the SHA-256 (hex) of a file.
 
     It is computed again only when the time or the size of the file has changed.
 

@@ -35,7 +35,7 @@ _WORDS: Final = frozenset({"enable_unsafe_deserialization", "safe_mode", "__lamb
 
 
 def weights(content: bytes, path: Path) -> bytes:
-    """Returns the HDF5 file inside the archive.
+    """Return the HDF5 file inside the archive.
 
     Args:
       content: Content of the archive.
@@ -58,7 +58,7 @@ def weights(content: bytes, path: Path) -> bytes:
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Returns the content of a member, of at most the size that the archive states."""
+    """Return the content of a member, of at most the size that the archive states."""
     info = archive.getinfo(name)
     with archive.open(info) as file:
         content = file.read(info.file_size)
@@ -116,7 +116,7 @@ def _check_config(config: Any, path: Path) -> None:
 
 
 def _walk(config: Any) -> Iterator[tuple[str, Any]]:
-    """Yields every value of a configuration, with the name of the layer that contains it."""
+    """Yield every value of a configuration, with the name of the layer that contains it."""
     waiting: list[tuple[str, Any]] = [("", config)]
     while waiting:
         place, value = waiting.pop()

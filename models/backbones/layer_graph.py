@@ -37,7 +37,7 @@ class GraphNode:
 
 
 def nodes(ends: Sequence[keras.KerasTensor]) -> list[GraphNode]:
-    """Returns all operations on which tensors depend, each after those that it reads.
+    """Return all operations on which tensors depend, each after those that it reads.
 
     Args:
         ends: Outputs of a functional model, or other tensors of one.
@@ -63,7 +63,7 @@ def nodes(ends: Sequence[keras.KerasTensor]) -> list[GraphNode]:
 
 
 def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
-    """Returns the layers whose output alone connects input and output, in the order of the network.
+    """Return the layers whose output alone connects input and output, in the order of the network.
 
     Everything above such a layer is a function of its activations, so it can be trained from them.
 
@@ -95,7 +95,7 @@ def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
 
 
 def find(network: keras.Model | keras.KerasTensor, name: str) -> str:
-    """Returns the name of the layer that `name` means.
+    """Return the name of the layer that `name` means.
 
     Args:
         network: A functional model, or a tensor of one.
@@ -128,7 +128,7 @@ def find(network: keras.Model | keras.KerasTensor, name: str) -> str:
 
 
 def feature_map(network: keras.Model | keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """Returns the output of the layer that `find` returns, symbolic [N, h, w, C].
+    """Return the output of the layer that `find` returns, symbolic [N, h, w, C].
 
     Args:
         network: A functional model, or a tensor of one.
@@ -157,7 +157,7 @@ def _layers(network: keras.Model | keras.KerasTensor) -> Iterator[GraphNode]:
 
 
 def _is_layer(operation: Any) -> bool:
-    """Returns whether an operation is a layer; others have names that change with each build."""
+    """Return whether an operation is a layer; others have names that change with each build."""
     import keras
 
     is_layer = isinstance(operation, keras.layers.Layer)

@@ -30,7 +30,7 @@ _NORMALISES: Final = ("Rescaling", "Normalization")  # kept in float32 for the p
 def rebuild(
     source: keras.Model, pixels: keras.KerasTensor, trainable: bool, fold: bool
 ) -> keras.KerasTensor:
-    """Builds a copy of a network on another input.
+    """Build a copy of a network on another input.
 
     Args:
         source: Functional model with one input and one output.
@@ -67,7 +67,7 @@ class _Rebuilding:
         self._affines: set[int] = set()
 
     def layer(self, layer: Any) -> Any:
-        """Returns the layer that replaces this one in the copy."""
+        """Return the layer that replaces this one in the copy."""
         import keras
 
         if not isinstance(layer, keras.layers.Layer):
@@ -92,7 +92,7 @@ class _Rebuilding:
         return copy
 
     def call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
-        """Returns the output of the layer, or its input where the layer was folded away."""
+        """Return the output of the layer, or its input where the layer was folded away."""
         if id(layer) in self._skipped:
             return args[0]
         if id(layer) in self._affines:
@@ -118,7 +118,7 @@ class _Rebuilding:
 
 
 def set_weights(layer: Any, arrays: Sequence[npt.NDArray[Any]]) -> None:
-    """Sets the weights of a layer, and the constants that Normalization derives from them.
+    """Set the weights of a layer, and the constants that Normalization derives from them.
 
     Args:
         layer: A Keras layer that is built.
@@ -133,7 +133,7 @@ def set_weights(layer: Any, arrays: Sequence[npt.NDArray[Any]]) -> None:
 
 
 def _scale_and_offset(norm: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Returns the scale and the offset of a BatchNorm in inference mode, each float64 [C].
+    """Return the scale and the offset of a BatchNorm in inference mode, each float64 [C].
 
     Raises:
         UnsafeWeightsError: A variance is negative or NaN.
@@ -175,13 +175,13 @@ def name_stably(model: keras.Model) -> None:
 
 
 def snake(name: str) -> str:
-    """Returns a class name in the form that Keras uses for layers, such as conv2d or re_lu."""
+    """Return a class name in the form that Keras uses for layers, such as conv2d or re_lu."""
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def _foldable(model: keras.Model) -> dict[int, Any]:
-    """Returns the BatchNorms that can be folded, by the id of the linear convolution before each.
+    """Return the BatchNorms that can be folded, by the id of the linear convolution before each.
 
     The BatchNorm must be the only layer that reads the convolution's output.
     """
@@ -218,7 +218,7 @@ def _foldable(model: keras.Model) -> dict[int, Any]:
 
 
 def _folded(layer: Any, norm: Any) -> list[Array]:
-    """Returns the weights of a layer, including a bias, that also perform its BatchNorm.
+    """Return the weights of a layer, including a bias, that also perform its BatchNorm.
 
     The computation uses float64.
     """

@@ -20,12 +20,12 @@ _ARCHITECTURES: Final[dict[str, Architecture]] = {
 
 
 def names() -> tuple[str, ...]:
-    """Returns the names of the architectures. `architecture` also accepts names of a pattern."""
+    """Return the names of the architectures. `architecture` also accepts names of a pattern."""
     return tuple(_ARCHITECTURES)
 
 
 def architecture(name: str) -> Architecture:
-    """Returns the architecture with a name.
+    """Return the architecture with a name.
 
     Args:
         name: One of `names`, or a name of a pattern, such as ``conv_16_32`` or ``module:function``.

@@ -47,7 +47,7 @@ class UnsafeWeightsError(ResourceError):
 
 
 def _refuse_state(state: object) -> None:
-    """Raises an error, because a pickle can also set attributes of an object that it may create."""
+    """Raise an error, because a pickle can also set attributes of an object that it may create."""
     raise UnsafeWeightsError(f"weights file: sets the state of an object to {state!r:.80}")
 
 
@@ -93,7 +93,7 @@ class _Tensor:
         _refuse_state(state)
 
     def read(self, name: str) -> npt.NDArray[Any]:
-        """Returns the tensor as a contiguous array, after checking its bounds.
+        """Return the tensor as a contiguous array, after checking its bounds.
 
         Raises:
             UnsafeWeightsError: The storage is missing or smaller than the tensor.
@@ -121,7 +121,7 @@ class _Tensor:
 
 
 def _tensor(*arguments: Any) -> _Tensor:
-    """Creates a tensor.
+    """Create a tensor.
 
     This is a function, because a pickle could create an object of a class without `__init__`.
     """
@@ -161,7 +161,7 @@ class _SafeUnpickler(pickle.Unpickler):
 
 
 def read(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Reads all tensors of a weights file.
+    """Read all tensors of a weights file.
 
     Args:
         path: Path of the file.
@@ -183,7 +183,7 @@ def read(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def parse(data: bytes) -> dict[str, npt.NDArray[Any]]:
-    """Reads all tensors from the content of a weights file.
+    """Read all tensors from the content of a weights file.
 
     Args:
         data: Content of the file.
@@ -236,7 +236,7 @@ def _check_memo(data: bytes) -> None:
 
 
 def _fill(data: bytes, position: int, storages: Sequence[_Storage]) -> None:
-    """Reads the storages that follow the pickles and checks that none is missing or left over."""
+    """Read the storages that follow the pickles and check that none is missing or left over."""
     for storage in storages:
         size = storage.count * storage.dtype.itemsize
         start = position + _COUNT_BYTES

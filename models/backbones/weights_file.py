@@ -51,7 +51,7 @@ class Layer:
 
 
 def load(model: keras.Model, path: Path, sha256: str = "") -> None:
-    """Loads the weights of a file into the layers of a model, either all of them or none.
+    """Load the weights of a file into the layers of a model, either all of them or none.
 
     A dense classifier in the file is ignored when the model has none.
 
@@ -89,7 +89,7 @@ def load(model: keras.Model, path: Path, sha256: str = "") -> None:
 
 
 def _read(path: Path, sha256: str) -> bytes:
-    """Returns the content of the file, so that what was checked cannot change before it is used."""
+    """Return the content of the file, so that what was checked cannot change before it is used."""
     try:
         content = read_bytes(path, MAX_BYTES)
     except OSError as error:
@@ -162,7 +162,7 @@ def _datasets(group: h5py.Group, path: Path, seen: set[int]) -> Iterator[tuple[s
 def _match(
     model: keras.Model, file: h5py.File, path: Path
 ) -> list[tuple[Any, list[npt.NDArray[Any]]]]:
-    """Returns each layer with its arrays, which are read only after all names and shapes match."""
+    """Return each layer with its arrays, which are read only after all names and shapes match."""
     holders = [layer for layer in model.layers if layer.weights]
     # Keras 1 and 2 list the layers in this attribute, and Keras 3 names its groups after classes.
     if "layer_names" in file.attrs or "layer_names0" in file.attrs:
@@ -202,7 +202,7 @@ def _match(
 
 
 def _finite(array: h5py.Dataset, path: Path) -> npt.NDArray[Any]:
-    """Returns the values of an array; a value that does not fit into float32 is an error."""
+    """Return the values of an array; a value that does not fit into float32 is an error."""
     values = np.asarray(array[()])
     with np.errstate(over="ignore"):
         wrong = values.size - np.count_nonzero(np.isfinite(values.astype(np.float32)))
@@ -215,7 +215,7 @@ def _finite(array: h5py.Dataset, path: Path) -> npt.NDArray[Any]:
 
 
 def _keras3_names(model: keras.Model) -> Iterator[str]:
-    """Yields the name of each layer with weights in Keras 3 files: its class with a counter."""
+    """Yield the name of each layer with weights in Keras 3 files: its class with a counter."""
     counts: dict[str, int] = {}
     for layer in model.layers:
         kind = snake(type(layer).__name__)
@@ -257,7 +257,7 @@ def _array(group: h5py.Group, name: str) -> h5py.Dataset:
 
 
 def _strings(group: h5py.Group, name: str) -> list[str]:
-    """Returns a list of names; Keras splits a long list into several attributes."""
+    """Return a list of names; Keras splits a long list into several attributes."""
     if name in group.attrs:
         parts = [group.attrs[name]]
     else:
@@ -270,7 +270,7 @@ def _strings(group: h5py.Group, name: str) -> list[str]:
 
 
 def _by_name_or_order(holders: Sequence[Any], stored: Sequence[Layer]) -> dict[str, Any]:
-    """Returns layers by their name in a file of older Keras, whose counters start anywhere."""
+    """Return layers by their name in a file of older Keras, whose counters start anywhere."""
     wanted = {layer.name: layer for layer in holders}
     plain = [layer.name for layer in stored]
     while len(plain) > len(holders) and _is_dense(stored[len(plain) - 1]):

@@ -37,7 +37,7 @@ Probabilities = npt.NDArray[np.float32]
 
 
 def to_onnx(version: Path, vocabulary: Sequence[str]) -> bytes:
-    """Converts a published version to ONNX.
+    """Convert a published version to ONNX.
 
     Args:
         version: Folder of the version.
@@ -65,7 +65,7 @@ def to_onnx(version: Path, vocabulary: Sequence[str]) -> bytes:
 
 
 def to_keras(version: Path) -> bytes:
-    """Builds the Keras network of a published version again, and saves it in Keras' format.
+    """Build the Keras network of a published version again, and save it in Keras' format.
 
     Args:
         version: Folder of the version.
@@ -87,7 +87,7 @@ def to_keras(version: Path) -> bytes:
 
 
 def onnx_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
-    """Returns the probabilities that an ONNX file gives, float32 [N, C].
+    """Return the probabilities that an ONNX file gives, float32 [N, C].
 
     Args:
         content: Content of the file.
@@ -101,7 +101,7 @@ def onnx_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
 
 
 def keras_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
-    """Returns the probabilities that a ``.keras`` file gives, float32 [N, C].
+    """Return the probabilities that a ``.keras`` file gives, float32 [N, C].
 
     Args:
         content: Content of the file.
@@ -118,7 +118,7 @@ def keras_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
 
 
 def lite_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
-    """Returns the probabilities that a ``.tflite`` file gives, float32 [N, C].
+    """Return the probabilities that a ``.tflite`` file gives, float32 [N, C].
 
     Args:
         content: Content of the file.

@@ -60,7 +60,7 @@ class Network:
 
 
 def load_network(directory: str) -> Network:
-    """Loads the network of a SavedModel from its signature for pixels.
+    """Load the network of a SavedModel from its signature for pixels.
 
     Args:
         directory: Folder of the SavedModel.
@@ -99,14 +99,14 @@ def load_network(directory: str) -> Network:
 
 
 def _resized(operations: Iterable[Any]) -> Any:
-    """Returns the output of the first resize of the graph; a backbone may contain further ones."""
+    """Return the output of the first resize of the graph; a backbone may contain further ones."""
     resizes = [op for op in operations if op.type == _RESIZE]
     names = {op.name for op in resizes}
     return next((op.outputs[0] for op in resizes if not _dependencies(op) & names), None)
 
 
 def _dependencies(operation: Any) -> set[str]:
-    """Returns the names of all operations on which this operation depends."""
+    """Return the names of all operations on which this operation depends."""
     visited: set[str] = set()
     waiting = [tensor.op for tensor in operation.inputs]
     while waiting:
@@ -118,7 +118,7 @@ def _dependencies(operation: Any) -> set[str]:
 
 
 def convert(network: Network, kind: str, calibration: Sequence[Pixels] = ()) -> bytes:
-    """Converts a network to the content of a .tflite file.
+    """Convert a network to the content of a .tflite file.
 
     Args:
         network: The result of `load_network`.
@@ -158,7 +158,7 @@ def convert(network: Network, kind: str, calibration: Sequence[Pixels] = ()) -> 
 
 
 def from_pixels(network: Network, taken: Any) -> Any:
-    """Returns a function from pixels [N, S, S, 3] to {probabilities [N, C]}.
+    """Return a function from pixels [N, S, S, 3] to {probabilities [N, C]}.
 
     Args:
         network: The result of `load_network`.
@@ -186,7 +186,7 @@ def from_pixels(network: Network, taken: Any) -> Any:
 
 
 def _representative(images: Sequence[Pixels]) -> Iterator[list[Any]]:
-    """Yields the images as the converter reads them.
+    """Yield the images as the converter reads them.
 
     One pixel of the first image becomes black and one white. With 0 and 255 among the values, the
     scale of the input is exactly 1, so that pixels are used unchanged.
@@ -235,13 +235,13 @@ class LiteModel:
         self.close()
 
     def close(self) -> None:
-        """Ends the threads and frees the interpreters."""
+        """End the threads and free the interpreters."""
         self._pool.shutdown()
         self._runners.clear()
         self._interpreters.clear()
 
     def float_tensors(self) -> list[str]:
-        """Returns the names of the floating-point tensors; a fully quantised file has none."""
+        """Return the names of the floating-point tensors; a fully quantised file has none."""
         return [
             str(tensor["name"])
             for tensor in self._interpreters[0].get_tensor_details()
@@ -249,7 +249,7 @@ class LiteModel:
         ]
 
     def takes_pixels(self) -> bool:
-        """Returns whether the input takes uint8 pixels without a scale or an offset."""
+        """Return whether the input takes uint8 pixels without a scale or an offset."""
         scale, zero = self._input["quantization"]
         return self._input["dtype"] is np.uint8 and scale in (0.0, 1.0) and zero == 0
 
@@ -274,7 +274,7 @@ class LiteModel:
         return np.concatenate(rows)
 
     def _decoded(self, answer: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Returns probabilities as float32; a quantised file stores them as whole numbers."""
+        """Return probabilities as float32; a quantised file stores them as whole numbers."""
         if answer.dtype == np.float32:
             return answer
         scale, zero = self._output["quantization"]

@@ -33,7 +33,7 @@ def export(
     top_k: int = 5,
     warmup_images: Sequence[bytes] = (),
 ) -> None:
-    """Writes the SavedModel with every signature, the vocabulary and the warm-up requests.
+    """Write the SavedModel with every signature, the vocabulary and the warm-up requests.
 
     Args:
         classifier: The trained network.
@@ -65,7 +65,7 @@ def export(
 
 
 def write_digest(classifier: Classifier, directory: str, **facts: Any) -> None:
-    """Writes assets.extra/model_digest.json: a hash of the weights, the classes and `facts`.
+    """Write assets.extra/model_digest.json: a hash of the weights, the classes and `facts`.
 
     Two exports of the same model differ in their bytes, because Keras writes variables in an
     arbitrary order. The digest is the same, so it tells whether a model is new.
@@ -95,7 +95,7 @@ def write_digest(classifier: Classifier, directory: str, **facts: Any) -> None:
 
 
 def write_warmup(model_name: str, images: Sequence[bytes], directory: str) -> None:
-    """Writes assets.extra/tf_serving_warmup_requests: each image alone, then all in one request.
+    """Write assets.extra/tf_serving_warmup_requests: each image alone, then all in one request.
 
     Args:
         model_name: Name under which the model will be served.

@@ -41,7 +41,7 @@ class Served:
         }
 
     def run(self, **inputs: Any) -> dict[str, Any]:
-        """Runs the signature once.
+        """Run the signature once.
 
         Args:
             **inputs: Value of each input of the signature, by its name.

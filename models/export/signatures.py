@@ -34,7 +34,7 @@ CAM: Final = "cam"
 def signatures(
     classifier: Classifier, top_k: int
 ) -> dict[str, tf.types.experimental.GenericFunction]:
-    """Returns all signatures by name. They share one graph of the backbone.
+    """Return all signatures by name. They share one graph of the backbone.
 
     Args:
         classifier: The trained network.
@@ -84,7 +84,7 @@ def signatures(
 def answer(
     classifier: Classifier, outputs: Mapping[str, tf.Tensor], top_k: int
 ) -> dict[str, tf.Tensor]:
-    """Returns the response to a classification request.
+    """Return the response to a classification request.
 
     Args:
         classifier: The trained network.
@@ -113,7 +113,7 @@ def answer(
 
 
 def grad_cam(classifier: Classifier, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Shows where the evidence for the top class lies (Grad-CAM, Selvaraju et al. 2017).
+    """Show where the evidence for the top class lies (Grad-CAM, Selvaraju et al. 2017).
 
     The gradient is taken of the difference between the top logit and the mean of all logits,
     because softmax ignores what is added to all logits alike, and because the first logit of a
@@ -147,7 +147,7 @@ def grad_cam(classifier: Classifier, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 def _not_empty(images: tf.Tensor) -> tf.Tensor:
-    """Returns `images`, after a check that there is at least one.
+    """Return `images`, after a check that there is at least one.
 
     Without this check a convolution fails with a message that does not name the cause.
     """
@@ -160,7 +160,7 @@ def _not_empty(images: tf.Tensor) -> tf.Tensor:
 
 
 def _label(classifier: Classifier, probabilities: tf.Tensor) -> tf.Tensor:
-    """Returns the label that is served, string [N].
+    """Return the label that is served, string [N].
 
     It is the class of the highest probability, and the first of several equal ones. It is "unknown"
     when the highest probability is below the classifier's threshold.
@@ -177,7 +177,7 @@ def _label(classifier: Classifier, probabilities: tf.Tensor) -> tf.Tensor:
 def _traced(
     function: Callable[[tf.Tensor], dict[str, tf.Tensor]], spec: tf.TensorSpec
 ) -> tf.types.experimental.GenericFunction:
-    """Returns a tf.function traced for `spec`, without XLA, which is much slower on a CPU."""
+    """Return a tf.function traced for `spec`, without XLA, which is much slower on a CPU."""
     import tensorflow as tf
 
     traced = tf.function(function, input_signature=[spec], autograph=False, jit_compile=False)

@@ -45,7 +45,7 @@ class BankRows:
     separated: int = 0
 
     def __post_init__(self) -> None:
-        """Accepts names as arrays; makes each image a group by itself where none are given."""
+        """Accept names as arrays; makes each image a group by itself where none are given."""
         # A frozen dataclass can set its fields only in this way.
         object.__setattr__(self, "hashes", HashColumn.of(self.hashes))
         given = len(self.groups) == len(self.hashes)
@@ -55,17 +55,17 @@ class BankRows:
         return len(self.labels)
 
     def up_to(self, view: int) -> BankRows:
-        """Returns the rows of view 0 and of the augmented views up to number `view`."""
+        """Return the rows of view 0 and of the augmented views up to number `view`."""
         return self.select(self.views <= view)
 
     def select(self, keep: npt.NDArray[np.bool_]) -> BankRows:
-        """Returns the rows for which `keep`, bool [n], is true; see `row_file.selected`."""
+        """Return the rows for which `keep`, bool [n], is true; see `row_file.selected`."""
         features = selected(self.features, np.flatnonzero(keep))
         labels, views, hashes = self.labels[keep], self.views[keep], self.hashes[keep]
         return BankRows(features, labels, views, hashes, self.groups[keep], self.separated)
 
     def some_clean(self, count: int) -> BankRows:
-        """Returns at most `count` rows of view 0, evenly sampled; see `row_file.selected`."""
+        """Return at most `count` rows of view 0, evenly sampled; see `row_file.selected`."""
         # Rows are sorted by content hash, so evenly spaced ones are a random sample of the images.
         clean = np.flatnonzero(self.views == 0)
         keep = np.zeros(len(self), np.bool_)
@@ -93,7 +93,7 @@ class BankFacts:
 
 
 def read_facts(bank_uri: str) -> BankFacts:
-    """Reads the description of a bank from its bank.json.
+    """Read the description of a bank from its bank.json.
 
     Raises:
         ResourceError: The file is missing or is not a description of a bank.
@@ -118,7 +118,7 @@ def read_facts(bank_uri: str) -> BankFacts:
 
 
 def require_features(facts: BankFacts, setting: str) -> None:
-    """Raises an error when the bank holds no features.
+    """Raise an error when the bank holds no features.
 
     Args:
         facts: Description of the bank.
@@ -134,7 +134,7 @@ def require_features(facts: BankFacts, setting: str) -> None:
 
 
 def read_dim(bank_uri: str) -> int:
-    """Reads the length of the bank's feature vectors from its bank.json."""
+    """Read the length of the bank's feature vectors from its bank.json."""
     return read_facts(bank_uri).dim
 
 
@@ -163,7 +163,7 @@ class BankTable:
         return len(self.labels)
 
     def batches(self) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]]:
-        """Yields row numbers [m] and features [m, ...] of all rows, in the order of the records.
+        """Yield row numbers [m] and features [m, ...] of all rows, in the order of the records.
 
         Raises:
             ResourceError: A record has another number of features than bank.json says.
@@ -176,7 +176,7 @@ class BankTable:
             yield here[here >= 0], rows[here >= 0].reshape(-1, *self._shape)
 
     def gather(self, wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
-        """Reads the features of some rows, for which all records are read once.
+        """Read the features of some rows, for which all records are read once.
 
         Args:
             wanted: Different row numbers in ascending order, int64 [m].
@@ -197,7 +197,7 @@ class BankTable:
 def read_table(
     bank_uri: str, split: str | tuple[str, ...], classes: int, most_view: int | None = None
 ) -> BankTable:
-    """Reads the labelled rows of a split or of several, without their features.
+    """Read the labelled rows of a split or of several, without their features.
 
     Args:
         bank_uri: URI of the artifact of FeatureBank.
@@ -227,7 +227,7 @@ def open_split(
     most_view: int | None = None,
     folds: int = FOLDS,
 ) -> Iterator[BankRows]:
-    """Opens the labelled rows of a split or of several, whose features are in a `RowFile`.
+    """Open the labelled rows of a split or of several, whose features are in a `RowFile`.
 
     Rows without a label (index -1) are left out. Those of several splits are sorted as those of
     one.
@@ -270,7 +270,7 @@ def _groups(bank_uri: str, table: BankTable, folds: int) -> ImageGroups:
 
 @contextlib.contextmanager
 def open_activations(bank_uri: str, split: str, rows: BankRows) -> Iterator[RowFile]:
-    """Opens the activations at the cut of the rows, [n, h, w, C] in their order.
+    """Open the activations at the cut of the rows, [n, h, w, C] in their order.
 
     Raises:
         ResourceError: The bank lacks some, or a record is not what bank.json says.
@@ -295,7 +295,7 @@ def _read_table(
     vector: str,
     shape: tuple[int, ...],
 ) -> BankTable:
-    """Reads the records of a split without their vectors."""
+    """Read the records of a split without their vectors."""
     label: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
     view: list[npt.NDArray[np.int16]] = [np.empty(0, np.int16)]
     source: list[npt.NDArray[np.bytes_]] = [np.empty(0, "S1")]
@@ -329,7 +329,7 @@ def _files(uri: str, split: str | tuple[str, ...]) -> list[str]:
 
 
 def _decoded(values: npt.NDArray[Any], dim: int, uri: str) -> npt.NDArray[np.float16]:
-    """Returns float16 [n, dim] from n byte strings."""
+    """Return float16 [n, dim] from n byte strings."""
     expected = dim * np.dtype(np.float16).itemsize
     wrong = next((len(value) for value in values if len(value) != expected), None)
     if wrong is not None:

@@ -15,7 +15,7 @@ _DEFAULTS: Final = {names.GROUP: ""}
 
 
 def columns(files: Sequence[str], *wanted: str) -> Iterator[dict[str, npt.NDArray[Any]]]:
-    """Yields batches of records, each as a mapping from the feature's name to its column.
+    """Yield batches of records, each as a mapping from the feature's name to its column.
 
     Args:
         files: TFRecord files of tf.Examples, which are read in this order. With no files, nothing

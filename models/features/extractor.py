@@ -95,7 +95,7 @@ class FeatureExtractor:
         return tuple(map(int, self._built(self.image_size)[0].outputs[1].shape[1:]))
 
     def key(self, view: int, tap: str = "") -> str:
-        """Returns a hash (hex) of everything but the image that determines the features of a view.
+        """Return a hash (hex) of everything but the image that determines the features of a view.
 
         The key of view 0 does not depend on the augmentation, and no key depends on the number of
         views.
@@ -120,7 +120,7 @@ class FeatureExtractor:
     def extract(
         self, images: Sequence[bytes], hashes: Sequence[str], views: Sequence[Sequence[int]]
     ) -> list[npt.NDArray[np.float16]]:
-        """Computes the features of views of images.
+        """Compute the features of views of images.
 
         Args:
             images: Encoded images.
@@ -165,7 +165,7 @@ class FeatureExtractor:
         side: int,
         batches: tf.data.Dataset,
     ) -> None:
-        """Computes the features of batches of one image size and writes them into their rows."""
+        """Compute the features of batches of one image size and write them into their rows."""
         _, forward = self._built(side)
         done = 0
         for batch in batches:
@@ -186,7 +186,7 @@ class FeatureExtractor:
         views: Sequence[Sequence[int]],
         side: int,
     ) -> tf.data.Dataset:
-        """Returns batches of at most 32 views, all with the same side.
+        """Return batches of at most 32 views, all with the same side.
 
         Each batch is (pixels float32 [N, S, S, 3], seeds int64 [N], views int64 [N]).
         """
@@ -239,7 +239,7 @@ class FeatureExtractor:
 
 
 def describe(settings: ModelSettings, precision: str) -> str:
-    """Returns everything that determines the content of a feature bank, as JSON.
+    """Return everything that determines the content of a feature bank, as JSON.
 
     Args:
         settings: Settings of the network and of its views.
@@ -271,7 +271,7 @@ _OF_BACKBONE: Final = ("backbone", "weights", "weights_sha256", "cut", "width", 
 
 
 def from_description(description: str) -> FeatureExtractor:
-    """Returns the extractor for a description that `describe` returned.
+    """Return the extractor for a description that `describe` returned.
 
     Args:
         description: The description, as JSON.
@@ -288,7 +288,7 @@ def from_description(description: str) -> FeatureExtractor:
 
 
 def _float16(values: tf.Tensor) -> tf.Tensor:
-    """Returns features or activations as float16, limited to the range of that type."""
+    """Return features or activations as float16, limited to the range of that type."""
     import tensorflow as tf
 
     limited = tf.clip_by_value(tf.cast(values, tf.float32), -_FLOAT16_LARGEST, _FLOAT16_LARGEST)
@@ -298,7 +298,7 @@ def _float16(values: tf.Tensor) -> tf.Tensor:
 def build_features(
     backbone: Backbone, image_size: int, precision: str, pooling: str = "average", tap: str = ""
 ) -> Any:
-    """Builds a Keras model from pixels float32 [N, S, S, 3], 0..255, to features float32 [N, dim].
+    """Build a Keras model from pixels float32 [N, S, S, 3], 0..255, to features float32 [N, dim].
 
     Args:
         backbone: The backbone.
@@ -323,7 +323,7 @@ def build_features(
 
 @functools.cache
 def resolve_precision(precision: str) -> str:
-    """Returns "float32" or "bfloat16"; "auto" chooses one of them by the processor and the GPU.
+    """Return "float32" or "bfloat16"; "auto" chooses one of them by the processor and the GPU.
 
     Args:
         precision: One of `PRECISIONS`.
@@ -349,7 +349,7 @@ def _has_bfloat16() -> bool:
 
 
 def has_gpu() -> bool:
-    """Returns whether TensorFlow will use a GPU. Without a device file, it is not imported."""
+    """Return whether TensorFlow will use a GPU. Without a device file, it is not imported."""
     if not any(Path(device).exists() for device in _GPU_DEVICES):
         return False
     import tensorflow as tf

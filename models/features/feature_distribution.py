@@ -76,7 +76,7 @@ class FeatureDistribution:
     far: float = math.inf
 
     def scores(self, features: row_file.Rows) -> npt.NDArray[np.float64]:
-        """Returns the distance of each image from the training data.
+        """Return the distance of each image from the training data.
 
         Args:
             features: Features of the images, float [n, D].
@@ -96,7 +96,7 @@ class FeatureDistribution:
         return np.concatenate(parts)
 
     def above(self, features: Floats) -> int:
-        """Returns the number of images that are unlike the training data.
+        """Return the number of images that are unlike the training data.
 
         Args:
             features: Features of the images, float [n, D].
@@ -104,7 +104,7 @@ class FeatureDistribution:
         return int((self.scores(features) > self.threshold).sum())
 
     def save(self, directory: str) -> None:
-        """Writes the distribution into an exported SavedModel.
+        """Write the distribution into an exported SavedModel.
 
         Args:
             directory: Folder of the SavedModel.
@@ -120,7 +120,7 @@ class FeatureDistribution:
 
 
 def load(directory: str) -> FeatureDistribution | None:
-    """Reads the distribution of an exported model.
+    """Read the distribution of an exported model.
 
     Args:
         directory: Folder of the SavedModel.
@@ -150,7 +150,7 @@ def fit(
     held_out: row_file.Rows,
     groups: npt.NDArray[np.integer[Any]] | None = None,
 ) -> FeatureDistribution | None:
-    """Computes the distribution of the features of training images.
+    """Compute the distribution of the features of training images.
 
     Args:
         features: Features of the training images, float [n, D], whose order does not depend on the
@@ -191,7 +191,7 @@ def _scores_in_turn(
     labels: npt.NDArray[np.integer[Any]],
     groups: npt.NDArray[np.integer[Any]],
 ) -> npt.NDArray[np.float64]:
-    """Returns scores of training images by distributions of others, one image of each group.
+    """Return scores of training images by distributions of others, one image of each group.
 
     Images of a group look alike, so that all of them are held out together, and more than one of
     them would not tell more.
@@ -216,7 +216,7 @@ def _described(
     labels: npt.NDArray[np.integer[Any]],
     groups: npt.NDArray[np.integer[Any]],
 ) -> FeatureDistribution:
-    """Returns the distribution of features, without the scores that are usual.
+    """Return the distribution of features, without the scores that are usual.
 
     The features are converted to float32 several times, block by block, which takes less memory
     than a copy of all.
@@ -244,7 +244,7 @@ def _described(
 
 
 def _principal_axes(features: Floats, centre: Floats, count: int) -> npt.NDArray[np.float32]:
-    """Returns the directions in which the rows of length 1 differ most, [D, count]."""
+    """Return the directions in which the rows of length 1 differ most, [D, count]."""
     from scipy import linalg
 
     products = np.zeros((len(centre), len(centre)), np.float32)
@@ -280,7 +280,7 @@ def _far(scores: npt.NDArray[np.float64]) -> float:
 
 
 def _unit_blocks(features: row_file.Rows) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
-    """Yields blocks of the rows as float32 copies, each row of which has length 1."""
+    """Yield blocks of the rows as float32 copies, each row of which has length 1."""
     for part, block in row_file.blocks(features, _ROWS):
         rows = np.array(block, np.float32)
         rows /= np.maximum(np.sqrt(_squared_lengths(rows)), _TINY)[:, None]
@@ -288,5 +288,5 @@ def _unit_blocks(features: row_file.Rows) -> Iterator[tuple[slice, npt.NDArray[n
 
 
 def _squared_lengths(rows: Floats) -> npt.NDArray[np.float32]:
-    """Returns the squared length of each row, [n], without a copy of the rows."""
+    """Return the squared length of each row, [n], without a copy of the rows."""
     return np.asarray(np.einsum("ij,ij->i", rows, rows))

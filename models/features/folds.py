@@ -24,7 +24,7 @@ AUTOMATIC: Final = -1
 
 
 def assign(labels: Integers, sets: npt.NDArray[Any], folds: int) -> dict[str, int]:
-    """Assigns every set of images to a fold; classes are spread as evenly as the sets allow.
+    """Assign every set of images to a fold; classes are spread as evenly as the sets allow.
 
     The largest sets are assigned first, each to the fold that has the fewest images of its classes.
     Sets of equal size are ordered by a hash of their name, so that the result depends only on the

@@ -40,14 +40,14 @@ class HashColumn:
 
     @classmethod
     def of(cls, names: HashColumn | npt.NDArray[Any]) -> HashColumn:
-        """Returns the column of some names, bytes [n]."""
+        """Return the column of some names, bytes [n]."""
         if isinstance(names, HashColumn):
             return names
         return cls.joined([shortened(np.asarray(names, "S"))])
 
     @classmethod
     def joined(cls, parts: list[Short]) -> HashColumn:
-        """Returns the column of the rows of all parts.
+        """Return the column of the rows of all parts.
 
         Args:
             parts: Results of `shortened`. The list is emptied, so that the memory is free while the
@@ -75,13 +75,13 @@ class HashColumn:
     def __getitem__(
         self, rows: int | np.integer[Any] | slice | npt.NDArray[Any]
     ) -> bytes | HashColumn:
-        """Returns the name in a row, or the column of some rows, which shares the hashes."""
+        """Return the name in a row, or the column of some rows, which shares the hashes."""
         if isinstance(rows, int | np.integer):
             return bytes(self.names(np.asarray([self.numbers[rows]]))[0])
         return HashColumn(self._values, self.numbers[rows])
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Any:
-        """Returns the names, bytes [n], for NumPy."""
+        """Return the names, bytes [n], for NumPy."""
         return np.asarray(self.names(self.numbers), dtype)
 
     @property
@@ -90,7 +90,7 @@ class HashColumn:
         return self._values.nbytes + self.numbers.nbytes
 
     def names(self, numbers: npt.NDArray[Any]) -> Names:
-        """Returns the names of hashes by their numbers.
+        """Return the names of hashes by their numbers.
 
         Args:
             numbers: Numbers of hashes, int [m].
@@ -101,11 +101,11 @@ class HashColumn:
         return _names(self._values[numbers])
 
     def among(self, wanted: Iterable[bytes]) -> npt.NDArray[np.bool_]:
-        """Returns for each row whether its hash is one of the wanted ones, bool [n]."""
+        """Return for each row whether its hash is one of the wanted ones, bool [n]."""
         return np.isin(self.numbers, self.find(wanted))
 
     def find(self, wanted: Iterable[bytes]) -> npt.NDArray[np.int64]:
-        """Returns the numbers of the wanted hashes that the column has.
+        """Return the numbers of the wanted hashes that the column has.
 
         Args:
             wanted: Hashes as names.
@@ -128,14 +128,14 @@ class HashColumn:
         return positions[exists]
 
     def compact(self) -> HashColumn:
-        """Returns the same rows without the hashes that no row has."""
+        """Return the same rows without the hashes that no row has."""
         used, numbers = np.unique(self.numbers, return_inverse=True)
         if len(used) == len(self._values):
             return self
         return HashColumn(self._values[used], numbers.astype(np.int32))
 
     def grouped(self, group_of: npt.NDArray[Any]) -> HashColumn:
-        """Returns a column in which each hash is replaced by that of its group.
+        """Return a column in which each hash is replaced by that of its group.
 
         Args:
             group_of: For each different hash of the column, in ascending order, the number of the
@@ -145,7 +145,7 @@ class HashColumn:
         return HashColumn(self._values, group_of.astype(np.int32)[self.numbers])
 
     def leading(self) -> npt.NDArray[np.int64]:
-        """Returns the first eight hexadecimal digits of each row's hash as a number, int64 [n]."""
+        """Return the first eight hexadecimal digits of each row's hash as a number, int64 [n]."""
         if self._values.ndim == 1:
             table = np.array([int(name[:8], 16) for name in self._values.tolist()], np.int64)
         else:
@@ -154,14 +154,14 @@ class HashColumn:
         return table[self.numbers]
 
     def equals(self, other: HashColumn) -> bool:
-        """Returns whether both columns have the same hashes in the same rows."""
+        """Return whether both columns have the same hashes in the same rows."""
         if len(self) != len(other):
             return False
         blocks = (slice(start, start + _AT_ONCE) for start in range(0, len(self), _AT_ONCE))
         return all(np.array_equal(self[block], other[block]) for block in blocks)
 
     def digest(self) -> npt.NDArray[np.uint8]:
-        """Returns a SHA-256 of the hashes in the order of the rows, uint8 [32]."""
+        """Return a SHA-256 of the hashes in the order of the rows, uint8 [32]."""
         digest = hashlib.sha256()
         for start in range(0, len(self), _AT_ONCE):
             rows = self._values[self.numbers[start : start + _AT_ONCE]]
@@ -170,12 +170,12 @@ class HashColumn:
 
 
 def distinct(column: HashColumn) -> int:
-    """Returns the number of different hashes in the rows of a column."""
+    """Return the number of different hashes in the rows of a column."""
     return len(np.unique(column.numbers))
 
 
 def shortened(names: Names) -> Short:
-    """Returns hashes of 64 lower-case hexadecimal digits [n] as uint8 [n, 32].
+    """Return hashes of 64 lower-case hexadecimal digits [n] as uint8 [n, 32].
 
     Names that are anything else are returned unchanged.
     """
@@ -192,14 +192,14 @@ def shortened(names: Names) -> Short:
 
 
 def _names(short: Short) -> Names:
-    """Returns what `shortened` shortened."""
+    """Return what `shortened` shortened."""
     if short.ndim == 1:
         return short
     return np.frombuffer(short.tobytes().hex().encode(), f"S{_DIGITS}")
 
 
 def _sortable(short: Short) -> Names:
-    """Returns hashes as one item each, which sorts like their digits.
+    """Return hashes as one item each, which sorts like their digits.
 
     NumPy drops bytes of zero at the end of a single item, but compares items as if they had them.
     """
@@ -207,5 +207,5 @@ def _sortable(short: Short) -> Names:
 
 
 def _bytes(values: Names) -> Short:
-    """Returns what `_sortable` made of hashes of 32 bytes."""
+    """Return what `_sortable` made of hashes of 32 bytes."""
     return np.ascontiguousarray(values).view(np.uint8).reshape(-1, _BYTES)

@@ -42,7 +42,7 @@ def find_groups(
     near: Iterable[Sequence[bytes]],
     largest: int,
 ) -> ImageGroups:
-    """Finds the groups of images that must not be divided.
+    """Find the groups of images that must not be divided.
 
     Groups of the source are always kept together. Near-duplicates are kept together only while the
     merged group is not larger than `largest`: in a set of similar images, chains of near-duplicates
@@ -63,7 +63,7 @@ def find_groups(
 
 
 def _of_sources(images: Integers, sources: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int64]:
-    """Groups images by what the source gives, as in `find_groups`.
+    """Group images by what the source gives, as in `find_groups`.
 
     Returns:
         Group of each image, as the number of its first image.
@@ -81,7 +81,7 @@ def _of_sources(images: Integers, sources: npt.NDArray[np.bytes_]) -> npt.NDArra
 def _merged(
     group_of: npt.NDArray[np.int64], near: list[list[int]], largest: int
 ) -> tuple[npt.NDArray[np.int64], int]:
-    """Merges the groups of images that near-duplicates connect, up to `largest` images.
+    """Merge the groups of images that near-duplicates connect, up to `largest` images.
 
     Groups and images are numbers, and the number of a group is that of its first image.
 

@@ -47,7 +47,7 @@ class StoredRows(abc.ABC):
     def __array__(
         self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
     ) -> npt.NDArray[Any]:
-        """Returns all rows as an array in memory, [count, ...], for NumPy.
+        """Return all rows as an array in memory, [count, ...], for NumPy.
 
         Raises:
             OSError: As for `read`.
@@ -61,7 +61,7 @@ class StoredRows(abc.ABC):
 
     @abc.abstractmethod
     def read(self, first: int, stop: int) -> npt.NDArray[Any]:
-        """Returns neighbouring rows.
+        """Return neighbouring rows.
 
         Args:
             first: Number of the first row.
@@ -76,7 +76,7 @@ class StoredRows(abc.ABC):
 
     @abc.abstractmethod
     def gather(self, index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Returns rows by their numbers. Rows that lie within one chunk are read at once.
+        """Return rows by their numbers. Rows that lie within one chunk are read at once.
 
         Args:
             index: Row numbers, int64 [m], in any order.
@@ -129,7 +129,7 @@ class RowFile(StoredRows):
         return self._array
 
     def fill(self, batches: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]) -> int:
-        """Stores rows that arrive in any order.
+        """Store rows that arrive in any order.
 
         Args:
             batches: Pairs of row numbers, int64 [m], and the rows themselves, [m, ...]. Each row
@@ -150,7 +150,7 @@ class RowFile(StoredRows):
         return self._fill_file(batches)
 
     def _fill_file(self, batches: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]) -> int:
-        """Appends each row to its chunk, then sorts each chunk, so the disk writes in sequence."""
+        """Append each row to its chunk, then sorts each chunk, so the disk writes in sequence."""
         arrived = np.zeros(-(-len(self) // self.chunk), np.int64)
         offsets = np.empty(len(self), np.int32)  # of each row within its chunk, as rows arrive
         for positions, rows in batches:
@@ -175,7 +175,7 @@ class RowFile(StoredRows):
             done += os.pwrite(self._file.fileno(), data[done:], first * self._row + done)
 
     def read(self, first: int, stop: int) -> npt.NDArray[Any]:
-        """Reads neighbouring rows, [stop - first, ...]; see `StoredRows.read`.
+        """Read neighbouring rows, [stop - first, ...]; see `StoredRows.read`.
 
         Raises:
             OSError: The file has fewer rows than were written.
@@ -193,7 +193,7 @@ class RowFile(StoredRows):
         return rows
 
     def gather(self, index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Returns rows by their numbers, [m, ...]; see `StoredRows.gather`.
+        """Return rows by their numbers, [m, ...]; see `StoredRows.gather`.
 
         Raises:
             OSError: As for `read`.
@@ -244,7 +244,7 @@ class Selection(StoredRows):
         return self._rows.gather(self._index[index])
 
     def select(self, index: npt.NDArray[np.int64]) -> Selection:
-        """Returns some of these rows, whose numbers are in ascending order."""
+        """Return some of these rows, whose numbers are in ascending order."""
         return Selection(self._rows, self._index[index])
 
 
@@ -253,7 +253,7 @@ Rows = npt.NDArray[Any] | StoredRows
 
 
 def selected(rows: Rows, index: npt.NDArray[np.int64]) -> Rows:
-    """Returns rows by their numbers. Many rows of a file stay in the file.
+    """Return rows by their numbers. Many rows of a file stay in the file.
 
     Args:
         rows: All rows, [n, ...].
@@ -270,7 +270,7 @@ def selected(rows: Rows, index: npt.NDArray[np.int64]) -> Rows:
 
 
 def gathered(rows: Rows, index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    """Returns rows by their numbers, from memory or from a file.
+    """Return rows by their numbers, from memory or from a file.
 
     Args:
         rows: All rows, [n, ...].
@@ -283,7 +283,7 @@ def gathered(rows: Rows, index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
 
 
 def blocks(rows: Rows, size: int) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
-    """Yields all rows in order, block by block.
+    """Yield all rows in order, block by block.
 
     Args:
         rows: All rows, [n, ...].

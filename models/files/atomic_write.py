@@ -21,7 +21,7 @@ TEMPORARY = ".tmp-"
 
 
 def sync(path: Path) -> None:
-    """Forces a file's content, or the names in a folder, to disk.
+    """Force a file's content, or the names in a folder, to disk.
 
     Args:
         path: A file or a folder.
@@ -40,7 +40,7 @@ def sync(path: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Forces a folder with everything below it to disk.
+    """Force a folder with everything below it to disk.
 
     Args:
         folder: An existing folder.
@@ -56,7 +56,7 @@ def sync_tree(folder: Path) -> None:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """Writes a file under another name that becomes `path` when the block ends without an error.
+    """Write a file under another name that becomes `path` when the block ends without an error.
 
     Args:
         path: The file to create or replace. Its folder is created when it is missing. A symbolic
@@ -83,7 +83,7 @@ def writing(path: Path) -> Iterator[Path]:
 
 
 def atomic_write(path: Path, content: bytes | str) -> None:
-    """Writes bytes, or text as UTF-8, to a file, whole or not at all.
+    """Write bytes, or text as UTF-8, to a file, whole or not at all.
 
     Args:
         path: The file to create or replace; its folder is created when it is missing. A pipe, or a

@@ -16,12 +16,12 @@ _SPECIAL = frozenset("*?[")
 
 
 def is_special(path: str) -> bool:
-    """Returns whether a path contains characters that have a meaning in patterns."""
+    """Return whether a path contains characters that have a meaning in patterns."""
     return not _SPECIAL.isdisjoint(path)
 
 
 def matching(pattern: str) -> list[str]:
-    """Returns the files and folders that a pattern matches, in sorted order.
+    """Return the files and folders that a pattern matches, in sorted order.
 
     Args:
         pattern: Local or remote path whose last part may contain ``*``, ``?`` and ``[…]``.
@@ -41,13 +41,13 @@ def matching(pattern: str) -> list[str]:
 
 
 def all_matching(patterns: Iterable[str]) -> list[str]:
-    """Returns the files and folders that any of the patterns matches, in sorted order."""
+    """Return the files and folders that any of the patterns matches, in sorted order."""
     return sorted(path for pattern in patterns for path in matching(pattern))
 
 
 @contextlib.contextmanager
 def plain_name(directory: str) -> Iterator[str]:
-    """Provides a path without special characters to a local folder, while the block runs.
+    """Provide a path without special characters to a local folder, while the block runs.
 
     TensorFlow's reader of variables treats the path of the variables as a pattern
     (tensorflow/tensorflow#35489). A symbolic link with a plain name avoids that.

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Reads a JSON object from a file.
+    """Read a JSON object from a file.
 
     Args:
         path: The file.
@@ -21,7 +21,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Parses a JSON object.
+    """Parse a JSON object.
 
     Args:
         text: The text of a file.

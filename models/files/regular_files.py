@@ -17,7 +17,7 @@ _CHUNK = 1 << 20  # bytes read at once while hashing
 
 
 def open_regular(file: Path) -> BinaryIO:
-    """Opens a regular file for reading.
+    """Open a regular file for reading.
 
     Args:
         file: Path of the file.
@@ -40,7 +40,7 @@ def open_regular(file: Path) -> BinaryIO:
 
 
 def read_bytes(file: Path, limit: int) -> bytes:
-    """Returns the content of a regular file.
+    """Return the content of a regular file.
 
     Args:
         file: Path of the file.
@@ -63,7 +63,7 @@ def read_bytes(file: Path, limit: int) -> bytes:
 
 
 def sha256(file: Path, limit: int) -> str:
-    """Returns the SHA-256 (hex) of a regular file, which is read in parts of 1 MiB.
+    """Return the SHA-256 (hex) of a regular file, which is read in parts of 1 MiB.
 
     Args:
         file: Path of the file.

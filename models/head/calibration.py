@@ -81,7 +81,7 @@ def calibrate(
 
 
 def fit_temperature(logits: Floats, labels: Integers) -> float:
-    """Returns the most probable temperature, by a search over its logarithm.
+    """Return the most probable temperature, by a search over its logarithm.
 
     A large validation split is sampled evenly, so that at most two million logits are used: with
     5,000 classes, these are the logits of 400 images.
@@ -106,7 +106,7 @@ def fit_temperature(logits: Floats, labels: Integers) -> float:
 
 
 def calibrated_losses(logits: Floats, labels: Integers) -> Floats:
-    """Returns the cross-entropy of each image with the most probable temperature, float [N].
+    """Return the cross-entropy of each image with the most probable temperature, float [N].
 
     Args:
         logits: Logits of the images, float [N, C].
@@ -116,7 +116,7 @@ def calibrated_losses(logits: Floats, labels: Integers) -> Floats:
 
 
 def cross_entropies(logits: Floats, labels: Integers, temperature: float = 1.0) -> Floats:
-    """Returns the cross-entropy of each image, float [N].
+    """Return the cross-entropy of each image, float [N].
 
     Args:
         logits: Logits of the images, float [N, C].
@@ -130,7 +130,7 @@ def cross_entropies(logits: Floats, labels: Integers, temperature: float = 1.0) 
 
 
 def calibration_error(probabilities: Floats, labels: Integers) -> float:
-    """Returns the expected calibration error: the mean gap between confidence and accuracy, 0..1.
+    """Return the expected calibration error: the mean gap between confidence and accuracy, 0..1.
 
     The images are divided into bins of equal width by their highest probability. The gaps of the
     bins are weighted by their number of images.
@@ -144,7 +144,7 @@ def calibration_error(probabilities: Floats, labels: Integers) -> float:
 
 
 def confidence_error(top: Floats, right: npt.NDArray[np.bool_]) -> float:
-    """Returns the expected calibration error when only the highest probabilities are known, 0..1.
+    """Return the expected calibration error when only the highest probabilities are known, 0..1.
 
     Args:
         top: Highest probability of each image, float [N], 0..1.
@@ -160,7 +160,7 @@ def confidence_error(top: Floats, right: npt.NDArray[np.bool_]) -> float:
 
 
 def error_by_chance(top: Floats) -> float:
-    """Returns the calibration error that correct probabilities would have on average, 0..1.
+    """Return the calibration error that correct probabilities would have on average, 0..1.
 
     The accuracy in a bin of few images differs from their probability by chance, even if the
     probability is right. On 400 images with an accuracy of 0.83, this alone amounts to about 0.04.
@@ -183,7 +183,7 @@ def error_by_chance(top: Floats) -> float:
 
 
 def threshold(top: Floats, rate: float) -> float:
-    """Returns the highest threshold that at most a given share of the values lie below.
+    """Return the highest threshold that at most a given share of the values lie below.
 
     Args:
         top: Highest probability of each image, float [N].
@@ -195,6 +195,6 @@ def threshold(top: Floats, rate: float) -> float:
 
 
 def softmax(logits: Floats) -> Floats:
-    """Returns the softmax over the last axis: probabilities [N, C] from logits [N, C]."""
+    """Return the softmax over the last axis: probabilities [N, C] from logits [N, C]."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))  # at most 1, so none overflows
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))

@@ -7,7 +7,7 @@ import numpy.typing as npt
 def class_weights(
     labels: npt.NDArray[np.int64], classes: int, balance: str
 ) -> npt.NDArray[np.float32]:
-    """Returns the weight of each class in the loss, float32 [classes].
+    """Return the weight of each class in the loss, float32 [classes].
 
     Args:
         labels: Label indices of the training rows, int64 [n].

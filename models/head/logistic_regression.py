@@ -48,7 +48,7 @@ class Linear:
     bias: Floats
 
     def log_probabilities(self, features: npt.NDArray[Any]) -> Floats:
-        """Returns the logarithms of the probabilities, [n, C], for features [n, D]."""
+        """Return the logarithms of the probabilities, [n, C], for features [n, D]."""
         logits = _by_class(features.astype(np.float32, copy=False), self.kernel) + self.bias
         logits -= logits.max(axis=1, keepdims=True)
         logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
@@ -85,7 +85,7 @@ class LogisticRegression:
         self.iterations = 0
 
     def minimise(self, penalty: float, tolerance: float = 1e-8) -> Linear:
-        """Finds the classifier with the lowest loss, starting from the result of the previous call.
+        """Find the classifier with the lowest loss, starting from the result of the previous call.
 
         Args:
             penalty: Factor of half the sum of the squared weights of standardised features.
@@ -110,13 +110,13 @@ class LogisticRegression:
         return self._linear(result.x)
 
     def _linear(self, flat: npt.NDArray[np.float64]) -> Linear:
-        """Converts a classifier of standardised features to one of stored features."""
+        """Convert a classifier of standardised features to one of stored features."""
         kernel = flat[: -self._classes].reshape(-1, self._classes) / self._scale[:, None]
         bias = flat[-self._classes :] - self._mean @ kernel
         return Linear(kernel.astype(np.float32), bias.astype(np.float32))
 
     def _loss(self, linear: Linear) -> tuple[float, Floats, Floats]:
-        """Returns the loss without the penalty, and its gradients by scaled kernel and by bias."""
+        """Return the loss without the penalty, and its gradients by scaled kernel and by bias."""
         value, by_kernel = 0.0, np.zeros_like(linear.kernel)
         by_bias = np.zeros_like(linear.bias)
         for part, block in self._blocks():
@@ -137,7 +137,7 @@ class LogisticRegression:
         return value, scaled.astype(np.float32), by_bias
 
     def _moments(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Returns the mean and the scale of each feature; the scale of a constant feature is 1.
+        """Return the mean and the scale of each feature; the scale of a constant feature is 1.
 
         The scale is the standard deviation, which few rows estimate badly. Therefore it is weighted
         with the geometric mean of all standard deviations, which counts as `_ROWS_OF_ALL` rows.
@@ -168,7 +168,7 @@ class LogisticRegression:
 
 
 def _converted(block: npt.NDArray[np.float16]) -> Floats:
-    """Returns rows as float32. This takes a third of the time of ``block.astype(np.float32)``.
+    """Return rows as float32. This takes a third of the time of ``block.astype(np.float32)``.
 
     Sign, exponent and mantissa are moved to their places in a float32. The exponents of the two
     types have different offsets, hence the factor. The values must be finite.
@@ -186,7 +186,7 @@ def _converted(block: npt.NDArray[np.float16]) -> Floats:
 
 
 def _by_class(features: Floats, kernel: Floats) -> Floats:
-    """Returns ``features @ kernel``, [n, C], up to a value that is the same for a whole row."""
+    """Return ``features @ kernel``, [n, C], up to a value that is the same for a whole row."""
     if not 1 < kernel.shape[1] <= _COLUMN_BY_COLUMN:
         return features @ kernel
     # Softmax ignores what is added to a whole row, so the last column may be 0.
@@ -196,7 +196,7 @@ def _by_class(features: Floats, kernel: Floats) -> Floats:
 
 
 def _by_feature(block: Floats, error: Floats) -> Floats:
-    """Returns ``block.T @ error``, [D, C], for features [n, D] and errors of probabilities [n, C].
+    """Return ``block.T @ error``, [D, C], for features [n, D] and errors of probabilities [n, C].
 
     The errors of one row add up to 0, so that the last column follows from the others.
     """

@@ -69,7 +69,7 @@ class Solution:
 def solve(
     rows: BankRows, classes: int, settings: ModelSettings, learning_curve: bool = True
 ) -> Solution:
-    """Finds the best linear head for the rows of a feature bank.
+    """Find the best linear head for the rows of a feature bank.
 
     Args:
         rows: Training rows of view 0 and of any augmented views.
@@ -103,18 +103,18 @@ class Judgement:
     groups: Groups | None = None
 
     def may_reach(self, accuracy: float) -> bool:
-        """Returns whether the accuracy is at most two standard errors below the given one."""
+        """Return whether the accuracy is at most two standard errors below the given one."""
         error = standard_error(self.right, self.groups)
         return float(self.right.mean()) + 2 * error >= accuracy
 
     def better_than(self, other: Judgement) -> bool:
-        """Returns whether the loss is lower than that of `other` by over two standard errors."""
+        """Return whether the loss is lower than that of `other` by over two standard errors."""
         gains = other.losses - self.losses
         return float(gains.mean()) > 2 * standard_error(gains, self.groups)
 
 
 def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Judgement | None:
-    """Evaluates the rows by cross-validation with the best penalty.
+    """Evaluate the rows by cross-validation with the best penalty.
 
     Rows of other views of the same images are evaluated on the same images in the same order.
 
@@ -139,12 +139,12 @@ def _problem(rows: BankRows, classes: int, settings: ModelSettings) -> LogisticR
 
 
 def _too_few(rows: BankRows) -> bool:
-    """Returns whether there are too few groups of images for folds."""
+    """Return whether there are too few groups of images for folds."""
     return distinct(rows.groups) < 2 * FOLDS
 
 
 def _first_groups(rows: BankRows, count: int) -> BankRows:
-    """Returns all views of the images of some groups: about `count` images, at least one group."""
+    """Return all views of the images of some groups: about `count` images, at least one group."""
     images, first = np.unique(rows.hashes.numbers, return_index=True)
     if len(images) <= count:
         return rows
@@ -168,7 +168,7 @@ class _Fold:
     held: BankRows
 
     def scores(self, linear: Linear) -> tuple[Losses, Flags]:
-        """Returns the loss [n] of each image to evaluate on, and whether its answer is right."""
+        """Return the loss [n] of each image to evaluate on, and whether its answer is right."""
         logarithms = linear.log_probabilities(np.asarray(self.held.features))
         labels = self.held.labels
         return -logarithms[np.arange(len(labels)), labels], logarithms.argmax(axis=1) == labels
@@ -188,7 +188,7 @@ def _folds(rows: BankRows) -> list[_Fold]:
 def _choose(
     rows: BankRows, classes: int, settings: ModelSettings, learning_curve: bool
 ) -> tuple[float, dict[str, Any]]:
-    """Returns the penalty, and the results over the folds of heads with this penalty."""
+    """Return the penalty, and the results over the folds of heads with this penalty."""
     if _too_few(rows) or (settings.l2 and not learning_curve):
         return settings.l2 or _USUAL_PENALTY, {}
     folds = _folds(rows)
@@ -211,7 +211,7 @@ def _choose(
 def _tried_once(
     rows: BankRows, folds: list[_Fold], classes: int, settings: ModelSettings
 ) -> dict[float, Judgement]:
-    """Returns what `_tried` returns for the folds of `rows`, computed once for the last rows."""
+    """Return what `_tried` returns for the folds of `rows`, computed once for the last rows."""
     key = _fingerprint(rows, classes, settings)
     tried = TRIED.get(key)
     if tried is None:
@@ -222,7 +222,7 @@ def _tried_once(
 
 
 def _fingerprint(rows: BankRows, classes: int, settings: ModelSettings) -> bytes:
-    """Returns a hash of everything that the results of the folds depend on."""
+    """Return a hash of everything that the results of the folds depend on."""
     used = (classes, settings.l2, settings.label_smoothing, settings.balance, rows.features.shape)
     digest = hashlib.sha256(repr(used).encode())
     for _, block in row_file.blocks(rows.features, _CHOOSING):
@@ -233,7 +233,7 @@ def _fingerprint(rows: BankRows, classes: int, settings: ModelSettings) -> bytes
 
 
 def _tried(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[float, Judgement]:
-    """Returns the results of the folds for each penalty, until weaker penalties are worse."""
+    """Return the results of the folds for each penalty, until weaker penalties are worse."""
     problems = [_problem(fold.train, classes, settings) for fold in folds]
     groups = np.concatenate([fold.held.groups.numbers for fold in folds])
     tried: dict[float, Judgement] = {}
@@ -255,12 +255,12 @@ def _tried(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[fl
 
 
 def _scores(penalty: float, fold: _Fold, problem: LogisticRegression) -> tuple[Losses, Flags]:
-    """Returns the scores of a fold, as `_Fold.scores` returns them, with this penalty."""
+    """Return the scores of a fold, as `_Fold.scores` returns them, with this penalty."""
     return fold.scores(problem.minimise(penalty, _ROUGH))
 
 
 def _strongest_as_good(tried: Mapping[float, Judgement]) -> float:
-    """Returns the strongest penalty whose loss is within one standard error of the lowest.
+    """Return the strongest penalty whose loss is within one standard error of the lowest.
 
     This is the one-standard-error rule of Breiman et al. 1984, "Classification and Regression
     Trees": of models that cannot be told apart, it takes the simplest. The error is that of paired
@@ -279,7 +279,7 @@ def _strongest_as_good(tried: Mapping[float, Judgement]) -> float:
 def _with_fewer(
     folds: list[_Fold], share: float, penalty: float, classes: int, settings: ModelSettings
 ) -> tuple[int, float]:
-    """Returns the number of training images, and the accuracy of heads trained on these images.
+    """Return the number of training images, and the accuracy of heads trained on these images.
 
     Each fold has one head, and the accuracy is that over all folds.
     """
@@ -295,12 +295,12 @@ def _with_fewer(
 
 
 def _images(parts: Any) -> int:
-    """Returns the mean number of images in a part."""
+    """Return the mean number of images in a part."""
     return round(float(np.mean([distinct(rows.hashes) for rows in parts])))
 
 
 def standard_error(values: npt.NDArray[Any], groups: Groups | None = None) -> float:
-    """Returns the standard error of the mean of values [n].
+    """Return the standard error of the mean of values [n].
 
     Args:
         values: One value for each image.

@@ -50,7 +50,7 @@ class StoredHead:
 
     @classmethod
     def of(cls, head: keras.Model, classifier: Classifier) -> StoredHead | None:
-        """Returns the head of a network, or None if it is not linear.
+        """Return the head of a network, or None if it is not linear.
 
         Args:
             head: Keras model from features to logits.
@@ -65,7 +65,7 @@ class StoredHead:
         return cls(linear, classifier.vocabulary, classifier.unknown_below)
 
     def save(self, folder: Path) -> None:
-        """Writes `HEAD_FILE` into a folder.
+        """Write `HEAD_FILE` into a folder.
 
         Args:
             folder: An existing folder.
@@ -80,7 +80,7 @@ class StoredHead:
             )
 
     def probabilities(self, features: npt.NDArray[Any]) -> Floats:
-        """Returns the probabilities of images, float32 [N, C].
+        """Return the probabilities of images, float32 [N, C].
 
         Args:
             features: Stored features of the images, [N, D].
@@ -88,7 +88,7 @@ class StoredHead:
         return np.asarray(np.exp(self.linear.log_probabilities(features)))
 
     def label(self, probabilities: Floats) -> str:
-        """Returns the label that is served for an image.
+        """Return the label that is served for an image.
 
         Args:
             probabilities: Probabilities of the image, float32 [C].
@@ -98,7 +98,7 @@ class StoredHead:
         return self.vocabulary[int(probabilities.argmax())]
 
     def agrees(self, features: npt.NDArray[Any], expected: Floats) -> bool:
-        """Returns whether the head gives the same answers as the network for some images.
+        """Return whether the head gives the same answers as the network for some images.
 
         The label may differ for an image for which the network finds two classes about equally
         likely.
@@ -118,7 +118,7 @@ class StoredHead:
 
 
 def read(uri: str) -> StoredHead | None:
-    """Reads the head from the folder of a training.
+    """Read the head from the folder of a training.
 
     Args:
         uri: URI of the artifact ModelRun.
@@ -147,7 +147,7 @@ def read(uri: str) -> StoredHead | None:
 
 
 def _checked(arrays: Any) -> StoredHead:
-    """Returns the head of an opened file; arrays that do not fit together are a ValueError."""
+    """Return the head of an opened file; arrays that do not fit together are a ValueError."""
     kernel, bias = arrays["kernel"], arrays["bias"]
     vocabulary = tuple(map(str, arrays["vocabulary"].tolist()))
     classes = len(vocabulary)

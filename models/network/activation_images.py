@@ -158,7 +158,7 @@ def grad_cam(image: Pixels, cam: Array, label: str, top: Sequence[tuple[str, flo
 
 
 def overlay(image: Pixels, cam: Array) -> Pixels:
-    """Returns the image in grey, blended with a heat map.
+    """Return the image in grey, blended with a heat map.
 
     Args:
         image: The image, uint8 [H, W, 3].
@@ -176,7 +176,7 @@ def overlay(image: Pixels, cam: Array) -> Pixels:
 
 
 def _blended(grey: npt.NDArray[np.float64], heat: npt.NDArray[np.float64]) -> Pixels:
-    """Returns grey values and heat, both [H, W] in 0..1, blended to colours, uint8 [H, W, 3]."""
+    """Return grey values and heat, both [H, W] in 0..1, blended to colours, uint8 [H, W, 3]."""
     import matplotlib
 
     colours = matplotlib.colormaps[_HEAT](np.clip(heat, 0, 1))[..., :3]
@@ -185,7 +185,7 @@ def _blended(grey: npt.NDArray[np.float64], heat: npt.NDArray[np.float64]) -> Pi
 
 
 def _fitting(image: Pixels) -> Pixels:
-    """Returns the image enlarged or shrunk to a size that is convenient to look at."""
+    """Return the image enlarged or shrunk to a size that is convenient to look at."""
     from PIL import Image
 
     longest = max(image.shape[:2])
@@ -199,7 +199,7 @@ def _fitting(image: Pixels) -> Pixels:
 
 
 def _tile(values: Array) -> Pixels:
-    """Returns one map as colours, uint8 [h, w, 3]; each value of a small map becomes a square."""
+    """Return one map as colours, uint8 [h, w, 3]; each value of a small map becomes a square."""
     import matplotlib
     from PIL import Image
 
@@ -220,13 +220,13 @@ def _tile(values: Array) -> Pixels:
 
 
 def _constant(values: Array) -> str:
-    """Returns a remark for the caption when the map has the same value everywhere, otherwise ""."""
+    """Return a remark for the caption when the map has the same value everywhere, otherwise ""."""
     low, high = float(values.min()), float(values.max())
     return "" if high > low else f": {low:.3g} everywhere"
 
 
 def _place(number: int, columns: int, width: int, height: int) -> tuple[int, int]:
-    """Returns the left and top edge of a tile in the grid, in pixels."""
+    """Return the left and top edge of a tile in the grid, in pixels."""
     row, column = divmod(number, columns)
     return _GAP + column * (width + _GAP), _GAP + row * (height + _GAP + _LABEL)
 
@@ -248,7 +248,7 @@ def _figure(width: int, height: int) -> tuple[Figure, tuple[int, int]]:
 
 
 def _axes(figure: Figure, size: tuple[int, int], box: tuple[int, int, int, int]) -> Any:
-    """Adds axes without frame and ticks at a box (left, top, width, height), in pixels."""
+    """Add axes without frame and ticks at a box (left, top, width, height), in pixels."""
     left, top, width, height = box
     share = (left / size[0], 1 - (top + height) / size[1], width / size[0], height / size[1])
     axes = figure.add_axes(share)

@@ -31,7 +31,7 @@ Array = npt.NDArray[np.float32]
 
 
 def choose(network: keras.Model, wanted: Sequence[str] = ()) -> list[str]:
-    """Returns the names of the layers to show, in the network's order.
+    """Return the names of the layers to show, in the network's order.
 
     Args:
         network: A functional model of pixels.
@@ -61,7 +61,7 @@ def choose(network: keras.Model, wanted: Sequence[str] = ()) -> list[str]:
 
 
 def _worth_a_look(network: keras.Model) -> list[str]:
-    """Returns the layers, from the first convolution on, on whose map every later layer depends.
+    """Return the layers, from the first convolution on, on whose map every later layer depends.
 
     Where the normalisation or the activation of a convolution is a layer of its own, that layer is
     chosen instead of the convolution. Pooling layers are left out, except for the last layer.
@@ -95,14 +95,14 @@ def _worth_a_look(network: keras.Model) -> list[str]:
 
 
 def _spread(names: Sequence[str], count: int) -> list[str]:
-    """Returns at most `count` of the names, evenly spaced, including the first and the last."""
+    """Return at most `count` of the names, evenly spaced, including the first and the last."""
     if len(names) <= count:
         return list(names)
     return [names[round(i * (len(names) - 1) / (count - 1))] for i in range(count)]
 
 
 def outputs(network: keras.Model, names: Sequence[str], pixels: Array) -> dict[str, Array]:
-    """Returns the outputs of layers for one image.
+    """Return the outputs of layers for one image.
 
     Args:
         network: A functional model of pixels.
@@ -120,7 +120,7 @@ def outputs(network: keras.Model, names: Sequence[str], pixels: Array) -> dict[s
 
 
 def most_varied(maps: Array, count: int) -> list[int]:
-    """Returns the channels whose values vary most over the image, the most varied first.
+    """Return the channels whose values vary most over the image, the most varied first.
 
     A map with the same value everywhere shows no location, however high the value is. Maps of a
     single position are ordered by their value.

@@ -95,7 +95,7 @@ class Classifier:
         return np.concatenate(rows)
 
     def outputs(self, images: Sequence[bytes]) -> Iterator[dict[str, Any]]:
-        """Yields the outputs of the Keras model in memory for batches of images.
+        """Yield the outputs of the Keras model in memory for batches of images.
 
         Args:
             images: Encoded images.
@@ -127,7 +127,7 @@ class Parts:
 
 
 def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> keras.KerasTensor:
-    """Adds the head: dropout, a hidden layer if the settings have one, and a dense layer.
+    """Add the head: dropout, a hidden layer if the settings have one, and a dense layer.
 
     The one unit z of a binary head becomes the logits [0, z]. Their softmax is [1 - sigmoid(z),
     sigmoid(z)], so loss, metrics and signatures are the same for any number of classes.
@@ -157,7 +157,7 @@ def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> 
 
 
 def _dropout(share: float, name: str, settings: ModelSettings) -> Any:
-    """Returns a dropout layer whose random numbers depend on the seed of the settings only."""
+    """Return a dropout layer whose random numbers depend on the seed of the settings only."""
     from keras import layers
 
     return layers.Dropout(share, seed=settings.seed, dtype="float32", name=name)
@@ -184,7 +184,7 @@ def pooled(feature_map: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
 
 
 def build_parts(classes: int, settings: ModelSettings) -> Parts:
-    """Builds the whole network, with newly initialised weights in its head.
+    """Build the whole network, with newly initialised weights in its head.
 
     Args:
         classes: Number of classes.
@@ -201,7 +201,7 @@ def build_parts(classes: int, settings: ModelSettings) -> Parts:
 
 
 def build_head(dim: int, classes: int, settings: ModelSettings) -> keras.Model:
-    """Builds the head alone, from features [N, dim] to logits [N, C].
+    """Build the head alone, from features [N, dim] to logits [N, C].
 
     Args:
         dim: Number of features of an image.
@@ -221,7 +221,7 @@ def build_classifier(
     temperature: float = 1.0,
     unknown_below: float = 0.0,
 ) -> Classifier:
-    """Builds the whole network with the weights of a part that was trained alone.
+    """Build the whole network with the weights of a part that was trained alone.
 
     Args:
         trained: A head, the layers above a cut, or all layers, built for the same settings and
@@ -257,7 +257,7 @@ def build_classifier(
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Copies the weights of every layer to the layer of the same name in another model.
+    """Copy the weights of every layer to the layer of the same name in another model.
 
     Args:
         source: Model whose weights are copied.

@@ -29,7 +29,7 @@ _LISTED: Final = 40
 
 
 def layer_at(network: keras.Model, cut: str) -> Any:
-    """Returns the layer that `cut` names.
+    """Return the layer that `cut` names.
 
     Args:
         network: Functional model from pixels to a feature map.
@@ -52,7 +52,7 @@ def layer_at(network: keras.Model, cut: str) -> Any:
 
 
 def above(network: keras.Model, cut: str) -> list[Any]:
-    """Returns the layers with weights above the cut, from input to output.
+    """Return the layers with weights above the cut, from input to output.
 
     Args:
         network: Functional model from pixels to a feature map.
@@ -69,7 +69,7 @@ def above(network: keras.Model, cut: str) -> list[Any]:
 
 
 def narrow(network: keras.Model, share: float) -> str:
-    """Returns the cut with the smallest activations at about a share of the cut points.
+    """Return the cut with the smallest activations at about a share of the cut points.
 
     Activations are stored for every image and view, so their size decides how many views fit.
 
@@ -90,7 +90,7 @@ def narrow(network: keras.Model, share: float) -> str:
 
 
 def share_above(network: keras.Model, cut: str) -> float:
-    """Returns the share of the network's operations that are above a cut, 0..1."""
+    """Return the share of the network's operations that are above a cut, 0..1."""
     total = _operations(network.layers)
     return _operations(above(network, cut)) / total if total else 1.0
 

@@ -63,7 +63,7 @@ class Axis:
 
     @classmethod
     def of(cls, size: int, window: int, stride: int, padding: str, dilation: int = 1) -> Axis:
-        """Returns the axis of a layer with Keras' padding.
+        """Return the axis of a layer with Keras' padding.
 
         Args:
             size: Size of the input in pixels.
@@ -123,7 +123,7 @@ class _Result:
 
 
 def sizes(network: keras.Model) -> list[LayerSize]:
-    """Returns the sizes of all layers and operations of a network.
+    """Return the sizes of all layers and operations of a network.
 
     Args:
         network: A functional model.
@@ -248,7 +248,7 @@ def _reshape(layer: Any, shapes: tuple[Shape, ...]) -> _Result:
 
 
 def _pad(operation: Any, shapes: tuple[Shape, ...]) -> _Result:
-    """Describes the logit 0 that is added to the one logit of a binary head (`classifier.head`)."""
+    """Describe the logit 0 that is added to the one logit of a binary head (`classifier.head`)."""
     widths = operation.pad_width[1:]
     ends = zip(shapes[0], widths, strict=True)
     shape = tuple(side + before + after for side, (before, after) in ends)
@@ -287,5 +287,5 @@ def _padding(axis: Axis) -> str:
 
 
 def _pair(values: Sequence[str]) -> str:
-    """Joins height and width by ×, or gives one value when they are equal."""
+    """Join height and width by ×, or give one value when they are equal."""
     return "×".join(dict.fromkeys(values))

@@ -47,7 +47,7 @@ Described = list[dict[str, Any]]
 
 
 def save(classifier: Classifier, settings: ModelSettings, directory: str) -> None:
-    """Writes the folder `FOLDER` of an exported model.
+    """Write the folder `FOLDER` of an exported model.
 
     Args:
         classifier: The network that was exported.
@@ -86,7 +86,7 @@ def save(classifier: Classifier, settings: ModelSettings, directory: str) -> Non
 
 
 def load(version: Path) -> Classifier:
-    """Loads the classifier of an exported model or of a pushed version, with its weights.
+    """Load the classifier of an exported model or of a pushed version, with its weights.
 
     Args:
         version: Folder of the SavedModel or of the version.
@@ -137,7 +137,7 @@ def _damaged(version: Path, why: str) -> ResourceError:
 
 
 def _portable(settings: ModelSettings) -> dict[str, Any]:
-    """Returns the settings without the path of a weights file, which is local to one machine."""
+    """Return the settings without the path of a weights file, which is local to one machine."""
     values = asdict(settings)
     if settings.backbone_spec().local_file is not None:
         values["weights"] = Path(settings.weights).name
@@ -145,7 +145,7 @@ def _portable(settings: ModelSettings) -> dict[str, Any]:
 
 
 def _settings(values: Mapping[str, Any]) -> ModelSettings:
-    """Returns the stored settings that determine the network."""
+    """Return the stored settings that determine the network."""
     names = ("name", "seed", *(field.name for field in fields(NetworkSettings)))
     try:
         return ModelSettings.from_mapping({name: values[name] for name in names})
@@ -154,7 +154,7 @@ def _settings(values: Mapping[str, Any]) -> ModelSettings:
 
 
 def _rebuilt(content: Mapping[str, Any], settings: ModelSettings, version: Path) -> Classifier:
-    """Returns a classifier with exactly the described layers and with any weights."""
+    """Return a classifier with exactly the described layers and with any weights."""
     options = (content["temperature"], content["unknown_below"])
     differences = []
     for candidate in _candidates(settings):
@@ -175,7 +175,7 @@ def _rebuilt(content: Mapping[str, Any], settings: ModelSettings, version: Path)
 
 
 def _candidates(settings: ModelSettings) -> Iterator[ModelSettings]:
-    """Yields settings that may build the network, first with random weights, which need no file.
+    """Yield settings that may build the network, first with random weights, which need no file.
 
     BatchNorm is folded into the convolutions of a backbone with trained weights, and of one with
     random weights where it is frozen. A few networks have different layers with ImageNet weights.
@@ -192,7 +192,7 @@ def _candidates(settings: ModelSettings) -> Iterator[ModelSettings]:
 
 
 def _difference(described: Described, network: keras.Model) -> str:
-    """Describes the first layers in which a network differs from its description, otherwise ""."""
+    """Describe the first layers in which a network differs from its description, otherwise ""."""
     named = ("name", "kind", "output", "shapes")
     expected = [{key: layer[key] for key in named} for layer in described]
     received = [_signature(layer) for layer in network.layers]
@@ -203,7 +203,7 @@ def _difference(described: Described, network: keras.Model) -> str:
 
 
 def _signature(layer: Any) -> dict[str, Any]:
-    """Returns the properties that distinguish two layers, apart from their weights."""
+    """Return the properties that distinguish two layers, apart from their weights."""
     return {
         "name": layer.name,
         "kind": type(layer).__name__,
@@ -213,7 +213,7 @@ def _signature(layer: Any) -> dict[str, Any]:
 
 
 def _state(layer: Any) -> list[Array]:
-    """Returns the arrays of a layer: its weights, or the constants that replace a BatchNorm."""
+    """Return the arrays of a layer: its weights, or the constants that replace a BatchNorm."""
     if _has_constants(layer):
         return [np.asarray(layer.scale), np.asarray(layer.offset)]
     return [np.asarray(array) for array in layer.get_weights()]
@@ -232,7 +232,7 @@ def _has_constants(layer: Any) -> bool:
 
 
 def _variables(directory: str) -> dict[str, Array]:
-    """Returns the SavedModel's variables by their SHA-256, or raises an OSError."""
+    """Return the SavedModel's variables by their SHA-256, or raise an OSError."""
     import tensorflow as tf
 
     try:
@@ -245,7 +245,7 @@ def _variables(directory: str) -> dict[str, Array]:
 
 
 def _stored(version: Path) -> dict[str, Array]:
-    """Returns the arrays of ``weights.npz`` by their SHA-256."""
+    """Return the arrays of ``weights.npz`` by their SHA-256."""
     path = version / FOLDER / WEIGHTS_FILE
     if not path.is_file():
         return {}

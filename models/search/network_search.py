@@ -95,7 +95,7 @@ def _row_of_head(head: Trained) -> dict[str, Any]:
 
 
 def _with_history(trained: Trained, rows: list[dict[str, Any]], reason: str, text: str) -> Trained:
-    """Returns the network with the list of ways that were tried, and why the search ended.
+    """Return the network with the list of ways that were tried, and why the search ended.
 
     The reason is "enough", "all", "no_gain", "minutes", "space" or "interrupted".
     """
@@ -127,7 +127,7 @@ class _Search:
         self._skipped: _Ended | None = None  # why the first of the ways was not tried
 
     def run(self) -> Trained:
-        """Tries one way after the other and returns the best network with its history."""
+        """Try one way after the other and return the best network with its history."""
         settings = self._inputs.settings
         network = backbone_of(settings)
         ended = _Ended("all", "Everything that was worth a try was tried.")
@@ -150,7 +150,7 @@ class _Search:
         return _with_history(self._best, self._rows, ended.reason, ended.text)
 
     def _step(self, way: Way, left: list[Way]) -> list[Way]:
-        """Tries a way as far as time and space allow, if it is worth it.
+        """Try a way as far as time and space allow, if it is worth it.
 
         Args:
             way: The way.
@@ -197,7 +197,7 @@ class _Search:
         return left if kept else sorted(left, key=lambda w: w.learning_rate >= way.learning_rate)
 
     def _affordable(self, way: Way, extractor: FeatureExtractor) -> Way | None:
-        """Returns the way with the views and epochs that space and time allow, if they allow any.
+        """Return the way with the views and epochs that space and time allow, if they allow any.
 
         Otherwise the reason is kept, and a cheaper way may still be tried.
         """
@@ -221,7 +221,7 @@ class _Search:
         return affordable
 
     def _most_views(self, extractor: FeatureExtractor) -> int:
-        """Returns how many augmented views have activations that fit into the space.
+        """Return how many augmented views have activations that fit into the space.
 
         The result is -1 if not even those of the images themselves fit.
         """
@@ -230,12 +230,12 @@ class _Search:
         return int(free // max(bytes_of_a_view, 1)) - 1
 
     def _over(self) -> bool:
-        """Returns whether the time is over, or a person asked for the end of the search."""
+        """Return whether the time is over, or a person asked for the end of the search."""
         self._stopped = self._stopped or progress.stopped()
         return self._stopped or time.monotonic() >= self._until
 
     def _begin(self, pass_seconds: float) -> None:
-        """Sets and announces the budget.
+        """Set and announce the budget.
 
         Args:
             pass_seconds: Seconds of a forward pass of all training images of 1 x 1 pixels.
@@ -265,7 +265,7 @@ class _Search:
         )
 
     def _try(self, way: Way, extractor: FeatureExtractor) -> bool:
-        """Tries a way, keeps the network if it is better by more than noise, and returns if so."""
+        """Try a way, and keep the network if it is better by more than noise; return if so."""
         started = time.monotonic()
         try:
             fitted = self._fitted(way, extractor)
@@ -304,7 +304,7 @@ class _Search:
         seconds: float,
         kept: bool,
     ) -> None:
-        """Records the result of a way and displays it."""
+        """Record the result of a way and display it."""
         row = {
             "what": str(way),
             "accuracy": accuracy,
@@ -342,7 +342,7 @@ class _Search:
 
 
 def backbone_of(settings: ModelSettings) -> keras.Model:
-    """Builds the backbone, from pixels to the feature map.
+    """Build the backbone, from pixels to the feature map.
 
     Args:
         settings: Settings that name the backbone, its weights and the image size.
@@ -354,7 +354,7 @@ def backbone_of(settings: ModelSettings) -> keras.Model:
 
 
 def _judgement(trained: Trained) -> Judgement:
-    """Returns the result of a network on the validation images, with the best temperature."""
+    """Return the result of a network on the validation images, with the best temperature."""
     # Each network is calibrated before it is served, so over-confidence must not decide here.
     losses = np.minimum(calibrated_losses(trained.logits, trained.labels), _MOST_LOSS)
     return Judgement(losses.astype(np.float32), trained.right)

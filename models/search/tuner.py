@@ -28,7 +28,7 @@ _OBJECTIVE: Final = "val_loss"
 
 
 def tuner_fn(fn_args: Any) -> Any:
-    """Creates the tuner of a bank. TFX's Tuner calls this function.
+    """Create the tuner of a bank. TFX's Tuner calls this function.
 
     Args:
         fn_args: Arguments from TFX. `fn_args.custom_config` has the keys of the Trainer's config,
@@ -52,7 +52,7 @@ def tuner_fn(fn_args: Any) -> Any:
 
 
 def bank_tuner(settings: ModelSettings, classes: int, trials: int, directory: Path) -> Any:
-    """Returns a keras_tuner.Tuner whose `search(train=…, validation=…)` takes rows of a bank.
+    """Return a keras_tuner.Tuner whose `search(train=…, validation=…)` takes rows of a bank.
 
     Args:
         settings: Settings of the first trial.
@@ -88,7 +88,7 @@ def bank_tuner(settings: ModelSettings, classes: int, trials: int, directory: Pa
 
 
 def suggested(parameters: Any, settings: ModelSettings) -> dict[str, Any]:
-    """Returns the settings of a trial; those of the first trial are `settings` unchanged.
+    """Return the settings of a trial; those of the first trial are `settings` unchanged.
 
     Args:
         parameters: keras_tuner.HyperParameters.
@@ -115,7 +115,7 @@ def suggested(parameters: Any, settings: ModelSettings) -> dict[str, Any]:
 
 
 def apply(settings: ModelSettings, values: Mapping[str, Any]) -> ModelSettings:
-    """Returns the settings with the values of a trial.
+    """Return the settings with the values of a trial.
 
     Args:
         settings: Settings to change.
@@ -136,7 +136,7 @@ def apply(settings: ModelSettings, values: Mapping[str, Any]) -> ModelSettings:
 
 
 def best_values(hyperparameters: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Returns the values in a KerasTuner configuration, as TFX passes it on.
+    """Return the values in a KerasTuner configuration, as TFX passes it on.
 
     Args:
         hyperparameters: The configuration; None gives no values.
@@ -145,5 +145,5 @@ def best_values(hyperparameters: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _around(limits: tuple[float, float], value: float) -> tuple[float, float]:
-    """Returns the limits, widened to include the value."""
+    """Return the limits, widened to include the value."""
     return min(limits[0], value), max(limits[1], value)

@@ -79,7 +79,7 @@ class Way:
     gain: float
 
     def settings(self, given: ModelSettings) -> ModelSettings:
-        """Returns the settings of a run with this way of fine-tuning alone."""
+        """Return the settings of a run with this way of fine-tuning alone."""
         stage = replace(
             given.fine_tune,
             mode="on",
@@ -97,7 +97,7 @@ class Way:
         return passes * self.image_size**2
 
     def within(self, passes: float) -> Way | None:
-        """Returns the way with as many views and epochs as the time allows.
+        """Return the way with as many views and epochs as the time allows.
 
         Args:
             passes: Affordable cost, as `passes` returns it.
@@ -122,7 +122,7 @@ class Way:
 
 
 def ways(settings: ModelSettings, network: keras.Model, side: int = 0) -> list[Way]:
-    """Returns the ways to try, in the order of their expected gain for their cost.
+    """Return the ways to try, in the order of their expected gain for their cost.
 
     What the settings fix is not varied: the cut, the size of the images, and a learning rate other
     than the default.
@@ -152,7 +152,7 @@ def ways(settings: ModelSettings, network: keras.Model, side: int = 0) -> list[W
 
 
 def allowed(settings: ModelSettings, side: int) -> list[Idea]:
-    """Returns the ideas that vary nothing that the settings fix."""
+    """Return the ideas that vary nothing that the settings fix."""
     usual = IDEAS[0]
     stage = settings.fine_tune
     sizes = not settings.image_size and settings.weights == "imagenet" and not settings.builder
@@ -168,5 +168,5 @@ def allowed(settings: ModelSettings, side: int) -> list[Idea]:
 
 
 def _rounded(side: float) -> int:
-    """Returns the nearest multiple of the stride of most networks, at which no pixel is lost."""
+    """Return the nearest multiple of the stride of most networks, at which no pixel is lost."""
     return max(1, round(side / _STRIDE)) * _STRIDE if side > _STRIDE else round(side)

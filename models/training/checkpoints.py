@@ -95,7 +95,7 @@ class Checkpoint:
         return best, course
 
     def write(self, model: keras.Model, best: Arrays, course: Course) -> None:
-        """Saves the state after an epoch, unless the last write was less than `seconds_apart` ago.
+        """Save the state after an epoch, unless the last write was less than `seconds_apart` ago.
 
         Args:
             model: The compiled model in training.
@@ -115,19 +115,19 @@ class Checkpoint:
         self._written = time.monotonic()
 
     def _forget_others(self) -> None:
-        """Removes checkpoints of other settings, since only the last training can be resumed."""
+        """Remove checkpoints of other settings, since only the last training can be resumed."""
         stage = self._path.name.split("-")[0]
         for other in self._path.parent.glob(f"{stage}-*.npz"):
             if other != self._path:
                 other.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Removes the checkpoint after the training has finished."""
+        """Remove the checkpoint after the training has finished."""
         self._path.unlink(missing_ok=True)
 
 
 def _variables(model: keras.Model) -> list[Any]:
-    """Returns the weights, the states of random generators, and the state of the optimizer."""
+    """Return the weights, the states of random generators, and the state of the optimizer."""
     return [*model.variables, *model.optimizer.variables]
 
 

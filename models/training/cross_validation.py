@@ -57,7 +57,7 @@ class CrossValidation:
     groups: int  # number of sets of images that were kept in one fold
 
     def summary(self) -> dict[str, Any]:
-        """Returns the mean, the spread and every fold as values that can be written as JSON.
+        """Return the mean, the spread and every fold as values that can be written as JSON.
 
         `std` is the standard deviation of the folds' accuracies.
         """
@@ -145,7 +145,7 @@ def _fold(
 
 
 def predicted(head: Any, rows: BankRows) -> Integers:
-    """Returns the label index that the head predicts for each row, [n].
+    """Return the label index that the head predicts for each row, [n].
 
     Args:
         head: Keras model from features to logits.

@@ -49,7 +49,7 @@ class Rows:
         return len(self.labels)
 
     def stored(self, index: tf.Tensor) -> tf.Tensor:
-        """Returns rows as they are stored, without a copy of all rows in TensorFlow.
+        """Return rows as they are stored, without a copy of all rows in TensorFlow.
 
         Args:
             index: Row numbers, int64 [m].
@@ -69,7 +69,7 @@ class Rows:
         return batch
 
     def shown(self, stored: tf.Tensor, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
-        """Returns the inputs of the network for rows, float32 [m, ...].
+        """Return the inputs of the network for rows, float32 [m, ...].
 
         Args:
             stored: The rows as `stored` returns them, [m, ...].
@@ -128,7 +128,7 @@ class Images(Rows):
         self.pixels, self.seeds, self.views = pixels, seeds, views
 
     def shown(self, stored: tf.Tensor, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
-        """Returns the images for the network, augmented if `views` is given.
+        """Return the images for the network, augmented if `views` is given.
 
         Args:
             stored: Images, uint8 [m, S, S, 3].
@@ -148,7 +148,7 @@ class Images(Rows):
 
 
 def steps_per_epoch(rows: Rows, settings: ModelSettings) -> int:
-    """Returns the number of steps of one epoch: all rows, or the limit that the settings give.
+    """Return the number of steps of one epoch: all rows, or the limit that the settings give.
 
     Args:
         rows: Rows to train on.
@@ -159,7 +159,7 @@ def steps_per_epoch(rows: Rows, settings: ModelSettings) -> int:
 
 
 def training(rows: Rows, classes: int, settings: ModelSettings, first: int = 0) -> tf.data.Dataset:
-    """Returns the dataset of all epochs from epoch `first` on.
+    """Return the dataset of all epochs from epoch `first` on.
 
     MixUp and CutMix, if the settings ask for them, act on a whole batch.
 
@@ -201,7 +201,7 @@ def training(rows: Rows, classes: int, settings: ModelSettings, first: int = 0) 
 
 
 def _indices(rows: Rows, settings: ModelSettings) -> Callable[[tf.Tensor], tf.data.Dataset]:
-    """Returns a function from an epoch to its batches: (rows as stored, index [m], views [m])."""
+    """Return a function from an epoch to its batches: (rows as stored, index [m], views [m])."""
     import tensorflow as tf
 
     draw = _drawing(rows.labels, settings)
@@ -223,7 +223,7 @@ def _indices(rows: Rows, settings: ModelSettings) -> Callable[[tf.Tensor], tf.da
 
 
 def _chunks(rows: Rows, settings: ModelSettings) -> Callable[[tf.Tensor], tf.data.Dataset]:
-    """Returns the same kind of function as `_indices`, for rows in a file.
+    """Return the same kind of function as `_indices`, for rows in a file.
 
     The chunks come in another order in each epoch, and the rows are shuffled within each chunk.
     Rows are sorted by content hash, so neighbouring rows have nothing in common, and a chunk is a
@@ -250,7 +250,7 @@ def _chunks(rows: Rows, settings: ModelSettings) -> Callable[[tf.Tensor], tf.dat
 
 
 def validation(rows: Rows, classes: int) -> tf.data.Dataset:
-    """Returns the dataset of all rows in their order, without augmentation.
+    """Return the dataset of all rows in their order, without augmentation.
 
     Args:
         rows: Rows of the validation split.
@@ -272,14 +272,14 @@ def validation(rows: Rows, classes: int) -> tf.data.Dataset:
 
 
 def _seed(settings: ModelSettings, number: tf.Tensor) -> tf.Tensor:
-    """Returns the seed [2] of random numbers that depend on the settings and on a number only."""
+    """Return the seed [2] of random numbers that depend on the settings and on a number only."""
     import tensorflow as tf
 
     return tf.stack([tf.constant(settings.seed, tf.int64), number])
 
 
 def _shuffled(count: int | tf.Tensor, settings: ModelSettings, number: tf.Tensor) -> tf.Tensor:
-    """Returns 0 to count - 1 in an order that depends on the settings and on a number only."""
+    """Return 0 to count - 1 in an order that depends on the settings and on a number only."""
     import tensorflow as tf
 
     rows = tf.range(count, dtype=tf.int64)
@@ -289,7 +289,7 @@ def _shuffled(count: int | tf.Tensor, settings: ModelSettings, number: tf.Tensor
 def _drawing(
     labels: npt.NDArray[np.int64], settings: ModelSettings
 ) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns a function from the number of an epoch to the order of its rows, int64 [n]."""
+    """Return a function from the number of an epoch to the order of its rows, int64 [n]."""
     import tensorflow as tf
 
     count = len(labels)

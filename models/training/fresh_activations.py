@@ -35,7 +35,7 @@ def fresh_activations(
     views: int,
     over: Callable[[], bool] = lambda: False,
 ) -> Iterator[Maps]:
-    """Provides the activations of all labelled images, sorted by content hash and view.
+    """Provide the activations of all labelled images, sorted by content hash and view.
 
     Args:
         patterns: File patterns of the image examples of one split.
@@ -58,7 +58,7 @@ def fresh_activations(
 
 
 def count_labelled(patterns: Sequence[str]) -> int:
-    """Returns the number of images with a label.
+    """Return the number of images with a label.
 
     Args:
         patterns: File patterns of the image examples of one split.
@@ -68,7 +68,7 @@ def count_labelled(patterns: Sequence[str]) -> int:
 
 
 def usual_side(patterns: Sequence[str]) -> int:
-    """Returns the median of the longer sides of the images in pixels; 0 when it is not known.
+    """Return the median of the longer sides of the images in pixels; 0 when it is not known.
 
     Args:
         patterns: File patterns of the image examples of one split.
@@ -106,7 +106,7 @@ def _activations(
     each: int,
     over: Callable[[], bool],
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]:
-    """Yields row numbers and activations in batches, without those whose number is -1."""
+    """Yield row numbers and activations in batches, without those whose number is -1."""
     numbers = list(range(each))
     done = 0
     for images, hashes in _read(files):
@@ -131,7 +131,7 @@ def _activations(
 
 
 def _read(files: Sequence[str]) -> Iterator[tuple[list[bytes], list[bytes]]]:
-    """Yields the bytes and the content hashes of images in batches, in the order of the files."""
+    """Yield the bytes and the content hashes of images in batches, in the order of the files."""
     import tensorflow as tf
 
     text = tf.io.FixedLenFeature([], tf.string)

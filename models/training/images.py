@@ -31,7 +31,7 @@ Integers = npt.NDArray[np.int64]
 def decoded(
     patterns: Sequence[str], image_size: int, classes: int, views: ViewSpec
 ) -> Iterator[Images]:
-    """Provides all labelled images of some record files, in the order of their content hashes.
+    """Provide all labelled images of some record files, in the order of their content hashes.
 
     Args:
         patterns: File patterns of the records of one split.
@@ -85,7 +85,7 @@ def in_order(files: Sequence[str]) -> tuple[Integers, npt.NDArray[np.bytes_], In
 def _pixels(
     files: Sequence[str], positions: Integers, image_size: int
 ) -> Iterator[tuple[Integers, npt.NDArray[np.uint8]]]:
-    """Yields row numbers and pixels of the records in batches, without those whose number is -1."""
+    """Yield row numbers and pixels of the records in batches, without those whose number is -1."""
     import tensorflow as tf
 
     spec = {names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string)}

@@ -72,7 +72,7 @@ class Inputs:
     source_hash: str = ""
 
     def checkpoint(self, stage: str, made_by: str, *splits: Identified) -> Checkpoint | None:
-        """Returns the checkpoint of a stage, whose key depends on everything that determines it.
+        """Return the checkpoint of a stage, whose key depends on everything that determines it.
 
         With several workers there is none, since they would have to agree on the epoch at which to
         resume.
@@ -152,7 +152,7 @@ def train(inputs: Inputs) -> Trained:
 
 
 def _and_fine_tuned(inputs: Inputs, head: Trained, tune: Callable[[], Trained]) -> Trained:
-    """Returns the head or the fine-tuned network, as the settings demand."""
+    """Return the head or the fine-tuned network, as the settings demand."""
     if not inputs.settings.fine_tune.wanted:
         return head
     try:
@@ -248,19 +248,19 @@ def _on_images(inputs: Inputs, facts: BankFacts, head: Trained | None = None) ->
 
 
 def _second_stage(inputs: Inputs) -> tuple[ModelSettings, str, Path | None]:
-    """Returns the settings, the cut and the folder for logs of fine-tuning."""
+    """Return the settings, the cut and the folder for log of fine-tuning."""
     settings = inputs.settings.second_stage()
     log_dir = inputs.log_dir and inputs.log_dir / "fine_tune"
     return settings, settings.fine_tune.cut or cuts.USUAL, log_dir
 
 
 def _above_what(found: Fit) -> str:
-    """Describes what fine-tuning trained, based on the name of the model."""
+    """Describe what fine-tuning trained, based on the name of the model."""
     return f"layers {found.head.name.replace('_', ' ', 1)}"  # "above_block11" becomes two words
 
 
 def _better(inputs: Inputs, head: Trained, tuned: Trained) -> Trained:
-    """Returns the better of the two networks, with the history of both."""
+    """Return the better of the two networks, with the history of both."""
     first, second = _score(head), _score(tuned)
     helped = second > first
     ships = helped or inputs.settings.fine_tune.mode == "on"
@@ -278,7 +278,7 @@ def _better(inputs: Inputs, head: Trained, tuned: Trained) -> Trained:
 
 
 def _score(trained: Trained) -> tuple[float, float]:
-    """Returns (accuracy, minus loss) on validation; the loss decides if accuracies are equal."""
+    """Return (accuracy, minus loss) on validation; the loss decides if accuracies are equal."""
     losses = cross_entropies(trained.logits, trained.labels)
     return float(trained.right.mean()), -float(losses.mean())
 
@@ -289,7 +289,7 @@ def whole(
     cut: str | None = None,
     head: keras.Model | None = None,
 ) -> keras.Model:
-    """Returns the network from pixels to logits. The settings determine which layers are trained.
+    """Return the network from pixels to logits. The settings determine which layers are trained.
 
     Args:
         classes: Number of classes.
@@ -306,7 +306,7 @@ def whole(
 def above_cut(
     classes: int, settings: ModelSettings, cut: str, head: keras.Model | None = None
 ) -> keras.Model:
-    """Returns the network from the activations at a cut to logits; all of its layers are trained.
+    """Return the network from the activations at a cut to logits; all of its layers are trained.
 
     Args:
         classes: Number of classes.
@@ -321,14 +321,14 @@ def above_cut(
 
 
 def _above(activations: keras.KerasTensor) -> str:
-    """Returns the name of a model, which tells above which layer it begins."""
+    """Return the name of a model, which tells above which layer it begins."""
     return f"above_{activations._keras_history.operation.name}"
 
 
 def _cut(
     classes: int, settings: ModelSettings, cut: str | None, head: keras.Model | None
 ) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.KerasTensor]:
-    """Returns the pixels, the logits and the activations at the cut, or the pixels without one."""
+    """Return the pixels, the logits and the activations at the cut, or the pixels without one."""
     import keras
 
     parts = build_parts(classes, settings)
@@ -343,7 +343,7 @@ def _cut(
 
 
 def judged(found: Fit, validation: datasets.Rows, trained: str) -> Trained:
-    """Returns the fitted model with its logits of the validation split.
+    """Return the fitted model with its logits of the validation split.
 
     Args:
         found: The fitted model.
@@ -355,7 +355,7 @@ def judged(found: Fit, validation: datasets.Rows, trained: str) -> Trained:
 
 
 def calibrated_loss_on(validation: datasets.Rows) -> Callable[[keras.Model], float]:
-    """Returns a function from a network to its loss on validation with the best temperature.
+    """Return a function from a network to its loss on validation with the best temperature.
 
     A network that is fine-tuned on few images becomes too sure of itself: its loss rises from epoch
     to epoch while its accuracy still rises. The temperature corrects that before it is served.
@@ -371,6 +371,6 @@ def calibrated_loss_on(validation: datasets.Rows) -> Callable[[keras.Model], flo
 
 
 def _logits(model: keras.Model, rows: datasets.Rows) -> npt.NDArray[np.float32]:
-    """Returns the logits of all rows, [n, C]."""
+    """Return the logits of all rows, [n, C]."""
     dataset = datasets.validation(rows, model.outputs[0].shape[-1])
     return np.concatenate([model(inputs, training=False).numpy() for inputs, _ in dataset])

@@ -74,7 +74,7 @@ class Fit:
         return self.epochs[self.best_epoch - 1]
 
     def history(self) -> dict[str, Any]:
-        """Returns the content of history.json."""
+        """Return the content of history.json."""
         return {
             "epochs": self.epochs,
             "best_epoch": self.best_epoch,
@@ -135,7 +135,7 @@ def _solved(
     settings: ModelSettings,
     learning_curve: bool,
 ) -> Fit:
-    """Returns a head with the weights of the solution, recorded like a training of one epoch."""
+    """Return a head with the weights of the solution, recorded like a training of one epoch."""
     _require_rows(train, validation)
     started = time.perf_counter()
     solution = solved_head.solve(train, classes, settings, learning_curve)
@@ -153,7 +153,7 @@ def _solved(
 
 
 def _evaluated(linear: Linear, rows: BankRows) -> tuple[float, float]:
-    """Returns the mean loss and the accuracy of all rows."""
+    """Return the mean loss and the accuracy of all rows."""
     losses, right = 0.0, 0
     for part, block in row_file.blocks(rows.features, _ROWS_AT_ONCE):
         labels, logarithms = rows.labels[part], linear.log_probabilities(block)
@@ -238,7 +238,7 @@ def fit(
 def _built(
     build: Callable[[], keras.Model], train: datasets.Rows, classes: int, settings: ModelSettings
 ) -> keras.Model:
-    """Builds and compiles the model. The head alone is trained in float32 with every policy.
+    """Build and compile the model. The head alone is trained in float32 with every policy.
 
     An epoch of feature vectors is one call of one graph, because its steps are too short for a call
     each. Keras cannot run several steps at once with a distributed dataset.
@@ -289,7 +289,7 @@ def _run_epochs(
 
 
 def optimizer(settings: ModelSettings, steps: int) -> keras.optimizers.Optimizer:
-    """Returns the optimizer of the settings.
+    """Return the optimizer of the settings.
 
     Args:
         settings: Settings with the optimizer, the learning rate and its schedule.
@@ -311,7 +311,7 @@ def optimizer(settings: ModelSettings, steps: int) -> keras.optimizers.Optimizer
 
 
 def _cosine(rate: float, steps: int) -> Any:
-    """Returns a schedule that rises from 0 to the rate and then falls to 0 along half a cosine.
+    """Return a schedule that rises from 0 to the rate and then falls to 0 along half a cosine.
 
     It depends only on the number of the step, which is part of the optimizer's state, so a resumed
     training has the same rates (Loshchilov and Hutter 2017, without restarts).
@@ -334,7 +334,7 @@ def _tensorboard(log_dir: Path) -> Any:
 
 @contextlib.contextmanager
 def _deterministic(seed: int) -> Iterator[None]:
-    """Sets the seed and deterministic ops, and restores the global setting of the ops afterwards.
+    """Set the seed and deterministic ops, and restore the global setting of the ops afterwards.
 
     Later components may need other ops. TensorFlow has no public function that reverts
     `enable_op_determinism`.

@@ -67,12 +67,12 @@ class Watcher(keras.callbacks.Callback):
         return len(self.epochs)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Ends the training if its time is over."""
+        """End the training if its time is over."""
         if self._over is not None and self._over():
             self._stop("minutes")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Records an epoch, keeps its weights if they are the best, and may end the training."""
+        """Record an epoch, keep its weights if they are the best, and end training if it is time."""
         settings = self._settings
         of_this_worker = {name: float(value) for name, value in (logs or {}).items()}
         of_this_worker[_JUDGED] = self._judged(of_this_worker["val_loss"])
@@ -96,12 +96,12 @@ class Watcher(keras.callbacks.Callback):
         self._write_checkpoint()
 
     def restore_best(self, model: keras.Model) -> None:
-        """Sets the weights of the best epoch, if there is one."""
+        """Set the weights of the best epoch, if there is one."""
         if self._best is not None:
             model.set_weights(self._best)
 
     def _judged(self, loss: float) -> float:
-        """Returns the loss by which the epoch is compared with others."""
+        """Return the loss by which the epoch is compared with others."""
         return loss if self._judge is None or not np.isfinite(loss) else self._judge(self.model)
 
     def _is_better(self, loss: float, reached: bool) -> bool:

@@ -176,7 +176,7 @@ def _outside(
 
 
 def _unfamiliar(now: Share, blessed: Blessed, notes: list[str]) -> list[Comparison]:
-    """Compares the shares of images, new and held out, that are unlike the training data."""
+    """Compare the shares of images, new and held out, that are unlike the training data."""
     known = blessed.features
     if known is None:
         notes.append(
@@ -191,7 +191,7 @@ def _unfamiliar(now: Share, blessed: Blessed, notes: list[str]) -> list[Comparis
 
 
 def far_images(now: Share, held_out: int) -> Comparison:
-    """Compares the share of images far from the training data with the one that is expected.
+    """Compare the share of images far from the training data with the one that is expected.
 
     The few held-out images of a small data set say little about a share of 1 %, but their highest
     scores show how fast the scores thin out. With 140 of them and 400 or 2,000 requests, this share
@@ -212,7 +212,7 @@ def far_images(now: Share, held_out: int) -> Comparison:
 
 
 def _mixed(subject: str, feature: str, reference: str, was: Share, now: Share) -> Comparison:
-    """Compares a share that grows when some of the requests are of another kind."""
+    """Compare a share that grows when some of the requests are of another kind."""
     limit = MIXTURE_LIMIT + now.by_chance(was)
     distance = max(now.value - was.value, 0.0)
     words = was.words(), now.words()
@@ -235,7 +235,7 @@ def _predictions(requests: VersionRequests, blessed: Blessed, notes: list[str]) 
 
 
 def _low_confidence(requests: VersionRequests, validation: np.ndarray) -> Comparison:
-    """Compares the shares of answers below nearly all confidences on the validation split."""
+    """Compare the shares of answers below nearly all confidences on the validation split."""
     least = float(np.quantile(validation, _LEAST_CONFIDENT))
     was = Share(int((validation < least).sum()), len(validation))
     now = Share(int((np.asarray(requests.confidence) < least).sum()), requests.answers)
@@ -249,7 +249,7 @@ def _moved(
     reference: drift.Statistics,
     limits: schema_pb2.Schema,
 ) -> list[Comparison]:
-    """Compares the distribution of each property that has a limit."""
+    """Compare the distribution of each property that has a limit."""
     return [
         Comparison(
             subject,

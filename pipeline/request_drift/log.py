@@ -67,7 +67,7 @@ class Broken:
     error: str
 
     def sentence(self) -> str:
-        """Describes the damage to people."""
+        """Describe the damage to people."""
         return f"{self.file} breaks off after {self.records:,} records: {self.error}"
 
 
@@ -212,7 +212,7 @@ def _listed(classes: Sequence[str]) -> str:
 
 
 def _records(path: Path, statistics: ReadStatistics) -> Iterator[tuple[int, bytes]]:
-    """Yields the records of one file with their indices, up to its end or to the first error."""
+    """Yield the records of one file with their indices, up to its end or to the first error."""
     import tensorflow as tf
 
     count = 0

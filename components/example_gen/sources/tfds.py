@@ -91,7 +91,7 @@ class TfdsSource(HashedSource):
         return Fields(image, label, next((n for n in PATH_FEATURES if n in features), ""))
 
     def _splits(self, builder: Any, wanted: str | None) -> tuple[dict[str, str | None], list[Note]]:
-        """Splits by those of the data set, or by the slice; None where images are assigned."""
+        """Split by those of the data set, or by the slice; None where images are assigned."""
         known = sorted(builder.info.splits)
         if wanted is not None:
             try:

@@ -29,7 +29,7 @@ _NAME: Final = re.compile(r"conv((?:_[1-9]\d{0,3}){1,6})(_grey)?")
 
 
 def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
-    """Builds the network from pixels to the output of its last pooling, with random weights.
+    """Build the network from pixels to the output of its last pooling, with random weights.
 
     Args:
         choice: The options; only the name matters.
@@ -67,7 +67,7 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
 
 
 def named(name: str) -> Architecture | None:
-    """Returns the network that a name such as ``conv_16_32_64`` describes; None for other names.
+    """Return the network that a name such as ``conv_16_32_64`` describes; None for other names.
 
     Args:
         name: Name of an architecture.

@@ -82,7 +82,7 @@ class Unit:
 
 
 def units() -> Iterator[Unit]:
-    """Yields all convolutions of the network in order, from stem to head."""
+    """Yield all convolutions of the network in order, from stem to head."""
     yield Unit("stem", ("_conv_stem", "_bn0"), 3, 32, 2)
     channels, block = 32, 0
     for repeats, size, stride, expand, out in STAGES:
@@ -102,7 +102,7 @@ def units() -> Iterator[Unit]:
 
 
 def weights_path() -> Path:
-    """Returns the path of the weights file in the installed package, without importing the package.
+    """Return the path of the weights file in the installed package, without importing the package.
 
     Raises:
         ResourceError: The package is not installed.
@@ -118,7 +118,7 @@ def weights_path() -> Path:
 
 @functools.cache
 def weights_sha256() -> str:
-    """Returns the SHA-256 (hex) of the weights file.
+    """Return the SHA-256 (hex) of the weights file.
 
     Raises:
         ResourceError: The file cannot be read, or is not the one with which this code was tested.
@@ -137,13 +137,13 @@ def weights_sha256() -> str:
 
 
 def read_weights() -> dict[str, npt.NDArray[Any]]:
-    """Returns the tensors of the weights file by name, including BatchNorms and the classifier."""
+    """Return the tensors of the weights file by name, including BatchNorms and the classifier."""
     weights_sha256()  # raises an error when the package holds another file
     return torch_legacy.read(weights_path())
 
 
 def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
-    """Builds the network from pixels to its feature map.
+    """Build the network from pixels to its feature map.
 
     ImageNet weights have BatchNorm folded in; with other weights, the network has BatchNorm layers.
 
@@ -163,7 +163,7 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
 
 
 def folded_network(pixels: KerasTensor, trainable: bool = True) -> KerasTensor:
-    """Builds the network with ImageNet weights, and BatchNorm folded in, on a given input.
+    """Build the network with ImageNet weights, and BatchNorm folded in, on a given input.
 
     Args:
         pixels: Symbolic input [N, H, W, 3], 0..255.
@@ -224,7 +224,7 @@ def _convolution(unit: Unit, **settings: Any) -> Any:
 
 
 def folded(weights: Mapping[str, npt.NDArray[Any]], unit: Unit) -> tuple[Array, Array]:
-    """Returns the kernel, in Keras' order of axes, and the bias, with the BatchNorm folded in.
+    """Return the kernel, in Keras' order of axes, and the bias, with the BatchNorm folded in.
 
     Args:
         weights: The tensors that `read_weights` returned.

@@ -90,7 +90,7 @@ APPLICATIONS: Final[dict[str, Application]] = {
 
 
 def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
-    """Builds the network from pixels to its last feature map, with ImageNet or random weights.
+    """Build the network from pixels to its last feature map, with ImageNet or random weights.
 
     Args:
         choice: The options of the architecture.
@@ -135,7 +135,7 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
 
 
 def _normalised(pixels: keras.KerasTensor, kind: Normalisation) -> keras.KerasTensor:
-    """Returns normalised pixels, float32 with every dtype policy, to keep their precision."""
+    """Return normalised pixels, float32 with every dtype policy, to keep their precision."""
     import keras
 
     if kind == "inside":
@@ -147,7 +147,7 @@ def _normalised(pixels: keras.KerasTensor, kind: Normalisation) -> keras.KerasTe
 
 
 def _explained(choice: Choice, error: Exception, imagenet: bool) -> Exception | None:
-    """Returns an error that tells a person what to do; None if the error is a defect."""
+    """Return an error that tells a person what to do; None if the error is a defect."""
     text = str(error)
     if imagenet and ("URL fetch failure" in text or isinstance(error, OSError)):
         found = re.search(r"[\w.\-]+\.h5", text)

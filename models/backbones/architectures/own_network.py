@@ -29,7 +29,7 @@ ARCHITECTURES: Final[tuple[Architecture, ...]] = ()
 
 
 def named(name: str) -> Architecture | None:
-    """Returns the architecture for a name such as ``my_module:build``; None for other names.
+    """Return the architecture for a name such as ``my_module:build``; None for other names.
 
     Args:
         name: Name of an architecture.
@@ -42,7 +42,7 @@ def named(name: str) -> Architecture | None:
 
 
 def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
-    """Calls the user's function and checks its result.
+    """Call the user's function and check its result.
 
     Args:
         choice: The options; only the name matters.
@@ -93,7 +93,7 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
 
 
 def code_sha256(name: str) -> str:
-    """Returns the SHA-256 (hex) of the file that contains the function.
+    """Return the SHA-256 (hex) of the file that contains the function.
 
     Args:
         name: Name of the function, as ``module:function``.
@@ -107,7 +107,7 @@ def code_sha256(name: str) -> str:
 
 
 def _function(name: str) -> Callable[[int], Any]:
-    """Imports a function by its name. Its module is searched in the working directory last."""
+    """Import a function by its name. Its module is searched in the working directory last."""
     module_name, _, function_name = name.partition(":")
     # Last, because a file `models.py` or `random.py` beside the user's data must shadow no package.
     here = str(Path.cwd())
