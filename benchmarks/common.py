@@ -48,9 +48,9 @@ class Ended:
     """A program that ran in a process of its own until it ended.
 
     Attributes:
-      seconds: Wall time from start to exit.
-      processor: Processor seconds of the process and its children.
-      peak_mib: Largest sum of their resident memory; shared pages count for each of them.
+        seconds: Wall time from start to exit.
+        processor: Processor seconds of the process and its children.
+        peak_mib: Largest sum of their resident memory; shared pages count for each of them.
     """
 
     seconds: float
@@ -73,7 +73,7 @@ class Finished(Ended):
         """Return the accuracy on a split.
 
         Raises:
-          SystemExit: No model was evaluated.
+            SystemExit: No model was evaluated.
         """
         try:
             return float(self.summary["metrics"][split]["accuracy"])
@@ -86,11 +86,11 @@ class Trained:
     """The result of one way of training.
 
     Attributes:
-      seconds: Wall time from files to the trained network.
-      cpu: Processor seconds of all threads, which depend little on other work on the machine.
-      accuracy: Accuracy on the validation images.
-      note: How the time was spent.
-      passes: Forward passes of the feature bank.
+        seconds: Wall time from files to the trained network.
+        cpu: Processor seconds of all threads, which depend little on other work on the machine.
+        accuracy: Accuracy on the validation images.
+        note: How the time was spent.
+        passes: Forward passes of the feature bank.
     """
 
     seconds: float
@@ -148,7 +148,7 @@ def data_set(data: Path, name: str) -> Path:
     """Return the folder of a set of photographs.
 
     Raises:
-      SystemExit: There is no such folder.
+        SystemExit: There is no such folder.
     """
     folder = data.resolve() / name
     if not folder.is_dir():
@@ -221,12 +221,12 @@ def measured(command: Sequence[str], printed: Path, codes: Sequence[int]) -> End
     """Run a program in a process of its own and measure it.
 
     Args:
-      command: The program and its arguments.
-      printed: File for what it prints.
-      codes: Exit codes of a program that finished.
+        command: The program and its arguments.
+        printed: File for what it prints.
+        codes: Exit codes of a program that finished.
 
     Raises:
-      SystemExit: The program ended with another code; the message holds what it printed.
+        SystemExit: The program ended with another code; the message holds what it printed.
     """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with printed.open("w") as output:

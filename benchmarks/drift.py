@@ -29,7 +29,7 @@ class Asker:
     """Answers images with a published version and writes the request log of a server.
 
     Args:
-      out: Output folder of the run.
+        out: Output folder of the run.
     """
 
     def __init__(self, out: Path) -> None:
@@ -100,7 +100,7 @@ def draws(fresh: Sequence[Path], count: int, size: int) -> Iterator[Sequence[Pat
     """Yield draws that have no photograph in common.
 
     Raises:
-      SystemExit: There are too few photographs.
+        SystemExit: There are too few photographs.
     """
     if count * size > len(fresh):
         sys.exit(f"{count} draws of {size} need {count * size} photographs; {len(fresh)} are left")

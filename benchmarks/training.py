@@ -35,10 +35,10 @@ class Task:
     """A set of images and the goal for it.
 
     Attributes:
-      folder: Folder below the reference data.
-      goal: Smallest mean accuracy; 0 for no goal.
-      seeds: Number of runs, whose seeds begin at 0.
-      split: Split whose accuracy is measured.
+        folder: Folder below the reference data.
+        goal: Smallest mean accuracy; 0 for no goal.
+        seeds: Number of runs, whose seeds begin at 0.
+        split: Split whose accuracy is measured.
     """
 
     folder: str

@@ -22,8 +22,8 @@ def is_blessed(uri: str, name: str = BLESSED) -> bool:
     """Check whether a blessing artifact holds a marker file.
 
     Args:
-      uri: URI of the blessing artifact.
-      name: Name of the marker file. Default: ``BLESSED``.
+        uri: URI of the blessing artifact.
+        name: Name of the marker file. Default: ``BLESSED``.
     """
     return bool(tf.io.gfile.exists(f"{uri}/{name}"))
 
@@ -32,8 +32,8 @@ def write(uri: str, name: str) -> None:
     """Write an empty marker file, as TFX's own gates do.
 
     Args:
-      uri: URI of the blessing artifact, which is created when absent.
-      name: Name of the marker file.
+        uri: URI of the blessing artifact, which is created when absent.
+        name: Name of the marker file.
     """
     tf.io.gfile.makedirs(uri)
     with tf.io.gfile.GFile(f"{uri}/{name}", "w") as file:
@@ -44,10 +44,10 @@ def require_data_blessing(uri: str) -> None:
     """Check that DataGate blessed the data.
 
     Args:
-      uri: URI of the DataBlessing artifact.
+        uri: URI of the DataBlessing artifact.
 
     Raises:
-      DataRefused: The artifact holds no ``BLESSED`` file.
+        DataRefused: The artifact holds no ``BLESSED`` file.
     """
     if not is_blessed(uri):
         raise DataRefused(

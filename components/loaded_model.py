@@ -81,10 +81,10 @@ def keep(files: Files) -> Callable[[Runtime], Runtime]:
     """Return a wrapper with which a server leaves the model open that it loads.
 
     Args:
-      files: Files of the model, as `manifest.describe` returns them.
+        files: Files of the model, as `manifest.describe` returns them.
 
     Returns:
-      A function for `LoaderOptions.wrap`.
+        A function for `LoaderOptions.wrap`.
     """
 
     def wrap(runtime: Runtime) -> Runtime:
@@ -112,9 +112,9 @@ def served(directory: str, outputs: Collection[str], signature: str = SERVING_DE
     """Return a signature of a model, which is loaded unless it is kept.
 
     Args:
-      directory: Folder of the SavedModel.
-      outputs: Names of the outputs that are wanted.
-      signature: Name of the signature.
+        directory: Folder of the SavedModel.
+        outputs: Names of the outputs that are wanted.
+        signature: Name of the signature.
     """
     kept = _HOLDER.kept
     if kept is not None and kept.digest == _digest(manifest.describe(Path(directory))):

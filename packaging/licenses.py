@@ -27,10 +27,10 @@ def table(requirements: Path) -> str:
     """Returns the table of the packages that a requirements file pins.
 
     Args:
-      requirements: Requirements file with one ``name==version`` a line; hashes are ignored.
+        requirements: Requirements file with one ``name==version`` a line; hashes are ignored.
 
     Raises:
-      SystemExit: A package states no licence, or is not installed.
+        SystemExit: A package states no licence, or is not installed.
     """
     names = _names(requirements)
     command = [sys.executable, "-m", "piplicenses", "--from=mixed", "--format=json"]

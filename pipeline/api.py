@@ -41,21 +41,21 @@ def run(
         print(run.verdict, run.accuracy)
 
     Args:
-      data: Source of the images; None for that of the configuration.
-      out: Output folder; None for that of the configuration, which is ``imgpipe-out`` by default.
-      config: TOML file, or name of a preset; None for the defaults.
-      minutes: Time in which a better network is looked for; None for that of the configuration.
-      start: Component from which on cached outputs are not used; None to use all of them.
-      **settings: Settings by section, such as ``model={"image_size": 160}``. They override those of
-        ``config``.
+        data: Source of the images; None for that of the configuration.
+        out: Output folder; None for that of the configuration, which is ``imgpipe-out`` by default.
+        config: TOML file, or name of a preset; None for the defaults.
+        minutes: Time in which a better network is looked for; None for that of the configuration.
+        start: Component from which on cached outputs are not used; None to use all of them.
+        **settings: Settings by section, such as ``model={"image_size": 160}``. They override those
+            of ``config``.
 
     Returns:
-      The outcome.
+        The outcome.
 
     Raises:
-      ConfigError: A setting or the source is wrong.
-      ResourceError: The run could not start, for example because another one uses the folder.
-      KeyboardInterrupt: The run was interrupted; its folder has a report and a log.
+        ConfigError: A setting or the source is wrong.
+        ResourceError: The run could not start, for example because another one uses the folder.
+        KeyboardInterrupt: The run was interrupted; its folder has a report and a log.
     """
     from imgpipe.pipeline.execution.run import execute
 
@@ -74,15 +74,15 @@ def check(data: str | Path, *, config: str | Path | None = None, **settings: Any
     Progress is printed to standard error, and nothing is written.
 
     Args:
-      data: Source of the images.
-      config: TOML file, or name of a preset; None for the defaults.
-      **settings: Settings by section, such as ``gate={"min_train": 20}``.
+        data: Source of the images.
+        config: TOML file, or name of a preset; None for the defaults.
+        **settings: Settings by section, such as ``gate={"min_train": 20}``.
 
     Returns:
-      The verdict and all findings.
+        The verdict and all findings.
 
     Raises:
-      ConfigError: A setting or the source is wrong.
+        ConfigError: A setting or the source is wrong.
     """
     from imgpipe.pipeline.commands.check import as_json, examine
     from imgpipe.pipeline.source import require_classes
@@ -113,19 +113,20 @@ def evaluate(
         print(found.accuracy, found.interval)
 
     Args:
-      path: Output folder of a run, folder of numbered versions, or one version.
-      data: Source of the images.
-      version: Number of the version; None for the newest intact one.
-      threshold: Accuracy that the model has to reach, from 0 to 1.
-      config: TOML file, or name of a preset, that says how to read the data; None for the defaults.
-      **settings: Settings by their names, such as ``**{"data.label_column": "species"}``.
+        path: Output folder of a run, folder of numbered versions, or one version.
+        data: Source of the images.
+        version: Number of the version; None for the newest intact one.
+        threshold: Accuracy that the model has to reach, from 0 to 1.
+        config: TOML file, or name of a preset, that says how to read the data; None for the
+            defaults.
+        **settings: Settings by their names, such as ``**{"data.label_column": "species"}``.
 
     Returns:
-      The metrics, and the page of the mistakes.
+        The metrics, and the page of the mistakes.
 
     Raises:
-      ConfigError: The source, a label or a setting is wrong.
-      ResourceError: There is no model, or it is damaged.
+        ConfigError: The source, a label or a setting is wrong.
+        ResourceError: There is no model, or it is damaged.
     """
     from imgpipe.pipeline.commands import evaluate as command
 
@@ -144,19 +145,19 @@ def export(kind: str, path: str | Path, to: str | Path, *, version: int | None =
         imgpipe.export("onnx", "imgpipe-out", "model.onnx")
 
     Args:
-      kind: ``onnx``, ``keras`` or ``tflite``.
-      path: Output folder of a run, folder of numbered versions, or one version.
-      to: The file to write, whose name ends in ``.onnx``, ``.keras`` or ``.tflite``; one that
-        exists is replaced.
-      version: Number of the version; None for the newest intact one.
+        kind: ``onnx``, ``keras`` or ``tflite``.
+        path: Output folder of a run, folder of numbered versions, or one version.
+        to: The file to write, whose name ends in ``.onnx``, ``.keras`` or ``.tflite``; one that
+            exists is replaced.
+        version: Number of the version; None for the newest intact one.
 
     Returns:
-      The path of the file, and how it was compared.
+        The path of the file, and how it was compared.
 
     Raises:
-      ConfigError: An argument is wrong, or packages of an extra are missing.
-      ResourceError: There is no model, or the file cannot be written.
-      ImgpipeError: The file would not answer as the model does.
+        ConfigError: An argument is wrong, or packages of an extra are missing.
+        ResourceError: There is no model, or the file cannot be written.
+        ImgpipeError: The file would not answer as the model does.
     """
     from imgpipe.pipeline.commands import export as command
 
@@ -174,16 +175,16 @@ def load(path: str | Path, version: int | None = None) -> LoadedModel:
                 print(answer.label, answer.probability)
 
     Args:
-      path: Output folder of a run, folder of numbered versions, or one version.
-      version: Number of the version; None for the newest intact one.
+        path: Output folder of a run, folder of numbered versions, or one version.
+        version: Number of the version; None for the newest intact one.
 
     Returns:
-      The model.
+        The model.
 
     Raises:
-      ConfigError: There is no version of this number.
-      ResourceError: There is no model, it is damaged, or this process was forked from one that has
-        loaded a model.
+        ConfigError: There is no version of this number.
+        ResourceError: There is no model, it is damaged, or this process was forked from one that
+            has loaded a model.
     """
     from imgpipe.pipeline.published import local_model
 

@@ -20,7 +20,7 @@ def main() -> None:
     """Run the command line; an error that people can act on is printed as one sentence.
 
     Raises:
-      SystemExit: Always, with the exit code.
+        SystemExit: Always, with the exit code.
     """
     signals.install()
     try:

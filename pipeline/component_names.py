@@ -41,7 +41,7 @@ def names(config: Config) -> list[str]:
     """Return the components of the graph in their order.
 
     Args:
-      config: The validated configuration.
+        config: The validated configuration.
     """
     tuner = ["ImageTuner"] if config.tune.trials else []
     folds = ["CrossValidator"] if config.folds else []
@@ -58,11 +58,11 @@ def find(name: str, config: Config) -> str:
     """Find the component that ``--from`` names, regardless of upper and lower case.
 
     Args:
-      name: Value of the option.
-      config: The validated configuration.
+        name: Value of the option.
+        config: The validated configuration.
 
     Raises:
-      ConfigError: The graph of this configuration has no such component.
+        ConfigError: The graph of this configuration has no such component.
     """
     known = names(config)
     by_lower = {candidate.lower(): candidate for candidate in known}

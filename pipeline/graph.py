@@ -36,9 +36,9 @@ class Storage:
     """Where a runner stores artifacts and metadata.
 
     Attributes:
-      root: Root of the artifacts, a folder or a URI.
-      metadata: Connection to ML Metadata, None if the orchestrator has its own.
-      run_directory: Folder of this run, for the report; "" if there is none.
+        root: Root of the artifacts, a folder or a URI.
+        metadata: Connection to ML Metadata, None if the orchestrator has its own.
+        run_directory: Folder of this run, for the report; "" if there is none.
     """
 
     root: str
@@ -52,12 +52,12 @@ def create_pipeline(
     """Build the graph.
 
     Args:
-      config: The validated configuration.
-      parameters: What Plan determines, and settings that a compiled pipeline takes at its start.
-      storage: Root of the artifacts and metadata connection of the runner.
+        config: The validated configuration.
+        parameters: What Plan determines, and settings that a compiled pipeline takes at its start.
+        storage: Root of the artifacts and metadata connection of the runner.
 
     Returns:
-      The pipeline, with caching enabled.
+        The pipeline, with caching enabled.
     """
     planned = parameters.planned
     plan = parts.Plan(

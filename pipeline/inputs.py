@@ -78,11 +78,11 @@ def source_hash(*paths: str, packages: Sequence[str] = ()) -> str:
     """Compute the fingerprint of some of the package's source code.
 
     Args:
-      paths: Files and folders, relative to the root of the package.
-      packages: Installed packages whose versions are part of the fingerprint.
+        paths: Files and folders, relative to the root of the package.
+        packages: Installed packages whose versions are part of the fingerprint.
 
     Returns:
-      16 hexadecimal digits.
+        16 hexadecimal digits.
     """
     digest = hashlib.sha256()
     for relative in paths:
@@ -105,17 +105,17 @@ class PassedInputs:
     """Inputs of a run that components receive as they are.
 
     Attributes:
-      fingerprint: Fingerprint of all files of the source, by path and content.
-      overrides: People's decisions about single images, as JSON for ImageFilter.
-      split_key: Fingerprint of the division into splits.
-      data_key: Fingerprint of the data, its division into splits and its checks.
-      baseline_version: Number of the version to compare with, 0 if there is none.
-      baseline_digest: Digest of that version.
-      accepted_schema: Schema file by which the data is judged, "" to infer a schema.
-      data_code: Fingerprint of the source code that reads, judges and gates data.
-      bank_code: Fingerprint of the source code that extracts features.
-      serving_code: Fingerprint of the source code that serves.
-      gate_code: Fingerprint of the source code of LiteRT files and of the judgement by folds.
+        fingerprint: Fingerprint of all files of the source, by path and content.
+        overrides: People's decisions about single images, as JSON for ImageFilter.
+        split_key: Fingerprint of the division into splits.
+        data_key: Fingerprint of the data, its division into splits and its checks.
+        baseline_version: Number of the version to compare with, 0 if there is none.
+        baseline_digest: Digest of that version.
+        accepted_schema: Schema file by which the data is judged, "" to infer a schema.
+        data_code: Fingerprint of the source code that reads, judges and gates data.
+        bank_code: Fingerprint of the source code that extracts features.
+        serving_code: Fingerprint of the source code that serves.
+        gate_code: Fingerprint of the source code of LiteRT files and of the judgement by folds.
     """
 
     fingerprint: str
@@ -136,10 +136,11 @@ class RunInputs(PassedInputs):
     """Values that become parameters of the components.
 
     Attributes:
-      vocabulary: Sorted class names; the probabilities are in the same order.
-      model_code: Fingerprint of the source code that trains and exports.
-      run_key: Fingerprint of configuration, data and code. Runs with equal keys make equal models.
-      accept_changes: Whether people accepted the drift and skew of this data.
+        vocabulary: Sorted class names; the probabilities are in the same order.
+        model_code: Fingerprint of the source code that trains and exports.
+        run_key: Fingerprint of configuration, data and code. Runs with equal keys make equal
+            models.
+        accept_changes: Whether people accepted the drift and skew of this data.
     """
 
     vocabulary: tuple[str, ...]
@@ -159,14 +160,14 @@ def judge_settings(config: Config, vocabulary: Sequence[str] | None = None) -> S
     """Settings of the checks.
 
     Args:
-      config: The configuration.
-      vocabulary: Class names, with which overrides are read and checked. None leaves them out.
+        config: The configuration.
+        vocabulary: Class names, with which overrides are read and checked. None leaves them out.
 
     Returns:
-      The settings of ImageFilter.
+        The settings of ImageFilter.
 
     Raises:
-      ConfigError: The overrides cannot be read or name unknown classes.
+        ConfigError: The overrides cannot be read or name unknown classes.
     """
     judging = config.judge
     overrides: Mapping[str, override_files.Override] = {}
@@ -200,8 +201,8 @@ def split_rule(config: Config, given: tuple[str, ...] = ()) -> SplitRule:
     """The rule by which images are assigned to splits.
 
     Args:
-      config: The configuration.
-      given: Splits that the source itself names.
+        config: The configuration.
+        given: Splits that the source itself names.
     """
     split, gate = config.split, config.gate
     return SplitRule(
@@ -218,14 +219,14 @@ def find(config: Config, scan: Scan) -> RunInputs:
     """Determine the inputs of a run from its data, versions and schema.
 
     Args:
-      config: The configuration.
-      scan: Files of the source with their hashes.
+        config: The configuration.
+        scan: Files of the source with their hashes.
 
     Returns:
-      The parameters of the components.
+        The parameters of the components.
 
     Raises:
-      ConfigError: Settings do not fit the classes, or a file that is named does not exist.
+        ConfigError: Settings do not fit the classes, or a file that is named does not exist.
     """
     data_code = source_hash(*_DATA_CODE, packages=_DATA_PACKAGES)
     model_code = source_hash("models", packages=_MODEL_PACKAGES)
@@ -310,11 +311,11 @@ def freeze_schema(config: Config, inputs: RunInputs) -> None:
     """Write the copy of the accepted schema that `RunInputs.accepted_schema` names.
 
     Args:
-      config: The configuration.
-      inputs: Inputs of the run.
+        config: The configuration.
+        inputs: Inputs of the run.
 
     Raises:
-      ConfigError: The file is not a schema, or it changed since `find` read it.
+        ConfigError: The file is not a schema, or it changed since `find` read it.
     """
     from imgpipe.components.data_gate import schema
 
@@ -353,11 +354,11 @@ def check_files(config: Config) -> None:
     """Check the files that the configuration names, before TensorFlow is imported.
 
     Args:
-      config: The configuration.
+        config: The configuration.
 
     Raises:
-      ConfigError: The overrides are missing or malformed.
-      ResourceError: The weights are missing.
+        ConfigError: The overrides are missing or malformed.
+        ResourceError: The weights are missing.
     """
     if config.overrides_file is not None:
         override_files.load(config.overrides_file)
@@ -372,9 +373,9 @@ def report_settings(
     """Select the settings that the report shows.
 
     Args:
-      config: The validated configuration.
-      vocabulary: Class names in sorted order.
-      fingerprint: Fingerprint of the source, "" while it is not known.
+        config: The validated configuration.
+        vocabulary: Class names in sorted order.
+        fingerprint: Fingerprint of the source, "" while it is not known.
     """
     return {
         "name": config.run.name,

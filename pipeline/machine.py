@@ -36,11 +36,11 @@ class Finding:
     """The result of one check.
 
     Attributes:
-      name: What was checked.
-      fit: Whether it is as expected.
-      detail: What was found.
-      advice: What to do if it is not as expected.
-      fatal: Whether no run and no server can work if it is not as expected.
+        name: What was checked.
+        fit: Whether it is as expected.
+        detail: What was found.
+        advice: What to do if it is not as expected.
+        fatal: Whether no run and no server can work if it is not as expected.
     """
 
     name: str

@@ -10,11 +10,11 @@ def frame(page: str, height: int = 800) -> str:
     """Wrap a page in a frame of its own, so that its style and its security policy stay its own.
 
     Args:
-      page: The page as one HTML text.
-      height: Height of the frame in pixels.
+        page: The page as one HTML text.
+        height: Height of the frame in pixels.
 
     Returns:
-      HTML for the output of a cell.
+        HTML for the output of a cell.
     """
     return (
         f'<iframe sandbox="allow-popups" style="width: 100%; height: {height}px; border: 0" '

@@ -45,17 +45,17 @@ class PlanParameters(PassedInputs):
     """Parameters that Plan determines. Those of several settings are JSON objects.
 
     Attributes:
-      vocabulary: JSON list of class names in sorted order.
-      classes: Number of classes.
-      accept_changes: 1 if people accepted the drift and skew of this data, otherwise 0.
-      network: Description of the backbone, for FeatureBank.
-      weights_key: Fingerprint of everything but the images that decides the features.
-      custom_config: Settings of ImageTrainer's function.
-      tuner_config: Settings of ImageTuner's function.
-      model_settings: Settings of the network and its training, for CrossValidator.
-      eval_config: TFMA's EvalConfig.
-      facts: What the manifest of a pushed version says about its run.
-      report_settings: Settings that the report shows.
+        vocabulary: JSON list of class names in sorted order.
+        classes: Number of classes.
+        accept_changes: 1 if people accepted the drift and skew of this data, otherwise 0.
+        network: Description of the backbone, for FeatureBank.
+        weights_key: Fingerprint of everything but the images that decides the features.
+        custom_config: Settings of ImageTrainer's function.
+        tuner_config: Settings of ImageTuner's function.
+        model_settings: Settings of the network and its training, for CrossValidator.
+        eval_config: TFMA's EvalConfig.
+        facts: What the manifest of a pushed version says about its run.
+        report_settings: Settings that the report shows.
     """
 
     vocabulary: str
@@ -76,9 +76,9 @@ class Parameters:
     """What `create_pipeline` passes to the components beside constants of the configuration.
 
     Attributes:
-      planned: What Plan determines: values, or placeholders of TFX.
-      given: The settings in `RUN_SETTINGS`: values, or runtime parameters of TFX.
-      known: JSON of `planned` for Plan, "" if Plan determines it.
+        planned: What Plan determines: values, or placeholders of TFX.
+        given: The settings in `RUN_SETTINGS`: values, or runtime parameters of TFX.
+        known: JSON of `planned` for Plan, "" if Plan determines it.
     """
 
     planned: PlanParameters
@@ -95,11 +95,11 @@ def known(config: Config, inputs: RunInputs) -> Parameters:
     """Parameters of a run whose inputs are known before the graph is built.
 
     Args:
-      config: The configuration.
-      inputs: Inputs of the run.
+        config: The configuration.
+        inputs: Inputs of the run.
 
     Returns:
-      The parameters, which are values.
+        The parameters, which are values.
     """
     values = _planned(config, inputs)
     return Parameters(values, settings(config), json.dumps(asdict(values), sort_keys=True))
@@ -115,15 +115,15 @@ def plan(config: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Determine the parameters in a task of a compiled pipeline; see the component Plan.
 
     Args:
-      config: JSON of the configuration, as `to_json` writes it.
-      given: Values of `RUN_SETTINGS`, which replace those of the configuration.
+        config: JSON of the configuration, as `to_json` writes it.
+        given: Values of `RUN_SETTINGS`, which replace those of the configuration.
 
     Returns:
-      The fields of `PlanParameters`.
+        The fields of `PlanParameters`.
 
     Raises:
-      ConfigError: A setting is wrong, or the source cannot be read as one.
-      ResourceError: The weights are missing.
+        ConfigError: A setting is wrong, or the source cannot be read as one.
+        ResourceError: The weights are missing.
     """
     tree = json.loads(config)
     for name, setting in RUN_SETTINGS.items():

@@ -20,11 +20,11 @@ class Run:
     """The outcome of a run.
 
     Attributes:
-      exit_code: Exit code that ``imgpipe run`` would have ended with; 0 for a blessed model.
-      verdict: The sentence that the command prints.
-      summary: The summary that ``--json`` writes, which the reference documents.
-      folder: Folder of the run with its report, summary, log and configuration.
-      repeated: Whether it is the outcome of an earlier run, because nothing has changed since.
+        exit_code: Exit code that ``imgpipe run`` would have ended with; 0 for a blessed model.
+        verdict: The sentence that the command prints.
+        summary: The summary that ``--json`` writes, which the reference documents.
+        folder: Folder of the run with its report, summary, log and configuration.
+        repeated: Whether it is the outcome of an earlier run, because nothing has changed since.
     """
 
     exit_code: int
@@ -72,8 +72,8 @@ class Run:
         """Return the run itself if its model is blessed.
 
         Raises:
-          ImgpipeError: The data was refused, the run failed, or the model is not blessed. Its
-            ``exit_code`` is that of the command line.
+            ImgpipeError: The data was refused, the run failed, or the model is not blessed. Its
+                ``exit_code`` is that of the command line.
         """
         if self.exit_code:
             error = ImgpipeError(f"{self.verdict}. Log: {self.summary['log']}")
@@ -109,10 +109,10 @@ class _Page:
         """Write the page to a file.
 
         Args:
-          file: Path of the HTML file.
+            file: Path of the HTML file.
 
         Returns:
-          Its absolute path.
+            Its absolute path.
         """
         from imgpipe.models.files.atomic_write import atomic_write
 
@@ -136,10 +136,10 @@ class Check(_Page):
     """The result of a check.
 
     Attributes:
-      verdict: The sentence that the command prints.
-      refused: Whether a run would refuse the data.
-      reasons: Why it would, as sentences.
-      summary: What ``imgpipe check --json`` writes, which the reference documents.
+        verdict: The sentence that the command prints.
+        refused: Whether a run would refuse the data.
+        reasons: Why it would, as sentences.
+        summary: What ``imgpipe check --json`` writes, which the reference documents.
     """
 
     verdict: str
@@ -164,8 +164,8 @@ class Evaluation(_Page):
     """What a published model answers for labelled images.
 
     Attributes:
-      verdict: The sentence that the command prints.
-      summary: What ``imgpipe evaluate --json`` writes, which the reference documents.
+        verdict: The sentence that the command prints.
+        summary: What ``imgpipe evaluate --json`` writes, which the reference documents.
     """
 
     verdict: str
@@ -206,10 +206,10 @@ class Export:
     """A file that was written for other programs.
 
     Attributes:
-      file: Its absolute path.
-      largest_difference: Largest difference of a probability from the served model, on the images
-        that were compared.
-      summary: What ``imgpipe export --json`` writes, which the reference documents.
+        file: Its absolute path.
+        largest_difference: Largest difference of a probability from the served model, on the images
+            that were compared.
+        summary: What ``imgpipe export --json`` writes, which the reference documents.
     """
 
     file: Path

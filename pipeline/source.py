@@ -14,14 +14,14 @@ def opened(config: Config, least_classes: int = 2) -> Source:
     """Open the source of images.
 
     Args:
-      config: The configuration, which names the source.
-      least_classes: Number of classes that there have to be.
+        config: The configuration, which names the source.
+        least_classes: Number of classes that there have to be.
 
     Returns:
-      The source, of which nothing has been listed yet.
+        The source, of which nothing has been listed yet.
 
     Raises:
-      ConfigError: No source is named, or it cannot be read as one.
+        ConfigError: No source is named, or it cannot be read as one.
     """
     if not config.data.source:
         raise ConfigError(
@@ -36,10 +36,10 @@ def require_classes(config: Config) -> None:
     """List the images without reading them, and refuse classes that no model can have.
 
     Args:
-      config: The configuration, which names the source.
+        config: The configuration, which names the source.
 
     Raises:
-      ConfigError: The source cannot be read, or a class or the number of classes is refused.
+        ConfigError: The source cannot be read, or a class or the number of classes is refused.
     """
     config.settings.check_classes(opened(config).listing().vocabulary)
 
@@ -48,12 +48,12 @@ def scan(config: Config) -> Scan:
     """List and hash the images.
 
     Args:
-      config: The configuration, which names the source.
+        config: The configuration, which names the source.
 
     Returns:
-      All files of the source with their hashes and labels.
+        All files of the source with their hashes and labels.
 
     Raises:
-      ConfigError: No source is named, or it cannot be read as one.
+        ConfigError: No source is named, or it cannot be read as one.
     """
     return opened(config).scan()

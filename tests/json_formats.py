@@ -13,11 +13,11 @@ def conform(command: str, value: Any) -> None:
     """Check that the JSON of a command has exactly the declared fields, with the declared types.
 
     Args:
-      command: Name of the command, such as "quarantine list".
-      value: The parsed JSON.
+        command: Name of the command, such as "quarantine list".
+        value: The parsed JSON.
 
     Raises:
-      AssertionError: The value differs from the format; the message names the fields.
+        AssertionError: The value differs from the format; the message names the fields.
     """
     wrong = list(_differences(value, FORMATS[command], command))
     assert not wrong, "\n".join(wrong)

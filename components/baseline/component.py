@@ -43,19 +43,19 @@ def Baseline(
     """Copy the baseline version and its provenance.
 
     Args:
-      model: Output: SavedModel of the baseline, empty when there is none to compare with.
-      statistics: Output: statistics of the data that the baseline was trained on.
-      schema: Output: schema that this data was validated against.
-      push_directory: Base path of the pushed versions.
-      version: Number of the baseline version, 0 for none.
-      digest: Fingerprint of the version, so that a changed version invalidates the cached copy.
-      vocabulary: JSON list of this run's classes. A baseline with another vocabulary is not
-        compared.
-      split_key: Fingerprint of how images are assigned to splits. A baseline with another
-        assignment is not compared, because it may have been trained on validation images.
+        model: Output: SavedModel of the baseline, empty when there is none to compare with.
+        statistics: Output: statistics of the data that the baseline was trained on.
+        schema: Output: schema that this data was validated against.
+        push_directory: Base path of the pushed versions.
+        version: Number of the baseline version, 0 for none.
+        digest: Fingerprint of the version, so that a changed version invalidates the cached copy.
+        vocabulary: JSON list of this run's classes. A baseline with another vocabulary is not
+            compared.
+        split_key: Fingerprint of how images are assigned to splits. A baseline with another
+            assignment is not compared, because it may have been trained on validation images.
 
     Raises:
-      ResourceError: The version has been removed or damaged since the run began.
+        ResourceError: The version has been removed or damaged since the run began.
     """
     state = {"version": version, "digest": digest, "compared": False, "why": ""}
     found = _find(Path(push_directory), version)

@@ -22,8 +22,8 @@ def literal_folders(output: Path) -> Iterator[None]:
     """Within the block, only the last component of Beam's and TensorFlow's patterns is matched.
 
     Args:
-      output: Folder that is written to. If its path has no special character, which is the usual
-        case, nothing is changed.
+        output: Folder that is written to. If its path has no special character, which is the usual
+            case, nothing is changed.
     """
     if not file_patterns.is_special(str(output)):
         yield

@@ -73,11 +73,11 @@ def serve(port: int, executable: str) -> tuple[str, Any]:
     """Start a pool.
 
     Args:
-      port: Port of the pool, 0 for any free port.
-      executable: Program that starts a worker, with the flags of Beam's containers.
+        port: Port of the pool, 0 for any free port.
+        executable: Program that starts a worker, with the flags of Beam's containers.
 
     Returns:
-      The address of the pool, and its gRPC server.
+        The address of the pool, and its gRPC server.
     """
     address, server = WorkerPool.start(use_process=True, port=port, container_executable=executable)
     return str(address), server

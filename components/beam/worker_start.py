@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script.
 
     Args:
-      arguments: Arguments of the command line, those of this process by default.
+        arguments: Arguments of the command line, those of this process by default.
     """
     parser = _parser()
     parsed = parser.parse_args(arguments)
@@ -109,11 +109,11 @@ def environment(parsed: argparse.Namespace, info: Any) -> dict[str, str]:
     """The environment variables from which Beam's `sdk_worker_main` reads its settings.
 
     Args:
-      parsed: The flags.
-      info: Beam's message ``ProvisionInfo``.
+        parsed: The flags.
+        info: Beam's message ``ProvisionInfo``.
 
     Returns:
-      Values by name. Addresses in the flags win over those in `info`.
+        Values by name. Addresses in the flags win over those in `info`.
     """
     from google.protobuf import json_format
 

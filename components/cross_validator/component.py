@@ -41,20 +41,20 @@ def CrossValidator(
     """Train and evaluate a head for every fold, and bless by the mean accuracy.
 
     Args:
-      bank: Features of FeatureBank.
-      model_run: ModelRun of ImageTrainer, which says whether the published network is fine-tuned.
-      blessing: Output: BLESSED or NOT_BLESSED, and ``cross_validation.json``. Where the validation
-        split decides, its ``decides`` is false and ``why`` says why.
-      folds: Number of folds, or -1: `folds.FOLDS` where validation has fewer than
-        `folds.FEW_IMAGES` images and the published network is a head on the bank's features.
-      threshold: Mean accuracy that must be reached, 0 to 1.
-      classes: Number of classes.
-      settings: JSON of the ModelSettings of ImageTrainer.
-      code: Fingerprint of the training code, which is part of TFX's cache key.
+        bank: Features of FeatureBank.
+        model_run: ModelRun of ImageTrainer, which says whether the published network is fine-tuned.
+        blessing: Output: BLESSED or NOT_BLESSED, and ``cross_validation.json``. Where the
+            validation split decides, its ``decides`` is false and ``why`` says why.
+        folds: Number of folds, or -1: `folds.FOLDS` where validation has fewer than
+            `folds.FEW_IMAGES` images and the published network is a head on the bank's features.
+        threshold: Mean accuracy that must be reached, 0 to 1.
+        classes: Number of classes.
+        settings: JSON of the ModelSettings of ImageTrainer.
+        code: Fingerprint of the training code, which is part of TFX's cache key.
 
     Raises:
-      ConfigError: Folds are demanded, and the feature bank holds no features.
-      DataRefused: Folds are demanded, and there are too few images for them.
+        ConfigError: Folds are demanded, and the feature bank holds no features.
+        DataRefused: Folds are demanded, and there are too few images for them.
     """
     tuned = _fine_tuned(model_run.uri)
     head = ModelSettings.from_mapping(json.loads(settings))

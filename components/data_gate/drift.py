@@ -47,12 +47,12 @@ class FeatureDistance:
     """Distance between two distributions of one feature.
 
     Attributes:
-      feature: Name of the feature.
-      expected: Short description of the reference distribution.
-      seen: Short description of the distribution that is examined.
-      measure: Name of the distance, for messages.
-      distance: The distance between the distributions.
-      limit: Limit of the schema plus the tolerance for random differences.
+        feature: Name of the feature.
+        expected: Short description of the reference distribution.
+        seen: Short description of the distribution that is examined.
+        measure: Name of the distance, for messages.
+        distance: The distance between the distributions.
+        limit: Limit of the schema plus the tolerance for random differences.
     """
 
     feature: str
@@ -84,9 +84,9 @@ def drift(
     """Find the features that changed since the last blessed run, in each split.
 
     Args:
-      now: Statistics of this run by split.
-      before: Statistics of the last blessed run by split; empty when there was none.
-      schema: Schema with or without limits; default limits are added.
+        now: Statistics of this run by split.
+        before: Statistics of the last blessed run by split; empty when there was none.
+        schema: Schema with or without limits; default limits are added.
     """
     return _compare("drift", now, before, schema)
 
@@ -95,8 +95,8 @@ def skew(now: Mapping[str, Statistics], schema: schema_pb2.Schema) -> list[Reaso
     """Find the features in which validation or test differ from train.
 
     Args:
-      now: Statistics of this run by split.
-      schema: Schema with or without limits; default limits are added.
+        now: Statistics of this run by split.
+        schema: Schema with or without limits; default limits are added.
     """
     if names.TRAIN not in now:
         return []
@@ -136,10 +136,10 @@ def feature_distances(
     """Compute the distance for every feature that has a limit and occurs in both statistics.
 
     Args:
-      kind: Whether the drift limits or the skew limits of the schema apply.
-      seen: Statistics that are examined.
-      reference: Statistics that they are compared with.
-      schema: Schema with limits; see `with_comparators`.
+        kind: Whether the drift limits or the skew limits of the schema apply.
+        seen: Statistics that are examined.
+        reference: Statistics that they are compared with.
+        schema: Schema with limits; see `with_comparators`.
     """
     import tensorflow_data_validation as tfdv
 
@@ -197,12 +197,12 @@ def description(statistics: Statistics, name: str) -> str:
     """Describe the distribution of a feature for messages.
 
     Args:
-      statistics: Statistics that may hold the feature.
-      name: Name of the feature.
+        statistics: Statistics that may hold the feature.
+        name: Name of the feature.
 
     Returns:
-      The most frequent values with their shares, the mean and standard deviation of a number, or
-      "absent".
+        The most frequent values with their shares, the mean and standard deviation of a number, or
+        "absent".
     """
     feature = _feature(statistics, name)
     if feature is None:

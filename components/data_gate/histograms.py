@@ -24,8 +24,8 @@ def coarsened(
     """Copy statistics, with the other's buckets where their own are much narrower.
 
     Args:
-      statistics: Statistics to copy.
-      other: Statistics that they will be compared with.
+        statistics: Statistics to copy.
+        other: Statistics that they will be compared with.
     """
     out = DatasetFeatureStatisticsList()
     out.CopyFrom(statistics)

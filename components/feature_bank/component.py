@@ -52,25 +52,25 @@ def FeatureBank(
     """Extract the features of every kept image.
 
     Args:
-      examples: Kept images of all splits, Examples of ImageFilter.
-      metadata: Metadata of the same images without their bytes, from which they are counted.
-      quarantine: Quarantine of ImageFilter, which lists the groups of near-duplicates.
-      data_blessing: Blessing of DataGate; without it nothing is computed.
-      features: Output: feature records, ``activations/``, ``bank.json`` (see
-        `imgpipe.models.features.bank.BankFacts`), and ``near_groups.json`` with the groups of
-        near-duplicates that no fold may divide.
-      network: Description of the backbone, as `models.features.extractor.describe` returns it.
-      weights_key: Fingerprint of weights and preprocessing, which is part of TFX's cache key.
-      store: Folder of the content-addressed store, as `blob_store.open_store` takes it.
-      budget: Bytes that the features and activations of a run may take, or `FREE_DISK`.
-      code: Fingerprint of the code that extracts, which is part of TFX's cache key.
-      vocabulary: JSON list of class names in sorted order.
-      head: JSON of the `ModelSettings` of a head that is solved. Views are then added one by one,
-        as long as they make this head better; see `choose_views`. "" makes all views at once.
-      beam_pipeline: Beam pipeline, supplied by TFX.
+        examples: Kept images of all splits, Examples of ImageFilter.
+        metadata: Metadata of the same images without their bytes, from which they are counted.
+        quarantine: Quarantine of ImageFilter, which lists the groups of near-duplicates.
+        data_blessing: Blessing of DataGate; without it nothing is computed.
+        features: Output: feature records, ``activations/``, ``bank.json`` (see
+            `imgpipe.models.features.bank.BankFacts`), and ``near_groups.json`` with the groups of
+            near-duplicates that no fold may divide.
+        network: Description of the backbone, as `models.features.extractor.describe` returns it.
+        weights_key: Fingerprint of weights and preprocessing, which is part of TFX's cache key.
+        store: Folder of the content-addressed store, as `blob_store.open_store` takes it.
+        budget: Bytes that the features and activations of a run may take, or `FREE_DISK`.
+        code: Fingerprint of the code that extracts, which is part of TFX's cache key.
+        vocabulary: JSON list of class names in sorted order.
+        head: JSON of the `ModelSettings` of a head that is solved. Views are then added one by one,
+            as long as they make this head better; see `choose_views`. "" makes all views at once.
+        beam_pipeline: Beam pipeline, supplied by TFX.
 
     Raises:
-      DataRefused: DataGate did not bless the data.
+        DataRefused: DataGate did not bless the data.
     """
     require_data_blessing(data_blessing.uri)
     beam_io.mark_examples(features)

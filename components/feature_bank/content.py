@@ -21,11 +21,11 @@ class StoragePlan:
     """What is stored for each image, and where. It holds plain values that Beam can pickle.
 
     Attributes:
-      network: Description of the backbone, as `models.features.extractor.describe` returns it.
-      store: Folder of the content-addressed store, as `blob_store.open_store` takes it.
-      views: Number of the last augmented view of a training image.
-      shapes: Shapes of the features and activations; with a `dim` of 0 nothing is stored.
-      first: Number of the first view. Above 0, only training images have any.
+        network: Description of the backbone, as `models.features.extractor.describe` returns it.
+        store: Folder of the content-addressed store, as `blob_store.open_store` takes it.
+        views: Number of the last augmented view of a training image.
+        shapes: Shapes of the features and activations; with a `dim` of 0 nothing is stored.
+        first: Number of the first view. Above 0, only training images have any.
     """
 
     network: str
@@ -46,7 +46,7 @@ def shared_extractor(network: str) -> FeatureExtractor:
     """The extractor of a backbone, which all threads of a process share.
 
     Args:
-      network: Description of the backbone, as `models.features.extractor.describe` returns it.
+        network: Description of the backbone, as `models.features.extractor.describe` returns it.
     """
     return from_description(network)
 
@@ -60,13 +60,13 @@ def make_plan(
     needs no forward pass of every image in every epoch.
 
     Args:
-      network: See `StoragePlan`.
-      store: See `StoragePlan`.
-      kept: Number of images by split.
-      budget: Bytes that the features and activations of a run may take.
+        network: See `StoragePlan`.
+        store: See `StoragePlan`.
+        kept: Number of images by split.
+        budget: Bytes that the features and activations of a run may take.
 
     Returns:
-      The plan, and the reason why it does not store everything; "" when it does.
+        The plan, and the reason why it does not store everything; "" when it does.
     """
     description = json.loads(network)
     views = int(description["views"]["count"])
@@ -115,8 +115,8 @@ def free_budget(store: str) -> float:
     rest of the run. What the store already holds needs no further space.
 
     Args:
-      store: Folder of the content-addressed store, which need not exist, as
-        `blob_store.open_store` takes it.
+        store: Folder of the content-addressed store, which need not exist, as
+            `blob_store.open_store` takes it.
     """
     folder = blob_store.folder_of(store)
     held = blob_store.stored_bytes(store, STORE)

@@ -13,8 +13,8 @@ def write_near_groups(quarantine: str, features: str) -> None:
     """Write the groups of near-duplicates of the kept images to the bank.
 
     Args:
-      quarantine: URI of the quarantine, which lists all groups with the paths of their images.
-      features: URI of the bank.
+        quarantine: URI of the quarantine, which lists all groups with the paths of their images.
+        features: URI of the bank.
     """
     groups: list[list[str]] = []
     path = f"{quarantine}/{FILE}"

@@ -27,8 +27,8 @@ class Shapes:
     """Shapes of what a backbone returns for one view.
 
     Attributes:
-      dim: Number of features; 0 when none are stored.
-      activations: Shape (height, width, channels) of the activations at the cut, or () for none.
+        dim: Number of features; 0 when none are stored.
+        activations: Shape (height, width, channels) of the activations at the cut, or () for none.
     """
 
     dim: int
@@ -44,8 +44,8 @@ def record_key(image_hash: str, view_key: str) -> bytes:
     """Key of one stored array, 32 bytes.
 
     Args:
-      image_hash: Content hash of the image.
-      view_key: Fingerprint of the computation, as `FeatureExtractor.key` returns it.
+        image_hash: Content hash of the image.
+        view_key: Fingerprint of the computation, as `FeatureExtractor.key` returns it.
     """
     return hashlib.sha256(f"{image_hash}:{view_key}".encode()).digest()
 
@@ -54,7 +54,7 @@ class FeatureStore:
     """Arrays by key, safe for several processes.
 
     Args:
-      locator: Folder of the store, as `blob_store.open_store` takes it.
+        locator: Folder of the store, as `blob_store.open_store` takes it.
     """
 
     def __init__(self, locator: str | Path) -> None:
@@ -64,11 +64,11 @@ class FeatureStore:
         """Look arrays up.
 
         Args:
-          keys: Keys as `record_key` returns them.
-          length: Number of values in each array; stored arrays of other lengths are ignored.
+            keys: Keys as `record_key` returns them.
+            length: Number of values in each array; stored arrays of other lengths are ignored.
 
         Returns:
-          Arrays, float16 [length], of those keys that are stored and intact.
+            Arrays, float16 [length], of those keys that are stored and intact.
         """
         return {
             key: np.frombuffer(value, "<f2")  # float16 in the same byte order on every host

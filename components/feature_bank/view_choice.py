@@ -37,14 +37,14 @@ def helpful_views(
     follows and the head is so inaccurate that views could not make the search unnecessary.
 
     Args:
-      judged: Makes the view with this number (0 is the image itself) and evaluates heads on all
-        views so far. It returns None if there are too few images.
-      most: Number of views besides the image itself.
-      settings: Settings of the head.
+        judged: Makes the view with this number (0 is the image itself) and evaluates heads on all
+            views so far. It returns None if there are too few images.
+        most: Number of views besides the image itself.
+        settings: Settings of the head.
 
     Returns:
-      The evaluations of the heads, one for the images alone and one for each view that improves
-      the head.
+        The evaluations of the heads, one for the images alone and one for each view that improves
+        the head.
     """
     helpful: list[Judgement] = []
     for view in range(most + 1):
@@ -77,13 +77,13 @@ def choose_views(
     `helpful_views`.
 
     Args:
-      pipeline: Beam pipeline of the first pass; the others have its runner and options.
-      plan: Plan of the bank with the most views.
-      examples: URI of the kept images.
-      features: URI of the artifact that is written.
-      facts: Content of bank.json, except for the counts and the number of views.
-      head: JSON of the settings of the head.
-      vocabulary: JSON list of class names.
+        pipeline: Beam pipeline of the first pass; the others have its runner and options.
+        plan: Plan of the bank with the most views.
+        examples: URI of the kept images.
+        features: URI of the artifact that is written.
+        facts: Content of bank.json, except for the counts and the number of views.
+        head: JSON of the settings of the head.
+        vocabulary: JSON list of class names.
     """
     settings, classes = ModelSettings.from_mapping(json.loads(head)), len(json.loads(vocabulary))
 

@@ -50,12 +50,12 @@ def eval_config(threshold: float, max_drop: float, classes: int) -> dict[str, An
     Examples.
 
     Args:
-      threshold: Validation accuracy that the model must reach, 0 to 1.
-      max_drop: Validation accuracy that the model may lose against the baseline, 0 to 1.
-      classes: Number of classes.
+        threshold: Validation accuracy that the model must reach, 0 to 1.
+        max_drop: Validation accuracy that the model may lose against the baseline, 0 to 1.
+        classes: Number of classes.
 
     Returns:
-      The EvalConfig as a JSON-ready dictionary.
+        The EvalConfig as a JSON-ready dictionary.
     """
     on_validation = {"featureValues": {names.SPLIT: names.VALIDATION}}
     gate = {
@@ -181,13 +181,13 @@ class ImageEvaluator(BaseBeamComponent):
         """Create the component.
 
         Args:
-          predictions: Predictions of Predictor for the model and for the baseline.
-          model: Exported model of ImageTrainer, which the blessing names.
-          baseline_model: Model of Baseline, which may be empty.
-          config: JSON of the EvalConfig that `eval_config` returns.
-          splits: Splits to evaluate, which must include validation.
-          cross_validation: Blessing of CrossValidator. Where its folds decide, the threshold does
-            not apply to validation.
+            predictions: Predictions of Predictor for the model and for the baseline.
+            model: Exported model of ImageTrainer, which the blessing names.
+            baseline_model: Model of Baseline, which may be empty.
+            config: JSON of the EvalConfig that `eval_config` returns.
+            splits: Splits to evaluate, which must include validation.
+            cross_validation: Blessing of CrossValidator. Where its folds decide, the threshold does
+                not apply to validation.
         """
         super().__init__(
             spec=ImageEvaluatorSpec(

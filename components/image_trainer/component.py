@@ -76,21 +76,23 @@ class ImageTrainer(BaseComponent):
         """Create the component.
 
         Args:
-          examples: Kept images, from which parity samples and warm-up requests are taken.
-          bank: Features of FeatureBank.
-          data_blessing: Blessing of DataGate.
-          run_fn: Dotted path of the training function, or the name of a function in
-            `module_file`. Default: ``imgpipe.models.trainer.run_fn``, or ``run_fn`` of the file.
-          custom_config: JSON-ready settings for `run_fn`, their JSON, or a runtime parameter of the
-            JSON. The component adds the URI of the bank. Unless it is a runtime parameter, it
-            also adds the SHA-256 of `module_file`, so that TFX does not reuse the cached model of
-            changed code. A caller that passes `run_fn` must add a hash of its code.
-          schema: Schema of the images' metadata, recorded for lineage only.
-          hyperparameters: Best hyperparameters of ImageTuner, which replace those of the settings.
-          module_file: Python file of the training function. It is read where the component runs.
+            examples: Kept images, from which parity samples and warm-up requests are taken.
+            bank: Features of FeatureBank.
+            data_blessing: Blessing of DataGate.
+            run_fn: Dotted path of the training function, or the name of a function in
+                `module_file`. Default: ``imgpipe.models.trainer.run_fn``, or ``run_fn`` of the
+                file.
+            custom_config: JSON-ready settings for `run_fn`, their JSON, or a runtime parameter of
+                the JSON. The component adds the URI of the bank. Unless it is a runtime parameter,
+                it also adds the SHA-256 of `module_file`, so that TFX does not reuse the cached
+                model of changed code. A caller that passes `run_fn` must add a hash of its code.
+            schema: Schema of the images' metadata, recorded for lineage only.
+            hyperparameters: Best hyperparameters of ImageTuner, which replace those of the
+                settings.
+            module_file: Python file of the training function. It is read where the component runs.
 
         Raises:
-          ConfigError: The file cannot be read.
+            ConfigError: The file cannot be read.
         """
         config = custom_config
         if not isinstance(custom_config, RuntimeParameter):

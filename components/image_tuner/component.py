@@ -54,11 +54,11 @@ class ImageTuner(BaseComponent):
         """Create the component.
 
         Args:
-          tuner_fn: Dotted path of the function that creates the tuner.
-          examples: Kept images, recorded for lineage only.
-          bank: Features of FeatureBank.
-          data_blessing: Blessing of DataGate.
-          custom_config: JSON of the custom config of ImageTrainer, with the number of "trials".
+            tuner_fn: Dotted path of the function that creates the tuner.
+            examples: Kept images, recorded for lineage only.
+            bank: Features of FeatureBank.
+            data_blessing: Blessing of DataGate.
+            custom_config: JSON of the custom config of ImageTrainer, with the number of "trials".
         """
         super().__init__(
             spec=ImageTunerSpec(

@@ -69,17 +69,17 @@ def LiteExporter(
     """Convert the model to each kind of file and evaluate the files.
 
     Args:
-      examples: Kept images; train is used to calibrate int8, validation to evaluate.
-      model: Exported model of ImageTrainer.
-      predictions: Answers of the float model through the served signature, of Predictor.
-      lite: Output: files in ``blessed/`` or ``refused/``, and ``lite.json``.
-      kinds: JSON list of kinds, which are keys of `imgpipe.models.export.litert.FILES`.
-      threshold: Validation accuracy that each file must reach, 0 to 1.
-      max_loss: Validation accuracy that each file may lose against the float model, 0 to 1.
-      code: Fingerprint of the code that converts and evaluates. It is part of TFX's cache key and
-        of the files' fingerprint, see `write`.
-      cross_validation: Blessing of CrossValidator. Where its folds decide, `threshold` does not
-        apply.
+        examples: Kept images; train is used to calibrate int8, validation to evaluate.
+        model: Exported model of ImageTrainer.
+        predictions: Answers of the float model through the served signature, of Predictor.
+        lite: Output: files in ``blessed/`` or ``refused/``, and ``lite.json``.
+        kinds: JSON list of kinds, which are keys of `imgpipe.models.export.litert.FILES`.
+        threshold: Validation accuracy that each file must reach, 0 to 1.
+        max_loss: Validation accuracy that each file may lose against the float model, 0 to 1.
+        code: Fingerprint of the code that converts and evaluates. It is part of TFX's cache key and
+            of the files' fingerprint, see `write`.
+        cross_validation: Blessing of CrossValidator. Where its folds decide, `threshold` does not
+            apply.
     """
     if cross_validation is not None and folds_decide(cross_validation.uri):
         threshold = 0.0
@@ -99,11 +99,11 @@ def smallest_hashes(uri: str, count: int) -> list[bytes]:
     """Choose training images to calibrate on, the same ones for the same data.
 
     Args:
-      uri: URI of the Examples.
-      count: Number of images.
+        uri: URI of the Examples.
+        count: Number of images.
 
     Returns:
-      The `count` smallest content hashes, in sorted order.
+        The `count` smallest content hashes, in sorted order.
     """
     # Hashes are evenly distributed, so the smallest ones belong to a random sample of the images.
     dataset = tf.data.TFRecordDataset(records.shard_files(uri, names.TRAIN)).map(
@@ -126,13 +126,13 @@ def batches(
     """Iterate over decoded images of a split.
 
     Args:
-      uri: URI of the Examples.
-      split: Name of the split.
-      image_size: Width and height S of the decoded images, in pixels.
-      only: Content hashes of the images to return, or None for all images.
+        uri: URI of the Examples.
+        split: Name of the split.
+        image_size: Width and height S of the decoded images, in pixels.
+        only: Content hashes of the images to return, or None for all images.
 
     Yields:
-      Batches with ``image_hash`` [n], ``label_index`` [n] and ``pixels``, uint8 [n, S, S, 3].
+        Batches with ``image_hash`` [n], ``label_index`` [n] and ``pixels``, uint8 [n, S, S, 3].
     """
     dataset = tf.data.TFRecordDataset(records.shard_files(uri, split))
     dataset = dataset.map(lambda record: tf.io.parse_single_example(record, _SPEC))
@@ -156,13 +156,13 @@ def convert(
     """Convert a SavedModel to LiteRT.
 
     Args:
-      directory: SavedModel directory.
-      kinds: Kinds of file to create.
-      examples_uri: URI of the Examples that hold the calibration images.
-      calibration: Content hashes of the training images that calibrate int8.
+        directory: SavedModel directory.
+        kinds: Kinds of file to create.
+        examples_uri: URI of the Examples that hold the calibration images.
+        calibration: Content hashes of the training images that calibrate int8.
 
     Returns:
-      The content of the file by kind, or a sentence that says why the conversion failed.
+        The content of the file by kind, or a sentence that says why the conversion failed.
     """
     made: dict[str, bytes | str] = {}
     network: litert.Network | None = None
@@ -199,14 +199,14 @@ def evaluate(
     """Evaluate each converted file on all labelled validation images.
 
     Args:
-      made: File contents or errors by kind, as `convert` returns them.
-      examples_uri: URI of the kept images.
-      answers: Predictions of the float model, as `model_answers` returns them.
-      threshold: Accuracy that each file must reach, 0 to 1.
-      max_loss: Accuracy that each file may lose against the float model, 0 to 1.
+        made: File contents or errors by kind, as `convert` returns them.
+        examples_uri: URI of the kept images.
+        answers: Predictions of the float model, as `model_answers` returns them.
+        threshold: Accuracy that each file must reach, 0 to 1.
+        max_loss: Accuracy that each file may lose against the float model, 0 to 1.
 
     Returns:
-      One result for each kind, in the order of `made`.
+        One result for each kind, in the order of `made`.
     """
     with ExitStack() as stack:
         loaded = {
@@ -305,11 +305,11 @@ def write(
     that has been pushed before.
 
     Args:
-      uri: URI of the output artifact.
-      made: File contents or errors by kind, as `convert` returns them.
-      results: Results as `evaluate` returns them.
-      recipe: What determines the files apart from the model, for the fingerprint.
-      limits: Limits that the files were evaluated against.
+        uri: URI of the output artifact.
+        made: File contents or errors by kind, as `convert` returns them.
+        results: Results as `evaluate` returns them.
+        recipe: What determines the files apart from the model, for the fingerprint.
+        limits: Limits that the files were evaluated against.
     """
     found = {**limits, "exports": [asdict(result) for result in results]}
     records.write_json(f"{uri}/{RESULTS}", found)

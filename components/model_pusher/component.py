@@ -58,25 +58,26 @@ def ModelPusher(
     the artifact has the custom properties of Pusher (pushed, pushed_destination, pushed_version).
 
     Args:
-      model: Exported model of ImageTrainer.
-      model_blessing: Blessing of ImageEvaluator or of TFX's Evaluator.
-      infra_blessing: Blessing of ServingValidator or of TFX's InfraValidator.
-      pushed_model: Output: ``push.json`` with status, version and path, and, unless a gate refused
-        it, a copy of the SavedModel, as TFX's Pusher makes it for the components after it.
-      push_directory: Base path of the pushed versions.
-      push_destination: The same as TFX's Pusher takes it; exactly one of the two is given.
-      keep: Number of versions to keep.
-      facts: JSON object with further fields of the manifest, such as run key and vocabulary.
-      statistics: Statistics of the data, stored beside the model for Baseline.
-      schema: Schema that the data was validated against, stored beside the model for Baseline.
-      cross_validation: Blessing of CrossValidator, if the run has one.
-      lite: Files of LiteExporter, if the run has one; only the blessed files are published.
-      evaluation: Evaluation of the model, for the figures in the model card.
+        model: Exported model of ImageTrainer.
+        model_blessing: Blessing of ImageEvaluator or of TFX's Evaluator.
+        infra_blessing: Blessing of ServingValidator or of TFX's InfraValidator.
+        pushed_model: Output: ``push.json`` with status, version and path, and, unless a gate
+            refused it, a copy of the SavedModel, as TFX's Pusher makes it for the components after
+            it.
+        push_directory: Base path of the pushed versions.
+        push_destination: The same as TFX's Pusher takes it; exactly one of the two is given.
+        keep: Number of versions to keep.
+        facts: JSON object with further fields of the manifest, such as run key and vocabulary.
+        statistics: Statistics of the data, stored beside the model for Baseline.
+        schema: Schema that the data was validated against, stored beside the model for Baseline.
+        cross_validation: Blessing of CrossValidator, if the run has one.
+        lite: Files of LiteExporter, if the run has one; only the blessed files are published.
+        evaluation: Evaluation of the model, for the figures in the model card.
 
     Raises:
-      ConfigError: Not exactly one of push_directory and push_destination is given.
-      ResourceError: The directory cannot be written, or the model is not the one that was
-        validated.
+        ConfigError: Not exactly one of push_directory and push_destination is given.
+        ResourceError: The directory cannot be written, or the model is not the one that was
+            validated.
     """
     validated = f"{infra_blessing.uri}/{blessings.VALIDATED}"  # TFX's InfraValidator writes none
     exported = path_utils.serving_model_path(model.uri)
@@ -132,7 +133,7 @@ def destination(push_directory: str, push_destination: pusher_pb2.PushDestinatio
     """Base path of the pushed versions, which TFX calls the base directory of a destination.
 
     Raises:
-      ConfigError: Not exactly one of the two is given, or it is not a local folder.
+        ConfigError: Not exactly one of the two is given, or it is not a local folder.
     """
     named = push_destination.filesystem.base_directory if push_destination is not None else ""
     if bool(push_directory) == bool(named):
@@ -159,25 +160,25 @@ def push(
     """Publish a model unless a gate refused it or it is the newest version already.
 
     Args:
-      base: Base path of the pushed versions.
-      model: SavedModel directory.
-      provenance: Folders to store beside the model, by name.
-      gates: Whether each gate blessed the model, by name of the gate.
-      facts: Further fields of the manifest.
-      keep: Number of versions to keep.
-      lite: Folder of blessed LiteRT files to publish beside the SavedModel. It need not exist.
-      validated: Files of the validated model, as `manifest.describe` returns them. None skips the
-        comparison.
-      metrics: Metrics of the validation split for the model card.
-      folds: Result of the folds for the model card, where they decided.
+        base: Base path of the pushed versions.
+        model: SavedModel directory.
+        provenance: Folders to store beside the model, by name.
+        gates: Whether each gate blessed the model, by name of the gate.
+        facts: Further fields of the manifest.
+        keep: Number of versions to keep.
+        lite: Folder of blessed LiteRT files to publish beside the SavedModel. It need not exist.
+        validated: Files of the validated model, as `manifest.describe` returns them. None skips the
+            comparison.
+        metrics: Metrics of the validation split for the model card.
+        folds: Result of the folds for the model card, where they decided.
 
     Returns:
-      ``{"status": "pushed"|"unchanged"|"refused", "version", "path", "refused_by"}``. A model that
-      a rollback withdrew is refused by "rollback".
+        ``{"status": "pushed"|"unchanged"|"refused", "version", "path", "refused_by"}``. A model
+        that a rollback withdrew is refused by "rollback".
 
     Raises:
-      ResourceError: The directory cannot be written, or the model is not the one that was
-        validated. Nothing was changed.
+        ResourceError: The directory cannot be written, or the model is not the one that was
+            validated. Nothing was changed.
     """
     refused = [name for name, passed in gates.items() if not passed]
     files = manifest.describe(model)

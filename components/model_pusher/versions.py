@@ -65,10 +65,10 @@ def exclusive(base: Path) -> Iterator[None]:
     The operating system releases the lock if the process dies.
 
     Args:
-      base: Base path of the pushed versions, which is created when absent.
+        base: Base path of the pushed versions, which is created when absent.
 
     Raises:
-      ResourceError: The folder cannot be written, or another publisher does not finish.
+        ResourceError: The folder cannot be written, or another publisher does not finish.
     """
     try:
         base.mkdir(parents=True, exist_ok=True)
@@ -97,22 +97,22 @@ def publish(
     """Publish a new version.
 
     Args:
-      base: Base path of the pushed versions, which is created when absent.
-      sources: Folders to copy, by path below the version directory ("" for its root).
-      facts: Fields of the manifest besides number and files.
-      keep: Number of versions to keep; the oldest are removed. None keeps all.
-      unless: Called with the newest version while the lock is held. If it returns True, nothing is
-        published.
-      expected: Files that must be among the copied ones, as `manifest.describe` returns them. None
-        skips the comparison.
-      texts: Contents of further files, by path below the version directory.
+        base: Base path of the pushed versions, which is created when absent.
+        sources: Folders to copy, by path below the version directory ("" for its root).
+        facts: Fields of the manifest besides number and files.
+        keep: Number of versions to keep; the oldest are removed. None keeps all.
+        unless: Called with the newest version while the lock is held. If it returns True, nothing
+            is published.
+        expected: Files that must be among the copied ones, as `manifest.describe` returns them.
+            None skips the comparison.
+        texts: Contents of further files, by path below the version directory.
 
     Returns:
-      The published version, or None when `unless` returned True.
+        The published version, or None when `unless` returned True.
 
     Raises:
-      ResourceError: The disk is full, the directory cannot be written, or a file is not the
-        expected one. Nothing is left behind, and existing versions are unchanged.
+        ResourceError: The disk is full, the directory cannot be written, or a file is not the
+            expected one. Nothing is left behind, and existing versions are unchanged.
     """
     with exclusive(base):
         _remove_leftovers(base)
@@ -128,8 +128,8 @@ def changed_files_error(source: Path, names: Sequence[str]) -> ResourceError:
     """Create the error for files that changed after they were validated.
 
     Args:
-      source: Folder of the files.
-      names: Names of the changed files.
+        source: Folder of the files.
+        names: Names of the changed files.
     """
     return ResourceError(
         f"{', '.join(names[:3])} in {source} changed after the model was validated. Nothing was "

@@ -30,20 +30,20 @@ def Plan(
     """Write the parameters of the other components.
 
     Args:
-      plan: Output: ``plan.json``, an object of parameters by name.
-      plan_fn: Function that determines them, as ``module:function``. It is called with the
-        configuration and with a dictionary of the four settings below.
-      config: JSON of the configuration.
-      source: Source of the images.
-      threshold: Accuracy that the model must reach, 0 to 1.
-      epochs: Upper limit of the epochs of the training.
-      image_size: Side in pixels that the backbone sees, 0 for its own.
-      known: JSON of the parameters where the runner has determined them already, which the local
-        runner does while TensorFlow is imported. "" determines them here.
+        plan: Output: ``plan.json``, an object of parameters by name.
+        plan_fn: Function that determines them, as ``module:function``. It is called with the
+            configuration and with a dictionary of the four settings below.
+        config: JSON of the configuration.
+        source: Source of the images.
+        threshold: Accuracy that the model must reach, 0 to 1.
+        epochs: Upper limit of the epochs of the training.
+        image_size: Side in pixels that the backbone sees, 0 for its own.
+        known: JSON of the parameters where the runner has determined them already, which the local
+            runner does while TensorFlow is imported. "" determines them here.
 
     Raises:
-      ConfigError: The source cannot be read as one, or a setting does not fit its images.
-      ResourceError: The weights are missing.
+        ConfigError: The source cannot be read as one, or a setting does not fit its images.
+        ResourceError: The weights are missing.
     """
     given = {"source": source, "threshold": threshold, "epochs": epochs, "image_size": image_size}
     values = json.loads(known) if known else pkgutil.resolve_name(plan_fn)(config, given)

@@ -40,9 +40,9 @@ class Answers:
     Like every store it is a cache: what is missing or damaged is computed again.
 
     Args:
-      locator: Folder of the file. With "", and with a folder that several hosts share, nothing is
-        kept, because small files over a network cost more than the answers.
-      model: Text that identifies the model; "" keeps nothing.
+        locator: Folder of the file. With "", and with a folder that several hosts share, nothing is
+            kept, because small files over a network cost more than the answers.
+        model: Text that identifies the model; "" keeps nothing.
     """
 
     def __init__(self, locator: str, model: str) -> None:
@@ -53,11 +53,11 @@ class Answers:
         """Look answers up.
 
         Args:
-          keys: Keys of images.
-          classes: Number of classes of the model.
+            keys: Keys of images.
+            classes: Number of classes of the model.
 
         Returns:
-          Probabilities, float32 [classes], of the images that the model has answered.
+            Probabilities, float32 [classes], of the images that the model has answered.
         """
         found = {} if self._blobs is None else self._blobs.get(list(keys))
         return {
@@ -70,7 +70,7 @@ class Answers:
         """Keep answers, unless the model has more than `MOST_CLASSES` classes.
 
         Args:
-          rows: Probabilities, [classes], by the key of the image.
+            rows: Probabilities, [classes], by the key of the image.
         """
         if self._blobs is None or not rows or len(next(iter(rows.values()))) > MOST_CLASSES:
             return
@@ -86,8 +86,8 @@ def forget_others(locator: str, models: Collection[str]) -> None:
     """Remove the answers of all models but these, if they were not written to for a week.
 
     Args:
-      locator: Folder of the files, as `Answers` takes it.
-      models: Texts that identify the models.
+        locator: Folder of the files, as `Answers` takes it.
+        models: Texts that identify the models.
     """
     if not locator or locator.startswith(SHARED):
         return

@@ -52,10 +52,10 @@ class Predict(beam.DoFn):
     """Maps batches of serialised image Examples to (split, serialised prediction) pairs.
 
     Args:
-      directory: SavedModel of the exported model.
-      baseline: SavedModel of the baseline; "" if there is none. The same folder as `directory` if
-        the baseline is the same model, which then runs once.
-      store: Folder of the answers that are kept for later runs, as `Answers` takes it.
+        directory: SavedModel of the exported model.
+        baseline: SavedModel of the baseline; "" if there is none. The same folder as `directory` if
+            the baseline is the same model, which then runs once.
+        store: Folder of the answers that are kept for later runs, as `Answers` takes it.
     """
 
     def __init__(self, directory: str, baseline: str = "", store: str = "") -> None:
@@ -96,8 +96,8 @@ class BaselineAnswers:
     """A baseline that is loaded when it is asked about an image for the first time.
 
     Args:
-      directory: SavedModel of the baseline; "" if there is none.
-      store: Folder of the answers that are kept.
+        directory: SavedModel of the baseline; "" if there is none.
+        store: Folder of the answers that are kept.
     """
 
     def __init__(self, directory: str, store: str) -> None:
@@ -181,17 +181,17 @@ def Predictor(
     accurate it is. If it does not answer, there are no predictions.
 
     Args:
-      examples: Kept images, Examples of ImageFilter.
-      model: Exported model of ImageTrainer.
-      model_run: ModelRun of ImageTrainer, which holds the head where it can answer by itself.
-      bank: Features of the kept images, Examples of FeatureBank.
-      predictions: Output: tf.Examples with path, split, format, size, measurements, label,
-        predicted label and probabilities, and in validation and test those of the baseline.
-        Above 1,000 classes only the probabilities of some classes are stored.
-      baseline_model: Model of Baseline, which may be empty.
-      infra_blessing: Blessing of ServingValidator; without it the model counts as blessed.
-      store: Folder of the answers that are kept for later runs; "" keeps none. See `Answers`.
-      beam_pipeline: Beam pipeline, supplied by TFX.
+        examples: Kept images, Examples of ImageFilter.
+        model: Exported model of ImageTrainer.
+        model_run: ModelRun of ImageTrainer, which holds the head where it can answer by itself.
+        bank: Features of the kept images, Examples of FeatureBank.
+        predictions: Output: tf.Examples with path, split, format, size, measurements, label,
+            predicted label and probabilities, and in validation and test those of the baseline.
+            Above 1,000 classes only the probabilities of some classes are stored.
+        baseline_model: Model of Baseline, which may be empty.
+        infra_blessing: Blessing of ServingValidator; without it the model counts as blessed.
+        store: Folder of the answers that are kept for later runs; "" keeps none. See `Answers`.
+        beam_pipeline: Beam pipeline, supplied by TFX.
     """
     beam_io.mark_examples(predictions)
     serves = infra_blessing is None or blessings.is_blessed(

@@ -17,7 +17,7 @@ def shown(found: Mapping[str, Any]) -> set[str]:
     """Return the hashes of the images that the page shows.
 
     Args:
-      found: What ``--json`` writes.
+        found: What ``--json`` writes.
     """
     return {row["image_hash"] for key, _, _ in _KINDS for row in found[key][:_SHOWN]}
 
@@ -112,12 +112,12 @@ def render(found: Mapping[str, Any], sentences: Sequence[str], images: Mapping[s
     """Draw the page.
 
     Args:
-      found: What ``--json`` writes.
-      sentences: A sentence for each split about the difference on the same images.
-      images: Encoded files of the images of `shown`, by image hash; any bytes are safe.
+        found: What ``--json`` writes.
+        sentences: A sentence for each split about the difference on the same images.
+        images: Encoded files of the images of `shown`, by image hash; any bytes are safe.
 
     Returns:
-      The HTML text, which can be encoded as UTF-8.
+        The HTML text, which can be encoded as UTF-8.
     """
     names = [found[letter]["run"] for letter in "ab"]
     facts = {

@@ -60,15 +60,15 @@ def rank(
     """Rank the doubtful labels of a feature bank, the most likely label errors first.
 
     Args:
-      bank_uri: URI of the Examples of FeatureBank.
-      vocabulary: Class names in sorted order.
-      limit: Largest number of rows in the result.
-      confirmed: Hashes of images whose labels a person has confirmed; they are not listed.
+        bank_uri: URI of the Examples of FeatureBank.
+        vocabulary: Class names in sorted order.
+        limit: Largest number of rows in the result.
+        confirmed: Hashes of images whose labels a person has confirmed; they are not listed.
 
     Returns:
-      ``{"images", "folds", "disagree", "rows": [{"path", "label", …}, …]}``; `disagree` counts all
-      images that look like another class, `rows` holds the first `limit`. None if there are
-      no features, or too few images or classes for a ranking.
+        ``{"images", "folds", "disagree", "rows": [{"path", "label", …}, …]}``; `disagree` counts
+        all images that look like another class, `rows` holds the first `limit`. None if there are
+        no features, or too few images or classes for a ranking.
     """
     if not bank.read_dim(bank_uri):
         return None
@@ -101,8 +101,8 @@ class Doubts:
     """Predictions for images by heads that were trained without them.
 
     Attributes:
-      margins: Score of the best other class minus that of the label, [n]; above 0 they disagree.
-      best: The class with the highest score, [n].
+        margins: Score of the best other class minus that of the label, [n]; above 0 they disagree.
+        best: The class with the highest score, [n].
     """
 
     margins: Floats
@@ -115,10 +115,10 @@ def out_of_fold(features: Rows, labels: Integers, folds: Integers, classes: int)
     Only the scores of a few thousand rows are in memory at a time.
 
     Args:
-      features: [n, d], any float type, in memory or in a file.
-      labels: [n], 0..classes-1.
-      folds: [n], the fold of each row; rows that belong together should be in the same fold.
-      classes: Number of classes.
+        features: [n, d], any float type, in memory or in a file.
+        labels: [n], 0..classes-1.
+        folds: [n], the fold of each row; rows that belong together should be in the same fold.
+        classes: Number of classes.
     """
     gram, moments = _sums(features, labels, folds, classes)
     whole, total = sum(gram.values()), sum(moments.values())

@@ -45,11 +45,11 @@ def render(found: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
     """Draw the page.
 
     Args:
-      found: What ``--json`` writes.
-      images: Encoded files of the mistakes, by image hash; any bytes are safe.
+        found: What ``--json`` writes.
+        images: Encoded files of the mistakes, by image hash; any bytes are safe.
 
     Returns:
-      The HTML text, which can be encoded as UTF-8.
+        The HTML text, which can be encoded as UTF-8.
     """
     index = {name: number for number, name in enumerate(found["classes"])}
     cells = [

@@ -18,15 +18,15 @@ class Reported:
     """An artifact that the report reads.
 
     Attributes:
-      component: Id of the component that writes the artifact.
-      output: Key of the component's output.
-      type: Name of the artifact type, one of TFX's standard artifacts or of
-        `components/artifacts.py`.
-      optional: Whether some pipelines lack the component.
-      file: JSON file in the artifact that is part of the facts as it is; "" if there is none.
-      fact: Name of the file's content in the facts; "" for the name of the artifact.
-      small: Whether a task on Kubeflow leaves a copy of the artifact for the page of a failed run.
-        It must not hold all images, features or a model.
+        component: Id of the component that writes the artifact.
+        output: Key of the component's output.
+        type: Name of the artifact type, one of TFX's standard artifacts or of
+            `components/artifacts.py`.
+        optional: Whether some pipelines lack the component.
+        file: JSON file in the artifact that is part of the facts as it is; "" if there is none.
+        fact: Name of the file's content in the facts; "" for the name of the artifact.
+        small: Whether a task on Kubeflow leaves a copy of the artifact for the page of a failed
+            run. It must not hold all images, features or a model.
     """
 
     component: str

@@ -55,13 +55,13 @@ def render(
     """Draw the page as HTML text, which can be encoded as UTF-8.
 
     Args:
-      facts: Facts from `imgpipe.components.report.facts.collect`, each of which may be
-        missing or None.
-      timings: ``{"total_s", "import_s", "components": {name: seconds}, "cached": [name]}``.
-      images: Encoded files of the images that are shown, by image hash; any bytes are safe.
-      state: How the run ended.
-      sections: Sections of the page, those of a run by default. The one called "verdict" is the
-        heading.
+        facts: Facts from `imgpipe.components.report.facts.collect`, each of which may be
+            missing or None.
+        timings: ``{"total_s", "import_s", "components": {name: seconds}, "cached": [name]}``.
+        images: Encoded files of the images that are shown, by image hash; any bytes are safe.
+        state: How the run ended.
+        sections: Sections of the page, those of a run by default. The one called "verdict" is the
+            heading.
     """
     context = Context(facts, timings or {}, Thumbnails(images), state)
     present, absent, stopped = [], [], []

@@ -47,11 +47,11 @@ def curves(
     """Plot a metric over the epochs, dashed for training and solid for validation.
 
     Args:
-      epochs: Numbers of the epochs.
-      train: Values on the training split, None for an epoch without one.
-      validation: Values on the validation split, None for an epoch without one.
-      best: Number of the best epoch, which is marked; None for no mark.
-      name: Name of the plot, unique on the page.
+        epochs: Numbers of the epochs.
+        train: Values on the training split, None for an epoch without one.
+        validation: Values on the validation split, None for an epoch without one.
+        best: Number of the best epoch, which is marked; None for no mark.
+        name: Name of the plot, unique on the page.
     """
     figure, axes = _figure(4.2, 2.3)
     size = 2.5 if len(epochs) < 3 else 0  # one epoch does not make a line
@@ -104,8 +104,8 @@ def learning_curve(images: Sequence[int], accuracy: Sequence[float]) -> markupsa
     like a leap.
 
     Args:
-      images: Numbers of training images, in rising order.
-      accuracy: Accuracy with each of them.
+        images: Numbers of training images, in rising order.
+        accuracy: Accuracy with each of them.
     """
     figure, axes = _figure(4.2, 2.3)
     _line(axes, images, accuracy, "validation", 4)
@@ -139,8 +139,8 @@ def reliability(bins: Sequence[Mapping[str, Any]], name: str) -> markupsafe.Mark
     """Plot accuracy over the probability of the predicted class, with a dot for each bin.
 
     Args:
-      bins: ``{"count", "confidence", "accuracy"}`` of each bin.
-      name: Name of the plot.
+        bins: ``{"count", "confidence", "accuracy"}`` of each bin.
+        name: Name of the plot.
     """
     figure, axes = _figure(4.2, 2.8)
     axes.plot([0, 1], [0, 1], color=_COLOURS["muted"], linewidth=0.8, linestyle=(0, (4, 2)))
@@ -162,8 +162,8 @@ def precision_recall(curves: Sequence[Sequence[Sequence[float]]], name: str) -> 
     """Plot precision over recall, with a line for each of at most eight classes.
 
     Args:
-      curves: [recall, precision] of the points of each class, by rising recall.
-      name: Name of the plot.
+        curves: [recall, precision] of the points of each class, by rising recall.
+        name: Name of the plot.
     """
     figure, axes = _figure(4.2, 2.8)
     for number, points in enumerate(curves):
@@ -188,9 +188,9 @@ def embedding(
     """Plot a map of images, each class with a colour and a marker of its own.
 
     Args:
-      points: [x, y, class, split, wrong] of each image; coordinates are from -1 to 1.
-      coloured: The at most eight classes with a colour; all others are grey dots.
-      held_out: Indices of the splits whose images are drawn strongly.
+        points: [x, y, class, split, wrong] of each image; coordinates are from -1 to 1.
+        coloured: The at most eight classes with a colour; all others are grey dots.
+        held_out: Indices of the splits whose images are drawn strongly.
     """
     figure, axes = _figure(7.2, 5.2)
     styles = {label: (f"c{i + 1}", MARKERS[i]) for i, label in enumerate(coloured)}
@@ -229,9 +229,9 @@ def matrix(cells: Iterable[tuple[int, int, int]], classes: int, name: str) -> ma
     Classes are shown by number.
 
     Args:
-      cells: (label, predicted, count) of the cells that are not 0.
-      classes: Number of classes. Above 500, neighbouring classes share a row.
-      name: Name of the plot, unique on the page.
+        cells: (label, predicted, count) of the cells that are not 0.
+        classes: Number of classes. Above 500, neighbouring classes share a row.
+        name: Name of the plot, unique on the page.
     """
     return _svg(matrix_figure(cells, classes), name)
 

@@ -33,9 +33,9 @@ class Failure:
     """Why a run ended.
 
     Attributes:
-      component: The component that failed.
-      cause: What happened, for people.
-      exit_code: Exit code that a run on one machine would have had.
+        component: The component that failed.
+        cause: What happened, for people.
+        exit_code: Exit code that a run on one machine would have had.
     """
 
     component: str
@@ -55,7 +55,7 @@ class RunFolder:
     """The folder of one run.
 
     Attributes:
-      path: Folder on a volume that all tasks of the run share.
+        path: Folder on a volume that all tasks of the run share.
     """
 
     path: Path
@@ -64,9 +64,9 @@ class RunFolder:
         """Copy artifacts, by the names that `shown` gives them; what is there already is kept.
 
         Args:
-          artifacts: Folders of the artifacts.
-          written: Names of those that the task wrote itself. They take the place of what an earlier
-            attempt has left.
+            artifacts: Folders of the artifacts.
+            written: Names of those that the task wrote itself. They take the place of what an
+                earlier attempt has left.
         """
         for name, source in artifacts.items():
             target = self.path / _ARTIFACTS / name

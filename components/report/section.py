@@ -84,7 +84,7 @@ class Section:
     """One section of the page.
 
     Attributes:
-      order: Sections appear on the page in ascending order.
+        order: Sections appear on the page in ascending order.
     """
 
     id: str  # anchor, and name of the template

@@ -127,7 +127,7 @@ def capped(rows: Sequence[_Item], limit: int) -> tuple[Sequence[_Item], str]:
     """Shorten a table of classes.
 
     Returns:
-      The first `limit` rows, and a sentence about those that are left out; "" if none is.
+        The first `limit` rows, and a sentence about those that are left out; "" if none is.
     """
     if len(rows) <= limit:
         return rows, ""

@@ -27,15 +27,15 @@ def SchemaGen(
     """Write the schema that the data is validated against.
 
     Args:
-      statistics: Statistics of the metadata of the kept images.
-      schema: Output: the schema in protobuf's text format.
-      accepted_schema: Path of the accepted schema. Its name contains a digest of its content, so
-        that TFX's cache notices another schema. "" infers a schema from the statistics.
-      code: Fingerprint of the source code that is used, which is part of TFX's cache key.
+        statistics: Statistics of the metadata of the kept images.
+        schema: Output: the schema in protobuf's text format.
+        accepted_schema: Path of the accepted schema. Its name contains a digest of its content, so
+            that TFX's cache notices another schema. "" infers a schema from the statistics.
+        code: Fingerprint of the source code that is used, which is part of TFX's cache key.
 
     Raises:
-      ConfigError: The file at `accepted_schema` is not a schema.
-      ResourceError: There are no statistics to infer a schema from.
+        ConfigError: The file at `accepted_schema` is not a schema.
+        ResourceError: There are no statistics to infer a schema from.
     """
     found = schemas.read(Path(accepted_schema)) if accepted_schema else infer_schema(statistics.uri)
     schemas.write(found, f"{schema.uri}/{FILE}")

@@ -50,10 +50,10 @@ def parity_samples(uri: str) -> tuple[list[bytes], np.ndarray]:
     """Read the samples that ImageTrainer wrote to compare the served with the trained model.
 
     Args:
-      uri: URI of the ModelRun artifact.
+        uri: URI of the ModelRun artifact.
 
     Returns:
-      The encoded images, and the trained model's probabilities for them, float32 [N, C].
+        The encoded images, and the trained model's probabilities for them, float32 [N, C].
     """
     images, rows = [], []
     for record in records.read_records(f"{uri}/{PARITY_FILE}"):
@@ -98,13 +98,13 @@ def validate(
     """Serve a SavedModel on the loopback interface and check its answers.
 
     Args:
-      model_directory: Path of the SavedModel.
-      images: Encoded images.
-      expected: Probabilities of the trained model for these images, float32 [N, C].
-      wrap: See `LoaderOptions.wrap`.
+        model_directory: Path of the SavedModel.
+        images: Encoded images.
+        expected: Probabilities of the trained model for these images, float32 [N, C].
+        wrap: See `LoaderOptions.wrap`.
 
     Returns:
-      The results in order, up to and including the first check that failed.
+        The results in order, up to and including the first check that failed.
     """
     with tempfile.TemporaryDirectory() as base:
         # A server expects a folder of versions.
@@ -154,11 +154,11 @@ def ServingValidator(
     """Serve the exported model, check its answers and write the blessing.
 
     Args:
-      model: Exported model of ImageTrainer.
-      model_run: ModelRun of ImageTrainer, which holds answers of the trained model.
-      blessing: Output: INFRA_BLESSED or INFRA_NOT_BLESSED, ``validation.json``, and
-        ``validated.json`` with the digests of the loaded files, which ModelPusher compares.
-      code: Fingerprint of the serving code, which is part of TFX's cache key.
+        model: Exported model of ImageTrainer.
+        model_run: ModelRun of ImageTrainer, which holds answers of the trained model.
+        blessing: Output: INFRA_BLESSED or INFRA_NOT_BLESSED, ``validation.json``, and
+            ``validated.json`` with the digests of the loaded files, which ModelPusher compares.
+        code: Fingerprint of the serving code, which is part of TFX's cache key.
     """
     images, expected = parity_samples(model_run.uri)
     directory = path_utils.serving_model_path(model.uri)
@@ -175,8 +175,8 @@ def report(blessing: Any, checks: list[Check]) -> None:
     """Write the results, and the marker file that TFX's own Pusher reads as well.
 
     Args:
-      blessing: InfraBlessing artifact.
-      checks: Results as `validate` returns them.
+        blessing: InfraBlessing artifact.
+        checks: Results as `validate` returns them.
     """
     passed = all(check.passed for check in checks)
     records.write_json(f"{blessing.uri}/{VALIDATION}", [asdict(check) for check in checks])

@@ -76,8 +76,8 @@ class StatisticsGen(BaseBeamComponent):
         """Create the component.
 
         Args:
-          examples: Metadata of the kept images, Examples of ImageFilter.
-          code: Fingerprint of the source code that is used, which is part of TFX's cache key.
+            examples: Metadata of the kept images, Examples of ImageFilter.
+            code: Fingerprint of the source code that is used, which is part of TFX's cache key.
         """
         super().__init__(
             spec=ImageStatisticsGenSpec(

@@ -29,8 +29,8 @@ class BlobFiles:
     damaged only means that the value is computed again, so nothing is forced to disk.
 
     Args:
-      directory: Folder that all hosts see under this path.
-      name: Name of the folder in it.
+        directory: Folder that all hosts see under this path.
+        name: Name of the folder in it.
     """
 
     def __init__(self, directory: Path, name: str) -> None:
@@ -40,10 +40,10 @@ class BlobFiles:
         """Look values up.
 
         Args:
-          keys: Keys of 32 bytes, as many as wanted.
+            keys: Keys of 32 bytes, as many as wanted.
 
         Returns:
-          The values of those keys that are stored and intact.
+            The values of those keys that are stored and intact.
         """
         found: dict[bytes, bytes] = {}
         for key in keys:
@@ -59,7 +59,7 @@ class BlobFiles:
         and is computed again.
 
         Raises:
-          ResourceError: A file cannot be written.
+            ResourceError: A file cannot be written.
         """
         for key, value in values.items():
             file = self._file(key)

@@ -37,12 +37,12 @@ def open_store(locator: str | Path, name: str) -> BlobStore | BlobFiles:
     """Open a store.
 
     Args:
-      locator: Folder of the store, which must be on this host and is created when absent. With
-        ``shared:`` in front, a folder that several hosts use, whose values are single files.
-      name: Name of the store in the folder.
+        locator: Folder of the store, which must be on this host and is created when absent. With
+            ``shared:`` in front, a folder that several hosts use, whose values are single files.
+        name: Name of the store in the folder.
 
     Raises:
-      ResourceError: The store cannot be used.
+        ResourceError: The store cannot be used.
     """
     store = BlobFiles if str(locator).startswith(SHARED) else BlobStore
     return store(folder_of(locator), name)
@@ -52,8 +52,8 @@ def stored_bytes(locator: str | Path, name: str) -> int:
     """Return about how much a store takes on the disk; 0 if it does not exist.
 
     Args:
-      locator: Folder of the store, as `open_store` takes it.
-      name: Name of the store in the folder.
+        locator: Folder of the store, as `open_store` takes it.
+        name: Name of the store in the folder.
     """
     if str(locator).startswith(SHARED):
         return BlobFiles(folder_of(locator), name).stored_bytes()
@@ -70,12 +70,12 @@ class BlobStore:
     """Values by key in ``<directory>/<name>.sqlite``, safe for several processes and threads.
 
     Args:
-      directory: Folder of the file, which is created when absent.
-      name: Name of the file, without its suffix, and of the table in it.
+        directory: Folder of the file, which is created when absent.
+        name: Name of the file, without its suffix, and of the table in it.
 
     Raises:
-      ResourceError: The file is locked for too long, cannot be written, or the disk is full. The
-        methods raise it too.
+        ResourceError: The file is locked for too long, cannot be written, or the disk is full. The
+            methods raise it too.
     """
 
     def __init__(self, directory: Path, name: str) -> None:
@@ -134,10 +134,10 @@ class BlobStore:
         """Look values up.
 
         Args:
-          keys: Keys of 32 bytes, as many as wanted.
+            keys: Keys of 32 bytes, as many as wanted.
 
         Returns:
-          The values of those keys that are stored and intact.
+            The values of those keys that are stored and intact.
         """
         found: dict[bytes, bytes] = {}
         for start in range(0, len(keys), _VARIABLES):

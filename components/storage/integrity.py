@@ -34,10 +34,10 @@ def seal(folder: Path) -> None:
     """Sync an artifact to disk and write its seal.
 
     Args:
-      folder: Folder of the artifact, completely written.
+        folder: Folder of the artifact, completely written.
 
     Raises:
-      OSError: The disk is full or fails.
+        OSError: The disk is full or fails.
     """
     sync_tree(folder)
     files = {name: _describe(path) for name, path in _files(folder).items()}
@@ -55,12 +55,12 @@ def damage(folder: Path, *, complete: bool) -> str:
     """Compare an artifact with its seal.
 
     Args:
-      folder: Folder of the artifact.
-      complete: Whether to read every file and compare its digest. If False, only files whose
-        modification time has changed since they were sealed are read.
+        folder: Folder of the artifact.
+        complete: Whether to read every file and compare its digest. If False, only files whose
+            modification time has changed since they were sealed are read.
 
     Returns:
-      What is wrong, as a sentence without its full stop; "" when the artifact is intact.
+        What is wrong, as a sentence without its full stop; "" when the artifact is intact.
     """
     try:
         sealed: dict[str, dict[str, Any]] = json_object.read(seal_file(folder))["files"]

@@ -37,7 +37,7 @@ def describe(directory: Path) -> dict[str, dict[str, Any]]:
     """Describe every file below `directory` except the manifest.
 
     Returns:
-      ``{relative path: {"sha256": hex, "bytes": int}}``
+        ``{relative path: {"sha256": hex, "bytes": int}}``
     """
     return {
         path.relative_to(directory).as_posix(): {
@@ -53,7 +53,7 @@ def identity(files: Mapping[str, Mapping[str, Any]]) -> str:
     """Fingerprint of what a version serves: the model, and its LiteRT files if there are any.
 
     Args:
-      files: Files of the version, as `describe` returns them.
+        files: Files of the version, as `describe` returns them.
     """
     model = model_identity(files)
     if LITE_DIGEST not in files:
@@ -65,7 +65,7 @@ def model_identity(files: Mapping[str, Mapping[str, Any]]) -> str:
     """Fingerprint of the model alone, without its LiteRT files.
 
     Args:
-      files: Files of the version, as `describe` returns them.
+        files: Files of the version, as `describe` returns them.
     """
     if MODEL_DIGEST in files:
         return str(files[MODEL_DIGEST]["sha256"])
@@ -130,12 +130,12 @@ def damage(path: Path, *, complete: bool = False) -> str:
     """Compare a version directory with its manifest.
 
     Args:
-      path: Version directory.
-      complete: Whether to read every file. If False, only files that were changed after the
-        manifest was written are read; the manifest is written last.
+        path: Version directory.
+        complete: Whether to read every file. If False, only files that were changed after the
+            manifest was written are read; the manifest is written last.
 
     Returns:
-      What is wrong, as a sentence without its full stop; "" when the version is intact.
+        What is wrong, as a sentence without its full stop; "" when the version is intact.
     """
     try:
         content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
@@ -200,8 +200,8 @@ def baseline_for(base: Path, run_key: str) -> Version | None:
     cached evaluation.
 
     Args:
-      base: Base path of the pushed versions.
-      run_key: Fingerprint of the run; see `Version.run_key`.
+        base: Base path of the pushed versions.
+        run_key: Fingerprint of the run; see `Version.run_key`.
     """
     excluded = set(withdrawn(base))
     others = (v for v in versions(base) if v.run_key != run_key and v.identity not in excluded)

@@ -70,7 +70,7 @@ class Backbone:
         """Return a hash (hex) of everything that determines the feature map of given pixels.
 
         Raises:
-          ResourceError: The weights are missing or are not the expected ones.
+            ResourceError: The weights are missing or are not the expected ones.
         """
         # `seed` is only part of the key of random weights, so that another seed of the training
         # does not compute the features of a pretrained network again.
@@ -104,11 +104,11 @@ class Backbone:
         Local files and installed weights are checked by `key` instead.
 
         Args:
-          image_size: Side in pixels; some architectures have other weights for each size.
+            image_size: Side in pixels; some architectures have other weights for each size.
 
         Raises:
-          ConfigError: The architecture does not accept images of that size.
-          ResourceError: The weights are not in the cache and cannot be downloaded.
+            ConfigError: The architecture does not accept images of that size.
+            ResourceError: The weights are not in the cache and cannot be downloaded.
         """
         architecture = registry.architecture(self.name)
         if self.weights == "imagenet" and architecture.packaged_sha256 is None:

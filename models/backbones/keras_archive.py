@@ -38,11 +38,11 @@ def weights(content: bytes, path: Path) -> bytes:
     """Return the HDF5 file inside the archive.
 
     Args:
-      content: Content of the archive.
-      path: Path of the archive, for messages.
+        content: Content of the archive.
+        path: Path of the archive, for messages.
 
     Raises:
-      UnsafeWeightsError: The archive is damaged, or is not a plain archive of a Keras model.
+        UnsafeWeightsError: The archive is damaged, or is not a plain archive of a Keras model.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:

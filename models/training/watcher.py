@@ -72,7 +72,7 @@ class Watcher(keras.callbacks.Callback):
             self._stop("minutes")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Record an epoch, keep its weights if they are the best, and end training if it is time."""
+        """Record an epoch, and keep its weights if they are the best. This may end the training."""
         settings = self._settings
         of_this_worker = {name: float(value) for name, value in (logs or {}).items()}
         of_this_worker[_JUDGED] = self._judged(of_this_worker["val_loss"])

@@ -60,12 +60,12 @@ def quiet(log: Path, to_stderr: bool = False) -> Iterator[Console]:
     """Redirect file descriptors 1 and 2 to a log, and restore them afterwards.
 
     Args:
-      log: File to which the output of libraries is appended.
-      to_stderr: Whether the console writes to the original standard error instead of the original
-        standard output, because the latter carries the JSON of ``--json -``.
+        log: File to which the output of libraries is appended.
+        to_stderr: Whether the console writes to the original standard error instead of the original
+            standard output, because the latter carries the JSON of ``--json -``.
 
     Yields:
-      A console that writes to the original standard output or error.
+        A console that writes to the original standard output or error.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     # What Python has buffered belongs to the terminal, and would otherwise end up in the log.
@@ -229,10 +229,10 @@ class Display:
         """After Ctrl-C, ask whether the run continues with the best network so far.
 
         Returns:
-          Whether it does; False where nobody pressed Ctrl-C.
+            Whether it does; False where nobody pressed Ctrl-C.
 
         Raises:
-          Stopped: It does not.
+            Stopped: It does not.
         """
         if not signals.held():
             return False

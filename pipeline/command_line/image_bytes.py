@@ -14,11 +14,11 @@ def read(paths: Sequence[Path], pixel_limit: int) -> Iterator[tuple[Path, bytes,
     """Read image files and check that the served model could decode them.
 
     Args:
-      paths: Paths of the files.
-      pixel_limit: Most pixels of an image that is decoded.
+        paths: Paths of the files.
+        pixel_limit: Most pixels of an image that is decoded.
 
     Yields:
-      Path, content, and the reason why the image cannot be decoded, "" if it can.
+        Path, content, and the reason why the image cannot be decoded, "" if it can.
     """
     for path in paths:
         try:

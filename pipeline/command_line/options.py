@@ -20,11 +20,11 @@ def old_spelling(old: str, new: str) -> Any:
     """Declare an option that an earlier release had, which says how it is spelled now.
 
     Args:
-      old: The option, such as ``--from``.
-      new: The option or argument that replaces it, such as ``--out``.
+        old: The option, such as ``--from``.
+        new: The option or argument that replaces it, such as ``--out``.
 
     Returns:
-      A hidden option for a parameter whose type is ``Path | None``.
+        A hidden option for a parameter whose type is ``Path | None``.
     """
 
     def print_note(value: Path | None) -> Path | None:

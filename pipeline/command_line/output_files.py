@@ -24,11 +24,11 @@ def check_folder(option: str, target: str | Path | None) -> None:
     """Refuse a file whose folder does not exist, before any work is done.
 
     Args:
-      option: Name of the option, for the message.
-      target: Value of the option; None and ``-`` are always accepted.
+        option: Name of the option, for the message.
+        target: Value of the option; None and ``-`` are always accepted.
 
     Raises:
-      ConfigError: The folder does not exist.
+        ConfigError: The folder does not exist.
     """
     if target in (None, STANDARD_OUTPUT) or Path(str(target)).absolute().parent.is_dir():
         return
@@ -44,11 +44,11 @@ def write_json(content: Mapping[str, Any], json_file: str | None) -> None:
     """Write the JSON object to the file that ``--json`` names, if there is one.
 
     Args:
-      content: The JSON object.
-      json_file: Value of ``--json``: a path, ``-`` for standard output, or None.
+        content: The JSON object.
+        json_file: Value of ``--json``: a path, ``-`` for standard output, or None.
 
     Raises:
-      ResourceError: It cannot be written. A closed pipe on standard output is not an error.
+        ResourceError: It cannot be written. A closed pipe on standard output is not an error.
     """
     if not json_file:
         return
@@ -74,12 +74,12 @@ def write(path: Path, content: str | bytes, option: str = "") -> None:
     """Write a file that a person asked for, atomically.
 
     Args:
-      path: Path of the file.
-      content: Its content.
-      option: The option that named it and a space, for the message.
+        path: Path of the file.
+        content: Its content.
+        option: The option that named it and a space, for the message.
 
     Raises:
-      ResourceError: The file cannot be written.
+        ResourceError: The file cannot be written.
     """
     try:
         atomic_write(path, content)

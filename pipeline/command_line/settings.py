@@ -27,13 +27,13 @@ def configuration(
     """Build the configuration of a command.
 
     Args:
-      source: TOML file or name of a preset; None for the defaults.
-      data: Source of the images, None for that of the configuration.
-      out: Output folder, None for that of the configuration.
-      settings: Overrides as ``SECTION.KEY=VALUE``.
+        source: TOML file or name of a preset; None for the defaults.
+        data: Source of the images, None for that of the configuration.
+        out: Output folder, None for that of the configuration.
+        settings: Overrides as ``SECTION.KEY=VALUE``.
 
     Raises:
-      ConfigError: There is no such file or preset, or a setting is wrong.
+        ConfigError: There is no such file or preset, or a setting is wrong.
     """
     extra = list(settings)
     if data is not None and not data.strip():
@@ -75,18 +75,18 @@ def of_run_or_file(
     """Build the configuration of a command that also takes the output folder of earlier runs.
 
     Args:
-      source: Output folder, one of its versions or runs, TOML file, or name of a preset; None for
-        the defaults.
-      settings: Overrides as ``SECTION.KEY=VALUE``.
-      data: Source of the images, None for that of the configuration.
-      out: Output folder, one of its versions or runs; None for that of the configuration.
+        source: Output folder, one of its versions or runs, TOML file, or name of a preset; None for
+            the defaults.
+        settings: Overrides as ``SECTION.KEY=VALUE``.
+        data: Source of the images, None for that of the configuration.
+        out: Output folder, one of its versions or runs; None for that of the configuration.
 
     Returns:
-      The configuration of the newest run in an output folder, or that of the file or preset.
+        The configuration of the newest run in an output folder, or that of the file or preset.
 
     Raises:
-      ConfigError: There is no such file or preset, or a setting is wrong.
-      ResourceError: There is no run in the folder.
+        ConfigError: There is no such file or preset, or a setting is wrong.
+        ResourceError: There is no run in the folder.
     """
     from imgpipe.pipeline.output import past_runs
     from imgpipe.pipeline.output.run_folders import CONFIG
@@ -101,13 +101,13 @@ def assignments(settings: Mapping[str, Any]) -> list[str]:
     """Write settings that are given in Python as ``--set`` takes them.
 
     Args:
-      settings: Values by ``section.key``, or mappings of the keys of a section by its name.
+        settings: Values by ``section.key``, or mappings of the keys of a section by its name.
 
     Returns:
-      Assignments ``SECTION.KEY=VALUE``.
+        Assignments ``SECTION.KEY=VALUE``.
 
     Raises:
-      ConfigError: There is no setting of a name, or a value is of a type that no setting has.
+        ConfigError: There is no setting of a name, or a value is of a type that no setting has.
     """
     known = set(configs.known_keys())
     found: list[str] = []

@@ -50,9 +50,9 @@ def open_text(descriptor: int, encoding: str | None = None, close: bool = False)
     """Open a text stream that drops data that cannot be written.
 
     Args:
-      descriptor: An open file descriptor.
-      encoding: Encoding, UTF-8 by default. Characters that it lacks are written as escapes.
-      close: Whether closing the stream closes the descriptor.
+        descriptor: An open file descriptor.
+        encoding: Encoding, UTF-8 by default. Characters that it lacks are written as escapes.
+        close: Whether closing the stream closes the descriptor.
     """
     raw = _Lossy(descriptor, "w", closefd=close)
     buffered = io.BufferedWriter(raw)

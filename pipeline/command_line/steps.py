@@ -26,10 +26,10 @@ def counted(to_stderr: bool) -> Iterator[consoles.Display]:
     """Display the steps of a command with what the code below counts with `models.progress`.
 
     Args:
-      to_stderr: Whether they are printed to standard error instead of standard output.
+        to_stderr: Whether they are printed to standard error instead of standard output.
 
     Yields:
-      The display, whose `step` shows a step.
+        The display, whose `step` shows a step.
     """
     with quiet(to_stderr) as console, consoles.Display(console) as display:
         progress.attach(display)

@@ -28,7 +28,7 @@ def new_console(stderr: bool = False) -> Console:
     that people copy. A word that is too long for a line, such as a path, stays in one piece.
 
     Args:
-      stderr: Whether it writes to standard error instead of standard output.
+        stderr: Whether it writes to standard error instead of standard output.
     """
     return _console_class()(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
 
@@ -53,8 +53,8 @@ def wrapped(line: Text, width: int) -> Text:
     """Wrap a line between words, and indent the lines after the first as far as its text.
 
     Args:
-      line: Text without a newline.
-      width: Columns of the terminal.
+        line: Text without a newline.
+        width: Columns of the terminal.
     """
     from rich.cells import cell_len
     from rich.text import Text
@@ -89,8 +89,8 @@ def printable(text: str, lines: bool = False) -> str:
     r"""Return the text with unprintable characters escaped as in Python, such as ``\x1b``.
 
     Args:
-      text: Any text, also with lone surrogates, which stand for bytes that are not UTF-8.
-      lines: Whether newlines are kept instead of escaped.
+        text: Any text, also with lone surrogates, which stand for bytes that are not UTF-8.
+        lines: Whether newlines are kept instead of escaped.
     """
     return "".join(
         char

@@ -78,11 +78,11 @@ class Examined:
     """The result of a check.
 
     Attributes:
-      plan: What was checked, and with which settings.
-      judged: The findings.
-      images: Encoded images for the page by path; empty if they were not wanted.
-      refused: Why a run would refuse the data; empty if it would not.
-      verdict: A sentence that begins with "clean", "usable" or "refused".
+        plan: What was checked, and with which settings.
+        judged: The findings.
+        images: Encoded images for the page by path; empty if they were not wanted.
+        refused: Why a run would refuse the data; empty if it would not.
+        verdict: A sentence that begins with "clean", "usable" or "refused".
     """
 
     plan: Plan
@@ -102,15 +102,15 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> Examined:
     """Inspect the data of a configuration.
 
     Args:
-      config: The validated configuration.
-      with_images: Whether the images of the page are read too.
-      to_stderr: Whether progress is printed to standard error instead of standard output.
+        config: The validated configuration.
+        with_images: Whether the images of the page are read too.
+        to_stderr: Whether progress is printed to standard error instead of standard output.
 
     Returns:
-      The findings and the verdict.
+        The findings and the verdict.
 
     Raises:
-      ConfigError: The source or a setting is wrong.
+        ConfigError: The source or a setting is wrong.
     """
     plan = _plan_of(config)
     judged, images = _judge(plan, with_images, to_stderr)
@@ -291,7 +291,7 @@ def page(found: Examined) -> str:
     """Draw the page of a check as one HTML file.
 
     Args:
-      found: The result of `examine`, with the images.
+        found: The result of `examine`, with the images.
     """
     from imgpipe.components.report.check_page import render
     from imgpipe.components.report.section import RunState

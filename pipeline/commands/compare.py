@@ -157,8 +157,8 @@ def paired(split: str, pair: Mapping[str, Any]) -> str:
     """Describe the difference of two accuracies on the same images in a sentence.
 
     Args:
-      split: Name of the split.
-      pair: An entry of ``paired`` in the JSON.
+        split: Name of the split.
+        pair: An entry of ``paired`` in the JSON.
     """
     # An interval that includes 0 leaves open which of the models is better.
     low, high = pair["ci95"]

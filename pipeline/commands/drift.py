@@ -98,10 +98,10 @@ def as_json(
     """Build what `--json` writes; `imgpipe.pipeline.json_formats` declares it.
 
     Args:
-      read: The log.
-      examined: The comparisons of each version.
-      folder: Folder of the least certain images, None if none were asked for.
-      written: Number of images written there, None if none were.
+        read: The log.
+        examined: The comparisons of each version.
+        folder: Folder of the least certain images, None if none were asked for.
+        written: Number of images written there, None if none were.
     """
     statistics = read.statistics
     return {

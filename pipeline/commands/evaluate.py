@@ -79,11 +79,11 @@ class EvaluationRequest:
     """What is evaluated.
 
     Attributes:
-      model: The version.
-      config: The configuration, which holds the limit of pixels.
-      source: The source of the images.
-      scan: Its listing.
-      threshold: Accuracy that the model has to reach; 0 if it has to reach none.
+        model: The version.
+        config: The configuration, which holds the limit of pixels.
+        source: The source of the images.
+        scan: Its listing.
+        threshold: Accuracy that the model has to reach; 0 if it has to reach none.
     """
 
     model: Model
@@ -97,14 +97,14 @@ def prepare(path: Path, version: int | None, config: Config, threshold: float) -
     """Find the model and list the images, before anything heavy is imported.
 
     Args:
-      path: Output folder of a run, folder of versions, or one version.
-      version: Number of the version, None for the newest intact one.
-      config: The configuration, which names the source.
-      threshold: Accuracy that the model has to reach; 0 if it has to reach none.
+        path: Output folder of a run, folder of versions, or one version.
+        version: Number of the version, None for the newest intact one.
+        config: The configuration, which names the source.
+        threshold: Accuracy that the model has to reach; 0 if it has to reach none.
 
     Raises:
-      ConfigError: The threshold, the source or a label is wrong.
-      ResourceError: There is no model.
+        ConfigError: The threshold, the source or a label is wrong.
+        ResourceError: There is no model.
     """
     from imgpipe.pipeline.published.evaluation import Model, require_known_labels
     from imgpipe.pipeline.published.local_model import version_folder
@@ -125,15 +125,15 @@ def evaluate(
     """Evaluate a model while progress is displayed.
 
     Args:
-      request: The model and the images.
-      with_images: Whether the images of the page are read and explained.
-      to_stderr: Whether progress is printed to standard error instead of standard output.
+        request: The model and the images.
+        with_images: Whether the images of the page are read and explained.
+        to_stderr: Whether progress is printed to standard error instead of standard output.
 
     Returns:
-      What ``--json`` writes, and the images of the page.
+        What ``--json`` writes, and the images of the page.
 
     Raises:
-      ConfigError: No image could be judged.
+        ConfigError: No image could be judged.
     """
     from imgpipe.pipeline.command_line import steps
     from imgpipe.pipeline.published import evaluation, evaluation_facts

@@ -120,13 +120,13 @@ def find(path: Path) -> Path:
     """Find the version that a path denotes.
 
     Args:
-      path: One version, a folder of versions, or the output folder of a run.
+        path: One version, a folder of versions, or the output folder of a run.
 
     Returns:
-      The folder of that version, or of the newest one.
+        The folder of that version, or of the newest one.
 
     Raises:
-      ResourceError: There is none.
+        ResourceError: There is none.
     """
     from imgpipe.components.storage import manifest
     from imgpipe.pipeline.published import pushed_models

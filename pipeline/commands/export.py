@@ -57,19 +57,19 @@ def write(
     """Export a version, compare it and write the file, while progress is displayed.
 
     Args:
-      name: Name of the kind of file.
-      path: Output folder of a run, folder of versions, or one version.
-      target: The file to write; one that exists is replaced.
-      version: Number of the version, None for the newest intact one.
-      to_stderr: Whether progress is printed to standard error instead of standard output.
+        name: Name of the kind of file.
+        path: Output folder of a run, folder of versions, or one version.
+        target: The file to write; one that exists is replaced.
+        version: Number of the version, None for the newest intact one.
+        to_stderr: Whether progress is printed to standard error instead of standard output.
 
     Returns:
-      What ``--json`` writes.
+        What ``--json`` writes.
 
     Raises:
-      ConfigError: An argument is wrong, or packages of an extra are missing.
-      ResourceError: There is no model, or the file cannot be written.
-      NotEqual: The file would not answer as the model does.
+        ConfigError: An argument is wrong, or packages of an extra are missing.
+        ResourceError: There is no model, or the file cannot be written.
+        NotEqual: The file would not answer as the model does.
     """
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line import steps

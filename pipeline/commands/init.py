@@ -98,13 +98,13 @@ def text(config: Config, notes: Mapping[str, str], name: str | None) -> str:
     """Write the configuration.
 
     Args:
-      config: The configuration.
-      notes: Comments by section.
-      name: Name of the file, to write the settings that matter most and those that differ from
-        their defaults; None to write all.
+        config: The configuration.
+        notes: Comments by section.
+        name: Name of the file, to write the settings that matter most and those that differ from
+            their defaults; None to write all.
 
     Returns:
-      A TOML text that loads back to `config`.
+        A TOML text that loads back to `config`.
     """
     from imgpipe.pipeline.configuration import config as configs
     from imgpipe.pipeline.configuration.flat_settings import flat
@@ -120,11 +120,11 @@ def propose(scan: Scan, source: str) -> tuple[Config, dict[str, str]]:
     """Propose settings that fit the data.
 
     Args:
-      scan: The files of the source.
-      source: The source, as in `data.source`.
+        scan: The files of the source.
+        source: The source, as in `data.source`.
 
     Returns:
-      The configuration, and comments that explain it, by section.
+        The configuration, and comments that explain it, by section.
     """
     from imgpipe.components.report.text import plural
     from imgpipe.pipeline.configuration import config as configs

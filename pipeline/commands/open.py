@@ -48,11 +48,11 @@ def show(address: str, console: Console) -> bool:
     """Open an address in a browser; say so when there is none.
 
     Args:
-      address: Address of a page.
-      console: Where it is said; None for standard output.
+        address: Address of a page.
+        console: Where it is said; None for standard output.
 
     Returns:
-      Whether a browser was asked to show it.
+        Whether a browser was asked to show it.
     """
     import webbrowser
 
@@ -71,10 +71,10 @@ def page_of(path: Path) -> Path:
     """Return the page of a run, or that of the newest run in an output folder that has one.
 
     Args:
-      path: Output folder, folder of versions, version, or folder of a run.
+        path: Output folder, folder of versions, version, or folder of a run.
 
     Raises:
-      ResourceError: There is no page.
+        ResourceError: There is no page.
     """
     from imgpipe.pipeline.output.past_runs import PAGE
 
@@ -93,12 +93,12 @@ def run_with(file: str, path: Path, done: str) -> PastRun:
     In contrast to `past_runs.find`, it need not have judged a model: refused data has a page too.
 
     Args:
-      file: Name of the file in the folder of a run.
-      path: Output folder, folder of versions, version, or folder of a run.
-      done: What none of the runs has done if none has the file, for the message.
+        file: Name of the file in the folder of a run.
+        path: Output folder, folder of versions, version, or folder of a run.
+        done: What none of the runs has done if none has the file, for the message.
 
     Raises:
-      ResourceError: There is no such run.
+        ResourceError: There is no such run.
     """
     from imgpipe.pipeline.output import past_runs
 

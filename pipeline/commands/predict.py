@@ -145,13 +145,13 @@ def headers(given: Sequence[str] | None) -> dict[str, str]:
     """Parse headers.
 
     Args:
-      given: Headers as ``NAME:VALUE``, or None.
+        given: Headers as ``NAME:VALUE``, or None.
 
     Returns:
-      Values by name.
+        Values by name.
 
     Raises:
-      ConfigError: A header has no name or no colon.
+        ConfigError: A header has no name or no colon.
     """
     found = {}
     for text in given or ():
@@ -193,7 +193,7 @@ class Endpoint:
         """Refuse options that have an effect on a server only, if the model is loaded here.
 
         Raises:
-          ConfigError: There is such an option; the message names it.
+            ConfigError: There is such an option; the message names it.
         """
         for_server = {
             "--label": self.label,
@@ -214,8 +214,8 @@ class Endpoint:
         """Return a client, which connects with its first request.
 
         Raises:
-          ConfigError: There is no such version, or only the client is installed.
-          ResourceError: There is no model in the folder.
+            ConfigError: There is no such version, or only the client is installed.
+            ResourceError: There is no model in the folder.
         """
         from imgpipe.serving.client import Client, Tls
 

@@ -27,10 +27,10 @@ def run(json_file: str | None = None) -> int:
     """Print the list.
 
     Args:
-      json_file: File for the list as JSON, ``-`` for standard output, None for no file.
+        json_file: File for the list as JSON, ``-`` for standard output, None for no file.
 
     Returns:
-      The exit code.
+        The exit code.
     """
     from imgpipe.components.report.expectation import figures
     from imgpipe.pipeline.command_line.settings import configuration

@@ -107,11 +107,11 @@ def find(path: Path) -> PastRun:
     """Find the run to review.
 
     Args:
-      path: Folder of a run; a version, for the run that pushed it; or an output folder, for its
-        newest run with a page.
+        path: Folder of a run; a version, for the run that pushed it; or an output folder, for its
+            newest run with a page.
 
     Raises:
-      ResourceError: There is no such run.
+        ResourceError: There is no such run.
     """
     from imgpipe.pipeline.commands.open import run_with
 
@@ -122,12 +122,12 @@ def prepare(run: PastRun, to: Path | None) -> Review:
     """Read what there is to decide about a run.
 
     Args:
-      run: The run.
-      to: Overrides file; None for the default.
+        run: The run.
+        to: Overrides file; None for the default.
 
     Raises:
-      ConfigError: The overrides file is invalid.
-      ResourceError: The facts of the run cannot be read.
+        ConfigError: The overrides file is invalid.
+        ResourceError: The facts of the run cannot be read.
     """
     import secrets
 

@@ -81,15 +81,15 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
     """Run the pipeline with a configuration and print the outcome.
 
     Args:
-      config: The validated configuration.
-      json_file: File for the summary, ``-`` for standard output, None for no file.
-      start: Component from which on cached outputs are not used, None to use all.
+        config: The validated configuration.
+        json_file: File for the summary, ``-`` for standard output, None for no file.
+        start: Component from which on cached outputs are not used, None to use all.
 
     Returns:
-      The exit code.
+        The exit code.
 
     Raises:
-      ImgpipeError: The run could not start.
+        ImgpipeError: The run could not start.
     """
     from imgpipe.components.report import expectation
     from imgpipe.components.report.text import aside, serve_command

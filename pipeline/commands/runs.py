@@ -167,10 +167,10 @@ def changed(changes: dict[str, list[dict[str, Any]]]) -> str:
     """Describe what changed in a few words, such as ``train.epochs 8 → 9, images of cat +2``.
 
     Args:
-      changes: Changes of the configuration and of the data, as in the JSON.
+        changes: Changes of the configuration and of the data, as in the JSON.
 
     Returns:
-      The first changes of each kind; "" when nothing changed.
+        The first changes of each kind; "" when nothing changed.
     """
     settings = [
         f"{entry['name']} {short(entry['before'])} → {short(entry['after'])}"
@@ -195,7 +195,7 @@ def sparkline(values: Sequence[float]) -> str:
     """Draw numbers as a line of bars, the lowest number as the lowest bar.
 
     Args:
-      values: At least one number.
+        values: At least one number.
     """
     low, high = min(values), max(values)
     # From the lowest value, since accuracies differ little from each other compared with 0.

@@ -89,13 +89,13 @@ def spread(path: Path) -> list[Path]:
     """List files so that the first ones come from many folders.
 
     Args:
-      path: A file, or a folder.
+        path: A file, or a folder.
 
     Returns:
-      The file itself, or all files below the folder, one from each sub-folder in turn.
+        The file itself, or all files below the folder, one from each sub-folder in turn.
 
     Raises:
-      ConfigError: There is no such file or folder, or no file in it.
+        ConfigError: There is no such file or folder, or no file in it.
     """
     from imgpipe.components.example_gen.sources.layout import is_hidden
 

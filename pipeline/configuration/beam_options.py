@@ -35,11 +35,11 @@ def arguments(beam: Beam) -> list[str]:
     """Return the pipeline options of all components.
 
     Args:
-      beam: The section of the configuration.
+        beam: The section of the configuration.
 
     Returns:
-      Options as they are written on a command line. Those of `beam.args` come last, so that they
-      win over the others; TFX puts the options of a single component behind them.
+        Options as they are written on a command line. Those of `beam.args` come last, so that they
+        win over the others; TFX puts the options of a single component behind them.
     """
     given = list(beam.args)
     options = [] if _names(given, "--runner") else [*_runner(beam), *_environment(beam)]
@@ -62,9 +62,9 @@ def store(beam: Beam, folder: Path, on_cluster: bool = False) -> str:
     """Return the locator of a store of results, as `components.storage.blob_store` opens it.
 
     Args:
-      beam: The section of the configuration.
-      folder: Folder of the store. It must be shared by all hosts if there are several.
-      on_cluster: Whether the components themselves run on several hosts.
+        beam: The section of the configuration.
+        folder: Folder of the store. It must be shared by all hosts if there are several.
+        on_cluster: Whether the components themselves run on several hosts.
     """
     return f"{SHARED}{folder}" if on_cluster or has_several_hosts(beam) else str(folder)
 
@@ -73,10 +73,10 @@ def require_local_artifacts(config: Config) -> None:
     """Check that the workers can read the output folder, which is on this machine.
 
     Args:
-      config: The configuration of a run on this machine.
+        config: The configuration of a run on this machine.
 
     Raises:
-      ConfigError: The runner is Dataflow.
+        ConfigError: The runner is Dataflow.
     """
     if _engine(arguments(config.beam)) == "dataflow":
         raise ConfigError(
@@ -91,10 +91,10 @@ def require_local_workers(beam: Beam) -> None:
     """Check that the components of a pipeline on Kubeflow do not send their work elsewhere.
 
     Args:
-      beam: The section of the configuration of a pipeline that is compiled.
+        beam: The section of the configuration of a pipeline that is compiled.
 
     Raises:
-      ConfigError: The runner is a cluster.
+        ConfigError: The runner is a cluster.
     """
     engine = _engine(arguments(beam))
     if engine in _REMOTE_ENGINES:

@@ -199,11 +199,11 @@ def tuned(config: Config, values: Mapping[str, Any]) -> Config:
     """Apply the best values of the Tuner to a configuration.
 
     Args:
-      config: Configuration with which the Tuner ran.
-      values: Best values by name of the setting.
+        config: Configuration with which the Tuner ran.
+        values: Best values by name of the setting.
 
     Returns:
-      The configuration with these values and without a search.
+        The configuration with these values and without a search.
     """
     found = dict(values)
     views = dataclasses.replace(config.views, count=found.pop("views", config.settings.views.count))
@@ -289,15 +289,15 @@ def build(
     """Validate a nested mapping after applying ``--set`` assignments to a copy of it.
 
     Args:
-      tree: Sections and settings by name.
-      assignments: Assignments of the form ``section.key=value``.
-      where: Name of the mapping in messages, such as the path of a file.
+        tree: Sections and settings by name.
+        assignments: Assignments of the form ``section.key=value``.
+        where: Name of the mapping in messages, such as the path of a file.
 
     Returns:
-      The validated configuration.
+        The validated configuration.
 
     Raises:
-      ConfigError: A key is unknown or a value is wrong; the message names all of them.
+        ConfigError: A key is unknown or a value is wrong; the message names all of them.
     """
     # A deep copy through JSON, in which TOML's dates are texts; no setting is a date.
     copy: dict[str, Any] = json.loads(json.dumps(tree, default=str))
@@ -326,14 +326,14 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
     folder of the file.
 
     Args:
-      path: The TOML file.
-      assignments: Assignments of the form ``section.key=value`` that are applied to it.
+        path: The TOML file.
+        assignments: Assignments of the form ``section.key=value`` that are applied to it.
 
     Returns:
-      The validated configuration.
+        The validated configuration.
 
     Raises:
-      ConfigError: The file is missing, is not TOML or does not validate.
+        ConfigError: The file is missing, is not TOML or does not validate.
     """
     tree = toml_text.read(path)
     folder = path.absolute().parent
@@ -368,12 +368,12 @@ def to_toml(
     """Write a configuration as TOML with comments.
 
     Args:
-      config: The configuration to write.
-      notes: Extra comment lines by section name, written under the section's heading.
-      only: Settings to write, as ``section.key``; None for all of them.
+        config: The configuration to write.
+        notes: Extra comment lines by section name, written under the section's heading.
+        only: Settings to write, as ``section.key``; None for all of them.
 
     Returns:
-      A text that loads back to `config`, if the settings that it lacks have their defaults.
+        A text that loads back to `config`, if the settings that it lacks have their defaults.
     """
     blocks = [
         _block(name, getattr(config, name), notes or {}, only) for name in Config.model_fields

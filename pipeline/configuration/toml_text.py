@@ -24,13 +24,13 @@ def read(path: Path) -> dict[str, Any]:
     """Read a TOML file.
 
     Args:
-      path: Path of the file.
+        path: Path of the file.
 
     Returns:
-      The tables of the file as nested dictionaries.
+        The tables of the file as nested dictionaries.
 
     Raises:
-      ConfigError: The file cannot be read, is not TOML or exceeds a limit.
+        ConfigError: The file cannot be read, is not TOML or exceeds a limit.
     """
     try:
         with path.open("rb") as file:
@@ -59,14 +59,14 @@ def parse(text: str) -> dict[str, Any]:
     """Parse TOML text.
 
     Args:
-      text: The text.
+        text: The text.
 
     Returns:
-      Its tables as nested dictionaries.
+        Its tables as nested dictionaries.
 
     Raises:
-      TOMLDecodeError: The text is not TOML.
-      ValueError: Keys, brackets or numbers exceed a limit, which the message names.
+        TOMLDecodeError: The text is not TOML.
+        ValueError: Keys, brackets or numbers exceed a limit, which the message names.
     """
     # TOML allows spaces around the dots of a key.
     words = re.sub(r"[ \t]*\.[ \t]*", ".", text).split()
@@ -86,11 +86,11 @@ def check(tree: Mapping[str, Any]) -> None:
     """Check the limits of values.
 
     Args:
-      tree: Nested tables.
+        tree: Nested tables.
 
     Raises:
-      ValueError: A value is nested too deeply, is too long or has a NUL character. The message
-        names its key.
+        ValueError: A value is nested too deeply, is too long or has a NUL character. The message
+            names its key.
     """
     for key, value, level in _walk(tree):
         if level > _MOST_LEVELS:

@@ -35,13 +35,13 @@ def describe(config: Config) -> str:
     """Describe what a run would do.
 
     Args:
-      config: The validated configuration.
+        config: The validated configuration.
 
     Returns:
-      Lines on images, splits, forward passes, disk space and baseline.
+        Lines on images, splits, forward passes, disk space and baseline.
 
     Raises:
-      ConfigError: The source cannot be read, or settings do not fit its classes.
+        ConfigError: The source cannot be read, or settings do not fit its classes.
     """
     listing = scan(config)
     settings = config.settings

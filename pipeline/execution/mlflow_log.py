@@ -41,10 +41,10 @@ def check(uri: str) -> None:
     """Refuse a run that could not be logged, before it starts.
 
     Args:
-      uri: Value of ``run.mlflow``; "" logs nothing.
+        uri: Value of ``run.mlflow``; "" logs nothing.
 
     Raises:
-      ConfigError: The client is not installed, or the URI holds a password.
+        ConfigError: The client is not installed, or the URI holds a password.
     """
     if not uri:
         return
@@ -64,12 +64,12 @@ def log(config: Config, directory: Path, summary: Mapping[str, Any]) -> dict[str
     """Log a run that has ended.
 
     Args:
-      config: The configuration, which names the server and the experiment.
-      directory: Folder of the run.
-      summary: The summary of the run.
+        config: The configuration, which names the server and the experiment.
+        directory: Folder of the run.
+        summary: The summary of the run.
 
     Returns:
-      ``{"uri", "experiment", "run_id"}``, or a sentence that says why the run was not logged.
+        ``{"uri", "experiment", "run_id"}``, or a sentence that says why the run was not logged.
     """
     uri = config.run.mlflow
     try:
@@ -132,7 +132,7 @@ def parameters(config: Config) -> Iterator[tuple[str, str]]:
     """Yield all settings by ``section.key``, as MLflow takes them.
 
     Args:
-      config: The configuration.
+        config: The configuration.
     """
     from imgpipe.pipeline.configuration.config import known_keys
 
@@ -148,7 +148,7 @@ def metrics(summary: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """Yield the figures of a summary by name, such as ``validation.accuracy``.
 
     Args:
-      summary: The summary of a run.
+        summary: The summary of a run.
     """
     for split, figures in (summary["metrics"] or {}).items():
         for name in ("accuracy", "loss", "ece"):

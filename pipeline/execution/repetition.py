@@ -35,11 +35,11 @@ def key(config: Config, inputs: RunInputs) -> str:
     """Compute the fingerprint of everything that decides the outcome of a run.
 
     Args:
-      config: The configuration.
-      inputs: Inputs of the run.
+        config: The configuration.
+        inputs: Inputs of the run.
 
     Returns:
-      64 hexadecimal digits.
+        64 hexadecimal digits.
     """
     parts = {
         "settings": _settings(config),
@@ -85,12 +85,12 @@ def candidate(config: Config, runs: Path) -> Path | None:
     """Find the last run that ended with a model, if its settings are those of this run.
 
     Args:
-      config: The configuration.
-      runs: Folder of all runs.
+        config: The configuration.
+        runs: Folder of all runs.
 
     Returns:
-      The folder of that run; None if there is none, if it had too many images to look further, or
-      if its files are not those that it wrote.
+        The folder of that run; None if there is none, if it had too many images to look further, or
+        if its files are not those that it wrote.
     """
     ended = run_folders.in_order(file.parent for file in runs.glob(f"*/{FILE}"))
     if not ended:
@@ -108,12 +108,12 @@ def summary(directory: Path, config: Config, inputs: RunInputs) -> dict[str, Any
     """Build the summary of the repetition, if all that the run made is intact.
 
     Args:
-      directory: Folder of the run that `candidate` found.
-      config: The configuration.
-      inputs: Inputs of this run.
+        directory: Folder of the run that `candidate` found.
+        config: The configuration.
+        inputs: Inputs of this run.
 
     Returns:
-      The summary, in which every component is cached; None if the run has to be repeated.
+        The summary, in which every component is cached; None if the run has to be repeated.
     """
     before = _read(directory / _SUMMARY)
     artifacts = _read(directory / _ARTIFACTS)

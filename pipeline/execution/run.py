@@ -39,15 +39,15 @@ def execute(config: Config, start: str | None = None, to_stderr: bool = False) -
     """Run the pipeline.
 
     Args:
-      config: The validated configuration.
-      start: Component from which on cached outputs are not used. None to use all of them.
-      to_stderr: Whether progress is printed to standard error instead of standard output.
+        config: The validated configuration.
+        start: Component from which on cached outputs are not used. None to use all of them.
+        to_stderr: Whether progress is printed to standard error instead of standard output.
 
     Returns:
-      The outcome, also of a run that failed in a component.
+        The outcome, also of a run that failed in a component.
 
     Raises:
-      ImgpipeError: The run could not start: wrong source, locked output folder, no permission.
+        ImgpipeError: The run could not start: wrong source, locked output folder, no permission.
     """
     try:
         return _execute(config, start, to_stderr)

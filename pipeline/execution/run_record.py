@@ -34,11 +34,11 @@ class Outcome:
     """The outcome of a run.
 
     Attributes:
-      exit_code: Exit code of the command line.
-      verdict: A sentence for people.
-      summary: The summary, as `imgpipe.pipeline.execution.summary` describes it.
-      directory: Folder of the run with its log, summary, report and configuration.
-      repeated: Whether it is the outcome of an earlier run, because nothing has changed since.
+        exit_code: Exit code of the command line.
+        verdict: A sentence for people.
+        summary: The summary, as `imgpipe.pipeline.execution.summary` describes it.
+        directory: Folder of the run with its log, summary, report and configuration.
+        repeated: Whether it is the outcome of an earlier run, because nothing has changed since.
     """
 
     exit_code: int
@@ -52,9 +52,9 @@ class RunRecord:
     """Collects what a run finds out, and writes the files that it leaves in its folder.
 
     Attributes:
-      import_seconds: Time that the libraries took to load, in seconds. The run sets it.
-      inputs: Inputs of the run, which sets them; None until the images have been found.
-      vocabulary: Names of the classes, set by the run; empty until the images have been found.
+        import_seconds: Time that the libraries took to load, in seconds. The run sets it.
+        inputs: Inputs of the run, which sets them; None until the images have been found.
+        vocabulary: Names of the classes, set by the run; empty until the images have been found.
     """
 
     def __init__(
@@ -63,10 +63,10 @@ class RunRecord:
         """Set up the record of a run.
 
         Args:
-          config: The validated configuration.
-          directory: Folder of the run.
-          display: Display, which keeps timings and outputs of the finished components.
-          began: Start of the run, as `time.monotonic` counts.
+            config: The validated configuration.
+            directory: Folder of the run.
+            display: Display, which keeps timings and outputs of the finished components.
+            began: Start of the run, as `time.monotonic` counts.
         """
         self.import_seconds = 0.0
         self.inputs: run_inputs.RunInputs | None = None
@@ -88,7 +88,7 @@ class RunRecord:
         """Write report and summary, and return the outcome.
 
         Args:
-          error: The error that ended the run; None if all components have finished.
+            error: The error that ended the run; None if all components have finished.
         """
         facts, page, unwritten = self._report(error)
         if unwritten is not None and error is None:

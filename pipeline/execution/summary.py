@@ -33,15 +33,15 @@ def build(
     """Assemble the summary.
 
     Args:
-      facts: Facts of `imgpipe.components.report.facts.collect`.
-      timings: ``{"total_s", "import_s", "components": {name: s}, "cached": [name]}``, in seconds.
-      report: Path of the report, None if none was written.
-      status: blessed, not_blessed, refused, failed or interrupted.
-      verdict: The outcome as a sentence.
-      log: Path of the run's log.
+        facts: Facts of `imgpipe.components.report.facts.collect`.
+        timings: ``{"total_s", "import_s", "components": {name: s}, "cached": [name]}``, in seconds.
+        report: Path of the report, None if none was written.
+        status: blessed, not_blessed, refused, failed or interrupted.
+        verdict: The outcome as a sentence.
+        log: Path of the run's log.
 
     Returns:
-      The summary, which consists of JSON values only.
+        The summary, which consists of JSON values only.
     """
     settings = facts["settings"]
     push = facts.get("push") or {"status": "refused", "version": None, "path": None}
@@ -104,8 +104,8 @@ def _bank(bank: Mapping[str, Any], cached: bool) -> dict[str, int]:
     """Forward passes of this run and features that were reused.
 
     Args:
-      bank: Numbers of the component FeatureBank.
-      cached: Whether its output is that of an earlier run, which made the forward passes.
+        bank: Numbers of the component FeatureBank.
+        cached: Whether its output is that of an earlier run, which made the forward passes.
     """
     # What the earlier run computed is read again by this one, and counts as reused.
     made, reused = bank.get("forward_passes", 0), bank.get("reused", 0)

@@ -23,9 +23,9 @@ class Address:
     """The address of an API server, and the credentials of requests.
 
     Attributes:
-      host: URL, such as ``http://localhost:8080``.
-      token: Bearer token, or None for a server without authentication.
-      namespace: Namespace of a server with several users, or None.
+        host: URL, such as ``http://localhost:8080``.
+        token: Bearer token, or None for a server without authentication.
+        namespace: Namespace of a server with several users, or None.
     """
 
     host: str
@@ -36,8 +36,8 @@ class Address:
         """Check that the server answers, without importing kfp or TensorFlow.
 
         Raises:
-          ConfigError: The host is no URL.
-          ResourceError: Nothing answers there, or something else than Kubeflow Pipelines.
+            ConfigError: The host is no URL.
+            ResourceError: Nothing answers there, or something else than Kubeflow Pipelines.
         """
         if not re.match(r"https?://[^/]", self.host):
             raise ConfigError(
@@ -86,8 +86,8 @@ class Address:
         """Describe an answer that is an error, and what to do about it.
 
         Args:
-          status: HTTP status of the answer, 400 or higher.
-          reason: Reason phrase of the answer.
+            status: HTTP status of the answer, 400 or higher.
+            reason: Reason phrase of the answer.
         """
         if status in (401, 403):
             return (

@@ -35,16 +35,16 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Config, output: Pa
     """Write the PipelineSpec, and the volumes of its containers.
 
     Args:
-      pipeline: The pipeline of `create_pipeline`. Its root is a URI that Kubeflow can reach, and
-        becomes the default of a run that is submitted without a root.
-      config: The configuration, whose paths lie on volumes.
-      output: Path of the file. ``.yaml`` is appended if it is missing.
+        pipeline: The pipeline of `create_pipeline`. Its root is a URI that Kubeflow can reach, and
+            becomes the default of a run that is submitted without a root.
+        config: The configuration, whose paths lie on volumes.
+        output: Path of the file. ``.yaml`` is appended if it is missing.
 
     Returns:
-      The path of the written file.
+        The path of the written file.
 
     Raises:
-      ConfigError: Resources are given for a component that the pipeline does not have.
+        ConfigError: Resources are given for a component that the pipeline does not have.
     """
     kubeflow = config.kubeflow
     settings = json.dumps(report_settings(config, ()), sort_keys=True)

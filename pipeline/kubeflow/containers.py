@@ -24,11 +24,11 @@ def set_resources(spec: dict[str, Any], resources: Mapping[str, Resources]) -> N
     """Write the limits into the containers of a PipelineSpec.
 
     Args:
-      spec: The PipelineSpec, which is changed. All of its tasks are at the top.
-      resources: Limits by component name; those of "default" hold for all others.
+        spec: The PipelineSpec, which is changed. All of its tasks are at the top.
+        resources: Limits by component name; those of "default" hold for all others.
 
     Raises:
-      ConfigError: The pipeline has no component of this name.
+        ConfigError: The pipeline has no component of this name.
     """
     tasks = spec["root"]["dag"]["tasks"]
     _require_known(resources, tasks)
@@ -88,11 +88,11 @@ def platforms(spec: dict[str, Any], volumes: Collection[Volume]) -> dict[str, An
     """Build the second document of the compiled file, which Kubernetes alone reads.
 
     Args:
-      spec: The PipelineSpec.
-      volumes: Volumes that every container mounts.
+        spec: The PipelineSpec.
+        volumes: Volumes that every container mounts.
 
     Returns:
-      A PlatformSpec of Kubeflow Pipelines as plain values.
+        A PlatformSpec of Kubeflow Pipelines as plain values.
     """
     config = kubernetes_executor_config_pb2.KubernetesExecutorConfig()
     for volume in volumes:

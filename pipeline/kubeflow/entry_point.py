@@ -37,13 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one component.
 
     Args:
-      arguments: Arguments of the command line, as TFX's compiler writes them; None for those of
-        the process. Unknown arguments are options of Beam.
+        arguments: Arguments of the command line, as TFX's compiler writes them; None for those of
+            the process. Unknown arguments are options of Beam.
 
     Returns:
-      The exit code, with the same meaning as that of ``imgpipe run``: 0 when the component has
-      finished, 1 for a defect, 2 for a wrong argument, 4 for refused data, 5 for a missing
-      resource.
+        The exit code, with the same meaning as that of ``imgpipe run``: 0 when the component has
+        finished, 1 for a defect, 2 for a wrong argument, 4 for refused data, 5 for a missing
+        resource.
     """
     parsed, beam = _parser().parse_known_args(arguments)
     try:
@@ -152,9 +152,9 @@ def translate(given: ExecutorInput, spec: ComponentInputsSpec) -> None:
     """Change what Kubeflow Pipelines sent into what TFX's entry point expects.
 
     Args:
-      given: Inputs and outputs, changed in place: artifacts that the component does not have are
-        removed, and the others get their type, and paths in this container instead of URIs.
-      spec: Inputs of the component, from the compiled pipeline.
+        given: Inputs and outputs, changed in place: artifacts that the component does not have are
+            removed, and the others get their type, and paths in this container instead of URIs.
+        spec: Inputs of the component, from the compiled pipeline.
     """
     for name in set(given.inputs.artifacts) - set(spec.artifacts):
         del given.inputs.artifacts[name]
@@ -180,8 +180,8 @@ def _complete(output_file: Path, parameters: Sequence[str]) -> None:
     """Add the output parameters, and name the outputs by URI, where other tasks find them.
 
     Args:
-      output_file: File in which TFX described the outputs by their paths in this container.
-      parameters: Names of the output parameters, which are fields of Plan's file.
+        output_file: File in which TFX described the outputs by their paths in this container.
+        parameters: Names of the output parameters, which are fields of Plan's file.
     """
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2

@@ -20,8 +20,8 @@ def set_exit_task(spec: dict[str, Any], name: str) -> None:
     """Make one task of a PipelineSpec the exit task of all others.
 
     Args:
-      spec: The PipelineSpec, which is changed. All of its tasks are at the top.
-      name: Name of the task, which has no inputs from other tasks.
+        spec: The PipelineSpec, which is changed. All of its tasks are at the top.
+        name: Name of the task, which has no inputs from other tasks.
     """
     root = spec["root"]
     tasks = root["dag"]["tasks"]
@@ -44,8 +44,8 @@ def set_run_folder(spec: dict[str, Any], directory: str) -> None:
     """Tell each container which files to leave in the folder of the run, for the exit task.
 
     Args:
-      spec: The PipelineSpec, which is changed. All of its tasks are at the top.
-      directory: Folder of the run, in which `mounts.RUN` stands for the id of the run.
+        spec: The PipelineSpec, which is changed. All of its tasks are at the top.
+        directory: Folder of the run, in which `mounts.RUN` stands for the id of the run.
     """
     for name, task in spec["root"]["dag"]["tasks"].items():
         component = spec["components"][task["componentRef"]["name"]]

@@ -31,10 +31,10 @@ def to_path(uri: str) -> str:
     """Find the folder or file in the container that stands for a URI.
 
     Args:
-      uri: For example ``minio://bucket/key``.
+        uri: For example ``minio://bucket/key``.
 
     Returns:
-      For example ``/minio/bucket/key``; `uri` itself where its scheme is not mounted.
+        For example ``/minio/bucket/key``; `uri` itself where its scheme is not mounted.
     """
     for scheme, folder in _FOLDERS.items():
         if uri.startswith(scheme):
@@ -46,10 +46,10 @@ def to_uri(path: str) -> str:
     """Find the URI that a folder or file in the container stands for.
 
     Args:
-      path: For example ``/minio/bucket/key``.
+        path: For example ``/minio/bucket/key``.
 
     Returns:
-      For example ``minio://bucket/key``; `path` itself where it lies in no mounted folder.
+        For example ``minio://bucket/key``; `path` itself where it lies in no mounted folder.
     """
     for scheme, folder in _FOLDERS.items():
         mounted = _root() / folder
@@ -67,11 +67,11 @@ def in_run(path: str, output_uri: str) -> str:
     execution, and the name of the output.
 
     Args:
-      path: For example ``/data/runs/<run>``.
-      output_uri: URI of any output of the task.
+        path: For example ``/data/runs/<run>``.
+        output_uri: URI of any output of the task.
 
     Returns:
-      For example ``/data/runs/4f0c…``.
+        For example ``/data/runs/4f0c…``.
     """
     # Not from the placeholder of the id: Kubeflow Pipelines replaces it only in inputs, and another
     # input in each run would keep all tasks from the cache.

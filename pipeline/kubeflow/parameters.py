@@ -25,10 +25,10 @@ def placeholders(config: Config) -> Parameters:
     """Create the parameters with which the graph is compiled.
 
     Args:
-      config: The configuration, whose settings are the defaults of the parameters of a run.
+        config: The configuration, whose settings are the defaults of the parameters of a run.
 
     Returns:
-      Runtime parameters of TFX.
+        Runtime parameters of TFX.
     """
     types = typing.get_type_hints(PlanParameters)
     planned: dict[str, Any] = {
@@ -45,8 +45,8 @@ def connect(spec: dict[str, Any], pipeline: tfx_pipeline.Pipeline) -> None:
     """Make the placeholders parameters of the pipeline and outputs of Plan.
 
     Args:
-      spec: The PipelineSpec that TFX's compiler wrote, which is changed in place.
-      pipeline: The pipeline that was compiled.
+        spec: The PipelineSpec that TFX's compiler wrote, which is changed in place.
+        pipeline: The pipeline that was compiled.
     """
     declared = spec["root"]["inputDefinitions"]["parameters"]
     for name, default in _defaults(pipeline).items():

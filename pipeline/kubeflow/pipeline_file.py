@@ -16,13 +16,14 @@ def read(path: Path) -> dict[str, Any]:
     """Read a compiled pipeline for Kubeflow Pipelines.
 
     Args:
-      path: File of `imgpipe kubeflow compile`.
+        path: File of `imgpipe kubeflow compile`.
 
     Returns:
-      The PipelineSpec, which is the first document of the file.
+        The PipelineSpec, which is the first document of the file.
 
     Raises:
-      ConfigError: There is no such file, it is not a compiled pipeline, or it is one for Vertex AI.
+        ConfigError: There is no such file, it is not a compiled pipeline, or it is one for Vertex
+            AI.
     """
     import yaml
 
@@ -68,14 +69,15 @@ def arguments(spec: dict[str, Any], given: Sequence[str]) -> dict[str, Any]:
     """Turn the texts of a command line into values for the parameters of a pipeline.
 
     Args:
-      spec: The compiled pipeline.
-      given: Texts such as ``epochs=12``.
+        spec: The compiled pipeline.
+        given: Texts such as ``epochs=12``.
 
     Returns:
-      The value of each parameter, of the type that the pipeline declares.
+        The value of each parameter, of the type that the pipeline declares.
 
     Raises:
-      ConfigError: A text has no ``=``, the pipeline has no such parameter, or its type is another.
+        ConfigError: A text has no ``=``, the pipeline has no such parameter, or its type is
+            another.
     """
     declared = spec["root"].get("inputDefinitions", {}).get("parameters", {})
     values = {}

@@ -28,13 +28,13 @@ def on_volumes(config: Config) -> Config:
     """Make the paths of a configuration those of the containers.
 
     Args:
-      config: The configuration. Relative paths in it are relative to the first volume.
+        config: The configuration. Relative paths in it are relative to the first volume.
 
     Returns:
-      The configuration with absolute paths.
+        The configuration with absolute paths.
 
     Raises:
-      ConfigError: A path lies on no volume; the message names each setting.
+        ConfigError: A path lies on no volume; the message names each setting.
     """
     volumes = config.kubeflow.volumes
     found = {name: _absolute(path, volumes) for name, path in _paths(config).items()}

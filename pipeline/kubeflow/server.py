@@ -36,7 +36,7 @@ class Server:
     """Runs and recurring runs on one API server.
 
     Args:
-      address: Address of the server, which has answered `Address.check`.
+        address: Address of the server, which has answered `Address.check`.
     """
 
     def __init__(self, address: Address) -> None:
@@ -61,18 +61,18 @@ class Server:
         """Start a run.
 
         Args:
-          pipeline: File of the compiled pipeline.
-          name: Name of the run in the list of runs.
-          experiment: Name of the group of runs, which is created if it does not exist.
-          arguments: Values of the pipeline's parameters.
-          root: URI of all artifacts, or None for the pipeline's default.
+            pipeline: File of the compiled pipeline.
+            name: Name of the run in the list of runs.
+            experiment: Name of the group of runs, which is created if it does not exist.
+            arguments: Values of the pipeline's parameters.
+            root: URI of all artifacts, or None for the pipeline's default.
 
         Returns:
-          The run's ID.
+            The run's ID.
 
         Raises:
-          ConfigError: The server refuses the pipeline or the arguments.
-          ResourceError: The server does not answer, or refuses the caller.
+            ConfigError: The server refuses the pipeline or the arguments.
+            ResourceError: The server does not answer, or refuses the caller.
         """
         with self._answered(), _quiet():
             run = self._client.run_pipeline(
@@ -98,20 +98,20 @@ class Server:
         """Start a run at regular times. Runs never overlap, and missed runs are not repeated.
 
         Args:
-          pipeline: File of the compiled pipeline.
-          name: Name in the list of recurring runs.
-          experiment: Name of the group of runs, which is created if it does not exist.
-          arguments: Values of the pipeline's parameters.
-          root: URI of all artifacts, or None for the pipeline's default.
-          cron: Times as a cron expression of six fields, of which the first is the second.
-          seconds: Time between two runs, instead of `cron`.
+            pipeline: File of the compiled pipeline.
+            name: Name in the list of recurring runs.
+            experiment: Name of the group of runs, which is created if it does not exist.
+            arguments: Values of the pipeline's parameters.
+            root: URI of all artifacts, or None for the pipeline's default.
+            cron: Times as a cron expression of six fields, of which the first is the second.
+            seconds: Time between two runs, instead of `cron`.
 
         Returns:
-          The ID of the recurring run.
+            The ID of the recurring run.
 
         Raises:
-          ConfigError: The server refuses the pipeline, the arguments or the times.
-          ResourceError: The server does not answer, or refuses the caller.
+            ConfigError: The server refuses the pipeline, the arguments or the times.
+            ResourceError: The server does not answer, or refuses the caller.
         """
         with self._answered(), _quiet():
             recurring = self._client.create_recurring_run(
@@ -131,18 +131,18 @@ class Server:
         """Wait until a run has ended.
 
         Args:
-          run: ID of the run.
-          every: Seconds between two requests for the state.
-          changed: Called with each new state, such as ``RUNNING``.
+            run: ID of the run.
+            every: Seconds between two requests for the state.
+            changed: Called with each new state, such as ``RUNNING``.
 
         Returns:
-          The verdict that the task Report wrote into its log, beginning with ``blessed`` or
-          ``not blessed``; "" if the server has no such log.
+            The verdict that the task Report wrote into its log, beginning with ``blessed`` or
+            ``not blessed``; "" if the server has no such log.
 
         Raises:
-          ImgpipeError: A task failed; the message ends with the last lines of its log, and the
-            exit code is that of a run on one machine.
-          ResourceError: The run was canceled, or the server is gone.
+            ImgpipeError: A task failed; the message ends with the last lines of its log, and the
+                exit code is that of a run on one machine.
+            ResourceError: The run was canceled, or the server is gone.
         """
         state = ""
         answered = time.monotonic()

@@ -19,9 +19,9 @@ class TaskNotes:
     """Description of a task in the compiled pipeline; see `exit_task.set_run_folder`.
 
     Attributes:
-      directory: Folder of the run, in which `mounts.RUN` stands for the id of the run.
-      component: Name of the component.
-      artifacts: Names in the report by the key of the component's inputs and outputs.
+        directory: Folder of the run, in which `mounts.RUN` stands for the id of the run.
+        component: Name of the component.
+        artifacts: Names in the report by the key of the component's inputs and outputs.
     """
 
     directory: str = ""
@@ -37,8 +37,8 @@ class TaskNotes:
         """Copy the artifacts that the report shows.
 
         Args:
-          given: Inputs and outputs with paths in this container.
-          run_directory: Folder of the run. "" leaves nothing.
+            given: Inputs and outputs with paths in this container.
+            run_directory: Folder of the run. "" leaves nothing.
         """
         if not run_directory:
             return

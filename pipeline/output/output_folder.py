@@ -31,7 +31,7 @@ def metadata(out: Path) -> Finding:
     """Check whether a run can use the metadata database.
 
     Args:
-      out: Output folder of the runs.
+        out: Output folder of the runs.
     """
     wrong = metadata_file.fault(out)
     if not wrong and metadata_file.is_lost(out):
@@ -47,7 +47,7 @@ def served_versions(out: Path) -> Finding:
     """Check whether every pushed version is unchanged.
 
     Args:
-      out: Output folder of the runs.
+        out: Output folder of the runs.
     """
     base = _settings(out).push_directory
     numbers = manifest.version_numbers(base)
@@ -67,7 +67,7 @@ def artifacts(out: Path) -> Finding:
     """Check whether every sealed artifact is unchanged.
 
     Args:
-      out: Output folder of the runs.
+        out: Output folder of the runs.
     """
     seals = sorted((out / "artifacts").glob("*/*/.seal-*.json"))
     folders = [seal.with_name(seal.name[len(".seal-") : -len(".json")]) for seal in seals]
@@ -86,7 +86,7 @@ def stores(out: Path) -> Finding:
     """Check whether the feature bank and the inspection cache can be read.
 
     Args:
-      out: Output folder of the runs.
+        out: Output folder of the runs.
     """
     config = _settings(out)
     paths = [
@@ -103,7 +103,7 @@ def folders(out: Path) -> Finding:
     """Check whether files are in the way of the folders that a run writes into.
 
     Args:
-      out: Output folder of the runs.
+        out: Output folder of the runs.
     """
     paths = (out, out / RUNS, out / "artifacts", _settings(out).push_directory)
     files = [path for path in paths if path.exists() and not path.is_dir()]
@@ -120,7 +120,7 @@ def last_push(out: Path) -> Finding:
     """Check whether the version that was published last is still there.
 
     Args:
-      out: Output folder of the runs.
+        out: Output folder of the runs.
     """
     # `served_versions` sees only folders that exist, so it cannot miss one that was removed.
     published = [run for run in past_runs.read(out) if run.version is not None]
@@ -137,7 +137,7 @@ def accepted_schema(out: Path) -> Finding:
     """Check whether the accepted schema can be read.
 
     Args:
-      out: Output folder of the runs.
+        out: Output folder of the runs.
     """
     file = _settings(out).schema_file
     if not file.exists():
@@ -168,13 +168,13 @@ def repair(out: Path) -> str:
     """Replace a damaged or removed metadata database; see `metadata_file.repair`.
 
     Args:
-      out: Output folder of the runs.
+        out: Output folder of the runs.
 
     Returns:
-      A sentence that says what was done.
+        A sentence that says what was done.
 
     Raises:
-      ResourceError: A run is working in the folder, or the file cannot be moved.
+        ResourceError: A run is working in the folder, or the file cannot be moved.
     """
     if not metadata_file.fault(out) and not metadata_file.is_lost(out):
         return f"{out / metadata_file.NAME} needs no repair."

@@ -34,11 +34,11 @@ class PastRun:
     """A run that has started at some time.
 
     Attributes:
-      folder: Folder of the run, below ``runs`` of the output folder.
-      summary: The summary; empty for a run that is working or was killed, or whose summary is
-        damaged.
-      working: Whether the run is working now.
-      fault: Why the summary cannot be read, "" if it can or if there is none.
+        folder: Folder of the run, below ``runs`` of the output folder.
+        summary: The summary; empty for a run that is working or was killed, or whose summary is
+            damaged.
+        working: Whether the run is working now.
+        fault: Why the summary cannot be read, "" if it can or if there is none.
     """
 
     folder: Path
@@ -145,7 +145,7 @@ class PastRun:
         """Refuse a run whose summary is damaged.
 
         Raises:
-          ResourceError: The summary cannot be read.
+            ResourceError: The summary cannot be read.
         """
         if self.fault:
             raise ResourceError(
@@ -170,13 +170,13 @@ def output_folder(path: Path) -> Path:
     """Find the output folder.
 
     Args:
-      path: The output folder, its folder of versions, a version, or the folder of a run.
+        path: The output folder, its folder of versions, a version, or the folder of a run.
 
     Returns:
-      The output folder, which holds runs.
+        The output folder, which holds runs.
 
     Raises:
-      ResourceError: Neither the folder nor those above it hold a run.
+        ResourceError: Neither the folder nor those above it hold a run.
     """
     out = above(path)
     path = path.expanduser().absolute()
@@ -194,7 +194,7 @@ def above(path: Path) -> Path:
     """Return the output folder to which a folder belongs, or the folder itself if there is none.
 
     Args:
-      path: An output folder, its folder of versions, a version, or the folder of a run.
+        path: An output folder, its folder of versions, a version, or the folder of a run.
     """
     path = path.expanduser().absolute()
     # OUT, OUT/model or OUT/runs, and OUT/model/3 or OUT/runs/NAME.
@@ -208,10 +208,10 @@ def newest(path: Path) -> PastRun:
     """Return the newest run of an output folder, or the run itself for the folder of a run.
 
     Args:
-      path: The output folder, its folder of versions, a version, or the folder of a run.
+        path: The output folder, its folder of versions, a version, or the folder of a run.
 
     Raises:
-      ResourceError: There is no run.
+        ResourceError: There is no run.
     """
     runs = read(output_folder(path))
     path = path.expanduser().absolute()
@@ -222,7 +222,7 @@ def read(out: Path) -> list[PastRun]:
     """Read the runs of an output folder, the oldest first.
 
     Args:
-      out: An output folder; see `output_folder`.
+        out: An output folder; see `output_folder`.
     """
     folders = run_folders.in_order(file.parent for file in (out / RUNS).glob(f"*/{CONFIG}"))
     working = is_working(out)
@@ -257,14 +257,14 @@ def find(path: Path) -> PastRun:
     """Find one run.
 
     Args:
-      path: Folder of a run; a version, for the run that pushed its model; or an output folder,
-        for its newest run that judged a model.
+        path: Folder of a run; a version, for the run that pushed its model; or an output folder,
+            for its newest run that judged a model.
 
     Returns:
-      The run.
+        The run.
 
     Raises:
-      ResourceError: There is no such run, or its summary is damaged.
+        ResourceError: There is no such run, or its summary is damaged.
     """
     out = output_folder(path)
     runs, path = read(out), path.expanduser().absolute()
@@ -291,7 +291,7 @@ def pushed_as(version: Path) -> int:
     """Return the number under which a run pushed the model of a version, also after rollbacks.
 
     Args:
-      version: Folder of a version, which may be gone.
+        version: Folder of a version, which may be gone.
     """
     try:
         return int(json_object.read(version / MANIFEST)["pushed_as"])  # a rollback wrote it

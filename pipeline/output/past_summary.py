@@ -99,14 +99,14 @@ def read(file: Path) -> dict[str, Any]:
     """Read the summary of a run.
 
     Args:
-      file: ``summary.json`` in the folder of the run.
+        file: ``summary.json`` in the folder of the run.
 
     Returns:
-      The summary, with all fields that the file has.
+        The summary, with all fields that the file has.
 
     Raises:
-      OSError: The file cannot be read.
-      ValueError: It holds no summary; the message says what is wrong.
+        OSError: The file cannot be read.
+        ValueError: It holds no summary; the message says what is wrong.
     """
     return _read(file, _Summary.model_validate)
 
@@ -115,14 +115,14 @@ def read_artifacts(file: Path) -> dict[str, dict[str, str]]:
     """Read which artifacts a run made or used.
 
     Args:
-      file: ``artifacts.json`` in the folder of the run.
+        file: ``artifacts.json`` in the folder of the run.
 
     Returns:
-      Folders of artifacts by component and output.
+        Folders of artifacts by component and output.
 
     Raises:
-      OSError: The file cannot be read.
-      ValueError: It holds something else; the message says what is wrong.
+        OSError: The file cannot be read.
+        ValueError: It holds something else; the message says what is wrong.
     """
     return _read(file, _ARTIFACTS.validate_python)
 

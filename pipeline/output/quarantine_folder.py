@@ -40,15 +40,15 @@ def find(path: Path) -> Path:
     """Find the quarantine folder of a run.
 
     Args:
-      path: Output folder of the runs, its folder of versions, a version, folder of a run, or a
-        quarantine folder.
+        path: Output folder of the runs, its folder of versions, a version, folder of a run, or a
+            quarantine folder.
 
     Returns:
-      `path` itself, or the folder that the run wrote: for a version the run that pushed it, for an
-      output folder its newest run.
+        `path` itself, or the folder that the run wrote: for a version the run that pushed it, for
+        an output folder its newest run.
 
     Raises:
-      ResourceError: There is none.
+        ResourceError: There is none.
     """
     if (path / _MANIFEST).is_file():
         return path
@@ -70,7 +70,7 @@ def runs(path: Path) -> list[Path]:
     """Return the folder that a path names, then the folders of the runs in it, the newest first.
 
     Args:
-      path: See `find`. A version names the run that pushed it, or the output folder if none did.
+        path: See `find`. A version names the run that pushed it, or the output folder if none did.
     """
     named = _above_versions(path)
     return [named, *reversed(run_folders.in_order(named.glob(f"{RUNS}/*/")))]
@@ -106,14 +106,14 @@ def read(folder: Path, warnings: bool = False) -> list[Row]:
     """Read the manifest of a quarantine.
 
     Args:
-      folder: The quarantine folder.
-      warnings: Whether to read the list of kept files with a warning instead.
+        folder: The quarantine folder.
+        warnings: Whether to read the list of kept files with a warning instead.
 
     Returns:
-      Its rows, in the order of the file.
+        Its rows, in the order of the file.
 
     Raises:
-      ResourceError: A line is damaged.
+        ResourceError: A line is damaged.
     """
     file = folder / (_WARNINGS if warnings else _MANIFEST)
     known = {field.name for field in fields(Row)}
@@ -135,12 +135,12 @@ def select(rows: Iterable[Row], which: Sequence[str], reason: str | None) -> lis
     """Select rows.
 
     Args:
-      rows: Rows of a quarantine.
-      which: Paths, patterns or content hashes; empty for all rows.
-      reason: Only rows with this reason; None for all.
+        rows: Rows of a quarantine.
+        which: Paths, patterns or content hashes; empty for all rows.
+        reason: Only rows with this reason; None for all.
 
     Raises:
-      ConfigError: No row has the reason, or a word matches no row.
+        ConfigError: No row has the reason, or a word matches no row.
     """
     everything = list(rows)
     reasons = sorted({row.reason for row in everything})

@@ -27,9 +27,9 @@ class Removable:
     """A file or a folder that can be removed.
 
     Attributes:
-      path: The file or the folder.
-      kind: What it is, in the plural.
-      bytes: Its size on disk.
+        path: The file or the folder.
+        kind: What it is, in the plural.
+        bytes: Its size on disk.
     """
 
     path: Path
@@ -55,11 +55,11 @@ def find(out: Path, versions: Path) -> tuple[list[Removable], str]:
     """Find what can be removed while no run is working.
 
     Args:
-      out: Output folder of the runs.
-      versions: Folder of the pushed versions.
+        out: Output folder of the runs.
+        versions: Folder of the pushed versions.
 
     Returns:
-      What can be removed, and why artifacts have to be kept, "" if they need not be.
+        What can be removed, and why artifacts have to be kept, "" if they need not be.
     """
     runs = past_runs.read(out)
     numbers = manifest.version_numbers(versions)

@@ -15,9 +15,9 @@ class Change:
     """A value that differs between two runs.
 
     Attributes:
-      name: A setting as ``section.key``, or the name of a count.
-      before: The value in the first run, None where it has none.
-      after: The value in the second run, None where it has none.
+        name: A setting as ``section.key``, or the name of a count.
+        before: The value in the first run, None where it has none.
+        after: The value in the second run, None where it has none.
     """
 
     name: str

@@ -25,11 +25,11 @@ def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
     """Compare two runs.
 
     Args:
-      first: The run to compare with, called ``a`` in the result.
-      second: The other run, called ``b``.
+        first: The run to compare with, called ``a`` in the result.
+        second: The other run, called ``b``.
 
     Returns:
-      A JSON object.
+        A JSON object.
     """
     pairs: dict[str, formats.Paired] = {}
     only_a: list[formats.Disagreement] = []
@@ -69,11 +69,11 @@ def images(runs: Sequence[PastRun], wanted: set[str]) -> dict[str, bytes]:
     """Read encoded images from the artifacts of runs, as far as they are there.
 
     Args:
-      runs: The runs, of which later ones are asked for what earlier ones lack.
-      wanted: Hashes of the images.
+        runs: The runs, of which later ones are asked for what earlier ones lack.
+        wanted: Hashes of the images.
 
     Returns:
-      Encoded images by hash.
+        Encoded images by hash.
     """
     found: dict[str, bytes] = {}
     for run in runs:

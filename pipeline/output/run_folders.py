@@ -27,10 +27,10 @@ def create(runs: Path) -> Path:
     run then gets the name of the newest run with a number, as a second run of the same second does.
 
     Args:
-      runs: Folder of all runs.
+        runs: Folder of all runs.
 
     Raises:
-      OSError: The folder cannot be created.
+        OSError: The folder cannot be created.
     """
     earlier = [found[1] for path in runs.glob("*/") if (found := _NAME.fullmatch(path.name))]
     start = max([time.strftime(FORMAT), *earlier])  # times in this format sort like texts
@@ -46,7 +46,7 @@ def in_order(folders: Iterable[Path]) -> list[Path]:
     """Sort the folders of runs, the oldest first.
 
     Args:
-      folders: Folders as `create` names them; others are sorted by their names.
+        folders: Folders as `create` names them; others are sorted by their names.
     """
     return sorted(folders, key=_key)
 

@@ -18,12 +18,12 @@ def locked(out: Path, busy: str) -> Iterator[None]:
     """Hold the lock during the block; the system frees it if the process dies.
 
     Args:
-      out: Output folder of the runs.
-      busy: What to say if another process holds the lock.
+        out: Output folder of the runs.
+        busy: What to say if another process holds the lock.
 
     Raises:
-      ResourceError: Another process holds the lock.
-      OSError: The lock cannot be written.
+        ResourceError: Another process holds the lock.
+        OSError: The lock cannot be written.
     """
     try:
         # A lock of the system instead of a file that exists or not, which a killed run would leave.

@@ -29,7 +29,7 @@ def below(directory: Path) -> Iterator[None]:
     """Have this process and its child processes write temporary files below `directory`.
 
     Args:
-      directory: Folder of the run. Its sub-folder ``tmp`` is removed at the end.
+        directory: Folder of the run. Its sub-folder ``tmp`` is removed at the end.
     """
     folder = directory / _NAME
     folder.mkdir(mode=0o700)
@@ -54,7 +54,7 @@ def folder() -> Iterator[Path]:
     Folders of killed processes are removed first.
 
     Yields:
-      The folder, which is removed at the end of the block.
+        The folder, which is removed at the end of the block.
     """
     parent = Path(tempfile.gettempdir())
     for left in parent.glob(f"{_COMMAND}*"):
@@ -103,7 +103,7 @@ def sweep(out: Path) -> None:
     publish there too.
 
     Args:
-      out: Output folder of the runs.
+        out: Output folder of the runs.
     """
     for path in leftovers(out):
         if path.is_dir():
@@ -117,7 +117,7 @@ def leftovers(out: Path) -> list[Path]:
     """List the temporary files and folders of killed runs, while no run is working.
 
     Args:
-      out: Output folder of the runs.
+        out: Output folder of the runs.
     """
     folders = list((out / "runs").glob(f"*/{_NAME}"))
     unfinished = (out.glob(f"{pattern}{TEMPORARY}*") for pattern in _UNFINISHED)

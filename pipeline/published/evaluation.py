@@ -36,8 +36,8 @@ class Model:
     """The version that is evaluated.
 
     Attributes:
-      folder: Folder of the version.
-      vocabulary: Class names, in the order of the probabilities.
+        folder: Folder of the version.
+        vocabulary: Class names, in the order of the probabilities.
     """
 
     folder: Path
@@ -48,7 +48,7 @@ class Model:
         """Read the class names of a version.
 
         Raises:
-          ConfigError: The model names no classes, so that labels cannot be compared with them.
+            ConfigError: The model names no classes, so that labels cannot be compared with them.
         """
         try:
             classes = (folder / _VOCABULARY).read_text("utf-8").splitlines()
@@ -75,10 +75,10 @@ class Judged:
     """The images of an evaluation, of which only hashes, figures and answers are kept.
 
     Attributes:
-      rows: The images that were judged, with their predictions.
-      hashes: Perceptual hashes by content hash, of the images that were judged.
-      undecodable: Paths and reasons of images that the served signature does not decode.
-      unknown: Number of images by label, of labels that are none of the model's classes.
+        rows: The images that were judged, with their predictions.
+        hashes: Perceptual hashes by content hash, of the images that were judged.
+        undecodable: Paths and reasons of images that the served signature does not decode.
+        unknown: Number of images by label, of labels that are none of the model's classes.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -91,11 +91,11 @@ def require_known_labels(model: Model, scan: Scan) -> None:
     """Refuse data without a single label of the model, before anything heavy is imported.
 
     Args:
-      model: The version that is evaluated.
-      scan: The listing of the data.
+        model: The version that is evaluated.
+        scan: The listing of the data.
 
     Raises:
-      ConfigError: None of the labels is a class of the model, or one only looks like a class.
+        ConfigError: None of the labels is a class of the model, or one only looks like a class.
     """
     labels = {item.label for item in scan.items if item.label}
     check_class_names(scan.source, {*labels, *model.vocabulary})
@@ -112,13 +112,13 @@ def judge(model: Model, config: Config, source: Source, scan: Scan) -> Judged:
     """Inspect and classify all images of a source.
 
     Args:
-      model: The version that is evaluated.
-      config: The configuration, which holds the limit of pixels.
-      source: The source.
-      scan: The listing of the source.
+        model: The version that is evaluated.
+        config: The configuration, which holds the limit of pixels.
+        source: The source.
+        scan: The listing of the source.
 
     Returns:
-      The predictions, and what could not be judged.
+        The predictions, and what could not be judged.
     """
     from imgpipe.components.example_gen.inspection import inspect
     from imgpipe.models.export.served_model import Served
@@ -169,14 +169,14 @@ def shown_images(
     """Read the images that the page of an evaluation shows, and explain the worst mistakes.
 
     Args:
-      model: The version that was evaluated.
-      source: The source of the images.
-      scan: Its listing.
-      found: What `evaluation_facts.facts` returned.
+        model: The version that was evaluated.
+        source: The source of the images.
+        scan: Its listing.
+        found: What `evaluation_facts.facts` returned.
 
     Returns:
-      Encoded images of the mistakes, by image hash, and their Grad-CAM, by
-      `imgpipe.components.report.sections.mistakes.cam_key`.
+        Encoded images of the mistakes, by image hash, and their Grad-CAM, by
+        `imgpipe.components.report.sections.mistakes.cam_key`.
     """
     from imgpipe.components.report import explanations
 

@@ -24,14 +24,15 @@ def facts(
     """Compute what ``--json`` writes; `imgpipe.pipeline.json_formats` declares it.
 
     Args:
-      model: The version that was evaluated.
-      source: Name of the source of the images.
-      judged: The predictions.
-      seen: The images that the run of the version had, by content hash; None if that is not known.
-      threshold: Accuracy that the model has to reach; 0 if it has to reach none.
+        model: The version that was evaluated.
+        source: Name of the source of the images.
+        judged: The predictions.
+        seen: The images that the run of the version had, by content hash; None if that is not
+            known.
+        threshold: Accuracy that the model has to reach; 0 if it has to reach none.
 
     Raises:
-      ConfigError: No image could be judged.
+        ConfigError: No image could be judged.
     """
     from imgpipe.components.report import metrics
     from imgpipe.components.report.slices import Slices

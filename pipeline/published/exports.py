@@ -36,11 +36,11 @@ class Kind:
     """A kind of file.
 
     Attributes:
-      suffix: End of the file's name.
-      tolerance: Largest difference of a probability on the same pixels.
-      make: Function from a version to the content of the file.
-      answer: Function from the content and pixels uint8 [N, S, S, 3] to probabilities [N, C].
-      packages: Packages that it needs, which are those of the extra of the same name.
+        suffix: End of the file's name.
+        tolerance: Largest difference of a probability on the same pixels.
+        make: Function from a version to the content of the file.
+        answer: Function from the content and pixels uint8 [N, S, S, 3] to probabilities [N, C].
+        packages: Packages that it needs, which are those of the extra of the same name.
     """
 
     suffix: str
@@ -85,12 +85,12 @@ def require(name: str, target: Path) -> Kind:
     """Return a kind if a file of it can be written, before anything heavy is imported.
 
     Args:
-      name: Name of the kind.
-      target: Path of the file.
+        name: Name of the kind.
+        target: Path of the file.
 
     Raises:
-      ConfigError: The kind or the name of the file is wrong, or packages are missing.
-      ResourceError: The folder of the file does not exist.
+        ConfigError: The kind or the name of the file is wrong, or packages are missing.
+        ResourceError: The folder of the file does not exist.
     """
     known = kinds()
     if name not in known:
@@ -116,16 +116,16 @@ def export(name: str, kind: Kind, model: Model) -> tuple[bytes, dict[str, Any]]:
     """Make the content of a file and compare its answers with those of the version.
 
     Args:
-      name: Name of the kind.
-      kind: The kind.
-      model: The version.
+        name: Name of the kind.
+        kind: The kind.
+        model: The version.
 
     Returns:
-      The content, and what ``--json`` writes without the path of the file.
+        The content, and what ``--json`` writes without the path of the file.
 
     Raises:
-      NotEqual: The answers differ by more than the tolerance.
-      ResourceError: The version cannot be converted.
+        NotEqual: The answers differ by more than the tolerance.
+        ResourceError: The version cannot be converted.
     """
     content = kind.make(model)
     origin, images = compared_images(model)
@@ -189,7 +189,7 @@ def image_size_of(model: Model) -> int:
     """Width and height of the network's input, from the file that describes the version.
 
     Raises:
-      ResourceError: The file does not say it.
+        ResourceError: The file does not say it.
     """
     from imgpipe.components.storage.manifest import MODEL_DIGEST
     from imgpipe.models.files import json_object
@@ -207,11 +207,11 @@ def compared_images(model: Model) -> tuple[str, list[bytes]]:
     """Choose the images that are compared.
 
     Args:
-      model: The version.
+        model: The version.
 
     Returns:
-      ``"validation"`` and images of the run that made the version, or ``"drawn"`` and drawn ones if
-      these are gone.
+        ``"validation"`` and images of the run that made the version, or ``"drawn"`` and drawn ones
+        if these are gone.
     """
     if uri := model.training_images:
         from imgpipe.components.storage import records

@@ -20,7 +20,7 @@ class LoadedModel:
     Close it to free its memory, or use it as a context manager.
 
     Args:
-      client: The client of the loaded version.
+        client: The client of the loaded version.
     """
 
     def __init__(self, client: LocalClient) -> None:
@@ -53,21 +53,21 @@ class LoadedModel:
         """Classify images.
 
         Args:
-          images: One image or a sequence of them: paths, encoded bytes, open binary files, Pillow
-            images, or arrays of pixels, uint8 [height, width, 3] or [height, width].
-          top: Number of labels to return for each image.
-          crop: Only look at this part of each image: left, top, right and bottom in pixels or as
-            fractions from 0 to 1.
-          ten_crop: Whether to average the answers for ten crops of each image, which takes ten
-            times as long.
+            images: One image or a sequence of them: paths, encoded bytes, open binary files, Pillow
+                images, or arrays of pixels, uint8 [height, width, 3] or [height, width].
+            top: Number of labels to return for each image.
+            crop: Only look at this part of each image: left, top, right and bottom in pixels or as
+                fractions from 0 to 1.
+            ten_crop: Whether to average the answers for ten crops of each image, which takes ten
+                times as long.
 
         Returns:
-          One classification for each image, with ``label``, ``probability`` and ``top``.
+            One classification for each image, with ``label``, ``probability`` and ``top``.
 
         Raises:
-          InvalidArgument: An image cannot be read or decoded; the message names it.
-          ResourceError: This process was forked after the model had been loaded.
-          ServingError: The model is closed.
+            InvalidArgument: An image cannot be read or decoded; the message names it.
+            ResourceError: This process was forked after the model had been loaded.
+            ServingError: The model is closed.
         """
         given: Sequence[Any] = [images] if _is_one(images) else images  # type: ignore[assignment]
         return self._client.classify(given, top=top, crop=crop, ten_crop=ten_crop)

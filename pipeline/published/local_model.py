@@ -29,13 +29,13 @@ def load(path: Path, number: int | None) -> LocalClient:
     """Load a model; what TensorFlow prints meanwhile is not shown.
 
     Args:
-      path: Output folder of a run, folder of numbered versions, or one version.
-      number: Number of the version, None for the newest intact one.
+        path: Output folder of a run, folder of numbered versions, or one version.
+        number: Number of the version, None for the newest intact one.
 
     Raises:
-      ConfigError: There is no version of this number.
-      ResourceError: There is no model, it is damaged, or this process is a fork of one that has
-        loaded a model.
+        ConfigError: There is no version of this number.
+        ResourceError: There is no model, it is damaged, or this process is a fork of one that has
+            loaded a model.
     """
     version = version_folder(path, number)
     _check_process()
@@ -48,7 +48,7 @@ def _check_process() -> None:
     """Refuse a fork of the process that has loaded the first model.
 
     Raises:
-      ResourceError: This process is such a fork.
+        ResourceError: This process is such a fork.
     """
     global _process
     _process = _process or os.getpid()
@@ -64,7 +64,7 @@ class LocalClient(Client):
     """A client of one version in this process.
 
     Args:
-      folder: Folder of the version.
+        folder: Folder of the version.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -120,15 +120,15 @@ def version_folder(path: Path, number: int | None) -> Path:
     """Find the version to load.
 
     Args:
-      path: Output folder of a run, folder of numbered versions, or one version.
-      number: Number of the version, None for the newest intact one.
+        path: Output folder of a run, folder of numbered versions, or one version.
+        number: Number of the version, None for the newest intact one.
 
     Returns:
-      The folder of the version.
+        The folder of the version.
 
     Raises:
-      ConfigError: There is no version of this number.
-      ResourceError: There is no model, or it is damaged.
+        ConfigError: There is no version of this number.
+        ResourceError: There is no model, or it is damaged.
     """
     base, version = pushed_models.locate(path)
     if version is None:

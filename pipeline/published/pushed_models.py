@@ -14,13 +14,13 @@ def locate(path: Path) -> tuple[Path, Path | None]:
     """Find the folder of versions.
 
     Args:
-      path: Output folder of a run, folder of numbered versions, or one version.
+        path: Output folder of a run, folder of numbered versions, or one version.
 
     Returns:
-      The folder of numbered versions, and the folder of the version if `path` is one, else None.
+        The folder of numbered versions, and the folder of the version if `path` is one, else None.
 
     Raises:
-      ResourceError: There is no model.
+        ResourceError: There is no model.
     """
     from imgpipe.components.storage.manifest import version_numbers
 
@@ -37,7 +37,7 @@ def no_model(path: Path) -> ResourceError:
     """Build the error for a folder without a model, which says what it holds instead.
 
     Args:
-      path: The folder; it need not exist.
+        path: The folder; it need not exist.
     """
     if not path.is_dir():
         there = "there is no such folder"

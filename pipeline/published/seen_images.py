@@ -19,8 +19,8 @@ class Seen:
     """An image that the run of a model had, or a near-duplicate of one.
 
     Attributes:
-      kind: `IDENTICAL` or `NEAR`.
-      split: Split of that run in which the image was.
+        kind: `IDENTICAL` or `NEAR`.
+        split: Split of that run in which the image was.
     """
 
     kind: str
@@ -32,8 +32,8 @@ class KnownImages:
     """Hashes of the images of a run, by content hash in hexadecimal digits.
 
     Attributes:
-      splits: Split of each image.
-      hashes: Perceptual hashes of each image, b"" for one that cannot be compared.
+        splits: Split of each image.
+        hashes: Perceptual hashes of each image, b"" for one that cannot be compared.
     """
 
     splits: dict[str, str] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class KnownImages:
         """Read the hashes of the images that a run kept.
 
         Args:
-          examples_uri: Folder of the Examples of ImageFilter.
+            examples_uri: Folder of the Examples of ImageFilter.
         """
         found = cls()
         for split in names.SPLITS:
@@ -59,11 +59,11 @@ class KnownImages:
         """Find the images that the run had too.
 
         Args:
-          images: Perceptual hashes by content hash in hexadecimal digits.
+            images: Perceptual hashes by content hash in hexadecimal digits.
 
         Returns:
-          The images that are identical with one of the run or near-duplicates of one, by content
-          hash. Where one is similar to images of several splits, train comes first.
+            The images that are identical with one of the run or near-duplicates of one, by content
+            hash. Where one is similar to images of several splits, train comes first.
         """
         found = {
             image_hash: Seen(IDENTICAL, self.splits[image_hash])

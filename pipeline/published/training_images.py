@@ -29,15 +29,15 @@ def prepare(out: Path, version: Path) -> Path:
     """Write the file for a version, unless it is there.
 
     Args:
-      out: Output folder of the runs.
-      version: Folder of the version.
+        out: Output folder of the runs.
+        version: Folder of the version.
 
     Returns:
-      Path of the file.
+        Path of the file.
 
     Raises:
-      ResourceError: There is no run that pushed the version, its artifacts are gone, or the bank
-        does not hold the features that the version computes.
+        ResourceError: There is no run that pushed the version, its artifacts are gone, or the bank
+            does not hold the features that the version computes.
     """
     from imgpipe.pipeline.output import past_runs
 

@@ -96,18 +96,18 @@ def compare(
     """Compare the requests of one version with its reference.
 
     Args:
-      requests: The requests and answers of the version.
-      measured: Measurements of the different images in the requests
-        (`images.MeasuredImages.rows`). May be empty.
-      blessed: Statistics and predictions that the version was blessed with.
-      unfamiliar: Share of the images whose features are unlike those of the training data.
-      far: Share of the images whose features are far from those of the training data.
+        requests: The requests and answers of the version.
+        measured: Measurements of the different images in the requests
+            (`images.MeasuredImages.rows`). May be empty.
+        blessed: Statistics and predictions that the version was blessed with.
+        unfamiliar: Share of the images whose features are unlike those of the training data.
+        far: Share of the images whose features are far from those of the training data.
 
     Returns:
-      All comparisons, with notes on what could not be compared.
+        All comparisons, with notes on what could not be compared.
 
     Raises:
-      ResourceError: The statistics beside the version are not those of its training data.
+        ResourceError: The statistics beside the version are not those of its training data.
     """
     notes = []
     comparisons: list[Comparison] = []
@@ -199,8 +199,8 @@ def far_images(now: Share, held_out: int) -> Comparison:
     17 %, and 2 of 360 samples of the same set were over the limit.
 
     Args:
-      now: Share of the requests that are far from the training data.
-      held_out: Number of held-out images.
+        now: Share of the requests that are far from the training data.
+        held_out: Number of held-out images.
     """
     usual = max(FAR_SHARE, 0.5 / held_out)  # no smaller share can be known
     # The standard deviation of a share is that of a binomial distribution.
@@ -294,11 +294,11 @@ def verdict(compared: Iterable[VersionComparison], images: bool) -> tuple[bool |
     """Decide whether there is drift, from the comparison of each version.
 
     Args:
-      compared: Results of `compare`.
-      images: Whether the log holds images.
+        compared: Results of `compare`.
+        images: Whether the log holds images.
 
     Returns:
-      Whether there is drift, None if nothing could be judged, and a sentence that says so.
+        Whether there is drift, None if nothing could be judged, and a sentence that says so.
     """
     found = list(compared)
     answers = sum(one.requests.answers for one in found)

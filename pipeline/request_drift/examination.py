@@ -47,16 +47,16 @@ def read(path: Path, versions: Mapping[int, manifest.Version], least: int) -> Lo
     """Read a log once, from its first record to its last.
 
     Args:
-      path: File, folder or prefix of the log.
-      versions: Versions of the model by number.
-      least: Number of least certain images to find.
+        path: File, folder or prefix of the log.
+        versions: Versions of the model by number.
+        least: Number of least certain images to find.
 
     Returns:
-      Counts of the answers by version, and the locations of the images.
+        Counts of the answers by version, and the locations of the images.
 
     Raises:
-      ConfigError: There is no log, or it is the log of another model.
-      ResourceError: The log is empty.
+        ConfigError: There is no log, or it is the log of another model.
+        ResourceError: The log is empty.
     """
     files = log.find(path)
     model = log.Model({number: tuple(v.vocabulary) for number, v in versions.items()})
@@ -77,15 +77,16 @@ def examine(found: Log, versions: Mapping[int, manifest.Version], run: Path | No
     """Measure the images of a log and compare them and the answers with the reference.
 
     Args:
-      found: Result of `read`.
-      versions: Versions of the model by number.
-      run: Output folder of the run that made the versions. None for the folder above the versions.
+        found: Result of `read`.
+        versions: Versions of the model by number.
+        run: Output folder of the run that made the versions. None for the folder above the
+            versions.
 
     Returns:
-      The comparisons of each version and the verdict.
+        The comparisons of each version and the verdict.
 
     Raises:
-      ResourceError: A version has no statistics of its training data.
+        ResourceError: A version has no statistics of its training data.
     """
     known, gone = blessed.choose(versions, found.survey.versions)
     measured = images.MeasuredImages()

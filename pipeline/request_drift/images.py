@@ -45,12 +45,12 @@ def fetch(
     """Read the answers at some locations again, with their images.
 
     Args:
-      files: Files of the log, in the order in which the locations number them.
-      model: Model whose answers are read.
-      wanted: Locations of the images.
+        files: Files of the log, in the order in which the locations number them.
+        model: Model whose answers are read.
+        wanted: Locations of the images.
 
     Yields:
-      The answers. Those whose file the server has removed are left out.
+        The answers. Those whose file the server has removed are left out.
     """
     only = {(location.file, location.record) for location in wanted}
     left = len(wanted)
@@ -70,9 +70,9 @@ def measure(
     """Measure images as ImageExampleGen does.
 
     Args:
-      images: Names and encoded images.
-      into: The measurements are added to it.
-      decodable: Called with each batch of the images that the served model can decode.
+        images: Names and encoded images.
+        into: The measurements are added to it.
+        decodable: Called with each batch of the images that the served model can decode.
     """
     for part in _batches(images):
         items = [Item(name) for name in part]
@@ -124,11 +124,11 @@ def spread(locations: Sequence[log.Location], most: int) -> list[log.Location]:
     """Choose locations that are evenly spread from the first to the last.
 
     Args:
-      locations: Locations in the order of the log.
-      most: Number of locations that are chosen at most.
+        locations: Locations in the order of the log.
+        most: Number of locations that are chosen at most.
 
     Returns:
-      The chosen locations, in the same order.
+        The chosen locations, in the same order.
     """
     if len(locations) <= most:
         return list(locations)

@@ -85,13 +85,13 @@ def find(path: Path) -> list[Path]:
     """List the files of a log, the oldest first.
 
     Args:
-      path: A file, a folder of files, or the prefix that the server was given.
+        path: A file, a folder of files, or the prefix that the server was given.
 
     Returns:
-      The paths of the files.
+        The paths of the files.
 
     Raises:
-      ConfigError: There is no file.
+        ConfigError: There is no file.
     """
     path = path.expanduser()
     if path.is_file():
@@ -132,14 +132,14 @@ def read(
     """Read all answers of a model, with one record in memory at a time.
 
     Args:
-      files: Files of the log, as `find` lists them.
-      model: Model whose answers are read.
-      statistics: Counts that are updated while reading.
-      only: File and record indices of the wanted records; others are skipped without parsing.
-        None for all.
+        files: Files of the log, as `find` lists them.
+        model: Model whose answers are read.
+        statistics: Counts that are updated while reading.
+        only: File and record indices of the wanted records; others are skipped without parsing.
+            None for all.
 
     Yields:
-      One answer for each image of each request.
+        One answer for each image of each request.
     """
     from tensorflow_serving.apis import prediction_log_pb2
 
@@ -179,13 +179,13 @@ def refusal(statistics: ReadStatistics, where: Path, model: Model) -> ImgpipeErr
     """Make the error for a log that holds no answer of the model.
 
     Args:
-      statistics: Counts of what was read.
-      where: Path of the log, for the message.
-      model: Model whose answers were expected.
+        statistics: Counts of what was read.
+        where: Path of the log, for the message.
+        model: Model whose answers were expected.
 
     Returns:
-      A ResourceError if the log is empty. A ConfigError if it is the log of another model, or no
-      request log.
+        A ResourceError if the log is empty. A ConfigError if it is the log of another model, or no
+        request log.
     """
     broken = "".join(f" {found.sentence()}." for found in statistics.broken)
     if not statistics.records:

@@ -51,13 +51,13 @@ def versions(path: Path) -> dict[int, manifest.Version]:
     """List the complete versions of a model.
 
     Args:
-      path: Output folder of a run, folder of versions, or folder of one version.
+        path: Output folder of a run, folder of versions, or folder of one version.
 
     Returns:
-      The versions by number.
+        The versions by number.
 
     Raises:
-      ResourceError: There is no model, or no version has a readable manifest.
+        ResourceError: There is no model, or no version has a readable manifest.
     """
     base, _ = pushed_models.locate(path)
     found = {version.number: version for version in manifest.versions(base)}
@@ -76,14 +76,14 @@ def choose(
     """Find the versions that answered requests.
 
     Args:
-      found: Existing versions by number.
-      asked: Numbers of the versions that answered.
+        found: Existing versions by number.
+        asked: Numbers of the versions that answered.
 
     Returns:
-      The existing versions that answered, the newest first, and the numbers of the removed ones.
+        The existing versions that answered, the newest first, and the numbers of the removed ones.
 
     Raises:
-      ResourceError: All versions that answered were removed.
+        ResourceError: All versions that answered were removed.
     """
     numbers = sorted(asked, reverse=True)
     known = [found[number] for number in numbers if number in found]
@@ -100,14 +100,15 @@ def load(version: manifest.Version, run: Path | None = None) -> Blessed:
     """Read the reference of a version.
 
     Args:
-      version: One of `versions`.
-      run: Output folder of the run that made it. None for the folder above the versions.
+        version: One of `versions`.
+        run: Output folder of the run that made it. None for the folder above the versions.
 
     Returns:
-      Statistics, schema and, where they still exist, predictions and distribution of the features.
+        Statistics, schema and, where they still exist, predictions and distribution of the
+        features.
 
     Raises:
-      ResourceError: The version has no statistics, or its predictions are damaged.
+        ResourceError: The version has no statistics, or its predictions are damaged.
     """
     from imgpipe.components.data_gate import component
 

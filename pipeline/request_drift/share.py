@@ -15,8 +15,8 @@ class Share:
     """A share of images or answers.
 
     Attributes:
-      number: Number of those with the property.
-      of: Number of all that were examined.
+        number: Number of those with the property.
+        of: Number of all that were examined.
     """
 
     number: int
@@ -39,10 +39,10 @@ class Share:
         none.
 
         Args:
-          reference: Share with which this one is compared.
+            reference: Share with which this one is compared.
 
         Returns:
-          The difference that chance explains, 0..1.
+            The difference that chance explains, 0..1.
         """
         usual = (reference.number + 1) / (reference.of + 2)
         return _SIGMAS * math.sqrt(usual * (1 - usual) * (1 / self.of + 1 / reference.of))

@@ -83,11 +83,11 @@ def survey(answers: Iterable[Answer], most: int) -> Survey:
     """Read all answers once.
 
     Args:
-      answers: Answers of `log.read`.
-      most: Number of least certain images to find. Images with the same bytes count once.
+        answers: Answers of `log.read`.
+        most: Number of least certain images to find. Images with the same bytes count once.
 
     Returns:
-      The counts by version and the least certain images.
+        The counts by version and the least certain images.
     """
     found = Survey()
     least = _Least(most)

@@ -31,7 +31,7 @@ def check_new(folder: Path) -> None:
     """Check that a folder can be created, because existing files are never overwritten.
 
     Raises:
-      ConfigError: The folder exists, or its parent does not.
+        ConfigError: The folder exists, or its parent does not.
     """
     if folder.exists() or folder.is_symlink():
         raise ConfigError(f"--images {folder} exists already; name a new folder.")
@@ -71,18 +71,18 @@ def save(
     """Write images and their index into a new folder.
 
     Args:
-      target: Path of the folder, which must not exist.
-      files: Files of the log.
-      model: Model that answered.
-      ranking: The images, the least certain first. Those that the server has removed from the log
-        are left out.
+        target: Path of the folder, which must not exist.
+        files: Files of the log.
+        model: Model that answered.
+        ranking: The images, the least certain first. Those that the server has removed from the log
+            are left out.
 
     Returns:
-      The number of images written.
+        The number of images written.
 
     Raises:
-      ConfigError: The folder exists.
-      ResourceError: The folder cannot be written.
+        ConfigError: The folder exists.
+        ResourceError: The folder cannot be written.
     """
     ranks = {found.location: rank for rank, found in enumerate(ranking)}
     written: dict[int, tuple[str, Answer]] = {}

@@ -47,12 +47,12 @@ class Decisions:
     """The decisions about the questions of one run.
 
     Args:
-      questions: The questions.
-      file: File of overrides, which is created with the first decision.
-      state: File of skipped images and of the history.
+        questions: The questions.
+        file: File of overrides, which is created with the first decision.
+        state: File of skipped images and of the history.
 
     Raises:
-      ConfigError: The file of overrides is invalid.
+        ConfigError: The file of overrides is invalid.
     """
 
     def __init__(self, questions: Questions, file: Path, state: Path) -> None:
@@ -79,17 +79,17 @@ class Decisions:
         """Decide about an image, and save the decision before returning.
 
         Args:
-          image_hash: Hash of an image that is asked about.
-          verdict: ``accept``, ``reject``, ``relabel`` or ``skip``.
-          label: The right class, for ``relabel``.
+            image_hash: Hash of an image that is asked about.
+            verdict: ``accept``, ``reject``, ``relabel`` or ``skip``.
+            label: The right class, for ``relabel``.
 
         Returns:
-          The answer that is now in force.
+            The answer that is now in force.
 
         Raises:
-          Refused: The answer is not possible.
-          ConfigError: The file of overrides is invalid.
-          OSError: A file cannot be written.
+            Refused: The answer is not possible.
+            ConfigError: The file of overrides is invalid.
+            OSError: A file cannot be written.
         """
         with self._lock:
             question = self.questions.by_hash.get(image_hash)
@@ -114,11 +114,11 @@ class Decisions:
         """Take back the last answer.
 
         Returns:
-          Hash of the image that it was about, "" when there is no answer to undo.
+            Hash of the image that it was about, "" when there is no answer to undo.
 
         Raises:
-          ConfigError: The file of overrides is invalid.
-          OSError: A file cannot be written.
+            ConfigError: The file of overrides is invalid.
+            OSError: A file cannot be written.
         """
         with self._lock:
             if not self._history:
@@ -195,7 +195,7 @@ def check(file: Path) -> None:
     """Check whether decisions can be written to a file of overrides.
 
     Raises:
-      ConfigError: The file is invalid, or its folder cannot be written.
+        ConfigError: The file is invalid, or its folder cannot be written.
     """
     if file.exists():
         overrides.load(file)

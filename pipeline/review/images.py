@@ -23,8 +23,8 @@ class Images:
     """Images by content hash. Nothing else of the source can be read through it.
 
     Args:
-      source: The source of the run, which may be an archive or TFRecord files.
-      shown: The images that may be read, by hash.
+        source: The source of the run, which may be an archive or TFRecord files.
+        shown: The images that may be read, by hash.
     """
 
     def __init__(self, source: Source, shown: Mapping[str, Shown]) -> None:
@@ -36,10 +36,11 @@ class Images:
         """Return an image as the model sees it, shrunk to a JPEG that is safe to show.
 
         Args:
-          image_hash: Hash of an image that the page shows.
+            image_hash: Hash of an image that the page shows.
 
         Raises:
-          NoImage: It is not one of the images, or its file is gone, has changed or is not an image.
+            NoImage: It is not one of the images, or its file is gone, has changed or is not an
+                image.
         """
         # The hash comes from the browser, and must not become a way to read other files.
         if image_hash not in self._shown:

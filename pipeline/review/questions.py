@@ -50,14 +50,14 @@ class Question:
     """An image to decide about.
 
     Attributes:
-      image: The image.
-      kind: What was found in it first.
-      why: What was found, one sentence or clause each.
-      suggestion: The class that the image looks like, "" when there is none.
-      beside: Similar images, to compare with.
-      rejected: Whether the run rejected the image.
-      no_accept: Why the image cannot be accepted, "" when it can.
-      no_relabel: Why the image cannot be given another label, "" when it can.
+        image: The image.
+        kind: What was found in it first.
+        why: What was found, one sentence or clause each.
+        suggestion: The class that the image looks like, "" when there is none.
+        beside: Similar images, to compare with.
+        rejected: Whether the run rejected the image.
+        no_accept: Why the image cannot be accepted, "" when it can.
+        no_relabel: Why the image cannot be given another label, "" when it can.
     """
 
     image: Shown
@@ -75,10 +75,10 @@ class Questions:
     """All questions of a run.
 
     Attributes:
-      classes: Class names in sorted order.
-      asked: The questions, in the order of the page.
-      unusable: Number of rejected files that no override can make usable.
-      left_out: Number of images that are not asked about because there are too many.
+        classes: Class names in sorted order.
+        asked: The questions, in the order of the page.
+        unusable: Number of rejected files that no override can make usable.
+        left_out: Number of images that are not asked about because there are too many.
     """
 
     classes: tuple[str, ...]
@@ -101,10 +101,10 @@ def read(facts_file: Path) -> Questions:
     """Read the questions of a run.
 
     Args:
-      facts_file: ``facts.json`` in the folder of the run.
+        facts_file: ``facts.json`` in the folder of the run.
 
     Raises:
-      ResourceError: The file cannot be read.
+        ResourceError: The file cannot be read.
     """
     try:
         facts = json_object.read(facts_file)
@@ -120,8 +120,8 @@ def collect(facts: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]) -> Qu
     """Make the questions.
 
     Args:
-      facts: Facts of the run, as `imgpipe.components.report.facts.collect` returns them.
-      groups: All groups of near-duplicates of the run.
+        facts: Facts of the run, as `imgpipe.components.report.facts.collect` returns them.
+        groups: All groups of near-duplicates of the run.
     """
     rejects = facts.get("rejects") or []
     found: dict[str, Question] = {}

@@ -22,15 +22,15 @@ def running(review: Review, host: str, port: int) -> Iterator[tuple[str, threadi
     """Serve a review while the context lasts.
 
     Args:
-      review: The review.
-      host: Address to bind.
-      port: Port; 0 for any free one.
+        review: The review.
+        host: Address to bind.
+        port: Port; 0 for any free one.
 
     Yields:
-      The address of the page with its token, and the thread of the server.
+        The address of the page with its token, and the thread of the server.
 
     Raises:
-      ResourceError: The address cannot be bound.
+        ResourceError: The address cannot be bound.
     """
     # Bound here, because uvicorn would only log that the port is taken, and exit.
     bound = _bound(host, port)

@@ -34,11 +34,11 @@ class Review:
     """What the page needs.
 
     Attributes:
-      run: Name of the run.
-      apply: The command that applies the decisions.
-      decisions: The questions and their answers.
-      images: The images.
-      token: The secret in the address of the page.
+        run: Name of the run.
+        apply: The command that applies the decisions.
+        decisions: The questions and their answers.
+        images: The images.
+        token: The secret in the address of the page.
     """
 
     run: str

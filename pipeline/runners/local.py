@@ -43,10 +43,10 @@ class NodeResult:
     """The result of one node.
 
     Attributes:
-      name: Name of the node.
-      seconds: Duration.
-      cached: Whether the outputs were taken from the cache.
-      outputs: URI of each output by its name.
+        name: Name of the node.
+        seconds: Duration.
+        cached: Whether the outputs were taken from the cache.
+        outputs: URI of each output by its name.
     """
 
     name: str
@@ -83,13 +83,13 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
     nodes are launched again, and those before the component are taken from the cache.
 
     Args:
-      pipeline: Pipeline of `imgpipe.pipeline.graph.create_pipeline`, with a metadata connection.
-      observer: Receives starts, ends, failures and damaged artifacts.
-      fresh: Nodes whose cached outputs are not used.
+        pipeline: Pipeline of `imgpipe.pipeline.graph.create_pipeline`, with a metadata connection.
+        observer: Receives starts, ends, failures and damaged artifacts.
+        fresh: Nodes whose cached outputs are not used.
 
     Raises:
-      ResourceError: An artifact that was made again in this run is damaged again.
-      Exception: The first error of a node is raised unchanged.
+        ResourceError: An artifact that was made again in this run is damaged again.
+        Exception: The first error of a node is raised unchanged.
     """
     ir = compiler.Compiler().compile(pipeline)
     root = Path(pipeline.pipeline_info.pipeline_root)
@@ -140,11 +140,11 @@ def _launch_all(
     """Launch all nodes once.
 
     Args:
-      ir: The compiled pipeline, which is changed.
-      observer: Receives the events of all nodes but those in `reported`.
-      fresh: Nodes whose cached outputs are not used. A node that has ended is removed.
-      reported: Nodes that are taken from the cache and were reported to the observer before.
-      root: Folder of all artifacts.
+        ir: The compiled pipeline, which is changed.
+        observer: Receives the events of all nodes but those in `reported`.
+        fresh: Nodes whose cached outputs are not used. A node that has ended is removed.
+        reported: Nodes that are taken from the cache and were reported to the observer before.
+        root: Folder of all artifacts.
     """
     runtime_parameter_utils.substitute_runtime_parameter(
         ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.now().isoformat()}
@@ -236,8 +236,8 @@ def prepare_workers(beam_args: Sequence[str], directory: Path) -> None:
     ``--beam_plugins`` (Beam 2.77), but they read a file that is named in their environment.
 
     Args:
-      beam_args: Options of Beam.
-      directory: Folder in which the file is written.
+        beam_args: Options of Beam.
+        directory: Folder in which the file is written.
     """
     if any("multi_processing" in arg for arg in beam_args):
         file = directory / "worker_options.json"

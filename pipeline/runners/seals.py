@@ -29,9 +29,9 @@ class Damaged(Exception):
     """An artifact differs from what its component wrote.
 
     Attributes:
-      folder: Folder of the artifact.
-      node: Component that made it.
-      what: Description of the damage.
+        folder: Folder of the artifact.
+        node: Component that made it.
+        what: Description of the damage.
     """
 
     def __init__(self, folder: Path, what: str) -> None:
@@ -44,10 +44,10 @@ def require_whole(uris: Iterable[str]) -> None:
     """Compare cached artifacts with their seals, by size and modification time.
 
     Args:
-      uris: Folders of artifacts.
+        uris: Folders of artifacts.
 
     Raises:
-      Damaged: An artifact differs from its seal; the error names the first one.
+        Damaged: An artifact differs from its seal; the error names the first one.
     """
     for folder in map(Path, uris):
         if what := integrity.damage(folder, complete=False):
@@ -68,13 +68,13 @@ class _Sealing:
         """Execute a component.
 
         Args:
-          execution_info: Inputs, outputs and parameters from TFX's launcher.
+            execution_info: Inputs, outputs and parameters from TFX's launcher.
 
         Returns:
-          The result of TFX's operator.
+            The result of TFX's operator.
 
         Raises:
-          Damaged: An input differs from what its component wrote.
+            Damaged: An input differs from what its component wrote.
         """
         complete = execution_info.pipeline_node.node_info.id not in READS_LITTLE
         for folder in _folders(execution_info.input_dict):

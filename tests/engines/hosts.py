@@ -23,8 +23,8 @@ def two_hosts() -> Iterator[tuple[Host, list[Host]]]:
     Everything is removed when the block ends.
 
     Yields:
-      The master and the hosts. A host has a loopback interface of its own, so it reaches the others
-      only by their addresses.
+        The master and the hosts. A host has a loopback interface of its own, so it reaches the
+        others only by their addresses.
     """
     if os.geteuid() != 0 or shutil.which("ip") is None:
         pytest.skip("network namespaces need root and the program ip (package iproute2)")

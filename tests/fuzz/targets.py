@@ -22,10 +22,11 @@ class Target:
     """A reader that is fuzzed.
 
     Attributes:
-      name: Name of the file that it reads. The file is in a folder of its own.
-      read: Reads the file and returns a description, or refuses it with an exception of `refusals`.
-      seeds: Yields the contents of valid files.
-      refusals: Exceptions that count as answers.
+        name: Name of the file that it reads. The file is in a folder of its own.
+        read: Reads the file and returns a description, or refuses it with an exception of
+            `refusals`.
+        seeds: Yields the contents of valid files.
+        refusals: Exceptions that count as answers.
     """
 
     name: str

@@ -26,13 +26,13 @@ class ApiServer:
     """The state of the fake server: what it answers, and what it was asked.
 
     Attributes:
-      host: URL of the server.
-      refusal: Status and message of the answer to a new run, or None to accept the run.
-      states: States of the run, of which each request takes the next; the last one stays.
-      tasks: Details of the run's tasks.
-      logs: Logs of the pods, by the pod's name.
-      posted: Bodies of the POST requests, by path.
-      tokens: Values of the header `Authorization` that were sent.
+        host: URL of the server.
+        refusal: Status and message of the answer to a new run, or None to accept the run.
+        states: States of the run, of which each request takes the next; the last one stays.
+        tasks: Details of the run's tasks.
+        logs: Logs of the pods, by the pod's name.
+        posted: Bodies of the POST requests, by path.
+        tokens: Values of the header `Authorization` that were sent.
     """
 
     host: str = ""

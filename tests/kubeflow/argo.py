@@ -24,15 +24,15 @@ class Workflow:
     """One run of a workflow.
 
     Attributes:
-      spec: The workflow, as parsed JSON.
-      services: The services that the pods use.
-      folder: Folder below which the files of the pods are written.
-      driver: Path of the program ``driver``.
-      launcher: Path of the program ``launcher-v2``.
-      claims: Folder of each PersistentVolumeClaim, by its name.
-      states: State of each task: ``Succeeded``, ``Failed``, ``Skipped`` or ``Omitted``.
-      logs: Log of each pod, by task; the name of a driver's task ends with ``-driver``.
-      cached: Tasks whose outputs the driver took from an earlier run.
+        spec: The workflow, as parsed JSON.
+        services: The services that the pods use.
+        folder: Folder below which the files of the pods are written.
+        driver: Path of the program ``driver``.
+        launcher: Path of the program ``launcher-v2``.
+        claims: Folder of each PersistentVolumeClaim, by its name.
+        states: State of each task: ``Succeeded``, ``Failed``, ``Skipped`` or ``Omitted``.
+        logs: Log of each pod, by task; the name of a driver's task ends with ``-driver``.
+        cached: Tasks whose outputs the driver took from an earlier run.
     """
 
     spec: dict[str, Any]

@@ -26,8 +26,8 @@ class Storage:
     """A running server of Cloud Storage with one bucket.
 
     Attributes:
-      gcsfuse: Path of the program gcsfuse.
-      address: URL of the server.
+        gcsfuse: Path of the program gcsfuse.
+        address: URL of the server.
     """
 
     gcsfuse: Path
@@ -63,8 +63,8 @@ def storage(server: Path, gcsfuse: Path) -> Iterator[Storage]:
     """Start a server with an empty bucket, and stop it when the block ends.
 
     Args:
-      server: Path of fake-gcs-server.
-      gcsfuse: Path of gcsfuse.
+        server: Path of fake-gcs-server.
+        gcsfuse: Path of gcsfuse.
     """
     port = free_port()
     address = f"http://127.0.0.1:{port}"

@@ -38,20 +38,20 @@ class Cluster:
     """One run of a compiled pipeline.
 
     Attributes:
-      spec: The parsed PipelineSpec.
-      folder: Folder below which all files of the run are written.
-      given: Parameters with which the run was started.
-      number: Number of the run, counted from 1.
-      user: Id of the user who runs the tasks; None for the user of the tests.
-      forked: Whether the tasks are forks of a process that has TFX loaded, instead of processes
-        that the container's command starts.
-      cached: Names of the tasks that were taken from the cache.
-      exit_codes: Exit code of each task that ran, by name.
-      logs: Standard output and standard error of each task, by name.
-      outputs: Artifacts that the tasks published, by task and output: ``{"name", "uri",
-        "metadata"}``. The name is the number of the artifact in ML Metadata.
-      values: Output parameters of each task, by name.
-      most_at_once: Largest number of tasks that ran at the same time.
+        spec: The parsed PipelineSpec.
+        folder: Folder below which all files of the run are written.
+        given: Parameters with which the run was started.
+        number: Number of the run, counted from 1.
+        user: Id of the user who runs the tasks; None for the user of the tests.
+        forked: Whether the tasks are forks of a process that has TFX loaded, instead of processes
+            that the container's command starts.
+        cached: Names of the tasks that were taken from the cache.
+        exit_codes: Exit code of each task that ran, by name.
+        logs: Standard output and standard error of each task, by name.
+        outputs: Artifacts that the tasks published, by task and output: ``{"name", "uri",
+            "metadata"}``. The name is the number of the artifact in ML Metadata.
+        values: Output parameters of each task, by name.
+        most_at_once: Largest number of tasks that ran at the same time.
     """
 
     spec: dict[str, Any]

@@ -45,11 +45,11 @@ class Container:
     """The command, folder, environment and user of a task's process.
 
     Attributes:
-      words: The command and its arguments.
-      folder: Working folder.
-      environment: All environment variables.
-      log: File that receives standard output and standard error.
-      user: Id of the process's user and group; None for those of the tests.
+        words: The command and its arguments.
+        folder: Working folder.
+        environment: All environment variables.
+        log: File that receives standard output and standard error.
+        user: Id of the process's user and group; None for those of the tests.
     """
 
     words: list[str]

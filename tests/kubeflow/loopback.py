@@ -37,13 +37,13 @@ class Services:
     """The addresses and the records of the running services.
 
     Attributes:
-      metadata_port: Port of ML Metadata, which speaks gRPC.
-      pipelines_port: Port of the API server of Kubeflow Pipelines, which speaks gRPC.
-      kubernetes_port: Port of the Kubernetes API, which speaks HTTPS.
-      account: Folder with token, certificate and namespace, as in a pod.
-      database: SQLite file of ML Metadata.
-      asked: Paths that the Kubernetes API was asked for.
-      cache: The tasks that the driver can take from the cache.
+        metadata_port: Port of ML Metadata, which speaks gRPC.
+        pipelines_port: Port of the API server of Kubeflow Pipelines, which speaks gRPC.
+        kubernetes_port: Port of the Kubernetes API, which speaks HTTPS.
+        account: Folder with token, certificate and namespace, as in a pod.
+        database: SQLite file of ML Metadata.
+        asked: Paths that the Kubernetes API was asked for.
+        cache: The tasks that the driver can take from the cache.
     """
 
     metadata_port: int
@@ -60,8 +60,8 @@ def services(folder: Path, object_store: Path) -> Iterator[Services]:
     """Start all services, and stop them when the block ends.
 
     Args:
-      folder: Folder for certificates, objects and the database of ML Metadata.
-      object_store: Path of gofakes3, or of another program with its options.
+        folder: Folder for certificates, objects and the database of ML Metadata.
+        object_store: Path of gofakes3, or of another program with its options.
     """
     account = folder / "account"
     account.mkdir(parents=True)
@@ -190,7 +190,7 @@ def _kubernetes(certificate: Path, key: Path, s3: int, asked: list[str]) -> Iter
     """Serve the launcher's ConfigMap and the Secret with the object store's keys.
 
     Yields:
-      The port. The paths of all requests are appended to `asked`.
+        The port. The paths of all requests are appended to `asked`.
     """
     credentials = {
         "fromEnv": False,

@@ -63,10 +63,10 @@ def isolated(own: Path, root: Path, mounts: dict[Path, str], command: list[str])
     """Return the words that run a command in a root and a mount namespace of its own.
 
     Args:
-      own: Folder whose sub-folders the command sees instead of the machine's folders.
-      root: Empty folder that becomes the root.
-      mounts: Folders of this machine, and the paths at which the command sees them.
-      command: The program and its arguments.
+        own: Folder whose sub-folders the command sees instead of the machine's folders.
+        root: Empty folder that becomes the root.
+        mounts: Folders of this machine, and the paths at which the command sees them.
+        command: The program and its arguments.
     """
     pairs = [word for source, path in mounts.items() for word in (str(source), path)]
     return [
@@ -80,9 +80,9 @@ class Pod:
     """One container.
 
     Attributes:
-      folder: Folder below which the container's own files are.
-      account: Folder with token, certificate and namespace of the service account.
-      program: Program that the container sees as `PROGRAM`: the driver or the launcher.
+        folder: Folder below which the container's own files are.
+        account: Folder with token, certificate and namespace of the service account.
+        program: Program that the container sees as `PROGRAM`: the driver or the launcher.
     """
 
     folder: Path
@@ -95,12 +95,13 @@ class Pod:
         """Run a command until it ends.
 
         Args:
-          command: The program and its arguments.
-          environment: Variables besides those for the search path, the home folder and arithmetic.
-          mounts: Folders of this machine, and the paths at which the container sees them.
+            command: The program and its arguments.
+            environment: Variables besides those for the search path, the home folder and
+                arithmetic.
+            mounts: Folders of this machine, and the paths at which the container sees them.
 
         Returns:
-          The exit code, and standard output and standard error together.
+            The exit code, and standard output and standard error together.
         """
         own, root = self.folder / "own", self.folder / "root"
         root.mkdir(parents=True)

@@ -41,8 +41,8 @@ class Mounted:
     """A folder of this machine with a mount of the bucket.
 
     Attributes:
-      folder: Folder whose sub-folder ``gcs`` is what containers see as ``/gcs``.
-      storage: The server of the bucket.
+        folder: Folder whose sub-folder ``gcs`` is what containers see as ``/gcs``.
+        storage: The server of the bucket.
     """
 
     folder: Path

@@ -27,7 +27,7 @@ class VertexCluster(Cluster):
     """One run of a compiled pipeline.
 
     Attributes:
-      storage: The server of the bucket. `folder` has a mount of it in its sub-folder ``gcs``.
+        storage: The server of the bucket. `folder` has a mount of it in its sub-folder ``gcs``.
     """
 
     storage: Storage

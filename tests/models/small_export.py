@@ -13,10 +13,10 @@ def save(directory: Path, size: int = 16, flatten: bool = False, resizes: bool =
     """Write the SavedModel with the signature for pixels that an export has, and return its folder.
 
     Args:
-      directory: Folder of the SavedModel.
-      size: Side of the network's input in pixels.
-      flatten: Whether the head sees all positions instead of their average.
-      resizes: Whether the network itself halves the image, by an op like that of the signature.
+        directory: Folder of the SavedModel.
+        size: Side of the network's input in pixels.
+        flatten: Whether the head sees all positions instead of their average.
+        resizes: Whether the network itself halves the image, by an op like that of the signature.
     """
     import keras
     import tensorflow as tf

@@ -33,9 +33,9 @@ class Scenario:
     """An operation that writes files.
 
     Attributes:
-      prepare: creates the state before the operation.
-      act: performs the operation; may raise.
-      check: asserts what a reader may see afterwards; it is told whether `act` raised.
+        prepare: creates the state before the operation.
+        act: performs the operation; may raise.
+        check: asserts what a reader may see afterwards; it is told whether `act` raised.
     """
 
     prepare: Callable[[Path], None]

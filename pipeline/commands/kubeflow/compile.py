@@ -71,21 +71,21 @@ def compile_(
     """Write the PipelineSpec.
 
     Args:
-      source: TOML file or name of a preset; None for the defaults.
-      data: Source of the images, as the containers see it; None for that of the configuration.
-      output: File for the PipelineSpec.
-      image: Container image, "" for that of the configuration.
-      root: URI of an object store below which artifacts are written.
-      settings: Overrides as ``SECTION.KEY=VALUE``.
+        source: TOML file or name of a preset; None for the defaults.
+        data: Source of the images, as the containers see it; None for that of the configuration.
+        output: File for the PipelineSpec.
+        image: Container image, "" for that of the configuration.
+        root: URI of an object store below which artifacts are written.
+        settings: Overrides as ``SECTION.KEY=VALUE``.
 
     Returns:
-      What was written, as in the JSON.
+        What was written, as in the JSON.
 
     Raises:
-      ResourceError: The package kfp, which the extra ``kubeflow`` brings, is not installed.
-      ConfigError: The folder for the output does not exist, `root` is no URI of an object store, or
-        not in Cloud Storage although the volumes are buckets, or the containers cannot reach a path
-        of the configuration, or Beam's workers their artifacts.
+        ResourceError: The package kfp, which the extra ``kubeflow`` brings, is not installed.
+        ConfigError: The folder for the output does not exist, `root` is no URI of an object store,
+            or not in Cloud Storage although the volumes are buckets, or the containers cannot reach
+            a path of the configuration, or Beam's workers their artifacts.
     """
     require_kfp()
     from imgpipe.pipeline.command_line import steps
@@ -121,7 +121,7 @@ def require_kfp() -> None:
     """Check that the package kfp is installed.
 
     Raises:
-      ResourceError: It is not; the extra ``kubeflow`` brings it.
+        ResourceError: It is not; the extra ``kubeflow`` brings it.
     """
     if importlib.util.find_spec("kfp") is None:
         raise ResourceError(
@@ -135,7 +135,7 @@ def check_root(root: str) -> None:
     """Check the root of a pipeline's artifacts.
 
     Raises:
-      ConfigError: `root` is no URI of an object store that the launcher of Kubeflow mounts.
+        ConfigError: `root` is no URI of an object store that the launcher of Kubeflow mounts.
     """
     from imgpipe.pipeline.kubeflow import mounts
 

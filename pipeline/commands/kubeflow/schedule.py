@@ -67,15 +67,15 @@ def run(
     """Make a recurring run; returns the exit code.
 
     Args:
-      target: The pipeline and the server.
-      name: Name of the recurring run; None for that of the pipeline.
-      cron: Cron expression of five fields, or of six fields, the first of which is the second.
-      every: Time between two runs, such as ``12h``.
-      json_file: File for the result as JSON, ``-`` for standard output, None for no file.
+        target: The pipeline and the server.
+        name: Name of the recurring run; None for that of the pipeline.
+        cron: Cron expression of five fields, or of six fields, the first of which is the second.
+        every: Time between two runs, such as ``12h``.
+        json_file: File for the result as JSON, ``-`` for standard output, None for no file.
 
     Raises:
-      ConfigError: An argument is wrong, or the server refuses the pipeline or the times.
-      ResourceError: The package kfp is missing, or no server answers.
+        ConfigError: An argument is wrong, or the server refuses the pipeline or the times.
+        ResourceError: The package kfp is missing, or no server answers.
     """
     if (cron is None) == (every is None):
         raise ConfigError(

@@ -63,16 +63,16 @@ class Target:
     """The pipeline and the server, as the arguments of the command name them.
 
     Attributes:
-      source: File of a compiled pipeline, a configuration or a preset; None for the defaults.
-      data: Source of the images, if the pipeline is compiled by this command.
-      settings: Overrides of settings, if the pipeline is compiled by this command.
-      image: Container image, if the pipeline is compiled by this command.
-      host: URL of the API server.
-      root: URI of all artifacts, or None for the pipeline's default.
-      parameters: Texts such as ``epochs=12``.
-      experiment: Name of the group of runs.
-      namespace: Namespace on a server with several users.
-      token: Bearer token of the requests.
+        source: File of a compiled pipeline, a configuration or a preset; None for the defaults.
+        data: Source of the images, if the pipeline is compiled by this command.
+        settings: Overrides of settings, if the pipeline is compiled by this command.
+        image: Container image, if the pipeline is compiled by this command.
+        host: URL of the API server.
+        root: URI of all artifacts, or None for the pipeline's default.
+        parameters: Texts such as ``epochs=12``.
+        experiment: Name of the group of runs.
+        namespace: Namespace on a server with several users.
+        token: Bearer token of the requests.
     """
 
     source: str | None
@@ -92,11 +92,11 @@ class Prepared:
     """A compiled pipeline and a server that answers.
 
     Attributes:
-      server: The API server.
-      pipeline: File of the compiled pipeline.
-      name: Name that the pipeline gives itself.
-      root: URI of all artifacts. The API server itself ignores the pipeline's default.
-      arguments: Values of the pipeline's parameters.
+        server: The API server.
+        pipeline: File of the compiled pipeline.
+        name: Name that the pipeline gives itself.
+        root: URI of all artifacts. The API server itself ignores the pipeline's default.
+        arguments: Values of the pipeline's parameters.
     """
 
     server: Server
@@ -144,16 +144,16 @@ def run(
     """Submit one run; returns the exit code, which is 3 for a model that was not blessed.
 
     Args:
-      target: The pipeline and the server.
-      name: Name of the run; None for a name with the time.
-      wait: Whether to wait until the run has ended.
-      every: Seconds between two requests for its state while waiting.
-      json_file: File for the result as JSON, ``-`` for standard output, None for no file.
+        target: The pipeline and the server.
+        name: Name of the run; None for a name with the time.
+        wait: Whether to wait until the run has ended.
+        every: Seconds between two requests for its state while waiting.
+        json_file: File for the result as JSON, ``-`` for standard output, None for no file.
 
     Raises:
-      ConfigError: An argument is wrong, or the server refuses the pipeline.
-      ResourceError: The package kfp is missing, or no server answers.
-      ImgpipeError: A task failed while waiting; its exit code is that of a run on one machine.
+        ConfigError: An argument is wrong, or the server refuses the pipeline.
+        ResourceError: The package kfp is missing, or no server answers.
+        ImgpipeError: A task failed while waiting; its exit code is that of a run on one machine.
     """
     output_files.check_folder("--json", json_file)
     with prepare(target) as ready:
@@ -185,14 +185,14 @@ def prepare(target: Target) -> Iterator[Prepared]:
     """Check the arguments and the server, and compile the pipeline unless its file is given.
 
     Args:
-      target: The pipeline and the server.
+        target: The pipeline and the server.
 
     Yields:
-      What a run needs. A pipeline that was compiled for it is a temporary file.
+        What a run needs. A pipeline that was compiled for it is a temporary file.
 
     Raises:
-      ConfigError: An argument is wrong.
-      ResourceError: The package kfp is missing, or no server answers.
+        ConfigError: An argument is wrong.
+        ResourceError: The package kfp is missing, or no server answers.
     """
     from imgpipe.pipeline.kubeflow import pipeline_file
     from imgpipe.pipeline.kubeflow.address import Address
