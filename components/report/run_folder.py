@@ -19,7 +19,7 @@ from pathlib import Path
 from imgpipe.components.plan import FILE as PLAN_FILE
 from imgpipe.components.report.inputs import REPORTED
 from imgpipe.models.files import folder_move, json_object
-from imgpipe.models.files.atomic_write import atomic_write
+from imgpipe.models.files.atomic_write import TEMPORARY, atomic_write
 
 #: Names in `inputs.REPORTED` of the artifacts that are left, by component and output.
 _SMALL = {(row.component, row.output): name for name, row in REPORTED.items() if row.small}
@@ -74,12 +74,13 @@ class RunFolder:
                 shutil.rmtree(target, ignore_errors=True)
             if target.exists() or not source.is_dir() or not any(source.iterdir()):
                 continue
-            beside = target.with_name(f".{name}.{uuid.uuid4().hex}")
-            shutil.copytree(source, beside)  # moved when complete; tasks run at the same time
+            beside = target.with_name(f"{TEMPORARY}{name}-{uuid.uuid4().hex}")
             try:
-                folder_move.move(beside, target)
-            except OSError:  # another task was first
-                shutil.rmtree(beside)
+                shutil.copytree(source, beside)  # moved when complete; tasks run at the same time
+                with contextlib.suppress(OSError):  # another task was first
+                    folder_move.move(beside, target)
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
 
     def settings(self) -> str:
         """Settings of this run that the report shows, as JSON; "" if Plan left none."""
