@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.backbones import layer_graph
+from imgpipe.models.backbones.nested_layers import snake, walk
 from imgpipe.models.backbones.torch_legacy import UnsafeWeightsError
 
 if TYPE_CHECKING:
@@ -120,6 +121,8 @@ class _Rebuilding:
 def set_weights(layer: Any, arrays: Sequence[npt.NDArray[Any]]) -> None:
     """Set the weights of a layer, and the constants that Normalization derives from them.
 
+    The layers inside the layer are included.
+
     Args:
         layer: A Keras layer that is built.
         arrays: Its weights in the order of `layer.weights`, each with the shape of that weight.
@@ -128,8 +131,9 @@ def set_weights(layer: Any, arrays: Sequence[npt.NDArray[Any]]) -> None:
         ValueError: The number of arrays or a shape differs from the weights of the layer.
     """
     layer.set_weights(arrays)
-    if hasattr(layer, "finalize_state"):
-        layer.finalize_state()
+    for _, inner in walk([layer]):
+        if hasattr(inner, "finalize_state"):
+            inner.finalize_state()
 
 
 def _scale_and_offset(norm: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -172,12 +176,6 @@ def name_stably(model: keras.Model) -> None:
     for kind, layers in counted.items():
         for number, (_, layer) in enumerate(sorted(layers, key=lambda counter: counter[0])):
             layer.name = f"{kind}_{number}" if number else kind
-
-
-def snake(name: str) -> str:
-    """Return a class name in the form that Keras uses for layers, such as conv2d or re_lu."""
-    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def _foldable(model: keras.Model) -> dict[int, Any]:

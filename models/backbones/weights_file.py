@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.backbones import keras_archive
-from imgpipe.models.backbones.network_copy import set_weights, snake
+from imgpipe.models.backbones.nested_layers import walk
 from imgpipe.models.backbones.torch_legacy import MAX_BYTES, UnsafeWeightsError
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.regular_files import read_bytes
@@ -84,8 +84,11 @@ def load(model: keras.Model, path: Path, sha256: str = "") -> None:
         raise UnsafeWeightsError(
             f"{path}: damaged file of weights ({type(error).__name__}: {error})"
         ) from error
-    for layer, arrays in values:  # only now, so that a file that is refused changes no layer
-        set_weights(layer, arrays)
+    for weight, array in values:  # only now, so that a file that is refused changes no layer
+        weight.assign(array)
+    for _, layer in walk(model.layers):
+        if hasattr(layer, "finalize_state"):  # Normalization derives constants from its weights
+            layer.finalize_state()
 
 
 def _read(path: Path, sha256: str) -> bytes:
@@ -159,22 +162,30 @@ def _datasets(group: h5py.Group, path: Path, seen: set[int]) -> Iterator[tuple[s
             raise UnsafeWeightsError(f"{path}: {member.name}: refuses a {type(member).__name__}")
 
 
-def _match(
-    model: keras.Model, file: h5py.File, path: Path
-) -> list[tuple[Any, list[npt.NDArray[Any]]]]:
-    """Return each layer with its arrays, which are read only after all names and shapes match."""
-    holders = [layer for layer in model.layers if layer.weights]
+def _match(model: keras.Model, file: h5py.File, path: Path) -> list[tuple[Any, npt.NDArray[Any]]]:
+    """Return each weight with its array, which is read only after all names and shapes match."""
+    import h5py
+
     # Keras 1 and 2 list the layers in this attribute, and Keras 3 names its groups after classes.
     if "layer_names" in file.attrs or "layer_names0" in file.attrs:
         stored = list(_legacy_layers(file))
-        wanted = _by_name_or_order(holders, stored)
+        holders = [layer for layer in model.layers if layer.weights]
+        wanted = {
+            name: (layer, layer.weights)
+            for name, layer in _by_name_or_order(holders, stored).items()
+        }
     else:
-        stored = list(_keras3_layers(file))
-        wanted = dict(zip(_keras3_names(model), holders, strict=True))
+        layers = file.get("layers")
+        stored = list(_keras3_layers(layers)) if isinstance(layers, h5py.Group) else []
+        wanted = {
+            name: (layer, weights)
+            for name, layer in walk(model.layers)
+            if (weights := _own_weights(layer))
+        }
     found = {layer.name: layer for layer in stored}
     differences = {
         "Layers that the file lacks": [
-            f"{layer.name} ({name})" for name, layer in wanted.items() if name not in found
+            f"{layer.name} ({name})" for name, (layer, _) in wanted.items() if name not in found
         ],
         # Files with the classifier of the network are common; the model here has its own head.
         "Layers that only the file has": [
@@ -183,10 +194,10 @@ def _match(
             if layer.name not in wanted and not _is_dense(layer)
         ],
         "Layers of other shapes": [
-            f"{layer.name} ({name}): expected {_spelled(_shapes(layer))}, "
+            f"{layer.name} ({name}): expected {_spelled(_shapes(weights))}, "
             f"received {_spelled(found[name].shapes)}"
-            for name, layer in wanted.items()
-            if name in found and found[name].shapes != _shapes(layer)
+            for name, (layer, weights) in wanted.items()
+            if name in found and found[name].shapes != _shapes(weights)
         ],
     }
     listed = [f"{title}: {_list(layers)}" for title, layers in differences.items() if layers]
@@ -196,8 +207,9 @@ def _match(
             + ". ".join(listed)
         )
     return [
-        (layer, [_finite(array, path) for array in found[name].arrays])
-        for name, layer in wanted.items()
+        (weight, _finite(array, path))
+        for name, (_, weights) in wanted.items()
+        for weight, array in zip(weights, found[name].arrays, strict=True)
     ]
 
 
@@ -214,26 +226,33 @@ def _finite(array: h5py.Dataset, path: Path) -> npt.NDArray[Any]:
     return values
 
 
-def _keras3_names(model: keras.Model) -> Iterator[str]:
-    """Yield the name of each layer with weights in Keras 3 files: its class with a counter."""
-    counts: dict[str, int] = {}
-    for layer in model.layers:
-        kind = snake(type(layer).__name__)
-        number = counts[kind] = counts.get(kind, -1) + 1
-        if layer.weights:
-            yield f"{kind}_{number}" if number else kind
+def _own_weights(layer: Any) -> list[Any]:
+    """Return the weights of a layer without those of the layers inside it, in Keras 3's order."""
+    import keras
+
+    stored: dict[str, Any] = {}
+    layer.save_own_variables(stored)
+    weights = [stored[name] for name in sorted(stored, key=_numbered)]
+    return [weight for weight in weights if isinstance(weight, keras.Variable)]
 
 
-def _keras3_layers(file: h5py.File) -> Iterator[Layer]:
+def _keras3_layers(group: h5py.Group, path: str = "") -> Iterator[Layer]:
+    """Yield the layers in a group and the layers inside them, by their paths below the group."""
     import h5py
 
-    layers = file.get("layers")
-    for name in layers if isinstance(layers, h5py.Group) else ():
-        layer = layers[name]
-        values = layer.get("vars") if isinstance(layer, h5py.Group) else None
-        if isinstance(values, h5py.Group) and len(values):
-            numbers = sorted(values, key=lambda text: (len(text), text))  # "10" comes after "9"
-            yield Layer(name, tuple(_array(values, number) for number in numbers))
+    for name, member in group.items():
+        if not isinstance(member, h5py.Group) or name == "optimizer":
+            continue  # a trained model inside the model has an optimizer
+        if name == "vars":
+            numbers = sorted(member, key=_numbered)
+            if numbers:
+                yield Layer(path, tuple(_array(member, number) for number in numbers))
+        else:
+            yield from _keras3_layers(member, f"{path}/{name}" if path else name)
+
+
+def _numbered(name: str) -> tuple[int, str]:
+    return len(name), name  # "10" comes after "9"
 
 
 def _legacy_layers(file: h5py.File) -> Iterator[Layer]:
@@ -285,8 +304,8 @@ def _is_dense(layer: Layer) -> bool:
     return len(layer.shapes[0]) == 2  # kernels of convolutions have four axes
 
 
-def _shapes(layer: Any) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(weight.shape) for weight in layer.weights)
+def _shapes(weights: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(weight.shape) for weight in weights)
 
 
 def _spelled(shapes: Sequence[tuple[int, ...]]) -> str:

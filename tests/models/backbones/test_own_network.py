@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -42,8 +45,48 @@ def with_lambda(side):
     pixels = keras.Input((side, side, 3))
     return keras.Model(pixels, keras.layers.Lambda(lambda x: x / 255, name="scale")(pixels))
 
+# A layer with a weight of its own, and with layers in a nested list and behind a property.
+class Block(keras.Layer):
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.branches = [[keras.layers.Dense(4)], keras.layers.Dense(4), keras.layers.Dense(4)]
+        self._last = keras.layers.LayerNormalization()
+
+    @property
+    def last(self):
+        return self._last
+
+    def build(self, shape):
+        self.shift = self.add_weight(shape=(4,), initializer="normal")
+        for layer in (self.branches[0][0], *self.branches[1:], self._last):
+            layer.build(shape)
+
+    def call(self, x):
+        first, second, third = self.branches[0][0], *self.branches[1:]
+        return self._last(first(x) * second(x) + third(x)) + self.shift
+
+def nested(side):
+    pixels = keras.Input((side, side, 3))
+    x = keras.Input((side, side, 3))
+    stem = [keras.layers.Normalization(), keras.layers.Conv2D(4, 4, strides=4)]
+    stem = keras.Sequential(stem, name="stem")
+    inner = keras.Model(x, keras.layers.BatchNormalization()(stem(x)), name="inner")
+    inner.compile("adam", "mse")
+    x = Block()(inner(pixels))
+    tokens = keras.layers.Reshape((-1, 4))(x)
+    tokens = keras.layers.MultiHeadAttention(2, 3, dropout=0.1)(tokens, tokens)
+    return keras.Model(pixels, keras.layers.Reshape(x.shape[1:])(tokens))
+
+def adapted(side):
+    pixels = keras.Input((side, side, 3))
+    normalization = keras.layers.Normalization()
+    normalization.adapt(keras.ops.array([[[[1.0, 20.0, 30.0], [4.0, 5.0, 60.0]]]]))
+    return keras.Model(pixels, keras.Sequential([normalization])(pixels))
+
 number = 7
 """
+
+_PIXELS = np.random.default_rng(1).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
 
 
 @pytest.fixture
@@ -104,6 +147,54 @@ def test_a_builder_that_returns_no_feature_map_is_refused(
 def test_a_sequential_model_with_an_input_is_accepted(module: Path) -> None:
     classifier = build_classifier(None, ["a", "b"], _settings("own_net:sequential"))
     assert classifier.network.get_layer("mine").trainable
+
+
+@pytest.fixture
+def nested(module: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Network `own_net:nested` with weights that no new one has, and a trained model inside it."""
+    monkeypatch.syspath_prepend(module.parent)
+    network = importlib.import_module("own_net").nested(32)
+    random = np.random.default_rng(0)
+    for weight in network.weights:
+        weight.assign(random.uniform(0.3, 0.8, weight.shape))
+    inner = network.get_layer("inner")
+    inner.get_layer("stem").layers[0].adapt(_PIXELS)
+    inner.train_on_batch(_PIXELS, np.zeros((2, 8, 8, 4)))  # the file then has its optimizer too
+    return network
+
+
+def _copy(**choice: Any) -> Any:
+    """Return a Keras model of the backbone that `choice` describes, for images of 32 px."""
+    import keras
+
+    pixels = keras.Input((32, 32, 3))
+    return keras.Model(pixels, backbones.get(**choice).build(pixels))
+
+
+# When it saves weights, Keras converts TensorFlow variables in a way that NumPy 2 deprecates.
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")
+def test_layers_inside_the_layers_of_an_own_network_load_their_weights(
+    nested: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "own.weights.h5"
+    nested.save_weights(path)
+    copy = _copy(name="own_net:nested", weights=str(path))
+    np.testing.assert_allclose(copy(_PIXELS), nested(_PIXELS), atol=1e-4)
+    with pytest.raises(ResourceError, match=r"is not of .* as it was set.*lacks: mine \(conv2d\)"):
+        _copy(name="own_net:build", weights=str(path))
+    with h5py.File(path, "r+") as file:
+        stored = file["layers/functional/layers/sequential/layers/conv2d/vars"]
+        del stored["0"]
+        stored["0"] = np.zeros((4, 4, 3, 5))
+    message = r"functional/layers/sequential/layers/conv2d\): expected 4×4×3×4 4, .* 4×4×3×5 4"
+    with pytest.raises(ResourceError, match=message):
+        _copy(name="own_net:nested", weights=str(path))
+
+
+def test_a_normalization_inside_a_layer_is_copied_with_its_constants(module: Path) -> None:
+    copy = _copy(name="own_net:adapted", weights="none")
+    expected = importlib.import_module("own_net").adapted(32)(_PIXELS)
+    np.testing.assert_allclose(copy(_PIXELS), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("code", ["def build(", "raise RuntimeError('no')", "raise SystemExit(3)"])

@@ -132,6 +132,25 @@ def test_inception_from_every_layout(layout: str, inception, expected, tmp_path)
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
 
 
+def test_convnext_that_has_models_inside_it_loads_the_file_that_keras_saved(tmp_path) -> None:
+    import keras
+
+    shape = (32, 32, 3)
+    own = keras.applications.ConvNeXtTiny(weights=None, include_top=False, input_shape=shape)
+    random = np.random.default_rng(0)
+    for weight in own.weights:  # at first, its LayerScale lets hardly any other weight count
+        weight.assign(random.normal(0.1, 0.05, weight.shape))
+    path = tmp_path / "convnext.keras"
+    own.save(path)
+    expected = own(_pixels(32), training=False).numpy()
+    model = _model(32, name="convnext_tiny", weights=str(path))
+    found = model(_pixels(32), training=False).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
+    message = r"is not of mobilenet_v2 as it was set .*Layers that only the file has: layer_norm"
+    with pytest.raises(ResourceError, match=message):
+        _model(32, name="mobilenet_v2", weights=str(path))
+
+
 @pytest.mark.parametrize(("file", "width"), [(_SMALL, 0.35), (_FULL, 1.0)])
 def test_mobilenet_v2_loads_the_weights_that_keras_loads(
     shared_data, file: str, width: float
