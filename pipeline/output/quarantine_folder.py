@@ -15,7 +15,7 @@ from typing import Any
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files import json_object
-from imgpipe.pipeline.output import past_runs, run_folders
+from imgpipe.pipeline.output import run_folders
 from imgpipe.pipeline.output.run_folders import RUNS
 
 _MANIFEST, _WARNINGS = "manifest.jsonl", "warnings.jsonl"
@@ -87,6 +87,8 @@ def _above_versions(path: Path) -> Path:
         return path
     if not absolute.name.isdecimal():
         return out
+    from imgpipe.pipeline.output import past_runs  # `imgpipe --help` imports this module
+
     number = past_runs.pushed_as(absolute)
     pushed = [run.folder for run in past_runs.read(out) if run.version == number]
     return pushed[-1] if pushed else out
