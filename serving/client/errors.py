@@ -110,10 +110,17 @@ def closed(target: str) -> ServingError:
 
 def unreachable(reason: object, target: str) -> Unavailable:
     """Return the error of a call to ``target`` that no server answered."""
-    return Unavailable(
-        f"No model server is available at {target} ({reason}). Start one with "
-        "`imgpipe serve OUT`, check the address, or wait until the server has loaded its models."
+    advice = (
+        "Start one with `imgpipe serve OUT`, check the address, or wait until the server has "
+        "loaded its models."
     )
+    if "SSL" in str(reason):
+        advice = (
+            "The TLS handshake failed. Name the authority of the server's certificate with --ca "
+            "(`tls=Tls(ca=...)` in Python), with --certificate and --key if the server demands "
+            "them, or do not use TLS if the server has none."
+        )
+    return Unavailable(f"No model server is available at {target} ({reason}). {advice}")
 
 
 def too_late(details: str, target: str, timeout: float) -> DeadlineExceeded:

@@ -161,6 +161,9 @@ def test_tls_and_mutual_tls(ask, scripted, certificates):
         with pytest.raises(Unavailable, match="No model server is available"):
             ask(target, "status", client={"tls": tls, "retry": Retry(1), "timeout": 5.0})
 
+    with pytest.raises(Unavailable, match=r"TLS handshake failed\. Name the authority .* --ca"):
+        ask(target, "status", client={"tls": Tls(certificates.stranger), "retry": Retry(1)})
+
     both = grpc.ssl_server_credentials(
         [(server_key, server_chain)], certificates.ca.read_bytes(), require_client_auth=True
     )
