@@ -73,6 +73,18 @@ def test_every_cell_of_photographs_runs_and_a_model_is_served(
     assert printed[-1].startswith("version 1 says ")
 
 
+def test_photographs_predicts_images_whatever_their_format_and_the_case_of_their_names(
+    tmp_path: Path,
+) -> None:
+    for name in ("IMG_1.JPG", "b.png", "c.jpeg", "notes.txt"):
+        (tmp_path / name).touch()
+    cells = json.loads(_PHOTOGRAPHS.read_text("utf-8"))["cells"]
+    [source] = [text for cell in cells if (text := "".join(cell["source"])).startswith("files =")]
+    variables: dict[str, Any] = {"Path": Path, "photos": str(tmp_path)}
+    exec(source.partition("with ")[0], variables)
+    assert [path.name for path in variables["images"]] == ["IMG_1.JPG", "b.png", "c.jpeg"]
+
+
 @pytest.mark.parametrize("notebook", [_NOTEBOOK, _PHOTOGRAPHS], ids=lambda path: path.stem)
 def test_the_notebook_is_stored_without_outputs(notebook: Path) -> None:
     cells = json.loads(notebook.read_text("utf-8"))["cells"]
