@@ -38,8 +38,8 @@ def exit_codes() -> str:
         "`imgpipe evaluate` ends with it below its threshold, and `imgpipe export` if the file "
         "would answer differently.",
         130: "Interrupted by Ctrl-C. Finished work is kept.",
-        143: "Stopped by SIGTERM. Finished work is kept. `imgpipe serve` and `imgpipe review`, which "
-        "run until they are stopped, end with 0.",
+        143: "Stopped by SIGTERM. Finished work is kept. `imgpipe serve` and `imgpipe review`, "
+        "which run until they are stopped, end with 0.",
     }
     for error in (errors.ConfigError, errors.DataRefused, errors.ResourceError):
         rows[error.exit_code] = " ".join((error.__doc__ or "").split())
