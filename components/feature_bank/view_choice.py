@@ -23,9 +23,6 @@ from imgpipe.models.head import solved_head
 from imgpipe.models.head.solved_head import Judgement
 from imgpipe.models.settings import ModelSettings
 
-#: Accuracy over the folds above which another view is not tried.
-_GOOD_ENOUGH = 0.99
-
 
 def helpful_views(
     judged: Callable[[int], Judgement | None], most: int, settings: ModelSettings
@@ -33,8 +30,9 @@ def helpful_views(
     """Add augmented views one at a time, as long as each of them improves the head.
 
     A view improves the head if heads that also use this view have a lower loss on held-out training
-    images, by more than two standard errors. No view is made if a search for a better network
-    follows and the head is so inaccurate that views could not make the search unnecessary.
+    images, by more than two standard errors. No view is made if the head is accurate enough without
+    it, so that no better network would be searched for either, or if a search follows and the head
+    is so inaccurate that views could not make the search unnecessary.
 
     Args:
         judged: Makes the view with this number (0 is the image itself) and evaluates heads on all
@@ -52,7 +50,7 @@ def helpful_views(
         if found is None or (helpful and not found.better_than(helpful[-1])):
             break
         helpful.append(found)
-        if found.right.mean() >= _GOOD_ENOUGH or _search_replaces(found, settings):
+        if found.right.mean() >= ENOUGH or _search_replaces(found, settings):
             break
     return helpful
 
