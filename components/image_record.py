@@ -73,7 +73,7 @@ class ImageRecord:
         return hashlib.sha256(self.image_bytes).hexdigest() if self.repairs else self.image_hash
 
     def without_pixels(self) -> ImageRecord:
-        """A copy without bytes and measurements, small enough to keep many of them in memory."""
+        """Return a copy without bytes and measurements, of which memory holds many."""
         return dataclasses.replace(self, image_bytes=b"", perceptual_hash=None, figures={})
 
     def features(self) -> dict[str, Any]:

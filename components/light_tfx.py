@@ -46,7 +46,7 @@ class _PutOff(Loader):
 
 
 def _submodule(package: ModuleType, name: str) -> ModuleType:
-    """A submodule, which the package would have imported by itself."""
+    """Return a submodule, which the package would have imported by itself."""
     full = f"{package.__name__}.{name}"
     try:
         return importlib.import_module(full)

@@ -86,10 +86,10 @@ class SplitRule:
 
     @staticmethod
     def key(image_hash: str, group: str | None = None) -> str:
-        """The key by which an image is drawn: that of its group, or of its content."""
+        """Return the key by which an image is drawn: that of its group, or of its content."""
         return f"group:{group}" if group else image_hash
 
     def draw(self, key: str) -> float:
-        """A uniformly distributed number in [0, 1), which depends on the seed and the key alone."""
+        """Return a uniformly distributed number in [0, 1) that only seed and key determine."""
         digest = hashlib.sha256(f"{self.seed}:{key}".encode("utf-8", "surrogateescape")).digest()
         return int.from_bytes(digest[:8], "big") / 2**64

@@ -24,7 +24,7 @@ def _names(requirements: Path) -> list[str]:
 
 
 def table(requirements: Path) -> str:
-    """Returns the table of the packages that a requirements file pins.
+    """Return the table of the packages that a requirements file pins.
 
     Args:
         requirements: Requirements file with one ``name==version`` a line; hashes are ignored.

@@ -317,7 +317,7 @@ def _lite_node(
 
 
 def _report_node(planned: PlanParameters, storage: Storage, nodes: dict[str, Any]) -> Any:
-    """The Report component, which reads the artifacts of all others."""
+    """Return the Report component, which reads the artifacts of all others."""
     by_id = {node.id: node for node in nodes.values()}
     # Components that the settings leave out, such as CrossValidator, have no row here.
     reported = {

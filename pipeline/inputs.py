@@ -157,7 +157,7 @@ def source_options(config: Config) -> SourceOptions:
 
 
 def judge_settings(config: Config, vocabulary: Sequence[str] | None = None) -> Settings:
-    """Settings of the checks.
+    """Return the settings of the checks.
 
     Args:
         config: The configuration.
@@ -183,7 +183,7 @@ def judge_settings(config: Config, vocabulary: Sequence[str] | None = None) -> S
 
 
 def gate_settings(config: Config, vocabulary: Sequence[str]) -> GateSettings:
-    """Requirements of the data gate on the number of images."""
+    """Return the data gate's requirements on the number of images."""
     gate = config.gate
     return GateSettings(
         vocabulary=tuple(vocabulary),
@@ -198,7 +198,7 @@ def gate_settings(config: Config, vocabulary: Sequence[str]) -> GateSettings:
 
 
 def split_rule(config: Config, given: tuple[str, ...] = ()) -> SplitRule:
-    """The rule by which images are assigned to splits.
+    """Return the rule by which images are assigned to splits.
 
     Args:
         config: The configuration.
@@ -264,7 +264,7 @@ def find(config: Config, scan: Scan) -> RunInputs:
 
 
 def _overrides(config: Config, vocabulary: Sequence[str]) -> str:
-    """Overrides as JSON, after checking them against the classes."""
+    """Return the overrides as JSON, after checking them against the classes."""
     if config.overrides_file is None:
         return "[]"
     found = override_files.load(config.overrides_file)
@@ -273,7 +273,7 @@ def _overrides(config: Config, vocabulary: Sequence[str]) -> str:
 
 
 def _proposals(config: Config) -> int:
-    """Number of overrides that nobody confirmed; 0 if the file cannot be read any more."""
+    """Return the number of unconfirmed overrides; 0 if the file cannot be read any more."""
     try:
         found = override_files.load(config.overrides_file) if config.overrides_file else ()
     except ConfigError:

@@ -106,7 +106,7 @@ def known(config: Config, inputs: RunInputs) -> Parameters:
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """The settings of a configuration that a run of a compiled pipeline may change."""
+    """Return the settings of a configuration that a run of a compiled pipeline may change."""
     values = dict(flat_settings.flat(config.model_dump()))
     return {name: values[setting] for name, setting in RUN_SETTINGS.items()}
 

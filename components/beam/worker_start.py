@@ -65,7 +65,7 @@ def script() -> Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """The flags of Beam's containers; the runner supplies all but those of the pool."""
+    """Return the flags of Beam's containers; the runner supplies all but those of the pool."""
     parser = argparse.ArgumentParser(
         prog="imgpipe-beam-worker",
         description="Start a Python worker of Beam with what the components of imgpipe need.",
@@ -106,7 +106,7 @@ def _provision_info(parsed: argparse.Namespace) -> Any:
 
 
 def environment(parsed: argparse.Namespace, info: Any) -> dict[str, str]:
-    """The environment variables from which Beam's `sdk_worker_main` reads its settings.
+    """Return the environment variables from which Beam's `sdk_worker_main` reads its settings.
 
     Args:
         parsed: The flags.
@@ -137,7 +137,7 @@ def environment(parsed: argparse.Namespace, info: Any) -> dict[str, str]:
 
 
 def _descriptor(url: str) -> str:
-    """The text form of Beam's message ``ApiServiceDescriptor``."""
+    """Return the text form of Beam's message ``ApiServiceDescriptor``."""
     return f'url: "{url}"'
 
 

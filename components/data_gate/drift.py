@@ -181,7 +181,7 @@ def _by_chance(measure: int, n: int, m: int) -> float:
 
 
 def image_count(statistics: Statistics) -> int:
-    """Number of images that the statistics summarise."""
+    """Return the number of images that the statistics summarise."""
     return int(sum(dataset.num_examples for dataset in statistics.datasets))
 
 

@@ -54,7 +54,7 @@ class Reason:
     advice: str
 
     def sentence(self) -> str:
-        """The reason as a message that says what was expected, what was found and what to do."""
+        """Return a message that says what was expected, what was found and what to do."""
         where = f" in {self.split}" if self.split else ""
         about = f" {self.subject!r}" if self.subject else ""
         title = self.kind.replace("_", " ")
@@ -217,7 +217,7 @@ def summarised(reasons: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def _subjects(reasons: Sequence[Mapping[str, str]]) -> str:
-    """What the reasons are about, such as "'cat' in train, 'dog' in train and 3,040 more"."""
+    """Return what the reasons name, such as "'cat' in train, 'dog' in train and 3,040 more"."""
     subjects = []
     for reason in reasons[:_MAX_NAMES]:
         subject, split = reason.get("subject"), reason.get("split")
@@ -227,7 +227,7 @@ def _subjects(reasons: Sequence[Mapping[str, str]]) -> str:
 
 
 def refusal(reasons: Sequence[Reason]) -> str:
-    """The message of an error that refuses the data, with the reasons in groups of one kind."""
+    """Return the message of an error that refuses the data, with grouped reasons."""
     number = f"{len(reasons):,} reason{'s' * (len(reasons) > 1)}"
     lines = [f"- {line}" for line in summarised(as_dicts(reasons))]
     return "\n".join([f"the data was refused for {number}:", *lines])

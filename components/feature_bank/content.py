@@ -43,7 +43,7 @@ class StoragePlan:
 
 @functools.lru_cache(maxsize=2)
 def shared_extractor(network: str) -> FeatureExtractor:
-    """The extractor of a backbone, which all threads of a process share.
+    """Return the extractor of a backbone, which all threads of a process share.
 
     Args:
         network: Description of the backbone, as `models.features.extractor.describe` returns it.

@@ -81,7 +81,7 @@ class FeatureStore:
         self._blobs.put({key: np.asarray(v, "<f2").tobytes() for key, v in vectors.items()})
 
     def shapes(self, extractor: FeatureExtractor) -> Shapes | None:
-        """The stored shapes of an extractor, which are slow to compute; None when unknown."""
+        """Return the stored shapes of an extractor, or None; they are slow to compute."""
         key = _shapes_key(extractor)
         value = self._blobs.get([key]).get(key)
         if value is None:
@@ -90,7 +90,7 @@ class FeatureStore:
         return Shapes(dim, tuple(activations))
 
     def learn_shapes(self, extractor: FeatureExtractor) -> Shapes:
-        """The shapes of an extractor; if they are not stored, they are computed and stored."""
+        """Return the shapes of an extractor; compute and store them if they are unknown."""
         known = self.shapes(extractor)
         if known is None:
             known = Shapes(extractor.dim, extractor.activation_shape)

@@ -147,7 +147,7 @@ def _records(paths: Iterable[str]) -> Iterator[ImageRecord]:
 
 
 def _kind(kind: str, split: str) -> str:
-    """The key by which a `ShardWriter` knows the file of one kind of output and one split."""
+    """Return the key by which a `ShardWriter` knows the file of a kind of output and a split."""
     return f"{kind}-{split}"
 
 

@@ -96,7 +96,7 @@ def place(
 
 
 def _units(table: Rows, near: Mapping[str, int]) -> Indices:
-    """Number of the unit of each image: images that are connected must be in one split."""
+    """Return the number of each image's unit; connected images must be in one split."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -118,7 +118,7 @@ def _units(table: Rows, near: Mapping[str, int]) -> Indices:
 
 
 def _grouped(contents: Rows, near: Mapping[str, int]) -> tuple[Indices, Indices]:
-    """Indices of the contents that have a group of near-duplicates, and the groups' numbers."""
+    """Return the indices of contents with near-duplicates, and the numbers of their groups."""
     known = np.array([bytes.fromhex(content) for content in near], contents.dtype)
     order = np.argsort(known)
     places = np.searchsorted(known, contents, sorter=order)

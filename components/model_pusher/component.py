@@ -130,7 +130,7 @@ def _image_size(exported: str) -> dict[str, int]:
 
 
 def destination(push_directory: str, push_destination: pusher_pb2.PushDestination | None) -> Path:
-    """Base path of the pushed versions, which TFX calls the base directory of a destination.
+    """Return the base path of the pushed versions, TFX's base directory of a destination.
 
     Raises:
         ConfigError: Not exactly one of the two is given, or it is not a local folder.

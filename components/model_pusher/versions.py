@@ -50,7 +50,7 @@ def _copy(sources: Mapping[str, Path], target: Path) -> None:
 
 
 def next_number(base: Path) -> int:
-    """The next free version number, higher than that of any version that exists or existed."""
+    """Return a free version number, higher than that of any version that exists or existed."""
     try:
         last = int((base / _LAST).read_text())
     except (OSError, ValueError):

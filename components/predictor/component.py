@@ -153,7 +153,7 @@ def _record(
     predicted: bytes,
     baseline: np.ndarray | None = None,
 ) -> tuple[str, bytes]:
-    """The split and the serialised prediction for one image."""
+    """Return the split and the serialised prediction for one image."""
     values: dict[str, records.Value] = {name: records.raw(example, name) for name in _KEPT}
     described = {name: records.first(example, name) for name in _DESCRIBED}
     values |= {name: value for name, value in described.items() if value is not None}

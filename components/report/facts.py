@@ -77,7 +77,7 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
 
 
 def _folds(uris: Mapping[str, str]) -> dict[str, Any]:
-    """The result of the folds, or a note on why there are none."""
+    """Return the result of the folds, or a note on why there are none."""
     found = _json(uris, "cross_validation", RESULT)
     if found and not found.get("decides", True):
         return {"cross_validation": None, "folds_note": found["why"]}
@@ -85,7 +85,7 @@ def _folds(uris: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _with_views_made(settings: Mapping[str, Any], bank: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The settings with the number of views in the bank, which may have fewer than allowed."""
+    """Return the settings with the bank's number of views, which may be below the allowed one."""
     if not settings.get("views") or bank.get("views") is None:
         return settings
     return {**settings, "views": {**settings["views"], "count": bank["views"]}}
@@ -174,7 +174,7 @@ def _predictions(
 
 
 def _labelled(uri: str, split: str) -> Iterator[metrics.Row]:
-    """The predictions of the labelled images of a split."""
+    """Return the predictions of the labelled images of a split."""
     for example in records.iterate(uri, split):
         label = records.integer(example, names.LABEL_INDEX, -1)
         if label >= 0:

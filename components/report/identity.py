@@ -61,5 +61,5 @@ def packages() -> dict[str, str]:
 
 
 def _now() -> str:
-    """The local time with its offset from UTC, such as ``2026-01-31 14:05:59 +0100``."""
+    """Return the local time with its offset from UTC, such as ``2026-01-31 14:05:59 +0100``."""
     return time.strftime("%Y-%m-%d %H:%M:%S %z")

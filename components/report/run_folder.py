@@ -83,7 +83,7 @@ class RunFolder:
                 shutil.rmtree(beside, ignore_errors=True)
 
     def settings(self) -> str:
-        """Settings of this run that the report shows, as JSON; "" if Plan left none."""
+        """Return the settings of this run that the report shows, as JSON; "" if Plan left none."""
         try:
             found = json_object.read(self.path / _ARTIFACTS / PLAN / PLAN_FILE)
             settings = str(found["report_settings"])

@@ -118,7 +118,7 @@ def describe(uri: str, split: str) -> DatasetFeatureStatisticsList | None:
 
 
 def _values(column: pa.Array) -> int:
-    """Number of distinct texts in a column of lists; 0 where it holds numbers or nothing."""
+    """Return the number of distinct texts in a column of lists; 0 for numbers or nothing."""
     kind = column.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         return 0

@@ -105,7 +105,7 @@ def _difference(path: Path, facts: dict[str, Any], complete: bool) -> str:
 
 
 def _count(path: Path) -> int:
-    """Number of records in an uncompressed TFRecord file, from the lengths alone.
+    """Return the number of records in an uncompressed TFRecord file, from the lengths alone.
 
     The checksums of the records are not needed, since the seal has a digest of the whole file.
     """

@@ -173,7 +173,7 @@ def versions(base: Path) -> Iterator[Version]:
 
 
 def latest(base: Path) -> Version | None:
-    """The newest intact version below `base`, or None."""
+    """Return the newest intact version below `base`, or None."""
     return next(versions(base), None)
 
 
@@ -193,7 +193,7 @@ def withdrawn(base: Path) -> list[str]:
 
 
 def baseline_for(base: Path, run_key: str) -> Version | None:
-    """The version that a run is compared with, or None.
+    """Return the version that a run is compared with, or None.
 
     It is the newest intact version that was made by another run and has not been withdrawn. A run
     that is repeated without changes therefore has the same baseline, so that TFX can reuse the

@@ -96,7 +96,7 @@ def first(example: tf.train.Example, name: str, default: Any = None) -> Any:
 
 
 def text(example: tf.train.Example, name: str) -> str:
-    """A bytes feature as text; a file name that is not UTF-8 keeps its bytes as surrogates."""
+    """Return a bytes feature as text; bytes that are not UTF-8 become surrogates."""
     value = first(example, name, b"")
     return bytes(value).decode("utf-8", "surrogateescape")
 
@@ -108,7 +108,7 @@ def iterate(uri: str, split: str) -> Iterator[tf.train.Example]:
 
 
 def count(uri: str, split: str) -> int:
-    """Number of Examples in one split, counted without parsing them."""
+    """Return the number of Examples in one split, counted without parsing them."""
     import tensorflow as tf
 
     with tf.device("cpu"):
@@ -118,7 +118,7 @@ def count(uri: str, split: str) -> int:
 
 
 def raw(example: tf.train.Example, name: str) -> bytes:
-    """A bytes feature, or b"" when it is absent."""
+    """Return a bytes feature, or b"" when it is absent."""
     return bytes(first(example, name, b""))
 
 
@@ -130,7 +130,7 @@ def content_hash(example: tf.train.Example) -> str:
 
 
 def integer(example: tf.train.Example, name: str, default: int = 0) -> int:
-    """An int64 feature, or `default` when it is absent."""
+    """Return an int64 feature, or `default` when it is absent."""
     return int(first(example, name, default))
 
 
@@ -305,5 +305,5 @@ class ShardWriter:
 
 
 def _temporary_path(path: str) -> str:
-    """A path in the same folder that is unique to this attempt at writing `path`."""
+    """Return a path in the same folder that is unique to this attempt at writing `path`."""
     return f"{path.rpartition('/')[0]}/{TEMPORARY}{uuid.uuid4().hex}"

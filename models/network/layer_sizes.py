@@ -206,7 +206,7 @@ def _sliding(axes: tuple[Axis, ...], depth: int, depth_text: str, filters: str =
 
 
 def _framed(layer: Any, shapes: tuple[Shape, ...]) -> _Result:
-    """Padding adds a frame of pixels, and cropping takes one away."""
+    """Return the size after padding, which adds a frame, or cropping, which takes one away."""
     pads, shape = hasattr(layer, "padding"), shapes[0]
     sign, spelled = (1, "+") if pads else (-1, "−")
     (top, bottom), (left, right) = layer.padding if pads else layer.cropping

@@ -22,7 +22,7 @@ class ClientFiles(BuildHookInterface):
     """Adds the files to the wheel, under the names that they have in imgpipe."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Called by hatchling before the wheel is built."""
+        """Add the files before the wheel is built; hatchling calls this."""
         files = [_SOURCE / "imgpipe" / "py.typed"]
         files += [file for file in _CLIENT.iterdir() if file.is_file()]
         files += _with_imports([*map(_file, _ENTRIES), *_CLIENT.glob("*.py")])
@@ -31,14 +31,14 @@ class ClientFiles(BuildHookInterface):
 
 
 def _file(module: str) -> Path | None:
-    """Returns the file of a module or package; None when the name is neither."""
+    """Return the file of a module or package; None when the name is neither."""
     path = _SOURCE.joinpath(*module.split("."))
     candidates = (path.with_suffix(".py"), path / "__init__.py")
     return next((file for file in candidates if file.is_file()), None)
 
 
 def _imports(file: Path) -> Iterator[str]:
-    """Yields the names that a file imports from imgpipe, also in functions, with their packages.
+    """Yield the names that a file imports from imgpipe, also in functions, with their packages.
 
     Imports for the type checker are left out, because they are not executed.
     """
@@ -55,7 +55,7 @@ def _imports(file: Path) -> Iterator[str]:
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:
-    """Yields a node and those below it, without the bodies of ``if TYPE_CHECKING``."""
+    """Yield a node and those below it, without the bodies of ``if TYPE_CHECKING``."""
     yield node
     skipped = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
     for child in node.orelse if skipped else ast.iter_child_nodes(node):

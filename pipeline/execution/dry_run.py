@@ -115,7 +115,7 @@ def _optional(config: Config, splits: Counter[str]) -> list[str]:
 
 
 def _stored(config: Config, extractor: FeatureExtractor, keys: set[bytes]) -> tuple[int, int]:
-    """Number of stored keys, and bytes of one view (0 if nothing is stored yet)."""
+    """Return the number of stored keys, and bytes of one view (0 if nothing is stored yet)."""
     if not blob_store.path_of(config.bank_store, STORE).exists():
         return 0, 0
     store = FeatureStore(config.bank_store)

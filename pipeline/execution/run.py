@@ -240,7 +240,7 @@ class _Run:
 
 
 def _from(pipeline: Any, start: str | None) -> set[str]:
-    """The nodes whose cached outputs are not used: `start` and all nodes that depend on it."""
+    """Return the nodes whose cached outputs are not used: `start` and all that depend on it."""
     if start is None:
         return set()
     nodes = {node.id: node for node in pipeline.components}

@@ -68,7 +68,7 @@ def _limits(given: Resources) -> dict[str, Any]:
 
 
 def _number(quantity: str) -> float:
-    """Number that a quantity of Kubernetes stands for, such as 500m, 4G or 4Gi."""
+    """Return the number that a quantity of Kubernetes stands for, such as 500m, 4G or 4Gi."""
     digits = quantity.rstrip("mkKMGTPEi")
     unit = quantity.removeprefix(digits)
     if unit == "m":

@@ -56,7 +56,7 @@ def set_run_folder(spec: dict[str, Any], directory: str) -> None:
 
 
 def _shown(name: str, task: dict[str, Any], component: dict[str, Any]) -> dict[str, str]:
-    """Inputs and outputs that the report shows: name in the report by key."""
+    """Return the inputs and outputs that the report shows: name in the report by key."""
     producers = {}
     for key, source in task.get("inputs", {}).get("artifacts", {}).items():
         made = source["taskOutputArtifact"]

@@ -263,7 +263,7 @@ def _labels(
 
 
 def _images(request: Any, rows: int) -> dict[int, bytes]:
-    """Encoded images of a request by row; empty if the log does not hold them."""
+    """Return the encoded images of a request by row; empty if the log does not hold them."""
     inputs = request.inputs
     if names.IMAGE_BYTES in inputs:
         found = list(inputs[names.IMAGE_BYTES].string_val)

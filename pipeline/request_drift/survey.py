@@ -143,7 +143,7 @@ class _Least:
         self._kept.add(digest)
 
     def found(self) -> list[Uncertain]:
-        """The kept images, the least certain first."""
+        """Return the kept images, the least certain first."""
         return [entry[3] for entry in sorted(self._heap, key=lambda e: e[:2], reverse=True)]
 
 

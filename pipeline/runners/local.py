@@ -59,16 +59,16 @@ class Observer(Protocol):
     """Receives the events of a run."""
 
     def started(self, name: str) -> None:
-        """A node is about to run, or to be taken from the cache."""
+        """Note that a node is about to run, or to be taken from the cache."""
 
     def finished(self, result: NodeResult) -> None:
-        """A node has run, or was taken from the cache."""
+        """Note that a node has run, or was taken from the cache."""
 
     def failed(self, name: str, seconds: float) -> None:
-        """A node raised an error after this many seconds."""
+        """Note that a node raised an error after this many seconds."""
 
     def damaged(self, name: str, what: str) -> None:
-        """An artifact that a node reads or reuses is damaged; `what` names the damage."""
+        """Note that an artifact that a node reads or reuses is damaged; `what` names the damage."""
 
 
 def metadata_config(path: Path) -> metadata_store_pb2.ConnectionConfig:

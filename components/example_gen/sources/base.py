@@ -146,19 +146,19 @@ class Scan:
     fingerprint: str = ""  # hex SHA-256 of all `Item.key`s, which `VettedSource.scan` computes
 
     def counts(self) -> dict[str, int]:
-        """Number of files of each class of the vocabulary, before any check."""
+        """Return the number of files of each class of the vocabulary, before any check."""
         seen = collections.Counter(item.label for item in self.items)
         return {name: seen[name] for name in self.vocabulary}
 
     def noted(self) -> collections.Counter[str]:
-        """What the notes count, by kind."""
+        """Return what the notes count, by kind."""
         found: collections.Counter[str] = collections.Counter()
         for note in self.notes:
             found[note.kind] += note.count
         return found
 
     def groups(self) -> int:
-        """Number of different groups."""
+        """Return the number of different groups."""
         return len({item.group for item in self.items if item.group is not None})
 
 

@@ -64,7 +64,7 @@ def takes(locator: str, options: SourceOptions) -> bool:
 
 
 def _text_file(path: Path, errors: str = "strict") -> TextIOWrapper:
-    """A regular file as UTF-8 text, with or without a byte order mark."""
+    """Return a regular file as UTF-8 text, with or without a byte order mark."""
     stream = open_regular(path)
     # newline="" keeps line breaks inside of quoted cells, as `csv` requires.
     return TextIOWrapper(stream, encoding="utf-8-sig", errors=errors, newline="")
@@ -100,7 +100,7 @@ class _Entry:
 
 
 def _single(found: dict[str, int]) -> str | None:
-    """The value if all rows give the same one, otherwise None."""
+    """Return the value if all rows give the same one, otherwise None."""
     return next(iter(found)) if len(found) == 1 else None
 
 
@@ -177,7 +177,7 @@ class ManifestSource(HashedSource):
             raise self._wrong(row, f"split {word!r}; {expected}") from None
 
     def _rows(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """Number and values by role ("" where empty) of each row; ConfigError for invalid rows."""
+        """Yield number and values by role ("" where empty) of each row; ConfigError if invalid."""
         path = Path(self.file).expanduser()
         rows = self._objects(path) if self.file.lower().endswith(_JSON) else self._cells(path)
         try:
@@ -247,7 +247,7 @@ class ManifestSource(HashedSource):
                 yield row, {r: _text(value[found[r]]) if r in found else "" for r in _USUAL}
 
     def _columns(self, header: Sequence[str], sparse: bool = False) -> dict[str, int]:
-        """Indices of the columns by role, -1 for none; with `sparse`, named ones may be absent."""
+        """Return the columns by role, -1 for none; with `sparse`, named ones may be absent."""
         wanted = {role: getattr(self.options, f"{role}_column") for role in _USUAL}
         return {
             role: column_index(self.file, header, name, _USUAL[role], required=role == "path")
@@ -294,7 +294,7 @@ def column_index(
 
 
 def _text(value: Any) -> str:
-    """A JSON value as text; null is "", and 3.0 is "3"."""
+    """Return a JSON value as text; null is "", and 3.0 is "3"."""
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer():

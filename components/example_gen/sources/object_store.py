@@ -98,7 +98,7 @@ class ObjectStoreSource(HashedSource):
 
 
 def _opened(uri: str) -> tuple[Any, str]:
-    """The file system of a URI, of which fsspec keeps one of each kind, and the path in it."""
+    """Return the file system of a URI, one of each kind in fsspec, and the path in it."""
     try:
         from fsspec.core import url_to_fs
 
@@ -113,7 +113,7 @@ def _opened(uri: str) -> tuple[Any, str]:
 
 
 def _item(path: str, about: dict[str, Any]) -> Item:
-    """An item with the checksum of its listing; the kind of checksum is a part of it."""
+    """Return an item with the checksum of its listing; the kind of checksum is a part of it."""
     kind = next((kind for kind in _CHECKSUMS if about.get(kind)), "")
     item = Item(path, locator=str(about["size"]))
     return item if not kind or _too_large(item) else replace(item, version=f"{kind}:{about[kind]}")

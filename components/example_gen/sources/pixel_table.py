@@ -219,12 +219,12 @@ def _cell(cells: Sequence[bytes], column: int) -> str:
 
 
 def _without_decimals(text: str) -> str:
-    """A numeric label without the decimals that spreadsheets add: "3.0" becomes "3"."""
+    """Return a numeric label without the decimals that spreadsheets add: "3.0" becomes "3"."""
     return text[:-2] if re.fullmatch(r"\d+\.0", text) else text
 
 
 def _values(line: bytes, layout: _Layout) -> bytes:
-    """The pixels of a row; OSError when they do not match the layout of the first rows."""
+    """Return the pixels of a row; OSError when they do not match the layout of the first rows."""
     cells = _cells(line, layout.delimiter)
     if len(cells) != layout.columns:
         raise OSError(f"{len(cells)} columns, expected {layout.columns}")

@@ -146,7 +146,7 @@ def image_of(path: str, offset: int, length: int, feature: str) -> bytes:
 
 
 def _value(example: tf.train.Example, name: str) -> str | int | None:
-    """A feature as text or number, None when it is absent or empty."""
+    """Return a feature as text or number, None when it is absent or empty."""
     feature = example.features.feature.get(name) if name else None
     kind = feature.WhichOneof("kind") if feature is not None else None
     values: Sequence[Any] = getattr(feature, kind).value if kind else ()
@@ -227,7 +227,7 @@ def _check_lengths(path: str, packed: bool) -> None:
 
 
 def _part(path: str, file: BinaryIO, packed: bool, offset: int) -> bytes:
-    """The header of the record at an unpacked offset."""
+    """Return the header of the record at an unpacked offset."""
     if not packed:
         return os.pread(file.fileno(), _HEADER, offset)
     try:

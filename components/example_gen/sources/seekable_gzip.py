@@ -173,5 +173,5 @@ class SeekableGzip:
 
 @cached_until_changed(4)
 def shared(path: str) -> SeekableGzip:
-    """The reader of a file that this process shares, or a new one after the file has changed."""
+    """Return the reader of a file that this process shares, or a new one for a changed file."""
     return SeekableGzip(path)

@@ -114,7 +114,7 @@ class TfdsSource(HashedSource):
         return dict(ours if len(ours) > 1 else dict.fromkeys(ours)), notes
 
     def _items(self, builder: Any, fields: Fields, name: str, split: str | None) -> Iterator[Item]:
-        """The records of one split, in the order of its files."""
+        """Return the records of one split, in the order of its files."""
         feature = builder.info.features[fields.label]
         # Slices such as train[:10%] would make odd names of folders.
         folder = re.sub(r"[^\w.+-]", "_", name)
@@ -160,7 +160,7 @@ def _unusable(name: str, what: str) -> ConfigError:
 
 @functools.lru_cache(maxsize=8)
 def _builder(name: str, folder: str) -> Any:
-    """The builder of a prepared data set; ConfigError when unknown, ResourceError when missing."""
+    """Return the builder of a prepared data set, or raise ConfigError or ResourceError."""
     import tensorflow_datasets as tfds
 
     try:
@@ -205,7 +205,7 @@ def _prepare(tfds: Any, builder: Any, name: str) -> None:
 
 
 def _unreachable(addresses: list[str]) -> str:
-    """The first host that does not answer; "" when all do, or when a proxy is used."""
+    """Return the first host that does not answer; "" when all do, or when a proxy is used."""
     if urllib.request.getproxies():
         return ""
     hosts = {(url.hostname, url.port, url.scheme) for url in map(urllib.parse.urlparse, addresses)}

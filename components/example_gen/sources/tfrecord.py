@@ -65,7 +65,7 @@ class TFRecordSource(HashedSource):
                 yield to_item(f"{name}/{number:08d}", str(file), entry, fields, split)
 
     def _files(self) -> tuple[Path, list[Path]]:
-        """The folder that names are relative to, and the record files in order."""
+        """Return the folder that names are relative to, and the record files in order."""
         path = Path(self.locator).expanduser().absolute()
         if path.is_file():
             return path.parent, [path]

@@ -127,7 +127,7 @@ def checked(
 
 
 def _hidden_part(path: str) -> str:
-    """The part of a path up to its first hidden name, "" when no name is hidden."""
+    """Return the part of a path up to its first hidden name, "" when no name is hidden."""
     parts = path.split("/")
     for depth, name in enumerate(parts):
         if is_hidden(name):
@@ -149,7 +149,7 @@ def _below(folders: set[str], root: str) -> list[str]:
 
 
 def _wrapper(folders: set[str]) -> str:
-    """The folder (with its slash) around all classes and splits; "" for none."""
+    """Return the folder (with its slash) around all classes and splits; "" for none."""
     prefix = ""
     while True:
         top = _below(folders, prefix)
@@ -162,7 +162,7 @@ def _wrapper(folders: set[str]) -> str:
 
 
 def _class_folder(path: str, roots: Sequence[tuple[str, str | None]]) -> tuple[str, str | None]:
-    """The class folder (with its slash) of an item, "" when it is in none, and the split."""
+    """Return the class folder (with its slash) of an item, "" when it is in none, and the split."""
     for root, split in roots:
         if path.startswith(root):
             return path[: path.find("/", len(root)) + 1], split

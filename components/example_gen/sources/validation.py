@@ -190,7 +190,7 @@ def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[Items, _P
 
 
 def _within(item: Item, classes: Sequence[str]) -> Item:
-    """The item, with a problem when its label is not in `classes`."""
+    """Return the item, with a problem when its label is not in `classes`."""
     if item.label is None or item.label in classes or item.problem:
         return item
     detail = f"label {item.label!r} is not in data.classes ({some(classes, 8)})"
@@ -228,7 +228,7 @@ def _one_split_a_group(items: Sequence[Item]) -> Sequence[Item]:
 
 
 def _odd_names(items: Iterable[Item]) -> list[Note]:
-    """Notes on names that another system may truncate, change or confuse."""
+    """Return notes on names that another system may truncate, change or confuse."""
     keys = array("q")  # hashes of names, because names need more memory
     odd, long = _Paths(), _Paths()
     for item in items:
@@ -248,7 +248,7 @@ def _odd_names(items: Iterable[Item]) -> list[Note]:
 
 
 def _collisions(items: Iterable[Item], again: Collection[int]) -> list[Note]:
-    """Notes on names that differ only in case or accents' form, whose hashes are in `again`."""
+    """Return notes on names that differ only in case or accents' form: hashes in `again`."""
     same: dict[str, list[str]] = collections.defaultdict(list)
     for item in items if again else ():
         if hash(folded := _folded(item.path)) in again:
@@ -272,7 +272,7 @@ def _repeated(keys: array[int]) -> set[int]:
 
 
 def _folded(path: str) -> str:
-    """The form of a path that is equal for names that differ only in case or accents' form."""
+    """Return a form of a path that is equal for names that differ only in case or accents."""
     return (path if path.isascii() else unicodedata.normalize("NFC", path)).casefold()
 
 
@@ -281,7 +281,7 @@ def _bytes(path: str) -> int:
 
 
 def _capped(kind: str, paths: _Paths, detail: str) -> Iterator[Note]:
-    """A note for each of the first paths, and one with the number of the others."""
+    """Return a note for each of the first paths, and one with the number of the others."""
     yield from (Note(kind, path, detail) for path in paths.first)
     yield from _more(kind, paths.count - _NAMED)
 

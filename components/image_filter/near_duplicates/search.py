@@ -161,7 +161,7 @@ def distances(one: Words, other: Words) -> npt.NDArray[np.int64]:
 
 
 def _orders(kind: int) -> tuple[int, int]:
-    """Number of orders for a kind of hashes, and of the neighbours that are compared in each."""
+    """Return the number of orders for a kind of hashes, and of neighbours compared in each."""
     return (ORDERS, WINDOW) if kind == 1 else (CROP_ORDERS, CROP_WINDOW)
 
 

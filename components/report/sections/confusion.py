@@ -62,7 +62,7 @@ def _rows(cells: Sequence[Cell], classes: Sequence[str], anchors: Anchors) -> li
 
 
 def _pairs(cells: Sequence[Cell], classes: Sequence[str], anchors: Anchors) -> list[dict[str, Any]]:
-    """The most frequent confusions, the largest first."""
+    """Return the most frequent confusions, the largest first."""
     totals: collections.Counter[int] = collections.Counter()
     for label, _, count in cells:
         totals[label] += count
