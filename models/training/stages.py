@@ -297,10 +297,8 @@ def whole(
         cut: Layer above which all layers are trained, even if the settings freeze them.
         head: Head with the initial weights of the network's head; None for new weights.
     """
-    import keras
-
     pixels, logits, activations = _cut(classes, settings, cut, head)
-    return keras.Model(pixels, logits, name=_above(activations) if cut else "whole")
+    return _trainable(pixels, logits, _above(activations) if cut else "whole")
 
 
 def above_cut(
@@ -314,10 +312,16 @@ def above_cut(
         cut: Layer at which the network is cut.
         head: Head with the initial weights of the network's head; None for new weights.
     """
+    _, logits, activations = _cut(classes, settings, cut, head)
+    return _trainable(activations, logits, _above(activations))
+
+
+def _trainable(start: keras.KerasTensor, logits: keras.KerasTensor, name: str) -> keras.Model:
     import keras
 
-    _, logits, activations = _cut(classes, settings, cut, head)
-    return keras.Model(activations, logits, name=_above(activations))
+    from imgpipe.models.training import depthwise_gradients  # imports Keras
+
+    return depthwise_gradients.accelerated(keras.Model(start, logits, name=name))
 
 
 def _above(activations: keras.KerasTensor) -> str:

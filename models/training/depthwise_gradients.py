@@ -1,0 +1,114 @@
+"""Faster gradients of depthwise convolutions on a processor.
+
+oneDNN has a fast routine for the gradient of a depthwise kernel only if the kernel has at most
+three columns: a kernel of 5 × 5 takes ten times as long as one of 3 × 3. Here, this gradient is
+assembled from parts of three columns, which takes half as long. The gradient of the input is the
+convolution with the kernel turned by 180 degrees, which is 1.8 times as fast as TensorFlow's own
+operation. Both gradients are those of TensorFlow except for rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import keras
+import tensorflow as tf
+
+_ONE_BY_ONE: Final = [1, 1, 1, 1]  # strides
+_COLUMNS: Final = 3  # of the widest kernel for which oneDNN has a fast routine
+
+
+def accelerated(model: keras.Model) -> keras.Model:
+    """Replace the depthwise convolutions whose gradients can be computed faster.
+
+    Args:
+        model: Functional model.
+
+    Returns:
+        A model with the same name, names of layers and weights, which shares all other layers with
+        `model`; or `model` itself if there is nothing to replace or a GPU trains it.
+    """
+    if tf.config.list_physical_devices("GPU") or not any(map(_is_replaced, model.layers)):
+        return model
+    new: dict[str, _DepthwiseConv2D] = {}
+
+    def layer(old: Any) -> Any:
+        if not _is_replaced(old):
+            return old
+        return new.setdefault(old.name, _DepthwiseConv2D.from_config(old.get_config()))
+
+    copy = keras.models.clone_model(model, clone_function=layer)
+    for name, depthwise in new.items():
+        depthwise.set_weights(model.get_layer(name).get_weights())
+    return copy
+
+
+def _is_replaced(layer: Any) -> bool:
+    return (
+        type(layer) is keras.layers.DepthwiseConv2D
+        and layer.padding == "same"
+        and layer.data_format == "channels_last"
+        and layer.depth_multiplier == 1
+        and {*layer.strides, *layer.dilation_rate} == {1}
+        and all(size % 2 for size in layer.kernel_size)
+    )
+
+
+class _DepthwiseConv2D(keras.layers.DepthwiseConv2D):
+    """A layer for which `_is_replaced` holds, with other gradients."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        outputs = _convolved(inputs, tf.convert_to_tensor(self.kernel))
+        if self.use_bias:
+            outputs = tf.nn.bias_add(outputs, self.bias)
+        return self.activation(outputs)
+
+
+@tf.custom_gradient
+def _convolved(
+    inputs: tf.Tensor, kernel: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]]:
+    """Return the convolution of inputs [N, H, W, C] with a kernel [odd, odd, C, 1]."""
+
+    def gradient(above: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        turned = tf.reverse(kernel, [0, 1])
+        of_inputs = tf.nn.depthwise_conv2d(above, turned, _ONE_BY_ONE, "SAME")
+        return of_inputs, _of_kernel(inputs, above, *kernel.shape[:2])
+
+    return tf.nn.depthwise_conv2d(inputs, kernel, _ONE_BY_ONE, "SAME"), gradient
+
+
+def _of_kernel(inputs: tf.Tensor, above: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Return the gradient of the kernel, [height, width, C, 1].
+
+    Args:
+        inputs: Inputs of the convolution, [N, H, W, C].
+        above: Gradient of its outputs, [N, H, W, C].
+        height: Rows of the kernel.
+        width: Columns of the kernel.
+    """
+    gradient, channels = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter, inputs.shape[-1]
+    if width <= _COLUMNS:
+        return gradient(
+            input=inputs,
+            filter_sizes=[height, width, channels, 1],
+            out_backprop=above,
+            strides=_ONE_BY_ONE,
+            padding="SAME",
+        )
+    padded = tf.pad(inputs, [[0, 0], [height // 2] * 2, [width // 2] * 2, [0, 0]])
+    columns = tf.shape(above)[2]
+    parts = []
+    for first in range(0, width, _COLUMNS):
+        part = min(_COLUMNS, width - first)
+        parts.append(
+            gradient(
+                input=padded[:, :, first : first + columns + part - 1],
+                filter_sizes=[height, part, channels, 1],
+                out_backprop=above,
+                strides=_ONE_BY_ONE,
+                padding="VALID",
+            )
+        )
+    return tf.concat(parts, 1)

@@ -1,0 +1,80 @@
+"""Gradients of depthwise convolutions are those of TensorFlow, and the layers keep their names."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from imgpipe.models.training.depthwise_gradients import accelerated
+
+
+def network(*layers: keras.layers.Layer, shape: tuple[int, ...] = (9, 8, 4)) -> keras.Model:
+    inputs = keras.Input(shape)
+    outputs = inputs
+    for layer in layers:
+        outputs = layer(outputs)
+    return keras.Model(inputs, outputs, name="above_block8")
+
+
+def gradients(model: keras.Model, images: tf.Tensor) -> list[np.ndarray]:
+    variables = [variable.value for variable in model.trainable_variables]
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        loss = tf.reduce_sum(tf.sin(model(images, training=True)))
+    found = tape.gradient(loss, [images, *variables])
+    return [np.asarray(gradient) for gradient in found]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 3), (5, 5), (7, 7), (9, 3), (3, 9)])
+@pytest.mark.parametrize("shape", [(9, 8, 4), (2, 1, 3), (1, 6, 5)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_gradients_are_those_of_tensorflow(size, shape, bias):
+    keras.utils.set_random_seed(1)
+    layer = keras.layers.DepthwiseConv2D(size, padding="same", use_bias=bias, activation="tanh")
+    plain = network(layer, shape=shape)
+    fast = accelerated(plain)
+    images = tf.random.normal([3, *shape])
+
+    assert type(fast.layers[1]) is not type(plain.layers[1])
+    np.testing.assert_allclose(fast(images), plain(images), atol=1e-6)
+    for ours, theirs in zip(gradients(fast, images), gradients(plain, images), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-5)
+
+
+def test_everything_else_stays():
+    dense = keras.layers.Dense(3, name="dense")
+    depthwise = keras.layers.DepthwiseConv2D(5, padding="same", name="mixing")
+    depthwise.trainable = False
+    fast = accelerated(network(depthwise, dense))
+
+    assert fast.name == "above_block8"
+    assert fast.get_layer("dense") is dense
+    assert fast.get_layer("mixing") is not depthwise
+    assert not fast.get_layer("mixing").trainable
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        keras.layers.DepthwiseConv2D(5, strides=2, padding="same"),
+        keras.layers.DepthwiseConv2D(5, padding="valid"),
+        keras.layers.DepthwiseConv2D(4, padding="same"),
+        keras.layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2),
+        keras.layers.DepthwiseConv2D(3, padding="same", dilation_rate=2),
+        keras.layers.Conv2D(4, 3, padding="same"),
+    ],
+)
+def test_other_layers_stay(layer):
+    model = network(layer)
+
+    assert accelerated(model) is model
+
+
+def test_kernels_are_cast_by_the_policy_of_the_layer():
+    layer = keras.layers.DepthwiseConv2D(5, padding="same", dtype="mixed_bfloat16")
+    fast = accelerated(network(layer))
+
+    of_images, of_kernel, _ = gradients(fast, tf.random.normal([2, 9, 8, 4]))
+
+    assert of_kernel.dtype == np.float32
+    assert np.isfinite(of_kernel).all() and np.isfinite(of_images).all()
