@@ -24,6 +24,7 @@ from imgpipe.components.image_filter.checks import MEASUREMENTS
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.components.splits import SplitRule
 from imgpipe.models import preprocess
+from imgpipe.models.dataset_tuning import untuned
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -235,7 +236,7 @@ def _dataset(parts: object) -> tf.data.Dataset:
     options.deterministic = True  # `Inspection.records` relies on the order
     kinds = tuple(tf.TensorSpec([None], kind) for kind in (tf.int64, tf.string, tf.bool))
     with tf.device("cpu"):
-        return (
+        return untuned(
             tf.data.Dataset.from_generator(parts, output_signature=kinds)
             .unbatch()
             .map(decoded, num_parallel_calls=tf.data.AUTOTUNE)

@@ -28,6 +28,7 @@ from imgpipe.components.predictor import prediction
 from imgpipe.components.storage import manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.models import preprocess, progress
+from imgpipe.models.dataset_tuning import untuned
 from imgpipe.models.export import litert
 
 REFUSED_LITE = "refused"
@@ -147,7 +148,7 @@ def batches(
 
     # In order, so that the calibration of int8 is the same in every run.
     dataset = dataset.map(decoded, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    yield from dataset.batch(_IMAGES_AT_ONCE).prefetch(1).as_numpy_iterator()
+    yield from untuned(dataset.batch(_IMAGES_AT_ONCE).prefetch(1)).as_numpy_iterator()
 
 
 def convert(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgpipe.models import feature_names as names
+from imgpipe.models.dataset_tuning import untuned
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY, atomic_write
 from imgpipe.models.files.file_patterns import matching
@@ -61,7 +62,8 @@ def read_records(files: str | Sequence[str]) -> Iterator[bytes]:
 
     # Each step of a dataset takes 0.1 ms, which batches divide.
     with tf.device("cpu"):
-        batches = tf.data.TFRecordDataset(files).batch(_RECORDS_AT_ONCE).as_numpy_iterator()
+        dataset = untuned(tf.data.TFRecordDataset(files).batch(_RECORDS_AT_ONCE))
+        batches = dataset.as_numpy_iterator()
     # Outside of the block, which would otherwise hold for what the caller does with a record: a
     # network that is called in between belongs on a GPU.
     for batch in batches:

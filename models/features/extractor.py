@@ -24,6 +24,7 @@ import numpy.typing as npt
 from imgpipe.models import augmentation, backbones, distribution, preprocess, progress
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.backbones import Backbone
+from imgpipe.models.dataset_tuning import untuned
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.network.classifier import pooled
 from imgpipe.models.network.cuts import FROZEN_SHARE, USUAL, layer_at
@@ -207,7 +208,7 @@ class FeatureExtractor:
 
         dataset = tf.data.Dataset.from_tensor_slices(columns)
         dataset = dataset.map(repeat, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return dataset.unbatch().batch(BATCH_VIEWS).prefetch(2)
+        return untuned(dataset.unbatch().batch(BATCH_VIEWS).prefetch(2))
 
     def _built(self, side: int) -> tuple[Any, Callable[..., tuple[tf.Tensor, ...]]]:
         with self._lock:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from imgpipe.models import augmentation
 from imgpipe.models.augmentation import ViewSpec, mixup
+from imgpipe.models.dataset_tuning import untuned
 from imgpipe.models.features import row_file
 from imgpipe.models.features.row_file import StoredRows
 from imgpipe.models.head.class_weights import class_weights
@@ -197,7 +198,7 @@ def training(rows: Rows, classes: int, settings: ModelSettings, first: int = 0) 
 
     dataset = tf.data.Dataset.range(first, settings.epochs).flat_map(epochs)
     dataset = dataset.map(load, num_parallel_calls=2, deterministic=True)
-    return dataset.prefetch(2)
+    return untuned(dataset.prefetch(2))
 
 
 def _indices(rows: Rows, settings: ModelSettings) -> Callable[[tf.Tensor], tf.data.Dataset]:
@@ -268,7 +269,7 @@ def validation(rows: Rows, classes: int) -> tf.data.Dataset:
         return inputs, tf.one_hot(tf.gather(labels, index), classes)
 
     dataset = tf.data.Dataset.range(len(rows)).batch(rows.at_once)
-    return dataset.map(load).prefetch(1)
+    return untuned(dataset.map(load).prefetch(1))
 
 
 def _seed(settings: ModelSettings, number: tf.Tensor) -> tf.Tensor:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models import feature_names as names
+from imgpipe.models.dataset_tuning import untuned
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.row_file import RowFile
 from imgpipe.models.files.file_patterns import all_matching
@@ -138,5 +139,5 @@ def _read(files: Sequence[str]) -> Iterator[tuple[list[bytes], list[bytes]]]:
     spec = {names.IMAGE_BYTES: text, names.IMAGE_HASH: text}
     dataset = tf.data.TFRecordDataset(list(files)).batch(_AT_ONCE)
     dataset = dataset.map(lambda records: tf.io.parse_example(records, spec)).prefetch(1)
-    for batch in dataset.as_numpy_iterator():
+    for batch in untuned(dataset).as_numpy_iterator():
         yield list(batch[names.IMAGE_BYTES]), list(batch[names.IMAGE_HASH])

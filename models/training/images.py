@@ -16,6 +16,7 @@ import numpy.typing as npt
 from imgpipe.models import augmentation, preprocess, progress
 from imgpipe.models import feature_names as names
 from imgpipe.models.augmentation import ViewSpec
+from imgpipe.models.dataset_tuning import untuned
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.features.columns import columns
 from imgpipe.models.features.row_file import RowFile
@@ -101,6 +102,6 @@ def _pixels(
         lambda position, _: position >= 0
     )  # before decoding, which is expensive
     dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(_AT_ONCE).prefetch(2)
-    for places_here, images in dataset.as_numpy_iterator():
+    for places_here, images in untuned(dataset).as_numpy_iterator():
         yield places_here, images
         progress.advance(len(images), "images")

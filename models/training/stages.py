@@ -27,6 +27,7 @@ from imgpipe.models.features.bank import (
     open_split,
     read_facts,
 )
+from imgpipe.models.features.extractor import has_gpu, resolve_precision
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.head.calibration import calibrated_losses, cross_entropies
 from imgpipe.models.network import cuts
@@ -298,7 +299,7 @@ def whole(
         head: Head with the initial weights of the network's head; None for new weights.
     """
     pixels, logits, activations = _cut(classes, settings, cut, head)
-    return _trainable(pixels, logits, _above(activations) if cut else "whole")
+    return _trainable(pixels, logits, _above(activations) if cut else "whole", settings)
 
 
 def above_cut(
@@ -313,15 +314,23 @@ def above_cut(
         head: Head with the initial weights of the network's head; None for new weights.
     """
     _, logits, activations = _cut(classes, settings, cut, head)
-    return _trainable(activations, logits, _above(activations))
+    return _trainable(activations, logits, _above(activations), settings)
 
 
-def _trainable(start: keras.KerasTensor, logits: keras.KerasTensor, name: str) -> keras.Model:
+def _trainable(
+    start: keras.KerasTensor, logits: keras.KerasTensor, name: str, settings: ModelSettings
+) -> keras.Model:
+    """Return the model from `start` to the logits, with layers that train fast on this machine."""
     import keras
 
-    from imgpipe.models.training import depthwise_gradients  # imports Keras
+    from imgpipe.models.training import fast_layers  # imports Keras
 
-    return depthwise_gradients.accelerated(keras.Model(start, logits, name=name))
+    model = keras.Model(start, logits, name=name)
+    if has_gpu():
+        return model
+    automatic = settings.precision == "auto"
+    bfloat16 = automatic and resolve_precision("auto") == "bfloat16"
+    return fast_layers.accelerated(model, bfloat16)
 
 
 def _above(activations: keras.KerasTensor) -> str:

@@ -1,11 +1,11 @@
-"""Gradients of depthwise convolutions are those of TensorFlow, and the layers keep their names."""
+"""Layers that train faster compute what Keras' layers compute, and keep their names."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from imgpipe.models.training.depthwise_gradients import accelerated
+from imgpipe.models.training.fast_layers import accelerated
 
 
 def network(*layers: keras.layers.Layer, shape: tuple[int, ...] = (9, 8, 4)) -> keras.Model:
@@ -32,7 +32,7 @@ def test_gradients_are_those_of_tensorflow(size, shape, bias):
     keras.utils.set_random_seed(1)
     layer = keras.layers.DepthwiseConv2D(size, padding="same", use_bias=bias, activation="tanh")
     plain = network(layer, shape=shape)
-    fast = accelerated(plain)
+    fast = accelerated(plain, bfloat16=False)
     images = tf.random.normal([3, *shape])
 
     assert type(fast.layers[1]) is not type(plain.layers[1])
@@ -45,7 +45,7 @@ def test_everything_else_stays():
     dense = keras.layers.Dense(3, name="dense")
     depthwise = keras.layers.DepthwiseConv2D(5, padding="same", name="mixing")
     depthwise.trainable = False
-    fast = accelerated(network(depthwise, dense))
+    fast = accelerated(network(depthwise, dense), bfloat16=True)
 
     assert fast.name == "above_block8"
     assert fast.get_layer("dense") is dense
@@ -67,14 +67,28 @@ def test_everything_else_stays():
 def test_other_layers_stay(layer):
     model = network(layer)
 
-    assert accelerated(model) is model
+    assert accelerated(model, bfloat16=True) is model
 
 
 def test_kernels_are_cast_by_the_policy_of_the_layer():
     layer = keras.layers.DepthwiseConv2D(5, padding="same", dtype="mixed_bfloat16")
-    fast = accelerated(network(layer))
+    fast = accelerated(network(layer), bfloat16=False)
 
     of_images, of_kernel, _ = gradients(fast, tf.random.normal([2, 9, 8, 4]))
 
     assert of_kernel.dtype == np.float32
     assert np.isfinite(of_kernel).all() and np.isfinite(of_images).all()
+
+
+@pytest.mark.parametrize(("bfloat16", "dtype"), [(True, "bfloat16"), (False, "float32")])
+def test_convolutions_of_one_pixel_are_computed_in_bfloat16(bfloat16, dtype):
+    plain = network(
+        keras.layers.Conv2D(6, 1, activation="relu6", name="expand"),
+        keras.layers.DepthwiseConv2D(5, padding="same", name="mixing"),
+    )
+    fast = accelerated(plain, bfloat16)
+    images = tf.random.normal([2, 9, 8, 4])
+
+    assert fast.get_layer("expand").compute_dtype == dtype
+    assert fast.get_layer("mixing").compute_dtype == fast.get_layer("expand").variable_dtype
+    np.testing.assert_allclose(fast(images), plain(images), atol=0.02)

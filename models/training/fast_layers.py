@@ -1,10 +1,13 @@
-"""Faster gradients of depthwise convolutions on a processor.
+"""Layers that train faster on a processor than those of Keras.
 
 oneDNN has a fast routine for the gradient of a depthwise kernel only if the kernel has at most
 three columns: a kernel of 5 × 5 takes ten times as long as one of 3 × 3. Here, this gradient is
 assembled from parts of three columns, which takes half as long. The gradient of the input is the
 convolution with the kernel turned by 180 degrees, which is 1.8 times as fast as TensorFlow's own
 operation. Both gradients are those of TensorFlow except for rounding.
+
+Convolutions of 1 × 1 are multiplications of matrices, which are faster in bfloat16 where the
+processor supports it. Depthwise convolutions would be slower.
 """
 
 from __future__ import annotations
@@ -19,32 +22,51 @@ _ONE_BY_ONE: Final = [1, 1, 1, 1]  # strides
 _COLUMNS: Final = 3  # of the widest kernel for which oneDNN has a fast routine
 
 
-def accelerated(model: keras.Model) -> keras.Model:
-    """Replace the depthwise convolutions whose gradients can be computed faster.
+def accelerated(model: keras.Model, bfloat16: bool) -> keras.Model:
+    """Replace the layers that can be trained faster.
 
     Args:
         model: Functional model.
+        bfloat16: Whether convolutions of 1 x 1 may be computed in bfloat16. Their weights stay
+            float32.
 
     Returns:
         A model with the same name, names of layers and weights, which shares all other layers with
-        `model`; or `model` itself if there is nothing to replace or a GPU trains it.
+        `model`; or `model` itself if there is nothing to replace.
     """
-    if tf.config.list_physical_devices("GPU") or not any(map(_is_replaced, model.layers)):
-        return model
-    new: dict[str, _DepthwiseConv2D] = {}
+    new: dict[str, Any] = {}
 
     def layer(old: Any) -> Any:
-        if not _is_replaced(old):
+        config = _replacement(old, bfloat16)
+        if config is None:
             return old
-        return new.setdefault(old.name, _DepthwiseConv2D.from_config(old.get_config()))
+        kind = _DepthwiseConv2D if isinstance(old, keras.layers.DepthwiseConv2D) else type(old)
+        return new.setdefault(old.name, kind.from_config(config))
 
     copy = keras.models.clone_model(model, clone_function=layer)
-    for name, depthwise in new.items():
-        depthwise.set_weights(model.get_layer(name).get_weights())
-    return copy
+    for name, replacement in new.items():
+        replacement.set_weights(model.get_layer(name).get_weights())
+    return copy if new else model
 
 
-def _is_replaced(layer: Any) -> bool:
+def _replacement(layer: Any, bfloat16: bool) -> dict[str, Any] | None:
+    """Return the configuration of the layer that replaces this one; None if it stays."""
+    if _is_pointwise(layer) and bfloat16:
+        return {**layer.get_config(), "dtype": "mixed_bfloat16"}
+    return layer.get_config() if _is_depthwise(layer) else None
+
+
+def _is_pointwise(layer: Any) -> bool:
+    """Return whether a layer is a convolution of 1 x 1 in float32."""
+    return (
+        type(layer) is keras.layers.Conv2D
+        and layer.kernel_size == (1, 1)
+        and layer.compute_dtype == "float32"
+    )
+
+
+def _is_depthwise(layer: Any) -> bool:
+    """Return whether `_DepthwiseConv2D` computes the same as this layer."""
     return (
         type(layer) is keras.layers.DepthwiseConv2D
         and layer.padding == "same"
@@ -56,7 +78,7 @@ def _is_replaced(layer: Any) -> bool:
 
 
 class _DepthwiseConv2D(keras.layers.DepthwiseConv2D):
-    """A layer for which `_is_replaced` holds, with other gradients."""
+    """A layer for which `_is_depthwise` holds, with other gradients."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         outputs = _convolved(inputs, tf.convert_to_tensor(self.kernel))
