@@ -156,7 +156,8 @@ class TrainSettings:
     precision: Precision = Field(
         default="auto",
         description="Precision of the layers that are trained besides the head. auto: "
-        "mixed_float16 on a GPU and float32 on a CPU, where 16 bits are slower.",
+        "mixed_float16 on a GPU; on a CPU float32, except for convolutions of 1 x 1, which use "
+        "bfloat16 where the CPU supports it. The exported model is float32.",
     )
     strategy: Strategy = Field(
         default="none",

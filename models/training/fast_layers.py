@@ -34,26 +34,38 @@ def accelerated(model: keras.Model, bfloat16: bool) -> keras.Model:
         A model with the same name, names of layers and weights, which shares all other layers with
         `model`; or `model` itself if there is nothing to replace.
     """
-    new: dict[str, Any] = {}
 
-    def layer(old: Any) -> Any:
-        config = _replacement(old, bfloat16)
-        if config is None:
-            return old
-        kind = _DepthwiseConv2D if isinstance(old, keras.layers.DepthwiseConv2D) else type(old)
-        return new.setdefault(old.name, kind.from_config(config))
+    def faster(layer: Any) -> Any:
+        if bfloat16 and _is_pointwise(layer):
+            return _BFloat16Conv2D.from_config({**layer.get_config(), "dtype": "mixed_bfloat16"})
+        if _is_depthwise(layer):
+            return _DepthwiseConv2D.from_config(layer.get_config())
+        return layer
 
-    copy = keras.models.clone_model(model, clone_function=layer)
-    for name, replacement in new.items():
-        replacement.set_weights(model.get_layer(name).get_weights())
-    return copy if new else model
+    return _replaced(model, faster)
 
 
-def _replacement(layer: Any, bfloat16: bool) -> dict[str, Any] | None:
-    """Return the configuration of the layer that replaces this one; None if it stays."""
-    if _is_pointwise(layer) and bfloat16:
-        return {**layer.get_config(), "dtype": "mixed_bfloat16"}
-    return layer.get_config() if _is_depthwise(layer) else None
+def exact(model: keras.Model) -> keras.Model:
+    """Return the model that `accelerated` made, with all layers in float32, as they are served."""
+
+    def in_float32(layer: Any) -> Any:
+        if isinstance(layer, _BFloat16Conv2D):
+            return keras.layers.Conv2D.from_config({**layer.get_config(), "dtype": "float32"})
+        return layer
+
+    return _replaced(model, in_float32)
+
+
+def _replaced(model: keras.Model, replacement: Callable[[Any], Any]) -> keras.Model:
+    """Return a model with other layers, which get the weights of those that they replace."""
+    pairs = [(layer, replacement(layer)) for layer in model.layers]
+    new = {old.name: found for old, found in pairs if found is not old}
+    if not new:
+        return model
+    copy = keras.models.clone_model(model, clone_function=lambda layer: new.get(layer.name, layer))
+    for name, layer in new.items():
+        layer.set_weights(model.get_layer(name).get_weights())
+    return copy
 
 
 def _is_pointwise(layer: Any) -> bool:
@@ -75,6 +87,10 @@ def _is_depthwise(layer: Any) -> bool:
         and {*layer.strides, *layer.dilation_rate} == {1}
         and all(size % 2 for size in layer.kernel_size)
     )
+
+
+class _BFloat16Conv2D(keras.layers.Conv2D):
+    """A convolution that is computed in bfloat16 for training only."""
 
 
 class _DepthwiseConv2D(keras.layers.DepthwiseConv2D):

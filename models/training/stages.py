@@ -363,8 +363,11 @@ def judged(found: Fit, validation: datasets.Rows, trained: str) -> Trained:
         validation: Rows of the validation split.
         trained: Description of what was trained, for the history.
     """
+    from imgpipe.models.training import fast_layers  # imports Keras
+
     history = {**found.history(), "trained": trained}
-    return Trained(found.head, _logits(found.head, validation), validation.labels, history)
+    layers = fast_layers.exact(found.head)
+    return Trained(layers, _logits(layers, validation), validation.labels, history)
 
 
 def calibrated_loss_on(validation: datasets.Rows) -> Callable[[keras.Model], float]:

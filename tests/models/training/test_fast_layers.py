@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from imgpipe.models.training.fast_layers import accelerated
+from imgpipe.models.training.fast_layers import accelerated, exact
 
 
 def network(*layers: keras.layers.Layer, shape: tuple[int, ...] = (9, 8, 4)) -> keras.Model:
@@ -92,3 +92,4 @@ def test_convolutions_of_one_pixel_are_computed_in_bfloat16(bfloat16, dtype):
     assert fast.get_layer("expand").compute_dtype == dtype
     assert fast.get_layer("mixing").compute_dtype == fast.get_layer("expand").variable_dtype
     np.testing.assert_allclose(fast(images), plain(images), atol=0.02)
+    np.testing.assert_allclose(exact(fast)(images), plain(images), atol=1e-6)
