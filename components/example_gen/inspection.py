@@ -232,16 +232,14 @@ def _dataset(parts: object) -> tf.data.Dataset:
         empty = tf.zeros([0, 0, 3], tf.uint8)
         return index, data, tf.cond(wanted, lambda: preprocess.decode(data), lambda: empty)
 
-    options = tf.data.Options()
-    options.deterministic = True  # `Inspection.records` relies on the order
     kinds = tuple(tf.TensorSpec([None], kind) for kind in (tf.int64, tf.string, tf.bool))
     with tf.device("cpu"):
         return untuned(
             tf.data.Dataset.from_generator(parts, output_signature=kinds)
             .unbatch()
-            .map(decoded, num_parallel_calls=tf.data.AUTOTUNE)
+            # `Inspection.records` relies on the order.
+            .map(decoded, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
             .ignore_errors()  # skips the files that the op refuses
-            .with_options(options)
         )
 
 

@@ -24,7 +24,7 @@ from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import ENOUGH
 from imgpipe.models.head.calibration import calibrated_losses
 from imgpipe.models.head.solved_head import Judgement, standard_error
-from imgpipe.models.search.ways import Way, ways
+from imgpipe.models.search.ways import CONTINUED_GAIN, Way, ways
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import stages
 from imgpipe.models.training.fresh_activations import (
@@ -158,7 +158,8 @@ class _Search:
 
         Returns:
             The ways that come after it, in their order: if the network was not better, those with
-            a smaller rate first.
+            a smaller rate first. A way that helped with fewer epochs than it should have had comes
+            again, in case that time is left: the plan is made with an estimate.
 
         Raises:
             _Ended: The search ends here.
@@ -185,6 +186,8 @@ class _Search:
                 raise _Ended("interrupted", "The search was ended by Ctrl-C.") from None
             raise _Ended("minutes", f"The time was over before {way} was judged.") from None
         self._failures = 0 if kept else self._failures + 1
+        if kept and affordable.epochs < way.epochs:
+            left = [replace(way, gain=CONTINUED_GAIN), *left]
         if self._stopped:
             raise _Ended("interrupted", "The search was ended by Ctrl-C.")
         if self._best.right.mean() >= ENOUGH:
@@ -273,6 +276,8 @@ class _Search:
             self._tell(way, None, 0.0, 0.0, time.monotonic() - started, False)
             self._highest = way.learning_rate
             return False
+        seconds = time.monotonic() - started
+        self._learn_cost(way, fitted, seconds)
         before, after = _judgement(self._best), _judgement(fitted)
         # Both networks answer the same images, so the error is that of paired differences. The loss
         # may decide where the accuracies do not, but never against them.
@@ -280,7 +285,7 @@ class _Search:
         gain, error = float(gains.mean()), standard_error(gains)
         kept = gain >= 0 and (gain > 2 * error or after.better_than(before))
         accuracy = float(after.right.mean())
-        self._tell(way, accuracy, gain, error, time.monotonic() - started, kept)
+        self._tell(way, accuracy, gain, error, seconds, kept)
         if kept:
             tuned = {
                 **fitted.history,
@@ -294,6 +299,12 @@ class _Search:
             self._best = replace(fitted, history=history, image_size=way.image_size)
             self._deepest = way
         return kept
+
+    def _learn_cost(self, way: Way, fitted: Trained, seconds: float) -> None:
+        """Replace the cost of a forward pass by that of a way, which includes everything."""
+        epochs = len(fitted.history["epochs"])
+        if epochs == way.epochs:  # a last epoch that was not finished would be missing
+            self._pass_seconds = seconds / way.passes()
 
     def _tell(
         self,

@@ -55,6 +55,9 @@ IDEAS: Final = (
     Idea(cut=0.61, size=9 / 7, rate=0.5, gain=0.15),
 )
 
+#: Share of the mistakes that more epochs of a way are expected to correct, after it has helped.
+CONTINUED_GAIN: Final = 0.1
+
 
 @dataclass(frozen=True)
 class Way:

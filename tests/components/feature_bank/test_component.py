@@ -18,7 +18,7 @@ import pytest
 
 from imgpipe.components.feature_bank.content import free_budget, make_plan
 from imgpipe.components.feature_bank.store import STORE
-from imgpipe.components.feature_bank.view_choice import choose_views
+from imgpipe.components.feature_bank.view_choice import choose_views, helpful_views
 from imgpipe.components.storage import records
 from imgpipe.components.storage.blob_store import open_store
 from imgpipe.models import feature_names as names
@@ -139,6 +139,20 @@ def test_views_that_do_not_improve_the_head_are_not_in_the_bank(tmp_path, labels
     with open_split(uri, "train", 2) as rows:
         assert rows.views.max() == 0
         assert len(rows) == 60
+
+
+@pytest.mark.parametrize(("right", "made"), [(970, [0, 1]), (985, [0]), (900, [0])])
+def test_views_are_made_only_where_they_can_make_a_search_unnecessary(right, made) -> None:
+    """The head is good enough from 980 of 1,000 on; 900 cannot be chance."""
+    flags = np.arange(1000) < right
+    asked = []
+
+    def judged(view: int) -> Judgement:
+        asked.append(view)
+        return Judgement(np.where(flags, 0.1, 3.0).astype(np.float32), flags)
+
+    assert len(helpful_views(judged, 4, ModelSettings())) == 1
+    assert asked == made
 
 
 def test_no_view_is_made_for_a_head_that_a_search_will_replace(tmp_path) -> None:

@@ -294,6 +294,25 @@ def test_no_network_is_tried_if_its_gain_could_only_be_noise(examples, bank, mon
     assert "could not be told from chance" in trained.history["search_ended"]["text"]
 
 
+def test_time_that_the_plan_did_not_need_is_spent_on_more_epochs(
+    examples, bank, monkeypatch
+) -> None:
+    """The first estimate is much too high, so that fewer epochs are planned than there is time."""
+    settings = replace(_SETTINGS, minutes=60.0)
+    [way, *_] = ways.ways(settings, network_search.backbone_of(settings))
+    planned = 0.99 * 60 * settings.minutes / replace(way, epochs=15).passes()
+    images = count_labelled([str(examples / f"{names.TRAIN}-*")])
+    monkeypatch.setattr(
+        network_search, "seconds_a_view", lambda files, extractor: planned * _SIZE**2 / images
+    )
+    monkeypatch.setattr(network_search, "FEWEST_CORRECTED", 0.0)
+    monkeypatch.setattr(network_search, "ENOUGH", 1.1)
+    trained = network_search.train(_inputs(examples, bank, minutes=60.0))
+    _, first, second, *_ = trained.history["search"]
+    assert first["what"] == str(replace(way, epochs=15)) and first["kept"]
+    assert second["what"] == str(way), "the same way again, with all of its epochs"
+
+
 def test_two_networks_without_gain_end_the_search(examples, bank, monkeypatch) -> None:
     """Every gain counts as noise here. After a loss, a smaller learning rate is tried."""
     monkeypatch.setattr(network_search, "FEWEST_CORRECTED", 0.0)

@@ -11,6 +11,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -20,6 +21,7 @@ from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.setting_sections import FineTune
 from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training import stages
 from imgpipe.models.training.checkpoints import Checkpoint
 from imgpipe.models.training.images import decoded
 from imgpipe.models.training.stages import Inputs, Trained, train
@@ -255,6 +257,26 @@ def test_the_checkpoint_key_depends_on_everything_that_decides_a_training(
     keys = {one.checkpoint(*arguments).key for one, arguments in [(inputs, base), *others]}
     assert len(keys) == len(others) + 1
     assert replace(inputs, resume_dir=None).checkpoint(*base) is None
+
+
+@pytest.mark.parametrize(
+    ("precision", "of_the_processor", "expected"),
+    [
+        ("auto", "bfloat16", "bfloat16"),
+        ("auto", "float32", "float32"),
+        ("float32", "bfloat16", "float32"),
+    ],
+)
+def test_layers_above_a_cut_train_fast_in_the_precision_of_the_settings(
+    monkeypatch, precision, of_the_processor, expected
+) -> None:
+    monkeypatch.setattr(stages, "resolve_precision", lambda wanted: of_the_processor)
+    settings = ModelSettings(weights="none", freeze="all", image_size=_SIZE, precision=precision)
+    network = stages.above_cut(2, settings.second_stage(), "block14_join")
+    assert network.get_layer("block15_expand").compute_dtype == expected
+    depthwise = network.get_layer("block15_depthwise")
+    assert type(depthwise) is not keras.layers.DepthwiseConv2D
+    assert depthwise.compute_dtype == "float32"
 
 
 def test_the_head_is_kept_if_fine_tuning_diverges(bank, examples) -> None:
