@@ -115,7 +115,8 @@ class BlobStore:
         except sqlite3.DatabaseError as error:
             raise ResourceError(
                 f"the store {self._path} cannot be used: {error}. Wait for other runs that use "
-                "it, free disk space, or name another folder (bank.store or judge.store)."
+                "it, free disk space, change its permissions, or name another folder "
+                "(bank.store or judge.store)."
             ) from error
 
     def _open(self) -> sqlite3.Connection:

@@ -285,7 +285,8 @@ class _Search:
         gain, error = float(gains.mean()), standard_error(gains)
         kept = gain >= 0 and (gain > 2 * error or after.better_than(before))
         accuracy = float(after.right.mean())
-        self._tell(way, accuracy, gain, error, seconds, kept)
+        done = replace(way, epochs=len(fitted.history["epochs"]))
+        self._tell(done, accuracy, gain, error, seconds, kept)
         if kept:
             tuned = {
                 **fitted.history,
@@ -302,8 +303,7 @@ class _Search:
 
     def _learn_cost(self, way: Way, fitted: Trained, seconds: float) -> None:
         """Replace the cost of a forward pass by that of a way, which includes everything."""
-        epochs = len(fitted.history["epochs"])
-        if epochs == way.epochs:  # a last epoch that was not finished would be missing
+        if fitted.history["stopped"] == "epochs":  # all of them were trained
             self._pass_seconds = seconds / way.passes()
 
     def _tell(
@@ -325,7 +325,9 @@ class _Search:
             "kept": kept,
         }
         self._rows.append(row)
-        outcome = "diverged" if accuracy is None else f"{accuracy:.3f} ({gain:+.3f} ± {error:.3f})"
+        outcome = "diverged"
+        if accuracy is not None:
+            outcome = f"{accuracy:.3f} ({gain:+.3f}, standard error {error:.3f})"
         verdict = "kept" if kept else "not kept"
         progress.say(f"{way}: validation accuracy {outcome}, {seconds:.0f} s, {verdict}")
 

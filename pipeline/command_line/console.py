@@ -248,6 +248,8 @@ class Display:
             self._live.stop()
         self._console.print(f"{question} [Y/n] ", markup=False, end="")
         answer = sys.stdin.readline()
+        if not answer:  # Ctrl-D ends no line
+            self._console.print()
         self._start_live()  # a new one, which does not overwrite the rows above the question
         # `readline` returns "" without a newline at the end of the input, which agrees to nothing.
         return answer.strip().lower() in ("", "y", "yes") and answer != ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
@@ -75,10 +75,15 @@ def _photos(out: Path) -> Path:
         raise ConfigError(
             f"{out} holds files that no earlier demo wrote. Choose another folder with --out."
         )
-    if photos.exists():
-        shutil.rmtree(photos)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / _MARK).touch()
+    try:
+        if photos.exists():
+            shutil.rmtree(photos)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / _MARK).touch()
+    except OSError as error:
+        raise ResourceError(
+            f"cannot write to {out}: {error.strerror}. Choose another folder with --out."
+        ) from None
     return photos
 
 

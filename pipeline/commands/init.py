@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
@@ -74,7 +74,7 @@ def init(
     try:
         atomic_write(output, text(config, notes, None if everything else output.name))
     except OSError as error:
-        raise ConfigError(f"cannot write {output}: {error.strerror}.") from None
+        raise ResourceError(f"cannot write {output}: {error.strerror}.") from None
     console = output_files.console_beside(json_file)
     lines = "\n".join(notes.values()).splitlines()
     counts = ", ".join(f"{name} {count}" for name, count in scan.counts().items())

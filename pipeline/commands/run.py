@@ -184,7 +184,7 @@ def search_line(tried: Mapping[str, Any]) -> str:
     accuracy = f"validation accuracy {tried['accuracy']:.3f}"
     if tried["gain"] is None:
         return f"{tried['what']}: {accuracy}, {seconds}"
-    gain = f"{tried['gain']:+.3f} ± {tried['standard_error']:.3f}"
+    gain = f"{tried['gain']:+.3f}, standard error {tried['standard_error']:.3f}"
     return f"{tried['what']}: {accuracy} ({gain}), {seconds}, {kept}"
 
 

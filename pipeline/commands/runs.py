@@ -95,7 +95,7 @@ def _print(out: Path, rows: Sequence[dict[str, Any]], total: int) -> None:
     from imgpipe.components.report.text import NONE, plural
 
     console = new_console()
-    headings = ("started", "verdict", "accuracy (95 %)", "images", "version", "time")
+    headings = ("started", "verdict", "accuracy", "images", "version", "time")
     lines = [headings, *map(_cells, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     # Where the table does not fit, each run takes two lines, with the names of the figures.
@@ -143,8 +143,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 def _named(heading: str, cell: str) -> str:
     """Return a cell of a table that has no headings, because the terminal is narrow."""
-    named = {"accuracy (95 %)": "accuracy", "version": "version", "images": "images"}
-    return f"{named[heading]} {cell}" if heading in named else cell
+    return f"{heading} {cell}" if heading in ("accuracy", "version", "images") else cell
 
 
 def _decisive(row: dict[str, Any]) -> float:
@@ -160,7 +159,7 @@ def _accuracy(row: dict[str, Any]) -> str:
     if row["ci95"] is None:
         return f"{row['accuracy']:.3f}"
     low, high = row["ci95"]
-    return f"{row['accuracy']:.3f} ({low:.2f}–{high:.2f})"
+    return f"{row['accuracy']:.3f} (95 %: {low:.2f}–{high:.2f})"
 
 
 def changed(changes: dict[str, list[dict[str, Any]]]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shlex
 import sqlite3
 from collections.abc import Callable
@@ -95,6 +96,11 @@ def stores(out: Path) -> Finding:
         *config.bank_store.glob(f"{answers.PREFIX}*.sqlite"),
     ]
     lines = [f"{path}: {what}" for path in paths if (what := _store_damage(path))]
+    fixed = [path for path in paths if path.exists() and not _writable(path)]
+    if fixed:
+        advice = "Change its permissions, or name another folder: bank.store or judge.store."
+        lines = [f"{path} cannot be written" for path in fixed]
+        return _finding("stores", lines, "", advice, fatal=True)
     advice = "Run again, which replaces a damaged store."
     return _finding("stores", lines, "can be used", advice)
 
@@ -220,6 +226,11 @@ def _settings(out: Path, preferred: Path | None = None) -> Config:
         with contextlib.suppress(ConfigError):
             return configs.load(run / CONFIG, [folder])
     return configs.build({}, [folder])
+
+
+def _writable(store: Path) -> bool:
+    """Whether a run can write to a store; SQLite needs a file beside it."""
+    return os.access(store, os.W_OK) and os.access(store.parent, os.W_OK)
 
 
 def _store_damage(path: Path) -> str:

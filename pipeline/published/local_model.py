@@ -127,9 +127,11 @@ def version_folder(path: Path, number: int | None) -> Path:
         The folder of the version.
 
     Raises:
-        ConfigError: There is no version of this number.
+        ConfigError: There is no version of this number, or it is no integer.
         ResourceError: There is no model, or it is damaged.
     """
+    if number is not None and not isinstance(number, int):
+        raise ConfigError(f"expected the number of a version as an integer. Received: {number!r}.")
     base, version = pushed_models.locate(path)
     if version is None:
         numbers = manifest.version_numbers(base)
@@ -141,7 +143,7 @@ def version_folder(path: Path, number: int | None) -> Path:
             version = base / str(number)
         else:
             there = ", ".join(map(str, numbers))
-            raise ConfigError(f"--version {number}: {base} has no such version. Versions: {there}.")
+            raise ConfigError(f"{base} has no version {number}. Versions: {there}.")
     elif number is not None and version.name != str(number):
         raise ConfigError(f"{path} is one version; remove --version {number}, or name {base}.")
     if (version / manifest.MANIFEST).exists() and (what := manifest.damage(version)):

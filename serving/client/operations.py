@@ -85,8 +85,9 @@ class _Settings:
         if values.get("crop") is not None:
             values["crop"] = Box.of(values["crop"])
         settings = cls(strict=strict, **values)
-        if settings.at_once < 1:
-            raise InvalidArgument(f"at_once must be 1 or more. Received: {settings.at_once!r}.")
+        for name in ("top", "at_once"):
+            if (number := getattr(settings, name)) < 1:
+                raise InvalidArgument(f"{name} must be 1 or more. Received: {number!r}.")
         return settings
 
     @property

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -255,6 +256,15 @@ def test_bad_arguments_end_with_exit_code_2_and_a_message(tmp_path: Path, argume
     assert result.returncode == 2, result.stdout + result.stderr
     assert expected in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, photos: Path):
+    (tmp_path / "file").touch()
+    for arguments in (("demo", "--out", "file/new"), ("init", str(photos), "-o", "file/new")):
+        result = imgpipe(*arguments, cwd=tmp_path)
+        assert result.returncode == 5, result.stdout + result.stderr
+        assert re.search(r"cannot write (to )?\S*file/new: (Not a dir|File ex)", result.stderr)
+        assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize("place", [(), ("model",)])

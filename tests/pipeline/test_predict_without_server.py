@@ -91,8 +91,10 @@ def test_a_version_is_chosen_by_number_or_by_its_folder(out, photos):
     assert by_number == rows("--model", out / "model/1", photos)
     assert {row["version"] for row in by_number} == {1}
     assert by_number != rows("--model", out / "model", photos)
-    with pytest.raises(ConfigError, match=r"--version 7: .* has no such version. Versions: 1, 2"):
+    with pytest.raises(ConfigError, match=r"has no version 7. Versions: 1, 2"):
         predict("--model", out, "--version", 7, photos)
+    with pytest.raises(ConfigError, match=r"version as an integer. Received: '1'"):
+        imgpipe.load(out, version="1")
 
 
 def test_files_that_are_no_images_are_named_and_the_others_are_classified(out, photos):

@@ -39,7 +39,7 @@ def test_the_table_shows_each_run_and_what_changed_since_the_last(out):
     lines = result.stdout.splitlines()
     rows = {line[:10]: line for line in lines}
     assert (
-        "blessed       0.750 (0.53–0.89)  80 in 2 classes  1        1 min 03 s"
+        "blessed       0.750 (95 %: 0.53–0.89)  80 in 2 classes  1        1 min 03 s"
         in (rows["2026-01-01"])
     )
     assert "data refused" in rows["2026-01-02"] and "interrupted" in rows["2026-01-03"]
@@ -58,7 +58,7 @@ def test_a_narrow_terminal_gets_a_paragraph_for_each_run(out, monkeypatch, capsy
     runs.command(out, 20, None)
     lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
     assert "2026-01-01 10:00:00  blessed" in [line.rstrip() for line in lines]
-    first = lines.index("  accuracy 0.750 (0.53–0.89), images 80 in 2 classes,")
+    first = lines.index("  accuracy 0.750 (95 %: 0.53–0.89), images 80 in 2 classes,")
     assert lines[first + 1] == "  version 1, 1 min 03 s"
     assert max(len(line) for line in lines if str(out) not in line) <= 60
 

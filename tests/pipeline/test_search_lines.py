@@ -33,7 +33,8 @@ DIVERGED = {**TUNED, "accuracy": None, "kept": False}
         (HEAD, "head on frozen features: validation accuracy 0.898, 8 s"),
         (
             TUNED,
-            "layers above block8_project: validation accuracy 0.995 (+0.097 ± 0.015), 151 s, kept",
+            "layers above block8_project: validation accuracy 0.995 "
+            "(+0.097, standard error 0.015), 151 s, kept",
         ),
         (DIVERGED, "layers above block8_project: diverged, 151 s, not kept"),
     ],

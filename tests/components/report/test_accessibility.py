@@ -48,3 +48,13 @@ def test_there_is_no_barrier(page, width, scheme):
 def test_nothing_is_wider_than_a_phone(page):
     page.look(390, 900)
     assert page.run("document.documentElement.scrollWidth") == 390
+
+
+def test_a_printed_table_is_as_wide_as_the_paper(page):
+    page.look(720, 900)
+    page.call("Emulation.setEmulatedMedia", media="print")
+    try:
+        table = "document.querySelector('#figures .scroll')"
+        assert page.run(f"{table}.scrollWidth <= {table}.clientWidth")
+    finally:
+        page.call("Emulation.setEmulatedMedia", media="")

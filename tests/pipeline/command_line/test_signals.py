@@ -182,7 +182,9 @@ def handlers(monkeypatch):
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize(("answer", "goes_on"), [("\n", True), ("y\n", True), ("n\n", False)])
+@pytest.mark.parametrize(
+    ("answer", "goes_on"), [("\n", True), ("y\n", True), ("n\n", False), ("", False)]
+)
 def test_after_ctrl_c_the_user_is_asked_once_whether_to_go_on(
     monkeypatch, handlers, answer: str, goes_on: bool
 ):
@@ -197,4 +199,7 @@ def test_after_ctrl_c_the_user_is_asked_once_whether_to_go_on(
         else:
             with pytest.raises(signals.Stopped, match=r"^$"):
                 display.stopped()
-    assert shown.getvalue().count("Go on with the best network so far? [Y/n]") == 1
+    question = "Go on with the best network so far? [Y/n]"
+    assert shown.getvalue().count(question) == 1
+    if not answer:  # Ctrl-D, where the terminal shows no newline
+        assert f"{question} \n" in shown.getvalue()

@@ -108,6 +108,14 @@ def test_every_fault_is_named(out: Path):
         doctor.doctor(out)
 
 
+def test_a_store_that_cannot_be_written_is_named(out: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(output_folder.os, "access", lambda path, mode: path.suffix == "")
+    found = output_folder.stores(out)
+    assert found.fatal and not found.fit
+    assert found.detail.endswith("sqlite cannot be written")
+    assert found.advice.startswith("Change its permissions")
+
+
 def test_an_existing_last_published_version_is_no_fault(out: Path):
     run_that_published(out, 2)
     assert findings(out)["last push"] == (True, f"{out / 'model' / '2'} is there")

@@ -141,8 +141,9 @@ def test_at_most_at_once_requests_are_sent_at_the_same_time(ask, scripted, make_
     assert len(answers) == 300
     assert len(seen.seen) == 10
     assert most[0] == 3
-    with pytest.raises(InvalidArgument, match="at_once"):
-        ask(target, "classify", [b"x"] * 300, at_once=0)
+    for name in ("at_once", "top"):
+        with pytest.raises(InvalidArgument, match=f"{name} must be 1 or more. Received: 0"):
+            ask(target, "classify", [b"x"] * 300, **{name: 0})
 
 
 def test_the_first_failure_cancels_the_remaining_requests(ask, scripted):
