@@ -1,7 +1,7 @@
 """The Python interface: ``imgpipe.run``, ``check``, ``evaluate``, ``export`` and ``load``.
 
-The functions do what the commands of the same names do, with the same code. They are reached as
-attributes of the package ``imgpipe``.
+All but ``load`` do what the commands of the same names do, with the same code. The functions are
+reached as attributes of the package ``imgpipe``.
 """
 
 from __future__ import annotations
