@@ -3,9 +3,9 @@
     python -m benchmarks.whole_run
 
 Each run is ``imgpipe run`` in a process of its own, measured from start to exit. The first run on
-all photographs is repeated twice: the first repetition has the pushed version as its baseline, and
-the second one changes nothing. A run in another output folder has all photographs but a few, which
-are then added. The last run must make forward passes for the views of the added images only.
+all photographs is repeated twice: the first repetition has the published version as its baseline,
+and the second one changes nothing. A run in another output folder has all photographs but a few,
+which are then added. The last run must make forward passes for the views of the added images only.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def _first_figures(run: Finished, photographs: int) -> list[Figure]:
 
 def _again_figures(runs: dict[str, Finished]) -> list[Figure]:
     figures = []
-    whats = {"run again": "with the pushed version as baseline", "nothing changed": "no change"}
+    whats = {"run again": "with the published version as baseline", "nothing changed": "no change"}
     for name, what in whats.items():
         run = runs[name]
         timings = run.summary["timings"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from tfx.types.artifact import Artifact
 
-#: Folder, inside a LiteModels artifact, of the LiteRT files that may be pushed.
+#: Folder, inside a LiteModels artifact, of the LiteRT files that may be published.
 BLESSED_LITE = "blessed"
 
 

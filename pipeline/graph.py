@@ -221,7 +221,7 @@ def _model_nodes(config: Config, parameters: Parameters, data: dict[str, Any]) -
 def _gate_nodes(
     config: Config, parameters: Parameters, data: dict[str, Any], model: dict[str, Any]
 ) -> dict[str, Any]:
-    """Components from the exported model to the pushed version."""
+    """Components from the exported model to the published version."""
     planned = parameters.planned
     exported = model["trainer"].outputs["model"]
     folds = _folds_node(config, parameters, model)

@@ -54,7 +54,7 @@ class PlanParameters(PassedInputs):
         tuner_config: Settings of ImageTuner's function.
         model_settings: Settings of the network and its training, for CrossValidator.
         eval_config: TFMA's EvalConfig.
-        facts: What the manifest of a pushed version says about its run.
+        facts: What the manifest of a published version says about its run.
         report_settings: Settings that the report shows.
     """
 

@@ -46,7 +46,7 @@ def Baseline(
         model: Output: SavedModel of the baseline, empty when there is none to compare with.
         statistics: Output: statistics of the data that the baseline was trained on.
         schema: Output: schema that this data was validated against.
-        push_directory: Base path of the pushed versions.
+        push_directory: Base path of the published versions.
         version: Number of the baseline version, 0 for none.
         digest: Fingerprint of the version, so that a changed version invalidates the cached copy.
         vocabulary: JSON list of this run's classes. A baseline with another vocabulary is not

@@ -2,7 +2,7 @@
 
 Quantisation changes a network, so each file is evaluated on every validation image. Its accuracy
 must reach the threshold, and may be at most `max_loss` below that of the float model on the same
-images. A file that fails is kept in the artifact with the reason, and is never pushed.
+images. A file that fails is kept in the artifact with the reason, and is never published.
 """
 
 import hashlib
@@ -301,9 +301,9 @@ def write(
     """Write the files and the results, and a fingerprint of the blessed files.
 
     Two conversions of the same model can differ in irrelevant bytes, because tensors are named
-    after the layers of the training run. A pushed version therefore carries a fingerprint of how
+    after the layers of the training run. A published version therefore carries a fingerprint of how
     its files were made, by which `imgpipe.components.storage.manifest` recognises a version
-    that has been pushed before.
+    that has been published before.
 
     Args:
         uri: URI of the output artifact.

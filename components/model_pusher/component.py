@@ -64,7 +64,7 @@ def ModelPusher(
         pushed_model: Output: ``push.json`` with status, version and path, and, unless a gate
             refused it, a copy of the SavedModel, as TFX's Pusher makes it for the components after
             it.
-        push_directory: Base path of the pushed versions.
+        push_directory: Base path of the published versions.
         push_destination: The same as TFX's Pusher takes it; exactly one of the two is given.
         keep: Number of versions to keep.
         facts: JSON object with further fields of the manifest, such as run key and vocabulary.
@@ -130,7 +130,7 @@ def _image_size(exported: str) -> dict[str, int]:
 
 
 def destination(push_directory: str, push_destination: pusher_pb2.PushDestination | None) -> Path:
-    """Return the base path of the pushed versions, TFX's base directory of a destination.
+    """Return the base path of the published versions, TFX's base directory of a destination.
 
     Raises:
         ConfigError: Not exactly one of the two is given, or it is not a local folder.
@@ -160,7 +160,7 @@ def push(
     """Publish a model unless a gate refused it or it is the newest version already.
 
     Args:
-        base: Base path of the pushed versions.
+        base: Base path of the published versions.
         model: SavedModel directory.
         provenance: Folders to store beside the model, by name.
         gates: Whether each gate blessed the model, by name of the gate.

@@ -1,4 +1,4 @@
-"""The model card of a pushed version, which people and the Hugging Face Hub read.
+"""The model card of a published version, which people and the Hugging Face Hub read.
 
 The block between the dashes holds the fields of the Hub's card
 (https://huggingface.co/docs/hub/model-cards). Servers ignore the file, and the manifest lists it.

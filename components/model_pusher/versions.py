@@ -65,7 +65,7 @@ def exclusive(base: Path) -> Iterator[None]:
     The operating system releases the lock if the process dies.
 
     Args:
-        base: Base path of the pushed versions, which is created when absent.
+        base: Base path of the published versions, which is created when absent.
 
     Raises:
         ResourceError: The folder cannot be written, or another publisher does not finish.
@@ -97,7 +97,7 @@ def publish(
     """Publish a new version.
 
     Args:
-        base: Base path of the pushed versions, which is created when absent.
+        base: Base path of the published versions, which is created when absent.
         sources: Folders to copy, by path below the version directory ("" for its root).
         facts: Fields of the manifest besides number and files.
         keep: Number of versions to keep; the oldest are removed. None keeps all.
@@ -174,7 +174,7 @@ def _rename(staging: Path, target: Path) -> None:
     folder_move.move(staging, target, last=(_GRAPH, manifest.MANIFEST))
     try:
         sync(target.parent)
-    except OSError as error:  # a power loss may undo the rename; then the next run pushes again
+    except OSError as error:  # a power loss may undo the rename; then the next run publishes again
         _log.warning("could not sync the name of %s to disk: %s", target, error)
 
 

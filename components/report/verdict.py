@@ -63,7 +63,7 @@ def _judged(facts: Mapping[str, Any], gate: Mapping[str, Any]) -> str:
         text = f"blessed: {figures} reaches the threshold {gate['threshold']:g}"
         text += _against_baseline(facts) + _why_folds(folds)
         if "rollback" in (facts.get("push") or {}).get("refused_by", []):
-            text += "; not pushed, because a rollback withdrew this model"
+            text += "; not published, because a rollback withdrew this model"
         return text
     broken = [check for check in facts.get("serving") or [] if not check["passed"]]
     reasons = []

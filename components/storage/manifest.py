@@ -1,4 +1,4 @@
-"""The manifest of a pushed version, which lists its files with their digests and the run's facts.
+"""The manifest of a published version: its files with their digests, and the facts of the run.
 
 ModelPusher writes it; Baseline, the rollback and the command line read it. This module imports
 neither TFX nor TensorFlow, because the command line reads versions before heavy imports.
@@ -79,7 +79,7 @@ def model_identity(files: Mapping[str, Mapping[str, Any]]) -> str:
 
 @dataclass(frozen=True)
 class Version:
-    """One pushed version and its manifest."""
+    """One published version and its manifest."""
 
     number: int
     path: Path
@@ -107,7 +107,7 @@ class Version:
 
     @property
     def withdrawn(self) -> list[str]:
-        """Identities that rollbacks withdrew, which are neither pushed again nor a baseline."""
+        """Identities that rollbacks withdrew, which are neither published again nor a baseline."""
         return list(self.manifest.get("withdrawn", []))
 
     @property
@@ -155,7 +155,7 @@ def damage(path: Path, *, complete: bool = False) -> str:
                 return f"{name} has {stat.st_size} bytes, expected {facts['bytes']}"
             changed = complete or stat.st_ctime_ns > written
             if changed and sha256(path / name) != facts["sha256"]:
-                return f"{name} has changed since it was pushed"
+                return f"{name} has changed since it was published"
     except FileNotFoundError as error:
         return f"{Path(error.filename).relative_to(path)} is missing"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -200,7 +200,7 @@ def baseline_for(base: Path, run_key: str) -> Version | None:
     cached evaluation.
 
     Args:
-        base: Base path of the pushed versions.
+        base: Base path of the published versions.
         run_key: Fingerprint of the run; see `Version.run_key`.
     """
     excluded = set(withdrawn(base))

@@ -32,7 +32,7 @@ def exit_codes() -> str:
     from imgpipe.models import errors
 
     rows = {
-        0: "The command did what it was asked. A run was blessed and pushed.",
+        0: "The command did what it was asked. A run was blessed and published.",
         1: "A defect of imgpipe. The log in the folder of the run holds the traceback.",
         3: "The run finished, and the model was not blessed. The version before it stays served. "
         "`imgpipe evaluate` ends with it below its threshold, and `imgpipe export` if the file "

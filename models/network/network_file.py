@@ -86,7 +86,7 @@ def save(classifier: Classifier, settings: ModelSettings, directory: str) -> Non
 
 
 def load(version: Path) -> Classifier:
-    """Load the classifier of an exported model or of a pushed version, with its weights.
+    """Load the classifier of an exported model or of a published version, with its weights.
 
     Args:
         version: Folder of the SavedModel or of the version.
@@ -120,7 +120,7 @@ def _read(version: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ResourceError(
             f"{version} does not hold the network that it was made of. Expected: {path}. Versions "
-            "that were pushed by an older imgpipe lack it; run the pipeline again"
+            "that were published by an older imgpipe lack it; run the pipeline again"
         ) from None
     except (OSError, ValueError) as error:
         raise _damaged(version, str(error)) from error

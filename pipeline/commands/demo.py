@@ -88,7 +88,7 @@ def _photos(out: Path) -> Path:
 
 
 def _ask(console: Console, config: Config) -> None:
-    """Serve the pushed model on this machine and classify an image that is new to it."""
+    """Serve the published model on this machine and classify an image that is new to it."""
     from imgpipe.pipeline.demo import draw_hand
     from imgpipe.pipeline.output import temporary_files
     from imgpipe.serving.client import Client

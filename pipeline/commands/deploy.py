@@ -1,4 +1,4 @@
-"""``imgpipe deploy``: writes the files with which tensorflow/serving serves the pushed models."""
+"""``imgpipe deploy``: writes the files with which tensorflow/serving serves published models."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def command(
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     json_file: options.JsonListOption = None,
 ) -> None:
-    """Write the files with which tensorflow/serving serves the pushed models."""
+    """Write the files with which tensorflow/serving serves the published models."""
     from imgpipe.pipeline.command_line.settings import of_run_or_file
     from imgpipe.serving.deploy import TARGETS, DeployError, Deployment
     from imgpipe.serving.deploy.settings import IMAGE
@@ -76,7 +76,7 @@ def command(
     if not models.is_dir():
         console.print(
             f"[yellow]{escape(str(models))} does not exist yet: run the pipeline first, or name "
-            "the configuration of the run that pushed.[/]"
+            "the configuration of the run that published.[/]"
         )
     written: formats.Deployed = {
         "schema": SCHEMA,

@@ -47,7 +47,7 @@ def drift(
         typer.Option(
             "--run",
             metavar="OUT",
-            help="Output folder of the run, if versions were pushed elsewhere.",
+            help="Output folder of the run, if versions were published elsewhere.",
         ),
     ] = None,
     images: Annotated[

@@ -1,4 +1,4 @@
-"""``imgpipe explain``: draws the feature maps of a pushed network and lists its layers.
+"""``imgpipe explain``: draws the feature maps of a published network and lists its layers.
 
 Label and Grad-CAM come from the served signature, feature maps from the Keras network of the same
 version; both must give the same probabilities. It needs neither TFX nor Beam.

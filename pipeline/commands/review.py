@@ -107,8 +107,8 @@ def find(path: Path) -> PastRun:
     """Find the run to review.
 
     Args:
-        path: Folder of a run; a version, for the run that pushed it; or an output folder, for its
-            newest run with a page.
+        path: Folder of a run; a version, for the run that published it; or an output folder, for
+            its newest run with a page.
 
     Raises:
         ResourceError: There is no such run.

@@ -1,8 +1,8 @@
 """``imgpipe rollback``: publishes an earlier version again, under a new number.
 
 Numbers only grow, so every server that polls the folder loads it like a new model. The models that
-were pushed after it are recorded as withdrawn: no later run pushes them again or uses them as its
-baseline.
+were published after it are recorded as withdrawn: no later run publishes them again or uses them as
+its baseline.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def rollback(
         gone = len({version.identity for version in later} & withdrawn)
         output_files.console_beside(json_file).print(
             f"version {published.number} now holds the model of version {chosen.number}; "
-            f"{plural(gone, 'newer model')} will not be pushed again"
+            f"{plural(gone, 'newer model')} will not be published again"
         )
         result = {
             "schema": SCHEMA,
@@ -92,7 +92,7 @@ def _located(model_dir: Path, to: int | None) -> tuple[Path, int | None]:
     folder, version = pushed_models.locate(model_dir)
     if version is None:
         return folder, to
-    if not version.name.isdecimal():  # a SavedModel that is not a pushed version
+    if not version.name.isdecimal():  # a SavedModel that is not a published version
         raise pushed_models.no_model(version)
     if to not in (None, int(version.name)):
         raise ConfigError(

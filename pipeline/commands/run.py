@@ -1,4 +1,4 @@
-"""``imgpipe run``: runs the pipeline, from images to a blessed, pushed model."""
+"""``imgpipe run``: runs the pipeline, from images to a blessed, published model."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def command(
         bool, typer.Option("--dry-run", help="Describe what a run would do, and do nothing.")
     ] = False,
 ) -> None:
-    """Run the pipeline: from images to a blessed, pushed model."""
+    """Run the pipeline: from images to a blessed, published model."""
     given = list(settings or [])
     if minutes is not None:
         given.append(f"train.minutes={minutes}")
@@ -108,7 +108,8 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
         console.print(f"           {sentence}")
     push = outcome.summary["push"]
     if push["status"] in ("pushed", "unchanged"):
-        console.print(f"  model    {escape(push['path'])} ({push['status']})")
+        state = "unchanged" if push["status"] == "unchanged" else "published"
+        console.print(f"  model    {escape(push['path'])} ({state})")
     for heading, text in _training(outcome.summary["training"], outcome.directory):
         console.print(f"  {heading:<8} {escape(text)}")
     for kind, export in sorted((outcome.summary["lite"] or {}).items()):

@@ -38,7 +38,7 @@ class Run(SettingsSection):
     )
     out: str = Field(
         "imgpipe-out",
-        description="Folder of artifacts, metadata, feature bank, pushed versions and reports.",
+        description="Folder of artifacts, metadata, feature bank, published versions and reports.",
     )
     mlflow: str = Field(
         "",
@@ -288,8 +288,8 @@ class Export(SettingsSection):
 
     lite: tuple[Literal["float16", "int8"], ...] = Field(
         (),
-        description="LiteRT (TensorFlow Lite) files that are pushed with the SavedModel: float16, "
-        "int8. Each file is judged by itself and left out if it loses too much accuracy.",
+        description="LiteRT (TensorFlow Lite) files that are published with the SavedModel: "
+        "float16, int8. Each file is judged by itself and left out if it loses too much accuracy.",
     )
     max_loss: float = Field(
         0.005,

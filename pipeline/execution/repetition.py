@@ -138,9 +138,9 @@ def summary(directory: Path, config: Config, inputs: RunInputs) -> dict[str, Any
 
 
 def _is_served(config: Config, push: dict[str, Any]) -> bool:
-    """Whether the version that the run pushed, if any, is still the newest, and intact."""
+    """Whether the version that the run published, if any, is still the newest, and intact."""
     newest = manifest.latest(config.push_directory)
-    if push["status"] == "refused":  # no version was pushed
+    if push["status"] == "refused":  # no version was published
         return True
     return newest is not None and str(newest.number) == push["version"]
 

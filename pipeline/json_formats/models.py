@@ -202,4 +202,4 @@ class RolledBack(Document):
     version: Annotated[int, "Number of the new version."]
     path: Annotated[str, "Folder of the new version."]
     rolled_back_to: Annotated[int, "Version whose model the new version holds."]
-    withdrawn: Annotated[int, "Number of models that are not pushed again."]
+    withdrawn: Annotated[int, "Number of models that are not published again."]

@@ -44,8 +44,8 @@ class Folds(TypedDict):
 class LiteExport(TypedDict):
     """A LiteRT file."""
 
-    blessed: Annotated[bool, "Whether the file is accurate enough to be pushed."]
-    why: Annotated[str, "Why it is not pushed; empty if it is."]
+    blessed: Annotated[bool, "Whether the file is accurate enough to be published."]
+    why: Annotated[str, "Why it is not published; empty if it is."]
     file: Annotated[str, "Name of the file."]
     bytes: Annotated[int, "Size of the file."]
     images: Annotated[int, "Number of images on which it was compared with the served model."]
@@ -72,7 +72,7 @@ class Expected(TypedDict):
 
 
 class Push(TypedDict):
-    """Whether the model was pushed, and where it is."""
+    """Whether the model was published, and where it is."""
 
     status: Annotated[
         Literal["pushed", "unchanged", "refused"],
@@ -258,7 +258,7 @@ class Summary(Document):
     lite: Annotated[dict[str, LiteExport] | None, "LiteRT files by kind; null if none were made."]
     warnings: Annotated[list[str], "Warnings, as sentences."]
     expected: Annotated[Expected | None, "The expected result; null if nothing is expected."]
-    push: Annotated[Push, "Whether the model was pushed, and where it is."]
+    push: Annotated[Push, "Whether the model was published, and where it is."]
     model: Annotated[RunModel, "The model."]
     data: Annotated[RunData, "The images."]
     training: Annotated[Training | None, "The training; null if there was none."]

@@ -52,7 +52,7 @@ class Run(TypedDict):
     images: Annotated[int | None, "Number of images."]
     classes: Annotated[int | None, "Number of classes."]
     changed: Annotated[Changed, "What changed since the run before."]
-    version: Annotated[int | None, "Version that the run pushed; null if it pushed none."]
+    version: Annotated[int | None, "Version that the run published; null if it published none."]
     seconds: Annotated[float | None, "Duration of the run."]
     report: Annotated[str | None, "Path of the report."]
 
@@ -73,7 +73,7 @@ class ComparedRun(TypedDict):
     verdict: Annotated[str | None, "The decision as a sentence."]
     accuracy: Annotated[float | None, "Accuracy of the gate."]
     ci95: Annotated[Interval | None, "Wilson interval of the accuracy, 95 %."]
-    version: Annotated[int | None, "Version that the run pushed."]
+    version: Annotated[int | None, "Version that the run published."]
 
 
 class Pair(TypedDict):

@@ -1,7 +1,7 @@
 """Folders and files that the containers of a pipeline share, and whether they can reach them.
 
 A container keeps nothing of its own. What one task leaves for another beside its artifacts, such as
-pushed versions and stored features, must lie on a volume that every container mounts, or in a
+published versions and stored features, must lie on a volume that every container mounts, or in a
 bucket that it sees as a folder.
 """
 

@@ -45,7 +45,7 @@ def metadata(out: Path) -> Finding:
 
 
 def served_versions(out: Path) -> Finding:
-    """Check whether every pushed version is unchanged.
+    """Check whether every published version is unchanged.
 
     Args:
         out: Output folder of the runs.

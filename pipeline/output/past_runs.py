@@ -257,7 +257,7 @@ def find(path: Path) -> PastRun:
     """Find one run.
 
     Args:
-        path: Folder of a run; a version, for the run that pushed its model; or an output folder,
+        path: Folder of a run; a version, for the run that published its model; or an output folder,
             for its newest run that judged a model.
 
     Returns:
@@ -275,7 +275,7 @@ def find(path: Path) -> PastRun:
     if path.name.isdecimal():
         number = pushed_as(path)
         chosen = [run for run in runs if run.version == number]
-        missing = f"no run in {out} pushed version {number}"
+        missing = f"no run in {out} published version {number}"
     else:
         chosen = judged(runs)
         missing = f"no run in {out} has judged a model"
@@ -288,7 +288,7 @@ def find(path: Path) -> PastRun:
 
 
 def pushed_as(version: Path) -> int:
-    """Return the number under which a run pushed the model of a version, also after rollbacks.
+    """Return the number under which a run published the model of a version, also after rollbacks.
 
     Args:
         version: Folder of a version, which may be gone.

@@ -44,8 +44,8 @@ def find(path: Path) -> Path:
             quarantine folder.
 
     Returns:
-        `path` itself, or the folder that the run wrote: for a version the run that pushed it, for
-        an output folder its newest run.
+        `path` itself, or the folder that the run wrote: for a version the run that published it,
+        for an output folder its newest run.
 
     Raises:
         ResourceError: There is none.
@@ -70,7 +70,7 @@ def runs(path: Path) -> list[Path]:
     """Return the folder that a path names, then the folders of the runs in it, the newest first.
 
     Args:
-        path: See `find`. A version names the run that pushed it, or the output folder if none did.
+        path: See `find`. A version names the run that published it, or else the output folder.
     """
     named = _above_versions(path)
     return [named, *reversed(run_folders.in_order(named.glob(f"{RUNS}/*/")))]

@@ -6,7 +6,7 @@ The following are kept:
 - the feature bank and the inspection cache;
 - the artifacts of the newest run that judged a model and of all later runs, because the next run
   takes cached outputs from them;
-- the artifacts of the runs that pushed the model of a version that still exists.
+- the artifacts of the runs that published the model of a version that still exists.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def find(out: Path, versions: Path) -> tuple[list[Removable], str]:
 
     Args:
         out: Output folder of the runs.
-        versions: Folder of the pushed versions.
+        versions: Folder of the published versions.
 
     Returns:
         What can be removed, and why artifacts have to be kept, "" if they need not be.

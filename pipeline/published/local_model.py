@@ -136,7 +136,7 @@ def version_folder(path: Path, number: int | None) -> Path:
     if version is None:
         numbers = manifest.version_numbers(base)
         if number is None:
-            # Versions that no run has pushed have no manifest; of them, the last one is taken.
+            # Versions that no run has published have no manifest; of them, the last one is taken.
             newest = manifest.latest(base)
             version = newest.path if newest else base / str(numbers[-1])
         elif number in numbers:

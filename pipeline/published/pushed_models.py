@@ -1,4 +1,4 @@
-"""Finds pushed models: commands take the output folder of a run, its versions, or one version."""
+"""Finds published models: commands take the folder of a run, its versions, or one version."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def no_model(path: Path) -> ResourceError:
         names = sorted(child.name for child in path.iterdir())[:5]  # enough to recognise the folder
         there = f"it holds {', '.join(names) or 'nothing'}"
     return ResourceError(
-        f"no model in {path}. Expected: the output folder of a run that pushed one, a folder of "
+        f"no model in {path}. Expected: the output folder of a run that published one, a folder of "
         f"numbered versions such as {path / '1'}, or one version. Received: {there}. "
         "Run `imgpipe run`, or name another folder."
     )

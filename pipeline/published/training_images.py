@@ -1,7 +1,7 @@
 """Prepares the training images of a version for ``imgpipe serve --nearest``.
 
 The features of the bank and small copies of the images are written into one file in the folder of
-the run that pushed the version, where the next start of the server finds it.
+the run that published the version, where the next start of the server finds it.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ def prepare(out: Path, version: Path) -> Path:
         Path of the file.
 
     Raises:
-        ResourceError: There is no run that pushed the version, its artifacts are gone, or the bank
-            does not hold the features that the version computes.
+        ResourceError: There is no run that published the version, its artifacts are gone, or the
+            bank does not hold the features that the version computes.
     """
     from imgpipe.pipeline.output import past_runs
 
     number = int(version.name)
     runs = [run for run in past_runs.read(out) if run.version == number]
     if not runs:
-        raise ResourceError(f"--nearest: no run in {out} pushed version {number}.")
+        raise ResourceError(f"--nearest: no run in {out} published version {number}.")
     run = runs[-1]
     file = run.folder / FILE
     if not file.is_file():

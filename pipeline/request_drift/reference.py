@@ -63,7 +63,7 @@ def versions(path: Path) -> dict[int, manifest.Version]:
     found = {version.number: version for version in manifest.versions(base)}
     if not found:
         raise ResourceError(
-            f"the versions in {base} have no readable {manifest.MANIFEST}: they were not pushed "
+            f"the versions in {base} have no readable {manifest.MANIFEST}: they were not published "
             "by a run, or by an older release, so their training data is unknown. Run "
             "`imgpipe run` and serve the version that it pushes."
         )
@@ -117,7 +117,7 @@ def load(version: manifest.Version, run: Path | None = None) -> Blessed:
     if not statistics or not (beside / "schema").is_dir():
         raise ResourceError(
             f"version {version.number} in {version.path.parent} has no statistics of its training "
-            f"data beside it (expected {beside / 'statistics'}): an older release pushed it, or "
+            f"data beside it (expected {beside / 'statistics'}): an older release published it, or "
             "the folder was removed. Run `imgpipe run` and serve the version that it pushes."
         )
     schema = component.read_schema(str(beside / "schema"))

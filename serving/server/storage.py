@@ -211,7 +211,7 @@ def verify(path: Path) -> None:
     and ran with altered values.
 
     Raises:
-        StatusError: DATA_LOSS, a file is not the one that was pushed. The message names the file.
+        StatusError: DATA_LOSS, a file is not the one that was published; the message names it.
     """
     if not (path / MANIFEST).exists():
         return
@@ -221,6 +221,6 @@ def verify(path: Path) -> None:
         if digest != entry["sha256"].lower():
             raise StatusError(
                 Code.DATA_LOSS,
-                f"{name} of {path} is not the file that was pushed: its SHA-256 is {digest}, the "
-                f"manifest says {entry['sha256']}. Push the model again.",
+                f"{name} of {path} is not the file that was published: its SHA-256 is {digest}, "
+                f"the manifest says {entry['sha256']}. Publish the model again.",
             )

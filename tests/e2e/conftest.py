@@ -29,8 +29,8 @@ def case(drawn: Any, tmp_path_factory: pytest.TempPathFactory) -> Case:
 def first(case: Case) -> Any:
     """Run the shared case for the first time, and return the outcome.
 
-    In this run nothing is cached, and the model is blessed and pushed. The program has command line
-    arguments that TFX would take for its own and refuse.
+    In this run nothing is cached, and the model is blessed and published. The program has arguments
+    that TFX would take for its own and refuse.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["program", "-v", "--name"])

@@ -1,4 +1,4 @@
-"""Runs every preset on a few images of its own data set, up to a pushed or a refused model.
+"""Runs every preset on a few images of its own data set, up to a published or a refused model.
 
 The images and epochs are too few for an accuracy that means something. The tests check that the
 parts of a preset fit together; the accuracies are measured by the benchmarks.

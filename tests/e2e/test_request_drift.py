@@ -26,7 +26,7 @@ _IMAGES = 90
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """Return a case whose run pushed a model."""
+    """Return a case whose run published a model."""
     from imgpipe.pipeline.demo import draw
 
     folder = tmp_path_factory.mktemp("asked")

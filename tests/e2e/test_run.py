@@ -221,7 +221,7 @@ def test_a_new_image_costs_forward_passes_for_its_own_views_only(
     # Data is validated against the accepted schema, which is not inferred from this data.
     accepted = (copy.out / "schema" / "schema.pbtxt").read_text()
     assert _schema(copy).read_text() == accepted
-    assert outcome.summary["gate"]["baseline"] is not None, "compared with the pushed version 1"
+    assert outcome.summary["gate"]["baseline"] is not None, "compared with the published version 1"
 
 
 def test_an_unreachable_threshold_is_not_blessed_and_not_pushed(case: Any, first: Any):

@@ -64,7 +64,7 @@ def _run_folder(cluster: Cluster) -> Path:
 
 
 def _pushed(out: Path) -> Any:
-    """Return the only version that was pushed below an output folder."""
+    """Return the only version that was published below an output folder."""
     (version,) = manifest.versions(out / "model")
     return version
 
@@ -84,7 +84,7 @@ def twins(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Twins:
     """Return a local run and a cluster run on a copy of the images that a test may add to."""
     folder = tmp_path_factory.mktemp("twins")
     copied = shutil.copytree(photos, folder / "photos")
-    # The validation split has a dozen images; the pushed model may misclassify some of them.
+    # The validation split has a dozen images; the published model may misclassify some of them.
     local = Case(copied, folder / "local").run("evaluate.max_drop=0.9")
     cluster = _compiled(copied, folder / "cluster", "evaluate.max_drop=0.9")
     cluster.run()
@@ -136,7 +136,7 @@ def test_later_runs_execute_only_what_new_images_or_settings_change(twins: Twins
     facts = _whole(grown)
     assert not facts["gate"]["failed"]
     assert facts["data"]["in"] == twins.local.summary["data"]["in"] + 3
-    assert facts["gate"]["baseline"] is not None, "compared with the pushed version 1"
+    assert facts["gate"]["baseline"] is not None, "compared with the published version 1"
     assert grown.values["Plan"]["fingerprint"] != first.values["Plan"]["fingerprint"]
     assert grown.values["Plan"]["accepted_schema"], "the first run accepted one"
     assert manifest.version_numbers(models) == [1, 2]

@@ -1,4 +1,4 @@
-"""The pushed version that all tests of request drift share.
+"""The published version that all tests of request drift share.
 
 A test that changes the version works on a copy.
 """
@@ -14,7 +14,7 @@ from tests.pipeline.request_drift import drawn
 
 @pytest.fixture(scope="session")
 def pushed(tmp_path_factory):
-    """Return the output folder of a run with a pushed version and predictions of validation."""
+    """Return the output folder of a run with a published version and predictions of validation."""
     importlib.import_module("tfx.components")  # must be imported before TFDV
     out = tmp_path_factory.mktemp("pushed") / "out"
     drawn.push(out)

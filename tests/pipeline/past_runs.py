@@ -35,7 +35,7 @@ def leave(
         correct: How many of the judged images were classified correctly; None for no evaluation.
         of: How many images were judged.
         images: How many training images the classes cat and dog have.
-        version: Number of the version that the run pushed, or None.
+        version: Number of the version that the run published, or None.
         settings: Settings of the run, such as ``train.epochs=33``.
         artifacts: Paths of the artifacts by component and output; None if they were not recorded.
         folds: Mean accuracy of the cross-validation; None if there was none.

@@ -35,7 +35,7 @@ def exists(out, *parts):
 def out(tmp_path):
     """Return an output folder with three runs.
 
-    The first pushed version 1, the second is neither published nor the newest, the third is the
+    The first published version 1, the second is neither published nor the newest, the third is the
     newest.
     """
     shared = artifact(tmp_path, "ImageFilter", "examples", 2)

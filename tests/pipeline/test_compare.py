@@ -37,7 +37,7 @@ def predicted(folder, rows):
 
 @pytest.fixture
 def out(tmp_path):
-    """Return an output folder with runs that pushed versions 1 and 2, and a refused one between."""
+    """Return a folder with runs that published versions 1 and 2, and a refused one between."""
     common = [(f"c{number}", "cat", "cat") for number in range(6)]
     a = predicted(
         tmp_path / "a", [*common, ("x", "cat", "dog"), ("y", "dog", "cat"), ("z", "dog", "dog")]
@@ -139,7 +139,7 @@ def test_runs_without_predictions_are_compared_without_paired_accuracy(out):
 
 
 def test_compare_refuses_a_run_that_does_not_exist(out, tmp_path):
-    with pytest.raises(ResourceError, match=r"no run in .* pushed version 7\. Name the folder"):
+    with pytest.raises(ResourceError, match=r"no run in .* published version 7\. Name the folder"):
         compare.command(out / "model/7", out, None)
     leave(tmp_path / "one", "20260101-100000")
     with pytest.raises(ResourceError, match=r"judged a model before 20260101-100000\. Run again"):

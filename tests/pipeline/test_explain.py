@@ -21,7 +21,7 @@ from tests.images import encoded, noise
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory) -> Path:
-    """Return the output folder of a run that pushed one version of a small network."""
+    """Return the output folder of a run that published one version of a small network."""
     import keras
 
     from imgpipe.models.export.saved_model import export, write_digest

@@ -43,7 +43,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """Return an output folder with a run that pushed version 1 and a later one that pushed none."""
+    """Return a folder with a run that published version 1 and a later one without a version."""
     leave(tmp_path / "out", "20260101-100000", version=1)
     leave(tmp_path / "out", "20260102-100000", status="not_blessed")
     (tmp_path / "out" / "model" / "1").mkdir(parents=True)

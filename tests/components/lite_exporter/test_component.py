@@ -1,4 +1,4 @@
-"""LiteExporter: which files are blessed, which are refused and why, and what can be pushed."""
+"""LiteExporter: which files are blessed, which are refused and why, and what can be published."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model card of a pushed version: its fields, its text, and that it changes nothing else."""
+"""The model card of a published version: its fields, its text, and that it changes nothing else."""
 
 import yaml
 

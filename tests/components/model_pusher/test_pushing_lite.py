@@ -1,4 +1,4 @@
-"""LiteRT files in a pushed version.
+"""LiteRT files in a published version.
 
 They are stored beside the SavedModel, compared apart from it, and rolled back with it.
 """

@@ -132,7 +132,7 @@ def test_a_version_with_flipped_bytes_is_not_whole_and_is_pushed_again(
     damaged.write_bytes(b"Weights" * 1000)  # the same number of bytes
     assert manifest.latest(base) is None
     assert manifest.damage(base / "1") == (
-        "variables/variables.data has changed since it was pushed"
+        "variables/variables.data has changed since it was published"
     )
     outcome = component.push(base, saved_model, {}, GATES, {}, keep=5)
     assert (outcome["status"], outcome["version"]) == ("pushed", "2")

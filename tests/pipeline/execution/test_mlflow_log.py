@@ -26,7 +26,7 @@ def _logged(folder: Path, run_id: str):
 
 
 def _left(tmp_path: Path, uri: str):
-    """Write a past run that pushed a version; return its configuration, folder and summary."""
+    """Write a past run that published a version; return its configuration, folder and summary."""
     version = tmp_path / "out" / "model" / "1"
     version.mkdir(parents=True)
     (version / "saved_model.pb").write_bytes(b"model")

@@ -1,4 +1,4 @@
-"""Tests of the training images that a server shows, from the run that pushed the version."""
+"""Tests of the training images that a server shows, from the run that published the version."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_features_of_another_network_are_refused(leave, version):
 
 def test_missing_runs_and_artifacts_are_named(leave, version, tmp_path):
     out = leave()
-    with pytest.raises(ResourceError, match=r"no run in .*out pushed version 9"):
+    with pytest.raises(ResourceError, match=r"no run in .*out published version 9"):
         training_images.prepare(out, version.with_name("9"))
     (tmp_path / "bank").rename(tmp_path / "gone")
     with pytest.raises(ResourceError, match="artifacts of run 20260101-000000 were removed"):

@@ -1,4 +1,4 @@
-"""Makes a pushed version with its provenance, and request logs as the server writes them.
+"""Makes a published version with its provenance, and request logs as the server writes them.
 
 Images are noise of a chosen brightness, and the answers are made up. The records, the statistics,
 the manifest and the ML Metadata store are real.

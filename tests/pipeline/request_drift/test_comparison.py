@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @pytest.fixture(scope="module")
 def reference(pushed):
-    """Return what the pushed version was blessed with."""
+    """Return what the published version was blessed with."""
     return blessed.load(blessed.versions(pushed)[1])
 
 

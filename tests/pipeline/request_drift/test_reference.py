@@ -85,7 +85,7 @@ def test_a_model_that_no_run_pushed_is_refused(tmp_path):
     (tmp_path / "foreign" / "1").mkdir(parents=True)
     (tmp_path / "foreign" / "1" / "saved_model.pb").write_bytes(b"a graph")
     for place in (tmp_path / "foreign", tmp_path / "foreign" / "1"):
-        with pytest.raises(ResourceError, match="were not pushed by a run"):
+        with pytest.raises(ResourceError, match="were not published by a run"):
             reference.versions(place)
 
 

@@ -210,7 +210,7 @@ def test_at_start_the_newest_undamaged_version_is_served(
     failed = "LOADING" if retries else "END"
     assert states(client) == [(3, failed), (2, failed), (1, "AVAILABLE")]
     if not retries:
-        assert "is not the file that was pushed" in client.status(3)[0].error_message
+        assert "is not the file that was published" in client.status(3)[0].error_message
     push("half_plus_three", base, 4)
     eventually(lambda: states(client)[0] == (4, "AVAILABLE"))
     assert client.predict(TWO).version == 4
@@ -221,7 +221,7 @@ def test_a_version_of_a_specific_policy_is_not_replaced_by_another(push, base, t
     push_damaged(base, 2, "checksum")
     config = ModelConfig("m", base, policy=VersionPolicy("specific", versions=(2,)))
     with ModelServer(models=[config], poll_seconds=POLL_S) as server:
-        with pytest.raises(StatusError, match="is not the file that was pushed"):
+        with pytest.raises(StatusError, match="is not the file that was published"):
             server.wait_until_available(30)
         assert server.core.models["m"].available() == []
 

@@ -142,6 +142,6 @@ def test_verify_detects_one_flipped_bit(tmp_path):
     data = bytearray((tmp_path / WHOLE[2]).read_bytes())
     data[3] ^= 1
     (tmp_path / WHOLE[2]).write_bytes(data)
-    with pytest.raises(StatusError, match=r"variables\.data.* not the file that was pushed") as e:
+    with pytest.raises(StatusError, match=r"variables\.data.* the file that was published") as e:
         storage.verify(tmp_path)
     assert e.value.code == Code.DATA_LOSS

@@ -99,7 +99,7 @@ def test_a_damaged_upload_is_not_served_and_the_version_before_is(bucket, upload
     with ModelServer("m", bucket, poll_seconds=POLL_S) as server:
         assert server.wait_until_available(60) == 1
         newest = server.core.states("m")[0]
-    assert newest.code == Code.DATA_LOSS and "not the file that was pushed" in newest.message
+    assert newest.code == Code.DATA_LOSS and "not the file that was published" in newest.message
 
 
 def test_a_copy_is_reused_unless_it_is_damaged(bucket, upload, cache):
