@@ -170,6 +170,8 @@ class _Placement:
         for name, least in minimum.items():
             floors[names.SPLITS.index(name)] = least
         floors[names.SPLITS.index(names.TRAIN)] = np.ceil(_TRAIN_SHARE * self._class_sizes)
+        if minimum.get(names.TEST) == 1:  # no class is refused for a test image
+            floors[names.SPLITS.index(names.TEST), floors.sum(axis=0) > self._class_sizes] = 0
         wanted = [names.SPLITS.index(name) for name in (*minimum, names.TRAIN)]
         counts = np.stack(
             [np.bincount(self._labels[self.splits == n], minlength=floors.shape[1]) for n in _ALL]

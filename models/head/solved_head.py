@@ -82,7 +82,9 @@ def solve(
         The head, and how it was found.
     """
     # The loss is a sum over rows, so a penalty that suits some of the rows suits all of them.
-    penalty, facts = _choose(_first_groups(rows, _CHOOSING), classes, settings, learning_curve)
+    penalty, facts = _choose(
+        _first_groups(rows, _CHOOSING, 2 * FOLDS), classes, settings, learning_curve
+    )
     problem = _problem(rows, classes, settings)
     linear = problem.minimise(penalty)
     return Solution(linear, {"l2": penalty, "iterations": problem.iterations, **facts})
@@ -126,7 +128,7 @@ def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Judgement | 
     Returns:
         The result for each image; None when there are too few images.
     """
-    rows = _first_groups(rows, _CHOOSING)
+    rows = _first_groups(rows, _CHOOSING, 2 * FOLDS)
     if _too_few(rows):
         return None
     with one_blas_thread():
@@ -143,21 +145,30 @@ def _too_few(rows: BankRows) -> bool:
     return distinct(rows.groups) < 2 * FOLDS
 
 
-def _first_groups(rows: BankRows, count: int) -> BankRows:
-    """Return all views of the images of some groups: about `count` images, at least one group."""
+def _first_groups(rows: BankRows, count: int, least: int = 1) -> BankRows:
+    """Return all views of about `count` images, which are whole groups where these are small.
+
+    Where fewer than `least` groups are so small, as with long films, some images of each of `least`
+    groups are returned.
+    """
     images, first = np.unique(rows.hashes.numbers, return_index=True)
     if len(images) <= count:
         return rows
-    groups, member, sizes = np.unique(
-        rows.groups.numbers[first], return_index=True, return_counts=True
-    )
+    group_of = rows.groups.numbers[first]
+    groups, member, sizes = np.unique(group_of, return_index=True, return_counts=True)
     # By a hash, so that the choice depends on the images alone. The prefix makes the order another
     # one than that of `folds.assign`, which hashes the same names.
     salted = (hashlib.sha256(b"some:" + name).digest() for name in rows.groups[first[member]])
     numbers = np.fromiter((int.from_bytes(digest[:8]) for digest in salted), np.uint64, len(groups))
     order = np.argsort(numbers, kind="stable")
-    chosen = order[: max(1, int(np.searchsorted(np.cumsum(sizes[order]), count, "right")))]
-    return rows.select(np.isin(rows.groups.numbers, groups[chosen]))
+    whole = int(np.searchsorted(np.cumsum(sizes[order]), count, "right"))
+    chosen = order[: max(least, whole)]
+    most = len(images) if whole >= least else max(1, count // len(chosen))
+    by_group = np.argsort(group_of, kind="stable")
+    rank = np.empty(len(images), np.int64)  # of each image in its group
+    rank[by_group] = np.arange(len(images)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    kept = images[np.isin(group_of, groups[chosen]) & (rank < most)]
+    return rows.select(np.isin(rows.hashes.numbers, kept))
 
 
 @dataclass(frozen=True)
@@ -305,10 +316,13 @@ def standard_error(values: npt.NDArray[Any], groups: Groups | None = None) -> fl
     Args:
         values: One value for each image.
         groups: Group of each image, [n]. Values of one group are not independent, so this is the
-            cluster-robust estimate. Default: each image is a group by itself.
+            cluster-robust estimate. Default: each image is a group by itself. A single group says
+            nothing about others, so that the largest value stands for its error.
     """
     if groups is None:
         return float(values.std() / np.sqrt(len(values)))
     _, group = np.unique(groups, return_inverse=True)
+    if not group.any():
+        return float(np.abs(values).max())
     sums = np.bincount(group, weights=values - values.mean())
     return float(np.sqrt((sums**2).sum()) / len(values))

@@ -23,7 +23,7 @@ from imgpipe.models.features.bank import read_facts
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import ENOUGH
 from imgpipe.models.head.calibration import calibrated_losses
-from imgpipe.models.head.solved_head import Judgement, standard_error
+from imgpipe.models.head.solved_head import Groups, Judgement, standard_error
 from imgpipe.models.search.ways import CONTINUED_GAIN, Way, ways
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import stages
@@ -184,7 +184,7 @@ class _Search:
         except OutOfTime:
             if self._stopped:
                 raise _Ended("interrupted", "The search was ended by Ctrl-C.") from None
-            raise _Ended("minutes", f"The time was over before {way} was judged.") from None
+            raise _Ended("minutes", f"The time was over before {affordable} was judged.") from None
         self._failures = 0 if kept else self._failures + 1
         if kept and affordable.epochs < way.epochs:
             left = [replace(way, gain=CONTINUED_GAIN), *left]
@@ -204,7 +204,16 @@ class _Search:
 
         Otherwise the reason is kept, and a cheaper way may still be tried.
         """
-        views = self._most_views(extractor)
+        passes = (self._until - time.monotonic()) / self._pass_seconds
+        if way.within(passes) is None:
+            minutes = way.passes() * self._pass_seconds / 60
+            self._skipped = self._skipped or _Ended(
+                "minutes",
+                f"The time was over (train.minutes): {way} would have taken about {minutes:.1f} "
+                "minutes.",
+            )
+            return None
+        views = self._most_views(extractor)  # builds the network
         if views < 0:
             self._skipped = self._skipped or _Ended(
                 "space",
@@ -212,16 +221,7 @@ class _Search:
                 f"free space in {tempfile.gettempdir()} (TMPDIR).",
             )
             return None
-        way = replace(way, views=min(views, way.views))
-        affordable = way.within((self._until - time.monotonic()) / self._pass_seconds)
-        if affordable is None:
-            minutes = way.passes() * self._pass_seconds / 60
-            self._skipped = self._skipped or _Ended(
-                "minutes",
-                f"The time was over (train.minutes): {way} would have taken about {minutes:.1f} "
-                "minutes.",
-            )
-        return affordable
+        return replace(way, views=min(views, way.views)).within(passes)
 
     def _most_views(self, extractor: FeatureExtractor) -> int:
         """Return how many augmented views have activations that fit into the space.
@@ -273,16 +273,17 @@ class _Search:
         try:
             fitted = self._fitted(way, extractor)
         except Diverged:
-            self._tell(way, None, 0.0, 0.0, time.monotonic() - started, False)
+            self._tell(way, None, None, None, time.monotonic() - started, False)
             self._highest = way.learning_rate
             return False
         seconds = time.monotonic() - started
         self._learn_cost(way, fitted, seconds)
-        before, after = _judgement(self._best), _judgement(fitted)
+        groups = self._head.groups
+        before, after = _judgement(self._best, groups), _judgement(fitted, groups)
         # Both networks answer the same images, so the error is that of paired differences. The loss
         # may decide where the accuracies do not, but never against them.
         gains = after.right.astype(np.float64) - before.right
-        gain, error = float(gains.mean()), standard_error(gains)
+        gain, error = float(gains.mean()), standard_error(gains, groups)
         kept = gain >= 0 and (gain > 2 * error or after.better_than(before))
         accuracy = float(after.right.mean())
         done = replace(way, epochs=len(fitted.history["epochs"]))
@@ -310,8 +311,8 @@ class _Search:
         self,
         way: Way,
         accuracy: float | None,
-        gain: float,
-        error: float,
+        gain: float | None,
+        error: float | None,
         seconds: float,
         kept: bool,
     ) -> None:
@@ -366,8 +367,8 @@ def backbone_of(settings: ModelSettings) -> keras.Model:
     return keras.Model(pixels, settings.backbone_spec().build(pixels))
 
 
-def _judgement(trained: Trained) -> Judgement:
+def _judgement(trained: Trained, groups: Groups | None) -> Judgement:
     """Return the result of a network on the validation images, with the best temperature."""
     # Each network is calibrated before it is served, so over-confidence must not decide here.
     losses = np.minimum(calibrated_losses(trained.logits, trained.labels), _MOST_LOSS)
-    return Judgement(losses.astype(np.float32), trained.right)
+    return Judgement(losses.astype(np.float32), trained.right, groups)

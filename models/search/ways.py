@@ -141,7 +141,7 @@ def ways(settings: ModelSettings, network: keras.Model, side: int = 0) -> list[W
         cut = stage.cut or cuts.narrow(network, idea.cut)
         way = Way(
             cut,
-            _rounded(settings.size * idea.size),
+            settings.size if idea.size == 1 else _rounded(settings.size * idea.size),
             stage.learning_rate * idea.rate,
             stage.epochs,
             settings.views.count,
@@ -159,6 +159,7 @@ def allowed(settings: ModelSettings, side: int) -> list[Idea]:
     usual = IDEAS[0]
     stage = settings.fine_tune
     sizes = not settings.image_size and settings.weights == "imagenet" and not settings.builder
+    sizes = sizes and settings.pooling != "flatten"  # its head has weights for each position
     rates = stage.learning_rate == FineTune().learning_rate
     return [
         idea

@@ -97,7 +97,10 @@ def cross_validate(
     Raises:
         DataRefused: There are fewer sets of images than folds, or too few to choose weights.
     """
-    settings = dataclasses.replace(settings, strategy="none")  # a fold is too small to be shared
+    if settings.strategy != "none":  # a fold is too small to be shared
+        # Without a strategy, "auto" would solve the heads, which the Trainer trains by epochs.
+        optimizer = "adam" if settings.optimizer == "auto" else settings.optimizer
+        settings = dataclasses.replace(settings, strategy="none", optimizer=optimizer)
     sets = np.asarray(rows.groups).astype(str)
     clean = rows.views == 0
     names = np.unique(sets[clean])
@@ -109,9 +112,14 @@ def cross_validate(
     fold_of = assign(rows.labels[clean], sets[clean], folds)
     fold = np.array([fold_of[name] for name in sets])
     results = [
-        _fold(rows.select(fold != number), sets[fold != number], held, classes, settings)
+        _fold(
+            rows.select(fold != number),
+            sets[fold != number],
+            rows.select((fold == number) & clean),
+            classes,
+            settings,
+        )
         for number in range(folds)
-        if len(held := rows.select((fold == number) & clean))  # large groups may leave a fold empty
     ]
     return CrossValidation(tuple(results), len(names))
 
@@ -119,7 +127,10 @@ def cross_validate(
 def _fold(
     rest: BankRows, sets: npt.NDArray[Any], held: BankRows, classes: int, settings: ModelSettings
 ) -> Fold:
-    """Trains on most of `rest`, chooses the weights with the others, and evaluates `held`."""
+    """Trains on `rest` and evaluates `held`.
+
+    A head that is trained by epochs needs some of `rest` to choose the weights of the best epoch.
+    """
     count = len(np.unique(sets))
     if count < 2:
         raise DataRefused(
@@ -130,7 +141,7 @@ def _fold(
     # The division is by groups again, so that no near-duplicate of a training image chooses.
     parts = assign(rest.labels[clean], sets[clean], min(_PICKING_PARTS, count))
     choosing = np.array([parts[name] == 0 for name in sets])
-    train = rest.select(~choosing)
+    train = rest if settings.solved else rest.select(~choosing)
     validation = rest.select(choosing & clean)
     fit = fit_head(train, validation, classes, settings, learning_curve=False)
     right = predicted(fit.head, held) == held.labels

@@ -30,6 +30,7 @@ from imgpipe.models.features.bank import (
 from imgpipe.models.features.extractor import has_gpu, resolve_precision
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.head.calibration import calibrated_losses, cross_entropies
+from imgpipe.models.head.solved_head import Groups
 from imgpipe.models.network import cuts
 from imgpipe.models.network.classifier import build_parts, copy_weights
 from imgpipe.models.settings import ModelSettings
@@ -108,6 +109,7 @@ class Trained:
         history: Content of history.json.
         distribution: Distribution of the network's features; None when it is not known yet.
         image_size: Side in pixels of the images that the network sees; 0 is that of the settings.
+        groups: Number of the group of each validation image, [n]; None if it is not known.
     """
 
     layers: keras.Model
@@ -116,6 +118,7 @@ class Trained:
     history: dict[str, Any]
     distribution: FeatureDistribution | None = None
     image_size: int = 0
+    groups: Groups | None = None
 
     @property
     def right(self) -> npt.NDArray[np.bool_]:
@@ -181,7 +184,7 @@ def _head(inputs: Inputs, facts: BankFacts, rows: dict[str, BankRows]) -> Traine
     distribution = feature_distribution.fit(
         np.asarray(clean.features), clean.labels, held_out.features, clean.groups.numbers
     )
-    return replace(head, distribution=distribution)
+    return replace(head, distribution=distribution, groups=validation.groups.numbers)
 
 
 def _identities(rows: dict[str, BankRows]) -> list[Identified]:

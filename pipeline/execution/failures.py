@@ -24,6 +24,10 @@ _FAILING = (
 )
 _READ_ONLY = "the disk is read-only ({}). Choose a folder on another disk with --out OUT."
 _MEMORY = "memory ran out ({}). Close other programs or use a larger machine. " + _KEPT
+_BATCH = (
+    "memory ran out ({}). Lower train.batch_size and fine_tune.batch_size, or use a larger "
+    "machine. " + _KEPT
+)
 _BY_NUMBER = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,  # the user's share of the disk is used up
@@ -36,6 +40,7 @@ _BY_NUMBER = {
 _BY_TEXT = {
     "database or disk is full": _FULL,
     "disk I/O error": _FAILING,
+    "OOM when allocating tensor": _BATCH,  # TensorFlow
     **{os.strerror(number): sentence for number, sentence in _BY_NUMBER.items()},
 }
 

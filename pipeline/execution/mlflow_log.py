@@ -6,6 +6,7 @@ returned as a sentence.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import urllib.parse
@@ -87,13 +88,30 @@ def log(config: Config, directory: Path, summary: Mapping[str, Any]) -> dict[str
 def _log(config: Config, directory: Path, summary: Mapping[str, Any]) -> dict[str, str]:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)  # what the user has set is kept
-    from mlflow.entities import Metric, Param
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(config.run.mlflow)
     experiment = _experiment(client, config.run.name)
     started = client.create_run(experiment, run_name=directory.name, tags=_tags(summary))
-    run_id, now = started.info.run_id, started.info.start_time
+    run_id = started.info.run_id
+    try:
+        _fill(client, started.info, config, directory, summary)
+    except BaseException:
+        with contextlib.suppress(Exception):  # the first error is the one to report
+            client.set_terminated(run_id, _FAILED)
+        raise
+    ended = summary["status"] in ("blessed", "not_blessed")
+    client.set_terminated(run_id, _FINISHED if ended else _FAILED)
+    return {"uri": config.run.mlflow, "experiment": config.run.name, "run_id": run_id}
+
+
+def _fill(
+    client: Any, info: Any, config: Config, directory: Path, summary: Mapping[str, Any]
+) -> None:
+    """Write the settings, figures and files of a run into its MLflow run."""
+    from mlflow.entities import Metric, Param
+
+    run_id, now = info.run_id, info.start_time
     pairs = [Param(key, value) for key, value in parameters(config)]
     for batch in _batches(pairs):
         client.log_batch(run_id, params=batch)
@@ -109,9 +127,6 @@ def _log(config: Config, directory: Path, summary: Mapping[str, Any]) -> dict[st
         client.log_artifacts(run_id, str(version), _MODEL)
         if (version / _CARD).is_file():
             client.log_artifact(run_id, str(version / _CARD))
-    ended = summary["status"] in ("blessed", "not_blessed")
-    client.set_terminated(run_id, _FINISHED if ended else _FAILED)
-    return {"uri": config.run.mlflow, "experiment": config.run.name, "run_id": run_id}
 
 
 def _experiment(client: MlflowClient, name: str) -> str:

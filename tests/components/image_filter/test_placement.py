@@ -68,6 +68,14 @@ def test_the_whole_source_group_of_a_near_duplicate_is_moved_with_it():
     assert len({splits[record.path] for record in (*one, *two)}) == 1
 
 
+def test_a_class_of_seven_images_is_not_refused_for_a_test_image():
+    for seed in range(10):
+        rule = SplitRule(seed, min_validation=3, min_test=1)
+        splits, _ = placed(images(7, rule=rule) + images(300, 1, rule=rule), rule=rule)
+        counts = collections.Counter(splits[f"0/{number}"] for number in range(7))
+        assert counts["validation"] >= 3 and counts["train"] >= 4, seed
+
+
 @pytest.mark.parametrize("count", [8, 10, 15, 40])
 def test_each_class_gets_the_minimum_of_images_in_each_split(count):
     for seed in range(10):

@@ -142,6 +142,19 @@ def test_a_head_of_six_images_is_solved_without_folds(rows) -> None:
     assert "folds" not in fit.solution
 
 
+def test_long_films_have_folds_of_some_images_of_each(rows, monkeypatch) -> None:
+    """Twelve films have five images each; whole films would be too few for folds."""
+    clean = rows[0].up_to(0)
+    films = np.array([b"film %d" % (number % 12) for number in range(len(clean))])
+    grouped = dataclasses.replace(clean, groups=films)
+    monkeypatch.setattr(solved_head, "_CHOOSING", 36)
+    settings = ModelSettings()
+    judged, solution = judge(grouped, 3, settings), solve(grouped, 3, settings)
+    assert judged is not None and judged.groups is not None
+    assert len(judged.right) == solution.facts["images"] <= 36
+    assert len(np.unique(judged.groups)) >= 2 * FOLDS
+
+
 @pytest.mark.parametrize(
     "changed",
     [

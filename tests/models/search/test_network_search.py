@@ -23,6 +23,7 @@ from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.search import network_search, ways
 from imgpipe.models.setting_sections import FineTune
 from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training import stages
 from imgpipe.models.training.fresh_activations import count_labelled, fresh_activations, usual_side
 from imgpipe.models.training.stages import HEAD, Inputs, Trained, above_cut
 from imgpipe.models.training.training_loop import fit
@@ -261,12 +262,29 @@ def test_small_images_are_tried_at_a_small_size_first(network, side, first) -> N
         (ModelSettings(image_size=160), 1),
         (ModelSettings(weights="none", freeze="all"), 1),
         (ModelSettings(builder="my_module:build", weights="none"), 1),
+        (ModelSettings(pooling="flatten"), 1),
     ],
-    ids=["a size", "random weights", "a builder"],
+    ids=["a size", "random weights", "a builder", "a head for one size"],
 )
 def test_an_image_size_that_is_set_is_not_varied(network, settings, different) -> None:
     found = ways.allowed(settings, 28)
     assert len({idea.size for idea in found}) == different
+
+
+def test_a_size_that_is_no_multiple_of_the_stride_is_kept(network) -> None:
+    found = ways.ways(ModelSettings(image_size=300), network)
+    assert {way.image_size for way in found} == {300}
+
+
+def test_a_gain_in_one_film_is_not_kept(examples, bank, monkeypatch) -> None:
+    """All validation images count as one film, whose error cannot be known."""
+    stage = replace(_SETTINGS.fine_tune, epochs=1)
+    head = stages.train(_inputs(examples, bank, fine_tune=stage))
+    assert head.groups is not None and len(head.groups) == len(head.labels)
+    film = replace(head, groups=np.zeros_like(head.groups))
+    monkeypatch.setattr(stages, "train", lambda inputs: film)
+    trained = network_search.train(_inputs(examples, bank))
+    assert [row["kept"] for row in trained.history["search"][1:]] == [False]
 
 
 def test_a_cut_and_a_learning_rate_that_are_set_are_not_varied(network) -> None:
@@ -318,7 +336,7 @@ def test_two_networks_without_gain_end_the_search(examples, bank, monkeypatch) -
     monkeypatch.setattr(network_search, "FEWEST_CORRECTED", 0.0)
     stage = replace(_SETTINGS.fine_tune, epochs=1)
     monkeypatch.setattr(ways, "FineTune", lambda: stage)
-    monkeypatch.setattr(network_search, "standard_error", lambda gains: 1.0)
+    monkeypatch.setattr(network_search, "standard_error", lambda gains, groups: 1.0)
     monkeypatch.setattr(Judgement, "better_than", lambda self, other: False)
     trained = network_search.train(_inputs(examples, bank, fine_tune=stage))
     head, *tried = trained.history["search"]

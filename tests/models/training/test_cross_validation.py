@@ -82,10 +82,29 @@ def test_the_same_rows_give_the_same_results(rows, judged):
     assert figures[0] == figures[1]
 
 
+def test_solved_heads_are_trained_on_all_other_folds(rows, monkeypatch):
+    seen = _fake(monkeypatch)
+    assert SETTINGS.solved
+    found = cross_validate(rows, 4, 3, SETTINGS)
+    for fold, (train, _, held) in zip(found.folds, seen, strict=True):
+        assert not set(train.hashes) & set(held.hashes)
+        assert set(train.hashes) | set(held.hashes) == set(rows.hashes)
+        assert fold.trained_on == len(set(train.hashes))
+
+
+def test_heads_that_the_trainer_trains_by_epochs_are_not_solved_in_folds(rows, monkeypatch):
+    used = []
+    monkeypatch.setattr(cross_validation, "_fold", lambda *parts: used.append(parts[-1]))
+    mirrored = dataclasses.replace(SETTINGS, strategy="mirrored")
+    cross_validate(rows, 2, 3, mirrored)
+    assert not mirrored.solved
+    assert [(one.solved, one.strategy) for one in used] == [(False, "none")] * 2
+
+
 @pytest.mark.parametrize("folds", [2, 5])
 def test_every_image_is_held_out_once_and_is_not_trained_on(rows, monkeypatch, folds):
     seen = _fake(monkeypatch)
-    cross_validate(rows, folds, 3, SETTINGS)
+    cross_validate(rows, folds, 3, dataclasses.replace(SETTINGS, optimizer="adam"))
     judged = [digest for _, _, held in seen for digest in held.hashes]
     assert sorted(judged) == sorted(rows.hashes[rows.views == 0])
     for train, validation, held in seen:
@@ -107,7 +126,9 @@ def test_images_of_a_group_are_in_the_same_fold(rows, monkeypatch):
     seen = _fake(monkeypatch)
     hashes = np.unique(rows.hashes)
     groups = {bytes(digest): hashes[i // 4 * 4] for i, digest in enumerate(hashes)}
-    found = cross_validate(_grouped(rows, groups), 4, 3, SETTINGS)
+    found = cross_validate(
+        _grouped(rows, groups), 4, 3, dataclasses.replace(SETTINGS, optimizer="adam")
+    )
     assert found.groups == 20
     for parts in seen:
         sides = [{groups[bytes(digest)] for digest in part.hashes} for part in parts]

@@ -72,6 +72,20 @@ def test_an_unreachable_server_gives_a_message_instead_of_an_error(tmp_path, uri
     assert said.endswith("repeat the command with --from Report")
 
 
+def test_a_run_that_cannot_be_logged_whole_has_failed_in_mlflow(tmp_path, monkeypatch):
+    from mlflow.tracking import MlflowClient
+
+    def full(self, *given):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", full)
+    config, folder, summary = _left(tmp_path, f"file:{tmp_path / 'mlruns'}")
+    assert "No space left on device" in str(mlflow_log.log(config, folder, summary))
+    client = MlflowClient(config.run.mlflow)
+    [run] = client.search_runs([client.get_experiment_by_name("hands").experiment_id])
+    assert run.info.status == "FAILED"
+
+
 def test_a_password_in_the_uri_and_a_missing_package_are_refused(monkeypatch):
     mlflow_log.check("")
     mlflow_log.check("http://localhost:5000")
