@@ -89,9 +89,10 @@ def resolve(
                 continue
             finding = _finding(member, near.members[found.index], found, reason, levels[reason])
             if finding.severity == "reject":
-                gone.add(member.path)
                 if member.image_hash.startswith(tuple(accepted)):
                     finding = dataclasses.replace(finding, severity="warn")
+                else:
+                    gone.add(member.path)
             findings[member.path] = finding
     return [findings[path] for path in sorted(findings)]
 

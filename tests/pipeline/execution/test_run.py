@@ -34,6 +34,7 @@ def _raised(error: Exception, cause: BaseException) -> Exception:
         (RuntimeError("database or disk is full query: COMMIT"), 5),
         (_raised(RuntimeError("reading"), OSError(errno.EIO, "Input/output error")), 5),
         (MemoryError(), 5),
+        (RuntimeError("OOM when allocating tensor with shape[64,112,112,32] on CPU:0"), 5),
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", str(OUT / "runs/1")), 5),
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/elsewhere"), 1),
         (RuntimeError(f"{OUT}/artifacts is not a directory"), 5),

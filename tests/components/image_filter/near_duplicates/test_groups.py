@@ -112,6 +112,13 @@ def test_severities_of_near_duplicates_can_be_set():
     assert ignored == {"2": ("near_duplicate", "reject", "1")}
 
 
+def test_a_copy_of_an_accepted_image_is_rejected():
+    chain = (member("1"), member("2", flips=30), member("3", flips=60))
+    rulings = resolve(chain, 48, {"near_duplicate": "reject"}, accepted=["hash of 2"])
+    found = [(one.path, one.severity, one.kept_copy) for one in rulings]
+    assert found == [("2", "warn", "1"), ("3", "reject", "2")]
+
+
 def test_order_changes_nothing():
     splits = ("train", "validation", "test")
     copies = [member(f"{n:02d}", splits[n % 3], "ab"[n % 2], flips=n) for n in range(30)]
