@@ -144,7 +144,7 @@ def test_compare_refuses_a_run_that_does_not_exist(out, tmp_path):
     leave(tmp_path / "one", "20260101-100000")
     with pytest.raises(ResourceError, match=r"judged a model before 20260101-100000\. Run again"):
         compare.command(tmp_path / "one", None, None)
-    with pytest.raises(ResourceError, match="pushed version 7"):
+    with pytest.raises(ResourceError, match="published version 7"):
         compare.command(out / "model/7", None, None)
 
 
