@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks import common
 from benchmarks.common import Figure, Finished
-from imgpipe.pipeline.commands.run import search_line
+from imgpipe.models.search import tried
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 FEW = "few"
@@ -165,8 +165,8 @@ def _say(name: str, run: Finished, split: str) -> None:
     said = [f"{one} {run.accuracy(one):.4f}" for one in dict.fromkeys(("validation", split))]
     training = run.summary.get("training") or {}
     tuned = training.get("fine_tune") or {}
-    for tried in training.get("search") or []:
-        print(f"  tried {search_line(tried)}")
+    for row in training.get("search") or []:
+        print(f"  tried {tried.line(row)}")
     if training.get("search_ended"):
         print(f"  {training['search_ended']['text']}")
     if found := run.summary["metrics"].get(split):

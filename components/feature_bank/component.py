@@ -94,6 +94,6 @@ def FeatureBank(
         "precision": resolve_precision(description["precision"]),
     }
     if head and plan.shapes.dim and plan.views:
-        choose_views(beam_pipeline, plan, examples.uri, features.uri, facts, head, vocabulary)
+        choose_views(beam_pipeline, plan, examples.uri, features.uri, facts, kept, head, vocabulary)
     else:
         extract(beam_pipeline, plan, examples.uri, features.uri, facts)

@@ -6,13 +6,13 @@ and replaces the head, so no view is made for a head that a search will replace.
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import apache_beam as beam
 import tensorflow as tf
 
-from imgpipe.components.feature_bank.content import StoragePlan
+from imgpipe.components.feature_bank.content import StoragePlan, bytes_of
 from imgpipe.components.feature_bank.extraction import extract, prefix_of
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
@@ -66,6 +66,7 @@ def choose_views(
     examples: str,
     features: str,
     facts: dict[str, Any],
+    images: Mapping[str, int],
     head: str,
     vocabulary: str,
 ) -> None:
@@ -80,6 +81,7 @@ def choose_views(
         examples: URI of the kept images.
         features: URI of the artifact that is written.
         facts: Content of bank.json, except for the counts and the number of views.
+        images: Number of images by split.
         head: JSON of the settings of the head.
         vocabulary: JSON list of class names.
     """
@@ -107,4 +109,5 @@ def choose_views(
     if kept < facts["views"]:
         for file in matching(f"{features}/Split-{names.TRAIN}/{prefix_of(facts['views'])}-*"):
             tf.io.gfile.remove(file)
-    records.write_json(f"{features}/{BANK_FILE}", {**facts, "views": kept})
+    facts |= {"views": kept, "bytes": bytes_of(images, kept, plan.shapes)}
+    records.write_json(f"{features}/{BANK_FILE}", facts)

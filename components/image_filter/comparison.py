@@ -82,5 +82,5 @@ def compare(parts: Sequence[Part], settings: Settings) -> Comparison:
     resolved = [one for group in groups.items() for one in matching.resolve_group(group, settings)]
     for near, _ in resolved:
         findings.update(near)
-    lines = matching.ordered(line for _, line in resolved)
+    lines = matching.reported(matching.ordered(line for _, line in resolved))
     return Comparison(findings, tuple(lines), moves)

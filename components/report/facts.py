@@ -16,6 +16,7 @@ from imgpipe.components import blessings
 from imgpipe.components.cross_validator.outcome import RESULT, folds_decide
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_filter.near_duplicates.matching import FILE as NEAR_FILE
+from imgpipe.components.image_filter.near_duplicates.matching import reported
 from imgpipe.components.predictor import prediction
 from imgpipe.components.report import (
     augmented_views,
@@ -62,7 +63,7 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "settings": dict(settings),
         "rejects": _lines(uris, "quarantine", quarantine.MANIFEST) or [],
         "quarantine": uris.get("quarantine", ""),
-        "near": None if groups is None else near.condensed(groups),
+        "near": None if groups is None else near.condensed(reported(groups)),
         "views": _views(uris, settings, bank),
         **_by_features(features, uris, settings, predictions),
         **_folds(uris),

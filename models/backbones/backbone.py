@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Final
 
 from imgpipe.models.backbones import registry
 from imgpipe.models.backbones.torch_legacy import MAX_BYTES
-from imgpipe.models.errors import ResourceError
+from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files import regular_files
 
 if TYPE_CHECKING:
+    import keras
     from keras import KerasTensor
 
 #: Increase it when the same choice and pixels give a different feature map.
@@ -129,7 +130,8 @@ class Backbone:
             The feature map, symbolic [N, h, w, C].
 
         Raises:
-            ConfigError: There is no such layer to cut at, or the images are too small.
+            ConfigError: There is no such layer to cut at, the images are too small, or a layer has
+                the name of one that imgpipe adds.
             ResourceError: The weights are missing, damaged or those of another architecture.
         """
         import keras
@@ -149,7 +151,24 @@ class Backbone:
                 weights_file.load(source, self.local_file, self.weights_sha256)
             if self.cut:
                 source = keras.Model(source.input, layer_graph.feature_map(source, self.cut))
+            self._check_names(source)
             return rebuild(source, pixels, trainable, fold=self.trained or not trainable)
+
+    def _check_names(self, network: keras.Model) -> None:
+        """Refuse layers whose names would occur twice once pooling and head are added.
+
+        Raises:
+            ConfigError: There is such a layer.
+        """
+        from imgpipe.models.network.classifier import ADDED_LAYERS
+
+        taken = sorted({layer.name for layer in network.layers} & set(ADDED_LAYERS))
+        if taken:
+            raise ConfigError(
+                f"{self.name}: the names {', '.join(ADDED_LAYERS)} belong to the layers that "
+                "imgpipe adds to the network. Rename the layers of the network. Received: "
+                f"{', '.join(taken)}"
+            )
 
 
 @contextmanager

@@ -25,6 +25,12 @@ HEAD: Final = "classifier"  # name of the layer that computes the logits
 FEATURES: Final = "features"
 LOGITS: Final = "logits"
 PROBABILITIES: Final = "probabilities"
+_HIDDEN: Final = "classifier_hidden"
+_DROPOUT: Final = "classifier_dropout"
+_FEATURE_DROPOUT: Final = "classifier_feature_dropout"
+
+#: Names of the layers that are added to a backbone, whose own layers must have other names.
+ADDED_LAYERS: Final = (FEATURES, HEAD, PROBABILITIES, _HIDDEN, _DROPOUT, _FEATURE_DROPOUT)
 
 _IMAGES_AT_ONCE: Final = 32  # as in `extractor.BATCH_VIEWS`; larger batches are not faster
 
@@ -144,12 +150,12 @@ def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> 
 
     x = features
     if settings.hidden_units:
-        x = _dropout(settings.feature_dropout, "classifier_feature_dropout", settings)(x)
+        x = _dropout(settings.feature_dropout, _FEATURE_DROPOUT, settings)(x)
         hidden = layers.Dense(
-            settings.hidden_units, activation="relu", dtype="float32", name="classifier_hidden"
+            settings.hidden_units, activation="relu", dtype="float32", name=_HIDDEN
         )
         x = hidden(x)
-    x = _dropout(settings.dropout, "classifier_dropout", settings)(x)
+    x = _dropout(settings.dropout, _DROPOUT, settings)(x)
     # float32 with every policy, because 16 bits are too few for the softmax and its loss.
     if not settings.one_unit(classes):
         return layers.Dense(classes, dtype="float32", name=HEAD)(x)

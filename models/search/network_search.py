@@ -9,12 +9,13 @@ search ends, and how many views and epochs a way can have.
 
 from __future__ import annotations
 
+import errno
 import math
 import shutil
 import tempfile
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import ENOUGH
 from imgpipe.models.head.calibration import calibrated_losses
 from imgpipe.models.head.solved_head import Groups, Judgement, standard_error
+from imgpipe.models.search import tried
 from imgpipe.models.search.ways import CONTINUED_GAIN, Way, ways
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import stages
@@ -91,6 +93,7 @@ def _row_of_head(head: Trained) -> dict[str, Any]:
         "standard_error": None,
         "seconds": round(float(head.history["seconds"]), 1),
         "kept": True,
+        "failure": None,
     }
 
 
@@ -273,9 +276,12 @@ class _Search:
         try:
             fitted = self._fitted(way, extractor)
         except Diverged:
-            self._tell(way, None, None, None, time.monotonic() - started, False)
             self._highest = way.learning_rate
-            return False
+            return self._fail(way, "diverged", started)
+        except Exception as caught:
+            if not (lacking := _lacking(caught)):
+                raise
+            return self._fail(way, lacking, started)  # the best network so far needs no more of it
         seconds = time.monotonic() - started
         self._learn_cost(way, fitted, seconds)
         groups = self._head.groups
@@ -287,7 +293,17 @@ class _Search:
         kept = gain >= 0 and (gain > 2 * error or after.better_than(before))
         accuracy = float(after.right.mean())
         done = replace(way, epochs=len(fitted.history["epochs"]))
-        self._tell(done, accuracy, gain, error, seconds, kept)
+        self._tell(
+            {
+                "what": str(done),
+                "accuracy": accuracy,
+                "gain": gain,
+                "standard_error": error,
+                "seconds": round(seconds, 1),
+                "kept": kept,
+                "failure": None,
+            }
+        )
         if kept:
             tuned = {
                 **fitted.history,
@@ -307,30 +323,25 @@ class _Search:
         if fitted.history["stopped"] == "epochs":  # all of them were trained
             self._pass_seconds = seconds / way.passes()
 
-    def _tell(
-        self,
-        way: Way,
-        accuracy: float | None,
-        gain: float | None,
-        error: float | None,
-        seconds: float,
-        kept: bool,
-    ) -> None:
+    def _fail(self, way: Way, failure: str, started: float) -> Literal[False]:
+        """Record a way that was not trained to its end; `failure` is a key of `tried.FAILURES`."""
+        self._tell(
+            {
+                "what": str(way),
+                "accuracy": None,
+                "gain": None,
+                "standard_error": None,
+                "seconds": round(time.monotonic() - started, 1),
+                "kept": False,
+                "failure": failure,
+            }
+        )
+        return False
+
+    def _tell(self, row: dict[str, Any]) -> None:
         """Record the result of a way and display it."""
-        row = {
-            "what": str(way),
-            "accuracy": accuracy,
-            "gain": gain,
-            "standard_error": error,
-            "seconds": round(seconds, 1),
-            "kept": kept,
-        }
         self._rows.append(row)
-        outcome = "diverged"
-        if accuracy is not None:
-            outcome = f"{accuracy:.3f} ({gain:+.3f}, standard error {error:.3f})"
-        verdict = "kept" if kept else "not kept"
-        progress.say(f"{way}: validation accuracy {outcome}, {seconds:.0f} s, {verdict}")
+        progress.say(tried.line(row))
 
     def _fitted(self, way: Way, extractor: FeatureExtractor) -> Trained:
         settings = way.settings(self._inputs.settings).second_stage()
@@ -365,6 +376,16 @@ def backbone_of(settings: ModelSettings) -> keras.Model:
 
     pixels = keras.Input((settings.size, settings.size, 3), dtype="float32", name="pixels")
     return keras.Model(pixels, settings.backbone_spec().build(pixels))
+
+
+def _lacking(error: Exception) -> str:
+    """Return what a way did not have enough of, "memory" or "disk"; "" for another error."""
+    import tensorflow as tf
+
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "disk"
+    lacks_memory = isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
+    return "memory" if lacks_memory else ""
 
 
 def _judgement(trained: Trained, groups: Groups | None) -> Judgement:

@@ -17,7 +17,7 @@ from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.bank import BankRows, open_split, read_facts, require_features
 from imgpipe.models.settings import ModelSettings
-from imgpipe.models.training.training_loop import fit_head
+from imgpipe.models.training.training_loop import Diverged, fit_head
 
 #: Widths of the hidden layer that a trial may use.
 HIDDEN_UNITS: Final = (0, 128, 512)
@@ -66,15 +66,24 @@ def bank_tuner(settings: ModelSettings, classes: int, trials: int, directory: Pa
         """Trains a head for each trial."""
 
         def search(self, bank: str) -> None:
-            with (
-                open_split(bank, names.TRAIN, classes) as train,
-                open_split(bank, names.VALIDATION, classes, most_view=0) as validation,
-            ):
-                super().search(train=train, validation=validation)
+            try:
+                with (
+                    open_split(bank, names.TRAIN, classes) as train,
+                    open_split(bank, names.VALIDATION, classes, most_view=0) as validation,
+                ):
+                    super().search(train=train, validation=validation)
+            except keras_tuner.errors.FatalError as error:
+                raise error.__cause__ or error from None
 
         def run_trial(self, trial: Any, train: BankRows, validation: BankRows) -> dict[str, float]:
             tried = apply(settings, suggested(trial.hyperparameters, settings))
-            trained = fit_head(train.up_to(tried.views.count), validation, classes, tried)
+            rows = train.up_to(tried.views.count)
+            try:
+                trained = fit_head(rows, validation, classes, tried, learning_curve=False)
+            except Diverged as error:
+                raise keras_tuner.errors.FailedTrialError(str(error)) from error
+            except Exception as error:  # KerasTuner would hide the cause of any other error
+                raise keras_tuner.errors.FatalError(str(error)) from error
             progress.advance(1, "trials")
             return {name: trained.best[name] for name in ("val_loss", "val_accuracy")}
 

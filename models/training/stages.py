@@ -242,7 +242,7 @@ def _on_images(inputs: Inputs, facts: BankFacts, head: Trained | None = None) ->
             classes,
             settings,
             log_dir,
-            inputs.checkpoint(stage, "", *seeded),
+            inputs.checkpoint(stage, facts.made_by, *seeded),
             judge=None if head is None else calibrated_loss_on(validation),
         )
         what = "head" if settings.frozen else "all layers"

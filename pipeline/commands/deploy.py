@@ -76,7 +76,7 @@ def command(
     if not models.is_dir():
         console.print(
             f"[yellow]{escape(str(models))} does not exist yet: run the pipeline first, or name "
-            "the configuration of the run that published.[/]"
+            "the configuration of the run that has published the model.[/]"
         )
     written: formats.Deployed = {
         "schema": SCHEMA,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imgpipe.models.search import tried
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
@@ -153,8 +154,8 @@ def _data(data: Mapping[str, Any]) -> str:
 
 def _training(training: Mapping[str, Any] | None, directory: Path) -> Iterator[tuple[str, str]]:
     """Yield what was tried, the result of fine-tuning, and the best settings of ImageTuner."""
-    for tried in (training or {}).get("search") or []:
-        yield "tried", search_line(tried)
+    for row in (training or {}).get("search") or []:
+        yield "tried", tried.line(row)
     if training and training["search_ended"]:
         yield "", training["search_ended"]["text"]
     fine_tuned = (training or {}).get("fine_tune")
@@ -175,18 +176,6 @@ def _training(training: Mapping[str, Any] | None, directory: Path) -> Iterator[t
         found = ", ".join(f"{name} {value:.4g}" for name, value in training["tuned"].items())
         command = shlex.join(["imgpipe", "run", str(directory / "tuned.toml")])
         yield "tuned", f"{found}; use these settings with: {command}"
-
-
-def search_line(tried: Mapping[str, Any]) -> str:
-    """Describe in one line what was tried in the search for a network, and what it gained."""
-    seconds, kept = f"{tried['seconds']:.0f} s", "kept" if tried["kept"] else "not kept"
-    if tried["accuracy"] is None:
-        return f"{tried['what']}: diverged, {seconds}, {kept}"
-    accuracy = f"validation accuracy {tried['accuracy']:.3f}"
-    if tried["gain"] is None:
-        return f"{tried['what']}: {accuracy}, {seconds}"
-    gain = f"{tried['gain']:+.3f}, standard error {tried['standard_error']:.3f}"
-    return f"{tried['what']}: {accuracy} ({gain}), {seconds}, {kept}"
 
 
 def _export(export: Mapping[str, Any]) -> str:

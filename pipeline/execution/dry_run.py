@@ -29,6 +29,10 @@ from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.source import opened, scan
 
 _MIB = 1 << 20
+_AT_ONCE = 500  # arrays that are read from the store at a time
+
+#: A forward pass: the content hash of the image and the number of the view.
+_Pass = tuple[str, int]
 
 
 def describe(config: Config) -> str:
@@ -47,14 +51,14 @@ def describe(config: Config) -> str:
     settings = config.settings
     extractor = from_description(describe_bank(settings, config.bank.precision))
     # Where all layers are trained, nothing is stored in the feature bank.
-    keys = _keys(config, listing, extractor) if settings.frozen else set()
-    stored, row = _stored(config, extractor, keys)
+    passes = _passes(config, listing) if settings.frozen else set()
+    stored, row = _stored(config, extractor, passes)
     inputs = run_inputs.find(config, listing)
     rule = _rule(config, listing)
     splits = Counter(
         rule.assign(item.content, item.split, item.group) for item in listing.items if _usable(item)
     )
-    to_make = len(keys) - stored
+    to_make = len(passes) - stored
     lines = [
         f"source      {config.data.source}: {len(listing.items)} files, "
         f"{len(listing.vocabulary)} classes ({', '.join(listing.vocabulary)})",
@@ -62,8 +66,8 @@ def describe(config: Config) -> str:
         *_source_lines(listing),
         *_network(config, extractor.precision),
         *(
-            [f"forward     {to_make} passes to make, {stored} of {len(keys)} in the feature bank"]
-            if keys
+            [f"forward     {to_make} passes to make, {stored} of {len(passes)} in the feature bank"]
+            if passes
             else []
         ),
         *([f"bank grows  {to_make * row / _MIB:.1f} MiB in {config.bank_store}"] if row else []),
@@ -114,16 +118,39 @@ def _optional(config: Config, splits: Counter[str]) -> list[str]:
     return lines
 
 
-def _stored(config: Config, extractor: FeatureExtractor, keys: set[bytes]) -> tuple[int, int]:
-    """Return the number of stored keys, and bytes of one view (0 if nothing is stored yet)."""
+def _stored(config: Config, extractor: FeatureExtractor, passes: set[_Pass]) -> tuple[int, int]:
+    """Return the number of stored views, and bytes of one view (0 if nothing is stored yet).
+
+    A view is stored if everything that a run would store of it is: its features and, if the
+    network is cut, its activations.
+    """
     if not blob_store.path_of(config.bank_store, STORE).exists():
         return 0, 0
-    store = FeatureStore(config.bank_store)
+    store, left = FeatureStore(config.bank_store), passes
     shapes = store.shapes(extractor)
-    stored = len(store.get(sorted(keys), shapes.dim)) if shapes else 0
+    if shapes is None:
+        store.close()
+        return 0, 0
+    lengths = {"": shapes.dim}
+    if shapes.activations:
+        lengths[extractor.tap] = shapes.activation_count
+    for tap, length in lengths.items():
+        left = _found(store, extractor, left, tap, length)
     store.close()
     # Features and activations are stored as numbers of 2 bytes.
-    return stored, 2 * (shapes.dim + shapes.activation_count) if shapes else 0
+    return len(left), 2 * sum(lengths.values())
+
+
+def _found(
+    store: FeatureStore, extractor: FeatureExtractor, passes: set[_Pass], tap: str, length: int
+) -> set[_Pass]:
+    """Return the views of which the store has the output of a layer."""
+    views = {view: extractor.key(view, tap) for view in {view for _, view in passes}}
+    keys = {record_key(content, views[view]): (content, view) for content, view in passes}
+    ordered, found = sorted(keys), set()
+    for start in range(0, len(ordered), _AT_ONCE):  # the arrays of all would not fit into memory
+        found |= {keys[key] for key in store.get(ordered[start : start + _AT_ONCE], length)}
+    return found
 
 
 def _source_lines(listing: Scan) -> list[str]:
@@ -145,16 +172,15 @@ def _rule(config: Config, listing: Scan) -> SplitRule:
     return run_inputs.split_rule(config, listing.given_splits)
 
 
-def _keys(config: Config, listing: Scan, extractor: FeatureExtractor) -> set[bytes]:
-    views = {view: extractor.key(view) for view in range(config.settings.views.count + 1)}
-    keys = set()
+def _passes(config: Config, listing: Scan) -> set[_Pass]:
+    found = set()
     rule = _rule(config, listing)
     for item, content in contents(config, listing):
         train = rule.assign(item.content, item.split, item.group) == names.TRAIN
         # Only training images are augmented; of the others, view 0 is the image itself.
         for view in range(config.settings.views.count + 1) if train else (0,):
-            keys.add(record_key(content, views[view]))
-    return keys
+            found.add((content, view))
+    return found
 
 
 def contents(config: Config, listing: Scan) -> Iterator[tuple[Item, str]]:

@@ -68,7 +68,6 @@ class NearGroup(TypedDict):
     """A group of near-duplicates."""
 
     radius: Annotated[int, "Largest number of differing bits between near-duplicates."]
-    limit: Annotated[int, "The same as `radius`."]
     members: Annotated[list[Member], "Images of the group."]
 
 

@@ -180,11 +180,14 @@ class Tried(TypedDict):
     """A network that was tried."""
 
     what: Annotated[str, "The network, in words."]
-    accuracy: Annotated[float | None, "Validation accuracy; null if the training diverged."]
+    accuracy: Annotated[float | None, "Validation accuracy; null if the training failed."]
     gain: Annotated[float | None, "Gain over the best network before it; null for the head."]
     standard_error: Annotated[float | None, "Paired standard error of the gain."]
     seconds: Annotated[float, "Duration of the training of this network."]
     kept: Annotated[bool, "Whether it became the best network."]
+    failure: Annotated[
+        Literal["diverged", "memory", "disk"] | None, "Why the training failed; null otherwise."
+    ]
 
 
 class SearchEnd(TypedDict):

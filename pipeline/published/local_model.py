@@ -6,6 +6,7 @@ the messages about bad images are the same with and without a server.
 
 from __future__ import annotations
 
+import operator
 import os
 import shlex
 from pathlib import Path
@@ -130,8 +131,13 @@ def version_folder(path: Path, number: int | None) -> Path:
         ConfigError: There is no version of this number, or it is no integer.
         ResourceError: There is no model, or it is damaged.
     """
-    if number is not None and not isinstance(number, int):
-        raise ConfigError(f"expected the number of a version as an integer. Received: {number!r}.")
+    if number is not None:
+        try:
+            number = operator.index(number)  # NumPy's integers are numbers too
+        except TypeError:
+            raise ConfigError(
+                f"expected the number of a version as an integer. Received: {number!r}."
+            ) from None
     base, version = pushed_models.locate(path)
     if version is None:
         numbers = manifest.version_numbers(base)

@@ -5,6 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -95,6 +96,8 @@ def test_a_version_is_chosen_by_number_or_by_its_folder(out, photos):
         predict("--model", out, "--version", 7, photos)
     with pytest.raises(ConfigError, match=r"version as an integer. Received: '1'"):
         imgpipe.load(out, version="1")
+    with imgpipe.load(out, version=np.int64(1)) as client:
+        assert client.folder.name == "1"
 
 
 def test_files_that_are_no_images_are_named_and_the_others_are_classified(out, photos):

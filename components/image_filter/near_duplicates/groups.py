@@ -107,7 +107,7 @@ def line(members: Iterable[Member], radius: int, findings: Iterable[Finding]) ->
     """
     found = {finding.path: finding for finding in findings}
     rows = [_row(member, found.get(member.path)) for member in members]
-    return {"radius": radius, "limit": radius, "members": rows}
+    return {"radius": radius, "members": rows}
 
 
 def set_aside(lines: Iterable[Mapping[str, Any]]) -> dict[str, int]:

@@ -121,13 +121,25 @@ def resolve_group(
 
     Yields:
         The findings with their `Finding.key`, and the row of the group in the quarantine; nothing
-        when there are no findings.
+        if no images of the group are near-duplicates. A group about which the settings ignore all
+        findings has a row without reasons, because no fold may divide it.
     """
     # Beam's groups have no order, and the results must not depend on one.
     members, limit = sorted(group[1], key=lambda member: member.path), radius(settings)
     accepted = [key for key, override in settings.overrides.items() if override.verdict != "reject"]
-    if findings := groups.resolve(members, limit, settings.severity, accepted):
+    findings = groups.resolve(members, limit, settings.severity, accepted)
+    # With the usual severities, nothing is ignored.
+    if findings or ("ignore" in settings.severity.values() and groups.resolve(members, limit)):
         yield [(one.key, one) for one in findings], groups.line(members, limit, findings)
+
+
+def reported(lines: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the rows of the groups about which there is a finding, for people.
+
+    Args:
+        lines: Rows as `resolve_group` yields them.
+    """
+    return [line for line in lines if any(member["reason"] for member in line["members"])]
 
 
 def ordered(lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

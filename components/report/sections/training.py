@@ -10,6 +10,7 @@ from markupsafe import Markup
 from imgpipe.components.report import plots
 from imgpipe.components.report.learning_curve import would_more_help
 from imgpipe.components.report.section import Content, Context, Section
+from imgpipe.models.search import tried
 
 _STOPPED = {
     "target": "it reached the target accuracy (train.target_accuracy)",
@@ -40,7 +41,7 @@ def build(context: Context) -> Content:
         "trained": history.get("trained", "head"),
         "outcome": _outcome(tuned) if tuned else "",
         "calibration": history.get("calibration") or {},
-        "search": history.get("search") or [],
+        "search": [{**one, "failure": tried.failure(one)} for one in history.get("search") or []],
         "search_ended": (history.get("search_ended") or {}).get("text", ""),
     }
 

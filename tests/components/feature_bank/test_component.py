@@ -16,7 +16,7 @@ import apache_beam as beam
 import numpy as np
 import pytest
 
-from imgpipe.components.feature_bank.content import free_budget, make_plan
+from imgpipe.components.feature_bank.content import bytes_of, free_budget, make_plan
 from imgpipe.components.feature_bank.store import STORE
 from imgpipe.components.feature_bank.view_choice import choose_views, helpful_views
 from imgpipe.components.storage import records
@@ -131,9 +131,10 @@ def test_views_that_do_not_improve_the_head_are_not_in_the_bank(tmp_path, labels
     plan, _ = make_plan(describe(settings, "float32"), str(tmp_path / "store"), _KEPT, 1e12)
     uri = str(tmp_path / "features")
     examples, head = _examples(tmp_path, labels), json.dumps(asdict(settings))
-    choose_views(beam.Pipeline(), plan, examples, uri, {"dim": _DIM}, head, '["a", "b"]')
+    choose_views(beam.Pipeline(), plan, examples, uri, {"dim": _DIM}, _KEPT, head, '["a", "b"]')
     facts = records.read_json(f"{uri}/bank.json")
     assert facts["views"] == 0
+    assert facts["bytes"] == bytes_of(_KEPT, 0, plan.shapes), "only what was kept"
     assert len(facts["views_accuracy"]) == 1
     assert facts["forward_passes"] + facts["reused"] == 68 + 60 * made
     with open_split(uri, "train", 2) as rows:
@@ -161,7 +162,7 @@ def test_no_view_is_made_for_a_head_that_a_search_will_replace(tmp_path) -> None
     plan, _ = make_plan(describe(settings, "float32"), str(tmp_path / "store"), _KEPT, 1e12)
     uri, labels = str(tmp_path / "features"), np.random.default_rng(1).integers(0, 2, 60)
     examples, head = _examples(tmp_path, labels), json.dumps(asdict(settings))
-    choose_views(beam.Pipeline(), plan, examples, uri, {"dim": _DIM}, head, '["a", "b"]')
+    choose_views(beam.Pipeline(), plan, examples, uri, {"dim": _DIM}, _KEPT, head, '["a", "b"]')
     facts = records.read_json(f"{uri}/bank.json")
     assert (facts["views"], facts["forward_passes"] + facts["reused"]) == (0, 68)
     assert facts["views_note"].endswith("makes views of its own.")
@@ -178,7 +179,7 @@ def test_views_that_improve_the_head_stay_in_the_bank(tmp_path, monkeypatch) -> 
     uri = str(tmp_path / "features")
     labels = np.random.default_rng(1).integers(0, 2, 60)
     examples, head = _examples(tmp_path, labels), json.dumps(asdict(settings))
-    choose_views(beam.Pipeline(), plan, examples, uri, {"dim": _DIM}, head, '["a", "b"]')
+    choose_views(beam.Pipeline(), plan, examples, uri, {"dim": _DIM}, _KEPT, head, '["a", "b"]')
     facts = records.read_json(f"{uri}/bank.json")
     assert (facts["views"], len(facts["views_accuracy"])) == (2, 3)
     with open_split(uri, "train", 2) as rows:

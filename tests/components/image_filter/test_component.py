@@ -15,7 +15,7 @@ import pytest
 from imgpipe.components.image_filter import beam_driver, quarantine
 from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
 from imgpipe.components.image_filter.check import Settings
-from imgpipe.components.image_filter.checks import METADATA
+from imgpipe.components.image_filter.checks import METADATA, near_duplicate
 from imgpipe.components.image_filter.near_duplicates import matching
 from imgpipe.components.storage.records import read_examples, shard_files, text
 from imgpipe.models import feature_names as names
@@ -267,6 +267,19 @@ def test_training_copies_of_held_out_images_are_rejected_and_other_copies_warned
         ["train/a/owl.jpg", "train/b/owl.jpg"],
         ["train/b/half.jpg", "train/b/whole.jpg"],
     ]
+
+
+def test_ignored_near_duplicates_are_still_kept_in_one_fold(leaking, run):
+    """No finding is reported, but the groups are listed for the folds."""
+    severities = dict.fromkeys(near_duplicate.SEVERITIES, "ignore")
+    done = run(leaking, settings=Settings(severity=severities))
+    assert set(done.rejects) == {"train/b/same.jpg"} and near_warnings(done) == []
+    lines = [
+        json.loads(line) for line in (done.root / "q" / matching.FILE).read_text().splitlines()
+    ]
+    members = [[m["path"] for m in line["members"] if m["stays"]] for line in lines]
+    assert ["train/a/one.jpg", "train/a/two.jpg"] in members and len(members) == 4
+    assert matching.reported(lines) == []
 
 
 def test_other_engines_and_shard_sizes_find_the_same_near_duplicates(leaking, run):

@@ -45,6 +45,11 @@ def with_lambda(side):
     pixels = keras.Input((side, side, 3))
     return keras.Model(pixels, keras.layers.Lambda(lambda x: x / 255, name="scale")(pixels))
 
+def clashing(side):
+    pixels = keras.Input((side, side, 3))
+    x = keras.layers.Conv2D(5, 3, name="features")(pixels)
+    return keras.Model(pixels, keras.layers.Conv2D(5, 3, name="classifier")(x))
+
 # A layer with a weight of its own, and with layers in a nested list and behind a property.
 class Block(keras.Layer):
     def __init__(self, **settings):
@@ -135,6 +140,7 @@ def test_changed_code_changes_the_fingerprint(module: Path) -> None:
         ("own_net:mistaken", r"mistaken raised an error for images of 32 .*: my own mistake\)"),
         ("own_net:grey", r"pixels \[N, 32, 32, 3\].*inputs \[\(None, 32, 32, 1\)\]"),
         ("own_net:with_lambda", r"must not use Lambda layers.*Received: scale"),
+        ("own_net:clashing", r"Rename the layers of the network. Received: classifier, features"),
     ],
 )
 def test_a_builder_that_returns_no_feature_map_is_refused(

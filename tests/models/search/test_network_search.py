@@ -6,6 +6,7 @@ The penalty leaves the head so weak that any other network is better.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import re
@@ -198,6 +199,34 @@ def test_activations_that_do_not_fit_end_the_search(examples, bank, monkeypatch)
     assert trained.history["trained"] == HEAD
     assert trained.history["search_ended"]["reason"] == "space"
     assert "(TMPDIR)" in trained.history["search_ended"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (MemoryError(), "memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk"),
+    ],
+)
+def test_a_network_that_memory_or_disk_cannot_hold_is_not_kept(
+    examples, bank, monkeypatch, error: Exception, failure: str
+) -> None:
+    def lacking(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(network_search, "fit", lacking)
+    trained = network_search.train(_inputs(examples, bank))
+    tried = trained.history["search"][1:]
+    assert {row["failure"] for row in tried} == {failure}
+    assert trained.history["trained"] == HEAD
+
+
+def test_tensorflows_lack_of_memory_is_known() -> None:
+    import tensorflow as tf
+
+    error = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+    assert network_search._lacking(error) == "memory"
+    assert network_search._lacking(ValueError("defect")) == ""
 
 
 def test_a_person_who_ends_the_search_gets_the_best_network_so_far(examples, bank) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from imgpipe.models import feature_names as names
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, DataRefused
+from imgpipe.models.search import tuner as tuner_module
 from imgpipe.models.search.tuner import apply, bank_tuner, best_values
 from imgpipe.models.settings import ModelSettings
-from imgpipe.models.training.training_loop import fit_head
+from imgpipe.models.training.training_loop import Diverged, fit_head
 from tests.models.banks import read_split
 
 #: Settings whose learning rate is so low that the search must find a better one.
@@ -68,6 +69,30 @@ def test_the_best_trial_is_better_than_the_settings(tuner, rows) -> None:
     tried = apply(_SETTINGS, values)
     found = fit_head(rows[0].up_to(tried.views.count), rows[1], 3, tried)
     assert found.best["val_loss"] < _trials(tuner)[0].score
+
+
+def test_a_trial_that_diverges_does_not_end_the_search(bank, tmp_path, monkeypatch) -> None:
+    calls = []
+
+    def diverges_once(*rows, **options):
+        calls.append(rows)
+        if len(calls) == 1:
+            raise Diverged("the loss was not finite")
+        return fit_head(*rows, **options)
+
+    monkeypatch.setattr(tuner_module, "fit_head", diverges_once)
+    made = bank_tuner(_SETTINGS, 3, 2, tmp_path)
+    made.search(bank=bank)
+    assert [trial.status for trial in _trials(made)] == ["FAILED", "COMPLETED"]
+
+
+def test_an_error_in_a_trial_is_not_hidden(bank, tmp_path, monkeypatch) -> None:
+    def fails(*rows, **options):
+        raise DataRefused("the split has no labelled image")
+
+    monkeypatch.setattr(tuner_module, "fit_head", fails)
+    with pytest.raises(DataRefused, match="no labelled image"):
+        bank_tuner(_SETTINGS, 3, 2, tmp_path).search(bank=bank)
 
 
 @pytest.mark.slow

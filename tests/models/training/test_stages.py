@@ -187,6 +187,25 @@ def test_activations_are_computed_on_the_fly_if_the_bank_has_none(bank, examples
     assert frozen == {"conv1", "conv2"}
 
 
+def test_the_checkpoint_of_fine_tuning_on_images_depends_on_what_the_head_has_seen(
+    bank, examples, tmp_path, monkeypatch
+) -> None:
+    import shutil
+
+    small, asked = tmp_path / "bank", []
+    shutil.copytree(bank, small)
+    facts = json.loads((small / "bank.json").read_text())
+    facts.update(activations=[], weights_key="weights", precision="float32")
+    (small / "bank.json").write_text(json.dumps(facts))
+
+    def noted(self: object, stage: str, made_by: str, *splits: object) -> None:
+        asked.append((stage, made_by))
+
+    monkeypatch.setattr(Inputs, "checkpoint", noted)
+    train(_inputs(_tuned(epochs=1), str(small), examples))
+    assert asked == [("head", "weights float32"), ("fine_tune", "weights float32")]
+
+
 def test_a_network_without_trained_weights_trains_on_images(empty_bank, examples) -> None:
     settings = replace(
         _SETTINGS, freeze="auto", epochs=25, learning_rate=2e-3, fine_tune=FineTune()

@@ -263,3 +263,12 @@ def test_a_huge_or_deeply_nested_configuration_is_refused_quickly(tmp_path, text
 def test_a_huge_or_deeply_nested_set_argument_is_refused(assignment, expected):
     with pytest.raises(ConfigError, match=re.escape(expected)):
         configs.build({}, [assignment])
+
+
+def test_minutes_and_folds_decide_whether_there_is_a_search() -> None:
+    def searches(**sections: dict[str, object]) -> bool:
+        return configs.build({"data": {"source": "photos"}, **sections}).settings.searches
+
+    assert searches(train={"minutes": 2.5})
+    assert not searches(train={"minutes": 0})
+    assert not searches(evaluate={"cross_validate": 5}), "folds compare heads"

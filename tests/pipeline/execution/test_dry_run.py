@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import numpy as np
+
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
+from imgpipe.components.feature_bank.store import FeatureStore, record_key
 from imgpipe.components.image_filter.checks.decodable import transcode
+from imgpipe.models.features.extractor import describe, from_description
 from imgpipe.pipeline.configuration.config import build
 from imgpipe.pipeline.demo import draw_hand
 from imgpipe.pipeline.execution import dry_run
@@ -42,3 +46,41 @@ def test_a_dry_run_knows_the_content_hashes_of_repaired_images(tmp_path: Path):
     assert {p: h for p, h in after.items() if p != "a/scan.tif"} == {
         p: h for p, h in hashes.items() if p not in ("a/scan.tif", "b/cut.jpg")
     }
+
+
+def test_a_view_is_stored_only_if_everything_that_a_run_stores_of_it_is(tmp_path: Path) -> None:
+    """An earlier run without fine-tuning has stored features, but no activations."""
+    folder = tmp_path / "photos"
+    for label in "ab":
+        (folder / label).mkdir(parents=True)
+        for n in range(4):
+            image = draw_hand("rock", seed=10 * n + (label == "b"), size=48)
+            image.save(folder / label / f"{n}.png")
+    config = build(
+        {
+            "data": {"source": str(folder)},
+            "run": {"out": str(tmp_path / "out")},
+            "model": {
+                "backbone": "conv_8_8_8",
+                "weights": "none",
+                "freeze": "all",
+                "image_size": 32,
+            },
+            "fine_tune": {"mode": "on", "cut": "conv2"},
+        }
+    )
+    extractor = from_description(describe(config.settings, config.bank.precision))
+    passes = dry_run._passes(config, scan(config))
+    store = FeatureStore(config.bank_store)
+    shapes = store.learn_shapes(extractor)
+    for tap, length, told in (
+        ("", shapes.dim, f"{len(passes)} passes to make, 0 of {len(passes)}"),
+        (extractor.tap, shapes.activation_count, f"0 passes to make, {len(passes)} of"),
+    ):
+        store.put(
+            {
+                record_key(content, extractor.key(view, tap)): np.zeros(length, np.float16)
+                for content, view in passes
+            }
+        )
+        assert told in dry_run.describe(config)

@@ -1,0 +1,41 @@
+"""Describes the networks that a search has tried, for people.
+
+A row of the search has the keys of `pipeline.json_formats.run.Tried`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+#: Why a network was not trained to its end, by the word in its row.
+FAILURES: Final = {
+    "diverged": "diverged",
+    "memory": "memory ran out",
+    "disk": "the disk was full",
+}
+
+
+def failure(tried: Mapping[str, Any]) -> str:
+    """Describe why a network has no accuracy; rows of earlier versions do not tell.
+
+    Args:
+        tried: A row of the search.
+    """
+    return FAILURES[tried.get("failure") or "diverged"]
+
+
+def line(tried: Mapping[str, Any]) -> str:
+    """Describe in one line what was tried, what it gained, and how long it took.
+
+    Args:
+        tried: A row of the search.
+    """
+    seconds, kept = f"{tried['seconds']:.0f} s", "kept" if tried["kept"] else "not kept"
+    if tried["accuracy"] is None:
+        return f"{tried['what']}: {failure(tried)}, {seconds}, {kept}"
+    accuracy = f"validation accuracy {tried['accuracy']:.3f}"
+    if tried["gain"] is None:
+        return f"{tried['what']}: {accuracy}, {seconds}"
+    gain = f"{tried['gain']:+.3f}, standard error {tried['standard_error']:.3f}"
+    return f"{tried['what']}: {accuracy} ({gain}), {seconds}, {kept}"
