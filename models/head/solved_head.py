@@ -316,8 +316,9 @@ def standard_error(values: npt.NDArray[Any], groups: Groups | None = None) -> fl
     Args:
         values: One value for each image.
         groups: Group of each image, [n]. Values of one group are not independent, so this is the
-            cluster-robust estimate. Default: each image is a group by itself. A single group says
-            nothing about others, so that the largest value stands for its error.
+            cluster-robust estimate, with its correction for few groups. Default: each image is a
+            group by itself. A single group says nothing about others, so that the largest value
+            stands for its error.
     """
     if groups is None:
         return float(values.std() / np.sqrt(len(values)))
@@ -325,4 +326,5 @@ def standard_error(values: npt.NDArray[Any], groups: Groups | None = None) -> fl
     if not group.any():
         return float(np.abs(values).max())
     sums = np.bincount(group, weights=values - values.mean())
-    return float(np.sqrt((sums**2).sum()) / len(values))
+    few = len(sums) / (len(sums) - 1)
+    return float(np.sqrt(few * (sums**2).sum()) / len(values))
