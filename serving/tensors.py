@@ -30,6 +30,9 @@ all values must be sent, so that a message of a few bytes cannot ask for gigabyt
 MAX_FILL_STRINGS = 1024
 """The same limit for tensors of strings, because each string may be an image that is decoded."""
 
+_STRINGS = str | bytes | bytearray | memoryview
+"""What one string of a tensor may be given as."""
+
 
 class TensorError(ValueError):
     """A tensor cannot be encoded or decoded; the message says why."""
@@ -141,7 +144,7 @@ def as_array(value: Any) -> np.ndarray:
         array = np.asarray(value)
         return _strings(array) if array.dtype.kind in "SUO" else array
     if _holds_strings(value):
-        return _strings(np.array(value, dtype=object))
+        return _strings(np.array(_as_bytes(value), dtype=object))
     try:
         array = np.array(value)
     except ValueError as error:
@@ -155,11 +158,20 @@ def as_array(value: Any) -> np.ndarray:
 
 
 def _holds_strings(value: Any) -> bool:
-    while isinstance(value, Sequence) and not isinstance(value, str | bytes):
+    while isinstance(value, Sequence) and not isinstance(value, _STRINGS):
         if not value:
             return False
         value = value[0]
-    return isinstance(value, str | bytes | bytearray | memoryview)
+    return isinstance(value, _STRINGS)
+
+
+def _as_bytes(value: Any) -> Any:
+    """Return nested lists with bytes for buffers, which numpy would take for lists of numbers."""
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    if isinstance(value, Sequence) and not isinstance(value, _STRINGS):
+        return [_as_bytes(item) for item in value]
+    return value
 
 
 def _strings(array: np.ndarray) -> np.ndarray:

@@ -189,23 +189,31 @@ def push(
         files |= manifest.describe(lite)  # other LiteRT files make another version
         sources["."] = lite  # merged into the version directory, beside the SavedModel's files
     identity = manifest.identity(files)
-    withdrawn = manifest.withdrawn(base)
     model_identity = manifest.model_identity(files)
-    if _is_withdrawn(identity, model_identity, set(withdrawn), manifest.latest(base)):
-        refused.append("rollback")
+
+    def decide(newest: manifest.Version | None) -> dict[str, Any] | None:
+        """Return the models that rollbacks withdrew, None for a model that is not published."""
+        withdrawn = manifest.withdrawn(base)
+        if _is_withdrawn(identity, model_identity, set(withdrawn), newest):
+            refused.append("rollback")
+        known = refused or _is_published(base, newest, identity)
+        return None if known else {"withdrawn": withdrawn}
+
     if refused:
-        return {"status": "refused", "version": None, "path": None, "refused_by": refused}
+        decide(manifest.latest(base))
+        return _refused(refused)
     sources |= {f"{manifest.PROVENANCE}/{name}": path for name, path in provenance.items()}
     published = versions.publish(
         base,
         sources,
-        {**facts, "withdrawn": withdrawn},
+        facts,
         keep,
-        # Asked while the lock is held, because another run may be publishing at the same time.
-        unless=lambda newest: _is_published(base, newest, identity),
+        decide,
         expected=validated,
         texts={manifest.CARD: model_card.model_card(facts, metrics or {}, folds)},
     )
+    if refused:
+        return _refused(refused)
     current = published or manifest.latest(base)
     return {
         "status": "pushed" if published else "unchanged",
@@ -213,6 +221,10 @@ def push(
         "path": str(current.path) if current else None,
         "refused_by": [],
     }
+
+
+def _refused(by: list[str]) -> dict[str, Any]:
+    return {"status": "refused", "version": None, "path": None, "refused_by": by}
 
 
 def _is_published(base: Path, newest: manifest.Version | None, identity: str) -> bool:

@@ -90,7 +90,7 @@ def publish(
     sources: Mapping[str, Path],
     facts: Mapping[str, Any],
     keep: int | None = None,
-    unless: Callable[[manifest.Version | None], bool] = lambda newest: False,
+    decide: Callable[[manifest.Version | None], Mapping[str, Any] | None] = lambda newest: {},
     expected: Mapping[str, Mapping[str, Any]] | None = None,
     texts: Mapping[str, str] | None = None,
 ) -> manifest.Version | None:
@@ -101,14 +101,15 @@ def publish(
         sources: Folders to copy, by path below the version directory ("" for its root).
         facts: Fields of the manifest besides number and files.
         keep: Number of versions to keep; the oldest are removed. None keeps all.
-        unless: Called with the newest version while the lock is held. If it returns True, nothing
-            is published.
+        decide: Called with the newest version while the lock is held, because another publisher
+            may have changed the versions since. It returns further fields of the manifest, or None
+            if nothing is to be published.
         expected: Files that must be among the copied ones, as `manifest.describe` returns them.
             None skips the comparison.
         texts: Contents of further files, by path below the version directory.
 
     Returns:
-        The published version, or None when `unless` returned True.
+        The published version, or None when `decide` returned None.
 
     Raises:
         ResourceError: The disk is full, the directory cannot be written, or a file is not the
@@ -116,9 +117,10 @@ def publish(
     """
     with exclusive(base):
         _remove_leftovers(base)
-        if unless(manifest.latest(base)):
+        decided = decide(manifest.latest(base))
+        if decided is None:
             return None
-        version = _publish(base, sources, facts, expected or {}, texts or {})
+        version = _publish(base, sources, {**facts, **decided}, expected or {}, texts or {})
         if keep is not None:
             _remove_old(base, keep)
         return version

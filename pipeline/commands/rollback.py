@@ -55,22 +55,29 @@ def rollback(
     facts = {key: value for key, value in chosen.manifest.items() if key not in _COMPUTED}
     facts["rolled_back_to"] = chosen.number
     facts.setdefault("pushed_as", chosen.number)  # a second rollback keeps the number of the run
-    later = [version for version in found if version.number > chosen.number]
-    # By the digest of all files and by that of the weights, because two exports of the same weights
-    # have different files.
-    models = {version.model_identity for version in later} - {chosen.model_identity}
-    newer = {version.identity for version in later} | models | set(manifest.withdrawn(model_dir))
-    withdrawn = newer - {chosen.identity}  # a second rollback may return to a withdrawn version
-    facts["withdrawn"] = sorted(withdrawn)
+
+    def withdraw(newest: manifest.Version | None) -> dict[str, list[str]]:
+        """Return the models that are withdrawn; another run may just have published one."""
+        later = _later(model_dir, chosen)
+        # By the digest of all files and by that of the weights, because two exports of the same
+        # weights have different files.
+        models = {version.model_identity for version in later} - {chosen.model_identity}
+        newer = {version.identity for version in later} | models
+        newer |= set(manifest.withdrawn(model_dir))
+        # A second rollback may return to a withdrawn version.
+        return {"withdrawn": sorted(newer - {chosen.identity})}
+
     published = versions.publish(
         # The digests are compared while the files are copied, so that no damage is published.
         model_dir,
         {"": chosen.path},
         facts,
+        decide=withdraw,
         expected=chosen.manifest["files"],
     )
     if published is not None:
-        gone = len({version.identity for version in later} & withdrawn)
+        replaced = {version.identity for version in _later(model_dir, chosen)}
+        gone = len(replaced & set(published.withdrawn))
         output_files.console_beside(json_file).print(
             f"version {published.number} now holds the model of version {chosen.number}; "
             f"{plural(gone, 'newer model')} will not be published again"
@@ -83,6 +90,13 @@ def rollback(
             "withdrawn": gone,
         }
         output_files.write_json(result, json_file)
+
+
+def _later(folder: Path, chosen: manifest.Version) -> list[manifest.Version]:
+    """Return the intact versions that were published after the chosen one."""
+    from imgpipe.components.storage import manifest
+
+    return [version for version in manifest.versions(folder) if version.number > chosen.number]
 
 
 def _located(model_dir: Path, to: int | None) -> tuple[Path, int | None]:

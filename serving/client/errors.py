@@ -83,6 +83,7 @@ _HTTP: dict[int, type[ServingError]] = {
     499: Cancelled,
     500: InternalError,
     501: Unimplemented,
+    502: Unavailable,
     503: Unavailable,
     504: DeadlineExceeded,
 }

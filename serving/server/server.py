@@ -268,7 +268,7 @@ class ModelServer:
         return [
             *pages.routes(),
             *corrections.routes(kept, self._pool, options.timeout),
-            *nearest.routes(images, self._pool),
+            *nearest.routes(images, self._pool, options.timeout),
         ]
 
     @property

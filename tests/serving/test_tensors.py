@@ -134,3 +134,10 @@ def test_the_error_says_why_a_value_cannot_be_a_tensor():
         tensors.fill_compact(proto, [b"x", 3])
     with pytest.raises(tensors.TensorError, match="differ in length"):
         tensors.fill_compact(proto, [[1.0], [1.0, 2.0]])
+
+
+@pytest.mark.parametrize("buffer", [bytearray, memoryview])
+def test_buffers_are_strings(buffer):
+    array = tensors.as_array([buffer(b"one\0"), b"other"])
+    assert array.dtype == object and array.tolist() == [b"one\0", b"other"]
+    assert tensors.as_array(buffer(b"one")).tolist() == b"one"

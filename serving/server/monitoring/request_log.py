@@ -7,6 +7,7 @@ and compared with the training data (``imgpipe drift``).
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import random
@@ -157,8 +158,15 @@ class _Writer:
         with self._lock:
             if self._file is None or self._written + len(record) > self._file_bytes:
                 self._next()
-            self._file.write(record)
-            self._file.flush()
+            try:
+                self._file.write(record)
+                self._file.flush()
+            except BaseException:
+                # Readers stop at a record that was written in part, so the next one begins a file.
+                file, self._file = self._file, None
+                with contextlib.suppress(Exception):
+                    file.close()
+                raise
             self._written += len(record)
 
     def _next(self) -> None:

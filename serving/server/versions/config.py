@@ -188,10 +188,10 @@ def read_models(file: Path) -> list[ModelConfig]:
         file: A ``ModelServerConfig`` in protobuf's text format.
 
     Returns:
-        The models in the order of the file; empty if the file has no configuration.
+        The models in the order of the file.
 
     Raises:
-        BadArgument: The file cannot be read, is malformed, or has a custom configuration.
+        BadArgument: The file cannot be read, is malformed, or has a custom configuration or none.
         StatusError: INVALID_ARGUMENT, a model in the file is malformed.
     """
     from tensorflow_serving.config import model_server_config_pb2
@@ -199,8 +199,8 @@ def read_models(file: Path) -> list[ModelConfig]:
     from imgpipe.serving.server.textproto import parse
 
     config = parse(file, model_server_config_pb2.ModelServerConfig())
-    if config.WhichOneof("config") is None:
-        return []
+    if config.WhichOneof("config") is None:  # such as a file that is being written
+        raise BadArgument(f"{file} holds no model_config_list.")
     if config.WhichOneof("config") != "model_config_list":
         raise BadArgument(f"{file} holds a custom model config. Expected a model_config_list.")
     return from_proto(config)

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 from imgpipe.serving.server import storage
 from imgpipe.serving.server.errors import BadArgument
 from imgpipe.serving.server.status import Code, StatusError
@@ -26,6 +28,7 @@ from imgpipe.serving.server.storage import MANIFEST, Fingerprint, VersionDirecto
 _DIGEST = 16
 """Number of characters of a SHA-256 in the name of a folder, enough to distinguish versions."""
 _TEMPORARY = ".tmp-"
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,22 @@ class RemoteStore:
         Raises:
             StatusError: The version cannot be read, or a file does not have the listed size.
         """
+        try:
+            self._cache.mkdir(parents=True, exist_ok=True)
+            # Another model, or another server of this user, may copy from the same base path.
+            with filelock.FileLock(self._cache / _LOCK):
+                return self._copied(root, files, target)
+        except OSError as error:
+            raise StatusError(
+                Code.UNAVAILABLE,
+                f"{root} could not be copied to {self._cache} ({error.strerror or error}). Check "
+                "the access to it and the free space on the disk.",
+            ) from error
+
+    def _copied(self, root: str, files: Fingerprint, target: Path) -> Path:
+        """Copy a version into the cache while its lock is held; see `_fetch`."""
+        for leftover in self._cache.glob(f"{_TEMPORARY}*"):  # of processes that were killed
+            shutil.rmtree(leftover, ignore_errors=True)
         if target.is_dir():
             try:
                 storage.verify(target)
@@ -160,12 +179,6 @@ class RemoteStore:
             storage.verify(beside)
             self._drop_others(target)
             beside.replace(target)
-        except OSError as error:
-            raise StatusError(
-                Code.UNAVAILABLE,
-                f"{root} could not be copied to {self._cache} ({error.strerror or error}). Check "
-                "the access to it and the free space on the disk.",
-            ) from error
         finally:
             shutil.rmtree(beside, ignore_errors=True)
         return target

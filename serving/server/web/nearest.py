@@ -8,6 +8,7 @@ sites are refused, because training images may be private.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import zipfile
@@ -23,6 +24,7 @@ from starlette.routing import Route
 
 from imgpipe.serving.server.errors import BadArgument
 from imgpipe.serving.server.requests.pool import SheddingPool
+from imgpipe.serving.server.rest import body as bodies
 from imgpipe.serving.server.rest.api import failure
 from imgpipe.serving.server.status import Code, StatusError, invalid
 from imgpipe.serving.server.web import same_site
@@ -30,6 +32,7 @@ from imgpipe.serving.server.web import same_site
 PATH = "/web/nearest"
 SHOWN = 5
 _MAX_BYTES = 4 << 20
+_AT_ONCE = 16  # requests of the largest size whose bodies fit into memory at the same time
 """Largest size of the body of a request, enough for 200,000 features."""
 
 
@@ -102,13 +105,15 @@ class TrainingImages:
         }
 
 
-def routes(images: TrainingImages | None, pool: SheddingPool) -> list[Route]:
+def routes(images: TrainingImages | None, pool: SheddingPool, timeout: float) -> list[Route]:
     """Return the routes of the endpoint.
 
     Args:
         images: The training images; None if the server has none.
         pool: The threads of the requests.
+        timeout: Seconds after which a request is refused.
     """
+    budget = bodies.Budget(_AT_ONCE * _MAX_BYTES)
 
     async def describe(request: Request) -> Response:
         return JSONResponse({"versions": [] if images is None else [images.version]})
@@ -116,29 +121,45 @@ def routes(images: TrainingImages | None, pool: SheddingPool) -> list[Route]:
     if images is None:
         return [Route(PATH, describe)]
 
-    async def find(request: Request) -> Response:
+    async def read(request: Request) -> bytes:
         try:
             if same_site.is_foreign(request):
                 refused = "Training images are only shown on the page of this server."
                 raise StatusError(Code.PERMISSION_DENIED, refused)
-            features = _features(await _body(request), images.version)
-            nearest = await pool.run(lambda: images.nearest(features), features.nbytes)
+            announced = request.headers.get("content-length", "")
+            return await bodies.read(request.receive, announced, _MAX_BYTES, budget)
+        except StatusError:
+            await bodies.discard(request.receive)
+            raise
+
+    async def find(request: Request) -> Response:
+        size = 0
+        try:
+            async with asyncio.timeout(timeout):
+                body = await read(request)
+                size = len(body)
+                features = _features(body, images.version)
+                nearest = await pool.run(lambda: images.nearest(features), features.nbytes)
+        except bodies.ClientDisconnected:
+            return Response(status_code=400)  # nobody reads it
+        except TimeoutError:
+            late = f"The training images were not found within {timeout:g} s."
+            return _refusal(StatusError(Code.DEADLINE_EXCEEDED, late))
+        except bodies.TooLarge:
+            return _refusal(invalid(f"The request has more than {_MAX_BYTES:,} bytes."))
         except StatusError as error:
-            answer = failure(error)
-            headers = {"Connection": "close"}  # the body may not have been read
-            return Response(answer.text, answer.status, headers, "application/json")
+            return _refusal(error)
+        finally:
+            budget.give_back(size)
         return JSONResponse({"nearest": nearest})
 
     return [Route(PATH, describe), Route(PATH, find, methods=["POST"])]
 
 
-async def _body(request: Request) -> bytes:
-    data = bytearray()
-    async for part in request.stream():
-        data += part
-        if len(data) > _MAX_BYTES:
-            raise invalid(f"The request has more than {_MAX_BYTES:,} bytes.")
-    return bytes(data)
+def _refusal(error: StatusError) -> Response:
+    """Return an answer that closes the connection, because the body may not have been read."""
+    answer = failure(error)
+    return Response(answer.text, answer.status, {"Connection": "close"}, "application/json")
 
 
 def _features(body: bytes, version: int) -> npt.NDArray[np.float32]:
@@ -146,7 +167,7 @@ def _features(body: bytes, version: int) -> npt.NDArray[np.float32]:
     try:
         given = json.loads(body)
         asked, features = given["version"], np.array(given["features"], np.float32)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise invalid('Expected {"version": N, "features": [numbers]}.') from error
     if asked != version:
         raise invalid(f"There are training images of version {version} only.")

@@ -1,9 +1,11 @@
 """Versions and manifests: a version is published whole or not at all, and numbers only grow."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -329,6 +331,56 @@ class TestRollback:
         (base / "3" / "saved_model.pb").write_bytes(b"broken")
         outcome = component.push(base, saved_model, {}, GATES, {"run_key": "bad"}, keep=5)
         assert outcome["refused_by"] == ["rollback"]
+
+    @pytest.fixture
+    def before_the_lock(self, monkeypatch: pytest.MonkeyPatch):
+        """Return a function that sets what another process does just before a publisher locks."""
+        original = versions.exclusive
+
+        def do(other: Callable[[], object]) -> None:
+            @contextlib.contextmanager
+            def exclusive(base: Path) -> Iterator[None]:
+                monkeypatch.setattr(versions, "exclusive", original)
+                other()
+                with original(base):
+                    yield
+
+            monkeypatch.setattr(versions, "exclusive", exclusive)
+
+        return do
+
+    def test_a_rollback_during_a_push_is_not_undone(
+        self, base: Path, saved_model: Path, before_the_lock
+    ):
+        (saved_model / "saved_model.pb").write_bytes(b"worst")
+        versions.publish(base, {"": saved_model}, {"run_key": "worst"})
+        before_the_lock(lambda: rollback.rollback(base, 1))
+        outcome = component.push(base, saved_model, {}, GATES, {"run_key": "worst"}, keep=9)
+        assert outcome["refused_by"] == ["rollback"]
+        assert manifest.latest(base).run_key == "good"
+
+    def test_a_push_of_another_model_during_a_rollback_keeps_the_withdrawn_models(
+        self, base: Path, saved_model: Path, before_the_lock
+    ):
+        (saved_model / "saved_model.pb").write_bytes(b"worst")
+        versions.publish(base, {"": saved_model}, {"run_key": "worst"})
+        before_the_lock(lambda: rollback.rollback(base, 1))
+        (saved_model / "saved_model.pb").write_bytes(b"other")
+        outcome = component.push(base, saved_model, {}, GATES, {"run_key": "other"}, keep=9)
+        assert outcome["status"] == "pushed"
+        worst = next(version for version in manifest.versions(base) if version.run_key == "worst")
+        assert worst.identity in manifest.withdrawn(base)
+
+    def test_a_push_during_a_rollback_is_withdrawn(
+        self, base: Path, saved_model: Path, before_the_lock
+    ):
+        (saved_model / "saved_model.pb").write_bytes(b"other")
+        before_the_lock(lambda: versions.publish(base, {"": saved_model}, {"run_key": "other"}))
+        rollback.rollback(base, 1)
+        assert manifest.latest(base).number == 5
+        assert manifest.versions(base)
+        other = next(version for version in manifest.versions(base) if version.number == 4)
+        assert other.identity in manifest.withdrawn(base)
 
     def test_does_not_publish_a_damaged_version(self, base: Path):
         (base / "1" / "saved_model.pb").write_bytes(b"grapH")

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from imgpipe.pipeline.application import app
-from imgpipe.serving.client import Client, InvalidArgument, ServingError
+from imgpipe.serving.client import Client, InvalidArgument, ServingError, Unavailable, errors
 
 HEADERS = {"Authorization": "Bearer secret", "Host": "model.example", "X-Tenant": "a b"}
 METADATA = b'{"model_spec": {"name": "m", "version": "1"}, "metadata": {"signature_def": {}}}'
@@ -70,6 +70,11 @@ def test_rest_sends_headers_below_the_prefix_of_the_address(gateway, ask):
     assert path == "/team/serving/v1/models/m"
     for name, value in HEADERS.items():
         assert headers[name] == value
+
+
+def test_a_gateway_without_its_server_counts_as_unavailable():
+    error = errors.from_http(502, "Bad Gateway", "https://gateway", 1.0)
+    assert isinstance(error, Unavailable), "so that the client waits and asks again"
 
 
 def test_rest_compresses_requests_when_asked(gateway, ask):

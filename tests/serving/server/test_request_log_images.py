@@ -13,6 +13,7 @@ from tensorflow_serving.apis import (
 )
 
 from imgpipe.serving import tensors
+from imgpipe.serving.server.monitoring import request_log
 from imgpipe.serving.server.monitoring.request_log import RequestLogOptions, RequestLogs
 from imgpipe.serving.server.versions.config import RequestLogConfig
 
@@ -92,3 +93,19 @@ def test_images_of_classify_and_multi_inference_are_left_out(kept, kind):
 def test_images_are_kept_if_the_option_is_set(kept):
     content, _ = kept("predict_log", predict(image_bytes=[_SECRET]), images=True)
     assert _SECRET in content
+
+
+def test_a_record_after_a_failed_write_begins_a_new_file(tmp_path):
+    """Readers stop at a record that a full disk has cut off."""
+    writer = request_log._Writer(str(tmp_path / "log" / "m"), 1 << 20)
+    writer.write(b"first")
+    writer._file.close()  # so that the next write raises an error, as on a full disk
+    with pytest.raises(Exception, match="closed"):
+        writer.write(b"lost")
+    writer.write(b"second")
+    writer.close()
+    found = [
+        [record.numpy() for record in tf.data.TFRecordDataset(str(file))]
+        for file in sorted((tmp_path / "log").iterdir())
+    ]
+    assert found == [[b"first"], [b"second"]]

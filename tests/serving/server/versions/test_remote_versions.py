@@ -9,7 +9,9 @@ import hashlib
 import json
 import re
 import shutil
+import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -76,7 +78,7 @@ def upload(models, tmp_path, bucket):
 
 def copies(cache):
     """Return the sorted version numbers of the copies in the cache."""
-    return sorted(path.name.partition("-")[0] for path in cache.glob("*/*"))
+    return sorted(path.name.partition("-")[0] for path in cache.glob("*/[!.]*"))
 
 
 @pytest.mark.parametrize("manifest", [True, False])
@@ -111,6 +113,36 @@ def test_a_copy_is_reused_unless_it_is_damaged(bucket, upload, cache):
     assert store.inspect(1, "1").local() == path and file.stat().st_ino == before
     file.write_bytes(b"x" + whole[1:])
     assert store.inspect(1, "1").local() == path and file.read_bytes() == whole
+
+
+def test_two_models_of_one_base_path_use_the_same_copy(bucket, upload, cache, monkeypatch):
+    """Both copy at the same time; the one that waits finds the complete copy."""
+    upload("half_plus_two", 1)
+    fetched, original = [], RemoteStore._copied
+
+    def slow(self, *arguments):
+        time.sleep(0.2)
+        path = original(self, *arguments)
+        fetched.append((path / DATA).stat().st_ino)
+        return path
+
+    monkeypatch.setattr(RemoteStore, "_copied", slow)
+    stores = [RemoteStore(RemotePath(bucket)) for _ in range(2)]
+    with ThreadPoolExecutor(2) as threads:
+        paths = list(threads.map(lambda store: store.inspect(1, "1").local(), stores))
+    assert paths[0] == paths[1] and fetched[0] == fetched[1]
+    assert copies(cache) == ["1"]
+
+
+def test_partial_copies_of_killed_processes_are_removed(bucket, upload, cache):
+    upload("half_plus_two", 1)
+    path = RemoteStore(RemotePath(bucket)).inspect(1, "1").local()
+    leftover = path.parent / ".tmp-of-a-killed-process"
+    leftover.mkdir()
+    (leftover / "half").write_bytes(b"half of a file")
+    upload("half_plus_three", 2)
+    RemoteStore(RemotePath(bucket)).inspect(2, "2").local()
+    assert not leftover.exists() and copies(cache) == ["1", "2"]
 
 
 def test_copies_of_deleted_versions_are_removed(bucket, upload, cache):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import socket
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,7 @@ def test_the_nearest_images_come_first(server):
         ({"version": 3}, "features"),
         (b"{", "features"),
         (b"[" * 100_000, "features"),
+        (b'{"version": 3, "features": [1' + b"0" * 400 + b"]}", "features"),
     ],
 )
 def test_invalid_requests_are_refused(server, body, words):
@@ -74,6 +76,16 @@ def test_requests_of_other_sites_and_too_large_bodies_are_refused(server):
     assert answer.status == 403 and "only shown on the page of this server" in answer.error()
     assert server.ask("POST", PATH, body, {"Host": "evil.example"}).status == 403
     assert "more than 4,194,304 bytes" in server.ask("POST", PATH, b" " * (5 << 20)).error()
+
+
+def test_a_request_that_never_ends_is_refused(serve, tmp_path):
+    file = write(tmp_path / "images.npz")
+    server = serve(RestOptions(0, web=True, training_images=file, timeout=0.5))
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{{"
+        connection.sendall(head.encode())
+        answer = connection.recv(4096)
+    assert b" 504 " in answer.splitlines()[0]
 
 
 def test_no_images_are_found_without_training_images(serve):
