@@ -18,7 +18,6 @@ from imgpipe.components.image_filter.checks import (
 from imgpipe.components.image_filter.overrides import Override, find
 from imgpipe.components.image_filter.placement import Move
 from imgpipe.components.image_record import ImageRecord
-from imgpipe.models import feature_names as names
 
 REVIEWED = "reviewed"  # reason of files that an override rejects
 _REVIEWED_REMEDY = "remove its entry from the file that judge.overrides names"
@@ -92,10 +91,9 @@ class Decision:
 def relabelled(record: ImageRecord, override: Override | None) -> ImageRecord:
     """Apply an override to the label of a record, and drop the problems that concern the old label.
 
-    Labels of the test split never change, because the test accuracy is the check on all other
-    choices and must not depend on them.
+    Labels of the test split never change; see `Override.accepts`.
     """
-    if override is None or override.verdict != "relabel" or record.split == names.TEST:
+    if override is None or override.verdict != "relabel" or not override.accepts(record.split):
         return record
     return dataclasses.replace(
         record,
@@ -108,9 +106,9 @@ def relabelled(record: ImageRecord, override: Override | None) -> ImageRecord:
 def decide(inspected: ImageRecord, settings: Settings) -> Decision:
     """Run the checks in order until one rejects the image, and make the repairs.
 
-    For an image that an override accepts, checks that may be ignored are skipped. A file that
-    cannot be used is rejected regardless of overrides. A file that only Pillow can read is
-    transcoded, and the following checks use the transcoded pixels.
+    For an image that an override accepts or relabels, checks that may be ignored are skipped. A
+    file that cannot be used is rejected regardless of overrides. A file that only Pillow can read
+    is transcoded, and the following checks use the transcoded pixels.
 
     Args:
         inspected: The record as the inspection created it.
@@ -183,7 +181,7 @@ def _run_check(
 ) -> Finding | None:
     """Run a check; None when it finds nothing, is ignored or is overridden."""
     severity = check.severity_in(settings)
-    accepted = override is not None and override.verdict == "accept"
+    accepted = override is not None and override.accepts(record.split)
     if severity == "ignore" or (accepted and "ignore" in check.may_be):
         return None
     if check.needs == "pixels" and not record.figures:

@@ -27,6 +27,7 @@ from typing import Literal, get_args
 
 import tomli_w
 
+from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.files.regular_files import read_bytes
@@ -57,6 +58,15 @@ class Override:
     note: str = ""
     confirmed: bool = True  # whether a person decided this; otherwise it is a proposal
     label_index: int = -1  # index of `label` in the vocabulary, which `resolve` sets
+
+    def accepts(self, split: str) -> bool:
+        """Whether an image of this split is kept although a check rejects it.
+
+        A person who gives an image its label wants it to be kept. Labels of the test split never
+        change, because the test accuracy is the check on all other choices and must not depend on
+        them, so nothing is decided about an image of test that is relabelled.
+        """
+        return self.verdict == "accept" or (self.verdict == "relabel" and split != names.TEST)
 
 
 def load(path: Path) -> tuple[Override, ...]:

@@ -68,7 +68,7 @@ def rank(
     Returns:
         ``{"images", "folds", "disagree", "rows": [{"path", "label", …}, …]}``; `disagree` counts
         all images that look like another class, `rows` holds the first `limit`. None if there are
-        no features, or too few images or classes for a ranking.
+        no features, or too few images, groups or classes for a ranking.
     """
     if not bank.read_dim(bank_uri):
         return None
@@ -76,6 +76,8 @@ def rank(
         if len(clean) < _FEWEST or len(np.unique(clean.labels)) < 2:
             return None
         folds = (clean.groups.leading() % FOLDS).astype(np.int8)
+        if len(np.unique(folds)) < 2:  # a few large groups, such as films
+            return None
         doubts = out_of_fold(clean.features, clean.labels, folds, len(vocabulary))
         settled = clean.hashes.among(digest.encode() for digest in confirmed)
     doubtful = np.flatnonzero((doubts.margins > 0) & ~settled)

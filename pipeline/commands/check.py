@@ -65,7 +65,10 @@ def check(
         output_files.write(html_file, page(found), "--html ")
         console.print(f"  page     {escape(str(html_file))}")
     elif not json_file and _rows(found.judged):
-        shown = f"imgpipe check {shlex.quote(data)} --html check.html"
+        given = ["--config", config] if config else []
+        for setting in settings or []:
+            given += ["--set", setting]
+        shown = shlex.join(["imgpipe", "check", data, *given, "--html", "check.html"])
         console.print(f"  to see these images: {escape(shown)}", soft_wrap=True)
     if json_file:
         output_files.write_json(as_json(found), json_file)

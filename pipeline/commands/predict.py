@@ -52,12 +52,12 @@ _ServerOption = Annotated[
     ),
 ]
 _ModelOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--model",
         metavar="OUT|NAME",
         help="Output folder of a run, whose newest version is loaded without a server; or the "
-        "name of the served model.",
+        f"name of the served model. Default: the server's model {_MODEL}.",
     ),
 ]
 _VersionOption = Annotated[
@@ -103,7 +103,7 @@ _JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON; --json - 
 def predict(
     images: _ImagesArgument,
     server: _ServerOption = None,
-    model: _ModelOption = _MODEL,
+    model: _ModelOption = None,
     version: _VersionOption = None,
     label: _LabelOption = None,
     crop: _CropOption = None,
@@ -126,8 +126,9 @@ def predict(
                 f"{missing[0]}: there is no such file. --json of this command takes no file and "
                 f"prints to standard output; to write a file, add: > {missing[0]}"
             )
-    folder = None if server else _folder(model)
-    given = (server or _SERVER, model, version, label, timeout, ca, certificate, key)
+    # The default name is not taken for a folder, such as that of a clone of the repository.
+    folder = None if server or model is None else _folder(model)
+    given = (server or _SERVER, model or _MODEL, version, label, timeout, ca, certificate, key)
     endpoint = Endpoint(*given, headers(header), folder)
     endpoint.check()
     question: Classifying = {"crop": crop, "ten_crop": ten_crop, "top": top, "at_once": at_once}

@@ -82,7 +82,7 @@ class Data(SourceSettings, _Source):
 
 
 class Split(SettingsSection):
-    """Division into splits by a salted content hash, so new files move no other file."""
+    """Division into splits by a salted content hash, so new files rarely move another file."""
 
     seed: int = Field(
         0, ge=0, description="Salt of the content hash. Another seed gives other splits."

@@ -138,8 +138,11 @@ class PastRun:
             return None
 
     def artifact(self, component: str, output: str) -> str:
-        """Return the folder of an artifact as it was recorded, "" if it was not."""
-        return (self.artifacts or {}).get(component, {}).get(output, "")
+        """Return the folder of an artifact, "" if it was not recorded; see `run_folders`."""
+        uri = (self.artifacts or {}).get(component, {}).get(output, "")
+        if not uri or "://" in uri:
+            return uri
+        return str(run_folders.artifact(uri, self.out))
 
     def require_readable(self) -> None:
         """Refuse a run whose summary is damaged.

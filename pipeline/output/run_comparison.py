@@ -10,7 +10,7 @@ from typing import Any
 from imgpipe.components.storage import integrity, records
 from imgpipe.models import feature_names as names
 from imgpipe.pipeline.json_formats import runs as formats
-from imgpipe.pipeline.output import run_changes, run_folders
+from imgpipe.pipeline.output import run_changes
 from imgpipe.pipeline.output.paired_accuracy import paired
 from imgpipe.pipeline.output.past_runs import PastRun
 from imgpipe.pipeline.output.run_folders import ARTIFACTS
@@ -152,7 +152,7 @@ def _folders(first: PastRun, second: PastRun) -> tuple[list[str], str]:
     found = []
     for run in (first, second):
         uri = run.artifact("Predictor", "predictions")
-        path = run_folders.artifact(uri, run.out)
+        path = Path(uri)
         if not uri or not path.is_dir():
             why = "has no predictions: it made none, or they were removed"
             if run.artifacts is None:

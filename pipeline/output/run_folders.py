@@ -52,9 +52,13 @@ def in_order(folders: Iterable[Path]) -> list[Path]:
 
 
 def artifact(uri: str, out: Path) -> Path:
-    """Return the folder of an artifact, also after the output folder was moved."""
+    """Return the folder of an artifact, also after the output folder was moved.
+
+    Another project may have taken the former place, so the output folder comes first.
+    """
     path = Path(uri)
-    return path if path.is_dir() else out.joinpath("artifacts", *path.parts[-ARTIFACT_PARTS:])
+    here = out.joinpath("artifacts", *path.parts[-ARTIFACT_PARTS:])
+    return here if here.is_dir() else path
 
 
 def _key(folder: Path) -> tuple[str, int]:

@@ -225,7 +225,8 @@ def _rejected(
             beside=(_shown(copy),) if copy else (),
             rejected=True,
             no_accept=obstacle(reason, str(row.get("override") or ""), relabel=False),
-            no_relabel=_no_relabel(row),
+            no_relabel=_no_relabel(row)
+            or obstacle(reason, str(row.get("override") or ""), relabel=True),
         )
 
 

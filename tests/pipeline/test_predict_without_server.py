@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 import imgpipe
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.application import app
+from imgpipe.pipeline.commands.predict import ServerError
 from imgpipe.serving.client import ServingError
 from tests import json_formats
 from tests.images import encoded, noise
@@ -142,3 +143,13 @@ def test_a_fork_is_refused_instead_of_waiting_without_end(out, photos):
                 finally:
                     os._exit(1)
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
+
+
+def test_without_a_model_a_server_is_asked_even_beside_a_folder_of_its_name(
+    photos, tmp_path, monkeypatch
+):
+    """A clone of the repository is such a folder."""
+    (tmp_path / "imgpipe").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ServerError, match="localhost:8500"):
+        predict("--timeout", 0.5, photos)

@@ -59,6 +59,7 @@ def resolve(
     radius: int,
     severities: Mapping[str, str] | None = None,
     accepted: Collection[str] = (),
+    relabelled: Collection[str] = (),
 ) -> list[Finding]:
     """Decide about the images of one group.
 
@@ -68,6 +69,8 @@ def resolve(
         severities: Severities by reason, for those that are not the default.
         accepted: First digits of the content hashes of images that overrides accept; a rejection
             of such an image becomes a warning.
+        relabelled: The same for images that overrides relabel. They stay rejected if they resemble
+            a held-out image, because the right label does not make that evaluation honest.
 
     Returns:
         At most one finding for each image, in the order of their paths.
@@ -79,6 +82,7 @@ def resolve(
     for reason, others in _RULES.items():
         if levels[reason] == "ignore":
             continue
+        spared = tuple(accepted if reason == ACROSS_SPLITS else (*accepted, *relabelled))
         # A label conflict is reported for both images; of several copies the first one is kept.
         away = gone if reason == NEAR else frozenset(gone)
         for index, member in enumerate(near.members):
@@ -89,7 +93,7 @@ def resolve(
                 continue
             finding = _finding(member, near.members[found.index], found, reason, levels[reason])
             if finding.severity == "reject":
-                if member.image_hash.startswith(tuple(accepted)):
+                if member.image_hash.startswith(spared):
                     finding = dataclasses.replace(finding, severity="warn")
                 else:
                     gone.add(member.path)

@@ -126,8 +126,13 @@ def resolve_group(
     """
     # Beam's groups have no order, and the results must not depend on one.
     members, limit = sorted(group[1], key=lambda member: member.path), radius(settings)
-    accepted = [key for key, override in settings.overrides.items() if override.verdict != "reject"]
-    findings = groups.resolve(members, limit, settings.severity, accepted)
+    by_verdict = {
+        verdict: [key for key, one in settings.overrides.items() if one.verdict == verdict]
+        for verdict in ("accept", "relabel")
+    }
+    findings = groups.resolve(
+        members, limit, settings.severity, by_verdict["accept"], by_verdict["relabel"]
+    )
     # With the usual severities, nothing is ignored.
     if findings or ("ignore" in settings.severity.values() and groups.resolve(members, limit)):
         yield [(one.key, one) for one in findings], groups.line(members, limit, findings)

@@ -7,13 +7,16 @@ receives the side of the images in pixels and returns a functional Keras model f
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
+import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from imgpipe.models.backbones.architecture import Architecture, Choice
@@ -93,7 +96,10 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
 
 
 def code_sha256(name: str) -> str:
-    """Return the SHA-256 (hex) of the file that contains the function.
+    """Return the SHA-256 (hex) of the file that contains the function, and of what it imports.
+
+    Of the imported modules, those count that lie beside the file, because installed packages change
+    rarely and have versions.
 
     Args:
         name: Name of the function, as ``module:function``.
@@ -102,8 +108,45 @@ def code_sha256(name: str) -> str:
         ConfigError: The function cannot be imported.
     """
     # Without `unwrap`, a decorated function would stand in the file of its decorator.
-    file = inspect.getsourcefile(inspect.unwrap(_function(name)))
-    return hashlib.sha256(Path(file).read_bytes() if file else b"").hexdigest()
+    function = inspect.unwrap(_function(name))
+    digest = hashlib.sha256()
+    for file in sorted(_files(sys.modules.get(function.__module__))):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _files(module: ModuleType | None) -> set[Path]:
+    """Return the files of a module, and of the modules beside it that it imports."""
+    found: set[Path] = set()
+    todo, root = [module], None
+    while todo:
+        one = todo.pop()
+        if one is None or getattr(one, "__file__", None) is None:
+            continue
+        source = inspect.getsourcefile(one)
+        if source is None or Path(source) in found:
+            continue
+        file = Path(source)
+        levels = one.__name__.count(".") + (file.name == "__init__.py")
+        root = root or file.parents[levels]
+        if not file.is_relative_to(root) or "site-packages" in file.relative_to(root).parts:
+            continue
+        found.add(file)
+        todo += [sys.modules.get(imported) for imported in _imported(file, one.__package__ or "")]
+    return found
+
+
+def _imported(file: Path, package: str) -> Iterator[str]:
+    """Yield the names of the modules that a file may import; some of them may be no modules."""
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = importlib.util.resolve_name("." * node.level + base, package)
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
 def _function(name: str) -> Callable[[int], Any]:

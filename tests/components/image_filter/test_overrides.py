@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imgpipe.components.image_filter import overrides
+from imgpipe.components.image_filter.checks import obstacle
 from imgpipe.components.image_filter.overrides import Override
 from imgpipe.models.errors import ConfigError
 
@@ -165,3 +166,18 @@ def test_an_entry_in_another_toml_notation_is_replaced_too(file):
     path = file(entry(B) + note)
     overrides.replace(path, A, [Override(A, "reject")])
     assert {found.image_hash for found in overrides.load(path)} == {A, B}
+
+
+def test_a_new_label_keeps_an_image_except_in_test():
+    relabel = Override("ab" * 32, "relabel", "dog")
+    assert relabel.accepts("train") and relabel.accepts("validation")
+    assert not relabel.accepts("test"), "labels of test never change"
+    assert Override("ab" * 32, "accept").accepts("test")
+    assert not Override("ab" * 32, "reject").accepts("train")
+
+
+def test_another_label_is_no_remedy_for_an_image_that_resembles_a_test_image():
+    reason = "near_duplicate_across_splits"
+    assert "accept it without one, or move it" in obstacle(reason, "move it", relabel=True)
+    assert obstacle(reason, "move it", relabel=False) == ""
+    assert obstacle("dark", "", relabel=True) == ""

@@ -49,6 +49,14 @@ def test_images_with_flipped_labels_are_ranked_first(bank):
     assert doubtful_labels.rank(bank(features, labels), CLASSES) == found
 
 
+def test_images_of_one_fold_give_no_ranking(bank, monkeypatch):
+    """A few films may all fall into one fold, and no head can be fitted without them."""
+    features, truth = clouds()
+    uri = bank(features, truth)
+    monkeypatch.setattr(doubtful_labels, "FOLDS", 1)
+    assert doubtful_labels.rank(uri, CLASSES) is None
+
+
 def test_a_bank_larger_than_memory_gives_the_same_ranking(bank, monkeypatch):
     features, truth = clouds()
     uri = bank(features, flipped(truth, 0.03)[0])

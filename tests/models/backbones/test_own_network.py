@@ -130,6 +130,27 @@ def test_changed_code_changes_the_fingerprint(module: Path) -> None:
     assert backbones.get("own_net:build", weights="none").key() != before
 
 
+def test_changed_code_of_an_imported_module_changes_the_fingerprint(
+    module: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = module.parent / "own_blocks"
+    package.mkdir()
+    (package / "__init__.py").write_text("from .block import WIDTH\n")
+    block = package / "block.py"
+    block.write_text("WIDTH = 4\n")
+    (module.parent / "own_importing.py").write_text(
+        "import keras\nfrom own_blocks import WIDTH\n\ndef build(side):\n"
+        "    pixels = keras.Input((side, side, 3))\n"
+        "    return keras.Model(pixels, keras.layers.Conv2D(WIDTH, 3)(pixels))\n"
+    )
+    for name in ("own_importing", "own_blocks", "own_blocks.block"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    before = backbones.get("own_importing:build", weights="none").key()
+    assert backbones.get("own_importing:build", weights="none").key() == before
+    block.write_text("WIDTH = 8\n")
+    assert backbones.get("own_importing:build", weights="none").key() != before
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

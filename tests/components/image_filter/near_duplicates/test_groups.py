@@ -119,6 +119,17 @@ def test_a_copy_of_an_accepted_image_is_rejected():
     assert found == [("2", "warn", "1"), ("3", "reject", "2")]
 
 
+def test_a_relabelled_copy_of_a_test_image_stays_rejected():
+    leaking = (member("1"), member("2", "test"))
+    [found] = resolve(leaking, 48, relabelled=["hash of 1"])
+    assert (found.path, found.severity) == ("1", "reject")
+    [found] = resolve(leaking, 48, accepted=["hash of 1"])
+    assert (found.path, found.severity) == ("1", "warn")
+    within = (member("1"), member("2"))
+    [found] = resolve(within, 48, {"near_duplicate": "reject"}, relabelled=["hash of 2"])
+    assert (found.path, found.severity) == ("2", "warn")
+
+
 def test_order_changes_nothing():
     splits = ("train", "validation", "test")
     copies = [member(f"{n:02d}", splits[n % 3], "ab"[n % 2], flips=n) for n in range(30)]
