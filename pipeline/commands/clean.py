@@ -41,7 +41,7 @@ def command(
     busy = f"a run is working in {out}. Wait until it has ended, then clean."
     try:
         with run_lock.locked(out, busy):  # for the list too, which a working run would change
-            found, kept = removable_files.find(out, _versions(out))
+            found, kept = removable_files.find(out)
             if yes:
                 for one in found:
                     one.remove()
@@ -59,14 +59,6 @@ def command(
     output_files.write_json(content, json_file)
     if json_file != output_files.STANDARD_OUTPUT:
         _print(out, found, kept, yes)
-
-
-def _versions(out: Path) -> Path:
-    """Return the folder of versions, which the configuration of the newest run may name."""
-    from imgpipe.pipeline.output import past_runs
-
-    named = past_runs.read(out)[-1].config.get("push.directory")
-    return Path(named) if named else out / "model"
 
 
 def _print(out: Path, found: Sequence[Removable], kept: str, removed: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -76,7 +77,8 @@ def _chosen(first: Path, second: Path | None) -> tuple[PastRun, PastRun]:
     if second is not None:
         return past_runs.find(first), past_runs.find(second)
     last = past_runs.find(first)
-    before = [run for run in past_runs.read(last.out) if run.name < last.name]
+    runs = past_runs.read(last.out)
+    before = itertools.takewhile(lambda run: run.folder != last.folder, runs)
     judged = past_runs.judged(before)
     if not judged:
         raise ResourceError(

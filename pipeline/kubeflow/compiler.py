@@ -8,6 +8,7 @@ which Vertex AI does not read: there, the containers share buckets and mount not
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import yaml
@@ -24,6 +25,7 @@ from imgpipe.pipeline.kubeflow import containers, exit_task, mounts, parameters
 
 #: The command of each container.
 COMMAND = ("python", "-m", "imgpipe.pipeline.kubeflow.entry_point")
+_TFX_FILE = "pipeline.yaml"  # TFX's part, which would replace an earlier file before an error
 
 
 def run_directory(config: Config) -> str:
@@ -53,17 +55,18 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Config, output: Pa
         last = ExitReport(settings=settings, run_directory=run_directory(config))
     pipeline.components = [*pipeline.components, last]
     target = output if output.suffix == ".yaml" else output.with_name(output.name + ".yaml")
-    runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
-        config=kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
-            default_image=kubeflow.image,
-            default_commands=list(COMMAND),
-            use_pipeline_spec_2_1=True,
-        ),
-        output_dir=str(target.absolute().parent),
-        output_filename=target.name,
-    )
-    runner.run(pipeline, write_out=True)
-    spec = yaml.safe_load(target.read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory(prefix="imgpipe-compile-") as folder:
+        runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
+            config=kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
+                default_image=kubeflow.image,
+                default_commands=list(COMMAND),
+                use_pipeline_spec_2_1=True,
+            ),
+            output_dir=folder,
+            output_filename=_TFX_FILE,
+        )
+        runner.run(pipeline, write_out=True)
+        spec = yaml.safe_load(Path(folder, _TFX_FILE).read_text(encoding="utf-8"))
     # TFX writes the root only into a file that describes a job of Vertex AI.
     spec["defaultPipelineRoot"] = pipeline.pipeline_info.pipeline_root
     parameters.connect(spec, pipeline)
@@ -75,5 +78,6 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Config, output: Pa
     exit_task.set_run_folder(spec, run_directory(config))
     exit_task.set_exit_task(spec, last.id)
     mounted = [] if kubeflow.on_vertex else [containers.platforms(spec, kubeflow.volumes)]
+    target.absolute().parent.mkdir(parents=True, exist_ok=True)
     atomic_write(target, yaml.safe_dump_all([spec, *mounted], sort_keys=False))
     return target

@@ -103,6 +103,12 @@ class PastRun:
         return int(number) if push.get("status") in _PUBLISHED and number is not None else None
 
     @property
+    def versions_folder(self) -> Path:
+        """Folder into which the run publishes; the default one if its settings cannot be read."""
+        named = self.config.get("push.directory")
+        return Path(named) if named else self.out / "model"
+
+    @property
     def by_class(self) -> dict[str, int]:
         """Number of kept images by class, over all splits."""
         counts: dict[str, int] = {}
@@ -278,6 +284,8 @@ def find(path: Path) -> PastRun:
     if path.name.isdecimal():
         number = pushed_as(path)
         chosen = [run for run in runs if run.version == number]
+        # Runs of one output folder may publish into several folders of versions.
+        chosen = [run for run in chosen if run.versions_folder == path.parent] or chosen
         missing = f"no run in {out} published version {number}"
     else:
         chosen = judged(runs)

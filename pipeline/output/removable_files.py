@@ -11,8 +11,9 @@ The following are kept:
 
 from __future__ import annotations
 
+import functools
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,19 +52,17 @@ CHECKPOINTS = "checkpoints of ended trainings"
 TEMPORARY = "temporary files of killed runs"
 
 
-def find(out: Path, versions: Path) -> tuple[list[Removable], str]:
+def find(out: Path) -> tuple[list[Removable], str]:
     """Find what can be removed while no run is working.
 
     Args:
         out: Output folder of the runs.
-        versions: Folder of the published versions.
 
     Returns:
         What can be removed, and why artifacts have to be kept, "" if they need not be.
     """
     runs = past_runs.read(out)
-    numbers = manifest.version_numbers(versions)
-    kept = _kept(runs, {past_runs.pushed_as(versions / str(number)) for number in numbers})
+    kept = _kept(runs)
     found = [_removable(path, TEMPORARY) for path in temporary_files.leftovers(out)]
     if runs and runs[-1].accuracy is not None:  # an interrupted run would resume from them
         found += [_removable(path, CHECKPOINTS) for path in sorted((out / "resume").glob("*.npz"))]
@@ -84,11 +83,27 @@ def find(out: Path, versions: Path) -> tuple[list[Removable], str]:
     return found, ""
 
 
-def _kept(runs: Sequence[PastRun], versions: set[int]) -> list[PastRun]:
+def _kept(runs: Sequence[PastRun]) -> list[PastRun]:
     """Return the runs whose artifacts are needed; all of them if none has judged a model."""
     # The default is the first run, so that every run counts where none has judged a model.
     newest = max((i for i, run in enumerate(runs) if run.accuracy is not None), default=0)
-    return [run for i, run in enumerate(runs) if i >= newest or run.version in versions]
+    published = functools.cache(_published)
+    return [
+        run
+        for i, run in enumerate(runs)
+        if i >= newest or (run.version is not None and _is_there(run, published))
+    ]
+
+
+def _is_there(run: PastRun, published: Callable[[Path], set[int]]) -> bool:
+    """Whether the model of a run may still be published; unknown if no setting can be read."""
+    return not run.config or run.version in published(run.versions_folder)
+
+
+def _published(versions: Path) -> set[int]:
+    """Return the numbers under which runs published the models of a folder of versions."""
+    numbers = manifest.version_numbers(versions)
+    return {past_runs.pushed_as(versions / str(number)) for number in numbers}
 
 
 def _used(run: PastRun) -> Iterator[tuple[str, ...]]:

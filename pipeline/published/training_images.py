@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ _ALIKE = 0.99  # smallest cosine between the two
 
 
 def prepare(out: Path, version: Path) -> Path:
-    """Write the file for a version, unless it is there.
+    """Write the file for a version, unless it is there; after a rollback, it is written again.
 
     Args:
         out: Output folder of the runs.
@@ -41,13 +43,15 @@ def prepare(out: Path, version: Path) -> Path:
     """
     from imgpipe.pipeline.output import past_runs
 
-    number = int(version.name)
+    if not version.name.isdecimal():
+        raise ResourceError(f"--nearest: {version} is not a version that a run published.")
+    number = past_runs.pushed_as(version)
     runs = [run for run in past_runs.read(out) if run.version == number]
     if not runs:
         raise ResourceError(f"--nearest: no run in {out} published version {number}.")
     run = runs[-1]
     file = run.folder / FILE
-    if not file.is_file():
+    if _version_of(file) != int(version.name):
         bank = run.artifact("FeatureBank", "features")
         examples = run.artifact("ImageFilter", "examples")
         again = "Run the pipeline again, or serve without --nearest."
@@ -57,6 +61,17 @@ def prepare(out: Path, version: Path) -> Path:
             raise ResourceError(f"--nearest: the artifacts of run {run.name} were removed. {again}")
         _write(file, version, bank, examples)
     return file
+
+
+def _version_of(file: Path) -> int | None:
+    """Return the version that a file was written for, None if it cannot be read."""
+    import numpy as np
+
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return int(arrays["version"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
 
 
 def _write(file: Path, version: Path, bank_uri: str, examples: str) -> None:

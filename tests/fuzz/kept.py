@@ -53,7 +53,7 @@ def past_run(file: Path) -> object:
                 out / "compare.html",
             ),
             "open": lambda: open_command.page_of(out / "runs" / _NAMES[1]),
-            "clean": lambda: removable_files.find(out, out / "model"),
+            "clean": lambda: removable_files.find(out),
             "version": lambda: past_runs.find(out / "model" / "2"),
             "nearest": lambda: training_images.prepare(out, out / "model" / "2"),
         }

@@ -304,8 +304,10 @@ def test_a_file_for_vertex_ai_is_not_submitted_to_kubeflow(tmp_path: Path):
 def test_resources_of_an_unknown_component_are_refused(tmp_path: Path):
     from imgpipe.models.errors import ConfigError
 
+    (tmp_path / "pipeline.yaml").write_text("compiled before")
     with pytest.raises(ConfigError, match="'ImageTrainr'; did you mean 'ImageTrainer'"):
         _compiled(tmp_path, ["kubeflow.resources={ImageTrainr = {cpu = 1}}"])
+    assert (tmp_path / "pipeline.yaml").read_text() == "compiled before"
 
 
 def test_the_command_describes_the_compiled_file_in_json(tmp_path: Path):

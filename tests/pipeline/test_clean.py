@@ -111,6 +111,29 @@ def test_the_run_whose_model_was_rolled_back_to_is_found_and_keeps_its_artifacts
     assert exists(out, "Predictor/predictions/3") and not exists(out, "Predictor/predictions/5")
 
 
+def test_runs_that_published_into_another_folder_keep_their_artifacts(out):
+    """The newest run published version 1 of a folder that it alone uses."""
+    other = out / "staging"
+    (other / "1").mkdir(parents=True)
+    own = artifact(out, "Predictor", "predictions", 9)
+    settings = (f"push.directory={json.dumps(str(other))}",)
+    leave(out, "20260109-100000", version=1, artifacts=own, settings=settings)
+    leave(out, "20260110-100000", artifacts=artifact(out, "Predictor", "predictions", 10))
+    invoke(out, "--yes")
+    for kept in (3, 9, 10):
+        assert exists(out, "Predictor/predictions", kept)
+    assert not exists(out, "Predictor/predictions/5")
+    assert past_runs.find(out / "model/1").name == "20260103-100000"
+    assert past_runs.find(out / "model").name == "20260110-100000"
+
+
+def test_the_artifacts_of_a_version_stay_if_its_settings_cannot_be_read(out):
+    (out / "model/1").rename(out / "model/7")
+    (out / "runs/20260103-100000/config.toml").write_text("{")
+    invoke(out, "--yes")
+    assert exists(out, "Predictor/predictions/3") and not exists(out, "Predictor/predictions/5")
+
+
 def test_an_interrupted_run_keeps_its_checkpoint_and_its_artifacts(out):
     own = artifact(out, "FeatureBank", "features", 9)
     leave(out, "20260109-100000", status="interrupted", correct=None, artifacts=own)

@@ -12,6 +12,7 @@ from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import compare
 from imgpipe.pipeline.commands import open as open_command
 from imgpipe.pipeline.output.paired_accuracy import paired
+from imgpipe.pipeline.output.past_runs import PastRun
 from tests import json_formats
 from tests.images import encoded, noise
 from tests.pipeline.past_runs import leave
@@ -100,6 +101,15 @@ def test_the_newest_two_evaluated_runs_of_a_folder_are_compared(out):
         "dog/z.jpg: dog; B predicted cat (validation)",
     ):
         assert expected in result.stdout, result.stdout
+
+
+def test_the_runs_of_one_second_are_compared_in_their_order(tmp_path):
+    names = ["20260101-100000", *(f"20260101-100000-{n}" for n in range(2, 11))]
+    for name in names:
+        leave(tmp_path, name)
+    before, last = (PastRun(tmp_path / "runs" / name, {}, False) for name in names[-2:])
+    chosen = compare._chosen(last.folder, None)
+    assert [run.name for run in chosen] == [before.name, last.name]
 
 
 def test_the_curves_of_both_runs_are_compared(out, tmp_path):

@@ -190,6 +190,8 @@ class PixelSource(HashedSource):
             lines = local_files.lines(stream, _LINE_LIMIT, lambda line: _too_long(str(file), line))
             for number, line in enumerate(lines, 1):
                 start, offset = offset, offset + len(line)
+                if number == 1 and line.startswith(_BOM):
+                    start, line = start + len(_BOM), line.removeprefix(_BOM)
                 if not line.strip() or (number == 1 and layout.header):
                     continue
                 cells = line.split(layout.delimiter)

@@ -61,7 +61,7 @@ class TFRecordSource(HashedSource):
                 continue
             given = split_in(name, "rename it, or name the files of one split")
             for number, entry in enumerate(index(str(file), fields)):
-                split = SPLIT_WORDS.get(entry.split.lower(), given)
+                split = _split_of(entry.split, name, number) if entry.split else given
                 yield to_item(f"{name}/{number:08d}", str(file), entry, fields, split)
 
     def _files(self) -> tuple[Path, list[Path]]:
@@ -81,6 +81,17 @@ class TFRecordSource(HashedSource):
         if not files:
             raise ConfigError(f"data source {self.locator!r} does not exist; {_EXPECTED}")
         return Path(os.path.commonpath([file.parent for file in files])), files
+
+
+def _split_of(word: str, name: str, number: int) -> str:
+    """Return the split that a record names, because an ignored word may mean a held-out image."""
+    try:
+        return SPLIT_WORDS[word.lower()]
+    except KeyError:
+        raise ConfigError(
+            f"data source {name!r}, record {number}: split {word!r}; expected train, validation or "
+            "test. If this feature is no split, name another one by data.split_column"
+        ) from None
 
 
 def _matching(pattern: Path) -> Iterator[Path]:

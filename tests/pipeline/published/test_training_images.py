@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 
 import numpy as np
 import pytest
@@ -76,6 +78,20 @@ def test_the_server_finds_the_nearest_prepared_image(leave, version):
     assert (first["label"], first["path"]) == ("g", "1.png")
     before = file.stat().st_mtime_ns
     assert training_images.prepare(out, version).stat().st_mtime_ns == before, "it is made once"
+
+
+def test_a_version_of_a_rollback_has_the_images_of_the_run_that_made_it(leave, version, tmp_path):
+    out = leave()
+    before = training_images.prepare(out, version)
+    again = tmp_path / "model" / "6"
+    shutil.copytree(version, again)
+    (again / "manifest.json").write_text(json.dumps({"pushed_as": 4}))
+    assert training_images.prepare(out, again) == before
+    assert TrainingImages(before).version == 6, "the server asks for the version that it serves"
+    before.write_bytes(b"damaged")
+    assert TrainingImages(training_images.prepare(out, version)).version == 4
+    with pytest.raises(ResourceError, match="is not a version that a run published"):
+        training_images.prepare(out, version.parent)
 
 
 def test_features_of_another_network_are_refused(leave, version):

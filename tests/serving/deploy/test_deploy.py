@@ -49,6 +49,13 @@ def test_odd_names_are_quoted(target):
         assert json.dumps(value) in values
 
 
+def test_compose_does_not_substitute_a_dollar_in_a_path():
+    odd = Deployment("m", Path("/data/cost$2024/out"), image="registry/$a:1")
+    (service,) = documents(TARGETS["compose"](odd)[COMPOSE])[0]["services"].values()
+    assert service["image"] == "registry/$$a:1"
+    assert service["volumes"][0]["source"] == "/data/cost$$2024/out"
+
+
 # --- the server's own files ----------------------------------------------------------------------
 def test_models_config_is_a_model_server_config():
     from tensorflow_serving.config import model_server_config_pb2

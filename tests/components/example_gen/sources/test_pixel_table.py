@@ -171,3 +171,18 @@ def test_a_list_of_files_is_not_taken_for_pixels(tmp_path, text):
         "boxer",
         "pug",
     )
+
+
+@pytest.mark.parametrize("header", [False, True])
+@pytest.mark.parametrize("label_at", [0, 25])
+def test_a_byte_order_mark_belongs_to_no_cell(table, header, label_at):
+    """Spreadsheets write one."""
+    rows = draw(6, 5, 5)
+    spec = table(rows, header=header, label_at=label_at)
+    options = None if header or not label_at else SourceOptions(label_column=str(label_at))
+    expected = decoded(spec, options)
+    Path(spec).write_bytes(b"\xef\xbb\xbf" + Path(spec).read_bytes())
+    found = decoded(spec, options)
+    assert [label for label, _ in found.values()] == [str(label) for label, _ in rows]
+    for one, other in zip(found.values(), expected.values(), strict=True):
+        np.testing.assert_array_equal(one[1], other[1])

@@ -49,6 +49,17 @@ def test_splits_come_from_the_names_of_shards(tmp_path, encode):
     assert open_source(f"{tmp_path}/rps-test*.tfrecord").listing().counts() == {"a": 1, "b": 1}
 
 
+def test_a_word_that_names_no_split_is_refused(tmp_path, encode):
+    """A record of a held-out split must not be trained on."""
+    rows = [{**row, "split": "Test"} for row in records(encode)]
+    spec = write(tmp_path / "x.tfrecord", rows)
+    assert open_source(spec).listing().given_splits == ("test",)
+    rows[4]["split"] = "holdout"
+    spec = write(tmp_path / "x.tfrecord", rows)
+    with pytest.raises(ConfigError, match="record 4: split 'holdout'; expected train, validation"):
+        open_source(spec).listing()
+
+
 def test_examples_of_the_pipeline_are_a_source(tmp_path, encode):
     for split in ("train", "validation"):
         write(
