@@ -65,12 +65,10 @@ def _multi_worker() -> Any:
     import tensorflow as tf
 
     try:
-        task = json.loads(os.environ[VARIABLE])
-        workers = list(task["cluster"]["worker"])
-        index = int(task["task"]["index"])
+        index = int(json.loads(os.environ[VARIABLE])["task"]["index"])
     except (KeyError, ValueError, TypeError):
-        workers, index = [], -1
-    if not 0 <= index < len(workers):
+        index = -1
+    if not 0 <= index < len(_workers()):
         raise ConfigError(
             f"train.strategy: multi_worker needs {VARIABLE} in the environment, such as "
             '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", '
@@ -83,6 +81,14 @@ def _multi_worker() -> Any:
             "train.strategy: multi_worker must be set up before TensorFlow runs anything "
             f"({str(error).splitlines()[0]}). Run it in a process of its own"
         ) from error
+
+
+def _workers() -> list[Any]:
+    """Return the addresses of the workers; none if the environment does not name them."""
+    try:
+        return list(json.loads(os.environ[VARIABLE])["cluster"]["worker"])
+    except (KeyError, ValueError, TypeError):
+        return []
 
 
 def let_keras_fit(model: keras.Model, dataset: tf.data.Dataset) -> None:
@@ -116,8 +122,13 @@ def agreed(values: Mapping[str, float], name: str) -> dict[str, float]:
     import tensorflow as tf
 
     strategy = _multi_worker()
-    total = strategy.reduce("SUM", tf.constant(list(values.values()), tf.float64), axis=None)
-    return dict(zip(values, (total / strategy.num_replicas_in_sync).numpy().tolist(), strict=True))
+    if len(_workers()) == 1:
+        return dict(values)
+    # TensorFlow adds one value of each worker, however many devices a worker has.
+    *sums, workers = strategy.reduce(
+        "SUM", tf.constant([*values.values(), 1.0], tf.float64), axis=None
+    ).numpy()
+    return {key: float(total / workers) for key, total in zip(values, sums, strict=True)}
 
 
 @contextlib.contextmanager

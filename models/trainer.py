@@ -25,8 +25,9 @@ from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.files.file_patterns import all_matching
 from imgpipe.models.head.calibration import calibrate
 from imgpipe.models.head.stored_head import StoredHead
+from imgpipe.models.layer_names import FEATURES, PROBABILITIES
 from imgpipe.models.network import network_file
-from imgpipe.models.network.classifier import FEATURES, PROBABILITIES, Classifier, build_classifier
+from imgpipe.models.network.classifier import Classifier, build_classifier
 from imgpipe.models.search import network_search, tuner
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import stages

@@ -240,6 +240,7 @@ def _gate_nodes(
         baseline_model=baseline,
         infra_blessing=validator.outputs["blessing"],
         store=beam_options.store(config.beam, config.bank_store, parameters.compiled),
+        code=planned.serving_code,
     )
     evaluator = parts.ImageEvaluator(
         predictions=predictor.outputs["predictions"],

@@ -69,6 +69,13 @@ _BANK_CODE = (
 )
 _DATA_PACKAGES = ("pillow", "tensorflow", "tensorflow-data-validation")
 _MODEL_PACKAGES = ("tensorflow", "keras")
+#: Source code that asks the exported model and evaluates its answers.
+_SERVING_CODE = (
+    "serving",
+    "components/serving_validator",
+    "components/predictor",
+    "components/image_evaluator",
+)
 #: Source code that decides about LiteRT files and about folds.
 GATE_CODE = ("models", "components/lite_exporter", "components/cross_validator")
 GATE_PACKAGES = (*_MODEL_PACKAGES, "ai-edge-litert")
@@ -114,7 +121,7 @@ class PassedInputs:
         accepted_schema: Schema file by which the data is judged, "" to infer a schema.
         data_code: Fingerprint of the source code that reads, judges and gates data.
         bank_code: Fingerprint of the source code that extracts features.
-        serving_code: Fingerprint of the source code that serves.
+        serving_code: Fingerprint of the source code that serves, predicts and evaluates.
         gate_code: Fingerprint of the source code of LiteRT files and of the judgement by folds.
     """
 
@@ -250,7 +257,7 @@ def find(config: Config, scan: Scan) -> RunInputs:
         data_code=data_code,
         bank_code=source_hash(*_BANK_CODE),
         model_code=model_code,
-        serving_code=source_hash("serving", "components/serving_validator"),
+        serving_code=source_hash(*_SERVING_CODE),
         gate_code=source_hash(*GATE_CODE, packages=GATE_PACKAGES),
         run_key=run_key,
         split_key=_fingerprint(asdict(split_rule(config, tuple(sorted(scan.given_splits)))), how),

@@ -173,6 +173,7 @@ def Predictor(
     baseline_model: InputArtifact[Model] = None,
     infra_blessing: InputArtifact[InfraBlessing] = None,
     store: Parameter[str] = "",
+    code: Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
     """Predict every kept image.
@@ -191,6 +192,7 @@ def Predictor(
         baseline_model: Model of Baseline, which may be empty.
         infra_blessing: Blessing of ServingValidator; without it the model counts as blessed.
         store: Folder of the answers that are kept for later runs; "" keeps none. See `Answers`.
+        code: Fingerprint of the code that predicts and evaluates, which is part of TFX's cache key.
         beam_pipeline: Beam pipeline, supplied by TFX.
     """
     beam_io.mark_examples(predictions)

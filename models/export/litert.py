@@ -26,7 +26,7 @@ import numpy.typing as npt
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.export.signatures import SERVING_DEFAULT, SERVING_PIXELS
 from imgpipe.models.files.file_patterns import plain_name
-from imgpipe.models.network.classifier import PROBABILITIES
+from imgpipe.models.layer_names import PROBABILITIES
 
 FLOAT16: Final = "float16"
 INT8: Final = "int8"

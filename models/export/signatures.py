@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 from imgpipe.models import feature_names as names
 from imgpipe.models import preprocess
-from imgpipe.models.network.classifier import FEATURES, LOGITS, PROBABILITIES, Classifier
+from imgpipe.models.layer_names import FEATURES, LOGITS, PROBABILITIES
+from imgpipe.models.network.classifier import Classifier
 
 if TYPE_CHECKING:
     import tensorflow as tf

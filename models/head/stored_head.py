@@ -18,7 +18,8 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.array_archive import DAMAGED
 from imgpipe.models.head.logistic_regression import Linear
-from imgpipe.models.network.classifier import HEAD, Classifier
+from imgpipe.models.layer_names import HEAD
+from imgpipe.models.network.classifier import Classifier
 
 if TYPE_CHECKING:
     import keras

@@ -14,23 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.models import preprocess
+from imgpipe.models import layer_names, preprocess
+from imgpipe.models.layer_names import FEATURES, HEAD, LOGITS, PROBABILITIES
 from imgpipe.models.settings import ModelSettings, check_vocabulary
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
-
-HEAD: Final = "classifier"  # name of the layer that computes the logits
-FEATURES: Final = "features"
-LOGITS: Final = "logits"
-PROBABILITIES: Final = "probabilities"
-_HIDDEN: Final = "classifier_hidden"
-_DROPOUT: Final = "classifier_dropout"
-_FEATURE_DROPOUT: Final = "classifier_feature_dropout"
-
-#: Names of the layers that are added to a backbone, whose own layers must have other names.
-ADDED_LAYERS: Final = (FEATURES, HEAD, PROBABILITIES, _HIDDEN, _DROPOUT, _FEATURE_DROPOUT)
 
 _IMAGES_AT_ONCE: Final = 32  # as in `extractor.BATCH_VIEWS`; larger batches are not faster
 
@@ -150,12 +140,12 @@ def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> 
 
     x = features
     if settings.hidden_units:
-        x = _dropout(settings.feature_dropout, _FEATURE_DROPOUT, settings)(x)
+        x = _dropout(settings.feature_dropout, layer_names.FEATURE_DROPOUT, settings)(x)
         hidden = layers.Dense(
-            settings.hidden_units, activation="relu", dtype="float32", name=_HIDDEN
+            settings.hidden_units, activation="relu", dtype="float32", name=layer_names.HIDDEN
         )
         x = hidden(x)
-    x = _dropout(settings.dropout, _DROPOUT, settings)(x)
+    x = _dropout(settings.dropout, layer_names.DROPOUT, settings)(x)
     # float32 with every policy, because 16 bits are too few for the softmax and its loss.
     if not settings.one_unit(classes):
         return layers.Dense(classes, dtype="float32", name=HEAD)(x)

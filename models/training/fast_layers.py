@@ -46,12 +46,13 @@ def accelerated(model: keras.Model, bfloat16: bool) -> keras.Model:
 
 
 def exact(model: keras.Model) -> keras.Model:
-    """Return the model that `accelerated` made, with all layers in float32, as they are served."""
+    """Return a model that may compute in 16 bits with all layers in float32, as they are served."""
 
     def in_float32(layer: Any) -> Any:
-        if isinstance(layer, _BFloat16Conv2D):
-            return keras.layers.Conv2D.from_config({**layer.get_config(), "dtype": "float32"})
-        return layer
+        if isinstance(layer, keras.layers.InputLayer) or layer.compute_dtype == "float32":
+            return layer
+        kind = keras.layers.Conv2D if isinstance(layer, _BFloat16Conv2D) else type(layer)
+        return kind.from_config({**layer.get_config(), "dtype": "float32"})
 
     return _replaced(model, in_float32)
 

@@ -23,7 +23,8 @@ from imgpipe.models.features import row_file
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.logistic_regression import Linear
-from imgpipe.models.network.classifier import HEAD, build_head
+from imgpipe.models.layer_names import HEAD
+from imgpipe.models.network.classifier import build_head
 from imgpipe.models.one_thread import one_blas_thread
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets
@@ -146,18 +147,20 @@ def _solved(
     head.get_layer(HEAD).set_weights([kernel, bias])
     epoch: dict[str, Any] = {"epoch": 1}
     for prefix, rows in (("", train), ("val_", validation)):
-        loss, accuracy = _evaluated(solution.linear, rows)
+        loss, accuracy = _evaluated(solution.linear, rows, settings.label_smoothing)
         epoch |= {f"{prefix}loss": loss, f"{prefix}accuracy": accuracy}
     seconds = time.perf_counter() - started
     return Fit(head, [epoch], 1, "solved", seconds, solution=solution.facts)
 
 
-def _evaluated(linear: Linear, rows: BankRows) -> tuple[float, float]:
-    """Return the mean loss and the accuracy of all rows."""
+def _evaluated(linear: Linear, rows: BankRows, smoothing: float) -> tuple[float, float]:
+    """Return the mean loss and the accuracy of all rows; the loss is that of `fit`."""
     losses, right = 0.0, 0
     for part, block in row_file.blocks(rows.features, _ROWS_AT_ONCE):
         labels, logarithms = rows.labels[part], linear.log_probabilities(block)
-        losses -= float(logarithms[np.arange(len(labels)), labels].sum(dtype=np.float64))
+        of_labels = logarithms[np.arange(len(labels)), labels].sum(dtype=np.float64)
+        of_all = logarithms.mean(axis=1, dtype=np.float64).sum()
+        losses -= float((1 - smoothing) * of_labels + smoothing * of_all)
         right += int((logarithms.argmax(axis=1) == labels).sum())
     return losses / len(rows), right / len(rows)
 

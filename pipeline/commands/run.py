@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgpipe.models.search import tried
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
@@ -154,6 +153,8 @@ def _data(data: Mapping[str, Any]) -> str:
 
 def _training(training: Mapping[str, Any] | None, directory: Path) -> Iterator[tuple[str, str]]:
     """Yield what was tried, the result of fine-tuning, and the best settings of ImageTuner."""
+    from imgpipe.models.search import tried
+
     for row in (training or {}).get("search") or []:
         yield "tried", tried.line(row)
     if training and training["search_ended"]:

@@ -239,7 +239,7 @@ def _nearest_app() -> Any:
         file.write(next(served_seeds.training_images()))
         file.flush()
         images = nearest.TrainingImages(Path(file.name))
-    return Starlette(routes=nearest.routes(images, SheddingPool(1, 1, 1 << 30)))
+    return Starlette(routes=nearest.routes(images, SheddingPool(1, 1, 1 << 30), 10.0))
 
 
 def nearest(file: Path) -> object:

@@ -56,6 +56,19 @@ def test_training_by_epochs_does_not_reach_a_lower_training_loss(rows) -> None:
     assert trained.stopped != "solved"
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_losses_are_those_of_a_head_that_is_trained_by_epochs(rows, smoothing) -> None:
+    """Otherwise the tuner would compare losses of two kinds."""
+    import keras
+
+    fit = _fit(rows, label_smoothing=smoothing)
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
+    for prefix, part in (("", rows[0]), ("val_", rows[1])):
+        logits = fit.head.predict_on_batch(part.features.astype(np.float32))
+        expected = float(loss(np.eye(3)[part.labels], logits))
+        assert fit.best[f"{prefix}loss"] == pytest.approx(expected, rel=1e-4)
+
+
 def test_the_same_rows_give_the_same_weights(rows) -> None:
     first, second = _fit(rows), _fit(rows)
     for one, other in zip(first.head.get_weights(), second.head.get_weights(), strict=True):

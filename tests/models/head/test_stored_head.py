@@ -10,7 +10,8 @@ import pytest
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.head import stored_head
 from imgpipe.models.head.stored_head import StoredHead
-from imgpipe.models.network.classifier import FEATURES, PROBABILITIES, build_classifier, build_head
+from imgpipe.models.layer_names import FEATURES, PROBABILITIES
+from imgpipe.models.network.classifier import build_classifier, build_head
 from imgpipe.models.settings import ModelSettings
 
 _SETTINGS = {"backbone": "conv_4_8", "weights": "none", "freeze": "all", "image_size": 32}

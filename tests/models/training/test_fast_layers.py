@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from imgpipe.models.distribution import policy
 from imgpipe.models.training.fast_layers import accelerated, exact
 
 
@@ -93,3 +94,16 @@ def test_convolutions_of_one_pixel_are_computed_in_bfloat16(bfloat16, dtype):
     assert fast.get_layer("mixing").compute_dtype == fast.get_layer("expand").variable_dtype
     np.testing.assert_allclose(fast(images), plain(images), atol=0.02)
     np.testing.assert_allclose(exact(fast)(images), plain(images), atol=1e-6)
+
+
+def test_a_network_of_mixed_precision_is_served_in_float32():
+    keras.utils.set_random_seed(2)
+    plain = network(keras.layers.Conv2D(6, 3, name="one"), keras.layers.ReLU(name="two"))
+    with policy("mixed_bfloat16"):
+        mixed = network(keras.layers.Conv2D(6, 3, name="one"), keras.layers.ReLU(name="two"))
+    mixed.get_layer("one").set_weights(plain.get_layer("one").get_weights())
+    images = tf.random.normal([2, 9, 8, 4])
+    assert float(tf.reduce_max(tf.abs(tf.cast(mixed(images), tf.float32) - plain(images)))) > 1e-4
+    served = exact(mixed)
+    assert {layer.compute_dtype for layer in served.layers[1:]} == {"float32"}
+    np.testing.assert_allclose(served(images), plain(images), atol=1e-6)
