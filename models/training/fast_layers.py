@@ -49,7 +49,8 @@ def exact(model: keras.Model) -> keras.Model:
     """Return a model that may compute in 16 bits with all layers in float32, as they are served."""
 
     def in_float32(layer: Any) -> Any:
-        if isinstance(layer, keras.layers.InputLayer) or layer.compute_dtype == "float32":
+        as_it_is = (keras.layers.InputLayer, keras.Model)  # neither has a dtype in its settings
+        if isinstance(layer, as_it_is) or layer.compute_dtype == "float32":
             return layer
         kind = keras.layers.Conv2D if isinstance(layer, _BFloat16Conv2D) else type(layer)
         return kind.from_config({**layer.get_config(), "dtype": "float32"})
