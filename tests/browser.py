@@ -79,6 +79,14 @@ class Page:
                 raise AssertionError(f"not within {seconds} s: {script}. The page says:\n{text}")
             time.sleep(0.05)
 
+    def wait_for_event(self, name: str, seconds: float = 20.0) -> None:
+        """Wait until the browser has reported an event, or fail after the number of seconds."""
+        end = time.monotonic() + seconds
+        while name not in self.events:
+            assert time.monotonic() < end, f"not within {seconds} s: {name}"
+            self.run("0")  # events arrive with the answers of calls
+            time.sleep(0.05)
+
     def text(self, selector: str) -> str:
         """Return the visible text of the first element that matches a CSS selector."""
         return str(self.run(f"document.querySelector({json.dumps(selector)}).innerText"))

@@ -292,7 +292,7 @@ def test_the_page_can_be_used_with_the_keyboard(page, images):
     page.call("Page.setInterceptFileChooserDialog", enabled=True)
     page.run("document.querySelector('#choose').focus()")
     page.press("Enter")
-    assert "Page.fileChooserOpened" in page.events
+    page.wait_for_event("Page.fileChooserOpened")
     page.call("Page.setInterceptFileChooserDialog", enabled=False)
     nodes = page.call("Accessibility.getFullAXTree")["nodes"]
     roles = {"button", "combobox", "checkbox", "spinbutton", "searchbox", "image", "progressbar"}
