@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
-
-from tensorflow_metadata.proto.v0 import anomalies_pb2
+from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.image_filter.checks import METADATA
 from imgpipe.components.image_filter.checks import near_duplicate as near
 from imgpipe.models import feature_names as names
+
+if TYPE_CHECKING:
+    from tensorflow_metadata.proto.v0 import anomalies_pb2
 
 #: What to do about rejected files.
 SEE_REASONS = "see the reason for each file in the quarantine"
@@ -132,9 +133,7 @@ def anomalous(
 
 def _is_our_new_feature(feature: str, info: anomalies_pb2.AnomalyInfo) -> bool:
     """Whether the schema lacks a feature because an older version of imgpipe wrote it."""
-    new = anomalies_pb2.AnomalyInfo.SCHEMA_NEW_COLUMN
-    types = {reason.type for reason in info.reason}
-    return feature in METADATA and types == {new}
+    return feature in METADATA and {r.type for r in info.reason} == {info.SCHEMA_NEW_COLUMN}
 
 
 def _description(info: anomalies_pb2.AnomalyInfo | anomalies_pb2.AnomalyInfo.Reason) -> str:

@@ -91,6 +91,9 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
     Raises:
         ImgpipeError: The run could not start.
     """
+    from imgpipe.pipeline import component_names
+
+    start = start and component_names.find(start, config)  # before imports that take time
     from imgpipe.components.report import expectation
     from imgpipe.components.report.text import aside, serve_command
     from imgpipe.pipeline.execution.run import execute
