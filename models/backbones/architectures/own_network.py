@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import keras
 
 _NAME: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_INSTALLED: Final = frozenset({"site-packages", "dist-packages"})  # folders of packages
 _IMAGE_SIZE: Final = 224  # side in pixels when model.image_size is not set
 
 ARCHITECTURES: Final[tuple[Architecture, ...]] = ()
@@ -116,9 +117,13 @@ def code_sha256(name: str) -> str:
 
 
 def _files(module: ModuleType | None) -> set[Path]:
-    """Return the files of a module, and of the modules beside it that it imports."""
+    """Return the files of a module, and of the modules beside it that it imports.
+
+    Beside the module of an installed package are only the other modules of that package.
+    """
     found: set[Path] = set()
     todo, root = [module], None
+    package = module.__name__.partition(".")[0] if module is not None else ""
     while todo:
         one = todo.pop()
         if one is None or getattr(one, "__file__", None) is None:
@@ -129,7 +134,9 @@ def _files(module: ModuleType | None) -> set[Path]:
         file = Path(source)
         levels = one.__name__.count(".") + (file.name == "__init__.py")
         root = root or file.parents[levels]
-        if not file.is_relative_to(root) or "site-packages" in file.relative_to(root).parts:
+        if not file.is_relative_to(root) or _INSTALLED & {*file.relative_to(root).parts}:
+            continue
+        if root.name in _INSTALLED and one.__name__.partition(".")[0] != package:
             continue
         found.add(file)
         todo += [sys.modules.get(imported) for imported in _imported(file, one.__package__ or "")]

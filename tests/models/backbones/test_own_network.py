@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from imgpipe.models import backbones
+from imgpipe.models.backbones.architectures import own_network
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import build_classifier
@@ -149,6 +150,26 @@ def test_changed_code_of_an_imported_module_changes_the_fingerprint(
     assert backbones.get("own_importing:build", weights="none").key() == before
     block.write_text("WIDTH = 8\n")
     assert backbones.get("own_importing:build", weights="none").key() != before
+
+
+def test_the_fingerprint_of_an_installed_package_covers_that_package_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise all of Keras would be read."""
+    folder = tmp_path / "site-packages"
+    for name, text in {
+        "own_installed/__init__.py": "from own_installed.net import build\n",
+        "own_installed/net.py": "import own_other\n\ndef build(side):\n    pass\n",
+        "own_other.py": "VALUE = 1\n",
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    monkeypatch.syspath_prepend(str(folder))
+    before = own_network.code_sha256("own_installed:build")
+    (folder / "own_other.py").write_text("VALUE = 2\n")
+    assert own_network.code_sha256("own_installed:build") == before
+    (folder / "own_installed/net.py").write_text("def build(side):\n    return None\n")
+    assert own_network.code_sha256("own_installed:build") != before
 
 
 @pytest.mark.parametrize(
