@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import gc
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgpipe.models.errors import DataRefused
+from imgpipe.models.quick_imports import quick_imports
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, printable
 
@@ -148,10 +148,8 @@ def _judge(plan: Plan, with_images: bool, to_stderr: bool) -> tuple[Judged, dict
 
     found: dict[str, bytes] = {}
     with steps.counted(to_stderr) as display:
-        with display.step("loading TensorFlow"):
+        with display.step("loading TensorFlow"), quick_imports():
             import tensorflow  # noqa: F401  # so that the next step's rate is that of the inspection
-
-            gc.freeze()  # the garbage collector skips TensorFlow's million objects
         with display.step("inspecting images"):
             judged = source_check.judge(plan)
         if with_images:

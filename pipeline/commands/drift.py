@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgpipe.models.errors import DataRefused
+from imgpipe.models.quick_imports import quick_imports
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
@@ -74,7 +75,7 @@ def drift(
     versions = reference.versions(model)
     written = None
     with steps.counted(to_stderr=json_file == output_files.STANDARD_OUTPUT) as display:
-        with display.step("loading TensorFlow, TFX"):
+        with display.step("loading TensorFlow, TFX"), quick_imports():
             from imgpipe.components.data_gate import component  # noqa: F401  # TFX has to come before TFDV
             from imgpipe.pipeline.request_drift import examination
         with display.step("reading the log"):

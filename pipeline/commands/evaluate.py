@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.quick_imports import quick_imports
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
@@ -141,7 +142,7 @@ def evaluate(
     model = request.model
     images: dict[str, bytes] = {}
     with steps.counted(to_stderr) as display:
-        with display.step("loading TensorFlow"):
+        with display.step("loading TensorFlow"), quick_imports():
             import tensorflow  # noqa: F401  # so that the next step's rate is that of the images
         with display.step("classifying images"):
             judged = evaluation.judge(model, request.config, request.source, request.scan)

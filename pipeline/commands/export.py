@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from imgpipe.models.quick_imports import quick_imports
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
@@ -81,7 +82,7 @@ def write(
     kind = exports.require(name, target)
     model = Model.of(version_folder(path, version))
     with steps.quiet(to_stderr) as console, consoles.Display(console) as display:
-        with display.step("loading TensorFlow"):
+        with display.step("loading TensorFlow"), quick_imports():
             import tensorflow  # noqa: F401  # takes longer than most conversions
         with display.step("converting, comparing"):
             content, described = exports.export(name, kind, model)

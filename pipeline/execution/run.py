@@ -19,6 +19,7 @@ from imgpipe.components.report import identity
 from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
+from imgpipe.models.quick_imports import quick_imports
 from imgpipe.pipeline import component_names
 from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.command_line import console as consoles
@@ -164,7 +165,7 @@ class _Run:
         hashing = threading.Thread(target=hash_images, name="scan", daemon=True)
         hashing.start()
         loading = time.monotonic()
-        with self.display.step(LOADING):
+        with self.display.step(LOADING), quick_imports():
             from imgpipe.models import distribution
 
             # A strategy of several workers has to exist before TensorFlow runs anything.

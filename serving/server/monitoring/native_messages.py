@@ -6,6 +6,7 @@ and clients could fill the log with invalid requests.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -24,6 +25,8 @@ def import_tensorflow() -> None:
 
     The libraries write some messages while they are loaded. CUDA writes an error when TensorFlow
     first lists the GPUs of a machine that has none, so the GPUs are listed here as well.
+
+    The garbage collector is off meanwhile and never visits the objects that the import creates.
     """
     if "tensorflow" in sys.modules:
         return
@@ -31,11 +34,14 @@ def import_tensorflow() -> None:
     stderr = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
+    gc.disable()
     try:
         import tensorflow as tf
 
         tf.config.list_physical_devices("GPU")
     finally:
+        gc.freeze()
+        gc.enable()
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(nowhere)

@@ -1,0 +1,66 @@
+"""The garbage collector while large libraries are imported, and at the exit of the program."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from imgpipe.models.quick_imports import quick_imports
+
+
+@pytest.fixture
+def before_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A process that seems not to have imported TensorFlow."""
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    yield
+    gc.unfreeze()
+    gc.enable()
+
+
+@pytest.mark.usefixtures("before_imports")
+def test_objects_of_the_block_are_not_visited_by_the_collector() -> None:
+    with quick_imports():
+        assert not gc.isenabled()
+        created: list[object] = []
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > 0
+    assert not any(one is created for one in gc.get_objects())
+
+
+@pytest.mark.usefixtures("before_imports")
+def test_a_collector_that_was_off_stays_off() -> None:
+    gc.disable()
+    with quick_imports():
+        pass
+    assert not gc.isenabled()
+
+
+@pytest.mark.usefixtures("before_imports")
+def test_the_collector_is_on_again_after_a_failed_import() -> None:
+    with pytest.raises(ModuleNotFoundError), quick_imports():
+        raise ModuleNotFoundError
+    assert gc.isenabled()
+
+
+def test_nothing_changes_once_tensorflow_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", sys)
+    before = gc.get_freeze_count()
+    with quick_imports():
+        assert gc.isenabled()
+    assert gc.get_freeze_count() == before
+
+
+@pytest.mark.parametrize("argument", ["--version", "--no-such-option"])
+def test_the_exit_of_the_program_visits_no_objects(argument: str) -> None:
+    program = (
+        "import atexit, gc, sys, imgpipe\n"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 0, len(gc.get_objects()) < 1000))\n"
+        f"sys.argv[1:] = [{argument!r}]\n"
+        "imgpipe._main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "True True"
