@@ -41,8 +41,8 @@ def test_a_collector_that_was_off_stays_off() -> None:
 
 @pytest.mark.usefixtures("before_imports")
 def test_the_collector_is_on_again_after_a_failed_import() -> None:
-    with pytest.raises(ModuleNotFoundError), quick_imports():
-        raise ModuleNotFoundError
+    with pytest.raises(ModuleNotFoundError, match="absent"), quick_imports():
+        raise ModuleNotFoundError("absent")
     assert gc.isenabled()
 
 
