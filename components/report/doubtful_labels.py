@@ -3,7 +3,7 @@
 Every image of the bank is scored by a linear head that was fitted without it (k folds). The images
 are ranked by the difference between the score of the best other class and that of their label,
 which is the simplest form of confident learning (Northcutt et al. 2021). The head is a ridge
-regression on one-hot labels, because one sum over the images is enough to fit all folds. On these
+regression on one-hot labels, whose heads for all folds are solved from the same sums. On these
 features it ranks images as a logistic head does, and its weight decay is chosen automatically.
 """
 
@@ -122,19 +122,13 @@ def out_of_fold(features: Rows, labels: Integers, folds: Integers, classes: int)
         folds: [n], the fold of each row; rows that belong together should be in the same fold.
         classes: Number of classes.
     """
-    gram, moments = _sums(features, labels, folds, classes)
-    whole, total = sum(gram.values()), sum(moments.values())
+    few = len(labels) <= _width(features)
+    heads = (_FewRows if few else _ManyRows)(features, labels, folds, classes)
 
     def scored(decay: float) -> tuple[float, Doubts]:
         """Return the accuracy and the predictions of the heads with this weight decay."""
-        # The sums of all rows minus those of a fold are the sums without it, so that one pass over
-        # the features fits the heads of all folds.
-        heads = {
-            number: _head(whole - gram[number], total - moments[number], decay) for number in gram
-        }
         doubts = Doubts(np.empty(len(labels), np.float32), np.empty(len(labels), np.int32))
-        for part, number, rows in _blocks(features, folds):
-            scores = rows @ heads[number]
+        for part, scores in heads.scores(decay):
             doubts.best[part] = scores.argmax(axis=1)
             doubts.margins[part] = _margins(scores, labels[part])
         return float(np.mean(doubts.best == labels)), doubts
@@ -143,14 +137,66 @@ def out_of_fold(features: Rows, labels: Integers, folds: Integers, classes: int)
     return max(map(scored, decays), key=lambda one: one[0])[1]
 
 
-def _head(gram: Floats, moments: Floats, decay: float) -> Floats:
-    """Solve the ridge regression for sums over rows, [d, classes]; changes `gram`."""
+class _ManyRows:
+    """Heads of all folds from sums over the rows: systems of as many equations as features.
+
+    The sums of all rows minus those of a fold are the sums without it, so that one pass over the
+    features is enough for all folds.
+    """
+
+    def __init__(self, features: Rows, labels: Integers, folds: Integers, classes: int) -> None:
+        self._features, self._folds = features, folds
+        self._gram, self._moments = _sums(features, labels, folds, classes)
+
+    def scores(self, decay: float) -> Iterator[tuple[Integers, Floats]]:
+        """Yield positions of rows and their scores, [m, classes], by a head without their fold."""
+        whole, total = sum(self._gram.values()), sum(self._moments.values())
+        heads = {
+            number: _solve(whole - gram, total - self._moments[number], decay, len(gram))
+            for number, gram in self._gram.items()
+        }
+        for part, number, rows in _blocks(self._features, self._folds):
+            yield part, rows @ heads[number]
+
+
+class _FewRows:
+    """The same heads from the products of the rows: systems of as many equations as rows.
+
+    A ridge regression has this dual form. It takes less time if there are fewer rows than features.
+    """
+
+    def __init__(self, features: Rows, labels: Integers, folds: Integers, classes: int) -> None:
+        self._folds = folds
+        rows = _prepared(gathered(features, np.arange(len(labels))))
+        self._width = rows.shape[1]
+        self._products = rows @ rows.T
+        self._known = _centred(labels, classes)
+
+    def scores(self, decay: float) -> Iterator[tuple[Integers, Floats]]:
+        """Yield positions of rows and their scores, [m, classes], by a head without their fold."""
+        for number in np.unique(self._folds):
+            part = np.flatnonzero(self._folds == number)
+            rest = np.flatnonzero(self._folds != number)
+            products = self._products[np.ix_(rest, rest)]
+            weights = _solve(products, self._known[rest], decay, self._width)
+            yield part, self._products[np.ix_(part, rest)] @ weights
+
+
+def _solve(products: Floats, known: Floats, decay: float, width: int) -> Floats:
+    """Solve the equations of a ridge regression; changes `products`.
+
+    Args:
+        products: Products of the features or of the rows, whose trace is the same, [m, m].
+        known: Right-hand side, [m, classes].
+        decay: Weight decay as a multiple of the mean squared feature.
+        width: Number of features.
+    """
     from scipy import linalg
 
-    gram[np.diag_indices_from(gram)] += decay * np.trace(gram) / len(gram)
+    products[np.diag_indices_from(products)] += decay * np.trace(products) / width
     with one_blas_thread():
-        head = linalg.solve(gram, moments, assume_a="pos", overwrite_a=True, check_finite=False)
-    return np.asarray(head)
+        found = linalg.solve(products, known, assume_a="pos", overwrite_a=True, check_finite=False)
+    return np.asarray(found)
 
 
 def _blocks(features: Rows, folds: Integers) -> Iterator[tuple[Integers, int, Floats]]:
@@ -208,16 +254,26 @@ def _sums(
     features: Rows, labels: Integers, folds: Integers, classes: int
 ) -> tuple[dict[int, Floats], dict[int, Floats]]:
     """Sum features × features [d, d] and features × centred one-hot labels [d, classes] by fold."""
-    width = features.shape[1] if features.shape[1] <= _WIDEST else _SKETCH
+    width = _width(features)
     numbers = np.unique(folds).tolist()
     gram: dict[int, Floats] = {n: np.zeros((width + 1, width + 1)) for n in numbers}
     moments: dict[int, Floats] = {n: np.zeros((width + 1, classes)) for n in numbers}
     for part, number, rows in _blocks(features, folds):
         gram[number] += rows.T @ rows
-        known = np.full((len(part), classes), -1 / classes)
-        known[np.arange(len(part)), labels[part]] += 1
-        moments[number] += rows.T @ known
+        moments[number] += rows.T @ _centred(labels[part], classes)
     return gram, moments
+
+
+def _width(features: Rows) -> int:
+    """Return the number of features that are used."""
+    return features.shape[1] if features.shape[1] <= _WIDEST else _SKETCH
+
+
+def _centred(labels: Integers, classes: int) -> Floats:
+    """Return one-hot labels minus their mean over the classes, [n, classes]."""
+    known = np.full((len(labels), classes), -1 / classes)
+    known[np.arange(len(labels)), labels] += 1
+    return known
 
 
 def _prepared(features: Floats) -> Floats:

@@ -247,6 +247,8 @@ def _principal_axes(features: Floats, centre: Floats, count: int) -> npt.NDArray
     """Return the directions in which the rows of length 1 differ most, [D, count]."""
     from scipy import linalg
 
+    if len(features) < len(centre):
+        return _axes_of_few(features, centre, count)
     products = np.zeros((len(centre), len(centre)), np.float32)
     for _, rows in _unit_blocks(features):
         rows -= centre
@@ -255,6 +257,18 @@ def _principal_axes(features: Floats, centre: Floats, count: int) -> npt.NDArray
     with one_blas_thread():
         _, vectors = linalg.eigh(products, subset_by_index=[last + 1 - count, last])
     return np.asarray(vectors[:, ::-1])
+
+
+def _axes_of_few(features: Floats, centre: Floats, count: int) -> npt.NDArray[np.float32]:
+    """Return the same directions from the products of the rows, of which there are fewer."""
+    from scipy import linalg
+
+    rows = np.concatenate([rows - centre for _, rows in _unit_blocks(features)])
+    with one_blas_thread():
+        _, vectors = linalg.eigh(rows @ rows.T, subset_by_index=[len(rows) - count, len(rows) - 1])
+        # The columns are orthogonal, but their lengths are those of the data along them, even 0.
+        axes, _ = linalg.qr(rows.T @ vectors[:, ::-1], mode="economic")
+    return np.asarray(axes)
 
 
 def _divided(rows: Floats, centre: Floats, axes: Floats) -> tuple[Floats, Floats]:

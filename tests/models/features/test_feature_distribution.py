@@ -45,6 +45,18 @@ def test_all_of_many_images_determine_centre_and_components():
     assert found.rest == pytest.approx(np.trace(covariance) - largest.sum(), rel=1e-3)
 
 
+@pytest.mark.parametrize("images", [70, 200])
+def test_the_components_are_those_of_a_singular_value_decomposition(images: int) -> None:
+    """Fewer images than features are decomposed by their products, and more by the features'."""
+    rows = np.random.default_rng(0).normal(0, 1, (images, 100)) * np.linspace(3, 0.1, 100)
+    found = feature_distribution.fit(rows, np.zeros(images, int), rows)
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    count = found.axes.shape[1]
+    _, _, components = np.linalg.svd(unit - unit.mean(axis=0))
+    wanted = components[:count]
+    np.testing.assert_allclose(found.axes @ found.axes.T, wanted.T @ wanted, atol=1e-3)
+
+
 def test_images_of_another_kind_are_above_the_threshold(known):
     assert known.above(features(2, 300, seed=9)[0]) >= 295
 
@@ -97,8 +109,9 @@ def test_the_length_of_a_feature_vector_does_not_matter(known):
     np.testing.assert_allclose(known.scores(rows), known.scores(7 * rows), rtol=1e-3)
 
 
-def test_classes_without_images_and_identical_images_are_accepted():
-    same = np.ones((80, 8))
+@pytest.mark.parametrize("dim", [8, 100])
+def test_classes_without_images_and_identical_images_are_accepted(dim: int) -> None:
+    same = np.ones((80, dim))
     found = feature_distribution.fit(same, np.arange(80) % 2 * 40, same)
     assert found is not None and np.isfinite(found.scores(same)).all()
 
