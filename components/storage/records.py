@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgpipe.models import feature_names as names
-from imgpipe.models.dataset_tuning import untuned
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY, atomic_write
 from imgpipe.models.files.file_patterns import matching
+from imgpipe.models.files.record_batches import record_batches
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -62,8 +62,7 @@ def read_records(files: str | Sequence[str]) -> Iterator[bytes]:
 
     # Each step of a dataset takes 0.1 ms, which batches divide.
     with tf.device("cpu"):
-        dataset = untuned(tf.data.TFRecordDataset(files).batch(_RECORDS_AT_ONCE))
-        batches = dataset.as_numpy_iterator()
+        batches = record_batches(files, _RECORDS_AT_ONCE).as_numpy_iterator()
     # Outside of the block, which would otherwise hold for what the caller does with a record: a
     # network that is called in between belongs on a GPU.
     for batch in batches:
@@ -114,9 +113,7 @@ def count(uri: str, split: str) -> int:
     import tensorflow as tf
 
     with tf.device("cpu"):
-        dataset = tf.data.TFRecordDataset(shard_files(uri, split))
-        zero = tf.constant(0, tf.int64)
-        return int(dataset.reduce(zero, lambda count, _: count + 1).numpy())
+        return sum(len(some) for some in record_batches(shard_files(uri, split), _RECORDS_AT_ONCE))
 
 
 def raw(example: tf.train.Example, name: str) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy.typing as npt
 
 from imgpipe.models import feature_names as names
-from imgpipe.models.dataset_tuning import untuned
+from imgpipe.models.files.record_batches import record_batches
 
 _RECORDS_AT_ONCE: Final = 256
 _WHOLE_NUMBERS: Final = (names.LABEL_INDEX, names.VIEW)
@@ -38,7 +38,6 @@ def columns(files: Sequence[str], *wanted: str) -> Iterator[dict[str, npt.NDArra
         )
         for name in wanted
     }
-    dataset = tf.data.TFRecordDataset(list(files)).batch(_RECORDS_AT_ONCE)
-    for records in untuned(dataset):
+    for records in record_batches(files, _RECORDS_AT_ONCE):
         parsed = tf.io.parse_example(records, spec)
         yield {name: column.numpy() for name, column in parsed.items()}
