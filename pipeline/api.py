@@ -57,12 +57,15 @@ def run(
         ResourceError: The run could not start, for example because another one uses the folder.
         KeyboardInterrupt: The run was interrupted; its folder has a report and a log.
     """
+    from imgpipe.pipeline import component_names
     from imgpipe.pipeline.execution.run import execute
 
     _prepare()
     if minutes is not None:
         settings["train.minutes"] = minutes
-    found = execute(_configuration(config, data, settings, out), start, to_stderr=True)
+    configuration = _configuration(config, data, settings, out)
+    start = start and component_names.find(start, configuration)
+    found = execute(configuration, start, to_stderr=True)
     if found.summary["status"] == "interrupted":
         raise KeyboardInterrupt(found.verdict)
     return Run(found.exit_code, found.verdict, found.summary, found.directory, found.repeated)

@@ -70,11 +70,12 @@ _BANK_CODE = (
 _DATA_PACKAGES = ("pillow", "tensorflow", "tensorflow-data-validation")
 _MODEL_PACKAGES = ("tensorflow", "keras")
 #: Source code that asks the exported model and evaluates its answers.
-_SERVING_CODE = (
+SERVING_CODE = (
     "serving",
     "components/serving_validator",
     "components/predictor",
     "components/image_evaluator",
+    "components/loaded_model.py",
 )
 #: Source code that decides about LiteRT files and about folds.
 GATE_CODE = ("models", "components/lite_exporter", "components/cross_validator")
@@ -257,7 +258,7 @@ def find(config: Config, scan: Scan) -> RunInputs:
         data_code=data_code,
         bank_code=source_hash(*_BANK_CODE),
         model_code=model_code,
-        serving_code=source_hash(*_SERVING_CODE),
+        serving_code=source_hash(*SERVING_CODE),
         gate_code=source_hash(*GATE_CODE, packages=GATE_PACKAGES),
         run_key=run_key,
         split_key=_fingerprint(asdict(split_rule(config, tuple(sorted(scan.given_splits)))), how),

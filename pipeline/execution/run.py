@@ -20,7 +20,6 @@ from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.quick_imports import quick_imports
-from imgpipe.pipeline import component_names
 from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals
@@ -41,7 +40,8 @@ def execute(config: Config, start: str | None = None, to_stderr: bool = False) -
 
     Args:
         config: The validated configuration.
-        start: Component from which on cached outputs are not used. None to use all of them.
+        start: Component from which on cached outputs are not used, as `component_names.find`
+            returns it. None to use all of them.
         to_stderr: Whether progress is printed to standard error instead of standard output.
 
     Returns:
@@ -61,7 +61,6 @@ def execute(config: Config, start: str | None = None, to_stderr: bool = False) -
 def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
     began = time.monotonic()
     # All that can refuse the run at once comes before the imports and before the folder is changed.
-    start = start and component_names.find(start, config)
     run_inputs.check_files(config)
     mlflow_log.check(config.run.mlflow)
     beam_options.require_local_artifacts(config)

@@ -13,7 +13,7 @@ from imgpipe.pipeline import inputs
 @pytest.fixture
 def product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a copy of the source code, which the tests may change and which is fingerprinted."""
-    for folder in ("components", "models"):
+    for folder in ("components", "models", "serving"):
         shutil.copytree(inputs.ROOT / folder, tmp_path / folder)
     monkeypatch.setattr(inputs, "ROOT", tmp_path)
     return tmp_path
@@ -35,3 +35,19 @@ def test_changed_code_of_the_gates_changes_their_fingerprint(product: Path, file
     (product / file).write_text((product / file).read_text() + "\n# changed\n")
     after = inputs.source_hash(*inputs.GATE_CODE, packages=inputs.GATE_PACKAGES)
     assert before != after
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "components/predictor/component.py",
+        "components/loaded_model.py",
+        "components/serving_validator/component.py",
+        "serving/server/runtimes/runtime.py",
+    ],
+)
+def test_changed_code_that_answers_changes_the_fingerprint_of_the_answers(product: Path, file: str):
+    """ServingValidator and Predictor have it as a parameter, so that they are executed again."""
+    before = inputs.source_hash(*inputs.SERVING_CODE)
+    (product / file).write_text((product / file).read_text() + "\n# changed\n")
+    assert inputs.source_hash(*inputs.SERVING_CODE) != before

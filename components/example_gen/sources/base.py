@@ -45,10 +45,14 @@ class SourceSettings:
         default="", description="Column of the path in a .csv file. Empty: path."
     )
     split_column: str = Field(
-        default="", description="Column of the split in a .csv file. Empty: split."
+        default="",
+        description="Column of the split in a .csv file, or its feature in TFRecord files. Empty: "
+        "split.",
     )
     group_column: str = Field(
-        default="", description="Column of the group in a .csv file. Empty: group."
+        default="",
+        description="Column of the group in a .csv file, or its feature in TFRecord files. Empty: "
+        "group.",
     )
     image_column: str = Field(
         default="",

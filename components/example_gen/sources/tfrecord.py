@@ -90,7 +90,8 @@ def _split_of(word: str, name: str, number: int) -> str:
     except KeyError:
         raise ConfigError(
             f"data source {name!r}, record {number}: split {word!r}; expected train, validation or "
-            "test. If this feature is no split, name another one by data.split_column"
+            "test. Correct the records, or name another feature by data.split_column. Write them "
+            "with another name of this feature if it is no split"
         ) from None
 
 

@@ -18,6 +18,16 @@ from imgpipe.pipeline.execution import dry_run
 from imgpipe.pipeline.source import scan
 
 
+def draw_images(folder: Path) -> Path:
+    """Draw four images of each of two classes, and return the folder."""
+    for label in "ab":
+        (folder / label).mkdir(parents=True)
+        for n in range(4):
+            image = draw_hand("rock", seed=10 * n + (label == "b"), size=48)
+            image.save(folder / label / f"{n}.png")
+    return folder
+
+
 def contents(config, found):
     """Return the content hash that a dry run expects of each path."""
     return {item.path: content for item, content in dry_run.contents(config, found)}
@@ -25,12 +35,7 @@ def contents(config, found):
 
 def test_a_dry_run_knows_the_content_hashes_of_repaired_images(tmp_path: Path):
     """The inspection cache tells what is rejected or repaired, and so what is in the bank."""
-    folder = tmp_path / "photos"
-    for label in "ab":
-        (folder / label).mkdir(parents=True)
-        for n in range(4):
-            image = draw_hand("rock", seed=10 * n + (label == "b"), size=48)
-            image.save(folder / label / f"{n}.png")
+    folder = draw_images(tmp_path / "photos")
     draw_hand("paper", seed=7, size=48).save(folder / "a/scan.tif")
     (folder / "b/cut.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
     config = build({"data": {"source": str(folder)}, "run": {"out": str(tmp_path / "out")}})
@@ -50,12 +55,7 @@ def test_a_dry_run_knows_the_content_hashes_of_repaired_images(tmp_path: Path):
 
 def test_a_view_is_stored_only_if_everything_that_a_run_stores_of_it_is(tmp_path: Path) -> None:
     """An earlier run without fine-tuning has stored features, but no activations."""
-    folder = tmp_path / "photos"
-    for label in "ab":
-        (folder / label).mkdir(parents=True)
-        for n in range(4):
-            image = draw_hand("rock", seed=10 * n + (label == "b"), size=48)
-            image.save(folder / label / f"{n}.png")
+    folder = draw_images(tmp_path / "photos")
     config = build(
         {
             "data": {"source": str(folder)},
