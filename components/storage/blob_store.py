@@ -82,8 +82,8 @@ class BlobStore:
         self._path = path_of(directory, name)
         self._table = name
         self._lock = threading.Lock()
-        directory.mkdir(parents=True, exist_ok=True)
         with self._explained_errors():
+            directory.mkdir(parents=True, exist_ok=True)
             try:
                 self._db = self._open()
             except sqlite3.DatabaseError as error:
@@ -109,10 +109,10 @@ class BlobStore:
 
     @contextlib.contextmanager
     def _explained_errors(self) -> Iterator[None]:
-        """Turn SQLite's errors into a ResourceError that says what to do."""
+        """Turn errors of SQLite and of files into a ResourceError that says what to do."""
         try:
             yield
-        except sqlite3.DatabaseError as error:
+        except (OSError, sqlite3.DatabaseError) as error:
             raise ResourceError(
                 f"the store {self._path} cannot be used: {error}. Wait for other runs that use "
                 "it, free disk space, change its permissions, or name another folder "

@@ -23,6 +23,7 @@ app = typer.Typer()
 _NAME = "rock_paper_scissors"
 _PER_CLASS = 110  # images; enough for about 35 validation images
 _ASKED = ("paper", 987_654)  # label and seed of the image that the server classifies
+_RUN = "run"  # output folder of the run, below that of the demo
 _MARK = ".imgpipe-demo"  # a folder that holds this file may be overwritten
 _EXAMPLES = """Examples:\n
   imgpipe demo
@@ -58,7 +59,7 @@ def demo(
     )
     config = configs.build(
         {
-            "run": {"name": _NAME, "out": str(out / "run")},
+            "run": {"name": _NAME, "out": str(out / _RUN)},
             "data": {"source": str(photos.absolute())},
         }
     )
@@ -70,12 +71,18 @@ def demo(
 
 def _photos(out: Path) -> Path:
     """Return the folder for the images, after removing the images of an earlier demo."""
+    from imgpipe.pipeline.output import past_runs
+
     photos = out / "photos"
-    if out.exists() and any(out.iterdir()) and not (out / _MARK).exists():
-        raise ConfigError(
-            f"{out} holds files that no earlier demo wrote. Choose another folder with --out."
-        )
     try:
+        if out.exists() and any(out.iterdir()) and not (out / _MARK).exists():
+            raise ConfigError(
+                f"{out} holds files that no earlier demo wrote. Choose another folder with --out."
+            )
+        if past_runs.is_working(out / _RUN):
+            raise ResourceError(
+                f"another demo is working in {out}. Wait for it, or use another folder: --out OUT."
+            )
         if photos.exists():
             shutil.rmtree(photos)
         out.mkdir(parents=True, exist_ok=True)

@@ -103,7 +103,7 @@ def run_with(file: str, path: Path, done: str) -> PastRun:
     from imgpipe.pipeline.output import past_runs
 
     out = past_runs.output_folder(path)
-    if path.expanduser().absolute() not in (out, out / "model"):
+    if past_runs.plain(path) not in (out, out / "model"):
         return past_runs.find(path)
     chosen = [run for run in past_runs.read(out) if (run.folder / file).is_file()]
     if not chosen:

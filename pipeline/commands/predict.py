@@ -355,7 +355,8 @@ def _refusals(answers: Sequence[tuple[Path, Answer]]) -> int:
 
 
 def _print_json(answers: Sequence[tuple[Path, Answer]]) -> None:
-    json.dump([_row(*entry) for entry in answers], sys.stdout, indent=1, ensure_ascii=False)
+    plain = sys.stdout.encoding.lower() != "utf-8"  # JSON is UTF-8, of which ASCII is a part
+    json.dump([_row(*entry) for entry in answers], sys.stdout, indent=1, ensure_ascii=plain)
     print()
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
@@ -70,8 +71,13 @@ def command(
 
     built = configuration(config, data, out, given)
     if dry_run:
+        if json_file:
+            raise ConfigError("--json needs a run; with --dry-run there is no summary to write.")
+        from imgpipe.pipeline import component_names
         from imgpipe.pipeline.execution import dry_run as dry
 
+        if start:
+            component_names.find(start, built)
         new_console().print(escape(dry.describe(built), lines=True))
         return
     raise typer.Exit(run_config(built, json_file, start))

@@ -180,7 +180,12 @@ class Config(schema.SettingsSection):
         }
         given = dict(flat_settings.flat(self.model_dump()))
         # An empty setting stays empty, so that it still follows `run.out`.
-        return self.replaced({name: str(path) for name, path in paths.items() if given[name]})
+        found = {name: str(path) for name, path in paths.items() if given[name]}
+        specs = ["data.source", *(f"data.{key}" for key in PATHS)]
+        if self.model.weights.endswith(WEIGHT_FILES):
+            specs.append("model.weights")
+        found |= {name: absolute(given[name], Path.cwd()) for name in specs if given[name]}
+        return self.replaced(found)
 
     def replaced(self, values: Mapping[str, Any]) -> Config:
         """Return the same configuration with other values of some settings, by ``section.key``."""

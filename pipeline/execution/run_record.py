@@ -204,7 +204,7 @@ class RunRecord:
     def _keep_tuned(self, values: dict[str, Any] | None) -> None:
         """Write the configuration with the best values of the Tuner, for later runs."""
         if values and self._config.tune.trials:
-            text = to_toml(tuned(self._config, values))
+            text = to_toml(tuned(self._config, values).with_absolute_paths())
             atomic_write(self._directory / _TUNED, text)
 
     def _refused_blessing(self) -> dict[str, str]:

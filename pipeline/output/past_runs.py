@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import time
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -188,7 +189,7 @@ def output_folder(path: Path) -> Path:
         ResourceError: Neither the folder nor those above it hold a run.
     """
     out = above(path)
-    path = path.expanduser().absolute()
+    path = plain(path)
     if next((out / RUNS).glob(f"*/{CONFIG}"), None) is not None:
         return out
     there = "a folder without runs" if path.is_dir() else "there is no such folder"
@@ -199,13 +200,22 @@ def output_folder(path: Path) -> Path:
     )
 
 
+def plain(path: Path) -> Path:
+    """Return an absolute path without ``~`` and ``..``; links in it stay, unlike in a resolved one.
+
+    Args:
+        path: The path as somebody typed it.
+    """
+    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100
+
+
 def above(path: Path) -> Path:
     """Return the output folder to which a folder belongs, or the folder itself if there is none.
 
     Args:
         path: An output folder, its folder of versions, a version, or the folder of a run.
     """
-    path = path.expanduser().absolute()
+    path = plain(path)
     # OUT, OUT/model or OUT/runs, and OUT/model/3 or OUT/runs/NAME.
     for out in (path, path.parent, path.parent.parent):
         if next((out / RUNS).glob(f"*/{CONFIG}"), None) is not None:
@@ -223,7 +233,7 @@ def newest(path: Path) -> PastRun:
         ResourceError: There is no run.
     """
     runs = read(output_folder(path))
-    path = path.expanduser().absolute()
+    path = plain(path)
     return next((run for run in runs if run.folder == path), runs[-1])
 
 
@@ -276,7 +286,7 @@ def find(path: Path) -> PastRun:
         ResourceError: There is no such run, or its summary is damaged.
     """
     out = output_folder(path)
-    runs, path = read(out), path.expanduser().absolute()
+    runs, path = read(out), plain(path)
     for run in runs:
         if path == run.folder:
             run.require_readable()

@@ -50,6 +50,7 @@ def find(path: Path) -> Path:
     Raises:
         ResourceError: There is none.
     """
+    path = path.expanduser()
     if (path / _MANIFEST).is_file():
         return path
     named, *others = runs(path)
@@ -78,17 +79,17 @@ def runs(path: Path) -> list[Path]:
 
 def _above_versions(path: Path) -> Path:
     """Return the output folder for its folder of versions, the run for a version, or the path."""
-    absolute = path.expanduser().absolute()
+    from imgpipe.pipeline.output import past_runs  # `imgpipe --help` imports this module
+
+    absolute = past_runs.plain(path)
     if (absolute / RUNS).is_dir() or RUNS in (absolute.name, absolute.parent.name):
-        return path
+        return absolute
     above = (absolute.parent, absolute.parent.parent)
     out = next((one for one in above if (one / RUNS).is_dir()), None)
     if out is None:
-        return path
+        return absolute
     if not absolute.name.isdecimal():
         return out
-    from imgpipe.pipeline.output import past_runs  # `imgpipe --help` imports this module
-
     number = past_runs.pushed_as(absolute)
     pushed = [run.folder for run in past_runs.read(out) if run.version == number]
     return pushed[-1] if pushed else out

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY
 
 _NAME = "tmp"
@@ -55,11 +56,20 @@ def folder() -> Iterator[Path]:
 
     Yields:
         The folder, which is removed at the end of the block.
+
+    Raises:
+        ResourceError: It cannot be created.
     """
-    parent = Path(tempfile.gettempdir())
-    for left in parent.glob(f"{_COMMAND}*"):
-        _remove_unlocked(left)
-    path, descriptor = _locked_folder()
+    try:
+        parent = Path(tempfile.gettempdir())
+        for left in parent.glob(f"{_COMMAND}*"):
+            _remove_unlocked(left)
+        path, descriptor = _locked_folder()
+    except OSError as error:
+        raise ResourceError(
+            f"cannot create a folder for temporary files: {error.strerror or error}. Free some "
+            "space, or set TMPDIR to a folder that can be written."
+        ) from None
     try:
         with below(path):
             yield path

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from imgpipe.pipeline.output import run_lock
 from tests import json_formats
 from tests.images import class_folders
 
@@ -176,6 +177,43 @@ def test_dry_run_counts_forward_passes_and_writes_nothing(photos: Path, tmp_path
     assert "16 files, 2 classes (a b, ü)" in result.stdout
     assert "passes to make, 0 of" in result.stdout
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [(("--json", "-"), "--json needs a run"), (("--from", "Pusherr"), "'ModelPusher'?")],
+)
+def test_a_dry_run_refuses_what_has_no_effect_on_it(photos: Path, argument, expected: str):
+    result = imgpipe("run", "--data", str(photos), "--dry-run", *argument)
+    assert result.returncode == 2 and not result.stdout
+    assert expected in result.stderr
+
+
+@pytest.mark.parametrize("command", ["demo", "check"])
+def test_a_file_where_a_folder_is_written_is_an_error_with_advice(
+    photos: Path, tmp_path: Path, command: str
+):
+    file = tmp_path / "file"
+    file.write_text("")
+    arguments = {
+        "demo": ("demo", "--out", str(file)),
+        "check": ("check", str(photos), "--set", f"judge.store={file}"),
+    }
+    result = imgpipe(*arguments[command])
+    assert result.returncode == 5
+    assert str(file) in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_demo_leaves_the_images_of_another_one_that_is_working(tmp_path: Path):
+    photos = tmp_path / "photos"
+    for folder in (photos, tmp_path / "run"):
+        folder.mkdir()
+    (tmp_path / ".imgpipe-demo").write_text("")
+    (photos / "a.jpg").write_text("")
+    with run_lock.locked(tmp_path / "run", "busy"):
+        result = imgpipe("demo", "--out", str(tmp_path))
+    assert result.returncode == 5 and "another demo is working" in result.stderr
+    assert (photos / "a.jpg").exists()
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,12 @@ def test_a_damaged_file_is_set_aside(tmp_path: Path):
     assert (tmp_path / "features.broken").exists()
 
 
+def test_a_folder_that_cannot_be_created_is_an_error_with_advice(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResourceError, match=r"bank\.store or judge\.store"):
+        FeatureStore(tmp_path / "file")
+
+
 def test_concurrent_writers_lose_no_vector(tmp_path: Path):
     def write(seed: int) -> None:
         store = FeatureStore(tmp_path)

@@ -48,6 +48,28 @@ def test_absolute_paths_replace_only_those_that_are_given(tmp_path: Path, monkey
     assert absolute.push_directory == config.push_directory
 
 
+def test_the_configuration_of_a_run_can_be_read_in_another_folder(tmp_path: Path, monkeypatch):
+    """Paths that were given by ``--set`` start at the working directory, not at the file's."""
+    monkeypatch.chdir(tmp_path)
+    given = ["data.source=list.csv", "data.root=images", "data.tfds_dir=td"]
+    config = configs.build({}, [*given, "model.weights=w.keras", "judge.overrides=o.toml"])
+    file = tmp_path / "runs" / "1" / "config.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text(configs.to_toml(config.with_absolute_paths()))
+    read = configs.load(file)
+    assert read.data.source == str(tmp_path / "list.csv")
+    assert read.data.root == str(tmp_path / "images")
+    assert read.data.tfds_dir == str(tmp_path / "td")
+    assert read.model.weights == str(tmp_path / "w.keras")
+    assert read.overrides_file == tmp_path / "o.toml"
+
+
+@pytest.mark.parametrize("name", ["tfds:cats_vs_dogs", "gs://bucket/images"])
+def test_names_and_addresses_of_sources_are_no_paths(name: str):
+    config = configs.build({}, [f"data.source={name}"])
+    assert config.with_absolute_paths().data.source == name
+
+
 @pytest.mark.parametrize(
     ("tree", "expected"),
     [

@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import pytest
+
+from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.output import temporary_files
 
 
@@ -59,3 +63,11 @@ def test_a_folder_of_a_killed_command_is_removed_by_the_next_one(tmp_path: Path)
     (tmp_path / "another-file").touch()
     subprocess.run(command, env=environment, timeout=60, check=True)
     assert [path.name for path in tmp_path.iterdir()] == ["another-file"]
+
+
+def test_no_folder_for_temporary_files_is_an_error_with_advice(monkeypatch: pytest.MonkeyPatch):
+    """As on a full disk, and in a container whose file system is read-only."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/none"])
+    with pytest.raises(ResourceError, match="TMPDIR"), temporary_files.folder():
+        pass
