@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 #: File beside the splits of ImageExampleGen's Examples: their numbers of images, the notes of the
 #: source and the rule of the splits.
 INGEST_SUMMARY = "ingest.json"
-#: Reason of `ImageRecord.problem` for a group whose images are in several splits of the source.
-GROUP_ACROSS_SPLITS = "group_across_splits"
+#: Reasons of `ImageRecord.problem`: several labels, splits or groups for one file, a label that is
+#: not in `data.classes`, and a group whose images are in several splits of the source.
+TWO_LABELS, TWO_SPLITS, TWO_GROUPS = "two_labels", "two_splits", "two_groups"
+OUTSIDE_CLASSES, GROUP_ACROSS_SPLITS = "outside_classes", "group_across_splits"
 #: Features that are omitted when they have this value.
 _OPTIONAL = {names.PERCEPTUAL_HASH: None, names.REPAIRS: ""}
 

@@ -17,6 +17,11 @@ _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE = frozenset([0x01, *range(0xD0, 0xD9)])
 """JPEG markers that no length follows (ITU-T T.81, table B.1)."""
 _SOS, _EOI = 0xDA, 0xD9
+_MOST_PARTS = 300_000
+"""Markers, sub-blocks or boxes of a file that are followed. The sub-blocks of a GIF have 255 bytes,
+so that files of 64 MiB have fewer. Reading the header of a file with more would take seconds."""
+_UNKNOWN = (1 << 16) - 1
+"""Width and height of a file with too many parts, which is over every limit of pixels."""
 
 
 def sniff(data: bytes) -> str:
@@ -61,7 +66,9 @@ def _png(data: bytes) -> tuple[int, int]:
 def _jpeg(data: bytes) -> tuple[int, int]:
     """Return the largest size in a frame header before the scan; other bytes are skipped."""
     at, found = 2, (0, 0)
-    while (at := data.find(b"\xff", at)) >= 0:
+    for _ in range(_MOST_PARTS):
+        if (at := data.find(b"\xff", at)) < 0:
+            break
         while data[at] == 0xFF:  # fill bytes
             at += 1
         marker = data[at]
@@ -75,6 +82,8 @@ def _jpeg(data: bytes) -> tuple[int, int]:
             height, width = struct.unpack_from(">HH", data, at + 3)
             found = max(found, (width, height), key=lambda sides: sides[0] * sides[1])
         at += max(length, 2)
+    else:
+        return _UNKNOWN, _UNKNOWN
     return found
 
 
@@ -86,7 +95,7 @@ def _gif_frames(data: bytes) -> int:
     """Return the pixels of all frames, because the decoder reads each of them into memory."""
     (flags,) = struct.unpack_from("<B", data, 10)
     # 6 bytes of signature, 7 of the screen descriptor, and the global colour table if there is one.
-    total, at = 0, 13 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)
+    total, at, parts = 0, 13 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0), 0
     while at < len(data):
         kind = data[at]
         if kind == 0x2C:  # image descriptor
@@ -98,9 +107,13 @@ def _gif_frames(data: bytes) -> int:
             at += 2
         else:
             break
-        while at < len(data) and data[at]:  # sub-blocks
+        while at < len(data) and data[at] and parts < _MOST_PARTS:  # sub-blocks
             at += 1 + data[at]
+            parts += 1
         at += 1
+        parts += 1
+        if parts > _MOST_PARTS:
+            return _UNKNOWN * _UNKNOWN
     return total
 
 
@@ -157,7 +170,9 @@ def _jxl(data: bytes) -> tuple[int, int]:
 def _jxl_boxed(data: bytes) -> tuple[int, int]:
     """Read the size header of the codestream inside the ISO boxes of a JPEG XL file."""
     at = 0
-    while at + 8 <= len(data):
+    for _ in range(_MOST_PARTS):
+        if at + 8 > len(data):
+            break
         length, kind = struct.unpack_from(">I4s", data, at)
         header = 8
         if length == 1:
@@ -169,6 +184,8 @@ def _jxl_boxed(data: bytes) -> tuple[int, int]:
         if length < header:
             break
         at += length
+    else:
+        return _UNKNOWN, _UNKNOWN
     return 0, 0
 
 

@@ -63,10 +63,14 @@ class Decision:
         """Return the decision with the image in another split; it must be kept.
 
         Args:
-            move: The split and the reason. None, or the split of the image, changes nothing.
+            move: The split and the reason. None, or the split of the image, changes nothing. Nor
+                is an image moved from a split that the source has given, to which a file with the
+                same content may belong.
         """
         record = self.record
         if move is None or move.split == record.split or self.rejection is not None:
+            return self
+        if record.split not in move.drawn:
             return self
         if self.source_index >= 0:  # an override changes no label of test
             record = dataclasses.replace(
@@ -216,11 +220,14 @@ def _with_repairs(decision: Decision, repairs: Sequence[tuple[Finding, Repair | 
             warnings.append(Finding(finding.reason, detail, "warn"))
         else:
             done.append(dataclasses.replace(finding, repaired=None).about(record))
+    repaired = _rewritten(record, data, done) if done else None
     return dataclasses.replace(
         decision,
         repairs=tuple(done),
         warnings=tuple(warning.about(record) for warning in warnings),
-        repaired=_rewritten(record, data, done) if done else None,
+        repaired=repaired,
+        # A rotated image resembles others that are upright, and not those that lie on their side.
+        perceptual_hash=(repaired and repaired.perceptual_hash) or decision.perceptual_hash,
     )
 
 
@@ -238,5 +245,6 @@ def _rewritten(record: ImageRecord, data: bytes, done: Sequence[Finding]) -> Ima
         width=content.width,
         height=content.height,
         figures=content.figures,
+        perceptual_hash=content.perceptual_hash,
         orientation=1 if orientation.CHECK.name in reasons else record.orientation,
     )

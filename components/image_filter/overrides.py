@@ -237,8 +237,21 @@ def add(path: Path, overrides: Sequence[Override]) -> int:
     _contradictions([*there, *fresh], path)
     if fresh:
         before = path.read_text(encoding="utf-8") if path.exists() else _HEADER
-        atomic_write(path, before.rstrip("\n") + "\n" + to_toml(fresh))
+        text = before.rstrip("\n") + "\n" + to_toml(fresh)
+        _write(path, text, (*there, *fresh))
     return len(fresh)
+
+
+def _write(path: Path, text: str, wanted: tuple[Override, ...]) -> None:
+    """Write an edited text, or, if it does not say what is wanted, all entries without comments.
+
+    TOML has other notations than tables, such as a list of inline tables, which cannot be edited.
+    """
+    try:
+        faithful = _parsed(text, path) == wanted
+    except ConfigError:
+        faithful = False
+    atomic_write(path, text if faithful else _HEADER + to_toml(wanted))
 
 
 def of_image(overrides: Iterable[Override], image_hash: str) -> tuple[Override, ...]:
@@ -272,13 +285,7 @@ def replace(path: Path, image_hash: str, entries: Sequence[Override]) -> tuple[O
     old = of_image(there, image_hash)
     wanted = (*(o for o in there if o not in old), *entries)
     text = (_without(before, image_hash) or _HEADER).rstrip("\n") + "\n" + to_toml(entries)
-    # TOML has other notations that `_without` does not know, such as a list of inline tables. If
-    # the edited text does not say what is wanted, the file is written anew, without its comments.
-    try:
-        faithful = _parsed(text, path) == wanted
-    except ConfigError:
-        faithful = False
-    atomic_write(path, text if faithful else _HEADER + to_toml(wanted))
+    _write(path, text, wanted)
     return old
 
 

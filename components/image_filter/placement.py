@@ -50,6 +50,9 @@ class Move:
 
     split: str
     reason: str  # one of REASONS
+    drawn: tuple[
+        str, ...
+    ]  # the splits from which images are moved; the source decides about others
 
 
 def row(record: ImageRecord, rule: SplitRule | None) -> bytes:
@@ -92,7 +95,7 @@ def place(
         reason = TOGETHER if placement.splits[index] == together[index] else MINIMUM
         # NumPy drops the zeros at the end of a value of the type S.
         content = table["content"][index].ljust(32, b"\0").hex()
-        yield content, Move(names.SPLITS[placement.splits[index]], reason)
+        yield content, Move(names.SPLITS[placement.splits[index]], reason, rule.drawn)
 
 
 def _units(table: Rows, near: Mapping[str, int]) -> Indices:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgpipe.models.errors import DataRefused
-from imgpipe.models.quick_imports import quick_imports
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, printable
 
@@ -144,6 +143,7 @@ def _plan_of(config: Config) -> Plan:
 def _judge(plan: Plan, with_images: bool, to_stderr: bool) -> tuple[Judged, dict[str, bytes]]:
     """Return the result and, if wanted, the images for the page; progress is displayed."""
     from imgpipe.components import source_check
+    from imgpipe.models.quick_imports import quick_imports
     from imgpipe.pipeline.command_line import steps
 
     found: dict[str, bytes] = {}

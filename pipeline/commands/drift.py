@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgpipe.models.errors import DataRefused
-from imgpipe.models.quick_imports import quick_imports
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
@@ -63,6 +62,7 @@ def drift(
     old: Annotated[Path | None, options.old_spelling("--pictures", "--images")] = None,
 ) -> None:
     """Compare the requests to a server with the training data of its model."""
+    from imgpipe.models.quick_imports import quick_imports
     from imgpipe.pipeline.command_line import steps
     from imgpipe.pipeline.request_drift import reference, uncertain_images
     from imgpipe.pipeline.request_drift.log import find

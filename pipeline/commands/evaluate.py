@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.quick_imports import quick_imports
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
@@ -136,6 +135,7 @@ def evaluate(
     Raises:
         ConfigError: No image could be judged.
     """
+    from imgpipe.models.quick_imports import quick_imports
     from imgpipe.pipeline.command_line import steps
     from imgpipe.pipeline.published import evaluation, evaluation_facts
 

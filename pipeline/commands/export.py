@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from imgpipe.models.quick_imports import quick_imports
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
@@ -72,6 +71,7 @@ def write(
         ResourceError: There is no model, or the file cannot be written.
         NotEqual: The file would not answer as the model does.
     """
+    from imgpipe.models.quick_imports import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line import steps
     from imgpipe.pipeline.published import exports

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 KEEPALIVE_MS = 30_000
 """gRPC sends a keepalive ping on a connection that has an open call and was silent this long."""
 KEEPALIVE_TIMEOUT_MS = 10_000
+_LARGEST_RETRIED = 1 << 30  # bytes of a request; the limit of a message is checked elsewhere
 IDLE_MS = 210_000
 """An unused connection is closed before the 4 minutes after which Azure's load balancer drops it
 (https://github.com/confluentinc/librdkafka/pull/3289); the next call opens a new one."""
@@ -181,6 +182,8 @@ class Connection:
             ("grpc.initial_reconnect_backoff_ms", FIRST_RECONNECT_MS),
             ("grpc.max_reconnect_backoff_ms", LONGEST_RECONNECT_MS),
             ("grpc.service_config", json.dumps(self.service_config())),
+            # gRPC keeps a request for another attempt only up to this size, 256 KiB by default.
+            ("grpc.per_rpc_retry_buffer_size", _LARGEST_RETRIED),
         ]
         if self.target.startswith(_LOOPBACK):
             result.append(("grpc.enable_http_proxy", 0))  # a proxy cannot reach our loopback

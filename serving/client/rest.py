@@ -184,16 +184,24 @@ class RestTransport:
             raise errors.closed(target)
         connection, fresh = self._connected()
         try:
-            answer = self._exchange(connection, verb, path, body, deadline)
+            try:
+                answer = self._exchange(connection, verb, path, body, deadline)
+            except TimeoutError:
+                raise
+            except OSError:
+                if fresh:
+                    raise
+                # The server has closed this connection between two calls, and probably the other
+                # idle ones too.
+                connection.close()
+                self._close_idle()
+                connection = self._new_connection()
+                answer = self._exchange(connection, verb, path, body, deadline)
         except TimeoutError as error:
             connection.close()
             raise errors.too_late("no reply", target, seconds) from error
         except OSError as error:
             connection.close()
-            # The server has closed the connection between two calls. Each attempt removes an idle
-            # connection, so in the end a new one is opened.
-            if not fresh:
-                return self._try_once(verb, path, body, deadline)
             raise errors.unreachable(error, target) from error
         except http.client.HTTPException as error:
             connection.close()
@@ -245,14 +253,19 @@ class RestTransport:
         try:
             return self._idle.get_nowait(), False
         except queue.Empty:
-            pass
+            return self._new_connection(), True
+
+    def _new_connection(self) -> http.client.HTTPConnection:
         if self._context is None:
-            return http.client.HTTPConnection(self._host, self._port), True
-        return http.client.HTTPSConnection(self._host, self._port, context=self._context), True
+            return http.client.HTTPConnection(self._host, self._port)
+        return http.client.HTTPSConnection(self._host, self._port, context=self._context)
 
     def close(self) -> None:
         """Close the idle connections; a connection in use is closed after its call."""
         self._closed = True
+        self._close_idle()
+
+    def _close_idle(self) -> None:
         while True:
             try:
                 self._idle.get_nowait().close()

@@ -132,6 +132,7 @@ class ModelServer:
             self.calls.observers.append(self._access_log)
         self._health = Health()
         self._up: bool | None = None
+        self._health_lock = threading.Lock()
         self._pages: list[Page] = []
         self._services = options.services
         monitoring = options.monitoring
@@ -314,11 +315,13 @@ class ModelServer:
         return versions[0]
 
     def _set_health(self) -> None:
-        up = self.core.ready()
-        if up is self._up:
-            return  # watchers are only notified of changes
-        self._up = up
-        self._health.set(up)
+        # One thread at a time, or that of one model could overwrite the newer state of another.
+        with self._health_lock:
+            up = self.core.ready()
+            if up is self._up:
+                return  # watchers are only notified of changes
+            self._up = up
+            self._health.set(up)
 
     def stop(self, grace: float = 30.0) -> bool:
         """Stop the server: refuse new requests and let running requests finish within ``grace`` s.

@@ -68,6 +68,12 @@ def test_a_value_that_no_setting_can_have_is_refused_by_name(tmp_path: Path, val
         imgpipe.check(tmp_path, evaluate={"threshold": value})
 
 
+def test_an_unknown_component_is_refused_before_anything_starts(case: Case, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Trainr: this pipeline has no such component"):
+        imgpipe.run(case.photos, tmp_path / "out", start="Trainr")
+    assert not (tmp_path / "out").exists()
+
+
 def test_settings_are_checked_before_anything_starts(case: Case) -> None:
     with pytest.raises(ConfigError, match=r"did you mean 'evaluate.threshold'\?"):
         imgpipe.run(case.photos, evaluate={"treshold": 0.5})

@@ -15,7 +15,6 @@ import pytest
 
 from imgpipe.components.storage import manifest
 from imgpipe.models import feature_names as names
-from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.execution import repetition
 
 COMPONENTS = {
@@ -286,11 +285,6 @@ def test_from_executes_the_component_and_those_after_it_again(case: Any, first: 
     assert outcome.summary["gate"]["value"] == first.summary["gate"]["value"], "same seed"
     assert outcome.summary["push"]["status"] == "unchanged", "the same model, exported again"
     assert outcome.summary["bank"]["forward_passes"] == 0
-
-
-def test_from_refuses_an_unknown_component(case: Any, first: Any):
-    with pytest.raises(ConfigError, match="--from Trainr: this pipeline has no such component"):
-        case.run(start="Trainr")
 
 
 def test_missing_weights_end_a_run_before_the_images_are_checked(

@@ -51,6 +51,21 @@ def test_the_header_gives_the_number_of_pixels(kind, options, size):
     assert pixels(encoded(image, kind, **options)) == size[0] * size[1]
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff\xd8\xff\xd8" + b"\xff\x01" * (1 << 20),
+        b"GIF89a" + bytes(7) + b"\x21\xfe" + b"\x01a" * (1 << 20),
+        b"GIF89a" + bytes(7) + b"\x21\xfe\x00" * (1 << 20),
+        b"\x00\x00\x00\x0cJXL \r\n\x87\n" + b"\x00\x00\x00\x08free" * (1 << 19),
+    ],
+    ids=["JPEG", "GIF", "GIF frames", "JPEG XL"],
+)
+def test_a_header_of_very_many_parts_is_over_every_limit(data):
+    """To follow all of them would take seconds, in which no other request is answered."""
+    assert pixels(data) >= 4_000_000_000
+
+
 def test_exif_thumbnails_do_not_count():
     image = Image.new("RGB", (300, 200))
     exif = Image.Exif()

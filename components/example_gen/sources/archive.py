@@ -41,6 +41,7 @@ SUFFIXES = (
 #: Largest size in bytes of an unpacked member; several are in memory at a time.
 MEMBER_LIMIT = BYTE_LIMIT
 _HEADER_LIMIT = 16 << 20  # bytes that a tar header, such as a long name, may have
+_PADDING = 1 << 20  # bytes after the end mark of a tar that are examined
 _TABLE_LIMIT = BYTE_LIMIT  # bytes of a zip's table of contents, enough for two million members
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # PKWARE APPNOTE 4.3.7: signature, lengths of two names
 _REFUSED = "!"  # first character of the locator of a member that must not be read
@@ -295,11 +296,32 @@ def _collect_tar(stream: IO[bytes], kind: str, found: _Members) -> None:
                 if info.issparse():
                     locator = f"{_REFUSED}a sparse member; unpack the archive and name the folder"
                 found.add(info.name, _tar_kind(info), info.size, locator)
+            _require_end(stream, archive.offset)
     except (Bomb, Damaged):
         raise
     except (tarfile.TarError, ValueError, EOFError, OverflowError, RecursionError) as error:
         seen = len(found.items)
         raise Damaged(f"the tar is cut off or broken after {seen} files: {error}") from None
+
+
+def _require_end(stream: IO[bytes], offset: int) -> None:
+    """Check that the members end with blocks of zeros, because `tarfile` stops at any other block.
+
+    Raises:
+        ReadError: The archive is cut off, a header is damaged, or another archive follows.
+    """
+    stream.seek(offset)
+    block = stream.read(tarfile.BLOCKSIZE)
+    if len(block) < tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("it has no end mark. Pack it again")
+    if any(block):
+        raise tarfile.ReadError("a header is damaged. Pack it again")
+    # Some programs fill the last record with zeros, 10 KiB in most of them.
+    if any(stream.read(_PADDING)):
+        raise tarfile.ReadError(
+            "more data follows its end mark, as after `cat a.tar b.tar`. Unpack it with "
+            "`tar --ignore-zeros -xf`, and pack it again or name the folder"
+        )
 
 
 def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:

@@ -22,12 +22,12 @@ from imgpipe.components.example_gen.sources.hashing import HashedSource
 from imgpipe.components.example_gen.sources.items import Items
 from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, some
 from imgpipe.components.example_gen.sources.tree import checked
+from imgpipe.components.image_record import TWO_GROUPS, TWO_LABELS, TWO_SPLITS
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
 
 #: Reasons of problems that the list causes.
-TWO_LABELS, TWO_SPLITS, TWO_GROUPS = "two_labels", "two_splits", "two_groups"
 _JSON = (".jsonl", ".ndjson")
 _TABLE = (".csv", ".tsv")
 #: Recognised names of the columns by role, in lower case.
@@ -87,7 +87,8 @@ class _Entry:
 
     def item(self) -> Item:
         """Create the item, with a problem when the rows contradict each other."""
-        said = ((TWO_LABELS, self.labels), (TWO_SPLITS, self.splits), (TWO_GROUPS, self.groups))
+        # The label comes last, because a person may correct it, and the others would remain.
+        said = ((TWO_SPLITS, self.splits), (TWO_GROUPS, self.groups), (TWO_LABELS, self.labels))
         problems = [_contradiction(reason, found) for reason, found in said if len(found) > 1]
         return Item(
             self.path,

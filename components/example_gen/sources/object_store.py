@@ -17,7 +17,7 @@ from imgpipe.components.example_gen.sources.base import Item, Kind, Note, Scan, 
 from imgpipe.components.example_gen.sources.hashing import HashedSource, hashed
 from imgpipe.components.example_gen.sources.layout import EXPECTED_TREE
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
-from imgpipe.components.example_gen.sources.tree import lay_out
+from imgpipe.components.example_gen.sources.tree import lay_out, repeated
 from imgpipe.models.errors import ConfigError, ResourceError
 
 #: Names of a content's checksum in the listings of S3 and of Google Cloud Storage, whose composite
@@ -47,13 +47,15 @@ class ObjectStoreSource(HashedSource):
         notes: list[Note] = []
         items = []
         for name, about in found.items():
-            path, unsafe = safe_path(name.removeprefix(root).lstrip("/"))
+            key = name.removeprefix(root)
+            path, unsafe = safe_path(key.lstrip("/"))
             if unsafe:
                 notes.append(Note("unsafe_name", name, unsafe))
             # A name with a slash at its end is an empty object that stands for a folder.
             elif path and about["type"] == "file" and not name.endswith("/"):
-                items.append(_item(path, about))
-        return lay_out(self.uri, items, (), notes, self.options.least_classes)
+                items.append(_item(path, key, about))
+        kept = repeated(items, notes)
+        return lay_out(self.uri, kept, (), notes, self.options.least_classes)
 
     def scan(self) -> Scan:
         """List the objects; see `Source.scan`.
@@ -72,12 +74,12 @@ class ObjectStoreSource(HashedSource):
             OSError: The object cannot be read, is larger than 256 MiB, or has another size than
                 when it was listed.
         """
-        size = int(item.locator)
+        size, key = _size(item), item.locator.partition(":")[2] or f"/{item.path}"
         if _too_large(item):
             raise OSError(f"larger than {BYTE_LIMIT >> 20} MiB ({size:,} bytes)")
         system, root = _opened(self.uri)
         try:
-            data = bytes(system.cat_file(f"{root}/{item.path}"))
+            data = bytes(system.cat_file(f"{root}{key}"))
         except Exception as error:  # each store has error types of its own
             raise OSError(_first_line(error)) from error
         if len(data) != size:
@@ -112,15 +114,25 @@ def _opened(uri: str) -> tuple[Any, str]:
         ) from error
 
 
-def _item(path: str, about: dict[str, Any]) -> Item:
-    """Return an item with the checksum of its listing; the kind of checksum is a part of it."""
+def _item(path: str, key: str, about: dict[str, Any]) -> Item:
+    """Return an item with the checksum of its listing; the kind of checksum is a part of it.
+
+    The locator is the size. The key of the object below the root follows where the path is not the
+    same, as for ``cat//1.jpg``.
+    """
     kind = next((kind for kind in _CHECKSUMS if about.get(kind)), "")
-    item = Item(path, locator=str(about["size"]))
+    size = str(about["size"])
+    item = Item(path, locator=size if key == f"/{path}" else f"{size}:{key}")
     return item if not kind or _too_large(item) else replace(item, version=f"{kind}:{about[kind]}")
 
 
 def _too_large(item: Item) -> bool:
-    return int(item.locator) > BYTE_LIMIT
+    return _size(item) > BYTE_LIMIT
+
+
+def _size(item: Item) -> int:
+    """Return the size of an object in bytes."""
+    return int(item.locator.partition(":")[0])
 
 
 def _first_line(error: BaseException) -> str:

@@ -23,12 +23,9 @@ from imgpipe.components.example_gen.sources.base import (
 )
 from imgpipe.components.example_gen.sources.items import Items
 from imgpipe.components.example_gen.sources.layout import some
-from imgpipe.components.image_record import GROUP_ACROSS_SPLITS
+from imgpipe.components.image_record import GROUP_ACROSS_SPLITS, OUTSIDE_CLASSES
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
-
-#: Reason at the beginning of `Item.problem`, like `GROUP_ACROSS_SPLITS`.
-OUTSIDE_CLASSES = "outside_classes"
 
 _LONG_PATH = 255  # bytes; archivers, Windows and many file systems truncate or refuse longer ones
 _NAMED = 100  # notes of one kind about names; further ones are only counted

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from imgpipe.components.image_file.measurements import STATISTICS_ONLY, Measurement
 from imgpipe.components.image_filter.check import Check, Choice, Finding, Settings
 from imgpipe.components.image_filter.checks.near_duplicate import ACROSS_SPLITS
+from imgpipe.components.image_filter.checks.source_problem import NOT_ABOUT_LABEL
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 
@@ -92,6 +93,8 @@ def obstacle(reason: str, remedy: str, relabel: bool) -> str:
     """
     if reason in UNUSABLE:
         return f"{reason}: an override cannot make it readable; {remedy}"
+    if relabel and reason in NOT_ABOUT_LABEL:
+        return f"{reason}: another label does not change that; {remedy}"
     if relabel and reason == ACROSS_SPLITS:
         return f"{reason}: another label does not change that; accept it without one, or {remedy}"
     choice = CHOICES.get(reason)

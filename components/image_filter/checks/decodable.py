@@ -21,6 +21,7 @@ NOT_AN_IMAGE = "not_an_image"
 TRUNCATED = "truncated"
 UNDECODABLE = "undecodable"
 TRANSCODED = "transcoded"
+_SIXTEEN_BITS = 65535  # the largest value
 _TAIL = 64  # bytes at the end of a file that may contain padding after the end marker
 
 
@@ -62,16 +63,29 @@ def transcode(data: bytes) -> tuple[bytes, str]:
     with pillow(data) as image:
         described = f"{image.format} ({image.mode})"
         image.load()
-        plain = _sixteen_to_eight(image) if image.mode.startswith("I") else image.convert("RGB")
+        plain = eight_bits(image)
     out = io.BytesIO()
     plain.save(out, format="PNG")
     return out.getvalue(), described
 
 
-def _sixteen_to_eight(image: Image.Image) -> Image.Image:
-    """Convert 16-bit grey to 8-bit RGB as the serving op does; Pillow would clip the values."""
-    grey = np.asarray(image).astype(np.int64).clip(0, 65535) >> 8
-    return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+def eight_bits(image: Image.Image) -> Image.Image:
+    """Convert an image to 8-bit RGB, 16-bit grey as the serving op does. Pillow would clip it.
+
+    Raises:
+        ValueError: The pixels have more than 16 bits or a fraction, so that black and white are
+            not known.
+    """
+    if image.mode == "F":
+        raise ValueError("the pixels are floating-point numbers; scale them to 8 bits")
+    if not image.mode.startswith("I"):
+        return image.convert("RGB")
+    grey = np.asarray(image).astype(np.int64)
+    if grey.min() < 0 or grey.max() > _SIXTEEN_BITS:
+        raise ValueError(
+            f"the pixels are between {grey.min()} and {grey.max()}; scale them to 8 or 16 bits"
+        )
+    return Image.fromarray((grey >> 8).astype(np.uint8)).convert("RGB")
 
 
 def is_cut_short(data: bytes) -> bool:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from imgpipe.components.image_file.header import pillow
 from imgpipe.components.image_filter.check import Check, Finding, Settings
+from imgpipe.components.image_filter.checks.decodable import eight_bits
 from imgpipe.components.image_record import ImageRecord
 
 #: Exif orientation → the operation that makes the image upright, and a description.
@@ -42,7 +43,7 @@ def repair(record: ImageRecord, data: bytes) -> bytes:
     """Make the image upright and encode it as PNG with 8-bit RGB, without loss."""
     with pillow(data) as image:
         image.load()
-        upright = image.convert("RGB").transpose(_TURNS[record.orientation][0])
+        upright = eight_bits(image).transpose(_TURNS[record.orientation][0])
     out = io.BytesIO()
     # Higher compression levels take longer and barely make a photograph smaller.
     upright.save(out, format="PNG", compress_level=1)

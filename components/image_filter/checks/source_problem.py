@@ -1,13 +1,24 @@
 """Problems that the source reports.
 
-These are two labels for one file, a label that is not in `data.classes`, and a group whose files
-are in several splits of the source. The source gives the reason and the detail.
+These are two labels, splits or groups for one file, a label that is not in `data.classes`, and a
+group whose files are in several splits of the source. The source gives the reason and the detail.
 """
 
 from __future__ import annotations
 
 from imgpipe.components.image_filter.check import Check, Finding, Settings
-from imgpipe.components.image_record import GROUP_ACROSS_SPLITS, ImageRecord
+from imgpipe.components.image_record import (
+    GROUP_ACROSS_SPLITS,
+    OUTSIDE_CLASSES,
+    TWO_GROUPS,
+    TWO_LABELS,
+    TWO_SPLITS,
+    ImageRecord,
+)
+
+_ABOUT_LABEL = (TWO_LABELS, OUTSIDE_CLASSES)
+#: Problems that another label for the file does not solve.
+NOT_ABOUT_LABEL = (TWO_SPLITS, TWO_GROUPS, GROUP_ACROSS_SPLITS)
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:
@@ -20,7 +31,7 @@ def judge(record: ImageRecord, settings: Settings) -> Finding | None:
 
 def is_about_label(problem: str) -> bool:
     """Return whether another label for the file solves the problem."""
-    return bool(problem) and not problem.startswith(GROUP_ACROSS_SPLITS)
+    return problem.partition(": ")[0] in _ABOUT_LABEL
 
 
 CHECK = Check(

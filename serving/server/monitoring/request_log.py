@@ -24,6 +24,7 @@ from tensorflow.core.example import example_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 from imgpipe.serving import request_log_files, tensors
+from imgpipe.serving.server.requests.limits import example_images
 from imgpipe.serving.server.signature_names import IMAGE_INPUT
 from imgpipe.serving.server.versions.config import RequestLogConfig
 
@@ -126,14 +127,17 @@ def _drop_images(request: Any, kind: str, names: frozenset[str]) -> None:
 
 
 def _without_images(item: bytes, names: frozenset[str]) -> bytes:
-    """Return a serialized tf.Example without its images; any other string is returned unchanged."""
+    """Return a serialized tf.Example without its images; any other string is returned unchanged.
+
+    If only a graph can read the images in it, nothing of it is returned.
+    """
     # Searching is cheaper than parsing, and most strings have no image.
     if not any(name.encode() in item for name in names):
         return item
     try:
         example = example_pb2.Example.FromString(item)
     except DecodeError:
-        return item
+        return b"" if any(example_images(item, name) for name in names) else item
     for name in names:
         example.features.feature.pop(name, None)
     return bytes(example.SerializeToString())

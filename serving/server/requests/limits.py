@@ -77,20 +77,8 @@ class Limits:
         for item in strings:
             # Most examples have no image, and searching is cheaper than parsing.
             for name, key in names:
-                if key in item:
-                    self._check_example(name, item)
-
-    def _check_example(self, name: str, item: bytes) -> None:
-        from google.protobuf.message import DecodeError
-        from tensorflow.core.example import example_pb2
-
-        try:
-            example = example_pb2.Example.FromString(item)
-        except DecodeError:
-            return  # the graph reports a better error
-        if name in example.features.feature:
-            for image in example.features.feature[name].bytes_list.value:
-                self._check_image(name, image)
+                for image in example_images(item, name) if key in item else ():
+                    self._check_image(name, image)
 
     def _check_image(self, alias: str, data: bytes) -> None:
         size = pixels(data)
@@ -99,6 +87,33 @@ class Limits:
                 f"An image in {alias} has {size / _MEGA:.1f} million pixels; at most "
                 f"{self.max_pixels / _MEGA:g} million are allowed. Send a smaller image."
             )
+
+
+def example_images(item: bytes, name: str) -> list[bytes]:
+    """Return the images in a serialized tf.Example.
+
+    Args:
+        item: Any bytes.
+        name: Name of the feature that holds images.
+
+    Returns:
+        The images; none if a graph cannot read the bytes.
+    """
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.example import example_pb2
+
+    try:
+        features = example_pb2.Example.FromString(item).features.feature
+        return list(features[name].bytes_list.value) if name in features else []
+    except DecodeError:
+        pass
+    # A graph accepts features whose names are not UTF-8, which protobuf refuses.
+    try:
+        found = tf.io.parse_single_example(item, {name: tf.io.VarLenFeature(tf.string)})
+    except tf.errors.InvalidArgumentError:
+        return []
+    return list(found[name].values.numpy())
 
 
 NO_LIMITS = Limits(max_pixels=0)

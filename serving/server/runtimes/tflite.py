@@ -72,7 +72,11 @@ class TfliteRuntime:
             return self._answer(classifier, classifier.resized, pixels[:, None], timeout)
 
         def from_bytes(inputs: Mapping[str, np.ndarray], timeout: float | None) -> Any:
-            return self._answer(classifier, classifier.decode, inputs[IMAGE_INPUT], timeout)
+            images = inputs[IMAGE_INPUT]
+            if images.ndim != 1:
+                shape = list(images.shape)
+                raise invalid(f"expected {IMAGE_INPUT} of shape [N]. Received: {shape}")
+            return self._answer(classifier, classifier.decode, images, timeout)
 
         self.signatures = {
             DEFAULT_SIGNATURE: classifier.signature(DEFAULT_SIGNATURE, IMAGE_INPUT, _STRING, (-1,)),

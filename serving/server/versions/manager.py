@@ -91,6 +91,13 @@ class ModelManager:
 
     def update(self, config: ModelConfig) -> None:
         """Use another configuration, and read the base path at once even where polling is off."""
+        kept = self.available()
+        if kept and config.base_path != self.config.base_path:
+            _log.warning(
+                "%s: the base path is now %s, but the loaded versions %s stay those of %s, as in "
+                "TensorFlow Serving; restart the server to load versions with these numbers",
+                *(config.name, config.base_path, kept, self.config.base_path),
+            )
         self.config = config
         self._wake.set()
 
@@ -308,7 +315,9 @@ class ModelManager:
                     finally:
                         servable.release()
                     return
-            if servables is self._servables:  # otherwise a swap happened meanwhile: search again
+            # If the newest version was wanted and there is one now, a swap happened meanwhile.
+            swapped = version is None and self.available()
+            if servables is self._servables and not swapped:
                 raise not_found(self.config.name, version)
 
     def busy(self) -> bool:

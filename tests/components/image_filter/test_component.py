@@ -17,6 +17,7 @@ from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.checks import METADATA, near_duplicate
 from imgpipe.components.image_filter.near_duplicates import matching
+from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage.records import read_examples, shard_files, text
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
@@ -105,6 +106,25 @@ def test_of_duplicates_across_given_splits_the_test_copy_is_kept(photos, encode,
     (reject,) = run(folder).rejects.values()
     assert reject["path"] == "train/a/copy.jpg" and reject["kept_copy"] == "test/a/copy.jpg"
     assert reject["reason"] == "duplicate_across_splits"
+
+
+def test_no_image_of_a_given_test_split_is_moved(photos, encode, run):
+    """Small classes are filled up with training images, whose copies in test stay there."""
+    same = {f"{n}.jpg": encode(seed=700 + n) for n in range(6)}
+    folder = photos(
+        {
+            **{f"train/{label}": 12 for label in "ab"},
+            "test/b": 6,
+            **{f"train/a/{name}": data for name, data in same.items()},
+            **{f"test/a/{name}": data for name, data in same.items()},
+        }
+    )
+    rule = SplitRule(given=("train", "test"), min_validation=5)
+    done = run(folder, settings=Settings(splits=rule))
+    kept = [path for path in done.paths() if path.startswith("test/")]
+    assert len(kept) == 12
+    assert set(done.rejects) == {f"train/a/{name}" for name in same}
+    assert {reject["reason"] for reject in done.rejects.values()} == {"duplicate_across_splits"}
 
 
 def test_other_engines_and_shard_sizes_give_the_same_examples(faulty, run):

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 
+import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
@@ -42,6 +43,13 @@ def warned(done):
 def black(size=(60, 40)):
     """Return a black PNG of this size (width, height)."""
     return encoded(Image.new("RGB", size))
+
+
+def texture():
+    """Return an RGB image with structures of several sizes."""
+    random = np.random.default_rng(3)
+    blocks = Image.fromarray(random.integers(0, 255, (12, 16, 3), dtype=np.uint8))
+    return blocks.resize((320, 240), Image.Resampling.BICUBIC)
 
 
 def turned(orientation=6):
@@ -100,6 +108,24 @@ def test_rotated_images_are_warned_of_or_repaired(photos, run):
     )
     assert done.summary["repaired"] == 1 and done.summary["repaired_by"] == {"orientation": 1}
     assert "orientation" not in warned(done)
+
+
+def test_an_image_that_was_turned_resembles_its_upright_copy(photos, run):
+    """What the model is trained on decides whether a test image is known to it."""
+    image = texture()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    lying = encoded(image.transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif, quality=95)
+    folder = photos(
+        {
+            **{f"{split}/{label}": 3 for split in ("train", "test") for label in "ab"},
+            "train/a/side.jpg": lying,
+            "test/a/upright.jpg": encoded(image, "JPEG", quality=90),
+        }
+    )
+    severity = {"orientation": "repair", "low_information": "ignore"}
+    done = run(folder, settings=Settings(severity=severity))
+    assert done.rejects["train/a/side.jpg"]["reason"] == "near_duplicate_across_splits"
 
 
 def test_overrides_accept_reject_and_relabel_and_are_counted(photos, encode, run):

@@ -6,6 +6,7 @@ import pytest
 
 from imgpipe.components.image_filter import overrides
 from imgpipe.components.image_filter.checks import obstacle
+from imgpipe.components.image_filter.checks.source_problem import is_about_label
 from imgpipe.components.image_filter.overrides import Override
 from imgpipe.models.errors import ConfigError
 
@@ -137,6 +138,17 @@ def test_adding_overrides_keeps_comments_and_repeats_no_entry(tmp_path):
     assert path.read_text() == text
 
 
+@pytest.mark.parametrize(
+    "text", ["override = []\n", f'override = [{{image_hash = "{B}", verdict = "accept"}}]\n']
+)
+def test_entries_are_added_to_a_file_in_another_toml_notation(tmp_path, text):
+    path = tmp_path / "overrides.toml"
+    path.write_text(text)
+    before = overrides.load(path)
+    assert overrides.add(path, [Override(A, "reject")]) == 1
+    assert overrides.load(path) == (*before, Override(A, "reject"))
+
+
 @pytest.mark.parametrize("text", ["a = " + "[" * 5000, "a = " + "9" * 6000])
 def test_toml_with_too_deep_nesting_or_too_long_numbers_is_refused(tmp_path, text):
     (tmp_path / "o.toml").write_text(text)
@@ -181,3 +193,11 @@ def test_another_label_is_no_remedy_for_an_image_that_resembles_a_test_image():
     assert "accept it without one, or move it" in obstacle(reason, "move it", relabel=True)
     assert obstacle(reason, "move it", relabel=False) == ""
     assert obstacle("dark", "", relabel=True) == ""
+
+
+@pytest.mark.parametrize("reason", ["two_splits", "two_groups", "group_across_splits"])
+def test_another_label_is_no_remedy_for_a_problem_of_splits_or_groups(reason):
+    assert "correct the list" in obstacle(reason, "correct the list", relabel=True)
+    assert not is_about_label(f"{reason}: listed as 'p0' (row 1) and 'p9' (row 2)")
+    assert is_about_label("two_labels: listed as 'cat' (row 2) and 'dog' (row 5)")
+    assert obstacle("two_labels", "correct the list", relabel=True) == ""

@@ -11,6 +11,7 @@ import hashlib
 import pytest
 
 from imgpipe.components.image_filter import placement
+from imgpipe.components.image_filter.decision import Decision
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.components.splits import SplitRule
 
@@ -105,6 +106,22 @@ def test_images_with_a_split_of_the_source_are_not_placed():
     rule = SplitRule(given=("train", "validation"), min_validation=3)
     record = image("x", given="train", rule=rule)
     assert placement.row(record, rule) == b"" and placement.row(record, None) == b""
+
+
+def test_a_test_image_of_the_source_stays_where_a_copy_of_it_is_moved():
+    """Moves are found by content, and a file of the source's test split may have the same."""
+    rule = SplitRule(given=("train", "test"), min_validation=6)
+    records = [image(f"0/{number}", given="train", rule=rule) for number in range(12)]
+    rows = [placement.row(record, rule) for record in records]
+    moves = dict(placement.place(rows, {}, rule))
+    assert moves
+    for number, record in enumerate(records):
+        move = moves.get(record.image_hash)
+        copy = image(f"0/{number}", given="test", rule=rule)
+        assert copy.image_hash == record.image_hash
+        assert Decision(copy, copy.label).moved(move).record.split == "test"
+        if move:
+            assert Decision(record, record.label).moved(move).record.split == move.split
 
 
 def test_only_validation_is_filled_if_the_source_gives_test():

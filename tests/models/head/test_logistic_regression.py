@@ -104,8 +104,9 @@ def test_all_finite_numbers_of_a_file_are_read_exactly(monkeypatch) -> None:
 
 @pytest.mark.parametrize("value", [np.inf, np.nan])
 def test_features_of_a_file_that_are_not_finite_are_refused(stored, value) -> None:
-    odd = np.full((1, 12), value, np.float16)
-    stored.features.fill([(np.array([7]), odd)])
+    features = _rows().features.copy()
+    features[7] = value
+    stored.features.fill([(np.arange(len(features)), features)])
     with pytest.raises(DataRefused, match="not finite"):
         LogisticRegression(stored, 3)
 

@@ -48,6 +48,23 @@ def test_unavailable_is_retried_within_one_deadline(ask, scripted):
     assert seen.left[-1] < 3.2, "the last attempt has what the pauses before it left over"
 
 
+def test_a_large_request_is_retried_as_a_small_one(scripted):
+    """By default gRPC makes a single attempt for requests of more than 256 KiB."""
+    times = {"left": 1}
+
+    def answer(method, request, context):
+        if times["left"]:
+            times["left"] -= 1
+            context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+        return b""
+
+    target, seen = scripted(answer)
+    with Client(target, model="m") as client:
+        client.predict({"x": np.zeros(1 << 18, np.float32)})
+    sizes = [len(request) for _, request in seen.seen]
+    assert len(sizes) == 2 and min(sizes) > 1 << 20
+
+
 def test_a_call_that_a_stopping_server_cancelled_is_retried(ask, scripted):
     target, seen = scripted(failing(1, grpc.StatusCode.CANCELLED))
     assert ask(target, "status") == []

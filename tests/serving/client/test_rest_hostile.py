@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import http.server
 import os
 import socket
@@ -160,6 +161,21 @@ def test_answers_of_another_kind_of_server_are_refused(ask, http_server, half):
     for address in ("http://", "http://host:x", "http://host/v1", "http://host:1/?a=b"):
         with pytest.raises(InvalidArgument, match="http://host:port"):
             Client(address)
+
+
+def test_a_call_succeeds_after_a_server_has_closed_many_idle_connections(http_server):
+    """As after a burst of calls and a restart of the server: one failure tells of all."""
+    target, seen = http_server(lambda *_: (200, b'{"model_version_status": []}'))
+    with Client(target) as client:
+        idle = client._transport._idle
+        for _ in range(50):
+            ours, theirs = socket.socketpair()
+            theirs.close()
+            stale = http.client.HTTPConnection("127.0.0.1")
+            stale.sock = ours
+            idle.put(stale)
+        assert client.status() == []
+        assert len(seen) == 1 and idle.qsize() == 1
 
 
 def test_a_truncated_answer_is_retried_as_a_lost_connection(ask):

@@ -74,6 +74,13 @@ def test_images_inside_examples_are_left_out(kept):
     assert second == strings[1]
 
 
+def test_an_example_that_only_a_graph_can_read_is_left_out(kept):
+    """Protobuf refuses a feature whose name is not UTF-8, and a graph accepts it."""
+    sent = example(image_bytes=_SECRET, zz=b"door").SerializeToString().replace(b"zz", b"\xff\xfe")
+    content, _ = kept("predict_log", predict(examples=[sent]))
+    assert _SECRET not in content
+
+
 @pytest.mark.parametrize("kind", ["example_list", "example_list_with_context"])
 def test_images_of_classify_and_multi_inference_are_left_out(kept, kind):
     classify, multi = (

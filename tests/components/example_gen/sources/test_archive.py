@@ -248,6 +248,28 @@ def test_cut_off_archives_are_refused(pack, kind):
         open_source(str(path)).listing()
 
 
+@pytest.mark.parametrize("kind", ["tar", "tar.gz"])
+@pytest.mark.parametrize("fault", ["cut", "header", "second"])
+def test_a_tar_never_ends_early_without_a_word(pack, tmp_path, kind, fault):
+    """`tarfile` takes any block that is no header for the end of the archive."""
+    path = pack(
+        "tar", {f"{label}/{n}.jpg": b"x" * 600 for label in ("cat", "dog") for n in range(5)}
+    )
+    content = bytearray(path.read_bytes())
+    member = 512 + 1024
+    if fault == "cut":
+        del content[6 * member :]
+    elif fault == "header":
+        content[6 * member] ^= 1
+    else:
+        content += path.read_bytes()
+    damaged = tmp_path / f"damaged.{kind}"
+    damaged.write_bytes(gzip.compress(content) if kind == "tar.gz" else content)
+    word = {"cut": "no end mark", "header": "a header is damaged", "second": "ignore-zeros"}[fault]
+    with pytest.raises(ConfigError, match=word):
+        open_source(str(damaged)).listing()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -96,6 +96,12 @@ def test_rows_that_contradict_each_other_are_problems_by_name(folder):
     assert [n.detail for n in scan.notes if n.path == "y/3.jpg"] == ["in rows 4, 7, 8"]
 
 
+def test_a_problem_that_a_new_label_does_not_solve_is_named_first(folder):
+    rows = [*ROWS, dict(ROWS[2], label="cat", group="eve"), dict(ROWS[2], group="ann")]
+    [problem] = [i.problem for i in open_source(write(folder, rows)).listing().items if i.problem]
+    assert problem.startswith("two_groups: listed as 'eve' (row 5) and 'ann' (row 6)")
+
+
 def test_a_group_in_two_given_splits_is_a_problem_of_its_training_items(folder):
     rows = [dict(ROWS[0], group="ann"), dict(ROWS[1], group="ann"), ROWS[2]]
     problems = [i.problem for i in open_source(write(folder, rows)).listing().items]

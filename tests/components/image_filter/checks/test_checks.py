@@ -171,6 +171,17 @@ def test_transcoding_keeps_pixels_and_sixteen_bits(encode):
     assert Image.open(io.BytesIO(decodable.transcode(data)[0])).getpixel((0, 0))[0] == 128
 
 
+@pytest.mark.parametrize(
+    ("mode", "value", "advice"),
+    [("F", 0.5, "floating-point"), ("I", 1_000_000, "scale them to 8 or 16 bits")],
+)
+def test_images_whose_white_is_unknown_are_rejected(mode, value, advice):
+    """Pillow would clip their values, and the model would see black or white images."""
+    found = decide(record(encoded(Image.new(mode, (40, 32), value), "TIFF")), Settings())
+    assert found.rejection is not None and found.rejection.reason == "undecodable"
+    assert advice in found.rejection.detail
+
+
 def test_images_outside_the_size_limits_are_rejected(encode):
     assert reason(encode(size=(28, 28))) == ""  # there are real data sets of 28 × 28 pixels
     assert reason(encode(size=(15, 200))) == "too_small"

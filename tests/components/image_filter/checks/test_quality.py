@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 
 from imgpipe.components.image_filter import checks
 from imgpipe.components.image_filter.check import Settings
-from imgpipe.components.image_filter.checks import odd_size, validate
+from imgpipe.components.image_filter.checks import odd_size, orientation, validate
 from imgpipe.components.image_filter.decision import decide
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.models.errors import ConfigError
@@ -218,19 +218,29 @@ def sixteen_bit_rgb():
     return tf.io.encode_png(values).numpy()
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_sixteen_bit_image_keeps_its_tones_when_it_is_turned():
+    from PIL import ExifTags
+
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3
+    image = Image.fromarray(np.linspace(0, 65535, 4800).astype(np.uint16).reshape(60, 80))
+    turned = orientation.repair(ImageRecord("a", orientation=3), encoded(image, exif=exif))
+    assert np.asarray(Image.open(io.BytesIO(turned))).mean() == pytest.approx(127.5, abs=1)
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_rotated_images_are_warned_of_or_turned_upright(look, orientation, kind):
+def test_rotated_images_are_warned_of_or_turned_upright(look, turn, kind):
     from PIL import ExifTags, ImageOps
 
     exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = orientation
+    exif[ExifTags.Base.Orientation] = turn
     data = encoded(scene((48, 32)), kind, exif=exif, quality=95)
     record = look(data, {"JPEG": "jpg"}.get(kind, kind.lower()))
-    assert ("orientation" in warned(record)) == (orientation > 1)
+    assert ("orientation" in warned(record)) == (turn > 1)
     repaired = decide(record, Settings(severity={"orientation": "repair"}))
     turned = repaired.kept.image_bytes
-    if orientation == 1:
+    if turn == 1:
         assert turned == data and not repaired.repairs
         return
     expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))

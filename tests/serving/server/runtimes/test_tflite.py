@@ -77,6 +77,8 @@ def test_images_of_another_size_are_resized(int8):
     [
         ({"image_bytes": [b"garbage"]}, "", "Unknown image file format"),
         ({"image_bytes": np.empty(0, object)}, "", "expected one image or more"),
+        ({"image_bytes": np.array(b"x", object)}, "", r"image_bytes of shape \[N\]"),
+        ({"image_bytes": np.array([[b"x"]], object)}, "", r"image_bytes of shape \[N\]"),
         ({"pixels": np.zeros((2, 8, 8), np.uint8)}, "serving_pixels", r"of shape \[N, H, W, 3\]"),
         ({"pixels": np.zeros((1, 8, 8, 3), np.float32)}, "serving_pixels", "to be uint8 but float"),
     ],
