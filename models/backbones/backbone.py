@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from keras import KerasTensor
 
 #: Increase it when the same choice and pixels give a different feature map.
-_VERSION: Final = "1"
+_VERSION: Final = "2"
 #: Without this lock, two simultaneous builds would draw from one random generator in turns.
 _BUILDING: Final = threading.RLock()
 
@@ -101,19 +101,22 @@ class Backbone:
         return ["imagenet", keras]
 
     def fetch(self, image_size: int) -> None:
-        """Download ImageNet weights, unless Keras has them in its cache.
+        """Download ImageNet weights, unless Keras has them in its cache, and build an own network.
 
-        Local files and installed weights are checked by `key` instead.
+        An own network is built so that its errors are found before the images are read. Local files
+        and installed weights are checked by `key` instead.
 
         Args:
             image_size: Side in pixels; some architectures have other weights for each size.
 
         Raises:
-            ConfigError: The architecture does not accept images of that size.
+            ConfigError: The architecture does not accept images of that size, or the own network
+                cannot be used.
             ResourceError: The weights are not in the cache and cannot be downloaded.
         """
         architecture = registry.architecture(self.name)
-        if self.weights == "imagenet" and architecture.packaged_sha256 is None:
+        downloaded = self.weights == "imagenet" and architecture.packaged_sha256 is None
+        if downloaded or architecture.code_sha256 is not None:
             architecture.source(self, (image_size, image_size))
 
     def build(self, pixels: KerasTensor, trainable: bool = False) -> KerasTensor:

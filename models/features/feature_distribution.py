@@ -31,7 +31,8 @@ _FEWEST_TRAIN: Final = 64
 MOST: Final = 20_000  # images that are used, sampled evenly: 50 MB of features
 _FEWEST_HELD_OUT: Final = 50  # fewer images do not show which scores are usual
 _FOLDS: Final = 5  # parts of the training images that are held out in turn
-_LONGEST: Final = 4096  # features of an image; the covariance of more takes over 130 MB
+#: Most features of an image; the covariance of more takes over 130 MB.
+LONGEST: Final = 4096
 _SHRINKAGE: Final = 0.1  # share by which the covariance moves towards a multiple of the identity
 #: Quantile of the held-out scores above which an image is unlike the training data.
 _QUANTILE: Final = 0.99
@@ -167,7 +168,7 @@ def fit(
     """
     step = -(-len(features) // MOST) or 1  # rounded up, so that at most `MOST` rows remain
     features, labels = features[::step], labels[::step]
-    if len(features) < _FEWEST_TRAIN or not 0 < features.shape[1] <= _LONGEST:
+    if len(features) < _FEWEST_TRAIN or not 0 < features.shape[1] <= LONGEST:
         return None
     numbers = np.arange(len(features)) if groups is None else groups[::step]
     described = _described(features, labels, numbers)

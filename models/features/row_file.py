@@ -25,6 +25,7 @@ CHUNK: Final = 32 << 20
 #: A chunk of small rows holds at least this many rows, so that shuffling within a chunk mixes
 #: enough images, unless these rows would take more than `_ENOUGH_BYTES`.
 ENOUGH_ROWS: Final = 4096
+_MOST_BYTES: Final = 128 << 20  # see `blocks`
 _ENOUGH_BYTES: Final = 192 << 20
 
 
@@ -287,11 +288,13 @@ def blocks(rows: Rows, size: int) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
 
     Args:
         rows: All rows, [n, ...].
-        size: Largest number of rows in a block.
+        size: Largest number of rows in a block. It has fewer where a block of float32 numbers would
+            take more than 128 MiB, as of feature maps that are not pooled.
 
     Yields:
         The slice of row numbers and the rows of each block, [at most `size`, ...].
     """
+    size = max(1, min(size, _MOST_BYTES // (4 * math.prod(rows.shape[1:]) or 1)))
     for first in range(0, len(rows), size):
         stop = min(first + size, len(rows))
         block = rows.read(first, stop) if isinstance(rows, StoredRows) else rows[first:stop]

@@ -180,11 +180,14 @@ def _head(inputs: Inputs, facts: BankFacts, rows: dict[str, BankRows]) -> Traine
         inputs.checkpoint("head", facts.made_by, *_identities(rows)),
     )
     head = judged(found, datasets.Vectors(validation.features, validation.labels), HEAD)
+    head = replace(head, groups=validation.groups.numbers)
+    if training.features.shape[1] > feature_distribution.LONGEST:  # which may not fit into memory
+        return head
     clean, held_out = (part.some_clean(feature_distribution.MOST) for part in rows.values())
     distribution = feature_distribution.fit(
         np.asarray(clean.features), clean.labels, held_out.features, clean.groups.numbers
     )
-    return replace(head, distribution=distribution, groups=validation.groups.numbers)
+    return replace(head, distribution=distribution)
 
 
 def _identities(rows: dict[str, BankRows]) -> list[Identified]:

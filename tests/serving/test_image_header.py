@@ -66,6 +66,19 @@ def test_a_header_of_very_many_parts_is_over_every_limit(data):
     assert pixels(data) >= 4_000_000_000
 
 
+@pytest.mark.parametrize("name", [b"zz", b"\xff\xfe"], ids=["UTF-8", "other bytes"])
+def test_the_limit_holds_for_every_example_that_a_graph_can_read(name):
+    """Protobuf refuses a feature whose name is not UTF-8, and a graph accepts it."""
+    from tensorflow.core.example import example_pb2
+
+    example = example_pb2.Example()
+    example.features.feature["image_bytes"].bytes_list.value.append(png_bomb(20_000, 20_000))
+    example.features.feature["zz"].bytes_list.value.append(b"door")
+    item = example.SerializeToString().replace(b"zz", name)
+    with pytest.raises(StatusError, match=r"400\.0 million pixels"):
+        Limits().check_examples(np.array([item], object))
+
+
 def test_exif_thumbnails_do_not_count():
     image = Image.new("RGB", (300, 200))
     exif = Image.Exif()

@@ -93,7 +93,24 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
             "exported. Use a function of keras.ops or a layer class of your own instead. "
             f"Received: {', '.join(lambdas)}"
         )
+    for layer in network.layers:
+        if not type(layer).__module__.startswith("keras."):
+            _require_copy(layer, choice.name)
     return network
+
+
+def _require_copy(layer: Any, name: str) -> None:
+    """Check that a layer of the user's own class can be copied, as for training and the export."""
+    kind = type(layer)
+    try:
+        kind.from_config(layer.get_config())
+    except Exception as error:
+        raise ConfigError(
+            f"model.builder: {name} has a layer {layer.name!r} of class {kind.__name__}, which "
+            "cannot be copied. Let its __init__ accept **kwargs and pass them to "
+            "super().__init__, and define get_config if it has other arguments than numbers and "
+            f"texts. Received: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        ) from error
 
 
 def code_sha256(name: str) -> str:

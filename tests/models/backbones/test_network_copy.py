@@ -134,6 +134,22 @@ def test_batch_norm_is_folded_into_every_kind_of_convolution(settings: dict, nor
     _check(keras.Model(pixels, layers.BatchNormalization(**norm)(x)), 16)
 
 
+def test_batch_norm_is_not_folded_into_a_class_derived_from_a_convolution() -> None:
+    """The class may use its kernel in another way: this one standardises it."""
+    import keras
+    from keras import layers, ops
+
+    class Standardised(layers.Conv2D):
+        def call(self, x):
+            deviation = ops.std(self.kernel, axis=(0, 1, 2), keepdims=True)
+            kernel = self.kernel / (deviation + 1e-5)
+            return ops.conv(x, kernel, padding="same")
+
+    pixels = keras.Input((16, 16, 3))
+    x = Standardised(4, 3, padding="same", use_bias=False)(pixels)
+    _check(keras.Model(pixels, layers.BatchNormalization()(x)), 16, kept=1)
+
+
 def test_without_folding_the_copy_equals_the_network() -> None:
     import keras
 

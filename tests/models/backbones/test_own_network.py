@@ -51,6 +51,18 @@ def clashing(side):
     x = keras.layers.Conv2D(5, 3, name="features")(pixels)
     return keras.Model(pixels, keras.layers.Conv2D(5, 3, name="classifier")(x))
 
+class Uncopied(keras.Layer):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def call(self, x):
+        return x * self.factor
+
+def uncopied(side):
+    pixels = keras.Input((side, side, 3))
+    return keras.Model(pixels, Uncopied(2.0)(keras.layers.Conv2D(5, 3)(pixels)))
+
 # A layer with a weight of its own, and with layers in a nested list and behind a property.
 class Block(keras.Layer):
     def __init__(self, **settings):
@@ -182,6 +194,7 @@ def test_the_fingerprint_of_an_installed_package_covers_that_package_only(
         ("own_net:mistaken", r"mistaken raised an error for images of 32 .*: my own mistake\)"),
         ("own_net:grey", r"pixels \[N, 32, 32, 3\].*inputs \[\(None, 32, 32, 1\)\]"),
         ("own_net:with_lambda", r"must not use Lambda layers.*Received: scale"),
+        ("own_net:uncopied", r"class Uncopied, which cannot be copied. Let its __init__ accept"),
         ("own_net:clashing", r"Rename the layers of the network. Received: classifier, features"),
     ],
 )

@@ -23,7 +23,7 @@ from imgpipe.serving.server.status import StatusError
 from imgpipe.serving.server.versions.config import ModelConfig
 from imgpipe.serving.server.versions.loader import LoaderOptions, make_loader
 from imgpipe.serving.server.versions.manager import ModelManager
-from imgpipe.serving.server.versions.servable import LoadPolicy
+from imgpipe.serving.server.versions.servable import LoadPolicy, State
 from imgpipe.serving.server.versions.version_policy import VersionPolicy
 
 POLL_S = 0.05
@@ -117,6 +117,34 @@ def test_a_copy_with_old_file_times_is_loaded_only_after_it_stops_changing(
     time.sleep(0.6)
     manager.poll()
     assert manager.available() == [2]
+    manager.stop(5)
+
+
+def test_a_request_during_a_swap_finds_the_new_version(push, base):
+    """The new version becomes available, and the old one leaves, between two looks at them."""
+    push("half_plus_two", base, 1)
+    manager = ModelManager(ModelConfig("m", base), make_loader(LoaderOptions()), poll_seconds=0.4)
+    manager.poll()
+    old = manager._servables[1]
+
+    class Arriving:
+        version, state, references, asked = 2, State.LOADING, 0, 0
+
+        def acquire(self):
+            self.asked += 1
+            if self.asked > 1:
+                return "runtime of 2"
+            self.state = State.AVAILABLE
+            old.retire()
+            return None
+
+        def release(self):
+            pass
+
+    manager._servables = {1: old, 2: Arriving()}
+    with manager.acquire(None) as (version, runtime):
+        assert (version, runtime) == (2, "runtime of 2")
+    manager._servables = {}
     manager.stop(5)
 
 
