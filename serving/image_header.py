@@ -7,6 +7,7 @@ share this module.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 
@@ -17,6 +18,8 @@ _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE = frozenset([0x01, *range(0xD0, 0xD9)])
 """JPEG markers that no length follows (ITU-T T.81, table B.1)."""
 _SOS, _EOI = 0xDA, 0xD9
+_FILL = re.compile(b"\xff*")
+"""Bytes that may precede a marker, in any number."""
 _MOST_PARTS = 300_000
 """Markers, sub-blocks or boxes of a file that are followed. The sub-blocks of a GIF have 255 bytes,
 so that files of 64 MiB have fewer. Reading the header of a file with more would take seconds."""
@@ -69,8 +72,7 @@ def _jpeg(data: bytes) -> tuple[int, int]:
     for _ in range(_MOST_PARTS):
         if (at := data.find(b"\xff", at)) < 0:
             break
-        while data[at] == 0xFF:  # fill bytes
-            at += 1
+        at = _FILL.match(data, at).end()  # type: ignore[union-attr]  # it matches anywhere
         marker = data[at]
         at += 1
         if marker in (_SOS, _EOI):
