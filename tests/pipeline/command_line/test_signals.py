@@ -31,7 +31,7 @@ def _ended(program: str) -> subprocess.CompletedProcess[str]:
     ("number", "after", "exit_code", "sentence"),
     [
         (signal.SIGINT, 0.7, 130, "interrupted by Ctrl-C"),
-        (signal.SIGTERM, 3.0, 143, "stopped by SIGTERM"),
+        (signal.SIGTERM, 1.4, 143, "stopped by SIGTERM"),
     ],
 )
 def test_a_signal_during_the_imports_of_a_run_leaves_a_summary_and_no_temporary_files(
