@@ -74,7 +74,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="minutes of the search of each run")
     parser.add_argument("--images", type=int, help="images of each set (default: all)")
     options = parser.parse_args()
-    folders = {name: common.data_set(options.data, task.folder) for name, task in TASKS.items()}
+    folders = {
+        name: common.data_set(options.data, task.folder)
+        for name, task in TASKS.items()
+        if name in options.sets or FEW in options.sets
+    }
     print(f"machine: {common.machine()}")
     figures: list[Figure] = []
     with common.workplace(options.work) as work:
