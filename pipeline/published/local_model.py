@@ -15,6 +15,7 @@ from typing import Any
 from imgpipe.components.storage import manifest
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.export.served_model import Served
+from imgpipe.models.quick_imports import quick_imports
 from imgpipe.pipeline.command_line import steps
 from imgpipe.pipeline.published import pushed_models
 from imgpipe.serving import tensors
@@ -42,6 +43,8 @@ def load(path: Path, number: int | None) -> LocalClient:
     _check_process()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"  # without a line for each file that is not an image
     with steps.quiet():
+        with quick_imports():
+            import tensorflow  # noqa: F401  # the session below needs it
         return LocalClient(version)
 
 
