@@ -32,6 +32,14 @@ def damage(out: Path, file: str, content: bytes) -> Path:
     return out / "runs" / SECOND
 
 
+def test_a_run_is_found_by_a_path_with_two_dots(out: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(out / "runs" / SECOND)
+    assert past_runs.find(Path("..") / FIRST).name == FIRST
+    assert past_runs.output_folder(Path("..")) == out
+    monkeypatch.setenv("HOME", str(out.parent))
+    assert past_runs.output_folder(Path("~") / out.name) == out
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

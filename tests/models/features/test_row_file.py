@@ -118,3 +118,12 @@ def test_rows_of_a_file_equal_rows_in_memory(write_bank, tmp_path, monkeypatch) 
         for column in ("features", "labels", "views", "hashes"):
             np.testing.assert_array_equal(getattr(every, column), getattr(plain, column))
     assert len(few) <= 7 and not few.views.any()
+
+
+def test_blocks_of_wide_rows_are_limited_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_file, "_MOST_BYTES", 4 * 7 * 30)
+    rows = np.arange(100 * 30).reshape(100, 30)
+    found = [block for _, block in row_file.blocks(rows, 50)]
+    assert [len(block) for block in found] == [7] * 14 + [2]
+    np.testing.assert_array_equal(np.concatenate(found), rows)
+    assert len(next(row_file.blocks(rows[:, :3], 50))[1]) == 50, "narrow rows are not divided"

@@ -77,6 +77,10 @@ def test_at_most_the_given_rate_becomes_unknown(rate: float, below: int) -> None
     assert (top < threshold(top, rate)).sum() == below
 
 
+def test_a_probability_that_another_program_rounds_down_is_not_below_the_threshold() -> None:
+    assert threshold(np.ones(20, np.float32), 0.1) < np.nextafter(np.float32(1), np.float32(0))
+
+
 def test_images_with_known_labels_are_classified_more_accurately() -> None:
     logits, labels = _drawn(2000, 1.0)
     found = calibrate(logits, labels, temperature=False, unknown_rate=0.3)
