@@ -21,8 +21,11 @@ _SOS, _EOI = 0xDA, 0xD9
 _FILL = re.compile(b"\xff*")
 """Bytes that may precede a marker, in any number."""
 _MOST_PARTS = 300_000
-"""Markers, sub-blocks or boxes of a file that are followed. The sub-blocks of a GIF have 255 bytes,
-so that files of 64 MiB have fewer. Reading the header of a file with more would take seconds."""
+"""Markers, sub-blocks or boxes of a file that are followed. Files with more are made to take time,
+except large GIFs; see `_LEAST_PART`."""
+_LEAST_PART = 200
+"""Mean size in bytes of the sub-blocks of a GIF from which any number of them is followed. Those
+that an encoder writes have 255 bytes."""
 _UNKNOWN = (1 << 16) - 1
 """Width and height of a file with too many parts, which is over every limit of pixels."""
 
@@ -98,6 +101,7 @@ def _gif_frames(data: bytes) -> int:
     (flags,) = struct.unpack_from("<B", data, 10)
     # 6 bytes of signature, 7 of the screen descriptor, and the global colour table if there is one.
     total, at, parts = 0, 13 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0), 0
+    most = max(_MOST_PARTS, len(data) // _LEAST_PART)
     while at < len(data):
         kind = data[at]
         if kind == 0x2C:  # image descriptor
@@ -109,12 +113,12 @@ def _gif_frames(data: bytes) -> int:
             at += 2
         else:
             break
-        while at < len(data) and data[at] and parts < _MOST_PARTS:  # sub-blocks
+        while at < len(data) and data[at] and parts < most:  # sub-blocks
             at += 1 + data[at]
             parts += 1
         at += 1
         parts += 1
-        if parts > _MOST_PARTS:
+        if parts > most:
             return _UNKNOWN * _UNKNOWN
     return total
 

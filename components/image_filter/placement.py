@@ -50,9 +50,8 @@ class Move:
 
     split: str
     reason: str  # one of REASONS
-    drawn: tuple[
-        str, ...
-    ]  # the splits from which images are moved; the source decides about others
+    #: Splits from which images are moved; the source decides about the others.
+    drawn: tuple[str, ...]
 
 
 def row(record: ImageRecord, rule: SplitRule | None) -> bytes:

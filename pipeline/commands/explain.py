@@ -80,6 +80,7 @@ def command(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Draw feature maps and Grad-CAM of images, and list the sizes of all layers."""
+    from imgpipe.models.quick_imports import quick_imports
     from imgpipe.pipeline.command_line import steps
 
     images = images or []
@@ -92,9 +93,10 @@ def command(
     version = find(model)
     explained: list[formats.ExplainedImage] = []
     with steps.quiet(to_stderr=json_file == output_files.STANDARD_OUTPUT) as console:
-        from imgpipe.models.export.served_model import Served
-        from imgpipe.models.export.signatures import CAM
-        from imgpipe.models.network import activations, layer_sizes, network_file
+        with quick_imports():
+            from imgpipe.models.export.served_model import Served
+            from imgpipe.models.export.signatures import CAM
+            from imgpipe.models.network import activations, layer_sizes, network_file
 
         classifier = network_file.load(version)
         sizes = layer_sizes.sizes(classifier.network)

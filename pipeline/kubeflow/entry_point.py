@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.plan import FILE as PLAN_FILE
 from imgpipe.models.errors import ConfigError, ImgpipeError
+from imgpipe.models.quick_imports import quick_imports
 from imgpipe.pipeline.kubeflow import mounts
 from imgpipe.pipeline.kubeflow.task_notes import TaskNotes
 
@@ -110,10 +111,14 @@ def _run(parsed: argparse.Namespace, beam: list[str]) -> None:
 
 def _run_executor(parsed: argparse.Namespace, beam: list[str], given: ExecutorInput) -> None:
     """Run the component with TFX's own entry point."""
-    from absl import logging
     from google.protobuf import json_format
-    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
+    with quick_imports():
+        from absl import logging
+        from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
+        from tfx.utils import import_utils
+
+        import_utils.import_class_by_path(parsed.executor_class_path)
     logging.use_absl_handler()
     parsed.json_serialized_invocation_args = json_format.MessageToJson(given)
     kubeflow_v2_run_executor.main((parsed, beam))

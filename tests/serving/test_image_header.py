@@ -66,6 +66,13 @@ def test_a_header_of_very_many_parts_is_over_every_limit(data):
     assert pixels(data) >= 4_000_000_000
 
 
+def test_a_large_gif_is_read_to_its_end():
+    """Its 400,000 sub-blocks have the usual size."""
+    frame = struct.pack("<BHHHHBB", 0x2C, 0, 0, 300, 200, 0, 8)
+    data = b"GIF89a" + bytes(7) + frame + (b"\xff" + bytes(255)) * 400_000 + b"\x00\x3b"
+    assert pixels(data) == 60_000
+
+
 @pytest.mark.parametrize("name", [b"zz", b"\xff\xfe"], ids=["UTF-8", "other bytes"])
 def test_the_limit_holds_for_every_example_that_a_graph_can_read(name):
     """Protobuf refuses a feature whose name is not UTF-8, and a graph accepts it."""

@@ -90,8 +90,7 @@ def _split_of(word: str, name: str, number: int) -> str:
     except KeyError:
         raise ConfigError(
             f"data source {name!r}, record {number}: split {word!r}; expected train, validation or "
-            "test. Correct the records, or name another feature by data.split_column. Write them "
-            "with another name of this feature if it is no split"
+            "test. Correct the records, or rename this feature in them if it holds something else"
         ) from None
 
 

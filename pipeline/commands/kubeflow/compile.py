@@ -88,6 +88,7 @@ def compile_(
             a path of the configuration, or Beam's workers their artifacts.
     """
     require_kfp()
+    from imgpipe.models.quick_imports import quick_imports
     from imgpipe.pipeline.command_line import steps
     from imgpipe.pipeline.command_line.settings import configuration
     from imgpipe.pipeline.configuration import beam_options
@@ -102,8 +103,9 @@ def compile_(
     _check_root_of_buckets(root, config.kubeflow)
     beam_options.require_local_workers(config.beam)
     with steps.quiet():
-        from imgpipe.pipeline import graph
-        from imgpipe.pipeline.kubeflow import compiler, parameters
+        with quick_imports():
+            from imgpipe.pipeline import graph
+            from imgpipe.pipeline.kubeflow import compiler, parameters
 
         storage = graph.Storage(root=root, run_directory=compiler.run_directory(config))
         pipeline = graph.create_pipeline(config, parameters.placeholders(config), storage)

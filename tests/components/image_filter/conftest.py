@@ -41,9 +41,12 @@ class Run:
     `summary` is the filter's summary, and `rejects` the entries of the quarantine by path.
     """
 
-    def __init__(self, root, photos, beam_pipeline, settings=None, shard_size=256, flags=()):
+    def __init__(
+        self, root, photos, beam_pipeline, settings=None, rule=None, shard_size=256, flags=()
+    ):
         scan = open_source(str(photos)).scan()
-        plan = IngestSettings(str(photos), scan.vocabulary, shard_size=shard_size)
+        rule = rule or SplitRule()
+        plan = IngestSettings(str(photos), scan.vocabulary, rule, shard_size=shard_size)
         ingest(beam_pipeline(), f"{root}/examples", plan)
         uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
         self.root = root
