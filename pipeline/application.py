@@ -39,7 +39,7 @@ _EXAMPLES = "\n\n".join(
 class _Commands(typer.core.TyperGroup):
     """The group of all commands.
 
-    Where an unknown option has the name of a setting, the error names the setting.
+    Where an unknown option has the name of an argument or of a setting, the error says so.
     """
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
@@ -49,8 +49,11 @@ class _Commands(typer.core.TyperGroup):
         except Exception as error:
             # The class NoSuchOption belongs to the copy of Click that is private to Typer.
             option, context = getattr(error, "option_name", ""), getattr(error, "ctx", None)
-            options = context.command.params if option and context else []
-            if any("--set" in parameter.opts for parameter in options):
+            parameters = context.command.params if option and context else []
+            if any(option == f"--{parameter.name}" for parameter in parameters):
+                usage = context.get_usage().removeprefix("Usage: ")  # type: ignore[union-attr]
+                error.message += f". Its value needs no option: {usage}"  # type: ignore[attr-defined]
+            elif any("--set" in parameter.opts for parameter in parameters):
                 error.message += _setting(option)  # type: ignore[attr-defined]
             raise
 

@@ -598,6 +598,14 @@ def test_an_unknown_option_that_is_a_setting_names_the_setting(option: str, told
     assert "--set" not in result.stderr, "this command has no settings"
 
 
+def test_an_unknown_option_with_the_name_of_an_argument_shows_the_usage():
+    result = imgpipe("check", "--data", "photos")
+    assert result.returncode == 2
+    words = " ".join(result.stderr.replace("│", " ").split())
+    assert "Its value needs no option: imgpipe check [OPTIONS] {DATA}" in words
+    assert "--set" not in words
+
+
 def test_a_json_file_name_after_predict_json_is_explained(photos: Path, tmp_path: Path):
     image = str(next(photos.rglob("*.png")))
     result = imgpipe("predict", image, "--json", "found.json", cwd=tmp_path)
