@@ -65,6 +65,15 @@ def rows(*arguments):
     return answers
 
 
+def test_json_is_utf_8_whatever_the_encoding_of_the_terminal(out, photos):
+    photo = (photos / "0.png").rename(photos / "Bücher.png")
+    answers = CliRunner(charset="latin-1").invoke(
+        app, ["predict", "--model", str(out), str(photo), "--json"]
+    )
+    (row,) = json.loads(answers.stdout_bytes.decode("utf-8"))
+    assert row["image"] == str(photo)
+
+
 def test_the_answers_are_those_of_a_server(out, photos):
     from imgpipe.serving.server import ModelServer
 
