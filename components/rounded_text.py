@@ -18,3 +18,13 @@ def below(value: float, limit: float) -> str:
     """
     texts = (f"{value:.{decimals}f}" for decimals in range(_DIGITS, _MOST_DIGITS))
     return next((text for text in texts if float(text) < limit), repr(value))
+
+
+def apart(value: float, limit: float) -> tuple[str, str]:
+    """Format two different numbers so that their texts differ, too.
+
+    Returns:
+        Both numbers with three decimals, or with as many as are needed.
+    """
+    pairs = ((f"{value:.{d}f}", f"{limit:.{d}f}") for d in range(_DIGITS, _MOST_DIGITS))
+    return next((pair for pair in pairs if pair[0] != pair[1]), (repr(value), repr(limit)))

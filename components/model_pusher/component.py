@@ -190,9 +190,12 @@ def push(
         sources["."] = lite  # merged into the version directory, beside the SavedModel's files
     identity = manifest.identity(files)
     model_identity = manifest.model_identity(files)
+    current: manifest.Version | None = None
 
     def decide(newest: manifest.Version | None) -> dict[str, Any] | None:
         """Return the models that rollbacks withdrew, None for a model that is not published."""
+        nonlocal current
+        current = newest  # other runs may publish at any other time
         withdrawn = manifest.withdrawn(base)
         if _is_withdrawn(identity, model_identity, set(withdrawn), newest):
             refused.append("rollback")
@@ -214,7 +217,7 @@ def push(
     )
     if refused:
         return _refused(refused)
-    current = published or manifest.latest(base)
+    current = published or current
     return {
         "status": "pushed" if published else "unchanged",
         "version": str(current.number) if current else None,

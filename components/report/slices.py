@@ -42,11 +42,15 @@ class Slices:
         """Return a list of slices for each attribute in which the images differ."""
         several = max(map(len, self._labels.values()), default=0) > 1  # else a folder is a class
         found = [
-            (name, _by_value(counts) if name in _VALUES else _by_third(counts))
+            (name, counts, _by_value(counts) if name in _VALUES else _by_third(counts))
             for name, counts in self._counts.items()
             if name != "folder" or several
         ]
-        return [{"name": name, "rows": rows} for name, rows in found if len(rows) > 1]
+        return [
+            {"name": name, "accuracy": _accuracy(counts), "rows": rows}
+            for name, counts, rows in found
+            if len(rows) > 1
+        ]
 
     def _count(self, row: Row) -> None:
         correct = row.label_index == row.prediction.predicted
@@ -73,6 +77,12 @@ def _add(counts: _Counts, key: Any, correct: bool) -> None:
     entry[1] += correct
 
 
+def _accuracy(counts: _Counts) -> float:
+    """Return the accuracy of all images, of which a table may show a part."""
+    images, correct = map(sum, zip(*counts.values(), strict=True))
+    return correct / images
+
+
 def _by_value(counts: Mapping[Any, list[int]]) -> list[dict[str, Any]]:
     """Return the most frequent values."""
     most = sorted(counts.items(), key=lambda entry: (-entry[1][0], entry[0]))[:_MOST_VALUES]
@@ -92,11 +102,16 @@ def _by_third(counts: Mapping[int, list[int]]) -> list[dict[str, Any]]:
         groups[-1][1] += n
         groups[-1][2] += right
         seen += n
-    edges = [f"{2 ** (first / _BINS_AN_OCTAVE):.3g}" for first, _, _ in groups]
+    edges = [_number(2 ** (first / _BINS_AN_OCTAVE)) for first, _, _ in groups]
     return [
         {"value": _range(edges, i), "count": n, "correct": right}
         for i, (_, n, right) in enumerate(groups)
     ]
+
+
+def _number(value: float) -> str:
+    """Format a number with three significant digits, and a large one in full."""
+    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
 
 
 def _range(edges: list[str], i: int) -> str:

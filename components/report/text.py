@@ -131,7 +131,7 @@ def capped(rows: Sequence[_Item], limit: int) -> tuple[Sequence[_Item], str]:
     """
     if len(rows) <= limit:
         return rows, ""
-    return rows[:limit], f"{limit:,} of {len(rows):,} classes are shown. All are in facts.json."
+    return rows[:limit], f"{limit:,} of {len(rows):,} classes are shown; the JSON file has all."
 
 
 FILTERS: dict[str, Callable[..., str]] = {

@@ -58,7 +58,7 @@ def sentence(facts: Mapping[str, Any]) -> str:
 
 def _judged(facts: Mapping[str, Any], gate: Mapping[str, Any]) -> str:
     folds = facts.get("cross_validation")
-    figures = _by_folds(folds) if folds else _by_validation(gate)
+    figures = _by_folds(folds, gate) if folds else _by_validation(gate)
     if is_blessed(facts):
         text = f"blessed: {figures} reaches the threshold {gate['threshold']:g}"
         text += _against_baseline(facts) + _why_folds(folds)
@@ -73,7 +73,8 @@ def _judged(facts: Mapping[str, Any], gate: Mapping[str, Any]) -> str:
     if "baseline" in gate["failed"]:
         version = (facts.get("baseline") or {}).get("version")
         whose = f"{_by_validation(gate)} " if folds else ""
-        reasons.append(f"{whose}is below {gate['baseline']:.3f}, which version {version} reached")
+        _, reached = rounded_text.apart(gate["value"], gate["baseline"])
+        reasons.append(f"{whose}is below {reached}, which version {version} reached")
     text = f"not blessed: {figures}"
     if reasons:
         text += " " + " and ".join(reasons)
@@ -91,18 +92,25 @@ def _by_validation(gate: Mapping[str, Any]) -> str:
     if value is None:
         return "no validation image was evaluated"
     low, high = gate["ci95"]
-    failed = "threshold" in gate["failed"]
-    accuracy = rounded_text.below(value, gate["threshold"]) if failed else f"{value:.3f}"
+    texts = [f"{value:.3f}"]
+    if "threshold" in gate["failed"]:
+        texts.append(rounded_text.below(value, gate["threshold"]))
+    if "baseline" in gate["failed"]:
+        texts.append(rounded_text.apart(value, gate["baseline"])[0])
     return (
-        f"validation accuracy {accuracy} "
+        f"validation accuracy {max(texts, key=len)} "
         f"({gate['correct']:,} of {gate['count']:,} correct, 95 % interval {low:.2f}–{high:.2f})"
     )
 
 
-def _by_folds(folds: Mapping[str, Any]) -> str:
+def _by_folds(folds: Mapping[str, Any], gate: Mapping[str, Any]) -> str:
     """Describe the mean accuracy of the folds."""
+    failed = "cross_validation" in gate["failed"]
+    mean = (
+        rounded_text.below(folds["mean"], gate["threshold"]) if failed else f"{folds['mean']:.3f}"
+    )
     return (
-        f"mean accuracy {folds['mean']:.3f} ± {folds['std']:.3f} over {folds['folds']} folds "
+        f"mean accuracy {mean} ± {folds['std']:.3f} over {folds['folds']} folds "
         f"({folds['min']:.3f} to {folds['max']:.3f}; "
         f"{folds['correct']:,} of {folds['images']:,} correct)"
     )

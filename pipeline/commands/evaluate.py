@@ -168,7 +168,10 @@ def _print(console: Console, found: Mapping[str, Any]) -> None:
     console.print(f"  metrics  loss {found['loss']:.3f}, {calibration} ({by_chance})")
     for warning in found["warnings"]:
         console.print(f"  note     {escape(warning)}")
-    classes = sorted(found["per_class"].items(), key=lambda entry: entry[1]["f1"])
+    # Classes without images come last.
+    classes = sorted(
+        found["per_class"].items(), key=lambda entry: (not entry[1]["count"], entry[1]["f1"])
+    )
     # Few classes are shown in their own order; of many, those that are recognised worst.
     shown = classes[:_CLASSES] if len(classes) > _CLASSES else found["per_class"].items()
     width = max(len(escape(name)) for name, _ in shown)

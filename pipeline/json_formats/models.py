@@ -46,6 +46,7 @@ class Slice(TypedDict):
     """Slices by one attribute."""
 
     name: Annotated[str, "The attribute, such as `brightness`."]
+    accuracy: Annotated[float, "Accuracy of all images whose attribute is known."]
     rows: Annotated[list[SliceRow], "The slices of this attribute."]
 
 

@@ -292,11 +292,8 @@ def find(path: Path) -> PastRun:
             run.require_readable()
             return run
     if path.name.isdecimal():
-        number = pushed_as(path)
-        chosen = [run for run in runs if run.version == number]
-        # Runs of one output folder may publish into several folders of versions.
-        chosen = [run for run in chosen if run.versions_folder == path.parent] or chosen
-        missing = f"no run in {out} published version {number}"
+        chosen = publishers(runs, path)
+        missing = f"no run in {out} published version {pushed_as(path)}"
     else:
         chosen = judged(runs)
         missing = f"no run in {out} has judged a model"
@@ -306,6 +303,18 @@ def find(path: Path) -> PastRun:
             run.require_readable()
         raise ResourceError(f"{missing}. Name the folder of a run. The newest are: {names}.")
     return chosen[-1]
+
+
+def publishers(runs: Iterable[PastRun], version: Path) -> list[PastRun]:
+    """Return the runs that published a version, in the given order.
+
+    Args:
+        runs: The runs of an output folder, which may publish into several folders of versions.
+        version: Absolute path of the version, which may be gone.
+    """
+    number = pushed_as(version)
+    chosen = [run for run in runs if run.version == number]
+    return [run for run in chosen if run.versions_folder == version.parent] or chosen
 
 
 def pushed_as(version: Path) -> int:

@@ -90,9 +90,8 @@ def _above_versions(path: Path) -> Path:
         return absolute
     if not absolute.name.isdecimal():
         return out
-    number = past_runs.pushed_as(absolute)
-    pushed = [run.folder for run in past_runs.read(out) if run.version == number]
-    return pushed[-1] if pushed else out
+    pushed = past_runs.publishers(past_runs.read(out), absolute)
+    return pushed[-1].folder if pushed else out
 
 
 def of_run(run: Path) -> Path | None:

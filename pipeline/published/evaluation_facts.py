@@ -6,6 +6,7 @@ import collections
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from imgpipe.components import rounded_text
 from imgpipe.components.report.text import plural
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.published.evaluation import Judged, Model
@@ -101,8 +102,11 @@ def _count_seen(rows: Sequence[Row], seen: Mapping[str, Seen]) -> dict[str, Any]
 
 def _verdict(found: Mapping[str, Any]) -> str:
     low, high = found["ci95"]
+    accuracy = f"{found['accuracy']:.3f}"
+    if found["threshold"] is not None and not found["passed"]:
+        accuracy = rounded_text.below(found["accuracy"], found["threshold"])
     text = (
-        f"accuracy {found['accuracy']:.3f} ({found['correct']:,} of {found['count']:,} correct, "
+        f"accuracy {accuracy} ({found['correct']:,} of {found['count']:,} correct, "
         f"95 % interval {low:.2f}–{high:.2f})"
     )
     if found["threshold"] is None:
@@ -164,5 +168,7 @@ def _warnings(found: Mapping[str, Any], judged: Judged) -> list[str]:
         )
     elif missing:
         shown = ", ".join(missing[:_NAMED])
-        sentences.append(f"There are no images of {plural(len(missing), 'class')}: {shown}.")
+        sentences.append(
+            f"There are no images of {plural(len(missing), 'class', 'classes')}: {shown}."
+        )
     return sentences

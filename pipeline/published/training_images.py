@@ -45,9 +45,9 @@ def prepare(out: Path, version: Path) -> Path:
 
     if not version.name.isdecimal():
         raise ResourceError(f"--nearest: {version} is not a version that a run published.")
-    number = past_runs.pushed_as(version)
-    runs = [run for run in past_runs.read(out) if run.version == number]
+    runs = past_runs.publishers(past_runs.read(out), past_runs.plain(version))
     if not runs:
+        number = past_runs.pushed_as(version)
         raise ResourceError(f"--nearest: no run in {out} published version {number}.")
     run = runs[-1]
     file = run.folder / FILE

@@ -25,6 +25,7 @@ from imgpipe.pipeline.output import metadata_file, run_folders
 from imgpipe.pipeline.published import pushed_models
 
 _PREDICTOR = "Predictor"
+_MODEL = "model"  # its input with the model whose predictions it writes
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,8 @@ def _prediction_folders(version: manifest.Version, out: Path) -> list[Path]:
         if _is_served_by(run_folders.artifact(artifact.uri, out), version)
     ]
     read = _events(store.get_events_by_artifact_ids(models) if models else [], proto.Event.INPUT)
-    executions = {event.execution_id for event in read}
+    # A later run also reads a copy of this model, as the baseline of its own.
+    executions = {event.execution_id for event in read if event.path.steps[0].key == _MODEL}
     kinds = {kind.id: kind.name for kind in store.get_execution_types()}
     asked = [
         execution.id

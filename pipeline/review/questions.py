@@ -20,6 +20,7 @@ from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
+from imgpipe.pipeline.output import run_folders
 
 Kind = Literal["doubtful", "near", "rejected"]
 #: Largest number of images of one kind; the others are asked about after the next run.
@@ -108,7 +109,7 @@ def read(facts_file: Path) -> Questions:
     """
     try:
         facts = json_object.read(facts_file)
-        return collect(facts, _groups(facts))
+        return collect(facts, _groups(facts, facts_file.absolute().parent.parent.parent))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ResourceError(
             f"cannot read {facts_file} ({type(error).__name__}: {error}). Expected the facts that "
@@ -175,10 +176,10 @@ def _doubtful(facts: Mapping[str, Any]) -> Iterator[Question]:
         )
 
 
-def _groups(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _groups(facts: Mapping[str, Any], out: Path) -> list[Mapping[str, Any]]:
     """Return all groups of near-duplicates; those of the page if the quarantine is gone."""
-    file = Path(str(facts.get("quarantine") or "").removeprefix("file://")) / NEAR_FILE
-    if file.is_file():
+    uri = str(facts.get("quarantine") or "").removeprefix("file://")
+    if uri and (file := run_folders.artifact(uri, out) / NEAR_FILE).is_file():
         return list(records.json_lines(file.read_bytes().splitlines()))
     return list((facts.get("near") or {}).get("rows") or [])
 

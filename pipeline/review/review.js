@@ -8,8 +8,8 @@ const $ = (id) => document.getElementById(id);
 const token = decodeURIComponent(location.hash.slice(1));
 
 /** Characters of names that cannot be shown or that change the direction of writing. */
-const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]/g;
-const plain = (text) => text.isWellFormed?.() === false || HIDDEN.test(text) ? text.replace(/./gsu, (c) => c.replace(HIDDEN, "\ufffd")) : text;
+const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]/gu;
+const plain = (text) => text.replace(HIDDEN, "\ufffd");
 
 let questions = []; // those of all kinds, in order
 let classes = [];

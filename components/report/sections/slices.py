@@ -14,13 +14,11 @@ def build(context: Context) -> Content:
     found = [one for one in context.facts.get("slices") or [] if one.get("rows")]
     if not found:
         return context.absent("The images differ in nothing that could divide them into slices")
-    groups = [{"name": one["name"], "rows": _rows(one["rows"])} for one in found]
+    groups = [
+        {"name": one["name"], "rows": [_row(row, one["accuracy"]) for row in one["rows"]]}
+        for one in found
+    ]
     return {"groups": groups, "several": len(context.measured("metrics")) > 1}
-
-
-def _rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    count, correct = (sum(row[key] for row in rows) for key in ("count", "correct"))
-    return [_row(row, correct / count) for row in rows]
 
 
 def _row(row: Mapping[str, Any], usual: float) -> dict[str, Any]:

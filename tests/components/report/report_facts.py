@@ -255,6 +255,7 @@ def facts(
         "slices": [
             {
                 "name": "format",
+                "accuracy": 0.9,
                 "rows": [
                     {"value": "JPEG", "count": 70, "correct": 69},
                     {"value": "PNG", "count": 20, "correct": 12},

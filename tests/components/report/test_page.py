@@ -373,7 +373,7 @@ def test_doubtful_labels_follow_the_training_and_less_clear_ones_are_collapsed()
 def test_many_classes_get_a_plot_and_the_most_confused_pairs():
     parsed = read(facts([f"class {i}" for i in range(250)], accuracy=0.5))
     assert "Most frequent confusions, validation" in parsed.text
-    assert "200 of 250 classes are shown." in parsed.text
+    assert "200 of 250 classes are shown;" in parsed.text
     assert parsed.tags.count("svg") == 9
 
 

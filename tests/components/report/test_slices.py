@@ -2,6 +2,8 @@
 
 from imgpipe.components.predictor.prediction import Prediction
 from imgpipe.components.report.metrics import Row, Table
+from imgpipe.components.report.section import Context, RunState
+from imgpipe.components.report.sections import slices
 from imgpipe.components.report.slices import Slices
 
 
@@ -44,6 +46,26 @@ def test_folders_are_slices_only_if_they_are_not_the_classes():
     assert summary([row("cat/1"), row("dog/1", label=1)]) == {}
     mixed = [row("phone/1"), row("phone/2", label=1), row("camera/1", correct=False)]
     assert [one["value"] for one in summary(mixed)["folder"]] == ["phone", "camera"]
+
+
+def test_slices_are_compared_with_all_images_not_with_those_shown():
+    rows = [row(f"a{i}/{n}", n % 2, correct=n < 70) for i in range(12) for n in range(100)]
+    rows += [row(f"b{i}/{n}", n % 2) for i in range(100) for n in range(50)]
+    kinds = Slices()
+    assert len(list(kinds.counted(rows))) == len(rows)
+    found = kinds.summary()
+    context = Context({"slices": found}, {}, {}, RunState("blessed", ""))
+    [group] = slices.build(context)["groups"]
+    assert len(group["rows"]) == 12 and all(one["weak"] for one in group["rows"])
+
+
+def test_large_numbers_are_written_in_full():
+    rows = [row(f"a/{i}", width=1000 + 10 * i, height=5000) for i in range(300)]
+    assert [one["value"] for one in summary(rows)["shorter side"]] == [
+        "below 2,004",
+        "2,004 to 3,025",
+        "3,025 and more",
+    ]
 
 
 def test_images_without_measurements_are_in_no_slice():

@@ -82,6 +82,18 @@ def test_an_accuracy_just_below_the_threshold_is_printed_with_enough_digits():
     assert "is below the threshold 0.9" in verdict.sentence(found)
 
 
+def test_a_mean_and_a_baseline_just_missed_are_printed_with_enough_digits():
+    found = facts()
+    found["gate"] |= {"failed": ["cross_validation"], "blessed": False}
+    found["cross_validation"] |= {"mean": 0.8998}
+    assert "mean accuracy 0.8998 ± " in verdict.sentence(found)
+    found = by_validation()
+    found["gate"] |= {"failed": ["baseline"], "blessed": False, "value": 0.9503}
+    found["gate"] |= {"baseline": 0.95042}
+    text = verdict.sentence(found)
+    assert "validation accuracy 0.9503 (" in text and "is below 0.9504, which version 3" in text
+
+
 def test_the_verdict_states_the_number_of_overridden_labels():
     found = by_validation()
     assert "overridden" not in verdict.sentence(found)

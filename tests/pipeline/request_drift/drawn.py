@@ -108,12 +108,15 @@ def push(out: Path, images: int = 150) -> manifest.Version:
     return version
 
 
-def predict(out: Path, answers: np.ndarray, labels=None) -> None:
-    """Write predictions of that model on validation, and an ML Metadata store that records them."""
+def predict(out: Path, answers: np.ndarray, labels=None, number: int = 11, key="model") -> None:
+    """Write predictions of that model on validation, and an ML Metadata store that records them.
+
+    Where `key` is "baseline_model", another model made them, and that model was its baseline.
+    """
     import ml_metadata as mlmd
     from ml_metadata.proto import metadata_store_pb2 as proto
 
-    uri = out / "artifacts/Predictor/predictions/11"
+    uri = out / f"artifacts/Predictor/predictions/{number}"
     split = f"{uri}/Split-{names.VALIDATION}/data_tfrecord-00000-of-00001"
     with records.ShardWriter({"all": split}) as writer:
         for number, row in enumerate(answers):
@@ -139,9 +142,15 @@ def predict(out: Path, answers: np.ndarray, labels=None) -> None:
     )
     (execution,) = store.put_executions([proto.Execution(type_id=ran)])
     ways = (proto.Event.INPUT, proto.Event.OUTPUT)
+    keys = (key, "predictions")
     store.put_events(
         [
-            proto.Event(artifact_id=artifact, execution_id=execution, type=way)
-            for artifact, way in zip(artifacts, ways, strict=True)
+            proto.Event(
+                artifact_id=artifact,
+                execution_id=execution,
+                type=way,
+                path=proto.Event.Path(steps=[proto.Event.Path.Step(key=name)]),
+            )
+            for artifact, way, name in zip(artifacts, ways, keys, strict=True)
         ]
     )

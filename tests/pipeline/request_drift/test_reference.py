@@ -114,3 +114,11 @@ def test_damaged_predictions_and_metadata_are_named(tmp_path):
     (tmp_path / metadata_file.NAME).write_bytes(b"garbage" * 1000)
     with pytest.raises(ResourceError, match=r"file is not a database\. Run: imgpipe"):
         reference.load(reference.versions(tmp_path)[1])
+
+
+def test_predictions_of_a_later_model_with_this_baseline_are_no_reference(tmp_path):
+    drawn.push(tmp_path, images=20)
+    drawn.predict(tmp_path, probabilities(5))
+    drawn.predict(tmp_path, probabilities(7), number=12, key="baseline_model")
+    predictions = reference.load(reference.versions(tmp_path)[1]).predictions
+    assert predictions is not None and len(predictions.labels) == 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +70,18 @@ def test_all_groups_of_the_quarantine_are_read(tmp_path):
     (question,) = questions.read(file).asked
     assert question.image.path == "cat/0.png"
     assert [image.path for image in question.beside] == ["dog/1.png"], "the other of an older run"
+
+
+def test_all_groups_are_read_after_the_output_folder_was_moved(tmp_path):
+    former, out = Path("/former/out/artifacts/ImageFilter/quarantine/7"), tmp_path / "out"
+    quarantine, run = out.joinpath(*former.parts[3:]), out / "runs/20260101-000000"
+    quarantine.mkdir(parents=True)
+    run.mkdir(parents=True)
+    group = {"members": [*near()[:1], row("dog/1.png", stays=True, reason="", detail="")]}
+    (quarantine / "near_duplicates.jsonl").write_text(json.dumps(group) + "\n")
+    (run / "facts.json").write_text(json.dumps(facts(former) | {"suspects": None, "rejects": []}))
+    (question,) = questions.read(run / "facts.json").asked
+    assert [image.path for image in question.beside] == ["dog/1.png"]
 
 
 def test_images_over_the_limit_are_left_for_the_next_run(monkeypatch):
