@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 #: A setting with an unknown name is an error, and defaults are checked against the limits too.
-STRICT: Final = ConfigDict(extra="forbid", validate_default=True)
+STRICT: Final = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 def declared(section: Any) -> dict[str, FieldInfo]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from pathlib import Path
 
 from imgpipe.components.example_gen.sources import Scan, Source, open_source
 from imgpipe.models.errors import ConfigError
@@ -42,6 +44,33 @@ def require_classes(config: Config) -> None:
         ConfigError: The source cannot be read, or a class or the number of classes is refused.
     """
     config.settings.check_classes(opened(config).listing().vocabulary)
+
+
+def require_outside(config: Config) -> None:
+    """Refuse outputs in the folder of the images, which the next run would take for a class.
+
+    Args:
+        config: The configuration, with absolute paths.
+
+    Raises:
+        ConfigError: A folder of outputs lies in the folder of the images, or is this folder.
+    """
+    images = os.path.realpath(config.data.source.removeprefix("folder:"))
+    if not config.data.source or not os.path.isdir(images):  # noqa: PTH112  # `Path.is_dir` may raise
+        return
+    outputs = {
+        "run.out": config.out,
+        "push.directory": config.push_directory,
+        "bank.store": config.bank_store,
+        "judge.store": config.judge_store,
+    }
+    for name, path in outputs.items():
+        if Path(images) in (found := Path(os.path.realpath(path)), *found.parents):
+            named = "--out OUT" if name == "run.out" else f"--set {name}=FOLDER"
+            raise ConfigError(
+                f"{name}: {path} lies in the folder of the images, {images}, where its files would "
+                f"be taken for images. Name a folder outside of it: {named}"
+            )
 
 
 def scan(config: Config) -> Scan:

@@ -129,7 +129,15 @@ class Inspection:
         """Index and pixels of the files that the op does not refuse; fills `read`."""
         import tensorflow as tf
 
+        failed: list[Exception] = []
+
         def parts() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+            try:
+                yield from read_parts()
+            except Exception as error:  # the dataset would take it for a refused file
+                failed.append(error)
+
+        def read_parts() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
             for start in range(0, len(items), _AT_ONCE):
                 numbers = range(start, min(start + _AT_ONCE, len(items)))
                 files = [self._read(items[number]) for number in numbers]
@@ -153,6 +161,8 @@ class Inspection:
                     yield index, None
                     continue
                 yield index, Pixels(values, alpha_channel(data, record.format, record.mode))
+        if failed:
+            raise failed[0]
 
     def _refused(self, item: Item, file: _File) -> ImageRecord:
         """Decode a file that the op refused once more, to get the text of the error."""

@@ -61,9 +61,12 @@ def _judged(facts: Mapping[str, Any], gate: Mapping[str, Any]) -> str:
     figures = _by_folds(folds, gate) if folds else _by_validation(gate)
     if is_blessed(facts):
         text = f"blessed: {figures} reaches the threshold {gate['threshold']:g}"
-        text += _against_baseline(facts) + _why_folds(folds)
+        text += _why_folds(folds) + _against_baseline(facts)
         if "rollback" in (facts.get("push") or {}).get("refused_by", []):
-            text += "; not published, because a rollback withdrew this model"
+            text += (
+                "; not published, because a rollback withdrew this model (`imgpipe rollback --to` "
+                "serves it again)"
+            )
         return text
     broken = [check for check in facts.get("serving") or [] if not check["passed"]]
     reasons = []
@@ -105,10 +108,9 @@ def _by_validation(gate: Mapping[str, Any]) -> str:
 
 def _by_folds(folds: Mapping[str, Any], gate: Mapping[str, Any]) -> str:
     """Describe the mean accuracy of the folds."""
-    failed = "cross_validation" in gate["failed"]
-    mean = (
-        rounded_text.below(folds["mean"], gate["threshold"]) if failed else f"{folds['mean']:.3f}"
-    )
+    mean = f"{folds['mean']:.3f}"
+    if "cross_validation" in gate["failed"]:
+        mean = rounded_text.below(folds["mean"], gate["threshold"])
     return (
         f"mean accuracy {mean} ± {folds['std']:.3f} over {folds['folds']} folds "
         f"({folds['min']:.3f} to {folds['max']:.3f}; "
@@ -130,7 +132,10 @@ def _against_baseline(facts: Mapping[str, Any]) -> str:
     baseline = facts.get("baseline") or {}
     if gate["baseline"] is None:
         return f"; {baseline.get('why') or 'there is no earlier blessed model to compare with'}"
-    return f"; the last blessed version, {baseline.get('version')}, reaches {gate['baseline']:.3f}"
+    reached = f"the last blessed version, {baseline.get('version')}, reaches {gate['baseline']:.3f}"
+    if facts.get("cross_validation"):  # which compares no versions
+        return f"; on validation the accuracy is {gate['value']:.3f}, where {reached}"
+    return f"; {reached}"
 
 
 def _confusion(facts: Mapping[str, Any]) -> str:

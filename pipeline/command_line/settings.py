@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -48,13 +49,14 @@ def configuration(
     if source is None:
         return configs.build({}, extra)
     path = Path(source)
-    if path.is_dir():
+    # Unlike the methods of Path, these functions raise no error where a folder may not be read.
+    if os.path.isdir(path):  # noqa: PTH112
         raise ConfigError(
             f"{source} is a folder, expected a TOML file or a preset. For its images: "
             f"imgpipe run --data {shlex.quote(source)}"
         )
     # A missing .toml file is reported as such, and not as an unknown preset.
-    if path.suffix == ".toml" or path.is_file():
+    if path.suffix == ".toml" or os.path.isfile(path):  # noqa: PTH113
         return configs.load(path, extra)
     known = presets()
     if source not in known:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,14 +40,24 @@ def demo(
     json_file: options.JsonOption = None,
 ) -> None:
     """Draw images of hands, some of them faulty, run the pipeline and query the served model."""
-    from imgpipe.models import progress
-    from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.commands.run import run_config
-    from imgpipe.pipeline.configuration import config as configs
 
     output_files.check_folder("--json", json_file)
     console = output_files.console_beside(json_file)
-    photos = _photos(out)  # refuses a folder before NumPy and Pillow are imported
+    out = out.expanduser()
+    with _folder(out) as photos:  # refuses a folder before NumPy and Pillow are imported
+        config = _drawn(console, photos, out)
+        code = run_config(config, json_file)
+        if code == 0:
+            _ask(console, config)
+    raise typer.Exit(code)
+
+
+def _drawn(console: Console, photos: Path, out: Path) -> Config:
+    """Draw the images, and return the configuration of the run."""
+    from imgpipe.models import progress
+    from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.configuration import config as configs
     from imgpipe.pipeline.demo import draw
 
     with consoles.Display(console) as display, display.step("drawing images"):
@@ -57,41 +69,40 @@ def demo(
         f"{sum(drawn.counts.values())} images of rock, paper and scissors in "
         f"{escape(str(photos))}; planted: {faults}\n"
     )
-    config = configs.build(
+    return configs.build(
         {
             "run": {"name": _NAME, "out": str(out / _RUN)},
             "data": {"source": str(photos.absolute())},
         }
     )
-    code = run_config(config, json_file)
-    if code == 0:
-        _ask(console, config)
-    raise typer.Exit(code)
 
 
-def _photos(out: Path) -> Path:
-    """Return the folder for the images, after removing the images of an earlier demo."""
-    from imgpipe.pipeline.output import past_runs
+@contextlib.contextmanager
+def _folder(out: Path) -> Iterator[Path]:
+    """Hold the folder of a demo, and yield that for its images, without those of an earlier one."""
+    from imgpipe.pipeline.output import past_runs, run_lock
 
     photos = out / "photos"
-    try:
-        if out.exists() and any(out.iterdir()) and not (out / _MARK).exists():
-            raise ConfigError(
-                f"{out} holds files that no earlier demo wrote. Choose another folder with --out."
-            )
-        if past_runs.is_working(out / _RUN):
+    busy = f"another demo is working in {out}. Wait for it, or use another folder: --out OUT."
+    with contextlib.ExitStack() as held:
+        try:
+            if out.exists() and any(out.iterdir()) and not (out / _MARK).exists():
+                raise ConfigError(
+                    f"{out} holds files that no earlier demo wrote. Choose another folder with "
+                    "--out."
+                )
+            out.mkdir(parents=True, exist_ok=True)
+            (out / _MARK).touch()
+            held.enter_context(run_lock.locked(out, busy))
+            if past_runs.is_working(out / _RUN):
+                raise ResourceError(busy)
+            if photos.exists():
+                shutil.rmtree(photos)
+        except OSError as error:
             raise ResourceError(
-                f"another demo is working in {out}. Wait for it, or use another folder: --out OUT."
-            )
-        if photos.exists():
-            shutil.rmtree(photos)
-        out.mkdir(parents=True, exist_ok=True)
-        (out / _MARK).touch()
-    except OSError as error:
-        raise ResourceError(
-            f"cannot write to {out}: {error.strerror}. Choose another folder with --out."
-        ) from None
-    return photos
+                f"cannot write to {out}: {error.strerror}. Choose another folder with --out."
+            ) from None
+        yield photos
 
 
 def _ask(console: Console, config: Config) -> None:

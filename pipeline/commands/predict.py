@@ -41,7 +41,9 @@ _EXAMPLES = """Examples:\n
 """
 
 
-_ImagesArgument = Annotated[list[Path], typer.Argument(help="Images, or folders of them.")]
+_ImagesArgument = Annotated[
+    list[Path], typer.Argument(metavar="IMAGES", help="Images, or folders of them.")
+]
 _ServerOption = Annotated[
     str | None,
     typer.Option(

@@ -49,7 +49,7 @@ _OUT = typer.Option(
 )
 _FROM = options.old_spelling("--from", "--out")
 _REASON = typer.Option("--reason", metavar="NAME", help="Only files with this reason.")
-_WHICH = typer.Argument(help="Paths, patterns (cat/*.png) or content hashes.")
+_WHICH = typer.Argument(metavar="WHICH", help="Paths, patterns (cat/*.png) or content hashes.")
 
 
 _LIST_EXAMPLES = """Examples:\n

@@ -95,8 +95,9 @@ def _ask(review: Review, host: str, port: int, browser: bool, console: Console) 
         with contextlib.suppress(signals.Stopped):  # Ctrl-C is the usual end
             server.wait(thread)
     images = len(review.decisions.questions.asked)
-    console.print(f"{_decided(review)} of {images} images are decided. Apply the decisions:")
-    console.print(f"  {escape(review.apply)}", soft_wrap=True)
+    console.print(f"{(decided := _decided(review))} of {images} images are decided.")
+    if decided:
+        console.print(f"Apply the decisions:\n  {escape(review.apply)}", soft_wrap=True)
 
 
 def _decided(review: Review) -> int:
@@ -143,9 +144,10 @@ def prepare(run: PastRun, to: Path | None) -> Review:
     config = configs.load(kept)
     file = (to or config.overrides_file or run.out / FILE).expanduser().absolute()
     decisions.check(file)
+    moved = [] if config.out == run.out else ["--out", str(run.out)]
     return Review(
         run.name,
-        shlex.join(["imgpipe", "run", str(kept), "--set", f"judge.overrides={file}"]),
+        shlex.join(["imgpipe", "run", str(kept), *moved, "--set", f"judge.overrides={file}"]),
         decisions.Decisions(asked, file, run.folder / decisions.STATE),
         Images(source.opened(config), asked.images()),
         secrets.token_urlsafe(16),  # 128 random bits

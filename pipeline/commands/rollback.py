@@ -139,6 +139,7 @@ def _before(found: list[manifest.Version]) -> int:
         if version.identity not in passed:
             return version.number
     raise ConfigError(
-        f"there is no version to roll back to: none differs from version {found[0].number}, "
-        "which is served now."
+        "there is no version to roll back to: none has another model than version "
+        f"{found[0].number}, which is served now, except those that a rollback withdrew. --to "
+        "serves one of these again."
     )

@@ -99,7 +99,8 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
     """
     from imgpipe.pipeline import component_names
 
-    start = start and component_names.find(start, config)  # before imports that take time
+    if start is not None:  # before imports that take time
+        start = component_names.find(start, config)
     from imgpipe.components.report import expectation
     from imgpipe.components.report.text import aside, serve_command
     from imgpipe.pipeline.execution.run import execute

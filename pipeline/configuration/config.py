@@ -285,7 +285,17 @@ def _set(tree: dict[str, Any], assignment: str) -> None:
         value = text.strip()
     except ValueError as error:
         raise ConfigError(f"--set {key}: {error}.") from None
+    if not isinstance(value, str) and _kind(key) is str:
+        value = text.strip()  # such as --set data.label_column=0
     flat_settings.put(tree, key, value)
+
+
+def _kind(key: str) -> Any:
+    """Return the declared type of a known key."""
+    section: Any = Config
+    for name in key.split("."):
+        section = declared(section)[name].annotation
+    return section
 
 
 def build(
@@ -364,7 +374,8 @@ def toml_value(value: Any) -> str:
     if isinstance(value, Mapping):
         pairs = (f"{json.dumps(key)} = {toml_value(item)}" for key, item in value.items())
         return "{" + ", ".join(pairs) + "}"
-    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+    text = json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+    return text.replace("\x7f", "\\u007f")  # the only character that JSON allows and TOML does not
 
 
 def to_toml(

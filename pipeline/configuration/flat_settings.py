@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from imgpipe.models.errors import ConfigError
+
 if TYPE_CHECKING:
     from imgpipe.pipeline.configuration.config_schema import SettingsSection
 
@@ -24,10 +26,16 @@ def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def put(tree: dict[str, Any], name: str, value: Any) -> None:
-    """Set the value of a name such as ``train.epochs`` in nested tables."""
+    """Set the value of a name such as ``train.epochs`` in nested tables.
+
+    Raises:
+        ConfigError: A section of the name is not a table.
+    """
     *sections, key = name.split(".")
     for section in sections:
         tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{section!r} is a section with keys below it. Received: {tree!r}.")
     tree[key] = value
 
 

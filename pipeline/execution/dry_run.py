@@ -26,7 +26,7 @@ from imgpipe.models.features.extractor import describe as describe_bank
 from imgpipe.models.features.folds import AUTOMATIC, FEW_IMAGES, FOLDS
 from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.source import opened, scan
+from imgpipe.pipeline.source import opened, require_outside, scan
 
 _MIB = 1 << 20
 _AT_ONCE = 500  # arrays that are read from the store at a time
@@ -47,6 +47,7 @@ def describe(config: Config) -> str:
     Raises:
         ConfigError: The source cannot be read, or settings do not fit its classes.
     """
+    require_outside(config)
     listing = scan(config)
     settings = config.settings
     extractor = from_description(describe_bank(settings, config.bank.precision))
@@ -66,7 +67,10 @@ def describe(config: Config) -> str:
         *_source_lines(listing),
         *_network(config, extractor.precision),
         *(
-            [f"forward     {to_make} passes to make, {stored} of {len(passes)} in the feature bank"]
+            [
+                f"forward     up to {to_make} passes to make, {stored} of {len(passes)} in the "
+                "feature bank"
+            ]
             if passes
             else []
         ),

@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING, Any
 from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.report import identity
 from imgpipe.models import progress
-from imgpipe.models.errors import ResourceError
+from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.quick_imports import quick_imports
 from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals
-from imgpipe.pipeline.configuration import beam_options
+from imgpipe.pipeline.configuration import beam_options, flat_settings
 from imgpipe.pipeline.configuration.config import Config, to_toml
 from imgpipe.pipeline.execution import failures, mlflow_log, repetition
 from imgpipe.pipeline.execution.run_record import LOADING, LOG, Outcome, RunRecord, exit_code
 from imgpipe.pipeline.output import metadata_file, run_folders, run_lock, temporary_files
 from imgpipe.pipeline.output.run_folders import CONFIG, RUNS
-from imgpipe.pipeline.source import require_classes, scan
+from imgpipe.pipeline.source import require_classes, require_outside, scan
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.runners.local import NodeResult
@@ -60,10 +60,12 @@ def execute(config: Config, start: str | None = None, to_stderr: bool = False) -
 
 def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
     began = time.monotonic()
+    config = config.with_absolute_paths()  # workers may have other working folders
     # All that can refuse the run at once comes before the imports and before the folder is changed.
     run_inputs.check_files(config)
     mlflow_log.check(config.run.mlflow)
     beam_options.require_local_artifacts(config)
+    require_outside(config)
     require_classes(config)  # before the imports, which take seconds
     out = config.out
     with _locked(out):
@@ -74,8 +76,9 @@ def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
         listed, repeated = _repeated(config, began) if start is None else (None, None)
         if repeated is not None:
             return repeated
+        _require_unicode(config)
         directory = run_folders.create(out / RUNS)
-        atomic_write(directory / CONFIG, to_toml(config.with_absolute_paths()))
+        atomic_write(directory / CONFIG, to_toml(config))
         identity.note_start(directory, sys.argv)
         with (
             temporary_files.below(directory),
@@ -83,6 +86,18 @@ def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
             consoles.Display(console) as display,
         ):
             return _Run(config, directory, display, began, listed).go(start)
+
+
+def _require_unicode(config: Config) -> None:
+    """Refuse settings that no file can hold, such as paths of older file systems."""
+    for name, value in flat_settings.flat(config.model_dump()):
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            raise ConfigError(
+                f"{name}: {value!r} is not UTF-8, so that a run cannot record it. Rename the "
+                "folder, or use a link to it."
+            ) from None
 
 
 def _repeated(config: Config, began: float) -> tuple[Scan | None, Outcome | None]:
@@ -138,6 +153,7 @@ class _Run:
         """Run the pipeline and report its outcome, also after an error."""
         error: BaseException | None = None
         progress.attach(self.display)
+        self.record.write_artifacts()  # none so far, which `clean` must know
         try:
             self._pipeline(start)
         except (KeyboardInterrupt, signals.Stopped):

@@ -5,6 +5,7 @@ Only the standard library is imported here, so that a wrong address is reported 
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import urllib.error
@@ -48,7 +49,7 @@ class Address:
             answer = self._read(_HEALTH)
         except urllib.error.HTTPError as error:
             raise ResourceError(self.refusal(error.code, error.reason)) from error
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             raise ResourceError(
                 f"no API server of Kubeflow Pipelines answers at {self.host} ({reason}). Check "
@@ -72,7 +73,7 @@ class Address:
         """Read the log of one pod of a run; "" when the server has none."""
         try:
             text = self._read(_LOG.format(run=run, pod=pod))
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return ""
         return "" if text.startswith('{"error') else text  # a failure is written with status 200
 

@@ -61,7 +61,7 @@ def find(path: Path) -> Path:
     found = [manifest.parent for manifest in named.glob(f"**/quarantine/*/{_MANIFEST}")]
     if not found:
         raise ResourceError(
-            f"no quarantine in {named}. Name the output folder of a run: --out OUT."
+            f"no quarantine in {named}. Name the output folder of a run by the option: --out OUT."
         )
     # Nothing says which run wrote them, so their times decide.
     return max(found, key=lambda folder: folder.stat().st_mtime)

@@ -105,7 +105,8 @@ def find(path: Path) -> list[Path]:
     if not found:
         raise ConfigError(
             f"no request log at {path}. Expected: a file, a folder with *{SUFFIX}, or the prefix "
-            "that `imgpipe serve --request-log PREFIX` was given."
+            "that `imgpipe serve --request-log PREFIX` was given, after the server has logged a "
+            "request (--log-share 1 logs all)."
         )
     return [file for _, file in sorted(found)]
 

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from typer.testing import CliRunner
 
 from imgpipe.models.errors import ConfigError, DataRefused, ImgpipeError, ResourceError
 from imgpipe.pipeline.commands.kubeflow import app, schedule, submit
+from imgpipe.pipeline.kubeflow.address import Address
 from tests import images, json_formats
 from tests.kubeflow.api_server import RECURRING, RUN, ApiServer, running
 
@@ -344,3 +346,20 @@ def test_invalid_times_of_a_schedule_are_refused(
 ):
     with pytest.raises(ConfigError, match=told):
         schedule.run(_target(file, "http://127.0.0.1:1"), None, cron, every)
+
+
+def test_a_port_that_speaks_no_http_is_named(file: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"\x00\x00\x12\x04\x00\x00\x00\x00\x00 HTTP/2 frames\n")
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        with pytest.raises(ResourceError, match="no API server of Kubeflow Pipelines answers"):
+            Address(f"http://127.0.0.1:{port}").check()
+        thread.join(10)

@@ -204,13 +204,14 @@ def test_a_file_where_a_folder_is_written_is_an_error_with_advice(
     assert str(file) in result.stderr and "Traceback" not in result.stderr
 
 
-def test_a_demo_leaves_the_images_of_another_one_that_is_working(tmp_path: Path):
+@pytest.mark.parametrize("held", ["", "run"], ids=["drawing", "running"])
+def test_a_demo_leaves_the_images_of_another_one_that_is_working(tmp_path: Path, held: str):
     photos = tmp_path / "photos"
     for folder in (photos, tmp_path / "run"):
         folder.mkdir()
     (tmp_path / ".imgpipe-demo").write_text("")
     (photos / "a.jpg").write_text("")
-    with run_lock.locked(tmp_path / "run", "busy"):
+    with run_lock.locked(tmp_path / held, "busy"):
         result = imgpipe("demo", "--out", str(tmp_path))
     assert result.returncode == 5 and "another demo is working" in result.stderr
     assert (photos / "a.jpg").exists()
@@ -598,11 +599,20 @@ def test_an_unknown_option_that_is_a_setting_names_the_setting(option: str, told
     assert "--set" not in result.stderr, "this command has no settings"
 
 
+def test_outputs_among_the_images_are_refused_and_nothing_is_written(photos: Path):
+    before = sorted(photos.iterdir())
+    for more in (("--out", str(photos)), ("--set", f"bank.store={photos}/bank")):
+        result = imgpipe("run", "--data", str(photos), *more)
+        assert result.returncode == 2
+        assert "lies in the folder of the images" in result.stderr
+    assert sorted(photos.iterdir()) == before
+
+
 def test_an_unknown_option_with_the_name_of_an_argument_shows_the_usage():
     result = imgpipe("check", "--data", "photos")
     assert result.returncode == 2
     words = " ".join(result.stderr.replace("│", " ").split())
-    assert "Its value needs no option: imgpipe check [OPTIONS] {DATA}" in words
+    assert "Its value needs no option: " in words and "check [OPTIONS] {DATA}" in words
     assert "--set" not in words
 
 

@@ -70,7 +70,13 @@ def open_source(spec: str, options: SourceOptions | None = None) -> Source:
             "another source of images (--data SRC, or data.source in the configuration)"
         )
     options = options or SourceOptions()
-    kind, locator = split_spec(spec, options)
+    try:
+        kind, locator = split_spec(spec, options)
+    except OSError as error:
+        raise ConfigError(
+            f"data source {spec!r} cannot be opened: {error.strerror}; expected a path that this "
+            "user may read"
+        ) from None
     return VettedSource(SOURCES[kind].open(locator, options), options)
 
 
@@ -114,8 +120,18 @@ def absolute(spec: str, folder: Path) -> str:
         )
     match = _PREFIX.match(spec)
     if match is None:
-        return str((folder / Path(spec).expanduser()).resolve())
+        return _absolute(spec, folder)
     kind = SOURCES.get(match.group(1).lower())
     if kind is None or not kind.is_path or "://" in spec:
         return spec
-    return match.group(0) + str((folder / Path(spec[match.end() :]).expanduser()).resolve())
+    return match.group(0) + _absolute(spec[match.end() :], folder)
+
+
+def _absolute(path: str, folder: Path) -> str:
+    """Make a path absolute; links stay, because a container may have other ones."""
+    try:
+        found = folder / Path(path).expanduser()
+        # After a link, ".." is in the folder that the link leads to.
+        return str(found.resolve() if ".." in found.parts else found.absolute())
+    except (OSError, RuntimeError) as error:  # no such user, or a loop of links
+        raise ConfigError(f"data source {path!r} is no path: {error}") from None

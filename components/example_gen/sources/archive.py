@@ -51,6 +51,7 @@ _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _RAW_DEFLATE = -15  # zlib's wbits
 _UTF8_NAME = 0x800  # flag of a zip member whose name is marked as UTF-8
 _OTHER_COMPRESSION = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+_HEAD = 8  # bytes by which an archive is recognised
 _EXPECTED = "expected a .zip, .tar, .tar.gz or .tgz of a folder tree"
 
 
@@ -166,26 +167,31 @@ class ArchiveSource(HashedSource):
 
     def _collect(self, path: Path, found: _Members) -> None:
         with path.open("rb") as file:
-            head = file.read(8)
-            if zipfile.is_zipfile(file):
-                _collect_zip(path, found)
-            elif head.startswith(b"\x1f\x8b"):
+            head = file.read(_HEAD)
+            # A zip is recognised by its end, which may also be that of a zip inside a tar, and an
+            # empty tar by its zeros, with which a zip may begin.
+            if head.startswith(b"\x1f\x8b"):
                 _collect_tar(cast("IO[bytes]", _UnpackedReader(shared(str(path)))), "gz", found)
             elif _is_tar(file):
+                _collect_tar(cast("IO[bytes]", _LimitedReader(file)), "tar", found)
+            elif zipfile.is_zipfile(file):
+                _collect_zip(path, found)
+            elif not any(head) and len(head) == _HEAD:
+                file.seek(0)
                 _collect_tar(cast("IO[bytes]", _LimitedReader(file)), "tar", found)
             else:
                 raise ConfigError(f"data source {self.file!r} {_other_format(head)}; {_EXPECTED}")
 
 
 def _is_tar(file: IO[bytes]) -> bool:
-    """Whether the file begins with a tar header or is an empty tar. Seeks to its start."""
+    """Whether the file begins with a tar header. Seeks to its start."""
     file.seek(0)
     block = file.read(tarfile.BLOCKSIZE)
     file.seek(0)
     try:
         tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except tarfile.HeaderError:
-        return len(block) == tarfile.BLOCKSIZE and not any(block)
+        return False
     return True
 
 

@@ -13,7 +13,7 @@ from imgpipe.components.example_gen.sources.items import Items
 from imgpipe.models import progress
 
 _HASH_THREADS = 8  # reading waits for the disk, and hashing releases the interpreter lock
-_AHEAD = 1024  # items passed to the threads at once, so that memory does not grow with the source
+_AHEAD = 128  # items passed to the threads at once, which are hashed even after an interruption
 
 
 class HashedSource(Source):

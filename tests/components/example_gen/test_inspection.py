@@ -17,6 +17,7 @@ from imgpipe.components.image_filter.checks import METADATA
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.components.storage.records import first, text
 from imgpipe.models import feature_names as names
+from imgpipe.models.errors import ResourceError
 from tests.components.memory_source import Memory
 
 LIMIT = 100_000_000
@@ -130,3 +131,16 @@ def _reads_and_loses_all(inspection, items, read):
     """Stand in for a decoding pipeline that decodes no file because memory is short."""
     read.update({number: inspection._read(item) for number, item in enumerate(items)})
     return iter(())
+
+
+def test_an_error_while_files_are_read_is_raised_and_takes_none_for_refused(encode):
+    class Broken(Memory):
+        def read(self, item):
+            if item.path == "b.jpg":
+                raise ResourceError("the store is locked")
+            return super().read(item)
+
+    files = {f"{name}.jpg": encode() for name in "abc"}
+    items = [Item(path, "a") for path in files]
+    with pytest.raises(ResourceError, match="the store is locked"):
+        list(inspect(Broken(files), items, 1_000_000))

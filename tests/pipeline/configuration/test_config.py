@@ -294,3 +294,28 @@ def test_minutes_and_folds_decide_whether_there_is_a_search() -> None:
     assert searches(train={"minutes": 2.5})
     assert not searches(train={"minutes": 0})
     assert not searches(evaluate={"cross_validate": 5}), "folds compare heads"
+
+
+def test_numbers_without_an_end_are_refused() -> None:
+    for setting in ("bank.budget=inf", "judge.threshold.dark=inf", "train.learning_rate=inf"):
+        with pytest.raises(ConfigError, match=r"finite number|less than"):
+            configs.build({}, [setting])
+
+
+def test_a_text_setting_takes_a_value_that_looks_like_a_number() -> None:
+    config = configs.build({}, ["data.label_column=0", "run.name=2024", "run.out=2024-01-01"])
+    assert (config.data.label_column, config.run.name, config.run.out) == (
+        "0",
+        "2024",
+        "2024-01-01",
+    )
+
+
+def test_every_character_of_a_text_survives_the_file() -> None:
+    config = configs.build({"data": {"source": "a\x7fb\u2028c\x01"}})
+    assert configs.build(tomllib.loads(configs.to_toml(config))) == config
+
+
+def test_a_section_that_is_no_table_is_refused_beside_an_override() -> None:
+    with pytest.raises(ConfigError, match="'threshold' is a section"):
+        configs.build({"judge": {"threshold": 5}}, ["judge.threshold.dark=1"])

@@ -358,3 +358,8 @@ def test_the_number_of_saved_states_of_a_long_gzip_file_is_bounded(tmp_path, mon
     for start in (len(content) - 9, 5, len(content) // 2, 17 * _PIECE):
         assert stream.pread(9, start) == content[start : start + 9]
     assert stream.states <= 4
+
+
+def test_a_tar_that_ends_with_a_zip_is_read_as_a_tar(pack):
+    inner = pack("zip", {"old/x/1.jpg": b"x", "old/y/2.jpg": b"y"}, name="inner").read_bytes()
+    assert contents(pack("tar", {**FILES, "dog/z.jpg": inner})) == {**FILES, "dog/z.jpg": inner}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imgpipe.components.example_gen.sources import SourceOptions, absolute, split_spec
+from imgpipe.components.example_gen.sources import SourceOptions, absolute, open_source, split_spec
 from imgpipe.models.errors import ConfigError
 
 
@@ -49,3 +49,16 @@ def test_relative_paths_start_at_the_folder_and_names_are_unchanged(tmp_path):
     assert absolute("tfds:x:train", tmp_path) == "tfds:x:train"
     assert absolute("gs://bucket/x", tmp_path) == "gs://bucket/x"
     assert not absolute("~/photos", tmp_path).startswith(str(tmp_path))
+
+
+@pytest.mark.parametrize("spec", ["~no-such-user/photos", "x" * 300])
+def test_a_path_that_cannot_be_one_is_an_error_of_the_configuration(tmp_path, spec):
+    with pytest.raises(ConfigError, match="data source"):
+        open_source(absolute(spec, tmp_path))
+
+
+def test_links_stay_in_absolute_paths_except_before_two_dots(tmp_path):
+    (tmp_path / "real/inner").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "real/inner")
+    assert absolute("link/photos", tmp_path) == f"{tmp_path}/link/photos"
+    assert absolute("link/../photos", tmp_path) == f"{tmp_path}/real/photos"
