@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from imgpipe.models import backbones
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.augmentation.mixup import Mixing
-from imgpipe.models.backbones import Backbone
+from imgpipe.models.backbones import Backbone, registry
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.feature_names import UNKNOWN
 from imgpipe.models.limits import STRICT, problems
@@ -147,6 +147,12 @@ class ModelSettings(TrainSettings, NetworkSettings):
             raise ConfigError(
                 "views.multi_scale needs features that are pooled alike at any size: a frozen "
                 'backbone, model.pooling "average" or "max", fine_tune.mode "off"'
+            )
+        architecture = registry.architecture(self.backbone_spec().name)
+        if self.views.multi_scale and self.weights == "imagenet" and architecture.weights_by_size:
+            raise ConfigError(
+                "views.multi_scale needs the same weights at each size, and Keras has others for "
+                f"some sizes of {architecture.name}. Use another model.backbone"
             )
 
     def check_classes(self, vocabulary: Sequence[str]) -> tuple[str, ...]:

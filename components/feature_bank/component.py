@@ -77,7 +77,7 @@ def FeatureBank(
     write_near_groups(quarantine.uri, features.uri)
     kept = {split: records.count(metadata.uri, split) for split in names.SPLITS}
     progress.total(sum(kept.values()), "images")  # shown while the network is compiled
-    allowed = free_budget(store) if budget == FREE_DISK else budget
+    allowed = free_budget(store, features.uri) if budget == FREE_DISK else budget
     plan, note = make_plan(network, store, kept, allowed)
     description = json.loads(plan.network)
     facts = {

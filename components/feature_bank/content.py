@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from imgpipe.components.feature_bank.store import STORE, FeatureStore, Shapes
 from imgpipe.components.storage import blob_store
@@ -41,13 +42,18 @@ class StoragePlan:
         return [] if self.first else [0]
 
 
-@functools.lru_cache(maxsize=2)
 def shared_extractor(network: str) -> FeatureExtractor:
     """Return the extractor of a backbone, which all threads of a process share.
 
     Args:
         network: Description of the backbone, as `models.features.extractor.describe` returns it.
     """
+    # A file of weights or an own network may change between two runs of a process.
+    return _shared(network, from_description(network).key(0))
+
+
+@functools.lru_cache(maxsize=2)
+def _shared(network: str, key: str) -> FeatureExtractor:
     return from_description(network)
 
 
@@ -107,19 +113,28 @@ def _stored(views: int, shapes: Shapes, wanted: Shapes) -> str:
     return f"those of {views} augmented views of each training image are stored{rest}"
 
 
-def free_budget(store: str) -> float:
+def free_budget(store: str, artifact: str) -> float:
     """Bytes that the features and activations of a run may take where no budget is given.
 
     They are written three times at most: to the store, to the artifact and, above what memory
-    holds, to a temporary file of ImageTrainer. A quarter of the free space leaves room for the
-    rest of the run. What the store already holds needs no further space.
+    holds, to a temporary file of ImageTrainer beside it. A quarter of the free space leaves room
+    for the rest of the run. What the store already holds needs no further space there.
 
     Args:
         store: Folder of the content-addressed store, which need not exist, as
             `blob_store.open_store` takes it.
+        artifact: Folder of the artifact.
     """
-    folder = blob_store.folder_of(store)
     held = blob_store.stored_bytes(store, STORE)
-    while not folder.exists():  # the store is on the disk of the first folder that exists
+    folder, beside = _existing(blob_store.folder_of(store)), _existing(Path(artifact))
+    free = shutil.disk_usage(folder).free + held
+    if folder.stat().st_dev != beside.stat().st_dev:  # another disk
+        free = min(free, shutil.disk_usage(beside).free)
+    return _FREE_SHARE * free
+
+
+def _existing(folder: Path) -> Path:
+    """Return a folder, or the first one above it that exists."""
+    while not folder.exists():
         folder = folder.parent
-    return _FREE_SHARE * (shutil.disk_usage(folder).free + held)
+    return folder

@@ -40,6 +40,7 @@ class Architecture:
             BatchNorm to fold, so that it need not be copied. With None, `source` is copied.
         imagenet: Whether ImageNet weights exist for it.
         widths: Whether its number of filters can be multiplied.
+        weights_by_size: Whether it has other ImageNet weights for some sizes of the images.
         package: Name of the package that holds its ImageNet weights; "" when Keras downloads them.
         packaged_sha256: Checks the weights in this package and returns their SHA-256 (hex); None
             when there is no package.
@@ -53,6 +54,7 @@ class Architecture:
     folded: Callable[[keras.KerasTensor, bool], keras.KerasTensor] | None = None
     imagenet: bool = True
     widths: bool = False
+    weights_by_size: bool = False
     package: str = ""
     packaged_sha256: Callable[[], str] | None = None
     code_sha256: Callable[[], str] | None = None

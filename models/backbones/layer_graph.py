@@ -8,6 +8,7 @@ connection bypasses it. `cut_points` lists the layers for which this holds.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -86,10 +87,19 @@ def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
             if stop - start > 1:
                 passed[start + 1] += 1
                 passed[stop] -= 1
+    calls: dict[int, list[int]] = defaultdict(list)  # positions of each operation
+    for position, node in enumerate(order):
+        calls[id(node.operation)].append(position)
+    for first, *_, final in (found for found in calls.values() if len(found) > 1):
+        if getattr(order[first].operation, "weights", None):
+            # Its weights would be both below and above a cut between its calls.
+            passed[first] += 1
+            passed[final] -= 1
     points, bypassing = [], 0
     for position, node in enumerate(order):
         bypassing += passed[position]
-        if not bypassing and len(node.outputs) == 1 and _is_layer(node.operation):
+        once = len(calls[id(node.operation)]) == 1  # else its name means several outputs
+        if not bypassing and once and len(node.outputs) == 1 and _is_layer(node.operation):
             points.append(node.operation.name)
     return points
 

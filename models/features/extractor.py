@@ -319,7 +319,7 @@ def build_features(
         outputs = pooled(feature_map, pooling)
         if tap:
             outputs = [outputs, layer_at(keras.Model(pixels, feature_map), tap).output]
-        return keras.Model(pixels, outputs, name=backbone.name)
+        return keras.Model(pixels, outputs)  # the name of an own network may be none for Keras
 
 
 @functools.cache

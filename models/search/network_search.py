@@ -196,9 +196,9 @@ class _Search:
         if self._best.right.mean() >= ENOUGH:
             raise _Ended("enough", f"The best network reaches {ENOUGH:g} or more on validation.")
         if self._failures >= _MOST_FAILURES:
-            raise _Ended(
-                "no_gain", f"The last {_MOST_FAILURES} networks were not better by more than noise."
-            )
+            untrained = all(row["failure"] for row in self._rows[-_MOST_FAILURES:])
+            why = "could not be trained" if untrained else "were not better by more than noise"
+            raise _Ended("no_gain", f"The last {_MOST_FAILURES} networks {why}.")
         # After a network that was not better, smaller rates come first. The rest keeps its order.
         return left if kept else sorted(left, key=lambda w: w.learning_rate >= way.learning_rate)
 
@@ -221,7 +221,7 @@ class _Search:
             self._skipped = self._skipped or _Ended(
                 "space",
                 "The activations of the training images would take more than a quarter of the "
-                f"free space in {tempfile.gettempdir()} (TMPDIR).",
+                f"free space in {tempfile.gettempdir()}.",
             )
             return None
         return replace(way, views=min(views, way.views)).within(passes)
@@ -252,7 +252,7 @@ class _Search:
             minutes = _PASSES * pass_seconds * self._inputs.settings.size**2 / 60
             minutes = min(max(minutes, _LEAST_MINUTES), _MOST_MINUTES)
         self._until = time.monotonic() + 60 * minutes
-        given = f"{round(minutes, 1):g}"
+        given = f"{round(minutes, 1 if minutes >= 0.1 else 3):g}"
         progress.say(
             f"The head alone reaches {self._head.history['solution']['accuracy']:.3f} in "
             f"cross-validation. Networks that may be better are tried for at most {given} "

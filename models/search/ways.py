@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from imgpipe.models.backbones import registry
 from imgpipe.models.network import cuts
 from imgpipe.models.setting_sections import FineTune
 from imgpipe.models.settings import ModelSettings
@@ -160,6 +161,8 @@ def allowed(settings: ModelSettings, side: int) -> list[Idea]:
     stage = settings.fine_tune
     sizes = not settings.image_size and settings.weights == "imagenet" and not settings.builder
     sizes = sizes and settings.pooling != "flatten"  # its head has weights for each position
+    # Each of its other weights would have to be downloaded.
+    sizes = sizes and not registry.architecture(settings.backbone_spec().name).weights_by_size
     rates = stage.learning_rate == FineTune().learning_rate
     return [
         idea

@@ -97,6 +97,10 @@ def test_infinite_features_are_refused(rows) -> None:
             {"backbone": "conv_8_8", "weights": "none", "fine_tune": {"mode": "auto"}},
             "every layer trains from the start",
         ),
+        (
+            {"views": {"multi_scale": 0.25}, "backbone": "mobilenet_v2"},
+            "the same weights at each size",
+        ),
         ({"views": {"multi_scale": 0.25}, "pooling": "flatten"}, "pooled alike at any size"),
         ({"views": {"multi_scale": 0.25}, "fine_tune": {"mode": "on"}}, "pooled alike"),
         ({"backbone": "efficientnet_lite"}, "unknown backbone"),

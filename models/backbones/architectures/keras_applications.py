@@ -48,18 +48,20 @@ class Application:
         normalisation: Normalisation that its weights expect: "tf" is -1..1, "torch" and "caffe"
             subtract the mean of ImageNet, and "inside" means that its own first layers normalise.
         widths: Whether it takes `alpha`, a multiplier of the number of filters.
+        weights_by_size: Whether it has other ImageNet weights for some sizes of the images.
     """
 
     function: str
     image_size: int
     normalisation: Normalisation
     widths: bool = False
+    weights_by_size: bool = False
 
 
 APPLICATIONS: Final[dict[str, Application]] = {
     "inception_v3": Application("InceptionV3", 299, "tf"),
-    "mobilenet_v2": Application("MobileNetV2", 224, "tf", widths=True),
-    "mobilenet": Application("MobileNet", 224, "tf", widths=True),
+    "mobilenet_v2": Application("MobileNetV2", 224, "tf", widths=True, weights_by_size=True),
+    "mobilenet": Application("MobileNet", 224, "tf", widths=True, weights_by_size=True),
     "mobilenet_v3_small": Application("MobileNetV3Small", 224, "inside", widths=True),
     "mobilenet_v3_large": Application("MobileNetV3Large", 224, "inside", widths=True),
     "inception_resnet_v2": Application("InceptionResNetV2", 299, "tf"),
@@ -170,6 +172,12 @@ def _explained(choice: Choice, error: Exception, imagenet: bool) -> Exception | 
 
 
 ARCHITECTURES: Final = tuple(
-    Architecture(name, application.image_size, source, widths=application.widths)
+    Architecture(
+        name,
+        application.image_size,
+        source,
+        widths=application.widths,
+        weights_by_size=application.weights_by_size,
+    )
     for name, application in APPLICATIONS.items()
 )

@@ -14,7 +14,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +30,7 @@ _INSTALLED: Final = frozenset({"site-packages", "dist-packages"})  # folders of 
 _IMAGE_SIZE: Final = 224  # side in pixels when model.image_size is not set
 
 ARCHITECTURES: Final[tuple[Architecture, ...]] = ()
+_used: dict[str, str] = {}  # fingerprint of the code of each function that was imported
 
 
 def named(name: str) -> Architecture | None:
@@ -127,10 +128,24 @@ def code_sha256(name: str) -> str:
     """
     # Without `unwrap`, a decorated function would stand in the file of its decorator.
     function = inspect.unwrap(_function(name))
+    files = _files(sys.modules.get(function.__module__))
     digest = hashlib.sha256()
-    for file in sorted(_files(sys.modules.get(function.__module__))):
+    for file in sorted(files):
         digest.update(file.read_bytes())
-    return digest.hexdigest()
+    found = digest.hexdigest()
+    if _used.setdefault(name, found) != found:
+        _forget(files)
+        _used[name] = found
+    return found
+
+
+def _forget(files: Collection[Path]) -> None:
+    """Let changed modules be imported again, as in a notebook whose user edits the network."""
+    for name, module in list(sys.modules.items()):
+        source = getattr(module, "__file__", None)
+        if source is not None and Path(source) in files and name != "__main__":
+            del sys.modules[name]
+    importlib.invalidate_caches()
 
 
 def _files(module: ModuleType | None) -> set[Path]:

@@ -16,7 +16,12 @@ import apache_beam as beam
 import numpy as np
 import pytest
 
-from imgpipe.components.feature_bank.content import bytes_of, free_budget, make_plan
+from imgpipe.components.feature_bank.content import (
+    bytes_of,
+    free_budget,
+    make_plan,
+    shared_extractor,
+)
 from imgpipe.components.feature_bank.store import STORE
 from imgpipe.components.feature_bank.view_choice import choose_views, helpful_views
 from imgpipe.components.storage import records
@@ -24,7 +29,7 @@ from imgpipe.components.storage.blob_store import open_store
 from imgpipe.models import feature_names as names
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.features.bank import open_split
-from imgpipe.models.features.extractor import describe
+from imgpipe.models.features.extractor import FeatureExtractor, describe
 from imgpipe.models.head.solved_head import Judgement
 from imgpipe.models.setting_sections import FineTune
 from imgpipe.models.settings import ModelSettings
@@ -72,7 +77,7 @@ def test_as_much_as_fits_the_budget_is_stored(tmp_path, budget, dim, maps, views
 def test_the_budget_is_a_share_of_the_free_disk(tmp_path) -> None:
     store = tmp_path / "out" / "bank"
     free = shutil.disk_usage(tmp_path).free
-    assert free_budget(str(store)) == pytest.approx(
+    assert free_budget(str(store), str(tmp_path)) == pytest.approx(
         free / 4, rel=0.2
     )  # other processes write meanwhile
     assert not store.exists()
@@ -85,8 +90,8 @@ def test_what_the_store_holds_counts_as_free(tmp_path, monkeypatch, shared, most
     store = open_store(f"{shared}{tmp_path}", STORE)
     store.put(values)
     store.close()
-    assert 0.7 <= free_budget(f"{shared}{tmp_path}") / (1_000_000 / 4) <= most
-    assert free_budget(f"{shared}{tmp_path / 'new'}") == 0
+    assert 0.7 <= free_budget(f"{shared}{tmp_path}", str(tmp_path)) / (1_000_000 / 4) <= most
+    assert free_budget(f"{shared}{tmp_path / 'new'}", str(tmp_path)) == 0
 
 
 def test_features_of_a_backbone_that_is_trained_are_not_stored(tmp_path) -> None:
@@ -186,3 +191,13 @@ def test_views_that_improve_the_head_stay_in_the_bank(tmp_path, monkeypatch) -> 
         assert np.bincount(rows.views).tolist() == [60, 60, 60]
     with open_split(uri, "validation", 2) as rows:
         assert len(rows) == 4
+
+
+def test_a_replaced_file_of_weights_gives_another_extractor(tmp_path, monkeypatch) -> None:
+    """In a notebook, two runs share a process, and the second may have other weights."""
+    keys = iter(["first", "first", "second"])
+    monkeypatch.setattr(FeatureExtractor, "key", lambda *_: next(keys))
+    network = describe(_SETTINGS, "float32")
+    first = shared_extractor(network)
+    assert shared_extractor(network) is first
+    assert shared_extractor(network) is not first

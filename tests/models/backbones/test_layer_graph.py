@@ -48,6 +48,18 @@ def test_a_skip_connection_and_a_second_output_leave_fewer_points() -> None:
     assert backbones.cut_points(model.outputs[1]) == ["a", "d", "e", "f"]
 
 
+def test_no_cut_is_at_a_layer_that_is_called_twice_or_between_calls_with_the_same_weights() -> None:
+    import keras
+
+    pixels = keras.Input((16, 16, 3))
+    act, same = keras.layers.ReLU(name="act"), keras.layers.Conv2D(3, 1, name="same")
+    x = act(keras.layers.Conv2D(3, 1, name="first")(pixels))
+    x = keras.layers.Conv2D(3, 1, name="between")(same(x))
+    x = act(keras.layers.Conv2D(3, 1, name="last")(same(x)))
+    network = keras.Model(pixels, keras.layers.Conv2D(4, 1, name="end")(x))
+    assert backbones.cut_points(network) == ["first", "last", "end"]
+
+
 def test_a_skip_over_all_layers_leaves_no_cut_point_before_its_end() -> None:
     import keras
     from keras import layers

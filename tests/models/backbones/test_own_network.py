@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import keras
 import numpy as np
 import pytest
 
 from imgpipe.models import backbones
 from imgpipe.models.backbones.architectures import own_network
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.features.extractor import describe, from_description
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.settings import ModelSettings
+from tests import images
 
 _MODULE = """
 import keras
@@ -160,8 +163,18 @@ def test_changed_code_of_an_imported_module_changes_the_fingerprint(
         monkeypatch.delitem(sys.modules, name, raising=False)
     before = backbones.get("own_importing:build", weights="none").key()
     assert backbones.get("own_importing:build", weights="none").key() == before
-    block.write_text("WIDTH = 8\n")
-    assert backbones.get("own_importing:build", weights="none").key() != before
+    block.write_text("WIDTH = 16\n")
+    changed = backbones.get("own_importing:build", weights="none")
+    assert changed.key() != before
+    pixels = keras.Input((32, 32, 3))
+    assert changed.build(pixels).shape[-1] == 16, "this process imports the code again"
+
+
+def test_the_features_of_a_frozen_own_network_are_computed(module: Path) -> None:
+    settings = _settings("own_net:build", freeze="all")
+    extractor = from_description(describe(settings, "float32"))
+    [row] = extractor.extract([images.encoded(images.noise(0))], ["00"], [[0]])
+    assert row.shape == (1, 5) and np.isfinite(row).all()
 
 
 def test_the_fingerprint_of_an_installed_package_covers_that_package_only(
