@@ -59,9 +59,9 @@ def doubtful_labels(facts: Mapping[str, Any]) -> Advice | None:
         return None
     verb = "is" if len(doubtful) == 1 else "are"
     return Advice(
-        f"{len(doubtful):,} of {plural(found['images'], 'label')} {verb} doubtful. Start with "
-        "these: look at each image with imgpipe review, or correct what is wrong in the data or "
-        f"in {REVIEW_FILE} beside this page.",
+        f"{len(doubtful):,} of {plural(found['images'], 'label')} {verb} clearly doubtful. Start "
+        "with these: look at each image with imgpipe review, or correct what is wrong in the data "
+        f"or in {REVIEW_FILE} beside this page.",
         "doubtful_labels",
     )
 

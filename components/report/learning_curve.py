@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 _WORTHWHILE = 0.5  # points of accuracy for twice the images
 _SHOWN = 0.05  # points; less is shown as 0.0
+
+
+def _standard_error(one: float, other: float, images: int) -> float:
+    """Return the standard error of the difference of two accuracies on `images` images each."""
+    return math.sqrt((one * (1 - one) + other * (1 - other)) / max(images, 1))
 
 
 def would_more_help(curve: Sequence[Mapping[str, Any]]) -> str:
@@ -24,7 +30,10 @@ def would_more_help(curve: Sequence[Mapping[str, Any]]) -> str:
     gained = 100 * (after["accuracy"] - before["accuracy"])
     seen = f"From {before['images']} to {after['images']} training images, accuracy "
     if gained >= _WORTHWHILE:
-        return f"{seen}rose by {gained:.1f} points, so that more images would probably help."
+        rose = f"{seen}rose by {gained:.1f} points"
+        if gained < 100 * _standard_error(before["accuracy"], after["accuracy"], after["images"]):
+            return f"{rose}, which may be chance."
+        return f"{rose}, so that more images would probably help."
     change = f"fell by {-gained:.1f} points" if gained < 0 else f"rose by only {gained:.1f} points"
     if abs(gained) < _SHOWN:
         change = "did not change"

@@ -78,7 +78,8 @@ def train(inputs: Inputs) -> Trained:
     if accuracy >= ENOUGH or right.all():
         ended = (
             f"Nothing else was tried, because the head alone reaches {accuracy:.3f} in "
-            f"cross-validation and {right.mean():.3f} on the validation split."
+            f"cross-validation over the training images, and {right.mean():.3f} on the validation "
+            "split."
         )
         return _with_history(trained, [_row_of_head(trained)], "enough", ended)
     with progress.stoppable():
@@ -255,8 +256,8 @@ class _Search:
         given = f"{round(minutes, 1 if minutes >= 0.1 else 3):g}"
         progress.say(
             f"The head alone reaches {self._head.history['solution']['accuracy']:.3f} in "
-            f"cross-validation. Networks that may be better are tried for at most {given} "
-            f"{'minute' if given == '1' else 'minutes'} (--minutes)."
+            "cross-validation over the training images. Networks that may be better are tried for "
+            f"at most {given} {'minute' if given == '1' else 'minutes'} (--minutes)."
         )
 
     def _extractor(self, way: Way) -> FeatureExtractor:

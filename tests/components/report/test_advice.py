@@ -38,8 +38,8 @@ LAST = {"epochs": [{}] * 4, "stopped": "epochs", "best_epoch": 4}
 @pytest.mark.parametrize(
     ("rule", "given", "words"),
     [
-        (advice.doubtful_labels, doubted(0.9, 0.5, 0.1), "2 of 373 labels are doubtful."),
-        (advice.doubtful_labels, doubted(0.9), "1 of 373 labels is doubtful"),
+        (advice.doubtful_labels, doubted(0.9, 0.5, 0.1), "2 of 373 labels are clearly doubtful."),
+        (advice.doubtful_labels, doubted(0.9), "1 of 373 labels is clearly doubtful"),
         (
             advice.small_class,
             trained_on(cat=12, dog=80, owl=90),
@@ -71,6 +71,11 @@ LAST = {"epochs": [{}] * 4, "stopped": "epochs", "best_epoch": 4}
             advice.more_images,
             solved(learning_curve=[{"images": n, "accuracy": n / 1000} for n in (400, 800)]),
             "From 400 to 800 training images, accuracy rose by 40.0 points, so that more",
+        ),
+        (
+            advice.more_images,
+            solved(learning_curve=[{"images": n, "accuracy": 0.95 + n / 4000} for n in (40, 80)]),
+            "accuracy rose by 1.0 points, which may be chance.",
         ),
         (
             advice.more_images,
