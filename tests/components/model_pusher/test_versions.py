@@ -426,7 +426,7 @@ class TestRollback:
     def test_a_rollback_without_another_version_is_refused(self, tmp_path: Path, saved_model: Path):
         base = tmp_path / "other"
         versions.publish(base, {"": saved_model}, {})
-        with pytest.raises(ConfigError, match="none differs from version"):
+        with pytest.raises(ConfigError, match="none has another model than version"):
             rollback.rollback(base, None)
         with pytest.raises(ConfigError, match=r"version 9 in .* is missing or damaged"):
             rollback.rollback(base, 9)
