@@ -25,6 +25,7 @@ from imgpipe.components.image_record import ImageRecord
 from imgpipe.components.splits import SplitRule
 from imgpipe.models import preprocess
 from imgpipe.models.dataset_tuning import untuned
+from imgpipe.serving import image_header
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -202,7 +203,8 @@ class _File:
 
     def is_decoded(self, pixel_limit: int) -> bool:
         """Whether the file is passed to the decoder."""
-        return bool(self.record.byte_size) and self.record.pixels <= pixel_limit and not self.known
+        record = self.record
+        return bool(record.byte_size) and _pixels(record) <= pixel_limit and not self.known
 
     def without_bytes(self) -> _File:
         return dataclasses.replace(self, record=dataclasses.replace(self.record, image_bytes=b""))
@@ -259,5 +261,12 @@ def _why_not_decoded(record: ImageRecord, pixel_limit: int) -> str:
         return "the file could not be read"
     if not record.byte_size:
         return "the file is empty"
-    size = f"{record.width} x {record.height}"
+    frames = f"{record.frames} frames of " if record.frames > 1 else ""
+    size = f"{frames}{record.width} x {record.height}"
     return f"not decoded: {size} pixels are over the limit of {pixel_limit:,}"
+
+
+def _pixels(record: ImageRecord) -> int:
+    """Return the number of pixels that the op decodes: of a GIF, those of all frames."""
+    frames = image_header.pixels(record.image_bytes) if record.format == "GIF" else 0
+    return max(record.pixels, frames or 0)

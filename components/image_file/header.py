@@ -41,7 +41,8 @@ _TGA_COLOURS, _TGA_GREYS = (15, 16, 24, 32), (8, 16)  # bits
 #: Bits per pixel by image type: palette, colour and grey, plain or as run lengths.
 _TGA_DEPTHS = {1: (8,), 2: _TGA_COLOURS, 3: _TGA_GREYS, 9: (8,), 10: _TGA_COLOURS, 11: _TGA_GREYS}
 _TGA_WITH_PALETTE = {1, 9}
-_WITH_EXIF = {"JPEG", "WEBP", "TIFF"}  # formats whose Exif block Pillow reads without decoding
+#: Formats whose Exif block Pillow reads without decoding.
+_WITH_EXIF = {"JPEG", "WEBP", "TIFF", "AVIF"}
 _PALETTE_CHANNELS = {"P": 3, "PA": 4}
 _lock = threading.Lock()  # Pillow's limit and Python's warning filters are global to the process
 

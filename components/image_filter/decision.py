@@ -186,7 +186,9 @@ def _run_check(
     """Run a check; None when it finds nothing, is ignored or is overridden."""
     severity = check.severity_in(settings)
     accepted = override is not None and override.accepts(record.split)
-    if severity == "ignore" or (accepted and "ignore" in check.may_be):
+    if severity == "ignore":
+        return None
+    if accepted and "ignore" in check.may_be and severity != "repair":
         return None
     if check.needs == "pixels" and not record.figures:
         return None  # the image was not decoded

@@ -23,7 +23,9 @@ from imgpipe.serving.client import Client, InvalidArgument, ServingError, Unimpl
 from imgpipe.serving.client.base import ClientBase
 from imgpipe.serving.client.steps import Call
 from imgpipe.serving.server import status
+from imgpipe.serving.server.requests.limits import Limits
 
+_LIMITS = Limits()  # those of a server
 _process: int | None = None  # the one that has loaded a model, whose threads no fork of it has
 
 
@@ -103,6 +105,11 @@ class _LocalTransport:
         import tensorflow as tf
 
         inputs = {name: tensors.to_array(value) for name, value in call.request.inputs.items()}
+        try:
+            for name, value in inputs.items():
+                _LIMITS.check(name, value)
+        except status.StatusError as error:
+            raise InvalidArgument(error.message) from None
         try:
             outputs = self._served.run(**inputs)
         except tf.errors.InvalidArgumentError as error:

@@ -152,15 +152,25 @@ def classifications(
             f"expected {expected}."
         )
     means = probabilities.reshape(count, views, -1).mean(axis=1) if views > 1 else probabilities
+    said = answer.outputs.get("label")
+    labels = said.reshape(count, views) if said is not None and said.size == count * views else None
     # All views of an image have the same classes, so the names of the first view are used.
     result = []
-    for names, scores in zip(classes[::views], means, strict=True):
+    for number, (names, scores) in enumerate(zip(classes[::views], means, strict=True)):
         # At least one class, because ``label`` is the most probable one even where top is 0.
         order = np.argsort(-scores, kind="stable")[: max(top, 1)]
         pairs = tuple((_text(names[i]), float(scores[i])) for i in order)
         label, probability = pairs[0]
+        if labels is not None:
+            label = _no_class(labels[number], names) or label
         result.append(results.Classification(label, probability, pairs[:top], answer.version))
     return result
+
+
+def _no_class(labels: np.ndarray, names: np.ndarray) -> str:
+    """Return the label of all views of an image if it is no class, as "unknown"; "" otherwise."""
+    first = labels[0]
+    return "" if (labels != first).any() or (names == first).any() else _text(first)
 
 
 def _text(value: Any) -> str:

@@ -16,6 +16,7 @@ from imgpipe.serving.client.errors import (
     DeadlineExceeded,
     InvalidArgument,
     NotFound,
+    ResourceExhausted,
     Unavailable,
     Unimplemented,
 )
@@ -279,6 +280,11 @@ class Operations:
             half = len(loaded) // 2
             first = yield from self._ask(loaded[:half], settings)
             return first + (yield from self._ask(loaded[half:], settings))
+        except ResourceExhausted as error:
+            # A server that is overloaded says the same, but of no single image.
+            if settings.strict or len(loaded) > 1 or sum(map(len, views)) <= CHUNK_BYTES:
+                raise
+            return [InvalidArgument(f"{loaded[0][0]} is too large for the server: {error}")]
         return list(messages.classifications(answer, len(loaded), settings.top, settings.views))
 
     # --- models ----------------------------------------------------------------------------------

@@ -108,7 +108,16 @@ class Tls:
         # The standard library reads the authorities from a text, but the client's own certificate
         # and key only from files.
         ca = _pem(self.ca)
-        context = ssl.create_default_context(cadata=ca.decode("ascii") if ca else None)
+        # Comments between the certificates may have any letters.
+        text = None if ca is None else ca.decode("ascii", "ignore")
+        try:
+            context = ssl.create_default_context(cadata=text or None)
+            if text == "":
+                raise ValueError("it is empty")
+        except (ValueError, ssl.SSLError) as error:
+            raise InvalidArgument(
+                f"{self.ca!s:.200} holds no PEM certificates: {error}."
+            ) from error
         if self.certificate is not None and self.key is not None:
             if isinstance(self.certificate, bytes) or isinstance(self.key, bytes):
                 raise InvalidArgument(

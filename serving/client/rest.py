@@ -10,11 +10,13 @@ that of the standard library.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import http.client
 import os
 import queue
 import random
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -70,11 +72,11 @@ class RestTransport:
         Raises:
             InvalidArgument: The address is not that of a REST interface.
         """
-        address = urlsplit(connection.target)
         try:  # ``port`` raises for a number that is no port
+            address = urlsplit(connection.target)
             port = address.port
         except ValueError:
-            port = -1
+            address, port = urlsplit(""), -1
         self._prefix = address.path.rstrip("/")
         if (
             not address.hostname
@@ -94,6 +96,7 @@ class RestTransport:
         if address.scheme == "https":
             self._context = (connection.tls or Tls()).context()
         self._idle: queue.LifoQueue[http.client.HTTPConnection] = queue.LifoQueue()
+        self._busy: set[http.client.HTTPConnection] = set()
         self._process = os.getpid()
         self._closed = False
         self._fixed: dict[str, Any] = {}  # metadata of versions that requests name, by path
@@ -183,25 +186,30 @@ class RestTransport:
         if self._closed:
             raise errors.closed(target)
         connection, fresh = self._connected()
+        self._busy.add(connection)
         try:
             try:
                 answer = self._exchange(connection, verb, path, body, deadline)
             except TimeoutError:
                 raise
             except OSError:
-                if fresh:
+                if fresh or self._closed:
                     raise
                 # The server has closed this connection between two calls, and probably the other
                 # idle ones too.
                 connection.close()
                 self._close_idle()
+                self._busy.discard(connection)
                 connection = self._new_connection()
+                self._busy.add(connection)
                 answer = self._exchange(connection, verb, path, body, deadline)
         except TimeoutError as error:
             connection.close()
             raise errors.too_late("no reply", target, seconds) from error
         except OSError as error:
             connection.close()
+            if self._closed:
+                raise errors.closed(target) from error
             raise errors.unreachable(error, target) from error
         except http.client.HTTPException as error:
             connection.close()
@@ -209,6 +217,8 @@ class RestTransport:
                 f"The answer of {target} is not HTTP ({type(error).__name__}). Is this the port of "
                 "the gRPC interface?"
             ) from error
+        finally:
+            self._busy.discard(connection)
         self._idle.put(connection)
         if answer.status >= 300:
             text = rest_codec.error_text(answer.content)
@@ -235,10 +245,13 @@ class RestTransport:
         response = connection.getresponse()
         # Read in pieces, so that the deadline also ends an answer that arrives slowly.
         parts = []
-        while part := response.read(_READ_BYTES):
-            parts.append(part)
-            deadline.limit(connection)
-        if response.length:  # read(n) raises no error if the body ends early
+        try:
+            while part := response.read(_READ_BYTES):
+                parts.append(part)
+                deadline.limit(connection)
+        except http.client.IncompleteRead as error:
+            raise ConnectionResetError("the answer ended early") from error
+        if response.length:  # read(n) raises no error if a body of a known length ends early
             raise ConnectionResetError(f"the answer ended {response.length} bytes early")
         version = response.getheader(_VERSION_HEADER, "")
         number = int(version) if version.isascii() and version.isdigit() else None
@@ -261,9 +274,12 @@ class RestTransport:
         return http.client.HTTPSConnection(self._host, self._port, context=self._context)
 
     def close(self) -> None:
-        """Close the idle connections; a connection in use is closed after its call."""
+        """Close all connections; calls in flight end with an error."""
         self._closed = True
         self._close_idle()
+        for connection in list(self._busy):
+            with contextlib.suppress(OSError, AttributeError):  # it has ended, or is not open yet
+                connection.sock.shutdown(socket.SHUT_RDWR)
 
     def _close_idle(self) -> None:
         while True:

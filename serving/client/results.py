@@ -12,7 +12,9 @@ class Classification:
     """Classification of one image."""
 
     label: str
+    """The most probable class, or what the model says instead of one, as "unknown"."""
     probability: float
+    """Probability of the most probable class."""
     top: tuple[tuple[str, float], ...]
     """Pairs of label and probability, most probable first."""
     version: int

@@ -50,10 +50,13 @@ class Deployment:
     def name(self) -> str:
         """Name of the Kubernetes objects: the model's name in lowercase, with dashes.
 
+        A name that begins with a digit gets the prefix ``m-``.
+
         Raises:
             DeployError: The name of the model cannot be converted to such a name.
         """
         name = re.sub(r"[^a-z0-9]+", "-", self.model.lower()).strip("-")
+        name = f"m-{name}" if name[:1].isdigit() else name
         if not _KUBERNETES_NAME.fullmatch(name):
             raise DeployError(
                 "A name in Kubernetes must consist of lowercase letters, digits and dashes, begin "

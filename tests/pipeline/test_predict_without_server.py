@@ -1,5 +1,6 @@
 """Tests that ``imgpipe predict --model OUT`` answers as a server with the same model does."""
 
+import io
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 import imgpipe
@@ -162,3 +164,12 @@ def test_without_a_model_a_server_is_asked_even_beside_a_folder_of_its_name(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ServerError, match="localhost:8500"):
         predict("--timeout", 0.5, photos)
+
+
+def test_an_image_with_too_many_pixels_is_refused_as_by_a_server(out, photos):
+    stream = io.BytesIO()
+    Image.new("1", (9000, 9000)).save(stream, "PNG")
+    (photos / "bomb.png").write_bytes(stream.getvalue())
+    answers = {Path(row["image"]).name: row for row in rows("--model", out, photos)}
+    assert "81.0 million pixels" in answers["bomb.png"]["error"]
+    assert "label" in answers["0.png"]

@@ -219,15 +219,17 @@ class ManifestSource(HashedSource):
             delimiter = _delimiter(file.readline(_LINE_LIMIT))
             file.seek(0)
             rows = local_files.lines(file, _LINE_LIMIT, self._too_long)
-            reader = csv.reader(rows, delimiter=delimiter)
-            numbered = self.options.path_column.isdigit()  # then the file has no header
+            reader = csv.reader(rows, delimiter=delimiter, strict=True)
+            numbered = self.options.path_column.isdigit()  # then the file may have no header
             columns = self._columns([] if numbered else next(reader, []))
-            for cells in reader:
+            for row, cells in enumerate(reader):
                 if any(cells):
                     values = {
                         role: cells[index].strip() if 0 <= index < len(cells) else ""
                         for role, index in columns.items()
                     }
+                    if numbered and row == 0 and values["path"].lower() in _USUAL["path"]:
+                        continue
                     # The number of the line, because a cell may contain line breaks.
                     yield reader.line_num, values
 

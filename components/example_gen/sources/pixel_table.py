@@ -72,9 +72,11 @@ def _layout(path: str, options: SourceOptions) -> _Layout:
         first, second = next(lines, b"").removeprefix(_BOM), next(lines, b"")
     delimiter = max((b",", b";", b"\t"), key=first.count)
     cells = _cells(first, delimiter)
-    wordy = sum(not _is_number(cell) for cell in cells)
-    # A single word may be the label of an image. It belongs to a header if only numbers follow.
-    header = wordy > 1 or (wordy == 1 and len(cells) > 1 and _is_number_row(second, delimiter))
+    header = _is_header(cells, options) or (
+        # A single word may be the label of an image. It is in a header if only numbers follow.
+        sum(not _is_number(cell) for cell in cells) == 1 < len(cells)
+        and _is_number_row(second, delimiter)
+    )
     sample = _cells(second, delimiter) if header else cells
     titles = [cell.decode("utf-8", "replace") for cell in cells] if header else []
     label = column_index(path, titles, options.label_column, _LABELS, required=False)
@@ -100,6 +102,20 @@ def _layout(path: str, options: SourceOptions) -> _Layout:
         )
     columns = len(sample)
     return _Layout(header, delimiter, columns, max(label, 0), split, group, side, channels, spaced)
+
+
+def _is_header(cells: Sequence[bytes], options: SourceOptions) -> bool:
+    """Whether the first row holds the name of a column, or several words that are no roles."""
+    given = (options.label_column, options.split_column, options.group_column)
+    names = {*_LABELS, "usage", *(name.lower() for name in given if not name.isdigit())} - {""}
+    words = {
+        number: cell.decode("utf-8", "replace").lower()
+        for number, cell in enumerate(cells)
+        if not _is_number(cell)
+    }
+    # Columns that are given by their number may hold words in each row.
+    others = words.keys() - {int(name) for name in given if name.isdigit()}
+    return len(others) > 1 or any(word in names for word in words.values())
 
 
 def _too_long(path: str, line: int) -> ConfigError:

@@ -6,9 +6,10 @@ read by its offset. TensorFlow is imported when a file is opened, not when this 
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -38,6 +39,7 @@ _HEADER, _FOOTER = 12, 4
 _ARRAY_RECORD = ".array_record"
 _GZIP_MAGIC = b"\x1f\x8b\x08"  # RFC 1952, 2.3.1: two fixed bytes, and 8 for deflate
 _FRAME = _HEADER + _FOOTER
+_FIRST = 100  # records in which the features are looked for
 _FILES_KEPT = 1024  # cached indexes of files, because a source is listed up to three times
 
 
@@ -65,7 +67,7 @@ class Entry:
 
 
 def fields_of(path: str, options: SourceOptions) -> Fields | None:
-    """Find the names of the features in the first record of a file.
+    """Find the names of the features in the first records of a file.
 
     Args:
         path: Path of the file.
@@ -77,21 +79,23 @@ def fields_of(path: str, options: SourceOptions) -> Fields | None:
     Raises:
         ConfigError: There is no feature for the image, or one of the options is missing.
     """
-    for _, _, record in _records(path):
-        return _fields(path, _parse(record, path, 0), options)
-    return None
+    kinds: dict[str, str] = {}
+    number = -1
+    # Several, because records may omit features that have no value.
+    for number, (_, _, record) in enumerate(itertools.islice(_records(path), _FIRST)):
+        for name, value in sorted(_parse(record, path, number).features.feature.items()):
+            kinds.setdefault(name, value.WhichOneof("kind") or "empty")
+    return _fields(path, kinds, options) if number >= 0 else None
 
 
-def _fields(path: str, example: tf.train.Example, options: SourceOptions) -> Fields:
-    found = example.features.feature
-    kinds = {name: found[name].WhichOneof("kind") or "empty" for name in sorted(found)}
+def _fields(path: str, kinds: Mapping[str, str], options: SourceOptions) -> Fields:
 
     def choose(wanted: str, usual: Sequence[str], key: str, required: bool) -> str:
         for name in (wanted,) if wanted else usual:
             if name in kinds:
                 return name
-        if not wanted and not required:
-            return ""
+        if not required and not wanted:
+            return usual[0] if len(usual) == 1 else ""  # later records may have it
         shown = some([f"{name} ({kind})" for name, kind in kinds.items()], 12)
         raise ConfigError(
             f"data source {path!r} has no feature {wanted or 'for the image'!r}; found {shown}; "

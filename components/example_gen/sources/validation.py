@@ -157,7 +157,7 @@ def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[Items, _P
     """
     try:
         expression = re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ConfigError(
             f"data.group_pattern {pattern!r} is not a regular expression: {error}"
         ) from None

@@ -1,7 +1,7 @@
 // Many images at once: a table that can be filtered and downloaded as CSV.
 
 import { element, percent } from "./answers.js";
-import { Refused, classify } from "./server.js";
+import { Gone, classify } from "./server.js";
 
 const AT_ONCE = 4;
 const ROWS_SHOWN = 200; // a table of thousands of images would make the page slow
@@ -67,7 +67,7 @@ export class Folder {
         } catch (error) {
           if (control.signal.aborted) return;
           entry.error = error.message;
-          if (!error.status && error instanceof Refused && entry.file.size) control.abort(); // the server is gone
+          if (error instanceof Gone) control.abort();
         }
       }
     };

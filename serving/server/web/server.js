@@ -11,6 +11,9 @@ export class Refused extends Error {
   }
 }
 
+/** The server cannot be reached. */
+export class Gone extends Refused {}
+
 async function ask(path, options = {}) {
   let answer, text;
   try {
@@ -18,7 +21,7 @@ async function ask(path, options = {}) {
     text = await answer.text();
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refused(GONE);
+    throw new Gone(GONE);
   }
   let content;
   try {

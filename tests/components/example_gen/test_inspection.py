@@ -144,3 +144,12 @@ def test_an_error_while_files_are_read_is_raised_and_takes_none_for_refused(enco
     items = [Item(path, "a") for path in files]
     with pytest.raises(ResourceError, match="the store is locked"):
         list(inspect(Broken(files), items, 1_000_000))
+
+
+def test_the_frames_of_an_animation_count_before_it_is_decoded():
+    """The op reads all frames into memory before it gives the first one."""
+    frames = [Image.new("L", (40, 30), 60 * n) for n in range(4)]
+    stream = io.BytesIO()
+    frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:])
+    (record,) = inspect(Memory({"a.gif": stream.getvalue()}), [Item("a.gif", "a")], 4000)
+    assert "4 frames of 40 x 30 pixels are over the limit of 4,000" in record.decode_error

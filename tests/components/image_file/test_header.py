@@ -31,12 +31,13 @@ def test_size_format_channels_and_frames_are_read(encode, kind):
     assert sniff(encode(kind)) == kind
 
 
-def test_the_exif_orientation_is_read(encode):
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF"])
+def test_the_exif_orientation_is_read(encode, kind):
     from PIL import Image
 
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert probe(encode(exif=exif), LIMIT).orientation == 6
+    assert probe(encode(kind, exif=exif), LIMIT).orientation == 6
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before the pixels", "after them"])

@@ -238,3 +238,10 @@ def test_the_client_still_works_after_a_task_was_cancelled(half):
             assert (await client.predict(x)).outputs["y"].tolist() == [3.0]
 
     asyncio.run(go())
+
+
+def test_a_single_image_that_is_too_large_for_the_server_is_named(ask, images, make_image):
+    """Others of the same command are classified."""
+    answers = ask(images, "classify_each", [make_image(0), b"\xff" * (70 << 20)])
+    assert not isinstance(answers[0], InvalidArgument)
+    assert "too large for the server" in str(answers[1])

@@ -112,6 +112,27 @@ def test_classifications_are_sorted_and_limited_to_top():
 
 
 @pytest.mark.parametrize(
+    ("views", "labels", "expected"),
+    [
+        (1, [b"unknown", b"a"], ["unknown", "b"]),
+        (2, [b"unknown", b"unknown"], ["unknown"]),
+        (2, [b"unknown", b"b"], ["b"]),
+        (1, [b"unknown"], ["b", "b"]),  # of another number of images
+    ],
+)
+def test_a_label_that_is_no_class_is_kept_if_all_views_have_it(views, labels, expected):
+    outputs = {
+        "classes": np.array([[b"a", b"b"]] * 2, object),
+        "probabilities": np.float32([[0.4, 0.6], [0.45, 0.55]]),
+        "label": np.array(labels, object),
+    }
+    answer = Prediction(outputs, "m", 9, "serving_default")
+    found = messages.classifications(answer, 2 // views, top=1, views=views)
+    assert [one.label for one in found] == expected
+    assert all(one.top[0][0] == "b" for one in found)
+
+
+@pytest.mark.parametrize(
     "outputs",
     [
         {"y": np.zeros((1, 2))},

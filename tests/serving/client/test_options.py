@@ -228,3 +228,9 @@ def test_the_channel_arguments_hold_the_service_config_of_grpc():
     assert arguments["grpc.max_receive_message_length"] == -1
     assert "grpc.enable_http_proxy" not in arguments
     assert dict(Connection("localhost:1").channel_arguments())["grpc.enable_http_proxy"] == 0
+
+
+@pytest.mark.parametrize("ca", [b"", b"no certificate", "é".encode("latin-1")])
+def test_authorities_that_are_no_certificates_are_refused(ca):
+    with pytest.raises(InvalidArgument, match="holds no PEM certificates"):
+        Tls(ca=ca).context()

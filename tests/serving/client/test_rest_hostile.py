@@ -12,6 +12,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -178,7 +179,8 @@ def test_a_call_succeeds_after_a_server_has_closed_many_idle_connections(http_se
         assert len(seen) == 1 and idle.qsize() == 1
 
 
-def test_a_truncated_answer_is_retried_as_a_lost_connection(ask):
+@pytest.mark.parametrize("kind", ["Content-Length: 100", "Transfer-Encoding: chunked"])
+def test_a_truncated_answer_is_retried_as_a_lost_connection(ask, kind):
     """The connection ends within the body, so the client asks a second time."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         asked = []
@@ -188,7 +190,7 @@ def test_a_truncated_answer_is_retried_as_a_lost_connection(ask):
                 connection, _ = listening.accept()
                 with connection:
                     asked.append(connection.recv(1 << 16))
-                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+                    connection.sendall(f"HTTP/1.1 200 OK\r\n{kind}\r\n\r\n99\r\n{{".encode())
 
         thread = threading.Thread(target=answer)
         thread.start()
@@ -210,3 +212,17 @@ def test_an_answer_with_an_unpaired_surrogate_is_refused(body: bytes):
 def test_an_answer_with_a_surrogate_pair_is_read():
     escaped = rb'{"model_version_status": [], "\ud83d\ude00": 1}'
     assert not rest_codec.status_reply(escaped).model_version_status
+
+
+def test_closing_the_client_ends_calls_in_flight():
+    """Otherwise Python would wait for their threads after Ctrl-C."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        client = Client(f"http://127.0.0.1:{listening.getsockname()[1]}", "m", timeout=60.0)
+        with ThreadPoolExecutor(1) as threads:
+            call = threads.submit(client.status)
+            connection, _ = listening.accept()
+            with connection:
+                assert connection.recv(1 << 16)
+                client.close()
+                with pytest.raises(ServingError, match="is closed"):
+                    call.result(20)

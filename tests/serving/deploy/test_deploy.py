@@ -255,7 +255,8 @@ def test_kserve_has_the_documented_fields():
 # --- settings ------------------------------------------------------------------------------------
 def test_model_names_become_valid_kubernetes_names_or_are_refused():
     assert Deployment("My_Model.v2", Path("/x")).name == "my-model-v2"
-    for name in ("9lives", "ü", "x" * 64):
+    assert Deployment("2024 photos", Path("/x")).name == "m-2024-photos"
+    for name in ("ü", "x" * 64):
         with pytest.raises(DeployError, match="lowercase letters, digits and dashes"):
             TARGETS["kubernetes"](Deployment(name, Path("/x")))
 

@@ -158,3 +158,17 @@ def test_a_list_that_cannot_be_read_names_its_row(tmp_path, name, text, message)
         file.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ConfigError, match=message):
         open_source(str(file)).listing()
+
+
+def test_a_quotation_mark_that_is_not_closed_is_refused(folder):
+    """It would take the following rows for one cell."""
+    file = folder / "list.csv"
+    file.write_text('path,label\nx/1.jpg,cat\nx/2.jpg,"dog\ny/3.jpg,dog\n')
+    with pytest.raises(ConfigError, match="unexpected end of data"):
+        open_source(str(file)).listing()
+
+
+def test_a_header_above_columns_that_are_given_by_number_is_no_image(folder):
+    options = SourceOptions(path_column="0", label_column="1")
+    (folder / "list.csv").write_text("path,label\nx/1.jpg,cat\nx/2.jpg,dog\n")
+    assert open_source(str(folder / "list.csv"), options).listing().counts() == {"cat": 1, "dog": 1}

@@ -186,3 +186,22 @@ def test_a_byte_order_mark_belongs_to_no_cell(table, header, label_at):
     assert [label for label, _ in found.values()] == [str(label) for label, _ in rows]
     for one, other in zip(found.values(), expected.values(), strict=True):
         np.testing.assert_array_equal(one[1], other[1])
+
+
+@pytest.mark.parametrize("label_at", [0, 25])
+def test_a_header_of_numbers_and_one_name_is_found_above_labels_of_words(table, label_at):
+    """pandas writes such a header."""
+    rows = [("cat" if n % 2 else "dog", pixels) for n, (_, pixels) in enumerate(draw(10, 5, 5))]
+    titles = [*map(str, range(25))]
+    titles.insert(label_at, "label")
+    file = Path(table(rows, label_at=label_at))
+    file.write_text(",".join(titles) + "\n" + file.read_text())
+    assert open_source(str(file)).listing().counts() == {"cat": 5, "dog": 5}
+
+
+def test_two_columns_of_words_that_are_given_by_number_are_no_header(table):
+    words = [f"{'cat' if n % 2 else 'dog'},g{n}" for n in range(10)]
+    rows = [(word, pixels) for word, (_, pixels) in zip(words, draw(10, 5, 5), strict=True)]
+    options = SourceOptions(label_column="0", group_column="1")
+    scan = open_source(table(rows), options).listing()
+    assert scan.counts() == {"cat": 5, "dog": 5}

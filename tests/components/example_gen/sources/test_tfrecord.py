@@ -143,3 +143,12 @@ def test_a_file_that_this_user_may_not_read_is_named(tmp_path):
     )
     assert "ConfigError: data source: " in done.stderr
     assert "cannot be read by this user (Permission denied)" in done.stderr
+
+
+def test_features_that_the_first_record_omits_are_read(tmp_path, encode):
+    """A record without a split or a group may come first, and others name held-out images."""
+    rows = [{**row, "split": "test", "group": f"g{n}"} for n, row in enumerate(records(encode))]
+    rows[0].pop("split"), rows[0].pop("group")
+    items = list(open_source(write(tmp_path / "x.tfrecord", rows)).listing().items)
+    assert [item.split for item in items] == [None, *["test"] * 5]
+    assert [item.group for item in items] == [None, "g1", "g2", "g3", "g4", "g5"]
