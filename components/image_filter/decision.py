@@ -59,6 +59,11 @@ class Decision:
         """The record that is written when the image is kept."""
         return self.repaired or self.record
 
+    @property
+    def is_relabelled(self) -> bool:
+        """Whether an override gives the image another label than the source."""
+        return self.record.label_index != self.source_index
+
     def moved(self, move: Move | None) -> Decision:
         """Return the decision with the image in another split; it must be kept.
 

@@ -43,7 +43,8 @@ class Part:
         self._write("decisions", pickle.dumps(waiting, pickle.HIGHEST_PROTOCOL))
         self._write("contents", bytes.fromhex("".join(one.record.image_hash for one in kept)))
         self._write("rows", b"".join(rows))
-        self._write("places", b"".join(placement.row(one.record, rule) for one in kept))
+        rows = [placement.row(one.record, rule, one.is_relabelled) for one in kept]
+        self._write("places", b"".join(rows))
 
     def decisions(self) -> list[Decision]:
         """Read the decisions of the first pass, in the order of the shard."""

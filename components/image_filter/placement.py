@@ -4,7 +4,7 @@
 together (near-duplicates, also over several steps, and the images of one group) are then placed in
 one split, and classes with too few images in validation or test get more from train. The result
 depends on the set of images alone, not on their order. One worker places all images; it needs
-85 bytes of memory for each.
+86 bytes of memory for each.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ MINIMUM = "class_minimum"
 REASONS = (TOGETHER, MINIMUM)
 
 _ALL = range(len(names.SPLITS))
+_TEST = names.SPLITS.index(names.TEST)
 #: Share of the images of a class that no placement takes away from train.
 _TRAIN_SHARE = 0.5
 _ROW = np.dtype(
@@ -37,6 +38,7 @@ _ROW = np.dtype(
         ("order", "f8"),  # a second draw, by which the members of a group are ordered
         ("label", "i4"),
         ("split", "i1"),
+        ("relabelled", "?"),  # whether an override gave the label, which does not hold in test
     ]
 )
 
@@ -54,8 +56,14 @@ class Move:
     drawn: tuple[str, ...]
 
 
-def row(record: ImageRecord, rule: SplitRule | None) -> bytes:
-    """Return the row of an image for `place`; b"" if the source decides about its split."""
+def row(record: ImageRecord, rule: SplitRule | None, relabelled: bool = False) -> bytes:
+    """Return the row of an image for `place`; b"" if the source decides about its split.
+
+    Args:
+        record: The image, with the label of an override if there is one.
+        rule: The rule that has drawn the splits.
+        relabelled: Whether the label is that of an override.
+    """
     if rule is None or record.split not in rule.drawn or not record.image_hash:
         return b""
     key = rule.key(record.image_hash, record.group)
@@ -64,7 +72,7 @@ def row(record: ImageRecord, rule: SplitRule | None) -> bytes:
         group = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
     values = (content, group, rule.draw(key), rule.draw(f"order:{key}"))
     split = names.SPLITS.index(record.split)
-    return np.array([(*values, record.label_index, split)], _ROW).tobytes()
+    return np.array([(*values, record.label_index, split, relabelled)], _ROW).tobytes()
 
 
 def place(
@@ -82,10 +90,12 @@ def place(
     """
     table = np.frombuffer(b"".join(rows), _ROW)
     # Byte-identical files count once, and their order must not matter.
+    relabelled = table["content"][table["relabelled"]]
     table = table[np.unique(table[["content", "group", "label"]], return_index=True)[1]]
     if not len(table):
         return
-    placement = _Placement(table, _units(table, near))
+    fixed = np.isin(table["content"], relabelled)
+    placement = _Placement(table, _units(table, near), fixed)
     placement.keep_together()
     together = placement.splits.copy()
     placement.fill(rule.minimum)
@@ -132,9 +142,10 @@ def _grouped(contents: Rows, near: Mapping[str, int]) -> tuple[Indices, Indices]
 class _Placement:
     """The splits of all images, as indices in `names.SPLITS`, while they are decided."""
 
-    def __init__(self, table: Rows, units: Indices) -> None:
+    def __init__(self, table: Rows, units: Indices, fixed: npt.NDArray[np.bool_]) -> None:
         self._units = units
         self._labels = np.unique(table["label"], return_inverse=True)[1]
+        self._fixed = fixed  # images that no minimum moves to test, where overrides do not hold
         self._class_sizes = np.bincount(self._labels)
         order = np.lexsort((table["content"], table["order"], units))
         first = order[np.r_[True, np.diff(units[order]) > 0]]  # by unit
@@ -190,6 +201,8 @@ class _Placement:
                 if counts[split, label] >= floors[split, label]:
                     return
                 members = np.nonzero(self._units == unit)[0]
+                if split == _TEST and self._fixed[members].any():
+                    continue
                 taken = np.bincount(self._labels[members], minlength=floors.shape[1])
                 left = counts[donor] - taken
                 # A unit may hold several classes, and none of them may fall below its minimum.

@@ -30,13 +30,13 @@ def images(count, label=0, **options):
     return [image(f"{label}/{number}", label, **options) for number in range(count)]
 
 
-def placed(records, near=(), rule=RULE):
+def placed(records, near=(), rule=RULE, relabelled=()):
     """Place the records, and return their splits and the reasons for the moves by path.
 
     `near` holds groups of near-duplicates. The order of the records must not matter.
     """
     numbers = {record.image_hash: n for n, group in enumerate(near) for record in group}
-    rows = [placement.row(record, rule) for record in records]
+    rows = [placement.row(record, rule, record.path in relabelled) for record in records]
     moves = dict(placement.place(rows, numbers, rule))
     again = dict(placement.place(rows[::-1], numbers, rule))
     assert again == moves, "the order of the images does not matter"
@@ -67,6 +67,18 @@ def test_the_whole_source_group_of_a_near_duplicate_is_moved_with_it():
     assert one[0].split != two[0].split
     splits, _ = placed([*one, *two, *others], [[one[4], two[0]]])
     assert len({splits[record.path] for record in (*one, *two)}) == 1
+
+
+def test_no_minimum_moves_a_relabelled_image_to_test():
+    """Its override does not hold there, so that the class would still have no image."""
+    for seed in range(20):
+        rule = SplitRule(seed, min_test=2)
+        records = images(12, rule=rule)
+        inside = {record.path for record in records if record.split == "test"}
+        relabelled = {record.path for record in records[:8]} - inside
+        splits, _ = placed(records + images(300, 1, rule=rule), rule=rule, relabelled=relabelled)
+        tested = {path for path, split in splits.items() if split == "test"}
+        assert not tested & relabelled and len(tested & {r.path for r in records}) >= 2
 
 
 def test_a_class_of_seven_images_is_not_refused_for_a_test_image():
