@@ -262,7 +262,7 @@ class RestTransport:
         # After a fork, two processes would write their requests into the same connections, and
         # each could read the answers to the other.
         if self._process != os.getpid():
-            self._process, self._idle = os.getpid(), queue.LifoQueue()
+            self._process, self._idle, self._busy = os.getpid(), queue.LifoQueue(), set()
         try:
             return self._idle.get_nowait(), False
         except queue.Empty:
@@ -277,9 +277,13 @@ class RestTransport:
         """Close all connections; calls in flight end with an error."""
         self._closed = True
         self._close_idle()
+        if self._process != os.getpid():
+            return  # the calls are those of the process of which this one is a fork
         for connection in list(self._busy):
-            with contextlib.suppress(OSError, AttributeError):  # it has ended, or is not open yet
-                connection.sock.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):  # it has ended
+                if connection.sock is not None:
+                    # Without the method of TLS sockets, which another thread must not call.
+                    socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
 
     def _close_idle(self) -> None:
         while True:

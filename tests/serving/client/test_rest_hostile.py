@@ -11,6 +11,7 @@ import http.server
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -212,6 +213,24 @@ def test_an_answer_with_an_unpaired_surrogate_is_refused(body: bytes):
 def test_an_answer_with_a_surrogate_pair_is_read():
     escaped = rb'{"model_version_status": [], "\ud83d\ude00": 1}'
     assert not rest_codec.status_reply(escaped).model_version_status
+
+
+def test_closing_the_client_of_a_fork_does_not_end_calls_of_its_parent(http_server):
+    forked = threading.Event()
+    target, _ = http_server(lambda *_: (forked.wait(20) and 200, b"{}"))
+    with Client(target, "m") as client, ThreadPoolExecutor(1) as threads:
+        call = threads.submit(client.status)
+        while not client._transport._busy:  # until the call is in flight
+            time.sleep(0.01)
+        child = os.fork()
+        if child == 0:
+            try:
+                client.close()
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        forked.set()
+        assert call.result(20) == []
 
 
 def test_closing_the_client_ends_calls_in_flight():
