@@ -248,15 +248,17 @@ def find(config: Config, scan: Scan) -> RunInputs:
     precision = resolve_precision(config.bank.precision)
     config.settings.check_classes(scan.vocabulary)
     weights = config.settings.backbone_spec().key()
-    code = data_code, model_code
-    run_key = _fingerprint(deciding, how, precision, weights, scan.fingerprint, *code, overrides)
+    bank_code = source_hash(*_BANK_CODE)
+    bank = precision, config.bank.budget, weights
+    code = data_code, bank_code, model_code
+    run_key = _fingerprint(deciding, how, *bank, scan.fingerprint, *code, overrides)
     baseline = manifest.baseline_for(config.push_directory, run_key)
     data_key = _data_key(config, scan.fingerprint, overrides)
     return RunInputs(
         fingerprint=scan.fingerprint,
         vocabulary=tuple(scan.vocabulary),
         data_code=data_code,
-        bank_code=source_hash(*_BANK_CODE),
+        bank_code=bank_code,
         model_code=model_code,
         serving_code=source_hash(*SERVING_CODE),
         gate_code=source_hash(*GATE_CODE, packages=GATE_PACKAGES),

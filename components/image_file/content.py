@@ -13,6 +13,7 @@ from imgpipe.components.image_file.measurements import Measurement, measure
 from imgpipe.components.image_file.perceptual_hash import perceptual_hashes
 from imgpipe.components.image_file.pixels import Pixels
 from imgpipe.models import preprocess
+from imgpipe.models.errors import ResourceError
 
 _WITH_ALPHA = ("RGBA", "LA", "PA")  # Pillow's modes
 
@@ -73,6 +74,9 @@ def decode(data: bytes) -> tuple[np.ndarray | None, str]:
 
     Returns:
         (pixels as uint8 [H, W, 3], ""), or (None, the first line of the error).
+
+    Raises:
+        ResourceError: There is not enough memory.
     """
     import tensorflow as tf
 
@@ -81,6 +85,8 @@ def decode(data: bytes) -> tuple[np.ndarray | None, str]:
     try:
         with tf.device("cpu"):
             return preprocess.decode(tf.constant(data)).numpy(), ""
+    except tf.errors.ResourceExhaustedError as error:
+        raise _no_memory(error) from error
     except tf.errors.OpError as error:
         return None, first_line(error)
 
@@ -98,6 +104,9 @@ def alpha_channel(data: bytes, kind: str, mode: str) -> np.ndarray | None:
 
     Returns:
         uint8 [H, W], or None when there is no alpha channel or it cannot be read.
+
+    Raises:
+        ResourceError: There is not enough memory.
     """
     import tensorflow as tf
 
@@ -109,8 +118,18 @@ def alpha_channel(data: bytes, kind: str, mode: str) -> np.ndarray | None:
     try:
         with tf.device("cpu"):
             return np.asarray(tf.io.decode_png(tf.constant(data), channels=4)[..., 3])
+    except tf.errors.ResourceExhaustedError as error:
+        raise _no_memory(error) from error
     except tf.errors.OpError:
         return None
+
+
+def _no_memory(error: BaseException) -> ResourceError:
+    """Return the error of an image that may well be decoded another time."""
+    return ResourceError(
+        f"there is not enough memory to decode an image ({first_line(error)}). End other programs, "
+        "or lower judge.pixel_limit, and run again"
+    )
 
 
 def first_line(error: BaseException) -> str:

@@ -139,10 +139,12 @@ def summary(directory: Path, config: Config, inputs: RunInputs) -> dict[str, Any
 
 def _is_served(config: Config, push: dict[str, Any]) -> bool:
     """Whether the version that the run published, if any, is still the newest, and intact."""
-    newest = manifest.latest(config.push_directory)
     if push["status"] == "refused":  # no version was published
         return True
-    return newest is not None and str(newest.number) == push["version"]
+    newest = manifest.latest(config.push_directory)
+    # A server loads the highest number, even if that version is damaged.
+    highest = max(manifest.version_numbers(config.push_directory), default=0)
+    return newest is not None and newest.number == highest and str(highest) == push["version"]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -126,6 +126,7 @@ def code_sha256(name: str) -> str:
     Raises:
         ConfigError: The function cannot be imported.
     """
+    was_imported = name.partition(":")[0] in sys.modules
     # Without `unwrap`, a decorated function would stand in the file of its decorator.
     function = inspect.unwrap(_function(name))
     files = _files(sys.modules.get(function.__module__))
@@ -133,9 +134,10 @@ def code_sha256(name: str) -> str:
     for file in sorted(files):
         digest.update(file.read_bytes())
     found = digest.hexdigest()
-    if _used.setdefault(name, found) != found:
+    # Another program or a notebook may have imported an earlier version of the file.
+    if (was_imported or name in _used) and _used.get(name) != found:
         _forget(files)
-        _used[name] = found
+    _used[name] = found
     return found
 
 

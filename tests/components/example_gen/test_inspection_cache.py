@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import tensorflow as tf
 
 from imgpipe.components.example_gen import inspection, inspection_cache
 from imgpipe.components.example_gen.inspection_cache import InspectionCache
 from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.components.image_file import content
 from imgpipe.components.image_record import ImageRecord
+from imgpipe.models.errors import ResourceError
 from tests.components.memory_source import Memory
 
 LIMIT = 1_000_000
@@ -102,3 +104,17 @@ def test_files_of_a_damaged_cache_are_inspected_again(look, tmp_path, encode):
     again, work = look(files)
     assert work == (1, 1)
     assert [dataclasses.asdict(r) for r in again] == [dataclasses.asdict(r) for r in first]
+
+
+def test_a_shortage_of_memory_is_an_error_and_no_property_of_the_image(look, encode, monkeypatch):
+    """Otherwise the cache would call the image undecodable for ever."""
+
+    def fail(data):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    files = {"b.jpg": encode(seed=2)}
+    with monkeypatch.context() as patched:
+        patched.setattr(content.preprocess, "decode", fail)
+        with pytest.raises(ResourceError, match="not enough memory to decode an image"):
+            content.decode(files["b.jpg"])
+    assert look(files)[0][0].figures

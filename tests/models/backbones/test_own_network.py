@@ -170,6 +170,15 @@ def test_changed_code_of_an_imported_module_changes_the_fingerprint(
     assert changed.build(pixels).shape[-1] == 16, "this process imports the code again"
 
 
+def test_a_module_that_was_imported_before_it_was_edited_is_imported_again(module: Path) -> None:
+    sys.path.append(str(module.parent))
+    importlib.import_module("own_net")
+    module.write_text(_MODULE.replace("Conv2D(5, 3, strides", "Conv2D(11, 3, strides"))
+    backbone = backbones.get("own_net:build", weights="none")
+    backbone.key()
+    assert backbone.build(keras.Input((32, 32, 3))).shape[-1] == 11
+
+
 def test_the_features_of_a_frozen_own_network_are_computed(module: Path) -> None:
     settings = _settings("own_net:build", freeze="all")
     extractor = from_description(describe(settings, "float32"))

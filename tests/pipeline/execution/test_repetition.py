@@ -8,6 +8,7 @@ from dataclasses import fields
 
 import pytest
 
+from imgpipe.components.model_pusher import versions
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.execution import repetition
 from imgpipe.pipeline.inputs import RunInputs
@@ -49,3 +50,15 @@ def test_a_run_with_other_settings_files_or_too_many_images_is_no_candidate(conf
     assert repetition.candidate(config, runs) == last
     (last / "summary.json").write_text(json.dumps({"data": {"in": 2}}))
     assert repetition.candidate(config, runs) is None
+
+
+def test_a_damaged_version_with_a_higher_number_is_replaced_by_a_new_run(config, tmp_path):
+    """TensorFlow Serving loads the highest number, so that a run would publish again."""
+    made = tmp_path / "made"
+    made.mkdir()
+    (made / "saved_model.pb").write_bytes(b"a graph")
+    versions.publish(config.push_directory, {"": made}, {})
+    push = {"status": "pushed", "version": "1"}
+    assert repetition._is_served(config, push)
+    (config.push_directory / "2").mkdir()
+    assert not repetition._is_served(config, push)
