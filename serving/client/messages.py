@@ -170,6 +170,8 @@ def classifications(
 def _no_class(labels: np.ndarray, names: np.ndarray) -> str:
     """Return the label of all views of an image if it is no class, as "unknown"; "" otherwise."""
     first = labels[0]
+    if not isinstance(first, str | bytes):  # other models may answer with the number of the class
+        return ""
     return "" if (labels != first).any() or (names == first).any() else _text(first)
 
 

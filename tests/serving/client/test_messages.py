@@ -118,6 +118,7 @@ def test_classifications_are_sorted_and_limited_to_top():
         (2, [b"unknown", b"unknown"], ["unknown"]),
         (2, [b"unknown", b"b"], ["b"]),
         (1, [b"unknown"], ["b", "b"]),  # of another number of images
+        (1, [1, 1], ["b", "b"]),  # of another program, which answers with numbers
     ],
 )
 def test_a_label_that_is_no_class_is_kept_if_all_views_have_it(views, labels, expected):
