@@ -6,6 +6,7 @@ import contextlib
 import socket
 import subprocess
 import sys
+import threading
 from concurrent import futures
 from pathlib import Path
 
@@ -29,13 +30,15 @@ class Runner(
     """A fake runner that serves the services a Beam worker needs.
 
     It records the identifiers of the workers that asked for provision information (`asked`), the
-    identifier of the worker that connected (`connected`), and the messages of its log (`said`).
+    identifier of the worker that connected (`connected`), and the messages of its log (`said`). The
+    event `heard` is set when the plugin has logged.
     """
 
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.connected: futures.Future[str] = futures.Future()
         self.said: list[str] = []
+        self.heard = threading.Event()
         self._over = futures.Future[None]()
 
     def GetProvisionInfo(self, request, context):
@@ -54,6 +57,8 @@ class Runner(
     def Logging(self, logs, context):
         for entries in logs:
             self.said += [entry.message for entry in entries.log_entries]
+            if any(message.startswith("plugin ") for message in self.said):
+                self.heard.set()
         return iter(())
 
     @contextlib.contextmanager
@@ -93,6 +98,7 @@ def test_a_worker_gets_its_options_from_the_runner(tmp_path):
         )
         try:
             assert runner.connected.result(timeout=120) == "w-1"
+            assert runner.heard.wait(60), "the plugin logs over a connection of its own"
         finally:
             worker.kill()
             worker.wait()
