@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -263,7 +263,7 @@ def find(config: Config, scan: Scan) -> RunInputs:
         serving_code=source_hash(*SERVING_CODE),
         gate_code=source_hash(*GATE_CODE, packages=GATE_PACKAGES),
         run_key=run_key,
-        split_key=_fingerprint(asdict(split_rule(config, tuple(sorted(scan.given_splits)))), how),
+        split_key=_split_key(config, scan.given_splits, how),
         baseline_version=baseline.number if baseline else 0,
         baseline_digest=baseline.digest if baseline else "",
         accepted_schema=_frozen_schema(config, data_key),
@@ -289,6 +289,16 @@ def _proposals(config: Config) -> int:
     except ConfigError:
         return 0
     return len(found) - len(override_files.confirmed(found))
+
+
+def _split_key(config: Config, given: Iterable[str], how: object) -> str:
+    """Fingerprint of how images are assigned to splits."""
+    # Near-duplicates are placed in one split. The usual threshold is left out, so that the keys of
+    # earlier versions stay valid.
+    near = config.judge.threshold.model_dump(include={"near_duplicate"}, exclude_defaults=True)
+    return _fingerprint(
+        asdict(split_rule(config, tuple(sorted(given)))), how, *([near] if near else [])
+    )
 
 
 def _data_key(config: Config, fingerprint: str, overrides: str) -> str:

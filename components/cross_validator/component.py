@@ -23,6 +23,7 @@ from imgpipe.models.features.bank import open_split, read_facts, require_feature
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training.cross_validation import cross_validate
 from imgpipe.models.training.model_run import HISTORY_FILE
+from imgpipe.models.training.training_loop import Diverged
 
 _SPLITS = (names.TRAIN, names.VALIDATION)
 
@@ -96,6 +97,8 @@ def automatic_result(
         return _left_to_validation("the feature bank holds no features for folds")
     try:
         return _judged(bank_uri, fold_rules.FOLDS, classes, head)
+    except Diverged as error:
+        return _left_to_validation(f"the head of a fold could not be trained ({error})")
     except DataRefused:  # nobody has asked for folds, so this does not refuse the data
         return _left_to_validation(
             f"there are too few independent images for {fold_rules.FOLDS} folds"

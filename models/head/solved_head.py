@@ -35,6 +35,7 @@ PENALTIES: Final = tuple(float(10**power) for power in np.arange(5.0, -1.1, -0.5
 SHARES: Final = (1 / 8, 1 / 4, 1 / 2)
 
 _CHOOSING: Final = 4000  # images with which the penalty is chosen; more images barely change it
+_OF_A_CLASS: Final = 10  # … unless these are fewer than this for each class
 _USUAL_PENALTY: Final = 300.0  # used when there are too few images to choose a penalty
 _WORSE: Final = 2  # after so many penalties without a lower loss, weaker ones are not tried
 _ROUGH: Final = 1e-5  # relative decrease of the loss below which a fold's head counts as solved
@@ -82,9 +83,7 @@ def solve(
         The head, and how it was found.
     """
     # The loss is a sum over rows, so a penalty that suits some of the rows suits all of them.
-    penalty, facts = _choose(
-        _first_groups(rows, _CHOOSING, 2 * FOLDS), classes, settings, learning_curve
-    )
+    penalty, facts = _choose(_some(rows, classes), classes, settings, learning_curve)
     problem = _problem(rows, classes, settings)
     linear = problem.minimise(penalty)
     return Solution(linear, {"l2": penalty, "iterations": problem.iterations, **facts})
@@ -128,7 +127,7 @@ def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Judgement | 
     Returns:
         The result for each image; None when there are too few images.
     """
-    rows = _first_groups(rows, _CHOOSING, 2 * FOLDS)
+    rows = _some(rows, classes)
     if _too_few(rows):
         return None
     with one_blas_thread():
@@ -145,11 +144,16 @@ def _too_few(rows: BankRows) -> bool:
     return distinct(rows.groups) < 2 * FOLDS
 
 
-def _first_groups(rows: BankRows, count: int, least: int = 1) -> BankRows:
-    """Return all views of about `count` images, which are whole groups where these are small.
+def _some(rows: BankRows, classes: int) -> BankRows:
+    """Return the rows with which the penalty is chosen."""
+    return _first_groups(rows, max(_CHOOSING, _OF_A_CLASS * classes), 2 * FOLDS)
 
-    Where fewer than `least` groups are so small, as with long films, some images of each of `least`
-    groups are returned.
+
+def _first_groups(rows: BankRows, count: int, least: int = 1) -> BankRows:
+    """Return all views of `count` images: whole groups, where these are small.
+
+    Of a large group, such as a long film, only so many images are returned that there is room for
+    `least` groups.
     """
     images, first = np.unique(rows.hashes.numbers, return_index=True)
     if len(images) <= count:
@@ -161,13 +165,13 @@ def _first_groups(rows: BankRows, count: int, least: int = 1) -> BankRows:
     salted = (hashlib.sha256(b"some:" + name).digest() for name in rows.groups[first[member]])
     numbers = np.fromiter((int.from_bytes(digest[:8]) for digest in salted), np.uint64, len(groups))
     order = np.argsort(numbers, kind="stable")
-    whole = int(np.searchsorted(np.cumsum(sizes[order]), count, "right"))
-    chosen = order[: max(least, whole)]
-    most = len(images) if whole >= least else max(1, count // len(chosen))
+    wanted = np.minimum(sizes[order], max(1, count // least))
+    taken = np.empty_like(wanted)  # images of each group, in the order of the groups
+    taken[order] = np.clip(count - (np.cumsum(wanted) - wanted), 0, wanted)
     by_group = np.argsort(group_of, kind="stable")
     rank = np.empty(len(images), np.int64)  # of each image in its group
     rank[by_group] = np.arange(len(images)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    kept = images[np.isin(group_of, groups[chosen]) & (rank < most)]
+    kept = images[rank < taken[np.searchsorted(groups, group_of)]]
     return rows.select(np.isin(rows.hashes.numbers, kept))
 
 

@@ -10,6 +10,7 @@ images are alike; a chain of other images between them is not enough.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ def resolve(
         for index, member in enumerate(near.members):
             if member.path in findings:
                 continue
-            found = near.nearest(index, others(near.members, index, away))
+            found = near.nearest(index, others(near, index, away))
             if found is None:
                 continue
             finding = _finding(member, near.members[found.index], found, reason, levels[reason])
@@ -168,6 +169,19 @@ class _Near:
         greys = b"".join(one.grey for one in hashes) if known else b""
         self._greys = np.frombuffer(greys, np.uint8).reshape(-1, GREY_BYTES)
 
+    @functools.cached_property
+    def held_out(self) -> dict[str, list[int]]:
+        """Indices of the images that an image must not resemble, by its split."""
+        return {
+            split: [i for i, other in enumerate(self.members) if other.split in held]
+            for split, held in _HELD_OUT.items()
+        }
+
+    @functools.cached_property
+    def of_one_label(self) -> bool:
+        """Whether all images have the same label."""
+        return len({member.label for member in self.members}) == 1
+
     def nearest(self, index: int, others: Sequence[int]) -> _Match | None:
         """Return the nearest of `others` that is near (the first of equal ones), or None.
 
@@ -239,25 +253,26 @@ def _pairs(one: Indices, other: Indices, bits: Indices, first_kind: int) -> Pair
     return Pairs(one, other, first_kind + bits.argmin(axis=1), bits.min(axis=1))
 
 
-def _held_out(members: Sequence[Member], index: int, gone: Collection[str]) -> list[int]:
+def _held_out(near: _Near, index: int, gone: Collection[str]) -> Sequence[int]:
     """Find the images that must not resemble this one because they are used for evaluation."""
-    splits = _HELD_OUT.get(members[index].split, ())
-    return [i for i, other in enumerate(members) if other.split in splits]
+    return near.held_out.get(near.members[index].split, ())
 
 
-def _other_labels(members: Sequence[Member], index: int, gone: Collection[str]) -> list[int]:
+def _other_labels(near: _Near, index: int, gone: Collection[str]) -> Sequence[int]:
     """Find the images with another label."""
-    label = members[index].label
-    near = _neighbours(members, index)
-    return [i for i, other in near if other.label != label and other.path not in gone]
+    if near.of_one_label:
+        return ()
+    label = near.members[index].label
+    others = _neighbours(near.members, index)
+    return [i for i, other in others if other.label != label and other.path not in gone]
 
 
-def _earlier(members: Sequence[Member], index: int, gone: Collection[str]) -> list[int]:
+def _earlier(near: _Near, index: int, gone: Collection[str]) -> Sequence[int]:
     """Find the earlier images of the same split that are not in the same source group."""
-    member = members[index]
+    member = near.members[index]
     return [
         i
-        for i, other in _neighbours(members, index)
+        for i, other in _neighbours(near.members, index)
         if i < index
         and other.split == member.split
         and other.path not in gone

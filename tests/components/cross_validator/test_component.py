@@ -14,6 +14,7 @@ from imgpipe.components.image_evaluator.component import eval_config, without_th
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training.training_loop import Diverged
 
 # TFX and TFMA warn about their own dependencies; none of these warnings can be fixed here.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -69,6 +70,16 @@ def test_validation_decides_otherwise_and_the_result_says_why(tmp_path, bank, he
     found = _found(_bank(tmp_path, 6, **bank), held_out, tuned)
     assert found["decides"] is False
     assert why in str(found["why"])
+
+
+def test_a_fold_that_cannot_be_trained_is_not_called_a_lack_of_images(tmp_path, monkeypatch):
+    def diverge(*_args):
+        raise Diverged("no epoch ended with a finite loss")
+
+    monkeypatch.setattr(component, "cross_validate", diverge)
+    found = _found(_bank(tmp_path, 6), 6)
+    assert found["decides"] is False
+    assert "could not be trained (no epoch ended with a finite loss)" in str(found["why"])
 
 
 def test_folds_decide_reads_who_decides_from_the_result_file(tmp_path: Path):

@@ -81,6 +81,43 @@ def test_no_minimum_moves_a_relabelled_image_to_test():
         assert not tested & relabelled and len(tested & {r.path for r in records}) >= 2
 
 
+def test_no_near_duplicate_takes_a_relabelled_image_to_test():
+    """It would lose the label of its override there, and may have no other."""
+    records = images(200)
+    pairs = [records[start : start + 2] for start in range(0, 200, 2)]
+    relabelled = {one.path for one, _ in pairs if one.split != "test"}
+    splits, _ = placed(records, pairs, relabelled=relabelled)
+    assert any(other.split == "test" for one, other in pairs if one.path in relabelled)
+    assert "test" not in {splits[path] for path in relabelled}
+    assert all(len({splits[record.path] for record in pair}) == 1 for pair in pairs)
+
+
+@pytest.mark.parametrize("groups", [2, 3, 4])
+def test_a_class_of_a_few_large_groups_is_not_refused(groups):
+    for seed in range(40):
+        rule = SplitRule(seed, min_validation=3, min_test=1)
+        records = [
+            image(f"{group}/{number}", group=f"person {group}", rule=rule)
+            for group in range(groups)
+            for number in range(20)
+        ]
+        splits, _ = placed(records, rule=rule)
+        counts = collections.Counter(splits.values())
+        assert counts["train"] >= 20 and counts["validation"] >= 20, seed
+        assert counts["test"] >= 20 or groups < 4, seed
+
+
+def test_copies_with_several_labels_do_not_count_for_a_minimum():
+    """They are rejected later."""
+    for seed in range(40):
+        rule = SplitRule(seed, min_validation=3, min_test=1)
+        records = images(11, rule=rule)
+        conflict = [image("copies", label, rule=rule) for label in (0, 1)]
+        splits, _ = placed([*records, *conflict], rule=rule)
+        counts = collections.Counter(splits[record.path] for record in records)
+        assert counts["validation"] >= 3 and counts["test"] >= 1, seed
+
+
 def test_a_class_of_seven_images_is_not_refused_for_a_test_image():
     for seed in range(10):
         rule = SplitRule(seed, min_validation=3, min_test=1)

@@ -168,6 +168,32 @@ def test_long_films_have_folds_of_some_images_of_each(rows, monkeypatch) -> None
     assert len(np.unique(judged.groups)) >= 2 * FOLDS
 
 
+def test_one_long_film_does_not_crowd_out_the_other_images(rows, monkeypatch) -> None:
+    clean = rows[0].up_to(0)
+    monkeypatch.setattr(solved_head, "_CHOOSING", 40)
+    for name in range(20):  # which decides whether the film comes early or late
+        groups = np.array([b"image %d" % number for number in range(len(clean))])
+        groups[30:] = b"film %d" % name
+        judged = judge(dataclasses.replace(clean, groups=groups), 3, ModelSettings())
+        assert judged is not None and judged.groups is not None
+        assert len(judged.right) >= 30
+        assert len(np.unique(judged.groups)) >= 30
+
+
+def test_the_penalty_is_chosen_with_several_images_of_each_class(monkeypatch) -> None:
+    """Two images of each of many classes would say nothing about the other images."""
+    random = np.random.default_rng(0)
+    means = random.normal(size=(40, 64))
+    labels = np.tile(np.arange(40), 30)
+    features = means[labels] + 0.3 * random.normal(size=(len(labels), 64))
+    hashes = np.array([b"%064x" % number for number in range(len(labels))])
+    views = np.zeros(len(labels), np.int16)
+    monkeypatch.setattr(solved_head, "_CHOOSING", 80)
+    bank = BankRows(features.astype(np.float16), labels, views, hashes)
+    facts = solve(bank, 40, ModelSettings(), learning_curve=False).facts
+    assert facts["images"] == 400 and facts["accuracy"] > 0.95
+
+
 @pytest.mark.parametrize(
     "changed",
     [
