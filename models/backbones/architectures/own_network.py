@@ -153,33 +153,41 @@ def _forget(files: Collection[Path]) -> None:
 def _files(module: ModuleType | None) -> set[Path]:
     """Return the files of a module, and of the modules beside it that it imports.
 
+    They are found by their names, because a function may import modules only when it is called.
     Beside the module of an installed package are only the other modules of that package.
     """
+    if module is None or getattr(module, "__file__", None) is None:
+        return set()
+    source = inspect.getsourcefile(module)
+    if source is None:
+        return set()
+    first = Path(source)
+    root = first.parents[module.__name__.count(".") + (first.name == "__init__.py")]
+    package = module.__name__.partition(".")[0]
     found: set[Path] = set()
-    todo, root = [module], None
-    package = module.__name__.partition(".")[0] if module is not None else ""
+    todo = [first]
     while todo:
-        one = todo.pop()
-        if one is None or getattr(one, "__file__", None) is None:
-            continue
-        source = inspect.getsourcefile(one)
-        if source is None or Path(source) in found:
-            continue
-        file = Path(source)
-        levels = one.__name__.count(".") + (file.name == "__init__.py")
-        root = root or file.parents[levels]
-        if not file.is_relative_to(root) or _INSTALLED & {*file.relative_to(root).parts}:
-            continue
-        if root.name in _INSTALLED and one.__name__.partition(".")[0] != package:
+        file = todo.pop()
+        if file in found or not file.is_file():
             continue
         found.add(file)
-        todo += [sys.modules.get(imported) for imported in _imported(file, one.__package__ or "")]
+        for name in _imported(file, ".".join(file.parent.relative_to(root).parts)):
+            parts = name.split(".")
+            if root.name in _INSTALLED and parts[0] != package:
+                continue
+            for length in range(1, len(parts) + 1):
+                place = root.joinpath(*parts[:length])
+                todo += [place.with_name(f"{place.name}.py"), place / "__init__.py"]
     return found
 
 
 def _imported(file: Path, package: str) -> Iterator[str]:
     """Yield the names of the modules that a file may import; some of them may be no modules."""
-    for node in ast.walk(ast.parse(file.read_bytes())):
+    try:
+        code = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):  # nobody can import it either
+        return
+    for node in ast.walk(code):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

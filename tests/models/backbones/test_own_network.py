@@ -146,16 +146,19 @@ def test_changed_code_changes_the_fingerprint(module: Path) -> None:
     assert backbones.get("own_net:build", weights="none").key() != before
 
 
+@pytest.mark.parametrize("inside", [False, True], ids=["module", "function"])
 def test_changed_code_of_an_imported_module_changes_the_fingerprint(
-    module: Path, monkeypatch: pytest.MonkeyPatch
+    module: Path, monkeypatch: pytest.MonkeyPatch, inside: bool
 ) -> None:
+    above, within = ("", "    {}\n") if inside else ("{}\n", "")
+    imported = "from own_blocks import WIDTH"
     package = module.parent / "own_blocks"
     package.mkdir()
     (package / "__init__.py").write_text("from .block import WIDTH\n")
     block = package / "block.py"
     block.write_text("WIDTH = 4\n")
     (module.parent / "own_importing.py").write_text(
-        "import keras\nfrom own_blocks import WIDTH\n\ndef build(side):\n"
+        f"import keras\n{above.format(imported)}\ndef build(side):\n{within.format(imported)}"
         "    pixels = keras.Input((side, side, 3))\n"
         "    return keras.Model(pixels, keras.layers.Conv2D(WIDTH, 3)(pixels))\n"
     )
