@@ -27,7 +27,7 @@ from imgpipe.components.cross_validator.outcome import folds_decide
 from imgpipe.components.predictor import prediction
 from imgpipe.components.storage import manifest, records
 from imgpipe.models import feature_names as names
-from imgpipe.models import preprocess, progress
+from imgpipe.models import preprocess, progress, shortages
 from imgpipe.models.dataset_tuning import untuned
 from imgpipe.models.export import litert
 
@@ -164,6 +164,9 @@ def convert(
 
     Returns:
         The content of the file by kind, or a sentence that says why the conversion failed.
+
+    Raises:
+        Exception: Memory or disk space ran out; see `imgpipe.models.shortages`.
     """
     made: dict[str, bytes | str] = {}
     network: litert.Network | None = None
@@ -176,6 +179,8 @@ def convert(
                 images = [pixels for batch in found for pixels in batch["pixels"]]
             made[kind] = litert.convert(network, kind, images)
         except Exception as error:  # a failed conversion is a result, not a failure of the run
+            if shortages.lacking(error):  # which is no property of the model and must not be cached
+                raise
             _log.exception("the %s export could not be converted", kind)
             first = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
             made[kind] = f"it could not be converted: {first}"

@@ -142,7 +142,13 @@ def destination(push_directory: str, push_destination: pusher_pb2.PushDestinatio
             f"filesystem.base_directory. Received: push_directory={push_directory!r}, "
             f"push_destination={str(push_destination or '').strip()!r}"
         )
-    return Path(push_directory or named)
+    base = push_directory or named
+    if "://" in base:
+        raise ConfigError(
+            f"ModelPusher: expected a local folder to publish into. Received: {base!r}. Mount the "
+            "bucket and name its folder."
+        )
+    return Path(base)
 
 
 def push(

@@ -72,8 +72,7 @@ def exclusive(base: Path) -> Iterator[None]:
     """
     try:
         base.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(base / _LOCK)
-        lock.acquire(timeout=_LOCK_SECONDS)
+        held = filelock.FileLock(base / _LOCK).acquire(timeout=_LOCK_SECONDS)
     except filelock.Timeout:
         raise ResourceError(
             f"another publisher has been working in {base} for {_LOCK_SECONDS:.0f} s. "
@@ -81,7 +80,7 @@ def exclusive(base: Path) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise _failed(base, error) from error
-    with lock:
+    with held:
         yield
 
 

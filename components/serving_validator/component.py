@@ -23,16 +23,21 @@ from tfx.utils import path_utils
 from imgpipe.components import blessings, loaded_model
 from imgpipe.components.storage import manifest, records
 from imgpipe.models import feature_names as names
+from imgpipe.models import shortages
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.training.model_run import PARITY_FILE
 from imgpipe.serving.client import Client, ServingError
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.runtimes.runtime import Runtime
 from imgpipe.serving.server.server import ServerOptions
+from imgpipe.serving.server.status import StatusError, code_name
 from imgpipe.serving.server.versions.loader import LoaderOptions
 
 NAME = "candidate"
 LOAD_SECONDS = 120.0  # a model that takes longer would delay every restart in production
 PARITY = 1e-4  # largest allowed difference of a probability between trained and served model
+#: Status codes for a lack of time or memory, in the server or in loading the model.
+_SHORTAGES = ("DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")
 GARBAGE = b"this is not an image"
 VALIDATION = "validation.json"
 
@@ -83,10 +88,25 @@ def _refuses_garbage(client: Client) -> str:
     try:
         client.predict({names.IMAGE_BYTES: [GARBAGE]})
     except ServingError as error:
+        if error.code in _SHORTAGES:
+            raise
         if error.code != "INVALID_ARGUMENT":
             raise ValueError(f"expected INVALID_ARGUMENT, received {error.code}: {error}") from None
         return f"INVALID_ARGUMENT: {error}"
     raise ValueError("expected INVALID_ARGUMENT, received an answer")
+
+
+def _require_resources(error: Exception) -> None:
+    """Raise ResourceError for an error that says nothing about the model.
+
+    As a result of the check, it would be taken from the cache in every later run.
+    """
+    code = code_name(error.code) if isinstance(error, StatusError) else getattr(error, "code", "")
+    if shortages.lacking(error) or code in _SHORTAGES:
+        raise ResourceError(
+            f"the serving check could not be finished ({type(error).__name__}: {error}). Close "
+            "other programs, free disk space or use a larger machine, and run again."
+        ) from error
 
 
 def validate(
@@ -105,6 +125,9 @@ def validate(
 
     Returns:
         The results in order, up to and including the first check that failed.
+
+    Raises:
+        ResourceError: Memory, disk space or time did not suffice for a check.
     """
     with tempfile.TemporaryDirectory() as base:
         # A server expects a folder of versions.
@@ -137,7 +160,8 @@ def _checks(
         for name, act in steps:
             try:
                 check = Check(name, True, act())
-            except Exception as error:  # any error here is a result about the model
+            except Exception as error:  # any other error is a result about the model
+                _require_resources(error)
                 check = Check(name, False, f"{type(error).__name__}: {error}"[:500])
             yield check
             if not check.passed:

@@ -100,12 +100,18 @@ class BlobStore:
         _log.warning("the store %s is damaged (%s); renamed to .broken", self._path, error)
         if hasattr(self, "_db"):  # not if the file could not be opened at all
             self._db.close()
+        with contextlib.suppress(FileNotFoundError):
+            # Another process may have put a new file in its place, which is not damaged.
+            if self._path.stat().st_ino == self._inode:
+                self._rename()
+        self._db = self._open()
+
+    def _rename(self) -> None:
         # A log must not stay beside another file (https://www.sqlite.org/howtocorrupt.html).
         for suffix in ("", "-wal", "-shm"):
             file = self._path.with_name(self._path.name + suffix)
-            if file.exists():
+            with contextlib.suppress(FileNotFoundError):
                 file.replace(file.with_name(f"{self._path.stem}.broken{suffix}"))
-        self._db = self._open()
 
     @contextlib.contextmanager
     def _explained_errors(self) -> Iterator[None]:
@@ -122,6 +128,8 @@ class BlobStore:
     def _open(self) -> sqlite3.Connection:
         # Threads share the connection, one at a time: every use of it holds `_lock`.
         db = sqlite3.connect(self._path, timeout=BUSY_SECONDS, check_same_thread=False)
+        self._inode = self._path.stat().st_ino
+        db.text_factory = bytes  # a flipped bit makes a text of a value, which may not be UTF-8
         # With a write-ahead log readers do not wait for a writer (https://www.sqlite.org/wal.html).
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")  # a last commit that is lost is computed again

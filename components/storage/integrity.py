@@ -1,28 +1,23 @@
 """Seals, which tell whether the files of an artifact are still those that its component wrote.
 
 TFX trusts an artifact as long as its folder exists, even when a shard lost half of its records or
-a file has flipped bytes. The seal lists every file with its size, its SHA-256 and, for TFRecord
-files, its number of records. It is stored beside the folder and not in it, because some of TFX's
-components accept only a folder with a single file.
+a file has flipped bytes. The seal lists every file with its size and its SHA-256. It is stored
+beside the folder and not in it, because some of TFX's components accept only a folder with a single
+file.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-import struct
 from pathlib import Path
 from typing import Any
 
 from imgpipe.components.storage.manifest import sha256
-from imgpipe.components.storage.records import FILE_PREFIX
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import atomic_write, sync_tree
 
 _SCHEMA = 1
-_RECORDS = f"{FILE_PREFIX}-"
-#: Framing of a TFRecord: the length and its checksum before the data, and 4 bytes after it.
-_HEADER, _FOOTER = struct.Struct("<QI"), 4
 
 
 def seal_file(folder: Path) -> Path:
@@ -90,29 +85,13 @@ def _files(folder: Path) -> dict[str, Path]:
 
 def _describe(path: Path) -> dict[str, Any]:
     stat = path.stat()
-    facts = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256(path)}
-    return facts | ({"records": _count(path)} if path.name.startswith(_RECORDS) else {})
+    return {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256(path)}
 
 
 def _difference(path: Path, facts: dict[str, Any], complete: bool) -> str:
     stat = path.stat()
     if stat.st_size != facts["bytes"]:
-        records = f" and {facts['records']} records" if "records" in facts else ""
-        return f"has {stat.st_size} bytes; expected {facts['bytes']} bytes{records}"
+        return f"has {stat.st_size} bytes; expected {facts['bytes']}"
     if not complete and stat.st_mtime_ns == facts["mtime_ns"]:
         return ""
     return "" if sha256(path) == facts["sha256"] else "has changed since it was written"
-
-
-def _count(path: Path) -> int:
-    """Return the number of records in an uncompressed TFRecord file, from the lengths alone.
-
-    The checksums of the records are not needed, since the seal has a digest of the whole file.
-    """
-    found, size = 0, path.stat().st_size
-    with path.open("rb") as file:
-        while file.tell() < size:
-            length, _ = _HEADER.unpack(file.read(_HEADER.size))
-            file.seek(length + _FOOTER, 1)
-            found += 1
-    return found

@@ -6,12 +6,15 @@ neither TFX nor TensorFlow, because the command line reads versions before heavy
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from imgpipe.models.files import json_object
 
 MANIFEST = "manifest.json"
 #: Folder of statistics and schema in a version directory; TensorFlow Serving ignores it.
@@ -177,18 +180,26 @@ def latest(base: Path) -> Version | None:
     return next(versions(base), None)
 
 
+def readable(base: Path) -> Iterator[Version]:
+    """Iterate over the versions whose manifest can be read, newest first, also over damaged ones.
+
+    The contents of the manifests are not checked.
+    """
+    for number in reversed(version_numbers(base)):
+        path = base / str(number)
+        with contextlib.suppress(OSError, ValueError):
+            yield Version(number, path, json_object.read(path / MANIFEST))
+
+
 def withdrawn(base: Path) -> list[str]:
     """Identities that rollbacks withdrew, from the newest manifest that can be read.
 
     The manifest counts even if another file of its version is damaged, so that a rollback is
     never forgotten.
     """
-    for number in reversed(version_numbers(base)):
-        try:
-            manifest = json.loads((base / str(number) / MANIFEST).read_text(encoding="utf-8"))
-            return Version(number, base / str(number), manifest).withdrawn
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
-            continue
+    for version in readable(base):
+        with contextlib.suppress(TypeError):
+            return version.withdrawn
     return []
 
 

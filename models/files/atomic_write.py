@@ -16,6 +16,7 @@ from pathlib import Path
 
 #: A file system's journal takes several requests in one go, which thousands of small files need.
 _SYNCS_AT_ONCE = 16
+_MOST_LINKS = 40  # that Linux follows in one path
 #: Prefix of unfinished files. Readers of a folder pass over names that begin with it.
 TEMPORARY = ".tmp-"
 
@@ -86,16 +87,34 @@ def atomic_write(path: Path, content: bytes | str) -> None:
     """Write bytes, or text as UTF-8, to a file, whole or not at all.
 
     Args:
-        path: The file to create or replace; its folder is created when it is missing. A pipe, or a
-            device such as ``/dev/stdout``, cannot be replaced and is written to.
+        path: The file to create or replace; its folder is created when it is missing. A pipe or a
+            device cannot be replaced and is written to. So is an open file of this process, such
+            as ``/dev/stdout``, after what was written to it before.
         content: What is written.
 
     Raises:
         OSError: The file cannot be written. What was at `path` is still there.
     """
     data = content.encode() if isinstance(content, str) else content
+    if (descriptor := _descriptor(path)) is not None:
+        # A duplicate has the same position in the file; one that is opened by its name has not.
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(data)
+        return
     if path.exists() and not path.is_file():
         path.write_bytes(data)
         return
     with writing(path) as beside:
         beside.write_bytes(data)
+
+
+def _descriptor(path: Path) -> int | None:
+    """Return the number of an open file of this process that a path or its links name, or None."""
+    for _ in range(_MOST_LINKS):
+        folder = Path(os.path.realpath(path.parent))
+        if path.name.isdecimal() and folder == Path(f"/proc/{os.getpid()}/fd"):
+            return int(path.name)
+        if not path.is_symlink():
+            break
+        path = folder / path.readlink()
+    return None

@@ -9,7 +9,6 @@ search ends, and how many views and epochs a way can have.
 
 from __future__ import annotations
 
-import errno
 import math
 import shutil
 import tempfile
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from imgpipe.models import progress
+from imgpipe.models import progress, shortages
 from imgpipe.models.features.bank import read_facts
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import ENOUGH
@@ -280,7 +279,7 @@ class _Search:
             self._highest = way.learning_rate
             return self._fail(way, "diverged", started)
         except Exception as caught:
-            if not (lacking := _lacking(caught)):
+            if not (lacking := shortages.lacking(caught)):
                 raise
             return self._fail(way, lacking, started)  # the best network so far needs no more of it
         seconds = time.monotonic() - started
@@ -377,16 +376,6 @@ def backbone_of(settings: ModelSettings) -> keras.Model:
 
     pixels = keras.Input((settings.size, settings.size, 3), dtype="float32", name="pixels")
     return keras.Model(pixels, settings.backbone_spec().build(pixels))
-
-
-def _lacking(error: Exception) -> str:
-    """Return what a way did not have enough of, "memory" or "disk"; "" for another error."""
-    import tensorflow as tf
-
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "disk"
-    lacks_memory = isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
-    return "memory" if lacks_memory else ""
 
 
 def _judgement(trained: Trained, groups: Groups | None) -> Judgement:

@@ -7,6 +7,7 @@ its baseline.
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -61,8 +62,8 @@ def rollback(
         later = _later(model_dir, chosen)
         # By the digest of all files and by that of the weights, because two exports of the same
         # weights have different files.
-        models = {version.model_identity for version in later} - {chosen.model_identity}
-        newer = {version.identity for version in later} | models
+        models = {model for _, model in later} - {chosen.model_identity}
+        newer = {identity for identity, _ in later} | models
         newer |= set(manifest.withdrawn(model_dir))
         # A second rollback may return to a withdrawn version.
         return {"withdrawn": sorted(newer - {chosen.identity})}
@@ -76,7 +77,7 @@ def rollback(
         expected=chosen.manifest["files"],
     )
     if published is not None:
-        replaced = {version.identity for version in _later(model_dir, chosen)}
+        replaced = {identity for identity, _ in _later(model_dir, chosen)}
         gone = len(replaced & set(published.withdrawn))
         output_files.console_beside(json_file).print(
             f"version {published.number} now holds the model of version {chosen.number}; "
@@ -92,11 +93,20 @@ def rollback(
         output_files.write_json(result, json_file)
 
 
-def _later(folder: Path, chosen: manifest.Version) -> list[manifest.Version]:
-    """Return the intact versions that were published after the chosen one."""
+def _later(folder: Path, chosen: manifest.Version) -> list[tuple[str, str]]:
+    """Return the identities, of all files and of the model, of what was published after a version.
+
+    Damaged versions are among them, because a run may make the same model again.
+    """
     from imgpipe.components.storage import manifest
 
-    return [version for version in manifest.versions(folder) if version.number > chosen.number]
+    found = []
+    for version in manifest.readable(folder):
+        # The list of files may be damaged itself.
+        with contextlib.suppress(LookupError, TypeError, AttributeError):
+            if version.number > chosen.number:
+                found.append((version.identity, version.model_identity))
+    return found
 
 
 def _located(model_dir: Path, to: int | None) -> tuple[Path, int | None]:
@@ -118,7 +128,7 @@ def _located(model_dir: Path, to: int | None) -> tuple[Path, int | None]:
 
 def _chosen(found: list[manifest.Version], folder: Path, to: int | None) -> manifest.Version:
     """Return the version to publish again."""
-    number = _before(found) if to is None else to
+    number = _before(found, folder) if to is None else to
     chosen = next((version for version in found if version.number == number), None)
     if chosen is None:
         there = ", ".join(str(version.number) for version in found) or "none"
@@ -128,18 +138,23 @@ def _chosen(found: list[manifest.Version], folder: Path, to: int | None) -> mani
     return chosen
 
 
-def _before(found: list[manifest.Version]) -> int:
-    """Return the newest version whose content differs from the served one."""
+def _before(found: list[manifest.Version], folder: Path) -> int:
+    """Return the newest version whose content differs from the one with the highest number."""
+    from imgpipe.components.storage import manifest
+
     if not found:
         raise ResourceError(
             "there is no version to roll back to: every version is missing or damaged."
         )
-    passed = {found[0].identity, *found[0].withdrawn}
-    for version in found[1:]:
+    highest = manifest.version_numbers(folder)[-1]
+    passed = set(manifest.withdrawn(folder))
+    if found[0].number == highest:  # otherwise that one is damaged, and any intact one replaces it
+        passed.add(found[0].identity)
+    for version in found:
         if version.identity not in passed:
             return version.number
     raise ConfigError(
         "there is no version to roll back to: none has another model than version "
-        f"{found[0].number}, which is served now, except those that a rollback withdrew. --to "
+        f"{highest}, which is the newest, except those that a rollback withdrew. --to "
         "serves one of these again."
     )

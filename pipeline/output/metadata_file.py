@@ -71,10 +71,23 @@ def fault(out: Path, to_read: bool = False) -> str:
         with _opened(path, to_read) as db:
             _read_all(db)
     except _DAMAGED as error:
+        # An extended code has the primary one in its lowest byte (https://sqlite.org/rescode.html).
+        if to_read and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:
+            return _fault_after_kill(out)
         if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
             return f"{path} is in use by another program. Wait until it has ended, then run again."
         return f"{path} is damaged: {error}. Run: {repair_command(out)}"
     return ""
+
+
+def _fault_after_kill(out: Path) -> str:
+    """Check a database whose last change a killed run did not finish; SQLite undoes the change."""
+    if all(os.access(path, os.R_OK | os.W_OK) for path in (out, out / NAME)):
+        return fault(out)
+    return (
+        f"{out / NAME} holds an unfinished change of a run that was killed, and is read-only. "
+        f"Run imgpipe doctor {shlex.quote(str(out))} as a user who may write to it."
+    )
 
 
 def cannot_be_used(out: Path) -> ResourceError:
@@ -112,14 +125,35 @@ def keep_copy(out: Path) -> None:
 def forget_stale_copy(out: Path) -> None:
     """Remove the copy if there is no database, before a run creates a new one.
 
-    The new database numbers the artifacts from 1 again, so that their folders will not be those
-    that the copy describes.
+    The new database will describe other runs than the copy does.
 
     Args:
         out: Output folder of a run.
     """
     if not (out / NAME).exists():
         (out / COPY).unlink(missing_ok=True)
+
+
+def skip_numbers(path: Path, used: int) -> None:
+    """Make a run number its executions from `used` + 1, unless they have higher numbers already.
+
+    Folders of artifacts have the number of their execution. After the database was lost, a new one
+    would start from 1 and use the folders that earlier runs have recorded as theirs.
+
+    Args:
+        path: Database that ML Metadata has created.
+        used: Highest number that a folder has.
+
+    Raises:
+        sqlite3.Error: The database cannot be read or written.
+    """
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        # ML Metadata's tables count with AUTOINCREMENT (https://www.sqlite.org/autoinc.html).
+        counter = "sqlite_sequence WHERE name = 'Execution'"
+        [(last,)] = db.execute(f"SELECT coalesce(max(seq), 0) FROM {counter}")
+        if last < used:
+            db.execute(f"DELETE FROM {counter}")
+            db.execute("INSERT INTO sqlite_sequence VALUES ('Execution', ?)", (used,))
 
 
 def is_lost(out: Path) -> bool:

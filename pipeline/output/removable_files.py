@@ -6,7 +6,8 @@ The following are kept:
 - the feature bank and the inspection cache;
 - the artifacts of the newest run that judged a model and of all later runs, because the next run
   takes cached outputs from them;
-- the artifacts of the runs that published the model of a version that still exists.
+- the artifacts of the runs that published the model of a version that still exists, or may exist
+  because its folder cannot be found.
 """
 
 from __future__ import annotations
@@ -96,8 +97,13 @@ def _kept(runs: Sequence[PastRun]) -> list[PastRun]:
 
 
 def _is_there(run: PastRun, published: Callable[[Path], set[int]]) -> bool:
-    """Whether the model of a run may still be published; unknown if no setting can be read."""
-    return not run.config or run.version in published(run.versions_folder)
+    """Whether the model of a run may still be published.
+
+    That is unknown if no setting can be read, and if the recorded folder of versions is not there:
+    it may have been moved, or lie on a disk that is not mounted.
+    """
+    folder = run.versions_folder
+    return not run.config or not folder.is_dir() or run.version in published(folder)
 
 
 def _published(versions: Path) -> set[int]:

@@ -50,6 +50,8 @@ def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
             only_b=correct.count((False, True)),
             neither=correct.count((False, False)),
         )
+    if not pairs:
+        missing = missing or "the runs have no labelled image of validation or test in common"
     return {
         "schema": SCHEMA,
         "a": _identity(first),

@@ -9,17 +9,17 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.files.atomic_write import atomic_write
+from imgpipe.models.files.array_archive import DAMAGED
+from imgpipe.pipeline.command_line import output_files
 
 FILE = "training_images.npz"
+_ARRAYS = ("version", "features", "labels", "paths", "images", "ends")
 #: Largest number of training images; of more, some are taken evenly.
 LIMIT = 2000
 _SIDE, _QUALITY = 112, 75  # longer side in pixels of the small copies, and quality of their JPEG
@@ -38,8 +38,8 @@ def prepare(out: Path, version: Path) -> Path:
         Path of the file.
 
     Raises:
-        ResourceError: There is no run that published the version, its artifacts are gone, or the
-            bank does not hold the features that the version computes.
+        ResourceError: There is no run that published the version, its artifacts are gone, the bank
+            does not hold the features that the version computes, or the file cannot be written.
     """
     from imgpipe.pipeline.output import past_runs
 
@@ -64,13 +64,15 @@ def prepare(out: Path, version: Path) -> Path:
 
 
 def _version_of(file: Path) -> int | None:
-    """Return the version that a file was written for, None if it cannot be read."""
+    """Return the version that a file was written for, None if a part of it cannot be read."""
     import numpy as np
 
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return int(arrays["version"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+        # numpy does not close a file that it opened itself and cannot read.
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
+            # All are read, because each has a checksum of its own.
+            return int({name: arrays[name] for name in _ARRAYS}["version"])
+    except DAMAGED:
         return None
 
 
@@ -108,7 +110,7 @@ def _write(file: Path, version: Path, bank_uri: str, examples: str) -> None:
         images=np.frombuffer(b"".join(one["small"] for one in found), np.uint8),
         ends=np.cumsum([len(one["small"]) for one in found]),
     )
-    atomic_write(file, out.getvalue())
+    output_files.write(file, out.getvalue())
 
 
 def _images(examples: str, wanted: set[str]) -> dict[str, Mapping[str, Any]]:

@@ -33,6 +33,7 @@ from imgpipe.components.beam.literal_folders import literal_folders
 from imgpipe.components.storage import integrity
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.graph import NEVER_CACHED
+from imgpipe.pipeline.output import metadata_file, past_runs
 from imgpipe.pipeline.runners import beam_lookups, seals
 
 _log = logging.getLogger(__name__)
@@ -79,8 +80,8 @@ def metadata_config(path: Path) -> metadata_store_pb2.ConnectionConfig:
 def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str] = ()) -> None:
     """Run all nodes in topological order.
 
-    A damaged artifact is removed and made again, at most once for each component. For this, all
-    nodes are launched again, and those before the component are taken from the cache.
+    A damaged artifact is removed and made again, at most once in a run. For this, all nodes are
+    launched again, and those before the component are taken from the cache.
 
     Args:
         pipeline: Pipeline of `imgpipe.pipeline.graph.create_pipeline`, with a metadata connection.
@@ -88,13 +89,13 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
         fresh: Nodes whose cached outputs are not used.
 
     Raises:
-        ResourceError: An artifact that was made again in this run is damaged again.
+        ResourceError: An artifact that was made in this run is damaged already.
         Exception: The first error of a node is raised unchanged.
     """
     ir = compiler.Compiler().compile(pipeline)
     root = Path(pipeline.pipeline_info.pipeline_root)
-    seals.forget_comparisons()
-    wanted, made_again, reported = set(fresh), set[str](), set[str]()
+    seals.start_run()
+    wanted, reported = set(fresh), set[str]()
     while True:
         try:
             with (
@@ -106,12 +107,12 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
                 # A copy, because launching writes the id of the run into the compiled pipeline.
                 return _launch_all(copy.deepcopy(ir), observer, wanted, reported, root)
         except seals.Damaged as found:
-            if found.node in made_again:
+            # An earlier execution with the same parameters may be in the cache, and damaged too.
+            if seals.was_written(found.folder):
                 raise ResourceError(
-                    f"{found.folder} was made again in this run and is damaged again: "
+                    f"{found.folder} was made in this run and is damaged already: "
                     f"{found.what}. Check the disk with its own tools, or choose --out OUT."
                 ) from found
-            made_again.add(found.node)
             _log.warning("%s; %s makes it again", found, found.node)
             integrity.remove(found.folder)
             names = [entry.pipeline_node.node_info.id for entry in ir.nodes]
@@ -154,6 +155,8 @@ def _launch_all(
     config = getattr(given, given.WhichOneof("connection_config"))
     with _Connection(config) as connection:
         _fail_interrupted(connection.store, root)
+        _forget_moved(connection.store, root)
+        metadata_file.skip_numbers(Path(config.sqlite.filename_uri), _highest_number(root))
         for node in (entry.pipeline_node for entry in ir.nodes):
             _launch(node, ir, deployment, connection, observer, fresh, reported)
 
@@ -265,3 +268,31 @@ def _fail_interrupted(store: mlmd.MetadataStore, root: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
     if dead:
         store.put_executions(dead)
+
+
+def _forget_moved(store: mlmd.MetadataStore, root: Path) -> None:
+    """Mark the artifacts outside of `root` as deleted, so that none is taken from the cache.
+
+    The database records absolute paths. After the output folder was moved, another project may have
+    taken its former place, and TFX only asks whether the folder of an artifact exists.
+    """
+    here = root.resolve()  # the same folder may have been named by a link
+    moved = [
+        artifact
+        for artifact in store.get_artifacts()
+        if artifact.state == metadata_store_pb2.Artifact.LIVE
+        and not Path(artifact.uri).resolve().is_relative_to(here)
+    ]
+    for artifact in moved:
+        artifact.state = metadata_store_pb2.Artifact.DELETED
+    if moved:
+        store.put_artifacts(moved)
+
+
+def _highest_number(root: Path) -> int:
+    """Return the highest number of an execution that a folder has or a run recorded, or 0."""
+    names = {folder.name for folder in root.glob("*/*/[0-9]*")}
+    for run in past_runs.read(root.parent):  # whose artifacts may have been removed
+        outputs = (run.artifacts or {}).values()
+        names |= {Path(uri).name for found in outputs for uri in found.values()}
+    return max((int(name) for name in names if name.isdecimal()), default=0)

@@ -1,16 +1,11 @@
 """Executor operators of the local runner, which check inputs and seal outputs.
 
-TFX lets a runner supply its own executor operators. These do three things in addition to TFX's:
-
-- They compare inputs with their seals before they are read.
-- They empty output folders before they are written. Execution numbers start again when the metadata
-  database is lost, and shards of an earlier run would otherwise be read as those of this one.
-- They seal outputs before they are published.
+TFX lets a runner supply its own executor operators. In addition to what TFX's do, these compare
+inputs with their seals before they are read, and seal outputs before they are published.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -63,6 +58,8 @@ class _Sealing:
 
     #: Artifacts of which this process has compared or written every byte.
     compared: set[Path] = set()  # noqa: RUF012 - shared by all operators on purpose
+    #: Artifacts that this run has written.
+    written: set[Path] = set()  # noqa: RUF012
 
     def run_executor(self, execution_info: Any) -> Any:
         """Execute a component.
@@ -84,14 +81,12 @@ class _Sealing:
                 raise Damaged(folder, what)
             if complete:
                 self.compared.add(folder)
-        outputs = _folders(execution_info.output_dict)
-        for folder in outputs:  # which TFX's launcher has created
-            shutil.rmtree(folder)
-            folder.mkdir()
         result = super().run_executor(execution_info)  # type: ignore[misc]
+        outputs = _folders(execution_info.output_dict)
         for folder in outputs:
             integrity.seal(folder)
         self.compared.update(outputs)
+        self.written.update(outputs)
         return result
 
 
@@ -110,6 +105,16 @@ OPERATORS = {
 }
 
 
-def forget_comparisons() -> None:
-    """Forget which artifacts were compared, so that a new run compares all of them."""
+def start_run() -> None:
+    """Forget which artifacts the run before has compared and written."""
     _Sealing.compared.clear()
+    _Sealing.written.clear()
+
+
+def was_written(folder: Path) -> bool:
+    """Whether this run has written the artifact in a folder.
+
+    Args:
+        folder: Folder of the artifact.
+    """
+    return folder in _Sealing.written

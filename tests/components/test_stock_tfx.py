@@ -182,6 +182,17 @@ def test_a_model_pusher_without_a_destination_raises_a_config_error() -> None:
         destination("", None)
 
 
+def test_a_model_pusher_refuses_a_bucket() -> None:
+    from tfx.proto import pusher_pb2
+
+    from imgpipe.components.model_pusher.component import destination
+
+    to = pusher_pb2.PushDestination()
+    to.filesystem.base_directory = "gs://bucket/models"
+    with pytest.raises(ConfigError, match=r"expected a local folder .*'gs://bucket/models'"):
+        destination("", to)
+
+
 def test_a_changed_module_file_changes_the_trainer_configuration(tmp_path: Path) -> None:
     from tfx.types.channel import Channel
     from tfx.types.standard_artifacts import Examples

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -40,11 +41,13 @@ _AT_ONCE = 16  # requests of the largest size whose bodies fit into memory at th
 _DAMAGED = (
     OSError,
     ValueError,
-    KeyError,
+    LookupError,
     TypeError,
     EOFError,
+    OverflowError,
     MemoryError,
     RuntimeError,  # a compression that zipfile does not know, an encrypted array
+    struct.error,
     zipfile.BadZipFile,
     zlib.error,
 )
@@ -64,7 +67,8 @@ class TrainingImages:
 
     def __init__(self, file: Path) -> None:
         try:
-            with np.load(file, allow_pickle=False) as arrays:
+            # numpy does not close a file that it opened itself and cannot read.
+            with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
                 self.version = int(arrays["version"])
                 self._features = arrays["features"].astype(np.float32)
                 self._labels, self._paths = arrays["labels"].tolist(), arrays["paths"].tolist()

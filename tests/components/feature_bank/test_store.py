@@ -78,6 +78,37 @@ def test_a_row_of_another_type_counts_as_absent(tmp_path: Path, value: object):
     store.close()
 
 
+def test_a_value_whose_type_became_text_does_not_hide_the_others(tmp_path: Path):
+    """SQLite's type of a value is one number, and few values are valid UTF-8."""
+    vectors = _vectors(3)
+    store = FeatureStore(tmp_path)
+    store.put(vectors)
+    with sqlite3.connect(tmp_path / "features.sqlite") as db:
+        text = "CAST(substr(value, 1, 9) AS TEXT)"
+        db.execute(f"UPDATE features SET value = {text} WHERE key = ?", (next(iter(vectors)),))
+    db.close()
+    assert set(store.get(list(vectors), DIM)) == set(list(vectors)[1:])
+    store.close()
+
+
+def test_a_file_that_another_process_has_replaced_is_kept(tmp_path: Path):
+    first, second = _vectors(2000), _vectors(20, seed=1)
+    store = FeatureStore(tmp_path)
+    store.put(first)
+    store.close()
+    file = tmp_path / "features.sqlite"
+    stores = [FeatureStore(tmp_path) for _ in range(2)]
+    with file.open("r+b") as damaged:
+        damaged.seek(4096)
+        damaged.write(b"\xa5" * (file.stat().st_size - 4096))
+    for store, vectors in zip(stores, (first, second), strict=True):
+        store.get(list(first), DIM)  # which finds the damage
+        store.put(vectors)
+    assert stores[1].get([*first, *second], DIM).keys() == {*first, *second}
+    for store in stores:
+        store.close()
+
+
 def test_flipped_bytes_anywhere_in_the_file_never_give_another_vector(tmp_path: Path):
     vectors = _vectors(400)
     store = FeatureStore(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from pathlib import Path
@@ -167,6 +168,18 @@ def test_a_model_that_cannot_be_converted_is_refused_with_the_cause(
     assert not result.blessed
     assert result.why.startswith("it could not be converted: LiteRT export: expected a signature")
     assert result.accuracy is None
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOSPC, "full")])
+def test_a_lack_of_memory_or_disk_is_no_result(
+    directory, examples, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    def lacking(*_: object) -> bytes:
+        raise error
+
+    monkeypatch.setattr(litert, "convert", lacking)
+    with pytest.raises(type(error)):
+        component.convert(directory, ["float16"], examples, [])
 
 
 def test_without_a_validation_image_nothing_is_blessed(made, examples, predictions, tmp_path):

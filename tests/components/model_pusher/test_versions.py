@@ -430,3 +430,18 @@ class TestRollback:
             rollback.rollback(base, None)
         with pytest.raises(ConfigError, match=r"version 9 in .* is missing or damaged"):
             rollback.rollback(base, 9)
+
+    @pytest.mark.parametrize(("intact", "to"), [(1, None), (1, 1), (2, None)])
+    def test_a_damaged_newest_version_is_replaced_and_its_model_withdrawn(
+        self, tmp_path: Path, saved_model: Path, intact: int, to: int | None
+    ):
+        base = tmp_path / "other"
+        for number in range(1, intact + 2):
+            (saved_model / "saved_model.pb").write_bytes(b"graph %d" % number)
+            versions.publish(base, {"": saved_model}, {})
+        (base / str(intact + 1) / "saved_model.pb").write_bytes(b"broken!")
+        rollback.rollback(base, to)
+        newest = manifest.latest(base)
+        assert newest.manifest["rolled_back_to"] == intact
+        assert len(newest.withdrawn) == 1
+        assert component.push(base, saved_model, {}, GATES, {}, 5)["refused_by"] == ["rollback"]

@@ -35,9 +35,7 @@ def test_an_unchanged_artifact_has_no_damage(artifact: Path):
 def test_a_shard_cut_at_a_record_boundary_is_noticed(artifact: Path):
     content = (artifact / SHARD).read_bytes()
     (artifact / SHARD).write_bytes(content[: len(content) // 2])
-    assert integrity.damage(artifact, complete=False) == (
-        f"{SHARD} has 120 bytes; expected 240 bytes and 10 records"
-    )
+    assert integrity.damage(artifact, complete=False) == (f"{SHARD} has 120 bytes; expected 240")
 
 
 def test_flipped_bytes_are_noticed(artifact: Path):

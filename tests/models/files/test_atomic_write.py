@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -51,6 +53,25 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path):
     assert pipe.read_text() == "through"
     writer.join(timeout=10)
     assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("mode", ["wb", "ab"])
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "link"])
+def test_a_redirected_output_is_written_to_after_its_earlier_content(
+    tmp_path: Path, name: str, mode: str
+):
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    program = (
+        "import os, sys\nfrom pathlib import Path\n"
+        "from imgpipe.models.files.atomic_write import atomic_write\n"
+        "os.write(1, b'before '); atomic_write(Path(sys.argv[1]), 'json '); os.write(1, b'after')\n"
+    )
+    with (tmp_path / "log").open(mode) as log:
+        log.write(b"log ")
+        log.flush()
+        command = [sys.executable, "-c", program, name]
+        subprocess.run(command, stdout=log, cwd=tmp_path, timeout=60, check=True)
+    assert (tmp_path / "log").read_text() == "log before json after"
 
 
 def test_a_folder_in_the_way_is_an_error(tmp_path: Path):

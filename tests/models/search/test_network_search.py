@@ -221,14 +221,6 @@ def test_a_network_that_memory_or_disk_cannot_hold_is_not_kept(
     assert trained.history["trained"] == HEAD
 
 
-def test_tensorflows_lack_of_memory_is_known() -> None:
-    import tensorflow as tf
-
-    error = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
-    assert network_search._lacking(error) == "memory"
-    assert network_search._lacking(ValueError("defect")) == ""
-
-
 def test_a_person_who_ends_the_search_gets_the_best_network_so_far(examples, bank) -> None:
     progress.attach(_Said(ends=True))
     try:

@@ -115,6 +115,24 @@ def test_a_database_locked_by_another_program_is_reported(
     assert metadata_file.fault(out) == ""
 
 
+def test_a_database_that_a_killed_run_was_changing_can_be_read(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+):
+    program = (
+        "import os, sqlite3, sys\n"
+        "db = sqlite3.connect(sys.argv[1]); db.execute('PRAGMA cache_size=5')\n"
+        "db.execute('UPDATE Artifact SET uri = uri || uri'); os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, out / metadata_file.NAME], check=False)
+    assert (out / f"{metadata_file.NAME}-journal").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda *_: False)
+        assert "unfinished change of a run that was killed" in metadata_file.fault(out, True)
+    assert metadata_file.fault(out, to_read=True) == ""
+    with sqlite3.connect(out / metadata_file.NAME) as db:
+        assert db.execute("SELECT max(length(uri)) FROM Artifact").fetchone() == (17,)
+
+
 def test_a_path_too_long_for_sqlite_is_reported(tmp_path: Path):
     long = tmp_path / "/".join(["n" * 200] * 3)
     assert "SQLite cannot open longer ones. Choose a shorter --out" in metadata_file.fault(long)
@@ -174,7 +192,6 @@ def test_a_damaged_copy_is_not_restored(out: Path):
 
 
 def test_a_run_without_a_database_removes_the_stale_copy(out: Path):
-    """The new run numbers artifacts from 1 again, and they would be taken for those of the copy."""
     metadata_file.keep_copy(out)
     metadata_file.forget_stale_copy(out)
     assert (out / metadata_file.COPY).exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
@@ -92,6 +93,32 @@ def test_a_version_of_a_rollback_has_the_images_of_the_run_that_made_it(leave, v
     assert TrainingImages(training_images.prepare(out, version)).version == 4
     with pytest.raises(ResourceError, match="is not a version that a run published"):
         training_images.prepare(out, version.parent)
+
+
+def test_a_damaged_file_is_written_again(leave, version, monkeypatch):
+    out = leave()
+    file = training_images.prepare(out, version)
+    whole = file.read_bytes()
+    # The model computes the features once; loading it for each byte would take minutes.
+    monkeypatch.setattr(training_images, "_require_alike", lambda *_: None)
+    for place in range(0, len(whole), 31):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << place % 8
+        file.write_bytes(flipped)
+        training_images.prepare(out, version)
+        nearest = TrainingImages(file).nearest(np.array([10, 90, 12], np.float32))
+        assert [row["label"] for row in nearest] == ["g", "b", "r"]
+
+
+def test_a_file_that_cannot_be_written_is_named(leave, version, monkeypatch):
+    out = leave()
+
+    def full(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(training_images.output_files, "atomic_write", full)
+    with pytest.raises(ResourceError, match=r"cannot write .*training_images.npz: Read-only file"):
+        training_images.prepare(out, version)
 
 
 def test_features_of_another_network_are_refused(leave, version):
