@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 IMAGE = "tensorflow/serving:2.19.1"
 """Docker image, pinned because ``latest`` could change the server on a restart."""
@@ -72,4 +73,4 @@ class Deployment:
     @property
     def status_path(self) -> str:
         """REST path that answers 200 when the server knows a version."""
-        return f"/v1/models/{self.model}"
+        return f"/v1/models/{quote(self.model, safe='')}"

@@ -160,22 +160,24 @@ class Core:
         Args:
             wanted: All models to serve. A model that is already served in the same way is not
                 reloaded.
-            wait: Seconds to wait until every model answers; 0 does not wait.
+            wait: Seconds to wait until the new and the changed models answer; 0 does not wait. The
+                others may have failed long ago, and TensorFlow Serving does not wait for them.
 
         Raises:
             StatusError: The change is refused and nothing has changed (INVALID_ARGUMENT,
                 FAILED_PRECONDITION), or some models did not become available (UNKNOWN).
         """
         with self._changing:
-            configs.check(wanted)
+            # In this order, because the first one has TensorFlow Serving's error for a platform.
             configs.check_change(self._configs, wanted)
+            configs.check(wanted)
             labels = self._checked_labels(wanted)
-            self._apply(wanted)
+            changed = self._apply(wanted)
             self._labels = labels
             self._request_logs = {m.name: m.request_log for m in wanted if m.request_log}
         self._on_change()
         if wait > 0:
-            self._wait([config.name for config in wanted], wait)
+            self._wait(changed, wait)
 
     def _checked_labels(self, wanted: Sequence[ModelConfig]) -> dict[str, Mapping[str, int]]:
         for model in wanted:
@@ -188,11 +190,12 @@ class Core:
                     raise configs.label_not_available(model.name, version)
         return {model.name: model.labels for model in wanted}
 
-    def _apply(self, wanted: Sequence[ModelConfig]) -> None:
+    def _apply(self, wanted: Sequence[ModelConfig]) -> list[str]:
+        """Serve ``wanted`` and return the names of the models that are new or were changed."""
         if self._initial is None:
             self._initial = frozenset(config.name for config in wanted)
         models: dict[str, ModelManager] = {}
-        added = []
+        added, updated = [], []
         for config in wanted:
             model = self._models.get(config.name)
             if model is None:
@@ -200,6 +203,7 @@ class Core:
                 added.append(model)
             elif _what_to_load(config) != _what_to_load(model.config):
                 model.update(config)
+                updated.append(model)
             models[config.name] = model
         removed = [model for name, model in self._models.items() if name not in models]
         self._models = models
@@ -210,6 +214,7 @@ class Core:
         for model in removed:
             # In a thread, because an unfinished load may take long and nothing waits for it.
             threading.Thread(target=model.stop, args=(_STOP_LOADING_S,), daemon=True).start()
+        return [model.config.name for model in added + updated]
 
     def _manager(self, config: ModelConfig) -> ModelManager:
         options = self._options

@@ -123,7 +123,7 @@ _LISTEN = (
     Flag("rest_api_port", "REST port; 0 for none, -1 for any free port", rest_port, 0),
     _number(
         "rest_api_timeout_in_ms",
-        "time limit of a REST request in milliseconds, from its body to its answer",
+        "time limit of a REST request in milliseconds, from its head to its answer",
         round(rest.DEFAULT_TIMEOUT_S * 1000),
     ),
     _switch("rest_api_enable_cors_support", "let web pages of other sites call the REST interface"),

@@ -92,14 +92,21 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         )
     if not flags.model_base_path and not flags.model_config_file:
         parser.error("no model to serve: give --model_base_path or --model_config_file")
-    if flags.model_version and not flags.model_base_path:
-        parser.error("--model_version needs --model_base_path; a config file has version policies")
+    for name in ("model_version", "num_versions", "request_log_prefix"):
+        if flags.model_config_file and getattr(flags, name) != parser.get_default(name):
+            parser.error(
+                f"--{name} is not used with --model_config_file. Set it for each model in that "
+                "file, or leave it out."
+            )
+    rate = "request_log_sampling_rate"
+    if getattr(flags, rate) != parser.get_default(rate) and not flags.request_log_prefix:
+        parser.error(f"--{rate} needs --request_log_prefix")
     if flags.model_version < 0:
         parser.error(f"--model_version must be 1 or more. Received: {flags.model_version}.")
     if flags.num_versions < 1:
         parser.error(f"--num_versions must be 1 or more. Received: {flags.num_versions}.")
-    if flags.num_versions > 1 and (flags.model_version or not flags.model_base_path):
-        parser.error("--num_versions needs --model_base_path and no --model_version")
+    if flags.num_versions > 1 and flags.model_version:
+        parser.error("--num_versions cannot be used together with --model_version")
     for name in ("timeout_in_ms", "max_body_bytes", "max_body_values"):
         if getattr(flags, f"rest_api_{name}") == 0:
             parser.error(f"--rest_api_{name} must be 1 or more. Received: 0.")
@@ -119,4 +126,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def without_effect(argv: Sequence[str]) -> list[str]:
     """Return the names of the flags in ``argv`` that have no effect in this server."""
     given = {word.lstrip("-").split("=", 1)[0] for word in argv}
-    return [flag.name for flag in NO_EFFECT if flag.name in given]
+    names = [flag.name for flag in NO_EFFECT]
+    if "model_config_file" in given:  # which tensorflow_model_server uses instead of these too
+        names += ["model_name", "model_base_path"]
+    return [name for name in names if name in given]

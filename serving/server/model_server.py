@@ -288,7 +288,7 @@ def main(argv: Sequence[str] | None = None, lines: StateLines | None = None) -> 
     native_messages.limit()
     logging.getLogger("tensorflow").setLevel(logging.WARNING)
     for name in without_effect(argv):
-        _log.warning("--%s has no effect on this server", name)
+        _log.warning("--%s has no effect", name)
     if flags.monitoring_config_file and not flags.rest_api_port:
         _log.warning("--monitoring_config_file has no effect without --rest_api_port")
     open_files.raise_limit()

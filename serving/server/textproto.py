@@ -129,6 +129,7 @@ class BatchingParameters:
     """Content of ``--batching_parameters_file``. The defaults are those of TensorFlow Serving."""
 
     max_batch_size: int = 1000
+    """Largest number of rows of a request, and of a batch unless large batches are split."""
     batch_timeout_micros: int = 0
     max_enqueued_batches: int = 10
     num_batch_threads: int = 0
@@ -175,16 +176,19 @@ def _batching_problem(parameters: BatchingParameters) -> str:
         return "num_batch_threads and max_execution_batch_size must be positive"
     if parameters.max_execution_batch_size and not parameters.enable_large_batch_splitting:
         return "max_execution_batch_size needs enable_large_batch_splitting"
+    if parameters.max_execution_batch_size > parameters.max_batch_size:
+        return (
+            "max_execution_batch_size must be at most max_batch_size, "
+            f"{parameters.max_batch_size}; was {parameters.max_execution_batch_size}"
+        )
     sizes = parameters.allowed_batch_sizes
     if sizes:
         if list(sizes) != sorted(set(sizes)) or sizes[0] < 1:
             return "allowed_batch_sizes entries must be monotonically increasing"
-        last = parameters.max_execution_batch_size or parameters.max_batch_size
-        if sizes[-1] != last:
-            name = "max_execution" if parameters.enable_large_batch_splitting else "max"
+        if sizes[-1] != parameters.max_batch_size:
             return (
-                f"last entry in allowed_batch_sizes must equal {name}_batch_size; last entry was "
-                f"{sizes[-1]}; expected {last}"
+                "Last entry in allowed_batch_sizes must match max_batch_size; last entry was "
+                f"{sizes[-1]}; expected {parameters.max_batch_size}"
             )
     return ""
 

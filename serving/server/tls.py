@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import ssl
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from imgpipe.serving.server.errors import BadArgument
@@ -20,19 +22,36 @@ def server_context(tls: SslConfig) -> ssl.SSLContext:
     """Return an SSL context for TLS 1.2 or newer, with client certificates where required.
 
     Raises:
-        ssl.SSLError: The key and the certificate do not match.
+        ssl.SSLError: The key and the certificate do not match, or a text is not in PEM format.
+        BadArgument: The key is encrypted.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    with tempfile.NamedTemporaryFile("w", suffix=".pem") as pem:  # ssl only reads files; mode 0600
-        pem.write(f"{tls.server_key}\n{tls.server_cert}\n")
-        pem.flush()
-        context.load_cert_chain(pem.name)
+    with _file(f"{tls.server_key}\n{tls.server_cert}\n") as name:
+        context.load_cert_chain(name, password=_no_password)
     if tls.custom_ca:
-        context.load_verify_locations(cadata=tls.custom_ca)
+        with _file(tls.custom_ca) as name:
+            context.load_verify_locations(name)
     if tls.client_verify:
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+@contextlib.contextmanager
+def _file(text: str) -> Iterator[str]:
+    """Yield the name of a file with ``text``, as ssl reads keys and texts with comments only so."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".pem") as file:  # mode 0600
+        file.write(text)
+        file.flush()
+        yield file.name
+
+
+def _no_password() -> str:
+    """Refuse an encrypted key, for whose password OpenSSL would ask on the terminal."""
+    raise BadArgument(
+        "Cannot listen with TLS: server_key is encrypted, and the server has no password for it. "
+        "Decrypt it with: openssl pkey -in KEY -out NEW."
+    )
 
 
 class Certificates:
@@ -43,7 +62,7 @@ class Certificates:
         file: The file that they are from, which is read again when it changes.
 
     Raises:
-        BadArgument: The key and the certificate do not match.
+        BadArgument: The key and the certificate do not match, or the key is encrypted.
     """
 
     def __init__(self, tls: SslConfig, file: Path | None = None) -> None:
@@ -72,7 +91,7 @@ class Certificates:
         try:
             tls = read_ssl(self._file)
             context = server_context(tls)
-        except (BadArgument, ssl.SSLError) as error:
+        except (BadArgument, OSError, ValueError, TypeError) as error:
             _log.error("new certificates are not valid, the current ones stay in use: %s", error)
             return
         if tls.client_verify != self.tls.client_verify:

@@ -154,3 +154,7 @@ def test_the_pixel_limit_applies_to_images_inside_examples():
 def test_large_tensors_are_refused():
     with pytest.raises(StatusError, match="Input x has 400 bytes; 100 are allowed"):
         Limits(max_tensor_bytes=100).check("x", np.zeros(100, np.float32))
+    strings = np.array([b"a" * 60, b"b" * 41], object)
+    Limits(max_tensor_bytes=101).check("x", strings)
+    with pytest.raises(StatusError, match="Input x has 101 bytes; 100 are allowed"):
+        Limits(max_tensor_bytes=100).check("x", strings)

@@ -17,6 +17,7 @@ from pathlib import Path
 from imgpipe.serving.server.errors import BadArgument
 from imgpipe.serving.server.monitoring.log_format import utc_text
 from imgpipe.serving.server.requests.calls import Call
+from imgpipe.serving.server.status import truncate
 
 STDERR = "-"
 
@@ -49,9 +50,9 @@ class AccessLog:
             "method": call.method,
             "entrypoint": call.entrypoint,
             "peer": call.peer,
-            "model": call.model,
+            "model": truncate(call.model),
             "version": call.version,
-            "signature": call.signature,
+            "signature": truncate(call.signature),
             "rows": call.rows,
             "request_bytes": call.request_bytes,
             "status": call.status,

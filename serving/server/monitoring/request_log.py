@@ -13,7 +13,6 @@ import logging
 import random
 import threading
 import time
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,9 +29,12 @@ from imgpipe.serving.server.versions.config import RequestLogConfig
 
 _log = logging.getLogger(__name__)
 _FILES = 8
-"""Number of files that share the size limit: an eighth is deleted with the oldest file."""
-_UINT8, _SIDES = 4, 3
-"""DataType of pixels, and the number of dimensions from which such a tensor is an image."""
+"""Share of the size limit after which a new file begins, because the oldest file is deleted whole:
+an eighth."""
+_FRAME_BYTES = 16
+"""What TFRecord adds to each record: its length and two checksums."""
+_SIDES = 3
+"""Number of dimensions from which a tensor of numbers may be an image."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +120,11 @@ def _drop_images(request: Any, kind: str, names: frozenset[str]) -> None:
                 example.features.feature.pop(name, None)
         return
     for name, tensor in list(request.inputs.items()):
-        pixels = tensor.dtype == _UINT8 and len(tensor.tensor_shape.dim) >= _SIDES
+        is_text = tensor.dtype == tensors.STRING
+        pixels = not is_text and len(tensor.tensor_shape.dim) >= _SIDES
         if name in names or pixels:
             del request.inputs[name]
-        elif tensor.dtype == tensors.STRING:
+        elif is_text:
             # Any string may be a serialized tf.Example with an image in it.
             tensor.string_val[:] = [_without_images(item, names) for item in tensor.string_val]
 
@@ -147,21 +150,29 @@ class _Writer:
     """TFRecord files of one prefix; each record is on disk when ``write`` returns."""
 
     def __init__(self, prefix: str, max_bytes: int) -> None:
-        self._prefix = prefix
-        self._file_bytes = max(max_bytes // _FILES, 1)
+        self._prefix, self._max_bytes = prefix, max_bytes
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._file: Any = None
-        self._written = 0
         Path(prefix).parent.mkdir(parents=True, exist_ok=True)
         # Files of earlier processes count towards the limit too.
-        earlier = request_log_files.of_prefix(Path(prefix))
-        self._files = deque(sorted(earlier, key=lambda path: path.stat().st_mtime_ns))
+        found = [(path, path.stat()) for path in request_log_files.of_prefix(Path(prefix))]
+        found.sort(key=lambda file: file[1].st_mtime_ns)
+        # The bytes of each file, the oldest first. An open file is the last one.
+        self._sizes = {path: status.st_size for path, status in found}
 
     def write(self, record: bytes) -> None:
+        size = len(record) + _FRAME_BYTES
+        if size > self._max_bytes:
+            raise OSError(
+                f"a record of {size} bytes is not kept, because --request_log_max_bytes is "
+                f"{self._max_bytes}"
+            )
         with self._lock:
-            if self._file is None or self._written + len(record) > self._file_bytes:
+            if self._file is None or self._sizes[self._path] + size > self._max_bytes // _FILES:
                 self._next()
+            self._make_room(size)
+            self._sizes[self._path] += size
             try:
                 self._file.write(record)
                 self._file.flush()
@@ -171,16 +182,20 @@ class _Writer:
                 with contextlib.suppress(Exception):
                     file.close()
                 raise
-            self._written += len(record)
 
     def _next(self) -> None:
-        if self._file is not None:
-            self._file.close()
-        while len(self._files) >= _FILES:
-            self._files.popleft().unlink(missing_ok=True)
         path = request_log_files.new(self._prefix, next(self._numbers))
-        self._file, self._written = tf.io.TFRecordWriter(str(path)), 0
-        self._files.append(path)
+        before, self._file = self._file, tf.io.TFRecordWriter(str(path))
+        self._path, self._sizes[path] = path, 0
+        if before is not None:
+            before.close()
+
+    def _make_room(self, size: int) -> None:
+        """Delete the oldest files until ``size`` bytes fit beside the rest."""
+        while sum(self._sizes.values()) + size > self._max_bytes:
+            oldest = next(iter(self._sizes))
+            oldest.unlink(missing_ok=True)
+            del self._sizes[oldest]
 
     def close(self) -> None:
         with self._lock:

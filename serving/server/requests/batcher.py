@@ -113,7 +113,7 @@ class BatchingRuntime:
             return self._inner.run(feeds, values, fetches, timeout)
         rows = _rows(values)
         most = self._parameters.max_batch_size
-        if rows > most and not self._parameters.enable_large_batch_splitting:
+        if rows > most:  # even where it could be split, as in shared_batch_scheduler.h
             raise invalid(f"Task size {rows} is larger than maximum input batch size {most}")
         deadline = None if timeout is None else time.monotonic() + timeout
         parts = [

@@ -40,6 +40,7 @@ class Call:
     run_seconds: float = 0.0
     code: int = Code.OK
     message: str = ""
+    """The error as the client receives it."""
     seconds: float = 0.0
     started: float = field(default_factory=time.time)
     """Start of the request, in seconds since 1970."""
@@ -76,7 +77,7 @@ class Calls:
             return work(call)
         except Exception as error:
             failure = status.from_exception(error)
-            call.code, call.message = failure.code, failure.message
+            call.code, call.message = failure.code, status.truncate(failure.message)
             # Only an unexpected exception is logged with its traceback.
             if failure.code == Code.INTERNAL and not isinstance(error, StatusError):
                 _log.exception("internal error")
@@ -87,7 +88,7 @@ class Calls:
 
     def refuse(self, call: Call, error: StatusError) -> None:
         """Notify the observers of a request that is refused before it runs."""
-        call.code, call.message = error.code, error.message
+        call.code, call.message = error.code, status.truncate(error.message)
         self._tell(call)
 
     @staticmethod

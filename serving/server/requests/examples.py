@@ -98,7 +98,7 @@ def infer(
         tasks: The methods and signatures to run.
         examples: A ``tensorflow.serving.Input``.
         timeout: Time limit in seconds; None for none.
-        limits: Limits on the images in the examples; None for none.
+        limits: Limits on the bytes of the examples and on the images in them.
         check_method_name: Whether the method name of a signature must be that of its task.
         multi: Whether to use the error messages of MultiInference.
 
@@ -117,6 +117,7 @@ def infer(
         feeds.add(name)
         fetches.update(outputs)
     strings = serialized(examples)
+    limits.check_size(_INPUTS, strings)
     limits.check_examples(strings)
     names, inputs = sorted(fetches), sorted(feeds)  # in TF2, each signature has its own input
     began = time.monotonic()

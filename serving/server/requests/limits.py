@@ -47,11 +47,7 @@ class Limits:
         Raises:
             StatusError: INVALID_ARGUMENT, the input exceeds a limit.
         """
-        if self.max_tensor_bytes and value.nbytes > self.max_tensor_bytes:
-            raise invalid(
-                f"Input {alias} has {value.nbytes} bytes; {self.max_tensor_bytes} are allowed. "
-                "Send fewer rows at once."
-            )
+        self.check_size(alias, value)
         if not self.max_pixels or value.dtype != object:
             return
         if alias in self.image_inputs:
@@ -61,6 +57,26 @@ class Limits:
         # the second for Classify and Regress.
         elif alias in ("examples", "inputs"):
             self.check_examples(value.reshape(-1))
+
+    def check_size(self, alias: str, value: np.ndarray) -> None:
+        """Refuse an input with too many bytes; those of strings are the bytes of their texts.
+
+        Args:
+            alias: Name of the input in the signature.
+            value: Array of any shape; strings are an object array of bytes.
+
+        Raises:
+            StatusError: INVALID_ARGUMENT, the input has more than ``max_tensor_bytes``.
+        """
+        if not self.max_tensor_bytes:
+            return
+        is_text = value.dtype == object
+        size = sum(map(len, value.reshape(-1))) if is_text else value.nbytes
+        if size > self.max_tensor_bytes:
+            raise invalid(
+                f"Input {alias} has {size} bytes; {self.max_tensor_bytes} are allowed. "
+                "Send fewer rows at once."
+            )
 
     def check_examples(self, strings: np.ndarray) -> None:
         """Check the images inside serialized tf.Examples; other strings are ignored.

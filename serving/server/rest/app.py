@@ -92,6 +92,7 @@ class Endpoint:
         received = RestRequest(request.method, path, peer, encoding=encoding, deadline=deadline)
         if self.draining:
             error = StatusError(Code.UNAVAILABLE, "The server is stopping. Try another one.")
+            await bodies.discard(request.receive)
             return _closing(self._api.refuse(received, error))
         try:
             async with asyncio.timeout(self._options.timeout):

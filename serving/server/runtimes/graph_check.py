@@ -126,12 +126,21 @@ class _Walk:
         self._files = set(files) - {""}  # a SaverDef may name no tensor; "" is also no source
         self._calls: set[tuple[str, tuple[str, ...]]] = set()
         self._found: list[tuple[Any, bool]] = []
+        # TensorFlow may run these instead of a function that the graph names: the gradients for
+        # SymbolicGradient, and functions with the same api_implements by choice of its optimizer.
+        instead = [gradient.gradient_func for gradient in graph.library.gradient]
+        instead += [name for name, f in self._functions.items() if "api_implements" in f.attr]
+        for name in instead:
+            self._call(name, [])
 
     def refused(self, allowed: Collection[str]) -> Iterator[str]:
         """Yield the names of the reached operations that are not allowed."""
         for node, reads_own_file in self._found:
             if node.op == _PRINT and node.attr["output_stream"].s.startswith(b"file:"):
                 yield f"{_PRINT} to a file"
+            elif any(value.placeholder for value in node.attr.values()):
+                # A caller may fill it with a function or a file. Exported graphs have none.
+                yield f"{node.op} with an attribute that is a placeholder"
             elif not (node.op in allowed or node.op in self._functions or reads_own_file):
                 yield node.op
 
@@ -158,7 +167,7 @@ class _Walk:
         self._found.append((node, own))
         called = [node.op] if node.op in self._functions else []
         for value in node.attr.values():
-            called += [f.name for f in (value.func, *value.list.func) if f.name]
+            called += _named_functions(value)
         inputs = range(len(node.input)) if called and node.op in _CALLS else []
         sources = [self._source(node, index, body, arguments) for index in inputs]
         for name in called:
@@ -218,6 +227,15 @@ class _Walk:
             return None
         setting = [user for user in users if user.op == "AssignVariableOp"]
         return setting[0] if len(setting) == 1 else None
+
+
+def _named_functions(value: Any) -> Iterator[str]:
+    """Yield the functions that an attribute names, and those that their own attributes name."""
+    for function in (value.func, *value.list.func):
+        if function.name:
+            yield function.name
+        for inner in function.attr.values():
+            yield from _named_functions(inner)
 
 
 def _shared_name(handle: Any) -> str:

@@ -53,8 +53,9 @@ def check(models: Sequence[ModelConfig]) -> None:
     """Check that the models can be served together.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, a name is empty or repeated, a base path cannot be read, or
-            a platform is not supported. The messages are TensorFlow Serving's where it has them.
+        StatusError: INVALID_ARGUMENT, a name is empty or repeated, a base path cannot be read, a
+            platform is not supported, or the prefix of a request log is a folder. The messages are
+            TensorFlow Serving's where it has them.
     """
     seen: set[str] = set()
     for model in models:
@@ -77,6 +78,12 @@ def check(models: Sequence[ModelConfig]) -> None:
             raise invalid(
                 f"Platform {model.platform or '(none)'} of model {model.name} is not served. "
                 f"Expected: {PLATFORM}."
+            )
+        if model.request_log and not model.request_log.path_prefix.rpartition("/")[2]:
+            raise invalid(
+                f"The request log of model {model.name} needs the beginning of the paths of its "
+                "files, such as /logs/requests. Received a folder: "
+                f"{model.request_log.path_prefix!r}."
             )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -30,6 +30,8 @@ would grow for as long as the server runs."""
 _CHANGING = "its files are still changing"
 _SETTLE_S = 0.5
 """Files without a manifest must be unchanged for this long, or for one poll, to be loaded."""
+_LEAST_PAUSE_S = 0.1
+"""A version whose retry is due may have no files at the moment; polling must not fill a core."""
 
 
 @dataclass(frozen=True)
@@ -125,11 +127,12 @@ class ModelManager:
 
     def _pause(self) -> float | None:
         """Return the seconds until the next poll, or until the next attempt to load a version."""
-        waits = [s.retry_at - time.monotonic() for s in self._servables.values() if s.retry_at]
+        retries = [s.retry_at for s in self._servables.values() if s.retry_at]
+        waits = [max(at - time.monotonic(), _LEAST_PAUSE_S) for at in retries]
         if self._poll_seconds > 0:
             waits.append(self._poll_seconds)
         # A longer wait, such as ``math.inf``, would raise OverflowError.
-        return min(max(min(waits), 0.0), threading.TIMEOUT_MAX) if waits else None
+        return min(*waits, threading.TIMEOUT_MAX) if waits else None
 
     def poll(self) -> None:
         """Read the base path once, and load and unload versions accordingly."""
@@ -138,9 +141,10 @@ class ModelManager:
         try:
             names = store.names()
         except OSError as error:
-            self._warn_of(f"base path {config.base_path} cannot be read ({error.strerror})")
+            # Nothing is unloaded: the disk may only be out of reach.
+            self._keep(f"base path {config.base_path} cannot be read ({error.strerror})", {})
             self._settle(config)
-            return  # nothing is unloaded: the disk may only be out of reach
+            return
         self._first_seen = {n: seen for n, seen in self._first_seen.items() if n in names}
         found = FoundVersions(names, lambda n: self._examined(store, n, names[n]))
         wanted = config.policy.choose(names, found.is_complete)
@@ -154,7 +158,7 @@ class ModelManager:
             # mounted would end the service.
             self._waiting = waiting
             why = "; ".join(f"{n}: {entry.missing}" for n, entry in waiting.items())
-            self._warn_of(f"no complete version under {config.base_path}" + (why and f" ({why})"))
+            self._keep(f"no complete version under {config.base_path}{why and f' ({why})'}", names)
             self._settle(config)
             return
         self._warn_of("no version is asked for" if nothing_asked else "")
@@ -166,6 +170,13 @@ class ModelManager:
             self._retire_all()
         self._waiting = waiting
         self._settle(config)
+
+    def _keep(self, problem: str, names: Collection[int]) -> None:
+        """Keep what is loaded, but make no further attempts to load what is not in ``names``."""
+        for version, servable in self._servables.items():
+            if version not in names:
+                servable.give_up()
+        self._warn_of(problem)
 
     def _aspired(self, config: ModelConfig, found: FoundVersions) -> list[int]:
         """Return the versions to serve now.

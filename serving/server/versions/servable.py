@@ -134,11 +134,12 @@ class Servable:
         _log.error("%s failed: %s", self._title, error)
 
     def give_up(self) -> None:
-        """Make no further attempts to load, because the version is no longer needed."""
+        """Make no further attempts to load, because the version is gone or no longer needed."""
         if self.retry_at is not None:
             self.retry_at = None
             self.error = StatusError(
-                Code.CANCELLED, "Its load was cancelled, because the version is no longer needed"
+                Code.CANCELLED,
+                "Its load was cancelled, because the version is gone or no longer needed",
             )
             self.state = State.END
 

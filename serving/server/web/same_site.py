@@ -18,9 +18,12 @@ def is_foreign(request: Request) -> bool:
     host = request.headers.get("host", "")
     origin = request.headers.get("origin")
     here, _ = request.scope.get("server") or ("", 0)
-    if origin is not None and urlsplit(origin).netloc != host:
+    try:
+        if origin is not None and urlsplit(origin).netloc != host:
+            return True
+        return _is_loopback(here) and not _is_loopback(urlsplit(f"//{host}").hostname or "")
+    except ValueError:  # urlsplit refuses addresses such as "[::1"
         return True
-    return _is_loopback(here) and not _is_loopback(urlsplit(f"//{host}").hostname or "")
 
 
 def _is_loopback(host: str) -> bool:

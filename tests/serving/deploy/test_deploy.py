@@ -50,10 +50,11 @@ def test_odd_names_are_quoted(target):
 
 
 def test_compose_does_not_substitute_a_dollar_in_a_path():
-    odd = Deployment("m", Path("/data/cost$2024/out"), image="registry/$a:1")
+    odd = Deployment("a$b", Path("/data/cost$2024/out"), image="registry/$a:1")
     (service,) = documents(TARGETS["compose"](odd)[COMPOSE])[0]["services"].values()
     assert service["image"] == "registry/$$a:1"
     assert service["volumes"][0]["source"] == "/data/cost$$2024/out"
+    assert service["volumes"][0]["target"] == "/models/a$$b"
 
 
 # --- the server's own files ----------------------------------------------------------------------
@@ -84,6 +85,7 @@ def test_the_embedded_server_reads_the_same_files(tmp_path):
         (tmp_path / name).write_text(text)
     batching = textproto.read_batching(tmp_path / "batching.config")
     assert batching.max_batch_size == batching.allowed_batch_sizes[-1] == 32
+    assert not batching.enable_large_batch_splitting, "it would not split a larger request"
     assert batching.num_batch_threads == 3
     monitoring = textproto.read_monitoring(tmp_path / "monitoring.config")
     assert monitoring == textproto.Monitoring(prometheus=True)
@@ -107,11 +109,17 @@ def test_compose_mounts_the_paths_that_the_configs_name():
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 @pytest.mark.parametrize(
-    ("body", "healthy"), [('{ "state": "AVAILABLE" }', True), ('{"state": "END"}', False)]
+    ("model", "body", "healthy"),
+    [
+        ("imgpipe", '{ "state": "AVAILABLE" }', True),
+        ("imgpipe", '{"state": "END"}', False),
+        *((name, '{"state": "AVAILABLE"}', True) for name in ("my model", "it's", "50%off", "a$b")),
+    ],
 )
-def test_the_health_check_of_compose_asks_the_status(body, healthy, tmp_path):
+def test_the_health_check_of_compose_asks_the_status(model, body, healthy):
     import http.server
     import threading
+    from urllib.parse import unquote
 
     asked = []
 
@@ -129,8 +137,10 @@ def test_the_health_check_of_compose_asks_the_status(body, healthy, tmp_path):
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        (service,) = documents(TARGETS["compose"](WANTED)[COMPOSE])[0]["services"].values()
+        text = TARGETS["compose"](Deployment(model, Path("/x")))[COMPOSE]
+        (service,) = documents(text)[0]["services"].values()
         _, *command = service["healthcheck"]["test"]
+        assert "$" not in command[-1], "Compose would substitute it"
         command[-1] = command[-1].replace("8501", str(server.server_port))
         done = subprocess.run(command, timeout=60, check=False)
     finally:
@@ -138,7 +148,7 @@ def test_the_health_check_of_compose_asks_the_status(body, healthy, tmp_path):
         thread.join()
         server.server_close()
     assert (done.returncode == 0) == healthy
-    assert asked == ["/v1/models/imgpipe"]
+    assert [unquote(path) for path in asked] == [f"/v1/models/{model}"]
 
 
 # --- Kubernetes ----------------------------------------------------------------------------------

@@ -65,10 +65,25 @@ def program(push, tmp_path):
         ),
         (["--model_base_path=/m", "--port=x"], "invalid int value"),
         (["--model_base_path=/m", "--model_version=-1"], "must be 1 or more"),
-        (["--model_config_file=/m", "--model_version=1"], "needs --model_base_path"),
+        (["--model_config_file=/m", "--model_version=1"], "is not used with --model_config_file"),
+        (
+            ["--model_config_file=/m", "--model_base_path=/m", "--model_version=1"],
+            "--model_version is not used with --model_config_file",
+        ),
+        (
+            ["--model_config_file=/m", "--request_log_prefix=/logs/r"],
+            "--request_log_prefix is not used with --model_config_file. Set it for each model",
+        ),
+        (
+            ["--model_base_path=/m", "--request_log_sampling_rate=0.5"],
+            "--request_log_sampling_rate needs --request_log_prefix",
+        ),
         (["--model_base_path=/m", "--num_versions=0"], "must be 1 or more. Received: 0."),
-        (["--model_config_file=/m", "--num_versions=2"], "needs --model_base_path"),
-        (["--model_base_path=/m", "--num_versions=2", "--model_version=1"], "no --model_version"),
+        (["--model_config_file=/m", "--num_versions=2"], "is not used with --model_config_file"),
+        (
+            ["--model_base_path=/m", "--num_versions=2", "--model_version=1"],
+            "cannot be used together with --model_version",
+        ),
         (["--model_base_path=/m", "--enable_model_warmup=maybe"], "expected true or false"),
         (["--model_base_path=/m", "--drain_seconds=-1"], "0 or more"),
         (["--model_base_path=/m", f"--max_message_bytes={1 << 31}"], "at most 2147483647"),
@@ -91,6 +106,7 @@ def test_bad_flags_are_refused(given, words, capsys):
         ("--port=70000", "0 to 65535"),
         ("--model_name=", "needs a name"),
         ("--file_system_poll_wait_seconds=-1", "poll wait"),
+        ("--request_log_prefix=/logs/", "Received a folder: '/logs/'"),
         (f"--grpc_channel_arguments=a=1,b={1 << 31}", "has 32 bits. Received: 'b=2147483648'"),
     ],
 )
@@ -189,6 +205,9 @@ def test_flags_set_the_options_of_the_server(tmp_path):
 def test_flags_without_effect_are_listed():
     argv = ["--flush_filesystem_caches=true", "--port=1", "--num_unload_threads", "2"]
     assert flags.without_effect(argv) == ["num_unload_threads", "flush_filesystem_caches"]
+    argv = ["--model_config_file=/c", "--model_base_path=/m", "--model_name=m"]
+    assert flags.without_effect(argv) == ["model_name", "model_base_path"]
+    assert flags.without_effect(argv[1:]) == []
 
 
 def test_a_file_as_the_base_path_is_refused(tmp_path, capsys):

@@ -20,6 +20,7 @@ from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.core import CoreOptions
 from imgpipe.serving.server.server import ServerOptions, StartRefused
 from imgpipe.serving.server.services import ServiceOptions
+from imgpipe.serving.server.status import StatusError
 from imgpipe.serving.server.versions.config import ModelConfig
 from imgpipe.serving.server.versions.servable import LoadPolicy
 from imgpipe.serving.server.versions.version_policy import VersionPolicy
@@ -194,6 +195,9 @@ def test_refused_reloads_change_nothing(serve, bases):
         found, message = refusal(lambda models=models: asked.reload(*models))
         assert found is code and words in message
         assert asked("two") == (3, 3.0)
+    (config,) = asked.server.core.configs
+    with pytest.raises(StatusError, match="Illegal to change a model's platform"):
+        asked.server.core.reload([replace(config, platform="other")])
     empty = model_management_pb2.ReloadConfigRequest()
     found, message = refusal(lambda: asked.models.HandleReloadConfigRequest(empty, timeout=20))
     assert found is Code.INVALID_ARGUMENT
@@ -209,6 +213,9 @@ def test_reload_names_a_model_that_fails_to_load(serve, bases):
     assert code is Code.UNKNOWN
     assert "1 model(s) did not become available: {{name: bad version: 1} due to error: " in message
     assert asked("two") == (3, 3.0)
+    good = ("two", bases / "two"), ("three", bases / "three")
+    asked.reload(("bad", bases / "bad"), *good)
+    assert asked("three") == (1, 4.0), "only the new model was waited for"
 
 
 def test_labels_select_versions_and_follow_reloads(serve, bases):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -56,10 +58,13 @@ def predict(**inputs):
 
 def test_encoded_images_and_pixels_are_left_out(kept):
     pixels = np.full((1, 4, 4, 3), 7, np.uint8)
-    request = predict(image_bytes=[_SECRET], pixels=pixels, threshold=np.float32([0.5]))
+    scaled = np.full((1, 4, 4, 3), 0.5, np.float32)
+    request = predict(
+        image_bytes=[_SECRET], pixels=pixels, scaled=scaled, threshold=np.float32([0.5])
+    )
     content, log = kept("predict_log", request)
     assert _SECRET not in content and list(log.predict_log.request.inputs) == ["threshold"]
-    assert set(request.inputs) == {"image_bytes", "pixels", "threshold"}, (
+    assert set(request.inputs) == {"image_bytes", "pixels", "scaled", "threshold"}, (
         "the request is the server's"
     )
 
@@ -116,3 +121,40 @@ def test_a_record_after_a_failed_write_begins_a_new_file(tmp_path):
         for file in sorted((tmp_path / "log").iterdir())
     ]
     assert found == [[b"first"], [b"second"]]
+
+
+def records(folder):
+    """Return the records of a log in the order in which they were written, and its bytes."""
+    files = sorted(folder.glob("m-*"), key=lambda path: path.stat().st_mtime_ns)
+    found = [record.numpy() for file in files for record in tf.data.TFRecordDataset(str(file))]
+    return found, sum(file.stat().st_size for file in files)
+
+
+def test_small_files_of_earlier_starts_are_kept_while_they_fit(tmp_path):
+    sent = [b"%d" % number for number in range(10)]
+    for number, record in enumerate(sent):
+        writer = request_log._Writer(str(tmp_path / "m"), 1 << 20)
+        writer._numbers = itertools.count(number)  # as those of another process
+        writer.write(record)
+        writer.close()
+    assert records(tmp_path)[0] == sent
+
+
+@pytest.mark.parametrize("size", [10, 90, 100, 300, 900])
+def test_the_log_is_as_large_as_its_limit_allows(tmp_path, size):
+    writer = request_log._Writer(str(tmp_path / "m"), 1000)
+    for letter in b"abcdefghijklmnop" * 10:
+        writer.write(bytes([letter]) * size)
+    writer.close()
+    found, total = records(tmp_path)
+    assert found[-1] == b"p" * size
+    assert 1000 - 2 * max(size, 125) < total <= 1000
+
+
+def test_a_record_larger_than_the_limit_deletes_no_other(tmp_path):
+    writer = request_log._Writer(str(tmp_path / "m"), 1000)
+    writer.write(b"small")
+    with pytest.raises(OSError, match="1001 bytes is not kept, because --request_log_max_bytes"):
+        writer.write(b"x" * 985)
+    writer.close()
+    assert records(tmp_path)[0] == [b"small"]

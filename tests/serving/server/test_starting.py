@@ -6,7 +6,9 @@ Clients retry this status.
 from __future__ import annotations
 
 import json
+import shutil
 import socket
+import time
 import urllib.error
 import urllib.request
 
@@ -17,10 +19,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from imgpipe.serving.client import Client, NotFound, Retry, Unavailable
 from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.core import Core, CoreOptions
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.server import ServerOptions
 from imgpipe.serving.server.status import StatusError
 from imgpipe.serving.server.versions.config import ModelConfig
+from imgpipe.serving.server.versions.manager import ModelManager
+from imgpipe.serving.server.versions.servable import LoadPolicy, State
 
 POLL_S = 0.05
 TWO = {"x": np.float32([2.0])}
@@ -107,6 +112,31 @@ def test_a_model_that_failed_to_load_is_not_found(serve, push, tmp_path):
     server.core.models["other"].wait_until_available(30)
     with pytest.raises(NotFound, match=r"Latest\(m\)"):
         ask(server, "m")
+
+
+@pytest.mark.parametrize("removed", ["1", "."])
+def test_a_version_that_is_removed_before_its_retry_ends_the_start(
+    tmp_path, monkeypatch, eventually, removed
+):
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    (tmp_path / "m" / "1" / "saved_model.pb").write_bytes(b"no graph")
+    polls = []
+    poll = ModelManager.poll
+    monkeypatch.setattr(ModelManager, "poll", lambda self: (polls.append(self), poll(self)))
+
+    def load(path):
+        raise ValueError(f"{path} is no graph")
+
+    policy = LoadPolicy(max_retries=5, retry_seconds=0.4)
+    core = Core(load, CoreOptions(poll_seconds=0.3, load=policy))
+    core.reload([ModelConfig("m", tmp_path / "m")])
+    eventually(lambda: [line.state for line in core.models["m"].states()] == [State.LOADING])
+    shutil.rmtree(tmp_path / "m" / removed)
+    eventually(lambda: not core.starting())
+    polls.clear()
+    time.sleep(1)
+    assert polls.count(core.models["m"]) <= 4, "it waits between two polls"
+    core.stop()
 
 
 @pytest.mark.parametrize("host", ["::1", "[::1]"])

@@ -59,6 +59,16 @@ def test_batching_parameters(write):
             "monotonically increasing",
         ),
         ("max_execution_batch_size { value: 4 }", "needs enable_large_batch_splitting"),
+        (
+            "enable_large_batch_splitting { value: true } max_batch_size { value: 4 } "
+            "max_execution_batch_size { value: 5 }",
+            "max_execution_batch_size must be at most max_batch_size, 4; was 5",
+        ),
+        (
+            "enable_large_batch_splitting { value: true } max_batch_size { value: 8 } "
+            "max_execution_batch_size { value: 4 } allowed_batch_sizes: 4",
+            "must match max_batch_size; last entry was 4; expected 8",
+        ),
         ("max_batch_size: 3", "Error parsing text-format tensorflow.serving.BatchingParameters"),
         ("nonsense", "Invalid protobuf file"),
     ],
@@ -181,6 +191,10 @@ def model(name="a", path="/a", **more):
         ),
         ([model(platform="other")], "Platform other of model a is not served"),
         ([model(name="")], "needs a name"),
+        (
+            [model(request_log=config.RequestLogConfig("/logs/", 1.0))],
+            "beginning of the paths of its files, such as /logs/requests. Received a folder: '/lo",
+        ),
     ],
 )
 def test_refused_models(models, words):

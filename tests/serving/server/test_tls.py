@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import warnings
 from pathlib import Path
+from unittest.mock import Mock
 
 import grpc
 import pytest
@@ -20,6 +21,7 @@ from imgpipe.serving.server import ModelServer, grpc_port
 from imgpipe.serving.server.errors import BadArgument
 from imgpipe.serving.server.server import ServerOptions
 from imgpipe.serving.server.textproto import SslConfig, read_ssl
+from imgpipe.serving.server.tls import Certificates
 
 pytestmark = pytest.mark.skipif(
     shutil.which("openssl") is None, reason="openssl makes the certificates"
@@ -125,6 +127,39 @@ def test_versions_older_than_tls_1_2_are_refused(secured, pems, tmp_path, versio
         else:
             with pytest.raises((ssl.SSLError, ConnectionError), match=r"EOF|reset|alert|version"):
                 context.wrap_socket(plain, server_hostname=host)
+
+
+def test_a_comment_in_a_file_of_authorities_may_have_any_letter(pems, tmp_path):
+    key, certificate, ca = (pems[n].decode() for n in ("server.key", "server.pem", "ca.pem"))
+    tls = SslConfig(key, certificate, f"# Zertifizierungsstelle für Müller\n{ca}", True)
+    with (
+        ModelServer("m", tmp_path, options=ServerOptions(tls=tls)) as server,
+        grpc.secure_channel(server.target, credentials(pems)) as channel,
+    ):
+        assert status(channel) == "OK"
+
+
+def test_an_encrypted_key_is_refused_without_asking_for_its_password(pems, tmp_path):
+    (tmp_path / "key").write_bytes(pems["server.key"])
+    command = ["openssl", "pkey", "-in", tmp_path / "key", "-aes256", "-passout", "pass:secret"]
+    key = subprocess.run(command, check=True, capture_output=True).stdout.decode()
+    with pytest.raises(BadArgument, match="server_key is encrypted"):
+        Certificates(SslConfig(key, pems["server.pem"].decode()))
+
+
+@pytest.mark.parametrize("problem", [OSError("no space"), TypeError("no text")])
+def test_certificates_that_cannot_be_renewed_leave_the_current_ones(
+    pems, tmp_path, monkeypatch, problem
+):
+    file = tmp_path / "ssl.config"
+    file.write_text("old")
+    tls = SslConfig(pems["server.key"].decode(), pems["server.pem"].decode())
+    certificates = Certificates(tls, file)
+    context = certificates.context
+    file.write_text("renewed")
+    monkeypatch.setattr("imgpipe.serving.server.tls.read_ssl", Mock(side_effect=problem))
+    certificates.reload_changed()
+    assert certificates.context is context
 
 
 def test_a_key_that_does_not_match_the_certificate_is_refused(pems, tmp_path):

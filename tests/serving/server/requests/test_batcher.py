@@ -152,8 +152,10 @@ def test_too_many_rows_are_refused_or_split(batched):
         batched(Doubler(), max_batch_size=4).run(X, [np.ones(5, np.float32)], Y)
     inner = Doubler()
     runtime = batched(
-        inner, max_batch_size=100, enable_large_batch_splitting=True, max_execution_batch_size=2
+        inner, max_batch_size=5, enable_large_batch_splitting=True, max_execution_batch_size=2
     )
+    with pytest.raises(StatusError, match="Task size 6 is larger than maximum input batch size 5"):
+        runtime.run(X, [np.ones(6, np.float32)], Y)
     assert runtime.run(X, [rows(1, 2, 3, 4, 5)], Y)[0].tolist() == [2, 4, 6, 8, 10]
     assert max(shape[0] for shape in inner.shapes) == 2
 

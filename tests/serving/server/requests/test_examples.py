@@ -13,7 +13,10 @@ from tensorflow_serving.apis import (
 
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.core import CoreOptions
+from imgpipe.serving.server.requests.handle import Handle
+from imgpipe.serving.server.requests.limits import Limits
 from imgpipe.serving.server.server import ServerOptions
+from imgpipe.serving.server.status import StatusError
 
 Code = grpc.StatusCode
 CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
@@ -202,6 +205,12 @@ def test_requests_without_examples_are_refused(stubs):
         (stubs[False].Regress, regress("value", ())),
     ):
         assert refusal(call, request) == (Code.INVALID_ARGUMENT, "Input is empty.")
+
+
+def test_examples_with_too_many_bytes_are_refused():
+    handle = Handle("m", 1, runtime=None, limits=Limits(max_tensor_bytes=100))
+    with pytest.raises(StatusError, match=r"Input inputs has \d+ bytes; 100 are allowed"):
+        handle.infer([], classify(values=range(100)).input)
 
 
 def test_the_method_name_is_checked_if_the_option_is_set(stubs):

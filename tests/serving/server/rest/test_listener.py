@@ -192,9 +192,10 @@ def test_stop_finishes_running_requests_and_refuses_new_ones(serve):
     stopping = threading.Thread(target=lambda: finished.append(server.server.stop(30)))
     stopping.start()
     time.sleep(0.05)
-    answer = server.predict(GOOD)
-    assert answer.status == 503 and "stopping" in answer.error()
-    assert answer.headers["connection"] == "close"
+    for body in (GOOD, bytes(20 << 20)):  # the answer arrives only if the whole body is read
+        answer = server.predict(body)
+        assert answer.status == 503 and "stopping" in answer.error()
+        assert answer.headers["connection"] == "close"
     assert server.get("/v1/health/ready").status == 503
     assert server.get("/v2/health/live").status == 200
     for thread in [*running, stopping]:

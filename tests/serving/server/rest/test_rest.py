@@ -371,6 +371,24 @@ def test_rest_requests_are_in_the_access_log(serve, tmp_path):
     assert bad["status"] == "INVALID_ARGUMENT" and bad["message"].startswith("JSON Parse error")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"instances": [{"\\ud800": 1}]}',
+        json.dumps({"instances": [{"a" * 1_000_000: 1}]}),
+        '{"signature_name": "\\ud800", "instances": [1]}',
+        json.dumps({"signature_name": "a" * 1_000_000, "instances": [1]}),
+    ],
+    ids=["half a character", "long", "half a character as a signature", "long signature"],
+)
+def test_any_refused_request_has_a_short_line_in_the_access_log(serve, tmp_path, caplog, body):
+    file = tmp_path / "access.jsonl"
+    assert serve(access_log=str(file)).predict(body).status == 400
+    (line,) = file.read_bytes().splitlines()
+    assert json.loads(line)["status"] == "INVALID_ARGUMENT" and len(line) < 3000
+    assert "Traceback" not in caplog.text
+
+
 def test_rest_requests_are_in_the_request_log(push, tmp_path):
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2

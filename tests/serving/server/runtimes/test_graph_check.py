@@ -188,6 +188,87 @@ def test_operations_on_files_or_code_are_not_on_the_list_of_allowed_ones():
     assert set(REFUSED.split()) & allowed == set()
 
 
+def function(name, body):
+    """Return a function of a string in text format."""
+    return f"""function {{
+        signature {{
+            name: "{name}"
+            input_arg {{ name: "x" type: DT_STRING }} output_arg {{ name: "y" type: DT_STRING }}
+        }}
+        {body}
+    }}"""
+
+
+def call(named, op="PartitionedCall"):
+    """Return a node that calls a function, which is given in text format."""
+    return f'node {{ name: "g" op: "{op}" attr {{ key: "f" value {{ func {{ {named} }} }} }} }}'
+
+
+READ = 'node_def { name: "r" op: "ReadFile" input: "x" } ret { key: "y" value: "r:contents:0" }'
+PRINT = """
+    node_def { name: "p" op: "PrintV2" input: "x"
+        attr { key: "output_stream" value { placeholder: "to" } } }
+    ret { key: "y" value: "x" }
+"""
+NOTHING = 'ret { key: "y" value: "x" }'
+LIKE = 'attr { key: "api_implements" value { s: "thing" } }'
+INNER = 'attr { key: "f" value { func { name: "evil" } } }'
+TO_FILE = 'attr { key: "to" value { s: "file:///tmp/x" } }'
+BY_HAND = {
+    "a gradient": (
+        call('name: "good"', "SymbolicGradient"),
+        function("good", NOTHING)
+        + function("evil", READ)
+        + 'gradient { function_name: "good" gradient_func: "evil" }',
+        "ReadFile",
+    ),
+    "a function that is called for its gradient": (
+        call(f'name: "SymbolicGradient" {INNER}'),
+        function("evil", READ),
+        "ReadFile",
+    ),
+    "another implementation": (
+        call('name: "good"'),
+        function("good", LIKE + NOTHING) + function("evil", LIKE + READ),
+        "ReadFile",
+    ),
+    "an attribute that the caller fills": (
+        call(f'name: "evil" {TO_FILE}'),
+        function("evil", PRINT),
+        "PrintV2 with an attribute that is a placeholder",
+    ),
+}
+
+
+def write_graph(directory, nodes, functions):
+    """Save a graph that is made by hand, whose signature returns the value of node g."""
+    from google.protobuf import text_format
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    model = saved_model_pb2.SavedModel()
+    graph = model.meta_graphs.add()
+    graph.meta_info_def.tags.append("serve")
+    text_format.Parse(nodes, graph.graph_def)
+    text_format.Parse(functions, graph.graph_def.library)
+    graph.signature_def["serving_default"].outputs["y"].name = "g:0"
+    (directory / "saved_model.pb").write_bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize(("node", "functions", "refused"), BY_HAND.values(), ids=BY_HAND)
+def test_functions_that_tensorflow_runs_without_a_plain_call_are_checked(
+    tmp_path, node, functions, refused
+):
+    write_graph(tmp_path, node, functions)
+    with pytest.raises(StatusError, match=f"The graph runs {refused}, which"):
+        check(tmp_path, ["serve"])
+
+
+def test_functions_that_may_be_run_instead_of_others_are_allowed_like_others(tmp_path):
+    both = function("good", LIKE + NOTHING) + function("also", LIKE + NOTHING)
+    write_graph(tmp_path, call('name: "good"'), both)
+    check(tmp_path, ["serve"])
+
+
 def test_a_cyclic_graph_is_refused_and_does_not_hang(tmp_path):
     from tensorflow.core.protobuf import saved_model_pb2
 

@@ -118,6 +118,8 @@ def test_undecodable_and_too_large_images_are_not_kept(rest, folder):
         {"Origin": "null"},
         {"Origin": "http://evil.example:1", "Host": "evil.example:1"},
         {"Host": "evil.example"},
+        {"Host": "[::1"},
+        {"Origin": "http://["},
     ],
 )
 def test_corrections_from_pages_of_other_sites_are_refused(rest, folder, make_image, headers):
