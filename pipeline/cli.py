@@ -37,8 +37,9 @@ def main() -> None:
 def _run() -> None:
     import gc
     import os
+    import sys
 
-    from imgpipe.models.errors import ImgpipeError
+    from imgpipe.models.errors import ImgpipeError, ResourceError
     from imgpipe.pipeline.command_line import standard_streams
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # no INFO lines, such as those of the build
@@ -49,9 +50,26 @@ def _run() -> None:
     from imgpipe.pipeline.application import app
 
     try:
-        app(standalone_mode=True)
+        app(args=[_expanded(argument) for argument in sys.argv[1:]], standalone_mode=True)
     except ImgpipeError as error:
         _end(str(error), error.exit_code)
+    except PermissionError as error:
+        # Python's tests for files raise it below a folder that this user may not enter.
+        _end(
+            f"no permission for {error.filename or 'a file'}: {error.strerror or error}. Give this "
+            "user access to it and to the folders above it, or name another place.",
+            ResourceError.exit_code,
+        )
+
+
+def _expanded(argument: str) -> str:
+    """Expand the home folder in ``--option=~/file``; shells do so only after a blank."""
+    import os
+
+    option, equals, value = argument.partition("=")
+    if option.startswith("--") and value.startswith("~"):
+        return f"{option}{equals}{os.path.expanduser(value)}"  # noqa: PTH111  # keeps unknown users
+    return argument
 
 
 def _end(sentence: str, exit_code: int) -> None:

@@ -281,7 +281,7 @@ def replace(path: Path, image_hash: str, entries: Sequence[Override]) -> tuple[O
         ConfigError: The file is invalid.
     """
     there = load(path) if path.exists() else ()
-    before = path.read_text(encoding="utf-8") if there else ""
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
     old = of_image(there, image_hash)
     wanted = (*(o for o in there if o not in old), *entries)
     text = (_without(before, image_hash) or _HEADER).rstrip("\n") + "\n" + to_toml(entries)

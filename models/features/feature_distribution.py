@@ -96,14 +96,6 @@ class FeatureDistribution:
             parts.append(nearest + white.shape[1] * np.maximum(left_out, 0) / self.rest)
         return np.concatenate(parts)
 
-    def above(self, features: Floats) -> int:
-        """Return the number of images that are unlike the training data.
-
-        Args:
-            features: Features of the images, float [n, D].
-        """
-        return int((self.scores(features) > self.threshold).sum())
-
     def save(self, directory: str) -> None:
         """Write the distribution into an exported SavedModel.
 

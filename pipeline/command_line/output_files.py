@@ -21,18 +21,22 @@ STANDARD_OUTPUT = "-"
 
 
 def check_folder(option: str, target: str | Path | None) -> None:
-    """Refuse a file whose folder does not exist, before any work is done.
+    """Refuse a file whose folder does not exist, or a folder, before any work is done.
 
     Args:
         option: Name of the option, for the message.
         target: Value of the option; None and ``-`` are always accepted.
 
     Raises:
-        ConfigError: The folder does not exist.
+        ConfigError: The folder does not exist, or the target is a folder itself.
     """
-    if target in (None, STANDARD_OUTPUT) or Path(str(target)).absolute().parent.is_dir():
+    if target in (None, "", STANDARD_OUTPUT):
         return
-    raise ConfigError(f"{option} {target}: its folder does not exist.")
+    path = Path(str(target))
+    if path.is_dir():
+        raise ConfigError(f"{option} {target} is a folder. Name a file, such as one in it.")
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"{option} {target}: its folder does not exist.")
 
 
 def console_beside(json_file: str | None) -> Console:

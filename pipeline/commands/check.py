@@ -69,8 +69,7 @@ def check(
             given += ["--set", setting]
         shown = shlex.join(["imgpipe", "check", data, *given, "--html", "check.html"])
         console.print(f"  to see these images: {escape(shown)}", soft_wrap=True)
-    if json_file:
-        output_files.write_json(as_json(found), json_file)
+    output_files.write_json(as_json(found), json_file)
     if found.refused:
         raise typer.Exit(DataRefused.exit_code)
 

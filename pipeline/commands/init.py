@@ -113,7 +113,9 @@ def text(config: Config, notes: Mapping[str, str], name: str | None) -> str:
         return configs.to_toml(config, notes)
     different = flat(config.model_dump(mode="json", exclude_defaults=True))
     only = {*_SETTINGS, *(key for key, _ in different)}
-    return _HEADER.format(name=shlex.quote(name)) + configs.to_toml(config, notes, only)
+    # The file is UTF-8, as names of files need not be.
+    plain = shlex.quote(name).encode("utf-8", "backslashreplace").decode()
+    return _HEADER.format(name=plain) + configs.to_toml(config, notes, only)
 
 
 def propose(scan: Scan, source: str) -> tuple[Config, dict[str, str]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +51,7 @@ def show(address: str, console: Console) -> bool:
 
     Args:
         address: Address of a page.
-        console: Where it is said; None for standard output.
+        console: Where it is said.
 
     Returns:
         Whether a browser was asked to show it.
@@ -64,7 +66,21 @@ def show(address: str, console: Console) -> bool:
     except webbrowser.Error:
         console.print("No browser was found. Open the page in one.")
         return False
-    return webbrowser.open(address)
+    with _output_to_stderr():
+        return webbrowser.open(address)
+
+
+@contextlib.contextmanager
+def _output_to_stderr() -> Iterator[None]:
+    """Have programs that are started here print to standard error; that of ``--json -`` is free."""
+    sys.stdout.flush()
+    before = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
 
 
 def page_of(path: Path) -> Path:

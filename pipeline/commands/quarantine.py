@@ -210,10 +210,11 @@ def _acceptance(row: Row, label: str, note: str) -> overrides.Override:
 def _overrides_of_newest_run(path: Path) -> Path | None:
     """Return the overrides file of the newest run."""
     from imgpipe.pipeline.configuration import config
+    from imgpipe.pipeline.output import past_runs
 
     for run in quarantine_folder.runs(path):
         if (run / "config.toml").is_file():
-            return config.load(run / "config.toml").overrides_file
+            return past_runs.overrides_file(config.load(run / "config.toml"), run.parent.parent)
     return None
 
 

@@ -6,7 +6,10 @@ It needs no TensorFlow, unless the source of the images does.
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,12 +61,13 @@ def command(
 ) -> None:
     """Decide about doubtful labels, near-duplicates and rejected images, in a browser."""
     output_files.check_folder("--json", json_file)
-    review = prepare(find(out), to)
+    run = find(out)
+    review = prepare(run, to)
     console = output_files.console_beside(json_file)
     questions = review.decisions.questions
     console.print(escape(_described(review.run, questions)))
     if questions.asked:
-        _ask(review, host, port, browser, console)
+        _ask(review, host, port, run.folder if browser else None, console)
     found: formats.Reviewed = {
         "schema": SCHEMA,
         "run": review.run,
@@ -75,8 +79,16 @@ def command(
     output_files.write_json(found, json_file)
 
 
-def _ask(review: Review, host: str, port: int, browser: bool, console: Console) -> None:
-    """Show the page until Ctrl-C, and say how the decisions are applied."""
+def _ask(review: Review, host: str, port: int, opened: Path | None, console: Console) -> None:
+    """Show the page until Ctrl-C, and say how the decisions are applied.
+
+    Args:
+        review: The review.
+        host: Address to bind.
+        port: Port; 0 for any free one.
+        opened: Folder for the file with which a browser is opened, None to open none.
+        console: Where the address is printed.
+    """
     from imgpipe.pipeline.command_line import signals
     from imgpipe.pipeline.commands import open as opening
     from imgpipe.pipeline.review import server
@@ -90,14 +102,44 @@ def _ask(review: Review, host: str, port: int, browser: bool, console: Console) 
                 f"[yellow]Others can reach {escape(host)}.[/] The connection is not encrypted: "
                 "whoever reads the address of the page can see the images and decide."
             )
-        if browser:
-            opening.show(address, console)
-        with contextlib.suppress(signals.Stopped):  # Ctrl-C is the usual end
-            server.wait(thread)
+        with _leading_to(address, opened) as file:
+            if file:
+                opening.show(file, console)
+            try:
+                server.wait(thread)
+            except signals.Stopped:
+                if signals.exit_code() != 128 + signal.SIGINT:  # Ctrl-C is the usual end
+                    raise
     images = len(review.decisions.questions.asked)
     console.print(f"{(decided := _decided(review))} of {images} images are decided.")
     if decided:
         console.print(f"Apply the decisions:\n  {escape(review.apply)}", soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _leading_to(address: str, folder: Path | None) -> Iterator[str]:
+    """Write a file that leads a browser to an address, and yield the address of the file.
+
+    All users of a machine can see the arguments of its programs, but only this one can read the
+    file, so that nobody else learns the token in the address. The file is not in ``/tmp``, which
+    browsers from a snap cannot read.
+    """
+    import html
+    import tempfile
+
+    from imgpipe.models.files.atomic_write import TEMPORARY
+
+    if folder is None:
+        yield ""
+        return
+    descriptor, name = tempfile.mkstemp(".html", TEMPORARY, folder)
+    file = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as content:
+            content.write(f'<meta http-equiv="refresh" content="0; url={html.escape(address)}">\n')
+        yield file.as_uri()
+    finally:
+        file.unlink(missing_ok=True)
 
 
 def _decided(review: Review) -> int:
@@ -134,6 +176,7 @@ def prepare(run: PastRun, to: Path | None) -> Review:
 
     from imgpipe.pipeline import source
     from imgpipe.pipeline.configuration import config as configs
+    from imgpipe.pipeline.output import past_runs
     from imgpipe.pipeline.output.run_folders import CONFIG
     from imgpipe.pipeline.review import decisions, questions
     from imgpipe.pipeline.review.images import Images
@@ -142,7 +185,9 @@ def prepare(run: PastRun, to: Path | None) -> Review:
     asked = questions.read(run.folder / _FACTS)
     kept = run.folder / CONFIG
     config = configs.load(kept)
-    file = (to or config.overrides_file or run.out / FILE).expanduser().absolute()
+    file = (
+        (to or past_runs.overrides_file(config, run.out) or run.out / FILE).expanduser().absolute()
+    )
     decisions.check(file)
     moved = [] if config.out == run.out else ["--out", str(run.out)]
     return Review(

@@ -7,13 +7,13 @@ model trained on it is blessed, later data is compared with its statistics.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from imgpipe.models.errors import ConfigError, DataRefused
+from imgpipe.models.files import json_object
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
@@ -118,13 +118,12 @@ def accept(
         console.print(f"[yellow]cannot be accepted:[/] {escape(reason['sentence'])}")
     if reasons:
         console.print("run again with the same arguments")
-    if json_file:
-        content: formats.AcceptedChanges = {
-            "schema": SCHEMA,
-            "accepted": [_change(reason) for reason in reasons],
-            "not_acceptable": [_change(reason) for reason in others],
-        }
-        output_files.write_json(content, json_file)
+    content: formats.AcceptedChanges = {
+        "schema": SCHEMA,
+        "accepted": [_change(reason) for reason in reasons],
+        "not_acceptable": [_change(reason) for reason in others],
+    }
+    output_files.write_json(content, json_file)
 
 
 def table_of(features: Sequence[formats.SchemaFeature]) -> Table:
@@ -188,7 +187,7 @@ def _decision(config: Config) -> dict[str, Any]:
     """Read the last decision of DataGate."""
     path = config.decision_file
     try:
-        decision = dict(json.loads(path.read_text(encoding="utf-8")))
+        decision = json_object.read(path)
         # Raises KeyError if one of the fields is missing.
         decision["statistics"], decision["fingerprint"], decision["vocabulary"], decision["reasons"]
     except FileNotFoundError:
@@ -207,11 +206,13 @@ def _revise(config: Config, decision: Mapping[str, Any], features: set[str]) -> 
     """Update the features in the accepted schema to what the refused data contains."""
     from imgpipe.components.data_gate import schema as schemas
     from imgpipe.pipeline.command_line import steps
+    from imgpipe.pipeline.output import run_folders
 
+    statistics = str(run_folders.artifact(decision["statistics"], config.out))
     with steps.quiet():
         from imgpipe.components.data_gate import component  # imports TFX, which prints to the log
 
-        inferred = component.infer_schema(decision["statistics"])
+        inferred = component.infer_schema(statistics)
     if not inferred.feature:
         raise DataRefused(
             "the refused data has no usable image, so there is nothing to accept. Run again with "

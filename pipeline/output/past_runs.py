@@ -8,13 +8,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import time
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.storage.manifest import MANIFEST
 from imgpipe.models.errors import ResourceError
@@ -23,6 +24,9 @@ from imgpipe.pipeline.configuration.flat_settings import flat
 from imgpipe.pipeline.output import past_summary, run_folders
 from imgpipe.pipeline.output.run_folders import ARTIFACTS, CONFIG, RUNS, SUMMARY
 from imgpipe.pipeline.output.run_lock import LOCK
+
+if TYPE_CHECKING:
+    from imgpipe.pipeline.configuration.config import Config
 
 PAGE = "report.html"
 _FACTS = "facts.json"
@@ -230,11 +234,29 @@ def newest(path: Path) -> PastRun:
         path: The output folder, its folder of versions, a version, or the folder of a run.
 
     Raises:
-        ResourceError: There is no run.
+        ResourceError: There is no such run.
     """
-    runs = read(output_folder(path))
-    path = plain(path)
-    return next((run for run in runs if run.folder == path), runs[-1])
+    out = output_folder(path)
+    runs = read(out)
+    return _named(runs, out, plain(path)) or runs[-1]
+
+
+def _named(runs: Iterable[PastRun], out: Path, path: Path) -> PastRun | None:
+    """Return the run of a folder, None for a path that stands for another run.
+
+    Raises:
+        ResourceError: The path can only be that of a run, and there is no such run. Another run in
+            its place would be taken for the one that is meant.
+    """
+    for run in runs:
+        if run.folder == path:
+            return run
+    if path.parent == out / RUNS or not (path.exists() or path.name.isdecimal()):
+        raise ResourceError(
+            f"no run in {path}. Expected: the folder of a run in {out / RUNS}, or {out} itself for "
+            f"its newest run. `imgpipe runs {shlex.quote(str(out))}` lists the runs."
+        )
+    return None
 
 
 def read(out: Path) -> list[PastRun]:
@@ -287,11 +309,10 @@ def find(path: Path) -> PastRun:
     """
     out = output_folder(path)
     runs, path = read(out), plain(path)
-    for run in runs:
-        if path == run.folder:
-            run.require_readable()
-            return run
-    if path.name.isdecimal():
+    if run := _named(runs, out, path):
+        run.require_readable()
+        return run
+    if path != out and path.name.isdecimal():
         chosen = publishers(runs, path)
         missing = f"no run in {out} published version {pushed_as(path)}"
     else:
@@ -303,6 +324,20 @@ def find(path: Path) -> PastRun:
             run.require_readable()
         raise ResourceError(f"{missing}. Name the folder of a run. The newest are: {names}.")
     return chosen[-1]
+
+
+def overrides_file(config: Config, out: Path) -> Path | None:
+    """Return the overrides file of a run, None if it has none.
+
+    Args:
+        config: The configuration that the run left.
+        out: The output folder of the run. If it was moved or copied since, a file in it is found
+            there, because the former place may be that of another project.
+    """
+    file = config.overrides_file
+    if file is not None and file.is_relative_to(config.out):
+        return out / file.relative_to(config.out)
+    return file
 
 
 def publishers(runs: Iterable[PastRun], version: Path) -> list[PastRun]:

@@ -17,7 +17,8 @@ def locate(path: Path) -> tuple[Path, Path | None]:
         path: Output folder of a run, folder of numbered versions, or one version.
 
     Returns:
-        The folder of numbered versions, and the folder of the version if `path` is one, else None.
+        The folder of numbered versions, and the absolute path of the version if `path` is one, else
+        None.
 
     Raises:
         ResourceError: There is no model.
@@ -26,7 +27,11 @@ def locate(path: Path) -> tuple[Path, Path | None]:
 
     path = path.expanduser()
     if (path / _SAVED_MODEL).is_file():
-        return path.absolute().parent, path
+        version = path.absolute()
+        # "." and a link such as "current" stand for a version; its folder is named by the number.
+        if not version.name.isdecimal() and version.resolve().name.isdecimal():
+            version = version.resolve()
+        return version.parent, version
     for base in (path, path / _VERSIONS):
         if version_numbers(base):
             return base, None

@@ -301,7 +301,6 @@ def verdict(compared: Iterable[VersionComparison], images: bool) -> tuple[bool |
         Whether there is drift, None if nothing could be judged, and a sentence that says so.
     """
     found = list(compared)
-    answers = sum(one.requests.answers for one in found)
     sentences = [
         f"version {one.requests.version} receives requests unlike its training data: "
         f"{', '.join(map(_named, one.over))}"
@@ -311,6 +310,7 @@ def verdict(compared: Iterable[VersionComparison], images: bool) -> tuple[bool |
     if sentences:
         return True, f"drift: {'; '.join(sentences)}"
     judged = [one for one in found if one.judged]
+    answers = sum(one.requests.answers for one in judged or found)
     if not judged:
         return None, f"not judged: {answers:,} answers in the log, {FEWEST} of a version are needed"
     numbers = ", ".join(str(one.requests.version) for one in judged)

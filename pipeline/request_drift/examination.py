@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from imgpipe.components.storage import manifest
 from imgpipe.models import progress
 from imgpipe.pipeline.request_drift import comparison, images, log, uncertain_images
 from imgpipe.pipeline.request_drift import reference as blessed
-from imgpipe.pipeline.request_drift.survey import Survey, VersionRequests, survey
+from imgpipe.pipeline.request_drift.survey import Survey, survey
 from imgpipe.pipeline.request_drift.unfamiliar_images import Unfamiliar
 
 #: Most different images of a version that are measured, spread evenly over the log. With so many,
@@ -95,8 +95,9 @@ def examine(found: Log, versions: Mapping[int, manifest.Version], run: Path | No
         reference = blessed.load(version, run)
         requests = found.survey.versions[version.number]
         before = len(measured.rows)
-        with Unfamiliar(reference) as unfamiliar:
-            images.measure(_images(found, requests), measured, unfamiliar.count)
+        wanted = set(images.spread(requests.locations, MOST_MEASURED))
+        with Unfamiliar(reference, len(wanted)) as unfamiliar:
+            images.measure(_images(found, wanted), measured, unfamiliar.count)
         rows = measured.rows[before:]
         shares = unfamiliar.share, unfamiliar.far
         compared.append(comparison.compare(requests, rows, reference, *shares))
@@ -104,9 +105,8 @@ def examine(found: Log, versions: Mapping[int, manifest.Version], run: Path | No
     return Examined(tuple(compared), measured, tuple(gone), drift, verdict)
 
 
-def _images(found: Log, requests: VersionRequests) -> Iterator[tuple[str, bytes]]:
-    """Names and bytes of a version's different images, `MOST_MEASURED` at most."""
-    wanted = set(images.spread(requests.locations, MOST_MEASURED))
+def _images(found: Log, wanted: Collection[log.Location]) -> Iterator[tuple[str, bytes]]:
+    """Names and bytes of the images at some locations."""
     if not wanted:
         return
     progress.total(len(wanted), "images")

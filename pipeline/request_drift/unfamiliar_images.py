@@ -21,6 +21,8 @@ class Unfamiliar:
     Args:
         blessed: Reference of the served version. Nothing is counted when it has no distribution of
             the features.
+        images: Number of images that will be counted at most; of more than `_MOST`, an evenly
+            spread part is examined.
 
     Attributes:
         share: Share of the images that are unlike the training data.
@@ -28,23 +30,31 @@ class Unfamiliar:
             data, a share of only 0.001 is that far (`feature_distribution.FAR_SHARE`).
     """
 
-    def __init__(self, blessed: Blessed) -> None:
+    def __init__(self, blessed: Blessed, images: int) -> None:
+        self._images, self._seen = images, 0
         self._features, self._served = blessed.features, None
         if blessed.features is not None:
             self._served = Served(str(blessed.version.path), FEATURE_VECTORS)
         self.share = self.far = NONE_LOOKED_AT
 
     def count(self, images: Sequence[bytes]) -> None:
-        """Examine encoded images, unless `_MOST` images were examined before."""
+        """Examine those of the next encoded images that are chosen."""
         if self._features is None or self._served is None:
             return
-        for start in range(0, min(len(images), _MOST - self.share.of), _BATCH):
-            batch = list(images[start : start + _BATCH])
+        chosen = [image for n, image in enumerate(images, self._seen) if self._is_chosen(n)]
+        self._seen += len(images)
+        for start in range(0, len(chosen), _BATCH):
+            batch = chosen[start : start + _BATCH]
             found = self._served.run(image_bytes=batch)[FEATURE_VECTORS]
             scores, of = self._features.scores(found), self.share.of + len(batch)
             above, far = (scores > self._features.threshold), (scores > self._features.far)
             self.share = Share(self.share.number + int(above.sum()), of)
             self.far = Share(self.far.number + int(far.sum()), of)
+
+    def _is_chosen(self, number: int) -> bool:
+        """Whether an image is examined; the chosen ones are spread evenly over all of them."""
+        before, with_it = (n * _MOST // self._images for n in (number, number + 1))
+        return before < with_it
 
     def __enter__(self) -> Unfamiliar:
         return self

@@ -12,7 +12,7 @@ import dataclasses
 import json
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.review.questions import Question, Questions
 
 Verdict = Literal["accept", "reject", "relabel", "skip"]
-#: File in the folder of a run: ``schema``, ``skipped`` and ``history``.
+#: File in the folder of a run: ``schema``, ``file``, ``skipped`` and ``history``.
 STATE = "review.json"
 _SCHEMA = 1
 _NOTE = "imgpipe review"
@@ -60,7 +60,7 @@ class Decisions:
         self._state = state
         # The server answers requests in several threads; `answer` calls `answers`.
         self._lock = threading.RLock()
-        self._skipped, self._history = _read(state)
+        self._skipped, self._history = _read(state, file)
         self._entries()  # raises ConfigError
 
     def answers(self) -> dict[str, Answer]:
@@ -102,7 +102,8 @@ class Decisions:
                 # "Skip" takes back a decision, but a proposal was not the person's decision.
                 kept = entries or [entry for entry in present if not entry.confirmed]
                 old = overrides.replace(self.file, image_hash, kept)
-                before["entries"] = [_plain(entry) for entry in old]
+                before["entries"] = _plain(old)
+                before["written"] = _plain(kept)
             self._skipped.discard(image_hash)
             if verdict == "skip":
                 self._skipped.add(image_hash)
@@ -117,6 +118,8 @@ class Decisions:
             Hash of the image that it was about, "" when there is no answer to undo.
 
         Raises:
+            Refused: Somebody has changed the decision in the file since. The next call takes back
+                the answer before it.
             ConfigError: The file of overrides is invalid.
             OSError: A file cannot be written.
         """
@@ -125,6 +128,14 @@ class Decisions:
                 return ""
             last = self._history[-1]
             image_hash = str(last["image_hash"])
+            present = overrides.of_image(self._entries(), image_hash)
+            if last.get("written", _plain(present)) != _plain(present):
+                self._history.pop()
+                self._save()
+                raise Refused(
+                    f"The last answer is not undone, because {self.file} now has another decision "
+                    f"about its image ({image_hash[:12]}…). Edit the file to change it."
+                )
             if "entries" in last:
                 entries = [Override(**entry) for entry in last["entries"]]
                 overrides.replace(self.file, image_hash, entries)
@@ -158,16 +169,28 @@ class Decisions:
         return overrides.load(self.file) if self.file.exists() else ()
 
     def _save(self) -> None:
-        content = {"schema": _SCHEMA, "skipped": sorted(self._skipped), "history": self._history}
+        content = {
+            "schema": _SCHEMA,
+            "file": str(self.file.absolute()),
+            "skipped": sorted(self._skipped),
+            "history": self._history,
+        }
         atomic_write(self._state, json.dumps(content) + "\n")
 
 
-def _read(state: Path) -> tuple[set[str], list[dict[str, Any]]]:
-    """Read skipped images and history; nothing of a file that is missing or damaged."""
+def _read(state: Path, file: Path) -> tuple[set[str], list[dict[str, Any]]]:
+    """Read skipped images and history; nothing of a state that is missing or damaged.
+
+    The history of answers in another file of overrides is left out: undoing one of them would
+    remove a decision from this file that it did not make.
+    """
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         content = json_object.read(state)
         if content["schema"] == _SCHEMA:
-            return set(map(str, content["skipped"])), [_entry(one) for one in content["history"]]
+            history = [_entry(one) for one in content["history"]]
+            # Older releases did not record the file.
+            same = content.get("file", str(file.absolute())) == str(file.absolute())
+            return set(map(str, content["skipped"])), history if same else []
     return set(), []
 
 
@@ -177,18 +200,19 @@ def _entry(given: Mapping[str, Any]) -> dict[str, Any]:
         "image_hash": str(given["image_hash"]),
         "skipped": bool(given["skipped"]),
     }
-    if "entries" in given:
-        entries = [_plain(Override(**one)) for one in given["entries"]]
-        for one in entries:  # the file of overrides is UTF-8, which has no lone surrogates
-            "".join(map(str, one.values())).encode()
-        entry["entries"] = entries
+    for key in ("entries", "written"):
+        if key in given:
+            entry[key] = _plain(Override(**one) for one in given[key])
+            for one in entry[key]:  # the file of overrides is UTF-8, which has no lone surrogates
+                "".join(map(str, one.values())).encode()
     return entry
 
 
-def _plain(entry: Override) -> dict[str, Any]:
-    fields = dataclasses.asdict(entry)
-    del fields["label_index"]  # follows from the label and the classes
-    return fields
+def _plain(entries: Iterable[Override]) -> list[dict[str, Any]]:
+    plain = [dataclasses.asdict(entry) for entry in entries]
+    for fields in plain:
+        del fields["label_index"]  # follows from the label and the classes
+    return plain
 
 
 def check(file: Path) -> None:

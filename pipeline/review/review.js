@@ -234,6 +234,7 @@ $("kinds").addEventListener("click", (event) => {
 });
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || !$("keys").checked) return;
+  if (event.repeat && !event.key.startsWith("Arrow")) return; // a held key decides only one image
   if (event.target.matches("select, input:not([type=checkbox])")) return;
   const keys = {
     a: () => decide("accept"), x: () => decide("reject"), s: () => decide("skip"), u: undo,

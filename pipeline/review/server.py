@@ -12,6 +12,7 @@ import uvicorn
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.review.web import Review, make_app
+from imgpipe.serving.server.web import page_address
 
 _POLL_S = 0.2  # seconds between two checks whether the server still runs
 _STOP_S = 5.0  # seconds for the server to end, after which its thread is left to run
@@ -49,7 +50,7 @@ def running(review: Review, host: str, port: int) -> Iterator[tuple[str, threadi
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([bound],), name="review", daemon=True)
     thread.start()
-    name = f"[{host}]" if ":" in host else host
+    name = page_address.host_to_open(host)
     # Browsers do not send what follows #, so that the token is in no request line and no log.
     address = f"http://{name}:{bound.getsockname()[1]}/#{review.token}"
     try:

@@ -33,6 +33,7 @@ from imgpipe.serving.server.versions.config import ModelConfig
 from imgpipe.serving.server.versions.loader import LoaderOptions, make_loader
 from imgpipe.serving.server.versions.remote_versions import base_path_of
 from imgpipe.serving.server.versions.servable import Loader
+from imgpipe.serving.server.web import page_address
 
 if TYPE_CHECKING:
     from starlette.routing import Route
@@ -224,7 +225,7 @@ class ModelServer:
             ).start()
         _log.info("listening on %s", self.target)
         if self._rest:
-            _log.info("REST interface on %s", self.rest_target)
+            _log.info("REST interface on %s", self._rest_at(self.host))
         if self.shows_page:
             _log.info("open %s/ in a browser to try the models", self.rest_target)
         return self.port
@@ -275,7 +276,10 @@ class ModelServer:
     @property
     def rest_target(self) -> str:
         """``http://host:port`` of the REST interface, for a client on this machine."""
-        return f"http{'s' * bool(self._options.tls)}://{self.host}:{self.rest_port}"
+        return self._rest_at(page_address.host_to_open(self.host))
+
+    def _rest_at(self, host: str) -> str:
+        return f"http{'s' * bool(self._options.tls)}://{host}:{self.rest_port}"
 
     @property
     def shows_page(self) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from imgpipe.pipeline.output import run_lock
+from imgpipe.pipeline.published import pushed_models
 from tests import json_formats
 from tests.images import class_folders
 
@@ -314,6 +315,56 @@ def test_serve_and_rollback_find_the_versions_of_a_run(tmp_path: Path, place: tu
     assert "no_such_flag" in result.stderr, "the versions were found, the server's flags are read"
     result = imgpipe("rollback", folder)
     assert result.returncode == 5 and "every version is missing or damaged" in result.stderr
+
+
+@pytest.mark.parametrize("place", [".", "variables/..", "../current"])
+def test_a_version_is_known_by_its_number_from_any_path_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+):
+    version = tmp_path / "model" / "3"
+    (version / "variables").mkdir(parents=True)
+    (version / "saved_model.pb").touch()
+    (tmp_path / "model" / "current").symlink_to("3")
+    monkeypatch.chdir(version)
+    assert pushed_models.locate(Path(place)) == (version.parent, version)
+
+
+def test_a_folder_that_may_not_be_entered_is_named_without_a_traceback():
+    """The superuser may enter every folder, so that the error is raised in place of a command."""
+    code = (
+        "from imgpipe.pipeline import application, cli\n"
+        "def app(**_): raise PermissionError(13, 'Permission denied', '/shut/out')\n"
+        "application.app = app\n"
+        "cli.main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.returncode == 5, result.stderr
+    assert "no permission for /shut/out: Permission denied. Give this user" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_home_folder_is_expanded_after_an_equals_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    result = imgpipe("presets", "--json=~/presets.json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "presets.json").is_file()
+
+
+def test_a_folder_in_place_of_a_file_is_refused_before_any_work(tmp_path: Path):
+    result = imgpipe("presets", "--json", str(tmp_path))
+    assert result.returncode == 2, result.stderr
+    assert f"--json {tmp_path} is a folder. Name a file" in result.stderr.replace("\n", "")
+    assert result.stdout == ""
+
+
+def test_init_writes_a_file_whose_name_is_not_utf8(photos: Path, tmp_path: Path):
+    result = imgpipe("init", str(photos), "-o", os.fsdecode(b"\xff.toml"), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "imgpipe run '\\udcff.toml'" in (tmp_path / "\udcff.toml").read_text()
 
 
 def test_serve_takes_remote_base_paths_and_refuses_what_it_cannot_read():

@@ -211,6 +211,15 @@ def test_accept_adds_to_the_overrides_file_of_the_run(out, tmp_path):
     assert [path.name for path in out.rglob("mine.toml")] == ["mine.toml"]
 
 
+def test_accept_in_a_copy_does_not_change_the_overrides_of_the_original(out, tmp_path):
+    config = f'[run]\nout = "{out}"\n[judge]\noverrides = "{out}/mine.toml"\n'
+    for run in (out / "runs").iterdir():
+        (run / "config.toml").write_text(config)
+    copy = shutil.copytree(out, tmp_path / "copy")
+    call("accept", "--out", copy, "--reason", "blurry")
+    assert (copy / "mine.toml").is_file() and not (out / "mine.toml").exists()
+
+
 def test_names_that_are_not_utf8_are_listed(tmp_path):
     place = write(tmp_path / "q", [("a/\udcff.jpg", "e" * 64, "blurry", "", b"x")])
     assert "a/\\udcff.jpg" in call("list", "--out", place)

@@ -59,7 +59,8 @@ def features(shared_data):
 
 def over(distribution, asked):
     """Return whether some of the images are taken for images of another kind."""
-    now = Share(distribution.above(asked), len(asked))
+    number = int((distribution.scores(asked) > distribution.threshold).sum())
+    now = Share(number, len(asked))
     was = Share(distribution.held_out_above, distribution.held_out)
     return now.value - was.value > MIXTURE_LIMIT + now.by_chance(was)
 

@@ -134,7 +134,8 @@ export class Folder {
 
   #offerLabels(labels) {
     const select = this.filterLabel;
-    if (labels.length === select.options.length - 1) return;
+    const offered = [...select.options].slice(1).map((option) => option.value);
+    if (labels.length === offered.length && labels.every((label, index) => label === offered[index])) return;
     const chosen = select.value;
     select.replaceChildren(new Option("all", ""), ...labels.map((label) => new Option(label, label)));
     select.value = labels.includes(chosen) ? chosen : "";

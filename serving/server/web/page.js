@@ -70,6 +70,17 @@ async function targets() {
   );
 }
 
+/** Do something with the chosen versions; once more if the server has replaced them meanwhile. */
+async function withTargets(work) {
+  try {
+    return await work(await targets());
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    await refresh();
+    return work(await targets());
+  }
+}
+
 function unavailable() {
   const model = models.find(({ name }) => name === $("model").value);
   if (!model) return "The server has no model.";
@@ -105,8 +116,9 @@ async function update(announce = true) {
   again = false;
   $("answers").classList.add("old");
   try {
-    const [chosen, blob] = await Promise.all([targets(), shownImage.encoded()]);
-    const answers = await Promise.all(chosen.map((target) => classify(target, blob, control.signal)));
+    const blob = await shownImage.encoded();
+    const ask = (target) => classify(target, blob, control.signal);
+    const [chosen, answers] = await withTargets(async (all) => [all, await Promise.all(all.map(ask))]);
     if (!isLatest()) return;
     quiet();
     showAnswers($("answers"), answers);
@@ -185,6 +197,7 @@ async function open(file) {
   quiet();
   say("Classifying …");
   const drawn = await shownImage.show(file, name);
+  if (shownImage.blob !== file) return; // another image was chosen meanwhile
   $("image-frame").hidden = !drawn;
   $("tools").hidden = !drawn;
   $("whole").disabled = true;
@@ -198,7 +211,7 @@ async function take(files) {
   if (files.length === 1) return void open(files[0]);
   try {
     quiet();
-    const [target] = await targets();
+    const [target] = await withTargets((chosen) => chosen);
     if (!$("answers").childElementCount) say("The labels are in the table below.");
     await folder.classify(target, files);
   } catch (error) {

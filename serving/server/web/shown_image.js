@@ -81,8 +81,10 @@ export class ShownImage {
     const { left, top, width, height } = Object.fromEntries(
       ["left", "top", "width", "height"].map((name) => [name, inside(this.numbers.elements[name].value / 100)]),
     );
+    const start = (value) => Math.min(value, 1 - SMALLEST); // or no pixel would be left behind it
     const region = {
-      left, top,
+      left: start(left),
+      top: start(top),
       width: Math.max(Math.min(width, 1 - left), SMALLEST),
       height: Math.max(Math.min(height, 1 - top), SMALLEST),
     };

@@ -168,6 +168,10 @@ def test_one_entry_is_replaced_and_all_other_text_stays(file):
     )
     assert overrides.replace(path, A, []) == (Override(A, "reject"),)
     assert overrides.load(path) == (Override(B, "accept"),)
+    overrides.replace(path, B, [])
+    assert path.read_text() == "# Mine.\n# About b.\n"
+    overrides.replace(path, B, [Override(B, "accept")])
+    assert path.read_text().startswith("# Mine.\n# About b.\n\n[[override]]")
 
 
 def test_an_entry_in_another_toml_notation_is_replaced_too(file):

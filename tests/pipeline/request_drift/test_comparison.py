@@ -115,6 +115,9 @@ def test_too_few_answers_are_not_judged(reference, measured):
         None,
         "not judged: 49 answers in the log, 50 of a version are needed",
     )
+    judged = comparing.compare(asked(probabilities(400)), [], reference, NOTHING)
+    _, verdict = comparing.verdict([judged, found], images=True)
+    assert verdict.startswith("no drift: 400 answers of version 1, none of ")
 
 
 def test_predictions_are_judged_even_if_different_images_are_too_few(reference, measured):

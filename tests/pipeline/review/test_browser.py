@@ -94,6 +94,17 @@ def test_a_hostile_name_is_shown_as_text_and_a_reload_keeps_the_state(page, revi
     assert list(review.decisions.answers().values()).count(Answer("accept")) == 1
 
 
+def test_a_held_key_decides_only_one_image(page, review):
+    """The browser repeats the event of a held key; held arrows go on through the images."""
+    for key in ("x", "ArrowRight"):
+        page.run(
+            "document.body.dispatchEvent(new KeyboardEvent('keydown', "
+            f"{{key: '{key}', repeat: true, bubbles: true}}))"
+        )
+    page.wait("document.querySelector('#path').innerText == 'dog/test.png'")
+    assert not review.decisions.answers()
+
+
 def test_keys_can_be_switched_off(page, review):
     page.run("document.querySelector('#keys').click()")
     page.press("a")

@@ -52,6 +52,24 @@ def test_answers_are_undone_one_after_the_other(reopen):
     assert review.undo() == "" and not overrides.load(review.file)
 
 
+def test_undo_leaves_a_decision_that_the_answer_did_not_write(reopen, tmp_path):
+    """The decision is in another file of overrides, or was changed by hand after the answer."""
+    review = reopen()
+    review.answer(NEAR, "accept")
+    review.answer(CAT, "reject")
+    by_hand = Override(CAT, "accept")
+    other = tmp_path / "other.toml"
+    overrides.add(other, [by_hand])
+    assert Decisions(ASKED, other, tmp_path / "review.json").undo() == ""
+    assert overrides.load(other) == (by_hand,)
+    overrides.replace(review.file, CAT, [by_hand])
+    with pytest.raises(Refused, match=r"overrides\.toml now has another decision about its image"):
+        review.undo()
+    assert review.answers()[CAT] == Answer("accept")
+    assert review.undo() == NEAR, "the answer before it can still be undone"
+    assert overrides.load(review.file) == (by_hand,)
+
+
 def test_a_confirmed_proposal_is_one_entry_and_comes_back_when_undone(reopen):
     review = reopen()
     proposal = Override(CAT, "relabel", "dog", note="looks like dog", confirmed=False)

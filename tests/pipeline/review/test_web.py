@@ -5,11 +5,14 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -216,6 +219,19 @@ def test_the_newest_run_and_its_overrides_file_are_used(tmp_path):
         command.find(tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("host", "named"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("[::1]", "[::1]"), ("localhost", "localhost")],
+)
+def test_the_printed_address_is_one_that_the_page_can_be_opened_at(review, host, named):
+    if ":" in host and not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with server.running(review, host, 0) as (address, _):
+        browser = Browser(address)
+        assert browser.host.startswith(f"{named}:")
+        assert browser.json("GET", "/review")[0] == 200
+
+
 def test_a_taken_port_is_refused(review, browser):
     port = int(browser.host.rpartition(":")[2])
     with (
@@ -225,17 +241,43 @@ def test_a_taken_port_is_refused(review, browser):
         pass
 
 
-def test_the_command_runs_until_ctrl_c(tmp_path):
+def start(tmp_path, *options, **more):
+    """Start the command on the past run; return the process and its first four lines."""
     run_to_review.leave(tmp_path / "out", run_to_review.write(tmp_path / "photos"))
     words = [sys.executable, "-m", "imgpipe.pipeline.cli", "review", str(tmp_path / "out")]
-    file = tmp_path / "review.json"
-    process = subprocess.Popen(
-        [*words, "--port", "0", "--no-browser", "--json", str(file)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    words += ["--port", "0", *options]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, **more)
     assert process.stdout is not None
-    lines = [process.stdout.readline() for _ in range(4)]
+    return process, [process.stdout.readline() for _ in range(4)]
+
+
+def test_the_browser_is_not_told_the_token_and_prints_to_standard_error(tmp_path):
+    """Other users can see the arguments of a program, but not read a file of mode 600."""
+    seen, fake = tmp_path / "seen", tmp_path / "browser"
+    script = ("echo printed", f'cp -p "${{1#file://}}" {seen}.html', f'echo "$1" > {seen}')
+    fake.write_text("\n".join(("#!/bin/sh", *script, "")))
+    fake.chmod(0o755)
+    environment = os.environ | {"BROWSER": str(fake)}
+    process, lines = start(tmp_path, env=environment, stderr=subprocess.PIPE)
+    address = re.search(r"http://127\.0\.0\.1:\d+/#(\S+)", lines[2])
+    assert address, lines
+    for _ in range(200):
+        if seen.exists() and seen.read_text():
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    rest, errors = process.communicate(timeout=30)
+    assert process.returncode == 143, "only Ctrl-C is the usual end"
+    assert "printed" not in "".join(lines) + rest and "printed" in errors
+    assert address[1] not in seen.read_text()
+    assert address[0] in (tmp_path / "seen.html").read_text()
+    assert (tmp_path / "seen.html").stat().st_mode & 0o777 == 0o600
+    assert not list((tmp_path / "out").glob("runs/*/.tmp-*")), "the file is removed"
+
+
+def test_the_command_runs_until_ctrl_c(tmp_path):
+    file = tmp_path / "review.json"
+    process, lines = start(tmp_path, "--no-browser", "--json", str(file))
     address = re.search(r"http://127\.0\.0\.1:\d+/#\S+", lines[2])
     assert address, lines
     page = Browser(address[0])

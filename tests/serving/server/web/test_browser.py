@@ -177,6 +177,13 @@ def test_the_prediction_follows_the_region(page, images):
     assert page.text("#status").startswith("Version 1: green, 99.")
     drag(page, 0.5, 0.5, 0.5, 0.5)
     assert page.text(".label") == "green", "a click is no region"
+    page.run(
+        "const left = document.querySelector('[name=left]'); left.value = '100';"
+        "left.dispatchEvent(new Event('input', {bubbles: true}))"
+    )
+    page.wait("document.querySelector('.label').innerText == 'green'")
+    page.wait(ANSWERED)
+    assert page.run("document.querySelector('#alert').hidden"), "the last column is a region too"
     page.run("document.querySelector('#whole').click()")
     page.wait(f"{NO_REGION} && document.querySelector('.label').innerText != 'green'")
     page.run("document.querySelector('#heat-on').click()")
@@ -388,6 +395,57 @@ def test_a_model_that_loads_later_appears_without_a_reload(window, base, tmp_pat
         window.wait("document.querySelector('#version').value == '1'")
         window.wait(ANSWERED)  # for the image that was chosen before a version was available
         window.wait("document.querySelector('#alert').hidden")
+
+
+def test_a_version_that_replaces_the_shown_one_answers_without_a_reload(
+    window, base, tmp_path, images
+):
+    shutil.copytree(base / "1", tmp_path / "colours" / "1")
+    model = ModelConfig("colours", tmp_path / "colours")
+    options = ServerOptions(rest=RestOptions(0, web=True))
+    with ModelServer(models=[model], poll_seconds=0.2, options=options) as server:
+        server.wait_until_available(120)
+        window.look()
+        window.open(server.rest_target + "/")
+        window.wait("document.querySelector('#version').value == '1'")
+        shutil.copytree(base / "2", tmp_path / "staged")
+        (tmp_path / "staged").rename(tmp_path / "colours" / "2")
+        window.run(
+            "(async () => { while (!(await (await fetch('/v1/models/colours/versions/1')).text())"
+            ".includes('END')) await new Promise((done) => setTimeout(done, 50)); })()"
+        )
+        window.choose("#file", images / "half.png")
+        window.wait(ANSWERED)
+        assert window.text("#status").startswith("Version 2: ")
+        assert window.run("document.querySelector('#version').value") == "2"
+        assert window.run("document.querySelector('#alert').hidden")
+
+
+def test_an_image_that_is_replaced_before_it_is_shown_is_not_reported(page):
+    page.run("""
+      (async () => {
+        const canvas = document.createElement('canvas');
+        const blob = await new Promise((done) => canvas.toBlob(done));
+        for (const name of ['first.png', 'second.png']) {
+          const clipboardData = new DataTransfer();
+          clipboardData.items.add(new File([blob], name, {type: 'image/png'}));
+          document.body.dispatchEvent(new ClipboardEvent('paste', {clipboardData, bubbles: true}));
+        }
+      })()""")
+    page.wait(ANSWERED)
+    assert page.text("#name") == "second.png"
+
+
+def test_the_filter_offers_the_classes_of_the_folder_that_is_shown(page, images, tmp_path):
+    page.run("document.querySelector('#version').value = '1'")
+    labels = "[...document.querySelector('#filter-label').options].slice(1).map((o) => o.value)"
+    for source, label in (("half.png", HOSTILE), ("-<b>blue&.png", "=1+1")):
+        folder = tmp_path / label[:2]
+        folder.mkdir()
+        for number in range(2):
+            shutil.copy(images / source, folder / f"{number}.png")
+        page.choose("#folder", folder)
+        page.wait(f"document.querySelector('#stop').hidden && {labels}.join() == {label!r}")
 
 
 def test_the_page_says_that_the_server_cannot_be_reached(window, base, images):

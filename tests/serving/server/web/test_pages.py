@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.rest.options import RestOptions
+from imgpipe.serving.server.server import ServerOptions
 from imgpipe.serving.server.web import pages
 
 FOLDER = Path(pages.__file__).parent
@@ -84,3 +86,12 @@ def test_the_wheel_contains_the_files_of_the_page(tmp_path):
     for file in FOLDER.iterdir():
         if file.suffix in {".html", ".css", ".js"}:
             assert f"imgpipe/serving/server/web/{file.name}" in names
+
+
+@pytest.mark.parametrize(
+    ("host", "named"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("[::]", "[::1]"), ("10.0.0.7", "10.0.0.7")],
+)
+def test_the_page_is_opened_at_an_address_that_the_server_answers(tmp_path, host, named):
+    server = ModelServer("m", tmp_path, host=host, options=ServerOptions(rest=RestOptions(0)))
+    assert server.rest_target.startswith(f"http://{named}:")
