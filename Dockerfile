@@ -1,10 +1,12 @@
 # The image of the containers of `imgpipe kubeflow`: docker build -t imgpipe .
 FROM python:3.11-slim
 
-# A container may run as any user without a home folder, so nothing is written below /opt.
+# A container may run as any user without a home folder, so nothing is written below /opt. The cache of
+# uv is not below HOME, where its mount would leave a folder of root.
 ENV HOME=/tmp \
     PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
+    UV_CACHE_DIR=/root/.cache/uv \
     UV_COMPILE_BYTECODE=1 \
     UV_LINK_MODE=copy \
     UV_PROJECT_ENVIRONMENT=/opt/venv \
@@ -16,7 +18,7 @@ WORKDIR /opt/imgpipe
 
 # The locked packages, some 4 GB, in a layer that is kept until the lock changes.
 COPY pyproject.toml uv.lock ./
-RUN --mount=type=cache,target=/tmp/.cache/uv uv sync --frozen --no-dev --extra kubeflow --extra object-store --no-install-project
+RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-dev --extra kubeflow --extra object-store --no-install-project
 
 # imgpipe alone, in a layer that changes with the code.
 COPY README.md LICENSE NOTICE ./
@@ -25,7 +27,7 @@ COPY components components
 COPY models models
 COPY pipeline pipeline
 COPY serving serving
-RUN --mount=type=cache,target=/tmp/.cache/uv uv sync --frozen --no-dev --extra kubeflow --extra object-store --no-editable
+RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-dev --extra kubeflow --extra object-store --no-editable
 
 WORKDIR /tmp
 USER 1000

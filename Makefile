@@ -78,4 +78,4 @@ bill: .venv/.ready requirements
 	  || { rm -rf .tools && $(PYTHON) -m pip install --quiet --target .tools uv; }
 
 clean:
-	rm -rf .venv .tools .engines dist build site imgpipe-out imgpipe-demo
+	rm -rf .venv .tools .engines dist build site imgpipe-demo

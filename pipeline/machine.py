@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -18,6 +19,11 @@ from pathlib import Path
 _GIB = 1 << 30
 _DISK_GIB = 2.0  # about the disk space of a run on 10,000 images
 _MEMORY_GIB = 4.0  # peak of a run on 1,240 images is under 3
+#: Limits of a container's memory in bytes, of both versions of control groups.
+_CONTAINER_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 _DRIVER = Path("/proc/driver/nvidia/version")  # exists where the driver of a GPU is loaded
 _WINDOWS_GPU = Path("/dev/dxg")  # the same on Windows' subsystem for Linux
 _ASK_TENSORFLOW = (
@@ -169,7 +175,11 @@ def _tensorflow_build() -> str:
 
 
 def _memory(out: Path) -> Finding:
-    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for file in _CONTAINER_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+            limits.append(int(file.read_text()))
+    gib = min(limits) / _GIB
     return Finding(
         "memory", gib >= _MEMORY_GIB, f"{gib:.1f} GiB", f"A run needs {_MEMORY_GIB:.0f} GiB."
     )

@@ -23,6 +23,10 @@ def frame(page: str, height: int = 800) -> str:
 
 
 def in_notebook() -> bool:
-    """Whether the program runs in IPython, which can display HTML."""
+    """Whether the program runs in a notebook, which can display HTML.
+
+    IPython in a terminal cannot.
+    """
     ipython = sys.modules.get("IPython")
-    return ipython is not None and ipython.get_ipython() is not None
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and type(shell).__name__ != "TerminalInteractiveShell"

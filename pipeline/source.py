@@ -6,7 +6,8 @@ import dataclasses
 import os
 from pathlib import Path
 
-from imgpipe.components.example_gen.sources import Scan, Source, open_source
+from imgpipe.components.example_gen.sources import Scan, Source, open_source, split_spec
+from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.configuration.config import Config
@@ -43,7 +44,14 @@ def require_classes(config: Config) -> None:
     Raises:
         ConfigError: The source cannot be read, or a class or the number of classes is refused.
     """
-    config.settings.check_classes(opened(config).listing().vocabulary)
+    listing = opened(config).listing()
+    config.settings.check_classes(listing.vocabulary)
+    if config.gate.min_test and not config.split.test and names.TEST not in listing.given_splits:
+        raise ConfigError(
+            f"gate.min_test: {config.gate.min_test} images of each class are asked for in test, "
+            "but split.test is 0 and the images have no test split. Set split.test, or "
+            "gate.min_test=0"
+        )
 
 
 def require_outside(config: Config) -> None:
@@ -55,7 +63,8 @@ def require_outside(config: Config) -> None:
     Raises:
         ConfigError: A folder of outputs lies in the folder of the images, or is this folder.
     """
-    images = os.path.realpath(config.data.source.removeprefix("folder:"))
+    _, place = split_spec(config.data.source, run_inputs.source_options(config))
+    images = os.path.realpath(place)
     if not config.data.source or not os.path.isdir(images):  # noqa: PTH112  # `Path.is_dir` may raise
         return
     outputs = {

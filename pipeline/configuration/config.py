@@ -101,7 +101,7 @@ class Config(schema.SettingsSection):
         if self.evaluate.cross_validate > 0 and fine_tune.mode == "search":
             fine_tune = dataclasses.replace(fine_tune, mode="off")
         if model["weights"].endswith(WEIGHT_FILES):
-            model["weights"] = str(Path(model["weights"]).expanduser().absolute())
+            model["weights"] = str(_path("model.weights", model["weights"]))
         return ModelSettings(
             name=self.run.name,
             **model,
@@ -136,37 +136,37 @@ class Config(schema.SettingsSection):
     @property
     def out(self) -> Path:
         """Absolute output folder."""
-        return Path(self.run.out).expanduser().absolute()
+        return _path("run.out", self.run.out)
 
     @property
     def push_directory(self) -> Path:
         """Absolute serving base path."""
-        return self._absolute(self.push.directory, "model")
+        return self._absolute("push.directory", self.push.directory, "model")
 
     @property
     def bank_store(self) -> Path:
         """Absolute path of the folder of stored features."""
-        return self._absolute(self.bank.store, "bank")
+        return self._absolute("bank.store", self.bank.store, "bank")
 
     @property
     def judge_store(self) -> Path:
         """Absolute path of the folder of the inspection cache."""
-        return self._absolute(self.judge.store, "judge")
+        return self._absolute("judge.store", self.judge.store, "judge")
 
     @property
     def overrides_file(self) -> Path | None:
         """Absolute path of the file of overrides, None if there is none."""
         given = self.judge.overrides
-        return Path(given).expanduser().absolute() if given else None
+        return _path("judge.overrides", given) if given else None
 
     @property
     def schema_file(self) -> Path:
         """Absolute path of the accepted schema, whether or not it exists yet."""
-        return self._absolute(self.gate.schema_file, "schema/schema.pbtxt")
+        return self._absolute("gate.schema_file", self.gate.schema_file, "schema/schema.pbtxt")
 
-    def _absolute(self, given: str, usual: str) -> Path:
+    def _absolute(self, name: str, given: str, usual: str) -> Path:
         """Return the absolute path of a setting; if it is empty, that of a usual name in `out`."""
-        return Path(given).expanduser().absolute() if given else self.out / usual
+        return _path(name, given) if given else self.out / usual
 
     def with_absolute_paths(self) -> Config:
         """Return the same configuration with absolute paths, which do not depend on a folder."""
@@ -361,8 +361,19 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
     if str(model.get("weights", "")).endswith(WEIGHT_FILES):
         model["weights"] = absolute(model["weights"], folder)
     if isinstance(overrides := judge.get("overrides"), str) and overrides:
-        judge["overrides"] = str(folder / Path(overrides).expanduser())
+        judge["overrides"] = str(_path("judge.overrides", overrides, folder))
     return build(tree, assignments, str(path))
+
+
+def _path(name: str, given: str, folder: Path | None = None) -> Path:
+    """Return the absolute path that a setting gives, in `folder` or else the working folder."""
+    try:
+        return ((folder or Path()) / Path(given).expanduser()).absolute()
+    except RuntimeError:  # `Path.expanduser` found no home
+        raise ConfigError(
+            f"{name}: there is no home folder of this user. Received: {given!r}. Write the path "
+            "without ~"
+        ) from None
 
 
 def toml_value(value: Any) -> str:

@@ -72,7 +72,7 @@ class Resources(SettingsSection):
     )
     memory: str = Field(
         "",
-        pattern=r"^(\d+(\.\d+)?([KMGTPE]i?|k)?)?$",
+        pattern=r"^(\d+(\.\d+)?([KMGTPE]i|[kMGTPE])?)?$",
         description="Memory, such as 4Gi. Empty: no limit.",
     )
     gpu: int = Field(0, ge=0, description="Number of GPUs.")

@@ -26,7 +26,8 @@ from imgpipe.models.features.extractor import describe as describe_bank
 from imgpipe.models.features.folds import AUTOMATIC, FEW_IMAGES, FOLDS
 from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.source import opened, require_outside, scan
+from imgpipe.pipeline.execution import preconditions
+from imgpipe.pipeline.source import opened, scan
 
 _MIB = 1 << 20
 _AT_ONCE = 500  # arrays that are read from the store at a time
@@ -45,9 +46,10 @@ def describe(config: Config) -> str:
         Lines on images, splits, forward passes, disk space and baseline.
 
     Raises:
-        ConfigError: The source cannot be read, or settings do not fit its classes.
+        ConfigError: A run would refuse the settings or the source.
     """
-    require_outside(config)
+    config = config.with_absolute_paths()
+    preconditions.check(config)
     listing = scan(config)
     settings = config.settings
     extractor = from_description(describe_bank(settings, config.bank.precision))
@@ -63,7 +65,9 @@ def describe(config: Config) -> str:
     lines = [
         f"source      {config.data.source}: {len(listing.items)} files, "
         f"{len(listing.vocabulary)} classes ({', '.join(listing.vocabulary)})",
-        "splits      " + ", ".join(f"{name} {splits[name]}" for name in names.SPLITS),
+        # Near-duplicates that are placed together, and minimums of classes, are not known yet.
+        f"splits      {'about ' if rule.drawn else ''}"
+        + ", ".join(f"{name} {splits[name]}" for name in names.SPLITS),
         *_source_lines(listing),
         *_network(config, extractor.precision),
         *(
@@ -76,8 +80,9 @@ def describe(config: Config) -> str:
         ),
         *([f"bank grows  {to_make * row / _MIB:.1f} MiB in {config.bank_store}"] if row else []),
         *_optional(config, splits),
-        "baseline    "
-        + (f"version {inputs.baseline_version}" if inputs.baseline_version else "none yet"),
+        f"baseline    version {inputs.baseline_version}, if its classes and splits are the same"
+        if inputs.baseline_version
+        else "baseline    none yet",
         f"push to     {config.push_directory}, keeping {config.push.keep} versions",
     ]
     return "\n".join(lines)
@@ -108,8 +113,10 @@ def _network(config: Config, precision: str) -> list[str]:
 
 
 def _optional(config: Config, splits: Counter[str]) -> list[str]:
-    """Lines on folds and LiteRT files."""
+    """Lines on the search for settings, on folds and on LiteRT files."""
     lines = []
+    if config.tune.trials:
+        lines.append(f"tunes       the head, in {config.tune.trials} trials")
     held_out = splits[names.VALIDATION]
     images = splits[names.TRAIN] + held_out
     if config.folds > 0:

@@ -54,7 +54,11 @@ def check(uri: str) -> None:
             f"run.mlflow = {uri!r} needs the package mlflow, which is not installed. Install the "
             "extra with: pip install 'imgpipe[mlflow]', or uv sync --extra mlflow"
         )
-    if urllib.parse.urlsplit(uri).password is not None:
+    try:
+        password = urllib.parse.urlsplit(uri).password
+    except ValueError as error:
+        raise ConfigError(f"run.mlflow = {uri!r} is no address: {error}") from None
+    if password is not None:
         raise ConfigError(
             "run.mlflow holds a password, which would be written to the files of the run. Remove "
             "it, and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead."

@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING, Any
 from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.report import identity
 from imgpipe.models import progress
-from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.quick_imports import quick_imports
 from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals
-from imgpipe.pipeline.configuration import beam_options, flat_settings
+from imgpipe.pipeline.configuration import beam_options
 from imgpipe.pipeline.configuration.config import Config, to_toml
-from imgpipe.pipeline.execution import failures, mlflow_log, repetition
+from imgpipe.pipeline.execution import failures, preconditions, repetition
 from imgpipe.pipeline.execution.run_record import LOADING, LOG, Outcome, RunRecord, exit_code
 from imgpipe.pipeline.output import metadata_file, run_folders, run_lock, temporary_files
 from imgpipe.pipeline.output.run_folders import CONFIG, RUNS
-from imgpipe.pipeline.source import require_classes, require_outside, scan
+from imgpipe.pipeline.source import scan
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.runners.local import NodeResult
@@ -61,12 +61,7 @@ def execute(config: Config, start: str | None = None, to_stderr: bool = False) -
 def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
     began = time.monotonic()
     config = config.with_absolute_paths()  # workers may have other working folders
-    # All that can refuse the run at once comes before the imports and before the folder is changed.
-    run_inputs.check_files(config)
-    mlflow_log.check(config.run.mlflow)
-    beam_options.require_local_artifacts(config)
-    require_outside(config)
-    require_classes(config)  # before the imports, which take seconds
+    preconditions.check(config)
     out = config.out
     with _locked(out):
         metadata_file.require_usable(out)
@@ -76,7 +71,6 @@ def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
         listed, repeated = _repeated(config, began) if start is None else (None, None)
         if repeated is not None:
             return repeated
-        _require_unicode(config)
         directory = run_folders.create(out / RUNS)
         atomic_write(directory / CONFIG, to_toml(config))
         identity.note_start(directory, sys.argv)
@@ -86,18 +80,6 @@ def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
             consoles.Display(console) as display,
         ):
             return _Run(config, directory, display, began, listed).go(start)
-
-
-def _require_unicode(config: Config) -> None:
-    """Refuse settings that no file can hold, such as paths of older file systems."""
-    for name, value in flat_settings.flat(config.model_dump()):
-        try:
-            str(value).encode()
-        except UnicodeEncodeError:
-            raise ConfigError(
-                f"{name}: {value!r} is not UTF-8, so that a run cannot record it. Rename the "
-                "folder, or use a link to it."
-            ) from None
 
 
 def _repeated(config: Config, began: float) -> tuple[Scan | None, Outcome | None]:

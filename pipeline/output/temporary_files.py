@@ -13,12 +13,16 @@ import itertools
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY
 
+#: Only one thread at a time changes where this process writes temporary files. The same thread also
+#: redirects the output of the process, and puts back what it found.
+_ONE_AT_A_TIME = threading.RLock()
 _NAME = "tmp"
 _COMMAND = "imgpipe-command-"
 #: Folders in which a run writes files atomically: decisions, seals, schemas, checkpoints.
@@ -29,10 +33,16 @@ _UNFINISHED = ("", "artifacts/*/*/", "runs/*/", "schema/**/", "resume/**/")
 def below(directory: Path) -> Iterator[None]:
     """Have this process and its child processes write temporary files below `directory`.
 
+    Other threads wait until the block ends.
+
     Args:
         directory: Folder of the run. Its sub-folder ``tmp`` is removed at the end.
     """
-    folder = directory / _NAME
+    with _ONE_AT_A_TIME:
+        yield from _below(directory / _NAME)
+
+
+def _below(folder: Path) -> Iterator[None]:
     folder.mkdir(mode=0o700)
     # The variable is for child processes and C++, `tempdir` for this process, which has read the
     # variable before.
@@ -52,7 +62,7 @@ def below(directory: Path) -> Iterator[None]:
 def folder() -> Iterator[Path]:
     """Create a folder for the temporary files of this process and those it starts.
 
-    Folders of killed processes are removed first.
+    Folders of killed processes are removed first. Other threads wait until the block ends.
 
     Yields:
         The folder, which is removed at the end of the block.
@@ -60,6 +70,11 @@ def folder() -> Iterator[Path]:
     Raises:
         ResourceError: It cannot be created.
     """
+    with _ONE_AT_A_TIME:
+        yield from _folder()
+
+
+def _folder() -> Iterator[Path]:
     try:
         parent = Path(tempfile.gettempdir())
         for left in parent.glob(f"{_COMMAND}*"):

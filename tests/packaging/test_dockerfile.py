@@ -21,7 +21,11 @@ from tests.conftest import REPOSITORY
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 #: Settings of uv that use this machine's cache: hard links, and no compilation to bytecode.
-_HERE = {"UV_LINK_MODE": "hardlink", "UV_COMPILE_BYTECODE": "0"}
+_HERE = {
+    "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(Path.home() / ".cache" / "uv")),
+    "UV_LINK_MODE": "hardlink",
+    "UV_COMPILE_BYTECODE": "0",
+}
 
 
 def _instructions() -> Iterator[tuple[str, str]]:

@@ -220,7 +220,7 @@ class ManifestSource(HashedSource):
             file.seek(0)
             rows = local_files.lines(file, _LINE_LIMIT, self._too_long)
             reader = csv.reader(rows, delimiter=delimiter, strict=True)
-            numbered = self.options.path_column.isdigit()  # then the file may have no header
+            numbered = self.options.path_column.isdecimal()  # then the file may have no header
             columns = self._columns([] if numbered else next(reader, []))
             for row, cells in enumerate(reader):
                 if any(cells):
@@ -281,7 +281,7 @@ def column_index(
     if wanted:
         if wanted in cells:
             return cells.index(wanted)
-        if wanted.isdigit() and (not header or int(wanted) < len(header)):
+        if wanted.isdecimal() and (not header or int(wanted) < len(header)):
             return int(wanted)
         raise ConfigError(f"data source {where!r} has no column {wanted!r}; found {some(cells)}")
     lower = [cell.lower() for cell in cells]

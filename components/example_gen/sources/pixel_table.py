@@ -27,6 +27,8 @@ _SUFFIX = ".csv"
 #: Usual names of the label's column. FER-2013 has the columns emotion, pixels (all of an image in
 #: one cell, separated by spaces) and Usage, which is the split.
 _LABELS = ("label", "class", "target", "emotion", "y")
+_SPLITS = ("usage", "split")
+_GROUPS = ("group", "group_id")
 _EXPECTED = "expected a .csv with a label and width × height pixels (0 to 255) in every row"
 _ONE_SPLIT = "expected one of train, validation and test at most; rename it"
 _MIN_PIXELS = 4  # two by two
@@ -80,8 +82,8 @@ def _layout(path: str, options: SourceOptions) -> _Layout:
     sample = _cells(second, delimiter) if header else cells
     titles = [cell.decode("utf-8", "replace") for cell in cells] if header else []
     label = column_index(path, titles, options.label_column, _LABELS, required=False)
-    split = column_index(path, titles, options.split_column, ("usage",), required=False)
-    group = column_index(path, titles, options.group_column, (), required=False)
+    split = column_index(path, titles, options.split_column, _SPLITS, required=False)
+    group = column_index(path, titles, options.group_column, _GROUPS, required=False)
     roles = {max(label, 0), split, group} - {-1}  # an unnamed label is in the first column
     values = [column for column in range(len(sample)) if column not in roles]
     spaced = values[0] if len(values) == 1 and b" " in sample[values[0]] else -1
@@ -107,14 +109,15 @@ def _layout(path: str, options: SourceOptions) -> _Layout:
 def _is_header(cells: Sequence[bytes], options: SourceOptions) -> bool:
     """Whether the first row holds the name of a column, or several words that are no roles."""
     given = (options.label_column, options.split_column, options.group_column)
-    names = {*_LABELS, "usage", *(name.lower() for name in given if not name.isdigit())} - {""}
+    usual = {*_LABELS, *_SPLITS, *_GROUPS}
+    names = {*usual, *(name.lower() for name in given if not name.isdecimal())} - {""}
     words = {
         number: cell.decode("utf-8", "replace").lower()
         for number, cell in enumerate(cells)
         if not _is_number(cell)
     }
     # Columns that are given by their number may hold words in each row.
-    others = words.keys() - {int(name) for name in given if name.isdigit()}
+    others = words.keys() - {int(name) for name in given if name.isdecimal()}
     return len(others) > 1 or any(word in names for word in words.values())
 
 

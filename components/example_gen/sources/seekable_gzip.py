@@ -113,6 +113,8 @@ class SeekableGzip:
         if not self._live.block <= number or before[-1].block > self._live.block:
             self._live = before[-1].copy()
         live = self._live
+        # After an error in the middle of a block, the next call must not go on from there.
+        self._live = self._states[0].copy()
         while live.block <= number:
             if live.block >= self._states[-1].block + self._spacing:
                 self._keep(live.copy())
@@ -120,6 +122,7 @@ class SeekableGzip:
             live.block += 1
             while len(self._blocks) > _BLOCKS_KEPT:
                 self._blocks.popitem(last=False)
+        self._live = live
 
     def _keep(self, state: _State) -> None:
         self._states.append(state)

@@ -250,6 +250,26 @@ def test_tuning_with_conflicting_settings_is_refused(tree: dict, message: str) -
         configs.build({**tree, "tune": {"trials": 3}})
 
 
+@pytest.mark.parametrize(
+    ("tree", "name"),
+    [
+        ({"run": {"out": "~nosuch/out"}}, "run.out"),
+        ({"push": {"directory": "~nosuch/model"}}, "push.directory"),
+        ({"judge": {"overrides": "~nosuch/o.toml"}}, "judge.overrides"),
+        ({"model": {"weights": "~nosuch/w.h5"}}, "model.weights"),
+    ],
+    ids=["out", "push", "overrides", "weights"],
+)
+def test_the_home_of_an_unknown_user_is_refused_by_the_name_of_the_setting(tree, name):
+    with pytest.raises(ConfigError, match=rf"{name}: there is no home folder.*'~nosuch/"):
+        configs.build(tree).with_absolute_paths()
+
+
+def test_a_line_of_dots_in_a_comment_is_no_key(tmp_path):
+    (tmp_path / "c.toml").write_text(f"# {'.' * 200}\n  #{' .' * 200}\n[run]\nname = 'x'\n")
+    assert configs.load(tmp_path / "c.toml").run.name == "x"
+
+
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize(
     ("text", "expected"),

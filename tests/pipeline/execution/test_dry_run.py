@@ -6,11 +6,13 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.feature_bank.store import FeatureStore, record_key
 from imgpipe.components.image_filter.checks.decodable import transcode
+from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.extractor import describe, from_description
 from imgpipe.pipeline.configuration.config import build
 from imgpipe.pipeline.demo import draw_hand
@@ -51,6 +53,17 @@ def test_a_dry_run_knows_the_content_hashes_of_repaired_images(tmp_path: Path):
     assert {p: h for p, h in after.items() if p != "a/scan.tif"} == {
         p: h for p, h in hashes.items() if p not in ("a/scan.tif", "b/cut.jpg")
     }
+
+
+def test_a_dry_run_refuses_what_a_run_refuses_and_says_what_is_not_known(tmp_path: Path):
+    folder = draw_images(tmp_path / "photos")
+    tree = {"data": {"source": str(folder)}, "run": {"out": str(tmp_path / "out")}}
+    with pytest.raises(ConfigError, match="password"):
+        dry_run.describe(build({**tree, "run": {"mlflow": "http://me:secret@localhost"}}))
+    described = dry_run.describe(build({**tree, "tune": {"trials": 3}}))
+    assert "splits      about train " in described
+    assert "tunes       the head, in 3 trials" in described
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_view_is_stored_only_if_everything_that_a_run_stores_of_it_is(tmp_path: Path) -> None:

@@ -91,6 +91,8 @@ def test_a_password_in_the_uri_and_a_missing_package_are_refused(monkeypatch):
     mlflow_log.check("http://localhost:5000")
     with pytest.raises(ConfigError, match=r"holds a password.*MLFLOW_TRACKING_PASSWORD"):
         mlflow_log.check("http://me:secret@localhost:5000")
+    with pytest.raises(ConfigError, match=r"'http://\[::1' is no address: Invalid IPv6"):
+        mlflow_log.check("http://[::1")
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(ConfigError, match=r"needs the package mlflow.*imgpipe\[mlflow\]"):
         mlflow_log.check("file:mlruns")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
 from imgpipe.models.errors import ResourceError
+from imgpipe.pipeline.command_line import steps
 from imgpipe.pipeline.output import temporary_files
 
 
@@ -63,6 +66,21 @@ def test_a_folder_of_a_killed_command_is_removed_by_the_next_one(tmp_path: Path)
     (tmp_path / "another-file").touch()
     subprocess.run(command, env=environment, timeout=60, check=True)
     assert [path.name for path in tmp_path.iterdir()] == ["another-file"]
+
+
+def test_commands_in_several_threads_leave_the_process_as_it_was(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("TMPDIR", raising=False)
+    before = tempfile.gettempdir(), Path("/proc/self/fd/1").readlink()
+
+    def command(number: int) -> None:
+        with steps.quiet():
+            time.sleep(0.02 * (3 - number))  # the first to begin is the last to end
+            assert Path(tempfile.gettempdir()).is_dir()
+
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        list(pool.map(command, range(3)))
+    assert (tempfile.gettempdir(), Path("/proc/self/fd/1").readlink()) == before
+    assert "TMPDIR" not in os.environ
 
 
 def test_no_folder_for_temporary_files_is_an_error_with_advice(monkeypatch: pytest.MonkeyPatch):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import errno
 import gzip
 import hashlib
 import io
+import itertools
 import os
 import random
 import tarfile
@@ -345,6 +347,24 @@ def test_a_gzip_file_is_read_at_any_place_by_several_threads(tmp_path):
                 == hashlib.sha256(content[start : start + size]).digest()
             )
     assert stream.pread(10, len(content)) == b""
+
+
+@pytest.mark.parametrize("failing", [1, 3, 7])
+def test_a_read_error_does_not_shift_what_is_read_after_it(tmp_path, monkeypatch, failing):
+    content = random.Random(0).randbytes(12 * _PIECE)
+    path = tmp_path / "x.gz"
+    path.write_bytes(gzip.compress(content))
+    stream, pread, calls = SeekableGzip(str(path)), os.pread, itertools.count(1)
+
+    def fail_once(*arguments):
+        if next(calls) == failing:
+            raise OSError(errno.EIO, "Input/output error")
+        return pread(*arguments)
+
+    monkeypatch.setattr(os, "pread", fail_once)
+    with pytest.raises(OSError, match="Input/output"):
+        stream.pread(len(content), 0)
+    assert stream.pread(len(content), 0) == content
 
 
 def test_the_number_of_saved_states_of_a_long_gzip_file_is_bounded(tmp_path, monkeypatch):

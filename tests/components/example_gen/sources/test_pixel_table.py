@@ -119,6 +119,20 @@ def test_a_csv_file_with_the_names_of_two_splits_is_refused(table, tmp_path):
     assert open_source(both).listing().given_splits == ()
 
 
+@pytest.mark.parametrize("spaced", [True, False], ids=["one column", "many columns"])
+def test_columns_named_split_and_group_are_recognised(tmp_path, spaced):
+    pixels = [str(number) for number in range(16)]
+    title = "pixels" if spaced else ",".join(f"p{number}" for number in range(16))
+    values = (" " if spaced else ",").join(pixels)
+    rows = [f"label,split,group,{title}"]
+    rows += [f"{label},{split},film,{values}" for label in "ab" for split in ("train", "test")]
+    (tmp_path / "table.csv").write_text("\n".join(rows))
+    scan = open_source(str(tmp_path / "table.csv")).scan()
+    assert [i.split for i in scan.items] == ["train", "test", "train", "test"]
+    assert {i.group for i in scan.items} == {"film"}
+    assert scan.vocabulary == ("a", "b")
+
+
 def test_pixels_in_one_column_and_splits_in_a_usage_column_are_read(tmp_path):
     rows = ["emotion,pixels,Usage"]
     for label, usage in ((0, "Training"), (3, "Training"), (3, "PublicTest"), (0, "PrivateTest")):
