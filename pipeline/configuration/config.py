@@ -33,6 +33,7 @@ from imgpipe.pipeline.configuration.kubeflow_schema import Kubeflow
 _MOST_PROBLEMS = 20  # problems that are named, since each is compared with all known keys
 _SHOWN = 200  # most characters of a key or value in a message
 WEIGHT_FILES = (".h5", ".keras")
+_FOLDERS = ("run.out", "push.directory", "bank.store", "judge.store")
 #: Breaks the comments of a written file into lines, between words.
 _COMMENT = textwrap.TextWrapper(
     width=100,
@@ -89,6 +90,18 @@ class Config(schema.SettingsSection):
                 'another network; use "auto", which ships it only if validation accuracy improved, '
                 'or "off"'
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_local_folders(self) -> Config:
+        """Refuse addresses, which would become folders such as ``gs:`` in the working folder."""
+        for name in (*_FOLDERS, "judge.overrides", "gate.schema_file"):
+            section, key = name.split(".")
+            if "://" in (given := getattr(getattr(self, section), key)):
+                raise ValueError(
+                    f"{name}: expected a path on this machine. Mount the bucket, and name the "
+                    f"folder at which it is mounted. Received: {given!r}"
+                )
         return self
 
     @property

@@ -118,7 +118,7 @@ class GrpcPort:
         except RuntimeError as error:
             raise PortBusy(
                 f"Cannot listen on {target}: the port is taken, or the address is not one of this "
-                "machine. Stop the other server, or choose another port."
+                "machine. Stop the other server, or choose another --port."
             ) from error
 
     def start(self) -> None:

@@ -110,6 +110,7 @@ def _bound(host: str, port: int) -> socket.socket:
         why = "the port is taken" if error.errno == errno.EADDRINUSE else error.strerror
         raise PortBusy(
             f"Cannot listen on {host}:{port} (REST): {why}. Stop the other server, or choose "
-            "another port."
+            "another port for REST: --rest-port of imgpipe serve, --rest_api_port of "
+            "imgpipe-model-server."
         ) from error
     return bound

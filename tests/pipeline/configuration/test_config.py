@@ -265,6 +265,13 @@ def test_the_home_of_an_unknown_user_is_refused_by_the_name_of_the_setting(tree,
         configs.build(tree).with_absolute_paths()
 
 
+@pytest.mark.parametrize("name", ["run.out", "push.directory", "judge.overrides"])
+def test_an_address_of_a_bucket_is_no_folder(name):
+    section, key = name.split(".")
+    with pytest.raises(ConfigError, match=rf"{name}: expected a path on this machine.*'gs://b/m'"):
+        configs.build({section: {key: "gs://b/m"}})
+
+
 def test_a_line_of_dots_in_a_comment_is_no_key(tmp_path):
     (tmp_path / "c.toml").write_text(f"# {'.' * 200}\n  #{' .' * 200}\n[run]\nname = 'x'\n")
     assert configs.load(tmp_path / "c.toml").run.name == "x"
