@@ -54,10 +54,12 @@ def _run() -> None:
     except ImgpipeError as error:
         _end(str(error), error.exit_code)
     except PermissionError as error:
+        if error.filename is None:
+            raise
         # Python's tests for files raise it below a folder that this user may not enter.
         _end(
-            f"no permission for {error.filename or 'a file'}: {error.strerror or error}. Give this "
-            "user access to it and to the folders above it, or name another place.",
+            f"no permission for {error.filename}: {error.strerror or error}. Give this user access "
+            "to it and to the folders above it, or name another place.",
             ResourceError.exit_code,
         )
 

@@ -29,4 +29,5 @@ def in_notebook() -> bool:
     """
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
-    return shell is not None and type(shell).__name__ != "TerminalInteractiveShell"
+    kinds = {kind.__name__ for kind in type(shell).__mro__}
+    return shell is not None and "TerminalInteractiveShell" not in kinds

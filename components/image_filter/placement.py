@@ -92,10 +92,12 @@ def place(
     # Byte-identical files count once, and their order must not matter.
     relabelled = table["content"][table["relabelled"]]
     table = table[np.unique(table[["content", "group", "label"]], return_index=True)[1]]
-    # Copies with several labels are rejected, so they count for no minimum.
+    # Copies with several labels are rejected, so they count for no minimum. Where an override has
+    # given one of them its label, it gives all of them this label, once they are in one split.
     labels = np.unique(table[["content", "label"]])["content"]
     contents, counts = np.unique(labels, return_counts=True)
-    table = table[~np.isin(table["content"], contents[counts > 1])]
+    conflicts = np.setdiff1d(contents[counts > 1], relabelled)
+    table = table[~np.isin(table["content"], conflicts)]
     if not len(table):
         return
     fixed = np.isin(table["content"], relabelled)
@@ -201,9 +203,10 @@ class _Placement:
             for label in np.nonzero(counts[split] < floors[split])[0].tolist():
                 self._fill_class(split, label, counts, floors)
         if spare:  # a class of two groups has none for test
-            floors[_TEST] = 0
             needed = np.minimum(floors, minimum.get(names.VALIDATION, 1))
-            for split in wanted:
+            first = [split for split in wanted if split != _TEST]
+            floors[_TEST, (counts[first] < needed[first]).any(axis=0)] = 0
+            for split in first:
                 for label in np.nonzero(counts[split] < needed[split])[0].tolist():
                     self._fill_class(split, label, counts, floors)
 

@@ -95,8 +95,8 @@ def fine_tuning(facts: Mapping[str, Any]) -> Advice | None:
     if training.get("fine_tune") or training.get("search"):  # has tried it
         return None
     changed = (facts.get("settings") or {}).get("changed") or {}
-    if changed.get("views.multi_scale"):  # such a run does not search
-        return None
+    if changed.get("views.multi_scale") or (changed.get("evaluate.cross_validate") or 0) > 0:
+        return None  # such a run does not search
     options = ["--set fine_tune.mode=search"] if "fine_tune.mode" in changed else []
     if not options or changed.get("train.minutes") == 0:
         options.append(f"--minutes {_MINUTES}")
@@ -114,8 +114,8 @@ def more_time(facts: Mapping[str, Any]) -> Advice | None:
     if (training.get("search_ended") or {}).get("reason") != "minutes":
         return None
     return Advice(
-        "The search for a better network used all of its time, so that a longer one "
-        "may find a better one: use --minutes.",
+        "The search for a better network had more to try than its time allowed, so that a "
+        "longer one may find a better one: use --minutes.",
         "training",
     )
 
@@ -140,7 +140,7 @@ def last_epoch(facts: Mapping[str, Any]) -> Advice | None:
 def more_images(facts: Mapping[str, Any]) -> Advice | None:
     """Say whether more images would help, by the learning curve."""
     solution = (facts.get("training") or {}).get("solution") or {}
-    text = would_more_help(solution.get("learning_curve") or [])
+    text = would_more_help(solution.get("learning_curve") or [], solution.get("images") or 0)
     return Advice(text, "training") if text else None
 
 

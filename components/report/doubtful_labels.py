@@ -80,6 +80,7 @@ def rank(
             return None
         doubts = out_of_fold(clean.features, clean.labels, folds, len(vocabulary))
         settled = clean.hashes.among(digest.encode() for digest in confirmed)
+        settled |= alone(clean.labels, folds)
     doubtful = np.flatnonzero((doubts.margins > 0) & ~settled)
     order = np.argsort(-doubts.margins[doubtful], kind="stable")
     worst = doubtful[order[:limit]].tolist()
@@ -96,6 +97,21 @@ def rank(
         for i in worst
     ]
     return {"images": len(clean), "folds": FOLDS, "disagree": len(doubtful), "rows": rows}
+
+
+def alone(labels: Integers, folds: Integers) -> npt.NDArray[np.bool_]:
+    """Return which images have a class that no other fold has, so that no head knows it.
+
+    Args:
+        labels: [n], 0..classes-1.
+        folds: [n], the fold of each image.
+
+    Returns:
+        bool [n].
+    """
+    counts = np.zeros((int(folds.max()) + 1, int(labels.max()) + 1), np.int64)
+    np.add.at(counts, (folds, labels), 1)
+    return np.asarray(counts[folds, labels] == counts.sum(axis=0)[labels])
 
 
 @dataclass(frozen=True)

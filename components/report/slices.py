@@ -93,12 +93,13 @@ def _by_third(counts: Mapping[int, list[int]]) -> list[dict[str, Any]]:
     """Merge neighbouring bins to three slices with about as many images each."""
     total = sum(n for n, _ in counts.values())
     groups: list[list[int]] = []  # first bin, images, correct
-    seen = 0
+    seen, last = 0, -1
     for number, (n, right) in sorted(counts.items()):
         # A bin belongs to the third in which its first image is.
         third = min(_THIRDS * seen // total, _THIRDS - 1)
-        if not groups or third >= len(groups):
+        if third != last:
             groups.append([number, 0, 0])
+        last = third
         groups[-1][1] += n
         groups[-1][2] += right
         seen += n

@@ -111,6 +111,8 @@ def atomic_write(path: Path, content: bytes | str) -> None:
 def _descriptor(path: Path) -> int | None:
     """Return the number of an open file of this process that a path or its links name, or None."""
     for _ in range(_MOST_LINKS):
+        if not (path.name.isdecimal() or path.is_symlink()):
+            break
         folder = Path(os.path.realpath(path.parent))
         if path.name.isdecimal() and folder == Path(f"/proc/{os.getpid()}/fd"):
             return int(path.name)

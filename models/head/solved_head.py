@@ -35,7 +35,7 @@ PENALTIES: Final = tuple(float(10**power) for power in np.arange(5.0, -1.1, -0.5
 SHARES: Final = (1 / 8, 1 / 4, 1 / 2)
 
 _CHOOSING: Final = 4000  # images with which the penalty is chosen; more images barely change it
-_OF_A_CLASS: Final = 10  # … unless these are fewer than this for each class
+_OF_A_CLASS: Final = 10  # … unless these are fewer than this times the number of classes
 _USUAL_PENALTY: Final = 300.0  # used when there are too few images to choose a penalty
 _WORSE: Final = 2  # after so many penalties without a lower loss, weaker ones are not tried
 _ROUGH: Final = 1e-5  # relative decrease of the loss below which a fold's head counts as solved

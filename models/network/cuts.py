@@ -26,6 +26,7 @@ USUAL: Final = "usual"
 FROZEN_SHARE: Final = 0.7
 _NEAR: Final = 0.05  # share of the cut points in which a narrow layer is searched for
 _LISTED: Final = 40
+_MAP_AXES: Final = 4  # [N, h, w, C]
 
 
 def layer_at(network: keras.Model, cut: str) -> Any:
@@ -40,7 +41,14 @@ def layer_at(network: keras.Model, cut: str) -> Any:
     """
     points = backbones.cut_points(network)
     if cut == USUAL:
-        name = points[int(FROZEN_SHARE * (len(points) - 1))]
+        maps = map_points(network)
+        if not maps:
+            raise ConfigError(
+                "fine_tune.mode: this network has no layer above which layers could be trained, "
+                "because none gives a feature map [N, h, w, C] that is all that the layers above "
+                'need. Set fine_tune.mode = "off", or freeze = "none" to train all layers'
+            )
+        name = maps[int(FROZEN_SHARE * (len(maps) - 1))]
     else:
         name = backbones.find_cut(network, cut)
     if name not in points:
@@ -49,6 +57,16 @@ def layer_at(network: keras.Model, cut: str) -> Any:
             f"{', '.join(_shortened(points))}. Received: {cut!r}"
         )
     return network.get_layer(name)
+
+
+def map_points(network: keras.Model) -> list[str]:
+    """Return the cut points that give a feature map; layers between tokens do not.
+
+    Args:
+        network: Functional model from pixels to a feature map.
+    """
+    points = backbones.cut_points(network)
+    return [name for name in points if len(network.get_layer(name).output.shape) == _MAP_AXES]
 
 
 def above(network: keras.Model, cut: str) -> list[Any]:
@@ -74,10 +92,10 @@ def narrow(network: keras.Model, share: float) -> str:
     Activations are stored for every image and view, so their size decides how many views fit.
 
     Args:
-        network: A model from pixels to the feature map.
+        network: A model from pixels to the feature map, with `map_points`.
         share: Share of the cut points that are below, 0..1.
     """
-    points = backbones.cut_points(network)
+    points = map_points(network)
     last = len(points) - 1
 
     def size(name: str) -> int:

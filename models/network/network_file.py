@@ -65,7 +65,7 @@ def save(classifier: Classifier, settings: ModelSettings, directory: str) -> Non
         missing |= {
             key: array for key, array in zip(hashes, arrays, strict=True) if key not in variables
         }
-        described.append({**_signature(layer), "arrays": hashes})
+        described.append({**signature(layer), "arrays": hashes})
     content = {
         "format": _FORMAT,
         "settings": _portable(settings),
@@ -195,19 +195,22 @@ def _difference(described: Described, network: keras.Model) -> str:
     """Describe the first layers in which a network differs from its description, otherwise ""."""
     named = ("name", "kind", "output", "shapes")
     expected = [{key: layer[key] for key in named} for layer in described]
-    received = [_signature(layer) for layer in network.layers]
+    received = [signature(layer) for layer in network.layers]
     if len(expected) != len(received):
         return f"expected {len(expected)} layers. Received: {len(received)}"
     pairs = [(a, b) for a, b in zip(expected, received, strict=True) if a != b]
     return ", ".join(f"expected {a}. Received: {b}" for a, b in pairs[:_SHOWN])
 
 
-def _signature(layer: Any) -> dict[str, Any]:
+def signature(layer: Any) -> dict[str, Any]:
     """Return the properties that distinguish two layers, apart from their weights."""
+    import keras
+
+    outputs = [list(output.shape) for output in keras.tree.flatten(layer.output)]
     return {
         "name": layer.name,
         "kind": type(layer).__name__,
-        "output": list(layer.output.shape),
+        "output": outputs[0] if len(outputs) == 1 else outputs,
         "shapes": [list(array.shape) for array in _state(layer)],
     }
 

@@ -209,11 +209,12 @@ class _Search:
         """
         passes = (self._until - time.monotonic()) / self._pass_seconds
         if way.within(passes) is None:
-            minutes = way.passes() * self._pass_seconds / 60
+            least = way.smallest()
+            minutes = least.passes() * self._pass_seconds / 60
             self._skipped = self._skipped or _Ended(
                 "minutes",
-                f"The time was over (train.minutes): {way} would have taken about {minutes:.1f} "
-                "minutes.",
+                f"There was not enough time left (train.minutes) for {least}, which would have "
+                f"taken about {minutes:.1f} minutes.",
             )
             return None
         views = self._most_views(extractor)  # builds the network

@@ -116,6 +116,10 @@ class Way:
                     return way
         return None
 
+    def smallest(self) -> Way:
+        """Return the way with the fewest views and epochs that `within` allows."""
+        return replace(self, views=0, epochs=min(self.epochs, _FEWEST_EPOCHS))
+
     def __str__(self) -> str:
         epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
         views = f"{self.views + 1} views" if self.views else "1 view"
@@ -138,6 +142,8 @@ def ways(settings: ModelSettings, network: keras.Model, side: int = 0) -> list[W
     """
     stage = settings.fine_tune
     found: list[Way] = []
+    if not stage.cut and not cuts.map_points(network):
+        return found  # there is no layer above which others could be trained
     for idea in allowed(settings, side):
         cut = stage.cut or cuts.narrow(network, idea.cut)
         way = Way(

@@ -121,8 +121,9 @@ def _leading_to(address: str, folder: Path | None) -> Iterator[str]:
     """Write a file that leads a browser to an address, and yield the address of the file.
 
     All users of a machine can see the arguments of its programs, but only this one can read the
-    file, so that nobody else learns the token in the address. The file is not in ``/tmp``, which
-    browsers from a snap cannot read.
+    file, so that nobody else learns the token in the address. Browsers from a snap only read files
+    below the home folder, and a browser on another machine reads none: there the address itself is
+    yielded.
     """
     import html
     import tempfile
@@ -131,6 +132,10 @@ def _leading_to(address: str, folder: Path | None) -> Iterator[str]:
 
     if folder is None:
         yield ""
+        return
+    here = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    if not here or not folder.absolute().is_relative_to(Path.home()):
+        yield address
         return
     descriptor, name = tempfile.mkstemp(".html", TEMPORARY, folder)
     file = Path(name)

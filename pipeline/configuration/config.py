@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import re
 import textwrap
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
@@ -33,6 +34,7 @@ from imgpipe.pipeline.configuration.kubeflow_schema import Kubeflow
 _MOST_PROBLEMS = 20  # problems that are named, since each is compared with all known keys
 _SHOWN = 200  # most characters of a key or value in a message
 WEIGHT_FILES = (".h5", ".keras")
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # `Path` makes one slash of two
 _FOLDERS = ("run.out", "push.directory", "bank.store", "judge.store")
 #: Breaks the comments of a written file into lines, between words.
 _COMMENT = textwrap.TextWrapper(
@@ -97,7 +99,7 @@ class Config(schema.SettingsSection):
         """Refuse addresses, which would become folders such as ``gs:`` in the working folder."""
         for name in (*_FOLDERS, "judge.overrides", "gate.schema_file"):
             section, key = name.split(".")
-            if "://" in (given := getattr(getattr(self, section), key)):
+            if _ADDRESS.match(given := getattr(getattr(self, section), key)):
                 raise ValueError(
                     f"{name}: expected a path on this machine. Mount the bucket, and name the "
                     f"folder at which it is mounted. Received: {given!r}"

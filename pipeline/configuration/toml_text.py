@@ -68,8 +68,8 @@ def parse(text: str) -> dict[str, Any]:
         TOMLDecodeError: The text is not TOML.
         ValueError: Keys, brackets or numbers exceed a limit, which the message names.
     """
-    # TOML allows spaces around the dots of a key. Comments may hold any number of dots.
-    keys = re.sub(r"(?m)^[ \t]*#.*", "", text)
+    # TOML allows spaces around the dots of a key. Texts and comments may hold any number.
+    keys = re.sub(r"#.*", "", re.sub(r"'[^'\n]*'|\"(?:[^\"\\\n]|\\.)*\"", "''", text))
     words = re.sub(r"[ \t]*\.[ \t]*", ".", keys).split()
     if any(word.count(".") > _MOST_DOTS for word in words):
         raise ValueError(f"a key with more than {_MOST_DOTS} dots; expected section.key")

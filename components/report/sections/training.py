@@ -56,7 +56,7 @@ def _solution(history: Mapping[str, Any], solution: Mapping[str, Any]) -> dict[s
         "epoch": history["epochs"][0],
         "seconds": history.get("seconds"),
         "curve": plots.learning_curve(images, accuracy) if len(curve) > 1 else None,
-        "more": would_more_help(curve),
+        "more": would_more_help(curve, solution.get("images") or 0),
     }
 
 

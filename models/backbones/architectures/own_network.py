@@ -193,7 +193,10 @@ def _imported(file: Path, package: str) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
-                base = importlib.util.resolve_name("." * node.level + base, package)
+                try:
+                    base = importlib.util.resolve_name("." * node.level + base, package)
+                except ImportError:  # outside of any package, where the code may expect it
+                    continue
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
 

@@ -6,6 +6,7 @@ Near-duplicates and groups stay together, classes get their minimum, and nothing
 from __future__ import annotations
 
 import collections
+import dataclasses
 import hashlib
 
 import pytest
@@ -116,6 +117,26 @@ def test_copies_with_several_labels_do_not_count_for_a_minimum():
         splits, _ = placed([*records, *conflict], rule=rule)
         counts = collections.Counter(splits[record.path] for record in records)
         assert counts["validation"] >= 3 and counts["test"] >= 1, seed
+
+
+def test_a_relabelled_image_and_its_copy_in_another_group_come_to_one_split():
+    """The copy that was drawn for test keeps its label there, and both would be rejected."""
+    drawn = {image(f"x{n}", group=f"g{n}").split: f"g{n}" for n in range(60)}
+    one = image("copies", 1, group=drawn["train"])
+    other = dataclasses.replace(image("copies", 0, group=drawn["test"]), path="other")
+    splits, _ = placed([one, other, *images(60)], relabelled={"copies"})
+    assert splits["copies"] == splits["other"] == "train"
+
+
+def test_a_class_keeps_its_test_images_when_another_one_is_filled():
+    for seed in range(60):
+        rule = SplitRule(seed, min_validation=3, min_test=1)
+        shared = [image(f"s{n}", n % 2, group="both", rule=rule) for n in range(20)]
+        alone = [image(f"a{n}", 0, group="a", rule=rule) for n in range(20)]
+        records = [*shared, *alone, *images(60, 1, rule=rule)]
+        splits, _ = placed(records, rule=rule)
+        counts = collections.Counter((record.label, splits[record.path]) for record in records)
+        assert counts["b", "test"] >= 1, seed
 
 
 def test_a_class_of_seven_images_is_not_refused_for_a_test_image():

@@ -65,17 +65,31 @@ LAST = {"epochs": [{}] * 4, "stopped": "epochs", "best_epoch": 4}
         (
             advice.more_time,
             {"training": {"search_ended": {"reason": "minutes"}}},
-            "used all of its time, so that a longer one may find a better one: use --minutes.",
+            "more to try than its time allowed, so that a longer one may find a better one: use",
         ),
         (
             advice.more_images,
-            solved(learning_curve=[{"images": n, "accuracy": n / 1000} for n in (400, 800)]),
+            solved(
+                learning_curve=[{"images": n, "accuracy": n / 1000} for n in (400, 800)],
+                images=1000,
+            ),
             "From 400 to 800 training images, accuracy rose by 40.0 points, so that more",
         ),
         (
             advice.more_images,
-            solved(learning_curve=[{"images": n, "accuracy": 0.95 + n / 4000} for n in (40, 80)]),
+            solved(
+                learning_curve=[{"images": n, "accuracy": 0.95 + n / 4000} for n in (40, 80)],
+                images=100,
+            ),
             "accuracy rose by 1.0 points, which may be chance.",
+        ),
+        (
+            advice.more_images,
+            solved(
+                learning_curve=[{"images": n, "accuracy": 1 - n / 4000} for n in (40, 80)],
+                images=100,
+            ),
+            "accuracy fell by 1.0 points, which may be chance.",
         ),
         (
             advice.more_images,
@@ -110,6 +124,7 @@ def test_a_fact_leads_to_its_advice(rule, given, words):
             advice.fine_tuning,
             {"training": solved(accuracy=0.9)["training"] | {"search": [{}, {}]}},
         ),
+        (advice.fine_tuning, solved(accuracy=0.8) | changed({"evaluate.cross_validate": 5})),
         (advice.more_time, {"training": {"search_ended": {"reason": "all"}}}),
         (advice.more_images, solved(learning_curve=[{"images": 400, "accuracy": 0.9}])),
         (advice.last_epoch, {"training": {"fine_tune": LAST, "search": [{}, {}]}}),

@@ -65,6 +65,16 @@ def test_a_bank_larger_than_memory_gives_the_same_ranking(bank, monkeypatch):
     assert doubtful_labels.rank(uri, CLASSES) == expected
 
 
+def test_a_class_of_one_group_is_not_doubtful_as_a_whole(bank, monkeypatch):
+    """No head knows the class when its images are held out."""
+    features, truth = clouds()
+    folds = np.where(truth == 2, 0, np.arange(len(truth)) % doubtful_labels.FOLDS)
+    found = doubtful_labels.out_of_fold(features, truth, folds, len(CLASSES))
+    assert (found.margins[truth == 2] > 0).all()
+    alone = doubtful_labels.alone(truth, folds)
+    assert (alone == (truth == 2)).all()
+
+
 def test_true_labels_give_hardly_any_doubtful_labels(bank):
     found = doubtful_labels.rank(bank(*clouds()), CLASSES)
     assert found["disagree"] <= 6

@@ -42,6 +42,13 @@ def test_slices_of_numbers_are_about_thirds_of_the_images():
     assert thirds[0]["correct"] < 40 and thirds[2]["correct"] == thirds[2]["count"]
 
 
+def test_images_of_mostly_one_size_give_no_slice_of_a_single_image():
+    rows = [row(f"a/{i}", brightness=0.2) for i in range(90)]
+    rows += [row("b/0", brightness=0.4, correct=False)]
+    rows += [row(f"c/{i}", brightness=0.8) for i in range(9)]
+    assert [one["count"] for one in summary(rows)["brightness"]] == [90, 10]
+
+
 def test_folders_are_slices_only_if_they_are_not_the_classes():
     assert summary([row("cat/1"), row("dog/1", label=1)]) == {}
     mixed = [row("phone/1"), row("phone/2", label=1), row("camera/1", correct=False)]

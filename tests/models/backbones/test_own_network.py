@@ -173,6 +173,13 @@ def test_changed_code_of_an_imported_module_changes_the_fingerprint(
     assert changed.build(pixels).shape[-1] == 16, "this process imports the code again"
 
 
+def test_a_relative_import_outside_of_a_package_is_passed_over(module: Path) -> None:
+    code = "try:\n    from .helpers import f\nexcept ImportError:\n    f = None\n"
+    (module.parent / "own_optional.py").write_text(code)
+    module.write_text("import own_optional\n" + _MODULE)
+    assert backbones.get("own_net:build", weights="none").key()
+
+
 def test_a_module_that_was_imported_before_it_was_edited_is_imported_again(module: Path) -> None:
     sys.path.append(str(module.parent))
     importlib.import_module("own_net")

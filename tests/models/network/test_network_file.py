@@ -222,3 +222,15 @@ def test_the_network_folder_does_not_change_the_model_identity(original, version
     files = manifest.describe(version)
     assert manifest.identity(files) == before
     assert f"{network_file.FOLDER}/{network_file.SETTINGS_FILE}" in files
+
+
+def test_a_layer_with_two_outputs_is_described_by_both() -> None:
+    import keras
+
+    class Halves(keras.layers.Layer):
+        def call(self, x):
+            return x[..., :2], x[..., 2:3]
+
+    layer = Halves(name="halves")
+    layer(keras.Input((4, 4, 3)))
+    assert network_file.signature(layer)["output"] == [[None, 4, 4, 2], [None, 4, 4, 1]]

@@ -13,13 +13,16 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
+from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.head.solved_head import Judgement
+from imgpipe.models.network import cuts
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.search import network_search, ways
 from imgpipe.models.setting_sections import FineTune
@@ -291,6 +294,27 @@ def test_small_images_are_tried_at_a_small_size_first(network, side, first) -> N
 def test_an_image_size_that_is_set_is_not_varied(network, settings, different) -> None:
     found = ways.allowed(settings, 28)
     assert len({idea.size for idea in found}) == different
+
+
+def test_layers_between_tokens_are_no_cuts() -> None:
+    pixels = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(8, 8, 8, name="patches")(pixels)
+    x = keras.layers.Reshape((16, 8))(x)
+    for number in range(6):
+        x = keras.layers.Dense(8, name=f"token{number}")(x)
+    x = keras.layers.Conv2D(8, 1, name="last")(keras.layers.Reshape((4, 4, 8))(x))
+    found = ways.ways(ModelSettings(), keras.Model(pixels, x))
+    assert found and {way.cut for way in found} <= {"patches", "reshape_1"}
+
+
+def test_a_network_without_a_cut_is_not_searched() -> None:
+    pixels = keras.Input((32, 32, 3))
+    x = pixels / 255.0
+    both = keras.layers.Conv2D(4, 3)(x) + keras.layers.Conv2D(4, 3)(x)
+    network = keras.Model(pixels, both)
+    assert ways.ways(ModelSettings(), network) == []
+    with pytest.raises(ConfigError, match="no layer above which layers could be trained"):
+        cuts.layer_at(network, cuts.USUAL)
 
 
 def test_a_size_that_is_no_multiple_of_the_stride_is_kept(network) -> None:

@@ -266,14 +266,17 @@ def test_the_home_of_an_unknown_user_is_refused_by_the_name_of_the_setting(tree,
 
 
 @pytest.mark.parametrize("name", ["run.out", "push.directory", "judge.overrides"])
-def test_an_address_of_a_bucket_is_no_folder(name):
+@pytest.mark.parametrize("address", ["gs://b/m", str(Path("gs://b/m"))])
+def test_an_address_of_a_bucket_is_no_folder(name, address):
     section, key = name.split(".")
-    with pytest.raises(ConfigError, match=rf"{name}: expected a path on this machine.*'gs://b/m'"):
-        configs.build({section: {key: "gs://b/m"}})
+    with pytest.raises(ConfigError, match=rf"{name}: expected a path on this machine.*'gs:/"):
+        configs.build({section: {key: address}})
 
 
 def test_a_line_of_dots_in_a_comment_is_no_key(tmp_path):
-    (tmp_path / "c.toml").write_text(f"# {'.' * 200}\n  #{' .' * 200}\n[run]\nname = 'x'\n")
+    dots = "." * 200
+    text = f"# {dots}\n  #{' .' * 200}\n[run] # {dots}\nname = 'x' # {dots}\nout = '#{dots}'\n"
+    (tmp_path / "c.toml").write_text(text)
     assert configs.load(tmp_path / "c.toml").run.name == "x"
 
 

@@ -257,7 +257,7 @@ def test_the_browser_is_not_told_the_token_and_prints_to_standard_error(tmp_path
     script = ("echo printed", f'cp -p "${{1#file://}}" {seen}.html', f'echo "$1" > {seen}')
     fake.write_text("\n".join(("#!/bin/sh", *script, "")))
     fake.chmod(0o755)
-    environment = os.environ | {"BROWSER": str(fake)}
+    environment = os.environ | {"BROWSER": str(fake), "DISPLAY": ":0", "HOME": str(tmp_path)}
     process, lines = start(tmp_path, env=environment, stderr=subprocess.PIPE)
     address = re.search(r"http://127\.0\.0\.1:\d+/#(\S+)", lines[2])
     assert address, lines

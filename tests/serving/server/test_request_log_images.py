@@ -125,7 +125,7 @@ def test_a_record_after_a_failed_write_begins_a_new_file(tmp_path):
 
 def records(folder):
     """Return the records of a log in the order in which they were written, and its bytes."""
-    files = sorted(folder.glob("m-*"), key=lambda path: path.stat().st_mtime_ns)
+    files = sorted(folder.glob("m-*"), key=lambda path: (path.stat().st_mtime_ns, path.name))
     found = [record.numpy() for file in files for record in tf.data.TFRecordDataset(str(file))]
     return found, sum(file.stat().st_size for file in files)
 
