@@ -172,7 +172,7 @@ def training(rows: Rows, classes: int, settings: ModelSettings, first: int = 0) 
 
     Returns:
         A dataset of (inputs [m, ...], one-hot labels [m, classes], weights [m]). The weights are 1
-        unless the settings balance the loss by class.
+        unless the settings balance the loss by class; that of mixed rows is mixed as their labels.
     """
     import tensorflow as tf
 
@@ -194,7 +194,7 @@ def training(rows: Rows, classes: int, settings: ModelSettings, first: int = 0) 
             # Pooled features have no rectangles; the setting then concerns fine-tuning alone.
             cutmix = mixed.cutmix if inputs.shape.rank == 4 else 0.0
             inputs, one_hot = mixup.mix(inputs, one_hot, seed, mixed.mixup, cutmix)
-        return inputs, one_hot, tf.gather(weights, label)
+        return inputs, one_hot, tf.linalg.matvec(one_hot, weights)
 
     dataset = tf.data.Dataset.range(first, settings.epochs).flat_map(epochs)
     dataset = dataset.map(load, num_parallel_calls=2, deterministic=True)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from imgpipe.models.augmentation import ViewSpec
+from imgpipe.models.head.class_weights import class_weights
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets
 
@@ -116,6 +117,14 @@ def test_mixing_blends_inputs_and_labels_and_is_repeatable(images) -> None:
     np.testing.assert_allclose(one[0][1].sum(1), 1, rtol=1e-5)
     for first, second in zip(one, again, strict=True):
         np.testing.assert_array_equal(first[0], second[0])
+
+
+def test_the_weight_of_mixed_rows_is_mixed_as_their_labels() -> None:
+    rows = _vectors([0] * 30 + [1] * 10)
+    settings = _settings(balance="class_weights", mixing={"mixup": 1.0})
+    weights = class_weights(rows.labels, 2, "class_weights")
+    for _, labels, given in _read(datasets.training(rows, 2, settings)):
+        np.testing.assert_allclose(given, labels @ weights, rtol=1e-5)
 
 
 def test_feature_maps_are_converted_to_float32() -> None:
