@@ -47,6 +47,8 @@ def describe(problem: ErrorDetails, most: int | None = None) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     about = f"{key}: " if key else ""
     text = problem["msg"].removeprefix("Value error, ")  # pydantic's heading of our own errors
+    if problem["type"] == "tuple_type":
+        text = 'expected a list such as ["a", "b"]; a shell needs quotes around it: \'["a", "b"]\''
     text = f"{about}{text[:1].lower()}{text[1:]}"
     if problem["type"] == "value_error":  # our own messages name what was received already
         return text

@@ -6,7 +6,9 @@ These are pure functions of the quarantine's summary and TFDV's anomalies. `Data
 
 from __future__ import annotations
 
+import difflib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 SEE_REASONS = "see the reason for each file in the quarantine"
 #: What to do about an anomaly, drift or skew that is wanted.
 ACCEPT = "to accept it, run imgpipe schema accept with the same arguments as the run"
+#: TFDV's description of values that a feature did not have before, and one of the values in it.
+_NEW_VALUES = re.compile(r"values missing from the schema: (.+)")
+_NEW_VALUE = re.compile(r"(?:^|, )(.+?) \([~<]\d+%\)")
+_ALIKE = 0.6  # ratio of difflib from which two names of classes may be the same
 _MAX_SENTENCES = 5  # reasons of one kind that a message gives as sentences of their own
 _MAX_NAMES = 25  # further reasons that it names; gate.json lists all of them
 
@@ -81,9 +87,20 @@ def too_few(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
             if count < least:
                 fewer = f"accept fewer with --set gate.min_{split}={count}"
                 advice = f"add images of {name}, or {fewer if count else f'lower gate.min_{split}'}"
+                # Only the first reasons are shown whole, and each comparison takes time.
+                few = len(reasons) < _MAX_SENTENCES
+                if few and (other := _nearest(name, settings.vocabulary)):
+                    advice += f"; if it stands for {other!r}, correct the label"
                 expected = f"at least {least}"
                 reasons.append(Reason("too_few", name, split, expected, str(count), advice))
     return reasons
+
+
+def _nearest(name: str, vocabulary: Sequence[str]) -> str:
+    """Return the class of which a name may be a misspelling, "" if there is none."""
+    others = {other.lower(): other for other in vocabulary if other != name}
+    found = difflib.get_close_matches(name.lower(), others, 1, _ALIKE)
+    return others[found[0]] if found else ""
 
 
 def rejected_share(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
@@ -118,16 +135,23 @@ def anomalous(
 ) -> list[Reason]:
     """Convert TFDV's anomalies to reasons, except for empty splits, which `too_few` handles."""
     reasons = []
+    classes: set[str] = set()
     for split, found in anomalies.items():
         if not sum(summary["by_split"].get(split, {}).values()):
             continue
         of_features = sorted(found.anomaly_info.items())
         seen = [(name, info) for name, info in of_features if not _is_our_new_feature(name, info)]
         seen += [("", reason) for reason in found.dataset_anomaly_info.reason]
-        reasons += [
-            Reason("anomaly", name, split, "what the schema allows", _description(info), ACCEPT)
-            for name, info in seen
-        ]
+        for name, info in seen:
+            text = _description(info)
+            if name == names.LABEL and (unknown := _NEW_VALUES.search(text)):
+                classes.update(_NEW_VALUE.findall(unknown[1]) or [unknown[1]])
+                continue
+            reasons.append(Reason("anomaly", name, split, "what the schema allows", text, ACCEPT))
+    if classes:  # once, and not for each split
+        new = f"new ones: {', '.join(sorted(classes))}"
+        expected = "the classes of the accepted data"
+        reasons.append(Reason("anomaly", names.LABEL, "", expected, new, ACCEPT))
     return reasons
 
 

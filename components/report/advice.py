@@ -22,6 +22,9 @@ MOST = 3
 #: A class with fewer training images is called small, and so is one with less than this share of
 #: the median class.
 _FEW, _SMALL_SHARE = 30, 0.25
+_ALIKE_SHARE = 0.5  # classes with at least this share of the largest one are about equally large
+#: Below this accuracy of the head in cross-validation, many of its doubts are its own mistakes.
+_WEAK_HEAD = 0.85
 #: Below this accuracy of the head in cross-validation, fine-tuning often helps.
 _HEAD_ALONE = 0.97
 _MINUTES = 15  # for the search for a better network, where the run gave it no time
@@ -58,10 +61,16 @@ def doubtful_labels(facts: Mapping[str, Any]) -> Advice | None:
     if not doubtful:
         return None
     verb = "is" if len(doubtful) == 1 else "are"
+    accuracy = ((facts.get("training") or {}).get("solution") or {}).get("accuracy")
+    weak = (
+        f" Many may be right, because the head that doubts them reaches only {accuracy:.2f}."
+        if accuracy is not None and accuracy < _WEAK_HEAD
+        else ""
+    )
     return Advice(
         f"{len(doubtful):,} of {plural(found['images'], 'label')} {verb} clearly doubtful. Start "
         "with these: look at each image with imgpipe review, or correct what is wrong in the data "
-        f"or in {REVIEW_FILE} beside this page.",
+        f"or in {REVIEW_FILE} beside this page.{weak}",
         "doubtful_labels",
     )
 
@@ -76,9 +85,10 @@ def small_class(facts: Mapping[str, Any]) -> Advice | None:
     usual = statistics.median(counts.values())
     if least >= _FEW and least >= _SMALL_SHARE * usual:
         return None
-    if least == max(counts.values()):
-        text = f"Each class has only {plural(least, 'training image')}. Add images of every class."
-        return Advice(text, "data")
+    most = max(counts.values())
+    if least >= _ALIKE_SHARE * most:
+        many = plural(least, "training image") if least == most else f"{least} to {most} images"
+        return Advice(f"Each class has only {many}. Add images of every class.", "data")
     other = f" (the median class has {usual:g})" if usual > least else ""
     return Advice(
         f"Class {name} has only {plural(least, 'training image')}{other}. Add images of it first.",

@@ -237,22 +237,26 @@ class Display:
         if not signals.held():
             return False
         if not self._agreed:
-            self._agreed = self._confirmed("Go on with the best network so far?")
+            self._agreed = self._confirmed(
+                "End the search and go on with the best network so far? n ends the run."
+            )
         if not self._agreed:
             signals.stop()
         return True
 
     def _confirmed(self, question: str) -> bool:
-        """Ask a question on the terminal; Enter says yes."""
+        """Ask a question on the terminal until it is answered; Enter says yes."""
         if self._live:
             self._live.stop()
-        self._console.print(f"{question} [Y/n] ", markup=False, end="")
-        answer = sys.stdin.readline()
-        if not answer:  # Ctrl-D ends no line
-            self._console.print()
+        while True:
+            self._console.print(f"{question} [Y/n] ", markup=False, end="")
+            answer = sys.stdin.readline()
+            if not answer:  # Ctrl-D ends no line, and agrees to nothing
+                self._console.print()
+            if (word := answer.strip().lower()) in ("", "y", "yes", "n", "no"):
+                break
         self._start_live()  # a new one, which does not overwrite the rows above the question
-        # `readline` returns "" without a newline at the end of the input, which agrees to nothing.
-        return answer.strip().lower() in ("", "y", "yes") and answer != ""
+        return bool(answer) and word not in ("n", "no")
 
     # --- drawing -----------------------------------------------------------------------------
     def _cells(self, step: _ProgressStep) -> list[tuple[str, str]]:

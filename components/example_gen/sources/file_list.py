@@ -167,7 +167,13 @@ class ManifestSource(HashedSource):
 
     def _root(self) -> Path:
         if self.options.root:
-            return Path(self.options.root).expanduser().absolute()
+            root = Path(self.options.root).expanduser().absolute()
+            if not root.is_dir():
+                raise ConfigError(
+                    f"data.root: expected the folder of the images that {self.file} lists. "
+                    f"Received: {root}, which is no folder"
+                )
+            return root
         return Path(self.file).expanduser().absolute().parent
 
     def _split(self, word: str, row: int) -> str:

@@ -12,9 +12,13 @@ def judge(record: ImageRecord, settings: Settings) -> Finding | None:
         return None
     if record.label:
         return Finding(CHECK.name, f"label {record.label!r} is not in the vocabulary of the run")
-    return Finding(CHECK.name, "the file is not in a class folder")
+    return Finding(CHECK.name, "the file is in no class folder, and no list gives it a label")
 
 
 CHECK = Check(
-    "no_label", 80, "header", judge, "move the file into the folder of its class and run again"
+    "no_label",
+    80,
+    "header",
+    judge,
+    "move the file into the folder of its class, or give it a label in the list, and run again",
 )

@@ -18,6 +18,6 @@ CHECK = Check(
     10,
     "header",
     judge,
-    "make the file readable (permissions, link target) and run again",
+    "make the file readable (permissions, target of a link, path in a list) and run again",
     unusable=("unreadable",),
 )

@@ -94,7 +94,7 @@ def test_the_first_blessed_data_sets_the_schema_for_later_data(photos, encode, r
     (folder / "owl").mkdir()
     for seed in range(40):
         (folder / f"owl/{seed}.jpg").write_bytes(encode(seed=1000 + seed))
-    with pytest.raises(DataRefused, match=r"anomaly 'label' in train: .*owl.*schema accept"):
+    with pytest.raises(DataRefused, match=r"anomaly 'label': .*new ones: owl; .*schema accept"):
         run(folder, min_images_per_class=minimum)
     decision = json.loads(run.decision.read_text())
     assert not decision["blessed"]

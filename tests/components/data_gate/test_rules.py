@@ -93,13 +93,33 @@ def test_data_without_any_good_image_is_refused():
 
 
 def test_anomalies_name_the_feature_the_expectation_and_the_remedy():
-    found = {"train": anomaly("label", "Examples contain values missing from the schema: owl. ")}
+    found = {"train": anomaly("format", "Examples contain values missing from the schema: BMP. ")}
     (reason,) = decide(summary(), anomalies=found)
     assert reason.sentence() == (
-        "anomaly 'label' in train: expected what the schema allows, found Examples contain values "
-        "missing from the schema: owl; to accept it, run imgpipe schema accept with the same "
+        "anomaly 'format' in train: expected what the schema allows, found Examples contain values "
+        "missing from the schema: BMP; to accept it, run imgpipe schema accept with the same "
         "arguments as the run"
     )
+
+
+def test_new_classes_are_named_once_for_all_splits():
+    text = "Examples contain values missing from the schema: "
+    found = {
+        "train": anomaly("label", f"{text}owl (~19%), big, grey cat (<1%). "),
+        "validation": anomaly("label", f"{text}owl (~20%). "),
+    }
+    (reason,) = decide(summary(), anomalies=found)
+    assert reason.sentence() == (
+        "anomaly 'label': expected the classes of the accepted data, found new ones: big, grey "
+        "cat, owl; to accept it, run imgpipe schema accept with the same arguments as the run"
+    )
+
+
+def test_a_class_that_may_be_a_misspelling_names_the_other_one():
+    settings = rules.GateSettings(("Cat", "cat", "dog"), {"train": 4})
+    counts = {split: {"Cat": 1, "cat": 20, "dog": 20} for split in ("train", "validation", "test")}
+    (reason,) = rules.too_few({"by_split": counts}, settings)
+    assert reason.advice.endswith("; if it stands for 'cat', correct the label")
 
 
 def test_anomalies_of_an_empty_split_are_ignored():

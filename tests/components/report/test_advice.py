@@ -41,12 +41,18 @@ LAST = {"epochs": [{}] * 4, "stopped": "epochs", "best_epoch": 4}
         (advice.doubtful_labels, doubted(0.9, 0.5, 0.1), "2 of 373 labels are clearly doubtful."),
         (advice.doubtful_labels, doubted(0.9), "1 of 373 labels is clearly doubtful"),
         (
+            advice.doubtful_labels,
+            doubted(0.9) | solved(accuracy=0.646),
+            "Many may be right, because the head that doubts them reaches only 0.65.",
+        ),
+        (
             advice.small_class,
             trained_on(cat=12, dog=80, owl=90),
             "Class cat has only 12 training images (the median class has 80).",
         ),
         (advice.small_class, trained_on(cat=40, dog=900, owl=800), "Class cat has only 40"),
         (advice.small_class, trained_on(cat=4, dog=4), "Each class has only 4 training images."),
+        (advice.small_class, trained_on(cat=29, dog=34), "Each class has only 29 to 34 images."),
         (
             advice.fine_tuning,
             solved(accuracy=0.931),

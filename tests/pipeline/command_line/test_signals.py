@@ -199,7 +199,17 @@ def test_after_ctrl_c_the_user_is_asked_once_whether_to_go_on(
         else:
             with pytest.raises(signals.Stopped, match=r"^$"):
                 display.stopped()
-    question = "Go on with the best network so far? [Y/n]"
+    question = "End the search and go on with the best network so far? n ends the run. [Y/n]"
     assert shown.getvalue().count(question) == 1
     if not answer:  # Ctrl-D, where the terminal shows no newline
         assert f"{question} \n" in shown.getvalue()
+
+
+def test_after_another_answer_the_user_is_asked_again(monkeypatch, handlers):
+    shown = io.StringIO()
+    display = Display(Console(file=shown, force_terminal=True, highlight=False))
+    monkeypatch.setattr("sys.stdin", io.StringIO("x\ny\n"))
+    with signals.holding():
+        signal.raise_signal(signal.SIGINT)
+        assert display.stopped()
+    assert shown.getvalue().count("[Y/n]") == 2

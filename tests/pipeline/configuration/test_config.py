@@ -273,6 +273,11 @@ def test_an_address_of_a_bucket_is_no_folder(name, address):
         configs.build({section: {key: address}})
 
 
+def test_a_text_in_place_of_a_list_shows_how_to_write_one():
+    with pytest.raises(ConfigError, match="expected a list such as"):
+        configs.build({}, ["data.classes=cat,dog"])
+
+
 def test_a_line_of_dots_in_a_comment_is_no_key(tmp_path):
     dots = "." * 200
     text = f"# {dots}\n  #{' .' * 200}\n[run] # {dots}\nname = 'x' # {dots}\nout = '#{dots}'\n"

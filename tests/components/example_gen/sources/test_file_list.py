@@ -125,6 +125,13 @@ def test_listed_paths_that_lead_out_of_the_folder_are_unreadable_items(folder):
     assert "is a URL; only files are read" in said["row-000008/a.jpg"]
 
 
+def test_a_root_that_is_no_folder_is_refused_by_its_name(folder, tmp_path):
+    spec = str(tmp_path / "list.csv")
+    (tmp_path / "list.csv").write_text("path,label\ncat/1.png,cat\ndog/1.png,dog\n")
+    with pytest.raises(ConfigError, match=r"data\.root: expected the folder.*/nowhere, which is"):
+        open_source(spec, SourceOptions(root=str(tmp_path / "nowhere"))).scan()
+
+
 def test_a_list_may_have_another_root_and_its_missing_files_are_noted(folder, tmp_path_factory):
     other = tmp_path_factory.mktemp("lists")
     spec = write(other, [*ROWS, dict(ROWS[0], path="x/gone.jpg")])
