@@ -23,7 +23,11 @@ def presets() -> list[str]:
 
 
 def configuration(
-    source: str | None, data: str | None, out: Path | None, settings: Sequence[str]
+    source: str | None,
+    data: str | None,
+    out: Path | None,
+    settings: Sequence[str],
+    missing: str = "no configuration file and no preset",
 ) -> configs.Config:
     """Build the configuration of a command.
 
@@ -32,6 +36,7 @@ def configuration(
         data: Source of the images, None for that of the configuration.
         out: Output folder, None for that of the configuration.
         settings: Overrides as ``SECTION.KEY=VALUE``.
+        missing: What `source` may name and does not, for the message.
 
     Raises:
         ConfigError: There is no such file or preset, or a setting is wrong.
@@ -63,7 +68,7 @@ def configuration(
         close = difflib.get_close_matches(source, known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else "."
         raise ConfigError(
-            f"there is no configuration file and no preset named {source!r}{hint} Presets, which "
+            f"there is {missing} named {source!r}{hint} Presets, which "
             f"`imgpipe presets` describes: {', '.join(known)}."
         )
     preset = resources.files("imgpipe.pipeline") / "presets" / f"{source}.toml"
@@ -96,7 +101,8 @@ def of_run_or_file(
     if source is not None and Path(source).expanduser().is_dir():
         run = past_runs.newest(Path(source))
         return configuration(str(run.folder / CONFIG), data, out or run.out, settings)
-    return configuration(source, data, out and past_runs.above(out), settings)
+    missing = "no folder, no configuration file and no preset"
+    return configuration(source, data, out and past_runs.above(out), settings, missing)
 
 
 def assignments(settings: Mapping[str, Any]) -> list[str]:

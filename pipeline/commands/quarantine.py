@@ -116,14 +116,17 @@ def restore(
     output_files.check_folder("--json", json_file)
     folder = quarantine_folder.find(old or source)
     console = output_files.console_beside(json_file)
-    copied, missing = [], []
+    copied, missing, there = [], [], 0
     for row in _selected(folder, which, reason):
         if not row.stored:
             console.print(f"[yellow]not stored[/] {escape(row.path)}: {escape(row.detail)}")
             missing.append(row.path)
         elif _copy(_inside(folder, row.stored), _inside(to, row.path), force):
             copied.append(row.path)
-    console.print(f"{len(copied)} files copied into {escape(str(to))}")
+        else:
+            there += 1
+    rest = f"; already there: {there}" if there else ""
+    console.print(f"{len(copied)} files copied into {escape(str(to))}{rest}")
     restored: formats.Restored = {
         "schema": SCHEMA,
         "quarantine": str(folder.absolute()),

@@ -88,7 +88,7 @@ def examine(found: Log, versions: Mapping[int, manifest.Version], run: Path | No
     Raises:
         ResourceError: A version has no statistics of its training data.
     """
-    known, gone = blessed.choose(versions, found.survey.versions)
+    known, gone = blessed.choose(versions, {*found.survey.versions, *found.statistics.removed})
     measured = images.MeasuredImages()
     compared = []
     for version in known:

@@ -33,6 +33,7 @@ _BATCHED = 2  # dimensions of the probabilities: [N, C]
 NO_LOG = "no PredictionLog"
 NO_ANSWER = "no probabilities in it"
 OTHER_CLASSES = "other classes"
+REMOVED = "removed version with other classes"
 UNREADABLE = "unreadable tensors"
 
 
@@ -79,6 +80,7 @@ class ReadStatistics:
     skipped: collections.Counter[str] = field(default_factory=collections.Counter)
     classes: collections.Counter[tuple[str, ...]] = field(default_factory=collections.Counter)
     broken: list[Broken] = field(default_factory=list)
+    removed: set[int] = field(default_factory=set)  # versions whose records were `REMOVED`
 
 
 def find(path: Path) -> list[Path]:
@@ -153,7 +155,7 @@ def read(
                 log = prediction_log_pb2.PredictionLog.FromString(content)
                 about = log.log_metadata
                 classes = model.of(about.model_spec.version.value)
-                found = _answered(log, classes, statistics)
+                found = _answered(log, model, statistics)
                 if found is None:
                     continue
                 probabilities, labels = found
@@ -196,8 +198,9 @@ def refusal(statistics: ReadStatistics, where: Path, model: Model) -> ImgpipeErr
         )
     if statistics.classes:
         ((other, _),) = statistics.classes.most_common(1)
+        whose = "another model or a removed version" if statistics.removed else "another model"
         return ConfigError(
-            f"{where} is the log of another model, with the classes {_listed(other) or 'unknown'}; "
+            f"{where} is the log of {whose}, with the classes {_listed(other) or 'unknown'}; "
             f"expected {_listed(model.of(0))}. Name the folder of the logged model with --model."
         )
     why = ", ".join(f"{count:,} × {reason}" for reason, count in statistics.skipped.most_common())
@@ -227,7 +230,7 @@ def _records(path: Path, statistics: ReadStatistics) -> Iterator[tuple[int, byte
 
 
 def _answered(
-    log: Any, vocabulary: Sequence[str], statistics: ReadStatistics
+    log: Any, model: Model, statistics: ReadStatistics
 ) -> tuple[np.ndarray, list[str]] | None:
     """Probabilities [N, C] and labels [N] of a record; None if it is not of this model."""
     kind = log.WhichOneof("log_type")
@@ -244,8 +247,14 @@ def _answered(
     width = probabilities.shape[1]
     values = outputs[_CLASSES].string_val[:width] if _CLASSES in outputs else ()
     named = tuple(name.decode(errors="replace") for name in values)
-    if width != len(vocabulary) or (named and named != tuple(vocabulary)):
-        statistics.skipped[OTHER_CLASSES] += 1
+    version = log.log_metadata.model_spec.version.value
+    vocabulary = model.of(version)
+    if width != len(vocabulary) or (named and named != vocabulary):
+        if version in model.classes:
+            statistics.skipped[OTHER_CLASSES] += 1
+        else:
+            statistics.skipped[REMOVED] += 1
+            statistics.removed.add(version)
         statistics.classes[named] += 1
         return None
     return probabilities, _labels(outputs, probabilities, vocabulary)

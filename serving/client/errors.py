@@ -121,6 +121,8 @@ def unreachable(reason: object, target: str) -> Unavailable:
             "(`tls=Tls(ca=...)` in Python), with --certificate and --key if the server demands "
             "them, or do not use TLS if the server has none."
         )
+    if "http1.x server" in str(reason):  # so says gRPC about an answer over HTTP/1
+        advice = f"This is a REST port; use http://{target}."
     return Unavailable(f"No model server is available at {target} ({reason}). {advice}")
 
 

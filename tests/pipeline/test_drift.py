@@ -104,10 +104,11 @@ def test_truncated_logs_missing_versions_and_undecodable_images_are_named(pushed
     with file.open("ab") as log:
         log.write(b"half a record")
     write_log(tmp_path / "s", probabilities(4), version=8)
+    write_log(tmp_path / "t", probabilities(4), version=7, classes=("cat", "dog", "bee"))
     assert run(tmp_path, pushed) == 0
     said = capfd.readouterr().out
     assert f"{file} breaks off after 60 records" in said
-    assert "answers of version 8 were not compared: the version no longer exists" in said
+    assert "answers of version 8, 7 were not compared: the version no longer exists" in said
     assert "1 image of the log cannot be decoded" in said
     assert f"{file.name}, record 3, image 0: " in said
 

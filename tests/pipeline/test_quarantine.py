@@ -127,13 +127,15 @@ def test_restore_copies_bytes_and_overwrites_nothing(out, tmp_path):
     to = tmp_path / "back"
     text = call("restore", "--out", out, "--to", to, "*")
     assert "4 files copied" in text and "not stored dog/gone.jpg" in text
+    assert "already there" not in text
     assert (to / "dog/owl.jpg").read_bytes() == b"owl"
     again = call("restore", "--out", out, "--to", tmp_path / "again", "*", "--json", tmp_path / "r")
     assert "4 files copied" in again
     told = json.loads((tmp_path / "r").read_text())
     json_formats.conform("quarantine restore", told)
     assert len(told["copied"]) == 4 and told["not_stored"] == ["dog/gone.jpg"]
-    assert "0 files copied" in call("restore", "--out", out, "--to", to, "cccccc")
+    once_more = call("restore", "--out", out, "--to", to, "*")
+    assert "0 files copied" in once_more and "; already there: 4" in once_more
     (to / "dog/owl.jpg").write_bytes(b"mine")
     with pytest.raises(ConfigError, match=r"owl\.jpg has other content"):
         call("restore", "--out", out, "--to", to, "dog/owl.jpg")

@@ -97,9 +97,9 @@ def _fields(path: str, kinds: Mapping[str, str], options: SourceOptions) -> Fiel
         if not required and not wanted:
             return usual[0] if len(usual) == 1 else ""  # later records may have it
         shown = some([f"{name} ({kind})" for name, kind in kinds.items()], 12)
+        lacking = repr(wanted) if wanted else f"for the image ({', '.join(usual)})"
         raise ConfigError(
-            f"data source {path!r} has no feature {wanted or 'for the image'!r}; found {shown}; "
-            f"name it by data.{key}"
+            f"data source {path!r} has no feature {lacking}; found {shown}; name it by data.{key}"
         )
 
     return Fields(

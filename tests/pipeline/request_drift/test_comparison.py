@@ -186,3 +186,10 @@ def test_a_share_of_answers_with_low_confidence_is_drift(reference):
     one = comparing.compare(asked(said), [], reference, NOTHING)
     (low,) = [c for c in one.comparisons if c.feature.startswith("confidence under")]
     assert low.over and low.subject == "predictions" and low.reference == "validation"
+
+
+def test_a_confidence_just_below_one_is_not_rounded_up(reference):
+    sure = blessed.Predictions(["cat"] * 50, np.full(50, 0.9996, np.float32))
+    saturated = dataclasses.replace(reference, predictions=sure)
+    one = comparing.compare(asked(probabilities(270, seed=1)), [], saturated, NOTHING)
+    assert "confidence under 0.9996" in features(one)

@@ -136,6 +136,15 @@ def test_versions_may_differ_in_their_classes(tmp_path):
     assert not statistics.skipped
 
 
+def test_answers_of_a_removed_version_with_other_classes_are_counted_as_such(tmp_path):
+    """A class was added after that version, so its records fit no version that is left."""
+    files = write_log(tmp_path / "r", probabilities(2), classes=("cat", "dog", "bee"), version=1)
+    answers, statistics = read(files, log.Model({2: CLASSES}))
+    assert answers == [] and statistics.skipped == {log.REMOVED: 2} and statistics.removed == {1}
+    said = str(log.refusal(statistics, tmp_path, log.Model({2: CLASSES})))
+    assert "is the log of another model or a removed version, with the classes cat, dog" in said
+
+
 def test_an_empty_log_is_refused_with_advice(tmp_path):
     file = tmp_path / "r-1.tfrecord"
     file.write_bytes(b"")

@@ -278,6 +278,12 @@ def test_errors_of_the_rest_server_have_typed_exceptions(ask, live):
         ask(live.target, "predict", {"x": ["no number"]}, client=HALF)
 
 
+def test_a_grpc_call_to_a_rest_port_names_the_address_for_rest(ask, live):
+    target = live.target.removeprefix("http://")
+    with pytest.raises(Unavailable, match=f"This is a REST port; use {live.target}"):
+        ask(target, "status", client=HALF | {"retry": Retry(1)})
+
+
 def test_the_client_connects_again_after_the_server_restarts(saved, tmp_path):
     with run(saved, tmp_path / "first") as server:
         server.wait_until_available(60)

@@ -53,6 +53,7 @@ def test_existing_files_are_overwritten_only_with_force(tmp_path: Path):
         (("kserve", "--replicas", "4-2"), "not below the smallest"),
         (("kserve", "--set", "run.name=ü"), "run.name"),
         (("kserve", "nowhere.toml"), "cannot read config nowhere.toml"),
+        (("compose", "imgpipe-uot"), "there is no folder, no configuration file and no preset"),
     ],
 )
 def test_invalid_arguments_are_refused_and_write_nothing(tmp_path: Path, arguments, words):
