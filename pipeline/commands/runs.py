@@ -52,9 +52,30 @@ def command(
     out = past_runs.output_folder(out)
     found = past_runs.read(out)
     rows = [_row(one, found[:number]) for number, one in enumerate(found)][-last:]
-    output_files.write_json({"schema": SCHEMA, "out": str(out), "runs": rows}, json_file)
+    newest = _newest_version(found)
+    result = {"schema": SCHEMA, "out": str(out), "runs": rows, "newest_version": newest}
+    output_files.write_json(result, json_file)
     if json_file != output_files.STANDARD_OUTPUT:
         _print(out, rows, len(found))
+        if newest and newest["rolled_back_to"] is not None:
+            new_console().print(
+                f"version {newest['number']} is the newest, and holds the model of version "
+                f"{newest['rolled_back_to']} since a rollback"
+            )
+
+
+def _newest_version(found: Sequence[PastRun]) -> dict[str, Any] | None:
+    """Describe the version that a server loads, where the last run publishes."""
+    from imgpipe.components.storage import manifest
+
+    newest = manifest.latest(found[-1].versions_folder) if found else None
+    if newest is None:
+        return None
+    return {
+        "number": newest.number,
+        "path": str(newest.path),
+        "rolled_back_to": newest.manifest.get("rolled_back_to"),
+    }
 
 
 def _row(one: PastRun, before: Sequence[PastRun]) -> dict[str, Any]:

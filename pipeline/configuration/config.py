@@ -35,7 +35,15 @@ _MOST_PROBLEMS = 20  # problems that are named, since each is compared with all 
 _SHOWN = 200  # most characters of a key or value in a message
 WEIGHT_FILES = (".h5", ".keras")
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # `Path` makes one slash of two
-_FOLDERS = ("run.out", "push.directory", "bank.store", "judge.store")
+#: Settings that name a file or folder on this machine. The source of the data may be an address.
+_LOCAL_PATHS = (
+    "run.out",
+    "push.directory",
+    "bank.store",
+    "judge.store",
+    "judge.overrides",
+    "gate.schema_file",
+)
 #: Breaks the comments of a written file into lines, between words.
 _COMMENT = textwrap.TextWrapper(
     width=100,
@@ -94,12 +102,15 @@ class Config(schema.SettingsSection):
             )
         return self
 
+    def _local_paths(self) -> dict[str, str]:
+        given = flat_settings.flat(self.model_dump())
+        return {name: value for name, value in given if name in _LOCAL_PATHS}
+
     @model_validator(mode="after")
     def _has_local_folders(self) -> Config:
         """Refuse addresses, which would become folders such as ``gs:`` in the working folder."""
-        for name in (*_FOLDERS, "judge.overrides", "gate.schema_file"):
-            section, key = name.split(".")
-            if _ADDRESS.match(given := getattr(getattr(self, section), key)):
+        for name, given in self._local_paths().items():
+            if _ADDRESS.match(given):
                 raise ValueError(
                     f"{name}: expected a path on this machine. Mount the bucket, and name the "
                     f"folder at which it is mounted. Received: {given!r}"
@@ -185,17 +196,9 @@ class Config(schema.SettingsSection):
 
     def with_absolute_paths(self) -> Config:
         """Return the same configuration with absolute paths, which do not depend on a folder."""
-        paths = {
-            "run.out": self.out,
-            "judge.store": self.judge_store,
-            "judge.overrides": self.overrides_file,
-            "gate.schema_file": self.schema_file,
-            "bank.store": self.bank_store,
-            "push.directory": self.push_directory,
-        }
         given = dict(flat_settings.flat(self.model_dump()))
         # An empty setting stays empty, so that it still follows `run.out`.
-        found = {name: str(path) for name, path in paths.items() if given[name]}
+        found = {name: str(_path(name, given[name])) for name in _LOCAL_PATHS if given[name]}
         specs = ["data.source", *(f"data.{key}" for key in PATHS)]
         if self.model.weights.endswith(WEIGHT_FILES):
             specs.append("model.weights")

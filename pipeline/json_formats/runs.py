@@ -57,11 +57,25 @@ class Run(TypedDict):
     report: Annotated[str | None, "Path of the report."]
 
 
+class NewestVersion(TypedDict):
+    """A published version."""
+
+    number: Annotated[int, "Its number."]
+    path: Annotated[str, "Its folder."]
+    rolled_back_to: Annotated[
+        int | None, "Version whose model it holds since a rollback; null if a run published it."
+    ]
+
+
 class Runs(Document):
     """The runs of an output folder."""
 
     out: Annotated[str, "The output folder."]
     runs: Annotated[list[Run], "The runs of the folder, the newest last."]
+    newest_version: Annotated[
+        NewestVersion | None,
+        "The newest intact version where the last run publishes; servers load it. Null if none.",
+    ]
 
 
 class ComparedRun(TypedDict):

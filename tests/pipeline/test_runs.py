@@ -9,9 +9,10 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from imgpipe.components.model_pusher import versions
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.application import app
-from imgpipe.pipeline.commands import runs
+from imgpipe.pipeline.commands import rollback, runs
 from tests import json_formats
 from tests.pipeline.past_runs import leave
 
@@ -92,6 +93,25 @@ def test_the_newest_run_is_working_while_the_folder_is_locked(out):
         fcntl.flock(lock, fcntl.LOCK_EX)
         states = [row["status"] for row in json.loads(invoke(out, "--json", "-").stdout)["runs"]]
     assert states[-1] == "working" and "killed" not in states
+
+
+def test_after_a_rollback_the_model_of_the_newest_version_is_named(out):
+    saved = out / "saved"
+    saved.mkdir()
+    assert json.loads(invoke(out, "--json", "-").stdout)["newest_version"] is None
+    for content in ("first", "second"):
+        (saved / "saved_model.pb").write_text(content)
+        versions.publish(out / "model", {"": saved}, {})
+    assert "is the newest" not in invoke(out).stdout
+    rollback.rollback(out / "model", 1)
+    assert "version 3 is the newest, and holds the model of version 1" in invoke(out).stdout
+    answer = json.loads(invoke(out, "--json", "-").stdout)
+    json_formats.conform("runs", answer)
+    assert answer["newest_version"] == {
+        "number": 3,
+        "path": str(out / "model/3"),
+        "rolled_back_to": 1,
+    }
 
 
 def test_summaries_of_older_releases_have_a_status(out):

@@ -124,6 +124,11 @@ class ManifestSource(HashedSource):
         """
         entries: dict[str, _Entry] = {}
         root = self._root()
+        if not root.is_dir():
+            raise ConfigError(
+                f"data.root: expected the folder of the images that {self.file} lists. "
+                f"Received: {root}, which is no folder"
+            )
         for row, values in self._rows():
             path, refused = _below(values["path"], root)
             # Refused rows may name the same file; each is rejected as an item of its own.
@@ -167,13 +172,7 @@ class ManifestSource(HashedSource):
 
     def _root(self) -> Path:
         if self.options.root:
-            root = Path(self.options.root).expanduser().absolute()
-            if not root.is_dir():
-                raise ConfigError(
-                    f"data.root: expected the folder of the images that {self.file} lists. "
-                    f"Received: {root}, which is no folder"
-                )
-            return root
+            return Path(self.options.root).expanduser().absolute()
         return Path(self.file).expanduser().absolute().parent
 
     def _split(self, word: str, row: int) -> str:

@@ -108,21 +108,23 @@ class SeekableGzip:
             return self._blocks[number]
 
     def _unpack_to(self, number: int) -> None:
-        # Reading in order continues where the last block ended, and copies no state.
+        # Reading in order continues where the last block ended, and copies few states.
         before = [state for state in self._states if state.block <= number]
         if not self._live.block <= number or before[-1].block > self._live.block:
             self._live = before[-1].copy()
         live = self._live
-        # After an error in the middle of a block, the next call must not go on from there.
-        self._live = self._states[0].copy()
         while live.block <= number:
             if live.block >= self._states[-1].block + self._spacing:
                 self._keep(live.copy())
-            self._blocks[live.block] = self._next_block(live)
+            try:
+                self._blocks[live.block] = self._next_block(live)
+            except BaseException:
+                # The next call must not go on from the middle of a block.
+                self._live = self._states[0].copy()
+                raise
             live.block += 1
             while len(self._blocks) > _BLOCKS_KEPT:
                 self._blocks.popitem(last=False)
-        self._live = live
 
     def _keep(self, state: _State) -> None:
         self._states.append(state)
