@@ -38,8 +38,9 @@ def model_card(
     blocks = [
         f"---\n{fields}---\n\n# {_text(name)}",
         "An image classifier in the format SavedModel of TensorFlow. Its signature "
-        "`serving_default` takes encoded images (JPEG, PNG, BMP, GIF or WebP) and answers with "
-        "class names and probabilities. Decoding and resizing are part of the model.",
+        "`serving_default` takes encoded images (JPEG, PNG, BMP or GIF, and WebP where the "
+        "server's TensorFlow decodes it) and answers with class names and probabilities. Decoding "
+        "and resizing are part of the model.",
         f"## Classes\n\n{classes}" if classes else "",
         _evaluation(metrics, folds),
         _origin(facts),

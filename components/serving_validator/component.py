@@ -25,9 +25,13 @@ from imgpipe.components.storage import manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.models import shortages
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.files.local_path import local_path
 from imgpipe.models.training.model_run import PARITY_FILE
 from imgpipe.serving.client import Client, ServingError
+from imgpipe.serving.client.images import chunks
 from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.core import CoreOptions
+from imgpipe.serving.server.requests.limits import NO_LIMITS
 from imgpipe.serving.server.runtimes.runtime import Runtime
 from imgpipe.serving.server.server import ServerOptions
 from imgpipe.serving.server.status import StatusError, code_name
@@ -69,8 +73,11 @@ def parity_samples(uri: str) -> tuple[list[bytes], np.ndarray]:
 
 
 def _agrees(client: Client, images: list[bytes], expected: np.ndarray) -> str:
-    answer = client.predict({names.IMAGE_BYTES: images})
-    served = answer.outputs["probabilities"]
+    rows = [
+        client.predict({names.IMAGE_BYTES: images[part]}).outputs["probabilities"]
+        for part in chunks([len(image) for image in images])
+    ]
+    served = np.concatenate(rows)
     if served.shape != expected.shape:
         raise ValueError(f"expected probabilities {expected.shape}, received {served.shape}")
     worst = float(np.abs(served - expected).max())
@@ -132,7 +139,13 @@ def validate(
     with tempfile.TemporaryDirectory() as base:
         # A server expects a folder of versions.
         (Path(base) / "1").symlink_to(Path(model_directory).absolute(), target_is_directory=True)
-        options = ServerOptions(loader=LoaderOptions(wrap=wrap))
+        # An image that training accepts may exceed the default limits, which protect a server from
+        # strangers.
+        options = ServerOptions(
+            core=CoreOptions(limits=NO_LIMITS),
+            loader=LoaderOptions(wrap=wrap),
+            max_message_bytes=-1,
+        )
         server = ModelServer(NAME, base, poll_seconds=0.2, options=options)
         port = server.start()
         try:
@@ -184,6 +197,7 @@ def ServingValidator(
             ``validated.json`` with the digests of the loaded files, which ModelPusher compares.
         code: Fingerprint of the serving code, which is part of TFX's cache key.
     """
+    local_path(model.uri, "ServingValidator")
     images, expected = parity_samples(model_run.uri)
     directory = path_utils.serving_model_path(model.uri)
     # The digests are taken before the checks, so that ModelPusher notices a file changed later.

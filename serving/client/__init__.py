@@ -10,8 +10,9 @@
 embedded server alike.
 
 The modules, from the lowest layer to the highest: ``protos`` and ``messages`` (wire format) -
-``options`` (connection settings) - ``images`` - ``steps`` and ``operations`` (the logic that both
-clients share) - ``transport`` and ``rest`` - ``client`` and ``aio`` - ``load_generator``.
+``options`` (connection settings) - ``images`` and ``classifying`` - ``steps`` and ``operations``
+(the logic that both clients share) - ``transport`` and ``rest`` - ``client`` and ``aio`` -
+``load_generator``.
 """
 
 from __future__ import annotations

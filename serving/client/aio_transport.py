@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -72,6 +73,13 @@ class AioTransport:
         except grpc.RpcError as error:
             raise from_rpc(error, target, call.timeout) from error
         except aio.UsageError as error:
+            raise closed(target) from error
+        except asyncio.CancelledError as error:
+            # gRPC ends the calls in flight of a channel that is closed as if their tasks were
+            # cancelled.
+            task = asyncio.current_task()
+            if not self._closed or (task is not None and task.cancelling()):
+                raise
             raise closed(target) from error
 
     async def close(self) -> None:

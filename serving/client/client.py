@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, Unpack
 
 from imgpipe.serving.client.base import ClientBase
+from imgpipe.serving.client.classifying import Classifying
 from imgpipe.serving.client.images import Image
 from imgpipe.serving.client.messages import Example
-from imgpipe.serving.client.operations import Answer, Classifying
+from imgpipe.serving.client.operations import Answer
 from imgpipe.serving.client.results import (
     Classification,
     Metadata,

@@ -92,9 +92,20 @@ TensorFlow Serving also answers 400 for FAILED_PRECONDITION and OUT_OF_RANGE; ov
 be distinguished."""
 
 
+_NOT_REACHED = (
+    *("failed to connect", "connections to all backends", "last error:", "address list"),
+    *("errors resolving", "name resolution", "dns resolution", "handshake", "socket closed"),
+    *("connection reset", "connection refused", "broken pipe", "recvmsg:", "goaway"),
+)
+"""Parts of the texts, in lower case, with which gRPC itself says that a connection failed. Its
+errors do not tell otherwise whether a server sent them."""
+
+
 def from_rpc(error: grpc.RpcError, target: str, timeout: float) -> ServingError:
     """Return the typed error of a failed call to ``target`` that had ``timeout`` seconds."""
     code, details = error.code(), error.details() or ""
+    if code.name == "UNAVAILABLE" and any(text in details.lower() for text in _NOT_REACHED):
+        return unreachable(details, target)
     return _explained(_CLASSES.get(code.name, ServingError), details or code.name, target, timeout)
 
 
@@ -135,8 +146,6 @@ def too_late(details: str, target: str, timeout: float) -> DeadlineExceeded:
 
 
 def _explained(kind: type[ServingError], details: str, target: str, timeout: float) -> ServingError:
-    if kind is Unavailable:
-        return unreachable(details, target)
     if kind is DeadlineExceeded:
         return too_late(details, target, timeout)
     answered = kind(details)

@@ -25,6 +25,11 @@ Image: TypeAlias = "bytes | str | Path | np.ndarray | BinaryIO | Pillow.Image"
 """The encoded bytes of an image, the path of its file, the file opened for reading bytes, a Pillow
 image, or pixels: uint8 [H, W, 3] or [H, W]."""
 
+CHUNK_IMAGES = 32
+"""Images per request: measured 2.7-4 times the throughput of single images on a CPU."""
+CHUNK_BYTES = 16 << 20
+"""Size at which a request ends even with fewer images, so that large images do not fill memory.
+Over REST, base64 makes it a third larger, and the server takes 32 MiB."""
 TEN_CROP_SHARE = 0.875
 """Side of a crop as a fraction of that of the image: 224/256, as in Krizhevsky et al. (2012)."""
 TEN_CROP_VIEWS = 10
@@ -112,8 +117,39 @@ def size_of(image: Any) -> int:
     if _is_pillow(image):
         return int(image.width * image.height)  # a PNG of a photograph has about a byte per pixel
     if hasattr(image, "read"):
-        return 0  # the size of an open file is not known before it is read
+        return _left(image)
     return image.nbytes if isinstance(image, np.ndarray) else len(image)
+
+
+def _left(file: Any) -> int:
+    """Return how many bytes of an open file are still to be read; 0 where it cannot be told."""
+    try:
+        position = file.tell()
+        left = file.seek(0, io.SEEK_END) - position
+        file.seek(position)
+    except (AttributeError, TypeError, *_UNREADABLE):
+        return 0
+    return max(left, 0)
+
+
+def chunks(sizes: Sequence[int], most: int = CHUNK_IMAGES) -> Iterator[slice]:
+    """Divide images among requests.
+
+    Args:
+        sizes: Size of each image in bytes.
+        most: Largest number of images in a request.
+
+    Yields:
+        The images of each request: of at most ``CHUNK_BYTES``, or one larger image.
+    """
+    start, total = 0, 0
+    for index, size in enumerate(sizes):
+        if index > start and (index - start == most or total + size > CHUNK_BYTES):
+            yield slice(start, index)
+            start, total = index, 0
+        total += size
+    if start < len(sizes):
+        yield slice(start, len(sizes))
 
 
 def check(image: Any, index: int) -> Any:

@@ -7,7 +7,7 @@ official stubs byte for byte.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,14 +71,31 @@ def untyped(inputs: Mapping[str, Any]) -> list[str]:
 
 def input_types(response: Any, signature_name: str) -> dict[str, np.dtype[Any]]:
     """Return the dtypes of a signature's inputs by name, from a GetModelMetadataResponse."""
-    signature = signature_defs(response).get(signature_name or "serving_default")
-    infos = {} if signature is None else signature.inputs
-    dtypes = {name: tensors.dtype_of(info.dtype) for name, info in infos.items()}
+    infos = _inputs(response, signature_name).items()
+    dtypes = {name: tensors.dtype_of(info.dtype) for name, info in infos}
     return {
         name: np.dtype(dtype.numpy)
         for name, dtype in dtypes.items()
         if dtype is not None and dtype.number != tensors.STRING
     }
+
+
+def takes_strings(response: Any, signature_name: str, input_name: str) -> bool:
+    """Return whether a signature has an input of strings with this name.
+
+    Args:
+        response: A GetModelMetadataResponse.
+        signature_name: Name of the signature; empty for ``serving_default``.
+        input_name: Name of the input.
+    """
+    inputs = _inputs(response, signature_name)
+    return input_name in inputs and inputs[input_name].dtype == tensors.STRING
+
+
+def _inputs(response: Any, signature_name: str) -> Mapping[str, Any]:
+    """Return the TensorInfos of a signature's inputs; none if there is no such signature."""
+    signature = signature_defs(response).get(signature_name or "serving_default")
+    return {} if signature is None else signature.inputs
 
 
 def converted(inputs: Mapping[str, Any], types: Mapping[str, np.dtype[Any]]) -> dict[str, Any]:
@@ -114,6 +131,16 @@ def prediction(response: Any) -> results.Prediction:
         except tensors.TensorError as error:
             raise ServingError(f"The server's output {name!r} is malformed: {error}.") from error
     return results.Prediction(outputs, *_source(response.model_spec))
+
+
+def joined(answers: Sequence[results.Prediction]) -> results.Prediction:
+    """Return the rows of several predictions of one version as one prediction."""
+    first = answers[0]
+    if len(answers) == 1:
+        return first
+    names = [name for name, array in first.outputs.items() if array.ndim]
+    outputs = {name: np.concatenate([one.outputs[name] for one in answers]) for name in names}
+    return replace(first, outputs=outputs)
 
 
 def _source(spec: Any) -> tuple[str, int, str]:

@@ -4,105 +4,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypedDict, cast
+from typing import Any, cast
 
 import numpy as np
 from google.protobuf import empty_pb2
 
 from imgpipe.serving.client import images as image_module
 from imgpipe.serving.client import messages, protos, results
+from imgpipe.serving.client.classifying import Classifying, Loaded, Settings
 from imgpipe.serving.client.errors import (
     DeadlineExceeded,
+    FailedPrecondition,
     InvalidArgument,
     NotFound,
+    PermissionDenied,
     ResourceExhausted,
     Unavailable,
     Unimplemented,
 )
-from imgpipe.serving.client.images import Box, Image
+from imgpipe.serving.client.images import CHUNK_BYTES, CHUNK_IMAGES, Image
 from imgpipe.serving.client.messages import Example, Servable
 from imgpipe.serving.client.options import Connection
 from imgpipe.serving.client.protos import Method
 from imgpipe.serving.client.steps import Call, Operation, Pause, Together, Work
 
-CHUNK_IMAGES = 32
-"""Images per request: measured 2.7-4 times the throughput of single images on a CPU."""
-CHUNK_BYTES = 16 << 20
-"""Size at which a request ends even with fewer images, so that large images do not fill memory.
-Over REST, base64 makes it a third larger, and the server takes 32 MiB."""
-_PNG_GROWTH = 8  # a cropped photograph as PNG is about this many times larger than as JPEG
-AT_ONCE = 4
-"""Chunks in flight at a time: enough for a server with a few cores, with little memory here."""
-_LONGEST_TIMEOUT_S = 365 * 24 * 3600.0
-"""A longer timeout, such as ``math.inf``, means this one. From about 200 years on, gRPC's deadline
-lies in the past, and sockets refuse it."""
+_ATTEMPTS_AT_ONE_VERSION = 3
+"""How often an image that needs several requests is sent while the server changes its version."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0  # while waiting for a model
 
 Answer = results.Classification | InvalidArgument
 """The result for one image of many: its classification or its error."""
 Progress = Callable[[int, Sequence[Answer]], None]
 """Function that is called with the index of the first image of a chunk, and with its answers."""
-
-
-class Classifying(TypedDict, total=False):
-    """Options of ``classify`` and ``classify_each``."""
-
-    top: int
-    """Number of labels to return for each image; 5 by default."""
-    signature_name: str
-    """Name of a signature with an input of encoded images and the outputs ``classes`` and
-    ``probabilities``; empty, the default, for ``serving_default``."""
-    input_name: str
-    """Name of that input; ``image_bytes`` by default."""
-    crop: Box | str | Sequence[float] | None
-    """Only send this part of each image: left, top, right and bottom in pixels or as fractions."""
-    ten_crop: bool
-    """Average the probabilities of ten crops of each image. This helps with doubtful images and
-    costs ten times as much."""
-    at_once: int
-    """Number of requests in flight at a time; 4 by default."""
-    timeout: float | None
-    """Deadline of each request in seconds; None, the default, uses the timeout of the client."""
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """The options of ``Classifying``, checked."""
-
-    top: int = 5
-    signature_name: str = ""
-    input_name: str = "image_bytes"
-    crop: Box | None = None
-    ten_crop: bool = False
-    at_once: int = AT_ONCE
-    timeout: float | None = None
-    strict: bool = False
-    """Whether the error of an image ends the operation; otherwise it is the image's answer."""
-
-    @classmethod
-    def of(cls, options: Classifying, strict: bool) -> _Settings:
-        values: dict[str, Any] = dict(options)
-        if values.get("crop") is not None:
-            values["crop"] = Box.of(values["crop"])
-        settings = cls(strict=strict, **values)
-        for name in ("top", "at_once"):
-            if (number := getattr(settings, name)) < 1:
-                raise InvalidArgument(f"{name} must be 1 or more. Received: {number!r}.")
-        return settings
-
-    @property
-    def views(self) -> int:
-        return image_module.TEN_CROP_VIEWS if self.ten_crop else 1
-
-    @property
-    def growth(self) -> int:
-        """Approximate number of bytes sent for each byte read."""
-        return self.views * (_PNG_GROWTH if self.ten_crop or self.crop else 1)
-
-
-Loaded = tuple[str, list[bytes]]
-"""An image's name and its views."""
 
 
 class Operations:
@@ -140,7 +73,7 @@ class Operations:
                 f"timeout must be a number of seconds above 0. Received: {timeout!r}."
             )
         wait = self.connection.wait_for_ready if wait_for_ready is None else wait_for_ready
-        return Call(method, request, min(seconds, _LONGEST_TIMEOUT_S), wait)
+        return Call(method, request, seconds, wait)
 
     # --- tensors and examples --------------------------------------------------------------------
     def predict(
@@ -166,15 +99,16 @@ class Operations:
             return messages.prediction((yield call(values)))
         except InvalidArgument as error:
             # Lists of Python numbers have no dtype. Where the server refuses the default dtype,
-            # the client reads the signature once and uses its dtypes from then on.
-            if known or not error.from_server or not messages.untyped(inputs):
+            # the client reads the signature and uses its dtypes from then on, until the server
+            # refuses them too: a new version may have others.
+            if not error.from_server or not messages.untyped(inputs):
                 raise
             refused = error
         asked = messages.metadata_request(self.servable)
         described = yield self._call(protos.METADATA, asked, timeout)
         types = messages.input_types(described, signature_name)
         self._input_types[signature_name] = types
-        if not types:
+        if not types or types == known:
             raise refused
         return messages.prediction((yield call(messages.converted(inputs, types))))
 
@@ -235,7 +169,7 @@ class Operations:
         strict: bool = False,
     ) -> Operation[list[Answer]]:
         """Classify images in chunks, several of them at a time; see `Client.classify_each`."""
-        settings = _Settings.of(options, strict)
+        settings = Settings.of(options, strict)
         operations = [
             self._chunk(start, chunk, settings, progress)
             for start, chunk in _chunks(images, settings)
@@ -246,30 +180,37 @@ class Operations:
         return [answer for answers in lists for answer in answers]
 
     def _chunk(
-        self, start: int, images: Sequence[Image], settings: _Settings, progress: Progress | None
+        self, start: int, images: Sequence[Image], settings: Settings, progress: Progress | None
     ) -> Operation[list[Answer]]:
         def load() -> list[Loaded | InvalidArgument]:
-            return [_load(index, image, settings) for index, image in enumerate(images, start)]
+            return [settings.load(index, image) for index, image in enumerate(images, start)]
 
         # Encoded bytes need no work, so they do not take the detour over a thread.
         ready = settings.growth == 1 and all(isinstance(image, bytes) for image in images)
         loaded: list[Loaded | InvalidArgument] = load() if ready else (yield Work(load))
         good = [entry for entry in loaded if not isinstance(entry, InvalidArgument)]
-        received = iter((yield from self._ask(good, settings)) if good else [])
+        # Only now are the sizes of all views known.
+        received: list[Answer] = []
+        for part in image_module.chunks([sum(map(len, views)) for _, views in good]):
+            received += yield from self._ask(good[part], settings)
+        in_order = iter(received)
         answers = [
-            entry if isinstance(entry, InvalidArgument) else next(received) for entry in loaded
+            entry if isinstance(entry, InvalidArgument) else next(in_order) for entry in loaded
         ]
         if progress is not None:
             progress(start, answers)
         return answers
 
-    def _ask(self, loaded: Sequence[Loaded], settings: _Settings) -> Operation[list[Answer]]:
+    def _ask(
+        self, loaded: Sequence[Loaded], settings: Settings, whole: bool = True
+    ) -> Operation[list[Answer]]:
+        """Classify images of one chunk; ``whole`` is False for a part of a refused request."""
         views = [view for _, parts in loaded for view in parts]
         try:
-            answer = yield from self.predict(
-                {settings.input_name: views}, settings.signature_name, (), settings.timeout
-            )
+            answer = yield from self._predict_views(views, settings)
         except InvalidArgument as error:
+            if whole:
+                yield from self._check_request(error, settings)
             if len(loaded) == 1:
                 named = InvalidArgument(f"{loaded[0][0]}: {error}")
                 if settings.strict:
@@ -278,14 +219,53 @@ class Operations:
             # A server refuses the whole request for one bad image. Halving the request until the
             # bad image is alone finds out which one it is.
             half = len(loaded) // 2
-            first = yield from self._ask(loaded[:half], settings)
-            return first + (yield from self._ask(loaded[half:], settings))
+            first = yield from self._ask(loaded[:half], settings, whole=False)
+            return first + (yield from self._ask(loaded[half:], settings, whole=False))
         except ResourceExhausted as error:
             # A server that is overloaded says the same, but of no single image.
-            if settings.strict or len(loaded) > 1 or sum(map(len, views)) <= CHUNK_BYTES:
+            if settings.strict or len(loaded) > 1 or max(map(len, views)) <= CHUNK_BYTES:
                 raise
             return [InvalidArgument(f"{loaded[0][0]} is too large for the server: {error}")]
         return list(messages.classifications(answer, len(loaded), settings.top, settings.views))
+
+    def _predict_views(
+        self, views: Sequence[bytes], settings: Settings
+    ) -> Operation[results.Prediction]:
+        """Send views in one request, or those of one large image in several.
+
+        Raises:
+            Unavailable: The requests for one image were answered by different versions.
+        """
+        for _ in range(_ATTEMPTS_AT_ONE_VERSION):
+            answers = []
+            for part in image_module.chunks([len(view) for view in views], len(views)):
+                # Their dtype shows that they are no numbers, for which `predict` needs a signature.
+                inputs = {settings.input_name: np.array(views[part], dtype=object)}
+                answers.append(
+                    (yield from self.predict(inputs, settings.signature_name, (), settings.timeout))
+                )
+            versions = {answer.version for answer in answers}
+            if len(versions) == 1:
+                return messages.joined(answers)
+        raise Unavailable(
+            f"Several versions of model {self.servable.name!r} answered for one image: "
+            f"{sorted(versions)}. Name one version, or try again when the server has only one."
+        )
+
+    def _check_request(self, refused: InvalidArgument, settings: Settings) -> Operation[None]:
+        """Raise the error of a request that would be refused for any image.
+
+        Raises:
+            ServingError: The server does not know the label, or the model has no such signature or
+                no such input of encoded images.
+        """
+        asked = messages.metadata_request(self.servable)
+        try:
+            described = yield self._call(protos.METADATA, asked, settings.timeout)
+        except (Unimplemented, PermissionDenied):
+            return  # a model in this process, or a gateway, may only answer predictions
+        if not messages.takes_strings(described, settings.signature_name, settings.input_name):
+            raise refused
 
     # --- models ----------------------------------------------------------------------------------
     def status(
@@ -316,13 +296,34 @@ class Operations:
 
     def ready(self, timeout: float | None) -> Operation[bool]:
         """Ask whether the model can answer; see `Client.ready`."""
-        asked = messages.status_request(self.servable)
         try:
             # Without waiting for a server: that none answers is an answer here.
-            states = messages.statuses((yield self._call(protos.STATUS, asked, timeout, False)))
+            states = yield from self._states(self.servable.version, timeout, False)
         except (Unavailable, NotFound, DeadlineExceeded):
             return False
         return any(version.state == "AVAILABLE" for version in states)
+
+    def _states(
+        self, version: int | None, timeout: float | None, wait_for_ready: bool
+    ) -> Operation[list[results.VersionStatus]]:
+        """Ask for the states of ``version``, else of the label's version, else of all versions.
+
+        Raises:
+            NotFound: The server does not know the model, the version or the label.
+        """
+        if version is None and self.servable.label is not None:
+            # Servers ignore a label in the question for the status.
+            asked = messages.metadata_request(self.servable)
+            try:
+                described = yield self._call(protos.METADATA, asked, timeout, wait_for_ready)
+            except (InvalidArgument, FailedPrecondition) as error:
+                if not error.from_server:
+                    raise
+                raise NotFound(str(error)) from error
+            version = described.model_spec.version.value
+        request = messages.status_request(Servable(self.servable.name, version))
+        reply = yield self._call(protos.STATUS, request, timeout, wait_for_ready)
+        return messages.statuses(reply)
 
     def metadata(self, timeout: float | None) -> Operation[results.Metadata]:
         """Ask for the signatures of the model; see `Client.metadata`."""
@@ -340,13 +341,12 @@ class Operations:
             DeadlineExceeded: No version is available within ``timeout`` seconds.
         """
         version = self.servable.version if version is None else version
-        request = messages.status_request(Servable(self.servable.name, version))
         deadline = time.monotonic() + timeout
         pause, last = _FIRST_PAUSE_S, "no answer yet"
         while (left := deadline - time.monotonic()) > 0:
             limit = min(left, self.connection.timeout)
             try:
-                states = messages.statuses((yield self._call(protos.STATUS, request, limit, True)))
+                states = yield from self._states(version, limit, True)
             except (NotFound, DeadlineExceeded, Unavailable) as error:
                 last = str(error)
             else:
@@ -375,19 +375,7 @@ def _newest_available(states: Sequence[results.VersionStatus], model: str) -> in
     return None
 
 
-def _load(index: int, image: Image, settings: _Settings) -> Loaded | InvalidArgument:
-    name = image_module.name_of(image, index)
-    try:
-        content = image_module.content_of(image)
-        return name, image_module.views_of(content, settings.crop, settings.ten_crop)
-    except InvalidArgument as error:
-        named = InvalidArgument(f"{name}: {error}")
-        if settings.strict:
-            raise named from error
-        return named
-
-
-def _chunks(images: Sequence[Image], settings: _Settings) -> Iterator[tuple[int, list[Image]]]:
+def _chunks(images: Sequence[Image], settings: Settings) -> Iterator[tuple[int, list[Image]]]:
     """Yield the index of the first image and the images of each request, without reading files."""
     if isinstance(images, np.ndarray) and images.ndim == 4:
         images = list(images)
@@ -395,14 +383,10 @@ def _chunks(images: Sequence[Image], settings: _Settings) -> Iterator[tuple[int,
         raise InvalidArgument(
             f"classify expects a list of images. Received a single {type(images).__name__}."
         )
+    sizes = [
+        image_module.size_of(image_module.check(image, index)) * settings.growth
+        for index, image in enumerate(images)
+    ]
     # Each view is an image of its own for the server.
-    most = max(1, CHUNK_IMAGES // settings.views)
-    start, size = 0, 0
-    for index, image in enumerate(images):
-        sent_bytes = image_module.size_of(image_module.check(image, index)) * settings.growth
-        if index > start and (index - start == most or size + sent_bytes > CHUNK_BYTES):
-            yield start, list(images[start:index])
-            start, size = index, 0
-        size += sent_bytes
-    if start < len(images):
-        yield start, list(images[start:])
+    for part in image_module.chunks(sizes, max(1, CHUNK_IMAGES // settings.views)):
+        yield part.start, list(images[part])

@@ -15,6 +15,9 @@ from typing import Any, TypeVar
 from imgpipe.serving.client.protos import Method
 
 T = TypeVar("T")
+_LONGEST_TIMEOUT_S = 365 * 24 * 3600.0
+"""A longer timeout, such as ``math.inf``, means this one. From about 200 years on, gRPC's deadline
+lies in the past, and sockets refuse it."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,9 @@ class Call:
     timeout: float
     """Deadline in seconds, including all retries."""
     wait_for_ready: bool
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "timeout", min(self.timeout, _LONGEST_TIMEOUT_S))
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,14 @@ images per second of the float model at its best batch size, at a quarter of the
 Any .tflite file is served under its own signatures. One that takes pixels uint8 [N, S, S, 3] and
 has a vocabulary beside it (``assets/vocabulary.txt``, as the int8 exports of imgpipe have) answers
 as the SavedModel does: ``serving_default`` takes encoded images, ``serving_pixels`` pixels of
-the model's own size. An image is decoded by the thread that runs it, once it holds an interpreter.
+the model's own size, and an image without a probable class has the label "unknown". An image is
+decoded by the thread that runs it, once it holds an interpreter.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import queue
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,10 +33,13 @@ from imgpipe.serving.server.status import Code, StatusError, invalid
 from imgpipe.serving.server.storage import TFLITE_MODEL
 
 VOCABULARY = "assets/vocabulary.txt"
+DIGEST = "assets.extra/model_digest.json"
+"""JSON file of a version of imgpipe, with ``unknown_below`` and ``top_k`` of its signatures."""
 PIXELS_SIGNATURE = "serving_pixels"
 _METHOD = "tensorflow/serving/predict"
 _TOP = 5
-"""Largest number of classes in the ``top_k`` outputs, as in the SavedModel (``models/export``)."""
+"""Largest number of classes in the ``top_k`` outputs where the version does not tell."""
+_UNKNOWN = b"unknown"  # the label of images below ``unknown_below``, as in the SavedModel
 _STRING, _FLOAT, _UINT8 = 7, 1, 4
 """Numbers of tf.DataType."""
 _RunSignature = Callable[[Mapping[str, np.ndarray], float | None], Any]
@@ -199,12 +204,16 @@ class _Classifier:
     rounded to whole numbers.
     """
 
-    def __init__(self, key: str, runner: Any, vocabulary: Sequence[str]) -> None:
+    def __init__(
+        self, key: str, runner: Any, vocabulary: Sequence[str], digest: Mapping[str, Any]
+    ) -> None:
         [(self.input, input_details)] = runner.get_input_details().items()
         [(self.output, output_details)] = runner.get_output_details().items()
         self.key, self.size = key, int(input_details["shape"][1])
         self._scale, self._zero = output_details["quantization"]
         self._names = np.array([name.encode() for name in vocabulary], dtype=object)
+        self._top = min(int(digest.get("top_k", _TOP)), len(vocabulary))
+        self._unknown_below = float(digest.get("unknown_below", 0.0))
 
     @classmethod
     def of(cls, directory: Path, runners: Mapping[str, Any]) -> _Classifier | None:
@@ -221,7 +230,9 @@ class _Classifier:
         takes_pixels = inputs[0]["dtype"] is np.uint8 and len(shape) == 4 and shape[3] == 3
         if not takes_pixels or outputs[0]["shape"][-1] != len(vocabulary):
             return None
-        return cls(key, runner, vocabulary)
+        file = directory / DIGEST
+        digest = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        return cls(key, runner, vocabulary, digest)
 
     def decode(self, data: bytes) -> np.ndarray:
         """Decode an image to uint8 [1, S, S, 3].
@@ -248,10 +259,12 @@ class _Classifier:
     def answer(self, probabilities: np.ndarray) -> dict[str, np.ndarray]:
         """Return the outputs that the SavedModel has."""
         # A stable sort, so that classes with equal probabilities keep the order of the vocabulary.
-        count, names = min(_TOP, len(self._names)), self._names
-        top = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
+        names = self._names
+        top = np.argsort(-probabilities, axis=1, kind="stable")[:, : self._top]
+        label = names[probabilities.argmax(axis=1)]
+        label[probabilities.max(axis=1) < self._unknown_below] = _UNKNOWN
         return {
-            "label": names[probabilities.argmax(axis=1)],
+            "label": label,
             "classes": np.tile(names, (len(probabilities), 1)),
             "probabilities": probabilities,
             "top_k_classes": names[top],
@@ -262,7 +275,7 @@ class _Classifier:
         """Return the SignatureDef with one input and the five outputs of ``answer``."""
         signature = meta_graph_pb2.SignatureDef(method_name=_METHOD)
         _fill(signature.inputs[alias], f"{key}/{alias}", dtype, shape)
-        classes, top = len(self._names), min(_TOP, len(self._names))
+        classes, top = len(self._names), self._top
         for name, kind, dims in (
             ("label", _STRING, (-1,)),
             ("classes", _STRING, (-1, classes)),

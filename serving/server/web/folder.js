@@ -48,8 +48,12 @@ export class Folder {
     this.download.addEventListener("click", () => this.#save());
   }
 
-  /** Classify all files. A file that is refused gets its reason in the table. */
-  async classify(target, files) {
+  /**
+   * Classify all files. A file that is refused gets its reason in the table.
+   *
+   * @param {() => Promise<object>} newest returns the target that takes the place of one that is gone.
+   */
+  async classify(target, files, newest) {
     this.control?.abort();
     const control = (this.control = new AbortController());
     for (const { url } of this.entries) if (url) URL.revokeObjectURL(url);
@@ -59,10 +63,21 @@ export class Folder {
     this.filterLabel.value = "";
     const waiting = [...this.entries];
     const timer = setInterval(() => this.#show(), REFRESH_MS);
+    let current = Promise.resolve(target);
+    const ask = async (file) => {
+      const asked = current;
+      try {
+        return await patiently(await asked, file, control.signal);
+      } catch (error) {
+        if (error.status !== 404) throw error;
+        if (current === asked) current = newest(); // once for all requests that were in flight
+        return patiently(await current, file, control.signal);
+      }
+    };
     const work = async () => {
       for (let entry; (entry = waiting.shift()) && !control.signal.aborted; ) {
         try {
-          const { label, classes, version } = await patiently(target, entry.file, control.signal);
+          const { label, classes, version } = await ask(entry.file);
           Object.assign(entry, { label, version, probability: classes[0].probability });
         } catch (error) {
           if (control.signal.aborted) return;

@@ -81,6 +81,14 @@ async function withTargets(work) {
   }
 }
 
+/** The newest version of a model, where the server has replaced the one that was asked. */
+async function newest({ model }) {
+  await refresh();
+  const [version] = models.find(({ name }) => name === model)?.versions ?? [];
+  if (!version) throw new Refused(`No version of ${model} is available. Try again in a moment.`);
+  return { model, version, ...(await describe({ model, version })) };
+}
+
 function unavailable() {
   const model = models.find(({ name }) => name === $("model").value);
   if (!model) return "The server has no model.";
@@ -180,7 +188,12 @@ async function keep() {
   $("kept").textContent = "";
   try {
     quiet();
-    await correct(target, label, blob);
+    try {
+      await correct(target, label, blob);
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      await correct(await newest(target), label, blob);
+    }
     if (correction.blob === blob) $("kept").textContent = `The ${kind} is kept as ${label}.`;
   } catch (error) {
     complain(error);
@@ -213,7 +226,7 @@ async function take(files) {
     quiet();
     const [target] = await withTargets((chosen) => chosen);
     if (!$("answers").childElementCount) say("The labels are in the table below.");
-    await folder.classify(target, files);
+    await folder.classify(target, files, () => newest(target));
   } catch (error) {
     complain(error);
   }

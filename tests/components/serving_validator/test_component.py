@@ -1,4 +1,4 @@
-"""ServingValidator: a lack of time or memory is no result about the model."""
+"""ServingValidator: large images are served, and a lack of time or memory is no result."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from imgpipe.components.serving_validator import component
 from imgpipe.models.errors import ResourceError
@@ -18,6 +19,7 @@ from imgpipe.serving.client import (
     ServingError,
     Unavailable,
 )
+from tests.images import encoded, noise
 from tests.models import small_export
 
 _REFUSED = "the serving check could not be finished"
@@ -27,6 +29,41 @@ _REFUSED = "the serving check could not be finished"
 def export(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the folder of a small SavedModel."""
     return str(small_export.save(tmp_path_factory.mktemp("export")))
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the folder of a SavedModel that answers with the colour of the first pixel."""
+
+    def colour(data: tf.Tensor) -> tf.Tensor:
+        image = tf.io.decode_image(data, channels=3, expand_animations=False)
+        return tf.cast(tf.reshape(image, [-1, 3])[0], tf.float32) / 255
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def serve(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        classes = tf.tile([["red", "green", "blue"]], [tf.size(image_bytes), 1])
+        rows = tf.map_fn(colour, image_bytes, fn_output_signature=tf.TensorSpec([3]))
+        return {"classes": classes, "probabilities": rows}
+
+    folder = tmp_path_factory.mktemp("classifier")
+    tf.saved_model.save(tf.Module(), str(folder), signatures={"serving_default": serve})
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "count"),
+    [
+        pytest.param(encoded(noise(), "PNG") + bytes(4_500_000), 16, id="many bytes"),
+        pytest.param(encoded(Image.new("L", (8000, 7000)), "PNG"), 1, id="many pixels"),
+    ],
+)
+def test_images_that_training_accepts_exceed_no_limit_of_the_check(
+    classifier: str, content: bytes, count: int
+) -> None:
+    first = tf.io.decode_image(content, channels=3)[0, 0].numpy() / 255
+    checks = component.validate(classifier, [content] * count, np.float32([first] * count))
+    assert [check.detail for check in checks if not check.passed] == []
+    assert len(checks) == 5
 
 
 def test_a_model_that_loads_too_slowly_ends_the_run(
@@ -62,9 +99,10 @@ def test_a_busy_server_ends_the_run_and_a_defect_is_a_result(
         return answer
 
     monkeypatch.setattr(component.Client, "predict", predict)
+    monkeypatch.setattr(component, "_one_by_one", lambda *_: "")
     if raised is InternalError:
-        checks = component.validate(export, [], expected)
+        checks = component.validate(export, [b"image"], expected)
         assert [check.passed for check in checks][-1] is False
     else:
         with pytest.raises(ResourceError, match=f"{_REFUSED} .*late"):
-            component.validate(export, [], expected)
+            component.validate(export, [b"image"], expected)

@@ -63,7 +63,7 @@ def test_both_clients_raise_the_same_errors(ask, half):
         ask(
             half,
             "predict",
-            {"steps": np.int32(3000)},
+            {"seconds": np.float32(0.9)},
             "slow",
             client={"model": "half"},
             timeout=0.05,
@@ -201,6 +201,8 @@ def test_status_metadata_and_waiting(ask, half):
     assert ask(half, "wait_until_available", 30, client={"model": "half"}) == 123
     with pytest.raises(DeadlineExceeded, match=r"not available after 0\.3 s"):
         ask(half, "wait_until_available", 0.3, 9, client={"model": "half"})
+    with pytest.raises(DeadlineExceeded, match="Unrecognized servable version label: stable"):
+        ask(half, "wait_until_available", 0.3, client={"model": "half", "label": "stable"})
 
 
 def test_reloading_is_refused_by_default(ask, half):
@@ -226,10 +228,22 @@ def test_calls_of_a_closed_client_are_refused(half):
     asyncio.run(go())
 
 
+def test_closing_a_client_ends_its_calls_with_an_error(half):
+    async def go():
+        client = AsyncClient(half, "half")
+        slow = asyncio.create_task(client.predict({"seconds": 1.0}, "slow"))
+        await asyncio.sleep(0.1)
+        await client.close()
+        with pytest.raises(ServingError, match="is closed"):
+            await slow
+
+    asyncio.run(go())
+
+
 def test_the_client_still_works_after_a_task_was_cancelled(half):
     async def go():
         async with AsyncClient(half, "half") as client:
-            slow = asyncio.create_task(client.predict({"steps": np.int32(3000)}, "slow"))
+            slow = asyncio.create_task(client.predict({"seconds": np.float32(0.9)}, "slow"))
             await asyncio.sleep(0.1)
             slow.cancel()
             with pytest.raises(asyncio.CancelledError):  # noqa: PT011 - it has no message

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 from imgpipe.serving.tools import client_protos
-
-
-def run(code: str) -> str:
-    """Run code in a new interpreter and return its standard output."""
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+from tests import python_program
 
 
 def test_the_client_does_not_import_tensorflow():
     names = "('tensorflow', 'tensorflow_serving', 'tfx', 'keras', 'apache_beam', 'ml_dtypes')"
-    assert (
-        run(f"import sys, imgpipe.serving.client; print([n for n in {names} if n in sys.modules])")
-        == "[]"
-    )
+    code = f"import sys, imgpipe.serving.client; print([n for n in {names} if n in sys.modules])"
+    assert python_program.printed(code) == "[]\n"
 
 
 def test_the_server_package_does_not_import_tensorflow_before_use():
@@ -30,7 +17,7 @@ def test_the_server_package_does_not_import_tensorflow_before_use():
         "import sys, imgpipe.serving.server.model_server; "
         "from imgpipe.serving.server import flags; flags.make_parser();"
     )
-    assert run(code + "print('tensorflow' in sys.modules)") == "False"
+    assert python_program.printed(code + "print('tensorflow' in sys.modules)") == "False\n"
 
 
 def test_the_client_works_in_one_process_with_tensorflow(half):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 
@@ -142,6 +143,12 @@ def test_images_go_in_batches_and_the_report_is_json(images, make_image):
         assert level["images_a_second"] == pytest.approx(2 * level["throughput"])
         assert level["errors"] == {}
         assert level["client_cores"] > 0
+
+
+def test_a_request_may_have_no_deadline(images):
+    calls = load_generator.image_calls([], "imgpipe", timeout=math.inf)
+    way, plan = load_generator.connection(images, math.inf), LoadSettings((1,), 0.1, 1e6, 3)
+    assert load_generator.run(way, calls, plan)[0].errors == {}
 
 
 def test_the_default_image_of_noise_is_accepted_by_the_model(images):

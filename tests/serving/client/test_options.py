@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import threading
+import time
 
 import grpc
 import numpy as np
@@ -40,12 +41,12 @@ def failing(times: int, code: grpc.StatusCode):
 
 def test_unavailable_is_retried_within_one_deadline(ask, scripted):
     target, seen = scripted(failing(4, grpc.StatusCode.UNAVAILABLE))
-    # Short, because gRPC rounds the timeout that it sends, by some per cent.
     assert ask(target, "status", timeout=4.0) == []
     assert [method for method, _ in seen.seen] == [STATUS] * 5
     assert len({request for _, request in seen.seen}) == 1
-    assert 3.5 < seen.left[0] < 4.1
-    assert seen.left[-1] < 3.2, "the last attempt has what the pauses before it left over"
+    # gRPC rounds the timeout that it sends, by some per cent.
+    assert seen.left[0] < 4.1
+    assert seen.left[-1] < seen.left[0] - 0.5, "the last attempt has what the pauses left over"
 
 
 def test_a_large_request_is_retried_as_a_small_one(scripted):
@@ -105,8 +106,9 @@ def test_other_status_codes_are_not_retried(ask, scripted, code):
 
 def test_retry_can_be_turned_off(ask, scripted):
     target, seen = scripted(failing(1, grpc.StatusCode.UNAVAILABLE))
-    with pytest.raises(Unavailable, match="No model server is available"):
+    with pytest.raises(Unavailable, match=r"^not now$") as error:
         ask(target, "status", client={"retry": Retry(attempts=1)})
+    assert error.value.from_server
     assert len(seen.seen) == 1
 
 
@@ -129,9 +131,10 @@ def test_calls_alternate_between_servers_and_skip_a_dead_one(ask, scripted):
     (first, one), (second, two) = scripted(), scripted()
     target = f"ipv4:{first},{second}"
     with Client(target, wait_for_ready=True) as client:
-        for _ in range(40):
+        end = time.monotonic() + 60  # the second connection may be ready later than the first
+        while min(len(one.seen), len(two.seen)) < 10:
+            assert time.monotonic() < end, "only one of the servers is asked"
             client.status()
-    assert min(len(one.seen), len(two.seen)) >= 10
     with Client(f"ipv4:{first},127.0.0.1:9", wait_for_ready=True) as client:
         for _ in range(10):
             client.status()

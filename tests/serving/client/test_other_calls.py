@@ -98,6 +98,8 @@ def test_labels_can_be_used_after_a_reload(ask, server, of_examples):
         server, "regress_examples", EXAMPLES, "regress", client={"model": "m", "label": "stable"}
     )
     assert stable.version == 1
+    assert ask(server, "ready", client={"model": "m", "label": "stable"}) is True
+    assert ask(server, "wait_until_available", client={"model": "m", "label": "stable"}) == 1
     newest = ask(server, "regress_examples", EXAMPLES, "regress", client=CLIENT)
     assert newest.version == 2
     with pytest.raises(InvalidArgument, match="Unrecognized servable version label: canary"):

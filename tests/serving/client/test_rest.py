@@ -301,7 +301,7 @@ def test_a_slow_model_raises_deadline_exceeded(ask, models, tmp_path):
     with ModelServer("half", tmp_path / "half", options=options) as server:
         server.wait_until_available(60)
         ask(server.rest_target, "metadata", client=HALF)
-        steps = {"steps": np.int32(4_000)}
+        steps = {"seconds": np.float32(1.2)}
         with pytest.raises(DeadlineExceeded, match=r"within 0\.\d+ s"):
             ask(server.rest_target, "predict", steps, "slow", timeout=0.5, client=HALF)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -61,6 +63,28 @@ def test_labels_and_probabilities_equal_those_of_the_float_model(int8, version):
     assert [COLOURS.index(name.decode()) for name in found["label"]] == labels.tolist()
     assert found["top_k_classes"].shape == (12, 3)
     assert (np.diff(found["top_k_probabilities"], axis=1) <= 0).all()
+
+
+def test_unsure_answers_are_unknown_and_top_k_is_that_of_the_version(version, tmp_path):
+    shutil.copytree(version, tmp_path / "1")
+    (tmp_path / "1" / "assets.extra").mkdir()
+    pixels, _ = labelled_images(12)
+
+    def answers(**facts: float) -> dict[str, np.ndarray]:
+        (tmp_path / "1" / "assets.extra" / "model_digest.json").write_text(json.dumps(facts))
+        with ModelServer("m", tmp_path, options=TFLITE) as server:
+            server.wait_until_available(60)
+            with Client(server.target, "m") as client:
+                return client.predict({"pixels": pixels}, "serving_pixels").outputs
+
+    sure = answers(unknown_below=0.0)
+    highest = sure["probabilities"].max(axis=1)
+    threshold = float(np.median(highest))
+    found = answers(unknown_below=threshold, top_k=2)
+    expected = np.where(highest < threshold, b"unknown", sure["label"])
+    assert 0 < (expected == b"unknown").sum() < 12
+    assert found["label"].tolist() == expected.tolist()
+    assert found["top_k_classes"].shape == (12, 2)
 
 
 def test_images_of_another_size_are_resized(int8):
