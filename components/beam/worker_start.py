@@ -1,6 +1,6 @@
 """``imgpipe-beam-worker``: starts a Beam worker, or a pool of them, on a host of a cluster.
 
-Flink and Spark start one Python worker per task slot, with the same flags as Beam's containers do
+Flink and Spark start Python workers on their hosts, with the same flags as Beam's containers do
 (https://beam.apache.org/documentation/runtime/sdk-harness-config/). Beam's own starter is a Go
 program inside of its images. This one needs only the installation of imgpipe on the host: it asks
 the runner for the options of the pipeline, among them the plugin `beam_worker`, without which
@@ -47,7 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         logging.basicConfig(level=logging.INFO)
         address, server = worker_pool.serve(parsed.service_port, str(script()))
-        _log.info("serving workers at %s", address)
+        _log.info(
+            "serving workers at port %s of all network interfaces, without authentication: whoever "
+            "reaches this port can start workers, which run the code that they are sent",
+            address.rpartition(":")[2],
+        )
         with contextlib.suppress(KeyboardInterrupt):
             server.wait_for_termination()
         return

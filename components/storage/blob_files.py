@@ -37,14 +37,7 @@ class BlobFiles:
         self._folder = directory / name
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Look values up.
-
-        Args:
-            keys: Keys of 32 bytes, as many as wanted.
-
-        Returns:
-            The values of those keys that are stored and intact.
-        """
+        """See `BlobStore.get`."""
         found: dict[bytes, bytes] = {}
         for key in keys:
             with contextlib.suppress(OSError):

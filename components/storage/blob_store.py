@@ -17,6 +17,7 @@ from pathlib import Path
 
 from imgpipe.components.storage.blob_files import BlobFiles, checked, with_checksum
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.files.local_path import local_path
 
 _log = logging.getLogger(__name__)
 BUSY_SECONDS = 60.0  # another writer locks the file for one batch at a time
@@ -42,6 +43,7 @@ def open_store(locator: str | Path, name: str) -> BlobStore | BlobFiles:
         name: Name of the store in the folder.
 
     Raises:
+        ConfigError: The folder is in a bucket.
         ResourceError: The store cannot be used.
     """
     store = BlobFiles if str(locator).startswith(SHARED) else BlobStore
@@ -57,13 +59,28 @@ def stored_bytes(locator: str | Path, name: str) -> int:
     """
     if str(locator).startswith(SHARED):
         return BlobFiles(folder_of(locator), name).stored_bytes()
-    file = path_of(folder_of(locator), name)
+    file = place_of(locator, name)
     return file.stat().st_size if file.exists() else 0
 
 
+def place_of(locator: str | Path, name: str) -> Path:
+    """Return the file of a store, or the folder of its files, whether or not it exists.
+
+    Args:
+        locator: Folder of the store, as `open_store` takes it.
+        name: Name of the store in the folder.
+    """
+    folder = folder_of(locator)
+    return folder / name if str(locator).startswith(SHARED) else path_of(folder, name)
+
+
 def folder_of(locator: str | Path) -> Path:
-    """Return the folder of a store from its locator, with or without ``shared:`` in front."""
-    return Path(str(locator).removeprefix(SHARED))
+    """Return the folder of a store from its locator, with or without ``shared:`` in front.
+
+    Raises:
+        ConfigError: The folder is in a bucket.
+    """
+    return local_path(str(locator).removeprefix(SHARED), "the store of results")
 
 
 class BlobStore:

@@ -17,6 +17,17 @@ from imgpipe.models.errors import ConfigError, ResourceError
 _HEALTH = "/apis/v2beta1/healthz"
 _LOG = "/apis/v1alpha1/runs/{run}/nodes/{pod}/log"
 _CONNECT_SECONDS = 10  # after which a server counts as absent
+_TOKEN = re.compile(r"[!-~]*")  # visible ASCII, https://www.rfc-editor.org/rfc/rfc6750#section-2.1
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Raises an HTTPError for a redirection, which would send the token to another address."""
+
+    def redirect_request(self, *arguments: object, **named: object) -> None:
+        """Follow no redirection."""
+
+
+_opener = urllib.request.build_opener(_NoRedirects)
 
 
 @dataclass(frozen=True)
@@ -26,27 +37,29 @@ class Address:
     Attributes:
         host: URL, such as ``http://localhost:8080``.
         token: Bearer token, or None for a server without authentication.
-        namespace: Namespace of a server with several users, or None.
     """
 
     host: str
     token: str | None = None
-    namespace: str | None = None
 
     def check(self) -> None:
         """Check that the server answers, without importing kfp or TensorFlow.
 
         Raises:
-            ConfigError: The host is no URL.
+            ConfigError: The host is no URL, or the token has characters that no token has.
             ResourceError: Nothing answers there, or something else than Kubeflow Pipelines.
         """
-        if not re.match(r"https?://[^/]", self.host):
+        if self.token and not _TOKEN.fullmatch(self.token):
             raise ConfigError(
-                f"--host {self.host}: expected the URL of the API server of Kubeflow Pipelines, "
-                "such as http://localhost:8080."
+                "--token: expected visible ASCII characters without blanks, received other "
+                "characters too. Copy the token again."
             )
+        if not re.match(r"https?://[^/]", self.host):
+            raise self._no_url()
         try:
             answer = self._read(_HEALTH)
+        except ValueError as error:  # such as "http://[abc", or a host name that DNS cannot have
+            raise self._no_url() from error
         except urllib.error.HTTPError as error:
             raise ResourceError(self.refusal(error.code, error.reason)) from error
         except (OSError, http.client.HTTPException) as error:
@@ -77,19 +90,31 @@ class Address:
             return ""
         return "" if text.startswith('{"error') else text  # a failure is written with status 200
 
+    def _no_url(self) -> ConfigError:
+        return ConfigError(
+            f"--host {self.host}: expected the URL of the API server of Kubeflow Pipelines, "
+            "such as http://localhost:8080."
+        )
+
     def _read(self, path: str) -> str:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         request = urllib.request.Request(self.host.rstrip("/") + path, headers=headers)
-        with urllib.request.urlopen(request, timeout=_CONNECT_SECONDS) as answer:
+        with _opener.open(request, timeout=_CONNECT_SECONDS) as answer:
             return str(answer.read().decode("utf-8", "replace"))
 
     def refusal(self, status: int, reason: str) -> str:
         """Describe an answer that is an error, and what to do about it.
 
         Args:
-            status: HTTP status of the answer, 400 or higher.
+            status: HTTP status of the answer, 300 or higher.
             reason: Reason phrase of the answer.
         """
+        if status < 400:
+            return (
+                f"{self.host} answered {status} {reason}, a redirection, which is not followed "
+                "because it may lead to a login page or to another server. Pass --token if the "
+                "server asks for one, or name the new address with --host."
+            )
         if status in (401, 403):
             return (
                 f"{self.host} refused the request with {status} {reason}. Pass a token with "

@@ -16,11 +16,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imgpipe.components.beam import local_workers
 from imgpipe.components.plan import FILE as PLAN_FILE
 from imgpipe.models.errors import ConfigError, ImgpipeError
 from imgpipe.models.quick_imports import quick_imports
@@ -51,18 +53,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _run(parsed, beam)
     except Exception as error:
         traceback.print_exc()
-        cause, code = _known(error)
+        cause, code = _known(error, parsed.run_folder)
         print(f"imgpipe: {cause}", file=sys.stderr)
         return code
     return 0
 
 
-def _known(error: Exception) -> tuple[str, int]:
+def _known(error: Exception, notes: TaskNotes) -> tuple[str, int]:
     """Message and exit code of an error."""
     from imgpipe.pipeline.execution import failures
 
-    known = failures.known(error, Path.cwd())
-    return failures.cause(known), known.exit_code if isinstance(known, ImgpipeError) else 1
+    known = failures.known(error, notes.output_folder)
+    # A container has no command line on which people could name a folder.
+    cause = failures.cause(known).replace("--out OUT", "run.out")
+    return cause, known.exit_code if isinstance(known, ImgpipeError) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,7 +85,10 @@ def _parser() -> argparse.ArgumentParser:
         _SPEC, required=True, help="Inputs of the component as JSON, from the compiled pipeline."
     )
     parser.add_argument(
-        "--run_folder", default="", help="What the task leaves for the report, as JSON."
+        "--run_folder",
+        type=TaskNotes.parse,
+        default="",
+        help="What the task leaves for the report, as JSON.",
     )
     return parser
 
@@ -93,7 +100,7 @@ def _run(parsed: argparse.Namespace, beam: list[str]) -> None:
     _parse(_INPUT, parsed.json_serialized_invocation_args, given)
     spec = pipeline_spec_pb2.ComponentInputsSpec()
     _parse(_SPEC, parsed.json_serialized_inputs_spec_args, spec)
-    notes = TaskNotes.parse(parsed.run_folder)
+    notes = parsed.run_folder
     directory = _name_run(given, notes.directory)
     translate(given, spec)
     for artifact in _artifacts(given.outputs):  # TFX makes them on one machine
@@ -103,7 +110,7 @@ def _run(parsed: argparse.Namespace, beam: list[str]) -> None:
     try:
         _run_executor(parsed, beam, given)
     except Exception as error:
-        notes.fail(given, directory, *_known(error))  # the exit task draws the page from it
+        notes.fail(given, directory, *_known(error, notes))  # the exit task draws the page from it
         raise
     notes.succeed(given, directory)
     _complete(Path(given.outputs.output_file), wanted)
@@ -121,7 +128,9 @@ def _run_executor(parsed: argparse.Namespace, beam: list[str], given: ExecutorIn
         import_utils.import_class_by_path(parsed.executor_class_path)
     logging.use_absl_handler()
     parsed.json_serialized_invocation_args = json_format.MessageToJson(given)
-    kubeflow_v2_run_executor.main((parsed, beam))
+    with tempfile.TemporaryDirectory(prefix="imgpipe-beam-") as folder:
+        local_workers.prepare(beam, Path(folder))
+        kubeflow_v2_run_executor.main((parsed, beam))
 
 
 def _parse(argument: str, text: str, message: Message) -> None:

@@ -19,8 +19,7 @@ _FOLDERS = {"minio://": "minio", "s3://": "s3", "gs://": "gcs"}
 SCHEMES = tuple(_FOLDERS)
 #: Stands for the id of the run in paths of the compiled pipeline.
 RUN = "<run>"
-#: Folder of a task on Vertex AI: the name of the task and the id of its execution.
-_VERTEX_TASK = re.compile(r".+_-?\d+")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def _root() -> Path:
@@ -62,9 +61,10 @@ def in_run(path: str, output_uri: str) -> str:
     """Put the id of the run into a path of the compiled pipeline.
 
     Kubeflow Pipelines makes the URI of an output of the root, the name of the pipeline, the id of
-    the run, the name of the task, a random UUID and the name of the output. Vertex AI makes it of
-    the root, the number of the project, the id of the job, the name of the task with the id of its
-    execution, and the name of the output.
+    the run, the name of the task, a random UUID and the name of the output. Up to 2.3 there is no
+    UUID (https://github.com/kubeflow/pipelines/pull/11243). Vertex AI makes it of the root, the
+    number of the project, the id of the job, the name of the task with the id of its execution, and
+    the name of the output.
 
     Args:
         path: For example ``/data/runs/<run>``.
@@ -76,4 +76,4 @@ def in_run(path: str, output_uri: str) -> str:
     # Not from the placeholder of the id: Kubeflow Pipelines replaces it only in inputs, and another
     # input in each run would keep all tasks from the cache.
     parts = PurePosixPath(output_uri).parts  # counted from the end: the root has any number of them
-    return path.replace(RUN, parts[-3 if _VERTEX_TASK.fullmatch(parts[-2]) else -4])
+    return path.replace(RUN, parts[-4 if _UUID.fullmatch(parts[-2]) else -3])

@@ -37,17 +37,18 @@ class Server:
 
     Args:
         address: Address of the server, which has answered `Address.check`.
+        namespace: Namespace of a server with several users, or None.
     """
 
-    def __init__(self, address: Address) -> None:
-        self.address = address
+    def __init__(self, address: Address, namespace: str | None = None) -> None:
+        self.address, self._namespace = address, namespace
         with self._answered(), _quiet():
             from kfp.client import Client
 
             self._client = Client(
                 host=address.host,
                 existing_token=address.token,
-                namespace=address.namespace or "kubeflow",  # the client's own default
+                namespace=namespace or "kubeflow",  # the client's own default
             )
 
     def submit(
@@ -173,7 +174,7 @@ class Server:
         return next(verdicts, "")
 
     def _experiment(self, name: str) -> str:
-        made = self._client.create_experiment(name, namespace=self.address.namespace)
+        made = self._client.create_experiment(name, namespace=self._namespace)
         return str(made.experiment_id)
 
     def _failure(self, run: V2beta1Run, pods: _Pods) -> ImgpipeError:

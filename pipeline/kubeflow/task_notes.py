@@ -33,6 +33,11 @@ class TaskNotes:
         """Read the argument ``--run_folder``."""
         return cls(**json.loads(text)) if text else cls()
 
+    @property
+    def output_folder(self) -> Path:
+        """The folder ``run.out``, in which `directory` lies, see `compiler.run_directory`."""
+        return Path(self.directory).parent.parent if self.directory else Path.cwd()
+
     def leave(self, given: ExecutorInput, run_directory: str) -> None:
         """Copy the artifacts that the report shows.
 

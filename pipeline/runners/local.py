@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import logging
-import os
 import shutil
 import sys
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -230,22 +228,6 @@ def _result(store: mlmd.MetadataStore, name: str, seconds: float, info: Any) -> 
     cached = execution.last_known_state == metadata_store_pb2.Execution.CACHED
     outputs = {event.path.steps[0].key: artifacts[event.artifact_id].uri for event in events}
     return NodeResult(name, seconds, cached, outputs)
-
-
-def prepare_workers(beam_args: Sequence[str], directory: Path) -> None:
-    """Make Beam's local worker processes load what they need to unpickle TFDV's objects.
-
-    FnApiRunner starts these processes without the options of the pipeline such as
-    ``--beam_plugins`` (Beam 2.77), but they read a file that is named in their environment.
-
-    Args:
-        beam_args: Options of Beam.
-        directory: Folder in which the file is written.
-    """
-    if any("multi_processing" in arg for arg in beam_args):
-        file = directory / "worker_options.json"
-        file.write_text(json.dumps({"beam_plugins": ["imgpipe.components.beam.beam_worker"]}))
-        os.environ["PIPELINE_OPTIONS_FILE"] = str(file)
 
 
 def _fail_interrupted(store: mlmd.MetadataStore, root: Path) -> None:

@@ -33,6 +33,7 @@ class ApiServer:
         logs: Logs of the pods, by the pod's name.
         posted: Bodies of the POST requests, by path.
         tokens: Values of the header `Authorization` that were sent.
+        moved_to: Another server to which GET requests are redirected, or None.
     """
 
     host: str = ""
@@ -42,6 +43,7 @@ class ApiServer:
     logs: dict[str, str] = field(default_factory=dict)
     posted: dict[str, Any] = field(default_factory=dict)
     tokens: set[str | None] = field(default_factory=set)
+    moved_to: ApiServer | None = None
 
     def get(self, path: str) -> object:
         """Return the message that answers a GET request; raise LookupError for an unknown path."""
@@ -78,6 +80,11 @@ def running(server: ApiServer) -> Iterator[ApiServer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if server.moved_to:
+                self.send_response(302)
+                self.send_header("Location", server.moved_to.host + self.path)
+                self.end_headers()
+                return
             self._answer(lambda: server.get(urlsplit(self.path).path))
 
         def do_POST(self) -> None:

@@ -26,6 +26,7 @@ from imgpipe.pipeline.kubeflow import mounts
 from tests.kubeflow.container import Container, arithmetic
 
 _SCHEME, _FOLDER = "minio://", "minio"
+_RANDOM = "77777777-2222-4333-8444-555555555555"  # a UUID, which the driver makes for each task
 _LOG = {"schemaTitle": "system.Artifact", "schemaVersion": "0.0.1"}
 #: The metadata that ML Metadata has of each artifact besides that which the task wrote.
 _RECORDED = {"store_session_info": '{"Provider":"minio"}'}
@@ -230,7 +231,7 @@ class Cluster:
     def _place(self, name: str) -> str:
         """Return the URI below which a task has its outputs."""
         pipeline = self.spec["pipelineInfo"]["name"]
-        return f"{self.spec['defaultPipelineRoot']}/{pipeline}/{self.run_id}/{name}/7"
+        return f"{self.spec['defaultPipelineRoot']}/{pipeline}/{self.run_id}/{name}/{_RANDOM}"
 
     def _output_file(self, place: str, pod: Path) -> str:
         """Return the file in which a task describes its outputs, as the container sees it."""

@@ -301,6 +301,26 @@ def test_a_file_for_vertex_ai_is_not_submitted_to_kubeflow(tmp_path: Path):
         pipeline_file.read(file)
 
 
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("run.name=Cats_v2", "run.name: expected small letters, .*Received: 'Cats_v2'"),
+        ("train.strategy=multi_worker", r"train\.strategy: expected .*no other workers"),
+        ("run.mlflow=http://localhost:5000", "run.mlflow: expected no address, .*localhost:5000"),
+        ("beam.runner=portable", "Received: 'portable'"),
+    ],
+)
+def test_settings_that_have_no_place_on_kubeflow_are_refused(
+    tmp_path: Path, setting: str, told: str
+):
+    from imgpipe.models.errors import ConfigError
+
+    address = ["beam.job_endpoint=localhost:8099"] if "portable" in setting else []
+    with pytest.raises(ConfigError, match=told) as raised:
+        _compiled(tmp_path, [setting, *address])
+    assert raised.value.exit_code == 2
+
+
 def test_resources_of_an_unknown_component_are_refused(tmp_path: Path):
     from imgpipe.models.errors import ConfigError
 

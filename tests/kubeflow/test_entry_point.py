@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -10,9 +11,15 @@ from typing import Any
 
 import pytest
 
+from imgpipe.components.storage import records
+from imgpipe.models import feature_names as names
+from imgpipe.pipeline.configuration import beam_options
+from imgpipe.pipeline.configuration.beam_schema import Beam
 from imgpipe.pipeline.kubeflow import entry_point, mounts
+from imgpipe.pipeline.kubeflow.task_notes import TaskNotes
 
 MODEL = {"instanceSchema": "title: tfx.Model\ntype: object\n"}
+UUID = "7f0a1b2c-0000-4000-8000-0123456789ab"
 SPEC = {"artifacts": {"model": {"artifactType": MODEL}}}
 
 
@@ -85,14 +92,35 @@ def test_a_uri_and_its_folder_are_translated_into_each_other(
 @pytest.mark.parametrize(
     ("uri", "run"),
     [
-        ("minio://b/root/hands/8d2c-11/Plan/7f0a-22/plan", "8d2c-11"),
-        ("gs://b/a/root/hands/8d2c-11/Plan/7f0a-22/plan", "8d2c-11"),
+        (f"minio://b/root/hands/8d2c-11/Plan/{UUID}/plan", "8d2c-11"),
+        (f"gs://b/a/root/hands/8d2c-11/Plan/{UUID}/plan", "8d2c-11"),
+        ("minio://b/root/hands/8d2c-11/Plan/plan", "8d2c-11"),  # up to 2.3
         ("gs://b/root/123456/hands-20260101120000/Plan_-42/plan", "hands-20260101120000"),
         ("gs://b/123456/hands-20260101120000/Plan_42/plan", "hands-20260101120000"),
     ],
 )
 def test_the_id_of_the_run_is_found_in_uris_of_kubeflow_and_of_vertex_ai(uri: str, run: str):
     assert mounts.in_run(f"/data/runs/{mounts.RUN}", uri) == f"/data/runs/{run}"
+
+
+@pytest.mark.parametrize(
+    ("path", "told", "code"),
+    [
+        (
+            "/data/out/bank",
+            "/data/out/bank (Permission denied) cannot be used. Move it away, or choose another "
+            "folder with run.out.",
+            5,
+        ),
+        ("/etc/bank", "PermissionError: [Errno 13] Permission denied: '/etc/bank'", 1),
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_a_defect_only_outside_of_the_output_folder(
+    path: str, told: str, code: int
+):
+    notes = TaskNotes(f"/data/out/runs/{mounts.RUN}")
+    error = PermissionError(errno.EACCES, "Permission denied", path)
+    assert entry_point._known(error, notes) == (told, code)
 
 
 @pytest.mark.parametrize("text", ["{{$}}", '{"inputs": 1}'])
@@ -120,3 +148,53 @@ def test_a_missing_argument_ends_with_exit_code_2_without_loading_tensorflow():
     assert ended.returncode == 2
     assert "--executor_class_path" in ended.stderr
     assert "| tensorflow" not in ended.stderr
+
+
+def _labels(folder: Path, count: int) -> Path:
+    """Write an Examples artifact of metadata with `count` labels in split train."""
+    for split in names.SPLITS:
+        with records.ShardWriter({split: records.shard_path(str(folder), split, 0, 1)}) as writer:
+            for number in range(count if split == names.TRAIN else 1):
+                writer.write(split, records.make({names.LABEL: f"class {number}"}))
+    return folder
+
+
+@pytest.mark.slow  # half a minute: Beam's worker processes import TensorFlow
+def test_worker_processes_of_beam_load_what_statistics_need(tmp_path: Path):
+    """With more than 1,000 labels, StatisticsGen uses Beam."""
+    examples = {"instanceSchema": "title: tfx.Examples\ntype: object\n"}
+    statistics = {"instanceSchema": "title: tfx.ExampleStatistics\ntype: object\n"}
+    read = {
+        "uri": str(_labels(tmp_path / "examples", 1001)),
+        "metadata": {"split_names": records.SPLIT_NAMES_JSON, "span": 0},
+    }
+    given = {
+        "inputs": {
+            "artifacts": {"examples": {"artifacts": [read]}},
+            "parameterValues": {"exclude_splits": "[]"},
+        },
+        "outputs": {
+            "artifacts": {
+                "statistics": {"artifacts": [{"type": statistics, "uri": str(tmp_path / "made")}]}
+            },
+            "outputFile": str(tmp_path / "task" / "output.json"),
+        },
+    }
+    spec = {
+        "artifacts": {"examples": {"artifactType": examples}},
+        "parameters": {"exclude_splits": {"parameterType": "STRING"}},
+    }
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "imgpipe.pipeline.kubeflow.entry_point"),
+            *("--executor_class_path", "imgpipe.components.statistics_gen.component.Executor"),
+            *("--json_serialized_invocation_args", json.dumps(given)),
+            *("--json_serialized_inputs_spec_args", json.dumps(spec)),
+            *beam_options.arguments(Beam(runner="processes", parallelism=2)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert (tmp_path / "made" / "Split-train" / "FeatureStats.pb").stat().st_size

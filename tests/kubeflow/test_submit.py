@@ -274,10 +274,34 @@ def test_options_of_the_compiler_are_refused_with_a_compiled_file(
         submit.run(_target(file, "http://127.0.0.1:1", **given), None, False)
 
 
-@pytest.mark.parametrize("host", ["localhost:8888", "http:///x", ""])
+@pytest.mark.parametrize(
+    "host",
+    ["localhost:8888", "http:///x", "", "http://.a", f"http://{'a' * 64}.org", "http://[abc"],
+)
 def test_a_host_that_is_not_a_url_is_refused(file: Path, host: str):
     with pytest.raises(ConfigError, match="expected the URL of the API server"):
         submit.run(_target(file, host), None, False)
+
+
+@pytest.mark.parametrize("token", ["hidden\rsecret", "hidden secret", "hiddenß"])
+def test_a_token_with_other_characters_is_refused_and_not_printed(file: Path, token: str):
+    with pytest.raises(ConfigError, match="--token: expected visible ASCII") as raised:
+        submit.run(_target(file, "http://127.0.0.1:1", token=token), None, False)
+    assert "hidden" not in str(raised.value)
+
+
+def test_a_line_end_after_the_token_is_not_sent(server: ApiServer, file: Path):
+    assert submit.run(_target(file, server.host, token="secret\r\n"), None, False) == 0
+    assert server.tokens == {"Bearer secret"}
+
+
+def test_a_redirection_is_refused_and_the_other_server_gets_no_token(server: ApiServer, file: Path):
+    with (
+        running(ApiServer(moved_to=server)) as moved,
+        pytest.raises(ResourceError, match=r"answered 302 .*a login page or to another server"),
+    ):
+        submit.run(_target(file, moved.host, token="secret"), None, False)
+    assert not server.tokens
 
 
 @pytest.mark.parametrize(

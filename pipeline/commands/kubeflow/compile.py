@@ -52,7 +52,6 @@ def command(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Write the PipelineSpec that Kubeflow Pipelines or Vertex AI Pipelines runs."""
-    output_files.check_folder("--json", json_file)
     written = compile_(config, data, output, image, root, settings or [])
     output_files.console_beside(json_file).print(
         escape(f"wrote {written['file']}: {written['tasks']} tasks, image {written['image']}")
@@ -85,14 +84,13 @@ def compile_(
         ResourceError: The package kfp, which the extra ``kubeflow`` brings, is not installed.
         ConfigError: The folder for the output does not exist, `root` is no URI of an object store,
             or not in Cloud Storage although the volumes are buckets, or the containers cannot reach
-            a path of the configuration, or Beam's workers their artifacts.
+            a path of the configuration, or a setting has no place on Kubeflow.
     """
     require_kfp()
     from imgpipe.models.quick_imports import quick_imports
     from imgpipe.pipeline.command_line import steps
     from imgpipe.pipeline.command_line.settings import configuration
-    from imgpipe.pipeline.configuration import beam_options
-    from imgpipe.pipeline.kubeflow import places
+    from imgpipe.pipeline.kubeflow import places, unsupported
 
     if not output.absolute().parent.is_dir():
         raise ConfigError(f"{output}: the folder {output.absolute().parent} does not exist.")
@@ -101,7 +99,7 @@ def compile_(
         settings = [*settings, f"kubeflow.image={json.dumps(image)}"]
     config = places.on_volumes(configuration(source, data, None, settings))
     _check_root_of_buckets(root, config.kubeflow)
-    beam_options.require_local_workers(config.beam)
+    unsupported.refuse(config)
     with steps.quiet():
         with quick_imports():
             from imgpipe.pipeline import graph

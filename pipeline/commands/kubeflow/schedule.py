@@ -82,7 +82,6 @@ def run(
             "imgpipe kubeflow schedule needs one of --cron and --every, for example "
             "--cron '0 3 * * *' for three o'clock each night, or --every 12h."
         )
-    output_files.check_folder("--json", json_file)
     # Both are checked here, before the pipeline is compiled and the server is asked.
     times = _six_fields(cron) if cron is not None else None
     seconds = _seconds(every) if every is not None else None

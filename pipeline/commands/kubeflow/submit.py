@@ -155,7 +155,6 @@ def run(
         ResourceError: The package kfp is missing, or no server answers.
         ImgpipeError: A task failed while waiting; its exit code is that of a run on one machine.
     """
-    output_files.check_folder("--json", json_file)
     with prepare(target) as ready:
         title = name or f"{ready.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
         started = ready.server.submit(
@@ -213,7 +212,8 @@ def prepare(target: Target) -> Iterator[Prepared]:
             )
         spec = pipeline_file.read(written)
         arguments = pipeline_file.arguments(spec, target.parameters or ())
-    address = Address(target.host, target.token, target.namespace)
+    token = (target.token or "").strip()  # the end of a line, from a file with the token
+    address = Address(target.host, token or None)
     address.check()  # before the pipeline is compiled, which imports TFX
     with temporary_files.folder() as folder:
         pipeline = written or folder / "pipeline.yaml"
@@ -229,4 +229,5 @@ def prepare(target: Target) -> Iterator[Prepared]:
             spec = pipeline_file.read(pipeline)
             arguments = pipeline_file.arguments(spec, target.parameters or ())
         root = target.root or spec.get("defaultPipelineRoot")
-        yield Prepared(Server(address), pipeline, pipeline_file.name(spec), root, arguments)
+        server = Server(address, target.namespace)
+        yield Prepared(server, pipeline, pipeline_file.name(spec), root, arguments)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import python_program
 
 _PROGRAM = """
 import resource, sys
@@ -50,13 +50,7 @@ def _artifact(folder: Path, mebibytes: int) -> str:
 def test_reading_keeps_a_batch_in_memory_and_not_the_data_set(tmp_path: Path, mebibytes: int):
     small = _artifact(tmp_path / "small", 60)
     large = _artifact(tmp_path / "large", mebibytes)
-    result = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, small, large],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=True,
-    )
-    assert f"records {mebibytes}" in result.stdout
-    grown = int(result.stdout.split("grown")[1])
+    said = python_program.printed(_PROGRAM, small, large)
+    assert f"records {mebibytes}" in said
+    grown = int(said.split("grown")[1])
     assert grown < mebibytes / 3, f"{grown} MiB more for {mebibytes} MiB of records"

@@ -12,7 +12,7 @@ from imgpipe.components.example_gen.inspection_cache import InspectionCache
 from imgpipe.components.feature_bank.store import FeatureStore
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.components.storage import blob_store
-from imgpipe.models.errors import ResourceError
+from imgpipe.models.errors import ConfigError, ResourceError
 
 
 def values(count: int) -> dict[bytes, bytes]:
@@ -30,6 +30,12 @@ def test_values_of_one_host_are_found_by_another(tmp_path):
     other = blob_store.open_store(shared(tmp_path), "features")
     assert other.get([*values(20), b"\0" * 32]) == values(20)
     assert not [file for file in tmp_path.rglob("*") if "sqlite" in file.name]
+
+
+@pytest.mark.parametrize("locator", ["gs://bucket/bank", "shared:gs://bucket/bank"])
+def test_a_store_in_a_bucket_is_refused(locator):
+    with pytest.raises(ConfigError, match=r"a local folder.* 'gs://bucket/bank'"):
+        blob_store.open_store(locator, "features")
 
 
 def test_a_damaged_file_counts_as_absent(tmp_path):
