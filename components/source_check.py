@@ -17,6 +17,7 @@ from typing import Any
 
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import Scan, Source, SourceOptions, open_source
+from imgpipe.components.example_gen.sources.items import in_reading_order
 from imgpipe.components.image_filter import comparison, engine, quarantine
 from imgpipe.components.image_filter.check import Finding, Settings
 from imgpipe.components.image_filter.checks import validate
@@ -102,19 +103,20 @@ def judge(plan: Plan) -> Judged:
 def _examine(
     plan: Plan, source: Source, scan: Scan, folder: str
 ) -> tuple[list[Part], engine.Counts]:
-    """Run the first pass over all shards in threads; the parts are in the listing's order."""
+    """Run the first pass over all shards in threads; the parts are in the order of reading."""
     # Imported once here, because threads that import it at the same time hang.
     import tensorflow  # noqa: F401
 
     threads = min(len(os.sched_getaffinity(0)), _THREADS)  # cores this process may use
     size = max(1, min(_SHARD, -(-len(scan.items) // threads)))
+    items = in_reading_order(scan.items)
     progress.total(len(scan.items), "images")
 
     def examine(start: int) -> tuple[Part, engine.Counts]:
         part = Part(f"{folder}/{start}")
         records = inspect(
             source,
-            scan.items[start : start + size],
+            items[start : start + size],
             plan.settings.pixel_limit,
             plan.store,
             plan.rule,

@@ -22,7 +22,7 @@ def decode(image_bytes: tf.Tensor) -> tf.Tensor:
     """Decode one image, and the first frame of an animation, to 8-bit RGB.
 
     JPEG, PNG, BMP, GIF and WebP can be decoded. Grey, palette, CMYK and 16-bit images are
-    converted.
+    converted. The op ignores the palette of a BMP, and takes its indices for grey values.
 
     Args:
         image_bytes: The encoded image, a string scalar.

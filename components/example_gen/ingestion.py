@@ -16,7 +16,7 @@ import apache_beam as beam
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.example_gen.sources.base import KEY_BYTES, Item, SourceOptions, fingerprint
-from imgpipe.components.example_gen.sources.items import BLOCK
+from imgpipe.components.example_gen.sources.items import BLOCK, in_reading_order
 from imgpipe.components.image_file.header import PIXEL_LIMIT
 from imgpipe.components.image_record import INGEST_SUMMARY
 from imgpipe.components.splits import SplitRule
@@ -138,12 +138,13 @@ def ingest(pipeline: beam.Pipeline, uri: str, settings: IngestSettings) -> dict[
     settings = replace(settings, rule=replace(settings.rule, given=scan.given_splits))
     progress.total(len(scan.items), "images")
     notes = [asdict(note) for note in scan.notes]
+    shards = _shards(in_reading_order(scan.items), settings.shard_size)
     with pipeline as root:
         (
             root
             # A runner may fuse this step with the next one, which would leave all shards to one
             # worker; a reshuffle prevents it (https://beam.apache.org/documentation/runtime/model).
-            | "Shards" >> beam.Create(_shards(scan.items, settings.shard_size), reshuffle=True)
+            | "Shards" >> beam.Create(shards, reshuffle=True)
             | "Read, decode, write" >> beam.ParDo(_WriteShard(settings, uri))
             | "Gather" >> beam.combiners.ToList()
             # Values do not return from the workers of a cluster, so a step writes them to a file.

@@ -17,7 +17,12 @@ import numpy as np
 
 from imgpipe.components.example_gen.inspection_cache import InspectionCache
 from imgpipe.components.example_gen.sources.base import Item, Source
-from imgpipe.components.image_file.content import Content, alpha_channel, decode
+from imgpipe.components.image_file.content import (
+    Content,
+    alpha_channel,
+    decode,
+    wrong_colours,
+)
 from imgpipe.components.image_file.header import probe
 from imgpipe.components.image_file.pixels import Pixels
 from imgpipe.components.image_filter.checks import MEASUREMENTS
@@ -204,7 +209,9 @@ class _File:
     def is_decoded(self, pixel_limit: int) -> bool:
         """Whether the file is passed to the decoder."""
         record = self.record
-        return bool(record.byte_size) and _pixels(record) <= pixel_limit and not self.known
+        if self.known or not record.byte_size or wrong_colours(record.image_bytes, record.mode):
+            return False
+        return _pixels(record) <= pixel_limit
 
     def without_bytes(self) -> _File:
         return dataclasses.replace(self, record=dataclasses.replace(self.record, image_bytes=b""))
@@ -261,6 +268,8 @@ def _why_not_decoded(record: ImageRecord, pixel_limit: int) -> str:
         return "the file could not be read"
     if not record.byte_size:
         return "the file is empty"
+    if _pixels(record) <= pixel_limit:
+        return wrong_colours(record.image_bytes, record.mode)
     frames = f"{record.frames} frames of " if record.frames > 1 else ""
     size = f"{frames}{record.width} x {record.height}"
     return f"not decoded: {size} pixels are over the limit of {pixel_limit:,}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from PIL import Image
 
 from imgpipe.components.image_file.header import pillow
 from imgpipe.components.image_file.measurements import Measurement, measure
@@ -16,6 +18,10 @@ from imgpipe.models import preprocess
 from imgpipe.models.errors import ResourceError
 
 _WITH_ALPHA = ("RGBA", "LA", "PA")  # Pillow's modes
+#: Pillow's modes of a BMP with a palette. If the palette is that of the grey values, it is "L".
+_WITH_PALETTE = ("P", "1")
+_BITFIELDS = b"\3\0\0\0"  # compression of a BMP whose header has masks for the channels
+_USUAL_MASKS = struct.pack("<III", 0xFF0000, 0xFF00, 0xFF)  # of red, green and blue
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ def transcoded(
     alpha = None
     if mode in _WITH_ALPHA:
         with pillow(original) as image:
-            alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+            alpha = _alpha(image)
     return Content.decoded(data, measurements, alpha)
 
 
@@ -91,11 +97,29 @@ def decode(data: bytes) -> tuple[np.ndarray | None, str]:
         return None, first_line(error)
 
 
-def alpha_channel(data: bytes, kind: str, mode: str) -> np.ndarray | None:
-    """Read the alpha channel of a PNG file.
+def wrong_colours(data: bytes, mode: str) -> str:
+    """Say why the serving op decodes a file without an error, but to other colours; "" if right.
 
-    Other formats are not considered: the serving op cannot decode WebP with an alpha channel, and
-    the transparent colour of a GIF is mostly its background.
+    This happens only with BMP files: TensorFlow 2.21 ignores their palettes and masks.
+
+    Args:
+        data: The encoded file.
+        mode: Pillow's mode.
+    """
+    if not data.startswith(b"BM"):
+        return ""
+    if mode in _WITH_PALETTE:
+        return "the serving op ignores the palette of a BMP"
+    if data[30:34] == _BITFIELDS and data[54:66] != _USUAL_MASKS:
+        return "the serving op ignores the order of the channels that this BMP states"
+    return ""
+
+
+def alpha_channel(data: bytes, kind: str, mode: str) -> np.ndarray | None:
+    """Read the alpha channel of a PNG or GIF file.
+
+    Other formats are not considered, because the serving op cannot decode WebP with an alpha
+    channel.
 
     Args:
         data: The encoded file.
@@ -110,6 +134,13 @@ def alpha_channel(data: bytes, kind: str, mode: str) -> np.ndarray | None:
     """
     import tensorflow as tf
 
+    if kind == "GIF":
+        try:
+            with pillow(data) as image:
+                # Opening a file does not decode it, so that opaque files take little time.
+                return _alpha(image) if "transparency" in image.info else None
+        except Exception:  # Pillow's plugins raise exceptions of any type for broken files
+            return None
     if kind != "PNG":
         return None
     # The transparency of a palette is in the chunk tRNS, before the pixels (PNG 3rd edition, 5.6).
@@ -122,6 +153,10 @@ def alpha_channel(data: bytes, kind: str, mode: str) -> np.ndarray | None:
         raise _no_memory(error) from error
     except tf.errors.OpError:
         return None
+
+
+def _alpha(image: Image.Image) -> np.ndarray:
+    return np.asarray(image.convert("RGBA").getchannel("A"))
 
 
 def _no_memory(error: BaseException) -> ResourceError:

@@ -6,7 +6,6 @@ with the number of images.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -117,8 +116,11 @@ class _Shard:
         gone = {d.record.path: d for d in removed if d.record.path not in stored}
         if not gone and not moved:
             for kind, path in candidates.items():
-                with contextlib.suppress(tf.errors.NotFoundError):  # another attempt renamed it
+                try:
                     tf.io.gfile.rename(path, published[kind], overwrite=True)
+                except tf.errors.NotFoundError:
+                    if not tf.io.gfile.exists(published[kind]):  # no other attempt renamed it
+                        raise
             return stored
         elsewhere = {decision.record.path: decision for decision in moved}
         with ShardWriter(published) as writer:

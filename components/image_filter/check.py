@@ -82,16 +82,17 @@ class Finding:
 
     def row(self) -> dict[str, Any]:
         """Return the finding as a row of the quarantine's files and of ``imgpipe check --json``."""
-        if self.severity != "reject":
-            row = {"path": self.path, "image_hash": self.image_hash}
-            return row | {"reason": self.reason, "detail": self.detail, "score": self.score}
-        return {
+        row = {
             "path": self.path,
             "label": self.label,
             "split": self.split,
             "image_hash": self.image_hash,
             "reason": self.reason,
             "detail": self.detail,
+        }
+        if self.severity != "reject":
+            return row | {"score": self.score}
+        return row | {
             "override": self.remedy,
             "kept_copy": self.kept_copy,
             "stored": self.stored,

@@ -82,7 +82,13 @@ class Decision:
                 record, label=self.source_label, label_index=self.source_index
             )
         record = relabelled(dataclasses.replace(record, split=move.split), self.override)
-        return dataclasses.replace(self, record=record, move=move)
+        return dataclasses.replace(
+            self,
+            record=record,
+            move=move,
+            repairs=tuple(repair.about(record) for repair in self.repairs),
+            warnings=tuple(warning.about(record) for warning in self.warnings),
+        )
 
     def stored_at(self, stored: str) -> Decision:
         """Return the decision with the path, relative to the quarantine, of the stored bytes."""
@@ -244,6 +250,8 @@ def _rewritten(record: ImageRecord, data: bytes, done: Sequence[Finding]) -> Ima
     if content is None:
         return None
     reasons = [repair.reason for repair in done]
+    # Pillow makes TIFF files upright while they are transcoded.
+    upright = orientation.CHECK.name in reasons or record.format == "TIFF"
     return dataclasses.replace(
         record,
         image_bytes=data,
@@ -253,5 +261,5 @@ def _rewritten(record: ImageRecord, data: bytes, done: Sequence[Finding]) -> Ima
         height=content.height,
         figures=content.figures,
         perceptual_hash=content.perceptual_hash,
-        orientation=1 if orientation.CHECK.name in reasons else record.orientation,
+        orientation=1 if upright else record.orientation,
     )

@@ -219,7 +219,8 @@ def to_toml(overrides: Iterable[Override]) -> str:
 def add(path: Path, overrides: Sequence[Override]) -> int:
     """Append overrides to a file, which is created if it does not exist.
 
-    Comments and the order of the file are kept. Overrides that are already in the file are skipped.
+    Comments and the order of the file are kept. Overrides that are already in the file are skipped,
+    and of several with the same decision about one image, all but the first.
 
     Args:
         path: Path of the TOML file.
@@ -233,7 +234,12 @@ def add(path: Path, overrides: Sequence[Override]) -> int:
     """
     there = load(path) if path.exists() else ()
     known = {(o.image_hash, o.verdict, o.label) for o in confirmed(there)}
-    fresh = [o for o in overrides if (o.image_hash, o.verdict, o.label) not in known]
+    fresh = []
+    for override in overrides:
+        decision = (override.image_hash, override.verdict, override.label)
+        if decision not in known:
+            known.add(decision)
+            fresh.append(override)
     _contradictions([*there, *fresh], path)
     if fresh:
         before = path.read_text(encoding="utf-8") if path.exists() else _HEADER

@@ -132,7 +132,7 @@ def summarise(
         rejects: Findings of the rejected images.
         repairs: Findings that were repaired.
         warnings: Findings of kept images that are only reported.
-        notes: Notes of the source about files that were not read as images.
+        notes: Notes of the source, most of them about files that were not read as images.
         reviews: Effects of the overrides.
         relabelled: Number of kept images with an overridden label, by split.
         unknown: Hashes of overrides that match no file.
@@ -190,15 +190,18 @@ def _group(reason: str, found: Sequence[Finding]) -> dict[str, Any]:
 
 
 def _counted(notes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Group notes of the source by kind, with their first paths; ingest.json lists all."""
-    paths: dict[str, list[str]] = collections.defaultdict(list)
-    counts: collections.Counter[str] = collections.Counter()
+    """Group notes of the source by kind, with their first paths; ingest.json has a hundred."""
+    by_kind: dict[str, list[Mapping[str, Any]]] = collections.defaultdict(list)
     for note in notes:
-        paths[note["kind"]].append(note["path"])
-        counts[note["kind"]] += note["count"]
+        by_kind[note["kind"]].append(note)
     return [
-        {"kind": kind, "count": counts[kind], "paths": found[:_EXAMPLES_SHOWN]}
-        for kind, found in sorted(paths.items())
+        {
+            "kind": kind,
+            "count": sum(note["count"] for note in found),
+            "detail": found[0]["detail"],
+            "paths": [note["path"] for note in found[:_EXAMPLES_SHOWN]],
+        }
+        for kind, found in sorted(by_kind.items())
     ]
 
 

@@ -21,13 +21,14 @@ from typing import IO, Any, cast
 
 from imgpipe.components.example_gen.sources.base import Item, Kind, Note, Scan, SourceOptions
 from imgpipe.components.example_gen.sources.hashing import HashedSource
+from imgpipe.components.example_gen.sources.items import REFUSED
+from imgpipe.components.example_gen.sources.limited_reader import LimitedReader, UnpackedReader
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
 from imgpipe.components.example_gen.sources.seekable_gzip import (
     BOMB_BYTES,
     BOMB_RATIO,
     Bomb,
     Damaged,
-    SeekableGzip,
     shared,
 )
 from imgpipe.components.example_gen.sources.tree import lay_out, repeated
@@ -40,11 +41,11 @@ SUFFIXES = (
 )
 #: Largest size in bytes of an unpacked member; several are in memory at a time.
 MEMBER_LIMIT = BYTE_LIMIT
-_HEADER_LIMIT = 16 << 20  # bytes that a tar header, such as a long name, may have
 _PADDING = 1 << 20  # bytes after the end mark of a tar that are examined
 _TABLE_LIMIT = BYTE_LIMIT  # bytes of a zip's table of contents, enough for two million members
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # PKWARE APPNOTE 4.3.7: signature, lengths of two names
-_REFUSED = "!"  # first character of the locator of a member that must not be read
+_END_LIMIT = 22 + 0xFFFF  # bytes of a zip's end record and its comment (PKWARE APPNOTE 4.3.16)
+_IN_ZIP64 = 0xFFFF  # stands for a number that is in the end record of ZIP64
 #: Compression methods of zip members that are read, whose decoders limit the size of the output.
 #: The decoders of LZMA and bzip2 always unpack a whole block, however large it is.
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -79,9 +80,9 @@ class _Members:
             self.notes.append(Note("special_file", path, "a pipe or device is not read"))
         elif kind == "folder":
             self.folders += [path] if path else []
-        elif size > MEMBER_LIMIT and not locator.startswith(_REFUSED):
+        elif size > MEMBER_LIMIT and not locator.startswith(REFUSED):
             limit = f"larger than {MEMBER_LIMIT >> 20} MiB when unpacked ({size:,} bytes)"
-            self.items.append(Item(path, locator=_REFUSED + limit))
+            self.items.append(Item(path, locator=REFUSED + limit))
         else:
             self.items.append(Item(path, locator=locator))
 
@@ -139,6 +140,13 @@ class ArchiveSource(HashedSource):
                 f"data source {self.file!r} cannot be read: {error.strerror or error}"
             ) from None
         members = repeated(found.items, found.notes)
+        if not members and not found.folders and found.notes:
+            first = found.notes[0]
+            raise ConfigError(
+                f"data source {self.file!r}: all {len(found.notes)} members were refused, the "
+                f"first of them {first.path!r} ({first.detail}); pack the images again "
+                "themselves, with relative names"
+            )
         if not members and not found.folders:
             raise ConfigError(f"data source {self.file!r}: found no file in it; {_EXPECTED}")
         return lay_out(self.file, members, found.folders, found.notes, self.options.least_classes)
@@ -149,7 +157,7 @@ class ArchiveSource(HashedSource):
         Raises:
             OSError: The member is damaged, or the archive ends before it.
         """
-        if item.locator.startswith(_REFUSED):
+        if item.locator.startswith(REFUSED):
             raise OSError(item.locator[1:])
         kind, *numbers = item.locator.split(":")
         path = str(Path(self.file).expanduser())
@@ -171,14 +179,14 @@ class ArchiveSource(HashedSource):
             # A zip is recognised by its end, which may also be that of a zip inside a tar, and an
             # empty tar by its zeros, with which a zip may begin.
             if head.startswith(b"\x1f\x8b"):
-                _collect_tar(cast("IO[bytes]", _UnpackedReader(shared(str(path)))), "gz", found)
+                _collect_tar(cast("IO[bytes]", UnpackedReader(shared(str(path)))), "gz", found)
             elif _is_tar(file):
-                _collect_tar(cast("IO[bytes]", _LimitedReader(file)), "tar", found)
+                _collect_tar(cast("IO[bytes]", LimitedReader(file)), "tar", found)
             elif zipfile.is_zipfile(file):
                 _collect_zip(path, found)
             elif not any(head) and len(head) == _HEAD:
                 file.seek(0)
-                _collect_tar(cast("IO[bytes]", _LimitedReader(file)), "tar", found)
+                _collect_tar(cast("IO[bytes]", LimitedReader(file)), "tar", found)
             else:
                 raise ConfigError(f"data source {self.file!r} {_other_format(head)}; {_EXPECTED}")
 
@@ -208,11 +216,19 @@ def _collect_zip(path: Path, found: _Members) -> None:
     """Collect the members that the central directory lists."""
     try:
         with path.open("rb") as file:
-            careful = cast("IO[bytes]", _LimitedReader(file, _TABLE_LIMIT))
+            volumes = _volume(file)
+            careful = cast("IO[bytes]", LimitedReader(file, _TABLE_LIMIT))
             with zipfile.ZipFile(careful) as archive:
                 infos = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
-        raise Damaged(f"the zip is broken: {error}") from None
+        if not volumes:
+            raise Damaged(f"the zip is broken: {error}") from None
+        infos = []
+    if volumes or any(info.volume for info in infos):
+        raise ConfigError(
+            f"data source {str(path)!r} is one volume of several; join them with "
+            f"`zip -s 0 {path.name} --out whole.zip`, or unpack them and name the folder"
+        )
     total, packed = sum(info.file_size for info in infos), path.stat().st_size
     if total > BOMB_BYTES and total > BOMB_RATIO * packed:
         raise Bomb(f"unpacks to more than {BOMB_RATIO} times its size: {total >> 20} MiB")
@@ -226,6 +242,14 @@ def _collect_zip(path: Path, found: _Members) -> None:
         if reach > end:
             end, before = reach, name
         found.add(name, _zip_kind(info), info.file_size, _zip_locator(info, overlaps))
+
+
+def _volume(file: IO[bytes]) -> int:
+    """Return the number of the volume that a zip ends in: 0 unless it was split."""
+    file.seek(max(file.seek(0, os.SEEK_END) - _END_LIMIT, 0))
+    tail = file.read()
+    number = int.from_bytes(tail[tail.rfind(b"PK\5\6") :][4:6], "little")
+    return 0 if number == _IN_ZIP64 else number
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
@@ -254,14 +278,14 @@ def _zip_kind(info: zipfile.ZipInfo) -> str:
 
 def _zip_locator(info: zipfile.ZipInfo, overlaps: str) -> str:
     if info.flag_bits & 0x41:  # bits 0 and 6: encrypted (APPNOTE 4.4.4)
-        return f"{_REFUSED}encrypted; unpack the archive with its password and name the folder"
+        return f"{REFUSED}encrypted; unpack the archive with its password and name the folder"
     if overlaps:
-        return f"{_REFUSED}lies over the data of {overlaps!r}, as in an archive bomb"
+        return f"{REFUSED}lies over the data of {overlaps!r}, as in an archive bomb"
     if info.compress_type not in _ZIP_METHODS:
         name = cast("Any", zipfile).compressor_names.get(
             info.compress_type, f"method {info.compress_type}"
         )
-        return f"{_REFUSED}packed by {name}; expected deflate or none. Pack the archive again"
+        return f"{REFUSED}packed by {name}; expected deflate or none. Pack the archive again"
     numbers = info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC
     return ":".join(["zip", *map(str, numbers)])
 
@@ -300,7 +324,7 @@ def _collect_tar(stream: IO[bytes], kind: str, found: _Members) -> None:
             for info in _members(archive):
                 locator = f"{kind}:{info.offset_data}:{info.size}"
                 if info.issparse():
-                    locator = f"{_REFUSED}a sparse member; unpack the archive and name the folder"
+                    locator = f"{REFUSED}a sparse member; unpack the archive and name the folder"
                 found.add(info.name, _tar_kind(info), info.size, locator)
             _require_end(stream, archive.offset)
     except (Bomb, Damaged):
@@ -343,51 +367,6 @@ def _tar_kind(info: tarfile.TarInfo) -> str:
     if info.issym() or info.islnk():
         return "link"
     return "file" if info.isreg() else "special"
-
-
-class _LimitedReader:
-    """A file for `tarfile` and `zipfile` that refuses to read very long headers or tables."""
-
-    def __init__(self, file: IO[bytes], limit: int = _HEADER_LIMIT) -> None:
-        self._file, self._limit = file, limit
-
-    def read(self, size: int = -1) -> bytes:
-        if size > self._limit:
-            raise Damaged(f"the archive has a header of {size:,} bytes")
-        return self._file.read(size if size >= 0 else self._limit)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-
-class _UnpackedReader(_LimitedReader):
-    """A file of the unpacked data of a gzip stream, with the same checks.
-
-    Positions are counted in unpacked bytes, and seeking unpacks nothing.
-    """
-
-    def __init__(self, stream: SeekableGzip) -> None:
-        self._stream, self._at = stream, 0
-
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _HEADER_LIMIT:
-            raise Damaged(f"the archive has a header of {size:,} bytes")
-        data = self._stream.pread(size, self._at)
-        self._at += len(data)
-        return data
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = offset
-        return offset
-
-    def tell(self) -> int:
-        return self._at
 
 
 KINDS = (Kind("archive", ArchiveSource, takes, order=10),)

@@ -7,6 +7,7 @@ problems of the item, with their rows. A list that cannot be parsed is refused w
 from __future__ import annotations
 
 import collections
+import contextlib
 import csv
 import json
 import os
@@ -21,9 +22,8 @@ from imgpipe.components.example_gen.sources.base import Item, Kind, Note, Scan, 
 from imgpipe.components.example_gen.sources.hashing import HashedSource
 from imgpipe.components.example_gen.sources.items import Items
 from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, some
-from imgpipe.components.example_gen.sources.tree import checked
+from imgpipe.components.example_gen.sources.tree import checked, require_train
 from imgpipe.components.image_record import TWO_GROUPS, TWO_LABELS, TWO_SPLITS
-from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
 
@@ -146,20 +146,20 @@ class ManifestSource(HashedSource):
         splits = {split for entry in entries.values() for split in entry.splits}
         notes, least = _repeated_rows(entries.values()), self.options.least_classes
         scan = checked(self.file, items, labels, splits, notes, _EXPECTED, least)
-        if least > 1 and not any(item.split in (names.TRAIN, None) for item in items):
-            raise ConfigError(
-                f"data source {self.file!r} gives {some(scan.given_splits)} but no row for train; "
-                "leave the split empty where it is to be assigned"
-            )
+        require_train(scan, least)
         return scan
 
     def read(self, item: Item) -> bytes:
         """Read one file; see `Source.read`."""
-        return local_files.read_bytes(self._file(item))
+        file = self._file(item)
+        with _naming(file):
+            return local_files.read_bytes(file)
 
     def digest(self, item: Item) -> str:
         """Hash one file; see `HashedSource.digest`."""
-        return local_files.sha256(self._file(item))
+        file = self._file(item)
+        with _naming(file):
+            return local_files.sha256(file)
 
     def _file(self, item: Item) -> Path:
         """Path of an item; OSError when its row was refused or a link leads out of the root."""
@@ -299,6 +299,15 @@ def column_index(
             f"it by data.{usual[0]}_column"
         )
     return -1
+
+
+@contextlib.contextmanager
+def _naming(file: Path) -> Iterator[None]:
+    """Name a missing file, because the list and `data.root` decide where it should be."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise OSError(f"{file}: {error.strerror}") from None
 
 
 def _text(value: Any) -> str:

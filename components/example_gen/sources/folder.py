@@ -113,6 +113,7 @@ class _Walk:
         """Add all files below `folder` as items of one class, and return their number."""
         before = len(self.items)
         stack = [(folder, self.above, False)]
+        through_links: set[_Identity] = set()
         while stack:
             parent, above, linked = stack.pop()
             # Folders are compared by device and inode, because a link gives a folder another path.
@@ -120,6 +121,12 @@ class _Walk:
                 self.note("cycle", parent.path, "leads back to a folder above it; not followed")
                 continue
             above, linked = above | {parent.identity}, linked or parent.symlink
+            # Folders that link to each other would have a path for each order of them.
+            if linked and parent.identity in through_links:
+                self.note("repeated_link", parent.path, "was reached by another link already")
+                continue
+            if linked:
+                through_links.add(parent.identity)
             for entry in self.entries(parent.path):
                 if entry.kind == "file":
                     self.add(entry, label, split, linked)
@@ -247,7 +254,9 @@ class FolderSource(HashedSource):
         if len(classes) < 2:
             only = folders[0]
             inner = [e.name for e in _Walk(walk.root).entries(only.path) if e.kind == "folder"]
-            if not split and len(folders) == 1 and len(inner) >= 2:
+            # An evaluation may have one class, whose images are in folders of their own.
+            several = self.options.least_classes > 1
+            if several and not split and len(folders) == 1 and len(inner) >= 2:
                 raise ConfigError(
                     f"data source {self.directory!r}: found a single folder {only.name!r} that "
                     f"holds {len(inner)} folders ({some(inner)}): one level too deep; give "

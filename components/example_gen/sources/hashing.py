@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable, Iterator
 
 from imgpipe.components.example_gen.sources.base import Item, Note, Scan, Source
-from imgpipe.components.example_gen.sources.items import Items
+from imgpipe.components.example_gen.sources.items import Items, ItemSorter, in_reading_order
 from imgpipe.models import progress
 
 _HASH_THREADS = 8  # reading waits for the disk, and hashing releases the interpreter lock
@@ -52,8 +52,10 @@ def hashed(listing: Scan, digest: Callable[[Item], str]) -> Scan:
     known = {(note.kind, note.path) for note in listing.notes}  # such as dead links
     notes = list(listing.notes)
 
+    ordered = in_reading_order(listing.items)
+
     def read() -> Iterator[Item]:
-        remaining = iter(listing.items)
+        remaining = iter(ordered)
         with concurrent.futures.ThreadPoolExecutor(_HASH_THREADS) as pool:
             while part := list(itertools.islice(remaining, _AHEAD)):
                 for item, (content, error) in zip(part, pool.map(attempt, part), strict=True):
@@ -63,5 +65,10 @@ def hashed(listing: Scan, digest: Callable[[Item], str]) -> Scan:
                     progress.advance(1, "files")
 
     progress.total(len(listing.items), "files")
-    items = Items(read())  # appends to `notes`
+    if ordered is listing.items:
+        items = Items(read())  # appends to `notes`
+    else:
+        sorter = ItemSorter()
+        sorter.extend(read())
+        items = sorter.sorted()
     return dataclasses.replace(listing, items=items, notes=tuple(notes))

@@ -11,8 +11,8 @@ import itertools
 import marshal
 import operator
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import overload
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, overload
 
 from imgpipe.components.example_gen.sources.base import Item
 
@@ -20,6 +20,9 @@ from imgpipe.components.example_gen.sources.base import Item
 #: block that need not be packed again.
 BLOCK = 256
 RUN = 1 << 16  # items that are sorted at once
+#: How the locators of items of a compressed stream begin; their position follows.
+STREAM = "gz:"
+REFUSED = "!"  # first character of the locator of an item that must not be read
 _LEVEL = 1  # of zlib: the fastest; higher levels save less than 5 %
 
 _path = operator.attrgetter("path")
@@ -100,9 +103,14 @@ class Items(Sequence[Item]):
 
 
 class ItemSorter:
-    """Collects items in any order, and sorts them by path in little memory."""
+    """Collects items in any order, and sorts them by path in little memory.
 
-    def __init__(self) -> None:
+    Args:
+        key: Function that returns what an item is sorted by, if not by its path.
+    """
+
+    def __init__(self, key: Callable[[Item], Any] = _path) -> None:
+        self._key = key
         self._runs: list[Items] = []
         self._pending: list[Item] = []
         self.labelled = 0  # number of items with a label
@@ -123,18 +131,36 @@ class ItemSorter:
             self.add(item)
 
     def sorted(self) -> Items:
-        """Return all items in the order of their paths, and forget them."""
+        """Return all items in order, and forget them."""
         self._pack()
         runs, self._runs = self._runs, []
         if len(runs) == 1:
             return runs[0]
         # Each block is freed as soon as it is merged, so that no item is held twice.
-        return Items(heapq.merge(*map(Items._drain, runs), key=_path))
+        return Items(heapq.merge(*map(Items._drain, runs), key=self._key))
 
     def _pack(self) -> None:
         if self._pending:
-            self._runs.append(Items(sorted(self._pending, key=_path)))
+            self._runs.append(Items(sorted(self._pending, key=self._key)))
             self._pending = []
+
+
+def in_reading_order(items: Sequence[Item]) -> Sequence[Item]:
+    """Return the items in the order in which reading all of them is fast.
+
+    A compressed stream has to be unpacked from the start on, so that its items are sorted by their
+    positions; other items stay in the order of their paths.
+    """
+    locators = (item.locator for item in items)
+    if not next((one for one in locators if one[:1] != REFUSED), "").startswith(STREAM):
+        return items
+    sorter = ItemSorter(_position)
+    sorter.extend(items)
+    return sorter.sorted()
+
+
+def _position(item: Item) -> int:
+    return int(item.locator.split(":")[1]) if item.locator.startswith(STREAM) else 0
 
 
 def _pack(items: Sequence[Item]) -> bytes:

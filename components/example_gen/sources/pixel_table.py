@@ -6,6 +6,7 @@ A row is converted to PNG when it is read, so that it is handled like every othe
 
 from __future__ import annotations
 
+import collections
 import io
 import math
 import os
@@ -18,7 +19,7 @@ from imgpipe.components.example_gen.sources import local_files
 from imgpipe.components.example_gen.sources.base import Item, Kind, Scan, SourceOptions
 from imgpipe.components.example_gen.sources.file_list import column_index
 from imgpipe.components.example_gen.sources.hashing import HashedSource
-from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, is_hidden, some, split_in
+from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, some, split_in
 from imgpipe.components.example_gen.sources.tree import listed
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
@@ -180,8 +181,8 @@ class PixelSource(HashedSource):
     def _files(self) -> list[Path]:
         path = Path(self.locator).expanduser()
         if path.is_dir():
-            found = sorted(path.glob(f"*{_SUFFIX}")) + sorted(path.glob(f"*{_SUFFIX.upper()}"))
-            files = [file for file in found if not is_hidden(file.name)]
+            found = sorted(local_files.visible(path))
+            files = [file for file in found if file.name.lower().endswith(_SUFFIX)]
             local_files.check_all(self.locator, files, path, self.options.follow_links)
             if files:
                 return files
@@ -192,17 +193,19 @@ class PixelSource(HashedSource):
 
     def _all_rows(self) -> Iterator[Item]:
         files = self._files()
+        stems = collections.Counter(file.stem for file in files)
         for file in files:
+            folder = file.stem if stems[file.stem] == 1 else file.name
             split = split_in(file.name, _ONE_SPLIT) if len(files) > 1 else None
             try:
-                yield from self._rows(file, split)
+                yield from self._rows(file, folder, split)
             except OSError as error:
                 raise ConfigError(
                     f"data source {str(file)!r} cannot be read: {error.strerror or error}"
                 ) from None
 
-    def _rows(self, file: Path, split: str | None) -> Iterator[Item]:
-        """One item for each row; its path contains the number of the line."""
+    def _rows(self, file: Path, folder: str, split: str | None) -> Iterator[Item]:
+        """One item for each row; its path has the number of the line in a folder of the table."""
         layout = _layout(str(file), self.options)
         offset = 0
         with open_regular(file) as stream:
@@ -216,7 +219,7 @@ class PixelSource(HashedSource):
                 cells = line.split(layout.delimiter)
                 word = _cell(cells, layout.split)
                 yield Item(
-                    f"{file.stem}/{number:07d}.png",
+                    f"{folder}/{number:07d}.png",
                     _without_decimals(_cell(cells, layout.label)) or None,
                     self._split_name(word, file, number) if word else split,
                     group=_cell(cells, layout.group) or None,

@@ -59,7 +59,9 @@ class TFRecordSource(HashedSource):
             fields = fields_of(str(file), self.options)
             if fields is None:
                 continue
-            given = split_in(name, "rename it, or name the files of one split")
+            # The name of a single file need not name its split: crash_test_photos.tfrecord.
+            remedy = "rename it, or name the files of one split"
+            given = split_in(name, remedy) if len(files) > 1 else None
             for number, entry in enumerate(index(str(file), fields)):
                 split = _split_of(entry.split, name, number) if entry.split else given
                 yield to_item(f"{name}/{number:08d}", str(file), entry, fields, split)

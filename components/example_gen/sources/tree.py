@@ -16,6 +16,7 @@ from imgpipe.components.example_gen.sources.layout import (
     is_split,
     some,
 )
+from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 
 _NUMBERS = {1: "one is", 2: "two are"}
@@ -86,14 +87,29 @@ def listed(source: str, items: Iterable[Item], expected: str, least_classes: int
         least_classes: Number of classes that there have to be.
 
     Raises:
-        ConfigError: There are too few classes, or no labelled item.
+        ConfigError: There are too few classes, or no labelled item, or no image for train.
     """
     sorter = ItemSorter()
     sorter.extend(items)
     ordered = sorter.sorted()
     labels = {item.label for item in ordered if item.label}
     splits = {item.split for item in ordered}
-    return checked(source, ordered, labels, splits, (), expected, least_classes)
+    scan = checked(source, ordered, labels, splits, (), expected, least_classes)
+    require_train(scan, least_classes)
+    return scan
+
+
+def require_train(scan: Scan, least_classes: int) -> None:
+    """Check that a list that gives splits leaves an image for train, unless for an evaluation.
+
+    Raises:
+        ConfigError: All images are in other splits.
+    """
+    if least_classes > 1 and not any(item.split in (names.TRAIN, None) for item in scan.items):
+        raise ConfigError(
+            f"data source {scan.source!r} gives {some(scan.given_splits)} but no image for train; "
+            "leave the split empty where it is to be assigned"
+        )
 
 
 def checked(

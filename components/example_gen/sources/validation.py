@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import itertools
 import re
 import unicodedata
 from array import array
@@ -28,7 +29,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 
 _LONG_PATH = 255  # bytes; archivers, Windows and many file systems truncate or refuse longer ones
-_NAMED = 100  # notes of one kind about names; further ones are only counted
+_NAMED = 100  # notes of one kind; further ones are only counted
 #: If a source gives a group to several splits, its images in the first of these are used.
 _PRECEDENCE = (names.TEST, names.VALIDATION, names.TRAIN)
 
@@ -115,9 +116,20 @@ def vet(scan: Scan, options: SourceOptions) -> Scan:
     check_class_names(scan.source, {*scan.vocabulary, *vocabulary})
     items = _one_split_a_group(items)
     notes += _odd_names(items)
+    notes += _same_folders(items)
     # Equal scans have equal notes.
     ordered = sorted(set(notes), key=lambda note: (note.kind, note.path, note.detail))
-    return replace(scan, items=items, vocabulary=vocabulary, notes=tuple(ordered))
+    kinds = itertools.groupby(ordered, key=lambda note: note.kind)
+    capped = itertools.chain.from_iterable(_first(list(of_kind)) for _, of_kind in kinds)
+    return replace(scan, items=items, vocabulary=vocabulary, notes=tuple(capped))
+
+
+def _first(notes: list[Note]) -> list[Note]:
+    """Return the first notes of one kind, and one that counts the others."""
+    if len(notes) <= _NAMED + 1:  # the last may be such a note
+        return notes
+    others = sum(note.count for note in notes[_NAMED:])
+    return [*notes[:_NAMED], *_more(notes[0].kind, others)]
 
 
 def check_class_names(where: str, classes: Iterable[str]) -> None:
@@ -222,6 +234,33 @@ def _one_split_a_group(items: Sequence[Item]) -> Sequence[Item]:
         return item
 
     return Items(map(settled, items))
+
+
+def _same_folders(items: Iterable[Item]) -> list[Note]:
+    """Return notes on folders in several classes, if no class folder holds an image itself.
+
+    The source may then be one level too high: day1/cat and day2/cat get the classes day1 and day2.
+    """
+    classes: dict[str, set[str]] = collections.defaultdict(set)  # by the names of their folders
+    for item in items:
+        if item.label is None:
+            continue
+        name, below, _ = f"/{item.path}".partition(f"/{item.label}/")[2].partition("/")
+        if not below:
+            return []
+        classes[name].add(item.label)
+    shared = {name: labels for name, labels in classes.items() if len(labels) > 1}
+    if len(shared) < 2:
+        return []
+    detail = (
+        f"in several classes, as are {some(sorted(shared))}; if these are the classes, put them "
+        "above the other folders, or list the files with their labels in a .csv"
+    )
+    return [
+        Note("folder_in_several_classes", f"{label}/{name}", detail)
+        for name, labels in shared.items()
+        for label in labels
+    ]
 
 
 def _odd_names(items: Iterable[Item]) -> list[Note]:

@@ -7,10 +7,12 @@ import io
 import numpy as np
 from PIL import Image
 
+from imgpipe.components.image_file.content import alpha_channel
 from imgpipe.components.image_file.header import pillow
 from imgpipe.components.image_file.measurements import Measurement
 from imgpipe.components.image_file.pixels import Pixels
 from imgpipe.components.image_filter.check import Check, Finding, Settings
+from imgpipe.components.image_filter.checks.decodable import eight_bits
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.models import feature_names as names
 
@@ -32,17 +34,23 @@ def judge(record: ImageRecord, settings: Settings) -> Finding | None:
 
 def repair(record: ImageRecord, data: bytes) -> bytes:
     """Put the image on white. `data` is not used: repaired bytes have no alpha channel any more."""
+    alpha = alpha_channel(record.image_bytes, record.format, record.mode)
     with pillow(record.image_bytes) as image:
-        return on_white(image)
+        return on_white(image, alpha)
 
 
-def on_white(image: Image.Image) -> bytes:
-    """Render the image on a white background and encode it as PNG."""
-    transparent = image.convert("RGBA")
-    page = Image.new("RGBA", transparent.size, "white")
-    page.alpha_composite(transparent)
+def on_white(image: Image.Image, alpha: np.ndarray | None = None) -> bytes:
+    """Render the image on a white background and encode it as PNG.
+
+    Args:
+        image: The image.
+        alpha: Its alpha channel, uint8 [H, W]; None to take it from the image. Pillow does not
+            apply the transparent colour of a PNG with 16 bits per channel.
+    """
+    mask = image.convert("RGBA").getchannel("A") if alpha is None else Image.fromarray(alpha)
+    page = Image.composite(eight_bits(image), Image.new("RGB", image.size, "white"), mask)
     out = io.BytesIO()
-    page.convert("RGB").save(out, format="PNG", compress_level=1)  # fast; see `orientation.repair`
+    page.save(out, format="PNG", compress_level=1)  # fast; see `orientation.repair`
     return out.getvalue()
 
 

@@ -18,9 +18,10 @@ _SUFFIXES = {
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Report a suffix that belongs to another format; a missing suffix is accepted."""
+    """Report a suffix that belongs to another format; other suffixes and none are accepted."""
     suffix = pathlib.PurePosixPath(record.path).suffix.lower()
-    if not suffix or suffix in _SUFFIXES.get(record.format, {suffix}):
+    known = any(suffix in suffixes for suffixes in _SUFFIXES.values())
+    if not known or suffix in _SUFFIXES.get(record.format, {suffix}):
         return None
     return Finding(CHECK.name, f"{suffix} holds {record.format}")
 

@@ -63,12 +63,13 @@ def test_measurements_are_written_to_examples_and_metadata(photos, run):
     done = run(photos({"a": 3, "b": 3, "a/black.png": black()}))
     example = kept(done, "a/black.png")
     assert records.floats(example, names.BRIGHTNESS) == [0.0]
-    for example in (*done.records("kept"), *done.records("metadata")):
+    for other in (*done.records("kept"), *done.records("metadata")):
         assert all(
-            len(records.floats(example, name)) == 1 for name in (one.name for one in MEASUREMENTS)
+            len(records.floats(other, name)) == 1 for name in (one.name for one in MEASUREMENTS)
         )
     assert warned(done)["dark"] == ["a/black.png"]
     (found,) = [f for f in lines(done, quarantine.WARNINGS) if f["reason"] == "dark"]
+    assert (found["label"], found["split"]) == ("a", records.text(example, names.SPLIT))
     assert found["detail"] == "luminance that the brightest 1 % exceed 0.000, below 0.32"
 
 

@@ -129,7 +129,7 @@ def test_adding_overrides_keeps_comments_and_repeats_no_entry(tmp_path):
     odd = Override(A, "relabel", 'a "b" \\ ü', path="x/\n.jpg", note="it's")
     assert overrides.add(path, [odd]) == 1
     path.write_text(path.read_text() + "# mine\n", encoding="utf-8")
-    assert overrides.add(path, [odd, Override(B, "accept")]) == 1
+    assert overrides.add(path, [odd, Override(B, "accept"), Override(B, "accept", note="x")]) == 1
     assert overrides.load(path) == (odd, Override(B, "accept"))
     text = path.read_text()
     assert text.startswith("# Decisions about single images") and "# mine\n" in text

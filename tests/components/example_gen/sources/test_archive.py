@@ -16,8 +16,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from imgpipe.components.example_gen.sources import open_source
+from imgpipe.components.example_gen.sources import hashing, open_source, seekable_gzip
 from imgpipe.components.example_gen.sources.archive import MEMBER_LIMIT
+from imgpipe.components.example_gen.sources.items import in_reading_order
 from imgpipe.components.example_gen.sources.seekable_gzip import SeekableGzip
 from imgpipe.models.errors import ConfigError
 
@@ -302,6 +303,25 @@ def test_one_class_or_none_is_refused(pack):
         open_source(str(pack("tar", {"a.jpg": b"x"}))).listing()
 
 
+def test_an_archive_of_refused_members_alone_says_why(pack):
+    path = pack("tar", {"/home/me/a/1.jpg": b"x", "/home/me/b/2.jpg": b"y"})
+    expected = "all 2 members were refused, the first of them '/home/me/a/1.jpg' .an absolute path."
+    with pytest.raises(ConfigError, match=expected):
+        open_source(str(path)).listing()
+
+
+@pytest.mark.parametrize("number_in", ["end record", "directory"])
+def test_one_volume_of_a_split_zip_is_refused_with_the_way_to_join_them(pack, number_in):
+    path = pack("zip", FILES)
+    data = bytearray(path.read_bytes())
+    # The number of the volume in the end record, and in the first entry of the directory.
+    at = data.rfind(b"PK\5\6") + 4 if number_in == "end record" else data.find(b"PK\1\2") + 34
+    data[at] = 1
+    path.write_bytes(data)
+    with pytest.raises(ConfigError, match="is one volume of several; join them with `zip -s 0 pho"):
+        open_source(str(path)).listing()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_last_of_several_members_with_one_name_is_used(pack, kind, tmp_path):
     path = pack("tar" if kind == "tar.gz" else kind, FILES)
@@ -368,8 +388,6 @@ def test_a_read_error_does_not_shift_what_is_read_after_it(tmp_path, monkeypatch
 
 
 def test_the_number_of_saved_states_of_a_long_gzip_file_is_bounded(tmp_path, monkeypatch):
-    from imgpipe.components.example_gen.sources import seekable_gzip
-
     monkeypatch.setattr(seekable_gzip, "MAX_STATES", 4)
     content = np.arange(100 * _PIECE // 4, dtype="<u4").tobytes()
     path = tmp_path / "x.gz"
@@ -378,6 +396,28 @@ def test_the_number_of_saved_states_of_a_long_gzip_file_is_bounded(tmp_path, mon
     for start in (len(content) - 9, 5, len(content) // 2, 17 * _PIECE):
         assert stream.pread(9, start) == content[start : start + 9]
     assert stream.states <= 4
+
+
+def test_a_compressed_tar_in_any_order_is_unpacked_twice_to_be_listed_and_hashed(pack, monkeypatch):
+    monkeypatch.setattr(seekable_gzip, "_BLOCKS_KEPT", 16)
+    monkeypatch.setattr(hashing, "_HASH_THREADS", 1)  # several may read a block of before again
+    unpacked, unpack = [], SeekableGzip._next_block
+
+    def counted(stream, state):
+        unpacked.append(state.block)
+        return unpack(stream, state)
+
+    monkeypatch.setattr(SeekableGzip, "_next_block", counted)
+    draw = random.Random(0)
+    numbers = draw.sample(range(100), 100)
+    files = {f"{'ab'[n % 2]}/{n:03d}.jpg": draw.randbytes(_PIECE * 3 // 4) for n in numbers}
+    source = open_source(str(pack("tar.gz", files)))
+    scan = source.scan()
+    assert len(unpacked) <= 2 * (max(unpacked) + 1)
+    hashes = {path: hashlib.sha256(data).hexdigest() for path, data in sorted(files.items())}
+    assert {item.path: item.sha256 for item in scan.items} == hashes
+    assert [item.path for item in scan.items] == sorted(files)
+    assert [item.path for item in in_reading_order(scan.items)] == list(files)
 
 
 def test_a_tar_that_ends_with_a_zip_is_read_as_a_tar(pack):

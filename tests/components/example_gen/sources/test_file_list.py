@@ -136,7 +136,9 @@ def test_a_list_may_have_another_root_and_its_missing_files_are_noted(folder, tm
     other = tmp_path_factory.mktemp("lists")
     spec = write(other, [*ROWS, dict(ROWS[0], path="x/gone.jpg")])
     scan = open_source(spec, SourceOptions(root=str(folder))).scan()
-    assert [(n.kind, n.path) for n in scan.notes] == [("unreadable_file", "x/gone.jpg")]
+    (note,) = scan.notes
+    assert (note.kind, note.path) == ("unreadable_file", "x/gone.jpg")
+    assert note.detail == f"{folder}/x/gone.jpg: No such file or directory"
 
 
 def test_rows_without_label_are_items_without_label(folder):
@@ -153,7 +155,7 @@ def test_rows_without_label_are_items_without_label(folder):
         ("a.csv", "path,label\n1.jpg,a\n,b\n", "row 3: no path"),
         ("a.csv", "path,label,split\n1,a,blue\n2,b,\n", "row 2: split 'blue'; expected train, val"),
         ("a.csv", "path,label\n1,a\n2,a\n", r"one class only \(a\)"),
-        ("a.csv", "path,label,split\n1,a,val\n2,b,test\n", "no row for train; leave the split"),
+        ("a.csv", "path,label,split\n1,a,val\n2,b,test\n", "no image for train; leave the split"),
         ("a.csv", b"path,label\n1,a\n\xff,b\n", "is not UTF-8 text"),
         ("a.csv", "path,label\n1,a\n".encode("utf-16"), "is not UTF-8 text"),
         ("gone.jsonl", None, "cannot be read: No such file"),

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from imgpipe.components.example_gen.sources import open_source
+from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.models.errors import ConfigError
+from tests import python_program
 
 
 def fill(root, *paths):
@@ -99,10 +99,34 @@ def test_hidden_files_links_cycles_and_special_files_are_noted(tmp_path):
     assert by_path["b/dead.jpg"].sha256 == ""
 
 
+def test_folders_that_link_to_each_other_are_listed_once_by_link(tmp_path):
+    names = [f"s{number}" for number in range(7)]
+    fill(tmp_path, "dog/1.jpg", *(f"cat/{name}/1.jpg" for name in names))
+    for one, other in itertools.permutations(names, 2):
+        (tmp_path / f"cat/{one}/to-{other}").symlink_to(tmp_path / f"cat/{other}")
+    scan = open_source(str(tmp_path)).listing()
+    assert scan.counts() == {"cat": 14, "dog": 1}
+    assert scan.noted()["repeated_link"] > 0
+
+
+def test_notes_of_one_kind_are_listed_up_to_a_hundred_and_counted_beyond(tmp_path):
+    fill(tmp_path, "a/1.jpg", "b/2.jpg")
+    for number in range(300):
+        (tmp_path / f"b/link{number}.jpg").symlink_to(tmp_path / "a/1.jpg")
+    scan = open_source(str(tmp_path)).listing()
+    assert len(scan.notes) == 101 and scan.noted() == {"symlink": 300}
+
+
+def test_an_evaluation_takes_one_class_with_folders_in_it(tmp_path):
+    spec = fill(tmp_path, "cat/mon/1.jpg", "cat/tue/2.jpg")
+    scan = open_source(spec, SourceOptions(least_classes=1)).listing()
+    assert scan.counts() == {"cat": 2}
+
+
 def test_an_unreadable_folder_is_noted():
-    with (
-        tempfile.TemporaryDirectory() as name
-    ):  # pytest's own folder is private, and another user cannot enter it
+    with tempfile.TemporaryDirectory(
+        dir="/tmp"
+    ) as name:  # pytest's own folder is private, and another user cannot enter it
         folder = Path(name)
         folder.chmod(0o755)
         fill(folder, "a/1.jpg", "b/2.jpg", "b/shut/3.jpg")
@@ -183,8 +207,7 @@ def test_scanning_imports_neither_tensorflow_nor_tfx(tmp_path):
         f"open_source({str(tmp_path)!r}).scan(); "
         "print([m for m in ('tensorflow', 'tfx', 'apache_beam') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert python_program.printed(code).strip() == "[]"
 
 
 def test_a_file_over_256_mib_is_not_read(photos):

@@ -106,6 +106,19 @@ def test_the_names_of_csv_files_in_a_folder_give_the_splits(table, tmp_path):
     assert again.given_splits == () and len(again.items) == 3
 
 
+def test_tables_are_found_whatever_the_case_of_their_suffix(table, tmp_path):
+    table(draw(6, 4, 4), name="train.csv")
+    table(draw(3, 4, 4), name="test.Csv")
+    assert open_source(str(tmp_path)).listing().given_splits == ("train", "test")
+
+
+def test_tables_that_differ_only_in_their_suffix_give_different_paths(table, tmp_path):
+    for name in ("a.csv", "a.CSV"):
+        table(draw(4, 4, 4), name=name)
+    paths = [item.path for item in open_source(str(tmp_path)).listing().items]
+    assert len(set(paths)) == 8 and paths[0] == "a.CSV/0000001.png"
+
+
 def test_a_csv_file_with_the_names_of_two_splits_is_refused(table, tmp_path):
     table(draw(3, 4, 4), name="sign_mnist_train.csv")
     both = table(draw(3, 4, 4), name="sign_mnist_test_and_train.csv")

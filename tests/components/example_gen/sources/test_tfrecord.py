@@ -49,11 +49,19 @@ def test_splits_come_from_the_names_of_shards(tmp_path, encode):
     assert open_source(f"{tmp_path}/rps-test*.tfrecord").listing().counts() == {"a": 1, "b": 1}
 
 
+@pytest.mark.parametrize("name", ["crash_test_photos", "valid_images", "train_test_all", "train"])
+def test_the_name_of_a_single_file_gives_no_split(tmp_path, encode, name):
+    scan = open_source(write(tmp_path / f"{name}.tfrecord", records(encode))).listing()
+    assert scan.given_splits == () and len(scan.items) == 6
+
+
 def test_a_word_that_names_no_split_is_refused(tmp_path, encode):
     """A record of a held-out split must not be trained on."""
     rows = [{**row, "split": "Test"} for row in records(encode)]
     spec = write(tmp_path / "x.tfrecord", rows)
-    assert open_source(spec).listing().given_splits == ("test",)
+    with pytest.raises(ConfigError, match="gives test but no image for train; leave the split"):
+        open_source(spec).listing()
+    assert open_source(spec, SourceOptions(least_classes=1)).listing().given_splits == ("test",)
     rows[4]["split"] = "holdout"
     spec = write(tmp_path / "x.tfrecord", rows)
     with pytest.raises(ConfigError, match="record 4: split 'holdout'; expected train, validation"):

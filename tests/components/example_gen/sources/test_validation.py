@@ -31,6 +31,22 @@ def test_a_pattern_gives_the_groups_and_paths_that_do_not_match_are_noted(tmp_pa
     assert [(n.kind, n.path) for n in found.notes] == [("no_group", "b/z.jpg")]
 
 
+@pytest.mark.parametrize(
+    ("paths", "noted"),
+    [
+        (("day1/cat/1", "day1/dog/2", "day2/cat/3", "day2/dog/4"), 4),
+        (("day1/cat/1", "day1/dog/2", "day2/cat/3", "day2/dog/4", "day2/5"), 0),
+        (("cat/mon/1", "cat/tue/2", "dog/mon/3", "dog/wed/4"), 0),
+        (("cat/1", "dog/2"), 0),
+    ],
+)
+def test_folders_that_several_classes_hold_are_noted(paths, noted):
+    found = vet(scan(*(Item(path, path.split("/")[0]) for path in paths)), SourceOptions())
+    assert kinds(found)["folder_in_several_classes"] == noted
+    for note in found.notes:
+        assert "as are cat, dog; if these are the classes, put them above" in note.detail
+
+
 def test_a_group_given_by_the_source_is_kept_despite_a_pattern():
     found = vet(scan(Item("a/x.jpg", "a", group="given")), SourceOptions(group_pattern="(x)"))
     assert found.items[0].group == "given"

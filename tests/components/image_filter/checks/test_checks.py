@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+import zlib
 
+import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from imgpipe.components.image_file.content import decode
 from imgpipe.components.image_file.header import other_format, probe
@@ -15,7 +17,7 @@ from imgpipe.components.image_filter.checks import CHECKS, Settings, decodable, 
 from imgpipe.components.image_filter.decision import decide
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.models.errors import ConfigError
-from tests.images import encoded
+from tests.images import encoded, soft
 
 
 def record(data, path="a/x.jpg", label="a", label_index=0, read_error=""):
@@ -163,6 +165,90 @@ def test_formats_that_only_pillow_reads_are_transcoded_to_png(encode, kind):
     assert (pixels.shape, error) == ((32, 40, 3), "") and kind in found.repairs[0].detail
 
 
+def bitmap(bits, pixels, palette=b"", masks=()):
+    """Return a BMP file of 40 x 32 pixels, with masks for the channels if there are any."""
+    head = struct.pack(
+        "<IiiHHIIiiII", 56 if masks else 40, 40, 32, 1, bits, 3 * bool(masks), *[0] * 5
+    )
+    head += struct.pack("<4I", *masks) if masks else b""
+    start = 14 + len(head) + len(palette)
+    size = start + len(pixels)
+    return b"BM" + struct.pack("<IHHI", size, 0, 0, start) + head + palette + pixels
+
+
+def greys(levels):
+    """Return a palette of a BMP that has these grey values."""
+    return b"".join(bytes([level, level, level, 0]) for level in levels)
+
+
+_IN_BITMAP = soft(3, (40, 32))
+_INDICES = _IN_BITMAP.convert("L").transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+_REVERSED = _IN_BITMAP.convert("RGBA").transpose(Image.Transpose.FLIP_TOP_BOTTOM).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("data", "repaired"),
+    [
+        (encoded(_IN_BITMAP, "BMP"), False),
+        (encoded(_IN_BITMAP.convert("L"), "BMP"), False),
+        (encoded(_IN_BITMAP.convert("P"), "BMP"), True),
+        (bitmap(8, _INDICES.tobytes(), greys(range(256))), False),
+        (bitmap(8, _INDICES.tobytes(), greys(range(255, -1, -1))), True),
+        (bitmap(32, _REVERSED, masks=(0xFF0000, 0xFF00, 0xFF, 0xFF000000)), False),
+        (bitmap(32, _REVERSED, masks=(0xFF, 0xFF00, 0xFF0000, 0xFF000000)), True),
+    ],
+    ids=["RGB", "grey", "palette", "grey palette", "inverted palette", "BGRA", "RGBA"],
+)
+def test_a_bitmap_whose_colours_the_serving_op_does_not_read_is_transcoded(data, repaired, records):
+    found = decide(records({"a/x.bmp": data})["a/x.bmp"], Settings())
+    assert [repair.reason for repair in found.repairs] == ["transcoded"] * repaired
+    pixels, error = decode(found.kept.image_bytes)
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    assert error == "" and np.array_equal(pixels, expected)
+
+
+def chunk(name, data):
+    """Return a chunk of a PNG file."""
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_transparent_pixels_of_sixteen_bits_become_white_and_others_stay(channels, records):
+    pixels = np.random.default_rng(0).integers(0, 1 << 16, (32, 40, channels), np.uint16)
+    pixels[:8] = 300
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", 40, 32, 16, 2 if channels == 3 else 0, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"tRNS", struct.pack(">H", 300) * channels))
+    parts += ((b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+    found = decide(records({"a/x.png": data})["a/x.png"], Settings(severity={"alpha": "repair"}))
+    assert [repair.detail for repair in found.repairs] == ["25.0% of the pixels are not opaque"]
+    shown = decode(found.kept.image_bytes)[0]
+    assert (shown[:8] == 255).all() and np.array_equal(shown[8:], decode(data)[0][8:])
+
+
+def test_transparent_pixels_of_a_gif_are_reported_and_become_white(records):
+    image = Image.new("RGBA", (40, 32), (200, 30, 30, 255))
+    image.paste((0, 0, 0, 0), (0, 0, 20, 32))
+    opaque = encoded(image.convert("RGB"), "GIF")
+    inspected = records({"a/x.gif": encoded(image, "GIF"), "a/y.gif": opaque})
+    found = decide(inspected["a/x.gif"], Settings())
+    details = [warning.detail for warning in found.warnings if warning.reason == "alpha"]
+    assert details == ["50.0% of the pixels are not opaque"]
+    repaired = decide(inspected["a/x.gif"], Settings(severity={"alpha": "repair"})).kept
+    assert (decode(repaired.image_bytes)[0][:, :20] == 255).all()
+    assert inspected["a/y.gif"].figures["transparency"] == 0
+
+
+def test_a_transcoded_tiff_is_upright_in_its_record(records):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    found = decide(records({"a/x.tif": encoded(soft(), "TIFF", exif=exif)})["a/x.tif"], Settings())
+    kept = found.kept
+    assert (found.record.orientation, kept.orientation) == (6, 1)
+    assert (kept.width, kept.height) == (60, 80)
+
+
 def test_transcoding_keeps_pixels_and_sixteen_bits(encode):
     source = Image.open(io.BytesIO(encode("TIFF")))
     again = Image.open(io.BytesIO(decodable.transcode(encode("TIFF"))[0]))
@@ -211,7 +297,8 @@ def test_labels(encode):
 def test_misnamed_suffix_is_a_warning(encode):
     found = decide(record(encode("PNG"), path="a/x.JPG"), Settings())
     assert found.rejection is None and [w.detail for w in found.warnings] == [".jpg holds PNG"]
-    assert decide(record(encode("PNG"), path="a/x"), Settings()).warnings == ()
+    for path in ("a/x", "a/IMG.0042"):
+        assert decide(record(encode("PNG"), path=path), Settings()).warnings == ()
 
 
 def test_every_check_has_a_remedy_and_a_name_of_its_own():

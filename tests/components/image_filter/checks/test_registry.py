@@ -5,9 +5,9 @@ Its measurement, threshold and finding are registered everywhere without other c
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import textwrap
+
+from tests import python_program
 
 CHECK = """
 from imgpipe.components.image_file.measurements import Measurement
@@ -54,7 +54,5 @@ def test_a_check_with_a_new_measurement_needs_only_its_own_file(tmp_path, encode
         print("redness" in record.figures, "redness" in checks.METADATA, checks.CHOICES["too_red"])
         """
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    warned, tables = done.stdout.splitlines()[-2:]
+    warned, tables = python_program.printed(program).splitlines()[-2:]
     assert "too_red" in warned and tables.startswith("True True Choice(usual='warn'")
