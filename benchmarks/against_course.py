@@ -191,7 +191,8 @@ def _rows_of_helpful_views(
         return solved_head.judge(_rows(images, vectors), images.classes, settings)
 
     if settings.solved:
-        kept = max(1, len(helpful_views(judged, most, settings)))
+        held_out = len(common.sample(task.validation))
+        kept = max(1, len(helpful_views(judged, most, settings, held_out)))
     else:
         vectors += [_features(extractor, images, view) for view in range(most + 1)]
         kept = len(vectors)

@@ -8,8 +8,9 @@ record.
 from __future__ import annotations
 
 import heapq
+import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,7 @@ from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.bank import read_table
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.files.file_patterns import all_matching
+from imgpipe.models.files.local_path import local_path
 from imgpipe.models.head.calibration import calibrate
 from imgpipe.models.head.stored_head import StoredHead
 from imgpipe.models.layer_names import FEATURES, PROBABILITIES
@@ -41,6 +43,7 @@ _IMAGES_LOOKED_AT: Final = 1000
 #: Number of training images whose features are computed for their distribution. Half as many
 #: held-out images are used.
 _DESCRIBED: Final = 512
+_AT_ONCE: Final = 32  # encoded images in memory while their features are computed
 #: Number of training images for which the stored head is compared with the whole network.
 _COMPARED: Final = 32
 
@@ -113,7 +116,7 @@ def run_fn(fn_args: Any) -> None:
     config = TrainerConfig.from_mapping(fn_args.custom_config)
     tuned = tuner.best_values(getattr(fn_args, "hyperparameters", None))
     settings = tuner.apply(config.model, tuned)
-    run_dir = Path(fn_args.model_run_dir)
+    run_dir = local_path(fn_args.model_run_dir, "ImageTrainer")
     run_dir.mkdir(parents=True, exist_ok=True)
     trained = network_search.train(
         stages.Inputs(
@@ -125,7 +128,8 @@ def run_fn(fn_args: Any) -> None:
             run_dir / TENSORBOARD_FOLDER,
             Path(config.resume_dir) if config.resume_dir else None,
             config.source_hash,
-        )
+        ),
+        config.model.views.count,
     )
     # The search may have trained the network at another size than the settings give.
     settings = replace(settings, image_size=trained.image_size or settings.image_size)
@@ -194,63 +198,76 @@ def described(
     Returns:
         The distribution; None when there are too few images or too many features.
     """
-    train = _features(classifier, some_images(train_files, _DESCRIBED, looked_at=-1))
-    held_out = _features(classifier, some_images(eval_files, _DESCRIBED // 2, looked_at=-1))
+    train = _features(classifier, _smallest(train_files, _DESCRIBED))
+    held_out = _features(classifier, _smallest(eval_files, _DESCRIBED // 2))
     predicted = train[PROBABILITIES].argmax(axis=1)
     return feature_distribution.fit(train[FEATURES], predicted, held_out[FEATURES])
 
 
-def _features(classifier: Classifier, images: Sequence[bytes]) -> dict[str, Any]:
-    """Return the features [N, D] and probabilities [N, C] of encoded images, by name."""
-    if not images:
+def _features(classifier: Classifier, examples: Iterator[tuple[bytes, bytes]]) -> dict[str, Any]:
+    """Return the features [N, D] and probabilities [N, C] of images by name, sorted by hash."""
+    hashes: list[bytes] = []
+    batches: list[dict[str, Any]] = []
+    while some := list(itertools.islice(examples, _AT_ONCE)):
+        hashes += [digest for digest, _ in some]
+        batches += classifier.outputs([image for _, image in some])
+    if not batches:
         return dict.fromkeys((FEATURES, PROBABILITIES), np.empty((0, 1), np.float32))
-    batches = list(classifier.outputs(images))
+    order = np.argsort(np.array(hashes), kind="stable")
     return {
-        name: np.concatenate([batch[name].numpy() for batch in batches])
+        name: np.concatenate([batch[name].numpy() for batch in batches])[order]
         for name in (FEATURES, PROBABILITIES)
     }
 
 
-def some_images(
-    patterns: Iterable[str], count: int, looked_at: int = _IMAGES_LOOKED_AT
-) -> list[bytes]:
-    """Return at most `count` encoded images, always the same ones.
+def some_images(patterns: Iterable[str], count: int) -> list[bytes]:
+    """Return at most `count` encoded images, always the same ones; see `some_examples`.
 
     Args:
         patterns: File patterns of the image examples.
         count: Largest number of images.
-        looked_at: Number of images from which they are chosen; see `some_examples`.
     """
-    return [image for _, image in some_examples(patterns, count, looked_at)]
+    return [image for _, image in some_examples(patterns, count)]
 
 
-def some_examples(
-    patterns: Iterable[str], count: int, looked_at: int = _IMAGES_LOOKED_AT
-) -> list[tuple[bytes, bytes]]:
+def some_examples(patterns: Iterable[str], count: int) -> list[tuple[bytes, bytes]]:
     """Return the content hash and the bytes of at most `count` images, always the same ones.
 
-    The images with the smallest content hashes are chosen, so that the order in which a source
-    lists its classes does not matter.
+    Of the first images, those with the smallest content hashes are chosen, so that the order in
+    which a source lists its classes does not matter.
 
     Args:
         patterns: File patterns of the image examples.
         count: Largest number of images.
-        looked_at: Number of images, from the first on, from which they are chosen; -1 for all.
+    """
+    return sorted(_smallest(patterns, count, _IMAGES_LOOKED_AT))
+
+
+def _smallest(
+    patterns: Iterable[str], count: int, looked_at: int = -1
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yield hash and bytes of the images with the smallest hashes, in the order of the files.
+
+    They are chosen by a first pass over the hashes of the first `looked_at` images, or of all, so
+    that only one image at a time is in memory.
     """
     import tensorflow as tf
 
     files = all_matching(patterns)
     if not files or count < 1:
-        return []
+        return
     text = tf.io.FixedLenFeature([], tf.string)
-    spec = {names.IMAGE_HASH: text, names.IMAGE_BYTES: text}
-    dataset = tf.data.TFRecordDataset(files).take(looked_at)
-    dataset = dataset.map(lambda record: tf.io.parse_single_example(record, spec))
-    pairs = (
-        (example[names.IMAGE_HASH], example[names.IMAGE_BYTES])
-        for example in dataset.as_numpy_iterator()
-    )
-    return heapq.nsmallest(count, pairs)  # holds `count` images at a time, unlike sorting
+
+    def parsed(*wanted: str) -> Iterator[tuple[bytes, ...]]:
+        spec = dict.fromkeys(wanted, text)
+        dataset = tf.data.TFRecordDataset(files).take(looked_at)
+        dataset = dataset.map(lambda record: tf.io.parse_single_example(record, spec))
+        for example in dataset.as_numpy_iterator():
+            yield tuple(example[name] for name in wanted)
+
+    chosen = set(heapq.nsmallest(count, (digest for (digest,) in parsed(names.IMAGE_HASH))))
+    pairs = parsed(names.IMAGE_HASH, names.IMAGE_BYTES)
+    yield from itertools.islice(((d, image) for d, image in pairs if d in chosen), count)
 
 
 def write_parity(classifier: Classifier, images: Sequence[bytes], path: Path) -> None:

@@ -11,6 +11,7 @@ features, and ImageTrainer reads the images.
 import json
 
 import apache_beam as beam
+import tensorflow as tf
 from tfx.dsl.component.experimental.annotations import (
     BeamComponentParameter,
     InputArtifact,
@@ -25,12 +26,13 @@ from imgpipe.components.beam import beam_io
 from imgpipe.components.blessings import require_data_blessing
 from imgpipe.components.feature_bank.content import FREE_DISK, bytes_of, free_budget, make_plan
 from imgpipe.components.feature_bank.extraction import extract
-from imgpipe.components.feature_bank.near_groups import write_near_groups
 from imgpipe.components.feature_bank.view_choice import choose_views
+from imgpipe.components.image_filter.near_duplicates import matching
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.features.extractor import resolve_precision
+from imgpipe.models.features.image_groups import NEAR_FILE
 
 
 @component(use_beam=True)
@@ -97,3 +99,21 @@ def FeatureBank(
         choose_views(beam_pipeline, plan, examples.uri, features.uri, facts, kept, head, vocabulary)
     else:
         extract(beam_pipeline, plan, examples.uri, features.uri, facts)
+
+
+def write_near_groups(quarantine: str, features: str) -> None:
+    """Write the groups of near-duplicates of the kept images to the bank.
+
+    Args:
+        quarantine: URI of the quarantine, which lists all groups with the paths of their images.
+        features: URI of the bank.
+    """
+    groups: list[list[str]] = []
+    path = f"{quarantine}/{matching.FILE}"
+    if tf.io.gfile.exists(path):
+        with tf.io.gfile.GFile(path, "r") as file:
+            for line in records.json_lines(file):
+                groups.append([one["image_hash"] for one in line["members"] if one["stays"]])
+    groups = [group for group in groups if len(group) > 1]
+    tf.io.gfile.makedirs(features)
+    records.write_text(f"{features}/{NEAR_FILE}", json.dumps(groups) + "\n")

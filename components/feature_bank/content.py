@@ -15,6 +15,7 @@ from imgpipe.models.features.extractor import FeatureExtractor, from_description
 #: Value of the parameter `budget` for a share of the free disk space.
 FREE_DISK = -1.0
 _FREE_SHARE = 0.25
+_COPIES = 3  # see `free_budget`
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,9 @@ def free_budget(store: str, artifact: str) -> float:
 
     They are written three times at most: to the store, to the artifact and, above what memory
     holds, to a temporary file of ImageTrainer beside it. A quarter of the free space leaves room
-    for the rest of the run. What the store already holds needs no further space there.
+    for the rest of the run. What the store already holds needs no further space there and counts
+    as free. But it may belong to other images, so that a third of the space that is really free
+    must do.
 
     Args:
         store: Folder of the content-addressed store, which need not exist, as
@@ -127,10 +130,10 @@ def free_budget(store: str, artifact: str) -> float:
     """
     held = blob_store.stored_bytes(store, STORE)
     folder, beside = _existing(blob_store.folder_of(store)), _existing(Path(artifact))
-    free = shutil.disk_usage(folder).free + held
-    if folder.stat().st_dev != beside.stat().st_dev:  # another disk
-        free = min(free, shutil.disk_usage(beside).free)
-    return _FREE_SHARE * free
+    free = shutil.disk_usage(folder).free
+    other_disk = folder.stat().st_dev != beside.stat().st_dev
+    others = [shutil.disk_usage(beside).free] if other_disk else []
+    return min(_FREE_SHARE * min([free + held, *others]), min([free, *others]) / _COPIES)
 
 
 def _existing(folder: Path) -> Path:

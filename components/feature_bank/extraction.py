@@ -64,7 +64,8 @@ class ExtractFeatures(beam.DoFn):
             return
         found, computed = self._vectors(examples, views)
         vectors = found.pop("")
-        progress.advance(len(examples), "images")
+        if not self._plan.first:  # later passes add views of the same images
+            progress.advance(len(examples), "images")
         yield beam.pvalue.TaggedOutput(self.COUNTS, (computed, len(vectors) - computed))
         for (i, view), vector in vectors.items():
             yield _record(examples[i], view, names.FEATURES, vector)

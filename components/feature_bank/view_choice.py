@@ -21,24 +21,29 @@ from imgpipe.models.features.folds import ENOUGH
 from imgpipe.models.files.file_patterns import matching
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.solved_head import Judgement
+from imgpipe.models.search.ways import FEWEST_CORRECTED, IDEAS
 from imgpipe.models.settings import ModelSettings
 
 
 def helpful_views(
-    judged: Callable[[int], Judgement | None], most: int, settings: ModelSettings
+    judged: Callable[[int], Judgement | None],
+    most: int,
+    settings: ModelSettings,
+    validation_images: int,
 ) -> list[Judgement]:
     """Add augmented views one at a time, as long as each of them improves the head.
 
     A view improves the head if heads that also use this view have a lower loss on held-out training
     images, by more than two standard errors. No view is made if the head is accurate enough without
-    it, so that no better network would be searched for either, or if a search follows and the head
-    is so inaccurate that views could not make the search unnecessary.
+    it, so that no better network would be searched for either, or if a search will try networks and
+    the head is so inaccurate that views could not make the search unnecessary.
 
     Args:
         judged: Makes the view with this number (0 is the image itself) and evaluates heads on all
             views so far. It returns None if there are too few images.
         most: Number of views besides the image itself.
         settings: Settings of the head.
+        validation_images: Number of images on which a search would judge its networks.
 
     Returns:
         The evaluations of the heads, one for the images alone and one for each view that improves
@@ -50,14 +55,17 @@ def helpful_views(
         if found is None or (helpful and not found.better_than(helpful[-1])):
             break
         helpful.append(found)
-        if found.right.mean() >= ENOUGH or _search_replaces(found, settings):
+        replaced = _search_replaces(found, settings, validation_images)
+        if replaced or found.right.mean() >= ENOUGH:
             break
     return helpful
 
 
-def _search_replaces(found: Judgement, settings: ModelSettings) -> bool:
-    """Whether a search will replace the head, even if views make it better."""
-    return settings.searches and not found.may_reach(ENOUGH)
+def _search_replaces(found: Judgement, settings: ModelSettings, validation_images: int) -> bool:
+    """Whether a search will try networks, even if views make the head better."""
+    mistakes = (1 - float(found.right.mean())) * validation_images
+    tries = mistakes * max(idea.gain for idea in IDEAS) >= FEWEST_CORRECTED
+    return settings.searches and tries and not found.may_reach(ENOUGH)
 
 
 def choose_views(
@@ -97,13 +105,14 @@ def choose_views(
         with open_split(features, names.TRAIN, classes) as rows:
             return solved_head.judge(rows, classes, settings)
 
-    helpful = helpful_views(judged, plan.views, settings)
+    validation_images = images.get(names.VALIDATION, 0)
+    helpful = helpful_views(judged, plan.views, settings, validation_images)
     if helpful:
         facts["views_accuracy"] = [float(found.right.mean()) for found in helpful]
-        if _search_replaces(helpful[-1], settings):
+        if _search_replaces(helpful[-1], settings, validation_images):
             facts["views_note"] = (
                 f"The head on the unchanged images reaches {facts['views_accuracy'][0]:.3f} in "
-                "cross-validation. The search for a better network makes views of its own."
+                "cross-validation. If the search tries another network, it makes views for it."
             )
     kept = max(0, len(helpful) - 1)
     if kept < facts["views"]:

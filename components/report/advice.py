@@ -150,7 +150,7 @@ def last_epoch(facts: Mapping[str, Any]) -> Advice | None:
 def more_images(facts: Mapping[str, Any]) -> Advice | None:
     """Say whether more images would help, by the learning curve."""
     solution = (facts.get("training") or {}).get("solution") or {}
-    text = would_more_help(solution.get("learning_curve") or [], solution.get("images") or 0)
+    text = would_more_help(solution)
     return Advice(text, "training") if text else None
 
 

@@ -40,19 +40,24 @@ class Executor(BaseExecutor):
         output_dict: dict[str, list[Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Write ``report.html`` and ``facts.json`` to the output and to the folder of the run."""
+        """Write ``report.html`` and ``facts.json`` to the output and to the folder of the run.
+
+        The artifacts that the tasks left there, among them the quarantine, are removed.
+        """
         directory = exec_properties["run_directory"]
         output = artifact_utils.get_single_uri(output_dict["report"])
+        folder = RunFolder(Path(directory))
         if (Path(directory) / report.PAGE).is_file():
             for name in (report.PAGE, report.FACTS):
                 shutil.copyfile(Path(directory) / name, Path(output) / name)
+            folder.remove_artifacts()
             return
-        folder = RunFolder(Path(directory))
         failure, uris = folder.failure(), folder.artifacts()
         settings = json.loads(folder.settings() or exec_properties["settings"])
         facts = run_facts.collect(uris, settings)
         state = verdict.state(facts, failure.cause, failure.component)
         report.draw(facts, uris, [output, directory], state)
+        folder.remove_artifacts()
 
 
 class ExitReport(BaseComponent):

@@ -11,7 +11,18 @@ from imgpipe.models.features.folds import FEW_IMAGES, FOLDS
 
 def warnings(facts: Mapping[str, Any]) -> list[str]:
     """Return warnings about the limits of a verdict, one sentence each."""
-    return [*_few_images(facts), *_proposals(facts), *_bank(facts)]
+    return [*_few_images(facts), *_unlearned(facts), *_proposals(facts), *_bank(facts)]
+
+
+def _unlearned(facts: Mapping[str, Any]) -> list[str]:
+    """Warn of classes whose images are all in one fold, where none of them can be right."""
+    classes = (facts.get("settings") or {}).get("vocabulary") or []
+    return [
+        f"no fold could learn {classes[label]}, because all of its images are in one group, so "
+        f"that {plural(count, 'image')} of it counted as wrong; add images of it that belong to "
+        "other groups, or let the validation split decide with evaluate.cross_validate = 0"
+        for label, count in (facts.get("cross_validation") or {}).get("unlearned") or []
+    ]
 
 
 def _bank(facts: Mapping[str, Any]) -> list[str]:

@@ -32,9 +32,11 @@ def note_start(folder: Path, arguments: Sequence[str]) -> None:
 
     Args:
         folder: Folder of the run.
-        arguments: The program and its arguments, as in `sys.argv`.
+        arguments: The program and its arguments, as in `sys.argv`. Those of another program than
+            ``imgpipe``, which calls `imgpipe.run`, are not written, as they may hold secrets.
     """
-    command = shlex.join([Path(arguments[0]).name, *arguments[1:]]) if arguments else ""
+    program = Path(arguments[0]).name if arguments else ""
+    command = shlex.join([program, *arguments[1:]]) if program == "imgpipe" else ""
     text = json.dumps({"date": _now(), "command": command}, ensure_ascii=False)
     atomic_write(folder / FILE, text + "\n")
 

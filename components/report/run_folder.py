@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from imgpipe.components.image_filter import quarantine
 from imgpipe.components.plan import FILE as PLAN_FILE
 from imgpipe.components.report.inputs import REPORTED
 from imgpipe.models.files import folder_move, json_object
@@ -25,6 +26,7 @@ from imgpipe.models.files.atomic_write import TEMPORARY, atomic_write
 _SMALL = {(row.component, row.output): name for name, row in REPORTED.items() if row.small}
 #: Name of the artifact of Plan, which holds the settings of the run.
 PLAN = "plan"
+_QUARANTINE = _SMALL["ImageFilter", "quarantine"]
 _ARTIFACTS, _FAILURE = "artifacts", "failure.json"
 
 
@@ -77,6 +79,9 @@ class RunFolder:
             beside = target.with_name(f"{TEMPORARY}{name}-{uuid.uuid4().hex}")
             try:
                 shutil.copytree(source, beside)  # moved when complete; tasks run at the same time
+                if name == _QUARANTINE:
+                    # The launcher of Kubeflow downloads it with files that all users can read.
+                    quarantine.make_private(str(beside))
                 with contextlib.suppress(OSError):  # another task was first
                     folder_move.move(beside, target)
             finally:
@@ -96,6 +101,10 @@ class RunFolder:
         """Paths of the artifacts that were left, by their names in `inputs.REPORTED`."""
         paths = {name: self.path / _ARTIFACTS / name for name in _SMALL.values()}
         return {name: str(path) for name, path in paths.items() if path.is_dir()}
+
+    def remove_artifacts(self) -> None:
+        """Remove the artifacts that were left; the page has what it shows of them."""
+        shutil.rmtree(self.path / _ARTIFACTS, ignore_errors=True)
 
     def record(self, failure: Failure) -> None:
         """Write why the run ended."""

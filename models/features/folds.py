@@ -40,17 +40,19 @@ def assign(labels: Integers, sets: npt.NDArray[Any], folds: int) -> dict[str, in
     """
     names, index = np.unique(sets, return_inverse=True)
     classes, label = np.unique(labels, return_inverse=True)
-    counts = np.zeros((len(names), len(classes)))
-    np.add.at(counts, (index, label), 1)
-    sizes, of_class = counts.sum(axis=1), counts.sum(axis=0)
+    sizes, of_class = np.bincount(index), np.bincount(label)
+    # A table of all sets and classes would be too large: images without groups are a set each.
+    labels_of = np.split(label[np.argsort(index, kind="stable")], np.cumsum(sizes)[:-1])
     salted = [hashlib.sha256(f"fold:{name}".encode()).digest() for name in names]
-    given = np.zeros((folds, len(classes)))
+    given, images = np.zeros((folds, len(classes))), np.zeros(folds)
     fold_of: dict[str, int] = {}
     for i in sorted(range(len(names)), key=lambda i: (-sizes[i], salted[i])):
         # How much of the set's classes each fold has already. Where folds are equal, the one with
         # the fewest images is chosen; rounding ignores differences in the last bits.
-        crowding = given @ (counts[i] / of_class)
-        best = int(np.lexsort((given.sum(axis=1), crowding.round(9)))[0])
-        given[best] += counts[i]
+        own = labels_of[i]
+        crowding = (given[:, own] / of_class[own]).sum(axis=1)
+        best = int(np.lexsort((images, crowding.round(9)))[0])
+        np.add.at(given[best], own, 1)
+        images[best] += len(own)
         fold_of[str(names[i])] = best
     return fold_of

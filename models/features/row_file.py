@@ -129,28 +129,23 @@ class RowFile(StoredRows):
         """See `StoredRows.in_memory`."""
         return self._array
 
-    def fill(self, batches: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]) -> int:
+    def fill(self, batches: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]) -> None:
         """Store rows that arrive in any order.
 
         Args:
             batches: Pairs of row numbers, int64 [m], and the rows themselves, [m, ...]. Each row
                 number must occur once.
 
-        Returns:
-            The number of rows that were stored.
-
         Raises:
             OSError: The temporary file cannot be written, or is shorter than expected.
         """
-        if self._array is not None:
-            filled = 0
-            for positions, rows in batches:
-                self._array[positions] = rows
-                filled += len(positions)
-            return filled
-        return self._fill_file(batches)
+        if self._array is None:
+            self._fill_file(batches)
+            return
+        for positions, rows in batches:
+            self._array[positions] = rows
 
-    def _fill_file(self, batches: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]) -> int:
+    def _fill_file(self, batches: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]) -> None:
         """Append each row to its chunk, then sorts each chunk, so the disk writes in sequence."""
         arrived = np.zeros(-(-len(self) // self.chunk), np.int64)
         offsets = np.empty(len(self), np.int32)  # of each row within its chunk, as rows arrive
@@ -167,7 +162,6 @@ class RowFile(StoredRows):
             ordered = np.empty((min(self.chunk, len(self) - first), *self.shape[1:]), self.dtype)
             ordered[offsets[first : first + count]] = self.read(first, first + count)
             self._write(first, ordered)
-        return int(arrived.sum())
 
     def _write(self, first: int, rows: npt.NDArray[Any]) -> None:
         data = np.ascontiguousarray(rows, self.dtype).reshape(-1).view(np.uint8).data
@@ -194,11 +188,7 @@ class RowFile(StoredRows):
         return rows
 
     def gather(self, index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Return rows by their numbers, [m, ...]; see `StoredRows.gather`.
-
-        Raises:
-            OSError: As for `read`.
-        """
+        """See `StoredRows.gather`."""
         if self._array is not None:
             return self._array[index]
         if not len(index):

@@ -8,11 +8,14 @@ highest probability.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+from imgpipe.models.features import row_file
 
 BINS: Final = 15
 
@@ -22,10 +25,13 @@ BINS: Final = 15
 LIMITS: Final = (0.25, 10.0)
 _ROUNDING: Final = 1e-5  # relative difference of a probability in another implementation
 _SPREAD: Final = 0.5
-_MOST_LOGITS: Final = 2_000_000  # used in each search step; 25 million took most of a minute in all
+#: Logits that are used in each search step, because 25 million took most of a minute in all. Also
+#: the number of logits that are converted at once, so that memory does not grow with the images.
+_MOST_LOGITS: Final = 2_000_000
 
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -66,19 +72,31 @@ def calibrate(
         The calibration that was chosen and its effect.
     """
     chosen = fit_temperature(logits, labels) if temperature else 1.0
-    probabilities = softmax(logits / chosen)
-    top = probabilities.max(axis=1)
+    top, right = _answers(logits, labels, chosen)
     below = threshold(top, unknown_rate)
     known = top >= below
-    right = probabilities.argmax(axis=1) == labels
     return Calibration(
         float(chosen),
-        calibration_error(softmax(logits), labels),
-        calibration_error(probabilities, labels),
+        confidence_error(*_answers(logits, labels, 1.0)),
+        confidence_error(top, right),
         below,
         float(1 - known.mean()),
         float(right[known].mean()) if known.any() else None,
     )
+
+
+def _answers(logits: Floats, labels: Integers, temperature: float) -> tuple[Floats, Flags]:
+    """Return the highest probability of each image, and whether it is that of its label."""
+    top, right = np.empty(len(labels), logits.dtype), np.empty(len(labels), np.bool_)
+    for part, block in _blocks(logits):
+        probabilities = softmax(block / temperature)
+        top[part] = probabilities.max(axis=1)
+        right[part] = probabilities.argmax(axis=1) == labels[part]
+    return top, right
+
+
+def _blocks(logits: Floats) -> Iterator[tuple[slice, Floats]]:
+    return row_file.blocks(logits, _MOST_LOGITS // max(1, logits.shape[1]))
 
 
 def fit_temperature(logits: Floats, labels: Integers) -> float:
@@ -124,28 +142,20 @@ def cross_entropies(logits: Floats, labels: Integers, temperature: float = 1.0) 
         labels: Their label indices, integers [N], 0..C-1.
         temperature: Number by which the logits are divided.
     """
-    scaled = logits.astype(np.float64) / temperature
-    scaled -= scaled.max(axis=1, keepdims=True)
-    of_labels = scaled[np.arange(len(labels)), labels]
-    return np.asarray(np.log(np.exp(scaled).sum(axis=1)) - of_labels)
+    losses = np.empty(len(labels))
+    for part, block in _blocks(logits):
+        scaled = block.astype(np.float64) / temperature
+        scaled -= scaled.max(axis=1, keepdims=True)
+        of_labels = scaled[np.arange(len(block)), labels[part]]
+        losses[part] = np.log(np.exp(scaled).sum(axis=1)) - of_labels
+    return losses
 
 
-def calibration_error(probabilities: Floats, labels: Integers) -> float:
+def confidence_error(top: Floats, right: Flags) -> float:
     """Return the expected calibration error: the mean gap between confidence and accuracy, 0..1.
 
     The images are divided into bins of equal width by their highest probability. The gaps of the
     bins are weighted by their number of images.
-
-    Args:
-        probabilities: Probabilities of the images, float [N, C].
-        labels: Their label indices, integers [N], 0..C-1.
-    """
-    right = probabilities.argmax(axis=1) == labels
-    return confidence_error(probabilities.max(axis=1), right)
-
-
-def confidence_error(top: Floats, right: npt.NDArray[np.bool_]) -> float:
-    """Return the expected calibration error when only the highest probabilities are known, 0..1.
 
     Args:
         top: Highest probability of each image, float [N], 0..1.

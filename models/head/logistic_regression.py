@@ -22,6 +22,7 @@ from imgpipe.models.one_thread import one_blas_thread
 Floats = npt.NDArray[np.float32]
 
 ROWS_AT_ONCE: Final = 8192
+_TABLE: Final = 32 << 20  # bytes of a table of rows and classes; the loss needs five at a time
 _IN_CACHE: Final = 1 << 16  # values of float16 that are converted at once
 _NEVER_VARIES: Final = 1e-6  # a feature with a lower standard deviation is not scaled
 #: Rows for which the scale of all features together counts in that of each feature. Of 9 cats and 9
@@ -53,6 +54,18 @@ class Linear:
         logits -= logits.max(axis=1, keepdims=True)
         logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
         return logits
+
+    def in_blocks(self, features: row_file.Rows) -> Iterator[tuple[slice, Floats]]:
+        """Yield row numbers with their logarithms of probabilities, so that memory stays bounded.
+
+        Args:
+            features: Features, [n, D].
+
+        Yields:
+            The slice of row numbers and the logarithms [m, C] of each block, in order.
+        """
+        for part, block in row_file.blocks(features, _rows_at_once(len(self.bias))):
+            yield part, self.log_probabilities(block)
 
 
 class LogisticRegression:
@@ -163,8 +176,13 @@ class LogisticRegression:
         return mean, np.where(varies, scale, 1.0)
 
     def _blocks(self) -> Iterator[tuple[slice, Floats]]:
-        for part, block in row_file.blocks(self._features, ROWS_AT_ONCE):
+        for part, block in row_file.blocks(self._features, _rows_at_once(self._classes)):
             yield part, block if block.dtype == np.float32 else _converted(block)
+
+
+def _rows_at_once(classes: int) -> int:
+    """Return the number of rows in a block, which is smaller with thousands of classes."""
+    return min(ROWS_AT_ONCE, max(1, _TABLE // (4 * classes)))
 
 
 def _converted(block: npt.NDArray[np.float16]) -> Floats:

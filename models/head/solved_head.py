@@ -44,6 +44,10 @@ Losses = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 Groups = npt.NDArray[np.integer[Any]]
 
+#: Bytes of which L-BFGS needs 25 numbers for each weight, in all folds that are solved at a time.
+_SOLVER_BYTES: Final = 1 << 30
+_BYTES_A_WEIGHT: Final = 25 * 8
+
 #: Results of `_tried` for the last rows, by their fingerprint. In one process, ImageTrainer solves
 #: the head on the rows that FeatureBank has judged, and the second to last are those without a view
 #: that did not help.
@@ -60,7 +64,7 @@ class Solution:
         facts: How the head was found: `l2` and `iterations`. If there are enough images, also
             `folds`, `images`, `accuracy` and `standard_error` over the folds, and, if it is wanted,
             `learning_curve`, a list of numbers of training `images` with the `accuracy` over the
-            folds.
+            folds, and `gain_error`, the standard error of the difference of its last two points.
     """
 
     linear: Linear
@@ -128,20 +132,16 @@ def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Judgement | 
         The result for each image; None when there are too few images.
     """
     rows = _some(rows, classes)
-    if _too_few(rows):
+    folds = _folds(rows)
+    if not folds:
         return None
     with one_blas_thread():
-        tried = _tried_once(rows, _folds(rows), classes, settings)
+        tried = _tried_once(rows, folds, classes, settings)
     return min(tried.values(), key=lambda result: float(result.losses.mean()))
 
 
 def _problem(rows: BankRows, classes: int, settings: ModelSettings) -> LogisticRegression:
     return LogisticRegression(rows, classes, settings.label_smoothing, settings.balance)
-
-
-def _too_few(rows: BankRows) -> bool:
-    """Return whether there are too few groups of images for folds."""
-    return distinct(rows.groups) < 2 * FOLDS
 
 
 def _some(rows: BankRows, classes: int) -> BankRows:
@@ -184,42 +184,59 @@ class _Fold:
 
     def scores(self, linear: Linear) -> tuple[Losses, Flags]:
         """Return the loss [n] of each image to evaluate on, and whether its answer is right."""
-        logarithms = linear.log_probabilities(np.asarray(self.held.features))
-        labels = self.held.labels
-        return -logarithms[np.arange(len(labels)), labels], logarithms.argmax(axis=1) == labels
+        losses, right = np.empty(len(self.held), np.float32), np.empty(len(self.held), np.bool_)
+        for part, logarithms in linear.in_blocks(self.held.features):
+            labels = self.held.labels[part]
+            losses[part] = -logarithms[np.arange(len(labels)), labels]
+            right[part] = logarithms.argmax(axis=1) == labels
+        return losses, right
 
 
 def _folds(rows: BankRows) -> list[_Fold]:
+    """Return the folds; none where there are too few groups of images for them.
+
+    If all images of a class are in one fold, they are not evaluated: no head could know the class,
+    and a stronger penalty, which makes a head less sure, would seem better.
+    """
+    if distinct(rows.groups) < 2 * FOLDS:
+        return []
     clean = rows.views == 0
     names = np.asarray(rows.groups).astype(str)
     fold_of = assign(rows.labels[clean], names[clean], FOLDS)
     numbers = np.array([fold_of[name] for name in names])
-    return [
-        _Fold(rows.select(numbers != fold), rows.select((numbers == fold) & clean))
-        for fold in range(FOLDS)
-    ]
+    folds = []
+    for fold in range(FOLDS):
+        held = numbers == fold
+        known = np.isin(rows.labels, rows.labels[~held])
+        folds.append(_Fold(rows.select(~held), rows.select(held & clean & known)))
+    return folds if any(len(fold.held) for fold in folds) else []
 
 
 def _choose(
     rows: BankRows, classes: int, settings: ModelSettings, learning_curve: bool
 ) -> tuple[float, dict[str, Any]]:
     """Return the penalty, and the results over the folds of heads with this penalty."""
-    if _too_few(rows) or (settings.l2 and not learning_curve):
+    folds = [] if settings.l2 and not learning_curve else _folds(rows)
+    if not folds:
         return settings.l2 or _USUAL_PENALTY, {}
-    folds = _folds(rows)
     tried = _tried_once(rows, folds, classes, settings)
     penalty = _strongest_as_good(tried)
-    right = tried[penalty].right
+    right, groups = tried[penalty].right, tried[penalty].groups
     facts: dict[str, Any] = {
         "folds": FOLDS,
         "images": len(right),
         "accuracy": float(right.mean()),
-        "standard_error": standard_error(right, tried[penalty].groups),
+        "standard_error": standard_error(right, groups),
     }
     if learning_curve:
         curve = [_with_fewer(folds, share, penalty, classes, settings) for share in SHARES]
-        curve.append((_images(fold.train for fold in folds), float(right.mean())))
-        facts["learning_curve"] = [{"images": count, "accuracy": share} for count, share in curve]
+        curve.append((_images(fold.train for fold in folds), right))
+        facts["learning_curve"] = [
+            {"images": count, "accuracy": float(flags.mean())} for count, flags in curve
+        ]
+        # All points are measured on the same images, so the error is that of paired differences.
+        gains = right.astype(np.float64) - curve[-2][1]
+        facts["gain_error"] = standard_error(gains, groups)
     return penalty, facts
 
 
@@ -256,7 +273,9 @@ def _tried(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[fl
     # Half of the time is spent in products of matrices, during which other threads may run Python.
     # The limit of one BLAS thread is set here too, because the folds enter and leave it together.
     cores = len(os.sched_getaffinity(0))
-    with one_blas_thread(), ThreadPoolExecutor(min(len(folds), cores)) as threads:
+    bytes_of_a_fold = _BYTES_A_WEIGHT * classes * folds[0].train.features.shape[1]
+    count = min(len(folds), cores, max(1, _SOLVER_BYTES // bytes_of_a_fold))
+    with one_blas_thread(), ThreadPoolExecutor(count) as threads:
         for penalty in (settings.l2,) if settings.l2 else PENALTIES:
             solve_fold = functools.partial(_scores, penalty)
             scores = list(threads.map(solve_fold, folds, problems))
@@ -293,10 +312,10 @@ def _strongest_as_good(tried: Mapping[float, Judgement]) -> float:
 
 def _with_fewer(
     folds: list[_Fold], share: float, penalty: float, classes: int, settings: ModelSettings
-) -> tuple[int, float]:
-    """Return the number of training images, and the accuracy of heads trained on these images.
+) -> tuple[int, Flags]:
+    """Return the number of training images, and which answers of heads trained on these are right.
 
-    Each fold has one head, and the accuracy is that over all folds.
+    Each fold has one head. The answers are those for the images of all folds.
     """
     smaller = [
         _first_groups(fold.train, max(1, round(share * distinct(fold.train.hashes))))
@@ -306,7 +325,7 @@ def _with_fewer(
         fold.scores(_problem(rows, classes, settings).minimise(penalty, _ROUGH))[1]
         for fold, rows in zip(folds, smaller, strict=True)
     ]
-    return _images(smaller), float(np.concatenate(right).mean())
+    return _images(smaller), np.concatenate(right)
 
 
 def _images(parts: Any) -> int:

@@ -25,12 +25,12 @@ from imgpipe.models.features.folds import ENOUGH
 from imgpipe.models.head.calibration import calibrated_losses
 from imgpipe.models.head.solved_head import Groups, Judgement, standard_error
 from imgpipe.models.search import tried
-from imgpipe.models.search.ways import CONTINUED_GAIN, Way, ways
+from imgpipe.models.search.ways import CONTINUED_GAIN, FEWEST_CORRECTED, Way, ways
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import stages
 from imgpipe.models.training.fresh_activations import (
+    LabelledImages,
     OutOfTime,
-    count_labelled,
     fresh_activations,
     seconds_a_view,
     usual_side,
@@ -47,20 +47,19 @@ _PASSES: Final = 60
 _MOST_MINUTES: Final = 15.0
 _LEAST_MINUTES: Final = 1.0
 _FREE_SHARE: Final = 0.25  # share of the space for temporary files that activations may use
-#: A way that is expected to correct fewer validation images than this is not tried, because its
-#: gain could not be distinguished from noise.
-FEWEST_CORRECTED: Final = 2.0
 #: The search ends after this number of consecutive ways that did not improve the network.
 _MOST_FAILURES: Final = 2
 #: Largest loss of one image, so that a single image does not decide the comparison.
 _MOST_LOSS: Final = -math.log(1e-12)
 
 
-def train(inputs: Inputs) -> Trained:
+def train(inputs: Inputs, views: int | None = None) -> Trained:
     """Trains in stages, and searches if the settings ask for it and the head falls short.
 
     Args:
         inputs: Inputs of the training.
+        views: Number of augmented views for the networks of the search; None for that of the
+            settings. A number that was tuned for the head says nothing about other networks.
 
     Returns:
         The best network, with the search in its history.
@@ -81,6 +80,9 @@ def train(inputs: Inputs) -> Trained:
             "split."
         )
         return _with_history(trained, [_row_of_head(trained)], "enough", ended)
+    if views is not None:
+        settings = replace(inputs.settings, views=replace(inputs.settings.views, count=views))
+        inputs = replace(inputs, settings=settings)
     with progress.stoppable():
         return _Search(inputs, trained).run()
 
@@ -120,7 +122,8 @@ class _Search:
     def __init__(self, inputs: Inputs, head: Trained) -> None:
         self._inputs, self._head = inputs, head
         self._best, self._rows = head, [_row_of_head(head)]
-        self._images = count_labelled(inputs.train_files)
+        self._training = LabelledImages.of(inputs.train_files)
+        self._validation = LabelledImages.of(inputs.validation_files)
         self._until = float("inf")
         self._stopped = False
         self._pass_seconds = 0.0  # of a forward pass of all images of 1 x 1 pixels
@@ -150,14 +153,11 @@ class _Search:
             ended = self._skipped or ended
         except _Ended as caught:
             ended = caught
+        self._over()  # takes a Ctrl-C after the last one of its calls, which would end the run
         return _with_history(self._best, self._rows, ended.reason, ended.text)
 
     def _step(self, way: Way, left: list[Way]) -> list[Way]:
         """Try a way as far as time and space allow, if it is worth it.
-
-        Args:
-            way: The way.
-            left: Ways that come after it.
 
         Returns:
             The ways that come after it, in their order: if the network was not better, those with
@@ -178,7 +178,7 @@ class _Search:
         if not self._pass_seconds:  # the first way: the budget is in passes, so one is measured
             a_view = seconds_a_view(self._inputs.train_files, extractor)
             # The time of a convolution grows with the number of pixels.
-            self._begin(self._images * a_view / way.image_size**2)
+            self._begin(len(self._training.labels) * a_view / way.image_size**2)
         affordable = self._affordable(way, extractor)
         if affordable is None:
             return left
@@ -233,7 +233,8 @@ class _Search:
         The result is -1 if not even those of the images themselves fit.
         """
         free = _FREE_SHARE * shutil.disk_usage(tempfile.gettempdir()).free
-        bytes_of_a_view = 2 * math.prod(extractor.activation_shape) * self._images  # float16
+        images = len(self._training.labels)
+        bytes_of_a_view = 2 * math.prod(extractor.activation_shape) * images  # float16
         return int(free // max(bytes_of_a_view, 1)) - 1
 
     def _over(self) -> bool:
@@ -347,10 +348,9 @@ class _Search:
     def _fitted(self, way: Way, extractor: FeatureExtractor) -> Trained:
         settings = way.settings(self._inputs.settings).second_stage()
         log_dir = self._inputs.log_dir
-        files = self._inputs.train_files, self._inputs.validation_files
         with (
-            fresh_activations(files[0], extractor, way.views, self._over) as training,
-            fresh_activations(files[1], extractor, 0, self._over) as validation,
+            fresh_activations(self._training, extractor, way.views, self._over) as training,
+            fresh_activations(self._validation, extractor, 0, self._over) as validation,
         ):
             found = fit(
                 lambda: stages.above_cut(

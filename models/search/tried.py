@@ -16,15 +16,6 @@ FAILURES: Final = {
 }
 
 
-def failure(tried: Mapping[str, Any]) -> str:
-    """Describe why a network has no accuracy; rows of earlier versions do not tell.
-
-    Args:
-        tried: A row of the search.
-    """
-    return FAILURES[tried.get("failure") or "diverged"]
-
-
 def line(tried: Mapping[str, Any]) -> str:
     """Describe in one line what was tried, what it gained, and how long it took.
 
@@ -33,7 +24,7 @@ def line(tried: Mapping[str, Any]) -> str:
     """
     seconds, kept = f"{tried['seconds']:.0f} s", "kept" if tried["kept"] else "not kept"
     if tried["accuracy"] is None:
-        return f"{tried['what']}: {failure(tried)}, {seconds}, {kept}"
+        return f"{tried['what']}: {FAILURES[tried['failure']]}, {seconds}, {kept}"
     accuracy = f"validation accuracy {tried['accuracy']:.3f}"
     if tried["gain"] is None:
         return f"{tried['what']}: {accuracy}, {seconds}"

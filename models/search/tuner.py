@@ -7,6 +7,7 @@ trials better than accuracy on small splits.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -76,6 +77,7 @@ def bank_tuner(settings: ModelSettings, classes: int, trials: int, directory: Pa
                 raise error.__cause__ or error from None
 
         def run_trial(self, trial: Any, train: BankRows, validation: BankRows) -> dict[str, float]:
+            gc.collect()  # the trial before, whose graphs refer to each other and take 5 MB
             tried = apply(settings, suggested(trial.hyperparameters, settings))
             rows = train.up_to(tried.views.count)
             try:

@@ -56,6 +56,9 @@ IDEAS: Final = (
     Idea(cut=0.61, size=9 / 7, rate=0.5, gain=0.15),
 )
 
+#: A way that is expected to correct fewer validation images than this is not tried, because its
+#: gain could not be distinguished from noise.
+FEWEST_CORRECTED: Final = 2.0
 #: Share of the mistakes that more epochs of a way are expected to correct, after it has helped.
 CONTINUED_GAIN: Final = 0.1
 

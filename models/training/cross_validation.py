@@ -55,6 +55,9 @@ class CrossValidation:
 
     folds: tuple[Fold, ...]
     groups: int  # number of sets of images that were kept in one fold
+    #: Label index and number of images of each class that lies in one fold as a whole. The head of
+    #: that fold has not seen the class, so that all of these images count as wrong.
+    unlearned: tuple[tuple[int, int], ...] = ()
 
     def summary(self) -> dict[str, Any]:
         """Return the mean, the spread and every fold as values that can be written as JSON.
@@ -71,6 +74,7 @@ class CrossValidation:
             "images": sum(fold.images for fold in self.folds),
             "correct": sum(fold.correct for fold in self.folds),
             "groups": self.groups,
+            "unlearned": [list(pair) for pair in self.unlearned],
             "seconds": round(sum(fold.seconds for fold in self.folds), 3),
             "per_fold": [
                 {**dataclasses.asdict(fold), "accuracy": share}
@@ -121,7 +125,15 @@ def cross_validate(
         )
         for number in range(folds)
     ]
-    return CrossValidation(tuple(results), len(names))
+    return CrossValidation(tuple(results), len(names), _unlearned(rows.labels[clean], fold[clean]))
+
+
+def _unlearned(labels: Integers, fold: Integers) -> tuple[tuple[int, int], ...]:
+    """Return label index and number of images of the classes that lie in one fold as a whole."""
+    pairs = np.unique(np.stack([labels, fold], axis=1), axis=0)
+    classes, folds_of = np.unique(pairs[:, 0], return_counts=True)
+    alone = classes[folds_of == 1].tolist()
+    return tuple((label, int((labels == label).sum())) for label in alone)
 
 
 def _fold(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -29,9 +30,36 @@ class OutOfTime(Exception):
     """The time ended before all activations were computed."""
 
 
+@dataclass(frozen=True)
+class LabelledImages:
+    """The images of one split, whose labels and hashes are read once for all networks.
+
+    Attributes:
+        files: The record files.
+        positions: For each record the position of its image in the order of the content hashes, or
+            -1 if it has no label, int64 [records].
+        labels: Label indices in this order, int64 [n].
+    """
+
+    files: Sequence[str]
+    positions: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, patterns: Sequence[str]) -> LabelledImages:
+        """Read the labels and the hashes.
+
+        Args:
+            patterns: File patterns of the image examples of one split.
+        """
+        files = all_matching(patterns)
+        positions, _, labels = in_order(files)
+        return cls(files, positions, labels)
+
+
 @contextlib.contextmanager
 def fresh_activations(
-    patterns: Sequence[str],
+    images: LabelledImages,
     extractor: FeatureExtractor,
     views: int,
     over: Callable[[], bool] = lambda: False,
@@ -39,7 +67,7 @@ def fresh_activations(
     """Provide the activations of all labelled images, sorted by content hash and view.
 
     Args:
-        patterns: File patterns of the image examples of one split.
+        images: The images of one split.
         extractor: Extractor with a tap at the cut.
         views: Number of augmented views of each image, in addition to the image itself.
         over: Function that is called after each batch and returns whether the time is over.
@@ -50,22 +78,11 @@ def fresh_activations(
     Raises:
         OutOfTime: The time ended before all activations were computed.
     """
-    files = all_matching(patterns)
-    positions, _, labels = in_order(files)
     each = views + 1
-    with RowFile(each * len(labels), extractor.activation_shape, np.float16) as activations:
-        activations.fill(_activations(files, positions, extractor, each, over))
-        yield Maps(activations, np.repeat(labels, each))
-
-
-def count_labelled(patterns: Sequence[str]) -> int:
-    """Return the number of images with a label.
-
-    Args:
-        patterns: File patterns of the image examples of one split.
-    """
-    _, _, labels = in_order(all_matching(patterns))
-    return len(labels)
+    count = each * len(images.labels)
+    with RowFile(count, extractor.activation_shape, np.float16) as activations:
+        activations.fill(_activations(images.files, images.positions, extractor, each, over))
+        yield Maps(activations, np.repeat(images.labels, each))
 
 
 def usual_side(patterns: Sequence[str]) -> int:

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 #: The name in the history for a training of the head on stored features.
 HEAD: Final = "head"
 
+#: Settings that are used only after the stages, so that a checkpoint does not depend on them.
+_AFTERWARDS: Final = {"name", "unknown_rate", "temperature", "minutes"}
+
 #: Labels [n] of the rows of a split, and their identities [n], which are hashes or seeds.
 Identified = tuple[npt.NDArray[np.int64], npt.NDArray[Any]]
 
@@ -87,7 +90,7 @@ class Inputs:
         if self.resume_dir is None or self.settings.strategy == "multi_worker":
             return None
         weights = self.settings.backbone_spec().key()
-        settings = asdict(self.settings)
+        settings = {k: v for k, v in asdict(self.settings).items() if k not in _AFTERWARDS}
         parts = [stage, made_by, weights, settings, self.classes, self.source_hash]
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
         for labels, identities in splits:

@@ -19,7 +19,6 @@ import numpy as np
 
 from imgpipe.models import distribution, progress
 from imgpipe.models.errors import DataRefused
-from imgpipe.models.features import row_file
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.logistic_regression import Linear
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
     import keras
 
-_ROWS_AT_ONCE: Final = 8192  # rows that are evaluated at once; it affects memory only
 _MOMENTUM: Final = 0.9  # momentum of the optimizer "sgd"
 _WARM: Final = 0.05  # share of the steps in which the cosine schedule rises
 
@@ -156,8 +154,8 @@ def _solved(
 def _evaluated(linear: Linear, rows: BankRows, smoothing: float) -> tuple[float, float]:
     """Return the mean loss and the accuracy of all rows; the loss is that of `fit`."""
     losses, right = 0.0, 0
-    for part, block in row_file.blocks(rows.features, _ROWS_AT_ONCE):
-        labels, logarithms = rows.labels[part], linear.log_probabilities(block)
+    for part, logarithms in linear.in_blocks(rows.features):
+        labels = rows.labels[part]
         of_labels = logarithms[np.arange(len(labels)), labels].sum(dtype=np.float64)
         of_all = logarithms.mean(axis=1, dtype=np.float64).sum()
         losses -= float((1 - smoothing) * of_labels + smoothing * of_all)

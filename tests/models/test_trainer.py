@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 
 from imgpipe.models import feature_names as names
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, DataRefused
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.network.classifier import build_classifier
+from imgpipe.models.search import network_search
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.trainer import TrainerConfig, described, run_fn, some_images
+from imgpipe.models.training import stages
 from tests.models.banks import read_split
 
 _VOCABULARY = ["paper", "rock", "scissors"]
@@ -167,3 +170,60 @@ def test_the_distribution_of_a_trained_backbone_is_computed_from_images(
     found = described(classifier, train, held_out)
     assert found is not None and found.held_out == 60
     assert described(classifier, [], held_out) is None
+
+
+def test_large_files_are_not_in_memory_all_at_once(write_records, draw, tmp_path) -> None:
+    """The 120 images of a megabyte each that are described would take 120 MB."""
+    rows = [
+        {
+            names.IMAGE_BYTES: draw(seed % 9) + bytes(1_000_000),  # readers ignore what follows
+            names.IMAGE_HASH: f"{seed:064x}".encode(),
+        }
+        for seed in range(120)
+    ]
+    write_records(tmp_path / "train-00000-of-00001", rows)
+    del rows
+    settings = ModelSettings(
+        image_size=32, backbone="conv_8_8", weights="none", freeze="all", hidden_units=0
+    )
+    classifier = build_classifier(None, _VOCABULARY, settings)
+    patterns = [str(tmp_path / "train-*")]
+    tracemalloc.start()
+    try:
+        assert described(classifier, patterns, patterns) is not None
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 80e6
+
+
+def test_views_that_were_tuned_for_the_head_do_not_limit_the_search(tmp_path, monkeypatch) -> None:
+    seen = []
+
+    def train(inputs: stages.Inputs, views: int) -> None:
+        seen.extend((inputs.settings.views.count, views))
+        raise DataRefused("enough was seen")
+
+    monkeypatch.setattr(network_search, "train", train)
+    config = {
+        "model": {"views": {"count": 3}},
+        "vocabulary": _VOCABULARY,
+        "bank_uri": str(tmp_path / "bank"),
+    }
+    given = SimpleNamespace(
+        custom_config=config,
+        hyperparameters={"values": {"views": 0}},
+        train_files=[],
+        eval_files=[],
+        model_run_dir=str(tmp_path / "run"),
+    )
+    with pytest.raises(DataRefused, match="enough was seen"):
+        run_fn(given)
+    assert seen == [0, 3]
+
+
+def test_a_run_in_a_bucket_is_refused():
+    config = {"model": {"name": "hands"}, "vocabulary": _VOCABULARY, "bank_uri": "gs://bucket/bank"}
+    given = SimpleNamespace(custom_config=config, model_run_dir="gs://bucket/run")
+    with pytest.raises(ConfigError, match="ImageTrainer: expected a local folder"):
+        run_fn(given)

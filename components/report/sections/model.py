@@ -5,10 +5,9 @@ from __future__ import annotations
 import shlex
 
 from imgpipe.components.report.section import Content, Context, Section
-from imgpipe.components.report.text import serve_command
+from imgpipe.components.report.text import SERVED_NAME, serve_command
 
 _PORT = 8500  # TensorFlow Serving's default for gRPC; the REST interface has the next one
-_NAME = "imgpipe"  # name of a served model if no other is given
 _GATES = {
     "model": "ImageEvaluator",
     "serving": "ServingValidator",
@@ -29,7 +28,7 @@ def build(context: Context) -> Content:
         "before": context.part("baseline").get("version"),
         "settings": settings,
         "vocabulary": context.vocabulary,
-        "commands": _commands(path, str(settings.get("name") or _NAME)) if path else [],
+        "commands": _commands(path, str(settings.get("name") or SERVED_NAME)) if path else [],
     }
 
 
@@ -37,13 +36,12 @@ def _commands(path: str, name: str) -> list[tuple[str, str]]:
     """Return (purpose, command) pairs, with all names quoted for a shell."""
     model = shlex.quote(name)
     mount = shlex.quote(f"{path.rpartition('/')[0] or path}:/models/{name}:ro")
-    named, asked = "", ""
-    if name != _NAME:
-        named, asked = f" --model {model}", f" --server localhost:{_PORT} --model {model}"
+    # With a server, --model is a name, even where a folder has the same one.
+    asked = "" if name == SERVED_NAME else f" --server localhost:{_PORT} --model {model}"
     return [
         (
             f"Serve it, and open http://localhost:{_PORT + 1}/ in a browser",
-            serve_command(path) + named,
+            serve_command(path, name),
         ),
         ("Classify an image from another terminal", f"imgpipe predict photo.jpg{asked}"),
         (

@@ -41,7 +41,10 @@ def build(context: Context) -> Content:
         "trained": history.get("trained", "head"),
         "outcome": _outcome(tuned) if tuned else "",
         "calibration": history.get("calibration") or {},
-        "search": [{**one, "failure": tried.failure(one)} for one in history.get("search") or []],
+        "search": [
+            {**one, "failure": tried.FAILURES.get(one["failure"])}
+            for one in history.get("search") or []
+        ],
         "search_ended": (history.get("search_ended") or {}).get("text", ""),
     }
 
@@ -56,7 +59,7 @@ def _solution(history: Mapping[str, Any], solution: Mapping[str, Any]) -> dict[s
         "epoch": history["epochs"][0],
         "seconds": history.get("seconds"),
         "curve": plots.learning_curve(images, accuracy) if len(curve) > 1 else None,
-        "more": would_more_help(curve, solution.get("images") or 0),
+        "more": would_more_help(solution),
     }
 
 

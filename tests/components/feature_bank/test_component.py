@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +28,7 @@ from imgpipe.components.feature_bank.view_choice import choose_views, helpful_vi
 from imgpipe.components.storage import records
 from imgpipe.components.storage.blob_store import open_store
 from imgpipe.models import feature_names as names
+from imgpipe.models import progress
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.features.bank import open_split
 from imgpipe.models.features.extractor import FeatureExtractor, describe
@@ -85,13 +87,17 @@ def test_the_budget_is_a_share_of_the_free_disk(tmp_path) -> None:
 
 @pytest.mark.parametrize(("shared", "most"), [("", 5), ("shared:", 1.3)])
 def test_what_the_store_holds_counts_as_free(tmp_path, monkeypatch, shared, most) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    disk = SimpleNamespace(free=6_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: disk)
     values = {hashlib.sha256(str(i).encode()).digest(): bytes(1000) for i in range(1000)}
     store = open_store(f"{shared}{tmp_path}", STORE)
     store.put(values)
     store.close()
-    assert 0.7 <= free_budget(f"{shared}{tmp_path}", str(tmp_path)) / (1_000_000 / 4) <= most
-    assert free_budget(f"{shared}{tmp_path / 'new'}", str(tmp_path)) == 0
+    held = 4 * free_budget(f"{shared}{tmp_path}", str(tmp_path)) - disk.free
+    assert 0.7 <= held / 1_000_000 <= most
+    assert free_budget(f"{shared}{tmp_path / 'new'}", str(tmp_path)) == disk.free / 4
+    disk.free = 300_000  # three copies of other features must fit, whatever the store holds
+    assert free_budget(f"{shared}{tmp_path}", str(tmp_path)) == 100_000
 
 
 def test_features_of_a_backbone_that_is_trained_are_not_stored(tmp_path) -> None:
@@ -147,9 +153,17 @@ def test_views_that_do_not_improve_the_head_are_not_in_the_bank(tmp_path, labels
         assert len(rows) == 60
 
 
-@pytest.mark.parametrize(("right", "made"), [(970, [0, 1]), (985, [0]), (900, [0])])
-def test_views_are_made_only_where_they_can_make_a_search_unnecessary(right, made) -> None:
-    """The head is good enough from 980 of 1,000 on; 900 cannot be chance."""
+@pytest.mark.parametrize(
+    ("right", "validation", "made"),
+    [(970, 400, [0, 1]), (985, 400, [0]), (900, 400, [0]), (900, 30, [0, 1])],
+)
+def test_views_are_made_only_where_they_can_make_a_search_unnecessary(
+    right, validation, made
+) -> None:
+    """The head is good enough from 980 of 1,000 on; 900 cannot be chance.
+
+    On 30 validation images, a search tries nothing, because it could not tell a gain from chance.
+    """
     flags = np.arange(1000) < right
     asked = []
 
@@ -157,7 +171,7 @@ def test_views_are_made_only_where_they_can_make_a_search_unnecessary(right, mad
         asked.append(view)
         return Judgement(np.where(flags, 0.1, 3.0).astype(np.float32), flags)
 
-    assert len(helpful_views(judged, 4, ModelSettings())) == 1
+    assert len(helpful_views(judged, 4, ModelSettings(), validation)) == 1
     assert asked == made
 
 
@@ -170,7 +184,7 @@ def test_no_view_is_made_for_a_head_that_a_search_will_replace(tmp_path) -> None
     choose_views(beam.Pipeline(), plan, examples, uri, {"dim": _DIM}, _KEPT, head, '["a", "b"]')
     facts = records.read_json(f"{uri}/bank.json")
     assert (facts["views"], facts["forward_passes"] + facts["reused"]) == (0, 68)
-    assert facts["views_note"].endswith("makes views of its own.")
+    assert facts["views_note"].endswith("it makes views for it.")
 
 
 def test_views_that_improve_the_head_stay_in_the_bank(tmp_path, monkeypatch) -> None:
@@ -178,6 +192,8 @@ def test_views_that_improve_the_head_stay_in_the_bank(tmp_path, monkeypatch) -> 
 
     Heads judge a second view of the same pixels as no better.
     """
+    counted: Counter[str] = Counter()
+    monkeypatch.setattr(progress, "advance", lambda n, unit: counted.update({unit: n}))
     monkeypatch.setattr(Judgement, "better_than", lambda self, other: True)
     settings = replace(_SETTINGS, fine_tune=FineTune(mode="off"))
     plan, _ = make_plan(describe(settings, "float32"), str(tmp_path / "store"), _KEPT, 1e12)
@@ -187,6 +203,7 @@ def test_views_that_improve_the_head_stay_in_the_bank(tmp_path, monkeypatch) -> 
     choose_views(beam.Pipeline(), plan, examples, uri, {"dim": _DIM}, _KEPT, head, '["a", "b"]')
     facts = records.read_json(f"{uri}/bank.json")
     assert (facts["views"], len(facts["views_accuracy"])) == (2, 3)
+    assert counted["images"] == 68, "each image once, not once for each view"
     with open_split(uri, "train", 2) as rows:
         assert np.bincount(rows.views).tolist() == [60, 60, 60]
     with open_split(uri, "validation", 2) as rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from imgpipe.components.feature_bank.near_groups import write_near_groups
+from imgpipe.components.feature_bank.component import write_near_groups
 from imgpipe.components.image_filter.near_duplicates.matching import FILE
 from imgpipe.models.features.image_groups import NEAR_FILE
 

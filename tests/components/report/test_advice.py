@@ -77,7 +77,7 @@ LAST = {"epochs": [{}] * 4, "stopped": "epochs", "best_epoch": 4}
             advice.more_images,
             solved(
                 learning_curve=[{"images": n, "accuracy": n / 1000} for n in (400, 800)],
-                images=1000,
+                gain_error=0.02,
             ),
             "From 400 to 800 training images, accuracy rose by 40.0 points, so that more",
         ),
@@ -85,15 +85,23 @@ LAST = {"epochs": [{}] * 4, "stopped": "epochs", "best_epoch": 4}
             advice.more_images,
             solved(
                 learning_curve=[{"images": n, "accuracy": 0.95 + n / 4000} for n in (40, 80)],
-                images=100,
+                gain_error=0.011,
             ),
             "accuracy rose by 1.0 points, which may be chance.",
         ),
         (
             advice.more_images,
             solved(
+                learning_curve=[{"images": n, "accuracy": 0.95 + n / 4000} for n in (40, 80)],
+                gain_error=0.009,
+            ),
+            "accuracy rose by 1.0 points, so that more images would probably help.",
+        ),
+        (
+            advice.more_images,
+            solved(
                 learning_curve=[{"images": n, "accuracy": 1 - n / 4000} for n in (40, 80)],
-                images=100,
+                gain_error=0.011,
             ),
             "accuracy fell by 1.0 points, which may be chance.",
         ),

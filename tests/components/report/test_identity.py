@@ -14,6 +14,12 @@ def test_the_start_of_a_run_is_read_back(tmp_path):
     assert set(identity.of_run(str(tmp_path))) == {"date"}
 
 
+def test_the_arguments_of_another_program_are_not_written(tmp_path):
+    identity.note_start(tmp_path, ["train.py", "--api-key", "SECRET"])
+    assert "SECRET" not in (tmp_path / identity.FILE).read_text()
+    assert identity.of_run(str(tmp_path))["command"] == ""
+
+
 def test_without_a_folder_only_the_date_is_known():
     assert set(identity.of_run("")) == {"date"}
 

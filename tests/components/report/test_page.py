@@ -2,8 +2,6 @@
 
 import html.parser
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from imgpipe.components.report import page, verdict
 from imgpipe.components.report.page import render
 from imgpipe.components.report.section import RunState, Section
 from imgpipe.components.report.sections import SECTIONS, rejects
+from tests import python_program
 from tests.components.report.report_facts import BLESSED, facts, jpeg, reject
 from tests.images import encoded, noise
 
@@ -452,8 +451,7 @@ def test_importing_the_page_imports_nothing_heavy():
         "import sys, imgpipe.components.report.page, imgpipe.components.report.verdict\n"
         "print({'tensorflow', 'tfx', 'matplotlib', 'jinja2'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+    assert python_program.printed(code).strip() == "set()"
 
 
 def test_the_page_says_why_features_or_activations_are_not_stored():
@@ -472,9 +470,9 @@ def test_the_networks_that_were_tried_are_listed():
     tried = {"gain": 0.0967, "standard_error": 0.015, "seconds": 150.0, "accuracy": 0.995}
     found["training"] |= {
         "search": [
-            {**row, "what": "the head"},
-            {**row, **tried, "what": "layers above block8"},
-            {**row, **tried, "what": "layers above block3", "accuracy": None, "kept": False},
+            {**row, "what": "the head", "failure": None},
+            {**row, **tried, "what": "layers above block8", "failure": None},
+            {**row, "what": "layers above block3", "accuracy": None, "failure": "diverged"},
         ],
         "search_ended": {"reason": "all", "text": "Everything was tried."},
     }

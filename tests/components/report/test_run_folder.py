@@ -35,6 +35,16 @@ def test_the_first_copy_of_an_artifact_is_kept(folder: RunFolder, tmp_path: Path
     assert [entry.name for entry in Path(path).parent.iterdir()] == ["quarantine"]
 
 
+def test_only_its_owner_can_read_the_copied_quarantine(folder: RunFolder, tmp_path: Path):
+    source = _artifact(tmp_path / "a", "rejected")
+    for path in (source, *source.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    folder.leave({"quarantine": source})
+    (copied,) = map(Path, folder.artifacts().values())
+    modes = {oct(path.stat().st_mode & 0o777) for path in (copied, *copied.rglob("*"))}
+    assert modes == {"0o700", "0o600"}
+
+
 def test_what_a_retry_writes_takes_the_place_of_what_the_failed_attempt_left(
     folder: RunFolder, tmp_path: Path
 ):
@@ -91,6 +101,7 @@ def test_the_exit_task_draws_the_page_unless_the_run_has_a_page(folder: RunFolde
     from imgpipe.components.report import exit_report
 
     folder.record(Failure("ImageTrainer", "the disk is full", 5))
+    folder.leave({"plan": _artifact(folder.path.parent / "plan", "")})
     if finished:
         (folder.path / "report.html").write_text("the page of Report")
         (folder.path / "facts.json").write_text("{}")
@@ -105,6 +116,7 @@ def test_the_exit_task_draws_the_page_unless_the_run_has_a_page(folder: RunFolde
     expected = "the page of Report" if finished else "failed in ImageTrainer: the disk is full"
     assert expected in page
     assert (Path(output.uri) / "facts.json").is_file()
+    assert not (folder.path / "artifacts").exists()
 
 
 def _plan(folder: Path, threshold: float) -> Path:

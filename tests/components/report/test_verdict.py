@@ -108,6 +108,17 @@ def test_unconfirmed_proposals_give_a_hint():
     assert hint.startswith("judge.overrides holds 44 unconfirmed proposals, which changed nothing")
 
 
+def test_a_class_that_no_fold_could_learn_gives_a_hint():
+    found = facts()
+    found["cross_validation"]["unlearned"] = [[1, 40]]
+    (hint,) = warnings(found)
+    name = found["settings"]["vocabulary"][1]
+    assert hint.startswith(
+        f"no fold could learn {name}, because all of its images are in one group"
+    )
+    assert "40 images of it counted as wrong" in hint
+
+
 @pytest.mark.parametrize(("count", "hints"), [(60, 1), (199, 1), (200, 0), (0, 0)])
 def test_a_small_validation_split_gives_a_hint_unless_folds_decide(count, hints):
     found = by_validation()

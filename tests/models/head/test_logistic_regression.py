@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tracemalloc
 from collections.abc import Iterator
 
 import numpy as np
@@ -84,6 +85,20 @@ def test_reading_rows_from_a_file_gives_the_same_classifier(stored, monkeypatch)
     np.testing.assert_allclose(
         blocks.log_probabilities(features), whole.log_probabilities(features), atol=1e-2
     )
+
+
+def test_thousands_of_classes_take_bounded_memory() -> None:
+    """A table of all rows and classes would take 100 MB, and five are needed at a time."""
+    rows = _rows(count=5000, classes=12)
+    tracemalloc.start()
+    try:
+        found = LogisticRegression(rows, 5000).minimise(1e9, tolerance=1.0)
+        blocks = [part for part, _ in found.in_blocks(rows.features)]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 250e6
+    assert blocks[0].start == 0 and blocks[-1].stop == 5000
 
 
 def test_all_finite_numbers_of_a_file_are_read_exactly(monkeypatch) -> None:

@@ -12,7 +12,7 @@ from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.logistic_regression import LogisticRegression
-from imgpipe.models.head.solved_head import PENALTIES, judge, solve
+from imgpipe.models.head.solved_head import PENALTIES, judge, solve, standard_error
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training.training_loop import Fit, fit_head
 from tests.models.banks import read_split
@@ -143,7 +143,8 @@ def test_without_the_learning_curve_the_head_is_the_same(rows) -> None:
     settings = ModelSettings()
     whole, short = (fit_head(*rows, 3, settings, learning_curve=wanted) for wanted in (True, False))
     assert whole.solution is not None and short.solution is not None
-    assert {**short.solution, "learning_curve": whole.solution["learning_curve"]} == whole.solution
+    of_curve = {key: whole.solution[key] for key in ("learning_curve", "gain_error")}
+    assert {**short.solution, **of_curve} == whole.solution
     for one, other in zip(whole.head.get_weights(), short.head.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -192,6 +193,58 @@ def test_the_penalty_is_chosen_with_several_images_of_each_class(monkeypatch) ->
     bank = BankRows(features.astype(np.float16), labels, views, hashes)
     facts = solve(bank, 40, ModelSettings(), learning_curve=False).facts
     assert facts["images"] == 400 and facts["accuracy"] > 0.95
+
+
+def _drawn_rows(sizes: list[int], groups: list[bytes]) -> BankRows:
+    """Return rows of as many images of each class as `sizes` says, with the given groups."""
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    features = 0.8 * random.normal(size=(len(labels), 16)) + np.eye(4, 16)[labels]
+    hashes = np.array([b"%064x" % number for number in range(len(labels))])
+    views = np.zeros(len(labels), np.int16)
+    return BankRows(features.astype(np.float16), labels, views, hashes, np.array(groups))
+
+
+def test_a_class_that_is_one_group_does_not_choose_the_penalty() -> None:
+    """No head could know the class in the fold that holds all of its images."""
+    groups = [b"image %d" % number for number in range(120)]
+    three = solve(_drawn_rows([40, 40, 40], groups), 4, ModelSettings())
+    four = solve(_drawn_rows([40, 40, 40, 40], [*groups, *[b"film"] * 40]), 4, ModelSettings())
+    assert four.facts["images"] == three.facts["images"] == 120
+    assert four.facts["l2"] == three.facts["l2"]
+    assert four.facts["accuracy"] == pytest.approx(three.facts["accuracy"], abs=0.1)
+
+
+def test_classes_of_one_group_each_have_no_folds() -> None:
+    groups = [b"film %d" % (number // 4) for number in range(48)]
+    random = np.random.default_rng(0)
+    views, hashes = np.zeros(48, np.int16), np.array([b"%064x" % number for number in range(48)])
+    features = random.normal(size=(48, 16)).astype(np.float16)
+    rows = BankRows(features, np.arange(48) // 4, views, hashes, np.array(groups))
+    assert judge(rows, 12, ModelSettings()) is None
+    assert "folds" not in solve(rows, 12, ModelSettings()).facts
+
+
+def test_the_error_of_the_last_gain_is_paired_and_counts_groups(rows, monkeypatch) -> None:
+    """All heads answer alike here, except that those of fewer images are wrong on one film."""
+    clean = rows[0].up_to(0)
+    films = np.array([b"film %d" % (number // 5) for number in range(len(clean))])
+    grouped = dataclasses.replace(clean, groups=films)
+    calls = []
+
+    def scores(self, linear):
+        calls.append(self)
+        right = np.ones(len(self.held), np.bool_)
+        if FOLDS * 3 < len(calls) <= FOLDS * 4:  # the third of the points of the curve
+            right[np.asarray(self.held.groups) == b"film 3"] = False
+        return np.zeros(len(self.held), np.float32), right
+
+    monkeypatch.setattr(solved_head._Fold, "scores", scores)
+    facts = solve(grouped, 3, ModelSettings(l2=10.0)).facts
+    gains = np.repeat([1.0, 0.0], [5, len(clean) - 5])
+    expected = standard_error(gains, np.arange(len(clean)) // 5)
+    assert facts["gain_error"] == pytest.approx(expected)
+    assert expected > 1.5 * standard_error(gains)
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,14 @@ from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.search import network_search, ways
 from imgpipe.models.setting_sections import FineTune
 from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training import fresh_activations as fresh
 from imgpipe.models.training import stages
-from imgpipe.models.training.fresh_activations import count_labelled, fresh_activations, usual_side
+from imgpipe.models.training.fresh_activations import (
+    LabelledImages,
+    fresh_activations,
+    usual_side,
+)
+from imgpipe.models.training.images import in_order
 from imgpipe.models.training.stages import HEAD, Inputs, Trained, above_cut
 from imgpipe.models.training.training_loop import fit
 from tests.images import encoded
@@ -234,6 +240,47 @@ def test_a_person_who_ends_the_search_gets_the_best_network_so_far(examples, ban
     assert trained.history["search_ended"]["reason"] == "interrupted"
 
 
+class _AfterTheLast(_Said):
+    """A display on which a person presses Ctrl-C when the last network has been judged."""
+
+    heard = False
+
+    def say(self, text: str) -> None:
+        """Keep the sentence, and end the search at the first network that is kept."""
+        super().say(text)
+        self.ends = text.endswith(", kept")
+
+    def stopped(self) -> bool:
+        """Return whether the person has ended the search."""
+        self.heard = self.heard or self.ends
+        return self.ends
+
+
+def test_a_person_who_ends_a_search_that_has_just_ended_is_heard(examples, bank) -> None:
+    """Otherwise `Listener.stoppable` would end the run, and the network would be lost."""
+    display = _AfterTheLast()
+    progress.attach(display)
+    try:
+        trained = network_search.train(_inputs(examples, bank))
+    finally:
+        progress.attach(None)
+    assert display.heard
+    assert trained.history["search_ended"]["reason"] == "enough"
+
+
+def test_a_number_of_views_that_was_tuned_for_the_head_does_not_limit_the_search(
+    examples, bank, monkeypatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(
+        network_search, "ways", lambda settings, *rest: seen.append(settings.views.count) or []
+    )
+    none = replace(_SETTINGS.views, count=0)
+    network_search.train(_inputs(examples, bank, views=none), views=3)
+    network_search.train(_inputs(examples, bank, views=none))
+    assert seen == [3, 0]
+
+
 @pytest.mark.parametrize("mode", ["off", "search"])
 def test_without_minutes_or_with_the_mode_off_there_is_no_search(examples, bank, mode) -> None:
     minutes = 0.0 if mode == "search" else None
@@ -249,6 +296,8 @@ def test_settings_that_fix_the_training_disable_the_search() -> None:
     assert not ModelSettings(hidden_units=8).searches
     assert not ModelSettings(fine_tune=FineTune(mode="auto")).searches
     assert not ModelSettings(freeze="none").searches
+    assert not ModelSettings(weights="none").searches
+    assert ModelSettings(weights="none", freeze="all").searches
 
 
 @pytest.fixture(scope="module")
@@ -366,7 +415,7 @@ def test_time_that_the_plan_did_not_need_is_spent_on_more_epochs(
     settings = replace(_SETTINGS, minutes=60.0)
     [way, *_] = ways.ways(settings, network_search.backbone_of(settings))
     planned = 0.99 * 60 * settings.minutes / replace(way, epochs=15).passes()
-    images = count_labelled([str(examples / f"{names.TRAIN}-*")])
+    images = len(LabelledImages.of([str(examples / f"{names.TRAIN}-*")]).labels)
     monkeypatch.setattr(
         network_search, "seconds_a_view", lambda files, extractor: planned * _SIZE**2 / images
     )
@@ -385,8 +434,15 @@ def test_two_networks_without_gain_end_the_search(examples, bank, monkeypatch) -
     monkeypatch.setattr(ways, "FineTune", lambda: stage)
     monkeypatch.setattr(network_search, "standard_error", lambda gains, groups: 1.0)
     monkeypatch.setattr(Judgement, "better_than", lambda self, other: False)
+    read = []
+    monkeypatch.setattr(
+        fresh,
+        "in_order",
+        lambda files: (read.append(Path(files[0]).name.split("-")[0]), in_order(files))[1],
+    )
     trained = network_search.train(_inputs(examples, bank, fine_tune=stage))
     head, *tried = trained.history["search"]
+    assert sorted(read) == [names.TRAIN, names.VALIDATION], "the labels are read once"
     assert [row["kept"] for row in (head, *tried)] == [True, False, False]
     assert [re.findall(r"rate ([\d.]+)", row["what"]) for row in tried] == [["0.05"], ["0.01"]]
     assert trained.history["search_ended"] == {
@@ -409,8 +465,7 @@ def test_the_usual_side_of_the_images_is_read_from_the_examples(
 def test_fresh_activations_are_those_of_the_extractor(examples) -> None:
     patterns = [str(examples / f"{names.TRAIN}-*")]
     extractor = _extractor()
-    with fresh_activations(patterns, extractor, 1) as maps:
-        assert count_labelled(patterns) == 36
+    with fresh_activations(LabelledImages.of(patterns), extractor, 1) as maps:
         assert len(maps) == 72
         rows = np.asarray(maps.stored(np.arange(72)))
     pixels = {
@@ -429,7 +484,7 @@ def test_training_stops_with_the_best_weights_when_the_time_is_over(examples) ->
     settings = replace(_SETTINGS, epochs=50, patience=50).second_stage()
     settings = replace(settings, epochs=50)
     patterns = [str(examples / f"{names.TRAIN}-*")]
-    with fresh_activations(patterns, _extractor(), 0) as maps:
+    with fresh_activations(LabelledImages.of(patterns), _extractor(), 0) as maps:
         found = fit(
             lambda: above_cut(3, settings, _CUT), maps, maps, 3, settings, over=lambda: True
         )

@@ -48,8 +48,3 @@ FAILED = {**TUNED, "accuracy": None, "gain": None, "standard_error": None, "kept
 )
 def test_a_line_has_the_layers_the_accuracy_the_gain_and_the_time(tried, expected: str) -> None:
     assert line(tried) == expected
-
-
-def test_a_row_of_an_earlier_version_without_accuracy_has_diverged() -> None:
-    earlier = {key: value for key, value in FAILED.items() if key != "failure"}
-    assert "diverged" in line(earlier)

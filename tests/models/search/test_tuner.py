@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
 from imgpipe.models import feature_names as names
@@ -93,6 +96,26 @@ def test_an_error_in_a_trial_is_not_hidden(bank, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(tuner_module, "fit_head", fails)
     with pytest.raises(DataRefused, match="no labelled image"):
         bank_tuner(_SETTINGS, 3, 2, tmp_path).search(bank=bank)
+
+
+def test_the_heads_of_earlier_trials_are_freed(bank, tmp_path, monkeypatch) -> None:
+    """Heads refer to themselves through their graphs, so that only the collector frees them."""
+    heads: list[weakref.ref] = []
+    alive = []
+
+    def fitted(*rows, **options):
+        alive.append(sum(head() is not None for head in heads))
+        found = fit_head(*rows, **options)
+        heads.append(weakref.ref(found.head))
+        return found
+
+    monkeypatch.setattr(tuner_module, "fit_head", fitted)
+    gc.disable()
+    try:
+        bank_tuner(_SETTINGS, 3, 3, tmp_path).search(bank=bank)
+    finally:
+        gc.enable()
+    assert max(alive) <= 1
 
 
 @pytest.mark.slow

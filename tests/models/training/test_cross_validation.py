@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -135,6 +136,15 @@ def test_images_of_a_group_are_in_the_same_fold(rows, monkeypatch):
         assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
 
 
+def test_a_class_of_one_group_is_named_because_no_fold_can_learn_it(rows):
+    groups = np.where(rows.labels == 1, b"film", np.asarray(rows.hashes))
+    found = cross_validate(dataclasses.replace(rows, groups=groups), 4, 3, SETTINGS).summary()
+    images = int(((rows.labels == 1) & (rows.views == 0)).sum())
+    assert found["unlearned"] == [[1, images]]
+    assert found["correct"] <= found["images"] - images
+    assert cross_validate(rows, 4, 3, SETTINGS).summary()["unlearned"] == []
+
+
 def test_classes_are_spread_evenly_over_folds():
     labels = np.repeat([0, 1, 2], [50, 20, 5])
     sets = np.array([f"image {i}" for i in range(75)])
@@ -149,6 +159,20 @@ def test_the_folds_do_not_depend_on_the_order_of_the_images():
     labels, sets = np.arange(40) % 3, np.array([f"image {i}" for i in range(40)])
     order = np.random.default_rng(0).permutation(40)
     assert assign(labels, sets, 4) == assign(labels[order], sets[order], 4)
+
+
+def test_many_classes_and_sets_need_no_table_of_both():
+    """A table of numbers for each set and each class would take 72 MB."""
+    labels = np.arange(3000)
+    sets = np.array([f"image {i}" for i in labels])
+    tracemalloc.start()
+    try:
+        fold_of = assign(labels, sets, 5)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8e6
+    assert np.bincount(list(fold_of.values())).tolist() == [600] * 5
 
 
 def test_a_large_group_does_not_leave_a_fold_empty():

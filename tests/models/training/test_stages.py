@@ -276,6 +276,9 @@ def test_the_checkpoint_key_depends_on_everything_that_decides_a_training(
     keys = {one.checkpoint(*arguments).key for one, arguments in [(inputs, base), *others]}
     assert len(keys) == len(others) + 1
     assert replace(inputs, resume_dir=None).checkpoint(*base) is None
+    later = replace(_SETTINGS, name="other", minutes=3.0, unknown_rate=0.1, temperature=False)
+    unchanged = replace(inputs, settings=later).checkpoint(*base)
+    assert _SETTINGS.temperature and unchanged.key == inputs.checkpoint(*base).key
 
 
 @pytest.mark.parametrize(
