@@ -33,6 +33,10 @@ class ResourceError(ImgpipeError):
     exit_code = 5
 
 
+class UnsafeWeightsError(ResourceError):
+    """A weights file is damaged, or holds something other than plain numbers."""
+
+
 def nearest(received: str, known: Iterable[str]) -> str:
     """Return the end of a message that names the known word most like a wrong one, if any is."""
     import difflib  # not for every `imgpipe --help`

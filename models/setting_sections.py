@@ -180,7 +180,7 @@ class TrainSettings:
 
 @dataclass(frozen=True, config=STRICT)
 class FineTune:
-    """Second stage: layers above a cut train too, from the bank's activations at the cut."""
+    """Whether the last layers of the network are trained too, and how."""
 
     mode: FineTuneMode = Field(
         default="search",

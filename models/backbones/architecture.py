@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     import keras
+
+MAX_BYTES: Final = 4 << 30  # of a weights file; the largest of keras.applications has 1.4 GB
 
 
 class Choice(Protocol):

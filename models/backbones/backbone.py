@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from imgpipe.models import layer_names
 from imgpipe.models.backbones import registry
-from imgpipe.models.backbones.torch_legacy import MAX_BYTES
+from imgpipe.models.backbones.architecture import MAX_BYTES
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files import regular_files
 

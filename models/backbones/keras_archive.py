@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from imgpipe.models.backbones.torch_legacy import MAX_BYTES, UnsafeWeightsError
+from imgpipe.models.backbones.architecture import MAX_BYTES
+from imgpipe.models.errors import UnsafeWeightsError
 
 _CONFIG: Final = "config.json"
 _WEIGHTS: Final = "model.weights.h5"

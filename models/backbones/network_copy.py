@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.backbones.nested_layers import snake, walk
-from imgpipe.models.backbones.torch_legacy import UnsafeWeightsError
+from imgpipe.models.errors import UnsafeWeightsError
 
 if TYPE_CHECKING:
     import keras

@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.backbones import keras_archive
+from imgpipe.models.backbones.architecture import MAX_BYTES
 from imgpipe.models.backbones.nested_layers import walk
-from imgpipe.models.backbones.torch_legacy import MAX_BYTES, UnsafeWeightsError
-from imgpipe.models.errors import ResourceError
+from imgpipe.models.errors import ResourceError, UnsafeWeightsError
 from imgpipe.models.files.regular_files import read_bytes
 
 if TYPE_CHECKING:

@@ -205,16 +205,15 @@ class LiteModel:
 
     Args:
         content: Content of the file.
-        interpreters: Number of interpreters; None uses one for each core of this process.
 
     Attributes:
         image_size: Side of the input in pixels.
     """
 
-    def __init__(self, content: bytes, interpreters: int | None = None) -> None:
+    def __init__(self, content: bytes) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        count = interpreters or len(os.sched_getaffinity(0))
+        count = len(os.sched_getaffinity(0))  # cores that this process may use
         self._interpreters = [
             Interpreter(model_content=content, num_threads=1) for _ in range(count)
         ]

@@ -96,9 +96,8 @@ class Config(schema.SettingsSection):
             )
         if folds and self.fine_tune.mode == "on":
             raise ValueError(
-                'evaluate.cross_validate judges heads, but fine_tune.mode = "on" always ships '
-                'another network; use "auto", which ships it only if validation accuracy improved, '
-                'or "off"'
+                "evaluate.cross_validate cannot evaluate the network that fine_tune.mode = "
+                '"on" always publishes. Use "auto", or "off"'
             )
         return self
 
@@ -298,11 +297,9 @@ def _set(tree: dict[str, Any], assignment: str) -> None:
     if key not in known_keys():
         raise ConfigError(f"--set {assignment[:_SHOWN]}: {unknown(key)}")
     try:
-        value = toml_text.parse(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:  # a text without quotes, such as --set run.name=flowers
+        value = tomllib.loads(f"v = {text}")["v"]
+    except (ValueError, RecursionError):  # a text without quotes, such as --set run.name=flowers
         value = text.strip()
-    except ValueError as error:
-        raise ConfigError(f"--set {key}: {error}.") from None
     if not isinstance(value, str) and _kind(key) is str:
         value = text.strip()  # such as --set data.label_column=0
     flat_settings.put(tree, key, value)
@@ -342,10 +339,9 @@ def build(
             )
     for assignment in assignments:
         _set(copy, assignment)
-    try:
-        toml_text.check(copy)
-    except ValueError as error:
-        raise ConfigError(f"{where}: {error}.") from None
+    for name, value in flat_settings.flat(copy):
+        if isinstance(value, str) and "\0" in value:
+            raise ConfigError(f"{where}: {name} holds a NUL character, which no name or path has.")
     try:
         return Config.model_validate(copy)
     except ValidationError as error:
@@ -355,8 +351,8 @@ def build(
 def load(path: Path, assignments: Iterable[str] = ()) -> Config:
     """Read a TOML file.
 
-    Relative paths in ``[data]``, ``model.weights`` and ``judge.overrides`` are relative to the
-    folder of the file.
+    Relative paths of inputs, which are those in ``[data]``, ``model.weights``, ``judge.overrides``
+    and ``gate.schema_file``, are relative to the folder of the file.
 
     Args:
         path: The TOML file.
@@ -372,14 +368,16 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
     folder = path.absolute().parent
     # `build` reports a section that is no table.
     tables = {name: table for name, table in tree.items() if isinstance(table, dict)}
-    data, model, judge = (tables.get(name, {}) for name in ("data", "model", "judge"))
+    data, model = (tables.get(name, {}) for name in ("data", "model"))
     for key in ("source", *PATHS):
         if isinstance(data.get(key), str) and data[key]:
             data[key] = absolute(data[key], folder)
     if str(model.get("weights", "")).endswith(WEIGHT_FILES):
         model["weights"] = absolute(model["weights"], folder)
-    if isinstance(overrides := judge.get("overrides"), str) and overrides:
-        judge["overrides"] = str(_path("judge.overrides", overrides, folder))
+    for section, key in (("judge", "overrides"), ("gate", "schema_file")):
+        table = tables.get(section, {})
+        if isinstance(given := table.get(key), str) and given:
+            table[key] = str(_path(f"{section}.{key}", given, folder))
     return build(tree, assignments, str(path))
 
 

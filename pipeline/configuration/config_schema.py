@@ -10,7 +10,7 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from imgpipe.components.example_gen.sources.base import SourceSettings
@@ -21,7 +21,8 @@ from imgpipe.models.features.folds import AUTOMATIC
 from imgpipe.models.limits import STRICT
 
 #: The name is part of URLs, such as /v1/models/NAME:predict, in which these characters are plain.
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_SHOWN = 100  # most characters of a wrong name in a message
 
 
 class SettingsSection(BaseModel):
@@ -36,10 +37,13 @@ class Run(SettingsSection):
     """Name of the pipeline, folder of its results, and where they are logged."""
 
     name: str = Field(
-        "imgpipe", pattern=_NAME, description="Name of the pipeline and of the served model."
+        "imgpipe",
+        description="Name of the pipeline, and of the model in requests to servers that "
+        "`imgpipe deploy` describes. `imgpipe serve` takes the name as --model.",
     )
     out: str = Field(
         "imgpipe-out",
+        min_length=1,
         description="Folder of artifacts, metadata, feature bank, published versions and reports.",
     )
     mlflow: str = Field(
@@ -47,6 +51,16 @@ class Run(SettingsSection):
         description="MLflow tracking server, http://HOST:PORT, or file:FOLDER, to which a run on "
         "this machine logs settings, metrics, page and model. Empty: nothing is logged.",
     )
+
+    @field_validator("name")
+    @classmethod
+    def _is_plain(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                "use letters, digits, `_`, `.` and `-`, at most 63, beginning with a letter or "
+                f"digit. Received: {name[:_SHOWN]!r}"
+            )
+        return name
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -84,7 +98,7 @@ class Data(SourceSettings, _Source):
 
 
 class Split(SettingsSection):
-    """Division into splits by a salted content hash, so new files rarely move another file."""
+    """How images are divided for training, validation and test; new images rarely move others."""
 
     seed: int = Field(
         0, ge=0, description="Salt of the content hash. Another seed gives other splits."
@@ -158,7 +172,7 @@ class Judge(SettingsSection):
 
 
 class Gate(SettingsSection):
-    """Requirements of DataGate on the data before a model is trained."""
+    """What the images must fulfil before training starts."""
 
     min_train: int = Field(4, ge=1, description="Fewest images of each class in train.")
     min_validation: int = Field(
@@ -181,7 +195,8 @@ class Gate(SettingsSection):
     drift: Literal["reject", "warn", "ignore"] = Field(
         "reject",
         description="What happens when the data differs from that of the last blessed model: "
-        "reject, warn or ignore. The limits are in the accepted schema (drift_comparator).",
+        "reject, warn or ignore. The limits are in the accepted schema; `imgpipe schema "
+        "show` prints them.",
     )
     skew: Literal["reject", "warn", "ignore"] = Field(
         "warn",
@@ -236,6 +251,7 @@ class Bank(SettingsSection):
     budget: float | None = Field(
         None,
         ge=0,
+        examples=[20],
         description="Most GiB that the features and activations of a run may take. Above it, fewer "
         "augmented views are stored; if not even the images themselves fit, layers are trained on "
         "images instead. Not set: a quarter of the free disk space.",
@@ -327,8 +343,12 @@ class Expect(SettingsSection):
         "", description="The expected result in words: whose it is, and how it was reached."
     )
     data: str = Field("", description="The data to which the expectation applies.")
-    low: float | None = Field(None, ge=0, le=1, description="Lower end of the expected accuracy.")
-    high: float | None = Field(None, ge=0, le=1, description="Upper end of the expected accuracy.")
+    low: float | None = Field(
+        None, ge=0, le=1, examples=[0.9], description="Lower end of the expected accuracy."
+    )
+    high: float | None = Field(
+        None, ge=0, le=1, examples=[0.98], description="Upper end of the expected accuracy."
+    )
     split: Literal["validation", "test"] = Field(
         "validation",
         description="Split whose accuracy is compared; validation if the data has no test split.",

@@ -12,7 +12,6 @@ import random
 import tarfile
 import tempfile
 import zipfile
-from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -135,17 +134,6 @@ def archives() -> Iterator[bytes]:
         ):
             archive.writestr(zipfile.ZipInfo(name), content)
     yield out.getvalue()
-
-
-def torch_weights() -> Iterator[bytes]:
-    """Tensors in the legacy format of PyTorch."""
-    from tests.models.backbones.test_torch_legacy import legacy_file, legacy_tensor
-
-    values = {"0": np.arange(12, dtype=np.float32)}
-    state = OrderedDict(
-        a=legacy_tensor("0", 12, 0, (3, 4), (4, 1)), b=legacy_tensor("0", 12, 5, (2,), (3,))
-    )
-    yield legacy_file(state, values)
 
 
 def configs() -> Iterator[bytes]:

@@ -133,13 +133,6 @@ def _network() -> Any:
     return seeds.network()
 
 
-def _torch(file: Path) -> object:
-    """Read a file of weights in the legacy format of PyTorch."""
-    from imgpipe.models.backbones import torch_legacy
-
-    return [tensor.shape for tensor in torch_legacy.read(file).values()]
-
-
 def _config(file: Path) -> object:
     """Load a configuration."""
     from imgpipe.pipeline.configuration import config
@@ -193,7 +186,6 @@ TARGETS = {
         Target("image", _header, seeds.images),
         Target("x.weights.h5", _weights, seeds.hdf5_weights),
         Target("x.keras", _weights, seeds.archives),
-        Target("x.pth", _torch, seeds.torch_weights),
         Target("config.toml", _config, seeds.configs),
         Target("overrides.toml", _overrides, seeds.overrides),
         Target("manifest.jsonl", _quarantine, seeds.quarantines),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 
 from imgpipe.models.quick_imports import quick_imports
+from tests import python_program
 
 
 @pytest.fixture
@@ -62,5 +62,4 @@ def test_the_exit_of_the_program_visits_no_objects(argument: str) -> None:
         f"sys.argv[1:] = [{argument!r}]\n"
         "imgpipe._main()\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] == "True True"
+    assert python_program.ended(program).stdout.splitlines()[-1] == "True True"

@@ -118,28 +118,34 @@ def weights_path() -> Path:
 
 @functools.cache
 def weights_sha256() -> str:
-    """Return the SHA-256 (hex) of the weights file.
+    """Check the weights file and return its SHA-256 (hex).
 
     Raises:
         ResourceError: The file cannot be read, or is not the one with which this code was tested.
     """
+    _content()
+    return _SHA256
+
+
+def _content() -> bytes:
+    """Return the content of the weights file, which has the expected SHA-256."""
     path = weights_path()
     try:
-        received = hashlib.sha256(path.read_bytes()).hexdigest()
+        content = path.read_bytes()
     except OSError as error:
         raise ResourceError(f"backbone {NAME}: cannot read {path}: {error}") from error
+    received = hashlib.sha256(content).hexdigest()
     if received != _SHA256:
         raise ResourceError(
             f"backbone {NAME}: {path} is not the weights file this code was tested with. "
             f"Expected SHA-256 {_SHA256}. Received: {received}. Install the package again"
         )
-    return received
+    return content
 
 
 def read_weights() -> dict[str, npt.NDArray[Any]]:
     """Return the tensors of the weights file by name, including BatchNorms and the classifier."""
-    weights_sha256()  # raises an error when the package holds another file
-    return torch_legacy.read(weights_path())
+    return torch_legacy.parse(_content())
 
 
 def source(choice: Choice, side: tuple[int, int]) -> keras.Model:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 
 from imgpipe.models import backbones
 from imgpipe.models.errors import ConfigError, ResourceError
+from tests import python_program
 
 
 def test_every_backbone_describes_itself() -> None:
@@ -216,5 +215,4 @@ def test_computing_fingerprints_imports_no_tensorflow() -> None:
         "FeatureExtractor(precision='float32').key(1); "
         "print('tensorflow' in sys.modules, 'keras' in sys.modules, 'h5py' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False", "False"]
+    assert python_program.printed(code).split() == ["False", "False", "False"]

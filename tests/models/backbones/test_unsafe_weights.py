@@ -19,8 +19,7 @@ import numpy as np
 import pytest
 
 from imgpipe.models import backbones
-from imgpipe.models.backbones.torch_legacy import UnsafeWeightsError
-from imgpipe.models.errors import ResourceError
+from imgpipe.models.errors import ResourceError, UnsafeWeightsError
 
 # When it saves weights, Keras converts TensorFlow variables in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")

@@ -103,13 +103,14 @@ def test_images_of_other_sizes_are_accepted() -> None:
     assert backbones.get(lite0.NAME).build(pixels).shape == (None, 3, 3, lite0.FEATURE_DIM)
 
 
-def test_another_weights_file_is_refused(tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("use", [lite0.weights_sha256, lite0.read_weights])
+def test_another_weights_file_is_refused_before_it_is_unpickled(use, tmp_path, monkeypatch) -> None:
     other = tmp_path / "weights.pth"
     other.write_bytes(b"something else")
     monkeypatch.setattr(lite0, "weights_path", lambda: other)
     lite0.weights_sha256.cache_clear()
     with pytest.raises(ResourceError, match="not the weights file this code was tested with"):
-        lite0.weights_sha256()
+        use()
     lite0.weights_sha256.cache_clear()
 
 
