@@ -64,7 +64,8 @@ def run(
     if minutes is not None:
         settings["train.minutes"] = minutes
     configuration = _configuration(config, data, settings, out)
-    start = start and component_names.find(start, configuration)
+    if start is not None:
+        start = component_names.find(start, configuration)
     found = execute(configuration, start, to_stderr=True)
     if found.summary["status"] == "interrupted":
         raise KeyboardInterrupt(found.verdict)
@@ -206,8 +207,9 @@ def _configuration(
     out: str | Path | None = None,
 ) -> Config:
     """Build the configuration from arguments, as the command line does."""
+    from imgpipe.pipeline.command_line import options
     from imgpipe.pipeline.command_line import settings as arguments
 
     source, images = (None if one is None else os.fspath(one) for one in (config, data))
-    folder = None if out is None else Path(out)
+    folder = None if out is None else options.output_folder(os.fspath(out))
     return arguments.configuration(source, images, folder, arguments.assignments(settings))

@@ -64,7 +64,9 @@ def _setting(option: str) -> str:
 
     name = option.lstrip("-").replace("-", "_")
     # The same name may occur in several sections, such as `threshold`.
-    choices = [f"--set {key}=VALUE" for key in known_keys() if key.rsplit(".", 1)[-1] == name]
+    found = [key for key in known_keys() if key.rsplit(".", 1)[-1] == name]
+    # A command that writes there has --out.
+    choices = [f"--set {key}=VALUE" for key in found if key != "run.out"]
     return f". There is a setting of this name: {' or '.join(choices)}" if choices else ""
 
 

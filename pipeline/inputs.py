@@ -66,6 +66,7 @@ _BANK_CODE = (
     "models/head/class_weights.py",
     "models/head/logistic_regression.py",
     "models/head/solved_head.py",
+    "models/search/ways.py",
 )
 _DATA_PACKAGES = ("pillow", "tensorflow", "tensorflow-data-validation")
 _MODEL_PACKAGES = ("tensorflow", "keras")
@@ -293,12 +294,9 @@ def _proposals(config: Config) -> int:
 
 def _split_key(config: Config, given: Iterable[str], how: object) -> str:
     """Fingerprint of how images are assigned to splits."""
-    # Near-duplicates are placed in one split. The usual threshold is left out, so that the keys of
-    # earlier versions stay valid.
-    near = config.judge.threshold.model_dump(include={"near_duplicate"}, exclude_defaults=True)
-    return _fingerprint(
-        asdict(split_rule(config, tuple(sorted(given)))), how, *([near] if near else [])
-    )
+    rule = asdict(split_rule(config, tuple(sorted(given))))
+    # Near-duplicates are placed in one split.
+    return _fingerprint(rule, how, config.judge.threshold.model_dump(include={"near_duplicate"}))
 
 
 def _data_key(config: Config, fingerprint: str, overrides: str) -> str:

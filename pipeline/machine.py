@@ -157,7 +157,7 @@ def _accelerator(out: Path) -> Finding:
         False,
         f"this machine has a GPU, and TensorFlow does not find it; {build}",
         "The processor computes. For the GPU, install its CUDA libraries: "
-        "uv pip install 'tensorflow[and-cuda]'",
+        "uv pip install 'tensorflow[and-cuda]' (make installs uv as .tools/bin/uv)",
     )
 
 

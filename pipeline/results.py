@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -87,9 +89,7 @@ class Run:
 
     def _repr_html_(self) -> str | None:
         """Return the page in a frame, as notebooks display it; None if there is no page."""
-        from imgpipe.pipeline import notebook
-
-        return notebook.frame(self.report.read_text("utf-8")) if self.report else None
+        return _frame(self.report.read_text("utf-8")) if self.report else None
 
 
 class _Page:
@@ -126,9 +126,7 @@ class _Page:
 
     def _repr_html_(self) -> str:
         """Return the page in a frame, as notebooks display it."""
-        from imgpipe.pipeline import notebook
-
-        return notebook.frame(self.html)
+        return _frame(self.html)
 
 
 @dataclass(frozen=True)
@@ -218,9 +216,7 @@ class Export:
 
 
 def _show(result: Run | _Page, page: Path | None) -> None:
-    from imgpipe.pipeline import notebook
-
-    if notebook.in_notebook():
+    if _in_notebook():
         from IPython.display import display
 
         display(result)
@@ -230,3 +226,22 @@ def _show(result: Run | _Page, page: Path | None) -> None:
         open_command.command(page.parent)
     else:
         print(result.verdict)
+
+
+def _frame(page: str) -> str:
+    """Wrap a page in a frame of its own, so that its style and its security policy stay its own."""
+    return (
+        '<iframe sandbox="allow-popups" style="width: 100%; height: 800px; border: 0" '
+        f'srcdoc="{html.escape(page)}"></iframe>'
+    )
+
+
+def _in_notebook() -> bool:
+    """Whether the program runs in a notebook, which can display HTML.
+
+    IPython in a terminal cannot.
+    """
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    kinds = {kind.__name__ for kind in type(shell).__mro__}
+    return shell is not None and "TerminalInteractiveShell" not in kinds

@@ -38,11 +38,15 @@ def exit_codes() -> str:
         "`imgpipe evaluate` ends with it below its threshold, and `imgpipe export` if the file "
         "would answer differently.",
         130: "Interrupted by Ctrl-C. Finished work is kept.",
-        143: "Stopped by SIGTERM. Finished work is kept. `imgpipe serve` and `imgpipe review`, "
-        "which run until they are stopped, end with 0.",
+        143: "Stopped by SIGTERM. Finished work is kept. `imgpipe serve`, which runs until it is "
+        "stopped, ends with 0.",
     }
     for error in (errors.ConfigError, errors.DataRefused, errors.ResourceError):
         rows[error.exit_code] = " ".join((error.__doc__ or "").split())
+    rows[2] += (
+        " `imgpipe predict` and `imgpipe explain` end with it if some of the files are no images; "
+        "they have answered for the others."
+    )
     rows[4] += " `imgpipe check` ends with it where a run would, and `imgpipe drift` for drift."
     table = "\n".join(f"| `{code}` | {text} |" for code, text in sorted(rows.items()))
     return (

@@ -237,15 +237,14 @@ class Display:
         if not signals.held():
             return False
         if not self._agreed:
-            self._agreed = self._confirmed(
-                "End the search and go on with the best network so far? n ends the run."
-            )
+            self._agreed = self._confirmed()
         if not self._agreed:
             signals.stop()
         return True
 
-    def _confirmed(self, question: str) -> bool:
-        """Ask a question on the terminal until it is answered; Enter says yes."""
+    def _confirmed(self) -> bool:
+        """Ask on the terminal whether the run continues; Enter says yes."""
+        question = "End the search and go on with the best network so far? n ends the run."
         if self._live:
             self._live.stop()
         while True:

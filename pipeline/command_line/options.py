@@ -16,23 +16,35 @@ SOURCE_HELP = (
 )
 
 
-def old_spelling(old: str, new: str) -> Any:
-    """Declare an option that an earlier release had, which says how it is spelled now.
+def writable_file(param: typer.CallbackParam, value: Any) -> Any:
+    """Refuse a file whose folder does not exist before any work is done, as an option's callback.
 
-    Args:
-        old: The option, such as ``--from``.
-        new: The option or argument that replaces it, such as ``--out``.
-
-    Returns:
-        A hidden option for a parameter whose type is ``Path | None``.
+    Raises:
+        ConfigError: The folder does not exist, or the file is a folder itself.
     """
+    from imgpipe.pipeline.command_line import output_files
 
-    def print_note(value: Path | None) -> Path | None:
-        if value is not None:
-            typer.echo(f"note: {old} still works; it is spelled {new} now.", err=True)
-        return value
+    output_files.check_folder(param.opts[0], value)
+    return value
 
-    return typer.Option(old, hidden=True, callback=print_note)
+
+def output_folder(text: str) -> Path:
+    """Parse the value of an option for an output folder.
+
+    The path of an empty text is the working folder, which nobody means by a variable that is not
+    set, as in ``--out "$OUT"``.
+
+    Raises:
+        ConfigError: The value is empty.
+    """
+    from imgpipe.models.errors import ConfigError
+
+    if not text.strip():
+        raise ConfigError(
+            "--out is empty; expected a folder for the outputs. For the working directory use: "
+            "--out ."
+        )
+    return Path(text)
 
 
 #: Headings of ``imgpipe --help``.
@@ -54,7 +66,8 @@ ConfigOrOutArgument = Annotated[
 ]
 DataOption = Annotated[str | None, typer.Option("--data", metavar="SRC", help=SOURCE_HELP)]
 RunsOption = Annotated[
-    Path | None, typer.Option("--out", metavar="OUT", help="Output folder of the runs.")
+    Path | None,
+    typer.Option("--out", metavar="OUT", parser=output_folder, help="Output folder of the runs."),
 ]
 OutArgument = Annotated[
     Path,
@@ -71,15 +84,29 @@ SettingsOption = Annotated[
 JsonOption = Annotated[
     str | None,
     typer.Option(
-        "--json", metavar="FILE", help="Write the summary to this file (- for standard output)."
+        "--json",
+        metavar="FILE",
+        help="Write the summary to this file (- for standard output).",
+        callback=writable_file,
     ),
 ]
 JsonListOption = Annotated[
     str | None,
-    typer.Option("--json", metavar="FILE", help="Write JSON to this file (- for standard output)."),
+    typer.Option(
+        "--json",
+        metavar="FILE",
+        help="Write JSON to this file (- for standard output).",
+        callback=writable_file,
+    ),
 ]
 HtmlOption = Annotated[
-    Path | None, typer.Option("--html", metavar="FILE", help="Write a page that shows the images.")
+    Path | None,
+    typer.Option(
+        "--html",
+        metavar="FILE",
+        help="Write a page that shows the images.",
+        callback=writable_file,
+    ),
 ]
 ModelFolderOption = Annotated[
     Path,

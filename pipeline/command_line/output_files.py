@@ -25,13 +25,19 @@ def check_folder(option: str, target: str | Path | None) -> None:
 
     Args:
         option: Name of the option, for the message.
-        target: Value of the option; None and ``-`` are always accepted.
+        target: Value of the option. None is always accepted, and so is ``-`` as a text. A path is
+            that of a file which is not printed.
 
     Raises:
-        ConfigError: The folder does not exist, or the target is a folder itself.
+        ConfigError: The folder does not exist, or the target is a folder itself, or ``-`` where
+            nothing is printed.
     """
     if target in (None, "", STANDARD_OUTPUT):
         return
+    if target == Path(STANDARD_OUTPUT):  # a page or picture, which no other program reads
+        raise ConfigError(
+            f"{option} takes the name of a file and prints nothing. Received: {STANDARD_OUTPUT}."
+        )
     path = Path(str(target))
     if path.is_dir():
         raise ConfigError(f"{option} {target} is a folder. Name a file, such as one in it.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.components.example_gen.sources import absolute
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.configuration import config as configs
 
 
@@ -83,7 +84,7 @@ def of_run_or_file(
 
     Args:
         source: Output folder, one of its versions or runs, TOML file, or name of a preset; None for
-            the defaults.
+            `out`, or for the defaults if there is no run in it.
         settings: Overrides as ``SECTION.KEY=VALUE``.
         data: Source of the images, None for that of the configuration.
         out: Output folder, one of its versions or runs; None for that of the configuration.
@@ -102,7 +103,12 @@ def of_run_or_file(
         run = past_runs.newest(Path(source))
         return configuration(str(run.folder / CONFIG), data, out or run.out, settings)
     missing = "no folder, no configuration file and no preset"
-    return configuration(source, data, out and past_runs.above(out), settings, missing)
+    built = configuration(source, data, out and past_runs.above(out), settings, missing)
+    if source is None:
+        with contextlib.suppress(ResourceError):  # there is no run yet
+            run = past_runs.newest(out or built.out)
+            return configuration(str(run.folder / CONFIG), data, run.out, settings)
+    return built
 
 
 def assignments(settings: Mapping[str, Any]) -> list[str]:

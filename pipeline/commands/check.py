@@ -54,8 +54,6 @@ def check(
     from imgpipe.pipeline.source import require_classes
 
     built = configuration(config, data, None, settings or [])
-    output_files.check_folder("--json", json_file)
-    output_files.check_folder("--html", html_file)
     require_classes(built)  # before the imports, which take seconds
     found = examine(built, html_file is not None, json_file == output_files.STANDARD_OUTPUT)
     console = output_files.console_beside(json_file)
@@ -279,7 +277,8 @@ def _rows(judged: Judged) -> list[tuple[str, str, int, str]]:
             example = f"{group[0]['path']}: {group[0]['detail']}"
             rows.append((fate, reason, len(group), example))
     for note in judged.summary["notes"]:
-        rows.append(("noted", note["kind"], note["count"], note["paths"][0]))
+        example = ": ".join(filter(None, (note["paths"][0], note["detail"])))
+        rows.append(("noted", note["kind"], note["count"], example))
     return rows
 
 

@@ -36,7 +36,6 @@ def command(
     """List what a folder of runs no longer needs, and remove it with --yes; never a version."""
     from imgpipe.pipeline.output import past_runs, removable_files, run_lock
 
-    output_files.check_folder("--json", json_file)
     out = past_runs.output_folder(out)
     busy = f"a run is working in {out}. Wait until it has ended, then clean."
     try:

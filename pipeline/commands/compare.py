@@ -50,8 +50,6 @@ def command(
     from imgpipe.pipeline.command_line import steps
     from imgpipe.pipeline.output import run_comparison
 
-    output_files.check_folder("--json", json_file)
-    output_files.check_folder("--html", html_file)
     a, b = _chosen(first, second)
     with steps.quiet():  # without the messages that TensorFlow prints
         compared = run_comparison.compare(a, b)

@@ -42,7 +42,6 @@ def demo(
     """Draw images of hands, some of them faulty, run the pipeline and query the served model."""
     from imgpipe.pipeline.commands.run import run_config
 
-    output_files.check_folder("--json", json_file)
     console = output_files.console_beside(json_file)
     out = out.expanduser()
     with _folder(out) as photos:  # refuses a folder before NumPy and Pillow are imported

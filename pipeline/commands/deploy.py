@@ -31,7 +31,6 @@ def command(
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder for the files.")] = Path(
         "imgpipe-deploy"
     ),
-    out: Annotated[Path | None, options.old_spelling("--out", "--to")] = None,
     settings: options.SettingsOption = None,
     image: Annotated[
         str | None, typer.Option("--image", help="Container image of tensorflow_model_server.")
@@ -59,9 +58,8 @@ def command(
 
     if kind not in TARGETS:
         raise ConfigError(f"deploy: expected one of {', '.join(TARGETS)}. Received: {kind!r}.")
-    output_files.check_folder("--json", json_file)
     built = of_run_or_file(config, settings or [])
-    models, target = built.push_directory, out or to
+    models = built.push_directory
     fewest, most = _bounds(replicas)
     try:
         files = TARGETS[kind](
@@ -69,10 +67,10 @@ def command(
         )
     except DeployError as error:
         raise ConfigError(str(error)) from None
-    _write(files, target, force)
+    _write(files, to, force)
     console = output_files.console_beside(json_file)
     for name in files:
-        console.print(f"wrote {escape(str(target / name))}")
+        console.print(f"wrote {escape(str(to / name))}")
     if not models.is_dir():
         console.print(
             f"[yellow]{escape(str(models))} does not exist yet: run the pipeline first, or name "
@@ -81,7 +79,7 @@ def command(
     written: formats.Deployed = {
         "schema": SCHEMA,
         "kind": kind,
-        "files": [str((target / name).absolute()) for name in files],
+        "files": [str((to / name).absolute()) for name in files],
         "models": str(models),
         "models_exist": models.is_dir(),
     }

@@ -30,7 +30,6 @@ def doctor(
             help="Output folder of the runs, one of its versions, or one of its runs.",
         ),
     ] = Path("imgpipe-out"),
-    out: Annotated[Path | None, options.old_spelling("--out", "OUT")] = None,
     repair: Annotated[
         bool,
         typer.Option(
@@ -43,8 +42,7 @@ def doctor(
     from imgpipe.pipeline import machine
     from imgpipe.pipeline.output import output_folder, past_runs
 
-    output_files.check_folder("--json", json_file)
-    folder = past_runs.above(out or folder)
+    folder = past_runs.above(folder)
     console = output_files.console_beside(json_file)
     if repair:  # first, so that the findings are those after the repair
         console.print(escape(output_folder.repair(folder)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgpipe.models.errors import DataRefused
+from imgpipe.models.errors import ConfigError, DataRefused
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
@@ -24,6 +24,7 @@ app = typer.Typer()
 SCHEMA = 1  # of the file that --json writes
 _WIDTH_PLAIN = 120  # columns when the output is not a terminal
 _NAMED = 5  # undecodable images that are listed
+_USUAL_MOST = 50
 _MOST = 100_000  # images in one folder, which file managers still open
 #: How to get images into the log.
 _SWITCH_ON = (
@@ -55,11 +56,16 @@ def drift(
         typer.Option("--images", metavar="DIR", help="New folder for the least certain images."),
     ] = None,
     most: Annotated[
-        int,
-        typer.Option("--most", min=1, max=_MOST, help="Number of least certain images to write."),
-    ] = 50,
+        int | None,
+        typer.Option(
+            "--most",
+            min=1,
+            max=_MOST,
+            help="Number of least certain images to write.",
+            show_default=str(_USUAL_MOST),
+        ),
+    ] = None,
     json_file: options.JsonListOption = None,
-    old: Annotated[Path | None, options.old_spelling("--pictures", "--images")] = None,
 ) -> None:
     """Compare the requests to a server with the training data of its model."""
     from imgpipe.models.quick_imports import quick_imports
@@ -67,8 +73,8 @@ def drift(
     from imgpipe.pipeline.request_drift import reference, uncertain_images
     from imgpipe.pipeline.request_drift.log import find
 
-    output_files.check_folder("--json", json_file)
-    images = images or old
+    if images is None and most is not None:
+        raise ConfigError("--most needs --images DIR, the folder for these images.")
     if images is not None:
         uncertain_images.check_new(images)
     find(log)  # reports a missing log before the imports
@@ -79,7 +85,7 @@ def drift(
             from imgpipe.components.data_gate import component  # noqa: F401  # TFX has to come before TFDV
             from imgpipe.pipeline.request_drift import examination
         with display.step("reading the log"):
-            read = examination.read(log, versions, most if images else 0)
+            read = examination.read(log, versions, (most or _USUAL_MOST) if images else 0)
         with display.step("comparing"):
             examined = examination.examine(read, versions, run)
         if images is not None and read.survey.uncertain:

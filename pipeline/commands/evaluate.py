@@ -50,15 +50,18 @@ def command(
     json_file: options.JsonListOption = None,
     html_file: Annotated[
         Path | None,
-        typer.Option("--html", metavar="FILE", help="Write a page that shows the mistakes."),
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Write a page that shows the mistakes.",
+            callback=options.writable_file,
+        ),
     ] = None,
 ) -> None:
     """Evaluate a published model on labelled images that it was not trained on."""
     from imgpipe.pipeline.command_line.settings import configuration
 
     built = configuration(config, data, None, settings or [])
-    output_files.check_folder("--json", json_file)
-    output_files.check_folder("--html", html_file)
     request = prepare(model, version, built, threshold)
     to_stderr = json_file == output_files.STANDARD_OUTPUT
     found, images = evaluate(request, html_file is not None, to_stderr)
@@ -107,7 +110,7 @@ def prepare(path: Path, version: int | None, config: Config, threshold: float) -
         ResourceError: There is no model.
     """
     from imgpipe.pipeline.published.evaluation import Model, require_known_labels
-    from imgpipe.pipeline.published.local_model import version_folder
+    from imgpipe.pipeline.published.pushed_models import version_folder
     from imgpipe.pipeline.source import opened
 
     if not 0 <= threshold <= 1:

@@ -76,21 +76,22 @@ def command(
     to: Annotated[
         Path, typer.Option("--to", metavar="DIR", help="Folder for the drawings.")
     ] = Path("imgpipe-explain"),
-    out: Annotated[Path | None, options.old_spelling("--out", "--to")] = None,
     json_file: options.JsonListOption = None,
 ) -> None:
     """Draw feature maps and Grad-CAM of images, and list the sizes of all layers."""
     from imgpipe.models.quick_imports import quick_imports
     from imgpipe.pipeline.command_line import steps
+    from imgpipe.pipeline.published import pushed_models
 
     images = images or []
     if not images and not layers:
         raise ConfigError("explain: expected an image, or --layers for the network's sizes.")
+    if layer and not images:
+        raise ConfigError("--layer needs an image, whose feature maps are drawn. Name one.")
     # A few missing files are reported beside the others; if all are missing, nothing is imported.
     if images and not any(path.exists() for path in images):
         raise ConfigError(f"explain: there is no file {', '.join(map(str, images))}.")
-    output_files.check_folder("--json", json_file)
-    version = find(model)
+    version = pushed_models.version_folder(model, None)
     explained: list[formats.ExplainedImage] = []
     with steps.quiet(to_stderr=json_file == output_files.STANDARD_OUTPUT) as console:
         with quick_imports():
@@ -106,7 +107,7 @@ def command(
             chosen = activations.choose(classifier.network, layer or [])
             named = {size.name: size for size in sizes}
             inside = Inside(classifier, Served(str(version), CAM), named, chosen)
-            explained = _explain(console, images, inside, out or to)
+            explained = _explain(console, images, inside, to)
     found: formats.Explained = {
         "schema": SCHEMA,
         "model": str(version),
@@ -118,34 +119,11 @@ def command(
         raise typer.Exit(_SOME_REFUSED)
 
 
-def find(path: Path) -> Path:
-    """Find the version that a path denotes.
-
-    Args:
-        path: One version, a folder of versions, or the output folder of a run.
-
-    Returns:
-        The folder of that version, or of the newest one.
-
-    Raises:
-        ResourceError: There is none.
-    """
-    from imgpipe.components.storage import manifest
-    from imgpipe.pipeline.published import pushed_models
-
-    base, version = pushed_models.locate(path)
-    if version is not None:
-        return version
-    newest = manifest.latest(base)
-    if newest is None:
-        raise pushed_models.no_model(path)
-    return newest.path
-
-
 def _explain(
     console: Console, images: Sequence[Path], inside: Inside, out: Path
 ) -> list[formats.ExplainedImage]:
     """Explain all images, and return what was found, as in the JSON."""
+    from imgpipe.components.report.text import plural
     from imgpipe.pipeline.command_line import image_bytes
     from imgpipe.pipeline.configuration.config import Config
 
@@ -168,7 +146,8 @@ def _explain(
         files = [str(file.absolute()) for file in written]
         found.append({"image": str(path), "label": label, "top": top, "files": files})
     if refused := sum("error" in image for image in found):
-        console.print(f"{refused} of {len(images)} images could not be explained.")
+        counted = plural(len(images), "image")
+        console.print(f"{refused} of {counted} could not be explained.")
     return found
 
 

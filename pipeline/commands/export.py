@@ -36,7 +36,6 @@ def command(
 
     The file is written only if its answers are those of the served model.
     """
-    output_files.check_folder("--json", json_file)
     described = write(kind, out, to, version, json_file == output_files.STANDARD_OUTPUT)
     console = output_files.console_beside(json_file)
     parity, size = described["parity"], described["bytes"] / 1e6
@@ -76,7 +75,7 @@ def write(
     from imgpipe.pipeline.command_line import steps
     from imgpipe.pipeline.published import exports
     from imgpipe.pipeline.published.evaluation import Model
-    from imgpipe.pipeline.published.local_model import version_folder
+    from imgpipe.pipeline.published.pushed_models import version_folder
 
     target = target.expanduser()
     kind = exports.require(name, target)

@@ -60,6 +60,7 @@ def init(
 ) -> None:
     """Inspect the source and write a commented configuration that fits it."""
     from imgpipe.components.example_gen.sources import absolute, open_source
+    from imgpipe.components.report.text import plural
 
     if output.exists() and not force:
         raise ConfigError(
@@ -67,7 +68,6 @@ def init(
         )
     if not source.strip():
         raise ConfigError("SRC is empty; expected a folder of images or another source.")
-    output_files.check_folder("--json", json_file)
     source = absolute(source, Path.cwd())
     scan = open_source(source).scan()
     config, notes = propose(scan, source)
@@ -78,7 +78,8 @@ def init(
     console = output_files.console_beside(json_file)
     lines = "\n".join(notes.values()).splitlines()
     counts = ", ".join(f"{name} {count}" for name, count in scan.counts().items())
-    console.print(f"{len(scan.items)} files in {len(scan.vocabulary)} classes: {escape(counts)}")
+    classes = plural(len(scan.vocabulary), "class", "classes")
+    console.print(f"{plural(len(scan.items), 'file')} in {classes}: {escape(counts)}")
     for note in lines[1:]:  # the first one is the classes again
         console.print(f"[dim]{escape(note)}[/]")
     command = f"imgpipe run {shlex.quote(str(output))}"

@@ -68,7 +68,6 @@ def command(
 
     load_settings = _load_settings(concurrency, window, tolerance, windows)
     sent = headers(header)
-    output_files.check_folder("--json", json_file)
     console = output_files.console_beside(json_file)
     try:
         contents = [path.read_bytes() for path in files_of(images or [])[:_MOST_IMAGES]]

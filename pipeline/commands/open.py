@@ -37,7 +37,6 @@ def command(
     out: options.OutArgument = Path("imgpipe-out"), json_file: options.JsonListOption = None
 ) -> None:
     """Open the report of a run in a browser: the newest run, or one by its folder or version."""
-    output_files.check_folder("--json", json_file)
     page = page_of(out)
     console = output_files.console_beside(json_file)
     console.print(escape(str(page)))

@@ -33,6 +33,7 @@ SCHEMA = 1  # of each object that --json writes
 _SERVER = "localhost:8500"
 _REST_PORT = ":8501"  # default port of the REST interface
 _MODEL = "imgpipe"
+_AT_ONCE, _TIMEOUT = 4, 30.0
 _LOCAL = "imgpipe.pipeline.published.local_model"
 _EXAMPLES = """Examples:\n
   imgpipe predict --model imgpipe-out photo.jpg\n
@@ -85,8 +86,14 @@ _TenCropOption = Annotated[
     ),
 ]
 _TopOption = Annotated[int, typer.Option("--top", help="Number of labels shown for each image.")]
-_AtOnceOption = Annotated[int, typer.Option("--at-once", help="Number of concurrent requests.")]
-_TimeoutOption = Annotated[float, typer.Option("--timeout", help="Seconds for each request.")]
+_AtOnceOption = Annotated[
+    int | None,
+    typer.Option("--at-once", help="Number of concurrent requests.", show_default=str(_AT_ONCE)),
+]
+_TimeoutOption = Annotated[
+    float | None,
+    typer.Option("--timeout", help="Seconds for each request.", show_default=str(_TIMEOUT)),
+]
 _AuthoritiesOption = Annotated[
     Path | None,
     typer.Option("--ca", metavar="PEM", help="TLS: certificates of the trusted authorities."),
@@ -111,8 +118,8 @@ def predict(
     crop: _CropOption = None,
     ten_crop: _TenCropOption = False,
     top: _TopOption = 5,
-    at_once: _AtOnceOption = 4,
-    timeout: _TimeoutOption = 30.0,
+    at_once: _AtOnceOption = None,
+    timeout: _TimeoutOption = None,
     ca: _AuthoritiesOption = None,
     certificate: _CertificateOption = None,
     key: _KeyOption = None,
@@ -130,10 +137,16 @@ def predict(
             )
     # The default name is not taken for a folder, such as that of a clone of the repository.
     folder = None if server or model is None else _folder(model)
-    given = (server or _SERVER, model or _MODEL, version, label, timeout, ca, certificate, key)
+    seconds = _TIMEOUT if timeout is None else timeout
+    given = (server or _SERVER, model or _MODEL, version, label, seconds, ca, certificate, key)
     endpoint = Endpoint(*given, headers(header), folder)
-    endpoint.check()
-    question: Classifying = {"crop": crop, "ten_crop": ten_crop, "top": top, "at_once": at_once}
+    endpoint.check({"--timeout": timeout, "--at-once": at_once})
+    question: Classifying = {
+        "crop": crop,
+        "ten_crop": ten_crop,
+        "top": top,
+        "at_once": _AT_ONCE if at_once is None else at_once,
+    }
     raise typer.Exit(_run(images, endpoint, question, as_json))
 
 
@@ -185,15 +198,18 @@ class Endpoint:
     model: str
     version: int | None = None
     label: str | None = None
-    timeout: float = 30.0
+    timeout: float = _TIMEOUT
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None  # where the model is, to load it here instead of asking a server
 
-    def check(self) -> None:
+    def check(self, others: Mapping[str, float | None]) -> None:
         """Refuse options that have an effect on a server only, if the model is loaded here.
+
+        Args:
+            others: Further options of this kind, None for those that were not given.
 
         Raises:
             ConfigError: There is such an option; the message names it.
@@ -206,6 +222,7 @@ class Endpoint:
             "--header": self.headers,
         }
         given = [name for name, value in for_server.items() if value]
+        given += [name for name, value in others.items() if value is not None]
         if self.folder is not None and given:
             raise ConfigError(
                 f"{', '.join(given)}: expected only with a server, because --model {self.model} is "
@@ -352,7 +369,8 @@ def _refusals(answers: Sequence[tuple[Path, Answer]]) -> int:
         # Without the trace of TensorFlow's graph, which does not help a caller.
         line = str(error).split("\n", 1)[0].strip()
         console.print(f"[red]{escape(line)}[/]")
-    console.print(f"{len(refused)} of {len(answers)} images could not be classified.")
+    images = "image" if len(answers) == 1 else "images"
+    console.print(f"{len(refused)} of {len(answers)} {images} could not be classified.")
     return _SOME_REFUSED
 
 

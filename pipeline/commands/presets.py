@@ -20,23 +20,10 @@ _EXAMPLES = """Examples:\n
 @app.command(rich_help_panel=options.DATA_AND_TRAINING, epilog=_EXAMPLES)
 def presets(json_file: options.JsonListOption = None) -> None:
     """List the presets with their data and the expected accuracy."""
-    raise typer.Exit(run(json_file))
-
-
-def run(json_file: str | None = None) -> int:
-    """Print the list.
-
-    Args:
-        json_file: File for the list as JSON, ``-`` for standard output, None for no file.
-
-    Returns:
-        The exit code.
-    """
     from imgpipe.components.report.expectation import figures
     from imgpipe.pipeline.command_line.settings import configuration
     from imgpipe.pipeline.command_line.settings import presets as names
 
-    output_files.check_folder("--json", json_file)
     console = output_files.console_beside(json_file)
     found = []
     rows = [("preset", "expected", "data")]
@@ -52,4 +39,3 @@ def run(json_file: str | None = None) -> int:
         "\nRun one with: imgpipe run PRESET --data DIR. The comment in each preset file says more."
     )
     output_files.write_json({"schema": SCHEMA, "presets": found}, json_file)
-    return 0

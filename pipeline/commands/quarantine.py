@@ -47,7 +47,6 @@ _OUT = typer.Option(
     metavar="OUT",
     help="Output folder, one of its versions or runs, or a quarantine folder.",
 )
-_FROM = options.old_spelling("--from", "--out")
 _REASON = typer.Option("--reason", metavar="NAME", help="Only files with this reason.")
 _WHICH = typer.Argument(metavar="WHICH", help="Paths, patterns (cat/*.png) or content hashes.")
 
@@ -62,7 +61,6 @@ _LIST_EXAMPLES = """Examples:\n
 def list_(
     which: Annotated[list[str] | None, _WHICH] = None,
     source: Annotated[Path, _OUT] = Path("imgpipe-out"),
-    old: Annotated[Path | None, _FROM] = None,
     reason: Annotated[str | None, _REASON] = None,
     warnings: Annotated[
         bool, typer.Option("--warnings", help="List kept files with a warning instead.")
@@ -72,9 +70,11 @@ def list_(
     ] = False,
 ) -> None:
     """List rejected files by reason."""
+    from imgpipe.components.report.text import plural
+
     if as_json:  # other commands take the file of --json, for which "-" is standard output
         which = [one for one in which or () if one != "-"]
-    folder = quarantine_folder.find(old or source)
+    folder = quarantine_folder.find(source)
     rows = quarantine_folder.select(quarantine_folder.read(folder, warnings), which or (), reason)
     if as_json:
         for row in rows:
@@ -90,8 +90,11 @@ def list_(
         for row in group:
             digits = row.image_hash[:_SHOWN]
             console.print(f"  {digits:<{_SHOWN}}  {escape(row.path)}  [dim]{escape(row.detail)}[/]")
-    what = "files with a warning" if warnings else "rejected files"
-    console.print(f"{len(rows)} {what} in {escape(str(folder))}")
+    if warnings:
+        what = plural(len(rows), "file with a warning", "files with a warning")
+    else:
+        what = plural(len(rows), "rejected file")
+    console.print(f"{what} in {escape(str(folder))}")
 
 
 _RESTORE_EXAMPLES = """Examples:\n
@@ -107,14 +110,14 @@ def restore(
         Path, typer.Option("--to", metavar="DIR", help="Folder to copy the files into.")
     ] = Path("restored"),
     source: Annotated[Path, _OUT] = Path("imgpipe-out"),
-    old: Annotated[Path | None, _FROM] = None,
     reason: Annotated[str | None, _REASON] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that differ.")] = False,
     json_file: options.JsonListOption = None,
 ) -> None:
     """Copy the original bytes of rejected files into a folder, under their paths."""
-    output_files.check_folder("--json", json_file)
-    folder = quarantine_folder.find(old or source)
+    from imgpipe.components.report.text import plural
+
+    folder = quarantine_folder.find(source)
     console = output_files.console_beside(json_file)
     copied, missing, there = [], [], 0
     for row in _selected(folder, which, reason):
@@ -126,7 +129,7 @@ def restore(
         else:
             there += 1
     rest = f"; already there: {there}" if there else ""
-    console.print(f"{len(copied)} files copied into {escape(str(to))}{rest}")
+    console.print(f"{plural(len(copied), 'file')} copied into {escape(str(to))}{rest}")
     restored: formats.Restored = {
         "schema": SCHEMA,
         "quarantine": str(folder.absolute()),
@@ -157,7 +160,6 @@ def accept(
     note: Annotated[str, _NOTE] = "",
     to: Annotated[Path | None, _OVERRIDES_FILE] = None,
     source: Annotated[Path, _OUT] = Path("imgpipe-out"),
-    old: Annotated[Path | None, _FROM] = None,
     reason: Annotated[str | None, _REASON] = None,
     warnings: Annotated[
         bool, typer.Option("--warnings", help="Select from kept files with a warning instead.")
@@ -166,11 +168,10 @@ def accept(
 ) -> None:
     """Accept rejected files in later runs, by adding overrides for their content."""
     from imgpipe.components.image_filter import checks, overrides
+    from imgpipe.components.report.text import plural
     from imgpipe.models import feature_names as names
     from imgpipe.pipeline.review import questions
 
-    output_files.check_folder("--json", json_file)
-    source = old or source
     console = output_files.console_beside(json_file)
     decisions: list[overrides.Override] = []
     impossible: list[formats.Skipped] = []
@@ -188,9 +189,11 @@ def accept(
     file = to or _overrides_of_newest_run(source) or _OVERRIDES
     written = overrides.add(file, decisions)
     console.print(
-        f"{written} overrides added to {escape(str(file))}; review and commit the file, then run:"
+        f"{plural(written, 'override')} added to {escape(str(file))}; review and commit the file."
     )
-    console.print(f"  imgpipe run … --set judge.overrides={escape(shlex.quote(str(file)))}")
+    console.print("Add this to the command of your run:")
+    option = f"--set judge.overrides={shlex.quote(str(file))}"
+    console.print(f"  {escape(option)}", soft_wrap=True)
     accepted: formats.AcceptedFiles = {
         "schema": SCHEMA,
         "file": str(file.absolute()),

@@ -60,7 +60,6 @@ def command(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Decide about doubtful labels, near-duplicates and rejected images, in a browser."""
-    output_files.check_folder("--json", json_file)
     run = find(out)
     review = prepare(run, to)
     console = output_files.console_beside(json_file)

@@ -49,7 +49,6 @@ def rollback(
     from imgpipe.components.report.text import plural
     from imgpipe.components.storage import manifest
 
-    output_files.check_folder("--json", json_file)
     model_dir, to = _located(model_dir, to)
     found = list(manifest.versions(model_dir))
     chosen = _chosen(found, model_dir, to)
@@ -154,7 +153,6 @@ def _before(found: list[manifest.Version], folder: Path) -> int:
         if version.identity not in passed:
             return version.number
     raise ConfigError(
-        "there is no version to roll back to: none has another model than version "
-        f"{highest}, which is the newest, except those that a rollback withdrew. --to "
-        "serves one of these again."
+        f"there is no earlier model: all versions hold the model of version {highest}, or were "
+        "withdrawn by a rollback. --to publishes one of these again."
     )

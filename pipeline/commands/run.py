@@ -38,6 +38,7 @@ def command(
         typer.Option(
             "--out",
             metavar="OUT",
+            parser=options.output_folder,
             help="Folder for all outputs. Default: that of the configuration, or imgpipe-out.",
         ),
     ] = None,
@@ -47,8 +48,8 @@ def command(
             "--minutes",
             min=0,
             metavar="M",
-            help="Minutes for finding a better network than the head on frozen features; 0 for "
-            "none. Default: as the machine needs, from 1 to 15.",
+            help="Minutes for trying to improve the first, quick model; 0 skips this. Default: as "
+            "the machine needs, from 1 to 15.",
         ),
     ] = None,
     settings: options.SettingsOption = None,
@@ -56,7 +57,10 @@ def command(
     start: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="COMPONENT", help="Ignore cached outputs from this component on."
+            "--from",
+            metavar="COMPONENT",
+            help="Compute again from this step on, such as ImageTrainer, instead of using stored "
+            "results.",
         ),
     ] = None,
     dry_run: Annotated[
@@ -76,7 +80,7 @@ def command(
         from imgpipe.pipeline import component_names
         from imgpipe.pipeline.execution import dry_run as dry
 
-        if start:
+        if start is not None:
             component_names.find(start, built)
         new_console().print(escape(dry.describe(built), lines=True))
         return
@@ -103,11 +107,13 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
         start = component_names.find(start, config)
     from imgpipe.components.report import expectation
     from imgpipe.components.report.text import aside, serve_command
+    from imgpipe.pipeline.execution import without_effect
     from imgpipe.pipeline.execution.run import execute
 
-    output_files.check_folder("--json", json_file)
     console = output_files.console_beside(json_file)
     _mention_decisions(console, config)
+    for note in without_effect.notes(config):
+        console.print(f"note: {escape(note)}")
     outcome = execute(config, start, to_stderr=json_file == output_files.STANDARD_OUTPUT)
     colour = _COLOURS.get(outcome.exit_code, "red")
     if outcome.repeated:
@@ -134,7 +140,8 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
     if outcome.exit_code:
         console.print(f"  log      {escape(outcome.summary['log'])}")
     if push["status"] in ("pushed", "unchanged"):
-        console.print(f"  serve it: {escape(serve_command(push['path']))}", soft_wrap=True)
+        command = serve_command(push["path"], config.run.name)
+        console.print(f"  serve it: {escape(command)}", soft_wrap=True)
     output_files.write_json(outcome.summary, json_file)
     return outcome.exit_code
 

@@ -48,7 +48,6 @@ def command(
     """List the runs of an output folder: verdict, accuracy, data, and what changed."""
     from imgpipe.pipeline.output import past_runs
 
-    output_files.check_folder("--json", json_file)
     out = past_runs.output_folder(out)
     found = past_runs.read(out)
     rows = [_row(one, found[:number]) for number, one in enumerate(found)][-last:]

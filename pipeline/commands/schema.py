@@ -58,7 +58,6 @@ def show(
     from imgpipe.pipeline import inputs
     from imgpipe.pipeline.command_line.settings import of_run_or_file
 
-    output_files.check_folder("--json", json_file)
     path = of_run_or_file(config, settings or [], out=out).schema_file
     if not path.is_file():
         raise ConfigError(
@@ -99,7 +98,6 @@ def accept(
     from imgpipe.pipeline import inputs
     from imgpipe.pipeline.command_line.settings import of_run_or_file
 
-    output_files.check_folder("--json", json_file)
     built = of_run_or_file(config, settings or [], data, out)
     decision = _decision(built)
     reasons = [r for r in decision["reasons"] if r["kind"] in _SCHEMA_KINDS | _DISTRIBUTION_KINDS]
@@ -185,12 +183,18 @@ def _change(reason: Mapping[str, Any]) -> formats.Change:
 
 def _decision(config: Config) -> dict[str, Any]:
     """Read the last decision of DataGate."""
+    from imgpipe.pipeline.output import past_runs
+
     path = config.decision_file
     try:
         decision = json_object.read(path)
         # Raises KeyError if one of the fields is missing.
         decision["statistics"], decision["fingerprint"], decision["vocabulary"], decision["reasons"]
     except FileNotFoundError:
+        if past_runs.read(config.out):
+            raise ConfigError(
+                f"the last run in {config.out} did not reach the data gate. Run again, then accept."
+            ) from None
         raise ConfigError(
             f"no run in {config.out} has reached the data gate yet. Name another output folder "
             "with --out."
@@ -226,4 +230,5 @@ def _revise(config: Config, decision: Mapping[str, Any], features: set[str]) -> 
 
 def _described(reason: Mapping[str, Any]) -> str:
     split = f" in {reason['split']}" if reason["split"] else ""
-    return f"{reason['kind']} {reason['subject']!r}{split}: {reason['seen']}"
+    subject = repr(reason["subject"]) if reason["subject"] else "of the whole data set"
+    return f"{reason['kind']} {subject}{split}: {reason['seen']}"

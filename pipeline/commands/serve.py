@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _LAST_PORT = 65535
+_USUAL_SHARE = 0.1
 _EXAMPLES = """Examples:\n
   imgpipe serve imgpipe-out\n
   imgpipe serve imgpipe-out/model/3 --port 9000\n
@@ -34,9 +35,11 @@ _MODEL_DIR = typer.Argument(
     "version, such as OUT/model/3, of which no other is served.",
 )
 _FLAGS = typer.Argument(metavar="[-- --FLAG=VALUE…]", help="More flags of imgpipe-model-server.")
-_PORT = typer.Option("--port", help="gRPC port; 0 for any free one.")
+_PORT = typer.Option("--port", min=0, max=_LAST_PORT, help="gRPC port; 0 for any free one.")
 _REST_PORT = typer.Option(
     "--rest-port",
+    min=-1,
+    max=_LAST_PORT,
     help="Port of the REST interface and the web page; 0 for none, -1 for any free one.",
     show_default="the port after the gRPC port",
 )
@@ -63,13 +66,20 @@ _LOG = typer.Option(
     metavar="PREFIX",
     help="Prefix of the files to which requests are logged, for imgpipe drift.",
 )
-_LOG_SHARE = typer.Option("--log-share", min=0, max=1, help="Share of the requests to log.")
+_LOG_SHARE = typer.Option(
+    "--log-share",
+    min=0,
+    max=1,
+    help="Share of the requests to log.",
+    show_default=str(_USUAL_SHARE),
+)
 _LOG_IMAGES = typer.Option("--log-images", help="Also log the images of the requests.")
 _JSON = typer.Option(
     "--json",
     metavar="FILE",
     help="Write the addresses and every change of a version as JSON lines to this file (- "
     "for standard output).",
+    callback=options.writable_file,
 )
 
 
@@ -87,7 +97,7 @@ def serve(
     model: Annotated[str, _MODEL] = "imgpipe",
     int8: Annotated[bool, _INT8] = False,
     log: Annotated[Path | None, _LOG] = None,
-    log_share: Annotated[float, _LOG_SHARE] = 0.1,
+    log_share: Annotated[float | None, _LOG_SHARE] = None,
     log_images: Annotated[bool, _LOG_IMAGES] = False,
     json_file: Annotated[str | None, _JSON] = None,
 ) -> None:
@@ -103,7 +113,6 @@ def serve(
     if versions > 1:
         more.append(f"--num_versions={versions}")
     more += [*log_flags(log, log_share, log_images), *(flags or [])]
-    output_files.check_folder("--json", json_file)
     base_path, version = _versions(model_dir)
     if version and any(flag.startswith("--num_versions=") for flag in more):
         raise ConfigError(
@@ -207,36 +216,34 @@ def nearest_flags(shown: bool, model_dir: str) -> list[str]:
     if "://" in model_dir:
         raise ConfigError(f"--nearest needs an output folder on this machine, not {model_dir}.")
     from imgpipe.pipeline.command_line import steps
-    from imgpipe.pipeline.commands import explain
     from imgpipe.pipeline.output import past_runs
-    from imgpipe.pipeline.published import training_images
+    from imgpipe.pipeline.published import pushed_models, training_images
 
-    version = explain.find(Path(model_dir))
+    version = pushed_models.version_folder(Path(model_dir), None)
     out = past_runs.output_folder(Path(model_dir))
     with steps.quiet():
         file = training_images.prepare(out, version)
     return [f"--training_images_file={file}"]
 
 
-def log_flags(prefix: Path | None, share: float, images: bool) -> list[str]:
+def log_flags(prefix: Path | None, share: float | None, images: bool) -> list[str]:
     """Return the flags of imgpipe-model-server that log requests.
 
     Args:
         prefix: Prefix of the log files, None to log nothing.
-        share: Share of the requests to log, from 0 to 1.
+        share: Share of the requests to log, from 0 to 1; None for a tenth.
         images: Whether to log the images too.
 
     Raises:
-        ConfigError: Images are to be logged without a prefix.
+        ConfigError: Images or a share of the requests are to be logged without a prefix.
     """
     if prefix is None:
-        if images:
-            raise ConfigError(
-                "--log-images needs --request-log PREFIX, the prefix of the log files."
-            )
+        if images or share is not None:
+            option = "--log-images" if images else "--log-share"
+            raise ConfigError(f"{option} needs --request-log PREFIX, the prefix of the log files.")
         return []
     return [
         f"--request_log_prefix={prefix.expanduser().absolute()}",
-        f"--request_log_sampling_rate={share}",
+        f"--request_log_sampling_rate={_USUAL_SHARE if share is None else share}",
         f"--request_log_images={str(images).lower()}",
     ]

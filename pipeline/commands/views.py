@@ -44,7 +44,6 @@ def command(
     to: Annotated[
         Path, typer.Option("--to", metavar="FILE", help="File for the contact sheet, a .png.")
     ] = Path("views.png"),
-    out: Annotated[Path | None, options.old_spelling("--out", "--to")] = None,
     rows: Annotated[
         int, typer.Option("--rows", min=1, max=64, help="Number of images of a folder to show.")
     ] = 8,
@@ -58,12 +57,10 @@ def command(
 
     built = configuration(config, None, None, settings or [])
     size, spec = built.settings.size, built.views.spec
-    output_files.check_folder("--json", json_file)
     paths = spread(Path(path).expanduser())
-    target = out or to
-    if target.suffix.lower() != ".png":
-        raise ConfigError(f"--to {target}: expected a name that ends in .png.")
-    output_files.check_folder("--to", target)
+    if to.suffix.lower() != ".png":
+        raise ConfigError(f"--to {to}: expected a name that ends in .png.")
+    output_files.check_folder("--to", to)
     with steps.quiet(to_stderr=json_file == output_files.STANDARD_OUTPUT) as console:
         drawn, skipped = _rows(paths, rows, built, size)
         for file, why in skipped:
@@ -71,13 +68,13 @@ def command(
         if not drawn:
             raise ConfigError(f"{path}: none of its {len(paths)} files is an image.")
         content = contact_sheet.png(contact_sheet.draw(drawn, min(size, _SIDE)))
-        output_files.write(target, content, "--to ")
+        output_files.write(to, content, "--to ")
         views = plural(spec.count, "augmented view")
-        text = f"wrote {target}: {plural(len(drawn), 'image')}, each with {views}"
+        text = f"wrote {to}: {plural(len(drawn), 'image')}, each with {views}"
         console.print(escape(text), soft_wrap=True)
     shown: formats.Views = {
         "schema": SCHEMA,
-        "file": str(target.absolute()),
+        "file": str(to.absolute()),
         "images": [caption for caption, _ in drawn],
         "views": spec.count,
         "skipped": [{"path": str(file), "why": why} for file, why in skipped],

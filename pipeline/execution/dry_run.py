@@ -25,8 +25,9 @@ from imgpipe.models.features.extractor import FeatureExtractor, from_description
 from imgpipe.models.features.extractor import describe as describe_bank
 from imgpipe.models.features.folds import AUTOMATIC, FEW_IMAGES, FOLDS
 from imgpipe.pipeline import inputs as run_inputs
+from imgpipe.pipeline.configuration import beam_options
 from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.execution import preconditions
+from imgpipe.pipeline.execution import preconditions, without_effect
 from imgpipe.pipeline.source import opened, scan
 
 _MIB = 1 << 20
@@ -72,18 +73,19 @@ def describe(config: Config) -> str:
         *_network(config, extractor.precision),
         *(
             [
-                f"forward     up to {to_make} passes to make, {stored} of {len(passes)} in the "
-                "feature bank"
+                f"features    up to {to_make} to compute (images and their augmented copies); "
+                f"{stored} are stored already"
             ]
             if passes
             else []
         ),
         *([f"bank grows  {to_make * row / _MIB:.1f} MiB in {config.bank_store}"] if row else []),
         *_optional(config, splits),
-        f"baseline    version {inputs.baseline_version}, if its classes and splits are the same"
+        f"compared    with version {inputs.baseline_version}, if it has the same classes and splits"
         if inputs.baseline_version
-        else "baseline    none yet",
+        else "compared    with no version, because none is published yet",
         f"push to     {config.push_directory}, keeping {config.push.keep} versions",
+        *(f"note        {note}" for note in _notes(config)),
     ]
     return "\n".join(lines)
 
@@ -100,8 +102,8 @@ def _network(config: Config, precision: str) -> list[str]:
         views = f"up to {views}, as long as they help"
     lines = [f"backbone    {model.network}, frozen, {precision}, {views}"]
     if tune.wanted:
-        above = tune.cut or "two thirds of the network"
-        lines.append(f"fine-tunes  the layers above {above}, at most {tune.epochs} epochs")
+        layers = f"the layers above {tune.cut}" if tune.cut else "the last third of the network"
+        lines.append(f"fine-tunes  {layers}, at most {tune.epochs} epochs")
     elif settings.searches:
         time = (
             "a time that depends on the images"
@@ -110,6 +112,15 @@ def _network(config: Config, precision: str) -> list[str]:
         )
         lines.append(f"searches    networks that are better than the head, within {time}")
     return lines
+
+
+def _notes(config: Config) -> list[str]:
+    """Sentences on what a run would not heed, and on what a dry run does not check."""
+    found = without_effect.notes(config)
+    cuts = {"model.cut": config.model.cut, "fine_tune.cut": config.fine_tune.cut}
+    for name in (name for name, given in cuts.items() if given):
+        found.append(f"{name}: only a run checks that the network has this layer.")
+    return found
 
 
 def _optional(config: Config, splits: Counter[str]) -> list[str]:
@@ -135,9 +146,10 @@ def _stored(config: Config, extractor: FeatureExtractor, passes: set[_Pass]) -> 
     A view is stored if everything that a run would store of it is: its features and, if the
     network is cut, its activations.
     """
-    if not blob_store.path_of(config.bank_store, STORE).exists():
+    bank = beam_options.store(config.beam, config.bank_store)
+    if not blob_store.place_of(bank, STORE).exists():
         return 0, 0
-    store, left = FeatureStore(config.bank_store), passes
+    store, left = FeatureStore(bank), passes
     shapes = store.shapes(extractor)
     if shapes is None:
         store.close()
@@ -197,11 +209,11 @@ def _passes(config: Config, listing: Scan) -> set[_Pass]:
 def contents(config: Config, listing: Scan) -> Iterator[tuple[Item, str]]:
     """Usable files with the hexadecimal SHA-256 of the bytes that a run would decode."""
     settings = run_inputs.judge_settings(config, listing.vocabulary)
-    store = config.judge_store
+    store = beam_options.store(config.beam, config.judge_store)
     # A dry run creates no files, so a cache that does not exist is not opened.
-    known = store if blob_store.path_of(store, inspection_cache.STORE).exists() else ""
+    known = store if blob_store.place_of(store, inspection_cache.STORE).exists() else ""
     source = opened(config)
-    with InspectionCache(str(known), settings.pixel_limit) as cache:
+    with InspectionCache(known, settings.pixel_limit) as cache:
         inspection = Inspection(
             source, settings.pixel_limit, cache, _rule(config, listing), listing.vocabulary
         )

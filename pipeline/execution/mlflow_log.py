@@ -51,8 +51,8 @@ def check(uri: str) -> None:
         return
     if importlib.util.find_spec("mlflow") is None:
         raise ConfigError(
-            f"run.mlflow = {uri!r} needs the package mlflow, which is not installed. Install the "
-            "extra with: pip install 'imgpipe[mlflow]', or uv sync --extra mlflow"
+            f"run.mlflow = {uri!r} needs the package mlflow, which is not installed. Install it "
+            "with: pip install mlflow-skinny, or uv sync --extra mlflow"
         )
     try:
         password = urllib.parse.urlsplit(uri).password

@@ -1,8 +1,13 @@
-"""What can refuse a run at once, before TensorFlow is imported and a folder is changed."""
+"""What can refuse a run before time is spent on its images.
+
+`check` needs neither TensorFlow nor a folder that can be written. `check_layers` builds the
+network.
+"""
 
 from __future__ import annotations
 
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.settings import ModelSettings
 from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.configuration import beam_options, flat_settings
 from imgpipe.pipeline.configuration.config import Config
@@ -25,6 +30,28 @@ def check(config: Config) -> None:
     _require_unicode(config)
     require_outside(config)
     require_classes(config)
+
+
+def check_layers(settings: ModelSettings) -> None:
+    """Refuse names of layers that the network does not have.
+
+    Args:
+        settings: Settings of the network, whose weights are on this machine.
+
+    Raises:
+        ConfigError: There is no such layer, or the network cannot be cut at it.
+    """
+    tuned = settings.fine_tune.cut if settings.frozen else ""
+    if not settings.cut and not tuned:
+        return
+    import keras
+
+    from imgpipe.models.network import cuts
+
+    pixels = keras.Input((settings.size, settings.size, 3))
+    network = keras.Model(pixels, settings.backbone_spec().build(pixels))
+    if tuned:
+        cuts.layer_at(network, tuned)
 
 
 def _require_unicode(config: Config) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imgpipe.components.beam import local_workers
 from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.report import identity
 from imgpipe.models import progress
@@ -178,6 +179,7 @@ class _Run:
         with self.display.step("finding weights"):  # before time is spent on the images
             settings = self.config.settings
             settings.backbone_spec().fetch(settings.size)
+            preconditions.check_layers(settings)
         self.record.vocabulary = tuple(found["scan"].vocabulary)
         # The listing is freed here: 37 bytes per image, while the components run.
         inputs = run_inputs.find(self.config, found.pop("scan"))
@@ -190,7 +192,7 @@ class _Run:
             metadata=local.metadata_config(self.config.out / metadata_file.NAME),
             run_directory=str(self.directory),
         )
-        local.prepare_workers(beam_options.arguments(self.config.beam), self.directory)
+        local_workers.prepare(beam_options.arguments(self.config.beam), self.directory)
         pipeline = graph.create_pipeline(self.config, plan.known(self.config, inputs), storage)
         local.run(pipeline, self._observer(inputs), _from(pipeline, start))
 

@@ -36,6 +36,8 @@ class Found(TypedDict):
     """A file with a finding that is kept."""
 
     path: Annotated[str, "Path in the source."]
+    label: Annotated[str, "Label of the file."]
+    split: Annotated[str, "Split of the file."]
     image_hash: Annotated[str, "SHA-256 of the file."]
     reason: Annotated[str, "Name of the check."]
     detail: Annotated[str, "What was found."]
@@ -82,11 +84,12 @@ class Warned(TypedDict):
 
 
 class Noted(TypedDict):
-    """Files that the source did not use as images."""
+    """Something that was noticed about files or folders of the source."""
 
     kind: Annotated[str, "Kind of note."]
-    count: Annotated[int, "Number of files."]
-    paths: Annotated[list[str], "Paths of the first files."]
+    count: Annotated[int, "Number of files or folders."]
+    detail: Annotated[str, "What was noticed about the first of them; empty if the kind says all."]
+    paths: Annotated[list[str], "Paths of the first files or folders."]
 
 
 class Overrides(TypedDict):

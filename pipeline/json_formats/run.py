@@ -136,6 +136,7 @@ class Solution(_Found, total=False):
     accuracy: Annotated[float, "Accuracy over the folds."]
     standard_error: Annotated[float, "Standard error of this accuracy."]
     learning_curve: Annotated[list[CurvePoint], "Accuracy with fewer training images."]
+    gain_error: Annotated[float, "Standard error of the difference of its last two points."]
 
 
 class Stage(TypedDict):

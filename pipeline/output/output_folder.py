@@ -19,6 +19,7 @@ from imgpipe.components.feature_bank import store
 from imgpipe.components.predictor import answers
 from imgpipe.components.storage import blob_store, integrity, manifest
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.pipeline.configuration import beam_options
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.machine import Finding
@@ -91,8 +92,7 @@ def stores(out: Path) -> Finding:
     """
     config = _settings(out)
     paths = [
-        blob_store.path_of(config.bank_store, store.STORE),
-        blob_store.path_of(config.judge_store, inspection_cache.STORE),
+        *_stores(config),
         *config.bank_store.glob(f"{answers.PREFIX}*.sqlite"),
     ]
     lines = [f"{path}: {what}" for path in paths if (what := _store_damage(path))]
@@ -202,15 +202,26 @@ def _kept(out: Path) -> str:
     config = _settings(out)
     numbers = manifest.version_numbers(config.push_directory)
     kept = [f"served versions: {', '.join(map(str, numbers)) or 'none'}"]
-    if blob_store.path_of(config.bank_store, store.STORE).exists():
+    bank, inspected = _stores(config)
+    if bank.exists():
         kept.append("stored features, so that no image passes the backbone again")
-    if blob_store.path_of(config.judge_store, inspection_cache.STORE).exists():
+    if inspected.exists():
         kept.append("results of inspection")
     if config.schema_file.exists():
         kept.append("accepted schema")
     return (
         f"Kept: {'; '.join(kept)}. The next run executes every component again, because the "
         "database alone knew which artifacts belong to which inputs."
+    )
+
+
+def _stores(config: Config) -> tuple[Path, Path]:
+    """Return the files of the feature bank and the inspection cache, or their folders."""
+    bank = beam_options.store(config.beam, config.bank_store)
+    inspected = beam_options.store(config.beam, config.judge_store)
+    return (
+        blob_store.place_of(bank, store.STORE),
+        blob_store.place_of(inspected, inspection_cache.STORE),
     )
 
 
@@ -234,7 +245,7 @@ def _writable(store: Path) -> bool:
 
 
 def _store_damage(path: Path) -> str:
-    if not path.exists():
+    if not path.is_file():  # a folder of a store for several hosts, whose values have checksums
         return ""
     try:
         # Read-only, because a run may be working.

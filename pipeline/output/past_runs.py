@@ -71,10 +71,8 @@ class PastRun:
         """How the run ended: a status of the summary, or ``working``, ``killed`` or ``damaged``."""
         if self.fault:
             return "damaged"
-        if not self.summary:
-            return "working" if self.working else "killed"
-        # Summaries of older releases have no status.
-        return str(self.summary.get("status") or _status(self.summary))
+        status: str | None = self.summary.get("status")
+        return status or ("working" if self.working else "killed")
 
     @property
     def started(self) -> str:
@@ -166,18 +164,6 @@ class PastRun:
                 f"cannot read {self.folder / SUMMARY} ({self.fault}). Expected the summary that a "
                 "run leaves in its folder. Restore the file, or name another run."
             )
-
-
-def _status(summary: Mapping[str, Any]) -> str:
-    """Return the status of a summary of an older release, which had only the sentence."""
-    if summary.get("blessed"):
-        return "blessed"
-    sentence = str(summary.get("verdict", ""))
-    if "interrupted by Ctrl-C" in sentence or "stopped by SIGTERM" in sentence:
-        return "interrupted"
-    if sentence.startswith("not blessed"):
-        return "not_blessed"
-    return "failed" if sentence.startswith("failed in") else "refused"
 
 
 def output_folder(path: Path) -> Path:

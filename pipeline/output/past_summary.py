@@ -1,8 +1,7 @@
 """Checks the summary of an earlier run before a command reads it.
 
 Only the fields that commands read are declared here. All of them may be missing, because a run that
-was refused has few of them, and an older release wrote fewer. `imgpipe.pipeline.json_formats.run`
-declares what a run writes.
+was refused has few of them. `imgpipe.pipeline.json_formats.run` declares what a run writes.
 """
 
 from __future__ import annotations

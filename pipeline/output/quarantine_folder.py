@@ -61,7 +61,8 @@ def find(path: Path) -> Path:
     found = [manifest.parent for manifest in named.glob(f"**/quarantine/*/{_MANIFEST}")]
     if not found:
         raise ResourceError(
-            f"no quarantine in {named}. Name the output folder of a run by the option: --out OUT."
+            f"no quarantine in {named}, because no run has written its results there. Name the "
+            "output folder of a run, such as: --out imgpipe-out"
         )
     # Nothing says which run wrote them, so their times decide.
     return max(found, key=lambda folder: folder.stat().st_mtime)

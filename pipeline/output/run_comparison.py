@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,6 @@ from imgpipe.components.storage import integrity, records
 from imgpipe.models import feature_names as names
 from imgpipe.pipeline.json_formats import runs as formats
 from imgpipe.pipeline.output import run_changes
-from imgpipe.pipeline.output.paired_accuracy import paired
 from imgpipe.pipeline.output.past_runs import PastRun
 from imgpipe.pipeline.output.run_folders import ARTIFACTS
 
@@ -19,6 +19,7 @@ SCHEMA = 1  # version of the JSON format
 _SPLITS = (names.VALIDATION, names.TEST)
 _METRICS = ("accuracy", "loss", "ece")
 _FOLDS = "folds"  # name of the folds beside those of the splits
+_Z = 1.959964  # quantile of the normal distribution for a 95 % interval
 
 
 def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
@@ -65,6 +66,43 @@ def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
         "only_a": only_a,
         "only_b": only_b,
     }
+
+
+def paired(both: int, only_a: int, only_b: int, neither: int) -> formats.Paired:
+    """Compare two models by how many images both, only one, or neither classifies correctly."""
+    images = both + only_a + only_b + neither
+    return {
+        "images": images,
+        "a": (both + only_a) / images,
+        "b": (both + only_b) / images,
+        "both": both,
+        "only_a": only_a,
+        "only_b": only_b,
+        "neither": neither,
+        "difference": (only_b - only_a) / images,
+        "ci95": _interval(only_a, only_b, images),
+        "p_value": _p_value(only_a, only_b),
+    }
+
+
+def _interval(only_a: int, only_b: int, images: int) -> list[float]:
+    """95 % interval of the difference (Bonett and Price 2012), which also suits few images."""
+    # One image is added to each of the two counts that differ, and two to the total. Without
+    # that, the interval has no width where no image differs.
+    count = images + 2
+    gained, lost = (only_b + 1) / count, (only_a + 1) / count
+    spread = _Z * math.sqrt((gained + lost - (gained - lost) ** 2) / count)
+    centre = gained - lost
+    return [max(-1.0, centre - spread), min(1.0, centre + spread)]
+
+
+def _p_value(only_a: int, only_b: int) -> float:
+    """Two-sided p-value of McNemar's exact test that both are equally accurate."""
+    # Images on which the models agree say nothing about which one is better. Under the null
+    # hypothesis, each of the others is a coin toss.
+    differing = only_a + only_b
+    tail = sum(math.comb(differing, count) for count in range(min(only_a, only_b) + 1))
+    return min(1.0, 2 * tail / 2**differing)
 
 
 def images(runs: Sequence[PastRun], wanted: set[str]) -> dict[str, bytes]:

@@ -97,7 +97,10 @@ def _locked_folder() -> tuple[Path, int]:
     """Create a folder and lock it, again if another process removed it before it was locked."""
     while True:
         path = Path(tempfile.mkdtemp(prefix=_COMMAND))
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue  # removed by another process before it was opened
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if path.is_dir():
             return path, descriptor

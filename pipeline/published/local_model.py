@@ -6,14 +6,11 @@ the messages about bad images are the same with and without a server.
 
 from __future__ import annotations
 
-import operator
 import os
-import shlex
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components.storage import manifest
-from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.export.served_model import Served
 from imgpipe.models.quick_imports import quick_imports
 from imgpipe.pipeline.command_line import steps
@@ -41,7 +38,7 @@ def load(path: Path, number: int | None) -> LocalClient:
         ResourceError: There is no model, it is damaged, or this process is a fork of one that has
             loaded a model.
     """
-    version = version_folder(path, number)
+    version = pushed_models.version_folder(path, number)
     _check_process()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"  # without a line for each file that is not an image
     with steps.quiet():
@@ -125,46 +122,3 @@ class _LocalTransport:
         """Free the session."""
         self._closed = True
         self._served.close()
-
-
-def version_folder(path: Path, number: int | None) -> Path:
-    """Find the version to load.
-
-    Args:
-        path: Output folder of a run, folder of numbered versions, or one version.
-        number: Number of the version, None for the newest intact one.
-
-    Returns:
-        The folder of the version.
-
-    Raises:
-        ConfigError: There is no version of this number, or it is no integer.
-        ResourceError: There is no model, or it is damaged.
-    """
-    if number is not None:
-        try:
-            number = operator.index(number)  # NumPy's integers are numbers too
-        except TypeError:
-            raise ConfigError(
-                f"expected the number of a version as an integer. Received: {number!r}."
-            ) from None
-    base, version = pushed_models.locate(path)
-    if version is None:
-        numbers = manifest.version_numbers(base)
-        if number is None:
-            # Versions that no run has published have no manifest; of them, the last one is taken.
-            newest = manifest.latest(base)
-            version = newest.path if newest else base / str(numbers[-1])
-        elif number in numbers:
-            version = base / str(number)
-        else:
-            there = ", ".join(map(str, numbers))
-            raise ConfigError(f"{base} has no version {number}. Versions: {there}.")
-    elif number is not None and version.name != str(number):
-        raise ConfigError(f"{path} is one version; remove --version {number}, or name {base}.")
-    if (version / manifest.MANIFEST).exists() and (what := manifest.damage(version)):
-        raise ResourceError(
-            f"{version} is damaged: {what}. Choose another one with --version, or publish an "
-            f"intact one with: imgpipe rollback {shlex.quote(str(base))}"
-        )
-    return version

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import operator
+import shlex
 from pathlib import Path
 
-from imgpipe.models.errors import ResourceError
+from imgpipe.components.storage import manifest
+from imgpipe.models.errors import ConfigError, ResourceError
 
 _SAVED_MODEL = "saved_model.pb"
 _VERSIONS = "model"  # folder of versions below the output folder; default of push.directory
@@ -23,8 +26,6 @@ def locate(path: Path) -> tuple[Path, Path | None]:
     Raises:
         ResourceError: There is no model.
     """
-    from imgpipe.components.storage.manifest import version_numbers
-
     path = path.expanduser()
     if (path / _SAVED_MODEL).is_file():
         version = path.absolute()
@@ -33,9 +34,52 @@ def locate(path: Path) -> tuple[Path, Path | None]:
             version = version.resolve()
         return version.parent, version
     for base in (path, path / _VERSIONS):
-        if version_numbers(base):
+        if manifest.version_numbers(base):
             return base, None
     raise no_model(path)
+
+
+def version_folder(path: Path, number: int | None) -> Path:
+    """Find the version that a path and a number denote.
+
+    Args:
+        path: Output folder of a run, folder of numbered versions, or one version.
+        number: Number of the version, None for the newest intact one.
+
+    Returns:
+        The folder of the version.
+
+    Raises:
+        ConfigError: There is no version of this number, or it is no integer.
+        ResourceError: There is no model, or it is damaged.
+    """
+    if number is not None:
+        try:
+            number = operator.index(number)  # NumPy's integers are numbers too
+        except TypeError:
+            raise ConfigError(
+                f"expected the number of a version as an integer. Received: {number!r}."
+            ) from None
+    base, version = locate(path)
+    if version is None:
+        numbers = manifest.version_numbers(base)
+        if number is None:
+            # Versions that no run has published have no manifest; of them, the last one is taken.
+            newest = manifest.latest(base)
+            version = newest.path if newest else base / str(numbers[-1])
+        elif number in numbers:
+            version = base / str(number)
+        else:
+            there = ", ".join(map(str, numbers))
+            raise ConfigError(f"{base} has no version {number}. Versions: {there}.")
+    elif number is not None and version.name != str(number):
+        raise ConfigError(f"{path} is one version; remove --version {number}, or name {base}.")
+    if (version / manifest.MANIFEST).exists() and (what := manifest.damage(version)):
+        raise ResourceError(
+            f"{version} is damaged: {what}. Choose another version, or publish an intact one "
+            f"with: imgpipe rollback {shlex.quote(str(base))}"
+        )
+    return version
 
 
 def no_model(path: Path) -> ResourceError:

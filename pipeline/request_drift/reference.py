@@ -65,8 +65,8 @@ def versions(path: Path) -> dict[int, manifest.Version]:
     if not found:
         raise ResourceError(
             f"the versions in {base} have no readable {manifest.MANIFEST}: they were not published "
-            "by a run, or by an older release, so their training data is unknown. Run "
-            "`imgpipe run` and serve the version that it pushes."
+            "by a run, so their training data is unknown. Run `imgpipe run` and serve the version "
+            "that it pushes."
         )
     return found
 
@@ -118,8 +118,8 @@ def load(version: manifest.Version, run: Path | None = None) -> Blessed:
     if not statistics or not (beside / "schema").is_dir():
         raise ResourceError(
             f"version {version.number} in {version.path.parent} has no statistics of its training "
-            f"data beside it (expected {beside / 'statistics'}): an older release published it, or "
-            "the folder was removed. Run `imgpipe run` and serve the version that it pushes."
+            f"data beside it (expected {beside / 'statistics'}). Run `imgpipe run` and serve the "
+            "version that it pushes."
         )
     schema = component.read_schema(str(beside / "schema"))
     predictions, missing = _predictions(version, run or version.path.absolute().parent.parent)
@@ -134,7 +134,8 @@ def _predictions(version: manifest.Version, out: Path) -> tuple[Predictions | No
     if wrong := metadata_file.fault(out, to_read=True):
         raise ResourceError(wrong)
     for uri in _prediction_folders(version, out):
-        _require_whole(uri)
+        if what := integrity.damage(uri, complete=True):
+            raise ResourceError(f"{uri} is damaged: {what}. Run `imgpipe run` to make it again.")
         labels: list[str] = []
         confidence = []
         for example in records.iterate(str(uri), names.VALIDATION):
@@ -143,12 +144,6 @@ def _predictions(version: manifest.Version, out: Path) -> tuple[Predictions | No
         if labels:
             return Predictions(labels, np.array(confidence, np.float32)), ""
     return None, f"{out} holds no predictions of this model any more"
-
-
-def _require_whole(folder: Path) -> None:
-    sealed = integrity.seal_file(folder).exists()  # older releases did not seal
-    if sealed and (what := integrity.damage(folder, complete=True)):
-        raise ResourceError(f"{folder} is damaged: {what}. Run `imgpipe run` to make it again.")
 
 
 def _prediction_folders(version: manifest.Version, out: Path) -> list[Path]:

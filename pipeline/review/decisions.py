@@ -188,8 +188,7 @@ def _read(state: Path, file: Path) -> tuple[set[str], list[dict[str, Any]]]:
         content = json_object.read(state)
         if content["schema"] == _SCHEMA:
             history = [_entry(one) for one in content["history"]]
-            # Older releases did not record the file.
-            same = content.get("file", str(file.absolute())) == str(file.absolute())
+            same = content["file"] == str(file.absolute())
             return set(map(str, content["skipped"])), history if same else []
     return set(), []
 

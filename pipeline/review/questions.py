@@ -202,7 +202,7 @@ def _near(groups: Iterable[Mapping[str, Any]]) -> Iterator[Question]:
 
 
 def _beside(row: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> tuple[Shown, ...]:
-    """Return the image to which a member is similar; the others of its group in older runs."""
+    """Return the image to which a member is similar; others of its group if it is not listed."""
     others = [other for other in members if other["path"] != row["path"]]
     similar = [other for other in others if other["path"] == row.get("similar_to")]
     return tuple(_shown(other) for other in (similar or others)[:3])

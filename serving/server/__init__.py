@@ -10,8 +10,7 @@ The modules, from the lowest layer to the highest; ``requests.handle`` is a good
   ``runtimes``, which also checks the graph, with or without ``requests.batcher``;
 * one request to a loaded model: ``requests.predict``, ``requests.examples``, ``requests.limits``,
   and ``requests.handle``, which gRPC and REST share;
-* the versions of one model: ``versions.found_versions``, ``versions.warmup``,
-  ``versions.servable``, ``versions.manager``;
+* the versions of one model: ``versions.warmup``, ``versions.servable``, ``versions.manager``;
 * all models: ``versions.config``, ``core``;
 * every request: ``requests.pool`` and ``requests.calls``; ``monitoring`` observes them;
 * the interfaces: ``services`` and ``grpc_port`` (gRPC), ``rest`` (HTTP), ``web`` (the page);

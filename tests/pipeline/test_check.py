@@ -9,8 +9,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -33,7 +31,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.demo import draw, draw_hand
-from tests import json_formats
+from tests import json_formats, python_program
 
 # With these settings, sixteen images are enough for a run.
 FEW = ("gate.min_train=1", "gate.min_validation=1", "split.validation=0.4")
@@ -188,6 +186,9 @@ def test_findings_equal_those_of_image_filter_on_broken_files(shared_data, tmp_p
     repaired = {Path(row.path).name for row in judged.repairs}
     everything = {Path(entry["path"]).name for entry in entries}
     assert everything - decodable <= rejected.keys() | repaired
+    # The serving op decodes some bitmaps to other colours, and Pillow cannot read all of these.
+    found = (*judged.rejects, *judged.repairs)
+    decodable -= {Path(row.path).name for row in found if "serving op ignores" in row.detail}
     assert not decodable & {name for name, reason in rejected.items() if reason in broken}
     assert not decodable & repaired
 
@@ -404,7 +405,4 @@ def test_check_imports_neither_tfx_nor_beam(clean):
         "heavy = {'tfx', 'apache_beam', 'tensorflow_data_validation', 'grpc'} & set(sys.modules)\n"
         "print(sorted(heavy))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+    assert python_program.printed(program).splitlines()[-1] == "[]"

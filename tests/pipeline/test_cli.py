@@ -12,7 +12,7 @@ import pytest
 
 from imgpipe.pipeline.output import run_lock
 from imgpipe.pipeline.published import pushed_models
-from tests import json_formats
+from tests import json_formats, python_program
 from tests.images import class_folders
 
 OURS = {"imgpipe"}
@@ -38,9 +38,7 @@ def test_help_imports_only_what_it_needs_to_print():
         "atexit.register(lambda: print(*sys.modules, file=sys.stderr))\n"
         "runpy.run_module('imgpipe.pipeline.cli', run_name='__main__')\n"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
-    )
+    result = python_program.ended(program)
     assert result.returncode == 0, result.stderr
     modules = set(result.stderr.split())
     ours = {name for name in modules if name.split(".")[0] in OURS}
@@ -96,10 +94,7 @@ def test_scanning_and_the_client_do_not_import_tensorflow():
         "import imgpipe.pipeline.execution.dry_run, imgpipe.serving.client\n"
         "print(sorted({'tensorflow', 'tfx', 'apache_beam', 'keras'} & set(sys.modules)))\n"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert result.stdout.strip() == "[]", result.stderr
+    assert python_program.printed(program).strip() == "[]"
 
 
 @pytest.fixture
@@ -176,7 +171,8 @@ def test_dry_run_counts_forward_passes_and_writes_nothing(photos: Path, tmp_path
     result = imgpipe("run", "--data", str(photos), "--out", str(out), "--dry-run")
     assert result.returncode == 0, result.stderr
     assert "16 files, 2 classes (a b, ü)" in result.stdout
-    assert "passes to make, 0 of" in result.stdout
+    assert "(images and their augmented copies); 0 are stored already" in result.stdout
+    assert "compared    with no version" in result.stdout
     assert not out.exists()
 
 
@@ -279,6 +275,13 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
     [
         (("run",), "no images"),
         (("run", "--data", ""), "--data is empty"),
+        (("run", "--data", ".", "--out", ""), "--out is empty"),
+        (("run", "--data", ".", "--set", "run.out="), "run.out: "),
+        (("run", "--data", ".", "--from", ""), "this pipeline has no such component"),
+        (("schema", "show", "--out", " "), "--out is empty"),
+        (("run", "--set", "run.name=a b"), "run.name: use letters, digits, `_`, `.` and `-`, at m"),
+        (("serve", "OUT", "--rest-port", "99999"), "--rest-port"),
+        (("check", ".", "--html", "-"), "--html takes the name of a file"),
         (("check", " "), "--data is empty"),
         (("init", ""), "SRC is empty"),
         (
@@ -296,6 +299,22 @@ def test_bad_arguments_end_with_exit_code_2_and_a_message(tmp_path: Path, argume
     assert result.returncode == 2, result.stdout + result.stderr
     assert expected in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("predict", "a.png", "--model", ".", "--timeout", "5"), "--timeout: expected only with a"),
+        (("predict", "a.png", "--model", ".", "--at-once", "4"), "--at-once: expected only with a"),
+        (("serve", "OUT", "--log-share", "0.1"), "--log-share needs --request-log PREFIX"),
+        (("explain", "--layers", "--layer", "nosuch"), "--layer needs an image"),
+        (("drift", "LOG", "--most", "50"), "--most needs --images DIR"),
+    ],
+)
+def test_options_that_would_have_no_effect_are_refused(tmp_path: Path, arguments, expected: str):
+    result = imgpipe(*arguments, cwd=tmp_path)
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert expected in result.stderr
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, photos: Path):
@@ -337,9 +356,7 @@ def test_a_folder_that_may_not_be_entered_is_named_without_a_traceback():
         "application.app = app\n"
         "cli.main()"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
-    )
+    result = python_program.ended(code)
     assert result.returncode == 5, result.stderr
     assert "no permission for /shut/out: Permission denied. Give this user" in result.stderr
     assert "Traceback" not in result.stderr
@@ -646,6 +663,8 @@ def test_an_unknown_option_that_is_a_setting_names_the_setting(option: str, told
     words = " ".join(result.stderr.replace("│", " ").split())
     assert result.returncode == 2
     assert f"No such option: {option}" in words and told in words
+    result = imgpipe("check", "photos", "--out", "X")
+    assert "--set run.out" not in result.stderr, "this command has no outputs"
     result = imgpipe("runs", "--epochs", "5")
     assert "--set" not in result.stderr, "this command has no settings"
 

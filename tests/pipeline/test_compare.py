@@ -12,8 +12,8 @@ from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import compare
 from imgpipe.pipeline.commands import open as open_command
 from imgpipe.pipeline.output import past_runs
-from imgpipe.pipeline.output.paired_accuracy import paired
 from imgpipe.pipeline.output.past_runs import PastRun
+from imgpipe.pipeline.output.run_comparison import paired
 from tests import json_formats
 from tests.images import encoded, noise
 from tests.pipeline.past_runs import leave

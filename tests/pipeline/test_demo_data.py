@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import demo
 from imgpipe.pipeline.demo.faults import FAULTS
+from tests import python_program
 
 PER_CLASS = 12
 SIZE = 96
@@ -235,5 +234,4 @@ def test_drawing_does_not_import_tensorflow() -> None:
         "import sys, imgpipe.pipeline.demo as d; d.draw_hand('rock')\n"
         "print('tensorflow' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert python_program.printed(code).strip() == "False"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import typing
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from imgpipe.components.data_gate import rules
 from imgpipe.components.data_gate import schema as schemas
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.application import app
@@ -115,8 +117,23 @@ def test_deploy_and_schema_take_any_folder_of_a_run(out: Path, place: str, tmp_p
     assert str(tmp_path / "files" / "models.config") in found["files"]
     with pytest.raises(ConfigError, match=f"no schema was accepted yet: {out}/schema"):
         answer("schema show", out / place)
-    with pytest.raises(ConfigError, match=f"no run in {out} has reached the data gate yet"):
+    with pytest.raises(ConfigError, match=f"the last run in {out} did not reach the data gate"):
         answer("schema accept", "--out", out / place)
+
+
+def test_deploy_uses_the_newest_run_of_the_usual_folder(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = out / "runs" / "20260102-100000"
+    (run / "config.toml").write_text(f'[push]\ndirectory = "{tmp_path}/versions"\n')
+    out.rename(tmp_path / "imgpipe-out")
+    monkeypatch.chdir(tmp_path)
+    assert answer("deploy", "compose", "--to", "files")["models"] == f"{tmp_path}/versions"
+
+
+def test_schema_accept_names_a_folder_without_a_run(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"no run in {tmp_path} has reached the data gate yet"):
+        answer("schema accept", "--out", tmp_path)
 
 
 def test_deploy_needs_a_run_in_a_folder(tmp_path: Path) -> None:
@@ -140,7 +157,9 @@ def test_schema_accept_and_show_report_the_schema(out: Path) -> None:
     few = {**reason, "kind": "too_few", "subject": "cat", "sentence": "too few cats"}
     decision = {"statistics": "s", "fingerprint": "f" * 64, "vocabulary": ["cat", "dog"]}
     (out / "gate.json").write_text(json.dumps({**decision, "reasons": [reason, few]}))
-    accepted = answer("schema accept", out)
+    told = re.search("run imgpipe (.+) OUT with", rules.ACCEPT)  # as the refused run says
+    assert told is not None
+    accepted = answer(told[1], out)
     assert accepted["accepted"] == [{**drift, "seen": "s"}]
     assert [one["subject"] for one in accepted["not_acceptable"]] == ["cat"]
     shown = answer("schema show", out / "model" / "1")
@@ -191,24 +210,3 @@ def test_explain_reports_its_files_its_layers_and_its_errors(photos: Path, tmp_p
     assert drawn["label"] == drawn["top"][0]["label"] and refused.keys() == {"image", "error"}
     assert all(Path(file).is_file() for file in drawn["files"])
     assert [layer["name"] for layer in found["layers"]][-1] and found["model"] == str(version)
-
-
-@pytest.mark.parametrize(
-    ("words", "new"),
-    [
-        (("doctor", "--out"), "OUT"),
-        (("quarantine", "list", "--from"), "--out"),
-        (("deploy", "compose", "--out"), "--to"),
-        (("explain", "picture.jpg", "--out"), "--to"),
-        (("views", "nowhere", "--out"), "--to"),
-        (("drift", "nowhere", "--pictures"), "--images"),
-    ],
-)
-def test_an_old_name_of_an_option_works_with_a_note(
-    words: tuple[str, ...], new: str, tmp_path: Path
-) -> None:
-    result = CliRunner().invoke(app, [*words, str(tmp_path)])
-    assert f"note: {words[-1]} still works; it is spelled {new} now.\n" in result.stderr
-    assert (
-        words[-1] not in CliRunner().invoke(app, [*words[:-1], "--help"]).stdout or new == "--out"
-    )

@@ -162,7 +162,9 @@ def test_without_a_model_a_server_is_asked_even_beside_a_folder_of_its_name(
     """A clone of the repository is such a folder."""
     (tmp_path / "imgpipe").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ServerError, match="localhost:8500"):
+    # Another port than that of a server which may run on this machine.
+    monkeypatch.setattr("imgpipe.pipeline.commands.predict._SERVER", "localhost:9")
+    with pytest.raises(ServerError, match="localhost:9"):
         predict("--timeout", 0.5, photos)
 
 

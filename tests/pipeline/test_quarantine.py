@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from imgpipe.components.image_filter import overrides
+from imgpipe.components.image_filter.check import Finding
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands import quarantine
 from imgpipe.pipeline.output import quarantine_folder
@@ -70,16 +71,12 @@ def test_the_quarantine_of_the_newest_run_is_found_from_any_folder(out):
         == quarantine_folder.find(out / "model" / "1")
         == newest
     )
-    old = call("list", "--from", out)
-    assert (
-        old == f"note: --from still works; it is spelled --out now.\n{call('list', '--out', out)}"
-    )
     assert quarantine_folder.find(out) == newest
     assert quarantine_folder.find(out / "runs/20260101").name == "1"
     for run in (out / "runs").iterdir():
         (run / "facts.json").unlink()
     assert quarantine_folder.find(out).parent == newest.parent
-    with pytest.raises(ResourceError, match=r"no quarantine in .*runs"):
+    with pytest.raises(ResourceError, match=r"no quarantine in .*runs, because no run has written"):
         quarantine_folder.find(out / "runs")
 
 
@@ -105,7 +102,7 @@ def test_list_shows_reasons_paths_and_hashes(out):
     text = call("list", "--out", out)
     assert "blurry  1" in text and "aaaaaaaaaaaa  cat/blurred.jpg  sharpness 0.10" in text
     assert "5 rejected files in" in text
-    assert "1 rejected files" in call("list", "--out", out, "--reason", "blurry")
+    assert "1 rejected file in" in call("list", "--out", out, "--reason", "blurry")
     rows = [json.loads(x) for x in call("list", "--out", out, "--json", "cat/*").splitlines()]
     for row in rows:
         json_formats.conform("quarantine list", row)
@@ -179,7 +176,7 @@ def test_accept_writes_overrides_for_files_that_can_be_accepted(out, tmp_path):
     assert [one["path"] for one in told["not_possible"]] == ["cat/cut.jpg", "cat/copy.jpg"]
     assert "not possible cat/cut.jpg: truncated: an override cannot make it readable" in text
     assert "not possible cat/copy.jpg: duplicate: what to do" in text
-    assert "1 overrides added" in text and f"judge.overrides={file}" in text
+    assert "1 override added" in text and f"judge.overrides={file}" in text
     (found,) = overrides.load(file)
     assert (found.image_hash, found.verdict) == ("a" * 64, "accept")
     assert (found.path, found.note) == ("cat/blurred.jpg", "blurry; only one")
@@ -195,6 +192,19 @@ def test_relabel_resolves_a_conflict_but_repairs_no_file(out, tmp_path):
     assert (found.verdict, found.label) == ("relabel", "owl")
     with pytest.raises(ConfigError, match="none of these files can be accepted"):
         call("accept", "--out", out, "--to", file, "cat/cut.jpg", "--label", "cat")
+
+
+def test_an_image_with_several_warnings_gets_one_override_and_none_in_test(out, tmp_path):
+    found = [
+        Finding(reason, "", "warn", path=f"cat/{split}.jpg", split=split, image_hash=digit * 64)
+        for split, digit in (("train", "e"), ("test", "f"))
+        for reason in ("blurry", "dark")
+    ]
+    warnings = out / "artifacts/ImageFilter/quarantine/2/warnings.jsonl"
+    warnings.write_text("".join(json.dumps(finding.row()) + "\n" for finding in found))
+    to = ("--out", out, "--to", tmp_path / "o.toml")
+    text = call("accept", *to, "--warnings", "cat/*", "--label", "dog")
+    assert "1 override added" in text and text.count("not possible cat/test.jpg") == 2
 
 
 def test_an_image_of_test_is_not_relabelled(out, tmp_path):
@@ -238,7 +248,7 @@ def test_control_characters_in_names_are_escaped_on_the_terminal(tmp_path):
 def test_a_file_with_the_longest_possible_name_is_restored(tmp_path):
     name = "a" * 250 + ".jpg"
     place = write(tmp_path / "q", [(name, "e" * 64, "blurry", "", b"x")])
-    assert "1 files copied" in call("restore", "--out", place, "--to", tmp_path / "back", "*")
+    assert "1 file copied" in call("restore", "--out", place, "--to", tmp_path / "back", "*")
     assert (tmp_path / "back" / name).read_bytes() == b"x"
 
 

@@ -3,8 +3,6 @@
 import fcntl
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -13,7 +11,7 @@ from imgpipe.components.model_pusher import versions
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import rollback, runs
-from tests import json_formats
+from tests import json_formats, python_program
 from tests.pipeline.past_runs import leave
 
 
@@ -114,21 +112,6 @@ def test_after_a_rollback_the_model_of_the_newest_version_is_named(out):
     }
 
 
-def test_summaries_of_older_releases_have_a_status(out):
-    for folder, verdict in (
-        ("20260102-100000", "the data was refused for 1 reason"),
-        ("20260103-100000", "failed in ImageTrainer: interrupted by Ctrl-C. Finished work is kept"),
-        ("20260104-100000", "not blessed: validation accuracy 0.850"),
-        ("20260105-100000", "failed in Plan: OSError"),
-    ):
-        file = out / "runs" / folder / "summary.json"
-        old = json.loads(file.read_text()) | {"verdict": verdict, "blessed": False}
-        del old["status"]
-        file.write_text(json.dumps(old))
-    states = [row["status"] for row in json.loads(invoke(out, "--json", "-").stdout)["runs"]]
-    assert states[1:5] == ["refused", "interrupted", "not_blessed", "failed"]
-
-
 def test_a_folder_without_runs_is_a_missing_resource(tmp_path):
     with pytest.raises(ResourceError, match=r"no run in .*Received: a folder without runs"):
         runs.command(tmp_path, 20, None)
@@ -147,10 +130,7 @@ def test_runs_does_not_import_tensorflow(out):
         "runs.command(Path(sys.argv[1]), 20, None)\n"
         "print(sorted({'tensorflow', 'tfx', 'apache_beam', 'keras'} & set(sys.modules)))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, out], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert done.stdout.endswith("[]\n")
+    assert python_program.printed(program, out).endswith("[]\n")
 
 
 def test_a_sparkline_of_equal_numbers_is_flat():

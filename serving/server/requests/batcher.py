@@ -92,17 +92,7 @@ class BatchingRuntime:
         fetches: Sequence[str],
         timeout: float | None = None,
     ) -> list[np.ndarray]:
-        """Compute the tensors named ``fetches``, together with the rows of other requests.
-
-        Args:
-            feeds: Names of the input tensors.
-            values: One array [rows, ...] for each name in ``feeds``. All have the same number of
-                rows.
-            fetches: Names of the tensors to return.
-            timeout: Time limit in seconds, which includes the wait; None for no limit.
-
-        Returns:
-            One array [rows, ...] for each name in ``fetches``, with the rows of this request only.
+        """See ``Runtime.run``. All inputs have the same number of rows; a timeout covers the queue.
 
         Raises:
             StatusError: The rows cannot be batched, the queue is full, the time is over, or the

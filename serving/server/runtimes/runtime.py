@@ -165,22 +165,11 @@ class SessionRuntime:
         fetches: Sequence[str],
         timeout: float | None = None,
     ) -> list[np.ndarray]:
-        """Compute the tensors named ``fetches``.
-
-        Args:
-            feeds: Names of the input tensors.
-            values: One array for each name in ``feeds``, with the dtype and shape of its tensor.
-                Dtypes are not converted.
-            fetches: Names of the tensors to return.
-            timeout: Time in seconds after which the graph stops between two operations; None for
-                no limit.
-
-        Returns:
-            One value for each name in ``fetches``.
+        """See ``Runtime.run``. Dtypes are not converted.
 
         Raises:
             tf.errors.OpError: The graph fails, a type is wrong, or the time is over
-                (``DeadlineExceededError``).
+                (``DeadlineExceededError``), after which the graph stops between two operations.
         """
         # A callable has its options, and so its timeout, from when it is made
         # (CallableOptions.run_options). A request with a deadline takes the slower way of

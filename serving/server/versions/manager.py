@@ -17,9 +17,13 @@ from dataclasses import dataclass, replace
 
 from imgpipe.serving.server.runtimes.runtime import Runtime
 from imgpipe.serving.server.status import Code, StatusError
-from imgpipe.serving.server.storage import Fingerprint, VersionDirectory, VersionStore
+from imgpipe.serving.server.storage import (
+    Fingerprint,
+    FoundVersions,
+    VersionDirectory,
+    VersionStore,
+)
 from imgpipe.serving.server.versions.config import ModelConfig
-from imgpipe.serving.server.versions.found_versions import FoundVersions
 from imgpipe.serving.server.versions.remote_versions import store_of
 from imgpipe.serving.server.versions.servable import Loader, LoadPolicy, Servable, State
 

@@ -74,7 +74,7 @@ def check_readable(path: RemotePath) -> None:
         )
 
 
-def default_cache() -> Path:
+def _cache() -> Path:
     """Return ``~/.cache/imgpipe/served``, or the same folder below XDG_CACHE_HOME."""
     root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(root) / "imgpipe" / "served"
@@ -94,16 +94,14 @@ def _os_errors() -> Iterator[None]:
 class RemoteStore:
     """Version directories under a remote base path."""
 
-    def __init__(
-        self, base_path: RemotePath, *, tflite: bool = False, cache: Path | None = None
-    ) -> None:
-        """Create the store; ``cache`` is the folder for the copies (see ``default_cache``)."""
+    def __init__(self, base_path: RemotePath, *, tflite: bool = False) -> None:
+        """With ``tflite``, a version that contains ``model.tflite`` needs no SavedModel."""
         import tensorflow as tf
 
         self._files: Any = tf.io.gfile
         self._uri, self._tflite = base_path.uri, tflite
         name = f"{self._uri.rpartition('/')[2]}-{_digest(self._uri.encode())}"
-        self._cache = (cache or default_cache()) / name
+        self._cache = _cache() / name
 
     def names(self) -> dict[int, str]:
         """Return the version directories by number; see ``storage.numbered``.

@@ -20,6 +20,8 @@ from imgpipe.serving.server.signature_names import DEFAULT_SIGNATURE
 from imgpipe.serving.server.status import Code, StatusError, invalid
 
 MAX_IMAGE_BYTES = 20 << 20
+MAX_IMAGES, MAX_BYTES = 10_000, 2 << 30
+"""Largest number of images in the folder, and their largest size together."""
 _MAX_NAME_BYTES = 255
 """Largest number of bytes of a file name in the usual file systems of Linux and macOS."""
 _SUFFIXES = {"PNG": ".png", "GIF": ".gif", "BMP": ".bmp", "WEBP": ".webp", "JXL": ".jxl"}
@@ -45,18 +47,13 @@ class Collection:
     Args:
         folder: The folder, which is created if it does not exist.
         core: The served models.
-        max_images: Largest number of images in the folder.
-        max_bytes: Largest size of all images in the folder together.
 
     Raises:
         BadArgument: Images cannot be written to the folder.
     """
 
-    def __init__(
-        self, folder: Path, core: Core, max_images: int = 10_000, max_bytes: int = 2 << 30
-    ) -> None:
+    def __init__(self, folder: Path, core: Core) -> None:
         self._folder, self._core = folder, core
-        self._max_images, self._max_bytes = max_images, max_bytes
         self._writing = threading.Lock()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -116,12 +113,12 @@ class Collection:
 
     def _check_room(self, size: int) -> None:
         sizes = [file.stat().st_size for file in self._folder.glob("*/*") if file.is_file()]
-        if len(sizes) >= self._max_images or sum(sizes) + size > self._max_bytes:
+        if len(sizes) >= MAX_IMAGES or sum(sizes) + size > MAX_BYTES:
             raise StatusError(
                 Code.RESOURCE_EXHAUSTED,
                 f"The folder of collected images is full: it holds {len(sizes):,} images with "
-                f"{sum(sizes):,} bytes. Expected: at most {self._max_images:,} images and "
-                f"{self._max_bytes:,} bytes. Move them to the data of the next run.",
+                f"{sum(sizes):,} bytes. Expected: at most {MAX_IMAGES:,} images and "
+                f"{MAX_BYTES:,} bytes. Move them to the data of the next run.",
             )
 
 

@@ -8,8 +8,6 @@ requests too.
 
 from __future__ import annotations
 
-import asyncio
-
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -17,14 +15,18 @@ from starlette.routing import Route
 from imgpipe.serving.server.requests.handle import Spec
 from imgpipe.serving.server.requests.pool import SheddingPool
 from imgpipe.serving.server.rest import body as bodies
-from imgpipe.serving.server.rest.api import failure
-from imgpipe.serving.server.status import Code, StatusError, invalid
+from imgpipe.serving.server.status import invalid
 from imgpipe.serving.server.web import same_site
 from imgpipe.serving.server.web.collection import MAX_IMAGE_BYTES, Collection, Correction
 
 PATH = "/web/corrections"
 _AT_ONCE = 4
 """Number of images of the largest size that fit into memory at once."""
+_FOREIGN = (
+    "Images are only taken from the page of this server. Open that page at the address that the "
+    "server shows when it starts."
+)
+_LARGE = f"The image is larger than {MAX_IMAGE_BYTES >> 20} MiB, so it is not kept."
 
 
 def routes(collection: Collection | None, pool: SheddingPool, timeout: float) -> list[Route]:
@@ -41,57 +43,20 @@ def routes(collection: Collection | None, pool: SheddingPool, timeout: float) ->
 
     if collection is None:
         return [Route(PATH, describe)]
-    receiver = _Receiver(collection, pool, timeout)
-    return [Route(PATH, describe), Route(PATH, receiver.take, methods=["POST"])]
+    keep, budget = collection.keep, bodies.Budget(_AT_ONCE * MAX_IMAGE_BYTES)
+    late = f"The image was not kept within {timeout:g} s."
 
+    async def kept(request: Request) -> Response:
+        body = same_site.body_of(request, MAX_IMAGE_BYTES, budget, foreign=_FOREIGN, large=_LARGE)
+        async with body as data:
+            correction = Correction(*version_and_label(request), data)
+            path = await pool.run(lambda: keep(correction, timeout), len(data))
+        return JSONResponse({"path": path})
 
-class _Receiver:
-    """Receives corrections, as many at once as fit into a bounded memory."""
+    async def take(request: Request) -> Response:
+        return await same_site.answered(kept(request), timeout, late)
 
-    def __init__(self, collection: Collection, pool: SheddingPool, timeout: float) -> None:
-        self._collection, self._pool, self._timeout = collection, pool, timeout
-        self._budget = bodies.Budget(_AT_ONCE * MAX_IMAGE_BYTES)
-
-    async def take(self, request: Request) -> Response:
-        try:
-            async with asyncio.timeout(self._timeout):
-                return JSONResponse({"path": await self._keep(request)})
-        except bodies.ClientDisconnected:
-            return Response(status_code=400)  # nobody reads it
-        except TimeoutError:
-            late = f"The image was not kept within {self._timeout:g} s."
-            return _refusal(StatusError(Code.DEADLINE_EXCEEDED, late))
-        except StatusError as error:
-            return _refusal(error)
-
-    async def _keep(self, request: Request) -> str:
-        try:
-            _check_site(request)
-            spec, label = version_and_label(request)
-            data = await self._image(request)
-        except StatusError:
-            await bodies.discard(request.receive)
-            raise
-        correction = Correction(spec, label, data)
-        try:
-            keep = self._collection.keep
-            return await self._pool.run(lambda: keep(correction, self._timeout), len(data))
-        finally:
-            self._budget.give_back(len(data))
-
-    async def _image(self, request: Request) -> bytes:
-        announced = request.headers.get("content-length", "")
-        try:
-            return await bodies.read(request.receive, announced, MAX_IMAGE_BYTES, self._budget)
-        except bodies.TooLarge as error:
-            most = MAX_IMAGE_BYTES >> 20
-            raise invalid(f"The image is larger than {most} MiB, so it is not kept.") from error
-
-
-def _refusal(error: StatusError) -> Response:
-    """Return an answer that closes the connection, because the body may not have been read."""
-    answer = failure(error)
-    return Response(answer.text, answer.status, {"Connection": "close"}, "application/json")
+    return [Route(PATH, describe), Route(PATH, take, methods=["POST"])]
 
 
 def version_and_label(request: Request) -> tuple[Spec, str]:
@@ -108,12 +73,3 @@ def version_and_label(request: Request) -> tuple[Spec, str]:
     if version and not (version.isdecimal() and len(version) < 19):
         raise invalid(f"A version is a whole number. Received: {version[:40]!r}.")
     return Spec(query["model"], int(version) if version else None), label
-
-
-def _check_site(request: Request) -> None:
-    if same_site.is_foreign(request):
-        raise StatusError(
-            Code.PERMISSION_DENIED,
-            "Images are only taken from the page of this server. Open that page at the address "
-            "that the server shows when it starts.",
-        )

@@ -8,12 +8,8 @@ sites are refused, because training images may be private.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
-import struct
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -26,31 +22,17 @@ from starlette.routing import Route
 from imgpipe.serving.server.errors import BadArgument
 from imgpipe.serving.server.requests.pool import SheddingPool
 from imgpipe.serving.server.rest import body as bodies
-from imgpipe.serving.server.rest.api import failure
-from imgpipe.serving.server.status import Code, StatusError, invalid
+from imgpipe.serving.server.status import invalid
 from imgpipe.serving.server.web import same_site
 
 PATH = "/web/nearest"
 SHOWN = 5
 _MAX_BYTES = 4 << 20
-_AT_ONCE = 16  # requests of the largest size whose bodies fit into memory at the same time
 """Largest size of the body of a request, enough for 200,000 features."""
-
-
-# What numpy and zipfile raise for damaged files.
-_DAMAGED = (
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    EOFError,
-    OverflowError,
-    MemoryError,
-    RuntimeError,  # a compression that zipfile does not know, an encrypted array
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+_AT_ONCE = 16
+"""Number of requests of the largest size whose bodies fit into memory at the same time."""
+_FOREIGN = "Training images are only shown on the page of this server."
+_LARGE = f"The request has more than {_MAX_BYTES:,} bytes."
 
 
 class TrainingImages:
@@ -73,7 +55,7 @@ class TrainingImages:
                 self._features = arrays["features"].astype(np.float32)
                 self._labels, self._paths = arrays["labels"].tolist(), arrays["paths"].tolist()
                 self._images, self._ends = arrays["images"].tobytes(), arrays["ends"].tolist()
-        except _DAMAGED as error:
+        except Exception as error:  # numpy and zipfile raise many kinds for damaged files
             raise BadArgument(
                 f"--training_images_file {file} cannot be read ({error}). Expected: the file that "
                 "imgpipe serve --nearest writes."
@@ -118,6 +100,7 @@ def routes(images: TrainingImages | None, pool: SheddingPool, timeout: float) ->
         timeout: Seconds after which a request is refused.
     """
     budget = bodies.Budget(_AT_ONCE * _MAX_BYTES)
+    late = f"The training images were not found within {timeout:g} s."
 
     async def describe(request: Request) -> Response:
         return JSONResponse({"versions": [] if images is None else [images.version]})
@@ -125,45 +108,17 @@ def routes(images: TrainingImages | None, pool: SheddingPool, timeout: float) ->
     if images is None:
         return [Route(PATH, describe)]
 
-    async def read(request: Request) -> bytes:
-        try:
-            if same_site.is_foreign(request):
-                refused = "Training images are only shown on the page of this server."
-                raise StatusError(Code.PERMISSION_DENIED, refused)
-            announced = request.headers.get("content-length", "")
-            return await bodies.read(request.receive, announced, _MAX_BYTES, budget)
-        except StatusError:
-            await bodies.discard(request.receive)
-            raise
-
-    async def find(request: Request) -> Response:
-        size = 0
-        try:
-            async with asyncio.timeout(timeout):
-                body = await read(request)
-                size = len(body)
-                features = _features(body, images.version)
-                nearest = await pool.run(lambda: images.nearest(features), features.nbytes)
-        except bodies.ClientDisconnected:
-            return Response(status_code=400)  # nobody reads it
-        except TimeoutError:
-            late = f"The training images were not found within {timeout:g} s."
-            return _refusal(StatusError(Code.DEADLINE_EXCEEDED, late))
-        except bodies.TooLarge:
-            return _refusal(invalid(f"The request has more than {_MAX_BYTES:,} bytes."))
-        except StatusError as error:
-            return _refusal(error)
-        finally:
-            budget.give_back(size)
+    async def found(request: Request) -> Response:
+        body = same_site.body_of(request, _MAX_BYTES, budget, foreign=_FOREIGN, large=_LARGE)
+        async with body as data:
+            features = _features(data, images.version)
+            nearest = await pool.run(lambda: images.nearest(features), features.nbytes)
         return JSONResponse({"nearest": nearest})
 
+    async def find(request: Request) -> Response:
+        return await same_site.answered(found(request), timeout, late)
+
     return [Route(PATH, describe), Route(PATH, find, methods=["POST"])]
-
-
-def _refusal(error: StatusError) -> Response:
-    """Return an answer that closes the connection, because the body may not have been read."""
-    answer = failure(error)
-    return Response(answer.text, answer.status, {"Connection": "close"}, "application/json")
 
 
 def _features(body: bytes, version: int) -> npt.NDArray[np.float32]:

@@ -15,16 +15,10 @@ from rich.console import Console
 
 from imgpipe.pipeline.command_line import signals
 from imgpipe.pipeline.command_line.console import Display
+from tests import python_program
 from tests.images import folder_of
 
 _COMMAND = (sys.executable, "-P", "-m", "imgpipe.pipeline.cli")
-
-
-def _ended(program: str) -> subprocess.CompletedProcess[str]:
-    """Run a Python program in a process of its own and return the finished process."""
-    return subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 @pytest.mark.parametrize(
@@ -66,12 +60,12 @@ def test_sigterm_ends_another_command_with_a_message(tmp_path: Path):
     program = (
         "import signal, sys, os, time\n"
         "from imgpipe.pipeline import cli; from imgpipe.pipeline.command_line import signals\n"
-        "from imgpipe.pipeline.commands import presets\n"
-        "presets.run = lambda json_file: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(9)\n"
+        "from imgpipe.pipeline.command_line import settings\n"
+        "settings.presets = lambda: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(9)\n"
         "sys.argv = ['imgpipe', 'presets']\n"
         "cli.main()\n"
     )
-    done = _ended(program)
+    done = python_program.ended(program)
     assert done.returncode == 143
     assert done.stderr.strip() == "imgpipe: stopped by SIGTERM"
 
@@ -80,18 +74,18 @@ def test_a_signal_in_a_destructor_is_neither_lost_nor_a_traceback():
     program = (
         "import os, signal, sys, time\n"
         "from imgpipe.pipeline import cli\n"
-        "from imgpipe.pipeline.commands import presets\n"
+        "from imgpipe.pipeline.command_line import settings\n"
         "class Collected:\n"
         "    def __del__(self):\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
-        "def run(json_file):\n"
+        "def list_presets():\n"
         "    Collected()\n"
         "    time.sleep(9)\n"
-        "presets.run = run\n"
+        "settings.presets = list_presets\n"
         "sys.argv = ['imgpipe', 'presets']\n"
         "cli.main()\n"
     )
-    done = _ended(program)
+    done = python_program.ended(program)
     assert (done.returncode, done.stderr) == (143, "imgpipe: stopped by SIGTERM\n")
 
 
@@ -112,7 +106,7 @@ def test_a_signal_while_the_command_line_is_imported_ends_it_with_a_message(
         "from imgpipe.pipeline import cli\n"
         "cli.main()\n"
     )
-    done = _ended(program)
+    done = python_program.ended(program)
     assert done.returncode == 128 + number
     assert "Traceback" not in done.stderr
     assert done.stderr.startswith("imgpipe: ")
@@ -138,7 +132,7 @@ def test_a_ctrl_c_before_the_handler_is_installed_ends_with_a_message(module: st
         "sys.meta_path.insert(0, Finder())\n"
         f"{start}"
     )
-    done = _ended(program)
+    done = python_program.ended(program)
     assert (done.returncode, done.stderr) == (130, "imgpipe: interrupted by Ctrl-C\n")
 
 
@@ -151,21 +145,21 @@ def test_one_ctrl_c_is_held_for_code_that_asks_for_it(
     asks: str, presses: int, exit_code: int, printed: str
 ):
     program = (
-        "import os, signal, sys\n"
+        "import os, signal, sys, typer\n"
         "from imgpipe.pipeline import cli; from imgpipe.pipeline.command_line import signals\n"
-        "from imgpipe.pipeline.commands import presets\n"
-        "def run(json_file):\n"
+        "from imgpipe.pipeline.command_line import settings\n"
+        "def list_presets():\n"
         "    with signals.holding():\n"
         f"        for _ in range({presses}):\n"
         "            os.kill(os.getpid(), signal.SIGINT)\n"
         f"        {asks}\n"
         "    print('went on')\n"
-        "    return 0\n"
-        "presets.run = run\n"
+        "    raise typer.Exit\n"
+        "settings.presets = list_presets\n"
         "sys.argv = ['imgpipe', 'presets']\n"
         "cli.main()\n"
     )
-    done = _ended(program)
+    done = python_program.ended(program)
     assert done.returncode == exit_code, done.stderr
     assert done.stdout.strip() == printed
 

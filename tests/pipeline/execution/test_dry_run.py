@@ -14,6 +14,7 @@ from imgpipe.components.feature_bank.store import FeatureStore, record_key
 from imgpipe.components.image_filter.checks.decodable import transcode
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.extractor import describe, from_description
+from imgpipe.pipeline.configuration import beam_options
 from imgpipe.pipeline.configuration.config import build
 from imgpipe.pipeline.demo import draw_hand
 from imgpipe.pipeline.execution import dry_run
@@ -63,10 +64,18 @@ def test_a_dry_run_refuses_what_a_run_refuses_and_says_what_is_not_known(tmp_pat
     described = dry_run.describe(build({**tree, "tune": {"trials": 3}}))
     assert "splits      about train " in described
     assert "tunes       the head, in 3 trials" in described
+    described = dry_run.describe(
+        build({**tree, "train": {"epochs": 9}, "fine_tune": {"cut": "block10"}})
+    )
+    assert "note        train.epochs has no effect: the head is solved." in described
+    assert "note        fine_tune.cut: only a run checks that the network has this" in described
     assert not (tmp_path / "out").exists()
 
 
-def test_a_view_is_stored_only_if_everything_that_a_run_stores_of_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("runner", ["local", "flink"])
+def test_a_view_is_stored_only_if_everything_that_a_run_stores_of_it_is(
+    tmp_path: Path, runner: str
+) -> None:
     """An earlier run without fine-tuning has stored features, but no activations."""
     folder = draw_images(tmp_path / "photos")
     config = build(
@@ -80,15 +89,16 @@ def test_a_view_is_stored_only_if_everything_that_a_run_stores_of_it_is(tmp_path
                 "image_size": 32,
             },
             "fine_tune": {"mode": "on", "cut": "conv2"},
+            "beam": {"runner": runner, "flink_master": "host:8081" if runner == "flink" else ""},
         }
     )
     extractor = from_description(describe(config.settings, config.bank.precision))
     passes = dry_run._passes(config, scan(config))
-    store = FeatureStore(config.bank_store)
+    store = FeatureStore(beam_options.store(config.beam, config.bank_store))
     shapes = store.learn_shapes(extractor)
     for tap, length, told in (
-        ("", shapes.dim, f"{len(passes)} passes to make, 0 of {len(passes)}"),
-        (extractor.tap, shapes.activation_count, f"0 passes to make, {len(passes)} of"),
+        ("", shapes.dim, f"up to {len(passes)} to compute"),
+        (extractor.tap, shapes.activation_count, "up to 0 to compute (images and their augmented"),
     ):
         store.put(
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.pipeline.configuration import config as configs
-from imgpipe.pipeline.execution import failures, run
+from imgpipe.pipeline.execution import failures, preconditions, run
 from imgpipe.pipeline.output import metadata_file
 
 OUT = Path("/photos/out")
@@ -74,6 +75,22 @@ def test_sql_of_the_metadata_database_is_not_shown(tmp_path: Path):
         f"{tmp_path / metadata_file.NAME} is damaged: file is not a database. "
         f"Run: imgpipe doctor {tmp_path} --repair"
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (("model.cut=conv2", "fine_tune.cut=conv1"), ""),
+        (("model.cut=nowhere",), "expected the name of a layer. Received: 'nowhere'"),
+        (("fine_tune.cut=nowhere",), "expected the name of a layer. Received: 'nowhere'"),
+        (("fine_tune.cut=nowhere", "model.freeze=none"), ""),
+    ],
+)
+def test_names_of_layers_are_checked_before_the_images(settings: tuple[str, ...], expected: str):
+    model = {"backbone": "conv_8_8_8", "weights": "none", "freeze": "all", "image_size": 32}
+    refused = pytest.raises(ConfigError, match=expected) if expected else contextlib.nullcontext()
+    with refused:
+        preconditions.check_layers(configs.build({"model": model}, settings).settings)
 
 
 @pytest.fixture

@@ -79,8 +79,11 @@ def test_the_schema_of_a_moved_output_folder_is_accepted_by_its_own_statistics(
     (statistics / "Split-train" / "FeatureStats.pb").write_bytes(found.SerializeToString())
     reason = {"kind": "anomaly", "subject": "depth", "split": "", "expected": "e", "seen": "s"}
     decision = {"statistics": str(statistics), "fingerprint": "f", "vocabulary": ["cat", "dog"]}
-    (former / "gate.json").write_text(json.dumps({**decision, "reasons": [reason]}))
+    (former / "gate.json").write_text(
+        json.dumps({**decision, "reasons": [reason, {**reason, "subject": ""}]})
+    )
     former.rename(moved)
     result = CliRunner().invoke(app, ["schema", "accept", str(moved)], catch_exceptions=False)
     assert "accepted: anomaly 'depth'" in result.output
+    assert "accepted: anomaly of the whole data set: s" in result.output
     assert [one.name for one in schemas.read(moved / "schema/schema.pbtxt").feature] == ["depth"]

@@ -116,6 +116,17 @@ def test_a_store_that_cannot_be_written_is_named(out: Path, monkeypatch: pytest.
     assert found.advice.startswith("Change its permissions")
 
 
+def test_stores_for_several_hosts_are_folders_of_files(out: Path, monkeypatch: pytest.MonkeyPatch):
+    run = out / "runs" / "20260101-000000"
+    run.mkdir(parents=True)
+    (run / "config.toml").write_text("[beam]\nrunner = 'flink'\nflink_master = 'host:8081'\n")
+    (out / "bank" / "features").mkdir()
+    assert output_folder.stores(out).fit
+    assert "stored features" in output_folder._kept(out)
+    monkeypatch.setattr(output_folder.os, "access", lambda path, mode: path.name != "features")
+    assert output_folder.stores(out).detail == f"{out / 'bank' / 'features'} cannot be written"
+
+
 def test_an_existing_last_published_version_is_no_fault(out: Path):
     run_that_published(out, 2)
     assert findings(out)["last push"] == (True, f"{out / 'model' / '2'} is there")

@@ -83,6 +83,25 @@ def test_commands_in_several_threads_leave_the_process_as_it_was(monkeypatch: py
     assert "TMPDIR" not in os.environ
 
 
+def test_a_new_folder_that_another_command_removes_is_created_again(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """The other command sees a folder that is not locked yet."""
+    create, removed = tempfile.mkdtemp, []
+
+    def mkdtemp(prefix: str) -> str:
+        path = create(prefix=prefix)
+        if not removed:
+            removed.append(path)
+            Path(path).rmdir()
+        return path
+
+    monkeypatch.setattr(tempfile, "mkdtemp", mkdtemp)
+    with temporary_files.folder() as folder:
+        assert folder.is_dir()
+        assert removed != [str(folder)]
+
+
 def test_no_folder_for_temporary_files_is_an_error_with_advice(monkeypatch: pytest.MonkeyPatch):
     """As on a full disk, and in a container whose file system is read-only."""
     monkeypatch.setattr(tempfile, "tempdir", None)

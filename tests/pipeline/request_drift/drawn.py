@@ -14,7 +14,7 @@ from tensorflow_serving.apis import predict_pb2
 
 from imgpipe.components.data_gate import schema as schemas
 from imgpipe.components.model_pusher import versions
-from imgpipe.components.storage import manifest, records
+from imgpipe.components.storage import integrity, manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.pipeline.request_drift import images as measuring
 from imgpipe.serving import tensors
@@ -123,6 +123,7 @@ def predict(out: Path, answers: np.ndarray, labels=None, number: int = 11, key="
             label = labels[number] if labels else CLASSES[int(row.argmax())]
             values = {names.PREDICTED: label, names.PROBABILITIES: [float(p) for p in row]}
             writer.write("all", records.make(values))
+    integrity.seal(Path(uri))
     config = proto.ConnectionConfig()
     config.sqlite.filename_uri = str(out / "metadata.sqlite")
     config.sqlite.connection_mode = 3

@@ -69,7 +69,7 @@ def test_all_groups_of_the_quarantine_are_read(tmp_path):
     file.write_text(json.dumps(facts(quarantine) | {"suspects": None, "rejects": []}))
     (question,) = questions.read(file).asked
     assert question.image.path == "cat/0.png"
-    assert [image.path for image in question.beside] == ["dog/1.png"], "the other of an older run"
+    assert [image.path for image in question.beside] == ["dog/1.png"]
 
 
 def test_all_groups_are_read_after_the_output_folder_was_moved(tmp_path):

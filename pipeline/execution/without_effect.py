@@ -1,0 +1,59 @@
+"""Settings that somebody gave and that have no effect beside the others.
+
+Combinations that would give another model than the one that was asked for are refused by
+`Config`. The settings here only do nothing, so a run mentions them and goes on.
+"""
+
+from __future__ import annotations
+
+from imgpipe.pipeline.configuration import flat_settings
+from imgpipe.pipeline.configuration.config import Config
+
+_BY_EPOCHS = ("epochs", "learning_rate", "schedule", "batch_size", "patience")
+_OF_LAYERS = (*_BY_EPOCHS, "cut")
+#: Settings without which the head is solved; see `ModelSettings.solved`.
+_NOT_SOLVED = (
+    *("train.optimizer", "model.hidden_units", "views.mixup", "train.target_accuracy"),
+    *("train.steps_per_epoch", "train.balance", "train.strategy"),
+)
+
+
+def notes(config: Config) -> list[str]:
+    """Return a sentence for each setting that differs from its default and has no effect.
+
+    Args:
+        config: The validated configuration.
+    """
+    settings, given = config.settings, flat_settings.changed(config)
+    reasons: dict[str, str] = {}
+    if settings.solved and not config.tune.trials:
+        solved = 'the head is solved. Set train.optimizer = "adam" to train it by epochs'
+        reasons |= {f"train.{name}": solved for name in _BY_EPOCHS}
+    if not settings.solved:
+        reasons["train.l2"] = "it belongs to a head that is solved"
+    if not settings.target_accuracy:
+        reasons["train.target_on"] = "train.target_accuracy is not set"
+    if settings.searches:
+        reasons["fine_tune.patience"] = "the search trains each network for all of its epochs"
+    else:
+        why = _no_search(config, given)
+        if given.get("train.minutes"):
+            reasons["train.minutes"] = f"no better network is looked for, because {why}"
+        if not settings.fine_tune.wanted:
+            trained = f"no layer of the backbone is fine-tuned, because {why}"
+            reasons |= {f"fine_tune.{name}": trained for name in _OF_LAYERS}
+    return [f"{name} has no effect: {why}." for name, why in reasons.items() if name in given]
+
+
+def _no_search(config: Config, given: dict[str, object]) -> str:
+    """Return why no better network than the head is looked for."""
+    if config.evaluate.cross_validate > 0 and not config.fine_tune.wanted:
+        return "evaluate.cross_validate judges heads"
+    if config.fine_tune.mode != "search":
+        return f'fine_tune.mode is "{config.fine_tune.mode}"'
+    if not config.settings.frozen:
+        return "all layers are trained from the start"
+    if not config.settings.solved:
+        names = [name for name in _NOT_SOLVED if name in given]
+        return f"the head is not solved, but trained as {' and '.join(names)} says"
+    return "train.minutes is 0" if config.train.minutes == 0 else "views.multi_scale is set"

@@ -1,0 +1,70 @@
+"""Tests that a run mentions the settings that have no effect beside the others."""
+
+from __future__ import annotations
+
+import pytest
+
+from imgpipe.pipeline.command_line import settings as commands
+from imgpipe.pipeline.configuration.config import build
+from imgpipe.pipeline.execution import without_effect
+
+SOLVED = 'the head is solved. Set train.optimizer = "adam" to train it by epochs.'
+NO_SEARCH = "train.minutes has no effect: no better network is looked for, because "
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ((), []),
+        (("train.epochs=9",), [f"train.epochs has no effect: {SOLVED}"]),
+        (("train.batch_size=8",), [f"train.batch_size has no effect: {SOLVED}"]),
+        (("train.epochs=9", "train.optimizer=adam"), []),
+        (("train.epochs=9", "tune.trials=2"), []),
+        (("train.target_on=training",), ["train.target_on has no effect: train.target_accuracy"]),
+        (("train.target_on=training", "train.target_accuracy=0.9"), []),
+        (("train.l2=1.0",), []),
+        (("train.l2=1.0", "train.optimizer=adam"), ["train.l2 has no effect: it belongs to a"]),
+        (
+            ("fine_tune.cut=block10", "fine_tune.mode=off"),
+            ["fine_tune.cut has no effect: no layer of the backbone is fine-tuned, because"],
+        ),
+        (("fine_tune.cut=block10", "fine_tune.epochs=2"), []),
+        (("fine_tune.patience=2",), ["fine_tune.patience has no effect: the search trains each"]),
+        (("fine_tune.patience=2", "fine_tune.mode=auto"), []),
+        (("train.minutes=30",), []),
+        (("train.minutes=0",), []),
+        (
+            ("train.minutes=30", "train.optimizer=adam"),
+            [f"{NO_SEARCH}the head is not solved, but trained as train.optimizer says."],
+        ),
+        (
+            ("train.minutes=30", "train.strategy=mirrored"),
+            [f"{NO_SEARCH}the head is not solved, but trained as train.strategy says."],
+        ),
+        (
+            ("train.minutes=30", "evaluate.cross_validate=10"),
+            [f"{NO_SEARCH}evaluate.cross_validate judges heads."],
+        ),
+        (
+            ("train.minutes=30", "views.multi_scale=0.3"),
+            [f"{NO_SEARCH}views.multi_scale is set."],
+        ),
+        (("train.minutes=30", "fine_tune.mode=off"), [f'{NO_SEARCH}fine_tune.mode is "off".']),
+        (
+            ("train.minutes=30", "model.freeze=none"),
+            [f"{NO_SEARCH}all layers are trained from the start."],
+        ),
+    ],
+)
+def test_a_given_setting_without_effect_is_mentioned(
+    settings: tuple[str, ...], expected: list[str]
+):
+    found = without_effect.notes(build({}, settings))
+    assert len(found) == len(expected), found
+    for sentence, start in zip(found, expected, strict=True):
+        assert sentence.startswith(start)
+
+
+@pytest.mark.parametrize("preset", commands.presets())
+def test_every_setting_of_a_preset_has_an_effect(preset: str):
+    assert without_effect.notes(commands.configuration(preset, None, None, [])) == []
