@@ -92,14 +92,10 @@ def _complete_tfma() -> None:
             setattr(tfma, name, message)
 
 
-def put_off(package: str = PACKAGE) -> None:
-    """Put the execution of a package off until one of its names is used.
+def put_off() -> None:
+    """Put the execution of the package off until one of its names is used.
 
     A package that is imported already stays as it is, and a second call changes nothing.
-
-    Args:
-        package: Full name of the package. Its submodules must have lower-case names, and its own
-            names must not.
     """
-    if not any(isinstance(one, _Finder) and one.package == package for one in sys.meta_path):
-        sys.meta_path.insert(0, _Finder(package))
+    if not any(isinstance(one, _Finder) and one.package == PACKAGE for one in sys.meta_path):
+        sys.meta_path.insert(0, _Finder(PACKAGE))

@@ -9,13 +9,13 @@ module uses TFDV, which must be imported after TFX.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
+from tensorflow_metadata.proto.v0.statistics_pb2 import Histogram
 
-from imgpipe.components.data_gate import histograms
 from imgpipe.components.data_gate.rules import ACCEPT, Reason
 from imgpipe.models import feature_names as names
 
@@ -40,6 +40,9 @@ MIN_IMAGES = 100
 _SIGMAS = 4.0  # standard deviations of the difference of two shares near one half
 _JSD_BY_CHANCE = 3.3  # × (1/n + 1/m): twice the expected value for equal distributions, ten bins
 _SHOWN = 4  # values that the description of a distribution names
+#: Ratio of bucket widths below which the narrower buckets are merged. Both histograms have ten
+#: buckets of equal width, so that all narrow ones lie within one or two of the wide ones.
+_MIN_WIDTH_RATIO = 0.1
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ def feature_distances(
     import tensorflow_data_validation as tfdv
 
     n, m = image_count(seen), image_count(reference)
-    seen, reference = histograms.coarsened(seen, reference), histograms.coarsened(reference, seen)
+    seen, reference = _coarsened(seen, reference), _coarsened(reference, seen)
     # For drift TFDV takes the reference as the previous statistics. For skew the reference is the
     # training data, which comes first, and the other statistics stand for what is served.
     if kind == "drift":
@@ -164,6 +167,60 @@ def feature_distances(
         for feature in info.path.step[:1]
         for found in (*info.drift_measurements, *info.skew_measurements)
     ]
+
+
+def _coarsened(statistics: Statistics, other: Statistics) -> Statistics:
+    """Copy statistics, with the other's buckets where their own are much narrower.
+
+    TFDV assumes that the values of a bucket are spread evenly over its width. If all images are
+    square, the bucket of their aspect ratio has no width, and contains no part of a bucket from
+    0.97 to 1.03 of another data set. The divergence is then 1, although all images of the other
+    data set may be square too.
+    """
+    out = Statistics()
+    out.CopyFrom(statistics)
+    grids = dict(_histograms(other))
+    for name, histogram in _histograms(out):
+        if name in grids:
+            _coarsen(histogram, grids[name])
+    return out
+
+
+def _histograms(statistics: Statistics) -> Iterator[tuple[str, Histogram]]:
+    """Name of each numeric feature, and the histogram that TFDV compares."""
+    for dataset in statistics.datasets:
+        for feature in dataset.features:
+            for histogram in feature.num_stats.histograms:
+                if histogram.type == Histogram.STANDARD and histogram.buckets:
+                    yield ".".join(feature.path.step), histogram
+
+
+def _width(histogram: Histogram) -> float:
+    low, high = histogram.buckets[0].low_value, histogram.buckets[-1].high_value
+    return (high - low) / len(histogram.buckets)
+
+
+def _coarsen(histogram: Histogram, grid: Histogram) -> None:
+    """Move the counts into the buckets of `grid`, which is extended on both sides as needed."""
+    width, start, last = _width(grid), grid.buckets[0].low_value, grid.buckets[-1].high_value
+    if not (math.isfinite(width) and math.isfinite(_width(histogram))):
+        return
+    if _width(histogram) >= _MIN_WIDTH_RATIO * width:
+        return
+    counts: dict[int, float] = {}
+    for bucket in histogram.buckets:
+        middle = (bucket.low_value + bucket.high_value) / 2
+        index = math.floor((middle - start) / width)
+        if middle == last:  # the end of the grid belongs to its last bucket
+            index = len(grid.buckets) - 1
+        counts[index] = counts.get(index, 0.0) + bucket.sample_count
+    del histogram.buckets[:]
+    for index, count in sorted(counts.items()):
+        # Bounds of the grid are copied exactly, because TFDV splits buckets at every bound.
+        inside = 0 <= index < len(grid.buckets)
+        low = grid.buckets[index].low_value if inside else start + index * width
+        high = grid.buckets[index].high_value if inside else start + (index + 1) * width
+        histogram.buckets.add(low_value=low, high_value=high, sample_count=count)
 
 
 _Measurement = anomalies_pb2.DriftSkewInfo.Measurement

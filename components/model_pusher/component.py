@@ -32,6 +32,7 @@ from imgpipe.components.model_pusher import model_card, versions
 from imgpipe.components.report import facts as facts_of_run
 from imgpipe.components.storage import manifest, records
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.files.local_path import local_path
 
 PUSH = "push.json"
 
@@ -75,10 +76,12 @@ def ModelPusher(
         evaluation: Evaluation of the model, for the figures in the model card.
 
     Raises:
-        ConfigError: Not exactly one of push_directory and push_destination is given.
+        ConfigError: Not exactly one of push_directory and push_destination is given, or the model
+            is in a bucket.
         ResourceError: The directory cannot be written, or the model is not the one that was
             validated.
     """
+    local_path(model.uri, "ModelPusher")
     validated = f"{infra_blessing.uri}/{blessings.VALIDATED}"  # TFX's InfraValidator writes none
     exported = path_utils.serving_model_path(model.uri)
     beside = {"statistics": statistics, "schema": schema}
@@ -142,13 +145,7 @@ def destination(push_directory: str, push_destination: pusher_pb2.PushDestinatio
             f"filesystem.base_directory. Received: push_directory={push_directory!r}, "
             f"push_destination={str(push_destination or '').strip()!r}"
         )
-    base = push_directory or named
-    if "://" in base:
-        raise ConfigError(
-            f"ModelPusher: expected a local folder to publish into. Received: {base!r}. Mount the "
-            "bucket and name its folder."
-        )
-    return Path(base)
+    return local_path(push_directory or named, "ModelPusher")
 
 
 def push(

@@ -5,12 +5,12 @@ Importing a submodule does not execute it.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
 
 from imgpipe.components import light_tfx
+from tests import python_program
 
 _REAL = """
 import sys
@@ -37,8 +37,9 @@ def package(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "executions", [], raising=False)
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
-    light_tfx.put_off("put_off_package")
-    light_tfx.put_off("put_off_package")
+    monkeypatch.setattr(light_tfx, "PACKAGE", "put_off_package")
+    light_tfx.put_off()
+    light_tfx.put_off()
     yield "put_off_package"
     for name in [name for name in sys.modules if name.startswith("put_off_package")]:
         del sys.modules[name]
@@ -72,10 +73,7 @@ def test_an_unknown_attribute_raises_an_attribute_error(package):
 
 
 def test_one_component_of_tfx_does_not_import_the_others():
-    done = subprocess.run(
-        [sys.executable, "-c", _REAL], capture_output=True, text=True, timeout=280, check=True
-    )
-    found, evaluator, same = done.stdout.splitlines()
+    found, evaluator, same = python_program.printed(_REAL).splitlines()
     assert found == "[]"
     assert evaluator == "EvalConfig False"  # the body of the package adds it to TFMA
     assert same == "True tfx.components.schema_gen.component"

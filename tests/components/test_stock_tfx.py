@@ -189,8 +189,26 @@ def test_a_model_pusher_refuses_a_bucket() -> None:
 
     to = pusher_pb2.PushDestination()
     to.filesystem.base_directory = "gs://bucket/models"
-    with pytest.raises(ConfigError, match=r"expected a local folder .*'gs://bucket/models'"):
+    with pytest.raises(ConfigError, match=r"expected a local folder.*'gs://bucket/models'"):
         destination("", to)
+
+
+@pytest.mark.parametrize("name", ["ModelPusher", "ServingValidator"])
+def test_components_that_need_local_files_refuse_a_bucket(name: str) -> None:
+    import inspect
+
+    from tfx.types.standard_artifacts import Model
+
+    from imgpipe.components.model_pusher.component import ModelPusher
+    from imgpipe.components.serving_validator.component import ServingValidator
+
+    component = {"ModelPusher": ModelPusher, "ServingValidator": ServingValidator}[name]
+    function = component.EXECUTOR_SPEC.executor_class._FUNCTION
+    model = Model()
+    model.uri = "gs://bucket/model"
+    given = dict.fromkeys(inspect.signature(function).parameters) | {"model": model}
+    with pytest.raises(ConfigError, match=rf"{name}: expected a local folder.*'gs://bucket/model'"):
+        function(**given)
 
 
 def test_a_changed_module_file_changes_the_trainer_configuration(tmp_path: Path) -> None:

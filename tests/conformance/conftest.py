@@ -26,7 +26,6 @@ import pytest
 from tests.ports import free_port
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 TARGET = "IMGPIPE_CONFORMANCE_TARGET"
 READY_S = 90.0

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import imgpipe
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
-from tests import json_formats
+from tests import json_formats, python_program
 from tests.e2e.case import SETTINGS, Case
 
 
@@ -74,6 +74,13 @@ def test_an_unknown_component_is_refused_before_anything_starts(case: Case, tmp_
     assert not (tmp_path / "out").exists()
 
 
+def test_empty_names_are_no_defaults(case: Case) -> None:
+    with pytest.raises(ConfigError, match="this pipeline has no such component"):
+        imgpipe.run(case.photos, case.out, start="")
+    with pytest.raises(ConfigError, match="--out is empty"):
+        imgpipe.run(case.photos, "")
+
+
 def test_settings_are_checked_before_anything_starts(case: Case) -> None:
     with pytest.raises(ConfigError, match=r"did you mean 'evaluate.threshold'\?"):
         imgpipe.run(case.photos, evaluate={"treshold": 0.5})
@@ -125,10 +132,7 @@ def test_the_package_imports_nothing_until_it_is_used() -> None:
         "imgpipe.run, imgpipe.check, imgpipe.load, imgpipe.Client\n"
         "print({'tensorflow', 'tfx', 'keras', 'apache_beam'} & set(sys.modules))\n"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert ended.stdout.splitlines() == ["set()", "set()"]
+    assert python_program.printed(program).splitlines() == ["set()", "set()"]
 
 
 _SCRIPT = """

@@ -34,9 +34,14 @@ OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 TWO = request(x=np.float32([2.0]))
 
 
-def slow(steps: int) -> bytes:
-    """Return a request that computes for a number of steps."""
-    return request("slow", steps=np.int32(steps))
+def slow(seconds: float) -> bytes:
+    """Return a request that computes for a number of seconds, whatever else the machine does."""
+    return request("slow", seconds=np.float32(seconds))
+
+
+def steps(number: int) -> bytes:
+    """Return a request that computes a number of steps, which take longer on a busy machine."""
+    return request("steps", number=np.int32(number))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +52,7 @@ def base(tmp_path_factory):
     return base
 
 
-def drain(target: str, stop, steps: int = 400, settle: float = 0.5) -> tuple[Tally, Tally, float]:
+def drain(target: str, stop, seconds: float, settle: float = 0.5) -> tuple[Tally, Tally, float]:
     """Stop a server under load.
 
     Returns the tally of the requests that were running, the tally of those that came later, and the
@@ -69,7 +74,7 @@ def drain(target: str, stop, steps: int = 400, settle: float = 0.5) -> tuple[Tal
     watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=120)
     assert next(watch).status == 1
     began = time.monotonic()
-    in_flight = [raw.future(slow(steps), timeout=120) for _ in range(IN_FLIGHT)]
+    in_flight = [raw.future(slow(seconds), timeout=120) for _ in range(IN_FLIGHT)]
     # Requests of one connection arrive in order, so those before this one have arrived, too.
     assert health.Check(health_pb2.HealthCheckRequest(), timeout=60).status == 1
     newcomer.start()
@@ -96,10 +101,10 @@ def test_fifty_drains_abort_no_running_request(base):
         server = ModelServer("m", base / "m")
         server.start()
         server.wait_until_available(60)
-        clients(server.target, 1, lambda ask: ask(slow(1), 60) and None)
+        clients(server.target, 1, lambda ask: ask(slow(0), 60) and None)
         ended: list[bool] = []
         stopping = threading.Thread(target=lambda s=server, e=ended: e.append(s.stop(30)))
-        running, later, seconds = drain(server.target, stopping.start, 150, 0.15)
+        running, later, seconds = drain(server.target, stopping.start, 0.4, 0.15)
         stopping.join()
         clean += ended == [True]
         times.append(seconds)
@@ -118,9 +123,9 @@ def test_sigterm_ends_the_program_with_exit_code_0(base):
     flags = ("--model_name=m", f"--model_base_path={base / 'm'}", "--drain_seconds=100")
     for attempt in range(2):
         with program(base / f"log{attempt}", *flags) as server:
-            clients(server.target, 1, lambda ask: ask(slow(1), 60) and None)
+            clients(server.target, 1, lambda ask: ask(slow(0), 60) and None)
             kill = lambda p=server.process.pid: os.kill(p, signal.SIGTERM)  # noqa: E731
-            running, later, seconds = drain(server.target, kill, 200)
+            running, later, seconds = drain(server.target, kill, 1)
             assert server.process.wait(30) == 0
             assert running.codes == {"OK": IN_FLIGHT}, running.messages
             assert set(later.codes) <= {"OK", "UNAVAILABLE", "CANCELLED"}, later.messages
@@ -135,7 +140,7 @@ def test_twice_the_load_is_refused_with_bounded_latency(base):
     """
     flags = ("--model_name=m", f"--model_base_path={base / 'm'}")
     flags += (f"--grpc_max_threads={TWICE_WORKERS}", f"--max_queued_requests={TWICE_WORKERS}")
-    work = slow(60)
+    work = steps(60)
 
     def steadily(target: str, seconds: float) -> Tally:
         end = time.monotonic() + seconds
@@ -177,7 +182,7 @@ def test_twice_the_load_is_refused_with_bounded_latency(base):
 
 def test_ten_times_the_load_is_refused_and_the_server_recovers(base):
     flags = ("--model_name=m", f"--model_base_path={base / 'm'}", "--max_queued_requests=32")
-    work = slow(60)
+    work = steps(60)
     with program(base / "log-overload", *flags, "--grpc_max_threads=8") as server:
         alone = clients(server.target, 2, lambda ask: [ask(work, 60) for _ in range(20)] and None)
         before = server.rss()
@@ -223,11 +228,11 @@ def test_a_thousand_expired_requests_are_not_executed(base):
                 grpc.channel_ready_future(channel).result(60)
             calls = itertools.cycle(channel.unary_unary(PREDICT) for channel in channels)
             raw = next(calls)
-            raw(slow(1), timeout=60)
+            raw(slow(0), timeout=60)
             began = time.monotonic()
-            holding = raw.future(slow(6000), timeout=60)
+            holding = raw.future(slow(3), timeout=60)
             time.sleep(0.1)
-            late = [one.future(slow(500), timeout=0.3) for one in itertools.islice(calls, EXPIRED)]
+            late = [one.future(slow(0.1), timeout=0.3) for one in itertools.islice(calls, EXPIRED)]
             codes = {future.code().name for future in late}
             holding.result()
             held = time.monotonic() - began

@@ -15,7 +15,7 @@ from imgpipe.components.storage import manifest
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands import rollback
 from imgpipe.serving.server.storage import LocalStore
-from tests import json_formats
+from tests import json_formats, python_program
 from tests.folder_renames import refused
 
 
@@ -251,13 +251,7 @@ def test_publishing_on_a_full_disk_fails_with_a_message_and_changes_nothing(
         "try: versions.publish(Path(sys.argv[1]), {'': Path(sys.argv[2])}, {})\n"
         "except ResourceError as error: print(error); sys.exit(error.exit_code)\n"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", program, str(base), str(saved_model)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    result = python_program.ended(program, base, saved_model)
     assert result.returncode == ResourceError.exit_code, result.stderr
     assert "could not publish a version" in result.stdout
     assert "the disk is full" in result.stdout
@@ -426,7 +420,7 @@ class TestRollback:
     def test_a_rollback_without_another_version_is_refused(self, tmp_path: Path, saved_model: Path):
         base = tmp_path / "other"
         versions.publish(base, {"": saved_model}, {})
-        with pytest.raises(ConfigError, match="none has another model than version"):
+        with pytest.raises(ConfigError, match="there is no earlier model"):
             rollback.rollback(base, None)
         with pytest.raises(ConfigError, match=r"version 9 in .* is missing or damaged"):
             rollback.rollback(base, 9)

@@ -28,7 +28,9 @@ def test_the_written_files_follow_the_configuration(tmp_path: Path):
         "batching.config",
         "monitoring.config",
     }
-    service = yaml.safe_load((out / "docker-compose.yaml").read_text())["services"]["hands"]
+    compose = (out / "docker-compose.yaml").read_text()
+    assert "imgpipe predict IMAGE --server localhost:8500 --model hands" in compose
+    service = yaml.safe_load(compose)["services"]["hands"]
     assert service["volumes"][0]["source"] == f"{tmp_path}/out/model"
     assert service["deploy"]["resources"]["limits"] == {"cpus": "4", "memory": "3G"}
     assert "does not exist yet" in result.output

@@ -196,9 +196,9 @@ def test_a_running_request_keeps_its_version(serve, push, base, eventually):
     push("half_plus_two", base, 1)
     server, client = serve()
     server.wait_until_available(30)
-    client.predict({"steps": np.int32(1)}, "slow")
+    client.predict({"seconds": np.float32(0)}, "slow")
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(client.predict, {"steps": np.int32(3000)}, "slow")
+        running = pool.submit(client.predict, {"seconds": np.float32(0.9)}, "slow")
         time.sleep(0.1)
         push("half_plus_three", base, 2)
         eventually(lambda: (2, "AVAILABLE") in states(client))
@@ -423,8 +423,10 @@ def test_stop_lets_running_requests_finish_and_refuses_new_ones(push, base):
     server.start()
     server.wait_until_available(30)
     with Client(server.target, "m") as client, ThreadPoolExecutor(4) as pool:
-        client.predict({"steps": np.int32(1)}, "slow")
-        running = [pool.submit(client.predict, {"steps": np.int32(1000)}, "slow") for _ in range(4)]
+        client.predict({"seconds": np.float32(0)}, "slow")
+        running = [
+            pool.submit(client.predict, {"seconds": np.float32(1)}, "slow") for _ in range(4)
+        ]
         time.sleep(0.2)
         assert server.stop(30) is True
         assert [future.result().version for future in running] == [1] * 4
@@ -438,8 +440,8 @@ def test_stop_aborts_requests_that_still_run_after_the_grace_period(push, base):
     server.start()
     server.wait_until_available(30)
     with Client(server.target, "m") as client, ThreadPoolExecutor(1) as pool:
-        client.predict({"steps": np.int32(1)}, "slow")
-        running = pool.submit(client.predict, {"steps": np.int32(10_000)}, "slow")
+        client.predict({"seconds": np.float32(0)}, "slow")
+        running = pool.submit(client.predict, {"seconds": np.float32(3)}, "slow")
         time.sleep(0.2)
         assert server.stop(0.1) is False
         with pytest.raises(ServingError, match="No model server is available"):
@@ -455,13 +457,15 @@ def test_requests_that_expired_in_the_queue_do_not_run(push, base):
         ThreadPoolExecutor(40) as pool,
     ):
         server.wait_until_available(30)
-        client.predict({"steps": np.int32(1)}, "slow")
+        client.predict({"seconds": np.float32(0)}, "slow")
         began = time.monotonic()
-        client.predict({"steps": np.int32(1500)}, "slow")
+        client.predict({"seconds": np.float32(0.45)}, "slow")
         one = time.monotonic() - began
-        first = pool.submit(client.predict, {"steps": np.int32(3000)}, "slow")
+        first = pool.submit(client.predict, {"seconds": np.float32(2)}, "slow")
         time.sleep(0.05)
-        late = [pool.submit(hasty.predict, {"steps": np.int32(1500)}, "slow") for _ in range(30)]
+        late = [
+            pool.submit(hasty.predict, {"seconds": np.float32(0.45)}, "slow") for _ in range(30)
+        ]
         for future in late:
             with pytest.raises(DeadlineExceeded, match=r"within 0\.2 s"):
                 future.result()
@@ -485,7 +489,7 @@ def test_a_growing_file_is_not_loaded_before_it_is_complete(serve, push, base, m
             file.flush()
             time.sleep(2 * POLL_S)
             assert states(client) == [(2, "START"), (1, "AVAILABLE")]
-    eventually(lambda: states(client)[0] == (2, "AVAILABLE"), 5)
+    eventually(lambda: states(client)[0] == (2, "AVAILABLE"), 60)
 
 
 def test_a_loaded_version_is_served_even_if_its_files_are_deleted(serve, push, base):

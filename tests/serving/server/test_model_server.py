@@ -230,8 +230,10 @@ def test_sigterm_lets_running_requests_finish(program):
     process, target = program
     with Client(target, "half", timeout=60) as client, ThreadPoolExecutor(4) as pool:
         client.wait_until_available(60)
-        client.predict({"steps": np.int32(1)}, "slow")
-        running = [pool.submit(client.predict, {"steps": np.int32(2000)}, "slow") for _ in range(4)]
+        client.predict({"seconds": np.float32(0)}, "slow")
+        running = [
+            pool.submit(client.predict, {"seconds": np.float32(1.5)}, "slow") for _ in range(4)
+        ]
         time.sleep(0.4)
         process.send_signal(signal.SIGTERM)
         assert [future.result().version for future in running] == [1] * 4
@@ -250,8 +252,8 @@ def test_a_second_signal_ends_the_drain(program):
     process, target = program
     with Client(target, "half", timeout=100) as client, ThreadPoolExecutor(1) as pool:
         client.wait_until_available(60)
-        client.predict({"steps": np.int32(1)}, "slow")
-        running = pool.submit(client.predict, {"steps": np.int32(100_000)}, "slow")
+        client.predict({"seconds": np.float32(0)}, "slow")
+        running = pool.submit(client.predict, {"seconds": np.float32(30)}, "slow")
         time.sleep(0.5)
         process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
@@ -266,7 +268,9 @@ def test_after_kill_9_requests_fail_clearly_and_a_new_server_takes_over(program,
     process, target = program
     with Client(target, "half", timeout=30) as client, ThreadPoolExecutor(4) as pool:
         client.wait_until_available(60)
-        running = [pool.submit(client.predict, {"steps": np.int32(9000)}, "slow") for _ in range(4)]
+        running = [
+            pool.submit(client.predict, {"seconds": np.float32(2.7)}, "slow") for _ in range(4)
+        ]
         time.sleep(0.4)
         process.kill()
         process.wait(30)

@@ -287,7 +287,7 @@ def test_invalid_bytes_are_refused_and_the_server_stays_alive(channel, stub):
 
 def test_a_deadline_is_answered_in_time(stub):
     with pytest.raises(grpc.RpcError, match=r"StatusCode\.DEADLINE_EXCEEDED"):
-        stub.Predict(ask({"steps": np.int32(3000)}, "slow"), timeout=0.02)
+        stub.Predict(ask({"seconds": np.float32(0.9)}, "slow"), timeout=0.02)
 
 
 def test_mutated_requests_are_answered_or_refused(images, make_image):

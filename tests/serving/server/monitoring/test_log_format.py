@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+
+from tests import python_program
 
 PROGRAM = """
 import logging
@@ -21,10 +21,7 @@ except ValueError:
 
 def logged(name: str) -> list[str]:
     """Return the lines that ``PROGRAM`` logs in a format."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(name)], capture_output=True, check=True, timeout=60
-    )
-    return done.stderr.decode().splitlines()
+    return python_program.ended(PROGRAM.format(name)).stderr.splitlines()
 
 
 def test_the_json_format_has_one_object_per_line():

@@ -125,8 +125,8 @@ def test_outputs_are_sent_as_tensor_content_if_the_option_is_set(serve):
 def test_the_graph_stops_at_the_deadline(serve):
     """The run itself ends, as with enforce_session_run_timeout of TensorFlow Serving."""
     server, stub = serve("half_plus_two")
-    stub.Predict(ask("slow", steps=np.int32(1)), timeout=30)
-    assert outcome(stub, ask("slow", steps=np.int32(200_000)), 0.3) == "DEADLINE_EXCEEDED"
+    stub.Predict(ask("slow", seconds=np.float32(0)), timeout=30)
+    assert outcome(stub, ask("slow", seconds=np.float32(60)), 0.3) == "DEADLINE_EXCEEDED"
     end = time.monotonic() + 60
     while server.core.busy():
         assert time.monotonic() < end, "the graph still runs"
@@ -135,8 +135,8 @@ def test_the_graph_stops_at_the_deadline(serve):
 
 def test_a_full_queue_refuses_and_health_still_answers(serve):
     server, stub = serve("half_plus_two", max_workers=1, max_waiting=4)
-    stub.Predict(ask("slow", steps=np.int32(1)), timeout=30)
-    slow = ask("slow", steps=np.int32(300))
+    stub.Predict(ask("slow", seconds=np.float32(0)), timeout=30)
+    slow = ask("slow", seconds=np.float32(0.25))
     with ThreadPoolExecutor(30) as pool, grpc.insecure_channel(server.target) as channel:
         found = [pool.submit(outcome, stub, slow) for _ in range(30)]
         time.sleep(0.2)
@@ -152,20 +152,22 @@ def test_a_full_queue_refuses_and_health_still_answers(serve):
 def test_the_total_size_of_requests_in_flight_is_limited(serve):
     """Each request and their number are within the limits, but their total size is not."""
     server, stub = serve("half_plus_two", max_workers=1, max_bytes_in_flight=2 << 20)
-    stub.Predict(ask("slow", steps=np.int32(1)), timeout=30)
+    stub.Predict(ask("slow", seconds=np.float32(0)), timeout=30)
     large = ask(x=np.zeros(1 << 17, np.float32))
     with ThreadPoolExecutor(21) as pool:
-        slow = pool.submit(outcome, stub, ask("slow", steps=np.int32(6000)))
+        slow = pool.submit(outcome, stub, ask("slow", seconds=np.float32(1.8)))
         time.sleep(0.2)
         found = [pool.submit(outcome, stub, large) for _ in range(20)]
         codes = Counter(future.result() for future in found)
         assert slow.result() == "OK"
     assert codes == {"OK": 3, "RESOURCE_EXHAUSTED": 17}
     assert outcome(stub, large) == "OK"
-    blocked = ask("slow", steps=np.int32(1000)).SerializeToString()
+    blocked = ask("slow", seconds=np.float32(0.3)).SerializeToString()
     with grpc.insecure_channel(server.target) as channel:
         running = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
         waiting = running.future(blocked, timeout=30)
+        while not server.core.busy():
+            time.sleep(0.01)
         with pytest.raises(grpc.RpcError, match="would exceed the limit of 2,097,152") as error:
             stub.Predict(ask(x=np.zeros(1 << 19, np.float32)), timeout=30)
         waiting.result()
@@ -177,8 +179,8 @@ def test_a_cancelled_request_in_the_queue_does_not_run(serve):
     server, stub = serve("half_plus_two", max_workers=1)
     seen = []
     server.calls.observers.append(seen.append)
-    stub.Predict(ask("slow", steps=np.int32(1)), timeout=30)
-    running = stub.Predict.future(ask("slow", steps=np.int32(6000)), timeout=30)
+    stub.Predict(ask("slow", seconds=np.float32(0)), timeout=30)
+    running = stub.Predict.future(ask("slow", seconds=np.float32(1.8)), timeout=30)
     time.sleep(0.1)
     waiting = [stub.Predict.future(ask(x=np.float32([1])), timeout=30) for _ in range(20)]
     time.sleep(0.1)

@@ -156,10 +156,10 @@ def test_answers_on_one_connection_are_not_delayed(rest):
 def test_requests_of_disconnected_clients_are_not_executed(serve):
     server = serve(max_workers=1)
     seen: list = []
-    server.predict({"signature_name": "slow", "inputs": 1})
+    server.predict({"signature_name": "slow", "inputs": 0})
     server.server.calls.observers.append(seen.append)
     running = threading.Thread(
-        target=server.predict, args=({"signature_name": "slow", "inputs": 6000},)
+        target=server.predict, args=({"signature_name": "slow", "inputs": 1.8},)
     )
     running.start()
     time.sleep(0.1)
@@ -179,9 +179,9 @@ def test_stop_finishes_running_requests_and_refuses_new_ones(serve):
     After the stop the port is free.
     """
     server = serve()
-    server.predict({"signature_name": "slow", "inputs": 1})
+    server.predict({"signature_name": "slow", "inputs": 0})
     answers: list = []
-    slow = {"signature_name": "slow", "inputs": 1500}
+    slow = {"signature_name": "slow", "inputs": 1.5}
     running = [
         threading.Thread(target=lambda: answers.append(server.predict(slow))) for _ in range(4)
     ]
@@ -211,12 +211,12 @@ def test_stop_finishes_running_requests_and_refuses_new_ones(serve):
 
 def test_stop_does_not_wait_longer_than_the_grace_period(serve):
     server = serve()
-    server.predict({"signature_name": "slow", "inputs": 1})
+    server.predict({"signature_name": "slow", "inputs": 0})
     failures: list = []
 
     def long() -> None:
         try:
-            failures.append(server.predict({"signature_name": "slow", "inputs": 8000}).status)
+            failures.append(server.predict({"signature_name": "slow", "inputs": 2.4}).status)
         except (OSError, http.client.HTTPException) as error:
             failures.append(error)
 

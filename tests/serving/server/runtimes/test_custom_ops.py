@@ -132,7 +132,7 @@ def test_the_profiler_answers_on_its_port(launch, push, tmp_path):
     target = launch(r"listening on (\S+)", *flags)[1]
     with Client(target, "default", timeout=60) as client, ThreadPoolExecutor(1) as pool:
         client.wait_until_available(timeout=60)
-        work = pool.submit(client.predict, {"steps": np.int32(3000)}, "slow")
+        work = pool.submit(client.predict, {"seconds": np.float32(0.9)}, "slow")
         tf.profiler.experimental.client.trace(
             f"grpc://127.0.0.1:{port}", str(tmp_path / "trace"), 300
         )

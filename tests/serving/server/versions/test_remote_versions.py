@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import shutil
-import time
+import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -118,15 +118,16 @@ def test_a_copy_is_reused_unless_it_is_damaged(bucket, upload, cache):
 def test_two_models_of_one_base_path_use_the_same_copy(bucket, upload, cache, monkeypatch):
     """Both copy at the same time; the one that waits finds the complete copy."""
     upload("half_plus_two", 1)
-    fetched, original = [], RemoteStore._copied
+    fetched, original = [], RemoteStore._fetch
+    both = threading.Barrier(2)
 
-    def slow(self, *arguments):
-        time.sleep(0.2)
+    def at_once(self, *arguments):
+        both.wait(60)
         path = original(self, *arguments)
         fetched.append((path / DATA).stat().st_ino)
         return path
 
-    monkeypatch.setattr(RemoteStore, "_copied", slow)
+    monkeypatch.setattr(RemoteStore, "_fetch", at_once)
     stores = [RemoteStore(RemotePath(bucket)) for _ in range(2)]
     with ThreadPoolExecutor(2) as threads:
         paths = list(threads.map(lambda store: store.inspect(1, "1").local(), stores))
@@ -195,12 +196,12 @@ def test_a_scheme_that_tensorflow_cannot_read_is_refused_at_start(capsys, tmp_pa
     assert re.search(f"Model m: .*{WORDS}", capsys.readouterr().err)
 
 
-def test_object_names_outside_the_folder_of_the_version_are_refused(bucket, tmp_path, monkeypatch):
+def test_object_names_outside_the_folder_of_the_version_are_refused(bucket, monkeypatch):
     root, name = f"{bucket}/1", "../../x"
     tf.io.gfile.makedirs(root)
     with tf.io.gfile.GFile(f"{root}/{name}", "w") as file:
         file.write("x")
     monkeypatch.setattr(tf.io.gfile, "walk", lambda _: [(root, [], [name])])  # as S3 could list it
-    found = RemoteStore(RemotePath(bucket), cache=tmp_path / "c").inspect(1, "1")
+    found = RemoteStore(RemotePath(bucket)).inspect(1, "1")
     with pytest.raises(StatusError, match="leads out of the directory"):
         found.fetch()

@@ -397,28 +397,64 @@ def test_a_model_that_loads_later_appears_without_a_reload(window, base, tmp_pat
         window.wait("document.querySelector('#alert').hidden")
 
 
-def test_a_version_that_replaces_the_shown_one_answers_without_a_reload(
-    window, base, tmp_path, images
-):
+@pytest.fixture
+def replace_version(window, base, tmp_path):
+    """Show version 1 on the page, and return a function that replaces it by version 2."""
     shutil.copytree(base / "1", tmp_path / "colours" / "1")
     model = ModelConfig("colours", tmp_path / "colours")
-    options = ServerOptions(rest=RestOptions(0, web=True))
-    with ModelServer(models=[model], poll_seconds=0.2, options=options) as server:
-        server.wait_until_available(120)
-        window.look()
-        window.open(server.rest_target + "/")
-        window.wait("document.querySelector('#version').value == '1'")
+    options = ServerOptions(rest=RestOptions(0, web=True, collect=tmp_path / "kept"))
+
+    def replace() -> None:
         shutil.copytree(base / "2", tmp_path / "staged")
         (tmp_path / "staged").rename(tmp_path / "colours" / "2")
         window.run(
             "(async () => { while (!(await (await fetch('/v1/models/colours/versions/1')).text())"
             ".includes('END')) await new Promise((done) => setTimeout(done, 50)); })()"
         )
-        window.choose("#file", images / "half.png")
-        window.wait(ANSWERED)
-        assert window.text("#status").startswith("Version 2: ")
-        assert window.run("document.querySelector('#version').value") == "2"
-        assert window.run("document.querySelector('#alert').hidden")
+
+    with ModelServer(models=[model], poll_seconds=0.2, options=options) as server:
+        server.wait_until_available(120)
+        window.look()
+        window.open(server.rest_target + "/")
+        window.wait("document.querySelector('#version').value == '1'")
+        yield replace
+
+
+def test_a_version_that_replaces_the_shown_one_answers_without_a_reload(
+    window, replace_version, images
+):
+    replace_version()
+    window.choose("#file", images / "half.png")
+    window.wait(ANSWERED)
+    assert window.text("#status").startswith("Version 2: ")
+    assert window.run("document.querySelector('#version').value") == "2"
+    assert window.run("document.querySelector('#alert').hidden")
+
+
+def test_a_folder_and_a_correction_continue_with_the_version_that_replaces_theirs(
+    window, replace_version, images
+):
+    choose(window, images / "half.png")
+    # Predictions wait until the version has been replaced, and lists of models are counted.
+    window.run(
+        "const real = window.fetch; window.lists = 0;"
+        "const gate = new Promise((open) => (window.openGate = open));"
+        "window.fetch = async (path, options) => {"
+        "  window.lists += path === 'v1/server/models';"
+        "  if (path.endsWith(':predict')) await gate;"
+        "  return real(path, options); }; 0"
+    )
+    window.choose("#folder", images)
+    window.wait("!document.querySelector('#stop').hidden")
+    replace_version()
+    window.run("openGate(0)")
+    window.wait("document.querySelector('#stop').hidden")
+    assert window.text("#done") == "4 of 4 images, 2 refused"
+    assert window.run("window.lists") == 1
+    window.run("document.querySelector('#right').value = 'green'")
+    window.run("document.querySelector('#wrong').requestSubmit()")
+    window.wait("document.querySelector('#kept').innerText")
+    assert window.text("#kept") == "The image is kept as green."
 
 
 def test_an_image_that_is_replaced_before_it_is_shown_is_not_reported(page):

@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import machine
+from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands.serve import page_flags, serve
 from imgpipe.serving.server import flags
 from tests import json_formats
@@ -151,8 +153,9 @@ def test_an_unwritable_json_file_is_refused_at_once(tmp_path):
         (tmp_path / "gone" / "lines", "--json .*its folder does not exist"),
         (tmp_path, r"--json .* is a folder\. Name a file"),
     ):
+        arguments = ["serve", str(tmp_path / "1"), "--port", "0", "--json", str(file)]
         with pytest.raises(ConfigError, match=words):
-            serve(str(tmp_path / "1"), port=0, json_file=str(file))
+            CliRunner().invoke(app, arguments, catch_exceptions=False)
 
 
 def test_a_folder_that_is_not_named_by_a_version_is_refused(tmp_path):

@@ -12,11 +12,9 @@ import pytest
 
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.errors import BadArgument
-from imgpipe.serving.server.requests.handle import Spec
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.server import ServerOptions
-from imgpipe.serving.server.status import StatusError
-from imgpipe.serving.server.web.collection import MAX_IMAGE_BYTES, Collection, Correction
+from imgpipe.serving.server.web import collection
 from tests.serving.server.rest.conftest import Answer, Rest
 
 
@@ -106,7 +104,7 @@ def test_invalid_corrections_are_refused(rest, folder, make_image, asked, status
 def test_undecodable_and_too_large_images_are_not_kept(rest, folder):
     answer = correct(rest, b"<script>alert(1)</script>")
     assert answer.status == 400 and "Unknown image file format" in answer.error()
-    answer = correct(rest, bytes(MAX_IMAGE_BYTES + 1))
+    answer = correct(rest, bytes(collection.MAX_IMAGE_BYTES + 1))
     assert answer.status == 400 and "larger than 20 MiB, so it is not kept" in answer.error()
     assert not list(folder.glob("*"))
 
@@ -132,16 +130,17 @@ def test_corrections_from_pages_of_other_sites_are_refused(rest, folder, make_im
     assert correct(rest, make_image(), own).status == 200
 
 
-def test_corrections_beyond_the_limits_of_the_folder_are_refused(rest, tmp_path, make_image):
-    spec = Spec("imgpipe")
-    few = Collection(tmp_path / "few", rest.server.core, max_images=1)
-    few.keep(Correction(spec, "rock", make_image(1)))
-    with pytest.raises(StatusError, match=r"it holds 1 images .* Expected: at most 1 images"):
-        few.keep(Correction(spec, "rock", make_image(2)))
-    small = Collection(tmp_path / "small", rest.server.core, max_bytes=10)
-    with pytest.raises(StatusError, match=r"holds 0 images with 0 bytes\. .* and 10 bytes"):
-        small.keep(Correction(spec, "rock", make_image(1)))
-    assert len(list(tmp_path.glob("*/*/*"))) == 1
+def test_corrections_beyond_the_limits_of_the_folder_are_refused(
+    rest, folder, make_image, monkeypatch
+):
+    monkeypatch.setattr(collection, "MAX_IMAGES", 1)
+    assert correct(rest, make_image(1)).status == 200
+    refused = correct(rest, make_image(2)).error()
+    assert "it holds 1 images" in refused and "Expected: at most 1 images" in refused
+    monkeypatch.setattr(collection, "MAX_IMAGES", 10)
+    monkeypatch.setattr(collection, "MAX_BYTES", 10)
+    assert "images and 10 bytes. Move them" in correct(rest, make_image(2)).error()
+    assert len(list(folder.glob("*/*"))) == 1
 
 
 def test_the_server_does_not_start_with_an_unwritable_folder(base, tmp_path):
