@@ -51,6 +51,7 @@ class Inspection:
         cache: Inspection cache with the results of earlier runs.
         rule: Assigns the split.
         vocabulary: Class names in sorted order.
+        as_served: Whether files that the serving op decodes to other colours count as decoded.
     """
 
     source: Source
@@ -58,6 +59,7 @@ class Inspection:
     cache: InspectionCache
     rule: SplitRule  # assigns the split
     vocabulary: Sequence[str]  # class names in sorted order
+    as_served: bool = False
 
     def records(self, items: Sequence[Item]) -> Iterator[ImageRecord]:
         """Inspect items, with only a few files in memory at a time.
@@ -155,7 +157,7 @@ class Inspection:
                     held += file.record.byte_size
                     read[number] = file if held <= MAX_HELD_BYTES else file.without_bytes()
                 # Files that are not decoded pass through without pixels, which keeps the order.
-                wanted = np.array([file.is_decoded(self.pixel_limit) for file in files])
+                wanted = np.array([self._is_decoded(file) for file in files])
                 yield np.array(numbers), np.array(contents, object), wanted
 
         with tf.device("cpu"):
@@ -169,6 +171,13 @@ class Inspection:
                 yield index, Pixels(values, alpha_channel(data, record.format, record.mode))
         if failed:
             raise failed[0]
+
+    def _is_decoded(self, file: _File) -> bool:
+        """Whether a file is passed to the decoder."""
+        record = file.record
+        if file.known or not record.byte_size or _pixels(record) > self.pixel_limit:
+            return False
+        return self.as_served or not wrong_colours(record.image_bytes, record.mode)
 
     def _refused(self, item: Item, file: _File) -> ImageRecord:
         """Decode a file that the op refused once more, to get the text of the error."""
@@ -206,13 +215,6 @@ class _File:
     record: ImageRecord
     known: bool = False  # whether an earlier run has inspected its content
 
-    def is_decoded(self, pixel_limit: int) -> bool:
-        """Whether the file is passed to the decoder."""
-        record = self.record
-        if self.known or not record.byte_size or wrong_colours(record.image_bytes, record.mode):
-            return False
-        return _pixels(record) <= pixel_limit
-
     def without_bytes(self) -> _File:
         return dataclasses.replace(self, record=dataclasses.replace(self.record, image_bytes=b""))
 
@@ -224,6 +226,7 @@ def inspect(
     store: str = "",
     rule: SplitRule | None = None,
     vocabulary: Sequence[str] = (),
+    as_served: bool = False,
 ) -> Iterator[ImageRecord]:
     """Inspect items of a source.
 
@@ -234,12 +237,15 @@ def inspect(
         store: Folder of the inspection cache, "" for none.
         rule: Assigns the split. Default: `SplitRule()`.
         vocabulary: Class names in sorted order.
+        as_served: Whether files that the serving op decodes to other colours count as decoded, as
+            they do for a model that answers them. A run repairs them instead.
 
     Returns:
         One record for each item, in the order of `items`.
     """
-    cache = InspectionCache(store, pixel_limit)
-    return Inspection(source, pixel_limit, cache, rule or SplitRule(), vocabulary).records(items)
+    cache = InspectionCache(store, pixel_limit, as_served)
+    rule = rule or SplitRule()
+    return Inspection(source, pixel_limit, cache, rule, vocabulary, as_served).records(items)
 
 
 def _dataset(parts: object) -> tf.data.Dataset:

@@ -55,11 +55,12 @@ class InspectionCache:
     Args:
         locator: Folder of the store, as `blob_store.open_store` takes it. "" keeps nothing.
         pixel_limit: Largest number of pixels that is decoded; part of the key.
+        as_served: As for `Inspection`; part of the key.
     """
 
-    def __init__(self, locator: str, pixel_limit: int) -> None:
+    def __init__(self, locator: str, pixel_limit: int, as_served: bool = False) -> None:
         self._blobs = open_store(locator, STORE) if locator else None
-        self._key_suffix = f"{source_fingerprint()}:{pixel_limit}"
+        self._key_suffix = f"{source_fingerprint()}:{pixel_limit}:{as_served}"
         self._unwritten: dict[bytes, bytes] = {}
 
     def _key(self, image_hash: str) -> bytes:

@@ -139,6 +139,8 @@ def alpha_channel(data: bytes, kind: str, mode: str) -> np.ndarray | None:
             with pillow(data) as image:
                 # Opening a file does not decode it, so that opaque files take little time.
                 return _alpha(image) if "transparency" in image.info else None
+        except MemoryError as error:
+            raise _no_memory(error) from error
         except Exception:  # Pillow's plugins raise exceptions of any type for broken files
             return None
     if kind != "PNG":

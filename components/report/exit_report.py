@@ -42,7 +42,8 @@ class Executor(BaseExecutor):
     ) -> None:
         """Write ``report.html`` and ``facts.json`` to the output and to the folder of the run.
 
-        The artifacts that the tasks left there, among them the quarantine, are removed.
+        The artifacts that the tasks left there are removed, but for the quarantine of a run that
+        failed or was refused, with which `imgpipe quarantine` works.
         """
         directory = exec_properties["run_directory"]
         output = artifact_utils.get_single_uri(output_dict["report"])
@@ -57,7 +58,7 @@ class Executor(BaseExecutor):
         facts = run_facts.collect(uris, settings)
         state = verdict.state(facts, failure.cause, failure.component)
         report.draw(facts, uris, [output, directory], state)
-        folder.remove_artifacts()
+        folder.remove_artifacts(but_quarantine=True)
 
 
 class ExitReport(BaseComponent):

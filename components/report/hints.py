@@ -18,9 +18,10 @@ def _unlearned(facts: Mapping[str, Any]) -> list[str]:
     """Warn of classes whose images are all in one fold, where none of them can be right."""
     classes = (facts.get("settings") or {}).get("vocabulary") or []
     return [
-        f"no fold could learn {classes[label]}, because all of its images are in one group, so "
-        f"that {plural(count, 'image')} of it counted as wrong; add images of it that belong to "
-        "other groups, or let the validation split decide with evaluate.cross_validate = 0"
+        f"no fold could learn {classes[label]}, because all of its images came into one fold, as "
+        f"those of one group always do, so that {plural(count, 'image')} of it counted as wrong; "
+        "add images of it in further groups, or let the validation split decide with "
+        "evaluate.cross_validate = 0"
         for label, count in (facts.get("cross_validation") or {}).get("unlearned") or []
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +15,7 @@ def would_more_help(solution: Mapping[str, Any]) -> str:
 
     Args:
         solution: How the head was found, with the points ``{"images", "accuracy"}`` of its
-            `learning_curve`, and `gain_error`, the standard error of the last gain. Runs of
-            earlier versions have no `gain_error`.
+            `learning_curve`, and `gain_error`, the standard error of the last gain.
 
     Returns:
         A sentence; "" when the curve has fewer than two points.
@@ -26,7 +26,7 @@ def would_more_help(solution: Mapping[str, Any]) -> str:
     before, after = curve[-2:]
     gained = 100 * (after["accuracy"] - before["accuracy"])
     seen = f"From {before['images']} to {after['images']} training images, accuracy "
-    error = 100 * (solution.get("gain_error") or 0.0)
+    error = 100 * solution.get("gain_error", math.inf)  # other tools may not know it
     if _WORTHWHILE <= abs(gained) < error:
         verb = "rose" if gained > 0 else "fell"
         return f"{seen}{verb} by {abs(gained):.1f} points, which may be chance."

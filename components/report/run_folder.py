@@ -102,9 +102,15 @@ class RunFolder:
         paths = {name: self.path / _ARTIFACTS / name for name in _SMALL.values()}
         return {name: str(path) for name, path in paths.items() if path.is_dir()}
 
-    def remove_artifacts(self) -> None:
-        """Remove the artifacts that were left; the page has what it shows of them."""
-        shutil.rmtree(self.path / _ARTIFACTS, ignore_errors=True)
+    def remove_artifacts(self, *, but_quarantine: bool = False) -> None:
+        """Remove the artifacts that were left; the page has what it shows of them.
+
+        Args:
+            but_quarantine: Whether the quarantine stays, from which files may be restored.
+        """
+        for folder in (self.path / _ARTIFACTS).glob("*"):
+            if folder.name != _QUARANTINE or not but_quarantine:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def record(self, failure: Failure) -> None:
         """Write why the run ended."""

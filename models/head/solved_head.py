@@ -181,23 +181,25 @@ class _Fold:
 
     train: BankRows
     held: BankRows
+    known: Flags  # whether `train` has images of the class of each row of `held`
 
     def scores(self, linear: Linear) -> tuple[Losses, Flags]:
-        """Return the loss [n] of each image to evaluate on, and whether its answer is right."""
+        """Return the loss [n] of each image to evaluate on, and whether its answer is right.
+
+        Images of a class that the head could not learn count as wrong. Their loss is 0, so that
+        they do not choose the penalty: a stronger one, which makes a head less sure, would seem
+        better.
+        """
         losses, right = np.empty(len(self.held), np.float32), np.empty(len(self.held), np.bool_)
         for part, logarithms in linear.in_blocks(self.held.features):
             labels = self.held.labels[part]
             losses[part] = -logarithms[np.arange(len(labels)), labels]
             right[part] = logarithms.argmax(axis=1) == labels
-        return losses, right
+        return np.where(self.known, losses, np.float32(0)), right & self.known
 
 
 def _folds(rows: BankRows) -> list[_Fold]:
-    """Return the folds; none where there are too few groups of images for them.
-
-    If all images of a class are in one fold, they are not evaluated: no head could know the class,
-    and a stronger penalty, which makes a head less sure, would seem better.
-    """
+    """Return the folds; none where there are too few groups, or each class is in one fold."""
     if distinct(rows.groups) < 2 * FOLDS:
         return []
     clean = rows.views == 0
@@ -206,10 +208,9 @@ def _folds(rows: BankRows) -> list[_Fold]:
     numbers = np.array([fold_of[name] for name in names])
     folds = []
     for fold in range(FOLDS):
-        held = numbers == fold
-        known = np.isin(rows.labels, rows.labels[~held])
-        folds.append(_Fold(rows.select(~held), rows.select(held & clean & known)))
-    return folds if any(len(fold.held) for fold in folds) else []
+        train, held = rows.select(numbers != fold), rows.select((numbers == fold) & clean)
+        folds.append(_Fold(train, held, np.isin(held.labels, train.labels)))
+    return folds if any(fold.known.any() for fold in folds) else []
 
 
 def _choose(

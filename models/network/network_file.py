@@ -119,8 +119,8 @@ def _read(version: Path) -> dict[str, Any]:
         content = json_object.read(path)
     except FileNotFoundError:
         raise ResourceError(
-            f"{version} does not hold the network that it was made of. Expected: {path}. Versions "
-            "that were published by an older imgpipe lack it; run the pipeline again"
+            f"{version} does not hold the network that it was made of. Expected: {path}. Only "
+            "versions that a run has published hold it"
         ) from None
     except (OSError, ValueError) as error:
         raise _damaged(version, str(error)) from error

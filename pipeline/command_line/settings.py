@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import json
 import os
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.components.example_gen.sources import absolute
-from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration import config as configs
 
 
@@ -97,17 +96,16 @@ def of_run_or_file(
         ResourceError: There is no run in the folder.
     """
     from imgpipe.pipeline.output import past_runs
-    from imgpipe.pipeline.output.run_folders import CONFIG
+    from imgpipe.pipeline.output.run_folders import CONFIG, RUNS
 
     if source is not None and Path(source).expanduser().is_dir():
         run = past_runs.newest(Path(source))
         return configuration(str(run.folder / CONFIG), data, out or run.out, settings)
     missing = "no folder, no configuration file and no preset"
     built = configuration(source, data, out and past_runs.above(out), settings, missing)
-    if source is None:
-        with contextlib.suppress(ResourceError):  # there is no run yet
-            run = past_runs.newest(out or built.out)
-            return configuration(str(run.folder / CONFIG), data, run.out, settings)
+    if source is None and any((built.out / RUNS).glob(f"*/{CONFIG}")):
+        run = past_runs.newest(out or built.out)  # refuses a run that is not there
+        return configuration(str(run.folder / CONFIG), data, run.out, settings)
     return built
 
 

@@ -329,6 +329,7 @@ def build(
     Raises:
         ConfigError: A key is unknown or a value is wrong; the message names all of them.
     """
+    _refuse_nul(tree, where)
     # A deep copy through JSON, in which TOML's dates are texts; no setting is a date.
     copy: dict[str, Any] = json.loads(json.dumps(tree, default=str))
     for section, value in copy.items():
@@ -339,20 +340,30 @@ def build(
             )
     for assignment in assignments:
         _set(copy, assignment)
-    for name, value in flat_settings.flat(copy):
-        if isinstance(value, str) and "\0" in value:
-            raise ConfigError(f"{where}: {name} holds a NUL character, which no name or path has.")
+    _refuse_nul(copy, where)
     try:
         return Config.model_validate(copy)
     except ValidationError as error:
         raise _explain(error, where) from None
 
 
+def _refuse_nul(tree: Mapping[str, Any], where: str) -> None:
+    """Raise ConfigError for a NUL character, with which neither names nor paths can be used."""
+    try:
+        settings = list(flat_settings.flat(tree))
+    except RecursionError:
+        raise ConfigError(f"{where}: its tables are nested too deeply.") from None
+    for name, value in settings:
+        texts = value if isinstance(value, list) else [value]
+        if any(isinstance(text, str) and "\0" in text for text in texts):
+            raise ConfigError(f"{where}: {name} holds a NUL character, which no name or path has.")
+
+
 def load(path: Path, assignments: Iterable[str] = ()) -> Config:
     """Read a TOML file.
 
-    Relative paths of inputs, which are those in ``[data]``, ``model.weights``, ``judge.overrides``
-    and ``gate.schema_file``, are relative to the folder of the file.
+    Relative paths of inputs, which are those in ``[data]``, ``model.weights`` and
+    ``judge.overrides``, are relative to the folder of the file.
 
     Args:
         path: The TOML file.
@@ -365,19 +376,18 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
         ConfigError: The file is missing, is not TOML or does not validate.
     """
     tree = toml_text.read(path)
+    _refuse_nul(tree, str(path))
     folder = path.absolute().parent
     # `build` reports a section that is no table.
     tables = {name: table for name, table in tree.items() if isinstance(table, dict)}
-    data, model = (tables.get(name, {}) for name in ("data", "model"))
+    data, model, judge = (tables.get(name, {}) for name in ("data", "model", "judge"))
     for key in ("source", *PATHS):
         if isinstance(data.get(key), str) and data[key]:
             data[key] = absolute(data[key], folder)
     if str(model.get("weights", "")).endswith(WEIGHT_FILES):
         model["weights"] = absolute(model["weights"], folder)
-    for section, key in (("judge", "overrides"), ("gate", "schema_file")):
-        table = tables.get(section, {})
-        if isinstance(given := table.get(key), str) and given:
-            table[key] = str(_path(f"{section}.{key}", given, folder))
+    if isinstance(overrides := judge.get("overrides"), str) and overrides:
+        judge["overrides"] = str(_path("judge.overrides", overrides, folder))
     return build(tree, assignments, str(path))
 
 

@@ -16,6 +16,7 @@ from imgpipe.components.example_gen import inspection_cache
 from imgpipe.components.example_gen.inspection import Inspection
 from imgpipe.components.example_gen.inspection_cache import InspectionCache
 from imgpipe.components.example_gen.sources import Item, Scan
+from imgpipe.components.example_gen.sources.items import in_reading_order
 from imgpipe.components.feature_bank.store import STORE, FeatureStore, record_key
 from imgpipe.components.image_filter.decision import decide
 from imgpipe.components.splits import SplitRule
@@ -118,7 +119,8 @@ def _notes(config: Config) -> list[str]:
     """Sentences on what a run would not heed, and on what a dry run does not check."""
     found = without_effect.notes(config)
     cuts = {"model.cut": config.model.cut, "fine_tune.cut": config.fine_tune.cut}
-    for name in (name for name, given in cuts.items() if given):
+    without = " ".join(found)
+    for name in (name for name, given in cuts.items() if given and name not in without):
         found.append(f"{name}: only a run checks that the network has this layer.")
     return found
 
@@ -217,7 +219,7 @@ def contents(config: Config, listing: Scan) -> Iterator[tuple[Item, str]]:
         inspection = Inspection(
             source, settings.pixel_limit, cache, _rule(config, listing), listing.vocabulary
         )
-        for item in filter(_usable, listing.items):
+        for item in filter(_usable, in_reading_order(listing.items)):
             record = inspection.known(item) if item.sha256 else None
             decision = decide(record, settings) if record is not None else None
             if decision is None:

@@ -52,7 +52,7 @@ def check(uri: str) -> None:
     if importlib.util.find_spec("mlflow") is None:
         raise ConfigError(
             f"run.mlflow = {uri!r} needs the package mlflow, which is not installed. Install it "
-            "with: pip install mlflow-skinny, or uv sync --extra mlflow"
+            "with: pip install 'mlflow-skinny>=3', or uv sync --extra mlflow"
         )
     try:
         password = urllib.parse.urlsplit(uri).password

@@ -41,7 +41,8 @@ def check_layers(settings: ModelSettings) -> None:
     Raises:
         ConfigError: There is no such layer, or the network cannot be cut at it.
     """
-    tuned = settings.fine_tune.cut if settings.frozen else ""
+    looked_at = settings.frozen and (settings.fine_tune.wanted or settings.searches)
+    tuned = settings.fine_tune.cut if looked_at else ""
     if not settings.cut and not tuned:
         return
     import keras

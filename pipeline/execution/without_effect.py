@@ -54,6 +54,8 @@ def _no_search(config: Config, given: dict[str, object]) -> str:
     if not config.settings.frozen:
         return "all layers are trained from the start"
     if not config.settings.solved:
-        names = [name for name in _NOT_SOLVED if name in given]
-        return f"the head is not solved, but trained as {' and '.join(names)} says"
+        # A head with class weights is solved, one whose batches are balanced is not.
+        names = [n for n in _NOT_SOLVED if n in given and given[n] != "class_weights"]
+        say = "says" if len(names) == 1 else "say"
+        return f"the head is not solved, but trained as {' and '.join(names)} {say}"
     return "train.minutes is 0" if config.train.minutes == 0 else "views.multi_scale is set"

@@ -196,8 +196,7 @@ def _folders(first: PastRun, second: PastRun) -> tuple[list[str], str]:
         if not uri or not path.is_dir():
             why = "has no predictions: it made none, or they were removed"
             if run.artifacts is None:
-                older = f"an older release made it, or its {ARTIFACTS} is damaged"
-                why = f"recorded no artifacts: it made none, or {older}"
+                why = f"recorded no artifacts: it made none, or its {ARTIFACTS} is damaged"
             return [], f"run {run.name} {why}"
         if what := integrity.damage(path, complete=True):
             return [], f"the predictions of run {run.name} are damaged: {what}"

@@ -100,7 +100,7 @@ def require(name: str, target: Path) -> Kind:
     if missing:
         raise ConfigError(
             f"imgpipe export {name} needs the packages {', '.join(missing)}, which are not "
-            f"installed. Install them with: pip install {' '.join(kind.packages)}, or "
+            f"installed. Install them with: pip install --upgrade {' '.join(kind.packages)}, or "
             f"uv sync --extra {name}"
         )
     if target.suffix != kind.suffix:

@@ -67,7 +67,7 @@ def measure(
     into: MeasuredImages,
     decodable: Callable[[list[bytes]], None] | None = None,
 ) -> None:
-    """Measure images as ImageExampleGen does.
+    """Measure images as ImageExampleGen does, with the colours that the served model sees.
 
     Args:
         images: Names and encoded images.
@@ -77,7 +77,7 @@ def measure(
     for part in _batches(images):
         items = [Item(name) for name in part]
         good = []
-        for record in inspect(_Memory(part), items, Settings().pixel_limit):
+        for record in inspect(_Memory(part), items, Settings().pixel_limit, as_served=True):
             progress.advance(1, "images")
             if not record.figures:
                 into.failed += 1

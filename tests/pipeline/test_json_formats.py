@@ -131,6 +131,11 @@ def test_deploy_uses_the_newest_run_of_the_usual_folder(
     assert answer("deploy", "compose", "--to", "files")["models"] == f"{tmp_path}/versions"
 
 
+def test_a_run_that_is_not_there_is_refused_and_no_other_schema_is_used(out: Path) -> None:
+    with pytest.raises(ResourceError, match=r"20260105-000000"):
+        answer("schema accept", "--out", out / "runs" / "20260105-000000")
+
+
 def test_schema_accept_names_a_folder_without_a_run(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"no run in {tmp_path} has reached the data gate yet"):
         answer("schema accept", "--out", tmp_path)

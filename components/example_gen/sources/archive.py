@@ -224,7 +224,7 @@ def _collect_zip(path: Path, found: _Members) -> None:
         if not volumes:
             raise Damaged(f"the zip is broken: {error}") from None
         infos = []
-    if volumes or any(info.volume for info in infos):
+    if volumes or any(info.volume not in (0, _IN_ZIP64) for info in infos):
         raise ConfigError(
             f"data source {str(path)!r} is one volume of several; join them with "
             f"`zip -s 0 {path.name} --out whole.zip`, or unpack them and name the folder"

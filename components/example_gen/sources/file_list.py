@@ -20,7 +20,7 @@ from typing import Any
 from imgpipe.components.example_gen.sources import local_files
 from imgpipe.components.example_gen.sources.base import Item, Kind, Note, Scan, SourceOptions
 from imgpipe.components.example_gen.sources.hashing import HashedSource
-from imgpipe.components.example_gen.sources.items import Items
+from imgpipe.components.example_gen.sources.items import REFUSED, Items
 from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, some
 from imgpipe.components.example_gen.sources.tree import checked, require_train
 from imgpipe.components.image_record import TWO_GROUPS, TWO_LABELS, TWO_SPLITS
@@ -37,7 +37,6 @@ _USUAL = {
     "split": ("split", "set", "subset", "partition"),
     "group": ("group", "group_id"),
 }
-_REFUSED = "!"  # first character of the locator of a row that must not be read
 _EXPECTED = "expected a .csv with the columns path,label[,split,group], or a .jsonl of those"
 _LINE_LIMIT = 1 << 20  # characters of one line; no row with a path and a label is longer
 
@@ -133,7 +132,7 @@ class ManifestSource(HashedSource):
             path, refused = _below(values["path"], root)
             # Refused rows may name the same file; each is rejected as an item of its own.
             path = f"row-{row:06d}/{path}" if refused else path
-            entry = entries.setdefault(path, _Entry(path, _REFUSED + refused if refused else ""))
+            entry = entries.setdefault(path, _Entry(path, REFUSED + refused if refused else ""))
             entry.rows.append(row)
             if values["label"]:
                 entry.labels.setdefault(values["label"], row)
@@ -163,7 +162,7 @@ class ManifestSource(HashedSource):
 
     def _file(self, item: Item) -> Path:
         """Path of an item; OSError when its row was refused or a link leads out of the root."""
-        if item.locator.startswith(_REFUSED):
+        if item.locator.startswith(REFUSED):
             raise OSError(item.locator[1:])
         root = self._root()
         if not self.options.follow_links:

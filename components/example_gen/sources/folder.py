@@ -112,10 +112,12 @@ class _Walk:
     def collect(self, folder: _Entry, label: str, split: str | None) -> int:
         """Add all files below `folder` as items of one class, and return their number."""
         before = len(self.items)
-        stack = [(folder, self.above, False)]
+        folders = [(folder, self.above, False)]
+        links: list[tuple[_Entry, frozenset[_Identity], bool]] = []
         through_links: set[_Identity] = set()
-        while stack:
-            parent, above, linked = stack.pop()
+        while folders or links:
+            # Links wait, so that a folder in the tree is listed by its own name, not by a link's.
+            parent, above, linked = (folders or links).pop()
             # Folders are compared by device and inode, because a link gives a folder another path.
             if parent.identity in above:
                 self.note("cycle", parent.path, "leads back to a folder above it; not followed")
@@ -131,7 +133,7 @@ class _Walk:
                 if entry.kind == "file":
                     self.add(entry, label, split, linked)
                 elif entry.kind == "folder":
-                    stack.append((entry, above, linked))
+                    (links if entry.symlink else folders).append((entry, above, linked))
         return len(self.items) - before
 
 

@@ -54,14 +54,16 @@ class TFRecordSource(HashedSource):
 
     def _items(self) -> Iterator[Item]:
         base, files = self._files()
+        alone = Path(self.locator).expanduser().is_file()
         for file in files:
             name = file.relative_to(base).as_posix()
             fields = fields_of(str(file), self.options)
             if fields is None:
                 continue
-            # The name of a single file need not name its split: crash_test_photos.tfrecord.
+            # The name of a file that is the whole source need not name its split:
+            # crash_test_photos.tfrecord.
             remedy = "rename it, or name the files of one split"
-            given = split_in(name, remedy) if len(files) > 1 else None
+            given = None if alone else split_in(name, remedy)
             for number, entry in enumerate(index(str(file), fields)):
                 split = _split_of(entry.split, name, number) if entry.split else given
                 yield to_item(f"{name}/{number:08d}", str(file), entry, fields, split)

@@ -30,6 +30,7 @@ from imgpipe.models.errors import ConfigError
 
 _LONG_PATH = 255  # bytes; archivers, Windows and many file systems truncate or refuse longer ones
 _NAMED = 100  # notes of one kind; further ones are only counted
+_OTHERS = "…"  # path of a note that counts the others, which comes after them
 #: If a source gives a group to several splits, its images in the first of these are used.
 _PRECEDENCE = (names.TEST, names.VALIDATION, names.TRAIN)
 
@@ -118,7 +119,9 @@ def vet(scan: Scan, options: SourceOptions) -> Scan:
     notes += _odd_names(items)
     notes += _same_folders(items)
     # Equal scans have equal notes.
-    ordered = sorted(set(notes), key=lambda note: (note.kind, note.path, note.detail))
+    ordered = sorted(
+        set(notes), key=lambda note: (note.kind, note.path == _OTHERS, note.path, note.detail)
+    )
     kinds = itertools.groupby(ordered, key=lambda note: note.kind)
     capped = itertools.chain.from_iterable(_first(list(of_kind)) for _, of_kind in kinds)
     return replace(scan, items=items, vocabulary=vocabulary, notes=tuple(capped))
@@ -324,4 +327,4 @@ def _capped(kind: str, paths: _Paths, detail: str) -> Iterator[Note]:
 
 def _more(kind: str, count: int) -> Iterator[Note]:
     if count > 0:
-        yield Note(kind, "…", f"and {count} more", count)
+        yield Note(kind, _OTHERS, f"and {count} more", count)

@@ -1,4 +1,4 @@
-"""Files that the serving op cannot decode.
+"""Files that the serving op cannot decode, or decodes to other colours.
 
 They are transcoded to PNG without loss if Pillow can read them (the repair `transcoded`), and
 otherwise rejected as `not_an_image`, `truncated` or `undecodable`.
@@ -26,7 +26,7 @@ _TAIL = 64  # bytes at the end of a file that may contain padding after the end 
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Repair files that only Pillow can read, and reject files that it cannot read either."""
+    """Repair files that only Pillow reads correctly, and reject those that it cannot read."""
     if not record.decode_error:
         return None
     found = record.image_bytes
@@ -37,9 +37,10 @@ def judge(record: ImageRecord, settings: Settings) -> Finding | None:
     except Exception as error:  # Pillow's plugins raise exceptions of any type for broken files
         problem = str(error) or type(error).__name__
     else:
+        told = f"only Pillow reads {described} correctly"
         if settings.severity.get(TRANSCODED) == "reject":
-            return Finding(UNDECODABLE, f"only Pillow can read {described}; {record.decode_error}")
-        detail = f"only Pillow can read {described}, stored as PNG; {record.decode_error}"
+            return Finding(UNDECODABLE, f"{told}; {record.decode_error}")
+        detail = f"{told}, stored as PNG; {record.decode_error}"
         return Finding(TRANSCODED, detail, "repair", repaired=data)
     detail = f"{record.decode_error} Pillow: {problem}."
     if not sniff(found) and not record.format:
@@ -123,7 +124,9 @@ CHECK = Check(
     unusable=(NOT_AN_IMAGE, TRUNCATED, UNDECODABLE),
     choices={
         TRANSCODED: Choice(
-            "repair", ("repair", "reject"), "Only Pillow can read the file; repair: stored as PNG"
+            "repair",
+            ("repair", "reject"),
+            "Only Pillow reads the file correctly; repair: stored as PNG",
         )
     },
 )

@@ -70,7 +70,11 @@ export class Folder {
         return await patiently(await asked, file, control.signal);
       } catch (error) {
         if (error.status !== 404) throw error;
-        if (current === asked) current = newest(); // once for all requests that were in flight
+        if (current === asked) {
+          current = newest(); // once for all requests that were in flight
+          // A look-up that fails is made again for the next file.
+          current.catch(() => (current = asked));
+        }
         return patiently(await current, file, control.signal);
       }
     };

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+from unittest.mock import Mock
 
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from imgpipe.components.example_gen import inspection, inspection_cache
 from imgpipe.components.example_gen.inspection_cache import InspectionCache
@@ -91,6 +94,8 @@ def test_results_of_changed_code_are_not_used(tmp_path, monkeypatch):
     with InspectionCache(str(tmp_path), LIMIT) as kept:
         assert kept.complete(bare) == ImageRecord("b.jpg", image_hash="00", width=3)
         assert kept.complete(ImageRecord("b.jpg", image_hash="01")) is None
+    with InspectionCache(str(tmp_path), LIMIT, as_served=True) as kept:
+        assert kept.complete(bare) is None
     monkeypatch.setattr(inspection_cache, "source_fingerprint", lambda: "another")
     with InspectionCache(str(tmp_path), LIMIT) as kept:
         assert kept.complete(bare) is None
@@ -117,4 +122,9 @@ def test_a_shortage_of_memory_is_an_error_and_no_property_of_the_image(look, enc
         patched.setattr(content.preprocess, "decode", fail)
         with pytest.raises(ResourceError, match="not enough memory to decode an image"):
             content.decode(files["b.jpg"])
+        patched.setattr(content, "_alpha", Mock(side_effect=MemoryError))
+        transparent = io.BytesIO()
+        Image.new("RGBA", (8, 8)).save(transparent, "GIF")
+        with pytest.raises(ResourceError, match="not enough memory to decode an image"):
+            content.alpha_channel(transparent.getvalue(), "GIF", "P")
     assert look(files)[0][0].figures

@@ -101,7 +101,8 @@ def test_the_exit_task_draws_the_page_unless_the_run_has_a_page(folder: RunFolde
     from imgpipe.components.report import exit_report
 
     folder.record(Failure("ImageTrainer", "the disk is full", 5))
-    folder.leave({"plan": _artifact(folder.path.parent / "plan", "")})
+    for name in ("plan", "quarantine"):
+        folder.leave({name: _artifact(folder.path.parent / name, "")})
     if finished:
         (folder.path / "report.html").write_text("the page of Report")
         (folder.path / "facts.json").write_text("{}")
@@ -116,7 +117,8 @@ def test_the_exit_task_draws_the_page_unless_the_run_has_a_page(folder: RunFolde
     expected = "the page of Report" if finished else "failed in ImageTrainer: the disk is full"
     assert expected in page
     assert (Path(output.uri) / "facts.json").is_file()
-    assert not (folder.path / "artifacts").exists()
+    left = [path.name for path in (folder.path / "artifacts").iterdir()]
+    assert left == ([] if finished else ["quarantine"])
 
 
 def _plan(folder: Path, threshold: float) -> Path:

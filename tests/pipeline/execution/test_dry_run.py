@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,17 @@ def test_a_dry_run_knows_the_content_hashes_of_repaired_images(tmp_path: Path):
     assert {p: h for p, h in after.items() if p != "a/scan.tif"} == {
         p: h for p, h in hashes.items() if p not in ("a/scan.tif", "b/cut.jpg")
     }
+
+
+def test_a_dry_run_reads_a_compressed_archive_in_the_order_of_its_data(tmp_path: Path):
+    folder = draw_images(tmp_path / "photos")
+    order = ["b/1.png", "a/3.png", "b/0.png", "a/0.png"]
+    with tarfile.open(tmp_path / "photos.tar.gz", "w:gz") as archive:
+        for path in order:
+            archive.add(folder / path, path)
+    source, out = str(tmp_path / "photos.tar.gz"), str(tmp_path / "out")
+    config = build({"data": {"source": source}, "run": {"out": out}})
+    assert list(contents(config, scan(config))) == order
 
 
 def test_a_dry_run_refuses_what_a_run_refuses_and_says_what_is_not_known(tmp_path: Path):

@@ -94,7 +94,9 @@ def test_a_password_in_the_uri_and_a_missing_package_are_refused(monkeypatch):
     with pytest.raises(ConfigError, match=r"'http://\[::1' is no address: Invalid IPv6"):
         mlflow_log.check("http://[::1")
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    with pytest.raises(ConfigError, match=r"needs the package mlflow.*pip install mlflow-skinny"):
+    with pytest.raises(
+        ConfigError, match=r"needs the package mlflow.*pip install 'mlflow-skinny>=3'"
+    ):
         mlflow_log.check("file:mlruns")
 
 

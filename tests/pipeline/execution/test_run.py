@@ -84,6 +84,8 @@ def test_sql_of_the_metadata_database_is_not_shown(tmp_path: Path):
         (("model.cut=nowhere",), "expected the name of a layer. Received: 'nowhere'"),
         (("fine_tune.cut=nowhere",), "expected the name of a layer. Received: 'nowhere'"),
         (("fine_tune.cut=nowhere", "model.freeze=none"), ""),
+        (("fine_tune.cut=nowhere", "fine_tune.mode=off"), ""),
+        (("fine_tune.cut=nowhere", "train.optimizer=adam"), ""),
     ],
 )
 def test_names_of_layers_are_checked_before_the_images(settings: tuple[str, ...], expected: str):

@@ -38,6 +38,14 @@ NO_SEARCH = "train.minutes has no effect: no better network is looked for, becau
             [f"{NO_SEARCH}the head is not solved, but trained as train.optimizer says."],
         ),
         (
+            ("train.minutes=30", "train.balance=sampling", "train.optimizer=adam"),
+            [f"{NO_SEARCH}the head is not solved, but trained as train.optimizer and "],
+        ),
+        (
+            ("train.minutes=30", "train.balance=class_weights", "train.optimizer=adam"),
+            [f"{NO_SEARCH}the head is not solved, but trained as train.optimizer says."],
+        ),
+        (
             ("train.minutes=30", "train.strategy=mirrored"),
             [f"{NO_SEARCH}the head is not solved, but trained as train.strategy says."],
         ),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
+from PIL import Image
+
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.storage.records import first
@@ -35,6 +39,14 @@ def test_undecodable_images_are_counted_and_named(monkeypatch):
     assert len(found.rows) == 2 and found.failed == 2
     assert [one.image for one in found.undecodable] == ["second", "last"]
     assert all(one.error for one in found.undecodable)
+
+
+def test_images_are_measured_with_the_colours_that_the_served_model_sees():
+    stream = io.BytesIO()
+    Image.open(io.BytesIO(image(1))).convert("P").save(stream, "BMP")
+    found = images.MeasuredImages()
+    images.measure([("a.bmp", stream.getvalue())], found)
+    assert found.failed == 0 and found.rows[0][names.MODE] == "P"
 
 
 def test_images_are_fetched_by_their_location(tmp_path):

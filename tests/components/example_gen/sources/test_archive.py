@@ -16,6 +16,8 @@ import zipfile
 import numpy as np
 import pytest
 
+from imgpipe.components import source_check
+from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
 from imgpipe.components.example_gen.sources import hashing, open_source, seekable_gzip
 from imgpipe.components.example_gen.sources.archive import MEMBER_LIMIT
 from imgpipe.components.example_gen.sources.items import in_reading_order
@@ -310,6 +312,15 @@ def test_an_archive_of_refused_members_alone_says_why(pack):
         open_source(str(path)).listing()
 
 
+def test_a_volume_number_in_the_record_of_zip64_is_no_other_volume(pack):
+    path = pack("zip", FILES)
+    data = bytearray(path.read_bytes())
+    at = data.find(b"PK\1\2") + 34
+    data[at : at + 2] = b"\xff\xff"
+    path.write_bytes(data)
+    assert contents(path) == FILES
+
+
 @pytest.mark.parametrize("number_in", ["end record", "directory"])
 def test_one_volume_of_a_split_zip_is_refused_with_the_way_to_join_them(pack, number_in):
     path = pack("zip", FILES)
@@ -398,19 +409,45 @@ def test_the_number_of_saved_states_of_a_long_gzip_file_is_bounded(tmp_path, mon
     assert stream.states <= 4
 
 
-def test_a_compressed_tar_in_any_order_is_unpacked_twice_to_be_listed_and_hashed(pack, monkeypatch):
+@pytest.fixture
+def unpacked(monkeypatch):
+    """Return a list that grows by the number of each block that is unpacked, few of which stay."""
     monkeypatch.setattr(seekable_gzip, "_BLOCKS_KEPT", 16)
-    monkeypatch.setattr(hashing, "_HASH_THREADS", 1)  # several may read a block of before again
-    unpacked, unpack = [], SeekableGzip._next_block
+    blocks, unpack = [], SeekableGzip._next_block
 
     def counted(stream, state):
-        unpacked.append(state.block)
+        blocks.append(state.block)
         return unpack(stream, state)
 
     monkeypatch.setattr(SeekableGzip, "_next_block", counted)
+    # Several threads may read a block of before again.
+    monkeypatch.setattr(hashing, "_HASH_THREADS", 1)
+    monkeypatch.setattr(source_check, "_THREADS", 1)
+    return blocks
+
+
+def _in_any_order():
+    """Return files {member: bytes} in an order that is not that of their names."""
     draw = random.Random(0)
     numbers = draw.sample(range(100), 100)
-    files = {f"{'ab'[n % 2]}/{n:03d}.jpg": draw.randbytes(_PIECE * 3 // 4) for n in numbers}
+    return {f"{'ab'[n % 2]}/{n:03d}.jpg": draw.randbytes(_PIECE * 3 // 4) for n in numbers}
+
+
+def test_a_compressed_tar_in_any_order_is_unpacked_twice_to_be_checked(pack, unpacked):
+    judged = source_check.judge(source_check.Plan(str(pack("tar.gz", _in_any_order()))))
+    assert len(judged.rejects) == 100 and len(unpacked) <= 2 * (max(unpacked) + 1)
+
+
+def test_a_compressed_tar_in_any_order_is_unpacked_twice_to_be_ingested(
+    pack, unpacked, tmp_path, beam_pipeline
+):
+    settings = IngestSettings(str(pack("tar.gz", _in_any_order())), ("a", "b"), shard_size=20)
+    assert ingest(beam_pipeline(), str(tmp_path / "in"), settings)["images"] == 100
+    assert len(unpacked) <= 2 * (max(unpacked) + 1)
+
+
+def test_a_compressed_tar_in_any_order_is_unpacked_twice_to_be_listed_and_hashed(pack, unpacked):
+    files = _in_any_order()
     source = open_source(str(pack("tar.gz", files)))
     scan = source.scan()
     assert len(unpacked) <= 2 * (max(unpacked) + 1)

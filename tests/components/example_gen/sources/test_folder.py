@@ -109,6 +109,16 @@ def test_folders_that_link_to_each_other_are_listed_once_by_link(tmp_path):
     assert scan.noted()["repeated_link"] > 0
 
 
+def test_a_folder_below_a_linked_class_is_listed_by_its_own_name(tmp_path):
+    fill(tmp_path, "out/anna/1.jpg", "photos/dog/2.jpg")
+    (tmp_path / "out/zoe").symlink_to("anna")
+    (tmp_path / "photos/cat").symlink_to(tmp_path / "out")
+    options = SourceOptions(follow_links=True)
+    scan = open_source(str(tmp_path / "photos"), options).listing()
+    assert [item.path for item in scan.items] == ["cat/anna/1.jpg", "dog/2.jpg"]
+    assert ("repeated_link", "cat/zoe") in notes(scan)
+
+
 def test_notes_of_one_kind_are_listed_up_to_a_hundred_and_counted_beyond(tmp_path):
     fill(tmp_path, "a/1.jpg", "b/2.jpg")
     for number in range(300):

@@ -46,13 +46,22 @@ def test_splits_come_from_the_names_of_shards(tmp_path, encode):
         scan = open_source(spec).listing()
         assert scan.given_splits == ("train", "test")
         assert [i.split for i in scan.items] == ["test"] * 2 + ["train"] * 8
-    assert open_source(f"{tmp_path}/rps-test*.tfrecord").listing().counts() == {"a": 1, "b": 1}
+    options = SourceOptions(least_classes=1)
+    held_out = open_source(f"{tmp_path}/rps-test*.tfrecord", options).listing()
+    assert held_out.counts() == {"a": 1, "b": 1}
 
 
 @pytest.mark.parametrize("name", ["crash_test_photos", "valid_images", "train_test_all", "train"])
 def test_the_name_of_a_single_file_gives_no_split(tmp_path, encode, name):
     scan = open_source(write(tmp_path / f"{name}.tfrecord", records(encode))).listing()
     assert scan.given_splits == () and len(scan.items) == 6
+
+
+def test_a_pattern_or_folder_of_one_file_keeps_the_split_in_its_name(tmp_path, encode):
+    write(tmp_path / "test.tfrecord", records(encode))
+    for spec in (str(tmp_path), f"{tmp_path}/te*.tfrecord"):
+        scan = open_source(spec, SourceOptions(least_classes=1)).listing()
+        assert scan.given_splits == ("test",) and len(scan.items) == 6
 
 
 def test_a_word_that_names_no_split_is_refused(tmp_path, encode):

@@ -202,6 +202,7 @@ _REVERSED = _IN_BITMAP.convert("RGBA").transpose(Image.Transpose.FLIP_TOP_BOTTOM
 def test_a_bitmap_whose_colours_the_serving_op_does_not_read_is_transcoded(data, repaired, records):
     found = decide(records({"a/x.bmp": data})["a/x.bmp"], Settings())
     assert [repair.reason for repair in found.repairs] == ["transcoded"] * repaired
+    assert all(" correctly, stored as PNG; the serving" in one.detail for one in found.repairs)
     pixels, error = decode(found.kept.image_bytes)
     expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     assert error == "" and np.array_equal(pixels, expected)
