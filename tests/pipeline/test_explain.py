@@ -148,7 +148,7 @@ def test_files_that_are_no_images_are_named_and_the_others_are_explained(
 def test_a_version_without_its_network_is_refused(run_folder, photo, tmp_path) -> None:
     version = Path(shutil.copytree(run_folder / "made", tmp_path / "old"))
     shutil.rmtree(version / "assets.extra" / "network")
-    with pytest.raises(ResourceError, match="run the pipeline again"):
+    with pytest.raises(ResourceError, match="Only versions that a run has published"):
         explain.command([photo], version, [], False, tmp_path / "out")
 
 

@@ -158,7 +158,7 @@ def test_unknown_and_missing_training_settings_are_ignored(original, version, im
 
 
 def test_a_version_without_a_network_is_a_clear_error(tmp_path) -> None:
-    with pytest.raises(ResourceError, match=r"does not hold the network .* run the pipeline again"):
+    with pytest.raises(ResourceError, match=r"does not hold the network .* a run has published"):
         network_file.load(tmp_path)
 
 
