@@ -110,7 +110,8 @@ class Root:
 @pytest.fixture(scope="module")
 def root() -> Iterator[Root]:
     """Return a root after all steps of the Dockerfile, which any user may read."""
-    with tempfile.TemporaryDirectory() as name:
+    # Only this user may enter pytest's own folders.
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)
         found = Root(folder)
