@@ -10,7 +10,7 @@ from imgpipe.models.errors import ConfigError
 def local_path(given: str, reader: str) -> Path:
     """Return a path, unless it is an address.
 
-    Python would take ``gs://bucket/x`` for the folder ``gs:/bucket/x`` below the working folder.
+    Python would take ``gs://bucket/x`` for the folder ``gs:/bucket/x`` below the current folder.
 
     Args:
         given: Path, such as the URI of an artifact.

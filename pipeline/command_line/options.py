@@ -31,7 +31,7 @@ def writable_file(param: typer.CallbackParam, value: Any) -> Any:
 def output_folder(text: str) -> Path:
     """Parse the value of an option for an output folder.
 
-    The path of an empty text is the working folder, which nobody means by a variable that is not
+    The path of an empty text is the current folder, which nobody means by a variable that is not
     set, as in ``--out "$OUT"``.
 
     Raises:
@@ -41,8 +41,8 @@ def output_folder(text: str) -> Path:
 
     if not text.strip():
         raise ConfigError(
-            "--out is empty; expected a folder for the outputs. For the working directory use: "
-            "--out ."
+            "The output folder (--out) is empty; expected the path of a folder. For the current "
+            "folder use: ."
         )
     return Path(text)
 

@@ -44,8 +44,8 @@ def configuration(
     extra = list(settings)
     if data is not None and not data.strip():
         raise ConfigError(
-            "--data is empty; expected a folder of images or another source of images. "
-            "For the working directory use: --data ."
+            "The source of the images (--data) is empty; expected a folder or another source. "
+            "For the current folder use: ."
         )
     if data is not None:
         extra.append(f"data.source={_quoted(absolute(data, Path.cwd()))}")

@@ -107,7 +107,7 @@ class Config(schema.SettingsSection):
 
     @model_validator(mode="after")
     def _has_local_folders(self) -> Config:
-        """Refuse addresses, which would become folders such as ``gs:`` in the working folder."""
+        """Refuse addresses, which would become folders such as ``gs:`` in the current folder."""
         for name, given in self._local_paths().items():
             if _ADDRESS.match(given):
                 raise ValueError(
@@ -392,7 +392,7 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
 
 
 def _path(name: str, given: str, folder: Path | None = None) -> Path:
-    """Return the absolute path that a setting gives, in `folder` or else the working folder."""
+    """Return the absolute path that a setting gives, in `folder` or else the current folder."""
     try:
         return ((folder or Path()) / Path(given).expanduser()).absolute()
     except RuntimeError:  # `Path.expanduser` found no home

@@ -61,7 +61,7 @@ def execute(config: Config, start: str | None = None, to_stderr: bool = False) -
 
 def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
     began = time.monotonic()
-    config = config.with_absolute_paths()  # workers may have other working folders
+    config = config.with_absolute_paths()  # workers may have other current folders
     preconditions.check(config)
     out = config.out
     with _locked(out):

@@ -202,7 +202,7 @@ def _imported(file: Path, package: str) -> Iterator[str]:
 
 
 def _function(name: str) -> Callable[[int], Any]:
-    """Import a function by its name. Its module is searched in the working directory last."""
+    """Import a function by its name. Its module is searched in the current folder last."""
     module_name, _, function_name = name.partition(":")
     # Last, because a file `models.py` or `random.py` beside the user's data must shadow no package.
     here = str(Path.cwd())
@@ -213,7 +213,7 @@ def _function(name: str) -> Callable[[int], Any]:
     except (ImportError, AttributeError) as error:
         raise ConfigError(
             f"model.builder: {name} cannot be imported ({error}). Expected module:function, where "
-            "the module is installed, lies in the working directory or in a folder of PYTHONPATH"
+            "the module is installed, lies in the current folder or in a folder of PYTHONPATH"
         ) from error
     except (Exception, SystemExit) as error:  # a script may call sys.exit
         raise ConfigError(
