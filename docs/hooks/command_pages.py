@@ -34,7 +34,7 @@ def exit_codes() -> str:
     rows = {
         0: "The command did what it was asked. A run was blessed and published.",
         1: "A defect of imgpipe. The log in the folder of the run holds the traceback.",
-        3: "The run finished, and the model was not blessed. The version before it stays served. "
+        3: "The run finished, and the model was not blessed. The previous version stays served. "
         "`imgpipe evaluate` ends with it below its threshold, and `imgpipe export` if the file "
         "would answer differently.",
         130: "Interrupted by Ctrl-C. Finished work is kept.",
@@ -100,7 +100,7 @@ def _text(text: str | None) -> str:
 
 def _metavar(parameter: Any) -> str:
     """Return the placeholder of an argument, as the help shows it."""
-    return str(parameter.metavar or parameter.name).strip("[]").replace("|", "/")
+    return str(parameter.metavar or parameter.name).replace("|", "/")
 
 
 def _option(option: Any) -> str:
@@ -113,9 +113,6 @@ def _option(option: Any) -> str:
 def _default(parameter: Any) -> str:
     if parameter.required:
         return "required"
-    shown = getattr(parameter, "show_default", True)
-    if isinstance(shown, str):
-        return _text(shown)
     value = parameter.default
     if callable(value) or value in (None, "", (), []) or isinstance(value, bool):
         return "" if value is not True else "on"
