@@ -23,12 +23,18 @@ import numpy as np
 MAX_CONTENT_BYTES = (1 << 31) - 1
 """Largest size of a protobuf message."""
 
+MAX_RANK = 32
+"""Largest number of dimensions of a tensor. TensorFlow crashes on arrays of strings with more."""
+
 MAX_FILL_BYTES = 64 << 20
 """Largest tensor in bytes whose last value may stand for all values that follow. Of larger tensors
 all values must be sent, so that a message of a few bytes cannot ask for gigabytes."""
 
 MAX_FILL_STRINGS = 1024
 """The same limit for tensors of strings, because each string may be an image that is decoded."""
+
+MAX_FILL_ROWS = 4096
+"""The same limit for rows, because a row of a few bytes may be an image that a model enlarges."""
 
 _STRINGS = str | bytes | bytearray | memoryview
 """What one string of a tensor may be given as."""
@@ -262,8 +268,10 @@ def to_array(proto: Any) -> np.ndarray:
     if proto.tensor_shape.unknown_rank:
         raise TensorError("the shape has unknown rank")
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
-    if any(size < 0 for size in shape) or len(shape) > 64:
-        raise TensorError(f"the shape {list(shape[:8])} is not one of a tensor")
+    if len(shape) > MAX_RANK:
+        raise TensorError(f"{len(shape)} dimensions were sent, at most {MAX_RANK} are allowed")
+    if any(size < 0 for size in shape):
+        raise TensorError(f"the shape {list(shape)} is not one of a tensor")
     count = math.prod(shape)
     # The product of the other sizes must fit into an address: numpy ignores only those that are 0.
     if not count and math.prod(filter(None, shape)) > sys.maxsize // dtype.numpy.itemsize:
@@ -290,11 +298,9 @@ def _from_typed(proto: Any, dtype: DType, shape: tuple[int, ...], count: int) ->
     width = 2 if dtype.numpy.kind == "c" else 1  # a complex number is sent as two values
     have = len(values) // width
     item = dtype.numpy.itemsize
-    # Beyond the limit, a tensor may be four times as large as the values that were sent.
-    most = max(MAX_FILL_BYTES // item, 4 * have)
-    if dtype.number == STRING:
-        most = max(MAX_FILL_STRINGS, 4 * have)
-    if have < count and count > most:
+    most = MAX_FILL_STRINGS if dtype.number == STRING else MAX_FILL_BYTES // item
+    # Beyond the limits, a tensor may be four times as large as the values that were sent.
+    if count > 4 * have and (count > most or math.prod(shape[:1]) > MAX_FILL_ROWS):
         raise TensorError(f"shape {list(shape)} needs {count} values, the message holds {have}")
     if dtype.number == STRING:
         return _fill_strings(values[:count], shape, count)

@@ -57,15 +57,17 @@ def command(
             help="Relative spread of three consecutive windows that counts as stable.",
         ),
     ] = 0.1,
-    windows: Annotated[int, typer.Option("--windows", help="Largest number of windows.")] = 12,
+    windows: Annotated[int, typer.Option("--windows", help="Maximum number of windows.")] = 12,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds for each request.")] = 30.0,
     header: options.HeaderOption = None,
     json_file: options.JsonListOption = None,
 ) -> None:
-    """Measure throughput, latency and errors of a server by the number of callers."""
+    """Measure a server at several numbers of concurrent callers: throughput, latency and errors."""
     from imgpipe.serving.client import ServingError, load_generator
     from imgpipe.serving.client.images import files_of
 
+    if batch < 1:
+        raise ConfigError(f"--batch must be 1 or more. Received: {batch}.")
     load_settings = _load_settings(concurrency, window, tolerance, windows)
     sent = headers(header)
     console = output_files.console_beside(json_file)

@@ -88,11 +88,11 @@ _TenCropOption = Annotated[
 _TopOption = Annotated[int, typer.Option("--top", help="Number of labels shown for each image.")]
 _AtOnceOption = Annotated[
     int | None,
-    typer.Option("--at-once", help="Number of concurrent requests.", show_default=str(_AT_ONCE)),
+    typer.Option("--at-once", help=f"Number of concurrent requests. Default: {_AT_ONCE}."),
 ]
 _TimeoutOption = Annotated[
     float | None,
-    typer.Option("--timeout", help="Seconds for each request.", show_default=str(_TIMEOUT)),
+    typer.Option("--timeout", help=f"Seconds for each request. Default: {_TIMEOUT:g}."),
 ]
 _AuthoritiesOption = Annotated[
     Path | None,
@@ -126,14 +126,13 @@ def predict(
     header: options.HeaderOption = None,
     as_json: _JsonOption = False,
 ) -> None:
-    """Classify images, with a server or, for --model OUT, without one."""
+    """Classify images, using a server or, with --model OUT, a local model."""
     if as_json:  # other commands take the file of --json, for which "-" is standard output
         images = [path for path in images if path != Path("-")]
         missing = [path for path in images if path.suffix == ".json" and not path.exists()]
         if missing:
             raise ConfigError(
-                f"{missing[0]}: there is no such file. --json of this command takes no file and "
-                f"prints to standard output; to write a file, add: > {missing[0]}"
+                f"{missing[0]}: there is no such file. {options.json_is_printed(missing[0])}"
             )
     # The default name is not taken for a folder, such as that of a clone of the repository.
     folder = None if server or model is None else _folder(model)

@@ -34,14 +34,14 @@ _MODEL_DIR = typer.Argument(
     help="Output folder of a run, or folder of numbered versions, also gs://…; or one "
     "version, such as OUT/model/3, of which no other is served.",
 )
-_FLAGS = typer.Argument(metavar="[-- --FLAG=VALUE…]", help="More flags of imgpipe-model-server.")
+_FLAGS = typer.Argument(metavar="-- --FLAG=VALUE", help="More flags of imgpipe-model-server.")
 _PORT = typer.Option("--port", min=0, max=_LAST_PORT, help="gRPC port; 0 for any free one.")
 _REST_PORT = typer.Option(
     "--rest-port",
     min=-1,
     max=_LAST_PORT,
-    help="Port of the REST interface and the web page; 0 for none, -1 for any free one.",
-    show_default="the port after the gRPC port",
+    help="Port of the REST interface and the web page; 0 for none, -1 for any free one. Default: "
+    "the port after the gRPC port.",
 )
 _WEB = typer.Option("--web/--no-web", help="Show a page at / of the REST port.")
 _COLLECT = typer.Option(
@@ -56,7 +56,8 @@ _VERSIONS = typer.Option(
     help="Serve the newest N versions, which the page can show side by side.",
 )
 _NEAREST = typer.Option(
-    "--nearest", help="Show the nearest training images on the page, to whoever can open it."
+    "--nearest",
+    help="Show the nearest training images on the page. Anyone who can open the page sees them.",
 )
 _HOST = typer.Option("--host", help="Address to bind.")
 _MODEL = typer.Option("--model", help="Name of the served model.")
@@ -70,8 +71,7 @@ _LOG_SHARE = typer.Option(
     "--log-share",
     min=0,
     max=1,
-    help="Share of the requests to log.",
-    show_default=str(_USUAL_SHARE),
+    help=f"Share of the requests to log. Default: {_USUAL_SHARE}.",
 )
 _LOG_IMAGES = typer.Option("--log-images", help="Also log the images of the requests.")
 _JSON = typer.Option(
@@ -96,7 +96,7 @@ def serve(
     host: Annotated[str, _HOST] = "127.0.0.1",
     model: Annotated[str, _MODEL] = "imgpipe",
     int8: Annotated[bool, _INT8] = False,
-    log: Annotated[Path | None, _LOG] = None,
+    log: Annotated[str | None, _LOG] = None,
     log_share: Annotated[float | None, _LOG_SHARE] = None,
     log_images: Annotated[bool, _LOG_IMAGES] = False,
     json_file: Annotated[str | None, _JSON] = None,
@@ -140,7 +140,7 @@ def _serve(flags: Sequence[str], json_file: str | None) -> int:
             os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
         from imgpipe.serving.server.model_server import main
 
-        return main(flags, lines)
+        return main(flags, lines, "imgpipe serve")
 
 
 @contextlib.contextmanager
@@ -226,7 +226,7 @@ def nearest_flags(shown: bool, model_dir: str) -> list[str]:
     return [f"--training_images_file={file}"]
 
 
-def log_flags(prefix: Path | None, share: float | None, images: bool) -> list[str]:
+def log_flags(prefix: str | None, share: float | None, images: bool) -> list[str]:
     """Return the flags of imgpipe-model-server that log requests.
 
     Args:
@@ -235,15 +235,22 @@ def log_flags(prefix: Path | None, share: float | None, images: bool) -> list[st
         images: Whether to log the images too.
 
     Raises:
-        ConfigError: Images or a share of the requests are to be logged without a prefix.
+        ConfigError: Images or a share of the requests are to be logged without a prefix, or the
+            prefix is a folder.
     """
     if prefix is None:
         if images or share is not None:
             option = "--log-images" if images else "--log-share"
             raise ConfigError(f"{option} needs --request-log PREFIX, the prefix of the log files.")
         return []
+    path = Path(prefix).expanduser().absolute()
+    if prefix.endswith(os.sep) or path.is_dir():
+        raise ConfigError(
+            "--request-log takes the beginning of the paths of the log files, such as "
+            f"{path / 'requests'}. Received a folder: {prefix!r}."
+        )
     return [
-        f"--request_log_prefix={prefix.expanduser().absolute()}",
+        f"--request_log_prefix={path}",
         f"--request_log_sampling_rate={_USUAL_SHARE if share is None else share}",
         f"--request_log_images={str(images).lower()}",
     ]

@@ -106,13 +106,20 @@ def from_rpc(error: grpc.RpcError, target: str, timeout: float) -> ServingError:
     code, details = error.code(), error.details() or ""
     if code.name == "UNAVAILABLE" and any(text in details.lower() for text in _NOT_REACHED):
         return unreachable(details, target)
-    return _explained(_CLASSES.get(code.name, ServingError), details or code.name, target, timeout)
+    if code.name == DeadlineExceeded.code:  # the deadline of the call, which gRPC tells the server
+        return too_late(details or code.name, target, timeout)
+    return _answered(_CLASSES.get(code.name, ServingError), details or code.name)
 
 
-def from_http(status: int, details: str, target: str, timeout: float) -> ServingError:
+def from_http(status: int, details: str, target: str) -> ServingError:
     """Return the typed error of an HTTP answer whose status is not 2xx."""
-    kind = _HTTP.get(status, ServingError)
-    return _explained(kind, details or f"HTTP {status}", target, timeout)
+    kind, details = _HTTP.get(status, ServingError), details or f"HTTP {status}"
+    if kind is DeadlineExceeded:
+        details = (
+            f"{target} stopped the request after its own time limit ({details}). Send fewer images "
+            "at once, or start the server with a larger --rest_api_timeout_in_ms."
+        )
+    return _answered(kind, details)
 
 
 def closed(target: str) -> ServingError:
@@ -145,9 +152,7 @@ def too_late(details: str, target: str, timeout: float) -> DeadlineExceeded:
     )
 
 
-def _explained(kind: type[ServingError], details: str, target: str, timeout: float) -> ServingError:
-    if kind is DeadlineExceeded:
-        return too_late(details, target, timeout)
+def _answered(kind: type[ServingError], details: str) -> ServingError:
     answered = kind(details)
     answered.from_server = True
     return answered

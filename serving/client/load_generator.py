@@ -52,9 +52,9 @@ class LoadSettings:
             raise InvalidArgument(
                 f"concurrency must be 1 or more in each level. Received: {list(self.concurrency)}."
             )
-        if self.window_seconds <= 0 or self.tolerance <= 0:
+        if not (0 < self.window_seconds < math.inf and 0 < self.tolerance < math.inf):
             raise InvalidArgument(
-                "The length of a window and the tolerance must be above 0. "
+                "The length of a window and the tolerance must be finite numbers above 0. "
                 f"Received: {self.window_seconds!r} s, {self.tolerance!r}."
             )
         if self.most_windows < AGREEING:

@@ -28,8 +28,21 @@ class Servable:
     version: int | None = None
     label: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.version is not None and not -(1 << 63) <= self.version < 1 << 63:
+            raise InvalidArgument(
+                f"A version is a whole number of 64 bits, such as 3. Received: {self.version}."
+            )
+        _check_name(self.name)
+        _check_name(self.label or "")
+
     def fill(self, spec: Any, signature_name: str = "") -> None:
-        """Write the selection into a ModelSpec."""
+        """Write the selection into a ModelSpec.
+
+        Raises:
+            InvalidArgument: The name of the signature is not valid text.
+        """
+        _check_name(signature_name)
         spec.name = self.name
         if self.version is not None:
             spec.version.value = self.version
@@ -37,6 +50,13 @@ class Servable:
             spec.version_label = self.label
         if signature_name:
             spec.signature_name = signature_name
+
+
+def _check_name(name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"A name must be valid Unicode text. Received: {name!r}.") from error
 
 
 _TYPED = np.ndarray | np.generic | bytes | str

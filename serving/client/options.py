@@ -38,6 +38,8 @@ MAX_ATTEMPTS = 5
 _RETRYABLE = ("UNAVAILABLE", "CANCELLED")
 _LOOPBACK = ("localhost", "127.", "[::1]", "ipv4:127.", "unix:")
 _REST = ("http://", "https://")
+_PORT, _PORT_DIGITS, _LAST_PORT = re.compile(r":([0-9]+)(?:,|$)"), 5, 65_535
+"""A port in an address, of which gRPC would use the last 16 bits only."""
 _HEADER_NAME = re.compile(r"[0-9A-Za-z_.-]+")
 _HEADER_VALUE = re.compile(r"[ -~]*")
 
@@ -92,7 +94,13 @@ class Tls:
             )
 
     def credentials(self) -> Any:
-        """Return the credentials for a gRPC channel."""
+        """Return the credentials for a gRPC channel.
+
+        Raises:
+            InvalidArgument: A file cannot be read, or the authorities are no certificates.
+        """
+        if self.ca is not None:
+            self._trusting()  # gRPC would only fail to connect
         return grpc.ssl_channel_credentials(
             _pem(self.ca), private_key=_pem(self.key), certificate_chain=_pem(self.certificate)
         )
@@ -101,8 +109,27 @@ class Tls:
         """Return the SSL context for HTTPS.
 
         Raises:
-            InvalidArgument: The certificate and key are bytes, cannot be read or do not match.
+            InvalidArgument: The authorities are no certificates, or the certificate and key are
+                bytes, cannot be read or do not match.
         """
+        import ssl
+
+        context = self._trusting()
+        if self.certificate is not None and self.key is not None:
+            if isinstance(self.certificate, bytes) or isinstance(self.key, bytes):
+                raise InvalidArgument(
+                    "Over HTTPS the certificate and the key must be paths of files. Received bytes."
+                )
+            try:
+                context.load_cert_chain(self.certificate, self.key)
+            except (OSError, ssl.SSLError) as error:
+                raise InvalidArgument(
+                    f"{self.certificate} and {self.key} are not a certificate and its key: {error}."
+                ) from error
+        return context
+
+    def _trusting(self) -> ssl.SSLContext:
+        """Return an SSL context with the authorities."""
         import ssl
 
         # The standard library reads the authorities from a text, but the client's own certificate
@@ -118,17 +145,6 @@ class Tls:
             raise InvalidArgument(
                 f"{self.ca!s:.200} holds no PEM certificates: {error}."
             ) from error
-        if self.certificate is not None and self.key is not None:
-            if isinstance(self.certificate, bytes) or isinstance(self.key, bytes):
-                raise InvalidArgument(
-                    "Over HTTPS the certificate and the key must be paths of files. Received bytes."
-                )
-            try:
-                context.load_cert_chain(self.certificate, self.key)
-            except (OSError, ssl.SSLError) as error:
-                raise InvalidArgument(
-                    f"{self.certificate} and {self.key} are not a certificate and its key: {error}."
-                ) from error
         return context
 
 
@@ -163,6 +179,11 @@ class Connection:
         if self.target.startswith("http://") and self.tls is not None:
             raise InvalidArgument(
                 f"TLS over REST needs an https:// address. Received: {self.target!r}."
+            )
+        ports = () if self.rest or self.target.startswith("unix") else _PORT.findall(self.target)
+        if any(len(port) > _PORT_DIGITS or int(port) > _LAST_PORT for port in ports):
+            raise InvalidArgument(
+                f"A port is a number up to {_LAST_PORT}. Received the address {self.target!r}."
             )
         if self.compression not in ("", "gzip"):
             raise InvalidArgument(

@@ -40,18 +40,34 @@ class _Deadline:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._end = time.monotonic() + seconds
+        self._connection: http.client.HTTPConnection | None = None
 
     def left(self) -> float:
         return self._end - time.monotonic()
 
     def limit(self, connection: http.client.HTTPConnection) -> None:
         """Let the next operation of a connection take no longer than the time that is left."""
+        self._connection = connection
         left = self.left()
         if left <= 0:
             raise TimeoutError
         connection.timeout = left
         if connection.sock is not None:
             connection.sock.settimeout(left)
+
+    def end(self) -> None:
+        """End the call now, from another thread."""
+        self._end = 0.0
+        if self._connection is not None:
+            _shut_down(self._connection)
+
+
+def _shut_down(connection: http.client.HTTPConnection) -> None:
+    """End a connection that another thread uses."""
+    with contextlib.suppress(OSError):  # it has ended
+        if connection.sock is not None:
+            # Without the method of TLS sockets, which another thread must not call.
+            socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
 
 
 @dataclass(frozen=True)
@@ -102,13 +118,13 @@ class RestTransport:
         self._fixed: dict[str, Any] = {}  # metadata of versions that requests name, by path
         self._newest: dict[str, Any] = {}  # metadata of the version that answered last, by path
 
-    def call(self, call: Call) -> Any:
+    def call(self, call: Call, deadline: _Deadline | None = None) -> Any:
         """Send ``call`` and return its reply as the message of the gRPC interface.
 
         Raises:
             ServingError: The server refuses the request or does not answer.
         """
-        deadline = _Deadline(call.timeout)
+        deadline = deadline or _Deadline(call.timeout)
         if call.method is MODELS:
             return rest_codec.models_reply(self._get(rest_codec.MODELS_PATH, call, deadline))
         if call.method is STATUS:
@@ -222,7 +238,7 @@ class RestTransport:
         self._idle.put(connection)
         if answer.status >= 300:
             text = rest_codec.error_text(answer.content)
-            raise errors.from_http(answer.status, text, target, seconds)
+            raise errors.from_http(answer.status, text, target)
         return answer
 
     def _exchange(
@@ -280,10 +296,7 @@ class RestTransport:
         if self._process != os.getpid():
             return  # the calls are those of the process of which this one is a fork
         for connection in list(self._busy):
-            with contextlib.suppress(OSError):  # it has ended
-                if connection.sock is not None:
-                    # Without the method of TLS sockets, which another thread must not call.
-                    socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+            _shut_down(connection)
 
     def _close_idle(self) -> None:
         while True:
@@ -309,12 +322,16 @@ class AioRestTransport:
         Raises:
             ServingError: The server refuses the request or does not answer.
         """
-        loop = asyncio.get_running_loop()
+        loop, deadline = asyncio.get_running_loop(), _Deadline(call.timeout)
         try:
-            answer = loop.run_in_executor(self._threads, self._blocking.call, call)
+            answer = loop.run_in_executor(self._threads, self._blocking.call, call, deadline)
         except RuntimeError as error:  # the threads have been shut down
             raise errors.closed(self._target) from error
-        return await answer
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            deadline.end()
+            raise
 
     async def close(self) -> None:
         """Close the connections."""

@@ -258,34 +258,34 @@ _RUN = (
 _LIMITS = (
     _number(
         "max_message_bytes",
-        "largest size of a decompressed gRPC request in bytes; 0 for gRPC's own limit of 2 GiB",
+        "maximum size of a decompressed gRPC request in bytes; 0 for gRPC's own limit of 2 GiB",
         limits.DEFAULT_MAX_MESSAGE_BYTES,
     ),
     _number(
         "max_bytes_in_flight",
-        "largest size in bytes of all gRPC requests together that wait or run; 0 for any",
+        "maximum size in bytes of all gRPC requests together that wait or run; 0 for any",
         limits.DEFAULT_MAX_BYTES_IN_FLIGHT,
     ),
     _number(
         "rest_api_max_body_bytes",
-        "largest size of a decompressed REST request in bytes",
+        "maximum size of a decompressed REST request in bytes",
         rest.DEFAULT_MAX_BODY_BYTES,
     ),
     _number(
         "rest_api_max_body_values",
-        "largest number of numbers, strings, lists and objects in the JSON of a REST request",
+        "maximum number of numbers, strings, lists and objects in the JSON of a REST request",
         rest.DEFAULT_MAX_BODY_VALUES,
     ),
     _number(
         "max_image_pixels",
-        "largest number of pixels of an encoded image, according to its header",
+        "maximum number of pixels of an encoded image, according to its header",
         limits.DEFAULT_MAX_PIXELS,
     ),
     Flag("image_inputs", "comma-separated inputs that hold encoded images", default=IMAGE_INPUT),
-    _number("max_tensor_bytes", "largest size of an input in bytes; 0 for any"),
+    _number("max_tensor_bytes", "maximum size of an input in bytes; 0 for any"),
     _number(
         "max_queued_requests",
-        "largest number of waiting requests; further ones are refused; 0 for any",
+        "maximum number of waiting requests; further ones are refused; 0 for any",
         limits.DEFAULT_MAX_WAITING,
     ),
 )
@@ -296,7 +296,7 @@ _LOGS = (
     Flag("request_log_sampling_rate", "share of the requests that is kept", share, 0.01),
     _number(
         "request_log_max_bytes",
-        "largest size of all files together; the oldest are deleted first",
+        "maximum size of all files together; the oldest are deleted first",
         256 << 20,
     ),
     _switch("request_log_images", "keep the images too"),

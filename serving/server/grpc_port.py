@@ -7,8 +7,12 @@ server, a client that opened streams and sent nothing on them blocked all other 
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import socket
 import threading
 from collections.abc import Coroutine, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
@@ -32,6 +36,10 @@ _SHARE = 0.25
 """Fraction of the open files of the process that connections may use."""
 _ANSWER_S = 10.0
 """Timeout for calls into the event loop, which answers at once."""
+_PROBE_S = 1.0
+"""Timeout to connect to a Unix socket that exists."""
+_SOCKET_PATH_BYTES = 107
+"""Longest path of a Unix socket on Linux."""
 _CLEANING_S = 5.0
 """Time for the shutdown of the port after the grace period."""
 T = TypeVar("T")
@@ -113,13 +121,13 @@ class GrpcPort:
                 return int(self._server.add_insecure_port(target))
             return int(self._server.add_secure_port(target, _credentials(certificates)))
 
+        scheme, _, path = target.partition(":")
+        if scheme == "unix" and (problem := _socket_problem(Path(path))):
+            raise PortBusy(f"Cannot listen on {target}: {problem}")
         try:
             return self._run(add())
         except RuntimeError as error:
-            raise PortBusy(
-                f"Cannot listen on {target}: the port is taken, or the address is not one of this "
-                "machine. Stop the other server, or choose another --port."
-            ) from error
+            raise _port_busy(target) from error
 
     def start(self) -> None:
         """Start to answer requests."""
@@ -134,6 +142,41 @@ class GrpcPort:
             self._loop.call_soon_threadsafe(self._closing.set)
         self._thread.join(_CLEANING_S)
         self._thread = None
+
+
+def _port_busy(target: str) -> PortBusy:
+    """Return the error for an address, with the cause, which gRPC does not tell."""
+    if target.startswith("unix:"):
+        return PortBusy(f"Cannot listen on {target}. Choose another path for the socket.")
+    host, _, port = target.rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    cause = OSError(errno.EADDRINUSE, "")
+    try:
+        socket.create_server((host.strip("[]"), int(port)), family=family).close()
+    except OSError as error:
+        cause = error
+    return PortBusy.of(target, cause, "another --port")
+
+
+def _socket_problem(path: Path) -> str:
+    """Return why a server cannot listen on a Unix socket, which gRPC does not tell."""
+    if len(os.fsencode(path)) > _SOCKET_PATH_BYTES:
+        return f"the path is longer than {_SOCKET_PATH_BYTES} bytes. Choose a shorter one."
+    if not path.parent.is_dir():
+        return f"the folder {path.parent} does not exist. Create it, or choose another path."
+    if not path.exists():
+        return ""
+    if not path.is_socket():
+        return "this is a file, not a socket. Choose another path."
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(_PROBE_S)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:  # left by a server that has ended; gRPC replaces it
+            return ""
+        except OSError:
+            pass
+    return "another server uses the socket. Stop that server, or choose another path."
 
 
 def _credentials(certificates: Certificates) -> Any:

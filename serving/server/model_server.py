@@ -62,7 +62,11 @@ def _run_until_signalled(
                 lines.write_changes(server)
             time.sleep(_POLL_S)
         signals.get()
-        _log.info("stopping; running requests have %g s, a second signal ends it", drain_seconds)
+        _log.info(
+            "stopping; running requests have %g s to finish; a second signal stops the server at "
+            "once",
+            drain_seconds,
+        )
         stopping = threading.Thread(
             target=lambda: finished.append(server.stop(drain_seconds)), daemon=True
         )
@@ -272,12 +276,17 @@ def _models(flags: argparse.Namespace) -> list[Any]:
     return [ModelConfig(flags.model_name, base_path, policy, request_log=log)]
 
 
-def main(argv: Sequence[str] | None = None, lines: StateLines | None = None) -> int:
+def main(
+    argv: Sequence[str] | None = None,
+    lines: StateLines | None = None,
+    program: str = "imgpipe-model-server",
+) -> int:
     """Serve until a signal arrives.
 
     Args:
         argv: The arguments; None for those of the command line.
         lines: Where the states of the server are written, None for nowhere.
+        program: Name of the program, for messages.
 
     Returns:
         The exit code: 0 after a signal, 2 for wrong flags or files, 5 if a port is taken.
@@ -301,7 +310,7 @@ def main(argv: Sequence[str] | None = None, lines: StateLines | None = None) -> 
         server = ModelServer(host=flags.host, port=port, models=models, options=make_options(flags))
         return leave(_run_until_signalled(server, flags.drain_seconds, lines))
     except ServerError as error:
-        print(f"imgpipe-model-server: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return error.exit_code
 
 

@@ -23,6 +23,8 @@ from imgpipe.serving.server.status import Code, StatusError
 
 MANIFEST = "manifest.json"
 TFLITE_MODEL = "model.tflite"
+DIGEST = "assets.extra/model_digest.json"
+"""JSON file of a version of imgpipe, with ``unknown_below`` and ``top_k`` of its signatures."""
 # As in TensorFlow Serving, a version is any int64, which has at most 19 digits. \d would also match
 # the digits of other scripts.
 _VERSION = re.compile(r"-?[0-9]{1,19}")

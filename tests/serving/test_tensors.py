@@ -114,11 +114,13 @@ def broken(**fields) -> tensor_pb2.TensorProto:
         (broken(dtype=2, shape=[0, 1 << 62], tensor_content=b"abc"), "not one of a tensor"),
         (broken(dtype=7, shape=[1 << 40], string_val=[b"x"]), "holds 1"),
         (broken(dtype=7, shape=[5000], string_val=[b"x"]), "holds 1"),
+        (broken(dtype=4, shape=[4097, 1, 1, 3]), "holds 0"),
         (broken(dtype=99, shape=[1]), "dtype 99"),
         (broken(dtype=0, shape=[1]), "dtype 0"),
         (broken(dtype=20, shape=[1]), "dtype 20"),
         (broken(dtype=4, shape=[1], int_val=[256]), "does not fit"),
-        (broken(dtype=1, shape=[1] * 300), "not one of a tensor"),
+        (broken(dtype=1, shape=[1] * 300), "300 dimensions"),
+        (broken(dtype=7, shape=[1] * 33, string_val=[b"x"]), "33 dimensions.*at most 32"),
     ],
 )
 def test_the_error_says_why_a_tensor_is_malformed(proto, words):

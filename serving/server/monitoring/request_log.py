@@ -33,6 +33,8 @@ _FILES = 8
 an eighth."""
 _FRAME_BYTES = 16
 """What TFRecord adds to each record: its length and two checksums."""
+_PAUSE_S = 10.0
+"""Seconds without a record after a failed one, for example while the disk is full."""
 _SIDES = 3
 """Number of dimensions from which a tensor of numbers may be an image."""
 
@@ -154,7 +156,8 @@ class _Writer:
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._file: Any = None
-        Path(prefix).parent.mkdir(parents=True, exist_ok=True)
+        self._resumes = 0.0
+        """Time on the monotonic clock until which nothing is written, after a failure."""
         # Files of earlier processes count towards the limit too.
         found = [(path, path.stat()) for path in request_log_files.of_prefix(Path(prefix))]
         found.sort(key=lambda file: file[1].st_mtime_ns)
@@ -169,26 +172,45 @@ class _Writer:
                 f"{self._max_bytes}"
             )
         with self._lock:
-            if self._file is None or self._sizes[self._path] + size > self._max_bytes // _FILES:
-                self._next()
-            self._make_room(size)
-            self._sizes[self._path] += size
+            if time.monotonic() < self._resumes:
+                return
             try:
-                self._file.write(record)
-                self._file.flush()
+                self._append(record, size)
             except BaseException:
-                # Readers stop at a record that was written in part, so the next one begins a file.
-                file, self._file = self._file, None
-                with contextlib.suppress(Exception):
-                    file.close()
+                self._resumes = time.monotonic() + _PAUSE_S
+                self._abandon()
                 raise
+
+    def _append(self, record: bytes, size: int) -> None:
+        is_full = self._file and self._sizes[self._path] + size > self._max_bytes // _FILES
+        # The user may delete the files at any time.
+        if self._file is None or is_full or not self._path.exists():
+            self._next()
+        self._make_room(size)
+        self._file.write(record)
+        self._file.flush()
+        self._sizes[self._path] += size
 
     def _next(self) -> None:
         path = request_log_files.new(self._prefix, next(self._numbers))
+        path.parent.mkdir(parents=True, exist_ok=True)
         before, self._file = self._file, tf.io.TFRecordWriter(str(path))
+        self._sizes = {file: size for file, size in self._sizes.items() if file.exists()}
         self._path, self._sizes[path] = path, 0
         if before is not None:
             before.close()
+
+    def _abandon(self) -> None:
+        """Close the file after a failure. Readers stop at a record that was written in part."""
+        file, self._file = self._file, None
+        if file is None:
+            return
+        with contextlib.suppress(Exception):
+            file.close()
+        with contextlib.suppress(OSError):
+            self._sizes[self._path] = self._path.stat().st_size
+            if not self._sizes[self._path]:
+                self._path.unlink()
 
     def _make_room(self, size: int) -> None:
         """Delete the oldest files until ``size`` bytes fit beside the rest."""

@@ -26,6 +26,10 @@ from imgpipe.serving.server.textproto import BatchingParameters
 
 _FULL_WAIT_S, _FULL_POLL_S = 0.010, 0.0001
 """A request tries a full queue again every 100 µs for 10 ms, as batch_scheduler_retrier.h does."""
+SLICE_ROWS = 64
+"""Rows that a ``SlicedRuntime`` runs at once; more were not faster."""
+MAX_ROWS = 16_384
+"""Rows of one request that a ``SlicedRuntime`` accepts, whose outputs are in memory together."""
 Watch = Callable[[str, Iterable[float]], None]
 """Called for each batch with the name of its threads and the seconds that each task waited."""
 _Key = tuple[tuple[str, ...], tuple[str, ...], tuple[Any, ...]]
@@ -254,6 +258,49 @@ class BatchingRuntime:
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
+        self._inner.close()
+
+
+class SlicedRuntime:
+    """A runtime that runs a few rows at once, so that the memory of a request stays limited.
+
+    Each row of an input must be computed alone, as in the classifiers of imgpipe. The runtime
+    ``inner`` is closed with this one.
+    """
+
+    def __init__(self, inner: Runtime) -> None:
+        self._inner, self.signatures = inner, inner.signatures
+
+    def run(
+        self,
+        feeds: Sequence[str],
+        values: Sequence[np.ndarray],
+        fetches: Sequence[str],
+        timeout: float | None = None,
+    ) -> list[np.ndarray]:
+        """See ``Runtime.run``. A timeout covers all rows.
+
+        Raises:
+            StatusError: INVALID_ARGUMENT, there are more than ``MAX_ROWS`` rows.
+        """
+        sizes = {len(value) if value.ndim else 0 for value in values}
+        rows = sizes.pop() if len(sizes) == 1 else 0  # the model refuses what does not fit it
+        if rows <= SLICE_ROWS:
+            return self._inner.run(feeds, values, fetches, timeout)
+        if rows > MAX_ROWS:
+            raise invalid(
+                f"The request has {rows:,} rows; {MAX_ROWS:,} are allowed. Send fewer rows at once."
+            )
+        end = None if timeout is None else time.monotonic() + timeout
+        outputs = []
+        for at in range(0, rows, SLICE_ROWS):
+            left = None if end is None else max(end - time.monotonic(), 0.0)
+            part = [value[at : at + SLICE_ROWS] for value in values]
+            outputs.append(self._inner.run(feeds, part, fetches, left))
+        return [np.concatenate(pieces) for pieces in zip(*outputs, strict=True)]
+
+    def close(self) -> None:
+        """Close the runtime. No call may be running or follow."""
         self._inner.close()
 
 

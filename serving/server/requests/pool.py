@@ -95,15 +95,16 @@ class SheddingPool(futures.ThreadPoolExecutor):
                 Code.RESOURCE_EXHAUSTED,
                 f"The server is overloaded: {held:,} bytes of requests wait or run, and this "
                 f"request of {size:,} bytes would exceed the limit of {self.max_bytes:,}. Try "
-                "again later, or elsewhere.",
+                "again later, or use another server.",
             )
         if self._draining:
-            raise Refused(Code.UNAVAILABLE, "The server is shutting down. Try another one.")
+            raise Refused(Code.UNAVAILABLE, "The server is shutting down. Use another server.")
         # A request for which a thread is free does not count as waiting.
         if self.max_waiting and self._waiting - self._free >= self.max_waiting:
             raise Refused(
                 Code.RESOURCE_EXHAUSTED,
-                "The server is overloaded: its queue is full. Try again later, or elsewhere.",
+                "The server is overloaded: its queue is full. Try again later, or use "
+                "another server.",
             )
 
     def _take(self, fn: Callable[[], T], size: int) -> T:

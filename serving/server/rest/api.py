@@ -141,13 +141,10 @@ class Api:
             with self._core.acquire(target.spec) as handle:
                 call.version = handle.version
                 return self._metadata_of(handle)
+        if target.action == "predict":
+            return self._predict(received, target.spec, call)
         with self._gate(received, call):
-            body = decoded(received.body, received.encoding, self._options.max_body_bytes)
-            document = read(body, self._options.max_body_values)
-            signature_name = read_signature(document)
-            if target.action == "predict":
-                return self._predict(document, signature_name, target.spec, call)
-            request = _examples_request(target, document, signature_name)
+            request = _examples_request(target, self._document(received))
         if target.action == "classify":
             return answers.write_classifications(self._service.classify(request, call).result)
         return answers.write_regressions(self._service.regress(request, call).result)
@@ -159,8 +156,13 @@ class Api:
             text = self._metadata[handle.runtime] = _metadata(services.metadata_response(handle))
         return text
 
+    def _document(self, received: RestRequest) -> dict[str, Any]:
+        body = decoded(received.body, received.encoding, self._options.max_body_bytes)
+        return read(body, self._options.max_body_values)
+
     @contextlib.contextmanager
     def _gate(self, received: RestRequest, call: Call) -> Iterator[None]:
+        """Wait until a body may be parsed; the context ends when it has been parsed."""
         if len(received.body) < _LARGE and not received.encoding:
             yield
             return
@@ -181,16 +183,18 @@ class Api:
             held.callback(self._large.release)
             yield
 
-    def _predict(
-        self, document: dict[str, Any], signature_name: str, spec: Spec, call: Call
-    ) -> str:
-        with self._core.acquire(spec) as handle:
-            call.version = handle.version
-            key = signature_name or DEFAULT_SIGNATURE
-            if key not in handle.signatures:
-                raise invalid(f'Serving signature name: "{key}" not found in signature def')
-            form, inputs = read_predict(document, handle.signatures[key].inputs, signature_name)
-            document.clear()  # it is many times as large as the arrays
+    def _predict(self, received: RestRequest, spec: Spec, call: Call) -> str:
+        with contextlib.ExitStack() as held:
+            with self._gate(received, call):
+                document = self._document(received)
+                signature_name = read_signature(document)
+                handle = held.enter_context(self._core.acquire(spec))
+                call.version = handle.version
+                key = signature_name or DEFAULT_SIGNATURE
+                if key not in handle.signatures:
+                    raise invalid(f'Serving signature name: "{key}" not found in signature def')
+                form, inputs = read_predict(document, handle.signatures[key].inputs, signature_name)
+                document.clear()  # it is many times as large as the arrays
             answer = handle.predict(inputs, signature_name, timeout=call.left())
         call.signature, call.rows = answer.signature_name, answer.rows
         call.run_seconds = answer.run_seconds
@@ -220,13 +224,13 @@ def failure(error: StatusError) -> Answer:
     return Answer(code, answers.write_error(status.truncate(error.message)))
 
 
-def _examples_request(target: paths.Target, document: dict[str, Any], signature_name: str) -> Any:
+def _examples_request(target: paths.Target, document: dict[str, Any]) -> Any:
     if target.action == "classify":
         request: Any = classification_pb2.ClassificationRequest()
     else:
         request = regression_pb2.RegressionRequest()
     spec = request.model_spec
-    spec.name, spec.signature_name = target.spec.name, signature_name
+    spec.name, spec.signature_name = target.spec.name, read_signature(document)
     if target.spec.version is not None:
         spec.version.value = target.spec.version
     elif target.spec.label is not None:

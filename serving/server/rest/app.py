@@ -44,6 +44,10 @@ _ACCEPTS_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNORECA
 _LATE_S = 0.05
 """Extra seconds after the deadline, in which the run itself can report it."""
 _TIMED_OUT = 408
+_FOREIGN = (
+    "The request comes from a page of another site. If this is intended, start the server with "
+    "--rest_api_enable_cors_support."
+)
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,13 @@ class Endpoint:
         encoding = request.headers.get("content-encoding", "")
         received = RestRequest(request.method, path, peer, encoding=encoding, deadline=deadline)
         if self.draining:
-            error = StatusError(Code.UNAVAILABLE, "The server is stopping. Try another one.")
+            error = StatusError(Code.UNAVAILABLE, "The server is stopping. Use another server.")
             await bodies.discard(request.receive)
             return _closing(self._api.refuse(received, error))
+        if request.method == "POST" and not self._options.cors and _is_foreign(request):
+            foreign = StatusError(Code.PERMISSION_DENIED, _FOREIGN)
+            await bodies.discard(request.receive)
+            return _closing(self._api.refuse(received, foreign))
         try:
             async with asyncio.timeout(self._options.timeout):
                 body = await bodies.read(
@@ -148,6 +156,17 @@ class Endpoint:
             return _response(failure(late), compress)
         finally:
             watcher.cancel()
+
+
+def _is_foreign(request: Request) -> bool:
+    """Return whether a page of another site sends a request without asking the server first.
+
+    Browsers ask (CORS) before they send JSON to another site, but not before they send text.
+    """
+    origin = request.headers.get("origin")
+    if origin is None or origin.partition("//")[2] == request.headers.get("host"):
+        return False
+    return not request.headers.get("content-type", "").startswith("application/json")
 
 
 def _accepts_gzip(request: Request) -> bool:

@@ -16,6 +16,8 @@ _GZIP = 16 + zlib.MAX_WBITS
 _MEGA = 1 << 20
 _PIECE = 64 << 10
 """Bytes of compressed data that are decompressed at once."""
+_SMALL = 64 << 10
+"""Largest size in bytes of a body that does not count towards the memory of all bodies."""
 _DISCARD_S = 1.0
 """Seconds in which the rest of a refused body is still read."""
 
@@ -36,29 +38,38 @@ class ClientDisconnected(Exception):
 
 
 class Budget:
-    """Limits the memory of all request bodies together. Only one thread may use it."""
+    """Limits the memory of all large request bodies together. Only one thread may use it.
+
+    Small bodies do not count, so that they are answered while large ones fill the memory. The limit
+    of connections bounds them.
+    """
 
     def __init__(self, most: int) -> None:
         """Create a budget of ``most`` bytes."""
         self._most, self._held = most, 0
 
-    def take(self, size: int) -> None:
-        """Take ``size`` bytes from the budget.
+    def grow(self, before: int, after: int) -> None:
+        """Count a body that has grown from ``before`` to ``after`` bytes.
 
         Raises:
             StatusError: RESOURCE_EXHAUSTED, the budget is used up.
         """
+        size = _counted(after) - _counted(before)
         if self._held + size > self._most:
             raise StatusError(
                 Code.RESOURCE_EXHAUSTED,
                 "The server is overloaded: large requests fill its memory. Try again later, or "
-                "elsewhere.",
+                "use another server.",
             )
         self._held += size
 
     def give_back(self, size: int) -> None:
-        """Return ``size`` bytes to the budget."""
-        self._held -= size
+        """Return a body of ``size`` bytes to the budget."""
+        self._held -= _counted(size)
+
+
+def _counted(size: int) -> int:
+    return size if size > _SMALL else 0
 
 
 async def read(receive: Receive, announced: str, most: int, budget: Budget) -> bytes:
@@ -86,7 +97,7 @@ async def read(receive: Receive, announced: str, most: int, budget: Budget) -> b
             if message["type"] == "http.disconnect":
                 raise ClientDisconnected
             part = message.get("body", b"")
-            budget.take(len(part))
+            budget.grow(size, size + len(part))
             size += len(part)
             if size > most:
                 raise _too_large(most)

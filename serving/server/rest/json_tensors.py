@@ -24,7 +24,6 @@ from imgpipe.serving.tensors import DType
 
 Form = Literal["row", "columnar"]
 _B64 = "b64"
-_MAX_RANK = 64  # the limit of numpy
 _LARGEST = {
     "bfloat16": float(ml_dtypes.finfo(ml_dtypes.bfloat16).max),
     "half": float(np.finfo(np.float16).max),
@@ -197,8 +196,8 @@ def _shape(value: Any) -> list[int]:
     shape: list[int] = []
     while isinstance(value, list):
         shape.append(len(value))
-        if len(shape) > _MAX_RANK:
-            raise invalid(f"Tensors have at most {_MAX_RANK} dimensions. Received more.")
+        if len(shape) > tensors.MAX_RANK:
+            raise invalid(f"Tensors have at most {tensors.MAX_RANK} dimensions. Received more.")
         if not value:
             break
         value = value[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 import threading
 import time
@@ -107,10 +106,9 @@ def _bound(host: str, port: int) -> socket.socket:
         bound.listen(2048)
     except OSError as error:
         bound.close()
-        why = "the port is taken" if error.errno == errno.EADDRINUSE else error.strerror
-        raise PortBusy(
-            f"Cannot listen on {host}:{port} (REST): {why}. Stop the other server, or choose "
+        another = (
             "another port for REST: --rest-port of imgpipe serve, --rest_api_port of "
-            "imgpipe-model-server."
-        ) from error
+            "imgpipe-model-server"
+        )
+        raise PortBusy.of(f"{host}:{port} (REST)", error, another) from error
     return bound

@@ -25,6 +25,7 @@ from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.client import pywrap_tf_session
 from tensorflow.python.util import deprecation
 
+from imgpipe.serving.server import status
 from imgpipe.serving.server.runtimes import graph_check, saved_model_config
 
 _Ends = tuple[tuple[str, ...], tuple[str, ...]]
@@ -170,7 +171,21 @@ class SessionRuntime:
         Raises:
             tf.errors.OpError: The graph fails, a type is wrong, or the time is over
                 (``DeadlineExceededError``), after which the graph stops between two operations.
+            StatusError: INVALID_ARGUMENT, the graph fails with a message that is not UTF-8.
         """
+        try:
+            return self._run(feeds, values, fetches, timeout)
+        except UnicodeDecodeError as error:  # messages of TensorFlow quote the bytes of a request
+            message = error.object.decode("utf-8", "replace")
+            raise status.invalid(status.tidy(message)) from error
+
+    def _run(
+        self,
+        feeds: Sequence[str],
+        values: Sequence[np.ndarray],
+        fetches: Sequence[str],
+        timeout: float | None,
+    ) -> list[np.ndarray]:
         # A callable has its options, and so its timeout, from when it is made
         # (CallableOptions.run_options). A request with a deadline takes the slower way of
         # Session.run, without its conversion of types.

@@ -30,11 +30,9 @@ from imgpipe.serving.server.runtimes.runtime import available_cores
 from imgpipe.serving.server.runtimes.tflite_signatures import runners as runners_of
 from imgpipe.serving.server.signature_names import DEFAULT_SIGNATURE, IMAGE_INPUT
 from imgpipe.serving.server.status import Code, StatusError, invalid
-from imgpipe.serving.server.storage import TFLITE_MODEL
+from imgpipe.serving.server.storage import DIGEST, TFLITE_MODEL
 
 VOCABULARY = "assets/vocabulary.txt"
-DIGEST = "assets.extra/model_digest.json"
-"""JSON file of a version of imgpipe, with ``unknown_below`` and ``top_k`` of its signatures."""
 PIXELS_SIGNATURE = "serving_pixels"
 _METHOD = "tensorflow/serving/predict"
 _TOP = 5

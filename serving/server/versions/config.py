@@ -6,6 +6,8 @@ checks and their error messages are those of model_servers/server_core.cc.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +56,7 @@ def check(models: Sequence[ModelConfig]) -> None:
 
     Raises:
         StatusError: INVALID_ARGUMENT, a name is empty or repeated, a base path cannot be read, a
-            platform is not supported, or the prefix of a request log is a folder. The messages are
+            platform is not supported, or a request log cannot be written. The messages are
             TensorFlow Serving's where it has them.
     """
     seen: set[str] = set()
@@ -85,6 +87,21 @@ def check(models: Sequence[ModelConfig]) -> None:
                 "files, such as /logs/requests. Received a folder: "
                 f"{model.request_log.path_prefix!r}."
             )
+        if model.request_log:
+            _make_folder(Path(model.request_log.path_prefix).parent, model.name)
+
+
+def _make_folder(folder: Path, name: str) -> None:
+    """Make the folder of a request log, whose writer only logs its errors."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise invalid(
+            f"The request log of model {name} cannot be written to {folder}: {error.strerror}. "
+            "Choose another folder."
+        ) from error
 
 
 def check_change(before: Sequence[ModelConfig], after: Sequence[ModelConfig]) -> None:

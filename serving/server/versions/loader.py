@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from imgpipe.serving.server.errors import BadArgument
-from imgpipe.serving.server.requests.batcher import BatchingRuntime, Watch
+from imgpipe.serving.server.requests.batcher import BatchingRuntime, SlicedRuntime, Watch
 from imgpipe.serving.server.runtimes.custom_ops import load_libraries, load_text
 from imgpipe.serving.server.runtimes.runtime import Runtime, SessionOptions, SessionRuntime
 from imgpipe.serving.server.status import invalid
-from imgpipe.serving.server.storage import TFLITE_MODEL
+from imgpipe.serving.server.storage import DIGEST, TFLITE_MODEL
 from imgpipe.serving.server.textproto import BatchingParameters, read_batching
 from imgpipe.serving.server.versions.servable import Loader
 
@@ -59,6 +59,9 @@ def make_loader(options: LoaderOptions, watch: Watch | None = None) -> Loader:
         # Below the queue, so that ``wrap`` receives the session itself.
         if options.wrap is not None:
             runtime = options.wrap(runtime)
+        # Only of a model of imgpipe is it known that it computes each row alone.
+        if (directory / DIGEST).is_file():
+            runtime = SlicedRuntime(runtime)
         return BatchingRuntime(runtime, batching, watch) if batching else runtime
 
     return load

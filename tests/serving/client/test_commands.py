@@ -185,7 +185,7 @@ def test_load_prints_a_line_for_each_level_and_writes_json(folder, images, tmp_p
     for more, words in (
         (("--concurrency", "many"), "takes numbers such as 1,8,32"),
         (("--windows", "2"), "At least 3 windows"),
-        (("--batch", "0"), "batch must be 1 or more"),
+        (("--batch", "0"), "--batch must be 1 or more. Received: 0."),
         (("--image", tmp_path / "gone.jpg"), "cannot read"),
     ):
         result = imgpipe("load", images, *more)

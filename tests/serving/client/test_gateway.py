@@ -73,7 +73,7 @@ def test_rest_sends_headers_below_the_prefix_of_the_address(gateway, ask):
 
 
 def test_a_gateway_without_its_server_counts_as_unavailable():
-    error = errors.from_http(502, "Bad Gateway", "https://gateway", 1.0)
+    error = errors.from_http(502, "Bad Gateway", "https://gateway")
     assert isinstance(error, Unavailable), "so that the client waits and asks again"
 
 

@@ -163,7 +163,9 @@ def test_invalid_plans_are_refused():
         ("concurrency must be 1 or more", ((),)),
         ("concurrency must be 1 or more", ((1, 0),)),
         ("length of a window", ((1,), 0.0)),
-        ("tolerance must be above 0", ((1,), 1.0, 0.0)),
+        ("tolerance must be finite", ((1,), 1.0, 0.0)),
+        ("tolerance must be finite", ((1,), 1.0, math.nan)),
+        ("length of a window", ((1,), math.nan)),
         ("At least 3 windows", ((1,), 1.0, 0.1, 2)),
     ):
         with pytest.raises(InvalidArgument, match=words):

@@ -267,3 +267,14 @@ def test_an_integer_that_is_too_large_for_a_feature_is_refused():
     for value in (largest + np.uint64(1), 1 << 63):
         with pytest.raises(InvalidArgument, match=r"'x': .* are int64\. Received: 9223372036854"):
             messages.examples_request(protos.RegressionRequest(), Servable("m"), [{"x": value}])
+
+
+@pytest.mark.parametrize("selection", [("\udcff",), ("m", 2**63), ("m", None, "\udcff")])
+def test_a_selection_that_cannot_be_sent_is_refused(selection):
+    with pytest.raises(InvalidArgument, match=r"valid Unicode|64 bits"):
+        Servable(*selection)
+
+
+def test_a_name_of_a_signature_that_cannot_be_sent_is_refused():
+    with pytest.raises(InvalidArgument, match="valid Unicode"):
+        messages.predict_request(Servable("m"), {}, "\udcff")

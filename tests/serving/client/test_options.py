@@ -237,3 +237,15 @@ def test_the_channel_arguments_hold_the_service_config_of_grpc():
 def test_authorities_that_are_no_certificates_are_refused(ca):
     with pytest.raises(InvalidArgument, match="holds no PEM certificates"):
         Tls(ca=ca).context()
+    with pytest.raises(InvalidArgument, match="holds no PEM certificates"):
+        Client("localhost:1", tls=Tls(ca=ca))
+
+
+@pytest.mark.parametrize(
+    "target", ["localhost:99999", "[::1]:65536", "ipv4:127.0.0.1:1,[::1]:99999"]
+)
+def test_a_port_beyond_the_last_one_is_refused(target):
+    with pytest.raises(InvalidArgument, match="up to 65535"):
+        Client(target)
+    for good in ("localhost:65535", "unix:/socket:99999", "::1", "dns:///localhost"):
+        Client(good).close()

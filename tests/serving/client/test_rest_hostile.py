@@ -89,6 +89,7 @@ def http_server() -> Iterator[Callable[..., tuple[str, list[Any]]]]:
         (500, InternalError),
         (501, Unimplemented),
         (504, DeadlineExceeded),
+        (408, DeadlineExceeded),
     ],
 )
 def test_http_errors_have_typed_exceptions_and_are_not_retried(ask, http_server, status, kind):
@@ -96,6 +97,14 @@ def test_http_errors_have_typed_exceptions_and_are_not_retried(ask, http_server,
     with pytest.raises(kind, match="words of the server"):
         ask(target, "status")
     assert len(seen) == 1
+
+
+def test_a_time_limit_of_the_server_is_not_reported_as_that_of_the_client(ask, http_server):
+    target, _ = http_server(lambda *_: (504, b'{"error": "too slow"}'))
+    words = r"its own time limit \(too slow\).*--rest_api_timeout_in_ms"
+    with pytest.raises(DeadlineExceeded, match=words) as error:
+        ask(target, "status")
+    assert error.value.from_server
 
 
 def test_unavailable_is_retried_within_the_deadline(ask, http_server):
@@ -245,3 +254,23 @@ def test_closing_the_client_ends_calls_in_flight():
                 client.close()
                 with pytest.raises(ServingError, match="is closed"):
                     call.result(20)
+
+
+def test_a_cancelled_call_ends_its_connection():
+    async def go(listening: socket.socket) -> bytes:
+        loop = asyncio.get_running_loop()
+        target = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        async with AsyncClient(target, "m", timeout=60.0) as client:
+            call = asyncio.create_task(client.status())
+            connection, _ = await loop.sock_accept(listening)
+            with connection:
+                connection.setblocking(False)
+                assert await loop.sock_recv(connection, 1 << 16)
+                call.cancel()
+                await asyncio.wait([call])
+                assert call.cancelled()
+                return await asyncio.wait_for(loop.sock_recv(connection, 1), 20)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        assert asyncio.run(go(listening)) == b""

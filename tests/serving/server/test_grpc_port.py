@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import tempfile
 import time
 from contextlib import asynccontextmanager
 
@@ -14,7 +16,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from imgpipe.serving.server import ModelServer
-from imgpipe.serving.server.grpc_port import MAX_STREAMS
+from imgpipe.serving.server.errors import PortBusy
+from imgpipe.serving.server.grpc_port import MAX_STREAMS, GrpcPort
+from imgpipe.serving.server.monitoring.health import Health
 from imgpipe.serving.server.requests.limits import DEFAULT_MAX_MESSAGE_BYTES
 from imgpipe.serving.server.server import ServerOptions
 
@@ -95,3 +99,31 @@ def test_streams_without_a_request_do_not_delay_stop(server):
             return time.monotonic() - began
 
     assert asyncio.run(scenario()) < 100
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        (lambda folder: folder / "missing" / "s", "the folder .*missing does not exist"),
+        (lambda folder: folder / ("s" * 200), "longer than 107 bytes"),
+        (lambda folder: (folder / "file").write_text("") or folder / "file", "not a socket"),
+    ],
+)
+def test_the_error_says_why_a_unix_socket_cannot_be_used(tmp_path, place, words):
+    with pytest.raises(PortBusy, match=words):
+        GrpcPort([], Health(), ()).listen(f"unix:{place(tmp_path)}")
+
+
+def test_a_unix_socket_is_taken_from_a_server_that_has_ended_only():
+    with tempfile.TemporaryDirectory() as folder:  # its path is shorter than that of tmp_path
+        path = f"{folder}/socket"
+        port = GrpcPort([], Health(), ())
+        port.open()
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(path)
+            other.listen()
+            with pytest.raises(PortBusy, match="another server uses the socket"):
+                port.listen(f"unix:{path}")
+        port.listen(f"unix:{path}")
+        port.start()
+        port.stop(0)

@@ -18,6 +18,7 @@ import pytest
 from imgpipe.serving.client import Client, DeadlineExceeded, NotFound, ServingError, Unavailable
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.core import CoreOptions
+from imgpipe.serving.server.requests.handle import Handle
 from imgpipe.serving.server.server import ServerOptions
 from imgpipe.serving.server.status import StatusError
 from imgpipe.serving.server.versions.config import ModelConfig
@@ -118,6 +119,18 @@ def test_a_copy_with_old_file_times_is_loaded_only_after_it_stops_changing(
     manager.poll()
     assert manager.available() == [2]
     manager.stop(5)
+
+
+def test_a_model_of_imgpipe_runs_a_limited_number_of_rows(push, base):
+    path = push("half_plus_two", base, 1)
+    (path / "assets.extra").mkdir()
+    (path / "assets.extra" / "model_digest.json").write_text("{}")
+    runtime = make_loader(LoaderOptions())(path)
+    handle = Handle("m", 1, runtime)
+    assert len(handle.predict({"x": np.ones(100, np.float32)}).outputs["y"]) == 100
+    with pytest.raises(StatusError, match="16,384 are allowed"):
+        handle.predict({"x": np.ones(20_000, np.float32)})
+    runtime.close()
 
 
 def test_a_request_during_a_swap_finds_the_new_version(push, base):

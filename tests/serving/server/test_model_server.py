@@ -107,11 +107,14 @@ def test_bad_flags_are_refused(given, words, capsys):
         ("--model_name=", "needs a name"),
         ("--file_system_poll_wait_seconds=-1", "poll wait"),
         ("--request_log_prefix=/logs/", "Received a folder: '/logs/'"),
+        ("--request_log_prefix=file/r", "cannot be written to file: File exists"),
         (f"--grpc_channel_arguments=a=1,b={1 << 31}", "has 32 bits. Received: 'b=2147483648'"),
     ],
 )
-def test_bad_values_are_refused(flag, words, tmp_path, capsys):
-    assert model_server.main([f"--model_base_path={tmp_path}", flag]) == 2
+def test_bad_values_are_refused(flag, words, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    assert model_server.main([f"--model_base_path={tmp_path}", "--port=0", flag]) == 2
     assert words in capsys.readouterr().err
 
 
@@ -223,6 +226,15 @@ def test_a_port_in_use_ends_with_exit_code_5(tmp_path, capsys):
         port = taken.getsockname()[1]
         assert model_server.main([f"--model_base_path={tmp_path}", f"--port={port}"]) == 5
     assert f"Cannot listen on 127.0.0.1:{port}: the port is taken" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("port", [0, 8500])
+def test_the_address_of_another_machine_is_refused(tmp_path, capsys, port):
+    given = [f"--model_base_path={tmp_path}", "--host=192.0.2.1", f"--port={port}"]
+    assert model_server.main(given, program="imgpipe serve") == 5
+    told = capsys.readouterr().err
+    assert f"imgpipe serve: Cannot listen on 192.0.2.1:{port}: the host is not" in told
+    assert "Choose another --host." in told
 
 
 def test_sigterm_lets_running_requests_finish(program):

@@ -107,8 +107,9 @@ def test_images_are_kept_if_the_option_is_set(kept):
     assert _SECRET in content
 
 
-def test_a_record_after_a_failed_write_begins_a_new_file(tmp_path):
+def test_a_record_after_a_failed_write_begins_a_new_file(tmp_path, monkeypatch):
     """Readers stop at a record that a full disk has cut off."""
+    monkeypatch.setattr(request_log, "_PAUSE_S", 0.0)
     writer = request_log._Writer(str(tmp_path / "log" / "m"), 1 << 20)
     writer.write(b"first")
     writer._file.close()  # so that the next write raises an error, as on a full disk

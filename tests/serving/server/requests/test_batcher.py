@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from imgpipe.serving.server.requests.batcher import BatchingRuntime
+from imgpipe.serving.server.requests import batcher
+from imgpipe.serving.server.requests.batcher import BatchingRuntime, SlicedRuntime
 from imgpipe.serving.server.status import Code, StatusError
 from imgpipe.serving.server.textproto import BatchingParameters
 
@@ -255,3 +256,16 @@ def test_many_clients_get_their_own_answers(batched):
 
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(ask, range(500)))
+
+
+def test_many_rows_run_in_slices(monkeypatch):
+    monkeypatch.setattr(batcher, "MAX_ROWS", 200)
+    inner = Doubler()
+    runtime = SlicedRuntime(inner)
+    found = runtime.run(X, [np.arange(150.0)], Y)
+    np.testing.assert_array_equal(found[0], 2 * np.arange(150.0))
+    assert inner.shapes == [(64,), (64,), (22,)]
+    assert runtime.run(X, [np.float32(3)], Y) == [6]
+    with pytest.raises(StatusError, match="201 rows; 200 are allowed") as error:
+        runtime.run(X, [np.ones(201)], Y)
+    assert error.value.code == Code.INVALID_ARGUMENT

@@ -7,10 +7,12 @@ import pytest
 from tensorflow_serving.apis import (
     classification_pb2,
     inference_pb2,
+    predict_pb2,
     prediction_service_pb2_grpc,
     regression_pb2,
 )
 
+from imgpipe.serving import tensors
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.core import CoreOptions
 from imgpipe.serving.server.requests.handle import Handle
@@ -205,6 +207,16 @@ def test_requests_without_examples_are_refused(stubs):
         (stubs[False].Regress, regress("value", ())),
     ):
         assert refusal(call, request) == (Code.INVALID_ARGUMENT, "Input is empty.")
+
+
+@pytest.mark.parametrize("timeout", [None, 20])
+def test_bytes_that_are_no_examples_are_refused(stubs, timeout):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "m"
+    tensors.fill_compact(request.inputs["inputs"], [b"\xff\xfe"])
+    with pytest.raises(grpc.RpcError, match="Could not parse example input, value") as error:
+        stubs[False].Predict(request, timeout=timeout)
+    assert error.value.code() is Code.INVALID_ARGUMENT
 
 
 def test_examples_with_too_many_bytes_are_refused():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import threading
 import time
 from collections import Counter
@@ -22,7 +23,8 @@ from tensorflow_serving.apis import (
 )
 
 from imgpipe.serving.server import ModelServer
-from imgpipe.serving.server.monitoring.request_log import RequestLogOptions
+from imgpipe.serving.server.monitoring import request_log
+from imgpipe.serving.server.monitoring.request_log import RequestLogOptions, RequestLogs
 from imgpipe.serving.server.server import ServerOptions
 from imgpipe.serving.server.services import ServiceOptions
 from imgpipe.serving.server.versions.config import ModelConfig, RequestLogConfig
@@ -277,6 +279,51 @@ def test_the_request_log_samples_a_share_of_the_requests(serve, tmp_path):
     for _ in range(200):
         stub.Predict(ask(x=np.float32([1])), timeout=30)
     assert 30 < len(records(folder)) < 95
+
+
+def test_the_request_log_continues_after_its_files_are_deleted(tmp_path):
+    folder = tmp_path / "log"
+    logs, config = RequestLogs(), RequestLogConfig(str(folder / "r"), 1.0)
+
+    def kept() -> int:
+        logs.record(config, "predict_log", ask(), predict_pb2.PredictResponse(), "m", 1)
+        return len(records(folder))
+
+    assert [kept(), kept()] == [1, 2]
+    for file in folder.iterdir():
+        file.unlink()
+    assert [kept(), kept()] == [1, 2]
+    shutil.rmtree(folder)
+    assert [kept(), kept()] == [1, 2]
+    logs.close()
+
+
+def test_a_full_disk_costs_no_earlier_record_of_the_request_log(tmp_path, monkeypatch, caplog):
+    logs = RequestLogs(RequestLogOptions(max_bytes=2_000))
+    config = RequestLogConfig(str(tmp_path / "r"), 1.0)
+
+    def record(times: int) -> None:
+        for _ in range(times):
+            logs.record(config, "predict_log", ask(), predict_pb2.PredictResponse(), "m", 1)
+
+    def fail(writer) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    record(10)
+    with monkeypatch.context() as disk:
+        disk.setattr(tf.io.TFRecordWriter, "write", lambda writer, record: None)
+        disk.setattr(tf.io.TFRecordWriter, "flush", fail)
+        disk.setattr(request_log, "_PAUSE_S", 0.0)
+        record(100)
+        assert len(records(tmp_path)) == 10
+        assert all(file.stat().st_size for file in tmp_path.glob("*.tfrecord"))
+        disk.setattr(request_log, "_PAUSE_S", 60.0)
+        caplog.clear()
+        record(3)
+        assert caplog.text.count("No space left") == 1
+    record(1)
+    assert len(records(tmp_path)) == 10, "nothing is written during the pause"
+    logs.close()
 
 
 def test_stopped_servers_leave_no_threads(push, tmp_path):

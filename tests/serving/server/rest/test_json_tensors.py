@@ -243,8 +243,10 @@ def test_signatures_without_inputs_are_refused():
     assert refused({"instances": [1]}) == "Failed to get input map for signature: DEFAULT"
 
 
-def test_tensors_of_more_than_64_dimensions_are_refused():
-    value: object = 1
-    for _ in range(100):
+@pytest.mark.parametrize(("dtype", "value"), [("int32", 1), ("string", "x")])
+def test_tensors_of_more_than_32_dimensions_are_refused(dtype, value):
+    for _ in range(32):
         value = [value]
-    assert "at most 64 dimensions" in refused({"inputs": value}, x="int32")
+    for key in ("inputs", "instances"):
+        assert take({key: value}, x=dtype)[1]["x"].ndim == 32
+        assert "at most 32 dimensions" in refused({key: [value]}, x=dtype)

@@ -19,8 +19,10 @@ from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server import tls as tls_module
 from imgpipe.serving.server.errors import PortBusy
 from imgpipe.serving.server.rest import acceptor, listener, protocol
+from imgpipe.serving.server.rest import body as bodies
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.server import ServerOptions
+from imgpipe.serving.server.status import StatusError
 from imgpipe.serving.server.textproto import SslConfig, read_ssl
 
 GOOD = {"instances": [1]}
@@ -61,6 +63,24 @@ def test_a_body_that_does_not_arrive_is_answered_408(serve):
     answer = talk(server.port, HEAD, b"Content-Length: 100\r\n\r\n", b'{"inst')
     assert answer.startswith(b"HTTP/1.1 408") and b"not complete within 0.4 s" in answer
     assert server.predict(GOOD).status == 200
+
+
+def test_small_bodies_are_read_while_large_ones_fill_the_memory():
+    budget = bodies.Budget(100_000)
+
+    def read(size: int) -> bytes:
+        async def receive():
+            return {"type": "http.request", "body": bytes(size)}
+
+        return asyncio.run(bodies.read(receive, "", 1 << 20, budget))
+
+    assert len(read(100_000)) == 100_000
+    assert len(read(1_000)) == 1_000
+    with pytest.raises(StatusError, match="large requests fill its memory"):
+        read(70_000)
+    budget.give_back(1_000)
+    budget.give_back(100_000)
+    assert len(read(70_000)) == 70_000
 
 
 def test_chunks_beyond_the_limit_are_answered_413(serve):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from imgpipe.serving.server.core import CoreOptions
+from imgpipe.serving.server.requests.handle import Handle
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.server import ServerOptions
 from imgpipe.serving.server.versions.config import ModelConfig, RequestLogConfig
@@ -200,6 +201,20 @@ def test_cors_headers_are_sent_only_if_the_option_is_set(rest, serve):
     assert without.ask("OPTIONS", "/v1/models/half:predict", headers=asked).status == 400
 
 
+def test_pages_of_other_sites_cannot_send_requests_unasked(rest, serve):
+    server, body = serve(), {"instances": [1]}
+    text = {"Content-Type": "text/plain"}
+    foreign = text | {"Origin": "http://elsewhere"}
+    answer = server.predict(body, headers=foreign)
+    assert answer.status == 403 and "another site" in answer.error()
+    own = text | {"Origin": f"http://127.0.0.1:{server.port}"}
+    # Before a browser sends JSON, it asks the server, which refuses.
+    asked = foreign | {"Content-Type": "application/json"}
+    for headers in (text, own, asked):
+        assert server.predict(body, headers=headers).status == 200
+    assert rest.predict(body, headers=foreign).status == 200, "the option allows it"
+
+
 def test_answers_name_the_version_that_made_them(rest):
     assert rest.predict({"instances": [1]}).headers["model-version"] == "123"
     assert rest.get("/v1/models/half/metadata").headers["model-version"] == "123"
@@ -267,6 +282,25 @@ def test_large_bodies_do_not_occupy_every_thread(serve):
     assert set(codes) == {200, 429} and codes[200] >= 2, codes
     refused = next(answer for answer in answers if answer.status == 429)
     assert "too many large requests at once" in refused.error()
+
+
+def test_large_bodies_run_at_once_after_they_are_parsed(serve, monkeypatch):
+    server = serve(max_workers=4)
+    running, predict = threading.Barrier(4), Handle.predict
+
+    def together(*args, **options):
+        running.wait(5)
+        return predict(*args, **options)
+
+    monkeypatch.setattr(Handle, "predict", together)
+    large = {"instances": [1], "padding": "x" * (1 << 20)}
+    asked: list = []
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for number in range(4):
+            while asked and running.n_waiting < number and not asked[-1].done():
+                time.sleep(0.01)
+            asked.append(pool.submit(server.predict, large))
+        assert [future.result().status for future in asked] == [200] * 4
 
 
 def test_deeply_nested_json_is_refused_and_the_server_still_answers(rest):
