@@ -47,16 +47,22 @@ def scope(name: str) -> contextlib.AbstractContextManager[Any]:
         ConfigError: The strategy is "multi_worker", and TF_CONFIG is missing or not usable.
         ResourceError: The other workers do not answer, or TensorFlow has run something already.
     """
-    import tensorflow as tf
-
     if name == "none":
         return contextlib.nullcontext()
     if name == "multi_worker":
         return _multi_worker().scope()
+    return _mirrored().scope()
+
+
+@functools.cache  # a network that is trained in two stages has variables of one strategy
+def _mirrored() -> Any:
+    """Create the strategy over all GPUs of this machine, or its logical CPUs."""
+    import tensorflow as tf
+
     gpus = tf.config.list_logical_devices("GPU")
     # Logical CPUs let the tests train on two devices of a machine without a GPU.
     devices = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
-    return tf.distribute.MirroredStrategy(devices).scope()
+    return tf.distribute.MirroredStrategy(devices)
 
 
 @functools.cache  # a process can set up the collectives once only

@@ -40,7 +40,7 @@ ENTROPY: Final = "entropy"
 SHARPNESS: Final = "sharpness"  # float 0..1, lower is blurrier
 COLOUR: Final = "colour"  # float 0..1, greatest difference between channels; 0 is grey
 TRANSPARENCY: Final = "transparency"  # float 0..1, share of the pixels that are not opaque
-PERCEPTUAL_HASH: Final = "perceptual_hash"  # bytes: see `components/image_file`; may be empty
+PERCEPTUAL_HASH: Final = "perceptual_hash"  # bytes: see `components/image_file`
 REPAIRS: Final = "repairs"  # bytes: names of the repairs, comma-separated; absent without any
 
 # --- the feature bank -------------------------------------------------------------------------
@@ -55,7 +55,7 @@ PROBABILITY_CLASSES: Final = "probability_classes"
 CLASS_COUNT: Final = "class_count"  # int64: number of all classes, in records with some of them
 #: float list: probabilities that the baseline gives to the same classes; absent without a baseline.
 BASELINE_PROBABILITIES: Final = "baseline_probabilities"
-PREDICTED: Final = "predicted"  # bytes: label name with the highest probability
+PREDICTED: Final = "predicted"  # bytes: the served label; it may be UNKNOWN
 UNKNOWN: Final = "unknown"  # the label served where no class is probable enough
 
 TRAIN: Final = "train"

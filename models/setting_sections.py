@@ -30,7 +30,7 @@ LearningRate = Annotated[float, Field(ge=1e-8, le=10)]
 Share = Annotated[float, Field(ge=0, le=0.99)]  # of a whole, of which something must remain
 
 _SCHEDULE: Final = (
-    "Course of the learning rate: constant, or cosine, which rises in the first twentieth of the "
+    "Learning-rate schedule: constant, or cosine, which rises in the first twentieth of the "
     "steps and then falls to 0."
 )
 _RATE: Final = "Learning rate of the optimizer."
@@ -98,7 +98,7 @@ class NetworkSettings:
     )
     unknown_rate: Annotated[float, Field(ge=0, le=0.5)] = Field(
         default=0.0,
-        description='Largest share of validation images whose label may become "unknown". 0: none.',
+        description='Maximum share of validation images whose label may become "unknown". 0: none.',
     )
 
     @property
@@ -128,12 +128,12 @@ class TrainSettings:
     )
     epochs: Epochs = Field(
         default=60,
-        description="Largest number of epochs; training stops earlier when the validation loss no "
+        description="Maximum number of epochs; training stops earlier when the validation loss no "
         "longer falls.",
     )
     steps_per_epoch: Annotated[int, Field(ge=0, le=10**9)] = Field(
         default=0,
-        description="Largest number of steps in an epoch of the first stage. 0: as many as the "
+        description="Maximum number of steps in an epoch of the first stage. 0: as many as the "
         "data has.",
     )
     patience: Epochs = Field(default=8, description=_PATIENCE)
@@ -197,7 +197,7 @@ class FineTune:
     learning_rate: LearningRate = Field(default=5e-4, description=_RATE)
     schedule: Schedule = Field(default="cosine", description=_SCHEDULE)
     batch_size: BatchSize = Field(default=32, description="Number of views in a training step.")
-    epochs: Epochs = Field(default=4, description="Largest number of epochs.")
+    epochs: Epochs = Field(default=4, description="Maximum number of epochs.")
     patience: Epochs = Field(
         default=4,
         description=f"{_PATIENCE} The loss is that with the temperature that calibrates the "

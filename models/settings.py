@@ -127,17 +127,17 @@ class ModelSettings(TrainSettings, NetworkSettings):
         self.backbone_spec()
         if self.fine_tune.wanted and not self.frozen:
             raise ConfigError(
-                "fine_tune.mode trains layers of a frozen backbone after the head, and here every "
+                "fine_tune.mode trains layers of a frozen backbone after the head, but here every "
                 'layer trains from the start. Set it to "off", or model.freeze to "all"'
             )
         if self.feature_dropout and not self.hidden_units:
             raise ConfigError(
-                "model.feature_dropout comes before a hidden layer, and model.hidden_units is 0. "
+                "model.feature_dropout comes before a hidden layer, but model.hidden_units is 0. "
                 "Use model.dropout for a linear head"
             )
         if self.mixing.cutmix and self.frozen and not self.fine_tune.wanted:
             raise ConfigError(
-                "views.cutmix needs images or feature maps, and here a head trains on pooled "
+                "views.cutmix needs images or feature maps, but here a head trains on pooled "
                 "features. Use views.mixup, or fine_tune.mode"
             )
 
@@ -151,7 +151,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
         architecture = registry.architecture(self.backbone_spec().name)
         if self.views.multi_scale and self.weights == "imagenet" and architecture.weights_by_size:
             raise ConfigError(
-                "views.multi_scale needs the same weights at each size, and Keras has others for "
+                "views.multi_scale needs the same weights at each size, but Keras has others for "
                 f"some sizes of {architecture.name}. Use another model.backbone"
             )
 

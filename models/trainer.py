@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from imgpipe.models import feature_names as names
+from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.export.saved_model import export, write_digest
 from imgpipe.models.features import feature_distribution
@@ -116,6 +117,11 @@ def run_fn(fn_args: Any) -> None:
     config = TrainerConfig.from_mapping(fn_args.custom_config)
     tuned = tuner.best_values(getattr(fn_args, "hyperparameters", None))
     settings = tuner.apply(config.model, tuned)
+    if config.model.searches and not settings.searches:
+        progress.say(
+            "No network that may be better than the head is looked for, because the best trial "
+            f"(tune.trials) has a hidden layer of {settings.hidden_units} units."
+        )
     run_dir = local_path(fn_args.model_run_dir, "ImageTrainer")
     run_dir.mkdir(parents=True, exist_ok=True)
     trained = network_search.train(

@@ -33,12 +33,13 @@ class Mixing:
 
     mixup: Annotated[float, Field(ge=0, le=10)] = Field(
         default=0.0,
-        description="MixUp: training examples blended in pairs; a of Beta(a, a), 0 is off.",
+        description="MixUp: training examples blended in pairs. Strength: the parameter a of "
+        "Beta(a, a); 0 turns it off.",
     )
     cutmix: Annotated[float, Field(ge=0, le=10)] = Field(
         default=0.0,
-        description="CutMix: a rectangle from another training image; a of Beta(a, a), 0 is off. "
-        "Only where layers below the pooling are trained.",
+        description="CutMix: a rectangle from another training image. Strength: the parameter a of "
+        "Beta(a, a); 0 turns it off. Only where layers below the pooling are trained.",
     )
 
 

@@ -35,18 +35,18 @@ class ViewSpec:
         default=4, description="Number of augmented views of each training image."
     )
     rotation: Annotated[float, Field(ge=0, le=180)] = Field(
-        default=40.0, description="Largest rotation in degrees, to either side."
+        default=40.0, description="Maximum rotation in degrees, to either side."
     )
     shifts: _Share = Field(
         default=0.2,
-        description="Largest shift in either direction, as a share of width and height.",
+        description="Maximum shift in either direction, as a share of width and height.",
     )
     shear: _Share = Field(
-        default=0.2, description="Largest horizontal shear factor, in either direction."
+        default=0.2, description="Maximum horizontal shear factor, in either direction."
     )
     zoom: Annotated[float, Field(ge=0, le=0.99)] = Field(
         default=0.2,
-        description="Largest zoom in or out, as a share; width and height change independently.",
+        description="Maximum zoom in or out, as a share; width and height change independently.",
     )
     horizontal_flip: bool = Field(default=True, description="Whether every other view is mirrored.")
     vertical_flip: bool = Field(
@@ -54,7 +54,7 @@ class ViewSpec:
     )
     scale: Annotated[float, Field(ge=0, le=3)] = Field(
         default=0.0,
-        description="Largest change of the size of the whole image: at most 1 + scale times larger "
+        description="Maximum change of the size of the whole image: at most 1 + scale times larger "
         "or smaller.",
     )
     fill: Fill = Field(
@@ -63,23 +63,23 @@ class ViewSpec:
         "constant.",
     )
     brightness: _Share = Field(
-        default=0.0, description="Largest change of the brightness, as a share of white."
+        default=0.0, description="Maximum change of the brightness, as a share of white."
     )
     contrast: _Share = Field(
         default=0.0,
-        description="Largest change of the contrast, as a share, around the mean of the image.",
+        description="Maximum change of the contrast, as a share, around the mean of the image.",
     )
     saturation: _Share = Field(
-        default=0.0, description="Largest change of the saturation, as a share."
+        default=0.0, description="Maximum change of the saturation, as a share."
     )
     hue: Annotated[float, Field(ge=0, le=0.5)] = Field(
         default=0.0,
-        description="Largest change of the hue in either direction, as a share of the colour "
+        description="Maximum change of the hue in either direction, as a share of the colour "
         "circle; 0.5 allows any colour.",
     )
     erasing: Annotated[float, Field(ge=0, le=0.9)] = Field(
         default=0.0,
-        description="Largest share of the area that is replaced by noise, in a rectangle of every "
+        description="Maximum share of the area that is replaced by noise, in a rectangle of every "
         "other view.",
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.metadata
 import json
 import math
 import threading
@@ -38,7 +39,7 @@ BATCH_VIEWS: Final = 32  # a batch of 64 is not faster and needs twice the memor
 
 #: Part of every key; increase it when the same weights and pixels give different features.
 _VERSION: Final = "2"
-_FLOAT16_LARGEST: Final = 65504.0  # larger values would become infinite, and no head fits them
+_FLOAT16_LARGEST: Final = 65504.0  # larger values would become infinite
 _BFLOAT16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
 _GPU_DEVICES: Final = ("/dev/nvidia0", "/dev/dxg")  # on Linux, and on Windows' subsystem for it
 
@@ -107,6 +108,8 @@ class FeatureExtractor:
         """
         parts = {
             "version": _VERSION,
+            # Another version may compute the same network with other operations.
+            "tensorflow": importlib.metadata.version("tensorflow"),
             "backbone": self.backbone.key(),
             "preprocess": preprocess.PREPROCESS_VERSION,
             "image_size": self._side(view),
@@ -137,6 +140,7 @@ class FeatureExtractor:
         Raises:
             ValueError: The three sequences differ in length.
             tf.errors.InvalidArgumentError: An image cannot be decoded.
+            ConfigError: A feature is too large for float16.
         """
         if not len(images) == len(hashes) == len(views):
             raise ValueError(
@@ -171,6 +175,7 @@ class FeatureExtractor:
         done = 0
         for batch in batches:
             outputs = [output.numpy() for output in forward(*batch)]
+            self._require_in_range(outputs[0])
             count, column = len(outputs[0]), 0
             here = positions[done : done + count]
             for output in outputs:
@@ -179,6 +184,16 @@ class FeatureExtractor:
                 column += flat.shape[1]
             done += count
             progress.advance(count, "views")
+
+    def _require_in_range(self, features: npt.NDArray[np.float16]) -> None:
+        """Refuse features that were limited, since a head would be served on other ones."""
+        if (np.abs(features) >= _FLOAT16_LARGEST).any():
+            raise ConfigError(
+                f"{self.backbone.name}: expected features between -{_FLOAT16_LARGEST:,.0f} and "
+                f"{_FLOAT16_LARGEST:,.0f}, which the feature bank can store as float16. Received: "
+                "larger features of some images. Normalise the feature map of the network, for "
+                'example with a LayerNormalization layer, or set model.freeze = "none"'
+            )
 
     def _batches(
         self,
@@ -318,7 +333,8 @@ def build_features(
         feature_map = backbone.build(pixels)
         outputs = pooled(feature_map, pooling)
         if tap:
-            outputs = [outputs, layer_at(keras.Model(pixels, feature_map), tap).output]
+            network = keras.Model(pixels, feature_map)
+            outputs = [outputs, layer_at(network, tap).outputs[0]]
         return keras.Model(pixels, outputs)  # the name of an own network may be none for Keras
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+from imgpipe.models.features.hash_column import HashColumn
 
 Integers = npt.NDArray[np.int64]
 
@@ -23,7 +26,7 @@ ENOUGH: Final = 0.98
 AUTOMATIC: Final = -1
 
 
-def assign(labels: Integers, sets: npt.NDArray[Any], folds: int) -> dict[str, int]:
+def assign(labels: Integers, sets: HashColumn | npt.NDArray[Any], folds: int) -> dict[str, int]:
     """Assign every set of images to a fold; classes are spread as evenly as the sets allow.
 
     The largest sets are assigned first, each to the fold that has the fewest images of its classes.
@@ -38,12 +41,12 @@ def assign(labels: Integers, sets: npt.NDArray[Any], folds: int) -> dict[str, in
     Returns:
         The fold of each set by its name, 0 to folds - 1.
     """
-    names, index = np.unique(sets, return_inverse=True)
+    names, index = _distinct(HashColumn.of(sets))
     classes, label = np.unique(labels, return_inverse=True)
     sizes, of_class = np.bincount(index), np.bincount(label)
     # A table of all sets and classes would be too large: images without groups are a set each.
     labels_of = np.split(label[np.argsort(index, kind="stable")], np.cumsum(sizes)[:-1])
-    salted = [hashlib.sha256(f"fold:{name}".encode()).digest() for name in names]
+    salted = [hashlib.sha256(b"fold:" + name).digest() for name in names]
     given, images = np.zeros((folds, len(classes))), np.zeros(folds)
     fold_of: dict[str, int] = {}
     for i in sorted(range(len(names)), key=lambda i: (-sizes[i], salted[i])):
@@ -54,5 +57,22 @@ def assign(labels: Integers, sets: npt.NDArray[Any], folds: int) -> dict[str, in
         best = int(np.lexsort((images, crowding.round(9)))[0])
         np.add.at(given[best], own, 1)
         images[best] += len(own)
-        fold_of[str(names[i])] = best
+        fold_of[names[i].decode()] = best
     return fold_of
+
+
+def of_rows(sets: HashColumn, fold_of: Mapping[str, int]) -> Integers:
+    """Return the fold of the set of each row, [n].
+
+    Args:
+        sets: Name of the set of each row, [n].
+        fold_of: The fold of each set by its name, as `assign` returns it.
+    """
+    names, index = _distinct(sets)
+    return np.array([fold_of[name.decode()] for name in names], np.int64)[index]
+
+
+def _distinct(sets: HashColumn) -> tuple[list[bytes], npt.NDArray[np.intp]]:
+    """Return the different names, since those of all rows take much memory, and their rows [n]."""
+    used, index = np.unique(sets.numbers, return_inverse=True)
+    return sets.names(used).tolist(), index

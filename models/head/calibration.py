@@ -200,7 +200,7 @@ def threshold(top: Floats, rate: float) -> float:
         top: Highest probability of each image, float [N].
         rate: Share of the values, 0..1.
     """
-    allowed = int(rate * len(top))
+    allowed = int(rate * len(top) + 1e-9)  # 0.29 * 100 is 28.999999999999996
     # `allowed` values lie before this one in ascending order, and equal ones are not below it.
     # A little lower, because the served model rounds the same probabilities in another way.
     return float(np.sort(top)[allowed]) * (1 - _ROUNDING) if allowed else 0.0

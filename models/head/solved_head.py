@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from imgpipe.models.features import row_file
 from imgpipe.models.features.bank import BankRows
-from imgpipe.models.features.folds import FOLDS, assign
+from imgpipe.models.features.folds import FOLDS, assign, of_rows
 from imgpipe.models.features.hash_column import distinct
 from imgpipe.models.head.logistic_regression import Linear, LogisticRegression
 from imgpipe.models.one_thread import one_blas_thread
@@ -203,9 +203,7 @@ def _folds(rows: BankRows) -> list[_Fold]:
     if distinct(rows.groups) < 2 * FOLDS:
         return []
     clean = rows.views == 0
-    names = np.asarray(rows.groups).astype(str)
-    fold_of = assign(rows.labels[clean], names[clean], FOLDS)
-    numbers = np.array([fold_of[name] for name in names])
+    numbers = of_rows(rows.groups, assign(rows.labels[clean], rows.groups[clean], FOLDS))
     folds = []
     for fold in range(FOLDS):
         train, held = rows.select(numbers != fold), rows.select((numbers == fold) & clean)

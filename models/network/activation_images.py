@@ -131,7 +131,7 @@ def grad_cam(image: Pixels, cam: Array, label: str, top: Sequence[tuple[str, flo
     margin, header, bar, footer, panel = 24, 84, 110, 40, max(width, _PANEL_LEAST)
     figure, size = _figure(2 * panel + 3 * margin + bar, height + header + footer)
     best = _plain(textwrap.shorten(top[0][0], 24, placeholder="…"))
-    evidence = f"what speaks for “{best}” ({cam.shape[1]} × {cam.shape[0]} cells)"
+    evidence = f"evidence for “{best}” ({cam.shape[1]} × {cam.shape[0]} cells)"
     panels = ((shown, "the image"), (overlay(shown, cam), evidence))
     for number, (image, caption) in enumerate(panels):
         left = margin + number * (panel + margin) + (panel - width) // 2
@@ -146,7 +146,7 @@ def grad_cam(image: Pixels, cam: Array, label: str, top: Sequence[tuple[str, flo
     scale.set_yticks([0, 128, 255], ["1: most", "0.5", "0: nothing"], size=8)
     scale.yaxis.tick_right()
     classes = ", ".join(f"{name} {probability:.3f}" for name, probability in top)
-    text = classes if cam.any() else f"{classes}. No part of the image speaks for {top[0][0]}."
+    text = classes if cam.any() else f"{classes}. No part of the image supports {top[0][0]}."
     wrapped = "\n".join(textwrap.wrap(text, size[0] // 7)[:2])  # a letter is about 7 pixels wide
     for line, down, points, colour in (
         (f"Grad-CAM, label: {label}", 16, 13, _INK),

@@ -114,7 +114,9 @@ def outputs(network: keras.Model, names: Sequence[str], pixels: Array) -> dict[s
     """
     import keras
 
-    ends = {name: network.get_layer(name).output for name in names}
+    # The output of the call: `output` of a layer that is itself a model is a tensor inside it.
+    called = {node.operation.name: node for node in layer_graph.nodes(network.outputs)}
+    ends = {name: called[name].outputs[0] for name in names}
     values: dict[str, Any] = keras.Model(network.input, ends)(pixels[None], training=False)
     return {name: np.asarray(values[name], np.float32)[0] for name in names}
 

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from imgpipe.models import backbones
+from imgpipe.models.backbones import layer_graph
+from imgpipe.models.backbones.layer_graph import GraphNode
 from imgpipe.models.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,44 +31,50 @@ _LISTED: Final = 40
 _MAP_AXES: Final = 4  # [N, h, w, C]
 
 
-def layer_at(network: keras.Model, cut: str) -> Any:
-    """Return the layer that `cut` names.
+def layer_at(network: keras.Model, cut: str) -> GraphNode:
+    """Return the call of the layer that `cut` names, whose output the layers above it read.
+
+    `layer.output` is not that tensor if the layer is a model: it is then a tensor inside it.
 
     Args:
         network: Functional model from pixels to a feature map.
         cut: Name of a layer or of a block, or `USUAL`.
 
     Raises:
-        ConfigError: There is no such layer, or the layers above it need more than its output.
+        ConfigError: There is no such layer, the layers above it need more than its output, or none
+            of them has weights.
     """
-    points = backbones.cut_points(network)
+    points = _trainable_above(network)
     if cut == USUAL:
         maps = map_points(network)
         if not maps:
             raise ConfigError(
                 "fine_tune.mode: this network has no layer above which layers could be trained, "
-                "because none gives a feature map [N, h, w, C] that is all that the layers above "
-                'need. Set fine_tune.mode = "off", or freeze = "none" to train all layers'
+                "because no layer separates the network into two parts. "
+                'Set fine_tune.mode = "off", or freeze = "none" to train all layers'
             )
-        name = maps[int(FROZEN_SHARE * (len(maps) - 1))]
+        number = int(FROZEN_SHARE * (len(_maps(network)) - 1))
+        name = maps[min(number, len(maps) - 1)]
     else:
         name = backbones.find_cut(network, cut)
     if name not in points:
         raise ConfigError(
-            "fine_tune.cut: expected a layer whose output is all that the layers above it need: "
-            f"{', '.join(_shortened(points))}. Received: {cut!r}"
+            "fine_tune.cut: expected a layer below others with weights, whose output is all that "
+            f"the layers above it need: {', '.join(_shortened(list(points)))}. Received: {cut!r}"
         )
-    return network.get_layer(name)
+    return points[name]
 
 
 def map_points(network: keras.Model) -> list[str]:
-    """Return the cut points that give a feature map; layers between tokens do not.
+    """Return the cut points that give a feature map and have layers with weights above them.
+
+    Layers between tokens give no feature map, and above the last layer nothing could be trained.
 
     Args:
         network: Functional model from pixels to a feature map.
     """
-    points = backbones.cut_points(network)
-    return [name for name in points if len(network.get_layer(name).output.shape) == _MAP_AXES]
+    points = _trainable_above(network)
+    return [name for name in _maps(network) if name in points]
 
 
 def above(network: keras.Model, cut: str) -> list[Any]:
@@ -81,9 +89,9 @@ def above(network: keras.Model, cut: str) -> list[Any]:
     """
     import keras
 
-    cut_layer = layer_at(network, cut)
-    tail = keras.Model(cut_layer.output, network.outputs)
-    return [layer for layer in tail.layers if layer is not cut_layer and layer.weights]
+    found = layer_at(network, cut)
+    tail = keras.Model(found.outputs[0], network.outputs)
+    return [layer for layer in tail.layers if layer is not found.operation and layer.weights]
 
 
 def narrow(network: keras.Model, share: float) -> str:
@@ -95,16 +103,36 @@ def narrow(network: keras.Model, share: float) -> str:
         network: A model from pixels to the feature map, with `map_points`.
         share: Share of the cut points that are below, 0..1.
     """
-    points = map_points(network)
-    last = len(points) - 1
+    maps, points = _maps(network), map_points(network)
+    last = len(maps) - 1
 
     def size(name: str) -> int:
-        return math.prod(network.get_layer(name).output.shape[1:])
+        return math.prod(maps[name].outputs[0].shape[1:])
 
     first, stop = (round((share + side) * last) for side in (-_NEAR, _NEAR))
-    # Above the last point there is nothing to train.
-    near = [name for name in points[max(first, 0) : stop + 1] if name != points[last]]
-    return min(near or points[:1], key=size)
+    near = points[max(first, 0) : stop + 1]  # `points` are the first of `maps`
+    return min(near or points[-1:], key=size)
+
+
+def _points(network: keras.Model) -> dict[str, GraphNode]:
+    """Return the cut points by name, in the order of the network."""
+    names = set(backbones.cut_points(network))
+    order = layer_graph.nodes(network.outputs)
+    return {node.operation.name: node for node in order if node.operation.name in names}
+
+
+def _maps(network: keras.Model) -> dict[str, GraphNode]:
+    """Return the cut points that give a feature map."""
+    points = _points(network).items()
+    return {name: node for name, node in points if len(node.outputs[0].shape) == _MAP_AXES}
+
+
+def _trainable_above(network: keras.Model) -> dict[str, GraphNode]:
+    """Return the cut points above which there are layers with weights."""
+    order = [node.operation for node in layer_graph.nodes(network.outputs)]
+    weighted = [operation for operation in order if getattr(operation, "weights", None)]
+    below = {id(operation) for operation in order[: order.index(weighted[-1])]} if weighted else {}
+    return {name: node for name, node in _points(network).items() if id(node.operation) in below}
 
 
 def share_above(network: keras.Model, cut: str) -> float:
@@ -119,13 +147,19 @@ def _operations(layers: Iterable[Any]) -> float:
 
     total = 0.0
     for layer in layers:
-        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
-            total += math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3])
+        if isinstance(layer, keras.Model):
+            total += _operations(layer.layers)
+        elif isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+            total += math.prod(layer.kernel.shape) * _positions(layer)
         elif isinstance(layer, keras.layers.SeparableConv2D):
             kernels = (layer.depthwise_kernel, layer.pointwise_kernel)
-            positions = math.prod(layer.output.shape[1:3])
-            total += sum(math.prod(kernel.shape) for kernel in kernels) * positions
+            total += sum(math.prod(kernel.shape) for kernel in kernels) * _positions(layer)
     return total
+
+
+def _positions(layer: Any) -> int:
+    """Return the number of positions of a layer's map; unknown sides of one in a model count 1."""
+    return math.prod(side or 1 for side in layer.output.shape[1:3])
 
 
 def _shortened(names: list[str]) -> list[str]:

@@ -51,6 +51,8 @@ _FREE_SHARE: Final = 0.25  # share of the space for temporary files that activat
 _MOST_FAILURES: Final = 2
 #: Largest loss of one image, so that a single image does not decide the comparison.
 _MOST_LOSS: Final = -math.log(1e-12)
+#: What to do if the head makes too few mistakes on validation for a gain to be seen there.
+_MORE_IMAGES: Final = "A larger validation split (split.validation) lets the search run."
 
 
 def train(inputs: Inputs, views: int | None = None) -> Trained:
@@ -72,14 +74,19 @@ def train(inputs: Inputs, views: int | None = None) -> Trained:
     if not inputs.settings.searches or accuracy is None:
         return trained
     right = trained.right
-    # Where every validation image is right, no gain of another network could be seen.
-    if accuracy >= ENOUGH or right.all():
+    if accuracy >= ENOUGH:
         ended = (
             f"Nothing else was tried, because the head alone reaches {accuracy:.3f} in "
             f"cross-validation over the training images, and {right.mean():.3f} on the validation "
             "split."
         )
         return _with_history(trained, [_row_of_head(trained)], "enough", ended)
+    if right.all():
+        ended = (
+            f"Nothing else was tried, because the head makes no mistake on the {right.size:,} "
+            f"validation images, so that no gain could be seen there. {_MORE_IMAGES}"
+        )
+        return _with_history(trained, [_row_of_head(trained)], "few_mistakes", ended)
     if views is not None:
         settings = replace(inputs.settings, views=replace(inputs.settings.views, count=views))
         inputs = replace(inputs, settings=settings)
@@ -102,7 +109,7 @@ def _row_of_head(head: Trained) -> dict[str, Any]:
 def _with_history(trained: Trained, rows: list[dict[str, Any]], reason: str, text: str) -> Trained:
     """Return the network with the list of ways that were tried, and why the search ended.
 
-    The reason is "enough", "all", "no_gain", "minutes", "space" or "interrupted".
+    The reason is "enough", "few_mistakes", "all", "no_gain", "minutes", "space" or "interrupted".
     """
     ended = {"reason": reason, "text": text}
     return replace(trained, history={**trained.history, "search": rows, "search_ended": ended})
@@ -145,10 +152,10 @@ class _Search:
             if any_way and len(self._rows) == 1:  # that of the head
                 mistakes = int((~self._head.right).sum())
                 ended = _Ended(
-                    "all",
+                    "few_mistakes",
                     f"Nothing else was tried, because the head is wrong on only {mistakes:,} of "
                     f"{self._head.right.size:,} validation images, so that the gain of another "
-                    "network could not be told from chance.",
+                    f"network could not be distinguished from chance. {_MORE_IMAGES}",
                 )
             ended = self._skipped or ended
         except _Ended as caught:
@@ -187,7 +194,9 @@ class _Search:
         except OutOfTime:
             if self._stopped:
                 raise _Ended("interrupted", "The search was ended by Ctrl-C.") from None
-            raise _Ended("minutes", f"The time was over before {affordable} was judged.") from None
+            raise _Ended(
+                "minutes", f"The time ran out before {affordable} was evaluated."
+            ) from None
         self._failures = 0 if kept else self._failures + 1
         if kept and affordable.epochs < way.epochs:
             left = [replace(way, gain=CONTINUED_GAIN), *left]

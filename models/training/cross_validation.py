@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.features import row_file
 from imgpipe.models.features.bank import BankRows
-from imgpipe.models.features.folds import Integers, assign
+from imgpipe.models.features.folds import Integers, assign, of_rows
+from imgpipe.models.features.hash_column import distinct
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training.training_loop import fit_head
 
@@ -105,27 +105,24 @@ def cross_validate(
         # Without a strategy, "auto" would solve the heads, which the Trainer trains by epochs.
         optimizer = "adam" if settings.optimizer == "auto" else settings.optimizer
         settings = dataclasses.replace(settings, strategy="none", optimizer=optimizer)
-    sets = np.asarray(rows.groups).astype(str)
     clean = rows.views == 0
-    names = np.unique(sets[clean])
-    if len(names) < folds + 1:
+    groups = distinct(rows.groups[clean])
+    if groups < folds + 1:
         raise DataRefused(
             f"evaluate.cross_validate = {folds}: expected more than {folds} images, or groups of "
-            f"them, to divide. Received: {len(names)}. Lower it, or add images"
+            f"them, to divide. Received: {groups}. Lower it, or add images"
         )
-    fold_of = assign(rows.labels[clean], sets[clean], folds)
-    fold = np.array([fold_of[name] for name in sets])
+    fold = of_rows(rows.groups, assign(rows.labels[clean], rows.groups[clean], folds))
     results = [
         _fold(
             rows.select(fold != number),
-            sets[fold != number],
             rows.select((fold == number) & clean),
             classes,
             settings,
         )
         for number in range(folds)
     ]
-    return CrossValidation(tuple(results), len(names), _unlearned(rows.labels[clean], fold[clean]))
+    return CrossValidation(tuple(results), groups, _unlearned(rows.labels[clean], fold[clean]))
 
 
 def _unlearned(labels: Integers, fold: Integers) -> tuple[tuple[int, int], ...]:
@@ -136,14 +133,12 @@ def _unlearned(labels: Integers, fold: Integers) -> tuple[tuple[int, int], ...]:
     return tuple((label, int((labels == label).sum())) for label in alone)
 
 
-def _fold(
-    rest: BankRows, sets: npt.NDArray[Any], held: BankRows, classes: int, settings: ModelSettings
-) -> Fold:
+def _fold(rest: BankRows, held: BankRows, classes: int, settings: ModelSettings) -> Fold:
     """Trains on `rest` and evaluates `held`.
 
     A head that is trained by epochs needs some of `rest` to choose the weights of the best epoch.
     """
-    count = len(np.unique(sets))
+    count = distinct(rest.groups)
     if count < 2:
         raise DataRefused(
             "evaluate.cross_validate: one group holds so many of the images that a fold has "
@@ -151,8 +146,8 @@ def _fold(
         )
     clean = rest.views == 0
     # The division is by groups again, so that no near-duplicate of a training image chooses.
-    parts = assign(rest.labels[clean], sets[clean], min(_PICKING_PARTS, count))
-    choosing = np.array([parts[name] == 0 for name in sets])
+    parts = assign(rest.labels[clean], rest.groups[clean], min(_PICKING_PARTS, count))
+    choosing = of_rows(rest.groups, parts) == 0
     train = rest if settings.solved else rest.select(~choosing)
     validation = rest.select(choosing & clean)
     fit = fit_head(train, validation, classes, settings, learning_curve=False)

@@ -361,7 +361,7 @@ def _cut(
     backbone = keras.Model(parts.pixels, parts.feature_map)
     for layer in cuts.above(backbone, cut):
         layer.trainable = True
-    return parts.pixels, parts.logits, cuts.layer_at(backbone, cut).output
+    return parts.pixels, parts.logits, cuts.layer_at(backbone, cut).outputs[0]
 
 
 def judged(found: Fit, validation: datasets.Rows, trained: str) -> Trained:

@@ -6,6 +6,9 @@ Combinations that would give another model than the one that was asked for are r
 
 from __future__ import annotations
 
+from dataclasses import fields
+
+from imgpipe.models.augmentation import ViewSpec
 from imgpipe.pipeline.configuration import flat_settings
 from imgpipe.pipeline.configuration.config import Config
 
@@ -26,11 +29,24 @@ def notes(config: Config) -> list[str]:
     """
     settings, given = config.settings, flat_settings.changed(config)
     reasons: dict[str, str] = {}
+    solved = 'the head is solved. Set train.optimizer = "adam" to train it by epochs'
     if settings.solved and not config.tune.trials:
-        solved = 'the head is solved. Set train.optimizer = "adam" to train it by epochs'
         reasons |= {f"train.{name}": solved for name in _BY_EPOCHS}
     if not settings.solved:
         reasons["train.l2"] = "it belongs to a head that is solved"
+    if not settings.views.count:
+        none = "views.count is 0, so that no image is augmented"
+        reasons |= {f"views.{field.name}": none for field in fields(ViewSpec)}
+        del reasons["views.count"]
+    if not settings.frozen:
+        reasons["bank.budget"] = "all layers are trained, so that no features are stored"
+        if settings.views.count > 1:
+            reasons["views.count"] = (
+                "all layers are trained, on images that are augmented anew in each epoch. Only 0, "
+                "which augments none, makes a difference"
+            )
+    if not config.export.lite:
+        reasons["export.max_loss"] = "export.lite names no file"
     if not settings.target_accuracy:
         reasons["train.target_on"] = "train.target_accuracy is not set"
     if settings.searches:
@@ -42,13 +58,17 @@ def notes(config: Config) -> list[str]:
         if not settings.fine_tune.wanted:
             trained = f"no layer of the backbone is fine-tuned, because {why}"
             reasons |= {f"fine_tune.{name}": trained for name in _OF_LAYERS}
+            if settings.frozen:
+                reasons["train.precision"] = f"the head is trained in float32, and {trained}"
+            if settings.solved and not config.tune.trials:
+                reasons["model.dropout"] = solved
     return [f"{name} has no effect: {why}." for name, why in reasons.items() if name in given]
 
 
 def _no_search(config: Config, given: dict[str, object]) -> str:
     """Return why no better network than the head is looked for."""
     if config.evaluate.cross_validate > 0 and not config.fine_tune.wanted:
-        return "evaluate.cross_validate judges heads"
+        return "evaluate.cross_validate evaluates heads"
     if config.fine_tune.mode != "search":
         return f'fine_tune.mode is "{config.fine_tune.mode}"'
     if not config.settings.frozen:

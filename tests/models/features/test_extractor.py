@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 import pytest
 
-from imgpipe.models import preprocess, progress
+from imgpipe.models import backbones, preprocess, progress
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features import extractor as module
@@ -106,9 +108,12 @@ def test_the_fingerprint_changes_with_every_setting_that_changes_features(monkey
     monkeypatch.setattr(preprocess, "PREPROCESS_VERSION", "next")
     keys.add(base.key(0))
     monkeypatch.undo()
+    monkeypatch.setattr(module.importlib.metadata, "version", lambda name: "next")
+    keys.add(base.key(0))
+    monkeypatch.undo()
     base.backbone = replace(base.backbone, weights="none")
     keys.add(base.key(0))
-    assert len(keys) == 5
+    assert len(keys) == 6
     assert len({base.key(view) for view in range(5)}) == 5
 
 
@@ -166,6 +171,21 @@ def test_progress_counts_the_views(float32, images, hashes) -> None:
         progress.attach(None)
     assert sum(count for count, _ in counts) == 45
     assert {unit for _, unit in counts} == {"views"}
+
+
+def test_features_that_float16_cannot_hold_are_refused(images, hashes, monkeypatch) -> None:
+    import keras
+
+    def build(side: int) -> keras.Model:
+        pixels = keras.Input((side, side, 3))
+        return keras.Model(pixels, keras.layers.Rescaling(2000.0)(pixels))
+
+    own = ModuleType("large_features")
+    own.build = build
+    monkeypatch.setitem(sys.modules, own.__name__, own)
+    extractor = FeatureExtractor(backbones.get("large_features:build", "none"), 8, "float32")
+    with pytest.raises(ConfigError, match=r"large_features:build: .* 65,504.*LayerNormalization"):
+        extractor.extract(images, hashes, [[0]] * len(images))
 
 
 def test_an_invalid_argument_is_named() -> None:

@@ -71,7 +71,7 @@ def test_the_error_by_chance_of_certain_answers_is_zero() -> None:
     assert error_by_chance(np.ones(5)) == 0.0
 
 
-@pytest.mark.parametrize(("rate", "below"), [(0.0, 0), (0.1, 10), (0.25, 25)])
+@pytest.mark.parametrize(("rate", "below"), [(0.0, 0), (0.1, 10), (0.25, 25), (0.29, 29)])
 def test_at_most_the_given_rate_becomes_unknown(rate: float, below: int) -> None:
     top = np.random.default_rng(1).permutation(np.linspace(0.3, 1.0, 100))
     assert (top < threshold(top, rate)).sum() == below

@@ -190,7 +190,22 @@ def test_no_network_is_tried_if_the_head_is_good_enough(examples, bank, monkeypa
     trained = network_search.train(_inputs(examples, bank))
     assert [row["what"] for row in trained.history["search"]] == ["head on frozen features"]
     assert trained.history["search_ended"]["reason"] == "enough"
+    assert "cross-validation over the training images" in trained.history["search_ended"]["text"]
     assert trained.history["trained"] == HEAD
+
+
+def test_no_network_is_tried_if_no_gain_could_be_seen(examples, bank, monkeypatch) -> None:
+    head = network_search.stages.train(_inputs(examples, bank))
+    right = replace(head, logits=np.eye(3, dtype=np.float32)[head.labels])
+    monkeypatch.setattr(network_search.stages, "train", lambda inputs: right)
+    trained = network_search.train(_inputs(examples, bank))
+    assert len(trained.history["search"]) == 1
+    assert trained.history["search_ended"] == {
+        "reason": "few_mistakes",
+        "text": "Nothing else was tried, because the head makes no mistake on the 24 validation "
+        "images, so that no gain could be seen there. A larger validation split "
+        "(split.validation) lets the search run.",
+    }
 
 
 def test_too_little_time_keeps_the_head(examples, bank) -> None:
@@ -404,8 +419,9 @@ def test_no_network_is_tried_if_its_gain_could_only_be_noise(examples, bank, mon
     monkeypatch.setattr(network_search, "FEWEST_CORRECTED", 25.0)
     trained = network_search.train(_inputs(examples, bank))
     assert len(trained.history["search"]) == 1
-    assert trained.history["search_ended"]["reason"] == "all"
-    assert "could not be told from chance" in trained.history["search_ended"]["text"]
+    assert trained.history["search_ended"]["reason"] == "few_mistakes"
+    text = trained.history["search_ended"]["text"]
+    assert "could not be distinguished from chance. A larger validation split" in text
 
 
 def test_time_that_the_plan_did_not_need_is_spent_on_more_epochs(

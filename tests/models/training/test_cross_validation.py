@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import tracemalloc
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.features import row_file
 from imgpipe.models.features.bank import BankRows, open_split
+from imgpipe.models.features.folds import of_rows
+from imgpipe.models.features.hash_column import HashColumn
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import cross_validation
 from imgpipe.models.training.cross_validation import CrossValidation, assign, cross_validate
@@ -159,6 +162,21 @@ def test_the_folds_do_not_depend_on_the_order_of_the_images():
     labels, sets = np.arange(40) % 3, np.array([f"image {i}" for i in range(40)])
     order = np.random.default_rng(0).permutation(40)
     assert assign(labels, sets, 4) == assign(labels[order], sets[order], 4)
+
+
+def test_the_folds_of_rows_need_no_names_of_all_rows():
+    """The names of 60,000 rows would take 15 MB. The folds are fixed, as other results are."""
+    names = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(20)]
+    sets = HashColumn.of(np.array(names, "S"))[np.arange(60) // 3]
+    labels, repeated = np.arange(60) % 4, sets[np.repeat(np.arange(60), 1000)]
+    tracemalloc.start()
+    try:
+        found = of_rows(repeated, assign(labels, sets, 5))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert "".join(map(str, found[::3000])) == "31030422403023141241"
+    assert peak < 4e6
 
 
 def test_many_classes_and_sets_need_no_table_of_both():

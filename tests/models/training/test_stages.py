@@ -171,6 +171,12 @@ def test_auto_ships_the_head_if_fine_tuning_is_worse(bank, examples) -> None:
     np.testing.assert_array_equal(found.logits, alone.logits)
 
 
+def test_both_stages_train_with_one_strategy(bank, examples) -> None:
+    mirrored = replace(_tuned(mode="auto", epochs=1), epochs=1, strategy="mirrored")
+    found = train(_inputs(mirrored, bank, examples))
+    assert len(found.history["fine_tune"]["epochs"]) == 1
+
+
 def test_activations_are_computed_on_the_fly_if_the_bank_has_none(bank, examples, tmp_path) -> None:
     import shutil
 
