@@ -124,7 +124,7 @@ def rejected_share(summary: Mapping[str, Any], settings: GateSettings) -> list[R
             "",
             f"at most {settings.max_rejected_share:.1%} of the images",
             f"{rejected / images:.1%} ({rejected} of {images}: {by_reason})",
-            f"{SEE_REASONS}, or accept as many with --set gate.max_rejected_share={accepted:g}"
+            f"{SEE_REASONS}, or allow this share with --set gate.max_rejected_share={accepted:g}"
             + leaks,
         )
     ]

@@ -37,7 +37,7 @@ class Content:
     def of(cls, pixels: Pixels, measurements: Iterable[Measurement]) -> Content:
         """Compute the measurements and perceptual hashes of decoded pixels."""
         height, width = pixels.values.shape[:2]
-        return cls(width, height, measure(pixels, measurements), perceptual_hashes(pixels.small))
+        return cls(width, height, measure(pixels, measurements), perceptual_hashes(pixels))
 
     @classmethod
     def decoded(
@@ -109,9 +109,9 @@ def wrong_colours(data: bytes, mode: str) -> str:
     if not data.startswith(b"BM"):
         return ""
     if mode in _WITH_PALETTE:
-        return "the serving op ignores the palette of a BMP"
+        return "the serving operation ignores the palette of a BMP"
     if data[30:34] == _BITFIELDS and data[54:66] != _USUAL_MASKS:
-        return "the serving op ignores the order of the channels that this BMP states"
+        return "the serving operation ignores the order of the channels that this BMP states"
     return ""
 
 

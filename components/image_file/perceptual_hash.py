@@ -7,18 +7,21 @@ bits. Cropping 5 % of the image changes more bits. Therefore the hashes of such 
 too, and the hash of a cropped copy is close to one of them. One matrix product computes all hashes
 from a small grey image, so no library is needed. Half of that image in each direction is kept
 beside the hashes: `grey_comparison` confirms with it that two images with similar hashes are alike.
+An image that is too plain for such hashes has the SHA-256 of its pixels in their place, which is as
+long, so that only copies with the same pixels are near it.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from imgpipe.components.image_file.reduction import Small
+from imgpipe.components.image_file.pixels import Pixels
 
 SIDE = 16  # bits in each direction
 BITS = SIDE * SIDE
@@ -40,7 +43,7 @@ _LOBES = 3  # size of the Lanczos kernel
 #: Smallest difference between neighbours, in grey levels (0..255), that counts as image content.
 #: Smaller differences come from JPEG noise and from plain backgrounds.
 _STEP = 2
-#: Number of such differences that an image needs; otherwise it is too plain to be compared.
+#: Number of such differences that an image needs; otherwise only its pixels are compared.
 _MIN_STEPS = 64
 #: Number of neighbouring bits (of 480 horizontal and vertical pairs) that must differ; otherwise
 #: the image has no texture, and all ramps and vignettes have the same hash. None of 900 photographs
@@ -72,16 +75,17 @@ def parse(hashes: bytes) -> PerceptualHashes:
     return PerceptualHashes(upright, mirrored, crops, grey)
 
 
-def perceptual_hashes(small: Small) -> bytes:
+def perceptual_hashes(image: Pixels) -> bytes:
     """Compute all perceptual hashes of an image.
 
     The Exif orientation is not applied, because the serving op does not apply it either.
 
     Returns:
         `ALL_BYTES` bytes: the hashes of the upright image, the mirrored image and `CROPS` crops,
-        and the grey image. b"" when the image is too plain or too smooth to be distinguished from
-        others.
+        and the grey image. When the image is too plain or too smooth to be distinguished from
+        others, each hash is that of its size and pixels.
     """
+    small = image.small
     grey = small.grey.resize((_GRID, _GRID), Image.Resampling.HAMMING, box=small.box)
     pixels = np.asarray(grey, np.float32)
     # Every window of rows with every window of columns: the whole image and all crops.
@@ -89,14 +93,22 @@ def perceptual_hashes(small: Small) -> bytes:
     cells = cells.reshape(len(WINDOWS), SIDE, len(WINDOWS), SIDE + 1)
     steps = np.diff(cells, axis=3).transpose(0, 2, 1, 3).reshape(-1, SIDE, SIDE)
     whole = steps[0]
-    if np.count_nonzero(np.abs(whole) >= _STEP) < _MIN_STEPS:
-        return b""
-    if _changes(whole > 0) < _MIN_CHANGES:
-        return b""
-    # In the mirror image the order of the pixels and the sign of each difference are reversed.
-    bits = np.concatenate([steps[:1] > 0, steps[:1, :, ::-1] < 0, steps[1:] > 0])
+    strong = np.count_nonzero(np.abs(whole) >= _STEP)
+    if strong < _MIN_STEPS or _changes(whole > 0) < _MIN_CHANGES:
+        hashes = _exact(image.values) * KINDS
+    else:
+        # In the mirror image the order of the pixels and the sign of each difference are reversed.
+        bits = np.concatenate([steps[:1] > 0, steps[:1, :, ::-1] < 0, steps[1:] > 0])
+        hashes = np.packbits(bits).tobytes()
     kept = pixels.reshape(GREY_SIDE, 2, GREY_SIDE, 2).mean(axis=(1, 3)).round()
-    return np.packbits(bits).tobytes() + kept.astype(np.uint8).tobytes()
+    return hashes + kept.astype(np.uint8).tobytes()
+
+
+def _exact(values: np.ndarray) -> bytes:
+    """SHA-256 of the size and the pixels of an image, `BYTES` bytes."""
+    digest = hashlib.sha256(repr(values.shape).encode())
+    digest.update(np.ascontiguousarray(values).data)
+    return digest.digest()
 
 
 @functools.cache

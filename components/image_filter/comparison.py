@@ -14,6 +14,7 @@ from typing import Any
 
 from imgpipe.components.image_filter import identical_files, placement
 from imgpipe.components.image_filter.check import Finding, Settings
+from imgpipe.components.image_filter.checks import near_duplicate
 from imgpipe.components.image_filter.checks.near_duplicate import radius
 from imgpipe.components.image_filter.identical_files import Copy
 from imgpipe.components.image_filter.near_duplicates import matching
@@ -57,7 +58,9 @@ def place(
     """
     if settings.splits is not None and settings.splits.drawn:
         near = {content: one.group for content, one in found.items() if one is not None}
-        yield from placement.place([part.places() for part in parts], near, settings.splits)
+        one_of_near = near_duplicate.CHECK.severity_in(settings) == "reject"
+        rows = [part.places() for part in parts]
+        yield from placement.place(rows, near, settings.splits, one_of_near)
 
 
 def resolve_identical(group: tuple[str, Iterable[Copy]]) -> list[tuple[bytes, Finding]]:

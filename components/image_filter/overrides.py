@@ -15,27 +15,30 @@ until a person confirms it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+import filelock
 import tomli_w
 
 from imgpipe.models import feature_names as names
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.files.regular_files import read_bytes
 
 OverrideVerdict = Literal["accept", "reject", "relabel"]
 VERDICTS: tuple[OverrideVerdict, ...] = get_args(OverrideVerdict)
 _HASH = re.compile(r"[0-9a-f]{12,64}")
-_WHOLE = 64  # digits of a SHA-256
+_LENGTHS = range(12, 64)  # of hashes that are given by their first digits
+_LOCK_SECONDS = 10.0  # how long to wait for another process that writes the same file
 _LARGEST = 64 << 20  # bytes of a file, enough for about 300,000 entries
 _TABLE = "override"
 #: Heading of an entry and the hash in it, to remove one entry from the text of a file.
@@ -140,10 +143,12 @@ def _entry(entry: object, where: str) -> Override:
 def _contradictions(overrides: Sequence[Override], path: Path) -> None:
     """Raise ConfigError when two overrides of one image contradict each other."""
     seen: dict[str, Override] = {}
+    lengths: set[int] = set()
     # The shortest hashes come first: each later one is compared with those that it begins with.
     for override in sorted(confirmed(overrides), key=lambda o: len(o.image_hash)):
         digest = override.image_hash
-        for length in {len(known) for known in seen if len(known) <= len(digest)}:
+        lengths.add(len(digest))
+        for length in lengths:
             other = seen.get(digest[:length])
             if other and (other.verdict, other.label) != (override.verdict, override.label):
                 raise ConfigError(
@@ -188,8 +193,7 @@ def find(overrides: Mapping[str, Override], image_hash: str) -> Override | None:
         return None
     if whole := overrides.get(image_hash):
         return whole
-    lengths = {len(digest) for digest in overrides} - {_WHOLE}
-    return next((o for n in sorted(lengths) if (o := overrides.get(image_hash[:n]))), None)
+    return next((o for n in _LENGTHS if (o := overrides.get(image_hash[:n]))), None)
 
 
 def to_json(overrides: Iterable[Override]) -> str:
@@ -231,21 +235,38 @@ def add(path: Path, overrides: Sequence[Override]) -> int:
 
     Raises:
         ConfigError: The file is invalid, or contradicts one of the overrides.
+        ResourceError: Another process does not finish writing the file.
     """
-    there = load(path) if path.exists() else ()
-    known = {(o.image_hash, o.verdict, o.label) for o in confirmed(there)}
-    fresh = []
-    for override in overrides:
-        decision = (override.image_hash, override.verdict, override.label)
-        if decision not in known:
-            known.add(decision)
-            fresh.append(override)
-    _contradictions([*there, *fresh], path)
-    if fresh:
-        before = path.read_text(encoding="utf-8") if path.exists() else _HEADER
-        text = before.rstrip("\n") + "\n" + to_toml(fresh)
-        _write(path, text, (*there, *fresh))
+    with _locked(path):
+        there = load(path) if path.exists() else ()
+        known = {(o.image_hash, o.verdict, o.label) for o in confirmed(there)}
+        fresh = []
+        for override in overrides:
+            decision = (override.image_hash, override.verdict, override.label)
+            if decision not in known:
+                known.add(decision)
+                fresh.append(override)
+        _contradictions([*there, *fresh], path)
+        if fresh:
+            before = path.read_text(encoding="utf-8") if path.exists() else _HEADER
+            text = before.rstrip("\n") + "\n" + to_toml(fresh)
+            _write(path, text, (*there, *fresh))
     return len(fresh)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Be the only process that edits the file; the system frees the lock if the process dies."""
+    file = path.resolve()
+    try:
+        held = filelock.FileLock(file.with_name(f".{file.name}.lock")).acquire(_LOCK_SECONDS)
+    except filelock.Timeout:
+        raise ResourceError(
+            f"{path}: another process has been writing this file for {_LOCK_SECONDS:.0f} s. Wait "
+            "for it and try again."
+        ) from None
+    with held:
+        yield
 
 
 def _write(path: Path, text: str, wanted: tuple[Override, ...]) -> None:
@@ -285,13 +306,15 @@ def replace(path: Path, image_hash: str, entries: Sequence[Override]) -> tuple[O
 
     Raises:
         ConfigError: The file is invalid.
+        ResourceError: Another process does not finish writing the file.
     """
-    there = load(path) if path.exists() else ()
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
-    old = of_image(there, image_hash)
-    wanted = (*(o for o in there if o not in old), *entries)
-    text = (_without(before, image_hash) or _HEADER).rstrip("\n") + "\n" + to_toml(entries)
-    _write(path, text, wanted)
+    with _locked(path):
+        there = load(path) if path.exists() else ()
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        old = of_image(there, image_hash)
+        wanted = (*(o for o in there if o not in old), *entries)
+        text = (_without(before, image_hash) or _HEADER).rstrip("\n") + "\n" + to_toml(entries)
+        _write(path, text, wanted)
     return old
 
 

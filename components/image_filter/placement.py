@@ -76,7 +76,7 @@ def row(record: ImageRecord, rule: SplitRule | None, relabelled: bool = False) -
 
 
 def place(
-    rows: Sequence[bytes], near: Mapping[str, int], rule: SplitRule
+    rows: Sequence[bytes], near: Mapping[str, int], rule: SplitRule, one_of_near: bool = False
 ) -> Iterator[tuple[str, Move]]:
     """Find the images that have to be moved to another split.
 
@@ -84,6 +84,8 @@ def place(
         rows: Rows of the images, as `row` returns them, in any order.
         near: Number of the group of near-duplicates, by content hash in hexadecimal digits.
         rule: The rule that has drawn the splits.
+        one_of_near: Whether all but one image of a group of near-duplicates will be rejected, so
+            that one of them counts for the minimum of its class.
 
     Yields:
         (content hash in hexadecimal digits, move).
@@ -101,7 +103,8 @@ def place(
     if not len(table):
         return
     fixed = np.isin(table["content"], relabelled)
-    placement = _Placement(table, _units(table, near), fixed)
+    counted = _counted(table, near) if one_of_near else np.ones(len(table), np.int64)
+    placement = _Placement(table, _units(table, near), fixed, counted)
     placement.keep_together()
     together = placement.splits.copy()
     placement.fill(rule.minimum)
@@ -145,19 +148,47 @@ def _grouped(contents: Rows, near: Mapping[str, int]) -> tuple[Indices, Indices]
     return indices, np.fromiter(near.values(), np.int64, len(near))[found[indices]]
 
 
+def _counted(table: Rows, near: Mapping[str, int]) -> Indices:
+    """Return 1 for each image that stays, 0 for near-duplicates that will be rejected.
+
+    Copies with another label only get a warning, and so do those in a group of the source.
+    """
+    counted = np.ones(len(table), np.int64)
+    if near:
+        indices, numbers = _grouped(table["content"], near)
+        alone = table["group"][indices] == table["content"][indices]
+        indices, numbers = indices[alone], numbers[alone]
+        alike = np.stack([numbers, table["label"][indices]], axis=1)
+        counted[indices] = 0
+        counted[indices[np.unique(alike, axis=0, return_index=True)[1]]] = 1
+    return counted
+
+
 class _Placement:
     """The splits of all images, as indices in `names.SPLITS`, while they are decided."""
 
-    def __init__(self, table: Rows, units: Indices, fixed: npt.NDArray[np.bool_]) -> None:
+    def __init__(
+        self, table: Rows, units: Indices, fixed: npt.NDArray[np.bool_], counted: Indices
+    ) -> None:
         self._units = units
         self._labels = np.unique(table["label"], return_inverse=True)[1]
         self._fixed = fixed  # images that are not moved to test, where overrides do not hold
-        self._class_sizes = np.bincount(self._labels)
+        by_class = np.argsort(self._labels, kind="stable")
+        self._of_class = np.split(by_class, np.cumsum(np.bincount(self._labels))[:-1])
+        self._counted = counted  # 1 for images that count, 0 for others
+        self._class_sizes = self._count(slice(None))
         order = np.lexsort((table["content"], table["order"], units))
-        first = order[np.r_[True, np.diff(units[order]) > 0]]  # by unit
+        ends = np.cumsum(np.bincount(units))
+        first = order[np.r_[0, ends[:-1]]]  # by unit
+        self._by_unit, self._ends = order, ends
         self._draws = table["draw"][first]
         self._drawn = table["split"][first]
         self.splits = table["split"].astype(np.int64)
+
+    def _count(self, images: Indices | npt.NDArray[np.bool_] | slice) -> Indices:
+        """Return how many of these images of each class count."""
+        classes, labels = int(self._labels.max()) + 1, self._labels[images]
+        return np.bincount(labels, self._counted[images], classes).astype(np.int64)
 
     def keep_together(self) -> None:
         """Place each unit in the split of the member that comes first in the second order.
@@ -167,7 +198,9 @@ class _Placement:
         image that would come to test.
         """
         classes = len(self._class_sizes)
-        parts, counts = np.unique(self._units * classes + self._labels, return_counts=True)
+        keys = self._units * classes + self._labels
+        parts, inverse = np.unique(keys, return_inverse=True)
+        counts = np.bincount(inverse, self._counted)
         most = counts > (1 - _TRAIN_SHARE) * self._class_sizes[parts % classes]
         drawn = self._drawn.astype(np.int64)
         drawn[parts[most] // classes] = _TRAIN
@@ -193,9 +226,7 @@ class _Placement:
             floors[names.SPLITS.index(name)] = least
         floors[_TRAIN] = np.ceil(_TRAIN_SHARE * self._class_sizes)
         wanted = [names.SPLITS.index(name) for name in (*minimum, names.TRAIN)]
-        counts = np.stack(
-            [np.bincount(self._labels[self.splits == n], minlength=floors.shape[1]) for n in _ALL]
-        )
+        counts = np.stack([self._count(self.splits == n) for n in _ALL])
         spare = minimum.get(names.TEST) == 1  # no class is refused for a test image
         if spare:
             floors[_TEST, floors.sum(axis=0) > self._class_sizes] = 0
@@ -211,16 +242,16 @@ class _Placement:
                     self._fill_class(split, label, counts, floors)
 
     def _fill_class(self, split: int, label: int, counts: Indices, floors: Indices) -> None:
-        of_class = np.nonzero(self._labels == label)[0]
+        of_class = self._of_class[label]
         for donor in (n for n in _ALL if n != split):
             units = np.unique(self._units[of_class[self.splits[of_class] == donor]])
             for unit in units[np.argsort(self._draws[units], kind="stable")].tolist():
                 if counts[split, label] >= floors[split, label]:
                     return
-                members = np.nonzero(self._units == unit)[0]
+                members = self._by_unit[self._ends[unit - 1] if unit else 0 : self._ends[unit]]
                 if split == _TEST and self._fixed[members].any():
                     continue
-                taken = np.bincount(self._labels[members], minlength=floors.shape[1])
+                taken = self._count(members)
                 left = counts[donor] - taken
                 # A unit may hold several classes, and none of them may fall below its minimum.
                 if (left >= floors[donor])[taken > 0].all():

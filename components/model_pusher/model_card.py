@@ -33,7 +33,7 @@ def model_card(
         Markdown text that begins with a block of YAML.
     """
     name = str(facts.get("name") or "image classifier")
-    fields = yaml.safe_dump(_fields(name, metrics), sort_keys=False, allow_unicode=False)
+    fields = yaml.safe_dump(_fields(name, metrics, folds), sort_keys=False, allow_unicode=False)
     classes = "\n".join(f"- {_text(one)}" for one in facts.get("vocabulary") or [])
     blocks = [
         f"---\n{fields}---\n\n# {_text(name)}",
@@ -50,16 +50,26 @@ def model_card(
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _fields(name: str, metrics: Mapping[str, float]) -> dict[str, Any]:
+def _fields(
+    name: str, metrics: Mapping[str, float], folds: Mapping[str, Any] | None
+) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", "tensorflow", "saved-model"],
     }
     if "accuracy" in metrics:
+        accuracy = metrics["accuracy"]
+        dataset = {"type": "image-folder", "name": "validation split", "split": "validation"}
+        if folds:  # the accuracy that decided
+            accuracy = folds["mean"]
+            dataset |= {
+                "name": f"{folds['folds']} folds of train and validation",
+                "split": "train+validation",
+            }
         result = {
             "task": {"type": "image-classification"},
-            "dataset": {"type": "image-folder", "name": "validation split", "split": "validation"},
-            "metrics": [{"type": "accuracy", "value": round(metrics["accuracy"], 4)}],
+            "dataset": dataset,
+            "metrics": [{"type": "accuracy", "value": round(accuracy, 4)}],
         }
         fields["metrics"] = ["accuracy"]
         fields["model-index"] = [{"name": name, "results": [result]}]
@@ -76,8 +86,8 @@ def _evaluation(metrics: Mapping[str, float], folds: Mapping[str, Any] | None) -
         by_folds = (
             f"Mean accuracy over {folds['folds']} folds: {folds['mean']:.3f} ± {folds['std']:.3f} "
             f"({folds['correct']:,} of {folds['images']:,} correct). Each image of train and "
-            "validation was classified by a head that was not trained on it, and the mean decided "
-            "about the publication.\n\n"
+            "validation was classified by a head that was not trained on it, and this mean "
+            "decided whether the model was published.\n\n"
         )
     text = f"Accuracy on the validation split: {metrics['accuracy']:.3f}"
     if count := int(metrics.get("count") or 0):

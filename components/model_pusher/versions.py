@@ -35,6 +35,7 @@ _LOCK_SECONDS = 120.0  # a publisher needs a second or two
 #: Without it, neither TensorFlow Serving nor the server of imgpipe loads a version.
 _GRAPH = "saved_model.pb"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM}
 
 
 def _copy(sources: Mapping[str, Path], target: Path) -> None:
@@ -180,19 +181,24 @@ def _rename(staging: Path, target: Path) -> None:
 
 
 def _failed(base: Path, error: OSError) -> ResourceError:
-    return ResourceError(
-        f"could not publish a version in {base}: {_why(error)}. Nothing was changed there; free "
-        "space or choose another push.directory and run again."
-    )
-
-
-def _why(error: OSError) -> str:
-    """Text of the system's error, which `shutil.Error` keeps in (source, target, text) tuples."""
-    text = str(error.strerror or error)
+    why, advice = str(error.strerror or error), "choose another push.directory"
+    if error.filename:
+        why = f"{why}: {error.filename}"
+    # It keeps the errors of the system in (source, target, text) tuples.
     if isinstance(error, shutil.Error) and error.args and error.args[0]:
-        text = str(error.args[0][0][-1])
-    full = error.errno in _FULL or any(os.strerror(number) in text for number in _FULL)
-    return f"the disk is full ({text})" if full else text
+        why = str(error.args[0][0][-1])
+
+    def one_of(numbers: set[int]) -> bool:
+        return error.errno in numbers or any(os.strerror(number) in why for number in numbers)
+
+    if one_of(_FULL):
+        why, advice = f"the disk is full ({why})", f"free space or {advice}"
+    elif one_of(_FORBIDDEN):
+        advice = f"give this user the permission or {advice}"
+    return ResourceError(
+        f"could not publish a version in {base}: {why}. Nothing was changed there; {advice} and "
+        "run again."
+    )
 
 
 def _remove_leftovers(base: Path) -> None:

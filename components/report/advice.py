@@ -27,6 +27,8 @@ _ALIKE_SHARE = 0.5  # classes with at least this share of the largest one are ab
 _WEAK_HEAD = 0.85
 #: Below this accuracy of the head in cross-validation, fine-tuning often helps.
 _HEAD_ALONE = 0.97
+#: Share of validation that is proposed where its images are too few for the search.
+_LARGER_VALIDATION = 0.3
 _MINUTES = 15  # for the search for a better network, where the run gave it no time
 _FEWEST_CONFUSED = 2  # one mistake between two classes may be chance
 
@@ -63,7 +65,8 @@ def doubtful_labels(facts: Mapping[str, Any]) -> Advice | None:
     verb = "is" if len(doubtful) == 1 else "are"
     accuracy = ((facts.get("training") or {}).get("solution") or {}).get("accuracy")
     weak = (
-        f" Many may be right, because the head that doubts them reaches only {accuracy:.2f}."
+        " Many of these labels may be right: the head that flagged them has an accuracy of only "
+        f"{accuracy:.2f}."
         if accuracy is not None and accuracy < _WEAK_HEAD
         else ""
     )
@@ -97,14 +100,24 @@ def small_class(facts: Mapping[str, Any]) -> Advice | None:
 
 
 def fine_tuning(facts: Mapping[str, Any]) -> Advice | None:
-    """Propose to train more layers if the head on the frozen features is not accurate enough."""
+    """Propose what lets more layers train if the head on the frozen features is not enough."""
     training = facts.get("training") or {}
     accuracy = (training.get("solution") or {}).get("accuracy")
     if accuracy is None or accuracy >= _HEAD_ALONE:
         return None
+    changed = (facts.get("settings") or {}).get("changed") or {}
+    if (training.get("search_ended") or {}).get("reason") == "few_mistakes":
+        small = (changed.get("split.validation") or 0) < _LARGER_VALIDATION
+        example = f", such as --set split.validation={_LARGER_VALIDATION:g}" if small else ""
+        return Advice(
+            f"In cross-validation over the training images the head alone reaches {accuracy:.3f}, "
+            "but it makes too few mistakes on the validation split to show whether another "
+            "network is better. Add validation images, or give more of the images to validation"
+            f"{example}, so that the search for a better network can run.",
+            "training",
+        )
     if training.get("fine_tune") or training.get("search"):  # has tried it
         return None
-    changed = (facts.get("settings") or {}).get("changed") or {}
     if changed.get("views.multi_scale") or (changed.get("evaluate.cross_validate") or 0) > 0:
         return None  # such a run does not search
     options = ["--set fine_tune.mode=search"] if "fine_tune.mode" in changed else []

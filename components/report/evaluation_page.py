@@ -15,10 +15,10 @@ from imgpipe.models import feature_names as names
 def _verdict(context: Context) -> Mapping[str, Any]:
     found = context.facts["evaluation"]
     keys = [
-        ("images judged", count(found["count"])),
+        ("images evaluated", count(found["count"])),
         ("accuracy", share(found["accuracy"])),
         ("expected calibration error", share(found["ece"])),
-        ("… by chance on so many images", share(found["ece_by_chance"])),
+        ("… by chance on this number of images", share(found["ece_by_chance"])),
         ("classes", count(len(found["classes"]))),
     ]
     sentence = found["verdict"]

@@ -18,9 +18,9 @@ def _unlearned(facts: Mapping[str, Any]) -> list[str]:
     """Warn of classes whose images are all in one fold, where none of them can be right."""
     classes = (facts.get("settings") or {}).get("vocabulary") or []
     return [
-        f"no fold could learn {classes[label]}, because all of its images came into one fold, as "
-        f"those of one group always do, so that {plural(count, 'image')} of it counted as wrong; "
-        "add images of it in further groups, or let the validation split decide with "
+        f"no fold could learn {classes[label]}, because all of its images are in one fold, as "
+        f"the images of one group always are: {plural(count, 'image')} of it counted as wrong; "
+        "add images of it in other groups, or let the validation split decide with "
         "evaluate.cross_validate = 0"
         for label, count in (facts.get("cross_validation") or {}).get("unlearned") or []
     ]

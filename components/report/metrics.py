@@ -38,7 +38,10 @@ def wilson(correct: int, count: int) -> tuple[float, float]:
     centre = share + z * z / (2 * count)
     spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     scale = 1 + z * z / count
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    # Rounding errors would move the ends that are exactly 0 and 1.
+    low = max(0.0, (centre - spread) / scale) if correct else 0.0
+    high = min(1.0, (centre + spread) / scale) if correct < count else 1.0
+    return low, high
 
 
 @dataclass(frozen=True)

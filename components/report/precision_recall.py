@@ -1,8 +1,8 @@
 """Precision and recall of each class at every threshold of its probability.
 
 The images pass one by one, and only counts are kept: the probabilities of each class are counted in
-bins that are narrow near 0 and 1, where most of them are. A curve of an exact count differs by less
-than a line's width.
+bins that are narrow near 0 and 1, where most of them are. Images in one bin count as tied, which
+changes an average precision by 0.02 at most where a class has few images, and by 0.001 with many.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from imgpipe.components.report.metrics import Row
 
 #: Number of classes whose curves are drawn, which are those with the lowest average precision.
 DRAWN = 8
-_BINS_A_UNIT, _LARGEST = 20, 12.0  # bins for each unit of the logit, which is cut at ±12
+#: Bins for each unit of the logit, and where it is cut. The largest probability below 1 of type
+#: float32 has the logit 16.6; a confident model gives many images probabilities close to it.
+_BINS_A_UNIT, _LARGEST = 40, 30.0
 _BINS = int(2 * _LARGEST * _BINS_A_UNIT) + 1
 _POINTS = 80  # largest number of points of a curve; more are not visible on the page
-_TINY = 1e-9  # keeps the logits of 0 and 1 finite, beyond the cut
+_TINY = 1e-14  # keeps the logits of 0 and 1 finite, beyond the cut
 
-Counts = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.int32]
 
 
 class Curves:
@@ -36,7 +38,7 @@ class Curves:
     def __init__(self, vocabulary: Sequence[str]) -> None:
         self._vocabulary = list(vocabulary)
         self._complete = len(self._vocabulary) <= MAX_COMPLETE
-        self._all = np.zeros((len(self._vocabulary) if self._complete else 0, _BINS), np.int64)
+        self._all = np.zeros((len(self._vocabulary) if self._complete else 0, _BINS), np.int32)
         self._right = np.zeros_like(self._all)
 
     def counted(self, rows: Iterable[Row]) -> Iterator[Row]:
@@ -75,7 +77,7 @@ class Curves:
         return {"classes": classes, "curves": curves}
 
 
-def _bins(scores: npt.NDArray[np.float64]) -> Counts:
+def _bins(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """Return the bin of each probability, by its logit."""
     safe = np.clip(scores, _TINY, 1 - _TINY)
     logits = np.clip(np.log(safe / (1 - safe)), -_LARGEST, _LARGEST)

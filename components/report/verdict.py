@@ -77,11 +77,14 @@ def _judged(facts: Mapping[str, Any], gate: Mapping[str, Any]) -> str:
         version = (facts.get("baseline") or {}).get("version")
         whose = f"{_by_validation(gate)} " if folds else ""
         _, reached = rounded_text.apart(gate["value"], gate["baseline"])
+        if folds and not reasons:
+            whose = f"reaches the threshold {gate['threshold']:g}, but {whose}"
         reasons.append(f"{whose}is below {reached}, which version {version} reached")
     text = f"not blessed: {figures}"
     if reasons:
         text += " " + " and ".join(reasons)
-    text += _why_folds(folds)
+    if "baseline" not in gate["failed"]:  # which validation decides
+        text += _why_folds(folds)
     if "evaluator" in gate["failed"]:
         text += "; ImageEvaluator did not bless it"
     if broken:

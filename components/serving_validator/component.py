@@ -167,8 +167,8 @@ def _checks(
             ("loads in the session loader and replays its warm-up", load),
             ("answers as the trained model", lambda: _agrees(client, images, expected)),
             ("answers single images", lambda: _one_by_one(client, images[:4])),
-            ("refuses garbage", lambda: _refuses_garbage(client)),
-            ("still answers after garbage", lambda: _agrees(client, images, expected)),
+            ("rejects invalid input", lambda: _refuses_garbage(client)),
+            ("still answers after invalid input", lambda: _agrees(client, images, expected)),
         ]
         for name, act in steps:
             try:

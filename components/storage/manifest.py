@@ -161,6 +161,8 @@ def damage(path: Path, *, complete: bool = False) -> str:
                 return f"{name} has changed since it was published"
     except FileNotFoundError as error:
         return f"{Path(error.filename).relative_to(path)} is missing"
+    except PermissionError as error:
+        return f"this user may not read {Path(error.filename).relative_to(path)}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"its {MANIFEST} cannot be compared ({type(error).__name__}: {error})"
     return ""

@@ -58,8 +58,7 @@ class Decisions:
     def __init__(self, questions: Questions, file: Path, state: Path) -> None:
         self.questions, self.file = questions, file
         self._state = state
-        # The server answers requests in several threads; `answer` calls `answers`.
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()  # the server answers requests in several threads
         self._skipped, self._history = _read(state, file)
         self._entries()  # raises ConfigError
 
@@ -84,7 +83,7 @@ class Decisions:
             label: The right class, for ``relabel``.
 
         Returns:
-            The answer that is now in force.
+            The answer that was saved.
 
         Raises:
             Refused: The answer is not possible.
@@ -97,9 +96,9 @@ class Decisions:
                 raise Refused("This review does not ask about this image.")
             entries = self._checked(question, verdict, label)
             before = {"image_hash": image_hash, "skipped": image_hash in self._skipped}
-            present = overrides.of_image(self._entries(), image_hash)
+            # "Skip" takes back a decision, but a proposal was not the person's decision.
+            present = () if entries else overrides.of_image(self._entries(), image_hash)
             if entries or present:
-                # "Skip" takes back a decision, but a proposal was not the person's decision.
                 kept = entries or [entry for entry in present if not entry.confirmed]
                 old = overrides.replace(self.file, image_hash, kept)
                 before["entries"] = _plain(old)
@@ -109,7 +108,7 @@ class Decisions:
                 self._skipped.add(image_hash)
             self._history.append(before)
             self._save()
-            return self.answers()[image_hash]
+            return Answer(entries[0].verdict, entries[0].label) if entries else Answer("skip")
 
     def undo(self) -> str:
         """Take back the last answer.

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.review.decisions import Decisions, Refused
 from imgpipe.pipeline.review.images import Images, NoImage
 from imgpipe.serving.server.web import pages, same_site
@@ -129,7 +129,7 @@ def _guarded(token: str, handle: _Handler) -> _Handler:
             return _json({"error": str(error)}, error.status)
         except Refused as error:
             return _json({"error": str(error)}, 400)
-        except ConfigError as error:  # the file was edited meanwhile
+        except (ConfigError, ResourceError) as error:  # the file was edited, or is being edited
             return _json({"error": str(error)}, 409)
         except OSError as error:
             why = error.strerror or str(error)

@@ -134,4 +134,4 @@ def _absolute(path: str, folder: Path) -> str:
         # After a link, ".." is in the folder that the link leads to.
         return str(found.resolve() if ".." in found.parts else found.absolute())
     except (OSError, RuntimeError) as error:  # no such user, or a loop of links
-        raise ConfigError(f"data source {path!r} is no path: {error}") from None
+        raise ConfigError(f"data source {path!r} is not a valid path: {error}") from None

@@ -144,8 +144,8 @@ class ArchiveSource(HashedSource):
             first = found.notes[0]
             raise ConfigError(
                 f"data source {self.file!r}: all {len(found.notes)} members were refused, the "
-                f"first of them {first.path!r} ({first.detail}); pack the images again "
-                "themselves, with relative names"
+                f"first of them {first.path!r} ({first.detail}); repack the "
+                "images with relative names"
             )
         if not members and not found.folders:
             raise ConfigError(f"data source {self.file!r}: found no file in it; {_EXPECTED}")

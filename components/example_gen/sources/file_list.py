@@ -6,12 +6,13 @@ problems of the item, with their rows. A list that cannot be parsed is refused w
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import csv
+import itertools
 import json
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import TextIOWrapper
 from pathlib import Path
@@ -37,7 +38,10 @@ _USUAL = {
     "split": ("split", "set", "subset", "partition"),
     "group": ("group", "group_id"),
 }
-_EXPECTED = "expected a .csv with the columns path,label[,split,group], or a .jsonl of those"
+_EXPECTED = (
+    "expected a .csv with the columns path,label[,split,group], or a .jsonl of those; name other "
+    "columns by data.path_column and data.label_column"
+)
 _LINE_LIMIT = 1 << 20  # characters of one line; no row with a path and a label is longer
 
 
@@ -52,7 +56,7 @@ def takes(locator: str, options: SourceOptions) -> bool:
         return True
     try:
         with _text_file(path, errors="replace") as file:
-            head = file.readline(_LINE_LIMIT)
+            _, head = _start(iter(lambda: file.readline(_LINE_LIMIT), ""))
     except OSError:
         return False
     if head.startswith("\ufffd\ufffd"):  # the mark of UTF-16, which the list refuses by name
@@ -67,6 +71,14 @@ def _text_file(path: Path, errors: str = "strict") -> TextIOWrapper:
     stream = open_regular(path)
     # newline="" keeps line breaks inside of quoted cells, as `csv` requires.
     return TextIOWrapper(stream, encoding="utf-8-sig", errors=errors, newline="")
+
+
+def _start(lines: Iterator[str]) -> tuple[int, str]:
+    """Skip empty lines and the line "sep=;" of Excel; return their number and the line below."""
+    for number, line in enumerate(lines):
+        if not re.fullmatch(r'("?sep=.?"?)?', line.strip(), re.IGNORECASE):
+            return number, line
+    return 0, ""
 
 
 def _delimiter(head: str) -> str:
@@ -126,7 +138,7 @@ class ManifestSource(HashedSource):
         if not root.is_dir():
             raise ConfigError(
                 f"data.root: expected the folder of the images that {self.file} lists. "
-                f"Received: {root}, which is no folder"
+                f"Received: {root}, which is not a folder"
             )
         for row, values in self._rows():
             path, refused = _below(values["path"], root)
@@ -134,8 +146,8 @@ class ManifestSource(HashedSource):
             path = f"row-{row:06d}/{path}" if refused else path
             entry = entries.setdefault(path, _Entry(path, REFUSED + refused if refused else ""))
             entry.rows.append(row)
-            if values["label"]:
-                entry.labels.setdefault(values["label"], row)
+            if label := without_decimals(values["label"]):
+                entry.labels.setdefault(label, row)
             if values["split"]:
                 entry.splits.setdefault(self._split(values["split"], row), row)
             if values["group"]:
@@ -146,6 +158,7 @@ class ManifestSource(HashedSource):
         notes, least = _repeated_rows(entries.values()), self.options.least_classes
         scan = checked(self.file, items, labels, splits, notes, _EXPECTED, least)
         require_train(scan, least)
+        self._require_a_file(root, entries.values())
         return scan
 
     def read(self, item: Item) -> bytes:
@@ -168,6 +181,16 @@ class ManifestSource(HashedSource):
         if not self.options.follow_links:
             local_files.check_inside(root / item.path, root)
         return root / item.path
+
+    def _require_a_file(self, root: Path, entries: Iterable[_Entry]) -> None:
+        """ConfigError if no file of the list exists; stops at the first one that does."""
+        paths = [entry.path for entry in entries if not entry.locator]
+        if paths and all(_is_missing(root / path) for path in paths):
+            raise ConfigError(
+                f"data source {self.file!r}: none of its {len(paths):,} files exists below "
+                f"{str(root)!r} (first: {paths[0]!r}). Paths start at the folder of the list, or "
+                "at data.root. Use: --set data.root=FOLDER, with the folder of the images"
+            )
 
     def _root(self) -> Path:
         if self.options.root:
@@ -220,22 +243,34 @@ class ManifestSource(HashedSource):
 
     def _cells(self, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         with _text_file(path) as file:
-            delimiter = _delimiter(file.readline(_LINE_LIMIT))
-            file.seek(0)
             rows = local_files.lines(file, _LINE_LIMIT, self._too_long)
-            reader = csv.reader(rows, delimiter=delimiter, strict=True)
+            skipped, head = _start(rows)
+            delimiter = _delimiter(head)
+            reader = csv.reader(itertools.chain([head], rows), delimiter=delimiter, strict=True)
             numbered = self.options.path_column.isdecimal()  # then the file may have no header
-            columns = self._columns([] if numbered else next(reader, []))
+            header = [] if numbered else next(reader, [])
+            columns, width = self._columns(header), len(header)
             for row, cells in enumerate(reader):
+                number = skipped + reader.line_num  # of the line; a cell may contain line breaks
                 if any(cells):
+                    width = width or len(cells)
+                    if any(cells[width:]):
+                        raise self._wrong(
+                            number,
+                            f"{len(cells)} cells, but the first row has {width}; put a value that "
+                            f"contains {delimiter!r} in quotation marks",
+                        )
                     values = {
                         role: cells[index].strip() if 0 <= index < len(cells) else ""
                         for role, index in columns.items()
                     }
-                    if numbered and row == 0 and values["path"].lower() in _USUAL["path"]:
-                        continue
-                    # The number of the line, because a cell may contain line breaks.
-                    yield reader.line_num, values
+                    if not (numbered and row == 0 and self._is_title(values["path"])):
+                        yield number, values
+
+    def _is_title(self, path: str) -> bool:
+        """Whether the path in a first row is the name of the column, not that of a file."""
+        usual = path.lower() in _USUAL["path"]
+        return usual or not (Path(path).suffix or (self._root() / path).exists())
 
     def _objects(self, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         with _text_file(path) as file:
@@ -251,13 +286,26 @@ class ManifestSource(HashedSource):
                     raise self._wrong(row, expected + line.strip()[:80])
                 keys = list(value)
                 found = {role: keys[n] for role, n in self._columns(keys, True).items() if n >= 0}
+                for role, key in found.items():
+                    if isinstance(value[key], list | dict | bool):
+                        raise self._wrong(
+                            row,
+                            f"the {role} takes a text or a number. Received: "
+                            f"{json.dumps(value[key])[:80]}",
+                        )
                 yield row, {r: _text(value[found[r]]) if r in found else "" for r in _USUAL}
 
     def _columns(self, header: Sequence[str], sparse: bool = False) -> dict[str, int]:
         """Return the columns by role, -1 for none; with `sparse`, named ones may be absent."""
         wanted = {role: getattr(self.options, f"{role}_column") for role in _USUAL}
         return {
-            role: column_index(self.file, header, name, _USUAL[role], required=role == "path")
+            role: column_index(
+                self.file,
+                header,
+                name,
+                _USUAL[role],
+                required=role == "path" or (role == "label" and not sparse),
+            )
             for role, name in wanted.items()
             if role == "path" or not sparse or not name or name in header
         }
@@ -294,10 +342,22 @@ def column_index(
             return lower.index(name)
     if required:
         raise ConfigError(
-            f"data source {where!r} has no column for the {usual[0]}; found {some(cells)}; name "
-            f"it by data.{usual[0]}_column"
+            f"data source {where!r} has no column for the {usual[0]}; "
+            + (f"found {some(cells)}; " if cells else "")
+            + f"name it by data.{usual[0]}_column"
         )
     return -1
+
+
+def _is_missing(file: Path) -> bool:
+    """Whether there is no such file; a file that cannot be examined may exist."""
+    try:
+        file.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 @contextlib.contextmanager
@@ -307,6 +367,11 @@ def _naming(file: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise OSError(f"{file}: {error.strerror}") from None
+
+
+def without_decimals(label: str) -> str:
+    """Return a numeric label without the decimals that spreadsheets add: "3.0" becomes "3"."""
+    return label[:-2] if re.fullmatch(r"\d+\.0", label) else label
 
 
 def _text(value: Any) -> str:
@@ -332,7 +397,7 @@ def _below(raw: str, root: Path) -> tuple[str, str]:
     return inside, ""
 
 
-def _repeated_rows(entries: collections.abc.Iterable[_Entry]) -> Iterator[Note]:
+def _repeated_rows(entries: Iterable[_Entry]) -> Iterator[Note]:
     for entry in entries:
         if len(entry.rows) > 1:
             rows = some([str(row) for row in entry.rows])

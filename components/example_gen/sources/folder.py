@@ -7,17 +7,19 @@ rejected later. Hidden files, cycles, unreadable folders and special files becom
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imgpipe.components.example_gen.sources import local_files
+from imgpipe.components.example_gen.sources import file_list, local_files
 from imgpipe.components.example_gen.sources.base import Item, Kind, Note, Scan, SourceOptions
 from imgpipe.components.example_gen.sources.hashing import HashedSource
 from imgpipe.components.example_gen.sources.items import ItemSorter
 from imgpipe.components.example_gen.sources.layout import (
     EXPECTED_TREE,
+    RECORD_FILE,
     given_splits,
     in_order,
     is_hidden,
@@ -53,6 +55,7 @@ class _Walk:
     above: frozenset[_Identity] = frozenset()  # identities of the folders already entered
     notes: list[Note] = field(default_factory=list)
     items: ItemSorter = field(default_factory=ItemSorter)
+    records: int = 0  # number of items whose name is that of a record file
 
     def relative(self, path: str) -> str:
         return path[len(self.root) :].lstrip(os.sep) or "."
@@ -108,6 +111,7 @@ class _Walk:
 
     def add(self, entry: _Entry, label: str | None, split: str | None, linked: bool) -> None:
         self.items.add(Item(self.relative(entry.path), label, split, linked or entry.symlink))
+        self.records += RECORD_FILE.search(entry.name) is not None
 
     def collect(self, folder: _Entry, label: str, split: str | None) -> int:
         """Add all files below `folder` as items of one class, and return their number."""
@@ -169,6 +173,12 @@ class FolderSource(HashedSource):
             classes = self._collect_classes(walk, folders, None)
         for entry in files:
             walk.add(entry, None, None, linked=False)
+        if 2 * walk.records > len(walk.items):
+            raise ConfigError(
+                f"data source {self.directory!r}: {walk.records:,} of {len(walk.items):,} files in "
+                "its folders are TFRecord files, which are not read as images. Give "
+                f"tfrecord:{self.directory} to read their records"
+            )
         self._check_classes(folders, classes, walk, bool(given), files)
         return Scan(
             source=self.directory,
@@ -220,8 +230,8 @@ class FolderSource(HashedSource):
             if entry.kind == "outside":
                 raise ConfigError(
                     f"data source {self.directory!r}: the folder {entry.name!r} is a link to "
-                    f"{os.path.realpath(entry.path)!r}, outside of the data source; set "
-                    "data.follow_links = true to read it, or copy it here"
+                    f"{os.path.realpath(entry.path)!r}, outside of the data source; use "
+                    "--set data.follow_links=true to read it, or copy it here"
                 )
         return found
 
@@ -247,7 +257,13 @@ class FolderSource(HashedSource):
         else:
             hidden = sum(note.kind == "hidden" for note in notes)
             found = f"nothing but {hidden} hidden entries" if hidden else "nothing"
-        return ConfigError(f"data source {self.directory!r}: found {found}; {EXPECTED_TREE}")
+        expected = EXPECTED_TREE
+        lists = [file.path for file in files if file_list.takes(file.path, self.options)]
+        if len(lists) == 1:
+            expected += (
+                f"; to use the list in it, pass that instead of the folder: {shlex.quote(lists[0])}"
+            )
+        return ConfigError(f"data source {self.directory!r}: found {found}; {expected}")
 
     def _check_classes(
         self, folders: list[_Entry], classes: set[str], walk: _Walk, split: bool, rest: list[_Entry]
@@ -270,11 +286,11 @@ class FolderSource(HashedSource):
             if split and not classes and lists:
                 raise ConfigError(
                     f"data source {self.directory!r}: found {len(walk.items) - len(rest):,} files "
-                    f"directly in {some([f'{f.name}/' for f in folders])}, so that no folder says "
-                    f"their classes, and {some(lists)} beside. Where that lists the classes, give "
-                    f"{Path(self.directory) / lists[0]} in place of the folder, and name its "
-                    "columns by data.path_column and data.label_column and the folder of the "
-                    f"files by data.root; otherwise {EXPECTED_TREE}"
+                    f"directly in {some([f'{f.name}/' for f in folders])}. These files are not in "
+                    f"class folders. If {some(lists)} lists their classes, pass it instead of the "
+                    f"folder: {Path(self.directory) / lists[0]}, and name its columns by "
+                    "data.path_column and data.label_column and the folder of the files by "
+                    f"data.root; otherwise {EXPECTED_TREE}"
                 )
             found = f"one class only ({some(sorted(classes))})" if classes else "no class folder"
             raise ConfigError(

@@ -15,16 +15,22 @@ SPLIT_FOLDERS = {
     "validation": names.VALIDATION,
     "val": names.VALIDATION,
     "valid": names.VALIDATION,
+    "dev": names.VALIDATION,
+    "eval": names.VALIDATION,
+    "evaluation": names.VALIDATION,
     "test": names.TEST,
     "testing": names.TEST,
 }
 #: Splits by their names in manifests and in names of record files.
 SPLIT_WORDS = {
     **SPLIT_FOLDERS,
-    "dev": names.VALIDATION,
     "publictest": names.VALIDATION,  # used by FER-2013
     "privatetest": names.TEST,
 }
+#: Names of record files: x.tfrecord, x.tfrec, x.record-00000-of-00010, data_tfrecord-…-of-….gz.
+RECORD_FILE = re.compile(
+    r"(tfrecords?|\.tfrec|\.records?)(-[\d?*]+-of-[\d?*]+)?(\.gz)?$", re.IGNORECASE
+)
 ARCHIVER_LEFTOVERS = {"__MACOSX"}  # metadata folder in archives made on macOS
 EXPECTED_TREE = (
     "expected a folder with one sub-folder for each class (cats/, dogs/), or train/, validation/ "
@@ -60,6 +66,28 @@ def split_in(name: str, remedy: str) -> str | None:
     if len(found) > 1:
         raise ConfigError(f"data source: the file name {name!r} contains {some(found)}; {remedy}")
     return found[0] if found else None
+
+
+def require_all_named(where: str, given: Mapping[str, str | None]) -> None:
+    """Check that all files of a source name a split, or none does.
+
+    Images of the other files would count as training images, which they may not be.
+
+    Args:
+        where: The source, for messages.
+        given: The split that `split_in` found, by the name of each file.
+
+    Raises:
+        ConfigError: Some files name a split and others do not.
+    """
+    others = [name for name, split in given.items() if split is None]
+    if others and len(others) < len(given):
+        named = [f"{name} ({split})" for name, split in given.items() if split]
+        raise ConfigError(
+            f"data source {where!r}: {some(named)} name a split and {some(others)} do not. "
+            "Expected a word such as train, validation or test in the name of each file, or in "
+            "none. Rename the files, or give the split in a column or feature named split."
+        )
 
 
 def some(values: Sequence[str], limit: int = 5) -> str:

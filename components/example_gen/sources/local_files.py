@@ -55,8 +55,8 @@ def check_inside(file: Path, root: Path) -> None:
     if not inside:
         raise OSError(
             errno.EPERM,
-            f"is a link to {target!r}, outside of the data source; set data.follow_links = true "
-            "to read it",
+            f"is a link to {target!r}, outside of the data source; use "
+            "--set data.follow_links=true to read it",
         )
 
 

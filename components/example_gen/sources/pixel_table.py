@@ -10,16 +10,20 @@ import collections
 import io
 import math
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from imgpipe.components.example_gen.sources import local_files
 from imgpipe.components.example_gen.sources.base import Item, Kind, Scan, SourceOptions
-from imgpipe.components.example_gen.sources.file_list import column_index
+from imgpipe.components.example_gen.sources.file_list import column_index, without_decimals
 from imgpipe.components.example_gen.sources.hashing import HashedSource
-from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, some, split_in
+from imgpipe.components.example_gen.sources.layout import (
+    SPLIT_WORDS,
+    require_all_named,
+    some,
+    split_in,
+)
 from imgpipe.components.example_gen.sources.tree import listed
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
@@ -30,6 +34,8 @@ _SUFFIX = ".csv"
 _LABELS = ("label", "class", "target", "emotion", "y")
 _SPLITS = ("usage", "split")
 _GROUPS = ("group", "group_id")
+#: Names of columns that number the rows. A table that was written by pandas has one without a name.
+_NUMBERS = ("id", "index", "", "unnamed: 0")
 _EXPECTED = "expected a .csv with a label and width × height pixels (0 to 255) in every row"
 _ONE_SPLIT = "expected one of train, validation and test at most; rename it"
 _MIN_PIXELS = 4  # two by two
@@ -60,11 +66,7 @@ class _Layout:
     side: int  # pixels
     channels: int  # 1 or 3
     spaced: int  # column that holds all pixels separated by spaces, -1 for one column each
-
-    @property
-    def roles(self) -> set[int]:
-        """Columns that hold no pixels."""
-        return {self.label, self.split, self.group} - {-1}
+    roles: frozenset[int]  # columns that hold no pixels
 
 
 @local_files.cached_until_changed(64)
@@ -86,6 +88,8 @@ def _layout(path: str, options: SourceOptions) -> _Layout:
     split = column_index(path, titles, options.split_column, _SPLITS, required=False)
     group = column_index(path, titles, options.group_column, _GROUPS, required=False)
     roles = {max(label, 0), split, group} - {-1}  # an unnamed label is in the first column
+    if label >= 0:
+        roles |= {n for n, title in enumerate(titles) if title.strip().lower() in _NUMBERS}
     values = [column for column in range(len(sample)) if column not in roles]
     spaced = values[0] if len(values) == 1 and b" " in sample[values[0]] else -1
     count = len(sample[spaced].split()) if spaced >= 0 else len(values)
@@ -103,8 +107,9 @@ def _layout(path: str, options: SourceOptions) -> _Layout:
             f"data source {path!r}: found {found}, which is neither a square nor three times one; "
             f"{_EXPECTED}; name other columns by data.label_column, split_column, group_column"
         )
-    columns = len(sample)
-    return _Layout(header, delimiter, columns, max(label, 0), split, group, side, channels, spaced)
+    columns, taken = len(sample), frozenset(roles)
+    label = max(label, 0)
+    return _Layout(header, delimiter, columns, label, split, group, side, channels, spaced, taken)
 
 
 def _is_header(cells: Sequence[bytes], options: SourceOptions) -> bool:
@@ -194,15 +199,20 @@ class PixelSource(HashedSource):
     def _all_rows(self) -> Iterator[Item]:
         files = self._files()
         stems = collections.Counter(file.stem for file in files)
+        named: dict[str, str | None] = {}
         for file in files:
             folder = file.stem if stems[file.stem] == 1 else file.name
             split = split_in(file.name, _ONE_SPLIT) if len(files) > 1 else None
             try:
-                yield from self._rows(file, folder, split)
+                for item in self._rows(file, folder, split):
+                    if item.split == split:
+                        named[file.name] = split
+                    yield item
             except OSError as error:
                 raise ConfigError(
                     f"data source {str(file)!r} cannot be read: {error.strerror or error}"
                 ) from None
+        require_all_named(self.locator, named)
 
     def _rows(self, file: Path, folder: str, split: str | None) -> Iterator[Item]:
         """One item for each row; its path has the number of the line in a folder of the table."""
@@ -220,7 +230,7 @@ class PixelSource(HashedSource):
                 word = _cell(cells, layout.split)
                 yield Item(
                     f"{folder}/{number:07d}.png",
-                    _without_decimals(_cell(cells, layout.label)) or None,
+                    without_decimals(_cell(cells, layout.label)) or None,
                     self._split_name(word, file, number) if word else split,
                     group=_cell(cells, layout.group) or None,
                     locator=f"{start}:{len(line)}:{file.name}",
@@ -240,11 +250,6 @@ def _cell(cells: Sequence[bytes], column: int) -> str:
     if not 0 <= column < len(cells):
         return ""
     return cells[column].strip(_QUOTES).decode("utf-8", "replace")
-
-
-def _without_decimals(text: str) -> str:
-    """Return a numeric label without the decimals that spreadsheets add: "3.0" becomes "3"."""
-    return text[:-2] if re.fullmatch(r"\d+\.0", text) else text
 
 
 def _values(line: bytes, layout: _Layout) -> bytes:

@@ -228,6 +228,8 @@ def _check_lengths(path: str, packed: bool) -> None:
                 offset, number = offset + _FRAME + length, number + 1
                 continue
             raise _damaged(path, number, offset, what)
+        if head:
+            raise _damaged(path, number, offset, f"{len(head)} of {_HEADER} bytes of its header")
 
 
 def _part(path: str, file: BinaryIO, packed: bool, offset: int) -> bytes:

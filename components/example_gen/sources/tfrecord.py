@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 from imgpipe.components.example_gen.sources import local_files
 from imgpipe.components.example_gen.sources.archive import safe_path
 from imgpipe.components.example_gen.sources.base import Item, Kind, Scan, SourceOptions
 from imgpipe.components.example_gen.sources.hashing import HashedSource
-from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, is_hidden, split_in
+from imgpipe.components.example_gen.sources.layout import (
+    RECORD_FILE,
+    SPLIT_WORDS,
+    is_hidden,
+    require_all_named,
+    split_in,
+)
 from imgpipe.components.example_gen.sources.record_files import (
     Entry,
     Fields,
@@ -23,8 +29,10 @@ from imgpipe.components.example_gen.sources.record_files import (
 from imgpipe.components.example_gen.sources.tree import listed
 from imgpipe.models.errors import ConfigError
 
-_NAME = re.compile(r"tfrecords?(-\d+-of-\d+)?(\.gz)?$", re.IGNORECASE)
-_EXPECTED = "expected TFRecord files of tf.Examples with an encoded image and its label"
+_EXPECTED = (
+    "expected TFRecord files of tf.Examples with an encoded image and its label; name other "
+    "features by data.image_column and data.label_column"
+)
 
 
 def takes(locator: str, options: SourceOptions) -> bool:
@@ -32,9 +40,10 @@ def takes(locator: str, options: SourceOptions) -> bool:
     path = Path(locator).expanduser()
     if path.is_dir():
         found = local_files.visible(path)
-        records = [entry for entry in found if _NAME.search(entry.name)]
+        records = [entry for entry in found if RECORD_FILE.search(entry.name)]
         return bool(records) and not any(entry.is_dir() for entry in found)
-    return bool(_NAME.search(locator.rstrip("*")) or ".tfrecord" in locator.lower())
+    known = map(RECORD_FILE.search, (locator, locator.rstrip("*")))
+    return any(known) or ".tfrec" in locator.lower()
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,7 @@ class TFRecordSource(HashedSource):
     def _items(self) -> Iterator[Item]:
         base, files = self._files()
         alone = Path(self.locator).expanduser().is_file()
+        named: dict[str, str | None] = {}
         for file in files:
             name = file.relative_to(base).as_posix()
             fields = fields_of(str(file), self.options)
@@ -64,9 +74,13 @@ class TFRecordSource(HashedSource):
             # crash_test_photos.tfrecord.
             remedy = "rename it, or name the files of one split"
             given = None if alone else split_in(name, remedy)
-            for number, entry in enumerate(index(str(file), fields)):
+            entries = index(str(file), fields)
+            if not all(entry.split for entry in entries):
+                named[name] = given
+            for number, entry in enumerate(entries):
                 split = _split_of(entry.split, name, number) if entry.split else given
                 yield to_item(f"{name}/{number:08d}", str(file), entry, fields, split)
+        require_all_named(self.locator, named)
 
     def _files(self) -> tuple[Path, list[Path]]:
         """Return the folder that names are relative to, and the record files in order."""
@@ -75,7 +89,8 @@ class TFRecordSource(HashedSource):
             return path.parent, [path]
         if path.is_dir():
             # Folders below count too, as in Examples artifacts: Split-train/data_tfrecord-….
-            found = [f for f in sorted(path.rglob("*")) if f.is_file() and _NAME.search(f.name)]
+            named = [f for f in sorted(path.rglob("*")) if RECORD_FILE.search(f.name)]
+            found = [f for f in named if f.is_file()]
             files = [f for f in found if not any(map(is_hidden, f.relative_to(path).parts))]
             if not files:
                 raise ConfigError(f"data source {self.locator!r} holds no record file; {_EXPECTED}")
@@ -116,15 +131,15 @@ def to_item(path: str, file: str, entry: Entry, fields: Fields, split: str | Non
         None if entry.label is None else str(entry.label),
         split,
         group=entry.group or None,
-        locator=f"{entry.offset}:{entry.length}:{fields.image}:{file}",
+        locator=f"{entry.offset}:{entry.length}:{quote(fields.image)}:{file}",
     )
 
 
 def read_locator(locator: str) -> bytes:
     """Read the encoded image that the locator of an item refers to."""
     offset, length, rest = locator.split(":", 2)
-    feature, _, file = rest.partition(":")
-    return image_of(file, int(offset), int(length), feature)
+    feature, _, file = rest.partition(":")  # a colon in the feature is quoted
+    return image_of(file, int(offset), int(length), unquote(feature))
 
 
 KINDS = (Kind("tfrecord", TFRecordSource, takes, order=40),)

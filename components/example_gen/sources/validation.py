@@ -115,6 +115,7 @@ def vet(scan: Scan, options: SourceOptions) -> Scan:
         notes = [note for note in notes if note.kind != "empty_class"]
         notes += [Note("empty_class", c, "no file in it") for c in vocabulary if c not in labels]
     check_class_names(scan.source, {*scan.vocabulary, *vocabulary})
+    notes += _classes_in_other_case(vocabulary)
     items = _one_split_a_group(items)
     notes += _odd_names(items)
     notes += _same_folders(items)
@@ -145,7 +146,8 @@ def check_class_names(where: str, classes: Iterable[str]) -> None:
         classes: Names of the classes.
 
     Raises:
-        ConfigError: A name is not UTF-8, or two names differ only in the form of their accents.
+        ConfigError: A name is not UTF-8, or two names differ only in the form of their accents or
+            in spaces at their ends.
     """
     composed: dict[str, str] = {}
     for name in sorted(classes):
@@ -156,13 +158,28 @@ def check_class_names(where: str, classes: Iterable[str]) -> None:
                 f"data source {where!r}: the class name {name!r} is not UTF-8; rename the class, "
                 "because the model answers with its name"
             ) from None
-        other = composed.setdefault(unicodedata.normalize("NFC", name), name)
+        other = composed.setdefault(unicodedata.normalize("NFC", name).strip(), name)
         if other != name:
             raise ConfigError(
-                f"data source {where!r}: two names of a class look the same, {name!r}, but only "
-                "one of them has its accents in the letters (Unicode's forms NFC and NFD); give "
-                "both the same name"
+                f"data source {where!r}: two names of a class look the same, {other!r} and "
+                f"{name!r}; they differ only in spaces at their ends or in Unicode normalisation "
+                "(NFC and NFD); give both the same name"
             )
+
+
+def _classes_in_other_case(classes: Iterable[str]) -> list[Note]:
+    """Return notes on classes whose names differ only in case, as "cat" and "Cat" do."""
+    first: dict[str, str] = {}
+    return [
+        Note(
+            "similar_classes",
+            name,
+            f"differs from the class {other!r} only in case; if both are one class, give both the "
+            "same name",
+        )
+        for name in sorted(classes)
+        if (other := first.setdefault(_folded(name), name)) != name
+    ]
 
 
 def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[Items, _Paths]:
@@ -287,14 +304,23 @@ def _odd_names(items: Iterable[Item]) -> list[Note]:
 
 
 def _collisions(items: Iterable[Item], again: Collection[int]) -> list[Note]:
-    """Return notes on names that differ only in case or accents' form: hashes in `again`."""
+    """Return notes on names that differ only in case or in Unicode normalisation.
+
+    Args:
+        items: The files.
+        again: Hashes of the folded names that occur more than once.
+    """
     same: dict[str, list[str]] = collections.defaultdict(list)
     for item in items if again else ():
         if hash(folded := _folded(item.path)) in again:
             same[folded].append(item.path)
     collisions = [found for found in same.values() if len(found) > 1]
     notes = [
-        Note("case_collision", path, f"differs only in case or accents' form from {found[0]}")
+        Note(
+            "case_collision",
+            path,
+            f"differs from {found[0]} only in case or in Unicode normalisation",
+        )
         for found in collisions[:_NAMED]
         for path in found[1:]
     ]

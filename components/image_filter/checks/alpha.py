@@ -1,4 +1,4 @@
-"""Transparent pixels: the serving op drops the alpha channel, so the hidden colours are visible."""
+"""Transparent pixels: the serving operation drops the alpha channel and shows hidden colours."""
 
 from __future__ import annotations
 

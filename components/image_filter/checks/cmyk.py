@@ -1,4 +1,4 @@
-"""CMYK images: the serving op decodes them without their colour profile."""
+"""CMYK images: the serving operation decodes them without their colour profile."""
 
 from __future__ import annotations
 

@@ -20,5 +20,6 @@ CHECK = Check(
     80,
     "header",
     judge,
-    "move the file into the folder of its class, or give it a label in the list, and run again",
+    "move the file into the folder of its class, or give it a label in the list or with imgpipe "
+    "review, and run again",
 )

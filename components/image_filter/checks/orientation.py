@@ -1,4 +1,4 @@
-"""Images with an Exif orientation, which the serving op does not apply.
+"""Images with an Exif orientation, which the serving operation does not apply.
 
 The default is a warning and not a repair, because the server does not rotate images either, and a
 model should be trained on the images that it will see. With "repair", the images are rotated and

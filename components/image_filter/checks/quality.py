@@ -1,6 +1,7 @@
 """Checks of image quality, which compare a measurement with a threshold.
 
-The measurements are those of CleanVision, computed from the pixels that the serving op decodes.
+The measurements are those of CleanVision, computed from the pixels that the serving operation
+decodes.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ DOUBT = 0.05
 def remedy(name: str) -> str:
     """Return what to do about a finding of the check `name`."""
     settings = f"judge.severity.{name} or judge.threshold.{name}"
-    return f"set {settings}; imgpipe quarantine accept keeps one image"
+    return f"set {settings}, or keep a single image with `imgpipe quarantine accept`"
 
 
 def below(

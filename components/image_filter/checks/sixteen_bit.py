@@ -1,4 +1,4 @@
-"""Images with 16 bits per channel: the serving op keeps the upper 8 bits, which may be dark."""
+"""Images with 16 bits per channel: the serving operation keeps the upper 8, which may be dark."""
 
 from __future__ import annotations
 

@@ -16,6 +16,6 @@ CHECK = Check(
     20,
     "header",
     judge,
-    "replace the file by the complete image and run again",
+    "replace the file with the complete image and run again",
     unusable=("zero_byte",),
 )

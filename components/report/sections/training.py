@@ -16,7 +16,7 @@ _STOPPED = {
     "target": "it reached the target accuracy (train.target_accuracy)",
     "plateau": "the validation loss had not improved for {section}.patience epochs",
     "diverged": "the loss was no longer finite; lower the learning rate",
-    "minutes": "the time for training was over (train.minutes)",
+    "minutes": "the time for training ran out (train.minutes)",
     "epochs": "it reached the largest number of epochs ({section}.epochs)",
 }
 _BY_CALIBRATED_LOSS = (

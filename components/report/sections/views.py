@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from imgpipe.components.report.section import Absent, Content, Context, Section
+from imgpipe.models.features.folds import ENOUGH
 
 _COLUMNS = 8  # augmented views shown of each image
 _COUNT = "count"  # the number of views; all other settings describe how they look
@@ -32,11 +33,7 @@ def build(context: Context) -> Content:
     settings = context.part("settings")
     bank = context.part("bank")
     if only_unchanged(bank):
-        return Absent(
-            bank.get("views_note")
-            or "The model is trained on each image unchanged. Augmented views were not made, "
-            "because cross-validation over the training images did not say that they help."
-        )
+        return Absent(bank.get("views_note") or _why_none(bank["views_accuracy"][0]))
     if not rows or not settings.get("views"):
         return context.absent("No views were made")
     numbers = range(1 + columns(settings))
@@ -55,6 +52,16 @@ def build(context: Context) -> Content:
             for row in rows
         ],
     }
+
+
+def _why_none(accuracy: float) -> str:
+    reason = "an added view did not improve the head in cross-validation over the training images"
+    if accuracy >= ENOUGH:
+        reason = (
+            f"the head already reaches {accuracy:.3f} without them in cross-validation over the "
+            "training images"
+        )
+    return f"The model is trained on each image unchanged. No augmented views are used: {reason}."
 
 
 def _changes(settings: Mapping[str, Any]) -> list[str]:

@@ -74,7 +74,7 @@ def test_the_share_of_rejected_images_is_limited_by_a_setting():
     (reason,) = decide(summary(rejected=10, reasons={"truncated": 10}))
     assert reason.expected == "at most 10.0% of the images"
     assert reason.seen == "16.7% (10 of 60: 10 truncated)"
-    assert reason.advice.endswith("or accept as many with --set gate.max_rejected_share=0.17")
+    assert reason.advice.endswith("or allow this share with --set gate.max_rejected_share=0.17")
     assert (
         decide(
             summary(rejected=10, reasons={"truncated": 10}),

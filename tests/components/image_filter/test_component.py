@@ -187,7 +187,7 @@ def test_broken_images_come_through_beam_without_a_crash(shared_data, broken_ima
     repaired = {repair["path"][2:] for repair in repairs}
     found = [*repairs, *done.rejects.values()]
     # The op decodes these to other colours.
-    serves -= {one["path"][2:] for one in found if "the serving op ignores" in one["detail"]}
+    serves -= {one["path"][2:] for one in found if "the serving operation ignores" in one["detail"]}
     copies = {p[2:] for p, r in done.rejects.items() if r["reason"].startswith("duplicate")}
     assert {path[2:] for path in done.paths()} | copies == serves | repaired
     assert done.summary["in"] == len(broken_images) and not repaired & serves
@@ -219,7 +219,7 @@ def test_the_content_of_a_link_out_of_the_source_is_not_kept(photos, run, tmp_pa
     done = run(folder)
     (reject,) = done.rejects.values()
     assert (reject["path"], reject["reason"], reject["stored"]) == ("a/x.jpg", "unreadable", "")
-    assert "outside of the data source; set data.follow_links = true" in reject["detail"]
+    assert "outside of the data source; use --set data.follow_links=true" in reject["detail"]
     assert not any(b"private" in f.read_bytes() for f in done.root.rglob("*") if f.is_file())
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
+import filelock
 import pytest
 
 from imgpipe.components.image_filter import overrides
-from imgpipe.components.image_filter.checks import obstacle
+from imgpipe.components.image_filter.checks import CHECKS, obstacle
 from imgpipe.components.image_filter.checks.source_problem import is_about_label
 from imgpipe.components.image_filter.overrides import Override
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, ResourceError
 
 A, B = "a" * 64, "b" * 64
 
@@ -90,6 +93,31 @@ def test_a_decision_is_added_beside_its_proposal(tmp_path):
     path.write_text(overrides.to_toml([Override(A, "relabel", "dog", confirmed=False)]))
     assert overrides.add(path, [decision]) == 1
     assert overrides.confirmed(overrides.load(path)) == (decision,)
+
+
+def test_several_writers_lose_no_entry(tmp_path):
+    path = tmp_path / "overrides.toml"
+    hashes = [f"{number:064x}" for number in range(40)]
+
+    def write(digest):
+        if int(digest, 16) % 2:
+            overrides.add(path, [Override(digest, "accept")])
+        else:
+            overrides.replace(path, digest, [Override(digest, "accept")])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, hashes))
+    assert sorted(entry.image_hash for entry in overrides.load(path)) == hashes
+
+
+def test_a_writer_that_does_not_finish_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(overrides, "_LOCK_SECONDS", 0.0)
+    path = tmp_path / "overrides.toml"
+    with (
+        filelock.FileLock(tmp_path / ".overrides.toml.lock"),
+        pytest.raises(ResourceError, match=r"overrides.toml: another process .* try again"),
+    ):
+        overrides.add(path, [Override(A, "accept")])
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -190,6 +218,12 @@ def test_a_new_label_keeps_an_image_except_in_test():
     assert not relabel.accepts("test"), "labels of test never change"
     assert Override("ab" * 32, "accept").accepts("test")
     assert not Override("ab" * 32, "reject").accepts("train")
+
+
+def test_an_image_without_a_label_gets_one_in_the_review():
+    remedy = next(one.remedy for one in CHECKS if one.name == "no_label")
+    assert "imgpipe review" in obstacle("no_label", remedy, relabel=False)
+    assert obstacle("no_label", remedy, relabel=True) == ""
 
 
 def test_another_label_is_no_remedy_for_an_image_that_resembles_a_test_image():

@@ -31,15 +31,15 @@ def images(count, label=0, **options):
     return [image(f"{label}/{number}", label, **options) for number in range(count)]
 
 
-def placed(records, near=(), rule=RULE, relabelled=()):
+def placed(records, near=(), rule=RULE, relabelled=(), one_of_near=False):
     """Place the records, and return their splits and the reasons for the moves by path.
 
     `near` holds groups of near-duplicates. The order of the records must not matter.
     """
     numbers = {record.image_hash: n for n, group in enumerate(near) for record in group}
     rows = [placement.row(record, rule, record.path in relabelled) for record in records]
-    moves = dict(placement.place(rows, numbers, rule))
-    again = dict(placement.place(rows[::-1], numbers, rule))
+    moves = dict(placement.place(rows, numbers, rule, one_of_near))
+    again = dict(placement.place(rows[::-1], numbers, rule, one_of_near))
     assert again == moves, "the order of the images does not matter"
     splits, reasons = {}, {}
     for record in records:
@@ -91,6 +91,23 @@ def test_no_near_duplicate_takes_a_relabelled_image_to_test():
     assert any(other.split == "test" for one, other in pairs if one.path in relabelled)
     assert "test" not in {splits[path] for path in relabelled}
     assert all(len({splits[record.path] for record in pair}) == 1 for pair in pairs)
+
+
+def test_near_duplicates_that_will_be_rejected_do_not_count_for_a_minimum():
+    for seed in range(40):
+        rule = SplitRule(seed, min_validation=3, min_test=1)
+        records = images(24, rule=rule)
+        pairs = [records[start : start + 2] for start in range(0, 24, 2)]
+        splits, _ = placed(records, pairs, rule=rule, one_of_near=True)
+        counts = collections.Counter(splits[one.path] for one, _ in pairs)
+        assert counts["train"] >= 6 and counts["validation"] >= 3 and counts["test"] >= 1, seed
+
+
+def test_near_duplicates_in_a_group_of_the_source_count_for_a_minimum():
+    """They are not rejected."""
+    records = [image(f"{n}", group=f"film {n // 20}") for n in range(200)]
+    films = [records[start : start + 20] for start in range(0, 200, 20)]
+    assert placed(records, films) == placed(records, films, one_of_near=True)
 
 
 @pytest.mark.parametrize("groups", [2, 3, 4])

@@ -53,7 +53,10 @@ def test_the_text_names_the_classes_the_metrics_and_the_origin():
 
 def test_the_card_states_the_accuracy_over_folds_if_they_decided():
     folds = {"folds": 5, "mean": 0.971, "std": 0.012, "correct": 1080, "images": 1112}
-    _, text = front_matter(model_card(FACTS, METRICS, folds))
+    fields, text = front_matter(model_card(FACTS, METRICS, folds))
+    (result,) = fields["model-index"][0]["results"]
+    assert result["metrics"] == [{"type": "accuracy", "value": 0.971}]
+    assert result["dataset"]["name"] == "5 folds of train and validation"
     assert "Mean accuracy over 5 folds: 0.971 ± 0.012 (1,080 of 1,112 correct)" in text
     assert "used for calibration, so that" in text
     _, text = front_matter(model_card(FACTS, METRICS))

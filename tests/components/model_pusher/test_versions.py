@@ -1,6 +1,7 @@
 """Versions and manifests: a version is published whole or not at all, and numbers only grow."""
 
 import contextlib
+import errno
 import json
 import os
 import subprocess
@@ -235,6 +236,25 @@ def test_a_killed_publisher_leaves_no_incomplete_version(tmp_path: Path):
     assert not list(base.glob(".tmp-*"))
 
 
+def test_publishing_without_permission_names_the_file_and_what_to_do(
+    tmp_path: Path, saved_model: Path, monkeypatch
+):
+    base = tmp_path / "model"
+    denied = PermissionError(errno.EACCES, "Permission denied", f"{base}/.lock")
+
+    def acquire(*args, **kwargs):
+        raise denied
+
+    monkeypatch.setattr(versions.filelock.FileLock, "acquire", acquire)
+    with pytest.raises(ResourceError, match="could not publish a version") as found:
+        versions.publish(base, {"": saved_model}, {})
+    assert str(found.value) == (
+        f"could not publish a version in {base}: Permission denied: {base}/.lock. Nothing was "
+        "changed there; give this user the permission or choose another push.directory and run "
+        "again."
+    )
+
+
 def test_publishing_on_a_full_disk_fails_with_a_message_and_changes_nothing(
     tmp_path: Path, saved_model: Path
 ):
@@ -378,8 +398,21 @@ class TestRollback:
 
     def test_does_not_publish_a_damaged_version(self, base: Path):
         (base / "1" / "saved_model.pb").write_bytes(b"grapH")
-        with pytest.raises(ConfigError, match=r"version 1 in .* is missing or damaged"):
+        with pytest.raises(
+            ConfigError,
+            match=r"version 1 in .* is missing or damaged \(saved_model\.pb has changed",
+        ):
             rollback.rollback(base, 1)
+
+    def test_versions_that_this_user_may_not_read_are_named(self, base: Path, monkeypatch):
+        def refuse(path: Path, **options):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+        monkeypatch.setattr(Path, "read_text", refuse)
+        with pytest.raises(
+            ResourceError, match=r"version 1: this user may not read manifest\.json"
+        ):
+            rollback.rollback(base, None)
 
     def test_the_baseline_is_the_version_of_the_rollback(self, base: Path):
         assert manifest.baseline_for(base, "bad").number == 3

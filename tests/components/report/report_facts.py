@@ -190,7 +190,7 @@ def facts(
         "baseline": {"version": 3, "compared": True, "why": ""},
         "serving": [
             {"name": "answers as the trained model", "passed": True, "detail": "16 images"},
-            {"name": "refuses garbage", "passed": True, "detail": "INVALID_ARGUMENT"},
+            {"name": "rejects invalid input", "passed": True, "detail": "INVALID_ARGUMENT"},
         ],
         "cross_validation": {
             "folds": 5,

@@ -12,6 +12,13 @@ def solved(**values):
     return {"training": {"epochs": [{}], "stopped": "solved", "solution": {"folds": 5} | values}}
 
 
+def unseen(**values):
+    """Return facts of a run whose head made too few mistakes on validation for a search."""
+    training = solved(**values)["training"]
+    skipped = {"search": [{}], "search_ended": {"reason": "few_mistakes"}}
+    return {"training": training | skipped}
+
+
 def doubted(*margins):
     """Return facts of a run with doubtful labels of these margins."""
     return {"suspects": {"images": 373, "rows": [{"margin": margin} for margin in margins]}}
@@ -43,7 +50,8 @@ LAST = {"epochs": [{}] * 4, "stopped": "epochs", "best_epoch": 4}
         (
             advice.doubtful_labels,
             doubted(0.9) | solved(accuracy=0.646),
-            "Many may be right, because the head that doubts them reaches only 0.65.",
+            "Many of these labels may be right: the head that flagged them has an accuracy of "
+            "only 0.65.",
         ),
         (
             advice.small_class,
@@ -67,6 +75,16 @@ LAST = {"epochs": [{}] * 4, "stopped": "epochs", "best_epoch": 4}
             advice.fine_tuning,
             solved(accuracy=0.931) | changed({"fine_tune.mode": "off", "train.minutes": 0}),
             "With --set fine_tune.mode=search --minutes 15 further layers",
+        ),
+        (
+            advice.fine_tuning,
+            unseen(accuracy=0.802),
+            "or give more of the images to validation, such as --set split.validation=0.3, so that",
+        ),
+        (
+            advice.fine_tuning,
+            unseen(accuracy=0.802) | changed({"split.validation": 0.3}),
+            "or give more of the images to validation, so that",
         ),
         (
             advice.more_time,
@@ -135,6 +153,7 @@ def test_a_fact_leads_to_its_advice(rule, given, words):
         (advice.small_class, trained_on(cat=80, dog=90)),
         (advice.small_class, trained_on(cat=3)),
         (advice.fine_tuning, solved(accuracy=0.99)),
+        (advice.fine_tuning, unseen(accuracy=0.99)),
         (
             advice.fine_tuning,
             {"training": solved(accuracy=0.9)["training"] | {"fine_tune": {"epochs": [{}]}}},

@@ -62,6 +62,12 @@ def test_wilson_interval_of_no_images_is_zero_to_one():
     assert wilson(0, 0) == (0.0, 1.0)
 
 
+@pytest.mark.parametrize("count", [4, 10, 14])
+def test_wilson_reaches_its_bounds_where_all_or_none_are_correct(count):
+    assert wilson(count, count)[1] == 1.0
+    assert wilson(0, count)[0] == 0.0
+
+
 @pytest.mark.parametrize("count", [1, 7, 1000])
 def test_wilson_is_symmetric_and_stays_within_bounds(count):
     low, high = wilson(count, count)

@@ -46,6 +46,19 @@ def test_average_precision_is_that_of_scikit_learn():
         assert (np.diff(points[:, 0]) >= 0).all() and len(points) <= 81
 
 
+def test_average_precision_of_a_confident_model_is_that_of_its_exact_order():
+    """Most probabilities are nearer to 0 or 1 than a millionth."""
+    reference = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 4, 200)
+    logits = rng.normal(0, 8, (200, 4)) + 14 * np.eye(4)[labels]
+    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities = (exp / exp.sum(axis=1, keepdims=True)).astype(np.float32)
+    for i, one in enumerate(counted(probabilities, labels, 4)["classes"]):
+        exact = reference.average_precision_score(labels == i, probabilities[:, i])
+        assert one["average_precision"] == pytest.approx(exact, abs=0.005)
+
+
 def test_a_perfect_class_has_precision_one_and_a_class_without_images_none():
     probabilities = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0]])
     found = counted(probabilities, [0, 1], 3)

@@ -59,8 +59,10 @@ def test_a_drop_below_the_baseline_states_the_validation_accuracy():
     found = facts()
     found["gate"] |= {"failed": ["baseline"], "blessed": False}
     text = verdict.sentence(found)
-    assert "142 of 150 correct) validation accuracy" in text
+    assert "142 of 150 correct) reaches the threshold 0.9, but validation accuracy" in text
     assert "is below 0.961, which version 3 reached" in text
+    found["cross_validation"] |= {"automatic": True, "validation_images": 14}
+    assert verdict.sentence(found) == text, "the folds decide nothing about the baseline"
 
 
 def test_the_verdict_states_the_validation_accuracy_if_validation_decides():
@@ -114,7 +116,8 @@ def test_a_class_that_no_fold_could_learn_gives_a_hint():
     (hint,) = warnings(found)
     name = found["settings"]["vocabulary"][1]
     assert hint.startswith(
-        f"no fold could learn {name}, because all of its images came into one fold, as those of one"
+        f"no fold could learn {name}, because all of its images are in one fold, "
+        "as the images of one group always are"
     )
     assert "40 images of it counted as wrong" in hint
 

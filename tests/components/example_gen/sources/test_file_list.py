@@ -141,6 +141,20 @@ def test_a_list_may_have_another_root_and_its_missing_files_are_noted(folder, tm
     assert note.detail == f"{folder}/x/gone.jpg: No such file or directory"
 
 
+def test_a_list_without_a_single_file_is_refused_with_its_root(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("lists")
+    refused = dict(ROWS[0], path="../secret")
+    expected = (
+        rf"none of its 3 files exists below '{other}' \(first: 'x/1\.jpg'\)\. Paths start at the "
+        r"folder of the list, or at data\.root\. Use: --set data\.root=FOLDER"
+    )
+    with pytest.raises(ConfigError, match=expected):
+        open_source(write(other, [*ROWS, refused])).listing()
+    (other / "x").write_bytes(b"a file in the place of a folder")
+    with pytest.raises(ConfigError, match=expected):
+        open_source(write(other, ROWS)).listing()
+
+
 def test_rows_without_label_are_items_without_label(folder):
     scan = open_source(write(folder, [*ROWS, dict(ROWS[0], path="y/4", label="")])).listing()
     assert [i.path for i in scan.items if i.label is None] == ["y/4"]
@@ -156,6 +170,15 @@ def test_rows_without_label_are_items_without_label(folder):
         ("a.csv", "path,label,split\n1,a,blue\n2,b,\n", "row 2: split 'blue'; expected train, val"),
         ("a.csv", "path,label\n1,a\n2,a\n", r"one class only \(a\)"),
         ("a.csv", "path,label,split\n1,a,val\n2,b,test\n", "no image for train; leave the split"),
+        ("a.csv", "path,label\n1,a,\n2,b,c\n", "row 3: 3 cells, but the first row has 2; put"),
+        ("a.csv", "path,breed\n1,a\n2,b\n", "label; found path, breed; name it by data.label_col"),
+        ("a.jsonl", '{"path": "1", "breed": "a"}', "no class .* name other columns by data.path_c"),
+        (
+            "a.jsonl",
+            '{"path": "1", "label": ["a"]}',
+            r'row 1: the label takes .* Received: \["a"\]',
+        ),
+        ("a.jsonl", '{"path": "1", "label": true}', "row 1: the label takes .* Received: true"),
         ("a.csv", b"path,label\n1,a\n\xff,b\n", "is not UTF-8 text"),
         ("a.csv", "path,label\n1,a\n".encode("utf-16"), "is not UTF-8 text"),
         ("gone.jsonl", None, "cannot be read: No such file"),
@@ -179,5 +202,26 @@ def test_a_quotation_mark_that_is_not_closed_is_refused(folder):
 
 def test_a_header_above_columns_that_are_given_by_number_is_no_image(folder):
     options = SourceOptions(path_column="0", label_column="1")
-    (folder / "list.csv").write_text("path,label\nx/1.jpg,cat\nx/2.jpg,dog\n")
+    for titles in ("path,label", "picture,breed"):
+        (folder / "list.csv").write_text(f"{titles}\nx/1.jpg,cat\nx/2.jpg,dog\n")
+        scan = open_source(str(folder / "list.csv"), options).listing()
+        assert scan.counts() == {"cat": 1, "dog": 1}
+    (folder / "bare").write_bytes(b"")  # a file, although its name looks like that of a column
+    (folder / "list.csv").write_text("bare,cat\nx/2.jpg,dog\n")
     assert open_source(str(folder / "list.csv"), options).listing().counts() == {"cat": 1, "dog": 1}
+
+
+@pytest.mark.parametrize("start", ["sep=;\n", '"sep=;"\r\n', "\n", "  \n\n"])
+def test_lines_above_the_header_are_skipped(folder, start):
+    (folder / "list.csv").write_text(f"{start}path;label\nx/1.jpg;cat\nx/2.jpg;dog\ny/3.jpg\n;a\n")
+    row = start.count("\n") + 5
+    with pytest.raises(ConfigError, match=f"row {row}: no path"):
+        open_source(str(folder / "list.csv")).listing()
+
+
+def test_numbers_are_the_same_labels_in_all_lists(folder):
+    expected = {"0": 2, "1.5": 1}
+    (folder / "list.csv").write_text("path,label\nx/1.jpg,0\nx/2.jpg,0.0\ny/3.jpg,1.5\n")
+    assert open_source(str(folder / "list.csv")).listing().counts() == expected
+    rows = [{"path": row["path"], "label": n} for row, n in zip(ROWS, (0, 0.0, 1.5), strict=True)]
+    assert open_source(write(folder, rows, "jsonl")).listing().counts() == expected

@@ -177,12 +177,24 @@ def test_an_unusable_folder_is_refused_with_what_was_found(tmp_path, paths, mess
         open_source(fill(tmp_path, *paths)).listing()
 
 
+def test_a_folder_of_files_without_folders_names_the_list_in_it(tmp_path):
+    folder = tmp_path / "flat pics"
+    spec = fill(folder, "1.jpg", "2.jpg")
+    (folder / "sizes.csv").write_text("width,height\n1,2\n")
+    (folder / "labels.csv").write_text("path,label\n1.jpg,cat\n2.jpg,dog\n")
+    with pytest.raises(ConfigError, match=r"instead of the folder: '.*/flat pics/labels\.csv'$"):
+        open_source(spec).listing()
+    (folder / "more.jsonl").touch()
+    with pytest.raises(ConfigError, match=r"test/ folders with such sub-folders$"):
+        open_source(spec).listing()
+
+
 def test_flat_split_folders_beside_a_list_name_the_list(tmp_path):
     fill(tmp_path, "train/1.jpg", "train/2.jpg", "test/3.jpg", "labels.csv")
     message = (
-        r"found 3 files directly in test/, train/, so that no folder says their classes, and "
-        r"labels\.csv beside\. .* give .*labels\.csv in place of the folder, and name its columns "
-        r"by data\.path_column and data\.label_column"
+        r"found 3 files directly in test/, train/\. These files are not in class folders\. If "
+        r"labels\.csv lists their classes, pass it instead of the folder: .*labels\.csv, and name "
+        r"its columns by data\.path_column and data\.label_column"
     )
     with pytest.raises(ConfigError, match=message):
         open_source(str(tmp_path)).listing()
@@ -232,7 +244,14 @@ def test_a_file_over_256_mib_is_not_read(photos):
 
 
 def test_other_words_for_splits_are_splits(photos):
-    folder = photos({"training/a": 2, "training/b": 2, "testing/a": 1, "testing/b": 1})
+    folder = photos({f"{split}/{label}": 1 for split in ("training", "testing") for label in "ab"})
     scan = open_source(str(folder)).listing()
     assert scan.vocabulary == ("a", "b")
     assert {item.split for item in scan.items} == {"train", "test"}
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "dev", "eval", "Evaluation"])
+def test_all_words_for_validation_are_splits(tmp_path, name):
+    fill(tmp_path, "train/a/1", "train/b/2", f"{name}/a/3", f"{name}/b/4")
+    scan = open_source(str(tmp_path)).listing()
+    assert scan.vocabulary == ("a", "b") and scan.given_splits == ("train", "validation")

@@ -160,8 +160,8 @@ def test_links_that_leave_the_folder_are_read_only_where_allowed(tmp_path):
     for spec in (root, listed):
         found = problems(spec)
         assert found.pop("a/out.jpg") == (
-            f"is a link to '{tmp_path}/secret', outside of the data source; set "
-            "data.follow_links = true to read it"
+            f"is a link to '{tmp_path}/secret', outside of the data source; use "
+            "--set data.follow_links=true to read it"
         )
         assert set(found.values()) == {""}
         assert problems(spec, allowed)["a/out.jpg"] == ""
@@ -169,7 +169,7 @@ def test_links_that_leave_the_folder_are_read_only_where_allowed(tmp_path):
     assert note.path == "b/more" and "data.follow_links" in note.detail
     assert "b/more/3.jpg" in problems(root, allowed)
     (root / "c").symlink_to(tmp_path / "more")
-    with pytest.raises(ConfigError, match=r"folder 'c' is a link .*set data\.follow_links = true"):
+    with pytest.raises(ConfigError, match=r"folder 'c' is a link .*--set data\.follow_links=true"):
         open_source(str(root)).listing()
     assert "c/3.jpg" in problems(root, allowed)
 

@@ -106,6 +106,27 @@ def test_the_names_of_csv_files_in_a_folder_give_the_splits(table, tmp_path):
     assert again.given_splits == () and len(again.items) == 3
 
 
+def test_a_table_without_a_split_beside_others_with_one_is_refused(table, tmp_path):
+    table(draw(6, 4, 4), name="train.csv")
+    table(draw(3, 4, 4), name="signs.csv")
+    with pytest.raises(ConfigError, match=r"train.csv \(train\) name a split and signs.csv do not"):
+        open_source(str(tmp_path)).listing()
+
+
+@pytest.mark.parametrize("title", ["id", "Index", "", "Unnamed: 0"])
+@pytest.mark.parametrize("at", [0, 1, 5])
+def test_a_column_that_numbers_the_rows_is_no_pixel(tmp_path, title, at):
+    rows = [["label", "a", "b", "c", "d"], ["x", 1, 2, 3, 4], ["y", 5, 6, 7, 8]]
+    for cell, row in zip((title, 10, 11), rows, strict=True):
+        row.insert(at, cell)
+    (tmp_path / "t.csv").write_text("\n".join(",".join(map(str, row)) for row in rows))
+    found = decoded(str(tmp_path / "t.csv"))
+    assert [(label, pixels.ravel().tolist()) for label, pixels in found.values()] == [
+        ("x", [1, 2, 3, 4]),
+        ("y", [5, 6, 7, 8]),
+    ]
+
+
 def test_tables_are_found_whatever_the_case_of_their_suffix(table, tmp_path):
     table(draw(6, 4, 4), name="train.csv")
     table(draw(3, 4, 4), name="test.Csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -49,6 +50,39 @@ def test_splits_come_from_the_names_of_shards(tmp_path, encode):
     options = SourceOptions(least_classes=1)
     held_out = open_source(f"{tmp_path}/rps-test*.tfrecord", options).listing()
     assert held_out.counts() == {"a": 1, "b": 1}
+
+
+def test_the_layout_of_tfx_has_its_eval_split_in_validation(tmp_path, encode):
+    for name, count in (("Split-train", 4), ("Split-eval", 2)):
+        write(tmp_path / name / "data_tfrecord-00000-of-00001", records(encode, count))
+    scan = open_source(f"tfrecord:{tmp_path}").listing()
+    assert [i.split for i in scan.items] == ["validation"] * 2 + ["train"] * 4
+
+
+def test_files_without_a_split_beside_others_with_one_are_refused(tmp_path, encode):
+    write(tmp_path / "train.tfrecord", records(encode))
+    file = tmp_path / "holdout.tfrecord"
+    write(file, records(encode))
+    expected = r"train.tfrecord \(train\) name a split and holdout.tfrecord do not. Expected a word"
+    with pytest.raises(ConfigError, match=expected):
+        open_source(str(tmp_path)).listing()
+    write(file, [{**row, "split": "test"} for row in records(encode)])
+    assert open_source(str(tmp_path)).listing().given_splits == ("train", "test")
+    write(file, [])
+    assert open_source(str(tmp_path)).listing().given_splits == ("train",)
+
+
+@pytest.mark.parametrize("name", ["a.tfrec", "a.record-00000-of-00001", "a.records", "a.tfrec.gz"])
+def test_record_files_are_found_by_other_names(tmp_path, encode, name):
+    write(tmp_path / "x" / name, records(encode))
+    pattern = re.sub(r"\d+", "*", str(tmp_path / "x" / name).removeprefix(str(tmp_path)))
+    for spec in (tmp_path / "x", tmp_path / "x" / name, f"{tmp_path}{pattern}"):
+        assert len(open_source(str(spec)).listing().items) == 6
+    write(tmp_path / "y" / name, records(encode))
+    expected = rf"2 of 2 files .* Give tfrecord:{tmp_path} to read their records"
+    with pytest.raises(ConfigError, match=expected):
+        open_source(str(tmp_path)).listing()
+    assert len(open_source(f"tfrecord:{tmp_path}").listing().items) == 12
 
 
 @pytest.mark.parametrize("name", ["crash_test_photos", "valid_images", "train_test_all", "train"])
@@ -111,6 +145,12 @@ def test_features_may_be_named_and_labels_may_be_integers(tmp_path, encode):
         open_source(spec, SourceOptions(image_column="nope")).listing()
 
 
+def test_the_name_of_a_feature_may_contain_a_colon(tmp_path, encode):
+    spec = write(tmp_path / "x.tfrecord", records(encode, image="image:100%3A"))
+    source = open_source(spec, SourceOptions(image_column="image:100%3A"))
+    assert source.read(source.listing().items[1]) == encode(seed=1)
+
+
 def test_records_without_image_are_noted_and_those_without_label_have_none(tmp_path, encode):
     rows = [*records(encode, 4), {"image/class/text": "a"}, {"image/encoded": encode()}]
     scan = open_source(write(tmp_path / "x.tfrecord", rows)).scan()
@@ -120,7 +160,9 @@ def test_records_without_image_are_noted_and_those_without_label_have_none(tmp_p
     assert scan.items[5].label is None
 
 
-@pytest.mark.parametrize("spoil", [lambda d: d[:-40], lambda d: d[:900] + b"!" + d[901:]])
+@pytest.mark.parametrize(
+    "spoil", [lambda d: d[:-40], lambda d: d + d[:5], lambda d: d[:900] + b"!" + d[901:]]
+)
 def test_a_damaged_file_is_refused_with_the_number_of_the_record(tmp_path, encode, spoil):
     file = tmp_path / "x.tfrecord"
     write(file, records(encode))

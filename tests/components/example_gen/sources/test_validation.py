@@ -99,7 +99,11 @@ def test_long_non_ascii_and_colliding_names_are_noted():
 
 @pytest.mark.parametrize(
     ("other", "message"),
-    [("caf\udce9", "is not UTF-8; rename"), ("cafe\u0301", "look the same.*give both the same")],
+    [
+        ("caf\udce9", "is not UTF-8; rename"),
+        ("cafe\u0301", "look the same.*give both the same"),
+        ("caf\u00e9 ", "look the same, 'caf\u00e9' and 'caf\u00e9 '; they differ only in spaces"),
+    ],
 )
 def test_class_names_that_cannot_be_answered_or_told_apart_are_refused(other, message):
     items = Item("1", "caf\u00e9"), Item("2", other)
@@ -108,6 +112,15 @@ def test_class_names_that_cannot_be_answered_or_told_apart_are_refused(other, me
     allowed = SourceOptions(classes=("caf\u00e9", "bar"))
     with pytest.raises(ConfigError, match=message):
         vet(scan(items[1]), allowed)
+
+
+def test_classes_that_differ_only_in_case_are_noted():
+    found = vet(
+        scan(Item("cat/1", "cat"), Item("Cat/2", "Cat"), Item("dog/3", "dog")), SourceOptions()
+    )
+    (note,) = found.notes
+    assert (note.kind, note.path) == ("similar_classes", "cat")
+    assert note.detail.startswith("differs from the class 'Cat' only in case")
 
 
 def test_each_group_is_in_one_split_that_depends_on_the_seed():

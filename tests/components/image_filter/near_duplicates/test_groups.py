@@ -13,7 +13,7 @@ from imgpipe.components.image_file.perceptual_hash import (
     parse,
     perceptual_hashes,
 )
-from imgpipe.components.image_file.reduction import shrink
+from imgpipe.components.image_file.pixels import Pixels
 from imgpipe.components.image_filter.near_duplicates.groups import (
     Member,
     line,
@@ -142,7 +142,7 @@ def pictured(path, pixels, **values):
     """Return an image with the hashes and the grey image of uint8 pixels [H, W]."""
     colour = np.repeat(pixels[..., None], 3, axis=2)
     return dataclasses.replace(
-        member(path, **values), hashes=parse(perceptual_hashes(shrink(colour)))
+        member(path, **values), hashes=parse(perceptual_hashes(Pixels(colour)))
     )
 
 

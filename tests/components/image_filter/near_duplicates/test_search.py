@@ -15,7 +15,7 @@ from imgpipe.components.image_file.perceptual_hash import (
     PerceptualHashes,
     perceptual_hashes,
 )
-from imgpipe.components.image_file.reduction import shrink
+from imgpipe.components.image_file.pixels import Pixels
 from imgpipe.components.image_filter.checks.near_duplicate import RADIUS
 from imgpipe.components.image_filter.near_duplicates import search
 from imgpipe.components.image_filter.near_duplicates.links import Links
@@ -145,7 +145,7 @@ def test_many_copies_of_one_image_are_one_group():
 
 def pictured(pixels):
     """Return the hashes and the grey image of uint8 pixels [H, W]."""
-    return perceptual_hashes(shrink(np.repeat(pixels[..., None], 3, axis=2)))
+    return perceptual_hashes(Pixels(np.repeat(pixels[..., None], 3, axis=2)))
 
 
 def in_front_of_a_wall(count):
@@ -261,7 +261,7 @@ def test_the_number_of_waiting_pairs_does_not_change_the_groups(monkeypatch):
 def _hashes(*folders):
     """Return the JPEG files of the folders and their hashes."""
     paths = sorted(path for folder in folders for path in folder.rglob("*.jpg"))
-    rows = [perceptual_hashes(shrink(decode(path.read_bytes())[0])) for path in paths]
+    rows = [perceptual_hashes(Pixels(decode(path.read_bytes())[0])) for path in paths]
     return paths, np.frombuffer(b"".join(rows), np.uint8).reshape(len(paths), -1)
 
 
