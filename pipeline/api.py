@@ -143,7 +143,8 @@ def evaluate(
 def export(kind: str, path: str | Path, to: str | Path, *, version: int | None = None) -> Export:
     """Write a published model as one file for other programs, as ``imgpipe export`` does.
 
-    The file takes resized pixels, and is written only if its answers are those of the served model.
+    The file takes resized pixels, and is written only if its answers on the same pixels are those
+    of the served model.
     Progress is printed to standard error.
 
         imgpipe.export("onnx", "imgpipe-out", "model.onnx")
@@ -196,7 +197,14 @@ def load(path: str | Path, version: int | None = None) -> LoadedModel:
 
 
 def _prepare() -> None:
-    """Keep TensorFlow from printing what it is built with, as the command line does."""
+    """Prepare the process as the command line does.
+
+    TensorFlow prints nothing of what it is built with, and no file that is opened later gets the
+    number of a standard stream that is closed.
+    """
+    from imgpipe.pipeline.command_line import standard_streams
+
+    standard_streams.open_descriptors()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
 
 
@@ -210,6 +218,6 @@ def _configuration(
     from imgpipe.pipeline.command_line import options
     from imgpipe.pipeline.command_line import settings as arguments
 
-    source, images = (None if one is None else os.fspath(one) for one in (config, data))
-    folder = None if out is None else options.output_folder(os.fspath(out))
+    source, images = (None if one is None else os.fsdecode(one) for one in (config, data))
+    folder = None if out is None else options.output_folder(os.fsdecode(out))
     return arguments.configuration(source, images, folder, arguments.assignments(settings))

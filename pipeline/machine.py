@@ -18,6 +18,7 @@ from pathlib import Path
 
 _GIB = 1 << 30
 _DISK_GIB = 2.0  # about the disk space of a run on 10,000 images
+_LEAST_DISK_GIB = 0.2  # below it, a run on a few images fails as well
 _MEMORY_GIB = 4.0  # peak of a run on 1,240 images is under 3
 #: Limits of a container's memory in bytes, of both versions of control groups.
 _CONTAINER_LIMITS = (
@@ -191,13 +192,13 @@ def _disk(out: Path) -> Finding:
         folder = folder.parent
     gib = shutil.disk_usage(folder).free / _GIB
     writable = os.access(folder, os.W_OK)
-    text = f"{gib:.0f} GiB free in {folder}" + ("" if writable else ", not writable")
+    text = f"{gib:.1f} GiB free in {folder}" + ("" if writable else ", not writable")
     return Finding(
         "disk",
         writable and gib >= _DISK_GIB,
         text,
         f"A run needs {_DISK_GIB:.0f} GiB in a writable folder: --out OUT.",
-        fatal=not writable,
+        fatal=not writable or gib < _LEAST_DISK_GIB,
     )
 
 

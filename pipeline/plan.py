@@ -24,7 +24,7 @@ from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration import flat_settings
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.inputs import PassedInputs, RunInputs
-from imgpipe.pipeline.source import scan
+from imgpipe.pipeline.source import require_outside, scan
 
 #: `plan` as the component Plan finds it.
 PLAN_FN = f"{__name__}:plan"
@@ -131,6 +131,7 @@ def plan(config: str, given: Mapping[str, Any]) -> dict[str, Any]:
     # Validated again, because people choose the values of `given` when they start a run.
     built = configs.build(tree, where="the parameters of the pipeline")
     run_inputs.check_files(built)
+    require_outside(built)
     inputs = run_inputs.find(built, scan(built))
     run_inputs.freeze_schema(built, inputs)
     return asdict(_planned(built, inputs))

@@ -54,6 +54,16 @@ def require_classes(config: Config) -> None:
         )
 
 
+def outputs(config: Config) -> dict[str, Path]:
+    """Return the folders to which a run writes, by the setting that names each of them."""
+    return {
+        "run.out": config.out,
+        "push.directory": config.push_directory,
+        "bank.store": config.bank_store,
+        "judge.store": config.judge_store,
+    }
+
+
 def require_outside(config: Config) -> None:
     """Refuse outputs in the folder of the images, which the next run would take for a class.
 
@@ -67,13 +77,7 @@ def require_outside(config: Config) -> None:
     images = os.path.realpath(place)
     if not config.data.source or not os.path.isdir(images):  # noqa: PTH112  # `Path.is_dir` may raise
         return
-    outputs = {
-        "run.out": config.out,
-        "push.directory": config.push_directory,
-        "bank.store": config.bank_store,
-        "judge.store": config.judge_store,
-    }
-    for name, path in outputs.items():
+    for name, path in outputs(config).items():
         if Path(images) in (found := Path(os.path.realpath(path)), *found.parents):
             named = "--out OUT" if name == "run.out" else f"--set {name}=FOLDER"
             raise ConfigError(

@@ -68,6 +68,12 @@ def quiet(log: Path, to_stderr: bool = False) -> Iterator[Console]:
         A console that writes to the original standard output or error.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    with standard_streams.present(), _redirected(log, to_stderr) as console:
+        yield console
+
+
+@contextlib.contextmanager
+def _redirected(log: Path, to_stderr: bool) -> Iterator[Console]:
     # What Python has buffered belongs to the terminal, and would otherwise end up in the log.
     sys.stdout.flush()
     sys.stderr.flush()

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 SOURCE_HELP = (
-    "Folder of images, its .zip or .tar archive, .csv of paths or pixels, tfds:NAME, or TFRecord "
-    "files."
+    "Folder of class folders, archive of it (.zip, .tar, .tar.gz), list or pixel table (.csv, "
+    ".jsonl), tfds:NAME, TFRecord files, or a folder in a bucket (gs://, s3://)."
 )
 
 
@@ -26,6 +26,14 @@ def writable_file(param: typer.CallbackParam, value: Any) -> Any:
 
     output_files.check_folder(param.opts[0], value)
     return value
+
+
+def json_is_printed(file: object) -> str:
+    """Return the advice for a file after a ``--json`` that is a flag and takes none."""
+    return (
+        "--json of this command takes no file and prints to standard output; to write a file, "
+        f"add: > {file}"
+    )
 
 
 def output_folder(text: str) -> Path:
@@ -54,12 +62,12 @@ SERVING = "Serving"
 MACHINE = "This machine"
 
 ConfigArgument = Annotated[
-    str | None, typer.Argument(metavar="[CONFIG|PRESET]", help="TOML file, or name of a preset.")
+    str | None, typer.Argument(metavar="CONFIG|PRESET", help="TOML file, or name of a preset.")
 ]
 ConfigOrOutArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[OUT|CONFIG|PRESET]",
+        metavar="OUT|CONFIG|PRESET",
         help="Output folder of the runs, one of its versions or runs, TOML file, or name of a "
         "preset.",
     ),

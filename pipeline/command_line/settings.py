@@ -8,6 +8,7 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,15 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration import config as configs
 
 
+def preset_folder() -> Traversable:
+    """Return the folder of the presets' files."""
+    return resources.files("imgpipe.pipeline") / "presets"
+
+
 def presets() -> list[str]:
     """Return the names of the presets."""
-    folder = resources.files("imgpipe.pipeline") / "presets"
-    return sorted(Path(p.name).stem for p in folder.iterdir() if p.name.endswith(".toml"))
+    files = preset_folder().iterdir()
+    return sorted(Path(p.name).stem for p in files if p.name.endswith(".toml"))
 
 
 def configuration(
@@ -60,18 +66,21 @@ def configuration(
             f"{source} is a folder, expected a TOML file or a preset. For its images: "
             f"imgpipe run --data {shlex.quote(source)}"
         )
-    # A missing .toml file is reported as such, and not as an unknown preset.
-    if path.suffix == ".toml" or os.path.isfile(path):  # noqa: PTH113
+    # A missing .toml file is reported as such, and not as an unknown preset. A pipe is a file too.
+    if path.suffix == ".toml" or os.path.exists(path):  # noqa: PTH110
         return configs.load(path, extra)
     known = presets()
     if source not in known:
         close = difflib.get_close_matches(source, known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else "."
+        # A path that contains a space arrives in two parts if it is not quoted.
+        if data is not None and os.path.exists(joined := f"{data} {source}"):  # noqa: PTH110
+            hint = f"; did you mean --data {shlex.quote(joined)}?"
         raise ConfigError(
             f"there is {missing} named {source!r}{hint} Presets, which "
             f"`imgpipe presets` describes: {', '.join(known)}."
         )
-    preset = resources.files("imgpipe.pipeline") / "presets" / f"{source}.toml"
+    preset = preset_folder() / f"{source}.toml"
     with resources.as_file(preset) as file:  # a package may lie in an archive
         return configs.load(file, extra)
 

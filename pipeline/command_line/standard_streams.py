@@ -6,9 +6,11 @@ without "→" affects only what is printed, neither the run nor its exit code.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
+from collections.abc import Iterator
 from typing import TextIO
 
 
@@ -27,18 +29,41 @@ class _Lossy(io.FileIO):
 
 
 def prepare() -> None:
-    """Replace ``sys.stdout`` and ``sys.stderr`` by streams that never raise.
+    """Replace ``sys.stdout`` and ``sys.stderr`` by streams that never raise."""
+    open_descriptors()
+    sys.stdout = open_text(1, getattr(sys.stdout, "encoding", None))
+    sys.stderr = open_text(2, getattr(sys.stderr, "encoding", None))
 
-    A closed descriptor is first opened on the null device. Otherwise the next file that is opened,
-    such as a database, would get its number, and all output would be written into it.
+
+def open_descriptors() -> None:
+    """Open the descriptors of the standard streams that are closed on the null device.
+
+    Otherwise the next file that is opened, such as a database, would get such a number, and all
+    output would be written into it.
     """
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
-    sys.stdout = open_text(1, getattr(sys.stdout, "encoding", None))
-    sys.stderr = open_text(2, getattr(sys.stderr, "encoding", None))
+
+
+@contextlib.contextmanager
+def present() -> Iterator[None]:
+    """Replace ``sys.stdout`` and ``sys.stderr`` during the block if they are missing or closed.
+
+    They are so in programs without a terminal that call `imgpipe.run`.
+    """
+    given = sys.stdout, sys.stderr
+    open_descriptors()
+    sys.stdout, sys.stderr = (
+        open_text(descriptor) if getattr(stream, "closed", stream is None) else stream
+        for descriptor, stream in enumerate(given, 1)
+    )
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = given
 
 
 def failure(stream: TextIO) -> OSError | None:

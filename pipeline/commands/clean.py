@@ -29,11 +29,14 @@ _EXAMPLES = """Examples:\n
 def command(
     out: options.OutArgument = Path("imgpipe-out"),
     yes: Annotated[
-        bool, typer.Option("--yes", help="Remove it. Without this, it is only listed.")
+        bool, typer.Option("--yes", help="Delete the files. Without it, they are only listed.")
     ] = False,
     json_file: options.JsonListOption = None,
 ) -> None:
-    """List what a folder of runs no longer needs, and remove it with --yes; never a version."""
+    """List files that an output folder no longer needs; --yes deletes them.
+
+    Versions are never deleted.
+    """
     from imgpipe.pipeline.output import past_runs, removable_files, run_lock
 
     out = past_runs.output_folder(out)
@@ -75,11 +78,11 @@ def _print(out: Path, found: Sequence[Removable], kept: str, removed: bool) -> N
     if not found:
         console.print(f"Nothing in {escape(str(out))} can be removed.")
     elif removed:
-        console.print(f"{total} were freed. Versions, pages and summaries were kept.")
+        console.print(f"{total} were freed. Versions, reports and summaries were kept.")
     else:
         console.print(
-            f"{total} can be freed. Versions, pages and summaries are kept. Remove it with: "
-            f"imgpipe clean {escape(shlex.quote(str(out)))} --yes"
+            f"{total} can be freed. Versions, reports and summaries are kept. Delete the files "
+            f"with: imgpipe clean {escape(shlex.quote(str(out)))} --yes"
         )
 
 

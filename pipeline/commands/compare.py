@@ -34,13 +34,15 @@ def command(
         Path,
         typer.Argument(
             metavar="A",
-            help="Folder of a run, a version, or an output folder for its newest judged run.",
+            help="Folder of a run, a version, or an output folder for its newest evaluated run.",
         ),
     ] = Path("imgpipe-out"),
     second: Annotated[
         Path | None,
         typer.Argument(
-            metavar="B", help="The other one. Without it, A is compared with the run before."
+            metavar="B",
+            help="The run to compare with A. Without B, the run that was named is B, and A is the "
+            "previous evaluated run.",
         ),
     ] = None,
     json_file: options.JsonListOption = None,
@@ -80,7 +82,7 @@ def _chosen(first: Path, second: Path | None) -> tuple[PastRun, PastRun]:
     judged = past_runs.judged(before)
     if not judged:
         raise ResourceError(
-            f"no run in {last.out} judged a model before {last.name}. Run again, or name the "
+            f"no run in {last.out} evaluated a model before {last.name}. Run again, or name the "
             "folders of two runs: imgpipe compare A B"
         )
     return judged[-1], last
@@ -169,9 +171,10 @@ def paired(split: str, pair: Mapping[str, Any]) -> str:
     else:
         meaning = "the difference may be chance"
     return (
-        f"On the {pair['images']:,} images of {split} that both judged: accuracy {pair['a']:.3f} → "
-        f"{pair['b']:.3f}, difference {pair['difference']:+.3f} (95 % interval {low:+.3f} to "
-        f"{high:+.3f}, McNemar's p = {pair['p_value']:.2g}): {meaning}."
+        f"On the {pair['images']:,} images of {split} that both predicted: accuracy "
+        f"{pair['a']:.3f} → {pair['b']:.3f}, difference {pair['difference']:+.3f} "
+        f"(95 % interval {low:+.3f} to {high:+.3f}, McNemar's p = {pair['p_value']:.2g}): "
+        f"{meaning}."
     )
 
 

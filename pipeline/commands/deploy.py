@@ -42,7 +42,7 @@ def command(
     replicas: Annotated[
         str,
         typer.Option(
-            "--replicas", metavar="MIN-MAX", help="Smallest and largest number of servers."
+            "--replicas", metavar="MIN-MAX", help="Minimum and maximum number of servers."
         ),
     ] = "2-8",
     claim: Annotated[

@@ -26,7 +26,7 @@ def doctor(
     folder: Annotated[
         Path,
         typer.Argument(
-            metavar="[OUT]",
+            metavar="OUT",
             help="Output folder of the runs, one of its versions, or one of its runs.",
         ),
     ] = Path("imgpipe-out"),

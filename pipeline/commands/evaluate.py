@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,8 +114,8 @@ def prepare(path: Path, version: int | None, config: Config, threshold: float) -
     from imgpipe.pipeline.published.pushed_models import version_folder
     from imgpipe.pipeline.source import opened
 
-    if not 0 <= threshold <= 1:
-        raise ConfigError(f"threshold: expected a share from 0 to 1. Received: {threshold:g}.")
+    if not isinstance(threshold, numbers.Real) or not 0 <= threshold <= 1:
+        raise ConfigError(f"threshold: expected a share from 0 to 1. Received: {threshold!r}.")
     model = Model.of(version_folder(path, version))
     source = opened(config, least_classes=1)  # a recall needs images of one class only
     scan = source.listing()
@@ -167,8 +168,8 @@ def _print(console: Console, found: Mapping[str, Any]) -> None:
     console.print(f"\n[bold {colour}]{escape(found['verdict'])}[/]")
     console.print(f"  model    {escape(found['model'])}")
     calibration = f"expected calibration error {found['ece']:.3f}"
-    by_chance = f"{found['ece_by_chance']:.3f} by chance on so many images"
-    console.print(f"  metrics  loss {found['loss']:.3f}, {calibration} ({by_chance})")
+    by_chance = f"{found['ece_by_chance']:.3f} by chance on this number of images"
+    console.print(f"  metrics  log loss {found['loss']:.3f}, {calibration} ({by_chance})")
     for warning in found["warnings"]:
         console.print(f"  note     {escape(warning)}")
     # Classes without images come last.
@@ -195,7 +196,7 @@ def _print_confusions(console: Console, found: Mapping[str, Any]) -> None:
         return
     console.print("\n  most frequent confusions")
     for cell in sorted(wrong, key=lambda cell: -cell["count"])[:_CONFUSIONS]:
-        text = f"{cell['label']} taken for {cell['predicted']}"
+        text = f"{cell['label']} predicted as {cell['predicted']}"
         console.print(f"  {cell['count']:>6,}  {escape(text)}")
 
 

@@ -89,7 +89,7 @@ def command(
     if layer and not images:
         raise ConfigError("--layer needs an image, whose feature maps are drawn. Name one.")
     # A few missing files are reported beside the others; if all are missing, nothing is imported.
-    if images and not any(path.exists() for path in images):
+    if images and not any(path.is_file() for path in images):
         raise ConfigError(f"explain: there is no file {', '.join(map(str, images))}.")
     version = pushed_models.version_folder(model, None)
     explained: list[formats.ExplainedImage] = []
@@ -133,7 +133,7 @@ def _explain(
     ):
         if error:
             found.append({"image": str(path), "error": error})
-            said = f"{path} is not an image that the model can decode: {error}"
+            said = f"{path} could not be explained: {error}"
             console.print(f"[red]{escape(said)}[/]", soft_wrap=True)
             continue
         written, label, top = _explain_one(data, inside, out / name)
@@ -152,13 +152,14 @@ def _explain(
 
 
 def _folders(images: Sequence[Path]) -> Iterator[str]:
-    """Yield a folder name for each image: the file name without suffix, numbered if it recurs."""
+    """Yield a folder name for each image: the name of the file, numbered if it recurs."""
     used: set[str] = set()
     for path in images:
-        name, number = path.stem, 1
+        # Without its suffix, a name such as "...jpg" would lead out of the folder for the drawings.
+        name, number = path.name, 1
         while name in used:
             number += 1
-            name = f"{path.stem}-{number}"
+            name = f"{path.name}-{number}"
         used.add(name)
         yield name
 

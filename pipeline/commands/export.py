@@ -32,9 +32,9 @@ def command(
     version: options.VersionOption = None,
     json_file: options.JsonListOption = None,
 ) -> None:
-    """Write a published model as one file, from resized pixels to probabilities.
+    """Export a published model as one file that maps resized pixels to probabilities.
 
-    The file is written only if its answers are those of the served model.
+    The file is written only if its answers on the same pixels are those of the served model.
     """
     described = write(kind, out, to, version, json_file == output_files.STANDARD_OUTPUT)
     console = output_files.console_beside(json_file)
@@ -43,9 +43,13 @@ def command(
     console.print(f"  model    {escape(described['model'])}")
     console.print(
         f"  parity   {parity['images']} images ({parity['origin']}): probabilities differ by at "
-        f"most {parity['largest_difference']:.2g}, {parity['agreement']:.1%} of the labels are "
-        "those of the encoded images"
+        f"most {parity['largest_difference']:.2g} on the same pixels"
     )
+    if other := round(parity["images"] * (1 - parity["agreement"])):
+        console.print(
+            f"  note     {other} of {parity['images']} images {'gets' if other == 1 else 'get'} "
+            "another label when their pixels are rounded to whole numbers"
+        )
     console.print(f"  classes  {escape(', '.join(described['classes'][:20]))}")
     output_files.write_json(described, json_file)
 

@@ -13,7 +13,7 @@ import typer
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape
+from imgpipe.pipeline.command_line.terminal import escape, printable
 
 if TYPE_CHECKING:
     from imgpipe.components.example_gen.sources import Scan
@@ -50,7 +50,14 @@ _EXAMPLES = """Examples:\n
 def init(
     source: Annotated[str, typer.Argument(metavar="SRC", help=options.SOURCE_HELP)],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="File for the configuration.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="File for the configuration.",
+            callback=options.writable_file,
+        ),
     ] = Path("imgpipe.toml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
     everything: Annotated[
@@ -61,6 +68,7 @@ def init(
     """Inspect the source and write a commented configuration that fits it."""
     from imgpipe.components.example_gen.sources import absolute, open_source
     from imgpipe.components.report.text import plural
+    from imgpipe.pipeline.execution import preconditions
 
     if output.exists() and not force:
         raise ConfigError(
@@ -71,6 +79,7 @@ def init(
     source = absolute(source, Path.cwd())
     scan = open_source(source).scan()
     config, notes = propose(scan, source)
+    preconditions.require_unicode(config)
     try:
         atomic_write(output, text(config, notes, None if everything else output.name))
     except OSError as error:
@@ -114,9 +123,7 @@ def text(config: Config, notes: Mapping[str, str], name: str | None) -> str:
         return configs.to_toml(config, notes)
     different = flat(config.model_dump(mode="json", exclude_defaults=True))
     only = {*_SETTINGS, *(key for key, _ in different)}
-    # The file is UTF-8, as names of files need not be.
-    plain = shlex.quote(name).encode("utf-8", "backslashreplace").decode()
-    return _HEADER.format(name=plain) + configs.to_toml(config, notes, only)
+    return _HEADER.format(name=printable(shlex.quote(name))) + configs.to_toml(config, notes, only)
 
 
 def propose(scan: Scan, source: str) -> tuple[Config, dict[str, str]]:
@@ -133,7 +140,9 @@ def propose(scan: Scan, source: str) -> tuple[Config, dict[str, str]]:
     from imgpipe.pipeline.configuration import config as configs
 
     counts = scan.counts()
-    notes = {"data": "classes: " + ", ".join(f"{name} ({n})" for name, n in counts.items())}
+    notes = {
+        "data": "classes: " + ", ".join(f"{printable(name)} ({n})" for name, n in counts.items())
+    }
     if scan.given_splits:
         notes["split"] = (
             f"the source has the splits {', '.join(scan.given_splits)}; shares apply to the others"
@@ -156,7 +165,7 @@ def propose(scan: Scan, source: str) -> tuple[Config, dict[str, str]]:
     if smallest < (needed := gate.min_train + gate.min_validation):
         notes["gate"] = (
             f"the smallest class has {plural(smallest, 'image')}, and a run needs at least "
-            f"{needed} of each class; add images, or lower these limits"
+            f"{needed} of each class; add images, or lower gate.min_train and gate.min_validation"
         )
     return configs.build(tree), notes
 

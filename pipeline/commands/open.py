@@ -93,10 +93,10 @@ def page_of(path: Path) -> Path:
     """
     from imgpipe.pipeline.output.past_runs import PAGE
 
-    found = run_with(PAGE, path, "has a page yet")
+    found = run_with(PAGE, path, "has a report yet")
     if not found.page.is_file():
         raise ResourceError(
-            f"run {found.name} has no page: expected {found.page}. Its log is "
+            f"run {found.name} has no report: expected {found.page}. Its log is "
             f"{found.folder / 'run.log'}."
         )
     return found.page
@@ -105,7 +105,8 @@ def page_of(path: Path) -> Path:
 def run_with(file: str, path: Path, done: str) -> PastRun:
     """Return the run that a path names; of an output folder, the newest one with a file.
 
-    In contrast to `past_runs.find`, it need not have judged a model: refused data has a page too.
+    In contrast to `past_runs.find`, it need not have evaluated a model: a run whose data was
+    refused has a report too.
 
     Args:
         file: Name of the file in the folder of a run.

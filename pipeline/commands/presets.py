@@ -21,7 +21,7 @@ _EXAMPLES = """Examples:\n
 def presets(json_file: options.JsonListOption = None) -> None:
     """List the presets with their data and the expected accuracy."""
     from imgpipe.components.report.expectation import figures
-    from imgpipe.pipeline.command_line.settings import configuration
+    from imgpipe.pipeline.command_line.settings import configuration, preset_folder
     from imgpipe.pipeline.command_line.settings import presets as names
 
     console = output_files.console_beside(json_file)
@@ -35,7 +35,6 @@ def presets(json_file: options.JsonListOption = None) -> None:
     for number, (name, expected, data) in enumerate(rows):
         line = escape(f"{name:<{first}}  {expected:<{second}}  {data}")
         console.print(line if number else f"[bold]{line}[/]")
-    console.print(
-        "\nRun one with: imgpipe run PRESET --data DIR. The comment in each preset file says more."
-    )
+    console.print("\nRun one with: imgpipe run PRESET --data DIR. Each file explains its settings:")
+    console.print(f"  {escape(str(preset_folder()))}", soft_wrap=True)
     output_files.write_json({"schema": SCHEMA, "presets": found}, json_file)

@@ -75,11 +75,18 @@ def list_(
     if as_json:  # other commands take the file of --json, for which "-" is standard output
         which = [one for one in which or () if one != "-"]
     folder = quarantine_folder.find(source)
-    rows = quarantine_folder.select(quarantine_folder.read(folder, warnings), which or (), reason)
+    try:
+        found = quarantine_folder.read(folder, warnings)
+        rows = quarantine_folder.select(found, which or (), reason)
+    except ConfigError as error:
+        file = next((one for one in which or () if one.endswith(".json")), None)
+        if as_json and file:
+            raise ConfigError(f"{error} {options.json_is_printed(file)}") from None
+        raise
     if as_json:
         for row in rows:
-            found = {key: value for key, value in vars(row).items() if value}
-            typer.echo(json.dumps({"schema": SCHEMA, **found}))
+            values = {key: value for key, value in vars(row).items() if value}
+            typer.echo(json.dumps({"schema": SCHEMA, **values}))
         return
 
     console = new_console()
@@ -174,7 +181,7 @@ def accept(
 
     console = output_files.console_beside(json_file)
     decisions: list[overrides.Override] = []
-    impossible: list[formats.Skipped] = []
+    impossible: list[formats.NotAccepted] = []
     for row in _selected(quarantine_folder.find(source), which, reason, warnings):
         why = checks.obstacle(row.reason, row.override, bool(label))
         if label and row.split == names.TEST:
@@ -184,16 +191,8 @@ def accept(
             impossible.append({"path": row.path, "why": why})
         else:
             decisions.append(_acceptance(row, label, note))
-    if not decisions:
-        raise ConfigError("none of these files can be accepted; the reasons are printed above.")
     file = to or _overrides_of_newest_run(source) or _OVERRIDES
-    written = overrides.add(file, decisions)
-    console.print(
-        f"{plural(written, 'override')} added to {escape(str(file))}; review and commit the file."
-    )
-    console.print("Add this to the command of your run:")
-    option = f"--set judge.overrides={shlex.quote(str(file))}"
-    console.print(f"  {escape(option)}", soft_wrap=True)
+    written = overrides.add(file, decisions) if decisions else 0
     accepted: formats.AcceptedFiles = {
         "schema": SCHEMA,
         "file": str(file.absolute()),
@@ -201,6 +200,15 @@ def accept(
         "accepted": [decision.path for decision in decisions],
         "not_possible": impossible,
     }
+    if not decisions:
+        output_files.write_json(accepted, json_file)
+        raise ConfigError("none of these files can be accepted; the reasons are printed above.")
+    console.print(
+        f"{plural(written, 'override')} added to {escape(str(file))}; review and commit the file."
+    )
+    console.print("Add this to the command of your run:")
+    option = f"--set judge.overrides={shlex.quote(str(file))}"
+    console.print(f"  {escape(option)}", soft_wrap=True)
     output_files.write_json(accepted, json_file)
 
 

@@ -24,6 +24,7 @@ app = typer.Typer()
 
 SCHEMA = 1  # of what --json writes
 _COMPUTED = ("schema", "version", "files", "withdrawn")  # not copied from the earlier manifest
+_NAMED = 3  # versions that an error names
 _EXAMPLES = """Examples:\n
   imgpipe rollback imgpipe-out\n
   imgpipe rollback imgpipe-out/model/2\n
@@ -127,12 +128,15 @@ def _located(model_dir: Path, to: int | None) -> tuple[Path, int | None]:
 
 def _chosen(found: list[manifest.Version], folder: Path, to: int | None) -> manifest.Version:
     """Return the version to publish again."""
+    from imgpipe.components.storage import manifest
+
     number = _before(found, folder) if to is None else to
     chosen = next((version for version in found if version.number == number), None)
     if chosen is None:
         there = ", ".join(str(version.number) for version in found) or "none"
         raise ConfigError(
-            f"version {number} in {folder} is missing or damaged. Intact versions: {there}."
+            f"version {number} in {folder} is missing or damaged "
+            f"({manifest.damage(folder / str(number))}). Intact versions: {there}."
         )
     return chosen
 
@@ -142,8 +146,13 @@ def _before(found: list[manifest.Version], folder: Path) -> int:
     from imgpipe.components.storage import manifest
 
     if not found:
+        reasons = "; ".join(
+            f"version {number}: {manifest.damage(folder / str(number))}"
+            for number in manifest.version_numbers(folder)[-_NAMED:]
+        )
         raise ResourceError(
-            "there is no version to roll back to: every version is missing or damaged."
+            "there is no version to roll back to: every version is missing or damaged, or cannot "
+            f"be read ({reasons})."
         )
     highest = manifest.version_numbers(folder)[-1]
     passed = set(manifest.withdrawn(folder))

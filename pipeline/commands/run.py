@@ -48,8 +48,8 @@ def command(
             "--minutes",
             min=0,
             metavar="M",
-            help="Minutes for trying to improve the first, quick model; 0 skips this. Default: as "
-            "the machine needs, from 1 to 15.",
+            help="Minutes for trying to improve the first, quick model; 0 skips this. Default: 1 "
+            "to 15, depending on the machine and the images.",
         ),
     ] = None,
     settings: options.SettingsOption = None,

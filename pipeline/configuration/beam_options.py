@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from imgpipe.components.beam import worker_start
@@ -40,11 +39,14 @@ def arguments(beam: Beam) -> list[str]:
     Returns:
         Options as they are written on a command line. Those of `beam.args` come last, so that they
         win over the others; TFX puts the options of a single component behind them.
+
+    Raises:
+        ConfigError: A setting that Dataflow needs is missing.
     """
     given = list(beam.args)
     options = [] if _names(given, "--runner") else [*_runner(beam), *_environment(beam)]
     # The workers of Dataflow need an image; `_environment` names it, or `beam.args`.
-    if not _names(given, _PACKED) and _engine([*options, *given]) != "dataflow":
+    if not _names(given, _PACKED) and _engine(beam) != "dataflow":
         options.append(_NO_PACKING)
     if not _names(given, "--beam_plugin"):
         options.append(_PLUGIN)
@@ -53,9 +55,8 @@ def arguments(beam: Beam) -> list[str]:
 
 def has_several_hosts(beam: Beam) -> bool:
     """Whether workers may run on other hosts, so that they share no SQLite file."""
-    options = arguments(beam)
     # With LOOPBACK, the workers are threads of this process.
-    return _engine(options) in _REMOTE_ENGINES and _LOOPBACK not in options
+    return _engine(beam) in _REMOTE_ENGINES and _LOOPBACK not in arguments(beam)
 
 
 def store(beam: Beam, folder: Path, on_cluster: bool = False) -> str:
@@ -78,7 +79,7 @@ def require_local_artifacts(config: Config) -> None:
     Raises:
         ConfigError: The runner is Dataflow.
     """
-    if _engine(arguments(config.beam)) == "dataflow":
+    if _engine(config.beam) == "dataflow":
         raise ConfigError(
             f"the workers of Dataflow cannot read the output folder {config.out} on this machine. "
             'Choose another beam.runner. Received: beam.runner = "dataflow" (or --runner in '
@@ -96,7 +97,7 @@ def require_local_workers(beam: Beam) -> None:
     Raises:
         ConfigError: The runner is a cluster.
     """
-    engine = _engine(arguments(beam))
+    engine = _engine(beam)
     if engine in _REMOTE_ENGINES:
         raise ConfigError(
             "Kubeflow Pipelines puts the artifacts of a component into its container, where the "
@@ -106,14 +107,14 @@ def require_local_workers(beam: Beam) -> None:
         )
 
 
-def _engine(options: Sequence[str]) -> str:
-    """Return the engine that Beam takes from ``--runner``, such as "flink".
+def _engine(beam: Beam) -> str:
+    """Return the engine that `beam.runner` or ``--runner`` names, such as "flink".
 
     Beam accepts its name in any case, with and without "Runner", and as the path of a class.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--runner", default="")
-    runner = str(parser.parse_known_args(options)[0].runner)
+    runner = str(parser.parse_known_args(beam.args)[0].runner) or beam.runner
     return runner.rpartition(".")[2].lower().removesuffix("runner")
 
 
@@ -124,6 +125,7 @@ def _names(options: list[str], prefix: str) -> bool:
 def _runner(beam: Beam) -> list[str]:
     """Return the options for the runner, its address and its number of workers."""
     if beam.runner == "dataflow":
+        _require_dataflow_settings(beam)
         options = [
             f"--{key}={getattr(beam, key)}" for key in ("project", "region", "temp_location")
         ]
@@ -139,6 +141,17 @@ def _runner(beam: Beam) -> list[str]:
     # DirectRunner would try PrismRunner first, which downloads a program while the run is going on:
     # https://github.com/apache/beam/pull/34612
     return ["--runner=FnApiRunner", _TYPES_KNOWN]
+
+
+def _require_dataflow_settings(beam: Beam) -> None:
+    # Not in the schema: a run refuses Dataflow, and must not ask for its settings before.
+    needed = ("project", "region", "temp_location", "environment_config")
+    missing = [f"beam.{name}" for name in needed if not getattr(beam, name)]
+    if missing:
+        raise ConfigError(
+            f'beam.runner = "dataflow" needs {", ".join(missing)} too (environment_config is an '
+            "image in which imgpipe is installed)."
+        )
 
 
 def _address(beam: Beam) -> list[str]:

@@ -14,7 +14,8 @@ from pydantic import Field, model_validator
 from imgpipe.pipeline.configuration.config_schema import SettingsSection
 
 _HOST_PORT = r"^$|^[^\s/:]+:\d{1,5}$"
-_SPARK_URL = r"^$|^(spark://[^\s/:]+:\d{1,5}|yarn|local(\[.+\])?)$"
+#: Spark takes the addresses of several masters, of which one is active.
+_SPARK_URL = r"^$|^(spark://[^\s/:,]+:\d{1,5}(,[^\s/:,]+:\d{1,5})*|yarn|local(\[.+\])?)$"
 _BUCKET = r"^$|^gs://[^\s/]+(/.*)?$"
 #: Settings of Beam that only some runners use.
 _RUNNERS_OF = {
@@ -53,8 +54,8 @@ class Beam(SettingsSection):
     spark_master_url: str = Field(
         "",
         pattern=_SPARK_URL,
-        description="Address of Spark's master (spark://HOST:PORT). Beam then starts a job server "
-        "on this machine, which needs Java.",
+        description="Address of Spark's master (spark://HOST:PORT, yarn or local). Beam then "
+        "starts a job server on this machine, which needs Java.",
     )
     job_endpoint: str = Field(
         "",
@@ -67,13 +68,13 @@ class Beam(SettingsSection):
     temp_location: str = Field(
         "",
         pattern=_BUCKET,
-        description="Folder gs://BUCKET/... for temporary files of Dataflow.",
+        description="Folder gs://BUCKET/FOLDER for temporary files of Dataflow.",
     )
     parallelism: int = Field(
         0,
         ge=0,
         description="Number of bundles that are processed at a time: worker processes, slots of "
-        "Flink, or most workers of Dataflow. 0: the runner decides.",
+        "Flink, or the maximum number of workers of Dataflow. 0: the runner decides.",
     )
     environment: Literal["", "LOOPBACK", "PROCESS", "EXTERNAL", "DOCKER"] = Field(
         "",
@@ -122,13 +123,6 @@ class Beam(SettingsSection):
                 f'beam.runner = "{self.runner}" needs {" or ".join(f"beam.{n}" for n in wanted)}'
                 f"{', and only one of them' if len(wanted) > 1 else ''}, received "
                 + ", ".join(f"{name} = {getattr(self, name)!r}" for name in wanted)
-            )
-        needed = ("project", "region", "temp_location", "environment_config")
-        missing = [f"beam.{name}" for name in needed if not getattr(self, name)]
-        if self.runner == "dataflow" and missing:
-            raise ValueError(
-                f'beam.runner = "dataflow" needs {", ".join(missing)} too (environment_config is '
-                "an image in which imgpipe is installed)"
             )
 
     def _require_workers(self) -> None:

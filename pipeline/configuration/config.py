@@ -1,7 +1,7 @@
 """Reads, validates and writes the configuration.
 
 The settings are declared in `config_schema.py`, `beam_schema.py` and `kubeflow_schema.py`. An
-unknown key is an error that names the most similar known key, so that a typing error never leads to
+unknown key is an error that names the most similar known key, so that a typo never leads to
 a default without notice.
 """
 
@@ -13,11 +13,13 @@ import json
 import re
 import textwrap
 import tomllib
+import typing
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from imgpipe.components.example_gen.sources import absolute
 from imgpipe.components.example_gen.sources.base import PATHS
@@ -91,8 +93,8 @@ class Config(schema.SettingsSection):
             )
         if folds and trials:
             raise ValueError(
-                "tune.trials and evaluate.cross_validate do not go together: the folds would judge "
-                "other settings than the tuned ones. Tune first, then run with tuned.toml"
+                "tune.trials and evaluate.cross_validate do not go together: the folds would "
+                "evaluate other settings than the tuned ones. Tune first, then run with tuned.toml"
             )
         if folds and self.fine_tune.mode == "on":
             raise ValueError(
@@ -248,13 +250,21 @@ def known_keys(section: Any = Config, prefix: str = "") -> list[str]:
     return keys
 
 
-def unknown(key: str) -> str:
-    """Return a sentence about an unknown key, with the known key that is most similar."""
+def unknown(key: str, in_table: Collection[str] = ()) -> str:
+    """Return a sentence about an unknown key, with the known key that is most similar.
+
+    Args:
+        key: Sections and key, with dots between them.
+        in_table: Keys of the table in which it stands, which are preferred.
+    """
     if len(key) > _SHOWN:
         return f"unknown key {key[:_SHOWN]!r}…"
     inside = [known for known in known_keys() if known.startswith(f"{key}.")]
     if inside:
         return f"{key!r} is a section; expected one of its keys, such as {inside[0]!r}."
+    table, _, name = key.rpartition(".")
+    if table and (close := difflib.get_close_matches(name, in_table, n=1)):
+        return f"unknown key {key!r}; did you mean {f'{table}.{close[0]}'!r}?"
     return f"unknown key {key!r}; {_nearest(key)}"
 
 
@@ -274,15 +284,32 @@ def _nearest(key: str) -> str:
     return "known sections: " + ", ".join(Config.model_fields)
 
 
+def _in_table(path: Iterable[str]) -> dict[str, FieldInfo]:
+    """Return the declared settings of a section, or of a table such as kubeflow.resources.NAME."""
+    kind: Any = Config
+    for name in path:
+        fields = declared(kind)
+        # The name of a table, or its number in a list, is not declared; its type is.
+        tables = (one for one in typing.get_args(kind) if declared(one))
+        kind = fields[name].annotation if name in fields else next(tables, None)
+    return declared(kind)
+
+
 def _explain(error: ValidationError, where: str) -> ConfigError:
     """Error with one line for each problem: key, expected and received value."""
     lines = []
     problems = error.errors()
     for problem in problems[:_MOST_PROBLEMS]:
+        *table, name = map(str, problem["loc"] or ("",))
+        known = _in_table(table)
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            lines.append(unknown(".".join(str(part) for part in problem["loc"])))
-        else:
-            lines.append(f"{describe(problem, _SHOWN)}.")
+            lines.append(unknown(".".join([*table, name]), known))
+            continue
+        if problem["type"] == "string_pattern_mismatch" and name in known:
+            # Instead of the regular expression, which few people read.
+            expected = (known[name].description or "").split(". ")[0].removesuffix(".")
+            problem["msg"] = f"Expected: {expected}"
+        lines.append(f"{describe(problem, _SHOWN)}.")
     if len(problems) > _MOST_PROBLEMS:
         lines.append(f"and {len(problems) - _MOST_PROBLEMS:,} more")
     return ConfigError(f"{where}: " + "\n".join(lines))
@@ -300,6 +327,11 @@ def _set(tree: dict[str, Any], assignment: str) -> None:
         value = tomllib.loads(f"v = {text}")["v"]
     except (ValueError, RecursionError):  # a text without quotes, such as --set run.name=flowers
         value = text.strip()
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+            raise ConfigError(
+                f"--set {assignment[:_SHOWN]}: the value in quotes is not valid TOML. Use single "
+                "quotes, in which a backslash stands for itself, or no quotes."
+            ) from None
     if not isinstance(value, str) and _kind(key) is str:
         value = text.strip()  # such as --set data.label_column=0
     flat_settings.put(tree, key, value)

@@ -23,6 +23,7 @@ from imgpipe.models.limits import STRICT
 #: The name is part of URLs, such as /v1/models/NAME:predict, in which these characters are plain.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _SHOWN = 100  # most characters of a wrong name in a message
+_LARGEST = 2**63 - 1  # integer that a parameter of a component can be: they are stored as int64
 
 
 class SettingsSection(BaseModel):
@@ -70,9 +71,10 @@ class _Source:
     source: str = Field(
         default="",
         description="Source of the images: a folder with one sub-folder for each class, or with "
-        "train/, validation/ and test/ that hold such folders; a .zip or .tar file of such a "
-        "folder; a .csv file of paths or of pixels; tfds:NAME[:split]; .tfrecord files; such a "
-        "folder in an object store, gs://BUCKET/PREFIX or s3://BUCKET/PREFIX.",
+        "train/, validation/ and test/ that hold such folders; an archive of it (.zip, .tar, "
+        ".tar.gz); a list of files (.csv, .jsonl); a table of pixels (.csv); tfds:NAME[:split]; "
+        "TFRecord files; such a folder in an object store, gs://BUCKET/PREFIX or "
+        "s3://BUCKET/PREFIX.",
     )
 
 
@@ -101,7 +103,10 @@ class Split(SettingsSection):
     """How images are divided for training, validation and test; new images rarely move others."""
 
     seed: int = Field(
-        0, ge=0, description="Salt of the content hash. Another seed gives other splits."
+        0,
+        ge=0,
+        le=_LARGEST,
+        description="Salt of the content hash. Another seed gives other splits.",
     )
     validation: float = Field(0.1, gt=0, lt=1, description="Share of images for validation.")
     test: float = Field(0.1, ge=0, lt=1, description="Share of images for test. 0: no test split.")
@@ -146,14 +151,15 @@ else:  # from the checks themselves, so that a new check needs no line here
 
 
 class Judge(SettingsSection):
-    """Rules by which ImageFilter rejects, repairs and warns of images."""
+    """Rules by which ImageFilter rejects, repairs and warns about images."""
 
-    min_side: int = Field(16, ge=1, description="Shortest allowed side of an image, in pixels.")
+    min_side: int = Field(16, ge=1, le=_LARGEST, description="Minimum side of an image, in pixels.")
     pixel_limit: int = Field(
         100_000_000,
         ge=1,
-        description="Most pixels (width x height) of an image that is decoded; read from its "
-        "header.",
+        le=_LARGEST,
+        description="Maximum number of pixels (width x height) of an image that is decoded, "
+        "according to its header.",
     )
     overrides: str = Field(
         "",
@@ -172,17 +178,22 @@ class Judge(SettingsSection):
 
 
 class Gate(SettingsSection):
-    """What the images must fulfil before training starts."""
+    """Requirements that the images must meet before training starts."""
 
-    min_train: int = Field(4, ge=1, description="Fewest images of each class in train.")
+    min_train: int = Field(4, ge=1, description="Minimum number of images of each class in train.")
     min_validation: int = Field(
         3,
         ge=1,
-        description="Fewest images of each class in validation. Where the splits are drawn, a "
-        "class with enough images gets as many, and at least 1 (or gate.min_test) in test.",
+        le=_LARGEST,
+        description="Minimum number of images of each class in validation. Where the splits are "
+        "drawn, a class with enough images gets as many, and at least 1 (or gate.min_test) in "
+        "test.",
     )
     min_test: int = Field(
-        0, ge=0, description="Fewest images of each class in test. 0: no requirement."
+        0,
+        ge=0,
+        le=_LARGEST,
+        description="Minimum number of images of each class in test. 0: no requirement.",
     )
     allow_missing_classes: bool = Field(
         False,
@@ -190,7 +201,7 @@ class Gate(SettingsSection):
         "where two of 26 letters have none.",
     )
     max_rejected_share: float = Field(
-        0.1, ge=0, le=1, description="Largest share of rejected images; above it, the run stops."
+        0.1, ge=0, le=1, description="Maximum share of rejected images; above it, the run stops."
     )
     drift: Literal["reject", "warn", "ignore"] = Field(
         "reject",
@@ -252,9 +263,10 @@ class Bank(SettingsSection):
         None,
         ge=0,
         examples=[20],
-        description="Most GiB that the features and activations of a run may take. Above it, fewer "
+        description="Maximum size in GiB of the features and activations of a run. Above it, fewer "
         "augmented views are stored; if not even the images themselves fit, layers are trained on "
-        "images instead. Not set: a quarter of the free disk space.",
+        "images instead. Not set: a quarter of the free disk space, with the features in "
+        "bank.store counted as free, but at most a third of what is really free.",
     )
 
 
@@ -275,13 +287,13 @@ class Evaluate(SettingsSection):
     """Requirements on a model to be blessed."""
 
     threshold: float = Field(
-        0.9, ge=0, le=1, description="Lowest validation accuracy of a blessed model."
+        0.9, ge=0, le=1, description="Minimum validation accuracy of a blessed model."
     )
     max_drop: float = Field(
         0.01,
         ge=0,
         le=1,
-        description="Largest loss of validation accuracy against the last blessed model.",
+        description="Maximum drop in validation accuracy compared with the last blessed model.",
     )
     cross_validate: int = Field(
         AUTOMATIC,
@@ -307,13 +319,15 @@ class Export(SettingsSection):
     lite: tuple[Literal["float16", "int8"], ...] = Field(
         (),
         description="LiteRT (TensorFlow Lite) files that are published with the SavedModel: "
-        "float16, int8. Each file is judged by itself and left out if it loses too much accuracy.",
+        "float16, int8. Each file is evaluated by itself and left out if it loses too much "
+        "accuracy.",
     )
     max_loss: float = Field(
         0.005,
         ge=0,
         le=1,
-        description="Largest loss of validation accuracy of a LiteRT file against the SavedModel.",
+        description="Maximum drop in validation accuracy of a LiteRT file compared with the "
+        "SavedModel.",
     )
 
     @model_validator(mode="after")
@@ -332,7 +346,9 @@ class Push(SettingsSection):
     keep: int = Field(
         3,
         ge=1,
-        description="Number of versions that are kept; older ones are removed after a push.",
+        le=_LARGEST,
+        description="Number of versions that are kept; older ones are removed "
+        "when a model is published.",
     )
 
 
@@ -340,7 +356,7 @@ class Expect(SettingsSection):
     """The expected result, which is shown next to the actual one and decides nothing."""
 
     text: str = Field(
-        "", description="The expected result in words: whose it is, and how it was reached."
+        "", description="The expected result in words, with its source and how it was obtained."
     )
     data: str = Field("", description="The data to which the expectation applies.")
     low: float | None = Field(

@@ -23,13 +23,15 @@ class Volume(SettingsSection):
         "",
         pattern=_CLAIM,
         max_length=253,
-        description="Name of a persistent volume claim, on Kubeflow Pipelines.",
+        description="Name of a persistent volume claim in lower-case letters, digits, hyphens and "
+        "dots, on Kubeflow Pipelines.",
     )
     path: str = Field("", description="Absolute path at which the containers mount the claim.")
     bucket: str = Field(
         "",
         pattern=_BUCKET,
-        description="Name of a bucket of Cloud Storage instead of a claim, on Vertex AI Pipelines. "
+        description="Name of a bucket of Cloud Storage, without gs://, instead of a claim, on "
+        "Vertex AI Pipelines. "
         "The containers see it as /gcs/BUCKET.",
     )
 

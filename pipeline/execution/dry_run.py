@@ -85,7 +85,7 @@ def describe(config: Config) -> str:
         f"compared    with version {inputs.baseline_version}, if it has the same classes and splits"
         if inputs.baseline_version
         else "compared    with no version, because none is published yet",
-        f"push to     {config.push_directory}, keeping {config.push.keep} versions",
+        f"publish to  {config.push_directory}, keeping {config.push.keep} versions",
         *(f"note        {note}" for note in _notes(config)),
     ]
     return "\n".join(lines)

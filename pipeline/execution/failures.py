@@ -132,9 +132,14 @@ def _system_sentence(error: BaseException) -> str:
 
 
 def _is_of_metadata(error: BaseException) -> bool:
-    """Whether ML Metadata raised the error, whose messages are SQL statements."""
+    """Whether the database of ML Metadata is the cause, whose messages are SQL statements."""
     frames = traceback.extract_tb(error.__traceback__)  # the last frame raised the error
-    return bool(frames) and "ml_metadata" in Path(frames[-1].filename).parts
+    if not frames:
+        return False
+    file = Path(frames[-1].filename)
+    # TFX raises an error of its own after several attempts to open the database.
+    opening = file.parts[-3:] == ("tfx", "orchestration", "metadata.py")
+    return opening or "ml_metadata" in file.parts or file == Path(metadata_file.__file__)
 
 
 def _blocking_path(error: BaseException, out: Path) -> str:

@@ -24,10 +24,10 @@ def check(config: Config) -> None:
     Raises:
         ConfigError: A setting does not fit the others, the files or the classes.
     """
+    beam_options.require_local_artifacts(config)
     run_inputs.check_files(config)
     mlflow_log.check(config.run.mlflow)
-    beam_options.require_local_artifacts(config)
-    _require_unicode(config)
+    require_unicode(config)
     require_outside(config)
     require_classes(config)
 
@@ -55,8 +55,15 @@ def check_layers(settings: ModelSettings) -> None:
         cuts.layer_at(network, tuned)
 
 
-def _require_unicode(config: Config) -> None:
-    """Refuse settings that no file can hold, such as paths of older file systems."""
+def require_unicode(config: Config) -> None:
+    """Refuse settings that no file can hold, such as paths of older file systems.
+
+    Args:
+        config: The configuration.
+
+    Raises:
+        ConfigError: A setting is not UTF-8.
+    """
     for name, value in flat_settings.flat(config.model_dump()):
         try:
             str(value).encode()

@@ -21,6 +21,7 @@ from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.inputs import RunInputs
 from imgpipe.pipeline.output import run_folders
+from imgpipe.pipeline.output.run_folders import CONFIG
 
 FILE = "repeat.json"
 #: Number of images above which no earlier run is searched for: hashing them takes longer than the
@@ -31,18 +32,19 @@ _FINISHED = ("blessed", "not_blessed")
 _SUMMARY, _ARTIFACTS = "summary.json", "artifacts.json"
 
 
-def key(config: Config, inputs: RunInputs) -> str:
+def key(config: Config, inputs: RunInputs, settings_key: str) -> str:
     """Compute the fingerprint of everything that decides the outcome of a run.
 
     Args:
         config: The configuration.
         inputs: Inputs of the run.
+        settings_key: What `settings` returned.
 
     Returns:
         64 hexadecimal digits.
     """
     parts = {
-        "settings": _settings(config),
+        "settings": settings_key,
         "inputs": asdict(inputs),
         # Also entries that nobody confirmed, which the report counts.
         "overrides": _content(config.overrides_file),
@@ -55,8 +57,17 @@ def _content(file: Path | None) -> str:
     return manifest.sha256(file) if file is not None and file.is_file() else ""
 
 
-def _settings(config: Config) -> str:
-    """Fingerprint of what is known before the images are listed."""
+def settings(config: Config) -> str:
+    """Compute the fingerprint of what is known before the images are listed.
+
+    A run does so when it starts, because a new version may be installed before it ends.
+
+    Args:
+        config: The configuration.
+
+    Returns:
+        64 hexadecimal digits.
+    """
     versions = {package: importlib.metadata.version(package) for package in _PACKAGES}
     code = run_inputs.source_hash("components", "models", "pipeline", "serving")
     return _digest([config.with_absolute_paths().model_dump(mode="json"), versions, code])
@@ -66,11 +77,18 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def remember(directory: Path, config: Config, inputs: RunInputs) -> None:
-    """Write the key of a run that has ended into its folder."""
+def remember(directory: Path, config: Config, inputs: RunInputs, settings_key: str) -> None:
+    """Write the key of a run that has ended into its folder.
+
+    Args:
+        directory: Folder of the run.
+        config: The configuration.
+        inputs: Inputs of the run.
+        settings_key: What `settings` returned when the run started.
+    """
     content = {
-        "settings": _settings(config),
-        "key": key(config, inputs),
+        "settings": settings_key,
+        "key": key(config, inputs, settings_key),
         "files": _digests(directory),
     }
     atomic_write(directory / FILE, json.dumps(content, indent=1) + "\n")
@@ -82,7 +100,10 @@ def _digests(directory: Path) -> dict[str, str]:
 
 
 def candidate(config: Config, runs: Path) -> Path | None:
-    """Find the last run that ended with a model, if its settings are those of this run.
+    """Find the newest run, if it ended with a model and its settings are those of this run.
+
+    After any other run, DataGate's last decision and the newest run are not those of a run that is
+    repeated.
 
     Args:
         config: The configuration.
@@ -92,13 +113,13 @@ def candidate(config: Config, runs: Path) -> Path | None:
         The folder of that run; None if there is none, if it had too many images to look further, or
         if its files are not those that it wrote.
     """
-    ended = run_folders.in_order(file.parent for file in runs.glob(f"*/{FILE}"))
-    if not ended:
+    started = run_folders.in_order(file.parent for file in runs.glob(f"*/{CONFIG}"))
+    if not started or not (started[-1] / FILE).is_file():
         return None
-    directory = ended[-1]
+    directory = started[-1]
     known = _read(directory / FILE)
     # The digests are compared too, because an edited summary would be reported as this outcome.
-    if known.get("settings") != _settings(config) or known.get("files") != _digests(directory):
+    if known.get("settings") != settings(config) or known.get("files") != _digests(directory):
         return None
     images = _read(directory / _SUMMARY)["data"]["in"]
     return directory if 0 < images <= MOST_IMAGES else None
@@ -117,7 +138,7 @@ def summary(directory: Path, config: Config, inputs: RunInputs) -> dict[str, Any
     """
     before = _read(directory / _SUMMARY)
     artifacts = _read(directory / _ARTIFACTS)
-    if _read(directory / FILE).get("key") != key(config, inputs):
+    if _read(directory / FILE).get("key") != key(config, inputs, settings(config)):
         return None
     if before.get("status") not in _FINISHED or not _is_served(config, before["push"]):
         return None

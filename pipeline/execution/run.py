@@ -66,7 +66,6 @@ def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
     out = config.out
     with _locked(out):
         metadata_file.require_usable(out)
-        metadata_file.forget_stale_copy(out)
         temporary_files.sweep(out)
         # With --from, some components are executed in any case.
         listed, repeated = _repeated(config, began) if start is None else (None, None)
@@ -194,6 +193,7 @@ class _Run:
         )
         local_workers.prepare(beam_options.arguments(self.config.beam), self.directory)
         pipeline = graph.create_pipeline(self.config, plan.known(self.config, inputs), storage)
+        metadata_file.forget_stale_copy(self.config.out)
         local.run(pipeline, self._observer(inputs), _from(pipeline, start))
 
     def _observer(self, inputs: run_inputs.RunInputs) -> Any:

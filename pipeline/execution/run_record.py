@@ -73,6 +73,7 @@ class RunRecord:
         self.vocabulary: tuple[str, ...] = ()
         self._config, self._directory = config, directory
         self._display, self._began = display, began
+        self._settings_key = repetition.settings(config)
 
     def write_timings(self) -> None:
         """Write the timings so far, which the Report component reads."""
@@ -104,7 +105,7 @@ class RunRecord:
             self._log_to_mlflow(content)
             self._keep_metadata()
         if error is None and self.inputs is not None:
-            repetition.remember(self._directory, self._config, self.inputs)
+            repetition.remember(self._directory, self._config, self.inputs, self._settings_key)
         code = exit_code(error, state.status == "blessed")
         return Outcome(code, state.verdict, content, self._directory)
 

@@ -190,13 +190,20 @@ class Restored(Document):
     not_stored: Annotated[list[str], "Paths of files whose bytes the quarantine does not hold."]
 
 
+class NotAccepted(TypedDict):
+    """A file that no override can keep."""
+
+    path: Annotated[str, "Path of the file."]
+    why: Annotated[str, "Why no override can keep the file."]
+
+
 class AcceptedFiles(Document):
     """The overrides that were written."""
 
     file: Annotated[str, "Path of the overrides file."]
     added: Annotated[int, "Number of overrides that the file did not have before."]
     accepted: Annotated[list[str], "Paths of the files."]
-    not_possible: Annotated[list[Skipped], "Files that no override can keep."]
+    not_possible: Annotated[list[NotAccepted], "Files that no override can keep."]
 
 
 class Reviewed(Document):

@@ -23,7 +23,8 @@ class Submitted(Document):
     page: Annotated[str, "Address of its page."]
     verdict: Annotated[
         str | None,
-        "The decision as a sentence; null without `--wait`, or if the server has no log of it.",
+        "The decision as a sentence; null without `--wait`, if the run failed, or if the server "
+        "has no log of it.",
     ]
 
 

@@ -12,9 +12,9 @@ _VERSION = "Number of the version; null if its folder is not named by a number."
 class Accuracy(TypedDict):
     """An accuracy with its interval."""
 
-    count: Annotated[int, "Number of images that were judged."]
+    count: Annotated[int, "Number of images that were evaluated."]
     correct: Annotated[int, "Images that are predicted correctly."]
-    accuracy: Annotated[float, "Share of the judged images that are predicted correctly."]
+    accuracy: Annotated[float, "Share of the evaluated images that are predicted correctly."]
     ci95: Annotated[Interval, "Wilson interval of the accuracy, 95 %."]
 
 
@@ -60,18 +60,18 @@ class Mistake(TypedDict):
     probability: Annotated[float, "Probability of the predicted class."]
 
 
-class NotDecoded(TypedDict):
-    """A file that the model does not decode."""
+class ExcludedFile(TypedDict):
+    """A file that could not be evaluated."""
 
     path: Annotated[str, "Path in the source."]
     why: Annotated[str, "The error."]
 
 
-class Undecodable(TypedDict):
-    """Images that the served signature does not decode."""
+class ExcludedFiles(TypedDict):
+    """Files that could not be evaluated for one kind of reason."""
 
     count: Annotated[int, "Number of files."]
-    first: Annotated[list[NotDecoded], "The first of these files."]
+    first: Annotated[list[ExcludedFile], "The first of these files."]
 
 
 class SeenImage(TypedDict):
@@ -100,22 +100,30 @@ class Evaluation(Accuracy, Document):
     source: Annotated[str, "The source of the images."]
     classes: Annotated[list[str], "Class names, in the order of the probabilities."]
     images: Annotated[
-        int, "Number of images of the source, including those that could not be judged."
+        int, "Number of images of the source, including those that could not be evaluated."
     ]
     loss: Annotated[float, "Cross-entropy."]
     ece: Annotated[float, "Expected calibration error."]
     ece_by_chance: Annotated[
-        float, "What it would be on average on so many images if all probabilities were right."
+        float,
+        "What it would be on average on this number of images if all probabilities were correct.",
     ]
     per_class: Annotated[dict[str, ClassMetrics], "Metrics by class."]
     confusion: Annotated[list[Confusion], "Cells of the confusion matrix that are not 0."]
     reliability: Annotated[list[Bin], "Accuracy by probability."]
     slices: Annotated[list[Slice], "Accuracy by kind of image."]
     mistakes: Annotated[list[Mistake], "The most confident mistakes."]
-    undecodable: Annotated[Undecodable, "Images that could not be decoded; they are not judged."]
+    unusable: Annotated[
+        ExcludedFiles,
+        "Files that could not be read, or that the source rejects; they are not evaluated.",
+    ]
+    undecodable: Annotated[
+        ExcludedFiles, "Images that could not be decoded; they are not evaluated."
+    ]
     unknown_labels: Annotated[
         dict[str, int],
-        "Number of images whose label is not a class of the model, by label; they are not judged.",
+        "Number of images whose label is not a class of the model, by label; they are not "
+        "evaluated.",
     ]
     seen: Annotated[
         Seen | None,
@@ -123,7 +131,9 @@ class Evaluation(Accuracy, Document):
         "artifacts no longer exist.",
     ]
     unseen: Annotated[
-        Accuracy | None, "The accuracy without the images of `seen`; null if there are none."
+        Accuracy | None,
+        "The accuracy without the images of `seen` that are in train or validation; null if there "
+        "are none.",
     ]
     threshold: Annotated[
         float | None, "Accuracy that the model has to reach; null if it has to reach none."
@@ -173,7 +183,7 @@ class _Image(TypedDict):
 class ExplainedImage(_Image, total=False):
     """An image, with either an error or all other fields."""
 
-    error: Annotated[str, "Why the model cannot decode the file."]
+    error: Annotated[str, "Why the file cannot be read or decoded."]
     label: Annotated[str, "The predicted class."]
     top: Annotated[list[Probability], "The most probable classes."]
     files: Annotated[list[str], "Paths of the drawings."]

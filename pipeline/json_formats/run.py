@@ -12,7 +12,7 @@ Status = Literal["blessed", "not_blessed", "refused", "failed", "interrupted"]
 class Gate(TypedDict):
     """The decision of the evaluation."""
 
-    split: Annotated[str, "Split on which the model is judged."]
+    split: Annotated[str, "Split on which the model is evaluated."]
     threshold: Annotated[float, "Accuracy that the model has to reach."]
     value: Annotated[float | None, "Accuracy of the model."]
     ci95: Annotated[Interval | None, "Wilson interval of the accuracy, 95 %."]
@@ -78,7 +78,10 @@ class Push(TypedDict):
         Literal["pushed", "unchanged", "refused"],
         "`unchanged` if the newest version is the same model.",
     ]
-    version: Annotated[int | str | None, "Number of the version that holds the model."]
+    version: Annotated[
+        int | str | None,
+        "Number of the version that holds the model, as text; null if there is none.",
+    ]
     path: Annotated[str | None, "Folder of this version."]
 
 
@@ -142,8 +145,11 @@ class Solution(_Found, total=False):
 class Stage(TypedDict):
     """The fields of each stage of training."""
 
-    epochs: Annotated[int, "Epochs that were trained."]
-    best_epoch: Annotated[int | None, "Epoch whose weights are used, counted from 1."]
+    epochs: Annotated[int, "Number of epochs that were trained; 1 for a head that was solved."]
+    best_epoch: Annotated[
+        int | None,
+        "Epoch whose weights are used, counted from 1; 1 for a head that was solved.",
+    ]
     stopped: Annotated[
         Literal["target", "plateau", "epochs", "minutes", "diverged", "solved"] | None,
         "Why the training ended.",
@@ -182,7 +188,7 @@ class Tried(TypedDict):
 
     what: Annotated[str, "The network, in words."]
     accuracy: Annotated[float | None, "Validation accuracy; null if the training failed."]
-    gain: Annotated[float | None, "Gain over the best network before it; null for the head."]
+    gain: Annotated[float | None, "Gain over the previous best network; null for the head."]
     standard_error: Annotated[float | None, "Paired standard error of the gain."]
     seconds: Annotated[float, "Duration of the training of this network."]
     kept: Annotated[bool, "Whether it became the best network."]
@@ -195,7 +201,7 @@ class SearchEnd(TypedDict):
     """Why the search for a better network ended."""
 
     reason: Annotated[
-        Literal["enough", "all", "no_gain", "minutes", "space", "interrupted"],
+        Literal["enough", "few_mistakes", "all", "no_gain", "minutes", "space", "interrupted"],
         "The reason, as one word.",
     ]
     text: Annotated[str, "The reason, as a sentence."]
@@ -220,7 +226,8 @@ class Metrics(TypedDict):
     loss: Annotated[float, "Cross-entropy."]
     ece: Annotated[float, "Expected calibration error."]
     ece_by_chance: Annotated[
-        float, "What it would be on average on so many images if all probabilities were right."
+        float,
+        "What it would be on average on this number of images if all probabilities were correct.",
     ]
     per_class: Annotated[dict[str, ClassMetrics], "Metrics by class."]
 

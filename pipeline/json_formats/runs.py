@@ -10,16 +10,27 @@ from imgpipe.pipeline.json_formats.common import Document, Interval
 Status = run.Status | Literal["working", "killed", "damaged"]
 
 
+_CHANGED = "A setting as `section.key`, or the name of a count."
+
+
 class Change(TypedDict):
+    """A value that changed since the previous run."""
+
+    name: Annotated[str, _CHANGED]
+    before: Annotated[Any, "The value in the previous run; null where it has none."]
+    after: Annotated[Any, "The value in this run; null where it has none."]
+
+
+class Difference(TypedDict):
     """A value that differs between two runs."""
 
-    name: Annotated[str, "A setting as `section.key`, or the name of a count."]
+    name: Annotated[str, _CHANGED]
     before: Annotated[Any, "The value in the first run; null where it has none."]
     after: Annotated[Any, "The value in the second run; null where it has none."]
 
 
 class Changed(TypedDict):
-    """What changed since the run before."""
+    """What changed since the previous run."""
 
     configuration: Annotated[list[Change], "Settings that changed."]
     data: Annotated[list[Change], "Numbers of images that changed."]
@@ -51,7 +62,7 @@ class Run(TypedDict):
     folds: Annotated[FoldsOfRun | None, "The folds; null where validation decided."]
     images: Annotated[int | None, "Number of images."]
     classes: Annotated[int | None, "Number of classes."]
-    changed: Annotated[Changed, "What changed since the run before."]
+    changed: Annotated[Changed, "What changed since the previous run."]
     version: Annotated[int | None, "Version that the run published; null if it published none."]
     seconds: Annotated[float | None, "Duration of the run."]
     report: Annotated[str | None, "Path of the report."]
@@ -141,11 +152,11 @@ class Comparison(Document):
 
     a: Annotated[ComparedRun, "The first run."]
     b: Annotated[ComparedRun, "The second run."]
-    configuration: Annotated[list[Change], "Settings that differ."]
-    data: Annotated[list[Change], "Numbers of images that differ."]
+    configuration: Annotated[list[Difference], "Settings that differ."]
+    data: Annotated[list[Difference], "Numbers of images that differ."]
     metrics: Annotated[
         dict[str, dict[str, Pair]],
-        "Metrics by split and name; `folds` stands among the splits where folds decided about one.",
+        "Metrics by split and name; if folds decided, `folds` is one of the splits.",
     ]
     curves: Annotated[dict[str, Curves], "How accuracy rose, for `a` and `b`."]
     paired: Annotated[

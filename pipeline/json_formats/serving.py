@@ -109,7 +109,7 @@ class Drift(Document):
     """The comparison of requests with the training data."""
 
     drift: Annotated[
-        bool | None, "Whether there is drift; null if there were too few requests to judge."
+        bool | None, "Whether there is drift; null if there were too few requests to compare."
     ]
     verdict: Annotated[str, "The decision as a sentence."]
     log: Annotated[RequestLog, "The request log."]

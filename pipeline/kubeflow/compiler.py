@@ -21,7 +21,7 @@ from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.graph import NEVER_CACHED
 from imgpipe.pipeline.inputs import report_settings
-from imgpipe.pipeline.kubeflow import containers, exit_task, mounts, parameters
+from imgpipe.pipeline.kubeflow import containers, exit_task, mounts, parameters, pipeline_file
 
 #: The command of each container.
 COMMAND = ("python", "-m", "imgpipe.pipeline.kubeflow.entry_point")
@@ -40,7 +40,7 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Config, output: Pa
         pipeline: The pipeline of `create_pipeline`. Its root is a URI that Kubeflow can reach, and
             becomes the default of a run that is submitted without a root.
         config: The configuration, whose paths lie on volumes.
-        output: Path of the file. ``.yaml`` is appended if it is missing.
+        output: Path of the file. ``.yaml`` is appended if it ends in neither that nor ``.yml``.
 
     Returns:
         The path of the written file.
@@ -54,7 +54,8 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Config, output: Pa
     with dsl_context_registry.use_registry(pipeline.dsl_context_registry):
         last = ExitReport(settings=settings, run_directory=run_directory(config))
     pipeline.components = [*pipeline.components, last]
-    target = output if output.suffix == ".yaml" else output.with_name(output.name + ".yaml")
+    named = output.suffix in pipeline_file.SUFFIXES
+    target = output if named else output.with_name(output.name + ".yaml")
     with tempfile.TemporaryDirectory(prefix="imgpipe-compile-") as folder:
         runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
             config=kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(

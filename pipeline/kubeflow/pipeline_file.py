@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from imgpipe.models.errors import ConfigError
 
+#: Ends of the name of a compiled pipeline.
+SUFFIXES = (".yaml", ".yml")
 _COMPILE = "Write the file with `imgpipe kubeflow compile`."
 
 
@@ -76,8 +79,8 @@ def arguments(spec: dict[str, Any], given: Sequence[str]) -> dict[str, Any]:
         The value of each parameter, of the type that the pipeline declares.
 
     Raises:
-        ConfigError: A text has no ``=``, the pipeline has no such parameter, or its type is
-            another.
+        ConfigError: A text has no ``=``, the pipeline has no such parameter, its type is another,
+            or a parameter without a default has no value.
     """
     declared = spec["root"].get("inputDefinitions", {}).get("parameters", {})
     values = {}
@@ -92,6 +95,12 @@ def arguments(spec: dict[str, Any], given: Sequence[str]) -> dict[str, Any]:
                 "Other settings are fixed when the pipeline is compiled (--set)."
             )
         values[key] = _value(text, value, str(declared[key].get("parameterType", "STRING")))
+    for key, one in declared.items():
+        if key not in values and "defaultValue" not in one and not one.get("isOptional"):
+            raise ConfigError(
+                f"the pipeline has no default for its parameter {key!r}, and none is given. Name "
+                f"a value: --param {key}=VALUE"
+            )
     return values
 
 
@@ -106,6 +115,8 @@ def _value(text: str, value: str, kind: str) -> Any:
         found = None
     # In Python, bool is a subclass of int.
     wrong = found is None or (isinstance(found, bool) and kind != "BOOLEAN")
+    # Python reads NaN and Infinity, which JSON does not have, and 1e999 as infinite.
+    wrong = wrong or (isinstance(found, float) and not math.isfinite(found))
     if wrong or not isinstance(found, expected[0]):
         raise ConfigError(f"--param {text}: expected {expected[1]}, received {value!r}.")
     return found

@@ -14,6 +14,7 @@ from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
 from imgpipe.pipeline.configuration.flat_settings import flat
 from imgpipe.pipeline.configuration.kubeflow_schema import Volume
 from imgpipe.pipeline.kubeflow import mounts
+from imgpipe.pipeline.source import outputs
 
 #: Settings of folders and files that the containers use. Empty ones follow from ``run.out``.
 _PATHS = (
@@ -34,13 +35,32 @@ def on_volumes(config: Config) -> Config:
         The configuration with absolute paths.
 
     Raises:
-        ConfigError: A path lies on no volume; the message names each setting.
+        ConfigError: A path lies on no volume, or outputs lie in the folder of the images; the
+            message names each setting.
     """
     volumes = config.kubeflow.volumes
     found = {name: _absolute(path, volumes) for name, path in _paths(config).items()}
     if outside := {name: path for name, path in found.items() if not _reachable(path, volumes)}:
         raise ConfigError(_unreachable(outside, volumes))
-    return config.replaced(found)
+    placed = config.replaced(found)
+    _require_outside(placed)
+    return placed
+
+
+def _require_outside(config: Config) -> None:
+    """Refuse outputs in the folder of the images, like `source.require_outside`.
+
+    Only the paths are compared, because the folders are those of the containers.
+    """
+    images = config.data.source
+    for name, path in outputs(config).items():
+        if path.is_relative_to(images):
+            raise ConfigError(
+                f"{name}: {path} lies in the folder of the images, {images}, where its files would "
+                f"be taken for images. Move the images into a folder of their own, such as "
+                f"{images}/photos, or name a folder on a volume and outside of {images}: "
+                f"--set {name}=FOLDER"
+            )
 
 
 def _paths(config: Config) -> dict[str, str]:

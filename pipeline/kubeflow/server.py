@@ -212,8 +212,9 @@ class Server:
             ) from error
         except (exceptions.HTTPError, OSError) as error:
             raise ResourceError(
-                f"the API server of Kubeflow Pipelines at {self.address.host} does not answer any "
-                f"more ({error}). A run that was submitted goes on; look at it in its web page."
+                f"the API server of Kubeflow Pipelines at {self.address.host} no longer "
+                f"responds ({error}). A run that was submitted keeps running; look at it in its "
+                "web page."
             ) from error
 
 

@@ -21,11 +21,17 @@ from imgpipe.models.files.atomic_write import writing
 NAME = "metadata.sqlite"
 COPY = "metadata.copy.sqlite"  # the database as it was after the last run
 BUSY_SECONDS = 5.0  # for which another program may hold the lock of the database
+_SCHEMA_VERSION = 10  # of the tables that the installed ML Metadata reads and writes
 #: Errors of sqlite3 for a damaged file; UnicodeError if its message cannot be decoded.
 _DAMAGED = (sqlite3.Error, UnicodeError, OverflowError, MemoryError)
 _NEW = "The next run creates a new database."
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 #: SQLite opens paths of up to 512 bytes, of which files below the folder need the rest.
 LONGEST_FOLDER = 440
+
+
+class _OtherVersion(sqlite3.DatabaseError):
+    """The tables are those of another version of ML Metadata, which this one cannot read."""
 
 
 def require_usable(out: Path) -> None:
@@ -74,6 +80,11 @@ def fault(out: Path, to_read: bool = False) -> str:
         # An extended code has the primary one in its lowest byte (https://sqlite.org/rescode.html).
         if to_read and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:
             return _fault_after_kill(out)
+        if isinstance(error, _OtherVersion):
+            return (
+                f"{path} has {error}. Use the version of imgpipe that wrote it, or another --out "
+                f"OUT. To begin afresh and keep the file under another name: {repair_command(out)}"
+            )
         if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
             return f"{path} is in use by another program. Wait until it has ended, then run again."
         return f"{path} is damaged: {error}. Run: {repair_command(out)}"
@@ -106,20 +117,31 @@ def cannot_be_used(out: Path) -> ResourceError:
 def keep_copy(out: Path) -> None:
     """Copy the database of a run that has ended, so that `repair` can restore it.
 
+    Without a database, an earlier copy stays as it is.
+
     Args:
         out: Output folder of the run.
 
     Raises:
         OSError: The disk is full or fails.
-        sqlite3.Error: The database cannot be read.
+        sqlite3.Error: The database cannot be read, or another program does not release it.
     """
+    if not (out / NAME).exists():
+        return
+    deadline = time.monotonic() + BUSY_SECONDS
+
+    def give_up(status: int, remaining: int, total: int) -> None:
+        # SQLite would try again for ever, without a return to Python, which handles signals.
+        if status in _BUSY and time.monotonic() > deadline:
+            raise sqlite3.OperationalError("database is locked")
+
     # SQLite's own backup, whose copy is consistent even if another program is writing.
     with (
         writing(out / COPY) as target,
-        contextlib.closing(sqlite3.connect(out / NAME)) as source,
+        contextlib.closing(sqlite3.connect(out / NAME, timeout=0)) as source,
         contextlib.closing(sqlite3.connect(target)) as copy,
     ):
-        source.backup(copy)
+        source.backup(copy, progress=give_up)
 
 
 def forget_stale_copy(out: Path) -> None:
@@ -231,6 +253,13 @@ def _read_all(db: sqlite3.Connection) -> None:
     names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")]
     if names and "MLMDEnv" not in names:  # the table with the version of ML Metadata's schema
         raise sqlite3.DatabaseError("it is a SQLite database of another program")
+    if names:
+        for (version,) in db.execute("SELECT schema_version FROM MLMDEnv"):
+            if version != _SCHEMA_VERSION:
+                raise _OtherVersion(
+                    f"the tables of another ML Metadata: expected schema version {_SCHEMA_VERSION},"
+                    f" received {version}"
+                )
     # quick_check reads the structure alone; text that is not UTF-8 fails when its row is read.
     for name in names:
         for _ in db.execute(f'SELECT * FROM "{name}"'):

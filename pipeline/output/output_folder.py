@@ -59,8 +59,8 @@ def served_versions(out: Path) -> Finding:
         "served versions",
         lines,
         f"{len(numbers)} intact in {base}",
-        "Run again, which pushes the model under a new number, or publish an intact version with: "
-        f"imgpipe rollback {shlex.quote(str(base))} --to VERSION.",
+        "Run again, which publishes the model under a new number, or publish an intact version "
+        f"with: imgpipe rollback {shlex.quote(str(base))} --to VERSION.",
         fatal=True,
     )
 
@@ -116,7 +116,7 @@ def folders(out: Path) -> Finding:
     return _finding(
         "folders",
         [f"{file} is a file, expected a folder" for file in files],
-        "can be used" if out.is_dir() else f"{out} does not exist yet; a run makes it",
+        "can be used" if out.is_dir() else f"{out} does not exist yet; a run creates it",
         "Move the file away, or choose another folder with --out OUT or push.directory.",
         fatal=True,
     )

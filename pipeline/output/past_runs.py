@@ -303,7 +303,7 @@ def find(path: Path) -> PastRun:
         missing = f"no run in {out} published version {pushed_as(path)}"
     else:
         chosen = judged(runs)
-        missing = f"no run in {out} has judged a model"
+        missing = f"no run in {out} has evaluated a model"
     if not chosen:
         names = ", ".join(run.name for run in runs[-_NAMED:])
         for run in runs:  # one of these may be the run that is meant

@@ -44,6 +44,10 @@ class _Push(_Part):
     version: _Count | _Number | None = None
 
 
+class _Model(_Part):
+    classes: list[str] | None = None
+
+
 class _Data(_Part):
     files: _Count = Field(default=0, alias="in")
     rejected: _Count = 0
@@ -84,6 +88,7 @@ class _Summary(_Part):
     gate: _Gate | None = None
     cross_validation: _Folds | None = None
     push: _Push | None = None
+    model: _Model | None = None
     data: _Data | None = None
     training: _Training | None = None
     metrics: dict[str, _Metrics] | None = None

@@ -71,7 +71,7 @@ def find(out: Path) -> tuple[list[Removable], str]:
     if unknown:
         return found, (
             f"all artifacts are kept, because run {unknown[0]} did not record which of them it "
-            "used. After a new run that pushes its own version, they "
+            "used. After a new run that publishes its own version, they "
             "can be removed"
         )
     used = {part for run in kept for part in _used(run)}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imgpipe.components.predictor import prediction
 from imgpipe.components.storage import integrity, records
 from imgpipe.models import feature_names as names
 from imgpipe.pipeline.json_formats import runs as formats
@@ -37,7 +38,10 @@ def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
     only_b: list[formats.Disagreement] = []
     folders, missing = _folders(first, second)
     for split in _SPLITS if folders else ():
-        a, b = (dict(_predictions(folder, split)) for folder in folders)
+        a, b = (
+            dict(_predictions(folder, split, run))
+            for folder, run in zip(folders, (first, second), strict=True)
+        )
         # An image whose label was changed in between would count as a mistake of one of the models.
         common = [key for key in a if key in b and a[key].label == b[key].label]
         if not common:
@@ -98,11 +102,11 @@ def _interval(only_a: int, only_b: int, images: int) -> list[float]:
 
 def _p_value(only_a: int, only_b: int) -> float:
     """Two-sided p-value of McNemar's exact test that both are equally accurate."""
+    from scipy.special import bdtr
+
     # Images on which the models agree say nothing about which one is better. Under the null
     # hypothesis, each of the others is a coin toss.
-    differing = only_a + only_b
-    tail = sum(math.comb(differing, count) for count in range(min(only_a, only_b) + 1))
-    return min(1.0, 2 * tail / 2**differing)
+    return float(min(1.0, 2 * bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
 
 
 def images(runs: Sequence[PastRun], wanted: set[str]) -> dict[str, bytes]:
@@ -180,11 +184,8 @@ def _curves(run: PastRun) -> dict[str, Any]:
 class _Predicted:
     path: str
     label: str
-    predicted: str
-
-    @property
-    def correct(self) -> bool:
-        return self.label == self.predicted
+    predicted: str  # the most probable class, also where the model answers "unknown"
+    correct: bool
 
 
 def _folders(first: PastRun, second: PastRun) -> tuple[list[str], str]:
@@ -219,14 +220,19 @@ def _only_first(
             )
 
 
-def _predictions(uri: str, split: str) -> Iterator[tuple[str, _Predicted]]:
+def _predictions(uri: str, split: str, run: PastRun) -> Iterator[tuple[str, _Predicted]]:
     """Yield the prediction for each labelled image of a split, by the hash of its content."""
+    classes = (run.summary.get("model") or {}).get("classes") or []
     for example in records.iterate(uri, split):
         label = records.text(example, names.LABEL)
         if label:
+            best = prediction.read(example).predicted
+            # A run that was killed left no summary, so that its class names are not known.
+            served = records.text(example, names.PREDICTED)
+            predicted = classes[best] if best < len(classes) else served
+            correct = best == records.integer(example, names.LABEL_INDEX, -1)
+            path = records.text(example, names.PATH)
             yield (
                 records.text(example, names.IMAGE_HASH),
-                _Predicted(
-                    records.text(example, names.PATH), label, records.text(example, names.PREDICTED)
-                ),
+                _Predicted(path, label, predicted, correct),
             )

@@ -1,7 +1,8 @@
 """Evaluates a published model on labelled images, with the metrics of the report.
 
-The answers are those of the served signature, as in a run. An image that it cannot decode, or whose
-label is none of the model's classes, cannot be judged and is counted beside the metrics.
+The answers are those of the served signature, as in a run. An image that cannot be read, that the
+signature cannot decode, or whose label is none of the model's classes, cannot be judged and is
+counted beside the metrics.
 """
 
 from __future__ import annotations
@@ -78,12 +79,14 @@ class Judged:
     Attributes:
         rows: The images that were judged, with their predictions.
         hashes: Perceptual hashes by content hash, of the images that were judged.
+        unusable: Paths and reasons of files that cannot be read or that the source rejects.
         undecodable: Paths and reasons of images that the served signature does not decode.
         unknown: Number of images by label, of labels that are none of the model's classes.
     """
 
     rows: list[Row] = field(default_factory=list)
     hashes: dict[str, bytes] = field(default_factory=dict)
+    unusable: list[tuple[str, str]] = field(default_factory=list)
     undecodable: list[tuple[str, str]] = field(default_factory=list)
     unknown: collections.Counter[str] = field(default_factory=collections.Counter)
 
@@ -143,7 +146,9 @@ def _judged(records: Iterator[ImageRecord], found: Judged) -> Iterator[ImageReco
     """Yield the images that can be judged, and note the others."""
     for record in records:
         progress.advance(1, "images")
-        if why := record.problem or record.read_error or record.decode_error:
+        if why := record.problem or record.read_error:
+            found.unusable.append((record.path, why.splitlines()[0]))
+        elif why := record.decode_error:
             found.undecodable.append((record.path, why.splitlines()[0]))
         elif record.label_index < 0:
             found.unknown[record.label] += 1
@@ -183,6 +188,11 @@ def shown_images(
     from imgpipe.components.report import explanations
 
     hashes = {row["path"]: row["image_hash"] for row in found["mistakes"]}
-    images = {hashes[one.path]: source.read(one) for one in scan.items if one.path in hashes}
+    images = {}
+    for item in scan.items:
+        if item.path in hashes:
+            # The page shows a mistake without its image if the file was removed since.
+            with contextlib.suppress(OSError):
+                images[hashes[item.path]] = source.read(item)
     wanted = list(hashes.values())[: explanations.EXPLAINED]
     return images | explanations.encoded_cams(str(model.folder), images, wanted)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from imgpipe.components import rounded_text
 from imgpipe.components.report.text import plural
+from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.published.evaluation import Judged, Model
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1  # of the file that --json writes
 _NAMED = 20  # images and labels of each kind that are named
+_EXPLAINED = 3  # files that a sentence names with their reasons
 
 
 def facts(
@@ -40,22 +42,24 @@ def facts(
 
     if not judged.rows:
         raise ConfigError(
-            f"{source}: no image could be judged. {_excluded(judged)} Expected: images that the "
-            "model decodes (JPEG, PNG, GIF, BMP), with labels that it knows."
+            f"{source}: no image could be evaluated. {_excluded(judged)} Expected: images that the "
+            "model decodes (JPEG, PNG, BMP, GIF, WebP), with labels that it knows."
         )
     kinds = Slices()
     table = metrics.Table(model.vocabulary, kinds.counted(judged.rows))
     summary = table.summary()
     name = dict(enumerate(model.vocabulary))
-    # Images that the model was trained on raise the accuracy, so it is computed without them too.
-    new = [row for row in judged.rows if row.image_hash not in (seen or {})]
+    # Images that the model was made with raise the accuracy, so it is computed without them too.
+    used = {key for key, one in (seen or {}).items() if one.split != names.TEST}
+    new = [row for row in judged.rows if row.image_hash not in used]
+    excluded = len(judged.unusable) + len(judged.undecodable) + judged.unknown.total()
     found = {
         "schema": SCHEMA,
         "model": str(model.folder),
         "version": int(model.folder.name) if model.folder.name.isdecimal() else None,
         "source": source,
         "classes": list(model.vocabulary),
-        "images": len(judged.rows) + len(judged.undecodable) + judged.unknown.total(),
+        "images": len(judged.rows) + excluded,
         **_accuracy(judged.rows),
         **{key: summary[key] for key in ("loss", "ece", "ece_by_chance", "per_class")},
         "confusion": [
@@ -65,10 +69,11 @@ def facts(
         "reliability": table.reliability(),
         "slices": kinds.summary(),
         "mistakes": table.mistakes(),
+        "unusable": _named(judged.unusable),
         "undecodable": _named(judged.undecodable),
         "unknown_labels": dict(sorted(judged.unknown.items())),
         "seen": None if seen is None else _count_seen(judged.rows, seen),
-        "unseen": _accuracy(new) if seen and new else None,
+        "unseen": _accuracy(new) if used and new else None,
         "threshold": threshold or None,  # every accuracy reaches 0
     }
     found["passed"] = found["accuracy"] >= threshold
@@ -84,9 +89,9 @@ def _accuracy(rows: Sequence[Row]) -> dict[str, Any]:
     return {"count": len(rows), "correct": correct, "accuracy": accuracy, "ci95": interval}
 
 
-def _named(undecodable: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    first = [{"path": path, "why": why} for path, why in undecodable[:_NAMED]]
-    return {"count": len(undecodable), "first": first}
+def _named(files: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    first = [{"path": path, "why": why} for path, why in files[:_NAMED]]
+    return {"count": len(files), "first": first}
 
 
 def _count_seen(rows: Sequence[Row], seen: Mapping[str, Seen]) -> dict[str, Any]:
@@ -118,6 +123,9 @@ def _verdict(found: Mapping[str, Any]) -> str:
 def _excluded(judged: Judged) -> str:
     """Say how many images could not be judged, and why; "" if there are none."""
     sentences = []
+    if judged.unusable:
+        reasons = "; ".join(f"{path}: {why}" for path, why in judged.unusable[:_EXPLAINED])
+        sentences.append(f"{plural(len(judged.unusable), 'file')} could not be used ({reasons}).")
     if judged.undecodable:
         sentences.append(
             f"{plural(len(judged.undecodable), 'image')} cannot be decoded by the model."
@@ -132,7 +140,7 @@ def _excluded(judged: Judged) -> str:
 
 def _warnings(found: Mapping[str, Any], judged: Judged) -> list[str]:
     """Return sentences about what the metrics do not show."""
-    sentences = [f"Not judged: {text}"] if (text := _excluded(judged)) else []
+    sentences = [f"Not evaluated: {text}"] if (text := _excluded(judged)) else []
     seen = found["seen"]
     if seen is None:
         sentences.append(
@@ -140,29 +148,13 @@ def _warnings(found: Mapping[str, Any], judged: Judged) -> list[str]:
             "or its artifacts are gone. If some of these images are among them, the accuracy is "
             "too high."
         )
-    elif seen["count"]:
-        counts = ", ".join(
-            f"{count:,} {'identical to' if kind == 'identical' else 'nearly identical to'} "
-            f"{split} images"
-            for kind, splits in seen["by_kind"].items()
-            for split, count in splits.items()
-        )
-        without = found["unseen"]
-        rest = (
-            f"Without them the accuracy is {without['accuracy']:.3f} ({without['correct']:,} of "
-            f"{without['count']:,} correct)."
-            if without
-            else "No image is new to the model."
-        )
-        sentences.append(
-            f"{seen['count']:,} of these images were in the data of the run that made the model "
-            f"({counts}), so the accuracy is too high. {rest}"
-        )
+    else:
+        sentences += _about_seen(seen, found["unseen"])
     missing = [name for name, row in found["per_class"].items() if not row["count"]]
     if len(missing) == len(found["per_class"]) - 1:
         [only] = set(found["per_class"]) - set(missing)
         sentences.append(
-            f"All images that were judged are of the class {only}, so the accuracy is its recall. "
+            f"All evaluated images are of the class {only}, so the accuracy is its recall. "
             f"Which images of other classes the model takes for {only} is not known, so its "
             "precision and F1 say nothing."
         )
@@ -172,3 +164,37 @@ def _warnings(found: Mapping[str, Any], judged: Judged) -> list[str]:
             f"There are no images of {plural(len(missing), 'class', 'classes')}: {shown}."
         )
     return sentences
+
+
+def _about_seen(seen: Mapping[str, Any], without: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield sentences about images of the run: those that it used, and those of its test split."""
+    used, listed = _matches(seen, (names.TRAIN, names.VALIDATION))
+    rest = "No image is new to the model."
+    if without:
+        rest = (
+            f"Without them the accuracy is {without['accuracy']:.3f} ({without['correct']:,} of "
+            f"{without['count']:,} correct)."
+        )
+    if used:
+        yield (
+            f"{used:,} of these images were in the data of the run that made the model "
+            f"({listed}), so the accuracy is too high. {rest}"
+        )
+    unused, listed = _matches(seen, (names.TEST,))
+    if unused:
+        yield (
+            f"The run that made the model had {unused:,} of these images in its test split "
+            f"({listed}). It used that split for nothing, so they do not raise the accuracy."
+        )
+
+
+def _matches(seen: Mapping[str, Any], splits: Sequence[str]) -> tuple[int, str]:
+    """Return the number of images that were in some splits of the run, in all and by kind."""
+    how = {"identical": "identical to", "near_duplicate": "nearly identical to"}
+    counts = {
+        f"{how[kind]} {split} images": count
+        for kind, by_split in seen["by_kind"].items()
+        for split, count in by_split.items()
+        if split in splits
+    }
+    return sum(counts.values()), ", ".join(f"{count:,} {what}" for what, count in counts.items())

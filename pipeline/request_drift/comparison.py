@@ -113,14 +113,14 @@ def compare(
     notes = []
     comparisons: list[Comparison] = []
     if requests.answers < FEWEST:
-        notes.append(f"{requests.answers:,} answers are too few to judge: {FEWEST} are needed")
+        notes.append(f"{requests.answers:,} answers are too few to compare: {FEWEST} are needed")
     else:
         comparisons += _predictions(requests, blessed, notes)
     if not requests.images:
         notes.append("the log holds no images of it, so images were not compared")
     elif len(measured) < FEWEST:
         notes.append(
-            f"{len(measured):,} different images are too few to judge: {FEWEST} are needed"
+            f"{len(measured):,} different images are too few to compare: {FEWEST} are needed"
         )
     else:
         comparisons += _images(measured, blessed)
@@ -138,7 +138,7 @@ def _images(measured: Sequence[Mapping[str, Any]], blessed: Blessed) -> list[Com
     if reference is None or not drift.image_count(reference):
         raise ResourceError(
             f"the statistics beside version {blessed.version.number} are not those of its training "
-            "data. Run `imgpipe run` and serve what it pushes."
+            "data. Run `imgpipe run` and serve the version that it publishes."
         )
     limits = drift.with_comparators(blessed.schema)
     for feature in limits.feature:
@@ -181,8 +181,8 @@ def _unfamiliar(now: Share, blessed: Blessed, notes: list[str]) -> list[Comparis
     known = blessed.features
     if known is None:
         notes.append(
-            "the model has no distribution of its features beside it (too few images, or an older "
-            "run): whether some images are of another kind was judged by their measurements alone"
+            "no feature distribution is stored with the model (too few images, or an older run): "
+            "whether some images are of another kind was told from their measurements alone"
         )
         return []
     if now.of < FEWEST:
@@ -314,7 +314,10 @@ def verdict(compared: Iterable[VersionComparison], images: bool) -> tuple[bool |
     judged = [one for one in found if one.judged]
     answers = sum(one.requests.answers for one in judged or found)
     if not judged:
-        return None, f"not judged: {answers:,} answers in the log, {FEWEST} of a version are needed"
+        return (
+            None,
+            f"not compared: {answers:,} answers in the log, {FEWEST} of a version are needed",
+        )
     numbers = ", ".join(str(one.requests.version) for one in judged)
     compares = sum(c.limit is not None for one in judged for c in one.comparisons)
     words = (

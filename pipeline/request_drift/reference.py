@@ -66,7 +66,7 @@ def versions(path: Path) -> dict[int, manifest.Version]:
         raise ResourceError(
             f"the versions in {base} have no readable {manifest.MANIFEST}: they were not published "
             "by a run, so their training data is unknown. Run `imgpipe run` and serve the version "
-            "that it pushes."
+            "that it publishes."
         )
     return found
 
@@ -119,7 +119,7 @@ def load(version: manifest.Version, run: Path | None = None) -> Blessed:
         raise ResourceError(
             f"version {version.number} in {version.path.parent} has no statistics of its training "
             f"data beside it (expected {beside / 'statistics'}). Run `imgpipe run` and serve the "
-            "version that it pushes."
+            "version that it publishes."
         )
     schema = component.read_schema(str(beside / "schema"))
     predictions, missing = _predictions(version, run or version.path.absolute().parent.parent)

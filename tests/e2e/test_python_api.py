@@ -68,6 +68,17 @@ def test_a_value_that_no_setting_can_have_is_refused_by_name(tmp_path: Path, val
         imgpipe.check(tmp_path, evaluate={"threshold": value})
 
 
+@pytest.mark.parametrize("threshold", [None, "0.5", 90])
+def test_a_threshold_that_is_no_share_is_refused(tmp_path: Path, threshold: Any) -> None:
+    with pytest.raises(ConfigError, match=f"from 0 to 1. Received: {threshold!r}"):
+        imgpipe.evaluate(tmp_path, tmp_path, threshold=threshold)
+
+
+def test_a_path_may_be_bytes(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"{tmp_path}/gone"):
+        imgpipe.check(bytes(tmp_path / "gone"))
+
+
 def test_an_unknown_component_is_refused_before_anything_starts(case: Case, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Trainr: this pipeline has no such component"):
         imgpipe.run(case.photos, tmp_path / "out", start="Trainr")

@@ -114,12 +114,15 @@ def test_guarded_components_depend_on_optional_gates(tmp_path: Path):
     assert "FeatureBank" in tasks["CrossValidator"]["dependentTasks"]
 
 
-def test_a_missing_output_folder_is_refused(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("output", "told"), [("no/x.yaml", "its folder does not exist"), (".", "is a folder")]
+)
+def test_an_output_that_cannot_be_written_is_refused(tmp_path: Path, output: str, told: str):
     from imgpipe.models.errors import ConfigError
     from imgpipe.pipeline.commands.kubeflow import compile as kubeflow
 
-    with pytest.raises(ConfigError, match="does not exist"):
-        kubeflow.compile_(None, str(tmp_path), tmp_path / "no" / "x.yaml", "i", "r", [])
+    with pytest.raises(ConfigError, match=told):
+        kubeflow.compile_(None, str(tmp_path), tmp_path / output, "i", "r", [])
 
 
 @pytest.mark.parametrize("root", ["", "/data/artifacts", "http://host/x"])
@@ -337,7 +340,7 @@ def test_the_command_describes_the_compiled_file_in_json(tmp_path: Path):
 
     volume = f"kubeflow.volumes=[{{claim = 'photos', path = '{tmp_path}'}}]"
     words = ["--data", str(tmp_path / "photos"), "--image", "image:1", "--set", volume]
-    output = tmp_path / "pipeline.yaml"
+    output = tmp_path / "pipeline.yml"
     ended = CliRunner().invoke(app, ["compile", *words, "-o", str(output), "--json", "-"])
     assert ended.exit_code == 0, ended.output
     found = json.loads(ended.stdout)

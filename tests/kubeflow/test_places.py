@@ -61,6 +61,21 @@ def test_a_path_that_lies_on_no_volume_is_refused(sections: Any, setting: str, p
     assert refused.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("sections", "setting"),
+    [
+        ({"data": {"source": "/data"}}, "run.out"),
+        ({"run": {"out": "/data/photos/out"}}, "run.out"),
+        ({"bank": {"store": "/data/photos/bank"}}, "bank.store"),
+    ],
+)
+def test_outputs_among_the_images_are_refused(sections: Any, setting: str):
+    with pytest.raises(ConfigError, match=f"^{setting}: .* lies in the folder of the") as refused:
+        places.on_volumes(_config(**sections))
+    assert f"--set {setting}=FOLDER" in str(refused.value)
+    assert "such as /data/" in str(refused.value)
+
+
 def test_a_bucket_is_a_folder_of_the_containers(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv(mounts.ROOT, raising=False)
     buckets = {"volumes": [{"bucket": "results"}, {"bucket": "photos"}]}
@@ -91,15 +106,19 @@ def test_a_source_in_an_object_store_needs_no_volume():
         ({"volumes": [{"claim": "a", "path": "data"}]}, "an absolute folder such as /data"),
         ({"volumes": [{"claim": "a", "path": "/"}]}, "an absolute folder such as /data"),
         ({"volumes": [{"claim": "a", "path": "/minio/x"}]}, "must not lie below /minio"),
-        ({"volumes": [{"claim": "A B", "path": "/d"}]}, "kubeflow.volumes.0.claim: string should"),
+        ({"volumes": [{"claim": "A B", "path": "/d"}]}, "volumes.0.claim: expected: Name of a"),
         ({"volumes": [*VOLUMES["volumes"]] * 2}, "volumes must have different paths"),
         ({"volumes": [{"bucket": "b-1"}] * 2}, "volumes must have different paths or buckets"),
-        ({"volumes": [{"bucket": "gs://b"}]}, "kubeflow.volumes.0.bucket: string should"),
+        ({"volumes": [{"bucket": "gs://b"}]}, "volumes.0.bucket: expected: Name of"),
         ({"volumes": [*VOLUMES["volumes"], {"bucket": "b-1"}]}, "must be all claims"),
         ({"volumes": [{}]}, "expected {claim, path} for a volume of Kubernetes, or {bucket}"),
         ({"volumes": [{"claim": "a"}]}, "received claim"),
         ({"volumes": [{"bucket": "b-1", "path": "/d"}]}, "received path, bucket"),
-        ({"resources": {"default": {"memory": "4 GB"}}}, "kubeflow.resources.default.memory"),
+        (
+            {"resources": {"default": {"memory": "4GB"}}},
+            "kubeflow.resources.default.memory: expected: Memory, such as 4Gi. Received: '4GB'.",
+        ),
+        ({"resources": {"default": {"cpus": 1}}}, "mean 'kubeflow.resources.default.cpu'?"),
         ({"resources": {"default": {"gpu": -1}}}, "kubeflow.resources.default.gpu"),
         ({"retries": -1}, "kubeflow.retries"),
     ],

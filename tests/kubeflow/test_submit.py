@@ -25,9 +25,9 @@ from tests import images, json_formats
 from tests.kubeflow.api_server import RECURRING, RUN, ApiServer, running
 
 PARAMETERS = {
-    "epochs": {"parameterType": "NUMBER_INTEGER"},
-    "threshold": {"parameterType": "NUMBER_DOUBLE"},
-    "source": {"parameterType": "STRING"},
+    "epochs": {"parameterType": "NUMBER_INTEGER", "defaultValue": 9},
+    "threshold": {"parameterType": "NUMBER_DOUBLE", "defaultValue": 0.9},
+    "source": {"parameterType": "STRING", "isOptional": True},
 }
 SPEC: dict[str, Any] = {
     "pipelineInfo": {"name": "photos"},
@@ -152,8 +152,12 @@ def test_a_failed_task_raises_the_error_of_a_local_run_with_its_log(
     server.tasks = _tasks("DataGate", "FAILED")
     said = "imgpipe: too few 'scissors' in train: expected at least 1000"
     server.logs = {"node-3": "\n".join(["line"] * 50) + f"\n{said}\n" + LAUNCHER.format(code)}
+    result = file.with_name("result.json")
     with pytest.raises(error) as raised:
-        submit.run(_target(file, server.host), None, True, every=0.01)
+        submit.run(_target(file, server.host), None, True, every=0.01, json_file=str(result))
+    written = json.loads(result.read_text())
+    json_formats.conform("kubeflow submit", written)
+    assert written["run"] == RUN and written["verdict"] is None
     first, *lines = str(raised.value).splitlines()
     assert raised.value.exit_code == code
     assert first == "the task DataGate failed. The last lines of its log:"
@@ -239,6 +243,8 @@ def test_a_server_without_the_api_is_refused(file: Path, server: ApiServer):
         ("epochs=many", "expected an integer, received 'many'"),
         ("epochs=1.5", "expected an integer, received '1.5'"),
         ("threshold=true", "expected a number, received 'true'"),
+        ("threshold=NaN", "expected a number, received 'NaN'"),
+        ("threshold=1e999", "expected a number, received '1e999'"),
         ("size=3", "no parameter 'size'. Its parameters: epochs, source, threshold"),
     ],
 )
@@ -246,6 +252,16 @@ def test_a_wrong_parameter_is_named(file: Path, parameter: str, told: str):
     with pytest.raises(ConfigError, match=re.escape(f"--param {parameter}: ")) as raised:
         submit.run(_target(file, "http://127.0.0.1:1", parameter), None, False)
     assert told in str(raised.value)
+
+
+def test_a_parameter_without_a_default_needs_a_value(server: ApiServer, tmp_path: Path):
+    spec = json.loads(json.dumps(SPEC))
+    spec["root"]["inputDefinitions"]["parameters"]["source"] = {"parameterType": "STRING"}
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(yaml.safe_dump(spec))
+    with pytest.raises(ConfigError, match="no default for its parameter 'source'"):
+        submit.run(_target(path, server.host), None, False)
+    assert submit.run(_target(path, server.host, "source=/data/photos"), None, False) == 0
 
 
 @pytest.mark.parametrize(

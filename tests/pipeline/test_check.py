@@ -11,6 +11,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -104,6 +105,27 @@ def test_frames_of_a_film_stay_together_and_none_is_rejected(films, tmp_path):
         assert written[split] == labels | {split: sum(labels.values())}
 
 
+def test_plain_images_with_the_same_pixels_are_near_duplicates(tmp_path):
+    photos = tmp_path / "photos"
+    for number in range(12):
+        ramp = np.linspace(0, 10 * number + 20, 64).astype(np.uint8)
+        label = "ab"[number % 2]
+        for level, folder in ((1, label), (9, "a" if number == 1 else label)):
+            file = photos / folder / f"{number}-{level}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.tile(ramp, (64, 1))).save(file, compress_level=level)
+    settings = Settings(severity={"low_information": "ignore", "dark": "ignore"})
+    judged = assert_same(
+        tmp_path, photos, settings, ingested=IngestSettings(str(photos), ("a", "b"), rule=RULE)
+    )
+    assert judged.rejects == () and len(judged.near) == 12
+    for group in judged.near:
+        one, two = group["members"]
+        assert one["path"][2:-5] == two["path"][2:-5] and one["split"] == two["split"]
+    reasons = collections.Counter(member["reason"] for g in judged.near for member in g["members"])
+    assert reasons["near_duplicate_label_conflict"] == 2
+
+
 def filtered(root, photos, settings, overrides=(), ingested=None):
     """Run ImageFilter's Beam pipeline on a folder.
 
@@ -188,7 +210,7 @@ def test_findings_equal_those_of_image_filter_on_broken_files(shared_data, tmp_p
     assert everything - decodable <= rejected.keys() | repaired
     # The serving op decodes some bitmaps to other colours, and Pillow cannot read all of these.
     found = (*judged.rejects, *judged.repairs)
-    decodable -= {Path(row.path).name for row in found if "serving op ignores" in row.detail}
+    decodable -= {Path(row.path).name for row in found if "serving operation ignores" in row.detail}
     assert not decodable & {name for name, reason in rejected.items() if reason in broken}
     assert not decodable & repaired
 
@@ -204,7 +226,7 @@ def test_a_source_without_problems_is_reported_as_clean(clean, tmp_path):
 def test_data_is_refused_above_the_limit_of_rejected_images_only(faulty, tmp_path):
     code, text, _ = check(faulty.directory)
     assert code == 4 and "refused:" in text and "expected at most 10.0% of the images" in text
-    assert "(--html shows them), or accept as many with --set gate.max_rejected_share=" in text
+    assert "(--html shows them), or allow this share with --set gate.max_rejected_share=" in text
     code, text, _ = check(faulty.directory, "--set", "gate.max_rejected_share=0.6", *FEW)
     assert code == 0 and "usable:" in text
     assert any(line.split()[:3] == ["rejected", "truncated", "3"] for line in text.splitlines())

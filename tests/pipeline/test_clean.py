@@ -71,18 +71,18 @@ def test_without_yes_nothing_is_removed(out):
     }
     assert answer["bytes"] == 2750 and not answer["removed"] and answer["kept"] is None
     assert exists(out, "Predictor/predictions/5") and (out / "resume/head-1.npz").exists()
-    assert "Remove it with: imgpipe clean" in invoke(out).stdout
+    assert "Delete the files with: imgpipe clean" in invoke(out).stdout
 
 
 def test_the_command_that_removes_quotes_a_name_with_spaces(out, tmp_path_factory):
     moved = out.rename(tmp_path_factory.mktemp("moved") / "my runs")
-    assert f"Remove it with: imgpipe clean '{moved}' --yes" in invoke(moved).stdout
+    assert f"Delete the files with: imgpipe clean '{moved}' --yes" in invoke(moved).stdout
 
 
 def test_yes_removes_what_neither_runs_nor_versions_need(out):
     result = invoke(out / "model", "--yes")
     assert result.exit_code == 0, result.output
-    assert "were freed. Versions, pages and summaries were kept." in result.stdout
+    assert "were freed. Versions, reports and summaries were kept." in result.stdout
     assert not exists(out, "Predictor/predictions/5") and not exists(out, "ImageTrainer/model/6")
     assert not (out / "artifacts/Predictor/predictions/.seal-5.json").exists()
     for kept in ("Predictor/predictions/3", "Predictor/predictions/7", "ImageFilter/examples/2"):

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -150,6 +151,8 @@ def test_suggested_commands_can_be_copied_where_names_have_spaces(photos: Path, 
     folder = tmp_path / "my photos"
     folder.mkdir()
     assert f"imgpipe run --data '{folder}'" in imgpipe("run", str(folder)).stderr
+    parts = imgpipe("run", "--data", *str(folder).split(" "))
+    assert f"named 'photos'; did you mean --data '{folder}'? Presets" in parts.stderr
 
 
 def test_init_notes_a_class_with_too_few_images(photos: Path):
@@ -161,7 +164,7 @@ def test_init_notes_a_class_with_too_few_images(photos: Path):
     config, notes = propose(open_source(str(photos)).scan(), str(photos))
     assert notes["gate"] == (
         "the smallest class has 2 images, and a run needs at least 7 of each class; add images, or "
-        "lower these limits"
+        "lower gate.min_train and gate.min_validation"
     )
     assert config.gate.min_validation == 3
 
@@ -317,13 +320,12 @@ def test_options_that_would_have_no_effect_are_refused(tmp_path: Path, arguments
     assert expected in result.stderr
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, photos: Path):
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path):
     (tmp_path / "file").touch()
-    for arguments in (("demo", "--out", "file/new"), ("init", str(photos), "-o", "file/new")):
-        result = imgpipe(*arguments, cwd=tmp_path)
-        assert result.returncode == 5, result.stdout + result.stderr
-        assert re.search(r"cannot write (to )?\S*file/new: (Not a dir|File ex)", result.stderr)
-        assert "Traceback" not in result.stderr
+    result = imgpipe("demo", "--out", "file/new", cwd=tmp_path)
+    assert result.returncode == 5, result.stdout + result.stderr
+    assert re.search(r"cannot write (to )?\S*file/new: (Not a dir|File ex)", result.stderr)
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize("place", [(), ("model",)])
@@ -362,6 +364,19 @@ def test_a_folder_that_may_not_be_entered_is_named_without_a_traceback():
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("~nobody-here/out", "no home folder for ~nobody-here/out. Write the path without ~."),
+        ("n" * 300, "is too long: a name may have 255 bytes"),
+    ],
+)
+def test_a_path_that_cannot_exist_is_named_without_a_traceback(path: str, expected: str):
+    result = imgpipe("runs", path)
+    assert result.returncode == 2, result.stderr
+    assert expected in result.stderr and "Traceback" not in result.stderr
+
+
 def test_the_home_folder_is_expanded_after_an_equals_sign(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -382,6 +397,45 @@ def test_init_writes_a_file_whose_name_is_not_utf8(photos: Path, tmp_path: Path)
     result = imgpipe("init", str(photos), "-o", os.fsdecode(b"\xff.toml"), cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "imgpipe run '\\udcff.toml'" in (tmp_path / "\udcff.toml").read_text()
+
+
+def test_a_configuration_may_be_a_pipe(photos: Path):
+    command = f'{sys.executable} -m imgpipe.pipeline.cli run <(echo "[traim]") --dry-run'
+    result = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.returncode == 2
+    assert "unknown key 'traim'; did you mean 'train'?" in result.stderr
+
+
+def test_init_writes_toml_whatever_the_names_of_classes_and_file(tmp_path: Path):
+    for label in ("a\n[run]", "b\x01\x1b[31m"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        (tmp_path / "photos" / label / "1.jpg").write_bytes(label.encode())
+    result = imgpipe("init", "photos", "-o", "x\ny.toml", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    written = tomllib.loads((tmp_path / "x\ny.toml").read_text())
+    assert written["data"]["source"] == str(tmp_path / "photos")
+    assert r"# classes: a\n[run] (1), b\x01\x1b[31m (1)" in (tmp_path / "x\ny.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("folder", "output", "expected"),
+    [
+        ("photos", "missing/x.toml", "--output missing/x.toml: its folder does not exist"),
+        ("photos", "photos/a/1.jpg/x.toml", "1.jpg/x.toml: its folder does not exist"),
+        ("photos", "-", "--output takes the name of a file"),
+        ("p\udcff", "x.toml", "is not UTF-8, so that a run cannot record it"),
+    ],
+)
+def test_init_refuses_what_it_cannot_write(tmp_path: Path, folder, output, expected):
+    for label in "ab":
+        (tmp_path / folder / label).mkdir(parents=True)
+        (tmp_path / folder / label / "1.jpg").write_bytes(label.encode())
+    result = imgpipe("init", folder, "-o", output, cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert expected in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [folder]
 
 
 def test_serve_takes_remote_base_paths_and_refuses_what_it_cannot_read():
@@ -446,7 +500,7 @@ def test_doctor_checks_this_machine(tmp_path: Path):
 def test_doctor_says_that_there_is_no_output_folder_yet(tmp_path: Path):
     result = imgpipe("doctor", str(tmp_path / "gone"))
     assert result.returncode == 0, result.stdout
-    assert "does not exist yet; a run makes it" in result.stdout
+    assert "does not exist yet; a run creates it" in result.stdout
 
 
 def test_summary_of_a_run_that_ended_early_has_every_field():

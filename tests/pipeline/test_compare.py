@@ -1,6 +1,7 @@
 """Tests of ``imgpipe compare`` and ``imgpipe open``, on runs with real files of predictions."""
 
 import json
+import math
 
 import pytest
 from typer.testing import CliRunner
@@ -16,23 +17,27 @@ from imgpipe.pipeline.output.past_runs import PastRun
 from imgpipe.pipeline.output.run_comparison import paired
 from tests import json_formats
 from tests.images import encoded, noise
-from tests.pipeline.past_runs import leave
+from tests.pipeline.past_runs import CLASSES, leave
 
 
-def predicted(folder, rows):
+def predicted(folder, rows, unknown=()):
     """Write predictions of the validation split.
 
     Args:
         folder: The folder of the artifact.
-        rows: Image hash, label and predicted label of each image.
+        rows: Image hash, label and most probable class of each image.
+        unknown: Hashes of the images for which the model answers "unknown".
 
     Returns:
         What a run records about the artifact.
     """
     with records.ShardWriter({"all": records.shard_path(str(folder), "validation", 0, 1)}) as out:
         for key, label, answer in rows:
-            values = {names.PATH: f"{label}/{key}.jpg", names.IMAGE_HASH: key}
-            out.write("all", records.make(values | {names.LABEL: label, names.PREDICTED: answer}))
+            values = {names.PATH: f"{label}/{key}.jpg", names.IMAGE_HASH: key, names.LABEL: label}
+            values |= {names.LABEL_INDEX: CLASSES.index(label)}
+            values |= {names.PREDICTED: names.UNKNOWN if key in unknown else answer}
+            probabilities = [0.6 if name == answer else 0.4 for name in CLASSES]
+            out.write("all", records.make(values | {names.PROBABILITIES: probabilities}))
     integrity.seal(folder)
     return {"Predictor": {"predictions": str(folder)}}
 
@@ -90,13 +95,25 @@ def test_two_versions_are_compared_on_their_common_images(out):
     assert [row["path"] for row in answer["only_b"]] == ["cat/x.jpg", "dog/y.jpg"]
 
 
+def test_answers_of_unknown_do_not_count_as_mistakes(tmp_path):
+    rows = [("x", "cat", "cat"), ("y", "dog", "dog"), ("z", "dog", "cat")]
+    leave(tmp_path, "20260101-100000", artifacts=predicted(tmp_path / "a", rows))
+    rows[0] = ("x", "cat", "dog")
+    left = predicted(tmp_path / "b", rows, unknown="xyz")
+    leave(tmp_path, "20260102-100000", artifacts=left)
+    answer = json.loads(invoke("compare", tmp_path, "--json", "-").stdout)
+    pair = answer["paired"]["validation"]
+    assert (pair["both"], pair["only_a"], pair["only_b"], pair["neither"]) == (1, 1, 0, 1)
+    assert [(row["path"], row["predicted"]) for row in answer["only_a"]] == [("cat/x.jpg", "dog")]
+
+
 def test_the_newest_two_evaluated_runs_of_a_folder_are_compared(out):
     result = invoke("compare", out)
     assert result.exit_code == 0, result.output
     for expected in (
         "train.epochs: 60 → 33",
         "images of cat: 40 → 44",
-        "On the 9 images of validation that both judged: accuracy 0.778 → 0.889",
+        "On the 9 images of validation that both predicted: accuracy 0.778 → 0.889",
         "McNemar's p = 1): the difference may be chance.",
         "Only A is right: 1 image",
         "dog/z.jpg: dog; B predicted cat (validation)",
@@ -162,7 +179,7 @@ def test_compare_refuses_a_run_that_does_not_exist(out, tmp_path):
     with pytest.raises(ResourceError, match=r"no run in .* published version 7\. Name the folder"):
         compare.command(out / "model/7", out, None)
     leave(tmp_path / "one", "20260101-100000")
-    with pytest.raises(ResourceError, match=r"judged a model before 20260101-100000\. Run again"):
+    with pytest.raises(ResourceError, match=r"a model before 20260101-100000\. Run again"):
         compare.command(tmp_path / "one", None, None)
     with pytest.raises(ResourceError, match="published version 7"):
         compare.command(out / "model/7", None, None)
@@ -191,6 +208,8 @@ def test_paired_accuracy_agrees_with_published_figures():
     assert low < pair["difference"] < high and low == pytest.approx(-0.0739, abs=2e-4)
     assert paired(1, 6, 0, 1)["p_value"] == pytest.approx(2 / 2**6)
     assert paired(5, 0, 0, 0)["p_value"] == 1.0
+    many = paired(10**6, 30_500, 31_000, 0)["p_value"]  # the sum of so many terms took minutes
+    assert many == pytest.approx(math.erfc(499 / math.sqrt(2 * 61_500)), rel=1e-3)
     assert paired(5, 0, 0, 0)["ci95"][1] > 0.2, "five images are no proof"
 
 
@@ -214,7 +233,7 @@ def test_open_prints_the_path_without_a_display(out, monkeypatch):
     assert str(out / "runs/20260103-100000/report.html") in result.stdout
     assert "There is no display here" in result.stdout
     (out / "runs/20260102-100000/report.html").unlink()
-    with pytest.raises(ResourceError, match="run 20260102-100000 has no page"):
+    with pytest.raises(ResourceError, match="run 20260102-100000 has no report"):
         open_command.command(out / "runs/20260102-100000")
 
 

@@ -50,6 +50,7 @@ def test_a_run_is_found_by_a_path_with_two_dots(out: Path, monkeypatch: pytest.M
         (b'{"gate": {"value": NaN}}', r"gate\.value: input should be"),
         (b'{"data": {"in": 1, "splits": {"train": 3}}}', r"data\.splits\.train: input should"),
         (b'{"push": {"status": "pushed", "version": "two"}}', r"push\.version"),
+        (b'{"model": {"classes": [1]}}', r"model\.classes\.0: input should"),
         (b'{"training": 6}', r"training: input should be"),
         (b'{"training": {"solution": {"learning_curve": [1]}}}', r"training\.solution\.learning"),
     ],

@@ -94,7 +94,9 @@ def test_drift_writes_only_json_to_standard_output(pushed, logs, capfd):
 def test_few_requests_are_not_judged(pushed, tmp_path, capfd):
     write_log(tmp_path / "r", probabilities(10))
     assert run(tmp_path / "r", pushed) == 0
-    assert "not judged: 10 answers in the log, 50 of a version are needed" in capfd.readouterr().out
+    assert (
+        "not compared: 10 answers in the log, 50 of a version are needed" in capfd.readouterr().out
+    )
 
 
 def test_truncated_logs_missing_versions_and_undecodable_images_are_named(pushed, tmp_path, capfd):
@@ -144,11 +146,14 @@ def test_drift_is_a_command_that_refuses_a_missing_log(tmp_path):
 
 def test_serve_options_of_the_request_log_become_server_flags(tmp_path):
     assert serve.log_flags(None, None, False) == []
-    assert "--request_log_sampling_rate=0.1" in serve.log_flags(tmp_path / "r", None, False)
-    assert serve.log_flags(tmp_path / "r", 0.25, True) == [
+    assert "--request_log_sampling_rate=0.1" in serve.log_flags(f"{tmp_path}/r", None, False)
+    assert serve.log_flags(f"{tmp_path}/r", 0.25, True) == [
         f"--request_log_prefix={tmp_path / 'r'}",
         "--request_log_sampling_rate=0.25",
         "--request_log_images=true",
     ]
     with pytest.raises(ConfigError, match="--log-images needs --request-log PREFIX"):
         serve.log_flags(None, None, True)
+    for folder in (str(tmp_path), f"{tmp_path}/new/"):
+        with pytest.raises(ConfigError, match="Received a folder"):
+            serve.log_flags(folder, None, False)

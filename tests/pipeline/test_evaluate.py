@@ -100,11 +100,22 @@ def test_unknown_labels_and_undecodable_images_are_counted(out, photos):
     assert found["undecodable"]["count"] == 1
     assert found["undecodable"]["first"][0]["path"] == "paper/broken.jpg"
     assert found["warnings"][0] == (
-        "Not judged: 1 image cannot be decoded by the model. 1 image has a label that is "
+        "Not evaluated: 1 image cannot be decoded by the model. 1 image has a label that is "
         "no class of the model (lizard)."
     )
-    assert found["warnings"][-1].startswith("All images that were judged are of the class paper")
+    assert found["warnings"][-1].startswith("All evaluated images are of the class paper")
     assert found["per_class"]["rock"]["recall"] is None
+
+
+def test_files_that_cannot_be_read_are_named_with_the_reason(out, photos):
+    (photos / "paper" / "gone.png").symlink_to("moved.png")
+    found = answer("--model", out, "--data", photos)
+    assert (found["images"], found["count"], found["undecodable"]["count"]) == (13, 12, 0)
+    gone = {"path": "paper/gone.png", "why": "No such file or directory"}
+    assert found["unusable"] == {"count": 1, "first": [gone]}
+    assert found["warnings"][0] == (
+        "Not evaluated: 1 file could not be used (paper/gone.png: No such file or directory)."
+    )
 
 
 def test_a_threshold_decides_the_exit_code(out, photos, tmp_path):
@@ -126,7 +137,7 @@ def test_images_of_one_class_are_judged_by_their_recall(out, photos, tmp_path):
         found = answer("--model", out, "--data", source)
         assert found["count"] == 6 and found["per_class"]["rock"]["recall"] == found["accuracy"]
         assert found["warnings"][-1] == (
-            "All images that were judged are of the class rock, so the accuracy is its recall. "
+            "All evaluated images are of the class rock, so the accuracy is its recall. "
             "Which images of other classes the model takes for rock is not known, so its "
             "precision and F1 say nothing."
         )
@@ -155,19 +166,26 @@ def test_the_page_explains_its_mistakes(out, photos, tmp_path):
     page = tmp_path / "page.html"
     evaluate("--model", out, "--data", photos, "--html", page)
     html = page.read_text("utf-8")
-    assert "what speaks for " in html and "The second image of a mistake shows" in html
+    assert "evidence for " in html and "The second image of a mistake shows" in html
     assert "training images whose features are nearest" not in html
     assert "Images of validation and test together" not in html
     assert html.count("data:image/jpeg;base64,") >= 2
 
 
-def _as_training_data(out: Path, source: Path) -> None:
-    """Write a past run whose training images are those of a source."""
+def test_the_page_is_drawn_without_images_that_were_removed(out, photos):
+    found = imgpipe.evaluate(out, photos)
+    mistakes = {row["path"] for row in found.summary["mistakes"]}
+    (photos / min(mistakes)).unlink()
+    assert "Could not be drawn" not in found.html and min(mistakes) in found.html
+
+
+def _as_training_data(out: Path, source: Path, split: str = names.TRAIN) -> None:
+    """Write a past run that had the images of a source in one of its splits."""
     opened = open_source(str(source))
     examples = out / "artifacts" / "ImageFilter" / "examples" / "4"
-    for split in names.SPLITS:
-        (examples / f"Split-{split}").mkdir(parents=True)
-    path = records.shard_path(str(examples), names.TRAIN, 0, 1)
+    for one in names.SPLITS:
+        (examples / f"Split-{one}").mkdir(parents=True)
+    path = records.shard_path(str(examples), split, 0, 1)
     with records.ShardWriter({"all": path}) as writer:
         for record in inspect(opened, opened.listing().items, 1 << 24, vocabulary=CLASSES):
             writer.write("all", record.to_example())
@@ -194,6 +212,17 @@ def test_images_that_were_in_the_training_data_are_found(out, photos, tmp_path):
     assert "2 of these images were in the data of the run" in found["warnings"][0]
 
 
+def test_images_of_the_test_split_do_not_make_the_accuracy_too_high(out, photos, tmp_path):
+    copy = shutil.copytree(out / "model", tmp_path / "out" / "model").parent
+    _as_training_data(copy, photos, names.TEST)
+    found = answer("--model", copy, "--data", photos)
+    assert found["seen"]["by_kind"] == {"identical": {"test": 12}} and found["unseen"] is None
+    assert found["warnings"] == [
+        "The run that made the model had 12 of these images in its test split (12 identical to "
+        "test images). It used that split for nothing, so they do not raise the accuracy."
+    ]
+
+
 def test_what_cannot_be_is_refused(out, photos, tmp_path):
     with pytest.raises(ConfigError, match=r"no label is a class of the model.*Received: cat, dog"):
         for label in ("cat", "dog"):
@@ -206,5 +235,7 @@ def test_what_cannot_be_is_refused(out, photos, tmp_path):
         evaluate("--model", out, "--data", photos, "--threshold", 90)
     for file in photos.glob("*/*"):
         file.write_bytes(b"no image")
-    with pytest.raises(ConfigError, match=r"no image could be judged. 12 images cannot be decoded"):
+    with pytest.raises(
+        ConfigError, match=r"no image could be evaluated. 12 images cannot be decoded"
+    ):
         evaluate("--model", out, "--data", photos)

@@ -49,6 +49,20 @@ def test_an_exported_file_answers_as_the_version_does(out, tmp_path, kind):
     assert parity["agreement"] > 0.9
 
 
+@pytest.mark.parametrize(
+    ("agreement", "note"),
+    [(1.0, ""), (14 / 15, "1 of 15 images gets another"), (13 / 15, "2 of 15 images get another")],
+)
+def test_labels_that_change_with_rounded_pixels_are_noted(
+    out, tmp_path, monkeypatch, agreement, note
+):
+    compared = {"largest_difference": 1e-6, "agreement": agreement}
+    monkeypatch.setattr(exports, "_compare", lambda *arguments: compared)
+    text = " ".join(export("keras", out, "--to", tmp_path / "model.keras").output.split())
+    assert "at most 1e-06 on the same pixels" in text
+    assert note in text and ("pixels are rounded" in text) == bool(note)
+
+
 def test_the_python_function_writes_a_file_with_the_same_parity(out, tmp_path):
     made = imgpipe.export("tflite", out, tmp_path / "model.tflite", version=1)
     assert made.file == tmp_path / "model.tflite" and made.file.stat().st_size > 1000

@@ -71,6 +71,11 @@ def test_a_wrong_parameter_of_a_run_is_named(config: configs.Config):
     assert str(raised.value).startswith("the parameters of the pipeline: ")
 
 
+def test_outputs_among_the_images_of_a_run_are_refused(config: configs.Config, tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"run\.out: .* lies in the folder of the images"):
+        _planned(config, source=str(tmp_path))
+
+
 def test_a_missing_source_is_named(config: configs.Config, tmp_path: Path):
     with pytest.raises(ConfigError, match="nowhere"):
         _planned(config, source=str(tmp_path / "nowhere"))

@@ -120,6 +120,13 @@ def test_unknown_reasons_and_files_are_named(out):
         call("restore", "--out", out)
 
 
+def test_a_file_after_the_json_of_list_is_explained(out):
+    with pytest.raises(ConfigError, match=r"q\.json\. .* takes no file .* add: > q\.json"):
+        call("list", "--out", out, "--json", "q.json")
+    with pytest.raises(ConfigError, match=r"lists all files\.$"):
+        call("list", "--out", out, "q.json")
+
+
 def test_restore_copies_bytes_and_overwrites_nothing(out, tmp_path):
     to = tmp_path / "back"
     text = call("restore", "--out", out, "--to", to, "*")
@@ -190,8 +197,13 @@ def test_relabel_resolves_a_conflict_but_repairs_no_file(out, tmp_path):
     call("accept", "--out", out, "--to", file, "dog/owl.jpg", "--label", "owl")
     (found,) = overrides.load(file)
     assert (found.verdict, found.label) == ("relabel", "owl")
+    told = tmp_path / "told.json"
     with pytest.raises(ConfigError, match="none of these files can be accepted"):
-        call("accept", "--out", out, "--to", file, "cat/cut.jpg", "--label", "cat")
+        call("accept", "--out", out, "--to", file, "cat/cut.jpg", "--label", "cat", "--json", told)
+    answer = json.loads(told.read_text())
+    json_formats.conform("quarantine accept", answer)
+    assert (answer["added"], answer["accepted"]) == (0, [])
+    assert [one["path"] for one in answer["not_possible"]] == ["cat/cut.jpg"]
 
 
 def test_an_image_with_several_warnings_gets_one_override_and_none_in_test(out, tmp_path):

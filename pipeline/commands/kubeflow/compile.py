@@ -82,7 +82,7 @@ def compile_(
 
     Raises:
         ResourceError: The package kfp, which the extra ``kubeflow`` brings, is not installed.
-        ConfigError: The folder for the output does not exist, `root` is no URI of an object store,
+        ConfigError: The file cannot be written there, `root` is no URI of an object store,
             or not in Cloud Storage although the volumes are buckets, or the containers cannot reach
             a path of the configuration, or a setting has no place on Kubeflow.
     """
@@ -92,8 +92,7 @@ def compile_(
     from imgpipe.pipeline.command_line.settings import configuration
     from imgpipe.pipeline.kubeflow import places, unsupported
 
-    if not output.absolute().parent.is_dir():
-        raise ConfigError(f"{output}: the folder {output.absolute().parent} does not exist.")
+    output_files.check_folder("--output", output)
     check_root(root)
     if image:
         settings = [*settings, f"kubeflow.image={json.dumps(image)}"]

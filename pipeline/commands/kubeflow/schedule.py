@@ -50,7 +50,7 @@ def command(
     settings: options.SettingsOption = None,
     json_file: options.JsonListOption = None,
 ) -> None:
-    """Run the pipeline again and again on a Kubeflow Pipelines server."""
+    """Run the pipeline on a schedule on a Kubeflow Pipelines server."""
     target = submit.Target(
         source, data, settings, image, host, root, parameters, experiment, namespace, token
     )
@@ -80,7 +80,7 @@ def run(
     if (cron is None) == (every is None):
         raise ConfigError(
             "imgpipe kubeflow schedule needs one of --cron and --every, for example "
-            "--cron '0 3 * * *' for three o'clock each night, or --every 12h."
+            "--cron '0 3 * * *' for three o'clock every night, or --every 12h."
         )
     # Both are checked here, before the pipeline is compiled and the server is asked.
     times = _six_fields(cron) if cron is not None else None

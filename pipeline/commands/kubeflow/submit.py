@@ -27,11 +27,10 @@ app = typer.Typer()
 
 SCHEMA = 1  # of what --json writes
 
-_SUFFIXES = (".yaml", ".yml")
 FileArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[FILE|CONFIG|PRESET]",
+        metavar="FILE|CONFIG|PRESET",
         help="Compiled pipeline (.yaml), or what `imgpipe kubeflow compile` takes.",
     ),
 ]
@@ -164,18 +163,21 @@ def run(
     page = f"{target.host.rstrip('/')}/#/runs/details/{started}"
     console.print(f"submitted the run {escape(started)}: {escape(page)}")
     verdict = ""
-    if wait:
-        verdict = ready.server.wait(
-            started, every, lambda state: console.print(escape(state.lower()))
-        )
-        console.print(escape(verdict or "The server has no log of the task Report with a verdict."))
-    result: formats.Submitted = {
-        "schema": SCHEMA,
-        "run": started,
-        "page": page,
-        "verdict": verdict or None,
-    }
-    output_files.write_json(result, json_file)
+    try:
+        if wait:
+            verdict = ready.server.wait(
+                started, every, lambda state: console.print(escape(state.lower()))
+            )
+            no_verdict = "The server has no log of the task Report with a verdict."
+            console.print(escape(verdict or no_verdict))
+    finally:  # also if a task fails or the waiting is interrupted: the run is on the server
+        result: formats.Submitted = {
+            "schema": SCHEMA,
+            "run": started,
+            "page": page,
+            "verdict": verdict or None,
+        }
+        output_files.write_json(result, json_file)
     return 3 if verdict.startswith("not") else 0
 
 
@@ -202,7 +204,7 @@ def prepare(target: Target) -> Iterator[Prepared]:
     if target.root is not None:
         compiling.check_root(target.root)
     source = target.source or ""
-    written = Path(source) if source.endswith(_SUFFIXES) else None
+    written = Path(source) if source.endswith(pipeline_file.SUFFIXES) else None
     if written:
         if target.data is not None or target.settings or target.image:
             raise ConfigError(

@@ -35,15 +35,17 @@ def options(**beam: object) -> list[str]:
         ({**FLINK, "job_endpoint": "h:1"}, "received flink_master = 'jobmanager:8081', job_end"),
         ({"runner": "spark"}, "needs beam.spark_master_url or beam.job_endpoint"),
         ({"runner": "portable"}, 'runner = "portable" needs beam.job_endpoint, received job_end'),
-        ({"runner": "dataflow", "project": "p"}, "needs beam.region, beam.temp_location, beam.env"),
         (
             {"flink_master": "h:1"},
             'with beam.runner = "flink" only, received beam.runner = "l',
         ),
         ({"parallelism": 2}, 'beam.parallelism has an effect with beam.runner = "processes" or'),
-        ({**FLINK, "flink_master": "http://h:1"}, r"beam.flink_master: string should match"),
-        ({"runner": "spark", "spark_master_url": "h:7077"}, "beam.spark_master_url: string should"),
-        ({**DATAFLOW, "temp_location": "/tmp"}, "beam.temp_location: string should match"),
+        (
+            {**FLINK, "flink_master": "http://h:1"},
+            "flink_master: expected: Address of Flink's JobManager (HOST:PORT of its REST inte",
+        ),
+        ({"runner": "spark", "spark_master_url": "h:7077"}, "expected: Address of Spark's mas"),
+        ({**DATAFLOW, "temp_location": "/tmp"}, "temp_location: expected: Folder gs://BUC"),
         ({**FLINK, "environment": "EXTERNAL"}, 'EXTERNAL" needs the address HOST:PORT of a worker'),
         ({**FLINK, "environment": "DOCKER"}, 'DOCKER" needs an image in which imgpipe is inst'),
         (
@@ -91,6 +93,7 @@ def test_each_runner_gets_its_options():
         "--flink_version=1.20",
     ]
     pool = {"environment": "EXTERNAL", "environment_config": "localhost:50000"}
+    configs.build({"beam": {"runner": "spark", "spark_master_url": "spark://h1:7077,h2:7077"}})
     assert options(runner="spark", spark_master_url="spark://h:7077", **pool) == [
         "--runner=SparkRunner",
         "--spark_master_url=spark://h:7077",
@@ -146,7 +149,14 @@ def test_runners_with_workers_on_other_hosts_are_recognised(beam, expected):
     assert beam_options.store(built, Path("/bank"), on_cluster=True) == "shared:/bank"
 
 
-@pytest.mark.parametrize("beam", [DATAFLOW, {"args": ["--runner=dataflow"]}])
+def test_dataflow_needs_settings():
+    with pytest.raises(ConfigError, match=r"needs beam\.region, beam\.temp_location, beam\.env"):
+        options(runner="dataflow", project="p")
+
+
+@pytest.mark.parametrize(
+    "beam", [DATAFLOW, {"runner": "dataflow"}, {"args": ["--runner=dataflow"]}]
+)
 def test_a_run_on_this_machine_refuses_dataflow(tmp_path, beam):
     config = configs.build({"beam": beam, "run": {"out": str(tmp_path)}})
     with pytest.raises(ConfigError, match="Dataflow cannot read the output folder"):
@@ -154,7 +164,7 @@ def test_a_run_on_this_machine_refuses_dataflow(tmp_path, beam):
     beam_options.require_local_artifacts(configs.build({"beam": FLINK}))
 
 
-@pytest.mark.parametrize("beam", [FLINK, DATAFLOW, {"args": ["--runner=spark"]}])
+@pytest.mark.parametrize("beam", [FLINK, {"runner": "dataflow"}, {"args": ["--runner=spark"]}])
 def test_a_pipeline_on_kubeflow_refuses_workers_outside_of_its_containers(beam):
     with pytest.raises(ConfigError, match="where the workers of a cluster cannot read them"):
         beam_options.require_local_workers(configs.build({"beam": beam}).beam)

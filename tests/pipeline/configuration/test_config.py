@@ -141,6 +141,7 @@ def test_relative_paths_of_tables_start_at_the_folder_of_the_file(tmp_path: Path
     [
         ("data.group_pattern='('", "not a regular expression"),
         ("data.group_pattern=abc", "round brackets"),
+        (r'data.group_pattern="([^/]+)\.rf"', "in quotes is not valid TOML. Use single quotes"),
         ("data.classes=['a']", "two or more"),
         ("data.classes=['a', 'a']", "two or more"),
     ],
@@ -161,6 +162,9 @@ def test_impossible_settings_of_data_are_refused(assignment, message):
         ("export.lite=['int4']", "'float16' or 'int8'"),
         ("export.lite=['int8', 'int8']", "names a kind twice: int8, int8"),
         ("export.max_loss=2", "less than or equal to 1"),
+        (f"split.seed={2**63}", f"split.seed: .* less than or equal to {2**63 - 1}"),
+        (f"push.keep={2**63}", f"push.keep: .* less than or equal to {2**63 - 1}"),
+        (f"judge.pixel_limit={2**63}", f"judge.pixel_limit: .* or equal to {2**63 - 1}"),
     ],
 )
 def test_impossible_settings_of_gates_are_refused(assignment, message):

@@ -28,7 +28,8 @@ def ended(config, name, changed, images=3):
     folder.mkdir(parents=True)
     (folder / "summary.json").write_text(json.dumps({"data": {"in": images}}))
     (folder / "artifacts.json").write_text("{}")
-    repetition.remember(folder, config, _INPUTS)
+    (folder / "config.toml").write_text("")
+    repetition.remember(folder, config, _INPUTS, repetition.settings(config))
     os.utime(folder / repetition.FILE, (changed, changed))
     return folder
 
@@ -37,6 +38,23 @@ def test_the_last_run_is_the_candidate_even_if_the_clock_was_set_back(config):
     ended(config, "20260101-120000", changed=2_000)
     last = ended(config, "20260101-120000-2", changed=1_000)
     assert repetition.candidate(config, config.out / "runs") == last
+
+
+def test_no_run_is_repeated_after_another_one_that_was_refused(config):
+    ended(config, "20260101-120000", 1)
+    refused = config.out / "runs" / "20260101-120001"
+    refused.mkdir()
+    (refused / "config.toml").write_text("")
+    assert repetition.candidate(config, config.out / "runs") is None
+
+
+def test_a_run_during_which_another_version_was_installed_is_not_repeated(config, monkeypatch):
+    with monkeypatch.context() as before:
+        before.setattr(repetition.run_inputs, "source_hash", lambda *_: "code of the old version")
+        at_start = repetition.settings(config)
+    folder = ended(config, "20260101-120000", 1)
+    repetition.remember(folder, config, _INPUTS, at_start)
+    assert repetition.candidate(config, config.out / "runs") is None
 
 
 def test_a_run_with_other_settings_files_or_too_many_images_is_no_candidate(config):

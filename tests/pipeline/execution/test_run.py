@@ -77,6 +77,25 @@ def test_sql_of_the_metadata_database_is_not_shown(tmp_path: Path):
     )
 
 
+def test_a_database_that_stays_locked_is_no_defect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    metadata = pytest.importorskip("tfx.orchestration.metadata")
+
+    def locked(config: object) -> None:
+        raise RuntimeError("Concurrent writes aborted after max number of retries.")
+
+    monkeypatch.setattr(metadata.mlmd, "MetadataStore", locked)
+    monkeypatch.setattr(metadata, "_MAX_INIT_RETRY", 1)
+    config = metadata.sqlite_metadata_connection_config(str(tmp_path / metadata_file.NAME))
+    with (
+        pytest.raises(RuntimeError, match="Failed to establish connection") as caught,
+        metadata.Metadata(config),
+    ):
+        pass
+    known = failures.known(caught.value, tmp_path)
+    assert run.exit_code(known, blessed=False) == 5
+    assert "was temporarily unavailable" in str(known)
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
@@ -112,3 +131,16 @@ def test_a_file_in_the_way_in_the_output_folder_is_named(photos: Path, tmp_path:
     config = configs.build({"run": {"out": str(out)}, "data": {"source": str(photos)}})
     with pytest.raises(ResourceError, match=str(out / name)):
         run.execute(config)
+
+
+def test_a_run_that_creates_no_database_keeps_the_copy_of_the_last_one(
+    photos: Path, tmp_path: Path
+):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "runs").write_text("in the way")
+    (out / metadata_file.COPY).write_text("the copy")
+    config = configs.build({"run": {"out": str(out)}, "data": {"source": str(photos)}})
+    with pytest.raises(ResourceError, match=str(out / "runs")):
+        run.execute(config)
+    assert (out / metadata_file.COPY).exists()

@@ -51,7 +51,7 @@ NO_SEARCH = "train.minutes has no effect: no better network is looked for, becau
         ),
         (
             ("train.minutes=30", "evaluate.cross_validate=10"),
-            [f"{NO_SEARCH}evaluate.cross_validate judges heads."],
+            [f"{NO_SEARCH}evaluate.cross_validate evaluates heads."],
         ),
         (
             ("train.minutes=30", "views.multi_scale=0.3"),
@@ -62,6 +62,25 @@ NO_SEARCH = "train.minutes has no effect: no better network is looked for, becau
             ("train.minutes=30", "model.freeze=none"),
             [f"{NO_SEARCH}all layers are trained from the start."],
         ),
+        (("model.dropout=0.5",), []),
+        (("model.dropout=0.5", "train.minutes=0"), [f"model.dropout has no effect: {SOLVED}"]),
+        (("model.dropout=0.5", "train.minutes=0", "tune.trials=2"), []),
+        (
+            ("train.precision=mixed_bfloat16", "fine_tune.mode=off"),
+            ["train.precision has no effect: the head is trained in float32, and no layer of"],
+        ),
+        (("train.precision=mixed_bfloat16", "model.freeze=none"), []),
+        (
+            ("views.count=0", "views.rotation=5"),
+            ["views.rotation has no effect: views.count is 0, so that no image is augmented."],
+        ),
+        (("views.count=0", "model.freeze=none"), []),
+        (
+            ("views.count=2", "bank.budget=3", "model.freeze=none"),
+            ["bank.budget has no effect: all layers", "views.count has no effect: all layers"],
+        ),
+        (("export.max_loss=0.1",), ["export.max_loss has no effect: export.lite names no file."]),
+        (("export.max_loss=0.1", 'export.lite=["int8"]'), []),
     ],
 )
 def test_a_given_setting_without_effect_is_mentioned(

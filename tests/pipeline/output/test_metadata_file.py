@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -96,10 +98,9 @@ def test_a_folder_in_place_of_the_database_is_reported(out: Path):
     assert "is not a file" in metadata_file.fault(out)
 
 
-def test_a_database_locked_by_another_program_is_reported(
-    out: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(metadata_file, "BUSY_SECONDS", 0.1)
+@contextlib.contextmanager
+def locked_by_another_program(out: Path) -> Iterator[None]:
+    """Lock the database in another process during the block."""
     program = (
         "import sqlite3, sys\n"
         "db = sqlite3.connect(sys.argv[1]); db.execute('BEGIN EXCLUSIVE')\n"
@@ -109,10 +110,52 @@ def test_a_database_locked_by_another_program_is_reported(
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, **pipes) as process:
         process.stdout.readline()
-        assert "is in use by another program" in metadata_file.fault(out)
+        yield
         process.stdin.close()
         process.wait(timeout=30)
+
+
+def test_a_database_locked_by_another_program_is_reported(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(metadata_file, "BUSY_SECONDS", 0.1)
+    with locked_by_another_program(out):
+        assert "is in use by another program" in metadata_file.fault(out)
     assert metadata_file.fault(out) == ""
+
+
+def test_a_locked_database_is_not_copied_and_leaves_no_file(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(metadata_file, "BUSY_SECONDS", 0.1)
+    with (
+        locked_by_another_program(out),
+        pytest.raises(sqlite3.OperationalError, match="database is locked"),
+    ):
+        metadata_file.keep_copy(out)
+    assert [path.name for path in out.iterdir()] == [metadata_file.NAME]
+
+
+def test_the_tables_of_another_version_of_ml_metadata_are_reported(out: Path):
+    with sqlite3.connect(out / metadata_file.NAME) as db:
+        db.execute("INSERT INTO MLMDEnv VALUES (11)")
+    expected = "expected schema version 10, received 11. Use the version of imgpipe that wrote it"
+    assert expected in metadata_file.fault(out)
+    assert "The next run creates a new database" in metadata_file.repair(out)
+    assert metadata_file.fault(out) == ""
+
+
+def test_the_expected_version_of_the_tables_is_that_of_ml_metadata(tmp_path: Path):
+    mlmd = pytest.importorskip("ml_metadata")
+    from ml_metadata.proto import metadata_store_pb2
+
+    config = metadata_store_pb2.ConnectionConfig()
+    config.sqlite.filename_uri = str(tmp_path / metadata_file.NAME)
+    config.sqlite.connection_mode = config.sqlite.READWRITE_OPENCREATE
+    mlmd.MetadataStore(config)
+    metadata_file.require_usable(tmp_path)
+    with sqlite3.connect(tmp_path / metadata_file.NAME) as db:
+        assert db.execute("SELECT schema_version FROM MLMDEnv").fetchall() == [(10,)]
 
 
 def test_a_database_that_a_killed_run_was_changing_can_be_read(
@@ -189,6 +232,14 @@ def test_a_damaged_copy_is_not_restored(out: Path):
     (out / metadata_file.NAME).unlink()
     assert "its copy cannot be read. The next run creates a new" in metadata_file.repair(out)
     assert not (out / metadata_file.NAME).exists()
+
+
+def test_a_copy_is_kept_where_no_database_was_created(out: Path):
+    metadata_file.keep_copy(out)
+    (out / metadata_file.NAME).unlink()
+    metadata_file.keep_copy(out)
+    assert [path.name for path in out.iterdir()] == [metadata_file.COPY]
+    assert "was restored from the copy" in metadata_file.repair(out)
 
 
 def test_a_run_without_a_database_removes_the_stale_copy(out: Path):

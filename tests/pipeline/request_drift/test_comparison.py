@@ -110,10 +110,10 @@ def test_unknown_is_compared_as_a_label_and_its_share_is_reported(reference):
 def test_too_few_answers_are_not_judged(reference, measured):
     found = comparing.compare(asked(probabilities(49), 49), measured(49, 0.1), reference, NOTHING)
     assert not found.comparisons and not found.judged
-    assert found.notes[0] == "49 answers are too few to judge: 50 are needed"
+    assert found.notes[0] == "49 answers are too few to compare: 50 are needed"
     assert comparing.verdict([found], images=True) == (
         None,
-        "not judged: 49 answers in the log, 50 of a version are needed",
+        "not compared: 49 answers in the log, 50 of a version are needed",
     )
     judged = comparing.compare(asked(probabilities(400)), [], reference, NOTHING)
     _, verdict = comparing.verdict([judged, found], images=True)
@@ -123,7 +123,7 @@ def test_too_few_answers_are_not_judged(reference, measured):
 def test_predictions_are_judged_even_if_different_images_are_too_few(reference, measured):
     found = comparing.compare(asked(probabilities(80), 10), measured(10), reference, NOTHING)
     assert {c.subject for c in found.comparisons} == {"predictions"}
-    assert "10 different images are too few to judge: 50 are needed" in found.notes
+    assert "10 different images are too few to compare: 50 are needed" in found.notes
 
 
 def test_labels_are_compared_with_the_data_if_there_are_no_predictions(reference):
@@ -168,7 +168,7 @@ def test_a_few_images_far_from_the_training_data_are_drift(reference, measured):
 
 def test_a_model_without_a_distribution_of_features_gets_a_note(reference, measured):
     one = comparing.compare(asked(probabilities(60), 60), measured(60), reference, NOTHING)
-    assert any("no distribution of its features" in note for note in one.notes)
+    assert any("no feature distribution is stored" in note for note in one.notes)
 
 
 def test_a_share_of_images_outside_the_training_range_is_drift(reference, measured):

@@ -84,6 +84,19 @@ def test_a_confirmed_proposal_is_one_entry_and_comes_back_when_undone(reopen):
     assert overrides.load(review.file) == (proposal,), "skipping keeps a proposal"
 
 
+def test_an_answer_that_another_process_takes_back_at_once_is_no_crash(reopen, monkeypatch):
+    write = overrides.replace
+
+    def write_and_undo(path, image_hash, entries):
+        old = write(path, image_hash, entries)
+        write(path, image_hash, ())
+        return old
+
+    monkeypatch.setattr(overrides, "replace", write_and_undo)
+    assert reopen().answer(CAT, "reject") == Answer("reject")
+    assert reopen().answers() == {}
+
+
 def test_impossible_answers_are_refused(reopen):
     review = reopen()
     with pytest.raises(Refused, match="never change a label of the test split"):
