@@ -119,8 +119,8 @@ def run_fn(fn_args: Any) -> None:
     settings = tuner.apply(config.model, tuned)
     if config.model.searches and not settings.searches:
         progress.say(
-            "No network that may be better than the head is looked for, because the best trial "
-            f"(tune.trials) has a hidden layer of {settings.hidden_units} units."
+            "The search for a better network is skipped, because the best trial (tune.trials) "
+            f"has a hidden layer of {settings.hidden_units} units."
         )
     run_dir = local_path(fn_args.model_run_dir, "ImageTrainer")
     run_dir.mkdir(parents=True, exist_ok=True)

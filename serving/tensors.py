@@ -34,7 +34,8 @@ MAX_FILL_STRINGS = 1024
 """The same limit for tensors of strings, because each string may be an image that is decoded."""
 
 MAX_FILL_ROWS = 4096
-"""The same limit for rows, because a row of a few bytes may be an image that a model enlarges."""
+"""The same limit for rows with two dimensions or more, because a row of a few bytes may be an image
+that a model enlarges."""
 
 _STRINGS = str | bytes | bytearray | memoryview
 """What one string of a tensor may be given as."""
@@ -300,8 +301,13 @@ def _from_typed(proto: Any, dtype: DType, shape: tuple[int, ...], count: int) ->
     item = dtype.numpy.itemsize
     most = MAX_FILL_STRINGS if dtype.number == STRING else MAX_FILL_BYTES // item
     # Beyond the limits, a tensor may be four times as large as the values that were sent.
-    if count > 4 * have and (count > most or math.prod(shape[:1]) > MAX_FILL_ROWS):
-        raise TensorError(f"shape {list(shape)} needs {count} values, the message holds {have}")
+    many_rows = len(shape) > 2 and shape[0] > MAX_FILL_ROWS
+    if count > 4 * have and (count > most or many_rows):
+        limit = f"{MAX_FILL_ROWS:,} rows" if many_rows else f"{most:,} values"
+        raise TensorError(
+            f"shape {list(shape)} needs {count} values, the message holds {have}; of a tensor of "
+            f"more than {limit}, send all values"
+        )
     if dtype.number == STRING:
         return _fill_strings(values[:count], shape, count)
     try:

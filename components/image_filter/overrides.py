@@ -237,15 +237,12 @@ def add(path: Path, overrides: Sequence[Override]) -> int:
         ConfigError: The file is invalid, or contradicts one of the overrides.
         ResourceError: Another process does not finish writing the file.
     """
+    # A file that says everything already may be in a folder where nothing can be written.
+    if not _fresh(load(path) if path.exists() else (), overrides):
+        return 0
     with _locked(path):
         there = load(path) if path.exists() else ()
-        known = {(o.image_hash, o.verdict, o.label) for o in confirmed(there)}
-        fresh = []
-        for override in overrides:
-            decision = (override.image_hash, override.verdict, override.label)
-            if decision not in known:
-                known.add(decision)
-                fresh.append(override)
+        fresh = _fresh(there, overrides)
         _contradictions([*there, *fresh], path)
         if fresh:
             before = path.read_text(encoding="utf-8") if path.exists() else _HEADER
@@ -254,10 +251,27 @@ def add(path: Path, overrides: Sequence[Override]) -> int:
     return len(fresh)
 
 
+def _fresh(there: Iterable[Override], overrides: Iterable[Override]) -> list[Override]:
+    """Return the overrides whose decisions are not in a file yet, each decision once."""
+    known = {(o.image_hash, o.verdict, o.label) for o in confirmed(there)}
+    fresh = []
+    for override in overrides:
+        decision = (override.image_hash, override.verdict, override.label)
+        if decision not in known:
+            known.add(decision)
+            fresh.append(override)
+    return fresh
+
+
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Be the only process that edits the file; the system frees the lock if the process dies."""
+    """Be the only process that edits the file; the system frees the lock if the process dies.
+
+    Where no lock can be had, the file is written without one: another user may own the lock file,
+    and some network file systems have no locks.
+    """
     file = path.resolve()
+    held: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
     try:
         held = filelock.FileLock(file.with_name(f".{file.name}.lock")).acquire(_LOCK_SECONDS)
     except filelock.Timeout:
@@ -265,6 +279,8 @@ def _locked(path: Path) -> Iterator[None]:
             f"{path}: another process has been writing this file for {_LOCK_SECONDS:.0f} s. Wait "
             "for it and try again."
         ) from None
+    except (OSError, NotImplementedError):
+        pass
     with held:
         yield
 

@@ -140,7 +140,7 @@ class FeatureExtractor:
         Raises:
             ValueError: The three sequences differ in length.
             tf.errors.InvalidArgumentError: An image cannot be decoded.
-            ConfigError: A feature is too large for float16.
+            ConfigError: A feature is NaN, or too large for float16.
         """
         if not len(images) == len(hashes) == len(views):
             raise ValueError(
@@ -187,12 +187,12 @@ class FeatureExtractor:
 
     def _require_in_range(self, features: npt.NDArray[np.float16]) -> None:
         """Refuse features that were limited, since a head would be served on other ones."""
-        if (np.abs(features) >= _FLOAT16_LARGEST).any():
+        if not (np.abs(features) < _FLOAT16_LARGEST).all():  # NaN is not below it either
             raise ConfigError(
                 f"{self.backbone.name}: expected features between -{_FLOAT16_LARGEST:,.0f} and "
                 f"{_FLOAT16_LARGEST:,.0f}, which the feature bank can store as float16. Received: "
-                "larger features of some images. Normalise the feature map of the network, for "
-                'example with a LayerNormalization layer, or set model.freeze = "none"'
+                "features that are NaN or too large. Normalise the feature map of the network, "
+                'for example with a LayerNormalization layer, or set model.freeze = "none"'
             )
 
     def _batches(

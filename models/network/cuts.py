@@ -142,12 +142,15 @@ def share_above(network: keras.Model, cut: str) -> float:
 
 
 def _operations(layers: Iterable[Any]) -> float:
-    """Multiplications of a forward pass of the convolutions among some layers."""
+    """Multiplications of a forward pass of the convolutions among some layers.
+
+    The layers inside a model of a class of its own have no known outputs, so they count 0.
+    """
     import keras
 
     total = 0.0
     for layer in layers:
-        if isinstance(layer, keras.Model):
+        if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
             total += _operations(layer.layers)
         elif isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
             total += math.prod(layer.kernel.shape) * _positions(layer)

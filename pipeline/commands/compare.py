@@ -171,7 +171,7 @@ def paired(split: str, pair: Mapping[str, Any]) -> str:
     else:
         meaning = "the difference may be chance"
     return (
-        f"On the {pair['images']:,} images of {split} that both predicted: accuracy "
+        f"On the {pair['images']:,} images of {split} that both classified: accuracy "
         f"{pair['a']:.3f} → {pair['b']:.3f}, difference {pair['difference']:+.3f} "
         f"(95 % interval {low:+.3f} to {high:+.3f}, McNemar's p = {pair['p_value']:.2g}): "
         f"{meaning}."

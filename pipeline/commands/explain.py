@@ -89,7 +89,7 @@ def command(
     if layer and not images:
         raise ConfigError("--layer needs an image, whose feature maps are drawn. Name one.")
     # A few missing files are reported beside the others; if all are missing, nothing is imported.
-    if images and not any(path.is_file() for path in images):
+    if images and not any(path.exists() for path in images):
         raise ConfigError(f"explain: there is no file {', '.join(map(str, images))}.")
     version = pushed_models.version_folder(model, None)
     explained: list[formats.ExplainedImage] = []
@@ -155,11 +155,12 @@ def _folders(images: Sequence[Path]) -> Iterator[str]:
     """Yield a folder name for each image: the name of the file, numbered if it recurs."""
     used: set[str] = set()
     for path in images:
-        # Without its suffix, a name such as "...jpg" would lead out of the folder for the drawings.
-        name, number = path.name, 1
+        # The stem of "...jpg" is "..", which would lead out of the folder for the drawings.
+        stem = path.stem if path.stem.strip(".") else path.name
+        name, number = stem, 1
         while name in used:
             number += 1
-            name = f"{path.name}-{number}"
+            name = f"{stem}-{number}"
         used.add(name)
         yield name
 

@@ -48,7 +48,7 @@ def command(
     if other := round(parity["images"] * (1 - parity["agreement"])):
         console.print(
             f"  note     {other} of {parity['images']} images {'gets' if other == 1 else 'get'} "
-            "another label when their pixels are rounded to whole numbers"
+            "another label when pixels are rounded to whole numbers"
         )
     console.print(f"  classes  {escape(', '.join(described['classes'][:20]))}")
     output_files.write_json(described, json_file)

@@ -34,7 +34,9 @@ _MODEL_DIR = typer.Argument(
     help="Output folder of a run, or folder of numbered versions, also gs://…; or one "
     "version, such as OUT/model/3, of which no other is served.",
 )
-_FLAGS = typer.Argument(metavar="-- --FLAG=VALUE", help="More flags of imgpipe-model-server.")
+_FLAGS = typer.Argument(
+    metavar="--FLAG=VALUE", help="More flags of imgpipe-model-server, after a `--`."
+)
 _PORT = typer.Option("--port", min=0, max=_LAST_PORT, help="gRPC port; 0 for any free one.")
 _REST_PORT = typer.Option(
     "--rest-port",

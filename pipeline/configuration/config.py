@@ -327,10 +327,11 @@ def _set(tree: dict[str, Any], assignment: str) -> None:
         value = tomllib.loads(f"v = {text}")["v"]
     except (ValueError, RecursionError):  # a text without quotes, such as --set run.name=flowers
         value = text.strip()
-        if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        quote = value[:1]
+        if quote in ('"', "'") and value.endswith(quote) and value.count(quote) == 2:
             raise ConfigError(
                 f"--set {assignment[:_SHOWN]}: the value in quotes is not valid TOML. Use single "
-                "quotes, in which a backslash stands for itself, or no quotes."
+                "quotes, in which a backslash stands for itself, or no quotes at all."
             ) from None
     if not isinstance(value, str) and _kind(key) is str:
         value = text.strip()  # such as --set data.label_column=0

@@ -180,7 +180,9 @@ class Judge(SettingsSection):
 class Gate(SettingsSection):
     """Requirements that the images must meet before training starts."""
 
-    min_train: int = Field(4, ge=1, description="Minimum number of images of each class in train.")
+    min_train: int = Field(
+        4, ge=1, le=_LARGEST, description="Minimum number of images of each class in train."
+    )
     min_validation: int = Field(
         3,
         ge=1,

@@ -37,7 +37,8 @@ def notes(config: Config) -> list[str]:
     if not settings.views.count:
         none = "views.count is 0, so that no image is augmented"
         reasons |= {f"views.{field.name}": none for field in fields(ViewSpec)}
-        del reasons["views.count"]
+        # With views.multi_scale, no better network is looked for.
+        del reasons["views.count"], reasons["views.multi_scale"]
     if not settings.frozen:
         reasons["bank.budget"] = "all layers are trained, so that no features are stored"
         if settings.views.count > 1:

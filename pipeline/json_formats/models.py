@@ -115,10 +115,10 @@ class Evaluation(Accuracy, Document):
     mistakes: Annotated[list[Mistake], "The most confident mistakes."]
     unusable: Annotated[
         ExcludedFiles,
-        "Files that could not be read, or that the source rejects; they are not evaluated.",
+        "The files of `undecodable` that could not be read, or that the source rejects.",
     ]
     undecodable: Annotated[
-        ExcludedFiles, "Images that could not be decoded; they are not evaluated."
+        ExcludedFiles, "Files that could not be read or decoded; they are not evaluated."
     ]
     unknown_labels: Annotated[
         dict[str, int],

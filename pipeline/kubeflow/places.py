@@ -57,9 +57,8 @@ def _require_outside(config: Config) -> None:
         if path.is_relative_to(images):
             raise ConfigError(
                 f"{name}: {path} lies in the folder of the images, {images}, where its files would "
-                f"be taken for images. Move the images into a folder of their own, such as "
-                f"{images}/photos, or name a folder on a volume and outside of {images}: "
-                f"--set {name}=FOLDER"
+                f"be taken for images. Set {name} to a folder on a volume that is not inside of "
+                f"{images} (--set {name}=FOLDER), or move the images into a folder of their own."
             )
 
 

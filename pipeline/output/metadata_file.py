@@ -83,7 +83,8 @@ def fault(out: Path, to_read: bool = False) -> str:
         if isinstance(error, _OtherVersion):
             return (
                 f"{path} has {error}. Use the version of imgpipe that wrote it, or another --out "
-                f"OUT. To begin afresh and keep the file under another name: {repair_command(out)}"
+                "OUT. To keep this file under another name, and continue with the copy of the "
+                f"last run or with a new database: {repair_command(out)}"
             )
         if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
             return f"{path} is in use by another program. Wait until it has ended, then run again."
@@ -257,8 +258,8 @@ def _read_all(db: sqlite3.Connection) -> None:
         for (version,) in db.execute("SELECT schema_version FROM MLMDEnv"):
             if version != _SCHEMA_VERSION:
                 raise _OtherVersion(
-                    f"the tables of another ML Metadata: expected schema version {_SCHEMA_VERSION},"
-                    f" received {version}"
+                    "the tables of another version of ML Metadata: expected schema version "
+                    f"{_SCHEMA_VERSION}, received {version}"
                 )
     # quick_check reads the structure alone; text that is not UTF-8 fails when its row is read.
     for name in names:

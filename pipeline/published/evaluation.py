@@ -79,15 +79,16 @@ class Judged:
     Attributes:
         rows: The images that were judged, with their predictions.
         hashes: Perceptual hashes by content hash, of the images that were judged.
-        unusable: Paths and reasons of files that cannot be read or that the source rejects.
-        undecodable: Paths and reasons of images that the served signature does not decode.
+        undecodable: Paths and reasons of files that give no image: those in `unusable`, and images
+            that the served signature does not decode.
+        unusable: The part of them that cannot be read, or that the source rejects.
         unknown: Number of images by label, of labels that are none of the model's classes.
     """
 
     rows: list[Row] = field(default_factory=list)
     hashes: dict[str, bytes] = field(default_factory=dict)
-    unusable: list[tuple[str, str]] = field(default_factory=list)
     undecodable: list[tuple[str, str]] = field(default_factory=list)
+    unusable: list[tuple[str, str]] = field(default_factory=list)
     unknown: collections.Counter[str] = field(default_factory=collections.Counter)
 
 
@@ -146,10 +147,11 @@ def _judged(records: Iterator[ImageRecord], found: Judged) -> Iterator[ImageReco
     """Yield the images that can be judged, and note the others."""
     for record in records:
         progress.advance(1, "images")
-        if why := record.problem or record.read_error:
-            found.unusable.append((record.path, why.splitlines()[0]))
-        elif why := record.decode_error:
+        unread = record.problem or record.read_error
+        if why := unread or record.decode_error:
             found.undecodable.append((record.path, why.splitlines()[0]))
+            if unread:
+                found.unusable.append(found.undecodable[-1])
         elif record.label_index < 0:
             found.unknown[record.label] += 1
         else:

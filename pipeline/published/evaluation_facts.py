@@ -52,7 +52,7 @@ def facts(
     # Images that the model was made with raise the accuracy, so it is computed without them too.
     used = {key for key, one in (seen or {}).items() if one.split != names.TEST}
     new = [row for row in judged.rows if row.image_hash not in used]
-    excluded = len(judged.unusable) + len(judged.undecodable) + judged.unknown.total()
+    excluded = len(judged.undecodable) + judged.unknown.total()
     found = {
         "schema": SCHEMA,
         "model": str(model.folder),
@@ -126,10 +126,8 @@ def _excluded(judged: Judged) -> str:
     if judged.unusable:
         reasons = "; ".join(f"{path}: {why}" for path, why in judged.unusable[:_EXPLAINED])
         sentences.append(f"{plural(len(judged.unusable), 'file')} could not be used ({reasons}).")
-    if judged.undecodable:
-        sentences.append(
-            f"{plural(len(judged.undecodable), 'image')} cannot be decoded by the model."
-        )
+    if damaged := len(judged.undecodable) - len(judged.unusable):
+        sentences.append(f"{plural(damaged, 'image')} cannot be decoded by the model.")
     if judged.unknown:
         labels = ", ".join(sorted(label or "no label" for label in judged.unknown)[:_NAMED])
         count = plural(judged.unknown.total(), "image")
@@ -184,7 +182,8 @@ def _about_seen(seen: Mapping[str, Any], without: Mapping[str, Any] | None) -> I
     if unused:
         yield (
             f"The run that made the model had {unused:,} of these images in its test split "
-            f"({listed}). It used that split for nothing, so they do not raise the accuracy."
+            f"({listed}). It neither trained nor decided with that split, so they do not raise the "
+            "accuracy."
         )
 
 

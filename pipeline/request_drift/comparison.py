@@ -182,7 +182,7 @@ def _unfamiliar(now: Share, blessed: Blessed, notes: list[str]) -> list[Comparis
     if known is None:
         notes.append(
             "no feature distribution is stored with the model (too few images, or an older run): "
-            "whether some images are of another kind was told from their measurements alone"
+            "whether some images are of another kind was decided by their measurements alone"
         )
         return []
     if now.of < FEWEST:

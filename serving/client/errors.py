@@ -116,8 +116,8 @@ def from_http(status: int, details: str, target: str) -> ServingError:
     kind, details = _HTTP.get(status, ServingError), details or f"HTTP {status}"
     if kind is DeadlineExceeded:
         details = (
-            f"{target} stopped the request after its own time limit ({details}). Send fewer images "
-            "at once, or start the server with a larger --rest_api_timeout_in_ms."
+            f"{target} stopped the request after its own time limit or the gateway's ({details}). "
+            "Send fewer images at once, or start the server with a larger --rest_api_timeout_in_ms."
         )
     return _answered(kind, details)
 

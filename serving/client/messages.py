@@ -52,9 +52,10 @@ class Servable:
             spec.signature_name = signature_name
 
 
-def _check_name(name: str) -> None:
+def _check_name(name: object) -> None:
     try:
-        name.encode()
+        if isinstance(name, str):
+            name.encode()
     except UnicodeEncodeError as error:
         raise InvalidArgument(f"A name must be valid Unicode text. Received: {name!r}.") from error
 

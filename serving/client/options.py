@@ -38,7 +38,7 @@ MAX_ATTEMPTS = 5
 _RETRYABLE = ("UNAVAILABLE", "CANCELLED")
 _LOOPBACK = ("localhost", "127.", "[::1]", "ipv4:127.", "unix:")
 _REST = ("http://", "https://")
-_PORT, _PORT_DIGITS, _LAST_PORT = re.compile(r":([0-9]+)(?:,|$)"), 5, 65_535
+_PORT, _PORT_DIGITS, _LAST_PORT = re.compile(r":0*([0-9]+)(?:,|$)"), 5, 65_535
 """A port in an address, of which gRPC would use the last 16 bits only."""
 _HEADER_NAME = re.compile(r"[0-9A-Za-z_.-]+")
 _HEADER_VALUE = re.compile(r"[ -~]*")
@@ -180,7 +180,8 @@ class Connection:
             raise InvalidArgument(
                 f"TLS over REST needs an https:// address. Received: {self.target!r}."
             )
-        ports = () if self.rest or self.target.startswith("unix") else _PORT.findall(self.target)
+        no_ports = self.rest or self.target.startswith(("unix", "xds"))
+        ports = () if no_ports else _PORT.findall(self.target)
         if any(len(port) > _PORT_DIGITS or int(port) > _LAST_PORT for port in ports):
             raise InvalidArgument(
                 f"A port is a number up to {_LAST_PORT}. Received the address {self.target!r}."

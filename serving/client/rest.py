@@ -58,8 +58,12 @@ class _Deadline:
     def end(self) -> None:
         """End the call now, from another thread."""
         self._end = 0.0
-        if self._connection is not None:
-            _shut_down(self._connection)
+        if (connection := self._connection) is not None:
+            _shut_down(connection)
+
+    def release(self) -> None:
+        """Leave the connection to other calls."""
+        self._connection = None
 
 
 def _shut_down(connection: http.client.HTTPConnection) -> None:
@@ -234,6 +238,7 @@ class RestTransport:
                 "the gRPC interface?"
             ) from error
         finally:
+            deadline.release()
             self._busy.discard(connection)
         self._idle.put(connection)
         if answer.status >= 300:

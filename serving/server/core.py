@@ -172,6 +172,7 @@ class Core:
             configs.check_change(self._configs, wanted)
             configs.check(wanted)
             labels = self._checked_labels(wanted)
+            configs.make_log_folders(self._configs, wanted)
             changed = self._apply(wanted)
             self._labels = labels
             self._request_logs = {m.name: m.request_log for m in wanted if m.request_log}

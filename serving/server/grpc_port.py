@@ -162,20 +162,22 @@ def _socket_problem(path: Path) -> str:
     """Return why a server cannot listen on a Unix socket, which gRPC does not tell."""
     if len(os.fsencode(path)) > _SOCKET_PATH_BYTES:
         return f"the path is longer than {_SOCKET_PATH_BYTES} bytes. Choose a shorter one."
-    if not path.parent.is_dir():
-        return f"the folder {path.parent} does not exist. Create it, or choose another path."
-    if not path.exists():
-        return ""
-    if not path.is_socket():
-        return "this is a file, not a socket. Choose another path."
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(_PROBE_S)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:  # left by a server that has ended; gRPC replaces it
+    try:
+        if not path.parent.is_dir():
+            return f"the folder {path.parent} does not exist. Create it, or choose another path."
+        if not path.exists():
             return ""
-        except OSError:
-            pass
+        if not path.is_socket():
+            return "this is a file, not a socket. Choose another path."
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_PROBE_S)
+            probe.connect(str(path))
+    except ConnectionRefusedError:  # left by a server that has ended; gRPC replaces it
+        return ""
+    except (TimeoutError, BlockingIOError):  # a server that is too busy to answer
+        pass
+    except OSError as error:
+        return f"{error.strerror}. Check the permissions, or choose another path."
     return "another server uses the socket. Stop that server, or choose another path."
 
 

@@ -63,6 +63,7 @@ def _source(file: Path) -> object:
     """Open an archive, a table or a TFRecord file as a source, and read all its images."""
     from imgpipe.components.example_gen.sources import open_source
 
+    (file.parent / "2.jpg").touch()  # a list of which no file exists would be refused as a whole
     source = open_source(str(file))
     scan = source.scan()
     seen = set()

@@ -97,7 +97,7 @@ def test_unknown_labels_and_undecodable_images_are_counted(out, photos):
     found = answer("--model", out / "model" / "1", "--data", photos)
     assert (found["images"], found["count"]) == (8, 6)
     assert found["unknown_labels"] == {"lizard": 1}
-    assert found["undecodable"]["count"] == 1
+    assert (found["undecodable"]["count"], found["unusable"]["count"]) == (1, 0)
     assert found["undecodable"]["first"][0]["path"] == "paper/broken.jpg"
     assert found["warnings"][0] == (
         "Not evaluated: 1 image cannot be decoded by the model. 1 image has a label that is "
@@ -110,9 +110,9 @@ def test_unknown_labels_and_undecodable_images_are_counted(out, photos):
 def test_files_that_cannot_be_read_are_named_with_the_reason(out, photos):
     (photos / "paper" / "gone.png").symlink_to("moved.png")
     found = answer("--model", out, "--data", photos)
-    assert (found["images"], found["count"], found["undecodable"]["count"]) == (13, 12, 0)
+    assert (found["images"], found["count"]) == (13, 12)
     gone = {"path": "paper/gone.png", "why": "No such file or directory"}
-    assert found["unusable"] == {"count": 1, "first": [gone]}
+    assert found["unusable"] == found["undecodable"] == {"count": 1, "first": [gone]}
     assert found["warnings"][0] == (
         "Not evaluated: 1 file could not be used (paper/gone.png: No such file or directory)."
     )
@@ -219,7 +219,8 @@ def test_images_of_the_test_split_do_not_make_the_accuracy_too_high(out, photos,
     assert found["seen"]["by_kind"] == {"identical": {"test": 12}} and found["unseen"] is None
     assert found["warnings"] == [
         "The run that made the model had 12 of these images in its test split (12 identical to "
-        "test images). It used that split for nothing, so they do not raise the accuracy."
+        "test images). It neither trained nor decided with that split, so they do not raise the "
+        "accuracy."
     ]
 
 

@@ -63,9 +63,9 @@ def test_an_image_gets_its_label_grad_cam_and_maps(run_folder, photo, tmp_path, 
     first = said.split("\n")[0]
     assert "cat 0." in first and "dog 0." in first
     expected = ["002_conv1.png", "004_conv2.png", "005_pool2.png", "grad_cam.png"]
-    assert _names(out / "photo.png") == expected
-    assert all(f"photo.png/{name}" in said for name in expected)
-    sheet = np.asarray(Image.open(out / "photo.png" / "grad_cam.png").convert("RGB"))
+    assert _names(out / "photo") == expected
+    assert all(f"photo/{name}" in said for name in expected)
+    sheet = np.asarray(Image.open(out / "photo" / "grad_cam.png").convert("RGB"))
     assert (sheet[84 : 84 + 330, 24 : 24 + 400] == np.asarray(Image.open(photo))).all()
 
 
@@ -77,7 +77,7 @@ def test_images_with_the_same_name_get_folders_of_their_own(
     shutil.copy(photo, other)
     out = tmp_path / "out"
     explain.command([photo, other], run_folder, ["conv2"], False, out)
-    assert _names(out) == ["photo.png", "photo.png-2"]
+    assert _names(out) == ["photo", "photo-2"]
     for name in _names(out):
         assert _names(out / name) == ["004_conv2.png", "grad_cam.png"]
     one, two = (out / name / "004_conv2.png" for name in _names(out))
@@ -95,7 +95,7 @@ def test_drawings_of_a_file_whose_name_begins_with_dots_stay_in_the_folder(
 
 def test_all_layers_are_drawn_including_vectors(run_folder, photo, tmp_path, capfd) -> None:
     explain.command([photo], run_folder, ["all"], False, tmp_path / "out")
-    names = _names(tmp_path / "out" / "photo.png")
+    names = _names(tmp_path / "out" / "photo")
     for layer in ("normalise", "conv1", "features", "classifier_hidden", "probabilities"):
         assert any(name.endswith(f"_{layer}.png") for name in names), names
 
@@ -151,7 +151,7 @@ def test_files_that_are_no_images_are_named_and_the_others_are_explained(
     assert "notes.txt could not be explained: Unknown image file format" in said
     assert "nowhere.png could not be explained: No such file" in said
     assert "2 of 3 images could not be explained" in said
-    assert _names(out) == ["photo.png"]
+    assert _names(out) == ["photo"]
 
 
 def test_a_version_without_its_network_is_refused(run_folder, photo, tmp_path) -> None:

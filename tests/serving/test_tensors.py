@@ -92,6 +92,11 @@ def test_the_last_value_is_repeated_and_surplus_values_are_ignored(values, expec
     assert tensors.to_array(proto).tolist() == expected
 
 
+def test_one_value_may_stand_for_many_rows_of_numbers():
+    found = tensors.to_array(tf.make_tensor_proto(0.5, shape=[5000, 4]))
+    assert found.shape == (5000, 4) and (found == 0.5).all()
+
+
 def broken(**fields) -> tensor_pb2.TensorProto:
     """Return a TensorProto with the given fields and shape, which need not fit each other."""
     shape = fields.pop("shape", [2])
@@ -114,7 +119,8 @@ def broken(**fields) -> tensor_pb2.TensorProto:
         (broken(dtype=2, shape=[0, 1 << 62], tensor_content=b"abc"), "not one of a tensor"),
         (broken(dtype=7, shape=[1 << 40], string_val=[b"x"]), "holds 1"),
         (broken(dtype=7, shape=[5000], string_val=[b"x"]), "holds 1"),
-        (broken(dtype=4, shape=[4097, 1, 1, 3]), "holds 0"),
+        (broken(dtype=4, shape=[4097, 1, 1, 3]), "holds 0; of a tensor of more than 4,096 rows, s"),
+        (broken(dtype=1, shape=[1 << 25, 1]), "of more than 16,777,216 values, send all values"),
         (broken(dtype=99, shape=[1]), "dtype 99"),
         (broken(dtype=0, shape=[1]), "dtype 0"),
         (broken(dtype=20, shape=[1]), "dtype 20"),

@@ -146,14 +146,20 @@ class ManifestSource(HashedSource):
             path = f"row-{row:06d}/{path}" if refused else path
             entry = entries.setdefault(path, _Entry(path, REFUSED + refused if refused else ""))
             entry.rows.append(row)
-            if label := without_decimals(values["label"]):
-                entry.labels.setdefault(label, row)
+            if values["label"]:
+                entry.labels.setdefault(values["label"], row)
             if values["split"]:
                 entry.splits.setdefault(self._split(values["split"], row), row)
             if values["group"]:
                 entry.groups.setdefault(values["group"], row)
-        items = Items(entry.item() for _, entry in sorted(entries.items()))
         labels = {label for entry in entries.values() for label in entry.labels}
+        if _are_whole(labels, self.options.classes):
+            labels = {without_decimals(label) for label in labels}
+            for entry in entries.values():
+                found, entry.labels = entry.labels, {}
+                for label, row in found.items():
+                    entry.labels.setdefault(without_decimals(label), row)
+        items = Items(entry.item() for _, entry in sorted(entries.items()))
         splits = {split for entry in entries.values() for split in entry.splits}
         notes, least = _repeated_rows(entries.values()), self.options.least_classes
         scan = checked(self.file, items, labels, splits, notes, _EXPECTED, least)
@@ -253,8 +259,8 @@ class ManifestSource(HashedSource):
             for row, cells in enumerate(reader):
                 number = skipped + reader.line_num  # of the line; a cell may contain line breaks
                 if any(cells):
-                    width = width or len(cells)
-                    if any(cells[width:]):
+                    width = max(width or len(cells), *(n + 1 for n in columns.values()))
+                    if any(cell.strip() for cell in cells[width:]):
                         raise self._wrong(
                             number,
                             f"{len(cells)} cells, but the first row has {width}; put a value that "
@@ -264,13 +270,16 @@ class ManifestSource(HashedSource):
                         role: cells[index].strip() if 0 <= index < len(cells) else ""
                         for role, index in columns.items()
                     }
-                    if not (numbered and row == 0 and self._is_title(values["path"])):
+                    if not (numbered and row == 0 and self._is_title(**values)):
                         yield number, values
 
-    def _is_title(self, path: str) -> bool:
-        """Whether the path in a first row is the name of the column, not that of a file."""
-        usual = path.lower() in _USUAL["path"]
-        return usual or not (Path(path).suffix or (self._root() / path).exists())
+    def _is_title(self, path: str, label: str, **_: str) -> bool:
+        """Whether a first row holds the names of the columns, not a file and its label."""
+        if path.lower() in _USUAL["path"]:
+            return True
+        # A file without a suffix may be missing, so its label has to look like a name, too.
+        named = label.lower() in _USUAL["label"] and not Path(path).suffix
+        return named and _is_missing(self._root() / path)
 
     def _objects(self, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         with _text_file(path) as file:
@@ -286,11 +295,15 @@ class ManifestSource(HashedSource):
                     raise self._wrong(row, expected + line.strip()[:80])
                 keys = list(value)
                 found = {role: keys[n] for role, n in self._columns(keys, True).items() if n >= 0}
-                for role, key in found.items():
-                    if isinstance(value[key], list | dict | bool):
+                for role, key in list(found.items()):
+                    if isinstance(value[key], list | dict):
+                        named = getattr(self.options, f"{role}_column")
+                        if role in ("split", "group") and not named:
+                            del found[role]  # the key holds something else
+                            continue
                         raise self._wrong(
                             row,
-                            f"the {role} takes a text or a number. Received: "
+                            f"expected text or a number as the {role}. Received: "
                             f"{json.dumps(value[key])[:80]}",
                         )
                 yield row, {r: _text(value[found[r]]) if r in found else "" for r in _USUAL}
@@ -353,7 +366,7 @@ def _is_missing(file: Path) -> bool:
     """Whether there is no such file; a file that cannot be examined may exist."""
     try:
         file.lstat()
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a null character
         return True
     except OSError:
         return False
@@ -372,6 +385,13 @@ def _naming(file: Path) -> Iterator[None]:
 def without_decimals(label: str) -> str:
     """Return a numeric label without the decimals that spreadsheets add: "3.0" becomes "3"."""
     return label[:-2] if re.fullmatch(r"\d+\.0", label) else label
+
+
+def _are_whole(labels: Iterable[str], classes: Sequence[str]) -> bool:
+    """Whether spreadsheets added the decimals of labels: not in 1.0 beside 1.5, or in a class."""
+    decimals = [label for label in labels if re.fullmatch(r"\d+\.\d+", label)]
+    whole = all(without_decimals(label) != label for label in decimals)
+    return bool(decimals) and whole and not any(name.endswith(".0") for name in classes)
 
 
 def _text(value: Any) -> str:

@@ -111,7 +111,8 @@ class _Walk:
 
     def add(self, entry: _Entry, label: str | None, split: str | None, linked: bool) -> None:
         self.items.add(Item(self.relative(entry.path), label, split, linked or entry.symlink))
-        self.records += RECORD_FILE.search(entry.name) is not None
+        # An image may be called x.record, too.
+        self.records += bool(RECORD_FILE.search(entry.name)) and "tfrec" in entry.name.lower()
 
     def collect(self, folder: _Entry, label: str, split: str | None) -> int:
         """Add all files below `folder` as items of one class, and return their number."""
@@ -177,7 +178,7 @@ class FolderSource(HashedSource):
             raise ConfigError(
                 f"data source {self.directory!r}: {walk.records:,} of {len(walk.items):,} files in "
                 "its folders are TFRecord files, which are not read as images. Give "
-                f"tfrecord:{self.directory} to read their records"
+                f"{shlex.quote(f'tfrecord:{self.directory}')} to read their records"
             )
         self._check_classes(folders, classes, walk, bool(given), files)
         return Scan(

@@ -15,15 +15,17 @@ SPLIT_FOLDERS = {
     "validation": names.VALIDATION,
     "val": names.VALIDATION,
     "valid": names.VALIDATION,
-    "dev": names.VALIDATION,
-    "eval": names.VALIDATION,
-    "evaluation": names.VALIDATION,
     "test": names.TEST,
     "testing": names.TEST,
 }
+#: Words for validation that count in the name of a file without another split: not in train_eval.
+_EVALUATION = {"eval", "evaluation"}
+#: Names of folders for validation that may as well be classes.
+_AMBIGUOUS_FOLDERS = {"dev", *_EVALUATION}
 #: Splits by their names in manifests and in names of record files.
 SPLIT_WORDS = {
     **SPLIT_FOLDERS,
+    **dict.fromkeys(_AMBIGUOUS_FOLDERS, names.VALIDATION),
     "publictest": names.VALIDATION,  # used by FER-2013
     "privatetest": names.TEST,
 }
@@ -61,8 +63,8 @@ def split_in(name: str, remedy: str) -> str | None:
     Raises:
         ConfigError: The name contains words for several splits.
     """
-    words = re.split(r"[^a-z]+", name.lower())
-    found = sorted({SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS})
+    words = SPLIT_WORDS.keys() & re.split(r"[^a-z]+", name.lower())
+    found = sorted({SPLIT_WORDS[word] for word in words - _EVALUATION or words})
     if len(found) > 1:
         raise ConfigError(f"data source: the file name {name!r} contains {some(found)}; {remedy}")
     return found[0] if found else None
@@ -84,7 +86,8 @@ def require_all_named(where: str, given: Mapping[str, str | None]) -> None:
     if others and len(others) < len(given):
         named = [f"{name} ({split})" for name, split in given.items() if split]
         raise ConfigError(
-            f"data source {where!r}: {some(named)} name a split and {some(others)} do not. "
+            f"data source {where!r}: some files name a split ({some(named)}) and others do not "
+            f"({some(others)}). "
             "Expected a word such as train, validation or test in the name of each file, or in "
             "none. Rename the files, or give the split in a column or feature named split."
         )
@@ -111,6 +114,9 @@ def given_splits(where: str, folders: Sequence[str]) -> Mapping[str, str]:
     """
     given = {name: SPLIT_FOLDERS[name.lower()] for name in folders if is_split(name)}
     others = [name for name in folders if not is_split(name)]
+    if names.TRAIN in given.values() and all(name.lower() in _AMBIGUOUS_FOLDERS for name in others):
+        given |= dict.fromkeys(others, names.VALIDATION)
+        others = []
     if len(set(given.values())) < len(given):
         raise ConfigError(
             f"data source {where!r} has two folders for one split: found "

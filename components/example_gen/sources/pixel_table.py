@@ -89,7 +89,10 @@ def _layout(path: str, options: SourceOptions) -> _Layout:
     group = column_index(path, titles, options.group_column, _GROUPS, required=False)
     roles = {max(label, 0), split, group} - {-1}  # an unnamed label is in the first column
     if label >= 0:
-        roles |= {n for n, title in enumerate(titles) if title.strip().lower() in _NUMBERS}
+        lower = [title.strip().lower() for title in titles]
+        # Several columns without a name are pixels.
+        named = {name for name in _NUMBERS if name or lower.count(name) == 1}
+        roles |= {n for n, title in enumerate(lower) if title in named}
     values = [column for column in range(len(sample)) if column not in roles]
     spaced = values[0] if len(values) == 1 and b" " in sample[values[0]] else -1
     count = len(sample[spaced].split()) if spaced >= 0 else len(values)

@@ -36,14 +36,20 @@ _EXPECTED = (
 
 
 def takes(locator: str, options: SourceOptions) -> bool:
-    """Whether a plain path names record files, or a folder that holds them and no folder."""
+    """Whether a plain path names record files, or a folder of them without a sub-folder.
+
+    Files of other kinds may be beside x.tfrecord, but other things are called x.record, too.
+    """
     path = Path(locator).expanduser()
     if path.is_dir():
         found = local_files.visible(path)
         records = [entry for entry in found if RECORD_FILE.search(entry.name)]
-        return bool(records) and not any(entry.is_dir() for entry in found)
+        sure = any("tfrec" in entry.name.lower() for entry in records)
+        if not sure and 2 * len(records) <= len(found):
+            return False
+        return not any(entry.is_dir() for entry in found)
     known = map(RECORD_FILE.search, (locator, locator.rstrip("*")))
-    return any(known) or ".tfrec" in locator.lower()
+    return any(known) or ".tfrecord" in locator.lower()
 
 
 @dataclass(frozen=True)

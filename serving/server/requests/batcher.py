@@ -281,7 +281,8 @@ class SlicedRuntime:
         """See ``Runtime.run``. A timeout covers all rows.
 
         Raises:
-            StatusError: INVALID_ARGUMENT, there are more than ``MAX_ROWS`` rows.
+            StatusError: INVALID_ARGUMENT, there are more than ``MAX_ROWS`` rows, or
+                DEADLINE_EXCEEDED.
         """
         sizes = {len(value) if value.ndim else 0 for value in values}
         rows = sizes.pop() if len(sizes) == 1 else 0  # the model refuses what does not fit it
@@ -295,9 +296,15 @@ class SlicedRuntime:
         outputs = []
         for at in range(0, rows, SLICE_ROWS):
             left = None if end is None else max(end - time.monotonic(), 0.0)
+            if at and left == 0:  # the runtime may ignore its limit
+                late = f"Deadline exceeded after {at:,} of {rows:,} rows."
+                raise StatusError(Code.DEADLINE_EXCEEDED, late)
             part = [value[at : at + SLICE_ROWS] for value in values]
             outputs.append(self._inner.run(feeds, part, fetches, left))
-        return [np.concatenate(pieces) for pieces in zip(*outputs, strict=True)]
+        return [
+            np.concatenate(pieces) if np.ndim(pieces[0]) else pieces[0]
+            for pieces in zip(*outputs, strict=True)
+        ]
 
     def close(self) -> None:
         """Close the runtime. No call may be running or follow."""

@@ -45,8 +45,9 @@ _LATE_S = 0.05
 """Extra seconds after the deadline, in which the run itself can report it."""
 _TIMED_OUT = 408
 _FOREIGN = (
-    "The request comes from a page of another site. If this is intended, start the server with "
-    "--rest_api_enable_cors_support."
+    "The request seems to come from a page of another site. If it is your own, send Content-Type: "
+    "application/json, or let the proxy keep the Host header. To allow pages of other sites, start "
+    "the server with --rest_api_enable_cors_support."
 )
 
 
@@ -163,10 +164,15 @@ def _is_foreign(request: Request) -> bool:
 
     Browsers ask (CORS) before they send JSON to another site, but not before they send text.
     """
-    origin = request.headers.get("origin")
-    if origin is None or origin.partition("//")[2] == request.headers.get("host"):
+    headers = request.headers
+    # Pages cannot set Sec-Fetch-Site themselves. Proxies may add the port to Host, or replace it.
+    if "origin" not in headers or headers.get("sec-fetch-site") == "same-origin":
         return False
-    return not request.headers.get("content-type", "").startswith("application/json")
+    scheme, _, host = headers["origin"].partition("://")
+    port = ":443" if scheme == "https" else ":80"
+    if host and host.removesuffix(port) == headers.get("host", "").removesuffix(port):
+        return False
+    return not headers.get("content-type", "").lower().startswith("application/json")
 
 
 def _accepts_gzip(request: Request) -> bool:

@@ -56,7 +56,7 @@ def check(models: Sequence[ModelConfig]) -> None:
 
     Raises:
         StatusError: INVALID_ARGUMENT, a name is empty or repeated, a base path cannot be read, a
-            platform is not supported, or a request log cannot be written. The messages are
+            platform is not supported, or the path of a request log is a folder. The messages are
             TensorFlow Serving's where it has them.
     """
     seen: set[str] = set()
@@ -87,20 +87,35 @@ def check(models: Sequence[ModelConfig]) -> None:
                 "files, such as /logs/requests. Received a folder: "
                 f"{model.request_log.path_prefix!r}."
             )
-        if model.request_log:
+
+
+def make_log_folders(before: Sequence[ModelConfig], after: Sequence[ModelConfig]) -> None:
+    """Make the folders of the request logs that are new, whose writer only logs its errors.
+
+    Args:
+        before: The models that are served now.
+        after: The models to serve from now on, which have been checked.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, a request log cannot be written.
+    """
+    known = {model.request_log.path_prefix for model in before if model.request_log}
+    for model in after:
+        if model.request_log and model.request_log.path_prefix not in known:
             _make_folder(Path(model.request_log.path_prefix).parent, model.name)
 
 
 def _make_folder(folder: Path, name: str) -> None:
-    """Make the folder of a request log, whose writer only logs its errors."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
+        cause = f"to {folder}: {error.strerror}"
+        if isinstance(error, FileExistsError):
+            cause = f"because {folder} is a file, expected a folder"
         raise invalid(
-            f"The request log of model {name} cannot be written to {folder}: {error.strerror}. "
-            "Choose another folder."
+            f"The request log of model {name} cannot be written {cause}. Choose another folder."
         ) from error
 
 

@@ -53,18 +53,21 @@ def make_loader(options: LoaderOptions, watch: Watch | None = None) -> Loader:
         if options.tflite and (directory / TFLITE_MODEL).is_file():
             from imgpipe.serving.server.runtimes.tflite import TfliteRuntime
 
-            return TfliteRuntime(directory, options.tflite_interpreters)
+            return _limited(TfliteRuntime(directory, options.tflite_interpreters), directory)
         batching = _batching(directory, options)
         runtime: Runtime = SessionRuntime(directory, session)
         # Below the queue, so that ``wrap`` receives the session itself.
         if options.wrap is not None:
             runtime = options.wrap(runtime)
-        # Only of a model of imgpipe is it known that it computes each row alone.
-        if (directory / DIGEST).is_file():
-            runtime = SlicedRuntime(runtime)
+        runtime = _limited(runtime, directory)
         return BatchingRuntime(runtime, batching, watch) if batching else runtime
 
     return load
+
+
+def _limited(runtime: Runtime, directory: Path) -> Runtime:
+    # Only of a model of imgpipe is it known that it computes each row alone.
+    return SlicedRuntime(runtime) if (directory / DIGEST).is_file() else runtime
 
 
 def _batching(directory: Path, options: LoaderOptions) -> BatchingParameters | None:

@@ -120,6 +120,22 @@ def test_a_writer_that_does_not_finish_is_named(tmp_path, monkeypatch):
         overrides.add(path, [Override(A, "accept")])
 
 
+def test_a_file_is_written_without_a_lock_where_none_can_be_had(tmp_path, monkeypatch):
+    path = tmp_path / "overrides.toml"
+    (tmp_path / ".overrides.toml.lock").mkdir()  # cannot be opened as a lock file
+    assert overrides.add(path, [Override(A, "accept")]) == 1
+    overrides.replace(path, A, [Override(A, "reject")])
+    assert overrides.load(path) == (Override(A, "reject"),)
+
+
+def test_nothing_is_locked_where_nothing_is_new(tmp_path):
+    path = tmp_path / "overrides.toml"
+    overrides.add(path, [Override(A, "accept")])
+    (tmp_path / ".overrides.toml.lock").unlink()
+    assert overrides.add(path, [Override(A, "accept", note="again")]) == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["overrides.toml"]
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"cannot read .*none\.toml: No such file"):
         overrides.load(tmp_path / "none.toml")

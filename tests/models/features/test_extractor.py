@@ -173,18 +173,31 @@ def test_progress_counts_the_views(float32, images, hashes) -> None:
     assert {unit for _, unit in counts} == {"views"}
 
 
-def test_features_that_float16_cannot_hold_are_refused(images, hashes, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("scale", "back", "refused"),
+    [(2000.0, 1.0, True), (float("nan"), 1.0, True), (2000.0, 1 / 2000, False)],
+)
+def test_features_that_float16_cannot_hold_are_refused(
+    images, hashes, monkeypatch, scale, back, refused
+) -> None:
     import keras
 
     def build(side: int) -> keras.Model:
         pixels = keras.Input((side, side, 3))
-        return keras.Model(pixels, keras.layers.Rescaling(2000.0)(pixels))
+        x = keras.layers.Rescaling(scale)(pixels)
+        mean = keras.initializers.Constant(back / 3)
+        return keras.Model(pixels, keras.layers.Conv2D(3, 1, kernel_initializer=mean)(x))
 
-    own = ModuleType("large_features")
+    own = ModuleType("large_values")
     own.build = build
     monkeypatch.setitem(sys.modules, own.__name__, own)
-    extractor = FeatureExtractor(backbones.get("large_features:build", "none"), 8, "float32")
-    with pytest.raises(ConfigError, match=r"large_features:build: .* 65,504.*LayerNormalization"):
+    backbone = backbones.get("large_values:build", "none")
+    extractor = FeatureExtractor(backbone, 8, "float32")
+    if not refused:
+        extractor.extract(images, hashes, [[0]] * len(images))
+        return
+    message = r"large_values:build: expected features .* 65,504.*NaN or too large.*Normalise the"
+    with pytest.raises(ConfigError, match=message):
         extractor.extract(images, hashes, [[0]] * len(images))
 
 

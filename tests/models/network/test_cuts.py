@@ -46,6 +46,21 @@ def _single(side: int) -> keras.Model:
     return keras.Model(pixels, layers.Conv2D(4, 3, strides=4, name="only")(pixels))
 
 
+class _Subclassed(keras.Model):
+    def __init__(self, **settings) -> None:
+        super().__init__(**settings)
+        self.inner = layers.Conv2D(8, 3)
+
+    def call(self, x):
+        return self.inner(x)
+
+
+def _calling_its_own_class(side: int) -> keras.Model:
+    pixels = keras.Input((side, side, 3))
+    x = layers.Conv2D(8, 3, strides=2, name="first")(pixels)
+    return keras.Model(pixels, layers.Conv2D(4, 1, name="last")(_Subclassed()(x)))
+
+
 @pytest.fixture
 def settings(request, monkeypatch) -> ModelSettings:
     """Return the settings of an own network that the function in `request.param` builds."""
@@ -83,6 +98,12 @@ def test_a_network_that_contains_a_model_can_be_cut_beside_it(settings, points) 
         answers = above(extractor(_PIXELS)[1], training=False)
         np.testing.assert_allclose(answers, expected, atol=1e-5)
         assert above.trainable_weights
+
+
+@pytest.mark.parametrize("settings", [_calling_its_own_class], ids=["a class"], indirect=True)
+def test_ways_are_found_in_a_network_that_contains_a_model_of_its_own_class(settings) -> None:
+    found = ways(settings, backbone_of(settings))
+    assert found and all(0 < way.share <= 1 for way in found)
 
 
 @pytest.mark.parametrize("settings", [_called], ids=["a call"], indirect=True)

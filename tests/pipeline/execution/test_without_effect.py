@@ -74,6 +74,7 @@ NO_SEARCH = "train.minutes has no effect: no better network is looked for, becau
             ("views.count=0", "views.rotation=5"),
             ["views.rotation has no effect: views.count is 0, so that no image is augmented."],
         ),
+        (("views.count=0", "views.multi_scale=0.3"), []),
         (("views.count=0", "model.freeze=none"), []),
         (
             ("views.count=2", "bank.budget=3", "model.freeze=none"),

@@ -275,6 +275,11 @@ def test_a_selection_that_cannot_be_sent_is_refused(selection):
         Servable(*selection)
 
 
+def test_names_may_be_bytes_and_missing_ones_none():
+    spec = messages.predict_request(Servable(b"m"), {}, None).model_spec
+    assert (spec.name, spec.signature_name) == ("m", "")
+
+
 def test_a_name_of_a_signature_that_cannot_be_sent_is_refused():
     with pytest.raises(InvalidArgument, match="valid Unicode"):
         messages.predict_request(Servable("m"), {}, "\udcff")

@@ -249,3 +249,5 @@ def test_a_port_beyond_the_last_one_is_refused(target):
         Client(target)
     for good in ("localhost:65535", "unix:/socket:99999", "::1", "dns:///localhost"):
         Client(good).close()
+    for good in ("localhost:0008500", "xds:///a:99999"):
+        Connection(good)

@@ -32,6 +32,8 @@ from imgpipe.serving.client import (
     Unimplemented,
     rest_codec,
 )
+from imgpipe.serving.client.options import Connection
+from imgpipe.serving.client.rest import RestTransport, _Deadline
 
 Answer = Callable[[str, str, bytes], tuple[int, bytes]]
 
@@ -101,7 +103,7 @@ def test_http_errors_have_typed_exceptions_and_are_not_retried(ask, http_server,
 
 def test_a_time_limit_of_the_server_is_not_reported_as_that_of_the_client(ask, http_server):
     target, _ = http_server(lambda *_: (504, b'{"error": "too slow"}'))
-    words = r"its own time limit \(too slow\).*--rest_api_timeout_in_ms"
+    words = r"its own time limit or the gateway's \(too slow\).*--rest_api_timeout_in_ms"
     with pytest.raises(DeadlineExceeded, match=words) as error:
         ask(target, "status")
     assert error.value.from_server
@@ -254,6 +256,22 @@ def test_closing_the_client_ends_calls_in_flight():
                 client.close()
                 with pytest.raises(ServingError, match="is closed"):
                     call.result(20)
+
+
+def test_a_call_that_has_ended_does_not_end_the_next_one_on_its_connection(http_server):
+    go_on = threading.Event()
+    target, seen = http_server(lambda *_: (len(seen) == 1 or go_on.wait(20)) and (200, b"{}"))
+    transport, first = RestTransport(Connection(target)), _Deadline(20.0)
+    transport._try_once("GET", "/", None, first)
+    with ThreadPoolExecutor(1) as threads:
+        second = threads.submit(transport._try_once, "GET", "/", None, _Deadline(20.0))
+        while len(seen) < 2:
+            time.sleep(0.01)
+        first.end()
+        go_on.set()
+        assert second.result(20).status == 200
+    assert len(seen) == 2, "the second call was not sent again"
+    transport.close()
 
 
 def test_a_cancelled_call_ends_its_connection():

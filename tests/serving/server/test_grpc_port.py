@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 import tempfile
 import time
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -114,6 +117,15 @@ def test_the_error_says_why_a_unix_socket_cannot_be_used(tmp_path, place, words)
         GrpcPort([], Health(), ()).listen(f"unix:{place(tmp_path)}")
 
 
+def test_a_folder_of_a_unix_socket_that_may_not_be_read_is_named(monkeypatch):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    with pytest.raises(PortBusy, match=r"/secret/s: Permission denied\. Check the permissions"):
+        GrpcPort([], Health(), ()).listen("unix:/secret/s")
+
+
 def test_a_unix_socket_is_taken_from_a_server_that_has_ended_only():
     with tempfile.TemporaryDirectory() as folder:  # its path is shorter than that of tmp_path
         path = f"{folder}/socket"
@@ -124,6 +136,10 @@ def test_a_unix_socket_is_taken_from_a_server_that_has_ended_only():
             other.listen()
             with pytest.raises(PortBusy, match="another server uses the socket"):
                 port.listen(f"unix:{path}")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+            other.bind(f"{path}-of-datagrams")
+            with pytest.raises(PortBusy, match=r"wrong type for socket\. Check"):
+                port.listen(f"unix:{path}-of-datagrams")
         port.listen(f"unix:{path}")
         port.start()
         port.stop(0)

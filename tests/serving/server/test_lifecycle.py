@@ -125,9 +125,19 @@ def test_a_model_of_imgpipe_runs_a_limited_number_of_rows(push, base):
     path = push("half_plus_two", base, 1)
     (path / "assets.extra").mkdir()
     (path / "assets.extra" / "model_digest.json").write_text("{}")
-    runtime = make_loader(LoaderOptions())(path)
+    inner = []
+
+    def watched(session):
+        run = session.run
+        session.run = lambda feeds, values, *more: (
+            inner.append(len(values[0])) or run(feeds, values, *more)
+        )
+        return session
+
+    runtime = make_loader(LoaderOptions(wrap=watched))(path)
     handle = Handle("m", 1, runtime)
     assert len(handle.predict({"x": np.ones(100, np.float32)}).outputs["y"]) == 100
+    assert inner == [64, 36]
     with pytest.raises(StatusError, match="16,384 are allowed"):
         handle.predict({"x": np.ones(20_000, np.float32)})
     runtime.close()

@@ -107,7 +107,7 @@ def test_bad_flags_are_refused(given, words, capsys):
         ("--model_name=", "needs a name"),
         ("--file_system_poll_wait_seconds=-1", "poll wait"),
         ("--request_log_prefix=/logs/", "Received a folder: '/logs/'"),
-        ("--request_log_prefix=file/r", "cannot be written to file: File exists"),
+        ("--request_log_prefix=file/r", "because file is a file, expected a folder"),
         (f"--grpc_channel_arguments=a=1,b={1 << 31}", "has 32 bits. Received: 'b=2147483648'"),
     ],
 )

@@ -202,6 +202,17 @@ def test_refused_models(models, words):
         config.check(models)
 
 
+def test_only_new_folders_of_request_logs_are_made(tmp_path):
+    def logged(name: str) -> config.ModelConfig:
+        return model(request_log=config.RequestLogConfig(str(tmp_path / name / "r"), 1.0))
+
+    config.check([logged("new")])
+    config.make_log_folders([logged("old")], [logged("old")])
+    assert not list(tmp_path.iterdir())
+    config.make_log_folders([logged("old")], [logged("new")])
+    assert (tmp_path / "new").is_dir()
+
+
 def test_the_platform_of_a_model_cannot_be_changed():
     words = "Illegal to change a model's platform. For model a platform was tensorflow and new"
     with pytest.raises(StatusError, match=words):

@@ -176,9 +176,8 @@ def test_rows_without_label_are_items_without_label(folder):
         (
             "a.jsonl",
             '{"path": "1", "label": ["a"]}',
-            r'row 1: the label takes .* Received: \["a"\]',
+            r'row 1: expected text or a number as the label. Received: \["a"\]',
         ),
-        ("a.jsonl", '{"path": "1", "label": true}', "row 1: the label takes .* Received: true"),
         ("a.csv", b"path,label\n1,a\n\xff,b\n", "is not UTF-8 text"),
         ("a.csv", "path,label\n1,a\n".encode("utf-16"), "is not UTF-8 text"),
         ("gone.jsonl", None, "cannot be read: No such file"),
@@ -202,13 +201,39 @@ def test_a_quotation_mark_that_is_not_closed_is_refused(folder):
 
 def test_a_header_above_columns_that_are_given_by_number_is_no_image(folder):
     options = SourceOptions(path_column="0", label_column="1")
-    for titles in ("path,label", "picture,breed"):
+    for titles in ("path,label", "path,breed", "picture,Class"):
         (folder / "list.csv").write_text(f"{titles}\nx/1.jpg,cat\nx/2.jpg,dog\n")
         scan = open_source(str(folder / "list.csv"), options).listing()
         assert scan.counts() == {"cat": 1, "dog": 1}
     (folder / "bare").write_bytes(b"")  # a file, although its name looks like that of a column
     (folder / "list.csv").write_text("bare,cat\nx/2.jpg,dog\n")
     assert open_source(str(folder / "list.csv"), options).listing().counts() == {"cat": 1, "dog": 1}
+
+
+@pytest.mark.parametrize("path", ["missing", "long" * 100, "null\0"])
+@pytest.mark.parametrize("label", ["cat", "class"])
+def test_a_first_file_that_is_missing_is_not_lost_silently(folder, path, label):
+    (folder / "list.csv").write_text(f"{path},{label}\nx/1.jpg,cat\nx/2.jpg,dog\n")
+    options = SourceOptions(path_column="0", label_column="1")
+    scan = open_source(str(folder / "list.csv"), options).listing()
+    title = label == "class" and not path.startswith("long")
+    assert len(scan.items) == (2 if title else 3)
+
+
+def test_rows_may_have_more_cells_than_the_first_if_they_are_named_or_blank(folder):
+    (folder / "list.csv").write_text("x/1.jpg,cat\nx/2.jpg,dog,train\ny/3.jpg,cat,test, \n")
+    options = SourceOptions(path_column="0", label_column="1", split_column="2")
+    scan = open_source(str(folder / "list.csv"), options).listing()
+    assert [item.split for item in scan.items] == [None, "train", "test"]
+
+
+def test_booleans_are_labels_and_keys_that_nobody_named_may_hold_anything(folder):
+    rows = [{"path": row["path"], "label": n > 0} for n, row in enumerate(ROWS)]
+    rows[0] |= {"group": {"id": 3}, "set": [1]}
+    spec = write(folder, rows, "jsonl")
+    assert open_source(spec).listing().counts() == {"False": 1, "True": 2}
+    with pytest.raises(ConfigError, match="expected text or a number as the group"):
+        open_source(spec, SourceOptions(group_column="group")).listing()
 
 
 @pytest.mark.parametrize("start", ["sep=;\n", '"sep=;"\r\n', "\n", "  \n\n"])
@@ -219,9 +244,18 @@ def test_lines_above_the_header_are_skipped(folder, start):
         open_source(str(folder / "list.csv")).listing()
 
 
-def test_numbers_are_the_same_labels_in_all_lists(folder):
-    expected = {"0": 2, "1.5": 1}
-    (folder / "list.csv").write_text("path,label\nx/1.jpg,0\nx/2.jpg,0.0\ny/3.jpg,1.5\n")
+def test_whole_numbers_are_the_same_labels_in_all_lists(folder):
+    expected = {"0": 2, "1": 1}
+    (folder / "list.csv").write_text("path,label\nx/1.jpg,0\nx/2.jpg,0.0\ny/3.jpg,1.0\n")
     assert open_source(str(folder / "list.csv")).listing().counts() == expected
-    rows = [{"path": row["path"], "label": n} for row, n in zip(ROWS, (0, 0.0, 1.5), strict=True)]
+    rows = [{"path": row["path"], "label": n} for row, n in zip(ROWS, (0, 0.0, 1), strict=True)]
     assert open_source(write(folder, rows, "jsonl")).listing().counts() == expected
+
+
+def test_decimals_that_belong_to_the_labels_stay(folder):
+    file = folder / "list.csv"
+    file.write_text("path,label\nx/1.jpg,1.0\nx/2.jpg,1.5\n")
+    assert open_source(str(file)).listing().counts() == {"1.0": 1, "1.5": 1}
+    file.write_text("path,label\nx/1.jpg,1.0\nx/2.jpg,2.0\n")
+    named = SourceOptions(classes=("1.0", "2.0"))
+    assert open_source(str(file), named).listing().counts() == {"1.0": 1, "2.0": 1}

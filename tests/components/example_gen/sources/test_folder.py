@@ -189,6 +189,12 @@ def test_a_folder_of_files_without_folders_names_the_list_in_it(tmp_path):
         open_source(spec).listing()
 
 
+def test_a_flat_folder_of_images_is_refused_as_such_beside_a_file_named_record(tmp_path):
+    spec = fill(tmp_path, "1.jpg", "2.jpg", "notes.record")
+    with pytest.raises(ConfigError, match="no folder, so no file has a class"):
+        open_source(spec).listing()
+
+
 def test_flat_split_folders_beside_a_list_name_the_list(tmp_path):
     fill(tmp_path, "train/1.jpg", "train/2.jpg", "test/3.jpg", "labels.csv")
     message = (
@@ -248,6 +254,24 @@ def test_other_words_for_splits_are_splits(photos):
     scan = open_source(str(folder)).listing()
     assert scan.vocabulary == ("a", "b")
     assert {item.split for item in scan.items} == {"train", "test"}
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        *(("dev", "eval"), ("dev", "eval", "prod"), ("dev", "prod", "val"), ("dev", "test")),
+        *(("dev", "ops", "train"), ("bus", "eval", "train"), ("evaluation", "training_plan")),
+    ],
+)
+def test_words_for_evaluation_are_classes_unless_all_others_are_splits(tmp_path, classes):
+    scan = open_source(fill(tmp_path, *(f"{name}/1.jpg" for name in classes))).listing()
+    assert scan.vocabulary == classes and not scan.given_splits
+
+
+def test_two_folders_for_validation_are_refused(tmp_path):
+    spec = fill(tmp_path, *(f"{split}/{c}/1" for split in ("train", "val", "eval") for c in "ab"))
+    with pytest.raises(ConfigError, match="two folders for one split: found eval, train, val;"):
+        open_source(spec).listing()
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "dev", "eval", "Evaluation"])

@@ -109,7 +109,9 @@ def test_the_names_of_csv_files_in_a_folder_give_the_splits(table, tmp_path):
 def test_a_table_without_a_split_beside_others_with_one_is_refused(table, tmp_path):
     table(draw(6, 4, 4), name="train.csv")
     table(draw(3, 4, 4), name="signs.csv")
-    with pytest.raises(ConfigError, match=r"train.csv \(train\) name a split and signs.csv do not"):
+    with pytest.raises(
+        ConfigError, match=r"\(train.csv \(train\)\) and others do not \(signs.csv\)"
+    ):
         open_source(str(tmp_path)).listing()
 
 
@@ -124,6 +126,15 @@ def test_a_column_that_numbers_the_rows_is_no_pixel(tmp_path, title, at):
     assert [(label, pixels.ravel().tolist()) for label, pixels in found.values()] == [
         ("x", [1, 2, 3, 4]),
         ("y", [5, 6, 7, 8]),
+    ]
+
+
+def test_columns_without_a_name_are_pixels_if_there_are_several(tmp_path):
+    (tmp_path / "t.csv").write_text("label,,,,\nx,5,6,7,8\ny,1,2,3,4\n")
+    found = decoded(str(tmp_path / "t.csv"))
+    assert [(label, pixels.ravel().tolist()) for label, pixels in found.values()] == [
+        ("x", [5, 6, 7, 8]),
+        ("y", [1, 2, 3, 4]),
     ]
 
 
@@ -213,7 +224,9 @@ def test_a_list_of_files_is_not_taken_for_pixels(tmp_path, text):
         ConfigError, match=r"found the columns id, .* name its columns by data\.path_"
     ):
         open_source(str(tmp_path / "train.csv")).listing()
+    (tmp_path / "a.jpg").touch()  # a list without a single file is refused
     (tmp_path / "train.csv").write_text("id,breed\na.jpg,boxer\nb.jpg,pug\n")
+    (tmp_path / "a.jpg").touch()
     options = SourceOptions(path_column="id", label_column="breed")
     assert open_source(str(tmp_path / "train.csv"), options).listing().vocabulary == (
         "boxer",

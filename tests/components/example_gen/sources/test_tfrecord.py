@@ -10,7 +10,7 @@ import sys
 import pytest
 import tensorflow as tf
 
-from imgpipe.components.example_gen.sources import SourceOptions, open_source
+from imgpipe.components.example_gen.sources import SourceOptions, open_source, tfrecord
 from imgpipe.components.storage.records import make, serialise
 from imgpipe.models.errors import ConfigError
 
@@ -59,11 +59,31 @@ def test_the_layout_of_tfx_has_its_eval_split_in_validation(tmp_path, encode):
     assert [i.split for i in scan.items] == ["validation"] * 2 + ["train"] * 4
 
 
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [("train_eval", "train"), ("eval/train", "train"), ("test/x_evaluation", "test")],
+)
+def test_words_for_evaluation_beside_another_split_say_nothing(tmp_path, encode, name, split):
+    write(tmp_path / "train.tfrecord", records(encode))
+    write(tmp_path / f"{name}.tfrecord", records(encode))
+    scan = open_source(f"tfrecord:{tmp_path}").listing()
+    assert {i.split for i in scan.items if i.path.startswith(name)} == {split}
+
+
+def test_a_folder_of_records_may_hold_more_files_of_other_kinds(tmp_path, encode):
+    write(tmp_path / "x.tfrecord", records(encode))
+    for name in ("features.json", "dataset_info.json"):
+        (tmp_path / name).write_text("{}")
+    assert len(open_source(str(tmp_path)).listing().items) == 6
+
+
 def test_files_without_a_split_beside_others_with_one_are_refused(tmp_path, encode):
     write(tmp_path / "train.tfrecord", records(encode))
     file = tmp_path / "holdout.tfrecord"
     write(file, records(encode))
-    expected = r"train.tfrecord \(train\) name a split and holdout.tfrecord do not. Expected a word"
+    expected = (
+        r"\(train.tfrecord \(train\)\) and others do not \(holdout.tfrecord\). Expected a word"
+    )
     with pytest.raises(ConfigError, match=expected):
         open_source(str(tmp_path)).listing()
     write(file, [{**row, "split": "test"} for row in records(encode)])
@@ -79,10 +99,24 @@ def test_record_files_are_found_by_other_names(tmp_path, encode, name):
     for spec in (tmp_path / "x", tmp_path / "x" / name, f"{tmp_path}{pattern}"):
         assert len(open_source(str(spec)).listing().items) == 6
     write(tmp_path / "y" / name, records(encode))
+    if "tfrec" not in name:  # an image of a class may be called so
+        assert open_source(str(tmp_path)).listing().counts() == {"x": 1, "y": 1}
+        return
     expected = rf"2 of 2 files .* Give tfrecord:{tmp_path} to read their records"
     with pytest.raises(ConfigError, match=expected):
         open_source(str(tmp_path)).listing()
+    spaced = (tmp_path / "x").rename(tmp_path / "y" / "a b").parent.rename(tmp_path / "two words")
+    with pytest.raises(ConfigError, match=rf"Give 'tfrecord:{spaced}' to read"):
+        open_source(str(spaced)).listing()
     assert len(open_source(f"tfrecord:{tmp_path}").listing().items) == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [("x.tfrec", True), ("x.tfrec*", True), ("x.tfrecord-a", True), ("my.tfrecipes.zip", False)],
+)
+def test_a_word_that_begins_like_the_suffix_is_no_record_file(name, taken):
+    assert tfrecord.takes(name, SourceOptions()) is taken
 
 
 @pytest.mark.parametrize("name", ["crash_test_photos", "valid_images", "train_test_all", "train"])

@@ -269,3 +269,16 @@ def test_many_rows_run_in_slices(monkeypatch):
     with pytest.raises(StatusError, match="201 rows; 200 are allowed") as error:
         runtime.run(X, [np.ones(201)], Y)
     assert error.value.code == Code.INVALID_ARGUMENT
+
+
+def test_slices_stop_at_the_deadline_although_the_runtime_ignores_it():
+    inner = Doubler(0.01)
+    with pytest.raises(StatusError, match="after 64 of 150 rows") as error:
+        SlicedRuntime(inner).run(X, [np.arange(150.0)], Y, 0.001)
+    assert error.value.code == Code.DEADLINE_EXCEEDED
+    assert len(inner.shapes) == 1
+
+
+def test_an_output_without_rows_is_that_of_the_first_slice():
+    y, size = SlicedRuntime(Doubler()).run(X, [np.arange(100.0)], ["y", "size"])
+    assert (len(y), size) == (100, 64)

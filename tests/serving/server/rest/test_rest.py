@@ -215,6 +215,24 @@ def test_pages_of_other_sites_cannot_send_requests_unasked(rest, serve):
     assert rest.predict(body, headers=foreign).status == 200, "the option allows it"
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "same-origin", "Origin": "http://outside", "Host": "inside"},
+        {"Content-Type": "Application/JSON", "Origin": "http://outside"},
+        {"Origin": "http://h", "Host": "h:80"},
+        {"Origin": "https://h", "Host": "h:443"},
+    ],
+)
+def test_a_page_of_this_server_is_known_behind_a_proxy(serve, headers):
+    server, body = serve(), {"instances": [1]}
+    sent = {"Content-Type": "text/plain"} | headers
+    assert server.predict(body, headers=sent).status == 200
+    if "Host" in headers:
+        other = sent | {"Host": "h:81", "Sec-Fetch-Site": "same-site"}
+        assert server.predict(body, headers=other).status == 403
+
+
 def test_answers_name_the_version_that_made_them(rest):
     assert rest.predict({"instances": [1]}).headers["model-version"] == "123"
     assert rest.get("/v1/models/half/metadata").headers["model-version"] == "123"

@@ -13,8 +13,10 @@ from imgpipe.models.export import litert
 from imgpipe.serving.client import Client, InvalidArgument, ServingError
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.core import CoreOptions
+from imgpipe.serving.server.requests.handle import Handle
 from imgpipe.serving.server.server import ServerOptions
-from imgpipe.serving.server.versions.loader import LoaderOptions
+from imgpipe.serving.server.status import StatusError
+from imgpipe.serving.server.versions.loader import LoaderOptions, make_loader
 from tests.images import encoded
 from tests.models.small_export import COLOURS, labelled_images, save
 
@@ -63,6 +65,26 @@ def test_labels_and_probabilities_equal_those_of_the_float_model(int8, version):
     assert [COLOURS.index(name.decode()) for name in found["label"]] == labels.tolist()
     assert found["top_k_classes"].shape == (12, 3)
     assert (np.diff(found["top_k_probabilities"], axis=1) <= 0).all()
+
+
+def test_the_rows_of_a_model_of_imgpipe_are_limited(version, tmp_path):
+    path = tmp_path / "1"
+    shutil.copytree(version, path)
+    pixels, _ = labelled_images(12)
+    inputs = {"pixels": np.tile(pixels, (6, 1, 1, 1))}
+
+    def answers() -> dict[str, np.ndarray]:
+        runtime = make_loader(LoaderOptions(tflite=True))(path)
+        return Handle("m", 1, runtime).predict(inputs, "serving_pixels").outputs
+
+    whole = answers()
+    (path / "assets.extra").mkdir()
+    (path / "assets.extra" / "model_digest.json").write_text("{}")
+    for name, values in answers().items():
+        np.testing.assert_array_equal(values, whole[name])
+    inputs["pixels"] = np.zeros((16_385, 1, 1, 3), np.uint8)
+    with pytest.raises(StatusError, match="16,384 are allowed"):
+        answers()
 
 
 def test_unsure_answers_are_unknown_and_top_k_is_that_of_the_version(version, tmp_path):
