@@ -2,11 +2,13 @@
 
 It evaluates the recipe for the head, not a single head. For each fold of train and validation it
 trains a head on the other folds as ImageTrainer does, and evaluates it on the images of the fold.
-See `imgpipe.models.training.cross_validation`. With an automatic number of folds it first decides
-whether folds are needed; where they are not, it blesses, and the validation split decides.
+See `imgpipe.models.training.cross_validation`. If ImageTrainer has fine-tuned a network and judged
+it by folds itself, these decide. With an automatic number of folds it first decides whether folds
+are needed; where they are not, it blesses, and the validation split decides.
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
@@ -43,11 +45,13 @@ def CrossValidator(
 
     Args:
         bank: Features of FeatureBank.
-        model_run: ModelRun of ImageTrainer, which says whether the published network is fine-tuned.
+        model_run: ModelRun of ImageTrainer, which says whether the published network is
+            fine-tuned, and has the result of the folds by which a search has judged it.
         blessing: Output: BLESSED or NOT_BLESSED, and ``cross_validation.json``. Where the
             validation split decides, its ``decides`` is false and ``why`` says why.
-        folds: Number of folds, or -1: `folds.FOLDS` where validation has fewer than
-            `folds.FEW_IMAGES` images and the published network is a head on the bank's features.
+        folds: Number of folds, or -1: where validation has fewer than `folds.FEW_IMAGES` images,
+            `folds.FOLDS` for a head on the bank's features, and those of the search for a network
+            that it has fine-tuned.
         threshold: Mean accuracy that must be reached, 0 to 1.
         classes: Number of classes.
         settings: JSON of the ModelSettings of ImageTrainer.
@@ -57,11 +61,13 @@ def CrossValidator(
         ConfigError: Folds are demanded, and the feature bank holds no features.
         DataRefused: Folds are demanded, and there are too few images for them.
     """
-    tuned = _fine_tuned(model_run.uri)
+    history = records.read_json(f"{model_run.uri}/{HISTORY_FILE}")
+    tuned = bool((history.get("fine_tune") or {}).get("shipped"))
+    by_search = history.get("cross_validation") or {}
     head = ModelSettings.from_mapping(json.loads(settings))
     held_out = records.count(bank.uri, names.VALIDATION)
     if folds == fold_rules.AUTOMATIC:
-        found = automatic_result(bank.uri, classes, head, held_out, tuned)
+        found = automatic_result(bank.uri, classes, head, held_out, tuned, by_search)
     else:
         require_features(read_facts(bank.uri), "evaluate.cross_validate")
         found = _judged(bank.uri, folds, classes, head)
@@ -79,20 +85,35 @@ def CrossValidator(
     blessing.set_int_custom_property("blessed", int(blessed))
 
 
-def _fine_tuned(run_uri: str) -> bool:
-    """Whether the network that ImageTrainer exported is fine-tuned."""
-    history = records.read_json(f"{run_uri}/{HISTORY_FILE}")
-    return bool((history.get("fine_tune") or {}).get("shipped"))
-
-
 def automatic_result(
-    bank_uri: str, classes: int, head: ModelSettings, held_out: int, tuned: bool
+    bank_uri: str,
+    classes: int,
+    head: ModelSettings,
+    held_out: int,
+    tuned: bool,
+    by_search: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Evaluate by folds where these say more about the network than validation does."""
+    """Evaluate by folds where these say more about the network than validation does.
+
+    Args:
+        bank_uri: URI of the artifact of FeatureBank.
+        classes: Number of classes.
+        head: Settings of the head.
+        held_out: Number of validation images.
+        tuned: Whether the published network is fine-tuned.
+        by_search: The folds by which a search has judged this network; see
+            `CrossValidation.summary`. Empty if there are none.
+    """
     if held_out >= fold_rules.FEW_IMAGES:
         return _left_to_validation(f"it has {held_out} images")
+    if by_search:
+        with open_split(bank_uri, _SPLITS, classes, 0, by_search["folds"]) as rows:
+            apart = rows.separated
+        return {**by_search, "alike_apart": apart, "by_search": True, "decides": True}
     if tuned:
-        return _left_to_validation("folds evaluate heads, and a fine-tuned network is published")
+        return _left_to_validation(
+            "the published network is fine-tuned, and these folds evaluate only heads"
+        )
     if not read_facts(bank_uri).dim:
         return _left_to_validation("the feature bank holds no features for folds")
     try:

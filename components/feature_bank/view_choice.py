@@ -17,7 +17,7 @@ from imgpipe.components.feature_bank.extraction import extract, prefix_of
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.features.bank import BANK_FILE, open_split
-from imgpipe.models.features.folds import ENOUGH
+from imgpipe.models.features.folds import ENOUGH, FEW_IMAGES
 from imgpipe.models.files.file_patterns import matching
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.solved_head import Judgement
@@ -29,7 +29,7 @@ def helpful_views(
     judged: Callable[[int], Judgement | None],
     most: int,
     settings: ModelSettings,
-    validation_images: int,
+    judging: int,
 ) -> list[Judgement]:
     """Add augmented views one at a time, as long as each of them improves the head.
 
@@ -43,7 +43,7 @@ def helpful_views(
             views so far. It returns None if there are too few images.
         most: Number of views besides the image itself.
         settings: Settings of the head.
-        validation_images: Number of images on which a search would judge its networks.
+        judging: Number of images on which a search would judge its networks.
 
     Returns:
         The evaluations of the heads, one for the images alone and one for each view that improves
@@ -55,15 +55,15 @@ def helpful_views(
         if found is None or (helpful and not found.better_than(helpful[-1])):
             break
         helpful.append(found)
-        replaced = _search_replaces(found, settings, validation_images)
+        replaced = _search_replaces(found, settings, judging)
         if replaced or found.right.mean() >= ENOUGH:
             break
     return helpful
 
 
-def _search_replaces(found: Judgement, settings: ModelSettings, validation_images: int) -> bool:
+def _search_replaces(found: Judgement, settings: ModelSettings, judging: int) -> bool:
     """Whether a search will try networks, even if views make the head better."""
-    mistakes = (1 - float(found.right.mean())) * validation_images
+    mistakes = (1 - float(found.right.mean())) * judging
     tries = mistakes * max(idea.gain for idea in IDEAS) >= FEWEST_CORRECTED
     return settings.searches and tries and not found.may_reach(ENOUGH)
 
@@ -105,11 +105,13 @@ def choose_views(
         with open_split(features, names.TRAIN, classes) as rows:
             return solved_head.judge(rows, classes, settings)
 
-    validation_images = images.get(names.VALIDATION, 0)
-    helpful = helpful_views(judged, plan.views, settings, validation_images)
+    judging = images.get(names.VALIDATION, 0)
+    if judging < FEW_IMAGES:  # a search judges its networks by folds
+        judging += images.get(names.TRAIN, 0)
+    helpful = helpful_views(judged, plan.views, settings, judging)
     if helpful:
         facts["views_accuracy"] = [float(found.right.mean()) for found in helpful]
-        if _search_replaces(helpful[-1], settings, validation_images):
+        if _search_replaces(helpful[-1], settings, judging):
             facts["views_note"] = (
                 f"The head on the unchanged images reaches {facts['views_accuracy'][0]:.3f} in "
                 "cross-validation. If the search tries another network, it makes views for it."

@@ -86,7 +86,7 @@ def _evaluation(metrics: Mapping[str, float], folds: Mapping[str, Any] | None) -
         by_folds = (
             f"Mean accuracy over {folds['folds']} folds: {folds['mean']:.3f} ± {folds['std']:.3f} "
             f"({folds['correct']:,} of {folds['images']:,} correct). Each image of train and "
-            "validation was classified by a head that was not trained on it, and this mean "
+            "validation was classified by a network that was not trained on it, and this mean "
             "decided whether the model was published.\n\n"
         )
     text = f"Accuracy on the validation split: {metrics['accuracy']:.3f}"

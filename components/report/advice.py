@@ -16,6 +16,7 @@ from imgpipe.components.report.doubtful_labels import REVIEW_FILE, clear
 from imgpipe.components.report.learning_curve import would_more_help
 from imgpipe.components.report.text import plural
 from imgpipe.models import feature_names as names
+from imgpipe.models.search import tried
 
 #: Number of sentences that are given; with more, people read none.
 MOST = 3
@@ -107,6 +108,14 @@ def fine_tuning(facts: Mapping[str, Any]) -> Advice | None:
         return None
     changed = (facts.get("settings") or {}).get("changed") or {}
     if (training.get("search_ended") or {}).get("reason") == "few_mistakes":
+        by_folds = any(tried.by_folds(one) for one in training.get("search") or [])
+        if by_folds:
+            return Advice(
+                f"In cross-validation over the training images the head alone reaches "
+                f"{accuracy:.3f}, but there are too few images to show whether another network is "
+                "better. Add images, so that the search for a better network can run.",
+                "training",
+            )
         small = (changed.get("split.validation") or 0) < _LARGER_VALIDATION
         example = f", such as --set split.validation={_LARGER_VALIDATION:g}" if small else ""
         return Advice(

@@ -16,6 +16,15 @@ FAILURES: Final = {
 }
 
 
+def by_folds(tried: Mapping[str, Any]) -> bool:
+    """Return whether the network was judged by folds, and not on the validation split.
+
+    Args:
+        tried: A row of the search.
+    """
+    return bool(tried.get("judged_by") == "folds")
+
+
 def line(tried: Mapping[str, Any]) -> str:
     """Describe in one line what was tried, what it gained, and how long it took.
 
@@ -25,7 +34,8 @@ def line(tried: Mapping[str, Any]) -> str:
     seconds, kept = f"{tried['seconds']:.0f} s", "kept" if tried["kept"] else "not kept"
     if tried["accuracy"] is None:
         return f"{tried['what']}: {FAILURES[tried['failure']]}, {seconds}, {kept}"
-    accuracy = f"validation accuracy {tried['accuracy']:.3f}"
+    where = "cross-validation" if by_folds(tried) else "validation"
+    accuracy = f"{where} accuracy {tried['accuracy']:.3f}"
     if tried["gain"] is None:
         return f"{tried['what']}: {accuracy}, {seconds}"
     gain = f"{tried['gain']:+.3f}, standard error {tried['standard_error']:.3f}"

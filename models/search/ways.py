@@ -132,6 +132,18 @@ class Way:
         )
 
 
+def backbone_of(settings: ModelSettings) -> keras.Model:
+    """Build the backbone, from pixels to the feature map.
+
+    Args:
+        settings: Settings that name the backbone, its weights and the image size.
+    """
+    import keras
+
+    pixels = keras.Input((settings.size, settings.size, 3), dtype="float32", name="pixels")
+    return keras.Model(pixels, settings.backbone_spec().build(pixels))
+
+
 def ways(settings: ModelSettings, network: keras.Model, side: int = 0) -> list[Way]:
     """Return the ways to try, in the order of their expected gain for their cost.
 

@@ -122,11 +122,16 @@ def cross_validate(
         )
         for number in range(folds)
     ]
-    return CrossValidation(tuple(results), groups, _unlearned(rows.labels[clean], fold[clean]))
+    return CrossValidation(tuple(results), groups, unlearned(rows.labels[clean], fold[clean]))
 
 
-def _unlearned(labels: Integers, fold: Integers) -> tuple[tuple[int, int], ...]:
-    """Return label index and number of images of the classes that lie in one fold as a whole."""
+def unlearned(labels: Integers, fold: Integers) -> tuple[tuple[int, int], ...]:
+    """Return label index and number of images of the classes that lie in one fold as a whole.
+
+    Args:
+        labels: Label indices of the images, [n].
+        fold: Fold of each image, [n].
+    """
     pairs = np.unique(np.stack([labels, fold], axis=1), axis=0)
     classes, folds_of = np.unique(pairs[:, 0], return_counts=True)
     alone = classes[folds_of == 1].tolist()

@@ -32,17 +32,19 @@ class OutOfTime(Exception):
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """The images of one split, whose labels and hashes are read once for all networks.
+    """Images whose labels and hashes are read once for all networks.
 
     Attributes:
         files: The record files.
         positions: For each record the position of its image in the order of the content hashes, or
-            -1 if it has no label, int64 [records].
+            -1 if it has no label or is not one of the images, int64 [records].
+        hashes: Content hashes in this order, bytes [n].
         labels: Label indices in this order, int64 [n].
     """
 
     files: Sequence[str]
     positions: npt.NDArray[np.int64]
+    hashes: npt.NDArray[np.bytes_]
     labels: npt.NDArray[np.int64]
 
     @classmethod
@@ -50,11 +52,16 @@ class LabelledImages:
         """Read the labels and the hashes.
 
         Args:
-            patterns: File patterns of the image examples of one split.
+            patterns: File patterns of the image examples of one or more splits.
         """
         files = all_matching(patterns)
-        positions, _, labels = in_order(files)
-        return cls(files, positions, labels)
+        return cls(files, *in_order(files))
+
+    def select(self, keep: npt.NDArray[np.bool_]) -> LabelledImages:
+        """Return the images for which `keep`, bool [n], is true."""
+        # The last number is that of records without an image, whose position is -1.
+        new = np.append(np.where(keep, np.cumsum(keep) - 1, -1), -1)
+        return LabelledImages(self.files, new[self.positions], self.hashes[keep], self.labels[keep])
 
 
 @contextlib.contextmanager
@@ -67,7 +74,7 @@ def fresh_activations(
     """Provide the activations of all labelled images, sorted by content hash and view.
 
     Args:
-        images: The images of one split.
+        images: The images.
         extractor: Extractor with a tap at the cut.
         views: Number of augmented views of each image, in addition to the image itself.
         over: Function that is called after each batch and returns whether the time is over.

@@ -187,7 +187,11 @@ class Tried(TypedDict):
     """A network that was tried."""
 
     what: Annotated[str, "The network, in words."]
-    accuracy: Annotated[float | None, "Validation accuracy; null if the training failed."]
+    judged_by: Annotated[
+        Literal["validation", "folds"],
+        "What it was judged on: the validation split, or the folds of train and validation.",
+    ]
+    accuracy: Annotated[float | None, "Accuracy there; null if the training failed."]
     gain: Annotated[float | None, "Gain over the previous best network; null for the head."]
     standard_error: Annotated[float | None, "Paired standard error of the gain."]
     seconds: Annotated[float, "Duration of the training of this network."]

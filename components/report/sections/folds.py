@@ -21,7 +21,7 @@ def build(context: Context) -> Content:
     return {
         "found": found,
         "rows": found.get("per_fold") or [],
-        "by_epochs": not context.part("training").get("solution"),
+        "by_epochs": found.get("by_search") or not context.part("training").get("solution"),
         "apart": plural(apart, "image") if apart else "",
     }
 

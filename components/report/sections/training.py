@@ -45,6 +45,7 @@ def build(context: Context) -> Content:
             {**one, "failure": tried.FAILURES.get(one["failure"])}
             for one in history.get("search") or []
         ],
+        "by_folds": any(map(tried.by_folds, history.get("search") or [])),
         "search_ended": (history.get("search_ended") or {}).get("text", ""),
     }
 

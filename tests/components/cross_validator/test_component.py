@@ -44,9 +44,9 @@ def _bank(folder: Path, validation: int, dim: int = _DIM, group: str = "") -> st
     return str(folder)
 
 
-def _found(bank: str, held_out: int, tuned: bool = False) -> dict[str, object]:
+def _found(bank: str, held_out: int, tuned: bool = False, **by_search: object) -> dict[str, object]:
     """Return what CrossValidator decides if it may choose between folds and validation."""
-    return component.automatic_result(bank, 2, ModelSettings(), held_out, tuned)
+    return component.automatic_result(bank, 2, ModelSettings(), held_out, tuned, by_search)
 
 
 def test_cross_validation_decides_if_validation_is_small(tmp_path: Path):
@@ -60,7 +60,7 @@ def test_cross_validation_decides_if_validation_is_small(tmp_path: Path):
     ("bank", "held_out", "tuned", "why"),
     [
         ({}, 200, False, "because it has 200 images"),
-        ({}, 6, True, "a fine-tuned network is published"),
+        ({}, 6, True, "evaluate only heads"),
         ({"dim": 0}, 6, False, "holds no features"),
         ({"group": "film"}, 6, False, "too few independent images for 5 folds"),
     ],
@@ -70,6 +70,14 @@ def test_validation_decides_otherwise_and_the_result_says_why(tmp_path, bank, he
     found = _found(_bank(tmp_path, 6, **bank), held_out, tuned)
     assert found["decides"] is False
     assert why in str(found["why"])
+
+
+def test_the_folds_of_the_search_decide_on_the_network_that_it_has_fine_tuned(tmp_path: Path):
+    found = _found(_bank(tmp_path, 6), 6, tuned=True, folds=3, mean=0.75, images=30)
+    assert (found["decides"], found["by_search"]) == (True, True)
+    assert (found["folds"], found["mean"], found["alike_apart"]) == (3, 0.75, 0)
+    left = _found(str(tmp_path), 200, tuned=True, folds=3, mean=0.75, images=30)
+    assert left["decides"] is False
 
 
 def test_a_fold_that_cannot_be_trained_is_not_called_a_lack_of_images(tmp_path, monkeypatch):

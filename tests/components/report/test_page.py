@@ -488,6 +488,13 @@ def test_the_networks_that_were_tried_are_listed():
     assert "layers above block8 0.995 +0.097 0.015 2 min 30 s yes" in text
     assert "layers above block3 diverged" in text
     assert "Everything was tried." in text
+    assert "Validation accuracy Gain" in text
+    found["training"]["search"] = [
+        {**one, "judged_by": "folds"} for one in found["training"]["search"]
+    ]
+    text = read(found).text
+    assert "in cross-validation over train and validation, which has few images, by more" in text
+    assert "Cross-validation accuracy Gain" in text
 
 
 def test_rejected_training_images_near_other_splits_are_counted():

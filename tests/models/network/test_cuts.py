@@ -13,8 +13,7 @@ from keras import layers
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.extractor import build_features
 from imgpipe.models.network import activations, cuts
-from imgpipe.models.search.network_search import backbone_of
-from imgpipe.models.search.ways import ways
+from imgpipe.models.search.ways import backbone_of, ways
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import stages
 

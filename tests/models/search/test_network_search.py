@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,10 +22,11 @@ from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.extractor import FeatureExtractor
+from imgpipe.models.features.folds import FEW_IMAGES
 from imgpipe.models.head.solved_head import Judgement
 from imgpipe.models.network import cuts
 from imgpipe.models.network.classifier import build_classifier
-from imgpipe.models.search import network_search, ways
+from imgpipe.models.search import network_search, parts, ways
 from imgpipe.models.setting_sections import FineTune
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import fresh_activations as fresh
@@ -59,6 +61,14 @@ _SETTINGS = ModelSettings.from_mapping(
         },
     }
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def judged_on_validation() -> Iterator[None]:
+    """Let the validation split judge, although it is small; see `folded` for the folds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network_search, "FEW_IMAGES", 0)
+        yield
 
 
 def _pixels(label: int, seed: int) -> np.ndarray:
@@ -202,10 +212,88 @@ def test_no_network_is_tried_if_no_gain_could_be_seen(examples, bank, monkeypatc
     assert len(trained.history["search"]) == 1
     assert trained.history["search_ended"] == {
         "reason": "few_mistakes",
-        "text": "Nothing else was tried, because the head makes no mistake on the 24 validation "
-        "images, so that no gain could be seen there. A larger validation split "
-        "(split.validation) lets the search run.",
+        "text": "Nothing else was tried, because the head is wrong on only 0 of 24 validation "
+        "images, so that the gain of another network could not be distinguished from chance. "
+        "A larger validation split (split.validation) would let the search run.",
     }
+
+
+@pytest.fixture(scope="module")
+def folded(examples, bank) -> tuple[Trained, list[str]]:
+    """Return the result of a search whose networks are judged by folds, and what it said."""
+    display = _Said()
+    progress.attach(display)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(network_search, "FEW_IMAGES", FEW_IMAGES)
+            return network_search.train(_inputs(examples, bank)), display.said
+    finally:
+        progress.attach(None)
+
+
+def test_few_validation_images_leave_the_judgement_to_folds(folded) -> None:
+    trained, said = folded
+    head, tuned, *_ = trained.history["search"]
+    assert (head["judged_by"], tuned["judged_by"]) == ("folds", "folds")
+    assert tuned["kept"] is True
+    assert tuned["gain"] > 2 * tuned["standard_error"]
+    correct = tuned["accuracy"] * (36 + 24)  # of the images of train and validation with a label
+    assert correct == pytest.approx(round(correct))
+    found = trained.history["cross_validation"]
+    assert (found["folds"], found["images"], found["groups"]) == (3, 60, 60)
+    assert found["correct"] == round(correct)
+    assert [fold["trained_on"] + fold["images"] for fold in found["per_fold"]] == [60, 60, 60]
+    assert "The validation split has only 24 images, so each network is judged by 3-fold" in said[0]
+    assert "cross-validation accuracy" in said[1]
+
+
+def test_the_network_that_folds_prefer_is_trained_on_the_training_split(folded, examples) -> None:
+    """It is evaluated on the validation split, of which none of its images is."""
+    trained, _ = folded
+    validation = LabelledImages.of([str(examples / f"{names.VALIDATION}-*")])
+    assert trained.labels.tolist() == validation.labels.tolist()
+    right = trained.logits.argmax(1) == trained.labels
+    assert trained.history["fine_tune"]["accuracy"] == right.mean()
+    assert right.mean() > 0.9
+    assert trained.history["trained"] == f"layers above {_CUT}"
+
+
+def test_folds_train_on_the_other_images_alone(examples, bank) -> None:
+    inputs = _inputs(examples, bank)
+    every = parts.folds(inputs)
+    held_out = np.concatenate([part.held_out.hashes for part in every])
+    assert len(every) == parts.FOLDS
+    assert len(set(held_out)) == len(held_out) == 36 + 24
+    for part in every:
+        assert set(part.training.hashes) == set(held_out) - set(part.held_out.hashes)
+        assert part.best.labels.tolist() == part.held_out.labels.tolist()
+        with fresh_activations(part.held_out, _extractor(), 0) as rows:
+            assert len(rows) == len(part.held_out.labels)
+
+
+def test_few_groups_leave_the_judgement_to_validation(examples, bank, monkeypatch) -> None:
+    monkeypatch.setattr(parts, "distinct", lambda groups: 2 * parts.FOLDS - 1)
+    assert parts.folds(_inputs(examples, bank)) == []
+
+
+class _AtTheEnd(_Said):
+    """A display on which a person presses Ctrl-C when the kept network is trained once more."""
+
+    def total(self, count: int, unit: str) -> None:
+        """End the search at the training after those of the folds."""
+        self.trainings = getattr(self, "trainings", 0) + (unit == "epochs")
+        self.ends = self.trainings > parts.FOLDS
+
+
+def test_a_network_whose_last_training_is_ended_is_not_shipped(examples, bank, monkeypatch) -> None:
+    monkeypatch.setattr(network_search, "FEW_IMAGES", FEW_IMAGES)
+    progress.attach(_AtTheEnd())
+    try:
+        trained = network_search.train(_inputs(examples, bank))
+    finally:
+        progress.attach(None)
+    assert trained.history["trained"] == HEAD
+    assert trained.history["search_ended"]["reason"] == "interrupted"
 
 
 def test_too_little_time_keeps_the_head(examples, bank) -> None:
@@ -238,7 +326,7 @@ def test_a_network_that_memory_or_disk_cannot_hold_is_not_kept(
     def lacking(*arguments: object, **options: object) -> None:
         raise error
 
-    monkeypatch.setattr(network_search, "fit", lacking)
+    monkeypatch.setattr(parts, "fit", lacking)
     trained = network_search.train(_inputs(examples, bank))
     tried = trained.history["search"][1:]
     assert {row["failure"] for row in tried} == {failure}
@@ -318,7 +406,7 @@ def test_settings_that_fix_the_training_disable_the_search() -> None:
 @pytest.fixture(scope="module")
 def network():
     """Return the backbone's network with random weights."""
-    return network_search.backbone_of(ModelSettings(weights="none", freeze="all"))
+    return ways.backbone_of(ModelSettings(weights="none", freeze="all"))
 
 
 def _varied(settings: ModelSettings, network, side: int = 0) -> list[tuple[str, int, float]]:
@@ -429,7 +517,7 @@ def test_time_that_the_plan_did_not_need_is_spent_on_more_epochs(
 ) -> None:
     """The first estimate is much too high, so that fewer epochs are planned than there is time."""
     settings = replace(_SETTINGS, minutes=60.0)
-    [way, *_] = ways.ways(settings, network_search.backbone_of(settings))
+    [way, *_] = ways.ways(settings, ways.backbone_of(settings))
     planned = 0.99 * 60 * settings.minutes / replace(way, epochs=15).passes()
     images = len(LabelledImages.of([str(examples / f"{names.TRAIN}-*")]).labels)
     monkeypatch.setattr(

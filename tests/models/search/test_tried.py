@@ -17,6 +17,7 @@ HEAD = {
 }
 TUNED = {
     "what": "layers above block8_project",
+    "judged_by": "validation",
     "accuracy": 0.995,
     "gain": 0.0967,
     "standard_error": 0.0151,
@@ -24,6 +25,7 @@ TUNED = {
     "kept": True,
     "failure": None,
 }
+FOLDED = {**TUNED, "judged_by": "folds"}
 FAILED = {**TUNED, "accuracy": None, "gain": None, "standard_error": None, "kept": False}
 
 
@@ -34,6 +36,11 @@ FAILED = {**TUNED, "accuracy": None, "gain": None, "standard_error": None, "kept
         (
             TUNED,
             "layers above block8_project: validation accuracy 0.995 "
+            "(+0.097, standard error 0.015), 151 s, kept",
+        ),
+        (
+            FOLDED,
+            "layers above block8_project: cross-validation accuracy 0.995 "
             "(+0.097, standard error 0.015), 151 s, kept",
         ),
         (
