@@ -139,10 +139,11 @@ def run_fn(fn_args: Any) -> None:
     )
     # The search may have trained the network at another size than the settings give.
     settings = replace(settings, image_size=trained.image_size or settings.image_size)
-    calibration = calibrate(
-        trained.logits, trained.labels, settings.temperature, settings.unknown_rate
-    )
-    history = {**trained.history, "calibration": asdict(calibration), "tuned": tuned}
+    chosen_on = "folds" if trained.by_folds else "validation"
+    logits, labels = trained.by_folds or (trained.logits, trained.labels)
+    calibration = calibrate(logits, labels, settings.temperature, settings.unknown_rate)
+    calibrated = {**asdict(calibration), "chosen_on": chosen_on}
+    history = {**trained.history, "calibration": calibrated, "tuned": tuned}
     history["image_size"] = settings.size
     # JSON has no NaN, and readers other than Python's refuse a file that contains one.
     (run_dir / HISTORY_FILE).write_text(json.dumps(history, indent=1, allow_nan=False), "utf-8")

@@ -82,7 +82,7 @@ def _evaluation(metrics: Mapping[str, float], folds: Mapping[str, Any] | None) -
     decided = "calibration and for the decision to publish"
     by_folds = ""
     if folds:
-        decided = "calibration"
+        decided = "the choice of the epoch" if folds.get("by_search") else "calibration"
         by_folds = (
             f"Mean accuracy over {folds['folds']} folds: {folds['mean']:.3f} ± {folds['std']:.3f} "
             f"({folds['correct']:,} of {folds['images']:,} correct). Each image of train and "

@@ -1,7 +1,8 @@
 """Calibration of a classifier: a temperature for its logits and a threshold for "unknown".
 
 A calibrated classifier that answers with a probability of 0.8 is right in 80 % of these cases. The
-temperature and the threshold are both chosen on the validation split. Temperature scaling and the
+temperature and the threshold are both chosen on held-out images: the validation split, or the folds
+by which a search has judged the network. Temperature scaling and the
 expected calibration error follow Guo et al. 2017; the error uses 15 bins of equal width over the
 highest probability.
 """
@@ -36,7 +37,7 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Calibration:
-    """The temperature and the threshold that were chosen, and their effect on the validation split.
+    """The temperature and the threshold that were chosen, and their effect on held-out images.
 
     Attributes:
         temperature: Number by which the logits are divided; 1 leaves them unchanged.
@@ -44,8 +45,8 @@ class Calibration:
         error_after: Expected calibration error with the temperature, 0..1.
         unknown_below: An image is "unknown" when its highest probability is below this value; with
             0, no image is.
-        unknown_share: Share of the validation images that are "unknown", 0..1.
-        known_accuracy: Accuracy on the validation images that are not "unknown", 0..1; None when
+        unknown_share: Share of the held-out images that are "unknown", 0..1.
+        known_accuracy: Accuracy on the held-out images that are not "unknown", 0..1; None when
             all of them are.
     """
 
@@ -60,10 +61,10 @@ class Calibration:
 def calibrate(
     logits: Floats, labels: Integers, temperature: bool, unknown_rate: float
 ) -> Calibration:
-    """Chooses the temperature and the threshold on the validation split.
+    """Chooses the temperature and the threshold on held-out images.
 
     Args:
-        logits: Logits of the validation images, float [N, C].
+        logits: Logits of the held-out images, float [N, C].
         labels: Their label indices, integers [N], 0..C-1.
         temperature: Whether to fit a temperature; otherwise it is 1.
         unknown_rate: Largest share of images whose label may become "unknown", 0..1.
@@ -106,7 +107,7 @@ def fit_temperature(logits: Floats, labels: Integers) -> float:
     5,000 classes, these are the logits of 400 images.
 
     Args:
-        logits: Logits of the validation images, float [N, C].
+        logits: Logits of the held-out images, float [N, C].
         labels: Their label indices, integers [N], 0..C-1.
     """
     from scipy.optimize import minimize_scalar

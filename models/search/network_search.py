@@ -348,12 +348,14 @@ class _Search:
         }
         trained = shipped.history["trained"]
         history = {**self._head.history, "fine_tune": tuned, "trained": trained}
-        best = replace(shipped, history=history, image_size=way.image_size)
-        self._splits = replace(self._splits, best=best)
+        by_folds = None
         if self._folds:
-            pairs = zip(self._folds, fitted, strict=True)
+            pairs = list(zip(self._folds, fitted, strict=True))
             self._folds = [replace(part, best=one) for part, one in pairs]
             history["cross_validation"] = parts.cross_validation(self._folds).summary()
+            by_folds = parts.answers(pairs)
+        best = replace(shipped, history=history, image_size=way.image_size, by_folds=by_folds)
+        self._splits = replace(self._splits, best=best)
         self._deepest = way
 
     def _fail(self, way: Way, failure: str, started: float) -> Literal[False]:

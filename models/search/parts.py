@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from imgpipe.models import feature_names as names
 from imgpipe.models.features.bank import BankRows, open_split, read_facts
@@ -191,16 +192,27 @@ def cross_validation(folds: Sequence[Part]) -> CrossValidation:
     return CrossValidation(tuple(results), groups, unlearned(np.concatenate(labels), fold))
 
 
-def judgement(networks: Sequence[tuple[Part, Trained]]) -> Judgement:
-    """Return the result of some networks on held-out images.
+def answers(
+    networks: Sequence[tuple[Part, Trained]],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Return the logits [n, C] of some networks for held-out images, and the labels [n].
 
     Args:
         networks: Parts, each with a network whose logits are those of the part's held-out images.
     """
+    logits = np.concatenate([trained.logits for _, trained in networks])
+    return logits, np.concatenate([trained.labels for _, trained in networks])
+
+
+def judgement(networks: Sequence[tuple[Part, Trained]]) -> Judgement:
+    """Return the result of some networks on held-out images.
+
+    Args:
+        networks: Parts, each with a network; see `answers`.
+    """
     # One temperature for all parts. Each network is calibrated before it is served, so
     # over-confidence must not decide here.
-    logits = np.concatenate([trained.logits for _, trained in networks])
-    labels = np.concatenate([trained.labels for _, trained in networks])
+    logits, labels = answers(networks)
     losses = np.minimum(calibrated_losses(logits, labels), _MOST_LOSS).astype(np.float32)
     groups = [part.groups for part, _ in networks if part.groups is not None]
     together = np.concatenate(groups) if len(groups) == len(networks) else None

@@ -113,6 +113,9 @@ class Trained:
         distribution: Distribution of the network's features; None when it is not known yet.
         image_size: Side in pixels of the images that the network sees; 0 is that of the settings.
         groups: Number of the group of each validation image, [n]; None if it is not known.
+        by_folds: Logits [m, C] and labels [m] of the images of train and validation, each of which
+            was answered by a network that was trained in the same way without it. None without
+            such networks.
     """
 
     layers: keras.Model
@@ -122,6 +125,7 @@ class Trained:
     distribution: FeatureDistribution | None = None
     image_size: int = 0
     groups: Groups | None = None
+    by_folds: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]] | None = None
 
     @property
     def right(self) -> npt.NDArray[np.bool_]:

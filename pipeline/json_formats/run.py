@@ -169,17 +169,21 @@ class FineTuned(Stage):
 
 
 class Calibration(TypedDict):
-    """The calibration of the probabilities on the validation split."""
+    """The calibration of the probabilities on held-out images."""
 
+    chosen_on: Annotated[
+        Literal["validation", "folds"],
+        "The held-out images: the validation split, or all folds of train and validation.",
+    ]
     temperature: Annotated[float, "Number by which the logits are divided."]
     error_before: Annotated[float, "Expected calibration error without the division."]
     error_after: Annotated[float, "Expected calibration error with the division."]
     unknown_below: Annotated[
         float, "Highest probability under which an image is called unknown; 0 for never."
     ]
-    unknown_share: Annotated[float, "Share of the validation images that are unknown."]
+    unknown_share: Annotated[float, "Share of the held-out images that are unknown."]
     known_accuracy: Annotated[
-        float | None, "Accuracy on the other validation images; null if there are none."
+        float | None, "Accuracy on the other held-out images; null if there are none."
     ]
 
 

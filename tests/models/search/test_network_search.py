@@ -258,6 +258,14 @@ def test_the_network_that_folds_prefer_is_trained_on_the_training_split(folded, 
     assert trained.history["trained"] == f"layers above {_CUT}"
 
 
+def test_the_answers_of_the_folds_calibrate_the_network(folded, searched) -> None:
+    trained, _ = folded
+    logits, labels = trained.by_folds
+    assert logits.shape == (36 + 24, 3)
+    assert (logits.argmax(1) == labels).sum() == trained.history["cross_validation"]["correct"]
+    assert searched[0].by_folds is None
+
+
 def test_folds_train_on_the_other_images_alone(examples, bank) -> None:
     inputs = _inputs(examples, bank)
     every = parts.folds(inputs)
