@@ -173,8 +173,8 @@ class TrainSettings:
         ge=0,
         le=100_000,
         description="Minutes for trying networks that may be better than the solved head; see "
-        "fine_tune.mode. 0: none is tried. Not set: the time of 60 forward passes of the training "
-        "images, between 1 and 15 minutes.",
+        "fine_tune.mode. 0: none is tried. Not set: the time of 60 forward passes of all images "
+        "that a network is trained on, between 1 and 15 minutes.",
     )
 
 

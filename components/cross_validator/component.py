@@ -104,12 +104,12 @@ def automatic_result(
         by_search: The folds by which a search has judged this network; see
             `CrossValidation.summary`. Empty if there are none.
     """
-    if held_out >= fold_rules.FEW_IMAGES:
-        return _left_to_validation(f"it has {held_out} images")
     if by_search:
         with open_split(bank_uri, _SPLITS, classes, 0, by_search["folds"]) as rows:
             apart = rows.separated
         return {**by_search, "alike_apart": apart, "by_search": True, "decides": True}
+    if held_out >= fold_rules.FEW_IMAGES:
+        return _left_to_validation(f"it has {held_out} images")
     if tuned:
         return _left_to_validation(
             "the published network is fine-tuned, and these folds evaluate only heads"

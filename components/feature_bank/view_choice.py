@@ -17,7 +17,7 @@ from imgpipe.components.feature_bank.extraction import extract, prefix_of
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.features.bank import BANK_FILE, open_split
-from imgpipe.models.features.folds import ENOUGH, FEW_IMAGES
+from imgpipe.models.features.folds import ENOUGH, judge_networks
 from imgpipe.models.files.file_patterns import matching
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.solved_head import Judgement
@@ -105,9 +105,9 @@ def choose_views(
         with open_split(features, names.TRAIN, classes) as rows:
             return solved_head.judge(rows, classes, settings)
 
-    judging = images.get(names.VALIDATION, 0)
-    if judging < FEW_IMAGES:  # a search judges its networks by folds
-        judging += images.get(names.TRAIN, 0)
+    training, judging = (images.get(split, 0) for split in (names.TRAIN, names.VALIDATION))
+    if judge_networks(training, judging):
+        judging += training
     helpful = helpful_views(judged, plan.views, settings, judging)
     if helpful:
         facts["views_accuracy"] = [float(found.right.mean()) for found in helpful]

@@ -82,20 +82,22 @@ def _evaluation(metrics: Mapping[str, float], folds: Mapping[str, Any] | None) -
     decided = "calibration and for the decision to publish"
     by_folds = ""
     if folds:
-        decided = "the choice of the epoch" if folds.get("by_search") else "calibration"
+        decided = "calibration"
         by_folds = (
             f"Mean accuracy over {folds['folds']} folds: {folds['mean']:.3f} ± {folds['std']:.3f} "
             f"({folds['correct']:,} of {folds['images']:,} correct). Each image of train and "
             "validation was classified by a network that was not trained on it, and this mean "
             "decided whether the model was published.\n\n"
         )
+    used = f"The validation split was used for {decided}"
+    if folds and folds.get("by_search"):
+        used = "The same folds chose the network"
     text = f"Accuracy on the validation split: {metrics['accuracy']:.3f}"
     if count := int(metrics.get("count") or 0):
         text += f" ({count:,} images)"
     return (
         f"## Evaluation\n\n{by_folds}{text}. The exported model itself was evaluated, on encoded "
-        f"images. The validation split was used for {decided}, so that a new set of images may "
-        "give a lower figure."
+        f"images. {used}, so that a new set of images may give a lower figure."
     )
 
 

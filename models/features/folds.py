@@ -18,12 +18,25 @@ FOLDS: Final = 5
 #: With fewer validation images, each one changes the accuracy by more than half a point. Folds over
 #: train and validation decide then, unless a setting says otherwise.
 FEW_IMAGES: Final = 200
+#: Folds judge the networks of the search only up to this number of images of train and validation,
+#: because each network is then trained for each fold. More images have more validation images too.
+_MOST_IN_FOLDS: Final = 1000
 #: If the head over its folds, or the best network on validation, reaches this accuracy, no better
 #: network is searched for. A validation split of a few hundred images could not distinguish a
 #: further gain from noise.
 ENOUGH: Final = 0.98
 #: Value of a number of folds or views that leaves it to the run.
 AUTOMATIC: Final = -1
+
+
+def judge_networks(train: int, validation: int) -> bool:
+    """Return whether folds judge the networks of the search, and not the validation split.
+
+    Args:
+        train: Number of images of split train.
+        validation: Number of images of split validation.
+    """
+    return validation < FEW_IMAGES and train + validation <= _MOST_IN_FOLDS
 
 
 def assign(labels: Integers, sets: HashColumn | npt.NDArray[Any], folds: int) -> dict[str, int]:

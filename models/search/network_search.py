@@ -22,7 +22,7 @@ import numpy as np
 
 from imgpipe.models import progress, shortages
 from imgpipe.models.features.extractor import FeatureExtractor
-from imgpipe.models.features.folds import ENOUGH, FEW_IMAGES
+from imgpipe.models.features.folds import ENOUGH, judge_networks
 from imgpipe.models.head.solved_head import Judgement, standard_error
 from imgpipe.models.search import parts, tried
 from imgpipe.models.search.parts import Part, judgement
@@ -40,6 +40,9 @@ _LEAST_MINUTES: Final = 1.0
 _FREE_SHARE: Final = 0.25  # share of the space for temporary files that activations may use
 #: The search ends after this number of consecutive ways that did not improve the network.
 _MOST_FAILURES: Final = 2
+#: Share of the remaining time for which a way is planned where folds judge. If the time ends before
+#: all folds are trained, nothing has been learned from any of them.
+_PLANNED_SHARE: Final = 0.9
 
 
 def train(inputs: Inputs, views: int | None = None) -> Trained:
@@ -68,12 +71,14 @@ def train(inputs: Inputs, views: int | None = None) -> Trained:
         )
         row = _row_of_head(trained, "validation", float(trained.right.mean()))
         return _with_history(trained, [row], "enough", ended)
-    folds = parts.folds(inputs) if trained.right.size < FEW_IMAGES else []
+    splits = parts.splits(inputs, trained)
+    few = judge_networks(len(splits.training.labels), len(splits.held_out.labels))
+    folds = parts.folds(inputs) if few else []
     if views is not None:
         settings = replace(inputs.settings, views=replace(inputs.settings.views, count=views))
         inputs = replace(inputs, settings=settings)
     with progress.stoppable():
-        return _Search(inputs, trained, folds).run()
+        return _Search(inputs, splits, folds).run()
 
 
 def _row_of_head(head: Trained, judged_by: str, accuracy: float) -> dict[str, Any]:
@@ -109,11 +114,11 @@ class _Ended(Exception):
 class _Search:
     """One search: the best network so far, the ways that were tried, and the remaining time."""
 
-    def __init__(self, inputs: Inputs, head: Trained, folds: list[Part]) -> None:
-        self._inputs, self._head = inputs, head
-        self._splits, self._folds = parts.splits(inputs, head), folds
+    def __init__(self, inputs: Inputs, splits: Part, folds: list[Part]) -> None:
+        self._inputs, self._head = inputs, splits.best
+        self._splits, self._folds = splits, folds
         self._judged_by = "folds" if folds else "validation"
-        self._rows = [_row_of_head(head, self._judged_by, float(self._best().right.mean()))]
+        self._rows = [_row_of_head(self._head, self._judged_by, float(self._best().right.mean()))]
         self._until = float("inf")
         self._stopped = False
         self._image_seconds = 0.0  # of a forward pass of one image of 1 x 1 pixels
@@ -133,14 +138,14 @@ class _Search:
             while left:
                 left = self._step(left[0], left[1:])
             if any_way and len(self._rows) == 1:  # that of the head
-                right = self._best().right
+                images = self._best().right.size
                 where, more = "validation images", "A larger validation split (split.validation)"
                 if self._folds:
                     where, more = "images of train and validation", "More images"
                 ended = _Ended(
                     "few_mistakes",
                     f"Nothing else was tried, because the head is wrong on only "
-                    f"{right.size - right.sum():,} of {right.size:,} {where}, so that the gain of "
+                    f"{self._mistakes():,} of {images:,} {where}, so that the gain of "
                     f"another network could not be distinguished from chance. {more} would let the "
                     "search run.",
                 )
@@ -158,6 +163,10 @@ class _Search:
         """Return the result of the best networks so far."""
         return judgement([(part, part.best) for part in self._judging()])
 
+    def _mistakes(self) -> int:
+        """Return how many images the best networks could answer and do not."""
+        return sum(int((part.known & ~part.best.right).sum()) for part in self._judging())
+
     def _step(self, way: Way, left: list[Way]) -> list[Way]:
         """Try a way as far as time and space allow, if it is worth it.
 
@@ -169,8 +178,8 @@ class _Search:
         Raises:
             _Ended: The search ends here.
         """
-        mistakes = float((~self._best().right).sum())
-        if way.learning_rate >= self._highest or mistakes * way.gain < FEWEST_CORRECTED:
+        corrected = self._mistakes() * way.gain
+        if way.learning_rate >= self._highest or corrected < FEWEST_CORRECTED:
             return left
         # Layers that a kept way has trained must train again: the activations at a higher cut would
         # come from the pretrained layers below it.
@@ -213,7 +222,8 @@ class _Search:
         Otherwise the reason is kept, and a cheaper way may still be tried.
         """
         a_pass = self._images() * self._image_seconds
-        passes = (self._until - time.monotonic()) / a_pass
+        share = _PLANNED_SHARE if self._folds else 1.0
+        passes = share * (self._until - time.monotonic()) / a_pass
         if way.within(passes) is None:
             least = way.smallest()
             minutes = least.passes() * a_pass / 60
@@ -287,7 +297,11 @@ class _Search:
         started = time.monotonic()
         judging = self._judging()
         try:
-            fitted = [self._fitted(way, extractor, part, self._over) for part in judging]
+            fitted = []
+            for part in judging:
+                fitted.append(self._fitted(way, extractor, part, self._over))
+                if self._folds:
+                    self._check_time(started, fitted)
             seconds = time.monotonic() - started
             result = self._compared(fitted)
             shipped = fitted[0]
@@ -317,6 +331,21 @@ class _Search:
         if result["kept"]:
             self._keep(way, fitted, shipped)
         return bool(result["kept"])
+
+    def _check_time(self, started: float, fitted: Sequence[Trained]) -> None:
+        """Check after each fold whether it was trained to its end, and whether the others can be.
+
+        Args:
+            started: Time at which the first fold began.
+            fitted: The networks of the folds so far.
+
+        Raises:
+            OutOfTime: Not all folds can be trained within the time.
+        """
+        now = time.monotonic()
+        rest = (now - started) * (len(self._folds) / len(fitted) - 1)
+        if fitted[-1].history["stopped"] == "minutes" or (rest and now + rest > self._until):
+            raise OutOfTime
 
     def _compared(self, fitted: Sequence[Trained]) -> dict[str, Any]:
         """Compare networks with the best so far, on the images that judge.
@@ -386,5 +415,6 @@ class _Search:
         log_dir = None
         if part is self._splits and self._inputs.log_dir:
             log_dir = self._inputs.log_dir / f"search-{len(self._rows)}"
-        last_epoch = part is not self._splits
+        # The network that is shipped is trained like those of the folds, which stand for it.
+        last_epoch = bool(self._folds)
         return parts.fitted(self._inputs, part, way, extractor, over, log_dir, last_epoch)

@@ -24,7 +24,7 @@ from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import assign, of_rows
 from imgpipe.models.features.hash_column import distinct
 from imgpipe.models.head.calibration import calibrated_losses
-from imgpipe.models.head.solved_head import Groups, Judgement
+from imgpipe.models.head.solved_head import Flags, Groups, Judgement
 from imgpipe.models.search.ways import Way
 from imgpipe.models.training import datasets, stages
 from imgpipe.models.training.cross_validation import CrossValidation, Fold, unlearned
@@ -56,6 +56,15 @@ class Part:
     best: Trained
     groups: Groups | None
 
+    @property
+    def known(self) -> Flags:
+        """Whether there are training images of the class of each held-out image, bool [n].
+
+        All images of a class may be of one group, and so in one fold. No network can then be
+        trained on the class and judged on it.
+        """
+        return np.isin(self.held_out.labels, self.training.labels)
+
 
 def splits(inputs: Inputs, head: Trained) -> Part:
     """Return the splits train and validation as a part.
@@ -77,7 +86,8 @@ def folds(inputs: Inputs) -> list[Part]:
         inputs: Inputs of the training; the bank has features.
 
     Returns:
-        A part for each fold; none if there are too few independent images.
+        A part for each fold; none if there are too few independent images, or if each class is in
+        one fold.
     """
     settings, both = inputs.settings, (names.TRAIN, names.VALIDATION)
     images = LabelledImages.of([*inputs.train_files, *inputs.validation_files])
@@ -94,7 +104,7 @@ def folds(inputs: Inputs) -> list[Part]:
             head = _head(inputs, rows.select(fold != number), held_out)
             groups = held_out.groups.numbers
             parts.append(Part(images.select(~here), images.select(here), head, groups))
-    return parts
+    return parts if any(part.known.any() for part in parts) else []
 
 
 def _head(inputs: Inputs, training: BankRows, held_out: BankRows) -> Trained:
@@ -142,7 +152,7 @@ def fitted(
         log_dir: Folder for TensorBoard's event files; None writes none.
         last_epoch: Whether to keep the weights of the last epoch, and not those of the best one on
             the held-out images. If these judge the network afterwards, its result would otherwise
-            be too good.
+            be too good, and a few images cannot choose an epoch.
 
     Returns:
         The network, with its logits of the held-out images.
@@ -178,7 +188,7 @@ def cross_validation(folds: Sequence[Part]) -> CrossValidation:
     results = [
         Fold(
             images=len(part.held_out.labels),
-            correct=int(part.best.right.sum()),
+            correct=int((part.known & part.best.right).sum()),
             trained_on=len(part.training.labels),
             epochs=len(part.best.history["epochs"]),
             best_epoch=part.best.history["best_epoch"],
@@ -197,23 +207,30 @@ def answers(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Return the logits [n, C] of some networks for held-out images, and the labels [n].
 
+    Images of classes that a network could not learn are left out.
+
     Args:
         networks: Parts, each with a network whose logits are those of the part's held-out images.
     """
-    logits = np.concatenate([trained.logits for _, trained in networks])
-    return logits, np.concatenate([trained.labels for _, trained in networks])
+    logits = np.concatenate([trained.logits[part.known] for part, trained in networks])
+    return logits, np.concatenate([trained.labels[part.known] for part, trained in networks])
 
 
 def judgement(networks: Sequence[tuple[Part, Trained]]) -> Judgement:
     """Return the result of some networks on held-out images.
 
+    Images of classes that a network could not learn count as wrong. Their loss is 0, so that they
+    do not decide between networks.
+
     Args:
         networks: Parts, each with a network; see `answers`.
     """
+    known = np.concatenate([part.known for part, _ in networks])
+    right = known & np.concatenate([trained.right for _, trained in networks])
     # One temperature for all parts. Each network is calibrated before it is served, so
     # over-confidence must not decide here.
-    logits, labels = answers(networks)
-    losses = np.minimum(calibrated_losses(logits, labels), _MOST_LOSS).astype(np.float32)
+    losses = np.zeros(len(known), np.float32)
+    losses[known] = np.minimum(calibrated_losses(*answers(networks)), _MOST_LOSS)
     groups = [part.groups for part, _ in networks if part.groups is not None]
     together = np.concatenate(groups) if len(groups) == len(networks) else None
-    return Judgement(losses, np.asarray(logits.argmax(axis=1) == labels), together)
+    return Judgement(losses, right, together)

@@ -19,9 +19,16 @@ _STOPPED = {
     "minutes": "the time for training ran out (train.minutes)",
     "epochs": "it reached the largest number of epochs ({section}.epochs)",
 }
+_KEPT = "The weights of the best epoch were kept."
 _BY_CALIBRATED_LOSS = (
-    "The best epoch has the lowest validation loss after calibration. The loss in the plot, which "
-    "is that before calibration, also rises when the network becomes too sure of itself."
+    f"{_KEPT} The best epoch has the lowest validation loss after calibration. The loss in the "
+    "plot, which is that before calibration, also rises when the network becomes too sure of "
+    "itself."
+)
+
+_LAST_KEPT = (
+    "The weights of the last epoch were kept, as in the networks of the folds, because a few "
+    "validation images cannot choose an epoch."
 )
 
 
@@ -32,9 +39,11 @@ def build(context: Context) -> Content:
         return context.absent("No model was trained")
     tuned = history.get("fine_tune") or {}
     solution = history.get("solution") or {}
+    by_folds = any(map(tried.by_folds, history.get("search") or []))
     stages = [] if solution else [_stage("", history, "train")]
     if tuned.get("epochs"):
-        stages.append(_stage("Fine-tuning", tuned, "fine_tune", _BY_CALIBRATED_LOSS))
+        kept = _LAST_KEPT if by_folds else _BY_CALIBRATED_LOSS
+        stages.append(_stage("Fine-tuning", tuned, "fine_tune", kept))
     return {
         "solution": _solution(history, solution) if solution else None,
         "stages": stages,
@@ -45,7 +54,7 @@ def build(context: Context) -> Content:
             {**one, "failure": tried.FAILURES.get(one["failure"])}
             for one in history.get("search") or []
         ],
-        "by_folds": any(map(tried.by_folds, history.get("search") or [])),
+        "by_folds": by_folds,
         "search_ended": (history.get("search_ended") or {}).get("text", ""),
     }
 
@@ -64,7 +73,9 @@ def _solution(history: Mapping[str, Any], solution: Mapping[str, Any]) -> dict[s
     }
 
 
-def _stage(title: str, history: Mapping[str, Any], section: str, note: str = "") -> dict[str, Any]:
+def _stage(
+    title: str, history: Mapping[str, Any], section: str, kept: str = _KEPT
+) -> dict[str, Any]:
     """Collect the facts about a training by epochs, with the section of its settings."""
     epochs = history["epochs"]
     numbers = [epoch.get("epoch", i) for i, epoch in enumerate(epochs)]
@@ -78,7 +89,7 @@ def _stage(title: str, history: Mapping[str, Any], section: str, note: str = "")
 
     return {
         "title": title,
-        "note": note,
+        "kept": kept,
         "plots": [("Accuracy", curves("accuracy")), ("Loss", curves("loss"))],
         "epochs": len(epochs),
         "best": best,

@@ -22,7 +22,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.extractor import FeatureExtractor
-from imgpipe.models.features.folds import FEW_IMAGES
+from imgpipe.models.features.folds import judge_networks
 from imgpipe.models.head.solved_head import Judgement
 from imgpipe.models.network import cuts
 from imgpipe.models.network.classifier import build_classifier
@@ -67,7 +67,7 @@ _SETTINGS = ModelSettings.from_mapping(
 def judged_on_validation() -> Iterator[None]:
     """Let the validation split judge, although it is small; see `folded` for the folds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(network_search, "FEW_IMAGES", 0)
+        patch.setattr(network_search, "judge_networks", lambda train, validation: False)
         yield
 
 
@@ -225,7 +225,7 @@ def folded(examples, bank) -> tuple[Trained, list[str]]:
     progress.attach(display)
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(network_search, "FEW_IMAGES", FEW_IMAGES)
+            patch.setattr(network_search, "judge_networks", judge_networks)
             return network_search.train(_inputs(examples, bank)), display.said
     finally:
         progress.attach(None)
@@ -253,8 +253,9 @@ def test_the_network_that_folds_prefer_is_trained_on_the_training_split(folded, 
     validation = LabelledImages.of([str(examples / f"{names.VALIDATION}-*")])
     assert trained.labels.tolist() == validation.labels.tolist()
     right = trained.logits.argmax(1) == trained.labels
-    assert trained.history["fine_tune"]["accuracy"] == right.mean()
-    assert right.mean() > 0.9
+    tuned = trained.history["fine_tune"]
+    assert tuned["accuracy"] == right.mean() > 0.9
+    assert tuned["best_epoch"] == len(tuned["epochs"]), "the last one, as in the folds"
     assert trained.history["trained"] == f"layers above {_CUT}"
 
 
@@ -279,9 +280,94 @@ def test_folds_train_on_the_other_images_alone(examples, bank) -> None:
             assert len(rows) == len(part.held_out.labels)
 
 
-def test_few_groups_leave_the_judgement_to_validation(examples, bank, monkeypatch) -> None:
-    monkeypatch.setattr(parts, "distinct", lambda groups: 2 * parts.FOLDS - 1)
-    assert parts.folds(_inputs(examples, bank)) == []
+def _with_groups(bank: str, folder: Path, write_records, group_of) -> str:
+    """Return a copy of the bank in which `group_of` gives the group of an image by its label."""
+    import tensorflow as tf
+
+    for split in (names.TRAIN, names.VALIDATION):
+        file = f"Split-{split}/data_tfrecord-00000-of-00001"
+        rows = []
+        for i, record in enumerate(tf.data.TFRecordDataset(f"{bank}/{file}")):
+            found = tf.train.Example.FromString(record.numpy()).features.feature
+            label = found[names.LABEL_INDEX].int64_list.value[0]
+            row = {
+                name: found[name].bytes_list.value[0] for name in (names.IMAGE_HASH, names.FEATURES)
+            }
+            row |= {names.VIEW: 0, names.LABEL_INDEX: label}
+            rows.append(row | {names.GROUP: group_of(split, i, label)})
+        (folder / file).parent.mkdir(parents=True)
+        write_records(folder / file, rows)
+    (folder / "bank.json").write_text((Path(bank) / "bank.json").read_text())
+    return str(folder)
+
+
+def test_a_group_is_in_one_fold(examples, bank, write_records, tmp_path) -> None:
+    def film(split: str, i: int, label: int) -> bytes:
+        return f"film {i // 3}".encode()  # films have images of both splits
+
+    grouped = parts.folds(_inputs(examples, _with_groups(bank, tmp_path, write_records, film)))
+    assert sum(len(part.held_out.labels) for part in grouped) == 36 + 24
+    films = [set(part.groups.tolist()) for part in grouped]
+    assert sum(map(len, films)) == len(set().union(*films)) == 12
+
+
+def test_a_class_in_one_fold_decides_nothing(examples, bank, write_records, tmp_path) -> None:
+    """All images of class 2 are of one film: no network can learn it and be judged on it."""
+
+    def film(split: str, i: int, label: int) -> bytes:
+        return b"film" if label == 2 else f"{split} {i}".encode()
+
+    grouped = parts.folds(_inputs(examples, _with_groups(bank, tmp_path, write_records, film)))
+    unknown = [(part.held_out.labels[~part.known] == 2).sum() for part in grouped]
+    assert sorted(unknown) == [0, 0, 12 + 8]
+    pairs = [(part, part.best) for part in grouped]
+    found = parts.judgement(pairs)
+    known = np.concatenate([part.known for part in grouped])
+    assert not found.right[~known].any()
+    assert not found.losses[~known].any()
+    logits, labels = parts.answers(pairs)
+    assert len(logits) == known.sum() and 2 not in labels
+    assert parts.cross_validation(grouped).unlearned == ((2, 20),)
+
+
+def test_time_that_does_not_suffice_for_all_folds_ends_the_search(
+    examples, bank, monkeypatch
+) -> None:
+    """The clock jumps by most of the budget while the first fold is trained."""
+    monkeypatch.setattr(network_search, "judge_networks", judge_networks)
+    jump = [0.0]
+    clock = network_search.time.monotonic
+    monkeypatch.setattr(network_search.time, "monotonic", lambda: clock() + jump[0])
+    trainings = []
+
+    def fitted(*arguments: object) -> Trained:
+        trainings.append(arguments)
+        found = original(*arguments)
+        jump[0] += 200.0  # of 300 seconds
+        return found
+
+    original = parts.fitted
+    monkeypatch.setattr(parts, "fitted", fitted)
+    trained = network_search.train(_inputs(examples, bank))
+    assert len(trainings) == 1
+    assert trained.history["trained"] == HEAD
+    assert trained.history["search_ended"]["reason"] == "minutes"
+
+
+def test_few_groups_leave_the_judgement_to_validation(
+    examples, bank, write_records, tmp_path
+) -> None:
+    def film(split: str, i: int, label: int) -> bytes:
+        return f"film {i % 5}".encode()
+
+    grouped = _with_groups(bank, tmp_path, write_records, film)
+    assert parts.folds(_inputs(examples, grouped)) == []
+
+
+def test_folds_judge_if_there_are_few_images() -> None:
+    assert judge_networks(train=801, validation=199)
+    assert not judge_networks(train=802, validation=199)
+    assert not judge_networks(train=300, validation=200)
 
 
 class _AtTheEnd(_Said):
@@ -294,7 +380,7 @@ class _AtTheEnd(_Said):
 
 
 def test_a_network_whose_last_training_is_ended_is_not_shipped(examples, bank, monkeypatch) -> None:
-    monkeypatch.setattr(network_search, "FEW_IMAGES", FEW_IMAGES)
+    monkeypatch.setattr(network_search, "judge_networks", judge_networks)
     progress.attach(_AtTheEnd())
     try:
         trained = network_search.train(_inputs(examples, bank))
