@@ -94,11 +94,13 @@ class NetworkSettings:
     )
     temperature: bool = Field(
         default=True,
-        description="Whether the logits are divided by a temperature that is fitted on validation.",
+        description="Whether the logits are divided by a temperature that is fitted on validation "
+        "(on the folds that have judged the network of a search).",
     )
     unknown_rate: Annotated[float, Field(ge=0, le=0.5)] = Field(
         default=0.0,
-        description='Maximum share of validation images whose label may become "unknown". 0: none.',
+        description="Maximum share of the images for the temperature whose label may become "
+        '"unknown". 0: none.',
     )
 
     @property

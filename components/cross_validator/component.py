@@ -49,9 +49,9 @@ def CrossValidator(
             fine-tuned, and has the result of the folds by which a search has judged it.
         blessing: Output: BLESSED or NOT_BLESSED, and ``cross_validation.json``. Where the
             validation split decides, its ``decides`` is false and ``why`` says why.
-        folds: Number of folds, or -1: where validation has fewer than `folds.FEW_IMAGES` images,
-            `folds.FOLDS` for a head on the bank's features, and those of the search for a network
-            that it has fine-tuned.
+        folds: Number of folds, or -1: those of the search for a network that they have judged, and
+            `folds.FOLDS` for a head on the bank's features where validation has fewer than
+            `folds.FEW_IMAGES` images.
         threshold: Mean accuracy that must be reached, 0 to 1.
         classes: Number of classes.
         settings: JSON of the ModelSettings of ImageTrainer.

@@ -89,15 +89,21 @@ def _evaluation(metrics: Mapping[str, float], folds: Mapping[str, Any] | None) -
             "validation was classified by a network that was not trained on it, and this mean "
             "decided whether the model was published.\n\n"
         )
-    used = f"The validation split was used for {decided}"
+        if folds.get("by_search"):
+            by_folds = by_folds.rstrip() + (
+                " The folds also chose the network and calibrated it, so that a new set of images "
+                "may give a lower figure.\n\n"
+            )
+    used = f" The validation split was used for {decided}, so that a new set of images may give a "
+    used += "lower figure."
     if folds and folds.get("by_search"):
-        used = "The same folds chose the network"
+        used = ""
     text = f"Accuracy on the validation split: {metrics['accuracy']:.3f}"
     if count := int(metrics.get("count") or 0):
         text += f" ({count:,} images)"
     return (
         f"## Evaluation\n\n{by_folds}{text}. The exported model itself was evaluated, on encoded "
-        f"images. {used}, so that a new set of images may give a lower figure."
+        f"images.{used}"
     )
 
 

@@ -111,6 +111,10 @@ class _Ended(Exception):
         self.reason, self.text = reason, text
 
 
+class _TooSlow(Exception):
+    """The first folds have shown that the others do not fit into the time."""
+
+
 class _Search:
     """One search: the best network so far, the ways that were tried, and the remaining time."""
 
@@ -138,14 +142,13 @@ class _Search:
             while left:
                 left = self._step(left[0], left[1:])
             if any_way and len(self._rows) == 1:  # that of the head
-                images = self._best().right.size
                 where, more = "validation images", "A larger validation split (split.validation)"
                 if self._folds:
                     where, more = "images of train and validation", "More images"
                 ended = _Ended(
                     "few_mistakes",
                     f"Nothing else was tried, because the head is wrong on only "
-                    f"{self._mistakes():,} of {images:,} {where}, so that the gain of "
+                    f"{self._mistakes():,} of {self._answerable():,} {where}, so that the gain of "
                     f"another network could not be distinguished from chance. {more} would let the "
                     "search run.",
                 )
@@ -166,6 +169,10 @@ class _Search:
     def _mistakes(self) -> int:
         """Return how many images the best networks could answer and do not."""
         return sum(int((part.known & ~part.best.right).sum()) for part in self._judging())
+
+    def _answerable(self) -> int:
+        """Return how many images there are of classes that the networks could learn."""
+        return sum(int(part.known.sum()) for part in self._judging())
 
     def _step(self, way: Way, left: list[Way]) -> list[Way]:
         """Try a way as far as time and space allow, if it is worth it.
@@ -195,6 +202,8 @@ class _Search:
             return left
         try:
             kept = self._try(affordable, extractor)
+        except _TooSlow:
+            return [way, *left]  # is planned again, with the cost that was measured
         except OutOfTime:
             if self._stopped:
                 raise _Ended("interrupted", "The search was ended by Ctrl-C.") from None
@@ -206,7 +215,7 @@ class _Search:
             left = [replace(way, gain=CONTINUED_GAIN), *left]
         if self._stopped:
             raise _Ended("interrupted", "The search was ended by Ctrl-C.")
-        if self._best().right.mean() >= ENOUGH:
+        if 1 - self._mistakes() / self._answerable() >= ENOUGH:
             where = "in cross-validation" if self._folds else "on validation"
             raise _Ended("enough", f"The best network reaches {ENOUGH:g} or more {where}.")
         if self._failures >= _MOST_FAILURES:
@@ -301,7 +310,7 @@ class _Search:
             for part in judging:
                 fitted.append(self._fitted(way, extractor, part, self._over))
                 if self._folds:
-                    self._check_time(started, fitted)
+                    self._check_time(way, fitted, started)
             seconds = time.monotonic() - started
             result = self._compared(fitted)
             shipped = fitted[0]
@@ -317,9 +326,7 @@ class _Search:
                 raise
             return self._fail(way, lacking, started)  # the best network so far needs no more of it
         if all(one.history["stopped"] == "epochs" for one in fitted):  # all of them were trained
-            # What a way costs includes everything, and the measured forward pass does not.
-            images = sum(len(part.training.labels) for part in judging)
-            self._image_seconds = seconds / (way.passes() * images)
+            self._learn_cost(way, judging, seconds)
         self._tell(
             {
                 "what": str(replace(way, epochs=len(shipped.history["epochs"]))),
@@ -332,20 +339,30 @@ class _Search:
             self._keep(way, fitted, shipped)
         return bool(result["kept"])
 
-    def _check_time(self, started: float, fitted: Sequence[Trained]) -> None:
+    def _check_time(self, way: Way, fitted: Sequence[Trained], started: float) -> None:
         """Check after each fold whether it was trained to its end, and whether the others can be.
 
         Args:
-            started: Time at which the first fold began.
+            way: The way that is tried.
             fitted: The networks of the folds so far.
+            started: Time at which the first fold began.
 
         Raises:
-            OutOfTime: Not all folds can be trained within the time.
+            OutOfTime: The time ended while the last of them was trained.
+            _TooSlow: The other folds do not fit into the time.
         """
+        if fitted[-1].history["stopped"] == "minutes":
+            raise OutOfTime
         now = time.monotonic()
         rest = (now - started) * (len(self._folds) / len(fitted) - 1)
-        if fitted[-1].history["stopped"] == "minutes" or (rest and now + rest > self._until):
-            raise OutOfTime
+        if rest and now + rest > self._until:
+            self._learn_cost(way, self._folds[: len(fitted)], now - started)
+            raise _TooSlow
+
+    def _learn_cost(self, way: Way, trained: Sequence[Part], seconds: float) -> None:
+        """Replace the cost of a forward pass by that of a way, which includes everything."""
+        images = sum(len(part.training.labels) for part in trained)
+        self._image_seconds = seconds / (way.passes() * images)
 
     def _compared(self, fitted: Sequence[Trained]) -> dict[str, Any]:
         """Compare networks with the best so far, on the images that judge.

@@ -76,6 +76,8 @@ def test_the_folds_of_the_search_decide_on_the_network_that_it_has_fine_tuned(tm
     found = _found(_bank(tmp_path, 6), 6, tuned=True, folds=3, mean=0.75, images=30)
     assert (found["decides"], found["by_search"]) == (True, True)
     assert (found["folds"], found["mean"], found["alike_apart"]) == (3, 0.75, 0)
+    more = _found(str(tmp_path), 200, tuned=True, folds=3, mean=0.75, images=30)
+    assert more["decides"] is True, "some of them have no label, so that the search counted fewer"
 
 
 def test_a_fold_that_cannot_be_trained_is_not_called_a_lack_of_images(tmp_path, monkeypatch):

@@ -330,26 +330,51 @@ def test_a_class_in_one_fold_decides_nothing(examples, bank, write_records, tmp_
     assert parts.cross_validation(grouped).unlearned == ((2, 20),)
 
 
-def test_time_that_does_not_suffice_for_all_folds_ends_the_search(
-    examples, bank, monkeypatch
+@pytest.mark.parametrize(("jumps", "planned"), [(200.0, False), (130.0, True)])
+def test_a_way_that_takes_longer_than_estimated_is_planned_again(
+    examples, bank, monkeypatch, jumps: float, planned: bool
 ) -> None:
-    """The clock jumps by most of the budget while the first fold is trained."""
+    """The clock jumps while the first fold is trained, so that the others do not fit into 300 s."""
     monkeypatch.setattr(network_search, "judge_networks", judge_networks)
     jump = [0.0]
     clock = network_search.time.monotonic
     monkeypatch.setattr(network_search.time, "monotonic", lambda: clock() + jump[0])
-    trainings = []
+    trained_ways = []
 
-    def fitted(*arguments: object) -> Trained:
-        trainings.append(arguments)
-        found = original(*arguments)
-        jump[0] += 200.0  # of 300 seconds
+    def fitted(inputs: Inputs, part: parts.Part, way: ways.Way, *rest: object) -> Trained:
+        found = original(inputs, part, way, *rest)
+        jump[0] += 0 if trained_ways else jumps
+        trained_ways.append(way)
         return found
 
     original = parts.fitted
     monkeypatch.setattr(parts, "fitted", fitted)
     trained = network_search.train(_inputs(examples, bank))
-    assert len(trainings) == 1
+    first, *others = trained_ways
+    assert bool(others) == planned
+    assert all(way.passes() < first.passes() for way in others)
+    if not planned:
+        assert trained.history["trained"] == HEAD
+        ended = trained.history["search_ended"]
+        assert ended["reason"] == "minutes"
+        assert "There was not enough time left (train.minutes) for layers above" in ended["text"]
+
+
+def test_a_last_fold_that_the_time_cuts_short_judges_nothing(examples, bank, monkeypatch) -> None:
+    monkeypatch.setattr(network_search, "judge_networks", judge_networks)
+    trainings = []
+
+    def fitted(*arguments: object) -> Trained:
+        found = original(*arguments)
+        trainings.append(found)
+        if len(trainings) == parts.FOLDS:
+            return replace(found, history={**found.history, "stopped": "minutes"})
+        return found
+
+    original = parts.fitted
+    monkeypatch.setattr(parts, "fitted", fitted)
+    trained = network_search.train(_inputs(examples, bank))
+    assert len(trainings) == parts.FOLDS
     assert trained.history["trained"] == HEAD
     assert trained.history["search_ended"]["reason"] == "minutes"
 
@@ -365,8 +390,8 @@ def test_few_groups_leave_the_judgement_to_validation(
 
 
 def test_folds_judge_if_there_are_few_images() -> None:
-    assert judge_networks(train=801, validation=199)
-    assert not judge_networks(train=802, validation=199)
+    assert judge_networks(train=301, validation=199)
+    assert not judge_networks(train=302, validation=199)
     assert not judge_networks(train=300, validation=200)
 
 
