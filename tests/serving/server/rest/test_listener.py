@@ -193,7 +193,7 @@ def test_requests_of_disconnected_clients_are_not_executed(serve):
     assert codes.count("CANCELLED") == 5 and codes.count("OK") == 2
 
 
-def test_stop_finishes_running_requests_and_refuses_new_ones(serve):
+def test_stop_finishes_running_requests_and_refuses_new_ones(serve, eventually):
     """New requests get 503, and readiness changes at once.
 
     After the stop the port is free.
@@ -207,7 +207,7 @@ def test_stop_finishes_running_requests_and_refuses_new_ones(serve):
     ]
     for thread in running:
         thread.start()
-    time.sleep(0.2)
+    eventually(lambda: server.server._rest._api.running == 4)
     finished: list[bool] = []
     stopping = threading.Thread(target=lambda: finished.append(server.server.stop(30)))
     stopping.start()
@@ -229,7 +229,7 @@ def test_stop_finishes_running_requests_and_refuses_new_ones(serve):
         again.bind(("127.0.0.1", server.port))
 
 
-def test_stop_does_not_wait_longer_than_the_grace_period(serve):
+def test_stop_does_not_wait_longer_than_the_grace_period(serve, eventually):
     server = serve()
     server.predict({"signature_name": "slow", "inputs": 0})
     failures: list = []
@@ -242,7 +242,7 @@ def test_stop_does_not_wait_longer_than_the_grace_period(serve):
 
     running = threading.Thread(target=long)
     running.start()
-    time.sleep(0.2)
+    eventually(lambda: server.server._rest._api.running == 1)
     assert server.server.stop(0.3) is False
     running.join()
     assert len(failures) == 1 and failures != [200]
