@@ -46,10 +46,19 @@ def silent() -> Iterator[None]:
         _of_thread.silent = False
 
 
-def attach(listener: Listener | None) -> None:
-    """Send further counts to `listener`, or to nothing if it is None."""
+@contextlib.contextmanager
+def shown_by(listener: Listener) -> Iterator[None]:
+    """Send what is reported to a display while the context is active.
+
+    Args:
+        listener: The display.
+    """
     global _listener
     _listener = listener
+    try:
+        yield
+    finally:
+        _listener = None
 
 
 def advance(count: int, unit: str = "images") -> None:

@@ -271,6 +271,7 @@ def _pusher_node(
         keep=config.push.keep,
         facts=planned.facts,
         evaluation=nodes["evaluator"].outputs["evaluation"],
+        model_run=nodes["trainer"].outputs["model_run"],
         **decided,
         **lite,
     )

@@ -20,6 +20,7 @@ from tfx.types.standard_artifacts import (
     Model,
     ModelBlessing,
     ModelEvaluation,
+    ModelRun,
     PushedModel,
     Schema,
 )
@@ -33,6 +34,7 @@ from imgpipe.components.report import facts as facts_of_run
 from imgpipe.components.storage import manifest, records
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.local_path import local_path
+from imgpipe.models.training.model_run import HISTORY_FILE
 
 PUSH = "push.json"
 
@@ -52,6 +54,7 @@ def ModelPusher(
     cross_validation: InputArtifact[ModelBlessing] = None,
     lite: InputArtifact[LiteModels] = None,
     evaluation: InputArtifact[ModelEvaluation] = None,
+    model_run: InputArtifact[ModelRun] = None,
 ) -> None:
     """Publish the model if all gates blessed it and it is not published already.
 
@@ -74,6 +77,8 @@ def ModelPusher(
         cross_validation: Blessing of CrossValidator, if the run has one.
         lite: Files of LiteExporter, if the run has one; only the blessed files are published.
         evaluation: Evaluation of the model, for the figures in the model card.
+        model_run: ModelRun of ImageTrainer, which says for the model card what calibrated the
+            model.
 
     Raises:
         ConfigError: Not exactly one of push_directory and push_destination is given, or the model
@@ -96,6 +101,7 @@ def ModelPusher(
         records.read_json(validated) if fileio.exists(validated) else None,
         facts_of_run.evaluation(evaluation.uri)["candidate"] if evaluation is not None else None,
         deciding_folds(cross_validation.uri) if cross_validation is not None else None,
+        model_run is not None and _by_search(model_run.uri),
     )
     if outcome["status"] != "refused":
         io_utils.copy_dir(exported, pushed_model.uri)
@@ -132,6 +138,12 @@ def _image_size(exported: str) -> dict[str, int]:
     return {} if size is None else {"image_size": size}
 
 
+def _by_search(model_run: str) -> bool:
+    """Return whether the folds of the search for a network chose the model and calibrated it."""
+    history = records.read_json(f"{model_run}/{HISTORY_FILE}")
+    return (history.get("calibration") or {}).get("chosen_on") == "folds"
+
+
 def destination(push_directory: str, push_destination: pusher_pb2.PushDestination | None) -> Path:
     """Return the base path of the published versions, TFX's base directory of a destination.
 
@@ -159,6 +171,7 @@ def push(
     validated: Mapping[str, Mapping[str, Any]] | None = None,
     metrics: Mapping[str, float] | None = None,
     folds: Mapping[str, Any] | None = None,
+    by_search: bool = False,
 ) -> dict[str, Any]:
     """Publish a model unless a gate refused it or it is the newest version already.
 
@@ -174,6 +187,7 @@ def push(
             comparison.
         metrics: Metrics of the validation split for the model card.
         folds: Result of the folds for the model card, where they decided.
+        by_search: Whether the folds of the search chose and calibrated the model.
 
     Returns:
         ``{"status": "pushed"|"unchanged"|"refused", "version", "path", "refused_by"}``. A model
@@ -216,7 +230,7 @@ def push(
         keep,
         decide,
         expected=validated,
-        texts={manifest.CARD: model_card.model_card(facts, metrics or {}, folds)},
+        texts={manifest.CARD: model_card.model_card(facts, metrics or {}, folds, by_search)},
     )
     if refused:
         return _refused(refused)

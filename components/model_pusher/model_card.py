@@ -20,6 +20,7 @@ def model_card(
     facts: Mapping[str, Any],
     metrics: Mapping[str, float],
     folds: Mapping[str, Any] | None = None,
+    by_search: bool = False,
 ) -> str:
     """Write the card.
 
@@ -28,6 +29,7 @@ def model_card(
             and baseline_version; each may be missing.
         metrics: Accuracy, loss and count of the validation split; empty if they are not known.
         folds: Result of the folds where they decided, otherwise None.
+        by_search: Whether the folds of the search for a network chose and calibrated it.
 
     Returns:
         Markdown text that begins with a block of YAML.
@@ -42,7 +44,7 @@ def model_card(
         "server's TensorFlow decodes it) and answers with class names and probabilities. Decoding "
         "and resizing are part of the model.",
         f"## Classes\n\n{classes}" if classes else "",
-        _evaluation(metrics, folds),
+        _evaluation(metrics, folds, by_search),
         _origin(facts),
         "## Limits\n\nThe model knows only its classes. An image that shows none of them may be "
         "given the name of one. The figures hold for images like those that it was evaluated on.",
@@ -76,34 +78,31 @@ def _fields(
     return fields
 
 
-def _evaluation(metrics: Mapping[str, float], folds: Mapping[str, Any] | None) -> str:
+def _evaluation(
+    metrics: Mapping[str, float], folds: Mapping[str, Any] | None, by_search: bool
+) -> str:
     if "accuracy" not in metrics:
         return ""
-    decided = "calibration and for the decision to publish"
     by_folds = ""
     if folds:
-        decided = "calibration"
         by_folds = (
             f"Mean accuracy over {folds['folds']} folds: {folds['mean']:.3f} ± {folds['std']:.3f} "
             f"({folds['correct']:,} of {folds['images']:,} correct). Each image of train and "
             "validation was classified by a network that was not trained on it, and this mean "
             "decided whether the model was published.\n\n"
         )
-        if folds.get("by_search"):
-            by_folds = by_folds.rstrip() + (
-                " The folds also chose the network and calibrated it, so that a new set of images "
-                "may give a lower figure.\n\n"
-            )
-    used = f" The validation split was used for {decided}, so that a new set of images may give a "
-    used += "lower figure."
-    if folds and folds.get("by_search"):
-        used = ""
+    used = "The validation split was used for calibration"
+    if by_search:
+        used = "Cross-validation over train and validation chose the network and calibrated it"
+    if not folds:
+        decided = ", and the validation split decided whether it was published"
+        used += decided if by_search else " and for the decision to publish"
     text = f"Accuracy on the validation split: {metrics['accuracy']:.3f}"
     if count := int(metrics.get("count") or 0):
         text += f" ({count:,} images)"
     return (
         f"## Evaluation\n\n{by_folds}{text}. The exported model itself was evaluated, on encoded "
-        f"images.{used}"
+        f"images. {used}, so that a new set of images may give a lower figure."
     )
 
 

@@ -25,6 +25,7 @@ from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import ENOUGH, judge_networks
 from imgpipe.models.head.solved_head import Judgement, standard_error
 from imgpipe.models.search import parts, tried
+from imgpipe.models.search.budget import Budget
 from imgpipe.models.search.parts import Part, judgement
 from imgpipe.models.search.ways import CONTINUED_GAIN, FEWEST_CORRECTED, Way, backbone_of, ways
 from imgpipe.models.training import stages
@@ -32,11 +33,6 @@ from imgpipe.models.training.fresh_activations import OutOfTime, seconds_a_view,
 from imgpipe.models.training.stages import Inputs, Trained
 from imgpipe.models.training.training_loop import Diverged
 
-#: If no budget is given, the search may take as long as this number of forward passes of all
-#: training images, within these limits.
-_PASSES: Final = 60
-_MOST_MINUTES: Final = 15.0
-_LEAST_MINUTES: Final = 1.0
 _FREE_SHARE: Final = 0.25  # share of the space for temporary files that activations may use
 #: The search ends after this number of consecutive ways that did not improve the network.
 _MOST_FAILURES: Final = 2
@@ -123,9 +119,8 @@ class _Search:
         self._splits, self._folds = splits, folds
         self._judged_by = "folds" if folds else "validation"
         self._rows = [_row_of_head(self._head, self._judged_by, float(self._best().right.mean()))]
-        self._until = float("inf")
-        self._stopped = False
-        self._image_seconds = 0.0  # of a forward pass of one image of 1 x 1 pixels
+        images = self._training_images([*self._folds, self._splits])
+        self._budget = Budget(inputs.settings, images)
         self._deepest: Way | None = None  # the way that was kept and trained most layers
         self._failures = 0  # ways in a row that were not kept
         self._highest = math.inf  # rates from this one on diverge
@@ -155,8 +150,12 @@ class _Search:
             ended = self._skipped or ended
         except _Ended as caught:
             ended = caught
-        self._over()  # takes a Ctrl-C after the last one of its calls, which would end the run
-        return _with_history(self._splits.best, self._rows, ended.reason, ended.text)
+        self._budget.over()  # takes a Ctrl-C after the last of its calls, which would end the run
+        best = self._splits.best
+        if self._folds:  # which have more answers than the validation split
+            pairs = [(part, part.best) for part in self._folds]
+            best = replace(best, by_folds=parts.answers(pairs))
+        return _with_history(best, self._rows, ended.reason, ended.text)
 
     def _judging(self) -> list[Part]:
         """Return the parts whose held-out images judge the networks."""
@@ -193,10 +192,9 @@ class _Search:
         if self._deepest is not None and self._deepest.share > way.share:
             way = replace(way, cut=self._deepest.cut, share=self._deepest.share)
         extractor = parts.extractor(self._inputs, way)
-        if not self._image_seconds:  # the first way: the budget is in passes, so one is measured
-            # The time of a convolution grows with the number of pixels.
+        if not self._budget.begun:  # the first way: the budget is in passes, so one is measured
             a_view = seconds_a_view(self._inputs.train_files, extractor)
-            self._begin(a_view / way.image_size**2)
+            self._announce(self._budget.begin(a_view / way.image_size**2))
         affordable = self._affordable(way, extractor)
         if affordable is None:
             return left
@@ -205,7 +203,7 @@ class _Search:
         except _TooSlow:
             return [way, *left]  # is planned again, with the cost that was measured
         except OutOfTime:
-            if self._stopped:
+            if self._budget.stopped:
                 raise _Ended("interrupted", "The search was ended by Ctrl-C.") from None
             raise _Ended(
                 "minutes", f"The time ran out before {affordable} was evaluated."
@@ -213,7 +211,7 @@ class _Search:
         self._failures = 0 if kept else self._failures + 1
         if kept and affordable.epochs < way.epochs:
             left = [replace(way, gain=CONTINUED_GAIN), *left]
-        if self._stopped:
+        if self._budget.stopped:
             raise _Ended("interrupted", "The search was ended by Ctrl-C.")
         if 1 - self._mistakes() / self._answerable() >= ENOUGH:
             where = "in cross-validation" if self._folds else "on validation"
@@ -230,12 +228,10 @@ class _Search:
 
         Otherwise the reason is kept, and a cheaper way may still be tried.
         """
-        a_pass = self._images() * self._image_seconds
-        share = _PLANNED_SHARE if self._folds else 1.0
-        passes = share * (self._until - time.monotonic()) / a_pass
+        passes = (_PLANNED_SHARE if self._folds else 1.0) * self._budget.passes()
         if way.within(passes) is None:
             least = way.smallest()
-            minutes = least.passes() * a_pass / 60
+            minutes = self._budget.minutes(least.passes())
             self._skipped = self._skipped or _Ended(
                 "minutes",
                 f"There was not enough time left (train.minutes) for {least}, which would have "
@@ -252,10 +248,6 @@ class _Search:
             return None
         return replace(way, views=min(views, way.views)).within(passes)
 
-    def _images(self) -> int:
-        """Return how many images a way trains on, counting those of each part."""
-        return sum(len(part.training.labels) for part in [*self._folds, self._splits])
-
     def _most_views(self, extractor: FeatureExtractor) -> int:
         """Return how many augmented views have activations that fit into the space.
 
@@ -266,28 +258,8 @@ class _Search:
         bytes_of_a_view = 2 * math.prod(extractor.activation_shape) * images  # float16
         return int(free // max(bytes_of_a_view, 1)) - 1
 
-    def _interrupted(self) -> bool:
-        """Return whether a person asked for the end of the search."""
-        self._stopped = self._stopped or progress.stopped()
-        return self._stopped
-
-    def _over(self) -> bool:
-        """Return whether the time is over, or a person asked for the end of the search."""
-        return self._interrupted() or time.monotonic() >= self._until
-
-    def _begin(self, image_seconds: float) -> None:
-        """Set and announce the budget.
-
-        Args:
-            image_seconds: Seconds of a forward pass of one image of 1 x 1 pixels.
-        """
-        self._image_seconds = image_seconds
-        minutes = self._inputs.settings.minutes
-        if minutes is None:
-            a_pass = self._images() * image_seconds * self._inputs.settings.size**2
-            minutes = _PASSES * a_pass / 60
-            minutes = min(max(minutes, _LEAST_MINUTES), _MOST_MINUTES)
-        self._until = time.monotonic() + 60 * minutes
+    def _announce(self, minutes: float) -> None:
+        """Say why networks are tried, for how long, and how they are judged."""
         given = f"{round(minutes, 1 if minutes >= 0.1 else 3):g}"
         progress.say(
             f"The head alone reaches {self._head.history['solution']['accuracy']:.3f} in "
@@ -308,15 +280,16 @@ class _Search:
         try:
             fitted = []
             for part in judging:
-                fitted.append(self._fitted(way, extractor, part, self._over))
+                fitted.append(self._fitted(way, extractor, part, self._budget.over))
                 if self._folds:
                     self._check_time(way, fitted, started)
             seconds = time.monotonic() - started
             result = self._compared(fitted)
             shipped = fitted[0]
             if result["kept"] and self._folds:
-                shipped = self._fitted(way, extractor, self._splits, self._interrupted)
-                if self._interrupted():  # it is trained only in part, and nothing has judged it
+                over = self._budget.interrupted
+                shipped = self._fitted(way, extractor, self._splits, over)
+                if over():  # it is trained only in part, and nothing has judged it
                     raise OutOfTime
         except Diverged:
             self._highest = way.learning_rate
@@ -326,7 +299,7 @@ class _Search:
                 raise
             return self._fail(way, lacking, started)  # the best network so far needs no more of it
         if all(one.history["stopped"] == "epochs" for one in fitted):  # all of them were trained
-            self._learn_cost(way, judging, seconds)
+            self._budget.learn(way, self._training_images(judging), seconds)
         self._tell(
             {
                 "what": str(replace(way, epochs=len(shipped.history["epochs"]))),
@@ -353,16 +326,17 @@ class _Search:
         """
         if fitted[-1].history["stopped"] == "minutes":
             raise OutOfTime
-        now = time.monotonic()
-        rest = (now - started) * (len(self._folds) / len(fitted) - 1)
-        if rest and now + rest > self._until:
-            self._learn_cost(way, self._folds[: len(fitted)], now - started)
+        seconds = time.monotonic() - started
+        rest = seconds * (len(self._folds) / len(fitted) - 1)
+        if rest and not self._budget.has(rest):
+            images = self._training_images(self._folds[: len(fitted)])
+            self._budget.learn(way, images, seconds)
             raise _TooSlow
 
-    def _learn_cost(self, way: Way, trained: Sequence[Part], seconds: float) -> None:
-        """Replace the cost of a forward pass by that of a way, which includes everything."""
-        images = sum(len(part.training.labels) for part in trained)
-        self._image_seconds = seconds / (way.passes() * images)
+    @staticmethod
+    def _training_images(several: Sequence[Part]) -> int:
+        """Return how many images the networks of some parts are trained on."""
+        return sum(len(part.training.labels) for part in several)
 
     def _compared(self, fitted: Sequence[Trained]) -> dict[str, Any]:
         """Compare networks with the best so far, on the images that judge.
@@ -394,13 +368,11 @@ class _Search:
         }
         trained = shipped.history["trained"]
         history = {**self._head.history, "fine_tune": tuned, "trained": trained}
-        by_folds = None
         if self._folds:
-            pairs = list(zip(self._folds, fitted, strict=True))
+            pairs = zip(self._folds, fitted, strict=True)
             self._folds = [replace(part, best=one) for part, one in pairs]
             history["cross_validation"] = parts.cross_validation(self._folds).summary()
-            by_folds = parts.answers(pairs)
-        best = replace(shipped, history=history, image_size=way.image_size, by_folds=by_folds)
+        best = replace(shipped, history=history, image_size=way.image_size)
         self._splits = replace(self._splits, best=best)
         self._deepest = way
 

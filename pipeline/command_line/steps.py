@@ -31,9 +31,9 @@ def counted(to_stderr: bool) -> Iterator[consoles.Display]:
     Yields:
         The display, whose `step` shows a step.
     """
-    with quiet(to_stderr) as console, consoles.Display(console) as display:
-        progress.attach(display)
-        try:
-            yield display
-        finally:
-            progress.attach(None)
+    with (
+        quiet(to_stderr) as console,
+        consoles.Display(console) as display,
+        progress.shown_by(display),
+    ):
+        yield display

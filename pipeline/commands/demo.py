@@ -59,10 +59,9 @@ def _drawn(console: Console, photos: Path, out: Path) -> Config:
     from imgpipe.pipeline.configuration import config as configs
     from imgpipe.pipeline.demo import draw
 
-    with consoles.Display(console) as display, display.step("drawing images"):
-        progress.attach(display)
+    display = consoles.Display(console)
+    with display, display.step("drawing images"), progress.shown_by(display):
         drawn = draw(photos, per_class=_PER_CLASS)
-        progress.attach(None)
     faults = ", ".join(f"{len(paths)} {name}" for name, paths in sorted(drawn.planted.items()))
     console.print(
         f"{sum(drawn.counts.values())} images of rock, paper and scissors in "

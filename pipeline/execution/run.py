@@ -134,17 +134,15 @@ class _Run:
     def go(self, start: str | None) -> Outcome:
         """Run the pipeline and report its outcome, also after an error."""
         error: BaseException | None = None
-        progress.attach(self.display)
         self.record.write_artifacts()  # none so far, which `clean` must know
         try:
-            self._pipeline(start)
+            with progress.shown_by(self.display):
+                self._pipeline(start)
         except (KeyboardInterrupt, signals.Stopped):
             error = failures.Interrupted()
         except Exception as caught:
             traceback.print_exc()  # into the log
             error = failures.known(caught, self.config.out)
-        finally:
-            progress.attach(None)
         return self.record.close(error)
 
     def _pipeline(self, start: str | None) -> None:

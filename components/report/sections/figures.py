@@ -6,7 +6,6 @@ from imgpipe.components.report import plots
 from imgpipe.components.report.metrics import wilson
 from imgpipe.components.report.section import Content, Context, Section
 from imgpipe.models import feature_names as names
-from imgpipe.models.search import tried
 
 _ROLES = {
     names.TRAIN: "used for training, so its accuracy is too optimistic",
@@ -40,8 +39,6 @@ def _role_of_validation(context: Context) -> str:
     task = "selects the epoch and calibrates the probabilities"
     if (training.get("calibration") or {}).get("chosen_on") == "folds":
         task = "selects nothing, because the folds select the network and calibrate it"
-    elif any(map(tried.by_folds, search)):  # of which none was better than the head
-        task = "calibrates the probabilities"
     elif len(search) > 1:
         task = "selects the network and the epoch, and calibrates the probabilities"
     elif training.get("solution") and not training.get("fine_tune"):

@@ -112,11 +112,8 @@ def test_progress_counts_every_image(photos, read):
             self.expected += count * (unit == "images")
 
     display = Display()
-    progress.attach(display)
-    try:
+    with progress.shown_by(display):
         read(photos({"cat": 3, "dog": 3}))
-    finally:
-        progress.attach(None)
     assert (display.done, display.expected) == (6, 6)
 
 

@@ -59,6 +59,11 @@ def test_the_card_states_the_accuracy_over_folds_if_they_decided():
     assert result["dataset"]["name"] == "5 folds of train and validation"
     assert "Mean accuracy over 5 folds: 0.971 ± 0.012 (1,080 of 1,112 correct)" in text
     assert "used for calibration, so that" in text
+    _, text = front_matter(model_card(FACTS, METRICS, folds, by_search=True))
+    assert "The validation split was used" not in text
+    assert "chose the network and calibrated it, so that a new set of images may" in text
+    _, text = front_matter(model_card(FACTS, METRICS, by_search=True))
+    assert "calibrated it, and the validation split decided whether it was published, so" in text
     _, text = front_matter(model_card(FACTS, METRICS))
     assert "used for calibration and for the decision to publish" in text and "folds" not in text
 

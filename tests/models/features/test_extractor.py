@@ -164,11 +164,8 @@ def test_progress_counts_the_views(float32, images, hashes) -> None:
 
         def total(self, count: int, unit: str) -> None: ...
 
-    progress.attach(Listener())
-    try:
+    with progress.shown_by(Listener()):
         float32.extract(images, hashes, [range(5)] * len(images))
-    finally:
-        progress.attach(None)
     assert sum(count for count, _ in counts) == 45
     assert {unit for _, unit in counts} == {"views"}
 

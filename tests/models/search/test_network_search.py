@@ -155,11 +155,8 @@ class _Said:
 def searched(examples, bank) -> tuple[Trained, list[str]]:
     """Return the result of a search, and what it said."""
     display = _Said()
-    progress.attach(display)
-    try:
+    with progress.shown_by(display):
         return network_search.train(_inputs(examples, bank)), display.said
-    finally:
-        progress.attach(None)
 
 
 def test_a_better_network_than_the_head_is_found_and_kept(searched) -> None:
@@ -222,13 +219,9 @@ def test_no_network_is_tried_if_no_gain_could_be_seen(examples, bank, monkeypatc
 def folded(examples, bank) -> tuple[Trained, list[str]]:
     """Return the result of a search whose networks are judged by folds, and what it said."""
     display = _Said()
-    progress.attach(display)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(network_search, "judge_networks", judge_networks)
-            return network_search.train(_inputs(examples, bank)), display.said
-    finally:
-        progress.attach(None)
+    with progress.shown_by(display), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network_search, "judge_networks", judge_networks)
+        return network_search.train(_inputs(examples, bank)), display.said
 
 
 def test_few_validation_images_leave_the_judgement_to_folds(folded) -> None:
@@ -265,6 +258,19 @@ def test_the_answers_of_the_folds_calibrate_the_network(folded, searched) -> Non
     assert logits.shape == (36 + 24, 3)
     assert (logits.argmax(1) == labels).sum() == trained.history["cross_validation"]["correct"]
     assert searched[0].by_folds is None
+
+
+def test_the_answers_of_the_folds_calibrate_a_head_that_remains_the_best(
+    examples, bank, monkeypatch
+) -> None:
+    monkeypatch.setattr(network_search, "judge_networks", judge_networks)
+    monkeypatch.setattr(network_search, "FEWEST_CORRECTED", 100.0)
+    trained = network_search.train(_inputs(examples, bank))
+    assert trained.history["search_ended"]["reason"] == "few_mistakes"
+    logits, labels = trained.by_folds
+    accuracy = trained.history["search"][0]["accuracy"]
+    assert (logits.argmax(1) == labels).mean() == pytest.approx(accuracy)
+    assert len(logits) == 36 + 24
 
 
 def test_folds_train_on_the_other_images_alone(examples, bank) -> None:
@@ -406,11 +412,8 @@ class _AtTheEnd(_Said):
 
 def test_a_network_whose_last_training_is_ended_is_not_shipped(examples, bank, monkeypatch) -> None:
     monkeypatch.setattr(network_search, "judge_networks", judge_networks)
-    progress.attach(_AtTheEnd())
-    try:
+    with progress.shown_by(_AtTheEnd()):
         trained = network_search.train(_inputs(examples, bank))
-    finally:
-        progress.attach(None)
     assert trained.history["trained"] == HEAD
     assert trained.history["search_ended"]["reason"] == "interrupted"
 
@@ -453,11 +456,8 @@ def test_a_network_that_memory_or_disk_cannot_hold_is_not_kept(
 
 
 def test_a_person_who_ends_the_search_gets_the_best_network_so_far(examples, bank) -> None:
-    progress.attach(_Said(ends=True))
-    try:
+    with progress.shown_by(_Said(ends=True)):
         trained = network_search.train(_inputs(examples, bank))
-    finally:
-        progress.attach(None)
     assert trained.history["trained"] == HEAD
     assert trained.history["search_ended"]["reason"] == "interrupted"
 
@@ -481,11 +481,8 @@ class _AfterTheLast(_Said):
 def test_a_person_who_ends_a_search_that_has_just_ended_is_heard(examples, bank) -> None:
     """Otherwise `Listener.stoppable` would end the run, and the network would be lost."""
     display = _AfterTheLast()
-    progress.attach(display)
-    try:
+    with progress.shown_by(display):
         trained = network_search.train(_inputs(examples, bank))
-    finally:
-        progress.attach(None)
     assert display.heard
     assert trained.history["search_ended"]["reason"] == "enough"
 

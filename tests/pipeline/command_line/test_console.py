@@ -91,26 +91,23 @@ def test_a_run_with_json_on_standard_output_writes_nothing_else_there(tmp_path: 
 
 def test_silent_threads_do_not_change_the_counts_of_a_step(tmp_path: Path):
     printed = io.StringIO()
-    with console.Display(Console(file=printed, width=100)) as display:
-        progress.attach(display)
-        try:
-            with display.step("loading"):
+    display = console.Display(Console(file=printed, width=100))
+    with display, progress.shown_by(display):
+        with display.step("loading"):
 
-                def scan() -> None:
-                    with progress.silent():
-                        progress.total(330, "files")
-                        progress.advance(330, "files")
+            def scan() -> None:
+                with progress.silent():
+                    progress.total(330, "files")
+                    progress.advance(330, "files")
 
-                thread = threading.Thread(target=scan)
-                thread.start()
-                thread.join()
-            with contextlib.suppress(OSError), display.step("FeatureBank"):
-                progress.total(1240, "images")
-                raise OSError
-            with display.step("ImageFilter"):
-                progress.total(1240, "images")
-        finally:
-            progress.attach(None)
+            thread = threading.Thread(target=scan)
+            thread.start()
+            thread.join()
+        with contextlib.suppress(OSError), display.step("FeatureBank"):
+            progress.total(1240, "images")
+            raise OSError
+        with display.step("ImageFilter"):
+            progress.total(1240, "images")
     loading, bank, filtered = printed.getvalue().splitlines()
     assert "files" not in loading
     assert "0 of 1,240 images" in bank, "a step that has only begun says how much there is to do"
