@@ -12,9 +12,6 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import tensorflow as tf
 
-#: Part of the key of all stored features; increase it when any pixel could have another value.
-PREPROCESS_VERSION: Final = "1"
-
 _PARALLEL_DECODES: Final = 32  # images of one request that are decoded at once, to limit memory
 
 

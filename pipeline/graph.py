@@ -98,11 +98,11 @@ def _data_nodes(config: Config, parameters: Parameters) -> dict[str, Any]:
     judged = _filter_node(config, planned, examples)
     # The metadata, because TFDV can describe nothing about encoded images, and warns of every one:
     # https://github.com/tensorflow/tfx/issues/1622
-    statistics = parts.StatisticsGen(examples=judged.outputs["metadata"], code=planned.data_code)
+    statistics = parts.StatisticsGen(examples=judged.outputs["metadata"], code=planned.code)
     schema = parts.SchemaGen(
         statistics=statistics.outputs["statistics"],
         accepted_schema=planned.accepted_schema,
-        code=planned.data_code,
+        code=planned.code,
     )
     anomalies = ExampleValidator(
         statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
@@ -133,7 +133,7 @@ def _example_gen_node(config: Config, parameters: Parameters) -> Any:
         pixel_limit=config.judge.pixel_limit,
         options=source_options(config).to_json(),
         store=beam_options.store(config.beam, config.judge_store, parameters.compiled),
-        code=planned.data_code,
+        code=planned.code,
     )
 
 
@@ -147,7 +147,7 @@ def _filter_node(config: Config, planned: PlanParameters, examples: Any) -> Any:
         severity=json.dumps(config.judge.severity.model_dump(exclude_defaults=True)),
         threshold=json.dumps(config.judge.threshold.model_dump(exclude_defaults=True)),
         overrides=planned.overrides,
-        code=planned.data_code,
+        code=planned.code,
     )
 
 
@@ -172,7 +172,7 @@ def _data_gate_node(config: Config, planned: PlanParameters, nodes: dict[str, An
         accept_schema_to=str(config.schema_file),
         data_key=planned.data_key,
         decision_to=str(config.decision_file),
-        code=planned.data_code,
+        code=planned.code,
     )
 
 
@@ -189,7 +189,7 @@ def _model_nodes(config: Config, parameters: Parameters, data: dict[str, Any]) -
         store=beam_options.store(config.beam, config.bank_store, parameters.compiled),
         # Free space changes from run to run, so FeatureBank itself asks for it.
         budget=FREE_DISK if config.bank.budget is None else config.bank.budget * 2**30,
-        code=planned.bank_code,
+        code=planned.code,
         vocabulary=planned.vocabulary,
         # Only the choice of views depends on the head. Without that choice, another setting of the
         # head must not miss the cache.
@@ -230,7 +230,7 @@ def _gate_nodes(
     validator = parts.ServingValidator(
         model=exported,
         model_run=model["trainer"].outputs["model_run"],
-        code=planned.serving_code,
+        code=planned.code,
     )
     predictor = parts.Predictor(
         examples=data["judged"].outputs["examples"],
@@ -240,7 +240,7 @@ def _gate_nodes(
         baseline_model=baseline,
         infra_blessing=validator.outputs["blessing"],
         store=beam_options.store(config.beam, config.bank_store, parameters.compiled),
-        code=planned.serving_code,
+        code=planned.code,
     )
     evaluator = parts.ImageEvaluator(
         predictions=predictor.outputs["predictions"],
@@ -288,7 +288,7 @@ def _folds_node(config: Config, parameters: Parameters, model: dict[str, Any]) -
         threshold=parameters.given["threshold"],
         classes=parameters.planned.classes,
         settings=parameters.planned.model_settings,
-        code=parameters.planned.gate_code,
+        code=parameters.planned.code,
     )
     return {"cross_validation": node}
 
@@ -312,7 +312,7 @@ def _lite_node(
         # Folds decide instead of the validation split, where there are any.
         threshold=0.0 if config.folds > 0 else parameters.given["threshold"],
         max_loss=config.export.max_loss,
-        code=parameters.planned.gate_code,
+        code=parameters.planned.code,
         **decided,
     )
     return {"lite": node}

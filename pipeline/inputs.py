@@ -9,7 +9,6 @@ line calls it while they are still loading.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,83 +25,16 @@ from imgpipe.components.storage import manifest
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.features.extractor import resolve_precision
+from imgpipe.models.files import source_code
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.configuration import flat_settings
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
 
-ROOT = Path(__file__).resolve().parent.parent
 #: Settings that are paths and do not change any result. The overrides count by their content.
 _PATHS = {"judge": {"overrides", "store"}}
 #: Sections of the configuration that decide the result of a run, without `_PATHS`. Of ``[data]``
 #: and ``[bank]`` only some settings do; see `find`.
 _DECIDING = {"split", "judge", "gate", "views", "model", "train", "fine_tune", "tune", "evaluate"}
-
-#: Source code that decides about data; the packages below are those whose decoders it calls.
-_DATA_CODE = (
-    "components/example_gen",
-    "components/image_file",
-    "components/image_filter",
-    "components/statistics_gen",
-    "components/schema_gen",
-    "components/data_gate",
-    "components/image_record.py",
-    "components/splits.py",
-    "components/storage/records.py",
-    "models/preprocess.py",
-    "models/feature_names.py",
-    "serving/image_header.py",
-)
-#: Source code that decides the content of the feature bank, in addition to `FeatureExtractor.key`.
-#: The solved head is among it, because FeatureBank chooses the number of views by it.
-_BANK_CODE = (
-    "components/feature_bank",
-    "components/storage/blob_store.py",
-    "models/features/extractor.py",
-    "models/network/classifier.py",
-    "models/network/cuts.py",
-    "models/features/folds.py",
-    "models/features/hash_column.py",
-    "models/features/image_groups.py",
-    "models/head/class_weights.py",
-    "models/head/logistic_regression.py",
-    "models/head/solved_head.py",
-    "models/search/ways.py",
-)
-_DATA_PACKAGES = ("pillow", "tensorflow", "tensorflow-data-validation")
-_MODEL_PACKAGES = ("tensorflow", "keras")
-#: Source code that asks the exported model and evaluates its answers.
-SERVING_CODE = (
-    "serving",
-    "components/serving_validator",
-    "components/predictor",
-    "components/image_evaluator",
-    "components/loaded_model.py",
-)
-#: Source code that decides about LiteRT files and about folds.
-GATE_CODE = ("models", "components/lite_exporter", "components/cross_validator")
-GATE_PACKAGES = (*_MODEL_PACKAGES, "ai-edge-litert")
-
-
-def source_hash(*paths: str, packages: Sequence[str] = ()) -> str:
-    """Compute the fingerprint of some of the package's source code.
-
-    Args:
-        paths: Files and folders, relative to the root of the package.
-        packages: Installed packages whose versions are part of the fingerprint.
-
-    Returns:
-        16 hexadecimal digits.
-    """
-    digest = hashlib.sha256()
-    for relative in paths:
-        path = ROOT / relative
-        # Sorted, since the order in which a folder is listed depends on the file system.
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(file.relative_to(ROOT).as_posix().encode())
-            digest.update(file.read_bytes())
-    for package in packages:
-        digest.update(f"{package} {importlib.metadata.version(package)}".encode())
-    return digest.hexdigest()[:16]
 
 
 def _fingerprint(*parts: object) -> str:
@@ -121,10 +53,7 @@ class PassedInputs:
         baseline_version: Number of the version to compare with, 0 if there is none.
         baseline_digest: Digest of that version.
         accepted_schema: Schema file by which the data is judged, "" to infer a schema.
-        data_code: Fingerprint of the source code that reads, judges and gates data.
-        bank_code: Fingerprint of the source code that extracts features.
-        serving_code: Fingerprint of the source code that serves, predicts and evaluates.
-        gate_code: Fingerprint of the source code of LiteRT files and of the judgement by folds.
+        code: Fingerprint of the package's source code and of the libraries that compute.
     """
 
     fingerprint: str
@@ -134,10 +63,7 @@ class PassedInputs:
     baseline_version: int
     baseline_digest: str
     accepted_schema: str
-    data_code: str
-    bank_code: str
-    serving_code: str
-    gate_code: str
+    code: str
 
 
 @dataclass(frozen=True)
@@ -146,14 +72,12 @@ class RunInputs(PassedInputs):
 
     Attributes:
         vocabulary: Sorted class names; the probabilities are in the same order.
-        model_code: Fingerprint of the source code that trains and exports.
         run_key: Fingerprint of configuration, data and code. Runs with equal keys make equal
             models.
         accept_changes: Whether people accepted the drift and skew of this data.
     """
 
     vocabulary: tuple[str, ...]
-    model_code: str
     run_key: str
     accept_changes: bool
 
@@ -237,8 +161,6 @@ def find(config: Config, scan: Scan) -> RunInputs:
     Raises:
         ConfigError: Settings do not fit the classes, or a file that is named does not exist.
     """
-    data_code = source_hash(*_DATA_CODE, packages=_DATA_PACKAGES)
-    model_code = source_hash("models", packages=_MODEL_PACKAGES)
     deciding = config.model_dump(include=_DECIDING, exclude=_PATHS)
     overrides = _overrides(config, scan.vocabulary)
     # Where the files lie does not change the result; the fingerprint stands for their content.
@@ -249,20 +171,15 @@ def find(config: Config, scan: Scan) -> RunInputs:
     precision = resolve_precision(config.bank.precision)
     config.settings.check_classes(scan.vocabulary)
     weights = config.settings.backbone_spec().key()
-    bank_code = source_hash(*_BANK_CODE)
     bank = precision, config.bank.budget, weights
-    code = data_code, bank_code, model_code
-    run_key = _fingerprint(deciding, how, *bank, scan.fingerprint, *code, overrides)
+    code = source_code.fingerprint()
+    run_key = _fingerprint(deciding, how, *bank, scan.fingerprint, code, overrides)
     baseline = manifest.baseline_for(config.push_directory, run_key)
     data_key = _data_key(config, scan.fingerprint, overrides)
     return RunInputs(
         fingerprint=scan.fingerprint,
         vocabulary=tuple(scan.vocabulary),
-        data_code=data_code,
-        bank_code=bank_code,
-        model_code=model_code,
-        serving_code=source_hash(*SERVING_CODE),
-        gate_code=source_hash(*GATE_CODE, packages=GATE_PACKAGES),
+        code=code,
         run_key=run_key,
         split_key=_split_key(config, scan.given_splits, how),
         baseline_version=baseline.number if baseline else 0,

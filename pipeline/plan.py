@@ -183,7 +183,7 @@ def _training(config: Config, inputs: RunInputs) -> dict[str, Any]:
     return {
         "model": asdict(config.settings),
         "vocabulary": list(inputs.vocabulary),
-        "source_hash": inputs.model_code,
+        "source_hash": inputs.code,
     }
 
 

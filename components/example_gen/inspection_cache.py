@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import functools
 import hashlib
-import importlib.metadata
 import json
-from pathlib import Path
 from typing import Any
 
-from imgpipe.components import image_file
-from imgpipe.components.image_filter import checks
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.components.storage.blob_store import open_store
-from imgpipe.models import preprocess
-from imgpipe.serving import image_header
+from imgpipe.models.files import source_code
 
 #: Name of the `BlobStore`.
 STORE = "verdicts"
+#: Part of every key: the code that reads, decodes and measures a file.
+CODE = (
+    "components/image_file",
+    "components/image_filter/check.py",
+    "components/image_filter/checks",
+    "models/preprocess.py",
+    "serving/image_header.py",
+)
 _LIBRARIES = ("tensorflow", "pillow", "numpy")  # they decode, read headers and measure
 _WRITE_AT_ONCE = 256  # results in one transaction
 #: Fields of a record that depend on the content of the file alone.
@@ -32,19 +34,6 @@ _CONTENT = (
     *("width", "height", "channels", "format", "mode", "frames", "orientation"),
     *("decode_error", "figures"),
 )
-
-
-@functools.cache
-def source_fingerprint() -> str:
-    """Fingerprint of the source code of the inspection and of the decoders' versions."""
-    digest = hashlib.sha256()
-    folders = [Path(path) for package in (image_file, checks) for path in package.__path__]
-    files = [file for folder in folders for file in sorted(folder.glob("*.py"))]
-    for file in (*files, *(Path(str(one.__file__)) for one in (preprocess, image_header))):
-        digest.update(file.read_bytes())
-    for library in _LIBRARIES:
-        digest.update(importlib.metadata.version(library).encode())
-    return digest.hexdigest()
 
 
 class InspectionCache:
@@ -60,7 +49,7 @@ class InspectionCache:
 
     def __init__(self, locator: str, pixel_limit: int, as_served: bool = False) -> None:
         self._blobs = open_store(locator, STORE) if locator else None
-        self._key_suffix = f"{source_fingerprint()}:{pixel_limit}:{as_served}"
+        self._key_suffix = f"{source_code.fingerprint(CODE, _LIBRARIES)}:{pixel_limit}:{as_served}"
         self._unwritten: dict[bytes, bytes] = {}
 
     def _key(self, image_hash: str) -> bytes:

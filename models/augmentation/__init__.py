@@ -17,12 +17,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from imgpipe.models.augmentation import colour, geometry, random_erasing
-from imgpipe.models.augmentation.spec import AUGMENTATION_VERSION, ViewSpec
+from imgpipe.models.augmentation.spec import ViewSpec
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-__all__ = ["AUGMENTATION_VERSION", "ViewSpec", "augment", "seeds"]
+__all__ = ["ViewSpec", "augment", "seeds"]
 
 
 def seeds(hashes: Sequence[str]) -> list[int]:

@@ -10,9 +10,6 @@ from pydantic.dataclasses import dataclass
 
 from imgpipe.models.limits import STRICT, declared
 
-#: Part of the key of every view; increase it when the same settings give different pixels.
-AUGMENTATION_VERSION: Final = "1"
-
 _Share = Annotated[float, Field(ge=0, le=1)]
 Fill = Literal["nearest", "reflect", "wrap", "constant"]
 
@@ -108,7 +105,7 @@ class ViewSpec:
 
     def key(self) -> str:
         """Return a stable string of all settings of a view; `count` is not part of it."""
-        settings: dict[str, object] = {"version": AUGMENTATION_VERSION}
+        settings: dict[str, object] = {}
         for name, field in declared(self).items():
             value = getattr(self, name)
             if name in _ALWAYS or (name != "count" and value != field.default):

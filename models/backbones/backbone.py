@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     import keras
     from keras import KerasTensor
 
-#: Increase it when the same choice and pixels give a different feature map.
-_VERSION: Final = "2"
 #: Without this lock, two simultaneous builds would draw from one random generator in turns.
 _BUILDING: Final = threading.RLock()
 
@@ -77,7 +75,6 @@ class Backbone:
         # `seed` is only part of the key of random weights, so that another seed of the training
         # does not compute the features of a pretrained network again.
         parts = {
-            "version": _VERSION,
             "architecture": self.name,
             "weights": self._weights_key(),
             "cut": self.cut,

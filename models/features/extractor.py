@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.metadata
 import json
 import math
 import threading
@@ -27,6 +26,7 @@ from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.backbones import Backbone
 from imgpipe.models.dataset_tuning import untuned
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.files import source_code
 from imgpipe.models.network.classifier import pooled
 from imgpipe.models.network.cuts import FROZEN_SHARE, USUAL, layer_at
 from imgpipe.models.settings import ModelSettings
@@ -37,8 +37,17 @@ if TYPE_CHECKING:
 PRECISIONS: Final = ("auto", "float32", "bfloat16")
 BATCH_VIEWS: Final = 32  # a batch of 64 is not faster and needs twice the memory
 
-#: Part of every key; increase it when the same weights and pixels give different features.
-_VERSION: Final = "2"
+#: Part of every key: the code that makes pixels, views and networks, and what it computes with.
+CODE: Final = (
+    "models/augmentation",
+    "models/backbones",
+    "models/distribution.py",
+    "models/features/extractor.py",
+    "models/network/classifier.py",
+    "models/network/cuts.py",
+    "models/preprocess.py",
+)
+_LIBRARIES: Final = ("tensorflow", "keras")
 _FLOAT16_LARGEST: Final = 65504.0  # larger values would become infinite
 _BFLOAT16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
 _GPU_DEVICES: Final = ("/dev/nvidia0", "/dev/dxg")  # on Linux, and on Windows' subsystem for it
@@ -107,11 +116,8 @@ class FeatureExtractor:
             tap: Layer whose activations are meant; "" for the features.
         """
         parts = {
-            "version": _VERSION,
-            # Another version may compute the same network with other operations.
-            "tensorflow": importlib.metadata.version("tensorflow"),
+            "code": source_code.fingerprint(CODE, _LIBRARIES),
             "backbone": self.backbone.key(),
-            "preprocess": preprocess.PREPROCESS_VERSION,
             "image_size": self._side(view),
             "precision": self.precision,
             # Which layer "usual" means depends on the share; other names mean the same for ever.

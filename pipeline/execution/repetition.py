@@ -8,16 +8,14 @@ still there, then it would take every component from the cache and end in the sa
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from imgpipe.components.storage import integrity, manifest
-from imgpipe.models.files import json_object
+from imgpipe.models.files import json_object, source_code
 from imgpipe.models.files.atomic_write import atomic_write
-from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.inputs import RunInputs
 from imgpipe.pipeline.output import run_folders
@@ -27,7 +25,6 @@ FILE = "repeat.json"
 #: Number of images above which no earlier run is searched for: hashing them takes longer than the
 #: imports, and is done while these are running.
 MOST_IMAGES = 50_000
-_PACKAGES = ("tensorflow", "tfx", "keras", "apache-beam", "tensorflow-model-analysis")
 _FINISHED = ("blessed", "not_blessed")
 _SUMMARY, _ARTIFACTS = "summary.json", "artifacts.json"
 
@@ -68,9 +65,8 @@ def settings(config: Config) -> str:
     Returns:
         64 hexadecimal digits.
     """
-    versions = {package: importlib.metadata.version(package) for package in _PACKAGES}
-    code = run_inputs.source_hash("components", "models", "pipeline", "serving")
-    return _digest([config.with_absolute_paths().model_dump(mode="json"), versions, code])
+    made_by = source_code.fingerprint()
+    return _digest([config.with_absolute_paths().model_dump(mode="json"), made_by])
 
 
 def _digest(value: Any) -> str:

@@ -50,7 +50,7 @@ def test_no_run_is_repeated_after_another_one_that_was_refused(config):
 
 def test_a_run_during_which_another_version_was_installed_is_not_repeated(config, monkeypatch):
     with monkeypatch.context() as before:
-        before.setattr(repetition.run_inputs, "source_hash", lambda *_: "code of the old version")
+        before.setattr(repetition.source_code, "fingerprint", lambda: "code of the old version")
         at_start = repetition.settings(config)
     folder = ended(config, "20260101-120000", 1)
     repetition.remember(folder, config, _INPUTS, at_start)

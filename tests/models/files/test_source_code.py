@@ -1,0 +1,62 @@
+"""Tests that no code that decides a stored result can change without changing its fingerprint."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+from pathlib import Path
+
+import pytest
+
+from imgpipe.components.example_gen import inspection_cache
+from imgpipe.models.features import extractor
+from imgpipe.models.files import source_code
+
+#: What code that decides a stored result may import without depending on it: errors, progress,
+#: settings, whose values are in the keys themselves, and files, whose content is.
+_DECIDE_NOTHING = (
+    *("models/errors.py", "models/progress.py", "models/limits.py", "models/shortages.py"),
+    *("models/settings.py", "models/setting_sections.py", "models/files"),
+    *("models/feature_names.py", "models/layer_names.py", "models/dataset_tuning.py"),
+    *("models/__init__.py", "components/__init__.py", "serving/__init__.py"),
+    *("models/quick_imports.py", "components/image_record.py", "components/rounded_text.py"),
+)
+
+
+def _imports(file: Path) -> set[Path]:
+    """Return the files of the package that a file imports, also inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("imgpipe."):
+            module = source_code.ROOT.joinpath(*str(node.module).split(".")[1:])
+            for name in (module, *(module / alias.name for alias in node.names)):
+                found |= {name.with_suffix(".py"), name / "__init__.py"}
+    return {file for file in found if file.is_file()}
+
+
+def _below(file: Path, paths: tuple[str, ...]) -> bool:
+    return any(file.is_relative_to(source_code.ROOT / path) for path in paths)
+
+
+@pytest.mark.parametrize("code", [extractor.CODE, inspection_cache.CODE])
+def test_the_code_of_a_store_names_all_that_it_imports(code: tuple[str, ...]) -> None:
+    roots = [source_code.ROOT / path for path in code]
+    assert all(path.exists() for path in roots)
+    files = [file for path in roots for file in ([path] if path.is_file() else path.rglob("*.py"))]
+    imported = {other for file in files for other in _imports(file)}
+    missing = [one for one in imported if not _below(one, (*code, *_DECIDE_NOTHING))]
+    assert sorted(map(str, missing)) == []
+
+
+@pytest.mark.parametrize("file", ["models/preprocess.py", "components/predictor/component.py"])
+def test_changed_code_changes_the_fingerprint(tmp_path, monkeypatch, file: str) -> None:
+    for folder in source_code.PACKAGE:
+        shutil.copytree(source_code.ROOT / folder, tmp_path / folder)
+    monkeypatch.setattr(source_code, "ROOT", tmp_path)
+    source_code.fingerprint.cache_clear()
+    before = source_code.fingerprint()
+    (tmp_path / file).write_text((tmp_path / file).read_text() + "\n# changed\n")
+    source_code.fingerprint.cache_clear()
+    assert source_code.fingerprint() != before
+    monkeypatch.undo()
+    source_code.fingerprint.cache_clear()
