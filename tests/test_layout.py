@@ -11,10 +11,10 @@ import pytest
 
 _ROOT = Path(__file__).resolve().parent.parent
 _TOP = ("models", "serving", "components", "pipeline")
-#: What each folder at the top may import besides itself.
+#: What each folder at the top may import besides itself: other folders, or some of their modules.
 _MAY_IMPORT = {
     "models": set(),
-    "serving": set(),
+    "serving": {"models.files", "models.errors"},
     "components": {"models", "serving"},
     "pipeline": {"components", "models", "serving"},
 }
@@ -75,7 +75,7 @@ def test_the_top_folders_import_only_what_they_may(arrows: list[tuple[str, str]]
         (name, other)
         for name, other in arrows
         if (top := other.split(".")[0]) != name.split(".")[0]
-        and top not in _MAY_IMPORT[name.split(".")[0]]
+        and not {top, ".".join(other.split(".")[:2])} & _MAY_IMPORT[name.split(".")[0]]
     ]
     assert wrong == []
 
