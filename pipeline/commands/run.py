@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape, new_console
+from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,9 +62,6 @@ def command(
             "results.",
         ),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Describe what a run would do, and do nothing.")
-    ] = False,
 ) -> None:
     """Run the pipeline: from images to a blessed, published model."""
     given = list(settings or [])
@@ -74,16 +70,6 @@ def command(
     from imgpipe.pipeline.command_line.settings import configuration
 
     built = configuration(config, data, out, given)
-    if dry_run:
-        if json_file:
-            raise ConfigError("--json needs a run; with --dry-run there is no summary to write.")
-        from imgpipe.pipeline import component_names
-        from imgpipe.pipeline.execution import dry_run as dry
-
-        if start is not None:
-            component_names.find(start, built)
-        new_console().print(escape(dry.describe(built), lines=True))
-        return
     raise typer.Exit(run_config(built, json_file, start))
 
 

@@ -35,7 +35,7 @@ class SettingsSection(BaseModel):
 
 
 class Run(SettingsSection):
-    """Name of the pipeline, folder of its results, and where they are logged."""
+    """Name of the pipeline, and folder of its results."""
 
     name: str = Field(
         "imgpipe",
@@ -46,11 +46,6 @@ class Run(SettingsSection):
         "imgpipe-out",
         min_length=1,
         description="Folder of artifacts, metadata, feature bank, published versions and reports.",
-    )
-    mlflow: str = Field(
-        "",
-        description="MLflow tracking server, http://HOST:PORT, or file:FOLDER, to which a run on "
-        "this machine logs settings, metrics, page and model. Empty: nothing is logged.",
     )
 
     @field_validator("name")

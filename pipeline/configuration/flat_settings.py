@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from imgpipe.pipeline.configuration.config_schema import SettingsSection
 
 #: Settings that say where results are written or stored. They do not change the model.
-OUTPUT_SETTINGS = frozenset(
-    {"run.out", "run.mlflow", "push.directory", "bank.store", "judge.store"}
-)
+OUTPUT_SETTINGS = frozenset({"run.out", "push.directory", "bank.store", "judge.store"})
 
 
 def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -11,7 +11,6 @@ from imgpipe.models.settings import ModelSettings
 from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.configuration import beam_options, flat_settings
 from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.execution import mlflow_log
 from imgpipe.pipeline.source import require_classes, require_outside
 
 
@@ -26,7 +25,6 @@ def check(config: Config) -> None:
     """
     beam_options.require_local_artifacts(config)
     run_inputs.check_files(config)
-    mlflow_log.check(config.run.mlflow)
     require_unicode(config)
     require_outside(config)
     require_classes(config)

@@ -18,7 +18,7 @@ from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals
 from imgpipe.pipeline.configuration.config import Config, to_toml, tuned
-from imgpipe.pipeline.execution import failures, mlflow_log, repetition, summary
+from imgpipe.pipeline.execution import failures, repetition, summary
 from imgpipe.pipeline.output import metadata_file
 from imgpipe.pipeline.output.run_folders import ARTIFACTS, SUMMARY
 
@@ -100,9 +100,8 @@ class RunRecord:
             content["warnings"].append(
                 f"the report could not be written: {failures.cause(unwritten)}"
             )
-        self._write_summary(content)  # before MLflow, whose server may not answer
+        self._write_summary(content)
         if not isinstance(error, failures.Interrupted):
-            self._log_to_mlflow(content)
             self._keep_metadata()
         if error is None and self.inputs is not None:
             repetition.remember(self._directory, self._config, self.inputs, self._settings_key)
@@ -152,18 +151,6 @@ class RunRecord:
             metadata_file.keep_copy(self._config.out)
         except (OSError, sqlite3.Error):
             traceback.print_exc()  # into the log
-
-    def _log_to_mlflow(self, content: dict[str, Any]) -> None:
-        """Log the run to MLflow if the configuration asks for it, and write the result."""
-        if not self._config.run.mlflow:
-            return
-        with self._display.step("logging to MLflow"):
-            logged = mlflow_log.log(self._config, self._directory, content)
-        if isinstance(logged, str):
-            content["warnings"].append(logged)
-        else:
-            content["mlflow"] = logged
-        self._write_summary(content)
 
     def _state(self, error: BaseException | None, facts: dict[str, Any]) -> RunState:
         """Status and verdict of the run that this error ended, if there is one."""

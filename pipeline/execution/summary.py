@@ -77,7 +77,6 @@ def build(
         "timings": {key: timings[key] for key in ("total_s", "import_s", "components")},
         "bank": _bank(facts.get("bank") or {}, cached="FeatureBank" in timings["cached"]),
         "cached": list(timings["cached"]),
-        "mlflow": None,  # filled in when the run was logged
         "report": report,
         "log": log,
     }

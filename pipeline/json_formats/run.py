@@ -255,14 +255,6 @@ class Bank(TypedDict):
     reused: Annotated[int, "Images and views whose features were already stored."]
 
 
-class Logged(TypedDict):
-    """The run as MLflow has it."""
-
-    uri: Annotated[str, "Tracking URI."]
-    experiment: Annotated[str, "Name of the experiment."]
-    run_id: Annotated[str, "Id of the run."]
-
-
 class Summary(Document):
     """The summary of a run, which is also written to `summary.json` in the folder of the run.
 
@@ -285,6 +277,5 @@ class Summary(Document):
     timings: Annotated[Timings, "Times in seconds."]
     bank: Annotated[Bank, "Work of the feature bank."]
     cached: Annotated[list[str], "Components whose outputs were taken from an earlier run."]
-    mlflow: Annotated[Logged | None, "The run as MLflow has it; null if it was not logged."]
     report: Annotated[str | None, "Path of the report; null if none was written."]
     log: Annotated[str, "Path of the log."]

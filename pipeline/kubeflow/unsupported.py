@@ -33,8 +33,3 @@ def refuse(config: Config) -> None:
             'train.strategy: expected "none" or "mirrored", because a pipeline has one container '
             'for ImageTrainer, and no other workers. Received: "multi_worker".'
         )
-    if config.run.mlflow:
-        raise ConfigError(
-            "run.mlflow: expected no address, because only `imgpipe run` logs to MLflow. "
-            f"Received: {config.run.mlflow!r}. Add: --set run.mlflow="
-        )

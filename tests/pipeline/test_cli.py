@@ -92,7 +92,7 @@ def test_short_help_and_version():
 def test_scanning_and_the_client_do_not_import_tensorflow():
     program = (
         "import sys, imgpipe.components, imgpipe.pipeline.execution.run\n"
-        "import imgpipe.pipeline.execution.dry_run, imgpipe.serving.client\n"
+        "import imgpipe.serving.client\n"
         "print(sorted({'tensorflow', 'tfx', 'apache_beam', 'keras'} & set(sys.modules)))\n"
     )
     assert python_program.printed(program).strip() == "[]"
@@ -167,26 +167,6 @@ def test_init_notes_a_class_with_too_few_images(photos: Path):
         "lower gate.min_train and gate.min_validation"
     )
     assert config.gate.min_validation == 3
-
-
-def test_dry_run_counts_forward_passes_and_writes_nothing(photos: Path, tmp_path: Path):
-    out = tmp_path / "out"
-    result = imgpipe("run", "--data", str(photos), "--out", str(out), "--dry-run")
-    assert result.returncode == 0, result.stderr
-    assert "16 files, 2 classes (a b, ü)" in result.stdout
-    assert "(images and their augmented copies); 0 are stored already" in result.stdout
-    assert "compared    with no version" in result.stdout
-    assert not out.exists()
-
-
-@pytest.mark.parametrize(
-    ("argument", "expected"),
-    [(("--json", "-"), "--json needs a run"), (("--from", "Pusherr"), "'ModelPusher'?")],
-)
-def test_a_dry_run_refuses_what_has_no_effect_on_it(photos: Path, argument, expected: str):
-    result = imgpipe("run", "--data", str(photos), "--dry-run", *argument)
-    assert result.returncode == 2 and not result.stdout
-    assert expected in result.stderr
 
 
 @pytest.mark.parametrize("command", ["demo", "check"])
@@ -400,7 +380,7 @@ def test_init_writes_a_file_whose_name_is_not_utf8(photos: Path, tmp_path: Path)
 
 
 def test_a_configuration_may_be_a_pipe(photos: Path):
-    command = f'{sys.executable} -m imgpipe.pipeline.cli run <(echo "[traim]") --dry-run'
+    command = f'{sys.executable} -m imgpipe.pipeline.cli run <(echo "[traim]")'
     result = subprocess.run(
         ["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False
     )
@@ -599,7 +579,7 @@ def test_summary_counts_warned_images_by_reason():
     assert built["data"]["warned"] == {"blurry": 1, "dark": 2}
 
 
-def test_every_source_has_a_config_and_a_dry_run(photos: Path, tmp_path: Path):
+def test_init_describes_an_archive_and_a_list(photos: Path, tmp_path: Path):
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
         for file in sorted(photos.rglob("*.png")):
             archive.write(file, file.relative_to(tmp_path).as_posix())
@@ -607,19 +587,15 @@ def test_every_source_has_a_config_and_a_dry_run(photos: Path, tmp_path: Path):
     made = imgpipe("init", str(tmp_path / "set.zip"), "-o", str(tmp_path / "c.toml"))
     assert made.returncode == 0, made.stderr
     assert "reported: non_ascii_name 8, unsafe_name 1" in made.stdout
-    shown = imgpipe("run", str(tmp_path / "c.toml"), "--out", str(tmp_path / "o"), "--dry-run")
-    assert shown.returncode == 0, shown.stderr
-    assert "set.zip: 16 files, 2 classes (a b, ü)" in shown.stdout
-    assert "reported    non_ascii_name 8, unsafe_name 1" in shown.stdout
     rows = [
         f"{file.relative_to(tmp_path).as_posix()},{file.parent.name},{file.stem}"
         for file in sorted(photos.rglob("*.png"))
     ]
     (tmp_path / "list.csv").write_text("\n".join(["path,label,group", *rows, "gone.png,ü,9"]))
-    listed = imgpipe("run", "--data", str(tmp_path / "list.csv"), "--dry-run")
-    assert "17 files, 2 classes (a b, ü)" in listed.stdout, listed.stderr
-    assert "groups      9, each of which stays in one split" in listed.stdout
-    missing = imgpipe("run", "--data", "tfds:no_such_set", "--dry-run")
+    listed = imgpipe("init", str(tmp_path / "list.csv"), "-o", str(tmp_path / "l.toml"))
+    assert "17 files in 2 classes" in listed.stdout, listed.stderr
+    assert "9 groups, each of which stays in one split" in listed.stdout
+    missing = imgpipe("check", "tfds:no_such_set")
     assert missing.returncode == 2 and "tfds:no_such_set" in missing.stderr
 
 
