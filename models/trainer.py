@@ -24,7 +24,6 @@ from imgpipe.models.export.saved_model import export, write_digest
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.bank import read_table
 from imgpipe.models.features.feature_distribution import FeatureDistribution
-from imgpipe.models.files.file_patterns import all_matching
 from imgpipe.models.files.local_path import local_path
 from imgpipe.models.head.calibration import calibrate
 from imgpipe.models.head.stored_head import StoredHead
@@ -260,7 +259,7 @@ def _smallest(
     """
     import tensorflow as tf
 
-    files = all_matching(patterns)
+    files = sorted(tf.io.gfile.glob(patterns))
     if not files or count < 1:
         return
     text = tf.io.FixedLenFeature([], tf.string)

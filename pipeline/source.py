@@ -71,8 +71,15 @@ def require_outside(config: Config) -> None:
         config: The configuration, with absolute paths.
 
     Raises:
-        ConfigError: A folder of outputs lies in the folder of the images, or is this folder.
+        ConfigError: A folder of outputs lies in the folder of the images, or is this folder, or its
+            path has a character that Beam and TensorFlow take for a pattern.
     """
+    for name, path in outputs(config).items():
+        if any(character in str(path) for character in "*?["):
+            raise ConfigError(
+                f"{name}: expected a path without *, ? and [, which Beam and TensorFlow take for "
+                f"patterns of other folders. Received: {path}"
+            )
     _, place = split_spec(config.data.source, run_inputs.source_options(config))
     images = os.path.realpath(place)
     if not config.data.source or not os.path.isdir(images):  # noqa: PTH112  # `Path.is_dir` may raise

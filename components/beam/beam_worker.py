@@ -3,7 +3,7 @@
 The wheels of TFX lack the native part of `tfx_bsl.arrow.sql_util` (SQL slicing), and TFX installs
 a stub for that module when it is imported. A worker unpickles TensorFlow Data Validation before it
 imports TFX, and StatisticsGen fails. ``--beam_plugins=imgpipe.components.beam.beam_worker`` makes
-each worker load this module first. It also installs `literal_folders`.
+each worker load this module first.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from __future__ import annotations
 import importlib
 import sys
 import types
-
-from imgpipe.components.beam import literal_folders
 
 MODULE = "tfx_bsl.arrow.sql_util"
 
@@ -38,4 +36,3 @@ def _missing_attribute(name: str) -> object:
 
 
 install()
-literal_folders.install()

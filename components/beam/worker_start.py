@@ -43,10 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "--worker_pool to serve workers to a runner with environment EXTERNAL."
         )
     if parsed.worker_pool:
-        from imgpipe.components.beam import worker_pool
+        from apache_beam.runners.worker import worker_pool_main
 
         logging.basicConfig(level=logging.INFO)
-        address, server = worker_pool.serve(parsed.service_port, str(script()))
+        address, server = worker_pool_main.BeamFnExternalWorkerPoolServicer.start(
+            use_process=True, port=parsed.service_port, container_executable=str(script())
+        )
         _log.info(
             "serving workers at port %s of all network interfaces, without authentication: whoever "
             "reaches this port can start workers, which run the code that they are sent",

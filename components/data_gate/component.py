@@ -26,7 +26,6 @@ from imgpipe.components.image_filter.quarantine import read_summary
 from imgpipe.components.storage.records import write_text
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import DataRefused, ResourceError
-from imgpipe.models.files.file_patterns import matching
 
 GATE_FILE = "gate.json"
 _ANOMALIES_FILE = "SchemaDiff.pb"  # written by TFX's ExampleValidator
@@ -58,7 +57,7 @@ def read_statistics(uri: str) -> dict[str, comparison.Statistics]:
 
 def read_schema(uri: str) -> schema_pb2.Schema:
     """Read the schema from the Schema artifact at `uri`."""
-    (path,) = matching(f"{uri}/*.pbtxt")
+    (path,) = tf.io.gfile.glob(f"{uri}/*.pbtxt")
     return text_format.Parse(_read(path).decode(), schema_pb2.Schema())
 
 

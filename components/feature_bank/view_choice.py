@@ -18,7 +18,6 @@ from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.features.bank import BANK_FILE, open_split
 from imgpipe.models.features.folds import ENOUGH, judge_networks
-from imgpipe.models.files.file_patterns import matching
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.solved_head import Judgement
 from imgpipe.models.search.ways import FEWEST_CORRECTED, IDEAS
@@ -118,7 +117,8 @@ def choose_views(
             )
     kept = max(0, len(helpful) - 1)
     if kept < facts["views"]:
-        for file in matching(f"{features}/Split-{names.TRAIN}/{prefix_of(facts['views'])}-*"):
+        prefix = prefix_of(facts["views"])
+        for file in tf.io.gfile.glob(f"{features}/Split-{names.TRAIN}/{prefix}-*"):
             tf.io.gfile.remove(file)
     facts |= {"views": kept, "bytes": bytes_of(images, kept, plan.shapes)}
     records.write_json(f"{features}/{BANK_FILE}", facts)

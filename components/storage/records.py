@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY, atomic_write
-from imgpipe.models.files.file_patterns import matching
 from imgpipe.models.files.record_batches import record_batches
 
 if TYPE_CHECKING:
@@ -45,7 +44,9 @@ def shard_path(uri: str, split: str, shard: int, shards: int) -> str:
 
 def shard_files(uri: str, split: str) -> list[str]:
     """Paths of the shard files of a split, in order."""
-    found = matching(f"{uri}/Split-{split}/{FILE_PREFIX}-*")
+    import tensorflow as tf
+
+    found = sorted(tf.io.gfile.glob(f"{uri}/Split-{split}/{FILE_PREFIX}-*"))
     return [path for path in found if _SHARD.search(path)]
 
 

@@ -25,7 +25,6 @@ import numpy.typing as npt
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.export.signatures import SERVING_DEFAULT, SERVING_PIXELS
-from imgpipe.models.files.file_patterns import plain_name
 from imgpipe.models.layer_names import PROBABILITIES
 
 FLOAT16: Final = "float16"
@@ -74,8 +73,7 @@ def load_network(directory: str) -> Network:
     import tensorflow as tf
     from tensorflow.python.framework import convert_to_constants
 
-    with plain_name(directory) as folder:
-        loaded = tf.saved_model.load(folder)
+    loaded = tf.saved_model.load(directory)
     if SERVING_PIXELS not in loaded.signatures:
         raise ConfigError(
             f"LiteRT export: expected a signature {SERVING_PIXELS} in {directory}. "

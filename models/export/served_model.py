@@ -6,7 +6,6 @@ from collections.abc import Collection
 from typing import Any
 
 from imgpipe.models.export.signatures import SERVING_DEFAULT
-from imgpipe.models.files.file_patterns import plain_name
 
 
 class Served:
@@ -29,9 +28,9 @@ class Served:
         # A session and not `tf.saved_model.load`, which runs models that fail in TensorFlow
         # Serving (tensorflow/serving#2250).
         self._graph = tf.Graph()
-        with self._graph.as_default(), plain_name(directory) as path:
+        with self._graph.as_default():
             self._session = tf.compat.v1.Session(graph=self._graph)
-            meta = tf.compat.v1.saved_model.load(self._session, ["serve"], path)
+            meta = tf.compat.v1.saved_model.load(self._session, ["serve"], directory)
         definition = meta.signature_def[signature]
         self._inputs = {key: info.name for key, info in definition.inputs.items()}
         self._outputs = {

@@ -20,7 +20,6 @@ from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.features.hash_column import HashColumn, Short, distinct, shortened
 from imgpipe.models.features.image_groups import NEAR_FILE, ImageGroups, find_groups
 from imgpipe.models.features.row_file import RowFile, Rows, selected
-from imgpipe.models.files.file_patterns import matching
 
 BANK_FILE: Final = "bank.json"
 ACTIVATIONS_FOLDER: Final = "activations"
@@ -323,9 +322,12 @@ def _read_table(
 
 
 def _files(uri: str, split: str | tuple[str, ...]) -> list[str]:
+    import tensorflow as tf
+
     splits = (split,) if isinstance(split, str) else split
     folder = uri.rstrip("/")
-    return [file for s in splits for file in matching(f"{folder}/Split-{s}/data_tfrecord-*")]
+    patterns = [f"{folder}/Split-{split}/data_tfrecord-*" for split in splits]
+    return [file for one in patterns for file in sorted(tf.io.gfile.glob(one))]
 
 
 def _decoded(values: npt.NDArray[Any], dim: int, uri: str) -> npt.NDArray[np.float16]:

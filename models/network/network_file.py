@@ -27,7 +27,6 @@ from imgpipe.models.backbones.network_copy import set_weights
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.array_archive import DAMAGED
-from imgpipe.models.files.file_patterns import plain_name
 from imgpipe.models.network.classifier import Classifier, build_classifier
 from imgpipe.models.setting_sections import NetworkSettings
 from imgpipe.models.settings import ModelSettings
@@ -239,9 +238,8 @@ def _variables(directory: str) -> dict[str, Array]:
     import tensorflow as tf
 
     try:
-        with plain_name(directory.rstrip("/")) as path:
-            reader = tf.train.load_checkpoint(f"{path}/variables/variables")
-            values = [reader.get_tensor(name) for name in reader.get_variable_to_shape_map()]
+        reader = tf.train.load_checkpoint(f"{directory.rstrip('/')}/variables/variables")
+        values = [reader.get_tensor(name) for name in reader.get_variable_to_shape_map()]
     except (tf.errors.OpError, RuntimeError) as error:
         raise OSError(str(error)) from error
     return {_sha256(value): value for value in values if isinstance(value, np.ndarray)}

@@ -19,7 +19,6 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.dataset_tuning import untuned
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.row_file import RowFile
-from imgpipe.models.files.file_patterns import all_matching
 from imgpipe.models.training.datasets import Maps
 from imgpipe.models.training.images import in_order
 
@@ -54,7 +53,9 @@ class LabelledImages:
         Args:
             patterns: File patterns of the image examples of one or more splits.
         """
-        files = all_matching(patterns)
+        import tensorflow as tf
+
+        files = sorted(tf.io.gfile.glob(patterns))
         return cls(files, *in_order(files))
 
     def select(self, keep: npt.NDArray[np.bool_]) -> LabelledImages:
@@ -102,7 +103,7 @@ def usual_side(patterns: Sequence[str]) -> int:
 
     number = tf.io.FixedLenFeature([], tf.int64, default_value=0)
     spec = {names.WIDTH: number, names.HEIGHT: number}
-    dataset = tf.data.TFRecordDataset(all_matching(patterns)).batch(_AT_ONCE)
+    dataset = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(patterns))).batch(_AT_ONCE)
     dataset = dataset.map(lambda records: tf.io.parse_example(records, spec))
     sides = [np.max(list(batch.values()), axis=0) for batch in dataset.as_numpy_iterator()]
     return int(np.median(np.concatenate(sides))) if sides else 0
@@ -115,7 +116,9 @@ def seconds_a_view(patterns: Sequence[str], extractor: FeatureExtractor) -> floa
         patterns: File patterns of the image examples of one split, with at least one image.
         extractor: Extractor to measure.
     """
-    images, hashes = next(_read(all_matching(patterns)))
+    import tensorflow as tf
+
+    images, hashes = next(_read(sorted(tf.io.gfile.glob(patterns))))
     names_of = [digest.decode() for digest in hashes]
     extractor.extract(images, names_of, [[0]] * len(images))
     # View 1 is in it, because augmentation is part of the cost of a view.

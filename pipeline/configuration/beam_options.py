@@ -10,7 +10,6 @@ from imgpipe.components.beam import worker_start
 from imgpipe.components.storage.blob_store import SHARED
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration.beam_schema import Beam
-from imgpipe.pipeline.configuration.config import Config
 
 #: Loads in each worker what it needs to unpickle the functions of TFX's components.
 _PLUGIN = "--beam_plugins=imgpipe.components.beam.beam_worker"
@@ -18,7 +17,7 @@ _PLUGIN = "--beam_plugins=imgpipe.components.beam.beam_worker"
 #: That takes 3.6 s each, and workers need imgpipe too, so they have an installation anyway.
 _PACKED = "--sdk_container_image="
 _NO_PACKING = f"{_PACKED}none"
-_REMOTE_ENGINES = ("flink", "spark", "portable", "dataflow")
+_REMOTE_ENGINES = ("flink", "spark", "portable")
 #: Values of `beam.runner` with which all work is done on this machine, by processes of this run.
 LOCAL_RUNNERS = ("local", "processes")
 _LOOPBACK = "--environment_type=LOOPBACK"
@@ -39,14 +38,10 @@ def arguments(beam: Beam) -> list[str]:
     Returns:
         Options as they are written on a command line. Those of `beam.args` come last, so that they
         win over the others; TFX puts the options of a single component behind them.
-
-    Raises:
-        ConfigError: A setting that Dataflow needs is missing.
     """
     given = list(beam.args)
     options = [] if _names(given, "--runner") else [*_runner(beam), *_environment(beam)]
-    # The workers of Dataflow need an image; `_environment` names it, or `beam.args`.
-    if not _names(given, _PACKED) and _engine(beam) != "dataflow":
+    if not _names(given, _PACKED):
         options.append(_NO_PACKING)
     if not _names(given, "--beam_plugin"):
         options.append(_PLUGIN)
@@ -68,24 +63,6 @@ def store(beam: Beam, folder: Path, on_cluster: bool = False) -> str:
         on_cluster: Whether the components themselves run on several hosts.
     """
     return f"{SHARED}{folder}" if on_cluster or has_several_hosts(beam) else str(folder)
-
-
-def require_local_artifacts(config: Config) -> None:
-    """Check that the workers can read the output folder, which is on this machine.
-
-    Args:
-        config: The configuration of a run on this machine.
-
-    Raises:
-        ConfigError: The runner is Dataflow.
-    """
-    if _engine(config.beam) == "dataflow":
-        raise ConfigError(
-            f"the workers of Dataflow cannot read the output folder {config.out} on this machine. "
-            'Choose another beam.runner. Received: beam.runner = "dataflow" (or --runner in '
-            "beam.args). Dataflow needs a TFX pipeline of your own, whose root is in a bucket: "
-            "see docs/dataflow.md."
-        )
 
 
 def require_local_workers(beam: Beam) -> None:
@@ -124,13 +101,6 @@ def _names(options: list[str], prefix: str) -> bool:
 
 def _runner(beam: Beam) -> list[str]:
     """Return the options for the runner, its address and its number of workers."""
-    if beam.runner == "dataflow":
-        _require_dataflow_settings(beam)
-        options = [
-            f"--{key}={getattr(beam, key)}" for key in ("project", "region", "temp_location")
-        ]
-        workers = [f"--max_num_workers={beam.parallelism}"] if beam.parallelism else []
-        return ["--runner=DataflowRunner", *options, *workers]
     if beam.runner in ("flink", "spark", "portable"):
         parallelism = [f"--parallelism={beam.parallelism}"] if beam.parallelism else []
         return [*_address(beam), *parallelism]
@@ -141,17 +111,6 @@ def _runner(beam: Beam) -> list[str]:
     # DirectRunner would try PrismRunner first, which downloads a program while the run is going on:
     # https://github.com/apache/beam/pull/34612
     return ["--runner=FnApiRunner", _TYPES_KNOWN]
-
-
-def _require_dataflow_settings(beam: Beam) -> None:
-    # Not in the schema: a run refuses Dataflow, and must not ask for its settings before.
-    needed = ("project", "region", "temp_location", "environment_config")
-    missing = [f"beam.{name}" for name in needed if not getattr(beam, name)]
-    if missing:
-        raise ConfigError(
-            f'beam.runner = "dataflow" needs {", ".join(missing)} too (environment_config is an '
-            "image in which imgpipe is installed)."
-        )
 
 
 def _address(beam: Beam) -> list[str]:
@@ -166,8 +125,6 @@ def _environment(beam: Beam) -> list[str]:
     """Return the options that say where the runner finds or starts its Python workers."""
     if beam.runner in LOCAL_RUNNERS:
         return []
-    if beam.runner == "dataflow":
-        return [f"{_PACKED}{beam.environment_config}"]
     kind = beam.environment or "PROCESS"
     config = beam.environment_config
     if kind == "PROCESS" and not config:

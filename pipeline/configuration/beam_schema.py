@@ -16,18 +16,14 @@ from imgpipe.pipeline.configuration.config_schema import SettingsSection
 _HOST_PORT = r"^$|^[^\s/:]+:\d{1,5}$"
 #: Spark takes the addresses of several masters, of which one is active.
 _SPARK_URL = r"^$|^(spark://[^\s/:,]+:\d{1,5}(,[^\s/:,]+:\d{1,5})*|yarn|local(\[.+\])?)$"
-_BUCKET = r"^$|^gs://[^\s/]+(/.*)?$"
 #: Settings of Beam that only some runners use.
 _RUNNERS_OF = {
     "flink_master": ("flink",),
     "spark_master_url": ("spark",),
     "job_endpoint": ("flink", "spark", "portable"),
-    "project": ("dataflow",),
-    "region": ("dataflow",),
-    "temp_location": ("dataflow",),
-    "parallelism": ("processes", "flink", "dataflow"),
+    "parallelism": ("processes", "flink"),
     "environment": ("flink", "spark", "portable"),
-    "environment_config": ("flink", "spark", "portable", "dataflow"),
+    "environment_config": ("flink", "spark", "portable"),
 }
 #: What `environment_config` has to name, by the environment.
 _NEEDED = {
@@ -39,11 +35,11 @@ _NEEDED = {
 class Beam(SettingsSection):
     """Apache Beam, which runs the data components."""
 
-    runner: Literal["local", "processes", "flink", "spark", "dataflow", "portable"] = Field(
+    runner: Literal["local", "processes", "flink", "spark", "portable"] = Field(
         "local",
         description="Engine of the data components. local: this process. processes: worker "
-        "processes on this machine. flink, spark, dataflow: a cluster (see docs/). portable: any "
-        "job server of Beam.",
+        "processes on this machine. flink, spark: a cluster (see docs/). portable: any job "
+        "server of Beam.",
     )
     flink_master: str = Field(
         "",
@@ -63,18 +59,11 @@ class Beam(SettingsSection):
         description="Address (HOST:PORT) of a job server that runs already, instead of "
         "flink_master or spark_master_url.",
     )
-    project: str = Field("", description="Google Cloud project of Dataflow.")
-    region: str = Field("", description="Google Cloud region of Dataflow, such as europe-west1.")
-    temp_location: str = Field(
-        "",
-        pattern=_BUCKET,
-        description="Folder gs://BUCKET/FOLDER for temporary files of Dataflow.",
-    )
     parallelism: int = Field(
         0,
         ge=0,
-        description="Number of bundles that are processed at a time: worker processes, slots of "
-        "Flink, or the maximum number of workers of Dataflow. 0: the runner decides.",
+        description="Number of bundles that are processed at a time: worker processes, or "
+        "slots of Flink. 0: the runner decides.",
     )
     environment: Literal["", "LOOPBACK", "PROCESS", "EXTERNAL", "DOCKER"] = Field(
         "",
@@ -87,7 +76,7 @@ class Beam(SettingsSection):
         "",
         description='PROCESS: JSON such as {"command": "/opt/venv/bin/imgpipe-beam-worker"}; '
         "empty: the script beside this Python. EXTERNAL: HOST:PORT of the pool, as each host of "
-        "the cluster sees it. DOCKER and dataflow: the image.",
+        "the cluster sees it. DOCKER: the image.",
     )
     args: tuple[str, ...] = Field(
         (),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings import ModelSettings
 from imgpipe.pipeline import inputs as run_inputs
-from imgpipe.pipeline.configuration import beam_options, flat_settings
+from imgpipe.pipeline.configuration import flat_settings
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.source import require_classes, require_outside
 
@@ -23,7 +23,6 @@ def check(config: Config) -> None:
     Raises:
         ConfigError: A setting does not fit the others, the files or the classes.
     """
-    beam_options.require_local_artifacts(config)
     run_inputs.check_files(config)
     require_unicode(config)
     require_outside(config)

@@ -27,7 +27,6 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 
 from imgpipe.components import loaded_model
-from imgpipe.components.beam.literal_folders import literal_folders
 from imgpipe.components.storage import integrity
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.graph import NEVER_CACHED
@@ -97,7 +96,6 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
     while True:
         try:
             with (
-                literal_folders(root),
                 _without_arguments(),
                 beam_lookups.remembered(),
                 loaded_model.dropped_at_end(),

@@ -17,6 +17,8 @@ def test_outputs_among_the_images_are_refused_with_every_spelling(tmp_path: Path
     with pytest.raises(ConfigError, match=r"run.out: .* lies in the folder of the images"):
         source.require_outside(build({"data": data, "run": {"out": str(tmp_path / "out")}}))
     source.require_outside(build({"data": data, "run": {"out": f"{tmp_path}-out"}}))
+    with pytest.raises(ConfigError, match=r"push.directory: expected a path without \*, \? and \["):
+        source.require_outside(build({"data": data, "push": {"directory": "/models [new]"}}))
 
 
 def test_test_images_without_a_test_split_are_refused(tmp_path: Path):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import socket
 import subprocess
 import sys
 import threading
 from concurrent import futures
 from pathlib import Path
-from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -21,7 +19,7 @@ from apache_beam.portability.api import (
     beam_provision_api_pb2_grpc,
 )
 
-from imgpipe.components.beam import worker_pool, worker_start
+from imgpipe.components.beam import worker_start
 
 
 class Runner(
@@ -149,12 +147,3 @@ def test_flags_of_a_worker_are_checked_before_beam_is_imported():
     assert (
         "argparse" in done.stderr and "apache_beam" not in done.stderr
     )  # importtime lists the imports
-
-
-def test_a_pool_says_that_every_interface_is_open(monkeypatch, caplog):
-    server = SimpleNamespace(wait_for_termination=lambda: None)
-    monkeypatch.setattr(worker_pool, "serve", lambda port, command: (f"localhost:{port}", server))
-    caplog.set_level(logging.INFO)
-    worker_start.main(["--worker_pool", "--service_port=50001"])
-    assert "port 50001 of all network interfaces, without authentication" in caplog.text
-    assert "localhost" not in caplog.text

@@ -13,13 +13,6 @@ from imgpipe.pipeline.configuration import beam_options
 from imgpipe.pipeline.configuration import config as configs
 
 FLINK = {"runner": "flink", "flink_master": "jobmanager:8081"}
-DATAFLOW = {
-    "runner": "dataflow",
-    "project": "p",
-    "region": "r",
-    "temp_location": "gs://b/t",
-    "environment_config": "r/image:1",
-}
 
 
 def options(**beam: object) -> list[str]:
@@ -45,7 +38,6 @@ def options(**beam: object) -> list[str]:
             "flink_master: expected: Address of Flink's JobManager (HOST:PORT of its REST inte",
         ),
         ({"runner": "spark", "spark_master_url": "h:7077"}, "expected: Address of Spark's mas"),
-        ({**DATAFLOW, "temp_location": "/tmp"}, "temp_location: expected: Folder gs://BUC"),
         ({**FLINK, "environment": "EXTERNAL"}, 'EXTERNAL" needs the address HOST:PORT of a worker'),
         ({**FLINK, "environment": "DOCKER"}, 'DOCKER" needs an image in which imgpipe is inst'),
         (
@@ -109,15 +101,6 @@ def test_each_runner_gets_its_options():
         kept,
         *common,
     ]
-    assert options(**DATAFLOW, parallelism=9) == [
-        "--runner=DataflowRunner",
-        "--project=p",
-        "--region=r",
-        "--temp_location=gs://b/t",
-        "--max_num_workers=9",
-        "--sdk_container_image=r/image:1",
-        "--beam_plugins=imgpipe.components.beam.beam_worker",
-    ]
 
 
 def test_args_alone_choose_the_runner():
@@ -134,10 +117,9 @@ def test_args_alone_choose_the_runner():
         ({"runner": "processes"}, False),
         (FLINK, True),
         ({**FLINK, "environment": "LOOPBACK"}, False),
-        (DATAFLOW, True),
         ({"args": ["--runner=SparkRunner"]}, True),
         ({"args": ["--runner=flink"]}, True),
-        ({"args": ["--runner", "DATAFLOW"]}, True),
+        ({"args": ["--runner", "SPARK"]}, True),
         ({"args": ["--runner=PortableRunner", "--environment_type=LOOPBACK"]}, False),
     ],
 )
@@ -149,22 +131,7 @@ def test_runners_with_workers_on_other_hosts_are_recognised(beam, expected):
     assert beam_options.store(built, Path("/bank"), on_cluster=True) == "shared:/bank"
 
 
-def test_dataflow_needs_settings():
-    with pytest.raises(ConfigError, match=r"needs beam\.region, beam\.temp_location, beam\.env"):
-        options(runner="dataflow", project="p")
-
-
-@pytest.mark.parametrize(
-    "beam", [DATAFLOW, {"runner": "dataflow"}, {"args": ["--runner=dataflow"]}]
-)
-def test_a_run_on_this_machine_refuses_dataflow(tmp_path, beam):
-    config = configs.build({"beam": beam, "run": {"out": str(tmp_path)}})
-    with pytest.raises(ConfigError, match="Dataflow cannot read the output folder"):
-        beam_options.require_local_artifacts(config)
-    beam_options.require_local_artifacts(configs.build({"beam": FLINK}))
-
-
-@pytest.mark.parametrize("beam", [FLINK, {"runner": "dataflow"}, {"args": ["--runner=spark"]}])
+@pytest.mark.parametrize("beam", [FLINK, {"args": ["--runner=spark"]}])
 def test_a_pipeline_on_kubeflow_refuses_workers_outside_of_its_containers(beam):
     with pytest.raises(ConfigError, match="where the workers of a cluster cannot read them"):
         beam_options.require_local_workers(configs.build({"beam": beam}).beam)
