@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from imgpipe.models.limits import STRICT
 
 Activation = Literal["auto", "softmax", "sigmoid"]
-Balance = Literal["none", "class_weights", "sampling"]
+Balance = Literal["none", "class_weights"]
 FineTuneMode = Literal["off", "on", "auto", "search"]
 Freeze = Literal["auto", "all", "none"]
 Optimizer = Literal["auto", "adam", "adamw", "rmsprop", "sgd"]
@@ -152,8 +152,8 @@ class TrainSettings:
     )
     balance: Balance = Field(
         default="none",
-        description="Remedy for classes of unequal size: class_weights weights the loss, sampling "
-        "draws every class equally often, none does nothing.",
+        description="Remedy for classes of unequal size: class_weights weights the loss, none does "
+        "nothing.",
     )
     precision: Precision = Field(
         default="auto",

@@ -14,8 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from imgpipe.models import backbones
 from imgpipe.models.augmentation import ViewSpec
-from imgpipe.models.augmentation.mixup import Mixing
-from imgpipe.models.backbones import Backbone, registry
+from imgpipe.models.backbones import Backbone
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.feature_names import UNKNOWN
 from imgpipe.models.limits import STRICT, problems
@@ -30,13 +29,11 @@ class ModelSettings(TrainSettings, NetworkSettings):
         name: Name of the served model.
         fine_tune: Settings of the second stage.
         views: Settings of the augmentation.
-        mixing: Settings of MixUp and CutMix.
     """
 
     name: str = "imgpipe"
     fine_tune: FineTune = Field(default_factory=FineTune)
     views: ViewSpec = Field(default_factory=ViewSpec)
-    mixing: Mixing = Field(default_factory=Mixing)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> ModelSettings:
@@ -87,22 +84,15 @@ class ModelSettings(TrainSettings, NetworkSettings):
             self.optimizer == "auto"
             and self.frozen
             and not self.hidden_units
-            and not self.mixing.mixup
             and not self.target_accuracy
             and not self.steps_per_epoch
-            and self.balance != "sampling"
             and self.strategy == "none"
         )
 
     @property
     def searches(self) -> bool:
         """Whether the run may search for a network that is better than the solved head."""
-        return (
-            self.solved
-            and self.fine_tune.mode == "search"
-            and self.minutes != 0
-            and not self.views.multi_scale
-        )
+        return self.solved and self.fine_tune.mode == "search" and self.minutes != 0
 
     def second_stage(self) -> ModelSettings:
         """Return the settings of fine-tuning in the form of settings of a training."""
@@ -134,25 +124,6 @@ class ModelSettings(TrainSettings, NetworkSettings):
             raise ConfigError(
                 "model.feature_dropout comes before a hidden layer, but model.hidden_units is 0. "
                 "Use model.dropout for a linear head"
-            )
-        if self.mixing.cutmix and self.frozen and not self.fine_tune.wanted:
-            raise ConfigError(
-                "views.cutmix needs images or feature maps, but here a head trains on pooled "
-                "features. Use views.mixup, or fine_tune.mode"
-            )
-
-        if self.views.multi_scale and (
-            not self.frozen or self.fine_tune.wanted or self.pooling == "flatten"
-        ):
-            raise ConfigError(
-                "views.multi_scale needs features that are pooled alike at any size: a frozen "
-                'backbone, model.pooling "average" or "max", fine_tune.mode "off"'
-            )
-        architecture = registry.architecture(self.backbone_spec().name)
-        if self.views.multi_scale and self.weights == "imagenet" and architecture.weights_by_size:
-            raise ConfigError(
-                "views.multi_scale needs the same weights at each size, but Keras has others for "
-                f"some sizes of {architecture.name}. Use another model.backbone"
             )
 
     def check_classes(self, vocabulary: Sequence[str]) -> tuple[str, ...]:

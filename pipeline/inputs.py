@@ -325,7 +325,6 @@ def report_settings(
         "backbone": config.model.network,
         "image_size": config.settings.size,
         "views": asdict(config.settings.views),
-        "mixing": asdict(config.views.mixing),
         "expect": config.expect.model_dump(),
         "fingerprint": fingerprint,
         "seeds": {"split": config.split.seed, "train": config.train.seed},

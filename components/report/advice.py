@@ -127,7 +127,7 @@ def fine_tuning(facts: Mapping[str, Any]) -> Advice | None:
         )
     if training.get("fine_tune") or training.get("search"):  # has tried it
         return None
-    if changed.get("views.multi_scale") or (changed.get("evaluate.cross_validate") or 0) > 0:
+    if (changed.get("evaluate.cross_validate") or 0) > 0:
         return None  # such a run does not search
     options = ["--set fine_tune.mode=search"] if "fine_tune.mode" in changed else []
     if not options or changed.get("train.minutes") == 0:

@@ -40,7 +40,7 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
     Args:
         uris: Artifact URIs by the names of `inputs.REPORTED`.
         settings: name, source, vocabulary, proposals, threshold, max_drop, backbone, image_size,
-            views, mixing and expect.
+            views and expect.
 
     Returns:
         A dictionary that can be written as JSON, with keys such as settings, data, near, bank,

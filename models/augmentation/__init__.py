@@ -6,9 +6,8 @@ view stays valid. Keras' preprocessing layers draw random numbers for a batch, a
 resamples the image once for each layer, which takes longer.
 
 One affine warp applies rotation, shifts, shear, zoom, flips and scale (`geometry`). One affine map
-of the colours changes brightness, contrast, saturation and hue (`colour`). `random_erasing`
-replaces a rectangle by noise. Each of them draws from its own stream of random numbers, so
-switching one on does not change the others.
+of the colours changes brightness, contrast, saturation and hue (`colour`). Each of them draws from
+its own stream of random numbers, so switching one on does not change the others.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from imgpipe.models.augmentation import colour, geometry, random_erasing
+from imgpipe.models.augmentation import colour, geometry
 from imgpipe.models.augmentation.spec import ViewSpec
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def augment(
 
     def changed() -> tf.Tensor:
         warped = geometry.warp(images, seed, spec)
-        return _one_by_one(warped, seed, spec) if spec.colours or spec.erasing else warped
+        return _recoloured(warped, seed, spec) if spec.colours else warped
 
     # A batch of view 0 alone, as in validation, skips the warp.
     result = tf.cond(tf.reduce_any(views > 0), changed, lambda: tf.identity(images))
@@ -64,25 +63,22 @@ def augment(
     return result
 
 
-def _one_by_one(images: tf.Tensor, seeds: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
-    """Change the colours of each image and erase a rectangle; return [N, S, S, 3].
+def _recoloured(images: tf.Tensor, seeds: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
+    """Change the colours of each image, [N, S, S, 3].
 
     The images are processed one at a time. In an operation on the whole batch, the order of
     summation would depend on the batch, and so would the last bits of a view.
     """
     import tensorflow as tf
 
-    def change(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        if spec.colours:
-            image = colour.shift(image, seed, spec)
-        return random_erasing.erase(image, seed, spec.erasing) if spec.erasing else image
-
-    def change_views(pair: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+    def change(pair: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         image, seed = pair
-        return tf.cond(seed[1] > 0, lambda: change(image, seed), lambda: tf.identity(image))
+        return tf.cond(
+            seed[1] > 0, lambda: colour.shift(image, seed, spec), lambda: tf.identity(image)
+        )
 
     return tf.map_fn(
-        change_views,
+        change,
         (images, seeds),
         fn_output_signature=tf.TensorSpec(images.shape[1:], tf.float32),
     )

@@ -13,8 +13,6 @@ from imgpipe.models.limits import STRICT, declared
 _Share = Annotated[float, Field(ge=0, le=1)]
 Fill = Literal["nearest", "reflect", "wrap", "constant"]
 
-_STEP: Final = 32  # pixels; most networks reduce the side of an image by this factor
-
 #: These settings are part of every key. The others are part of the key only when they are on, so
 #: that a new setting does not change existing keys.
 _ALWAYS: Final = ("rotation", "shifts", "shear", "zoom", "horizontal_flip", "fill")
@@ -74,29 +72,6 @@ class ViewSpec:
         description="Maximum change of the hue in either direction, as a share of the colour "
         "circle; 0.5 allows any colour.",
     )
-    erasing: Annotated[float, Field(ge=0, le=0.9)] = Field(
-        default=0.0,
-        description="Maximum share of the area that is replaced by noise, in a rectangle of every "
-        "other view.",
-    )
-
-    multi_scale: Annotated[float, Field(ge=0, le=0.5)] = Field(
-        default=0.0,
-        description="Share by which every third view is smaller, and every third larger, than "
-        "image_size, in steps of 32 pixels; for heads on pooled features.",
-    )
-
-    def side(self, view: int, image_size: int) -> int:
-        """Return the side in pixels at which the backbone sees a view.
-
-        Args:
-            view: Number of the view; view 0 always has `image_size`.
-            image_size: Usual side in pixels.
-        """
-        turn = view % 3 - 1 if view else 0  # 0 for view 1, 1 for view 2, -1 for view 3, and again
-        if not turn or not self.multi_scale:
-            return image_size
-        return max(1, round(image_size * (1 + turn * self.multi_scale) / _STEP)) * _STEP
 
     @property
     def colours(self) -> bool:

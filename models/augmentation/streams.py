@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 #: Numbers of the streams. The first one, for the warp of the course, uses the seeds unchanged.
-COURSE, GEOMETRY, COLOUR, ERASING, NOISE = range(5)
+COURSE, GEOMETRY, COLOUR = range(3)
 _APART: Final = 2**32  # exceeds the number of views, so that no two streams share a seed
 
 

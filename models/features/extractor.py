@@ -90,20 +90,20 @@ class FeatureExtractor:
         self.views = ViewSpec() if views is None else views
         self.pooling, self.tap = pooling, tap
         self._lock = threading.Lock()
-        #: The model and its compiled forward pass, for each side of the images in pixels.
-        self._models: dict[int, tuple[Any, Callable[..., tuple[tf.Tensor, ...]]]] = {}
+        #: The model and its compiled forward pass.
+        self._model: tuple[Any, Callable[..., tuple[tf.Tensor, ...]]] | None = None
 
     @property
     def dim(self) -> int:
         """Length of a feature vector. Reading it builds the model."""
-        return int(self._built(self.image_size)[0].outputs[0].shape[-1])
+        return int(self._built()[0].outputs[0].shape[-1])
 
     @property
     def activation_shape(self) -> tuple[int, ...]:
         """Shape (h, w, C) of the activations; () without a tap. Reading it builds the model."""
         if not self.tap:
             return ()
-        return tuple(map(int, self._built(self.image_size)[0].outputs[1].shape[1:]))
+        return tuple(map(int, self._built()[0].outputs[1].shape[1:]))
 
     def key(self, view: int, tap: str = "") -> str:
         """Return a hash (hex) of everything but the image that determines the features of a view.
@@ -118,7 +118,7 @@ class FeatureExtractor:
         parts = {
             "code": source_code.fingerprint(CODE, _LIBRARIES),
             "backbone": self.backbone.key(),
-            "image_size": self._side(view),
+            "image_size": self.image_size,
             "precision": self.precision,
             # Which layer "usual" means depends on the share; other names mean the same for ever.
             "output": f"{tap} {FROZEN_SHARE}" if tap == USUAL else tap or self.pooling,
@@ -158,38 +158,17 @@ class FeatureExtractor:
             return [np.empty((0, 0), np.float16) for _ in views]
         width = self.dim + (math.prod(self.activation_shape) if self.tap else 0)
         rows = np.empty((sum(counts), width), np.float16)
-        # A batch has images of one size, so views of several sizes pass in several rounds.
-        sides = [self._side(view) for wanted in views for view in wanted]
-        for side in sorted(set(sides)):
-            positions = np.flatnonzero(np.array(sides) == side)
-            chosen = [[v for v in wanted if self._side(v) == side] for wanted in views]
-            self._fill(rows, positions, side, self._batches(images, hashes, chosen, side))
-        return np.split(rows, np.cumsum(counts))[: len(counts)]
-
-    def _side(self, view: int) -> int:
-        return self.views.side(view, self.image_size)
-
-    def _fill(
-        self,
-        rows: npt.NDArray[np.float16],
-        positions: npt.NDArray[np.intp],
-        side: int,
-        batches: tf.data.Dataset,
-    ) -> None:
-        """Compute the features of batches of one image size and write them into their rows."""
-        _, forward = self._built(side)
+        _, forward = self._built()
         done = 0
-        for batch in batches:
+        for batch in self._batches(images, hashes, views):
             outputs = [output.numpy() for output in forward(*batch)]
             self._require_in_range(outputs[0])
-            count, column = len(outputs[0]), 0
-            here = positions[done : done + count]
-            for output in outputs:
-                flat = output.reshape(count, -1)
-                rows[here, column : column + flat.shape[1]] = flat
-                column += flat.shape[1]
+            count = len(outputs[0])
+            flat = [output.reshape(count, -1) for output in outputs]
+            np.concatenate(flat, axis=1, out=rows[done : done + count])
             done += count
             progress.advance(count, "views")
+        return np.split(rows, np.cumsum(counts))[: len(counts)]
 
     def _require_in_range(self, features: npt.NDArray[np.float16]) -> None:
         """Refuse features that were limited, since a head would be served on other ones."""
@@ -206,9 +185,8 @@ class FeatureExtractor:
         images: Sequence[bytes],
         hashes: Sequence[str],
         views: Sequence[Sequence[int]],
-        side: int,
     ) -> tf.data.Dataset:
-        """Return batches of at most 32 views, all with the same side.
+        """Return batches of at most 32 views.
 
         Each batch is (pixels float32 [N, S, S, 3], seeds int64 [N], views int64 [N]).
         """
@@ -223,7 +201,9 @@ class FeatureExtractor:
 
         @tf.autograph.experimental.do_not_convert
         def repeat(image: tf.Tensor, seed: tf.Tensor, numbers: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            pixels = preprocess.decode_and_resize(image, side)  # once for all views of the image
+            pixels = preprocess.decode_and_resize(
+                image, self.image_size
+            )  # once for all views of the image
             count = tf.size(numbers)
             return tf.repeat(pixels[None], count, 0), tf.repeat(seed, count), numbers
 
@@ -231,15 +211,19 @@ class FeatureExtractor:
         dataset = dataset.map(repeat, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return untuned(dataset.unbatch().batch(BATCH_VIEWS).prefetch(2))
 
-    def _built(self, side: int) -> tuple[Any, Callable[..., tuple[tf.Tensor, ...]]]:
+    def _built(self) -> tuple[Any, Callable[..., tuple[tf.Tensor, ...]]]:
         with self._lock:
-            if side not in self._models:
-                model = build_features(self.backbone, side, self.precision, self.pooling, self.tap)
-                self._models[side] = model, self._compiled(model, side)
-            return self._models[side]
+            if self._model is None:
+                model = build_features(
+                    self.backbone, self.image_size, self.precision, self.pooling, self.tap
+                )
+                self._model = model, self._compiled(model)
+            return self._model
 
-    def _compiled(self, model: Any, side: int) -> Callable[..., tuple[tf.Tensor, ...]]:
+    def _compiled(self, model: Any) -> Callable[..., tuple[tf.Tensor, ...]]:
         import tensorflow as tf
+
+        side = self.image_size
 
         # On a CPU, XLA is 15 to 20 times slower than a plain tf.function
         # (tensorflow/tensorflow#62808).

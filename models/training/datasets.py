@@ -7,7 +7,6 @@ activations at a cut, and whole images that are augmented anew in each epoch.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models import augmentation
-from imgpipe.models.augmentation import ViewSpec, mixup
+from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.dataset_tuning import untuned
 from imgpipe.models.features import row_file
 from imgpipe.models.features.row_file import StoredRows
@@ -162,39 +161,28 @@ def steps_per_epoch(rows: Rows, settings: ModelSettings) -> int:
 def training(rows: Rows, classes: int, settings: ModelSettings, first: int = 0) -> tf.data.Dataset:
     """Return the dataset of all epochs from epoch `first` on.
 
-    MixUp and CutMix, if the settings ask for them, act on a whole batch.
-
     Args:
         rows: Rows to train on.
         classes: Number of classes.
-        settings: Settings of the batches, the balance between classes and the mixing.
+        settings: Settings of the batches and of the balance between classes.
         first: Number of the first epoch, from 0.
 
     Returns:
         A dataset of (inputs [m, ...], one-hot labels [m, classes], weights [m]). The weights are 1
-        unless the settings balance the loss by class; that of mixed rows is mixed as their labels.
+        unless the settings balance the loss by class.
     """
     import tensorflow as tf
 
     labels = tf.constant(rows.labels)
     weights = tf.constant(class_weights(rows.labels, classes, settings.balance))
-    # Sampling draws the rows of a class from the whole file, so it cannot read whole chunks.
-    in_chunks = rows.chunk < len(rows) and settings.balance != "sampling"
-    epochs = (_chunks if in_chunks else _indices)(rows, settings)
+    epochs = (_chunks if rows.chunk < len(rows) else _indices)(rows, settings)
 
     def load(
         stored: tf.Tensor, index: tf.Tensor, views: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         label = tf.gather(labels, index)
         inputs, one_hot = rows.shown(stored, index, views), tf.one_hot(label, classes)
-        mixed = settings.mixing
-        if mixed.mixup or mixed.cutmix:
-            # Views never repeat, so the first one of a batch numbers the batch.
-            seed = _seed(settings, views[0])
-            # Pooled features have no rectangles; the setting then concerns fine-tuning alone.
-            cutmix = mixed.cutmix if inputs.shape.rank == 4 else 0.0
-            inputs, one_hot = mixup.mix(inputs, one_hot, seed, mixed.mixup, cutmix)
-        return inputs, one_hot, tf.linalg.matvec(one_hot, weights)
+        return inputs, one_hot, tf.gather(weights, label)
 
     dataset = tf.data.Dataset.range(first, settings.epochs).flat_map(epochs)
     dataset = dataset.map(load, num_parallel_calls=2, deterministic=True)
@@ -205,12 +193,10 @@ def _indices(rows: Rows, settings: ModelSettings) -> Callable[[tf.Tensor], tf.da
     """Return a function from an epoch to its batches: (rows as stored, index [m], views [m])."""
     import tensorflow as tf
 
-    draw = _drawing(rows.labels, settings)
     steps = steps_per_epoch(rows, settings)
 
     def batches(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = draw(epoch)
-        # A row that is drawn twice in an epoch is seen in two views.
+        order = _shuffled(len(rows), settings, epoch)
         views = 1 + epoch * len(rows) + tf.range(len(rows), dtype=tf.int64)
         dataset = tf.data.Dataset.from_tensor_slices((order, views))
         dataset = dataset.batch(settings.batch_size).take(steps)
@@ -272,45 +258,10 @@ def validation(rows: Rows, classes: int) -> tf.data.Dataset:
     return untuned(dataset.map(load).prefetch(1))
 
 
-def _seed(settings: ModelSettings, number: tf.Tensor) -> tf.Tensor:
-    """Return the seed [2] of random numbers that depend on the settings and on a number only."""
-    import tensorflow as tf
-
-    return tf.stack([tf.constant(settings.seed, tf.int64), number])
-
-
 def _shuffled(count: int | tf.Tensor, settings: ModelSettings, number: tf.Tensor) -> tf.Tensor:
     """Return 0 to count - 1 in an order that depends on the settings and on a number only."""
     import tensorflow as tf
 
     rows = tf.range(count, dtype=tf.int64)
-    return tf.random.experimental.stateless_shuffle(rows, _seed(settings, number))
-
-
-def _drawing(
-    labels: npt.NDArray[np.int64], settings: ModelSettings
-) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Return a function from the number of an epoch to the order of its rows, int64 [n]."""
-    import tensorflow as tf
-
-    count = len(labels)
-    if settings.balance != "sampling":
-        return functools.partial(_shuffled, count, settings)
-
-    # Rows sorted by class: class c has `sizes[c]` of them, from position `starts[c]` on.
-    by_class = np.argsort(labels, kind="stable")
-    sizes = np.unique(labels, return_counts=True)[1]
-    starts = np.cumsum(sizes) - sizes
-
-    def balanced(epoch: tf.Tensor) -> tf.Tensor:
-        """Draws every class equally often, and the rows of a class with replacement."""
-        seed = _seed(settings, epoch)
-        classes = tf.random.experimental.stateless_shuffle(
-            tf.range(count, dtype=tf.int64) % len(sizes), seed
-        )
-        share = tf.random.stateless_uniform([count], seed, dtype=tf.float64)
-        size = tf.gather(tf.constant(sizes), classes)
-        position = tf.cast(share * tf.cast(size, tf.float64), tf.int64)
-        return tf.gather(tf.constant(by_class), tf.gather(tf.constant(starts), classes) + position)
-
-    return balanced
+    seed = tf.stack([tf.constant(settings.seed, tf.int64), number])
+    return tf.random.experimental.stateless_shuffle(rows, seed)

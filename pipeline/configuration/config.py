@@ -135,7 +135,6 @@ class Config(schema.SettingsSection):
             **dataclasses.asdict(self.train),
             fine_tune=fine_tune,
             views=self.views.spec,
-            mixing=self.views.mixing,
         )
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
 from pydantic.dataclasses import dataclass
@@ -16,7 +16,6 @@ from pydantic.dataclasses import dataclass
 from imgpipe.components.example_gen.sources.base import SourceSettings
 from imgpipe.components.image_filter.checks import CHOICES, THRESHOLDS
 from imgpipe.models.augmentation import ViewSpec
-from imgpipe.models.augmentation.mixup import Mixing
 from imgpipe.models.features.folds import AUTOMATIC
 from imgpipe.models.limits import STRICT
 
@@ -219,7 +218,7 @@ class Gate(SettingsSection):
 
 
 @dataclass(frozen=True, config=STRICT)
-class Views(Mixing, ViewSpec):
+class Views(ViewSpec):
     """Augmented views of each training image, in addition to the image itself."""
 
     count: int = Field(
@@ -234,15 +233,7 @@ class Views(Mixing, ViewSpec):
     def spec(self) -> ViewSpec:
         """Settings of the views themselves; `count` is the most that are made."""
         count = ViewSpec.count if self.count == AUTOMATIC else self.count
-        return ViewSpec(**{**self._only(ViewSpec), "count": count})
-
-    @property
-    def mixing(self) -> Mixing:
-        """Settings of MixUp and CutMix."""
-        return Mixing(**self._only(Mixing))
-
-    def _only(self, kind: type) -> dict[str, Any]:
-        return {one.name: getattr(self, one.name) for one in dataclasses.fields(kind)}
+        return ViewSpec(**{**dataclasses.asdict(self), "count": count})
 
 
 class Bank(SettingsSection):

@@ -16,8 +16,8 @@ _BY_EPOCHS = ("epochs", "learning_rate", "schedule", "batch_size", "patience")
 _OF_LAYERS = (*_BY_EPOCHS, "cut")
 #: Settings without which the head is solved; see `ModelSettings.solved`.
 _NOT_SOLVED = (
-    *("train.optimizer", "model.hidden_units", "views.mixup", "train.target_accuracy"),
-    *("train.steps_per_epoch", "train.balance", "train.strategy"),
+    *("train.optimizer", "model.hidden_units", "train.target_accuracy"),
+    *("train.steps_per_epoch", "train.strategy"),
 )
 
 
@@ -37,8 +37,7 @@ def notes(config: Config) -> list[str]:
     if not settings.views.count:
         none = "views.count is 0, so that no image is augmented"
         reasons |= {f"views.{field.name}": none for field in fields(ViewSpec)}
-        # With views.multi_scale, no better network is looked for.
-        del reasons["views.count"], reasons["views.multi_scale"]
+        del reasons["views.count"]
     if not settings.frozen:
         reasons["bank.budget"] = "all layers are trained, so that no features are stored"
         if settings.views.count > 1:
@@ -75,8 +74,7 @@ def _no_search(config: Config, given: dict[str, object]) -> str:
     if not config.settings.frozen:
         return "all layers are trained from the start"
     if not config.settings.solved:
-        # A head with class weights is solved, one whose batches are balanced is not.
-        names = [n for n in _NOT_SOLVED if n in given and given[n] != "class_weights"]
+        names = [name for name in _NOT_SOLVED if name in given]
         say = "says" if len(names) == 1 else "say"
         return f"the head is not solved, but trained as {' and '.join(names)} {say}"
-    return "train.minutes is 0" if config.train.minutes == 0 else "views.multi_scale is set"
+    return "train.minutes is 0"

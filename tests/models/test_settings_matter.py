@@ -49,11 +49,9 @@ def base(rows) -> Fit:
         {"steps_per_epoch": 1},
         {"label_smoothing": 0.2},
         {"balance": "class_weights"},
-        {"balance": "sampling"},
         {"dropout": 0.6},
         {"feature_dropout": 0.5},
         {"seed": 1},
-        {"mixing": {"mixup": 1.0}},
     ],
     ids=lambda changed: "-".join(map(str, changed.values())),
 )
@@ -91,17 +89,10 @@ def test_infinite_features_are_refused(rows) -> None:
     ("settings", "message"),
     [
         ({"feature_dropout": 0.2}, "model.hidden_units is 0"),
-        ({"mixing": {"cutmix": 1.0}}, "Use views.mixup"),
         (
             {"backbone": "conv_8_8", "weights": "none", "fine_tune": {"mode": "auto"}},
             "every layer trains from the start",
         ),
-        (
-            {"views": {"multi_scale": 0.25}, "backbone": "mobilenet_v2"},
-            "the same weights at each size",
-        ),
-        ({"views": {"multi_scale": 0.25}, "pooling": "flatten"}, "pooled alike at any size"),
-        ({"views": {"multi_scale": 0.25}, "fine_tune": {"mode": "on"}}, "pooled alike"),
         ({"backbone": "efficientnet_lite"}, "unknown backbone"),
     ],
 )

@@ -58,7 +58,9 @@ def test_a_folder_gives_images_of_each_class_in_turn_and_names_other_files(
 def test_the_settings_change_the_views(photos, tmp_path, capfd) -> None:
     plain, grey = tmp_path / "plain.png", tmp_path / "grey.png"
     views.command(str(photos / "cat" / "0.png"), None, _SMALL, plain, rows=8)
-    views.command(str(photos / "cat" / "0.png"), None, [*_SMALL, "views.erasing=0.9"], grey, rows=8)
+    views.command(
+        str(photos / "cat" / "0.png"), None, [*_SMALL, "views.brightness=0.9"], grey, rows=8
+    )
     assert plain.read_bytes() != grey.read_bytes()
 
 

@@ -39,7 +39,7 @@ def build(context: Context) -> Content:
     numbers = range(1 + columns(settings))
     return {
         "count": settings["views"].get(_COUNT) or 0,
-        "changes": _changes({**settings["views"], **(settings.get("mixing") or {})}),
+        "changes": _changes(settings["views"]),
         "numbers": list(numbers),
         "rows": [
             {

@@ -93,7 +93,6 @@ def facts(
             "backbone": "efficientnet_lite0",
             "image_size": 224,
             "views": {"count": 2, "rotation": 40.0, "horizontal_flip": True, "hue": 0.0},
-            "mixing": {"mixup": 0.2, "cutmix": 0.0},
             "fingerprint": "5e1f" * 16,
             "seeds": {"split": 0, "train": 7},
             "changed": {"data.source": "/photos", "train.seed": 7},

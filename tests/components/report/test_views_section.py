@@ -66,7 +66,7 @@ def test_the_shown_views_are_those_of_the_training(examples):
     uri = examples({"rock": 2, "paper": 2})
     found = {
         "views": augmented_views.choose(uri),
-        "settings": {"views": {**_SETTINGS, "erasing": 0.5}, "image_size": 32},
+        "settings": {"views": {**_SETTINGS, "hue": 0.5}, "image_size": 32},
     }
     wanted = {row["image_hash"] for row in found["views"]}
     images = run_facts.encoded_images(uri, wanted, len(wanted))
@@ -76,7 +76,7 @@ def test_the_shown_views_are_those_of_the_training(examples):
     expected = contact_sheet.view_pixels(
         images[row["image_hash"]],
         row["content_hash"],
-        ViewSpec(**{**_SETTINGS, "erasing": 0.5}),
+        ViewSpec(**{**_SETTINGS, "hue": 0.5}),
         32,
     )
     for number, view in enumerate(expected):
@@ -96,9 +96,7 @@ def test_the_page_describes_and_shows_the_augmented_views():
     colours = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
     images = {views.key("one", n): jpeg(colour, (50, 50)) for n, colour in enumerate(colours)}
     parsed = read(facts(), images=images)
-    assert (
-        "unchanged and in 2 augmented views (rotation 40.0, horizontal flip, mixup 0.2)."
-    ) in parsed.text
+    assert ("unchanged and in 2 augmented views (rotation 40.0, horizontal flip).") in parsed.text
     assert "1 training image as the backbone sees it" in parsed.text
     shown_links = [link for link in parsed.links if link.startswith("data:image/jpeg")]
     shown = [
@@ -111,9 +109,9 @@ def test_the_page_describes_and_shows_the_augmented_views():
 
 def test_only_the_first_8_of_many_views_are_shown():
     found = facts()
-    found["settings"]["views"] = {"count": 12}
+    found["settings"]["views"] = {"count": 12, "hue": 0.2}
     parsed = read(found)
-    assert "in 12 augmented views (mixup 0.2)." in parsed.text
+    assert "in 12 augmented views (hue 0.2)." in parsed.text
     assert "; the first 8 views" in parsed.text
 
 

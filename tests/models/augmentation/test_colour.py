@@ -88,7 +88,7 @@ def test_a_view_does_not_depend_on_its_batch(images) -> None:
 
     from imgpipe.models.augmentation import augment
 
-    spec = replace(_ALL, erasing=0.4, rotation=30)
+    spec = replace(_ALL, rotation=30)
     hashes = hashes_of(len(images))
     graph = tf.function(lambda i, h: augment(i, h, 3, spec), jit_compile=False)
 

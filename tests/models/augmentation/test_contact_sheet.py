@@ -15,7 +15,7 @@ from imgpipe.models.backbones import Backbone
 from imgpipe.models.features import extractor
 
 _SIZE = 48
-_SPEC = ViewSpec(count=3, brightness=0.2, hue=0.1, erasing=0.3)
+_SPEC = ViewSpec(count=3, brightness=0.2, hue=0.1)
 
 
 def _hash(data: bytes) -> str:

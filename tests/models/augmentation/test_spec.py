@@ -20,7 +20,6 @@ _CHANGES = {
     "contrast": 0.1,
     "saturation": 0.1,
     "hue": 0.1,
-    "erasing": 0.2,
 }
 
 
@@ -40,7 +39,7 @@ def test_every_later_augmentation_changes_the_key_only_while_it_is_on() -> None:
     plain = ViewSpec()
     keys = {replace(plain, **{name: value}).key() for name, value in _CHANGES.items()}
     assert len(keys | {plain.key()}) == len(_CHANGES) + 1
-    assert replace(plain, brightness=0, erasing=0.0).key() == plain.key()
+    assert replace(plain, brightness=0).key() == plain.key()
 
 
 @pytest.mark.parametrize(
@@ -48,7 +47,7 @@ def test_every_later_augmentation_changes_the_key_only_while_it_is_on() -> None:
     [
         ("brightness", 1.5, "less than or equal to 1"),
         ("hue", float("nan"), "finite number"),
-        ("erasing", -0.1, "greater than or equal to 0"),
+        ("contrast", -0.1, "greater than or equal to 0"),
         ("scale", "big", "a valid number"),
         ("count", 2.5, "a valid integer"),
         ("vertical_flip", 2, "a valid boolean"),
@@ -61,10 +60,10 @@ def test_an_invalid_value_is_named_with_what_was_expected(setting, value, expect
         ViewSpec(**{setting: value})
 
 
-def test_the_section_views_has_the_settings_of_views_and_mixing() -> None:
+def test_the_section_views_has_the_settings_of_views() -> None:
     section = Config().views
     assert section.spec == ViewSpec()
-    assert list(declared(section)) == [*declared(ViewSpec), "mixup", "cutmix"]
+    assert list(declared(section)) == list(declared(ViewSpec))
     assert all(info.description for info in declared(section).values())
     with pytest.raises(ConfigError, match=r"views\.rotation: input should be less .*Received: 181"):
         build({"views": {"rotation": 181}})
@@ -73,10 +72,9 @@ def test_the_section_views_has_the_settings_of_views_and_mixing() -> None:
 def test_settings_reach_the_spec_and_an_unknown_one_is_refused() -> None:
     config = build(
         {"views": {"hue": 0.1}, "train": {"optimizer": "adam"}},
-        ["views.erasing=0.3", "views.mixup=0.2"],
+        ["views.contrast=0.3"],
     )
-    assert config.settings.views == ViewSpec(hue=0.1, erasing=0.3)
-    assert config.views.mixing.mixup == 0.2
+    assert config.settings.views == ViewSpec(hue=0.1, contrast=0.3)
     with pytest.raises(ConfigError, match=r"unknown key 'views.brightnes'.*'views.brightness'"):
         build({}, ["views.brightnes=1"])
 

@@ -202,20 +202,3 @@ def test_an_invalid_argument_is_named() -> None:
         FeatureExtractor(image_size=0)
     with pytest.raises(ValueError, match="1 images, 0 hashes"):
         FeatureExtractor().extract([b""], [], [[0]])
-
-
-def test_views_at_several_sizes_equal_those_at_each_size_alone(images, hashes) -> None:
-    """Views 1 and 4 are at 64 px, view 2 at 96, view 3 at 32; view 0 is not affected."""
-    spec = ViewSpec(multi_scale=0.5)
-    assert [spec.side(view, _SIZE) for view in range(5)] == [64, 64, 96, 32, 64]
-    many = FeatureExtractor(image_size=_SIZE, precision="float32", views=spec)
-    found = many.extract(images[:2], hashes[:2], [[3, 0, 2], [1]])
-    assert [rows.shape for rows in found] == [(3, 1280), (1, 1280)]
-    for image, rows, views in ((0, found[0], (3, 0, 2)), (1, found[1], (1,))):
-        for row, view in zip(rows, views, strict=True):
-            one = FeatureExtractor(image_size=spec.side(view, _SIZE), precision="float32")
-            (alone,) = one.extract([images[image]], [hashes[image]], [[view]])
-            np.testing.assert_allclose(row, alone[0], atol=2e-3)
-    plain = FeatureExtractor(image_size=_SIZE, precision="float32")
-    assert many.key(0) == plain.key(0)
-    assert len({many.key(view) for view in range(5)} | {plain.key(1)}) == 6

@@ -253,8 +253,6 @@ def test_the_error_of_the_last_gain_is_paired_and_counts_groups(rows, monkeypatc
     [
         {"hidden_units": 8},
         {"optimizer": "sgd"},
-        {"mixing": {"mixup": 0.5}},
-        {"balance": "sampling"},
     ],
     ids=str,
 )

@@ -1,4 +1,4 @@
-"""Tests of training datasets: order of epochs, class balance, mixing and augmentation."""
+"""Tests of training datasets: order of epochs, class balance and augmentation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from imgpipe.models.augmentation import ViewSpec
-from imgpipe.models.head.class_weights import class_weights
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets
 
@@ -51,16 +50,6 @@ def test_steps_per_epoch_shorten_an_epoch() -> None:
     assert datasets.steps_per_epoch(rows, settings) == 2
     assert len(_read(datasets.training(rows, 2, settings))) == 6
     assert datasets.steps_per_epoch(rows, _settings(steps_per_epoch=99)) == 3
-
-
-def test_sampling_draws_every_class_equally_often() -> None:
-    rows = _vectors([0] * 90 + [2] * 10)
-    batches = _read(datasets.training(rows, 3, _settings(balance="sampling", epochs=1)))
-    labels = np.concatenate([batch[1] for batch in batches]).argmax(1)
-    assert np.bincount(labels, minlength=3).tolist() == [50, 0, 50]
-    drawn = np.concatenate([batch[0] for batch in batches]).ravel()
-    assert (rows.labels[drawn.astype(int)] == labels).all()
-    assert len(set(drawn[labels == 0])) > 30, "rows of a large class are not the same few"
 
 
 def test_class_weights_give_all_classes_the_same_total_weight() -> None:
@@ -108,23 +97,6 @@ def test_without_views_images_are_not_augmented(images) -> None:
         assert {one.tobytes() for one in inputs.astype(np.uint8)} == {
             one.tobytes() for one in images
         }
-
-
-def test_mixing_blends_inputs_and_labels_and_is_repeatable(images) -> None:
-    settings = _settings(batch_size=6, mixing={"mixup": 1.0})
-    one, again = (_read(datasets.training(_images(images, count=0), 2, settings)) for _ in "ab")
-    assert any(0 < value < 1 for value in one[0][1].ravel())
-    np.testing.assert_allclose(one[0][1].sum(1), 1, rtol=1e-5)
-    for first, second in zip(one, again, strict=True):
-        np.testing.assert_array_equal(first[0], second[0])
-
-
-def test_the_weight_of_mixed_rows_is_mixed_as_their_labels() -> None:
-    rows = _vectors([0] * 30 + [1] * 10)
-    settings = _settings(balance="class_weights", mixing={"mixup": 1.0})
-    weights = class_weights(rows.labels, 2, "class_weights")
-    for _, labels, given in _read(datasets.training(rows, 2, settings)):
-        np.testing.assert_allclose(given, labels @ weights, rtol=1e-5)
 
 
 def test_feature_maps_are_converted_to_float32() -> None:

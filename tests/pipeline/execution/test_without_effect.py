@@ -38,10 +38,6 @@ NO_SEARCH = "train.minutes has no effect: no better network is looked for, becau
             [f"{NO_SEARCH}the head is not solved, but trained as train.optimizer says."],
         ),
         (
-            ("train.minutes=30", "train.balance=sampling", "train.optimizer=adam"),
-            [f"{NO_SEARCH}the head is not solved, but trained as train.optimizer and "],
-        ),
-        (
             ("train.minutes=30", "train.balance=class_weights", "train.optimizer=adam"),
             [f"{NO_SEARCH}the head is not solved, but trained as train.optimizer says."],
         ),
@@ -52,10 +48,6 @@ NO_SEARCH = "train.minutes has no effect: no better network is looked for, becau
         (
             ("train.minutes=30", "evaluate.cross_validate=10"),
             [f"{NO_SEARCH}evaluate.cross_validate evaluates heads."],
-        ),
-        (
-            ("train.minutes=30", "views.multi_scale=0.3"),
-            [f"{NO_SEARCH}views.multi_scale is set."],
         ),
         (("train.minutes=30", "fine_tune.mode=off"), [f'{NO_SEARCH}fine_tune.mode is "off".']),
         (
@@ -74,7 +66,6 @@ NO_SEARCH = "train.minutes has no effect: no better network is looked for, becau
             ("views.count=0", "views.rotation=5"),
             ["views.rotation has no effect: views.count is 0, so that no image is augmented."],
         ),
-        (("views.count=0", "views.multi_scale=0.3"), []),
         (("views.count=0", "model.freeze=none"), []),
         (
             ("views.count=2", "bank.budget=3", "model.freeze=none"),
