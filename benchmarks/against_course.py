@@ -8,16 +8,14 @@ Three ways train the same head on the same photographs and weights, in one proce
   `model.fit` through the frozen backbone in float32, in batches of 20.
 - Plain Keras, as its guide to transfer learning: `image_dataset_from_directory`, augmenting layers
   and the same frozen backbone, in batches of 32.
-- Ours: as a run with the default configuration. The features of each image are computed once, those
-  of augmented views while the folds of the head say that they help, and the head is solved. With a
-  preset that trains the head by epochs, the features of all its views are computed.
+- Ours: the components of ``imgpipe run --minutes 0`` from ImageExampleGen to ImageTrainer, which
+  also check every file.
 
 Ours is measured before and after the others, to show whether the machine became busy meanwhile.
 Times begin with the files and include building and tracing, but not the imports. The others use the
 default backbone with its BatchNorm layers, as keras.applications has them, unless `--folded` is
 given. A preset sets backbone, cut, size, head and number of steps. Its weights are random, so that
-only the times mean something. The limit is the time of the forward passes alone, at the peak rate
-of a matrix product in the same run.
+only the times mean something.
 """
 
 from __future__ import annotations
@@ -26,8 +24,9 @@ import argparse
 import hashlib
 import math
 import os
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,27 +38,20 @@ import tensorflow as tf
 from keras._tf_keras.keras.preprocessing.image import ImageDataGenerator
 
 from benchmarks import common
-from benchmarks.backbone import MATRIX, fastest, operations_an_image, product
-from benchmarks.common import Figure, ImageSet, Trained
-from imgpipe.components.feature_bank.view_choice import helpful_views
+from benchmarks.common import Figure, Trained
 from imgpipe.components.splits import SplitRule
 from imgpipe.models import backbones
 from imgpipe.models import feature_names as names
 from imgpipe.models.backbones.architectures import efficientnet_lite0, keras_applications
-from imgpipe.models.features.bank import BankRows
-from imgpipe.models.features.extractor import FeatureExtractor, build_features
-from imgpipe.models.features.hash_column import HashColumn
-from imgpipe.models.head import solved_head
-from imgpipe.models.head.solved_head import Judgement
 from imgpipe.models.network.classifier import pooled
 from imgpipe.models.settings import ModelSettings
-from imgpipe.models.training.training_loop import fit_head
 from imgpipe.pipeline.command_line.settings import configuration
 from imgpipe.pipeline.configuration.config import Config
 
 GOALS = {"the course's way": 40, "plain Keras": 30}
 COURSE_BATCH, COURSE_RATE = 20, 1e-4  # as in its notebook on transfer learning
 PLAIN_BATCH, PLAIN_RATE = 32, 1e-3  # Keras' defaults
+_NO_SEARCH = "train.minutes=0"
 
 
 @dataclass(frozen=True)
@@ -70,6 +62,7 @@ class Task:
     validation: Path
     config: Config
     backbone: backbones.Backbone
+    given: list[str]
     options: argparse.Namespace
 
     @property
@@ -95,38 +88,40 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20, help="epochs of the other ways")
     parser.add_argument("--measure", type=int, help="run only some epochs and multiply the time")
     parser.add_argument("--folded", action="store_true", help="others: backbone without BatchNorm")
-    parser.add_argument("--precision", default="auto", help="precision of the feature bank")
     options = parser.parse_args()
     cats = common.data_set(options.data, "cats_dogs")
     print(f"machine: {common.machine()}")
     print(f"TensorFlow {tf.__version__}, Keras {keras.__version__}")
     with common.workplace(options.work) as work:
         train, validation = _divide(cats, options.images, work)
-        config = _configuration(options.preset, work)
-        task = Task(train, validation, config, config.settings.backbone_spec(), options)
+        config, given = _configuration(options.preset, work)
+        task = Task(train, validation, config, config.settings.backbone_spec(), given, options)
         before = _measured("ours", ours, task)
         images = len(common.sample(train))
         course = _measured("the course's way", the_course, task)
         plain = _measured("plain Keras", plain_keras, task)
         after = _measured("ours again", ours, task)
-        limit = _limit(task, before)
     others = {"the course's way": course, "plain Keras": plain}
     figures = _figures(before, others, after, task)
     print(f"{images:,} photographs, {config.model.backbone}")
-    common.finish([*figures, limit])
+    common.finish(figures)
 
 
-def _configuration(preset: str | None, work: Path) -> Config:
-    """Return the configuration of the preset with random weights, or the defaults."""
+def _configuration(preset: str | None, work: Path) -> tuple[Config, list[str]]:
+    """Return the configuration of the preset with random weights, or the defaults without a search.
+
+    The second value holds what was set.
+    """
     if not preset:
-        return Config()
+        return Config(), [_NO_SEARCH]
     name = configuration(preset, None, None, []).model.backbone
     if name not in keras_applications.APPLICATIONS:
         raise SystemExit(f"--preset: expected one with transfer learning. {preset} trains {name}")
     function = getattr(keras.applications, keras_applications.APPLICATIONS[name].function)
     file = work / "random.weights.h5"
     function(include_top=False, weights=None).save_weights(file)
-    return configuration(preset, None, None, [f"model.weights={file}"])
+    given = [f"model.weights={file}"]
+    return configuration(preset, None, None, given), given
 
 
 def _divide(cats: Path, count: int | None, work: Path) -> tuple[Path, Path]:
@@ -138,8 +133,8 @@ def _divide(cats: Path, count: int | None, work: Path) -> tuple[Path, Path]:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         parts[rule.assign(digest, None)].append(path)
     return (
-        common.copy(common.some(parts[names.TRAIN], count), work / "train"),
-        common.copy(parts[names.VALIDATION], work / "validation"),
+        common.copy(common.some(parts[names.TRAIN], count), work / "images" / "train"),
+        common.copy(parts[names.VALIDATION], work / "images" / "validation"),
     )
 
 
@@ -154,66 +149,15 @@ def _measured(name: str, way: Callable[[Task], Trained], task: Task) -> Trained:
 
 
 def ours(task: Task) -> Trained:
-    """Compute the features of the views that help once, and solve or train the head on them."""
-    started, cpu = time.perf_counter(), time.process_time()
-    extractor = _extractor(task)
-    images = ImageSet.of(common.sample(task.train))
-    train, passes = _rows_of_helpful_views(task, extractor, images)
-    others = ImageSet.of(common.sample(task.validation))
-    validation = _rows(others, [_features(extractor, others, 0)])
-    bank = time.perf_counter() - started
-    fit = fit_head(train, validation, images.classes, task.settings, learning_curve=False)
-    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
-    passes += len(validation)
-    kept = len(train) // len(images) - 1
-    note = (
-        f"bank {bank:.1f} s, {passes} forward passes in {extractor.precision}, K = {kept}; "
-        f"head {fit.seconds:.1f} s, {fit.stopped}"
-    )
-    return Trained(seconds, cpu, fit.epochs[fit.best_epoch - 1]["val_accuracy"], note, passes)
-
-
-def _extractor(task: Task) -> FeatureExtractor:
-    given = task.settings
-    precision = task.options.precision
-    return FeatureExtractor(task.backbone, given.size, precision, given.views, given.pooling)
-
-
-def _rows_of_helpful_views(
-    task: Task, extractor: FeatureExtractor, images: ImageSet
-) -> tuple[BankRows, int]:
-    """Return the rows that FeatureBank would keep of the training split, and its forward passes."""
-    settings, most = task.settings, task.settings.views.count
-    vectors: list[np.ndarray] = []
-
-    def judged(view: int) -> Judgement | None:
-        vectors.append(_features(extractor, images, view))
-        return solved_head.judge(_rows(images, vectors), images.classes, settings)
-
-    if settings.solved:
-        held_out = len(common.sample(task.validation))
-        kept = max(1, len(helpful_views(judged, most, settings, held_out)))
-    else:
-        vectors += [_features(extractor, images, view) for view in range(most + 1)]
-        kept = len(vectors)
-    return _rows(images, vectors[:kept]), len(images) * len(vectors)
-
-
-def _features(extractor: FeatureExtractor, images: ImageSet, view: int) -> np.ndarray:
-    """Return the features of one view of each image, in the order of the images."""
-    one = [range(view, view + 1)] * len(images)
-    return np.concatenate(list(extractor.extract(images.images, images.hashes, one)))
-
-
-def _rows(images: ImageSet, vectors: Sequence[np.ndarray]) -> BankRows:
-    """Return what FeatureBank would store of the views, in the order in which it is read."""
-    order = np.argsort(images.hashes)
-    return BankRows(
-        np.stack(vectors, axis=1)[order].reshape(-1, vectors[0].shape[1]),
-        np.repeat(images.labels[order], len(vectors)),
-        np.tile(np.arange(len(vectors)), len(order)),
-        HashColumn.of(np.repeat(np.array(images.hashes, "S")[order], len(vectors))),
-    )
+    """Train by a run of imgpipe, in a new output folder."""
+    out = Path(tempfile.mkdtemp(dir=task.train.parents[1]))
+    ran = common.run_imgpipe(task.train.parent, out, task.given, task.options.preset)
+    times = ran.summary["timings"]["components"]
+    nodes = list(times)
+    used = nodes[: nodes.index("ImageTrainer") + 1]
+    seconds = sum(times[name] for name in used)
+    note = ", ".join(f"{name} {times[name]:.1f} s" for name in used if times[name] >= 1)
+    return Trained(seconds, ran.processor, ran.accuracy("validation"), note)
 
 
 def the_course(task: Task) -> Trained:
@@ -375,21 +319,6 @@ def _figures(
             Figure(f"… {name}", f"{other.seconds:.1f} s, validation {other.accuracy:.4f}"),
         ]
     return figures
-
-
-def _limit(task: Task, ours: Trained) -> Figure:
-    """Compare with the time of the forward passes at the peak of a matrix product."""
-    extractor = _extractor(task)
-    model = build_features(
-        task.backbone, task.settings.size, extractor.precision, extractor.pooling
-    )
-    (best,) = fastest([product(extractor.precision)], 8)
-    peak = 2 * MATRIX**3 / best
-    seconds = ours.passes * operations_an_image(model) / peak
-    return Figure(
-        "… ours against its limit: the forward passes alone, at the matmul peak",
-        f"{ours.seconds / seconds:.1f} × of {seconds:.1f} s",
-    )
 
 
 if __name__ == "__main__":

@@ -6,8 +6,7 @@ pip installs CleanVision into a temporary folder for this measurement. Each side
 of its own on one core, imgpipe before and after CleanVision, to show whether the machine became
 busy meanwhile. Imports are not measured. CleanVision runs its own checks; imgpipe runs the same
 and all others, among them the decoding by the serving op. The JFIF rule is that of Keras' and TFDS'
-recipes for cats and dogs: a file is kept if its first ten bytes contain "JFIF". The findings of
-both are compared on the photographs and on changed versions of them (`benchmarks.agreement`).
+recipes for cats and dogs: a file is kept if its first ten bytes contain "JFIF".
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks import agreement, common
+from benchmarks import common
 from benchmarks.common import Figure
 
 GOAL = 3  # ratio of images per second of processor time
@@ -50,15 +49,8 @@ import tensorflow
 from imgpipe.components import source_check as judge
 from imgpipe.components.image_filter.check import Settings
 def work():
-    severity = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
-    judged = judge.judge(judge.Plan(sys.argv[1], Settings(severity=severity)))
-    found = {"near": [one["path"] for group in judged.near or () for one in group["members"]]}
-    for row in (*judged.rejects, *judged.warnings):
-        found.setdefault(row.reason, []).append(row.path)
-    for row in judged.rejects:  # both copies count
-        found[row.reason] += [row.kept_copy] if row.kept_copy else []
+    judged = judge.judge(judge.Plan(sys.argv[1], Settings()))
     return {
-        "found": found,
         "images": len(judged.scan.items),
         "rejected": [row.path for row in judged.rejects],
         "flagged": sorted({row.path for row in (*judged.rejects, *judged.warnings)}),
@@ -76,16 +68,13 @@ def work():
         lab = Imagelab(data_path=sys.argv[1])
         lab.find_issues(n_jobs=1, verbose=False)
     root = os.path.realpath(sys.argv[1])
-    found = {
-        name.removeprefix("is_").removesuffix("_issue"): [
-            os.path.relpath(path, root) for path in lab.issues.index[lab.issues[name]]
-        ]
-        for name in lab.issues if name.startswith("is_")
-    }
+    flagged = set()
+    for name in lab.issues:
+        if name.startswith("is_"):
+            flagged.update(lab.issues.index[lab.issues[name]])
     return {
         "images": len(lab.issues),
-        "found": found,
-        "flagged": sorted(set().union(*found.values())),
+        "flagged": sorted(os.path.relpath(path, root) for path in flagged),
     }
 measured(work)
 """
@@ -100,11 +89,11 @@ class Side:
     command: tuple[str, ...]
     path: str  # PYTHONPATH
 
-    def judge(self, folder: Path, *arguments: str) -> dict[str, Any]:
+    def judge(self, folder: Path) -> dict[str, Any]:
         """Check a folder; the result holds "error" if the program failed."""
         environment = {**os.environ, "PYTHONPATH": self.path}
         done = subprocess.run(
-            [*self.command, str(folder), *arguments],
+            [*self.command, str(folder)],
             capture_output=True,
             text=True,
             timeout=_LIMIT_SECONDS,
@@ -254,19 +243,10 @@ def kept(ours: Side, theirs: Side, photographs: list[Path], work: Path) -> list[
     ]
 
 
-def agreed(ours: Side, theirs: Side, photographs: list[Path], folder: Path) -> list[Figure]:
-    """Compare the findings of both sides, by check."""
-    agreement.make(photographs, folder)
-    mine, his = ours.judge(folder, json.dumps(agreement.SEVERITY)), theirs.judge(folder)
-    _require_results(mine, his)
-    return agreement.compare(mine["found"], his["found"], int(his["images"]))
-
-
 def main() -> None:
     """Install CleanVision, measure and print the figures."""
     parser = common.parser(__doc__)
     parser.add_argument("--images", type=int, help="photographs to measure (default: all)")
-    parser.add_argument("--compared", type=int, help="photographs to compare (default: all)")
     parser.add_argument("--target", type=Path, help="folder in which CleanVision is installed")
     options = parser.parse_args()
     cats = common.data_set(options.data, "cats_dogs")
@@ -279,8 +259,6 @@ def main() -> None:
         figures = speed(ours, theirs, photos)
         odd = common.some(photographs, _EACH * (len(GOOD) + 1))
         figures += kept(ours, theirs, odd, work)
-        some = common.some(photographs, options.compared)
-        figures += agreed(ours, theirs, some, work / "versions")
     common.finish(figures)
 
 

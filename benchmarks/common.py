@@ -90,14 +90,12 @@ class Trained:
         cpu: Processor seconds of all threads, which depend little on other work on the machine.
         accuracy: Accuracy on the validation images.
         note: How the time was spent.
-        passes: Forward passes of the feature bank.
     """
 
     seconds: float
     cpu: float
     accuracy: float
     note: str
-    passes: int = 0
 
 
 @dataclass(frozen=True)
@@ -202,7 +200,7 @@ def imgpipe(*arguments: str) -> list[str]:
 
 
 def run_imgpipe(
-    data: Path, out: Path, settings: Sequence[str] = (), config: Path | None = None
+    data: Path, out: Path, settings: Sequence[str] = (), config: Path | str | None = None
 ) -> Finished:
     """Measure ``imgpipe run [CONFIG] --data DATA --out OUT``; see `measured`."""
     summary, printed = Path(f"{out}.summary.json"), Path(f"{out}.printed.txt")

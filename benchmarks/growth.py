@@ -1,36 +1,29 @@
-"""Processor time and memory by the number of images: of whole runs, or of single components.
+"""Processor time and memory of a run, or of ``imgpipe check``, by the number of images.
 
     python -m benchmarks.growth --counts 1000 25000 100000
     python -m benchmarks.growth --check --counts 1000 10000 100000
-    python -m benchmarks.growth --parts --counts 100000 1000000
 
 Random images of two kinds (warm and cold) are drawn, and the first 1,000, 25,000 … of them are
 processed by ``imgpipe run``, each set with its own output folder, or by ``imgpipe check`` with
-``--check``. ``--parts`` runs single components on synthetic records: the Trainer and the report on
-a feature bank of 1,280 features, the listing of a folder, and the search for near-duplicates. Each
-measurement is a process of its own, and includes the processes that it starts. The goal: neither
-memory nor the cost of an image grows from 25,000 images on.
+``--check``. The goal: neither memory nor the cost of an image grows from 25,000 images on.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-import sys
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from benchmarks import common, synthetic
+from benchmarks import common
 from benchmarks.common import Ended, Figure
 
 SIZE = (160, 120)
 LABELS = ("warm", "cold")
 _LEAN = np.array(((40, 0, -40), (-40, 0, 40)))  # shift of the colours of either kind
-_SHARD = 256  # images in a shard
 _FEWEST = 256  # images of the set that measures the start of the program
 
 
@@ -73,68 +66,6 @@ def run(folder: Path, work: Path, count: int, options: argparse.Namespace) -> En
     return ran
 
 
-def trainer(folder: Path, count: int) -> None:
-    """Solve a head on the features of the bank."""
-    from imgpipe.models.augmentation import ViewSpec
-    from imgpipe.models.settings import ModelSettings
-    from imgpipe.models.training import stages
-
-    settings = ModelSettings(views=ViewSpec(count=0))
-    stages.train(stages.Inputs(settings, synthetic.CLASSES, str(folder / "bank"), [], []))
-
-
-def report(folder: Path, count: int) -> None:
-    """Collect the facts of the report from predictions and bank."""
-    from imgpipe.components.report import facts
-
-    uris = {"bank": str(folder / "bank"), "predictions": str(folder / "predictions")}
-    settings = {"vocabulary": [str(label) for label in range(synthetic.CLASSES)], "threshold": 0}
-    found = facts.collect(uris, settings)
-    assert found["suspects"]["images"] == count
-
-
-def listing(folder: Path, count: int) -> None:
-    """List and hash a folder of small files."""
-    from imgpipe.components.example_gen.sources import open_source
-
-    assert len(open_source(str(folder / "files")).scan().items) == count
-
-
-def near(folder: Path, count: int) -> None:
-    """Search random perceptual hashes, every hundredth of which has a near-duplicate."""
-    from imgpipe.components.image_file.perceptual_hash import ALL_BYTES
-    from imgpipe.components.image_filter.near_duplicates import matching
-
-    random = np.random.default_rng(0)
-    hashes = b""
-
-    def shard(first: int) -> tuple[bytes, bytes]:
-        nonlocal hashes
-        rows = []
-        for number in range(first, min(first + _SHARD, count)):
-            if number % 100 or not number:
-                hashes = random.bytes(ALL_BYTES)
-            rows.append(matching.row(synthetic.content_hash(number), hashes))
-        return b"".join(rows), b"".join(row[: matching.HASH_BYTES] for row in rows)
-
-    found = matching.search_here(map(shard, range(0, count, _SHARD)), limit=10)
-    assert sum(1 for _ in found) >= count // 100
-
-
-PARTS: dict[str, tuple[Callable[[Path, int], None], Callable[[Path, int], None] | None]] = {
-    "trainer": (trainer, synthetic.write_records),
-    "report": (report, None),
-    "listing": (listing, synthetic.write_files),
-    "near": (near, None),
-}
-
-
-def part(name: str, folder: Path, count: int) -> Ended:
-    """Measure one component in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.growth", "--one", name, str(folder), str(count)]
-    return common.measured(command, folder / f"{name}.txt", (0,))
-
-
 def figure(what: str, count: int, ended: Ended, start: Ended) -> Figure:
     """Return the cost of an image without the start of the program, and the peak memory."""
     each = (ended.processor - start.processor) / count * 1000
@@ -149,42 +80,17 @@ def growth(what: str, ends: dict[int, Ended]) -> list[Figure]:
     return [Figure(f"{what}: peak memory of {large:,} against {small:,}", f"{memory:+.1%}", "10 %")]
 
 
-def measure_parts(work: Path, counts: list[int], only: list[str]) -> list[Figure]:
-    """Measure the components for each count, and before for the start of the program."""
-    ends: dict[str, dict[int, Ended]] = {name: {} for name in only}
-    figures = []
-    for count in [4 * _FEWEST, *counts]:
-        folder = work / str(count)
-        folder.mkdir()
-        writers = (PARTS["trainer" if name == "report" else name][1] for name in only)
-        for write in {one for one in writers if one}:
-            write(folder, count)
-        for name in only:
-            ends[name][count] = part(name, folder, count)
-            if count in counts:
-                start = ends[name][4 * _FEWEST]
-                figures.append(figure(name, count, ends[name][count], start))
-                print(f"{figures[-1].what}: {figures[-1].value}", flush=True)
-    return figures + [one for name in only if counts[1:] for one in growth(name, ends[name])]
-
-
 def main() -> None:
     """Draw the images, measure each count and print the figures."""
     parser = common.parser(__doc__)
     parser.add_argument("--counts", type=int, nargs="+", default=[1_000, 25_000])
     parser.add_argument("--check", action="store_true", help="measure imgpipe check")
-    parser.add_argument("--parts", action="store_true", help="measure single components")
-    parser.add_argument(
-        "--only", nargs="+", choices=PARTS, default=list(PARTS), help="components of --parts"
-    )
     parser.add_argument("--size", type=int, default=96, help="image size of the network")
     parser.add_argument("--views", type=int, default=1, help="augmented views of a run")
     options = parser.parse_args()
     print(f"machine: {common.machine()}")
     counts, figures, ends = sorted(options.counts), [], dict[int, Ended]()
     with common.workplace(options.work) as work:
-        if options.parts:
-            return common.finish(measure_parts(work, counts, options.only))
         folder, drawn = work / "images", 0
         for label in LABELS:
             (folder / label).mkdir(parents=True)
@@ -198,11 +104,7 @@ def main() -> None:
     if counts[1:]:
         figures += growth("whole", ends)
     common.finish(figures)
-    return None
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
-        PARTS[sys.argv[2]][0](Path(sys.argv[3]), int(sys.argv[4]))
-    else:
-        main()
+    main()
