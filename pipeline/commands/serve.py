@@ -57,10 +57,6 @@ _VERSIONS = typer.Option(
     metavar="N",
     help="Serve the newest N versions, which the page can show side by side.",
 )
-_NEAREST = typer.Option(
-    "--nearest",
-    help="Show the nearest training images on the page. Anyone who can open the page sees them.",
-)
 _HOST = typer.Option("--host", help="Address to bind.")
 _MODEL = typer.Option("--model", help="Name of the served model.")
 _INT8 = typer.Option("--int8", help="Serve model.tflite where a version has one.")
@@ -93,7 +89,6 @@ def serve(
     rest_port: Annotated[int | None, _REST_PORT] = None,
     web: Annotated[bool, _WEB] = True,
     collect: Annotated[Path | None, _COLLECT] = None,
-    nearest: Annotated[bool, _NEAREST] = False,
     versions: Annotated[int, _VERSIONS] = 1,
     host: Annotated[str, _HOST] = "127.0.0.1",
     model: Annotated[str, _MODEL] = "imgpipe",
@@ -110,8 +105,6 @@ def serve(
         rest_port = port + 1 if 0 < port < _LAST_PORT else -1
     shown = web and rest_port != 0
     more = page_flags(shown, collect)
-    if nearest:
-        more += nearest_flags(shown, model_dir)
     if versions > 1:
         more.append(f"--num_versions={versions}")
     more += [*log_flags(log, log_share, log_images), *(flags or [])]
@@ -200,32 +193,6 @@ def page_flags(shown: bool, collect: Path | None) -> list[str]:
             raise ConfigError("--collect needs the web page. Leave out --no-web and --rest-port 0.")
         flags.append(f"--collect_directory={collect.expanduser().absolute()}")
     return flags
-
-
-def nearest_flags(shown: bool, model_dir: str) -> list[str]:
-    """Return the flag of imgpipe-model-server for training images, which are prepared first.
-
-    Args:
-        shown: Whether there is a page.
-        model_dir: Output folder of the runs.
-
-    Raises:
-        ConfigError: There is no page, or the model is not on this machine.
-        ResourceError: There is no model, or its training images cannot be shown.
-    """
-    if not shown:
-        raise ConfigError("--nearest needs the web page. Leave out --no-web and --rest-port 0.")
-    if "://" in model_dir:
-        raise ConfigError(f"--nearest needs an output folder on this machine, not {model_dir}.")
-    from imgpipe.pipeline.command_line import steps
-    from imgpipe.pipeline.output import past_runs
-    from imgpipe.pipeline.published import pushed_models, training_images
-
-    version = pushed_models.version_folder(Path(model_dir), None)
-    out = past_runs.output_folder(Path(model_dir))
-    with steps.quiet():
-        file = training_images.prepare(out, version)
-    return [f"--training_images_file={file}"]
 
 
 def log_flags(prefix: str | None, share: float | None, images: bool) -> list[str]:

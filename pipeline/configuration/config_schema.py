@@ -38,8 +38,7 @@ class Run(SettingsSection):
 
     name: str = Field(
         "imgpipe",
-        description="Name of the pipeline, and of the model in requests to servers that "
-        "`imgpipe deploy` describes. `imgpipe serve` takes the name as --model.",
+        description="Name of the pipeline. `imgpipe serve` takes the name of the model as --model.",
     )
     out: str = Field(
         "imgpipe-out",

@@ -18,7 +18,6 @@ FORMATS: dict[str, Any] = {
     "init": data.Init,
     "check": data.Check,
     "presets": data.Presets,
-    "views": data.Views,
     "quarantine list": data.QuarantineRow,
     "quarantine restore": data.Restored,
     "quarantine accept": data.AcceptedFiles,
@@ -40,6 +39,5 @@ FORMATS: dict[str, Any] = {
     "serve": serving.ServerLine,
     "drift": serving.Drift,
     "load": serving.Load,
-    "deploy": serving.Deployed,
     "doctor": runs.Doctor,
 }

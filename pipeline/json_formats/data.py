@@ -150,24 +150,6 @@ class Presets(Document):
     presets: Annotated[list[Preset], "All presets."]
 
 
-class Skipped(TypedDict):
-    """A file that is not an image."""
-
-    path: Annotated[str, "Path of the file."]
-    why: Annotated[str, "Why the file is not an image."]
-
-
-class Views(Document):
-    """The contact sheet that was written."""
-
-    file: Annotated[str, "Path of the contact sheet."]
-    images: Annotated[
-        list[str], "The images on the sheet, one in each row, as folder and file name."
-    ]
-    views: Annotated[int, "Augmented views of each image."]
-    skipped: Annotated[list[Skipped], "Files that are not images."]
-
-
 class QuarantineRow(Document, total=False):
     """One object for each file, on a line of its own. Empty fields are left out."""
 

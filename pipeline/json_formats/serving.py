@@ -159,12 +159,3 @@ class Load(Document):
     images_a_request: Annotated[int, "Images in each request."]
     plan: Annotated[LoadPlan, "The settings of the measurement."]
     levels: Annotated[list[LoadLevel], "The measurements."]
-
-
-class Deployed(Document):
-    """The files that were written."""
-
-    kind: Annotated[str, "The target: `compose`, `kubernetes` or `kserve`."]
-    files: Annotated[list[str], "Paths of the files."]
-    models: Annotated[str, "Folder of versions that the server reads."]
-    models_exist: Annotated[bool, "Whether this folder exists."]

@@ -133,11 +133,6 @@ _LISTEN = (
         "folder for the images whose labels people correct on the page; empty for none",
     ),
     Flag(
-        "training_images_file",
-        "file of training images, of which the page shows those nearest to an image; "
-        "imgpipe serve --nearest writes it",
-    ),
-    Flag(
         "ssl_config_file",
         "SSLConfig in text format for TLS, and for mTLS with client_verify; it is read again when "
         "it changes",

@@ -110,9 +110,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     for name in ("timeout_in_ms", "max_body_bytes", "max_body_values"):
         if getattr(flags, f"rest_api_{name}") == 0:
             parser.error(f"--rest_api_{name} must be 1 or more. Received: 0.")
-    for name in ("collect_directory", "training_images_file"):
-        if getattr(flags, name) and not (flags.web_page and flags.rest_api_port):
-            parser.error(f"--{name} needs --web_page=true and --rest_api_port")
+    if flags.collect_directory and not (flags.web_page and flags.rest_api_port):
+        parser.error("--collect_directory needs --web_page=true and --rest_api_port")
     if flags.max_message_bytes > MAX_INT32:
         parser.error(
             f"--max_message_bytes must be at most {MAX_INT32}, or 0 for gRPC's own limit of 2 GiB. "

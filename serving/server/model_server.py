@@ -178,7 +178,7 @@ def _core_options(flags: argparse.Namespace) -> Any:
 def _rest_options(flags: argparse.Namespace) -> Any:
     from imgpipe.serving.server.rest.options import RestOptions
 
-    collected, training_images = flags.collect_directory, flags.training_images_file
+    collected = flags.collect_directory
     return RestOptions(
         max(flags.rest_api_port, 0),
         flags.rest_api_timeout_in_ms / 1000,
@@ -187,7 +187,6 @@ def _rest_options(flags: argparse.Namespace) -> Any:
         flags.rest_api_max_body_values,
         flags.web_page,
         Path(collected).absolute() if collected else None,
-        Path(training_images) if training_images else None,
     )
 
 

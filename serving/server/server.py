@@ -262,16 +262,11 @@ class ModelServer:
             self._rest.start(make_app(endpoint, options, core.ready, pages, self._web), endpoint)
 
     def _web_routes(self, options: RestOptions) -> list[Route]:
-        from imgpipe.serving.server.web import collection, corrections, nearest, pages
+        from imgpipe.serving.server.web import collection, corrections, pages
 
-        folder, file = options.collect, options.training_images
+        folder = options.collect
         kept = collection.Collection(folder, self.core) if folder else None
-        images = nearest.TrainingImages(file) if file else None
-        return [
-            *pages.routes(),
-            *corrections.routes(kept, self._pool, options.timeout),
-            *nearest.routes(images, self._pool, options.timeout),
-        ]
+        return [*pages.routes(), *corrections.routes(kept, self._pool, options.timeout)]
 
     @property
     def rest_target(self) -> str:

@@ -41,7 +41,6 @@ def past_run(file: Path) -> object:
     from imgpipe.pipeline.commands import compare, runs
     from imgpipe.pipeline.commands import open as open_command
     from imgpipe.pipeline.output import past_runs, removable_files
-    from imgpipe.pipeline.published import training_images
 
     with _two_runs(file) as out:
         readers: dict[str, Callable[[], object]] = {
@@ -55,7 +54,6 @@ def past_run(file: Path) -> object:
             "open": lambda: open_command.page_of(out / "runs" / _NAMES[1]),
             "clean": lambda: removable_files.find(out),
             "version": lambda: past_runs.find(out / "model" / "2"),
-            "nearest": lambda: training_images.prepare(out, out / "model" / "2"),
         }
         return _as_each(readers)
 
@@ -224,27 +222,6 @@ def review_answer(file: Path) -> object:
     with _review(file.parent) as review:
         headers = {"host": "localhost", web.TOKEN.lower(): review.token}
         return _posted(web.make_app(review), "/review/answers", file.read_bytes(), headers)
-
-
-@functools.cache
-def _nearest_app() -> Any:
-    """Return an application with the routes for the nearest training images, made once."""
-    from starlette.applications import Starlette
-
-    from imgpipe.serving.server.requests.pool import SheddingPool
-    from imgpipe.serving.server.web import nearest
-    from tests.fuzz import served_seeds
-
-    with tempfile.NamedTemporaryFile(suffix=".npz") as file:
-        file.write(next(served_seeds.training_images()))
-        file.flush()
-        images = nearest.TrainingImages(Path(file.name))
-    return Starlette(routes=nearest.routes(images, SheddingPool(1, 1, 1 << 30), 10.0))
-
-
-def nearest(file: Path) -> object:
-    """Send ``file`` as a request for the nearest training images."""
-    return _posted(_nearest_app(), "/web/nearest", file.read_bytes(), {"host": "localhost"})
 
 
 def correction(file: Path) -> object:

@@ -202,11 +202,6 @@ def review_answers() -> Iterator[bytes]:
         yield json.dumps(answer).encode()
 
 
-def nearest_questions() -> Iterator[bytes]:
-    """A request for the nearest training images, with the features of an image."""
-    yield b'{"version": 1, "features": [0.5, 0.25]}'
-
-
 def corrections() -> Iterator[bytes]:
     """Query strings of corrections with and without a version."""
     yield b"model=m&version=12&label=cat"

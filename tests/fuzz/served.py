@@ -113,13 +113,6 @@ def feature_distribution(file: Path) -> object:
     return "none" if found is None else found.axes.ndim
 
 
-def training_images(file: Path) -> object:
-    """Read the training images that a server shows."""
-    from imgpipe.serving.server.web.nearest import TrainingImages
-
-    return TrainingImages(file).version
-
-
 # --- configurations and state ---------------------------------------------------------------------
 def batching(file: Path) -> object:
     """Read the parameters of batching."""

@@ -101,18 +101,6 @@ def feature_distributions() -> Iterator[bytes]:
     yield arrays(**vars(found))
 
 
-def training_images() -> Iterator[bytes]:
-    """Two training images with their features."""
-    yield arrays(
-        version=1,
-        features=np.eye(2, dtype=np.float16),
-        labels=np.array(["a", "b"]),
-        paths=np.array(["a/1.jpg", "b/2.jpg"]),
-        images=np.arange(20, dtype=np.uint8),
-        ends=np.array([10, 20]),
-    )
-
-
 # --- configurations and state ---------------------------------------------------------------------
 def batching_parameters() -> Iterator[bytes]:
     """Parameters of batching."""

@@ -220,12 +220,6 @@ TARGETS = {
             served_seeds.feature_distributions,
         ),
         Target(
-            "training_images.npz",
-            served.training_images,
-            served_seeds.training_images,
-            served.refusals_of_the_server(),
-        ),
-        Target(
             "batching.config",
             served.batching,
             served_seeds.batching_parameters,
@@ -258,7 +252,6 @@ TARGETS = {
         Target("checkpoint.npz", kept.checkpoint, kept_seeds.checkpoints),
         Target("review.json", kept.review_state, kept_seeds.review_states),
         Target("review_answer.json", kept.review_answer, kept_seeds.review_answers),
-        Target("nearest.json", kept.nearest, kept_seeds.nearest_questions),
         Target(
             "correction.query",
             kept.correction,

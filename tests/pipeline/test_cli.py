@@ -72,8 +72,8 @@ def test_help_imports_only_what_it_needs_to_print():
 def test_every_command_has_help():
     result = imgpipe("--help")
     assert result.returncode == 0
-    commands = {"demo", "init", "check", "run", "presets", "views", "schema", "quarantine"}
-    commands |= {"serve", "predict", "load", "drift", "explain", "deploy", "rollback"}
+    commands = {"demo", "init", "check", "run", "presets", "schema", "quarantine"}
+    commands |= {"serve", "predict", "load", "drift", "explain", "rollback"}
     commands |= {"kubeflow", "doctor", "runs", "compare", "open", "clean", "review", "evaluate"}
     commands |= {"export"}
     for command in commands:

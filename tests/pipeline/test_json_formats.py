@@ -89,14 +89,10 @@ def test_conform_compares_every_field() -> None:
             json_formats.conform("open", bad)
 
 
-def test_init_and_views_report_what_they_wrote(photos: Path, tmp_path: Path) -> None:
+def test_init_reports_what_it_wrote(photos: Path, tmp_path: Path) -> None:
     found = answer("init", photos, "-o", tmp_path / "c.toml")
     assert (found["file"], found["images"]) == (str(tmp_path / "c.toml"), 6)
     assert found["classes"] == {"paper": 3, "rock": 3} and (tmp_path / "c.toml").is_file()
-    (photos / "rock" / "notes.jpg").write_text("no image")
-    found = answer("views", photos, "--to", tmp_path / "v.png", "--set", "views.count=2")
-    assert len(found["images"]) == 6 and found["views"] == 2
-    assert [Path(one["path"]).name for one in found["skipped"]] == ["notes.jpg"]
 
 
 @pytest.mark.parametrize("place", ["", "model", "model/1", "runs/20260102-100000"])
@@ -111,24 +107,11 @@ def test_open_finds_the_report_from_any_folder_of_a_run(
 
 
 @pytest.mark.parametrize("place", ["", "model", "model/1", "runs/20260102-100000"])
-def test_deploy_and_schema_take_any_folder_of_a_run(out: Path, place: str, tmp_path: Path) -> None:
-    found = answer("deploy", "compose", out / place, "--to", tmp_path / "files")
-    assert (found["models"], found["models_exist"]) == (str(out / "model"), True)
-    assert str(tmp_path / "files" / "models.config") in found["files"]
+def test_schema_takes_any_folder_of_a_run(out: Path, place: str) -> None:
     with pytest.raises(ConfigError, match=f"no schema was accepted yet: {out}/schema"):
         answer("schema show", out / place)
     with pytest.raises(ConfigError, match=f"the last run in {out} did not reach the data gate"):
         answer("schema accept", "--out", out / place)
-
-
-def test_deploy_uses_the_newest_run_of_the_usual_folder(
-    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = out / "runs" / "20260102-100000"
-    (run / "config.toml").write_text(f'[push]\ndirectory = "{tmp_path}/versions"\n')
-    out.rename(tmp_path / "imgpipe-out")
-    monkeypatch.chdir(tmp_path)
-    assert answer("deploy", "compose", "--to", "files")["models"] == f"{tmp_path}/versions"
 
 
 def test_a_run_that_is_not_there_is_refused_and_no_other_schema_is_used(out: Path) -> None:
@@ -139,11 +122,6 @@ def test_a_run_that_is_not_there_is_refused_and_no_other_schema_is_used(out: Pat
 def test_schema_accept_names_a_folder_without_a_run(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"no run in {tmp_path} has reached the data gate yet"):
         answer("schema accept", "--out", tmp_path)
-
-
-def test_deploy_needs_a_run_in_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(ResourceError, match=r"no run in .*Run `imgpipe run`, or name another"):
-        answer("deploy", "compose", tmp_path)
 
 
 def test_schema_accept_and_show_report_the_schema(out: Path) -> None:

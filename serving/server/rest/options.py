@@ -30,5 +30,3 @@ class RestOptions:
     """Whether ``/`` is a page on which people can try the models."""
     collect: Path | None = None
     """Folder for images whose labels people correct on the page; None collects none."""
-    training_images: Path | None = None
-    """File of training images, of which the page shows the nearest; None shows none."""

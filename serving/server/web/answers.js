@@ -47,16 +47,6 @@ export function showAnswers(place, answers) {
   place.replaceChildren(...answers.map((answer) => column(answer, `Version ${answer.version}`)));
 }
 
-/** Show the nearest training images, those of another class than the label marked. */
-export function showNearest(place, images, label) {
-  place.replaceChildren(...images.map((image) => element(
-    "li", { className: image.label === label ? "" : "other" },
-    element("img", { src: image.image, alt: `${image.label}: ${image.path}`, title: image.path }),
-    element("span", { text: image.label, className: "name", dir: "auto" }),
-    element("span", { text: image.similarity.toFixed(2), className: "muted", title: "similarity, at most 1" }),
-  )));
-}
-
 /** The answers in one sentence for people who do not see the bars. */
 export function spoken(answers) {
   return answers

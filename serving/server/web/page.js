@@ -1,8 +1,8 @@
 // The page: takes images in, asks the chosen versions, and shows what they answer.
 
-import { showAnswers, showNearest, spoken } from "./answers.js";
+import { showAnswers, spoken } from "./answers.js";
 import { Folder } from "./folder.js";
-import { Refused, classify, collects, correct, describe, explain, listModels, nearest, withTrainingImages } from "./server.js";
+import { Refused, classify, collects, correct, describe, explain, listModels } from "./server.js";
 import { ShownImage } from "./shown_image.js";
 
 const $ = (id) => document.getElementById(id);
@@ -13,7 +13,6 @@ let models = [];
 let running = null; // the request whose answer is awaited
 let again = false; // the region has changed since it was sent
 let collecting = false; // whether the server keeps corrected images
-let known = []; // versions whose training images the server can show
 let correction = null; // what was classified last: the version and the image
 
 const shownImage = new ShownImage(
@@ -139,7 +138,6 @@ async function update(announce = true) {
       const rows = await explain(chosen[0], blob, control.signal);
       if (isLatest()) shownImage.drawHeat(rows);
     }
-    await compare(chosen[0], blob, answers[0].label, control.signal, isLatest);
   } catch (error) {
     if (!isLatest()) return;
     $("answers").replaceChildren();
@@ -151,25 +149,6 @@ async function update(announce = true) {
       running = null;
       if (again) update(true);
     }
-  }
-}
-
-/** Show the nearest training images of the first version, where they are wanted and known. */
-async function compare(target, blob, label, signal, isLatest) {
-  const can = known.includes(String(target.version));
-  $("near-choice").hidden = !can;
-  if (!can || !$("near-on").checked) {
-    $("near").hidden = true;
-    return;
-  }
-  try {
-    const images = await nearest(target, blob, signal);
-    if (!isLatest()) return;
-    showNearest($("near-images"), images, label);
-    $("near").hidden = false;
-  } catch (error) {
-    $("near").hidden = true; // the labels stay
-    complain(error);
   }
 }
 
@@ -206,7 +185,6 @@ async function open(file) {
   $("image-frame").hidden = false;
   $("answers").replaceChildren();
   $("wrong").hidden = true;
-  $("near").hidden = true;
   quiet();
   say("Classifying …");
   const drawn = await shownImage.show(file, name);
@@ -262,7 +240,6 @@ $("model").addEventListener("change", () => {
 $("version").addEventListener("change", () => update());
 $("whole").addEventListener("click", () => shownImage.reset());
 $("heat-on").addEventListener("change", () => update());
-$("near-on").addEventListener("change", () => update());
 
 $("wrong").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -272,7 +249,7 @@ $("wrong").addEventListener("submit", (event) => {
 /** Read the list of models, again and again until one can be asked. */
 async function start() {
   try {
-    [, collecting, known] = await Promise.all([refresh(), collects(), withTrainingImages()]);
+    [, collecting] = await Promise.all([refresh(), collects()]);
     if (!models.some(({ versions }) => versions.length)) throw new Refused(unavailable());
     if (shownImage.blob) update(); // chosen before there was a model to ask
     else quiet();

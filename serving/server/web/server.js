@@ -115,20 +115,6 @@ export async function collects() {
   return (await ask("web/corrections")).content.collects;
 }
 
-/** The versions whose training images the server can show. */
-export async function withTrainingImages() {
-  return (await ask("web/nearest")).content.versions.map(String);
-}
-
-/** The training images nearest to an image. */
-export async function nearest(target, blob, signal) {
-  const { row } = await predict(target, blob, "features", signal);
-  const { content } = await post(
-    "web/nearest", { version: Number(target.version), features: row.features ?? row }, signal,
-  );
-  return content.nearest;
-}
-
 /** Have the server keep an image under its right class. */
 export async function correct({ model, version }, label, blob) {
   await ask(`web/corrections?${new URLSearchParams({ model, version, label })}`, {

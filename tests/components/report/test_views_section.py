@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,14 @@ from imgpipe.components.report import augmented_views
 from imgpipe.components.report.sections import views
 from imgpipe.models import feature_names as names
 from imgpipe.models.augmentation import ViewSpec
+from imgpipe.models.backbones import Backbone
+from imgpipe.models.features import extractor
 from tests.components.report.report_facts import facts, jpeg
 from tests.components.report.test_page import read
+from tests.images import encoded
 
+_SIZE = 48
+_VIEWS = ViewSpec(count=3, brightness=0.2, hue=0.1, erasing=0.3)
 _SETTINGS = {"count": 3, "rotation": 0.0, "shifts": 0.0, "shear": 0.0, "zoom": 0.0}
 
 
@@ -61,7 +67,6 @@ def test_images_are_chosen_from_each_class_in_turn(examples):
 
 def test_the_shown_views_are_those_of_the_training(examples):
     from imgpipe.components.report import facts as run_facts
-    from imgpipe.models.augmentation import contact_sheet
 
     uri = examples({"rock": 2, "paper": 2})
     found = {
@@ -73,7 +78,7 @@ def test_the_shown_views_are_those_of_the_training(examples):
     made = augmented_views.encoded_views(found, images)
     assert len(made) == 4 * 4
     row = found["views"][0]
-    expected = contact_sheet.view_pixels(
+    expected = augmented_views.view_pixels(
         images[row["image_hash"]],
         row["content_hash"],
         ViewSpec(**{**_SETTINGS, "hue": 0.5}),
@@ -119,3 +124,38 @@ def test_without_a_bank_the_page_says_that_no_views_were_made():
     found = facts()
     found["views"] = []
     assert "Augmented views No views were made." in read(found).text
+
+
+def _noise(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def _hash(data: bytes) -> str:
+    """Return the SHA-256 digest of an image file."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _pixels_as_features(backbone: Backbone, side: int, *_: object) -> Any:
+    """Return a model whose features are the pixels that it receives."""
+    import keras
+
+    pixels = keras.Input((side, side, 3))
+    return keras.Model(pixels, keras.layers.Flatten()(pixels))
+
+
+def test_the_views_are_those_that_the_feature_bank_uses(monkeypatch) -> None:
+    monkeypatch.setattr(extractor, "build_features", _pixels_as_features)
+    image = encoded(_noise(60, 80), "JPEG")
+    shown = augmented_views.view_pixels(image, _hash(image), _VIEWS, _SIZE)
+    assert shown.shape == (4, _SIZE, _SIZE, 3) and shown.dtype == np.uint8
+    identity = extractor.FeatureExtractor(image_size=_SIZE, precision="float32", views=_VIEWS)
+    (given,) = identity.extract([image], [_hash(image)], [range(4)])
+    # Features are float16, whose steps are 0.125 up to 255.
+    np.testing.assert_allclose(shown, given.reshape(shown.shape), atol=0.5 + 0.125)
+
+
+def test_the_first_view_is_the_image_itself() -> None:
+    image = encoded(_noise(_SIZE, _SIZE), "PNG")
+    shown = augmented_views.view_pixels(image, _hash(image), _VIEWS, _SIZE)
+    np.testing.assert_array_equal(shown[0], np.asarray(Image.open(io.BytesIO(image))))
+    assert all(np.abs(view.astype(int) - shown[0]).mean() > 2 for view in shown[1:])

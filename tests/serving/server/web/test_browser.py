@@ -61,13 +61,9 @@ def write_colours(directory: Path, shift: float) -> None:
     def cam(image_bytes):
         return {"cam": tf.ones([tf.size(image_bytes), 1, 1]) * tf.linspace(0.0, 1.0, 4)[None, None]}
 
-    @tf.function(input_signature=spec)
-    def features(image_bytes):
-        return {"features": tf.map_fn(shares, image_bytes, fn_output_signature=tf.TensorSpec([3]))}
-
     module = tf.Module()
-    module.serve, module.cam, module.features, module.names = serve, cam, features, names
-    signatures = {"serving_default": serve, "cam": cam, "features": features}
+    module.serve, module.cam, module.names = serve, cam, names
+    signatures = {"serving_default": serve, "cam": cam}
     tf.saved_model.save(module, str(directory), signatures=signatures)
 
 
@@ -87,27 +83,10 @@ def collected(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def training_images(tmp_path_factory) -> Path:
-    """Return a file with a red and a blue training image of version 1."""
-    small = [encoded(np.full((8, 8, 3), colour, np.uint8), "JPEG") for colour in (90, 180)]
-    file = tmp_path_factory.mktemp("training") / "images.npz"
-    np.savez(
-        file,
-        version=1,
-        features=np.eye(3, dtype=np.float16)[[0, 2]],
-        labels=np.array([HOSTILE, "=1+1"]),
-        paths=np.array(["red.jpg", "blue.jpg"]),
-        images=np.frombuffer(b"".join(small), np.uint8),
-        ends=np.cumsum([len(image) for image in small]),
-    )
-    return file
-
-
-@pytest.fixture(scope="module")
-def server(base, collected, training_images):
-    """Serve both versions with the web page, corrections and training images."""
+def server(base, collected):
+    """Serve both versions with the web page and corrections."""
     model = ModelConfig("colours", base, VersionPolicy("all"))
-    rest = RestOptions(0, web=True, collect=collected, training_images=training_images)
+    rest = RestOptions(0, web=True, collect=collected)
     options = ServerOptions(rest=rest)
     with ModelServer(models=[model], options=options) as server:
         server.wait_until_available(120)
@@ -358,25 +337,6 @@ def test_a_correction_is_kept(page, images, collected):
     )
     page.wait("!document.querySelector('#alert').hidden")
     assert "cannot be the name of a folder" in page.text("#alert")
-
-
-def test_the_nearest_training_images_are_shown_if_the_version_has_some(page, images):
-    choose(page, images / "half.png")
-    assert page.run("document.querySelector('#near-choice').hidden"), "there are none of version 2"
-    page.run(
-        "document.querySelector('#version').value = '1';"
-        "document.querySelector('#version').dispatchEvent(new Event('change'))"
-    )
-    page.wait("!document.querySelector('#near-choice').hidden")
-    assert page.run("document.querySelector('#near').hidden")
-    page.run("document.querySelector('#near-on').click()")
-    page.wait("document.querySelectorAll('#near-images li').length == 2")
-    assert HOSTILE in page.text("#near-images li")
-    shown = "[...document.querySelectorAll('#near-images img')].map((one) => one.naturalWidth)"
-    page.wait(f"{shown}.join() == '8,8'")
-    assert page.run("document.querySelectorAll('#near-images .other').length") == 1
-    page.run("document.querySelector('#near-on').click()")
-    page.wait("document.querySelector('#near').hidden")
 
 
 def test_a_model_that_loads_later_appears_without_a_reload(window, base, tmp_path, images):
