@@ -20,7 +20,7 @@ from tests.components.report.test_page import read
 from tests.images import encoded
 
 _SIZE = 48
-_VIEWS = ViewSpec(count=3, brightness=0.2, hue=0.1, erasing=0.3)
+_VIEWS = ViewSpec(count=3, brightness=0.2, hue=0.1)
 _SETTINGS = {"count": 3, "rotation": 0.0, "shifts": 0.0, "shear": 0.0, "zoom": 0.0}
 
 
