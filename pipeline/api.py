@@ -140,21 +140,29 @@ def evaluate(
     return Evaluation(found["verdict"], found, asked)
 
 
-def export(kind: str, path: str | Path, to: str | Path, *, version: int | None = None) -> Export:
+def export(
+    kind: str,
+    path: str | Path,
+    to: str | Path,
+    *,
+    version: int | None = None,
+    max_loss: float = 0.005,
+) -> Export:
     """Write a published model as one file for other programs, as ``imgpipe export`` does.
 
-    The file takes resized pixels, and is written only if its answers on the same pixels are those
-    of the served model.
-    Progress is printed to standard error.
+    The file takes resized pixels, and is written only if its answers are those of the served model.
+    LiteRT files are judged on the validation images: they have to reach the threshold, and may lose
+    little accuracy. Progress is printed to standard error.
 
         imgpipe.export("onnx", "imgpipe-out", "model.onnx")
 
     Args:
-        kind: ``onnx``, ``keras`` or ``tflite``.
+        kind: ``onnx``, ``keras``, ``tflite`` (weights of 16 bits) or ``tflite-int8``.
         path: Output folder of a run, folder of numbered versions, or one version.
         to: The file to write, whose name ends in ``.onnx``, ``.keras`` or ``.tflite``; one that
             exists is replaced.
         version: Number of the version; None for the newest intact one.
+        max_loss: Validation accuracy that a LiteRT file may lose against the served model.
 
     Returns:
         The path of the file, and how it was compared.
@@ -162,12 +170,12 @@ def export(kind: str, path: str | Path, to: str | Path, *, version: int | None =
     Raises:
         ConfigError: An argument is wrong, or packages of an extra are missing.
         ResourceError: There is no model, or the file cannot be written.
-        ImgpipeError: The file would not answer as the model does.
+        ImgpipeError: The file would not answer as the model does, or not as well.
     """
     from imgpipe.pipeline.commands import export as command
 
     _prepare()
-    described = command.write(kind, Path(path), Path(to), version, to_stderr=True)
+    described = command.write(kind, Path(path), Path(to), version, max_loss, to_stderr=True)
     difference = float(described["parity"]["largest_difference"])
     return Export(Path(described["file"]), difference, described)
 

@@ -15,13 +15,16 @@ app = typer.Typer()
 _EXAMPLES = """Examples:\n
   imgpipe export onnx imgpipe-out --to model.onnx\n
   imgpipe export keras imgpipe-out/model/2 --to model.keras\n
-  imgpipe export tflite imgpipe-out --to model.tflite
+  imgpipe export tflite imgpipe-out --to model.tflite\n
+  imgpipe export tflite-int8 imgpipe-out --to small.tflite --max-loss 0.01
 """
 
 
 @app.command("export", rich_help_panel=options.SERVING, epilog=_EXAMPLES)
 def command(
-    kind: Annotated[str, typer.Argument(metavar="onnx|keras|tflite", help="Kind of file.")],
+    kind: Annotated[
+        str, typer.Argument(metavar="onnx|keras|tflite|tflite-int8", help="Kind of file.")
+    ],
     out: Annotated[
         Path,
         typer.Argument(
@@ -30,13 +33,20 @@ def command(
     ],
     to: Annotated[Path, typer.Option("--to", metavar="FILE", help="File to write.")],
     version: options.VersionOption = None,
+    max_loss: Annotated[
+        float,
+        typer.Option(
+            "--max-loss", min=0, max=1, help="Validation accuracy that a LiteRT file may lose."
+        ),
+    ] = 0.005,
     json_file: options.JsonListOption = None,
 ) -> None:
     """Export a published model as one file that maps resized pixels to probabilities.
 
-    The file is written only if its answers on the same pixels are those of the served model.
+    The file is written only if it answers as the served model does. LiteRT files are judged on the
+    validation images: they have to reach the threshold, and may lose little accuracy.
     """
-    described = write(kind, out, to, version, json_file == output_files.STANDARD_OUTPUT)
+    described = write(kind, out, to, version, max_loss, json_file == output_files.STANDARD_OUTPUT)
     console = output_files.console_beside(json_file)
     parity, size = described["parity"], described["bytes"] / 1e6
     console.print(f"\n[bold green]{escape(described['file'])}[/], {size:.1f} MB")
@@ -45,6 +55,13 @@ def command(
         f"  parity   {parity['images']} images ({parity['origin']}): probabilities differ by at "
         f"most {parity['largest_difference']:.2g} on the same pixels"
     )
+    if judged := described["judged"]:
+        console.print(
+            f"  judged   accuracy {judged['accuracy']:.3f} on {judged['images']} validation "
+            f"images, where that of the model is {judged['model_accuracy']:.3f}"
+        )
+    elif kind.startswith("tflite"):
+        console.print("  note     not judged, because the validation images no longer exist")
     if other := round(parity["images"] * (1 - parity["agreement"])):
         console.print(
             f"  note     {other} of {parity['images']} images {'gets' if other == 1 else 'get'} "
@@ -55,7 +72,7 @@ def command(
 
 
 def write(
-    name: str, path: Path, target: Path, version: int | None, to_stderr: bool
+    name: str, path: Path, target: Path, version: int | None, max_loss: float, to_stderr: bool
 ) -> dict[str, Any]:
     """Export a version, compare it and write the file, while progress is displayed.
 
@@ -64,6 +81,7 @@ def write(
         path: Output folder of a run, folder of versions, or one version.
         target: The file to write; one that exists is replaced.
         version: Number of the version, None for the newest intact one.
+        max_loss: Validation accuracy that a LiteRT file may lose, from 0 to 1.
         to_stderr: Whether progress is printed to standard error instead of standard output.
 
     Returns:
@@ -72,7 +90,7 @@ def write(
     Raises:
         ConfigError: An argument is wrong, or packages of an extra are missing.
         ResourceError: There is no model, or the file cannot be written.
-        NotEqual: The file would not answer as the model does.
+        NotEqual: The file would not answer as the model does, or not as well.
     """
     from imgpipe.models.quick_imports import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
@@ -87,7 +105,7 @@ def write(
     with steps.quiet(to_stderr) as console, consoles.Display(console) as display:
         with display.step("loading TensorFlow"), quick_imports():
             import tensorflow  # noqa: F401  # takes longer than most conversions
-        with display.step("converting, comparing"):
-            content, described = exports.export(name, kind, model)
+        with display.step("converting, judging"):
+            content, described = exports.export(name, kind, model, max_loss)
     output_files.write(target, content, "--to ")
     return {**described, "file": str(target.absolute())}

@@ -148,23 +148,45 @@ class Parity(TypedDict):
 
     images: Annotated[int, "Number of images that were compared."]
     origin: Annotated[Literal["validation", "drawn"], "Where the compared images come from."]
-    tolerance: Annotated[float, "Largest allowed difference of a probability."]
+    tolerance: Annotated[
+        float | None,
+        "Largest allowed difference of a probability; null for a file that is only judged.",
+    ]
     largest_difference: Annotated[float, "Largest difference of a probability."]
     agreement: Annotated[
         float, "Share of images with the label that the served model gives to the encoded image."
     ]
 
 
+class JudgedExport(TypedDict):
+    """The accuracy of a LiteRT file on all labelled validation images."""
+
+    images: Annotated[int, "Number of images."]
+    accuracy: Annotated[float, "Accuracy of the file."]
+    model_accuracy: Annotated[float, "Accuracy of the served model."]
+    agreement: Annotated[float, "Share of images with the label of the served model."]
+    threshold: Annotated[
+        float | None, "Accuracy that the file had to reach; null if it had to reach none."
+    ]
+    max_loss: Annotated[float, "Accuracy that it might lose against the served model."]
+    reasons: Annotated[list[str], "Why it is refused; empty for a file that was written."]
+
+
 class Export(Document):
     """The file that was written."""
 
-    kind: Annotated[Literal["onnx", "keras", "tflite"], "Kind of file."]
+    kind: Annotated[Literal["onnx", "keras", "tflite", "tflite-int8"], "Kind of file."]
     file: Annotated[str, "Path of the file."]
     bytes: Annotated[int, "Size of the file."]
     model: Annotated[str, "Folder of the version."]
     version: Annotated[int | None, _VERSION]
     classes: Annotated[list[str], "Class names, in the order of the probabilities."]
     parity: Annotated[Parity, "The comparison with the served model."]
+    judged: Annotated[
+        JudgedExport | None,
+        "The accuracy of a LiteRT file; null for other files, and if the images of the run no "
+        "longer exist.",
+    ]
 
 
 class Layer(TypedDict):

@@ -62,13 +62,17 @@ class Model:
         return cls(folder, tuple(classes))
 
     @property
-    def training_images(self) -> str | None:
-        """Folder of the images of the run that made the version; None if it cannot be found."""
+    def run(self) -> past_runs.PastRun | None:
+        """The run that made the version; None if it cannot be found."""
         try:
-            run = past_runs.find(self.folder)
+            return past_runs.find(self.folder)
         except ImgpipeError:
             return None
-        uri = run.artifact("ImageFilter", "examples")
+
+    @property
+    def training_images(self) -> str | None:
+        """Folder of the images of the run that made the version; None if it cannot be found."""
+        uri = self.run.artifact("ImageFilter", "examples") if self.run else ""
         return uri if uri and Path(uri).is_dir() else None
 
 

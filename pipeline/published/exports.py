@@ -1,16 +1,19 @@
 """Exports a published version for other programs, and compares each file with the version itself.
 
-A file is kept only if it gives the answers of the served signature: on the same pixels, the
-probabilities may differ by the error of the file's number type and no more.
+A file is kept only if it answers as the served signature does: on the same pixels, a probability
+may differ by the error of the file's number type and no more. LiteRT files are rounded, so they are
+also judged by the rule of the gate: on all validation images, their accuracy has to reach the
+threshold, and may be only a little below that of the served model.
 """
 
 from __future__ import annotations
 
 import contextlib
+import heapq
 import importlib.util
 import io
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +21,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.components.blessings import SLACK
 from imgpipe.models import feature_names as names
+from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.pipeline.published.evaluation import Model
 
 SCHEMA = 1  # of what --json writes
-ONNX, KERAS, TFLITE = "onnx", "keras", "tflite"
-_IMAGES = 64  # images that are compared, at most
+ONNX, KERAS, TFLITE, INT8 = "onnx", "keras", "tflite", "tflite-int8"
+MAX_LOSS = 0.005  # accuracy that a LiteRT file may lose, unless another limit is given
+_IMAGES = 64  # images whose probabilities are compared, at most
 _DRAWN = 5  # images that are drawn of each class of the demo, if those of the run are gone
 _BATCH = 16  # images in one call of a signature
 
 Pixels = npt.NDArray[np.uint8]
+Probabilities = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,8 @@ class Kind:
 
     Attributes:
         suffix: End of the file's name.
-        tolerance: Largest difference of a probability on the same pixels.
+        tolerance: Largest difference of a probability on the same pixels; infinite for a file that
+            is only judged by its labels.
         make: Function from a version to the content of the file.
         answer: Function from the content and pixels uint8 [N, S, S, 3] to probabilities [N, C].
         packages: Packages that it needs, which are those of the extra of the same name.
@@ -46,12 +54,12 @@ class Kind:
     suffix: str
     tolerance: float
     make: Callable[[Model], bytes]
-    answer: Callable[[bytes, Pixels], npt.NDArray[np.float32]]
+    answer: Callable[[bytes, Pixels], Probabilities]
     packages: tuple[str, ...] = ()
 
 
 class NotEqual(ImgpipeError):
-    """An export whose answers are not those of the version."""
+    """An export whose answers are not those of the version, or whose accuracy is too low."""
 
     exit_code = 3
 
@@ -78,6 +86,7 @@ def kinds() -> dict[str, Kind]:
             lambda model: litert.convert(litert.load_network(str(model.folder)), litert.FLOAT16),
             files.lite_probabilities,
         ),
+        INT8: Kind(".tflite", float("inf"), _to_int8, files.lite_probabilities),
     }
 
 
@@ -112,25 +121,27 @@ def require(name: str, target: Path) -> Kind:
     return kind
 
 
-def export(name: str, kind: Kind, model: Model) -> tuple[bytes, dict[str, Any]]:
-    """Make the content of a file and compare its answers with those of the version.
+def export(
+    name: str, kind: Kind, model: Model, max_loss: float = MAX_LOSS
+) -> tuple[bytes, dict[str, Any]]:
+    """Make the content of a file, and compare it with the version.
 
     Args:
         name: Name of the kind.
         kind: The kind.
         model: The version.
+        max_loss: Accuracy that a LiteRT file may lose against the served model, from 0 to 1.
 
     Returns:
         The content, and what ``--json`` writes without the path of the file.
 
     Raises:
-        NotEqual: The answers differ by more than the tolerance.
+        NotEqual: The probabilities differ by more than the tolerance, or the accuracy is too low.
         ResourceError: The version cannot be converted.
     """
     content = kind.make(model)
     origin, images = compared_images(model)
     found = _compare(kind, content, model, images)
-    parity = {"images": len(images), "origin": origin, "tolerance": kind.tolerance, **found}
     if not found["largest_difference"] <= kind.tolerance:  # true for NaN too
         raise NotEqual(
             f"the {name} file does not answer as {model.folder} does: on {len(images)} images "
@@ -138,51 +149,147 @@ def export(name: str, kind: Kind, model: Model) -> tuple[bytes, dict[str, Any]]:
             f"{kind.tolerance:g} is allowed. It was not written. Please report this with the name "
             "of the backbone."
         )
-    version = int(model.folder.name) if model.folder.name.isdecimal() else None
-    described = {
+    judged = _judge(content, model, max_loss) if kind.suffix == ".tflite" else None
+    if judged and judged["reasons"]:
+        raise NotEqual(f"the {name} file was not written: {'; '.join(judged['reasons'])}.")
+    tolerance = kind.tolerance if np.isfinite(kind.tolerance) else None
+    return content, {
         "schema": SCHEMA,
         "kind": name,
         "bytes": len(content),
         "model": str(model.folder),
-        "version": version,
+        "version": int(model.folder.name) if model.folder.name.isdecimal() else None,
         "classes": list(model.vocabulary),
-        "parity": parity,
+        "parity": {"images": len(images), "origin": origin, "tolerance": tolerance, **found},
+        "judged": judged,
     }
-    return content, described
+
+
+def _to_int8(model: Model) -> bytes:
+    """Convert a version to numbers of 8 bits, calibrated on training images of its run.
+
+    Raises:
+        ResourceError: The images of the run no longer exist.
+    """
+    from imgpipe.components.storage import records
+    from imgpipe.models.export import litert
+
+    if (uri := model.training_images) is None:
+        raise ResourceError(
+            f"{INT8}: a file of 8 bits is calibrated and judged on the images of the run that made "
+            f"{model.folder}, which no longer exist. Run the pipeline again, or export {TFLITE}."
+        )
+    network = litert.load_network(str(model.folder))
+    # Hashes are evenly distributed, so the smallest ones belong to a random sample of the images,
+    # which is the same one for the same data.
+    chosen = heapq.nsmallest(
+        litert.CALIBRATION_IMAGES,
+        (
+            (records.raw(example, names.IMAGE_HASH), records.raw(example, names.IMAGE_BYTES))
+            for example in records.iterate(uri, names.TRAIN)
+        ),
+    )
+    pixels = _resized([image for _, image in chosen], network.image_size)
+    return litert.convert(network, litert.INT8, list(pixels))
+
+
+def _judge(content: bytes, model: Model, max_loss: float) -> dict[str, Any] | None:
+    """Judge a LiteRT file on the labelled validation images of the run, by the rule of the gate.
+
+    Returns:
+        The accuracies, the limits and the reasons to refuse the file; None if the images of the
+        run no longer exist.
+    """
+    from imgpipe.models.export import litert
+
+    if (run := model.run) is None or (uri := model.training_images) is None:
+        return None
+    # Where folds decide, the accuracy on validation does not have to reach the threshold.
+    threshold = 0.0 if run.folds else float(run.gate.get("threshold") or 0.0)
+    right, right_model, same, images = 0, 0, 0, 0
+    with litert.LiteModel(content) as lite, _opened(model, "serving_default") as served:
+        for encoded, labels in _labelled(model, uri):
+            expected = served(image_bytes=np.array(encoded, object)).argmax(axis=1)
+            received = lite.probabilities(_resized(encoded, lite.image_size)).argmax(axis=1)
+            right += int((received == labels).sum())
+            right_model += int((expected == labels).sum())
+            same += int((received == expected).sum())
+            images += len(labels)
+            progress.advance(len(labels), "images")
+    if not images:
+        return {"images": 0, "reasons": ["there is no validation image to judge it on"]}
+    accuracy, of_model, reasons = right / images, right_model / images, []
+    if accuracy < threshold - SLACK:
+        reasons.append(f"its accuracy {accuracy:.3f} is below the threshold {threshold:g}")
+    if accuracy < of_model - max_loss - SLACK:
+        reasons.append(
+            f"it loses {100 * (of_model - accuracy):.1f} points of the served model's accuracy "
+            f"{of_model:.3f} ({right_model - right} of {images} validation images), and at most "
+            f"{100 * max_loss:g} are allowed"
+        )
+    return {
+        "images": images,
+        "accuracy": accuracy,
+        "model_accuracy": of_model,
+        "agreement": same / images,
+        "threshold": threshold or None,
+        "max_loss": max_loss,
+        "reasons": reasons,
+    }
+
+
+def _labelled(model: Model, uri: str) -> Iterator[tuple[list[bytes], npt.NDArray[np.int64]]]:
+    """Yield the encoded validation images of a run and their label indices, in batches."""
+    from imgpipe.components.storage import records
+
+    places = {name: index for index, name in enumerate(model.vocabulary)}
+    known = (
+        (records.raw(example, names.IMAGE_BYTES), places[label])
+        for example in records.iterate(uri, names.VALIDATION)
+        if (label := records.text(example, names.LABEL)) in places
+    )
+    while batch := list(itertools.islice(known, _BATCH)):
+        images, labels = zip(*batch, strict=True)
+        yield list(images), np.array(labels)
 
 
 def _compare(kind: Kind, content: bytes, model: Model, images: list[bytes]) -> dict[str, Any]:
     """Compare answers on the same pixels, and labels with those of the encoded images."""
-    from imgpipe.models import preprocess
     from imgpipe.models.export.signatures import SERVING_PIXELS
 
-    size = image_size_of(model)
     # The files take uint8, so the pixels are rounded for both sides of the comparison.
-    pixels = np.stack([np.asarray(preprocess.whole_pixels(image, size)) for image in images])
-    expected = _answers(model, SERVING_PIXELS, "pixels", pixels)
+    pixels = _resized(images, image_size_of(model))
+    starts = range(0, len(images), _BATCH)
+    with _opened(model, SERVING_PIXELS) as served:
+        expected = np.concatenate([served(pixels=pixels[i : i + _BATCH]) for i in starts])
     # The served signature resizes the encoded images itself, so its labels show what that changes.
-    served = _answers(model, "serving_default", "image_bytes", np.array(images, object))
+    encoded = np.array(images, object)
+    with _opened(model, "serving_default") as served:
+        labels = [served(image_bytes=encoded[i : i + _BATCH]).argmax(axis=1) for i in starts]
     received = kind.answer(content, pixels)
     if received.shape != expected.shape:  # NumPy might broadcast one to the other
         return {"largest_difference": float("inf"), "agreement": 0.0}
     return {
         "largest_difference": float(np.abs(received - expected).max()),
-        "agreement": float((received.argmax(axis=1) == served.argmax(axis=1)).mean()),
+        "agreement": float((received.argmax(axis=1) == np.concatenate(labels)).mean()),
     }
 
 
-def _answers(
-    model: Model, signature: str, name: str, values: npt.NDArray[Any]
-) -> npt.NDArray[np.float32]:
-    """Probabilities [N, C] of a signature of the version for N values of its input."""
+def _resized(images: list[bytes], size: int) -> Pixels:
+    """Decode and resize images as the exported graph does, and round their pixels."""
+    from imgpipe.models import preprocess
+
+    return np.stack([np.asarray(preprocess.whole_pixels(image, size)) for image in images])
+
+
+@contextlib.contextmanager
+def _opened(model: Model, signature: str) -> Iterator[Callable[..., Probabilities]]:
+    """Load a signature of the version, which returns probabilities [N, C]."""
     from imgpipe.models.export.served_model import Served
 
-    with contextlib.closing(Served(str(model.folder), signature, (names.PROBABILITIES,))) as served:
-        rows = [
-            served.run(**{name: values[start : start + _BATCH]})[names.PROBABILITIES]
-            for start in range(0, len(values), _BATCH)
-        ]
-    return np.concatenate(rows)
+    outputs = (names.PROBABILITIES,)
+    with contextlib.closing(Served(str(model.folder), signature, outputs)) as served:
+        yield lambda **inputs: served.run(**inputs)[names.PROBABILITIES]
 
 
 def image_size_of(model: Model) -> int:

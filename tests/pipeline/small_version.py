@@ -7,7 +7,7 @@ from pathlib import Path
 CLASSES = ("paper", "rock")
 
 
-def push(out: Path) -> Path:
+def push(out: Path, seed: int = 1) -> Path:
     """Push a network with random weights as version 1 into an output folder; return its folder."""
     import keras
 
@@ -17,7 +17,7 @@ def push(out: Path) -> Path:
     from imgpipe.models.network.classifier import build_classifier
     from imgpipe.models.settings import ModelSettings
 
-    keras.utils.set_random_seed(1)
+    keras.utils.set_random_seed(seed)
     settings = ModelSettings(backbone="conv_4_8", weights="none", image_size=24)
     classifier = build_classifier(None, list(CLASSES), settings)
     made = out / "made"
