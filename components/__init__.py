@@ -23,7 +23,6 @@ _MODULES = {
     "SchemaGen": "imgpipe.components.schema_gen.component",
     "DataGate": "imgpipe.components.data_gate.component",
     "FeatureBank": "imgpipe.components.feature_bank.component",
-    "ImageTuner": "imgpipe.components.image_tuner.component",
     "ImageTrainer": "imgpipe.components.image_trainer.component",
     "CrossValidator": "imgpipe.components.cross_validator.component",
     "Baseline": "imgpipe.components.baseline.component",

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from imgpipe.models import feature_names as names
-from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.export.saved_model import export, write_digest
 from imgpipe.models.features import feature_distribution
@@ -30,7 +29,7 @@ from imgpipe.models.head.stored_head import StoredHead
 from imgpipe.models.layer_names import FEATURES, PROBABILITIES
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import Classifier, build_classifier
-from imgpipe.models.search import network_search, tuner
+from imgpipe.models.search import network_search
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import stages
 from imgpipe.models.training.model_run import HISTORY_FILE, PARITY_FILE, TENSORBOARD_FOLDER
@@ -114,13 +113,7 @@ def run_fn(fn_args: Any) -> None:
             and `eval_files` are patterns of image examples.
     """
     config = TrainerConfig.from_mapping(fn_args.custom_config)
-    tuned = tuner.best_values(getattr(fn_args, "hyperparameters", None))
-    settings = tuner.apply(config.model, tuned)
-    if config.model.searches and not settings.searches:
-        progress.say(
-            "The search for a better network is skipped, because the best trial (tune.trials) "
-            f"has a hidden layer of {settings.hidden_units} units."
-        )
+    settings = config.model
     run_dir = local_path(fn_args.model_run_dir, "ImageTrainer")
     run_dir.mkdir(parents=True, exist_ok=True)
     trained = network_search.train(
@@ -133,8 +126,7 @@ def run_fn(fn_args: Any) -> None:
             run_dir / TENSORBOARD_FOLDER,
             Path(config.resume_dir) if config.resume_dir else None,
             config.source_hash,
-        ),
-        config.model.views.count,
+        )
     )
     # The search may have trained the network at another size than the settings give.
     settings = replace(settings, image_size=trained.image_size or settings.image_size)
@@ -142,7 +134,7 @@ def run_fn(fn_args: Any) -> None:
     logits, labels = trained.by_folds or (trained.logits, trained.labels)
     calibration = calibrate(logits, labels, settings.temperature, settings.unknown_rate)
     calibrated = {**asdict(calibration), "chosen_on": chosen_on}
-    history = {**trained.history, "calibration": calibrated, "tuned": tuned}
+    history = {**trained.history, "calibration": calibrated}
     history["image_size"] = settings.size
     # JSON has no NaN, and readers other than Python's refuse a file that contains one.
     (run_dir / HISTORY_FILE).write_text(json.dumps(history, indent=1, allow_nan=False), "utf-8")

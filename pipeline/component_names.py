@@ -25,7 +25,6 @@ TASKS = {
     "ExampleValidator": "Compare with the schema",
     "DataGate": "Accept or refuse the data",
     "FeatureBank": "Compute the features",
-    "ImageTuner": "Search for settings",
     "ImageTrainer": "Train the model",
     "CrossValidator": "Cross-validate",
     "ServingValidator": "Check the model in a server",
@@ -43,12 +42,11 @@ def names(config: Config) -> list[str]:
     Args:
         config: The validated configuration.
     """
-    tuner = ["ImageTuner"] if config.tune.trials else []
     folds = ["CrossValidator"] if config.folds else []
     lite = ["LiteExporter"] if config.export.lite else []
     return [
         *("Plan", "Baseline", "ImageExampleGen", "ImageFilter", "StatisticsGen", "SchemaGen"),
-        *("ExampleValidator", "DataGate", "FeatureBank", *tuner, "ImageTrainer"),
+        *("ExampleValidator", "DataGate", "FeatureBank", "ImageTrainer"),
         *(*folds, "ServingValidator", "Predictor", "ImageEvaluator", *lite),
         *("ModelPusher", "Report"),
     ]

@@ -24,7 +24,6 @@ from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.inputs import gate_settings, source_options, split_rule
 from imgpipe.pipeline.plan import Parameters, PlanParameters
 
-TUNER_FN = "imgpipe.models.search.tuner.tuner_fn"
 #: Components whose cache each runner turns off, because they depend on folders that others change
 #: too: Plan would miss new images, and a cached push would report a version that somebody has
 #: removed since.
@@ -195,27 +194,14 @@ def _model_nodes(config: Config, parameters: Parameters, data: dict[str, Any]) -
         # head must not miss the cache.
         head=json.dumps(asdict(config.settings), sort_keys=True) if config.chooses_views else "",
     )
-    given = {
-        "examples": data["judged"].outputs["examples"],
-        "bank": bank.outputs["features"],
-        "data_blessing": data["gate"].outputs["blessing"],
-    }
-    nodes: dict[str, Any] = {"bank": bank}
-    if config.tune.trials:
-        nodes["tuner"] = parts.ImageTuner(
-            tuner_fn=TUNER_FN,
-            custom_config=planned.tuner_config,
-            **given,
-        )
-    nodes["trainer"] = parts.ImageTrainer(
+    trainer = parts.ImageTrainer(
+        examples=data["judged"].outputs["examples"],
+        bank=bank.outputs["features"],
+        data_blessing=data["gate"].outputs["blessing"],
         schema=data["schema"].outputs["schema"],
-        hyperparameters=nodes["tuner"].outputs["best_hyperparameters"]
-        if config.tune.trials
-        else None,
         custom_config=planned.custom_config,
-        **given,
     )
-    return nodes
+    return {"bank": bank, "trainer": trainer}
 
 
 def _gate_nodes(

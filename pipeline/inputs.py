@@ -34,7 +34,7 @@ from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
 _PATHS = {"judge": {"overrides", "store"}}
 #: Sections of the configuration that decide the result of a run, without `_PATHS`. Of ``[data]``
 #: and ``[bank]`` only some settings do; see `find`.
-_DECIDING = {"split", "judge", "gate", "views", "model", "train", "fine_tune", "tune", "evaluate"}
+_DECIDING = {"split", "judge", "gate", "views", "model", "train", "fine_tune", "evaluate"}
 
 
 def _fingerprint(*parts: object) -> str:

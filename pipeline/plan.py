@@ -51,7 +51,6 @@ class PlanParameters(PassedInputs):
         network: Description of the backbone, for FeatureBank.
         weights_key: Fingerprint of everything but the images that decides the features.
         custom_config: Settings of ImageTrainer's function.
-        tuner_config: Settings of ImageTuner's function.
         model_settings: Settings of the network and its training, for CrossValidator.
         eval_config: TFMA's EvalConfig.
         facts: What the manifest of a published version says about its run.
@@ -64,7 +63,6 @@ class PlanParameters(PassedInputs):
     network: str
     weights_key: str
     custom_config: str
-    tuner_config: str
     model_settings: str
     eval_config: str
     facts: str
@@ -170,7 +168,6 @@ def _planned(config: Config, inputs: RunInputs) -> PlanParameters:
         # View 0 is the image itself; view 1 stands for all augmented ones, which share settings.
         weights_key=f"{extractor.key(0)[:16]}-{extractor.key(1)[:16]}",
         custom_config=_json(training | exporting),
-        tuner_config=_json(training | {"trials": config.tune.trials}),
         model_settings=_json(asdict(config.settings)),
         eval_config=_json(thresholds),
         facts=_json(_facts(config, inputs)),
@@ -179,7 +176,7 @@ def _planned(config: Config, inputs: RunInputs) -> PlanParameters:
 
 
 def _training(config: Config, inputs: RunInputs) -> dict[str, Any]:
-    """Arguments of the training and of the search for the settings of the head."""
+    """Arguments of the training."""
     return {
         "model": asdict(config.settings),
         "vocabulary": list(inputs.vocabulary),

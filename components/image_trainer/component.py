@@ -29,7 +29,7 @@ from imgpipe.models.errors import ConfigError
 RUN_FN = "imgpipe.models.trainer.run_fn"
 BANK = "bank"
 DATA_BLESSING = "data_blessing"
-#: The two inputs that ImageTrainer and ImageTuner have besides those of TFX's components.
+#: The two inputs that ImageTrainer has besides those of TFX's Trainer.
 FURTHER_INPUTS = {
     BANK: ChannelParameter(type=Examples),
     DATA_BLESSING: ChannelParameter(type=DataBlessing),
@@ -70,7 +70,6 @@ class ImageTrainer(BaseComponent):
         run_fn: str | None = None,
         custom_config: dict[str, Any] | str | RuntimeParameter | None = None,
         schema: Channel | None = None,
-        hyperparameters: Channel | None = None,
         module_file: str | None = None,
     ) -> None:
         """Create the component.
@@ -87,8 +86,6 @@ class ImageTrainer(BaseComponent):
                 it also adds the SHA-256 of `module_file`, so that TFX does not reuse the cached
                 model of changed code. A caller that passes `run_fn` must add a hash of its code.
             schema: Schema of the images' metadata, recorded for lineage only.
-            hyperparameters: Best hyperparameters of ImageTuner, which replace those of the
-                settings.
             module_file: Python file of the training function. It is read where the component runs.
 
         Raises:
@@ -105,7 +102,6 @@ class ImageTrainer(BaseComponent):
                 bank=bank,
                 data_blessing=data_blessing,
                 schema=schema,
-                hyperparameters=hyperparameters,
                 train_args=trainer_pb2.TrainArgs(splits=[names.TRAIN]),
                 eval_args=trainer_pb2.EvalArgs(splits=[names.VALIDATION]),
                 custom_config=config,

@@ -54,9 +54,8 @@ def _few_images(facts: Mapping[str, Any]) -> list[str]:
         f"{100 / count:.1f} percentage points; "
     )
     tuned = ((facts.get("training") or {}).get("fine_tune") or {}).get("shipped")
-    changed = (facts.get("settings") or {}).get("changed") or {}
-    # Folds evaluate heads on features, do not go with tuning, and need enough independent images.
-    without_folds = tuned or changed.get("tune.trials") or facts.get("folds_note")
+    # Folds evaluate heads on features, and need enough independent images.
+    without_folds = tuned or facts.get("folds_note")
     if without_folds or (facts.get("bank") or {}).get("dim") == 0:
         return [text + "add images, or give more of them to validation with split.validation"]
     return [

@@ -121,7 +121,8 @@ def require_features(facts: BankFacts, setting: str) -> None:
 
     Args:
         facts: Description of the bank.
-        setting: Name of the setting that needs features, such as "tune.trials", for the message.
+        setting: Name of the setting that needs features, such as
+            "evaluate.cross_validate", for the message.
 
     Raises:
         ConfigError: The bank holds no features.

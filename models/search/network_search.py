@@ -41,13 +41,11 @@ _MOST_FAILURES: Final = 2
 _PLANNED_SHARE: Final = 0.9
 
 
-def train(inputs: Inputs, views: int | None = None) -> Trained:
+def train(inputs: Inputs) -> Trained:
     """Trains in stages, and searches if the settings ask for it and the head falls short.
 
     Args:
         inputs: Inputs of the training.
-        views: Number of augmented views for the networks of the search; None for that of the
-            settings. A number that was tuned for the head says nothing about other networks.
 
     Returns:
         The best network, with the search in its history.
@@ -70,9 +68,6 @@ def train(inputs: Inputs, views: int | None = None) -> Trained:
     splits = parts.splits(inputs, trained)
     few = judge_networks(len(splits.training.labels), len(splits.held_out.labels))
     folds = parts.folds(inputs) if few else []
-    if views is not None:
-        settings = replace(inputs.settings, views=replace(inputs.settings.views, count=views))
-        inputs = replace(inputs, settings=settings)
     with progress.stoppable():
         return _Search(inputs, splits, folds).run()
 

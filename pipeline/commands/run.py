@@ -155,7 +155,7 @@ def _data(data: Mapping[str, Any]) -> str:
 
 
 def _training(training: Mapping[str, Any] | None, directory: Path) -> Iterator[tuple[str, str]]:
-    """Yield what was tried, the result of fine-tuning, and the best settings of ImageTuner."""
+    """Yield what was tried, and the result of fine-tuning."""
     from imgpipe.models.search import tried
 
     for row in (training or {}).get("search") or []:
@@ -176,10 +176,6 @@ def _training(training: Mapping[str, Any] | None, directory: Path) -> Iterator[t
             f"{fine_tuned['trained']}: validation accuracy {before:.3f} before and "
             f"{after:.3f} after fine-tuning; the {exported} is exported",
         )
-    if training and training["tuned"]:
-        found = ", ".join(f"{name} {value:.4g}" for name, value in training["tuned"].items())
-        command = shlex.join(["imgpipe", "run", str(directory / "tuned.toml")])
-        yield "tuned", f"{found}; use these settings with: {command}"
 
 
 def _export(export: Mapping[str, Any]) -> str:

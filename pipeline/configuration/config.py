@@ -69,7 +69,6 @@ class Config(schema.SettingsSection):
     model: NetworkSettings = NetworkSettings()
     train: TrainSettings = TrainSettings()
     fine_tune: FineTune = FineTune()
-    tune: schema.Tune = schema.Tune()
     evaluate: schema.Evaluate = schema.Evaluate()
     export: schema.Export = schema.Export()
     push: schema.Push = schema.Push()
@@ -84,17 +83,11 @@ class Config(schema.SettingsSection):
             self.settings.check_together()
         except ConfigError as error:
             raise ValueError(str(error)) from None
-        folds, trials = max(0, self.evaluate.cross_validate), self.tune.trials
-        if (folds or trials) and not self.settings.frozen:
-            setting = "evaluate.cross_validate" if folds else "tune.trials"
+        folds = max(0, self.evaluate.cross_validate)
+        if folds and not self.settings.frozen:
             raise ValueError(
-                f"{setting} trains heads on the features of a frozen backbone, but this one is "
-                'trained; set it to 0, or model.freeze to "all"'
-            )
-        if folds and trials:
-            raise ValueError(
-                "tune.trials and evaluate.cross_validate do not go together: the folds would "
-                "evaluate other settings than the tuned ones. Tune first, then run with tuned.toml"
+                "evaluate.cross_validate trains heads on the features of a frozen backbone, but "
+                'this one is trained; set it to 0, or model.freeze to "all"'
             )
         if folds and self.fine_tune.mode == "on":
             raise ValueError(
@@ -141,13 +134,12 @@ class Config(schema.SettingsSection):
     def folds(self) -> int:
         """Number of folds that decide on the threshold; `AUTOMATIC` where CrossValidator chooses.
 
-        Heads of folds say nothing about settings that ImageTuner is still to find, or about a
-        network that is always fine-tuned.
+        Heads of folds say nothing about a network that is always fine-tuned.
         """
         given = self.evaluate.cross_validate
         if given != AUTOMATIC:
             return given
-        judged = self.settings.frozen and not self.tune.trials and self.fine_tune.mode != "on"
+        judged = self.settings.frozen and self.fine_tune.mode != "on"
         return AUTOMATIC if judged else 0
 
     @property
@@ -156,7 +148,7 @@ class Config(schema.SettingsSection):
 
         It judges them by the head that is solved on them, so it needs such a head.
         """
-        given = self.views.count != AUTOMATIC or self.fine_tune.wanted or self.tune.trials
+        given = self.views.count != AUTOMATIC or self.fine_tune.wanted
         return self.settings.solved and not given
 
     @property
@@ -216,26 +208,6 @@ class Config(schema.SettingsSection):
     def decision_file(self) -> Path:
         """Path of a copy of DataGate's decision, as TFX removes the outputs after an error."""
         return self.out / "gate.json"
-
-
-def tuned(config: Config, values: Mapping[str, Any]) -> Config:
-    """Apply the best values of the Tuner to a configuration.
-
-    Args:
-        config: Configuration with which the Tuner ran.
-        values: Best values by name of the setting.
-
-    Returns:
-        The configuration with these values and without a search.
-    """
-    found = dict(values)
-    views = dataclasses.replace(config.views, count=found.pop("views", config.settings.views.count))
-    sections = {}
-    for name in ("model", "train"):
-        section = getattr(config, name)
-        here = {key: value for key, value in found.items() if hasattr(section, key)}
-        sections[name] = dataclasses.replace(section, **here)
-    return config.model_copy(update={**sections, "views": views, "tune": schema.Tune()})
 
 
 def known_keys(section: Any = Config, prefix: str = "") -> list[str]:

@@ -257,19 +257,6 @@ class Bank(SettingsSection):
     )
 
 
-class Tune(SettingsSection):
-    """Search for the best settings of the head on the feature bank, before it is trained."""
-
-    trials: int = Field(
-        0,
-        ge=0,
-        le=1000,
-        description="Number of heads that are tried, with other hidden units, learning rates, "
-        "dropout and views. Each takes about a second. The best settings are written to "
-        "tuned.toml in the run's folder. 0: no search.",
-    )
-
-
 class Evaluate(SettingsSection):
     """Requirements on a model to be blessed."""
 

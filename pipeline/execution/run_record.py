@@ -17,7 +17,7 @@ from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals
-from imgpipe.pipeline.configuration.config import Config, to_toml, tuned
+from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.execution import failures, repetition, summary
 from imgpipe.pipeline.output import metadata_file
 from imgpipe.pipeline.output.run_folders import ARTIFACTS, SUMMARY
@@ -25,7 +25,6 @@ from imgpipe.pipeline.output.run_folders import ARTIFACTS, SUMMARY
 LOG = "run.log"
 #: Step of the display in which the libraries are imported.
 LOADING = "loading TensorFlow, TFX"
-_TUNED = "tuned.toml"
 _TIMINGS = "timings.json"
 
 
@@ -125,7 +124,6 @@ class RunRecord:
             ):
                 facts = self._facts(error, settings)
                 page = self._page(error, facts)
-            self._keep_tuned((facts.get("training") or {}).get("tuned"))
         except (Exception, KeyboardInterrupt, signals.Stopped) as caught:
             traceback.print_exc()  # into the log
             return facts, page, caught
@@ -188,12 +186,6 @@ class RunRecord:
             if row.output in self._display.outputs.get(row.component, {})
         }
         return uris | (self._refused_blessing() if error else {})
-
-    def _keep_tuned(self, values: dict[str, Any] | None) -> None:
-        """Write the configuration with the best values of the Tuner, for later runs."""
-        if values and self._config.tune.trials:
-            text = to_toml(tuned(self._config, values).with_absolute_paths())
-            atomic_write(self._directory / _TUNED, text)
 
     def _refused_blessing(self) -> dict[str, str]:
         """Folder of DataGate's decision if it refused, since its output was not published."""

@@ -129,7 +129,6 @@ def _training(history: Mapping[str, Any]) -> dict[str, Any] | None:
             **{key: fine_tuned.get(key) for key in (*stage, *outcome)},
         },
         "calibration": history.get("calibration"),
-        "tuned": history.get("tuned") or None,
         "search": history.get("search"),
         "search_ended": history.get("search_ended"),
     }

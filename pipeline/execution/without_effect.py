@@ -30,7 +30,7 @@ def notes(config: Config) -> list[str]:
     settings, given = config.settings, flat_settings.changed(config)
     reasons: dict[str, str] = {}
     solved = 'the head is solved. Set train.optimizer = "adam" to train it by epochs'
-    if settings.solved and not config.tune.trials:
+    if settings.solved:
         reasons |= {f"train.{name}": solved for name in _BY_EPOCHS}
     if not settings.solved:
         reasons["train.l2"] = "it belongs to a head that is solved"
@@ -60,7 +60,7 @@ def notes(config: Config) -> list[str]:
             reasons |= {f"fine_tune.{name}": trained for name in _OF_LAYERS}
             if settings.frozen:
                 reasons["train.precision"] = f"the head is trained in float32, and {trained}"
-            if settings.solved and not config.tune.trials:
+            if settings.solved:
                 reasons["model.dropout"] = solved
     return [f"{name} has no effect: {why}." for name, why in reasons.items() if name in given]
 

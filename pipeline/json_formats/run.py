@@ -222,7 +222,7 @@ class Training(Stage):
     solution: Annotated[Solution | None, "How a solved head was found; null for another model."]
     fine_tune: Annotated[FineTuned | None, "The fine-tuning; null without one."]
     calibration: Annotated[Calibration | None, "The calibration of the probabilities."]
-    tuned: Annotated[dict[str, Any] | None, "Settings that `tune.trials` found, by name."]
+
     search: Annotated[list[Tried] | None, "The networks that were tried; null without a search."]
     search_ended: Annotated[SearchEnd | None, "Why the search ended."]
 

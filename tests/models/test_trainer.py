@@ -11,14 +11,11 @@ import numpy as np
 import pytest
 
 from imgpipe.models import feature_names as names
-from imgpipe.models import progress
-from imgpipe.models.errors import ConfigError, DataRefused
+from imgpipe.models.errors import ConfigError
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.network.classifier import build_classifier
-from imgpipe.models.search import network_search
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.trainer import TrainerConfig, described, run_fn, some_images
-from imgpipe.models.training import stages
 from tests.models.banks import read_split
 
 _VOCABULARY = ["paper", "rock", "scissors"]
@@ -196,53 +193,6 @@ def test_large_files_are_not_in_memory_all_at_once(write_records, draw, tmp_path
     finally:
         tracemalloc.stop()
     assert peak < 80e6
-
-
-@pytest.mark.parametrize(("units", "lines"), [(0, 0), (128, 1)])
-def test_a_tuned_hidden_layer_that_ends_the_search_is_mentioned(
-    tmp_path, monkeypatch, units, lines
-) -> None:
-    def train(inputs: stages.Inputs, views: int) -> None:
-        raise DataRefused("enough was seen")
-
-    said: list[str] = []
-    monkeypatch.setattr(network_search, "train", train)
-    monkeypatch.setattr(progress, "say", said.append)
-    given = SimpleNamespace(
-        custom_config={"model": {}, "vocabulary": _VOCABULARY, "bank_uri": str(tmp_path)},
-        hyperparameters={"values": {"hidden_units": units}},
-        train_files=[],
-        eval_files=[],
-        model_run_dir=str(tmp_path / "run"),
-    )
-    with pytest.raises(DataRefused, match="enough was seen"):
-        run_fn(given)
-    assert [("hidden layer of 128 units" in line) for line in said] == [True] * lines
-
-
-def test_views_that_were_tuned_for_the_head_do_not_limit_the_search(tmp_path, monkeypatch) -> None:
-    seen = []
-
-    def train(inputs: stages.Inputs, views: int) -> None:
-        seen.extend((inputs.settings.views.count, views))
-        raise DataRefused("enough was seen")
-
-    monkeypatch.setattr(network_search, "train", train)
-    config = {
-        "model": {"views": {"count": 3}},
-        "vocabulary": _VOCABULARY,
-        "bank_uri": str(tmp_path / "bank"),
-    }
-    given = SimpleNamespace(
-        custom_config=config,
-        hyperparameters={"values": {"views": 0}},
-        train_files=[],
-        eval_files=[],
-        model_run_dir=str(tmp_path / "run"),
-    )
-    with pytest.raises(DataRefused, match="enough was seen"):
-        run_fn(given)
-    assert seen == [0, 3]
 
 
 def test_a_run_in_a_bucket_is_refused():

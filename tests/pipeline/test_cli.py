@@ -241,7 +241,7 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
 
     found = Scan("p", (Item("a/1.jpg", "a", sha256="0" * 64),), ("a", "b"), fingerprint="f")
     for settings in (
-        ("tune.trials=2", "export.lite=['int8']"),
+        ("export.lite=['int8']",),
         ("evaluate.cross_validate=3",),
         ("model.freeze='none'", "model.weights='none'"),
     ):
@@ -446,10 +446,16 @@ def test_no_model_is_a_missing_resource_for_every_command(tmp_path: Path, comman
 
 def test_messages_name_their_subject_once(photos: Path):
     result = imgpipe(
-        "run", "--data", str(photos), "--set", "evaluate.cross_validate=3", "--set", "tune.trials=2"
+        "run",
+        "--data",
+        str(photos),
+        "--set",
+        "evaluate.cross_validate=3",
+        "--set",
+        "fine_tune.mode=on",
     )
     assert result.returncode == 2
-    assert result.stderr.startswith("imgpipe: config: tune.trials and evaluate.cross_validate do")
+    assert result.stderr.startswith("imgpipe: config: evaluate.cross_validate cannot")
     result = imgpipe("predict", str(next(photos.rglob("*.png"))), "--timeout", "0")
     assert result.stderr.startswith("imgpipe: timeout must be a number of seconds above 0")
 

@@ -52,7 +52,7 @@ def test_parameters_of_a_run_change_what_depends_on_them(config: configs.Config)
     assert keys[0] != keys[1]
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {
-        *("network", "weights_key", "custom_config", "tuner_config", "model_settings"),
+        *("network", "weights_key", "custom_config", "model_settings"),
         *("eval_config", "facts", "report_settings"),
     }
 

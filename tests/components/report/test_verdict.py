@@ -136,9 +136,8 @@ def test_a_small_validation_split_gives_a_hint_unless_folds_decide(count, hints)
         {"bank": {"dim": 0}},
         {"training": {"fine_tune": {"shipped": True}}},
         {"folds_note": "there are too few independent images for 5 folds"},
-        {"settings": {"changed": {"tune.trials": 20}}},
     ],
-    ids=["no features", "fine-tuned", "few groups", "tuned"],
+    ids=["no features", "fine-tuned", "few groups"],
 )
 def test_if_folds_cannot_decide_the_hint_advises_more_validation_images(reason):
     found = by_validation() | reason

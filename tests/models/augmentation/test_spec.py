@@ -86,7 +86,6 @@ def test_settings_reach_the_spec_and_an_unknown_one_is_refused() -> None:
         ({"model": {"hidden_units": 64}}, 4, False),
         ({"fine_tune": {"mode": "auto"}}, 4, False),
         ({"train": {"optimizer": "adam"}}, 4, False),
-        ({"tune": {"trials": 3}}, 4, False),
         ({"views": {"count": 2}}, 2, False),
         ({"views": {"count": 0}}, 0, False),
     ],

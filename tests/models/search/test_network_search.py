@@ -487,19 +487,6 @@ def test_a_person_who_ends_a_search_that_has_just_ended_is_heard(examples, bank)
     assert trained.history["search_ended"]["reason"] == "enough"
 
 
-def test_a_number_of_views_that_was_tuned_for_the_head_does_not_limit_the_search(
-    examples, bank, monkeypatch
-) -> None:
-    seen = []
-    monkeypatch.setattr(
-        network_search, "ways", lambda settings, *rest: seen.append(settings.views.count) or []
-    )
-    none = replace(_SETTINGS.views, count=0)
-    network_search.train(_inputs(examples, bank, views=none), views=3)
-    network_search.train(_inputs(examples, bank, views=none))
-    assert seen == [3, 0]
-
-
 @pytest.mark.parametrize("mode", ["off", "search"])
 def test_without_minutes_or_with_the_mode_off_there_is_no_search(examples, bank, mode) -> None:
     minutes = 0.0 if mode == "search" else None

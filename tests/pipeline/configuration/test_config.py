@@ -179,7 +179,6 @@ def test_impossible_settings_of_gates_are_refused(assignment, message):
         (["evaluate.cross_validate=0"], 0),
         (["evaluate.cross_validate=4"], 4),
         (["model.freeze=none"], 0),
-        (["tune.trials=2"], 0),
         (["fine_tune.mode=on"], 0),
         (["fine_tune.mode=auto"], AUTOMATIC),
     ],
@@ -234,28 +233,6 @@ def test_relative_files_of_decisions_start_at_the_folder_of_the_file(tmp_path: P
     assert loaded.overrides_file == tmp_path / "mine.toml"
     assert loaded.schema_file == Path.cwd() / "mine.pbtxt", "the first run writes it"
     assert configs.Config().overrides_file is None
-
-
-def test_tuned_values_replace_their_settings() -> None:
-    config = configs.build({"tune": {"trials": 5}, "views": {"count": 4}})
-    values = {"learning_rate": 0.01, "hidden_units": 128, "dropout": 0.4, "views": 2}
-    found = configs.tuned(config, values)
-    assert found.train.learning_rate == 0.01
-    assert (found.model.hidden_units, found.model.dropout) == (128, 0.4)
-    assert (found.views.count, found.tune.trials) == (2, 0)
-    assert configs.build(tomllib.loads(configs.to_toml(found))) == found
-
-
-@pytest.mark.parametrize(
-    ("tree", "message"),
-    [
-        ({"model": {"backbone": "conv_16_32_64", "weights": "none"}}, "frozen backbone"),
-        ({"evaluate": {"cross_validate": 5}}, "Tune first"),
-    ],
-)
-def test_tuning_with_conflicting_settings_is_refused(tree: dict, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        configs.build({**tree, "tune": {"trials": 3}})
 
 
 @pytest.mark.parametrize(

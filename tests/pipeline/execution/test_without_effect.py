@@ -19,7 +19,6 @@ NO_SEARCH = "train.minutes has no effect: no better network is looked for, becau
         (("train.epochs=9",), [f"train.epochs has no effect: {SOLVED}"]),
         (("train.batch_size=8",), [f"train.batch_size has no effect: {SOLVED}"]),
         (("train.epochs=9", "train.optimizer=adam"), []),
-        (("train.epochs=9", "tune.trials=2"), []),
         (("train.target_on=training",), ["train.target_on has no effect: train.target_accuracy"]),
         (("train.target_on=training", "train.target_accuracy=0.9"), []),
         (("train.l2=1.0",), []),
@@ -56,7 +55,6 @@ NO_SEARCH = "train.minutes has no effect: no better network is looked for, becau
         ),
         (("model.dropout=0.5",), []),
         (("model.dropout=0.5", "train.minutes=0"), [f"model.dropout has no effect: {SOLVED}"]),
-        (("model.dropout=0.5", "train.minutes=0", "tune.trials=2"), []),
         (
             ("train.precision=mixed_bfloat16", "fine_tune.mode=off"),
             ["train.precision has no effect: the head is trained in float32, and no layer of"],
