@@ -30,6 +30,7 @@ def run(
     config: str | Path | None = None,
     minutes: float | None = None,
     start: str | None = None,
+    accept: bool = False,
     **settings: Any,
 ) -> Run:
     """Run the pipeline, from images to a blessed, published model, as ``imgpipe run`` does.
@@ -46,6 +47,7 @@ def run(
         config: TOML file, or name of a preset; None for the defaults.
         minutes: Time in which a better network is looked for; None for that of the configuration.
         start: Component from which on cached outputs are not used; None to use all of them.
+        accept: Whether it is accepted that the images differ from those of earlier runs.
         **settings: Settings by section, such as ``model={"image_size": 160}``. They override those
             of ``config``.
 
@@ -66,7 +68,7 @@ def run(
     configuration = _configuration(config, data, settings, out)
     if start is not None:
         start = component_names.find(start, configuration)
-    found = execute(configuration, start, to_stderr=True)
+    found = execute(configuration, start, to_stderr=True, accept=accept)
     if found.summary["status"] == "interrupted":
         raise KeyboardInterrupt(found.verdict)
     return Run(found.exit_code, found.verdict, found.summary, found.directory, found.repeated)

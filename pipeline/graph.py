@@ -166,7 +166,6 @@ def _data_gate_node(config: Config, planned: PlanParameters, nodes: dict[str, An
         drift=config.gate.drift,
         skew=config.gate.skew,
         accept_changes=planned.accept_changes,
-        fingerprint=planned.fingerprint,
         baseline_statistics=nodes["baseline"].outputs["statistics"],
         accept_schema_to=str(config.schema_file),
         data_key=planned.data_key,

@@ -74,7 +74,7 @@ class RunInputs(PassedInputs):
         vocabulary: Sorted class names; the probabilities are in the same order.
         run_key: Fingerprint of configuration, data and code. Runs with equal keys make equal
             models.
-        accept_changes: Whether people accepted the drift and skew of this data.
+        accept_changes: Whether the anomalies, drift and skew of this data are accepted.
     """
 
     vocabulary: tuple[str, ...]
@@ -148,12 +148,13 @@ def split_rule(config: Config, given: tuple[str, ...] = ()) -> SplitRule:
     )
 
 
-def find(config: Config, scan: Scan) -> RunInputs:
+def find(config: Config, scan: Scan, accept: bool = False) -> RunInputs:
     """Determine the inputs of a run from its data, versions and schema.
 
     Args:
         config: The configuration.
         scan: Files of the source with their hashes.
+        accept: Whether a person accepts changes of the data, as with ``--accept``.
 
     Returns:
         The parameters of the components.
@@ -187,8 +188,14 @@ def find(config: Config, scan: Scan) -> RunInputs:
         accepted_schema=_frozen_schema(config, data_key),
         data_key=data_key,
         overrides=overrides,
-        accept_changes=scan.fingerprint in accepted_data(config.schema_file),
+        accept_changes=accept or _accepted(config.push_directory, run_key),
     )
+
+
+def _accepted(versions: Path, run_key: str) -> bool:
+    """Whether a run with the same key was accepted before, and published its model."""
+    found = manifest.versions(versions)
+    return any(one.run_key == run_key and one.manifest.get("accepted_changes") for one in found)
 
 
 def _overrides(config: Config, vocabulary: Sequence[str]) -> str:
@@ -263,26 +270,6 @@ def freeze_schema(config: Config, inputs: RunInputs) -> None:
         raise ConfigError(f"{config.schema_file} was changed while the run started; run again.")
     if not frozen.is_file() or frozen.read_bytes() != content:
         atomic_write(frozen, content)
-
-
-def accepted_data(schema_file: Path) -> list[str]:
-    """Read the fingerprints of data whose drift and skew people accepted."""
-    try:
-        return list(json.loads(_accepted_list(schema_file).read_text())["data"])
-    except (OSError, ValueError, KeyError, TypeError):  # a damaged list accepts nothing
-        return []
-
-
-def accept_data(schema_file: Path, fingerprint: str) -> None:
-    """Record that the drift and skew of the data with this fingerprint are accepted."""
-    known = accepted_data(schema_file)
-    if fingerprint not in known:
-        content = json.dumps({"data": [*known, fingerprint]}, indent=1)
-        atomic_write(_accepted_list(schema_file), content)
-
-
-def _accepted_list(schema_file: Path) -> Path:
-    return schema_file.with_suffix(".accepted.json")
 
 
 def check_files(config: Config) -> None:

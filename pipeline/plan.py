@@ -47,7 +47,7 @@ class PlanParameters(PassedInputs):
     Attributes:
         vocabulary: JSON list of class names in sorted order.
         classes: Number of classes.
-        accept_changes: 1 if people accepted the drift and skew of this data, otherwise 0.
+        accept_changes: 1 if the anomalies, drift and skew of this data are accepted, otherwise 0.
         network: Description of the backbone, for FeatureBank.
         weights_key: Fingerprint of everything but the images that decides the features.
         custom_config: Settings of ImageTrainer's function.
@@ -187,6 +187,7 @@ def _training(config: Config, inputs: RunInputs) -> dict[str, Any]:
 def _facts(config: Config, inputs: RunInputs) -> dict[str, Any]:
     return {
         "run_key": inputs.run_key,
+        "accepted_changes": inputs.accept_changes,
         "split_key": inputs.split_key,
         "name": config.run.name,
         "vocabulary": list(inputs.vocabulary),

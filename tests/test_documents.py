@@ -98,7 +98,6 @@ def test_the_reference_describes_all_commands_and_settings(site: Path) -> None:
         "imgpipe",
         "imgpipe kubeflow",
         "imgpipe quarantine",
-        "imgpipe schema",
     }
     settings = (site / "reference" / "settings.html").read_text("utf-8")
     named = [name for name, _ in flat(Config().model_dump(mode="json"))]

@@ -79,7 +79,7 @@ def infer_schema(statistics_uri: str) -> schema_pb2.Schema:
     if not statistics_by_split:
         raise ResourceError(
             f"there are no statistics in {statistics_uri}: the artifacts of the run have been "
-            "removed. Run again, then accept."
+            "removed. Run again."
         )
     schema = schema_pb2.Schema()
     for statistics in statistics_by_split.values():
@@ -106,7 +106,6 @@ def DataGate(
     drift: Parameter[str] = "reject",
     skew: Parameter[str] = "warn",
     accept_changes: Parameter[int] = 0,
-    fingerprint: Parameter[str] = "",
     baseline_statistics: InputArtifact[ExampleStatistics] = None,
     accept_schema_to: Parameter[str] = "",
     data_key: Parameter[str] = "",
@@ -128,8 +127,8 @@ def DataGate(
         max_rejected_share: Largest accepted share of rejected images, 0 to 1.
         drift: What happens on a change since the last blessed run: reject, warn or ignore.
         skew: What happens on a difference between the splits: reject, warn or ignore.
-        accept_changes: 1 when a person accepted the drift and skew of this data, otherwise 0.
-        fingerprint: Fingerprint of the data, for `imgpipe schema accept`.
+        accept_changes: 1 when a person accepts the anomalies, drift and skew of this data,
+            otherwise 0. The accepted schema is then changed to allow the anomalies.
         baseline_statistics: Statistics of the last blessed run; may be empty.
         accept_schema_to: Path of the accepted schema, which the first blessed run writes. "" does
             not write it.
@@ -154,15 +153,21 @@ def DataGate(
     found = _by_split(anomalies.uri, _ANOMALIES_FILE, anomalies_pb2.Anomalies)
     examples = {split: comparison.image_count(one) for split, one in now.items()}
     reasons = [*rules.judge(read_summary(quarantine.uri), found, examples, settings), *refused]
+    if accept_changes:
+        anomalous = [one for one in reasons if one.kind == "anomaly"]
+        reasons = [one for one in reasons if one.kind != "anomaly"]
+        if anomalous and not reasons:
+            warned += anomalous
+            features = {one.subject for one in anomalous if one.subject}
+            inferred = infer_schema(statistics.uri)
+            current = schemas.revised(current, inferred, features, settings.vocabulary)
+            schemas.write(current, accept_schema_to)
     accepted = "" if reasons else _accept(current, settings, accept_schema_to, data_key)
     decision = {
         "blessed": not reasons,
         "reasons": rules.as_dicts(reasons),
         "accepted_schema": accepted,
         "warnings": rules.as_dicts(warned),
-        "statistics": statistics.uri,
-        "fingerprint": fingerprint,
-        "vocabulary": list(classes),
     }
     _write_decision(decision, blessing.uri, decision_to)
     if reasons:

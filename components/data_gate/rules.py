@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: What to do about rejected files.
 SEE_REASONS = "see the reason for each file in the quarantine"
 #: What to do about an anomaly, drift or skew that is wanted.
-ACCEPT = "to accept it, run imgpipe schema accept OUT with the output folder of the run"
+ACCEPT = "to accept it, run again with --accept"
 #: TFDV's description of values that a feature did not have before, and one of the values in it.
 _NEW_VALUES = re.compile(r"values missing from the schema: (.+)")
 _NEW_VALUE = re.compile(r"(?:^|, )(.+?) \([~<]\d+%\)")

@@ -64,19 +64,7 @@ MACHINE = "This machine"
 ConfigArgument = Annotated[
     str | None, typer.Argument(metavar="CONFIG|PRESET", help="TOML file, or name of a preset.")
 ]
-ConfigOrOutArgument = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="OUT|CONFIG|PRESET",
-        help="Output folder of the runs, one of its versions or runs, TOML file, or name of a "
-        "preset.",
-    ),
-]
 DataOption = Annotated[str | None, typer.Option("--data", metavar="SRC", help=SOURCE_HELP)]
-RunsOption = Annotated[
-    Path | None,
-    typer.Option("--out", metavar="OUT", parser=output_folder, help="Output folder of the runs."),
-]
 OutArgument = Annotated[
     Path,
     typer.Argument(

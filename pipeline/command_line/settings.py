@@ -33,7 +33,6 @@ def configuration(
     data: str | None,
     out: Path | None,
     settings: Sequence[str],
-    missing: str = "no configuration file and no preset",
 ) -> configs.Config:
     """Build the configuration of a command.
 
@@ -42,7 +41,6 @@ def configuration(
         data: Source of the images, None for that of the configuration.
         out: Output folder, None for that of the configuration.
         settings: Overrides as ``SECTION.KEY=VALUE``.
-        missing: What `source` may name and does not, for the message.
 
     Raises:
         ConfigError: There is no such file or preset, or a setting is wrong.
@@ -77,45 +75,12 @@ def configuration(
         if data is not None and os.path.exists(joined := f"{data} {source}"):  # noqa: PTH110
             hint = f"; did you mean --data {shlex.quote(joined)}?"
         raise ConfigError(
-            f"there is {missing} named {source!r}{hint} Presets, which "
+            f"there is no configuration file and no preset named {source!r}{hint} Presets, which "
             f"`imgpipe presets` describes: {', '.join(known)}."
         )
     preset = preset_folder() / f"{source}.toml"
     with resources.as_file(preset) as file:  # a package may lie in an archive
         return configs.load(file, extra)
-
-
-def of_run_or_file(
-    source: str | None, settings: Sequence[str], data: str | None = None, out: Path | None = None
-) -> configs.Config:
-    """Build the configuration of a command that also takes the output folder of earlier runs.
-
-    Args:
-        source: Output folder, one of its versions or runs, TOML file, or name of a preset; None for
-            `out`, or for the defaults if there is no run in it.
-        settings: Overrides as ``SECTION.KEY=VALUE``.
-        data: Source of the images, None for that of the configuration.
-        out: Output folder, one of its versions or runs; None for that of the configuration.
-
-    Returns:
-        The configuration of the newest run in an output folder, or that of the file or preset.
-
-    Raises:
-        ConfigError: There is no such file or preset, or a setting is wrong.
-        ResourceError: There is no run in the folder.
-    """
-    from imgpipe.pipeline.output import past_runs
-    from imgpipe.pipeline.output.run_folders import CONFIG, RUNS
-
-    if source is not None and Path(source).expanduser().is_dir():
-        run = past_runs.newest(Path(source))
-        return configuration(str(run.folder / CONFIG), data, out or run.out, settings)
-    missing = "no folder, no configuration file and no preset"
-    built = configuration(source, data, out and past_runs.above(out), settings, missing)
-    if source is None and any((built.out / RUNS).glob(f"*/{CONFIG}")):
-        run = past_runs.newest(out or built.out)  # refuses a run that is not there
-        return configuration(str(run.folder / CONFIG), data, run.out, settings)
-    return built
 
 
 def assignments(settings: Mapping[str, Any]) -> list[str]:

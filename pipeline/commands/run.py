@@ -62,6 +62,10 @@ def command(
             "results.",
         ),
     ] = None,
+    accept: Annotated[
+        bool,
+        typer.Option("--accept", help="Accept that the images differ from those of earlier runs."),
+    ] = False,
 ) -> None:
     """Run the pipeline: from images to a blessed, published model."""
     given = list(settings or [])
@@ -70,16 +74,19 @@ def command(
     from imgpipe.pipeline.command_line.settings import configuration
 
     built = configuration(config, data, out, given)
-    raise typer.Exit(run_config(built, json_file, start))
+    raise typer.Exit(run_config(built, json_file, start, accept))
 
 
-def run_config(config: Config, json_file: str | None, start: str | None = None) -> int:
+def run_config(
+    config: Config, json_file: str | None, start: str | None = None, accept: bool = False
+) -> int:
     """Run the pipeline with a configuration and print the outcome.
 
     Args:
         config: The validated configuration.
         json_file: File for the summary, ``-`` for standard output, None for no file.
         start: Component from which on cached outputs are not used, None to use all.
+        accept: Whether anomalies, drift and skew of the data are accepted.
 
     Returns:
         The exit code.
@@ -100,7 +107,7 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
     _mention_decisions(console, config)
     for note in without_effect.notes(config):
         console.print(f"note: {escape(note)}")
-    outcome = execute(config, start, to_stderr=json_file == output_files.STANDARD_OUTPUT)
+    outcome = execute(config, start, json_file == output_files.STANDARD_OUTPUT, accept)
     colour = _COLOURS.get(outcome.exit_code, "red")
     if outcome.repeated:
         console.print(f"nothing has changed since the run {escape(outcome.directory.name)}")

@@ -201,8 +201,7 @@ class Gate(SettingsSection):
     drift: Literal["reject", "warn", "ignore"] = Field(
         "reject",
         description="What happens when the data differs from that of the last blessed model: "
-        "reject, warn or ignore. The limits are in the accepted schema; `imgpipe schema "
-        "show` prints them.",
+        "reject, warn or ignore. The limits are in the accepted schema, a text file.",
     )
     skew: Literal["reject", "warn", "ignore"] = Field(
         "warn",

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from imgpipe.pipeline.runners.local import NodeResult
 
 
-def execute(config: Config, start: str | None = None, to_stderr: bool = False) -> Outcome:
+def execute(
+    config: Config, start: str | None = None, to_stderr: bool = False, accept: bool = False
+) -> Outcome:
     """Run the pipeline.
 
     Args:
@@ -44,6 +46,7 @@ def execute(config: Config, start: str | None = None, to_stderr: bool = False) -
         start: Component from which on cached outputs are not used, as `component_names.find`
             returns it. None to use all of them.
         to_stderr: Whether progress is printed to standard error instead of standard output.
+        accept: Whether anomalies, drift and skew of the data are accepted.
 
     Returns:
         The outcome, also of a run that failed in a component.
@@ -52,14 +55,14 @@ def execute(config: Config, start: str | None = None, to_stderr: bool = False) -
         ImgpipeError: The run could not start: wrong source, locked output folder, no permission.
     """
     try:
-        return _execute(config, start, to_stderr)
+        return _execute(config, start, to_stderr, accept)
     except Exception as error:
         if (known := failures.known(error, config.out)) is error:
             raise
         raise known from error
 
 
-def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
+def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -> Outcome:
     began = time.monotonic()
     config = config.with_absolute_paths()  # workers may have other current folders
     preconditions.check(config)
@@ -67,8 +70,9 @@ def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
     with _locked(out):
         metadata_file.require_usable(out)
         temporary_files.sweep(out)
-        # With --from, some components are executed in any case.
-        listed, repeated = _repeated(config, began) if start is None else (None, None)
+        # With --from and --accept, some components are executed in any case.
+        new = start is not None or accept
+        listed, repeated = (None, None) if new else _repeated(config, began)
         if repeated is not None:
             return repeated
         directory = run_folders.create(out / RUNS)
@@ -79,7 +83,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
             consoles.quiet(directory / LOG, to_stderr) as console,
             consoles.Display(console) as display,
         ):
-            return _Run(config, directory, display, began, listed).go(start)
+            return _Run(config, directory, display, began, listed, accept).go(start)
 
 
 def _repeated(config: Config, began: float) -> tuple[Scan | None, Outcome | None]:
@@ -125,9 +129,10 @@ class _Run:
         display: consoles.Display,
         began: float,
         listed: Scan | None = None,
+        accept: bool = False,
     ) -> None:
         self.config, self.directory = config, directory
-        self.listed = listed
+        self.listed, self.accept = listed, accept
         self.display = display
         self.record = RunRecord(config, directory, display, began)
 
@@ -179,7 +184,7 @@ class _Run:
             preconditions.check_layers(settings)
         self.record.vocabulary = tuple(found["scan"].vocabulary)
         # The listing is freed here: 37 bytes per image, while the components run.
-        inputs = run_inputs.find(self.config, found.pop("scan"))
+        inputs = run_inputs.find(self.config, found.pop("scan"), self.accept)
         self.record.inputs = inputs
         run_inputs.freeze_schema(self.config, inputs)
         # What an earlier run decided must not be taken for the decision of this one.
@@ -208,23 +213,13 @@ class _Run:
             def finished(self, result: NodeResult) -> None:
                 outer.display.finished(result)
                 outer.record.write_artifacts()  # also for a run that will be killed
-                if result.name == "DataGate":
-                    outer._keep_decision(result.outputs["blessing"])
-                    if not inputs.accepted_schema:
-                        outer._keep_schema(inputs.data_key)
+                if result.name == "DataGate" and not inputs.accepted_schema:
+                    outer._keep_schema(inputs.data_key)
 
             failed = staticmethod(self.display.failed)
             damaged = staticmethod(self.display.damaged)
 
         return Observer()
-
-    def _keep_decision(self, blessing: str) -> None:
-        """Copy DataGate's decision if it was cached, so that `imgpipe schema accept` finds it."""
-        from imgpipe.components.data_gate import component
-
-        if not self.config.decision_file.is_file():
-            content = (Path(blessing) / component.GATE_FILE).read_bytes()
-            atomic_write(self.config.decision_file, content)
 
     def _keep_schema(self, data_key: str) -> None:
         """Write the accepted schema again if DataGate was cached and the file was removed."""

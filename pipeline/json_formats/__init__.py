@@ -22,8 +22,6 @@ FORMATS: dict[str, Any] = {
     "quarantine restore": data.Restored,
     "quarantine accept": data.AcceptedFiles,
     "review": data.Reviewed,
-    "schema show": data.AcceptedSchema,
-    "schema accept": data.AcceptedChanges,
     "kubeflow compile": kubeflow.Compiled,
     "kubeflow submit": kubeflow.Submitted,
     "kubeflow schedule": kubeflow.Scheduled,

@@ -198,38 +198,3 @@ class Reviewed(Document):
         int, "Number of these images about which a person has decided, now or earlier."
     ]
     apply: Annotated[str, "Command that runs the pipeline with the decisions."]
-
-
-class SchemaFeature(TypedDict):
-    """A feature of the accepted schema."""
-
-    name: Annotated[str, "Name of the feature."]
-    required: Annotated[bool, "Whether each image must have the feature."]
-    values: Annotated[list[str] | None, "Allowed values; null if every value is allowed."]
-    drift_limit: Annotated[float | None, "Largest distance from the last blessed model's data."]
-    skew_limit: Annotated[float | None, "Largest distance between the splits."]
-
-
-class AcceptedSchema(Document):
-    """The accepted schema."""
-
-    file: Annotated[str, "Path of the schema."]
-    features: Annotated[list[SchemaFeature], "Features of the images' metadata."]
-    accepted_data: Annotated[list[str], "Fingerprints of data whose drift or skew is accepted."]
-
-
-class Change(TypedDict):
-    """A reason for which the data was refused."""
-
-    kind: Annotated[str, "Kind of reason, such as `anomaly`, `drift`, `skew` or `too_few`."]
-    subject: Annotated[str, "The class or the feature; empty for the whole data set."]
-    split: Annotated[str, "The split; empty for all splits."]
-    expected: Annotated[str, "What was expected."]
-    seen: Annotated[str, "What was found."]
-
-
-class AcceptedChanges(Document):
-    """What was accepted."""
-
-    accepted: Annotated[list[Change], "Anomalies, drift and skew that are accepted now."]
-    not_acceptable: Annotated[list[Change], "Reasons that only a change of the data solves."]

@@ -26,19 +26,20 @@ class Case:
     photos: Path
     out: Path
 
-    def run(self, *assignments: str, start: str | None = None) -> Any:
+    def run(self, *assignments: str, start: str | None = None, accept: bool = False) -> Any:
         """Run the pipeline with `SETTINGS` and return the outcome.
 
         Args:
             assignments: Further settings, such as ``train.epochs=2``.
             start: The component from which on everything is executed again, as with ``--from``.
+            accept: Whether changes of the data are accepted, as with ``--accept``.
         """
         from imgpipe.pipeline.configuration import config as configs
         from imgpipe.pipeline.execution.run import execute
 
         tree = {**SETTINGS, "run": {"name": "hands", "out": str(self.out)}}
         tree["data"] = {"source": str(self.photos)}
-        return execute(configs.build(tree, assignments), start)
+        return execute(configs.build(tree, assignments), start, accept=accept)
 
     def copy(self, folder: Path) -> Case:
         """Return a case with a copy of the data and a new output folder, both below ``folder``."""

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from PIL import Image, ImageEnhance
 
-from imgpipe.pipeline.commands import schema
 from tests.e2e.case import Case
 
 pytestmark = pytest.mark.slow
@@ -30,22 +29,20 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Any]:
     return case, first
 
 
-def test_data_with_drift_is_refused_until_it_is_accepted(changed: tuple[Case, Any], capsys: Any):
+def test_data_with_drift_is_refused_until_it_is_accepted(changed: tuple[Case, Any]):
     case, first = changed
     assert first.exit_code == 0, first.verdict
     settings = ("views.count=1", "train.epochs=3", "evaluate.threshold=0.0", "evaluate.max_drop=1")
     refused = case.run(*settings)
     assert refused.exit_code == 4, refused.verdict
     assert "drift 'brightness' in train: expected as in the last blessed run" in refused.verdict
-    assert "imgpipe schema accept" in refused.verdict
+    assert "--accept" in refused.verdict
     decision = json.loads((case.out / "gate.json").read_text())
     assert {reason["kind"] for reason in decision["reasons"]} == {"drift"}
 
-    schema.accept(None, str(case.photos), case.out, ())
-    assert "accepted: drift 'brightness' in train" in capsys.readouterr().out
-    accepted = case.run(*settings)
+    accepted = case.run(*settings, accept=True)
     assert accepted.exit_code == 0, accepted.verdict
     decision = json.loads((case.out / "gate.json").read_text())
     assert {warning["kind"] for warning in decision["warnings"]} == {"drift"}
-    schema.show(None, case.out, ())
-    assert "drift and skew are accepted for data" in capsys.readouterr().out
+    again = case.run(*settings)
+    assert again.exit_code == 0 and again.repeated, "what was accepted stays so"

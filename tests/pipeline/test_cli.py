@@ -72,7 +72,7 @@ def test_help_imports_only_what_it_needs_to_print():
 def test_every_command_has_help():
     result = imgpipe("--help")
     assert result.returncode == 0
-    commands = {"demo", "init", "check", "run", "presets", "schema", "quarantine"}
+    commands = {"demo", "init", "check", "run", "presets", "quarantine"}
     commands |= {"serve", "predict", "load", "drift", "explain", "rollback"}
     commands |= {"kubeflow", "doctor", "runs", "compare", "open", "clean", "review", "evaluate"}
     commands |= {"export"}
@@ -261,7 +261,6 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
         (("run", "--data", ".", "--out", ""), "(--out) is empty"),
         (("run", "--data", ".", "--set", "run.out="), "run.out: "),
         (("run", "--data", ".", "--from", ""), "this pipeline has no such component"),
-        (("schema", "show", "--out", " "), "(--out) is empty"),
         (("run", "--set", "run.name=a b"), "run.name: use letters, digits, `_`, `.` and `-`, at m"),
         (("serve", "OUT", "--rest-port", "99999"), "--rest-port"),
         (("check", ".", "--html", "-"), "--html takes the name of a file"),
@@ -621,7 +620,7 @@ def test_init_keeps_the_versions_of_an_image_together(tmp_path: Path):
 def test_all_messages_can_be_printed_on_an_ascii_terminal():
     """Symbols and file names that an ASCII terminal cannot show are written as escapes."""
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    for arguments, code in ((["doctor"], {0, 5}), (["schema", "show", "--out", "\u00fc"], {2})):
+    for arguments, code in ((["doctor"], {0, 5}), (["runs", "\u00fc"], {5})):
         result = subprocess.run(
             [sys.executable, "-m", "imgpipe.pipeline.cli", *arguments],
             capture_output=True,
@@ -676,7 +675,7 @@ def test_every_group_of_commands_shows_examples():
     groups += [(f"imgpipe {name}", one) for name, one in root.commands.items()]
     leaves = {" ".join(words) for words, _ in _leaves(root)}
     told = {name for name, one in groups if hasattr(one, "commands")}
-    assert told == {"imgpipe", "imgpipe kubeflow", "imgpipe quarantine", "imgpipe schema"}
+    assert told == {"imgpipe", "imgpipe kubeflow", "imgpipe quarantine"}
     for name, group in groups:
         if name in told:
             heading, *examples = [

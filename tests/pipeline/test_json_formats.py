@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import typing
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,6 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from imgpipe.components.data_gate import rules
-from imgpipe.components.data_gate import schema as schemas
-from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.demo import draw_hand
 from imgpipe.pipeline.json_formats import FORMATS
@@ -104,74 +100,6 @@ def test_open_finds_the_report_from_any_folder_of_a_run(
     found = answer("open", out / place)
     run = "20260101-100000" if place == "model/1" else "20260102-100000"
     assert found == {"schema": 1, "page": f"{out}/runs/{run}/report.html", "opened": False}
-
-
-@pytest.mark.parametrize("place", ["", "model", "model/1", "runs/20260102-100000"])
-def test_schema_takes_any_folder_of_a_run(out: Path, place: str) -> None:
-    with pytest.raises(ConfigError, match=f"no schema was accepted yet: {out}/schema"):
-        answer("schema show", out / place)
-    with pytest.raises(ConfigError, match=f"the last run in {out} did not reach the data gate"):
-        answer("schema accept", "--out", out / place)
-
-
-def test_a_run_that_is_not_there_is_refused_and_no_other_schema_is_used(out: Path) -> None:
-    with pytest.raises(ResourceError, match=r"20260105-000000"):
-        answer("schema accept", "--out", out / "runs" / "20260105-000000")
-
-
-def test_schema_accept_names_a_folder_without_a_run(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=f"no run in {tmp_path} has reached the data gate yet"):
-        answer("schema accept", "--out", tmp_path)
-
-
-def test_schema_accept_and_show_report_the_schema(out: Path) -> None:
-    from tensorflow_metadata.proto.v0 import schema_pb2
-
-    wanted = schema_pb2.Schema()
-    wanted.string_domain.add(name="labels", value=["cat", "dog"])
-    label = wanted.feature.add(name="label", domain="labels")
-    label.presence.min_fraction = 1.0
-    label.drift_comparator.infinity_norm.threshold = 0.25
-    wanted.feature.add(name="width")
-    (out / "schema").mkdir()
-    schemas.write(wanted, str(out / "schema" / "schema.pbtxt"))
-    drift = {"kind": "drift", "subject": "brightness", "split": "train", "expected": "e"}
-    reason = {**drift, "seen": "s", "advice": "a", "sentence": "drift in brightness"}
-    few = {**reason, "kind": "too_few", "subject": "cat", "sentence": "too few cats"}
-    decision = {"statistics": "s", "fingerprint": "f" * 64, "vocabulary": ["cat", "dog"]}
-    (out / "gate.json").write_text(json.dumps({**decision, "reasons": [reason, few]}))
-    told = re.search("run imgpipe (.+) OUT with", rules.ACCEPT)  # as the refused run says
-    assert told is not None
-    accepted = answer(told[1], out)
-    assert accepted["accepted"] == [{**drift, "seen": "s"}]
-    assert [one["subject"] for one in accepted["not_acceptable"]] == ["cat"]
-    shown = answer("schema show", out / "model" / "1")
-    assert shown["accepted_data"] == ["f" * 64]
-    first, second = shown["features"]
-    assert (first["values"], first["required"], first["drift_limit"]) == (
-        ["cat", "dog"],
-        True,
-        0.25,
-    )
-    assert (second["values"], second["required"], second["skew_limit"]) == (None, False, None)
-
-
-@pytest.mark.parametrize("values", [["train", "validation", "test"], ["paper", "rock"], None])
-def test_the_table_of_the_schema_fits_a_narrow_terminal(values: list[str] | None) -> None:
-    from rich.console import Console
-
-    from imgpipe.pipeline.commands import schema
-
-    limits = {"required": True, "drift_limit": 0.3, "skew_limit": 0.3}
-    names = ("brightness_p99", "brightness_p5", "split")
-    features = [{"name": name, "values": values, **limits} for name in names]
-    console = Console(width=60)
-    with console.capture() as captured:
-        console.print(schema.table_of(features))
-    lines = [line.rstrip() for line in captured.get().splitlines()]
-    assert max(map(len, lines)) <= 60
-    assert {line.split()[0] for line in lines} >= set(names)
-    assert all(any(value in line for line in lines) for value in values or ["any"])
 
 
 def test_a_review_without_questions_ends_at_once(out: Path, photos: Path) -> None:

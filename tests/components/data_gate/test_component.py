@@ -94,12 +94,18 @@ def test_the_first_blessed_data_sets_the_schema_for_later_data(photos, encode, r
     (folder / "owl").mkdir()
     for seed in range(40):
         (folder / f"owl/{seed}.jpg").write_bytes(encode(seed=1000 + seed))
-    with pytest.raises(DataRefused, match=r"anomaly 'label': .*new ones: owl; .*schema accept"):
+    with pytest.raises(DataRefused, match=r"anomaly 'label': .*new ones: owl; .*--accept"):
         run(folder, min_images_per_class=minimum)
     decision = json.loads(run.decision.read_text())
     assert not decision["blessed"]
     assert {reason["subject"] for reason in decision["reasons"]} == {"label"}
     assert len(run.blessings()) == 1 and run.schema.read_text() == accepted
+
+    run(folder, min_images_per_class=minimum, accept_changes=1)
+    assert len(run.blessings()) == 2 and '"owl"' in run.schema.read_text()
+    assert "min_domain_mass: 0.5" in run.schema.read_text(), "the limits are kept"
+    (warning,) = json.loads(run.decision.read_text())["warnings"]
+    assert warning["kind"] == "anomaly"
 
 
 @pytest.mark.slow

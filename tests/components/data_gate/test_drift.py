@@ -65,7 +65,7 @@ def test_darker_images_are_a_drift_that_names_both_distributions(measure, schema
         "drift 'brightness' in train: expected as in the last blessed run: 0.49 ± 0.10, found 0.20"
     )
     assert "divergence 0.7" in sentence and "at most 0.31" in sentence
-    assert sentence.endswith("imgpipe schema accept OUT with the output folder of the run")
+    assert sentence.endswith("to accept it, run again with --accept")
 
 
 def test_changed_shares_of_the_classes_are_a_drift(measure, schema):

@@ -97,8 +97,7 @@ def test_anomalies_name_the_feature_the_expectation_and_the_remedy():
     (reason,) = decide(summary(), anomalies=found)
     assert reason.sentence() == (
         "anomaly 'format' in train: expected what the schema allows, found Examples contain values "
-        "missing from the schema: BMP; to accept it, run imgpipe schema accept OUT with the "
-        "output folder of the run"
+        "missing from the schema: BMP; to accept it, run again with --accept"
     )
 
 
@@ -111,7 +110,7 @@ def test_new_classes_are_named_once_for_all_splits():
     (reason,) = decide(summary(), anomalies=found)
     assert reason.sentence() == (
         "anomaly 'label': expected the classes of the accepted data, found new ones: big, grey "
-        "cat, owl; to accept it, run imgpipe schema accept OUT with the output folder of the run"
+        "cat, owl; to accept it, run again with --accept"
     )
 
 
