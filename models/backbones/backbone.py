@@ -149,7 +149,8 @@ class Backbone:
             source = architecture.source(self, side)
             name_stably(source)  # before the weights, which files of older Keras hold by name
             if self.local_file is not None:
-                weights_file.load(source, self.local_file, self.weights_sha256)
+                file_sha256(self.local_file, self.weights_sha256)  # refuses any other file
+                weights_file.load(source, self.local_file)
             if self.cut:
                 source = keras.Model(source.input, layer_graph.feature_map(source, self.cut))
             self._check_names(source)

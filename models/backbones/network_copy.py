@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.backbones import layer_graph
-from imgpipe.models.backbones.nested_layers import snake, walk
 from imgpipe.models.errors import UnsafeWeightsError
 
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ def set_weights(layer: Any, arrays: Sequence[npt.NDArray[Any]]) -> None:
         ValueError: The number of arrays or a shape differs from the weights of the layer.
     """
     layer.set_weights(arrays)
-    for _, inner in walk([layer]):
+    for inner in layer._flatten_layers():
         if hasattr(inner, "finalize_state"):
             inner.finalize_state()
 
@@ -176,6 +175,12 @@ def name_stably(model: keras.Model) -> None:
     for kind, layers in counted.items():
         for number, (_, layer) in enumerate(sorted(layers, key=lambda counter: counter[0])):
             layer.name = f"{kind}_{number}" if number else kind
+
+
+def snake(name: str) -> str:
+    """Return a class name in the form that Keras uses for layers, such as conv2d or re_lu."""
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def _foldable(model: keras.Model) -> dict[int, Any]:
