@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.command_line import options, output_files
+from imgpipe.pipeline.command_line import options
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-SCHEMA = 1  # version of the JSON format
 _EXAMPLES = """Examples:\n
   imgpipe clean imgpipe-out\n
   imgpipe clean imgpipe-out --yes
@@ -31,7 +30,6 @@ def command(
     yes: Annotated[
         bool, typer.Option("--yes", help="Delete the files. Without it, they are only listed.")
     ] = False,
-    json_file: options.JsonListOption = None,
 ) -> None:
     """List files that an output folder no longer needs; --yes deletes them.
 
@@ -49,18 +47,7 @@ def command(
                     one.remove()
     except OSError as error:
         raise ResourceError(f"cannot clean {out}: {error.strerror}.") from None
-    items = [{"path": str(one.path), "kind": one.kind, "bytes": one.bytes} for one in found]
-    content = {
-        "schema": SCHEMA,
-        "out": str(out),
-        "removed": yes,
-        "bytes": sum(one.bytes for one in found),
-        "kept": kept or None,
-        "items": items,
-    }
-    output_files.write_json(content, json_file)
-    if json_file != output_files.STANDARD_OUTPUT:
-        _print(out, found, kept, yes)
+    _print(out, found, kept, yes)
 
 
 def _print(out: Path, found: Sequence[Removable], kept: str, removed: bool) -> None:

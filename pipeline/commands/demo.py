@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,16 +37,15 @@ def demo(
     out: Annotated[
         Path, typer.Option("--out", metavar="OUT", help="Folder for all outputs.")
     ] = Path("imgpipe-demo"),
-    json_file: options.JsonOption = None,
 ) -> None:
     """Draw images of hands, some of them faulty, run the pipeline and query the served model."""
     from imgpipe.pipeline.commands.run import run_config
 
-    console = output_files.console_beside(json_file)
+    console = new_console()
     out = out.expanduser()
     with _folder(out) as photos:  # refuses a folder before NumPy and Pillow are imported
         config = _drawn(console, photos, out)
-        code = run_config(config, json_file)
+        code = run_config(config)
         if code == 0:
             _ask(console, config)
     raise typer.Exit(code)

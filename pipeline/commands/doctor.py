@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 app = typer.Typer()
 
-SCHEMA = 1  # of what --json writes
 _EXAMPLES = """Examples:\n
   imgpipe doctor\n
   imgpipe doctor imgpipe-out --repair
@@ -36,14 +34,13 @@ def doctor(
             "--repair", help="Replace a damaged or lost metadata database; a damaged one is kept."
         ),
     ] = False,
-    json_file: options.JsonListOption = None,
 ) -> None:
     """Check this machine and an output folder, and say how to solve each problem."""
     from imgpipe.pipeline import machine
     from imgpipe.pipeline.output import output_folder, past_runs
 
     folder = past_runs.above(folder)
-    console = output_files.console_beside(json_file)
+    console = new_console()
     if repair:  # first, so that the findings are those after the repair
         console.print(escape(output_folder.repair(folder)))
     findings = [check(folder) for check in (*machine.CHECKS, *output_folder.CHECKS)]
@@ -56,8 +53,5 @@ def doctor(
             console.print(f"   [dim]{escape(finding.advice)}[/]")
     unfit = any(finding.fatal and not finding.fit for finding in findings)
     console.print("\nnot ready: see ✗ above" if unfit else "\nready")
-    rows = [dataclasses.asdict(finding) for finding in findings]
-    found = {"schema": SCHEMA, "out": str(folder), "ready": not unfit, "findings": rows}
-    output_files.write_json(found, json_file)
     if unfit:
         raise typer.Exit(ResourceError.exit_code)

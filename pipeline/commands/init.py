@@ -12,17 +12,15 @@ import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
-from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape, printable
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape, new_console, printable
 
 if TYPE_CHECKING:
     from imgpipe.components.example_gen.sources import Scan
     from imgpipe.pipeline.configuration.config import Config
-    from imgpipe.pipeline.json_formats import data as formats
 
 app = typer.Typer()
 
-SCHEMA = 1  # of what --json writes
 
 #: Roboflow names the versions of one image NAME.rf.HASH.jpg.
 _VERSIONS = r"([^/]+)\.rf\."
@@ -63,7 +61,6 @@ def init(
     everything: Annotated[
         bool, typer.Option("--all", help="Write all settings, not only those that matter most.")
     ] = False,
-    json_file: options.JsonListOption = None,
 ) -> None:
     """Inspect the source and write a commented configuration that fits it."""
     from imgpipe.components.example_gen.sources import absolute, open_source
@@ -84,7 +81,7 @@ def init(
         atomic_write(output, text(config, notes, None if everything else output.name))
     except OSError as error:
         raise ResourceError(f"cannot write {output}: {error.strerror}.") from None
-    console = output_files.console_beside(json_file)
+    console = new_console()
     lines = "\n".join(notes.values()).splitlines()
     counts = ", ".join(f"{name} {count}" for name, count in scan.counts().items())
     classes = plural(len(scan.vocabulary), "class", "classes")
@@ -93,15 +90,6 @@ def init(
         console.print(f"[dim]{escape(note)}[/]")
     command = f"imgpipe run {shlex.quote(str(output))}"
     console.print(f"wrote {escape(str(output))}; next: {escape(command)}")
-    found: formats.Init = {
-        "schema": SCHEMA,
-        "file": str(output.absolute()),
-        "source": source,
-        "images": len(scan.items),
-        "classes": dict(scan.counts()),
-        "notes": lines,
-    }
-    output_files.write_json(found, json_file)
 
 
 def text(config: Config, notes: Mapping[str, str], name: str | None) -> str:

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from imgpipe.pipeline.json_formats import runs as formats
     from imgpipe.pipeline.output.past_runs import PastRun
 
 app = typer.Typer()
 
-SCHEMA = 1  # of what --json writes
 
 _EXAMPLES = """Examples:\n
   imgpipe open imgpipe-out\n
@@ -34,52 +30,33 @@ _EXAMPLES = """Examples:\n
 
 @app.command("open", rich_help_panel=options.RUNS, epilog=_EXAMPLES)
 def command(
-    out: options.OutArgument = Path("imgpipe-out"), json_file: options.JsonListOption = None
+    out: options.OutArgument = Path("imgpipe-out"),
 ) -> None:
     """Open the report of a run in a browser: the newest run, or one by its folder or version."""
     page = page_of(out)
-    console = output_files.console_beside(json_file)
+    console = new_console()
     console.print(escape(str(page)))
-    opened = show(page.as_uri(), console)
-    found: formats.Opened = {"schema": SCHEMA, "page": str(page), "opened": opened}
-    output_files.write_json(found, json_file)
+    show(page.as_uri(), console)
 
 
-def show(address: str, console: Console) -> bool:
+def show(address: str, console: Console) -> None:
     """Open an address in a browser; say so when there is none.
 
     Args:
         address: Address of a page.
         console: Where it is said.
-
-    Returns:
-        Whether a browser was asked to show it.
     """
     import webbrowser
 
     if not _has_display():
         console.print("There is no display here. Open the page in a browser.")
-        return False
+        return
     try:
         webbrowser.get()
     except webbrowser.Error:
         console.print("No browser was found. Open the page in one.")
-        return False
-    with _output_to_stderr():
-        return webbrowser.open(address)
-
-
-@contextlib.contextmanager
-def _output_to_stderr() -> Iterator[None]:
-    """Have programs that are started here print to standard error; that of ``--json -`` is free."""
-    sys.stdout.flush()
-    before = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        yield
-    finally:
-        os.dup2(before, 1)
-        os.close(before)
+        return
+    webbrowser.open(address)
 
 
 def page_of(path: Path) -> Path:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 app = typer.Typer()
 
-SCHEMA = 1  # of what --json writes
 _NONE = "–"
 _EXAMPLES = """Examples:\n
   imgpipe presets\n
@@ -18,18 +17,16 @@ _EXAMPLES = """Examples:\n
 
 
 @app.command(rich_help_panel=options.DATA_AND_TRAINING, epilog=_EXAMPLES)
-def presets(json_file: options.JsonListOption = None) -> None:
+def presets() -> None:
     """List the presets with their data and the expected accuracy."""
     from imgpipe.components.report.expectation import figures
     from imgpipe.pipeline.command_line.settings import configuration, preset_folder
     from imgpipe.pipeline.command_line.settings import presets as names
 
-    console = output_files.console_beside(json_file)
-    found = []
+    console = new_console()
     rows = [("preset", "expected", "data")]
     for name in names():
         expect = configuration(name, None, None, []).expect
-        found.append({"name": name, "low": expect.low, "high": expect.high, "data": expect.data})
         rows.append((name, figures(expect.low, expect.high) or _NONE, expect.data))
     first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
     for number, (name, expected, data) in enumerate(rows):
@@ -37,4 +34,3 @@ def presets(json_file: options.JsonListOption = None) -> None:
         console.print(line if number else f"[bold]{line}[/]")
     console.print("\nRun one with: imgpipe run PRESET --data DIR. Each file explains its settings:")
     console.print(f"  {escape(str(preset_folder()))}", soft_wrap=True)
-    output_files.write_json({"schema": SCHEMA, "presets": found}, json_file)

@@ -23,7 +23,6 @@ from imgpipe.pipeline.output.quarantine_folder import Row
 
 if TYPE_CHECKING:
     from imgpipe.components.image_filter import overrides
-    from imgpipe.pipeline.json_formats import data as formats
 
 _EXAMPLES = """Examples:\n
   imgpipe quarantine list --out imgpipe-out\n
@@ -119,32 +118,22 @@ def restore(
     source: Annotated[Path, _OUT] = Path("imgpipe-out"),
     reason: Annotated[str | None, _REASON] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that differ.")] = False,
-    json_file: options.JsonListOption = None,
 ) -> None:
     """Copy the original bytes of rejected files into a folder, under their paths."""
     from imgpipe.components.report.text import plural
 
     folder = quarantine_folder.find(source)
-    console = output_files.console_beside(json_file)
-    copied, missing, there = [], [], 0
+    console = new_console()
+    copied = there = 0
     for row in _selected(folder, which, reason):
         if not row.stored:
             console.print(f"[yellow]not stored[/] {escape(row.path)}: {escape(row.detail)}")
-            missing.append(row.path)
         elif _copy(_inside(folder, row.stored), _inside(to, row.path), force):
-            copied.append(row.path)
+            copied += 1
         else:
             there += 1
     rest = f"; already there: {there}" if there else ""
-    console.print(f"{plural(len(copied), 'file')} copied into {escape(str(to))}{rest}")
-    restored: formats.Restored = {
-        "schema": SCHEMA,
-        "quarantine": str(folder.absolute()),
-        "to": str(to.absolute()),
-        "copied": copied,
-        "not_stored": missing,
-    }
-    output_files.write_json(restored, json_file)
+    console.print(f"{plural(copied, 'file')} copied into {escape(str(to))}{rest}")
 
 
 _LABEL = typer.Option(
@@ -171,7 +160,6 @@ def accept(
     warnings: Annotated[
         bool, typer.Option("--warnings", help="Select from kept files with a warning instead.")
     ] = False,
-    json_file: options.JsonListOption = None,
 ) -> None:
     """Accept rejected files in later runs, by adding overrides for their content."""
     from imgpipe.components.image_filter import checks, overrides
@@ -179,29 +167,19 @@ def accept(
     from imgpipe.models import feature_names as names
     from imgpipe.pipeline.review import questions
 
-    console = output_files.console_beside(json_file)
+    console = new_console()
     decisions: list[overrides.Override] = []
-    impossible: list[formats.NotAccepted] = []
     for row in _selected(quarantine_folder.find(source), which, reason, warnings):
         why = checks.obstacle(row.reason, row.override, bool(label))
         if label and row.split == names.TEST:
             why = why or questions.TEST_LABEL
         if why:
             console.print(f"[yellow]not possible[/] {escape(row.path)}: {escape(why)}")
-            impossible.append({"path": row.path, "why": why})
         else:
             decisions.append(_acceptance(row, label, note))
     file = to or _overrides_of_newest_run(source) or _OVERRIDES
     written = overrides.add(file, decisions) if decisions else 0
-    accepted: formats.AcceptedFiles = {
-        "schema": SCHEMA,
-        "file": str(file.absolute()),
-        "added": written,
-        "accepted": [decision.path for decision in decisions],
-        "not_possible": impossible,
-    }
     if not decisions:
-        output_files.write_json(accepted, json_file)
         raise ConfigError("none of these files can be accepted; the reasons are printed above.")
     console.print(
         f"{plural(written, 'override')} added to {escape(str(file))}; review and commit the file."
@@ -209,7 +187,6 @@ def accept(
     console.print("Add this to the command of your run:")
     option = f"--set judge.overrides={shlex.quote(str(file))}"
     console.print(f"  {escape(option)}", soft_wrap=True)
-    output_files.write_json(accepted, json_file)
 
 
 def _acceptance(row: Row, label: str, note: str) -> overrides.Override:

@@ -15,20 +15,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from imgpipe.pipeline.json_formats import data as formats
     from imgpipe.pipeline.output.past_runs import PastRun
     from imgpipe.pipeline.review.questions import Questions
     from imgpipe.pipeline.review.web import Review
 
 app = typer.Typer()
 
-SCHEMA = 1  # of what --json writes
 
 PORT = 8502
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1", "[::1]")
@@ -57,25 +55,15 @@ def command(
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
     ] = True,
-    json_file: options.JsonListOption = None,
 ) -> None:
     """Decide about doubtful labels, near-duplicates and rejected images, in a browser."""
     run = find(out)
     review = prepare(run, to)
-    console = output_files.console_beside(json_file)
+    console = new_console()
     questions = review.decisions.questions
     console.print(escape(_described(review.run, questions)))
     if questions.asked:
         _ask(review, host, port, run.folder if browser else None, console)
-    found: formats.Reviewed = {
-        "schema": SCHEMA,
-        "run": review.run,
-        "file": str(review.decisions.file),
-        "images": len(questions.asked),
-        "decided": _decided(review),
-        "apply": review.apply,
-    }
-    output_files.write_json(found, json_file)
 
 
 def _ask(review: Review, host: str, port: int, opened: Path | None, console: Console) -> None:

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline.command_line import options, output_files
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
     from imgpipe.components.storage import manifest
 
 app = typer.Typer()
 
-SCHEMA = 1  # of what --json writes
 _COMPUTED = ("schema", "version", "files", "withdrawn")  # not copied from the earlier manifest
 _NAMED = 3  # versions that an error names
 _EXAMPLES = """Examples:\n
@@ -43,7 +43,6 @@ def rollback(
             help="Version to publish again. Default: the newest with other content.",
         ),
     ] = None,
-    json_file: options.JsonListOption = None,
 ) -> None:
     """Publish an earlier version again, under a new number."""
     from imgpipe.components.model_pusher import versions
@@ -79,18 +78,10 @@ def rollback(
     if published is not None:
         replaced = {identity for identity, _ in _later(model_dir, chosen)}
         gone = len(replaced & set(published.withdrawn))
-        output_files.console_beside(json_file).print(
+        new_console().print(
             f"version {published.number} now holds the model of version {chosen.number}; "
             f"{plural(gone, 'newer model')} will not be published again"
         )
-        result = {
-            "schema": SCHEMA,
-            "version": published.number,
-            "path": str(published.path),
-            "rolled_back_to": chosen.number,
-            "withdrawn": gone,
-        }
-        output_files.write_json(result, json_file)
 
 
 def _later(folder: Path, chosen: manifest.Version) -> list[tuple[str, str]]:

@@ -78,7 +78,7 @@ def command(
 
 
 def run_config(
-    config: Config, json_file: str | None, start: str | None = None, accept: bool = False
+    config: Config, json_file: str | None = None, start: str | None = None, accept: bool = False
 ) -> int:
     """Run the pipeline with a configuration and print the outcome.
 

@@ -9,33 +9,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from imgpipe.pipeline.json_formats import data, kubeflow, models, run, runs, serving
+from imgpipe.pipeline.json_formats import data, models, run, runs, serving
 
 #: The format of each command by its name, in the order of the reference.
 FORMATS: dict[str, Any] = {
     "run": run.Summary,
-    "demo": run.Summary,
-    "init": data.Init,
     "check": data.Check,
-    "presets": data.Presets,
     "quarantine list": data.QuarantineRow,
-    "quarantine restore": data.Restored,
-    "quarantine accept": data.AcceptedFiles,
-    "review": data.Reviewed,
-    "kubeflow compile": kubeflow.Compiled,
-    "kubeflow submit": kubeflow.Submitted,
-    "kubeflow schedule": kubeflow.Scheduled,
     "runs": runs.Runs,
     "compare": runs.Comparison,
-    "open": runs.Opened,
-    "clean": runs.Cleaned,
     "evaluate": models.Evaluation,
     "export": models.Export,
     "explain": models.Explained,
     "predict": list[models.Prediction],
-    "rollback": models.RolledBack,
     "serve": serving.ServerLine,
     "drift": serving.Drift,
     "load": serving.Load,
-    "doctor": runs.Doctor,
 }

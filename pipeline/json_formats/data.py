@@ -8,16 +8,6 @@ from imgpipe.pipeline.json_formats.common import Document
 from imgpipe.pipeline.json_formats.run import Counted
 
 
-class Init(Document):
-    """The configuration that was written."""
-
-    file: Annotated[str, "Path of the configuration."]
-    source: Annotated[str, "The source of the images."]
-    images: Annotated[int, "Number of files."]
-    classes: Annotated[dict[str, int], "Number of files by class."]
-    notes: Annotated[list[str], "What was noticed about the source."]
-
-
 class Rejected(TypedDict):
     """A rejected file."""
 
@@ -135,21 +125,6 @@ class Check(Counted, Document):
     seconds: Annotated[float, "Duration of the checks, without the start of TensorFlow."]
 
 
-class Preset(TypedDict):
-    """A preset."""
-
-    name: Annotated[str, "Name of the preset."]
-    low: Annotated[float | None, "Lowest accuracy that is expected."]
-    high: Annotated[float | None, "Highest accuracy that is expected."]
-    data: Annotated[str, "The images that the preset is for."]
-
-
-class Presets(Document):
-    """The presets."""
-
-    presets: Annotated[list[Preset], "All presets."]
-
-
 class QuarantineRow(Document, total=False):
     """One object for each file, on a line of its own. Empty fields are left out."""
 
@@ -161,40 +136,3 @@ class QuarantineRow(Document, total=False):
     split: Annotated[str, "Split of the file."]
     override: Annotated[str, "What to do to keep the file."]
     stored: Annotated[str, "Name of the file in the quarantine."]
-
-
-class Restored(Document):
-    """The files that were copied."""
-
-    quarantine: Annotated[str, "Folder of the quarantine."]
-    to: Annotated[str, "Folder into which the files were copied."]
-    copied: Annotated[list[str], "Paths of the files that did not exist before."]
-    not_stored: Annotated[list[str], "Paths of files whose bytes the quarantine does not hold."]
-
-
-class NotAccepted(TypedDict):
-    """A file that no override can keep."""
-
-    path: Annotated[str, "Path of the file."]
-    why: Annotated[str, "Why no override can keep the file."]
-
-
-class AcceptedFiles(Document):
-    """The overrides that were written."""
-
-    file: Annotated[str, "Path of the overrides file."]
-    added: Annotated[int, "Number of overrides that the file did not have before."]
-    accepted: Annotated[list[str], "Paths of the files."]
-    not_possible: Annotated[list[NotAccepted], "Files that no override can keep."]
-
-
-class Reviewed(Document):
-    """The state of a review at its end."""
-
-    run: Annotated[str, "Name of the run."]
-    file: Annotated[str, "Path of the overrides file."]
-    images: Annotated[int, "Number of images that the review asks about."]
-    decided: Annotated[
-        int, "Number of these images about which a person has decided, now or earlier."
-    ]
-    apply: Annotated[str, "Command that runs the pipeline with the decisions."]

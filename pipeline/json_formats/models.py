@@ -227,12 +227,3 @@ class Prediction(_Image, Document, total=False):
     probability: Annotated[float, "Probability of the predicted class."]
     top: Annotated[list[Probability], "The most probable classes."]
     version: Annotated[int, "Version of the model that answered."]
-
-
-class RolledBack(Document):
-    """The version that was published."""
-
-    version: Annotated[int, "Number of the new version."]
-    path: Annotated[str, "Folder of the new version."]
-    rolled_back_to: Annotated[int, "Version whose model the new version holds."]
-    withdrawn: Annotated[int, "Number of models that are not published again."]

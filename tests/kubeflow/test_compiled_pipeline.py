@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tomllib
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import pytest
 import yaml
 
-from tests import json_formats
 from tests.conftest import REPOSITORY
 
 
@@ -332,7 +330,7 @@ def test_resources_of_an_unknown_component_are_refused(tmp_path: Path):
     assert (tmp_path / "pipeline.yaml").read_text() == "compiled before"
 
 
-def test_the_command_describes_the_compiled_file_in_json(tmp_path: Path):
+def test_the_command_describes_the_compiled_file(tmp_path: Path):
     from typer.testing import CliRunner
 
     from imgpipe.pipeline.commands.kubeflow import app
@@ -340,12 +338,10 @@ def test_the_command_describes_the_compiled_file_in_json(tmp_path: Path):
     volume = f"kubeflow.volumes=[{{claim = 'photos', path = '{tmp_path}'}}]"
     words = ["--data", str(tmp_path / "photos"), "--image", "image:1", "--set", volume]
     output = tmp_path / "pipeline.yml"
-    ended = CliRunner().invoke(app, ["compile", *words, "-o", str(output), "--json", "-"])
+    ended = CliRunner().invoke(app, ["compile", *words, "-o", str(output)])
     assert ended.exit_code == 0, ended.output
-    found = json.loads(ended.stdout)
-    json_formats.conform("kubeflow compile", found)
-    assert (found["file"], found["image"]) == (str(output), "image:1")
-    assert found["tasks"] == len(_tasks(_spec(output)))
+    tasks = len(_tasks(_spec(output)))
+    assert f"wrote {output}: {tasks} tasks, image image:1" in ended.stdout
 
 
 def test_a_path_on_no_volume_is_refused_before_the_images_are_read(tmp_path: Path):

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from imgpipe.models.errors import ConfigError, DataRefused, ImgpipeError, ResourceError
 from imgpipe.pipeline.commands.kubeflow import app, schedule, submit
 from imgpipe.pipeline.kubeflow.address import Address
-from tests import images, json_formats
+from tests import images
 from tests.kubeflow.api_server import RECURRING, RUN, ApiServer, running
 
 PARAMETERS = {
@@ -152,12 +152,8 @@ def test_a_failed_task_raises_the_error_of_a_local_run_with_its_log(
     server.tasks = _tasks("DataGate", "FAILED")
     said = "imgpipe: too few 'scissors' in train: expected at least 1000"
     server.logs = {"node-3": "\n".join(["line"] * 50) + f"\n{said}\n" + LAUNCHER.format(code)}
-    result = file.with_name("result.json")
     with pytest.raises(error) as raised:
-        submit.run(_target(file, server.host), None, True, every=0.01, json_file=str(result))
-    written = json.loads(result.read_text())
-    json_formats.conform("kubeflow submit", written)
-    assert written["run"] == RUN and written["verdict"] is None
+        submit.run(_target(file, server.host), None, True, every=0.01)
     first, *lines = str(raised.value).splitlines()
     assert raised.value.exit_code == code
     assert first == "the task DataGate failed. The last lines of its log:"
@@ -343,25 +339,6 @@ def test_a_schedule_is_created_as_a_recurring_run(
         "parameters": {"epochs": 3},
         "pipeline_root": "s3://bucket/root",
     }
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (("submit",), {"run": RUN, "verdict": None}),
-        (("schedule", "--every", "30m"), {"recurring_run": RECURRING}),
-    ],
-)
-def test_with_json_standard_output_is_json_only(
-    server: ApiServer, file: Path, words: tuple[str, ...], told: dict[str, Any]
-):
-    command, *more = words
-    given = [command, str(file), "--host", server.host, *more, "--json", "-"]
-    ended = CliRunner().invoke(app, given)
-    assert ended.exit_code == 0, ended.output
-    found = json.loads(ended.stdout)
-    json_formats.conform(f"kubeflow {command}", found)
-    assert told.items() <= found.items() and found["page"].startswith(server.host)
 
 
 def test_schedule_prints_the_id_of_the_recurring_run(server: ApiServer, file: Path):

@@ -13,7 +13,6 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import clean, rollback
 from imgpipe.pipeline.output import past_runs
-from tests import json_formats
 from tests.pipeline.past_runs import leave
 
 
@@ -59,19 +58,15 @@ def invoke(*arguments):
 
 
 def test_without_yes_nothing_is_removed(out):
-    result = invoke(out, "--json", "-")
-    json_formats.conform("clean", json.loads(result.stdout))
-    answer = json.loads(result.stdout)
-    assert set(answer) == {"schema", "out", "removed", "bytes", "kept", "items"}
-    assert {item["path"].removeprefix(f"{out}/") for item in answer["items"]} == {
+    listed = invoke(out).stdout
+    assert {line.split()[0] for line in listed.splitlines() if line.startswith("  ")} == {
         "artifacts/Predictor/predictions/5",
         "artifacts/ImageTrainer/model/6",
         "resume/head-1.npz",
         "runs/20260105-100000/tmp",
     }
-    assert answer["bytes"] == 2750 and not answer["removed"] and answer["kept"] is None
     assert exists(out, "Predictor/predictions/5") and (out / "resume/head-1.npz").exists()
-    assert "Delete the files with: imgpipe clean" in invoke(out).stdout
+    assert "Delete the files with: imgpipe clean" in listed and "note:" not in listed
 
 
 def test_the_command_that_removes_quotes_a_name_with_spaces(out, tmp_path_factory):
@@ -89,10 +84,7 @@ def test_yes_removes_what_neither_runs_nor_versions_need(out):
         assert exists(out, kept) and not integrity.damage(out / "artifacts" / kept, complete=True)
     assert (out / "model/1/saved_model.pb").exists()
     assert len(list(out.glob("runs/*/summary.json"))) == 3
-    assert (
-        "can be removed" in invoke(out).stdout
-        and json.loads(invoke(out, "--json", "-").stdout)["items"] == []
-    )
+    assert "can be removed" in invoke(out).stdout
 
 
 def test_the_run_whose_model_was_rolled_back_to_is_found_and_keeps_its_artifacts(out):
@@ -171,5 +163,5 @@ def test_clean_is_refused_while_a_run_is_working(out):
     with (out / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(ResourceError, match=r"a run is working in .* Wait until it has ended"):
-            clean.command(out, True, None)
+            clean.command(out, True)
     assert exists(out, "Predictor/predictions/5")

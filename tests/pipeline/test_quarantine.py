@@ -133,11 +133,8 @@ def test_restore_copies_bytes_and_overwrites_nothing(out, tmp_path):
     assert "4 files copied" in text and "not stored dog/gone.jpg" in text
     assert "already there" not in text
     assert (to / "dog/owl.jpg").read_bytes() == b"owl"
-    again = call("restore", "--out", out, "--to", tmp_path / "again", "*", "--json", tmp_path / "r")
+    again = call("restore", "--out", out, "--to", tmp_path / "again", "*")
     assert "4 files copied" in again
-    told = json.loads((tmp_path / "r").read_text())
-    json_formats.conform("quarantine restore", told)
-    assert len(told["copied"]) == 4 and told["not_stored"] == ["dog/gone.jpg"]
     once_more = call("restore", "--out", out, "--to", to, "*")
     assert "0 files copied" in once_more and "; already there: 4" in once_more
     (to / "dog/owl.jpg").write_bytes(b"mine")
@@ -174,13 +171,7 @@ def test_nothing_is_restored_outside_the_folder(tmp_path, path):
 
 def test_accept_writes_overrides_for_files_that_can_be_accepted(out, tmp_path):
     file = tmp_path / "overrides.toml"
-    written = tmp_path / "accepted.json"
-    words = ("cat/*", "--note", "only one", "--json", written)
-    text = call("accept", "--out", out, "--to", file, *words)
-    told = json.loads(written.read_text())
-    json_formats.conform("quarantine accept", told)
-    assert (told["added"], told["accepted"]) == (1, ["cat/blurred.jpg"])
-    assert [one["path"] for one in told["not_possible"]] == ["cat/cut.jpg", "cat/copy.jpg"]
+    text = call("accept", "--out", out, "--to", file, "cat/*", "--note", "only one")
     assert "not possible cat/cut.jpg: truncated: an override cannot make it readable" in text
     assert "not possible cat/copy.jpg: duplicate: what to do" in text
     assert "1 override added" in text and f"judge.overrides={file}" in text
@@ -197,13 +188,8 @@ def test_relabel_resolves_a_conflict_but_repairs_no_file(out, tmp_path):
     call("accept", "--out", out, "--to", file, "dog/owl.jpg", "--label", "owl")
     (found,) = overrides.load(file)
     assert (found.verdict, found.label) == ("relabel", "owl")
-    told = tmp_path / "told.json"
     with pytest.raises(ConfigError, match="none of these files can be accepted"):
-        call("accept", "--out", out, "--to", file, "cat/cut.jpg", "--label", "cat", "--json", told)
-    answer = json.loads(told.read_text())
-    json_formats.conform("quarantine accept", answer)
-    assert (answer["added"], answer["accepted"]) == (0, [])
-    assert [one["path"] for one in answer["not_possible"]] == ["cat/cut.jpg"]
+        call("accept", "--out", out, "--to", file, "cat/cut.jpg", "--label", "cat")
 
 
 def test_an_image_with_several_warnings_gets_one_override_and_none_in_test(out, tmp_path):

@@ -20,6 +20,18 @@ def invoke(*arguments):
     return CliRunner().invoke(app, ["runs", *map(str, arguments)])
 
 
+@pytest.mark.parametrize("place", ["", "model", "model/1", "runs/20260102-100000"])
+def test_open_finds_the_report_from_any_folder_of_a_run(tmp_path, place, monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    leave(tmp_path, "20260101-100000", version=1)
+    leave(tmp_path, "20260102-100000", status="not_blessed")
+    (tmp_path / "model" / "1").mkdir(parents=True)
+    result = CliRunner().invoke(app, ["open", str(tmp_path / place)])
+    run = "20260101-100000" if place == "model/1" else "20260102-100000"
+    assert result.stdout.startswith(f"{tmp_path}/runs/{run}/report.html\nThere is no display here.")
+
+
 @pytest.fixture
 def out(tmp_path):
     """Return an output folder with six runs, which differ in outcome, data or settings."""

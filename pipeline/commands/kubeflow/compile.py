@@ -12,15 +12,13 @@ import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape
+from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.configuration.kubeflow_schema import Kubeflow
-    from imgpipe.pipeline.json_formats import kubeflow as formats
 
 app = typer.Typer()
 
-SCHEMA = 1  # of what --json writes
 DEFAULT_ROOT = "minio://mlpipeline/imgpipe"
 ImageOption = Annotated[
     str,
@@ -49,14 +47,9 @@ def command(
         ),
     ] = DEFAULT_ROOT,
     settings: options.SettingsOption = None,
-    json_file: options.JsonListOption = None,
 ) -> None:
     """Write the PipelineSpec that Kubeflow Pipelines or Vertex AI Pipelines runs."""
-    written = compile_(config, data, output, image, root, settings or [])
-    output_files.console_beside(json_file).print(
-        escape(f"wrote {written['file']}: {written['tasks']} tasks, image {written['image']}")
-    )
-    output_files.write_json(written, json_file)
+    compile_(config, data, output, image, root, settings or [])
 
 
 def compile_(
@@ -66,7 +59,7 @@ def compile_(
     image: str,
     root: str,
     settings: Sequence[str],
-) -> formats.Compiled:
+) -> None:
     """Write the PipelineSpec.
 
     Args:
@@ -76,9 +69,6 @@ def compile_(
         image: Container image, "" for that of the configuration.
         root: URI of an object store below which artifacts are written.
         settings: Overrides as ``SECTION.KEY=VALUE``.
-
-    Returns:
-        What was written, as in the JSON.
 
     Raises:
         ResourceError: The package kfp, which the extra ``kubeflow`` brings, is not installed.
@@ -107,13 +97,8 @@ def compile_(
         storage = graph.Storage(root=root, run_directory=compiler.run_directory(config))
         pipeline = graph.create_pipeline(config, parameters.placeholders(config), storage)
         written = compiler.compile_pipeline(pipeline, config, output)
-    return {
-        "schema": SCHEMA,
-        "file": str(written),
-        "tasks": len(pipeline.components),
-        "image": config.kubeflow.image,
-        "root": root,
-    }
+    tasks, image = len(pipeline.components), config.kubeflow.image
+    new_console().print(escape(f"wrote {written}: {tasks} tasks, image {image}"))
 
 
 def require_kfp() -> None:

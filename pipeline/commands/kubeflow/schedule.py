@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape, new_console
 from imgpipe.pipeline.commands.kubeflow import compile as compiling
 from imgpipe.pipeline.commands.kubeflow import submit
 
-if TYPE_CHECKING:
-    from imgpipe.pipeline.json_formats import kubeflow as formats
-
 app = typer.Typer()
 
-SCHEMA = 1  # of what --json writes
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _EVERY = re.compile(r"([1-9]\d*)([smhd])")
@@ -48,13 +44,12 @@ def command(
     token: submit.TokenOption = None,
     image: compiling.ImageOption = "",
     settings: options.SettingsOption = None,
-    json_file: options.JsonListOption = None,
 ) -> None:
     """Run the pipeline on a schedule on a Kubeflow Pipelines server."""
     target = submit.Target(
         source, data, settings, image, host, root, parameters, experiment, namespace, token
     )
-    raise typer.Exit(run(target, name, cron, every, json_file))
+    raise typer.Exit(run(target, name, cron, every))
 
 
 def run(
@@ -62,7 +57,6 @@ def run(
     name: str | None,
     cron: str | None,
     every: str | None,
-    json_file: str | None = None,
 ) -> int:
     """Make a recurring run; returns the exit code.
 
@@ -71,7 +65,6 @@ def run(
         name: Name of the recurring run; None for that of the pipeline.
         cron: Cron expression of five fields, or of six fields, the first of which is the second.
         every: Time between two runs, such as ``12h``.
-        json_file: File for the result as JSON, ``-`` for standard output, None for no file.
 
     Raises:
         ConfigError: An argument is wrong, or the server refuses the pipeline or the times.
@@ -96,10 +89,8 @@ def run(
             seconds=seconds,
         )
     page = f"{target.host.rstrip('/')}/#/recurringrun/details/{made}"
-    console = output_files.console_beside(json_file)
+    console = new_console()
     console.print(f"scheduled the recurring run {escape(made)}: {escape(page)}")
-    result: formats.Scheduled = {"schema": SCHEMA, "recurring_run": made, "page": page}
-    output_files.write_json(result, json_file)
     return 0
 
 

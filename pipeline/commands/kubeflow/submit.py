@@ -15,17 +15,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape
+from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line.terminal import escape, new_console
 from imgpipe.pipeline.commands.kubeflow import compile as compiling
 
 if TYPE_CHECKING:
-    from imgpipe.pipeline.json_formats import kubeflow as formats
     from imgpipe.pipeline.kubeflow.server import Server
 
 app = typer.Typer()
 
-SCHEMA = 1  # of what --json writes
 
 FileArgument = Annotated[
     str | None,
@@ -128,18 +126,15 @@ def command(
     token: TokenOption = None,
     image: compiling.ImageOption = "",
     settings: options.SettingsOption = None,
-    json_file: options.JsonListOption = None,
 ) -> None:
     """Run the pipeline on a Kubeflow Pipelines server."""
     target = Target(
         source, data, settings, image, host, root, parameters, experiment, namespace, token
     )
-    raise typer.Exit(run(target, name, wait, json_file=json_file))
+    raise typer.Exit(run(target, name, wait))
 
 
-def run(
-    target: Target, name: str | None, wait: bool, every: float = 5.0, json_file: str | None = None
-) -> int:
+def run(target: Target, name: str | None, wait: bool, every: float = 5.0) -> int:
     """Submit one run; returns the exit code, which is 3 for a model that was not blessed.
 
     Args:
@@ -147,7 +142,6 @@ def run(
         name: Name of the run; None for a name with the time.
         wait: Whether to wait until the run has ended.
         every: Seconds between two requests for its state while waiting.
-        json_file: File for the result as JSON, ``-`` for standard output, None for no file.
 
     Raises:
         ConfigError: An argument is wrong, or the server refuses the pipeline.
@@ -159,25 +153,14 @@ def run(
         started = ready.server.submit(
             ready.pipeline, title, target.experiment, ready.arguments, ready.root
         )
-    console = output_files.console_beside(json_file)
+    console = new_console()
     page = f"{target.host.rstrip('/')}/#/runs/details/{started}"
     console.print(f"submitted the run {escape(started)}: {escape(page)}")
-    verdict = ""
-    try:
-        if wait:
-            verdict = ready.server.wait(
-                started, every, lambda state: console.print(escape(state.lower()))
-            )
-            no_verdict = "The server has no log of the task Report with a verdict."
-            console.print(escape(verdict or no_verdict))
-    finally:  # also if a task fails or the waiting is interrupted: the run is on the server
-        result: formats.Submitted = {
-            "schema": SCHEMA,
-            "run": started,
-            "page": page,
-            "verdict": verdict or None,
-        }
-        output_files.write_json(result, json_file)
+    if not wait:
+        return 0
+    verdict = ready.server.wait(started, every, lambda state: console.print(escape(state.lower())))
+    no_verdict = "The server has no log of the task Report with a verdict."
+    console.print(escape(verdict or no_verdict))
     return 3 if verdict.startswith("not") else 0
 
 

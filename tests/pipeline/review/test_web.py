@@ -23,7 +23,6 @@ from imgpipe.components.image_filter import overrides
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands import review as command
 from imgpipe.pipeline.review import server
-from tests import json_formats
 from tests.pipeline.review import run_to_review
 from tests.pipeline.review.run_to_review import IMAGES, digest
 
@@ -251,10 +250,10 @@ def start(tmp_path, *options, **more):
     return process, [process.stdout.readline() for _ in range(4)]
 
 
-def test_the_browser_is_not_told_the_token_and_prints_to_standard_error(tmp_path):
+def test_the_browser_is_not_told_the_token(tmp_path):
     """Other users can see the arguments of a program, but not read a file of mode 600."""
     seen, fake = tmp_path / "seen", tmp_path / "browser"
-    script = ("echo printed", f'cp -p "${{1#file://}}" {seen}.html', f'echo "$1" > {seen}')
+    script = (f'cp -p "${{1#file://}}" {seen}.html', f'echo "$1" > {seen}')
     fake.write_text("\n".join(("#!/bin/sh", *script, "")))
     fake.chmod(0o755)
     environment = os.environ | {"BROWSER": str(fake), "DISPLAY": ":0", "HOME": str(tmp_path)}
@@ -266,9 +265,8 @@ def test_the_browser_is_not_told_the_token_and_prints_to_standard_error(tmp_path
             break
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    rest, errors = process.communicate(timeout=30)
+    process.communicate(timeout=30)
     assert process.returncode == 143, "only Ctrl-C is the usual end"
-    assert "printed" not in "".join(lines) + rest and "printed" in errors
     assert address[1] not in seen.read_text()
     assert address[0] in (tmp_path / "seen.html").read_text()
     assert (tmp_path / "seen.html").stat().st_mode & 0o777 == 0o600
@@ -276,8 +274,7 @@ def test_the_browser_is_not_told_the_token_and_prints_to_standard_error(tmp_path
 
 
 def test_the_command_runs_until_ctrl_c(tmp_path):
-    file = tmp_path / "review.json"
-    process, lines = start(tmp_path, "--no-browser", "--json", str(file))
+    process, lines = start(tmp_path, "--no-browser")
     address = re.search(r"http://127\.0\.0\.1:\d+/#\S+", lines[2])
     assert address, lines
     page = Browser(address[0])
@@ -287,7 +284,4 @@ def test_the_command_runs_until_ctrl_c(tmp_path):
     assert process.returncode == 0
     assert "2 doubtful labels, 2 near-duplicates, 2 rejected images" in lines[0]
     assert "1 of 6 images are decided" in rest
-    told = json.loads(file.read_text())
-    json_formats.conform("review", told)
-    assert (told["images"], told["decided"]) == (6, 1)
     assert f"judge.overrides={Path(tmp_path / 'out' / 'overrides.toml')}" in rest.replace("\n", "")
