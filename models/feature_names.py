@@ -45,7 +45,6 @@ REPAIRS: Final = "repairs"  # bytes: names of the repairs, comma-separated; abse
 
 # --- the feature bank -------------------------------------------------------------------------
 FEATURES: Final = "features"  # bytes: little-endian float16 vector
-ACTIVATIONS: Final = "activations"  # bytes: little-endian float16 [h, w, C] at the cut
 VIEW: Final = "view"  # int64: 0 is the clean view, 1..K the augmented ones
 
 # --- predictions ------------------------------------------------------------------------------

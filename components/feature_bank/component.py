@@ -2,10 +2,9 @@
 
 The output artifact holds all features that ImageTrainer needs, so that lineage and Kubeflow see
 them. The store behind it only saves forward passes in later runs. Training images have the image
-itself (view 0) and K augmented views; images of other splits have view 0 alone. If layers above a
-cut are to be trained, the activations at the cut are stored too, in ``activations/`` of the
-artifact. If the features exceed the budget or the backbone itself is trained, the records hold no
-features, and ImageTrainer reads the images.
+itself (view 0) and K augmented views; images of other splits have view 0 alone. If the features
+exceed the budget or the backbone itself is trained, the records hold no features, and ImageTrainer
+reads the images.
 """
 
 import json
@@ -58,13 +57,13 @@ def FeatureBank(
         metadata: Metadata of the same images without their bytes, from which they are counted.
         quarantine: Quarantine of ImageFilter, which lists the groups of near-duplicates.
         data_blessing: Blessing of DataGate; without it nothing is computed.
-        features: Output: feature records, ``activations/``, ``bank.json`` (see
+        features: Output: feature records, ``bank.json`` (see
             `imgpipe.models.features.bank.BankFacts`), and ``near_groups.json`` with the groups of
             near-duplicates that no fold may divide.
         network: Description of the backbone, as `models.features.extractor.describe` returns it.
         weights_key: Fingerprint of weights and preprocessing, which is part of TFX's cache key.
         store: Folder of the content-addressed store, as `blob_store.open_store` takes it.
-        budget: Bytes that the features and activations of a run may take, or `FREE_DISK`.
+        budget: Bytes that the features of a run may take, or `FREE_DISK`.
         code: Fingerprint of the code that extracts, which is part of TFX's cache key.
         vocabulary: JSON list of class names in sorted order.
         head: JSON of the `ModelSettings` of a head that is solved. Views are then added one by one,
@@ -83,11 +82,9 @@ def FeatureBank(
     plan, note = make_plan(network, store, kept, allowed)
     description = json.loads(plan.network)
     facts = {
-        "dim": plan.shapes.dim,
-        "activations": list(plan.shapes.activations),
-        "tap": description["tap"],
+        "dim": plan.dim,
         "note": note,
-        "bytes": bytes_of(kept, plan.views, plan.shapes),
+        "bytes": bytes_of(kept, plan.views, plan.dim),
         "budget_bytes": int(allowed),
         "backbone": description["backbone"],
         "image_size": description["image_size"],
@@ -95,7 +92,7 @@ def FeatureBank(
         "weights_key": weights_key,
         "precision": resolve_precision(description["precision"]),
     }
-    if head and plan.shapes.dim and plan.views:
+    if head and plan.dim and plan.views:
         choose_views(beam_pipeline, plan, examples.uri, features.uri, facts, kept, head, vocabulary)
     else:
         extract(beam_pipeline, plan, examples.uri, features.uri, facts)

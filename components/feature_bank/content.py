@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgpipe.components.feature_bank.store import STORE, FeatureStore, Shapes
+from imgpipe.components.feature_bank.store import STORE, FeatureStore
 from imgpipe.components.storage import blob_store
 from imgpipe.models import feature_names as names
 from imgpipe.models.features.extractor import FeatureExtractor, from_description
@@ -26,14 +26,14 @@ class StoragePlan:
         network: Description of the backbone, as `models.features.extractor.describe` returns it.
         store: Folder of the content-addressed store, as `blob_store.open_store` takes it.
         views: Number of the last augmented view of a training image.
-        shapes: Shapes of the features and activations; with a `dim` of 0 nothing is stored.
+        dim: Number of features of a view; with 0 nothing is stored.
         first: Number of the first view. Above 0, only training images have any.
     """
 
     network: str
     store: str
     views: int
-    shapes: Shapes
+    dim: int
     first: int = 0
 
     def views_of(self, split: str) -> list[int]:
@@ -70,7 +70,7 @@ def make_plan(
         network: See `StoragePlan`.
         store: See `StoragePlan`.
         kept: Number of images by split.
-        budget: Bytes that the features and activations of a run may take.
+        budget: Bytes that the features of a run may take.
 
     Returns:
         The plan, and the reason why it does not store everything; "" when it does.
@@ -79,43 +79,29 @@ def make_plan(
     views = int(description["views"]["count"])
     if not description["frozen"]:
         note = "the backbone itself is trained, so that images are read"
-        return StoragePlan(network, store, views, Shapes(0)), note
+        return StoragePlan(network, store, views, 0), note
     features = FeatureStore(store)
-    shapes = features.learn_shapes(shared_extractor(network))
+    dim = features.learn_dim(shared_extractor(network))
     features.close()
-    uncut = json.dumps({**description, "tap": ""}, sort_keys=True)
-    note = ""
-    # With too little space, views are left out first, and the activations only if they do not even
-    # fit without views.
-    for described, stored in ((network, shapes), (uncut, Shapes(shapes.dim))):
-        for count in range(views, -1, -1):
-            size = bytes_of(kept, count, stored)
-            if size <= budget:
-                plan = StoragePlan(described, store, count, stored)
-                return plan, note and f"{note}; {_stored(count, stored, shapes)}"
-            note = note or (
-                f"features{' and activations' if stored.activations else ''} would take "
-                f"{size / 2**30:.1f} GiB, over bank.budget ({budget / 2**30:.3g} GiB)"
-            )
-        if not stored.activations:  # the second turn would be the same
-            break
-    return StoragePlan(network, store, views, Shapes(0)), note
+    sizes = {count: bytes_of(kept, count, dim) for count in range(views, -1, -1)}
+    over = (
+        f"features would take {sizes[views] / 2**30:.1f} GiB, over bank.budget "
+        f"({budget / 2**30:.3g} GiB)"
+    )
+    count = next((count for count, size in sizes.items() if size <= budget), None)
+    if count is None:
+        return StoragePlan(network, store, views, 0), over
+    stored = f"those of {count} augmented views of each training image are stored"
+    return StoragePlan(network, store, count, dim), f"{over}; {stored}" if count < views else ""
 
 
-def bytes_of(kept: Mapping[str, int], views: int, shapes: Shapes) -> int:
-    """Size of the features and activations of all images, float16."""
-    rows = sum(kept.values()) + views * kept[names.TRAIN]
-    return 2 * rows * (shapes.dim + shapes.activation_count)
-
-
-def _stored(views: int, shapes: Shapes, wanted: Shapes) -> str:
-    """Describe what is stored if not everything fits."""
-    rest = " and no activations" if wanted.activations and not shapes.activations else ""
-    return f"those of {views} augmented views of each training image are stored{rest}"
+def bytes_of(kept: Mapping[str, int], views: int, dim: int) -> int:
+    """Size of the features of all images, float16."""
+    return 2 * (sum(kept.values()) + views * kept[names.TRAIN]) * dim
 
 
 def free_budget(store: str, artifact: str) -> float:
-    """Bytes that the features and activations of a run may take where no budget is given.
+    """Bytes that the features of a run may take where no budget is given.
 
     They are written three times at most: to the store, to the artifact and, above what memory
     holds, to a temporary file of ImageTrainer beside it. A quarter of the free space leaves room

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,27 +14,8 @@ from imgpipe.components.storage.blob_store import open_store
 if TYPE_CHECKING:
     from imgpipe.models.features.extractor import FeatureExtractor
 
-
 #: Name of the `BlobStore`.
 STORE = "features"
-
-
-@dataclass(frozen=True)
-class Shapes:
-    """Shapes of what a backbone returns for one view.
-
-    Attributes:
-        dim: Number of features; 0 when none are stored.
-        activations: Shape (height, width, channels) of the activations at the cut, or () for none.
-    """
-
-    dim: int
-    activations: tuple[int, ...] = ()
-
-    @property
-    def activation_count(self) -> int:
-        """Number of values in the activations of a view, 0 for none."""
-        return math.prod(self.activations) if self.activations else 0
 
 
 def record_key(image_hash: str, view_key: str) -> bytes:
@@ -80,28 +58,15 @@ class FeatureStore:
         """Store `vectors` (float16, of any length) by key, in one transaction."""
         self._blobs.put({key: np.asarray(v, "<f2").tobytes() for key, v in vectors.items()})
 
-    def shapes(self, extractor: FeatureExtractor) -> Shapes | None:
-        """Return the stored shapes of an extractor, or None; they are slow to compute."""
-        key = _shapes_key(extractor)
+    def learn_dim(self, extractor: FeatureExtractor) -> int:
+        """Return the number of features of an extractor, which is slow to compute, and store it."""
+        key = record_key("dim", extractor.key(0))
         value = self._blobs.get([key]).get(key)
         if value is None:
-            return None
-        dim, activations = json.loads(value)
-        return Shapes(dim, tuple(activations))
-
-    def learn_shapes(self, extractor: FeatureExtractor) -> Shapes:
-        """Return the shapes of an extractor; compute and store them if they are unknown."""
-        known = self.shapes(extractor)
-        if known is None:
-            known = Shapes(extractor.dim, extractor.activation_shape)
-            value = json.dumps([known.dim, list(known.activations)]).encode()
-            self._blobs.put({_shapes_key(extractor): value})
-        return known
+            value = str(extractor.dim).encode()
+            self._blobs.put({key: value})
+        return int(value)
 
     def close(self) -> None:
         """Close the file."""
         self._blobs.close()
-
-
-def _shapes_key(extractor: FeatureExtractor) -> bytes:
-    return record_key("shapes", extractor.key(0) + extractor.key(0, extractor.tap))

@@ -120,5 +120,5 @@ def choose_views(
         prefix = prefix_of(facts["views"])
         for file in tf.io.gfile.glob(f"{features}/Split-{names.TRAIN}/{prefix}-*"):
             tf.io.gfile.remove(file)
-    facts |= {"views": kept, "bytes": bytes_of(images, kept, plan.shapes)}
+    facts |= {"views": kept, "bytes": bytes_of(images, kept, plan.dim)}
     records.write_json(f"{features}/{BANK_FILE}", facts)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -22,7 +21,6 @@ from imgpipe.models.features.image_groups import NEAR_FILE, ImageGroups, find_gr
 from imgpipe.models.features.row_file import RowFile, Rows, selected
 
 BANK_FILE: Final = "bank.json"
-ACTIVATIONS_FOLDER: Final = "activations"
 
 
 @dataclass(frozen=True)
@@ -78,14 +76,12 @@ class BankFacts:
 
     Attributes:
         dim: Length of a feature vector; 0 when the bank holds no vectors.
-        activations: Shape (h, w, C) of the activations at the cut; () when the bank holds none.
         note: Why the bank holds less than was asked for; "" when it holds everything.
         made_by: Fingerprint of weights, preprocessing, augmentation and precision.
         precision: Precision of the forward passes, see `extractor.PRECISIONS`.
     """
 
     dim: int
-    activations: tuple[int, ...] = ()
     note: str = ""
     made_by: str = ""
     precision: str = "auto"
@@ -105,7 +101,6 @@ def read_facts(bank_uri: str) -> BankFacts:
             facts = json.load(file)
         return BankFacts(
             int(facts["dim"]),
-            tuple(facts.get("activations") or ()),
             facts.get("note", ""),
             f"{facts.get('weights_key', '')} {facts.get('precision', '')}",
             facts.get("precision", "auto"),
@@ -156,24 +151,23 @@ class BankTable:
     _uri: str
     _files: Sequence[str]
     _places: npt.NDArray[np.int64]  # row of each record; -1 for records that are left out
-    _vector: str  # name of the feature that is read
-    _shape: tuple[int, ...]
+    _dim: int
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def batches(self) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]]:
-        """Yield row numbers [m] and features [m, ...] of all rows, in the order of the records.
+        """Yield row numbers [m] and features [m, dim] of all rows, in the order of the records.
 
         Raises:
             ResourceError: A record has another number of features than bank.json says.
         """
         done = 0
-        for parsed in columns(self._files, self._vector):
-            rows = _decoded(parsed[self._vector], math.prod(self._shape), self._uri)
+        for parsed in columns(self._files, names.FEATURES):
+            rows = _decoded(parsed[names.FEATURES], self._dim, self._uri)
             here = self._places[done : done + len(rows)]
             done += len(rows)
-            yield here[here >= 0], rows[here >= 0].reshape(-1, *self._shape)
+            yield here[here >= 0], rows[here >= 0]
 
     def gather(self, wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
         """Read the features of some rows, for which all records are read once.
@@ -182,12 +176,12 @@ class BankTable:
             wanted: Different row numbers in ascending order, int64 [m].
 
         Returns:
-            The features, [m, ...].
+            The features, [m, dim].
 
         Raises:
             ResourceError: A record has another number of features than bank.json says.
         """
-        found = np.empty((len(wanted), *self._shape), np.float16)
+        found = np.empty((len(wanted), self._dim), np.float16)
         for rows, features in self.batches() if len(wanted) else ():
             mine = np.isin(rows, wanted)
             found[np.searchsorted(wanted, rows[mine])] = features[mine]
@@ -208,8 +202,7 @@ def read_table(
     Raises:
         DataRefused: A label lies outside the vocabulary of `classes` names.
     """
-    shape = (read_dim(bank_uri),)
-    table = _read_table(bank_uri, split, most_view, names.FEATURES, shape)
+    table = _read_table(bank_uri, split, most_view, read_dim(bank_uri))
     _release_freed_memory()
     if len(table) and table.labels.max() >= classes:
         raise DataRefused(
@@ -268,32 +261,8 @@ def _groups(bank_uri: str, table: BankTable, folds: int) -> ImageGroups:
     return find_groups(table.hashes, table.sources, near, largest)
 
 
-@contextlib.contextmanager
-def open_activations(bank_uri: str, split: str, rows: BankRows) -> Iterator[RowFile]:
-    """Open the activations at the cut of the rows, [n, h, w, C] in their order.
-
-    Raises:
-        ResourceError: The bank lacks some, or a record is not what bank.json says.
-    """
-    shape = read_facts(bank_uri).activations
-    folder = f"{bank_uri.rstrip('/')}/{ACTIVATIONS_FOLDER}"
-    table = _read_table(folder, split, int(rows.views.max(initial=0)), names.ACTIVATIONS, shape)
-    if not (table.hashes.equals(rows.hashes) and np.array_equal(table.views, rows.views)):
-        raise ResourceError(
-            f"feature bank {bank_uri}: expected activations of {len(rows)} rows of split "
-            f"{split}. Received: {len(table)} rows. Run FeatureBank again"
-        )
-    with RowFile(len(rows), shape, np.float16) as activations:
-        activations.fill(table.batches())
-        yield activations
-
-
 def _read_table(
-    uri: str,
-    split: str | tuple[str, ...],
-    most_view: int | None,
-    vector: str,
-    shape: tuple[int, ...],
+    uri: str, split: str | tuple[str, ...], most_view: int | None, dim: int
 ) -> BankTable:
     """Read the records of a split without their vectors."""
     label: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
@@ -317,9 +286,7 @@ def _read_table(
     positions = np.full(len(labels), -1, np.int64)
     positions[order] = np.arange(len(order))
     rows = hashes[order].compact()  # `find_groups` expects no hashes without a row
-    return BankTable(
-        labels[order], views[order], rows, sources[order], uri, files, positions, vector, shape
-    )
+    return BankTable(labels[order], views[order], rows, sources[order], uri, files, positions, dim)
 
 
 def _files(uri: str, split: str | tuple[str, ...]) -> list[str]:

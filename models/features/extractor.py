@@ -28,7 +28,7 @@ from imgpipe.models.dataset_tuning import untuned
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import source_code
 from imgpipe.models.network.classifier import pooled
-from imgpipe.models.network.cuts import FROZEN_SHARE, USUAL, layer_at
+from imgpipe.models.network.cuts import layer_at
 from imgpipe.models.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class FeatureExtractor:
             return ()
         return tuple(map(int, self._built()[0].outputs[1].shape[1:]))
 
-    def key(self, view: int, tap: str = "") -> str:
+    def key(self, view: int) -> str:
         """Return a hash (hex) of everything but the image that determines the features of a view.
 
         The key of view 0 does not depend on the augmentation, and no key depends on the number of
@@ -113,15 +113,13 @@ class FeatureExtractor:
 
         Args:
             view: Number of the view.
-            tap: Layer whose activations are meant; "" for the features.
         """
         parts = {
             "code": source_code.fingerprint(CODE, _LIBRARIES),
             "backbone": self.backbone.key(),
             "image_size": self.image_size,
             "precision": self.precision,
-            # Which layer "usual" means depends on the share; other names mean the same for ever.
-            "output": f"{tap} {FROZEN_SHARE}" if tap == USUAL else tap or self.pooling,
+            "output": self.pooling,
             "view": view,
             "augmentation": self.views.key() if view else None,
         }
@@ -251,9 +249,6 @@ def describe(settings: ModelSettings, precision: str) -> str:
         settings: Settings of the network and of its views.
         precision: Precision of the forward pass, as for `FeatureExtractor`.
     """
-    tap = ""
-    if settings.frozen and settings.fine_tune.wanted:
-        tap = settings.fine_tune.cut or USUAL
     described = {
         "backbone": settings.network,
         "weights": settings.weights,
@@ -264,7 +259,6 @@ def describe(settings: ModelSettings, precision: str) -> str:
         "seed": 0 if settings.backbone_spec().trained else settings.seed,
         "image_size": settings.size,
         "pooling": settings.pooling,
-        "tap": tap,
         "precision": precision,
         "views": asdict(settings.views),
         "frozen": settings.frozen,
@@ -289,7 +283,6 @@ def from_description(description: str) -> FeatureExtractor:
         described["precision"],
         ViewSpec(**described["views"]),
         described["pooling"],
-        described["tap"],
     )
 
 

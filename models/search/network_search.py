@@ -11,7 +11,6 @@ search ends, and how many views and epochs a way can have.
 from __future__ import annotations
 
 import math
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -29,11 +28,15 @@ from imgpipe.models.search.budget import Budget
 from imgpipe.models.search.parts import Part, judgement
 from imgpipe.models.search.ways import CONTINUED_GAIN, FEWEST_CORRECTED, Way, backbone_of, ways
 from imgpipe.models.training import stages
-from imgpipe.models.training.fresh_activations import OutOfTime, seconds_a_view, usual_side
+from imgpipe.models.training.fresh_activations import (
+    OutOfTime,
+    most_views,
+    seconds_a_view,
+    usual_side,
+)
 from imgpipe.models.training.stages import Inputs, Trained
 from imgpipe.models.training.training_loop import Diverged
 
-_FREE_SHARE: Final = 0.25  # share of the space for temporary files that activations may use
 #: The search ends after this number of consecutive ways that did not improve the network.
 _MOST_FAILURES: Final = 2
 #: Share of the remaining time for which a way is planned where folds judge. If the time ends before
@@ -233,7 +236,8 @@ class _Search:
                 f"taken about {minutes:.1f} minutes.",
             )
             return None
-        views = self._most_views(extractor)  # builds the network
+        images = max(len(part.training.labels) for part in [*self._folds, self._splits])
+        views = most_views(extractor, images)  # builds the network
         if views < 0:
             self._skipped = self._skipped or _Ended(
                 "space",
@@ -242,16 +246,6 @@ class _Search:
             )
             return None
         return replace(way, views=min(views, way.views)).within(passes)
-
-    def _most_views(self, extractor: FeatureExtractor) -> int:
-        """Return how many augmented views have activations that fit into the space.
-
-        The result is -1 if not even those of the images themselves fit.
-        """
-        free = _FREE_SHARE * shutil.disk_usage(tempfile.gettempdir()).free
-        images = max(len(part.training.labels) for part in [*self._folds, self._splits])
-        bytes_of_a_view = 2 * math.prod(extractor.activation_shape) * images  # float16
-        return int(free // max(bytes_of_a_view, 1)) - 1
 
     def _announce(self, minutes: float) -> None:
         """Say why networks are tried, for how long, and how they are judged."""

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models import feature_names as names
-from imgpipe.models.features.bank import BankRows, open_split, read_facts
+from imgpipe.models.features.bank import BankRows, open_split
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import assign, of_rows
 from imgpipe.models.features.hash_column import distinct
@@ -121,15 +121,7 @@ def extractor(inputs: Inputs, way: Way) -> FeatureExtractor:
         inputs: Inputs of the training.
         way: How the network is trained.
     """
-    settings = way.settings(inputs.settings)
-    return FeatureExtractor(
-        settings.backbone_spec(),
-        settings.size,
-        read_facts(inputs.bank_uri).precision,
-        settings.views,
-        settings.pooling,
-        way.cut,
-    )
+    return stages.extractor_at(inputs, way.settings(inputs.settings), way.cut)
 
 
 def fitted(

@@ -1,12 +1,14 @@
-"""Activations at a cut, computed from the images during the search for a network.
+"""Activations at a cut, computed from the images while layers above the cut are trained.
 
-The feature bank holds activations only if the settings ask for fine-tuning. A search decides only
-while it runs which cut it needs, so it computes the activations itself.
+They are in a temporary file, because a search decides only while it runs which cut it needs.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from imgpipe.models.training.datasets import Maps
 from imgpipe.models.training.images import in_order
 
 _AT_ONCE: Final = 32  # images in one batch
+_FREE_SHARE: Final = 0.25  # share of the space for temporary files that activations may use
 
 
 class OutOfTime(Exception):
@@ -91,6 +94,21 @@ def fresh_activations(
     with RowFile(count, extractor.activation_shape, np.float16) as activations:
         activations.fill(_activations(images.files, images.positions, extractor, each, over))
         yield Maps(activations, np.repeat(images.labels, each))
+
+
+def most_views(extractor: FeatureExtractor, images: int) -> int:
+    """Return how many augmented views have activations that fit into the space.
+
+    Args:
+        extractor: Extractor with a tap at the cut.
+        images: Number of images.
+
+    Returns:
+        The number of views; -1 if not even the activations of the images themselves fit.
+    """
+    free = _FREE_SHARE * shutil.disk_usage(tempfile.gettempdir()).free
+    bytes_of_a_view = 2 * math.prod(extractor.activation_shape) * images  # float16
+    return int(free // max(bytes_of_a_view, 1)) - 1
 
 
 def usual_side(patterns: Sequence[str]) -> int:

@@ -20,14 +20,8 @@ import numpy.typing as npt
 
 from imgpipe.models import feature_names as names
 from imgpipe.models.features import feature_distribution
-from imgpipe.models.features.bank import (
-    BankFacts,
-    BankRows,
-    open_activations,
-    open_split,
-    read_facts,
-)
-from imgpipe.models.features.extractor import has_gpu, resolve_precision
+from imgpipe.models.features.bank import BankFacts, BankRows, open_split, read_facts
+from imgpipe.models.features.extractor import FeatureExtractor, has_gpu, resolve_precision
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.head.calibration import calibrated_losses, cross_entropies
 from imgpipe.models.head.solved_head import Groups
@@ -36,6 +30,11 @@ from imgpipe.models.network.classifier import build_parts, copy_weights
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets, images
 from imgpipe.models.training.checkpoints import Checkpoint
+from imgpipe.models.training.fresh_activations import (
+    LabelledImages,
+    fresh_activations,
+    most_views,
+)
 from imgpipe.models.training.training_loop import Diverged, Fit, fit, fit_head
 
 if TYPE_CHECKING:
@@ -156,10 +155,8 @@ def train(inputs: Inputs) -> Trained:
             for split, view in most_view.items()
         }
         head = _head(inputs, facts, rows)
-        if facts.activations:
-            return _and_fine_tuned(inputs, head, lambda: _fine_tuned(inputs, facts, rows, head))
     # Outside of the block, which has freed the features that this stage does not need.
-    return _and_fine_tuned(inputs, head, lambda: _on_images(inputs, facts, head))
+    return _and_fine_tuned(inputs, head, lambda: _fine_tuned(inputs, facts, head))
 
 
 def _and_fine_tuned(inputs: Inputs, head: Trained, tune: Callable[[], Trained]) -> Trained:
@@ -178,13 +175,14 @@ def _and_fine_tuned(inputs: Inputs, head: Trained, tune: Callable[[], Trained]) 
 def _head(inputs: Inputs, facts: BankFacts, rows: dict[str, BankRows]) -> Trained:
     """Trains the head on the features of the bank."""
     training, validation = rows[names.TRAIN], rows[names.VALIDATION]
+    identified = [(part.labels, part.hashes.digest()) for part in rows.values()]
     found = fit_head(
         training,
         validation,
         inputs.classes,
         inputs.settings,
         inputs.log_dir,
-        inputs.checkpoint("head", facts.made_by, *_identities(rows)),
+        inputs.checkpoint("head", facts.made_by, *identified),
     )
     head = judged(found, datasets.Vectors(validation.features, validation.labels), HEAD)
     head = replace(head, groups=validation.groups.numbers)
@@ -197,42 +195,54 @@ def _head(inputs: Inputs, facts: BankFacts, rows: dict[str, BankRows]) -> Traine
     return replace(head, distribution=distribution)
 
 
-def _identities(rows: dict[str, BankRows]) -> list[Identified]:
-    return [(part.labels, part.hashes.digest()) for part in rows.values()]
+def extractor_at(inputs: Inputs, settings: ModelSettings, cut: str) -> FeatureExtractor:
+    """Return the extractor of the activations at a cut.
+
+    Args:
+        inputs: Inputs of the training.
+        settings: Settings of the network.
+        cut: Layer or block at which the network is cut.
+    """
+    precision = read_facts(inputs.bank_uri).precision
+    backbone, views = settings.backbone_spec(), settings.views
+    return FeatureExtractor(backbone, settings.size, precision, views, settings.pooling, cut)
 
 
-def _fine_tuned(
-    inputs: Inputs, facts: BankFacts, rows: dict[str, BankRows], head: Trained
-) -> Trained:
-    """Trains the layers above the cut on the bank's activations, from the weights of `head` on."""
+def _fine_tuned(inputs: Inputs, facts: BankFacts, head: Trained) -> Trained:
+    """Trains the layers above the cut on activations at it, from the weights of `head` on.
+
+    If the activations would take too much space, the layers are trained on images.
+    """
     settings, cut, log_dir = _second_stage(inputs)
-    with contextlib.ExitStack() as open_maps:
-        maps = {
-            split: datasets.Maps(
-                open_maps.enter_context(open_activations(inputs.bank_uri, split, part)),
-                part.labels,
-            )
-            for split, part in rows.items()
-        }
+    extractor, views = extractor_at(inputs, inputs.settings, cut), inputs.settings.views.count
+    splits = [LabelledImages.of(files) for files in (inputs.train_files, inputs.validation_files)]
+    if most_views(extractor, len(splits[0].labels)) < views:
+        note = "the activations would take more than a quarter of the free space"
+        return _on_images(inputs, replace(facts, note=note), head)
+    with (
+        fresh_activations(splits[0], extractor, views) as training,
+        fresh_activations(splits[1], extractor, 0) as validation,
+    ):
         found = fit(
             lambda: above_cut(inputs.classes, settings, cut, head.layers),
-            maps[names.TRAIN],
-            maps[names.VALIDATION],
+            training,
+            validation,
             inputs.classes,
             settings,
             log_dir,
-            inputs.checkpoint("fine_tune", facts.made_by, *_identities(rows)),
-            judge=calibrated_loss_on(maps[names.VALIDATION]),
+            inputs.checkpoint(
+                "fine_tune", facts.made_by, *((part.labels, part.hashes) for part in splits)
+            ),
+            judge=calibrated_loss_on(validation),
         )
-        return judged(found, maps[names.VALIDATION], _above_what(found))
+        return judged(found, validation, _above_what(found))
 
 
 def _on_images(inputs: Inputs, facts: BankFacts, head: Trained | None = None) -> Trained:
     """Trains on images that are augmented anew in each epoch.
 
     Without a head, all trainable layers are trained. With one, the layers above the cut are trained
-    from its weights on, when the bank holds no activations; the layers below the cut then run in
-    every epoch.
+    from its weights on; the layers below the cut then run in every epoch.
     """
     stage, settings, log_dir = "whole", inputs.settings, inputs.log_dir
     cut: str | None = None

@@ -1,6 +1,6 @@
 """What the feature bank stores within its budget.
 
-That is features and activations, features alone, or nothing, with as many views as fit.
+That is features, with as many views as fit, or nothing.
 """
 
 from __future__ import annotations
@@ -45,9 +45,8 @@ _SETTINGS = ModelSettings(
     freeze="all",
     image_size=32,
     views=ViewSpec(count=2),
-    fine_tune=FineTune(mode="on", cut="pool1"),
 )
-_DIM, _MAP = 8, 15 * 15 * 4
+_DIM = 8
 
 
 def _plan(settings: ModelSettings, budget: float, store: Path):
@@ -56,24 +55,20 @@ def _plan(settings: ModelSettings, budget: float, store: Path):
 
 
 @pytest.mark.parametrize(
-    ("budget", "dim", "maps", "views", "said"),
+    ("budget", "dim", "views", "said"),
     [
-        (2 * _ROWS * (_DIM + _MAP), _DIM, (15, 15, 4), 2, ""),
-        (2 * _ROWS * (_DIM + _MAP) - 1, _DIM, (15, 15, 4), 1, "those of 1 augmented views"),
-        (2 * _IMAGES * (_DIM + _MAP), _DIM, (15, 15, 4), 0, "those of 0 augmented views"),
-        (2 * _IMAGES * (_DIM + _MAP) - 1, _DIM, (), 2, "are stored and no activations"),
-        (2 * _ROWS * _DIM - 1, _DIM, (), 1, "those of 1 augmented views"),
-        (2 * _IMAGES * _DIM - 1, 0, (), 2, "would take"),
+        (2 * _ROWS * _DIM, _DIM, 2, ""),
+        (2 * _ROWS * _DIM - 1, _DIM, 1, "those of 1 augmented views"),
+        (2 * _IMAGES * _DIM, _DIM, 0, "those of 0 augmented views"),
+        (2 * _IMAGES * _DIM - 1, 0, 2, "features would take 0.0 GiB, over bank.budget"),
     ],
-    ids=["all", "a view less", "images", "features", "features of a view less", "nothing"],
+    ids=["all", "a view less", "images", "nothing"],
 )
-def test_as_much_as_fits_the_budget_is_stored(tmp_path, budget, dim, maps, views, said) -> None:
+def test_as_much_as_fits_the_budget_is_stored(tmp_path, budget, dim, views, said) -> None:
     plan, note = _plan(_SETTINGS, budget, tmp_path)
-    assert (plan.shapes.dim, plan.shapes.activations, plan.views) == (dim, maps, views)
+    assert (plan.dim, plan.views) == (dim, views)
     assert said in note
     assert bool(note) == bool(said)
-    if note:
-        assert note.startswith("features and activations would take 0.0 GiB, over bank.budget")
 
 
 def test_the_budget_is_a_share_of_the_free_disk(tmp_path) -> None:
@@ -101,9 +96,9 @@ def test_what_the_store_holds_counts_as_free(tmp_path, monkeypatch, shared, most
 
 
 def test_features_of_a_backbone_that_is_trained_are_not_stored(tmp_path) -> None:
-    trains = replace(_SETTINGS, freeze="auto", fine_tune=FineTune())
+    trains = replace(_SETTINGS, freeze="auto")
     plan, note = _plan(trains, 1e12, tmp_path)
-    assert plan.shapes.dim == 0
+    assert plan.dim == 0
     assert note == "the backbone itself is trained, so that images are read"
 
 
@@ -145,7 +140,7 @@ def test_views_that_do_not_improve_the_head_are_not_in_the_bank(tmp_path, labels
     choose_views(beam.Pipeline(), plan, examples, uri, {"dim": _DIM}, _KEPT, head, '["a", "b"]')
     facts = records.read_json(f"{uri}/bank.json")
     assert facts["views"] == 0
-    assert facts["bytes"] == bytes_of(_KEPT, 0, plan.shapes), "only what was kept"
+    assert facts["bytes"] == bytes_of(_KEPT, 0, plan.dim), "only what was kept"
     assert len(facts["views_accuracy"]) == 1
     assert facts["forward_passes"] + facts["reused"] == 68 + 60 * made
     with open_split(uri, "train", 2) as rows:

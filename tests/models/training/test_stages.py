@@ -67,13 +67,11 @@ def examples(write_records, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def bank(examples, write_records, tmp_path_factory) -> str:
-    """Return the path of a bank with features and activations, as FeatureBank writes it."""
+    """Return the path of a bank, as FeatureBank writes it."""
     import tensorflow as tf
 
     directory = tmp_path_factory.mktemp("bank")
-    extractor = FeatureExtractor(
-        _SETTINGS.backbone_spec(), _SIZE, "float32", _SETTINGS.views, tap=_TAP
-    )
+    extractor = FeatureExtractor(_SETTINGS.backbone_spec(), _SIZE, "float32", _SETTINGS.views)
     for split in (names.TRAIN, names.VALIDATION):
         found = [
             tf.train.Example.FromString(record.numpy()).features.feature
@@ -83,7 +81,7 @@ def bank(examples, write_records, tmp_path_factory) -> str:
         hashes = [one[names.IMAGE_HASH].bytes_list.value[0] for one in found]
         views = [0, 1] if split == names.TRAIN else [0]
         rows = extractor.extract(images, [h.decode() for h in hashes], [views] * len(images))
-        vectors, maps = [], []
+        vectors = []
         for one, digest, vectors_of in zip(found, hashes, rows, strict=True):
             for view, vector in zip(views, vectors_of, strict=True):
                 shared = {
@@ -91,12 +89,9 @@ def bank(examples, write_records, tmp_path_factory) -> str:
                     names.VIEW: view,
                     names.LABEL_INDEX: one[names.LABEL_INDEX].int64_list.value[0],
                 }
-                vectors.append({**shared, names.FEATURES: vector[: extractor.dim].tobytes()})
-                maps.append({**shared, names.ACTIVATIONS: vector[extractor.dim :].tobytes()})
+                vectors.append({**shared, names.FEATURES: vector.tobytes()})
         write_records(directory / f"Split-{split}" / "data_tfrecord-00000-of-00001", vectors)
-        folder = directory / "activations" / f"Split-{split}"
-        write_records(folder / "data_tfrecord-00000-of-00001", maps[::-1])
-    facts = {"dim": extractor.dim, "activations": extractor.activation_shape, "tap": _TAP}
+    facts = {"dim": extractor.dim, "weights_key": "weights", "precision": "float32"}
     (directory / "bank.json").write_text(json.dumps(facts))
     return str(directory)
 
@@ -126,7 +121,7 @@ def tuned(bank, examples) -> Trained:
     return train(_inputs(_SETTINGS, bank, examples))
 
 
-def test_fine_tuning_from_the_bank_trains_what_is_above_the_cut(tuned, bank, examples) -> None:
+def test_fine_tuning_trains_what_is_above_the_cut(tuned, bank, examples) -> None:
     import keras
     import tensorflow as tf
 
@@ -177,38 +172,21 @@ def test_both_stages_train_with_one_strategy(bank, examples) -> None:
     assert len(found.history["fine_tune"]["epochs"]) == 1
 
 
-def test_activations_are_computed_on_the_fly_if_the_bank_has_none(bank, examples, tmp_path) -> None:
-    import shutil
-
-    small = tmp_path / "bank"
-    shutil.copytree(bank, small)
-    facts = json.loads((small / "bank.json").read_text())
-    facts.update(activations=[], note="activations would take 9.0 GiB")
-    (small / "bank.json").write_text(json.dumps(facts))
-    found = train(_inputs(_tuned(epochs=2), str(small), examples))
+def test_layers_are_trained_on_images_where_their_activations_do_not_fit(
+    bank, examples, monkeypatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(stages, "most_views", lambda extractor, images: 0)
+    monkeypatch.setattr(
+        Inputs, "checkpoint", lambda self, stage, made_by, *splits: asked.append((stage, made_by))
+    )
+    found = train(_inputs(_tuned(epochs=2), bank, examples))
     assert found.history["trained"] == (
-        f"layers above {_TAP}, on the fly (activations would take 9.0 GiB)"
+        f"layers above {_TAP}, on the fly (the activations would take more than a quarter of the "
+        "free space)"
     )
     frozen = {layer.name for layer in found.layers.layers if layer.weights and not layer.trainable}
     assert frozen == {"conv1", "conv2"}
-
-
-def test_the_checkpoint_of_fine_tuning_on_images_depends_on_what_the_head_has_seen(
-    bank, examples, tmp_path, monkeypatch
-) -> None:
-    import shutil
-
-    small, asked = tmp_path / "bank", []
-    shutil.copytree(bank, small)
-    facts = json.loads((small / "bank.json").read_text())
-    facts.update(activations=[], weights_key="weights", precision="float32")
-    (small / "bank.json").write_text(json.dumps(facts))
-
-    def noted(self: object, stage: str, made_by: str, *splits: object) -> None:
-        asked.append((stage, made_by))
-
-    monkeypatch.setattr(Inputs, "checkpoint", noted)
-    train(_inputs(_tuned(epochs=1), str(small), examples))
     assert asked == [("head", "weights float32"), ("fine_tune", "weights float32")]
 
 
