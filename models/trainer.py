@@ -21,11 +21,9 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.export.saved_model import export, write_digest
 from imgpipe.models.features import feature_distribution
-from imgpipe.models.features.bank import read_table
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.files.local_path import local_path
 from imgpipe.models.head.calibration import calibrate
-from imgpipe.models.head.stored_head import StoredHead
 from imgpipe.models.layer_names import FEATURES, PROBABILITIES
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import Classifier, build_classifier
@@ -35,7 +33,7 @@ from imgpipe.models.training import stages
 from imgpipe.models.training.model_run import HISTORY_FILE, PARITY_FILE, TENSORBOARD_FOLDER
 
 if TYPE_CHECKING:
-    import keras
+    pass
 
 #: Number of images of a split from which those for warm-up and parity are chosen.
 _IMAGES_LOOKED_AT: Final = 1000
@@ -43,8 +41,6 @@ _IMAGES_LOOKED_AT: Final = 1000
 #: held-out images are used.
 _DESCRIBED: Final = 512
 _AT_ONCE: Final = 32  # encoded images in memory while their features are computed
-#: Number of training images for which the stored head is compared with the whole network.
-_COMPARED: Final = 32
 
 
 @dataclass(frozen=True)
@@ -151,33 +147,11 @@ def run_fn(fn_args: Any) -> None:
     export(classifier, target, top_k=top_k, warmup_images=images[: config.warmup_images])
     write_digest(classifier, target, top_k=top_k, source=config.source_hash)
     network_file.save(classifier, settings, target)
-    # Stored features come from the frozen backbone, so they fit no network with other lower layers.
-    if trained.history["trained"] == stages.HEAD:
-        _write_head(trained.layers, classifier, config, fn_args.train_files, run_dir)
     distribution = trained.distribution or described(
         classifier, fn_args.train_files, fn_args.eval_files
     )
     if distribution is not None:
         distribution.save(target)
-
-
-def _write_head(
-    head: keras.Model,
-    classifier: Classifier,
-    config: TrainerConfig,
-    train_files: Iterable[str],
-    run_dir: Path,
-) -> None:
-    """Store the head by itself, if its answers for stored features are those of the network."""
-    stored = StoredHead.of(head, classifier)
-    if stored is None:
-        return
-    images = dict(some_examples(train_files, _COMPARED))
-    rows = read_table(config.bank_uri, names.TRAIN, len(config.vocabulary), 0)
-    compared = np.flatnonzero(rows.hashes.among(images))
-    expected = classifier.probabilities([images[digest] for digest in rows.hashes[compared]])
-    if stored.agrees(rows.gather(compared), expected):
-        stored.save(run_dir)
 
 
 def described(

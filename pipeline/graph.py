@@ -220,11 +220,8 @@ def _gate_nodes(
     predictor = parts.Predictor(
         examples=data["judged"].outputs["examples"],
         model=exported,
-        model_run=model["trainer"].outputs["model_run"],
-        bank=model["bank"].outputs["features"],
         baseline_model=baseline,
         infra_blessing=validator.outputs["blessing"],
-        store=beam_options.store(config.beam, config.bank_store, parameters.compiled),
         code=planned.code,
     )
     evaluator = parts.ImageEvaluator(

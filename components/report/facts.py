@@ -166,10 +166,11 @@ def _predictions(
     """Read the predictions once, and count the images of the measured splits."""
     if not uri or not tf.io.gfile.exists(uri):
         return {}
-    rows = {split: _labelled(uri, split) for split in names.SPLITS}
-    rows |= {split: curves[split].counted(kinds.counted(rows[split])) for split in MEASURED}
+    rows = {
+        split: curves[split].counted(kinds.counted(_labelled(uri, split))) for split in MEASURED
+    }
     tables = {
-        split: metrics.Table(tuple(settings["vocabulary"]), rows[split]) for split in names.SPLITS
+        split: metrics.Table(tuple(settings["vocabulary"]), rows[split]) for split in MEASURED
     }
     return {split: table for split, table in tables.items() if len(table)}
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from imgpipe.components.example_gen import inspection_cache
 from imgpipe.components.feature_bank import store
-from imgpipe.components.predictor import answers
 from imgpipe.components.storage import blob_store, integrity, manifest
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.configuration import beam_options
@@ -91,10 +90,7 @@ def stores(out: Path) -> Finding:
         out: Output folder of the runs.
     """
     config = _settings(out)
-    paths = [
-        *_stores(config),
-        *config.bank_store.glob(f"{answers.PREFIX}*.sqlite"),
-    ]
+    paths = list(_stores(config))
     lines = [f"{path}: {what}" for path in paths if (what := _store_damage(path))]
     fixed = [path for path in paths if path.exists() and not _writable(path)]
     if fixed:

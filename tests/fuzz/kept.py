@@ -157,14 +157,6 @@ def model_digest(file: Path) -> object:
         return exports.image_size_of(Model(Path(folder), ("a", "b")))
 
 
-def stored_head(file: Path) -> object:
-    """Read the stored head of a training."""
-    from imgpipe.models.head import stored_head as heads
-
-    found = heads.read(str(file.parent))
-    return found and len(found.vocabulary)
-
-
 @functools.cache
 def _in_training() -> Any:
     """Return the compiled model of a head, made once."""

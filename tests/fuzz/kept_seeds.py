@@ -136,16 +136,6 @@ def digests() -> Iterator[bytes]:
     yield b'{"image_size": 224, "sha256": "a1", "top_k": 5}'
 
 
-def heads() -> Iterator[bytes]:
-    """A stored head with three features and two classes."""
-    yield arrays(
-        kernel=np.ones((3, 2), np.float32),
-        bias=np.zeros(2, np.float32),
-        vocabulary=np.array(_CLASSES),
-        unknown_below=0.25,
-    )
-
-
 def compiled_model() -> Any:
     """Return the compiled model of a head on three features, with seeded random weights."""
     import keras

@@ -7,18 +7,16 @@ from imgpipe.components.report.metrics import wilson
 from imgpipe.components.report.section import Content, Context, Section
 from imgpipe.models import feature_names as names
 
-_ROLES = {
-    names.TRAIN: "used for training, so its accuracy is too optimistic",
-    names.TEST: "used only for this evaluation",
-}
-
 
 def build(context: Context) -> Content:
     """Return one row for each split, with its Wilson interval."""
     metrics = context.part("metrics")
-    roles = {**_ROLES, names.VALIDATION: _role_of_validation(context)}
+    roles = {
+        names.VALIDATION: _role_of_validation(context),
+        names.TEST: "used only for this evaluation",
+    }
     rows = []
-    for split in filter(metrics.get, names.SPLITS):
+    for split in filter(metrics.get, roles):
         summary = metrics[split]
         count, correct = summary.get("count") or 0, summary.get("correct") or 0
         interval = wilson(correct, count)

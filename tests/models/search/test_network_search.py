@@ -428,7 +428,7 @@ def test_too_little_time_keeps_the_head(examples, bank) -> None:
 
 def test_activations_that_do_not_fit_end_the_search(examples, bank, monkeypatch) -> None:
     usage = type("Usage", (), {"free": 0})
-    monkeypatch.setattr(network_search.shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr(fresh.shutil, "disk_usage", lambda folder: usage)
     trained = network_search.train(_inputs(examples, bank))
     assert trained.history["trained"] == HEAD
     assert trained.history["search_ended"]["reason"] == "space"
