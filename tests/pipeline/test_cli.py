@@ -118,7 +118,7 @@ def test_a_run_warns_when_the_decisions_of_a_review_are_not_used(tmp_path: Path)
     out.mkdir()
     file = out / "overrides.toml"
     file.write_text("")
-    arguments = ("run", "--data", str(tmp_path / "missing"), "--out", str(out))
+    arguments = ("run", str(tmp_path / "missing"), "--out", str(out))
     result = imgpipe(*arguments)
     assert f"the decisions of a review in {file} are not used" in result.stdout
     assert f"--set judge.overrides='{file}'" in result.stdout
@@ -146,13 +146,11 @@ def test_init_writes_a_configuration_for_the_folder(photos: Path, tmp_path: Path
 def test_suggested_commands_can_be_copied_where_names_have_spaces(photos: Path, tmp_path: Path):
     file = tmp_path / "my photos.toml"
     result = imgpipe("init", str(photos), "-o", str(file))
-    assert f"next: imgpipe run '{file}'\n" in result.stdout
-    assert "imgpipe run 'my photos.toml'\n" in file.read_text()
+    assert f"next: imgpipe run --config '{file}'\n" in result.stdout
+    assert "imgpipe run --config 'my photos.toml'\n" in file.read_text()
     folder = tmp_path / "my photos"
     folder.mkdir()
-    assert f"imgpipe run --data '{folder}'" in imgpipe("run", str(folder)).stderr
-    parts = imgpipe("run", "--data", *str(folder).split(" "))
-    assert f"named 'photos'; did you mean --data '{folder}'? Presets" in parts.stderr
+    assert f"imgpipe run '{folder}'" in imgpipe("run", "--config", str(folder)).stderr
 
 
 def test_init_notes_a_class_with_too_few_images(photos: Path):
@@ -207,7 +205,7 @@ def test_a_demo_leaves_the_images_of_another_one_that_is_working(tmp_path: Path,
 )
 def test_an_unknown_component_is_refused_before_the_imports(photos: Path, start: str, expected):
     out = photos.parent / "out"
-    result = imgpipe("run", "--data", str(photos), "--out", str(out), "--from", start)
+    result = imgpipe("run", str(photos), "--out", str(out), "--from", start)
     assert result.returncode == 2
     assert f"--from {start}: this pipeline has no such component" in result.stderr
     assert expected in result.stderr
@@ -227,7 +225,7 @@ def test_missing_files_are_found_before_the_imports(
     photos: Path, tmp_path: Path, arguments, code: int, expected: str
 ):
     if arguments[0] == "--set":
-        arguments = ("run", "--data", str(photos), *arguments)
+        arguments = ("run", str(photos), *arguments)
     result = imgpipe(*arguments, cwd=tmp_path)
     assert result.returncode == code, result.stderr
     assert expected in result.stderr
@@ -257,20 +255,21 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
     ("arguments", "expected"),
     [
         (("run",), "no images"),
-        (("run", "--data", ""), "(--data) is empty"),
-        (("run", "--data", ".", "--out", ""), "(--out) is empty"),
-        (("run", "--data", ".", "--set", "run.out="), "run.out: "),
-        (("run", "--data", ".", "--from", ""), "this pipeline has no such component"),
+        (("run", ""), "source of the images is empty"),
+        (("run", ".", "--out", ""), "(--out) is empty"),
+        (("run", ".", "--set", "run.out="), "run.out: "),
+        (("run", ".", "--from", ""), "this pipeline has no such component"),
         (("run", "--set", "run.name=a b"), "run.name: use letters, digits, `_`, `.` and `-`, at m"),
         (("serve", "OUT", "--rest-port", "99999"), "--rest-port"),
         (("check", ".", "--html", "-"), "--html takes the name of a file"),
-        (("check", " "), "(--data) is empty"),
+        (("check", " "), "source of the images is empty"),
         (("init", ""), "SRC is empty"),
         (
-            ("run", "no_such_preset"),
+            ("run", "--preset", "no_such_preset"),
             "there is no configuration file and no preset named 'no_such_preset'",
         ),
-        (("run", "missing.toml"), "cannot read config"),
+        (("run", "--config", "missing.toml"), "cannot read config"),
+        (("run", ".", "--config", "a.toml", "--preset", "transfer"), "do not go together"),
         (("run", "--set", "train.epoch=1"), "did you mean 'train.epochs'"),
         (("predict", "missing.jpg"), "missing.jpg: there is no such file"),
         (("init", "missing"), "missing"),
@@ -365,6 +364,15 @@ def test_the_home_folder_is_expanded_after_an_equals_sign(
     assert (tmp_path / "check.json").is_file()
 
 
+def test_the_old_spelling_of_a_run_is_noted(photos: Path, tmp_path: Path):
+    out = photos / "out"  # which a run refuses
+    (tmp_path / "c.toml").write_text(f'[data]\nsource = "{photos}"\n')
+    for words in (("--data", str(photos)), ("transfer", "--data", str(photos)), ("c.toml",)):
+        result = imgpipe("run", *words, "--out", str(out), cwd=tmp_path)
+        assert "note: --data and a configuration in the place of DATA will" in result.stderr
+        assert "lies in the folder of the images" in result.stderr
+
+
 def test_a_folder_in_place_of_a_file_is_refused_before_any_work(tmp_path: Path):
     result = imgpipe("runs", "--json", str(tmp_path))
     assert result.returncode == 2, result.stderr
@@ -375,11 +383,11 @@ def test_a_folder_in_place_of_a_file_is_refused_before_any_work(tmp_path: Path):
 def test_init_writes_a_file_whose_name_is_not_utf8(photos: Path, tmp_path: Path):
     result = imgpipe("init", str(photos), "-o", os.fsdecode(b"\xff.toml"), cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "imgpipe run '\\udcff.toml'" in (tmp_path / "\udcff.toml").read_text()
+    assert "imgpipe run --config '\\udcff.toml'" in (tmp_path / "\udcff.toml").read_text()
 
 
 def test_a_configuration_may_be_a_pipe(photos: Path):
-    command = f'{sys.executable} -m imgpipe.pipeline.cli run <(echo "[traim]")'
+    command = f'{sys.executable} -m imgpipe.pipeline.cli run --config <(echo "[traim]")'
     result = subprocess.run(
         ["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False
     )
@@ -446,7 +454,6 @@ def test_no_model_is_a_missing_resource_for_every_command(tmp_path: Path, comman
 def test_messages_name_their_subject_once(photos: Path):
     result = imgpipe(
         "run",
-        "--data",
         str(photos),
         "--set",
         "evaluate.cross_validate=3",
@@ -699,7 +706,7 @@ def test_every_group_of_commands_shows_examples():
     ],
 )
 def test_an_unknown_option_that_is_a_setting_names_the_setting(option: str, told: str):
-    result = imgpipe("run", "--data", "photos", option, "5")
+    result = imgpipe("run", "photos", option, "5")
     words = " ".join(result.stderr.replace("│", " ").split())
     assert result.returncode == 2
     assert f"No such option: {option}" in words and told in words
@@ -712,7 +719,7 @@ def test_an_unknown_option_that_is_a_setting_names_the_setting(option: str, told
 def test_outputs_among_the_images_are_refused_and_nothing_is_written(photos: Path):
     before = sorted(photos.iterdir())
     for more in (("--out", str(photos)), ("--set", f"bank.store={photos}/bank")):
-        result = imgpipe("run", "--data", str(photos), *more)
+        result = imgpipe("run", str(photos), *more)
         assert result.returncode == 2
         assert "lies in the folder of the images" in result.stderr
     assert sorted(photos.iterdir()) == before
