@@ -22,7 +22,7 @@ from imgpipe.components.image_filter import comparison, engine, quarantine
 from imgpipe.components.image_filter.check import Finding, Settings
 from imgpipe.components.image_filter.checks import validate
 from imgpipe.components.image_filter.checks.near_duplicate import radius
-from imgpipe.components.image_filter.outcomes import totals
+from imgpipe.components.image_filter.outcomes import Outcomes, totals
 from imgpipe.components.image_filter.overrides import Override, resolve
 from imgpipe.components.image_filter.part import Part
 from imgpipe.components.splits import SplitRule
@@ -78,14 +78,14 @@ def judge(plan: Plan) -> Judged:
     settings = dataclasses.replace(plan.settings, overrides=overrides, splits=rule)
     plan = dataclasses.replace(plan, settings=settings, rule=rule)
     with tempfile.TemporaryDirectory(prefix="imgpipe-check-") as folder:
-        parts, counts = _examine(plan, source, scan, folder)
+        parts = _examine(plan, source, scan, folder)
         compared = comparison.compare(parts, settings)
-        settings = engine.with_limits(settings, counts)
-        outcomes = [
-            engine.settle(part, settings, compared.findings, compared.moves) for part in parts
-        ]
+        outcomes = Outcomes()
+        for part in parts:
+            for decision in engine.settle(part, settings, compared):
+                outcomes.add(decision)
     notes = [dataclasses.asdict(note) for note in scan.notes]
-    found = totals(outcomes, scan.vocabulary, notes, settings)
+    found = totals([outcomes], scan.vocabulary, notes, settings)
     summary = quarantine.summarise(**found)
     quarantine.check_conservation(summary, len(scan.items))
     return Judged(
@@ -100,9 +100,7 @@ def judge(plan: Plan) -> Judged:
     )
 
 
-def _examine(
-    plan: Plan, source: Source, scan: Scan, folder: str
-) -> tuple[list[Part], engine.Counts]:
+def _examine(plan: Plan, source: Source, scan: Scan, folder: str) -> list[Part]:
     """Run the first pass over all shards in threads; the parts are in the order of reading."""
     # Imported once here, because threads that import it at the same time hang.
     import tensorflow  # noqa: F401
@@ -112,7 +110,7 @@ def _examine(
     items = in_reading_order(scan.items)
     progress.total(len(scan.items), "images")
 
-    def examine(start: int) -> tuple[Part, engine.Counts]:
+    def examine(start: int) -> Part:
         part = Part(f"{folder}/{start}")
         records = inspect(
             source,
@@ -122,14 +120,14 @@ def _examine(
             plan.rule,
             scan.vocabulary,
         )
-        return part, engine.examine(records, plan.settings, part)
+        engine.examine(records, plan.settings, part)
+        return part
 
     pool = concurrent.futures.ThreadPoolExecutor(threads, "judge")
     try:
-        examined = list(pool.map(examine, range(0, len(scan.items), size)))
+        return list(pool.map(examine, range(0, len(scan.items), size)))
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for shards that have not begun
-    return [part for part, _ in examined], engine.add_counts(counts for _, counts in examined)
 
 
 def read_images(plan: Plan, judged: Judged, paths: Iterable[str]) -> dict[str, bytes]:

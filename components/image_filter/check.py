@@ -8,7 +8,6 @@ neither Beam nor TFX.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -62,11 +61,6 @@ class Finding:
     image_hash: str = ""
     stored: str = ""  # path relative to the quarantine; "" when there are no bytes
     repaired: bytes | None = field(default=None, repr=False)  # the repaired file
-
-    @property
-    def key(self) -> bytes:
-        """The path as bytes, because Beam's coders cannot encode names that are not UTF-8."""
-        return os.fsencode(self.path)
 
     def about(self, record: ImageRecord, **changes: Any) -> Finding:
         """Return the finding with the path, label, split and hash of the image that it is about."""

@@ -1,27 +1,45 @@
-"""The files that the first pass of the engine writes for a shard."""
+"""The files that the first pass of the engine writes for a shard, for the comparison and after."""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from imgpipe.components.image_file.perceptual_hash import ALL_BYTES
 from imgpipe.components.image_filter import placement
 from imgpipe.components.image_filter.decision import Decision
-from imgpipe.components.image_filter.identical_files import Copy
-from imgpipe.components.image_filter.near_duplicates import matching
-from imgpipe.components.image_filter.near_duplicates.matching import Found
-from imgpipe.components.image_filter.placement import Move
 from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage.records import write_bytes
+
+HASH_BYTES = 32  # length of a SHA-256
+
+
+@dataclass(frozen=True)
+class Table:
+    """What the comparison needs to know about every image of a shard that passed the checks.
+
+    Attributes:
+        contents: The content hashes, one after the other.
+        places: Rows for `placement.place`.
+        counts: For each check that needs the set: how many images have each number that the check
+            counts.
+    """
+
+    contents: bytes = b""
+    places: bytes = b""
+    counts: dict[str, collections.Counter[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Part:
-    """The four files that the first pass writes for a shard.
+    """The three files that the first pass writes for a shard; a second attempt writes the same.
 
     Attributes:
         prefix: Path or URI of the files, without their suffix.
@@ -29,58 +47,50 @@ class Part:
 
     prefix: str
 
-    def write(self, decisions: Sequence[Decision], rule: SplitRule | None = None) -> None:
-        """Write the files; a second attempt writes the same files.
+    def write(
+        self,
+        decisions: Sequence[Decision],
+        counts: dict[str, collections.Counter[int]] | None = None,
+        rule: SplitRule | None = None,
+    ) -> None:
+        """Write the files.
 
         Args:
-            decisions: The decisions of the first pass.
+            decisions: The decisions of the first pass, in the order of the shard.
+            counts: See `Table`.
             rule: The rule that has drawn the splits, None if the source gives them.
         """
         kept = [one for one in decisions if one.rejection is None]
-        rows = [matching.row(one.record.image_hash, one.perceptual_hash) for one in kept]
-        # The hashes are in the rows: the second pass reads the decisions and needs no hash.
+        contents = "".join(one.record.image_hash for one in kept)
+        places = b"".join(placement.row(one.record, rule, one.is_relabelled) for one in kept)
+        hashed = [one for one in kept if len(one.perceptual_hash) == ALL_BYTES]
+        rows = [bytes.fromhex(one.record.image_hash) + one.perceptual_hash for one in hashed]
+        self._write("hashes", b"".join(rows))
+        self._pickle("table", Table(bytes.fromhex(contents), places, counts or {}))
+        # The hashes have a file of their own; the second pass needs none.
         waiting = [dataclasses.replace(one, perceptual_hash=b"") for one in decisions]
-        self._write("decisions", pickle.dumps(waiting, pickle.HIGHEST_PROTOCOL))
-        self._write("contents", bytes.fromhex("".join(one.record.image_hash for one in kept)))
-        self._write("rows", b"".join(rows))
-        rows = [placement.row(one.record, rule, one.is_relabelled) for one in kept]
-        self._write("places", b"".join(rows))
+        self._pickle("decisions", waiting)
 
     def decisions(self) -> list[Decision]:
         """Read the decisions of the first pass, in the order of the shard."""
         found: list[Decision] = pickle.loads(self._read("decisions"))  # written by this pipeline
         return found
 
-    def hashes(self) -> tuple[bytes, bytes]:
-        """Read what the search compares, of the images that passed the checks.
+    def table(self) -> Table:
+        """Read what is known about all images that passed the checks."""
+        found: Table = pickle.loads(self._read("table"))
+        return found
+
+    def hashes(self) -> npt.NDArray[np.uint8]:
+        """Read content hash and perceptual hashes of the images that can be compared.
 
         Returns:
-            The rows for the search for near-duplicates (150 kB for 256 images), and the content
-            hashes.
+            uint8 [n, `HASH_BYTES` + `ALL_BYTES`], 400 kB for 256 images.
         """
-        return self._read("rows"), self._read("contents")
+        return np.frombuffer(self._read("hashes"), np.uint8).reshape(-1, HASH_BYTES + ALL_BYTES)
 
-    def places(self) -> bytes:
-        """Read the rows for the placement in splits."""
-        return self._read("places")
-
-    def copies(
-        self, wanted: Mapping[str, Found | None], moves: Mapping[str, Move] | None = None
-    ) -> Iterator[tuple[str, Copy]]:
-        """Yield (content hash, copy) of the images with a wanted content that passed the checks.
-
-        Args:
-            wanted: The wanted contents, by their hash.
-            moves: Images that are moved to another split, by content hash.
-        """
-        contents = np.frombuffer(self._read("contents"), f"V{matching.HASH_BYTES}")
-        if not any(content.tobytes().hex() in wanted for content in contents):
-            return
-        for one in self.decisions():
-            record = one.moved((moves or {}).get(one.record.image_hash)).record
-            if one.rejection is None and record.image_hash in wanted:
-                copy = Copy(record.path, record.split, record.label, record.group)
-                yield record.image_hash, copy
+    def _pickle(self, suffix: str, value: Any) -> None:
+        self._write(suffix, pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
 
     def _write(self, suffix: str, data: bytes) -> None:
         write_bytes(f"{self.prefix}.{suffix}", data)

@@ -6,6 +6,7 @@ Layout below the artifact's URI:
     repaired.jsonl   one line for each repair
     warnings.jsonl   one line for each warning about a file that is kept
     reviewed.jsonl   one line for each file with an override
+    near_duplicates.jsonl   one line for each group of near-duplicates (`near_groups.line`)
     summary.json     counts (`summarise`)
     <reason>/…       the original bytes, named by content hash and file name
 """
@@ -28,6 +29,7 @@ MANIFEST = "manifest.jsonl"
 REPAIRED = "repaired.jsonl"
 WARNINGS = "warnings.jsonl"
 REVIEWED = "reviewed.jsonl"
+NEAR = "near_duplicates.jsonl"
 SUMMARY = "summary.json"
 #: The findings in each file, by their name among the arguments of `summarise`.
 _FILES = {MANIFEST: "rejects", REPAIRED: "repairs", WARNINGS: "warnings", REVIEWED: "reviews"}
@@ -77,25 +79,6 @@ def make_private(uri: str) -> None:
     folder.chmod(_OWNER_FOLDER)
     for path in folder.rglob("*"):
         path.chmod(_OWNER_FOLDER if path.is_dir() else _OWNER_FILE)
-
-
-def move(uri: str, rejection: Finding) -> str:
-    """Move stored bytes to the folder of another reason.
-
-    Args:
-        uri: URI of the quarantine.
-        rejection: The new rejection, with the path of the stored bytes.
-
-    Returns:
-        The new path relative to `uri`.
-    """
-    import tensorflow as tf
-
-    path = f"{rejection.reason}/{rejection.stored.rpartition('/')[2]}"
-    tf.io.gfile.makedirs(f"{uri}/{rejection.reason}")
-    if tf.io.gfile.exists(f"{uri}/{rejection.stored}"):
-        tf.io.gfile.rename(f"{uri}/{rejection.stored}", f"{uri}/{path}", overwrite=True)
-    return path
 
 
 def write(uri: str, found: Mapping[str, Any]) -> None:

@@ -196,7 +196,7 @@ def _verdict(judged: Judged, refused: bool) -> str:
 
 def as_json(found: Examined) -> dict[str, Any]:
     """Build what `--json` writes; `imgpipe.pipeline.json_formats` declares it."""
-    from imgpipe.components.image_filter.near_duplicates.groups import set_aside
+    from imgpipe.components.image_filter.near_groups import set_aside
     from imgpipe.components.report.check_page import findings
 
     judged = found.judged
@@ -218,7 +218,7 @@ def as_json(found: Examined) -> dict[str, Any]:
 
 def _print(console: Console, found: Examined) -> None:
     from imgpipe.components.image_filter import overrides
-    from imgpipe.components.image_filter.near_duplicates.groups import set_aside
+    from imgpipe.components.image_filter.near_groups import set_aside
     from imgpipe.components.report.text import aside, moves, plural
     from imgpipe.models import feature_names as names
 

@@ -24,7 +24,6 @@ from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
 from imgpipe.components.image_filter.check import Settings
-from imgpipe.components.image_filter.near_duplicates.matching import FILE as NEAR
 from imgpipe.components.image_filter.overrides import Override, resolve, to_toml
 from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage.records import iterate, text
@@ -146,7 +145,7 @@ def filtered(root, photos, settings, overrides=(), ingested=None):
     settings = dataclasses.replace(settings, overrides=known)
     summary = filter_examples(pipeline(), uris, settings, scan.vocabulary)
     names = quarantine.MANIFEST, quarantine.REPAIRED, quarantine.WARNINGS, quarantine.REVIEWED
-    files = [(root / "q" / name).read_text().splitlines() for name in (*names, NEAR)]
+    files = [(root / "q" / name).read_text().splitlines() for name in (*names, quarantine.NEAR)]
     return summary, *([json.loads(line) for line in lines] for lines in files)
 
 
