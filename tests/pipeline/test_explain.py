@@ -165,8 +165,8 @@ def test_a_network_whose_answers_differ_from_the_served_ones_is_refused(
     run_folder, photo, tmp_path
 ) -> None:
     version = Path(shutil.copytree(run_folder / "made", tmp_path / "odd"))
-    path = version / "assets.extra" / "network" / "settings.json"
-    path.write_text(path.read_text().replace('"temperature": 1.0', '"temperature": 0.001'))
+    path = version / "assets.extra" / "network" / "network.json"
+    path.write_text(path.read_text().replace('"relu"', '"linear"'))
     with pytest.raises(ResourceError, match="give different answers"):
         explain.command([photo], version, [], False, tmp_path / "out")
 

@@ -297,5 +297,5 @@ def test_loading_an_exported_model_does_not_run_its_builder(module: Path, tmp_pa
         network_file.save(classifier, settings, str(tmp_path / builder))
     module.write_text("raise SystemExit(3)")
     assert network_file.load(tmp_path / "own_net:build").vocabulary == ("a", "b")
-    with pytest.raises(ResourceError, match=r"own_net:nested built cannot be built again: .*Block"):
+    with pytest.raises(ResourceError, match="own_net:nested built cannot be built again"):
         network_file.load(tmp_path / "own_net:nested")
