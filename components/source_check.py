@@ -17,7 +17,6 @@ from typing import Any
 
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import Scan, Source, SourceOptions, open_source
-from imgpipe.components.example_gen.sources.items import in_reading_order
 from imgpipe.components.image_filter import comparison, engine, quarantine
 from imgpipe.components.image_filter.check import Finding, Settings
 from imgpipe.components.image_filter.checks import validate
@@ -71,7 +70,7 @@ def judge(plan: Plan) -> Judged:
     """
     validate(plan.settings)
     began = time.monotonic()
-    source = open_source(plan.source, plan.options)
+    source = open_source(plan.source, dataclasses.replace(plan.options, store=plan.store))
     scan = source.listing()
     overrides = resolve(plan.overrides, scan.vocabulary)
     rule = dataclasses.replace(plan.rule, given=scan.given_splits)
@@ -107,7 +106,7 @@ def _examine(plan: Plan, source: Source, scan: Scan, folder: str) -> list[Part]:
 
     threads = min(len(os.sched_getaffinity(0)), _THREADS)  # cores this process may use
     size = max(1, min(_SHARD, -(-len(scan.items) // threads)))
-    items = in_reading_order(scan.items)
+    items = scan.items
     progress.total(len(scan.items), "images")
 
     def examine(start: int) -> Part:

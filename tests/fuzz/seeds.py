@@ -169,22 +169,6 @@ def bodies() -> Iterator[bytes]:
     yield b'{"inputs": {"x": [{"b64": "aGk="}], "y": ["\\u00e9\\ud83d\\ude00", true, NaN]}}'
 
 
-def array_records() -> Iterator[bytes]:
-    """ArrayRecord files of images with labels, as TFDS writes them."""
-    from array_record.python.array_record_module import ArrayRecordWriter
-
-    from imgpipe.components.storage.records import make, serialise
-
-    with tempfile.TemporaryDirectory() as folder:
-        for options in ("group_size:1", "group_size:2,uncompressed"):
-            place = f"{folder}/x.array_record"
-            writer = ArrayRecordWriter(place, options)
-            for number in range(3):
-                writer.write(serialise(make({"image": bytes(30), "label": number % 2})))
-            writer.close()
-            yield Path(place).read_bytes()
-
-
 def dataset_infos() -> Iterator[bytes]:
     """The description of a prepared TFDS data set with three records in one file."""
     split = {"name": "train", "numBytes": "500", "shardLengths": ["3"]}

@@ -369,13 +369,6 @@ def test_file_names_of_any_bytes_are_escaped(clean, tmp_path):
     assert "<b>[red]" not in (tmp_path / "c.html").read_text()
 
 
-def test_all_files_with_a_name_that_is_not_ascii_are_counted(clean):
-    for number in range(110):
-        (clean / "rock" / f"ü{number}").touch()
-    _, text, _ = check(clean, *FEW)
-    assert re.search(r"non_ascii_name +110 ", text)
-
-
 def test_archives_and_tables_are_checked_like_folders(clean, tmp_path):
     import shutil
 
