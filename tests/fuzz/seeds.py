@@ -92,9 +92,8 @@ def lists() -> Iterator[bytes]:
 
 
 def pixel_tables() -> Iterator[bytes]:
-    """CSV tables of pixels, with one pixel in each column, and with all pixels in one column."""
+    """A CSV table of pixels."""
     yield b"label,p1,p2,p3,p4\n" + b"".join(b"%d,7,8,9,255\n" % (n % 2) for n in range(3))
-    yield b"emotion,pixels,Usage\n0,1 2 3 4,Training\n1,5 6 7 8,PublicTest\n"
 
 
 def images() -> Iterator[bytes]:
