@@ -17,13 +17,12 @@ from typing import Any
 
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import Scan, Source, SourceOptions, open_source
-from imgpipe.components.image_filter import comparison, engine, quarantine
+from imgpipe.components.image_filter import comparison, first_pass
 from imgpipe.components.image_filter.check import Finding, Settings
 from imgpipe.components.image_filter.checks import validate
 from imgpipe.components.image_filter.checks.near_duplicate import radius
-from imgpipe.components.image_filter.outcomes import Outcomes, totals
 from imgpipe.components.image_filter.overrides import Override, resolve
-from imgpipe.components.image_filter.part import Part
+from imgpipe.components.image_filter.summary import Outcomes, Summary, check_conservation
 from imgpipe.components.splits import SplitRule
 from imgpipe.models import progress
 
@@ -48,7 +47,7 @@ class Judged:
     """The result of the checks; findings are sorted by path."""
 
     scan: Scan
-    summary: Mapping[str, Any]  # from `quarantine.summarise`
+    summary: Summary
     rejects: tuple[Finding, ...]
     repairs: tuple[Finding, ...]
     warnings: tuple[Finding, ...]
@@ -81,25 +80,25 @@ def judge(plan: Plan) -> Judged:
         compared = comparison.compare(parts, settings)
         outcomes = Outcomes()
         for part in parts:
-            for decision in engine.settle(part, settings, compared):
+            for decision in compared.settle(part, settings):
                 outcomes.add(decision)
     notes = [dataclasses.asdict(note) for note in scan.notes]
-    found = totals([outcomes], scan.vocabulary, notes, settings)
-    summary = quarantine.summarise(**found)
-    quarantine.check_conservation(summary, len(scan.items))
+    outcomes = Outcomes.joined([outcomes])
+    summary = outcomes.summary(scan.vocabulary, notes, settings)
+    check_conservation(summary, len(scan.items))
     return Judged(
         scan=scan,
         summary=summary,
-        rejects=quarantine.ordered(found["rejects"]),
-        repairs=quarantine.ordered(found["repairs"]),
-        warnings=quarantine.ordered(found["warnings"]),
-        reviews=quarantine.ordered(found["reviews"]),
+        rejects=tuple(outcomes.rejects),
+        repairs=tuple(outcomes.repairs),
+        warnings=tuple(outcomes.warnings),
+        reviews=tuple(outcomes.reviews),
         near=compared.near if radius(settings) > 0 else None,
         seconds=time.monotonic() - began,
     )
 
 
-def _examine(plan: Plan, source: Source, scan: Scan, folder: str) -> list[Part]:
+def _examine(plan: Plan, source: Source, scan: Scan, folder: str) -> list[first_pass.Part]:
     """Run the first pass over all shards in threads; the parts are in the order of reading."""
     # Imported once here, because threads that import it at the same time hang.
     import tensorflow  # noqa: F401
@@ -109,8 +108,8 @@ def _examine(plan: Plan, source: Source, scan: Scan, folder: str) -> list[Part]:
     items = scan.items
     progress.total(len(scan.items), "images")
 
-    def examine(start: int) -> Part:
-        part = Part(f"{folder}/{start}")
+    def examine(start: int) -> first_pass.Part:
+        part = first_pass.Part(f"{folder}/{start}")
         records = inspect(
             source,
             items[start : start + size],
@@ -119,7 +118,7 @@ def _examine(plan: Plan, source: Source, scan: Scan, folder: str) -> list[Part]:
             plan.rule,
             scan.vocabulary,
         )
-        engine.examine(records, plan.settings, part)
+        first_pass.examine(records, plan.settings, part)
         return part
 
     pool = concurrent.futures.ThreadPoolExecutor(threads, "judge")

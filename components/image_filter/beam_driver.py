@@ -1,4 +1,4 @@
-"""The Beam driver of the engine. It writes kept images, their metadata and the quarantine.
+"""The Beam driver of both passes. It writes kept images, their metadata and the quarantine.
 
 The stages pass on neither image bytes nor any other data of every image, so memory does not grow
 with the number of images.
@@ -7,19 +7,18 @@ with the number of images.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 
-from imgpipe.components.image_filter import comparison, engine, quarantine
+from imgpipe.components.image_filter import comparison, first_pass, quarantine
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.checks import METADATA, validate
 from imgpipe.components.image_filter.comparison import Comparison
-from imgpipe.components.image_filter.outcomes import Outcomes, totals
-from imgpipe.components.image_filter.part import Part
+from imgpipe.components.image_filter.first_pass import Part
+from imgpipe.components.image_filter.summary import Outcomes, check_conservation
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage.records import (
@@ -30,7 +29,6 @@ from imgpipe.components.storage.records import (
     remove_temporary,
     shard_files,
     shard_path,
-    write_text,
 )
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
@@ -80,7 +78,7 @@ class _Shard:
 def _examine(shard: _Shard, settings: Settings) -> Part:
     """Run the first pass."""
     with ShardWriter({"repaired": shard.repaired}) as writer:
-        engine.examine(
+        first_pass.examine(
             _records(shard.inputs),
             settings,
             shard.part,
@@ -93,7 +91,7 @@ def _settle(shard: _Shard, settings: Settings, compared: Comparison) -> Outcomes
     """Run the second pass. If a worker fails, another attempt writes the same files."""
     outcomes = Outcomes()
     repaired = _records([shard.repaired])
-    decisions = engine.settle(shard.part, settings, compared)
+    decisions = compared.settle(shard.part, settings)
     with ShardWriter(shard.outputs) as writer:
         for record, decision in zip(_records(shard.inputs), decisions, strict=True):
             usable = record if decision.repaired is None else next(repaired)
@@ -179,7 +177,7 @@ def filter_examples(
         remove_temporary(uri)  # of attempts that died
     quarantine.make_private(uris.quarantine)  # also the files that were written since
     summary = quarantine.read_summary(uris.quarantine)
-    quarantine.check_conservation(summary, ingested.get("images"))
+    check_conservation(summary, ingested.get("images"))
     return summary
 
 
@@ -191,7 +189,6 @@ def _write_quarantine(
     ingested: dict[str, Any],
     settings: Settings,
 ) -> None:
-    notes = ingested.get("notes", [])
-    quarantine.write(uri, totals(outcomes, vocabulary, notes, settings))
-    lines = "".join(json.dumps(line) + "\n" for line in compared.near)
-    write_text(f"{uri}/{quarantine.NEAR}", lines)
+    found = Outcomes.joined(outcomes)
+    summary = found.summary(vocabulary, ingested.get("notes", []), settings)
+    quarantine.write(uri, found, summary, compared.near)

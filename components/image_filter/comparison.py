@@ -15,7 +15,7 @@ import collections
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,10 @@ from imgpipe.components.image_file.perceptual_hash import BYTES, GREY_BYTES, KIN
 from imgpipe.components.image_filter import near_groups, placement
 from imgpipe.components.image_filter.check import Finding, Settings
 from imgpipe.components.image_filter.checks import CHECKS, near_duplicate
+from imgpipe.components.image_filter.decision import Decision, settled
+from imgpipe.components.image_filter.first_pass import HASH_BYTES, Part, Table
 from imgpipe.components.image_filter.near_groups import Member
 from imgpipe.components.image_filter.near_search import Hashes, in_groups, search
-from imgpipe.components.image_filter.part import HASH_BYTES, Part, Table
 from imgpipe.components.image_filter.placement import Move
 from imgpipe.models import feature_names as names
 
@@ -68,6 +69,23 @@ class Comparison:
     groups: Mapping[str, int] = field(default_factory=dict)
     moves: Mapping[str, Move] = field(default_factory=dict)
     limits: Mapping[str, Any] = field(default_factory=dict)
+
+    def settle(self, part: Part, settings: Settings) -> Iterator[Decision]:
+        """Run the second pass, which combines the decisions with the results of the comparison.
+
+        Args:
+            part: Files that the first pass wrote.
+            settings: Settings of the checks.
+
+        Yields:
+            The final decision about each image, in the order of the shard.
+        """
+        settings = dataclasses.replace(settings, limits=self.limits)
+        for decision in part.decisions():
+            image_hash, path = decision.record.image_hash, decision.record.path
+            decision = decision.moved(self.moves.get(image_hash))
+            decision = settled(decision, settings, self.findings.get(path))
+            yield decision.in_group(self.groups.get(image_hash, 0))
 
 
 def compare(parts: Sequence[Part], settings: Settings) -> Comparison:

@@ -90,6 +90,10 @@ class Decision:
             warnings=tuple(warning.about(record) for warning in self.warnings),
         )
 
+    def in_group(self, number: int) -> Decision:
+        """Return the decision with the number of the image's group of near-duplicates."""
+        return dataclasses.replace(self, record=dataclasses.replace(self.record, near_group=number))
+
     def written(self, record: ImageRecord) -> ImageRecord:
         """Return the record that is written when the image is kept.
 

@@ -14,7 +14,7 @@ import functools
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Annotated, Any, TypedDict, cast
 
 import numpy as np
 
@@ -42,6 +42,26 @@ _FIRST_CROP = 2  # number of the first kind of hash that is of a crop
 #: Splits that an image must not resemble, by its own. Validation is used for choices, so an image
 #: of it may not resemble one of test either.
 _HELD_OUT = {names.TRAIN: (names.TEST, names.VALIDATION), names.VALIDATION: (names.TEST,)}
+
+
+class Listed(TypedDict):
+    """An image of a group of near-duplicates."""
+
+    path: Annotated[str, "Path in the source."]
+    split: Annotated[str, "Split of the image."]
+    label: Annotated[str, "Label of the image."]
+    image_hash: Annotated[str, "SHA-256 of the file."]
+    stays: Annotated[bool, "Whether the image is kept."]
+    reason: Annotated[str, "Name of the check; empty without a finding."]
+    detail: Annotated[str, "What was found."]
+    similar_to: Annotated[str, "Path of the image to which it is similar."]
+
+
+class NearGroup(TypedDict):
+    """A group of near-duplicates."""
+
+    radius: Annotated[int, "Largest number of differing bits between near-duplicates."]
+    members: Annotated[list[Listed], "Images of the group."]
 
 
 @dataclass(frozen=True)
@@ -97,7 +117,7 @@ def resolve(members: Iterable[Member], settings: Settings) -> list[Finding]:
     return [findings[path] for path in sorted(findings)]
 
 
-def line(members: Iterable[Member], radius: int, findings: Iterable[Finding]) -> dict[str, Any]:
+def line(members: Iterable[Member], radius: int, findings: Iterable[Finding]) -> NearGroup:
     """Return a group as it is listed in the quarantine and by ``imgpipe check --json``.
 
     Args:
@@ -128,7 +148,7 @@ def set_aside(lines: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return {split: counts[split] for split in names.SPLITS if counts[split]}
 
 
-def _row(member: Member, finding: Finding | None) -> dict[str, Any]:
+def _row(member: Member, finding: Finding | None) -> Listed:
     return {
         "path": member.path,
         "split": member.split,

@@ -577,8 +577,11 @@ def test_summary_of_a_complete_run_has_every_field():
 
 
 def test_summary_counts_warned_images_by_reason():
-    from imgpipe.components.image_filter import quarantine
-    from imgpipe.components.image_filter.check import Finding
+    from collections import Counter
+
+    from imgpipe.components.image_filter.check import Finding, Settings
+    from imgpipe.components.image_filter.summary import Outcomes
+    from imgpipe.models.feature_names import SPLITS
     from imgpipe.pipeline.execution import summary
 
     settings = {"name": "n", "backbone": "b", "vocabulary": ["a", "b"], "image_size": 224}
@@ -587,8 +590,8 @@ def test_summary_counts_warned_images_by_reason():
         Finding(reason, "", severity="warn", path=f"a/{number}.jpg")
         for number, reason in enumerate(("dark", "blurry", "dark"))
     ]
-    data = quarantine.summarise(
-        images=3, kept={"train": {"a": 3}}, rejects=[], repairs=[], warnings=found, notes=[]
+    data = Outcomes(3, {split: Counter(a=1) for split in SPLITS}, warnings=found).summary(
+        ["a"], [], Settings()
     )
     built = summary.build(
         {"settings": settings, "data": data}, timings, "r", "not_blessed", "v", "l"

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from imgpipe.components.image_file.perceptual_hash import ALL_BYTES
-from imgpipe.components.image_filter import comparison, engine
+from imgpipe.components.image_filter import comparison, first_pass
 from imgpipe.components.image_filter.check import Settings
-from imgpipe.components.image_filter.decision import Decision
+from imgpipe.components.image_filter.first_pass import Part
 from imgpipe.components.image_filter.near_groups import Member
-from imgpipe.components.image_filter.part import Part
 from imgpipe.components.image_record import ImageRecord
 
 NO_NEAR = Settings(threshold={"near_duplicate": 0})
@@ -28,11 +27,8 @@ def content(number):
 def write(folder, name, images):
     """Write the part of images (number of the content, path, perceptual hashes)."""
     part = Part(f"{folder}/{name}")
-    decisions = []
-    for number, path, hashes in images:
-        record = ImageRecord(path, "a", 0, "train", content(number))
-        decisions.append(Decision(record, "a", perceptual_hash=hashes))
-    part.write(decisions)
+    records = [image(path, number, perceptual_hash=hashes) for number, path, hashes in images]
+    first_pass.examine(records, Settings(), part)
     return part
 
 
@@ -134,8 +130,8 @@ def test_a_check_of_the_whole_set_takes_precedence_over_later_checks(tmp_path):
         image("b/dark.png", 11, figures={"brightness_p99": 0.1, "colour": 0.5}, **huge),
     ]
     part = Part(str(tmp_path / "part"))
-    engine.examine(records, settings, part)
-    decisions = engine.settle(part, settings, comparison.compare([part], settings))
+    first_pass.examine(records, settings, part)
+    decisions = comparison.compare([part], settings).settle(part, settings)
     rejections = [one.rejection for one in decisions if one.rejection is not None]
     assert {one.path: one.reason for one in rejections} == {
         "b/grey.png": "odd_size",

@@ -17,6 +17,7 @@ from imgpipe.components.image_filter import beam_driver, comparison, quarantine
 from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.checks import METADATA, near_duplicate
+from imgpipe.components.image_filter.summary import check_conservation
 from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage.records import integer, shard_files, text
 from imgpipe.models import feature_names as names
@@ -166,9 +167,9 @@ def test_a_severity_that_a_check_does_not_allow_is_refused_at_once(tmp_path, bea
 def test_a_lost_image_raises_a_runtime_error(tmp_path):
     summary = {"in": 10, "kept": 8, "rejected": 1}
     with pytest.raises(RuntimeError, match=r"10 read, 8 kept \+ 1 rejected; this is a defect"):
-        quarantine.check_conservation(summary, 10)
+        check_conservation(summary, 10)
     with pytest.raises(RuntimeError, match="11 ingested, 9 read"):
-        quarantine.check_conservation({"in": 9, "kept": 8, "rejected": 1}, 11)
+        check_conservation({"in": 9, "kept": 8, "rejected": 1}, 11)
 
 
 def test_broken_images_come_through_beam_without_a_crash(shared_data, broken_images, tmp_path, run):
