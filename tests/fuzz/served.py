@@ -137,7 +137,7 @@ def compiled_pipeline(file: Path) -> object:
 
 
 def metadata(file: Path) -> object:
-    """Check a metadata database, and repair it if it cannot be used."""
+    """Check a metadata database, and set it aside if it cannot be used."""
     from imgpipe.pipeline.output import metadata_file
 
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
@@ -145,7 +145,7 @@ def metadata(file: Path) -> object:
         shutil.copy(file, out / metadata_file.NAME)
         fault = metadata_file.fault(out)
         if fault:
-            metadata_file.repair(out)
+            metadata_file.make_usable(out)
         return f"{fault.rpartition(': ')[2]} {metadata_file.fault(out)}"
 
 
