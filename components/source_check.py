@@ -1,4 +1,4 @@
-"""Checks a source without Beam, TFX and training; it runs ImageFilter's engine in a thread pool.
+"""Checks a source without Beam, TFX and training; it runs ImageFilter's engine in this process.
 
 Decisions and hashes are stored in a temporary folder, so memory does not grow with the number of
 images. The few images that are shown are read again.
@@ -6,9 +6,9 @@ images. The few images that are shown are read again.
 
 from __future__ import annotations
 
-import concurrent.futures
+import contextlib
 import dataclasses
-import os
+import itertools
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
@@ -26,8 +26,7 @@ from imgpipe.components.image_filter.summary import Outcomes, Summary, check_con
 from imgpipe.components.splits import SplitRule
 from imgpipe.models import progress
 
-_SHARD = 1024  # files per tf.data pipeline, enough to make its start (about 50 ms) negligible
-_THREADS = 8  # more threads only use more memory, because each one has tf.data's own threads
+_SHARD = 1024  # images whose decisions are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -99,33 +98,15 @@ def judge(plan: Plan) -> Judged:
 
 
 def _examine(plan: Plan, source: Source, scan: Scan, folder: str) -> list[first_pass.Part]:
-    """Run the first pass over all shards in threads; the parts are in the order of reading."""
-    # Imported once here, because threads that import it at the same time hang.
-    import tensorflow  # noqa: F401
-
-    threads = min(len(os.sched_getaffinity(0)), _THREADS)  # cores this process may use
-    size = max(1, min(_SHARD, -(-len(scan.items) // threads)))
-    items = scan.items
+    """Run the first pass over all images; the parts are in the order of reading."""
     progress.total(len(scan.items), "images")
-
-    def examine(start: int) -> first_pass.Part:
-        part = first_pass.Part(f"{folder}/{start}")
-        records = inspect(
-            source,
-            items[start : start + size],
-            plan.settings.pixel_limit,
-            plan.store,
-            plan.rule,
-            scan.vocabulary,
-        )
-        first_pass.examine(records, plan.settings, part)
-        return part
-
-    pool = concurrent.futures.ThreadPoolExecutor(threads, "judge")
-    try:
-        return list(pool.map(examine, range(0, len(scan.items), size)))
-    finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for shards that have not begun
+    limit, items = plan.settings.pixel_limit, scan.items
+    records = inspect(source, items, limit, plan.store, plan.rule, scan.vocabulary)
+    parts = [first_pass.Part(f"{folder}/{start}") for start in range(0, len(items), _SHARD)]
+    with contextlib.closing(records):
+        for part in parts:
+            first_pass.examine(itertools.islice(records, _SHARD), plan.settings, part)
+    return parts
 
 
 def read_images(plan: Plan, judged: Judged, paths: Iterable[str]) -> dict[str, bytes]:
