@@ -132,7 +132,6 @@ HeaderOption = Annotated[
         "may be repeated.",
     ),
 ]
-ModelOption = Annotated[str, typer.Option("--model", help="Name of the served model.")]
 VersionsArgument = Annotated[
     Path,
     typer.Argument(

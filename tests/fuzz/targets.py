@@ -217,12 +217,6 @@ TARGETS = {
         Target("request.pb", served.request, served_seeds.requests, served.refusals_of_a_message()),
         Target("requests.tfrecord", served.request_log, served_seeds.request_logs),
         Target("reply.pb", served.reply, served_seeds.replies, served.refusals_of_the_client()),
-        Target(
-            "reply.json",
-            served.rest_reply,
-            served_seeds.rest_replies,
-            served.refusals_of_the_client(),
-        ),
         Target("summary.json", kept.past_run, kept_seeds.summaries),
         Target("artifacts.json", kept.past_run, kept_seeds.artifact_lists),
         Target("repeat.json", kept.repeated, kept_seeds.repetitions),

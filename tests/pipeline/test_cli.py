@@ -73,7 +73,7 @@ def test_every_command_has_help():
     result = imgpipe("--help")
     assert result.returncode == 0
     commands = {"demo", "init", "check", "run", "presets", "quarantine"}
-    commands |= {"serve", "predict", "load", "drift", "explain", "rollback"}
+    commands |= {"serve", "predict", "drift", "explain", "rollback"}
     commands |= {"kubeflow", "doctor", "runs", "compare", "open", "clean", "review", "evaluate"}
     commands |= {"export"}
     for command in commands:
@@ -286,7 +286,6 @@ def test_bad_arguments_end_with_exit_code_2_and_a_message(tmp_path: Path, argume
     ("arguments", "expected"),
     [
         (("predict", "a.png", "--model", ".", "--timeout", "5"), "--timeout: expected only with a"),
-        (("predict", "a.png", "--model", ".", "--at-once", "4"), "--at-once: expected only with a"),
         (("serve", "OUT", "--log-share", "0.1"), "--log-share needs --request-log PREFIX"),
         (("explain", "--layers", "--layer", "nosuch"), "--layer needs an image"),
         (("drift", "LOG", "--most", "50"), "--most needs --images DIR"),
@@ -751,13 +750,6 @@ def test_a_misspelled_output_folder_of_predict_is_named(photos: Path):
     assert (
         "There is no folder 'imgpipe-ou', so --model was taken for a model's name" in result.stderr
     )
-
-
-def test_grpc_sent_to_the_port_of_rest_is_explained(photos: Path):
-    image = str(next(photos.rglob("*.png")))
-    result = imgpipe("predict", image, "--server", "127.0.0.9:8501", "--timeout", "1")
-    assert result.returncode == 5
-    assert "use --server http://127.0.0.9:8501" in result.stderr
 
 
 def test_the_shell_can_complete_commands():
