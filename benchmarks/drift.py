@@ -48,19 +48,26 @@ class Asker:
 
         from imgpipe.models import feature_names as names
         from imgpipe.serving import tensors
-        from imgpipe.serving.server.monitoring.request_log import RequestLogOptions, RequestLogs
-        from imgpipe.serving.server.versions.config import RequestLogConfig
+        from imgpipe.serving.server.monitoring.request_log import RequestLog
+        from imgpipe.serving.server.settings import Settings
 
-        logs = RequestLogs(RequestLogOptions(images=True))
+        log = RequestLog(
+            Settings(
+                request_log_prefix=str(prefix),
+                request_log_sampling_rate=1.0,
+                request_log_images=True,
+            )
+        )
         for start in range(0, len(images), _BATCH):
             batch = [path.read_bytes() for path in images[start : start + _BATCH]]
             request, response = predict_pb2.PredictRequest(), predict_pb2.PredictResponse()
             tensors.fill_compact(request.inputs[names.IMAGE_BYTES], np.array(batch, object))
             for name, value in self._served.run(image_bytes=batch).items():
                 tensors.fill_typed(response.outputs[name], value)
-            target = RequestLogConfig(str(prefix), 1.0)
-            logs.record(target, "predict_log", request, response, "imgpipe", self._number)
-        logs.close()
+            response.model_spec.name = "imgpipe"
+            response.model_spec.version.value = self._number
+            log.record(request, response)
+        log.close()
         return prefix
 
     def judge(self, prefix: Path) -> tuple[bool | None, list[str]]:

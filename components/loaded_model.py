@@ -23,12 +23,7 @@ import numpy as np
 from imgpipe.components.storage import manifest
 from imgpipe.models.export.served_model import Served
 from imgpipe.models.export.signatures import SERVING_DEFAULT
-from imgpipe.serving.server.runtimes.runtime import Runtime, available_cores, default_intra_op
-
-#: Time limit of one call in seconds. The server's calls have a time limit too, and a session
-#: prepares calls with and without a limit separately. With a limit, what the server's calls have
-#: prepared is used again.
-_LIMIT = 3600.0
+from imgpipe.serving.server.runtime import Runtime, available_cores, default_intra_op
 
 Files = Mapping[str, Mapping[str, Any]]
 
@@ -48,6 +43,7 @@ class _SharedRuntime:
 
     def __init__(self, runtime: Runtime) -> None:
         self.signatures, self.run = runtime.signatures, runtime.run
+        self.by_row = runtime.by_row
 
     def close(self) -> None:
         """Leave the runtime open; `drop` closes it."""
@@ -84,7 +80,7 @@ def keep(files: Files) -> Callable[[Runtime], Runtime]:
         files: Files of the model, as `manifest.describe` returns them.
 
     Returns:
-        A function for `LoaderOptions.wrap`.
+        A function for `ModelServer`.
     """
 
     def wrap(runtime: Runtime) -> Runtime:
@@ -148,7 +144,7 @@ class _KeptSignature:
         parts = zip(*(np.array_split(column, count) for column in columns), strict=True)
 
         def answered(part: tuple[Any, ...]) -> list[Any]:
-            return self._runtime.run(feeds, part, self._fetches, _LIMIT)
+            return self._runtime.run(feeds, part, self._fetches)
 
         with ThreadPoolExecutor(count) as threads:
             found = list(threads.map(answered, parts))

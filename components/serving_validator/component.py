@@ -30,12 +30,9 @@ from imgpipe.models.training.model_run import PARITY_FILE
 from imgpipe.serving.client import Client, ServingError
 from imgpipe.serving.client.images import chunks
 from imgpipe.serving.server import ModelServer
-from imgpipe.serving.server.core import CoreOptions
-from imgpipe.serving.server.requests.limits import NO_LIMITS
-from imgpipe.serving.server.runtimes.runtime import Runtime
-from imgpipe.serving.server.server import ServerOptions
+from imgpipe.serving.server.runtime import Runtime
+from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import StatusError, code_name
-from imgpipe.serving.server.versions.loader import LoaderOptions
 
 NAME = "candidate"
 LOAD_SECONDS = 120.0  # a model that takes longer would delay every restart in production
@@ -128,7 +125,7 @@ def validate(
         model_directory: Path of the SavedModel.
         images: Encoded images.
         expected: Probabilities of the trained model for these images, float32 [N, C].
-        wrap: See `LoaderOptions.wrap`.
+        wrap: See `ModelServer`.
 
     Returns:
         The results in order, up to and including the first check that failed.
@@ -141,12 +138,14 @@ def validate(
         (Path(base) / "1").symlink_to(Path(model_directory).absolute(), target_is_directory=True)
         # An image that training accepts may exceed the default limits, which protect a server from
         # strangers.
-        options = ServerOptions(
-            core=CoreOptions(limits=NO_LIMITS),
-            loader=LoaderOptions(wrap=wrap),
+        settings = Settings(
+            port=0,
+            file_system_poll_wait_seconds=0.2,
+            max_load_retries=0,
+            max_image_pixels=0,
             max_message_bytes=-1,
         )
-        server = ModelServer(NAME, base, poll_seconds=0.2, options=options)
+        server = ModelServer(NAME, base, settings, wrap=wrap)
         port = server.start()
         try:
             return list(_checks(server, port, images, expected))

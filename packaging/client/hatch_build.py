@@ -1,15 +1,20 @@
-"""Chooses the files of imgpipe-client: the client, and every module that it imports."""
+"""Chooses the files of imgpipe-client: two commands, the client, and every module they import."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 _SOURCE = Path(__file__).resolve().parents[2] / "src"
+_ENTRIES = (
+    "imgpipe.pipeline.cli",
+    "imgpipe.pipeline.commands.load",
+    "imgpipe.pipeline.commands.predict",
+)
 _CLIENT = _SOURCE / "imgpipe" / "serving" / "client"  # with all its modules and the protos
 
 
@@ -20,7 +25,7 @@ class ClientFiles(BuildHookInterface):
         """Add the files before the wheel is built; hatchling calls this."""
         files = [_SOURCE / "imgpipe" / "py.typed"]
         files += [file for file in _CLIENT.iterdir() if file.is_file()]
-        files += _with_imports(_CLIENT.glob("*.py"))
+        files += _with_imports([*map(_file, _ENTRIES), *_CLIENT.glob("*.py")])
         for file in files:
             build_data["force_include"][str(file)] = str(file.relative_to(_SOURCE))
 
@@ -57,9 +62,9 @@ def _executed(node: ast.AST) -> Iterator[ast.AST]:
         yield from _executed(child)
 
 
-def _with_imports(files: Iterable[Path]) -> set[Path]:
+def _with_imports(files: list[Path | None]) -> set[Path]:
     found: set[Path] = set()
-    waiting = list(files)
+    waiting = [file for file in files if file]
     while waiting:
         file = waiting.pop()
         if file not in found:

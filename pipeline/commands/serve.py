@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,17 +25,14 @@ _EXAMPLES = """Examples:\n
   imgpipe serve imgpipe-out/model/3 --port 9000\n
   imgpipe serve imgpipe-out --versions 2\n
   imgpipe serve imgpipe-out --port 0 --json -\n
-  imgpipe serve imgpipe-out --request-log logs/requests -- --drain_seconds=5
+  imgpipe serve imgpipe-out --request-log logs/requests\n
 """
 
 
 _MODEL_DIR = typer.Argument(
     metavar="OUT",
-    help="Output folder of a run, or folder of numbered versions, also gs://…; or one "
-    "version, such as OUT/model/3, of which no other is served.",
-)
-_FLAGS = typer.Argument(
-    metavar="--FLAG=VALUE", help="More flags of imgpipe-model-server, after a `--`."
+    help="Output folder of a run, or folder of numbered versions; or one version, such as "
+    "OUT/model/3, of which no other is served.",
 )
 _PORT = typer.Option("--port", min=0, max=_LAST_PORT, help="gRPC port; 0 for any free one.")
 _REST_PORT = typer.Option(
@@ -59,7 +56,6 @@ _VERSIONS = typer.Option(
 )
 _HOST = typer.Option("--host", help="Address to bind.")
 _MODEL = typer.Option("--model", help="Name of the served model.")
-_INT8 = typer.Option("--int8", help="Serve model.tflite where a version has one.")
 _LOG = typer.Option(
     "--request-log",
     metavar="PREFIX",
@@ -84,7 +80,6 @@ _JSON = typer.Option(
 @app.command(rich_help_panel=options.SERVING, epilog=_EXAMPLES)
 def serve(
     model_dir: Annotated[str, _MODEL_DIR],
-    flags: Annotated[list[str] | None, _FLAGS] = None,
     port: Annotated[int, _PORT] = 8500,
     rest_port: Annotated[int | None, _REST_PORT] = None,
     web: Annotated[bool, _WEB] = True,
@@ -92,7 +87,6 @@ def serve(
     versions: Annotated[int, _VERSIONS] = 1,
     host: Annotated[str, _HOST] = "127.0.0.1",
     model: Annotated[str, _MODEL] = "imgpipe",
-    int8: Annotated[bool, _INT8] = False,
     log: Annotated[str | None, _LOG] = None,
     log_share: Annotated[float | None, _LOG_SHARE] = None,
     log_images: Annotated[bool, _LOG_IMAGES] = False,
@@ -103,39 +97,39 @@ def serve(
         # 8500 and 8501 are the usual ports of TensorFlow Serving. If the system chooses the port,
         # another program may use the next number.
         rest_port = port + 1 if 0 < port < _LAST_PORT else -1
-    shown = web and rest_port != 0
-    more = page_flags(shown, collect)
-    if versions > 1:
-        more.append(f"--num_versions={versions}")
-    more += [*log_flags(log, log_share, log_images), *(flags or [])]
+    if collect is not None and not (web and rest_port):
+        raise ConfigError("--collect needs the web page. Leave out --no-web and --rest-port 0.")
+    if log is None and (log_images or log_share is not None):
+        option = "--log-images" if log_images else "--log-share"
+        raise ConfigError(f"{option} needs --request-log PREFIX, the prefix of the log files.")
     base_path, version = _versions(model_dir)
-    if version and any(flag.startswith("--num_versions=") for flag in more):
+    if version and versions > 1:
         raise ConfigError(
             f"--versions needs a folder of versions. Received one version: {model_dir}. Name the "
             "output folder instead, or leave out --versions."
         )
-    given = [
-        f"--model_name={model}",
-        f"--model_base_path={base_path}",
-        f"--host={host}",
-        f"--port={port}",
-        f"--rest_api_port={rest_port}",
-        f"--prefer_tflite_model={str(int8).lower()}",
-    ]
-    if version:
-        given.append(f"--model_version={version}")
-    raise typer.Exit(_serve([*given, *more], json_file))
+    # TensorFlow would print each file that is not an image at level 1, which `cli` has set.
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    from imgpipe.serving.server.model_server import run
+    from imgpipe.serving.server.settings import Settings
 
-
-def _serve(flags: Sequence[str], json_file: str | None) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit code."""
+    settings = Settings(
+        port=port,
+        host=host,
+        rest_api_port=rest_port,
+        web_page=web,
+        collect_directory="" if collect is None else str(collect.expanduser().absolute()),
+        model_name=model,
+        model_base_path=base_path,
+        model_version=version,
+        num_versions=versions,
+        request_log_prefix="" if log is None else str(Path(log).expanduser().absolute()),
+        request_log_sampling_rate=_USUAL_SHARE if log_share is None else log_share,
+        request_log_images=log_images,
+    )
     with _state_lines(json_file) as lines:
-        # TensorFlow would print each file that is not an image at level 1, which `cli` has set.
-        if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
-            os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-        from imgpipe.serving.server.model_server import main
-
-        return main(flags, lines, "imgpipe serve")
+        raise typer.Exit(run(settings, lines, "imgpipe serve"))
 
 
 @contextlib.contextmanager
@@ -162,8 +156,6 @@ def _state_lines(json_file: str | None) -> Iterator[StateLines | None]:
 
 def _versions(model_dir: str) -> tuple[str, int]:
     """Return the folder of versions, and the only version to serve or 0."""
-    if "://" in model_dir:
-        return model_dir, 0  # checked by the server
     from imgpipe.pipeline.published import pushed_models
 
     base, version = pushed_models.locate(Path(model_dir))
@@ -175,51 +167,3 @@ def _versions(model_dir: str) -> tuple[str, int]:
             f"name such as 1. Rename it, for example: mv {version} {base / '1'}"
         )
     return str(base.absolute()), int(version.name)
-
-
-def page_flags(shown: bool, collect: Path | None) -> list[str]:
-    """Return the flags of imgpipe-model-server for the web page.
-
-    Args:
-        shown: Whether there is a page.
-        collect: Folder for the images whose labels people correct on it, None for none.
-
-    Raises:
-        ConfigError: Images are to be collected without a page.
-    """
-    flags = [f"--web_page={str(shown).lower()}"]
-    if collect is not None:
-        if not shown:
-            raise ConfigError("--collect needs the web page. Leave out --no-web and --rest-port 0.")
-        flags.append(f"--collect_directory={collect.expanduser().absolute()}")
-    return flags
-
-
-def log_flags(prefix: str | None, share: float | None, images: bool) -> list[str]:
-    """Return the flags of imgpipe-model-server that log requests.
-
-    Args:
-        prefix: Prefix of the log files, None to log nothing.
-        share: Share of the requests to log, from 0 to 1; None for a tenth.
-        images: Whether to log the images too.
-
-    Raises:
-        ConfigError: Images or a share of the requests are to be logged without a prefix, or the
-            prefix is a folder.
-    """
-    if prefix is None:
-        if images or share is not None:
-            option = "--log-images" if images else "--log-share"
-            raise ConfigError(f"{option} needs --request-log PREFIX, the prefix of the log files.")
-        return []
-    path = Path(prefix).expanduser().absolute()
-    if prefix.endswith(os.sep) or path.is_dir():
-        raise ConfigError(
-            "--request-log takes the beginning of the paths of the log files, such as "
-            f"{path / 'requests'}. Received a folder: {prefix!r}."
-        )
-    return [
-        f"--request_log_prefix={path}",
-        f"--request_log_sampling_rate={_USUAL_SHARE if share is None else share}",
-        f"--request_log_images={str(images).lower()}",
-    ]

@@ -24,4 +24,5 @@ FORMATS: dict[str, Any] = {
     "predict": list[models.Prediction],
     "serve": serving.ServerLine,
     "drift": serving.Drift,
+    "load": serving.Load,
 }

@@ -121,3 +121,41 @@ class Drift(Document):
     least_certain: Annotated[
         LeastCertain | None, "The least certain images; null if none were written."
     ]
+
+
+class LoadPlan(TypedDict):
+    """The settings of the measurement."""
+
+    concurrency: Annotated[list[int], "Numbers of concurrent callers."]
+    window_seconds: Annotated[float, "Length of a window."]
+    tolerance: Annotated[float, "Largest spread of three windows that counts as stable."]
+    most_windows: Annotated[int, "Largest number of windows."]
+
+
+class LoadLevel(TypedDict):
+    """The measurement with one number of callers, from its last three windows."""
+
+    concurrency: Annotated[int, "Number of concurrent callers."]
+    stable: Annotated[bool, "Whether the three windows agree."]
+    windows: Annotated[int, "Number of windows."]
+    requests: Annotated[int, "Requests that were answered without an error."]
+    seconds: Annotated[float, "Total length of the three windows."]
+    throughput: Annotated[float, "Answered requests per second."]
+    images_a_second: Annotated[float, "Images in the answered requests, per second."]
+    latency_ms: Annotated[
+        dict[str, float | None], "Latency as `p50`, `p90`, `p99`, `mean` and `max`; may be null."
+    ]
+    errors: Annotated[dict[str, int], "Number of errors by status code."]
+    client_cores: Annotated[
+        float, "Processor cores that the client used. Near 1, the client is the bottleneck."
+    ]
+
+
+class Load(Document):
+    """The figures of a server under load."""
+
+    target: Annotated[str, "Address of the server."]
+    model: Annotated[str, "Name of the model."]
+    images_a_request: Annotated[int, "Images in each request."]
+    plan: Annotated[LoadPlan, "The settings of the measurement."]
+    levels: Annotated[list[LoadLevel], "The measurements."]

@@ -1,4 +1,4 @@
-"""Client of TensorFlow Serving's gRPC interface, without TensorFlow.
+"""Client of TensorFlow Serving's gRPC and REST interfaces, without TensorFlow.
 
     from imgpipe.serving.client import Client
 
@@ -10,7 +10,9 @@
 embedded server alike.
 
 The modules, from the lowest layer to the highest: ``protos`` and ``messages`` (wire format) -
-``options`` (settings) - ``images`` and ``classifier`` (many images) - ``client`` and ``aio``.
+``options`` (connection settings) - ``images`` and ``classifying`` - ``steps`` and ``operations``
+(the logic that both clients share) - ``transport`` and ``rest`` - ``client`` and ``aio`` -
+``load_generator``.
 """
 
 from __future__ import annotations
@@ -33,11 +35,14 @@ from imgpipe.serving.client.errors import (
     Unimplemented,
 )
 from imgpipe.serving.client.images import Box
-from imgpipe.serving.client.options import Tls
+from imgpipe.serving.client.options import Retry, Tls
 from imgpipe.serving.client.results import (
     Classification,
     Metadata,
+    ModelStatus,
     Prediction,
+    Rankings,
+    Regressions,
     TensorSpec,
     VersionStatus,
 )
@@ -56,10 +61,14 @@ __all__ = [
     "InternalError",
     "InvalidArgument",
     "Metadata",
+    "ModelStatus",
     "NotFound",
     "PermissionDenied",
     "Prediction",
+    "Rankings",
+    "Regressions",
     "ResourceExhausted",
+    "Retry",
     "ServingError",
     "TensorSpec",
     "Tls",

@@ -3,18 +3,17 @@
 It is meant for a single machine, for tests and for the serving check; production traffic belongs on
 tensorflow/serving itself. TensorFlow is only imported when a server is created.
 
-The modules, from the lowest layer to the highest; ``requests.handle`` is a good one to read first:
+The modules, from the lowest layer to the highest; ``requests.predict`` is a good one to read first:
 
-* version directories: ``storage``, ``versions.remote_versions``;
-* one loaded model: ``versions.loader`` decides what runs it, a TensorFlow session or LiteRT from
-  ``runtimes``, which also checks the graph, with or without ``requests.batcher``;
-* one request to a loaded model: ``requests.predict``, ``requests.examples``, ``requests.limits``,
-  and ``requests.handle``, which gRPC and REST share;
-* the versions of one model: ``versions.warmup``, ``versions.servable``, ``versions.manager``;
+* ``settings``, from which the flags are derived and which all others receive;
+* version directories: ``storage``;
+* one loaded model: ``runtime``, a TensorFlow session;
+* one request: ``requests.limits``, ``requests.predict``, which gRPC and REST share, and
+  ``requests.pool`` and ``requests.calls`` around it, which ``monitoring`` observes;
+* the versions of one model: ``versions.warmup``, ``versions.version``, ``versions.manager``;
 * all models: ``versions.config``, ``core``;
-* every request: ``requests.pool`` and ``requests.calls``; ``monitoring`` observes them;
 * the interfaces: ``services`` and ``grpc_port`` (gRPC), ``rest`` (HTTP), ``web`` (the page);
-* ``server`` with ``ModelServer``, and the program: ``flag_table``, ``flags``, ``model_server``.
+* ``server`` with ``ModelServer``, and the program ``model_server``.
 """
 
 from __future__ import annotations

@@ -1,28 +1,15 @@
-"""Errors of a server that cannot start, each with its exit code of the command line."""
+"""The error of a server that cannot listen on an address."""
 
 from __future__ import annotations
 
 import errno
 import socket
-from typing import ClassVar
+
+from imgpipe.models.errors import ResourceError
 
 
-class ServerError(Exception):
-    """Base class of the errors."""
-
-    exit_code: ClassVar[int] = 1
-
-
-class BadArgument(ServerError):
-    """An argument or a configuration file is not valid."""
-
-    exit_code = 2
-
-
-class PortBusy(ServerError):
+class PortBusy(ResourceError):
     """The server cannot listen on the address."""
-
-    exit_code = 5
 
     @classmethod
     def of(cls, address: str, error: OSError, port: str) -> PortBusy:

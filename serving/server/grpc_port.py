@@ -9,19 +9,20 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import socket
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
-from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from imgpipe.models.errors import ConfigError
 from imgpipe.serving.server import open_files
 from imgpipe.serving.server.errors import PortBusy
-from imgpipe.serving.server.monitoring.health import Health
-from imgpipe.serving.server.tls import Certificates
+from imgpipe.serving.server.settings import Settings
 
 MAX_STREAMS = 64
 """Simultaneous requests on one connection; clients hold back further ones until some have ended.
@@ -36,14 +37,43 @@ _SHARE = 0.25
 """Fraction of the open files of the process that connections may use."""
 _ANSWER_S = 10.0
 """Timeout for calls into the event loop, which answers at once."""
-_PROBE_S = 1.0
-"""Timeout to connect to a Unix socket that exists."""
 _SOCKET_PATH_BYTES = 107
 """Longest path of a Unix socket on Linux."""
 _CLEANING_S = 5.0
 """Time for the shutdown of the port after the grace period."""
+_MAX_INT32 = (1 << 31) - 1
+HEALTH_SERVICES = frozenset(
+    [
+        "",
+        "PredictionService",
+        "ModelService",
+        "tensorflow.serving.PredictionService",
+        "tensorflow.serving.ModelService",
+    ]
+)
+"""Service names in health requests: the whole server, the short names that TensorFlow Serving uses,
+and the full names."""
 T = TypeVar("T")
-Arguments = Sequence[tuple[str, int | str]]
+
+
+class Health(health_pb2_grpc.HealthServicer):
+    """The method Check of ``grpc.health.v1``, which is answered in the event loop of the port.
+
+    So it waits neither for a thread nor in the queue of inference requests.
+
+    Args:
+        is_up: Returns whether the server serves.
+    """
+
+    def __init__(self, is_up: Callable[[], bool]) -> None:
+        self._is_up = is_up
+
+    async def Check(self, request: Any, context: Any) -> Any:
+        """Return the state of a service, or NOT_FOUND for an unknown service."""
+        if request.service not in HEALTH_SERVICES:
+            await context.abort(grpc.StatusCode.NOT_FOUND)
+        state = health_pb2.HealthCheckResponse
+        return state(status=state.SERVING if self._is_up() else state.NOT_SERVING)
 
 
 class GrpcPort:
@@ -52,10 +82,13 @@ class GrpcPort:
     Args:
         handlers: Generic handlers, whose behaviours are coroutines.
         health: The health service.
-        arguments: Channel arguments, which override those that are set here.
+        settings: The largest message, and the arguments of the channel, which override all others.
+
+    Raises:
+        ConfigError: An argument of the channel is malformed.
     """
 
-    def __init__(self, handlers: Sequence[Any], health: Health, arguments: Arguments) -> None:
+    def __init__(self, handlers: Sequence[Any], health: Health, settings: Settings) -> None:
         self._handlers, self._health = handlers, health
         self._arguments = [
             ("grpc.max_concurrent_streams", MAX_STREAMS),
@@ -69,7 +102,8 @@ class GrpcPort:
             # Clients ping every 30 s. With gRPC's default of 5 minutes the server would end their
             # connections (https://github.com/grpc/grpc/blob/master/doc/keepalive.md).
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-            *arguments,
+            ("grpc.max_receive_message_length", settings.max_message_bytes),
+            *_channel_arguments(settings.grpc_channel_arguments),
         ]
         self._server: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -105,25 +139,25 @@ class GrpcPort:
             raise RuntimeError("The gRPC port is not open.")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
 
-    def listen(self, target: str, certificates: Certificates | None = None) -> int:
+    def listen(self, target: str, credentials: Any = None) -> int:
         """Listen on an address and return the port.
 
         Args:
             target: ``host:port``, or ``unix:`` and the path of a socket.
-            certificates: The certificates for TLS; None for plain connections.
+            credentials: Credentials of gRPC for TLS; None for plain connections.
 
         Raises:
             PortBusy: The server cannot listen on the address.
         """
 
         async def add() -> int:
-            if certificates is None:
+            if credentials is None:
                 return int(self._server.add_insecure_port(target))
-            return int(self._server.add_secure_port(target, _credentials(certificates)))
+            return int(self._server.add_secure_port(target, credentials))
 
         scheme, _, path = target.partition(":")
-        if scheme == "unix" and (problem := _socket_problem(Path(path))):
-            raise PortBusy(f"Cannot listen on {target}: {problem}")
+        if scheme == "unix":
+            _free_socket(Path(path))
         try:
             return self._run(add())
         except RuntimeError as error:
@@ -158,40 +192,41 @@ def _port_busy(target: str) -> PortBusy:
     return PortBusy.of(target, cause, "another --port")
 
 
-def _socket_problem(path: Path) -> str:
-    """Return why a server cannot listen on a Unix socket, which gRPC does not tell."""
-    if len(os.fsencode(path)) > _SOCKET_PATH_BYTES:
-        return f"the path is longer than {_SOCKET_PATH_BYTES} bytes. Choose a shorter one."
+def _free_socket(path: Path) -> None:
+    """Remove a Unix socket of another server, which is taken over as by TensorFlow Serving.
+
+    Raises:
+        PortBusy: The server cannot listen on the path, for which gRPC does not tell the reason.
+    """
+    problem = ""
     try:
-        if not path.parent.is_dir():
-            return f"the folder {path.parent} does not exist. Create it, or choose another path."
-        if not path.exists():
-            return ""
-        if not path.is_socket():
-            return "this is a file, not a socket. Choose another path."
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(_PROBE_S)
-            probe.connect(str(path))
-    except ConnectionRefusedError:  # left by a server that has ended; gRPC replaces it
-        return ""
-    except (TimeoutError, BlockingIOError):  # a server that is too busy to answer
-        pass
+        if len(os.fsencode(path)) > _SOCKET_PATH_BYTES:
+            problem = f"the path is longer than {_SOCKET_PATH_BYTES} bytes. Choose a shorter one."
+        elif not path.parent.is_dir():
+            problem = f"the folder {path.parent} does not exist. Create it, or choose another path."
+        elif path.exists() and not path.is_socket():
+            problem = "this is a file, not a socket. Choose another path."
+        else:
+            path.unlink(missing_ok=True)
     except OSError as error:
-        return f"{error.strerror}. Check the permissions, or choose another path."
-    return "another server uses the socket. Stop that server, or choose another path."
+        problem = f"{error.strerror}. Check the permissions, or choose another path."
+    if problem:
+        raise PortBusy(f"Cannot listen on unix:{path}: {problem}")
 
 
-def _credentials(certificates: Certificates) -> Any:
-    """Return credentials that are read again with each handshake."""
-
-    def current() -> Any:
-        tls = certificates.tls
-        return grpc.ssl_server_certificate_configuration(
-            [(tls.server_key.encode(), tls.server_cert.encode())], tls.custom_ca.encode() or None
-        )
-
-    verified = certificates.tls.client_verify
-    return grpc.dynamic_ssl_server_credentials(current(), current, verified)
+def _channel_arguments(text: str) -> list[tuple[str, int | str]]:
+    pairs: list[tuple[str, int | str]] = []
+    for part in filter(None, text.split(",")):
+        name, equals, value = part.partition("=")
+        # gRPC takes an argument as a number or as text, depending on its type in Python.
+        is_number = re.fullmatch(r"-?[0-9]+", value)
+        if not equals or not name or (is_number and abs(int(value)) > _MAX_INT32):
+            raise ConfigError(
+                "--grpc_channel_arguments is name=value,name=value, where a number has 32 bits. "
+                f"Received: {part!r}."
+            )
+        pairs.append((name, int(value) if is_number else value))
+    return pairs
 
 
 def _handle_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import logging
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-
-from imgpipe.serving.server.monitoring.log_format import utc_text
 
 if TYPE_CHECKING:
     from imgpipe.serving.server.server import ModelServer
@@ -34,13 +32,13 @@ class StateLines:
 
     def listening(self, server: ModelServer) -> None:
         """Write the addresses of a server that has started."""
-        rest = server.rest_target if server.rest_port >= 0 else None
+        rest = server.rest_target if server.rest_port > 0 else None
         self._line(
             "listening",
-            grpc=server.target if server.port >= 0 else None,
+            grpc=server.target if server.port else None,
             rest=rest,
             page=f"{rest}/" if rest and server.shows_page else None,
-            models={config.name: str(config.base_path) for config in server.core.configs},
+            models={config.name: str(config.base_path) for config in server.core.configs.values()},
         )
 
     def write_changes(self, server: ModelServer) -> None:
@@ -66,9 +64,15 @@ class StateLines:
     def _line(self, event: str, **fields: Any) -> None:
         if self._write is None:
             return
-        line = {"schema": SCHEMA, "time": utc_text(time.time()), "event": event, **fields}
+        line = {"schema": SCHEMA, "time": _now(), "event": event, **fields}
         try:
             self._write(json.dumps(line) + "\n")
         except OSError as error:
             self._write = None
             _log.error("the states of the server are no longer written: %s", error.strerror)
+
+
+def _now() -> str:
+    """Return the time as text, such as ``2026-01-31T12:00:00.123Z``."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+    return now.replace("+00:00", "Z")

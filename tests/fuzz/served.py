@@ -18,20 +18,10 @@ MODEL_CLASSES = ("cat", "dog", "owl")
 
 def refusals_of_the_server() -> tuple[type[Exception], ...]:
     """Return the errors with which the server refuses a file or a request."""
-    from imgpipe.serving.server.errors import BadArgument
+    from imgpipe.models.errors import ConfigError
     from imgpipe.serving.server.status import StatusError
 
-    return BadArgument, StatusError
-
-
-def refusals_of_a_graph() -> tuple[type[Exception], ...]:
-    """Return the errors with which the server, or TensorFlow's own reader, refuses a graph."""
-    return *refusals_of_the_server(), OSError, ValueError
-
-
-def refusals_of_a_lite_model() -> tuple[type[Exception], ...]:
-    """Return the errors with which the server, or LiteRT, refuses a .tflite file."""
-    return *refusals_of_the_server(), ValueError, RuntimeError
+    return ConfigError, StatusError
 
 
 def refusals_of_a_message() -> tuple[type[Exception], ...]:
@@ -74,34 +64,6 @@ def manifest(file: Path) -> object:
         return f"{found[:30]} {len(read)} {withdrawn} {verified}"
 
 
-def saved_model(file: Path) -> object:
-    """Check the graph of a SavedModel as the server does before it loads it."""
-    from imgpipe.serving.server.runtimes import graph_check
-
-    return graph_check.check(file.parent, ["serve"])
-
-
-def saved_model_config(file: Path) -> object:
-    """Apply the session settings that come with a model."""
-    from tensorflow.core.protobuf import config_pb2
-
-    from imgpipe.serving.server.runtimes import saved_model_config as settings
-
-    config = config_pb2.ConfigProto()
-    place = file.parent / settings.FILE
-    place.parent.mkdir(exist_ok=True)
-    shutil.copy(file, place)
-    settings.apply(file.parent, config)
-    return config.graph_options.rewrite_options.disable_meta_optimizer
-
-
-def lite_model(file: Path) -> object:
-    """Open a .tflite file and read its signatures, without running it."""
-    from imgpipe.serving.server.runtimes.tflite import TfliteRuntime
-
-    return " ".join(sorted(TfliteRuntime(file.parent, 1).signatures))
-
-
 def feature_distribution(file: Path) -> object:
     """Read the distribution of the features that comes with a model."""
     from imgpipe.models.features import feature_distribution as distributions
@@ -114,13 +76,6 @@ def feature_distribution(file: Path) -> object:
 
 
 # --- configurations and state ---------------------------------------------------------------------
-def batching(file: Path) -> object:
-    """Read the parameters of batching."""
-    from imgpipe.serving.server.textproto import read_batching
-
-    return len(read_batching(file).allowed_batch_sizes)
-
-
 def schema(file: Path) -> object:
     """Read a schema, which people may have edited."""
     from imgpipe.components.data_gate import schema as schemas
@@ -137,7 +92,7 @@ def compiled_pipeline(file: Path) -> object:
 
 
 def metadata(file: Path) -> object:
-    """Check a metadata database, and set it aside if it cannot be used."""
+    """Check a metadata database, and repair it if it cannot be used."""
     from imgpipe.pipeline.output import metadata_file
 
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
@@ -145,7 +100,7 @@ def metadata(file: Path) -> object:
         shutil.copy(file, out / metadata_file.NAME)
         fault = metadata_file.fault(out)
         if fault:
-            metadata_file.make_usable(out)
+            metadata_file.repair(out)
         return f"{fault.rpartition(': ')[2]} {metadata_file.fault(out)}"
 
 
@@ -183,6 +138,8 @@ def reply(file: Path) -> object:
     readers: dict[str, Callable[[], object]] = {
         "predict": classified,
         "status": lambda: messages.statuses(protos.GetModelStatusResponse.FromString(data)),
+        "classify": lambda: messages.rankings(protos.ClassificationResponse.FromString(data)),
+        "both": lambda: messages.inferences(protos.MultiInferenceResponse.FromString(data)),
         "metadata": lambda: messages.metadata(protos.GetModelMetadataResponse.FromString(data)),
     }
     return _as_each(readers)
@@ -198,6 +155,28 @@ def _as_each(readers: Mapping[str, Callable[[], object]]) -> str:
         except refusals_of_the_client() as error:
             said.append(f"{name} {type(error).__name__} {str(error)[-30:]}")
     return ", ".join(said)
+
+
+def rest_reply(file: Path) -> object:
+    """Decode the same body as each kind of REST reply."""
+    from imgpipe.serving.client import messages, protos, rest_codec
+
+    data = file.read_bytes()
+    asked, metadata_reply = protos.PredictRequest(), protos.GetModelMetadataResponse()
+    signatures = protos.SignatureDefMap()
+    signatures.signature_def["serving_default"].outputs["y"].dtype = 1
+    metadata_reply.metadata["signature_def"].Pack(signatures)
+    readers: dict[str, Callable[[], object]] = {
+        "predict": lambda: rest_codec.inference_reply(protos.PREDICT, asked, metadata_reply, data),
+        "classify": lambda: rest_codec.inference_reply(
+            protos.CLASSIFY, asked, metadata_reply, data
+        ),
+        "status": lambda: messages.statuses(rest_codec.status_reply(data)),
+        "metadata": lambda: messages.metadata(rest_codec.metadata_reply(data)),
+        "models": lambda: messages.model_list(rest_codec.models_reply(data)),
+        "error": lambda: rest_codec.error_text(data),
+    }
+    return _as_each(readers)
 
 
 def inspected(file: Path) -> object:

@@ -5,7 +5,6 @@ The files are small, and every call gives the same ones.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import sqlite3
@@ -28,69 +27,6 @@ def manifests() -> Iterator[bytes]:
     yield json.dumps({"files": files, **facts}).encode()
 
 
-@functools.cache
-def _graph() -> bytes:
-    """Return a SavedModel with a function, a variable and a conditional."""
-    import tensorflow as tf
-
-    class Module(tf.Module):
-        def __init__(self) -> None:
-            self.variable = tf.Variable(2.0)
-
-        @tf.function(input_signature=[tf.TensorSpec([], tf.float32, name="x")])
-        def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"y": tf.cond(x > 0, lambda: x * self.variable, lambda: -x)}
-
-    module = Module()
-    with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(module, folder, signatures=module.serve)
-        return (Path(folder) / "saved_model.pb").read_bytes()
-
-
-def saved_models() -> Iterator[bytes]:
-    """A SavedModel without its object graph and its list of operations."""
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    message = saved_model_pb2.SavedModel.FromString(_graph())
-    for graph in message.meta_graphs:
-        graph.meta_info_def.stripped_op_list.Clear()
-        graph.ClearField("object_graph_def")
-    yield message.SerializeToString(deterministic=True)
-
-
-def saved_model_configs() -> Iterator[bytes]:
-    """A SavedModelConfig that disables the graph optimizer."""
-    from imgpipe.serving.server.textproto import make_message
-
-    message = make_message("SavedModelConfig")
-    message.session_overrides.disable_meta_optimizer = True
-    message.critical = True
-    yield message.SerializeToString()
-
-
-@functools.cache
-def _lite(signatures: bool) -> bytes:
-    """Return a small .tflite file with or without a signature."""
-    from tests.conformance.models import half_plus_two_tflite
-
-    with tempfile.TemporaryDirectory() as folder:
-        (file,) = half_plus_two_tflite(Path(folder), signatures).glob("*/model.tflite")
-        return file.read_bytes()
-
-
-def lite_models() -> Iterator[bytes]:
-    """A .tflite file with a signature, one without, and one with a signature in its metadata."""
-    from tests.serving.server.runtimes.test_tflite_signatures import (
-        flexible,
-        signature,
-        with_metadata,
-    )
-
-    yield _lite(True)
-    yield _lite(False)
-    yield with_metadata(_lite(False), flexible(serving_default=signature()))
-
-
 def feature_distributions() -> Iterator[bytes]:
     """The distribution of three features."""
     from imgpipe.models.features import feature_distribution
@@ -102,14 +38,6 @@ def feature_distributions() -> Iterator[bytes]:
 
 
 # --- configurations and state ---------------------------------------------------------------------
-def batching_parameters() -> Iterator[bytes]:
-    """Parameters of batching."""
-    yield (
-        b"max_batch_size { value: 16 }\nbatch_timeout_micros { value: 1000 }\n"
-        b"allowed_batch_sizes: 4\nallowed_batch_sizes: 16\npad_variable_length_inputs: true\n"
-    )
-
-
 def schemas() -> Iterator[bytes]:
     """An accepted schema with two features."""
     yield (
@@ -177,7 +105,7 @@ def request_logs() -> Iterator[bytes]:
 
 
 def replies() -> Iterator[bytes]:
-    """Replies to Predict, GetModelStatus and GetModelMetadata."""
+    """Replies to Predict, Classify, GetModelStatus and GetModelMetadata."""
     from imgpipe.serving import tensors
     from imgpipe.serving.client import protos
 
@@ -185,9 +113,11 @@ def replies() -> Iterator[bytes]:
     signatures.signature_def["s"].outputs["y"].dtype = 1
     described = protos.GetModelMetadataResponse()
     described.metadata["signature_def"].Pack(signatures)
+    ranked = protos.ClassificationResponse()
+    ranked.result.classifications.add().classes.add(label="cat", score=0.5)
     versions = protos.GetModelStatusResponse()
     versions.model_version_status.add(version=1, state=30)
-    for reply in (described, versions):
+    for reply in (described, ranked, versions):
         yield reply.SerializeToString(deterministic=True)
 
     message = protos.PredictResponse()
@@ -195,3 +125,16 @@ def replies() -> Iterator[bytes]:
     for name, value in _answer().items():
         tensors.fill_typed(message.outputs[name], value)
     yield message.SerializeToString(deterministic=True)
+
+
+def rest_replies() -> Iterator[bytes]:
+    """One REST body of each kind."""
+    yield b'{"outputs": [1.5, 2]}'
+    yield b'{"results": [[["a", 0.5], ["b", 0.5]]]}'
+    yield b'{"model_version_status": [{"version": "1", "state": "AVAILABLE", "status": {}}]}'
+    yield (
+        b'{"model_spec": {"name": "m", "version": "1"}, "metadata": {"signature_def": '
+        b'{"signature_def": {"s": {"inputs": {"x": {"dtype": "DT_FLOAT", "name": "x:0"}}}}}}}'
+    )
+    yield b'{"models": [{"name": "m", "version_labels": {"a": 1}, "model_version_status": []}]}'
+    yield b'{"error": "no such model"}'

@@ -76,6 +76,19 @@ def _source(file: Path) -> object:
     return ", ".join([*sorted(seen), *sorted({note.kind for note in scan.notes})])
 
 
+def _array_records(file: Path) -> object:
+    """Read the index and all images of an ArrayRecord file."""
+    from imgpipe.components.example_gen.sources import SourceOptions, record_files
+
+    fields = record_files.fields_of(str(file), SourceOptions())
+    if fields is None:
+        return "no record"
+    entries = record_files.index(str(file), fields)
+    for entry in entries:
+        record_files.image_of(str(file), entry.offset, entry.length, fields.image)
+    return f"{len(entries)} records, {[type(entry.label).__name__ for entry in entries]}"
+
+
 def _data_set(file: Path) -> object:
     """Scan a prepared TFDS data set, of which ``file`` is one of the two descriptions."""
     from imgpipe.components.example_gen.sources import SourceOptions, open_source
@@ -165,6 +178,7 @@ TARGETS = {
         Target("x.tar", _source, seeds.tars),
         Target("x.tar.gz", _source, seeds.packed_tars),
         Target("x.tfrecord", _source, seeds.records),
+        Target("x.array_record", _array_records, seeds.array_records, (ImgpipeError, OSError)),
         Target("dataset_info.json", _data_set, seeds.dataset_infos),
         Target("features.json", _data_set, seeds.feature_descriptions),
         Target("x.jsonl", _source, seeds.json_lines),
@@ -183,33 +197,9 @@ TARGETS = {
         Target("photo.jpg", served.inspected, seeds.images),
         Target("manifest.json", served.manifest, served_seeds.manifests),
         Target(
-            "saved_model.pb",
-            served.saved_model,
-            served_seeds.saved_models,
-            served.refusals_of_a_graph(),
-        ),
-        Target(
-            "saved_model_config.pb",
-            served.saved_model_config,
-            served_seeds.saved_model_configs,
-            served.refusals_of_the_server(),
-        ),
-        Target(
-            "model.tflite",
-            served.lite_model,
-            served_seeds.lite_models,
-            served.refusals_of_a_lite_model(),
-        ),
-        Target(
             "feature_distribution.npz",
             served.feature_distribution,
             served_seeds.feature_distributions,
-        ),
-        Target(
-            "batching.config",
-            served.batching,
-            served_seeds.batching_parameters,
-            served.refusals_of_the_server(),
         ),
         Target("schema.pbtxt", served.schema, served_seeds.schemas),
         Target("pipeline.yaml", served.compiled_pipeline, served_seeds.compiled_pipelines),
@@ -217,6 +207,12 @@ TARGETS = {
         Target("request.pb", served.request, served_seeds.requests, served.refusals_of_a_message()),
         Target("requests.tfrecord", served.request_log, served_seeds.request_logs),
         Target("reply.pb", served.reply, served_seeds.replies, served.refusals_of_the_client()),
+        Target(
+            "reply.json",
+            served.rest_reply,
+            served_seeds.rest_replies,
+            served.refusals_of_the_client(),
+        ),
         Target("summary.json", kept.past_run, kept_seeds.summaries),
         Target("artifacts.json", kept.past_run, kept_seeds.artifact_lists),
         Target("repeat.json", kept.repeated, kept_seeds.repetitions),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.images import encoded, noise
+from tests.serving.quick import quick
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -199,7 +200,7 @@ def _serve(name: str, model: Path, base: Path, version: int) -> Iterator[str]:
     from imgpipe.serving.server import ModelServer
 
     shutil.copytree(model, base / str(version))
-    server = ModelServer(name, base, poll_seconds=0.2)
+    server = ModelServer(name, base, quick(file_system_poll_wait_seconds=0.2))
     server.start()
     try:
         server.wait_until_available(60)

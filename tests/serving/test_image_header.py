@@ -14,8 +14,6 @@ import pytest
 from PIL import Image
 
 from imgpipe.serving.image_header import pixels
-from imgpipe.serving.server.requests.limits import Limits
-from imgpipe.serving.server.status import StatusError
 from tests.images import encoded
 
 
@@ -73,19 +71,6 @@ def test_a_large_gif_is_read_to_its_end():
     assert pixels(data) == 60_000
 
 
-@pytest.mark.parametrize("name", [b"zz", b"\xff\xfe"], ids=["UTF-8", "other bytes"])
-def test_the_limit_holds_for_every_example_that_a_graph_can_read(name):
-    """Protobuf refuses a feature whose name is not UTF-8, and a graph accepts it."""
-    from tensorflow.core.example import example_pb2
-
-    example = example_pb2.Example()
-    example.features.feature["image_bytes"].bytes_list.value.append(png_bomb(20_000, 20_000))
-    example.features.feature["zz"].bytes_list.value.append(b"door")
-    item = example.SerializeToString().replace(b"zz", name)
-    with pytest.raises(StatusError, match=r"400\.0 million pixels"):
-        Limits().check_examples(np.array([item], object))
-
-
 def test_exif_thumbnails_do_not_count():
     image = Image.new("RGB", (300, 200))
     exif = Image.Exif()
@@ -125,36 +110,3 @@ def test_garbage_is_left_to_the_decoder():
         assert found is None or found >= 0
     assert pixels(b"") is None
     assert pixels(b"plain text") is None
-
-
-def test_the_error_names_the_size_and_the_limit():
-    limits = Limits(max_pixels=1_000_000)
-    bomb = png_bomb(12_000, 12_000)
-    assert len(bomb) < 20_000
-    good = np.array([encoded(Image.new("RGB", (100, 100)))], object)
-    limits.check("image_bytes", good)
-    with pytest.raises(StatusError, match=r"has 144\.0 million pixels; at most 1 million"):
-        limits.check("image_bytes", np.array([good[0], bomb], object))
-    limits.check("other", np.array([bomb], object))  # other inputs are not checked
-    Limits(0).check("image_bytes", np.array([bomb], object))
-
-
-def test_the_pixel_limit_applies_to_images_inside_examples():
-    from tensorflow.core.example import example_pb2
-
-    example = example_pb2.Example()
-    example.features.feature["image_bytes"].bytes_list.value.append(png_bomb(12_000, 12_000))
-    strings = np.array([b"", b"image_bytes no example", example.SerializeToString()], object)
-    limits = Limits()
-    limits.check("examples", strings[:2])
-    with pytest.raises(StatusError, match=r"144\.0 million"):
-        limits.check("examples", strings)
-
-
-def test_large_tensors_are_refused():
-    with pytest.raises(StatusError, match="Input x has 400 bytes; 100 are allowed"):
-        Limits(max_tensor_bytes=100).check("x", np.zeros(100, np.float32))
-    strings = np.array([b"a" * 60, b"b" * 41], object)
-    Limits(max_tensor_bytes=101).check("x", strings)
-    with pytest.raises(StatusError, match="Input x has 101 bytes; 100 are allowed"):
-        Limits(max_tensor_bytes=100).check("x", strings)

@@ -20,8 +20,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.grpc_port import MAX_STREAMS
-from imgpipe.serving.server.server import ServerOptions
 from tests.serving.conftest import write_half_plus_two
+from tests.serving.quick import quick
 
 from .serving_program import MEGABYTE, PREDICT, Tally, call, clients, program, request
 
@@ -212,8 +212,7 @@ def test_ten_times_the_load_is_refused_and_the_server_recovers(base):
 
 
 def test_a_thousand_expired_requests_are_not_executed(base):
-    options = ServerOptions(max_workers=1, max_waiting=0)
-    with ModelServer("m", base / "m", options=options) as server:
+    with ModelServer("m", base / "m", quick(max_workers=1, max_queued_requests=0)) as server:
         server.wait_until_available(60)
         seen = []
         server.calls.observers.append(seen.append)

@@ -20,15 +20,15 @@ from tensorflow_serving.apis import predict_pb2
 
 from imgpipe.serving.server import ModelServer, storage
 from imgpipe.serving.server.status import StatusError
-from imgpipe.serving.server.versions.servable import State
+from imgpipe.serving.server.versions.version import State
 from tests.serving.conftest import write_half_plus_two
+from tests.serving.quick import quick
 
 from .serving_program import Tally, clients, request
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 SWAPS, CLIENTS, VARIANTS = 100, 16, 10
 FLIPS, BROKEN = 1000, 60
-POLL_S = 0.05
 TWO = request(x=np.float32([2.0]))
 
 
@@ -113,7 +113,7 @@ def under_load(server: ModelServer, act, count: int = CLIENTS) -> tuple[Tally, l
 
 def test_a_hundred_swaps_fail_no_request(variants, base):
     push(variants, base, 1)
-    with ModelServer("m", base, poll_seconds=POLL_S) as server:
+    with ModelServer("m", base, quick(max_load_retries=5)) as server:
         server.wait_until_available(60)
         steady, _ = under_load(server, lambda: time.sleep(3))
 
@@ -133,7 +133,7 @@ def test_a_hundred_swaps_fail_no_request(variants, base):
 
 def test_requests_succeed_while_the_base_path_is_away_or_empty(variants, base):
     push(variants, base, 7)
-    with ModelServer("m", base, poll_seconds=POLL_S) as server:
+    with ModelServer("m", base, quick(max_load_retries=5)) as server:
         server.wait_until_available(60)
 
         def vanish() -> None:
@@ -195,7 +195,7 @@ def test_broken_models_are_refused_and_the_old_version_serves(variants, base):
     push(variants, base, 1)
     rng = random.Random(1)
     states: dict[str, int] = {}
-    with ModelServer("m", base, poll_seconds=POLL_S) as server:
+    with ModelServer("m", base, quick(max_load_retries=5)) as server:
         server.wait_until_available(60)
 
         def work(ask) -> None:

@@ -8,16 +8,12 @@ around it here: a ``graph_run`` is a request that reached the model.
 
 Three metrics are imgpipe's own and also name the version and the signature: the number of
 requests, their duration, and the versions of the packages of the server.
-
-Metrics that TensorFlow Serving keeps as percentiles, such as ``batching_session/padding_size``, do
-not exist here. Its own page does not show them either.
 """
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,17 +22,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from imgpipe.serving.server.requests.calls import Call
 from imgpipe.serving.server.status import Code
-from imgpipe.serving.server.versions.servable import Loader
+from imgpipe.serving.server.versions.version import Loader
 
 _MICRO = 1e6
 _LATENCY = tuple(10 * 1.8**power for power in range(33))
 """Bucket limits in µs, up to about 20 minutes, as in TensorFlow Serving."""
-_QUEUING = tuple(100 * 1.2**power for power in range(52))
-"""Bucket limits in µs, up to about one second."""
 _SECONDS = tuple(0.001 * 2**power for power in range(15))
 """Bucket limits in seconds, from 1 ms to 16 s."""
-_EXAMPLES = tuple(float(1 << power) for power in range(15))
-_NOT_IN_NAMES = re.compile(r"\W", re.ASCII)
 
 
 class Metrics:
@@ -62,8 +54,6 @@ class Metrics:
         self._load_latency = self._counter(f"{load}latency", "model_path")
         self._run_time = self._counter(f"{core}graph_run_time_usecs")
         self._runs = self._counter(f"{core}graph_runs")
-        self._example_total = self._counter(f"{serving}request_example_count_total", "model")
-        self._examples = self._histogram(f"{serving}request_example_counts", _EXAMPLES, "model")
         self._requests = self._counter(f"{serving}request_count", "model_name", "status")
         self._latency = self._histogram(
             f"{serving}request_latency", _LATENCY, "model_name", "API", "entrypoint"
@@ -71,12 +61,6 @@ class Metrics:
         self._runtime = self._histogram(
             f"{serving}runtime_latency", _LATENCY, "model_name", "API", "runtime"
         )
-        self._warm_up = self._histogram(
-            f"{serving}model_warmup_latency", _LATENCY, "model_path", "status"
-        )
-        session = f"{serving}batching_session:"
-        self._queuing = self._histogram(f"{session}queuing_latency", _QUEUING, "thread_pool_name")
-        self._batches = self._counter(f"{session}wrapped_run_count")
         own = ("model", "version", "signature", "entrypoint")
         self._own_requests = self._counter("imgpipe_server_requests_total", *own, "status")
         self._own_seconds = self._histogram("imgpipe_server_request_seconds", _SECONDS, *own)
@@ -107,11 +91,7 @@ class Metrics:
         if call.run_seconds:
             self._runs.inc()
             self._run_time.inc(round(call.run_seconds * _MICRO))
-            method = call.method
-            self._runtime.labels(model, method, "TF1").observe(call.run_seconds * _MICRO)
-            if method != "Predict":
-                self._examples.labels(model).observe(call.rows)
-                self._example_total.labels(model).inc(call.rows)
+            self._runtime.labels(model, call.method, "TF1").observe(call.run_seconds * _MICRO)
         # As in TensorFlow Serving, only successes have a latency, and REST has its methods in lower
         # case.
         if call.code == Code.OK:
@@ -136,27 +116,6 @@ class Metrics:
                 self._load_latency.labels(path).inc(micros)
 
         return load
-
-    def warmed_up(self, directory: Path, status: str, seconds: float) -> None:
-        """Count a replay of warm-up requests; ``status`` is the name of a code."""
-        self._warm_up.labels(str(directory), status).observe(seconds * _MICRO)
-
-    def batch(self, pool: str, waited: Iterable[float]) -> None:
-        """Count a batch, and record how many seconds each of its tasks has waited."""
-        self._batches.inc()
-        for seconds in waited:
-            self._queuing.labels(pool).observe(seconds * _MICRO)
-
-    def count(self, name: str) -> int:
-        """Return the sum of a counter over its labels; 0 for histograms and unknown names.
-
-        Names may also be written as TensorFlow Serving does, ``/tensorflow/serving/request_count``.
-        """
-        metric = self.named.get(_NOT_IN_NAMES.sub(":", name))
-        if not isinstance(metric, Counter):
-            return 0
-        (family,) = metric.collect()
-        return round(sum(s.value for s in family.samples if not s.name.endswith("_created")))
 
     def page(self) -> str:
         """Return all metrics in the text format of Prometheus."""

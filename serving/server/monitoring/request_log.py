@@ -1,8 +1,8 @@
 """Request log, which keeps a sample of the requests as PredictionLog records for later use.
 
-It is off unless a model's ``logging_config`` (or the flags) name a path. The oldest files are
-deleted when the size limit is reached. The records can be replayed as warm-up requests, labelled,
-and compared with the training data (``imgpipe drift``).
+It is off unless the settings name a path. The oldest files are deleted when the size limit is
+reached. The records can be replayed as warm-up requests, labelled, and compared with the training
+data (``imgpipe drift``).
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import os
 import random
+import tempfile
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.example import example_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
+from imgpipe.models.errors import ConfigError
 from imgpipe.serving import request_log_files, tensors
 from imgpipe.serving.server.requests.limits import example_images
+from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.signature_names import IMAGE_INPUT
-from imgpipe.serving.server.versions.config import RequestLogConfig
 
 _log = logging.getLogger(__name__)
 _FILES = 8
@@ -39,112 +41,84 @@ _SIDES = 3
 """Number of dimensions from which a tensor of numbers may be an image."""
 
 
-@dataclass(frozen=True)
-class RequestLogOptions:
-    """Options of the request log, which apply to all models."""
+class RequestLog:
+    """The request log of a server; safe for use from several threads.
 
-    max_bytes: int = 256 << 20
-    """Largest total size of the files with one prefix."""
-    images: bool = False
-    """Whether to keep images too. Otherwise encoded images, those inside tf.Examples, and pixels
-    are left out of the records."""
-    image_inputs: frozenset[str] = frozenset({IMAGE_INPUT})
+    Args:
+        settings: The prefix of the files, the share of the requests, and whether images are kept.
+            Otherwise encoded images, those inside tf.Examples, and pixels are left out.
 
+    Raises:
+        ConfigError: The log cannot be written.
+    """
 
-class RequestLogs:
-    """The request logs of all models, with one writer per path prefix."""
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        prefix = settings.request_log_prefix
+        self._writer = _Writer(prefix, settings.request_log_max_bytes) if prefix else None
 
-    def __init__(self, options: RequestLogOptions | None = None) -> None:
-        self._options = options or RequestLogOptions()
-        self._writers: dict[str, _Writer] = {}
-        self._lock = threading.Lock()
+    @property
+    def enabled(self) -> bool:
+        """Whether requests are recorded."""
+        return self._writer is not None
 
-    def record(
-        self,
-        config: RequestLogConfig,
-        kind: str,
-        request: Any,
-        response: Any,
-        model: str,
-        version: int,
-    ) -> None:
-        """Record this request with the probability of the sampling rate. Errors are only logged.
+    def record(self, request: Any, response: Any) -> None:
+        """Record a PredictRequest with the probability of the sampling rate.
+
+        Errors are only logged.
 
         Args:
-            config: Path prefix and sampling rate.
-            kind: Field of PredictionLog, such as ``predict_log``.
             request: The request message.
-            response: The response message.
-            model: Name of the model that answered.
-            version: Version of the model that answered.
+            response: The response message, which names the model and the version that answered.
         """
-        if random.random() >= config.sampling_rate:
+        rate = self._settings.request_log_sampling_rate
+        if self._writer is None or random.random() >= rate:
             return
         log = prediction_log_pb2.PredictionLog()
-        body = getattr(log, kind)
-        body.request.CopyFrom(request)
-        body.response.CopyFrom(response)
-        if not self._options.images:
-            _drop_images(body.request, kind, self._options.image_inputs)
-        log.log_metadata.model_spec.name = model
-        log.log_metadata.model_spec.version.value = version
-        log.log_metadata.sampling_config.sampling_rate = config.sampling_rate
+        log.predict_log.request.CopyFrom(request)
+        log.predict_log.response.CopyFrom(response)
+        if not self._settings.request_log_images:
+            _drop_images(log.predict_log.request)
+        log.log_metadata.model_spec.name = response.model_spec.name
+        log.log_metadata.model_spec.version.value = response.model_spec.version.value
+        log.log_metadata.sampling_config.sampling_rate = rate
         log.log_metadata.timestamp_secs = int(time.time())
         try:
-            self._writer(config.path_prefix).write(log.SerializeToString())
+            self._writer.write(log.SerializeToString())
         except (OSError, tf.errors.OpError) as error:
-            _log.warning("request log %s: %s", config.path_prefix, error)
-
-    def _writer(self, prefix: str) -> _Writer:
-        with self._lock:
-            if prefix not in self._writers:
-                self._writers[prefix] = _Writer(prefix, self._options.max_bytes)
-            return self._writers[prefix]
+            _log.warning("request log %s: %s", self._settings.request_log_prefix, error)
 
     def close(self) -> None:
-        """Close all files."""
-        with self._lock:
-            for writer in self._writers.values():
-                writer.close()
-            self._writers.clear()
+        """Close the file."""
+        if self._writer is not None:
+            self._writer.close()
 
 
-def _drop_images(request: Any, kind: str, names: frozenset[str]) -> None:
-    """Remove the images from a request in place, in whichever form they were sent.
-
-    ``names`` are the inputs, and the features of tf.Examples, that hold encoded images.
-    """
-    if kind != "predict_log":
-        examples = getattr(request.input, request.input.WhichOneof("kind") or "example_list")
-        # Only one of the two kinds of lists has a context.
-        for example in (*examples.examples, getattr(examples, "context", None)):
-            for name in names if example is not None else ():
-                example.features.feature.pop(name, None)
-        return
+def _drop_images(request: Any) -> None:
+    """Remove the images from a request in place, in whichever form they were sent."""
     for name, tensor in list(request.inputs.items()):
         is_text = tensor.dtype == tensors.STRING
         pixels = not is_text and len(tensor.tensor_shape.dim) >= _SIDES
-        if name in names or pixels:
+        if name == IMAGE_INPUT or pixels:
             del request.inputs[name]
         elif is_text:
             # Any string may be a serialized tf.Example with an image in it.
-            tensor.string_val[:] = [_without_images(item, names) for item in tensor.string_val]
+            tensor.string_val[:] = [_without_images(item) for item in tensor.string_val]
 
 
-def _without_images(item: bytes, names: frozenset[str]) -> bytes:
+def _without_images(item: bytes) -> bytes:
     """Return a serialized tf.Example without its images; any other string is returned unchanged.
 
     If only a graph can read the images in it, nothing of it is returned.
     """
     # Searching is cheaper than parsing, and most strings have no image.
-    if not any(name.encode() in item for name in names):
+    if IMAGE_INPUT.encode() not in item:
         return item
     try:
         example = example_pb2.Example.FromString(item)
     except DecodeError:
-        return b"" if any(example_images(item, name) for name in names) else item
-    for name in names:
-        example.features.feature.pop(name, None)
+        return b"" if example_images(item) else item
+    example.features.feature.pop(IMAGE_INPUT, None)
     return bytes(example.SerializeToString())
 
 
@@ -158,6 +132,20 @@ class _Writer:
         self._file: Any = None
         self._resumes = 0.0
         """Time on the monotonic clock until which nothing is written, after a failure."""
+        if Path(prefix).is_dir() or prefix.endswith(os.sep):
+            raise ConfigError(
+                "the request log needs the beginning of the paths of its files, such as "
+                f"{Path(prefix) / 'requests'}. Received a folder: {prefix!r}."
+            )
+        try:
+            Path(prefix).parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=Path(prefix).parent):
+                pass
+        except OSError as error:
+            raise ConfigError(
+                f"the request log cannot be written to {Path(prefix).parent}: {error.strerror}. "
+                "Choose another folder."
+            ) from error
         # Files of earlier processes count towards the limit too.
         found = [(path, path.stat()) for path in request_log_files.of_prefix(Path(prefix))]
         found.sort(key=lambda file: file[1].st_mtime_ns)
@@ -168,7 +156,7 @@ class _Writer:
         size = len(record) + _FRAME_BYTES
         if size > self._max_bytes:
             raise OSError(
-                f"a record of {size} bytes is not kept, because --request_log_max_bytes is "
+                f"a record of {size} bytes is not kept, because all files together may have "
                 f"{self._max_bytes}"
             )
         with self._lock:

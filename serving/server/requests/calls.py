@@ -24,7 +24,7 @@ class Call:
     """One request. The first block of fields is given, the second is set while it runs."""
 
     method: str
-    """``Predict``, ``Classify``, ``Regress``, ``MultiInference``, ``GetModelMetadata`` …"""
+    """``Predict``, ``GetModelMetadata`` …"""
     entrypoint: Literal["GRPC", "REST"]
     peer: str = ""
     request_bytes: int = 0
@@ -48,6 +48,18 @@ class Call:
     def left(self) -> float | None:
         """Return the seconds until the deadline; None without a deadline."""
         return None if self.deadline is None else self.deadline - time.monotonic()
+
+    def check(self) -> None:
+        """Check that somebody still waits for the answer.
+
+        Raises:
+            StatusError: DEADLINE_EXCEEDED, the time is over; CANCELLED, the client has gone.
+        """
+        left = self.left()
+        if left is not None and left <= 0:
+            raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded.")
+        if not self.is_active():
+            raise StatusError(Code.CANCELLED, "Cancelled by the client.")
 
     @property
     def status(self) -> str:
@@ -73,7 +85,7 @@ class Calls:
         """
         began = time.monotonic()
         try:
-            self._check_wanted(call)
+            call.check()  # the client may have gone while the request waited in the queue
             return work(call)
         except Exception as error:
             failure = status.from_exception(error)
@@ -90,15 +102,6 @@ class Calls:
         """Notify the observers of a request that is refused before it runs."""
         call.code, call.message = error.code, status.truncate(error.message)
         self._tell(call)
-
-    @staticmethod
-    def _check_wanted(call: Call) -> None:
-        # The client may have gone while the request waited in the queue.
-        left = call.left()
-        if left is not None and left <= 0:
-            raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded before the request ran.")
-        if not call.is_active():
-            raise StatusError(Code.CANCELLED, "Cancelled before the request ran.")
 
     def _tell(self, call: Call) -> None:
         for observer in self.observers:

@@ -1,8 +1,13 @@
-"""Predict on one loaded version, with TensorFlow Serving's checks and messages.
+"""Predict on a loaded version that a request holds while it uses it, for gRPC and REST.
 
-The checks, their order and their messages follow servables/tensorflow/predict_util.cc and
-tensorflow/cc/saved_model/util.cc. Inputs are TensorProtos (gRPC) or arrays (REST). Outputs are
-arrays, which each interface writes in its own format.
+    with core.acquire(Spec("imgpipe", label="stable")) as handle:       # core.Core
+        prediction = handle.predict({"image_bytes": array}, call=call)
+        prediction.outputs            # {alias: numpy array}
+        handle.name, handle.version   # what answered
+
+Inputs are TensorProtos (gRPC) or arrays (REST; strings are object arrays of bytes). Outputs are
+arrays, which each interface writes in its own format. Every error is a ``StatusError`` with the
+code that TensorFlow Serving has for it.
 """
 
 from __future__ import annotations
@@ -16,10 +21,37 @@ import numpy as np
 
 from imgpipe.serving import tensors
 from imgpipe.serving.server import status
-from imgpipe.serving.server.requests.limits import Limits
-from imgpipe.serving.server.runtimes.runtime import Runtime
+from imgpipe.serving.server.requests import limits
+from imgpipe.serving.server.requests.calls import Call
+from imgpipe.serving.server.runtime import Runtime
 from imgpipe.serving.server.signature_names import DEFAULT_SIGNATURE
-from imgpipe.serving.server.status import Code, StatusError
+from imgpipe.serving.server.status import Code, StatusError, invalid
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The version of a model that a request selects: by number, by label, or the newest."""
+
+    name: str
+    version: int | None = None
+    label: str | None = None
+
+    @classmethod
+    def of(cls, request: Any) -> Spec:
+        """Return the spec of a request message with a ``model_spec``.
+
+        Raises:
+            StatusError: INVALID_ARGUMENT, the ``model_spec`` or its name is missing.
+        """
+        spec = request.model_spec
+        if not spec.name:
+            raise invalid("ModelSpec has no name specified.")
+        kind = spec.WhichOneof("version_choice")
+        return cls(
+            spec.name,
+            spec.version.value if kind == "version" else None,
+            spec.version_label if kind == "version_label" else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -36,150 +68,127 @@ class Prediction:
     """Size of the first dimension of the first input; 1 for a scalar."""
 
 
-def predict(
-    runtime: Runtime,
-    inputs: Mapping[str, Any],
-    signature_name: str,
-    output_filter: Sequence[str],
-    *,
-    timeout: float | None,
-    limits: Limits,
-) -> Prediction:
-    """Run one signature on TensorProtos or arrays.
+@dataclass(frozen=True)
+class Handle:
+    """One loaded version of one model."""
 
-    Args:
-        runtime: The runtime of the version.
-        inputs: TensorProto or array by input name.
-        signature_name: Name of the signature; empty for ``serving_default``.
-        output_filter: Names of the outputs to return; empty for all.
-        timeout: Time limit in seconds; None for none.
-        limits: Limits on the size of the inputs; None for none.
+    name: str
+    version: int
+    runtime: Runtime
+    max_pixels: int = 0
+    """Largest allowed number of pixels of an encoded image; 0 for any."""
 
-    Raises:
-        StatusError: The request does not fit the model, or the graph fails on its values.
-    """
-    key = signature_name or DEFAULT_SIGNATURE
-    signature = runtime.signatures.get(key)
-    if signature is None:
-        raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
-    _check_count(signature, inputs)
-    feeds, values = _inputs(signature, inputs, limits)
-    aliases = _outputs(signature, output_filter)
-    names = [signature.outputs[alias].name for alias in aliases]
-    fetches = sorted(set(names))  # several aliases may refer to one tensor
-    began = time.monotonic()
-    results = dict(zip(fetches, run(runtime, feeds, values, fetches, timeout), strict=True))
-    return Prediction(
-        signature_name=key,
-        outputs={a: results[n] for a, n in zip(aliases, names, strict=True)},
-        run_seconds=time.monotonic() - began,
-        rows=len(values[0]) if values and values[0].ndim else 1,
-    )
+    @property
+    def signatures(self) -> Mapping[str, Any]:
+        """SignatureDef by key."""
+        return self.runtime.signatures
 
+    def predict(
+        self,
+        inputs: Mapping[str, Any],
+        signature_name: str = "",
+        output_filter: Sequence[str] = (),
+        *,
+        call: Call | None = None,
+    ) -> Prediction:
+        """Run one signature on tensors.
 
-def run(
-    runtime: Runtime,
-    feeds: Sequence[str],
-    values: Sequence[np.ndarray],
-    fetches: Sequence[str],
-    timeout: float | None,
-) -> list[np.ndarray]:
-    """Call ``runtime.run``, convert its results to arrays, and its errors to StatusErrors.
+        Args:
+            inputs: TensorProto or array by input name.
+            signature_name: Name of the signature; empty for ``serving_default``.
+            output_filter: Names of the outputs to return; empty for all.
+            call: The call, which is given up between two slices of rows when its time is over or
+                nobody waits for its answer; None for no limit.
 
-    A session returns a string of shape [] as plain ``bytes``, which numpy alone would convert to a
-    dtype that TensorFlow does not have.
+        Raises:
+            StatusError: The request does not fit the model, or the graph fails on its values.
+        """
+        key = signature_name or DEFAULT_SIGNATURE
+        signature = self.signatures.get(key)
+        if signature is None:
+            raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
+        arrays = _arrays(signature, inputs)
+        aliases = _outputs(signature, output_filter)
+        names = [signature.outputs[alias].name for alias in aliases]
+        fetches = sorted(set(names))  # several aliases may refer to one tensor
+        began = time.monotonic()
+        found = self._run(signature, arrays, fetches, call)
+        results = dict(zip(fetches, found, strict=True))
+        first = next(iter(arrays.values()), None)
+        return Prediction(
+            signature_name=key,
+            outputs={a: results[n] for a, n in zip(aliases, names, strict=True)},
+            run_seconds=time.monotonic() - began,
+            rows=1 if first is None or not first.ndim else len(first),
+        )
 
-    Args:
-        runtime: The runtime of the version.
-        feeds: Names of the input tensors.
-        values: One array for each name in ``feeds``.
-        fetches: Names of the tensors to return.
-        timeout: Time limit in seconds; None for none.
-
-    Returns:
-        One array for each name in ``fetches``.
-
-    Raises:
-        StatusError: The time is over, or the graph fails.
-    """
-    if timeout is not None and timeout <= 0:
-        raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded before the model ran.")
-    try:
-        results = runtime.run(feeds, values, fetches, timeout)
-    except Exception as error:
-        raise status.from_exception(error) from error
-    return [v if isinstance(v, np.ndarray) else tensors.as_array(v) for v in results]
+    def _run(
+        self,
+        signature: Any,
+        arrays: Mapping[str, np.ndarray],
+        fetches: Sequence[str],
+        call: Call | None,
+    ) -> list[np.ndarray]:
+        most = self.max_pixels
+        pixels = [limits.row_pixels(alias, value, most) for alias, value in arrays.items()]
+        feeds = [signature.inputs[alias].name for alias in arrays]
+        values = list(arrays.values())
+        rows = {len(value) if value.ndim else 0 for value in values}
+        parts = [slice(None)]
+        if self.runtime.by_row and len(rows) == 1 and rows != {0}:
+            parts = list(limits.slices([sum(row) for row in zip(*pixels, strict=True)], most))
+        answers = []
+        for part in parts:
+            if call is not None:
+                call.check()
+            some = values if len(parts) == 1 else [value[part] for value in values]
+            try:
+                found = self.runtime.run(feeds, some, fetches)
+            except Exception as error:
+                raise status.from_exception(error) from error
+            # A session returns a string of shape [] as plain ``bytes``.
+            answers.append([v if isinstance(v, np.ndarray) else tensors.as_array(v) for v in found])
+        if len(answers) == 1:
+            return answers[0]
+        columns = zip(*answers, strict=True)
+        return [np.concatenate(pieces) if pieces[0].ndim else pieces[0] for pieces in columns]
 
 
 def _list(names: Iterable[str]) -> str:
-    return ",".join(sorted(names))
+    return ", ".join(sorted(names)) or "none"
 
 
-def _check_count(signature: Any, sent: Mapping[str, Any]) -> None:
-    expected = set(signature.inputs)
-    if len(sent) == len(expected) or (len(sent) < len(expected) and signature.defaults):
-        return
-    raise status.invalid(
-        f"input size does not match signature: {len(sent)}!={len(expected)} "
-        f"len({{{_list(sent)}}}) != len({{{_list(expected)}}}). "
-        f"Sent extra: {{{_list(set(sent) - expected)}}}. "
-        f"Missing but required: {{{_list(expected - set(sent))}}}."
-    )
-
-
-def _inputs(
-    signature: Any, sent: Mapping[str, Any], limits: Limits
-) -> tuple[list[str], list[np.ndarray]]:
-    feeds: list[str] = []
-    values: list[np.ndarray] = []
-    used: list[str] = []
-    for index, alias in enumerate(sorted(signature.inputs)):
-        info = signature.inputs[alias]
-        if alias in sent:
-            value = sent[alias]
-            used.append(alias)
-        elif alias in signature.defaults:
-            value = signature.defaults[alias]
-        else:
-            raise status.invalid(
-                f"Signature input alias: {alias}(feed name: {info.name}) not found in request and "
-                "no default value provided. Inputs expected to be in the request "
-                f"{{{_list(sent)}}}, or default input alias set: {_list(signature.defaults)}"
-            )
-        feeds.append(info.name)
-        values.append(_checked_array(index, alias, info, value, limits))
-    if sent and len(used) != len(sent):
-        raise status.invalid(
-            f"Inputs contains invalid name. Used request inputs: {_list(used)}, "
-            f"request input: {_list(sent)}"
+def _arrays(signature: Any, sent: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the inputs as arrays, in the order of their names."""
+    if set(sent) != set(signature.inputs):
+        raise invalid(
+            f"The inputs do not fit the signature. Expected: {_list(signature.inputs)}. Received: "
+            f"{_list(sent)}."
         )
-    return feeds, values
+    return {alias: _array(alias, signature.inputs[alias], sent[alias]) for alias in sorted(sent)}
 
 
-def _checked_array(index: int, alias: str, info: Any, value: Any, limits: Limits) -> np.ndarray:
+def _array(alias: str, info: Any, value: Any) -> np.ndarray:
     try:
         array = value if isinstance(value, np.ndarray) else tensors.to_array(value)
         number = tensors.number_of(value)
     except tensors.TensorError as error:
-        raise status.invalid(f"tensor parsing error: {alias} ({error})") from error
+        raise invalid(f"tensor parsing error: {alias} ({error})") from error
     # As in TensorFlow Serving, the dtype is compared and the shape is not: the operations of the
     # graph decide which shapes they accept.
     if number != info.dtype:
-        raise status.invalid(
-            f"Expects arg[{index}] to be {tensors.dtype_name(info.dtype)} but "
+        raise invalid(
+            f"Expects {alias} to be {tensors.dtype_name(info.dtype)} but "
             f"{tensors.dtype_name(number)} is provided"
         )
-    limits.check(alias, array)
     return array
 
 
 def _outputs(signature: Any, output_filter: Sequence[str]) -> list[str]:
-    for index, alias in enumerate(output_filter):
-        if alias not in signature.outputs:
-            raise status.invalid(
-                f"output tensor alias not found in signature: {alias} "
-                f"Outputs expected to be in the set {{{_list(signature.outputs)}}}."
-            )
-        if alias in output_filter[:index]:
-            raise status.invalid(f"duplicate output tensor alias: {alias}")
-    return list(output_filter) or sorted(signature.outputs)
+    wrong = [alias for alias in output_filter if alias not in signature.outputs]
+    if wrong:
+        raise invalid(
+            f"output tensor alias not found in signature: {_list(wrong)}. Expected some of: "
+            f"{_list(signature.outputs)}."
+        )
+    return list(dict.fromkeys(output_filter)) or sorted(signature.outputs)

@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Callable
 from typing import cast
 
 import uvicorn
 
 from imgpipe.serving.server.rest.protocol import HttpProtocol
-from imgpipe.serving.server.tls import Certificates
 
 HANDSHAKE_S = 10.0
 """Timeout of a TLS handshake."""
@@ -38,7 +38,7 @@ class Acceptor:
     Args:
         bound: A listening socket.
         protocol: Creates the protocol of a connection.
-        certificates: The certificates for TLS; None for plain HTTP.
+        tls: The context for TLS; None for plain HTTP.
         connections: The open connections, which uvicorn keeps up to date.
         limit: Number of open connections beyond which idle ones are closed.
     """
@@ -47,11 +47,11 @@ class Acceptor:
         self,
         bound: socket.socket,
         protocol: Callable[[], HttpProtocol],
-        certificates: Certificates | None,
+        tls: ssl.SSLContext | None,
         connections: set[HttpProtocol],
         limit: int,
     ) -> None:
-        self._socket, self._protocol, self._certificates = bound, protocol, certificates
+        self._socket, self._protocol, self._tls = bound, protocol, tls
         self._connections, self._limit = connections, limit
         # Connections that uvicorn does not know yet, the oldest first: TLS handshakes above all.
         self._starting: dict[asyncio.Task[None], None] = {}
@@ -70,7 +70,7 @@ class Acceptor:
 
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
-        at_once = 1 if self._certificates else _AT_ONCE  # a handshake takes milliseconds
+        at_once = 1 if self._tls else _AT_ONCE  # a handshake takes milliseconds
         accepted = 0
         while True:
             try:
@@ -93,7 +93,7 @@ class Acceptor:
 
     def _make_room(self) -> None:
         """End the oldest handshake, or else the connection that has been idle longest."""
-        if self._starting and self._certificates:
+        if self._starting and self._tls:
             handshake = next(iter(self._starting))
             del self._starting[handshake]
             handshake.cancel()
@@ -106,7 +106,7 @@ class Acceptor:
 
     async def _start(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        tls = self._certificates.context if self._certificates else None
+        tls = self._tls
         with contextlib.suppress(OSError):  # a failed handshake is an error of the client
             try:
                 await loop.connect_accepted_socket(
@@ -125,11 +125,9 @@ class Acceptor:
 class BoundedServer(uvicorn.Server):
     """uvicorn's server, with an ``Acceptor`` for each of its sockets."""
 
-    def __init__(
-        self, config: uvicorn.Config, certificates: Certificates | None, limit: int
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None, limit: int) -> None:
         super().__init__(config)
-        self._certificates, self._limit = certificates, limit
+        self._tls, self._limit = tls, limit
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept connections. There is no lifespan, and the sockets are always given."""
@@ -139,7 +137,7 @@ class BoundedServer(uvicorn.Server):
 
         connections = cast("set[HttpProtocol]", self.server_state.connections)
         acceptors = [
-            Acceptor(bound, protocol, self._certificates, connections, self._limit)
+            Acceptor(bound, protocol, self._tls, connections, self._limit)
             for bound in sockets or []
         ]
         self.servers = cast("list[asyncio.Server]", acceptors)

@@ -12,29 +12,25 @@ from typing import Any
 
 from google.protobuf import json_format
 from tensorflow_serving.apis import (
-    classification_pb2,
     get_model_metadata_pb2,
     predict_pb2,
-    regression_pb2,
 )
 
 from imgpipe.serving import tensors
 from imgpipe.serving.server import services, status
 from imgpipe.serving.server.core import Core
-from imgpipe.serving.server.monitoring.request_log import RequestLogs
+from imgpipe.serving.server.monitoring.request_log import RequestLog
 from imgpipe.serving.server.requests.calls import Call, Calls
-from imgpipe.serving.server.requests.handle import Handle, Spec
-from imgpipe.serving.server.requests.predict import Prediction
+from imgpipe.serving.server.requests.predict import Handle, Prediction, Spec
 from imgpipe.serving.server.rest import json_answers as answers
 from imgpipe.serving.server.rest import paths
 from imgpipe.serving.server.rest.body import TooLarge, decoded
-from imgpipe.serving.server.rest.json_examples import fill_examples, read_signature
-from imgpipe.serving.server.rest.json_tensors import read_predict
+from imgpipe.serving.server.rest.json_tensors import encoded_text, read_predict
 from imgpipe.serving.server.rest.json_text import read
-from imgpipe.serving.server.rest.options import RestOptions
+from imgpipe.serving.server.rest.options import MAX_BODY_BYTES, MAX_BODY_VALUES
 from imgpipe.serving.server.signature_names import DEFAULT_SIGNATURE
 from imgpipe.serving.server.status import Code, StatusError, invalid
-from imgpipe.serving.server.versions.manager import VersionState
+from imgpipe.serving.server.versions.version import VersionState
 
 HTTP_STATUS: dict[int, int] = {
     Code.OK: 200,
@@ -88,14 +84,10 @@ class Answer:
 class Api:
     """Answers REST requests with the models and errors of the gRPC services."""
 
-    def __init__(
-        self, core: Core, calls: Calls, logs: RequestLogs, options: RestOptions, workers: int
-    ) -> None:
+    def __init__(self, core: Core, calls: Calls, log: RequestLog, workers: int) -> None:
         """``workers`` is the number of threads that call ``answer``."""
-        self._core, self._calls, self._logs = core, calls, logs
+        self._core, self._calls, self._log = core, calls, log
         self._unobserved = Calls()
-        self._service = services.PredictionService(core, logs, services.ServiceOptions())
-        self._options = options
         # The metadata of each loaded version as JSON, which is dropped with its runtime.
         self._metadata: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         self._large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
@@ -143,11 +135,10 @@ class Api:
                 return self._metadata_of(handle)
         if target.action == "predict":
             return self._predict(received, target.spec, call)
-        with self._gate(received, call):
-            request = _examples_request(target, self._document(received))
-        if target.action == "classify":
-            return answers.write_classifications(self._service.classify(request, call).result)
-        return answers.write_regressions(self._service.regress(request, call).result)
+        raise StatusError(
+            Code.UNIMPLEMENTED,
+            f"This server has no :{target.action}. Use :predict, or TensorFlow Serving itself.",
+        )
 
     def _metadata_of(self, handle: Handle) -> str:
         """Return the metadata of a version as JSON, which is written once."""
@@ -157,8 +148,8 @@ class Api:
         return text
 
     def _document(self, received: RestRequest) -> dict[str, Any]:
-        body = decoded(received.body, received.encoding, self._options.max_body_bytes)
-        return read(body, self._options.max_body_values)
+        body = decoded(received.body, received.encoding, MAX_BODY_BYTES)
+        return read(body, MAX_BODY_VALUES)
 
     @contextlib.contextmanager
     def _gate(self, received: RestRequest, call: Call) -> Iterator[None]:
@@ -187,7 +178,7 @@ class Api:
         with contextlib.ExitStack() as held:
             with self._gate(received, call):
                 document = self._document(received)
-                signature_name = read_signature(document)
+                signature_name = _read_signature(document)
                 handle = held.enter_context(self._core.acquire(spec))
                 call.version = handle.version
                 key = signature_name or DEFAULT_SIGNATURE
@@ -195,17 +186,15 @@ class Api:
                     raise invalid(f'Serving signature name: "{key}" not found in signature def')
                 form, inputs = read_predict(document, handle.signatures[key].inputs, signature_name)
                 document.clear()  # it is many times as large as the arrays
-            answer = handle.predict(inputs, signature_name, timeout=call.left())
+            answer = handle.predict(inputs, signature_name, call=call)
         call.signature, call.rows = answer.signature_name, answer.rows
         call.run_seconds = answer.run_seconds
         text = answers.write_predict(answer.outputs, form)
-        self._log(handle.name, handle.version, inputs, answer)
+        if self._log.enabled:
+            self._record(handle.name, handle.version, inputs, answer)
         return text
 
-    def _log(self, name: str, version: int, inputs: dict[str, Any], answer: Prediction) -> None:
-        config = self._core.request_log(name)
-        if config is None:
-            return
+    def _record(self, name: str, version: int, inputs: dict[str, Any], answer: Prediction) -> None:
         request, response = predict_pb2.PredictRequest(), predict_pb2.PredictResponse()
         for message in (request, response):
             message.model_spec.name = name
@@ -215,28 +204,13 @@ class Api:
             tensors.fill_compact(request.inputs[alias], value)
         for alias, value in answer.outputs.items():
             tensors.fill_typed(response.outputs[alias], value)
-        self._logs.record(config, "predict_log", request, response, name, version)
+        self._log.record(request, response)
 
 
 def failure(error: StatusError) -> Answer:
     """Return the answer to a failed request, as TensorFlow Serving writes it."""
     code = 413 if isinstance(error, TooLarge) else HTTP_STATUS.get(error.code, 500)
     return Answer(code, answers.write_error(status.truncate(error.message)))
-
-
-def _examples_request(target: paths.Target, document: dict[str, Any]) -> Any:
-    if target.action == "classify":
-        request: Any = classification_pb2.ClassificationRequest()
-    else:
-        request = regression_pb2.RegressionRequest()
-    spec = request.model_spec
-    spec.name, spec.signature_name = target.spec.name, read_signature(document)
-    if target.spec.version is not None:
-        spec.version.value = target.spec.version
-    elif target.spec.label is not None:
-        spec.version_label = target.spec.label
-    fill_examples(document, request.input)
-    return request
 
 
 @functools.lru_cache(maxsize=64)
@@ -262,3 +236,12 @@ def _metadata(response: Any) -> str:
         f'{{\n"model_spec":{_json(response.model_spec)},\n'
         f'"metadata": {{"signature_def": {_json(signatures)}}}\n}}\n'
     )
+
+
+def _read_signature(document: dict[str, Any]) -> str:
+    """Return the ``signature_name`` of a request; empty if the request has none."""
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
+        raise invalid("Not formatted correctly: 'signature_name' must be a string value.")
+    encoded_text(name)
+    return name

@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
@@ -29,7 +28,8 @@ from imgpipe.serving.server.requests.pool import Refused, SheddingPool
 from imgpipe.serving.server.rest import body as bodies
 from imgpipe.serving.server.rest import paths
 from imgpipe.serving.server.rest.api import Answer, Api, RestRequest, failure
-from imgpipe.serving.server.rest.options import RestOptions
+from imgpipe.serving.server.rest.options import MAX_BODY_BYTES
+from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import Code, StatusError
 
 VERSION_HEADER = "Model-Version"
@@ -46,8 +46,7 @@ _LATE_S = 0.05
 _TIMED_OUT = 408
 _FOREIGN = (
     "The request seems to come from a page of another site. If it is your own, send Content-Type: "
-    "application/json, or let the proxy keep the Host header. To allow pages of other sites, start "
-    "the server with --rest_api_enable_cors_support."
+    "application/json, or let the proxy keep the Host header."
 )
 
 
@@ -67,9 +66,9 @@ class Page:
 class Endpoint:
     """Everything under ``/v1/``, and 404 for the rest."""
 
-    def __init__(self, api: Api, pool: SheddingPool, options: RestOptions) -> None:
-        self._api, self._pool, self._options = api, pool, options
-        self._budget = bodies.Budget(_BODIES_AT_ONCE * options.max_body_bytes)
+    def __init__(self, api: Api, pool: SheddingPool, settings: Settings) -> None:
+        self._api, self._pool, self._timeout = api, pool, settings.rest_timeout
+        self._budget = bodies.Budget(_BODIES_AT_ONCE * MAX_BODY_BYTES)
         self.draining = False
         self.running = 0
         """Number of requests without an answer so far."""
@@ -92,23 +91,23 @@ class Endpoint:
         if not paths.is_api(path):
             return Response(status_code=404)
         peer = ":".join(map(str, request.client)) if request.client else "unix"
-        deadline = time.monotonic() + self._options.timeout
+        deadline = time.monotonic() + self._timeout
         encoding = request.headers.get("content-encoding", "")
         received = RestRequest(request.method, path, peer, encoding=encoding, deadline=deadline)
         if self.draining:
             error = StatusError(Code.UNAVAILABLE, "The server is stopping. Use another server.")
             await bodies.discard(request.receive)
             return _closing(self._api.refuse(received, error))
-        if request.method == "POST" and not self._options.cors and _is_foreign(request):
+        if request.method == "POST" and _is_foreign(request):
             foreign = StatusError(Code.PERMISSION_DENIED, _FOREIGN)
             await bodies.discard(request.receive)
             return _closing(self._api.refuse(received, foreign))
         try:
-            async with asyncio.timeout(self._options.timeout):
+            async with asyncio.timeout(self._timeout):
                 body = await bodies.read(
                     request.receive,
                     request.headers.get("content-length", ""),
-                    self._options.max_body_bytes,
+                    MAX_BODY_BYTES,
                     self._budget,
                 )
         except bodies.ClientDisconnected:
@@ -116,7 +115,7 @@ class Endpoint:
         except TimeoutError:
             late = StatusError(
                 Code.DEADLINE_EXCEEDED,
-                f"The request was not complete within {self._options.timeout:g} s.",
+                f"The request was not complete within {self._timeout:g} s.",
             )
             return _closing(replace(self._api.refuse(received, late), status=_TIMED_OUT))
         except StatusError as error:
@@ -197,7 +196,6 @@ def _closing(answer: Answer) -> Response:
 
 def make_app(
     api: Endpoint,
-    options: RestOptions,
     ready: Callable[[], bool],
     pages: Sequence[Page],
     web: Sequence[Route] = (),
@@ -206,7 +204,6 @@ def make_app(
 
     Args:
         api: The endpoint for ``/v1/``.
-        options: Options of the REST interface.
         ready: Returns whether every model has an available version.
         pages: Further pages, such as the metrics and the list of models.
         web: Routes of the page for people, if there is one.
@@ -219,7 +216,7 @@ def make_app(
         up = not api.draining and ready()
         return JSONResponse({"ready": up}, 200 if up else 503)
 
-    app = Starlette(
+    return Starlette(
         routes=[
             *(Route(f"/{version}/health/live", live) for version in ("v1", "v2")),
             *(Route(f"/{version}/health/ready", is_ready) for version in ("v1", "v2")),
@@ -228,12 +225,3 @@ def make_app(
             Mount("/", api),
         ]
     )
-    if options.cors:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=["*"],
-            allow_methods=["POST", "GET"],
-            allow_headers=["Content-Type"],
-            expose_headers=[VERSION_HEADER],
-        )
-    return app

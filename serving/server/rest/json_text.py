@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from imgpipe.serving.server.rest import json_bounds
-from imgpipe.serving.server.rest.options import DEFAULT_MAX_BODY_VALUES
+from imgpipe.serving.server.rest.options import MAX_BODY_VALUES
 from imgpipe.serving.server.status import StatusError, invalid
 
 _SHOWN_BYTES = 256
@@ -51,7 +51,7 @@ _LARGE_DECODER = json.JSONDecoder(
 )
 
 
-def read(body: bytes, max_values: int = DEFAULT_MAX_BODY_VALUES) -> dict[str, Any]:
+def read(body: bytes, max_values: int = MAX_BODY_VALUES) -> dict[str, Any]:
     """Parse the JSON object at the beginning of ``body``.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from typing import Any
@@ -14,7 +15,6 @@ from imgpipe.serving.server.errors import PortBusy
 from imgpipe.serving.server.rest.acceptor import BoundedServer
 from imgpipe.serving.server.rest.app import Endpoint
 from imgpipe.serving.server.rest.protocol import IDLE_S, HttpProtocol
-from imgpipe.serving.server.tls import Certificates
 
 MAX_CONNECTIONS = 4096
 _SHARE = 0.5
@@ -27,13 +27,13 @@ _POLL_S = 0.01
 class Listener:
     """The REST port of a server."""
 
-    def __init__(self, host: str, port: int, certificates: Certificates | None) -> None:
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
         """Bind the port; requests are answered only after ``start``.
 
         Raises:
             PortBusy: The address cannot be listened on.
         """
-        self._certificates = certificates
+        self._tls = tls
         self._socket = _bound(host, port)
         self.port: int = self._socket.getsockname()[1]
         self._server: uvicorn.Server | None = None
@@ -60,7 +60,7 @@ class Listener:
             timeout_graceful_shutdown=1,  # ``stop`` has waited for the requests before
         )
         # Idle connections are closed before the limit at which uvicorn answers 503.
-        self._server = BoundedServer(config, self._certificates, most - most // 8)
+        self._server = BoundedServer(config, self._tls, most - most // 8)
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), name="rest", daemon=True
         )

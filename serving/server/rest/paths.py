@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote
 
-from imgpipe.serving.server.requests.handle import Spec
+from imgpipe.serving.server.requests.predict import Spec
 from imgpipe.serving.server.status import invalid
 
 Action = Literal["predict", "classify", "regress", "metadata", "status"]

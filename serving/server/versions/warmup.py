@@ -16,21 +16,19 @@ from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
 from imgpipe.serving.server import status
-from imgpipe.serving.server.requests.examples import CLASSIFY, REGRESS, Task
-from imgpipe.serving.server.requests.handle import Handle
+from imgpipe.serving.server.requests.predict import Handle
 from imgpipe.serving.server.status import Code, StatusError
 
 FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_RECORDS = 1000
 
 
-def replay(handle: Handle, directory: Path, iterations: int = 1) -> int:
+def replay(handle: Handle, directory: Path) -> int:
     """Run the warm-up requests of a version.
 
     Args:
         handle: The version that has just been loaded.
         directory: The folder of the version.
-        iterations: How many times each request runs.
 
     Returns:
         The number of requests in the file.
@@ -51,8 +49,7 @@ def replay(handle: Handle, directory: Path, iterations: int = 1) -> int:
             log = prediction_log_pb2.PredictionLog.FromString(record)
         except DecodeError as error:
             raise status.invalid(f"Failed to parse warmup record: {error}") from error
-        for _ in range(max(iterations, 1)):
-            _replay_one(handle, log)
+        _replay_one(handle, log)
         count += 1
     return count
 
@@ -74,19 +71,11 @@ def _records(path: Path) -> Iterator[bytes]:
 
 
 def _replay_one(handle: Handle, log: Any) -> None:
-    kind = log.WhichOneof("log_type")
-    if kind == "predict_log":
-        request = log.predict_log.request
-        handle.predict(request.inputs, request.model_spec.signature_name, request.output_filter)
-    elif kind in ("classify_log", "regress_log"):
-        request = getattr(log, kind).request
-        method = CLASSIFY if kind == "classify_log" else REGRESS
-        handle.infer([Task.of(method, request)], request.input)
-    elif kind == "multi_inference_log":
-        request = log.multi_inference_log.request
-        tasks = [Task.of(task.method_name, task) for task in request.tasks]
-        handle.infer(tasks, request.input, multi=True)
-    else:
+    if log.WhichOneof("log_type") != "predict_log":
         raise StatusError(
-            Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind or 'LOG_TYPE_NOT_SET'}"
+            Code.UNIMPLEMENTED,
+            f"Unsupported log_type for warmup: {log.WhichOneof('log_type')}. Expected: "
+            "predict_log.",
         )
+    request = log.predict_log.request
+    handle.predict(request.inputs, request.model_spec.signature_name, request.output_filter)

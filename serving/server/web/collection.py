@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from imgpipe.models.errors import ConfigError
 from imgpipe.serving.image_header import sniff
 from imgpipe.serving.server.core import Core
-from imgpipe.serving.server.errors import BadArgument
-from imgpipe.serving.server.requests.handle import Spec
+from imgpipe.serving.server.requests.predict import Spec
 from imgpipe.serving.server.signature_names import DEFAULT_SIGNATURE
 from imgpipe.serving.server.status import Code, StatusError, invalid
 
@@ -49,7 +49,7 @@ class Collection:
         core: The served models.
 
     Raises:
-        BadArgument: Images cannot be written to the folder.
+        ConfigError: Images cannot be written to the folder.
     """
 
     def __init__(self, folder: Path, core: Core) -> None:
@@ -60,24 +60,23 @@ class Collection:
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            raise BadArgument(
+            raise ConfigError(
                 f"Images cannot be collected in {folder}: {error.strerror}. Expected: a folder "
                 "that this user can write to."
             ) from error
 
-    def keep(self, correction: Correction, timeout: float | None = None) -> str:
+    def keep(self, correction: Correction) -> str:
         """Keep an image and return its path in the folder.
 
         Args:
             correction: The image and its class.
-            timeout: Seconds for the model to decode the image.
 
         Raises:
             StatusError: The model cannot decode the image or has no such class, a limit is
                 reached, or the file cannot be written.
         """
         data, label = correction.data, correction.label
-        classes = self._classes(correction, timeout)
+        classes = self._classes(correction)
         if label not in classes:
             raise invalid(
                 f"{label[:80]!r} is not a class of the model. Expected one of: "
@@ -100,7 +99,7 @@ class Collection:
                 ) from error
         return f"{label}/{name}"
 
-    def _classes(self, correction: Correction, timeout: float | None) -> list[str]:
+    def _classes(self, correction: Correction) -> list[str]:
         """Return the classes of the version, which must decode the image to name them."""
         with self._core.acquire(correction.spec) as handle:
             signature = handle.signatures.get(DEFAULT_SIGNATURE)
@@ -108,7 +107,7 @@ class Collection:
             if signature is None or len(names) != 1 or "classes" not in signature.outputs:
                 raise invalid(f"Model {handle.name} is not a classifier of encoded images.")
             image = np.array([correction.data], dtype=object)
-            answer = handle.predict({names[0]: image}, timeout=timeout)
+            answer = handle.predict({names[0]: image})
         return [bytes(name).decode("utf-8", "replace") for name in answer.outputs["classes"][0]]
 
     def _check_room(self, size: int) -> None:

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from imgpipe.serving.server.requests.handle import Spec
 from imgpipe.serving.server.requests.pool import SheddingPool
+from imgpipe.serving.server.requests.predict import Spec
 from imgpipe.serving.server.rest import body as bodies
 from imgpipe.serving.server.status import invalid
 from imgpipe.serving.server.web import same_site
@@ -50,7 +50,7 @@ def routes(collection: Collection | None, pool: SheddingPool, timeout: float) ->
         body = same_site.body_of(request, MAX_IMAGE_BYTES, budget, foreign=_FOREIGN, large=_LARGE)
         async with body as data:
             correction = Correction(*version_and_label(request), data)
-            path = await pool.run(lambda: keep(correction, timeout), len(data))
+            path = await pool.run(lambda: keep(correction), len(data))
         return JSONResponse({"path": path})
 
     async def take(request: Request) -> Response:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
@@ -12,20 +10,11 @@ from imgpipe.components.image_file.content import decode
 from imgpipe.components.image_file.perceptual_hash import (
     ALL_BYTES,
     BYTES,
-    KINDS,
+    parse,
     perceptual_hashes,
 )
 from imgpipe.components.image_file.pixels import Pixels
 from tests.images import distance, encoded, scene
-
-
-class Hashes(NamedTuple):
-    """The parts of the bytes that `perceptual_hashes` returns."""
-
-    upright: bytes
-    mirrored: bytes
-    crops: bytes
-    grey: bytes
 
 
 def hashes(data):
@@ -37,8 +26,7 @@ def hashed(image, kind="JPEG", **options):
     """Encode an image and return its perceptual hashes."""
     found = hashes(encoded(image, kind, **options))
     assert len(found) == ALL_BYTES
-    upright, mirrored = found[:BYTES], found[BYTES : 2 * BYTES]
-    return Hashes(upright, mirrored, found[2 * BYTES : KINDS * BYTES], found[KINDS * BYTES :])
+    return parse(found)
 
 
 ORIGINAL = hashed(scene(), "PNG")

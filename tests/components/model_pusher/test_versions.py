@@ -15,7 +15,7 @@ from imgpipe.components.model_pusher import component, versions
 from imgpipe.components.storage import manifest
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands import rollback
-from imgpipe.serving.server.storage import LocalStore
+from imgpipe.serving.server import storage
 from tests import python_program
 from tests.folder_renames import refused
 
@@ -52,7 +52,7 @@ def test_where_folders_cannot_be_renamed_a_server_waits_for_all_files_of_a_versi
     seen: list[tuple[bool, set[str]]] = []
 
     def look() -> None:
-        if (found := LocalStore(base).inspect(1, "1")) and found.fingerprint:
+        if (found := storage.look(base / "1")) and found.fingerprint:
             seen.append((not found.missing, {name for name, _, _ in found.fingerprint}))
 
     with refused(each=look):

@@ -18,8 +18,8 @@ from imgpipe.components.storage import integrity, manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.pipeline.request_drift import images as measuring
 from imgpipe.serving import tensors
-from imgpipe.serving.server.monitoring.request_log import RequestLogOptions, RequestLogs
-from imgpipe.serving.server.versions.config import RequestLogConfig
+from imgpipe.serving.server.monitoring.request_log import RequestLog
+from imgpipe.serving.server.settings import Settings
 from tests.images import encoded
 
 CLASSES = ("cat", "dog", "owl")
@@ -53,7 +53,13 @@ def write_log(
     max_bytes=256 << 20,
 ):
     """Write requests in batches with the server's log writer; return its files, oldest first."""
-    logs = RequestLogs(RequestLogOptions(max_bytes, images=bool(len(images))))
+    settings = Settings(
+        request_log_prefix=str(prefix),
+        request_log_sampling_rate=1.0,
+        request_log_images=bool(len(images)),
+        request_log_max_bytes=max_bytes,
+    )
+    log = RequestLog(settings)
     labels = labels or [classes[top] for top in answers.argmax(axis=1)]
     for start in range(0, len(answers), batch):
         rows = slice(start, start + batch)
@@ -67,9 +73,9 @@ def write_log(
         tensors.fill_compact(request.inputs[names.IMAGE_BYTES], np.array(sent, object))
         for name in outputs:
             tensors.fill_typed(response.outputs[name], said[name])
-        config = RequestLogConfig(str(prefix), 1.0)
-        logs.record(config, "predict_log", request, response, "m", version)
-    logs.close()
+        response.model_spec.name, response.model_spec.version.value = "m", version
+        log.record(request, response)
+    log.close()
     return sorted(Path(prefix).parent.glob(f"{Path(prefix).name}-*.tfrecord"))
 
 
@@ -108,9 +114,15 @@ def push(out: Path, images: int = 150) -> manifest.Version:
     return version
 
 
-def predict(out: Path, answers: np.ndarray, labels=None) -> None:
-    """Write predictions on validation, and the run that published version 1 and recorded them."""
-    uri = out / "artifacts/Predictor/predictions/11"
+def predict(out: Path, answers: np.ndarray, labels=None, number: int = 11, key="model") -> None:
+    """Write predictions of that model on validation, and an ML Metadata store that records them.
+
+    Where `key` is "baseline_model", another model made them, and that model was its baseline.
+    """
+    import ml_metadata as mlmd
+    from ml_metadata.proto import metadata_store_pb2 as proto
+
+    uri = out / f"artifacts/Predictor/predictions/{number}"
     split = f"{uri}/Split-{names.VALIDATION}/data_tfrecord-00000-of-00001"
     with records.ShardWriter({"all": split}) as writer:
         for number, row in enumerate(answers):
@@ -118,10 +130,34 @@ def predict(out: Path, answers: np.ndarray, labels=None) -> None:
             values = {names.PREDICTED: label, names.PROBABILITIES: [float(p) for p in row]}
             writer.write("all", records.make(values))
     integrity.seal(Path(uri))
-    run = out / "runs" / "20260101-000000"
-    run.mkdir(parents=True)
-    (run / "config.toml").write_text("")
-    summary = {"status": "blessed", "push": {"status": "pushed", "version": "1"}}
-    (run / "summary.json").write_text(json.dumps(summary))
-    artifacts = {"Predictor": {"predictions": str(uri)}}
-    (run / "artifacts.json").write_text(json.dumps(artifacts))
+    config = proto.ConnectionConfig()
+    config.sqlite.filename_uri = str(out / "metadata.sqlite")
+    config.sqlite.connection_mode = 3
+    store = mlmd.MetadataStore(config)
+    kinds = [
+        store.put_artifact_type(proto.ArtifactType(name=name)) for name in ("Model", "Examples")
+    ]
+    ran = store.put_execution_type(
+        proto.ExecutionType(name="imgpipe.components.predictor.component.Predictor")
+    )
+    places = (out / "artifacts/ImageTrainer/model/9", uri)
+    artifacts = store.put_artifacts(
+        [
+            proto.Artifact(type_id=kind, uri=str(place))
+            for kind, place in zip(kinds, places, strict=True)
+        ]
+    )
+    (execution,) = store.put_executions([proto.Execution(type_id=ran)])
+    ways = (proto.Event.INPUT, proto.Event.OUTPUT)
+    keys = (key, "predictions")
+    store.put_events(
+        [
+            proto.Event(
+                artifact_id=artifact,
+                execution_id=execution,
+                type=way,
+                path=proto.Event.Path(steps=[proto.Event.Path.Step(key=name)]),
+            )
+            for artifact, way, name in zip(artifacts, ways, keys, strict=True)
+        ]
+    )

@@ -20,10 +20,9 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.errors import PortBusy
-from imgpipe.serving.server.grpc_port import MAX_STREAMS, GrpcPort
-from imgpipe.serving.server.monitoring.health import Health
-from imgpipe.serving.server.requests.limits import DEFAULT_MAX_MESSAGE_BYTES
-from imgpipe.serving.server.server import ServerOptions
+from imgpipe.serving.server.grpc_port import HEALTH_SERVICES, MAX_STREAMS, GrpcPort, Health
+from imgpipe.serving.server.settings import DEFAULT_MAX_MESSAGE_BYTES
+from tests.serving.quick import quick
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
@@ -32,8 +31,7 @@ PREDICT = "/tensorflow.serving.PredictionService/Predict"
 def server(push, tmp_path):
     """Return a running server of model ``m`` with two workers and a queue of four requests."""
     push("half_plus_two", tmp_path / "m", 3)
-    options = ServerOptions(max_workers=2, max_waiting=4)
-    server = ModelServer("m", tmp_path / "m", options=options)
+    server = ModelServer("m", tmp_path / "m", quick(max_workers=2, max_queued_requests=4))
     server.start()
     server.wait_until_available(60)
     yield server
@@ -67,11 +65,26 @@ def predict(target: str) -> list[float]:
         return list(stub.Predict(predict_request(), timeout=20).outputs["y"].float_val)
 
 
-def health(target: str) -> int:
+def health(target: str, service: str = "") -> int:
     """Return the serving status of the gRPC health service on a new connection."""
     with grpc.insecure_channel(target) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
-        return stub.Check(health_pb2.HealthCheckRequest(), timeout=20).status
+        return stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=20).status
+
+
+def port() -> GrpcPort:
+    """Return a port without services."""
+    return GrpcPort([], Health(lambda: True), quick())
+
+
+def test_health_follows_the_models(push, tmp_path):
+    with ModelServer("m", tmp_path / "new", quick()) as server:
+        assert {health(server.target, service) for service in HEALTH_SERVICES} == {2}
+        push("half_plus_two", tmp_path / "new", 1)
+        server.wait_until_available(30)
+        assert {health(server.target, service) for service in HEALTH_SERVICES} == {1}
+        with pytest.raises(grpc.RpcError, match=r"StatusCode\.NOT_FOUND"):
+            health(server.target, "nope")
 
 
 def test_streams_without_a_request_do_not_block_other_clients(server):
@@ -114,7 +127,7 @@ def test_streams_without_a_request_do_not_delay_stop(server):
 )
 def test_the_error_says_why_a_unix_socket_cannot_be_used(tmp_path, place, words):
     with pytest.raises(PortBusy, match=words):
-        GrpcPort([], Health(), ()).listen(f"unix:{place(tmp_path)}")
+        port().listen(f"unix:{place(tmp_path)}")
 
 
 def test_a_folder_of_a_unix_socket_that_may_not_be_read_is_named(monkeypatch):
@@ -123,23 +136,20 @@ def test_a_folder_of_a_unix_socket_that_may_not_be_read_is_named(monkeypatch):
 
     monkeypatch.setattr(Path, "is_dir", refuse)
     with pytest.raises(PortBusy, match=r"/secret/s: Permission denied\. Check the permissions"):
-        GrpcPort([], Health(), ()).listen("unix:/secret/s")
+        port().listen("unix:/secret/s")
 
 
-def test_a_unix_socket_is_taken_from_a_server_that_has_ended_only():
+def test_a_unix_socket_of_another_server_is_taken_over(push, tmp_path):
+    """TensorFlow Serving's own tests start all their servers with one path."""
+    push("half_plus_two", tmp_path / "m", 3)
     with tempfile.TemporaryDirectory() as folder:  # its path is shorter than that of tmp_path
         path = f"{folder}/socket"
-        port = GrpcPort([], Health(), ())
-        port.open()
-        with socket.socket(socket.AF_UNIX) as other:
-            other.bind(path)
-            other.listen()
-            with pytest.raises(PortBusy, match="another server uses the socket"):
-                port.listen(f"unix:{path}")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
-            other.bind(f"{path}-of-datagrams")
-            with pytest.raises(PortBusy, match=r"wrong type for socket\. Check"):
-                port.listen(f"unix:{path}-of-datagrams")
-        port.listen(f"unix:{path}")
-        port.start()
-        port.stop(0)
+        for _ in range(2):
+            with socket.socket(socket.AF_UNIX) as other:
+                other.bind(path)
+                other.listen()
+                settings = quick(grpc_socket_path=path)
+                with ModelServer("m", tmp_path / "m", settings) as server:
+                    server.wait_until_available(30)
+                    assert server.port == 0, "with a socket, port 0 means none"
+                    assert predict(f"unix:{path}") == [2.5, 3.0]

@@ -17,17 +17,14 @@ import pytest
 
 from imgpipe.serving.client import Client, DeadlineExceeded, NotFound, ServingError, Unavailable
 from imgpipe.serving.server import ModelServer
-from imgpipe.serving.server.core import CoreOptions
-from imgpipe.serving.server.requests.handle import Handle
-from imgpipe.serving.server.server import ServerOptions
+from imgpipe.serving.server.requests.predict import Handle
+from imgpipe.serving.server.runtime import SessionRuntime
 from imgpipe.serving.server.status import StatusError
-from imgpipe.serving.server.versions.config import ModelConfig
-from imgpipe.serving.server.versions.loader import LoaderOptions, make_loader
+from imgpipe.serving.server.versions.config import ModelConfig, VersionPolicy
 from imgpipe.serving.server.versions.manager import ModelManager
-from imgpipe.serving.server.versions.servable import LoadPolicy, State
-from imgpipe.serving.server.versions.version_policy import VersionPolicy
+from imgpipe.serving.server.versions.version import State
+from tests.serving.quick import POLL_S, quick
 
-POLL_S = 0.05
 TWO = {"x": np.float32([2.0])}
 
 
@@ -39,8 +36,8 @@ def serve(tmp_path):
     """
     servers = []
 
-    def start(**options):
-        server = ModelServer("m", tmp_path / "base", poll_seconds=POLL_S, **options)
+    def start(**changes):
+        server = ModelServer("m", tmp_path / "base", quick(**changes))
         server.start()
         client = Client(server.target, "m")
         servers.append((server, client))
@@ -100,8 +97,8 @@ def test_a_copy_with_old_file_times_is_loaded_only_after_it_stops_changing(
     Neither counts: the files must stay unchanged for a time that the server measures itself.
     """
     push("half_plus_two", base, 1)
-    load = make_loader(LoaderOptions())
-    manager = ModelManager(ModelConfig("m", base), load, poll_seconds=0.4)
+    settings = quick(file_system_poll_wait_seconds=0.4)
+    manager = ModelManager(ModelConfig("m", base), SessionRuntime, settings)
     manager.poll()
     assert manager.available() == [1]
     shutil.copytree(models / "half_plus_three", base / "2")
@@ -127,14 +124,11 @@ def test_a_model_of_imgpipe_runs_a_limited_number_of_rows(push, base):
     (path / "assets.extra" / "model_digest.json").write_text("{}")
     inner = []
 
-    def watched(session):
-        run = session.run
-        session.run = lambda feeds, values, *more: (
-            inner.append(len(values[0])) or run(feeds, values, *more)
-        )
-        return session
-
-    runtime = make_loader(LoaderOptions(wrap=watched))(path)
+    runtime = SessionRuntime(path)
+    run = runtime.run
+    runtime.run = lambda feeds, values, fetches: (
+        inner.append(len(values[0])) or run(feeds, values, fetches)
+    )
     handle = Handle("m", 1, runtime)
     assert len(handle.predict({"x": np.ones(100, np.float32)}).outputs["y"]) == 100
     assert inner == [64, 36]
@@ -146,12 +140,12 @@ def test_a_model_of_imgpipe_runs_a_limited_number_of_rows(push, base):
 def test_a_request_during_a_swap_finds_the_new_version(push, base):
     """The new version becomes available, and the old one leaves, between two looks at them."""
     push("half_plus_two", base, 1)
-    manager = ModelManager(ModelConfig("m", base), make_loader(LoaderOptions()), poll_seconds=0.4)
+    manager = ModelManager(ModelConfig("m", base), SessionRuntime, quick())
     manager.poll()
-    old = manager._servables[1]
+    old = manager._versions[1]
 
     class Arriving:
-        version, state, references, asked = 2, State.LOADING, 0, 0
+        state, asked = State.LOADING, 0
 
         def acquire(self):
             self.asked += 1
@@ -164,10 +158,10 @@ def test_a_request_during_a_swap_finds_the_new_version(push, base):
         def release(self):
             pass
 
-    manager._servables = {1: old, 2: Arriving()}
+    manager._versions = {1: old, 2: Arriving()}
     with manager.acquire(None) as (version, runtime):
         assert (version, runtime) == (2, "runtime of 2")
-    manager._servables = {}
+    manager._versions = {}
     manager.stop(5)
 
 
@@ -254,8 +248,7 @@ def test_at_start_the_newest_undamaged_version_is_served(
     push("half_plus_two", base, 1)
     push_damaged(base, 2, damage)
     push_damaged(base, 3, "checksum")
-    load = LoadPolicy(max_retries=retries)
-    server, client = serve(options=ServerOptions(core=CoreOptions(load=load)))
+    server, client = serve(max_load_retries=retries)
     assert server.wait_until_available(30) == 1
     assert client.predict(TWO).version == 1
     failed = "LOADING" if retries else "END"
@@ -271,7 +264,7 @@ def test_a_version_of_a_specific_policy_is_not_replaced_by_another(push, base, t
     push("half_plus_two", base, 1)
     push_damaged(base, 2, "checksum")
     config = ModelConfig("m", base, policy=VersionPolicy("specific", versions=(2,)))
-    with ModelServer(models=[config], poll_seconds=POLL_S) as server:
+    with ModelServer(models=[config], settings=quick()) as server:
         with pytest.raises(StatusError, match="is not the file that was published"):
             server.wait_until_available(30)
         assert server.core.models["m"].available() == []
@@ -428,7 +421,8 @@ def test_a_base_path_may_be_created_after_the_start(serve, push, tmp_path):
 
 def test_a_poll_wait_of_zero_polls_only_once(push, base):
     push("half_plus_two", base, 1)
-    with ModelServer("m", base, poll_seconds=0) as server, Client(server.target, "m") as client:
+    settings = quick(file_system_poll_wait_seconds=0.0)
+    with ModelServer("m", base, settings) as server, Client(server.target, "m") as client:
         server.wait_until_available(30)
         push("half_plus_three", base, 2)
         time.sleep(0.5)
@@ -474,7 +468,7 @@ def test_stop_aborts_requests_that_still_run_after_the_grace_period(push, base):
 def test_requests_that_expired_in_the_queue_do_not_run(push, base):
     push("half_plus_two", base, 1)
     with (
-        ModelServer("m", base, options=ServerOptions(max_workers=1)) as server,
+        ModelServer("m", base, quick(max_workers=1)) as server,
         Client(server.target, "m") as client,
         Client(server.target, "m", timeout=0.2) as hasty,
         ThreadPoolExecutor(40) as pool,

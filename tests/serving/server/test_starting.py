@@ -17,17 +17,15 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from imgpipe.serving.client import Client, NotFound, Unavailable
+from imgpipe.serving.client import Client, NotFound, Retry, Unavailable
 from imgpipe.serving.server import ModelServer
-from imgpipe.serving.server.core import Core, CoreOptions
-from imgpipe.serving.server.rest.options import RestOptions
-from imgpipe.serving.server.server import ServerOptions
+from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.status import StatusError
 from imgpipe.serving.server.versions.config import ModelConfig
 from imgpipe.serving.server.versions.manager import ModelManager
-from imgpipe.serving.server.versions.servable import LoadPolicy, State
+from imgpipe.serving.server.versions.version import State
+from tests.serving.quick import quick
 
-POLL_S = 0.05
 TWO = {"x": np.float32([2.0])}
 
 
@@ -39,13 +37,9 @@ def serve(tmp_path):
     """
     running = []
 
-    def start(**options):
+    def start():
         models = [ModelConfig(name, tmp_path / name) for name in ("m", "other")]
-        server = ModelServer(
-            models=models,
-            poll_seconds=POLL_S,
-            options=ServerOptions(rest=RestOptions(0), **options),
-        )
+        server = ModelServer(models=models, settings=quick(rest_api_port=-1))
         server.start()
         running.append(server)
         return server
@@ -57,7 +51,7 @@ def serve(tmp_path):
 
 def ask(server, model):
     """Return the prediction of a model for x = [2.0]; the client does not retry."""
-    with Client(server.target, model, attempts=1) as client:
+    with Client(server.target, model, retry=Retry(attempts=1)) as client:
         return client.predict(TWO)
 
 
@@ -127,8 +121,8 @@ def test_a_version_that_is_removed_before_its_retry_ends_the_start(
     def load(path):
         raise ValueError(f"{path} is no graph")
 
-    policy = LoadPolicy(max_retries=5, retry_seconds=0.4)
-    core = Core(load, CoreOptions(poll_seconds=0.3, load=policy))
+    pauses = {"file_system_poll_wait_seconds": 0.3, "load_retry_seconds": 0.4}
+    core = Core(load, quick(max_load_retries=5, **pauses))
     core.reload([ModelConfig("m", tmp_path / "m")])
     eventually(lambda: [line.state for line in core.models["m"].states()] == [State.LOADING])
     shutil.rmtree(tmp_path / "m" / removed)
@@ -147,8 +141,7 @@ def test_the_server_listens_on_an_ipv6_address(push, tmp_path, host):
     except OSError as error:
         pytest.skip(f"this machine has no ::1 ({error})")
     push("half_plus_two", tmp_path / "m", 1)
-    options = ServerOptions(rest=RestOptions(0))
-    with ModelServer("m", tmp_path / "m", host=host, options=options) as server:
+    with ModelServer("m", tmp_path / "m", quick(host=host, rest_api_port=-1)) as server:
         server.wait_until_available(30)
         assert server.target.startswith("[::1]:")
         assert ask(server, "m").version == 1

@@ -33,10 +33,9 @@ def write_manifest(root: Path, **changes) -> None:
     (root / "manifest.json").write_text(json.dumps({"schema": 1, "files": files | changes}))
 
 
-def list_versions(base: Path) -> dict[int, storage.VersionDirectory]:
-    """Return the version directories of a base path by their number."""
-    store = storage.LocalStore(base)
-    return {number: store.inspect(number, name) for number, name in store.names().items()}
+def list_versions(base: Path) -> dict[int, storage.Files]:
+    """Return the files of the versions of a base path by their number."""
+    return {number: storage.look(path) for number, path in storage.versions(base).items()}
 
 
 WHOLE = (
@@ -70,7 +69,7 @@ def test_only_folders_named_by_an_integer_are_versions(tmp_path):
 def test_of_two_folders_with_the_same_number_the_last_name_is_used(tmp_path):
     for name in ("1", "001"):
         write(tmp_path / name, "saved_model.pb")
-    assert list_versions(tmp_path)[1].path.name == "1"
+    assert storage.versions(tmp_path)[1].name == "1"
 
 
 def test_an_entry_that_cannot_be_read_does_not_hide_the_other_versions(tmp_path):

@@ -1,4 +1,4 @@
-"""TLS and mutual TLS by ssl_config_file.
+"""TLS and mutual TLS by key and certificate files.
 
 The tests check which clients are accepted and that nothing older than TLS 1.2 is.
 """
@@ -11,17 +11,15 @@ import ssl
 import subprocess
 import warnings
 from pathlib import Path
-from unittest.mock import Mock
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from imgpipe.models.errors import ConfigError
 from imgpipe.serving.server import ModelServer, grpc_port
-from imgpipe.serving.server.errors import BadArgument
-from imgpipe.serving.server.server import ServerOptions
-from imgpipe.serving.server.textproto import SslConfig, read_ssl
-from imgpipe.serving.server.tls import Certificates
+from imgpipe.serving.server.settings import Settings
+from tests.serving.quick import quick
 
 pytestmark = pytest.mark.skipif(
     shutil.which("openssl") is None, reason="openssl makes the certificates"
@@ -29,8 +27,8 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def pems(tmp_path_factory) -> dict[str, bytes]:
-    """Return the content of key and certificate files by name.
+def folder(tmp_path_factory) -> Path:
+    """Return a folder of key and certificate files.
 
     They belong to an authority, a server and a client that it vouches for, and a stranger. They are
     created anew for each run.
@@ -51,20 +49,27 @@ def pems(tmp_path_factory) -> dict[str, bytes]:
         signer = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2")
         extra = ("-extfile", "names", "-out", f"{name}.pem")
         openssl("x509", "-req", "-in", f"{name}.csr", *signer, *extra)
-    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pems(folder) -> dict[str, bytes]:
+    """Return the content of the files by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def secure(folder: Path, key: str = "server.key", **changes) -> Settings:
+    """Return settings with TLS."""
+    return quick(
+        ssl_key_file=str(folder / key), ssl_certificate_file=str(folder / "server.pem"), **changes
+    )
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["TLS", "mTLS"])
-def secured(request, pems, tmp_path_factory):
-    """Serve with a text file's settings; yields the target and whether clients are verified."""
-    base = tmp_path_factory.mktemp("secured")
-    quoted = {name: data.decode().replace("\n", "\\n") for name, data in pems.items()}
-    text = f'server_key: "{quoted["server.key"]}" server_cert: "{quoted["server.pem"]}"'
-    if request.param:
-        text += f' custom_ca: "{quoted["ca.pem"]}" client_verify: true'
-    (base / "ssl.config").write_text(text)
-    options = ServerOptions(tls=read_ssl(base / "ssl.config"))
-    with ModelServer("m", base, options=options) as server:
+def secured(request, folder):
+    """Serve with TLS; yields the target and whether clients are verified."""
+    authority = str(folder / "ca.pem") if request.param else ""
+    with ModelServer("m", folder, secure(folder, ssl_client_ca_file=authority)) as server:
         yield server.target, request.param
 
 
@@ -129,49 +134,25 @@ def test_versions_older_than_tls_1_2_are_refused(secured, pems, tmp_path, versio
                 context.wrap_socket(plain, server_hostname=host)
 
 
-def test_a_comment_in_a_file_of_authorities_may_have_any_letter(pems, tmp_path):
-    key, certificate, ca = (pems[n].decode() for n in ("server.key", "server.pem", "ca.pem"))
-    tls = SslConfig(key, certificate, f"# Zertifizierungsstelle für Müller\n{ca}", True)
-    with (
-        ModelServer("m", tmp_path, options=ServerOptions(tls=tls)) as server,
-        grpc.secure_channel(server.target, credentials(pems)) as channel,
-    ):
-        assert status(channel) == "OK"
+def test_an_encrypted_key_is_refused_without_asking_for_its_password(folder):
+    command = ["openssl", "pkey", "-in", folder / "server.key", "-aes256", "-passout", "pass:x"]
+    key = subprocess.run(command, check=True, capture_output=True).stdout
+    (folder / "encrypted.key").write_bytes(key)
+    with pytest.raises(ConfigError, match="the key is encrypted"):
+        ModelServer("m", folder, secure(folder, "encrypted.key"))
 
 
-def test_an_encrypted_key_is_refused_without_asking_for_its_password(pems, tmp_path):
-    (tmp_path / "key").write_bytes(pems["server.key"])
-    command = ["openssl", "pkey", "-in", tmp_path / "key", "-aes256", "-passout", "pass:secret"]
-    key = subprocess.run(command, check=True, capture_output=True).stdout.decode()
-    with pytest.raises(BadArgument, match="server_key is encrypted"):
-        Certificates(SslConfig(key, pems["server.pem"].decode()))
+@pytest.mark.parametrize(
+    ("key", "words"), [("client.key", "do not match"), ("nope.key", "No such file")]
+)
+def test_a_key_that_cannot_be_used_is_refused(folder, key, words):
+    with pytest.raises(ConfigError, match=words):
+        ModelServer("m", folder, secure(folder, key))
 
 
-@pytest.mark.parametrize("problem", [OSError("no space"), TypeError("no text")])
-def test_certificates_that_cannot_be_renewed_leave_the_current_ones(
-    pems, tmp_path, monkeypatch, problem
-):
-    file = tmp_path / "ssl.config"
-    file.write_text("old")
-    tls = SslConfig(pems["server.key"].decode(), pems["server.pem"].decode())
-    certificates = Certificates(tls, file)
-    context = certificates.context
-    file.write_text("renewed")
-    monkeypatch.setattr("imgpipe.serving.server.tls.read_ssl", Mock(side_effect=problem))
-    certificates.reload_changed()
-    assert certificates.context is context
-
-
-def test_a_key_that_does_not_match_the_certificate_is_refused(pems, tmp_path):
-    tls = SslConfig(pems["client.key"].decode(), pems["server.pem"].decode())
-    with pytest.raises(BadArgument, match="do not match"):
-        ModelServer("m", tmp_path, options=ServerOptions(tls=tls)).start()
-
-
-def test_handshakes_have_a_deadline(pems, tmp_path, monkeypatch):
+def test_handshakes_have_a_deadline(folder, monkeypatch):
     monkeypatch.setattr(grpc_port, "HANDSHAKE_S", 0.5)
-    tls = SslConfig(pems["server.key"].decode(), pems["server.pem"].decode())
-    with ModelServer("m", tmp_path, options=ServerOptions(tls=tls)) as server:
+    with ModelServer("m", folder, secure(folder)) as server:
         host, port = server.target.rsplit(":", 1)
         with socket.create_connection((host, int(port)), timeout=100) as connection:
             assert connection.recv(1) == b""

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from imgpipe.serving.server.versions.version_policy import VersionPolicy
 
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.server import ServerOptions
 from imgpipe.serving.server.versions.config import ModelConfig
-from imgpipe.serving.server.versions.version_policy import VersionPolicy
 from tests import axe, browser
 from tests.images import encoded
 

@@ -1,0 +1,228 @@
+"""One version of one model: START, LOADING, AVAILABLE, UNLOADING, END.
+
+Requests hold references to a version. A retired version accepts no new requests, and is closed when
+its last reference is released. So a version is never unloaded during a request, and nothing waits.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from imgpipe.serving.server import status, storage
+from imgpipe.serving.server.requests.predict import Handle
+from imgpipe.serving.server.runtime import Runtime
+from imgpipe.serving.server.settings import Settings
+from imgpipe.serving.server.status import Code, StatusError
+from imgpipe.serving.server.versions import warmup
+
+_log = logging.getLogger(__name__)
+_CHANGING = "its files are still changing"
+_SETTLE_S = 0.5
+"""Files without a manifest must be unchanged for this long, or for one poll, to be loaded."""
+Loader = Callable[[Path], Runtime]
+
+
+class State(enum.IntEnum):
+    """The numbers of ModelVersionStatus.State."""
+
+    START = 10
+    LOADING = 20
+    AVAILABLE = 30
+    UNLOADING = 40
+    END = 50
+
+
+@dataclass(frozen=True)
+class VersionState:
+    """One line of GetModelStatus."""
+
+    version: int
+    state: State
+    code: int = Code.OK
+    message: str = ""
+
+
+class Version:
+    """What is known of one version, from the first look at its folder on.
+
+    The thread of the manager looks, loads and retires; any thread acquires and releases.
+    """
+
+    def __init__(self, model: str, number: int, settings: Settings) -> None:
+        self.number, self._title = number, f"model {model} version {number}"
+        self._model, self._settings = model, settings
+        self.state = State.START
+        self.error: StatusError | None = None
+        self.missing = ""
+        """The reason why its files cannot be loaded yet; empty when they are complete."""
+        self.retry_at: float | None = None
+        """On the monotonic clock, while it waits for its next attempt to load."""
+        self.references = 0
+        """Number of requests that hold the version."""
+        self._path = Path()
+        self._files: storage.Files | None = None
+        self._unchanged_since = 0.0
+        self._tried: storage.Files | None = None
+        """The files that the last load began with."""
+        self._failures = 0
+        self._runtime: Runtime | None = None
+        self._lock = threading.Lock()
+
+    def look(self, path: Path, *, first: bool) -> None:
+        """Look at the files, by which a failed version is allowed another attempt.
+
+        The files of an available version are not read again: with a thousand versions that took
+        11 % of a core. A manifest tells whether all files are there. Without one, new files that
+        look complete may be partly copied, so they count as complete once they have not changed
+        for a while; times of files do not tell, because a copy may keep those of the original.
+
+        Args:
+            path: The folder of the version.
+            first: Whether this is the first look at all versions, at which files count as complete
+                at once. A version that fails then is loaded again when its files change.
+        """
+        if self.state is State.AVAILABLE:
+            self.missing = ""
+            return
+        self._path, files, now = path, storage.look(path), time.monotonic()
+        if files is None:
+            self.missing = "its folder is being removed"
+            return
+        if files != self._files:
+            self._files, self._unchanged_since = files, now
+        poll = self._settings.file_system_poll_wait_seconds
+        settled = (
+            first
+            or files.vouched_for
+            or files == self._tried
+            or poll <= 0
+            or now - self._unchanged_since >= max(poll, _SETTLE_S)
+        )
+        self.missing = files.missing or ("" if settled else _CHANGING)
+        if self.failing and files != self._tried:
+            self.state, self.error, self.retry_at, self._failures = State.START, None, None, 0
+
+    def vanish(self) -> None:
+        """Note that its folder is gone. When it is back, even a failed version is tried again."""
+        self._tried = self._files = None
+        self.give_up()
+
+    @property
+    def failing(self) -> bool:
+        """Whether its files cannot be loaded, so that an older version serves instead."""
+        given_up = self.error is not None and self.error.code != Code.CANCELLED
+        return given_up or self.retry_at is not None
+
+    @property
+    def coming(self) -> bool:
+        """Whether it loads now, or soon: its files are complete, or were just written."""
+        if self.state is State.START:
+            return self.missing in ("", _CHANGING)
+        return self.state is State.LOADING and self.retry_at is None
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it should be loaded now, if it is wanted and complete."""
+        if self.retry_at is not None:
+            return self.retry_at <= time.monotonic()
+        return self.state is State.START or (self.state is State.END and not self.failing)
+
+    @property
+    def line(self) -> VersionState:
+        """Its line of GetModelStatus."""
+        if self.error:
+            return VersionState(self.number, self.state, self.error.code, self.error.message)
+        if self.state is State.START and self.missing:
+            return VersionState(self.number, self.state, Code.UNAVAILABLE, self.missing)
+        return VersionState(self.number, self.state)
+
+    def load(self, loader: Loader) -> None:
+        """Verify, load and warm up; then AVAILABLE, or END with ``error``. Never raises.
+
+        While attempts are left, a failure leaves it LOADING with ``retry_at`` set.
+        """
+        self.state, self.retry_at, self.error = State.LOADING, None, None
+        self._tried = self._files
+        began = time.monotonic()
+        runtime: Runtime | None = None
+        try:
+            storage.verify(self._path)
+            runtime = loader(self._path)
+            replayed = warmup.replay(Handle(self._model, self.number, runtime), self._path)
+        except Exception as error:  # a model can raise any exception
+            _log.debug("load of %s", self._title, exc_info=True)
+            if runtime is not None:
+                runtime.close()
+            self._failed(_load_error(error))
+            return
+        with self._lock:
+            self._runtime, self.state = runtime, State.AVAILABLE
+        self._failures = 0
+        took = time.monotonic() - began
+        _log.info("%s is available (%.1f s, %d warm-up requests)", self._title, took, replayed)
+
+    def _failed(self, error: StatusError) -> None:
+        self._failures += 1
+        attempts, pause = self._settings.max_load_retries + 1, self._settings.load_retry_seconds
+        if self._failures < attempts:
+            self.retry_at = time.monotonic() + pause
+            words = f"failed (attempt {self._failures} of {attempts}, next in {pause:g} s)"
+            _log.error("%s %s: %s", self._title, words, error)
+            return
+        self.error, self.state = error, State.END
+        _log.error("%s failed: %s", self._title, error)
+
+    def give_up(self) -> None:
+        """Make no further attempts to load, because the version is gone or no longer needed."""
+        if self.retry_at is not None:
+            self.retry_at, self._failures, self.state = None, 0, State.END
+            words = "Its load was cancelled, because the version is gone or no longer needed"
+            self.error = StatusError(Code.CANCELLED, words)
+
+    def acquire(self) -> Runtime | None:
+        """Add a reference and return the runtime; None if the version is not available."""
+        with self._lock:
+            if self.state is not State.AVAILABLE:
+                return None
+            self.references += 1
+            return self._runtime
+
+    def release(self) -> None:
+        """Release a reference; the last reference of a retired version closes it."""
+        with self._lock:
+            self.references -= 1
+        self._close_if_idle()
+
+    def retire(self) -> None:
+        """Accept no more requests, and close the version when the last request is done."""
+        with self._lock:
+            if self.state is State.AVAILABLE:
+                self.state = State.UNLOADING
+        self.give_up()
+        self._close_if_idle()
+
+    def _close_if_idle(self) -> None:
+        with self._lock:
+            if self.state is not State.UNLOADING or self.references or self._runtime is None:
+                return
+            runtime, self._runtime = self._runtime, None
+        # Outside the lock, which no request should wait for while a session is closed.
+        try:
+            runtime.close()
+        finally:
+            self.state = State.END
+            _log.info("%s is unloaded", self._title)
+
+
+def _load_error(error: Exception) -> StatusError:
+    known = status.from_exception(error)
+    if known.code == Code.INTERNAL and isinstance(error, OSError | ValueError | RuntimeError):
+        # Errors of the Python loader, such as a missing tag or an unreadable protobuf.
+        return StatusError(Code.INVALID_ARGUMENT, status.tidy(str(error)))
+    return known

@@ -1,0 +1,193 @@
+"""How near-duplicates are treated, by split and label."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+
+import numpy as np
+import pytest
+
+from imgpipe.components.image_file.perceptual_hash import (
+    PerceptualHashes,
+    parse,
+    perceptual_hashes,
+)
+from imgpipe.components.image_file.pixels import Pixels
+from imgpipe.components.image_filter.near_duplicates.groups import (
+    Member,
+    line,
+    resolve,
+    set_aside,
+)
+from tests.images import distance
+
+BASE = np.random.default_rng(0).integers(0, 2, (16, 16), np.uint8)
+
+
+def member(path, split="train", label="a", flips=0, mirrored=False, group=""):
+    """Return an image whose perceptual hash is `flips` bits from the base.
+
+    The first bits are flipped, so that the distance of two images is the difference of their flips.
+    """
+    bits = BASE.copy().reshape(-1)
+    bits[:flips] ^= 1
+    bits = bits.reshape(16, 16)
+    upright, turned = np.packbits(bits).tobytes(), np.packbits(1 - bits[:, ::-1]).tobytes()
+    hashes = PerceptualHashes(turned, upright) if mirrored else PerceptualHashes(upright, turned)
+    return Member(path, split, label, f"hash of {path}", hashes, group)
+
+
+def outcome(*members, radius=48, **severities):
+    """Return the rulings on the images: {path: (reason, severity, path of the kept copy)}."""
+    rulings = resolve(members, radius, severities)
+    return {r.path: (r.reason, r.severity, r.kept_copy) for r in rulings}
+
+
+def test_one_image_is_no_duplicate():
+    assert outcome(member("1")) == {}
+
+
+def test_near_duplicates_within_a_split_are_kept_with_a_warning():
+    found = outcome(member("1"), member("2", flips=3), member("3", flips=5))
+    assert found == {
+        "2": ("near_duplicate", "warn", "1"),
+        "3": ("near_duplicate", "warn", "2"),
+    }
+
+
+@pytest.mark.parametrize("held_out", ["validation", "test"])
+def test_training_near_duplicates_of_held_out_images_are_rejected(held_out):
+    copies = (member("1", flips=3), member("2", held_out), member("3", flips=9))
+    assert outcome(*copies) == {
+        "1": ("near_duplicate_across_splits", "reject", "2"),
+        "3": ("near_duplicate_across_splits", "reject", "2"),
+    }
+    (ruling, _) = resolve(copies, 48)
+    assert ruling.detail == (
+        "similar to 2: 3 of 256 bits of the perceptual hash differ; "
+        f"that one is in {held_out}, this one in train"
+    )
+
+
+def test_an_image_related_only_through_a_chain_is_not_rejected():
+    found = outcome(member("1", flips=60), member("2", flips=30), member("3", "test"))
+    assert found == {"2": ("near_duplicate_across_splits", "reject", "3")}
+
+
+def test_a_validation_image_near_a_test_image_is_kept_with_a_warning():
+    found = outcome(member("1", "validation"), member("2", "test", flips=1))
+    assert found == {"1": ("near_duplicate_across_splits", "warn", "2")}
+
+
+def test_near_duplicates_with_different_labels_are_both_named():
+    copies = (member("1"), member("2", label="b", flips=4))
+    assert outcome(*copies) == {
+        "1": ("near_duplicate_label_conflict", "warn", "2"),
+        "2": ("near_duplicate_label_conflict", "warn", "1"),
+    }
+    assert (
+        resolve(copies, 48)[0].detail
+        == "similar to 2 (b; this one is a): 4 of 256 bits of the perceptual hash differ"
+    )
+    rejecting = outcome(*copies, near_duplicate_label_conflict="reject")
+    assert [severity for _, severity, _ in rejecting.values()] == ["reject", "reject"]
+
+
+def test_a_mirrored_copy_is_described_as_mirrored():
+    (ruling,) = resolve([member("1"), member("2", mirrored=True)], 48)
+    assert ruling.detail == "similar to 1: mirrored, 0 of 256 bits of the perceptual hash differ"
+
+
+def test_images_of_one_source_group_are_not_near_duplicates():
+    assert outcome(member("1", group="film"), member("2", group="film")) == {}
+    assert len(outcome(member("1", group="film"), member("2", group="other"))) == 1
+
+
+def test_severities_of_near_duplicates_can_be_set():
+    copies = (member("1"), member("2"), member("3", "test"))
+    warned = outcome(*copies, near_duplicate_across_splits="warn")
+    assert {severity for _, severity, _ in warned.values()} == {"warn"}
+    ignored = outcome(*copies, near_duplicate_across_splits="ignore", near_duplicate="reject")
+    assert ignored == {"2": ("near_duplicate", "reject", "1")}
+
+
+def test_a_copy_of_an_accepted_image_is_rejected():
+    chain = (member("1"), member("2", flips=30), member("3", flips=60))
+    rulings = resolve(chain, 48, {"near_duplicate": "reject"}, accepted=["hash of 2"])
+    found = [(one.path, one.severity, one.kept_copy) for one in rulings]
+    assert found == [("2", "warn", "1"), ("3", "reject", "2")]
+
+
+def test_a_relabelled_copy_of_a_test_image_stays_rejected():
+    leaking = (member("1"), member("2", "test"))
+    [found] = resolve(leaking, 48, relabelled=["hash of 1"])
+    assert (found.path, found.severity) == ("1", "reject")
+    [found] = resolve(leaking, 48, accepted=["hash of 1"])
+    assert (found.path, found.severity) == ("1", "warn")
+    within = (member("1"), member("2"))
+    [found] = resolve(within, 48, {"near_duplicate": "reject"}, relabelled=["hash of 2"])
+    assert (found.path, found.severity) == ("2", "warn")
+
+
+def test_order_changes_nothing():
+    splits = ("train", "validation", "test")
+    copies = [member(f"{n:02d}", splits[n % 3], "ab"[n % 2], flips=n) for n in range(30)]
+    expected = resolve(copies, 12)
+    for seed in range(5):
+        assert resolve(random.Random(seed).sample(copies, len(copies)), 12) == expected
+
+
+def pictured(path, pixels, **values):
+    """Return an image with the hashes and the grey image of uint8 pixels [H, W]."""
+    colour = np.repeat(pixels[..., None], 3, axis=2)
+    return dataclasses.replace(
+        member(path, **values), hashes=parse(perceptual_hashes(Pixels(colour)))
+    )
+
+
+def test_different_images_with_similar_hashes_are_not_rejected():
+    """The images show one wall, and in test another object stands in front of it than in train.
+
+    Only a true copy is rejected.
+    """
+    rng = np.random.default_rng(5)
+    wall = (np.kron(rng.integers(0, 2, (16, 16)), np.ones((4, 4))) * 8 + 200).astype(np.uint8)
+    one, other = wall.copy(), wall.copy()
+    one[16:40, 16:40] = np.kron(rng.integers(0, 256, (6, 6)), np.ones((4, 4)))
+    other[16:40, 16:40] = np.kron(rng.integers(0, 256, (6, 6)), np.ones((4, 4)))
+    images = (pictured("1", one), pictured("2", other, split="test"))
+    assert distance(images[0].hashes.upright, images[1].hashes.upright) <= 40
+    assert outcome(*images, radius=40) == {}
+    copy = pictured("3", (other * 0.9).astype(np.uint8))
+    assert outcome(*images, copy, radius=40) == {
+        "3": ("near_duplicate_across_splits", "reject", "2")
+    }
+
+
+def test_rejected_training_images_are_counted_by_the_split_of_their_copy():
+    copies = [member("1", flips=3), member("2", "test"), member("3", flips=5), member("4", "test")]
+    lines = [line(copies, 48, resolve(copies, 48))]
+    more = [member("5"), member("6", "validation")]
+    assert set_aside([*lines, line(more, 48, resolve(more, 48))]) == {"validation": 1, "test": 2}
+    assert set_aside([]) == {}
+
+
+def test_a_crop_is_described_as_a_crop_from_either_image():
+    rng = np.random.default_rng(3)
+    crop = member("crop")
+    drawn = rng.integers(0, 256, 2 * 32, np.uint8).tobytes()
+    other = PerceptualHashes(drawn[:32], drawn[32:], drawn[:32] + crop.hashes.upright)
+    alone = dataclasses.replace(crop.hashes, crops=drawn[32:] * 2)
+    whole = dataclasses.replace(member("whole"), hashes=other)
+    first = dataclasses.replace(crop, hashes=alone)
+    (ruling,) = resolve([first, whole], 40)
+    assert (
+        ruling.detail
+        == "similar to crop: it is a crop of this, 0 of 256 bits of the perceptual hash differ"
+    )
+    (ruling,) = resolve([dataclasses.replace(first, path="z"), whole], 40)
+    assert (
+        ruling.detail
+        == "similar to whole: a crop of it, 0 of 256 bits of the perceptual hash differ"
+    )

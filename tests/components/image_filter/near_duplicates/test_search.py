@@ -1,0 +1,283 @@
+"""The search finds all groups within a radius and no others, in any order of the images."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from imgpipe.components.image_file.content import decode
+from imgpipe.components.image_file.perceptual_hash import (
+    ALL_BYTES,
+    BYTES,
+    KINDS,
+    PerceptualHashes,
+    perceptual_hashes,
+)
+from imgpipe.components.image_file.pixels import Pixels
+from imgpipe.components.image_filter.checks.near_duplicate import RADIUS
+from imgpipe.components.image_filter.near_duplicates import search
+from imgpipe.components.image_filter.near_duplicates.links import Links
+from tests.images import distance
+
+
+def table(images):
+    """Return the hashes of the images, uint8 [n, 32 · kinds]."""
+    rows = [image.upright + image.mirrored + image.crops for image in images]
+    flat = np.frombuffer(b"".join(rows), np.uint8)
+    return flat.reshape(len(rows), -1 if rows else 2 * BYTES)
+
+
+def grouped(table, radius):
+    """Return the first image of each image's group, int64 [n].
+
+    `table` has the hashes of the images as `table` returns them, or also their grey images.
+    """
+    kinds, grey = table.shape[1] // BYTES, None
+    if table.shape[1] == ALL_BYTES:
+        kinds, grey = KINDS, lambda: table[:, KINDS * BYTES :]
+    hashes = search.Hashes(lambda kind: table[:, kind * BYTES : (kind + 1) * BYTES], grey)
+    shares = search.tasks(len(table), kinds)
+    images, firsts = Links(search.linked(hashes, task, radius) for task in shares).groups()
+    numbers = np.arange(len(table))
+    numbers[images] = firsts
+    return numbers
+
+
+def groups(images, radius):
+    """Return the first image of each image's group, int64 [n]."""
+    return grouped(table(images), radius)
+
+
+def drawn(count, seed=0):
+    """Return random hashes of `count` images.
+
+    The mirrored hash has the bits of the upright hash mirrored and inverted.
+    """
+    bits = np.random.default_rng(seed).integers(0, 2, (count, 16, 16), np.uint8)
+    return [from_bits(image) for image in bits]
+
+
+def from_bits(bits):
+    """Return the hashes of an image whose upright hash has these bits, uint8 [16, 16]."""
+    upright, mirrored = np.packbits(bits), np.packbits(1 - bits[:, ::-1])
+    return PerceptualHashes(upright.tobytes(), mirrored.tobytes())
+
+
+def changed(image, flips, rng):
+    """Return the hashes of an image with `flips` random bits of the upright hash flipped."""
+    bits = np.unpackbits(np.frombuffer(image.upright, np.uint8))
+    bits[rng.choice(256, flips, replace=False)] ^= 1
+    return from_bits(bits.reshape(16, 16))
+
+
+def together(found, one, other):
+    """Return whether two images are in one group."""
+    return found[one] == found[other]
+
+
+def test_no_image_or_one_image_is_no_group():
+    assert groups([], RADIUS).tolist() == []
+    assert groups(drawn(1), RADIUS).tolist() == [0]
+
+
+def test_random_images_are_in_groups_of_their_own():
+    assert groups(drawn(3000), RADIUS).tolist() == list(range(3000))
+
+
+@pytest.mark.parametrize(("flips", "recall"), [(0, 1.0), (20, 0.99), (40, 0.95)])
+def test_recall_of_pairs_among_20_000(flips, recall):
+    originals = drawn(19_500)
+    rng = np.random.default_rng(1)
+    copies = [changed(image, flips, rng) for image in originals[:500]]
+    found = groups([*originals, *copies], RADIUS)
+    hits = [together(found, n, 19_500 + n) for n in range(500)]
+    assert np.mean(hits) >= recall
+
+
+def test_mirrored_copies_are_found():
+    originals = drawn(200)
+    turned = PerceptualHashes(originals[7].mirrored, originals[7].upright)
+    found = groups([*originals, turned], 0)
+    assert together(found, 7, 200) and len(set(found.tolist())) == 200
+
+
+@pytest.mark.parametrize("count", [300, 3000], ids=["all pairs", "sorted"])
+@pytest.mark.parametrize("flips", [5, 30])
+def test_a_crop_of_another_image_is_found(count, flips):
+    rng = np.random.default_rng(4)
+    originals = drawn(count)
+    crops = [image.upright for image in drawn(3 * count, seed=5)]
+    whole = [
+        dataclasses.replace(image, crops=b"".join(crops[3 * n : 3 * n + 3]))
+        for n, image in enumerate(originals)
+    ]
+    parts = []
+    for n in range(50):
+        part = changed(PerceptualHashes(crops[3 * n + n % 3], b""), flips, rng)
+        parts.append(dataclasses.replace(part, crops=b"\0" * 3 * BYTES))
+    found = groups([*whole, *parts], RADIUS)
+    assert np.mean([together(found, n, count + n) for n in range(50)]) >= 0.9
+    assert len(set(found.tolist())) >= count, "nothing else is near"
+
+
+def test_the_negative_of_an_image_is_not_its_near_duplicate():
+    (one,) = drawn(1)
+    negative = PerceptualHashes(one.mirrored, one.upright)
+    turned = [bytes(255 - byte for byte in part) for part in (one.upright, one.mirrored)]
+    assert groups([one, PerceptualHashes(*turned)], RADIUS).tolist() == [0, 1]
+    assert groups([one, negative], RADIUS).tolist() == [0, 0]
+
+
+def test_a_chain_of_near_duplicates_is_one_group():
+    rng = np.random.default_rng(2)
+    (one,) = drawn(1)
+    two = changed(one, 30, rng)
+    three = changed(two, 30, rng)
+    assert distance(one.upright, three.upright) > 40
+    assert groups([one, two, three], 40).tolist() == [0, 0, 0]
+
+
+def test_many_copies_of_one_image_are_one_group():
+    assert set(groups(drawn(1) * 5000, RADIUS).tolist()) == {0}
+
+
+def pictured(pixels):
+    """Return the hashes and the grey image of uint8 pixels [H, W]."""
+    return perceptual_hashes(Pixels(np.repeat(pixels[..., None], 3, axis=2)))
+
+
+def in_front_of_a_wall(count):
+    """Return `count` images of one wall, uint8 [64, 64] each.
+
+    They differ greatly in a part of 24 x 24 pixels, and all other pixels are equal.
+    """
+    rng = np.random.default_rng(7)
+    wall = (np.kron(rng.integers(0, 2, (16, 16)), np.ones((4, 4))) * 8 + 200).astype(np.uint8)
+    images = []
+    for _ in range(count):
+        image = wall.copy()
+        side = 24
+        hand = rng.integers(0, 256, (side // 4, side // 4))
+        image[16 : 16 + side, 16 : 16 + side] = np.kron(hand, np.ones((4, 4)))
+        images.append(image)
+    return images
+
+
+@pytest.mark.parametrize("count", [40, 1100], ids=["all pairs", "sorted"])
+def test_images_with_the_same_background_are_not_near_duplicates(count):
+    """The hashes of such images are within the radius, whatever the size of the set."""
+    images = in_front_of_a_wall(count)
+    rows = [np.frombuffer(pictured(image), np.uint8) for image in images]
+    copy = np.frombuffer(pictured((images[3] * 0.9).astype(np.uint8)), np.uint8)
+    hashes = np.stack([*rows, copy])
+    by_hash_alone = hashes[:, : KINDS * BYTES]
+    assert len(set(grouped(by_hash_alone, RADIUS).tolist())) < count / 2
+    found = grouped(hashes, RADIUS).tolist()
+    assert found == [*range(count), 3]
+
+
+def test_the_comparisons_for_each_image_do_not_grow_with_the_number_of_images(monkeypatch):
+    compared = 0
+    within = search.within
+
+    def counted(one, other, radius):
+        nonlocal compared
+        compared += one.shape[1]
+        return within(one, other, radius)
+
+    monkeypatch.setattr(search, "within", counted)
+    each = []
+    for count in (2_000, 20_000):
+        compared = 0
+        groups(drawn(count), RADIUS)
+        each.append(compared / count)
+    assert each[1] == pytest.approx(each[0], rel=0.01)
+    assert each[1] <= 2 * search.ORDERS * search.WINDOW
+
+
+@pytest.mark.parametrize("radius", [0, 8, 40, 130])
+def test_comparing_half_of_the_bits_first_misses_no_pair(radius):
+    rng = np.random.default_rng(7)
+    one = rng.integers(0, 1 << 63, (4, 600), np.uint64)
+    flips = rng.integers(0, 256, 600)
+    bits = np.argsort(rng.random((600, 256)), axis=1) < flips[:, None]
+    other = one ^ np.packbits(bits, axis=1).view(np.uint64).T
+    assert search.within(one, other, radius).tolist() == np.flatnonzero(flips <= radius).tolist()
+
+
+def test_the_compared_pairs_are_neighbours_in_the_documented_orders(monkeypatch):
+    """A slow search, implemented from the docstring of the module, finds the same groups."""
+    monkeypatch.setattr(search, "ALL_PAIRS", 10)
+    rng = np.random.default_rng(8)
+    originals = drawn(60)
+    images = [*originals, *(changed(image, 30, rng) for image in originals)]
+    hashes = table(images)
+    upright, mirrored = (
+        np.unpackbits(column, axis=1, bitorder="little") for column in np.split(hashes, 2, axis=1)
+    )
+    both = np.concatenate([upright, mirrored])
+    orders = np.random.default_rng([256, 1])
+    pairs = set()
+    for _ in range(search.ORDERS):
+        order = np.lexsort(both.T[orders.permutation(256)[: len(both).bit_length() + 6]][::-1])
+        for step in range(1, search.WINDOW + 1):
+            for i, j in zip(order[:-step], order[step:], strict=True):
+                if min(i, j) < len(images) and (both[i] != both[j]).sum() <= RADIUS:
+                    pairs.add((int(i) % len(images), int(j) % len(images)))
+    expected = np.arange(len(images))
+    for _ in pairs:
+        for i, j in pairs:
+            expected[[i, j]] = expected[[i, j]].min()
+    assert groups(images, RADIUS).tolist() == expected.tolist()
+    assert len(set(expected.tolist())) < 70
+
+
+def test_the_sizes_of_blocks_and_tasks_do_not_change_the_groups(monkeypatch):
+    """Neighbours are also compared across the ends of blocks."""
+    rng = np.random.default_rng(6)
+    originals = drawn(1500)
+    images = [*originals, *(changed(image, 35, rng) for image in originals[:300])]
+    whole = groups(images, RADIUS)
+    monkeypatch.setattr(search, "SORTED_BLOCK", 97)
+    monkeypatch.setattr(search, "KEYS_AT_ONCE", 100)
+    monkeypatch.setattr(search, "ORDERS_A_TASK", 5)
+    assert groups(images, RADIUS).tolist() == whole.tolist()
+    assert len(search.tasks(len(images), 3)) == 7 + 3
+    assert len(set(whole.tolist())) < 1550, "copies were found"
+
+
+def test_the_number_of_waiting_pairs_does_not_change_the_groups(monkeypatch):
+    """Pairs may be confirmed as soon as they are found, so that none is left at the end."""
+    rng = np.random.default_rng(9)
+    originals = drawn(30)
+    images = [*originals, *(changed(image, 20, rng) for image in originals)]
+    at_once = groups(images, RADIUS).tolist()
+    monkeypatch.setattr(search, "_WAITING", 1)
+    assert groups(images, RADIUS).tolist() == at_once == [*range(30), *range(30)]
+
+
+def _hashes(*folders):
+    """Return the JPEG files of the folders and their hashes."""
+    paths = sorted(path for folder in folders for path in folder.rglob("*.jpg"))
+    rows = [perceptual_hashes(Pixels(decode(path.read_bytes())[0])) for path in paths]
+    return paths, np.frombuffer(b"".join(rows), np.uint8).reshape(len(paths), -1)
+
+
+@pytest.mark.slow
+def test_every_reencoded_photograph_is_found_and_no_other(shared_data):
+    folders = (shared_data / "cats_dogs", shared_data / "cats_dogs_reencoded")
+    paths, hashes = _hashes(*folders)
+    found = grouped(hashes, RADIUS)
+    members = {}
+    for path, group in zip(paths, found.tolist(), strict=True):
+        members.setdefault(group, []).append(path)
+    several = [group for group in members.values() if len(group) > 1]
+    reencoded = {path for group in several for path in group if path.is_relative_to(folders[1])}
+    assert len(reencoded) == 62 == len(list(folders[1].rglob("*.jpg")))
+    wrong = [g for g in several if len({path.name for path in g}) > 1]
+    # These two files show the same photograph.
+    assert [[path.name for path in group] for group in wrong] == [
+        ["dog.10401.jpg", "dog.10797.jpg"]
+    ]
