@@ -202,12 +202,13 @@ def imgpipe(*arguments: str) -> list[str]:
 def run_imgpipe(
     data: Path, out: Path, settings: Sequence[str] = (), config: Path | str | None = None
 ) -> Finished:
-    """Measure ``imgpipe run [CONFIG] --data DATA --out OUT``; see `measured`."""
+    """Measure ``imgpipe run DATA [--config CONFIG] --out OUT``; see `measured`."""
     summary, printed = Path(f"{out}.summary.json"), Path(f"{out}.printed.txt")
     summary.unlink(missing_ok=True)
     summary.parent.mkdir(parents=True, exist_ok=True)
-    command = imgpipe("run", *([str(config)] if config else []))
-    command += ["--data", str(data), "--out", str(out), "--json", str(summary)]
+    option = "--config" if str(config).endswith(".toml") else "--preset"
+    command = imgpipe("run", str(data), *([option, str(config)] if config else []))
+    command += ["--out", str(out), "--json", str(summary)]
     for setting in settings:
         command += ["--set", setting]
     ended = measured(command, printed, _ENDED)

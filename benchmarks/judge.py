@@ -33,7 +33,7 @@ from imgpipe.components.image_file.pixels import Pixels
 from imgpipe.components.image_filter.check import Finding
 from imgpipe.components.image_filter.checks import MEASUREMENTS
 from imgpipe.components.image_filter.checks.near_duplicate import RADIUS
-from imgpipe.components.image_filter.near_duplicates import matching
+from imgpipe.components.image_filter.near_search import near_groups
 
 _HELD_OUT = 6  # every sixth photograph is in test or validation
 _EACH = 60  # planted files of each kind
@@ -225,9 +225,8 @@ def crops_found(photographs: Sequence[Path]) -> Figure:
     crops = [_saved(_crop(_opened(data), rng), 88) for data in originals]
     names = [hashlib.sha256(data).hexdigest() for data in (*originals, *crops)]
     hashes = map(_hash, [*originals, *crops])
-    rows = b"".join(map(matching.row, names, hashes))
-    near = dict(matching.search_here([(rows, b"")], RADIUS))
-    groups = [one.group if (one := near.get(name)) else -1 - n for n, name in enumerate(names)]
+    near = near_groups(dict(zip(names, hashes, strict=True)), RADIUS)
+    groups = [near.get(name, -1 - n) for n, name in enumerate(names)]
     count = len(originals)
     found = sum(map(operator.eq, groups[:count], groups[count:]))
     return Figure("crops by 5 % of all photographs found", f"{found} of {count}", "≥ 0.99")

@@ -1,12 +1,12 @@
-"""The embedded server against the model in process, and two kinds of clients.
+"""The embedded server against the model in process.
 
     python -m benchmarks.serving
 
 The server, the load and the model in process have a process each. All use the same model (the
-default backbone and a head with random weights, exported by imgpipe, and its int8 LiteRT version)
-and the same drawn JPEG files. Rounds alternate, and medians are printed. Client and server share
-the cores; the model in process has them to itself. The cost of a request apart from the network
-follows from a model that computes one sum, and from the access log of the server.
+default backbone and a head with random weights, exported by imgpipe) and the same drawn JPEG files.
+Rounds alternate, and medians are printed. Client and server share the cores; the model in process
+has them to itself. The cost of a request apart from the network follows from a model that computes
+one sum.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any
 
 from benchmarks import common
 from benchmarks.common import ROOT, Figure
-from benchmarks.serving_parts import FLOATS, LITE, MODEL, TINY
+from benchmarks.serving_parts import MODEL, TINY
 
 Runs = Sequence[dict[str, Any]]
 CONCURRENCY = (1, 8, 32)
@@ -103,19 +103,14 @@ def wait(target: str, model: str) -> None:
 
 def throughput(work: Path, options: argparse.Namespace) -> list[Figure]:
     """Compare both servers with the model in process at its best batch size."""
-    inside, outside, int8 = (list[dict[str, Any]]() for _ in range(3))
+    inside, outside = (list[dict[str, Any]]() for _ in range(2))
     window = str(options.window)
     sizes, levels = (",".join(map(str, numbers)) for numbers in (BATCHES, CONCURRENCY))
-    with (
-        server(*one_model(work / MODEL, MODEL)) as target,
-        server(*one_model(work / LITE, MODEL), "--prefer_tflite_model=true") as lite,
-    ):
+    with server(*one_model(work / MODEL, MODEL)) as target:
         wait(target, MODEL)
-        wait(lite, MODEL)
         for _ in range(options.rounds):
             inside.append(part("inside", str(work), sizes, window))
             outside.append(part("load", target, str(work), levels, window))
-            int8.append(part("load", lite, str(work), levels, window))
     rates = {size: _median(found["rates"][str(size)] for found in inside) for size in BATCHES}
     best = max(rates, key=lambda size: rates[size])
     single = _median(found["p50_ms"] for found in inside)
@@ -125,12 +120,11 @@ def throughput(work: Path, options: argparse.Namespace) -> list[Figure]:
             ", ".join(f"{rate:.1f} at batch {size}" for size, rate in rates.items())
             + f"; single image p50 {single:.1f} ms",
         ),
-        *_levels("server", outside, inside, best, "≥ 1.0 ×"),
-        *_levels("server, int8", int8, inside, best, "≥ 2.0 ×"),
+        *_levels(outside, inside, best),
     ]
 
 
-def _levels(what: str, outside: Runs, inside: Runs, best: int, goal: str) -> list[Figure]:
+def _levels(outside: Runs, inside: Runs, best: int) -> list[Figure]:
     """Return a figure for each number of callers; ratios are those within one round."""
     reference = [found["rates"][str(best)] for found in inside]
     figures = []
@@ -140,90 +134,50 @@ def _levels(what: str, outside: Runs, inside: Runs, best: int, goal: str) -> lis
         rate = _median(level["throughput"] for level in found)
         p50, p99 = (_median(level["latency_ms"][q] for level in found) for q in ("p50", "p99"))
         unstable = sum(not level["stable"] for level in found)
-        errors = sum(sum(level["errors"].values()) for level in found)
-        note = f", {errors} errors" if errors else ""
-        note += f", {unstable} of {len(found)} not stable" if unstable else ""
+        note = f", {unstable} of {len(found)} not stable" if unstable else ""
         figures.append(
             Figure(
-                f"{what}, {concurrency} callers, against in process at batch {best}",
+                f"server, {concurrency} callers, against in process at batch {best}",
                 f"{_median(ratios):.2f} × ({min(ratios):.2f} to {max(ratios):.2f}; "
                 f"{rate:.1f} images/s, p50 {p50:.1f} ms, p99 {p99:.1f} ms{note})",
-                goal if concurrency > 1 else "",
+                "≥ 1.0 ×" if concurrency > 1 else "",
             )
         )
     batched = [run["batched"]["throughput"] * 32 for run in outside]
     ratio = _median(rate / of for rate, of in zip(batched, reference, strict=True))
-    name = f"{what}, 4 requests of 32 images at a time, against the same"
+    name = "server, 4 requests of 32 images at a time, against the same"
     return [*figures, Figure(name, f"{ratio:.2f} × ({_median(batched):.1f} images/s)")]
 
 
 def overhead(work: Path, options: argparse.Namespace) -> list[Figure]:
     """Measure the cost of a Predict without that of an empty RPC and without the model."""
-    configs, log = work / "models.config", work / "access.jsonl"
+    configs = work / "models.config"
     entry = 'config {{ name: "{0}" base_path: "{1}" model_platform: "tensorflow" }}'
     entries = " ".join(entry.format(name, work / name) for name in (MODEL, TINY))
     configs.write_text(f"model_config_list {{ {entries} }}")
     found, inside = (list[dict[str, Any]]() for _ in range(2))
-    flags = f"--model_config_file={configs}", "--tensorflow_intra_op_parallelism=1"
-    # Writing the log takes time, so that another server writes it.
-    with server(*flags) as target, server(*flags, f"--access_log={log}") as logging:
-        for where in (target, logging):
-            for model in (MODEL, TINY):
-                wait(where, model)
+    with server(f"--model_config_file={configs}") as target:
+        for model in (MODEL, TINY):
+            wait(target, model)
         for _ in range(options.rounds):
             inside.append(part("inside", str(work), "1", str(options.window)))
             found.append(part("one_caller", target, str(work), str(options.window)))
-            part("one_caller", logging, str(work), str(options.window))
     empty, tiny, image = (_median(run[k] for run in found) for k in ("empty", "tiny", "image"))
     single = _median(run["p50_ms"] for run in inside)
-    logged = [json.loads(line) for line in log.read_text().splitlines()]
-    around = {
-        model: _median(line["ms"] - line["model_ms"] for line in logged if line["model"] == model)
-        for model in (MODEL, TINY)
-    }
-    within = _median(line["model_ms"] for line in logged if line["model"] == TINY)
     return [
         Figure(
             "one caller: Predict of a model of one sum, without an empty RPC",
-            f"{tiny - empty:.2f} ms ({tiny:.2f} and {empty:.2f} ms; {within:.2f} ms in the model, "
-            f"{around[TINY]:.2f} ms in the server around it)",
+            f"{tiny - empty:.2f} ms ({tiny:.2f} and {empty:.2f} ms)",
         ),
         Figure(
-            "one caller: a Predict of an image, in the server around the model",
-            f"{around[MODEL]:.2f} ms (request {image:.1f} ms, model in process {single:.1f} ms)",
+            "one caller: a Predict of an image, without the model in process",
+            f"{image - single:.1f} ms ({image:.1f} and {single:.1f} ms)",
         ),
     ]
 
 
 def _median(values: Any) -> float:
     return statistics.median(list(values))
-
-
-def clients(work: Path, options: argparse.Namespace) -> list[Figure]:
-    """Compare a client of encoded bytes with one that sends pixels as floats."""
-    bytes_, floats = (list[dict[str, float]]() for _ in range(2))
-    with (
-        server(*one_model(work / MODEL, MODEL)) as ours,
-        server(*one_model(work / FLOATS, FLOATS)) as theirs,
-    ):
-        wait(ours, MODEL)
-        wait(theirs, FLOATS)
-        for _ in range(options.rounds):
-            bytes_.append(part("bytes_client", ours, str(work), str(options.window)))
-            floats.append(part("floats_client", theirs, str(work), str(options.window)))
-    ours_ms, theirs_ms = (_median(run["p50_ms"] for run in runs) for runs in (bytes_, floats))
-    ours_cpu, theirs_cpu = (_median(run["cpu_ms"] for run in runs) for runs in (bytes_, floats))
-    ours_size, theirs_size = (runs[0]["request_bytes"] for runs in (bytes_, floats))
-    return [
-        Figure(
-            "client of bytes against the usual: decode, resize, float tensors, official stubs",
-            f"{theirs_ms / ours_ms:.2f} × as fast (p50 {ours_ms:.1f} and {theirs_ms:.1f} ms), "
-            f"{theirs_size / ours_size:.0f} × fewer bytes sent "
-            f"({ours_size / 1024:.0f} and {theirs_size / 1024:.0f} KiB), "
-            f"{theirs_cpu / ours_cpu:.1f} × less processor time of the client "
-            f"({ours_cpu:.2f} and {theirs_cpu:.2f} ms)",
-        )
-    ]
 
 
 def start_up(work: Path, options: argparse.Namespace) -> list[Figure]:
@@ -243,7 +197,7 @@ def start_up(work: Path, options: argparse.Namespace) -> list[Figure]:
 
 
 SECTIONS: dict[str, Callable[[Path, argparse.Namespace], list[Figure]]] = {
-    section.__name__: section for section in (throughput, overhead, clients, start_up)
+    section.__name__: section for section in (throughput, overhead, start_up)
 }
 
 if __name__ == "__main__":

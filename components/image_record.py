@@ -28,7 +28,7 @@ INGEST_SUMMARY = "ingest.json"
 TWO_LABELS, TWO_SPLITS, TWO_GROUPS = "two_labels", "two_splits", "two_groups"
 OUTSIDE_CLASSES, GROUP_ACROSS_SPLITS = "outside_classes", "group_across_splits"
 #: Features that are omitted when they have this value.
-_OPTIONAL = {names.PERCEPTUAL_HASH: None, names.REPAIRS: ""}
+_OPTIONAL = {names.PERCEPTUAL_HASH: None, names.REPAIRS: "", names.NEAR_GROUP: 0}
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class ImageRecord:
     decode_error: str = ""  # why the serving op cannot decode the file, "" when it can
     symlink: int = 0  # 1 when the file was reached through a symbolic link
     group: str = ""  # images of one group share a split; "" when the image has no group
+    near_group: int = 0  # number of the group of near-duplicates, from 1 on; 0 for none
     problem: str = ""  # "<reason>: <detail>" when the source rejects the file
     repairs: str = ""  # names of the repairs made to the bytes, separated by commas
     image_bytes: bytes = field(default=b"", repr=False)  # the encoded file

@@ -1,4 +1,4 @@
-"""Checks a source without Beam, TFX and training; it runs ImageFilter's engine in a thread pool.
+"""Checks a source without Beam, TFX and training; it runs ImageFilter's engine in this process.
 
 Decisions and hashes are stored in a temporary folder, so memory does not grow with the number of
 images. The few images that are shown are read again.
@@ -6,9 +6,9 @@ images. The few images that are shown are read again.
 
 from __future__ import annotations
 
-import concurrent.futures
+import contextlib
 import dataclasses
-import os
+import itertools
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
@@ -17,19 +17,16 @@ from typing import Any
 
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import Scan, Source, SourceOptions, open_source
-from imgpipe.components.example_gen.sources.items import in_reading_order
-from imgpipe.components.image_filter import comparison, engine, quarantine
+from imgpipe.components.image_filter import comparison, first_pass
 from imgpipe.components.image_filter.check import Finding, Settings
 from imgpipe.components.image_filter.checks import validate
 from imgpipe.components.image_filter.checks.near_duplicate import radius
-from imgpipe.components.image_filter.outcomes import totals
 from imgpipe.components.image_filter.overrides import Override, resolve
-from imgpipe.components.image_filter.part import Part
+from imgpipe.components.image_filter.summary import Outcomes, Summary, check_conservation
 from imgpipe.components.splits import SplitRule
 from imgpipe.models import progress
 
-_SHARD = 1024  # files per tf.data pipeline, enough to make its start (about 50 ms) negligible
-_THREADS = 8  # more threads only use more memory, because each one has tf.data's own threads
+_SHARD = 1024  # images whose decisions are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class Judged:
     """The result of the checks; findings are sorted by path."""
 
     scan: Scan
-    summary: Mapping[str, Any]  # from `quarantine.summarise`
+    summary: Summary
     rejects: tuple[Finding, ...]
     repairs: tuple[Finding, ...]
     warnings: tuple[Finding, ...]
@@ -71,65 +68,45 @@ def judge(plan: Plan) -> Judged:
     """
     validate(plan.settings)
     began = time.monotonic()
-    source = open_source(plan.source, plan.options)
+    source = open_source(plan.source, dataclasses.replace(plan.options, store=plan.store))
     scan = source.listing()
     overrides = resolve(plan.overrides, scan.vocabulary)
     rule = dataclasses.replace(plan.rule, given=scan.given_splits)
     settings = dataclasses.replace(plan.settings, overrides=overrides, splits=rule)
     plan = dataclasses.replace(plan, settings=settings, rule=rule)
     with tempfile.TemporaryDirectory(prefix="imgpipe-check-") as folder:
-        parts, counts = _examine(plan, source, scan, folder)
+        parts = _examine(plan, source, scan, folder)
         compared = comparison.compare(parts, settings)
-        settings = engine.with_limits(settings, counts)
-        outcomes = [
-            engine.settle(part, settings, compared.findings, compared.moves) for part in parts
-        ]
+        outcomes = Outcomes()
+        for part in parts:
+            for decision in compared.settle(part, settings):
+                outcomes.add(decision)
     notes = [dataclasses.asdict(note) for note in scan.notes]
-    found = totals(outcomes, scan.vocabulary, notes, settings)
-    summary = quarantine.summarise(**found)
-    quarantine.check_conservation(summary, len(scan.items))
+    outcomes = Outcomes.joined([outcomes])
+    summary = outcomes.summary(scan.vocabulary, notes, settings)
+    check_conservation(summary, len(scan.items))
     return Judged(
         scan=scan,
         summary=summary,
-        rejects=quarantine.ordered(found["rejects"]),
-        repairs=quarantine.ordered(found["repairs"]),
-        warnings=quarantine.ordered(found["warnings"]),
-        reviews=quarantine.ordered(found["reviews"]),
+        rejects=tuple(outcomes.rejects),
+        repairs=tuple(outcomes.repairs),
+        warnings=tuple(outcomes.warnings),
+        reviews=tuple(outcomes.reviews),
         near=compared.near if radius(settings) > 0 else None,
         seconds=time.monotonic() - began,
     )
 
 
-def _examine(
-    plan: Plan, source: Source, scan: Scan, folder: str
-) -> tuple[list[Part], engine.Counts]:
-    """Run the first pass over all shards in threads; the parts are in the order of reading."""
-    # Imported once here, because threads that import it at the same time hang.
-    import tensorflow  # noqa: F401
-
-    threads = min(len(os.sched_getaffinity(0)), _THREADS)  # cores this process may use
-    size = max(1, min(_SHARD, -(-len(scan.items) // threads)))
-    items = in_reading_order(scan.items)
+def _examine(plan: Plan, source: Source, scan: Scan, folder: str) -> list[first_pass.Part]:
+    """Run the first pass over all images; the parts are in the order of reading."""
     progress.total(len(scan.items), "images")
-
-    def examine(start: int) -> tuple[Part, engine.Counts]:
-        part = Part(f"{folder}/{start}")
-        records = inspect(
-            source,
-            items[start : start + size],
-            plan.settings.pixel_limit,
-            plan.store,
-            plan.rule,
-            scan.vocabulary,
-        )
-        return part, engine.examine(records, plan.settings, part)
-
-    pool = concurrent.futures.ThreadPoolExecutor(threads, "judge")
-    try:
-        examined = list(pool.map(examine, range(0, len(scan.items), size)))
-    finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for shards that have not begun
-    return [part for part, _ in examined], engine.add_counts(counts for _, counts in examined)
+    limit, items = plan.settings.pixel_limit, scan.items
+    records = inspect(source, items, limit, plan.store, plan.rule, scan.vocabulary)
+    parts = [first_pass.Part(f"{folder}/{start}") for start in range(0, len(items), _SHARD)]
+    with contextlib.closing(records):
+        for part in parts:
+            first_pass.examine(itertools.islice(records, _SHARD), plan.settings, part)
+    return parts
 
 
 def read_images(plan: Plan, judged: Judged, paths: Iterable[str]) -> dict[str, bytes]:

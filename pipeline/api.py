@@ -201,9 +201,7 @@ def load(path: str | Path, version: int | None = None) -> LoadedModel:
         ResourceError: There is no model, it is damaged, or this process was forked from one that
             has loaded a model.
     """
-    from imgpipe.pipeline.published import local_model
-
-    return LoadedModel(local_model.load(Path(path), version))
+    return LoadedModel(Path(path), version)
 
 
 def _prepare() -> None:

@@ -25,7 +25,7 @@ _EXAMPLES = "\n\n".join(
             f"  imgpipe {example}"
             for example in (
                 "check photos",
-                "run --data photos --out imgpipe-out",
+                "run photos --out imgpipe-out",
                 "open imgpipe-out",
                 "serve imgpipe-out",
                 "predict photo.jpg",

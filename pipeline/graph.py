@@ -180,7 +180,6 @@ def _model_nodes(config: Config, parameters: Parameters, data: dict[str, Any]) -
     bank = parts.FeatureBank(
         examples=data["judged"].outputs["examples"],
         metadata=data["judged"].outputs["metadata"],
-        quarantine=data["judged"].outputs["quarantine"],
         data_blessing=data["gate"].outputs["blessing"],
         network=planned.network,
         weights_key=planned.weights_key,

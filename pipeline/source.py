@@ -29,10 +29,14 @@ def opened(config: Config, least_classes: int = 2) -> Source:
     if not config.data.source:
         raise ConfigError(
             "no images: name a folder with one sub-folder for each class, or another source "
-            "of images, with --data or data.source."
+            "of images, with imgpipe run DATA or data.source."
         )
-    given = run_inputs.source_options(config)
-    return open_source(config.data.source, dataclasses.replace(given, least_classes=least_classes))
+    options = dataclasses.replace(
+        run_inputs.source_options(config),
+        least_classes=least_classes,
+        store=str(config.judge_store),
+    )
+    return open_source(config.data.source, options)
 
 
 def require_classes(config: Config) -> None:

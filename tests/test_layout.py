@@ -42,7 +42,7 @@ def arrows() -> list[tuple[str, str]]:
     """Return all imports within imgpipe, as pairs of the importing and the imported module."""
     modules = _modules()
     found = [(name, other) for name, file in modules.items() for other in _imports(file, modules)]
-    assert len(found) > 1000
+    assert len(found) > 500
     assert all(other in modules for _, other in found)
     return found
 
@@ -67,7 +67,7 @@ def _order(arrows: list[tuple[str, str]], room: Callable[[str], str]) -> list[st
 def test_modules_have_no_circular_imports(arrows: list[tuple[str, str]]) -> None:
     # A package may import its modules while these import the package, as Python allows.
     files = [(a, b) for a, b in arrows if not a.startswith(b + ".") and not b.startswith(a + ".")]
-    assert len(_order(files, lambda name: name)) > 400
+    assert len(_order(files, lambda name: name)) > 200
 
 
 def test_the_top_folders_import_only_what_they_may(arrows: list[tuple[str, str]]) -> None:

@@ -16,10 +16,10 @@ import apache_beam as beam
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.example_gen.sources.base import KEY_BYTES, Item, SourceOptions, fingerprint
-from imgpipe.components.example_gen.sources.items import BLOCK, in_reading_order
 from imgpipe.components.image_file.header import PIXEL_LIMIT
 from imgpipe.components.image_record import INGEST_SUMMARY
 from imgpipe.components.splits import SplitRule
+from imgpipe.components.storage.blob_store import folder_of
 from imgpipe.components.storage.records import (
     ShardWriter,
     read_json,
@@ -31,7 +31,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
 
-SHARD_SIZE = BLOCK  # files in one element, enough to amortise one tf.data pipeline (~50 ms)
+SHARD_SIZE = 256  # files in one element, enough to amortise one tf.data pipeline (~50 ms)
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,7 @@ class _WriteShard(beam.DoFn):
 
 
 def _shards(items: Sequence[Item], size: int) -> list[_Shard]:
-    """Divide the items into shards; an empty source has one empty shard, which writes its files.
-
-    Where the items are packed in blocks of this size, a shard is such a block.
-    """
+    """Divide the items into shards; an empty source has one empty shard, which writes its files."""
     cut = [items[start : start + size] for start in range(0, len(items), size)] or [()]
     return [_Shard(number, len(cut), part) for number, part in enumerate(cut)]
 
@@ -134,11 +131,13 @@ def ingest(pipeline: beam.Pipeline, uri: str, settings: IngestSettings) -> dict[
         ConfigError: The source is not laid out as expected.
         ResourceError: The source has changed since the run was planned.
     """
+    folder = str(folder_of(settings.store)) if settings.store else ""
+    settings = replace(settings, options=replace(settings.options, store=folder))
     scan = open_source(settings.source, settings.options).listing()
     settings = replace(settings, rule=replace(settings.rule, given=scan.given_splits))
     progress.total(len(scan.items), "images")
     notes = [asdict(note) for note in scan.notes]
-    shards = _shards(in_reading_order(scan.items), settings.shard_size)
+    shards = _shards(scan.items, settings.shard_size)
     with pipeline as root:
         (
             root

@@ -10,7 +10,6 @@ reads the images.
 import json
 
 import apache_beam as beam
-import tensorflow as tf
 from tfx.dsl.component.experimental.annotations import (
     BeamComponentParameter,
     InputArtifact,
@@ -20,25 +19,22 @@ from tfx.dsl.component.experimental.annotations import (
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples
 
-from imgpipe.components.artifacts import DataBlessing, Quarantine
+from imgpipe.components.artifacts import DataBlessing
 from imgpipe.components.beam import beam_io
 from imgpipe.components.blessings import require_data_blessing
 from imgpipe.components.feature_bank.content import FREE_DISK, bytes_of, free_budget, make_plan
 from imgpipe.components.feature_bank.extraction import extract
 from imgpipe.components.feature_bank.view_choice import choose_views
-from imgpipe.components.image_filter.near_duplicates import matching
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.features.extractor import resolve_precision
-from imgpipe.models.features.image_groups import NEAR_FILE
 
 
 @component(use_beam=True)
 def FeatureBank(
     examples: InputArtifact[Examples],
     metadata: InputArtifact[Examples],
-    quarantine: InputArtifact[Quarantine],
     data_blessing: InputArtifact[DataBlessing],
     features: OutputArtifact[Examples],
     network: Parameter[str],
@@ -55,11 +51,9 @@ def FeatureBank(
     Args:
         examples: Kept images of all splits, Examples of ImageFilter.
         metadata: Metadata of the same images without their bytes, from which they are counted.
-        quarantine: Quarantine of ImageFilter, which lists the groups of near-duplicates.
         data_blessing: Blessing of DataGate; without it nothing is computed.
-        features: Output: feature records, ``bank.json`` (see
-            `imgpipe.models.features.bank.BankFacts`), and ``near_groups.json`` with the groups of
-            near-duplicates that no fold may divide.
+        features: Output: feature records and ``bank.json`` (see
+            `imgpipe.models.features.bank.BankFacts`).
         network: Description of the backbone, as `models.features.extractor.describe` returns it.
         weights_key: Fingerprint of weights and preprocessing, which is part of TFX's cache key.
         store: Folder of the content-addressed store, as `blob_store.open_store` takes it.
@@ -75,7 +69,6 @@ def FeatureBank(
     """
     require_data_blessing(data_blessing.uri)
     beam_io.mark_examples(features)
-    write_near_groups(quarantine.uri, features.uri)
     kept = {split: records.count(metadata.uri, split) for split in names.SPLITS}
     progress.total(sum(kept.values()), "images")  # shown while the network is compiled
     allowed = free_budget(store, features.uri) if budget == FREE_DISK else budget
@@ -96,21 +89,3 @@ def FeatureBank(
         choose_views(beam_pipeline, plan, examples.uri, features.uri, facts, kept, head, vocabulary)
     else:
         extract(beam_pipeline, plan, examples.uri, features.uri, facts)
-
-
-def write_near_groups(quarantine: str, features: str) -> None:
-    """Write the groups of near-duplicates of the kept images to the bank.
-
-    Args:
-        quarantine: URI of the quarantine, which lists all groups with the paths of their images.
-        features: URI of the bank.
-    """
-    groups: list[list[str]] = []
-    path = f"{quarantine}/{matching.FILE}"
-    if tf.io.gfile.exists(path):
-        with tf.io.gfile.GFile(path, "r") as file:
-            for line in records.json_lines(file):
-                groups.append([one["image_hash"] for one in line["members"] if one["stays"]])
-    groups = [group for group in groups if len(group) > 1]
-    tf.io.gfile.makedirs(features)
-    records.write_text(f"{features}/{NEAR_FILE}", json.dumps(groups) + "\n")

@@ -103,6 +103,7 @@ def _record(example: tf.train.Example, view: int, vector: np.ndarray) -> tuple[s
         names.IMAGE_HASH: records.raw(example, names.IMAGE_HASH),
         names.PATH: records.raw(example, names.PATH),
         names.GROUP: records.raw(example, names.GROUP),
+        names.NEAR_GROUP: records.integer(example, names.NEAR_GROUP),
         names.LABEL_INDEX: records.integer(example, names.LABEL_INDEX, -1),
         # A list of floats would take twice the bytes.
         names.FEATURES: np.asarray(vector, "<f2").tobytes(),

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -49,30 +48,6 @@ _MIN_STEPS = 64
 #: the image has no texture, and all ramps and vignettes have the same hash. None of 900 photographs
 #: and rendered figures has fewer than 73 such pairs; a ramp has none.
 _MIN_CHANGES = 40
-
-
-@dataclass(frozen=True, order=True)
-class PerceptualHashes:
-    """Hashes of an image.
-
-    Attributes:
-        upright: Hash of the image, 32 bytes.
-        mirrored: Hash of its mirror image.
-        crops: Hashes of its crops, concatenated.
-        grey: The image in grey, `GREY_BYTES` bytes; b"" when only the hashes are known.
-    """
-
-    upright: bytes
-    mirrored: bytes
-    crops: bytes = b""
-    grey: bytes = b""
-
-
-def parse(hashes: bytes) -> PerceptualHashes:
-    """Split the bytes that `perceptual_hashes` returned into the single hashes."""
-    upright, mirrored = hashes[:BYTES], hashes[BYTES : 2 * BYTES]
-    crops, grey = hashes[2 * BYTES : KINDS * BYTES], hashes[KINDS * BYTES :]
-    return PerceptualHashes(upright, mirrored, crops, grey)
 
 
 def perceptual_hashes(image: Pixels) -> bytes:

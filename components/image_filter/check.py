@@ -8,10 +8,9 @@ neither Beam nor TFX.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, cast
 
 from imgpipe.components.image_file.header import PIXEL_LIMIT
 from imgpipe.components.image_file.measurements import Measurement
@@ -43,11 +42,37 @@ class Settings:
     splits: SplitRule | None = None
 
 
+class Rejected(TypedDict):
+    """A rejected file."""
+
+    path: Annotated[str, "Path in the source."]
+    label: Annotated[str, "Label of the file."]
+    split: Annotated[str, "Split of the file."]
+    image_hash: Annotated[str, "SHA-256 of the file."]
+    reason: Annotated[str, "Name of the check."]
+    detail: Annotated[str, "What was found."]
+    override: Annotated[str, "What to do to keep the file."]
+    kept_copy: Annotated[str, "Path of the file that is kept instead; empty without one."]
+    stored: Annotated[str, "Name of the file in the quarantine; empty without a run."]
+
+
+class Found(TypedDict):
+    """A file with a finding that is kept."""
+
+    path: Annotated[str, "Path in the source."]
+    label: Annotated[str, "Label of the file."]
+    split: Annotated[str, "Split of the file."]
+    image_hash: Annotated[str, "SHA-256 of the file."]
+    reason: Annotated[str, "Name of the check."]
+    detail: Annotated[str, "What was found."]
+    score: Annotated[float, "Score of the image in this check; the lowest is the worst."]
+
+
 @dataclass(frozen=True)
 class Finding:
     """What a check or the comparison with other images found in one image.
 
-    A check sets the reason, the detail and the score; the engine sets the other fields.
+    A check sets the reason, the detail and the score; the passes set the other fields.
     """
 
     reason: str
@@ -63,11 +88,6 @@ class Finding:
     stored: str = ""  # path relative to the quarantine; "" when there are no bytes
     repaired: bytes | None = field(default=None, repr=False)  # the repaired file
 
-    @property
-    def key(self) -> bytes:
-        """The path as bytes, because Beam's coders cannot encode names that are not UTF-8."""
-        return os.fsencode(self.path)
-
     def about(self, record: ImageRecord, **changes: Any) -> Finding:
         """Return the finding with the path, label, split and hash of the image that it is about."""
         return dataclasses.replace(
@@ -81,15 +101,9 @@ class Finding:
         )
 
     def row(self) -> dict[str, Any]:
-        """Return the finding as a row of the quarantine's files and of ``imgpipe check --json``."""
-        row = {
-            "path": self.path,
-            "label": self.label,
-            "split": self.split,
-            "image_hash": self.image_hash,
-            "reason": self.reason,
-            "detail": self.detail,
-        }
+        """Return a row of the quarantine's files and of the JSON: `Rejected` or `Found`."""
+        fields = ("path", "label", "split", "image_hash", "reason", "detail")
+        row = {name: getattr(self, name) for name in fields}
         if self.severity != "reject":
             return row | {"score": self.score}
         return row | {

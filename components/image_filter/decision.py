@@ -56,7 +56,7 @@ class Decision:
 
     @property
     def kept(self) -> ImageRecord:
-        """The record that is written when the image is kept."""
+        """The record with the repairs."""
         return self.repaired or self.record
 
     @property
@@ -90,6 +90,19 @@ class Decision:
             warnings=tuple(warning.about(record) for warning in self.warnings),
         )
 
+    def in_group(self, number: int) -> Decision:
+        """Return the decision with the number of the image's group of near-duplicates."""
+        return dataclasses.replace(self, record=dataclasses.replace(self.record, near_group=number))
+
+    def written(self, record: ImageRecord) -> ImageRecord:
+        """Return the record that is written when the image is kept.
+
+        Args:
+            record: The record with its bytes and measurements, after the repairs.
+        """
+        known = ("split", "label", "label_index", "problem", "near_group")
+        return dataclasses.replace(record, **{name: getattr(self.record, name) for name in known})
+
     def stored_at(self, stored: str) -> Decision:
         """Return the decision with the path, relative to the quarantine, of the stored bytes."""
         if self.rejection is None:
@@ -99,8 +112,12 @@ class Decision:
         )
 
     def without_pixels(self) -> Decision:
-        """Return the decision without the bytes of the image."""
-        return dataclasses.replace(self, record=self.record.without_pixels(), repaired=None)
+        """Return the decision without the bytes and measurements of the image."""
+        return dataclasses.replace(
+            self,
+            record=self.record.without_pixels(),
+            repaired=self.repaired and self.repaired.without_pixels(),
+        )
 
 
 def relabelled(record: ImageRecord, override: Override | None) -> ImageRecord:

@@ -15,8 +15,6 @@ import tensorflow as tf
 from imgpipe.components import blessings
 from imgpipe.components.cross_validator.outcome import RESULT, folds_decide
 from imgpipe.components.image_filter import quarantine
-from imgpipe.components.image_filter.near_duplicates.matching import FILE as NEAR_FILE
-from imgpipe.components.image_filter.near_duplicates.matching import reported
 from imgpipe.components.predictor import prediction
 from imgpipe.components.report import (
     augmented_views,
@@ -54,7 +52,7 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
     }
     bank, training = found["bank"] or {}, found["training"] or {}
     features = uris["bank"] if found["bank"] is not None else ""
-    groups = _lines(uris, "quarantine", NEAR_FILE)  # None when the search was off
+    groups = _lines(uris, "quarantine", quarantine.NEAR)  # None when the search was off
     settings = _with_views_made(settings, bank)
     if (size := training.get("image_size")) is not None:  # a search may choose another one
         settings = {**settings, "image_size": size}
@@ -63,7 +61,7 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "settings": dict(settings),
         "rejects": _lines(uris, "quarantine", quarantine.MANIFEST) or [],
         "quarantine": uris.get("quarantine", ""),
-        "near": None if groups is None else near.condensed(reported(groups)),
+        "near": None if groups is None else near.condensed(groups),
         "views": _views(uris, settings, bank),
         **_by_features(features, uris, settings, predictions),
         **_folds(uris),

@@ -17,7 +17,7 @@ from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.models.features.columns import columns
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.features.hash_column import HashColumn, Short, distinct, shortened
-from imgpipe.models.features.image_groups import NEAR_FILE, ImageGroups, find_groups
+from imgpipe.models.features.image_groups import ImageGroups, find_groups
 from imgpipe.models.features.row_file import RowFile, Rows, selected
 
 BANK_FILE: Final = "bank.json"
@@ -142,12 +142,14 @@ class BankTable:
         views: Numbers of the views, int16 [n].
         hashes: Content hashes of the images, [n].
         sources: Groups that the data source gives, bytes [n]; b"" for none.
+        near: Numbers of the groups of near-duplicates, int64 [n]; 0 for none.
     """
 
     labels: npt.NDArray[np.int64]
     views: npt.NDArray[np.int16]
     hashes: HashColumn
     sources: npt.NDArray[np.bytes_]
+    near: npt.NDArray[np.int64]
     _uri: str
     _files: Sequence[str]
     _places: npt.NDArray[np.int64]  # row of each record; -1 for records that are left out
@@ -241,7 +243,7 @@ def open_split(
     table = read_table(bank_uri, split, classes, most_view)
     with RowFile(len(table), (read_dim(bank_uri),), np.float16) as features:
         features.fill(table.batches())
-        groups = _groups(bank_uri, table, folds)
+        groups = _groups(table, folds)
         rows = BankRows(
             features, table.labels, table.views, table.hashes, groups.names, groups.separated
         )
@@ -250,15 +252,9 @@ def open_split(
         yield rows
 
 
-def _groups(bank_uri: str, table: BankTable, folds: int) -> ImageGroups:
-    import tensorflow as tf
-
-    path, near = f"{bank_uri.rstrip('/')}/{NEAR_FILE}", []
-    if tf.io.gfile.exists(path):
-        with tf.io.gfile.GFile(path) as file:
-            near = [[digest.encode() for digest in group] for group in json.load(file)]
+def _groups(table: BankTable, folds: int) -> ImageGroups:
     largest = distinct(table.hashes) // folds
-    return find_groups(table.hashes, table.sources, near, largest)
+    return find_groups(table.hashes, table.sources, table.near, largest)
 
 
 def _read_table(
@@ -268,13 +264,15 @@ def _read_table(
     label: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
     view: list[npt.NDArray[np.int16]] = [np.empty(0, np.int16)]
     source: list[npt.NDArray[np.bytes_]] = [np.empty(0, "S1")]
+    near: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
     short: list[Short] = []
-    wanted_names = (names.LABEL_INDEX, names.VIEW, names.IMAGE_HASH, names.GROUP)
+    wanted_names = (names.LABEL_INDEX, names.VIEW, names.IMAGE_HASH, names.GROUP, names.NEAR_GROUP)
     files = _files(uri, split)
     for parsed in columns(files, *wanted_names):
         label.append(parsed[names.LABEL_INDEX])
         view.append(parsed[names.VIEW].astype(np.int16))
         source.append(parsed[names.GROUP].astype("S"))
+        near.append(parsed[names.NEAR_GROUP])
         short.append(shortened(parsed[names.IMAGE_HASH].astype("S")))  # half of their memory
     labels, views, sources = np.concatenate(label), np.concatenate(view), np.concatenate(source)
     hashes = HashColumn.joined(short)
@@ -286,7 +284,17 @@ def _read_table(
     positions = np.full(len(labels), -1, np.int64)
     positions[order] = np.arange(len(order))
     rows = hashes[order].compact()  # `find_groups` expects no hashes without a row
-    return BankTable(labels[order], views[order], rows, sources[order], uri, files, positions, dim)
+    return BankTable(
+        labels[order],
+        views[order],
+        rows,
+        sources[order],
+        np.concatenate(near)[order],
+        uri,
+        files,
+        positions,
+        dim,
+    )
 
 
 def _files(uri: str, split: str | tuple[str, ...]) -> list[str]:

@@ -11,8 +11,8 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.files.record_batches import record_batches
 
 _RECORDS_AT_ONCE: Final = 256
-_WHOLE_NUMBERS: Final = (names.LABEL_INDEX, names.VIEW)
-_DEFAULTS: Final = {names.GROUP: ""}
+_WHOLE_NUMBERS: Final = (names.LABEL_INDEX, names.VIEW, names.NEAR_GROUP)
+_DEFAULTS: Final = {names.GROUP: "", names.NEAR_GROUP: 0}
 
 
 def columns(files: Sequence[str], *wanted: str) -> Iterator[dict[str, npt.NDArray[Any]]]:
@@ -21,12 +21,12 @@ def columns(files: Sequence[str], *wanted: str) -> Iterator[dict[str, npt.NDArra
     Args:
         files: TFRecord files of tf.Examples, which are read in this order. With no files, nothing
             is yielded.
-        *wanted: Names of features that every record has. Only the group may be missing; it is then
-            "".
+        *wanted: Names of features that every record has. Only the groups may be missing; they
+            are then "" and 0.
 
     Yields:
-        For each feature, an array [n] of at most 256 values: int64 for the label index and the
-        view, and objects of type bytes for all others.
+        For each feature, an array [n] of at most 256 values: int64 for the label index, the
+        view and the group of near-duplicates, and objects of type bytes for all others.
     """
     import tensorflow as tf
 

@@ -7,17 +7,13 @@ same fold.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.features.hash_column import HashColumn
-
-#: File of the feature bank with the groups of near-duplicates, a JSON list of lists of hashes.
-NEAR_FILE: Final = "near_groups.json"
 
 Integers = npt.NDArray[np.integer[Any]]
 
@@ -39,7 +35,7 @@ class ImageGroups:
 def find_groups(
     hashes: HashColumn,
     sources: npt.NDArray[np.bytes_],
-    near: Iterable[Sequence[bytes]],
+    near: Integers,
     largest: int,
 ) -> ImageGroups:
     """Find the groups of images that must not be divided.
@@ -52,11 +48,11 @@ def find_groups(
         hashes: Content hash of each row, [n]. An image may have several rows, and the column has no
             hashes that no row has.
         sources: Group that the source gives, [n]; b"" for none.
-        near: Groups of near-duplicates, as content hashes.
+        near: Number of the group of near-duplicates, [n]; 0 for none.
         largest: Number of images in a fold.
     """
     group_of = _of_sources(hashes.numbers, sources)
-    merged, separated = _merged(group_of, _positions(hashes, near), largest)
+    merged, separated = _merged(group_of, _of_near(hashes.numbers, near), largest)
     while not np.array_equal(further := merged[merged], merged):  # follows chains to their end
         merged = further
     return ImageGroups(hashes.grouped(merged[group_of]), separated)
@@ -110,8 +106,15 @@ def _top(parents: npt.NDArray[np.int64], group: int) -> int:
     return group
 
 
-def _positions(hashes: HashColumn, near: Iterable[Sequence[bytes]]) -> list[list[int]]:
-    """Numbers of the images of each group, without groups of fewer than two; small ones first."""
-    known = (hashes.find(group).tolist() for group in near)
-    several = (group for group in known if len(group) > 1)
+def _of_near(images: Integers, near: Integers) -> list[list[int]]:
+    """Return the images of each group of near-duplicates of several; small groups come first.
+
+    Args:
+        images: Number of the image of each row, [n].
+        near: Number of its group of near-duplicates, [n]; 0 for none.
+    """
+    rows = np.flatnonzero(near)
+    groups, members = np.unique(np.stack([near[rows], images[rows]]), axis=1)
+    parts = np.split(members, np.flatnonzero(np.diff(groups)) + 1)
+    several = (part.tolist() for part in parts if len(part) > 1)
     return sorted(several, key=lambda group: (len(group), group))

@@ -1,20 +1,15 @@
-"""Chooses the files of imgpipe-client: two commands, the client, and every module they import."""
+"""Chooses the files of imgpipe-client: the client, and every module that it imports."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 _SOURCE = Path(__file__).resolve().parents[2] / "src"
-_ENTRIES = (
-    "imgpipe.pipeline.cli",
-    "imgpipe.pipeline.commands.load",
-    "imgpipe.pipeline.commands.predict",
-)
 _CLIENT = _SOURCE / "imgpipe" / "serving" / "client"  # with all its modules and the protos
 
 
@@ -25,7 +20,7 @@ class ClientFiles(BuildHookInterface):
         """Add the files before the wheel is built; hatchling calls this."""
         files = [_SOURCE / "imgpipe" / "py.typed"]
         files += [file for file in _CLIENT.iterdir() if file.is_file()]
-        files += _with_imports([*map(_file, _ENTRIES), *_CLIENT.glob("*.py")])
+        files += _with_imports(_CLIENT.glob("*.py"))
         for file in files:
             build_data["force_include"][str(file)] = str(file.relative_to(_SOURCE))
 
@@ -62,9 +57,9 @@ def _executed(node: ast.AST) -> Iterator[ast.AST]:
         yield from _executed(child)
 
 
-def _with_imports(files: list[Path | None]) -> set[Path]:
+def _with_imports(files: Iterable[Path]) -> set[Path]:
     found: set[Path] = set()
-    waiting = [file for file in files if file]
+    waiting = list(files)
     while waiting:
         file = waiting.pop()
         if file not in found:

@@ -64,6 +64,13 @@ MACHINE = "This machine"
 ConfigArgument = Annotated[
     str | None, typer.Argument(metavar="CONFIG|PRESET", help="TOML file, or name of a preset.")
 ]
+ConfigOption = Annotated[
+    str | None, typer.Option("--config", metavar="FILE", help="TOML file with settings.")
+]
+PresetOption = Annotated[
+    str | None,
+    typer.Option("--preset", metavar="NAME", help="Settings that `imgpipe presets` describes."),
+]
 DataOption = Annotated[str | None, typer.Option("--data", metavar="SRC", help=SOURCE_HELP)]
 OutArgument = Annotated[
     Path,
@@ -125,7 +132,6 @@ HeaderOption = Annotated[
         "may be repeated.",
     ),
 ]
-ModelOption = Annotated[str, typer.Option("--model", help="Name of the served model.")]
 VersionsArgument = Annotated[
     Path,
     typer.Argument(

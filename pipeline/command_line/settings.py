@@ -28,6 +28,20 @@ def presets() -> list[str]:
     return sorted(Path(p.name).stem for p in files if p.name.endswith(".toml"))
 
 
+def one_source(config: str | None, preset: str | None) -> str | None:
+    """Return the file or the preset that the options name.
+
+    Raises:
+        ConfigError: They name both.
+    """
+    if config is not None and preset is not None:
+        raise ConfigError(
+            "--config and --preset do not go together: both say where settings come from. Copy the "
+            "preset, whose file `imgpipe presets` names, and change the copy."
+        )
+    return config if preset is None else preset
+
+
 def configuration(
     source: str | None,
     data: str | None,
@@ -48,7 +62,7 @@ def configuration(
     extra = list(settings)
     if data is not None and not data.strip():
         raise ConfigError(
-            "The source of the images (--data) is empty; expected a folder or another source. "
+            "The source of the images is empty; expected a folder or another source. "
             "For the current folder use: ."
         )
     if data is not None:
@@ -62,7 +76,7 @@ def configuration(
     if os.path.isdir(path):  # noqa: PTH112
         raise ConfigError(
             f"{source} is a folder, expected a TOML file or a preset. For its images: "
-            f"imgpipe run --data {shlex.quote(source)}"
+            f"imgpipe run {shlex.quote(source)}"
         )
     # A missing .toml file is reported as such, and not as an unknown preset. A pipe is a file too.
     if path.suffix == ".toml" or os.path.exists(path):  # noqa: PTH110
@@ -71,9 +85,6 @@ def configuration(
     if source not in known:
         close = difflib.get_close_matches(source, known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else "."
-        # A path that contains a space arrives in two parts if it is not quoted.
-        if data is not None and os.path.exists(joined := f"{data} {source}"):  # noqa: PTH110
-            hint = f"; did you mean --data {shlex.quote(joined)}?"
         raise ConfigError(
             f"there is no configuration file and no preset named {source!r}{hint} Presets, which "
             f"`imgpipe presets` describes: {', '.join(known)}."

@@ -42,18 +42,17 @@ _EXAMPLES = """Examples:\n
 @app.command(rich_help_panel=options.DATA_AND_TRAINING, epilog=_EXAMPLES)
 def check(
     data: Annotated[str, typer.Argument(metavar="DATA", help=options.SOURCE_HELP)],
-    config: Annotated[
-        str | None, typer.Option("--config", metavar="FILE|PRESET", help="Settings of the run.")
-    ] = None,
+    config: options.ConfigOption = None,
+    preset: options.PresetOption = None,
     settings: options.SettingsOption = None,
     json_file: options.JsonListOption = None,
     html_file: options.HtmlOption = None,
 ) -> None:
     """Report what a run would reject, repair and warn about, without training."""
-    from imgpipe.pipeline.command_line.settings import configuration
+    from imgpipe.pipeline.command_line.settings import configuration, one_source
     from imgpipe.pipeline.source import require_classes
 
-    built = configuration(config, data, None, settings or [])
+    built = configuration(one_source(config, preset), data, None, settings or [])
     require_classes(built)  # before the imports, which take seconds
     found = examine(built, html_file is not None, json_file == output_files.STANDARD_OUTPUT)
     console = output_files.console_beside(json_file)
@@ -63,6 +62,7 @@ def check(
         console.print(f"  page     {escape(str(html_file))}")
     elif not json_file and _rows(found.judged):
         given = ["--config", config] if config else []
+        given += ["--preset", preset] if preset else []
         for setting in settings or []:
             given += ["--set", setting]
         shown = shlex.join(["imgpipe", "check", data, *given, "--html", "check.html"])
@@ -196,7 +196,7 @@ def _verdict(judged: Judged, refused: bool) -> str:
 
 def as_json(found: Examined) -> dict[str, Any]:
     """Build what `--json` writes; `imgpipe.pipeline.json_formats` declares it."""
-    from imgpipe.components.image_filter.near_duplicates.groups import set_aside
+    from imgpipe.components.image_filter.near_groups import set_aside
     from imgpipe.components.report.check_page import findings
 
     judged = found.judged
@@ -218,7 +218,7 @@ def as_json(found: Examined) -> dict[str, Any]:
 
 def _print(console: Console, found: Examined) -> None:
     from imgpipe.components.image_filter import overrides
-    from imgpipe.components.image_filter.near_duplicates.groups import set_aside
+    from imgpipe.components.image_filter.near_groups import set_aside
     from imgpipe.components.report.text import aside, moves, plural
     from imgpipe.models import feature_names as names
 

@@ -15,7 +15,7 @@ app = typer.Typer()
 
 _EXAMPLES = """Examples:\n
   imgpipe doctor\n
-  imgpipe doctor imgpipe-out --repair
+  imgpipe doctor imgpipe-out
 """
 
 
@@ -28,12 +28,6 @@ def doctor(
             help="Output folder of the runs, one of its versions, or one of its runs.",
         ),
     ] = Path("imgpipe-out"),
-    repair: Annotated[
-        bool,
-        typer.Option(
-            "--repair", help="Replace a damaged or lost metadata database; a damaged one is kept."
-        ),
-    ] = False,
 ) -> None:
     """Check this machine and an output folder, and say how to solve each problem."""
     from imgpipe.pipeline import machine
@@ -41,8 +35,6 @@ def doctor(
 
     folder = past_runs.above(folder)
     console = new_console()
-    if repair:  # first, so that the findings are those after the repair
-        console.print(escape(output_folder.repair(folder)))
     findings = [check(folder) for check in (*machine.CHECKS, *output_folder.CHECKS)]
     for finding in findings:
         mark = (

@@ -32,7 +32,7 @@ _SETTINGS = (
     "evaluate.threshold",
 )
 _HEADER = """\
-# The settings that matter most, for: imgpipe run {name}
+# The settings that matter most, for: imgpipe run --config {name}
 # All others have defaults that fit most images. The page "Settings" of the documentation describes
 # them, and `imgpipe init SRC --all` writes every one with its description.
 
@@ -88,7 +88,7 @@ def init(
     console.print(f"{plural(len(scan.items), 'file')} in {classes}: {escape(counts)}")
     for note in lines[1:]:  # the first one is the classes again
         console.print(f"[dim]{escape(note)}[/]")
-    command = f"imgpipe run {shlex.quote(str(output))}"
+    command = f"imgpipe run --config {shlex.quote(str(output))}"
     console.print(f"wrote {escape(str(output))}; next: {escape(command)}")
 
 

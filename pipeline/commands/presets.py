@@ -12,7 +12,7 @@ app = typer.Typer()
 _NONE = "–"
 _EXAMPLES = """Examples:\n
   imgpipe presets\n
-  imgpipe run cats_vs_dogs_inception --data photos
+  imgpipe run photos --preset cats_vs_dogs_inception
 """
 
 
@@ -32,5 +32,5 @@ def presets() -> None:
     for number, (name, expected, data) in enumerate(rows):
         line = escape(f"{name:<{first}}  {expected:<{second}}  {data}")
         console.print(line if number else f"[bold]{line}[/]")
-    console.print("\nRun one with: imgpipe run PRESET --data DIR. Each file explains its settings:")
+    console.print("\nRun one with: imgpipe run DIR --preset NAME. Each file explains its settings:")
     console.print(f"  {escape(str(preset_folder()))}", soft_wrap=True)

@@ -182,9 +182,10 @@ def prepare(run: PastRun, to: Path | None) -> Review:
     )
     decisions.check(file)
     moved = [] if config.out == run.out else ["--out", str(run.out)]
+    again = ["imgpipe", "run", "--config", str(kept)]
     return Review(
         run.name,
-        shlex.join(["imgpipe", "run", str(kept), *moved, "--set", f"judge.overrides={file}"]),
+        shlex.join([*again, *moved, "--set", f"judge.overrides={file}"]),
         decisions.Decisions(asked, file, run.folder / decisions.STATE),
         Images(source.opened(config), asked.images()),
         secrets.token_urlsafe(16),  # 128 random bits

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape
+from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,16 +22,17 @@ app = typer.Typer()
 #: Colour of the verdict by exit code; that of all other codes is red.
 _COLOURS = {0: "green", 3: "yellow", 4: "yellow", 130: "yellow", 143: "yellow"}
 _EXAMPLES = """Examples:\n
-  imgpipe run --data photos\n
-  imgpipe run photos.toml --set evaluate.threshold=0.95\n
-  imgpipe run cats_vs_dogs_inception --data photos --out inception
+  imgpipe run photos --out imgpipe-out\n
+  imgpipe run --config photos.toml --set evaluate.threshold=0.95\n
+  imgpipe run photos --preset cats_vs_dogs_inception --out inception
 """
 
 
 @app.command("run", rich_help_panel=options.DATA_AND_TRAINING, epilog=_EXAMPLES)
 def command(
-    config: options.ConfigArgument = None,
-    data: options.DataOption = None,
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help=options.SOURCE_HELP)] = None,
+    config: options.ConfigOption = None,
+    preset: options.PresetOption = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -66,14 +67,23 @@ def command(
         bool,
         typer.Option("--accept", help="Accept that the images differ from those of earlier runs."),
     ] = False,
+    old: Annotated[str | None, typer.Option("--data", hidden=True)] = None,
 ) -> None:
     """Run the pipeline: from images to a blessed, published model."""
     given = list(settings or [])
     if minutes is not None:
         given.append(f"train.minutes={minutes}")
-    from imgpipe.pipeline.command_line.settings import configuration
+    from imgpipe.pipeline.command_line.settings import configuration, one_source
 
-    built = configuration(config, data, out, given)
+    source = one_source(config, preset)
+    # The spelling before 0.1.0, of which one release takes notice: run [CONFIG|PRESET] [--data SRC]
+    if source is None and (old is not None or (data or "").endswith(".toml")):
+        source, data = data, old
+        new_console(stderr=True).print(
+            "note: --data and a configuration in the place of DATA will no longer be taken. Use: "
+            "imgpipe run DATA, with --config FILE or --preset NAME"
+        )
+    built = configuration(source, data, out, given)
     raise typer.Exit(run_config(built, json_file, start, accept))
 
 

@@ -68,7 +68,8 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
     preconditions.check(config)
     out = config.out
     with _locked(out):
-        metadata_file.require_usable(out)
+        if told := metadata_file.make_usable(out):
+            print(f"note: {told}", file=sys.stderr)
         temporary_files.sweep(out)
         # With --from and --accept, some components are executed in any case.
         new = start is not None or accept
@@ -196,7 +197,6 @@ class _Run:
         )
         local_workers.prepare(beam_options.arguments(self.config.beam), self.directory)
         pipeline = graph.create_pipeline(self.config, plan.known(self.config, inputs), storage)
-        metadata_file.forget_stale_copy(self.config.out)
         local.run(pipeline, self._observer(inputs), _from(pipeline, start))
 
     def _observer(self, inputs: run_inputs.RunInputs) -> Any:

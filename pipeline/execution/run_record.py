@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 import traceback
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.execution import failures, repetition, summary
-from imgpipe.pipeline.output import metadata_file
 from imgpipe.pipeline.output.run_folders import ARTIFACTS, SUMMARY
 
 LOG = "run.log"
@@ -100,8 +98,6 @@ class RunRecord:
                 f"the report could not be written: {failures.cause(unwritten)}"
             )
         self._write_summary(content)
-        if not isinstance(error, failures.Interrupted):
-            self._keep_metadata()
         if error is None and self.inputs is not None:
             repetition.remember(self._directory, self._config, self.inputs, self._settings_key)
         code = exit_code(error, state.status == "blessed")
@@ -140,15 +136,6 @@ class RunRecord:
     def _write_summary(self, content: dict[str, Any]) -> None:
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         atomic_write(self._directory / SUMMARY, text)
-
-    def _keep_metadata(self) -> None:
-        """Copy the metadata database; a copy that fails costs only what `doctor` could restore."""
-        if self.inputs is None:  # no component has run
-            return
-        try:
-            metadata_file.keep_copy(self._config.out)
-        except (OSError, sqlite3.Error):
-            traceback.print_exc()  # into the log
 
     def _state(self, error: BaseException | None, facts: dict[str, Any]) -> RunState:
         """Status and verdict of the run that this error ended, if there is one."""

@@ -24,5 +24,4 @@ FORMATS: dict[str, Any] = {
     "predict": list[models.Prediction],
     "serve": serving.ServerLine,
     "drift": serving.Drift,
-    "load": serving.Load,
 }

@@ -22,7 +22,7 @@ from imgpipe.pipeline.configuration import beam_options
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.machine import Finding
-from imgpipe.pipeline.output import metadata_file, past_runs, run_folders, run_lock
+from imgpipe.pipeline.output import metadata_file, past_runs, run_folders
 from imgpipe.pipeline.output.run_folders import CONFIG, RUNS
 
 _NAMED = 3  # damaged items that are named; all others are counted
@@ -34,14 +34,13 @@ def metadata(out: Path) -> Finding:
     Args:
         out: Output folder of the runs.
     """
-    wrong = metadata_file.fault(out)
-    if not wrong and metadata_file.is_lost(out):
-        missing = f"{out / metadata_file.NAME} is missing; a copy of the last run is there"
-        command = metadata_file.repair_command(out)
-        advice = f"Restore it before the next run, which begins afresh: {command}"
-        return Finding("metadata", False, missing, advice)
+    try:
+        wrong = metadata_file.fault(out)
+    except ResourceError as error:
+        return Finding("metadata", False, str(error), fatal=True)
     there = "can be used" if (out / metadata_file.NAME).exists() else "none yet"
-    return Finding("metadata", not wrong, wrong or there, fatal=True)
+    advice = "The next run sets it aside and executes every component again."
+    return Finding("metadata", not wrong, wrong or there, advice)
 
 
 def served_versions(out: Path) -> Finding:
@@ -164,51 +163,6 @@ CHECKS: tuple[Callable[[Path], Finding], ...] = (
     accepted_schema,
     stores,
 )
-
-
-def repair(out: Path) -> str:
-    """Replace a damaged or removed metadata database; see `metadata_file.repair`.
-
-    Args:
-        out: Output folder of the runs.
-
-    Returns:
-        A sentence that says what was done.
-
-    Raises:
-        ResourceError: A run is working in the folder, or the file cannot be moved.
-    """
-    if not metadata_file.fault(out) and not metadata_file.is_lost(out):
-        return f"{out / metadata_file.NAME} needs no repair."
-    if not out.is_dir():
-        raise ResourceError(metadata_file.fault(out))
-    busy = f"a run is working in {out}. Wait until it has ended, then repair."
-    with run_lock.locked(out, busy):
-        done = metadata_file.repair(out)
-    return done if (out / metadata_file.NAME).exists() else f"{done} {_kept(out)}"
-
-
-def _kept(out: Path) -> str:
-    """Describe what a run can use without the metadata database, and what it has to repeat.
-
-    TFX's cache finds an artifact through the execution in the database that wrote it. The folders
-    of the artifacts do not record the inputs and parameters of that execution, so the database
-    cannot be rebuilt from them. It can only be restored from the copy that the last run made.
-    """
-    config = _settings(out)
-    numbers = manifest.version_numbers(config.push_directory)
-    kept = [f"served versions: {', '.join(map(str, numbers)) or 'none'}"]
-    bank, inspected = _stores(config)
-    if bank.exists():
-        kept.append("stored features, so that no image passes the backbone again")
-    if inspected.exists():
-        kept.append("results of inspection")
-    if config.schema_file.exists():
-        kept.append("accepted schema")
-    return (
-        f"Kept: {'; '.join(kept)}. The next run executes every component again, because the "
-        "database alone knew which artifacts belong to which inputs."
-    )
 
 
 def _stores(config: Config) -> tuple[Path, Path]:

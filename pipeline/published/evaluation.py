@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.example_gen.sources import Scan, Source
-from imgpipe.components.example_gen.sources.items import in_reading_order
 from imgpipe.components.example_gen.sources.validation import check_class_names
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
@@ -136,8 +135,7 @@ def judge(model: Model, config: Config, source: Source, scan: Scan) -> Judged:
     limit = config.judge.pixel_limit
     with contextlib.closing(Served(str(model.folder), outputs=(names.PROBABILITIES,))) as served:
         progress.total(len(scan.items), "images")
-        items = in_reading_order(scan.items)
-        records = inspect(source, items, limit, vocabulary=model.vocabulary, as_served=True)
+        records = inspect(source, scan.items, limit, vocabulary=model.vocabulary, as_served=True)
         judged = _judged(records, found)
         while batch := list(itertools.islice(judged, _BATCH)):
             answers = served.run(image_bytes=[record.image_bytes for record in batch])

@@ -1,35 +1,79 @@
-"""A published model that is loaded into this process, for Python programs and notebooks."""
+"""A published model that is loaded into this process, for Python programs and `imgpipe predict`.
+
+It classifies as the client of a server does, so that crops, the order of the labels and the
+messages about bad images are the same with and without a server.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from imgpipe.pipeline.published.local_model import LocalClient
-    from imgpipe.serving.client import Box, Classification
-    from imgpipe.serving.client.images import Image
+import numpy as np
+
+from imgpipe.models.errors import ResourceError
+from imgpipe.models.export.served_model import Served
+from imgpipe.models.quick_imports import quick_imports
+from imgpipe.pipeline.command_line import steps
+from imgpipe.pipeline.published import pushed_models
+from imgpipe.serving.client import Box, Classification, InvalidArgument, Prediction, ServingError
+from imgpipe.serving.client.classifier import Classifier, Question
+from imgpipe.serving.client.images import Image
+from imgpipe.serving.server import status
+from imgpipe.serving.server.requests import limits
+from imgpipe.serving.server.settings import DEFAULT_MAX_PIXELS
+
+_process: int | None = None  # the one that has loaded a model, whose threads no fork of it has
 
 
-class LoadedModel:
+def _check_process() -> None:
+    """Refuse a fork of the process that has loaded the first model.
+
+    Raises:
+        ResourceError: This process is such a fork.
+    """
+    global _process
+    _process = _process or os.getpid()
+    if _process != os.getpid():
+        raise ResourceError(
+            "a process that was forked after a model was loaded cannot use TensorFlow, which would "
+            "wait without end. Load the model only in the child processes, or start these with "
+            "multiprocessing.get_context('spawn')"
+        )
+
+
+class LoadedModel(Classifier):
     """A published model that answers in this process, as a server with the same version would.
 
     `imgpipe.load` makes it. Several threads may share it, but no process that is forked later.
-    Close it to free its memory, or use it as a context manager.
+    Close it to free its memory, or use it as a context manager. What TensorFlow prints while it
+    loads is not shown.
 
     Args:
-        client: The client of the loaded version.
+        path: Output folder of a run, folder of numbered versions, or one version.
+        number: Number of the version, None for the newest intact one.
+
+    Raises:
+        ConfigError: There is no version of this number.
+        ResourceError: There is no model, it is damaged, or this process is a fork of one that has
+            loaded a model.
+
+    Attributes:
+        folder: Folder of the version.
     """
 
-    def __init__(self, client: LocalClient) -> None:
-        self._client = client
-
-    @property
-    def folder(self) -> Path:
-        """Folder of the version."""
-        return self._client.folder
+    def __init__(self, path: Path, number: int | None = None) -> None:
+        self.folder = pushed_models.version_folder(path, number)
+        _check_process()
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"  # no line for each file that is not an image
+        with steps.quiet():
+            with quick_imports():
+                import tensorflow  # noqa: F401  # the session below needs it
+            self._served = Served(str(self.folder))
+        self._closed = False
 
     @property
     def version(self) -> int:
@@ -48,7 +92,6 @@ class LoadedModel:
         *,
         top: int = 5,
         crop: Box | str | Sequence[float] | None = None,
-        ten_crop: bool = False,
     ) -> list[Classification]:
         """Classify images.
 
@@ -58,8 +101,6 @@ class LoadedModel:
             top: Number of labels to return for each image.
             crop: Only look at this part of each image: left, top, right and bottom in pixels or as
                 fractions from 0 to 1.
-            ten_crop: Whether to average the answers for ten crops of each image, which takes ten
-                times as long.
 
         Returns:
             One classification for each image, with ``label``, ``probability`` and ``top``.
@@ -70,11 +111,36 @@ class LoadedModel:
             ServingError: The model is closed.
         """
         given: Sequence[Any] = [images] if _is_one(images) else images  # type: ignore[assignment]
-        return self._client.classify(given, top=top, crop=crop, ten_crop=ten_crop)
+        return self.classify(given, top=top, crop=crop)
+
+    def _predict_images(self, images: Sequence[bytes], question: Question) -> Prediction:
+        """Answer encoded images.
+
+        Raises:
+            InvalidArgument: The model refuses them, because one is not an image.
+            ResourceError: The model was loaded by the process of which this one is a fork.
+            ServingError: The model is closed.
+        """
+        _check_process()
+        if self._closed:
+            raise ServingError(f"The model in {self.folder} is closed. Load it again")
+        import tensorflow as tf
+
+        encoded = np.array(images, dtype=object)
+        try:
+            limits.row_pixels("image_bytes", encoded, DEFAULT_MAX_PIXELS)
+            outputs = self._served.run(image_bytes=encoded)
+        except status.StatusError as error:
+            raise InvalidArgument(error.message) from None
+        except tf.errors.InvalidArgumentError as error:
+            original = error.__context__ or error  # without the trace that the session adds to it
+            raise InvalidArgument(status.from_exception(original).message) from error
+        return Prediction(outputs, str(self.folder), self.version, "serving_default")
 
     def close(self) -> None:
         """Free the memory of the model."""
-        self._client.close()
+        self._closed = True
+        self._served.close()
 
     def __enter__(self) -> LoadedModel:
         return self
@@ -88,8 +154,6 @@ class LoadedModel:
 
 def _is_one(images: Any) -> bool:
     """Return whether it is one image instead of a sequence of images."""
-    import numpy as np
-
     if isinstance(images, np.ndarray):
         return images.ndim < 4  # [N, height, width, 3] is a sequence of images
     return not isinstance(images, Sequence) or isinstance(images, str | bytes | bytearray)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from imgpipe.components.image_filter.checks.near_duplicate import RADIUS
-from imgpipe.components.image_filter.near_duplicates import matching
+from imgpipe.components.image_filter.near_search import near_groups
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
@@ -73,7 +73,7 @@ class KnownImages:
         # Identical images are known already, and would only add pairs to the search.
         together = self.hashes | {key: value for key, value in images.items() if key not in found}
         splits: dict[int, set[str]] = {}
-        groups = _groups(together)
+        groups = near_groups(together, RADIUS)
         for image_hash, group in groups.items():
             if image_hash in self.splits:
                 splits.setdefault(group, set()).add(self.splits[image_hash])
@@ -82,10 +82,3 @@ class KnownImages:
             if near and image_hash not in found:
                 found[image_hash] = Seen(NEAR, min(near, key=names.SPLITS.index))
         return found
-
-
-def _groups(hashes: Mapping[str, bytes]) -> dict[str, int]:
-    """Return the number of the group of near-duplicates by content hash, of those in a group."""
-    rows = b"".join(matching.row(image_hash, value) for image_hash, value in hashes.items())
-    found = matching.search_here([(rows, b"")], RADIUS)
-    return {image_hash: one.group for image_hash, one in found if one is not None}

@@ -1,8 +1,7 @@
 """Reads the reference of a served version: statistics, schema and predictions.
 
 Statistics and schema of the training data are in the version's own folder. The predictions on the
-validation split stay among the artifacts of the run. ML Metadata tells which of them were made by
-this model, also after a rollback or after a push that changed nothing. This module imports TFX.
+validation split stay among the artifacts of the run that published it. This module imports TFX.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
@@ -21,11 +19,8 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.feature_distribution import FeatureDistribution
-from imgpipe.pipeline.output import metadata_file, run_folders
+from imgpipe.pipeline.output import past_runs
 from imgpipe.pipeline.published import pushed_models
-
-_PREDICTOR = "Predictor"
-_MODEL = "model"  # its input with the model whose predictions it writes
 
 
 @dataclass(frozen=True)
@@ -128,63 +123,21 @@ def load(version: manifest.Version, run: Path | None = None) -> Blessed:
 
 
 def _predictions(version: manifest.Version, out: Path) -> tuple[Predictions | None, str]:
-    metadata = out / metadata_file.NAME
-    if not metadata.is_file():
-        return None, f"no run beside the model ({metadata}); name its folder with --run"
-    if wrong := metadata_file.fault(out, to_read=True):
-        raise ResourceError(wrong)
-    for uri in _prediction_folders(version, out):
-        if what := integrity.damage(uri, complete=True):
+    """Read what the runs that published a version recorded, the newest first."""
+    runs = past_runs.read(out)
+    if not runs:
+        return None, f"no run beside the model in {out}; name its folder with --run"
+    for run in reversed(past_runs.publishers(runs, version.path.absolute())):
+        uri = run.artifact("Predictor", "predictions")
+        if not uri or not Path(uri).is_dir():
+            continue
+        if what := integrity.damage(Path(uri), complete=True):
             raise ResourceError(f"{uri} is damaged: {what}. Run `imgpipe run` to make it again.")
         labels: list[str] = []
         confidence = []
-        for example in records.iterate(str(uri), names.VALIDATION):
+        for example in records.iterate(uri, names.VALIDATION):
             labels.append(records.text(example, names.PREDICTED))
             confidence.append(prediction.read(example).confidence)
         if labels:
             return Predictions(labels, np.array(confidence, np.float32)), ""
     return None, f"{out} holds no predictions of this model any more"
-
-
-def _prediction_folders(version: manifest.Version, out: Path) -> list[Path]:
-    """Folders of the predictions that this model made, the newest first."""
-    import ml_metadata as mlmd
-    from ml_metadata.proto import metadata_store_pb2 as proto
-
-    config = proto.ConnectionConfig()
-    config.sqlite.filename_uri = str(out / metadata_file.NAME)
-    config.sqlite.connection_mode = proto.SqliteMetadataSourceConfig.READONLY
-    store = mlmd.MetadataStore(config)
-    # First the artifacts that hold this model, then the executions of Predictor that read them,
-    # then the predictions that those wrote.
-    models = [
-        artifact.id
-        for artifact in store.get_artifacts_by_type("Model")
-        if _is_served_by(run_folders.artifact(artifact.uri, out), version)
-    ]
-    read = _events(store.get_events_by_artifact_ids(models) if models else [], proto.Event.INPUT)
-    # A later run also reads a copy of this model, as the baseline of its own.
-    executions = {event.execution_id for event in read if event.path.steps[0].key == _MODEL}
-    kinds = {kind.id: kind.name for kind in store.get_execution_types()}
-    asked = [
-        execution.id
-        for execution in store.get_executions_by_id(list(executions))
-        # The name of the type is that of the component's class with its module.
-        if kinds[execution.type_id].endswith(f".{_PREDICTOR}")
-    ]
-    events = store.get_events_by_execution_ids(asked) if asked else []
-    made = [event.artifact_id for event in _events(events, proto.Event.OUTPUT)]
-    found = store.get_artifacts_by_id(sorted(set(made), reverse=True)) if made else []
-    newest_first = sorted(found, key=lambda artifact: -artifact.id)
-    folders = [run_folders.artifact(artifact.uri, out) for artifact in newest_first]
-    return [folder for folder in folders if folder.is_dir()]
-
-
-def _events(events: Iterable[Any], kind: int) -> list[Any]:
-    return [event for event in events if event.type == kind]
-
-
-def _is_served_by(model: Path, version: manifest.Version) -> bool:
-    """Whether a Model artifact is what the version serves."""
-    digest = model / "Format-Serving" / manifest.MODEL_DIGEST
-    return digest.is_file() and manifest.sha256(digest) == version.model_identity

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from imgpipe.components.image_filter.checks import CHOICES, UNUSABLE
 from imgpipe.components.image_filter.checks.near_duplicate import SEVERITIES
-from imgpipe.components.image_filter.identical_files import ACROSS_SPLITS, DUPLICATE
-from imgpipe.components.image_filter.near_duplicates.matching import FILE as NEAR_FILE
+from imgpipe.components.image_filter.comparison import ACROSS_SPLITS, DUPLICATE
+from imgpipe.components.image_filter.quarantine import NEAR as NEAR_FILE
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError

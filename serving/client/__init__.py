@@ -1,4 +1,4 @@
-"""Client of TensorFlow Serving's gRPC and REST interfaces, without TensorFlow.
+"""Client of TensorFlow Serving's gRPC interface, without TensorFlow.
 
     from imgpipe.serving.client import Client
 
@@ -10,9 +10,7 @@
 embedded server alike.
 
 The modules, from the lowest layer to the highest: ``protos`` and ``messages`` (wire format) -
-``options`` (connection settings) - ``images`` and ``classifying`` - ``steps`` and ``operations``
-(the logic that both clients share) - ``transport`` and ``rest`` - ``client`` and ``aio`` -
-``load_generator``.
+``options`` (settings) - ``images`` and ``classifier`` (many images) - ``client`` and ``aio``.
 """
 
 from __future__ import annotations
@@ -35,14 +33,11 @@ from imgpipe.serving.client.errors import (
     Unimplemented,
 )
 from imgpipe.serving.client.images import Box
-from imgpipe.serving.client.options import Retry, Tls
+from imgpipe.serving.client.options import Tls
 from imgpipe.serving.client.results import (
     Classification,
     Metadata,
-    ModelStatus,
     Prediction,
-    Rankings,
-    Regressions,
     TensorSpec,
     VersionStatus,
 )
@@ -61,14 +56,10 @@ __all__ = [
     "InternalError",
     "InvalidArgument",
     "Metadata",
-    "ModelStatus",
     "NotFound",
     "PermissionDenied",
     "Prediction",
-    "Rankings",
-    "Regressions",
     "ResourceExhausted",
-    "Retry",
     "ServingError",
     "TensorSpec",
     "Tls",

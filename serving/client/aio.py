@@ -1,169 +1,65 @@
-"""The asyncio client: the methods of ``Client``, awaited."""
+"""The asyncio client: the methods of ``Client``, awaited, each in a thread of a pool."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, Unpack
+import dataclasses
+import functools
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from imgpipe.serving.client.aio_transport import transport_to
-from imgpipe.serving.client.base import ClientBase
-from imgpipe.serving.client.classifying import Classifying
-from imgpipe.serving.client.images import Image
-from imgpipe.serving.client.messages import Example
-from imgpipe.serving.client.operations import Answer
-from imgpipe.serving.client.results import (
-    Classification,
-    Metadata,
-    ModelStatus,
-    Prediction,
-    Rankings,
-    Regressions,
-    VersionStatus,
-)
-from imgpipe.serving.client.steps import Call, ClientStep, Operation, Pause, Together, Work
+from imgpipe.serving.client.client import Client
+from imgpipe.serving.client.errors import closed
+from imgpipe.serving.client.options import ClientOptions
 
+MOST_CALLS = 32
+"""Number of calls of one client that run at once; further ones wait for a thread."""
+
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class AsyncClient(ClientBase):  # noqa: D101 (made from that of the base)
-    __doc__ = f"{ClientBase.__doc__}\n    It belongs to the event loop of its first call.\n    "
+def _awaited(
+    method: Callable[Concatenate[Client, P], T],
+) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]]:
+    """Return the method of ``AsyncClient`` that awaits a method of ``Client``."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._transport = transport_to(self._connection)
-
-    async def _run(self, operation: Operation[T]) -> T:
-        """Execute an operation step by step."""
-        resume: Callable[[Any], ClientStep] = operation.send
-        outcome: Any = None
-        while True:
-            try:
-                step = resume(outcome)
-            except StopIteration as end:
-                return end.value
-            try:
-                outcome, resume = await self._do(step), operation.send
-            except Exception as error:  # the operation may handle it, or end with it
-                outcome, resume = error, operation.throw
-
-    async def _do(self, step: ClientStep) -> Any:
-        if isinstance(step, Call):
-            return await self._transport.call(step)
-        if isinstance(step, Pause):
-            return await asyncio.sleep(step.seconds)
-        if isinstance(step, Work):
-            return await asyncio.to_thread(step.do)
-        return await self._together(step)
-
-    async def _together(self, step: Together) -> list[Any]:
-        gate = asyncio.Semaphore(step.at_once)
-
-        async def one(operation: Operation[Any]) -> Any:
-            async with gate:
-                return await self._run(operation)
-
-        tasks = [asyncio.ensure_future(one(operation)) for operation in step.operations]
+    @functools.wraps(method)
+    async def call(self: AsyncClient, *arguments: P.args, **options: P.kwargs) -> T:
         try:
-            return await asyncio.gather(*tasks)
-        except BaseException:
-            # gather itself leaves the other tasks running after the first error.
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            raise
+            waiting = self._pool.submit(method, self._client, *arguments, **options)
+        except RuntimeError as error:  # the pool was shut down
+            raise closed(self.target) from error
+        return await asyncio.wrap_future(waiting)
 
-    async def predict(
-        self,
-        inputs: Mapping[str, Any],
-        signature_name: str = "",
-        output_filter: Sequence[str] = (),
-        timeout: float | None = None,
-    ) -> Prediction:
-        """See ``Client.predict``."""
-        return await self._run(
-            self._operations.predict(inputs, signature_name, output_filter, timeout)
-        )
+    return call
 
-    async def classify(
-        self, images: Sequence[Image], **options: Unpack[Classifying]
-    ) -> list[Classification]:
-        """See ``Client.classify``."""
-        return await self._run(self._operations.classify(images, options))
 
-    async def classify_each(
-        self,
-        images: Sequence[Image],
-        *,
-        progress: Callable[[int, Sequence[Answer]], None] | None = None,
-        **options: Unpack[Classifying],
-    ) -> list[Answer]:
-        """See ``Client.classify_each``; ``progress`` is called in the event loop."""
-        return await self._run(self._operations.classify_each(images, options, progress))
+class AsyncClient(ClientOptions):  # noqa: D101 (made from that of the base)
+    __doc__ = f"""{ClientOptions.__doc__}
+    At most {MOST_CALLS} calls run at once. A task that is cancelled does not end its call, which
+    ends with its deadline.
+    """
 
-    async def classify_examples(
-        self,
-        examples: Sequence[Example],
-        signature_name: str = "",
-        context: Example | None = None,
-        timeout: float | None = None,
-    ) -> Rankings:
-        """See ``Client.classify_examples``."""
-        return await self._run(
-            self._operations.classify_examples(examples, signature_name, context, timeout)
-        )
+    def __post_init__(self) -> None:
+        fields = (field.name for field in dataclasses.fields(self))
+        self._client = Client(**{name: getattr(self, name) for name in fields})
+        self._pool = ThreadPoolExecutor(MOST_CALLS, "imgpipe-client")
 
-    async def regress_examples(
-        self,
-        examples: Sequence[Example],
-        signature_name: str = "",
-        context: Example | None = None,
-        timeout: float | None = None,
-    ) -> Regressions:
-        """See ``Client.regress_examples``."""
-        return await self._run(
-            self._operations.regress_examples(examples, signature_name, context, timeout)
-        )
-
-    async def multi_inference(
-        self,
-        tasks: Mapping[str, str],
-        examples: Sequence[Example],
-        context: Example | None = None,
-        timeout: float | None = None,
-    ) -> dict[str, Rankings | Regressions]:
-        """See ``Client.multi_inference``."""
-        return await self._run(self._operations.multi_inference(tasks, examples, context, timeout))
-
-    async def status(
-        self, version: int | None = None, timeout: float | None = None
-    ) -> list[VersionStatus]:
-        """See ``Client.status``."""
-        return await self._run(self._operations.status(version, timeout))
-
-    async def models(self, timeout: float | None = None) -> list[ModelStatus]:
-        """See ``Client.models``."""
-        return await self._run(self._operations.models(timeout))
-
-    async def ready(self, timeout: float | None = None) -> bool:
-        """See ``Client.ready``."""
-        return await self._run(self._operations.ready(timeout))
-
-    async def metadata(self, timeout: float | None = None) -> Metadata:
-        """See ``Client.metadata``."""
-        return await self._run(self._operations.metadata(timeout))
-
-    async def reload(self, config: str, timeout: float | None = None) -> None:
-        """See ``Client.reload``."""
-        await self._run(self._operations.reload(config, timeout))
-
-    async def wait_until_available(self, timeout: float = 60.0, version: int | None = None) -> int:
-        """See ``Client.wait_until_available``."""
-        return await self._run(self._operations.wait_until_available(timeout, version))
+    predict = _awaited(Client.predict)
+    classify = _awaited(Client.classify)
+    classify_each = _awaited(Client.classify_each)
+    status = _awaited(Client.status)
+    ready = _awaited(Client.ready)
+    wait_until_available = _awaited(Client.wait_until_available)
+    metadata = _awaited(Client.metadata)
+    reload = _awaited(Client.reload)
 
     async def close(self) -> None:
         """Close the connection and cancel the calls in flight."""
-        await self._transport.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._client.close)
 
     async def __aenter__(self) -> AsyncClient:
         return self

@@ -2,71 +2,84 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar, Unpack
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from imgpipe.serving.client.base import ClientBase
-from imgpipe.serving.client.classifying import Classifying
-from imgpipe.serving.client.images import Image
-from imgpipe.serving.client.messages import Example
-from imgpipe.serving.client.operations import Answer
-from imgpipe.serving.client.results import (
-    Classification,
-    Metadata,
-    ModelStatus,
-    Prediction,
-    Rankings,
-    Regressions,
-    VersionStatus,
+import grpc
+import numpy as np
+
+from imgpipe.serving.client import messages, protos
+from imgpipe.serving.client.classifier import Classifier, Question
+from imgpipe.serving.client.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Unavailable,
+    Unimplemented,
+    closed,
+    from_rpc,
 )
-from imgpipe.serving.client.steps import Call, ClientStep, Operation, Pause, Together, Work
-from imgpipe.serving.client.transport import transport_to
+from imgpipe.serving.client.messages import Servable
+from imgpipe.serving.client.options import ClientOptions
+from imgpipe.serving.client.protos import Method
+from imgpipe.serving.client.results import Metadata, Prediction, VersionStatus
 
-T = TypeVar("T")
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0  # while waiting for a model
+_LONGEST_TIMEOUT_S = 365 * 24 * 3600.0
+"""A longer timeout, such as ``math.inf``, means this one. From about 200 years on, gRPC's deadline
+lies in the past."""
 
 
-class Client(ClientBase):  # noqa: D101 (built from the docstring of the base class)
-    __doc__ = f"{ClientBase.__doc__}\n    Threads may share one client.\n    "
+class Client(ClientOptions, Classifier):  # noqa: D101 (built from the docstring of the base class)
+    __doc__ = f"{ClientOptions.__doc__}\n    Threads may share one client.\n    "
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._transport = transport_to(self._connection)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._servable = Servable(self.model, self.version, self.label)
+        self._metadata = self.call_metadata()
+        self._channel = self.channel()
+        self._method = functools.cache(self._multicallable)
 
-    def _run(self, operation: Operation[T]) -> T:
-        """Execute an operation step by step."""
-        resume: Callable[[Any], ClientStep] = operation.send
-        outcome: Any = None
-        while True:
-            try:
-                step = resume(outcome)
-            except StopIteration as end:
-                return end.value
-            try:
-                outcome, resume = self._do(step), operation.send
-            except Exception as error:  # the operation may handle it, or end with it
-                outcome, resume = error, operation.throw
+    def _multicallable(self, method: Method) -> Any:
+        return self._channel.unary_unary(
+            method.path,
+            # Deterministic: the same inputs become the same bytes, whatever the order of a dict.
+            request_serializer=lambda message: message.SerializeToString(deterministic=True),
+            response_deserializer=method.response.FromString,
+        )
 
-    def _do(self, step: ClientStep) -> Any:
-        if isinstance(step, Call):
-            return self._transport.call(step)
-        if isinstance(step, Pause):
-            return time.sleep(step.seconds)
-        if isinstance(step, Work):
-            return step.do()
-        return self._together(step)
+    def _call(
+        self,
+        method: Method,
+        request: Any,
+        timeout: float | None = None,
+        wait_for_ready: bool | None = None,
+    ) -> Any:
+        """Send a request and return its reply.
 
-    def _together(self, step: Together) -> list[Any]:
-        pool = ThreadPoolExecutor(step.at_once, "imgpipe-client")
+        Raises:
+            ServingError: The server refuses the request or does not answer.
+        """
+        seconds = self.timeout if timeout is None else timeout
+        if not seconds > 0:
+            raise InvalidArgument(
+                f"timeout must be a number of seconds above 0. Received: {timeout!r}."
+            )
         try:
-            results = list(pool.map(self._run, step.operations))
-        except BaseException as error:
-            # Ctrl-C must not wait for the calls in flight; closing the client cancels them.
-            pool.shutdown(wait=isinstance(error, Exception), cancel_futures=True)
-            raise
-        pool.shutdown()
-        return results
+            return self._method(method)(
+                request,
+                timeout=min(seconds, _LONGEST_TIMEOUT_S),
+                wait_for_ready=self.wait_for_ready if wait_for_ready is None else wait_for_ready,
+                metadata=self._metadata,
+            )
+        except grpc.RpcError as error:
+            raise from_rpc(error, self.target, seconds) from error
+        except ValueError as error:  # gRPC raises ValueError on a closed channel
+            raise closed(self.target) from error
 
     def predict(
         self,
@@ -79,8 +92,8 @@ class Client(ClientBase):  # noqa: D101 (built from the docstring of the base cl
 
         Args:
             inputs: Maps the name of each input to an array, or to nested lists of bytes, str or
-                numbers. Arrays keep their dtype; numbers in lists are converted to the dtype of
-                the signature.
+                numbers. Arrays keep their dtype; lists of floats become float32, and lists of
+                integers int32 or int64.
             signature_name: Name of the signature; empty for ``serving_default``.
             output_filter: Names of the outputs to return; empty for all outputs.
             timeout: Deadline of this call in seconds; None uses the timeout of the client.
@@ -91,124 +104,28 @@ class Client(ClientBase):  # noqa: D101 (built from the docstring of the base cl
         Raises:
             ServingError: The call failed; the subclass tells the status code.
         """
-        return self._run(self._operations.predict(inputs, signature_name, output_filter, timeout))
+        request = messages.predict_request(self._servable, inputs, signature_name, output_filter)
+        return messages.prediction(self._call(protos.PREDICT, request, timeout))
 
-    def classify(
-        self, images: Sequence[Image], **options: Unpack[Classifying]
-    ) -> list[Classification]:
-        """Classify images.
+    def _predict_images(self, images: Sequence[bytes], question: Question) -> Prediction:
+        inputs = {question.input_name: np.array(images, dtype=object)}
+        return self.predict(inputs, question.signature_name, (), question.timeout)
 
-        Args:
-            images: Encoded images as bytes, paths, open binary files, Pillow images, or arrays of
-                pixels (uint8, [height, width, 3] or [height, width]). They are read and sent in
-                chunks, a few at a time.
-            **options: See ``Classifying``.
-
-        Returns:
-            One classification per image, in the order of ``images``.
+    def _check_question(self, refused: InvalidArgument, question: Question) -> None:
+        """Raise the error of a request that would be refused for any image.
 
         Raises:
-            InvalidArgument: An image cannot be read or decoded; the message names it.
-            ServingError: The call failed for another reason.
+            ServingError: The server does not know the label, or the model has no such signature or
+                no such input of encoded images.
         """
-        return self._run(self._operations.classify(images, options))
-
-    def classify_each(
-        self,
-        images: Sequence[Image],
-        *,
-        progress: Callable[[int, Sequence[Answer]], None] | None = None,
-        **options: Unpack[Classifying],
-    ) -> list[Answer]:
-        """Classify images, and return errors of single images instead of raising them.
-
-        Args:
-            images: See ``classify``.
-            progress: Called after each chunk with the index of its first image and its answers.
-                The call happens in the thread that received the answers, and chunks may finish in
-                any order.
-            **options: See ``Classifying``.
-
-        Returns:
-            One classification or ``InvalidArgument`` error per image, in the order of ``images``.
-
-        Raises:
-            ServingError: A call failed for a reason that is not one image.
-        """
-        return self._run(self._operations.classify_each(images, options, progress))
-
-    def classify_examples(
-        self,
-        examples: Sequence[Example],
-        signature_name: str = "",
-        context: Example | None = None,
-        timeout: float | None = None,
-    ) -> Rankings:
-        """Call TensorFlow Serving's Classify RPC.
-
-        Args:
-            examples: One mapping of feature names to values for each tf.Example.
-            signature_name: Name of the signature; empty for ``serving_default``.
-            context: Features that all examples share.
-            timeout: Deadline of this call in seconds; None uses the timeout of the client.
-
-        Returns:
-            The labels and scores of each example.
-
-        Raises:
-            ServingError: The call failed.
-        """
-        return self._run(
-            self._operations.classify_examples(examples, signature_name, context, timeout)
-        )
-
-    def regress_examples(
-        self,
-        examples: Sequence[Example],
-        signature_name: str = "",
-        context: Example | None = None,
-        timeout: float | None = None,
-    ) -> Regressions:
-        """Call TensorFlow Serving's Regress RPC.
-
-        Args:
-            examples: One mapping of feature names to values for each tf.Example.
-            signature_name: Name of the signature; empty for ``serving_default``.
-            context: Features that all examples share.
-            timeout: Deadline of this call in seconds; None uses the timeout of the client.
-
-        Returns:
-            One value per example.
-
-        Raises:
-            ServingError: The call failed.
-        """
-        return self._run(
-            self._operations.regress_examples(examples, signature_name, context, timeout)
-        )
-
-    def multi_inference(
-        self,
-        tasks: Mapping[str, str],
-        examples: Sequence[Example],
-        context: Example | None = None,
-        timeout: float | None = None,
-    ) -> dict[str, Rankings | Regressions]:
-        """Run several signatures on the same tf.Examples.
-
-        Args:
-            tasks: Maps the name of each signature to ``classify`` or ``regress``.
-            examples: One mapping of feature names to values for each tf.Example.
-            context: Features that all examples share.
-            timeout: Deadline of this call in seconds; None uses the timeout of the client.
-
-        Returns:
-            The results by signature name.
-
-        Raises:
-            ServingError: The call failed.
-        """
-        return self._run(self._operations.multi_inference(tasks, examples, context, timeout))
+        try:
+            signatures = self.metadata(question.timeout).signatures
+        except (Unimplemented, PermissionDenied):
+            return  # a gateway may only let predictions pass
+        signature = signatures.get(question.signature_name or "serving_default")
+        given = None if signature is None else signature.inputs.get(question.input_name)
+        if given is None or given.dtype != "string":
+            raise refused
 
     def status(
         self, version: int | None = None, timeout: float | None = None
@@ -222,22 +139,31 @@ class Client(ClientBase):  # noqa: D101 (built from the docstring of the base cl
         Raises:
             ServingError: The call failed, for example because the model is unknown.
         """
-        return self._run(self._operations.status(version, timeout))
+        return self._status(version, timeout, None)
 
-    def models(self, timeout: float | None = None) -> list[ModelStatus]:
-        """Return all models of the server by name, each with its versions and labels.
+    def _status(
+        self, version: int | None, timeout: float | None, wait_for_ready: bool | None
+    ) -> list[VersionStatus]:
+        request = messages.status_request(Servable(self.model, version))
+        return messages.statuses(self._call(protos.STATUS, request, timeout, wait_for_ready))
 
-        The ``model`` of the client has no effect on this call.
-
-        Args:
-            timeout: Deadline of this call in seconds; None uses the timeout of the client.
+    def _states(
+        self, version: int | None, timeout: float | None, wait_for_ready: bool
+    ) -> list[VersionStatus]:
+        """Return the states of ``version``, else of the label's version, else of all versions.
 
         Raises:
-            Unimplemented: The server does not list its models. Only imgpipe's server lists them;
-                TensorFlow Serving does not.
-            ServingError: The call failed for another reason.
+            NotFound: The server does not know the model, the version or the label.
         """
-        return self._run(self._operations.models(timeout))
+        if version is None and self.label is not None:
+            # Servers ignore a label in the question for the status.
+            asked = messages.metadata_request(self._servable)
+            try:
+                described = self._call(protos.METADATA, asked, timeout, wait_for_ready)
+            except (InvalidArgument, FailedPrecondition) as error:
+                raise NotFound(str(error)) from error
+            version = described.model_spec.version.value
+        return self._status(version, timeout, wait_for_ready)
 
     def ready(self, timeout: float | None = None) -> bool:
         """Return whether the model (or the version that this client asks for) is available now.
@@ -251,33 +177,12 @@ class Client(ClientBase):  # noqa: D101 (built from the docstring of the base cl
             ServingError: The server refused the call for another reason, such as a missing
                 permission.
         """
-        return self._run(self._operations.ready(timeout))
-
-    def metadata(self, timeout: float | None = None) -> Metadata:
-        """Return the signatures of the model.
-
-        Args:
-            timeout: Deadline of this call in seconds; None uses the timeout of the client.
-
-        Raises:
-            ServingError: The call failed.
-        """
-        return self._run(self._operations.metadata(timeout))
-
-    def reload(self, config: str, timeout: float | None = None) -> None:
-        """Replace the models of the server; returns once the new models are available.
-
-        Servers refuse this call unless they were started with permission for it.
-
-        Args:
-            config: Text of a ``models.config`` file.
-            timeout: Deadline of this call in seconds; None uses the timeout of the client.
-
-        Raises:
-            InvalidArgument: ``config`` is not the text of a ModelServerConfig.
-            ServingError: The call failed.
-        """
-        self._run(self._operations.reload(config, timeout))
+        try:
+            # Without waiting for a server: that none answers is an answer here.
+            states = self._states(self.version, timeout, False)
+        except (Unavailable, NotFound, DeadlineExceeded):
+            return False
+        return any(state.state == "AVAILABLE" for state in states)
 
     def wait_until_available(self, timeout: float = 60.0, version: int | None = None) -> int:
         """Wait until a server that is starting has loaded the model.
@@ -293,14 +198,71 @@ class Client(ClientBase):  # noqa: D101 (built from the docstring of the base cl
             Unavailable: The version (or every version) failed to load; the message has the cause.
             DeadlineExceeded: The model was not available in time; the message has the last answer.
         """
-        return self._run(self._operations.wait_until_available(timeout, version))
+        version = self.version if version is None else version
+        deadline = time.monotonic() + timeout
+        pause, last = _FIRST_PAUSE_S, "no answer yet"
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                states = self._states(version, min(left, self.timeout), True)
+            except (NotFound, DeadlineExceeded, Unavailable) as error:
+                last = str(error)
+            else:
+                newest = _newest_available(states, self.model)
+                if newest is not None:
+                    return newest
+                last = ", ".join(f"version {s.version} {s.state}" for s in states)
+            time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+        raise DeadlineExceeded(
+            f"Model {self.model!r} at {self.target} is not available after {timeout:g} s: {last}."
+        )
+
+    def metadata(self, timeout: float | None = None) -> Metadata:
+        """Return the signatures of the model.
+
+        Args:
+            timeout: Deadline of this call in seconds; None uses the timeout of the client.
+
+        Raises:
+            ServingError: The call failed.
+        """
+        request = messages.metadata_request(self._servable)
+        return messages.metadata(self._call(protos.METADATA, request, timeout))
+
+    def reload(self, config: str, timeout: float | None = None) -> None:
+        """Replace the models of the server; returns once the new models are available.
+
+        Servers refuse this call unless they were started with permission for it.
+
+        Args:
+            config: Text of a ``models.config`` file.
+            timeout: Deadline of this call in seconds; None uses the timeout of the client.
+
+        Raises:
+            InvalidArgument: ``config`` is not the text of a ModelServerConfig.
+            ServingError: The call failed.
+        """
+        self._call(protos.RELOAD, messages.reload_request(config), timeout)
 
     def close(self) -> None:
         """Close the connection and cancel the calls in flight."""
-        self._transport.close()
+        self._channel.close()
 
     def __enter__(self) -> Client:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _newest_available(states: Sequence[VersionStatus], model: str) -> int | None:
+    available = [state.version for state in states if state.state == "AVAILABLE"]
+    if available:
+        return max(available)
+    failed = [state for state in states if state.state == "END" and state.error_code]
+    if failed and len(failed) == len(states):
+        raise Unavailable(
+            f"Version {failed[0].version} of model {model!r} failed to load: "
+            f"{failed[0].error_message}"
+        )
+    return None

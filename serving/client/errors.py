@@ -71,27 +71,6 @@ class InternalError(ServingError, code="INTERNAL"):
 
 _CLASSES = {kind.code: kind for kind in ServingError.__subclasses__()}
 
-_HTTP: dict[int, type[ServingError]] = {
-    400: InvalidArgument,
-    401: Unauthenticated,
-    403: PermissionDenied,
-    404: NotFound,
-    405: InvalidArgument,
-    408: DeadlineExceeded,
-    413: ResourceExhausted,
-    429: ResourceExhausted,
-    499: Cancelled,
-    500: InternalError,
-    501: Unimplemented,
-    502: Unavailable,
-    503: Unavailable,
-    504: DeadlineExceeded,
-}
-"""The reverse of TensorFlow Serving's table of status codes, and the codes that proxies send.
-TensorFlow Serving also answers 400 for FAILED_PRECONDITION and OUT_OF_RANGE; over REST these cannot
-be distinguished."""
-
-
 _NOT_REACHED = (
     *("failed to connect", "connections to all backends", "last error:", "address list"),
     *("errors resolving", "name resolution", "dns resolution", "handshake", "socket closed"),
@@ -108,18 +87,9 @@ def from_rpc(error: grpc.RpcError, target: str, timeout: float) -> ServingError:
         return unreachable(details, target)
     if code.name == DeadlineExceeded.code:  # the deadline of the call, which gRPC tells the server
         return too_late(details or code.name, target, timeout)
-    return _answered(_CLASSES.get(code.name, ServingError), details or code.name)
-
-
-def from_http(status: int, details: str, target: str) -> ServingError:
-    """Return the typed error of an HTTP answer whose status is not 2xx."""
-    kind, details = _HTTP.get(status, ServingError), details or f"HTTP {status}"
-    if kind is DeadlineExceeded:
-        details = (
-            f"{target} stopped the request after its own time limit or the gateway's ({details}). "
-            "Send fewer images at once, or start the server with a larger --rest_api_timeout_in_ms."
-        )
-    return _answered(kind, details)
+    answered = _CLASSES.get(code.name, ServingError)(details or code.name)
+    answered.from_server = True
+    return answered
 
 
 def closed(target: str) -> ServingError:
@@ -140,7 +110,7 @@ def unreachable(reason: object, target: str) -> Unavailable:
             "them, or do not use TLS if the server has none."
         )
     if "http1.x server" in str(reason):  # so says gRPC about an answer over HTTP/1
-        advice = f"This is a REST port; use http://{target}."
+        advice = "This is a REST port; the client uses the gRPC port, which is 8500 by default."
     return Unavailable(f"No model server is available at {target} ({reason}). {advice}")
 
 
@@ -150,9 +120,3 @@ def too_late(details: str, target: str, timeout: float) -> DeadlineExceeded:
         f"No answer from {target} within {timeout:g} s ({details}). Allow more time with "
         "`timeout`, or send fewer images at once."
     )
-
-
-def _answered(kind: type[ServingError], details: str) -> ServingError:
-    answered = kind(details)
-    answered.from_server = True
-    return answered

@@ -28,11 +28,7 @@ image, or pixels: uint8 [H, W, 3] or [H, W]."""
 CHUNK_IMAGES = 32
 """Images per request: measured 2.7-4 times the throughput of single images on a CPU."""
 CHUNK_BYTES = 16 << 20
-"""Size at which a request ends even with fewer images, so that large images do not fill memory.
-Over REST, base64 makes it a third larger, and the server takes 32 MiB."""
-TEN_CROP_SHARE = 0.875
-"""Side of a crop as a fraction of that of the image: 224/256, as in Krizhevsky et al. (2012)."""
-TEN_CROP_VIEWS = 10
+"""Size at which a request ends even with fewer images, so that large images do not fill memory."""
 _UNREADABLE = (OSError, ValueError, SyntaxError)
 """What reading a file, or an image with Pillow, raises. A closed file is a ValueError, and a
 damaged PNG a SyntaxError."""
@@ -132,19 +128,19 @@ def _left(file: Any) -> int:
     return max(left, 0)
 
 
-def chunks(sizes: Sequence[int], most: int = CHUNK_IMAGES) -> Iterator[slice]:
+def chunks(sizes: Sequence[int]) -> Iterator[slice]:
     """Divide images among requests.
 
     Args:
         sizes: Size of each image in bytes.
-        most: Largest number of images in a request.
 
     Yields:
-        The images of each request: of at most ``CHUNK_BYTES``, or one larger image.
+        The images of each request: at most ``CHUNK_IMAGES`` of together at most ``CHUNK_BYTES``, or
+        one larger image.
     """
     start, total = 0, 0
     for index, size in enumerate(sizes):
-        if index > start and (index - start == most or total + size > CHUNK_BYTES):
+        if index > start and (index - start == CHUNK_IMAGES or total + size > CHUNK_BYTES):
             yield slice(start, index)
             start, total = index, 0
         total += size
@@ -200,39 +196,14 @@ def _is_pillow(image: Any) -> bool:
     return any(kind.__module__ == "PIL.Image" for kind in type(image).__mro__)
 
 
-def views_of(content: bytes, box: Box | None, ten_crop: bool) -> list[bytes]:
-    """Return the encoded images that are sent for one image.
-
-    Args:
-        content: The encoded image.
-        box: The part of the image to use; None for the whole image.
-        ten_crop: Whether to return ten crops: the four corners and the center, each as it is and
-            mirrored.
-
-    Returns:
-        ``content`` itself, one crop, or ten crops.
+def cropped(content: bytes, box: Box) -> bytes:
+    """Return a part of an encoded image as PNG.
 
     Raises:
-        InvalidArgument: The image must be opened for cropping and cannot be.
+        InvalidArgument: The image cannot be opened, or the box does not lie inside it.
     """
-    if box is None and not ten_crop:
-        return [content]
     image = _opened(content)
-    if box is not None:
-        image = image.crop(box.pixels(*image.size))
-    if not ten_crop:
-        return [_png(image)]
-    from PIL import ImageOps
-
-    crops = [image.crop(corner) for corner in _five(*image.size)]
-    return [_png(view) for crop in crops for view in (crop, ImageOps.mirror(crop))]
-
-
-def _five(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
-    w, h = max(1, round(width * TEN_CROP_SHARE)), max(1, round(height * TEN_CROP_SHARE))
-    right, bottom = width - w, height - h
-    for x, y in ((0, 0), (right, 0), (0, bottom), (right, bottom), (right // 2, bottom // 2)):
-        yield x, y, x + w, y + h
+    return _png(image.crop(box.pixels(*image.size)))
 
 
 def _opened(content: bytes) -> Pillow.Image:

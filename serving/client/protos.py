@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, struct_pb2
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 
 def _load() -> descriptor_pool.DescriptorPool:
@@ -34,12 +34,6 @@ def _message(name: str) -> Any:
 
 PredictRequest = _message("PredictRequest")
 PredictResponse = _message("PredictResponse")
-ClassificationRequest = _message("ClassificationRequest")
-ClassificationResponse = _message("ClassificationResponse")
-RegressionRequest = _message("RegressionRequest")
-RegressionResponse = _message("RegressionResponse")
-MultiInferenceRequest = _message("MultiInferenceRequest")
-MultiInferenceResponse = _message("MultiInferenceResponse")
 GetModelMetadataRequest = _message("GetModelMetadataRequest")
 GetModelMetadataResponse = _message("GetModelMetadataResponse")
 SignatureDefMap = _message("SignatureDefMap")
@@ -69,15 +63,8 @@ class Method:
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
-SERVER_SERVICE = "imgpipe.serving.ServerService"
-"""A service of the embedded server that TensorFlow Serving does not have."""
 
 PREDICT = Method(PREDICTION_SERVICE, "Predict", PredictResponse)
-CLASSIFY = Method(PREDICTION_SERVICE, "Classify", ClassificationResponse)
-REGRESS = Method(PREDICTION_SERVICE, "Regress", RegressionResponse)
-MULTI_INFERENCE = Method(PREDICTION_SERVICE, "MultiInference", MultiInferenceResponse)
 METADATA = Method(PREDICTION_SERVICE, "GetModelMetadata", GetModelMetadataResponse)
 STATUS = Method(MODEL_SERVICE, "GetModelStatus", GetModelStatusResponse)
 RELOAD = Method(MODEL_SERVICE, "HandleReloadConfigRequest", ReloadConfigResponse)
-MODELS = Method(SERVER_SERVICE, "ListModels", struct_pb2.Struct)
-"""Takes a ``google.protobuf.Empty``; the reply holds the JSON of ``GET /v1/server/models``."""

@@ -33,29 +33,6 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Rankings:
-    """Result of the Classify RPC."""
-
-    examples: list[list[tuple[str, float]]]
-    """Pairs of label and score for each example, in the order of the model. A label that the model
-    does not return is empty."""
-    model: str
-    version: int
-    signature_name: str
-
-
-@dataclass(frozen=True)
-class Regressions:
-    """Result of the Regress RPC."""
-
-    values: np.ndarray
-    """One value per example, float32 of shape [examples]."""
-    model: str
-    version: int
-    signature_name: str
-
-
-@dataclass(frozen=True)
 class VersionStatus:
     """State of one version on the server."""
 
@@ -65,17 +42,6 @@ class VersionStatus:
     error_code: int
     """Canonical gRPC status code; 0 is OK."""
     error_message: str
-
-
-@dataclass(frozen=True)
-class ModelStatus:
-    """One model of a server, as the server lists it."""
-
-    name: str
-    versions: list[VersionStatus]
-    """Every version that the server knows, newest first."""
-    labels: dict[str, int]
-    """The version that each version label stands for."""
 
 
 @dataclass(frozen=True)

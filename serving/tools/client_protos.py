@@ -16,9 +16,6 @@ from typing import Any
 TARGET = Path(__file__).parents[1] / "client" / "protos.binpb"
 MODULES = (
     "predict",
-    "classification",
-    "regression",
-    "inference",
     "get_model_metadata",
     "get_model_status",
     "model_management",

@@ -29,7 +29,7 @@ def _command(case: Any, tmp_path: Path, *more: str) -> list[str]:
     config = configs.build({**SETTINGS, "data": {"source": str(case.photos)}})
     file = tmp_path / "config.toml"
     file.write_text(configs.to_toml(config))
-    program = [sys.executable, "-m", "imgpipe.pipeline.cli", "run", str(file)]
+    program = [sys.executable, "-m", "imgpipe.pipeline.cli", "run", "--config", str(file)]
     return [*program, "--out", str(case.out), "--set", "run.name=hands", *more]
 
 

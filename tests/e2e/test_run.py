@@ -156,7 +156,7 @@ def test_a_repetition_starts_neither_tensorflow_nor_tfx(case: Any, first: Any):
     ended = subprocess.run(
         [
             *(sys.executable, "-X", "importtime", "-m", "imgpipe.pipeline.cli", "run"),
-            *(str(before[-1] / "config.toml"), "--json", "-"),
+            *("--config", str(before[-1] / "config.toml"), "--json", "-"),
         ],
         capture_output=True,
         text=True,

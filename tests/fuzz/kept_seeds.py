@@ -111,12 +111,12 @@ def write_network(version: Path) -> None:
 
 
 def networks() -> Iterator[bytes]:
-    """The settings file of a small network."""
+    """The file of a small network."""
     from imgpipe.models.network import network_file
 
     with tempfile.TemporaryDirectory() as folder:
         write_network(Path(folder))
-        yield (Path(folder) / network_file.FOLDER / network_file.SETTINGS_FILE).read_bytes()
+        yield (Path(folder) / network_file.FOLDER / network_file.FILE).read_bytes()
 
 
 def arrays(**values: object) -> bytes:

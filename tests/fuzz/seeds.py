@@ -92,9 +92,8 @@ def lists() -> Iterator[bytes]:
 
 
 def pixel_tables() -> Iterator[bytes]:
-    """CSV tables of pixels, with one pixel in each column, and with all pixels in one column."""
+    """A CSV table of pixels."""
     yield b"label,p1,p2,p3,p4\n" + b"".join(b"%d,7,8,9,255\n" % (n % 2) for n in range(3))
-    yield b"emotion,pixels,Usage\n0,1 2 3 4,Training\n1,5 6 7 8,PublicTest\n"
 
 
 def images() -> Iterator[bytes]:
@@ -167,22 +166,6 @@ def bodies() -> Iterator[bytes]:
     """Bodies of REST requests."""
     yield b'{"instances": [[1.5, -2e3], [3, null]], "signature_name": "serving_default"}'
     yield b'{"inputs": {"x": [{"b64": "aGk="}], "y": ["\\u00e9\\ud83d\\ude00", true, NaN]}}'
-
-
-def array_records() -> Iterator[bytes]:
-    """ArrayRecord files of images with labels, as TFDS writes them."""
-    from array_record.python.array_record_module import ArrayRecordWriter
-
-    from imgpipe.components.storage.records import make, serialise
-
-    with tempfile.TemporaryDirectory() as folder:
-        for options in ("group_size:1", "group_size:2,uncompressed"):
-            place = f"{folder}/x.array_record"
-            writer = ArrayRecordWriter(place, options)
-            for number in range(3):
-                writer.write(serialise(make({"image": bytes(30), "label": number % 2})))
-            writer.close()
-            yield Path(place).read_bytes()
 
 
 def dataset_infos() -> Iterator[bytes]:

@@ -92,7 +92,7 @@ def compiled_pipeline(file: Path) -> object:
 
 
 def metadata(file: Path) -> object:
-    """Check a metadata database, and repair it if it cannot be used."""
+    """Check a metadata database, and set it aside if it cannot be used."""
     from imgpipe.pipeline.output import metadata_file
 
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
@@ -100,7 +100,7 @@ def metadata(file: Path) -> object:
         shutil.copy(file, out / metadata_file.NAME)
         fault = metadata_file.fault(out)
         if fault:
-            metadata_file.repair(out)
+            metadata_file.make_usable(out)
         return f"{fault.rpartition(': ')[2]} {metadata_file.fault(out)}"
 
 
@@ -138,8 +138,6 @@ def reply(file: Path) -> object:
     readers: dict[str, Callable[[], object]] = {
         "predict": classified,
         "status": lambda: messages.statuses(protos.GetModelStatusResponse.FromString(data)),
-        "classify": lambda: messages.rankings(protos.ClassificationResponse.FromString(data)),
-        "both": lambda: messages.inferences(protos.MultiInferenceResponse.FromString(data)),
         "metadata": lambda: messages.metadata(protos.GetModelMetadataResponse.FromString(data)),
     }
     return _as_each(readers)
@@ -155,28 +153,6 @@ def _as_each(readers: Mapping[str, Callable[[], object]]) -> str:
         except refusals_of_the_client() as error:
             said.append(f"{name} {type(error).__name__} {str(error)[-30:]}")
     return ", ".join(said)
-
-
-def rest_reply(file: Path) -> object:
-    """Decode the same body as each kind of REST reply."""
-    from imgpipe.serving.client import messages, protos, rest_codec
-
-    data = file.read_bytes()
-    asked, metadata_reply = protos.PredictRequest(), protos.GetModelMetadataResponse()
-    signatures = protos.SignatureDefMap()
-    signatures.signature_def["serving_default"].outputs["y"].dtype = 1
-    metadata_reply.metadata["signature_def"].Pack(signatures)
-    readers: dict[str, Callable[[], object]] = {
-        "predict": lambda: rest_codec.inference_reply(protos.PREDICT, asked, metadata_reply, data),
-        "classify": lambda: rest_codec.inference_reply(
-            protos.CLASSIFY, asked, metadata_reply, data
-        ),
-        "status": lambda: messages.statuses(rest_codec.status_reply(data)),
-        "metadata": lambda: messages.metadata(rest_codec.metadata_reply(data)),
-        "models": lambda: messages.model_list(rest_codec.models_reply(data)),
-        "error": lambda: rest_codec.error_text(data),
-    }
-    return _as_each(readers)
 
 
 def inspected(file: Path) -> object:

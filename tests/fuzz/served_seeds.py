@@ -105,7 +105,7 @@ def request_logs() -> Iterator[bytes]:
 
 
 def replies() -> Iterator[bytes]:
-    """Replies to Predict, Classify, GetModelStatus and GetModelMetadata."""
+    """Replies to Predict, GetModelStatus and GetModelMetadata."""
     from imgpipe.serving import tensors
     from imgpipe.serving.client import protos
 
@@ -113,11 +113,9 @@ def replies() -> Iterator[bytes]:
     signatures.signature_def["s"].outputs["y"].dtype = 1
     described = protos.GetModelMetadataResponse()
     described.metadata["signature_def"].Pack(signatures)
-    ranked = protos.ClassificationResponse()
-    ranked.result.classifications.add().classes.add(label="cat", score=0.5)
     versions = protos.GetModelStatusResponse()
     versions.model_version_status.add(version=1, state=30)
-    for reply in (described, ranked, versions):
+    for reply in (described, versions):
         yield reply.SerializeToString(deterministic=True)
 
     message = protos.PredictResponse()
@@ -125,16 +123,3 @@ def replies() -> Iterator[bytes]:
     for name, value in _answer().items():
         tensors.fill_typed(message.outputs[name], value)
     yield message.SerializeToString(deterministic=True)
-
-
-def rest_replies() -> Iterator[bytes]:
-    """One REST body of each kind."""
-    yield b'{"outputs": [1.5, 2]}'
-    yield b'{"results": [[["a", 0.5], ["b", 0.5]]]}'
-    yield b'{"model_version_status": [{"version": "1", "state": "AVAILABLE", "status": {}}]}'
-    yield (
-        b'{"model_spec": {"name": "m", "version": "1"}, "metadata": {"signature_def": '
-        b'{"signature_def": {"s": {"inputs": {"x": {"dtype": "DT_FLOAT", "name": "x:0"}}}}}}}'
-    )
-    yield b'{"models": [{"name": "m", "version_labels": {"a": 1}, "model_version_status": []}]}'
-    yield b'{"error": "no such model"}'

@@ -76,19 +76,6 @@ def _source(file: Path) -> object:
     return ", ".join([*sorted(seen), *sorted({note.kind for note in scan.notes})])
 
 
-def _array_records(file: Path) -> object:
-    """Read the index and all images of an ArrayRecord file."""
-    from imgpipe.components.example_gen.sources import SourceOptions, record_files
-
-    fields = record_files.fields_of(str(file), SourceOptions())
-    if fields is None:
-        return "no record"
-    entries = record_files.index(str(file), fields)
-    for entry in entries:
-        record_files.image_of(str(file), entry.offset, entry.length, fields.image)
-    return f"{len(entries)} records, {[type(entry.label).__name__ for entry in entries]}"
-
-
 def _data_set(file: Path) -> object:
     """Scan a prepared TFDS data set, of which ``file`` is one of the two descriptions."""
     from imgpipe.components.example_gen.sources import SourceOptions, open_source
@@ -178,7 +165,6 @@ TARGETS = {
         Target("x.tar", _source, seeds.tars),
         Target("x.tar.gz", _source, seeds.packed_tars),
         Target("x.tfrecord", _source, seeds.records),
-        Target("x.array_record", _array_records, seeds.array_records, (ImgpipeError, OSError)),
         Target("dataset_info.json", _data_set, seeds.dataset_infos),
         Target("features.json", _data_set, seeds.feature_descriptions),
         Target("x.jsonl", _source, seeds.json_lines),
@@ -207,12 +193,6 @@ TARGETS = {
         Target("request.pb", served.request, served_seeds.requests, served.refusals_of_a_message()),
         Target("requests.tfrecord", served.request_log, served_seeds.request_logs),
         Target("reply.pb", served.reply, served_seeds.replies, served.refusals_of_the_client()),
-        Target(
-            "reply.json",
-            served.rest_reply,
-            served_seeds.rest_replies,
-            served.refusals_of_the_client(),
-        ),
         Target("summary.json", kept.past_run, kept_seeds.summaries),
         Target("artifacts.json", kept.past_run, kept_seeds.artifact_lists),
         Target("repeat.json", kept.repeated, kept_seeds.repetitions),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,31 +81,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         running.stop(5)
 
 
-def test_predict_works_without_tensorflow(client: Path, server: str, tmp_path: Path):
+def test_the_client_classifies_without_tensorflow(client: Path, server: str, tmp_path: Path):
     photo = tmp_path / "a.jpg"
     Image.effect_noise((40, 30), 50).save(photo)
-    command = (client / "imgpipe", "predict", photo, "--server", server)
-    said = run(*command, "--json", cwd=tmp_path)
-    (answer,) = json.loads(said)
-    assert answer["label"] in {"paper", "rock", "scissors"}
-    assert answer["version"] == 7
-
-    assert "version 7" in run(*command, "--crop", "0,0,0.5,0.5", cwd=tmp_path)
-
-
-def test_every_module_imports_and_the_help_lists_predict_but_not_serve(
-    client: Path, tmp_path: Path
-):
     program = (
-        "import importlib, pkgutil, imgpipe\n"
+        "import importlib, pkgutil, sys, imgpipe\n"
+        f"with imgpipe.Client({server!r}) as client:\n"
+        f"    whole, = client.classify([{str(photo)!r}])\n"
+        f"    part, = client.classify([{str(photo)!r}], crop='0,0,0.5,0.5')\n"
         "for module in pkgutil.walk_packages(imgpipe.__path__, 'imgpipe.'):\n"
         "    importlib.import_module(module.name)\n"
-        "import sys; print(sorted({'tensorflow', 'tfx', 'ml_dtypes'} & set(sys.modules)))"
+        "heavy = sorted({'tensorflow', 'tfx', 'ml_dtypes'} & set(sys.modules))\n"
+        "print(whole.version, part.version, heavy)"
     )
-    assert run(client / "python", "-c", program, cwd=tmp_path).strip() == "[]"
-    listed = run(client / "imgpipe", "--help", cwd=tmp_path)
-    assert "predict" in listed
-    assert "serve" not in listed.split()
+    assert run(client / "python", "-c", program, cwd=tmp_path).strip() == "7 7 []"
+    assert not (client / "imgpipe").exists()
 
 
 def test_the_files_of_the_client_equal_those_of_imgpipe(client_wheel: Path, wheel: Path):

@@ -83,5 +83,5 @@ def test_check_and_run_work_in_a_project_with_packages_of_the_same_names(
     run(*command, "check", drawn_photos, "--json", "check.json", *assignments, cwd=stranger)
     assert json.loads((stranger / "check.json").read_text())["rejected"] > 0
 
-    run(*command, "run", "--data", drawn_photos, "--out", "out", *assignments, cwd=stranger)
+    run(*command, "run", drawn_photos, "--out", "out", *assignments, cwd=stranger)
     assert (stranger / "out" / "model" / "1" / "saved_model.pb").is_file()

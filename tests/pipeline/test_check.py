@@ -24,7 +24,6 @@ from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
 from imgpipe.components.image_filter.check import Settings
-from imgpipe.components.image_filter.near_duplicates.matching import FILE as NEAR
 from imgpipe.components.image_filter.overrides import Override, resolve, to_toml
 from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage.records import iterate, text
@@ -146,7 +145,7 @@ def filtered(root, photos, settings, overrides=(), ingested=None):
     settings = dataclasses.replace(settings, overrides=known)
     summary = filter_examples(pipeline(), uris, settings, scan.vocabulary)
     names = quarantine.MANIFEST, quarantine.REPAIRED, quarantine.WARNINGS, quarantine.REVIEWED
-    files = [(root / "q" / name).read_text().splitlines() for name in (*names, NEAR)]
+    files = [(root / "q" / name).read_text().splitlines() for name in (*names, quarantine.NEAR)]
     return summary, *([json.loads(line) for line in lines] for lines in files)
 
 
@@ -368,13 +367,6 @@ def test_file_names_of_any_bytes_are_escaped(clean, tmp_path):
     paths = {row["path"] for row in found["files"]["rejected"]}
     assert paths == {"rock/\udcff.jpg", "rock/\x1b[31mred.jpg", "rock/<b>[red].jpg"}
     assert "<b>[red]" not in (tmp_path / "c.html").read_text()
-
-
-def test_all_files_with_a_name_that_is_not_ascii_are_counted(clean):
-    for number in range(110):
-        (clean / "rock" / f"ü{number}").touch()
-    _, text, _ = check(clean, *FEW)
-    assert re.search(r"non_ascii_name +110 ", text)
 
 
 def test_archives_and_tables_are_checked_like_folders(clean, tmp_path):

@@ -73,7 +73,7 @@ def test_every_command_has_help():
     result = imgpipe("--help")
     assert result.returncode == 0
     commands = {"demo", "init", "check", "run", "presets", "quarantine"}
-    commands |= {"serve", "predict", "load", "drift", "explain", "rollback"}
+    commands |= {"serve", "predict", "drift", "explain", "rollback"}
     commands |= {"kubeflow", "doctor", "runs", "compare", "open", "clean", "review", "evaluate"}
     commands |= {"export"}
     for command in commands:
@@ -118,7 +118,7 @@ def test_a_run_warns_when_the_decisions_of_a_review_are_not_used(tmp_path: Path)
     out.mkdir()
     file = out / "overrides.toml"
     file.write_text("")
-    arguments = ("run", "--data", str(tmp_path / "missing"), "--out", str(out))
+    arguments = ("run", str(tmp_path / "missing"), "--out", str(out))
     result = imgpipe(*arguments)
     assert f"the decisions of a review in {file} are not used" in result.stdout
     assert f"--set judge.overrides='{file}'" in result.stdout
@@ -146,13 +146,11 @@ def test_init_writes_a_configuration_for_the_folder(photos: Path, tmp_path: Path
 def test_suggested_commands_can_be_copied_where_names_have_spaces(photos: Path, tmp_path: Path):
     file = tmp_path / "my photos.toml"
     result = imgpipe("init", str(photos), "-o", str(file))
-    assert f"next: imgpipe run '{file}'\n" in result.stdout
-    assert "imgpipe run 'my photos.toml'\n" in file.read_text()
+    assert f"next: imgpipe run --config '{file}'\n" in result.stdout
+    assert "imgpipe run --config 'my photos.toml'\n" in file.read_text()
     folder = tmp_path / "my photos"
     folder.mkdir()
-    assert f"imgpipe run --data '{folder}'" in imgpipe("run", str(folder)).stderr
-    parts = imgpipe("run", "--data", *str(folder).split(" "))
-    assert f"named 'photos'; did you mean --data '{folder}'? Presets" in parts.stderr
+    assert f"imgpipe run '{folder}'" in imgpipe("run", "--config", str(folder)).stderr
 
 
 def test_init_notes_a_class_with_too_few_images(photos: Path):
@@ -207,7 +205,7 @@ def test_a_demo_leaves_the_images_of_another_one_that_is_working(tmp_path: Path,
 )
 def test_an_unknown_component_is_refused_before_the_imports(photos: Path, start: str, expected):
     out = photos.parent / "out"
-    result = imgpipe("run", "--data", str(photos), "--out", str(out), "--from", start)
+    result = imgpipe("run", str(photos), "--out", str(out), "--from", start)
     assert result.returncode == 2
     assert f"--from {start}: this pipeline has no such component" in result.stderr
     assert expected in result.stderr
@@ -227,7 +225,7 @@ def test_missing_files_are_found_before_the_imports(
     photos: Path, tmp_path: Path, arguments, code: int, expected: str
 ):
     if arguments[0] == "--set":
-        arguments = ("run", "--data", str(photos), *arguments)
+        arguments = ("run", str(photos), *arguments)
     result = imgpipe(*arguments, cwd=tmp_path)
     assert result.returncode == code, result.stderr
     assert expected in result.stderr
@@ -257,20 +255,21 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
     ("arguments", "expected"),
     [
         (("run",), "no images"),
-        (("run", "--data", ""), "(--data) is empty"),
-        (("run", "--data", ".", "--out", ""), "(--out) is empty"),
-        (("run", "--data", ".", "--set", "run.out="), "run.out: "),
-        (("run", "--data", ".", "--from", ""), "this pipeline has no such component"),
+        (("run", ""), "source of the images is empty"),
+        (("run", ".", "--out", ""), "(--out) is empty"),
+        (("run", ".", "--set", "run.out="), "run.out: "),
+        (("run", ".", "--from", ""), "this pipeline has no such component"),
         (("run", "--set", "run.name=a b"), "run.name: use letters, digits, `_`, `.` and `-`, at m"),
         (("serve", "OUT", "--rest-port", "99999"), "--rest-port"),
         (("check", ".", "--html", "-"), "--html takes the name of a file"),
-        (("check", " "), "(--data) is empty"),
+        (("check", " "), "source of the images is empty"),
         (("init", ""), "SRC is empty"),
         (
-            ("run", "no_such_preset"),
+            ("run", "--preset", "no_such_preset"),
             "there is no configuration file and no preset named 'no_such_preset'",
         ),
-        (("run", "missing.toml"), "cannot read config"),
+        (("run", "--config", "missing.toml"), "cannot read config"),
+        (("run", ".", "--config", "a.toml", "--preset", "transfer"), "do not go together"),
         (("run", "--set", "train.epoch=1"), "did you mean 'train.epochs'"),
         (("predict", "missing.jpg"), "missing.jpg: there is no such file"),
         (("init", "missing"), "missing"),
@@ -287,7 +286,6 @@ def test_bad_arguments_end_with_exit_code_2_and_a_message(tmp_path: Path, argume
     ("arguments", "expected"),
     [
         (("predict", "a.png", "--model", ".", "--timeout", "5"), "--timeout: expected only with a"),
-        (("predict", "a.png", "--model", ".", "--at-once", "4"), "--at-once: expected only with a"),
         (("serve", "OUT", "--log-share", "0.1"), "--log-share needs --request-log PREFIX"),
         (("explain", "--layers", "--layer", "nosuch"), "--layer needs an image"),
         (("drift", "LOG", "--most", "50"), "--most needs --images DIR"),
@@ -365,6 +363,15 @@ def test_the_home_folder_is_expanded_after_an_equals_sign(
     assert (tmp_path / "check.json").is_file()
 
 
+def test_the_old_spelling_of_a_run_is_noted(photos: Path, tmp_path: Path):
+    out = photos / "out"  # which a run refuses
+    (tmp_path / "c.toml").write_text(f'[data]\nsource = "{photos}"\n')
+    for words in (("--data", str(photos)), ("transfer", "--data", str(photos)), ("c.toml",)):
+        result = imgpipe("run", *words, "--out", str(out), cwd=tmp_path)
+        assert "note: --data and a configuration in the place of DATA will" in result.stderr
+        assert "lies in the folder of the images" in result.stderr
+
+
 def test_a_folder_in_place_of_a_file_is_refused_before_any_work(tmp_path: Path):
     result = imgpipe("runs", "--json", str(tmp_path))
     assert result.returncode == 2, result.stderr
@@ -375,11 +382,11 @@ def test_a_folder_in_place_of_a_file_is_refused_before_any_work(tmp_path: Path):
 def test_init_writes_a_file_whose_name_is_not_utf8(photos: Path, tmp_path: Path):
     result = imgpipe("init", str(photos), "-o", os.fsdecode(b"\xff.toml"), cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "imgpipe run '\\udcff.toml'" in (tmp_path / "\udcff.toml").read_text()
+    assert "imgpipe run --config '\\udcff.toml'" in (tmp_path / "\udcff.toml").read_text()
 
 
 def test_a_configuration_may_be_a_pipe(photos: Path):
-    command = f'{sys.executable} -m imgpipe.pipeline.cli run <(echo "[traim]")'
+    command = f'{sys.executable} -m imgpipe.pipeline.cli run --config <(echo "[traim]")'
     result = subprocess.run(
         ["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False
     )
@@ -446,7 +453,6 @@ def test_no_model_is_a_missing_resource_for_every_command(tmp_path: Path, comman
 def test_messages_name_their_subject_once(photos: Path):
     result = imgpipe(
         "run",
-        "--data",
         str(photos),
         "--set",
         "evaluate.cross_validate=3",
@@ -570,8 +576,11 @@ def test_summary_of_a_complete_run_has_every_field():
 
 
 def test_summary_counts_warned_images_by_reason():
-    from imgpipe.components.image_filter import quarantine
-    from imgpipe.components.image_filter.check import Finding
+    from collections import Counter
+
+    from imgpipe.components.image_filter.check import Finding, Settings
+    from imgpipe.components.image_filter.summary import Outcomes
+    from imgpipe.models.feature_names import SPLITS
     from imgpipe.pipeline.execution import summary
 
     settings = {"name": "n", "backbone": "b", "vocabulary": ["a", "b"], "image_size": 224}
@@ -580,8 +589,8 @@ def test_summary_counts_warned_images_by_reason():
         Finding(reason, "", severity="warn", path=f"a/{number}.jpg")
         for number, reason in enumerate(("dark", "blurry", "dark"))
     ]
-    data = quarantine.summarise(
-        images=3, kept={"train": {"a": 3}}, rejects=[], repairs=[], warnings=found, notes=[]
+    data = Outcomes(3, {split: Counter(a=1) for split in SPLITS}, warnings=found).summary(
+        ["a"], [], Settings()
     )
     built = summary.build(
         {"settings": settings, "data": data}, timings, "r", "not_blessed", "v", "l"
@@ -596,7 +605,7 @@ def test_init_describes_an_archive_and_a_list(photos: Path, tmp_path: Path):
         archive.writestr("../outside.png", b"x")
     made = imgpipe("init", str(tmp_path / "set.zip"), "-o", str(tmp_path / "c.toml"))
     assert made.returncode == 0, made.stderr
-    assert "reported: non_ascii_name 8, unsafe_name 1" in made.stdout
+    assert "reported: single_folder 1, unsafe_name 1" in made.stdout
     rows = [
         f"{file.relative_to(tmp_path).as_posix()},{file.parent.name},{file.stem}"
         for file in sorted(photos.rglob("*.png"))
@@ -699,7 +708,7 @@ def test_every_group_of_commands_shows_examples():
     ],
 )
 def test_an_unknown_option_that_is_a_setting_names_the_setting(option: str, told: str):
-    result = imgpipe("run", "--data", "photos", option, "5")
+    result = imgpipe("run", "photos", option, "5")
     words = " ".join(result.stderr.replace("│", " ").split())
     assert result.returncode == 2
     assert f"No such option: {option}" in words and told in words
@@ -712,7 +721,7 @@ def test_an_unknown_option_that_is_a_setting_names_the_setting(option: str, told
 def test_outputs_among_the_images_are_refused_and_nothing_is_written(photos: Path):
     before = sorted(photos.iterdir())
     for more in (("--out", str(photos)), ("--set", f"bank.store={photos}/bank")):
-        result = imgpipe("run", "--data", str(photos), *more)
+        result = imgpipe("run", str(photos), *more)
         assert result.returncode == 2
         assert "lies in the folder of the images" in result.stderr
     assert sorted(photos.iterdir()) == before
@@ -741,13 +750,6 @@ def test_a_misspelled_output_folder_of_predict_is_named(photos: Path):
     assert (
         "There is no folder 'imgpipe-ou', so --model was taken for a model's name" in result.stderr
     )
-
-
-def test_grpc_sent_to_the_port_of_rest_is_explained(photos: Path):
-    image = str(next(photos.rglob("*.png")))
-    result = imgpipe("predict", image, "--server", "127.0.0.9:8501", "--timeout", "1")
-    assert result.returncode == 5
-    assert "use --server http://127.0.0.9:8501" in result.stderr
 
 
 def test_the_shell_can_complete_commands():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +18,7 @@ from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.application import app
-from imgpipe.pipeline.configuration.config import build
 from imgpipe.pipeline.demo import draw_hand
-from imgpipe.pipeline.published import evaluation
 from tests import json_formats
 from tests.images import class_folders
 from tests.pipeline import past_runs, small_version
@@ -74,18 +71,6 @@ def test_metrics_agree_with_the_answers_of_predict(out, photos):
     assert len(found["mistakes"]) == 13 - right
     assert (found["version"], found["passed"], found["threshold"]) == (1, True, None)
     assert found["seen"] is None and "It is not known which images" in found["warnings"][0]
-
-
-def test_a_compressed_archive_is_read_in_the_order_of_its_data(out, photos, tmp_path):
-    order = ["rock/1.png", "paper/3.png", "rock/0.png", "paper/0.png"]
-    with tarfile.open(tmp_path / "new.tar.gz", "w:gz") as archive:
-        for path in order:
-            archive.add(photos / path, path)
-    source = open_source(str(tmp_path / "new.tar.gz"))
-    config = build({"data": {"source": str(tmp_path / "new.tar.gz")}})
-    model = evaluation.Model.of(out / "model" / "1")
-    judged = evaluation.judge(model, config, source, source.listing())
-    assert [row.path for row in judged.rows] == order
 
 
 def test_unknown_labels_and_undecodable_images_are_counted(out, photos):

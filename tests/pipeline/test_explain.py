@@ -165,8 +165,8 @@ def test_a_network_whose_answers_differ_from_the_served_ones_is_refused(
     run_folder, photo, tmp_path
 ) -> None:
     version = Path(shutil.copytree(run_folder / "made", tmp_path / "odd"))
-    path = version / "assets.extra" / "network" / "settings.json"
-    path.write_text(path.read_text().replace('"temperature": 1.0', '"temperature": 0.001'))
+    path = version / "assets.extra" / "network" / "network.json"
+    path.write_text(path.read_text().replace('"relu"', '"linear"'))
     with pytest.raises(ResourceError, match="give different answers"):
         explain.command([photo], version, [], False, tmp_path / "out")
 
@@ -174,12 +174,12 @@ def test_a_network_whose_answers_differ_from_the_served_ones_is_refused(
 def test_the_network_is_covered_by_the_manifest(run_folder) -> None:
     version = manifest.latest(run_folder / "model")
     assert version is not None
-    assert "assets.extra/network/settings.json" in version.manifest["files"]
-    (version.path / "assets.extra/network/settings.json").rename(run_folder / "away")
+    assert "assets.extra/network/network.json" in version.manifest["files"]
+    (version.path / "assets.extra/network/network.json").rename(run_folder / "away")
     try:
         assert manifest.latest(run_folder / "model") is None
     finally:
-        (run_folder / "away").rename(version.path / "assets.extra/network/settings.json")
+        (run_folder / "away").rename(version.path / "assets.extra/network/network.json")
 
 
 def test_an_unwritable_target_folder_is_a_missing_resource(run_folder, photo, tmp_path) -> None:

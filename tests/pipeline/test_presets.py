@@ -393,7 +393,7 @@ def test_the_file_of_a_preset_begins_with_how_to_use_it(name):
     head = text.split("\n\n")[0].splitlines()
     assert all(line.startswith("#") for line in head)
     words = "\n".join(head)
-    assert re.search(rf"^#   imgpipe run {name} --data \w+", words, re.MULTILINE)
+    assert re.search(rf"^#   imgpipe run \S+ --preset {name}", words, re.MULTILINE)
     assert "# Expect" in words
     assert "Time" in words
     if name in TABLE:
@@ -428,7 +428,7 @@ def test_presets_name_the_data_sets_of_tfds():
         for name in TABLE
     ]
     for name, times in sets.items():
-        assert sum(f"--data tfds:{name}" in text for text in texts) == times
+        assert sum(f"run tfds:{name} " in text for text in texts) == times
 
 
 def test_an_unknown_preset_lists_all_presets_and_the_nearest():

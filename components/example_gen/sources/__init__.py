@@ -67,7 +67,7 @@ def open_source(spec: str, options: SourceOptions | None = None) -> Source:
     if not spec.strip():
         raise ConfigError(
             "no data source given; expected a folder with one sub-folder for each class, or "
-            "another source of images (--data SRC, or data.source in the configuration)"
+            "another source of images (DATA, or data.source in the configuration)"
         )
     options = options or SourceOptions()
     try:

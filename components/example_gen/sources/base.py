@@ -7,8 +7,10 @@ the heavy imports load.
 from __future__ import annotations
 
 import collections
+import concurrent.futures
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from typing import Final, Protocol
 import pydantic.dataclasses
 from pydantic import Field
 
+from imgpipe.models import progress
 from imgpipe.models.limits import STRICT, declared
 
 #: Options that are paths; in a configuration file they are relative to the folder of the file.
@@ -80,6 +83,7 @@ class SourceOptions(SourceSettings):
     """Options that say how a source is read: those of [data], and what a command requires."""
 
     least_classes: int = 2  # with fewer the source is refused; one is enough for an evaluation
+    store: str = ""  # folder in which compressed files are unpacked, "" for a temporary one
 
     def to_json(self) -> str:
         """Convert to JSON without default values, so that a new option changes no cache key."""
@@ -96,6 +100,10 @@ class SourceOptions(SourceSettings):
 
 #: Length of an `Item.key`, which is a SHA-256.
 KEY_BYTES = 32
+#: First character of the locator of an item that must not be read; the reason follows.
+REFUSED = "!"
+_HASH_THREADS = 8  # reading waits for the disk, and hashing releases the interpreter lock
+_AHEAD = 128  # items passed to the threads at once, which are hashed even after an interruption
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +151,7 @@ class Scan:
     """The content of a source at one moment."""
 
     source: str
-    items: Sequence[Item]  # sources pack them, see `items.Items`
+    items: Sequence[Item]  # sorted by path
     vocabulary: tuple[str, ...]  # class names in sorted order
     given_splits: tuple[str, ...] = ()  # splits that the source itself names
     notes: tuple[Note, ...] = ()  # in order and without duplicates after `VettedSource`
@@ -192,6 +200,53 @@ class Source(Protocol):
             OSError: The content cannot be read.
         """
         ...
+
+
+class HashedSource(Source):
+    """A source whose contents have to be read to be hashed."""
+
+    def scan(self) -> Scan:
+        """List the items and hash their contents; see `Source.scan`."""
+        return hashed(self.listing(), self.digest)
+
+    def digest(self, item: Item) -> str:
+        """Hex SHA-256 of the content of an item.
+
+        Raises:
+            OSError: The content cannot be read.
+        """
+        return hashlib.sha256(self.read(item)).hexdigest()
+
+
+def hashed(listing: Scan, digest: Callable[[Item], str]) -> Scan:
+    """Hash the contents of a listing in threads.
+
+    Args:
+        listing: Listing of a source.
+        digest: Returns the hex SHA-256 of an item's content, or raises OSError.
+
+    Returns:
+        The listing with hashes, and with a note for each unreadable item.
+    """
+
+    def attempt(item: Item) -> tuple[str, str]:
+        try:
+            return digest(item), ""
+        except OSError as error:
+            return "", error.strerror or str(error)
+
+    known = {(note.kind, note.path) for note in listing.notes}  # such as dead links
+    notes, items = list(listing.notes), []
+    remaining = iter(listing.items)
+    progress.total(len(listing.items), "files")
+    with concurrent.futures.ThreadPoolExecutor(_HASH_THREADS) as pool:
+        while part := list(itertools.islice(remaining, _AHEAD)):
+            for item, (content, error) in zip(part, pool.map(attempt, part), strict=True):
+                if error and ("unreadable_file", item.path) not in known:
+                    notes.append(Note("unreadable_file", item.path, error))
+                items.append(dataclasses.replace(item, sha256=content))
+                progress.advance(1, "files")
+    return dataclasses.replace(listing, items=items, notes=tuple(notes))
 
 
 @dataclass(frozen=True)

@@ -9,20 +9,25 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imgpipe.components.example_gen.sources import file_list, local_files
-from imgpipe.components.example_gen.sources.base import Item, Kind, Note, Scan, SourceOptions
-from imgpipe.components.example_gen.sources.hashing import HashedSource
-from imgpipe.components.example_gen.sources.items import ItemSorter
-from imgpipe.components.example_gen.sources.layout import (
+from imgpipe.components.example_gen.sources import local_files, tables
+from imgpipe.components.example_gen.sources.base import (
+    HashedSource,
+    Item,
+    Kind,
+    Note,
+    Scan,
+    SourceOptions,
+)
+from imgpipe.components.example_gen.sources.tree import (
     EXPECTED_TREE,
     RECORD_FILE,
-    given_splits,
-    in_order,
     is_hidden,
+    is_split,
+    lay_out,
     some,
 )
 from imgpipe.models.errors import ConfigError
@@ -36,8 +41,7 @@ _NO_FOLDER: _Identity = (-1, -1)  # identity of anything but a folder
 class _Entry:
     """A directory entry and its kind."""
 
-    name: str
-    path: str
+    path: str  # relative to the root, with forward slashes; "" for the root
     symlink: bool
     kind: str  # "folder", "file", "special", "outside" (a link to a folder outside of the root)
     identity: _Identity  # identity of the folder, after following links
@@ -45,52 +49,42 @@ class _Entry:
 
 @dataclass
 class _Walk:
-    """Collects notes and items while the tree is walked.
-
-    Paths are strings, because a `Path` for each of a million files would take much more memory.
-    """
+    """Collects the files, folders and notes of a tree."""
 
     root: str
-    follow_links: bool = False
-    above: frozenset[_Identity] = frozenset()  # identities of the folders already entered
+    follow_links: bool
     notes: list[Note] = field(default_factory=list)
-    items: ItemSorter = field(default_factory=ItemSorter)
-    records: int = 0  # number of items whose name is that of a record file
-
-    def relative(self, path: str) -> str:
-        return path[len(self.root) :].lstrip(os.sep) or "."
+    items: list[Item] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
 
     def note(self, kind: str, path: str, detail: str = "") -> None:
-        self.notes.append(Note(kind, self.relative(path), detail))
+        self.notes.append(Note(kind, path, detail))
 
     def entries(self, folder: str) -> Iterator[_Entry]:
-        """Visible entries in sorted order; hidden and unreadable ones are noted.
-
-        Only the names are held, because a folder may have a million files.
-        """
+        """Visible entries in sorted order; hidden and unreadable ones are noted."""
         try:
-            found = sorted(entry.name for entry in os.scandir(folder))
+            found = sorted(entry.name for entry in os.scandir(f"{self.root}/{folder}"))
         except OSError as error:
-            self.note("unreadable_folder", folder, error.strerror or str(error))
+            self.note("unreadable_folder", folder or ".", error.strerror or str(error))
             return
         for name in found:
-            path = f"{folder.rstrip(os.sep)}{os.sep}{name}"
+            path = f"{folder}/{name}" if folder else name
             if is_hidden(name):
                 self.note("hidden", path)
             else:
-                yield self._entry(name, path)
+                yield self._entry(path)
 
-    def _entry(self, name: str, path: str) -> _Entry:
+    def _entry(self, path: str) -> _Entry:
         """Determine the kind of an entry; a dead link counts as a file."""
-        symlink = False
+        file, symlink = f"{self.root}/{path}", False
         try:
-            status = os.lstat(path)
+            status = os.lstat(file)
             if symlink := stat.S_ISLNK(status.st_mode):
-                status = Path(path).stat()
+                status = Path(file).stat()
         except OSError as error:
             # As an item, a dead link is rejected by name instead of being left out.
             self.note("unreadable_file", path, error.strerror or str(error))
-            return _Entry(name, path, symlink, "file", _NO_FOLDER)
+            return _Entry(path, symlink, "file", _NO_FOLDER)
         identity = _NO_FOLDER
         if stat.S_ISDIR(status.st_mode):
             kind, identity = "folder", (status.st_dev, status.st_ino)
@@ -100,26 +94,27 @@ class _Walk:
             kind = "special"
             self.note("special_file", path, "a pipe, socket or device is not read")
         if symlink:
-            self.note("symlink", path, os.path.realpath(path))
+            self.note("symlink", path, os.path.realpath(file))
         if symlink and kind == "folder" and not self.follow_links:
             try:
-                local_files.check_inside(Path(path), Path(self.root))
+                local_files.check_inside(Path(file), Path(self.root))
             except OSError as error:
                 self.note("outside_link", path, error.strerror or str(error))
                 kind = "outside"
-        return _Entry(name, path, symlink, kind, identity)
+        return _Entry(path, symlink, kind, identity)
 
-    def add(self, entry: _Entry, label: str | None, split: str | None, linked: bool) -> None:
-        self.items.add(Item(self.relative(entry.path), label, split, linked or entry.symlink))
-        # An image may be called x.record, too.
-        self.records += bool(RECORD_FILE.search(entry.name)) and "tfrec" in entry.name.lower()
+    def collect(self) -> None:
+        """Add all files and folders of the tree.
 
-    def collect(self, folder: _Entry, label: str, split: str | None) -> int:
-        """Add all files below `folder` as items of one class, and return their number."""
-        before = len(self.items)
-        folders = [(folder, self.above, False)]
+        Raises:
+            ConfigError: A folder of a class or a split is a link to outside of the root.
+        """
+        status = os.stat(self.root)  # noqa: PTH116
+        top = _Entry("", False, "folder", (status.st_dev, status.st_ino))
+        above: frozenset[_Identity] = frozenset()  # identities of the folders already entered
+        folders = [(top, above, False)]
         links: list[tuple[_Entry, frozenset[_Identity], bool]] = []
-        through_links: set[_Identity] = set()
+        through_links: set[tuple[str, _Identity]] = set()
         while folders or links:
             # Links wait, so that a folder in the tree is listed by its own name, not by a link's.
             parent, above, linked = (folders or links).pop()
@@ -129,17 +124,25 @@ class _Walk:
                 continue
             above, linked = above | {parent.identity}, linked or parent.symlink
             # Folders that link to each other would have a path for each order of them.
-            if linked and parent.identity in through_links:
+            place = parent.path.partition("/")[0], parent.identity
+            if linked and place in through_links:
                 self.note("repeated_link", parent.path, "was reached by another link already")
                 continue
             if linked:
-                through_links.add(parent.identity)
+                through_links.add(place)
+            if parent.path:
+                self.folders.append(parent.path)
             for entry in self.entries(parent.path):
                 if entry.kind == "file":
-                    self.add(entry, label, split, linked)
+                    self.items.append(Item(entry.path, symlink=linked or entry.symlink))
                 elif entry.kind == "folder":
                     (links if entry.symlink else folders).append((entry, above, linked))
-        return len(self.items) - before
+                elif entry.kind == "outside" and (not parent.path or is_split(parent.path)):
+                    raise ConfigError(
+                        f"data source {self.root!r}: the folder {entry.path!r} is a link to "
+                        f"{os.path.realpath(f'{self.root}/{entry.path}')!r}, outside of the data "
+                        "source; use --set data.follow_links=true to read it, or copy it here"
+                    )
 
 
 @dataclass(frozen=True)
@@ -155,39 +158,23 @@ class FolderSource(HashedSource):
         Raises:
             ConfigError: The folder is not laid out as expected.
         """
-        root = self._root()
-        status = root.stat()
-        walk = _Walk(
-            str(root), self.options.follow_links, frozenset({(status.st_dev, status.st_ino)})
-        )
-        top = self._inside(walk.entries(str(root)))
-        folders = [entry for entry in top if entry.kind == "folder"]
-        files = [entry for entry in top if entry.kind == "file"]
-        if not folders:
-            raise self._no_folders(files, walk.notes)
-        given = given_splits(self.directory, [folder.name for folder in folders])
-        classes: set[str] = set()
-        if given:
-            for entry in folders:
-                classes |= self._collect_split(walk, entry, given[entry.name])
-        else:
-            classes = self._collect_classes(walk, folders, None)
-        for entry in files:
-            walk.add(entry, None, None, linked=False)
-        if 2 * walk.records > len(walk.items):
+        walk = _Walk(str(self._root()), self.options.follow_links)
+        walk.collect()
+        if not walk.folders:
+            raise self._no_folders(walk)
+        # An image may be called x.record, too.
+        names = [item.path.lower() for item in walk.items]
+        records = sum(bool(RECORD_FILE.search(name)) and "tfrec" in name for name in names)
+        if 2 * records > len(names):
             raise ConfigError(
-                f"data source {self.directory!r}: {walk.records:,} of {len(walk.items):,} files in "
-                "its folders are TFRecord files, which are not read as images. Give "
+                f"data source {self.directory!r}: {records:,} of {len(names):,} files in its "
+                "folders are TFRecord files, which are not read as images. Give "
                 f"{shlex.quote(f'tfrecord:{self.directory}')} to read their records"
             )
-        self._check_classes(folders, classes, walk, bool(given), files)
-        return Scan(
-            source=self.directory,
-            items=walk.items.sorted(),
-            vocabulary=tuple(sorted(classes)),
-            given_splits=in_order(set(given.values())),
-            notes=tuple(walk.notes),
-        )
+        self._require_class_folders(walk)
+        least = self.options.least_classes
+        # An evaluation may have one class, whose images are in folders of their own.
+        return lay_out(self.directory, walk.items, walk.folders, walk.notes, least, least > 1)
 
     def read(self, item: Item) -> bytes:
         """Read one file; see `Source.read`."""
@@ -224,84 +211,35 @@ class FolderSource(HashedSource):
             )
         return root
 
-    def _inside(self, entries: Iterable[_Entry]) -> list[_Entry]:
-        """Return the entries; ConfigError when a class or split folder is outside of the root."""
-        found = list(entries)
-        for entry in found:
-            if entry.kind == "outside":
-                raise ConfigError(
-                    f"data source {self.directory!r}: the folder {entry.name!r} is a link to "
-                    f"{os.path.realpath(entry.path)!r}, outside of the data source; use "
-                    "--set data.follow_links=true to read it, or copy it here"
-                )
-        return found
-
-    def _collect_split(self, walk: _Walk, folder: _Entry, split: str) -> set[str]:
-        """Collect the items of one split folder, and return its class names."""
-        entries = self._inside(walk.entries(folder.path))
-        for entry in entries:
-            if entry.kind == "file":
-                walk.add(entry, None, split, linked=folder.symlink)
-        return self._collect_classes(walk, [e for e in entries if e.kind == "folder"], split)
-
-    def _collect_classes(self, walk: _Walk, folders: list[_Entry], split: str | None) -> set[str]:
-        """Collect the items of class folders and return the class names, also of empty folders."""
-        for entry in folders:
-            if walk.collect(entry, entry.name, split) == 0:
-                walk.note("empty_class", entry.path, "no file in it")
-        return {entry.name for entry in folders}
-
-    def _no_folders(self, files: list[_Entry], notes: list[Note]) -> ConfigError:
-        if files:
-            found = f"{len(files)} files directly in it ({some([f.name for f in files])})"
-            found += " and no folder, so no file has a class"
+    def _no_folders(self, walk: _Walk) -> ConfigError:
+        if walk.items:
+            shown = some([item.path for item in walk.items])
+            found = f"{len(walk.items)} files directly in it ({shown}) and no folder, so no file "
+            found += "has a class"
         else:
-            hidden = sum(note.kind == "hidden" for note in notes)
+            hidden = sum(note.kind == "hidden" for note in walk.notes)
             found = f"nothing but {hidden} hidden entries" if hidden else "nothing"
         expected = EXPECTED_TREE
-        lists = [file.path for file in files if file_list.takes(file.path, self.options)]
+        files = [f"{self._path()}/{item.path}" for item in walk.items]
+        lists = [file for file in files if tables.lists_files(file, self.options)]
         if len(lists) == 1:
             expected += (
                 f"; to use the list in it, pass that instead of the folder: {shlex.quote(lists[0])}"
             )
         return ConfigError(f"data source {self.directory!r}: found {found}; {expected}")
 
-    def _check_classes(
-        self, folders: list[_Entry], classes: set[str], walk: _Walk, split: bool, rest: list[_Entry]
-    ) -> None:
-        """ConfigError unless there are enough classes and at least one file with a class."""
-        if len(classes) < 2:
-            only = folders[0]
-            inner = [e.name for e in _Walk(walk.root).entries(only.path) if e.kind == "folder"]
-            # An evaluation may have one class, whose images are in folders of their own.
-            several = self.options.least_classes > 1
-            if several and not split and len(folders) == 1 and len(inner) >= 2:
-                raise ConfigError(
-                    f"data source {self.directory!r}: found a single folder {only.name!r} that "
-                    f"holds {len(inner)} folders ({some(inner)}): one level too deep; give "
-                    f"{Path(self.directory) / only.name!s} instead"
-                )
-            if len(classes) >= self.options.least_classes and walk.items.labelled:
-                return
-            lists = [entry.name for entry in rest if Path(entry.name).suffix.lower() in _LISTS]
-            if split and not classes and lists:
-                raise ConfigError(
-                    f"data source {self.directory!r}: found {len(walk.items) - len(rest):,} files "
-                    f"directly in {some([f'{f.name}/' for f in folders])}. These files are not in "
-                    f"class folders. If {some(lists)} lists their classes, pass it instead of the "
-                    f"folder: {Path(self.directory) / lists[0]}, and name its columns by "
-                    "data.path_column and data.label_column and the folder of the files by "
-                    f"data.root; otherwise {EXPECTED_TREE}"
-                )
-            found = f"one class only ({some(sorted(classes))})" if classes else "no class folder"
+    def _require_class_folders(self, walk: _Walk) -> None:
+        """ConfigError for folders of splits that hold files and no folder, beside a list."""
+        lists = [item.path for item in walk.items if item.path.lower().endswith(_LISTS)]
+        lists = [path for path in lists if "/" not in path]
+        if lists and all(map(is_split, walk.folders)):
             raise ConfigError(
-                f"data source {self.directory!r}: found {found}, at least two are needed; "
-                f"{EXPECTED_TREE}"
-            )
-        if not walk.items.labelled:
-            raise ConfigError(
-                f"data source {self.directory!r}: found {len(classes)} class folders "
-                f"({some(sorted(classes))}) without a single file; put the images into them"
+                f"data source {self.directory!r}: found {len(walk.items) - len(lists):,} files "
+                f"directly in {some([f'{name}/' for name in sorted(walk.folders)])}. These files "
+                f"are not in class folders. If {some(lists)} lists their classes, pass it instead "
+                f"of the folder: {Path(self.directory) / lists[0]}, and name its columns by "
+                "data.path_column and data.label_column and the folder of the files by "
+                f"data.root; otherwise {EXPECTED_TREE}"
             )
 
 

@@ -13,11 +13,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from imgpipe.components.example_gen.sources.archive import safe_path
-from imgpipe.components.example_gen.sources.base import Item, Kind, Note, Scan, SourceOptions
-from imgpipe.components.example_gen.sources.hashing import HashedSource, hashed
-from imgpipe.components.example_gen.sources.layout import EXPECTED_TREE
+from imgpipe.components.example_gen.sources.base import (
+    HashedSource,
+    Item,
+    Kind,
+    Note,
+    Scan,
+    SourceOptions,
+    hashed,
+)
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
-from imgpipe.components.example_gen.sources.tree import lay_out, repeated
+from imgpipe.components.example_gen.sources.tree import EXPECTED_TREE, lay_out, repeated
 from imgpipe.models.errors import ConfigError, ResourceError
 
 #: Names of a content's checksum in the listings of S3 and of Google Cloud Storage, whose composite
@@ -54,8 +60,8 @@ class ObjectStoreSource(HashedSource):
             # A name with a slash at its end is an empty object that stands for a folder.
             elif path and about["type"] == "file" and not name.endswith("/"):
                 items.append(_item(path, key, about))
-        kept = repeated(items, notes)
-        return lay_out(self.uri, kept, (), notes, self.options.least_classes)
+        kept, more = repeated(items)
+        return lay_out(self.uri, kept, (), notes + more, self.options.least_classes)
 
     def scan(self) -> Scan:
         """List the objects; see `Source.scan`.

@@ -2,7 +2,7 @@
 
 The prepared record files are read directly, so that bytes, names and order are those on disk, and
 each shard of a run reads only its own records. Without a network, a data set that is not prepared
-is refused with an error that says what to download and where to put it.
+is refused with an error that says where to put it.
 """
 
 from __future__ import annotations
@@ -10,25 +10,29 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-import socket
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components.example_gen.sources.base import Item, Kind, Note, Scan, SourceOptions
-from imgpipe.components.example_gen.sources.hashing import HashedSource
-from imgpipe.components.example_gen.sources.items import ItemSorter
-from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, some
-from imgpipe.components.example_gen.sources.record_files import PATH_FEATURES, Fields, index
-from imgpipe.components.example_gen.sources.tfrecord import read_locator, to_item
-from imgpipe.components.example_gen.sources.tree import checked
+from imgpipe.components.example_gen.sources.base import (
+    HashedSource,
+    Item,
+    Kind,
+    Note,
+    Scan,
+    SourceOptions,
+)
+from imgpipe.components.example_gen.sources.records import (
+    PATH_FEATURES,
+    Fields,
+    index,
+    read_locator,
+)
+from imgpipe.components.example_gen.sources.tree import SPLIT_WORDS, checked, some
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 
-_REACH_SECONDS = 5.0  # timeout to connect to a host; the downloader itself retries for minutes
 _EXPECTED = "expected tfds:NAME or tfds:NAME:SPLIT, such as tfds:cats_vs_dogs"
 #: name[/config][:version][:split]; a version is three numbers.
 _SPEC = re.compile(
@@ -57,10 +61,11 @@ class TfdsSource(HashedSource):
         with _explained(self.locator):
             fields = self._fields(builder)
             splits, notes = self._splits(builder, match["split"])
-        sorter = ItemSorter()
-        for name, split in splits.items():
-            sorter.extend(self._items(builder, fields, name, split))
-        items = sorter.sorted()
+        items = [
+            item
+            for name, split in splits.items()
+            for item in self._items(builder, fields, name, split)
+        ]
         class_names = getattr(builder.info.features[fields.label], "names", None) or ()
         held = {item.label for item in items if item.label}
         notes += [Note("empty_class", c, "no image in it") for c in class_names if c not in held]
@@ -125,13 +130,13 @@ class TfdsSource(HashedSource):
             file = str(part.filename)
             if not Path(file).is_file():
                 raise _unusable(self.locator, f"it names {file}, which is not a file")
-            for entry in index(file, fields)[part.skip : part.skip + part.take]:
+            for entry in index(file, fields, file)[part.skip : part.skip + part.take]:
                 label = entry.label
                 if isinstance(label, int) and hasattr(feature, "int2str"):
                     known = 0 <= label < (feature.num_classes or 0)
                     label = feature.int2str(label) if known else None
                 entry = replace(entry, label=label)
-                yield to_item(f"{folder}/{number:08d}", file, entry, fields, split)
+                yield entry.item(f"{folder}/{number:08d}", file, fields, split)
                 number += 1
 
 
@@ -164,9 +169,8 @@ def _builder(name: str, folder: str) -> Any:
     import tensorflow_datasets as tfds
 
     try:
-        with _silent():
-            builder = tfds.builder(name, data_dir=folder or None)
-            prepared = builder.is_prepared()
+        builder = tfds.builder(name, data_dir=folder or None)
+        prepared = builder.is_prepared()
     except (tfds.core.DatasetNotFoundError, ValueError, AttributeError, RuntimeError) as error:
         raise ConfigError(f"data source 'tfds:{name}': {_first_line(error)}; {_EXPECTED}") from None
     except Exception as error:
@@ -176,60 +180,19 @@ def _builder(name: str, folder: str) -> Any:
     return builder
 
 
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Suppress TFDS's warning of a missing folder, which the error that follows reports."""
-    from absl import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-
-
 def _prepare(tfds: Any, builder: Any, name: str) -> None:
-    """Download and prepare a data set; ResourceError, without a long wait, when that fails."""
-    addresses: dict[str, str] = {}
-    with contextlib.suppress(Exception):  # a set without a list of addresses
-        addresses = {url: str(info.size) for url, info in builder.url_infos.items()}
-    down = _unreachable(list(addresses))
-    if down:
-        raise _missing(builder, name, addresses, f"no connection to {down}")
+    """Download and prepare a data set; ResourceError when that fails."""
     tfds.disable_progress_bar()
     try:
         builder.download_and_prepare()
     except Exception as error:  # downloads, checksums, disks and builders fail in many ways
-        raise _missing(builder, name, addresses, _first_line(error)) from error
-
-
-def _unreachable(addresses: list[str]) -> str:
-    """Return the first host that does not answer; "" when all do, or when a proxy is used."""
-    if urllib.request.getproxies():
-        return ""
-    hosts = {(url.hostname, url.port, url.scheme) for url in map(urllib.parse.urlparse, addresses)}
-    for host, port, scheme in sorted(hosts, key=str):
-        if not host:
-            continue
-        try:
-            target = (host, port or (80 if scheme == "http" else 443))
-            socket.create_connection(target, _REACH_SECONDS).close()
-        except OSError:
-            return host
-    return ""
-
-
-def _missing(builder: Any, name: str, addresses: dict[str, str], why: str) -> ResourceError:
-    listed = [f"{url} ({size})" for url, size in addresses.items()]
-    fetch = f"It is made from {some(listed, 4)}. " if listed else ""
-    return ResourceError(
-        f"the data set 'tfds:{name}' is not prepared in {builder.data_dir} and cannot be "
-        f"downloaded: {why}. {fetch}On a machine with network run `tfds build {name}` (from the "
-        f"package tensorflow-datasets), then copy its folder {builder.info.full_name} from "
-        f"~/tensorflow_datasets to {builder.data_dir}; another folder is named by data.tfds_dir or "
-        "TFDS_DATA_DIR."
-    )
+        raise ResourceError(
+            f"the data set 'tfds:{name}' is not prepared in {builder.data_dir} and cannot be "
+            f"downloaded: {_first_line(error)}. On a machine with network run `tfds build {name}` "
+            f"(from the package tensorflow-datasets), then copy its folder "
+            f"{builder.info.full_name} from ~/tensorflow_datasets to {builder.data_dir}; another "
+            "folder is named by data.tfds_dir or TFDS_DATA_DIR."
+        ) from error
 
 
 KINDS = (Kind("tfds", TfdsSource, is_path=False),)

@@ -1,44 +1,143 @@
-"""Classes and splits from the paths of items, for sources that are not folders on disk."""
+"""Names of folders and files determine classes and splits, by the same rules for all sources."""
 
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from imgpipe.components.example_gen.sources.base import Item, Note, Scan
-from imgpipe.components.example_gen.sources.items import ItemSorter
-from imgpipe.components.example_gen.sources.layout import (
-    EXPECTED_TREE,
-    given_splits,
-    in_order,
-    is_hidden,
-    is_split,
-    some,
-)
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 
+#: Splits by the lower-case names of folders at the root that are splits, not classes.
+SPLIT_FOLDERS = {
+    "train": names.TRAIN,
+    "training": names.TRAIN,
+    "validation": names.VALIDATION,
+    "val": names.VALIDATION,
+    "valid": names.VALIDATION,
+    "test": names.TEST,
+    "testing": names.TEST,
+}
+#: Words for validation that count in the name of a file without another split: not in train_eval.
+_EVALUATION = {"eval", "evaluation"}
+#: Names of folders for validation that may as well be classes.
+_AMBIGUOUS_FOLDERS = {"dev", *_EVALUATION}
+#: Splits by their names in lists and in names of record files.
+SPLIT_WORDS = {**SPLIT_FOLDERS, **dict.fromkeys(_AMBIGUOUS_FOLDERS, names.VALIDATION)}
+#: Names of record files: x.tfrecord, x.tfrec, x.record-00000-of-00010, data_tfrecord-…-of-….gz.
+RECORD_FILE = re.compile(
+    r"(tfrecords?|\.tfrec|\.records?)(-[\d?*]+-of-[\d?*]+)?(\.gz)?$", re.IGNORECASE
+)
+ARCHIVER_LEFTOVERS = {"__MACOSX"}  # metadata folder in archives made on macOS
+EXPECTED_TREE = (
+    "expected a folder with one sub-folder for each class (cats/, dogs/), or train/, validation/ "
+    "and test/ folders with such sub-folders"
+)
 _NUMBERS = {1: "one is", 2: "two are"}
+
+
+def is_split(folder: str) -> bool:
+    """Whether a folder with this name may be a split."""
+    return folder.lower() in SPLIT_FOLDERS
+
+
+def is_hidden(name: str) -> bool:
+    """Whether files and folders with this name are ignored: dot files and archiver metadata."""
+    return name.startswith(".") or name in ARCHIVER_LEFTOVERS
+
+
+def some(values: Sequence[str], limit: int = 5) -> str:
+    """Join the first `limit` names for a message, and add the number of the others."""
+    shown = ", ".join(values[:limit])
+    return f"{shown}, … ({len(values) - limit} more)" if len(values) > limit else shown
+
+
+def split_word(word: str, where: str) -> str:
+    """Return the split that a row or a record names; an ignored word may mean a held-out image.
+
+    Args:
+        word: The word, in any case.
+        where: The source and the row, for the message.
+
+    Raises:
+        ConfigError: The word is the name of no split.
+    """
+    try:
+        return SPLIT_WORDS[word.lower()]
+    except KeyError:
+        raise ConfigError(
+            f"data source {where}: split {word!r}; expected train, validation or test, or nothing "
+            "where it is to be assigned. If it holds something else, rename the column or feature"
+        ) from None
+
+
+def split_in(name: str) -> str | None:
+    """Find the split in a file name, such as Split-train/… or sign_mnist_test.csv.
+
+    Args:
+        name: The file name, with or without the folders above it.
+
+    Returns:
+        The split, None if the name contains no word for one.
+
+    Raises:
+        ConfigError: The name contains words for several splits.
+    """
+    words = SPLIT_WORDS.keys() & re.split(r"[^a-z]+", name.lower())
+    found = sorted({SPLIT_WORDS[word] for word in words - _EVALUATION or words})
+    if len(found) > 1:
+        raise ConfigError(
+            f"data source: the file name {name!r} contains {some(found)}; expected one of train, "
+            "validation and test at most. Rename it, or name the files of one split"
+        )
+    return found[0] if found else None
+
+
+def require_all_named(where: str, given: Mapping[str, str | None]) -> None:
+    """Check that all files of a source name a split, or none does.
+
+    Images of the other files would count as training images, which they may not be.
+
+    Args:
+        where: The source, for messages.
+        given: The split that `split_in` found, by the name of each file.
+
+    Raises:
+        ConfigError: Some files name a split and others do not.
+    """
+    others = [name for name, split in given.items() if split is None]
+    if others and len(others) < len(given):
+        named = [f"{name} ({split})" for name, split in given.items() if split]
+        raise ConfigError(
+            f"data source {where!r}: some files name a split ({some(named)}) and others do not "
+            f"({some(others)}). "
+            "Expected a word such as train, validation or test in the name of each file, or in "
+            "none. Rename the files, or give the split in a column or feature named split."
+        )
 
 
 def lay_out(
     where: str,
-    members: Sequence[Item],
+    members: Iterable[Item],
     folders: Iterable[str],
-    notes: list[Note],
+    notes: Iterable[Note] = (),
     least_classes: int = 2,
+    descend: bool = True,
 ) -> Scan:
-    """Set labels and splits as `FolderSource` does for the unpacked tree.
+    """Set labels and splits by the folders in which the items lie.
 
-    A single folder around all others is skipped, because most archives have one.
+    A single folder around all others is skipped with a note, because most archives have one.
 
     Args:
         where: The source, for messages.
         members: Items whose labels and splits are not set.
         folders: Paths of folders, which may hold no item.
-        notes: Notes so far; further notes are appended.
+        notes: Notes so far.
         least_classes: Number of classes that there have to be.
+        descend: Whether a single folder around all others is skipped.
 
     Returns:
         The scan of the source.
@@ -53,31 +152,46 @@ def lay_out(
             hidden.add(part)
         else:
             visible.append(item)
-    notes += [Note("hidden", part) for part in hidden]
+    found = [*notes, *(Note("hidden", part) for part in hidden)]
     # Folders without images count too, because an empty folder is a class without images.
     known = {
         path for folder in folders for path in _ancestors(f"{folder}/") if not _hidden_part(path)
     }
     for item in visible:
         known.update(_ancestors(item.path))
-    prefix = _wrapper(known)  # above the folders of classes or splits
+    prefix = _wrapper(known) if descend else ""  # above the folders of classes or splits
+    if prefix:
+        found.append(
+            Note(
+                "single_folder",
+                prefix[:-1],
+                "the only folder; those in it are the classes or splits",
+            )
+        )
     top = _below(known, prefix)
-    given = given_splits(where, top)
+    given = _given_splits(where, top)
     roots = [(f"{prefix}{name}/", given[name]) for name in top] if given else [(prefix, None)]
     classes = {f"{root}{name}/": name for root, _ in roots for name in _below(known, root)}
-    items = ItemSorter()
+    items: list[Item] = []
     filled: set[str] = set()
     for item in visible:
         folder, split = _class_folder(item.path, roots)
-        items.add(replace(item, label=classes.get(folder), split=split))
+        items.append(replace(item, label=classes.get(folder), split=split))
         filled.add(folder)
     empty = [path for path in classes if path not in filled]
-    notes += [Note("empty_class", path.rstrip("/"), "no file in it") for path in empty]
+    found += [Note("empty_class", path.rstrip("/"), "no file in it") for path in empty]
     labels, splits = classes.values(), given.values()
-    return checked(where, items.sorted(), labels, splits, notes, EXPECTED_TREE, least_classes)
+    return checked(where, items, labels, splits, found, EXPECTED_TREE, least_classes)
 
 
-def listed(source: str, items: Iterable[Item], expected: str, least_classes: int = 2) -> Scan:
+def listed(
+    source: str,
+    items: Iterable[Item],
+    expected: str,
+    least_classes: int = 2,
+    notes: Iterable[Note] = (),
+    classes: Iterable[str] = (),
+) -> Scan:
     """Create the scan of a list of items that have labels and splits.
 
     Args:
@@ -85,36 +199,28 @@ def listed(source: str, items: Iterable[Item], expected: str, least_classes: int
         items: Items in any order.
         expected: What was expected, for messages.
         least_classes: Number of classes that there have to be.
+        notes: Notes of the source.
+        classes: Classes besides those of the items.
 
     Raises:
-        ConfigError: There are too few classes, or no labelled item, or no image for train.
+        ConfigError: There are too few classes, or no labelled item, or no image for train, unless
+            one class is enough, as for an evaluation.
     """
-    sorter = ItemSorter()
-    sorter.extend(items)
-    ordered = sorter.sorted()
-    labels = {item.label for item in ordered if item.label}
-    splits = {item.split for item in ordered}
-    scan = checked(source, ordered, labels, splits, (), expected, least_classes)
-    require_train(scan, least_classes)
-    return scan
-
-
-def require_train(scan: Scan, least_classes: int) -> None:
-    """Check that a list that gives splits leaves an image for train, unless for an evaluation.
-
-    Raises:
-        ConfigError: All images are in other splits.
-    """
-    if least_classes > 1 and not any(item.split in (names.TRAIN, None) for item in scan.items):
+    held = list(items)
+    labels = {item.label for item in held if item.label}.union(classes)
+    splits = {item.split for item in held}
+    scan = checked(source, held, labels, splits, notes, expected, least_classes)
+    if least_classes > 1 and not splits & {names.TRAIN, None}:
         raise ConfigError(
-            f"data source {scan.source!r} gives {some(scan.given_splits)} but no image for train; "
+            f"data source {source!r} gives {some(scan.given_splits)} but no image for train; "
             "leave the split empty where it is to be assigned"
         )
+    return scan
 
 
 def checked(
     source: str,
-    items: Sequence[Item],
+    items: Iterable[Item],
     classes: Iterable[str],
     splits: Iterable[str | None],
     notes: Iterable[Note],
@@ -126,20 +232,69 @@ def checked(
     Raises:
         ConfigError: There are too few classes, or no labelled item.
     """
-    given = in_order({split for split in splits if split})
-    scan = Scan(source, items, tuple(sorted(set(classes))), given, tuple(notes))
+    ordered = sorted(items, key=lambda item: item.path)
+    given = tuple(split for split in names.SPLITS if split in set(splits))
+    scan = Scan(source, ordered, tuple(sorted(set(classes))), given, tuple(notes))
     if len(scan.vocabulary) < least_classes:
         found = f"one class only ({scan.vocabulary[0]})" if scan.vocabulary else "no class"
         raise ConfigError(
-            f"data source {source!r}: found {found} in {len(items)} images, at least "
+            f"data source {source!r}: found {found} in {len(ordered)} files, at least "
             f"{_NUMBERS[least_classes]} needed; {expected}"
         )
-    if not any(item.label for item in items):
+    if not any(item.label for item in ordered):
         raise ConfigError(
             f"data source {source!r}: found {len(scan.vocabulary)} classes "
-            f"({some(scan.vocabulary)}) without a single image; {expected}"
+            f"({some(scan.vocabulary)}) without a single file; {expected}"
         )
     return scan
+
+
+def repeated(members: Iterable[Item]) -> tuple[list[Item], list[Note]]:
+    """Keep one item for each path, the last one as archivers do, and note the others."""
+    last: dict[str, Item] = {}
+    times: collections.Counter[str] = collections.Counter()
+    for item in members:
+        times[item.path] += 1
+        last[item.path] = item
+    notes = [
+        Note("repeated_name", path, f"{count} members of this name; the last one counts")
+        for path, count in times.items()
+        if count > 1
+    ]
+    return list(last.values()), notes
+
+
+def _given_splits(where: str, folders: Sequence[str]) -> Mapping[str, str]:
+    """Return the split of each folder at the root by its name; empty when they are classes.
+
+    Raises:
+        ConfigError: Folders of splits are mixed with others, repeated, or there is none for train.
+    """
+    given = {name: SPLIT_FOLDERS[name.lower()] for name in folders if is_split(name)}
+    others = [name for name in folders if not is_split(name)]
+    if names.TRAIN in given.values() and all(name.lower() in _AMBIGUOUS_FOLDERS for name in others):
+        given |= dict.fromkeys(others, names.VALIDATION)
+        others = []
+    if len(set(given.values())) < len(given):
+        raise ConfigError(
+            f"data source {where!r} has two folders for one split: found "
+            f"{some(sorted(given))}; keep one folder for each of train, validation and test"
+        )
+    # A class may be called "test", and a single folder "train" among others is a class, too.
+    if not given or (others and (len(given) == 1 or names.TRAIN not in given.values())):
+        return {}
+    if others:
+        raise ConfigError(
+            f"data source {where!r} mixes split folders ({some(sorted(given))}) "
+            f"with others ({some(others)}); move the others away, or put every class "
+            "folder into a split folder"
+        )
+    if names.TRAIN not in given.values():
+        raise ConfigError(
+            f"data source {where!r} holds {some(sorted(given))} but no train "
+            "folder; add one, or name the folder that holds the classes"
+        )
+    return given
 
 
 def _hidden_part(path: str) -> str:
@@ -183,23 +338,3 @@ def _class_folder(path: str, roots: Sequence[tuple[str, str | None]]) -> tuple[s
         if path.startswith(root):
             return path[: path.find("/", len(root)) + 1], split
     return "", None
-
-
-def repeated(members: Iterable[Item], notes: list[Note]) -> list[Item]:
-    """Keep one item for each path, the last one as archivers do.
-
-    Args:
-        members: Items, some of which may have the same path.
-        notes: Notes, to which one is appended for each repeated path.
-    """
-    last: dict[str, Item] = {}
-    times: collections.Counter[str] = collections.Counter()
-    for item in members:
-        times[item.path] += 1
-        last[item.path] = item
-    notes += [
-        Note("repeated_name", path, f"{count} members of this name; the last one counts")
-        for path, count in times.items()
-        if count > 1
-    ]
-    return list(last.values())

@@ -1,4 +1,4 @@
-"""Rules for the items of every source: groups, allowed classes and problematic names.
+"""Rules for the items of every source: groups, allowed classes and names of classes.
 
 A source only finds its images. `VettedSource` wraps a source and applies these rules.
 """
@@ -10,8 +10,7 @@ import contextlib
 import itertools
 import re
 import unicodedata
-from array import array
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from imgpipe.components.example_gen.sources.base import (
@@ -22,13 +21,11 @@ from imgpipe.components.example_gen.sources.base import (
     SourceOptions,
     fingerprint,
 )
-from imgpipe.components.example_gen.sources.items import Items
-from imgpipe.components.example_gen.sources.layout import some
+from imgpipe.components.example_gen.sources.tree import some
 from imgpipe.components.image_record import GROUP_ACROSS_SPLITS, OUTSIDE_CLASSES
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 
-_LONG_PATH = 255  # bytes; archivers, Windows and many file systems truncate or refuse longer ones
 _NAMED = 100  # notes of one kind; further ones are only counted
 _OTHERS = "…"  # path of a note that counts the others, which comes after them
 #: If a source gives a group to several splits, its images in the first of these are used.
@@ -90,7 +87,7 @@ def _explained_permissions() -> Iterator[None]:
 
 
 def vet(scan: Scan, options: SourceOptions) -> Scan:
-    """Set groups, check labels and splits, and note problematic names.
+    """Set groups, and check labels, names of classes and splits.
 
     Args:
         scan: Scan of a source.
@@ -110,14 +107,13 @@ def vet(scan: Scan, options: SourceOptions) -> Scan:
         )
     if options.classes:
         vocabulary = tuple(sorted(options.classes))
-        items = Items(_within(item, vocabulary) for item in items)
+        items = [_within(item, vocabulary) for item in items]
         labels = {item.label for item in items}
         notes = [note for note in notes if note.kind != "empty_class"]
         notes += [Note("empty_class", c, "no file in it") for c in vocabulary if c not in labels]
     check_class_names(scan.source, {*scan.vocabulary, *vocabulary})
     notes += _classes_in_other_case(vocabulary)
     items = _one_split_a_group(items)
-    notes += _odd_names(items)
     notes += _same_folders(items)
     # Equal scans have equal notes.
     ordered = sorted(
@@ -178,11 +174,11 @@ def _classes_in_other_case(classes: Iterable[str]) -> list[Note]:
             "same name",
         )
         for name in sorted(classes)
-        if (other := first.setdefault(_folded(name), name)) != name
+        if (other := first.setdefault(name.casefold(), name)) != name
     ]
 
 
-def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[Items, _Paths]:
+def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[list[Item], _Paths]:
     """Set the groups of items, and return the paths that the pattern does not match as well.
 
     A group that the source itself gives, such as a column of a manifest, is kept.
@@ -209,7 +205,7 @@ def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[Items, _P
         missed.add(item.path)
         return item
 
-    found = Items(map(grouped, items))
+    found = list(map(grouped, items))
     if missed.count and missed.count == len(items):
         raise ConfigError(
             f"data.group_pattern {pattern!r} matches none of the {len(items)} paths of "
@@ -237,7 +233,7 @@ def _one_split_a_group(items: Sequence[Item]) -> Sequence[Item]:
         if item.group is not None and item.split is not None and not item.problem:
             given[item.group].setdefault(item.split, item.path)
     if not given:
-        return items if isinstance(items, Items) else Items(items)
+        return items
 
     def settled(item: Item) -> Item:
         splits = given.get(item.group) if item.group is not None else None
@@ -253,7 +249,7 @@ def _one_split_a_group(items: Sequence[Item]) -> Sequence[Item]:
                 item = replace(item, problem=f"{GROUP_ACROSS_SPLITS}: {detail}")
         return item
 
-    return Items(map(settled, items))
+    return list(map(settled, items))
 
 
 def _same_folders(items: Iterable[Item]) -> list[Note]:
@@ -281,68 +277,6 @@ def _same_folders(items: Iterable[Item]) -> list[Note]:
         for name, labels in shared.items()
         for label in labels
     ]
-
-
-def _odd_names(items: Iterable[Item]) -> list[Note]:
-    """Return notes on names that another system may truncate, change or confuse."""
-    keys = array("q")  # hashes of names, because names need more memory
-    odd, long = _Paths(), _Paths()
-    for item in items:
-        path = item.path
-        keys.append(hash(_folded(path)))
-        if not path.isascii():
-            odd.add(path)
-        # A character has four bytes at most, so that short paths need not be encoded.
-        if len(path) > _LONG_PATH // 4 and _bytes(path) > _LONG_PATH:
-            long.add(path)
-    # Different names may have one hash, so `_collisions` compares the names themselves.
-    notes = _collisions(items, _repeated(keys))
-    notes += _capped("non_ascii_name", odd, "not ASCII; other systems may show another name")
-    detail = f"longer than {_LONG_PATH} bytes; other systems may truncate it"
-    notes += _capped("long_name", long, detail)
-    return notes
-
-
-def _collisions(items: Iterable[Item], again: Collection[int]) -> list[Note]:
-    """Return notes on names that differ only in case or in Unicode normalisation.
-
-    Args:
-        items: The files.
-        again: Hashes of the folded names that occur more than once.
-    """
-    same: dict[str, list[str]] = collections.defaultdict(list)
-    for item in items if again else ():
-        if hash(folded := _folded(item.path)) in again:
-            same[folded].append(item.path)
-    collisions = [found for found in same.values() if len(found) > 1]
-    notes = [
-        Note(
-            "case_collision",
-            path,
-            f"differs from {found[0]} only in case or in Unicode normalisation",
-        )
-        for found in collisions[:_NAMED]
-        for path in found[1:]
-    ]
-    return notes + list(_more("case_collision", len(collisions) - _NAMED))
-
-
-def _repeated(keys: array[int]) -> set[int]:
-    """Return the numbers that occur several times."""
-    import numpy as np
-
-    table = np.frombuffer(keys, np.int64)  # an array cannot grow while it is viewed, nor does it
-    table.sort()
-    return set(table[1:][table[1:] == table[:-1]].tolist())
-
-
-def _folded(path: str) -> str:
-    """Return a form of a path that is equal for names that differ only in case or accents."""
-    return (path if path.isascii() else unicodedata.normalize("NFC", path)).casefold()
-
-
-def _bytes(path: str) -> int:
-    return len(path.encode("utf-8", "surrogateescape"))
 
 
 def _capped(kind: str, paths: _Paths, detail: str) -> Iterator[Note]:

@@ -1,7 +1,7 @@
 """The checks of images. A registry finds them in the files of this folder.
 
 A new check is one new file that defines `CHECK`: what the check needs and measures, its threshold,
-its finding and its remedy. The configuration, the inspection and the engine use the tables below.
+its finding and its remedy. The configuration, the inspection and the filter use the tables below.
 """
 
 from __future__ import annotations

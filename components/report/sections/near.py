@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from imgpipe.components.image_filter.near_duplicates.groups import set_aside
+from imgpipe.components.image_filter.near_groups import set_aside
 from imgpipe.components.report.section import Content, Context, Section
 from imgpipe.components.report.text import aside
 

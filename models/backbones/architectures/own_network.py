@@ -7,16 +7,13 @@ receives the side of the images in pixels and returns a functional Keras model f
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib
-import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from imgpipe.models.backbones.architecture import Architecture, Choice
@@ -115,10 +112,9 @@ def _require_copy(layer: Any, name: str) -> None:
 
 
 def code_sha256(name: str) -> str:
-    """Return the SHA-256 (hex) of the file that contains the function, and of what it imports.
+    """Return the SHA-256 (hex) of the function's code: its package, or the files beside its module.
 
-    Of the imported modules, those count that lie beside the file, because installed packages change
-    rarely and have versions.
+    Installed modules that it imports are not part of it, because they change rarely.
 
     Args:
         name: Name of the function, as ``module:function``.
@@ -128,8 +124,7 @@ def code_sha256(name: str) -> str:
     """
     was_imported = name.partition(":")[0] in sys.modules
     # Without `unwrap`, a decorated function would stand in the file of its decorator.
-    function = inspect.unwrap(_function(name))
-    files = _files(sys.modules.get(function.__module__))
+    files = _files(inspect.unwrap(_function(name)).__module__)
     digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(file.read_bytes())
@@ -150,55 +145,18 @@ def _forget(files: Collection[Path]) -> None:
     importlib.invalidate_caches()
 
 
-def _files(module: ModuleType | None) -> set[Path]:
-    """Return the files of a module, and of the modules beside it that it imports.
-
-    They are found by their names, because a function may import modules only when it is called.
-    Beside the module of an installed package are only the other modules of that package.
-    """
-    if module is None or getattr(module, "__file__", None) is None:
+def _files(module: str) -> set[Path]:
+    """Return the files of the package of a module, or those beside it and one folder deeper."""
+    package, _, inside = module.partition(".")
+    file = getattr(sys.modules.get(package), "__file__", None)
+    if file is None:
         return set()
-    source = inspect.getsourcefile(module)
-    if source is None:
-        return set()
-    first = Path(source)
-    root = first.parents[module.__name__.count(".") + (first.name == "__init__.py")]
-    package = module.__name__.partition(".")[0]
-    found: set[Path] = set()
-    todo = [first]
-    while todo:
-        file = todo.pop()
-        if file in found or not file.is_file():
-            continue
-        found.add(file)
-        for name in _imported(file, ".".join(file.parent.relative_to(root).parts)):
-            parts = name.split(".")
-            if root.name in _INSTALLED and parts[0] != package:
-                continue
-            for length in range(1, len(parts) + 1):
-                place = root.joinpath(*parts[:length])
-                todo += [place.with_name(f"{place.name}.py"), place / "__init__.py"]
-    return found
-
-
-def _imported(file: Path, package: str) -> Iterator[str]:
-    """Yield the names of the modules that a file may import; some of them may be no modules."""
-    try:
-        code = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError):  # nobody can import it either
-        return
-    for node in ast.walk(code):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                try:
-                    base = importlib.util.resolve_name("." * node.level + base, package)
-                except ImportError:  # outside of any package, where the code may expect it
-                    continue
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+    folder = Path(file).parent
+    if inside or Path(file).name == "__init__.py":
+        return set(folder.rglob("*.py"))
+    if folder.name in _INSTALLED:
+        return {Path(file)}
+    return {*folder.glob("*.py"), *folder.glob("*/*.py")}
 
 
 def _function(name: str) -> Callable[[int], Any]:

@@ -104,35 +104,6 @@ def test_each_file_is_read_once_even_if_the_op_refuses_it(encode):
     assert source.paths == list(files)
 
 
-def test_refused_files_are_read_again_if_they_are_too_large_to_keep_in_memory(encode, monkeypatch):
-    """Above a limit the bytes of such files are read again, and the result is the same."""
-    monkeypatch.setattr("imgpipe.components.example_gen.inspection.MAX_HELD_BYTES", 0)
-    files = {f"a/{n}.jpg": encode(seed=n)[: 300 if n % 2 else None] for n in range(6)}
-    records = list(inspect(Memory(files), [Item(path, "a") for path in files], LIMIT))
-    assert [record.image_bytes for record in records] == list(files.values())
-    assert ["JPEG" in record.decode_error for record in records] == [False, True] * 3
-
-
-def test_files_that_the_decoding_pipeline_missed_are_measured_like_the_others(
-    photos, encode, monkeypatch
-):
-    file = io.BytesIO()
-    Image.new("RGBA", (40, 32), (200, 100, 50, 128)).save(file, "PNG")
-    folder = photos({"a/x.png": file.getvalue(), "b/y.jpg": encode(seed=1)})
-    expected = read(folder)
-    monkeypatch.setattr(
-        "imgpipe.components.example_gen.inspection.Inspection._decoded", _reads_and_loses_all
-    )
-    assert read(folder) == expected
-    assert expected["a/x.png"].figures[names.TRANSPARENCY] > 0
-
-
-def _reads_and_loses_all(inspection, items, read):
-    """Stand in for a decoding pipeline that decodes no file because memory is short."""
-    read.update({number: inspection._read(item) for number, item in enumerate(items)})
-    return iter(())
-
-
 def test_an_error_while_files_are_read_is_raised_and_takes_none_for_refused(encode):
     class Broken(Memory):
         def read(self, item):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
@@ -10,11 +12,20 @@ from imgpipe.components.image_file.content import decode
 from imgpipe.components.image_file.perceptual_hash import (
     ALL_BYTES,
     BYTES,
-    parse,
+    KINDS,
     perceptual_hashes,
 )
 from imgpipe.components.image_file.pixels import Pixels
 from tests.images import distance, encoded, scene
+
+
+class Hashes(NamedTuple):
+    """The parts of the bytes that `perceptual_hashes` returns."""
+
+    upright: bytes
+    mirrored: bytes
+    crops: bytes
+    grey: bytes
 
 
 def hashes(data):
@@ -26,7 +37,8 @@ def hashed(image, kind="JPEG", **options):
     """Encode an image and return its perceptual hashes."""
     found = hashes(encoded(image, kind, **options))
     assert len(found) == ALL_BYTES
-    return parse(found)
+    upright, mirrored = found[:BYTES], found[BYTES : 2 * BYTES]
+    return Hashes(upright, mirrored, found[2 * BYTES : KINDS * BYTES], found[KINDS * BYTES :])
 
 
 ORIGINAL = hashed(scene(), "PNG")

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.components.image_filter import beam_driver, quarantine
+from imgpipe.components.image_filter import beam_driver, comparison, quarantine
 from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.checks import METADATA, near_duplicate
-from imgpipe.components.image_filter.near_duplicates import matching
+from imgpipe.components.image_filter.summary import check_conservation
 from imgpipe.components.splits import SplitRule
-from imgpipe.components.storage.records import read_examples, shard_files, text
+from imgpipe.components.storage.records import integer, shard_files, text
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 from tests import images
@@ -167,9 +167,9 @@ def test_a_severity_that_a_check_does_not_allow_is_refused_at_once(tmp_path, bea
 def test_a_lost_image_raises_a_runtime_error(tmp_path):
     summary = {"in": 10, "kept": 8, "rejected": 1}
     with pytest.raises(RuntimeError, match=r"10 read, 8 kept \+ 1 rejected; this is a defect"):
-        quarantine.check_conservation(summary, 10)
+        check_conservation(summary, 10)
     with pytest.raises(RuntimeError, match="11 ingested, 9 read"):
-        quarantine.check_conservation({"in": 9, "kept": 8, "rejected": 1}, 11)
+        check_conservation({"in": 9, "kept": 8, "rejected": 1}, 11)
 
 
 def test_broken_images_come_through_beam_without_a_crash(shared_data, broken_images, tmp_path, run):
@@ -285,7 +285,7 @@ def test_training_copies_of_held_out_images_are_rejected_and_other_copies_warned
         "near_duplicate": ["train/a/two.jpg", "train/b/whole.jpg"],
         "near_duplicate_label_conflict": ["train/a/owl.jpg", "train/b/owl.jpg"],
     }
-    lines = (done.root / "q" / matching.FILE).read_text().splitlines()
+    lines = (done.root / "q" / quarantine.NEAR).read_text().splitlines()
     listed = [[m["path"] for m in json.loads(line)["members"]] for line in lines]
     assert listed == [
         ["test/a/shown.jpg", "train/a/leak.jpg"],
@@ -296,16 +296,14 @@ def test_training_copies_of_held_out_images_are_rejected_and_other_copies_warned
 
 
 def test_ignored_near_duplicates_are_still_kept_in_one_fold(leaking, run):
-    """No finding is reported, but the groups are listed for the folds."""
+    """No finding is reported, but each kept image has the number of its group."""
     severities = dict.fromkeys(near_duplicate.SEVERITIES, "ignore")
     done = run(leaking, settings=Settings(severity=severities))
     assert set(done.rejects) == {"train/b/same.jpg"} and near_warnings(done) == []
-    lines = [
-        json.loads(line) for line in (done.root / "q" / matching.FILE).read_text().splitlines()
-    ]
-    members = [[m["path"] for m in line["members"] if m["stays"]] for line in lines]
-    assert ["train/a/one.jpg", "train/a/two.jpg"] in members and len(members) == 4
-    assert matching.reported(lines) == []
+    assert (done.root / "q" / quarantine.NEAR).read_text() == ""
+    groups = {text(e, names.PATH): integer(e, names.NEAR_GROUP) for e in done.records("kept")}
+    assert groups["train/a/one.jpg"] == groups["train/a/two.jpg"] > 0
+    assert len(set(groups.values()) - {0}) == 4
 
 
 def test_other_engines_and_shard_sizes_find_the_same_near_duplicates(leaking, run):
@@ -313,55 +311,29 @@ def test_other_engines_and_shard_sizes_find_the_same_near_duplicates(leaking, ru
     flags = ("--direct_running_mode=multi_threading", "--direct_num_workers=2")
     other = run(leaking, name="other", shard_size=2, flags=flags)
     assert one.summary == other.summary and one.rejects == other.rejects
-    assert (one.root / "q" / matching.FILE).read_text() == (
-        other.root / "q" / matching.FILE
+    assert (one.root / "q" / quarantine.NEAR).read_text() == (
+        other.root / "q" / quarantine.NEAR
     ).read_text()
 
 
 def test_a_radius_of_zero_switches_the_search_for_near_duplicates_off(leaking, run):
     done = run(leaking, settings=Settings(threshold={"near_duplicate": 0}))
     assert set(done.rejects) == {"train/b/same.jpg"} and near_warnings(done) == []
-    assert (done.root / "q" / matching.FILE).read_text() == ""
+    assert (done.root / "q" / quarantine.NEAR).read_text() == ""
 
 
-def test_a_shard_is_read_again_only_if_a_duplicate_must_be_removed(
-    photos, encode, run, monkeypatch
-):
-    """The first pass writes what it keeps, so that without duplicates the second reads nothing."""
-    read = []
-
-    def counted(path):
-        read.append(path)
-        return read_examples(path)
-
-    monkeypatch.setattr(beam_driver, "read_examples", counted)
-    splits = {f"{split}/{label}": 3 for split in ("train", "validation", "test") for label in "ab"}
-    done = run(photos(splits))
-    assert len(read) == len(set(read)) == 3 and done.summary["kept"] == 18
-    read.clear()
-    same = encode(seed=900)
-    done = run(photos({**splits, "train/a/1.jpg": same, "train/a/2.jpg": same}), name="again")
-    again = [path for path in read if "/kept/.parts/" in path]
-    parts = (
-        f"{done.root}/kept/.parts"  # the parts of the shard, whose images may change their split
-    )
-    assert set(again) == {f"{parts}/{split}-0" for split in ("train", "validation", "test")}
-    assert len(read) == 6
-    assert set(done.rejects) == {"train/a/2.jpg"} and "train/a/1.jpg" in done.paths()
-
-
-def test_a_file_that_no_attempt_has_published_is_an_error(tmp_path):
-    import tensorflow as tf
-
-    from imgpipe.components.image_filter.beam_driver import _Shard
-
-    kept, metadata = tmp_path / "kept", tmp_path / "metadata"
-    shard = _Shard(Uris("", str(kept), str(metadata), str(tmp_path / "q")), (), 0, 1)
-    for path in map(Path, (*shard.candidates.values(), *shard.published.values())):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    for path in map(Path, shard.published.values()):
-        path.touch()
-    shard.publish([], [])  # another attempt has renamed all candidates
-    path.unlink()
-    with pytest.raises(tf.errors.NotFoundError, match=r"\.parts"):
-        shard.publish([], [])
+def test_a_second_attempt_at_a_shard_writes_the_same_files(faulty, run):
+    """A cluster starts such an attempt when it believes that a worker is dead."""
+    done = run(faulty)
+    files = {path: path.read_bytes() for path in done.root.rglob("*") if path.is_file()}
+    uris = Uris(*(f"{done.root}/{name}" for name in ("examples", "kept", "metadata", "q")))
+    rule = json.loads((done.root / "examples" / "ingest.json").read_text())["rule"]
+    settings = Settings(splits=SplitRule.from_json(rule))
+    (done.root / "q" / ".parts").mkdir()
+    for _ in range(2):
+        shards = beam_driver._shards(uris)
+        parts = [beam_driver._examine(shard, settings) for shard in shards]
+        compared = comparison.compare(parts, settings)
+        for shard in shards:
+            beam_driver._settle(shard, settings, compared)
+        assert {path: path.read_bytes() for path in files} == files

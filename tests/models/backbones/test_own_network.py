@@ -172,13 +172,6 @@ def test_changed_code_of_an_imported_module_changes_the_fingerprint(
     assert changed.build(pixels).shape[-1] == 16, "this process imports the code again"
 
 
-def test_a_relative_import_outside_of_a_package_is_passed_over(module: Path) -> None:
-    code = "try:\n    from .helpers import f\nexcept ImportError:\n    f = None\n"
-    (module.parent / "own_optional.py").write_text(code)
-    module.write_text("import own_optional\n" + _MODULE)
-    assert backbones.get("own_net:build", weights="none").key()
-
-
 def test_a_module_that_was_imported_before_it_was_edited_is_imported_again(module: Path) -> None:
     sys.path.append(str(module.parent))
     importlib.import_module("own_net")
@@ -297,9 +290,12 @@ def test_imagenet_weights_are_refused_for_an_own_network(module: Path) -> None:
 def test_loading_an_exported_model_does_not_run_its_builder(module: Path, tmp_path: Path) -> None:
     from imgpipe.models.export.saved_model import export
 
-    settings = _settings("own_net:build")
-    classifier = build_classifier(None, ["a", "b"], settings)
-    export(classifier, str(tmp_path / "model"))
-    network_file.save(classifier, settings, str(tmp_path / "model"))
-    with pytest.raises(ResourceError, match="was built by own_net:build, a function of its owner"):
-        network_file.load(tmp_path / "model")
+    for builder in ("own_net:build", "own_net:nested"):
+        settings = _settings(builder)
+        classifier = build_classifier(None, ["a", "b"], settings)
+        export(classifier, str(tmp_path / builder))
+        network_file.save(classifier, settings, str(tmp_path / builder))
+    module.write_text("raise SystemExit(3)")
+    assert network_file.load(tmp_path / "own_net:build").vocabulary == ("a", "b")
+    with pytest.raises(ResourceError, match="own_net:nested built cannot be built again"):
+        network_file.load(tmp_path / "own_net:nested")

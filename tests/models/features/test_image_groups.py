@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from imgpipe.models import feature_names as names
 from imgpipe.models.features.bank import open_split
 from imgpipe.models.features.hash_column import HashColumn
-from imgpipe.models.features.image_groups import NEAR_FILE, find_groups
+from imgpipe.models.features.image_groups import find_groups
 from imgpipe.models.head.solved_head import judge, solve
 from imgpipe.models.settings import ModelSettings
 from tests.models.banks import read_split
@@ -22,7 +21,8 @@ ALL = np.array([letter.encode() for letter in "abcdefghij"])
 def _groups(near, largest, source=None, hashes=ALL) -> tuple[set[str], int]:
     """Return the groups of several images, as their letters, and how many images were separated."""
     sources = np.array([(source or {}).get(h.decode(), "").encode() for h in hashes])
-    near = [[letter.encode() for letter in group] for group in near]
+    numbers = {letter: number for number, group in enumerate(near, 1) for letter in group}
+    near = np.array([numbers.get(h.decode(), 0) for h in hashes], np.int64)
     found = find_groups(HashColumn.of(hashes), sources, near, largest)
     sets: dict[bytes, str] = {}
     for digest, name in sorted(zip(hashes.tolist(), found.names, strict=True)):
@@ -37,7 +37,8 @@ def test_groups_and_near_duplicates_that_share_an_image_are_merged():
 
 
 def test_groups_that_are_connected_over_several_steps_are_merged():
-    assert _groups(["ij", "hi", "gh", "ag"], 5) == ({"aghij"}, 0)
+    source = {"i": "1", "h": "1", "g": "2", "a": "2"}
+    assert _groups(["hg", "ij"], 5, source) == ({"aghij"}, 0)
 
 
 def test_a_chain_of_near_duplicates_longer_than_a_fold_is_divided():
@@ -52,18 +53,13 @@ def test_near_duplicates_inside_a_group_of_the_source_stay_together():
     assert _groups(["abcde"], 3, dict.fromkeys("abcdef", "film")) == ({"abcdef"}, 0)
 
 
-def test_missing_images_connect_no_groups():
-    near = [["a", "z"], ["z", "b"], ["b", "b"]]
-    assert _groups(near, 9, hashes=ALL[:2]) == (set(), 0)
-
-
 def test_groups_do_not_depend_on_the_order():
     near, source = ["ae", "ij"], {"c": "1", "a": "1", "e": "2", "d": "2"}
     assert _groups(near[::-1], 5, source, ALL[::-1]) == _groups(near, 5, source)
 
 
 def test_no_rows_have_no_groups():
-    found = find_groups(HashColumn.of(ALL[:0]), ALL[:0], [[b"a", b"b"]], 0)
+    found = find_groups(HashColumn.of(ALL[:0]), ALL[:0], np.empty(0, np.int64), 0)
     assert len(found.names) == found.separated == 0
 
 
@@ -87,12 +83,11 @@ def films(write_records, tmp_path: Path) -> str:
                     names.VIEW: 0,
                     names.IMAGE_HASH: f"{frame * 30 + film:064x}".encode(),
                     names.GROUP: f"film {film}".encode() if film < 15 else b"",
+                    names.NEAR_GROUP: 0 if film < 15 else 1 + film,
                 }
             )
     write_records(tmp_path / "Split-train" / "data_tfrecord-00000-of-00001", rows)
     (tmp_path / "bank.json").write_text('{"dim": 16}')
-    near = [[f"{frame * 30 + film:064x}" for frame in range(8)] for film in range(15, 30)]
-    (tmp_path / NEAR_FILE).write_text(json.dumps(near))
     return str(tmp_path)
 
 

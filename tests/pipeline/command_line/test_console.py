@@ -76,7 +76,7 @@ def test_a_run_with_json_on_standard_output_writes_nothing_else_there(tmp_path: 
     done = subprocess.run(
         [
             *(sys.executable, "-P", "-m", "imgpipe.pipeline.cli", "run", "--json", "-"),
-            *("--data", tmp_path / "photos", "--out", tmp_path / "out"),
+            *(tmp_path / "photos", "--out", tmp_path / "out"),
         ],
         capture_output=True,
         text=True,

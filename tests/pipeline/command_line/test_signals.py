@@ -36,7 +36,7 @@ def test_a_signal_during_the_imports_of_a_run_leaves_a_summary_and_no_temporary_
     killed = out / "runs" / "of-a-killed-process" / "tmp"
     killed.mkdir(parents=True)
     (killed / "left").touch()
-    arguments = ("run", "--data", tmp_path / "photos", "--out", out, "--json", file)
+    arguments = ("run", tmp_path / "photos", "--out", out, "--json", file)
     process = subprocess.Popen(
         [*_COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

@@ -85,7 +85,7 @@ def test_a_report_that_cannot_be_made_does_not_change_the_outcome(photos: Path, 
         "sys.argv = ['imgpipe', *sys.argv[1:]]\n"
         "cli.main()\n"
     )
-    done = python_program.ended(program, "run", "--data", photos, "--out", tmp_path / "out")
+    done = python_program.ended(program, "run", photos, "--out", tmp_path / "out")
     assert done.returncode == 4, done.stderr
     assert "failed in" not in done.stdout, "the reason is the data's, not the report's"
     assert "the report could not be written: ZeroDivisionError: in a drawing" in done.stdout

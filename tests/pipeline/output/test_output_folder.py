@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
-import filelock
 import pytest
 import typer
 
 from imgpipe.components.model_pusher import versions
 from imgpipe.components.storage import blob_store, integrity
-from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.commands import doctor
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.output import metadata_file, output_folder
-from imgpipe.pipeline.output.run_lock import LOCK
 
 
 @pytest.fixture
@@ -103,7 +97,7 @@ def test_every_fault_is_named(out: Path):
     assert "version 1: saved_model.pb has changed" in found["served versions"][1]
     assert "blessing/4: gate.json has changed since it was written" in found["artifacts"][1]
     assert "features.sqlite: file is not a database" in found["stores"][1]
-    assert f"imgpipe doctor {out} --repair" in found["metadata"][1]
+    assert "metadata.sqlite is damaged: file is not a database" in found["metadata"][1]
     with pytest.raises(typer.Exit, match=r"^5$"):
         doctor.doctor(out)
 
@@ -122,7 +116,6 @@ def test_stores_for_several_hosts_are_folders_of_files(out: Path, monkeypatch: p
     (run / "config.toml").write_text("[beam]\nrunner = 'flink'\nflink_master = 'host:8081'\n")
     (out / "bank" / "features").mkdir()
     assert output_folder.stores(out).fit
-    assert "stored features" in output_folder._kept(out)
     monkeypatch.setattr(output_folder.os, "access", lambda path, mode: path.name != "features")
     assert output_folder.stores(out).detail == f"{out / 'bank' / 'features'} cannot be written"
 
@@ -141,36 +134,3 @@ def test_a_file_in_the_way_of_a_folder_is_named(tmp_path: Path, name: str):
     )
     with pytest.raises(typer.Exit, match=r"^5$"):
         doctor.doctor(tmp_path)
-
-
-def test_repair_renames_the_database_and_changes_nothing_else(out: Path):
-    (out / metadata_file.NAME).write_bytes(b"garbage" * 1000)
-    before = {path: path.stat().st_mtime_ns for path in (out / "model").rglob("*")}
-    command = [sys.executable, "-m", "imgpipe.pipeline.cli", "doctor", str(out), "--repair"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert "was renamed to metadata.damaged-" in result.stdout
-    told = " ".join(result.stdout.split())
-    assert "Kept: served versions: 1, 2; stored features, so that no image passes" in told
-    assert "The next run executes every component again" in told
-    assert findings(out)["metadata"] == (True, "none yet")
-    assert {path: path.stat().st_mtime_ns for path in (out / "model").rglob("*")} == before
-    assert "needs no repair" in output_folder.repair(out)
-
-
-def test_a_lost_database_is_named_and_restored_from_its_copy(out: Path):
-    with sqlite3.connect(out / metadata_file.COPY) as db:
-        db.execute("CREATE TABLE MLMDEnv (schema_version INTEGER PRIMARY KEY)")
-    fit, detail = findings(out)["metadata"]
-    assert not fit and "metadata.sqlite is missing; a copy of the last run is there" in detail
-    assert "was restored from the copy" in output_folder.repair(out)
-    assert findings(out)["metadata"] == (True, "can be used")
-
-
-def test_repair_is_refused_while_a_run_is_working(out: Path):
-    (out / metadata_file.NAME).write_bytes(b"garbage" * 1000)
-    with (
-        filelock.FileLock(out / LOCK),
-        pytest.raises(ResourceError, match="a run is working in"),
-    ):
-        output_folder.repair(out)
-    assert (out / metadata_file.NAME).exists()

@@ -1,8 +1,7 @@
-"""Fixtures for both kinds of clients, scripted gRPC servers and certificates."""
+"""Fixtures for clients, scripted gRPC servers and certificates."""
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import ipaddress
 import threading
@@ -15,32 +14,20 @@ from typing import Any
 import grpc
 import pytest
 
-from imgpipe.serving.client import AsyncClient, Client
+from imgpipe.serving.client import Client
 
 
-@pytest.fixture(params=["blocking", "asyncio"])
-def ask(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Return a function that calls one method of a new client; parametrized over both kinds.
+@pytest.fixture
+def ask() -> Callable[..., Any]:
+    """Return a function that calls one method of a new client.
 
     Its arguments are target, method and the method's arguments. ``client`` holds the client's
     options.
     """
 
-    def blocking(target: str, method: str, *arguments: Any, client: dict, **options: Any) -> Any:
-        with Client(target, **client) as made:
-            return getattr(made, method)(*arguments, **options)
-
-    def awaited(target: str, method: str, *arguments: Any, client: dict, **options: Any) -> Any:
-        async def go() -> Any:
-            async with AsyncClient(target, **client) as made:
-                return await getattr(made, method)(*arguments, **options)
-
-        return asyncio.run(go())
-
-    run = blocking if request.param == "blocking" else awaited
-
     def do(target: str, method: str, *arguments: Any, client: dict | None = None, **options: Any):
-        return run(target, method, *arguments, client=client or {}, **options)
+        with Client(target, **(client or {})) as made:
+            return getattr(made, method)(*arguments, **options)
 
     return do
 

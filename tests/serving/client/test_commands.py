@@ -1,4 +1,4 @@
-"""The commands ``imgpipe predict`` and ``imgpipe load`` against a real server."""
+"""The command ``imgpipe predict`` against a real server."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_folder_is_classified_and_files_that_are_not_images_are_named(folder, 
 
 
 def test_the_json_output_has_a_row_for_every_file(folder, images):
-    result = imgpipe("predict", folder, "--server", images, "--json", "--at-once", 2)
+    result = imgpipe("predict", folder, "--server", images, "--json")
     rows = json.loads(result.stdout)
     json_formats.conform("predict", rows)
     assert [Path(row["image"]).name for row in rows if "error" in row] == ["notes.txt", "empty.png"]
@@ -92,13 +92,13 @@ def test_the_json_output_has_a_row_for_every_file(folder, images):
         assert len(row["top"]) == 3
 
 
-def test_crop_and_ten_crop_options_change_the_answer(folder, images):
+def test_a_crop_changes_the_answer(folder, images):
     file = folder / "a ö" / "00.jpg"
     answers = [
         json.loads(imgpipe("predict", file, "--server", images, "--json", *more).stdout)[0]
-        for more in ((), ("--crop", "0,0,0.5,0.5"), ("--ten-crop",))
+        for more in ((), ("--crop", "0,0,0.5,0.5"))
     ]
-    assert len({answer["probability"] for answer in answers}) == 3
+    assert len({answer["probability"] for answer in answers}) == 2
     result = imgpipe("predict", file, "--server", images, "--crop", "0,0,50,50")
     assert result.returncode == 2
     assert "The crop 0,0,50,50 extends beyond the image (20 x 24 pixels)" in result.stderr
@@ -139,7 +139,7 @@ def test_refusals_are_reported_in_the_words_of_the_server(folder, images):
         (("--label", "stable"), "Unrecognized servable version label: stable"),
         (("--version", "3", "--label", "stable"), "by version or by label"),
         (("--key", "k.pem"), "certificate and its key together"),
-        (("--server", f"http://{images}"), "port of the gRPC interface"),
+        (("--server", f"http://{images}"), "The client speaks gRPC"),
     ):
         result = imgpipe("predict", file, "--server", images, *more)
         assert result.returncode in (1, 2), result.stderr
@@ -163,31 +163,3 @@ def test_the_error_says_why_the_model_failed_to_load(folder, push, warm_up, tmp_
             time.sleep(0.1)
     assert result.returncode == 2
     assert "Latest(m). Version 3 failed to load: Could not find variable" in result.stderr
-
-
-def test_load_prints_a_line_for_each_level_and_writes_json(folder, images, tmp_path):
-    report = tmp_path / "load.json"
-    result = imgpipe(
-        *("load", images, "--concurrency", "1,2", "--window", 0.3, "--windows", 3),
-        *("--image", folder / "a ö" / "00.jpg", "--batch", 2, "--json", report),
-    )
-    assert result.returncode == 0, result.stderr
-    lines = result.stdout.splitlines()
-    assert lines[0].split()[:2] == ["callers", "requests/s"]
-    assert [line.split()[0] for line in lines[1:]] == ["1", "2"]
-    written = json.loads(report.read_text())
-    json_formats.conform("load", written)
-    assert written["schema"] == 1
-    assert [level["concurrency"] for level in written["levels"]] == [1, 2]
-    result = imgpipe("load", "127.0.0.1:9")
-    assert result.returncode == 5
-    assert "No model server is available" in result.stderr
-    for more, words in (
-        (("--concurrency", "many"), "takes numbers such as 1,8,32"),
-        (("--windows", "2"), "At least 3 windows"),
-        (("--batch", "0"), "--batch must be 1 or more. Received: 0."),
-        (("--image", tmp_path / "gone.jpg"), "cannot read"),
-    ):
-        result = imgpipe("load", images, *more)
-        assert result.returncode == 2, result.stdout + result.stderr
-        assert words in result.stderr

@@ -1,4 +1,4 @@
-"""Crops, ten-crops and arrays are sent to the server with exactly the expected pixels."""
+"""Crops and arrays are sent to the server with exactly the expected pixels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from imgpipe.serving.client import Box, InvalidArgument
-from imgpipe.serving.client.images import content_of, files_of, size_of, views_of
+from imgpipe.serving.client.images import content_of, cropped, files_of, size_of
 from tests.images import encoded, noise
 
 
@@ -54,27 +54,8 @@ def test_a_box_must_lie_inside_the_image(box, words):
 
 
 def test_cropping_changes_no_pixel(photo):
-    (cut,) = views_of(content_of(photo), Box(3, 5, 33, 25), ten_crop=False)
+    cut = cropped(content_of(photo), Box(3, 5, 33, 25))
     np.testing.assert_array_equal(pixels(cut), photo[5:25, 3:33])
-
-
-def test_without_crop_and_ten_crop_the_bytes_are_unchanged():
-    assert views_of(b"whatever", None, ten_crop=False) == [b"whatever"]
-
-
-def test_ten_crops_are_the_corners_and_the_centre_and_their_mirror_images(photo):
-    views = [pixels(view) for view in views_of(content_of(photo), None, ten_crop=True)]
-    h, w = 35, 56  # 0.875 of 40 and 64
-    corners = [(0, 0), (0, 8), (5, 0), (5, 8), (2, 4)]
-    for index, (y, x) in enumerate(corners):
-        expected = photo[y : y + h, x : x + w]
-        np.testing.assert_array_equal(views[2 * index], expected)
-        np.testing.assert_array_equal(views[2 * index + 1], expected[:, ::-1])
-
-
-def test_ten_crops_of_an_image_of_one_pixel():
-    views = views_of(content_of(np.zeros((1, 1, 3), np.uint8)), None, ten_crop=True)
-    assert [pixels(view).shape for view in views] == [(1, 1, 3)] * 10
 
 
 def test_sixteen_bit_images_are_reduced_to_eight_bits_as_in_tensorflow():
@@ -82,7 +63,7 @@ def test_sixteen_bit_images_are_reduced_to_eight_bits_as_in_tensorflow():
 
     deep = np.arange(0, 65536, 64, dtype=np.uint16).reshape(32, 32)
     content = encoded(deep)
-    (cut,) = views_of(content, Box(0, 0, 32, 32), ten_crop=False)
+    cut = cropped(content, Box(0, 0, 32, 32))
     opened = content_of(Image.open(io.BytesIO(content)))
     theirs = tf.io.decode_image(content, channels=3).numpy()
     for ours in (cut, opened):
@@ -107,7 +88,7 @@ def test_files_and_pillow_images_that_cannot_be_read_are_refused(photo):
 def test_the_exif_orientation_is_not_applied(photo):
     exif = Image.Exif()
     exif[0x0112] = 6
-    (cut,) = views_of(encoded(photo, exif=exif), Box(0, 0, 64, 40), ten_crop=False)
+    cut = cropped(encoded(photo, exif=exif), Box(0, 0, 64, 40))
     np.testing.assert_array_equal(pixels(cut), photo)
     with Image.open(io.BytesIO(cut)) as image:
         assert not image.getexif()
@@ -116,7 +97,7 @@ def test_the_exif_orientation_is_not_applied(photo):
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n broken"])
 def test_bytes_that_are_not_an_image_cannot_be_cropped(content):
     with pytest.raises(InvalidArgument, match="cannot be opened for cropping"):
-        views_of(content, Box(0, 0, 1, 1), ten_crop=False)
+        cropped(content, Box(0, 0, 1, 1))
 
 
 def test_arrays_are_encoded_without_loss(photo):

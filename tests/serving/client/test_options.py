@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 import time
@@ -15,11 +14,9 @@ from imgpipe.serving.client import (
     Client,
     DeadlineExceeded,
     InvalidArgument,
-    Retry,
     Tls,
     Unavailable,
 )
-from imgpipe.serving.client.options import Connection
 
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
@@ -107,17 +104,9 @@ def test_other_status_codes_are_not_retried(ask, scripted, code):
 def test_retry_can_be_turned_off(ask, scripted):
     target, seen = scripted(failing(1, grpc.StatusCode.UNAVAILABLE))
     with pytest.raises(Unavailable, match=r"^not now$") as error:
-        ask(target, "status", client={"retry": Retry(attempts=1)})
+        ask(target, "status", client={"attempts": 1})
     assert error.value.from_server
     assert len(seen.seen) == 1
-
-
-# As text, the first two are 0.30000000000000004 and 1e-05. The third never ended.
-@pytest.mark.parametrize("pause", [0.1 * 3, 1e-5, 0.001])
-def test_every_pause_is_a_duration_for_grpc(ask, scripted, pause):
-    target, seen = scripted(failing(1, grpc.StatusCode.UNAVAILABLE))
-    assert ask(target, "status", client={"retry": Retry(first_pause=pause)}) == []
-    assert len(seen.seen) == 2
 
 
 @pytest.mark.parametrize("seconds", [math.inf, 1e12])
@@ -179,10 +168,10 @@ def test_tls_and_mutual_tls(ask, scripted, certificates):
     assert ask(target, "status", client={"tls": named}) == []
     for tls in (Tls(ca=certificates.stranger), None, Tls(certificates.ca, server_name="other")):
         with pytest.raises(Unavailable, match="No model server is available"):
-            ask(target, "status", client={"tls": tls, "retry": Retry(1), "timeout": 5.0})
+            ask(target, "status", client={"tls": tls, "attempts": 1, "timeout": 5.0})
 
     with pytest.raises(Unavailable, match=r"TLS handshake failed\. Name the authority .* --ca"):
-        ask(target, "status", client={"tls": Tls(certificates.stranger), "retry": Retry(1)})
+        ask(target, "status", client={"tls": Tls(certificates.stranger), "attempts": 1})
 
     both = grpc.ssl_server_credentials(
         [(server_key, server_chain)], certificates.ca.read_bytes(), require_client_auth=True
@@ -194,7 +183,7 @@ def test_tls_and_mutual_tls(ask, scripted, certificates):
         ask(
             target,
             "status",
-            client={"tls": Tls(certificates.ca), "retry": Retry(1), "timeout": 5.0},
+            client={"tls": Tls(certificates.ca), "attempts": 1, "timeout": 5.0},
         )
 
 
@@ -205,49 +194,29 @@ def test_invalid_settings_are_refused(tmp_path):
         Tls(ca=tmp_path / "no.pem").credentials()
     for attempts in (0, 6):
         with pytest.raises(InvalidArgument, match=r"1 \(no retry\) to 5"):
-            Retry(attempts=attempts)
-    for pauses in ({"first_pause": 0}, {"longest_pause": math.inf}, {"factor": math.nan}):
-        with pytest.raises(InvalidArgument, match="above 0 s"):
-            Retry(**pauses)
-    with pytest.raises(InvalidArgument, match="TLS over REST needs an https"):
-        Client("http://localhost:1", tls=Tls())
+            Client("localhost:1", attempts=attempts)
+    for headers, words in (
+        ({"a b": "c"}, "A header needs a name of letters"),
+        ({"a": "line\r\nInjected: 1"}, "printable ASCII"),
+    ):
+        with pytest.raises(InvalidArgument, match=words):
+            Client("localhost:1", headers=headers)
+    with pytest.raises(InvalidArgument, match="The client speaks gRPC"):
+        Client("http://localhost:8501")
     with pytest.raises(InvalidArgument, match="name of the model must not be empty"):
         Client("localhost:1", model="")
     assert "SECRET" not in repr(Tls(certificate=b"c", key=b"SECRET"))
 
 
-def test_the_channel_arguments_hold_the_service_config_of_grpc():
-    arguments = dict(Connection("dns:///models:8500").channel_arguments())
-    config = json.loads(arguments["grpc.service_config"])
-    assert config["loadBalancingConfig"] == [{"round_robin": {}}]
-    (method,) = config["methodConfig"]
-    assert method["retryPolicy"] == {
-        "maxAttempts": 5,
-        "initialBackoff": "0.100s",
-        "maxBackoff": "1.000s",
-        "backoffMultiplier": 2.0,
-        "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
-    }
-    assert arguments["grpc.max_receive_message_length"] == -1
-    assert "grpc.enable_http_proxy" not in arguments
-    assert dict(Connection("localhost:1").channel_arguments())["grpc.enable_http_proxy"] == 0
+def test_headers_become_metadata_and_host_the_authority(scripted, ask):
+    sent: dict[str, str] = {}
 
+    def answer(method, request, context):
+        sent.update(context.invocation_metadata())
+        return b""
 
-@pytest.mark.parametrize("ca", [b"", b"no certificate", "é".encode("latin-1")])
-def test_authorities_that_are_no_certificates_are_refused(ca):
-    with pytest.raises(InvalidArgument, match="holds no PEM certificates"):
-        Tls(ca=ca).context()
-    with pytest.raises(InvalidArgument, match="holds no PEM certificates"):
-        Client("localhost:1", tls=Tls(ca=ca))
-
-
-@pytest.mark.parametrize(
-    "target", ["localhost:99999", "[::1]:65536", "ipv4:127.0.0.1:1,[::1]:99999"]
-)
-def test_a_port_beyond_the_last_one_is_refused(target):
-    with pytest.raises(InvalidArgument, match="up to 65535"):
-        Client(target)
-    for good in ("localhost:65535", "unix:/socket:99999", "::1", "dns:///localhost"):
-        Client(good).close()
-    for good in ("localhost:0008500", "xds:///a:99999"):
-        Connection(good)
+    target, _ = scripted(answer)
+    headers = {"Authorization": "Bearer secret", "Host": "model.example", "X-Tenant": "a b"}
+    ask(target, "status", client={"headers": headers})
+    assert (sent["authorization"], sent["x-tenant"]) == ("Bearer secret", "a b")
+    assert "host" not in sent

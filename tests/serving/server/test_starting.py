@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from imgpipe.serving.client import Client, NotFound, Retry, Unavailable
+from imgpipe.serving.client import Client, NotFound, Unavailable
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.status import StatusError
@@ -51,7 +51,7 @@ def serve(tmp_path):
 
 def ask(server, model):
     """Return the prediction of a model for x = [2.0]; the client does not retry."""
-    with Client(server.target, model, retry=Retry(attempts=1)) as client:
+    with Client(server.target, model, attempts=1) as client:
         return client.predict(TWO)
 
 

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import errno
 import gzip
-import hashlib
 import io
-import itertools
 import os
-import random
 import tarfile
 import zipfile
 
-import numpy as np
 import pytest
 
-from imgpipe.components import source_check
 from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
-from imgpipe.components.example_gen.sources import hashing, open_source, seekable_gzip
-from imgpipe.components.example_gen.sources.archive import MEMBER_LIMIT
-from imgpipe.components.example_gen.sources.items import in_reading_order
-from imgpipe.components.example_gen.sources.seekable_gzip import SeekableGzip
-from imgpipe.models.errors import ConfigError
+from imgpipe.components.example_gen.sources import SourceOptions, local_files, open_source
+from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
+from imgpipe.models.errors import ConfigError, ResourceError
 
 FILES = {"cat/a.jpg": b"a" * 9, "cat/deep/b.jpg": b"b", "dog/c.jpg": b"", "dog/é ü.jpg": b"d" * 999}
 KINDS = ("zip", "tar", "tar.gz")
-_PIECE = 1 << 18  # bytes; a gzip file of many such pieces is not unpacked at once
 
 
 @pytest.fixture
@@ -51,13 +42,13 @@ def pack(tmp_path):
 
 
 def notes(scan):
-    """Return kind and path of the notes of a scan, except those about non-ASCII names."""
-    return {(note.kind, note.path) for note in scan.notes if note.kind != "non_ascii_name"}
+    """Return kind and path of the notes of a scan."""
+    return {(note.kind, note.path) for note in scan.notes}
 
 
-def contents(path):
+def contents(path, options=None):
     """Return the bytes of all items of an archive by path."""
-    source = open_source(str(path))
+    source = open_source(str(path), options)
     return {item.path: source.read(item) for item in source.listing().items}
 
 
@@ -107,7 +98,8 @@ def test_split_folders_wrapping_folders_and_hidden_or_loose_members_are_recognis
         ("set/val/a/1.jpg", "a", "validation"),
         ("set/val/b/1.jpg", "b", "validation"),
     ]
-    assert notes(scan) == {("hidden", "__MACOSX"), ("hidden", "set/train/.DS_Store")}
+    hidden = {("hidden", "__MACOSX"), ("hidden", "set/train/.DS_Store")}
+    assert notes(scan) == {*hidden, ("single_folder", "set")}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -192,26 +184,9 @@ def test_a_member_over_the_limit_is_not_unpacked(pack, tmp_path):
         zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive,
         archive.open("cat/big.jpg", "w") as member,
     ):
-        for _ in range((MEMBER_LIMIT >> 20) + 1):
+        for _ in range((BYTE_LIMIT >> 20) + 1):
             member.write(bytes(1 << 20))
     assert "larger than 256 MiB" in unreadable(path)["cat/big.jpg"]
-
-
-def test_members_that_share_data_are_refused(tmp_path):
-    """A ZIP bomb without nesting has many directory entries for one piece of data."""
-    path = tmp_path / "overlap.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("cat/a.jpg", bytes(1 << 20))
-        archive.writestr("dog/b.jpg", b"fine")
-        copy = zipfile.ZipInfo("cat/z.jpg")
-        real = archive.getinfo("cat/a.jpg")
-        for name in ("header_offset", "compress_size", "file_size", "CRC", "compress_type"):
-            setattr(copy, name, getattr(real, name))
-        archive.filelist.append(copy)
-        archive.NameToInfo[copy.filename] = copy
-    assert {name: why.split(" of")[0] for name, why in unreadable(path).items()} == {
-        "cat/z.jpg": "lies over the data"
-    }
 
 
 def test_archives_that_unpack_to_more_than_200_times_their_size_are_refused(tmp_path):
@@ -232,17 +207,8 @@ def test_archives_that_unpack_to_more_than_200_times_their_size_are_refused(tmp_
     with bomb.open("ab") as file:
         for _ in range(48):
             file.write(zeros)
-    with pytest.raises(ConfigError, match="unpacks to more than 200 times its size: 1024 MiB"):
+    with pytest.raises(ConfigError, match="unpacks to more than 200 times its size: 1025 MiB"):
         open_source(str(bomb)).listing()
-
-
-def test_a_tar_with_an_endless_name_is_refused(tmp_path):
-    info = tarfile.TarInfo("././@LongLink")
-    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 1 << 33
-    path = tmp_path / "name.tar"
-    path.write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
-    with pytest.raises(ConfigError, match="header of 8,589,93"):
-        open_source(str(path)).listing()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -299,9 +265,9 @@ def test_files_that_are_no_archive_are_refused_with_the_cause(tmp_path, name, co
 
 
 def test_one_class_or_none_is_refused(pack):
-    with pytest.raises(ConfigError, match=r"one class only \(cat\) in 1 images"):
+    with pytest.raises(ConfigError, match=r"one class only \(cat\) in 1 files"):
         open_source(str(pack("zip", {"cat/a.jpg": b"x"}))).listing()
-    with pytest.raises(ConfigError, match="no class in 1 images"):
+    with pytest.raises(ConfigError, match="no class in 1 files"):
         open_source(str(pack("tar", {"a.jpg": b"x"}))).listing()
 
 
@@ -309,27 +275,6 @@ def test_an_archive_of_refused_members_alone_says_why(pack):
     path = pack("tar", {"/home/me/a/1.jpg": b"x", "/home/me/b/2.jpg": b"y"})
     expected = "all 2 members were refused, the first of them '/home/me/a/1.jpg' .an absolute path."
     with pytest.raises(ConfigError, match=expected):
-        open_source(str(path)).listing()
-
-
-def test_a_volume_number_in_the_record_of_zip64_is_no_other_volume(pack):
-    path = pack("zip", FILES)
-    data = bytearray(path.read_bytes())
-    at = data.find(b"PK\1\2") + 34
-    data[at : at + 2] = b"\xff\xff"
-    path.write_bytes(data)
-    assert contents(path) == FILES
-
-
-@pytest.mark.parametrize("number_in", ["end record", "directory"])
-def test_one_volume_of_a_split_zip_is_refused_with_the_way_to_join_them(pack, number_in):
-    path = pack("zip", FILES)
-    data = bytearray(path.read_bytes())
-    # The number of the volume in the end record, and in the first entry of the directory.
-    at = data.rfind(b"PK\5\6") + 4 if number_in == "end record" else data.find(b"PK\1\2") + 34
-    data[at] = 1
-    path.write_bytes(data)
-    with pytest.raises(ConfigError, match="is one volume of several; join them with `zip -s 0 pho"):
         open_source(str(path)).listing()
 
 
@@ -360,101 +305,28 @@ def test_empty_class_folders_are_noted(pack, tmp_path):
     assert scan.counts()["bird"] == 0 and ("empty_class", "bird") in notes(scan)
 
 
-def test_a_gzip_file_is_read_at_any_place_by_several_threads(tmp_path):
-    content = random.Random(0).randbytes(6 * _PIECE) + bytes(20 * _PIECE)
-    content += random.Random(1).randbytes(5 * _PIECE + 77)
-    path = tmp_path / "x.gz"
-    halves = content[: 9 * _PIECE + 5], content[9 * _PIECE + 5 :]
-    path.write_bytes(b"".join(map(gzip.compress, halves)) + bytes(64))  # two members, padding
-    stream = SeekableGzip(str(path))
-    draw = random.Random(2)
-    ranges = [(draw.randrange(len(content)), draw.randrange(3 * _PIECE)) for _ in range(150)]
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        for (start, size), data in zip(
-            ranges, pool.map(lambda r: stream.pread(r[1], r[0]), ranges), strict=True
-        ):
-            assert (
-                hashlib.sha256(data).digest()
-                == hashlib.sha256(content[start : start + size]).digest()
-            )
-    assert stream.pread(10, len(content)) == b""
+def test_a_compressed_tar_is_unpacked_once_into_the_store(pack, tmp_path, beam_pipeline):
+    spec, store = str(pack("tar.gz", FILES)), tmp_path / "store"
+    settings = IngestSettings(spec, ("cat", "dog"), shard_size=2, store=str(store))
+    assert ingest(beam_pipeline(), str(tmp_path / "in"), settings)["images"] == 4
+    (unpacked,) = (store / "unpacked").iterdir()
+    before = unpacked.stat()
+    assert contents(spec, SourceOptions(store=str(store))) == FILES
+    assert unpacked.stat() == before
+    pack("tar.gz", {**FILES, "dog/new.jpg": b"new"})
+    assert len(contents(spec, SourceOptions(store=str(store)))) == 5
+    (newer,) = (store / "unpacked").iterdir()
+    assert newer != unpacked
 
 
-@pytest.mark.parametrize("failing", [1, 3, 7])
-def test_a_read_error_does_not_shift_what_is_read_after_it(tmp_path, monkeypatch, failing):
-    content = random.Random(0).randbytes(12 * _PIECE)
-    path = tmp_path / "x.gz"
-    path.write_bytes(gzip.compress(content))
-    stream, pread, calls = SeekableGzip(str(path)), os.pread, itertools.count(1)
+def test_a_full_disk_ends_the_unpacking_of_a_tar_as_a_shortage(pack, tmp_path, monkeypatch):
+    def full(source, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def fail_once(*arguments):
-        if next(calls) == failing:
-            raise OSError(errno.EIO, "Input/output error")
-        return pread(*arguments)
-
-    monkeypatch.setattr(os, "pread", fail_once)
-    with pytest.raises(OSError, match="Input/output"):
-        stream.pread(len(content), 0)
-    assert stream.pread(len(content), 0) == content
-
-
-def test_the_number_of_saved_states_of_a_long_gzip_file_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(seekable_gzip, "MAX_STATES", 4)
-    content = np.arange(100 * _PIECE // 4, dtype="<u4").tobytes()
-    path = tmp_path / "x.gz"
-    path.write_bytes(gzip.compress(content, 1))
-    stream = SeekableGzip(str(path))
-    for start in (len(content) - 9, 5, len(content) // 2, 17 * _PIECE):
-        assert stream.pread(9, start) == content[start : start + 9]
-    assert stream.states <= 4
-
-
-@pytest.fixture
-def unpacked(monkeypatch):
-    """Return a list that grows by the number of each block that is unpacked, few of which stay."""
-    monkeypatch.setattr(seekable_gzip, "_BLOCKS_KEPT", 16)
-    blocks, unpack = [], SeekableGzip._next_block
-
-    def counted(stream, state):
-        blocks.append(state.block)
-        return unpack(stream, state)
-
-    monkeypatch.setattr(SeekableGzip, "_next_block", counted)
-    # Several threads may read a block of before again.
-    monkeypatch.setattr(hashing, "_HASH_THREADS", 1)
-    monkeypatch.setattr(source_check, "_THREADS", 1)
-    return blocks
-
-
-def _in_any_order():
-    """Return files {member: bytes} in an order that is not that of their names."""
-    draw = random.Random(0)
-    numbers = draw.sample(range(100), 100)
-    return {f"{'ab'[n % 2]}/{n:03d}.jpg": draw.randbytes(_PIECE * 3 // 4) for n in numbers}
-
-
-def test_a_compressed_tar_in_any_order_is_unpacked_twice_to_be_checked(pack, unpacked):
-    judged = source_check.judge(source_check.Plan(str(pack("tar.gz", _in_any_order()))))
-    assert len(judged.rejects) == 100 and len(unpacked) <= 2 * (max(unpacked) + 1)
-
-
-def test_a_compressed_tar_in_any_order_is_unpacked_twice_to_be_ingested(
-    pack, unpacked, tmp_path, beam_pipeline
-):
-    settings = IngestSettings(str(pack("tar.gz", _in_any_order())), ("a", "b"), shard_size=20)
-    assert ingest(beam_pipeline(), str(tmp_path / "in"), settings)["images"] == 100
-    assert len(unpacked) <= 2 * (max(unpacked) + 1)
-
-
-def test_a_compressed_tar_in_any_order_is_unpacked_twice_to_be_listed_and_hashed(pack, unpacked):
-    files = _in_any_order()
-    source = open_source(str(pack("tar.gz", files)))
-    scan = source.scan()
-    assert len(unpacked) <= 2 * (max(unpacked) + 1)
-    hashes = {path: hashlib.sha256(data).hexdigest() for path, data in sorted(files.items())}
-    assert {item.path: item.sha256 for item in scan.items} == hashes
-    assert [item.path for item in scan.items] == sorted(files)
-    assert [item.path for item in in_reading_order(scan.items)] == list(files)
+    monkeypatch.setattr(local_files, "_inflate", full)
+    with pytest.raises(ResourceError, match=r"cannot be unpacked to .* No space left on device"):
+        contents(pack("tar.gz", FILES), SourceOptions(store=str(tmp_path / "store")))
+    assert not list(tmp_path.rglob("unpacked/*"))
 
 
 def test_a_tar_that_ends_with_a_zip_is_read_as_a_tar(pack):

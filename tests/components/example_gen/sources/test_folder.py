@@ -153,6 +153,13 @@ def test_an_unreadable_folder_is_noted():
     assert [item.path for item in scan.items] == ["a/1.jpg", "b/2.jpg"]
 
 
+def test_a_single_folder_around_the_classes_is_skipped_with_a_note(tmp_path):
+    spec = fill(tmp_path, "photos/photos/cat/1.jpg", "photos/photos/dog/2.jpg", "readme.txt")
+    scan = open_source(spec).listing()
+    assert scan.vocabulary == ("cat", "dog") and ("single_folder", "photos/photos") in notes(scan)
+    assert [item.path for item in scan.items if item.label is None] == ["readme.txt"]
+
+
 def test_empty_class_stays_in_the_vocabulary(tmp_path):
     fill(tmp_path, "a/1.jpg", "b/2.jpg")
     (tmp_path / "c").mkdir()
@@ -166,7 +173,6 @@ def test_empty_class_stays_in_the_vocabulary(tmp_path):
         ((), "found nothing"),
         (("1.jpg", "2.jpg"), "found 2 files directly in it .*no folder"),
         (("cat/1.jpg",), "one class only .cat."),
-        (("photos/cat/1.jpg", "photos/dog/2.jpg"), "one level too deep; give .*photos instead"),
         (("train/a/1", "test/a/1", "notes/x"), "mixes split folders .test, train. with others"),
         (("val/a/1", "test/b/1"), "holds test, val but no train"),
         (("train/a/1", "train/b/1", "val/a/1", "validation/a/1"), "has two folders for one split"),
@@ -205,7 +211,7 @@ def test_flat_split_folders_beside_a_list_name_the_list(tmp_path):
     with pytest.raises(ConfigError, match=message):
         open_source(str(tmp_path)).listing()
     (tmp_path / "labels.csv").unlink()
-    with pytest.raises(ConfigError, match="found no class folder, at least two are needed"):
+    with pytest.raises(ConfigError, match="found no class in 3 files, at least two are needed"):
         open_source(str(tmp_path)).listing()
 
 
@@ -224,7 +230,7 @@ def test_missing_folders_files_and_unknown_kinds_are_refused(tmp_path):
 def test_class_folders_without_any_file_are_refused(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    with pytest.raises(ConfigError, match=r"2 class folders \(a, b\) without a single file"):
+    with pytest.raises(ConfigError, match=r"2 classes \(a, b\) without a single file"):
         open_source(str(tmp_path)).listing()
 
 

@@ -57,17 +57,6 @@ class TinyShapes(_Tiny):
     """A registered builder, which is found by its name `tiny_shapes`."""
 
 
-class FarShapes(_Tiny):
-    """A builder whose download comes from an address where no server answers."""
-
-    @property
-    def url_infos(self):
-        info = tfds.core.download.checksums.UrlInfo(
-            size=tfds.core.utils.Size(2048), checksum="0" * 64, filename="far.zip"
-        )
-        return {"http://127.0.0.1:9/far.zip": info}
-
-
 class BrokenShapes(_Tiny):
     """A builder whose own code raises AssertionError."""
 
@@ -150,22 +139,12 @@ def test_the_group_pattern_is_applied_to_the_file_names_of_the_set(prepared):
     assert open_source("tfds:tiny_shapes", options).listing().groups() == 10
 
 
-def test_without_network_the_error_says_what_to_fetch_and_where_to_put_it(tmp_path):
-    with pytest.raises(ResourceError, match="cannot be downloaded") as caught:
-        open_source("tfds:far_shapes", SourceOptions(tfds_dir=str(tmp_path))).listing()
-    text = str(caught.value)
-    assert f"is not prepared in {tmp_path}/far_shapes/1.2.3 and cannot be downloaded" in text
-    assert (
-        "no connection to 127.0.0.1. It is made from http://127.0.0.1:9/far.zip (2.00 KiB)" in text
-    )
-    assert "run `tfds build far_shapes`" in text and f"to {tmp_path}/far_shapes/1.2.3" in text
-    assert caught.value.exit_code == 5
-    assert not (tmp_path / "far_shapes").exists()
-
-
-def test_the_message_of_a_failing_builder_is_in_the_error(tmp_path):
-    with pytest.raises(ResourceError, match=r"put far\.zip into the manual folder"):
+def test_the_error_of_a_set_that_cannot_be_prepared_says_where_to_put_it(tmp_path):
+    with pytest.raises(ResourceError, match=r"put far\.zip into the manual folder") as caught:
         open_source("tfds:broken_shapes", SourceOptions(tfds_dir=str(tmp_path))).listing()
+    text = str(caught.value)
+    assert f"is not prepared in {tmp_path}/broken_shapes/1.2.3 and cannot be downloaded" in text
+    assert "run `tfds build broken_shapes`" in text and caught.value.exit_code == 5
 
 
 @pytest.mark.parametrize(

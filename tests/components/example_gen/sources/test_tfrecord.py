@@ -10,7 +10,8 @@ import sys
 import pytest
 import tensorflow as tf
 
-from imgpipe.components.example_gen.sources import SourceOptions, open_source, tfrecord
+from imgpipe.components.example_gen.sources import SourceOptions, open_source
+from imgpipe.components.example_gen.sources import records as record_files
 from imgpipe.components.storage.records import make, serialise
 from imgpipe.models.errors import ConfigError
 
@@ -116,7 +117,7 @@ def test_record_files_are_found_by_other_names(tmp_path, encode, name):
     [("x.tfrec", True), ("x.tfrec*", True), ("x.tfrecord-a", True), ("my.tfrecipes.zip", False)],
 )
 def test_a_word_that_begins_like_the_suffix_is_no_record_file(name, taken):
-    assert tfrecord.takes(name, SourceOptions()) is taken
+    assert record_files.takes(name, SourceOptions()) is taken
 
 
 @pytest.mark.parametrize("name", ["crash_test_photos", "valid_images", "train_test_all", "train"])

@@ -87,16 +87,6 @@ def test_training_items_of_a_group_that_is_also_in_validation_are_a_problem():
     assert not any(item.problem for item in found.items[1:])
 
 
-def test_long_non_ascii_and_colliding_names_are_noted():
-    paths = ("a/IMG.jpg", "a/img.JPG", "a/caf\u00e9.jpg", "a/cafe\u0301.jpg", "a/" + "x" * 300)
-    found = vet(scan(*(Item(path, "a") for path in paths)), SourceOptions())
-    assert kinds(found) == {"case_collision": 2, "non_ascii_name": 2, "long_name": 1}
-    many = vet(scan(*(Item(f"写真/{n}", "写真") for n in range(250))), SourceOptions())
-    assert kinds(many) == {"non_ascii_name": 101}
-    assert many.notes[0].path == "写真/0" and many.notes[-1].detail == "and 150 more"
-    assert many.noted() == {"non_ascii_name": 250}
-
-
 @pytest.mark.parametrize(
     ("other", "message"),
     [

@@ -2,52 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from imgpipe.components.image_file.content import decode
 from imgpipe.components.image_file.perceptual_hash import (
-    ALL_BYTES,
     BYTES,
     KINDS,
-    PerceptualHashes,
     perceptual_hashes,
 )
 from imgpipe.components.image_file.pixels import Pixels
+from imgpipe.components.image_filter import near_search
 from imgpipe.components.image_filter.checks.near_duplicate import RADIUS
-from imgpipe.components.image_filter.near_duplicates import search
-from imgpipe.components.image_filter.near_duplicates.links import Links
+from imgpipe.components.image_filter.near_search import Hashes, search
 from tests.images import distance
 
 
 def table(images):
     """Return the hashes of the images, uint8 [n, 32 · kinds]."""
-    rows = [image.upright + image.mirrored + image.crops for image in images]
-    flat = np.frombuffer(b"".join(rows), np.uint8)
-    return flat.reshape(len(rows), -1 if rows else 2 * BYTES)
-
-
-def grouped(table, radius):
-    """Return the first image of each image's group, int64 [n].
-
-    `table` has the hashes of the images as `table` returns them, or also their grey images.
-    """
-    kinds, grey = table.shape[1] // BYTES, None
-    if table.shape[1] == ALL_BYTES:
-        kinds, grey = KINDS, lambda: table[:, KINDS * BYTES :]
-    hashes = search.Hashes(lambda kind: table[:, kind * BYTES : (kind + 1) * BYTES], grey)
-    shares = search.tasks(len(table), kinds)
-    images, firsts = Links(search.linked(hashes, task, radius) for task in shares).groups()
-    numbers = np.arange(len(table))
-    numbers[images] = firsts
-    return numbers
+    flat = np.frombuffer(b"".join(images), np.uint8)
+    return flat.reshape(len(images), -1 if images else 2 * BYTES)
 
 
 def groups(images, radius):
     """Return the first image of each image's group, int64 [n]."""
-    return grouped(table(images), radius)
+    return search(Hashes.of(table(images)), radius)
 
 
 def drawn(count, seed=0):
@@ -61,13 +40,12 @@ def drawn(count, seed=0):
 
 def from_bits(bits):
     """Return the hashes of an image whose upright hash has these bits, uint8 [16, 16]."""
-    upright, mirrored = np.packbits(bits), np.packbits(1 - bits[:, ::-1])
-    return PerceptualHashes(upright.tobytes(), mirrored.tobytes())
+    return np.packbits([bits, 1 - bits[:, ::-1]]).tobytes()
 
 
 def changed(image, flips, rng):
     """Return the hashes of an image with `flips` random bits of the upright hash flipped."""
-    bits = np.unpackbits(np.frombuffer(image.upright, np.uint8))
+    bits = np.unpackbits(np.frombuffer(image[:BYTES], np.uint8))
     bits[rng.choice(256, flips, replace=False)] ^= 1
     return from_bits(bits.reshape(16, 16))
 
@@ -98,7 +76,7 @@ def test_recall_of_pairs_among_20_000(flips, recall):
 
 def test_mirrored_copies_are_found():
     originals = drawn(200)
-    turned = PerceptualHashes(originals[7].mirrored, originals[7].upright)
+    turned = originals[7][BYTES:] + originals[7][:BYTES]
     found = groups([*originals, turned], 0)
     assert together(found, 7, 200) and len(set(found.tolist())) == 200
 
@@ -108,15 +86,9 @@ def test_mirrored_copies_are_found():
 def test_a_crop_of_another_image_is_found(count, flips):
     rng = np.random.default_rng(4)
     originals = drawn(count)
-    crops = [image.upright for image in drawn(3 * count, seed=5)]
-    whole = [
-        dataclasses.replace(image, crops=b"".join(crops[3 * n : 3 * n + 3]))
-        for n, image in enumerate(originals)
-    ]
-    parts = []
-    for n in range(50):
-        part = changed(PerceptualHashes(crops[3 * n + n % 3], b""), flips, rng)
-        parts.append(dataclasses.replace(part, crops=b"\0" * 3 * BYTES))
+    crops = [image[:BYTES] for image in drawn(3 * count, seed=5)]
+    whole = [image + b"".join(crops[3 * n : 3 * n + 3]) for n, image in enumerate(originals)]
+    parts = [changed(crops[3 * n + n % 3], flips, rng) + b"\0" * 3 * BYTES for n in range(50)]
     found = groups([*whole, *parts], RADIUS)
     assert np.mean([together(found, n, count + n) for n in range(50)]) >= 0.9
     assert len(set(found.tolist())) >= count, "nothing else is near"
@@ -124,10 +96,9 @@ def test_a_crop_of_another_image_is_found(count, flips):
 
 def test_the_negative_of_an_image_is_not_its_near_duplicate():
     (one,) = drawn(1)
-    negative = PerceptualHashes(one.mirrored, one.upright)
-    turned = [bytes(255 - byte for byte in part) for part in (one.upright, one.mirrored)]
-    assert groups([one, PerceptualHashes(*turned)], RADIUS).tolist() == [0, 1]
-    assert groups([one, negative], RADIUS).tolist() == [0, 0]
+    turned = bytes(255 - byte for byte in one)
+    assert groups([one, turned], RADIUS).tolist() == [0, 1]
+    assert groups([one, one[BYTES:] + one[:BYTES]], RADIUS).tolist() == [0, 0]
 
 
 def test_a_chain_of_near_duplicates_is_one_group():
@@ -135,7 +106,7 @@ def test_a_chain_of_near_duplicates_is_one_group():
     (one,) = drawn(1)
     two = changed(one, 30, rng)
     three = changed(two, 30, rng)
-    assert distance(one.upright, three.upright) > 40
+    assert distance(one[:BYTES], three[:BYTES]) > 40
     assert groups([one, two, three], 40).tolist() == [0, 0, 0]
 
 
@@ -173,28 +144,28 @@ def test_images_with_the_same_background_are_not_near_duplicates(count):
     copy = np.frombuffer(pictured((images[3] * 0.9).astype(np.uint8)), np.uint8)
     hashes = np.stack([*rows, copy])
     by_hash_alone = hashes[:, : KINDS * BYTES]
-    assert len(set(grouped(by_hash_alone, RADIUS).tolist())) < count / 2
-    found = grouped(hashes, RADIUS).tolist()
+    assert len(set(search(Hashes.of(by_hash_alone), RADIUS).tolist())) < count / 2
+    found = search(Hashes.of(hashes), RADIUS).tolist()
     assert found == [*range(count), 3]
 
 
 def test_the_comparisons_for_each_image_do_not_grow_with_the_number_of_images(monkeypatch):
     compared = 0
-    within = search.within
+    within = near_search.within
 
     def counted(one, other, radius):
         nonlocal compared
         compared += one.shape[1]
         return within(one, other, radius)
 
-    monkeypatch.setattr(search, "within", counted)
+    monkeypatch.setattr(near_search, "within", counted)
     each = []
     for count in (2_000, 20_000):
         compared = 0
         groups(drawn(count), RADIUS)
         each.append(compared / count)
     assert each[1] == pytest.approx(each[0], rel=0.01)
-    assert each[1] <= 2 * search.ORDERS * search.WINDOW
+    assert each[1] <= 2 * near_search.ORDERS * near_search.WINDOW
 
 
 @pytest.mark.parametrize("radius", [0, 8, 40, 130])
@@ -204,12 +175,14 @@ def test_comparing_half_of_the_bits_first_misses_no_pair(radius):
     flips = rng.integers(0, 256, 600)
     bits = np.argsort(rng.random((600, 256)), axis=1) < flips[:, None]
     other = one ^ np.packbits(bits, axis=1).view(np.uint64).T
-    assert search.within(one, other, radius).tolist() == np.flatnonzero(flips <= radius).tolist()
+    assert (
+        near_search.within(one, other, radius).tolist() == np.flatnonzero(flips <= radius).tolist()
+    )
 
 
 def test_the_compared_pairs_are_neighbours_in_the_documented_orders(monkeypatch):
     """A slow search, implemented from the docstring of the module, finds the same groups."""
-    monkeypatch.setattr(search, "ALL_PAIRS", 10)
+    monkeypatch.setattr(near_search, "ALL_PAIRS", 10)
     rng = np.random.default_rng(8)
     originals = drawn(60)
     images = [*originals, *(changed(image, 30, rng) for image in originals)]
@@ -220,9 +193,9 @@ def test_the_compared_pairs_are_neighbours_in_the_documented_orders(monkeypatch)
     both = np.concatenate([upright, mirrored])
     orders = np.random.default_rng([256, 1])
     pairs = set()
-    for _ in range(search.ORDERS):
+    for _ in range(near_search.ORDERS):
         order = np.lexsort(both.T[orders.permutation(256)[: len(both).bit_length() + 6]][::-1])
-        for step in range(1, search.WINDOW + 1):
+        for step in range(1, near_search.WINDOW + 1):
             for i, j in zip(order[:-step], order[step:], strict=True):
                 if min(i, j) < len(images) and (both[i] != both[j]).sum() <= RADIUS:
                     pairs.add((int(i) % len(images), int(j) % len(images)))
@@ -234,17 +207,15 @@ def test_the_compared_pairs_are_neighbours_in_the_documented_orders(monkeypatch)
     assert len(set(expected.tolist())) < 70
 
 
-def test_the_sizes_of_blocks_and_tasks_do_not_change_the_groups(monkeypatch):
+def test_the_sizes_of_blocks_do_not_change_the_groups(monkeypatch):
     """Neighbours are also compared across the ends of blocks."""
     rng = np.random.default_rng(6)
     originals = drawn(1500)
     images = [*originals, *(changed(image, 35, rng) for image in originals[:300])]
     whole = groups(images, RADIUS)
-    monkeypatch.setattr(search, "SORTED_BLOCK", 97)
-    monkeypatch.setattr(search, "KEYS_AT_ONCE", 100)
-    monkeypatch.setattr(search, "ORDERS_A_TASK", 5)
+    monkeypatch.setattr(near_search, "SORTED_BLOCK", 97)
+    monkeypatch.setattr(near_search, "KEYS_AT_ONCE", 100)
     assert groups(images, RADIUS).tolist() == whole.tolist()
-    assert len(search.tasks(len(images), 3)) == 7 + 3
     assert len(set(whole.tolist())) < 1550, "copies were found"
 
 
@@ -254,7 +225,7 @@ def test_the_number_of_waiting_pairs_does_not_change_the_groups(monkeypatch):
     originals = drawn(30)
     images = [*originals, *(changed(image, 20, rng) for image in originals)]
     at_once = groups(images, RADIUS).tolist()
-    monkeypatch.setattr(search, "_WAITING", 1)
+    monkeypatch.setattr(near_search, "_WAITING", 1)
     assert groups(images, RADIUS).tolist() == at_once == [*range(30), *range(30)]
 
 
@@ -269,7 +240,7 @@ def _hashes(*folders):
 def test_every_reencoded_photograph_is_found_and_no_other(shared_data):
     folders = (shared_data / "cats_dogs", shared_data / "cats_dogs_reencoded")
     paths, hashes = _hashes(*folders)
-    found = grouped(hashes, RADIUS)
+    found = search(Hashes.of(hashes), RADIUS)
     members = {}
     for path, group in zip(paths, found.tolist(), strict=True):
         members.setdefault(group, []).append(path)

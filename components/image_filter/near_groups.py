@@ -14,22 +14,23 @@ import functools
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Annotated, Any, TypedDict, cast
 
 import numpy as np
 
-from imgpipe.components.image_file import grey_comparison
 from imgpipe.components.image_file.grey_comparison import Pairs
-from imgpipe.components.image_file.perceptual_hash import BITS, GREY_BYTES, PerceptualHashes
-from imgpipe.components.image_filter.check import Finding, Severity
+from imgpipe.components.image_file.perceptual_hash import BITS
+from imgpipe.components.image_filter.check import Finding, Settings, Severity
 from imgpipe.components.image_filter.checks.near_duplicate import (
     ACROSS_SPLITS,
     LABEL_CONFLICT,
     NEAR,
     REMEDIES,
     SEVERITIES,
+    radius,
 )
-from imgpipe.components.image_filter.near_duplicates.search import Indices, distances, words
+from imgpipe.components.image_filter.near_search import Hashes, Indices, distances
+from imgpipe.components.image_filter.overrides import find
 from imgpipe.models import feature_names as names
 
 #: Number of images of a group that each image is compared with inside a split. Larger groups are
@@ -43,47 +44,59 @@ _FIRST_CROP = 2  # number of the first kind of hash that is of a crop
 _HELD_OUT = {names.TRAIN: (names.TEST, names.VALIDATION), names.VALIDATION: (names.TEST,)}
 
 
-@dataclass(frozen=True, order=True)
-class Member:
+class Listed(TypedDict):
     """An image of a group of near-duplicates."""
+
+    path: Annotated[str, "Path in the source."]
+    split: Annotated[str, "Split of the image."]
+    label: Annotated[str, "Label of the image."]
+    image_hash: Annotated[str, "SHA-256 of the file."]
+    stays: Annotated[bool, "Whether the image is kept."]
+    reason: Annotated[str, "Name of the check; empty without a finding."]
+    detail: Annotated[str, "What was found."]
+    similar_to: Annotated[str, "Path of the image to which it is similar."]
+
+
+class NearGroup(TypedDict):
+    """A group of near-duplicates."""
+
+    radius: Annotated[int, "Largest number of differing bits between near-duplicates."]
+    members: Annotated[list[Listed], "Images of the group."]
+
+
+@dataclass(frozen=True)
+class Member:
+    """An image of a group of equal or similar images."""
 
     path: str
     split: str
     label: str
     image_hash: str
-    hashes: PerceptualHashes
+    hashes: bytes = b""  # as `perceptual_hashes` returns them
     group: str = ""  # the group that the source gives; "" when it gives none
 
 
-def resolve(
-    members: Iterable[Member],
-    radius: int,
-    severities: Mapping[str, str] | None = None,
-    accepted: Collection[str] = (),
-    relabelled: Collection[str] = (),
-) -> list[Finding]:
+def resolve(members: Iterable[Member], settings: Settings) -> list[Finding]:
     """Decide about the images of one group.
+
+    The rejection of an image that an override accepts becomes a warning. Relabelled images stay
+    rejected if they resemble a held-out image, because the right label does not make that
+    evaluation honest.
 
     Args:
         members: The images, in any order.
-        radius: Bits within which images are near-duplicates.
-        severities: Severities by reason, for those that are not the default.
-        accepted: First digits of the content hashes of images that overrides accept; a rejection
-            of such an image becomes a warning.
-        relabelled: The same for images that overrides relabel. They stay rejected if they resemble
-            a held-out image, because the right label does not make that evaluation honest.
+        settings: Settings of the checks.
 
     Returns:
         At most one finding for each image, in the order of their paths.
     """
-    levels = {**SEVERITIES, **(severities or {})}
-    near = _Near(sorted(members, key=lambda member: member.path), radius)
+    levels = {**SEVERITIES, **settings.severity}
+    near = _Near(sorted(members, key=lambda member: member.path), radius(settings))
     findings: dict[str, Finding] = {}
     gone: set[str] = set()
     for reason, others in _RULES.items():
         if levels[reason] == "ignore":
             continue
-        spared = tuple(accepted if reason == ACROSS_SPLITS else (*accepted, *relabelled))
         # A label conflict is reported for both images; of several copies the first one is kept.
         away = gone if reason == NEAR else frozenset(gone)
         for index, member in enumerate(near.members):
@@ -94,7 +107,9 @@ def resolve(
                 continue
             finding = _finding(member, near.members[found.index], found, reason, levels[reason])
             if finding.severity == "reject":
-                if member.image_hash.startswith(spared):
+                override = find(settings.overrides, member.image_hash)
+                verdict = override.verdict if override is not None else ""
+                if verdict == "accept" or (verdict == "relabel" and reason != ACROSS_SPLITS):
                     finding = dataclasses.replace(finding, severity="warn")
                 else:
                     gone.add(member.path)
@@ -102,17 +117,17 @@ def resolve(
     return [findings[path] for path in sorted(findings)]
 
 
-def line(members: Iterable[Member], radius: int, findings: Iterable[Finding]) -> dict[str, Any]:
+def line(members: Iterable[Member], radius: int, findings: Iterable[Finding]) -> NearGroup:
     """Return a group as it is listed in the quarantine and by ``imgpipe check --json``.
 
     Args:
-        members: The images.
+        members: The images, in any order.
         radius: Bits within which images are near-duplicates.
         findings: Findings about the images.
     """
     found = {finding.path: finding for finding in findings}
-    rows = [_row(member, found.get(member.path)) for member in members]
-    return {"radius": radius, "members": rows}
+    ordered = sorted(members, key=lambda member: member.path)
+    return {"radius": radius, "members": [_row(one, found.get(one.path)) for one in ordered]}
 
 
 def set_aside(lines: Iterable[Mapping[str, Any]]) -> dict[str, int]:
@@ -133,7 +148,7 @@ def set_aside(lines: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return {split: counts[split] for split in names.SPLITS if counts[split]}
 
 
-def _row(member: Member, finding: Finding | None) -> dict[str, Any]:
+def _row(member: Member, finding: Finding | None) -> Listed:
     return {
         "path": member.path,
         "split": member.split,
@@ -160,14 +175,10 @@ class _Near:
 
     def __init__(self, members: Sequence[Member], radius: int) -> None:
         self.members, self.radius = members, radius
-        hashes = [member.hashes for member in members]
-        self._upright = words(b"".join(one.upright for one in hashes))
-        self._mirrored = words(b"".join(one.mirrored for one in hashes))
-        self._crops = words(b"".join(one.crops for one in hashes))
-        self._crops = self._crops.reshape(len(members), -1, self._upright.shape[-1])
-        known = all(len(one.grey) == GREY_BYTES for one in hashes)
-        greys = b"".join(one.grey for one in hashes) if known else b""
-        self._greys = np.frombuffer(greys, np.uint8).reshape(-1, GREY_BYTES)
+        rows = np.frombuffer(b"".join(member.hashes for member in members), np.uint8)
+        hashes = self._hashes = Hashes.of(rows.reshape(len(members), -1))
+        self._upright, self._mirrored, *crops = map(hashes.kind, range(hashes.kinds))
+        self._crops = np.stack(crops, axis=1) if crops else None
 
     @functools.cached_property
     def held_out(self) -> dict[str, list[int]]:
@@ -197,7 +208,7 @@ class _Near:
             "mirrored": _pairs(here, rows, distances(upright, self._mirrored[rows])[:, None], 1),
         }
         found = self._best(others, ways)
-        if found is None and self._crops.shape[1]:
+        if found is None and self._crops is not None:
             crops = distances(upright, self._crops[rows])
             more = distances(self._crops[index], wholes[:, None])
             ways = {
@@ -229,12 +240,10 @@ class _Near:
 
         Mostly it is one of the first pairs, so that few are compared.
         """
-        if not len(self._greys):
-            return 0 if len(pairs) else None
         start, count = 0, _CONFIRMED
         while start < len(pairs):
             some = pairs.select(np.arange(start, min(start + count, len(pairs))))
-            (found,) = np.nonzero(grey_comparison.alike(self._greys, some))
+            (found,) = np.nonzero(self._hashes.alike(some))
             if len(found):
                 return start + int(found[0])
             start, count = start + count, 8 * count  # few calls where no pair is alike

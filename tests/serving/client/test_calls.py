@@ -1,14 +1,18 @@
-"""The blocking and the asyncio client have the same API, answers, errors and order."""
+"""The methods of the client against a real server, and their errors."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import io
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import numpy as np
 import pytest
+from PIL import Image
 
 from imgpipe.serving.client import (
     AsyncClient,
@@ -20,21 +24,13 @@ from imgpipe.serving.client import (
     PermissionDenied,
     ServingError,
     Unavailable,
+    errors,
 )
-
-
-def test_both_clients_have_the_same_methods_and_signatures():
-    def methods(kind):
-        return {
-            name: str(inspect.signature(method)).replace(kind.__name__, "Client")
-            for name, method in vars(kind).items()
-            if not name.startswith("_")
-        }
-
-    assert methods(Client) == methods(AsyncClient)
-    assert inspect.signature(Client.__mro__[1]) == inspect.signature(AsyncClient.__mro__[1])
-    for name in methods(AsyncClient):
-        assert inspect.iscoroutinefunction(getattr(AsyncClient, name)), name
+from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.server import ServerOptions
+from imgpipe.serving.server.services import ServiceOptions
+from tests.images import encoded
+from tests.ports import free_port
 
 
 def test_predict_with_filter_version_and_signature(ask, half):
@@ -46,7 +42,7 @@ def test_predict_with_filter_version_and_signature(ask, half):
     assert (answer.model, answer.version, answer.signature_name) == ("half", 123, "pair")
 
 
-def test_both_clients_raise_the_same_errors(ask, half):
+def test_every_error_says_what_is_wrong(ask, half):
     x = {"x": np.float32([1])}
     with pytest.raises(NotFound, match=r"Latest\(nope\)") as e:
         ask(half, "predict", x, client={"model": "nope"})
@@ -147,8 +143,6 @@ def test_at_most_at_once_requests_are_sent_at_the_same_time(ask, scripted, make_
 
 
 def test_the_first_failure_cancels_the_remaining_requests(ask, scripted):
-    import grpc
-
     def answer(method, request, context):
         time.sleep(0.02)
         context.abort(grpc.StatusCode.NOT_FOUND, "gone")
@@ -159,35 +153,46 @@ def test_the_first_failure_cancels_the_remaining_requests(ask, scripted):
     assert len(seen.seen) < 100
 
 
-def test_crop_and_ten_crop(ask, images, make_image):
-    import io
-
-    from PIL import Image
-
+def test_a_crop_is_answered_as_the_part_alone(ask, images, make_image):
     content = make_image(5, "PNG")
     with Image.open(io.BytesIO(content)) as image:
         part = np.asarray(image.crop((2, 4, 18, 20)))
     cropped = ask(images, "classify", [content], crop="2,4,18,20")
     assert cropped == ask(images, "classify", [part])
     assert cropped == ask(images, "classify", [content], crop=(0.1, 4 / 24, 0.9, 20 / 24))
-    from imgpipe.serving.client.images import Box, views_of
-
-    views = views_of(content, Box(2, 4, 18, 20), ten_crop=True)
-    each = ask(images, "classify", views)
-    (mean,) = ask(images, "classify", [content], crop="2,4,18,20", ten_crop=True)
-    for label, probability in mean.top:
-        parts = [dict(one.top)[label] for one in each]
-        assert probability == pytest.approx(np.mean(parts), abs=1e-5)
-    assert sum(p for _, p in mean.top) == pytest.approx(1.0, abs=1e-4)
 
 
-def test_ten_crops_of_many_images_keep_their_order(ask, images, make_image):
-    contents = [make_image(index) for index in range(8)]
-    together = ask(images, "classify", contents, ten_crop=True)
-    for content, answer in zip(contents, together, strict=True):
-        (alone,) = ask(images, "classify", [content], ten_crop=True)
-        assert answer.label == alone.label
-        assert answer.probability == pytest.approx(alone.probability, rel=1e-4)
+def test_pillow_images_open_files_arrays_and_bytes_are_answered_the_same(images, ask, make_image):
+    pixels = np.asarray(Image.open(io.BytesIO(make_image(3))).convert("RGB"))
+    png, drawn = encoded(pixels), Image.fromarray(pixels)
+    answers = ask(images, "classify", [png, io.BytesIO(png), drawn, drawn.convert("RGBA"), pixels])
+    assert len({answer.probability for answer in answers}) == 1
+    with pytest.raises(InvalidArgument, match=r"opened in binary mode, as in open\(path, 'rb'\)"):
+        ask(images, "classify", [io.StringIO("text")])
+
+
+def test_ready_tells_whether_the_model_and_version_of_the_client_are_available(half, ask):
+    client = {"model": "half"}
+    assert ask(half, "ready", client=client) is True
+    assert ask(half, "ready", client={"model": "other"}) is False
+    assert ask(half, "ready", client={**client, "version": 9}) is False
+    assert ask(half, "ready", client={**client, "label": "stable"}) is False
+    assert ask("127.0.0.1:9", "ready", client={"timeout": 2.0}) is False
+
+
+@pytest.mark.parametrize(
+    ("client", "options", "words"),
+    [
+        ({}, {"input_name": "nope"}, "nope"),
+        ({}, {"timeout": -1.0}, "timeout must be a number of seconds"),
+        ({"label": "nope"}, {}, "Unrecognized servable version label: nope"),
+    ],
+)
+def test_a_request_that_is_wrong_for_every_image_is_refused_as_a_whole(
+    ask, images, make_image, client, options, words
+):
+    with pytest.raises(InvalidArgument, match=words):
+        ask(images, "classify_each", [make_image(0)] * 8, client=client, **options)
 
 
 def test_status_metadata_and_waiting(ask, half):
@@ -218,15 +223,6 @@ def test_calls_of_a_closed_client_are_refused(half):
     with pytest.raises(ServingError, match="is closed"):
         client.status()
 
-    async def go():
-        client = AsyncClient(half, "half")
-        assert await client.status()
-        await client.close()
-        with pytest.raises(ServingError, match="is closed"):
-            await client.status()
-
-    asyncio.run(go())
-
 
 def test_closing_a_client_ends_its_calls_with_an_error(half):
     async def go():
@@ -234,7 +230,7 @@ def test_closing_a_client_ends_its_calls_with_an_error(half):
         slow = asyncio.create_task(client.predict({"seconds": 1.0}, "slow"))
         await asyncio.sleep(0.1)
         await client.close()
-        with pytest.raises(ServingError, match="is closed"):
+        with pytest.raises(ServingError, match="closed"):
             await slow
 
     asyncio.run(go())
@@ -259,3 +255,129 @@ def test_a_single_image_that_is_too_large_for_the_server_is_named(ask, images, m
     answers = ask(images, "classify_each", [make_image(0), b"\xff" * (70 << 20)])
     assert not isinstance(answers[0], InvalidArgument)
     assert "too large for the server" in str(answers[1])
+
+
+def test_the_error_names_the_invalid_image_of_a_chunk(images, ask, make_image, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(make_image()[:200])
+    with pytest.raises(InvalidArgument, match=r"broken\.jpg: .*JPEG"):
+        ask(images, "classify", [make_image(), broken, make_image()])
+    with pytest.raises(InvalidArgument, match="image 1: Input is empty"):
+        ask(images, "classify", [make_image(), b""])
+
+
+def test_invalid_images_and_options_are_refused_before_sending(tmp_path):
+    client = Client("localhost:1")
+    with pytest.raises(InvalidArgument, match=r"nope\.jpg: there is no such file"):
+        client.classify([tmp_path / "nope.jpg"])
+    with pytest.raises(InvalidArgument, match="cannot be read as an image file"):
+        client.classify([tmp_path])
+    with pytest.raises(InvalidArgument, match="expects a list of images"):
+        client.classify("cat.jpg")
+    with pytest.raises(InvalidArgument, match="Received: int at index 0"):
+        client.classify([3])
+    with pytest.raises(InvalidArgument, match="above 0"):
+        Client("localhost:1", timeout=0)
+
+
+def test_large_messages_are_sent_and_received(half):
+    values = np.arange(3_000_000, dtype=np.float32)  # 12 MB: three times gRPC's default limit
+    with Client(half, "half") as client:
+        result = client.predict({"x": values}).outputs["y"]
+    np.testing.assert_array_equal(result, values / 2 + 2)
+
+
+def test_wait_until_a_server_comes_up(models, push, tmp_path):
+    port = free_port()
+    push("half_plus_two", tmp_path, 5)
+    client = Client(f"localhost:{port}", "half", wait_for_ready=True)
+    with client, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.wait_until_available, 30)
+        time.sleep(0.3)  # no server is listening yet
+        with ModelServer("half", tmp_path, port=port):
+            assert waiting.result() == 5
+            assert client.wait_until_available(30, version=5) == 5
+            assert client.predict({"x": np.float32([2])}).outputs["y"].tolist() == [3.0]
+
+
+def test_waiting_reports_why_a_version_failed_to_load(push, warm_up, tmp_path):
+    warm_up(push("unservable", tmp_path, 1), {"x": np.zeros((1, 4), np.float32)})
+    words = r"Version 1 .* failed to load: Could not find variable"
+    with (
+        ModelServer("m", tmp_path) as server,
+        Client(server.target, "m") as client,
+        pytest.raises(Unavailable, match=words),
+    ):
+        client.wait_until_available(30)
+
+
+def test_every_grpc_status_code_has_an_error_class():
+    class Failed(grpc.RpcError):
+        def __init__(self, code):
+            self._code = code
+
+        def code(self):
+            return self._code
+
+        def details(self):
+            return "words of the server"
+
+    for code in grpc.StatusCode:
+        error = errors.from_rpc(Failed(code), "host:1", 1.0)
+        assert "words of the server" in str(error)
+        assert error.exit_code in (1, 2, 5)
+    assert errors.from_rpc(Failed(grpc.StatusCode.INTERNAL), "host:1", 1.0).exit_code == 1
+
+
+def test_labels_can_be_used_after_a_reload(ask, push, tmp_path):
+    options = ServerOptions(services=ServiceOptions(allow_reload=True))
+    for version in (1, 2):
+        push("half_plus_two", tmp_path, version)
+    config = f"""
+    model_config_list {{ config {{
+      name: "m" base_path: "{tmp_path}" model_platform: "tensorflow"
+      model_version_policy {{ specific {{ versions: 1 versions: 2 }} }}
+      LABELS
+    }} }}
+    """
+    with ModelServer("m", tmp_path, options=options) as running:
+        ask(running.target, "reload", config.replace("LABELS", ""), timeout=30.0)
+        labels = 'version_labels { key: "stable" value: 1 }'
+        ask(running.target, "reload", config.replace("LABELS", labels), timeout=30.0)
+        stable = {"model": "m", "label": "stable"}
+        x = {"x": np.float32([2])}
+        assert ask(running.target, "predict", x, client=stable).version == 1
+        assert ask(running.target, "ready", client=stable) is True
+        assert ask(running.target, "wait_until_available", client=stable) == 1
+        assert ask(running.target, "predict", x, client={"model": "m"}).version == 2
+        with pytest.raises(InvalidArgument, match="not the text of a ModelServerConfig"):
+            ask(running.target, "reload", "config {")
+
+
+class TestAsyncMethods:
+    """The same methods, awaited."""
+
+    def test_the_asyncio_client_has_the_methods_and_options_of_the_blocking_one(self):
+        def methods(kind):
+            return {name for name in dir(kind) if not name.startswith("_")}
+
+        assert methods(Client) == methods(AsyncClient)
+        assert inspect.signature(Client) == inspect.signature(AsyncClient)
+
+    def test_calls_run_together_and_raise_the_same_errors(self, half, images, make_image):
+        async def go() -> None:
+            slow = {"seconds": np.float32(0.4)}
+            async with AsyncClient(half, "half") as client, AsyncClient(images) as classifier:
+                began = time.monotonic()
+                await asyncio.gather(*[client.predict(slow, "slow") for _ in range(4)])
+                assert time.monotonic() - began < 4 * 0.4
+                assert await client.wait_until_available(30) == 123
+                assert await client.ready() and (await client.status())[0].version == 123
+                with pytest.raises(FailedPrecondition, match="not found"):
+                    await client.predict({"x": np.float32([1])}, "nope")
+                one, two = await classifier.classify_each([make_image(0), b"no image"])
+                assert one.version == 7 and isinstance(two, InvalidArgument)
+            with pytest.raises(ServingError, match="is closed"):
+                await client.status()
+
+        asyncio.run(go())

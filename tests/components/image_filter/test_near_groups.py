@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import random
 
 import numpy as np
 import pytest
 
-from imgpipe.components.image_file.perceptual_hash import (
-    PerceptualHashes,
-    parse,
-    perceptual_hashes,
-)
+from imgpipe.components.image_file.perceptual_hash import perceptual_hashes
 from imgpipe.components.image_file.pixels import Pixels
-from imgpipe.components.image_filter.near_duplicates.groups import (
+from imgpipe.components.image_filter.check import Settings
+from imgpipe.components.image_filter.near_groups import (
     Member,
     line,
     resolve,
     set_aside,
 )
+from imgpipe.components.image_filter.overrides import Override
 from tests.images import distance
 
 BASE = np.random.default_rng(0).integers(0, 2, (16, 16), np.uint8)
@@ -33,14 +32,27 @@ def member(path, split="train", label="a", flips=0, mirrored=False, group=""):
     bits = BASE.copy().reshape(-1)
     bits[:flips] ^= 1
     bits = bits.reshape(16, 16)
-    upright, turned = np.packbits(bits).tobytes(), np.packbits(1 - bits[:, ::-1]).tobytes()
-    hashes = PerceptualHashes(turned, upright) if mirrored else PerceptualHashes(upright, turned)
-    return Member(path, split, label, f"hash of {path}", hashes, group)
+    ways = [1 - bits[:, ::-1], bits] if mirrored else [bits, 1 - bits[:, ::-1]]
+    return Member(path, split, label, digest(path), np.packbits(ways).tobytes(), group)
+
+
+def digest(path):
+    """Return the content hash of an image, 64 hexadecimal digits."""
+    return hashlib.sha256(path.encode()).hexdigest()
+
+
+def near(members, radius=48, severity=None, **verdicts):
+    """Resolve a group; `verdicts` are those of overrides, by path."""
+    overrides = {
+        digest(path): Override(digest(path), verdict) for path, verdict in verdicts.items()
+    }
+    threshold = {"near_duplicate": radius}
+    return resolve(members, Settings(16, 10**8, severity or {}, threshold, overrides))
 
 
 def outcome(*members, radius=48, **severities):
     """Return the rulings on the images: {path: (reason, severity, path of the kept copy)}."""
-    rulings = resolve(members, radius, severities)
+    rulings = near(members, radius, severities)
     return {r.path: (r.reason, r.severity, r.kept_copy) for r in rulings}
 
 
@@ -63,7 +75,7 @@ def test_training_near_duplicates_of_held_out_images_are_rejected(held_out):
         "1": ("near_duplicate_across_splits", "reject", "2"),
         "3": ("near_duplicate_across_splits", "reject", "2"),
     }
-    (ruling, _) = resolve(copies, 48)
+    (ruling, _) = near(copies)
     assert ruling.detail == (
         "similar to 2: 3 of 256 bits of the perceptual hash differ; "
         f"that one is in {held_out}, this one in train"
@@ -87,7 +99,7 @@ def test_near_duplicates_with_different_labels_are_both_named():
         "2": ("near_duplicate_label_conflict", "warn", "1"),
     }
     assert (
-        resolve(copies, 48)[0].detail
+        near(copies)[0].detail
         == "similar to 2 (b; this one is a): 4 of 256 bits of the perceptual hash differ"
     )
     rejecting = outcome(*copies, near_duplicate_label_conflict="reject")
@@ -95,7 +107,7 @@ def test_near_duplicates_with_different_labels_are_both_named():
 
 
 def test_a_mirrored_copy_is_described_as_mirrored():
-    (ruling,) = resolve([member("1"), member("2", mirrored=True)], 48)
+    (ruling,) = near([member("1"), member("2", mirrored=True)])
     assert ruling.detail == "similar to 1: mirrored, 0 of 256 bits of the perceptual hash differ"
 
 
@@ -113,37 +125,32 @@ def test_severities_of_near_duplicates_can_be_set():
 
 
 def test_a_copy_of_an_accepted_image_is_rejected():
-    chain = (member("1"), member("2", flips=30), member("3", flips=60))
-    rulings = resolve(chain, 48, {"near_duplicate": "reject"}, accepted=["hash of 2"])
+    chain = (member("1"), member("b", flips=30), member("c", flips=60))
+    rulings = near(chain, 48, {"near_duplicate": "reject"}, b="accept")
     found = [(one.path, one.severity, one.kept_copy) for one in rulings]
-    assert found == [("2", "warn", "1"), ("3", "reject", "2")]
+    assert found == [("b", "warn", "1"), ("c", "reject", "b")]
 
 
 def test_a_relabelled_copy_of_a_test_image_stays_rejected():
-    leaking = (member("1"), member("2", "test"))
-    [found] = resolve(leaking, 48, relabelled=["hash of 1"])
-    assert (found.path, found.severity) == ("1", "reject")
-    [found] = resolve(leaking, 48, accepted=["hash of 1"])
-    assert (found.path, found.severity) == ("1", "warn")
-    within = (member("1"), member("2"))
-    [found] = resolve(within, 48, {"near_duplicate": "reject"}, relabelled=["hash of 2"])
-    assert (found.path, found.severity) == ("2", "warn")
+    leaking = (member("a"), member("b", "test"))
+    assert [one.severity for one in near(leaking, a="relabel")] == ["reject"]
+    assert [one.severity for one in near(leaking, a="accept")] == ["warn"]
+    within, severity = (member("a"), member("b")), {"near_duplicate": "reject"}
+    assert [one.severity for one in near(within, 48, severity, b="relabel")] == ["warn"]
 
 
 def test_order_changes_nothing():
     splits = ("train", "validation", "test")
     copies = [member(f"{n:02d}", splits[n % 3], "ab"[n % 2], flips=n) for n in range(30)]
-    expected = resolve(copies, 12)
+    expected = near(copies, 12)
     for seed in range(5):
-        assert resolve(random.Random(seed).sample(copies, len(copies)), 12) == expected
+        assert near(random.Random(seed).sample(copies, len(copies)), 12) == expected
 
 
 def pictured(path, pixels, **values):
     """Return an image with the hashes and the grey image of uint8 pixels [H, W]."""
     colour = np.repeat(pixels[..., None], 3, axis=2)
-    return dataclasses.replace(
-        member(path, **values), hashes=parse(perceptual_hashes(Pixels(colour)))
-    )
+    return dataclasses.replace(member(path, **values), hashes=perceptual_hashes(Pixels(colour)))
 
 
 def test_different_images_with_similar_hashes_are_not_rejected():
@@ -157,7 +164,7 @@ def test_different_images_with_similar_hashes_are_not_rejected():
     one[16:40, 16:40] = np.kron(rng.integers(0, 256, (6, 6)), np.ones((4, 4)))
     other[16:40, 16:40] = np.kron(rng.integers(0, 256, (6, 6)), np.ones((4, 4)))
     images = (pictured("1", one), pictured("2", other, split="test"))
-    assert distance(images[0].hashes.upright, images[1].hashes.upright) <= 40
+    assert distance(images[0].hashes[:32], images[1].hashes[:32]) <= 40
     assert outcome(*images, radius=40) == {}
     copy = pictured("3", (other * 0.9).astype(np.uint8))
     assert outcome(*images, copy, radius=40) == {
@@ -167,9 +174,9 @@ def test_different_images_with_similar_hashes_are_not_rejected():
 
 def test_rejected_training_images_are_counted_by_the_split_of_their_copy():
     copies = [member("1", flips=3), member("2", "test"), member("3", flips=5), member("4", "test")]
-    lines = [line(copies, 48, resolve(copies, 48))]
+    lines = [line(copies, 48, near(copies))]
     more = [member("5"), member("6", "validation")]
-    assert set_aside([*lines, line(more, 48, resolve(more, 48))]) == {"validation": 1, "test": 2}
+    assert set_aside([*lines, line(more, 48, near(more))]) == {"validation": 1, "test": 2}
     assert set_aside([]) == {}
 
 
@@ -177,16 +184,14 @@ def test_a_crop_is_described_as_a_crop_from_either_image():
     rng = np.random.default_rng(3)
     crop = member("crop")
     drawn = rng.integers(0, 256, 2 * 32, np.uint8).tobytes()
-    other = PerceptualHashes(drawn[:32], drawn[32:], drawn[:32] + crop.hashes.upright)
-    alone = dataclasses.replace(crop.hashes, crops=drawn[32:] * 2)
-    whole = dataclasses.replace(member("whole"), hashes=other)
-    first = dataclasses.replace(crop, hashes=alone)
-    (ruling,) = resolve([first, whole], 40)
+    whole = dataclasses.replace(member("whole"), hashes=drawn + drawn[:32] + crop.hashes[:32])
+    first = dataclasses.replace(crop, hashes=crop.hashes + drawn[32:] * 2)
+    (ruling,) = near([first, whole], 40)
     assert (
         ruling.detail
         == "similar to crop: it is a crop of this, 0 of 256 bits of the perceptual hash differ"
     )
-    (ruling,) = resolve([dataclasses.replace(first, path="z"), whole], 40)
+    (ruling,) = near([dataclasses.replace(first, path="z"), whole], 40)
     assert (
         ruling.detail
         == "similar to whole: a crop of it, 0 of 256 bits of the perceptual hash differ"

@@ -4,17 +4,16 @@ Hashes are sorted by a random choice of their bits, and each hash is compared ex
 neighbours. Similar hashes are neighbours in some of many such orders. This is locality-sensitive
 hashing in which the number of bits depends on the number of images (Charikar 2002, Lv et al. 2007).
 Hashes of whole images are sorted together with those of mirrored images, and then with those of
-each crop. Apart from sorting, the time is linear in the number of images. The orders do not depend
-on each other, and are divided into `tasks` for any number of workers. A worker needs 16 bytes of
-memory per image for the sort keys, besides two kinds of hashes, which may be mapped from files.
-Every reported pair was compared bit by bit, and its grey images confirmed that both are alike, so
-pairs may only be missed. The radius is the same for every set. The orders come from a fixed seed,
-so runs are repeatable.
+each crop. Apart from sorting, the time is linear in the number of images. The search needs 32 bytes
+of memory per image, besides two kinds of hashes, which may be mapped from files. Every reported
+pair was compared bit by bit, and its grey images confirmed that both are alike, so pairs may only
+be missed. The radius is the same for every set. The orders come from a fixed seed, so runs are
+repeatable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +21,7 @@ import numpy.typing as npt
 
 from imgpipe.components.image_file import grey_comparison
 from imgpipe.components.image_file.grey_comparison import Pairs
-from imgpipe.components.image_file.perceptual_hash import BITS, BYTES
-from imgpipe.components.image_filter.near_duplicates.links import Links
+from imgpipe.components.image_file.perceptual_hash import ALL_BYTES, BITS, BYTES, KINDS
 
 #: Number of orders, and of neighbours compared in each. A pair at distance d among n images is
 #: found with a probability of about 1 - (1 - (1 - d/256)^k)^ORDERS, where k = log2(2n / WINDOW)
@@ -35,8 +33,8 @@ CROP_ORDERS, CROP_WINDOW = 12, 8
 #: Number of images up to which all pairs are compared, which is exact and as fast; and the number
 #: of rows that are compared at once, which takes 1 MB.
 ALL_PAIRS, _BLOCK = 1000, 64
-#: Number of sorted hashes that are compared at once (2 MiB), and of orders in one task.
-SORTED_BLOCK, ORDERS_A_TASK = 1 << 16, 4
+#: Number of sorted hashes that are compared at once (2 MiB).
+SORTED_BLOCK = 1 << 16
 KEYS_AT_ONCE = 1 << 14  # hashes whose sort keys are computed at once, in the processor's cache
 #: Number of pairs that wait for their confirmation (32 bytes each), and that are confirmed at once.
 _WAITING, _CONFIRMED = 1 << 20, 1 << 14
@@ -49,79 +47,93 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Hashes:
-    """The hashes of n images. One kind of hashes is read at a time, for example from a file."""
+    """The hashes of images. One kind of hashes is read at a time, for example from a file.
 
-    #: Function from the number of a kind (upright, mirrored, crops) to the hashes of that kind,
-    #: uint8 [n, 32], in the order of `perceptual_hash.perceptual_hashes`.
+    Attributes:
+        rows: Row of each image in the columns, int64 [n].
+        kinds: Number of kinds of hashes: upright, mirrored, crops.
+        column: Function from the number of a kind to the hashes of that kind, uint8 [m, 32].
+        greys: The grey images, uint8 [m, `GREY_BYTES`]. None when there are none, so that the
+            hashes alone decide.
+    """
+
+    rows: Indices
+    kinds: int
     column: Callable[[int], npt.NDArray[np.uint8]]
-    #: Function that returns the grey images, uint8 [n, `GREY_BYTES`]. None when there are none, so
-    #: that the hashes alone decide.
-    grey: Callable[[], npt.NDArray[np.uint8]] | None = None
+    greys: npt.NDArray[np.uint8] | None = None
+
+    @classmethod
+    def of(cls, table: npt.NDArray[np.uint8]) -> Hashes:
+        """Return the hashes of a table [n, `ALL_BYTES`], or of one without grey images."""
+        whole = table.shape[1] == ALL_BYTES
+        return cls(
+            np.arange(len(table)),
+            KINDS if whole else table.shape[1] // BYTES,
+            lambda kind: table[:, kind * BYTES : (kind + 1) * BYTES],
+            table[:, KINDS * BYTES :] if whole else None,
+        )
 
     def kind(self, number: int) -> Words:
         """Return the hashes of one kind: uint64 [n, 4]."""
-        return np.ascontiguousarray(self.column(number)).view(np.uint64)
+        return np.ascontiguousarray(self.column(number)[self.rows]).view(np.uint64)
+
+    def alike(self, pairs: Pairs) -> npt.NDArray[np.bool_]:
+        """Tell which pairs of images with similar hashes are alike, bool [m]."""
+        if self.greys is None:
+            return np.ones(len(pairs), bool)
+        first, second = self.rows[pairs.first], self.rows[pairs.second]
+        return grey_comparison.alike(self.greys, Pairs(first, second, pairs.kinds, pairs.bits))
 
 
-@dataclass(frozen=True)
-class Task:
-    """A share of the comparisons. The tasks of a set are independent of each other.
-
-    Attributes:
-        kinds: Numbers of the kinds of hashes that are compared with the upright ones.
-        orders: The orders in which they are sorted, first and last exclusive. It is empty when all
-            pairs are compared.
-    """
-
-    kinds: tuple[int, ...]
-    orders: tuple[int, int] = (0, 0)
-
-
-def tasks(count: int, kinds: int) -> list[Task]:
-    """Divide the comparisons of a set.
+def near_groups(hashes: Mapping[str, bytes], radius: int) -> dict[str, int]:
+    """Find the groups of near-duplicates among images in memory.
 
     Args:
-        count: Number of images.
-        kinds: Number of kinds of hashes.
+        hashes: Perceptual hashes by the name of the image; an image with other than `ALL_BYTES`
+            bytes cannot be compared.
+        radius: See `search`.
+
+    Returns:
+        The number of the group, by name, of the images that have near-duplicates.
     """
-    if count < 2:
-        return []
-    if count <= ALL_PAIRS:
-        return [Task(tuple(range(1, kinds)))]
-    return [
-        Task((kind,), (start, min(start + ORDERS_A_TASK, _orders(kind)[0])))
-        for kind in range(1, kinds)
-        for start in range(0, _orders(kind)[0], ORDERS_A_TASK)
-    ]
+    names = sorted(name for name, value in hashes.items() if len(value) == ALL_BYTES)
+    rows = np.frombuffer(b"".join(hashes[name] for name in names), np.uint8)
+    firsts = search(Hashes.of(rows.reshape(-1, ALL_BYTES)), radius)
+    return {names[n]: int(firsts[n]) for n in in_groups(firsts).tolist()}
 
 
-def linked(hashes: Hashes, task: Task, radius: int) -> Indices:
-    """Do the comparisons of one task, and confirm the pairs by their grey images.
+def in_groups(firsts: Indices) -> Indices:
+    """Return the indices of the images that are in a group with others; see `search`."""
+    found: Indices = np.flatnonzero(np.bincount(firsts, minlength=len(firsts))[firsts] > 1)
+    return found
+
+
+def search(hashes: Hashes, radius: int) -> Indices:
+    """Find the groups of connected images.
 
     Args:
         hashes: The hashes of n images.
-        task: One of the `tasks` of the set.
         radius: Distance in bits. Two images are connected if the upright hash of one is within this
             distance of any hash of the other, and their grey images are alike.
 
     Returns:
-        Pairs of connected images, int64 [m, 2], as `Links.forest` returns them.
+        For each image the index of the first image of its group, int64 [n].
     """
-    links = Links()
     upright = hashes.kind(0)
-    for number in task.kinds:
+    firsts = np.arange(len(upright))
+    for number in range(1, hashes.kinds if len(upright) > 1 else 0):
         waiting: list[Pairs] = []
-        for pairs in _near(upright, hashes.kind(number), number, task.orders, radius):
+        for pairs in _near(upright, hashes.kind(number), number, radius):
             waiting.append(pairs)
             if sum(map(len, waiting)) >= _WAITING:
-                _confirm(hashes, waiting, links)
+                firsts = _confirmed(hashes, waiting, firsts)
         if waiting:
-            _confirm(hashes, waiting, links)
-    return links.forest()
+            firsts = _confirmed(hashes, waiting, firsts)
+    return firsts
 
 
-def _confirm(hashes: Hashes, waiting: list[Pairs], links: Links) -> None:
-    """Add the pairs whose grey images are alike to the links, and empty the list.
+def _confirmed(hashes: Hashes, waiting: list[Pairs], firsts: Indices) -> Indices:
+    """Join the groups of pairs whose grey images are alike, and empty the list.
 
     Pairs that were found in several orders count once. The nearest are confirmed first, and what
     they connect needs no further confirmation.
@@ -133,13 +145,29 @@ def _confirm(hashes: Hashes, waiting: list[Pairs], links: Links) -> None:
     pairs = pairs.select(order)
     pairs = pairs.select(_changes(pairs.first, pairs.second, pairs.kinds))
     pairs = pairs.select(np.argsort(pairs.bits, kind="stable"))
-    greys = None if hashes.grey is None else hashes.grey()
     for start in range(0, len(pairs), _CONFIRMED):
         some = pairs.select(np.arange(start, min(start + _CONFIRMED, len(pairs))))
-        if greys is not None:
-            some = some.select(links.apart(some.first, some.second))
-            some = some.select(grey_comparison.alike(greys, some))
-        links.add(np.stack([some.first, some.second], axis=1))
+        some = some.select(firsts[some.first] != firsts[some.second])
+        firsts = _joined(firsts, some.select(hashes.alike(some)))
+    return firsts
+
+
+def _joined(firsts: Indices, pairs: Pairs) -> Indices:
+    """Return the first image of each image's group, when these pairs are connected too."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    if not len(pairs):
+        return firsts
+    ends = np.stack([firsts[pairs.first], firsts[pairs.second]])
+    groups, (start, end) = np.unique(ends, return_inverse=True)
+    shape = (len(groups), len(groups))
+    graph = coo_array((np.ones(len(pairs), bool), (start, end)), shape)
+    parts = connected_components(graph, directed=False)[1]
+    now = np.arange(len(firsts))
+    now[groups] = groups[np.unique(parts, return_index=True)[1]][parts]
+    joined: Indices = now[firsts]
+    return joined
 
 
 def _changes(*columns: Indices) -> npt.NDArray[np.bool_]:
@@ -150,24 +178,12 @@ def _changes(*columns: Indices) -> npt.NDArray[np.bool_]:
     return new
 
 
-def words(hashes: bytes) -> Words:
-    """Return n concatenated hashes as uint64 [n, 4]."""
-    return np.frombuffer(hashes, np.uint8).reshape(-1, BYTES).view(np.uint64)
-
-
 def distances(one: Words, other: Words) -> npt.NDArray[np.int64]:
     """Compute Hamming distances of hashes [..., 4] and [..., 4], with broadcasting."""
     return np.bitwise_count(one ^ other).sum(axis=-1, dtype=np.int64)
 
 
-def _orders(kind: int) -> tuple[int, int]:
-    """Return the number of orders for a kind of hashes, and of neighbours compared in each."""
-    return (ORDERS, WINDOW) if kind == 1 else (CROP_ORDERS, CROP_WINDOW)
-
-
-def _near(
-    upright: Words, other: Words, number: int, orders: tuple[int, int], radius: int
-) -> Iterator[Pairs]:
+def _near(upright: Words, other: Words, number: int, radius: int) -> Iterator[Pairs]:
     """Yield pairs of images within the radius.
 
     `upright` and `other` are uint64 [n, 4]; `other` holds the hashes of the kind `number`.
@@ -178,12 +194,10 @@ def _near(
         if number == 1:  # upright hashes are compared once, beside the first other kind
             yield from _all_near(upright, upright, 0, radius)
         return
-    window = _orders(number)[1]
+    orders, window = (ORDERS, WINDOW) if number == 1 else (CROP_ORDERS, CROP_WINDOW)
     rng = np.random.default_rng([_SEED, number])
-    # A task draws the orders before its own too, so that each order is the same in every division.
-    permutations = [rng.permutation(BITS) for _ in range(orders[1])]
-    for bits in permutations[orders[0] :]:
-        order = _order((upright, other), bits)
+    for _ in range(orders):
+        order = _order((upright, other), rng.permutation(BITS))
         for start in range(0, 2 * n, SORTED_BLOCK):
             # Blocks overlap by a window, so that no pair is cut in two.
             some = order[start : start + SORTED_BLOCK + window]

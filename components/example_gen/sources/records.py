@@ -1,0 +1,367 @@
+"""TFRecord files of tf.Examples with an encoded image as a source: a file, a folder or a pattern.
+
+One pass verifies the checksums and indexes the records; afterwards each record is read by its
+offset. TensorFlow is imported when a file is opened, not when this module is imported.
+"""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
+
+from imgpipe.components.example_gen.sources import local_files
+from imgpipe.components.example_gen.sources.archive import safe_path
+from imgpipe.components.example_gen.sources.base import (
+    HashedSource,
+    Item,
+    Kind,
+    Scan,
+    SourceOptions,
+)
+from imgpipe.components.example_gen.sources.tree import (
+    RECORD_FILE,
+    is_hidden,
+    listed,
+    require_all_named,
+    some,
+    split_in,
+    split_word,
+)
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.files.regular_files import open_regular
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+#: Common names of the features that hold the encoded image, the label and the path.
+IMAGE_FEATURES = (
+    *("image_bytes", "image/encoded", "image", "encoded_image", "image_raw"),
+    *("jpeg", "jpg", "png", "image_data"),
+)
+LABEL_FEATURES = (
+    "label",
+    "class",
+    "image/class/text",
+    "image/class/label",
+    "image/label",
+    "target",
+)
+PATH_FEATURES = ("path", "image/filename", "filename", "file_name")
+#: Bytes around a TFRecord: its length with a checksum, and a checksum of the data
+#: (https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details).
+_HEADER, _FOOTER = 12, 4
+_ARRAY_RECORD = ".array_record"
+_FIRST = 100  # records in which the features are looked for
+_FILES_KEPT = 1024  # cached indexes of files, because a source is listed up to three times
+_EXPECTED = (
+    "expected TFRecord files of tf.Examples with an encoded image and its label; name other "
+    "features by data.image_column and data.label_column"
+)
+
+
+def takes(locator: str, options: SourceOptions) -> bool:
+    """Whether a plain path names record files, or a folder of them without a sub-folder.
+
+    Files of other kinds may be beside x.tfrecord, but other things are called x.record, too.
+    """
+    path = Path(locator).expanduser()
+    if path.is_dir():
+        found = local_files.visible(path)
+        records = [entry for entry in found if RECORD_FILE.search(entry.name)]
+        sure = any("tfrec" in entry.name.lower() for entry in records)
+        if not sure and 2 * len(records) <= len(found):
+            return False
+        return not any(entry.is_dir() for entry in found)
+    known = map(RECORD_FILE.search, (locator, locator.rstrip("*")))
+    return any(known) or ".tfrecord" in locator.lower()
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Names of the features of a record, "" for features that are absent."""
+
+    image: str
+    label: str = ""
+    path: str = ""
+    split: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Position of a record, and its features besides the image."""
+
+    offset: int  # first byte of the data in the unpacked file; in an ArrayRecord its index
+    length: int  # bytes; -1 in an ArrayRecord
+    label: str | int | None
+    path: str
+    split: str
+    group: str
+
+    def item(self, path: str, file: str, fields: Fields, split: str | None) -> Item:
+        """Return the item of this record of `file`.
+
+        `path` is that of the item, to which the file name in the record, if any, is appended.
+        """
+        name, unsafe = safe_path(self.path) if self.path else ("", "")
+        return Item(
+            f"{path}/{name}" if name and not unsafe else path,
+            None if self.label is None else str(self.label),
+            split,
+            group=self.group or None,
+            locator=f"{self.offset}:{self.length}:{quote(fields.image)}:{file}",
+        )
+
+
+@dataclass(frozen=True)
+class TFRecordSource(HashedSource):
+    """Files on a local or mounted file system, with or without gzip compression."""
+
+    locator: str
+    options: SourceOptions
+
+    def listing(self) -> Scan:
+        """Read all records once; see `Source.listing`."""
+        return listed(self.locator, self._items(), _EXPECTED, self.options.least_classes)
+
+    def read(self, item: Item) -> bytes:
+        """Read the encoded image of one record; see `Source.read`."""
+        return read_locator(item.locator, self.options.store)
+
+    def _items(self) -> Iterator[Item]:
+        base, files = self._files()
+        alone = Path(self.locator).expanduser().is_file()
+        named: dict[str, str | None] = {}
+        for file in files:
+            name = file.relative_to(base).as_posix()
+            plain = _plain(str(file), self.options.store)
+            fields = _fields_of(plain, str(file), self.options)
+            if fields is None:
+                continue
+            # The name of a file that is the whole source need not name its split:
+            # crash_test_photos.tfrecord.
+            given = None if alone else split_in(name)
+            entries = index(plain, fields, str(file))
+            if not all(entry.split for entry in entries):
+                named[name] = given
+            for number, entry in enumerate(entries):
+                said = f"{name!r}, record {number}"
+                split = split_word(entry.split, said) if entry.split else given
+                yield entry.item(f"{name}/{number:08d}", str(file), fields, split)
+        require_all_named(self.locator, named)
+
+    def _files(self) -> tuple[Path, list[Path]]:
+        """Return the folder that names are relative to, and the record files in order."""
+        path = Path(self.locator).expanduser().absolute()
+        if path.is_file():
+            return path.parent, [path]
+        if path.is_dir():
+            # Folders below count too, as in Examples artifacts: Split-train/data_tfrecord-….
+            named = [f for f in sorted(path.rglob("*")) if RECORD_FILE.search(f.name)]
+            found = [f for f in named if f.is_file()]
+            files = [f for f in found if not any(map(is_hidden, f.relative_to(path).parts))]
+            if not files:
+                raise ConfigError(f"data source {self.locator!r} holds no record file; {_EXPECTED}")
+            local_files.check_all(self.locator, files, path, self.options.follow_links)
+            return path, files
+        files = sorted(file for file in path.parent.glob(path.name) if file.is_file())
+        if not files:
+            raise ConfigError(f"data source {self.locator!r} does not exist; {_EXPECTED}")
+        return path.parent, files
+
+
+def read_locator(locator: str, store: str = "") -> bytes:
+    """Read the encoded image that the locator of an item refers to.
+
+    Args:
+        locator: `Item.locator`.
+        store: Folder in which compressed files are unpacked.
+
+    Raises:
+        OSError: The record cannot be read or holds no image.
+    """
+    offset, length, rest = locator.split(":", 2)
+    feature, _, file = rest.partition(":")  # a colon in the feature is quoted
+    data = _read(_plain(file, store), int(offset), int(length))
+    values = _parse(data, file, int(offset)).features.feature[unquote(feature)].bytes_list.value
+    if len(values) != 1:
+        raise OSError(f"the record has {len(values)} values of {unquote(feature)!r}, expected one")
+    return bytes(values[0])
+
+
+@local_files.cached_until_changed(_FILES_KEPT)
+def index(path: str, fields: Fields, name: str) -> tuple[Entry, ...]:
+    """Index all records of a file.
+
+    Args:
+        path: Path of the unpacked file.
+        fields: Names of the features.
+        name: Name of the file in messages.
+
+    Raises:
+        ConfigError: The file is cut off or damaged.
+    """
+    entries = []
+    for number, (offset, length, record) in enumerate(_records(path, name)):
+        example = _parse(record, name, number)
+        values = [_value(example, feature) for feature in (fields.path, fields.split, fields.group)]
+        texts = ["" if value is None else str(value) for value in values]
+        entries.append(Entry(offset, length, _value(example, fields.label), *texts))
+    return tuple(entries)
+
+
+def _fields_of(path: str, name: str, options: SourceOptions) -> Fields | None:
+    """Find the names of the features in the first records of a file; None if it has no record.
+
+    Raises:
+        ConfigError: There is no feature for the image, or one of the options is missing.
+    """
+    kinds: dict[str, str] = {}
+    number = -1
+    # Several, because records may omit features that have no value.
+    for number, (_, _, record) in enumerate(itertools.islice(_records(path, name), _FIRST)):
+        for feature, value in sorted(_parse(record, name, number).features.feature.items()):
+            kinds.setdefault(feature, value.WhichOneof("kind") or "empty")
+    return _fields(name, kinds, options) if number >= 0 else None
+
+
+def _fields(path: str, kinds: Mapping[str, str], options: SourceOptions) -> Fields:
+
+    def choose(wanted: str, usual: Sequence[str], key: str, required: bool = False) -> str:
+        for name in (wanted,) if wanted else usual:
+            if name in kinds:
+                return name
+        if not required and not wanted:
+            return usual[0] if len(usual) == 1 else ""  # later records may have it
+        shown = some([f"{name} ({kind})" for name, kind in kinds.items()], 12)
+        lacking = repr(wanted) if wanted else f"for the image ({', '.join(usual)})"
+        raise ConfigError(
+            f"data source {path!r} has no feature {lacking}; found {shown}; name it by data.{key}"
+        )
+
+    return Fields(
+        choose(options.image_column, IMAGE_FEATURES, "image_column", required=True),
+        choose(options.label_column, LABEL_FEATURES, "label_column"),
+        choose("", PATH_FEATURES, "path_column"),
+        choose(options.split_column, ("split",), "split_column"),
+        choose(options.group_column, ("group",), "group_column"),
+    )
+
+
+def _value(example: tf.train.Example, name: str) -> str | int | None:
+    """Return a feature as text or number, None when it is absent or empty."""
+    feature = example.features.feature.get(name) if name else None
+    kind = feature.WhichOneof("kind") if feature is not None else None
+    values: Sequence[Any] = getattr(feature, kind).value if kind else ()
+    if len(values) != 1:
+        return None
+    value = values[0]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace") or None
+    return int(value) if float(value).is_integer() else str(value)
+
+
+def _parse(record: bytes, path: str, number: int) -> tf.train.Example:
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
+    try:
+        return tf.train.Example.FromString(record)
+    except DecodeError:
+        raise ConfigError(
+            f"data source {path!r}: record {number} is not a tf.Example; expected records with the "
+            "encoded image and its label as features"
+        ) from None
+
+
+def _plain(file: str, store: str) -> str:
+    """Return the path of a file, or of an unpacked copy of one that is compressed with gzip.
+
+    Raises:
+        ConfigError: The file is damaged.
+    """
+    with open_regular(Path(file)) as stream:
+        if stream.read(len(local_files.GZIP_MAGIC)) != local_files.GZIP_MAGIC:
+            return file
+    # The length of an uncompressed record may begin with the same bytes, as 559,903 does.
+    try:
+        with gzip.open(file) as unpacked:
+            unpacked.read(_HEADER)
+    except (OSError, EOFError, zlib.error):
+        return file
+    try:
+        return str(local_files.inflated(Path(file), store))
+    except OSError as error:
+        raise ConfigError(f"data source {file!r}: {error}; write or download it again") from None
+
+
+def _records(path: str, name: str) -> Iterator[tuple[int, int, bytes]]:
+    """Iterate over the records in order, as (offset, length, data).
+
+    A length is compared with the size of the file before as many bytes are allocated.
+    """
+    if _ARRAY_RECORD in Path(name).name:  # numbers follow: .array_record-00000-of-00002
+        reader = _array_record(path)
+        for number in range(reader.num_records()):
+            yield number, -1, reader.read([number])[0]
+        return
+    number = offset = 0
+    with open_regular(Path(path)) as file:
+        left = os.fstat(file.fileno()).st_size
+        while head := file.read(_HEADER):
+            left -= len(head)
+            length = struct.unpack("<Q", head[:8])[0] if len(head) == _HEADER else 0
+            if len(head) < _HEADER:
+                what = f"{len(head)} of {_HEADER} bytes of its header"
+            elif head[8:] != _checksum(head[:8]):
+                what = "the checksum of its length is wrong"
+            elif length + _FOOTER > left or length > local_files.BYTE_LIMIT:
+                what = f"it claims {length:,} bytes and {max(left - _FOOTER, 0):,} are left"
+            else:
+                data = file.read(length)
+                if file.read(_FOOTER) == _checksum(data):
+                    yield offset + _HEADER, length, data
+                    offset, number = offset + _HEADER + length + _FOOTER, number + 1
+                    left -= length + _FOOTER
+                    continue
+                what = "its checksum is wrong"
+            raise ConfigError(
+                f"data source {name!r} is cut off, damaged or not a TFRecord file: record {number} "
+                f"at byte {offset:,} cannot be read ({what}); write or download it again"
+            )
+
+
+def _checksum(data: bytes) -> bytes:
+    """Return the masked CRC-32C of TFRecord files, four bytes."""
+    import google_crc32c
+
+    crc = google_crc32c.value(data)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def _read(path: str, offset: int, length: int) -> bytes:
+    if length < 0:
+        return bytes(_array_record(path).read([offset])[0])
+    with Path(path).open("rb") as file:
+        data = os.pread(file.fileno(), length, offset)
+    if len(data) < length:
+        raise OSError(f"the file is cut off: {len(data):,} of {length:,} bytes")
+    return data
+
+
+@local_files.cached_until_changed(16)
+def _array_record(path: str) -> Any:
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    return ArrayRecordReader(path)
+
+
+KINDS = (Kind("tfrecord", TFRecordSource, takes, order=40),)

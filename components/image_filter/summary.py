@@ -1,0 +1,219 @@
+"""The results for the images of a shard or of a whole set, and their summary."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypedDict
+
+from imgpipe.components.image_filter import placement
+from imgpipe.components.image_filter.check import Finding, Settings
+from imgpipe.components.image_filter.decision import Decision
+from imgpipe.models import feature_names as names
+
+#: Reason of an override that was not applied because it would change a label of the test split.
+NOT_RELABELLED = "kept_test_label"
+_EXAMPLES_SHOWN = 20  # paths and details per kind of warning; the quarantine has all of them
+
+
+class Warned(TypedDict):
+    """Warnings with the same reason."""
+
+    reason: Annotated[str, "Name of the check."]
+    count: Annotated[int, "Number of findings."]
+    details: Annotated[dict[str, int], "Number of findings by detail, of the first details."]
+    paths: Annotated[list[str], "Paths of the worst images."]
+    image_hashes: Annotated[list[str], "SHA-256 of the files of these images."]
+
+
+class Noted(TypedDict):
+    """Something that was noticed about files or folders of the source."""
+
+    kind: Annotated[str, "Kind of note."]
+    count: Annotated[int, "Number of files or folders."]
+    detail: Annotated[str, "What was noticed about the first of them; empty if the kind says all."]
+    paths: Annotated[list[str], "Paths of the first files or folders."]
+
+
+class Overrides(TypedDict):
+    """Effects of the overrides."""
+
+    applied: Annotated[dict[str, int], "Number of images by verdict."]
+    relabelled: Annotated[dict[str, int], "Number of images with another label, by split."]
+    unknown: Annotated[list[str], "Hashes of overrides that match no file."]
+
+
+#: The counts of a set of images, and its warnings and notes with their first paths.
+Summary = TypedDict(
+    "Summary",
+    {
+        "in": Annotated[int, "Files that were read."],
+        "kept": Annotated[int, "Images that a run would use."],
+        "rejected": Annotated[int, "Files that a run would put into quarantine."],
+        "repaired": Annotated[int, "Images that a run would re-encode."],
+        "repaired_by": Annotated[dict[str, int], "Number of repairs by check."],
+        "by_reason": Annotated[dict[str, int], "Number of rejected files by reason."],
+        "by_split": Annotated[dict[str, dict[str, int]], "Number of images by split and class."],
+        "moved": Annotated[
+            dict[str, int],
+            "Images in another split than the one drawn, by reason: `near_duplicates_together` or "
+            "`class_minimum`.",
+        ],
+        "warnings": Annotated[list[Warned], "Warnings by check."],
+        "notes": Annotated[list[Noted], "Notes of the source."],
+        "overrides": Annotated[Overrides, "Effects of the overrides."],
+    },
+)
+
+
+@dataclass
+class Outcomes:
+    """Counts and findings of some images, small enough to be collected from all shards."""
+
+    read: int = 0
+    #: Number of images by split and label.
+    kept: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    rejects: list[Finding] = field(default_factory=list)
+    repairs: list[Finding] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
+    reviews: list[Finding] = field(default_factory=list)  # images with an override
+    relabelled: Counter[str] = field(default_factory=Counter)  # kept with a new label, by split
+    moved: Counter[str] = field(default_factory=Counter)  # images in another split, by reason
+    overrides: set[str] = field(default_factory=set)  # hashes of these overrides, as in the file
+
+    @classmethod
+    def joined(cls, parts: Iterable[Outcomes]) -> Outcomes:
+        """Return the outcomes of all shards, sorted so that every driver lists the same."""
+        total = cls()
+        for one in parts:
+            total.read += one.read
+            for split, labels in one.kept.items():
+                total.kept[split].update(labels)
+            for name in ("rejects", "repairs", "warnings", "reviews"):
+                getattr(total, name).extend(getattr(one, name))
+            total.relabelled.update(one.relabelled)
+            total.moved.update(one.moved)
+            total.overrides |= one.overrides
+        for found in (total.rejects, total.repairs, total.warnings, total.reviews):
+            found.sort(key=lambda one: (one.path, one.reason))
+        return total
+
+    def add(self, decision: Decision) -> None:
+        """Count an image and collect its findings."""
+        self.read += 1
+        self._review(decision)
+        if decision.rejection is not None:
+            self.rejects.append(decision.rejection)
+            return
+        record = decision.record
+        if decision.move is not None:
+            self.moved[decision.move.reason] += 1
+        self.repairs += decision.repairs
+        self.warnings += decision.warnings
+        self.kept[record.split][record.label] += 1
+
+    def _review(self, decision: Decision) -> None:
+        """Collect the effect of the override of an image."""
+        record, source_label = decision.record, decision.source_label
+        reject, override = decision.rejection, decision.override
+        if override is None:
+            return
+        self.overrides.add(override.image_hash)
+        verdict: str = override.verdict
+        detail = ""
+        if verdict == "relabel" and record.split == names.TEST:
+            verdict = NOT_RELABELLED
+            detail = f"keeps {source_label or 'no label'}: overrides never change a label of test"
+        elif verdict == "relabel":
+            detail = f"{source_label or 'no label'} → {record.label}"
+        if override.verdict != "reject" and reject is not None:
+            detail = f"stays rejected: {reject.reason}, {reject.detail}"
+        elif record.label != source_label:
+            self.relabelled[record.split] += 1
+        self.reviews.append(Finding(verdict, detail, "warn").about(record))
+
+    def summary(
+        self, vocabulary: Sequence[str], notes: Sequence[Mapping[str, Any]], settings: Settings
+    ) -> Summary:
+        """Count the images, and list warnings and notes with their first paths.
+
+        Args:
+            vocabulary: Class names in sorted order.
+            notes: Notes of the source, most of them about files that were not read as images.
+            settings: Settings of the checks, whose unknown overrides are named.
+        """
+        kept = {split: dict.fromkeys(vocabulary, 0) | self.kept[split] for split in names.SPLITS}
+        return {
+            "in": self.read,
+            "kept": sum(sum(labels.values()) for labels in kept.values()),
+            "rejected": len(self.rejects),
+            # An image may have several repairs.
+            "repaired": len({repair.path for repair in self.repairs}),
+            "repaired_by": _by_reason(self.repairs),
+            "by_reason": _by_reason(self.rejects),
+            "by_split": {split: dict(sorted(labels.items())) for split, labels in kept.items()},
+            "moved": {reason: self.moved[reason] for reason in placement.REASONS},
+            "warnings": _grouped(self.warnings),
+            "notes": _counted(notes),
+            "overrides": {
+                "applied": _by_reason(self.reviews),
+                "relabelled": {split: self.relabelled[split] for split in names.SPLITS},
+                "unknown": sorted(set(settings.overrides) - self.overrides),
+            },
+        }
+
+
+def check_conservation(summary: Mapping[str, Any], ingested: int | None) -> None:
+    """Check that every image was either kept or rejected.
+
+    Raises:
+        RuntimeError: Images were lost or counted twice, which is a defect.
+    """
+    out = summary["kept"] + summary["rejected"]
+    if summary["in"] != out or ingested not in (None, summary["in"]):
+        raise RuntimeError(
+            f"images were lost in the filter: {ingested} ingested, {summary['in']} read, "
+            f"{summary['kept']} kept + {summary['rejected']} rejected; this is a defect"
+        )
+
+
+def _by_reason(findings: Iterable[Finding]) -> dict[str, int]:
+    return dict(sorted(Counter(finding.reason for finding in findings).items()))
+
+
+def _grouped(warnings: Sequence[Finding]) -> list[Warned]:
+    """Group warnings by reason, with counts by detail and the paths of the worst."""
+    worst_first = sorted(warnings, key=lambda one: (one.reason, one.score, one.path))
+    groups = itertools.groupby(worst_first, key=lambda one: one.reason)
+    return [_group(reason, list(found)) for reason, found in groups]
+
+
+def _group(reason: str, found: Sequence[Finding]) -> Warned:
+    # Details with measurements differ from file to file, so only the first ones are counted.
+    details = Counter(warning.detail for warning in found).items()
+    return {
+        "reason": reason,
+        "count": len(found),
+        "details": dict(itertools.islice(details, _EXAMPLES_SHOWN)),
+        "paths": [warning.path for warning in found[:_EXAMPLES_SHOWN]],
+        "image_hashes": [warning.image_hash for warning in found[:_EXAMPLES_SHOWN]],
+    }
+
+
+def _counted(notes: Sequence[Mapping[str, Any]]) -> list[Noted]:
+    """Group notes of the source by kind, with their first paths; ingest.json has a hundred."""
+    by_kind: dict[str, list[Mapping[str, Any]]] = collections.defaultdict(list)
+    for note in notes:
+        by_kind[note["kind"]].append(note)
+    return [
+        {
+            "kind": kind,
+            "count": sum(note["count"] for note in found),
+            "detail": found[0]["detail"],
+            "paths": [note["path"] for note in found[:_EXAMPLES_SHOWN]],
+        }
+        for kind, found in sorted(by_kind.items())
+    ]

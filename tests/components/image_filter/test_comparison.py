@@ -1,0 +1,139 @@
+"""The comparison of all images, from the files of the first pass to the second one."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import random
+
+import numpy as np
+import pytest
+
+from imgpipe.components.image_file.perceptual_hash import ALL_BYTES
+from imgpipe.components.image_filter import comparison, first_pass
+from imgpipe.components.image_filter.check import Settings
+from imgpipe.components.image_filter.first_pass import Part
+from imgpipe.components.image_filter.near_groups import Member
+from imgpipe.components.image_record import ImageRecord
+
+NO_NEAR = Settings(threshold={"near_duplicate": 0})
+
+
+def content(number):
+    """Return the content hash of the image with this number."""
+    return hashlib.sha256(str(number).encode()).hexdigest()
+
+
+def write(folder, name, images):
+    """Write the part of images (number of the content, path, perceptual hashes)."""
+    part = Part(f"{folder}/{name}")
+    records = [image(path, number, perceptual_hash=hashes) for number, path, hashes in images]
+    first_pass.examine(records, Settings(), part)
+    return part
+
+
+def drawn(count):
+    """Return random perceptual hashes of `count` images."""
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, ALL_BYTES, np.uint8).tobytes() for _ in range(count)]
+
+
+def test_equal_and_similar_images_of_several_parts_are_found(tmp_path):
+    one, two, three, four = drawn(4)
+    parts = [
+        write(tmp_path, "0", [(1, "a/1.jpg", one), (2, "a/ü\n.jpg", two)]),
+        write(tmp_path, "1", [(3, "a/3.jpg", one), (2, "a/\udcff.jpg", two)]),
+        write(tmp_path, "2", [(4, "a/4.jpg", three), (5, "a/5.jpg", four)]),
+        write(tmp_path, "3", [(6, "a/plain.jpg", b""), (6, "a/plain again.jpg", b"")]),
+        write(tmp_path, "4", []),
+    ]
+    found = comparison.compare(parts, Settings())
+    assert {path: (one.reason, one.kept_copy) for path, one in found.findings.items()} == {
+        "a/3.jpg": ("near_duplicate", "a/1.jpg"),
+        "a/\udcff.jpg": ("duplicate", "a/ü\n.jpg"),
+        "a/plain.jpg": ("duplicate", "a/plain again.jpg"),
+    }
+    assert set(found.groups) == {content(1), content(3)} and len(set(found.groups.values())) == 1
+    assert [[one["path"] for one in line["members"]] for line in found.near] == [
+        ["a/1.jpg", "a/3.jpg"]
+    ]
+    assert comparison.compare(parts[::-1], Settings()) == found
+    without = comparison.compare(parts, NO_NEAR)
+    assert set(without.findings) == {"a/\udcff.jpg", "a/plain.jpg"}
+    assert (without.near, without.groups) == ((), {})
+    assert comparison.compare([], Settings()) == comparison.compare(parts[-1:], Settings())
+
+
+def test_each_group_of_near_duplicates_in_a_large_set_has_a_number(tmp_path):
+    hashes = drawn(1200)
+    for number in range(100):
+        hashes[number] = hashes[number + 100]
+    parts = [
+        write(tmp_path, str(k), [(n, f"a/{n}.jpg", hashes[n]) for n in range(k, 1200, 3)])
+        for k in range(3)
+    ]
+    groups = comparison.compare(parts, Settings()).groups
+    assert min(groups.values()) >= 1 and len(groups) == 200
+    assert all(groups[content(n)] == groups[content(n + 100)] for n in range(100))
+    assert set(collections.Counter(groups.values()).values()) == {2}
+
+
+def outcome(*copies):
+    """Return the copies (path, split, label) that are dropped: {path: (reason, kept copy)}."""
+    drops = comparison.identical([Member(*copy, content(1)) for copy in copies])
+    return {drop.path: (drop.reason, drop.kept_copy) for drop in drops}
+
+
+@pytest.mark.parametrize(
+    ("copies", "expected"),
+    [
+        ([("a/1", "train", "a")], {}),
+        (
+            [("a/3", "train", "a"), ("a/1", "train", "a"), ("a/2", "train", "a")],
+            {"a/2": ("duplicate", "a/1"), "a/3": ("duplicate", "a/1")},
+        ),
+        (
+            [("a/1", "train", "a"), ("a/2", "validation", "a"), ("a/3", "test", "a")],
+            dict.fromkeys(("a/1", "a/2"), ("duplicate_across_splits", "a/3")),
+        ),
+        (
+            [("a/1", "train", "a"), ("a/2", "validation", "a")],
+            {"a/1": ("duplicate_across_splits", "a/2")},
+        ),
+        (
+            [("a/1", "train", "a"), ("b/1", "test", "b"), ("a/2", "train", "a")],
+            dict.fromkeys(("a/1", "a/2", "b/1"), ("label_conflict", "")),
+        ),
+    ],
+)
+def test_of_identical_files_the_one_for_evaluation_with_the_first_path_is_kept(copies, expected):
+    for seed in range(5):
+        assert outcome(*random.Random(seed).sample(copies, len(copies))) == expected
+
+
+def image(path, number=0, **changes):
+    """Return the record of a PNG of 100 x 100 pixels, with these changes."""
+    figures = {"brightness_p99": 0.9, "colour": 0.5}
+    values = {"width": 100, "height": 100, "byte_size": 9, "mode": "RGB", "figures": figures}
+    values |= {"format": "PNG", **changes}
+    return ImageRecord(path, "a", 0, "train", content(number), **values)
+
+
+def test_a_check_of_the_whole_set_takes_precedence_over_later_checks(tmp_path):
+    """The limits of a check of the whole set are known only in the second pass."""
+    severity = {"odd_size": "reject", "greyscale": "reject", "dark": "reject"}
+    settings = Settings(severity=severity, threshold={"near_duplicate": 0})
+    records = [image(f"a/{n}.png", n) for n in range(9)]
+    huge = {"width": 900, "height": 900}
+    records += [
+        image("b/grey.png", 10, figures={"brightness_p99": 0.9, "colour": 0.0}, **huge),
+        image("b/dark.png", 11, figures={"brightness_p99": 0.1, "colour": 0.5}, **huge),
+    ]
+    part = Part(str(tmp_path / "part"))
+    first_pass.examine(records, settings, part)
+    decisions = comparison.compare([part], settings).settle(part, settings)
+    rejections = [one.rejection for one in decisions if one.rejection is not None]
+    assert {one.path: one.reason for one in rejections} == {
+        "b/grey.png": "odd_size",
+        "b/dark.png": "dark",
+    }
