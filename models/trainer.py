@@ -7,18 +7,17 @@ record.
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.examples import Labelled
 from imgpipe.models.export.saved_model import export, write_digest
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.feature_distribution import FeatureDistribution
@@ -32,15 +31,11 @@ from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import stages
 from imgpipe.models.training.model_run import HISTORY_FILE, PARITY_FILE, TENSORBOARD_FOLDER
 
-if TYPE_CHECKING:
-    pass
-
 #: Number of images of a split from which those for warm-up and parity are chosen.
 _IMAGES_LOOKED_AT: Final = 1000
 #: Number of training images whose features are computed for their distribution. Half as many
 #: held-out images are used.
 _DESCRIBED: Final = 512
-_AT_ONCE: Final = 32  # encoded images in memory while their features are computed
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,6 @@ class TrainerConfig:
         top_k: Number of classes in the top_k outputs.
         warmup_images: Number of images in the warm-up requests.
         parity_images: Number of images whose probabilities are recorded; see `write_parity`.
-        resume_dir: Folder for checkpoints of interrupted trainings; "" writes none.
         source_hash: Hash of the source code.
     """
 
@@ -64,7 +58,6 @@ class TrainerConfig:
     top_k: int = 5
     warmup_images: int = 4
     parity_images: int = 16
-    resume_dir: str = ""
     source_hash: str = ""
 
     @classmethod
@@ -93,7 +86,6 @@ class TrainerConfig:
             settings.check_classes(config["vocabulary"]),
             str(config["bank_uri"]),
             **limits,
-            resume_dir=str(config.get("resume_dir", "")),
             source_hash=str(config.get("source_hash", "")),
         )
 
@@ -120,15 +112,16 @@ def run_fn(fn_args: Any) -> None:
             fn_args.train_files,
             fn_args.eval_files,
             run_dir / TENSORBOARD_FOLDER,
-            Path(config.resume_dir) if config.resume_dir else None,
-            config.source_hash,
         )
     )
     # The search may have trained the network at another size than the settings give.
     settings = replace(settings, image_size=trained.image_size or settings.image_size)
     chosen_on = "folds" if trained.by_folds else "validation"
-    logits, labels = trained.by_folds or (trained.logits, trained.labels)
-    calibration = calibrate(logits, labels, settings.temperature, settings.unknown_rate)
+    answers = trained.by_folds or trained.answers
+    known = answers.answerable
+    calibration = calibrate(
+        answers.logits[known], answers.labels[known], settings.temperature, settings.unknown_rate
+    )
     calibrated = {**asdict(calibration), "chosen_on": chosen_on}
     history = {**trained.history, "calibration": calibrated}
     history["image_size"] = settings.size
@@ -155,7 +148,7 @@ def run_fn(fn_args: Any) -> None:
 
 
 def described(
-    classifier: Classifier, train_files: Iterable[str], eval_files: Iterable[str]
+    classifier: Classifier, train_files: Sequence[str], eval_files: Sequence[str]
 ) -> FeatureDistribution | None:
     """Compute the distribution of a network's features when the bank does not hold them.
 
@@ -170,40 +163,32 @@ def described(
     Returns:
         The distribution; None when there are too few images or too many features.
     """
-    train = _features(classifier, _smallest(train_files, _DESCRIBED))
-    held_out = _features(classifier, _smallest(eval_files, _DESCRIBED // 2))
+    train, held_out = (
+        _features(classifier, Labelled.read(files).first(count))
+        for files, count in ((train_files, _DESCRIBED), (eval_files, _DESCRIBED // 2))
+    )
     predicted = train[PROBABILITIES].argmax(axis=1)
     return feature_distribution.fit(train[FEATURES], predicted, held_out[FEATURES])
 
 
-def _features(classifier: Classifier, examples: Iterator[tuple[bytes, bytes]]) -> dict[str, Any]:
-    """Return the features [N, D] and probabilities [N, C] of images by name, sorted by hash."""
-    hashes: list[bytes] = []
-    batches: list[dict[str, Any]] = []
-    while some := list(itertools.islice(examples, _AT_ONCE)):
-        hashes += [digest for digest, _ in some]
-        batches += classifier.outputs([image for _, image in some])
-    if not batches:
+def _features(classifier: Classifier, images: Labelled) -> dict[str, Any]:
+    """Return the features [N, D] and probabilities [N, C] of images by name."""
+    if not len(images):
         return dict.fromkeys((FEATURES, PROBABILITIES), np.empty((0, 1), np.float32))
-    order = np.argsort(np.array(hashes), kind="stable")
+    places: list[int] = []
+    batches: list[dict[str, Any]] = []
+    for here, encoded in images.values(names.IMAGE_BYTES):
+        places += here.tolist()
+        batches += classifier.outputs(encoded.tolist())
+    order = np.argsort(places)
     return {
         name: np.concatenate([batch[name].numpy() for batch in batches])[order]
         for name in (FEATURES, PROBABILITIES)
     }
 
 
-def some_images(patterns: Iterable[str], count: int) -> list[bytes]:
-    """Return at most `count` encoded images, always the same ones; see `some_examples`.
-
-    Args:
-        patterns: File patterns of the image examples.
-        count: Largest number of images.
-    """
-    return [image for _, image in some_examples(patterns, count)]
-
-
-def some_examples(patterns: Iterable[str], count: int) -> list[tuple[bytes, bytes]]:
-    """Return the content hash and the bytes of at most `count` images, always the same ones.
+def some_images(patterns: Sequence[str], count: int) -> list[bytes]:
+    """Return at most `count` encoded images, always the same ones.
 
     Of the first images, those with the smallest content hashes are chosen, so that the order in
     which a source lists its classes does not matter.
@@ -212,34 +197,11 @@ def some_examples(patterns: Iterable[str], count: int) -> list[tuple[bytes, byte
         patterns: File patterns of the image examples.
         count: Largest number of images.
     """
-    return sorted(_smallest(patterns, count, _IMAGES_LOOKED_AT))
-
-
-def _smallest(
-    patterns: Iterable[str], count: int, looked_at: int = -1
-) -> Iterator[tuple[bytes, bytes]]:
-    """Yield hash and bytes of the images with the smallest hashes, in the order of the files.
-
-    They are chosen by a first pass over the hashes of the first `looked_at` images, or of all, so
-    that only one image at a time is in memory.
-    """
-    import tensorflow as tf
-
-    files = sorted(tf.io.gfile.glob(patterns))
-    if not files or count < 1:
-        return
-    text = tf.io.FixedLenFeature([], tf.string)
-
-    def parsed(*wanted: str) -> Iterator[tuple[bytes, ...]]:
-        spec = dict.fromkeys(wanted, text)
-        dataset = tf.data.TFRecordDataset(files).take(looked_at)
-        dataset = dataset.map(lambda record: tf.io.parse_single_example(record, spec))
-        for example in dataset.as_numpy_iterator():
-            yield tuple(example[name] for name in wanted)
-
-    chosen = set(heapq.nsmallest(count, (digest for (digest,) in parsed(names.IMAGE_HASH))))
-    pairs = parsed(names.IMAGE_HASH, names.IMAGE_BYTES)
-    yield from itertools.islice(((d, image) for d, image in pairs if d in chosen), count)
+    chosen = Labelled.read(patterns, at_most=_IMAGES_LOOKED_AT).first(count)
+    found: dict[int, bytes] = {}
+    for places, encoded in chosen.values(names.IMAGE_BYTES):
+        found.update(zip(places.tolist(), encoded.tolist(), strict=True))
+    return [found[place] for place in range(len(chosen))]
 
 
 def write_parity(classifier: Classifier, images: Sequence[bytes], path: Path) -> None:

@@ -156,7 +156,6 @@ def _planned(config: Config, inputs: RunInputs) -> PlanParameters:
         "top_k": TOP_K,
         "warmup_images": WARMUP_IMAGES,
         "parity_images": PARITY_IMAGES,
-        "resume_dir": str(config.out / "resume"),
     }
     shown = run_inputs.report_settings(config, inputs.vocabulary, inputs.fingerprint)
     return PlanParameters(

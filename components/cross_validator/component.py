@@ -21,7 +21,7 @@ from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.features import folds as fold_rules
-from imgpipe.models.features.bank import open_split, read_facts, require_features
+from imgpipe.models.features.bank import read_facts, read_rows, require_features
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training.cross_validation import cross_validate
 from imgpipe.models.training.model_run import HISTORY_FILE
@@ -102,11 +102,10 @@ def automatic_result(
         held_out: Number of validation images.
         tuned: Whether the published network is fine-tuned.
         by_search: The folds by which a search has judged this network; see
-            `CrossValidation.summary`. Empty if there are none.
+            `cross_validation.summary`. Empty if there are none.
     """
     if by_search:
-        with open_split(bank_uri, _SPLITS, classes, 0, by_search["folds"]) as rows:
-            apart = rows.separated
+        apart = read_rows(bank_uri, _SPLITS, classes, 0, by_search["folds"]).separated
         return {**by_search, "alike_apart": apart, "by_search": True, "decides": True}
     if held_out >= fold_rules.FEW_IMAGES:
         return _left_to_validation(f"it has {held_out} images")
@@ -131,6 +130,6 @@ def _left_to_validation(why: str) -> dict[str, Any]:
 
 
 def _judged(bank_uri: str, folds: int, classes: int, head: ModelSettings) -> dict[str, Any]:
-    with open_split(bank_uri, _SPLITS, classes, folds=folds) as rows:
-        found = cross_validate(rows, folds, classes, head)
-        return {**found.summary(), "alike_apart": rows.separated, "decides": True}
+    rows = read_rows(bank_uri, _SPLITS, classes, count=folds)
+    found = cross_validate(rows, folds, classes, head)
+    return {**found, "alike_apart": rows.separated, "decides": True}

@@ -16,26 +16,27 @@ from imgpipe.components.feature_bank.content import StoragePlan, bytes_of
 from imgpipe.components.feature_bank.extraction import extract, prefix_of
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
-from imgpipe.models.features.bank import BANK_FILE, open_split
+from imgpipe.models.features.bank import BANK_FILE, read_rows
 from imgpipe.models.features.folds import ENOUGH, judge_networks
 from imgpipe.models.head import solved_head
-from imgpipe.models.head.solved_head import Judgement
+from imgpipe.models.head.answers import Scores, better
+from imgpipe.models.head.solved_head import Tried
 from imgpipe.models.search.ways import FEWEST_CORRECTED, IDEAS
 from imgpipe.models.settings import ModelSettings
 
 
 def helpful_views(
-    judged: Callable[[int], Judgement | None],
+    judged: Callable[[int], Scores | None],
     most: int,
     settings: ModelSettings,
     judging: int,
-) -> list[Judgement]:
+) -> list[Scores]:
     """Add augmented views one at a time, as long as each of them improves the head.
 
-    A view improves the head if heads that also use this view have a lower loss on held-out training
-    images, by more than two standard errors. No view is made if the head is accurate enough without
-    it, so that no better network would be searched for either, or if a search will try networks and
-    the head is so inaccurate that views could not make the search unnecessary.
+    A view improves the head if heads that also use this view are better on held-out training
+    images by more than chance; see `answers.better`. No view is made if the head is accurate enough
+    without it, so that no better network would be searched for either, or if a search will try
+    networks and the head is so inaccurate that views could not make the search unnecessary.
 
     Args:
         judged: Makes the view with this number (0 is the image itself) and evaluates heads on all
@@ -48,23 +49,24 @@ def helpful_views(
         The evaluations of the heads, one for the images alone and one for each view that improves
         the head.
     """
-    helpful: list[Judgement] = []
+    helpful: list[Scores] = []
     for view in range(most + 1):
         found = judged(view)
-        if found is None or (helpful and not found.better_than(helpful[-1])):
+        if found is None or (helpful and not better(found, helpful[-1])):
             break
         helpful.append(found)
         replaced = _search_replaces(found, settings, judging)
-        if replaced or found.right.mean() >= ENOUGH:
+        if replaced or found.accuracy >= ENOUGH:
             break
     return helpful
 
 
-def _search_replaces(found: Judgement, settings: ModelSettings, judging: int) -> bool:
+def _search_replaces(found: Scores, settings: ModelSettings, judging: int) -> bool:
     """Whether a search will try networks, even if views make the head better."""
-    mistakes = (1 - float(found.right.mean())) * judging
+    mistakes = (1 - found.accuracy) * judging
     tries = mistakes * max(idea.gain for idea in IDEAS) >= FEWEST_CORRECTED
-    return settings.searches and tries and not found.may_reach(ENOUGH)
+    may_be_enough = found.accuracy + 2 * found.error >= ENOUGH
+    return settings.searches and tries and not may_be_enough
 
 
 def choose_views(
@@ -94,22 +96,29 @@ def choose_views(
     """
     settings, classes = ModelSettings.from_mapping(json.loads(head)), len(json.loads(vocabulary))
 
-    def judged(view: int) -> Judgement | None:
+    tried: list[Tried] = []
+
+    def judged(view: int) -> Scores | None:
         nonlocal pipeline, facts
         if view:  # a Beam pipeline runs once
             pipeline = beam.Pipeline(runner=pipeline.runner, options=pipeline.options)
         one = dataclasses.replace(plan, first=view, views=view)
         extract(pipeline, one, examples, features, facts)
         facts = records.read_json(f"{features}/{BANK_FILE}")
-        with open_split(features, names.TRAIN, classes) as rows:
-            return solved_head.judge(rows, classes, settings)
+        rows = read_rows(features, names.TRAIN, classes)
+        found = solved_head.judge(rows, classes, settings)
+        if found is None:
+            return None
+        tried.append(found)
+        return found.best
 
     training, judging = (images.get(split, 0) for split in (names.TRAIN, names.VALIDATION))
     if judge_networks(training, judging):
         judging += training
     helpful = helpful_views(judged, plan.views, settings, judging)
     if helpful:
-        facts["views_accuracy"] = [float(found.right.mean()) for found in helpful]
+        tried[len(helpful) - 1].save(features)  # ImageTrainer need not compute it again
+        facts["views_accuracy"] = [found.accuracy for found in helpful]
         if _search_replaces(helpful[-1], settings, judging):
             facts["views_note"] = (
                 f"The head on the unchanged images reaches {facts['views_accuracy'][0]:.3f} in "

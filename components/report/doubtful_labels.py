@@ -22,7 +22,7 @@ from imgpipe.components.image_filter.overrides import Override, to_toml
 from imgpipe.components.report import neighbours
 from imgpipe.models import feature_names as names
 from imgpipe.models.features import bank
-from imgpipe.models.features.row_file import Rows, gathered
+from imgpipe.models.features.rows import Rows, release
 from imgpipe.models.one_thread import one_blas_thread
 
 #: File beside the page, in the format of judge.overrides.
@@ -72,15 +72,15 @@ def rank(
     """
     if not bank.read_dim(bank_uri):
         return None
-    with bank.open_split(bank_uri, names.SPLITS, len(vocabulary), 0) as clean:
-        if len(clean) < _FEWEST or len(np.unique(clean.labels)) < 2:
-            return None
-        folds = (clean.groups.leading() % FOLDS).astype(np.int8)
-        if len(np.unique(folds)) < 2:  # a few large groups, such as films
-            return None
-        doubts = out_of_fold(clean.features, clean.labels, folds, len(vocabulary))
-        settled = clean.hashes.among(digest.encode() for digest in confirmed)
-        settled |= alone(clean.labels, folds)
+    clean = bank.read_rows(bank_uri, names.SPLITS, len(vocabulary), 0)
+    if len(clean) < _FEWEST or len(np.unique(clean.labels)) < 2:
+        return None
+    folds = np.array([int(name[:8], 16) % FOLDS for name in clean.groups.tolist()], np.int8)
+    if len(np.unique(folds)) < 2:  # a few large groups, such as films
+        return None
+    doubts = out_of_fold(clean.features, clean.labels, folds, len(vocabulary))
+    settled = np.isin(clean.hashes, [digest.encode() for digest in confirmed])
+    settled |= alone(clean.labels, folds)
     doubtful = np.flatnonzero((doubts.margins > 0) & ~settled)
     order = np.argsort(-doubts.margins[doubtful], kind="stable")
     worst = doubtful[order[:limit]].tolist()
@@ -183,7 +183,7 @@ class _FewRows:
 
     def __init__(self, features: Rows, labels: Integers, folds: Integers, classes: int) -> None:
         self._folds = folds
-        rows = _prepared(gathered(features, np.arange(len(labels))))
+        rows = _prepared(np.asarray(features))
         self._width = rows.shape[1]
         self._products = rows @ rows.T
         self._known = _centred(labels, classes)
@@ -219,10 +219,11 @@ def _blocks(features: Rows, folds: Integers) -> Iterator[tuple[Integers, int, Fl
     """Read the features in their order: positions of one fold, the fold, prepared rows."""
     for start in range(0, len(folds), _ROWS):
         block = np.arange(start, min(start + _ROWS, len(folds)))
-        rows = _prepared(gathered(features, block))
+        rows = _prepared(features[block])
         for number in np.unique(folds[block]).tolist():
             mine = folds[block] == number
             yield block[mine], number, rows[mine]
+        release(features)
 
 
 def _margins(scores: Floats, labels: Integers) -> Floats:

@@ -63,7 +63,7 @@ def _sampled(
         The number of all images; for each chosen image its features [n, d], scaled to length 1, and
         its class, split and whether it is misclassified. None if there are few images.
     """
-    tables = [bank.read_table(bank_uri, split, len(vocabulary), 0) for split in names.SPLITS]
+    tables = [bank.read_rows(bank_uri, split, len(vocabulary), 0) for split in names.SPLITS]
     total = sum(map(len, tables))
     if total < _FEWEST:
         return None
@@ -74,7 +74,7 @@ def _sampled(
             marked = wrong[split](rows.hashes)
         chosen = _chosen(marked, round(POINTS * len(rows) / total))
         if len(chosen):  # those of wide backbones as sketches
-            sketches = [doubtful_labels.sketch(row) for row in rows.gather(chosen)]
+            sketches = [doubtful_labels.sketch(row) for row in rows.features[chosen]]
             parts.append(neighbours.unit(np.stack(sketches), np.float64))
         attributes += [(int(rows.labels[i]), number, int(marked[i])) for i in chosen]
     return total, np.concatenate(parts), attributes

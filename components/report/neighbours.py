@@ -6,7 +6,7 @@ training data, or two classes that look alike to the backbone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,13 @@ import numpy.typing as npt
 
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
+from imgpipe.models.examples import columns
 from imgpipe.models.features import bank
-from imgpipe.models.features.columns import columns
+from imgpipe.models.features.rows import Rows, blocks
 
 #: Images for which neighbours are looked up in each split, and neighbours of each of them.
 ASKED, SHOWN = 24, 3
+_ROWS = 4096  # rows that are compared at once
 
 Floats = npt.NDArray[np.float32]
 
@@ -43,8 +45,8 @@ def nearest(
     hashes, queries = _queries(bank_uri, len(vocabulary), wanted)
     if not hashes:
         return {}
-    rows = bank.read_table(bank_uri, names.TRAIN, len(vocabulary), 0)
-    similarity, positions = closest(rows.batches(), queries)
+    rows = bank.read_rows(bank_uri, names.TRAIN, len(vocabulary), 0)
+    similarity, positions = closest(rows.features, queries)
     near = paths(bank_uri, {rows.hashes[i] for i in positions.flat}, (names.TRAIN,))
     return {
         digest: [
@@ -60,13 +62,11 @@ def nearest(
     }
 
 
-def closest(
-    batches: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]], queries: Floats
-) -> tuple[Floats, npt.NDArray[np.int64]]:
+def closest(features: Rows, queries: Floats) -> tuple[Floats, npt.NDArray[np.int64]]:
     """Find the rows with the largest cosine to each query.
 
     Args:
-        batches: Row numbers [k] and features [k, d] of all n rows, some at a time, in any order.
+        features: Features of all rows, [n, d].
         queries: [m, d], scaled to length 1.
 
     Returns:
@@ -74,9 +74,10 @@ def closest(
     """
     best = np.empty((len(queries), 0), np.float32)
     positions = np.empty((len(queries), 0), np.int64)
-    for rows, features in batches:
-        best = np.concatenate([best, queries @ unit(features).T], axis=1)
-        positions = np.concatenate([positions, np.tile(rows, (len(queries), 1))], axis=1)
+    for part, block in blocks(features, _ROWS):
+        best = np.concatenate([best, queries @ unit(block).T], axis=1)
+        numbers = np.arange(part.start, part.stop)
+        positions = np.concatenate([positions, np.tile(numbers, (len(queries), 1))], axis=1)
         order = np.lexsort((positions, -best), axis=1)[:, :SHOWN]
         best = np.take_along_axis(best, order, axis=1)
         positions = np.take_along_axis(positions, order, axis=1)
@@ -99,9 +100,9 @@ def _queries(
     for split, some in wanted.items():
         if not some:
             continue
-        rows = bank.read_table(bank_uri, split, classes, 0)
-        positions = np.flatnonzero(rows.hashes.among(digest.encode() for digest in some))
-        parts.append(unit(rows.gather(positions)))
+        rows = bank.read_rows(bank_uri, split, classes, 0)
+        positions = np.flatnonzero(np.isin(rows.hashes, [digest.encode() for digest in some]))
+        parts.append(unit(rows.features[positions]))
         hashes += [rows.hashes[position].decode() for position in positions]
     return hashes, np.concatenate(parts)
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import json
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,60 +11,72 @@ import numpy.typing as npt
 
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
-from imgpipe.models.features.columns import columns
-from imgpipe.models.features.folds import FOLDS
-from imgpipe.models.features.hash_column import HashColumn, Short, distinct, shortened
-from imgpipe.models.features.image_groups import ImageGroups, find_groups
-from imgpipe.models.features.row_file import RowFile, Rows, selected
+from imgpipe.models.examples import Labelled
+from imgpipe.models.features import folds, rows
+from imgpipe.models.features.image_groups import find_groups
 
 BANK_FILE: Final = "bank.json"
+
+Names = npt.NDArray[np.bytes_]
 
 
 @dataclass(frozen=True)
 class BankRows:
-    """The labelled rows of one split, sorted by image hash and view.
+    """The labelled rows of some splits, sorted by image hash and view.
 
-    `features` is float16 [n, dim], `labels` int64 [n], `views` int16 [n], `hashes` names [n].
-    `groups` is [n], the name of the group of images that must be in one fold; without it each image
-    is a group by itself. `separated` is the number of near-duplicates that may be in different
-    folds, because more images hang together than a fold has. Besides the features, a row takes 18
-    bytes, and 32 for each image.
+    Attributes:
+        features: Features, float16 [n, dim]; in a mapped file if there are many, see `rows.empty`.
+        labels: Label indices, int64 [n].
+        views: Numbers of the views, [n]; 0 is the image itself.
+        hashes: Content hashes of the images, bytes [n].
+        groups: Names of the groups of images that must be in one fold, bytes [n]. Without them,
+            each image is a group by itself.
+        separated: Number of near-duplicates that may be in different folds, because more images
+            hang together than a fold has.
     """
 
-    features: Rows
+    features: rows.Rows
     labels: npt.NDArray[np.int64]
     views: npt.NDArray[np.integer[Any]]
-    hashes: HashColumn
-    groups: HashColumn = field(default_factory=lambda: HashColumn.of(np.empty(0, "S1")))
+    hashes: Names
+    groups: Names = field(default_factory=lambda: np.empty(0, "S1"))
     separated: int = 0
 
     def __post_init__(self) -> None:
-        """Accept names as arrays; makes each image a group by itself where none are given."""
-        # A frozen dataclass can set its fields only in this way.
-        object.__setattr__(self, "hashes", HashColumn.of(self.hashes))
-        given = len(self.groups) == len(self.hashes)
-        object.__setattr__(self, "groups", HashColumn.of(self.groups) if given else self.hashes)
+        if len(self.groups) != len(self.hashes):
+            # A frozen dataclass can set its fields only in this way.
+            object.__setattr__(self, "groups", self.hashes)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def up_to(self, view: int) -> BankRows:
-        """Return the rows of view 0 and of the augmented views up to number `view`."""
-        return self.select(self.views <= view)
+    @property
+    def clean(self) -> npt.NDArray[np.bool_]:
+        """Whether each row is that of an image itself, and not of an augmented view, bool [n]."""
+        return np.asarray(self.views == 0)
 
     def select(self, keep: npt.NDArray[np.bool_]) -> BankRows:
-        """Return the rows for which `keep`, bool [n], is true; see `row_file.selected`."""
-        features = selected(self.features, np.flatnonzero(keep))
-        labels, views, hashes = self.labels[keep], self.views[keep], self.hashes[keep]
-        return BankRows(features, labels, views, hashes, self.groups[keep], self.separated)
+        """Return the rows for which `keep`, bool [n], is true; see `rows.take`."""
+        return BankRows(
+            rows.take(self.features, np.flatnonzero(keep)),
+            self.labels[keep],
+            self.views[keep],
+            self.hashes[keep],
+            self.groups[keep],
+            self.separated,
+        )
 
     def some_clean(self, count: int) -> BankRows:
-        """Return at most `count` rows of view 0, evenly sampled; see `row_file.selected`."""
+        """Return at most `count` rows of view 0, evenly sampled."""
         # Rows are sorted by content hash, so evenly spaced ones are a random sample of the images.
-        clean = np.flatnonzero(self.views == 0)
+        clean = np.flatnonzero(self.clean)
         keep = np.zeros(len(self), np.bool_)
         keep[clean[:: max(1, -(-len(clean) // count))]] = True
         return self.select(keep)
+
+    def folds(self, count: int) -> npt.NDArray[np.int64]:
+        """Return the fold of each row, [n], 0 to count - 1; see `folds.assign`."""
+        return folds.assign(self.labels, self.groups, count, self.clean)
 
 
 @dataclass(frozen=True)
@@ -133,177 +142,48 @@ def read_dim(bank_uri: str) -> int:
     return read_facts(bank_uri).dim
 
 
-@dataclass(frozen=True)
-class BankTable:
-    """The labelled rows of a split, sorted by image hash and view, without their features.
-
-    Attributes:
-        labels: Label indices, int64 [n].
-        views: Numbers of the views, int16 [n].
-        hashes: Content hashes of the images, [n].
-        sources: Groups that the data source gives, bytes [n]; b"" for none.
-        near: Numbers of the groups of near-duplicates, int64 [n]; 0 for none.
-    """
-
-    labels: npt.NDArray[np.int64]
-    views: npt.NDArray[np.int16]
-    hashes: HashColumn
-    sources: npt.NDArray[np.bytes_]
-    near: npt.NDArray[np.int64]
-    _uri: str
-    _files: Sequence[str]
-    _places: npt.NDArray[np.int64]  # row of each record; -1 for records that are left out
-    _dim: int
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def batches(self) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]]:
-        """Yield row numbers [m] and features [m, dim] of all rows, in the order of the records.
-
-        Raises:
-            ResourceError: A record has another number of features than bank.json says.
-        """
-        done = 0
-        for parsed in columns(self._files, names.FEATURES):
-            rows = _decoded(parsed[names.FEATURES], self._dim, self._uri)
-            here = self._places[done : done + len(rows)]
-            done += len(rows)
-            yield here[here >= 0], rows[here >= 0]
-
-    def gather(self, wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
-        """Read the features of some rows, for which all records are read once.
-
-        Args:
-            wanted: Different row numbers in ascending order, int64 [m].
-
-        Returns:
-            The features, [m, dim].
-
-        Raises:
-            ResourceError: A record has another number of features than bank.json says.
-        """
-        found = np.empty((len(wanted), self._dim), np.float16)
-        for rows, features in self.batches() if len(wanted) else ():
-            mine = np.isin(rows, wanted)
-            found[np.searchsorted(wanted, rows[mine])] = features[mine]
-        return found
-
-
-def read_table(
-    bank_uri: str, split: str | tuple[str, ...], classes: int, most_view: int | None = None
-) -> BankTable:
-    """Read the labelled rows of a split or of several, without their features.
-
-    Args:
-        bank_uri: URI of the artifact of FeatureBank.
-        split: Name of the split, or names of splits.
-        classes: Number of classes.
-        most_view: Highest view that is wanted; None is all of them.
-
-    Raises:
-        DataRefused: A label lies outside the vocabulary of `classes` names.
-    """
-    table = _read_table(bank_uri, split, most_view, read_dim(bank_uri))
-    _release_freed_memory()
-    if len(table) and table.labels.max() >= classes:
-        raise DataRefused(
-            f"feature bank: split {split} holds label index {table.labels.max()}, the vocabulary "
-            f"has {classes} names. The bank and the vocabulary come from different runs"
-        )
-    return table
-
-
-@contextlib.contextmanager
-def open_split(
+def read_rows(
     bank_uri: str,
-    split: str | tuple[str, ...],
+    splits: str | tuple[str, ...],
     classes: int,
     most_view: int | None = None,
-    folds: int = FOLDS,
-) -> Iterator[BankRows]:
-    """Open the labelled rows of a split or of several, whose features are in a `RowFile`.
+    count: int = folds.FOLDS,
+) -> BankRows:
+    """Read the labelled rows of a split or of several, which are sorted as those of one.
 
-    Rows without a label (index -1) are left out. Those of several splits are sorted as those of
-    one.
+    Rows without a label (index -1) are left out.
 
     Args:
         bank_uri: URI of the artifact of FeatureBank.
-        split: Name of the split, or names of splits.
+        splits: Name of the split, or names of splits.
         classes: Number of classes.
         most_view: Highest view that is wanted; None is all of them.
-        folds: Number of folds that the groups must fit into.
+        count: Number of folds that the groups must fit into.
 
     Raises:
-        ResourceError: A record is not what bank.json says.
+        ResourceError: A record has another number of features than bank.json says.
         DataRefused: A label lies outside the vocabulary of `classes` names.
     """
-    # The records are read twice: first without their vectors, to learn the order of the rows, then
-    # with them. So the vectors go straight to their positions and are never in memory together.
-    table = read_table(bank_uri, split, classes, most_view)
-    with RowFile(len(table), (read_dim(bank_uri),), np.float16) as features:
-        features.fill(table.batches())
-        groups = _groups(table, folds)
-        rows = BankRows(
-            features, table.labels, table.views, table.hashes, groups.names, groups.separated
+    dim, folder = read_dim(bank_uri), bank_uri.rstrip("/")
+    patterns = [
+        f"{folder}/Split-{split}/data_tfrecord-*"
+        for split in ((splits,) if isinstance(splits, str) else splits)
+    ]
+    # The records are read twice: first without their features, to learn the order of the rows, then
+    # with them. So the features go straight to their places and are never in memory together.
+    table = Labelled.read(patterns, most_view)
+    if len(table) and table.labels.max() >= classes:
+        raise DataRefused(
+            f"feature bank: split {splits} holds label index {table.labels.max()}, the vocabulary "
+            f"has {classes} names. The bank and the vocabulary come from different runs"
         )
-        del table  # the positions of the records are not needed any longer
-        _release_freed_memory()
-        yield rows
-
-
-def _groups(table: BankTable, folds: int) -> ImageGroups:
-    largest = distinct(table.hashes) // folds
-    return find_groups(table.hashes, table.sources, table.near, largest)
-
-
-def _read_table(
-    uri: str, split: str | tuple[str, ...], most_view: int | None, dim: int
-) -> BankTable:
-    """Read the records of a split without their vectors."""
-    label: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
-    view: list[npt.NDArray[np.int16]] = [np.empty(0, np.int16)]
-    source: list[npt.NDArray[np.bytes_]] = [np.empty(0, "S1")]
-    near: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
-    short: list[Short] = []
-    wanted_names = (names.LABEL_INDEX, names.VIEW, names.IMAGE_HASH, names.GROUP, names.NEAR_GROUP)
-    files = _files(uri, split)
-    for parsed in columns(files, *wanted_names):
-        label.append(parsed[names.LABEL_INDEX])
-        view.append(parsed[names.VIEW].astype(np.int16))
-        source.append(parsed[names.GROUP].astype("S"))
-        near.append(parsed[names.NEAR_GROUP])
-        short.append(shortened(parsed[names.IMAGE_HASH].astype("S")))  # half of their memory
-    labels, views, sources = np.concatenate(label), np.concatenate(view), np.concatenate(source)
-    hashes = HashColumn.joined(short)
-    order = np.lexsort((views, hashes.numbers))
-    wanted = labels[order] >= 0
-    if most_view is not None:
-        wanted &= views[order] <= most_view
-    order = order[wanted]
-    positions = np.full(len(labels), -1, np.int64)
-    positions[order] = np.arange(len(order))
-    rows = hashes[order].compact()  # `find_groups` expects no hashes without a row
-    return BankTable(
-        labels[order],
-        views[order],
-        rows,
-        sources[order],
-        np.concatenate(near)[order],
-        uri,
-        files,
-        positions,
-        dim,
-    )
-
-
-def _files(uri: str, split: str | tuple[str, ...]) -> list[str]:
-    import tensorflow as tf
-
-    splits = (split,) if isinstance(split, str) else split
-    folder = uri.rstrip("/")
-    patterns = [f"{folder}/Split-{split}/data_tfrecord-*" for split in splits]
-    return [file for one in patterns for file in sorted(tf.io.gfile.glob(one))]
+    features = rows.empty(len(table), (dim,), np.float16)
+    for places, values in table.values(names.FEATURES):
+        features[places] = _decoded(values, dim, folder)
+        rows.release(features)
+    largest = len(np.unique(table.hashes)) // count
+    groups, separated = find_groups(table.hashes, table.groups, table.near, largest)
+    return BankRows(features, table.labels, table.views, table.hashes, groups, separated)
 
 
 def _decoded(values: npt.NDArray[Any], dim: int, uri: str) -> npt.NDArray[np.float16]:
@@ -315,17 +195,4 @@ def _decoded(values: npt.NDArray[Any], dim: int, uri: str) -> npt.NDArray[np.flo
             f"feature bank {uri}: expected {expected} bytes of features a record (dim {dim}, "
             f"float16). Received: {wrong}. Run FeatureBank again"
         )
-    vectors = np.frombuffer(b"".join(values), "<f2").astype(np.float16, copy=False)
-    return vectors.reshape(len(values), dim)
-
-
-def _release_freed_memory() -> None:
-    """Return freed memory to the operating system, if the C library has a function for it.
-
-    The C library keeps the memory of many small arrays after they are gone, because holes between
-    other arrays might be used again. After the columns of a million records were read, these were
-    90 MiB.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
-    if trim is not None:
-        trim(0)
+    return np.frombuffer(b"".join(values), "<f2").reshape(len(values), dim)

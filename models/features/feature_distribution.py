@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.models.features import row_file
+from imgpipe.models.features import folds, rows
 from imgpipe.models.files.array_archive import DAMAGED
 from imgpipe.models.one_thread import one_blas_thread
 
@@ -28,9 +27,8 @@ FILE: Final = "assets.extra/feature_distribution.npz"  # below the SavedModel
 #: Largest number of principal components; 128 did not detect other kinds of images better than 64.
 _COMPONENTS: Final = 64
 _FEWEST_TRAIN: Final = 64
-MOST: Final = 20_000  # images that are used, sampled evenly: 50 MB of features
+MOST: Final = 8_000  # images that are used, sampled evenly: 41 MB of the default features
 _FEWEST_HELD_OUT: Final = 50  # fewer images do not show which scores are usual
-_FOLDS: Final = 5  # parts of the training images that are held out in turn
 #: Most features of an image; the covariance of more takes over 130 MB.
 LONGEST: Final = 4096
 _SHRINKAGE: Final = 0.1  # share by which the covariance moves towards a multiple of the identity
@@ -40,7 +38,7 @@ _QUANTILE: Final = 0.99
 #: hundred held-out scores are too few to measure this quantile, so it is extrapolated.
 FAR_SHARE: Final = 0.001
 _TAIL: Final = 0.1  # share of the held-out scores, the highest ones, that are extrapolated
-_ROWS: Final = 4096  # rows that are converted to float32 at once
+_ROWS: Final = 4096  # rows that are scored at once
 _TINY: Final = 1e-9  # keeps divisions finite
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -76,7 +74,7 @@ class FeatureDistribution:
     held_out_above: int = 0
     far: float = math.inf
 
-    def scores(self, features: row_file.Rows) -> npt.NDArray[np.float64]:
+    def scores(self, features: rows.Rows) -> npt.NDArray[np.float64]:
         """Return the distance of each image from the training data.
 
         Args:
@@ -86,8 +84,8 @@ class FeatureDistribution:
             The scores, float64 [n].
         """
         parts = [np.empty(0)]
-        for _, rows in _unit_blocks(features):
-            inside, left_out = _divided(rows, self.centre, self.axes)
+        for _, block in rows.blocks(features, _ROWS):
+            inside, left_out = _divided(_unit(block) - self.centre, self.axes)
             white = inside @ self.whitening
             # |w - m|² = |w|² + |m|² - 2 w·m needs no array of images by classes by components.
             squares = _squared_lengths(white)[:, None] + _squared_lengths(self.means)
@@ -140,8 +138,8 @@ def load(directory: str) -> FeatureDistribution | None:
 def fit(
     features: Floats,
     labels: npt.NDArray[np.integer[Any]],
-    held_out: row_file.Rows,
-    groups: npt.NDArray[np.integer[Any]] | None = None,
+    held_out: rows.Rows,
+    groups: npt.NDArray[Any] | None = None,
 ) -> FeatureDistribution | None:
     """Compute the distribution of the features of training images.
 
@@ -150,10 +148,10 @@ def fit(
             classes.
         labels: Their label indices, integers [n].
         held_out: Features of images that were not trained on, float [m, D].
-        groups: Number of the group of similar images to which each training image belongs, [n].
-            With it, training images are held out in turn if there are too few in `held_out`.
-            None if the network was trained on the images, so that their features are not those
-            that it computes for others.
+        groups: Name of the group of similar images to which each training image belongs, [n]. With
+            it, training images are held out in turn if there are too few in `held_out`. None if the
+            network was trained on the images, so that their features are not those that it computes
+            for others.
 
     Returns:
         The distribution; None when there are too few images or too many features.
@@ -162,11 +160,11 @@ def fit(
     features, labels = features[::step], labels[::step]
     if len(features) < _FEWEST_TRAIN or not 0 < features.shape[1] <= LONGEST:
         return None
-    numbers = np.arange(len(features)) if groups is None else groups[::step]
-    described = _described(features, labels, numbers)
+    names = np.arange(len(features)) if groups is None else groups[::step]
+    described = _described(features, labels, names)
     scores = described.scores(held_out)
     if len(scores) < _FEWEST_HELD_OUT and groups is not None:
-        scores = np.concatenate([scores, _scores_in_turn(features, labels, numbers)])
+        scores = np.concatenate([scores, _scores_in_turn(features, labels, names)])
     if len(scores) < _FEWEST_HELD_OUT:
         return None
     threshold = float(np.quantile(scores, _QUANTILE))
@@ -180,9 +178,7 @@ def fit(
 
 
 def _scores_in_turn(
-    features: Floats,
-    labels: npt.NDArray[np.integer[Any]],
-    groups: npt.NDArray[np.integer[Any]],
+    features: Floats, labels: npt.NDArray[np.integer[Any]], groups: npt.NDArray[Any]
 ) -> npt.NDArray[np.float64]:
     """Return scores of training images by distributions of others, one image of each group.
 
@@ -192,37 +188,29 @@ def _scores_in_turn(
     Returns:
         The scores; none when too few images are left to describe.
     """
-    _, first, numbers = np.unique(groups, return_index=True, return_inverse=True)
-    fold_of = np.random.default_rng(0).permutation(len(first)) % _FOLDS
+    fold = folds.assign(labels, groups.astype("S"), folds.FOLDS)
+    first = np.isin(np.arange(len(groups)), np.unique(groups, return_index=True)[1])
     scores: list[npt.NDArray[np.float64]] = [np.empty(0)]
-    for fold in range(_FOLDS):
-        train = fold_of[numbers] != fold
+    for number in range(folds.FOLDS):
+        train = fold != number
         if train.sum() < _FEWEST_TRAIN:
             return scores[0]
-        held_out = features[first[fold_of == fold]]
-        scores.append(_described(features[train], labels[train], numbers[train]).scores(held_out))
+        described = _described(features[train], labels[train], groups[train])
+        scores.append(described.scores(features[first & ~train]))
     return np.concatenate(scores)
 
 
 def _described(
-    features: Floats,
-    labels: npt.NDArray[np.integer[Any]],
-    groups: npt.NDArray[np.integer[Any]],
+    features: Floats, labels: npt.NDArray[np.integer[Any]], groups: npt.NDArray[Any]
 ) -> FeatureDistribution:
-    """Return the distribution of features, without the scores that are usual.
-
-    The features are converted to float32 several times, block by block, which takes less memory
-    than a copy of all.
-    """
-    total = sum(rows.sum(axis=0, dtype=np.float64) for _, rows in _unit_blocks(features))
-    centre = np.asarray(total / len(features), np.float32)
+    """Return the distribution of features, without the scores that are usual."""
+    centred = _unit(features)
+    centre = centred.mean(axis=0, dtype=np.float64).astype(np.float32)
+    centred -= centre
     # With more components than half of the different images, almost nothing would be left out.
     count = max(1, min(_COMPONENTS, len(np.unique(groups)) // 2, features.shape[1]))
-    axes = _principal_axes(features, centre, count)
-    inside = np.empty((len(features), count), np.float32)
-    left_out = np.empty(len(features), np.float32)
-    for part, rows in _unit_blocks(features):
-        inside[part], left_out[part] = _divided(rows, centre, axes)
+    axes = _principal_axes(centred, count)
+    inside, left_out = _divided(centred, axes)
     classes, indices = np.unique(labels, return_inverse=True)
     means = np.zeros((len(classes), count), np.float32)
     np.add.at(means, indices, inside)
@@ -236,41 +224,28 @@ def _described(
     return FeatureDistribution(centre, axes, whitening, means @ whitening, rest)
 
 
-def _principal_axes(features: Floats, centre: Floats, count: int) -> npt.NDArray[np.float32]:
-    """Return the directions in which the rows of length 1 differ most, [D, count]."""
+def _principal_axes(centred: Floats, count: int) -> npt.NDArray[np.float32]:
+    """Return the directions in which centred rows differ most, [D, count]."""
     from scipy import linalg
 
-    if len(features) < len(centre):
-        return _axes_of_few(features, centre, count)
-    products = np.zeros((len(centre), len(centre)), np.float32)
-    for _, rows in _unit_blocks(features):
-        rows -= centre
-        products += rows.T @ rows
-    last = len(centre) - 1
+    few = len(centred) < centred.shape[1]  # then the products of the rows give the same directions
+    products = centred @ centred.T if few else centred.T @ centred
+    last = len(products) - 1
     with one_blas_thread():
         _, vectors = linalg.eigh(products, subset_by_index=[last + 1 - count, last])
-    return np.asarray(vectors[:, ::-1])
+        vectors = vectors[:, ::-1]
+        if few:
+            # The columns are orthogonal, but as long as the data along them, which may be 0.
+            vectors, _ = linalg.qr(centred.T @ vectors, mode="economic")
+    return np.asarray(vectors)
 
 
-def _axes_of_few(features: Floats, centre: Floats, count: int) -> npt.NDArray[np.float32]:
-    """Return the same directions from the products of the rows, of which there are fewer."""
-    from scipy import linalg
-
-    rows = np.concatenate([rows - centre for _, rows in _unit_blocks(features)])
-    with one_blas_thread():
-        _, vectors = linalg.eigh(rows @ rows.T, subset_by_index=[len(rows) - count, len(rows) - 1])
-        # The columns are orthogonal, but their lengths are those of the data along them, even 0.
-        axes, _ = linalg.qr(rows.T @ vectors[:, ::-1], mode="economic")
-    return np.asarray(axes)
-
-
-def _divided(rows: Floats, centre: Floats, axes: Floats) -> tuple[Floats, Floats]:
-    """Divides rows of length 1 into the part that the principal components represent and the rest.
+def _divided(centred: Floats, axes: Floats) -> tuple[Floats, Floats]:
+    """Divides centred rows into the part that the principal components represent and the rest.
 
     Returns:
         The coordinates on the components, [n, k], and the squared length of the rest, [n].
     """
-    centred = rows - centre
     inside = centred @ axes
     return inside, _squared_lengths(centred) - _squared_lengths(inside)
 
@@ -286,12 +261,11 @@ def _far(scores: npt.NDArray[np.float64]) -> float:
     return start + float(excess.mean()) * math.log(_TAIL / FAR_SHARE) if len(excess) else start
 
 
-def _unit_blocks(features: row_file.Rows) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
-    """Yield blocks of the rows as float32 copies, each row of which has length 1."""
-    for part, block in row_file.blocks(features, _ROWS):
-        rows = np.array(block, np.float32)
-        rows /= np.maximum(np.sqrt(_squared_lengths(rows)), _TINY)[:, None]
-        yield part, rows
+def _unit(features: Floats) -> npt.NDArray[np.float32]:
+    """Return a copy of the rows as float32, each of which has length 1."""
+    found = np.array(features, np.float32)
+    found /= np.maximum(np.sqrt(_squared_lengths(found)), _TINY)[:, None]
+    return found
 
 
 def _squared_lengths(rows: Floats) -> npt.NDArray[np.float32]:

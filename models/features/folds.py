@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-
-from imgpipe.models.features.hash_column import HashColumn
 
 Integers = npt.NDArray[np.int64]
 
@@ -39,53 +36,45 @@ def judge_networks(train: int, validation: int) -> bool:
     return validation < FEW_IMAGES and train + validation <= _MOST_IN_FOLDS
 
 
-def assign(labels: Integers, sets: HashColumn | npt.NDArray[Any], folds: int) -> dict[str, int]:
-    """Assign every set of images to a fold; classes are spread as evenly as the sets allow.
+def assign(
+    labels: npt.NDArray[np.integer[Any]],
+    groups: npt.NDArray[np.bytes_],
+    folds: int,
+    counted: npt.NDArray[np.bool_] | None = None,
+) -> Integers:
+    """Assign every group of images to a fold; classes are spread as evenly as the groups allow.
 
-    The largest sets are assigned first, each to the fold that has the fewest images of its classes.
-    Sets of equal size are ordered by a hash of their name, so that the result depends only on the
-    images.
+    The largest groups are assigned first, each to the fold that has the fewest images of its
+    classes. Groups of equal size are ordered by a hash of their name, so that the result depends
+    only on the images.
 
     Args:
-        labels: Label indices of the images, [n].
-        sets: Name of the set to which each image belongs, [n].
+        labels: Label index of each row, [n].
+        groups: Name of the group of each row, bytes [n].
         folds: Number of folds.
+        counted: Whether a row is an image by itself, and not another view of one, bool [n]; None
+            for all rows.
 
     Returns:
-        The fold of each set by its name, 0 to folds - 1.
+        The fold of each row, [n], 0 to folds - 1.
     """
-    names, index = _distinct(HashColumn.of(sets))
+    names, group = np.unique(groups, return_inverse=True)
+    of_rows = group
+    if counted is not None:
+        labels, group = labels[counted], group[counted]
     classes, label = np.unique(labels, return_inverse=True)
-    sizes, of_class = np.bincount(index), np.bincount(label)
-    # A table of all sets and classes would be too large: images without groups are a set each.
-    labels_of = np.split(label[np.argsort(index, kind="stable")], np.cumsum(sizes)[:-1])
-    salted = [hashlib.sha256(b"fold:" + name).digest() for name in names]
+    sizes, of_class = np.bincount(group, minlength=len(names)), np.bincount(label)
+    # A table of all groups and classes would be too large: most images are a group each.
+    labels_of = np.split(label[np.argsort(group, kind="stable")], np.cumsum(sizes)[:-1])
+    salted = [hashlib.sha256(b"fold:" + name).digest() for name in names.tolist()]
     given, images = np.zeros((folds, len(classes))), np.zeros(folds)
-    fold_of: dict[str, int] = {}
+    fold_of = np.zeros(len(names), np.int64)
     for i in sorted(range(len(names)), key=lambda i: (-sizes[i], salted[i])):
-        # How much of the set's classes each fold has already. Where folds are equal, the one with
+        # How much of the group's classes each fold has already. Where folds are equal, the one with
         # the fewest images is chosen; rounding ignores differences in the last bits.
         own = labels_of[i]
         crowding = (given[:, own] / of_class[own]).sum(axis=1)
-        best = int(np.lexsort((images, crowding.round(9)))[0])
-        np.add.at(given[best], own, 1)
-        images[best] += len(own)
-        fold_of[names[i].decode()] = best
-    return fold_of
-
-
-def of_rows(sets: HashColumn, fold_of: Mapping[str, int]) -> Integers:
-    """Return the fold of the set of each row, [n].
-
-    Args:
-        sets: Name of the set of each row, [n].
-        fold_of: The fold of each set by its name, as `assign` returns it.
-    """
-    names, index = _distinct(sets)
-    return np.array([fold_of[name.decode()] for name in names], np.int64)[index]
-
-
-def _distinct(sets: HashColumn) -> tuple[list[bytes], npt.NDArray[np.intp]]:
-    """Return the different names, since those of all rows take much memory, and their rows [n]."""
-    used, index = np.unique(sets.numbers, return_inverse=True)
-    return sets.names(used).tolist(), index
+        fold_of[i] = np.lexsort((images, crowding.round(9)))[0]
+        np.add.at(given[fold_of[i]], own, 1)
+        images[fold_of[i]] += len(own)
+    return fold_of[of_rows]

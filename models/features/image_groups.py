@@ -7,37 +7,18 @@ same fold.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.models.features.hash_column import HashColumn
-
-Integers = npt.NDArray[np.integer[Any]]
-
-
-@dataclass(frozen=True)
-class ImageGroups:
-    """The groups of some rows.
-
-    Attributes:
-        names: Name of the group of each row, [n]: the smallest content hash in it. An image
-            without a group is a group by itself.
-        separated: Number of near-duplicates in groups that were not kept together.
-    """
-
-    names: HashColumn
-    separated: int
-
 
 def find_groups(
-    hashes: HashColumn,
+    hashes: npt.NDArray[np.bytes_],
     sources: npt.NDArray[np.bytes_],
-    near: Integers,
+    near: npt.NDArray[np.int64],
     largest: int,
-) -> ImageGroups:
+) -> tuple[npt.NDArray[np.bytes_], int]:
     """Find the groups of images that must not be divided.
 
     Groups of the source are always kept together. Near-duplicates are kept together only while the
@@ -45,20 +26,27 @@ def find_groups(
     can connect all images, and a single fold of all images would evaluate nothing.
 
     Args:
-        hashes: Content hash of each row, [n]. An image may have several rows, and the column has no
-            hashes that no row has.
+        hashes: Content hash of each row, [n]. An image may have several rows.
         sources: Group that the source gives, [n]; b"" for none.
         near: Number of the group of near-duplicates, [n]; 0 for none.
         largest: Number of images in a fold.
+
+    Returns:
+        The name of the group of each row, [n], which is the smallest content hash in it; and the
+        number of near-duplicates in groups that were not kept together. An image without a group is
+        a group by itself.
     """
-    group_of = _of_sources(hashes.numbers, sources)
-    merged, separated = _merged(group_of, _of_near(hashes.numbers, near), largest)
+    images, image = np.unique(hashes, return_inverse=True)
+    group_of = _of_sources(image, sources)
+    merged, separated = _merged(group_of, _of_near(image, near), largest)
     while not np.array_equal(further := merged[merged], merged):  # follows chains to their end
         merged = further
-    return ImageGroups(hashes.grouped(merged[group_of]), separated)
+    return images[merged[group_of]][image], separated
 
 
-def _of_sources(images: Integers, sources: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int64]:
+def _of_sources(
+    images: npt.NDArray[np.integer[Any]], sources: npt.NDArray[np.bytes_]
+) -> npt.NDArray[np.int64]:
     """Group images by what the source gives, as in `find_groups`.
 
     Returns:
@@ -106,7 +94,7 @@ def _top(parents: npt.NDArray[np.int64], group: int) -> int:
     return group
 
 
-def _of_near(images: Integers, near: Integers) -> list[list[int]]:
+def _of_near(images: npt.NDArray[np.integer[Any]], near: npt.NDArray[np.int64]) -> list[list[int]]:
     """Return the images of each group of near-duplicates of several; small groups come first.
 
     Args:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.models.features import row_file
+from imgpipe.models.features.rows import blocks
 
 BINS: Final = 15
 
@@ -97,7 +97,7 @@ def _answers(logits: Floats, labels: Integers, temperature: float) -> tuple[Floa
 
 
 def _blocks(logits: Floats) -> Iterator[tuple[slice, Floats]]:
-    return row_file.blocks(logits, _MOST_LOGITS // max(1, logits.shape[1]))
+    return blocks(logits, _MOST_LOGITS // max(1, logits.shape[1]))
 
 
 def fit_temperature(logits: Floats, labels: Integers) -> float:

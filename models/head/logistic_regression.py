@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.errors import DataRefused
-from imgpipe.models.features import row_file
 from imgpipe.models.features.bank import BankRows
+from imgpipe.models.features.rows import Rows, blocks, mapped
 from imgpipe.models.head.class_weights import class_weights
 from imgpipe.models.one_thread import one_blas_thread
 
@@ -23,7 +23,6 @@ Floats = npt.NDArray[np.float32]
 
 ROWS_AT_ONCE: Final = 8192
 _TABLE: Final = 32 << 20  # bytes of a table of rows and classes; the loss needs five at a time
-_IN_CACHE: Final = 1 << 16  # values of float16 that are converted at once
 _NEVER_VARIES: Final = 1e-6  # a feature with a lower standard deviation is not scaled
 #: Rows for which the scale of all features together counts in that of each feature. Of 9 cats and 9
 #: dogs, left out one by one, the nearer of the two means is right for 0.94 without a scale of each
@@ -55,7 +54,7 @@ class Linear:
         logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
         return logits
 
-    def in_blocks(self, features: row_file.Rows) -> Iterator[tuple[slice, Floats]]:
+    def in_blocks(self, features: Rows) -> Iterator[tuple[slice, Floats]]:
         """Yield row numbers with their logarithms of probabilities, so that memory stays bounded.
 
         Args:
@@ -64,7 +63,7 @@ class Linear:
         Yields:
             The slice of row numbers and the logarithms [m, C] of each block, in order.
         """
-        for part, block in row_file.blocks(features, _rows_at_once(len(self.bias))):
+        for part, block in blocks(features, _rows_at_once(len(self.bias))):
             yield part, self.log_probabilities(block)
 
 
@@ -89,7 +88,7 @@ class LogisticRegression:
         self, rows: BankRows, classes: int, smoothing: float = 0.0, balance: str = "none"
     ) -> None:
         self._features = rows.features
-        if isinstance(self._features, np.ndarray):  # few rows, which are converted only once
+        if not mapped(self._features):  # few rows, which are converted only once
             self._features = self._features.astype(np.float32)
         self._labels, self._classes, self._smoothing = rows.labels, classes, smoothing
         self._weights = class_weights(rows.labels, classes, balance)
@@ -156,8 +155,7 @@ class LogisticRegression:
         with the geometric mean of all standard deviations, which counts as `_ROWS_OF_ALL` rows.
         """
         count = len(self._labels)
-        stored = row_file.blocks(self._features, ROWS_AT_ONCE)  # which need not be finite
-        mean = sum(block.sum(axis=0, dtype=np.float64) for _, block in stored) / count
+        mean = sum(block.sum(axis=0, dtype=np.float64) for _, block in self._blocks()) / count
         if not np.isfinite(mean).all():
             raise DataRefused(
                 "the stored features are not finite, so that no head fits them. Check the weights "
@@ -176,31 +174,13 @@ class LogisticRegression:
         return mean, np.where(varies, scale, 1.0)
 
     def _blocks(self) -> Iterator[tuple[slice, Floats]]:
-        for part, block in row_file.blocks(self._features, _rows_at_once(self._classes)):
-            yield part, block if block.dtype == np.float32 else _converted(block)
+        for part, block in blocks(self._features, _rows_at_once(self._classes)):
+            yield part, block.astype(np.float32, copy=False)
 
 
 def _rows_at_once(classes: int) -> int:
     """Return the number of rows in a block, which is smaller with thousands of classes."""
     return min(ROWS_AT_ONCE, max(1, _TABLE // (4 * classes)))
-
-
-def _converted(block: npt.NDArray[np.float16]) -> Floats:
-    """Return rows as float32. This takes a third of the time of ``block.astype(np.float32)``.
-
-    Sign, exponent and mantissa are moved to their places in a float32. The exponents of the two
-    types have different offsets, hence the factor. The values must be finite.
-    """
-    half = np.ascontiguousarray(block).view(np.int16).reshape(-1)
-    found = np.empty(block.size, np.float32)
-    for first in range(0, len(half), _IN_CACHE):
-        some, out = half[first : first + _IN_CACHE], found[first : first + _IN_CACHE]
-        bits = out.view(np.int32)
-        np.copyto(bits, some)  # which repeats the sign in the upper 16 bits
-        bits <<= 13
-        bits &= -0x70000001  # of the four bits with the sign, only the first stays
-        out *= 2.0**112
-    return found.reshape(block.shape)
 
 
 def _by_class(features: Floats, kernel: Floats) -> Floats:

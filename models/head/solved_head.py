@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +21,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.models.features import row_file
 from imgpipe.models.features.bank import BankRows
-from imgpipe.models.features.folds import FOLDS, assign, of_rows
-from imgpipe.models.features.hash_column import distinct
+from imgpipe.models.features.folds import FOLDS
+from imgpipe.models.files.array_archive import DAMAGED
+from imgpipe.models.head.answers import Flags, Scores, standard_error
 from imgpipe.models.head.logistic_regression import Linear, LogisticRegression
 from imgpipe.models.one_thread import one_blas_thread
 from imgpipe.models.settings import ModelSettings
@@ -41,18 +42,13 @@ _WORSE: Final = 2  # after so many penalties without a lower loss, weaker ones a
 _ROUGH: Final = 1e-5  # relative decrease of the loss below which a fold's head counts as solved
 
 Losses = npt.NDArray[np.float32]
-Flags = npt.NDArray[np.bool_]
-Groups = npt.NDArray[np.integer[Any]]
 
 #: Bytes of which L-BFGS needs 25 numbers for each weight, in all folds that are solved at a time.
 _SOLVER_BYTES: Final = 1 << 30
 _BYTES_A_WEIGHT: Final = 25 * 8
 
-#: Results of `_tried` for the last rows, by their fingerprint. In one process, ImageTrainer solves
-#: the head on the rows that FeatureBank has judged, and the second to last are those without a view
-#: that did not help.
-TRIED: dict[bytes, dict[float, Judgement]] = {}
-_KEPT: Final = 2
+#: File of the feature bank with the scores of the folds by which it has chosen the views.
+FOLDS_FILE: Final = "folds.npz"
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,11 @@ class Solution:
 
 
 def solve(
-    rows: BankRows, classes: int, settings: ModelSettings, learning_curve: bool = True
+    rows: BankRows,
+    classes: int,
+    settings: ModelSettings,
+    learning_curve: bool = True,
+    tried: Tried | None = None,
 ) -> Solution:
     """Find the best linear head for the rows of a feature bank.
 
@@ -82,44 +82,84 @@ def solve(
         settings: Settings of the training: `l2`, `label_smoothing` and `balance` are used.
         learning_curve: Whether to compute the learning curve, which takes as long as the choice of
             the penalty. The head does not depend on it.
+        tried: Scores of the folds of a feature bank, which are used if they are those of these rows
+            and settings.
 
     Returns:
         The head, and how it was found.
     """
     # The loss is a sum over rows, so a penalty that suits some of the rows suits all of them.
-    penalty, facts = _choose(_some(rows, classes), classes, settings, learning_curve)
+    penalty, facts = _choose(_some(rows, classes), classes, settings, learning_curve, tried)
     problem = _problem(rows, classes, settings)
     linear = problem.minimise(penalty)
     return Solution(linear, {"l2": penalty, "iterations": problem.iterations, **facts})
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """The result of heads on images that these heads were not trained on.
+class Tried:
+    """Scores of the heads of all folds on the images that they were not trained on.
 
     Attributes:
-        losses: Loss of each image, [n].
-        right: Whether the label of each image was predicted correctly, bool [n].
-        groups: Number of the group of each image, [n]; None if each image is a group by itself.
+        key: Hash of what the scores depend on, besides the features.
+        scores: Scores of the heads with each penalty, for the same images in the same order.
     """
 
-    losses: Losses
-    right: Flags
-    groups: Groups | None = None
+    key: str
+    scores: Mapping[float, Scores]
 
-    def may_reach(self, accuracy: float) -> bool:
-        """Return whether the accuracy is at most two standard errors below the given one."""
-        error = standard_error(self.right, self.groups)
-        return float(self.right.mean()) + 2 * error >= accuracy
+    @property
+    def best(self) -> Scores:
+        """Scores of the heads with the lowest loss."""
+        return min(self.scores.values(), key=lambda one: float(one.losses.mean()))
 
-    def better_than(self, other: Judgement) -> bool:
-        """Return whether the loss is lower than that of `other` by over two standard errors."""
-        gains = other.losses - self.losses
-        return float(gains.mean()) > 2 * standard_error(gains, self.groups)
+    def save(self, bank_uri: str) -> None:
+        """Write the scores into a feature bank, so that ImageTrainer need not compute them again.
+
+        Args:
+            bank_uri: URI of the artifact of FeatureBank.
+        """
+        import tensorflow as tf
+
+        content = io.BytesIO()
+        np.savez(
+            content,
+            key=self.key,
+            penalties=list(self.scores),
+            losses=[one.losses for one in self.scores.values()],
+            right=[one.right for one in self.scores.values()],
+            groups=np.asarray(self.best.groups),
+        )
+        with tf.io.gfile.GFile(f"{bank_uri}/{FOLDS_FILE}", "wb") as file:
+            file.write(content.getvalue())
 
 
-def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Judgement | None:
-    """Evaluate the rows by cross-validation with the best penalty.
+def read_tried(bank_uri: str) -> Tried | None:
+    """Read the scores of the folds of a feature bank; None where it has none.
+
+    Args:
+        bank_uri: URI of the artifact of FeatureBank.
+    """
+    import tensorflow as tf
+
+    path = f"{bank_uri}/{FOLDS_FILE}"
+    if not tf.io.gfile.exists(path):
+        return None
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            content = io.BytesIO(file.read())
+        with np.load(content, allow_pickle=False) as arrays:
+            columns = (arrays[name] for name in ("penalties", "losses", "right"))
+            scores = {
+                float(penalty): Scores(losses, right, arrays["groups"])
+                for penalty, losses, right in zip(*columns, strict=True)
+            }
+            return Tried(str(arrays["key"]), scores)
+    except DAMAGED:  # they are computed again
+        return None
+
+
+def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Tried | None:
+    """Evaluate the rows by cross-validation.
 
     Rows of other views of the same images are evaluated on the same images in the same order.
 
@@ -129,15 +169,14 @@ def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Judgement | 
         settings: Settings of the training.
 
     Returns:
-        The result for each image; None when there are too few images.
+        The scores for each penalty; None when there are too few images.
     """
     rows = _some(rows, classes)
     folds = _folds(rows)
     if not folds:
         return None
     with one_blas_thread():
-        tried = _tried_once(rows, folds, classes, settings)
-    return min(tried.values(), key=lambda result: float(result.losses.mean()))
+        return _tried(rows, folds, classes, settings)
 
 
 def _problem(rows: BankRows, classes: int, settings: ModelSettings) -> LogisticRegression:
@@ -155,14 +194,14 @@ def _first_groups(rows: BankRows, count: int, least: int = 1) -> BankRows:
     Of a large group, such as a long film, only so many images are returned that there is room for
     `least` groups.
     """
-    images, first = np.unique(rows.hashes.numbers, return_index=True)
+    images, first = np.unique(rows.hashes, return_index=True)
     if len(images) <= count:
         return rows
-    group_of = rows.groups.numbers[first]
-    groups, member, sizes = np.unique(group_of, return_index=True, return_counts=True)
+    group_of = rows.groups[first]
+    groups, sizes = np.unique(group_of, return_counts=True)
     # By a hash, so that the choice depends on the images alone. The prefix makes the order another
     # one than that of `folds.assign`, which hashes the same names.
-    salted = (hashlib.sha256(b"some:" + name).digest() for name in rows.groups[first[member]])
+    salted = (hashlib.sha256(b"some:" + name).digest() for name in groups.tolist())
     numbers = np.fromiter((int.from_bytes(digest[:8]) for digest in salted), np.uint64, len(groups))
     order = np.argsort(numbers, kind="stable")
     wanted = np.minimum(sizes[order], max(1, count // least))
@@ -172,7 +211,7 @@ def _first_groups(rows: BankRows, count: int, least: int = 1) -> BankRows:
     rank = np.empty(len(images), np.int64)  # of each image in its group
     rank[by_group] = np.arange(len(images)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     kept = images[rank < taken[np.searchsorted(groups, group_of)]]
-    return rows.select(np.isin(rows.hashes.numbers, kept))
+    return rows.select(np.isin(rows.hashes, kept))
 
 
 @dataclass(frozen=True)
@@ -200,74 +239,63 @@ class _Fold:
 
 def _folds(rows: BankRows) -> list[_Fold]:
     """Return the folds; none where there are too few groups, or each class is in one fold."""
-    if distinct(rows.groups) < 2 * FOLDS:
+    if len(np.unique(rows.groups)) < 2 * FOLDS:
         return []
-    clean = rows.views == 0
-    numbers = of_rows(rows.groups, assign(rows.labels[clean], rows.groups[clean], FOLDS))
+    numbers = rows.folds(FOLDS)
     folds = []
     for fold in range(FOLDS):
-        train, held = rows.select(numbers != fold), rows.select((numbers == fold) & clean)
+        train, held = rows.select(numbers != fold), rows.select((numbers == fold) & rows.clean)
         folds.append(_Fold(train, held, np.isin(held.labels, train.labels)))
     return folds if any(fold.known.any() for fold in folds) else []
 
 
 def _choose(
-    rows: BankRows, classes: int, settings: ModelSettings, learning_curve: bool
+    rows: BankRows,
+    classes: int,
+    settings: ModelSettings,
+    learning_curve: bool,
+    tried: Tried | None,
 ) -> tuple[float, dict[str, Any]]:
     """Return the penalty, and the results over the folds of heads with this penalty."""
     folds = [] if settings.l2 and not learning_curve else _folds(rows)
     if not folds:
         return settings.l2 or _USUAL_PENALTY, {}
-    tried = _tried_once(rows, folds, classes, settings)
+    if tried is None or tried.key != _key(rows, classes, settings):
+        tried = _tried(rows, folds, classes, settings)
     penalty = _strongest_as_good(tried)
-    right, groups = tried[penalty].right, tried[penalty].groups
+    scores = tried.scores[penalty]
     facts: dict[str, Any] = {
         "folds": FOLDS,
-        "images": len(right),
-        "accuracy": float(right.mean()),
-        "standard_error": standard_error(right, groups),
+        "images": len(scores.right),
+        "accuracy": scores.accuracy,
+        "standard_error": scores.error,
     }
     if learning_curve:
         curve = [_with_fewer(folds, share, penalty, classes, settings) for share in SHARES]
-        curve.append((_images(fold.train for fold in folds), right))
+        curve.append((_images(fold.train for fold in folds), scores.right))
         facts["learning_curve"] = [
             {"images": count, "accuracy": float(flags.mean())} for count, flags in curve
         ]
         # All points are measured on the same images, so the error is that of paired differences.
-        gains = right.astype(np.float64) - curve[-2][1]
-        facts["gain_error"] = standard_error(gains, groups)
+        gains = scores.right.astype(np.float64) - curve[-2][1]
+        facts["gain_error"] = standard_error(gains, scores.groups)
     return penalty, facts
 
 
-def _tried_once(
-    rows: BankRows, folds: list[_Fold], classes: int, settings: ModelSettings
-) -> dict[float, Judgement]:
-    """Return what `_tried` returns for the folds of `rows`, computed once for the last rows."""
-    key = _fingerprint(rows, classes, settings)
-    tried = TRIED.get(key)
-    if tried is None:
-        tried = TRIED[key] = _tried(folds, classes, settings)
-        while len(TRIED) > _KEPT:
-            del TRIED[next(iter(TRIED))]  # dictionaries keep their order: the oldest is first
-    return tried
-
-
-def _fingerprint(rows: BankRows, classes: int, settings: ModelSettings) -> bytes:
-    """Return a hash of everything that the results of the folds depend on."""
+def _key(rows: BankRows, classes: int, settings: ModelSettings) -> str:
+    """Return a hash of everything but the features that the scores of the folds depend on."""
     used = (classes, settings.l2, settings.label_smoothing, settings.balance, rows.features.shape)
     digest = hashlib.sha256(repr(used).encode())
-    for _, block in row_file.blocks(rows.features, _CHOOSING):
-        digest.update(np.ascontiguousarray(block).data)
-    for column in (rows.labels, rows.views, np.asarray(rows.groups)):
+    for column in (rows.labels, rows.views, rows.hashes, rows.groups):
         digest.update(f"{column.dtype}".encode() + np.ascontiguousarray(column).tobytes())
-    return digest.digest()
+    return digest.hexdigest()
 
 
-def _tried(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[float, Judgement]:
-    """Return the results of the folds for each penalty, until weaker penalties are worse."""
+def _tried(rows: BankRows, folds: list[_Fold], classes: int, settings: ModelSettings) -> Tried:
+    """Return the scores of the folds for each penalty, until weaker penalties are worse."""
     problems = [_problem(fold.train, classes, settings) for fold in folds]
-    groups = np.concatenate([fold.held.groups.numbers for fold in folds])
-    tried: dict[float, Judgement] = {}
+    groups = np.concatenate([fold.held.groups for fold in folds])
+    tried: dict[float, Scores] = {}
     lowest, worse = np.inf, 0
     # Half of the time is spent in products of matrices, during which other threads may run Python.
     # The limit of one BLAS thread is set here too, because the folds enter and leave it together.
@@ -279,12 +307,12 @@ def _tried(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[fl
             solve_fold = functools.partial(_scores, penalty)
             scores = list(threads.map(solve_fold, folds, problems))
             losses, right = (np.concatenate(parts) for parts in zip(*scores, strict=True))
-            tried[penalty] = Judgement(losses, right, groups)
+            tried[penalty] = Scores(losses, right, groups)
             worse = 0 if losses.mean() < lowest else worse + 1
             lowest = min(lowest, float(losses.mean()))
             if worse == _WORSE:
                 break
-    return tried
+    return Tried(_key(rows, classes, settings), tried)
 
 
 def _scores(penalty: float, fold: _Fold, problem: LogisticRegression) -> tuple[Losses, Flags]:
@@ -292,21 +320,20 @@ def _scores(penalty: float, fold: _Fold, problem: LogisticRegression) -> tuple[L
     return fold.scores(problem.minimise(penalty, _ROUGH))
 
 
-def _strongest_as_good(tried: Mapping[float, Judgement]) -> float:
+def _strongest_as_good(tried: Tried) -> float:
     """Return the strongest penalty whose loss is within one standard error of the lowest.
 
     This is the one-standard-error rule of Breiman et al. 1984, "Classification and Regression
     Trees": of models that cannot be told apart, it takes the simplest. The error is that of paired
     differences, since all penalties are evaluated on the same images.
     """
-    best = min(tried.values(), key=lambda result: float(result.losses.mean()))
-    excess = {penalty: result.losses - best.losses for penalty, result in tried.items()}
-    as_good = [
+    best = tried.best
+    excess = {penalty: one.losses - best.losses for penalty, one in tried.scores.items()}
+    return max(
         penalty
         for penalty, losses in excess.items()
         if losses.mean() <= standard_error(losses, best.groups)
-    ]
-    return max(as_good)
+    )
 
 
 def _with_fewer(
@@ -317,7 +344,7 @@ def _with_fewer(
     Each fold has one head. The answers are those for the images of all folds.
     """
     smaller = [
-        _first_groups(fold.train, max(1, round(share * distinct(fold.train.hashes))))
+        _first_groups(fold.train, max(1, round(share * len(np.unique(fold.train.hashes)))))
         for fold in folds
     ]
     right = [
@@ -329,24 +356,4 @@ def _with_fewer(
 
 def _images(parts: Any) -> int:
     """Return the mean number of images in a part."""
-    return round(float(np.mean([distinct(rows.hashes) for rows in parts])))
-
-
-def standard_error(values: npt.NDArray[Any], groups: Groups | None = None) -> float:
-    """Return the standard error of the mean of values [n].
-
-    Args:
-        values: One value for each image.
-        groups: Group of each image, [n]. Values of one group are not independent, so this is the
-            cluster-robust estimate, with its correction for few groups. Default: each image is a
-            group by itself. A single group says nothing about others, so that the largest value
-            stands for its error.
-    """
-    if groups is None:
-        return float(values.std() / np.sqrt(len(values)))
-    _, group = np.unique(groups, return_inverse=True)
-    if not group.any():
-        return float(np.abs(values).max())
-    sums = np.bincount(group, weights=values - values.mean())
-    few = len(sums) / (len(sums) - 1)
-    return float(np.sqrt(few * (sums**2).sum()) / len(values))
+    return round(float(np.mean([len(np.unique(rows.hashes)) for rows in parts])))

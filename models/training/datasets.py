@@ -1,13 +1,14 @@
-"""Datasets for training: labelled rows of inputs, in an order that can be resumed.
+"""Datasets for training: labelled rows of inputs, in an order that depends on the seed alone.
 
-The order of epoch e depends on the seed and on e only, so a training that resumes at epoch e sees
-the same batches as one that was not interrupted. There are three kinds of rows: features,
-activations at a cut, and whole images that are augmented anew in each epoch.
+There are three kinds of rows: features, activations at a cut, and whole images that are augmented
+anew in each epoch.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +17,7 @@ import numpy.typing as npt
 from imgpipe.models import augmentation
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.dataset_tuning import untuned
-from imgpipe.models.features import row_file
-from imgpipe.models.features.row_file import StoredRows
+from imgpipe.models.features import rows as stored_rows
 from imgpipe.models.head.class_weights import class_weights
 from imgpipe.models.settings import ModelSettings
 
@@ -25,30 +25,49 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
+@dataclass(frozen=True)
 class Rows:
     """Labelled rows of any shape, as they are stored and as inputs of a network.
 
-    Args:
-        rows: The rows, [n, ...], in memory or in a file.
-        labels: Label index of each row, int64 [n], 0..classes-1.
-
     Attributes:
-        chunk: Number of neighbouring rows that are read at once; all rows when they are in memory.
-        at_once: Number of validation rows in one step. It affects memory only, not the result.
+        stored: The rows, [n, ...]: features or activations as float16, or pixels as uint8.
+        labels: Label index of each row, int64 [n], 0..classes-1.
+        seeds: Seeds of images from the content hashes, int64 [n]; see `augmentation.seeds`.
+        views: Settings of the augmentation of images, which show another view in each epoch. None,
+            or a `count` of 0, leaves the rows unchanged.
     """
 
-    at_once = 64
-
-    def __init__(self, rows: row_file.Rows, labels: npt.NDArray[np.int64]) -> None:
-        in_memory = rows.in_memory if isinstance(rows, StoredRows) else rows
-        self._rows = rows if in_memory is None else in_memory
-        self.labels = labels
-        self.chunk = rows.chunk if isinstance(rows, StoredRows) else max(len(rows), 1)
+    stored: stored_rows.Rows
+    labels: npt.NDArray[np.int64]
+    seeds: npt.NDArray[np.int64] | None = None
+    views: ViewSpec | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def stored(self, index: tf.Tensor) -> tf.Tensor:
+    @property
+    def vectors(self) -> bool:
+        """Whether the rows are feature vectors."""
+        return self.stored.ndim == 2
+
+    @property
+    def chunk(self) -> int:
+        """Number of neighbouring rows that are read at once; all rows while they are in memory."""
+        return stored_rows.chunk_of(self.stored)
+
+    @property
+    def at_once(self) -> int:
+        """Number of validation rows in one step. It affects memory only, not the result."""
+        return 1024 if self.vectors else 64
+
+    @functools.cached_property
+    def _constant(self) -> tf.Tensor:
+        """Feature vectors in memory, which TensorFlow gathers without a call of Python."""
+        import tensorflow as tf
+
+        return tf.constant(self.stored)
+
+    def read(self, index: tf.Tensor) -> tf.Tensor:
         """Return rows as they are stored, without a copy of all rows in TensorFlow.
 
         Args:
@@ -59,92 +78,36 @@ class Rows:
         """
         import tensorflow as tf
 
-        def read(index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-            return row_file.gathered(self._rows, index)
+        if self.vectors and not stored_rows.mapped(self.stored):
+            return tf.gather(self._constant, index)
 
-        kind = tf.as_dtype(self._rows.dtype)
+        def gather(index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+            found = self.stored[index]
+            stored_rows.release(self.stored)
+            return found
+
+        kind = tf.as_dtype(self.stored.dtype)
         # The rows never change, so TensorFlow need not take each call for a new result.
-        batch = tf.numpy_function(read, [index], kind, stateful=False)
-        batch.set_shape([None, *self._rows.shape[1:]])  # TensorFlow cannot look into `read`
+        batch = tf.numpy_function(gather, [index], kind, stateful=False)
+        batch.set_shape([None, *self.stored.shape[1:]])  # TensorFlow cannot look into `gather`
         return batch
 
     def shown(self, stored: tf.Tensor, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
         """Return the inputs of the network for rows, float32 [m, ...].
 
         Args:
-            stored: The rows as `stored` returns them, [m, ...].
+            stored: The rows as `read` returns them, [m, ...].
             index: Numbers of the rows, int64 [m].
             views: Number of the view in which each row is trained on, int64 [m], which never
                 repeats; None in validation.
         """
         import tensorflow as tf
 
-        return tf.cast(stored, tf.float32)
-
-
-class Vectors(Rows):
-    """Stored features, float16 [n, D]. In memory, TensorFlow holds them as a constant."""
-
-    at_once = 1024
-
-    def __init__(self, rows: row_file.Rows, labels: npt.NDArray[np.int64]) -> None:
-        import tensorflow as tf
-
-        super().__init__(rows, labels)
-        is_in_memory = not isinstance(self._rows, StoredRows)
-        self._constant = tf.constant(self._rows) if is_in_memory else None
-
-    def stored(self, index: tf.Tensor) -> tf.Tensor:
-        """See `Rows.stored`."""
-        import tensorflow as tf
-
-        if self._constant is None:
-            return super().stored(index)
-        return tf.gather(self._constant, index)
-
-
-class Maps(Rows):
-    """Stored activations float16 [n, h, w, C]."""
-
-
-class Images(Rows):
-    """Decoded images, uint8 [n, S, S, 3]; each time an image is drawn, it gets another view.
-
-    Args:
-        pixels: The images.
-        labels: Label index of each image, int64 [n].
-        seeds: Seeds from the content hashes, int64 [n]; see `augmentation.seeds`.
-        views: Settings of the augmentation; with `count` 0 the images are used unchanged.
-    """
-
-    def __init__(
-        self,
-        pixels: row_file.Rows,
-        labels: npt.NDArray[np.int64],
-        seeds: npt.NDArray[np.int64],
-        views: ViewSpec,
-    ) -> None:
-        super().__init__(pixels, labels)
-        self.pixels, self.seeds, self.views = pixels, seeds, views
-
-    def shown(self, stored: tf.Tensor, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
-        """Return the images for the network, augmented if `views` is given.
-
-        Args:
-            stored: Images, uint8 [m, S, S, 3].
-            index: Positions of the images among all images, int64 [m].
-            views: Number of the view of each image, [m]; None leaves the images unchanged.
-
-        Returns:
-            float32 [m, S, S, 3], 0..255.
-        """
-        import tensorflow as tf
-
-        pixels = tf.cast(stored, tf.float32)
-        if views is None or not self.views.count:
-            return pixels
+        inputs = tf.cast(stored, tf.float32)
+        if views is None or self.views is None or not self.views.count:
+            return inputs
         seeds = tf.gather(tf.constant(self.seeds), index)
-        return augmentation.augment(pixels, seeds, views, self.views)
+        return augmentation.augment(inputs, seeds, views, self.views)
 
 
 def steps_per_epoch(rows: Rows, settings: ModelSettings) -> int:
@@ -158,14 +121,17 @@ def steps_per_epoch(rows: Rows, settings: ModelSettings) -> int:
     return min(all_rows, settings.steps_per_epoch) if settings.steps_per_epoch else all_rows
 
 
-def training(rows: Rows, classes: int, settings: ModelSettings, first: int = 0) -> tf.data.Dataset:
-    """Return the dataset of all epochs from epoch `first` on.
+def training(rows: Rows, classes: int, settings: ModelSettings) -> tf.data.Dataset:
+    """Return the dataset of all epochs.
+
+    Rows in a file come chunk by chunk: the chunks are in another order in each epoch, and the rows
+    are shuffled within each chunk. Rows are sorted by content hash, so neighbouring rows have
+    nothing in common, and a chunk is a random sample of all rows.
 
     Args:
         rows: Rows to train on.
         classes: Number of classes.
         settings: Settings of the batches and of the balance between classes.
-        first: Number of the first epoch, from 0.
 
     Returns:
         A dataset of (inputs [m, ...], one-hot labels [m, classes], weights [m]). The weights are 1
@@ -184,7 +150,7 @@ def training(rows: Rows, classes: int, settings: ModelSettings, first: int = 0) 
         inputs, one_hot = rows.shown(stored, index, views), tf.one_hot(label, classes)
         return inputs, one_hot, tf.gather(weights, label)
 
-    dataset = tf.data.Dataset.range(first, settings.epochs).flat_map(epochs)
+    dataset = tf.data.Dataset.range(settings.epochs).flat_map(epochs)
     dataset = dataset.map(load, num_parallel_calls=2, deterministic=True)
     return untuned(dataset.prefetch(2))
 
@@ -201,7 +167,7 @@ def _indices(rows: Rows, settings: ModelSettings) -> Callable[[tf.Tensor], tf.da
         dataset = tf.data.Dataset.from_tensor_slices((order, views))
         dataset = dataset.batch(settings.batch_size).take(steps)
         return dataset.map(
-            lambda index, views: (rows.stored(index), index, views),
+            lambda index, views: (rows.read(index), index, views),
             num_parallel_calls=2,
             deterministic=True,
         )
@@ -210,12 +176,7 @@ def _indices(rows: Rows, settings: ModelSettings) -> Callable[[tf.Tensor], tf.da
 
 
 def _chunks(rows: Rows, settings: ModelSettings) -> Callable[[tf.Tensor], tf.data.Dataset]:
-    """Return the same kind of function as `_indices`, for rows in a file.
-
-    The chunks come in another order in each epoch, and the rows are shuffled within each chunk.
-    Rows are sorted by content hash, so neighbouring rows have nothing in common, and a chunk is a
-    random sample of all rows.
-    """
+    """Return the same kind of function as `_indices`, for rows in a file."""
     import tensorflow as tf
 
     count = -(-len(rows) // rows.chunk)
@@ -226,7 +187,7 @@ def _chunks(rows: Rows, settings: ModelSettings) -> Callable[[tf.Tensor], tf.dat
             first = chunk * rows.chunk
             size = tf.minimum(tf.constant(rows.chunk, tf.int64), len(rows) - first)
             index = first + _shuffled(size, settings, epoch * count + chunk)
-            return rows.stored(index), index, 1 + epoch * len(rows) + index
+            return rows.read(index), index, 1 + epoch * len(rows) + index
 
         dataset = tf.data.Dataset.from_tensor_slices(_shuffled(count, settings, epoch)).map(load)
         # A batch at the end of a chunk is filled from the next one, so that none but the last of an
@@ -251,7 +212,7 @@ def validation(rows: Rows, classes: int) -> tf.data.Dataset:
     labels = tf.constant(rows.labels)
 
     def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        inputs = rows.shown(rows.stored(index), index, None)
+        inputs = rows.shown(rows.read(index), index, None)
         return inputs, tf.one_hot(tf.gather(labels, index), classes)
 
     dataset = tf.data.Dataset.range(len(rows)).batch(rows.at_once)
@@ -259,7 +220,7 @@ def validation(rows: Rows, classes: int) -> tf.data.Dataset:
 
 
 def _shuffled(count: int | tf.Tensor, settings: ModelSettings, number: tf.Tensor) -> tf.Tensor:
-    """Return 0 to count - 1 in an order that depends on the settings and on a number only."""
+    """Return 0 to count - 1 in an order that depends on the seed and on a number only."""
     import tensorflow as tf
 
     rows = tf.range(count, dtype=tf.int64)

@@ -1,17 +1,14 @@
 """Stages of training: the head on the bank, the layers above a cut, or the whole network.
 
 Each stage returns a `Trained`: Keras layers with weights, which `classifier.build_classifier` finds
-by name, and the logits of the validation split. In the mode "auto", fine-tuning never replaces the
-head by a worse network.
+by name, and the answers for the validation split. In the mode "auto", fine-tuning never replaces
+the head by a worse network.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,22 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models import feature_names as names
+from imgpipe.models.examples import Labelled
 from imgpipe.models.features import feature_distribution
-from imgpipe.models.features.bank import BankFacts, BankRows, open_split, read_facts
+from imgpipe.models.features.bank import BankRows, read_facts, read_rows
 from imgpipe.models.features.extractor import FeatureExtractor, has_gpu, resolve_precision
 from imgpipe.models.features.feature_distribution import FeatureDistribution
-from imgpipe.models.head.calibration import calibrated_losses, cross_entropies
-from imgpipe.models.head.solved_head import Groups
+from imgpipe.models.head.answers import Answers, better
+from imgpipe.models.head.calibration import calibrated_losses
+from imgpipe.models.head.solved_head import read_tried
 from imgpipe.models.network import cuts
 from imgpipe.models.network.classifier import build_parts, copy_weights
 from imgpipe.models.settings import ModelSettings
-from imgpipe.models.training import datasets, images
-from imgpipe.models.training.checkpoints import Checkpoint
-from imgpipe.models.training.fresh_activations import (
-    LabelledImages,
-    fresh_activations,
-    most_views,
-)
+from imgpipe.models.training import datasets, image_rows
 from imgpipe.models.training.training_loop import Diverged, Fit, fit, fit_head
 
 if TYPE_CHECKING:
@@ -43,12 +36,6 @@ if TYPE_CHECKING:
 
 #: The name in the history for a training of the head on stored features.
 HEAD: Final = "head"
-
-#: Settings that are used only after the stages, so that a checkpoint does not depend on them.
-_AFTERWARDS: Final = {"name", "unknown_rate", "temperature", "minutes"}
-
-#: Labels [n] of the rows of a split, and their identities [n], which are hashes or seeds.
-Identified = tuple[npt.NDArray[np.int64], npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -62,8 +49,6 @@ class Inputs:
         train_files: File patterns of the image examples of split train.
         validation_files: File patterns of the image examples of split validation.
         log_dir: Folder for TensorBoard's event files; None writes none.
-        resume_dir: Folder for checkpoints of interrupted trainings; None writes none.
-        source_hash: Hash of the source code.
     """
 
     settings: ModelSettings
@@ -72,32 +57,6 @@ class Inputs:
     train_files: Sequence[str]
     validation_files: Sequence[str]
     log_dir: Path | None = None
-    resume_dir: Path | None = None
-    source_hash: str = ""
-
-    def checkpoint(self, stage: str, made_by: str, *splits: Identified) -> Checkpoint | None:
-        """Return the checkpoint of a stage, whose key depends on everything that determines it.
-
-        With several workers there is none, since they would have to agree on the epoch at which to
-        resume.
-
-        Args:
-            stage: Name of the stage.
-            made_by: Fingerprint of the stored inputs; see `bank.BankFacts`.
-            *splits: Labels and identities of the rows of each split.
-        """
-        if self.resume_dir is None or self.settings.strategy == "multi_worker":
-            return None
-        weights = self.settings.backbone_spec().key()
-        settings = {k: v for k, v in asdict(self.settings).items() if k not in _AFTERWARDS}
-        parts = [stage, made_by, weights, settings, self.classes, self.source_hash]
-        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
-        for labels, identities in splits:
-            digest.update(repr((labels.shape, identities.dtype)).encode())
-            digest.update(labels.tobytes())
-            digest.update(identities.tobytes())
-        key = digest.hexdigest()
-        return Checkpoint(self.resume_dir / f"{stage}-{key[:16]}.npz", key)
 
 
 @dataclass(frozen=True)
@@ -106,30 +65,20 @@ class Trained:
 
     Attributes:
         layers: The trained layers with their weights.
-        logits: Logits of the validation images, float32 [n, C].
-        labels: Label indices of the validation images, int64 [n].
+        answers: Answers for the validation images.
         history: Content of history.json.
         distribution: Distribution of the network's features; None when it is not known yet.
         image_size: Side in pixels of the images that the network sees; 0 is that of the settings.
-        groups: Number of the group of each validation image, [n]; None if it is not known.
-        by_folds: Logits [m, C] and labels [m] of the images of train and validation, each of which
-            was answered by a network that was trained in the same way without it. None without
-            such networks.
+        by_folds: Answers for the images of train and validation, each of which was answered by a
+            network that was trained in the same way without it. None without such networks.
     """
 
     layers: keras.Model
-    logits: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
+    answers: Answers
     history: dict[str, Any]
     distribution: FeatureDistribution | None = None
     image_size: int = 0
-    groups: Groups | None = None
-    by_folds: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]] | None = None
-
-    @property
-    def right(self) -> npt.NDArray[np.bool_]:
-        """Whether the label of each validation image is predicted correctly, bool [n]."""
-        return np.asarray(self.logits.argmax(axis=1) == self.labels)
+    by_folds: Answers | None = None
 
 
 def train(inputs: Inputs) -> Trained:
@@ -143,139 +92,177 @@ def train(inputs: Inputs) -> Trained:
 
     Raises:
         DataRefused: A split has no labelled image.
+        Diverged: No network could be trained.
     """
     facts = read_facts(inputs.bank_uri)
-    if not facts.dim:  # the bank holds no features; `facts.note` says why
-        first = _on_images(inputs, facts)
-        return _and_fine_tuned(inputs, first, lambda: _on_images(inputs, facts, first))
-    with contextlib.ExitStack() as opened:
-        most_view = {names.TRAIN: inputs.settings.views.count, names.VALIDATION: 0}
-        rows = {
-            split: opened.enter_context(open_split(inputs.bank_uri, split, inputs.classes, view))
-            for split, view in most_view.items()
-        }
-        head = _head(inputs, facts, rows)
-    # Outside of the block, which has freed the features that this stage does not need.
-    return _and_fine_tuned(inputs, head, lambda: _fine_tuned(inputs, facts, head))
-
-
-def _and_fine_tuned(inputs: Inputs, head: Trained, tune: Callable[[], Trained]) -> Trained:
-    """Return the head or the fine-tuned network, as the settings demand."""
-    if not inputs.settings.fine_tune.wanted:
+    # Where the bank holds no features, `facts.note` says why.
+    head = _head(inputs) if facts.dim else _on_images(inputs, facts.note)
+    stage = inputs.settings.fine_tune
+    if not stage.wanted:
         return head
     try:
-        return _better(inputs, head, tune())
+        tuned = _fine_tuned(inputs, head)
     except Diverged:
-        if inputs.settings.fine_tune.mode == "on":  # "auto" still has the head
+        if stage.mode == "on":  # "auto" still has the head
             raise
         diverged = {"epochs": [], "stopped": "diverged", "helped": False, "shipped": False}
         return replace(head, history={**head.history, "fine_tune": diverged})
+    return _chosen(head, tuned, always=stage.mode == "on")
 
 
-def _head(inputs: Inputs, facts: BankFacts, rows: dict[str, BankRows]) -> Trained:
+def _head(inputs: Inputs) -> Trained:
     """Trains the head on the features of the bank."""
-    training, validation = rows[names.TRAIN], rows[names.VALIDATION]
-    identified = [(part.labels, part.hashes.digest()) for part in rows.values()]
-    found = fit_head(
-        training,
-        validation,
-        inputs.classes,
-        inputs.settings,
-        inputs.log_dir,
-        inputs.checkpoint("head", facts.made_by, *identified),
+    settings = inputs.settings
+    training, validation = (
+        read_rows(inputs.bank_uri, split, inputs.classes, most_view)
+        for split, most_view in ((names.TRAIN, settings.views.count), (names.VALIDATION, 0))
     )
-    head = judged(found, datasets.Vectors(validation.features, validation.labels), HEAD)
-    head = replace(head, groups=validation.groups.numbers)
+    tried = read_tried(inputs.bank_uri)
+    found = fit_head(training, validation, inputs.classes, settings, inputs.log_dir, tried=tried)
+    rows = datasets.Rows(validation.features, validation.labels)
+    head = judged(found, rows, HEAD, groups=validation.groups)
     if training.features.shape[1] > feature_distribution.LONGEST:  # which may not fit into memory
         return head
-    clean, held_out = (part.some_clean(feature_distribution.MOST) for part in rows.values())
+    clean, held_out = (
+        part.some_clean(feature_distribution.MOST) for part in (training, validation)
+    )
     distribution = feature_distribution.fit(
-        np.asarray(clean.features), clean.labels, held_out.features, clean.groups.numbers
+        clean.features, clean.labels, held_out.features, clean.groups
     )
     return replace(head, distribution=distribution)
 
 
-def extractor_at(inputs: Inputs, settings: ModelSettings, cut: str) -> FeatureExtractor:
+def fitted_head(
+    train: BankRows, choosing: BankRows, held: BankRows, classes: int, settings: ModelSettings
+) -> Trained:
+    """Trains the head of a fold as that of the run.
+
+    Args:
+        train: Rows to train on.
+        choosing: Rows that choose the epoch of a head that is trained by epochs.
+        held: Rows that the head answers.
+        classes: Number of classes.
+        settings: Settings of head and training.
+    """
+    found = fit_head(train, choosing, classes, settings, learning_curve=False)
+    known = np.isin(held.labels, train.labels)
+    return judged(found, datasets.Rows(held.features, held.labels), HEAD, held.groups, known)
+
+
+def _fine_tuned(inputs: Inputs, head: Trained) -> Trained:
+    """Trains the layers above the cut, from the weights of `head` on."""
+    settings = inputs.settings.second_stage()
+    cut = settings.fine_tune.cut or cuts.USUAL
+    training, held_out = map(Labelled.read, (inputs.train_files, inputs.validation_files))
+    extractor = tapped(inputs, settings, cut)
+    views = image_rows.most_views(extractor, len(training))
+    if views < 0:
+        note = "the activations would take more than a quarter of the free space"
+        return _on_images(inputs, note, head)
+    views = min(views, settings.views.count)
+    log_dir = inputs.log_dir and inputs.log_dir / "fine_tune"
+    found = above(inputs, head, training, held_out, settings, extractor, views, log_dir=log_dir)
+    if found is None:
+        raise RuntimeError("expected a network, since this training has no limit of time")
+    return found
+
+
+def tapped(inputs: Inputs, settings: ModelSettings, cut: str) -> FeatureExtractor:
     """Return the extractor of the activations at a cut.
 
     Args:
         inputs: Inputs of the training.
         settings: Settings of the network.
-        cut: Layer or block at which the network is cut.
+        cut: Layer at which the network is cut.
     """
-    precision = read_facts(inputs.bank_uri).precision
-    backbone, views = settings.backbone_spec(), settings.views
-    return FeatureExtractor(backbone, settings.size, precision, views, settings.pooling, cut)
+    return FeatureExtractor(
+        settings.backbone_spec(),
+        settings.size,
+        read_facts(inputs.bank_uri).precision,
+        settings.views,
+        settings.pooling,
+        cut,
+    )
 
 
-def _fine_tuned(inputs: Inputs, facts: BankFacts, head: Trained) -> Trained:
-    """Trains the layers above the cut on activations at it, from the weights of `head` on.
+def above(
+    inputs: Inputs,
+    start: Trained,
+    training: Labelled,
+    held_out: Labelled,
+    settings: ModelSettings,
+    extractor: FeatureExtractor,
+    views: int,
+    over: Callable[[], bool] = lambda: False,
+    log_dir: Path | None = None,
+    keep_last: bool = False,
+) -> Trained | None:
+    """Trains the layers above a cut, on activations that are computed once for each view.
 
-    If the activations would take too much space, the layers are trained on images.
+    Args:
+        inputs: Inputs of the training.
+        start: The network to start from, with its answers for the held-out images.
+        training: Images to train on.
+        held_out: Images to judge on.
+        settings: Settings of this training.
+        extractor: Extractor of the activations at the cut; see `tapped`.
+        views: Number of augmented views of each training image.
+        over: Function that returns whether the training has to end.
+        log_dir: Folder for TensorBoard's event files; None writes none.
+        keep_last: Whether to keep the weights of the last epoch, and not those of the best one on
+            the held-out images. If these judge the network afterwards, its result would otherwise
+            be too good, and a few images cannot choose an epoch.
+
+    Returns:
+        The network with its answers for the held-out images; None if `over` returned true before
+        there was a network.
     """
-    settings, cut, log_dir = _second_stage(inputs)
-    extractor, views = extractor_at(inputs, inputs.settings, cut), inputs.settings.views.count
-    splits = [LabelledImages.of(files) for files in (inputs.train_files, inputs.validation_files)]
-    if most_views(extractor, len(splits[0].labels)) < views:
-        note = "the activations would take more than a quarter of the free space"
-        return _on_images(inputs, replace(facts, note=note), head)
-    with (
-        fresh_activations(splits[0], extractor, views) as training,
-        fresh_activations(splits[1], extractor, 0) as validation,
-    ):
-        found = fit(
-            lambda: above_cut(inputs.classes, settings, cut, head.layers),
-            training,
-            validation,
-            inputs.classes,
-            settings,
-            log_dir,
-            inputs.checkpoint(
-                "fine_tune", facts.made_by, *((part.labels, part.hashes) for part in splits)
-            ),
-            judge=calibrated_loss_on(validation),
-        )
-        return judged(found, validation, _above_what(found))
+    trained = image_rows.activations(training, extractor, views, over)
+    judging = None if trained is None else image_rows.activations(held_out, extractor, 0, over)
+    if trained is None or judging is None:
+        return None
+    found = fit(
+        lambda: above_cut(inputs.classes, settings, extractor.tap, start.layers),
+        trained,
+        judging,
+        inputs.classes,
+        settings,
+        log_dir,
+        over,
+        calibrated_loss_on(judging),
+        keep_last,
+    )
+    answers = start.answers
+    return judged(found, judging, _above_what(found), answers.groups, answers.known)
 
 
-def _on_images(inputs: Inputs, facts: BankFacts, head: Trained | None = None) -> Trained:
+def _on_images(inputs: Inputs, note: str, head: Trained | None = None) -> Trained:
     """Trains on images that are augmented anew in each epoch.
 
     Without a head, all trainable layers are trained. With one, the layers above the cut are trained
     from its weights on; the layers below the cut then run in every epoch.
     """
-    stage, settings, log_dir = "whole", inputs.settings, inputs.log_dir
-    cut: str | None = None
+    settings, log_dir, cut = inputs.settings, inputs.log_dir, None
     if head is not None:
-        stage = "fine_tune"
-        settings, cut, log_dir = _second_stage(inputs)
-    size, classes = settings.size, inputs.classes
-    with (
-        images.decoded(inputs.train_files, size, classes, settings.views) as training,
-        images.decoded(inputs.validation_files, size, classes, settings.views) as validation,
-    ):
-        seeded = [(split.labels, split.seeds) for split in (training, validation)]
-        found = fit(
-            lambda: whole(classes, settings, cut, None if head is None else head.layers),
-            training,
-            validation,
-            classes,
-            settings,
-            log_dir,
-            inputs.checkpoint(stage, facts.made_by, *seeded),
-            judge=None if head is None else calibrated_loss_on(validation),
-        )
-        what = "head" if settings.frozen else "all layers"
-        if head is not None:
-            what = _above_what(found)
-        return judged(found, validation, f"{what}, on the fly ({facts.note})")
-
-
-def _second_stage(inputs: Inputs) -> tuple[ModelSettings, str, Path | None]:
-    """Return the settings, the cut and the folder for log of fine-tuning."""
-    settings = inputs.settings.second_stage()
-    log_dir = inputs.log_dir and inputs.log_dir / "fine_tune"
-    return settings, settings.fine_tune.cut or cuts.USUAL, log_dir
+        settings, log_dir = settings.second_stage(), log_dir and log_dir / "fine_tune"
+        cut = settings.fine_tune.cut or cuts.USUAL
+    training, validation = (
+        image_rows.pixels(files, settings.size, inputs.classes, settings.views)
+        for files in (inputs.train_files, inputs.validation_files)
+    )
+    found = fit(
+        lambda: whole(inputs.classes, settings, cut, None if head is None else head.layers),
+        training,
+        validation,
+        inputs.classes,
+        settings,
+        log_dir,
+        judge=None if head is None else calibrated_loss_on(validation),
+    )
+    what = "head" if settings.frozen else "all layers"
+    if head is not None:
+        what = _above_what(found)
+    return judged(found, validation, f"{what}, on the fly ({note})")
 
 
 def _above_what(found: Fit) -> str:
@@ -283,28 +270,20 @@ def _above_what(found: Fit) -> str:
     return f"layers {found.head.name.replace('_', ' ', 1)}"  # "above_block11" becomes two words
 
 
-def _better(inputs: Inputs, head: Trained, tuned: Trained) -> Trained:
-    """Return the better of the two networks, with the history of both."""
-    first, second = _score(head), _score(tuned)
-    helped = second > first
-    ships = helped or inputs.settings.fine_tune.mode == "on"
+def _chosen(head: Trained, tuned: Trained, always: bool) -> Trained:
+    """Return the fine-tuned network if it is better, or `always`, with the history of both."""
+    helped = better(tuned.answers.scores(), head.answers.scores(), errors=0)
     fine_tune = {
         **tuned.history,
         "helped": helped,
-        "shipped": ships,
-        "head_accuracy": first[0],
-        "accuracy": second[0],
+        "shipped": helped or always,
+        "head_accuracy": head.answers.accuracy,
+        "accuracy": tuned.answers.accuracy,
     }
     history = {**head.history, "fine_tune": fine_tune}
-    if not ships:
+    if not fine_tune["shipped"]:
         return replace(head, history=history)
     return replace(tuned, history={**history, "trained": tuned.history["trained"]})
-
-
-def _score(trained: Trained) -> tuple[float, float]:
-    """Return (accuracy, minus loss) on validation; the loss decides if accuracies are equal."""
-    losses = cross_entropies(trained.logits, trained.labels)
-    return float(trained.right.mean()), -float(losses.mean())
 
 
 def whole(
@@ -322,7 +301,7 @@ def whole(
         head: Head with the initial weights of the network's head; None for new weights.
     """
     pixels, logits, activations = _cut(classes, settings, cut, head)
-    return _trainable(pixels, logits, _above(activations) if cut else "whole", settings)
+    return _trainable(pixels, logits, _name(activations) if cut else "whole", settings)
 
 
 def above_cut(
@@ -337,7 +316,7 @@ def above_cut(
         head: Head with the initial weights of the network's head; None for new weights.
     """
     _, logits, activations = _cut(classes, settings, cut, head)
-    return _trainable(activations, logits, _above(activations), settings)
+    return _trainable(activations, logits, _name(activations), settings)
 
 
 def _trainable(
@@ -356,7 +335,7 @@ def _trainable(
     return fast_layers.accelerated(model, bfloat16)
 
 
-def _above(activations: keras.KerasTensor) -> str:
+def _name(activations: keras.KerasTensor) -> str:
     """Return the name of a model, which tells above which layer it begins."""
     return f"above_{activations._keras_history.operation.name}"
 
@@ -378,19 +357,28 @@ def _cut(
     return parts.pixels, parts.logits, cuts.layer_at(backbone, cut).outputs[0]
 
 
-def judged(found: Fit, validation: datasets.Rows, trained: str) -> Trained:
-    """Return the fitted model with its logits of the validation split.
+def judged(
+    found: Fit,
+    validation: datasets.Rows,
+    trained: str,
+    groups: npt.NDArray[np.bytes_] | None = None,
+    known: npt.NDArray[np.bool_] | None = None,
+) -> Trained:
+    """Return the fitted model with its answers for held-out images.
 
     Args:
         found: The fitted model.
-        validation: Rows of the validation split.
+        validation: Rows of the held-out images.
         trained: Description of what was trained, for the history.
+        groups: Groups of the images, as in `Answers`.
+        known: Whether the model could learn the class of each image, as in `Answers`.
     """
     from imgpipe.models.training import fast_layers  # imports Keras
 
     history = {**found.history(), "trained": trained}
     layers = fast_layers.exact(found.head)
-    return Trained(layers, _logits(layers, validation), validation.labels, history)
+    answers = Answers(_logits(layers, validation), validation.labels, groups, known)
+    return Trained(layers, answers, history)
 
 
 def calibrated_loss_on(validation: datasets.Rows) -> Callable[[keras.Model], float]:

@@ -1,8 +1,7 @@
 """Training: one loop for the head, the layers above a cut and whole networks.
 
-The same data, settings and machine give exactly the same weights, whether training was interrupted
-or not: an epoch depends on the seed and its number, and everything else that one epoch passes on to
-the next is kept in a checkpoint.
+The same data, settings and machine give exactly the same weights. A training that is interrupted
+begins again in the next run.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from imgpipe.models.errors import DataRefused
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.logistic_regression import Linear
+from imgpipe.models.head.solved_head import Tried
 from imgpipe.models.layer_names import HEAD
 from imgpipe.models.network.classifier import build_head
 from imgpipe.models.one_thread import one_blas_thread
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets
-from imgpipe.models.training.checkpoints import Checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,8 +53,6 @@ class Fit:
         stopped: Why training ended: "target", "plateau", "epochs", "minutes" or "diverged";
             "solved" for a head that was solved, which has one epoch.
         seconds: Duration of the training.
-        resumed: Number of the epoch, from 1, at which an interrupted training resumed; 0 when it
-            started at the beginning.
         solution: How a solved head was found; see `solved_head.Solution`. None for other models.
     """
 
@@ -64,7 +61,6 @@ class Fit:
     best_epoch: int = 0
     stopped: str = "epochs"
     seconds: float = 0.0
-    resumed: int = 0
     solution: dict[str, Any] | None = None
 
     @property
@@ -79,7 +75,6 @@ class Fit:
             "best_epoch": self.best_epoch,
             "stopped": self.stopped,
             "seconds": round(self.seconds, 3),
-            "resumed": self.resumed,
             **({"solution": self.solution} if self.solution else {}),
         }
 
@@ -90,8 +85,8 @@ def fit_head(
     classes: int,
     settings: ModelSettings,
     log_dir: Path | None = None,
-    checkpoint: Checkpoint | None = None,
     learning_curve: bool = True,
+    tried: Tried | None = None,
 ) -> Fit:
     """Trains a head on every row of `train`, or solves it if `settings.solved` says so.
 
@@ -103,8 +98,8 @@ def fit_head(
         classes: Number of classes.
         settings: Settings of head and training.
         log_dir: Folder for TensorBoard's event files; None writes none.
-        checkpoint: Checkpoint to resume from and to write; None starts from the beginning.
         learning_curve: Whether to compute the learning curve of a solved head.
+        tried: Scores of the folds of the bank; see `solved_head.solve`.
 
     Returns:
         The head and the course of its training.
@@ -115,15 +110,14 @@ def fit_head(
     dim = train.features.shape[1]
     if settings.solved:
         with one_blas_thread():
-            return _solved(train, validation, classes, settings, learning_curve)
+            return _solved(train, validation, classes, settings, learning_curve, tried)
     return fit(
         lambda: build_head(dim, classes, settings),
-        datasets.Vectors(train.features, train.labels),
-        datasets.Vectors(validation.features, validation.labels),
+        datasets.Rows(train.features, train.labels),
+        datasets.Rows(validation.features, validation.labels),
         classes,
         settings,
         log_dir,
-        checkpoint,
     )
 
 
@@ -133,11 +127,12 @@ def _solved(
     classes: int,
     settings: ModelSettings,
     learning_curve: bool,
+    tried: Tried | None,
 ) -> Fit:
     """Return a head with the weights of the solution, recorded like a training of one epoch."""
     _require_rows(train, validation)
     started = time.perf_counter()
-    solution = solved_head.solve(train, classes, settings, learning_curve)
+    solution = solved_head.solve(train, classes, settings, learning_curve, tried)
     kernel, bias = solution.linear.kernel, solution.linear.bias
     if settings.one_unit(classes):  # the head gives [0, z] instead of [a, b], with z = b - a
         kernel, bias = kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]
@@ -176,9 +171,9 @@ def fit(
     classes: int,
     settings: ModelSettings,
     log_dir: Path | None = None,
-    checkpoint: Checkpoint | None = None,
     over: Callable[[], bool] | None = None,
     judge: Callable[[keras.Model], float] | None = None,
+    keep_last: bool = False,
 ) -> Fit:
     """Trains the model that `build` returns, from inputs to logits [N, classes].
 
@@ -193,11 +188,11 @@ def fit(
         classes: Number of classes.
         settings: Settings of the training.
         log_dir: Folder for TensorBoard's event files; None writes none.
-        checkpoint: Checkpoint to resume from and to write; None starts from the beginning.
         over: Function that is called after each step. If it returns true, training ends with the
             best weights so far. None sets no limit.
         judge: Function that is called after each epoch and returns the loss by which the best
             weights are chosen. None for the validation loss.
+        keep_last: Whether to keep the weights of the last epoch, and not those of the best one.
 
     Returns:
         The model and the course of its training.
@@ -213,16 +208,10 @@ def fit(
     with _deterministic(settings.seed):
         with distribution.scope(settings.strategy):
             model = _built(build, train, classes, settings)
-            watcher = Watcher(settings, checkpoint, over, judge)
-            first = watcher.resume(model)
-        callbacks: list[Any] = [watcher]
-        if log_dir is not None:
-            callbacks.append(_tensorboard(log_dir))
+        watcher = Watcher(settings, over, judge, keep_last)
+        callbacks = [watcher] if log_dir is None else [watcher, _tensorboard(log_dir)]
         progress.total(settings.epochs, "epochs")
-        progress.advance(first, "epochs")
-        # The checkpoint may be that of the last epoch, if the process ended before the export.
-        if first < settings.epochs and watcher.stopped == "epochs":
-            _run_epochs(model, train, validation, classes, settings, first, callbacks)
+        _run_epochs(model, train, validation, classes, settings, callbacks)
         watcher.restore_best(model)
     if not watcher.best_epoch:
         raise Diverged(
@@ -230,10 +219,8 @@ def fit(
             "learning rate (train.learning_rate, fine_tune.learning_rate). Received: "
             f"{settings.learning_rate:g}"
         )
-    if checkpoint is not None:
-        checkpoint.remove()
     seconds = time.perf_counter() - started
-    return Fit(model, watcher.epochs, watcher.best_epoch, watcher.stopped, seconds, first)
+    return Fit(model, watcher.epochs, watcher.best_epoch, watcher.stopped, seconds)
 
 
 def _built(
@@ -249,7 +236,7 @@ def _built(
     with distribution.policy(settings.precision):  # layers take the policy when they are created
         model = build()
     steps = datasets.steps_per_epoch(train, settings)
-    at_once = isinstance(train, datasets.Vectors) and settings.strategy == "none"
+    at_once = train.vectors and settings.strategy == "none"
     model.compile(
         optimizer=optimizer(settings, steps * settings.epochs),
         loss=keras.losses.CategoricalCrossentropy(
@@ -270,18 +257,16 @@ def _run_epochs(
     validation: datasets.Rows,
     classes: int,
     settings: ModelSettings,
-    first: int,
     callbacks: list[Any],
 ) -> None:
-    """Trains the compiled model from epoch `first` on, which is 0 for a new training."""
+    """Trains the compiled model."""
     with warnings.catch_warnings():
         # NumPy warns of how Keras' TensorBoard callback reads the learning rate.
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
         model.fit(
-            datasets.training(train, classes, settings, first),
+            datasets.training(train, classes, settings),
             validation_data=datasets.validation(validation, classes),
             steps_per_epoch=datasets.steps_per_epoch(train, settings),  # of a dataset of all epochs
-            initial_epoch=first,
             epochs=settings.epochs,
             callbacks=callbacks,
             shuffle=False,  # the dataset is already shuffled
@@ -314,8 +299,7 @@ def optimizer(settings: ModelSettings, steps: int) -> keras.optimizers.Optimizer
 def _cosine(rate: float, steps: int) -> Any:
     """Return a schedule that rises from 0 to the rate and then falls to 0 along half a cosine.
 
-    It depends only on the number of the step, which is part of the optimizer's state, so a resumed
-    training has the same rates (Loshchilov and Hutter 2017, without restarts).
+    This is the schedule of Loshchilov and Hutter 2017, without restarts.
     """
     import keras
 

@@ -1,4 +1,4 @@
-"""Keras callback of the training loop: records epochs, ends the training, and keeps checkpoints."""
+"""Keras callback of the training loop: records epochs, ends training, keeps the best weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from imgpipe.models import distribution, progress
 from imgpipe.models.settings import ModelSettings
-from imgpipe.models.training.checkpoints import Checkpoint, Course, Stopped
 
 #: A validation loss counts as lower only if it is lower by this value. Otherwise a plateau would
 #: never be recognised.
@@ -19,19 +18,18 @@ _JUDGED: Final = "judged"
 
 
 class Watcher(keras.callbacks.Callback):
-    """Records the epochs, ends the training, keeps the best weights and writes the checkpoint.
+    """Records the epochs, ends the training and keeps the best weights.
 
     Keras' EarlyStopping has no target accuracy, and in addition to a callback that has one, it
-    would replace the weights that reached the target by those of the lowest loss. Keras'
-    BackupAndRestore keeps neither the best weights nor the history.
+    would replace the weights that reached the target by those of the lowest loss.
 
     Args:
         settings: Settings of the training.
-        checkpoint: Checkpoint to resume from and to write; None for none.
         over: Function that is called after each step. If it returns true, the training ends. None
             sets no limit.
         judge: Function that returns the loss by which the best epoch is chosen, as in
             `training_loop.fit`; None for the validation loss.
+        keep_last: Whether to keep the weights of the last epoch, and not those of the best one.
 
     Attributes:
         epochs: The records of the epochs, as in `training_loop.Fit`.
@@ -42,29 +40,18 @@ class Watcher(keras.callbacks.Callback):
     def __init__(
         self,
         settings: ModelSettings,
-        checkpoint: Checkpoint | None = None,
         over: Callable[[], bool] | None = None,
         judge: Callable[[keras.Model], float] | None = None,
+        keep_last: bool = False,
     ) -> None:
         super().__init__()
         self.epochs: list[dict[str, Any]] = []
         self.best_epoch = 0
-        self.stopped: Stopped = "epochs"
-        self._settings, self._checkpoint, self._over = settings, checkpoint, over
-        self._judge = judge
+        self.stopped = "epochs"
+        self._settings, self._over, self._judge = settings, over, judge
+        self._keep_last = keep_last
         self._lowest = float("inf")
         self._best: list[np.ndarray] | None = None
-
-    def resume(self, model: keras.Model) -> int:
-        """Restores the checkpoint and returns the number of epochs that are done already."""
-        kept = self._checkpoint.read(model) if self._checkpoint is not None else None
-        if kept is None:
-            return 0
-        self._best, course = kept
-        self._lowest = course.lowest
-        self.epochs, self.best_epoch = list(course.epochs), course.best_epoch
-        self.stopped = course.stopped
-        return len(self.epochs)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """End the training if its time is over."""
@@ -93,7 +80,6 @@ class Watcher(keras.callbacks.Callback):
             self._stop("diverged")
         elif epoch + 1 - self.best_epoch >= settings.patience:
             self._stop("plateau")
-        self._write_checkpoint()
 
     def restore_best(self, model: keras.Model) -> None:
         """Set the weights of the best epoch, if there is one."""
@@ -102,7 +88,9 @@ class Watcher(keras.callbacks.Callback):
 
     def _judged(self, loss: float) -> float:
         """Return the loss by which the epoch is compared with others."""
-        return loss if self._judge is None or not np.isfinite(loss) else self._judge(self.model)
+        if self._judge is None or self._keep_last or not np.isfinite(loss):
+            return loss
+        return self._judge(self.model)
 
     def _is_better(self, loss: float, reached: bool) -> bool:
         """Whether the weights of an epoch with this loss are the best so far."""
@@ -111,13 +99,8 @@ class Watcher(keras.callbacks.Callback):
         # A target on training ends the training but chooses no weights. The course kept the last
         # ones, and went from 1.000 to 0.949 on the validation images of horses or humans.
         on_validation = self._settings.target_on == "validation"
-        return loss < self._lowest - MIN_DELTA or (reached and on_validation)
+        lower = loss < self._lowest - MIN_DELTA
+        return self._keep_last or lower or (reached and on_validation)
 
-    def _stop(self, why: Stopped) -> None:
+    def _stop(self, why: str) -> None:
         self.stopped, self.model.stop_training = why, True
-
-    def _write_checkpoint(self) -> None:
-        if self._checkpoint is None or self._best is None:
-            return
-        course = Course(self.epochs, self.best_epoch, self.stopped, self._lowest)
-        self._checkpoint.write(self.model, self._best, course)

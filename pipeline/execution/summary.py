@@ -116,7 +116,7 @@ def _training(history: Mapping[str, Any]) -> dict[str, Any] | None:
     if not history.get("epochs"):
         return None
     fine_tuned = history.get("fine_tune")
-    stage = ("best_epoch", "stopped", "seconds", "resumed")
+    stage = ("best_epoch", "stopped", "seconds")
     outcome = ("trained", "head_accuracy", "accuracy", "helped", "shipped")
     return {
         "trained": history.get("trained", "head"),

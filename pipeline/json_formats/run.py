@@ -155,7 +155,6 @@ class Stage(TypedDict):
         "Why the training ended.",
     ]
     seconds: Annotated[float | None, "Duration of the training."]
-    resumed: Annotated[int | None, "Epoch at which the training was resumed; 0 if it was not."]
 
 
 class FineTuned(Stage):

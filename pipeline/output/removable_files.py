@@ -49,7 +49,6 @@ class Removable:
 
 
 ARTIFACTS = "artifacts of earlier runs"
-CHECKPOINTS = "checkpoints of ended trainings"
 TEMPORARY = "temporary files of killed runs"
 
 
@@ -65,8 +64,6 @@ def find(out: Path) -> tuple[list[Removable], str]:
     runs = past_runs.read(out)
     kept = _kept(runs)
     found = [_removable(path, TEMPORARY) for path in temporary_files.leftovers(out)]
-    if runs and runs[-1].accuracy is not None:  # an interrupted run would resume from them
-        found += [_removable(path, CHECKPOINTS) for path in sorted((out / "resume").glob("*.npz"))]
     unknown = [run.name for run in kept if run.artifacts is None]
     if unknown:
         return found, (

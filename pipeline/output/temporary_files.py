@@ -26,7 +26,7 @@ _ONE_AT_A_TIME = threading.RLock()
 _NAME = "tmp"
 _COMMAND = "imgpipe-command-"
 #: Folders in which a run writes files atomically: decisions, seals, schemas, checkpoints.
-_UNFINISHED = ("", "artifacts/*/*/", "runs/*/", "schema/**/", "resume/**/")
+_UNFINISHED = ("", "artifacts/*/*/", "runs/*/", "schema/**/")
 
 
 @contextlib.contextmanager

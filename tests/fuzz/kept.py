@@ -157,24 +157,6 @@ def model_digest(file: Path) -> object:
         return exports.image_size_of(Model(Path(folder), ("a", "b")))
 
 
-@functools.cache
-def _in_training() -> Any:
-    """Return the compiled model of a head, made once."""
-    return kept_seeds.compiled_model()
-
-
-def checkpoint(file: Path) -> object:
-    """Resume a training from a checkpoint."""
-    from imgpipe.models.settings import ModelSettings
-    from imgpipe.models.training.checkpoints import Checkpoint
-    from imgpipe.models.training.watcher import Watcher
-
-    watcher = Watcher(ModelSettings(), Checkpoint(file, kept_seeds.KEY))
-    first = watcher.resume(_in_training())
-    watcher.restore_best(_in_training())
-    return f"{first > 0} {watcher.stopped}"
-
-
 # --- pages ----------------------------------------------------------------------------------------
 @contextlib.contextmanager
 def _review(folder: Path, facts: Path | None = None, state: Path | None = None) -> Iterator[Any]:

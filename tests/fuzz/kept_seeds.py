@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-KEY = "0123"  # of the checkpoint
 _CLASSES = ("cat", "dog")
 
 
@@ -134,32 +133,6 @@ def constants() -> Iterator[bytes]:
 def digests() -> Iterator[bytes]:
     """The digest file of a model."""
     yield b'{"image_size": 224, "sha256": "a1", "top_k": 5}'
-
-
-def compiled_model() -> Any:
-    """Return the compiled model of a head on three features, with seeded random weights."""
-    import keras
-
-    keras.utils.set_random_seed(0)
-    features = keras.Input((3,))
-    dropped = keras.layers.Dropout(0.5)(features)
-    model = keras.Model(features, keras.layers.Dense(2)(dropped))
-    model.compile(optimizer="adam", loss="mse")
-    return model
-
-
-def checkpoints() -> Iterator[bytes]:
-    """A checkpoint of a training after two epochs."""
-    from imgpipe.models.training.checkpoints import Checkpoint, Course
-
-    model = compiled_model()
-    model.optimizer.build(model.trainable_variables)
-    epochs = [{"epoch": n, "loss": 0.5, "accuracy": 0.75, "val_loss": None} for n in (1, 2)]
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "head.npz"
-        course = Course(epochs, 1, "epochs", 0.25)
-        Checkpoint(file, KEY, seconds_apart=0).write(model, model.get_weights(), course)
-        yield file.read_bytes()
 
 
 # --- pages ----------------------------------------------------------------------------------------

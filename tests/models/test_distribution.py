@@ -35,8 +35,6 @@ from imgpipe.models import feature_names as names
 from tests.models.banks import read_split
 from imgpipe.models.training.training_loop import fit_head
 from imgpipe.models.settings import ModelSettings
-from imgpipe.models.training.checkpoints import Checkpoint
-from pathlib import Path
 rows = [read_split(bank, split, 3) for split in (names.TRAIN, names.VALIDATION)]
 settings = ModelSettings(
     optimizer="adam",
@@ -48,23 +46,7 @@ settings = ModelSettings(
 )
 with distribution.scope(strategy):
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
-checkpoint = Checkpoint(Path(result + ".kept"), "key", 0.0) if strategy == "mirrored" else None
-if checkpoint is not None:
-    original, left = checkpoint.write, [2]
-    def write(*arguments):
-        original(*arguments)
-        left[0] -= 1
-        if not left[0]:
-            raise KeyboardInterrupt
-    checkpoint.write = write
-    try:
-        fit_head(*rows, 3, settings, checkpoint=checkpoint)
-    except KeyboardInterrupt:
-        print("interrupted after two epochs")
-    left[0] = 99
-fit = fit_head(*rows, 3, settings, checkpoint=checkpoint)
-if checkpoint is not None and fit.resumed != 2:
-    raise SystemExit(f"resumed {fit.resumed}")
+fit = fit_head(*rows, 3, settings)
 np.savez(result, *fit.head.get_weights(), replicas=replicas, losses=[e["loss"] for e in fit.epochs])
 """
 

@@ -155,7 +155,11 @@ def test_the_distribution_of_a_trained_backbone_is_computed_from_images(
     write_records, draw, tmp_path
 ) -> None:
     rows = [
-        {names.IMAGE_BYTES: draw(seed), names.IMAGE_HASH: f"{seed:064x}".encode()}
+        {
+            names.IMAGE_BYTES: draw(seed),
+            names.IMAGE_HASH: f"{seed:064x}".encode(),
+            names.LABEL_INDEX: seed % 3,
+        }
         for seed in range(130)
     ]
     write_records(tmp_path / "train-00000-of-00001", rows[:70])
@@ -176,6 +180,7 @@ def test_large_files_are_not_in_memory_all_at_once(write_records, draw, tmp_path
         {
             names.IMAGE_BYTES: draw(seed % 9) + bytes(1_000_000),  # readers ignore what follows
             names.IMAGE_HASH: f"{seed:064x}".encode(),
+            names.LABEL_INDEX: seed % 3,
         }
         for seed in range(120)
     ]

@@ -45,8 +45,6 @@ def out(tmp_path):
     artifact(tmp_path, "ImageTrainer", "model", 6)  # belongs to no run that is left
     (tmp_path / "model/1").mkdir(parents=True)
     (tmp_path / "model/1/saved_model.pb").touch()
-    (tmp_path / "resume").mkdir()
-    (tmp_path / "resume/head-1.npz").write_bytes(b"x" * 500)
     (tmp_path / "runs/20260105-100000/tmp").mkdir()
     (tmp_path / "runs/20260105-100000/tmp/left").write_bytes(b"x" * 250)
     return tmp_path
@@ -62,10 +60,9 @@ def test_without_yes_nothing_is_removed(out):
     assert {line.split()[0] for line in listed.splitlines() if line.startswith("  ")} == {
         "artifacts/Predictor/predictions/5",
         "artifacts/ImageTrainer/model/6",
-        "resume/head-1.npz",
         "runs/20260105-100000/tmp",
     }
-    assert exists(out, "Predictor/predictions/5") and (out / "resume/head-1.npz").exists()
+    assert exists(out, "Predictor/predictions/5")
     assert "Delete the files with: imgpipe clean" in listed and "note:" not in listed
 
 
@@ -135,12 +132,11 @@ def test_the_artifacts_of_a_version_stay_if_its_settings_cannot_be_read(out):
     assert exists(out, "Predictor/predictions/3") and not exists(out, "Predictor/predictions/5")
 
 
-def test_an_interrupted_run_keeps_its_checkpoint_and_its_artifacts(out):
+def test_an_interrupted_run_keeps_its_artifacts(out):
     own = artifact(out, "FeatureBank", "features", 9)
     leave(out, "20260109-100000", status="interrupted", correct=None, artifacts=own)
     invoke(out, "--yes")
     assert exists(out, "FeatureBank/features/9") and exists(out, "Predictor/predictions/7")
-    assert (out / "resume/head-1.npz").exists()
     assert not exists(out, "ImageTrainer/model/6")
 
 
@@ -149,7 +145,6 @@ def test_runs_of_older_releases_keep_all_artifacts(out):
     result = invoke(out, "--yes")
     assert exists(out, "ImageTrainer/model/6")
     assert "all artifacts are kept, because run 20260103-100000 did not record" in result.stdout
-    assert not (out / "resume/head-1.npz").exists()
 
 
 def test_a_moved_output_folder_keeps_the_artifacts_that_it_needs(out, tmp_path_factory):

@@ -527,7 +527,7 @@ def test_summary_of_a_complete_run_has_every_field():
 
     settings = {"name": "n", "backbone": "b", "vocabulary": ["a", "b"], "image_size": 224}
     expect = {"text": "", "low": 0.9, "high": None, "split": "test", "time": "1 min"}
-    stage = {"best_epoch": 2, "stopped": True, "seconds": 3.0, "resumed": False}
+    stage = {"best_epoch": 2, "stopped": True, "seconds": 3.0}
     tuned = {**stage, "trained": 9, "head_accuracy": 0.9, "accuracy": 0.95, "helped": True}
     folds = ("folds", "threshold", "mean", "std", "min", "max", "images", "correct", "groups")
     folds += ("per_fold", "seconds", "blessed", "automatic")
@@ -565,7 +565,7 @@ def test_summary_of_a_complete_run_has_every_field():
     assert built["push"] == {"status": "pushed", "version": 3, "path": "p"}
     assert built["bank"] == {"forward_passes": 0, "reused": 12}, "cached: none of this run"
     assert set(built["training"]) == {
-        *("trained", "epochs", "best_epoch", "stopped", "seconds", "resumed"),
+        *("trained", "epochs", "best_epoch", "stopped", "seconds"),
         *("fine_tune", "calibration", "solution", "search", "search_ended"),
     }
     assert (built["training"]["epochs"], built["training"]["fine_tune"]["epochs"]) == (2, 1)

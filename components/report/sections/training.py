@@ -97,7 +97,6 @@ def _stage(
         "last": epochs[-1],
         "stopped": _STOPPED.get(str(stopped), str(stopped or "")).format(section=section),
         "seconds": history.get("seconds"),
-        "resumed": history.get("resumed") or 0,
     }
 
 

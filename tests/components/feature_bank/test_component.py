@@ -17,6 +17,7 @@ import apache_beam as beam
 import numpy as np
 import pytest
 
+from imgpipe.components.feature_bank import view_choice
 from imgpipe.components.feature_bank.content import (
     bytes_of,
     free_budget,
@@ -30,9 +31,10 @@ from imgpipe.components.storage.blob_store import open_store
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.augmentation import ViewSpec
-from imgpipe.models.features.bank import open_split
+from imgpipe.models.features.bank import read_rows
 from imgpipe.models.features.extractor import FeatureExtractor, describe
-from imgpipe.models.head.solved_head import Judgement
+from imgpipe.models.head.answers import Scores
+from imgpipe.models.head.solved_head import read_tried
 from imgpipe.models.setting_sections import FineTune
 from imgpipe.models.settings import ModelSettings
 from tests.images import encoded
@@ -143,9 +145,10 @@ def test_views_that_do_not_improve_the_head_are_not_in_the_bank(tmp_path, labels
     assert facts["bytes"] == bytes_of(_KEPT, 0, plan.dim), "only what was kept"
     assert len(facts["views_accuracy"]) == 1
     assert facts["forward_passes"] + facts["reused"] == 68 + 60 * made
-    with open_split(uri, "train", 2) as rows:
-        assert rows.views.max() == 0
-        assert len(rows) == 60
+    rows = read_rows(uri, "train", 2)
+    assert rows.views.max() == 0
+    assert len(rows) == 60
+    assert read_tried(uri).best.accuracy == facts["views_accuracy"][0]
 
 
 @pytest.mark.parametrize(
@@ -162,9 +165,9 @@ def test_views_are_made_only_where_they_can_make_a_search_unnecessary(
     flags = np.arange(1000) < right
     asked = []
 
-    def judged(view: int) -> Judgement:
+    def judged(view: int) -> Scores:
         asked.append(view)
-        return Judgement(np.where(flags, 0.1, 3.0).astype(np.float32), flags)
+        return Scores(np.where(flags, 0.1, 3.0).astype(np.float32), flags)
 
     assert len(helpful_views(judged, 4, ModelSettings(), validation)) == 1
     assert asked == made
@@ -189,7 +192,7 @@ def test_views_that_improve_the_head_stay_in_the_bank(tmp_path, monkeypatch) -> 
     """
     counted: Counter[str] = Counter()
     monkeypatch.setattr(progress, "advance", lambda n, unit: counted.update({unit: n}))
-    monkeypatch.setattr(Judgement, "better_than", lambda self, other: True)
+    monkeypatch.setattr(view_choice, "better", lambda new, old: True)
     settings = replace(_SETTINGS, fine_tune=FineTune(mode="off"))
     plan, _ = make_plan(describe(settings, "float32"), str(tmp_path / "store"), _KEPT, 1e12)
     uri = str(tmp_path / "features")
@@ -199,10 +202,8 @@ def test_views_that_improve_the_head_stay_in_the_bank(tmp_path, monkeypatch) -> 
     facts = records.read_json(f"{uri}/bank.json")
     assert (facts["views"], len(facts["views_accuracy"])) == (2, 3)
     assert counted["images"] == 68, "each image once, not once for each view"
-    with open_split(uri, "train", 2) as rows:
-        assert np.bincount(rows.views).tolist() == [60, 60, 60]
-    with open_split(uri, "validation", 2) as rows:
-        assert len(rows) == 4
+    assert np.bincount(read_rows(uri, "train", 2).views).tolist() == [60, 60, 60]
+    assert len(read_rows(uri, "validation", 2)) == 4
 
 
 def test_a_replaced_file_of_weights_gives_another_extractor(tmp_path, monkeypatch) -> None:

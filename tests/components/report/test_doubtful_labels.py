@@ -61,7 +61,7 @@ def test_a_bank_larger_than_memory_gives_the_same_ranking(bank, monkeypatch):
     features, truth = clouds()
     uri = bank(features, flipped(truth, 0.03)[0])
     expected = doubtful_labels.rank(uri, CLASSES)
-    monkeypatch.setattr("imgpipe.models.features.row_file.IN_MEMORY", 0)
+    monkeypatch.setattr("imgpipe.models.features.rows.IN_MEMORY", 0)
     assert doubtful_labels.rank(uri, CLASSES) == expected
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import DataRefused, ResourceError
-from imgpipe.models.features.bank import read_dim, read_table
+from imgpipe.models.features.bank import read_dim
 from tests.models.banks import read_split
 
 
@@ -20,28 +20,6 @@ def test_rows_are_sorted_whatever_the_order_of_the_examples(write_bank, tmp_path
     assert plain.features.shape == (180, 16) and plain.features.dtype == np.float16
     keys = list(zip(plain.hashes, plain.views.tolist(), strict=True))
     assert keys == sorted(keys)
-
-
-def test_a_table_reads_the_features_of_some_rows_only(write_bank, tmp_path) -> None:
-    bank = write_bank(tmp_path, shuffle=1)
-    rows, table = read_split(bank, names.TRAIN, 3), read_table(bank, names.TRAIN, 3)
-    for column in ("labels", "views", "hashes"):
-        np.testing.assert_array_equal(getattr(table, column), getattr(rows, column))
-    wanted = np.array([0, 7, 8, len(rows) - 1])
-    np.testing.assert_array_equal(table.gather(wanted), rows.features[wanted])
-    assert table.gather(wanted[:0]).shape == (0, 16)
-
-
-def test_a_row_takes_at_most_50_bytes_besides_its_features(write_bank, tmp_path) -> None:
-    for views, most in ((1, 50), (5, 25)):
-        rows = read_split(write_bank(tmp_path / str(views), views=views), names.TRAIN, 3)
-        columns = rows.labels.nbytes + rows.views.nbytes + rows.groups.numbers.nbytes
-        assert (columns + rows.hashes.nbytes) / len(rows) <= most
-
-
-def test_clean_keeps_view_0_only(write_bank, tmp_path) -> None:
-    rows = read_split(write_bank(tmp_path), names.TRAIN, 3).up_to(0)
-    assert len(rows) == 60 and not rows.views.any()
 
 
 def _row(**changes: object) -> dict[str, object]:

@@ -39,8 +39,7 @@ def test_images_of_the_same_kind_score_like_held_out_images(known):
 
 
 def test_all_of_many_images_determine_centre_and_components():
-    """Thousands of images are read in several blocks."""
-    rows, labels = features(1, 9_000, seed=0)
+    rows, labels = features(1, 6_000, seed=0)
     found = feature_distribution.fit(rows, labels, features(1, 200, seed=1)[0])
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     np.testing.assert_allclose(found.centre, unit.mean(axis=0), atol=1e-6)

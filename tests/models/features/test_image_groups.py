@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from imgpipe.models import feature_names as names
-from imgpipe.models.features.bank import open_split
-from imgpipe.models.features.hash_column import HashColumn
+from imgpipe.models.features.bank import read_rows
 from imgpipe.models.features.image_groups import find_groups
 from imgpipe.models.head.solved_head import judge, solve
 from imgpipe.models.settings import ModelSettings
@@ -23,12 +22,12 @@ def _groups(near, largest, source=None, hashes=ALL) -> tuple[set[str], int]:
     sources = np.array([(source or {}).get(h.decode(), "").encode() for h in hashes])
     numbers = {letter: number for number, group in enumerate(near, 1) for letter in group}
     near = np.array([numbers.get(h.decode(), 0) for h in hashes], np.int64)
-    found = find_groups(HashColumn.of(hashes), sources, near, largest)
+    found, separated = find_groups(hashes, sources, near, largest)
     sets: dict[bytes, str] = {}
-    for digest, name in sorted(zip(hashes.tolist(), found.names, strict=True)):
+    for digest, name in sorted(zip(hashes.tolist(), found.tolist(), strict=True)):
         sets[name] = sets.get(name, "") + digest.decode()
     assert all(members[0] == name.decode() for name, members in sets.items())
-    return {members for members in sets.values() if len(members) > 1}, found.separated
+    return {members for members in sets.values() if len(members) > 1}, separated
 
 
 def test_groups_and_near_duplicates_that_share_an_image_are_merged():
@@ -59,8 +58,8 @@ def test_groups_do_not_depend_on_the_order():
 
 
 def test_no_rows_have_no_groups():
-    found = find_groups(HashColumn.of(ALL[:0]), ALL[:0], np.empty(0, np.int64), 0)
-    assert len(found.names) == found.separated == 0
+    found, separated = find_groups(ALL[:0], ALL[:0], np.empty(0, np.int64), 0)
+    assert len(found) == separated == 0
 
 
 @pytest.fixture
@@ -106,8 +105,8 @@ def test_random_labels_of_films_are_not_learnt_across_folds(films):
     rows = read_split(films, names.TRAIN, 2)
     settings = ModelSettings()
     divided = type(rows)(rows.features, rows.labels, rows.views, rows.hashes)
-    assert judge(divided, 2, settings).right.mean() > 0.9
-    assert judge(rows, 2, settings).right.mean() < 0.7
+    assert judge(divided, 2, settings).best.accuracy > 0.9
+    assert judge(rows, 2, settings).best.accuracy < 0.7
     facts = solve(rows, 2, settings).facts
     assert facts["accuracy"] < 0.7
     assert facts["standard_error"] > 0.05, "30 films are not 240 independent images"
@@ -115,14 +114,14 @@ def test_random_labels_of_films_are_not_learnt_across_folds(films):
 
 
 def test_near_duplicates_are_divided_if_they_do_not_fit_into_a_fold(films):
-    with open_split(films, names.TRAIN, 2, folds=40) as rows:
-        assert rows.separated == 15 * 8
-        assert len(np.unique(rows.groups)) == 15 + 15 * 8
+    rows = read_rows(films, names.TRAIN, 2, count=40)
+    assert rows.separated == 15 * 8
+    assert len(np.unique(rows.groups)) == 15 + 15 * 8
 
 
 def test_a_class_of_a_single_group_can_be_solved(films):
     rows = read_split(films, names.TRAIN, 2)
-    labels = np.where(rows.groups.among([rows.groups[0]]), 2, rows.labels)
+    labels = np.where(rows.groups == rows.groups[0], 2, rows.labels)
     lonely = type(rows)(rows.features, labels, rows.views, rows.hashes, rows.groups)
     facts = solve(lonely, 3, ModelSettings(balance="class_weights")).facts
     assert 0 < facts["accuracy"] < 1

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tracemalloc
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression as Reference
 
 from imgpipe.models.errors import DataRefused
-from imgpipe.models.features import row_file
+from imgpipe.models.features import rows as stored_rows
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.head import logistic_regression
 from imgpipe.models.head.logistic_regression import LogisticRegression
@@ -66,20 +64,17 @@ def test_finds_the_minimum_that_scikit_learn_finds(classes, penalty, balance) ->
 
 
 @pytest.fixture
-def stored() -> Iterator[BankRows]:
+def stored(monkeypatch) -> BankRows:
     """Return the rows of `_rows` with their features in a file."""
-    rows = _rows()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(row_file, "IN_MEMORY", 0)
-        file = row_file.RowFile(len(rows), (12,), np.float16)
-    with file:
-        file.fill([(np.arange(len(rows)), rows.features)])
-        yield dataclasses.replace(rows, features=file)
+    monkeypatch.setattr(stored_rows, "IN_MEMORY", 0)
+    made = _rows()
+    return made.select(np.ones(len(made), np.bool_))
 
 
 def test_reading_rows_from_a_file_gives_the_same_classifier(stored, monkeypatch) -> None:
     whole = LogisticRegression(_rows(), 3, smoothing=0.1).minimise(10.0, 1e-10)
     monkeypatch.setattr(logistic_regression, "ROWS_AT_ONCE", 64)
+    assert stored_rows.mapped(stored.features)
     blocks = LogisticRegression(stored, 3, smoothing=0.1).minimise(10.0, 1e-10)
     features = _rows().features
     np.testing.assert_allclose(
@@ -101,27 +96,9 @@ def test_thousands_of_classes_take_bounded_memory() -> None:
     assert blocks[0].start == 0 and blocks[-1].stop == 5000
 
 
-def test_all_finite_numbers_of_a_file_are_read_exactly(monkeypatch) -> None:
-    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
-    finite = every[np.isfinite(every)].reshape(-1, 2)
-    monkeypatch.setattr(row_file, "IN_MEMORY", 0)
-    with row_file.RowFile(len(finite), (2,), np.float16) as file:
-        file.fill([(np.arange(len(finite)), finite)])
-        hashes = np.array([f"{one:064x}" for one in range(len(finite))], "S64")
-        labels = np.arange(len(finite)) % 2
-        rows = BankRows(finite, labels, np.zeros(len(finite), np.int64), hashes)
-        found, expected = (
-            LogisticRegression(dataclasses.replace(rows, features=features), 2).minimise(1.0)
-            for features in (file, finite)
-        )
-    assert found.kernel.tobytes() == expected.kernel.tobytes()
-
-
 @pytest.mark.parametrize("value", [np.inf, np.nan])
 def test_features_of_a_file_that_are_not_finite_are_refused(stored, value) -> None:
-    features = _rows().features.copy()
-    features[7] = value
-    stored.features.fill([(np.arange(len(features)), features)])
+    stored.features[7] = value
     with pytest.raises(DataRefused, match="not finite"):
         LogisticRegression(stored, 3)
 

@@ -11,10 +11,12 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.head import solved_head
+from imgpipe.models.head.answers import standard_error
 from imgpipe.models.head.logistic_regression import LogisticRegression
-from imgpipe.models.head.solved_head import PENALTIES, judge, solve, standard_error
+from imgpipe.models.head.solved_head import PENALTIES, judge, read_tried, solve
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training.training_loop import Fit, fit_head
+from tests.models.banks import clean as clean_rows
 from tests.models.banks import read_split
 
 
@@ -58,7 +60,7 @@ def test_training_by_epochs_does_not_reach_a_lower_training_loss(rows) -> None:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_the_losses_are_those_of_a_head_that_is_trained_by_epochs(rows, smoothing) -> None:
-    """Otherwise the tuner would compare losses of two kinds."""
+    """Otherwise the history would have losses of two kinds."""
     import keras
 
     fit = _fit(rows, label_smoothing=smoothing)
@@ -76,12 +78,14 @@ def test_the_same_rows_give_the_same_weights(rows) -> None:
     assert first.solution == second.solution
 
 
-def test_folds_of_rows_that_were_judged_are_not_solved_again(
-    rows, monkeypatch: pytest.MonkeyPatch
+def test_folds_of_rows_that_the_bank_has_judged_are_not_solved_again(
+    rows, tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """FeatureBank judges the rows on which ImageTrainer then solves the head."""
-    settings = ModelSettings()
+    settings, bank = ModelSettings(), str(tmp_path)
     expected = solve(rows[0], 3, settings, learning_curve=False)
+    assert read_tried(bank) is None
+    judge(rows[0], 3, settings).save(bank)
     solved: list[float] = []
     minimise = LogisticRegression.minimise
 
@@ -89,26 +93,25 @@ def test_folds_of_rows_that_were_judged_are_not_solved_again(
         solved.append(penalty)
         return minimise(self, penalty, *rest)
 
-    monkeypatch.setattr(solved_head, "TRIED", {})
     monkeypatch.setattr(LogisticRegression, "minimise", counted)
-    assert judge(rows[0], 3, settings) is not None
-    assert len(solved) >= FOLDS
-    solved.clear()
-    found = solve(rows[0], 3, settings, learning_curve=False)
+    tried = read_tried(bank)
+    found = solve(rows[0], 3, settings, learning_curve=False, tried=tried)
     assert len(solved) == 1
     np.testing.assert_array_equal(found.linear.kernel, expected.linear.kernel)
     assert found.facts == expected.facts
     other = dataclasses.replace(rows[0], labels=(rows[0].labels + 1) % 3)
-    solve(other, 3, settings, learning_curve=False)
-    assert len(solved) > FOLDS
-    solved.clear()
-    solve(other, 3, dataclasses.replace(settings, label_smoothing=0.1), learning_curve=False)
-    assert len(solved) > FOLDS
+    smoothed = dataclasses.replace(settings, label_smoothing=0.1)
+    for of_others in ((other, 3, settings), (rows[0], 3, smoothed)):
+        solved.clear()
+        solve(*of_others, learning_curve=False, tried=tried)
+        assert len(solved) > FOLDS
+    (tmp_path / "folds.npz").write_bytes(b"damaged")
+    assert read_tried(bank) is None
 
 
 def test_the_penalty_is_chosen_by_cross_validation_of_training_rows(rows) -> None:
     fit = _fit(rows)
-    other_validation = _fit((rows[0], rows[0].up_to(0)))
+    other_validation = _fit((rows[0], clean_rows(rows[0])))
     assert fit.solution is not None
     assert fit.solution["l2"] in PENALTIES
     assert fit.solution == other_validation.solution, "validation has no part in the choice"
@@ -124,7 +127,7 @@ def test_a_given_penalty_is_used(rows) -> None:
 
 def test_noise_gets_a_strong_penalty(rows) -> None:
     shuffled = np.random.default_rng(0).permutation(rows[0].labels[rows[0].views == 0])
-    clean = rows[0].up_to(0)
+    clean = clean_rows(rows[0])
     noise = BankRows(clean.features, shuffled, clean.views, clean.hashes)
     fit = _fit((noise, rows[1]))
     assert fit.solution is not None
@@ -150,7 +153,7 @@ def test_without_the_learning_curve_the_head_is_the_same(rows) -> None:
 
 
 def test_a_head_of_six_images_is_solved_without_folds(rows) -> None:
-    few = rows[0].up_to(0).select(np.arange(len(rows[0].up_to(0))) < 6)
+    few = clean_rows(rows[0]).select(np.arange(len(clean_rows(rows[0]))) < 6)
     fit = _fit((few, rows[1]))
     assert fit.solution is not None
     assert "folds" not in fit.solution
@@ -158,25 +161,23 @@ def test_a_head_of_six_images_is_solved_without_folds(rows) -> None:
 
 def test_long_films_have_folds_of_some_images_of_each(rows, monkeypatch) -> None:
     """Twelve films have five images each; whole films would be too few for folds."""
-    clean = rows[0].up_to(0)
+    clean = clean_rows(rows[0])
     films = np.array([b"film %d" % (number % 12) for number in range(len(clean))])
     grouped = dataclasses.replace(clean, groups=films)
     monkeypatch.setattr(solved_head, "_CHOOSING", 36)
     settings = ModelSettings()
-    judged, solution = judge(grouped, 3, settings), solve(grouped, 3, settings)
-    assert judged is not None and judged.groups is not None
+    judged, solution = judge(grouped, 3, settings).best, solve(grouped, 3, settings)
     assert len(judged.right) == solution.facts["images"] <= 36
     assert len(np.unique(judged.groups)) >= 2 * FOLDS
 
 
 def test_one_long_film_does_not_crowd_out_the_other_images(rows, monkeypatch) -> None:
-    clean = rows[0].up_to(0)
+    clean = clean_rows(rows[0])
     monkeypatch.setattr(solved_head, "_CHOOSING", 40)
     for name in range(20):  # which decides whether the film comes early or late
         groups = np.array([b"image %d" % number for number in range(len(clean))])
         groups[30:] = b"film %d" % name
-        judged = judge(dataclasses.replace(clean, groups=groups), 3, ModelSettings())
-        assert judged is not None and judged.groups is not None
+        judged = judge(dataclasses.replace(clean, groups=groups), 3, ModelSettings()).best
         assert len(judged.right) >= 30
         assert len(np.unique(judged.groups)) >= 30
 
@@ -228,7 +229,7 @@ def test_classes_of_one_group_each_have_no_folds() -> None:
 
 def test_the_error_of_the_last_gain_is_paired_and_counts_groups(rows, monkeypatch) -> None:
     """All heads answer alike here, except that those of fewer images are wrong on one film."""
-    clean = rows[0].up_to(0)
+    clean = clean_rows(rows[0])
     films = np.array([b"film %d" % (number // 5) for number in range(len(clean))])
     grouped = dataclasses.replace(clean, groups=films)
     calls = []

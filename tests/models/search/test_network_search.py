@@ -21,22 +21,17 @@ import pytest
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.examples import Labelled
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import judge_networks
-from imgpipe.models.head.solved_head import Judgement
+from imgpipe.models.head.answers import Answers
 from imgpipe.models.network import cuts
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.search import network_search, parts, ways
 from imgpipe.models.setting_sections import FineTune
 from imgpipe.models.settings import ModelSettings
-from imgpipe.models.training import fresh_activations as fresh
-from imgpipe.models.training import stages
-from imgpipe.models.training.fresh_activations import (
-    LabelledImages,
-    fresh_activations,
-    usual_side,
-)
-from imgpipe.models.training.images import in_order
+from imgpipe.models.training import image_rows, stages
+from imgpipe.models.training.cross_validation import summary
 from imgpipe.models.training.stages import HEAD, Inputs, Trained, above_cut
 from imgpipe.models.training.training_loop import fit
 from tests.images import encoded
@@ -170,10 +165,7 @@ def test_a_better_network_than_the_head_is_found_and_kept(searched) -> None:
     assert rows[1]["accuracy"] == pytest.approx(rows[0]["accuracy"] + rows[1]["gain"])
     assert trained.history["trained"].startswith(f"layers above {_CUT}")
     assert trained.image_size == _SIZE
-    assert (
-        trained.history["fine_tune"]["accuracy"]
-        == (trained.logits.argmax(1) == trained.labels).mean()
-    )
+    assert trained.history["fine_tune"]["accuracy"] == trained.answers.accuracy
     assert trained.history["solution"]["accuracy"] < network_search.ENOUGH
     assert "for at most 5 minutes (--minutes)" in said[0]
     assert said[1].startswith(rows[1]["what"])
@@ -188,7 +180,7 @@ def test_the_network_that_was_kept_is_shipped(searched, examples) -> None:
     parsed = [tf.train.Example.FromString(one.numpy()).features.feature for one in records]
     ordered = sorted(parsed, key=lambda one: one[names.IMAGE_HASH].bytes_list.value[0])
     images = [one[names.IMAGE_BYTES].bytes_list.value[0] for one in ordered]
-    right = classifier.probabilities(images).argmax(1) == trained.labels
+    right = classifier.probabilities(images).argmax(1) == trained.answers.labels
     assert right.mean() == pytest.approx(trained.history["fine_tune"]["accuracy"])
 
 
@@ -203,7 +195,8 @@ def test_no_network_is_tried_if_the_head_is_good_enough(examples, bank, monkeypa
 
 def test_no_network_is_tried_if_no_gain_could_be_seen(examples, bank, monkeypatch) -> None:
     head = network_search.stages.train(_inputs(examples, bank))
-    right = replace(head, logits=np.eye(3, dtype=np.float32)[head.labels])
+    logits = np.eye(3, dtype=np.float32)[head.answers.labels]
+    right = replace(head, answers=replace(head.answers, logits=logits))
     monkeypatch.setattr(network_search.stages, "train", lambda inputs: right)
     trained = network_search.train(_inputs(examples, bank))
     assert len(trained.history["search"]) == 1
@@ -243,20 +236,18 @@ def test_few_validation_images_leave_the_judgement_to_folds(folded) -> None:
 def test_the_network_that_folds_prefer_is_trained_on_the_training_split(folded, examples) -> None:
     """It is evaluated on the validation split, of which none of its images is."""
     trained, _ = folded
-    validation = LabelledImages.of([str(examples / f"{names.VALIDATION}-*")])
-    assert trained.labels.tolist() == validation.labels.tolist()
-    right = trained.logits.argmax(1) == trained.labels
+    validation = Labelled.read([str(examples / f"{names.VALIDATION}-*")])
+    assert trained.answers.labels.tolist() == validation.labels.tolist()
     tuned = trained.history["fine_tune"]
-    assert tuned["accuracy"] == right.mean() > 0.9
+    assert tuned["accuracy"] == trained.answers.accuracy > 0.9
     assert tuned["best_epoch"] == len(tuned["epochs"]), "the last one, as in the folds"
     assert trained.history["trained"] == f"layers above {_CUT}"
 
 
 def test_the_answers_of_the_folds_calibrate_the_network(folded, searched) -> None:
     trained, _ = folded
-    logits, labels = trained.by_folds
-    assert logits.shape == (36 + 24, 3)
-    assert (logits.argmax(1) == labels).sum() == trained.history["cross_validation"]["correct"]
+    assert trained.by_folds.logits.shape == (36 + 24, 3)
+    assert trained.by_folds.right.sum() == trained.history["cross_validation"]["correct"]
     assert searched[0].by_folds is None
 
 
@@ -267,10 +258,9 @@ def test_the_answers_of_the_folds_calibrate_a_head_that_remains_the_best(
     monkeypatch.setattr(network_search, "FEWEST_CORRECTED", 100.0)
     trained = network_search.train(_inputs(examples, bank))
     assert trained.history["search_ended"]["reason"] == "few_mistakes"
-    logits, labels = trained.by_folds
     accuracy = trained.history["search"][0]["accuracy"]
-    assert (logits.argmax(1) == labels).mean() == pytest.approx(accuracy)
-    assert len(logits) == 36 + 24
+    assert trained.by_folds.accuracy == pytest.approx(accuracy)
+    assert len(trained.by_folds.labels) == 36 + 24
 
 
 def test_folds_train_on_the_other_images_alone(examples, bank) -> None:
@@ -281,9 +271,9 @@ def test_folds_train_on_the_other_images_alone(examples, bank) -> None:
     assert len(set(held_out)) == len(held_out) == 36 + 24
     for part in every:
         assert set(part.training.hashes) == set(held_out) - set(part.held_out.hashes)
-        assert part.best.labels.tolist() == part.held_out.labels.tolist()
-        with fresh_activations(part.held_out, _extractor(), 0) as rows:
-            assert len(rows) == len(part.held_out.labels)
+        assert part.best.answers.labels.tolist() == part.held_out.labels.tolist()
+        rows = image_rows.activations(part.held_out, _extractor(), 0)
+        assert len(rows) == len(part.held_out)
 
 
 def _with_groups(bank: str, folder: Path, write_records, group_of) -> str:
@@ -313,7 +303,7 @@ def test_a_group_is_in_one_fold(examples, bank, write_records, tmp_path) -> None
 
     grouped = parts.folds(_inputs(examples, _with_groups(bank, tmp_path, write_records, film)))
     assert sum(len(part.held_out.labels) for part in grouped) == 36 + 24
-    films = [set(part.groups.tolist()) for part in grouped]
+    films = [set(part.best.answers.groups.tolist()) for part in grouped]
     assert sum(map(len, films)) == len(set().union(*films)) == 12
 
 
@@ -324,16 +314,14 @@ def test_a_class_in_one_fold_decides_nothing(examples, bank, write_records, tmp_
         return b"film" if label == 2 else f"{split} {i}".encode()
 
     grouped = parts.folds(_inputs(examples, _with_groups(bank, tmp_path, write_records, film)))
-    unknown = [(part.held_out.labels[~part.known] == 2).sum() for part in grouped]
-    assert sorted(unknown) == [0, 0, 12 + 8]
-    pairs = [(part, part.best) for part in grouped]
-    found = parts.judgement(pairs)
-    known = np.concatenate([part.known for part in grouped])
-    assert not found.right[~known].any()
-    assert not found.losses[~known].any()
-    logits, labels = parts.answers(pairs)
-    assert len(logits) == known.sum() and 2 not in labels
-    assert parts.cross_validation(grouped).unlearned == ((2, 20),)
+    answers = [part.best.answers for part in grouped]
+    assert sorted((one.labels[~one.known] == 2).sum() for one in answers) == [0, 0, 12 + 8]
+    every = Answers.joined(answers)
+    scores = every.scores()
+    assert not scores.right[~every.known].any()
+    assert not scores.losses[~every.known].any()
+    found = summary([part.best for part in grouped], [len(part.training) for part in grouped])
+    assert found["unlearned"] == [[2, 20]]
 
 
 @pytest.mark.parametrize(("jumps", "planned"), [(200.0, False), (130.0, True)])
@@ -347,14 +335,14 @@ def test_a_way_that_takes_longer_than_estimated_is_planned_again(
     monkeypatch.setattr(network_search.time, "monotonic", lambda: clock() + jump[0])
     trained_ways = []
 
-    def fitted(inputs: Inputs, part: parts.Part, way: ways.Way, *rest: object) -> Trained:
-        found = original(inputs, part, way, *rest)
+    def fitted(self: object, way: ways.Way, *rest: object) -> Trained:
+        found = original(self, way, *rest)
         jump[0] += 0 if trained_ways else jumps
         trained_ways.append(way)
         return found
 
-    original = parts.fitted
-    monkeypatch.setattr(parts, "fitted", fitted)
+    original = network_search._Search._fitted
+    monkeypatch.setattr(network_search._Search, "_fitted", fitted)
     trained = network_search.train(_inputs(examples, bank))
     first, *others = trained_ways
     assert bool(others) == planned
@@ -370,15 +358,15 @@ def test_a_last_fold_that_the_time_cuts_short_judges_nothing(examples, bank, mon
     monkeypatch.setattr(network_search, "judge_networks", judge_networks)
     trainings = []
 
-    def fitted(*arguments: object) -> Trained:
-        found = original(*arguments)
+    def above(*arguments: object, **more: object) -> Trained:
+        found = original(*arguments, **more)
         trainings.append(found)
         if len(trainings) == parts.FOLDS:
             return replace(found, history={**found.history, "stopped": "minutes"})
         return found
 
-    original = parts.fitted
-    monkeypatch.setattr(parts, "fitted", fitted)
+    original = stages.above
+    monkeypatch.setattr(stages, "above", above)
     trained = network_search.train(_inputs(examples, bank))
     assert len(trainings) == parts.FOLDS
     assert trained.history["trained"] == HEAD
@@ -428,7 +416,7 @@ def test_too_little_time_keeps_the_head(examples, bank) -> None:
 
 def test_activations_that_do_not_fit_end_the_search(examples, bank, monkeypatch) -> None:
     usage = type("Usage", (), {"free": 0})
-    monkeypatch.setattr(fresh.shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
     trained = network_search.train(_inputs(examples, bank))
     assert trained.history["trained"] == HEAD
     assert trained.history["search_ended"]["reason"] == "space"
@@ -448,7 +436,7 @@ def test_a_network_that_memory_or_disk_cannot_hold_is_not_kept(
     def lacking(*arguments: object, **options: object) -> None:
         raise error
 
-    monkeypatch.setattr(parts, "fit", lacking)
+    monkeypatch.setattr(stages, "fit", lacking)
     trained = network_search.train(_inputs(examples, bank))
     tried = trained.history["search"][1:]
     assert {row["failure"] for row in tried} == {failure}
@@ -582,8 +570,9 @@ def test_a_gain_in_one_film_is_not_kept(examples, bank, monkeypatch) -> None:
     """All validation images count as one film, whose error cannot be known."""
     stage = replace(_SETTINGS.fine_tune, epochs=1)
     head = stages.train(_inputs(examples, bank, fine_tune=stage))
-    assert head.groups is not None and len(head.groups) == len(head.labels)
-    film = replace(head, groups=np.zeros_like(head.groups))
+    assert len(head.answers.groups) == len(head.answers.labels)
+    one = np.full(len(head.answers.labels), b"film")
+    film = replace(head, answers=replace(head.answers, groups=one))
     monkeypatch.setattr(stages, "train", lambda inputs: film)
     trained = network_search.train(_inputs(examples, bank))
     assert [row["kept"] for row in trained.history["search"][1:]] == [False]
@@ -622,9 +611,8 @@ def test_time_that_the_plan_did_not_need_is_spent_on_more_epochs(
     settings = replace(_SETTINGS, minutes=60.0)
     [way, *_] = ways.ways(settings, ways.backbone_of(settings))
     planned = 0.99 * 60 * settings.minutes / replace(way, epochs=15).passes()
-    images = len(LabelledImages.of([str(examples / f"{names.TRAIN}-*")]).labels)
     monkeypatch.setattr(
-        network_search, "seconds_a_view", lambda files, extractor: planned * _SIZE**2 / images
+        image_rows, "seconds_a_view", lambda images, extractor: planned * _SIZE**2 / len(images)
     )
     monkeypatch.setattr(network_search, "FEWEST_CORRECTED", 0.0)
     monkeypatch.setattr(network_search, "ENOUGH", 1.1)
@@ -639,17 +627,9 @@ def test_two_networks_without_gain_end_the_search(examples, bank, monkeypatch) -
     monkeypatch.setattr(network_search, "FEWEST_CORRECTED", 0.0)
     stage = replace(_SETTINGS.fine_tune, epochs=1)
     monkeypatch.setattr(ways, "FineTune", lambda: stage)
-    monkeypatch.setattr(network_search, "standard_error", lambda gains, groups: 1.0)
-    monkeypatch.setattr(Judgement, "better_than", lambda self, other: False)
-    read = []
-    monkeypatch.setattr(
-        fresh,
-        "in_order",
-        lambda files: (read.append(Path(files[0]).name.split("-")[0]), in_order(files))[1],
-    )
+    monkeypatch.setattr(network_search, "better", lambda new, old: False)
     trained = network_search.train(_inputs(examples, bank, fine_tune=stage))
     head, *tried = trained.history["search"]
-    assert sorted(read) == [names.TRAIN, names.VALIDATION], "the labels are read once"
     assert [row["kept"] for row in (head, *tried)] == [True, False, False]
     assert [re.findall(r"rate ([\d.]+)", row["what"]) for row in tried] == [["0.05"], ["0.01"]]
     assert trained.history["search_ended"] == {
@@ -660,21 +640,12 @@ def test_two_networks_without_gain_end_the_search(examples, bank, monkeypatch) -
     assert trained.image_size == 0
 
 
-def test_the_usual_side_of_the_images_is_read_from_the_examples(
-    examples, write_records, tmp_path
-) -> None:
-    assert usual_side([str(examples / f"{names.TRAIN}-*")]) == 0
-    rows = [{names.WIDTH: side, names.HEIGHT: 90} for side in (80, 100, 400)]
-    write_records(tmp_path / "train-00000", rows)
-    assert usual_side([str(tmp_path / "train-*")]) == 100
-
-
-def test_fresh_activations_are_those_of_the_extractor(examples) -> None:
+def test_activations_are_those_of_the_extractor(examples) -> None:
     patterns = [str(examples / f"{names.TRAIN}-*")]
     extractor = _extractor()
-    with fresh_activations(LabelledImages.of(patterns), extractor, 1) as maps:
-        assert len(maps) == 72
-        rows = np.asarray(maps.stored(np.arange(72)))
+    maps = image_rows.activations(Labelled.read(patterns), extractor, 1)
+    assert len(maps) == 72
+    assert image_rows.activations(Labelled.read(patterns), extractor, 1, lambda: True) is None
     pixels = {
         hashlib.sha256(image).hexdigest(): (label, image)
         for seed, label in ((i, i % 3) for i in range(36))
@@ -683,7 +654,7 @@ def test_fresh_activations_are_those_of_the_extractor(examples) -> None:
     hashes = sorted(pixels)
     images = [pixels[one][1] for one in hashes]
     expected = np.concatenate(extractor.extract(images, hashes, [[0, 1]] * 36))
-    np.testing.assert_array_equal(rows.reshape(72, -1), expected[:, extractor.dim :])
+    np.testing.assert_array_equal(maps.stored.reshape(72, -1), expected[:, extractor.dim :])
     assert maps.labels.tolist() == [pixels[one][0] for one in hashes for _ in range(2)]
 
 
@@ -691,10 +662,8 @@ def test_training_stops_with_the_best_weights_when_the_time_is_over(examples) ->
     settings = replace(_SETTINGS, epochs=50, patience=50).second_stage()
     settings = replace(settings, epochs=50)
     patterns = [str(examples / f"{names.TRAIN}-*")]
-    with fresh_activations(LabelledImages.of(patterns), _extractor(), 0) as maps:
-        found = fit(
-            lambda: above_cut(3, settings, _CUT), maps, maps, 3, settings, over=lambda: True
-        )
+    maps = image_rows.activations(Labelled.read(patterns), _extractor(), 0)
+    found = fit(lambda: above_cut(3, settings, _CUT), maps, maps, 3, settings, over=lambda: True)
     assert found.stopped == "minutes"
     assert len(found.epochs) == 1
     assert found.best_epoch == 1

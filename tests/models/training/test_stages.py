@@ -17,13 +17,14 @@ import pytest
 
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, DataRefused
+from imgpipe.models.examples import Labelled
+from imgpipe.models.features import rows
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.setting_sections import FineTune
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import stages
-from imgpipe.models.training.checkpoints import Checkpoint
-from imgpipe.models.training.images import decoded
+from imgpipe.models.training.image_rows import pixels
 from imgpipe.models.training.stages import Inputs, Trained, train
 from tests.images import encoded, noise
 
@@ -55,44 +56,40 @@ def examples(write_records, tmp_path_factory) -> Path:
     """Return the folder with TFRecord files of images of both splits."""
     directory = tmp_path_factory.mktemp("examples")
     for split, count, first in ((names.TRAIN, 36, 0), (names.VALIDATION, 12, 100)):
-        rows = []
+        records = []
         for i in range(count):
             image = _image(i % 3, first + i)
             digest = hashlib.sha256(image).hexdigest()
             row = {names.IMAGE_BYTES: image, names.IMAGE_HASH: digest.encode()}
-            rows.append({**row, names.LABEL_INDEX: i % 3})
-        write_records(directory / f"{split}-00000", rows)
+            records.append({**row, names.LABEL_INDEX: i % 3})
+        write_records(directory / f"{split}-00000", records)
     return directory
 
 
 @pytest.fixture(scope="module")
 def bank(examples, write_records, tmp_path_factory) -> str:
-    """Return the path of a bank, as FeatureBank writes it."""
-    import tensorflow as tf
-
+    """Return the path of a bank with features, as FeatureBank writes it."""
     directory = tmp_path_factory.mktemp("bank")
     extractor = FeatureExtractor(_SETTINGS.backbone_spec(), _SIZE, "float32", _SETTINGS.views)
     for split in (names.TRAIN, names.VALIDATION):
-        found = [
-            tf.train.Example.FromString(record.numpy()).features.feature
-            for record in tf.data.TFRecordDataset(str(examples / f"{split}-00000"))
-        ]
-        images = [one[names.IMAGE_BYTES].bytes_list.value[0] for one in found]
-        hashes = [one[names.IMAGE_HASH].bytes_list.value[0] for one in found]
+        images = Labelled.read([str(examples / f"{split}-*")])
         views = [0, 1] if split == names.TRAIN else [0]
-        rows = extractor.extract(images, [h.decode() for h in hashes], [views] * len(images))
-        vectors = []
-        for one, digest, vectors_of in zip(found, hashes, rows, strict=True):
-            for view, vector in zip(views, vectors_of, strict=True):
-                shared = {
-                    names.IMAGE_HASH: digest,
-                    names.VIEW: view,
-                    names.LABEL_INDEX: one[names.LABEL_INDEX].int64_list.value[0],
-                }
-                vectors.append({**shared, names.FEATURES: vector.tobytes()})
-        write_records(directory / f"Split-{split}" / "data_tfrecord-00000-of-00001", vectors)
-    facts = {"dim": extractor.dim, "weights_key": "weights", "precision": "float32"}
-    (directory / "bank.json").write_text(json.dumps(facts))
+        records = []
+        for places, files in images.values(names.IMAGE_BYTES):
+            hashes = [images.hashes[place].decode() for place in places]
+            found = extractor.extract(files.tolist(), hashes, [views] * len(hashes))
+            for place, vectors in zip(places, found, strict=True):
+                records += [
+                    {
+                        names.IMAGE_HASH: bytes(images.hashes[place]),
+                        names.VIEW: view,
+                        names.LABEL_INDEX: int(images.labels[place]),
+                        names.FEATURES: vector.tobytes(),
+                    }
+                    for view, vector in zip(views, vectors, strict=True)
+                ]
+        write_records(directory / f"Split-{split}" / "data_tfrecord-00000-of-00001", records)
+    (directory / "bank.json").write_text(json.dumps({"dim": extractor.dim}))
     return str(directory)
 
 
@@ -121,7 +118,7 @@ def tuned(bank, examples) -> Trained:
     return train(_inputs(_SETTINGS, bank, examples))
 
 
-def test_fine_tuning_trains_what_is_above_the_cut(tuned, bank, examples) -> None:
+def test_fine_tuning_from_the_bank_trains_what_is_above_the_cut(tuned, bank, examples) -> None:
     import keras
     import tensorflow as tf
 
@@ -163,31 +160,13 @@ def test_auto_ships_the_head_if_fine_tuning_is_worse(bank, examples) -> None:
     assert not said["shipped"]
     assert found.history["trained"] == "head"
     alone = train(_inputs(_tuned(mode="off"), bank, examples))
-    np.testing.assert_array_equal(found.logits, alone.logits)
+    np.testing.assert_array_equal(found.answers.logits, alone.answers.logits)
 
 
 def test_both_stages_train_with_one_strategy(bank, examples) -> None:
     mirrored = replace(_tuned(mode="auto", epochs=1), epochs=1, strategy="mirrored")
     found = train(_inputs(mirrored, bank, examples))
     assert len(found.history["fine_tune"]["epochs"]) == 1
-
-
-def test_layers_are_trained_on_images_where_their_activations_do_not_fit(
-    bank, examples, monkeypatch
-) -> None:
-    asked: list[tuple[str, str]] = []
-    monkeypatch.setattr(stages, "most_views", lambda extractor, images: 0)
-    monkeypatch.setattr(
-        Inputs, "checkpoint", lambda self, stage, made_by, *splits: asked.append((stage, made_by))
-    )
-    found = train(_inputs(_tuned(epochs=2), bank, examples))
-    assert found.history["trained"] == (
-        f"layers above {_TAP}, on the fly (the activations would take more than a quarter of the "
-        "free space)"
-    )
-    frozen = {layer.name for layer in found.layers.layers if layer.weights and not layer.trainable}
-    assert frozen == {"conv1", "conv2"}
-    assert asked == [("head", "weights float32"), ("fine_tune", "weights float32")]
 
 
 def test_a_network_without_trained_weights_trains_on_images(empty_bank, examples) -> None:
@@ -200,69 +179,6 @@ def test_a_network_without_trained_weights_trains_on_images(empty_bank, examples
     assert found.history["epochs"][-1]["val_accuracy"] > 0.6
     assert all(layer.trainable for layer in found.layers.layers)
     build_classifier(found.layers, ["a", "b", "c"], settings)
-
-
-class Killed(Exception):
-    """An exception that stands for the end of the process."""
-
-
-def _killed_after(monkeypatch, stage: str, writes: int) -> None:
-    """Make `stage` raise `Killed` after its checkpoint was written `writes` times."""
-    original, left = Checkpoint.write, [writes]
-
-    def write(self, *arguments: object) -> None:
-        self._apart = 0.0
-        original(self, *arguments)
-        if self._path.name.startswith(stage):
-            left[0] -= 1
-            if not left[0]:
-                raise Killed("after an epoch")
-
-    monkeypatch.setattr(Checkpoint, "write", write)
-
-
-@pytest.mark.parametrize("stage", ["head", "fine_tune", "whole"])
-def test_every_stage_resumes_after_its_last_epoch(
-    stage, bank, empty_bank, examples, tmp_path, monkeypatch
-) -> None:
-    whole = stage == "whole"
-    settings = replace(_SETTINGS, freeze="none", fine_tune=FineTune()) if whole else _SETTINGS
-    place = empty_bank if whole else bank
-    straight = train(_inputs(settings, place, examples))
-    with monkeypatch.context() as patched:
-        _killed_after(patched, stage, 2)
-        with pytest.raises(Killed, match="after an epoch"):
-            train(_inputs(settings, place, examples, resume_dir=tmp_path))
-    assert [path.name.split("-")[0] for path in tmp_path.iterdir()] == [stage]
-    again = train(_inputs(settings, place, examples, resume_dir=tmp_path))
-    told = again.history["fine_tune"] if stage == "fine_tune" else again.history
-    assert told["resumed"] == 2
-    for one, other in zip(straight.layers.get_weights(), again.layers.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert not list(tmp_path.iterdir())
-
-
-def test_the_checkpoint_key_depends_on_everything_that_decides_a_training(
-    bank, examples, tmp_path
-) -> None:
-    labels, hashes = np.arange(3), np.array([b"a", b"b", b"c"])
-    inputs = _inputs(_SETTINGS, bank, examples, resume_dir=tmp_path)
-    base = ("head", "weights float32", (labels, hashes), (labels[:1], hashes[:1]))
-    others = [
-        (inputs, ("fine_tune", *base[1:])),
-        (inputs, (base[0], "weights bfloat16", *base[2:])),
-        (inputs, (*base[:2], (labels[::-1], hashes), base[3])),
-        (inputs, (*base[:2], (labels, hashes[::-1]), base[3])),
-        (inputs, (*base[:3], (labels[:1], hashes[1:2]))),
-        (replace(inputs, source_hash="other"), base),
-        (replace(inputs, settings=replace(_SETTINGS, seed=1)), base),
-    ]
-    keys = {one.checkpoint(*arguments).key for one, arguments in [(inputs, base), *others]}
-    assert len(keys) == len(others) + 1
-    assert replace(inputs, resume_dir=None).checkpoint(*base) is None
-    later = replace(_SETTINGS, name="other", minutes=3.0, unknown_rate=0.1, temperature=False)
-    unchanged = replace(inputs, settings=later).checkpoint(*base)
-    assert _SETTINGS.temperature and unchanged.key == inputs.checkpoint(*base).key
 
 
 @pytest.mark.parametrize(
@@ -290,13 +206,13 @@ def test_the_head_is_kept_if_fine_tuning_diverges(bank, examples) -> None:
     ruined = replace(ruined, optimizer="sgd")
     found = train(_inputs(ruined, bank, examples))
     assert not found.history["fine_tune"]["shipped"]
-    assert np.isfinite(found.logits).all()
+    assert np.isfinite(found.answers.logits).all()
     json.dumps(found.history, allow_nan=False)
 
 
 def test_a_head_that_was_trained_on_images_is_fine_tuned_too(empty_bank, examples) -> None:
     found = train(_inputs(_tuned(epochs=1), empty_bank, examples))
-    assert found.history["trained"].startswith(f"layers above {_TAP}, on the fly")
+    assert found.history["trained"] == f"layers above {_TAP}"
     assert found.history["fine_tune"]["shipped"]
 
 
@@ -305,25 +221,30 @@ def test_an_unknown_cut_lists_the_possible_cuts(bank, examples) -> None:
         train(_inputs(_tuned(cut="mixed7"), bank, examples))
 
 
-def test_images_are_decoded_in_the_order_of_their_hashes(examples) -> None:
-    patterns = [str(examples / f"{names.TRAIN}-*")]
-    with decoded(patterns, _SIZE, 3, _SETTINGS.views) as found:
-        assert found.pixels.shape == (36, _SIZE, _SIZE, 3)
-        assert list(found.seeds) == sorted(found.seeds)
-        brightness = found.pixels.read(0, 36).reshape(36, -1).mean(1)
-        assert np.corrcoef(brightness, found.labels)[0, 1] > 0.95
-    with (
-        pytest.raises(DataRefused, match="the vocabulary has 2"),
-        decoded(patterns, _SIZE, 2, _SETTINGS.views),
-    ):
-        pass
+def test_layers_train_on_images_if_the_activations_have_no_space(
+    bank, examples, monkeypatch
+) -> None:
+    usage = type("Usage", (), {"free": 0})
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
+    found = train(_inputs(_tuned(epochs=2), bank, examples))
+    assert found.history["trained"] == (
+        f"layers above {_TAP}, on the fly (the activations would take more than a quarter of the "
+        "free space)"
+    )
+    frozen = {layer.name for layer in found.layers.layers if layer.weights and not layer.trainable}
+    assert frozen == {"conv1", "conv2"}
 
 
-def test_many_images_are_stored_in_a_temporary_file(examples, monkeypatch) -> None:
+def test_images_are_decoded_in_the_order_of_their_hashes(examples, monkeypatch) -> None:
     patterns = [str(examples / f"{names.TRAIN}-*")]
-    with decoded(patterns, _SIZE, 3, _SETTINGS.views) as memory:
-        expected = memory.pixels.read(0, 36).copy()
-    monkeypatch.setattr("imgpipe.models.features.row_file.IN_MEMORY", 100)
-    with decoded(patterns, _SIZE, 3, _SETTINGS.views) as disk:
-        assert disk.pixels.in_memory is None
-        np.testing.assert_array_equal(disk.pixels.read(0, 36), expected)
+    found = pixels(patterns, _SIZE, 3, _SETTINGS.views)
+    assert found.stored.shape == (36, _SIZE, _SIZE, 3)
+    assert list(found.seeds) == sorted(found.seeds)
+    brightness = found.stored.reshape(36, -1).mean(1)
+    assert np.corrcoef(brightness, found.labels)[0, 1] > 0.95
+    with pytest.raises(DataRefused, match="the vocabulary has 2"):
+        pixels(patterns, _SIZE, 2, _SETTINGS.views)
+    monkeypatch.setattr(rows, "IN_MEMORY", 100)
+    in_a_file = pixels(patterns, _SIZE, 3, _SETTINGS.views)
+    assert rows.mapped(in_a_file.stored)
+    np.testing.assert_array_equal(in_a_file.stored, found.stored)

@@ -136,8 +136,8 @@ def test_the_best_weights_are_those_with_the_lowest_judged_loss(rows) -> None:
 
     found = fit(
         lambda: build_head(train.features.shape[1], 3, settings),
-        datasets.Vectors(train.features, train.labels),
-        datasets.Vectors(validation.features, validation.labels),
+        datasets.Rows(train.features, train.labels),
+        datasets.Rows(validation.features, validation.labels),
         3,
         settings,
         judge=judge,
@@ -152,7 +152,7 @@ def test_the_best_weights_are_those_with_the_lowest_judged_loss(rows) -> None:
 def test_training_ends_after_the_last_epoch(rows) -> None:
     fit = _fit(rows, epochs=2, learning_rate=1e-4)
     assert (fit.stopped, len(fit.epochs)) == ("epochs", 2)
-    assert set(fit.history()) == {"epochs", "best_epoch", "stopped", "seconds", "resumed"}
+    assert set(fit.history()) == {"epochs", "best_epoch", "stopped", "seconds"}
 
 
 def test_training_writes_tensorboard_files(rows, tmp_path: Path) -> None:

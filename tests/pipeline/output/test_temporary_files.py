@@ -18,7 +18,7 @@ from imgpipe.pipeline.output import temporary_files
 
 
 def test_files_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path):
-    folders = ("", "artifacts/DataGate/blessing", "runs/1", "schema/accepted/ab", "resume")
+    folders = ("", "artifacts/DataGate/blessing", "runs/1", "schema/accepted/ab")
     for folder in folders:
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / folder / "kept").write_text("")

@@ -1,0 +1,108 @@
+"""Rows of numbers for training: arrays in memory while they are small, otherwise mapped files.
+
+A mapped file is an array like any other, `numpy.memmap`. It lies in the system's folder for
+temporary files (TMPDIR). Training reads it in chunks of neighbouring rows, and gives back the
+memory of each, so memory does not grow with the number of rows, and the disk reads in sequence.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[Any]
+
+#: Largest size in bytes of an array that is kept in memory, and size of a chunk of a file. Both are
+#: small compared with the gigabyte of TensorFlow and TFX, so memory barely grows with the rows.
+IN_MEMORY: Final = 64 << 20
+CHUNK: Final = 32 << 20
+#: A chunk of small rows holds at least this many rows, so that shuffling within a chunk mixes
+#: enough images, unless these rows would take more than `_ENOUGH_BYTES`.
+ENOUGH_ROWS: Final = 4096
+_MOST_BYTES: Final = 128 << 20  # see `blocks`
+_ENOUGH_BYTES: Final = 192 << 20
+
+
+def empty(count: int, row: tuple[int, ...], kind: npt.DTypeLike) -> Rows:
+    """Return an array [count, *row] to be filled, in a file if it is larger than `IN_MEMORY`.
+
+    The file has no name, so the system frees it with the array, even if the process is killed.
+
+    Args:
+        count: Number of rows.
+        row: Shape of one row.
+        kind: Number type of the values.
+
+    Raises:
+        OSError: There is no space for the file.
+    """
+    size = count * math.prod(row) * np.dtype(kind).itemsize
+    if size <= IN_MEMORY:
+        return np.empty((count, *row), kind)
+    with tempfile.TemporaryFile(prefix="imgpipe-") as file:
+        # Without its space, a full disk would end the process at a write into the mapped memory.
+        os.posix_fallocate(file.fileno(), 0, size)
+        return np.memmap(file, kind, "r+", shape=(count, *row))
+
+
+def mapped(rows: Rows) -> bool:
+    """Return whether the rows are in a file."""
+    return isinstance(rows, np.memmap)
+
+
+def chunk_of(rows: Rows) -> int:
+    """Return the number of neighbouring rows to read at once; all rows while they are in memory."""
+    if not mapped(rows):
+        return max(len(rows), 1)
+    row = math.prod(rows.shape[1:]) * rows.itemsize
+    return max(CHUNK // row, min(ENOUGH_ROWS, _ENOUGH_BYTES // row), 1)
+
+
+def release(rows: Rows) -> None:
+    """Give back the memory of rows that were read from a file or written into it."""
+    if isinstance(rows, np.memmap):
+        rows._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+
+
+def take(rows: Rows, index: npt.NDArray[np.integer[Any]]) -> Rows:
+    """Return rows by their numbers, [m, ...]. Many rows of a file are copied into another file.
+
+    Args:
+        rows: All rows, [n, ...].
+        index: Row numbers, [m], in any order.
+
+    Raises:
+        OSError: There is no space for the file.
+    """
+    found = empty(len(index), rows.shape[1:], rows.dtype)
+    size = chunk_of(found)
+    for first in range(0, len(index), size):
+        found[first : first + size] = rows[index[first : first + size]]
+        release(rows)
+        release(found)
+    return found
+
+
+def blocks(rows: Rows, size: int) -> Iterator[tuple[slice, Rows]]:
+    """Yield all rows in order, block by block.
+
+    Args:
+        rows: All rows, [n, ...].
+        size: Largest number of rows in a block. It has fewer where a block of float32 numbers would
+            take more than 128 MiB, as of feature maps that are not pooled.
+
+    Yields:
+        The slice of row numbers and the rows of each block, [at most `size`, ...].
+    """
+    size = max(1, min(size, _MOST_BYTES // (4 * math.prod(rows.shape[1:]) or 1)))
+    for first in range(0, len(rows), size):
+        part = slice(first, min(first + size, len(rows)))
+        yield part, rows[part]
+        release(rows)

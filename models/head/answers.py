@@ -1,0 +1,159 @@
+"""Answers of a network for images that it was not trained on, and the rule for which is better.
+
+Every decision between networks is made here: whether another view helps, whether a network of the
+search replaces the best so far, and whether a fine-tuned network replaces the head.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.models.head.calibration import calibrated_losses
+
+#: Largest loss of one image, so that a single image does not decide the comparison.
+_MOST_LOSS: Final = -math.log(1e-12)
+#: Standard errors by which a network must be better, so that it is not by chance.
+_ERRORS: Final = 2.0
+
+Flags = npt.NDArray[np.bool_]
+Groups = npt.NDArray[np.bytes_]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How well each image was answered.
+
+    Attributes:
+        losses: Loss of each image, [n].
+        right: Whether the label of each image was predicted correctly, bool [n].
+        groups: Name of the group of each image, [n]; None if each image is a group by itself.
+    """
+
+    losses: npt.NDArray[np.float32]
+    right: Flags
+    groups: Groups | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """Share of images that were answered correctly."""
+        return float(self.right.mean())
+
+    @property
+    def error(self) -> float:
+        """Standard error of the accuracy."""
+        return standard_error(self.right, self.groups)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Logits of a network for held-out images.
+
+    Attributes:
+        logits: Logits, float32 [n, C].
+        labels: Label indices of the images, int64 [n].
+        groups: Name of the group of each image, [n]; None if each image is a group by itself.
+        known: Whether the network was trained on images of the class of each image, bool [n]. All
+            images of a class may be of one group, and so in one fold. None if there are such images
+            for all classes.
+    """
+
+    logits: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    groups: Groups | None = None
+    known: Flags | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence[Answers]) -> Answers:
+        """Return the answers for the images of several folds, which all have the same attributes.
+
+        Args:
+            parts: Answers of one network for each fold.
+        """
+
+        def column(name: str) -> Any:
+            values = [getattr(part, name) for part in parts]
+            return None if values[0] is None else np.concatenate(values)
+
+        return cls(column("logits"), column("labels"), column("groups"), column("known"))
+
+    @property
+    def answerable(self) -> Flags:
+        """Whether the network could learn the class of each image, bool [n]."""
+        return np.ones(len(self.labels), np.bool_) if self.known is None else self.known
+
+    @property
+    def right(self) -> Flags:
+        """Whether each image was answered correctly, bool [n]."""
+        return np.asarray(self.logits.argmax(axis=1) == self.labels) & self.answerable
+
+    @property
+    def accuracy(self) -> float:
+        """Share of images that were answered correctly."""
+        return float(self.right.mean())
+
+    @property
+    def mistakes(self) -> int:
+        """Number of images that the network could answer and does not."""
+        return int((self.answerable & ~self.right).sum())
+
+    def scores(self) -> Scores:
+        """Return the scores with the most probable temperature.
+
+        Each network is calibrated before it is served, so over-confidence must not decide. Images
+        of classes that a network could not learn count as wrong. Their loss is 0, so that they do
+        not decide between networks.
+        """
+        known = self.answerable
+        losses = np.zeros(len(known), np.float32)
+        found = calibrated_losses(self.logits[known], self.labels[known])
+        losses[known] = np.minimum(found, _MOST_LOSS)
+        return Scores(losses, self.right, self.groups)
+
+
+def better(new: Scores, old: Scores, errors: float = _ERRORS) -> bool:
+    """Return whether a network is better than another one, by more than chance.
+
+    Its accuracy is higher by more than some standard errors; or its accuracy is not lower, and its
+    loss is lower by more than these. The loss may decide where the accuracies do not, but never
+    against them. Both networks answer the same images, so the errors are those of paired
+    differences.
+
+    Args:
+        new: Scores of the network.
+        old: Scores of the other network for the same images in the same order.
+        errors: Number of standard errors; 0 compares the values as they are.
+    """
+    gains = new.right.astype(np.float64) - old.right
+    if gains.mean() < 0:
+        return False
+    losses = old.losses.astype(np.float64) - new.losses
+    return any(
+        float(values.mean()) > errors * standard_error(values, new.groups)
+        for values in (gains, losses)
+    )
+
+
+def standard_error(values: npt.NDArray[Any], groups: Groups | None = None) -> float:
+    """Return the standard error of the mean of values [n].
+
+    Args:
+        values: One value for each image.
+        groups: Group of each image, [n]. Values of one group are not independent, so this is the
+            cluster-robust estimate, with its correction for few groups. Default: each image is a
+            group by itself. A single group says nothing about others, so that the largest value
+            stands for its error.
+    """
+    if groups is None:
+        return float(values.std() / np.sqrt(len(values)))
+    _, group = np.unique(groups, return_inverse=True)
+    if not group.any():
+        return float(np.abs(values).max())
+    sums = np.bincount(group, weights=values - values.mean())
+    few = len(sums) / (len(sums) - 1)
+    return float(np.sqrt(few * (sums**2).sum()) / len(values))

@@ -1,0 +1,137 @@
+"""Rows that are computed from images before training: their pixels, or activations at a cut.
+
+Images are decoded once, and the frozen layers see each view once. Large arrays are in a temporary
+file, so memory does not grow with the number of images.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+
+from imgpipe.models import augmentation, preprocess, progress
+from imgpipe.models import feature_names as names
+from imgpipe.models.augmentation import ViewSpec
+from imgpipe.models.dataset_tuning import untuned
+from imgpipe.models.errors import DataRefused
+from imgpipe.models.examples import Labelled
+from imgpipe.models.features import rows
+from imgpipe.models.features.extractor import FeatureExtractor
+from imgpipe.models.training.datasets import Rows
+
+_DECODED_AT_ONCE: Final = 16  # images in one batch
+_FREE_SHARE: Final = 0.25  # share of the space for temporary files that activations may use
+
+
+def pixels(patterns: Sequence[str], side: int, classes: int, views: ViewSpec) -> Rows:
+    """Decode the labelled images of some record files, in the order of their content hashes.
+
+    The pixels are stored as uint8; rounding changes a pixel by at most half a step of 255.
+
+    Args:
+        patterns: File patterns of the records of one split.
+        side: Side S of the decoded images in pixels.
+        classes: Number of classes.
+        views: The augmentation from which training draws its views.
+
+    Returns:
+        The images, uint8 [n, S, S, 3], with their labels and seeds.
+
+    Raises:
+        DataRefused: A label lies outside the vocabulary.
+    """
+    import tensorflow as tf
+
+    images = Labelled.read(patterns)
+    if len(images) and images.labels.max() >= classes:
+        raise DataRefused(
+            f"images: label index {images.labels.max()}, the vocabulary has {classes} names. The "
+            "images and the vocabulary come from different runs"
+        )
+    spec = {names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string)}
+
+    def load(place: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image = tf.io.parse_single_example(record, spec)[names.IMAGE_BYTES]
+        return place, preprocess.whole_pixels(image, side)
+
+    numbered = tf.data.Dataset.from_tensor_slices(images.places)
+    dataset = tf.data.Dataset.zip((numbered, tf.data.TFRecordDataset(list(images.files))))
+    dataset = dataset.filter(lambda place, _: place >= 0)  # before decoding, which is expensive
+    dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE)
+    found = rows.empty(len(images), (side, side, 3), np.uint8)
+    progress.total(len(images), "images")
+    for places, some in untuned(dataset.batch(_DECODED_AT_ONCE).prefetch(2)).as_numpy_iterator():
+        found[places] = some
+        rows.release(found)
+        progress.advance(len(some), "images")
+    seeds = augmentation.seeds([digest.decode() for digest in images.hashes])
+    return Rows(found, images.labels, np.array(seeds, np.int64), views)
+
+
+def most_views(extractor: FeatureExtractor, images: int) -> int:
+    """Return how many augmented views have activations that fit into the space for them.
+
+    They may use a quarter of the free space for temporary files. The result is -1 if not even those
+    of the images themselves fit.
+
+    Args:
+        extractor: Extractor with a tap at the cut. Its network is built.
+        images: Number of images.
+    """
+    free = _FREE_SHARE * shutil.disk_usage(tempfile.gettempdir()).free
+    bytes_of_a_view = 2 * math.prod(extractor.activation_shape) * images  # float16
+    return int(free // max(bytes_of_a_view, 1)) - 1
+
+
+def activations(
+    images: Labelled,
+    extractor: FeatureExtractor,
+    views: int,
+    over: Callable[[], bool] = lambda: False,
+) -> Rows | None:
+    """Compute the activations of images at a cut, sorted by content hash and view.
+
+    Args:
+        images: The images.
+        extractor: Extractor with a tap at the cut.
+        views: Number of augmented views of each image, in addition to the image itself.
+        over: Function that is called before each batch and returns whether the time is over.
+
+    Returns:
+        The activations, float16 [n · (views + 1), h, w, C], with their labels; None if the time
+        ended before all were computed.
+    """
+    each = views + 1
+    found = rows.empty(each * len(images), extractor.activation_shape, np.float16)
+    for places, encoded in images.values(names.IMAGE_BYTES):
+        if over():
+            return None
+        hashes = [digest.decode() for digest in images.hashes[places]]
+        some = extractor.extract(encoded.tolist(), hashes, [range(each)] * len(places))
+        maps = np.concatenate(some)[:, extractor.dim :]  # the features stand before them
+        numbers = (each * places[:, None] + np.arange(each)).reshape(-1)
+        found[numbers] = maps.reshape(-1, *extractor.activation_shape)
+        rows.release(found)
+    return Rows(found, np.repeat(images.labels, each))
+
+
+def seconds_a_view(images: Labelled, extractor: FeatureExtractor) -> float:
+    """Measures the seconds of a forward pass of one view, after a pass that compiles it.
+
+    Args:
+        images: Images, at least one.
+        extractor: Extractor to measure.
+    """
+    places, encoded = next(images.values(names.IMAGE_BYTES))
+    hashes = [digest.decode() for digest in images.hashes[places]]
+    extractor.extract(encoded.tolist(), hashes, [[0]] * len(places))
+    # View 1 is in it, because augmentation is part of the cost of a view.
+    started = time.perf_counter()
+    extractor.extract(encoded.tolist(), hashes, [[0, 1]] * len(places))
+    return (time.perf_counter() - started) / (2 * len(places))

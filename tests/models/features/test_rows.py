@@ -1,0 +1,109 @@
+"""Tests of rows in a mapped file, which equal those in memory and are trained on in chunks."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imgpipe.models import feature_names as names
+from imgpipe.models.features import rows
+from imgpipe.models.features.bank import read_rows
+from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training import datasets
+from imgpipe.models.training.training_loop import fit_head
+
+_COUNT = 50
+
+
+@pytest.fixture
+def in_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Store rows in files instead of memory, in chunks of seven rows of two float16 values."""
+    monkeypatch.setattr(rows, "IN_MEMORY", 0)
+    monkeypatch.setattr(rows, "CHUNK", 28)
+    monkeypatch.setattr(rows, "ENOUGH_ROWS", 1)
+
+
+def _filled() -> rows.Rows:
+    """Return 50 rows [index, -index]."""
+    found = rows.empty(_COUNT, (2,), np.float16)
+    found[:] = np.stack([np.arange(_COUNT), -np.arange(_COUNT)], axis=1)
+    rows.release(found)
+    return found
+
+
+def test_rows_of_a_file_equal_those_in_memory(in_files: None) -> None:
+    found = _filled()
+    assert rows.mapped(found) and rows.chunk_of(found) == 7
+    np.testing.assert_array_equal(found[:, 0], np.arange(_COUNT))
+    for index in ([3, 4, 5], [5, 3], [49, 0, 20], list(range(0, 50, 2))):
+        assert rows.take(found, np.array(index))[:, 0].tolist() == index
+
+
+def test_reading_gives_the_memory_of_each_block_back(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(rows, "IN_MEMORY", 0)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    found = rows.empty(16, (1 << 20,), np.float32)  # 64 MiB
+    before = _file_pages()
+    for _, block in rows.blocks(found, 1):
+        block[:] = 1
+        assert _file_pages() - before < 16 << 20
+    assert not list(tmp_path.iterdir()), "the file has no name"
+
+
+def _file_pages() -> int:
+    """Return the bytes of mapped files that are in the memory of this process."""
+    text = Path("/proc/self/status").read_text()
+    lines = dict(line.split(":", 1) for line in text.splitlines())
+    return sum(int(lines[name].split()[0]) << 10 for name in ("RssFile", "RssShmem"))
+
+
+def test_a_full_disk_is_an_error_and_not_the_end_of_the_process(in_files, monkeypatch) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        rows.empty(3, (2,), np.float16)
+
+
+def _epochs(settings: ModelSettings) -> list[np.ndarray]:
+    """Return the indices of the rows of each epoch."""
+    vectors = datasets.Rows(_filled(), np.arange(_COUNT) % 2)
+    found = list(datasets.training(vectors, 2, settings))
+    steps = datasets.steps_per_epoch(vectors, settings)
+    for inputs, one_hot, _ in found:
+        assert (inputs[:, 0].numpy() % 2 == one_hot.numpy().argmax(1)).all()
+    inputs = [batch[0].numpy()[:, 0] for batch in found]
+    return [np.concatenate(inputs[i : i + steps]) for i in range(0, len(inputs), steps)]
+
+
+def test_an_epoch_of_a_file_has_every_row_in_shuffled_chunks(in_files: None) -> None:
+    settings = ModelSettings(batch_size=4, epochs=3)
+    epochs = _epochs(settings)
+    assert all(sorted(epoch) == list(range(_COUNT)) for epoch in epochs)
+    orders = [[int(epoch[i]) // 7 for i in range(0, 49, 7)] for epoch in epochs]
+    assert orders[0] != orders[1], "the chunks come in another order"
+    assert not (np.diff(epochs[0][:7]) == 1).all(), "a chunk is shuffled"
+    for one, other in zip(epochs, _epochs(settings), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_head_learns_from_a_bank_in_a_file(write_bank, tmp_path, in_files: None) -> None:
+    uri = write_bank(tmp_path, images=40, shuffle=3)
+    settings = ModelSettings(epochs=12, batch_size=16, learning_rate=0.05)
+    train, held = read_rows(uri, names.TRAIN, 3), read_rows(uri, names.VALIDATION, 3, 0)
+    assert rows.mapped(train.features)
+    assert fit_head(train, held, 3, settings).best["val_accuracy"] > 0.95
+
+
+def test_blocks_of_wide_rows_are_limited_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "_MOST_BYTES", 4 * 7 * 30)
+    wide = np.arange(100 * 30).reshape(100, 30)
+    found = [block for _, block in rows.blocks(wide, 50)]
+    assert [len(block) for block in found] == [7] * 14 + [2]
+    np.testing.assert_array_equal(np.concatenate(found), wide)
+    assert len(next(rows.blocks(wide[:, :3], 50))[1]) == 50, "narrow rows are not divided"

@@ -1,0 +1,51 @@
+"""Tests that labelled images are read in the order of their hashes, whatever their files."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from imgpipe.models import feature_names as names
+from imgpipe.models.examples import Labelled
+
+
+def _row(number: int, **changes: object) -> dict[str, object]:
+    """Return the columns of an image whose hash, bytes and label come from its number."""
+    row = {
+        names.IMAGE_HASH: b"%064x" % (number * 7919 % 101),
+        names.IMAGE_BYTES: b"image %d" % number,
+        names.LABEL_INDEX: number % 3,
+    }
+    return row | changes
+
+
+def test_rows_are_sorted_and_their_values_have_their_places(write_records, tmp_path) -> None:
+    for part in range(2):
+        write_records(tmp_path / f"train-{part}", [_row(n) for n in range(part, 100, 2)])
+    images = Labelled.read([str(tmp_path / "train-*")])
+    assert len(images) == 100 and images.hashes.tolist() == sorted(images.hashes.tolist())
+    odd = images.select(images.labels == 1)
+    assert len(odd) == 33 and set(odd.labels) == {1}
+    for some in (images, odd, images.first(5)):
+        found = {}
+        for places, encoded in some.values(names.IMAGE_BYTES):
+            found.update(zip(places.tolist(), encoded.tolist(), strict=True))
+        numbers = [int(found[place].split()[1]) for place in range(len(some))]
+        assert [_row(n)[names.IMAGE_HASH] for n in numbers] == some.hashes.tolist()
+
+
+def test_records_without_a_label_and_later_views_are_left_out(write_records, tmp_path) -> None:
+    rows = [_row(1, view=view) for view in (2, 0, 1)] + [_row(2, label_index=-1), _row(3)]
+    write_records(tmp_path / "train-0", rows)
+    images = Labelled.read([str(tmp_path / "train-*")], most_view=1)
+    assert sorted(images.views.tolist()) == [0, 0, 1]
+    assert images.places.tolist()[0] == images.places.tolist()[3] == -1
+    assert len(Labelled.read([str(tmp_path / "none-*")])) == 0
+
+
+def test_the_usual_side_is_the_median_of_the_longer_sides(write_records, tmp_path) -> None:
+    sides = [_row(n, width=side, height=90) for n, side in enumerate((80, 100, 400))]
+    write_records(tmp_path / "train-0", sides)
+    write_records(tmp_path / "plain-0", [_row(1)])
+    assert Labelled.read([str(tmp_path / "train-*")]).usual_side() == 100
+    assert Labelled.read([str(tmp_path / "plain-*")]).usual_side() == 0
+    assert np.all(Labelled.read([str(tmp_path / "plain-*")]).groups == b"")
