@@ -32,7 +32,7 @@ from imgpipe.components.image_file.content import Content, decode
 from imgpipe.components.image_file.pixels import Pixels
 from imgpipe.components.image_filter.check import Finding
 from imgpipe.components.image_filter.checks import MEASUREMENTS
-from imgpipe.components.image_filter.checks.near_duplicate import RADIUS
+from imgpipe.components.image_filter.checks.whole_set import RADIUS
 from imgpipe.components.image_filter.near_search import near_groups
 
 _HELD_OUT = 6  # every sixth photograph is in test or validation

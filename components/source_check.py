@@ -20,7 +20,7 @@ from imgpipe.components.example_gen.sources import Scan, Source, SourceOptions, 
 from imgpipe.components.image_filter import comparison, first_pass
 from imgpipe.components.image_filter.check import Finding, Settings
 from imgpipe.components.image_filter.checks import validate
-from imgpipe.components.image_filter.checks.near_duplicate import radius
+from imgpipe.components.image_filter.checks.whole_set import radius
 from imgpipe.components.image_filter.overrides import Override, resolve
 from imgpipe.components.image_filter.summary import Outcomes, Summary, check_conservation
 from imgpipe.components.splits import SplitRule

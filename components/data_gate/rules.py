@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from imgpipe.components.image_filter.checks import METADATA
-from imgpipe.components.image_filter.checks import near_duplicate as near
+from imgpipe.components.image_filter.checks import METADATA, whole_set
 from imgpipe.models import feature_names as names
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ def rejected_share(summary: Mapping[str, Any], settings: GateSettings) -> list[R
         return []
     accepted = math.ceil(100 * rejected / images) / 100
     leaks = ""
-    if summary["by_reason"].get(near.ACROSS_SPLITS):
+    if summary["by_reason"].get(whole_set.ACROSS_SPLITS):
         leaks = "; with data.group_pattern near-duplicates stay in one split and are not rejected"
     return [
         Reason(

@@ -1,7 +1,7 @@
 """The types that checks consist of: settings, findings and the check itself.
 
-A check takes one image record and returns at most one finding. Each check is one file in `checks/`
-that defines `CHECK`; the registry in `imgpipe.components.image_filter.checks` finds it. Checks need
+A check takes one image record and returns at most one finding. The registry in
+`imgpipe.components.image_filter.checks` finds the checks in the files of `checks/`. Checks need
 neither Beam nor TFX.
 """
 
@@ -137,7 +137,8 @@ class Check:
             check that explains a problem best comes first.
         needs: What the check needs. A check that needs pixels is run only for decoded images. One
             that needs the set is run again when all images are known.
-        judge: Function that returns the finding, or None if there is no problem.
+        judge: Function that returns the finding, or None if there is no problem. None for
+            near-duplicates, which `comparison` finds.
         remedy: What to do to keep the image.
         severity: Default severity.
         may_be: Severities that the configuration may set.
@@ -156,7 +157,7 @@ class Check:
     name: str
     order: int
     needs: Needs
-    judge: Callable[[ImageRecord, Settings], Finding | None]
+    judge: Callable[[ImageRecord, Settings], Finding | None] | None
     remedy: str
     severity: Severity = "reject"
     may_be: tuple[Severity, ...] = ("reject",)

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from imgpipe.components.image_file.perceptual_hash import BYTES, GREY_BYTES, KINDS
 from imgpipe.components.image_filter import near_groups, placement
 from imgpipe.components.image_filter.check import Finding, Settings
-from imgpipe.components.image_filter.checks import CHECKS, near_duplicate
+from imgpipe.components.image_filter.checks import CHECKS, whole_set
 from imgpipe.components.image_filter.decision import Decision, settled
 from imgpipe.components.image_filter.first_pass import HASH_BYTES, Part, Table
 from imgpipe.components.image_filter.near_groups import Member
@@ -95,13 +95,13 @@ def compare(parts: Sequence[Part], settings: Settings) -> Comparison:
         parts: What the first pass wrote; their order does not matter.
         settings: Settings of the checks.
     """
-    radius = near_duplicate.radius(settings)
+    radius = whole_set.radius(settings)
     tables = [part.table() for part in parts]
     hashes = _near(parts, radius) if radius > 0 else {}
     groups = {content: number for content, (number, _) in hashes.items()}
     moves: dict[str, Move] = {}
     if settings.splits is not None and settings.splits.drawn:
-        one_of_near = near_duplicate.CHECK.severity_in(settings) == "reject"
+        one_of_near = whole_set.NEAR_DUPLICATE.severity_in(settings) == "reject"
         rows = [table.places for table in tables]
         moves = dict(placement.place(rows, groups, settings.splits, one_of_near))
     findings: dict[str, Finding] = {}

@@ -12,8 +12,8 @@ from imgpipe.components.image_filter.checks import (
     CHECKS,
     MEASUREMENTS,
     decodable,
-    orientation,
-    source_problem,
+    files,
+    repairs,
 )
 from imgpipe.components.image_filter.overrides import Override, find
 from imgpipe.components.image_filter.placement import Move
@@ -131,7 +131,7 @@ def relabelled(record: ImageRecord, override: Override | None) -> ImageRecord:
         record,
         label=override.label,
         label_index=override.label_index,
-        problem="" if source_problem.is_about_label(record.problem) else record.problem,
+        problem="" if files.is_about_label(record.problem) else record.problem,
     )
 
 
@@ -153,7 +153,7 @@ def decide(inspected: ImageRecord, settings: Settings) -> Decision:
     decision = Decision(
         record, inspected.label, inspected.label_index, override=override, perceptual_hash=hashes
     )
-    repairs: list[tuple[Finding, Repair | None]] = []
+    todo: list[tuple[Finding, Repair | None]] = []
     warnings: list[Finding] = []
     for check in CHECKS:
         finding = _run_check(check, seen, override, settings)
@@ -170,18 +170,18 @@ def decide(inspected: ImageRecord, settings: Settings) -> Decision:
             seen = dataclasses.replace(record, figures=content.figures)
             hashes = record.perceptual_hash or content.perceptual_hash
             decision = dataclasses.replace(decision, perceptual_hash=hashes)
-            repairs.append((finding, None))
+            todo.append((finding, None))
         elif finding.severity == "reject":
             return _with_finding(decision, finding, check.order)
         elif finding.severity == "repair":
-            repairs.append((finding, check.repair))
+            todo.append((finding, check.repair))
         else:
             warnings.append(finding)
     # The checks come first, so that a file that cannot be used keeps the reason for it.
     if override is not None and override.verdict == "reject":
         finding = Finding(REVIEWED, "rejected by an override", remedy=_REVIEWED_REMEDY)
         return _with_finding(decision, finding)
-    return _with_repairs(dataclasses.replace(decision, warnings=tuple(warnings)), repairs)
+    return _with_repairs(dataclasses.replace(decision, warnings=tuple(warnings)), todo)
 
 
 def settled(decision: Decision, settings: Settings, compared: Finding | None) -> Decision:
@@ -220,7 +220,7 @@ def _run_check(
         return None
     if check.needs == "pixels" and not record.figures:
         return None  # the image was not decoded
-    finding = check.judge(record, settings)
+    finding = check.judge(record, settings) if check.judge is not None else None
     if finding is None or finding.repaired is not None:  # `decodable` sets the severity itself
         return finding
     return dataclasses.replace(finding, severity=severity, remedy=check.remedy)
@@ -235,11 +235,11 @@ def _with_finding(decision: Decision, finding: Finding, order: int = _LAST) -> D
     return dataclasses.replace(decision, warnings=(*decision.warnings, finding))
 
 
-def _with_repairs(decision: Decision, repairs: Sequence[tuple[Finding, Repair | None]]) -> Decision:
+def _with_repairs(decision: Decision, todo: Sequence[tuple[Finding, Repair | None]]) -> Decision:
     """Make the repairs. A repair that fails becomes a warning."""
     record = decision.record
     data, done, warnings = record.image_bytes, [], list(decision.warnings)
-    for finding, repair in repairs:
+    for finding, repair in todo:
         try:
             if finding.repaired is not None:
                 data = finding.repaired
@@ -268,7 +268,7 @@ def _rewritten(record: ImageRecord, data: bytes, done: Sequence[Finding]) -> Ima
         return None
     reasons = [repair.reason for repair in done]
     # Pillow makes TIFF files upright while they are transcoded.
-    upright = orientation.CHECK.name in reasons or record.format == "TIFF"
+    upright = repairs.ORIENTATION.name in reasons or record.format == "TIFF"
     return dataclasses.replace(
         record,
         image_bytes=data,

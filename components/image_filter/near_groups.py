@@ -21,7 +21,7 @@ import numpy as np
 from imgpipe.components.image_file.grey_comparison import Pairs
 from imgpipe.components.image_file.perceptual_hash import BITS
 from imgpipe.components.image_filter.check import Finding, Settings, Severity
-from imgpipe.components.image_filter.checks.near_duplicate import (
+from imgpipe.components.image_filter.checks.whole_set import (
     ACROSS_SPLITS,
     LABEL_CONFLICT,
     NEAR,

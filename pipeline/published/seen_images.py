@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from imgpipe.components.image_filter.checks.near_duplicate import RADIUS
+from imgpipe.components.image_filter.checks.whole_set import RADIUS
 from imgpipe.components.image_filter.near_search import near_groups
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from imgpipe.components.image_filter.checks import CHOICES, UNUSABLE
-from imgpipe.components.image_filter.checks.near_duplicate import SEVERITIES
+from imgpipe.components.image_filter.checks.whole_set import SEVERITIES
 from imgpipe.components.image_filter.comparison import ACROSS_SPLITS, DUPLICATE
 from imgpipe.components.image_filter.quarantine import NEAR as NEAR_FILE
 from imgpipe.components.storage import records

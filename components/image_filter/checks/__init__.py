@@ -1,19 +1,19 @@
 """The checks of images. A registry finds them in the files of this folder.
 
-A new check is one new file that defines `CHECK`: what the check needs and measures, its threshold,
-its finding and its remedy. The configuration, the inspection and the filter use the tables below.
+A new check is one new file with a `Check`: what it needs and measures, its threshold, its finding
+and its remedy. The configuration, the inspection and the filter use the tables below.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from imgpipe.components.image_file.measurements import STATISTICS_ONLY, Measurement
 from imgpipe.components.image_filter.check import Check, Choice, Finding, Settings
-from imgpipe.components.image_filter.checks.near_duplicate import ACROSS_SPLITS
-from imgpipe.components.image_filter.checks.source_problem import NOT_ABOUT_LABEL
+from imgpipe.components.image_filter.checks.files import NOT_ABOUT_LABEL
+from imgpipe.components.image_filter.checks.whole_set import ACROSS_SPLITS
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 
@@ -33,15 +33,11 @@ __all__ = [
 ]
 
 
-def _found() -> Iterator[Check]:
-    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
-        check = getattr(importlib.import_module(module.name), "CHECK", None)
-        if isinstance(check, Check):
-            yield check
-
-
+_modules = pkgutil.iter_modules(__path__, f"{__name__}.")
+_values = (vars(importlib.import_module(module.name)).values() for module in _modules)
+_found = {one.name: one for values in _values for one in values if isinstance(one, Check)}
 #: All checks, in the order in which they are run.
-CHECKS: tuple[Check, ...] = tuple(sorted(_found(), key=lambda check: (check.order, check.name)))
+CHECKS: tuple[Check, ...] = tuple(sorted(_found.values(), key=lambda one: (one.order, one.name)))
 #: The measurements that are computed from the pixels of each image.
 MEASUREMENTS: tuple[Measurement, ...] = (
     *STATISTICS_ONLY,

@@ -1,23 +1,35 @@
 """Checks of image quality, which compare a measurement with a threshold.
 
 The measurements are those of CleanVision, computed from the pixels that the serving operation
-decodes.
+decodes. Sharpness is the standard deviation of the edges of a thumbnail, to which that of its
+histogram is added when it is large.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+
+import numpy as np
+from PIL import Image, ImageFilter
 
 from imgpipe.components import rounded_text
 from imgpipe.components.image_file.measurements import Measurement
 from imgpipe.components.image_file.pixels import Pixels
 from imgpipe.components.image_filter.check import Check, Finding, Settings, Severity
 from imgpipe.components.image_record import ImageRecord
+from imgpipe.models import feature_names as names
 
 #: A file of low quality is still usable, so these checks reject only if the configuration says so.
 MAY_BE: tuple[Severity, ...] = ("warn", "reject", "ignore")
 #: Distance from the threshold within which a score is computed again from a larger sample.
 DOUBT = 0.05
+_BITS = 0.1  # scale of the entropy; images of three 8-bit channels always have less than ten bits
+_SHARP = 0.29  # default threshold of the sharpness
+_EDGES = 0.01  # per grey level: how fast sharpness grows with the standard deviation
+_FLAT = 0.18  # the histogram's part of the sharpness is added only above this value
+_FLAT_DOUBT = 0.02  # within this distance of `_FLAT`, the thumbnail is computed from all pixels
+_GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")
 
 
 def remedy(name: str) -> str:
@@ -79,3 +91,105 @@ def below(
         about=about,
     )
     return check
+
+
+DARK = below(
+    "dark",
+    order=140,
+    feature=names.BRIGHTNESS_P99,
+    measure=lambda pixels: pixels.tones.percentile(0.99),
+    threshold=0.32,
+    about="luminance that the brightest 1 % exceed",
+    finds="Too dark",
+)
+
+LIGHT = below(
+    "light",
+    order=150,
+    feature=names.BRIGHTNESS_P5,
+    measure=lambda pixels: pixels.tones.percentile(0.05),
+    score=lambda brightness: 1 - brightness,
+    threshold=0.05,
+    about="darkness that the darkest 5 % exceed",
+    finds="Too light",
+)
+
+LOW_INFORMATION = below(
+    "low_information",
+    order=160,
+    feature=names.ENTROPY,
+    measure=lambda pixels: pixels.tones.entropy,
+    score=lambda entropy: min(_BITS * entropy, 1.0),
+    threshold=0.3,
+    about="variety of tones (a tenth of their entropy in bits)",
+    finds="Few tones, such as blank pages",
+)
+
+
+def sharpness(pixels: Pixels) -> float:
+    """Compute the sharpness, 0..1, from the edges and the histogram of a thumbnail.
+
+    The histogram's part is large for images with few tones. It is added in full or not at all. The
+    thumbnail is made from the reduced image; it is made again from all pixels only when the result
+    is close to a threshold.
+    """
+    small = pixels.small
+    resized = small.image.size != small.thumbnail
+    thumbnail = small.grey
+    if resized:
+        thumbnail = thumbnail.resize(small.thumbnail, Image.Resampling.BICUBIC, box=small.box)
+    edges, flatness = _edges_and_flatness(thumbnail)
+    near = abs(_sum(edges, flatness) - _SHARP) < DOUBT
+    turns = abs(flatness - _FLAT) < _FLAT_DOUBT and edges < _SHARP + DOUBT
+    if (near or turns) and resized:
+        image = Image.fromarray(pixels.values).resize(small.thumbnail)
+        edges, flatness = _edges_and_flatness(image.convert("L"))
+    return _sum(edges, flatness)
+
+
+def _edges_and_flatness(grey: Image.Image) -> tuple[float, float]:
+    edges = np.asarray(grey.filter(ImageFilter.FIND_EDGES), np.float64).std()
+    tones = float(np.std(grey.histogram()))
+    return 1 - math.exp(-_EDGES * float(edges)), 1 - math.exp(-_EDGES * tones)
+
+
+def _sum(edges: float, flatness: float) -> float:
+    return min(edges + (flatness if flatness > _FLAT else 0.0), 1.0)
+
+
+BLURRY = below(
+    "blurry",
+    order=170,
+    feature=names.SHARPNESS,
+    measure=sharpness,
+    threshold=_SHARP,
+    about="sharpness",
+    finds="Blurred even when resized to 64 pixels",
+    sampled=False,
+)
+
+
+def greyscale(record: ImageRecord, settings: Settings) -> Finding | None:
+    """Report images without colour."""
+    if record.mode in _GREY_MODES:
+        return Finding("greyscale", f"{record.format} in grey ({record.mode})")
+    colour = record.figures.get(names.COLOUR)
+    if colour is None or colour > GREYSCALE.threshold_in(settings):
+        return None
+    return Finding("greyscale", f"grey, stored as {record.mode}", score=colour)
+
+
+GREYSCALE = Check(
+    "greyscale",
+    200,
+    "pixels",
+    greyscale,
+    remedy("greyscale"),
+    severity="warn",
+    may_be=MAY_BE,
+    finds="Grey, even if stored with colour channels",
+    measurement=Measurement(names.COLOUR, lambda pixels: pixels.colour),
+    # Four levels of 255: JPEG changes grey by that much. A faded photograph has 20 or more.
+    threshold=0.016,
+    about="greatest difference between channels, 0..1",
+)

@@ -12,7 +12,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageStat
 from imgpipe.components.image_file import measurements
 from imgpipe.components.image_file.pixels import Pixels
 from imgpipe.components.image_filter import checks
-from imgpipe.components.image_filter.checks.alpha import on_white
+from imgpipe.components.image_filter.checks.repairs import on_white
 from imgpipe.models import feature_names as names
 
 
@@ -58,10 +58,10 @@ def solid(colour, size=(80, 60)):
 
 #: Feature → a function from its value to what a check compares, and the default threshold.
 COMPARED = {
-    names.BRIGHTNESS_P99: (lambda value: value, checks.dark.CHECK.threshold),
-    names.BRIGHTNESS_P5: (lambda value: 1 - value, checks.light.CHECK.threshold),
-    names.ENTROPY: (lambda value: 0.1 * value, checks.low_information.CHECK.threshold),
-    names.SHARPNESS: (lambda value: value, checks.blurry.CHECK.threshold),
+    names.BRIGHTNESS_P99: (lambda value: value, checks.quality.DARK.threshold),
+    names.BRIGHTNESS_P5: (lambda value: 1 - value, checks.quality.LIGHT.threshold),
+    names.ENTROPY: (lambda value: 0.1 * value, checks.quality.LOW_INFORMATION.threshold),
+    names.SHARPNESS: (lambda value: value, checks.quality.BLURRY.threshold),
 }
 
 

@@ -16,7 +16,7 @@ import pytest
 from imgpipe.components.image_filter import beam_driver, comparison, quarantine
 from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
 from imgpipe.components.image_filter.check import Settings
-from imgpipe.components.image_filter.checks import METADATA, near_duplicate
+from imgpipe.components.image_filter.checks import METADATA, whole_set
 from imgpipe.components.image_filter.summary import check_conservation
 from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage.records import integer, shard_files, text
@@ -297,7 +297,7 @@ def test_training_copies_of_held_out_images_are_rejected_and_other_copies_warned
 
 def test_ignored_near_duplicates_are_still_kept_in_one_fold(leaking, run):
     """No finding is reported, but each kept image has the number of its group."""
-    severities = dict.fromkeys(near_duplicate.SEVERITIES, "ignore")
+    severities = dict.fromkeys(whole_set.SEVERITIES, "ignore")
     done = run(leaking, settings=Settings(severity=severities))
     assert set(done.rejects) == {"train/b/same.jpg"} and near_warnings(done) == []
     assert (done.root / "q" / quarantine.NEAR).read_text() == ""

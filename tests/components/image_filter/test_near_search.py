@@ -13,7 +13,7 @@ from imgpipe.components.image_file.perceptual_hash import (
 )
 from imgpipe.components.image_file.pixels import Pixels
 from imgpipe.components.image_filter import near_search
-from imgpipe.components.image_filter.checks.near_duplicate import RADIUS
+from imgpipe.components.image_filter.checks.whole_set import RADIUS
 from imgpipe.components.image_filter.near_search import Hashes, search
 from tests.images import distance
 

@@ -9,7 +9,7 @@ import pytest
 
 from imgpipe.components.image_filter import overrides
 from imgpipe.components.image_filter.checks import CHECKS, obstacle
-from imgpipe.components.image_filter.checks.source_problem import is_about_label
+from imgpipe.components.image_filter.checks.files import is_about_label
 from imgpipe.components.image_filter.overrides import Override
 from imgpipe.models.errors import ConfigError, ResourceError
 

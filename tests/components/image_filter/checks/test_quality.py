@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 
 from imgpipe.components.image_filter import checks
 from imgpipe.components.image_filter.check import Settings
-from imgpipe.components.image_filter.checks import odd_size, orientation, validate
+from imgpipe.components.image_filter.checks import repairs, validate, whole_set
 from imgpipe.components.image_filter.decision import decide
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.models.errors import ConfigError
@@ -158,22 +158,23 @@ def test_odd_sizes_are_those_of_the_published_formula(seed):
     count = int(random.integers(1, 60))
     sizes = [(int(w), int(h)) for w, h in random.integers(200, 260, (count, 2))]
     sizes += [(20, 20), (900, 700)][: seed % 3]
-    usual = odd_size.limits(collections.Counter(w * h for w, h in sizes), 3.0)
+    usual = whole_set.limits(collections.Counter(w * h for w, h in sizes), 3.0)
     settings = Settings(limits={"odd_size": usual})
     found = [
-        odd_size.CHECK.judge(ImageRecord("a/x", "a", 0, "train", "0", w, h), settings) is not None
+        whole_set.ODD_SIZE.judge(ImageRecord("a/x", "a", 0, "train", "0", w, h), settings)
+        is not None
         for w, h in sizes
     ]
     assert found == published_odd(sizes)
 
 
 def test_if_almost_all_sizes_are_equal_any_other_size_is_odd():
-    usual = odd_size.limits({100 * 100: 50, 100 * 101: 1}, 3.0)
+    usual = whole_set.limits({100 * 100: 50, 100 * 101: 1}, 3.0)
     settings = Settings(limits={"odd_size": usual})
     images = [ImageRecord("a/x", width=100, height=height) for height in (100, 101)]
-    odd = [odd_size.CHECK.judge(image, settings) for image in images]
+    odd = [whole_set.ODD_SIZE.judge(image, settings) for image in images]
     assert odd[0] is None and "about 100 x 100 is usual" in odd[1].detail
-    assert odd_size.limits({}, 3.0) is None
+    assert whole_set.limits({}, 3.0) is None
 
 
 # --- how the file holds its pixels ----------------------------------------------------------------
@@ -224,7 +225,7 @@ def test_a_sixteen_bit_image_keeps_its_tones_when_it_is_turned():
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 3
     image = Image.fromarray(np.linspace(0, 65535, 4800).astype(np.uint16).reshape(60, 80))
-    turned = orientation.repair(ImageRecord("a", orientation=3), encoded(image, exif=exif))
+    turned = repairs.turned(ImageRecord("a", orientation=3), encoded(image, exif=exif))
     assert np.asarray(Image.open(io.BytesIO(turned))).mean() == pytest.approx(127.5, abs=1)
 
 
