@@ -32,7 +32,6 @@ _MODULES = {
     "ServingValidator": "imgpipe.components.serving_validator.component",
     "ModelPusher": "imgpipe.components.model_pusher.component",
     "Report": "imgpipe.components.report.component",
-    "ExitReport": "imgpipe.components.report.exit_report",
 }
 
 __all__ = sorted(_MODULES)

@@ -1,4 +1,4 @@
-"""The artifacts that the report reads. Graph, component, facts and run folder share this table.
+"""The artifacts that the report reads. Graph, component and facts share this table.
 
 A section about a new artifact needs one row here, which names the file with its facts, and the
 section in `sections/` with its template.
@@ -25,8 +25,6 @@ class Reported:
         optional: Whether some pipelines lack the component.
         file: JSON file in the artifact that is part of the facts as it is; "" if there is none.
         fact: Name of the file's content in the facts; "" for the name of the artifact.
-        small: Whether a task on Kubeflow leaves a copy of the artifact for the page of a failed
-            run. It must not hold all images, features or a model.
     """
 
     component: str
@@ -35,25 +33,24 @@ class Reported:
     optional: bool = False
     file: str = ""
     fact: str = ""
-    small: bool = False
 
 
 #: Artifacts by the name that `facts.collect` uses for them.
 REPORTED = {
     "quarantine": Reported(
-        "ImageFilter", "quarantine", "Quarantine", file=quarantine.SUMMARY, fact="data", small=True
+        "ImageFilter", "quarantine", "Quarantine", file=quarantine.SUMMARY, fact="data"
     ),
     "data_blessing": Reported(
-        "DataGate", "blessing", "DataBlessing", file="gate.json", fact="data_gate", small=True
+        "DataGate", "blessing", "DataBlessing", file="gate.json", fact="data_gate"
     ),
     "bank": Reported("FeatureBank", "features", "Examples", file=BANK_FILE),
     "model_run": Reported(
-        "ImageTrainer", "model_run", "ModelRun", file=HISTORY_FILE, fact="training", small=True
+        "ImageTrainer", "model_run", "ModelRun", file=HISTORY_FILE, fact="training"
     ),
     "model": Reported("ImageTrainer", "model", "Model"),
     "baseline": Reported("Baseline", "model", "Model", file="baseline.json"),
-    "evaluation": Reported("ImageEvaluator", "evaluation", "ModelEvaluation", small=True),
-    "model_blessing": Reported("ImageEvaluator", "blessing", "ModelBlessing", small=True),
+    "evaluation": Reported("ImageEvaluator", "evaluation", "ModelEvaluation"),
+    "model_blessing": Reported("ImageEvaluator", "blessing", "ModelBlessing"),
     "predictions": Reported("Predictor", "predictions", "Examples"),
     "infra_blessing": Reported(
         "ServingValidator",
@@ -61,16 +58,11 @@ REPORTED = {
         "InfraBlessing",
         file="validation.json",
         fact="serving",
-        small=True,
     ),
     "pushed_model": Reported(
         "ModelPusher", "pushed_model", "PushedModel", file="push.json", fact="push"
     ),
     "examples": Reported("ImageFilter", "examples", "Examples"),
-    "cross_validation": Reported(
-        "CrossValidator", "blessing", "ModelBlessing", optional=True, small=True
-    ),
-    "lite": Reported(
-        "LiteExporter", "lite", "LiteModels", optional=True, file="lite.json", small=True
-    ),
+    "cross_validation": Reported("CrossValidator", "blessing", "ModelBlessing", optional=True),
+    "lite": Reported("LiteExporter", "lite", "LiteModels", optional=True, file="lite.json"),
 }

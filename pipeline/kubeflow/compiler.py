@@ -7,21 +7,17 @@ which Vertex AI does not read: there, the containers share buckets and mount not
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 
 import yaml
-from tfx.dsl.context_managers import dsl_context_registry
 from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
-from imgpipe.components.report.exit_report import ExitReport
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.graph import NEVER_CACHED
-from imgpipe.pipeline.inputs import report_settings
-from imgpipe.pipeline.kubeflow import containers, exit_task, mounts, parameters, pipeline_file
+from imgpipe.pipeline.kubeflow import containers, mounts, parameters, run_folder
 
 #: The command of each container.
 COMMAND = ("python", "-m", "imgpipe.pipeline.kubeflow.entry_point")
@@ -49,12 +45,7 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Config, output: Pa
         ConfigError: Resources are given for a component that the pipeline does not have.
     """
     kubeflow = config.kubeflow
-    settings = json.dumps(report_settings(config, ()), sort_keys=True)
-    # TFX registers each node with the pipeline in which it is created; this one comes later.
-    with dsl_context_registry.use_registry(pipeline.dsl_context_registry):
-        last = ExitReport(settings=settings, run_directory=run_directory(config))
-    pipeline.components = [*pipeline.components, last]
-    named = output.suffix in pipeline_file.SUFFIXES
+    named = output.suffix in (".yaml", ".yml")
     target = output if named else output.with_name(output.name + ".yaml")
     with tempfile.TemporaryDirectory(prefix="imgpipe-compile-") as folder:
         runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
@@ -71,13 +62,11 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Config, output: Pa
     # TFX writes the root only into a file that describes a job of Vertex AI.
     spec["defaultPipelineRoot"] = pipeline.pipeline_info.pipeline_root
     parameters.connect(spec, pipeline)
-    for name in (*NEVER_CACHED, last.id):  # TFX knows one setting for all components
+    for name in NEVER_CACHED:  # TFX knows one setting for all components
         spec["root"]["dag"]["tasks"][name]["cachingOptions"] = {}
-    # The exit task comes last, because it moves all other tasks one level down.
     containers.set_resources(spec, kubeflow.resources)
     containers.set_retries(spec, kubeflow.retries)
-    exit_task.set_run_folder(spec, run_directory(config))
-    exit_task.set_exit_task(spec, last.id)
+    run_folder.describe(spec, run_directory(config))
     mounted = [] if kubeflow.on_vertex else [containers.platforms(spec, kubeflow.volumes)]
     target.absolute().parent.mkdir(parents=True, exist_ok=True)
     atomic_write(target, yaml.safe_dump_all([spec, *mounted], sort_keys=False))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import traceback
@@ -27,12 +28,13 @@ from imgpipe.components.plan import FILE as PLAN_FILE
 from imgpipe.models.errors import ConfigError, ImgpipeError
 from imgpipe.models.quick_imports import quick_imports
 from imgpipe.pipeline.kubeflow import mounts
-from imgpipe.pipeline.kubeflow.task_notes import TaskNotes
+from imgpipe.pipeline.kubeflow.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
     from kfp.pipeline_spec.pipeline_spec_pb2 import ComponentInputsSpec, ExecutorInput
 
+_UMASK = 0o022  # Argo sets 0, with which everybody could change what is published
 _INPUT, _SPEC = "--json_serialized_invocation_args", "--json_serialized_inputs_spec_args"
 
 
@@ -49,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         resource.
     """
     parsed, beam = _parser().parse_known_args(arguments)
+    os.umask(_UMASK)
     try:
         _run(parsed, beam)
     except Exception as error:
@@ -59,11 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _known(error: Exception, notes: TaskNotes) -> tuple[str, int]:
+def _known(error: Exception, folder: RunFolder) -> tuple[str, int]:
     """Message and exit code of an error."""
     from imgpipe.pipeline.execution import failures
 
-    known = failures.known(error, notes.output_folder)
+    known = failures.known(error, folder.output_folder)
     # A container has no command line on which people could name a folder.
     cause = failures.cause(known).replace("--out OUT", "run.out")
     return cause, known.exit_code if isinstance(known, ImgpipeError) else 1
@@ -86,9 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--run_folder",
-        type=TaskNotes.parse,
+        type=RunFolder.parse,
         default="",
-        help="What the task leaves for the report, as JSON.",
+        help="Folder of the run, and what the report shows of the task, as JSON.",
     )
     return parser
 
@@ -100,8 +103,8 @@ def _run(parsed: argparse.Namespace, beam: list[str]) -> None:
     _parse(_INPUT, parsed.json_serialized_invocation_args, given)
     spec = pipeline_spec_pb2.ComponentInputsSpec()
     _parse(_SPEC, parsed.json_serialized_inputs_spec_args, spec)
-    notes = parsed.run_folder
-    directory = _name_run(given, notes.directory)
+    folder: RunFolder = parsed.run_folder
+    run = _name_run(given, folder.directory)
     translate(given, spec)
     for artifact in _artifacts(given.outputs):  # TFX makes them on one machine
         Path(artifact.uri).mkdir(parents=True, exist_ok=True)
@@ -110,9 +113,10 @@ def _run(parsed: argparse.Namespace, beam: list[str]) -> None:
     try:
         _run_executor(parsed, beam, given)
     except Exception as error:
-        notes.fail(given, directory, *_known(error, notes))  # the exit task draws the page from it
+        if run:
+            folder.fail(given, run, *_known(error, folder))
         raise
-    notes.succeed(given, directory)
+    folder.keep_plan(given, run)
     _complete(Path(given.outputs.output_file), wanted)
 
 

@@ -100,14 +100,6 @@ def identity(file: Path) -> object:
     return sorted(identities.of_run(str(file.parent)))
 
 
-def failure(file: Path) -> object:
-    """Read why a run on a cluster failed."""
-    from imgpipe.components.report.run_folder import RunFolder
-
-    found = RunFolder(file.parent).failure()
-    return found.component[:9]
-
-
 def seal(file: Path) -> object:
     """Verify an artifact of one file, whose seal is ``file``."""
     from imgpipe.components.storage import integrity

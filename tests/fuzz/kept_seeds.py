@@ -67,11 +67,6 @@ def identities() -> Iterator[bytes]:
     yield b'{"date": "2026-01-31 14:05:59 +0100", "command": "imgpipe run --data x"}'
 
 
-def failures() -> Iterator[bytes]:
-    """The component in which a run failed, with the cause."""
-    yield b'{"component": "DataGate", "cause": "too few images of cat", "exit_code": 4}'
-
-
 def seals() -> Iterator[bytes]:
     """The seal of an artifact with one file of seven bytes."""
     from imgpipe.components.storage import integrity

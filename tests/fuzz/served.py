@@ -83,14 +83,6 @@ def schema(file: Path) -> object:
     return len(schemas.read(file).feature)
 
 
-def compiled_pipeline(file: Path) -> object:
-    """Read a compiled pipeline, with its name and its parameters."""
-    from imgpipe.pipeline.kubeflow import pipeline_file
-
-    spec = pipeline_file.read(file)
-    return len(pipeline_file.name(spec)), pipeline_file.arguments(spec, ["epochs=12"])
-
-
 def metadata(file: Path) -> object:
     """Check a metadata database, and set it aside if it cannot be used."""
     from imgpipe.pipeline.output import metadata_file

@@ -48,14 +48,6 @@ def schemas() -> Iterator[bytes]:
     )
 
 
-def compiled_pipelines() -> Iterator[bytes]:
-    """A compiled pipeline without components, with one parameter."""
-    yield (
-        b"pipelineInfo:\n  name: x\nroot:\n  inputDefinitions:\n    parameters:\n"
-        b"      epochs: {parameterType: NUMBER_INTEGER, defaultValue: 3}\n---\nplatforms: {}\n"
-    )
-
-
 def databases() -> Iterator[bytes]:
     """A small SQLite database with two tables and an index, with table names of ML Metadata."""
     with tempfile.TemporaryDirectory() as folder:

@@ -1,77 +1,96 @@
-"""A fake API server of Kubeflow Pipelines on loopback, with the v2beta1 REST API that runs need.
+"""Fakes of the API servers of Kubeflow Pipelines and of Kubernetes on one port of loopback.
 
-Its answers are built from the messages of kfp-server-api, which is generated from the API's own
-definition.
+They answer as the real ones did, about runs on a cluster: Kubeflow Pipelines 2.17 names no pod of a
+task, lists entries of the cache without names or states, and ends a cancelled run as FAILED.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
-import kfp_server_api as api
-
-RUN, RECURRING = "run-1", "recurring-1"
+RUN = "9f1c237b-dfad-4614-967f-54bd157d6502"
+_NODES = "hands-sn7ds.root"
+#: As the server lists them: one of the cache, one without a state, one that was left running.
+TASKS = [
+    {"run_id": RUN, "task_id": "30ab", "create_time": "2026-11-24T13:07:33Z"},
+    {"run_id": RUN, "task_id": "31cd", "display_name": "Report-driver"},
+    {"run_id": RUN, "task_id": "32ef", "display_name": "root", "state": "RUNNING"},
+]
 
 
 @dataclass
 class ApiServer:
-    """The state of the fake server: what it answers, and what it was asked.
+    """The state of the fakes: what they answer, and what they were asked.
 
     Attributes:
         host: URL of the server.
-        refusal: Status and message of the answer to a new run, or None to accept the run.
         states: States of the run, of which each request takes the next; the last one stays.
-        tasks: Details of the run's tasks.
-        logs: Logs of the pods, by the pod's name.
-        posted: Bodies of the POST requests, by path.
-        tokens: Values of the header `Authorization` that were sent.
-        moved_to: Another server to which GET requests are redirected, or None.
+        history: States that the run has had.
+        refusal: Status and message of the answer to a new run, or None to accept the run.
+        pods: Phase, log and waiting reason of the pods, by task.
+        posted: Body of the request for a new run.
+        tokens: Values of the header `Authorization` that were sent to Kubeflow Pipelines.
     """
 
     host: str = ""
-    refusal: tuple[int, str] | None = None
     states: list[str] = field(default_factory=lambda: ["SUCCEEDED"])
-    tasks: list[api.V2beta1PipelineTaskDetail] = field(default_factory=list)
-    logs: dict[str, str] = field(default_factory=dict)
+    history: list[str] = field(default_factory=list)
+    refusal: tuple[int, str] | None = None
+    pods: dict[str, tuple[str, str, str]] = field(default_factory=dict)
     posted: dict[str, Any] = field(default_factory=dict)
     tokens: set[str | None] = field(default_factory=set)
-    moved_to: ApiServer | None = None
 
-    def get(self, path: str) -> object:
-        """Return the message that answers a GET request; raise LookupError for an unknown path."""
+    def get(self, path: str, query: dict[str, list[str]]) -> object:
+        """Return what answers a GET request; raise LookupError for an unknown path."""
         if path == "/apis/v2beta1/healthz":
-            return api.V2beta1GetHealthzResponse(multi_user=False)
+            return {"multi_user": False}
         if path == "/apis/v2beta1/experiments":
-            return api.V2beta1ListExperimentsResponse(experiments=[])
+            return {"experiments": [{"experiment_id": "e4eb554a", "display_name": "imgpipe"}]}
         if path == f"/apis/v2beta1/runs/{RUN}":
             state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-            details = api.V2beta1RunDetails(task_details=self.tasks)
-            return api.V2beta1Run(run_id=RUN, state=state, run_details=details)
-        found = re.fullmatch(rf"/apis/v1alpha1/runs/{RUN}/nodes/([^/]+)/log", path)
-        if found and found[1] in self.logs:
-            return self.logs[found[1]]
-        if found:  # the real API server sends its status before it looks for the pod
-            return json.dumps({"error_message": f"Failed to read logs for run {RUN}"})
-        raise LookupError(path)
+            history = [{"state": one} for one in (*self.history, state)]
+            details = {"task_details": TASKS}
+            run = {"run_id": RUN, "state": state, "run_details": details}
+            return {**run, "state_history": history}
+        if path == "/api/v1/namespaces/kubeflow/pods":
+            assert query["labelSelector"] == [f"pipeline/runid={RUN}"]
+            return {"kind": "PodList", "items": [self._pod(task) for task in self.pods]}
+        task = path.removeprefix("/api/v1/namespaces/kubeflow/pods/").removesuffix("/log")
+        return self.pods[task][1]
 
-    def post(self, path: str, body: Any) -> object:
-        """Keep the body of a POST request and return the message that answers it."""
-        self.posted[path] = body
-        if path == "/apis/v2beta1/experiments":
-            return api.V2beta1Experiment(experiment_id="experiment-1", **body)
-        if path == "/apis/v2beta1/runs":
-            return api.V2beta1Run(run_id=RUN, state="PENDING")
-        if path == "/apis/v2beta1/recurringruns":
-            return api.V2beta1RecurringRun(recurring_run_id=RECURRING)
-        raise LookupError(path)
+    def _pod(self, task: str) -> dict[str, Any]:
+        phase, _, waiting = self.pods[task]
+        node = {"workflows.argoproj.io/node-name": f"{_NODES}.{task}.executor(0)"}
+        state = {"waiting": {"reason": waiting, "message": "no such image"}} if waiting else {}
+        status = {"name": "main", "state": state, "image": "i", "imageID": "", "ready": False}
+        return {
+            "metadata": {"name": task, "annotations": node},
+            "status": {
+                "phase": phase,
+                "startTime": "2026-11-24T13:08:00Z",
+                "containerStatuses": [{**status, "restartCount": 0}],
+            },
+        }
+
+    def kubeconfig(self, file: Path) -> Path:
+        """Write a kubeconfig that names this server."""
+        here = {"name": "here"}
+        content = {
+            "clusters": [here | {"cluster": {"server": self.host}}],
+            "users": [here | {"user": {}}],
+            "contexts": [here | {"context": {"cluster": "here", "user": "here"}}],
+            "current-context": "here",
+        }
+        file.write_text(json.dumps(content))
+        return file
 
 
 @contextmanager
@@ -80,32 +99,24 @@ def running(server: ApiServer) -> Iterator[ApiServer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if server.moved_to:
-                self.send_response(302)
-                self.send_header("Location", server.moved_to.host + self.path)
-                self.end_headers()
-                return
-            self._answer(lambda: server.get(urlsplit(self.path).path))
+            url = urlsplit(self.path)
+            if "v2beta1" in url.path:
+                server.tokens.add(self.headers["Authorization"])
+            try:
+                found = server.get(url.path, parse_qs(url.query))
+            except LookupError as error:
+                self._send(404, json.dumps({"error": f"Not Found: {error}", "code": 5}))
+            else:
+                self._send(200, found if isinstance(found, str) else json.dumps(found))
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            path = urlsplit(self.path).path
-            if server.refusal and path.endswith("runs"):
+            if server.refusal:
                 status, sentence = server.refusal
                 self._send(status, json.dumps({"error": sentence, "code": 3, "message": sentence}))
                 return
-            self._answer(lambda: server.post(path, body))
-
-        def _answer(self, ask: Any) -> None:
-            server.tokens.add(self.headers["Authorization"])
-            try:
-                found = ask()
-            except LookupError as error:
-                self._send(404, json.dumps({"error": f"Not Found: {error}", "code": 5}))
-                return
-            text = found if isinstance(found, str) else None
-            plain = api.ApiClient().sanitize_for_serialization(found)
-            self._send(200, json.dumps(plain) if text is None else text)
+            server.posted = body
+            self._send(200, json.dumps({"run_id": RUN, "state": "PENDING"}))
 
         def _send(self, status: int, text: str) -> None:
             self.send_response(status)

@@ -88,7 +88,7 @@ class Workflow:
         return "Failed" if "Failed" in states.values() else "Succeeded"
 
     def _task(self, task: dict[str, Any], states: dict[str, str], values: dict[str, str]) -> str:
-        """Run one task, unless its conditions do not hold, and its exit hook; return its state."""
+        """Run one task, unless its conditions do not hold; return its state."""
         name, depends = task["name"], task.get("depends", "")
         if depends and not _holds(depends, states):
             return "Omitted"
@@ -103,12 +103,6 @@ class Workflow:
         state, outputs = self._template(task["template"], given, self._label(name, given))
         for key, value in outputs.items():
             values[f"tasks.{name}.outputs.parameters.{key}"] = value
-        if hook := task.get("hooks", {}).get("exit"):  # runs whether the task succeeded or failed
-            given = {
-                parameter["name"]: _filled(parameter["value"], values)
-                for parameter in hook["arguments"]["parameters"]
-            }
-            self._template(hook["template"], given, hook["template"])
         return state
 
     def _label(self, name: str, given: dict[str, str]) -> str:

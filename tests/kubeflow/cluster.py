@@ -93,22 +93,12 @@ class Cluster:
 
     @property
     def tasks(self) -> dict[str, Any]:
-        """The tasks below the exit handler."""
-        return dict(self.spec["components"]["comp-pipeline"]["dag"]["tasks"])
+        """The tasks of the graph."""
+        return dict(self.spec["root"]["dag"]["tasks"])
 
     def run(self) -> None:
-        """Run the tasks, and then the exit task, whether they succeeded or not."""
-        outer = self.spec["root"]["dag"]["tasks"]
-        (pipeline,) = [name for name, task in outer.items() if "triggerPolicy" not in task]
-        (last,) = set(outer) - {pipeline}
-        assert outer[last]["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
-        assert outer[last]["dependentTasks"] == [pipeline]
-        assert "artifacts" not in outer[last].get("inputs", {}), "a failed run could not resolve it"
-        self._run(self.tasks)
-        self.exit_codes[last] = self._task(last, outer[last])
-
-    def _run(self, waiting: dict[str, Any]) -> None:
         """Run the tasks in the order of the graph; after a failure, no further task is started."""
+        waiting = self.tasks
         running: dict[futures.Future[int], str] = {}
         with futures.ThreadPoolExecutor(_AT_A_TIME) as pool:
             while True:

@@ -17,7 +17,7 @@ from pathlib import Path
 #: Modules that `imgpipe.pipeline.kubeflow.entry_point` and the components import while they run.
 _LOADED = (
     "imgpipe.pipeline.graph",
-    "imgpipe.components.report.exit_report",
+    "imgpipe.components.report.component",
     "imgpipe.pipeline.execution.failures",
     "tensorflow.keras",
     "tensorflow_data_validation",

@@ -95,11 +95,9 @@ def _whole(cluster: Cluster) -> dict[str, Any]:
     """Assert that every task succeeded, and return the facts of the report."""
     failed = {name: cluster.logs[name][-2000:] for name, code in cluster.exit_codes.items() if code}
     assert not failed, "\n\n".join(f"{name}:\n{log}" for name, log in failed.items())
-    assert set(cluster.exit_codes) == {*cluster.tasks, "ExitReport"}
+    assert set(cluster.exit_codes) == set(cluster.tasks)
     page = cluster.stored(cluster.outputs["Report"]["report"]["uri"])
     assert (page / "report.html").is_file()
-    last = cluster.stored(cluster.outputs["ExitReport"]["report"]["uri"])
-    assert (last / "report.html").read_bytes() == (page / "report.html").read_bytes()
     return dict(json.loads((page / "facts.json").read_text()))
 
 
@@ -124,7 +122,7 @@ def test_later_runs_execute_only_what_new_images_or_settings_change(twins: Twins
     from imgpipe.pipeline.demo import draw_hand
 
     first, models = twins.cluster, twins.folder / "cluster" / "out" / "model"
-    executed = {"Plan", "ModelPusher", "Report", "ExitReport"}
+    executed = {"Plan", "ModelPusher", "Report"}
     same = first.again()
     same.run()
     assert set(same.exit_codes) - same.cached == executed
@@ -167,7 +165,6 @@ def test_refused_data_stops_a_run_whose_tasks_have_another_user(photos: Path, vo
     assert "too few 'scissors' in train: expected at least 1000" in told
     assert not {"FeatureBank", "ImageTrainer", "ModelPusher"} & set(cluster.exit_codes)
     assert "blessing" not in cluster.outputs.get("DataGate", {})
-    assert cluster.exit_codes["ExitReport"] == 0, cluster.logs["ExitReport"][-2000:]
     page = (_run_folder(cluster) / "report.html").read_text()
     assert "too few &#39;scissors&#39; in train" in page
     facts = json.loads((_run_folder(cluster) / "facts.json").read_text())
@@ -181,7 +178,7 @@ def test_a_failing_task_stops_a_run_of_real_container_commands(photos: Path, tmp
     cluster = _compiled(moved, tmp_path / "cluster")
     cluster.forked = False
     cluster.run()
-    assert cluster.exit_codes == {"Plan": 2, "ExitReport": 0}, cluster.logs["Plan"][-2000:]
+    assert cluster.exit_codes == {"Plan": 2}, cluster.logs["Plan"][-2000:]
     assert str(moved) in cluster.logs["Plan"].splitlines()[-1]
-    page = (_run_folder(cluster) / "report.html").read_text()
-    assert "failed in Plan: " in page and str(moved) in page
+    told = json.loads((_run_folder(cluster) / "failure.json").read_text())
+    assert (told["component"], told["exit_code"]) == ("Plan", 2) and str(moved) in told["cause"]

@@ -36,10 +36,7 @@ def _compiled(folder: Path, settings: list[str], data: str | None = "photos") ->
 
 
 def _tasks(spec: dict[str, Any]) -> dict[str, Any]:
-    """Return the tasks of the graph, which is inside an exit handler, and the exit task."""
-    outer = spec["root"]["dag"]["tasks"]
-    inner = spec["components"][outer["pipeline"]["componentRef"]["name"]]["dag"]["tasks"]
-    return {**inner, "ExitReport": outer["ExitReport"]}
+    return dict(spec["root"]["dag"]["tasks"])
 
 
 def test_the_file_is_a_valid_pipeline_spec(spec: dict[str, Any]):
@@ -52,8 +49,8 @@ def test_the_file_is_a_valid_pipeline_spec(spec: dict[str, Any]):
 
 def test_every_task_is_a_plain_container(spec: dict[str, Any]):
     executors = spec["deploymentSpec"]["executors"]
-    assert len(_tasks(spec)) == 17
-    assert len(executors) == 17
+    assert len(_tasks(spec)) == 16
+    assert len(executors) == 16
     for name, executor in executors.items():
         assert set(executor) == {"container"}, f"{name} is no container: {sorted(executor)}"
         assert "lifecycle" not in executor["container"], f"{name} wants a driver"
@@ -72,7 +69,7 @@ def test_all_containers_run_the_entry_point(spec: dict[str, Any]):
 def test_stores_on_volumes_need_no_locks_between_hosts(spec: dict[str, Any]):
     """SQLite must not be used by several hosts, where the tasks of overlapping runs may be."""
     tasks = _tasks(spec)
-    for name in ("ImageExampleGen", "FeatureBank", "Predictor"):
+    for name in ("ImageExampleGen", "FeatureBank"):
         store = tasks[name]["inputs"]["parameters"]["store"]["runtimeValue"]["constant"]
         assert store.startswith("shared:"), name
 
@@ -89,14 +86,6 @@ def test_guarded_components_depend_on_their_gates(spec: dict[str, Any]):
     assert {"model_blessing", "infra_blessing"} <= set(pusher)
 
 
-def test_the_exit_task_always_runs_and_needs_no_artifact(spec: dict[str, Any]):
-    outer = spec["root"]["dag"]["tasks"]
-    assert set(outer) == {"pipeline", "ExitReport"}
-    assert outer["ExitReport"]["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
-    assert outer["ExitReport"]["dependentTasks"] == ["pipeline"]
-    assert "artifacts" not in outer["ExitReport"]["inputs"]
-
-
 def test_guarded_components_depend_on_optional_gates(tmp_path: Path):
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
@@ -105,7 +94,7 @@ def test_guarded_components_depend_on_optional_gates(tmp_path: Path):
     spec = _spec(_compiled(tmp_path, settings))
     json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
     tasks = _tasks(spec)
-    assert len(tasks) == 18
+    assert len(tasks) == 17
     for reader in ("ModelPusher", "Report"):
         assert {"cross_validation", "lite"} <= set(tasks[reader]["inputs"]["artifacts"])
     assert "Predictor" in tasks["LiteExporter"]["dependentTasks"]
@@ -140,7 +129,7 @@ def test_a_push_and_its_report_are_never_taken_from_the_cache(spec: dict[str, An
         for name, task in _tasks(spec).items()
     }
     executed = {name for name, enabled in cached.items() if not enabled}
-    assert executed == {"Plan", "ModelPusher", "Report", "ExitReport"}
+    assert executed == {"Plan", "ModelPusher", "Report"}
 
 
 def test_some_settings_are_parameters_of_a_run(spec: dict[str, Any]):
@@ -267,9 +256,7 @@ def test_the_client_of_vertex_ai_makes_a_job_of_a_file_for_buckets(tmp_path: Pat
     described = job.to_dict()
     assert described["runtimeConfig"]["gcsOutputDirectory"] == "gs://bucket/root"
     assert described["runtimeConfig"]["parameterValues"] == {"epochs": 3.0}
-    assert (
-        "ImageTrainer" in described["pipelineSpec"]["components"]["comp-pipeline"]["dag"]["tasks"]
-    )
+    assert "ImageTrainer" in described["pipelineSpec"]["root"]["dag"]["tasks"]
     with pytest.raises(ValueError, match="rate is not found"):
         aiplatform.PipelineJob("hands", str(file), parameter_values={"rate": 3}, **place)
 
@@ -295,11 +282,11 @@ def test_buckets_need_a_root_in_cloud_storage(tmp_path: Path):
 
 def test_a_file_for_vertex_ai_is_not_submitted_to_kubeflow(tmp_path: Path):
     from imgpipe.models.errors import ConfigError
-    from imgpipe.pipeline.kubeflow import pipeline_file
+    from imgpipe.pipeline.commands.kubeflow import submit
 
     file = _compiled_for_buckets(tmp_path / "pipeline.yaml")
     with pytest.raises(ConfigError, match=r"is compiled for Vertex AI: .*aiplatform\.PipelineJob"):
-        pipeline_file.read(file)
+        submit.command(file)
 
 
 @pytest.mark.parametrize(

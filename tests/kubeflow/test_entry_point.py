@@ -16,7 +16,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.pipeline.configuration import beam_options
 from imgpipe.pipeline.configuration.beam_schema import Beam
 from imgpipe.pipeline.kubeflow import entry_point, mounts
-from imgpipe.pipeline.kubeflow.task_notes import TaskNotes
+from imgpipe.pipeline.kubeflow.run_folder import RunFolder
 
 MODEL = {"instanceSchema": "title: tfx.Model\ntype: object\n"}
 UUID = "7f0a1b2c-0000-4000-8000-0123456789ab"
@@ -118,7 +118,7 @@ def test_the_id_of_the_run_is_found_in_uris_of_kubeflow_and_of_vertex_ai(uri: st
 def test_a_folder_that_cannot_be_written_is_a_defect_only_outside_of_the_output_folder(
     path: str, told: str, code: int
 ):
-    notes = TaskNotes(f"/data/out/runs/{mounts.RUN}")
+    notes = RunFolder(f"/data/out/runs/{mounts.RUN}")
     error = PermissionError(errno.EACCES, "Permission denied", path)
     assert entry_point._known(error, notes) == (told, code)
 

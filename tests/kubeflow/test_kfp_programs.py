@@ -83,7 +83,7 @@ def test_kfps_client_loads_the_compiled_pipeline(volume: Path, tmp_path: Path):
 
     loaded = components.load_component_from_file(_compiled(volume, tmp_path / "pipeline.yaml"))
     assert loaded.name == SETTINGS["run"]["name"]
-    assert "ImageTrainer" in loaded.pipeline_spec.components["comp-pipeline"].dag.tasks
+    assert "ImageTrainer" in loaded.pipeline_spec.root.dag.tasks
     assert "kubernetes" in loaded.platform_spec.platforms
 
 
@@ -94,10 +94,8 @@ def test_kfps_compiler_accepts_the_pipeline(volume: Path, tmp_path: Path):
     templates = _workflow(compiler, pipeline)["spec"]["templates"]
     compiled = [task for one in templates for task in one.get("dag", {}).get("tasks", [])]
     tasks = {task["name"] for task in compiled}
-    for name in (*spec["components"]["comp-pipeline"]["dag"]["tasks"], "pipeline", "ExitReport"):
+    for name in spec["root"]["dag"]["tasks"]:
         assert {name, f"{name}-driver"} <= tasks
-    (hook,) = [task["hooks"] for task in compiled if "hooks" in task]
-    assert hook["exit"]["template"] == "exit-hook-root-ExitReport"
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +154,7 @@ def test_a_second_run_takes_its_tasks_from_the_cache(
     again = _run(cluster, volume, tmp_path)
     assert "Failed" not in again.states.values(), again.logs
     tasks = {name.removesuffix("-driver") for name in again.states if name.endswith("-driver")}
-    assert tasks - again.cached == {"root", "pipeline", *NEVER_CACHED, "ExitReport"}
+    assert tasks - again.cached == {"root", *NEVER_CACHED}
     assert len(list(manifest.versions(volume / "out" / "model"))) == 1
 
 
@@ -173,4 +171,3 @@ def test_refused_data_fails_the_data_gate_with_exit_code_4(
     # `imgpipe kubeflow submit --wait` reads the exit code from the launcher's last line.
     assert "failed to execute component: exit status 4" in log.splitlines()[-1]
     assert not {"ImageTrainer", "ModelPusher"} & set(refused.logs)
-    assert refused.states["ExitReport"] == "Succeeded"

@@ -115,8 +115,8 @@ def _facts(cluster: VertexCluster) -> dict[str, Any]:
     """Assert that every task succeeded, and return the facts of the report."""
     failed = {name: cluster.logs[name][-3000:] for name, code in cluster.exit_codes.items() if code}
     assert not failed, "\n\n".join(f"{name}:\n{log}" for name, log in failed.items())
-    assert set(cluster.exit_codes) == {*cluster.tasks, "ExitReport"}
-    page = cluster.stored(cluster.outputs["ExitReport"]["report"]["uri"])
+    assert set(cluster.exit_codes) == set(cluster.tasks)
+    page = cluster.stored(cluster.outputs["Report"]["report"]["uri"])
     assert (page / "report.html").is_file()
     return dict(json.loads((page / "facts.json").read_text()))
 
@@ -144,7 +144,7 @@ def test_a_repeated_run_publishes_nothing(mounted: Mounted, blessed: VertexClust
     same = blessed.again()
     same.run()
     _facts(same)
-    assert set(same.exit_codes) - same.cached == {"Plan", "ModelPusher", "Report", "ExitReport"}
+    assert set(same.exit_codes) - same.cached == {"Plan", "ModelPusher", "Report"}
     assert manifest.version_numbers(mounted.bucket / "out" / "model") == [1]
 
 
@@ -152,7 +152,6 @@ def test_refused_data_leave_a_report_in_the_folder_of_the_job(mounted: Mounted):
     cluster = _run(mounted, 3, "gate.min_train=1000", 'run.out="refused"')
     assert cluster.exit_codes["DataGate"] == 4, cluster.logs["DataGate"][-2000:]
     assert not {"FeatureBank", "ImageTrainer", "ModelPusher"} & set(cluster.exit_codes)
-    assert cluster.exit_codes["ExitReport"] == 0, cluster.logs["ExitReport"][-2000:]
     folder = mounted.bucket / "refused" / "runs" / cluster.run_id
     assert "too few &#39;scissors&#39; in train" in (folder / "report.html").read_text()
     facts = json.loads((folder / "facts.json").read_text())

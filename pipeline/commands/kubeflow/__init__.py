@@ -5,22 +5,21 @@ from __future__ import annotations
 import typer
 
 from imgpipe.pipeline.command_line import options
-from imgpipe.pipeline.commands.kubeflow import compile, schedule, submit
+from imgpipe.pipeline.commands.kubeflow import compile, submit
 
 _EXAMPLES = """Examples:\n
   imgpipe kubeflow compile photos.toml --root gs://bucket/root\n
-  imgpipe kubeflow submit photos.toml --root gs://bucket/root --host https://kfp.example.com
+  imgpipe kubeflow submit imgpipe-pipeline.yaml --host https://kfp.example.com --wait
 """
 
 app = typer.Typer(
     name="kubeflow",
-    help="Compile, submit and schedule the pipeline on Kubeflow Pipelines, or compile it for "
+    help="Compile and submit the pipeline for Kubeflow Pipelines, or compile it for "
     "Vertex AI Pipelines.\n\n"
-    "Kubeflow's own driver and launcher ran the compiled pipeline task by task. It was not run on "
-    "a cluster or on Google Cloud; docs/kubeflow.md says what was tried.",
+    "docs/kubeflow.md says on what the compiled pipeline was run.",
     epilog=_EXAMPLES,
     rich_help_panel=options.DATA_AND_TRAINING,
     no_args_is_help=True,
 )
-for _module in (compile, submit, schedule):
+for _module in (compile, submit):
     app.add_typer(_module.app)

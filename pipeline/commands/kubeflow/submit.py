@@ -1,218 +1,233 @@
-"""``imgpipe kubeflow submit``: one run of the pipeline on a Kubeflow Pipelines server.
-
-The options that name the server and the pipeline are shared with ``imgpipe kubeflow schedule``.
-"""
+"""``imgpipe kubeflow submit``: one run of a compiled pipeline on Kubeflow Pipelines."""
 
 from __future__ import annotations
 
 import contextlib
+import io
+import json
+import time
+import urllib.error
+import urllib.request
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.command_line import options
+from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 from imgpipe.pipeline.commands.kubeflow import compile as compiling
 
 if TYPE_CHECKING:
-    from imgpipe.pipeline.kubeflow.server import Server
+    from kfp.client import Client
 
 app = typer.Typer()
 
-
-FileArgument = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="FILE|CONFIG|PRESET",
-        help="Compiled pipeline (.yaml), or what `imgpipe kubeflow compile` takes.",
-    ),
-]
-HostOption = Annotated[
-    str, typer.Option("--host", envvar="KF_PIPELINES_ENDPOINT", help="URL of the API server.")
-]
-RootOption = Annotated[
-    str | None, typer.Option("--root", metavar="URI", help="Folder of all artifacts of the run.")
-]
-ParameterOption = Annotated[
-    list[str] | None,
-    typer.Option("--param", metavar="NAME=VALUE", help="Parameter of the run; may be repeated."),
-]
-NameOption = Annotated[str | None, typer.Option("--name", help="Shown in the list of runs.")]
-ExperimentOption = Annotated[str, typer.Option("--experiment", help="Group of runs, by name.")]
-NamespaceOption = Annotated[
-    str | None, typer.Option("--namespace", help="Namespace on a server with several users.")
-]
-TokenOption = Annotated[
-    str | None,
-    typer.Option(
-        "--token", envvar="IMGPIPE_KUBEFLOW_TOKEN", help="Bearer token, where the server asks."
-    ),
-]
-
-
-@dataclass(frozen=True)
-class Target:
-    """The pipeline and the server, as the arguments of the command name them.
-
-    Attributes:
-        source: File of a compiled pipeline, a configuration or a preset; None for the defaults.
-        data: Source of the images, if the pipeline is compiled by this command.
-        settings: Overrides of settings, if the pipeline is compiled by this command.
-        image: Container image, if the pipeline is compiled by this command.
-        host: URL of the API server.
-        root: URI of all artifacts, or None for the pipeline's default.
-        parameters: Texts such as ``epochs=12``.
-        experiment: Name of the group of runs.
-        namespace: Namespace on a server with several users.
-        token: Bearer token of the requests.
-    """
-
-    source: str | None
-    data: str | None
-    settings: Sequence[str] | None
-    image: str
-    host: str
-    root: str | None
-    parameters: Sequence[str] | None
-    experiment: str
-    namespace: str | None
-    token: str | None
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A compiled pipeline and a server that answers.
-
-    Attributes:
-        server: The API server.
-        pipeline: File of the compiled pipeline.
-        name: Name that the pipeline gives itself.
-        root: URI of all artifacts. The API server itself ignores the pipeline's default.
-        arguments: Values of the pipeline's parameters.
-    """
-
-    server: Server
-    pipeline: Path
-    name: str
-    root: str | None
-    arguments: dict[str, Any]
-
-
 _EXAMPLES = """Examples:\n
-  imgpipe kubeflow submit photos.toml --host http://localhost:8888 --wait\n
-  imgpipe kubeflow submit --data gs://bucket/photos --root gs://bucket/imgpipe
+  imgpipe kubeflow submit pipeline.yaml --host http://localhost:8888 --param epochs=12 --wait
 """
+_ANSWER_SECONDS = 10  # after which a server counts as absent
+_ABSENT_SECONDS = 300  # for which a server that restarts is asked again
+_PENDING_SECONDS = 60  # after which it is said why a pod does not start
+_ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 
 
 @app.command("submit", epilog=_EXAMPLES)
 def command(
-    source: FileArgument = None,
-    data: options.DataOption = None,
-    host: HostOption = "http://localhost:8888",
-    root: RootOption = None,
-    parameters: ParameterOption = None,
+    file: Annotated[
+        Path, typer.Argument(help="Compiled pipeline, as `imgpipe kubeflow compile` writes it.")
+    ],
+    host: Annotated[
+        str, typer.Option("--host", envvar="KF_PIPELINES_ENDPOINT", help="URL of the API server.")
+    ] = "http://localhost:8888",
+    root: Annotated[
+        str | None, typer.Option("--root", metavar="URI", help="Folder of all artifacts.")
+    ] = None,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("--param", metavar="NAME=VALUE", help="Parameter of the run; repeatable."),
+    ] = None,
     wait: Annotated[
         bool,
         typer.Option("--wait", help="Wait for the end of the run, and exit with its exit code."),
     ] = False,
-    name: NameOption = None,
-    experiment: ExperimentOption = "imgpipe",
-    namespace: NamespaceOption = None,
-    token: TokenOption = None,
-    image: compiling.ImageOption = "",
-    settings: options.SettingsOption = None,
+    name: Annotated[str | None, typer.Option("--name", help="Shown in the list of runs.")] = None,
+    experiment: Annotated[
+        str, typer.Option("--experiment", help="Group of runs, by name.")
+    ] = "imgpipe",
+    namespace: Annotated[
+        str, typer.Option("--namespace", help="Namespace of the runs.")
+    ] = "kubeflow",
+    token: Annotated[
+        str | None,
+        typer.Option("--token", envvar="IMGPIPE_KUBEFLOW_TOKEN", help="Bearer token."),
+    ] = None,
 ) -> None:
-    """Run the pipeline on a Kubeflow Pipelines server."""
-    target = Target(
-        source, data, settings, image, host, root, parameters, experiment, namespace, token
-    )
-    raise typer.Exit(run(target, name, wait))
+    """Run a compiled pipeline on a Kubeflow Pipelines server."""
+    compiling.require_kfp()
+    if root is not None:
+        compiling.check_root(root)
+    spec = _read(file)
+    given = _arguments(spec, parameters or ())
+    client = _client(host, namespace, token)
+    title = name or f"{spec['pipelineInfo'].get('name', 'imgpipe')} {datetime.now(UTC):%F %T}"
+    with _answered(host), _quiet():
+        made = client.create_run_from_pipeline_package(
+            str(file),
+            given,
+            run_name=title,
+            experiment_name=experiment,
+            namespace=namespace,
+            # The API server itself ignores the pipeline's default.
+            pipeline_root=root or spec.get("defaultPipelineRoot"),
+        )
+    new_console().print(f"submitted the run {escape(made.run_id)} ({escape(title)})")
+    if wait:
+        raise typer.Exit(_wait(client, host, namespace, made.run_id))
 
 
-def run(target: Target, name: str | None, wait: bool, every: float = 5.0) -> int:
-    """Submit one run; returns the exit code, which is 3 for a model that was not blessed.
+def _wait(client: Client, host: str, namespace: str, run: str, every: float = 5.0) -> int:
+    """Wait until a run has ended.
 
-    Args:
-        target: The pipeline and the server.
-        name: Name of the run; None for a name with the time.
-        wait: Whether to wait until the run has ended.
-        every: Seconds between two requests for its state while waiting.
+    Returns:
+        The exit code: 0 for a blessed model, 3 for one that was not blessed.
 
     Raises:
-        ConfigError: An argument is wrong, or the server refuses the pipeline.
-        ResourceError: The package kfp is missing, or no server answers.
-        ImgpipeError: A task failed while waiting; its exit code is that of a run on one machine.
+        ImgpipeError: A task failed; its exit code is that of a run on one machine.
+        ResourceError: The run was cancelled, or the server is gone.
     """
-    with prepare(target) as ready:
-        title = name or f"{ready.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
-        started = ready.server.submit(
-            ready.pipeline, title, target.experiment, ready.arguments, ready.root
-        )
-    console = new_console()
-    page = f"{target.host.rstrip('/')}/#/runs/details/{started}"
-    console.print(f"submitted the run {escape(started)}: {escape(page)}")
-    if not wait:
-        return 0
-    verdict = ready.server.wait(started, every, lambda state: console.print(escape(state.lower())))
-    no_verdict = "The server has no log of the task Report with a verdict."
-    console.print(escape(verdict or no_verdict))
+    from imgpipe.pipeline.kubeflow.pods import Pods
+
+    console, pods = new_console(), Pods(run, namespace)
+    state, told = "", ""
+    started = answered = time.monotonic()
+    while state not in _ENDED:
+        if state:
+            time.sleep(every)
+        try:
+            with _answered(host), _quiet():
+                found = client.get_run(run)
+        except ResourceError:
+            if time.monotonic() - answered > _ABSENT_SECONDS:
+                raise
+            continue
+        answered = time.monotonic()
+        if found.state != state:
+            state = str(found.state)
+            console.print(escape(state.lower()))
+        if state not in _ENDED and answered - started > _PENDING_SECONDS:
+            waiting = pods.waiting()
+            if waiting not in ("", told):
+                console.print(escape(f"a task cannot start: {waiting}"))
+                told = waiting
+    # A run that is cancelled ends as failed.
+    history = {one.state for one in found.state_history or ()}
+    if state not in ("SUCCEEDED", "FAILED") or "CANCELING" in history:
+        raise ResourceError(f"the run {run} was cancelled. Submit it again.")
+    if state == "FAILED":
+        raise pods.failure()
+    verdict = pods.verdict()
+    console.print(escape(verdict or f"the run succeeded; {pods.unread()}"))
     return 3 if verdict.startswith("not") else 0
 
 
-@contextlib.contextmanager
-def prepare(target: Target) -> Iterator[Prepared]:
-    """Check the arguments and the server, and compile the pipeline unless its file is given.
+def _read(file: Path) -> dict[str, Any]:
+    """Read the PipelineSpec, which is the first document of the file."""
+    import yaml
 
-    Args:
-        target: The pipeline and the server.
+    try:
+        documents = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+        spec = documents[0]
+        spec["pipelineInfo"], spec["root"]["dag"]
+    except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"{file} is not a compiled pipeline ({' '.join(str(error).split())[:200]}). Write one "
+            "with `imgpipe kubeflow compile`."
+        ) from error
+    if len(documents) == 1:  # the second one has the volumes
+        raise ConfigError(
+            f"{file} is compiled for Vertex AI: its containers share buckets and mount no volumes. "
+            "Submit it with google.cloud.aiplatform.PipelineJob, as docs/kubeflow.md shows, or "
+            "compile it with volumes {claim, path} in kubeflow.volumes."
+        )
+    return dict(spec)
 
-    Yields:
-        What a run needs. A pipeline that was compiled for it is a temporary file.
 
-    Raises:
-        ConfigError: An argument is wrong.
-        ResourceError: The package kfp is missing, or no server answers.
-    """
-    from imgpipe.pipeline.kubeflow import pipeline_file
-    from imgpipe.pipeline.kubeflow.address import Address
-    from imgpipe.pipeline.kubeflow.server import Server
-    from imgpipe.pipeline.output import temporary_files
-
-    compiling.require_kfp()
-    if target.root is not None:
-        compiling.check_root(target.root)
-    source = target.source or ""
-    written = Path(source) if source.endswith(pipeline_file.SUFFIXES) else None
-    if written:
-        if target.data is not None or target.settings or target.image:
+def _arguments(spec: dict[str, Any], given: Sequence[str]) -> dict[str, Any]:
+    """Return the values of the pipeline's parameters, of the types that it declares."""
+    declared = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    values: dict[str, Any] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or key not in declared:
             raise ConfigError(
-                f"{written} is compiled already, so --data, --set and --image have no effect on "
-                "it. Pass --param for a parameter of the run, or name a configuration instead of "
-                "the file."
+                f"--param {text}: expected NAME=VALUE with one of the pipeline's parameters: "
+                f"{', '.join(sorted(declared))}. Other settings are fixed by the compilation."
             )
-        spec = pipeline_file.read(written)
-        arguments = pipeline_file.arguments(spec, target.parameters or ())
-    token = (target.token or "").strip()  # the end of a line, from a file with the token
-    address = Address(target.host, token or None)
-    address.check()  # before the pipeline is compiled, which imports TFX
-    with temporary_files.folder() as folder:
-        pipeline = written or folder / "pipeline.yaml"
-        if not written:
-            compiling.compile_(
-                target.source,
-                target.data,
-                pipeline,
-                target.image,
-                target.root or compiling.DEFAULT_ROOT,
-                target.settings or (),
+        values[key] = value
+        if declared[key].get("parameterType") != "STRING":
+            try:
+                values[key] = json.loads(value)
+            except ValueError:
+                raise ConfigError(f"--param {text}: expected a number.") from None
+    missing = [n for n, one in declared.items() if n not in values and not one.get("isOptional")]
+    if missing:
+        raise ConfigError(f"the parameter {missing[0]!r} has no default: --param {missing[0]}=…")
+    return values
+
+
+def _client(host: str, namespace: str, token: str | None) -> Client:
+    """Return kfp's client for a server that answers, which is asked before kfp is imported."""
+    token = (token or "").strip()  # without the end of a line, from a file with the token
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        request = urllib.request.Request(f"{host.rstrip('/')}/apis/v2beta1/healthz", None, headers)
+        with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:
+            json.load(answer)  # a login page is no JSON
+    except (OSError, ValueError) as error:
+        refused = isinstance(error, urllib.error.HTTPError) and error.code in (401, 403)
+        raise ResourceError(
+            f"no API server of Kubeflow Pipelines answers at {host} ({error}). "
+            + (
+                "Pass a token with --token that may use Kubeflow Pipelines."
+                if refused
+                else "Check --host, or make the server of a cluster reachable: kubectl "
+                "port-forward -n kubeflow svc/ml-pipeline 8888, then --host http://localhost:8888"
             )
-            spec = pipeline_file.read(pipeline)
-            arguments = pipeline_file.arguments(spec, target.parameters or ())
-        root = target.root or spec.get("defaultPipelineRoot")
-        server = Server(address, target.namespace)
-        yield Prepared(server, pipeline, pipeline_file.name(spec), root, arguments)
+        ) from error
+    with _answered(host), _quiet():
+        from kfp.client import Client
+
+        return Client(host=host, existing_token=token or None, namespace=namespace)
+
+
+@contextlib.contextmanager
+def _answered(host: str) -> Iterator[None]:
+    """Turn what the client raises into errors for people."""
+    import kfp_server_api
+    from urllib3 import exceptions
+
+    try:
+        yield
+    except kfp_server_api.ApiException as error:
+        text = f"{host} answered {error.status} {error.reason}: {str(error.body)[:500]}"
+        # The server also answers 500 for a pipeline that it cannot read.
+        at_fault = error.status < 500 or "InvalidInput" in str(error.body)
+        if at_fault and error.status not in (401, 403):
+            raise ConfigError(text) from error
+        raise ResourceError(f"{text}. Check the server's own log and --token.") from error
+    except (exceptions.HTTPError, OSError) as error:
+        raise ResourceError(
+            f"the API server at {host} no longer responds ({error}). A run that was submitted "
+            "keeps running; look at it in its web page."
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what kfp's client prints and warns of away from standard output."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
