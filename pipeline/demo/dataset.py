@@ -11,9 +11,9 @@ from PIL import Image
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.demo import encoders, hands
-from imgpipe.pipeline.demo.faults import FAULTS, LEAKS, Fault, Tools
-from imgpipe.pipeline.demo.gestures import LABELS
+from imgpipe.pipeline.demo import hands
+from imgpipe.pipeline.demo.faults import FAULTS, LEAKS, Fault, Tools, encoded
+from imgpipe.pipeline.demo.hands import LABELS
 
 SMALLEST_SET = 4  # images of a class, because faults copy some and each split needs one
 SMALLEST_SIZE = 48  # pixels; in smaller images a person cannot distinguish the gestures
@@ -173,7 +173,7 @@ def _shape(size: int, kind: int) -> tuple[int, int]:
 def _image(label: str, rng: np.random.Generator, size: int, suffix: str) -> bytes:
     kind = int(rng.choice(3, p=(0.84, 0.10, 0.06)))
     quality = int(rng.integers(72, 96))
-    return encoders.encoded(hands.render(label, rng, *_shape(size, kind)), suffix, quality)
+    return encoded(hands.render(label, rng, *_shape(size, kind)), suffix, quality)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from PIL import Image
-
-from imgpipe.pipeline.demo import encoders
+from PIL import ExifTags, Image
 
 TEXT = b"These are the minutes of the meeting, saved under the wrong name.\n" * 12
 
@@ -46,11 +45,29 @@ class Tools:
     original: Callable[[str, int], bytes]  # from class and number to a file of the set
 
 
+def encoded(image: Image.Image, suffix: str, quality: int = 90, **options: Any) -> bytes:
+    """Encode an image.
+
+    Args:
+        image: The image.
+        suffix: Suffix of the file, which names the format, such as ``.jpg`` or ``.PNG``.
+        quality: Quality of a JPEG.
+        **options: Further options of Pillow's `Image.save`.
+
+    Returns:
+        The bytes of the file.
+    """
+    buffer = io.BytesIO()
+    form = Image.registered_extensions()[suffix.lower()]
+    image.save(buffer, form, **({"quality": quality, **options} if form == "JPEG" else options))
+    return buffer.getvalue()
+
+
 def _image(label: str, number: int, suffix: str, share: float = 1.0) -> Callable[[Tools], bytes]:
     """Return a builder that encodes an image, and keeps only a share of its bytes."""
 
     def build(tools: Tools) -> bytes:
-        data = encoders.encoded(tools.image(label, number), suffix)
+        data = encoded(tools.image(label, number), suffix)
         return data[: int(len(data) * share)]
 
     return build
@@ -66,21 +83,33 @@ def _again(label: str, number: int, quality: int, scale: float) -> Callable[[Too
     def build(tools: Tools) -> bytes:
         image = Image.open(io.BytesIO(tools.original(label, number)))
         size = (round(image.width * scale), round(image.height * scale))
-        return encoders.encoded(image.resize(size, Image.Resampling.LANCZOS), ".jpg", quality)
+        return encoded(image.resize(size, Image.Resampling.LANCZOS), ".jpg", quality)
 
     return build
 
 
 def _turned(label: str, number: int) -> Callable[[Tools], bytes]:
-    return lambda tools: encoders.turned(tools.image(label, number))
+    """Return a builder of a JPEG that is stored rotated, with the Exif tag that corrects it."""
+
+    def build(tools: Tools) -> bytes:
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = 6  # shown after a quarter turn clockwise
+        stored = tools.image(label, number).transpose(Image.Transpose.ROTATE_90)
+        return encoded(stored, ".jpg", exif=exif)
+
+    return build
 
 
 def _animated(label: str, number: int) -> Callable[[Tools], bytes]:
-    return lambda tools: encoders.animation([tools.image(label, number + i) for i in range(3)])
+    def build(tools: Tools) -> bytes:
+        images = [tools.image(label, number + i) for i in range(3)]
+        return encoded(images[0], ".gif", save_all=True, append_images=images[1:], duration=200)
+
+    return build
 
 
 def _one_pixel(tools: Tools) -> bytes:
-    return encoders.encoded(Image.new("RGB", (1, 1), (200, 150, 120)), ".png")
+    return encoded(Image.new("RGB", (1, 1), (200, 150, 120)), ".png")
 
 
 # The numbers that are passed to `Tools.image` have no meaning, but must differ.

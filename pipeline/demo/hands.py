@@ -1,41 +1,50 @@
-"""Draws an image of a hand: its strokes as a relief, with skin, clothes, light and shadow.
+"""Draws a flat hand: lines with round ends for the arm, the palm and the fingers, on a background.
 
-The relief has one height for each pixel, so light and shadow come from its slopes. It is computed
-at twice the size and then reduced, for smooth edges. Colours are linear RGB values until the end.
+A right hand is seen with the wrist at (0, 0) and the knuckles at y = 1; the thumb is on the side of
+negative x. Everything else is random: the posture, the colours, the light and the background.
 """
 
 from __future__ import annotations
 
+import colorsys
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
-from imgpipe.pipeline.demo import backgrounds, gestures
-from imgpipe.pipeline.demo.backgrounds import any_colour, blurred, linear, soft_noise
-from imgpipe.pipeline.demo.gestures import CUFF, NAIL, SKIN, SLEEVE, Stroke
-
-_OVERSAMPLING = 2
-_FAR = -1.0  # height of the background in units of the hand, whose surface is above 0
-# sRGB values from light to dark. The skin of an image lies between two neighbours.
+LABELS = ("paper", "rock", "scissors")
+_SKIN, _CLOTH = range(2)
+_OVERSAMPLING = 2  # pixels of the drawing for each pixel of the image, for smooth edges
+#: For the index finger to the little finger: knuckle, length and radius.
+_FINGERS = (
+    ((-0.33, 0.96), 0.80, 0.125),
+    ((-0.11, 1.01), 0.90, 0.128),
+    ((0.11, 0.97), 0.83, 0.122),
+    ((0.30, 0.86), 0.64, 0.108),
+)
+#: sRGB values of skin from light to dark. The skin of an image lies between two neighbours.
 _TONES = ((246, 218, 198), (233, 191, 162), (214, 165, 128), (166, 114, 79), (104, 66, 46))
+
+Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class _Relief:
-    """What is seen at each pixel, [H, W]; lengths are in units of the hand."""
+class _Stroke:
+    """A line with round ends. Lengths are in units of the hand."""
 
-    height: np.ndarray  # float32; above 0 on the hand
-    part: np.ndarray  # uint8: the part of the stroke that is in front
-    crease: np.ndarray  # float32: darkness of the folds of the skin, from 0 to 1
+    points: tuple[Point, ...]
+    radius: float
+    part: int = _SKIN
+    edge: bool = True  # whether it has an outline, which separates it from those below it
 
 
 def render(label: str, rng: np.random.Generator, width: int, height: int) -> Image.Image:
     """Draw a hand.
 
     Args:
-        label: The gesture, one of `gestures.LABELS`.
+        label: The gesture, one of `LABELS`.
         rng: Source of randomness for everything else.
         width: Width in pixels.
         height: Height in pixels.
@@ -44,151 +53,153 @@ def render(label: str, rng: np.random.Generator, width: int, height: int) -> Ima
         An RGB image.
     """
     size = np.array([width, height]) * _OVERSAMPLING
-    strokes = gestures.sample(label, rng)
-    unit = float(rng.uniform(0.70, 0.94) * min(size / np.ptp(_corners(strokes), axis=0)))
-    unit = min(unit, 0.55 * float(size.min()))  # otherwise a fist, whose box is small, is huge
-    middle = size / 2 + rng.normal(0, 0.035, 2) * size
-    relief = _relief(strokes, unit, middle - unit * _corners(strokes).mean(0), size)
-    lamp = _lamp(rng)
-    colour, floor = _shaded(_albedo(relief, rng), relief, unit, lamp, float(rng.uniform(0.4, 0.9)))
-    alpha = _reduced((relief.height > 0).astype(np.float32))
-    back = backgrounds.paint(rng, height, width) * (1 - _reduced(floor)) * (0.55 + 0.5 * lamp[2])
-    return _developed(back * (1 - alpha) + _reduced(colour), rng)
-
-
-def _corners(strokes: list[Stroke]) -> np.ndarray:
-    """Return two opposite corners [2, 2] of the box around the hand, without its arm."""
-    ends = [(np.array(p), s.radius) for s in strokes if s.framed for p in (s.start, s.end)]
-    return np.array([np.min([p - r for p, r in ends], 0), np.max([p + r for p, r in ends], 0)])
-
-
-def _relief(strokes: list[Stroke], unit: float, offset: np.ndarray, size: np.ndarray) -> _Relief:
-    """Put strokes on top of each other; `offset` is the pixel of the origin of the hand."""
-    top = np.full((size[1], size[0]), _FAR, np.float32)
-    part = np.full(top.shape, SKIN, np.uint8)
-    crease = np.zeros_like(top)
-    for stroke in strokes:
-        box = _box(stroke, unit, offset, size)
-        y, x = ((np.arange(b.start, b.stop, dtype=np.float32)) for b in box)
-        x = (x[None] - np.float32(offset[0])) / np.float32(unit) - np.float32(stroke.start[0])
-        y = (y[:, None] - np.float32(offset[1])) / np.float32(unit) - np.float32(stroke.start[1])
-        dx, dy = stroke.end[0] - stroke.start[0], stroke.end[1] - stroke.start[1]
-        length = math.hypot(dx, dy) + 1e-6  # knuckles are strokes without a length
-        unbounded = (x * dx + y * dy) / length**2
-        along = np.clip(unbounded, 0, 1)
-        radius = stroke.radius + along * (stroke.tip - stroke.radius)
-        rest = radius**2 - (x - along * dx) ** 2 - (y - along * dy) ** 2
-        if stroke.part in (SLEEVE, CUFF):  # cloth ends in a straight edge
-            rest = np.where(unbounded < 0, -1, rest)
-        # A parabola across the stroke, `radius` high in the middle and 0 at the edge.
-        z = stroke.lift + rest / radius
-        share = np.clip(0.5 + (z - top[box]) * (0.5 / stroke.blend), 0, 1)  # a smooth maximum
-        if stroke.lift:  # it lies on the others, so it does not widen them
-            share *= rest > 0
-        top[box] += share * (z - top[box]) + share * (1 - share) * stroke.blend
-        part[box][share > 0.5] = stroke.part
-        fold = np.exp(-((along * length / 0.035) ** 2)) * stroke.crease
-        crease[box] += (share > 0.5) * (fold - crease[box])
-    return _Relief(top, part, crease)
-
-
-def _box(stroke: Stroke, unit: float, offset: np.ndarray, size: np.ndarray) -> tuple[slice, slice]:
-    """Return the rows and columns of an image that a stroke may touch."""
-    ends = np.array([stroke.start, stroke.end]) * unit + offset
-    reach = (max(stroke.radius, stroke.tip) + 0.2) * unit + 1
-    low = np.clip(ends.min(0) - reach, 0, size).astype(int)
-    high = np.clip(ends.max(0) + reach + 1, 0, size).astype(int)
-    return slice(low[1], high[1]), slice(low[0], high[0])
-
-
-def _albedo(relief: _Relief, rng: np.random.Generator) -> np.ndarray:
-    """Return the colours [3, H, W] of skin, nails and clothes without light."""
+    image = _background(rng, *map(int, size))
+    gesture = {"rock": _rock, "paper": _paper, "scissors": _scissors}[label]
+    strokes = [*_arm(rng), *_palm(), *gesture(rng)]
+    placed = _placed(strokes, rng, size)
     at = rng.uniform(0, len(_TONES) - 1.001)
     low, high = (np.array(_TONES[int(at) + i]) for i in (0, 1))
-    tone = linear(np.clip(low + at % 1 * (high - low) + rng.normal(0, 4, 3), 5, 255))
-    rows, cols = relief.height.shape
-    red = np.clip(0.25 + 0.25 * soft_noise(rng, rows, cols, 6, 3), 0, 0.6)[None]
-    skin = _column(*tone) * (1 - red * _column(0.0, 0.30, 0.36))
-    skin = skin * (1 - relief.crease * _column(0.6, 0.9, 0.9))
-    cloth, trim = linear(any_colour(rng, 0.7)), linear(any_colour(rng, 0.7))
-    nail = linear(any_colour(rng, 0.9)) if rng.random() < 0.12 else 0.75 * tone + 0.2
-    knit = 1 + 0.12 * soft_noise(rng, rows, cols, 50)
-    for which, colour in ((SLEEVE, cloth), (CUFF, trim), (NAIL, nail)):
-        shown = knit if which != NAIL else np.float32(1)
-        skin = np.where(relief.part == which, _column(*colour) * shown, skin)
-    return skin
+    colours = (low + at % 1 * (high - low) + rng.normal(0, 4, 3), _colour(rng))
+    pen = ImageDraw.Draw(image)
+    for stroke, points, radius in placed:
+        colour = colours[stroke.part]
+        if stroke.edge:
+            _line(pen, points, radius, colour * 0.55)
+        _line(pen, points, radius * (0.88 if stroke.edge else 1), colour)
+    return _developed(image.reduce(_OVERSAMPLING), rng)
 
 
-def _column(*values: float) -> np.ndarray:
-    return np.array(values, np.float32)[:, None, None]
+def _arm(rng: np.random.Generator) -> Iterator[_Stroke]:
+    """Yield the forearm, mostly with a sleeve."""
+    lean = rng.uniform(-1.0, 1.0)
+    yield _Stroke(((0, 0), (lean, -3.5)), 0.33)
+    if rng.random() < 0.65:
+        cuff = rng.uniform(0.15, 0.7)
+        yield _Stroke(((lean * cuff / 3.5, -cuff - 0.3), (lean, -3.5)), 0.42, _CLOTH)
 
 
-def _lamp(rng: np.random.Generator) -> np.ndarray:
-    """Return the unit vector to the lamp (x right, y down, z to the viewer), mostly from above."""
-    turn = rng.normal(-np.pi / 2, 0.9)
-    rise = np.radians(rng.uniform(35, 65))
-    flat = np.cos(rise)
-    return np.array([np.cos(turn) * flat, np.sin(turn) * flat, np.sin(rise)], np.float32)
+def _palm() -> Iterator[_Stroke]:
+    for x, (knuckle, _, radius) in zip((-0.19, -0.07, 0.07, 0.18), _FINGERS, strict=True):
+        yield _Stroke(((x, 0.14), (knuckle[0], knuckle[1] - 0.06)), radius + 0.07, edge=False)
 
 
-def _shaded(
-    albedo: np.ndarray, relief: _Relief, unit: float, lamp: np.ndarray, key: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Light the hand.
+def _straight(rng: np.random.Generator, number: int, angle: float) -> _Stroke:
+    """Return a straight finger at an angle in degrees."""
+    (x, y), length, radius = _FINGERS[number]
+    angle = math.radians(angle + rng.normal(0, 2.5))
+    length *= rng.uniform(0.88, 1.08)
+    tip = (x + math.sin(angle) * length, y + math.cos(angle) * length)
+    return _Stroke(((x * 0.7, y - 0.3), (x, y), tip), radius)
+
+
+def _folded(rng: np.random.Generator, *numbers: int) -> Iterator[_Stroke]:
+    """Yield closed fingers."""
+    for number in numbers:
+        (x, y), _, radius = _FINGERS[number]
+        shift = rng.normal(0, 0.015)
+        yield _Stroke(((x + shift, y + 0.04), (x * 0.86, y - 0.36 + shift)), radius * 1.05)
+
+
+def _thumb(rng: np.random.Generator, *points: Point) -> _Stroke:
+    (x, y) = points[-1]
+    tip = (x + rng.normal(0, 0.04), y + rng.normal(0, 0.03))
+    return _Stroke((*points[:-1], tip), 0.125)
+
+
+def _rock(rng: np.random.Generator) -> Iterator[_Stroke]:
+    yield from _folded(rng, 3, 2, 1, 0)
+    across = rng.random() < 0.75  # of the fingers, or along the side of the index finger
+    yield _thumb(rng, (-0.34, 0.28), (-0.42, 0.56), (0.02, 0.54) if across else (-0.42, 0.94))
+
+
+def _paper(rng: np.random.Generator) -> Iterator[_Stroke]:
+    spread, lean = rng.uniform(0.45, 1.5), rng.normal(0, 3)
+    for number, angle in enumerate((-13, -3, 7, 19)):
+        yield _straight(rng, number, angle * spread + lean)
+    out = rng.uniform(0, 1)  # 0: the thumb lies along the palm; 1: it is spread
+    tip = (-0.62 - 0.38 * out, 0.86 - 0.14 * out)
+    yield _thumb(rng, (-0.24, 0.26), (-0.48 - 0.16 * out, 0.56), tip)
+
+
+def _scissors(rng: np.random.Generator) -> Iterator[_Stroke]:
+    opening, lean = rng.uniform(24, 46), rng.normal(0, 4)
+    yield _straight(rng, 0, lean - opening * 0.55)
+    yield _straight(rng, 1, lean + opening * 0.45)
+    yield from _folded(rng, 3, 2)
+    yield _thumb(rng, (-0.30, 0.28), (-0.30, 0.54), (0.10, 0.62))
+
+
+def _placed(
+    strokes: list[_Stroke], rng: np.random.Generator, size: np.ndarray
+) -> list[tuple[_Stroke, np.ndarray, float]]:
+    """Turn, mirror and scale a hand, and return each stroke with its points and radius in pixels.
 
     Args:
-        albedo: Colours of the hand [3, H, W].
-        relief: The hand.
-        unit: Pixels of a unit of the hand.
-        lamp: Unit vector to the lamp.
-        key: Share of the light that comes from the lamp, from 0 to 1; the rest is ambient.
-
-    Returns:
-        The colours of the hand [3, H, W], which are 0 outside of it, and the darkness of its
-        shadow on the background [H, W] from 0 to 1.
+        strokes: Strokes whose y points up.
+        rng: Source of randomness.
+        size: Width and height of the drawing in pixels.
     """
-    seen = relief.height > 0
-    solid = np.maximum(relief.height, 0)
-    smooth = blurred(solid, unit * 0.012)
-    down, right = np.gradient(smooth * unit)
-    facing = (lamp[2] - lamp[0] * right - lamp[1] * down) / np.sqrt(1 + right**2 + down**2)
-    hollow = np.clip((blurred(solid, unit * 0.09) - solid) / 0.16, 0, 0.8) * seen
-    hidden = np.zeros_like(solid)
-    for step in (0.06, 0.12, 0.2, 0.3):  # units of the hand towards the lamp
-        gap = _shifted(solid, lamp[:2] * step * unit) - solid - step * lamp[2] * 0.8 - 0.02
-        hidden = np.maximum(hidden, np.clip(gap / 0.10, 0, 1))
-    lit = np.clip((facing + 0.25) / 1.25, 0, 1) * (1 - 0.75 * blurred(hidden, unit * 0.02))
-    light = (1.25 - 0.75 * key) * (1 - 0.8 * hollow) * 0.75 + key * lit
-    shine = 0.06 * np.clip(facing, 0, 1) ** 16 * key
-    floor = blurred(_shifted(seen.astype(np.float32), lamp[:2] * 0.28 * unit), unit * 0.12)
-    return (albedo * light + shine) * seen, np.clip(floor, 0, 1) * key * 0.7
+    turn = rng.normal(0, 22)
+    if rng.random() < 0.15:  # some hands come from the side
+        turn += rng.choice((-90, 90))
+    cos, sin = math.cos(math.radians(turn)), math.sin(math.radians(turn))
+    mirror, squeeze = rng.choice((-1, 1)), rng.uniform(0.82, 1.0)
+    matrix = np.array([[cos, -sin], [sin, cos]]) @ np.diag([mirror * squeeze, -1.0])
+    turned = [np.array(stroke.points) @ matrix.T for stroke in strokes]
+    hand = np.concatenate([p for p, s in zip(turned, strokes, strict=True) if s.points[-1][1] > 0])
+    low, high = hand.min(0) - 0.15, hand.max(0) + 0.15
+    unit = float(rng.uniform(0.70, 0.94) * min(size / (high - low)))
+    unit = min(unit, 0.5 * float(size.min()))  # otherwise a fist, whose box is small, is huge
+    offset = size / 2 + rng.normal(0, 0.035, 2) * size - unit * (low + high) / 2
+    girth = rng.uniform(0.9, 1.1) * unit
+    return [
+        (stroke, points * unit + offset, stroke.radius * girth)
+        for stroke, points in zip(strokes, turned, strict=True)
+    ]
 
 
-def _shifted(plane: np.ndarray, by: np.ndarray) -> np.ndarray:
-    """Return what lies `by` (x, y) pixels away from each pixel of [H, W]; 0 outside."""
-    image = Image.fromarray(plane)
-    matrix = (1, 0, float(by[0]), 0, 1, float(by[1]))
-    return np.asarray(image.transform(image.size, Image.Transform.AFFINE, matrix))
+def _line(pen: ImageDraw.ImageDraw, points: np.ndarray, radius: float, colour: np.ndarray) -> None:
+    fill = tuple(np.clip(colour, 0, 255).astype(int).tolist())
+    pen.line([tuple(point) for point in points], fill=fill, width=round(2 * radius))
+    for x, y in points:
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)
 
 
-def _reduced(planes: np.ndarray) -> np.ndarray:
-    """Return the means of blocks of pixels of [..., H, W]."""
-    k = _OVERSAMPLING
-    blocks = [planes[..., i::k, j::k] for i in range(k) for j in range(k)]  # faster than reshape
-    return sum(blocks[1:], blocks[0]) / np.float32(k * k)
+def _colour(rng: np.random.Generator, vivid: float = 0.7) -> np.ndarray:
+    """Return a random colour as sRGB values [3]; `vivid` is the largest saturation, 0..1."""
+    rgb = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0, vivid), rng.uniform(0.15, 0.95))
+    return np.array(rgb) * 255
 
 
-def _developed(pixels: np.ndarray, rng: np.random.Generator) -> Image.Image:
-    """Convert linear values [3, H, W] to sRGB, with the exposure, blur and noise of a camera."""
-    # A camera exposes for a medium grey, here only halfway and within limits.
-    metered = np.clip((0.30 / max(float(pixels.mean()), 0.01)) ** 0.5, 0.75, 1.8)
-    gain = metered * rng.uniform(0.85, 1.15) * rng.normal(1, 0.03, 3)
-    pixels = pixels * _column(*gain)
-    pixels = 1.2 * pixels / (1 + 0.3 * pixels)  # compresses highlights instead of clipping them
-    srgb = np.clip(pixels, 0, 1) ** np.float32(1 / 2.2) * 255
-    image = Image.fromarray(srgb.transpose(1, 2, 0).astype(np.uint8))
+def _background(rng: np.random.Generator, width: int, height: int) -> Image.Image:
+    """Paint soft spots of two colours, mostly with some shapes on them."""
+    cells = int(rng.integers(2, 9))
+    noise = rng.random((cells, cells), np.float32)[..., None]
+    first, second = _colour(rng), _colour(rng)
+    spots = (first + noise * rng.uniform(0.1, 0.7) * (second - first)).astype(np.uint8)
+    image = Image.fromarray(spots).resize((width, height), Image.Resampling.BICUBIC)
+    if rng.random() < 0.6:
+        pen = ImageDraw.Draw(image)
+        for _ in range(int(rng.integers(1, 12))):
+            fill = tuple(_colour(rng).astype(int).tolist())
+            x, y = rng.uniform(-0.1, 1.0, 2) * (width, height)
+            a, b = rng.uniform(0.04, 0.4, 2) * max(width, height)
+            draw = pen.ellipse if rng.random() < 0.5 else pen.rectangle
+            draw((x, y, x + a, y + b), fill=fill)
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 6.0)))
+    return image
+
+
+def _developed(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Add the light, the exposure, the blur and the noise of a photograph."""
     if rng.random() < 0.4:
-        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.9)))
-    strength = np.float32(rng.uniform(0.5, 4))
-    grain = rng.standard_normal((*pixels.shape[1:], 3), np.float32) * strength
-    return Image.fromarray(np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8))
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.6)))
+    pixels = np.asarray(image, np.float32)
+    height, width = pixels.shape[:2]
+    y, x = np.mgrid[-0.5 : 0.5 : height * 1j, -0.5 : 0.5 : width * 1j].astype(np.float32)
+    angle, strength = rng.uniform(0, 2 * math.pi), rng.uniform(0.1, 0.6)
+    light = 1 + strength * (x * math.cos(angle) + y * math.sin(angle))
+    exposure = rng.uniform(0.85, 1.15) * rng.normal(1, 0.03, 3)
+    grain = rng.standard_normal(pixels.shape, np.float32) * rng.uniform(0.5, 4)
+    lit = pixels * light[..., None] * exposure + grain
+    return Image.fromarray(np.clip(lit, 0, 255).astype(np.uint8))

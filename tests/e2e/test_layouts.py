@@ -34,7 +34,7 @@ def test_the_given_splits_are_kept(outcome):
 
 
 def test_an_empty_split_has_no_metrics(outcome):
-    assert set(outcome.summary["metrics"]) == {"train", "validation"}
+    assert set(outcome.summary["metrics"]) == {"validation"}
     assert outcome.summary["bank"]["forward_passes"] == 3 * 28 + 12
 
 
