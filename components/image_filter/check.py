@@ -10,7 +10,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.image_file.header import PIXEL_LIMIT
 from imgpipe.components.image_file.measurements import Measurement

@@ -14,9 +14,10 @@ import functools
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypedDict, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.image_file.grey_comparison import Pairs
 from imgpipe.components.image_file.perceptual_hash import BITS

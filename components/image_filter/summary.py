@@ -7,7 +7,9 @@ import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
+
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.image_filter import placement
 from imgpipe.components.image_filter.check import Finding, Settings

@@ -24,7 +24,7 @@ _NAMES = {str: "text", int: "whole number", float: "number", bool: "true or fals
 
 def json_formats() -> str:
     """Return the page of all formats."""
-    from imgpipe.pipeline.json_formats import FORMATS
+    from imgpipe.pipeline.records import FORMATS
 
     parts, shown = [HEADING], {}
     for command, kind in FORMATS.items():
@@ -49,8 +49,12 @@ def _format(kind: Any) -> Iterator[str]:
 
 def _rows(kind: Any, prefix: str) -> Iterator[str]:
     """Yield the rows of an object, each field followed by the fields below it."""
-    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
-        own, meaning = typing.get_args(hint)
+    fields = getattr(kind, "model_fields", {})
+    for key, hint in typing.get_type_hints(kind, include_extras=True).items():
+        if key.startswith("model_config"):
+            continue
+        name = getattr(fields.get(key), "alias", None) or key
+        own, *_, meaning = typing.get_args(hint)
         field = (
             f"{prefix}{name}".replace("*", "&#42;").replace(".", ".<wbr>").replace("_", "_<wbr>")
         )
@@ -63,8 +67,10 @@ def _rows(kind: Any, prefix: str) -> Iterator[str]:
 def _below(kind: Any) -> tuple[Any, str]:
     """Return the object in a type and the path to it; None without one."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if typing.is_typeddict(kind):
+    if hasattr(kind, "model_fields") or hasattr(kind, "__required_keys__"):
         return kind, ""
+    if origin is typing.Annotated:
+        return _below(inner[0])
     if origin is types.UnionType or origin is typing.Union:
         found = (_below(one) for one in inner)
         return next((one for one in found if one[0] is not None), (None, ""))

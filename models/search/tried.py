@@ -1,6 +1,6 @@
 """Describes the networks that a search has tried, for people.
 
-A row of the search has the keys of `pipeline.json_formats.run.Tried`.
+A row of the search has the keys of `pipeline.records.run.Tried`.
 """
 
 from __future__ import annotations

@@ -195,7 +195,7 @@ def _verdict(judged: Judged, refused: bool) -> str:
 
 
 def as_json(found: Examined) -> dict[str, Any]:
-    """Build what `--json` writes; `imgpipe.pipeline.json_formats` declares it."""
+    """Build what `--json` writes; `imgpipe.pipeline.records` declares it."""
     from imgpipe.components.image_filter.near_groups import set_aside
     from imgpipe.components.report.check_page import findings
 

@@ -54,7 +54,7 @@ def command(
 
     a, b = _chosen(first, second)
     with steps.quiet():  # without the messages that TensorFlow prints
-        compared = run_comparison.compare(a, b)
+        compared = run_comparison.compare(a, b).dump()
         if html_file is not None:
             output_files.write(html_file, _page(compared, (a, b)), "--html ")
     output_files.write_json(compared, json_file)

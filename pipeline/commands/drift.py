@@ -101,7 +101,7 @@ def drift(
 def as_json(
     read: Log, examined: Examined, folder: Path | None, written: int | None
 ) -> dict[str, Any]:
-    """Build what `--json` writes; `imgpipe.pipeline.json_formats` declares it.
+    """Build what `--json` writes; `imgpipe.pipeline.records` declares it.
 
     Args:
         read: The log.

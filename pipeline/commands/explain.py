@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from imgpipe.models.export.served_model import Served
     from imgpipe.models.network.classifier import Classifier
     from imgpipe.models.network.layer_sizes import LayerSize
-    from imgpipe.pipeline.json_formats import common
-    from imgpipe.pipeline.json_formats import models as formats
 
 app = typer.Typer()
 
@@ -92,7 +90,7 @@ def command(
     if images and not any(path.exists() for path in images):
         raise ConfigError(f"explain: there is no file {', '.join(map(str, images))}.")
     version = pushed_models.version_folder(model, None)
-    explained: list[formats.ExplainedImage] = []
+    explained: list[dict[str, Any]] = []
     with steps.quiet(to_stderr=json_file == output_files.STANDARD_OUTPUT) as console:
         with quick_imports():
             from imgpipe.models.export.served_model import Served
@@ -108,7 +106,7 @@ def command(
             named = {size.name: size for size in sizes}
             inside = Inside(classifier, Served(str(version), CAM), named, chosen)
             explained = _explain(console, images, inside, to)
-    found: formats.Explained = {
+    found = {
         "schema": SCHEMA,
         "model": str(version),
         "images": explained,
@@ -121,13 +119,13 @@ def command(
 
 def _explain(
     console: Console, images: Sequence[Path], inside: Inside, out: Path
-) -> list[formats.ExplainedImage]:
+) -> list[dict[str, Any]]:
     """Explain all images, and return what was found, as in the JSON."""
     from imgpipe.components.report.text import plural
     from imgpipe.pipeline.command_line import image_bytes
     from imgpipe.pipeline.configuration.config import Config
 
-    found: list[formats.ExplainedImage] = []
+    found: list[dict[str, Any]] = []
     for (path, data, error), name in zip(
         image_bytes.read(images, Config().judge.pixel_limit), _folders(images), strict=True
     ):
@@ -165,9 +163,7 @@ def _folders(images: Sequence[Path]) -> Iterator[str]:
         yield name
 
 
-def _explain_one(
-    data: bytes, inside: Inside, folder: Path
-) -> tuple[list[Path], str, list[common.Probability]]:
+def _explain_one(data: bytes, inside: Inside, folder: Path) -> tuple[list[Path], str, list[Any]]:
     """Return the files that were written for one image, its label and most probable classes."""
     import numpy as np
     import tensorflow as tf
@@ -256,7 +252,7 @@ def _cells(size: LayerSize) -> Iterator[Any]:
     yield f"{size.parameters:,}" if size.parameters else ""
 
 
-def _layer(size: LayerSize) -> formats.Layer:
+def _layer(size: LayerSize) -> dict[str, Any]:
     return {
         "name": size.name,
         "kind": size.kind,

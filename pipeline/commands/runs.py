@@ -13,7 +13,7 @@ from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.output.past_runs import PastRun
-    from imgpipe.pipeline.output.run_changes import Change
+    from imgpipe.pipeline.records.runs import Change
 
 app = typer.Typer()
 
@@ -90,11 +90,11 @@ def _row(one: PastRun, before: Sequence[PastRun]) -> dict[str, Any]:
         "folder": str(one.folder),
         "started": one.started,
         "status": one.status,
-        "verdict": one.summary.get("verdict"),
+        "verdict": one.summary and one.summary.verdict,
         "accuracy": one.accuracy,
-        "ci95": one.gate.get("ci95"),
-        "split": one.gate.get("split"),
-        "folds": one.folds and {key: one.folds[key] for key in ("folds", "mean", "std")},
+        "ci95": one.gate.ci95,
+        "split": one.gate.split or None,
+        "folds": one.folds and one.folds.model_dump(include={"folds", "mean", "std"}),
         "images": sum(counts.values()) if counts else None,
         "classes": len(counts) if counts else None,
         "changed": {
@@ -102,13 +102,13 @@ def _row(one: PastRun, before: Sequence[PastRun]) -> dict[str, Any]:
             "data": _changes(with_data and counts and run_changes.data(with_data, one)),
         },
         "version": one.version,
-        "seconds": (one.summary.get("timings") or {}).get("total_s"),
-        "report": one.summary.get("report"),
+        "seconds": one.summary and one.summary.timings.total_s,
+        "report": one.summary and one.summary.report,
     }
 
 
 def _changes(changes: Sequence[Change] | Any) -> list[dict[str, Any]]:
-    return [change.as_json() for change in changes or ()]
+    return [change.dump() for change in changes or ()]
 
 
 def _print(out: Path, rows: Sequence[dict[str, Any]], total: int) -> None:

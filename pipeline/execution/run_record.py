@@ -33,7 +33,7 @@ class Outcome:
     Attributes:
         exit_code: Exit code of the command line.
         verdict: A sentence for people.
-        summary: The summary, as `imgpipe.pipeline.execution.summary` describes it.
+        summary: The summary, as `imgpipe.pipeline.records.run` declares it.
         directory: Folder of the run with its log, summary, report and configuration.
         repeated: Whether it is the outcome of an earlier run, because nothing has changed since.
     """

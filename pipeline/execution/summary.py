@@ -1,8 +1,4 @@
-"""Builds the summary of a run for other programs (``--json``).
-
-`imgpipe.pipeline.json_formats.run` declares the fields. All of them are always present; their value
-is null if the run did not get that far.
-"""
+"""Builds the summary of a run from its facts; `records.run` declares the fields."""
 
 from __future__ import annotations
 
@@ -11,15 +7,7 @@ from typing import Any
 
 from imgpipe.components.report.expectation import beside
 from imgpipe.components.report.hints import warnings
-
-SCHEMA = 1
-#: Fields of the result of the folds.
-FOLDS = (
-    *("folds", "threshold", "mean", "std", "min", "max", "images", "correct", "groups"),
-    *("per_fold", "seconds", "blessed", "automatic"),
-)
-_METRICS = ("accuracy", "loss", "ece", "ece_by_chance", "per_class")
-_EXPORT = ("blessed", "why", "file", "bytes", "images", "accuracy", "model_accuracy", "agreement")
+from imgpipe.pipeline.records.run import Summary
 
 
 def build(
@@ -43,60 +31,38 @@ def build(
     Returns:
         The summary, which consists of JSON values only.
     """
-    settings = facts["settings"]
-    push = facts.get("push") or {"status": "refused", "version": None, "path": None}
-    gate = facts.get("gate")
-    folds, lite = facts.get("cross_validation"), facts.get("lite")
-    return {
-        "schema": SCHEMA,
-        "status": status,
-        "blessed": status == "blessed",
-        "verdict": verdict,
-        "gate": gate
-        and {
-            key: gate[key] for key in ("split", "threshold", "value", "ci95", "baseline", "failed")
-        },
-        "cross_validation": folds and {key: folds[key] for key in FOLDS},
-        "lite": lite
-        and {export["kind"]: {key: export[key] for key in _EXPORT} for export in lite["exports"]},
-        "warnings": warnings(facts),
-        "expected": beside(facts),
-        "push": {key: push.get(key) for key in ("status", "version", "path")},
-        "model": {
-            "name": settings["name"],
-            "backbone": settings["backbone"],
-            "classes": settings["vocabulary"],
-            "image_size": settings["image_size"],
-        },
-        "data": _data(facts, settings.get("proposals", 0)),
-        "training": _training(facts.get("training") or {}),
-        "metrics": {
-            split: {key: figures[key] for key in _METRICS}
-            for split, figures in (facts.get("metrics") or {}).items()
-        },
-        "timings": {key: timings[key] for key in ("total_s", "import_s", "components")},
-        "bank": _bank(facts.get("bank") or {}, cached="FeatureBank" in timings["cached"]),
-        "cached": list(timings["cached"]),
-        "report": report,
-        "log": log,
-    }
-
-
-def _data(facts: Mapping[str, Any], proposals: int) -> dict[str, Any]:
-    """Numbers of images by what became of them, and of overrides that nobody has confirmed."""
-    data = facts.get("data") or {}
-    return {
-        "in": data.get("in", 0),
-        "kept": data.get("kept", 0),
-        "rejected": data.get("rejected", 0),
-        "repaired": data.get("repaired", 0),
-        "by_reason": data.get("by_reason", {}),
-        "warned": {found["reason"]: found["count"] for found in data.get("warnings", [])},
-        "set_aside": (facts.get("near") or {}).get("set_aside", {}),
-        "splits": data.get("by_split", {}),
-        "overrides": (data.get("overrides") or {}).get("relabelled", {}),
-        "proposals": proposals,
-    }
+    settings, data = facts["settings"], facts.get("data") or {}
+    lite = facts.get("lite")
+    summary = Summary.model_validate(
+        {
+            "status": status,
+            "blessed": status == "blessed",
+            "verdict": verdict,
+            "gate": facts.get("gate"),
+            "cross_validation": facts.get("cross_validation"),
+            "lite": lite and {one["kind"]: one for one in lite["exports"]},
+            "warnings": warnings(facts),
+            "expected": beside(facts),
+            "push": facts.get("push") or {},
+            "model": {**settings, "classes": settings["vocabulary"]},
+            "data": {
+                **data,
+                "warned": {one["reason"]: one["count"] for one in data.get("warnings", [])},
+                "set_aside": (facts.get("near") or {}).get("set_aside", {}),
+                "splits": data.get("by_split", {}),
+                "overrides": (data.get("overrides") or {}).get("relabelled", {}),
+                "proposals": settings.get("proposals", 0),
+            },
+            "training": _training(facts.get("training") or {}),
+            "metrics": facts.get("metrics") or {},
+            "timings": timings,
+            "bank": _bank(facts.get("bank") or {}, cached="FeatureBank" in timings["cached"]),
+            "cached": timings["cached"],
+            "report": report,
+            "log": log,
+        }
+    )
+    return summary.dump()
 
 
 def _bank(bank: Mapping[str, Any], cached: bool) -> dict[str, int]:
@@ -112,23 +78,13 @@ def _bank(bank: Mapping[str, Any], cached: bool) -> dict[str, int]:
 
 
 def _training(history: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Training, fine-tuning and calibration; None if no model was trained."""
+    """Training and fine-tuning with their numbers of epochs; None if no model was trained."""
     if not history.get("epochs"):
         return None
-    fine_tuned = history.get("fine_tune")
-    stage = ("best_epoch", "stopped", "seconds")
-    outcome = ("trained", "head_accuracy", "accuracy", "helped", "shipped")
+    tuned = history.get("fine_tune")
     return {
-        "trained": history.get("trained", "head"),
+        "trained": "head",
+        **history,
         "epochs": len(history["epochs"]),
-        **{key: history.get(key) for key in stage},
-        "solution": history.get("solution"),
-        "fine_tune": fine_tuned
-        and {
-            "epochs": len(fine_tuned["epochs"]),
-            **{key: fine_tuned.get(key) for key in (*stage, *outcome)},
-        },
-        "calibration": history.get("calibration"),
-        "search": history.get("search"),
-        "search_ended": history.get("search_ended"),
+        "fine_tune": tuned and {**tuned, "epochs": len(tuned["epochs"])},
     }

@@ -17,21 +17,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
+
 from imgpipe.components.storage.manifest import MANIFEST
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.pipeline.configuration.flat_settings import flat
-from imgpipe.pipeline.output import past_summary, run_folders
+from imgpipe.pipeline.output import run_folders
 from imgpipe.pipeline.output.run_folders import ARTIFACTS, CONFIG, RUNS, SUMMARY
 from imgpipe.pipeline.output.run_lock import LOCK
+from imgpipe.pipeline.records.run import Folds, Gate, Summary
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.configuration.config import Config
 
 PAGE = "report.html"
 _FACTS = "facts.json"
-_PUBLISHED = ("pushed", "unchanged")
 _NAMED = 3  # runs that a message names
+_ARTIFACTS = TypeAdapter(dict[str, dict[str, str]])
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,14 @@ class PastRun:
 
     Attributes:
         folder: Folder of the run, below ``runs`` of the output folder.
-        summary: The summary; empty for a run that is working or was killed, or whose summary is
+        summary: The summary; None for a run that is working or was killed, or whose summary is
             damaged.
         working: Whether the run is working now.
         fault: Why the summary cannot be read, "" if it can or if there is none.
     """
 
     folder: Path
-    summary: Mapping[str, Any]
+    summary: Summary | None
     working: bool = False
     fault: str = ""
 
@@ -71,8 +74,9 @@ class PastRun:
         """How the run ended: a status of the summary, or ``working``, ``killed`` or ``damaged``."""
         if self.fault:
             return "damaged"
-        status: str | None = self.summary.get("status")
-        return status or ("working" if self.working else "killed")
+        if self.summary is not None:
+            return self.summary.status
+        return "working" if self.working else "killed"
 
     @property
     def started(self) -> str:
@@ -84,26 +88,27 @@ class PastRun:
         return time.strftime("%Y-%m-%d %H:%M:%S", moment)
 
     @property
-    def gate(self) -> Mapping[str, Any]:
-        """The accuracy that was judged; empty for a run that judged none."""
-        return self.summary.get("gate") or {}
+    def gate(self) -> Gate:
+        """The accuracy that was judged; without a value for a run that judged none."""
+        return (self.summary and self.summary.gate) or Gate()
 
     @property
     def accuracy(self) -> float | None:
         """Validation accuracy, None for a run that judged no model."""
-        return self.gate.get("value")
+        return self.gate.value
 
     @property
-    def folds(self) -> Mapping[str, Any] | None:
+    def folds(self) -> Folds | None:
         """The result of the folds where they decide instead of validation, otherwise None."""
-        return self.summary.get("cross_validation") or None
+        return self.summary.cross_validation if self.summary else None
 
     @property
     def version(self) -> int | None:
         """Number of the version that serves the model of this run, None if there is none."""
-        push = self.summary.get("push") or {}
-        number = push.get("version")
-        return int(number) if push.get("status") in _PUBLISHED and number is not None else None
+        push = self.summary and self.summary.push
+        if not push or push.status == "refused" or push.version is None:
+            return None
+        return int(push.version)
 
     @property
     def versions_folder(self) -> Path:
@@ -115,7 +120,7 @@ class PastRun:
     def by_class(self) -> dict[str, int]:
         """Number of kept images by class, over all splits."""
         counts: dict[str, int] = {}
-        for split in ((self.summary.get("data") or {}).get("splits") or {}).values():
+        for split in (self.summary.data.splits if self.summary else {}).values():
             for label, count in split.items():
                 counts[label] = counts.get(label, 0) + count
         return counts
@@ -142,8 +147,9 @@ class PastRun:
     def artifacts(self) -> dict[str, dict[str, str]] | None:
         """Folder of each artifact by component and output; None if there is no such record."""
         try:
-            return past_summary.read_artifacts(self.folder / ARTIFACTS)
-        except (OSError, ValueError):
+            found = json_object.read(self.folder / ARTIFACTS)
+            return _ARTIFACTS.validate_python(found, strict=True)
+        except (OSError, ValueError):  # of which pydantic's error is one
             return None
 
     def artifact(self, component: str, output: str) -> str:
@@ -259,11 +265,11 @@ def read(out: Path) -> list[PastRun]:
 
 def _past_run(folder: Path, working: bool) -> PastRun:
     try:
-        return PastRun(folder, past_summary.read(folder / SUMMARY), working)
+        return PastRun(folder, Summary.read(json_object.read(folder / SUMMARY)), working)
     except FileNotFoundError:
-        return PastRun(folder, {}, working)
+        return PastRun(folder, None, working)
     except (OSError, ValueError) as error:
-        return PastRun(folder, {}, working, str(error))
+        return PastRun(folder, None, working, str(error))
 
 
 def is_working(out: Path) -> bool:

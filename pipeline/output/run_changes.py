@@ -3,30 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from imgpipe.pipeline.configuration.flat_settings import OUTPUT_SETTINGS, flat
 from imgpipe.pipeline.output.past_runs import PastRun
-
-
-@dataclass(frozen=True)
-class Change:
-    """A value that differs between two runs.
-
-    Attributes:
-        name: A setting as ``section.key``, or the name of a count.
-        before: The value in the first run, None where it has none.
-        after: The value in the second run, None where it has none.
-    """
-
-    name: str
-    before: Any
-    after: Any
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the change as a JSON object."""
-        return asdict(self)
+from imgpipe.pipeline.records.runs import Change
 
 
 def configuration(first: PastRun, second: PastRun) -> list[Change]:
@@ -50,17 +31,16 @@ def data(first: PastRun, second: PastRun) -> list[Change]:
 
 
 def _counts(run: PastRun) -> dict[str, int]:
-    found = run.summary.get("data") or {}
-    if not found.get("in"):
+    if run.summary is None or not run.summary.data.images:
         return {}
-    relabelled = sum((found.get("overrides") or {}).values())
-    others = {"rejected": found.get("rejected", 0), "relabelled": relabelled}
+    found = run.summary.data
+    others = {"rejected": found.rejected, "relabelled": sum(found.overrides.values())}
     return {f"images of {name}": count for name, count in run.by_class.items()} | others
 
 
 def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Change]:
     return [
-        Change(name, first.get(name), second.get(name))
+        Change(name=name, before=first.get(name), after=second.get(name))
         for name in dict.fromkeys([*first, *second])
         if first.get(name) != second.get(name)
     ]

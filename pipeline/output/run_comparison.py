@@ -6,24 +6,22 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from imgpipe.components.predictor import prediction
 from imgpipe.components.storage import integrity, records
 from imgpipe.models import feature_names as names
-from imgpipe.pipeline.json_formats import runs as formats
 from imgpipe.pipeline.output import run_changes
 from imgpipe.pipeline.output.past_runs import PastRun
 from imgpipe.pipeline.output.run_folders import ARTIFACTS
+from imgpipe.pipeline.records import runs as formats
 
-SCHEMA = 1  # version of the JSON format
 _SPLITS = (names.VALIDATION, names.TEST)
 _METRICS = ("accuracy", "loss", "ece")
 _FOLDS = "folds"  # name of the folds beside those of the splits
 _Z = 1.959964  # quantile of the normal distribution for a 95 % interval
 
 
-def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
+def compare(first: PastRun, second: PastRun) -> formats.Comparison:
     """Compare two runs.
 
     Args:
@@ -31,7 +29,7 @@ def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
         second: The other run, called ``b``.
 
     Returns:
-        A JSON object.
+        The comparison, as `--json` writes it.
     """
     pairs: dict[str, formats.Paired] = {}
     only_a: list[formats.Disagreement] = []
@@ -57,36 +55,35 @@ def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
         )
     if not pairs:
         missing = missing or "the runs have no labelled image of validation or test in common"
-    return {
-        "schema": SCHEMA,
-        "a": _identity(first),
-        "b": _identity(second),
-        "configuration": [one.as_json() for one in run_changes.configuration(first, second)],
-        "data": [one.as_json() for one in run_changes.data(first, second)],
-        "metrics": _metrics(first, second),
-        "curves": {"a": _curves(first), "b": _curves(second)},
-        "paired": pairs,
-        "paired_missing": missing,
-        "only_a": only_a,
-        "only_b": only_b,
-    }
+    return formats.Comparison(
+        a=_identity(first),
+        b=_identity(second),
+        configuration=run_changes.configuration(first, second),
+        data=run_changes.data(first, second),
+        metrics=_metrics(first, second),
+        curves={"a": _curves(first), "b": _curves(second)},
+        paired=pairs,
+        paired_missing=missing,
+        only_a=only_a,
+        only_b=only_b,
+    )
 
 
 def paired(both: int, only_a: int, only_b: int, neither: int) -> formats.Paired:
     """Compare two models by how many images both, only one, or neither classifies correctly."""
     images = both + only_a + only_b + neither
-    return {
-        "images": images,
-        "a": (both + only_a) / images,
-        "b": (both + only_b) / images,
-        "both": both,
-        "only_a": only_a,
-        "only_b": only_b,
-        "neither": neither,
-        "difference": (only_b - only_a) / images,
-        "ci95": _interval(only_a, only_b, images),
-        "p_value": _p_value(only_a, only_b),
-    }
+    return formats.Paired(
+        images=images,
+        a=(both + only_a) / images,
+        b=(both + only_b) / images,
+        both=both,
+        only_a=only_a,
+        only_b=only_b,
+        neither=neither,
+        difference=(only_b - only_a) / images,
+        ci95=_interval(only_a, only_b, images),
+        p_value=_p_value(only_a, only_b),
+    )
 
 
 def _interval(only_a: int, only_b: int, images: int) -> list[float]:
@@ -132,29 +129,31 @@ def images(runs: Sequence[PastRun], wanted: set[str]) -> dict[str, bytes]:
     return found
 
 
-def _identity(run: PastRun) -> dict[str, Any]:
-    return {
-        "run": run.name,
-        "folder": str(run.folder),
-        "status": run.status,
-        "verdict": run.summary.get("verdict"),
-        "accuracy": run.accuracy,
-        "ci95": run.gate.get("ci95"),
-        "version": run.version,
-    }
+def _identity(run: PastRun) -> formats.ComparedRun:
+    return formats.ComparedRun(
+        run=run.name,
+        folder=str(run.folder),
+        status=run.status,
+        verdict=run.summary and run.summary.verdict,
+        accuracy=run.accuracy,
+        ci95=run.gate.ci95,
+        version=run.version,
+    )
 
 
-def _metrics(first: PastRun, second: PastRun) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Return ``{split: {metric: {"a": value, "b": value}}}`` for the splits that one run has.
+def _metrics(first: PastRun, second: PastRun) -> dict[str, dict[str, formats.Pair]]:
+    """Return the values of both runs by split and metric, for the splits that one run has.
 
     Where the folds decided about a run, "folds" stands among the splits, with their mean accuracy.
     """
-    a, b = (run.summary.get("metrics") or {} for run in (first, second))
-    means = {key: (run.folds or {}).get("mean") for key, run in (("a", first), ("b", second))}
-    by_folds = {_FOLDS: {"accuracy": means}} if any(means.values()) else {}
+    a, b = (run.summary.metrics if run.summary else {} for run in (first, second))
+    means = [run.folds and run.folds.mean for run in (first, second)]
+    by_folds = {_FOLDS: {"accuracy": formats.Pair(a=means[0], b=means[1])}} if any(means) else {}
     return by_folds | {
         split: {
-            metric: {"a": a.get(split, {}).get(metric), "b": b.get(split, {}).get(metric)}
+            metric: formats.Pair(
+                a=getattr(a.get(split), metric, None), b=getattr(b.get(split), metric, None)
+            )
             for metric in _METRICS
         }
         for split in _SPLITS
@@ -162,13 +161,13 @@ def _metrics(first: PastRun, second: PastRun) -> dict[str, dict[str, dict[str, f
     }
 
 
-def _curves(run: PastRun) -> dict[str, Any]:
+def _curves(run: PastRun) -> formats.Curves:
     """Return the accuracy by number of training images, and that of validation by epoch.
 
     The epochs are those of fine-tuning if there was one. A head that was solved has none.
     """
-    training = run.summary.get("training") or {}
-    solution = training.get("solution") or {}
+    training = run.summary and run.summary.training
+    solution = training and training.solution
     try:
         training_facts = run.facts.get("training") or {}
         # The single "epoch" of a solved head is no step of a training.
@@ -177,7 +176,7 @@ def _curves(run: PastRun) -> dict[str, Any]:
     except (AttributeError, TypeError):  # the file is not one that a run wrote
         accuracies = []
     epochs = [value if isinstance(value, float | int) else None for value in accuracies]
-    return {"images": solution.get("learning_curve") or [], "epochs": epochs}
+    return formats.Curves(images=(solution and solution.learning_curve) or [], epochs=epochs)
 
 
 @dataclass(frozen=True)
@@ -222,7 +221,7 @@ def _only_first(
 
 def _predictions(uri: str, split: str, run: PastRun) -> Iterator[tuple[str, _Predicted]]:
     """Yield the prediction for each labelled image of a split, by the hash of its content."""
-    classes = (run.summary.get("model") or {}).get("classes") or []
+    classes = run.summary.model.classes if run.summary else []
     for example in records.iterate(uri, split):
         label = records.text(example, names.LABEL)
         if label:

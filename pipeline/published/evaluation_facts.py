@@ -24,7 +24,7 @@ _EXPLAINED = 3  # files that a sentence names with their reasons
 def facts(
     model: Model, source: str, judged: Judged, seen: Mapping[str, Seen] | None, threshold: float
 ) -> dict[str, Any]:
-    """Compute what ``--json`` writes; `imgpipe.pipeline.json_formats` declares it.
+    """Compute what ``--json`` writes; `imgpipe.pipeline.records` declares it.
 
     Args:
         model: The version that was evaluated.

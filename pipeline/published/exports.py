@@ -205,7 +205,7 @@ def _judge(content: bytes, model: Model, max_loss: float) -> dict[str, Any] | No
     if (run := model.run) is None or (uri := model.training_images) is None:
         return None
     # Where folds decide, the accuracy on validation does not have to reach the threshold.
-    threshold = 0.0 if run.folds else float(run.gate.get("threshold") or 0.0)
+    threshold = 0.0 if run.folds else run.gate.threshold
     right, right_model, same, images = 0, 0, 0, 0
     with litert.LiteModel(content) as lite, _opened(model, "serving_default") as served:
         for encoded, labels in _labelled(model, uri):

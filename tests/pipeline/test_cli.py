@@ -499,103 +499,70 @@ def test_doctor_says_that_there_is_no_output_folder_yet(tmp_path: Path):
     assert "does not exist yet; a run creates it" in result.stdout
 
 
+SUMMARISED = {
+    "settings": {"name": "n", "backbone": "b", "vocabulary": ["a", "b"], "image_size": 224}
+}
+TIMINGS = {"total_s": 1.0, "import_s": 0.5, "components": {}, "cached": []}
+
+
 def test_summary_of_a_run_that_ended_early_has_every_field():
     from imgpipe.pipeline.execution import summary
 
-    settings = {"name": "n", "backbone": "b", "vocabulary": ["a", "b"], "image_size": 224}
-    timings = {"total_s": 1.0, "import_s": 0.5, "components": {}, "cached": []}
-    built = summary.build({"settings": settings}, timings, "r", "not_blessed", "v", "l")
+    built = summary.build(SUMMARISED, TIMINGS, "r", "not_blessed", "v", "l")
     json_formats.conform("run", built)
     assert built["push"] == {"status": "refused", "version": None, "path": None}
-    assert built["data"] == {
-        **dict.fromkeys(("in", "kept", "rejected", "repaired"), 0),
-        "by_reason": {},
-        "warned": {},
-        "splits": {},
-        "overrides": {},
-        "set_aside": {},
-        "proposals": 0,
-    }
-    for absent in ("gate", "cross_validation", "lite", "expected", "training"):
+    assert built["data"].keys() >= {"in", "kept", "by_reason", "splits"} and not built["data"]["in"]
+    for absent in ("gate", "cross_validation", "expected", "training"):
         assert built[absent] is None
     assert (built["warnings"], built["metrics"]) == ([], {})
     assert json.loads(json.dumps(built)) == built
 
 
-def test_summary_of_a_complete_run_has_every_field():
+def test_summary_of_a_complete_run_has_what_its_facts_say():
     from imgpipe.pipeline.execution import summary
+    from imgpipe.pipeline.records.run import Summary
 
-    settings = {"name": "n", "backbone": "b", "vocabulary": ["a", "b"], "image_size": 224}
     expect = {"text": "", "low": 0.9, "high": None, "split": "test", "time": "1 min"}
-    stage = {"best_epoch": 2, "stopped": True, "seconds": 3.0}
-    tuned = {**stage, "trained": 9, "head_accuracy": 0.9, "accuracy": 0.95, "helped": True}
-    folds = ("folds", "threshold", "mean", "std", "min", "max", "images", "correct", "groups")
-    folds += ("per_fold", "seconds", "blessed", "automatic")
-    export = ("blessed", "why", "file", "bytes", "images", "accuracy", "model_accuracy")
-    export += ("agreement",)
-    figures = {
-        "accuracy": 0.95,
-        "loss": 0.1,
-        "ece": 0.01,
-        "ece_by_chance": 0.02,
-        "per_class": [],
-    }
+    stage = {"best_epoch": 2, "stopped": "plateau", "seconds": 3.0}
+    tuned = {**stage, "trained": "all", "head_accuracy": 0.9, "accuracy": 0.95, "helped": True}
+    figures = {"accuracy": 0.95, "loss": float("inf"), "ece": 0.01, "ece_by_chance": 0.02}
     gate = {"split": "validation", "threshold": 0.9, "value": 0.95, "ci95": [0.9, 0.98]}
     facts = {
-        "settings": {**settings, "expect": expect},
+        "settings": {**SUMMARISED["settings"], "expect": expect},
         "gate": {**gate, "baseline": None, "failed": [], "count": 20, "correct": 19},
-        "cross_validation": dict.fromkeys(folds, 1),
-        "lite": {"exports": [{"kind": "float16", **dict.fromkeys(export, 1)}]},
-        "push": {"status": "pushed", "version": 3, "path": "p", "more": 1},
+        "cross_validation": {"folds": 5, "mean": 0.9},
+        "data": {"in": 3, "warnings": [{"reason": "dark", "count": 2, "paths": []}]},
+        "push": {"status": "pushed", "version": "3", "path": "p", "more": 1},
         "bank": {"forward_passes": 5, "reused": 7},
         "training": {
             **stage,
             "trained": "fine",
             "epochs": [{}, {}],
-            "calibration": {"temperature": 1.1},
             "fine_tune": {**tuned, "shipped": True, "epochs": [{}]},
         },
-        "metrics": {"test": {**figures, "correct": 19}},
+        "metrics": {"test": {**figures, "per_class": {}, "correct": 19}},
     }
-    timings = {"total_s": 1.0, "import_s": 0.5, "components": {}, "cached": ["FeatureBank"]}
-    built = summary.build(facts, timings, "r", "blessed", "v", "l")
+    timings = {**TIMINGS, "cached": ["FeatureBank"]}
+    built = summary.build(facts, timings, "p/\udcff", "blessed", "v", "l")
     assert built["gate"] == {**gate, "baseline": None, "failed": []}
-    assert set(built["cross_validation"]) == set(folds)
-    assert set(built["lite"]) == {"float16"} and set(built["lite"]["float16"]) == set(export)
-    assert built["push"] == {"status": "pushed", "version": 3, "path": "p"}
+    assert (built["data"]["in"], built["data"]["warned"]) == (3, {"dark": 2})
+    assert built["push"] == {"status": "pushed", "version": "3", "path": "p"}
     assert built["bank"] == {"forward_passes": 0, "reused": 12}, "cached: none of this run"
-    assert set(built["training"]) == {
-        *("trained", "epochs", "best_epoch", "stopped", "seconds"),
-        *("fine_tune", "calibration", "solution", "search", "search_ended"),
-    }
     assert (built["training"]["epochs"], built["training"]["fine_tune"]["epochs"]) == (2, 1)
-    assert built["metrics"] == {"test": figures}
+    assert built["metrics"] == {"test": {**figures, "per_class": {}}}
     assert built["warnings"] == [], "the folds decide, so that few images need no warning"
     assert (built["expected"]["value"], built["expected"]["compared"]) == (0.95, "within")
-    assert json.loads(json.dumps(built)) == built
+    written = json.loads(json.dumps(built))
+    assert written == built and Summary.read(written).dump() == built
 
 
-def test_summary_counts_warned_images_by_reason():
-    from collections import Counter
+def test_the_summary_of_an_older_run_is_read_without_its_fields():
+    from imgpipe.pipeline.records.run import Summary
 
-    from imgpipe.components.image_filter.check import Finding, Settings
-    from imgpipe.components.image_filter.summary import Outcomes
-    from imgpipe.models.feature_names import SPLITS
-    from imgpipe.pipeline.execution import summary
-
-    settings = {"name": "n", "backbone": "b", "vocabulary": ["a", "b"], "image_size": 224}
-    timings = {"total_s": 1.0, "import_s": 0.5, "components": {}, "cached": []}
-    found = [
-        Finding(reason, "", severity="warn", path=f"a/{number}.jpg")
-        for number, reason in enumerate(("dark", "blurry", "dark"))
-    ]
-    data = Outcomes(3, {split: Counter(a=1) for split in SPLITS}, warnings=found).summary(
-        ["a"], [], Settings()
-    )
-    built = summary.build(
-        {"settings": settings, "data": data}, timings, "r", "not_blessed", "v", "l"
-    )
-    assert built["data"]["warned"] == {"blurry": 1, "dark": 2}
+    parts = ("gate", "cross_validation", "training", "data", "push", "timings", "bank", "model")
+    assert Summary.read({"schema": 1, **{part: {} for part in parts}}).data.kept == 0
+    with pytest.raises(ValueError, match=r"data\.kept: input should be greater"):
+        Summary.read({"data": {"kept": -1}})
 
 
 def test_init_describes_an_archive_and_a_list(photos: Path, tmp_path: Path):

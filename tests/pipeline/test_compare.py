@@ -125,7 +125,7 @@ def test_the_runs_of_one_second_are_compared_in_their_order(tmp_path):
     names = ["20260101-100000", *(f"20260101-100000-{n}" for n in range(2, 11))]
     for name in names:
         leave(tmp_path, name)
-    before, last = (PastRun(tmp_path / "runs" / name, {}, False) for name in names[-2:])
+    before, last = (PastRun(tmp_path / "runs" / name, None, False) for name in names[-2:])
     chosen = compare._chosen(last.folder, None)
     assert [run.name for run in chosen] == [before.name, last.name]
 
@@ -203,14 +203,14 @@ def test_an_output_folder_named_by_digits_is_not_taken_for_a_version(tmp_path):
 def test_paired_accuracy_agrees_with_published_figures():
     """The interval agrees with Bonett and Price (2012), the p-value with an exact binomial test."""
     pair = paired(both=43, only_a=8, only_b=9, neither=40)
-    low, high = pair["ci95"]
-    assert pair["difference"] == pytest.approx(0.01)
-    assert low < pair["difference"] < high and low == pytest.approx(-0.0739, abs=2e-4)
-    assert paired(1, 6, 0, 1)["p_value"] == pytest.approx(2 / 2**6)
-    assert paired(5, 0, 0, 0)["p_value"] == 1.0
-    many = paired(10**6, 30_500, 31_000, 0)["p_value"]  # the sum of so many terms took minutes
+    low, high = pair.ci95
+    assert pair.difference == pytest.approx(0.01)
+    assert low < pair.difference < high and low == pytest.approx(-0.0739, abs=2e-4)
+    assert paired(1, 6, 0, 1).p_value == pytest.approx(2 / 2**6)
+    assert paired(5, 0, 0, 0).p_value == 1.0
+    many = paired(10**6, 30_500, 31_000, 0).p_value  # the sum of so many terms took minutes
     assert many == pytest.approx(math.erfc(499 / math.sqrt(2 * 61_500)), rel=1e-3)
-    assert paired(5, 0, 0, 0)["ci95"][1] > 0.2, "five images are no proof"
+    assert paired(5, 0, 0, 0).ci95[1] > 0.2, "five images are no proof"
 
 
 def test_open_shows_the_report_in_the_browser(out, monkeypatch):

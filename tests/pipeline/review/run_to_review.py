@@ -111,4 +111,4 @@ def leave(out: Path, source: Path | str, settings: Sequence[str] = ()) -> PastRu
         settings=(f"data.source={json.dumps(str(source))}", *settings),
     )
     (folder / "facts.json").write_text(json.dumps(facts()))
-    return PastRun(folder, {})
+    return PastRun(folder, None)

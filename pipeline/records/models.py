@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal
 
-from imgpipe.pipeline.json_formats.common import ClassMetrics, Document, Interval, Probability
+from imgpipe.pipeline.records.base import ClassMetrics, Document, Interval, Probability, Record
 
 _VERSION = "Number of the version; null if its folder is not named by a number."
 
 
-class Accuracy(TypedDict):
+class Accuracy(Record):
     """An accuracy with its interval."""
 
     count: Annotated[int, "Number of images that were evaluated."]
@@ -18,7 +18,7 @@ class Accuracy(TypedDict):
     ci95: Annotated[Interval, "Wilson interval of the accuracy, 95 %."]
 
 
-class Confusion(TypedDict):
+class Confusion(Record):
     """A cell of the confusion matrix that is not 0."""
 
     label: Annotated[str, "The label."]
@@ -26,7 +26,7 @@ class Confusion(TypedDict):
     count: Annotated[int, "Number of images."]
 
 
-class Bin(TypedDict):
+class Bin(Record):
     """Images with similar probabilities of the predicted class."""
 
     count: Annotated[int, "Number of images."]
@@ -34,7 +34,7 @@ class Bin(TypedDict):
     accuracy: Annotated[float, "Accuracy."]
 
 
-class SliceRow(TypedDict):
+class SliceRow(Record):
     """Images that are alike in one attribute."""
 
     value: Annotated[str, "Value or range of the attribute."]
@@ -42,7 +42,7 @@ class SliceRow(TypedDict):
     correct: Annotated[int, "Images that are predicted correctly."]
 
 
-class Slice(TypedDict):
+class Slice(Record):
     """Slices by one attribute."""
 
     name: Annotated[str, "The attribute, such as `brightness`."]
@@ -50,7 +50,7 @@ class Slice(TypedDict):
     rows: Annotated[list[SliceRow], "The slices of this attribute."]
 
 
-class Mistake(TypedDict):
+class Mistake(Record):
     """A wrong prediction."""
 
     path: Annotated[str, "Path in the source."]
@@ -60,21 +60,21 @@ class Mistake(TypedDict):
     probability: Annotated[float, "Probability of the predicted class."]
 
 
-class ExcludedFile(TypedDict):
+class ExcludedFile(Record):
     """A file that could not be evaluated."""
 
     path: Annotated[str, "Path in the source."]
     why: Annotated[str, "The error."]
 
 
-class ExcludedFiles(TypedDict):
+class ExcludedFiles(Record):
     """Files that could not be evaluated for one kind of reason."""
 
     count: Annotated[int, "Number of files."]
     first: Annotated[list[ExcludedFile], "The first of these files."]
 
 
-class SeenImage(TypedDict):
+class SeenImage(Record):
     """An image that was in the data of the run that made the model."""
 
     path: Annotated[str, "Path in the source."]
@@ -82,7 +82,7 @@ class SeenImage(TypedDict):
     split: Annotated[str, "Split of the image in the run."]
 
 
-class Seen(TypedDict):
+class Seen(Record):
     """Images that were in the data of the run that made the model."""
 
     count: Annotated[int, "Number of images."]
@@ -143,7 +143,7 @@ class Evaluation(Accuracy, Document):
     warnings: Annotated[list[str], "Sentences about what the metrics do not show."]
 
 
-class Parity(TypedDict):
+class Parity(Record):
     """The comparison of a file with the served model."""
 
     images: Annotated[int, "Number of images that were compared."]
@@ -158,7 +158,7 @@ class Parity(TypedDict):
     ]
 
 
-class JudgedExport(TypedDict):
+class JudgedExport(Record):
     """The accuracy of a LiteRT file on all labelled validation images."""
 
     images: Annotated[int, "Number of images."]
@@ -189,7 +189,7 @@ class Export(Document):
     ]
 
 
-class Layer(TypedDict):
+class Layer(Record):
     """A layer."""
 
     name: Annotated[str, "Name of the layer."]
@@ -198,17 +198,17 @@ class Layer(TypedDict):
     parameters: Annotated[int, "Number of weights of the layer."]
 
 
-class _Image(TypedDict):
+class _Image(Record):
     image: Annotated[str, "Path of the image."]
 
 
-class ExplainedImage(_Image, total=False):
+class ExplainedImage(_Image):
     """An image, with either an error or all other fields."""
 
-    error: Annotated[str, "Why the file cannot be read or decoded."]
-    label: Annotated[str, "The predicted class."]
-    top: Annotated[list[Probability], "The most probable classes."]
-    files: Annotated[list[str], "Paths of the drawings."]
+    error: Annotated[str | None, "Why the file cannot be read or decoded."] = None
+    label: Annotated[str | None, "The predicted class."] = None
+    top: Annotated[list[Probability] | None, "The most probable classes."] = None
+    files: Annotated[list[str] | None, "Paths of the drawings."] = None
 
 
 class Explained(Document):
@@ -219,11 +219,11 @@ class Explained(Document):
     layers: Annotated[list[Layer] | None, "All layers; null without `--layers`."]
 
 
-class Prediction(_Image, Document, total=False):
+class Prediction(_Image, Document):
     """An image, with either an error or all other fields."""
 
-    error: Annotated[str, "Why the image was refused."]
-    label: Annotated[str, "The predicted class."]
-    probability: Annotated[float, "Probability of the predicted class."]
-    top: Annotated[list[Probability], "The most probable classes."]
-    version: Annotated[int, "Version of the model that answered."]
+    error: Annotated[str | None, "Why the image was refused."] = None
+    label: Annotated[str | None, "The predicted class."] = None
+    probability: Annotated[float | None, "Probability of the predicted class."] = None
+    top: Annotated[list[Probability] | None, "The most probable classes."] = None
+    version: Annotated[int | None, "Version of the model that answered."] = None

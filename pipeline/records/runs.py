@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal
 
-from imgpipe.pipeline.json_formats import run
-from imgpipe.pipeline.json_formats.common import Document, Interval
+from imgpipe.pipeline.records import run
+from imgpipe.pipeline.records.base import Document, Interval, Record
 
 Status = run.Status | Literal["working", "killed", "damaged"]
 
@@ -13,15 +13,7 @@ Status = run.Status | Literal["working", "killed", "damaged"]
 _CHANGED = "A setting as `section.key`, or the name of a count."
 
 
-class Change(TypedDict):
-    """A value that changed since the previous run."""
-
-    name: Annotated[str, _CHANGED]
-    before: Annotated[Any, "The value in the previous run; null where it has none."]
-    after: Annotated[Any, "The value in this run; null where it has none."]
-
-
-class Difference(TypedDict):
+class Change(Record):
     """A value that differs between two runs."""
 
     name: Annotated[str, _CHANGED]
@@ -29,14 +21,14 @@ class Difference(TypedDict):
     after: Annotated[Any, "The value in the second run; null where it has none."]
 
 
-class Changed(TypedDict):
+class Changed(Record):
     """What changed since the previous run."""
 
     configuration: Annotated[list[Change], "Settings that changed."]
     data: Annotated[list[Change], "Numbers of images that changed."]
 
 
-class FoldsOfRun(TypedDict):
+class FoldsOfRun(Record):
     """The folds, where they decided."""
 
     folds: Annotated[int, "Number of folds."]
@@ -44,7 +36,7 @@ class FoldsOfRun(TypedDict):
     std: Annotated[float, "Standard deviation of the accuracies of the folds."]
 
 
-class Run(TypedDict):
+class Run(Record):
     """A run."""
 
     run: Annotated[str, "Name of the folder of the run."]
@@ -68,7 +60,7 @@ class Run(TypedDict):
     report: Annotated[str | None, "Path of the report."]
 
 
-class NewestVersion(TypedDict):
+class NewestVersion(Record):
     """A published version."""
 
     number: Annotated[int, "Its number."]
@@ -89,7 +81,7 @@ class Runs(Document):
     ]
 
 
-class ComparedRun(TypedDict):
+class ComparedRun(Record):
     """One of two runs."""
 
     run: Annotated[str, "Name of the folder of the run."]
@@ -101,14 +93,14 @@ class ComparedRun(TypedDict):
     version: Annotated[int | None, "Version that the run published."]
 
 
-class Pair(TypedDict):
+class Pair(Record):
     """A metric of both runs."""
 
     a: Annotated[float | None, "The value of the first run."]
     b: Annotated[float | None, "The value of the second run."]
 
 
-class Paired(TypedDict):
+class Paired(Record):
     """Both models on the images that both predicted."""
 
     images: Annotated[int, "Number of images that both predicted."]
@@ -123,7 +115,7 @@ class Paired(TypedDict):
     p_value: Annotated[float, "p-value of McNemar's exact test."]
 
 
-class Disagreement(TypedDict):
+class Disagreement(Record):
     """An image that only one model predicts correctly."""
 
     split: Annotated[str, "Split of the image."]
@@ -133,7 +125,7 @@ class Disagreement(TypedDict):
     image_hash: Annotated[str, "SHA-256 of the file."]
 
 
-class Curves(TypedDict):
+class Curves(Record):
     """How the accuracy of a model rose with images and epochs."""
 
     images: Annotated[
@@ -152,8 +144,8 @@ class Comparison(Document):
 
     a: Annotated[ComparedRun, "The first run."]
     b: Annotated[ComparedRun, "The second run."]
-    configuration: Annotated[list[Difference], "Settings that differ."]
-    data: Annotated[list[Difference], "Numbers of images that differ."]
+    configuration: Annotated[list[Change], "Settings that differ."]
+    data: Annotated[list[Change], "Numbers of images that differ."]
     metrics: Annotated[
         dict[str, dict[str, Pair]],
         "Metrics by split and name; if folds decided, `folds` is one of the splits.",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal
 
-from imgpipe.pipeline.json_formats.common import Document
+from imgpipe.pipeline.records.base import Document, Record
 
 
 class _Line(Document):
@@ -16,27 +16,29 @@ class _Line(Document):
     ]
 
 
-class ServerLine(_Line, total=False):
+class ServerLine(_Line):
     """One object a line for each change of the server. Each event has fields of its own."""
 
-    grpc: Annotated[str | None, "`listening`: HOST:PORT of gRPC; null without one."]
-    rest: Annotated[str | None, "`listening`: URL of the REST interface; null without one."]
-    page: Annotated[str | None, "`listening`: URL of the page; null without one."]
-    models: Annotated[dict[str, str], "`listening`: folders of versions by name of the model."]
-    model: Annotated[str, "`version`: name of the model."]
-    version: Annotated[int, "`version`: number of the version."]
+    grpc: Annotated[str | None, "`listening`: HOST:PORT of gRPC; null without one."] = None
+    rest: Annotated[str | None, "`listening`: URL of the REST interface; null without one."] = None
+    page: Annotated[str | None, "`listening`: URL of the page; null without one."] = None
+    models: Annotated[
+        dict[str, str] | None, "`listening`: folders of versions by name of the model."
+    ] = None
+    model: Annotated[str | None, "`version`: name of the model."] = None
+    version: Annotated[int | None, "`version`: number of the version."] = None
     state: Annotated[
-        Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"],
+        Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"] | None,
         "`version`: the state of the version, in TensorFlow Serving's words; `AVAILABLE` means "
         "that it answers requests.",
-    ]
+    ] = None
     error: Annotated[
         str | None, "`version`: why the version is not available; null without an error."
-    ]
-    finished: Annotated[bool, "`stopped`: whether all requests had been answered."]
+    ] = None
+    finished: Annotated[bool | None, "`stopped`: whether all requests had been answered."] = None
 
 
-class BrokenFile(TypedDict):
+class BrokenFile(Record):
     """A file of the log that breaks off."""
 
     file: Annotated[str, "Path of the file."]
@@ -44,7 +46,7 @@ class BrokenFile(TypedDict):
     error: Annotated[str, "The error."]
 
 
-class RequestLog(TypedDict):
+class RequestLog(Record):
     """The request log."""
 
     files: Annotated[list[str], "Files of the log."]
@@ -55,7 +57,7 @@ class RequestLog(TypedDict):
     broken: Annotated[list[BrokenFile], "Files that break off."]
 
 
-class Distance(TypedDict):
+class Distance(Record):
     """The comparison of one property."""
 
     subject: Annotated[
@@ -74,7 +76,7 @@ class Distance(TypedDict):
     over: Annotated[bool, "Whether the distance is over the limit."]
 
 
-class AskedVersion(TypedDict):
+class AskedVersion(Record):
     """The requests to one version."""
 
     version: Annotated[int, "Number of the version."]
@@ -91,14 +93,14 @@ class AskedVersion(TypedDict):
     notes: Annotated[list[str], "What was not compared, and why."]
 
 
-class UndecodableImage(TypedDict):
+class UndecodableImage(Record):
     """An image of the log that cannot be decoded."""
 
     picture: Annotated[str, "File and record of the log that hold the image."]
     error: Annotated[str, "The error."]
 
 
-class LeastCertain(TypedDict):
+class LeastCertain(Record):
     """The least certain images."""
 
     folder: Annotated[str, "Folder into which they were written."]

@@ -1,13 +1,15 @@
-"""What the commands about images and about the accepted schema write."""
+"""What the commands about images write."""
 
 from __future__ import annotations
 
-from typing import Annotated, TypedDict
+from typing import Annotated
+
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.image_filter.check import Found, Rejected
 from imgpipe.components.image_filter.near_groups import NearGroup
 from imgpipe.components.image_filter.summary import Summary
-from imgpipe.pipeline.json_formats.common import Document
+from imgpipe.pipeline.records.base import Document
 
 
 class Files(TypedDict):
@@ -19,9 +21,10 @@ class Files(TypedDict):
     reviewed: Annotated[list[Found], "Files with an override."]
 
 
-class Check(Summary, Document):
+class Check(Summary):
     """What a run would reject, repair and warn about."""
 
+    schema: Annotated[int, "Version of this format, 1."]
     source: Annotated[str, "The source of the images."]
     classes: Annotated[list[str], "Class names."]
     refused: Annotated[bool, "Whether a run would refuse the data (exit code 4)."]
@@ -40,14 +43,14 @@ class Check(Summary, Document):
     seconds: Annotated[float, "Duration of the checks, without the start of TensorFlow."]
 
 
-class QuarantineRow(Document, total=False):
+class QuarantineRow(Document):
     """One object for each file, on a line of its own. Empty fields are left out."""
 
-    path: Annotated[str, "Path in the source."]
-    image_hash: Annotated[str, "SHA-256 of the file."]
-    reason: Annotated[str, "Name of the check."]
-    detail: Annotated[str, "What was found."]
-    label: Annotated[str, "Label of the file."]
-    split: Annotated[str, "Split of the file."]
-    override: Annotated[str, "What to do to keep the file."]
-    stored: Annotated[str, "Name of the file in the quarantine."]
+    path: Annotated[str | None, "Path in the source."] = None
+    image_hash: Annotated[str | None, "SHA-256 of the file."] = None
+    reason: Annotated[str | None, "Name of the check."] = None
+    detail: Annotated[str | None, "What was found."] = None
+    label: Annotated[str | None, "Label of the file."] = None
+    split: Annotated[str | None, "Split of the file."] = None
+    override: Annotated[str | None, "What to do to keep the file."] = None
+    stored: Annotated[str | None, "Name of the file in the quarantine."] = None
