@@ -11,9 +11,8 @@ import numpy as np
 from PIL import Image
 
 from imgpipe.components.image_file.header import pillow
-from imgpipe.components.image_file.measurements import Measurement, measure
 from imgpipe.components.image_file.perceptual_hash import perceptual_hashes
-from imgpipe.components.image_file.pixels import Pixels
+from imgpipe.components.image_file.pixels import Measurement, Pixels, measure
 from imgpipe.models import preprocess
 from imgpipe.models.errors import ResourceError
 

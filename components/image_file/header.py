@@ -33,14 +33,9 @@ PILLOW_FORMATS = (
     *("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "AVIF"),
     *("TIFF", "JPEG2000", "PPM", "PCX", "SGI", "QOI"),
 )
+#: Formats that are read, and one that begins with the same bytes as TGA, which has no magic bytes.
+_NOT_NAMED = {*PILLOW_FORMATS, "CUR"}
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1"}
-_TGA_END = b"TRUEVISION-XFILE.\0"
-#: Palette flag, image type, palette (start, entries, bits per entry), size, bits per pixel, flags.
-_TGA_HEADER = struct.Struct("<xBBHHB4xHHBB")
-_TGA_COLOURS, _TGA_GREYS = (15, 16, 24, 32), (8, 16)  # bits
-#: Bits per pixel by image type: palette, colour and grey, plain or as run lengths.
-_TGA_DEPTHS = {1: (8,), 2: _TGA_COLOURS, 3: _TGA_GREYS, 9: (8,), 10: _TGA_COLOURS, 11: _TGA_GREYS}
-_TGA_WITH_PALETTE = {1, 9}
 #: Formats whose Exif block Pillow reads without decoding.
 _WITH_EXIF = {"JPEG", "WEBP", "TIFF", "AVIF"}
 _PALETTE_CHANNELS = {"P": 3, "PA": 4}
@@ -82,33 +77,11 @@ def other_format(data: bytes) -> str:
     # The first box of such a file names its type and brand (ISO/IEC 14496-12, 4.3).
     if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
         return "HEIC"
-    if _is_tga(data):
-        return "TGA"  # checked before Pillow's plugins: CUR begins with the same bytes
     for name, (_, accepts) in Image.OPEN.items():
         # For a format that this build of Pillow lacks, the function returns a text and not True.
-        if name not in PILLOW_FORMATS and accepts and accepts(data[:16]) is True:
+        if name not in _NOT_NAMED and accepts and accepts(data[:16]) is True:
             return name
     return ""
-
-
-def _is_tga(data: bytes) -> bool:
-    """Whether the file has the footer of TGA 2.0, or the header of an older TGA.
-
-    TGA has no magic bytes. Of the header of 18 bytes at least seven are known, or the palette is
-    described in full.
-    """
-    if data.endswith(_TGA_END):
-        return True
-    if len(data) < _TGA_HEADER.size:
-        return False
-    table, kind, *palette, width, height, depth, flags = _TGA_HEADER.unpack_from(data)
-    start, entries, bits = palette
-    if kind in _TGA_WITH_PALETTE:
-        described = table == 1 and start < entries <= 256 and bits in _TGA_COLOURS
-    else:
-        described = table == start == entries == bits == 0
-    sized = width * height > 0 and depth in _TGA_DEPTHS.get(kind, ())
-    return described and sized and flags < 1 << 6
 
 
 @contextlib.contextmanager

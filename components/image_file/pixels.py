@@ -1,20 +1,23 @@
-"""The decoded pixels of one image, and the intermediate results that measurements share.
+"""The decoded pixels of one image, and the measurements that are computed from them.
 
 The pixels are those that the serving op decodes, so palette, CMYK and 16-bit files are measured as
 the served model sees them. Tones are computed from a sample of the pixels, which changes a value by
-0.01 to 0.02.
+0.01 to 0.02. Sharpness, colour and hashes are computed from an image that is reduced by averaging
+blocks, which takes a tenth of the time of a good kernel; the reduced image has twice as many pixels
+in each direction as needed, so that resizing it with the kernel barely changes the result.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageChops
 
-from imgpipe.components.image_file.reduction import Small, shrink
+from imgpipe.models import feature_names as names
 
 #: The luminance of R, G and B in 0..255 is sqrt(.241 R² + .691 G² + .068 B²) / 255. These are the
 #: factors that each channel is multiplied by before it is squared.
@@ -26,6 +29,10 @@ _SAMPLE = 20_000
 #: than decoding it.
 _CLOSE_SAMPLE = 4_000_000
 _COLOURED = 64  # pixels of the longer side at which colour is measured; noise has no colour there
+#: Pixels of the longer side at which sharpness is measured, so that noise does not count.
+THUMBNAIL = 64
+_SPARE = 2  # pixels of the reduced image for each of the thumbnail, in each direction
+_ROWS = 256  # at most this many rows are averaged, so that their sums fit in 16 bits
 
 
 class Pixels:
@@ -154,3 +161,101 @@ def _sampled(pixels: np.ndarray, count: int) -> np.ndarray:
     # NumPy copies one element of three bytes several times faster than three elements.
     whole = rows.view("V3").reshape(rows.shape[:2])[:, ::step]
     return np.ascontiguousarray(whole).view(np.uint8).reshape(*whole.shape, 3)
+
+
+@dataclass(frozen=True)
+class Small:
+    """An image reduced to about a hundred pixels in each direction."""
+
+    image: Image.Image  # RGB
+    #: The part that shows the image: the last row and column may stand for fewer pixels.
+    box: tuple[float, float, float, float]
+    thumbnail: tuple[int, int]  # (width, height) of the image at `THUMBNAIL`
+
+    @functools.cached_property
+    def grey(self) -> Image.Image:
+        """The reduced image in grey."""
+        return self.image.convert("L")
+
+
+def thumbnail_size(width: int, height: int) -> tuple[int, int]:
+    """Return (width, height) of the thumbnail, whose longer side is at most `THUMBNAIL`."""
+    ratio = max(width, height) / THUMBNAIL
+    if ratio <= 1:
+        return width, height
+    return max(int(width // ratio), 1), max(int(height // ratio), 1)
+
+
+def shrink(pixels: np.ndarray) -> Small:
+    """Reduce an image.
+
+    Args:
+        pixels: uint8 [H, W, 3], with at least one pixel.
+    """
+    height, width = pixels.shape[:2]
+    thumbnail = thumbnail_size(width, height)
+    across = max(width // (_SPARE * thumbnail[0]), 1)
+    down = min(max(height // (_SPARE * thumbnail[1]), 1), _ROWS)
+    image = Image.fromarray(_rows_averaged(pixels, down) if down > 1 else pixels)
+    if across > 1:
+        image = image.reduce((across, 1))
+    return Small(image, (0, 0, width / across, height / down), thumbnail)
+
+
+def _rows_averaged(pixels: np.ndarray, count: int) -> np.ndarray:
+    """Average each `count` rows, and the remaining ones: uint8 [ceil(H / count), W, 3]."""
+    height, width = pixels.shape[:2]
+    whole = height // count
+    parts = pixels[: whole * count].reshape(whole, count, width * 3)
+    sums = np.full((whole, width * 3), count // 2, np.uint16)  # half of the divisor, for rounding
+    for row in range(count):
+        sums += parts[:, row]
+    rows = (sums // np.uint16(count)).astype(np.uint8).reshape(whole, width, 3)
+    if height == whole * count:
+        return rows
+    rest = pixels[whole * count :].mean(axis=0, keepdims=True)
+    return np.concatenate([rows, rest.round().astype(np.uint8)])
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A number computed from the pixels of an image.
+
+    Attributes:
+        name: Name of the feature that stores it in an Example.
+        of: Function that computes the value from the pixels.
+        sampled: Whether the value is computed from `Pixels.tones`, that is, from a sample of the
+            pixels.
+        in_doubt: Function that tells whether the value computed from a sample is so close to a
+            threshold that a larger sample is needed. None if this is never the case.
+    """
+
+    name: str
+    of: Callable[[Pixels], float]
+    sampled: bool = False
+    in_doubt: Callable[[float], bool] | None = None
+
+
+BRIGHTNESS = Measurement(names.BRIGHTNESS, lambda pixels: pixels.tones.brightness, sampled=True)
+CONTRAST = Measurement(names.CONTRAST, lambda pixels: pixels.tones.contrast, sampled=True)
+#: Measurements that no check uses.
+STATISTICS_ONLY = (BRIGHTNESS, CONTRAST)
+
+
+def measure(pixels: Pixels, measurements: Iterable[Measurement]) -> dict[str, float]:
+    """Compute measurements of an image.
+
+    If the value of any sampled measurement is in doubt, all sampled measurements are computed again
+    from a larger sample.
+
+    Returns:
+        The values by name, rounded to float32 as in an Example.
+    """
+    wanted = tuple(measurements)
+    figures = {measurement.name: measurement.of(pixels) for measurement in wanted}
+    doubts = (m.in_doubt(figures[m.name]) for m in wanted if m.in_doubt)
+    if pixels.is_sampled and any(doubts):
+        closer = pixels.closer()
+        # All of them, because they share the luminance of the larger sample.
+        figures |= {m.name: m.of(closer) for m in wanted if m.sampled}
+    return {name: float(np.float32(value)) for name, value in figures.items()}

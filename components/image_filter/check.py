@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.image_file.header import PIXEL_LIMIT
-from imgpipe.components.image_file.measurements import Measurement
+from imgpipe.components.image_file.pixels import Measurement
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.components.splits import SplitRule
 

@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 
-from imgpipe.components.image_file.measurements import STATISTICS_ONLY, Measurement
+from imgpipe.components.image_file.pixels import STATISTICS_ONLY, Measurement
 from imgpipe.components.image_filter.check import Check, Choice, Finding, Settings
 from imgpipe.components.image_filter.checks.files import NOT_ABOUT_LABEL
 from imgpipe.components.image_filter.checks.whole_set import ACROSS_SPLITS

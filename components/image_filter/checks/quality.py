@@ -14,8 +14,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from imgpipe.components import rounded_text
-from imgpipe.components.image_file.measurements import Measurement
-from imgpipe.components.image_file.pixels import Pixels
+from imgpipe.components.image_file.pixels import Measurement, Pixels
 from imgpipe.components.image_filter.check import Check, Finding, Settings, Severity
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.models import feature_names as names

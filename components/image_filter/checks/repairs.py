@@ -15,8 +15,7 @@ from PIL import Image
 
 from imgpipe.components.image_file.content import alpha_channel
 from imgpipe.components.image_file.header import pillow
-from imgpipe.components.image_file.measurements import Measurement
-from imgpipe.components.image_file.pixels import Pixels
+from imgpipe.components.image_file.pixels import Measurement, Pixels
 from imgpipe.components.image_filter.check import Check, Finding, Settings
 from imgpipe.components.image_filter.checks.decodable import eight_bits
 from imgpipe.components.image_record import ImageRecord

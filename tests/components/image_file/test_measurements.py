@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter, ImageStat
 
-from imgpipe.components.image_file import measurements
+from imgpipe.components.image_file import pixels as measurements
 from imgpipe.components.image_file.pixels import Pixels
 from imgpipe.components.image_filter import checks
 from imgpipe.components.image_filter.checks.repairs import on_white

@@ -12,7 +12,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from imgpipe.components.image_file.content import decode
-from imgpipe.components.image_file.header import other_format, probe
+from imgpipe.components.image_file.header import probe
 from imgpipe.components.image_filter.checks import CHECKS, Settings, decodable, validate
 from imgpipe.components.image_filter.decision import decide
 from imgpipe.components.image_record import ImageRecord
@@ -95,21 +95,12 @@ def photoshop(image: Image.Image) -> bytes:
     return head + bytes(12) + bytes(2) + b"".join(band.tobytes() for band in image.split())
 
 
-_FOOTER = len(b"TRUEVISION-XFILE.\0") + 8
 _NOT_ACCEPTED = {
     "ICO": lambda image: encoded(image, "ICO"),
     "ICNS": lambda image: encoded(image, "ICNS"),
     "PSD": photoshop,
     "DDS": lambda image: encoded(image, "DDS"),
     "DDS compressed": lambda image: encoded(image, "DDS", pixel_format="DXT1"),
-    "TGA": lambda image: encoded(image, "TGA"),
-    **{
-        f"TGA of 1989, {mode}{', run lengths' * packed}": lambda image, mode=mode, packed=packed: (
-            encoded(image.convert(mode), "TGA", compression="tga_rle" if packed else None)
-        )[:-_FOOTER]
-        for mode in ("L", "P", "RGB", "RGBA")
-        for packed in (False, True)
-    },
 }
 
 
@@ -130,25 +121,11 @@ def test_a_format_that_is_not_accepted_is_named(encode, kind):
 
 def test_the_format_of_a_truncated_file_that_is_not_accepted_is_named(encode):
     image = Image.open(io.BytesIO(encode(size=(64, 64))))
-    for kind in ("PSD", "DDS", "TGA"):
+    for kind in ("PSD", "DDS"):
         found = decide(record(_NOT_ACCEPTED[kind](image)[:2000]), Settings()).rejection
         assert found.detail == f"{kind}, a format that is not accepted"
     found = decide(record(b"\0\0\0\x18ftypheic" + bytes(60)), Settings()).rejection
     assert found.detail == "HEIC, a format that is not accepted"
-
-
-@pytest.mark.parametrize(
-    ("data", "named"),
-    [
-        (b"\0\0\2\0\1\0" + bytes(40), "CUR"),  # one cursor of 256 x 256
-        (b"\0\0\2\0" + bytes(60), "CUR"),  # has no size, and is therefore no TGA
-        (b"\0\1\0\0" + bytes(60), ""),  # a TrueType font
-        (bytes(64), ""),
-        (bytes(range(64)), ""),
-    ],
-)
-def test_files_that_resemble_tga_are_not_taken_for_tga(data, named):
-    assert other_format(data) == named
 
 
 def test_damaged_but_complete_file_is_undecodable(encode):

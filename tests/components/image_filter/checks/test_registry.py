@@ -10,7 +10,7 @@ import textwrap
 from tests import python_program
 
 CHECK = """
-from imgpipe.components.image_file.measurements import Measurement
+from imgpipe.components.image_file.pixels import Measurement
 from imgpipe.components.image_filter.check import Check, Finding
 
 def judge(record, settings):
