@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from imgpipe.serving.server.textproto import Monitoring
 
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.server import ServerOptions
-from imgpipe.serving.server.textproto import Monitoring
 from imgpipe.serving.server.versions.config import ModelConfig
 from tests.serving.client.conftest import certificates
 

@@ -6,6 +6,9 @@ import re
 import shutil
 from importlib import metadata
 
+from imgpipe.serving.server.textproto import BatchingParameters, Monitoring
+from imgpipe.serving.server.versions.loader import LoaderOptions, make_loader
+from imgpipe.serving.server.versions.servable import LoadPolicy, Servable
 from prometheus_client.parser import text_string_to_metric_families
 
 from imgpipe.serving.server import storage
@@ -13,9 +16,6 @@ from imgpipe.serving.server.monitoring.metrics import Metrics
 from imgpipe.serving.server.requests.calls import Call
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.status import Code
-from imgpipe.serving.server.textproto import BatchingParameters, Monitoring
-from imgpipe.serving.server.versions.loader import LoaderOptions, make_loader
-from imgpipe.serving.server.versions.servable import LoadPolicy, Servable
 
 from .conftest import METRICS
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 
 import pytest
-
 from imgpipe.serving.server.requests.handle import Spec
+
 from imgpipe.serving.server.rest import paths
 from imgpipe.serving.server.rest.paths import Target
 from imgpipe.serving.server.status import Code, StatusError

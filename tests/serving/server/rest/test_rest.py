@@ -13,9 +13,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from imgpipe.serving.server.requests.handle import Handle
 
 from imgpipe.serving.server.core import CoreOptions
-from imgpipe.serving.server.requests.handle import Handle
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.server import ServerOptions
 from imgpipe.serving.server.versions.config import ModelConfig, RequestLogConfig
