@@ -8,15 +8,14 @@ record.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from imgpipe.models import feature_names as names
-from imgpipe.models.errors import ConfigError
 from imgpipe.models.examples import Labelled
 from imgpipe.models.export.saved_model import export, write_digest
 from imgpipe.models.features import feature_distribution
@@ -31,63 +30,14 @@ from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import stages
 from imgpipe.models.training.model_run import HISTORY_FILE, PARITY_FILE, TENSORBOARD_FOLDER
 
+TOP_K: Final = 5  # labels in an answer of the exported model, the most probable ones
+WARMUP_IMAGES: Final = 4  # in the requests with which a server warms up
+PARITY_IMAGES: Final = 16  # whose probabilities are recorded; see `write_parity`
 #: Number of images of a split from which those for warm-up and parity are chosen.
 _IMAGES_LOOKED_AT: Final = 1000
 #: Number of training images whose features are computed for their distribution. Half as many
 #: held-out images are used.
 _DESCRIBED: Final = 512
-
-
-@dataclass(frozen=True)
-class TrainerConfig:
-    """The Trainer's custom config.
-
-    Attributes:
-        model: Settings of head and training.
-        vocabulary: Class names in label order.
-        bank_uri: URI of the artifact of FeatureBank.
-        top_k: Number of classes in the top_k outputs.
-        warmup_images: Number of images in the warm-up requests.
-        parity_images: Number of images whose probabilities are recorded; see `write_parity`.
-        source_hash: Hash of the source code.
-    """
-
-    model: ModelSettings
-    vocabulary: tuple[str, ...]
-    bank_uri: str
-    top_k: int = 5
-    warmup_images: int = 4
-    parity_images: int = 16
-    source_hash: str = ""
-
-    @classmethod
-    def from_mapping(cls, config: Mapping[str, Any]) -> TrainerConfig:
-        """Create the config from TFX's custom_config; keys that others read are ignored.
-
-        Args:
-            config: The custom config.
-
-        Raises:
-            ConfigError: A key is missing or its value is not valid.
-        """
-        missing = [name for name in ("model", "vocabulary", "bank_uri") if name not in config]
-        if missing:
-            raise ConfigError(
-                f"trainer: custom_config lacks {', '.join(missing)}. Received: {sorted(config)}"
-            )
-        limits = {
-            name: int(config[name])
-            for name in ("top_k", "warmup_images", "parity_images")
-            if name in config
-        }
-        settings = ModelSettings.from_mapping(config["model"])
-        return cls(
-            settings,
-            settings.check_classes(config["vocabulary"]),
-            str(config["bank_uri"]),
-            **limits,
-            source_hash=str(config.get("source_hash", "")),
-        )
 
 
 def run_fn(fn_args: Any) -> None:
@@ -97,18 +47,21 @@ def run_fn(fn_args: Any) -> None:
     tensorboard/ to `fn_args.model_run_dir`.
 
     Args:
-        fn_args: Arguments from TFX. `custom_config` is described by `TrainerConfig`; `train_files`
-            and `eval_files` are patterns of image examples.
+        fn_args: Arguments from TFX. `custom_config` has "model", the settings of head and training;
+            "vocabulary", the class names in label order; "bank_uri", the artifact of FeatureBank;
+            and "source_hash", the hash of the source code. `train_files` and `eval_files` are
+            patterns of image examples.
     """
-    config = TrainerConfig.from_mapping(fn_args.custom_config)
-    settings = config.model
+    config = fn_args.custom_config
+    settings = ModelSettings.from_mapping(config["model"])
+    vocabulary = settings.check_classes(config["vocabulary"])
     run_dir = local_path(fn_args.model_run_dir, "ImageTrainer")
     run_dir.mkdir(parents=True, exist_ok=True)
     trained = network_search.train(
         stages.Inputs(
             settings,
-            len(config.vocabulary),
-            config.bank_uri,
+            len(vocabulary),
+            config["bank_uri"],
             fn_args.train_files,
             fn_args.eval_files,
             run_dir / TENSORBOARD_FOLDER,
@@ -129,16 +82,16 @@ def run_fn(fn_args: Any) -> None:
     (run_dir / HISTORY_FILE).write_text(json.dumps(history, indent=1, allow_nan=False), "utf-8")
     classifier = build_classifier(
         trained.layers,
-        config.vocabulary,
+        vocabulary,
         settings,
         calibration.temperature,
         calibration.unknown_below,
     )
-    images = some_images(fn_args.eval_files, max(config.warmup_images, config.parity_images))
-    write_parity(classifier, images[: config.parity_images], run_dir / PARITY_FILE)
-    target, top_k = fn_args.serving_model_dir, config.top_k
-    export(classifier, target, top_k=top_k, warmup_images=images[: config.warmup_images])
-    write_digest(classifier, target, top_k=top_k, source=config.source_hash)
+    images = some_images(fn_args.eval_files, PARITY_IMAGES)
+    write_parity(classifier, images, run_dir / PARITY_FILE)
+    target = fn_args.serving_model_dir
+    export(classifier, target, top_k=TOP_K, warmup_images=images[:WARMUP_IMAGES])
+    write_digest(classifier, target, top_k=TOP_K, source=config.get("source_hash", ""))
     network_file.save(classifier, settings, target)
     distribution = trained.distribution or described(
         classifier, fn_args.train_files, fn_args.eval_files

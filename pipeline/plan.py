@@ -35,9 +35,6 @@ RUN_SETTINGS = {
     "epochs": "train.epochs",
     "image_size": "model.image_size",
 }
-#: Images of the validation split in the warm-up requests and in the parity check.
-WARMUP_IMAGES, PARITY_IMAGES = 4, 16
-TOP_K = 5  # labels in an answer of the exported model, the most probable ones
 
 
 @dataclass(frozen=True)
@@ -152,11 +149,6 @@ def _planned(config: Config, inputs: RunInputs) -> PlanParameters:
         len(inputs.vocabulary),
     )
     training = _training(config, inputs)
-    exporting = {
-        "top_k": TOP_K,
-        "warmup_images": WARMUP_IMAGES,
-        "parity_images": PARITY_IMAGES,
-    }
     shown = run_inputs.report_settings(config, inputs.vocabulary, inputs.fingerprint)
     return PlanParameters(
         **{one.name: getattr(inputs, one.name) for one in fields(PassedInputs)},
@@ -166,7 +158,7 @@ def _planned(config: Config, inputs: RunInputs) -> PlanParameters:
         network=network,
         # View 0 is the image itself; view 1 stands for all augmented ones, which share settings.
         weights_key=f"{extractor.key(0)[:16]}-{extractor.key(1)[:16]}",
-        custom_config=_json(training | exporting),
+        custom_config=_json(training),
         model_settings=_json(asdict(config.settings)),
         eval_config=_json(thresholds),
         facts=_json(_facts(config, inputs)),

@@ -21,7 +21,7 @@ from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.features import folds as fold_rules
-from imgpipe.models.features.bank import read_facts, read_rows, require_features
+from imgpipe.models.features.bank import read_facts, read_rows
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training.cross_validation import cross_validate
 from imgpipe.models.training.model_run import HISTORY_FILE
@@ -69,7 +69,6 @@ def CrossValidator(
     if folds == fold_rules.AUTOMATIC:
         found = automatic_result(bank.uri, classes, head, held_out, tuned, by_search)
     else:
-        require_features(read_facts(bank.uri), "evaluate.cross_validate")
         found = _judged(bank.uri, folds, classes, head)
     blessed = not found["decides"] or found["mean"] >= threshold - blessings.SLACK
     result = {

@@ -86,13 +86,11 @@ class BankFacts:
     Attributes:
         dim: Length of a feature vector; 0 when the bank holds no vectors.
         note: Why the bank holds less than was asked for; "" when it holds everything.
-        made_by: Fingerprint of weights, preprocessing, augmentation and precision.
         precision: Precision of the forward passes, see `extractor.PRECISIONS`.
     """
 
     dim: int
     note: str = ""
-    made_by: str = ""
     precision: str = "auto"
 
 
@@ -111,30 +109,12 @@ def read_facts(bank_uri: str) -> BankFacts:
         return BankFacts(
             int(facts["dim"]),
             facts.get("note", ""),
-            f"{facts.get('weights_key', '')} {facts.get('precision', '')}",
             facts.get("precision", "auto"),
         )
     except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
         raise ResourceError(
             f"feature bank: {path} cannot be read ({error}). Run FeatureBank again"
         ) from error
-
-
-def require_features(facts: BankFacts, setting: str) -> None:
-    """Raise an error when the bank holds no features.
-
-    Args:
-        facts: Description of the bank.
-        setting: Name of the setting that needs features, such as
-            "evaluate.cross_validate", for the message.
-
-    Raises:
-        ConfigError: The bank holds no features.
-    """
-    if not facts.dim:
-        raise ConfigError(
-            f"{setting} needs stored features, and the bank holds none: {facts.note}. Set it to 0"
-        )
 
 
 def read_dim(bank_uri: str) -> int:
@@ -161,10 +141,16 @@ def read_rows(
         count: Number of folds that the groups must fit into.
 
     Raises:
+        ConfigError: The bank holds no features.
         ResourceError: A record has another number of features than bank.json says.
         DataRefused: A label lies outside the vocabulary of `classes` names.
     """
-    dim, folder = read_dim(bank_uri), bank_uri.rstrip("/")
+    facts, folder = read_facts(bank_uri), bank_uri.rstrip("/")
+    if not facts.dim:
+        raise ConfigError(
+            f"the feature bank holds no features: {facts.note}. Folds (evaluate.cross_validate) "
+            "need them: set it to 0"
+        )
     patterns = [
         f"{folder}/Split-{split}/data_tfrecord-*"
         for split in ((splits,) if isinstance(splits, str) else splits)
@@ -177,9 +163,9 @@ def read_rows(
             f"feature bank: split {splits} holds label index {table.labels.max()}, the vocabulary "
             f"has {classes} names. The bank and the vocabulary come from different runs"
         )
-    features = rows.empty(len(table), (dim,), np.float16)
+    features = rows.empty(len(table), (facts.dim,), np.float16)
     for places, values in table.values(names.FEATURES):
-        features[places] = _decoded(values, dim, folder)
+        features[places] = _decoded(values, facts.dim, folder)
         rows.release(features)
     largest = len(np.unique(table.hashes)) // count
     groups, separated = find_groups(table.hashes, table.groups, table.near, largest)

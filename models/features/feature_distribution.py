@@ -11,7 +11,6 @@ which scores are usual. Where there are too few of them, training images are hel
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
@@ -20,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.features import folds, rows
-from imgpipe.models.files.array_archive import DAMAGED
+from imgpipe.models.files import array_archive
 from imgpipe.models.one_thread import one_blas_thread
 
 FILE: Final = "assets.extra/feature_distribution.npz"  # below the SavedModel
@@ -60,8 +59,7 @@ class FeatureDistribution:
         held_out: Number of held-out images from which the threshold was taken.
         held_out_above: Number of those images with a score above the threshold.
         far: Score that a share of `FAR_SHARE` of images like the training data exceeds. It is
-            extrapolated with an exponential distribution of the highest held-out scores, and is
-            infinite in models of older releases.
+            extrapolated with an exponential distribution of the highest held-out scores.
     """
 
     centre: Floats
@@ -104,10 +102,7 @@ class FeatureDistribution:
 
         path = f"{directory.rstrip('/')}/{FILE}"
         tf.io.gfile.makedirs(path.rpartition("/")[0])
-        content = io.BytesIO()  # numpy must seek in the file, which TensorFlow's files cannot do
-        np.savez(content, **vars(self))
-        with tf.io.gfile.GFile(path, "wb") as file:
-            file.write(content.getvalue())
+        array_archive.write(path, vars(self))
 
 
 def load(directory: str) -> FeatureDistribution | None:
@@ -119,20 +114,11 @@ def load(directory: str) -> FeatureDistribution | None:
     Returns:
         The distribution; None when the model has none that can be read.
     """
-    import tensorflow as tf
-
-    path = f"{directory.rstrip('/')}/{FILE}"
-    if not tf.io.gfile.exists(path):
+    stored = array_archive.read(f"{directory.rstrip('/')}/{FILE}")
+    if stored is None or stored.keys() != {one.name for one in fields(FeatureDistribution)}:
         return None
-    try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            content = io.BytesIO(file.read())
-        with np.load(content, allow_pickle=False) as stored:
-            given = [field.name for field in fields(FeatureDistribution)]
-            values = {name: stored[name] for name in given if name != "far" or name in stored}
-    except DAMAGED:
-        return None
-    return FeatureDistribution(**{k: v if v.ndim else v.item() for k, v in values.items()})
+    values: dict[str, Any] = {k: v if v.ndim else v.item() for k, v in stored.items()}
+    return FeatureDistribution(**values)
 
 
 def fit(

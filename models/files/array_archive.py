@@ -1,15 +1,20 @@
-"""What is raised for a damaged ``.npz`` file, which NumPy, zipfile and zlib read together."""
+"""Archives of arrays (``.npz``), which NumPy, zipfile and zlib read together."""
 
 from __future__ import annotations
 
+import io
 import struct
 import zipfile
 import zlib
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
-#: RuntimeError is raised for a compression or a version that zipfile does not know and for an
-#: encrypted array, MemoryError for a shape that no memory holds.
-DAMAGED: Final = (
+import numpy as np
+import numpy.typing as npt
+
+#: What is raised for a damaged archive. RuntimeError is raised for a compression or a version that
+#: zipfile does not know and for an encrypted array, MemoryError for a shape that no memory holds.
+_DAMAGED: Final = (
     OSError,
     ValueError,
     LookupError,
@@ -22,3 +27,37 @@ DAMAGED: Final = (
     zipfile.BadZipFile,
     zlib.error,
 )
+
+
+def write(path: str, arrays: Mapping[str, Any]) -> None:
+    """Write arrays by name into an archive, which may be in an object store.
+
+    Args:
+        path: Path of the archive; its folder must exist.
+        arrays: Arrays, or values that NumPy makes arrays of.
+    """
+    import tensorflow as tf
+
+    content = io.BytesIO()  # NumPy must seek in the file, which TensorFlow's files cannot do
+    np.savez(content, **arrays)
+    with tf.io.gfile.GFile(path, "wb") as file:
+        file.write(content.getvalue())
+
+
+def read(path: str) -> dict[str, npt.NDArray[Any]] | None:
+    """Read the arrays of an archive; None where there is none, or it is damaged.
+
+    Args:
+        path: Path of the archive.
+    """
+    import tensorflow as tf
+
+    if not tf.io.gfile.exists(path):
+        return None
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            content = io.BytesIO(file.read())
+        with np.load(content, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except _DAMAGED:
+        return None

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,7 @@ import numpy.typing as npt
 
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.folds import FOLDS
-from imgpipe.models.files.array_archive import DAMAGED
+from imgpipe.models.files import array_archive
 from imgpipe.models.head.answers import Flags, Scores, standard_error
 from imgpipe.models.head.logistic_regression import Linear, LogisticRegression
 from imgpipe.models.one_thread import one_blas_thread
@@ -118,44 +117,32 @@ class Tried:
         Args:
             bank_uri: URI of the artifact of FeatureBank.
         """
-        import tensorflow as tf
-
-        content = io.BytesIO()
-        np.savez(
-            content,
-            key=self.key,
-            penalties=list(self.scores),
-            losses=[one.losses for one in self.scores.values()],
-            right=[one.right for one in self.scores.values()],
-            groups=np.asarray(self.best.groups),
-        )
-        with tf.io.gfile.GFile(f"{bank_uri}/{FOLDS_FILE}", "wb") as file:
-            file.write(content.getvalue())
+        scores = self.scores.values()
+        arrays = {
+            "key": self.key,
+            "penalties": list(self.scores),
+            "losses": [one.losses for one in scores],
+            "right": [one.right for one in scores],
+            "groups": self.best.groups,
+        }
+        array_archive.write(f"{bank_uri}/{FOLDS_FILE}", arrays)
 
 
 def read_tried(bank_uri: str) -> Tried | None:
-    """Read the scores of the folds of a feature bank; None where it has none.
+    """Read the scores of the folds of a feature bank; None where it has none that can be read.
 
     Args:
         bank_uri: URI of the artifact of FeatureBank.
     """
-    import tensorflow as tf
-
-    path = f"{bank_uri}/{FOLDS_FILE}"
-    if not tf.io.gfile.exists(path):
+    stored = array_archive.read(f"{bank_uri}/{FOLDS_FILE}")
+    if stored is None:
         return None
-    try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            content = io.BytesIO(file.read())
-        with np.load(content, allow_pickle=False) as arrays:
-            columns = (arrays[name] for name in ("penalties", "losses", "right"))
-            scores = {
-                float(penalty): Scores(losses, right, arrays["groups"])
-                for penalty, losses, right in zip(*columns, strict=True)
-            }
-            return Tried(str(arrays["key"]), scores)
-    except DAMAGED:  # they are computed again
-        return None
+    columns = (stored[name] for name in ("penalties", "losses", "right"))
+    scores = {
+        float(penalty): Scores(losses, right, stored["groups"])
+        for penalty, losses, right in zip(*columns, strict=True)
+    }
+    return Tried(str(stored["key"]), scores)
 
 
 def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Tried | None:

@@ -7,6 +7,8 @@ the head by a worse network.
 
 from __future__ import annotations
 
+import functools
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models import feature_names as names
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.examples import Labelled
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.bank import BankRows, read_facts, read_rows
@@ -93,6 +96,7 @@ def train(inputs: Inputs) -> Trained:
     Raises:
         DataRefused: A split has no labelled image.
         Diverged: No network could be trained.
+        ResourceError: There is no space for the activations of the images.
     """
     facts = read_facts(inputs.bank_uri)
     # Where the bank holds no features, `facts.note` says why.
@@ -157,8 +161,11 @@ def _fine_tuned(inputs: Inputs, head: Trained) -> Trained:
     extractor = tapped(inputs, settings, cut)
     views = image_rows.most_views(extractor, len(training))
     if views < 0:
-        note = "the activations would take more than a quarter of the free space"
-        return _on_images(inputs, note, head)
+        raise ResourceError(
+            f"fine_tune: the activations of {len(training):,} images above {cut} would take more "
+            f"than a quarter of the free space in {tempfile.gettempdir()}. Free some space, choose "
+            "a higher cut (fine_tune.cut), or let TMPDIR name a folder on another disk"
+        )
     views = min(views, settings.views.count)
     log_dir = inputs.log_dir and inputs.log_dir / "fine_tune"
     found = above(inputs, head, training, held_out, settings, extractor, views, log_dir=log_dir)
@@ -222,7 +229,7 @@ def above(
     if trained is None or judging is None:
         return None
     found = fit(
-        lambda: above_cut(inputs.classes, settings, extractor.tap, start.layers),
+        lambda: network(inputs.classes, settings, extractor.tap, start.layers),
         trained,
         judging,
         inputs.classes,
@@ -233,41 +240,21 @@ def above(
         keep_last,
     )
     answers = start.answers
-    return judged(found, judging, _above_what(found), answers.groups, answers.known)
+    what = f"layers {found.head.name.replace('_', ' ', 1)}"  # "above_block11" becomes two words
+    return judged(found, judging, what, answers.groups, answers.known)
 
 
-def _on_images(inputs: Inputs, note: str, head: Trained | None = None) -> Trained:
-    """Trains on images that are augmented anew in each epoch.
-
-    Without a head, all trainable layers are trained. With one, the layers above the cut are trained
-    from its weights on; the layers below the cut then run in every epoch.
-    """
-    settings, log_dir, cut = inputs.settings, inputs.log_dir, None
-    if head is not None:
-        settings, log_dir = settings.second_stage(), log_dir and log_dir / "fine_tune"
-        cut = settings.fine_tune.cut or cuts.USUAL
+def _on_images(inputs: Inputs, note: str) -> Trained:
+    """Trains all trainable layers on images that are augmented anew in each epoch."""
+    settings, classes = inputs.settings, inputs.classes
     training, validation = (
-        image_rows.pixels(files, settings.size, inputs.classes, settings.views)
+        image_rows.pixels(files, settings.size, classes, settings.views)
         for files in (inputs.train_files, inputs.validation_files)
     )
-    found = fit(
-        lambda: whole(inputs.classes, settings, cut, None if head is None else head.layers),
-        training,
-        validation,
-        inputs.classes,
-        settings,
-        log_dir,
-        judge=None if head is None else calibrated_loss_on(validation),
-    )
+    build = functools.partial(network, classes, settings)
+    found = fit(build, training, validation, classes, settings, inputs.log_dir)
     what = "head" if settings.frozen else "all layers"
-    if head is not None:
-        what = _above_what(found)
     return judged(found, validation, f"{what}, on the fly ({note})")
-
-
-def _above_what(found: Fit) -> str:
-    """Describe what fine-tuning trained, based on the name of the model."""
-    return f"layers {found.head.name.replace('_', ' ', 1)}"  # "above_block11" becomes two words
 
 
 def _chosen(head: Trained, tuned: Trained, always: bool) -> Trained:
@@ -286,75 +273,38 @@ def _chosen(head: Trained, tuned: Trained, always: bool) -> Trained:
     return replace(tuned, history={**history, "trained": tuned.history["trained"]})
 
 
-def whole(
-    classes: int,
-    settings: ModelSettings,
-    cut: str | None = None,
-    head: keras.Model | None = None,
+def network(
+    classes: int, settings: ModelSettings, cut: str = "", head: keras.Model | None = None
 ) -> keras.Model:
-    """Return the network from pixels to logits. The settings determine which layers are trained.
+    """Return the network to logits, with layers that train fast on this machine.
 
     Args:
         classes: Number of classes.
-        settings: Settings of the network.
-        cut: Layer above which all layers are trained, even if the settings freeze them.
-        head: Head with the initial weights of the network's head; None for new weights.
+        settings: Settings of the network, which determine the layers that are trained.
+        cut: Layer from whose activations on the network is returned; all of its layers are trained.
+            "" for the network from pixels on.
+        head: Layers with the initial weights of the layers of their names; None for new weights.
     """
-    pixels, logits, activations = _cut(classes, settings, cut, head)
-    return _trainable(pixels, logits, _name(activations) if cut else "whole", settings)
-
-
-def above_cut(
-    classes: int, settings: ModelSettings, cut: str, head: keras.Model | None = None
-) -> keras.Model:
-    """Return the network from the activations at a cut to logits; all of its layers are trained.
-
-    Args:
-        classes: Number of classes.
-        settings: Settings of the network.
-        cut: Layer at which the network is cut.
-        head: Head with the initial weights of the network's head; None for new weights.
-    """
-    _, logits, activations = _cut(classes, settings, cut, head)
-    return _trainable(activations, logits, _name(activations), settings)
-
-
-def _trainable(
-    start: keras.KerasTensor, logits: keras.KerasTensor, name: str, settings: ModelSettings
-) -> keras.Model:
-    """Return the model from `start` to the logits, with layers that train fast on this machine."""
     import keras
 
     from imgpipe.models.training import fast_layers  # imports Keras
 
-    model = keras.Model(start, logits, name=name)
+    parts = build_parts(classes, settings)
+    if head is not None:  # from random weights of the head, its gradients would spoil the layers
+        copy_weights(head, keras.Model(parts.pixels, parts.logits))
+    start, name = parts.pixels, "whole"
+    if cut:
+        backbone = keras.Model(parts.pixels, parts.feature_map)
+        for layer in cuts.above(backbone, cut):
+            layer.trainable = True
+        start = cuts.layer_at(backbone, cut).outputs[0]
+        name = f"above_{start._keras_history.operation.name}"
+    model = keras.Model(start, parts.logits, name=name)
     if has_gpu():
         return model
     automatic = settings.precision == "auto"
     bfloat16 = automatic and resolve_precision("auto") == "bfloat16"
     return fast_layers.accelerated(model, bfloat16)
-
-
-def _name(activations: keras.KerasTensor) -> str:
-    """Return the name of a model, which tells above which layer it begins."""
-    return f"above_{activations._keras_history.operation.name}"
-
-
-def _cut(
-    classes: int, settings: ModelSettings, cut: str | None, head: keras.Model | None
-) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.KerasTensor]:
-    """Return the pixels, the logits and the activations at the cut, or the pixels without one."""
-    import keras
-
-    parts = build_parts(classes, settings)
-    if head is not None:  # from random weights of the head, its gradients would spoil the layers
-        copy_weights(head, keras.Model(parts.pixels, parts.logits))
-    if cut is None:
-        return parts.pixels, parts.logits, parts.pixels
-    backbone = keras.Model(parts.pixels, parts.feature_map)
-    for layer in cuts.above(backbone, cut):
-        layer.trainable = True
-    return parts.pixels, parts.logits, cuts.layer_at(backbone, cut).outputs[0]
 
 
 def judged(

@@ -168,7 +168,7 @@ def network(name):
     The weights are random, also where the preset uses those of ImageNet.
     """
     settings = preset(name, "model.weights=none").settings
-    return stages.whole(TABLE[name].classes, settings), settings
+    return stages.network(TABLE[name].classes, settings), settings
 
 
 @pytest.fixture(scope="module")

@@ -72,15 +72,6 @@ def test_hardly_any_image_of_the_same_kind_is_far(known):
     assert (known.scores(features(2, 300, seed=9)[0]) > known.far).mean() > 0.9
 
 
-def test_a_file_without_the_limit_for_far_images_marks_none_as_far(known, tmp_path):
-    older = {name: value for name, value in vars(known).items() if name != "far"}
-    path = tmp_path / feature_distribution.FILE
-    path.parent.mkdir()
-    np.savez(path, **older)
-    found = feature_distribution.load(str(tmp_path))
-    assert found.threshold == known.threshold and found.far == np.inf
-
-
 def test_training_images_are_held_out_in_turn_if_there_are_too_few_others():
     rows, labels = features(1, 300, seed=0)
     others = features(1, 20, seed=1)[0]

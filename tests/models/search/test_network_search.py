@@ -32,7 +32,7 @@ from imgpipe.models.setting_sections import FineTune
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import image_rows, stages
 from imgpipe.models.training.cross_validation import summary
-from imgpipe.models.training.stages import HEAD, Inputs, Trained, above_cut
+from imgpipe.models.training.stages import HEAD, Inputs, Trained
 from imgpipe.models.training.training_loop import fit
 from tests.images import encoded
 
@@ -561,11 +561,6 @@ def test_a_network_without_a_cut_is_not_searched() -> None:
         cuts.layer_at(network, cuts.USUAL)
 
 
-def test_a_size_that_is_no_multiple_of_the_stride_is_kept(network) -> None:
-    found = ways.ways(ModelSettings(image_size=300), network)
-    assert {way.image_size for way in found} == {300}
-
-
 def test_a_gain_in_one_film_is_not_kept(examples, bank, monkeypatch) -> None:
     """All validation images count as one film, whose error cannot be known."""
     stage = replace(_SETTINGS.fine_tune, epochs=1)
@@ -593,15 +588,6 @@ def test_views_and_epochs_are_reduced_to_the_time_that_is_left() -> None:
     assert way.within(0.9 * every) == replace(way, epochs=3)
     assert way.within(0.3 * every) == replace(way, views=1, epochs=2)
     assert way.within(1.0) is None
-
-
-def test_no_network_is_tried_if_its_gain_could_only_be_noise(examples, bank, monkeypatch) -> None:
-    monkeypatch.setattr(network_search, "FEWEST_CORRECTED", 25.0)
-    trained = network_search.train(_inputs(examples, bank))
-    assert len(trained.history["search"]) == 1
-    assert trained.history["search_ended"]["reason"] == "few_mistakes"
-    text = trained.history["search_ended"]["text"]
-    assert "could not be distinguished from chance. A larger validation split" in text
 
 
 def test_time_that_the_plan_did_not_need_is_spent_on_more_epochs(
@@ -663,7 +649,9 @@ def test_training_stops_with_the_best_weights_when_the_time_is_over(examples) ->
     settings = replace(settings, epochs=50)
     patterns = [str(examples / f"{names.TRAIN}-*")]
     maps = image_rows.activations(Labelled.read(patterns), _extractor(), 0)
-    found = fit(lambda: above_cut(3, settings, _CUT), maps, maps, 3, settings, over=lambda: True)
+    found = fit(
+        lambda: stages.network(3, settings, _CUT), maps, maps, 3, settings, over=lambda: True
+    )
     assert found.stopped == "minutes"
     assert len(found.epochs) == 1
     assert found.best_epoch == 1

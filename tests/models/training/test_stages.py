@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from imgpipe.models import feature_names as names
-from imgpipe.models.errors import ConfigError, DataRefused
+from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.models.examples import Labelled
 from imgpipe.models.features import rows
 from imgpipe.models.features.extractor import FeatureExtractor
@@ -194,7 +194,7 @@ def test_layers_above_a_cut_train_fast_in_the_precision_of_the_settings(
 ) -> None:
     monkeypatch.setattr(stages, "resolve_precision", lambda wanted: of_the_processor)
     settings = ModelSettings(weights="none", freeze="all", image_size=_SIZE, precision=precision)
-    network = stages.above_cut(2, settings.second_stage(), "block14_join")
+    network = stages.network(2, settings.second_stage(), "block14_join")
     assert network.get_layer("block15_expand").compute_dtype == expected
     depthwise = network.get_layer("block15_depthwise")
     assert type(depthwise) is not keras.layers.DepthwiseConv2D
@@ -221,18 +221,11 @@ def test_an_unknown_cut_lists_the_possible_cuts(bank, examples) -> None:
         train(_inputs(_tuned(cut="mixed7"), bank, examples))
 
 
-def test_layers_train_on_images_if_the_activations_have_no_space(
-    bank, examples, monkeypatch
-) -> None:
+def test_activations_without_space_are_refused(bank, examples, monkeypatch) -> None:
     usage = type("Usage", (), {"free": 0})
     monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
-    found = train(_inputs(_tuned(epochs=2), bank, examples))
-    assert found.history["trained"] == (
-        f"layers above {_TAP}, on the fly (the activations would take more than a quarter of the "
-        "free space)"
-    )
-    frozen = {layer.name for layer in found.layers.layers if layer.weights and not layer.trainable}
-    assert frozen == {"conv1", "conv2"}
+    with pytest.raises(ResourceError, match=r"activations of 36 images above pool2 .* quarter"):
+        train(_inputs(_tuned(epochs=2), bank, examples))
 
 
 def test_images_are_decoded_in_the_order_of_their_hashes(examples, monkeypatch) -> None:
