@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import importlib.util
 import os
 import platform
-import runpy
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,15 +22,8 @@ _CONTAINER_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
-_DRIVER = Path("/proc/driver/nvidia/version")  # exists where the driver of a GPU is loaded
-_WINDOWS_GPU = Path("/dev/dxg")  # the same on Windows' subsystem for Linux
-_ASK_TENSORFLOW = (
-    "import tensorflow as tf\n"
-    "for gpu in tf.config.list_physical_devices('GPU'):\n"
-    "    details = tf.config.experimental.get_device_details(gpu)\n"
-    "    print('GPU', details.get('device_name', gpu.name))"
-)
-_ASK_S = 120  # seconds; importing TensorFlow takes several, and more without bytecode
+#: They exist where the driver of a GPU is loaded; the second one on Windows' subsystem for Linux.
+_DRIVERS = (Path("/proc/driver/nvidia/version"), Path("/dev/dxg"))
 _PORT = 8500  # the default port of TensorFlow Serving
 _PACKAGES = ("tensorflow", "keras", "tfx", "apache-beam", "tensorflow-model-analysis", "grpcio")
 
@@ -59,120 +49,41 @@ class Finding:
 
 def _python(out: Path) -> Finding:
     fit = sys.version_info[:2] == (3, 11)
-    return Finding(
-        "Python",
-        fit,
-        platform.python_version(),
-        "Expected 3.11, which the wheels of TFX need.",
-        fatal=True,
-    )
+    expected = "Expected 3.11, which the wheels of TFX need."
+    return Finding("Python", fit, platform.python_version(), expected, fatal=True)
 
 
 def _packages(out: Path) -> Finding:
-    found = _installed(*_PACKAGES)
-    missing = [name for name in _PACKAGES if name not in found]
-    text = f"missing: {', '.join(missing)}" if missing else _listed(found)
-    return Finding("packages", not missing, text, "Install with: uv sync --frozen", fatal=True)
-
-
-def _installed(*names: str) -> dict[str, str]:
-    """Return the versions of the packages of these names that are installed."""
-    return {
-        name: importlib.metadata.version(name)
-        for name in names
-        if any(importlib.metadata.distributions(name=name))
-    }
-
-
-def _listed(versions: dict[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
-
-
-def _imgpipe(out: Path) -> Finding:
-    """Compare the versions of imgpipe and imgpipe-client, which install the same files."""
-    found = _installed("imgpipe", "imgpipe-client")
-    return Finding(
-        "imgpipe",
-        len(set(found.values())) == 1,
-        _listed(found) or "not installed",
-        "Expected one version. Run: pip uninstall imgpipe-client, then install imgpipe again.",
-        fatal=True,
-    )
-
-
-def _weights(out: Path) -> Finding:
     from imgpipe.models.backbones import registry
 
-    packaged = [one for one in map(registry.architecture, registry.names()) if one.package]
-    found = _installed(*(one.package for one in packaged))
-    missing = [one.package for one in packaged if one.package not in found]
-    text = f"{', '.join(missing)} is not installed"
-    if not missing:
-        text = ", ".join(f"{one.name} (package {found[one.package]})" for one in packaged)
+    packaged = [registry.architecture(name).package for name in registry.names()]
+    names = (*_PACKAGES, *sorted({one for one in packaged if one}))
+    found = {name for name in names if any(importlib.metadata.distributions(name=name))}
+    missing = ", ".join(name for name in names if name not in found)
+    versions = ", ".join(
+        f"{name} {importlib.metadata.version(name)}" for name in names if not missing
+    )
     advice = "Install with: uv sync --frozen"
-    return Finding("backbone weights", not missing, text, advice, fatal=True)
+    text = f"missing: {missing}" if missing else versions
+    return Finding("packages", not missing, text, advice, fatal=True)
 
 
-def _bytecode(out: Path) -> Finding:
-    """Check for compiled bytecode, without which every start compiles TensorFlow and TFX."""
-    spec = importlib.util.find_spec("tfx")
-    origin = spec.origin if spec else None
-    compiled = bool(origin) and Path(importlib.util.cache_from_source(str(origin))).exists()
-    text = "compiled" if compiled else "not compiled, so every start takes some 15 s longer"
-    return Finding("bytecode", compiled, text, "Run: uv sync --frozen --compile-bytecode")
-
-
-def _cpu(out: Path) -> Finding:
+def _processor(out: Path) -> Finding:
     from imgpipe.models.features.extractor import resolve_precision
 
     cores = len(os.sched_getaffinity(0))  # `os.cpu_count` counts those of other processes too
-    return Finding("processor", True, f"{cores} cores, feature bank in {resolve_precision('auto')}")
+    text = f"{cores} cores, feature bank in {resolve_precision('auto')}"
+    if has_gpu():
+        text += (
+            "; a GPU is there, which TensorFlow uses if its CUDA libraries are installed: "
+            "uv pip install 'tensorflow[and-cuda]'"
+        )
+    return Finding("processor", True, text)
 
 
 def has_gpu() -> bool:
     """Return whether the driver of a GPU is loaded, without TensorFlow."""
-    return _DRIVER.exists() or _WINDOWS_GPU.exists()
-
-
-def _accelerator(out: Path) -> Finding:
-    """Say whether TensorFlow computes on a GPU. TensorFlow is asked only if a driver is loaded."""
-    build = _tensorflow_build()
-    if not has_gpu():
-        return Finding("accelerator", True, f"none, so the processor computes; {build}")
-    try:
-        asked = subprocess.run(
-            [sys.executable, "-c", _ASK_TENSORFLOW],
-            capture_output=True,
-            text=True,
-            timeout=_ASK_S,
-            check=False,  # a process that crashed has printed no GPU, and that is reported
-        )
-        lines = asked.stdout.splitlines()
-    except subprocess.TimeoutExpired:
-        lines = []
-    gpus = [line.removeprefix("GPU ") for line in lines if line.startswith("GPU ")]
-    if gpus:
-        return Finding("accelerator", True, f"{', '.join(gpus)}; {build}")
-    return Finding(
-        "accelerator",
-        False,
-        f"this machine has a GPU, and TensorFlow does not find it; {build}",
-        "The processor computes. For the GPU, install its CUDA libraries: "
-        "uv pip install 'tensorflow[and-cuda]' (make installs uv as .tools/bin/uv)",
-    )
-
-
-def _tensorflow_build() -> str:
-    """Describe the build of TensorFlow, without importing it."""
-    spec = importlib.util.find_spec("tensorflow")
-    if spec is None or not spec.origin:
-        return "TensorFlow is not installed"
-    version = importlib.metadata.version("tensorflow")
-    # Importing this file as a module would import all of TensorFlow first.
-    file = Path(spec.origin).parent / "python" / "platform" / "build_info.py"
-    build = runpy.run_path(str(file))["build_info"] if file.is_file() else {}
-    cuda = build.get("cuda_version") if build.get("is_cuda_build") else None
-    return f"TensorFlow {version} is built " + (f"for CUDA {cuda}" if cuda else "without CUDA")
+    return any(driver.exists() for driver in _DRIVERS)
 
 
 def _memory(out: Path) -> Finding:
@@ -181,9 +92,8 @@ def _memory(out: Path) -> Finding:
         with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
             limits.append(int(file.read_text()))
     gib = min(limits) / _GIB
-    return Finding(
-        "memory", gib >= _MEMORY_GIB, f"{gib:.1f} GiB", f"A run needs {_MEMORY_GIB:.0f} GiB."
-    )
+    needed = f"A run needs {_MEMORY_GIB:.0f} GiB."
+    return Finding("memory", gib >= _MEMORY_GIB, f"{gib:.1f} GiB", needed)
 
 
 def _disk(out: Path) -> Finding:
@@ -192,11 +102,10 @@ def _disk(out: Path) -> Finding:
         folder = folder.parent
     gib = shutil.disk_usage(folder).free / _GIB
     writable = os.access(folder, os.W_OK)
-    text = f"{gib:.1f} GiB free in {folder}" + ("" if writable else ", not writable")
     return Finding(
         "disk",
         writable and gib >= _DISK_GIB,
-        text,
+        f"{gib:.1f} GiB free in {folder}" + ("" if writable else ", not writable"),
         f"A run needs {_DISK_GIB:.0f} GiB in a writable folder: --out OUT.",
         fatal=not writable or gib < _LEAST_DISK_GIB,
     )
@@ -211,14 +120,6 @@ def _port(out: Path) -> Finding:
 
 #: Each check takes the output folder, like `output_folder.CHECKS`, although most do not need it.
 CHECKS: tuple[Callable[[Path], Finding], ...] = (
-    _python,
-    _imgpipe,
-    _packages,
-    _weights,
-    _bytecode,
-    _cpu,
-    _accelerator,
-    _memory,
-    _disk,
-    _port,
+    *(_python, _packages, _processor),
+    *(_memory, _disk, _port),
 )

@@ -424,12 +424,6 @@ def test_init_refuses_what_it_cannot_write(tmp_path: Path, folder, output, expec
     assert [path.name for path in tmp_path.iterdir()] == [folder]
 
 
-def test_serve_takes_remote_base_paths_and_refuses_what_it_cannot_read():
-    result = imgpipe("serve", "s3://bucket/flowers", "--port", "0")
-    assert result.returncode == 2, result.stderr
-    assert "s3://bucket/flowers cannot be read" in result.stderr and "gs://" in result.stderr
-
-
 @pytest.mark.parametrize(
     "command",
     [
@@ -483,8 +477,8 @@ def test_bad_crop_is_refused(photos: Path):
 def test_doctor_checks_this_machine(tmp_path: Path):
     result = imgpipe("doctor", str(tmp_path))
     assert result.returncode == 0, result.stdout
-    names = ("Python", "packages", "backbone weights", "processor", "disk", "metadata", "artifacts")
-    for name in (*names, "served versions", "stores", "accelerator", "memory"):
+    names = ("Python", "packages", "processor", "memory", "disk", "metadata", "artifacts")
+    for name in (*names, "served versions", "stores"):
         assert name in result.stdout
 
 

@@ -42,32 +42,6 @@ def test_files_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path):
     assert not (tmp_path / "runs" / "1" / "tmp").exists()
 
 
-def test_a_folder_of_a_killed_command_is_removed_by_the_next_one(tmp_path: Path):
-    program = (
-        "import os, signal, sys, tempfile\n"
-        "from imgpipe.pipeline.output import temporary_files\n"
-        "with temporary_files.folder() as folder:\n"
-        "    tempfile.mkstemp()\n"
-        "    print(folder, flush=True)\n"
-        "    sys.stdin.read()\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", program], env=environment, **pipes) as process:
-        folder = Path(process.stdout.readline().strip())
-        command = [sys.executable, "-c", f"{program.partition('    print')[0]}"]
-        subprocess.run(command, env=environment, timeout=60, check=True)
-        assert list(tmp_path.iterdir()) == [folder], "a running process keeps its folder"
-        assert [file.name for file in folder.rglob("tmp/*")], "temporary files are in it"
-        process.stdin.close()
-        process.wait(timeout=60)
-    assert folder.is_dir()
-    (tmp_path / "another-file").touch()
-    subprocess.run(command, env=environment, timeout=60, check=True)
-    assert [path.name for path in tmp_path.iterdir()] == ["another-file"]
-
-
 def test_commands_in_several_threads_leave_the_process_as_it_was(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("TMPDIR", raising=False)
     before = tempfile.gettempdir(), Path("/proc/self/fd/1").readlink()
@@ -81,25 +55,6 @@ def test_commands_in_several_threads_leave_the_process_as_it_was(monkeypatch: py
         list(pool.map(command, range(3)))
     assert (tempfile.gettempdir(), Path("/proc/self/fd/1").readlink()) == before
     assert "TMPDIR" not in os.environ
-
-
-def test_a_new_folder_that_another_command_removes_is_created_again(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    """The other command sees a folder that is not locked yet."""
-    create, removed = tempfile.mkdtemp, []
-
-    def mkdtemp(prefix: str) -> str:
-        path = create(prefix=prefix)
-        if not removed:
-            removed.append(path)
-            Path(path).rmdir()
-        return path
-
-    monkeypatch.setattr(tempfile, "mkdtemp", mkdtemp)
-    with temporary_files.folder() as folder:
-        assert folder.is_dir()
-        assert removed != [str(folder)]
 
 
 def test_no_folder_for_temporary_files_is_an_error_with_advice(monkeypatch: pytest.MonkeyPatch):
