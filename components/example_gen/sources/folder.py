@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imgpipe.components.example_gen.sources import local_files, tables
+from imgpipe.components.example_gen.sources import lists, local_files
 from imgpipe.components.example_gen.sources.base import (
     HashedSource,
     Item,
@@ -221,11 +221,10 @@ class FolderSource(HashedSource):
             found = f"nothing but {hidden} hidden entries" if hidden else "nothing"
         expected = EXPECTED_TREE
         files = [f"{self._path()}/{item.path}" for item in walk.items]
-        lists = [file for file in files if tables.lists_files(file, self.options)]
-        if len(lists) == 1:
-            expected += (
-                f"; to use the list in it, pass that instead of the folder: {shlex.quote(lists[0])}"
-            )
+        tables = [file for file in files if lists.lists_files(file, self.options)]
+        if len(tables) == 1:
+            expected += "; to use the list in it, pass that instead of the folder: "
+            expected += shlex.quote(tables[0])
         return ConfigError(f"data source {self.directory!r}: found {found}; {expected}")
 
     def _require_class_folders(self, walk: _Walk) -> None:

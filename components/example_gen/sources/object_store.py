@@ -80,7 +80,7 @@ class ObjectStoreSource(HashedSource):
             OSError: The object cannot be read, is larger than 256 MiB, or has another size than
                 when it was listed.
         """
-        size, key = _size(item), item.locator.partition(":")[2] or f"/{item.path}"
+        size, key = _size(item), item.locator.partition(":")[2]
         if _too_large(item):
             raise OSError(f"larger than {BYTE_LIMIT >> 20} MiB ({size:,} bytes)")
         system, root = _opened(self.uri)
@@ -123,12 +123,10 @@ def _opened(uri: str) -> tuple[Any, str]:
 def _item(path: str, key: str, about: dict[str, Any]) -> Item:
     """Return an item with the checksum of its listing; the kind of checksum is a part of it.
 
-    The locator is the size. The key of the object below the root follows where the path is not the
-    same, as for ``cat//1.jpg``.
+    The locator is the size and the key below the root, which is ``/cat//1.jpg`` for cat/1.jpg.
     """
     kind = next((kind for kind in _CHECKSUMS if about.get(kind)), "")
-    size = str(about["size"])
-    item = Item(path, locator=size if key == f"/{path}" else f"{size}:{key}")
+    item = Item(path, locator=f"{about['size']}:{key}")
     return item if not kind or _too_large(item) else replace(item, version=f"{kind}:{about[kind]}")
 
 

@@ -58,7 +58,6 @@ PATH_FEATURES = ("path", "image/filename", "filename", "file_name")
 #: Bytes around a TFRecord: its length with a checksum, and a checksum of the data
 #: (https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details).
 _HEADER, _FOOTER = 12, 4
-_ARRAY_RECORD = ".array_record"
 _FIRST = 100  # records in which the features are looked for
 _FILES_KEPT = 1024  # cached indexes of files, because a source is listed up to three times
 _EXPECTED = (
@@ -99,8 +98,8 @@ class Fields:
 class Entry:
     """Position of a record, and its features besides the image."""
 
-    offset: int  # first byte of the data in the unpacked file; in an ArrayRecord its index
-    length: int  # bytes; -1 in an ArrayRecord
+    offset: int  # first byte of the data in the unpacked file
+    length: int  # bytes
     label: str | int | None
     path: str
     split: str
@@ -308,11 +307,6 @@ def _records(path: str, name: str) -> Iterator[tuple[int, int, bytes]]:
 
     A length is compared with the size of the file before as many bytes are allocated.
     """
-    if _ARRAY_RECORD in Path(name).name:  # numbers follow: .array_record-00000-of-00002
-        reader = _array_record(path)
-        for number in range(reader.num_records()):
-            yield number, -1, reader.read([number])[0]
-        return
     number = offset = 0
     with open_regular(Path(path)) as file:
         left = os.fstat(file.fileno()).st_size
@@ -348,20 +342,11 @@ def _checksum(data: bytes) -> bytes:
 
 
 def _read(path: str, offset: int, length: int) -> bytes:
-    if length < 0:
-        return bytes(_array_record(path).read([offset])[0])
     with Path(path).open("rb") as file:
         data = os.pread(file.fileno(), length, offset)
     if len(data) < length:
         raise OSError(f"the file is cut off: {len(data):,} of {length:,} bytes")
     return data
-
-
-@local_files.cached_until_changed(16)
-def _array_record(path: str) -> Any:
-    from array_record.python.array_record_module import ArrayRecordReader
-
-    return ArrayRecordReader(path)
 
 
 KINDS = (Kind("tfrecord", TFRecordSource, takes, order=40),)

@@ -7,12 +7,10 @@ is refused with an error that says where to put it.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from imgpipe.components.example_gen.sources.base import (
@@ -51,16 +49,25 @@ class TfdsSource(HashedSource):
         """Read the prepared records once; see `Source.listing`.
 
         Raises:
-            ConfigError: The data set is unknown or has no labelled images.
+            ConfigError: The data set is unknown, damaged or has no labelled images.
             ResourceError: The data set is not prepared and cannot be downloaded.
         """
         match = _SPEC.match(self.locator)
         if match is None:
             raise ConfigError(f"data source 'tfds:{self.locator}': {_EXPECTED}")
-        builder = _builder(match["name"], self.options.tfds_dir)
-        with _explained(self.locator):
-            fields = self._fields(builder)
-            splits, notes = self._splits(builder, match["split"])
+        try:
+            return self._listing(_builder(match["name"], self.options.tfds_dir), match["split"])
+        except ImgpipeError:
+            raise
+        except Exception as error:  # TFDS uses a damaged description unchecked
+            raise ConfigError(
+                f"data source 'tfds:{self.locator}' cannot be used: {_first_line(error)}; "
+                f"{_EXPECTED}. If it is prepared, remove its folder and prepare it again"
+            ) from error
+
+    def _listing(self, builder: Any, wanted: str | None) -> Scan:
+        fields = self._fields(builder)
+        splits, notes = self._splits(builder, wanted)
         items = [
             item
             for name, split in splits.items()
@@ -124,12 +131,8 @@ class TfdsSource(HashedSource):
         # Slices such as train[:10%] would make odd names of folders.
         folder = re.sub(r"[^\w.+-]", "_", name)
         number = 0
-        with _explained(self.locator):
-            parts = list(builder.info.splits[name].file_instructions)
-        for part in parts:
+        for part in builder.info.splits[name].file_instructions:
             file = str(part.filename)
-            if not Path(file).is_file():
-                raise _unusable(self.locator, f"it names {file}, which is not a file")
             for entry in index(file, fields, file)[part.skip : part.skip + part.take]:
                 label = entry.label
                 if isinstance(label, int) and hasattr(feature, "int2str"):
@@ -140,42 +143,18 @@ class TfdsSource(HashedSource):
                 number += 1
 
 
-@contextlib.contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """Report errors of TFDS, which uses a damaged description unchecked, as ConfigError."""
-    try:
-        yield
-    except ImgpipeError:
-        raise
-    except Exception as error:  # JSON, protobuf, types, names and numbers are wrong in many ways
-        raise _unusable(name, _first_line(error)) from error
-
-
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
-def _unusable(name: str, what: str) -> ConfigError:
-    return ConfigError(
-        f"data source 'tfds:{name}': the description of the prepared data set (dataset_info.json "
-        f"and features.json) cannot be used: {what}; remove its folder and prepare it again"
-    )
-
-
 @functools.lru_cache(maxsize=8)
 def _builder(name: str, folder: str) -> Any:
-    """Return the builder of a prepared data set, or raise ConfigError or ResourceError."""
+    """Return the builder of a prepared data set, or raise ResourceError."""
     import tensorflow_datasets as tfds
 
-    try:
-        builder = tfds.builder(name, data_dir=folder or None)
-        prepared = builder.is_prepared()
-    except (tfds.core.DatasetNotFoundError, ValueError, AttributeError, RuntimeError) as error:
-        raise ConfigError(f"data source 'tfds:{name}': {_first_line(error)}; {_EXPECTED}") from None
-    except Exception as error:
-        raise _unusable(name, _first_line(error)) from error
-    if not prepared:
+    builder = tfds.builder(name, data_dir=folder or None)
+    if not builder.is_prepared():
         _prepare(tfds, builder, name)
     return builder
 

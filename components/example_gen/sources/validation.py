@@ -11,7 +11,7 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from imgpipe.components.example_gen.sources.base import (
     Item,
@@ -30,23 +30,6 @@ _NAMED = 100  # notes of one kind; further ones are only counted
 _OTHERS = "…"  # path of a note that counts the others, which comes after them
 #: If a source gives a group to several splits, its images in the first of these are used.
 _PRECEDENCE = (names.TEST, names.VALIDATION, names.TRAIN)
-
-
-@dataclass
-class _Paths:
-    """The first of some paths, and the number of all."""
-
-    first: list[str] = field(default_factory=list)
-    count: int = 0
-
-    def add(self, path: str) -> None:
-        """Add a path."""
-        self.count += 1
-        if len(self.first) < _NAMED:
-            self.first.append(path)
-
-    def __str__(self) -> str:
-        return some(self.first[:3]) + (f", … ({self.count - 3} more)" if self.count > 3 else "")
 
 
 @dataclass(frozen=True)
@@ -100,11 +83,8 @@ def vet(scan: Scan, options: SourceOptions) -> Scan:
     notes, vocabulary = list(scan.notes), scan.vocabulary
     if options.group_pattern:
         items, missed = _grouped(scan.source, items, options.group_pattern)
-        notes += _capped(
-            "no_group",
-            missed,
-            "data.group_pattern does not match, so that the image is a group of its own",
-        )
+        detail = "data.group_pattern does not match, so that the image is a group of its own"
+        notes += [Note("no_group", path, detail) for path in missed]
     if options.classes:
         vocabulary = tuple(sorted(options.classes))
         items = [_within(item, vocabulary) for item in items]
@@ -116,9 +96,7 @@ def vet(scan: Scan, options: SourceOptions) -> Scan:
     items = _one_split_a_group(items)
     notes += _same_folders(items)
     # Equal scans have equal notes.
-    ordered = sorted(
-        set(notes), key=lambda note: (note.kind, note.path == _OTHERS, note.path, note.detail)
-    )
+    ordered = sorted(set(notes), key=lambda note: (note.kind, note.path, note.detail))
     kinds = itertools.groupby(ordered, key=lambda note: note.kind)
     capped = itertools.chain.from_iterable(_first(list(of_kind)) for _, of_kind in kinds)
     return replace(scan, items=items, vocabulary=vocabulary, notes=tuple(capped))
@@ -126,10 +104,9 @@ def vet(scan: Scan, options: SourceOptions) -> Scan:
 
 def _first(notes: list[Note]) -> list[Note]:
     """Return the first notes of one kind, and one that counts the others."""
-    if len(notes) <= _NAMED + 1:  # the last may be such a note
-        return notes
     others = sum(note.count for note in notes[_NAMED:])
-    return [*notes[:_NAMED], *_more(notes[0].kind, others)]
+    counted = [Note(notes[0].kind, _OTHERS, f"and {others} more", others)] if others else []
+    return notes[:_NAMED] + counted
 
 
 def check_class_names(where: str, classes: Iterable[str]) -> None:
@@ -178,7 +155,7 @@ def _classes_in_other_case(classes: Iterable[str]) -> list[Note]:
     ]
 
 
-def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[list[Item], _Paths]:
+def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[list[Item], list[str]]:
     """Set the groups of items, and return the paths that the pattern does not match as well.
 
     A group that the source itself gives, such as a column of a manifest, is kept.
@@ -194,7 +171,7 @@ def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[list[Item
             f"data.group_pattern {pattern!r} has no group; put round brackets around the part "
             r"of the path that is the group's name, as in '([^/]+)\.rf\.'"
         )
-    missed = _Paths()
+    missed: list[str] = []
 
     def grouped(item: Item) -> Item:
         if item.group is not None:
@@ -202,14 +179,14 @@ def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[list[Item
         match = expression.search(item.path)
         if match and match.group(1):
             return replace(item, group=match.group(1))
-        missed.add(item.path)
+        missed.append(item.path)
         return item
 
     found = list(map(grouped, items))
-    if missed.count and missed.count == len(items):
+    if missed and len(missed) == len(items):
         raise ConfigError(
             f"data.group_pattern {pattern!r} matches none of the {len(items)} paths of "
-            f"{where!r}; expected a match in paths such as {missed}"
+            f"{where!r}; expected a match in paths such as {some(missed, 3)}"
         )
     return found, missed
 
@@ -277,14 +254,3 @@ def _same_folders(items: Iterable[Item]) -> list[Note]:
         for name, labels in shared.items()
         for label in labels
     ]
-
-
-def _capped(kind: str, paths: _Paths, detail: str) -> Iterator[Note]:
-    """Return a note for each of the first paths, and one with the number of the others."""
-    yield from (Note(kind, path, detail) for path in paths.first)
-    yield from _more(kind, paths.count - _NAMED)
-
-
-def _more(kind: str, count: int) -> Iterator[Note]:
-    if count > 0:
-        yield Note(kind, _OTHERS, f"and {count} more", count)

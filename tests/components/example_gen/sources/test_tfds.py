@@ -110,17 +110,6 @@ def test_one_split_or_slice_of_a_set_has_no_given_splits(options, split, count):
     assert len({item.path for item in scan.items}) == count
 
 
-def test_a_set_prepared_as_array_records_is_read_without_its_builder(tmp_path):
-    class NoCode(_Tiny, skip_registration=True):
-        SPLITS: ClassVar = {"train": 7}
-
-    NoCode(data_dir=tmp_path, file_format="array_record").download_and_prepare()
-    source = open_source("tfds:no_code", SourceOptions(tfds_dir=str(tmp_path)))
-    scan = source.scan()
-    assert scan.given_splits == () and scan.counts() == {"blade": 2, "cloth": 2, "stone": 3}
-    assert sorted(colour(source.read(item)) for item in scan.items) == list(range(7))
-
-
 def test_ingest_reads_every_record(options, tmp_path, beam_pipeline):
     scan = open_source("tfds:tiny_shapes", options).scan()
     settings = IngestSettings(

@@ -1,26 +1,21 @@
-"""Tables as sources: lists of files (CSV or JSON Lines), and CSV files with the pixels of images.
+"""A list of files as a source: CSV or JSON Lines with path, label and, optionally, split and group.
 
-A list has the columns path, label and, optionally, split and group. Contradictions in it (two
-labels for one file) and paths that lead out of its folder become problems of the item, with their
-rows. A table of pixels holds a square image in each row, as a label and grey or RGB values, with or
-without a header, as sign-language MNIST has them. A row is converted to PNG when it is read, so
-that it is handled like every other image.
+Contradictions in the list (two labels for one file) and paths that lead out of its folder become
+problems of the item, with their rows. A list that cannot be parsed is refused.
 """
 
 from __future__ import annotations
 
-import collections
 import csv
 import io
 import itertools
 import json
-import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from imgpipe.components.example_gen.sources import local_files
 from imgpipe.components.example_gen.sources.base import (
@@ -34,17 +29,12 @@ from imgpipe.components.example_gen.sources.base import (
 )
 from imgpipe.components.example_gen.sources.tree import (
     listed,
-    require_all_named,
     some,
-    split_in,
     split_word,
 )
 from imgpipe.components.image_record import TWO_GROUPS, TWO_LABELS, TWO_SPLITS
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
-
-if TYPE_CHECKING:
-    import numpy as np
 
 _JSON = (".jsonl", ".ndjson")
 _TABLE = (".csv", ".tsv")
@@ -60,20 +50,13 @@ _USUAL = {
     "split": ("split", "set", "subset", "partition"),
     "group": ("group", "group_id"),
 }
-#: The same for tables of pixels. Each of `_NUMBERS` numbers the rows; pandas writes one without a
-#: name.
-_PIXEL_ROLES = {"label": ("label", "class", "target", "y"), "split": ("split",)}
-_PIXEL_ROLES["group"] = _USUAL["group"]
-_NUMBERS = ("id", "index", "", "unnamed: 0")
 _SUFFIXES = (".jpg", ".jpeg", ".png")  # of files that a list names without one
-_EXPECTED_LIST = (
+_EXPECTED = (
     "expected a .csv with the columns path,label[,split,group], or a .jsonl of those; name other "
     "columns by data.path_column and data.label_column"
 )
-_EXPECTED_PIXELS = "expected a .csv with a label and width × height pixels (0 to 255) in every row"
 _MIN_PIXELS = 4  # two by two
 _LINE_LIMIT = 1 << 26  # characters of one of the first lines; 2048 x 2048 RGB pixels take 50 MB
-_VALUES_AT_ONCE = 1 << 24  # values of a table that are read at once
 
 
 def lists_files(locator: str, options: SourceOptions) -> bool:
@@ -86,29 +69,20 @@ def lists_files(locator: str, options: SourceOptions) -> bool:
     if options.path_column:
         return True
     try:
-        _, rows = _first_rows(path)
+        _, rows = first_rows(path)
     except OSError:
         return False
     if rows[0][:1] and rows[0][0].startswith("\ufffd\ufffd"):  # UTF-16, which is refused by name
         return True
     titles = [cell.lower() for cell in rows[0]]
-    column = next((titles.index(name) for name in _USUAL["path"] if name in titles), -1)
-    if column < 0 or titles[column] not in _VAGUE:
-        return column >= 0
-    others = [cell for number, cell in enumerate(rows[1]) if number != column]
-    return sum(map(_is_number, others)) < _MIN_PIXELS
+    place = next((titles.index(name) for name in _USUAL["path"] if name in titles), -1)
+    if place < 0 or titles[place] not in _VAGUE:
+        return place >= 0
+    others = [cell for number, cell in enumerate(rows[1]) if number != place]
+    return sum(map(is_number, others)) < _MIN_PIXELS
 
 
-def holds_pixels(locator: str, options: SourceOptions) -> bool:
-    """Whether a plain path names a CSV file, or a folder that holds only CSV files."""
-    path = Path(locator).expanduser()
-    if path.is_dir():
-        found = local_files.visible(path)
-        return bool(found) and all(entry.name.lower().endswith(".csv") for entry in found)
-    return locator.lower().endswith(".csv")
-
-
-def _first_rows(path: Path) -> tuple[str, list[list[str]]]:
+def first_rows(path: Path) -> tuple[str, list[list[str]]]:
     """Return the delimiter of a table, and the cells of its first two rows ([] for none)."""
     with io.TextIOWrapper(open_regular(path), "utf-8-sig", "replace") as file:
         lines = filter(str.strip, iter(lambda: file.readline(_LINE_LIMIT), ""))
@@ -119,7 +93,8 @@ def _first_rows(path: Path) -> tuple[str, list[list[str]]]:
     return delimiter, [*rows, [], []][:2]
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Whether a cell holds a number."""
     try:
         float(cell)
     except ValueError:
@@ -127,7 +102,7 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _column(
+def column(
     where: str, header: Sequence[str], wanted: str, usual: Sequence[str], required: bool = False
 ) -> int:
     """Find a column by its name or index in the configuration, or by its usual names.
@@ -215,12 +190,12 @@ class ListSource(HashedSource):
         rows = list(self._rows())
         if _are_whole((values["label"] for _, values in rows), self.options.classes):
             for _, values in rows:
-                values["label"] = _without_decimals(values["label"])
+                values["label"] = without_decimals(values["label"])
         suffix = _suffix(root, next((values["path"] for _, values in rows), ""))
         entries: dict[str, _Entry] = {}
         for row, values in rows:
             if not values["path"]:
-                raise self._wrong(row, f"no path; {_EXPECTED_LIST}")
+                raise self._wrong(row, f"no path; {_EXPECTED}")
             path, refused = _below(values["path"] + suffix, root)
             # Refused rows may name the same file; each is rejected as an item of its own.
             path = f"row-{row:06d}/{path}" if refused else path
@@ -239,7 +214,7 @@ class ListSource(HashedSource):
         ]
         items, least = [entry.item() for entry in entries.values()], self.options.least_classes
         labels = {values["label"] for _, values in rows if values["label"]}
-        scan = listed(self.file, items, _EXPECTED_LIST, least, notes, labels)
+        scan = listed(self.file, items, _EXPECTED, least, notes, labels)
         paths = [entry.path for entry in entries.values() if not entry.locator]
         if paths and all(_is_missing(root / path) for path in paths):
             raise ConfigError(
@@ -284,13 +259,13 @@ class ListSource(HashedSource):
             ) from None
         except OSError as error:
             raise ConfigError(
-                f"data source {self.file!r} cannot be read: {error.strerror}; {_EXPECTED_LIST}"
+                f"data source {self.file!r} cannot be read: {error.strerror}; {_EXPECTED}"
             ) from None
 
     def _cells(self, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         import pandas
 
-        delimiter, _ = _first_rows(path)
+        delimiter, _ = first_rows(path)
         text = {"dtype": str, "na_filter": False, "encoding": "utf-8-sig"}
         with open_regular(path) as file:
             table = pandas.read_csv(file, sep=delimiter, header=None, **text).fillna("")
@@ -311,7 +286,7 @@ class ListSource(HashedSource):
                 try:
                     value = json.loads(line)
                 except (ValueError, RecursionError) as error:
-                    raise self._wrong(row, f"not JSON ({error}); {_EXPECTED_LIST}") from None
+                    raise self._wrong(row, f"not JSON ({error}); {_EXPECTED}") from None
                 if not isinstance(value, dict):
                     expected = "expected an object with path and label. Received: "
                     raise self._wrong(row, expected + line.strip()[:80])
@@ -333,7 +308,7 @@ class ListSource(HashedSource):
         """Return the columns by role, -1 for none; with `sparse`, named ones may be absent."""
         wanted = {role: getattr(self.options, f"{role}_column") for role in _USUAL}
         return {
-            role: _column(
+            role: column(
                 self.file,
                 header,
                 name,
@@ -363,7 +338,7 @@ def _suffix(root: Path, first: str) -> str:
     return next((one for one in _SUFFIXES if not _is_missing(root / f"{first}{one}")), "")
 
 
-def _without_decimals(label: str) -> str:
+def without_decimals(label: str) -> str:
     """Return a numeric label without the decimals that spreadsheets add: "3.0" becomes "3"."""
     return label[:-2] if re.fullmatch(r"\d+\.0", label) else label
 
@@ -371,7 +346,7 @@ def _without_decimals(label: str) -> str:
 def _are_whole(labels: Iterable[str], classes: Sequence[str]) -> bool:
     """Whether spreadsheets added the decimals of labels: not in 1.0 beside 1.5, or in a class."""
     decimals = [label for label in labels if re.fullmatch(r"\d+\.\d+", label)]
-    whole = all(_without_decimals(label) != label for label in decimals)
+    whole = all(without_decimals(label) != label for label in decimals)
     return bool(decimals) and whole and not any(name.endswith(".0") for name in classes)
 
 
@@ -398,192 +373,5 @@ def _below(raw: str, root: Path) -> tuple[str, str]:
     return inside, ""
 
 
-@dataclass(frozen=True)
-class _Pixels:
-    """The images of one table.
-
-    Attributes:
-        values: The pixels, uint8 [rows, side · side · channels].
-        side: Width and height in pixels.
-        channels: 1 or 3.
-        readable: Whether the pixels of each row are whole numbers from 0 to 255.
-        roles: Label, split and group of each row, "" where there is none.
-        line: Line of the first row.
-    """
-
-    values: np.ndarray
-    side: int
-    channels: int
-    readable: list[bool]
-    roles: dict[str, list[str]]
-    line: int
-
-
-@local_files.cached_until_changed(8)
-def _pixels(path: str, options: SourceOptions) -> _Pixels:
-    """Read a table; ConfigError when its rows hold no square images."""
-    import numpy as np
-    import pandas
-
-    delimiter, (first, second) = _first_rows(Path(path))
-    header = _is_header(first, second, options)
-    sample, titles = (second, first) if header else (first, [])
-    roles = {
-        role: _column(path, titles, getattr(options, f"{role}_column"), usual)
-        for role, usual in _PIXEL_ROLES.items()
-    }
-    others = set(roles.values())
-    if roles["label"] < 0:
-        roles["label"] = 0  # a label without a name is in the first column
-        others.add(0)
-    elif titles:
-        lower = [title.lower() for title in titles]
-        # Several columns without a name are pixels.
-        numbers = {name for name in _NUMBERS if name or lower.count(name) == 1}
-        others |= {n for n, title in enumerate(lower) if title in numbers}
-    columns = [number for number in range(len(sample)) if number not in others]
-    side, channels = _square(len(columns))
-    if titles and (not side or not all(_is_number(sample[number]) for number in columns)):
-        raise ConfigError(
-            f"data source {path!r}: found the columns {some(titles)} and no pixels. Where it lists "
-            "image files, name its columns by data.path_column and data.label_column, and the "
-            f"folder of the files by data.root; for pixels {_EXPECTED_PIXELS}"
-        )
-    if not side:
-        found = f"{len(sample)} columns, {len(columns)} of them pixels" if sample else "no row"
-        raise ConfigError(
-            f"data source {path!r}: found {found}, which is neither a square nor three times one; "
-            f"{_EXPECTED_PIXELS}; name other columns by data.label_column, split_column, "
-            "group_column"
-        )
-    kept: list[np.ndarray] = []
-    readable: list[bool] = []
-    texts: dict[str, list[str]] = {role: [] for role in roles}
-    with open_regular(Path(path)) as file:
-        parts = pandas.read_csv(
-            file,
-            sep=delimiter,
-            header=None,
-            skiprows=int(header),
-            encoding="utf-8-sig",
-            dtype={number: str for number in roles.values() if number >= 0},
-            keep_default_na=False,
-            na_values=[""],
-            low_memory=False,
-            chunksize=max(_VALUES_AT_ONCE // len(sample), 1),
-        )
-        for part in parts:
-            values = part[columns].apply(pandas.to_numeric, errors="coerce").to_numpy(np.float64)
-            right = ((values >= 0) & (values <= 255) & (values % 1 == 0)).all(axis=1)
-            kept.append(np.where(right[:, None], values, 0).astype(np.uint8))
-            readable += right.tolist()
-            for role, number in roles.items():
-                cells = part[number].fillna("").str.strip() if number >= 0 else [""] * len(part)
-                texts[role] += list(cells)
-    return _Pixels(np.concatenate(kept), side, channels, readable, texts, 1 + header)
-
-
-def _is_header(first: Sequence[str], second: Sequence[str], options: SourceOptions) -> bool:
-    """Whether the first row holds the name of a column, or several words that are no roles."""
-    given = (options.label_column, options.split_column, options.group_column)
-    usual = {name for names in _PIXEL_ROLES.values() for name in names}
-    names = {*usual, *(name.lower() for name in given if not name.isdecimal())} - {""}
-    words = {n: cell.lower() for n, cell in enumerate(first) if not _is_number(cell)}
-    # Columns that are given by their number may hold words in each row.
-    others = words.keys() - {int(name) for name in given if name.isdecimal()}
-    if len(others) > 1 or any(word in names for word in words.values()):
-        return True
-    # A single word may be the label of an image. It is in a header if only numbers follow.
-    return len(words) == 1 < len(first) and bool(second) and all(map(_is_number, second))
-
-
-def _square(count: int) -> tuple[int, int]:
-    """(side, channels) of a square image of `count` values, (0, 0) when there is none."""
-    for channels in (1, 3):
-        side = math.isqrt(count // channels)
-        if side > 1 and side * side * channels == count:
-            return side, channels
-    return 0, 0
-
-
-@dataclass(frozen=True)
-class PixelSource(HashedSource):
-    """One CSV file, or a folder of them (named after splits: sign_mnist_train.csv)."""
-
-    locator: str
-    options: SourceOptions
-
-    def listing(self) -> Scan:
-        """Read the tables; see `Source.listing`.
-
-        Raises:
-            ConfigError: A table cannot be read, or has no rows of pixels.
-        """
-        items = list(self._items())
-        return listed(self.locator, items, _EXPECTED_PIXELS, self.options.least_classes)
-
-    def read(self, item: Item) -> bytes:
-        """Read one row as PNG; see `Source.read`."""
-        from PIL import Image
-
-        if item.locator.startswith(REFUSED):
-            raise OSError(item.locator[1:])
-        row, _, name = item.locator.partition(":")
-        path = Path(self.locator).expanduser().absolute()
-        table = _pixels(str(path / name if path.is_dir() else path), self.options)
-        shape = (table.side, table.side, table.channels)[: 2 if table.channels == 1 else 3]
-        out = io.BytesIO()
-        Image.fromarray(table.values[int(row)].reshape(shape)).save(out, "PNG")
-        return out.getvalue()
-
-    def _files(self) -> list[Path]:
-        path = Path(self.locator).expanduser().absolute()
-        if path.is_dir():
-            found = sorted(local_files.visible(path))
-            files = [file for file in found if file.name.lower().endswith(".csv")]
-            local_files.check_all(self.locator, files, path, self.options.follow_links)
-            return files
-        if not path.exists():
-            raise ConfigError(f"data source {self.locator!r} does not exist; {_EXPECTED_PIXELS}")
-        return [path]
-
-    def _items(self) -> Iterator[Item]:
-        """One item for each row; its path has the number of the line in a folder of the table."""
-        files = self._files()
-        stems = collections.Counter(file.stem for file in files)
-        named: dict[str, str | None] = {}
-        for file in files:
-            folder = file.stem if stems[file.stem] == 1 else file.name
-            split = split_in(file.name) if len(files) > 1 else None
-            try:
-                table = _pixels(str(file), self.options)
-            except UnicodeDecodeError as error:
-                raise ConfigError(f"data source {str(file)!r} is not UTF-8 text: {error}") from None
-            except ValueError as error:
-                raise ConfigError(f"data source {str(file)!r} is not a CSV file: {error}") from None
-            except OSError as error:
-                raise ConfigError(
-                    f"data source {str(file)!r} cannot be read: {error.strerror or error}"
-                ) from None
-            count = table.values.shape[1]
-            wrong = f"{REFUSED}expected {count} pixels, each a whole number from 0 to 255"
-            for row, readable in enumerate(table.readable):
-                line = row + table.line
-                label, word, group = (table.roles[role][row] for role in _PIXEL_ROLES)
-                if not word:
-                    named[file.name] = split
-                yield Item(
-                    f"{folder}/{line:07d}.png",
-                    _without_decimals(label) or None,
-                    split_word(word, f"{str(file)!r}, line {line}") if word else split,
-                    group=group or None,
-                    locator=f"{row}:{file.name}" if readable else wrong,
-                )
-        require_all_named(self.locator, named)
-
-
-#: Lists come before tables of pixels, since a .csv with a column of paths is a list of files.
-KINDS = (
-    Kind("manifest", ListSource, lists_files, order=20),
-    Kind("csv", PixelSource, holds_pixels, order=30),
-)
+#: Before the tables of pixels, since a .csv with a column of paths is a list of files.
+KINDS = (Kind("manifest", ListSource, lists_files, order=20),)

@@ -1,0 +1,250 @@
+"""CSV files of pixels as a source: each row holds an image, as a label and grey or RGB values.
+
+This is the layout of sign-language MNIST, with or without a header, for square images of any size.
+A row is converted to PNG when it is read, so that it is handled like every other image.
+"""
+
+from __future__ import annotations
+
+import collections
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imgpipe.components.example_gen.sources import local_files
+from imgpipe.components.example_gen.sources.base import (
+    REFUSED,
+    HashedSource,
+    Item,
+    Kind,
+    Scan,
+    SourceOptions,
+)
+from imgpipe.components.example_gen.sources.lists import (
+    column,
+    first_rows,
+    is_number,
+    without_decimals,
+)
+from imgpipe.components.example_gen.sources.tree import (
+    listed,
+    require_all_named,
+    some,
+    split_in,
+    split_word,
+)
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.files.regular_files import open_regular
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: Recognised names of the columns by role, in lower case.
+_ROLES = {
+    "label": ("label", "class", "target", "y"),
+    "split": ("split",),
+    "group": ("group", "group_id"),
+}
+#: Names of columns that number the rows; pandas writes one without a name.
+_NUMBERS = ("id", "index", "", "unnamed: 0")
+_EXPECTED = "expected a .csv with a label and width × height pixels (0 to 255) in every row"
+_VALUES_AT_ONCE = 1 << 24  # values of a table that are read at once
+
+
+def holds_pixels(locator: str, options: SourceOptions) -> bool:
+    """Whether a plain path names a CSV file, or a folder that holds only CSV files."""
+    path = Path(locator).expanduser()
+    if path.is_dir():
+        found = local_files.visible(path)
+        return bool(found) and all(entry.name.lower().endswith(".csv") for entry in found)
+    return locator.lower().endswith(".csv")
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """The images of one table.
+
+    Attributes:
+        values: The pixels, uint8 [rows, side · side · channels].
+        side: Width and height in pixels.
+        channels: 1 or 3.
+        readable: Whether the pixels of each row are whole numbers from 0 to 255.
+        roles: Label, split and group of each row, "" where there is none.
+        line: Line of the first row.
+    """
+
+    values: np.ndarray
+    side: int
+    channels: int
+    readable: list[bool]
+    roles: dict[str, list[str]]
+    line: int
+
+
+@local_files.cached_until_changed(8)
+def _pixels(path: str, options: SourceOptions) -> _Pixels:
+    """Read a table; ConfigError when its rows hold no square images."""
+    import numpy as np
+    import pandas
+
+    delimiter, (first, second) = first_rows(Path(path))
+    header = _is_header(first, second, options)
+    sample, titles = (second, first) if header else (first, [])
+    roles = {
+        role: column(path, titles, getattr(options, f"{role}_column"), usual)
+        for role, usual in _ROLES.items()
+    }
+    others = set(roles.values())
+    if roles["label"] < 0:
+        roles["label"] = 0  # a label without a name is in the first column
+        others.add(0)
+    elif titles:
+        lower = [title.lower() for title in titles]
+        # Several columns without a name are pixels.
+        numbers = {name for name in _NUMBERS if name or lower.count(name) == 1}
+        others |= {n for n, title in enumerate(lower) if title in numbers}
+    columns = [number for number in range(len(sample)) if number not in others]
+    side, channels = _square(len(columns))
+    if titles and (not side or not all(is_number(sample[number]) for number in columns)):
+        raise ConfigError(
+            f"data source {path!r}: found the columns {some(titles)} and no pixels. Where it lists "
+            "image files, name its columns by data.path_column and data.label_column, and the "
+            f"folder of the files by data.root; for pixels {_EXPECTED}"
+        )
+    if not side:
+        found = f"{len(sample)} columns, {len(columns)} of them pixels" if sample else "no row"
+        raise ConfigError(
+            f"data source {path!r}: found {found}, which is neither a square nor three times one; "
+            f"{_EXPECTED}; name other columns by data.label_column, split_column, "
+            "group_column"
+        )
+    kept: list[np.ndarray] = []
+    readable: list[bool] = []
+    texts: dict[str, list[str]] = {role: [] for role in roles}
+    with open_regular(Path(path)) as file:
+        parts = pandas.read_csv(
+            file,
+            sep=delimiter,
+            header=None,
+            skiprows=int(header),
+            encoding="utf-8-sig",
+            dtype={number: str for number in roles.values() if number >= 0},
+            keep_default_na=False,
+            na_values=[""],
+            low_memory=False,
+            chunksize=max(_VALUES_AT_ONCE // len(sample), 1),
+        )
+        for part in parts:
+            values = part[columns].apply(pandas.to_numeric, errors="coerce").to_numpy(np.float64)
+            right = ((values >= 0) & (values <= 255) & (values % 1 == 0)).all(axis=1)
+            kept.append(np.where(right[:, None], values, 0).astype(np.uint8))
+            readable += right.tolist()
+            for role, number in roles.items():
+                cells = part[number].fillna("").str.strip() if number >= 0 else [""] * len(part)
+                texts[role] += list(cells)
+    return _Pixels(np.concatenate(kept), side, channels, readable, texts, 1 + header)
+
+
+def _is_header(first: Sequence[str], second: Sequence[str], options: SourceOptions) -> bool:
+    """Whether the first row holds the name of a column, or several words that are no roles."""
+    given = (options.label_column, options.split_column, options.group_column)
+    usual = {name for names in _ROLES.values() for name in names}
+    names = {*usual, *(name.lower() for name in given if not name.isdecimal())} - {""}
+    words = {n: cell.lower() for n, cell in enumerate(first) if not is_number(cell)}
+    # Columns that are given by their number may hold words in each row.
+    others = words.keys() - {int(name) for name in given if name.isdecimal()}
+    if len(others) > 1 or any(word in names for word in words.values()):
+        return True
+    # A single word may be the label of an image. It is in a header if only numbers follow.
+    return len(words) == 1 < len(first) and bool(second) and all(map(is_number, second))
+
+
+def _square(count: int) -> tuple[int, int]:
+    """(side, channels) of a square image of `count` values, (0, 0) when there is none."""
+    for channels in (1, 3):
+        side = math.isqrt(count // channels)
+        if side > 1 and side * side * channels == count:
+            return side, channels
+    return 0, 0
+
+
+@dataclass(frozen=True)
+class PixelSource(HashedSource):
+    """One CSV file, or a folder of them (named after splits: sign_mnist_train.csv)."""
+
+    locator: str
+    options: SourceOptions
+
+    def listing(self) -> Scan:
+        """Read the tables; see `Source.listing`.
+
+        Raises:
+            ConfigError: A table cannot be read, or has no rows of pixels.
+        """
+        items = list(self._items())
+        return listed(self.locator, items, _EXPECTED, self.options.least_classes)
+
+    def read(self, item: Item) -> bytes:
+        """Read one row as PNG; see `Source.read`."""
+        from PIL import Image
+
+        if item.locator.startswith(REFUSED):
+            raise OSError(item.locator[1:])
+        row, _, name = item.locator.partition(":")
+        path = Path(self.locator).expanduser().absolute()
+        table = _pixels(str(path / name if path.is_dir() else path), self.options)
+        shape = (table.side, table.side, table.channels)[: 2 if table.channels == 1 else 3]
+        out = io.BytesIO()
+        Image.fromarray(table.values[int(row)].reshape(shape)).save(out, "PNG")
+        return out.getvalue()
+
+    def _files(self) -> list[Path]:
+        path = Path(self.locator).expanduser().absolute()
+        if path.is_dir():
+            found = sorted(local_files.visible(path))
+            files = [file for file in found if file.name.lower().endswith(".csv")]
+            local_files.check_all(self.locator, files, path, self.options.follow_links)
+            return files
+        if not path.exists():
+            raise ConfigError(f"data source {self.locator!r} does not exist; {_EXPECTED}")
+        return [path]
+
+    def _items(self) -> Iterator[Item]:
+        """One item for each row; its path has the number of the line in a folder of the table."""
+        files = self._files()
+        stems = collections.Counter(file.stem for file in files)
+        named: dict[str, str | None] = {}
+        for file in files:
+            folder = file.stem if stems[file.stem] == 1 else file.name
+            split = split_in(file.name) if len(files) > 1 else None
+            try:
+                table = _pixels(str(file), self.options)
+            except UnicodeDecodeError as error:
+                raise ConfigError(f"data source {str(file)!r} is not UTF-8 text: {error}") from None
+            except ValueError as error:
+                raise ConfigError(f"data source {str(file)!r} is not a CSV file: {error}") from None
+            except OSError as error:
+                raise ConfigError(
+                    f"data source {str(file)!r} cannot be read: {error.strerror or error}"
+                ) from None
+            count = table.values.shape[1]
+            wrong = f"{REFUSED}expected {count} pixels, each a whole number from 0 to 255"
+            for row, readable in enumerate(table.readable):
+                line = row + table.line
+                label, word, group = (table.roles[role][row] for role in _ROLES)
+                if not word:
+                    named[file.name] = split
+                yield Item(
+                    f"{folder}/{line:07d}.png",
+                    without_decimals(label) or None,
+                    split_word(word, f"{str(file)!r}, line {line}") if word else split,
+                    group=group or None,
+                    locator=f"{row}:{file.name}" if readable else wrong,
+                )
+        require_all_named(self.locator, named)
+
+
+KINDS = (Kind("csv", PixelSource, holds_pixels, order=30),)
