@@ -22,11 +22,11 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
 import filelock
+import pydantic
 import tomli_w
 
 from imgpipe.models import feature_names as names
@@ -36,8 +36,7 @@ from imgpipe.models.files.regular_files import read_bytes
 
 OverrideVerdict = Literal["accept", "reject", "relabel"]
 VERDICTS: tuple[OverrideVerdict, ...] = get_args(OverrideVerdict)
-_HASH = re.compile(r"[0-9a-f]{12,64}")
-_LENGTHS = range(12, 64)  # of hashes that are given by their first digits
+_LEAST = 12  # digits of a hash that suffice to name an image
 _LOCK_SECONDS = 10.0  # how long to wait for another process that writes the same file
 _LARGEST = 64 << 20  # bytes of a file, enough for about 300,000 entries
 _TABLE = "override"
@@ -50,17 +49,36 @@ _HEADER = """\
 """
 
 
-@dataclass(frozen=True)
+def _digits(value: str) -> str:
+    digits = value.lower().removeprefix("sha256:")
+    if not re.fullmatch(rf"[0-9a-f]{{{_LEAST},64}}", digits):
+        raise ValueError(f"expected the SHA-256 of the file, at least {_LEAST} hex digits")
+    return digits
+
+
+@pydantic.dataclasses.dataclass(frozen=True, config={"extra": "forbid", "strict": True})
 class Override:
     """A decision about one image."""
 
-    image_hash: str  # hex SHA-256 of the file as found, or its first digits
+    #: Hex SHA-256 of the file as found, or its first digits.
+    image_hash: Annotated[str, pydantic.AfterValidator(_digits)]
     verdict: OverrideVerdict
     label: str = ""  # the right class, for relabel
     path: str = ""
     note: str = ""
     confirmed: bool = True  # whether a person decided this; otherwise it is a proposal
     label_index: int = -1  # index of `label` in the vocabulary, which `resolve` sets
+
+    @pydantic.model_validator(mode="after")
+    def _has_label(self) -> Self:
+        if bool(self.label) != (self.verdict == "relabel"):
+            raise ValueError("relabel needs a label; other verdicts take no label")
+        return self
+
+    @property
+    def decision(self) -> tuple[str, str, str]:
+        """The decision without what is for the reader."""
+        return self.image_hash, self.verdict, self.label
 
     def accepts(self, split: str) -> bool:
         """Whether an image of this split is kept although a check rejects it.
@@ -102,64 +120,38 @@ def _parsed(text: str, path: Path) -> tuple[Override, ...]:
     except (ValueError, RecursionError) as error:  # no TOML, too deep
         raise ConfigError(f"judge.overrides: {path} is not valid TOML: {error}.") from None
     entries = tree.pop(_TABLE, [])
-    if tree or not isinstance(entries, list):
+    tables = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
+    if tree or not tables:
         raise ConfigError(
-            f"judge.overrides: {path} holds {', '.join(tree) or 'an override that is not a list'}; "
+            f"judge.overrides: {path} holds {', '.join(tree) or 'an override that is no table'}; "
             f"expected only [[{_TABLE}]] tables"
         )
-    found = tuple(_entry(entry, f"{path}, entry {n}") for n, entry in enumerate(entries, 1))
+    found = []
+    for number, entry in enumerate(entries, 1):
+        try:
+            found.append(Override(**entry))
+        except pydantic.ValidationError as error:
+            wrong = error.errors()[0]
+            key = "".join(f"{part}: " for part in wrong["loc"])
+            raise ConfigError(
+                f"judge.overrides: {path}, entry {number}: {key}{wrong['msg']}. "
+                f"Received: {wrong['input']!r}."
+            ) from None
     _contradictions(found, path)
-    return found
+    return tuple(found)
 
 
-def _entry(entry: object, where: str) -> Override:
-    known = [field.name for field in dataclasses.fields(Override) if field.name != "label_index"]
-    if not isinstance(entry, dict):
-        raise ConfigError(f"{where}: expected a table. Received: {entry!r}.")
-    for key, value in entry.items():
-        expected, kind = ("true or false", bool) if key == "confirmed" else ("a text", str)
-        if not isinstance(value, kind):
-            raise ConfigError(f"{where}: {key} takes {expected}. Received: {value!r}.")
-    if unknown := sorted(set(entry) - set(known)):
-        raise ConfigError(
-            f"{where}: unknown key {', '.join(unknown)}; expected any of {', '.join(known)}"
-        )
-    override = Override(**{"image_hash": "", "verdict": "", **entry})
-    digest = override.image_hash.lower().removeprefix("sha256:")
-    if not _HASH.fullmatch(digest):
-        raise ConfigError(
-            f"{where}: image_hash takes the SHA-256 of the file, at least 12 hex digits. "
-            f"Received: {override.image_hash!r}."
-        )
-    if override.verdict not in VERDICTS:
-        raise ConfigError(
-            f"{where}: verdict takes {', '.join(VERDICTS)}. Received: {override.verdict!r}."
-        )
-    if bool(override.label) != (override.verdict == "relabel"):
-        raise ConfigError(f"{where}: relabel needs a label; other verdicts take no label.")
-    return dataclasses.replace(override, image_hash=digest)
-
-
-def _contradictions(overrides: Sequence[Override], path: Path) -> None:
+def _contradictions(overrides: Iterable[Override], path: Path) -> None:
     """Raise ConfigError when two overrides of one image contradict each other."""
     seen: dict[str, Override] = {}
-    lengths: set[int] = set()
-    # The shortest hashes come first: each later one is compared with those that it begins with.
-    for override in sorted(confirmed(overrides), key=lambda o: len(o.image_hash)):
-        digest = override.image_hash
-        lengths.add(len(digest))
-        for length in lengths:
-            other = seen.get(digest[:length])
-            if other and (other.verdict, other.label) != (override.verdict, override.label):
-                raise ConfigError(
-                    f"judge.overrides: {path} says both {_words(other)} and {_words(override)} "
-                    f"of {digest[:12]}…; keep one"
-                )
-        seen[digest] = override
-
-
-def _words(override: Override) -> str:
-    return f"{override.verdict} {override.label}".strip()
+    for override in confirmed(overrides):
+        other = seen.setdefault(override.image_hash[:_LEAST], override)
+        if other.decision[1:] != override.decision[1:]:
+            said = " and ".join(" ".join(one.decision[1:]).strip() for one in (other, override))
+            raise ConfigError(
+                f"judge.overrides: {path} says both {said} of {override.image_hash[:_LEAST]}…; "
+                "keep one"
+            )
 
 
 def confirmed(overrides: Iterable[Override]) -> tuple[Override, ...]:
@@ -168,55 +160,64 @@ def confirmed(overrides: Iterable[Override]) -> tuple[Override, ...]:
 
 
 def resolve(overrides: Iterable[Override], vocabulary: Sequence[str]) -> Mapping[str, Override]:
-    """Return the confirmed overrides by hash, with the vocabulary indices of their labels.
+    """Return the confirmed overrides `by_hash`, with the vocabulary indices of their labels.
 
     Raises:
         ConfigError: An image is relabelled to a class that the vocabulary lacks.
     """
     indices = {name: index for index, name in enumerate(vocabulary)}
-    found = {}
+    found = []
     for override in confirmed(overrides):
         if override.verdict == "relabel" and override.label not in indices:
             raise ConfigError(
-                f"judge.overrides: {override.image_hash[:12]}… is relabelled to "
+                f"judge.overrides: {override.image_hash[:_LEAST]}… is relabelled to "
                 f"{override.label!r}, which is not a class; expected one of "
                 + ", ".join(vocabulary)
             )
         index = indices.get(override.label, -1)
-        found[override.image_hash] = dataclasses.replace(override, label_index=index)
-    return found
+        found.append(dataclasses.replace(override, label_index=index))
+    return by_hash(found)
+
+
+def by_hash(overrides: Iterable[Override]) -> Mapping[str, Override]:
+    """Return the confirmed overrides by the first digits of their hashes, for `find`."""
+    return {one.image_hash[:_LEAST]: one for one in confirmed(overrides)}
 
 
 def find(overrides: Mapping[str, Override], image_hash: str) -> Override | None:
-    """Return the override of an image, whose hash may be given in full or by its first digits."""
-    if not overrides or not image_hash:
-        return None
-    if whole := overrides.get(image_hash):
-        return whole
-    return next((o for n in _LENGTHS if (o := overrides.get(image_hash[:n]))), None)
+    """Return the override of an image, by its whole hash.
+
+    Args:
+        overrides: Overrides as `by_hash` returns them.
+        image_hash: The hash, "" for a file that could not be read.
+    """
+    found = overrides.get(image_hash[:_LEAST])
+    return found if found is not None and image_hash.startswith(found.image_hash) else None
+
+
+def of_image(overrides: Iterable[Override], image_hash: str) -> tuple[Override, ...]:
+    """Return the entries of one image, including proposals, by its whole hash."""
+    return tuple(o for o in overrides if image_hash.startswith(o.image_hash))
 
 
 def to_json(overrides: Iterable[Override]) -> str:
     """Return the confirmed overrides as JSON without notes and paths, for a component."""
-    rows = sorted((o.image_hash, o.verdict, o.label) for o in confirmed(overrides))
-    return json.dumps(rows, separators=(",", ":"))
+    return json.dumps(sorted(o.decision for o in confirmed(overrides)), separators=(",", ":"))
 
 
 def from_json(text: str) -> tuple[Override, ...]:
     """Return the overrides that `to_json` wrote."""
-    return tuple(Override(digest, verdict, label) for digest, verdict, label in json.loads(text))
+    return tuple(Override(*decision) for decision in json.loads(text))
 
 
 def to_toml(overrides: Iterable[Override]) -> str:
     """Return the entries as TOML, to be appended to a file."""
     blocks = []
     for override in overrides:
-        fields = dataclasses.asdict(override)
-        values: dict[str, str | bool] = {
-            key: value for key, value in fields.items() if isinstance(value, str) and value
-        }
-        values["confirmed"] = override.confirmed
-        blocks.append(f"\n[[{_TABLE}]]\n{tomli_w.dumps(values)}")
+        fields = dataclasses.asdict(override).items()
+        values = {key: value for key, value in fields if isinstance(value, str) and value}
+        text = tomli_w.dumps({**values, "confirmed": override.confirmed})
+        blocks.append(f"\n[[{_TABLE}]]\n{text}")
     return "".join(blocks)
 
 
@@ -237,30 +238,47 @@ def add(path: Path, overrides: Sequence[Override]) -> int:
         ConfigError: The file is invalid, or contradicts one of the overrides.
         ResourceError: Another process does not finish writing the file.
     """
-    # A file that says everything already may be in a folder where nothing can be written.
-    if not _fresh(load(path) if path.exists() else (), overrides):
-        return 0
     with _locked(path):
-        there = load(path) if path.exists() else ()
-        fresh = _fresh(there, overrides)
+        there, text = _read(path)
+        known = {one.decision for one in confirmed(there)}
+        new = {one.decision: one for one in reversed(overrides) if one.decision not in known}
+        fresh = [one for one in overrides if new.get(one.decision) is one]
         _contradictions([*there, *fresh], path)
         if fresh:
-            before = path.read_text(encoding="utf-8") if path.exists() else _HEADER
-            text = before.rstrip("\n") + "\n" + to_toml(fresh)
-            _write(path, text, (*there, *fresh))
+            _write(path, text, (*there, *fresh), fresh)
     return len(fresh)
 
 
-def _fresh(there: Iterable[Override], overrides: Iterable[Override]) -> list[Override]:
-    """Return the overrides whose decisions are not in a file yet, each decision once."""
-    known = {(o.image_hash, o.verdict, o.label) for o in confirmed(there)}
-    fresh = []
-    for override in overrides:
-        decision = (override.image_hash, override.verdict, override.label)
-        if decision not in known:
-            known.add(decision)
-            fresh.append(override)
-    return fresh
+def replace(path: Path, image_hash: str, entries: Sequence[Override]) -> tuple[Override, ...]:
+    """Replace all entries of one image in a file, which is created if it does not exist.
+
+    The text of the other entries, with its comments, is kept wherever that is possible.
+
+    Args:
+        path: Path of the TOML file.
+        image_hash: The whole hash of the image.
+        entries: The new entries of the image; empty to remove the decision.
+
+    Returns:
+        The entries of the image that were in the file.
+
+    Raises:
+        ConfigError: The file is invalid.
+        ResourceError: Another process does not finish writing the file.
+    """
+    with _locked(path):
+        there, text = _read(path)
+        old = of_image(there, image_hash)
+        others = tuple(one for one in there if one not in old)
+        _write(path, _without(text, image_hash), (*others, *entries), entries)
+    return old
+
+
+def _read(path: Path) -> tuple[tuple[Override, ...], str]:
+    """Read the entries and the text of a file; a new file begins with a comment."""
+    if not path.exists():
+        return (), _HEADER
+    return load(path), path.read_text(encoding="utf-8")
 
 
 @contextlib.contextmanager
@@ -285,11 +303,14 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _write(path: Path, text: str, wanted: tuple[Override, ...]) -> None:
-    """Write an edited text, or, if it does not say what is wanted, all entries without comments.
+def _write(
+    path: Path, text: str, wanted: tuple[Override, ...], appended: Iterable[Override]
+) -> None:
+    """Append entries to a text and write it, or all entries if it does not say what is wanted.
 
     TOML has other notations than tables, such as a list of inline tables, which cannot be edited.
     """
+    text = text.rstrip("\n") + "\n" + to_toml(appended)
     try:
         faithful = _parsed(text, path) == wanted
     except ConfigError:
@@ -297,47 +318,10 @@ def _write(path: Path, text: str, wanted: tuple[Override, ...]) -> None:
     atomic_write(path, text if faithful else _HEADER + to_toml(wanted))
 
 
-def of_image(overrides: Iterable[Override], image_hash: str) -> tuple[Override, ...]:
-    """Return the entries of one image, including proposals.
-
-    Args:
-        overrides: Entries, whose hashes may be given by their first digits.
-        image_hash: The whole hash of the image.
-    """
-    return tuple(o for o in overrides if image_hash.startswith(o.image_hash))
-
-
-def replace(path: Path, image_hash: str, entries: Sequence[Override]) -> tuple[Override, ...]:
-    """Replace all entries of one image in a file, which is created if it does not exist.
-
-    The text of the other entries, with its comments, is kept wherever that is possible.
-
-    Args:
-        path: Path of the TOML file.
-        image_hash: The whole hash of the image.
-        entries: The new entries of the image; empty to remove the decision.
-
-    Returns:
-        The entries of the image that were in the file.
-
-    Raises:
-        ConfigError: The file is invalid.
-        ResourceError: Another process does not finish writing the file.
-    """
-    with _locked(path):
-        there = load(path) if path.exists() else ()
-        before = path.read_text(encoding="utf-8") if path.exists() else ""
-        old = of_image(there, image_hash)
-        wanted = (*(o for o in there if o not in old), *entries)
-        text = (_without(before, image_hash) or _HEADER).rstrip("\n") + "\n" + to_toml(entries)
-        _write(path, text, wanted)
-    return old
-
-
 def _without(text: str, image_hash: str) -> str:
     """Remove the tables of one image from the text of a file; comments before a table stay."""
     starts = [found.start() for found in _HEADING.finditer(text)]
-    parts = [text[: starts[0]]] if starts else [text]
+    parts = [text[: starts[0]] if starts else text]
     for start, end in itertools.pairwise([*starts, len(text)]):
         table = text[start:end]
         digits = _DIGITS.search(table)

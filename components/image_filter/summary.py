@@ -147,6 +147,7 @@ class Outcomes:
             notes: Notes of the source, most of them about files that were not read as images.
             settings: Settings of the checks, whose unknown overrides are named.
         """
+        known = {override.image_hash for override in settings.overrides.values()}
         kept = {split: dict.fromkeys(vocabulary, 0) | self.kept[split] for split in names.SPLITS}
         return {
             "in": self.read,
@@ -163,7 +164,7 @@ class Outcomes:
             "overrides": {
                 "applied": _by_reason(self.reviews),
                 "relabelled": {split: self.relabelled[split] for split in names.SPLITS},
-                "unknown": sorted(set(settings.overrides) - self.overrides),
+                "unknown": sorted(known - self.overrides),
             },
         }
 

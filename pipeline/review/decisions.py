@@ -65,7 +65,7 @@ class Decisions:
     def answers(self) -> dict[str, Answer]:
         """Return the answers so far by image hash; images without one are missing."""
         with self._lock:
-            decided = {entry.image_hash: entry for entry in overrides.confirmed(self._entries())}
+            decided = overrides.by_hash(self._entries())
             found: dict[str, Answer] = {}
             for image_hash in self.questions.by_hash:
                 if entry := overrides.find(decided, image_hash):
@@ -161,8 +161,7 @@ class Decisions:
             raise Refused(f"{label[:80]!r} is not a class of this run.")
         image = question.image
         path = os.fsencode(image.path).decode("utf-8", "replace")  # only for readers of the file
-        entry = Override(image.image_hash, "accept", label, path, _NOTE)
-        return (dataclasses.replace(entry, verdict=verdict),)
+        return (Override(image.image_hash, verdict, label, path, _NOTE),)
 
     def _entries(self) -> Sequence[Override]:
         return overrides.load(self.file) if self.file.exists() else ()

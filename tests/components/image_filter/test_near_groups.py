@@ -18,7 +18,7 @@ from imgpipe.components.image_filter.near_groups import (
     resolve,
     set_aside,
 )
-from imgpipe.components.image_filter.overrides import Override
+from imgpipe.components.image_filter.overrides import Override, by_hash
 from tests.images import distance
 
 BASE = np.random.default_rng(0).integers(0, 2, (16, 16), np.uint8)
@@ -43,9 +43,11 @@ def digest(path):
 
 def near(members, radius=48, severity=None, **verdicts):
     """Resolve a group; `verdicts` are those of overrides, by path."""
-    overrides = {
-        digest(path): Override(digest(path), verdict) for path, verdict in verdicts.items()
-    }
+    decided = [
+        Override(digest(path), verdict, "x" if verdict == "relabel" else "")
+        for path, verdict in verdicts.items()
+    ]
+    overrides = by_hash(decided)
     threshold = {"near_duplicate": radius}
     return resolve(members, Settings(16, 10**8, severity or {}, threshold, overrides))
 

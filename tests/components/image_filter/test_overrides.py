@@ -52,21 +52,24 @@ def test_entries_are_read_in_order(file):
     [
         ("x = [", "is not valid TOML"),
         ("[accept]\nx = 1", r"holds accept; expected only \[\[override\]\] tables"),
-        ("[override]\nx = 1", "an override that is not a list"),
-        (entry("xyz"), "entry 1: image_hash takes the SHA-256 .* Received: 'xyz'"),
+        ("[override]\nx = 1", "an override that is no table"),
+        (entry("xyz"), "entry 1: image_hash: .* the SHA-256 .* Received: 'xyz'"),
         (entry(A[:11]), "at least 12 hex digits"),
-        (entry(verdict="keep"), "verdict takes accept, reject, relabel. Received: 'keep'"),
+        (entry(verdict="keep"), "verdict: .*'accept', 'reject' or 'relabel'. Received: 'keep'"),
         (entry(verdict="relabel"), "relabel needs a label; other verdicts take no label"),
         (entry(label="dog"), "relabel needs a label; other verdicts take no label"),
-        (entry(hash="1"), "entry 1: unknown key hash; expected any of image_hash, verdict"),
+        (entry(hash="1"), "entry 1: hash: Unexpected keyword argument"),
         (
             entry() + "[[override]]\nimage_hash = 3\n",
-            "entry 2: image_hash takes a text. Received: 3",
+            "entry 2: image_hash: Input should be a valid string. Received: 3",
         ),
-        (entry(confirmed="false"), "entry 1: confirmed takes true or false. Received: 'false'"),
-        ("override = [1]", "entry 1: expected a table. Received: 1"),
+        (
+            entry(confirmed="false"),
+            "confirmed: Input should be a valid boolean. Received: 'false'",
+        ),
+        ("override = [1]", "an override that is no table"),
         (entry() + entry(verdict="reject"), "says both accept and reject of aaaaaaaaaaaa…"),
-        (entry() + entry(A[:20], "reject"), "says both reject and accept"),
+        (entry() + entry(A[:20], "reject"), "says both accept and reject"),
         (
             entry(verdict="relabel", label="x") + entry(verdict="relabel", label="y"),
             "both relabel x and relabel y",
@@ -128,14 +131,6 @@ def test_a_file_is_written_without_a_lock_where_none_can_be_had(tmp_path, monkey
     assert overrides.load(path) == (Override(A, "reject"),)
 
 
-def test_nothing_is_locked_where_nothing_is_new(tmp_path):
-    path = tmp_path / "overrides.toml"
-    overrides.add(path, [Override(A, "accept")])
-    (tmp_path / ".overrides.toml.lock").unlink()
-    assert overrides.add(path, [Override(A, "accept", note="again")]) == 0
-    assert [file.name for file in tmp_path.iterdir()] == ["overrides.toml"]
-
-
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"cannot read .*none\.toml: No such file"):
         overrides.load(tmp_path / "none.toml")
@@ -147,7 +142,7 @@ def test_the_same_decision_twice_is_no_contradiction(file):
 
 def test_labels_of_overrides_must_be_in_the_vocabulary():
     found = overrides.resolve([Override(A, "relabel", "dog")], ["cat", "dog"])
-    assert found[A].label_index == 1
+    assert found[A[:12]].label_index == 1
     with pytest.raises(
         ConfigError, match=r"relabelled to 'cow', which is not a class; .* cat, dog"
     ):
