@@ -13,7 +13,7 @@ from imgpipe.components import light_tfx
 
 light_tfx.put_off()  # before anything below is imported, which imports some of TFX's components
 
-_ARTIFACTS = ("Quarantine", "DataBlessing", "RunReport", "LiteModels", "RunPlan")
+_ARTIFACTS = ("Quarantine", "DataBlessing", "RunReport", "RunPlan")
 _MODULES = {
     **dict.fromkeys(_ARTIFACTS, "imgpipe.components.artifacts"),
     "Plan": "imgpipe.components.plan.component",
@@ -28,7 +28,6 @@ _MODULES = {
     "Baseline": "imgpipe.components.baseline.component",
     "ImageEvaluator": "imgpipe.components.image_evaluator.component",
     "Predictor": "imgpipe.components.predictor.component",
-    "LiteExporter": "imgpipe.components.lite_exporter.component",
     "ServingValidator": "imgpipe.components.serving_validator.component",
     "ModelPusher": "imgpipe.components.model_pusher.component",
     "Report": "imgpipe.components.report.component",

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 from tfx.types.artifact import Artifact
 
-#: Folder, inside a LiteModels artifact, of the LiteRT files that may be published.
-BLESSED_LITE = "blessed"
-
 
 class RunPlan(Artifact):
     """Plan's result: ``plan.json``, the parameters of the components after it."""
@@ -29,12 +26,6 @@ class DataBlessing(Artifact):
     """DataGate's decision: a file ``BLESSED`` or ``NOT_BLESSED``, and ``gate.json``."""
 
     TYPE_NAME = "imgpipe.DataBlessing"
-
-
-class LiteModels(Artifact):
-    """LiteRT files (blessed ones in ``blessed/``, others in ``refused/``) and ``lite.json``."""
-
-    TYPE_NAME = "imgpipe.LiteModels"
 
 
 class RunReport(Artifact):

@@ -13,9 +13,7 @@ INFRA_BLESSED = "INFRA_BLESSED"
 INFRA_NOT_BLESSED = "INFRA_NOT_BLESSED"
 #: File of an infra blessing that lists the validated files, as `manifest.describe` returns them.
 VALIDATED = "validated.json"
-#: Tolerance of every comparison with a limit. TFMA's accuracies are float32, in which 9 of 10
-#: correct answers give 0.89999998; they must pass a limit of 0.9.
-SLACK = 1e-6
+VALIDATION = "validation.json"  # the checks of ServingValidator
 
 
 def is_blessed(uri: str, name: str = BLESSED) -> bool:

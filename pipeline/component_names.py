@@ -30,7 +30,6 @@ TASKS = {
     "ServingValidator": "Check the model in a server",
     "Predictor": "Classify the images",
     "ImageEvaluator": "Evaluate the model",
-    "LiteExporter": "Export the model for phones",
     "ModelPusher": "Publish the model",
     "Report": "Write the report",
 }
@@ -43,11 +42,10 @@ def names(config: Config) -> list[str]:
         config: The validated configuration.
     """
     folds = ["CrossValidator"] if config.folds else []
-    lite = ["LiteExporter"] if config.export.lite else []
     return [
         *("Plan", "Baseline", "ImageExampleGen", "ImageFilter", "StatisticsGen", "SchemaGen"),
         *("ExampleValidator", "DataGate", "FeatureBank", "ImageTrainer"),
-        *(*folds, "ServingValidator", "Predictor", "ImageEvaluator", *lite),
+        *(*folds, "ServingValidator", "Predictor", "ImageEvaluator"),
         *("ModelPusher", "Report"),
     ]
 

@@ -17,7 +17,6 @@ from tfx.orchestration import pipeline as tfx_pipeline
 import imgpipe.components as parts
 from imgpipe.components.feature_bank.content import FREE_DISK
 from imgpipe.components.report.inputs import REPORTED
-from imgpipe.models import feature_names as names
 from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.configuration import beam_options
 from imgpipe.pipeline.configuration.config import Config
@@ -208,8 +207,6 @@ def _gate_nodes(
     """Components from the exported model to the published version."""
     planned = parameters.planned
     exported = model["trainer"].outputs["model"]
-    folds = _folds_node(config, parameters, model)
-    decided = {name: node.outputs["blessing"] for name, node in folds.items()}
     baseline = data["baseline"].outputs["model"]
     validator = parts.ServingValidator(
         model=exported,
@@ -223,39 +220,34 @@ def _gate_nodes(
         infra_blessing=validator.outputs["blessing"],
         code=planned.code,
     )
+    folds = _folds_node(config, parameters, model)
     evaluator = parts.ImageEvaluator(
         predictions=predictor.outputs["predictions"],
         model=exported,
         baseline_model=baseline,
-        config=planned.eval_config,
-        splits=[names.VALIDATION, names.TEST],
-        **decided,
+        settings=planned.evaluate,
+        vocabulary=planned.vocabulary,
+        infra_blessing=validator.outputs["blessing"],
+        code=planned.code,
+        **{name: node.outputs["result"] for name, node in folds.items()},
     )
-    lite = _lite_node(config, parameters, data, model, predictor, decided)
-    gates = {"validator": validator, "predictor": predictor, "evaluator": evaluator, **lite}
-    pusher = _pusher_node(config, planned, {**data, **model, **gates}, decided)
-    return {**folds, **gates, "pusher": pusher}
-
-
-def _pusher_node(
-    config: Config, planned: PlanParameters, nodes: dict[str, Any], decided: dict[str, Any]
-) -> Any:
-    """ModelPusher, which publishes a blessed model."""
-    lite = {"lite": nodes["lite"].outputs["lite"]} if "lite" in nodes else {}
-    return parts.ModelPusher(
-        model=nodes["trainer"].outputs["model"],
-        model_blessing=nodes["evaluator"].outputs["blessing"],
-        infra_blessing=nodes["validator"].outputs["blessing"],
-        statistics=nodes["statistics"].outputs["statistics"],
-        schema=nodes["schema"].outputs["schema"],
+    pusher = parts.ModelPusher(
+        model=exported,
+        model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=validator.outputs["blessing"],
+        statistics=data["statistics"].outputs["statistics"],
+        schema=data["schema"].outputs["schema"],
         push_directory=str(config.push_directory),
         keep=config.push.keep,
         facts=planned.facts,
-        evaluation=nodes["evaluator"].outputs["evaluation"],
-        model_run=nodes["trainer"].outputs["model_run"],
-        **decided,
-        **lite,
     )
+    return {
+        **folds,
+        "validator": validator,
+        "predictor": predictor,
+        "evaluator": evaluator,
+        "pusher": pusher,
+    }
 
 
 def _folds_node(config: Config, parameters: Parameters, model: dict[str, Any]) -> dict[str, Any]:
@@ -266,37 +258,11 @@ def _folds_node(config: Config, parameters: Parameters, model: dict[str, Any]) -
         bank=model["bank"].outputs["features"],
         model_run=model["trainer"].outputs["model_run"],
         folds=config.folds,
-        threshold=parameters.given["threshold"],
         classes=parameters.planned.classes,
         settings=parameters.planned.model_settings,
         code=parameters.planned.code,
     )
-    return {"cross_validation": node}
-
-
-def _lite_node(
-    config: Config,
-    parameters: Parameters,
-    data: dict[str, Any],
-    model: dict[str, Any],
-    predictor: Any,
-    decided: dict[str, Any],
-) -> dict[str, Any]:
-    """LiteExporter, if files for phones are wanted."""
-    if not config.export.lite:
-        return {}
-    node = parts.LiteExporter(
-        examples=data["judged"].outputs["examples"],
-        model=model["trainer"].outputs["model"],
-        predictions=predictor.outputs["predictions"],
-        kinds=json.dumps(sorted(config.export.lite)),  # the same text, whatever the order
-        # Folds decide instead of the validation split, where there are any.
-        threshold=0.0 if config.folds > 0 else parameters.given["threshold"],
-        max_loss=config.export.max_loss,
-        code=parameters.planned.code,
-        **decided,
-    )
-    return {"lite": node}
+    return {"folds": node}
 
 
 def _report_node(planned: PlanParameters, storage: Storage, nodes: dict[str, Any]) -> Any:

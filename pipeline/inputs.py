@@ -307,8 +307,6 @@ def report_settings(
         "threshold": config.evaluate.threshold,
         "max_drop": config.evaluate.max_drop,
         "cross_validate": config.folds,
-        "lite": list(config.export.lite),
-        "max_loss": config.export.max_loss,
         "backbone": config.model.network,
         "image_size": config.settings.size,
         "views": asdict(config.settings.views),

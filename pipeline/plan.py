@@ -49,7 +49,7 @@ class PlanParameters(PassedInputs):
         weights_key: Fingerprint of everything but the images that decides the features.
         custom_config: Settings of ImageTrainer's function.
         model_settings: Settings of the network and its training, for CrossValidator.
-        eval_config: TFMA's EvalConfig.
+        evaluate: The section ``[evaluate]``, by which a model is blessed.
         facts: What the manifest of a published version says about its run.
         report_settings: Settings that the report shows.
     """
@@ -61,7 +61,7 @@ class PlanParameters(PassedInputs):
     weights_key: str
     custom_config: str
     model_settings: str
-    eval_config: str
+    evaluate: str
     facts: str
     report_settings: str
 
@@ -138,16 +138,8 @@ def to_json(config: Config) -> str:
 
 
 def _planned(config: Config, inputs: RunInputs) -> PlanParameters:
-    from imgpipe.components.image_evaluator.component import eval_config
-
     network = describe(config.settings, config.bank.precision)
     extractor = from_description(network)
-    thresholds = eval_config(
-        # Where a number of folds is set, their mean has to reach the threshold instead.
-        0.0 if config.folds > 0 else config.evaluate.threshold,
-        config.evaluate.max_drop,
-        len(inputs.vocabulary),
-    )
     training = _training(config, inputs)
     shown = run_inputs.report_settings(config, inputs.vocabulary, inputs.fingerprint)
     return PlanParameters(
@@ -160,7 +152,7 @@ def _planned(config: Config, inputs: RunInputs) -> PlanParameters:
         weights_key=f"{extractor.key(0)[:16]}-{extractor.key(1)[:16]}",
         custom_config=_json(training),
         model_settings=_json(asdict(config.settings)),
-        eval_config=_json(thresholds),
+        evaluate=_json(config.evaluate.model_dump()),
         facts=_json(_facts(config, inputs)),
         report_settings=_json(shown),
     )

@@ -20,9 +20,7 @@ from imgpipe.models.errors import ResourceError
 
 STATE = "baseline.json"
 #: Files that publishing has added to the SavedModel of a version.
-_ADDED = shutil.ignore_patterns(
-    manifest.MANIFEST, manifest.PROVENANCE, manifest.CARD, f"*{manifest.LITE_SUFFIX}"
-)
+_ADDED = shutil.ignore_patterns(manifest.MANIFEST, manifest.PROVENANCE, manifest.CARD)
 
 _NAMED = 5  # classes that a message names of those that differ
 

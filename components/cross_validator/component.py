@@ -1,10 +1,10 @@
-"""CrossValidator: blesses by k-fold cross-validation, for data with a small validation split.
+"""CrossValidator: k-fold cross-validation, whose result decides where validation is small.
 
 It evaluates the recipe for the head, not a single head. For each fold of train and validation it
 trains a head on the other folds as ImageTrainer does, and evaluates it on the images of the fold.
 See `imgpipe.models.training.cross_validation`. If ImageTrainer has fine-tuned a network and judged
 it by folds itself, these decide. With an automatic number of folds it first decides whether folds
-are needed; where they are not, it blesses, and the validation split decides.
+are needed; where they are not, the validation split decides. ImageEvaluator reads the result.
 """
 
 import json
@@ -13,10 +13,9 @@ from typing import Any
 
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
-from tfx.types.standard_artifacts import Examples, ModelBlessing, ModelRun
+from tfx.types.standard_artifacts import Examples, ModelEvaluation, ModelRun
 
-from imgpipe.components import blessings
-from imgpipe.components.cross_validator.outcome import RESULT
+from imgpipe.components.image_evaluator.rules import FOLDS
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import DataRefused
@@ -34,25 +33,23 @@ _SPLITS = (names.TRAIN, names.VALIDATION)
 def CrossValidator(
     bank: InputArtifact[Examples],
     model_run: InputArtifact[ModelRun],
-    blessing: OutputArtifact[ModelBlessing],
+    result: OutputArtifact[ModelEvaluation],
     folds: Parameter[int],
-    threshold: Parameter[float],
     classes: Parameter[int],
     settings: Parameter[str],
     code: Parameter[str],
 ) -> None:
-    """Train and evaluate a head for every fold, and bless by the mean accuracy.
+    """Train and evaluate a head for every fold.
 
     Args:
         bank: Features of FeatureBank.
         model_run: ModelRun of ImageTrainer, which says whether the published network is
             fine-tuned, and has the result of the folds by which a search has judged it.
-        blessing: Output: BLESSED or NOT_BLESSED, and ``cross_validation.json``. Where the
-            validation split decides, its ``decides`` is false and ``why`` says why.
+        result: Output: ``cross_validation.json``. Where the validation split decides, its
+            ``decides`` is false and ``why`` says why.
         folds: Number of folds, or -1: those of the search for a network that they have judged, and
             `folds.FOLDS` for a head on the bank's features where validation has fewer than
             `folds.FEW_IMAGES` images.
-        threshold: Mean accuracy that must be reached, 0 to 1.
         classes: Number of classes.
         settings: JSON of the ModelSettings of ImageTrainer.
         code: Fingerprint of the training code, which is part of TFX's cache key.
@@ -70,18 +67,12 @@ def CrossValidator(
         found = automatic_result(bank.uri, classes, head, held_out, tuned, by_search)
     else:
         found = _judged(bank.uri, folds, classes, head)
-    blessed = not found["decides"] or found["mean"] >= threshold - blessings.SLACK
-    result = {
-        **found,
+    found |= {
         "automatic": folds == fold_rules.AUTOMATIC,
         "validation_images": held_out,
-        "threshold": threshold,
-        "blessed": blessed,
         "fine_tuned": tuned,
     }
-    records.write_json(f"{blessing.uri}/{RESULT}", result)
-    blessings.write(blessing.uri, blessings.BLESSED if blessed else blessings.NOT_BLESSED)
-    blessing.set_int_custom_property("blessed", int(blessed))
+    records.write_json(f"{result.uri}/{FOLDS}", found)
 
 
 def automatic_result(

@@ -1,16 +1,18 @@
-"""ImageEvaluator: TFMA on what the served signature answered; it blesses on `validation` alone.
+"""ImageEvaluator: TFMA on what the served signature answered, and the decision about the model.
 
 The answers are those that Predictor has stored, so that no model is loaded or run here. TFX's
-executor does the work. The subclass here adds three things: it compares with the baseline only if
-there is one (a plain component always emits an artifact, which TFX's executor would take for a
-model), it limits the number of predictions in a batch, and it demands no accuracy where
-CrossValidator has decided.
+executor computes the metrics, by split and class, for everybody who reads TFMA's artifact. The
+subclass here gives it the configuration, compares with the baseline only if there is one (a plain
+component always emits an artifact, which TFX's executor would take for a model), and limits the
+number of predictions in a batch. The blessing follows from `rules.decide`, which counts the answers
+itself.
 """
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
-import tensorflow_model_analysis as tfma
-from google.protobuf import json_format
+import numpy as np
 from tensorflow_model_analysis import constants
 from tfx.components.evaluator import executor as stock
 from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
@@ -19,152 +21,195 @@ from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as specs
 from tfx.types.channel import Channel
-from tfx.types.component_spec import ChannelParameter
-from tfx.types.standard_artifacts import ModelBlessing, ModelEvaluation
+from tfx.types.component_spec import ChannelParameter, ExecutionParameter
+from tfx.types.standard_artifacts import InfraBlessing, ModelBlessing, ModelEvaluation
 from tfx.types.standard_component_specs import EvaluatorSpec
 from tfx.utils import json_utils
 from tfx_bsl.coders import batch_util
 
-from imgpipe.components.baseline.component import is_empty
-from imgpipe.components.blessings import SLACK
-from imgpipe.components.cross_validator.outcome import folds_decide
+from imgpipe.components import blessings
+from imgpipe.components.baseline.component import STATE, is_empty
+from imgpipe.components.image_evaluator import rules
 from imgpipe.components.image_evaluator.stored_predictions import EXTRACTORS
+from imgpipe.components.predictor import prediction
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 
-ACCURACY = "sparse_categorical_accuracy"
-LOSS = "sparse_categorical_crossentropy"
-CROSS_VALIDATION = "cross_validation"
+FOLDS, INFRA_BLESSING = "folds", "infra_blessing"
+SPLITS = [names.VALIDATION, names.TEST]
 IMAGES_A_BATCH = 256
 _FEW_CLASSES = 100  # most classes for which TFMA computes metrics of quadratic size
 
 
-def eval_config(threshold: float, max_drop: float, classes: int) -> dict[str, Any]:
-    """Create TFMA's EvalConfig, with metrics by split and class and thresholds on validation.
+def eval_config(classes: int, baseline: bool) -> dict[str, Any]:
+    """Create TFMA's EvalConfig, with metrics by split and class.
 
     The confusion matrix and the calibration of every class grow with the square of the number of
-    classes. Above 100 classes TFMA computes only the metrics of the gate; the report always
-    computes the other metrics from the predictions.
+    classes. Above 100 classes TFMA computes only accuracy and loss; the report always computes the
+    other metrics from the predictions.
 
     Labels are the integer `label_index`, because string labels make SparseCategoricalAccuracy
     fail. The model is of TFMA's type "materialized_prediction": its answers are a feature of the
     Examples.
 
     Args:
-        threshold: Validation accuracy that the model must reach, 0 to 1.
-        max_drop: Validation accuracy that the model may lose against the baseline, 0 to 1.
         classes: Number of classes.
+        baseline: Whether the Examples hold the answers of a baseline, too.
 
     Returns:
         The EvalConfig as a JSON-ready dictionary.
     """
-    on_validation = {"featureValues": {names.SPLIT: names.VALIDATION}}
-    gate = {
-        "slicingSpecs": [on_validation],
-        "threshold": {
-            "valueThreshold": {"lowerBound": threshold - SLACK},
-            "changeThreshold": {"direction": "HIGHER_IS_BETTER", "absolute": -max_drop - SLACK},
-        },
+    model = {
+        "modelType": constants.MATERIALIZED_PREDICTION,
+        "labelKey": names.LABEL_INDEX,
+        "predictionKey": names.PROBABILITIES,
     }
+    models = [model]
+    if baseline:  # TFX would add one whose answers are those of the candidate
+        other = {"predictionKey": names.BASELINE_PROBABILITIES, "isBaseline": True}
+        models = [
+            {**model, "name": constants.CANDIDATE_KEY},
+            {**model, **other, "name": constants.BASELINE_KEY},
+        ]
     # TFMA has no expected calibration error, but its plot for the most probable class holds the
     # mean probability and the accuracy of each bin.
     calibration = {
         "metrics": [{"className": "CalibrationPlot", "config": '"num_buckets": 15'}],
         "binarize": {"topKList": {"values": [1]}},
     }
+    metrics = ["ExampleCount", "SparseCategoricalAccuracy", "SparseCategoricalCrossentropy"]
     few = classes <= _FEW_CLASSES
+    if few:
+        metrics.append("MultiClassConfusionMatrixPlot")
     return {
-        "modelSpecs": [
-            {
-                "modelType": constants.MATERIALIZED_PREDICTION,
-                "labelKey": names.LABEL_INDEX,
-                "predictionKey": names.PROBABILITIES,
-            }
-        ],
+        "modelSpecs": models,
         "slicingSpecs": [
             {},
             {"featureKeys": [names.SPLIT]},
             *([{"featureKeys": [names.SPLIT, names.LABEL]}] if few else []),
         ],
         "metricsSpecs": [
-            {
-                "metrics": [
-                    {"className": "ExampleCount"},
-                    {"className": "SparseCategoricalAccuracy", "perSliceThresholds": [gate]},
-                    {"className": "SparseCategoricalCrossentropy"},
-                    *([{"className": "MultiClassConfusionMatrixPlot"}] if few else []),
-                ]
-            },
+            {"metrics": [{"className": name} for name in metrics]},
             *([calibration] if few else []),
         ],
     }
 
 
-def without_threshold(config: str) -> str:
-    """Return the JSON of an EvalConfig that demands no accuracy, but may still refuse a drop."""
-    parsed = json_format.Parse(config, tfma.EvalConfig())
-    for group in parsed.metrics_specs:
-        for metric in group.metrics:
-            for gate in metric.per_slice_thresholds:
-                gate.threshold.value_threshold.lower_bound.value = -SLACK
-    return str(json_format.MessageToJson(parsed, preserving_proto_field_name=True))
-
-
-def with_baseline(config: str) -> str:
-    """Return the JSON of an EvalConfig that also reads the answers of the baseline.
-
-    TFX would add a baseline whose answers are the feature that holds those of the candidate.
-    """
-    parsed = json_format.Parse(config, tfma.EvalConfig())
-    (candidate,) = parsed.model_specs
-    baseline = parsed.model_specs.add()
-    baseline.CopyFrom(candidate)
-    candidate.name, baseline.name = tfma.CANDIDATE_KEY, tfma.BASELINE_KEY
-    baseline.is_baseline = True
-    baseline.prediction_key = names.BASELINE_PROBABILITIES
-    return str(json_format.MessageToJson(parsed, preserving_proto_field_name=True))
-
-
 class ImageEvaluatorSpec(EvaluatorSpec):
-    """TFX's EvaluatorSpec with a channel for the blessing of CrossValidator."""
+    """TFX's EvaluatorSpec with what the decision needs besides the predictions."""
 
+    PARAMETERS = {  # noqa: RUF012 - TFX reads a plain dict
+        **EvaluatorSpec.PARAMETERS,
+        "settings": ExecutionParameter(type=str),
+        "vocabulary": ExecutionParameter(type=str),
+        "code": ExecutionParameter(type=str, optional=True),
+    }
     INPUTS = {  # noqa: RUF012 - TFX reads a plain dict
         **EvaluatorSpec.INPUTS,
-        CROSS_VALIDATION: ChannelParameter(type=ModelBlessing, optional=True),
+        FOLDS: ChannelParameter(type=ModelEvaluation, optional=True),
+        INFRA_BLESSING: ChannelParameter(type=InfraBlessing, optional=True),
     }
 
 
 class Executor(stock.Executor):
-    """TFX's Evaluator executor for stored predictions, with a limited batch size."""
+    """TFX's Evaluator executor for stored predictions, which blesses by `rules.decide`."""
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
-        """Evaluate and write the blessing; see TFX's executor for the arguments."""
-        inputs = dict(input_dict)
-        config = exec_properties[specs.EVAL_CONFIG_KEY]
-        judged = inputs.pop(CROSS_VALIDATION, None)
-        if judged and folds_decide(artifact_utils.get_single_uri(judged)):
-            config = without_threshold(config)
-        baseline = inputs.get(specs.BASELINE_MODEL_KEY)
-        if baseline and is_empty(artifact_utils.get_single_uri(baseline)):
-            inputs.pop(specs.BASELINE_MODEL_KEY)
-        elif baseline:
-            config = with_baseline(config)
-        properties = {
-            **exec_properties,
-            specs.EVAL_CONFIG_KEY: config,
-            "custom_extractors": EXTRACTORS,
-        }
+        """Evaluate, decide and write the blessing; see TFX's executor for the arguments."""
+        inputs, properties = dict(input_dict), dict(exec_properties)
+        outputs = {key: value for key, value in output_dict.items() if key != specs.BLESSING_KEY}
+        uris = {key: artifact_utils.get_single_uri(value) for key, value in inputs.items() if value}
+        settings, vocabulary = properties.pop("settings"), json.loads(properties.pop("vocabulary"))
+        properties.pop("code", None)
+        for ours in (FOLDS, INFRA_BLESSING):
+            inputs.pop(ours, None)
+        compared = specs.BASELINE_MODEL_KEY in uris and not is_empty(uris[specs.BASELINE_MODEL_KEY])
+        if not compared:
+            inputs.pop(specs.BASELINE_MODEL_KEY, None)
+        config = json.dumps(eval_config(len(vocabulary), compared))
+        properties |= {specs.EVAL_CONFIG_KEY: config, "custom_extractors": EXTRACTORS}
         # By default Beam grows a batch to 1,000 predictions, which are 0.4 GB with 50,000 classes
         # and a baseline. The cap is read in this process, when the Beam graph is built.
         cap = batch_util._BATCH_SIZE_CAP
         batch_util._BATCH_SIZE_CAP = IMAGES_A_BATCH
         try:
-            super().Do(inputs, output_dict, properties)
+            super().Do(inputs, outputs, properties)
         finally:
             batch_util._BATCH_SIZE_CAP = cap
+        decision = rules.decide(evidence(uris, json.loads(settings), vocabulary))
+        blessing = artifact_utils.get_single_instance(output_dict[specs.BLESSING_KEY])
+        _bless(blessing, decision, artifact_utils.get_single_instance(input_dict[specs.MODEL_KEY]))
+
+
+def evidence(uris: dict[str, str], settings: Any, vocabulary: list[str]) -> rules.Evidence:
+    """Collect what is known about the model.
+
+    Args:
+        uris: URIs of the artifacts by the names of the component's inputs.
+        settings: The section ``[evaluate]`` of the configuration.
+        vocabulary: Class names.
+    """
+    labels = np.zeros(len(vocabulary), np.int64)
+    predicted, correct, of_baseline, compared = np.zeros_like(labels), 0, 0, False
+    for label, answer, before in _answers(uris[specs.EXAMPLES_KEY]):
+        labels[label] += 1
+        predicted[answer] += 1
+        correct += answer == label
+        of_baseline += before == label
+        compared |= before is not None
+    counts = rules.Counts(labels.tolist(), predicted.tolist(), correct)
+    state = {}
+    if compared:
+        state = records.read_json(f"{uris[specs.BASELINE_MODEL_KEY]}/{STATE}")
+    return rules.Evidence(
+        vocabulary,
+        settings,
+        counts,
+        of_baseline / counts.images if compared else None,
+        state.get("version", 0),
+        _deciding_folds(uris.get(FOLDS)),
+        _unserved(uris.get(INFRA_BLESSING)),
+    )
+
+
+def _answers(uri: str) -> Iterator[tuple[int, int, int | None]]:
+    """Yield label, predicted class and that of the baseline for each labelled validation image."""
+    for example in records.iterate(uri, names.VALIDATION):
+        label = records.integer(example, names.LABEL_INDEX, -1)
+        if label >= 0:
+            before = None
+            if names.BASELINE_PROBABILITIES in example.features.feature:
+                before = prediction.read(example, names.BASELINE_PROBABILITIES).predicted
+            yield label, prediction.read(example).predicted, before
+
+
+def _deciding_folds(uri: str | None) -> dict[str, Any] | None:
+    """Read the result of CrossValidator; None if there is none or the validation split decides."""
+    found = records.read_json(f"{uri}/{rules.FOLDS}") if uri else {"decides": False}
+    return found if found["decides"] else None
+
+
+def _unserved(uri: str | None) -> str:
+    """Return why ServingValidator did not bless the export; "" if it did, or was not asked."""
+    if not uri or blessings.is_blessed(uri, blessings.INFRA_BLESSED):
+        return ""
+    checks = records.read_json(f"{uri}/{blessings.VALIDATION}")
+    broken = next(check for check in checks if not check["passed"])
+    return f"the serving check {broken['name']!r} failed: {broken['detail']}"
+
+
+def _bless(blessing: Any, decision: dict[str, Any], model: Any) -> None:
+    """Write the decision, and what TFX's own Evaluator writes for the components after it."""
+    records.write_json(f"{blessing.uri}/{rules.DECISION}", decision)
+    blessed = decision["blessed"]
+    blessings.write(blessing.uri, blessings.BLESSED if blessed else blessings.NOT_BLESSED)
+    blessing.set_int_custom_property("blessed", int(blessed))
+    blessing.set_string_custom_property("current_model", model.uri)
+    blessing.set_int_custom_property("current_model_id", model.id)
 
 
 class ImageEvaluator(BaseBeamComponent):
-    """Evaluates the predictions of validation and test, and blesses the model on validation."""
+    """Evaluates the predictions of validation and test, and decides about the model."""
 
     SPEC_CLASS = ImageEvaluatorSpec
     EXECUTOR_SPEC = BeamExecutorSpec(Executor)
@@ -174,9 +219,11 @@ class ImageEvaluator(BaseBeamComponent):
         predictions: Channel,
         model: Channel,
         baseline_model: Channel,
-        config: str | RuntimeParameter,
-        splits: list[str],
-        cross_validation: Channel | None = None,
+        settings: str | RuntimeParameter,
+        vocabulary: str | RuntimeParameter,
+        folds: Channel | None = None,
+        infra_blessing: Channel | None = None,
+        code: str | RuntimeParameter = "",
     ) -> None:
         """Create the component.
 
@@ -184,19 +231,23 @@ class ImageEvaluator(BaseBeamComponent):
             predictions: Predictions of Predictor for the model and for the baseline.
             model: Exported model of ImageTrainer, which the blessing names.
             baseline_model: Model of Baseline, which may be empty.
-            config: JSON of the EvalConfig that `eval_config` returns.
-            splits: Splits to evaluate, which must include validation.
-            cross_validation: Blessing of CrossValidator. Where its folds decide, the threshold does
-                not apply to validation.
+            settings: JSON of the section ``[evaluate]`` of the configuration.
+            vocabulary: JSON list of class names.
+            folds: Result of CrossValidator, which decides on the threshold where it says so.
+            infra_blessing: Blessing of ServingValidator; without it the model counts as served.
+            code: Fingerprint of the source code, which is part of TFX's cache key.
         """
         super().__init__(
             spec=ImageEvaluatorSpec(
                 examples=predictions,
                 model=model,
                 baseline_model=baseline_model,
-                cross_validation=cross_validation,
-                eval_config=config,
-                example_splits=json_utils.dumps(splits),
+                folds=folds,
+                infra_blessing=infra_blessing,
+                settings=settings,
+                vocabulary=vocabulary,
+                code=code,
+                example_splits=json_utils.dumps(SPLITS),
                 fairness_indicator_thresholds=json_utils.dumps(None),
                 evaluation=Channel(type=ModelEvaluation),
                 blessing=Channel(type=ModelBlessing),

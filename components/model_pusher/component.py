@@ -19,22 +19,17 @@ from tfx.types.standard_artifacts import (
     InfraBlessing,
     Model,
     ModelBlessing,
-    ModelEvaluation,
-    ModelRun,
     PushedModel,
     Schema,
 )
 from tfx.utils import io_utils, path_utils
 
 from imgpipe.components import blessings
-from imgpipe.components.artifacts import BLESSED_LITE, LiteModels
-from imgpipe.components.cross_validator.outcome import deciding_folds
+from imgpipe.components.image_evaluator.rules import DECISION
 from imgpipe.components.model_pusher import model_card, versions
-from imgpipe.components.report import facts as facts_of_run
 from imgpipe.components.storage import manifest, records
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.local_path import local_path
-from imgpipe.models.training.model_run import HISTORY_FILE
 
 PUSH = "push.json"
 
@@ -51,10 +46,6 @@ def ModelPusher(
     facts: Parameter[str] = "{}",
     statistics: InputArtifact[ExampleStatistics] = None,
     schema: InputArtifact[Schema] = None,
-    cross_validation: InputArtifact[ModelBlessing] = None,
-    lite: InputArtifact[LiteModels] = None,
-    evaluation: InputArtifact[ModelEvaluation] = None,
-    model_run: InputArtifact[ModelRun] = None,
 ) -> None:
     """Publish the model if all gates blessed it and it is not published already.
 
@@ -74,11 +65,6 @@ def ModelPusher(
         facts: JSON object with further fields of the manifest, such as run key and vocabulary.
         statistics: Statistics of the data, stored beside the model for Baseline.
         schema: Schema that the data was validated against, stored beside the model for Baseline.
-        cross_validation: Blessing of CrossValidator, if the run has one.
-        lite: Files of LiteExporter, if the run has one; only the blessed files are published.
-        evaluation: Evaluation of the model, for the figures in the model card.
-        model_run: ModelRun of ImageTrainer, which says for the model card what calibrated the
-            model.
 
     Raises:
         ConfigError: Not exactly one of push_directory and push_destination is given, or the model
@@ -88,35 +74,25 @@ def ModelPusher(
     """
     local_path(model.uri, "ModelPusher")
     validated = f"{infra_blessing.uri}/{blessings.VALIDATED}"  # TFX's InfraValidator writes none
+    decision = f"{model_blessing.uri}/{DECISION}"  # TFX's Evaluator writes none
     exported = path_utils.serving_model_path(model.uri)
     beside = {"statistics": statistics, "schema": schema}
     outcome = push(
         destination(push_directory, push_destination),
         Path(exported),
         {name: Path(given.uri) for name, given in beside.items() if given is not None},
-        _gates(model_blessing, infra_blessing, cross_validation),
+        {
+            "model": blessings.is_blessed(model_blessing.uri),
+            "serving": blessings.is_blessed(infra_blessing.uri, blessings.INFRA_BLESSED),
+        },
         {**json.loads(facts), **_image_size(exported)},
         keep,
-        Path(lite.uri) / BLESSED_LITE if lite is not None else None,
         records.read_json(validated) if fileio.exists(validated) else None,
-        facts_of_run.evaluation(evaluation.uri)["candidate"] if evaluation is not None else None,
-        deciding_folds(cross_validation.uri) if cross_validation is not None else None,
-        model_run is not None and _by_search(model_run.uri),
+        records.read_json(decision) if fileio.exists(decision) else None,
     )
     if outcome["status"] != "refused":
         io_utils.copy_dir(exported, pushed_model.uri)
     _record(pushed_model, outcome)
-
-
-def _gates(model: Artifact, serving: Artifact, folds: Artifact | None) -> dict[str, bool]:
-    """Return whether each gate blessed the model, by name of the gate."""
-    gates = {
-        "model": blessings.is_blessed(model.uri),
-        "serving": blessings.is_blessed(serving.uri, blessings.INFRA_BLESSED),
-    }
-    if folds is not None:
-        gates["cross_validation"] = blessings.is_blessed(folds.uri)
-    return gates
 
 
 def _record(pushed_model: Artifact, outcome: Mapping[str, Any]) -> None:
@@ -136,12 +112,6 @@ def _image_size(exported: str) -> dict[str, int]:
         return {}
     size = json.loads(path.read_text("utf-8")).get("image_size")
     return {} if size is None else {"image_size": size}
-
-
-def _by_search(model_run: str) -> bool:
-    """Return whether the folds of the search for a network chose the model and calibrated it."""
-    history = records.read_json(f"{model_run}/{HISTORY_FILE}")
-    return (history.get("calibration") or {}).get("chosen_on") == "folds"
 
 
 def destination(push_directory: str, push_destination: pusher_pb2.PushDestination | None) -> Path:
@@ -167,11 +137,8 @@ def push(
     gates: dict[str, bool],
     facts: dict[str, Any],
     keep: int,
-    lite: Path | None = None,
     validated: Mapping[str, Mapping[str, Any]] | None = None,
-    metrics: Mapping[str, float] | None = None,
-    folds: Mapping[str, Any] | None = None,
-    by_search: bool = False,
+    decision: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Publish a model unless a gate refused it or it is the newest version already.
 
@@ -182,12 +149,9 @@ def push(
         gates: Whether each gate blessed the model, by name of the gate.
         facts: Further fields of the manifest.
         keep: Number of versions to keep.
-        lite: Folder of blessed LiteRT files to publish beside the SavedModel. It need not exist.
         validated: Files of the validated model, as `manifest.describe` returns them. None skips the
             comparison.
-        metrics: Metrics of the validation split for the model card.
-        folds: Result of the folds for the model card, where they decided.
-        by_search: Whether the folds of the search chose and calibrated the model.
+        decision: Decision of ImageEvaluator, whose figures the model card gives.
 
     Returns:
         ``{"status": "pushed"|"unchanged"|"refused", "version", "path", "refused_by"}``. A model
@@ -201,12 +165,7 @@ def push(
     files = manifest.describe(model)
     if validated is not None:
         _require_validated(model, files, validated)
-    sources = {"": model}
-    if lite is not None and lite.is_dir():
-        files |= manifest.describe(lite)  # other LiteRT files make another version
-        sources["."] = lite  # merged into the version directory, beside the SavedModel's files
     identity = manifest.identity(files)
-    model_identity = manifest.model_identity(files)
     current: manifest.Version | None = None
 
     def decide(newest: manifest.Version | None) -> dict[str, Any] | None:
@@ -214,7 +173,7 @@ def push(
         nonlocal current
         current = newest  # other runs may publish at any other time
         withdrawn = manifest.withdrawn(base)
-        if _is_withdrawn(identity, model_identity, set(withdrawn), newest):
+        if identity in withdrawn:
             refused.append("rollback")
         known = refused or _is_published(base, newest, identity)
         return None if known else {"withdrawn": withdrawn}
@@ -222,15 +181,15 @@ def push(
     if refused:
         decide(manifest.latest(base))
         return _refused(refused)
-    sources |= {f"{manifest.PROVENANCE}/{name}": path for name, path in provenance.items()}
+    beside = {f"{manifest.PROVENANCE}/{name}": path for name, path in provenance.items()}
     published = versions.publish(
         base,
-        sources,
+        {"": model, **beside},
         facts,
         keep,
         decide,
         expected=validated,
-        texts={manifest.CARD: model_card.model_card(facts, metrics or {}, folds, by_search)},
+        texts={manifest.CARD: model_card.model_card(facts, decision)},
     )
     if refused:
         return _refused(refused)
@@ -263,11 +222,3 @@ def _require_validated(
     other = sorted(n for n in {*files, *validated} if files.get(n) != validated.get(n))
     if other:
         raise versions.changed_files_error(model, other)
-
-
-def _is_withdrawn(
-    identity: str, model: str, withdrawn: set[str], newest: manifest.Version | None
-) -> bool:
-    """Whether a rollback withdrew this version, or its model with any LiteRT files."""
-    served = newest.model_identity if newest else ""
-    return identity in withdrawn or (model in withdrawn and served != model)

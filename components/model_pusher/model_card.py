@@ -16,26 +16,19 @@ import yaml
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+.!|~&-])")
 
 
-def model_card(
-    facts: Mapping[str, Any],
-    metrics: Mapping[str, float],
-    folds: Mapping[str, Any] | None = None,
-    by_search: bool = False,
-) -> str:
+def model_card(facts: Mapping[str, Any], decision: Mapping[str, Any] | None = None) -> str:
     """Write the card.
 
     Args:
         facts: Fields of the manifest, such as name, vocabulary, backbone, image_size, fingerprint
             and baseline_version; each may be missing.
-        metrics: Accuracy, loss and count of the validation split; empty if they are not known.
-        folds: Result of the folds where they decided, otherwise None.
-        by_search: Whether the folds of the search for a network chose and calibrated it.
+        decision: Decision of ImageEvaluator; None if its figures are not known.
 
     Returns:
         Markdown text that begins with a block of YAML.
     """
     name = str(facts.get("name") or "image classifier")
-    fields = yaml.safe_dump(_fields(name, metrics, folds), sort_keys=False, allow_unicode=False)
+    fields = yaml.safe_dump(_fields(name, decision), sort_keys=False, allow_unicode=False)
     classes = "\n".join(f"- {_text(one)}" for one in facts.get("vocabulary") or [])
     blocks = [
         f"---\n{fields}---\n\n# {_text(name)}",
@@ -44,7 +37,7 @@ def model_card(
         "server's TensorFlow decodes it) and answers with class names and probabilities. Decoding "
         "and resizing are part of the model.",
         f"## Classes\n\n{classes}" if classes else "",
-        _evaluation(metrics, folds, by_search),
+        _evaluation(decision),
         _origin(facts),
         "## Limits\n\nThe model knows only its classes. An image that shows none of them may be "
         "given the name of one. The figures hold for images like those that it was evaluated on.",
@@ -52,57 +45,49 @@ def model_card(
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _fields(
-    name: str, metrics: Mapping[str, float], folds: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def _fields(name: str, decision: Mapping[str, Any] | None) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", "tensorflow", "saved-model"],
     }
-    if "accuracy" in metrics:
-        accuracy = metrics["accuracy"]
-        dataset = {"type": "image-folder", "name": "validation split", "split": "validation"}
-        if folds:  # the accuracy that decided
-            accuracy = folds["mean"]
-            dataset |= {
-                "name": f"{folds['folds']} folds of train and validation",
-                "split": "train+validation",
-            }
-        result = {
-            "task": {"type": "image-classification"},
-            "dataset": dataset,
-            "metrics": [{"type": "accuracy", "value": round(accuracy, 4)}],
+    if not decision or decision["value"] is None:
+        return fields
+    accuracy, folds = decision["value"], decision["folds"]
+    dataset = {"type": "image-folder", "name": "validation split", "split": "validation"}
+    if folds:  # the accuracy that decided
+        accuracy = folds["mean"]
+        dataset |= {
+            "name": f"{folds['folds']} folds of train and validation",
+            "split": "train+validation",
         }
-        fields["metrics"] = ["accuracy"]
-        fields["model-index"] = [{"name": name, "results": [result]}]
-    return fields
+    result = {
+        "task": {"type": "image-classification"},
+        "dataset": dataset,
+        "metrics": [{"type": "accuracy", "value": round(accuracy, 4)}],
+    }
+    return {
+        **fields,
+        "metrics": ["accuracy"],
+        "model-index": [{"name": name, "results": [result]}],
+    }
 
 
-def _evaluation(
-    metrics: Mapping[str, float], folds: Mapping[str, Any] | None, by_search: bool
-) -> str:
-    if "accuracy" not in metrics:
+def _evaluation(decision: Mapping[str, Any] | None) -> str:
+    if not decision or decision["value"] is None:
         return ""
     by_folds = ""
-    if folds:
+    if folds := decision["folds"]:
         by_folds = (
             f"Mean accuracy over {folds['folds']} folds: {folds['mean']:.3f} ± {folds['std']:.3f} "
             f"({folds['correct']:,} of {folds['images']:,} correct). Each image of train and "
             "validation was classified by a network that was not trained on it, and this mean "
             "decided whether the model was published.\n\n"
         )
-    used = "The validation split was used for calibration"
-    if by_search:
-        used = "Cross-validation over train and validation chose the network and calibrated it"
-    if not folds:
-        decided = ", and the validation split decided whether it was published"
-        used += decided if by_search else " and for the decision to publish"
-    text = f"Accuracy on the validation split: {metrics['accuracy']:.3f}"
-    if count := int(metrics.get("count") or 0):
-        text += f" ({count:,} images)"
     return (
-        f"## Evaluation\n\n{by_folds}{text}. The exported model itself was evaluated, on encoded "
-        f"images. {used}, so that a new set of images may give a lower figure."
+        f"## Evaluation\n\n{by_folds}Accuracy on the validation split: {decision['value']:.3f} "
+        f"({decision['count']:,} images). The exported model itself was evaluated, on encoded "
+        "images. Held-out images were also used for calibration and for the decision to publish, "
+        "so that a new set of images may give a lower figure."
     )
 
 

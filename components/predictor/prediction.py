@@ -89,9 +89,14 @@ def complete(kept: Probabilities, classes: npt.NDArray[np.int64], count: int) ->
     return row
 
 
-def read(example: tf.train.Example) -> Prediction:
-    """Read the prediction from an Example, whether it holds all classes or only some."""
-    probabilities = np.array(records.floats(example, names.PROBABILITIES))
+def read(example: tf.train.Example, of: str = names.PROBABILITIES) -> Prediction:
+    """Read the prediction from an Example, whether it holds all classes or only some.
+
+    Args:
+        example: The Example.
+        of: Feature with the probabilities: those of the model, or of the baseline.
+    """
+    probabilities = np.array(records.floats(example, of))
     classes = records.integers(example, names.PROBABILITY_CLASSES)
     label = records.integer(example, names.LABEL_INDEX, -1)
     best = int(probabilities.argmax())

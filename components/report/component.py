@@ -86,8 +86,8 @@ class Report(BaseComponent):
 
         Args:
             settings: JSON object with name, source, vocabulary, threshold, max_drop,
-                cross_validate, lite, max_loss, backbone, image_size, views, expect,
-                fingerprint, seeds and changed.
+                cross_validate, backbone, image_size, views, expect, fingerprint, seeds and
+                changed.
             run_directory: Folder of the run, "" when there is none.
             **reported: A channel for each row of `inputs.REPORTED` that the pipeline has.
         """

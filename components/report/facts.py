@@ -12,8 +12,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from imgpipe.components import blessings
-from imgpipe.components.cross_validator.outcome import RESULT, folds_decide
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.predictor import prediction
 from imgpipe.components.report import (
@@ -53,6 +51,8 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
     bank, training = found["bank"] or {}, found["training"] or {}
     features = uris["bank"] if found["bank"] is not None else ""
     groups = _lines(uris, "quarantine", quarantine.NEAR)  # None when the search was off
+    folds = found["cross_validation"] or {}
+    decide = folds.get("decides", True)
     settings = _with_views_made(settings, bank)
     if (size := training.get("image_size")) is not None:  # a search may choose another one
         settings = {**settings, "image_size": size}
@@ -64,23 +64,15 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "near": None if groups is None else near.condensed(groups),
         "views": _views(uris, settings, bank),
         **_by_features(features, uris, settings, predictions),
-        **_folds(uris),
+        "cross_validation": (folds or None) if decide else None,
+        "folds_note": "" if decide else folds["why"],
         "metrics": {split: table.summary() for split, table in predictions.items()},
         "confusion": {split: table.confusion() for split, table in predictions.items()},
         "reliability": {split: table.reliability() for split, table in predictions.items()},
         "precision_recall": {split: one.summary() for split, one in curves.items()},
         "slices": kinds.summary(),
         "mistakes": _mistakes(features, settings, predictions),
-        "gate": _gate(uris, settings),
     }
-
-
-def _folds(uris: Mapping[str, str]) -> dict[str, Any]:
-    """Return the result of the folds, or a note on why there are none."""
-    found = _json(uris, "cross_validation", RESULT)
-    if found and not found.get("decides", True):
-        return {"cross_validation": None, "folds_note": found["why"]}
-    return {"cross_validation": found, "folds_note": ""}
 
 
 def _with_views_made(settings: Mapping[str, Any], bank: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -187,81 +179,6 @@ def _labelled(uri: str, split: str) -> Iterator[metrics.Row]:
                 described={name: records.first(example, name) for name in DESCRIBED},
                 probabilities=records.floats(example, names.PROBABILITIES) if complete else None,
             )
-
-
-def _gate(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Read the decision on accuracy and its figures; None when there was no evaluation.
-
-    With cross-validation, the threshold applies to the folds, and the validation accuracy is only
-    compared with the baseline.
-    """
-    uri = uris.get("evaluation", "")
-    if not uri or not tf.io.gfile.exists(uri):
-        return None
-    results = evaluation(uri)
-    value = results["candidate"].get("accuracy")
-    count = int(results["candidate"].get("count") or 0)
-    baseline = results["baseline"].get("accuracy")
-    failed = []
-    folds = uris.get("cross_validation", "")
-    by_folds = int(settings.get("cross_validate") or 0) > 0 or folds_decide(folds)
-    if not by_folds and (value is None or value < settings["threshold"] - blessings.SLACK):
-        failed.append("threshold")
-    if (
-        value is not None
-        and baseline is not None
-        and value < baseline - settings["max_drop"] - blessings.SLACK
-    ):
-        failed.append("baseline")
-    blessed = blessings.is_blessed(uris.get("model_blessing", ""))
-    # Both figures suffice, and yet ImageEvaluator has not blessed the model.
-    if not blessed and not failed:
-        failed.append("evaluator")
-    if by_folds and not blessings.is_blessed(folds):
-        failed.append("cross_validation")
-        blessed = False
-    return {
-        "split": names.VALIDATION,
-        "threshold": settings["threshold"],
-        "value": value,
-        "count": count,
-        # TFMA stores the accuracy alone, from which the number follows.
-        "correct": round(value * count) if value is not None else None,
-        "ci95": list(metrics.wilson(round((value or 0.0) * count), count)),
-        "baseline": baseline,
-        "blessed": blessed,
-        "failed": failed,
-    }
-
-
-def evaluation(uri: str) -> dict[str, dict[str, float]]:
-    """Read TFMA's metrics of the validation slice.
-
-    Args:
-        uri: URI of the evaluation.
-
-    Returns:
-        ``{"candidate": {"accuracy", "count", "loss"}, "baseline": {...}}``. The baseline is empty
-        when there was none.
-    """
-    import tensorflow_model_analysis as tfma
-
-    from imgpipe.components.image_evaluator.component import ACCURACY, LOSS
-
-    wanted = {ACCURACY: "accuracy", LOSS: "loss", "example_count": "count"}
-    found: dict[str, dict[str, float]] = {"candidate": {}, "baseline": {}}
-    for record in tfma.load_metrics(uri):
-        keys = {key.column: key.bytes_value.decode() for key in record.slice_key.single_slice_keys}
-        if keys != {names.SPLIT: names.VALIDATION}:
-            continue
-        for entry in record.metric_keys_and_values:
-            key = entry.key
-            # Differences to the baseline and metrics of single classes have the same names.
-            if key.name not in wanted or key.is_diff or key.HasField("sub_key"):
-                continue
-            model = "baseline" if key.model_name == "baseline" else "candidate"
-            found[model][wanted[key.name]] = entry.value.double_value.value
-    return found
 
 
 def encoded_images(examples_uri: str, wanted: set[str], limit: int) -> dict[str, bytes]:

@@ -49,8 +49,13 @@ REPORTED = {
     ),
     "model": Reported("ImageTrainer", "model", "Model"),
     "baseline": Reported("Baseline", "model", "Model", file="baseline.json"),
-    "evaluation": Reported("ImageEvaluator", "evaluation", "ModelEvaluation"),
-    "model_blessing": Reported("ImageEvaluator", "blessing", "ModelBlessing"),
+    "model_blessing": Reported(
+        "ImageEvaluator",
+        "blessing",
+        "ModelBlessing",
+        file="decision.json",
+        fact="gate",
+    ),
     "predictions": Reported("Predictor", "predictions", "Examples"),
     "infra_blessing": Reported(
         "ServingValidator",
@@ -63,6 +68,11 @@ REPORTED = {
         "ModelPusher", "pushed_model", "PushedModel", file="push.json", fact="push"
     ),
     "examples": Reported("ImageFilter", "examples", "Examples"),
-    "cross_validation": Reported("CrossValidator", "blessing", "ModelBlessing", optional=True),
-    "lite": Reported("LiteExporter", "lite", "LiteModels", optional=True, file="lite.json"),
+    "cross_validation": Reported(
+        "CrossValidator",
+        "result",
+        "ModelEvaluation",
+        optional=True,
+        file="cross_validation.json",
+    ),
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import math
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,29 +18,9 @@ from imgpipe.models.head.calibration import confidence_error, error_by_chance
 #: (label, predicted, count), with classes as indices in the vocabulary.
 Cell = tuple[int, int, int]
 
-_NORMAL_95 = 1.959964  # quantile of the normal distribution for a 95 % interval
 _TINY = 1e-7  # smallest probability, which keeps its logarithm finite
 _BINS = 10  # number of bins of the reliability diagram
 _MISTAKES = 48  # number of mistakes that the page shows
-
-
-def wilson(correct: int, count: int) -> tuple[float, float]:
-    """Compute the 95 % Wilson score interval of a share (Wilson 1927).
-
-    Args:
-        correct: Number of successes.
-        count: Number of trials. The interval is (0, 1) when it is 0.
-    """
-    if count == 0:
-        return 0.0, 1.0
-    z, share = _NORMAL_95, correct / count
-    centre = share + z * z / (2 * count)
-    spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    scale = 1 + z * z / count
-    # Rounding errors would move the ends that are exactly 0 and 1.
-    low = max(0.0, (centre - spread) / scale) if correct else 0.0
-    high = min(1.0, (centre + spread) / scale) if correct < count else 1.0
-    return low, high
 
 
 @dataclass(frozen=True)

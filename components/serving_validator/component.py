@@ -40,7 +40,6 @@ PARITY = 1e-4  # largest allowed difference of a probability between trained and
 #: Status codes for a lack of time or memory, in the server or in loading the model.
 _SHORTAGES = ("DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")
 GARBAGE = b"this is not an image"
-VALIDATION = "validation.json"
 
 
 @dataclass(frozen=True)
@@ -216,7 +215,9 @@ def report(blessing: Any, checks: list[Check]) -> None:
         checks: Results as `validate` returns them.
     """
     passed = all(check.passed for check in checks)
-    records.write_json(f"{blessing.uri}/{VALIDATION}", [asdict(check) for check in checks])
+    records.write_json(
+        f"{blessing.uri}/{blessings.VALIDATION}", [asdict(check) for check in checks]
+    )
     name = blessings.INFRA_BLESSED if passed else blessings.INFRA_NOT_BLESSED
     blessings.write(blessing.uri, name)
     blessing.set_int_custom_property("blessed", int(passed))

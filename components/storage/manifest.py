@@ -21,13 +21,10 @@ MANIFEST = "manifest.json"
 PROVENANCE = "provenance"
 #: File that identifies the model, even if two exports of it differ in their bytes.
 MODEL_DIGEST = "assets.extra/model_digest.json"
-#: Suffix of LiteRT files, and the file that identifies how they were made from the model.
-LITE_SUFFIX = ".tflite"
-LITE_DIGEST = "assets.extra/lite_digest.json"
 #: The model card, which people and the Hugging Face Hub read.
 CARD = "README.md"
 #: Files that can differ between exports although the same model is served.
-_INCIDENTAL = ("fingerprint.pb", f"{PROVENANCE}/", "assets.extra/lite", CARD)
+_INCIDENTAL = ("fingerprint.pb", f"{PROVENANCE}/", CARD)
 
 
 def sha256(path: Path) -> str:
@@ -53,19 +50,7 @@ def describe(directory: Path) -> dict[str, dict[str, Any]]:
 
 
 def identity(files: Mapping[str, Mapping[str, Any]]) -> str:
-    """Fingerprint of what a version serves: the model, and its LiteRT files if there are any.
-
-    Args:
-        files: Files of the version, as `describe` returns them.
-    """
-    model = model_identity(files)
-    if LITE_DIGEST not in files:
-        return model
-    return hashlib.sha256(f"{model} {files[LITE_DIGEST]['sha256']}".encode()).hexdigest()
-
-
-def model_identity(files: Mapping[str, Mapping[str, Any]]) -> str:
-    """Fingerprint of the model alone, without its LiteRT files.
+    """Fingerprint of the model that a version serves.
 
     Args:
         files: Files of the version, as `describe` returns them.
@@ -73,9 +58,7 @@ def model_identity(files: Mapping[str, Mapping[str, Any]]) -> str:
     if MODEL_DIGEST in files:
         return str(files[MODEL_DIGEST]["sha256"])
     kept = [
-        (name, files[name]["sha256"])
-        for name in sorted(files)
-        if not name.startswith(_INCIDENTAL) and not name.endswith(LITE_SUFFIX)
+        (name, files[name]["sha256"]) for name in sorted(files) if not name.startswith(_INCIDENTAL)
     ]
     return hashlib.sha256(json.dumps(kept).encode()).hexdigest()
 
@@ -102,11 +85,6 @@ class Version:
     def identity(self) -> str:
         """Fingerprint of what is served; see `identity`."""
         return identity(self.manifest["files"])
-
-    @property
-    def model_identity(self) -> str:
-        """Fingerprint of the model alone; see `model_identity`."""
-        return model_identity(self.manifest["files"])
 
     @property
     def withdrawn(self) -> list[str]:

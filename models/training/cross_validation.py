@@ -107,6 +107,7 @@ def summary(networks: Sequence[Trained], trained_on: Sequence[int]) -> dict[str,
     shares = [fold["accuracy"] for fold in per_fold]
     answers = Answers.joined([one.answers for one in networks])
     classes, counts = np.unique(answers.labels[~answers.answerable], return_counts=True)
+    every = answers.logits.shape[1]
     return {
         "folds": len(shares),
         "mean": statistics.fmean(shares),
@@ -117,6 +118,9 @@ def summary(networks: Sequence[Trained], trained_on: Sequence[int]) -> dict[str,
         "correct": int(answers.right.sum()),
         "groups": sum(len(np.unique(np.asarray(one.answers.groups))) for one in networks),
         "unlearned": [list(pair) for pair in zip(classes.tolist(), counts.tolist(), strict=True)],
+        # Number of images of each class, and number that each class was predicted for.
+        "labels": np.bincount(answers.labels, minlength=every).tolist(),
+        "predicted": np.bincount(answers.logits.argmax(axis=1), minlength=every).tolist(),
         "seconds": round(sum(one.history["seconds"] for one in networks), 3),
         "per_fold": per_fold,
     }

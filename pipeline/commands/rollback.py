@@ -58,12 +58,7 @@ def rollback(
 
     def withdraw(newest: manifest.Version | None) -> dict[str, list[str]]:
         """Return the models that are withdrawn; another run may just have published one."""
-        later = _later(model_dir, chosen)
-        # By the digest of all files and by that of the weights, because two exports of the same
-        # weights have different files.
-        models = {model for _, model in later} - {chosen.model_identity}
-        newer = {identity for identity, _ in later} | models
-        newer |= set(manifest.withdrawn(model_dir))
+        newer = _later(model_dir, chosen) | set(manifest.withdrawn(model_dir))
         # A second rollback may return to a withdrawn version.
         return {"withdrawn": sorted(newer - {chosen.identity})}
 
@@ -76,27 +71,26 @@ def rollback(
         expected=chosen.manifest["files"],
     )
     if published is not None:
-        replaced = {identity for identity, _ in _later(model_dir, chosen)}
-        gone = len(replaced & set(published.withdrawn))
+        gone = len(_later(model_dir, chosen) & set(published.withdrawn))
         new_console().print(
             f"version {published.number} now holds the model of version {chosen.number}; "
             f"{plural(gone, 'newer model')} will not be published again"
         )
 
 
-def _later(folder: Path, chosen: manifest.Version) -> list[tuple[str, str]]:
-    """Return the identities, of all files and of the model, of what was published after a version.
+def _later(folder: Path, chosen: manifest.Version) -> set[str]:
+    """Return the identities of the models that were published after a version.
 
     Damaged versions are among them, because a run may make the same model again.
     """
     from imgpipe.components.storage import manifest
 
-    found = []
+    found = set()
     for version in manifest.readable(folder):
         # The list of files may be damaged itself.
         with contextlib.suppress(LookupError, TypeError, AttributeError):
             if version.number > chosen.number:
-                found.append((version.identity, version.model_identity))
+                found.add(version.identity)
     return found
 
 

@@ -131,8 +131,6 @@ def run_config(
         console.print(f"  model    {escape(push['path'])} ({state})")
     for heading, text in _training(outcome.summary["training"], outcome.directory):
         console.print(f"  {heading:<8} {escape(text)}")
-    for kind, export in sorted((outcome.summary["lite"] or {}).items()):
-        console.print(f"  {kind:<8} {escape(_export(export))}")
     for heading, text in expectation.lines(outcome.summary["expected"]):
         console.print(f"  {heading} {escape(text)}")
     for warning in outcome.summary["warnings"]:
@@ -193,13 +191,3 @@ def _training(training: Mapping[str, Any] | None, directory: Path) -> Iterator[t
             f"{fine_tuned['trained']}: validation accuracy {before:.3f} before and "
             f"{after:.3f} after fine-tuning; the {exported} is exported",
         )
-
-
-def _export(export: Mapping[str, Any]) -> str:
-    """Describe a LiteRT file in one line."""
-    if not export["blessed"]:
-        return f"not published: {export['why']}"
-    return (
-        f"{export['file']}, {export['bytes'] / 1e6:.1f} MB, blessed: accuracy "
-        f"{export['accuracy']:.3f}, that of the model is {export['model_accuracy']:.3f}"
-    )

@@ -70,7 +70,6 @@ class Config(schema.SettingsSection):
     train: TrainSettings = TrainSettings()
     fine_tune: FineTune = FineTune()
     evaluate: schema.Evaluate = schema.Evaluate()
-    export: schema.Export = schema.Export()
     push: schema.Push = schema.Push()
     beam: Beam = Beam()
     kubeflow: Kubeflow = Kubeflow()

@@ -287,30 +287,6 @@ class Evaluate(SettingsSection):
         return self
 
 
-class Export(SettingsSection):
-    """Formats that are exported in addition to the SavedModel."""
-
-    lite: tuple[Literal["float16", "int8"], ...] = Field(
-        (),
-        description="LiteRT (TensorFlow Lite) files that are published with the SavedModel: "
-        "float16, int8. Each file is evaluated by itself and left out if it loses too much "
-        "accuracy.",
-    )
-    max_loss: float = Field(
-        0.005,
-        ge=0,
-        le=1,
-        description="Maximum drop in validation accuracy of a LiteRT file compared with the "
-        "SavedModel.",
-    )
-
-    @model_validator(mode="after")
-    def _each_once(self) -> Export:
-        if len(set(self.lite)) < len(self.lite):
-            raise ValueError(f"lite names a kind twice: {', '.join(self.lite)}")
-        return self
-
-
 class Push(SettingsSection):
     """Destination of blessed models."""
 

@@ -32,7 +32,6 @@ def build(
         The summary, which consists of JSON values only.
     """
     settings, data = facts["settings"], facts.get("data") or {}
-    lite = facts.get("lite")
     summary = Summary.model_validate(
         {
             "status": status,
@@ -40,7 +39,6 @@ def build(
             "verdict": verdict,
             "gate": facts.get("gate"),
             "cross_validation": facts.get("cross_validation"),
-            "lite": lite and {one["kind"]: one for one in lite["exports"]},
             "warnings": warnings(facts),
             "expected": beside(facts),
             "push": facts.get("push") or {},

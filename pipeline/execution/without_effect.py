@@ -45,8 +45,6 @@ def notes(config: Config) -> list[str]:
                 "all layers are trained, on images that are augmented anew in each epoch. Only 0, "
                 "which augments none, makes a difference"
             )
-    if not config.export.lite:
-        reasons["export.max_loss"] = "export.lite names no file"
     if not settings.target_accuracy:
         reasons["train.target_on"] = "train.target_accuracy is not set"
     if settings.searches:

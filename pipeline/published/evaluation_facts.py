@@ -6,7 +6,7 @@ import collections
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from imgpipe.components import rounded_text
+from imgpipe.components import shares
 from imgpipe.components.report.text import plural
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
@@ -81,7 +81,7 @@ def facts(
 
 
 def _accuracy(rows: Sequence[Row]) -> dict[str, Any]:
-    from imgpipe.components.report.metrics import wilson
+    from imgpipe.components.shares import wilson
 
     correct = sum(row.label_index == row.prediction.predicted for row in rows)
     accuracy = correct / len(rows)
@@ -109,7 +109,7 @@ def _verdict(found: Mapping[str, Any]) -> str:
     low, high = found["ci95"]
     accuracy = f"{found['accuracy']:.3f}"
     if found["threshold"] is not None and not found["passed"]:
-        accuracy = rounded_text.below(found["accuracy"], found["threshold"])
+        accuracy = shares.below(found["accuracy"], found["threshold"])
     text = (
         f"accuracy {accuracy} ({found['correct']:,} of {found['count']:,} correct, "
         f"95 % interval {low:.2f}–{high:.2f})"

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.blessings import SLACK
+from imgpipe.components.image_evaluator.rules import SLACK
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError

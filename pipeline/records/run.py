@@ -30,14 +30,18 @@ class Gate(Record):
     baseline: Annotated[float | None, "Accuracy of the last blessed model on the same images."] = (
         None
     )
-    failed: Annotated[list[str], "Gates that the model did not pass."] = []
+    failed: Annotated[
+        list[str],
+        "Rules that the model did not pass: threshold, baseline, commonest_class, "
+        "never_predicted, serving.",
+    ] = []
+    reasons: Annotated[list[str], "Why, in a sentence for each of these rules."] = []
 
 
 class Folds(Record):
     """The cross-validation over train and validation."""
 
     folds: Annotated[Count, "Number of folds."] = 0
-    threshold: Annotated[float, "Mean accuracy that the folds have to reach."] = 0.0
     mean: Annotated[Share, "Mean accuracy of the folds."] = 0.0
     std: Annotated[float, "Standard deviation of the accuracies of the folds."] = 0.0
     min: Annotated[float, "Lowest accuracy of a fold."] = 0.0
@@ -47,26 +51,10 @@ class Folds(Record):
     groups: Annotated[int, "Number of groups of images, each of which stays in one fold."] = 0
     per_fold: Annotated[list[Any], "The result of each fold."] = []
     seconds: Annotated[float, "Duration of the cross-validation."] = 0.0
-    blessed: Annotated[bool, "Whether the mean reaches the threshold."] = False
     automatic: Annotated[
         bool,
         "Whether the folds decide because validation is small, and not because of a setting.",
     ] = False
-
-
-class LiteExport(Record):
-    """A LiteRT file."""
-
-    blessed: Annotated[bool, "Whether the file is accurate enough to be published."] = False
-    why: Annotated[str, "Why it is not published; empty if it is."] = ""
-    file: Annotated[str, "Name of the file."] = ""
-    bytes: Annotated[int, "Size of the file."] = 0
-    images: Annotated[int, "Number of images on which it was compared with the served model."] = 0
-    accuracy: Annotated[float | None, "Accuracy of the file on these images."] = None
-    model_accuracy: Annotated[float | None, "Accuracy of the served model on these images."] = None
-    agreement: Annotated[
-        float | None, "Share of images to which the file and the served model give the same label."
-    ] = None
 
 
 class Expected(Record):
@@ -280,9 +268,6 @@ class Summary(Document):
     verdict: Annotated[str, "The decision as a sentence."] = ""
     gate: Annotated[Gate | None, "The evaluation; null if no model was evaluated."] = None
     cross_validation: Annotated[Folds | None, "The folds; null without cross-validation."] = None
-    lite: Annotated[
-        dict[str, LiteExport] | None, "LiteRT files by kind; null if none were made."
-    ] = None
     warnings: Annotated[list[str], "Warnings, as sentences."] = []
     expected: Annotated[Expected | None, "The expected result; null if nothing is expected."] = None
     push: Annotated[Push, "Whether the model was published, and where it is."] = Push()

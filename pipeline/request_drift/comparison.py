@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from imgpipe.components import rounded_text
+from imgpipe.components import shares
 from imgpipe.components.data_gate import drift
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
@@ -240,7 +240,7 @@ def _low_confidence(requests: VersionRequests, validation: np.ndarray) -> Compar
     least = float(np.quantile(validation, _LEAST_CONFIDENT))
     was = Share(int((validation < least).sum()), len(validation))
     now = Share(int((np.asarray(requests.confidence) < least).sum()), requests.answers)
-    feature = f"{CONFIDENCE} under {rounded_text.below(least, 1)}"
+    feature = f"{CONFIDENCE} under {shares.below(least, 1)}"
     return _mixed("predictions", feature, names.VALIDATION, was, now)
 
 

@@ -114,7 +114,7 @@ def test_a_run_on_a_cluster_pushes_the_model_of_a_local_run(twins: Twins):
         found = records_of(cluster.stored(cluster.outputs[component]["examples"]["uri"]))
         assert found["train"] and found == records_of(kept), component
     ours, theirs = _pushed(twins.folder / "local"), _pushed(twins.folder / "cluster" / "out")
-    assert theirs.model_identity == ours.model_identity
+    assert theirs.identity == ours.identity
     assert theirs.run_key == ours.run_key
 
 

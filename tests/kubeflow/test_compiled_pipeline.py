@@ -90,14 +90,13 @@ def test_guarded_components_depend_on_optional_gates(tmp_path: Path):
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
 
-    settings = ["evaluate.cross_validate=5", "export.lite=['float16', 'int8']"]
+    settings = ["evaluate.cross_validate=5"]
     spec = _spec(_compiled(tmp_path, settings))
     json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
     tasks = _tasks(spec)
-    assert len(tasks) == 17
-    for reader in ("ModelPusher", "Report"):
-        assert {"cross_validation", "lite"} <= set(tasks[reader]["inputs"]["artifacts"])
-    assert "Predictor" in tasks["LiteExporter"]["dependentTasks"]
+    assert len(tasks) == 16
+    assert "folds" in tasks["ImageEvaluator"]["inputs"]["artifacts"]
+    assert "cross_validation" in tasks["Report"]["inputs"]["artifacts"]
     assert "FeatureBank" in tasks["CrossValidator"]["dependentTasks"]
 
 
@@ -159,7 +158,7 @@ def test_parameters_that_depend_on_the_images_are_outputs_of_plan(spec: dict[str
     assert read["ImageExampleGen", "fingerprint"] == "fingerprint"
     assert read["Baseline", "version"] == "baseline_version"
     assert read["SchemaGen", "accepted_schema"] == "accepted_schema"
-    assert read["ImageEvaluator", "eval_config"] == "eval_config"
+    assert read["ImageEvaluator", "settings"] == "evaluate"
     assert set(read.values()) == set(produced)
     assert all("Plan" in tasks[name]["dependentTasks"] for name, _ in read)
     for name, key in read:

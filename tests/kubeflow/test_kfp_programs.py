@@ -141,7 +141,7 @@ def test_driver_and_launcher_push_the_model_of_a_local_run(
     local = Case(volume / "photos", tmp_path / "local").run()
     assert local.exit_code == 0, local.verdict
     (same,) = manifest.versions(tmp_path / "local" / "model")
-    assert version.model_identity == same.model_identity
+    assert version.identity == same.identity
     assert version.run_key == same.run_key
 
 

@@ -135,7 +135,7 @@ def test_a_run_on_a_bucket_pushes_the_model_of_a_local_run(
     (theirs,) = manifest.versions(mounted.bucket / "out" / "model")
     (ours,) = manifest.versions(tmp_path / "local" / "model")
     assert manifest.damage(theirs.path, complete=True) == ""
-    assert theirs.model_identity == ours.model_identity
+    assert theirs.identity == ours.identity
     assert theirs.run_key == ours.run_key
     assert (mounted.bucket / "out" / "runs" / blessed.run_id / "report.html").is_file()
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components.report.metrics import wilson
+from imgpipe.components.shares import wilson
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.execution import summary
 
@@ -63,6 +63,7 @@ def leave(
             "ci95": wilson(correct, of),
             "baseline": None,
             "failed": [],
+            "reasons": [],
         }
     if folds is not None:
         facts["cross_validation"] = {"folds": 5, "mean": folds, "std": 0.02}

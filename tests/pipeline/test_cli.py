@@ -239,7 +239,6 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
 
     found = Scan("p", (Item("a/1.jpg", "a", sha256="0" * 64),), ("a", "b"), fingerprint="f")
     for settings in (
-        ("export.lite=['int8']",),
         ("evaluate.cross_validate=3",),
         ("model.freeze='none'", "model.weights='none'"),
     ):
@@ -523,7 +522,7 @@ def test_summary_of_a_complete_run_has_what_its_facts_say():
     gate = {"split": "validation", "threshold": 0.9, "value": 0.95, "ci95": [0.9, 0.98]}
     facts = {
         "settings": {**SUMMARISED["settings"], "expect": expect},
-        "gate": {**gate, "baseline": None, "failed": [], "count": 20, "correct": 19},
+        "gate": {**gate, "baseline": None, "failed": [], "reasons": [], "count": 20, "correct": 19},
         "cross_validation": {"folds": 5, "mean": 0.9},
         "data": {"in": 3, "warnings": [{"reason": "dark", "count": 2, "paths": []}]},
         "push": {"status": "pushed", "version": "3", "path": "p", "more": 1},
@@ -538,7 +537,7 @@ def test_summary_of_a_complete_run_has_what_its_facts_say():
     }
     timings = {**TIMINGS, "cached": ["FeatureBank"]}
     built = summary.build(facts, timings, "p/\udcff", "blessed", "v", "l")
-    assert built["gate"] == {**gate, "baseline": None, "failed": []}
+    assert built["gate"] == {**gate, "baseline": None, "failed": [], "reasons": []}
     assert (built["data"]["in"], built["data"]["warned"]) == (3, {"dark": 2})
     assert built["push"] == {"status": "pushed", "version": "3", "path": "p"}
     assert built["bank"] == {"forward_passes": 0, "reused": 12}, "cached: none of this run"

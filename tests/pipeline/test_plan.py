@@ -53,7 +53,7 @@ def test_parameters_of_a_run_change_what_depends_on_them(config: configs.Config)
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {
         *("network", "weights_key", "custom_config", "model_settings"),
-        *("eval_config", "facts", "report_settings"),
+        *("evaluate", "facts", "report_settings"),
     }
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageFilter
 
-from imgpipe.components import rounded_text
+from imgpipe.components import shares
 from imgpipe.components.image_file.pixels import Measurement, Pixels
 from imgpipe.components.image_filter.check import Check, Finding, Settings, Severity
 from imgpipe.components.image_record import ImageRecord
@@ -68,7 +68,7 @@ def below(
         value, limit = score(record.figures[feature]), check.threshold_in(settings)
         if value >= limit:
             return None
-        measured = rounded_text.below(value, limit)
+        measured = shares.below(value, limit)
         return Finding(name, f"{about} {measured}, below {limit:g}", score=value)
 
     def in_doubt(value: float) -> bool:

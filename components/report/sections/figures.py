@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from imgpipe.components.report import plots
-from imgpipe.components.report.metrics import wilson
 from imgpipe.components.report.section import Content, Context, Section
+from imgpipe.components.shares import wilson
 from imgpipe.models import feature_names as names
 
 

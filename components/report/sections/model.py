@@ -11,7 +11,6 @@ _PORT = 8500  # TensorFlow Serving's default for gRPC; the REST interface has th
 _GATES = {
     "model": "ImageEvaluator",
     "serving": "ServingValidator",
-    "cross_validation": "CrossValidator",
 }
 
 

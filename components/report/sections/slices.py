@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imgpipe.components.report.metrics import wilson
 from imgpipe.components.report.section import Content, Context, Section
+from imgpipe.components.shares import wilson
 
 
 def build(context: Context) -> Content:

@@ -1,4 +1,4 @@
-"""When cross-validation decides instead of validation, and how other components learn this."""
+"""When cross-validation decides instead of validation."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 
 from imgpipe.components.cross_validator import component
-from imgpipe.components.cross_validator.outcome import RESULT, folds_decide
-from imgpipe.components.image_evaluator.component import eval_config, without_threshold
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.settings import ModelSettings
@@ -54,6 +52,7 @@ def test_cross_validation_decides_if_validation_is_small(tmp_path: Path):
     assert found["decides"] is True
     assert (found["folds"], found["images"]) == (5, 30)
     assert found["mean"] > 0.9
+    assert found["labels"] == [15, 15] and sum(found["predicted"]) == 30
 
 
 @pytest.mark.parametrize(
@@ -88,19 +87,3 @@ def test_a_fold_that_cannot_be_trained_is_not_called_a_lack_of_images(tmp_path, 
     found = _found(_bank(tmp_path, 6), 6)
     assert found["decides"] is False
     assert "could not be trained (no epoch ended with a finite loss)" in str(found["why"])
-
-
-def test_folds_decide_reads_who_decides_from_the_result_file(tmp_path: Path):
-    assert not folds_decide("")
-    assert not folds_decide(str(tmp_path)), "a run without CrossValidator"
-    records.write_json(f"{tmp_path}/{RESULT}", {"decides": False})
-    assert not folds_decide(str(tmp_path))
-    records.write_json(f"{tmp_path}/{RESULT}", {"decides": True})
-    assert folds_decide(str(tmp_path))
-
-
-def test_if_folds_decide_the_gate_on_validation_only_compares_with_the_baseline():
-    config = json.loads(without_threshold(json.dumps(eval_config(0.9, 0.02, 3))))
-    (gate,) = config["metrics_specs"][0]["metrics"][1]["per_slice_thresholds"]
-    assert gate["threshold"]["value_threshold"]["lower_bound"] < 0
-    assert gate["threshold"]["change_threshold"]["absolute"] == pytest.approx(-0.02, abs=1e-5)

@@ -1,4 +1,4 @@
-"""TFMA evaluates stored predictions: metrics and blessing are those of the stored probabilities."""
+"""ImageEvaluator on stored predictions: metrics and decision are those of the answers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from imgpipe.components import blessings
-from imgpipe.components.image_evaluator import component
+from imgpipe.components.image_evaluator import component, rules
 from imgpipe.components.image_evaluator.stored_predictions import complete
 from imgpipe.components.predictor import prediction
-from imgpipe.components.report.facts import evaluation
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 
@@ -71,8 +70,8 @@ def _stored(uri: Path, answers: np.ndarray, baseline: np.ndarray | None = None) 
     return artifact
 
 
-def _evaluated(folder: Path, predictions: Any, classes: int, baseline: bool = False) -> str:
-    """Run ImageEvaluator with the threshold 0.8 and return the name of its blessing's marker."""
+def _evaluated(folder: Path, predictions: Any, classes: int, baseline: bool = False) -> Any:
+    """Run ImageEvaluator with the threshold 0.8 and return its decision."""
     from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
     from tfx.types import standard_artifacts as kinds
     from tfx.utils import json_utils, path_utils
@@ -86,25 +85,49 @@ def _evaluated(folder: Path, predictions: Any, classes: int, baseline: bool = Fa
         "examples": [predictions],
         "model": [artifact(kinds.Model, "model")],
         "baseline_model": [artifact(kinds.Model, "baseline")],
+        "infra_blessing": [artifact(kinds.InfraBlessing, "infra")],
     }
+    blessings.write(str(folder / "infra"), blessings.INFRA_BLESSED)
     if baseline:
         Path(path_utils.serving_model_path(inputs["baseline_model"][0].uri)).mkdir(parents=True)
+        records.write_json(f"{folder}/baseline/baseline.json", {"version": 7})
+    blessing = artifact(kinds.ModelBlessing, "blessing")
     outputs = {
         "evaluation": [artifact(kinds.ModelEvaluation, "evaluation")],
-        "blessing": [artifact(kinds.ModelBlessing, "blessing")],
+        "blessing": [blessing],
     }
-    config = component.eval_config(0.8, 0.05, classes)
     context = BaseBeamExecutor.Context(
         beam_pipeline_args=["--runner=FnApiRunner", "--sdk_container_image=none"],
         tmp_dir=str(folder / "tmp"),
         unique_id="1",
     )
-    splits = json_utils.dumps([names.VALIDATION, names.TEST])
-    properties = {"eval_config": json.dumps(config), "example_splits": splits}
+    properties = {
+        "settings": json.dumps({"threshold": 0.8, "max_drop": 0.05, "cross_validate": -1}),
+        "vocabulary": json.dumps([f"class {i}" for i in range(classes)]),
+        "example_splits": json_utils.dumps([names.VALIDATION, names.TEST]),
+    }
     component.Executor(context).Do(inputs, outputs, properties)
+    decision = records.read_json(f"{folder}/blessing/{rules.DECISION}")
     marked = blessings.is_blessed(f"{folder}/blessing")
     assert marked != blessings.is_blessed(f"{folder}/blessing", blessings.NOT_BLESSED)
-    return blessings.BLESSED if marked else blessings.NOT_BLESSED
+    assert marked == decision["blessed"] == bool(blessing.get_int_custom_property("blessed"))
+    return decision
+
+
+def _tfma(folder: Path) -> dict[str, dict[str, float]]:
+    """Return TFMA's accuracy, loss and count of the validation slice, by model."""
+    import tensorflow_model_analysis as tfma
+
+    found: dict[str, dict[str, float]] = {}
+    for record in tfma.load_metrics(f"{folder}/evaluation"):
+        keys = {k.column: k.bytes_value.decode() for k in record.slice_key.single_slice_keys}
+        if keys == {names.SPLIT: names.VALIDATION}:
+            for entry in record.metric_keys_and_values:
+                key = entry.key
+                if not key.is_diff and not key.HasField("sub_key"):
+                    metrics = found.setdefault(key.model_name, {})
+                    metrics[key.name] = entry.value.double_value.value
+    return found
 
 
 def _loss(answers: np.ndarray) -> float:
@@ -114,31 +137,37 @@ def _loss(answers: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("classes", [3, 1_200])
-def test_metrics_are_those_of_the_stored_predictions(tmp_path: Path, classes: int):
+def test_metrics_and_decision_are_those_of_the_stored_predictions(tmp_path: Path, classes: int):
     answers = _answers(classes, right=34, seed=classes)
-    stored = _stored(tmp_path / "predictions", answers)
-    assert _evaluated(tmp_path, stored, classes) == blessings.BLESSED
-    found = evaluation(f"{tmp_path}/evaluation")
-    assert found["baseline"] == {}
-    assert found["candidate"]["count"] == _IMAGES
-    assert found["candidate"]["accuracy"] == pytest.approx(34 / _IMAGES)
-    assert found["candidate"]["loss"] == pytest.approx(_loss(answers), rel=1e-4)
+    decision = _evaluated(tmp_path, _stored(tmp_path / "predictions", answers), classes)
+    assert decision["blessed"] is True
+    assert (decision["correct"], decision["count"], decision["baseline"]) == (34, _IMAGES, None)
+    (metrics,) = _tfma(tmp_path).values()
+    assert metrics["example_count"] == _IMAGES
+    assert metrics["sparse_categorical_accuracy"] == pytest.approx(decision["value"])
+    assert metrics["sparse_categorical_crossentropy"] == pytest.approx(_loss(answers), rel=1e-4)
 
 
-def test_a_better_baseline_refuses_the_model(tmp_path: Path):
-    answers, before = _answers(3, right=34, seed=1), _answers(3, right=37, seed=2)
+@pytest.mark.parametrize("classes", [3, 1_200])
+def test_a_better_baseline_refuses_the_model(tmp_path: Path, classes: int):
+    answers, before = _answers(classes, right=34, seed=1), _answers(classes, right=37, seed=2)
     stored = _stored(tmp_path / "predictions", answers, before)
-    assert _evaluated(tmp_path, stored, 3, baseline=True) == blessings.NOT_BLESSED
-    found = evaluation(f"{tmp_path}/evaluation")
-    assert found["candidate"]["accuracy"] == pytest.approx(34 / _IMAGES)
-    assert found["baseline"]["accuracy"] == pytest.approx(37 / _IMAGES)
-    assert found["baseline"]["loss"] == pytest.approx(_loss(before), rel=1e-4)
+    decision = _evaluated(tmp_path, stored, classes, baseline=True)
+    assert decision["failed"] == ["baseline"]
+    assert decision["reasons"] == [
+        "validation accuracy 0.850 is below 0.925, which version 7 reached"
+    ]
+    metrics = _tfma(tmp_path)
+    for model, rows, right in (("candidate", answers, 34), ("baseline", before, 37)):
+        found = metrics[model]
+        assert found["sparse_categorical_accuracy"] == pytest.approx(right / _IMAGES)
+        assert found["sparse_categorical_crossentropy"] == pytest.approx(_loss(rows), rel=1e-2)
 
 
 def test_a_model_without_predictions_is_not_blessed(tmp_path: Path):
     stored = _stored(tmp_path / "predictions", np.empty((0, 3), np.float32))
-    assert _evaluated(tmp_path, stored, 3) == blessings.NOT_BLESSED
-    assert evaluation(f"{tmp_path}/evaluation")["candidate"] == {}
+    decision = _evaluated(tmp_path, stored, 3)
+    assert decision["reasons"] == ["no validation image was evaluated"]
 
 
 @pytest.mark.parametrize("even", [True, False])

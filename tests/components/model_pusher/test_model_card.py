@@ -14,7 +14,7 @@ FACTS = {
     "fingerprint": "5e1f",
     "baseline_version": 3,
 }
-METRICS = {"accuracy": 0.95, "count": 60.0, "loss": 0.2}
+DECISION = {"value": 0.95, "count": 60, "folds": None}
 
 
 def front_matter(card):
@@ -25,7 +25,7 @@ def front_matter(card):
 
 
 def test_the_fields_are_those_of_the_hub():
-    fields, _ = front_matter(model_card(FACTS, METRICS))
+    fields, _ = front_matter(model_card(FACTS, DECISION))
     assert fields["pipeline_tag"] == "image-classification"
     (entry,) = fields["model-index"]
     (result,) = entry["results"]
@@ -36,7 +36,7 @@ def test_the_fields_are_those_of_the_hub():
 
 
 def test_the_text_names_the_classes_the_metrics_and_the_origin():
-    _, text = front_matter(model_card(FACTS, METRICS))
+    _, text = front_matter(model_card(FACTS, DECISION))
     for words in (
         "# hands",
         "- paper\n",
@@ -53,39 +53,33 @@ def test_the_text_names_the_classes_the_metrics_and_the_origin():
 
 def test_the_card_states_the_accuracy_over_folds_if_they_decided():
     folds = {"folds": 5, "mean": 0.971, "std": 0.012, "correct": 1080, "images": 1112}
-    fields, text = front_matter(model_card(FACTS, METRICS, folds))
+    fields, text = front_matter(model_card(FACTS, DECISION | {"folds": folds}))
     (result,) = fields["model-index"][0]["results"]
     assert result["metrics"] == [{"type": "accuracy", "value": 0.971}]
     assert result["dataset"]["name"] == "5 folds of train and validation"
     assert "Mean accuracy over 5 folds: 0.971 ± 0.012 (1,080 of 1,112 correct)" in text
-    assert "used for calibration, so that" in text
-    _, text = front_matter(model_card(FACTS, METRICS, folds, by_search=True))
-    assert "The validation split was used" not in text
-    assert "chose the network and calibrated it, so that a new set of images may" in text
-    _, text = front_matter(model_card(FACTS, METRICS, by_search=True))
-    assert "calibrated it, and the validation split decided whether it was published, so" in text
-    _, text = front_matter(model_card(FACTS, METRICS))
-    assert "used for calibration and for the decision to publish" in text and "folds" not in text
+    _, text = front_matter(model_card(FACTS, DECISION))
+    assert "calibration and for the decision to publish" in text and "folds" not in text
 
 
 def test_a_card_without_metrics_states_none():
-    fields, text = front_matter(model_card({}, {}))
+    fields, text = front_matter(model_card({}))
     assert "model-index" not in fields and "Accuracy" not in text and "## Classes" not in text
 
 
-def test_every_pushed_version_has_a_card_that_is_not_part_of_the_model_identity(tmp_path):
+def test_every_pushed_version_has_a_card_that_is_not_part_of_the_identity(tmp_path):
     model = tmp_path / "export"
     model.mkdir()
     (model / "saved_model.pb").write_bytes(b"graph")
     gates = {"model": True, "serving": True}
 
-    def push(metrics):
-        return component.push(tmp_path / "model", model, {}, gates, FACTS, 9, metrics=metrics)
+    def push(decision):
+        return component.push(tmp_path / "model", model, {}, gates, FACTS, 9, decision=decision)
 
-    assert push(METRICS)["status"] == "pushed"
+    assert push(DECISION)["status"] == "pushed"
     version = manifest.latest(tmp_path / "model")
     card = version.path / manifest.CARD
     assert version.manifest["files"][manifest.CARD]["bytes"] == card.stat().st_size
-    assert card.read_text(encoding="utf-8") == model_card(FACTS, METRICS)
-    assert push(METRICS | {"accuracy": 0.94})["status"] == "unchanged"
-    assert version.model_identity == manifest.model_identity(manifest.describe(model))
+    assert card.read_text(encoding="utf-8") == model_card(FACTS, DECISION)
+    assert push(DECISION | {"value": 0.94})["status"] == "unchanged"
+    assert version.identity == manifest.identity(manifest.describe(model))

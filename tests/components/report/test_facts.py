@@ -21,6 +21,6 @@ def test_the_file_of_each_artifact_is_a_fact_and_none_where_it_is_missing(tmp_pa
         name: {"of": name} for name in rows
     }
     assert found["training"] == {"of": "model_run"}
-    assert found["lite"] == {"of": "lite"}
+    assert found["gate"] == {"of": "model_blessing"}
     nothing = facts.collect({}, settings)
     assert [nothing[row.fact or name] for name, row in rows.items()] == [None] * len(rows)

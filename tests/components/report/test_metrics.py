@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from imgpipe.components.predictor import prediction
-from imgpipe.components.report.metrics import Row, Table, most_confused, wilson
+from imgpipe.components.report.metrics import Row, Table, most_confused
+from imgpipe.components.shares import wilson
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 

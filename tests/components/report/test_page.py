@@ -112,7 +112,6 @@ def test_the_page_of_a_blessed_run_has_every_section_with_its_content(timings):
         "0.948 ± 0.021 over 5 folds (0.920 to 0.975; 142 of 150 images correct)",
         "131 groups of images were divided",
         "7 images in chains of near-duplicates too long for one fold",
-        "1 of 2 blessed.",
         "Validation: accuracy by probability of the predicted class",
         "format JPEG 70 0.986",
         "format PNG 20 0.600 weaker 0.387–0.781",
@@ -128,10 +127,6 @@ def test_the_page_of_a_blessed_run_has_every_section_with_its_content(timings):
         "Parent version 3",
         "imgpipe run --data /photos --set train.seed=7",
         'data.source = "/photos" train.seed = 7',
-        "✓ blessed float16 model_float16.tflite 6.8 60 0.950 0.950 1.000",
-        "✕ not blessed int8",
-        "it loses 3.3 points of the model's 0.950",
-        "int8 file was calibrated on 90 training images",
         "1 min 01 s in total; the results of 1 of 3 components came from the cache",
         "everything else 9.0 s",
         "/out/runs/1/run.log",
@@ -173,21 +168,14 @@ def test_a_decision_that_other_images_might_reverse_is_described_so():
 
 
 def test_steps_that_were_not_requested_are_explained():
-    found = facts() | {"cross_validation": None, "lite": None}
-    found["settings"] |= {"cross_validate": 0, "lite": []}
+    found = facts() | {"cross_validation": None}
+    found["settings"] |= {"cross_validate": 0}
     text = read(found).text
     assert "The gate used the validation split, because evaluate.cross_validate is 0." in text
-    assert "No LiteRT file was requested, because export.lite is empty." in text
     assert (
         "The validation split has only 60 images, so each of them changes the accuracy by 1.7"
         in text
     )
-
-
-def test_blessed_lite_files_without_a_published_version_are_described_so():
-    found = facts()
-    found["push"] = {"status": "refused", "version": None, "path": None, "refused_by": ["model"]}
-    assert "1 of 2 blessed, but nothing was published." in read(found).text
 
 
 def test_the_page_says_why_no_baseline_was_compared():

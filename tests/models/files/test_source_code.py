@@ -19,7 +19,7 @@ _DECIDE_NOTHING = (
     *("models/settings.py", "models/setting_sections.py", "models/files"),
     *("models/feature_names.py", "models/layer_names.py", "models/dataset_tuning.py"),
     *("models/__init__.py", "components/__init__.py", "serving/__init__.py"),
-    *("models/quick_imports.py", "components/image_record.py", "components/rounded_text.py"),
+    *("models/quick_imports.py", "components/image_record.py", "components/shares.py"),
     *("components/splits.py", "components/image_filter/overrides.py"),
 )
 

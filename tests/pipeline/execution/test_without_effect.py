@@ -69,8 +69,6 @@ NO_SEARCH = "train.minutes has no effect: no better network is looked for, becau
             ("views.count=2", "bank.budget=3", "model.freeze=none"),
             ["bank.budget has no effect: all layers", "views.count has no effect: all layers"],
         ),
-        (("export.max_loss=0.1",), ["export.max_loss has no effect: export.lite names no file."]),
-        (("export.max_loss=0.1", 'export.lite=["int8"]'), []),
     ],
 )
 def test_a_given_setting_without_effect_is_mentioned(
