@@ -8,6 +8,7 @@ components as parameters, see `imgpipe.pipeline.plan`.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,8 +21,8 @@ from imgpipe.components.report.inputs import REPORTED
 from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.configuration import beam_options
 from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.inputs import gate_settings, source_options, split_rule
-from imgpipe.pipeline.plan import Parameters, PlanParameters
+from imgpipe.pipeline.inputs import source_options, split_rule
+from imgpipe.pipeline.plan import Plan
 
 #: Components whose cache each runner turns off, because they depend on folders that others change
 #: too: Plan would miss new images, and a cached push would report a version that somebody has
@@ -45,62 +46,68 @@ class Storage:
 
 
 def create_pipeline(
-    config: Config, parameters: Parameters, storage: Storage
+    config: Config, plan: Plan, storage: Storage, given: Mapping[str, Any] | None = None
 ) -> tfx_pipeline.Pipeline:
     """Build the graph.
 
     Args:
         config: The validated configuration.
-        parameters: What Plan determines, and settings that a compiled pipeline takes at its start.
+        plan: Parameters of the components: values, or placeholders of TFX.
         storage: Root of the artifacts and metadata connection of the runner.
+        given: Runtime parameters of TFX for `plan.RUN_SETTINGS`, if the graph is compiled for an
+            orchestrator, whose tasks may run on any host. None if the plan is known.
 
     Returns:
         The pipeline, with caching enabled.
     """
-    planned = parameters.planned
-    plan = parts.Plan(
+    compiled = given is not None
+    settings = plans.settings(config) if given is None else given
+    first = parts.Plan(
         plan_fn=plans.PLAN_FN,
         config=plans.to_json(config),
-        known=parameters.known,
-        **parameters.given,
+        known="" if compiled else plan.to_json(),
+        **settings,
     )
-    data = _data_nodes(config, parameters)
+    stores = {
+        "judge": beam_options.store(config.beam, config.judge_store, compiled),
+        "bank": beam_options.store(config.beam, config.bank_store, compiled),
+    }
+    data = _data_nodes(config, plan, settings["source"], stores["judge"])
     # Plan's results are parameters, from which TFX derives no order. All other components depend on
     # these two.
-    for first in (data["baseline"], data["examples"]):
-        first.add_upstream_node(plan)
-    model = _model_nodes(config, parameters, data)
-    gates = _gate_nodes(config, parameters, data, model)
-    report = _report_node(planned, storage, {**data, **model, **gates})
+    for node in (data["baseline"], data["examples"]):
+        node.add_upstream_node(first)
+    model = _model_nodes(config, plan, data, stores["bank"])
+    gates = _gate_nodes(config, plan, data, model)
+    report = _report_node(plan, storage, {**data, **model, **gates})
     return tfx_pipeline.Pipeline(
         pipeline_name=config.run.name,
         pipeline_root=storage.root,
-        components=[plan, *data.values(), *model.values(), *gates.values(), report],
+        components=[first, *data.values(), *model.values(), *gates.values(), report],
         enable_cache=True,
         metadata_connection_config=storage.metadata,
         beam_pipeline_args=beam_options.arguments(config.beam),
     )
 
 
-def _data_nodes(config: Config, parameters: Parameters) -> dict[str, Any]:
+def _data_nodes(config: Config, plan: Plan, source: Any, store: str) -> dict[str, Any]:
     """Components from the images and the last blessed version to the blessed data."""
-    planned = parameters.planned
     baseline = parts.Baseline(
         push_directory=str(config.push_directory),
-        version=planned.baseline_version,
-        digest=planned.baseline_digest,
-        vocabulary=planned.vocabulary,
-        split_key=planned.split_key,
+        version=plan.baseline_version,
+        digest=plan.baseline_digest,
+        vocabulary=plan.vocabulary,
+        split_key=plan.split_key,
     )
-    examples = _example_gen_node(config, parameters)
-    judged = _filter_node(config, planned, examples)
+    examples = _example_gen_node(config, plan, source, store)
+    judged = _filter_node(config, plan, examples)
     # The metadata, because TFDV can describe nothing about encoded images, and warns of every one:
     # https://github.com/tensorflow/tfx/issues/1622
-    statistics = parts.StatisticsGen(examples=judged.outputs["metadata"], code=planned.code)
+    statistics = parts.StatisticsGen(examples=judged.outputs["metadata"], code=plan.code)
     schema = parts.SchemaGen(
         statistics=statistics.outputs["statistics"],
-        accepted_schema=planned.accepted_schema,
-        code=planned.code,
+        accepted_schema=plan.accepted_schema,
+        code=plan.code,
     )
     anomalies = ExampleValidator(
         statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
@@ -113,16 +120,16 @@ def _data_nodes(config: Config, parameters: Parameters) -> dict[str, Any]:
         "schema": schema,
         "anomalies": anomalies,
     }
-    return {**nodes, "gate": _data_gate_node(config, planned, nodes)}
+    return {**nodes, "gate": _data_gate_node(config, plan, nodes)}
 
 
-def _example_gen_node(config: Config, parameters: Parameters) -> Any:
+def _example_gen_node(config: Config, plan: Plan, source: Any, store: str) -> Any:
     """ImageExampleGen, which reads the source."""
-    planned, rule = parameters.planned, split_rule(config)
+    rule = split_rule(config)
     return parts.ImageExampleGen(
-        source=parameters.given["source"],
-        fingerprint=planned.fingerprint,
-        vocabulary=planned.vocabulary,
+        source=source,
+        fingerprint=plan.fingerprint,
+        vocabulary=plan.vocabulary,
         split_seed=rule.seed,
         validation_share=rule.validation,
         test_share=rule.test,
@@ -130,63 +137,56 @@ def _example_gen_node(config: Config, parameters: Parameters) -> Any:
         min_test=rule.min_test,
         pixel_limit=config.judge.pixel_limit,
         options=source_options(config).to_json(),
-        store=beam_options.store(config.beam, config.judge_store, parameters.compiled),
-        code=planned.code,
+        store=store,
+        code=plan.code,
     )
 
 
-def _filter_node(config: Config, planned: PlanParameters, examples: Any) -> Any:
+def _filter_node(config: Config, plan: Plan, examples: Any) -> Any:
     """ImageFilter, which rejects and repairs images."""
     return parts.ImageFilter(
         ingested=examples.outputs["examples"],
-        vocabulary=planned.vocabulary,
+        vocabulary=plan.vocabulary,
         min_side=config.judge.min_side,
         pixel_limit=config.judge.pixel_limit,
         severity=json.dumps(config.judge.severity.model_dump(exclude_defaults=True)),
         threshold=json.dumps(config.judge.threshold.model_dump(exclude_defaults=True)),
-        overrides=planned.overrides,
-        code=planned.code,
+        overrides=plan.overrides,
+        code=plan.code,
     )
 
 
-def _data_gate_node(config: Config, planned: PlanParameters, nodes: dict[str, Any]) -> Any:
+def _data_gate_node(config: Config, plan: Plan, nodes: dict[str, Any]) -> Any:
     """DataGate, which decides whether a model is trained on the data."""
-    # The vocabulary is passed on its own, because it may be a placeholder; see `plan`.
-    demanded = gate_settings(config, ())
     return parts.DataGate(
         statistics=nodes["statistics"].outputs["statistics"],
         schema=nodes["schema"].outputs["schema"],
         anomalies=nodes["anomalies"].outputs["anomalies"],
         quarantine=nodes["judged"].outputs["quarantine"],
-        vocabulary=planned.vocabulary,
-        min_images_per_class=json.dumps(demanded.minimum),
-        allow_missing_classes=int(demanded.allow_missing_classes),
-        max_rejected_share=demanded.max_rejected_share,
-        drift=config.gate.drift,
-        skew=config.gate.skew,
-        accept_changes=planned.accept_changes,
+        vocabulary=plan.vocabulary,
+        section=config.gate.model_dump_json(exclude={"schema_file"}),
+        accept_changes=plan.accept_changes,
         baseline_statistics=nodes["baseline"].outputs["statistics"],
         accept_schema_to=str(config.schema_file),
-        data_key=planned.data_key,
+        data_key=plan.data_key,
         decision_to=str(config.decision_file),
-        code=planned.code,
+        code=plan.code,
     )
 
 
-def _model_nodes(config: Config, parameters: Parameters, data: dict[str, Any]) -> dict[str, Any]:
+def _model_nodes(config: Config, plan: Plan, data: dict[str, Any], store: str) -> dict[str, Any]:
     """Components from the blessed data to the exported model."""
-    planned = parameters.planned
     bank = parts.FeatureBank(
         examples=data["judged"].outputs["examples"],
         metadata=data["judged"].outputs["metadata"],
         data_blessing=data["gate"].outputs["blessing"],
-        network=planned.network,
-        weights_key=planned.weights_key,
-        store=beam_options.store(config.beam, config.bank_store, parameters.compiled),
+        network=plan.network,
+        weights_key=plan.weights_key,
+        store=store,
         # Free space changes from run to run, so FeatureBank itself asks for it.
         budget=FREE_DISK if config.bank.budget is None else config.bank.budget * 2**30,
-        code=planned.code,
-        vocabulary=planned.vocabulary,
+        code=plan.code,
+        vocabulary=plan.vocabulary,
         # Only the choice of views depends on the head. Without that choice, another setting of the
         # head must not miss the cache.
         head=json.dumps(asdict(config.settings), sort_keys=True) if config.chooses_views else "",
@@ -196,39 +196,38 @@ def _model_nodes(config: Config, parameters: Parameters, data: dict[str, Any]) -
         bank=bank.outputs["features"],
         data_blessing=data["gate"].outputs["blessing"],
         schema=data["schema"].outputs["schema"],
-        custom_config=planned.custom_config,
+        custom_config=plan.training,
     )
     return {"bank": bank, "trainer": trainer}
 
 
 def _gate_nodes(
-    config: Config, parameters: Parameters, data: dict[str, Any], model: dict[str, Any]
+    config: Config, plan: Plan, data: dict[str, Any], model: dict[str, Any]
 ) -> dict[str, Any]:
     """Components from the exported model to the published version."""
-    planned = parameters.planned
     exported = model["trainer"].outputs["model"]
     baseline = data["baseline"].outputs["model"]
     validator = parts.ServingValidator(
         model=exported,
         model_run=model["trainer"].outputs["model_run"],
-        code=planned.code,
+        code=plan.code,
     )
     predictor = parts.Predictor(
         examples=data["judged"].outputs["examples"],
         model=exported,
         baseline_model=baseline,
         infra_blessing=validator.outputs["blessing"],
-        code=planned.code,
+        code=plan.code,
     )
-    folds = _folds_node(config, parameters, model)
+    folds = _folds_node(config, plan, model)
     evaluator = parts.ImageEvaluator(
         predictions=predictor.outputs["predictions"],
         model=exported,
         baseline_model=baseline,
-        settings=planned.evaluate,
-        vocabulary=planned.vocabulary,
+        settings=plan.evaluate,
+        vocabulary=plan.vocabulary,
         infra_blessing=validator.outputs["blessing"],
-        code=planned.code,
+        code=plan.code,
         **{name: node.outputs["result"] for name, node in folds.items()},
     )
     pusher = parts.ModelPusher(
@@ -239,7 +238,7 @@ def _gate_nodes(
         schema=data["schema"].outputs["schema"],
         push_directory=str(config.push_directory),
         keep=config.push.keep,
-        facts=planned.facts,
+        facts=plan.facts,
     )
     return {
         **folds,
@@ -250,7 +249,7 @@ def _gate_nodes(
     }
 
 
-def _folds_node(config: Config, parameters: Parameters, model: dict[str, Any]) -> dict[str, Any]:
+def _folds_node(config: Config, plan: Plan, model: dict[str, Any]) -> dict[str, Any]:
     """CrossValidator, unless the settings leave the threshold to validation."""
     if not config.folds:
         return {}
@@ -258,14 +257,12 @@ def _folds_node(config: Config, parameters: Parameters, model: dict[str, Any]) -
         bank=model["bank"].outputs["features"],
         model_run=model["trainer"].outputs["model_run"],
         folds=config.folds,
-        classes=parameters.planned.classes,
-        settings=parameters.planned.model_settings,
-        code=parameters.planned.code,
+        training=plan.training,
     )
     return {"folds": node}
 
 
-def _report_node(planned: PlanParameters, storage: Storage, nodes: dict[str, Any]) -> Any:
+def _report_node(plan: Plan, storage: Storage, nodes: dict[str, Any]) -> Any:
     """Return the Report component, which reads the artifacts of all others."""
     by_id = {node.id: node for node in nodes.values()}
     # Components that the settings leave out, such as CrossValidator, have no row here.
@@ -275,7 +272,7 @@ def _report_node(planned: PlanParameters, storage: Storage, nodes: dict[str, Any
         if row.component in by_id
     }
     return parts.Report(
-        settings=planned.report_settings,
+        settings=plan.report_settings,
         run_directory=storage.run_directory,
         **reported,
     )

@@ -1,30 +1,39 @@
-"""The parameters of components that depend on the images, on earlier runs and on four settings.
+"""The plan of a run: what depends on the images, on earlier runs and on settings of a run.
 
-On one machine they are known before the graph is built, and the graph holds them as constants. A
-compiled pipeline runs many times, so its graph holds a placeholder for each of them, which the
-compiler for Kubeflow connects to the output of the component Plan.
+On one machine the plan is known before the graph is built, and the graph holds its values as
+constants. A compiled pipeline runs many times, so its graph holds a placeholder for each value,
+which the compiler for Kubeflow connects to the output of the component Plan.
 
-TFX has dynamic execution properties for this purpose
-(``component.outputs["x"].future()[0].value``), but they work with neither runner. On one machine,
-TFX's launcher adds the artifact that holds the value to the inputs of the component. The cache key
-then depends on the number of the artifact instead of the value, so no component after Plan would
-ever use the cache. For Kubeflow, TFX's compiler (1.21) refers to a task that does not exist.
+TFX would use drivers and resolvers for this, but open-source Kubeflow Pipelines runs neither. It
+also has dynamic execution properties (``component.outputs["x"].future()[0].value``), which work
+with neither runner: on one machine, TFX's launcher adds the artifact that holds the value to the
+inputs of the component, so that its cache key depends on the number of the artifact instead of the
+value. For Kubeflow, TFX's compiler (1.21) refers to a task that does not exist.
+
+Nothing here imports TensorFlow or TFX, since the command line calls it while they are still
+loading.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from imgpipe.models.features.extractor import describe, from_description
-from imgpipe.pipeline import inputs as run_inputs
+from imgpipe.components.data_gate import origin
+from imgpipe.components.example_gen.sources import Scan
+from imgpipe.components.example_gen.sources.base import PATHS
+from imgpipe.components.image_filter import overrides as override_files
+from imgpipe.components.storage import manifest
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.features.extractor import describe, from_description, resolve_precision
+from imgpipe.models.files import source_code
+from imgpipe.pipeline import inputs, source
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration import flat_settings
 from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.inputs import PassedInputs, RunInputs
-from imgpipe.pipeline.source import require_outside, scan
 
 #: `plan` as the component Plan finds it.
 PLAN_FN = f"{__name__}:plan"
@@ -35,69 +44,134 @@ RUN_SETTINGS = {
     "epochs": "train.epochs",
     "image_size": "model.image_size",
 }
+#: Settings that are paths and do not change any result. The overrides count by their content.
+_PATHS = {"judge": {"overrides", "store"}}
+#: Sections of the configuration that decide the result of a run, without `_PATHS`. Of ``[data]``
+#: and ``[bank]`` only some settings do; see `make`.
+_DECIDING = {"split", "judge", "gate", "views", "model", "train", "fine_tune", "evaluate"}
 
 
 @dataclass(frozen=True)
-class PlanParameters(PassedInputs):
-    """Parameters that Plan determines. Those of several settings are JSON objects.
+class Plan:
+    """Parameters of the components. What belongs together is one JSON text.
 
     Attributes:
+        fingerprint: Fingerprint of all files of the source, by path and content.
         vocabulary: JSON list of class names in sorted order.
-        classes: Number of classes.
-        accept_changes: 1 if the anomalies, drift and skew of this data are accepted, otherwise 0.
+        code: Fingerprint of the package's source code and of the libraries that compute.
+        overrides: People's decisions about single images, for ImageFilter.
+        split_key: Fingerprint of the division into splits.
+        data_key: Fingerprint of the data, its division into splits and its checks.
+        baseline_version: Number of the version to compare with, 0 if there is none.
+        baseline_digest: Digest of that version.
+        accepted_schema: Schema by which the data is judged, "" to infer a schema.
+        accept_changes: 1 if people accept the drift and skew of this data, otherwise 0.
         network: Description of the backbone, for FeatureBank.
         weights_key: Fingerprint of everything but the images that decides the features.
-        custom_config: Settings of ImageTrainer's function.
-        model_settings: Settings of the network and its training, for CrossValidator.
+        training: Arguments of the training function, also for CrossValidator.
         evaluate: The section ``[evaluate]``, by which a model is blessed.
         facts: What the manifest of a published version says about its run.
         report_settings: Settings that the report shows.
     """
 
+    fingerprint: str
     vocabulary: str
-    classes: int
+    code: str
+    overrides: str
+    split_key: str
+    data_key: str
+    baseline_version: int
+    baseline_digest: str
+    accepted_schema: str
     accept_changes: int
     network: str
     weights_key: str
-    custom_config: str
-    model_settings: str
+    training: str
     evaluate: str
     facts: str
     report_settings: str
 
-
-@dataclass(frozen=True)
-class Parameters:
-    """What `create_pipeline` passes to the components beside constants of the configuration.
-
-    Attributes:
-        planned: What Plan determines: values, or placeholders of TFX.
-        given: The settings in `RUN_SETTINGS`: values, or runtime parameters of TFX.
-        known: JSON of `planned` for Plan, "" if Plan determines it.
-    """
-
-    planned: PlanParameters
-    given: Mapping[str, Any]
-    known: str = ""
-
-    @property
-    def compiled(self) -> bool:
-        """Whether the graph is compiled for an orchestrator, whose tasks may run on any host."""
-        return not self.known
+    def to_json(self) -> str:
+        """Return the plan as JSON, for the component Plan."""
+        return _json(asdict(self))
 
 
-def known(config: Config, inputs: RunInputs) -> Parameters:
-    """Parameters of a run whose inputs are known before the graph is built.
+def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
+    """Determine the plan of a run from its data, versions and schema.
 
     Args:
         config: The configuration.
-        inputs: Inputs of the run.
+        scan: Files of the source with their hashes.
+        accept: Whether a person accepts changes of the data, as with ``--accept``.
 
     Returns:
-        The parameters, which are values.
+        The parameters of the components.
+
+    Raises:
+        ConfigError: Settings do not fit the classes, or a file that is named does not exist.
     """
-    values = _planned(config, inputs)
-    return Parameters(values, settings(config), json.dumps(asdict(values), sort_keys=True))
+    config.settings.check_classes(scan.vocabulary)
+    overrides = _overrides(config, scan)
+    # Where the files lie does not change the result; the fingerprint stands for their content.
+    how = asdict(config.data)
+    for name in ("source", "follow_links", *PATHS):
+        del how[name]
+    how["vocabulary"] = list(scan.vocabulary)
+    rule = asdict(inputs.split_rule(config, tuple(sorted(scan.given_splits))))
+    near = config.judge.threshold.model_dump(include={"near_duplicate"})  # stays in one split
+    split_key = _fingerprint(rule, how, near)
+    code = source_code.fingerprint()
+    run_key = _fingerprint(
+        config.model_dump(include=_DECIDING, exclude=_PATHS),
+        *(how, scan.fingerprint, code, overrides),
+        *(resolve_precision(config.bank.precision), config.bank.budget),
+        config.settings.backbone_spec().key(),
+    )
+    judging = config.model_dump(include={"split", "judge"}, exclude=_PATHS)
+    rule_of_data = asdict(inputs.split_rule(config))
+    data_key = _fingerprint(judging, rule_of_data, scan.fingerprint, overrides)
+    baseline = manifest.baseline_for(config.push_directory, run_key)
+    network = describe(config.settings, config.bank.precision)
+    extractor = from_description(network)
+    training = {
+        "model": asdict(config.settings),
+        "vocabulary": list(scan.vocabulary),
+        "source_hash": code,
+    }
+    versions = manifest.versions(config.push_directory)
+    accepted = accept or any(
+        one.run_key == run_key and one.manifest.get("accepted_changes") for one in versions
+    )
+    facts = {
+        "run_key": run_key,
+        "accepted_changes": accepted,
+        "split_key": split_key,
+        "name": config.run.name,
+        "vocabulary": list(scan.vocabulary),
+        "fingerprint": scan.fingerprint,
+        "backbone": config.model.network,
+        "image_size": config.settings.size,
+        "baseline_version": baseline.number if baseline else 0,
+    }
+    return Plan(
+        fingerprint=scan.fingerprint,
+        vocabulary=_json(scan.vocabulary),
+        code=code,
+        overrides=overrides,
+        split_key=split_key,
+        data_key=data_key,
+        baseline_version=baseline.number if baseline else 0,
+        baseline_digest=baseline.digest if baseline else "",
+        accepted_schema=_accepted_schema(config, data_key),
+        accept_changes=int(accepted),
+        network=network,
+        # View 0 is the image itself; view 1 stands for all augmented ones, which share settings.
+        weights_key=f"{extractor.key(0)[:16]}-{extractor.key(1)[:16]}",
+        training=_json(training),
+        evaluate=_json(config.evaluate.model_dump()),
+        facts=_json(facts),
+        report_settings=_json(inputs.report_settings(config, scan.vocabulary, scan.fingerprint)),
+    )
 
 
 def settings(config: Config) -> dict[str, Any]:
@@ -107,14 +181,14 @@ def settings(config: Config) -> dict[str, Any]:
 
 
 def plan(config: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Determine the parameters in a task of a compiled pipeline; see the component Plan.
+    """Determine the plan in a task of a compiled pipeline; see the component Plan.
 
     Args:
         config: JSON of the configuration, as `to_json` writes it.
         given: Values of `RUN_SETTINGS`, which replace those of the configuration.
 
     Returns:
-        The fields of `PlanParameters`.
+        The fields of `Plan`.
 
     Raises:
         ConfigError: A setting is wrong, or the source cannot be read as one.
@@ -125,11 +199,9 @@ def plan(config: str, given: Mapping[str, Any]) -> dict[str, Any]:
         flat_settings.put(tree, setting, given[name])
     # Validated again, because people choose the values of `given` when they start a run.
     built = configs.build(tree, where="the parameters of the pipeline")
-    run_inputs.check_files(built)
-    require_outside(built)
-    inputs = run_inputs.find(built, scan(built))
-    run_inputs.freeze_schema(built, inputs)
-    return asdict(_planned(built, inputs))
+    inputs.check_files(built)
+    source.require_outside(built)
+    return asdict(make(built, source.scan(built)))
 
 
 def to_json(config: Config) -> str:
@@ -137,50 +209,36 @@ def to_json(config: Config) -> str:
     return config.with_absolute_paths().model_dump_json(exclude_none=True)
 
 
-def _planned(config: Config, inputs: RunInputs) -> PlanParameters:
-    network = describe(config.settings, config.bank.precision)
-    extractor = from_description(network)
-    training = _training(config, inputs)
-    shown = run_inputs.report_settings(config, inputs.vocabulary, inputs.fingerprint)
-    return PlanParameters(
-        **{one.name: getattr(inputs, one.name) for one in fields(PassedInputs)},
-        vocabulary=json.dumps(inputs.vocabulary),
-        classes=len(inputs.vocabulary),
-        accept_changes=int(inputs.accept_changes),
-        network=network,
-        # View 0 is the image itself; view 1 stands for all augmented ones, which share settings.
-        weights_key=f"{extractor.key(0)[:16]}-{extractor.key(1)[:16]}",
-        custom_config=_json(training),
-        model_settings=_json(asdict(config.settings)),
-        evaluate=_json(config.evaluate.model_dump()),
-        facts=_json(_facts(config, inputs)),
-        report_settings=_json(shown),
-    )
-
-
-def _training(config: Config, inputs: RunInputs) -> dict[str, Any]:
-    """Arguments of the training."""
-    return {
-        "model": asdict(config.settings),
-        "vocabulary": list(inputs.vocabulary),
-        "source_hash": inputs.code,
-    }
-
-
-def _facts(config: Config, inputs: RunInputs) -> dict[str, Any]:
-    return {
-        "run_key": inputs.run_key,
-        "accepted_changes": inputs.accept_changes,
-        "split_key": inputs.split_key,
-        "name": config.run.name,
-        "vocabulary": list(inputs.vocabulary),
-        "fingerprint": inputs.fingerprint,
-        "backbone": config.model.network,
-        "image_size": config.settings.size,
-        "baseline_version": inputs.baseline_version,
-    }
-
-
 def _json(value: object) -> str:
     # Sorted, because TFX's cache compares the text of a parameter.
     return json.dumps(value, sort_keys=True)
+
+
+def _fingerprint(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _overrides(config: Config, scan: Scan) -> str:
+    """Return the overrides as JSON, after checking them against the classes."""
+    if config.overrides_file is None:
+        return "[]"
+    found = override_files.load(config.overrides_file)
+    override_files.resolve(found, scan.vocabulary)
+    return override_files.to_json(found)
+
+
+def _accepted_schema(config: Config, data_key: str) -> str:
+    """Return the text of the accepted schema; "" if there is none.
+
+    A run with the data from which the schema was inferred infers it again, with the same result,
+    so that a repetition without changes is taken from the cache.
+    """
+    file = config.schema_file
+    if not file.is_file():
+        if config.gate.schema_file:
+            raise ConfigError(
+                f"gate.schema_file: {file} does not exist. Leave it empty to infer a schema "
+                "from the first data that passes."
+            )
+        return ""
+    return "" if origin.is_from(file, data_key) else file.read_bytes().decode("utf-8", "replace")

@@ -35,9 +35,7 @@ def CrossValidator(
     model_run: InputArtifact[ModelRun],
     result: OutputArtifact[ModelEvaluation],
     folds: Parameter[int],
-    classes: Parameter[int],
-    settings: Parameter[str],
-    code: Parameter[str],
+    training: Parameter[str],
 ) -> None:
     """Train and evaluate a head for every fold.
 
@@ -50,9 +48,8 @@ def CrossValidator(
         folds: Number of folds, or -1: those of the search for a network that they have judged, and
             `folds.FOLDS` for a head on the bank's features where validation has fewer than
             `folds.FEW_IMAGES` images.
-        classes: Number of classes.
-        settings: JSON of the ModelSettings of ImageTrainer.
-        code: Fingerprint of the training code, which is part of TFX's cache key.
+        training: JSON of the custom config of ImageTrainer, with settings, vocabulary and the
+            fingerprint of the code.
 
     Raises:
         ConfigError: Folds are demanded, and the feature bank holds no features.
@@ -61,7 +58,8 @@ def CrossValidator(
     history = records.read_json(f"{model_run.uri}/{HISTORY_FILE}")
     tuned = bool((history.get("fine_tune") or {}).get("shipped"))
     by_search = history.get("cross_validation") or {}
-    head = ModelSettings.from_mapping(json.loads(settings))
+    arguments = json.loads(training)
+    head, classes = ModelSettings.from_mapping(arguments["model"]), len(arguments["vocabulary"])
     held_out = records.count(bank.uri, names.VALIDATION)
     if folds == fold_rules.AUTOMATIC:
         found = automatic_result(bank.uri, classes, head, held_out, tuned, by_search)

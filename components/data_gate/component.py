@@ -100,11 +100,7 @@ def DataGate(
     quarantine: InputArtifact[Quarantine],
     blessing: OutputArtifact[DataBlessing],
     vocabulary: Parameter[str],
-    min_images_per_class: Parameter[str] = "{}",
-    allow_missing_classes: Parameter[int] = 0,
-    max_rejected_share: Parameter[float] = 0.1,
-    drift: Parameter[str] = "reject",
-    skew: Parameter[str] = "warn",
+    section: Parameter[str],
     accept_changes: Parameter[int] = 0,
     baseline_statistics: InputArtifact[ExampleStatistics] = None,
     accept_schema_to: Parameter[str] = "",
@@ -121,12 +117,7 @@ def DataGate(
         quarantine: Quarantine of ImageFilter.
         blessing: Output: BLESSED or NOT_BLESSED, and `gate.json` with the reasons.
         vocabulary: JSON list of class names in sorted order.
-        min_images_per_class: JSON object with the minimum number of images of each class, by
-            split.
-        allow_missing_classes: 1 to accept classes without any image, otherwise 0.
-        max_rejected_share: Largest accepted share of rejected images, 0 to 1.
-        drift: What happens on a change since the last blessed run: reject, warn or ignore.
-        skew: What happens on a difference between the splits: reject, warn or ignore.
+        section: JSON of the section ``[gate]`` of the configuration.
         accept_changes: 1 when a person accepts the anomalies, drift and skew of this data,
             otherwise 0. The accepted schema is then changed to allow the anomalies.
         baseline_statistics: Statistics of the last blessed run; may be empty.
@@ -142,11 +133,10 @@ def DataGate(
         DataRefused: There are reasons against the data. The message names them; `gate.json` has
             been written.
     """
-    minimum, classes = json.loads(min_images_per_class), tuple(json.loads(vocabulary))
-    settings = rules.GateSettings(classes, minimum, bool(allow_missing_classes), max_rejected_share)
+    levels, classes = json.loads(section), tuple(json.loads(vocabulary))
+    settings = rules.GateSettings.of(levels, classes)
     now, current = read_statistics(statistics.uri), read_schema(schema.uri)
     before = read_statistics(baseline_statistics.uri) if baseline_statistics else {}
-    levels = {"drift": drift, "skew": skew}
     changes = [*comparison.drift(now, before, current), *comparison.skew(now, current)]
     refused = [one for one in changes if levels[one.kind] == "reject" and not accept_changes]
     warned = [one for one in changes if levels[one.kind] != "ignore" and one not in refused]

@@ -47,6 +47,16 @@ class GateSettings:
     allow_missing_classes: bool = False
     max_rejected_share: float = 0.1
 
+    @classmethod
+    def of(cls, section: Mapping[str, Any], vocabulary: Sequence[str]) -> GateSettings:
+        """Return the requirements of the section ``[gate]`` of a configuration."""
+        return cls(
+            tuple(vocabulary),
+            {split: section[f"min_{split}"] for split in names.SPLITS},
+            section["allow_missing_classes"],
+            section["max_rejected_share"],
+        )
+
 
 @dataclass(frozen=True)
 class Reason:

@@ -109,19 +109,25 @@ def _set_domain(
 
 
 def read(path: Path) -> schema_pb2.Schema:
-    """Read the accepted schema, which people may edit.
+    """Read an accepted schema; see `parse`."""
+    return parse(path.read_bytes().decode("utf-8", "replace"), str(path))
+
+
+def parse(text: str, name: str = "the accepted schema") -> schema_pb2.Schema:
+    """Parse the accepted schema, which people may edit.
 
     Args:
-        path: Path of an existing schema, as `write` writes it.
+        text: Content of the file, as `write` writes it.
+        name: What the message of an error calls it.
 
     Raises:
-        ConfigError: The file is not a schema in protobuf's text format.
+        ConfigError: It is not a schema in protobuf's text format.
     """
     try:
-        return text_format.Parse(path.read_text(encoding="utf-8"), schema_pb2.Schema())
-    except (UnicodeDecodeError, text_format.ParseError) as error:
+        return text_format.Parse(text, schema_pb2.Schema())
+    except text_format.ParseError as error:
         raise ConfigError(
-            f"{path} is not a schema in protobuf's text format: {error}. Restore it from a copy, "
+            f"{name} is not a schema in protobuf's text format: {error}. Restore it from a copy, "
             "or remove it: the next run whose data passes infers a new one."
         ) from None
 

@@ -17,9 +17,9 @@ from imgpipe.components.storage import integrity, manifest
 from imgpipe.models.files import json_object, source_code
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.inputs import RunInputs
 from imgpipe.pipeline.output import run_folders
 from imgpipe.pipeline.output.run_folders import CONFIG
+from imgpipe.pipeline.plan import Plan
 
 FILE = "repeat.json"
 #: Number of images above which no earlier run is searched for: hashing them takes longer than the
@@ -29,12 +29,12 @@ _FINISHED = ("blessed", "not_blessed")
 _SUMMARY, _ARTIFACTS = "summary.json", "artifacts.json"
 
 
-def key(config: Config, inputs: RunInputs, settings_key: str) -> str:
+def key(config: Config, plan: Plan, settings_key: str) -> str:
     """Compute the fingerprint of everything that decides the outcome of a run.
 
     Args:
         config: The configuration.
-        inputs: Inputs of the run.
+        plan: Plan of the run.
         settings_key: What `settings` returned.
 
     Returns:
@@ -42,7 +42,7 @@ def key(config: Config, inputs: RunInputs, settings_key: str) -> str:
     """
     parts = {
         "settings": settings_key,
-        "inputs": asdict(inputs),
+        "plan": asdict(plan),
         # Also entries that nobody confirmed, which the report counts.
         "overrides": _content(config.overrides_file),
         "schema": _content(config.schema_file),
@@ -73,18 +73,18 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def remember(directory: Path, config: Config, inputs: RunInputs, settings_key: str) -> None:
+def remember(directory: Path, config: Config, plan: Plan, settings_key: str) -> None:
     """Write the key of a run that has ended into its folder.
 
     Args:
         directory: Folder of the run.
         config: The configuration.
-        inputs: Inputs of the run.
+        plan: Plan of the run.
         settings_key: What `settings` returned when the run started.
     """
     content = {
         "settings": settings_key,
-        "key": key(config, inputs, settings_key),
+        "key": key(config, plan, settings_key),
         "files": _digests(directory),
     }
     atomic_write(directory / FILE, json.dumps(content, indent=1) + "\n")
@@ -121,20 +121,20 @@ def candidate(config: Config, runs: Path) -> Path | None:
     return directory if 0 < images <= MOST_IMAGES else None
 
 
-def summary(directory: Path, config: Config, inputs: RunInputs) -> dict[str, Any] | None:
+def summary(directory: Path, config: Config, plan: Plan) -> dict[str, Any] | None:
     """Build the summary of the repetition, if all that the run made is intact.
 
     Args:
         directory: Folder of the run that `candidate` found.
         config: The configuration.
-        inputs: Inputs of this run.
+        plan: Plan of this run.
 
     Returns:
         The summary, in which every component is cached; None if the run has to be repeated.
     """
     before = _read(directory / _SUMMARY)
     artifacts = _read(directory / _ARTIFACTS)
-    if _read(directory / FILE).get("key") != key(config, inputs, settings(config)):
+    if _read(directory / FILE).get("key") != key(config, plan, settings(config)):
         return None
     if before.get("status") not in _FINISHED or not _is_served(config, before["push"]):
         return None

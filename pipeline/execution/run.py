@@ -21,7 +21,7 @@ from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.quick_imports import quick_imports
-from imgpipe.pipeline import inputs as run_inputs
+from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals
 from imgpipe.pipeline.configuration import beam_options
@@ -93,7 +93,7 @@ def _repeated(config: Config, began: float) -> tuple[Scan | None, Outcome | None
     if directory is None:
         return None, None
     listed = scan(config)
-    found = repetition.summary(directory, config, run_inputs.find(config, listed))
+    found = repetition.summary(directory, config, plans.make(config, listed))
     if found is None:
         return listed, None
     total = round(time.monotonic() - began, 3)
@@ -171,7 +171,8 @@ class _Run:
 
             # A strategy of several workers has to exist before TensorFlow runs anything.
             distribution.prepare(self.config.train.strategy)
-            from imgpipe.pipeline import graph, plan
+            from imgpipe.components.data_gate import schema
+            from imgpipe.pipeline import graph
             from imgpipe.pipeline.runners import local
         self.record.import_seconds = round(time.monotonic() - loading, 3)
         with self.display.step("finding the images"):
@@ -185,9 +186,12 @@ class _Run:
             preconditions.check_layers(settings)
         self.record.vocabulary = tuple(found["scan"].vocabulary)
         # The listing is freed here: 37 bytes per image, while the components run.
-        inputs = run_inputs.find(self.config, found.pop("scan"), self.accept)
-        self.record.inputs = inputs
-        run_inputs.freeze_schema(self.config, inputs)
+        plan = plans.make(self.config, found.pop("scan"), self.accept)
+        self.record.plan = plan
+        if plan.accepted_schema:
+            schema.parse(
+                plan.accepted_schema, str(self.config.schema_file)
+            )  # before time is spent on the images
         # What an earlier run decided must not be taken for the decision of this one.
         self.config.decision_file.unlink(missing_ok=True)
         storage = graph.Storage(
@@ -196,10 +200,10 @@ class _Run:
             run_directory=str(self.directory),
         )
         local_workers.prepare(beam_options.arguments(self.config.beam), self.directory)
-        pipeline = graph.create_pipeline(self.config, plan.known(self.config, inputs), storage)
-        local.run(pipeline, self._observer(inputs), _from(pipeline, start))
+        pipeline = graph.create_pipeline(self.config, plan, storage)
+        local.run(pipeline, self._observer(plan), _from(pipeline, start))
 
-    def _observer(self, inputs: run_inputs.RunInputs) -> Any:
+    def _observer(self, plan: plans.Plan) -> Any:
         """Observer that updates the display, the timings for the report and the schema."""
         outer = self
 
@@ -213,8 +217,8 @@ class _Run:
             def finished(self, result: NodeResult) -> None:
                 outer.display.finished(result)
                 outer.record.write_artifacts()  # also for a run that will be killed
-                if result.name == "DataGate" and not inputs.accepted_schema:
-                    outer._keep_schema(inputs.data_key)
+                if result.name == "DataGate" and not plan.accepted_schema:
+                    outer._keep_schema(plan.data_key)
 
             failed = staticmethod(self.display.failed)
             damaged = staticmethod(self.display.damaged)

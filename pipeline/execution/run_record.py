@@ -14,6 +14,7 @@ from imgpipe.components.report.section import RunState
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline import inputs as run_inputs
+from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals
 from imgpipe.pipeline.configuration.config import Config
@@ -66,7 +67,7 @@ class RunRecord:
             began: Start of the run, as `time.monotonic` counts.
         """
         self.import_seconds = 0.0
-        self.inputs: run_inputs.RunInputs | None = None
+        self.plan: plans.Plan | None = None
         self.vocabulary: tuple[str, ...] = ()
         self._config, self._directory = config, directory
         self._display, self._began = display, began
@@ -98,8 +99,8 @@ class RunRecord:
                 f"the report could not be written: {failures.cause(unwritten)}"
             )
         self._write_summary(content)
-        if error is None and self.inputs is not None:
-            repetition.remember(self._directory, self._config, self.inputs, self._settings_key)
+        if error is None and self.plan is not None:
+            repetition.remember(self._directory, self._config, self.plan, self._settings_key)
         code = exit_code(error, state.status == "blessed")
         return Outcome(code, state.verdict, content, self._directory)
 
@@ -107,7 +108,7 @@ class RunRecord:
         self, error: BaseException | None
     ) -> tuple[dict[str, Any], str | None, BaseException | None]:
         """Write the report, and return its facts, its path, and what prevented it."""
-        fingerprint = self.inputs.fingerprint if self.inputs else ""
+        fingerprint = self.plan.fingerprint if self.plan else ""
         settings = run_inputs.report_settings(self._config, self.vocabulary, fingerprint)
         facts: dict[str, Any] = {"settings": settings}
         page = None

@@ -15,22 +15,22 @@ from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.data_types import RuntimeParameter
 
 from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.plan import RUN_SETTINGS, Parameters, PlanParameters, settings
+from imgpipe.pipeline.plan import RUN_SETTINGS, Plan, settings
 
 _PLAN = "Plan"
 _PREFIX = "plan_"  # tells Plan's parameters from those of a run, such as "source"
 
 
-def placeholders(config: Config) -> Parameters:
+def placeholders(config: Config) -> tuple[Plan, dict[str, Any]]:
     """Create the parameters with which the graph is compiled.
 
     Args:
         config: The configuration, whose settings are the defaults of the parameters of a run.
 
     Returns:
-        Runtime parameters of TFX.
+        The plan, and the settings of a run; all values are runtime parameters of TFX.
     """
-    types = typing.get_type_hints(PlanParameters)
+    types = typing.get_type_hints(Plan)
     planned: dict[str, Any] = {
         name: RuntimeParameter(_PREFIX + name, ptype=kind) for name, kind in types.items()
     }
@@ -38,7 +38,7 @@ def placeholders(config: Config) -> Parameters:
         name: RuntimeParameter(name, ptype=type(default), default=default)
         for name, default in settings(config).items()
     }
-    return Parameters(PlanParameters(**planned), given)
+    return Plan(**planned), given
 
 
 def connect(spec: dict[str, Any], pipeline: tfx_pipeline.Pipeline) -> None:

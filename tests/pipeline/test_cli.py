@@ -234,7 +234,7 @@ def test_missing_files_are_found_before_the_imports(
 
 def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
     from imgpipe.components.example_gen.sources import Item, Scan
-    from imgpipe.pipeline import component_names, graph, inputs, plan
+    from imgpipe.pipeline import component_names, graph, plan
     from imgpipe.pipeline.configuration import config as configs
 
     found = Scan("p", (Item("a/1.jpg", "a", sha256="0" * 64),), ("a", "b"), fingerprint="f")
@@ -243,7 +243,7 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
         ("model.freeze='none'", "model.weights='none'"),
     ):
         config = configs.build({"run": {"out": str(tmp_path)}}, settings)
-        known = plan.known(config, inputs.find(config, found))
+        known = plan.make(config, found)
         pipeline = graph.create_pipeline(config, known, graph.Storage("root"))
         built = {node.id for node in pipeline.components}
         assert built == set(component_names.names(config))

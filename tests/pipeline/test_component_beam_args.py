@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imgpipe.components.example_gen.sources import Item, Scan
-from imgpipe.pipeline import inputs, plan
+from imgpipe.pipeline import plan
 from imgpipe.pipeline.configuration import beam_options
 from imgpipe.pipeline.configuration import config as configs
 
@@ -21,7 +21,7 @@ def test_options_of_a_component_are_added_to_those_of_the_pipeline(tmp_path):
     found = Scan("p", (Item("a/1.jpg", "a", sha256="0" * 64),), ("a", "b"), fingerprint="f")
     beam = {"runner": "flink", "flink_master": "h:8081"}
     config = configs.build({"run": {"out": str(tmp_path)}, "beam": beam})
-    known = plan.known(config, inputs.find(config, found))
+    known = plan.make(config, found)
     storage = graph.Storage("root", metadata=local.metadata_config(tmp_path / "metadata.db"))
     pipeline = graph.create_pipeline(config, known, storage)
     [bank] = [node for node in pipeline.components if node.id == "FeatureBank"]

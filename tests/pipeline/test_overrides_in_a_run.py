@@ -11,10 +11,15 @@ from imgpipe.components.example_gen.sources.base import Item, Scan
 from imgpipe.components.image_filter import overrides
 from imgpipe.components.image_filter.overrides import Override
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline import inputs
+from imgpipe.pipeline import inputs, plan
 from imgpipe.pipeline.configuration import config as configs
 
 SCAN = Scan("photos", (Item("a/1.jpg", "a", sha256="0" * 64),), ("a", "b"), fingerprint="f")
+
+
+def run_key(found: plan.Plan) -> str:
+    """Return the fingerprint of a run, which its published version keeps."""
+    return str(json.loads(found.facts)["run_key"])
 
 
 @pytest.fixture
@@ -26,7 +31,7 @@ def find(tmp_path):
         overrides.add(file, list(decisions))
         chosen = [f"judge.overrides={file}"] if decisions else []
         config = configs.build({"run": {"out": str(tmp_path / "out")}}, [*chosen, *settings])
-        return inputs.find(config, SCAN)
+        return plan.make(config, SCAN)
 
     return make
 
@@ -35,22 +40,22 @@ def test_an_override_changes_the_run_key_but_its_note_does_not(find):
     none, decided = find(), find(Override("0" * 64, "accept"))
     assert none.overrides == "[]"
     assert json.loads(decided.overrides) == [["0" * 64, "accept", ""]]
-    assert none.run_key != decided.run_key
+    assert run_key(none) != run_key(decided)
     moved = find(Override("0" * 64, "accept", note="seen", path="a/1.jpg"), place="other.toml")
-    assert moved.run_key == decided.run_key and moved.overrides == decided.overrides
+    assert run_key(moved) == run_key(decided) and moved.overrides == decided.overrides
 
 
 def test_a_proposal_does_not_change_the_run_key_and_is_counted(find, tmp_path):
     none, proposed = find(), find(Override("0" * 64, "relabel", "a", confirmed=False))
-    assert proposed.overrides == "[]" and proposed.run_key == none.run_key
+    assert proposed.overrides == "[]" and run_key(proposed) == run_key(none)
     given = [f"judge.overrides={tmp_path / 'overrides.toml'}"]
     config = configs.build({"run": {"out": str(tmp_path / "out")}}, given)
     assert inputs.report_settings(config, SCAN.vocabulary)["proposals"] == 1
 
 
 def test_the_place_of_the_inspection_cache_does_not_change_the_run_key(find):
-    assert find().run_key == find(settings=["judge.store=elsewhere"]).run_key
-    assert find().run_key != find(settings=["judge.severity.dark=reject"]).run_key
+    assert run_key(find()) == run_key(find(settings=["judge.store=elsewhere"]))
+    assert run_key(find()) != run_key(find(settings=["judge.severity.dark=reject"]))
 
 
 def test_another_radius_of_near_duplicates_is_another_assignment_to_splits(find):
@@ -68,4 +73,4 @@ def test_an_override_to_an_unknown_class_is_refused_before_the_run(find):
 def test_a_missing_file_of_overrides_is_refused_before_the_run(tmp_path):
     config = configs.build({}, [f"judge.overrides={tmp_path / 'none.toml'}"])
     with pytest.raises(ConfigError, match=r"cannot read .*none\.toml"):
-        inputs.find(config, dataclasses.replace(SCAN))
+        plan.make(config, dataclasses.replace(SCAN))

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.source import scan
@@ -38,21 +37,21 @@ def _planned(config: configs.Config, **given: Any) -> dict[str, Any]:
 
 
 def test_plan_determines_what_the_local_runner_knows(config: configs.Config):
-    known = plans.known(config, run_inputs.find(config, scan(config)))
-    assert _planned(config) == asdict(known.planned) == json.loads(known.known)
+    known = plans.make(config, scan(config))
+    assert _planned(config) == asdict(known) == json.loads(known.to_json())
 
 
 def test_parameters_of_a_run_change_what_depends_on_them(config: configs.Config):
     before = _planned(config)
     after = _planned(config, threshold=0.75, epochs=3, image_size=64)
-    assert json.loads(after["custom_config"])["model"]["epochs"] == 3
+    assert json.loads(after["training"])["model"]["epochs"] == 3
     assert json.loads(after["network"])["image_size"] == 64
     assert json.loads(after["report_settings"])["threshold"] == 0.75
     keys = [json.loads(values["facts"])["run_key"] for values in (before, after)]
     assert keys[0] != keys[1]
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {
-        *("network", "weights_key", "custom_config", "model_settings"),
+        *("network", "weights_key", "training"),
         *("evaluate", "facts", "report_settings"),
     }
 
@@ -81,11 +80,9 @@ def test_a_missing_source_is_named(config: configs.Config, tmp_path: Path):
         _planned(config, source=str(tmp_path / "nowhere"))
 
 
-def test_the_accepted_schema_is_copied_to_a_path_named_by_its_content(config: configs.Config):
+def test_the_accepted_schema_is_part_of_the_plan(config: configs.Config):
     assert _planned(config)["accepted_schema"] == ""
     config.schema_file.parent.mkdir(parents=True)
-    config.schema_file.write_text('feature { name: "label" }\n')
-    first = Path(_planned(config)["accepted_schema"])
-    assert first.read_bytes() == config.schema_file.read_bytes()
-    config.schema_file.write_text('feature { name: "width" }\n')
-    assert Path(_planned(config)["accepted_schema"]) != first
+    text = 'feature { name: "label" }\n'
+    config.schema_file.write_text(text)
+    assert _planned(config)["accepted_schema"] == text

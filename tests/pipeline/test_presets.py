@@ -412,10 +412,10 @@ def test_an_expected_range_with_low_above_high_is_refused():
 def test_the_expectation_does_not_change_the_run_key():
     """The expectation is not in the run key, so that a new sentence trains nothing anew."""
     from imgpipe.components.example_gen.sources import Scan
-    from imgpipe.pipeline import inputs
+    from imgpipe.pipeline import plan
 
     keys = {
-        inputs.find(preset("transfer", *more), Scan("s", (), ("a", "b"))).run_key
+        plan.make(preset("transfer", *more), Scan("s", (), ("a", "b"))).facts
         for more in ((), ("expect.low=0.5", "expect.text=else"))
     }
     assert len(keys) == 1

@@ -95,7 +95,8 @@ def compile_(
             from imgpipe.pipeline.kubeflow import compiler, parameters
 
         storage = graph.Storage(root=root, run_directory=compiler.run_directory(config))
-        pipeline = graph.create_pipeline(config, parameters.placeholders(config), storage)
+        plan, given = parameters.placeholders(config)
+        pipeline = graph.create_pipeline(config, plan, storage, given)
         written = compiler.compile_pipeline(pipeline, config, output)
     tasks, image = len(pipeline.components), config.kubeflow.image
     new_console().print(escape(f"wrote {written}: {tasks} tasks, image {image}"))

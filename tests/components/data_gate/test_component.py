@@ -17,6 +17,15 @@ from imgpipe.models.errors import DataRefused, ResourceError
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
+_SECTION = {
+    **dict.fromkeys(("min_train", "min_validation", "min_test"), 0),
+    "allow_missing_classes": False,
+    "max_rejected_share": 0.1,
+    "drift": "reject",
+    "skew": "warn",
+}
+
+
 @pytest.fixture(scope="module")
 def tfx():
     """Return TFX, which is imported only when a test needs it."""
@@ -29,12 +38,13 @@ def tfx():
 def run(tmp_path, tfx):
     """Return a function that runs the components from ImageExampleGen to DataGate on a folder.
 
-    Further arguments are those of DataGate. `run.schema` is the path of the accepted schema,
-    `run.decision` that of the decision, and `run.blessings()` lists the markers of blessed runs.
+    Further arguments are settings of the section ``[gate]``. `run.schema` is the path of the
+    accepted schema, `run.decision` that of the decision, and `run.blessings()` lists the markers of
+    blessed runs.
     """
     schema = tmp_path / "schema/schema.pbtxt"
 
-    def make(folder, **gate):
+    def make(folder, accept_changes=0, **section):
         scan = open_source(str(folder)).scan()
         names = json.dumps(list(scan.vocabulary))
         read = components.ImageExampleGen(
@@ -44,7 +54,7 @@ def run(tmp_path, tfx):
         statistics = tfx.components.StatisticsGen(examples=judged.outputs["metadata"])
         known = components.SchemaGen(
             statistics=statistics.outputs["statistics"],
-            accepted_schema=str(schema) if schema.exists() else "",
+            accepted_schema=schema.read_text() if schema.exists() else "",
         )
         anomalies = tfx.components.ExampleValidator(
             statistics=statistics.outputs["statistics"], schema=known.outputs["schema"]
@@ -57,7 +67,8 @@ def run(tmp_path, tfx):
             vocabulary=names,
             accept_schema_to=str(schema),
             decision_to=str(tmp_path / "decision.json"),
-            **gate,
+            accept_changes=accept_changes,
+            section=json.dumps({**_SECTION, **section}),
         )
         connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(
             str(tmp_path / "metadata.db")
@@ -81,8 +92,8 @@ def run(tmp_path, tfx):
 
 def test_the_first_blessed_data_sets_the_schema_for_later_data(photos, encode, run):
     folder = photos({"cat": 40, "dog": 40, "dog/empty.jpg": b""})
-    minimum = json.dumps({"train": 10, "validation": 1})
-    run(folder, min_images_per_class=minimum)
+    minimum = {"min_train": 10, "min_validation": 1}
+    run(folder, **minimum)
     assert len(run.blessings()) == 1
     assert json.loads(run.decision.read_text())["accepted_schema"] == str(run.schema)
     accepted = run.schema.read_text()
@@ -95,13 +106,13 @@ def test_the_first_blessed_data_sets_the_schema_for_later_data(photos, encode, r
     for seed in range(40):
         (folder / f"owl/{seed}.jpg").write_bytes(encode(seed=1000 + seed))
     with pytest.raises(DataRefused, match=r"anomaly 'label': .*new ones: owl; .*--accept"):
-        run(folder, min_images_per_class=minimum)
+        run(folder, **minimum)
     decision = json.loads(run.decision.read_text())
     assert not decision["blessed"]
     assert {reason["subject"] for reason in decision["reasons"]} == {"label"}
     assert len(run.blessings()) == 1 and run.schema.read_text() == accepted
 
-    run(folder, min_images_per_class=minimum, accept_changes=1)
+    run(folder, accept_changes=1, **minimum)
     assert len(run.blessings()) == 2 and '"owl"' in run.schema.read_text()
     assert "min_domain_mass: 0.5" in run.schema.read_text(), "the limits are kept"
     (warning,) = json.loads(run.decision.read_text())["warnings"]
@@ -120,7 +131,7 @@ def test_too_few_images_and_too_many_rejects_are_refused_with_an_empty_test_spli
         }
     )
     with pytest.raises(DataRefused, match="too few 'dog' in train") as refused:
-        run(folder, min_images_per_class=json.dumps({"train": 5}), max_rejected_share=0.01)
+        run(folder, min_train=5, max_rejected_share=0.01)
     text = str(refused.value)
     assert "too few 'dog' in train: expected at least 5, found 3" in text
     assert "rejected share: expected at most 1.0% of the images, found 4.2% (1 of 24" in text

@@ -11,9 +11,9 @@ import pytest
 from imgpipe.components.model_pusher import versions
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.execution import repetition
-from imgpipe.pipeline.inputs import RunInputs
+from imgpipe.pipeline.plan import Plan
 
-_INPUTS = RunInputs(**{field.name: "" for field in fields(RunInputs)})
+_PLAN = Plan(**{field.name: "" for field in fields(Plan)})
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def ended(config, name, changed, images=3):
     (folder / "summary.json").write_text(json.dumps({"data": {"in": images}}))
     (folder / "artifacts.json").write_text("{}")
     (folder / "config.toml").write_text("")
-    repetition.remember(folder, config, _INPUTS, repetition.settings(config))
+    repetition.remember(folder, config, _PLAN, repetition.settings(config))
     os.utime(folder / repetition.FILE, (changed, changed))
     return folder
 
@@ -53,7 +53,7 @@ def test_a_run_during_which_another_version_was_installed_is_not_repeated(config
         before.setattr(repetition.source_code, "fingerprint", lambda: "code of the old version")
         at_start = repetition.settings(config)
     folder = ended(config, "20260101-120000", 1)
-    repetition.remember(folder, config, _INPUTS, at_start)
+    repetition.remember(folder, config, _PLAN, at_start)
     assert repetition.candidate(config, config.out / "runs") is None
 
 
