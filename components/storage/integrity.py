@@ -1,9 +1,8 @@
 """Seals, which tell whether the files of an artifact are still those that its component wrote.
 
 TFX trusts an artifact as long as its folder exists, even when a shard lost half of its records or
-a file has flipped bytes. The seal lists every file with its size and its SHA-256. It is stored
-beside the folder and not in it, because some of TFX's components accept only a folder with a single
-file.
+a file has flipped bytes. The seal describes every file. It is stored beside the folder and not in
+it, because some of TFX's components accept only a folder with a single file.
 """
 
 from __future__ import annotations
@@ -11,9 +10,8 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
-from imgpipe.components.storage.manifest import sha256
+from imgpipe.components.storage import digests
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import atomic_write, sync_tree
 
@@ -35,9 +33,8 @@ def seal(folder: Path) -> None:
         OSError: The disk is full or fails.
     """
     sync_tree(folder)
-    files = {name: _describe(path) for name, path in _files(folder).items()}
-    text = json.dumps({"schema": _SCHEMA, "files": files}, indent=1, sort_keys=True)
-    atomic_write(seal_file(folder), text)
+    content = {"schema": _SCHEMA, "files": digests.describe(_files(folder))}
+    atomic_write(seal_file(folder), json.dumps(content, indent=1, sort_keys=True))
 
 
 def remove(folder: Path) -> None:
@@ -47,51 +44,32 @@ def remove(folder: Path) -> None:
 
 
 def damage(folder: Path, *, complete: bool) -> str:
-    """Compare an artifact with its seal.
+    """Compare an artifact with its seal; see `digests.difference`.
 
     Args:
         folder: Folder of the artifact.
-        complete: Whether to read every file and compare its digest. If False, only files whose
-            modification time has changed since they were sealed are read.
+        complete: Whether to read every file.
 
     Returns:
         What is wrong, as a sentence without its full stop; "" when the artifact is intact.
     """
     try:
-        sealed: dict[str, dict[str, Any]] = json_object.read(seal_file(folder))["files"]
-        found = _files(folder)
-        for name, facts in sealed.items():
-            if name not in found:
-                return f"{name} is missing"
-            if wrong := _difference(found[name], facts, complete):
-                return f"{name} {wrong}"
+        sealed = json_object.read(seal_file(folder))["files"]
+        written = seal_file(folder).stat().st_ctime_ns
+        if wrong := digests.difference(folder, sealed, written, complete=complete):
+            return wrong
+        added = sorted(_files(folder).keys() - sealed.keys())
     except FileNotFoundError:
         return "it has no seal, because the component that wrote it did not finish"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"it cannot be compared with its seal ({type(error).__name__}: {error})"
-    added = sorted(found.keys() - sealed.keys())
     return f"{added[0]} was added after its component finished" if added else ""
 
 
 def _files(folder: Path) -> dict[str, Path]:
     """Every file below `folder` that is not hidden, by its relative path."""
-    paths = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
     return {
-        relative.as_posix(): path
-        for relative, path in paths.items()
-        if not any(part.startswith(".") for part in relative.parts)
+        name: path
+        for name, path in digests.files_below(folder).items()
+        if not any(part.startswith(".") for part in Path(name).parts)
     }
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    stat = path.stat()
-    return {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256(path)}
-
-
-def _difference(path: Path, facts: dict[str, Any], complete: bool) -> str:
-    stat = path.stat()
-    if stat.st_size != facts["bytes"]:
-        return f"has {stat.st_size} bytes; expected {facts['bytes']}"
-    if not complete and stat.st_mtime_ns == facts["mtime_ns"]:
-        return ""
-    return "" if sha256(path) == facts["sha256"] else "has changed since it was written"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imgpipe.components.storage import digests
 from imgpipe.models.files import json_object
 
 MANIFEST = "manifest.json"
@@ -27,26 +28,11 @@ CARD = "README.md"
 _INCIDENTAL = ("fingerprint.pb", f"{PROVENANCE}/", CARD)
 
 
-def sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def describe(directory: Path) -> dict[str, dict[str, Any]]:
-    """Describe every file below `directory` except the manifest.
-
-    Returns:
-        ``{relative path: {"sha256": hex, "bytes": int}}``
-    """
-    return {
-        path.relative_to(directory).as_posix(): {
-            "sha256": sha256(path),
-            "bytes": path.stat().st_size,
-        }
-        for path in sorted(directory.rglob("*"))
-        if path.is_file() and path != directory / MANIFEST
-    }
+    """Describe every file below `directory` except the manifest; see `digests.describe`."""
+    files = digests.files_below(directory)
+    files.pop(MANIFEST, None)
+    return digests.describe(files)
 
 
 def identity(files: Mapping[str, Mapping[str, Any]]) -> str:
@@ -118,32 +104,20 @@ def damage(path: Path, *, complete: bool = False) -> str:
     Returns:
         What is wrong, as a sentence without its full stop; "" when the version is intact.
     """
+    file = path / MANIFEST
     try:
-        content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        files = content["files"]
+        content = json.loads(file.read_text(encoding="utf-8"))
         for key in ("vocabulary", "withdrawn"):
             if not isinstance(content.get(key, []), list):
                 return f"{key} in its {MANIFEST} is not a list"
-        # Programs cannot set this time directly; `cp -p` and others set the time of modification.
-        written = (path / MANIFEST).stat().st_ctime_ns
-        for name, facts in files.items():
-            if Path(name).is_absolute() or ".." in Path(name).parts:
-                return f"its {MANIFEST} names {name!r}, which leads out of the version"
-            if not isinstance(facts["sha256"], str):
-                return f"its {MANIFEST} gives no digest of {name}"
-            stat = (path / name).stat()
-            if stat.st_size != facts["bytes"]:
-                return f"{name} has {stat.st_size} bytes, expected {facts['bytes']}"
-            changed = complete or stat.st_ctime_ns > written
-            if changed and sha256(path / name) != facts["sha256"]:
-                return f"{name} has changed since it was published"
-    except FileNotFoundError as error:
-        return f"{Path(error.filename).relative_to(path)} is missing"
-    except PermissionError as error:
-        return f"this user may not read {Path(error.filename).relative_to(path)}"
+        written = file.stat().st_ctime_ns
+        return digests.difference(path, content["files"], written, complete=complete)
+    except FileNotFoundError:
+        return f"{MANIFEST} is missing"
+    except PermissionError:
+        return f"this user may not read {MANIFEST}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"its {MANIFEST} cannot be compared ({type(error).__name__}: {error})"
-    return ""
 
 
 def versions(base: Path) -> Iterator[Version]:

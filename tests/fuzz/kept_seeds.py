@@ -76,9 +76,7 @@ def seals() -> Iterator[bytes]:
         artifact.mkdir()
         (artifact / "data").write_bytes(b"content")
         integrity.seal(artifact)
-        found = json.loads(integrity.seal_file(artifact).read_text())
-    found["files"]["data"]["mtime_ns"] = 1
-    yield json.dumps(found).encode()
+        yield integrity.seal_file(artifact).read_bytes()
 
 
 # --- networks and trainings -----------------------------------------------------------------------
