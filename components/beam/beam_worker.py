@@ -1,9 +1,9 @@
 """Set-up of a Beam worker process, which must happen before the first function is unpickled.
 
 The wheels of TFX lack the native part of `tfx_bsl.arrow.sql_util` (SQL slicing), and TFX installs
-a stub for that module when it is imported. A worker unpickles TensorFlow Data Validation before it
-imports TFX, and StatisticsGen fails. ``--beam_plugins=imgpipe.components.beam.beam_worker`` makes
-each worker load this module first.
+a stub for that module when it is imported. A worker unpickles TFDV and TFMA before it imports TFX,
+and would fail. ``--beam_plugins=imgpipe.components.beam.beam_worker`` makes each worker load this
+module first.
 """
 
 from __future__ import annotations

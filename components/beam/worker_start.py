@@ -4,7 +4,7 @@ Flink and Spark start Python workers on their hosts, with the same flags as Beam
 (https://beam.apache.org/documentation/runtime/sdk-harness-config/). Beam's own starter is a Go
 program inside of its images. This one needs only the installation of imgpipe on the host: it asks
 the runner for the options of the pipeline, among them the plugin `beam_worker`, without which
-StatisticsGen fails, and runs `apache_beam.runners.worker.sdk_worker_main`.
+TFX's libraries cannot be loaded, and runs `apache_beam.runners.worker.sdk_worker_main`.
 
 With the environment PROCESS, the runner runs this program. With EXTERNAL, the runner asks the pool
 on the host, which runs this program. As the entry point of an image, it serves DOCKER.

@@ -29,7 +29,7 @@ from imgpipe.models.errors import DataRefused, ResourceError
 
 GATE_FILE = "gate.json"
 _ANOMALIES_FILE = "SchemaDiff.pb"  # written by TFX's ExampleValidator
-_STATISTICS_FILE = "FeatureStats.pb"  # written by TFX's StatisticsGen
+_STATISTICS_FILE = "FeatureStats.pb"  # written by StatisticsGen
 
 
 def _read(path: str) -> bytes:

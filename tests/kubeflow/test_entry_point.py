@@ -11,10 +11,6 @@ from typing import Any
 
 import pytest
 
-from imgpipe.components.storage import records
-from imgpipe.models import feature_names as names
-from imgpipe.pipeline.configuration import beam_options
-from imgpipe.pipeline.configuration.beam_schema import Beam
 from imgpipe.pipeline.kubeflow import entry_point, mounts
 from imgpipe.pipeline.kubeflow.run_folder import RunFolder
 
@@ -148,53 +144,3 @@ def test_a_missing_argument_ends_with_exit_code_2_without_loading_tensorflow():
     assert ended.returncode == 2
     assert "--executor_class_path" in ended.stderr
     assert "| tensorflow" not in ended.stderr
-
-
-def _labels(folder: Path, count: int) -> Path:
-    """Write an Examples artifact of metadata with `count` labels in split train."""
-    for split in names.SPLITS:
-        with records.ShardWriter({split: records.shard_path(str(folder), split, 0, 1)}) as writer:
-            for number in range(count if split == names.TRAIN else 1):
-                writer.write(split, records.make({names.LABEL: f"class {number}"}))
-    return folder
-
-
-@pytest.mark.slow  # half a minute: Beam's worker processes import TensorFlow
-def test_worker_processes_of_beam_load_what_statistics_need(tmp_path: Path):
-    """With more than 1,000 labels, StatisticsGen uses Beam."""
-    examples = {"instanceSchema": "title: tfx.Examples\ntype: object\n"}
-    statistics = {"instanceSchema": "title: tfx.ExampleStatistics\ntype: object\n"}
-    read = {
-        "uri": str(_labels(tmp_path / "examples", 1001)),
-        "metadata": {"split_names": records.SPLIT_NAMES_JSON, "span": 0},
-    }
-    given = {
-        "inputs": {
-            "artifacts": {"examples": {"artifacts": [read]}},
-            "parameterValues": {"exclude_splits": "[]"},
-        },
-        "outputs": {
-            "artifacts": {
-                "statistics": {"artifacts": [{"type": statistics, "uri": str(tmp_path / "made")}]}
-            },
-            "outputFile": str(tmp_path / "task" / "output.json"),
-        },
-    }
-    spec = {
-        "artifacts": {"examples": {"artifactType": examples}},
-        "parameters": {"exclude_splits": {"parameterType": "STRING"}},
-    }
-    ended = subprocess.run(
-        [
-            *(sys.executable, "-m", "imgpipe.pipeline.kubeflow.entry_point"),
-            *("--executor_class_path", "imgpipe.components.statistics_gen.component.Executor"),
-            *("--json_serialized_invocation_args", json.dumps(given)),
-            *("--json_serialized_inputs_spec_args", json.dumps(spec)),
-            *beam_options.arguments(Beam(runner="processes", parallelism=2)),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=250,
-    )
-    assert ended.returncode == 0, ended.stderr[-3000:]
-    assert (tmp_path / "made" / "Split-train" / "FeatureStats.pb").stat().st_size

@@ -51,7 +51,7 @@ def run(tmp_path, tfx):
             source=str(folder), fingerprint=scan.fingerprint, vocabulary=names
         )
         judged = components.ImageFilter(ingested=read.outputs["examples"], vocabulary=names)
-        statistics = tfx.components.StatisticsGen(examples=judged.outputs["metadata"])
+        statistics = components.StatisticsGen(examples=judged.outputs["metadata"])
         known = components.SchemaGen(
             statistics=statistics.outputs["statistics"],
             accepted_schema=schema.read_text() if schema.exists() else "",
