@@ -55,29 +55,24 @@ def create_pipeline(
         plan: Parameters of the components: values, or placeholders of TFX.
         storage: Root of the artifacts and metadata connection of the runner.
         given: Runtime parameters of TFX for `plan.RUN_SETTINGS`, if the graph is compiled for an
-            orchestrator, whose tasks may run on any host. None if the plan is known.
+            orchestrator. None if the plan is known.
 
     Returns:
         The pipeline, with caching enabled.
     """
-    compiled = given is not None
     settings = plans.settings(config) if given is None else given
     first = parts.Plan(
         plan_fn=plans.PLAN_FN,
         config=plans.to_json(config),
-        known="" if compiled else plan.to_json(),
+        known=plan.to_json() if given is None else "",
         **settings,
     )
-    stores = {
-        "judge": beam_options.store(config.beam, config.judge_store, compiled),
-        "bank": beam_options.store(config.beam, config.bank_store, compiled),
-    }
-    data = _data_nodes(config, plan, settings["source"], stores["judge"])
+    data = _data_nodes(config, plan, settings["source"])
     # Plan's results are parameters, from which TFX derives no order. All other components depend on
     # these two.
     for node in (data["baseline"], data["examples"]):
         node.add_upstream_node(first)
-    model = _model_nodes(config, plan, data, stores["bank"])
+    model = _model_nodes(config, plan, data)
     gates = _gate_nodes(config, plan, data, model)
     report = _report_node(plan, storage, {**data, **model, **gates})
     return tfx_pipeline.Pipeline(
@@ -90,7 +85,7 @@ def create_pipeline(
     )
 
 
-def _data_nodes(config: Config, plan: Plan, source: Any, store: str) -> dict[str, Any]:
+def _data_nodes(config: Config, plan: Plan, source: Any) -> dict[str, Any]:
     """Components from the images and the last blessed version to the blessed data."""
     baseline = parts.Baseline(
         push_directory=str(config.push_directory),
@@ -99,7 +94,7 @@ def _data_nodes(config: Config, plan: Plan, source: Any, store: str) -> dict[str
         vocabulary=plan.vocabulary,
         split_key=plan.split_key,
     )
-    examples = _example_gen_node(config, plan, source, store)
+    examples = _example_gen_node(config, plan, source)
     judged = _filter_node(config, plan, examples)
     # The metadata, because TFDV can describe nothing about encoded images, and warns of every one:
     # https://github.com/tensorflow/tfx/issues/1622
@@ -123,7 +118,7 @@ def _data_nodes(config: Config, plan: Plan, source: Any, store: str) -> dict[str
     return {**nodes, "gate": _data_gate_node(config, plan, nodes)}
 
 
-def _example_gen_node(config: Config, plan: Plan, source: Any, store: str) -> Any:
+def _example_gen_node(config: Config, plan: Plan, source: Any) -> Any:
     """ImageExampleGen, which reads the source."""
     rule = split_rule(config)
     return parts.ImageExampleGen(
@@ -137,7 +132,7 @@ def _example_gen_node(config: Config, plan: Plan, source: Any, store: str) -> An
         min_test=rule.min_test,
         pixel_limit=config.judge.pixel_limit,
         options=source_options(config).to_json(),
-        store=store,
+        store=str(config.judge_store),
         code=plan.code,
     )
 
@@ -174,7 +169,7 @@ def _data_gate_node(config: Config, plan: Plan, nodes: dict[str, Any]) -> Any:
     )
 
 
-def _model_nodes(config: Config, plan: Plan, data: dict[str, Any], store: str) -> dict[str, Any]:
+def _model_nodes(config: Config, plan: Plan, data: dict[str, Any]) -> dict[str, Any]:
     """Components from the blessed data to the exported model."""
     bank = parts.FeatureBank(
         examples=data["judged"].outputs["examples"],
@@ -182,7 +177,7 @@ def _model_nodes(config: Config, plan: Plan, data: dict[str, Any], store: str) -
         data_blessing=data["gate"].outputs["blessing"],
         network=plan.network,
         weights_key=plan.weights_key,
-        store=store,
+        store=str(config.bank_store),
         # Free space changes from run to run, so FeatureBank itself asks for it.
         budget=FREE_DISK if config.bank.budget is None else config.bank.budget * 2**30,
         code=plan.code,

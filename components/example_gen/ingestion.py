@@ -19,7 +19,6 @@ from imgpipe.components.example_gen.sources.base import KEY_BYTES, Item, SourceO
 from imgpipe.components.image_file.header import PIXEL_LIMIT
 from imgpipe.components.image_record import INGEST_SUMMARY
 from imgpipe.components.splits import SplitRule
-from imgpipe.components.storage.blob_store import folder_of
 from imgpipe.components.storage.records import (
     ShardWriter,
     read_json,
@@ -30,6 +29,7 @@ from imgpipe.components.storage.records import (
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.files.local_path import local_path
 
 SHARD_SIZE = 256  # files in one element, enough to amortise one tf.data pipeline (~50 ms)
 
@@ -131,7 +131,7 @@ def ingest(pipeline: beam.Pipeline, uri: str, settings: IngestSettings) -> dict[
         ConfigError: The source is not laid out as expected.
         ResourceError: The source has changed since the run was planned.
     """
-    folder = str(folder_of(settings.store)) if settings.store else ""
+    folder = str(local_path(settings.store, "judge.store")) if settings.store else ""
     settings = replace(settings, options=replace(settings.options, store=folder))
     scan = open_source(settings.source, settings.options).listing()
     settings = replace(settings, rule=replace(settings.rule, given=scan.given_splits))

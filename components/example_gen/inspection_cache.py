@@ -14,7 +14,7 @@ import json
 from typing import Any
 
 from imgpipe.components.image_record import ImageRecord
-from imgpipe.components.storage.blob_store import open_store
+from imgpipe.components.storage.blob_store import BlobStore
 from imgpipe.models.files import source_code
 
 #: Name of the `BlobStore`.
@@ -28,7 +28,7 @@ CODE = (
     "serving/image_header.py",
 )
 _LIBRARIES = ("tensorflow", "pillow", "numpy")  # they decode, read headers and measure
-_WRITE_AT_ONCE = 256  # results in one transaction
+_WRITE_AT_ONCE = 256  # results that are written together
 #: Fields of a record that depend on the content of the file alone.
 _CONTENT = (
     *("width", "height", "channels", "format", "mode", "frames", "orientation"),
@@ -37,18 +37,18 @@ _CONTENT = (
 
 
 class InspectionCache:
-    """Results by content in ``<directory>/verdicts.sqlite``.
+    """Results by content in ``<directory>/verdicts``.
 
     Use it in a `with` block; new results are written at the end of the block at the latest.
 
     Args:
-        locator: Folder of the store, as `blob_store.open_store` takes it. "" keeps nothing.
+        directory: Folder of the store, as `BlobStore` takes it. "" keeps nothing.
         pixel_limit: Largest number of pixels that is decoded; part of the key.
         as_served: As for `Inspection`; part of the key.
     """
 
-    def __init__(self, locator: str, pixel_limit: int, as_served: bool = False) -> None:
-        self._blobs = open_store(locator, STORE) if locator else None
+    def __init__(self, directory: str, pixel_limit: int, as_served: bool = False) -> None:
+        self._blobs = BlobStore(directory, STORE) if directory else None
         self._key_suffix = f"{source_code.fingerprint(CODE, _LIBRARIES)}:{pixel_limit}:{as_served}"
         self._unwritten: dict[bytes, bytes] = {}
 
@@ -90,5 +90,3 @@ class InspectionCache:
 
     def __exit__(self, *error: object) -> None:
         self._flush()
-        if self._blobs is not None:
-            self._blobs.close()

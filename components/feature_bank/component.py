@@ -56,7 +56,7 @@ def FeatureBank(
             `imgpipe.models.features.bank.BankFacts`).
         network: Description of the backbone, as `models.features.extractor.describe` returns it.
         weights_key: Fingerprint of weights and preprocessing, which is part of TFX's cache key.
-        store: Folder of the content-addressed store, as `blob_store.open_store` takes it.
+        store: Folder of the content-addressed store, as `BlobStore` takes it.
         budget: Bytes that the features of a run may take, or `FREE_DISK`.
         code: Fingerprint of the code that extracts, which is part of TFX's cache key.
         vocabulary: JSON list of class names in sorted order.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgpipe.components.feature_bank.store import STORE, FeatureStore
-from imgpipe.components.storage import blob_store
+from imgpipe.components.storage.blob_store import BlobStore
 from imgpipe.models import feature_names as names
 from imgpipe.models.features.extractor import FeatureExtractor, from_description
 
@@ -24,7 +24,7 @@ class StoragePlan:
 
     Attributes:
         network: Description of the backbone, as `models.features.extractor.describe` returns it.
-        store: Folder of the content-addressed store, as `blob_store.open_store` takes it.
+        store: Folder of the content-addressed store, as `BlobStore` takes it.
         views: Number of the last augmented view of a training image.
         dim: Number of features of a view; with 0 nothing is stored.
         first: Number of the first view. Above 0, only training images have any.
@@ -80,9 +80,7 @@ def make_plan(
     if not description["frozen"]:
         note = "the backbone itself is trained, so that images are read"
         return StoragePlan(network, store, views, 0), note
-    features = FeatureStore(store)
-    dim = features.learn_dim(shared_extractor(network))
-    features.close()
+    dim = FeatureStore(store).learn_dim(shared_extractor(network))
     sizes = {count: bytes_of(kept, count, dim) for count in range(views, -1, -1)}
     over = (
         f"features would take {sizes[views] / 2**30:.1f} GiB, over bank.budget "
@@ -111,11 +109,11 @@ def free_budget(store: str, artifact: str) -> float:
 
     Args:
         store: Folder of the content-addressed store, which need not exist, as
-            `blob_store.open_store` takes it.
+            `BlobStore` takes it.
         artifact: Folder of the artifact.
     """
-    held = blob_store.stored_bytes(store, STORE)
-    folder, beside = _existing(blob_store.folder_of(store)), _existing(Path(artifact))
+    held = BlobStore(store, STORE).stored_bytes()
+    folder, beside = _existing(Path(store)), _existing(Path(artifact))
     free = shutil.disk_usage(folder).free
     other_disk = folder.stat().st_dev != beside.stat().st_dev
     others = [shutil.disk_usage(beside).free] if other_disk else []

@@ -34,14 +34,10 @@ class ExtractFeatures(beam.DoFn):
         self._plan = plan
 
     def setup(self) -> None:
-        """Open the store and the extractor, which builds its model on first use."""
+        """Create the store and the extractor, which builds its model on first use."""
         self._extractor = shared_extractor(self._plan.network)
         self._view_key = functools.cache(self._extractor.key)  # asks for versions of packages
         self._store = FeatureStore(self._plan.store)
-
-    def teardown(self) -> None:
-        """Close the store."""
-        self._store.close()
 
     def process(self, batch: list[bytes]) -> Iterator[Any]:
         """Look up every image and view, compute and store what is missing, and emit all."""

@@ -1,4 +1,4 @@
-"""The content-addressed store of the feature bank: features by key in one SQLite file."""
+"""The content-addressed store of the feature bank: features by key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imgpipe.components.storage.blob_store import open_store
+from imgpipe.components.storage.blob_store import BlobStore
 
 if TYPE_CHECKING:
     from imgpipe.models.features.extractor import FeatureExtractor
@@ -29,14 +29,14 @@ def record_key(image_hash: str, view_key: str) -> bytes:
 
 
 class FeatureStore:
-    """Arrays by key, safe for several processes.
+    """Arrays by key, safe for several processes and hosts.
 
     Args:
-        locator: Folder of the store, as `blob_store.open_store` takes it.
+        directory: Folder of the store, as `BlobStore` takes it.
     """
 
-    def __init__(self, locator: str | Path) -> None:
-        self._blobs = open_store(locator, STORE)
+    def __init__(self, directory: str | Path) -> None:
+        self._blobs = BlobStore(directory, STORE)
 
     def get(self, keys: Sequence[bytes], length: int) -> dict[bytes, np.ndarray]:
         """Look arrays up.
@@ -55,7 +55,7 @@ class FeatureStore:
         }
 
     def put(self, vectors: Mapping[bytes, np.ndarray]) -> None:
-        """Store `vectors` (float16, of any length) by key, in one transaction."""
+        """Store `vectors` (float16, of any length) by key."""
         self._blobs.put({key: np.asarray(v, "<f2").tobytes() for key, v in vectors.items()})
 
     def learn_dim(self, extractor: FeatureExtractor) -> int:
@@ -66,7 +66,3 @@ class FeatureStore:
             value = str(extractor.dim).encode()
             self._blobs.put({key: value})
         return int(value)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._blobs.close()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from imgpipe.components.beam import worker_start
-from imgpipe.components.storage.blob_store import SHARED
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration.beam_schema import Beam
 
@@ -46,23 +44,6 @@ def arguments(beam: Beam) -> list[str]:
     if not _names(given, "--beam_plugin"):
         options.append(_PLUGIN)
     return [*options, *given]
-
-
-def has_several_hosts(beam: Beam) -> bool:
-    """Whether workers may run on other hosts, so that they share no SQLite file."""
-    # With LOOPBACK, the workers are threads of this process.
-    return _engine(beam) in _REMOTE_ENGINES and _LOOPBACK not in arguments(beam)
-
-
-def store(beam: Beam, folder: Path, on_cluster: bool = False) -> str:
-    """Return the locator of a store of results, as `components.storage.blob_store` opens it.
-
-    Args:
-        beam: The section of the configuration.
-        folder: Folder of the store. It must be shared by all hosts if there are several.
-        on_cluster: Whether the components themselves run on several hosts.
-    """
-    return f"{SHARED}{folder}" if on_cluster or has_several_hosts(beam) else str(folder)
 
 
 def require_local_workers(beam: Beam) -> None:

@@ -10,15 +10,11 @@ import contextlib
 import json
 import os
 import shlex
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from imgpipe.components.example_gen import inspection_cache
-from imgpipe.components.feature_bank import store
-from imgpipe.components.storage import blob_store, integrity, manifest
+from imgpipe.components.storage import integrity, manifest
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline.configuration import beam_options
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.machine import Finding
@@ -83,21 +79,17 @@ def artifacts(out: Path) -> Finding:
 
 
 def stores(out: Path) -> Finding:
-    """Check whether the feature bank and the inspection cache can be read.
+    """Check whether the feature bank and the inspection cache can be written.
 
     Args:
         out: Output folder of the runs.
     """
     config = _settings(out)
-    paths = list(_stores(config))
-    lines = [f"{path}: {what}" for path in paths if (what := _store_damage(path))]
-    fixed = [path for path in paths if path.exists() and not _writable(path)]
-    if fixed:
-        advice = "Change its permissions, or name another folder: bank.store or judge.store."
-        lines = [f"{path} cannot be written" for path in fixed]
-        return _finding("stores", lines, "", advice, fatal=True)
-    advice = "Run again, which replaces a damaged store."
-    return _finding("stores", lines, "can be used", advice)
+    paths = {config.bank_store, config.judge_store}
+    fixed = [path for path in sorted(paths) if path.exists() and not os.access(path, os.W_OK)]
+    advice = "Change its permissions, or name another folder: bank.store or judge.store."
+    lines = [f"{path} cannot be written" for path in fixed]
+    return _finding("stores", lines, "can be used", advice, fatal=True)
 
 
 def folders(out: Path) -> Finding:
@@ -165,16 +157,6 @@ CHECKS: tuple[Callable[[Path], Finding], ...] = (
 )
 
 
-def _stores(config: Config) -> tuple[Path, Path]:
-    """Return the files of the feature bank and the inspection cache, or their folders."""
-    bank = beam_options.store(config.beam, config.bank_store)
-    inspected = beam_options.store(config.beam, config.judge_store)
-    return (
-        blob_store.place_of(bank, store.STORE),
-        blob_store.place_of(inspected, inspection_cache.STORE),
-    )
-
-
 def _settings(out: Path, preferred: Path | None = None) -> Config:
     """Return the configuration of the newest run, which may name folders outside of `out`.
 
@@ -187,23 +169,6 @@ def _settings(out: Path, preferred: Path | None = None) -> Config:
         with contextlib.suppress(ConfigError):
             return configs.load(run / CONFIG, [folder])
     return configs.build({}, [folder])
-
-
-def _writable(store: Path) -> bool:
-    """Whether a run can write to a store; SQLite needs a file beside it."""
-    return os.access(store, os.W_OK) and os.access(store.parent, os.W_OK)
-
-
-def _store_damage(path: Path) -> str:
-    if not path.is_file():  # a folder of a store for several hosts, whose values have checksums
-        return ""
-    try:
-        # Read-only, because a run may be working.
-        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
-            [answer] = db.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.Error as error:
-        return str(error)
-    return "" if answer == "ok" else str(answer)
 
 
 def _finding(

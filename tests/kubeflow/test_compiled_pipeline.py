@@ -66,14 +66,6 @@ def test_all_containers_run_the_entry_point(spec: dict[str, Any]):
         ]
 
 
-def test_stores_on_volumes_need_no_locks_between_hosts(spec: dict[str, Any]):
-    """SQLite must not be used by several hosts, where the tasks of overlapping runs may be."""
-    tasks = _tasks(spec)
-    for name in ("ImageExampleGen", "FeatureBank"):
-        store = tasks[name]["inputs"]["parameters"]["store"]["runtimeValue"]["constant"]
-        assert store.startswith("shared:"), name
-
-
 def test_the_given_root_is_the_default_pipeline_root(spec: dict[str, Any]):
     assert spec["defaultPipelineRoot"] == "minio://bucket/root"
 

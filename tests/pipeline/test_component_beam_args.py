@@ -37,4 +37,4 @@ def test_options_of_a_component_are_added_to_those_of_the_pipeline(tmp_path):
     assert options("FeatureBank") == [*common, "--parallelism=7"]
     for node in ("ImageExampleGen", "ImageFilter", "Predictor", "ImageEvaluator"):
         assert options(node) == common
-    assert bank.exec_properties["store"] == f"shared:{tmp_path}/bank"
+    assert bank.exec_properties["store"] == f"{tmp_path}/bank"

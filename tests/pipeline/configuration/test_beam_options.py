@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 
@@ -108,27 +107,6 @@ def test_args_alone_choose_the_runner():
     assert options(args=given) == ["--sdk_container_image=none", *given]
     # Without --runner, Beam would take DirectRunner, which downloads a program.
     assert options(args=["--direct_num_workers=2"])[0] == "--runner=FnApiRunner"
-
-
-@pytest.mark.parametrize(
-    ("beam", "expected"),
-    [
-        ({}, False),
-        ({"runner": "processes"}, False),
-        (FLINK, True),
-        ({**FLINK, "environment": "LOOPBACK"}, False),
-        ({"args": ["--runner=SparkRunner"]}, True),
-        ({"args": ["--runner=flink"]}, True),
-        ({"args": ["--runner", "SPARK"]}, True),
-        ({"args": ["--runner=PortableRunner", "--environment_type=LOOPBACK"]}, False),
-    ],
-)
-def test_runners_with_workers_on_other_hosts_are_recognised(beam, expected):
-    built = configs.build({"beam": beam}).beam
-    assert beam_options.has_several_hosts(built) is expected
-    place = "shared:/bank" if expected else "/bank"
-    assert beam_options.store(built, Path("/bank")) == place
-    assert beam_options.store(built, Path("/bank"), on_cluster=True) == "shared:/bank"
 
 
 @pytest.mark.parametrize("beam", [FLINK, {"args": ["--runner=spark"]}])

@@ -29,7 +29,6 @@ def out(tmp_path: Path) -> Path:
     integrity.seal(artifact)
     store = blob_store.BlobStore(folder / "bank", "features")
     store.put({bytes([number]) * 32: b"value" * 100 for number in range(100)})
-    store.close()
     return folder
 
 
@@ -85,39 +84,27 @@ def test_default_folders_are_checked_if_the_configuration_cannot_be_read(out: Pa
 def test_every_fault_is_named(out: Path):
     (out / "model" / "1" / "saved_model.pb").write_bytes(b"onE")
     (out / "artifacts/DataGate/blessing/4/gate.json").write_text("[]")
-    (out / "bank" / "features.sqlite").write_bytes(b"garbage" * 1000)
     (out / metadata_file.NAME).write_bytes(b"garbage" * 1000)
     (out / "schema").mkdir()
     (out / "schema" / "schema.pbtxt").write_bytes(b"\xff\xfegarbage")
     run_that_published(out, 3)
     found = findings(out)
-    assert {name for name, (fit, _) in found.items() if fit} == {"folders"}
+    assert {name for name, (fit, _) in found.items() if fit} == {"folders", "stores"}
     assert f"{out / 'model' / '3'} is missing; the run 20260101-000000" in found["last push"][1]
     assert "schema.pbtxt is not a schema in protobuf's text format" in found["schema"][1]
     assert "version 1: saved_model.pb has changed" in found["served versions"][1]
     assert "blessing/4: gate.json has changed since it was written" in found["artifacts"][1]
-    assert "features.sqlite: file is not a database" in found["stores"][1]
     assert "metadata.sqlite is damaged: file is not a database" in found["metadata"][1]
     with pytest.raises(typer.Exit, match=r"^5$"):
         doctor.doctor(out)
 
 
 def test_a_store_that_cannot_be_written_is_named(out: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(output_folder.os, "access", lambda path, mode: path.suffix == "")
+    monkeypatch.setattr(output_folder.os, "access", lambda path, mode: path.name != "bank")
     found = output_folder.stores(out)
     assert found.fatal and not found.fit
-    assert found.detail.endswith("sqlite cannot be written")
+    assert found.detail == f"{out / 'bank'} cannot be written"
     assert found.advice.startswith("Change its permissions")
-
-
-def test_stores_for_several_hosts_are_folders_of_files(out: Path, monkeypatch: pytest.MonkeyPatch):
-    run = out / "runs" / "20260101-000000"
-    run.mkdir(parents=True)
-    (run / "config.toml").write_text("[beam]\nrunner = 'flink'\nflink_master = 'host:8081'\n")
-    (out / "bank" / "features").mkdir()
-    assert output_folder.stores(out).fit
-    monkeypatch.setattr(output_folder.os, "access", lambda path, mode: path.name != "features")
-    assert output_folder.stores(out).detail == f"{out / 'bank' / 'features'} cannot be written"
 
 
 def test_an_existing_last_published_version_is_no_fault(out: Path):
