@@ -50,10 +50,7 @@ VIEW: Final = "view"  # int64: 0 is the clean view, 1..K the augmented ones
 
 # --- predictions ------------------------------------------------------------------------------
 PROBABILITIES: Final = "probabilities"  # float list [C]
-#: int64 list: classes of the probabilities, in records that do not hold those of all classes.
-PROBABILITY_CLASSES: Final = "probability_classes"
-CLASS_COUNT: Final = "class_count"  # int64: number of all classes, in records with some of them
-#: float list: probabilities that the baseline gives to the same classes; absent without a baseline.
+#: float list [C]: probabilities of the baseline; absent without one.
 BASELINE_PROBABILITIES: Final = "baseline_probabilities"
 PREDICTED: Final = "predicted"  # bytes: the served label; it may be UNKNOWN
 UNKNOWN: Final = "unknown"  # the label served where no class is probable enough

@@ -30,7 +30,6 @@ from tfx_bsl.coders import batch_util
 from imgpipe.components import blessings
 from imgpipe.components.baseline.component import STATE, is_empty
 from imgpipe.components.image_evaluator import rules
-from imgpipe.components.image_evaluator.stored_predictions import EXTRACTORS
 from imgpipe.components.predictor import prediction
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
@@ -127,7 +126,7 @@ class Executor(stock.Executor):
         if not compared:
             inputs.pop(specs.BASELINE_MODEL_KEY, None)
         config = json.dumps(eval_config(len(vocabulary), compared))
-        properties |= {specs.EVAL_CONFIG_KEY: config, "custom_extractors": EXTRACTORS}
+        properties[specs.EVAL_CONFIG_KEY] = config
         # By default Beam grows a batch to 1,000 predictions, which are 0.4 GB with 50,000 classes
         # and a baseline. The cap is read in this process, when the Beam graph is built.
         cap = batch_util._BATCH_SIZE_CAP

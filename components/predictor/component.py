@@ -23,7 +23,6 @@ from tfx.utils import path_utils
 from imgpipe.components import blessings, loaded_model
 from imgpipe.components.baseline.component import is_empty
 from imgpipe.components.beam import beam_io
-from imgpipe.components.predictor import prediction
 from imgpipe.components.storage import manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
@@ -95,7 +94,9 @@ def _record(
     described = {name: records.first(example, name) for name in _DESCRIBED}
     values |= {name: value for name, value in described.items() if value is not None}
     index = records.integer(example, names.LABEL_INDEX, -1)
-    values |= prediction.features(probabilities, index, baseline)
+    values[names.PROBABILITIES] = probabilities.tolist()
+    if baseline is not None:
+        values[names.BASELINE_PROBABILITIES] = baseline.tolist()
     label = records.raw(example, names.LABEL)
     values |= {names.LABEL: label, names.LABEL_INDEX: index, names.PREDICTED: predicted}
     return records.text(example, names.SPLIT), records.serialise(records.make(values))
@@ -121,7 +122,6 @@ def Predictor(
         model: Exported model of ImageTrainer.
         predictions: Output: tf.Examples with path, split, format, size, measurements, label,
             predicted label and probabilities, and those of the baseline.
-            Above 1,000 classes only the probabilities of some classes are stored.
         baseline_model: Model of Baseline, which may be empty.
         infra_blessing: Blessing of ServingValidator; without it the model counts as blessed.
         code: Fingerprint of the code that predicts and evaluates, which is part of TFX's cache key.

@@ -170,14 +170,13 @@ def _labelled(uri: str, split: str) -> Iterator[metrics.Row]:
     for example in records.iterate(uri, split):
         label = records.integer(example, names.LABEL_INDEX, -1)
         if label >= 0:
-            complete = not records.integers(example, names.PROBABILITY_CLASSES)
             yield metrics.Row(
                 path=records.text(example, names.PATH),
                 image_hash=records.text(example, names.IMAGE_HASH),
                 label_index=label,
                 prediction=prediction.read(example),
                 described={name: records.first(example, name) for name in DESCRIBED},
-                probabilities=records.floats(example, names.PROBABILITIES) if complete else None,
+                probabilities=records.floats(example, names.PROBABILITIES),
             )
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.predictor.prediction import MAX_COMPLETE
 from imgpipe.components.report.metrics import Row
 
 #: Number of classes whose curves are drawn, which are those with the lowest average precision.
@@ -22,6 +21,7 @@ DRAWN = 8
 #: float32 has the logit 16.6; a confident model gives many images probabilities close to it.
 _BINS_A_UNIT, _LARGEST = 40, 30.0
 _BINS = int(2 * _LARGEST * _BINS_A_UNIT) + 1
+_MOST_CLASSES = 1_000  # more classes would take too much memory
 _POINTS = 80  # largest number of points of a curve; more are not visible on the page
 _TINY = 1e-14  # keeps the logits of 0 and 1 finite, beyond the cut
 
@@ -37,7 +37,7 @@ class Curves:
 
     def __init__(self, vocabulary: Sequence[str]) -> None:
         self._vocabulary = list(vocabulary)
-        self._complete = len(self._vocabulary) <= MAX_COMPLETE
+        self._complete = len(self._vocabulary) <= _MOST_CLASSES
         self._all = np.zeros((len(self._vocabulary) if self._complete else 0, _BINS), np.int32)
         self._right = np.zeros_like(self._all)
 

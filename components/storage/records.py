@@ -139,12 +139,6 @@ def floats(example: tf.train.Example, name: str) -> list[float]:
     return list(example.features.feature[name].float_list.value)
 
 
-def integers(example: tf.train.Example, name: str) -> list[int]:
-    """All values of an int64 feature; an empty list when it is absent."""
-    feature = example.features.feature.get(name)
-    return [] if feature is None else list(feature.int64_list.value)
-
-
 def make(features: Mapping[str, Value]) -> tf.train.Example:
     """Create a tf.Example.
 

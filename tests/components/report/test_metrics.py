@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pytest
 
 from imgpipe.components.predictor import prediction
@@ -14,7 +13,7 @@ from imgpipe.models import feature_names as names
 
 def said(label, probabilities):
     """Return a prediction as it is read back from its record."""
-    values = {names.LABEL_INDEX: label, **prediction.features(np.array(probabilities), label)}
+    values = {names.LABEL_INDEX: label, names.PROBABILITIES: list(probabilities)}
     return prediction.read(records.make(values))
 
 
