@@ -1,22 +1,18 @@
 """The exported model as ServingValidator has loaded it, for later components in the same process.
 
 On one machine all components run in one process. Predictor and Report then use the session that
-ServingValidator has checked, and do not load the model again. On Kubeflow Pipelines and on Beam's
-workers each component has its own process and loads the model itself. At most one model is kept,
-and it is closed at the end of the run.
+ServingValidator has checked, and do not load the model again, which saves a second. On Kubeflow
+Pipelines and on Beam's workers each component has its own process and loads the model itself. At
+most one model is kept, and it is closed at the end of the run.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
-import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -27,50 +23,18 @@ from imgpipe.serving.server.runtime import Runtime, available_cores, default_int
 
 Files = Mapping[str, Mapping[str, Any]]
 
-
-class Answering(Protocol):
-    """A served signature, whichever component has loaded it."""
-
-    def run(self, **inputs: Any) -> dict[str, Any]:
-        """Run the signature once; see `Served.run`."""
-
-    def close(self) -> None:
-        """Free what was loaded for this object."""
+#: The model that is kept, with its files; empty if there is none.
+_kept: list[tuple[Files, Runtime]] = []
 
 
-class _SharedRuntime:
+class _Shared:
     """A runtime that stays open when the server that uses it stops."""
 
     def __init__(self, runtime: Runtime) -> None:
-        self.signatures, self.run = runtime.signatures, runtime.run
-        self.by_row = runtime.by_row
+        self.signatures, self.run, self.by_row = runtime.signatures, runtime.run, runtime.by_row
 
     def close(self) -> None:
         """Leave the runtime open; `drop` closes it."""
-
-
-@dataclass(frozen=True)
-class _Kept:
-    digest: str
-    runtime: Runtime
-
-
-class _Holder:
-    """Holds the model that is kept, if there is one."""
-
-    def __init__(self) -> None:
-        self.kept: _Kept | None = None
-        self._lock = threading.Lock()
-
-    def put(self, kept: _Kept | None) -> None:
-        """Keep another model, or none, and close the one before."""
-        with self._lock:
-            before, self.kept = self.kept, kept
-        if before is not None:
-            before.runtime.close()
-
-
-_HOLDER = _Holder()
 
 
 def keep(files: Files) -> Callable[[Runtime], Runtime]:
@@ -84,15 +48,17 @@ def keep(files: Files) -> Callable[[Runtime], Runtime]:
     """
 
     def wrap(runtime: Runtime) -> Runtime:
-        _HOLDER.put(_Kept(_digest(files), runtime))
-        return _SharedRuntime(runtime)
+        drop()
+        _kept.append((files, runtime))
+        return _Shared(runtime)
 
     return wrap
 
 
 def drop() -> None:
     """Close the model that is kept, if there is one."""
-    _HOLDER.put(None)
+    while _kept:
+        _kept.pop()[1].close()
 
 
 @contextlib.contextmanager
@@ -104,7 +70,9 @@ def dropped_at_end() -> Iterator[None]:
         drop()
 
 
-def served(directory: str, outputs: Collection[str], signature: str = SERVING_DEFAULT) -> Answering:
+def served(
+    directory: str, outputs: Collection[str], signature: str = SERVING_DEFAULT
+) -> Served | KeptSignature:
     """Return a signature of a model, which is loaded unless it is kept.
 
     Args:
@@ -112,18 +80,14 @@ def served(directory: str, outputs: Collection[str], signature: str = SERVING_DE
         outputs: Names of the outputs that are wanted.
         signature: Name of the signature.
     """
-    kept = _HOLDER.kept
-    if kept is not None and kept.digest == _digest(manifest.describe(Path(directory))):
-        return _KeptSignature(kept.runtime, signature)
+    for files, runtime in _kept:
+        if files == manifest.describe(Path(directory)):
+            return KeptSignature(runtime, signature)
     return Served(directory, signature, outputs)
 
 
-def _digest(files: Files) -> str:
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
-
-
-class _KeptSignature:
-    """A signature of a model that is kept."""
+class KeptSignature:
+    """A signature of the model that is kept, with the methods of `Served`."""
 
     def __init__(self, runtime: Runtime, signature: str) -> None:
         self._runtime, self._signature = runtime, runtime.signatures[signature]
@@ -142,16 +106,10 @@ class _KeptSignature:
         cores = available_cores()
         count = max(1, min(cores // default_intra_op(cores), len(columns[0])))
         parts = zip(*(np.array_split(column, count) for column in columns), strict=True)
-
-        def answered(part: tuple[Any, ...]) -> list[Any]:
-            return self._runtime.run(feeds, part, self._fetches)
-
         with ThreadPoolExecutor(count) as threads:
-            found = list(threads.map(answered, parts))
-        by_tensor = {
-            name: np.concatenate(rows)
-            for name, rows in zip(self._fetches, zip(*found, strict=True), strict=True)
-        }
+            found = threads.map(lambda part: self._runtime.run(feeds, part, self._fetches), parts)
+            rows = [np.concatenate(column) for column in zip(*found, strict=True)]
+        by_tensor = dict(zip(self._fetches, rows, strict=True))
         return {name: by_tensor[info.name] for name, info in self._signature.outputs.items()}
 
     def close(self) -> None:

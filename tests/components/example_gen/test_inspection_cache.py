@@ -104,8 +104,8 @@ def test_results_of_changed_code_are_not_used(tmp_path, monkeypatch):
 def test_files_of_a_damaged_cache_are_inspected_again(look, tmp_path, encode):
     files = {"a.jpg": encode()}
     first, _ = look(files)
-    for file in (tmp_path / "judge").iterdir():
-        file.write_bytes(b"not a database")
+    for file in (tmp_path / "judge").glob("verdicts/*/*"):
+        file.write_bytes(b"not a result")
     again, work = look(files)
     assert work == (1, 1)
     assert [dataclasses.asdict(r) for r in again] == [dataclasses.asdict(r) for r in first]
