@@ -207,7 +207,8 @@ class Export:
         file: Its absolute path.
         largest_difference: Largest difference of a probability from the served model, on the images
             that were compared.
-        summary: What ``imgpipe export --json`` writes, which the reference documents.
+        summary: ``file``, ``bytes``, ``model``, ``version``, ``classes``, ``parity`` (comparison
+            with the served model), and ``judged`` (the accuracies of a LiteRT file).
     """
 
     file: Path

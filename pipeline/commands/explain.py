@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,35 +18,19 @@ from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     from rich.console import Console
 
     from imgpipe.models.export.served_model import Served
     from imgpipe.models.network.classifier import Classifier
-    from imgpipe.models.network.layer_sizes import LayerSize
+    from imgpipe.models.network.layer_sizes import LayerSize, Shape
 
 app = typer.Typer()
-
-SCHEMA = 1  # of what --json writes
 
 _SOME_REFUSED = 2  # exit code when some files are not images, as of `imgpipe predict`
 _TOP = 5  # classes that are shown with their probabilities
 #: Largest difference of a probability between the Keras network and the served model.
 _PARITY = 1e-3
 _TABLE_WIDTH = 180  # columns when the output is not a terminal
-
-
-@dataclass(frozen=True)
-class Inside:
-    """The network of a version, its ``cam`` signature, and the names of the layers to draw."""
-
-    classifier: Classifier
-    cam: Served
-    sizes: dict[str, LayerSize]
-    layers: list[str]
-
-
 _EXAMPLES = """Examples:\n
   imgpipe explain --model imgpipe-out photo.jpg\n
   imgpipe explain --model imgpipe-out/model/2 --layers
@@ -74,11 +57,11 @@ def command(
     to: Annotated[
         Path, typer.Option("--to", metavar="DIR", help="Folder for the drawings.")
     ] = Path("imgpipe-explain"),
-    json_file: options.JsonListOption = None,
 ) -> None:
     """Draw feature maps and Grad-CAM of images, and list the sizes of all layers."""
     from imgpipe.models.quick_imports import quick_imports
-    from imgpipe.pipeline.command_line import steps
+    from imgpipe.pipeline.command_line import image_bytes, steps
+    from imgpipe.pipeline.configuration.config import Config
     from imgpipe.pipeline.published import pushed_models
 
     images = images or []
@@ -90,63 +73,32 @@ def command(
     if images and not any(path.exists() for path in images):
         raise ConfigError(f"explain: there is no file {', '.join(map(str, images))}.")
     version = pushed_models.version_folder(model, None)
-    explained: list[dict[str, Any]] = []
-    with steps.quiet(to_stderr=json_file == output_files.STANDARD_OUTPUT) as console:
+    refused = 0
+    with steps.quiet() as console:
         with quick_imports():
             from imgpipe.models.export.served_model import Served
             from imgpipe.models.export.signatures import CAM
-            from imgpipe.models.network import activations, layer_sizes, network_file
+            from imgpipe.models.network import activation_images, layer_sizes, network_file
 
         classifier = network_file.load(version)
-        sizes = layer_sizes.sizes(classifier.network)
         if layers:
-            _print_layers(console, sizes)
+            _print_layers(console, layer_sizes.sizes(classifier.network))
         if images:
-            chosen = activations.choose(classifier.network, layer or [])
-            named = {size.name: size for size in sizes}
-            inside = Inside(classifier, Served(str(version), CAM), named, chosen)
-            explained = _explain(console, images, inside, to)
-    found = {
-        "schema": SCHEMA,
-        "model": str(version),
-        "images": explained,
-        "layers": [_layer(size) for size in sizes] if layers else None,
-    }
-    output_files.write_json(found, json_file)
-    if any("error" in image for image in explained):
+            chosen = activation_images.choose(classifier.network, layer or [])
+            served = Served(str(version), CAM)
+        read = image_bytes.read(images, Config().judge.pixel_limit)
+        for (path, data, error), name in zip(read, _folders(images), strict=True):
+            if error:
+                refused += 1
+                said = f"{path} could not be explained: {error}"
+                console.print(f"[red]{escape(said)}[/]", soft_wrap=True)
+            else:
+                console.print(f"{escape(str(path))}  ", end="", soft_wrap=True)
+                _explain(console, data, classifier, served, chosen, to / name)
+        if refused:
+            console.print(f"{refused} of {len(images)} images could not be explained.")
+    if refused:
         raise typer.Exit(_SOME_REFUSED)
-
-
-def _explain(
-    console: Console, images: Sequence[Path], inside: Inside, out: Path
-) -> list[dict[str, Any]]:
-    """Explain all images, and return what was found, as in the JSON."""
-    from imgpipe.components.report.text import plural
-    from imgpipe.pipeline.command_line import image_bytes
-    from imgpipe.pipeline.configuration.config import Config
-
-    found: list[dict[str, Any]] = []
-    for (path, data, error), name in zip(
-        image_bytes.read(images, Config().judge.pixel_limit), _folders(images), strict=True
-    ):
-        if error:
-            found.append({"image": str(path), "error": error})
-            said = f"{path} could not be explained: {error}"
-            console.print(f"[red]{escape(said)}[/]", soft_wrap=True)
-            continue
-        written, label, top = _explain_one(data, inside, out / name)
-        said = escape(", ".join(f"{one['label']} {one['probability']:.3f}" for one in top))
-        console.print(
-            f"{escape(str(path))}  [bold]{escape(label)}[/]  [dim]{said}[/]", soft_wrap=True
-        )
-        for file in written:
-            console.print(f"  {escape(str(file))}", soft_wrap=True)
-        files = [str(file.absolute()) for file in written]
-        found.append({"image": str(path), "label": label, "top": top, "files": files})
-    if refused := sum("error" in image for image in found):
-        counted = plural(len(images), "image")
-        console.print(f"{refused} of {counted} could not be explained.")
-    return found
 
 
 def _folders(images: Sequence[Path]) -> Iterator[str]:
@@ -163,16 +115,22 @@ def _folders(images: Sequence[Path]) -> Iterator[str]:
         yield name
 
 
-def _explain_one(data: bytes, inside: Inside, folder: Path) -> tuple[list[Path], str, list[Any]]:
-    """Return the files that were written for one image, its label and most probable classes."""
+def _explain(
+    console: Console,
+    data: bytes,
+    classifier: Classifier,
+    served: Served,
+    chosen: Sequence[str],
+    folder: Path,
+) -> None:
+    """Draw one image into a folder, and print its most probable classes and the files."""
     import numpy as np
     import tensorflow as tf
 
     from imgpipe.models import preprocess
-    from imgpipe.models.network import activation_images, activations
+    from imgpipe.models.network import activation_images
 
-    classifier = inside.classifier
-    answer = inside.cam.run(image_bytes=np.array([data], object))
+    answer = served.run(image_bytes=np.array([data], object))
     probabilities, label = answer["probabilities"][0], answer["label"][0].decode()
     difference = float(np.abs(classifier.probabilities([data])[0] - probabilities).max())
     if not difference <= _PARITY:  # true for NaN too
@@ -180,41 +138,24 @@ def _explain_one(data: bytes, inside: Inside, folder: Path) -> tuple[list[Path],
             "the rebuilt network and the served model give different answers: a probability "
             f"differs by {difference:.2g}, expected at most {_PARITY:.0e}. Run the pipeline again."
         )
-    top = [
-        (classifier.vocabulary[i], float(probabilities[i]))
-        for i in np.argsort(-probabilities, kind="stable")[:_TOP]
-    ]
+    best = np.argsort(-probabilities, kind="stable")[:_TOP]
+    top = [(classifier.vocabulary[i], float(probabilities[i])) for i in best]
     image = preprocess.decode(tf.constant(data)).numpy()
     drawings = {"grad_cam.png": activation_images.grad_cam(image, answer["cam"][0], label, top)}
     pixels = preprocess.decode_and_resize(tf.constant(data), classifier.image_size).numpy()
-    found = activations.outputs(classifier.network, inside.layers, pixels)
-    # Numbered, so that a listing of the folder has the order of the layers.
-    numbers = {name: number for number, name in enumerate(inside.sizes)}
-    for name in inside.layers:
+    found = activation_images.outputs(classifier.network, chosen, pixels)
+    for number, name in enumerate(chosen, 1):  # a listing of the folder has the network's order
+        height, width, depth = found[name].shape
         safe = re.sub(r"[^\w.-]", "_", name)  # names of layers may contain slashes
-        drawing = _drawn(found[name], inside, name, pixels)
-        drawings[f"{numbers[name]:03d}_{safe}.png"] = drawing
+        title = f"{name}: {width} × {height} × {depth}"
+        drawings[f"{number:03}_{safe}.png"] = activation_images.feature_maps(found[name], title)
     # After all are drawn, so that an image has all of its drawings or none.
     for file, content in drawings.items():
         output_files.write(folder / file, content)
-    written = [folder / file for file in drawings]
-    return written, label, [{"label": name, "probability": value} for name, value in top]
-
-
-def _drawn(
-    values: npt.NDArray[np.float32], inside: Inside, name: str, pixels: npt.NDArray[np.float32]
-) -> bytes:
-    """Draw the output of one layer, as an encoded image."""
-    import numpy as np
-
-    from imgpipe.models.network import activation_images
-
-    size = inside.sizes[name]
-    title, seen = f"{name} ({size.kind})", np.round(pixels).astype(np.uint8)
-    if values.ndim == 3:
-        return activation_images.feature_maps(values, title, size.arithmetic, seen)
-    names = inside.classifier.vocabulary
-    return activation_images.vector(values.reshape(-1), title, size.arithmetic, seen, names)
+    said = ", ".join(f"{name} {probability:.3f}" for name, probability in top)
+    console.print(f"[bold]{escape(label)}[/]  [dim]{escape(said)}[/]", soft_wrap=True)
+    for file in drawings:
+        console.print(f"  {escape(str(folder / file))}", soft_wrap=True)
 
 
 def _print_layers(console: Console, sizes: Sequence[LayerSize]) -> None:
@@ -231,7 +172,14 @@ def _print_layers(console: Console, sizes: Sequence[LayerSize]) -> None:
     table.add_column("output", overflow="fold")
     table.add_column("parameters", justify="right", no_wrap=True)
     for size in sizes:
-        table.add_row(*map(escape, _cells(size)))
+        axes = [(f"{a.window}", f"{a.stride}", a.padding) for a in size.axes]
+        cells = (
+            *(size.name, size.kind, " + ".join(map(_spelled, dict.fromkeys(size.inputs)))),
+            *(map("×".join, map(dict.fromkeys, zip(*axes, strict=True))) if axes else ("", "", "")),
+            *(f"{size.filters or ''}", size.arithmetic, _spelled(size.output)),
+            f"{size.parameters:,}" if size.parameters else "",
+        )
+        table.add_row(*map(escape, cells))
     if not console.is_terminal:
         console.width = _TABLE_WIDTH
     console.print(table)
@@ -244,22 +192,5 @@ def _print_layers(console: Console, sizes: Sequence[LayerSize]) -> None:
     )
 
 
-def _cells(size: LayerSize) -> Iterator[Any]:
-    inputs = " + ".join(_spelled(shape) for shape in dict.fromkeys(size.inputs))
-    yield from (size.name or "–", size.kind, inputs)
-    yield from (size.window, size.stride, size.padding, size.filters)
-    yield from (size.arithmetic, _spelled(size.output))
-    yield f"{size.parameters:,}" if size.parameters else ""
-
-
-def _layer(size: LayerSize) -> dict[str, Any]:
-    return {
-        "name": size.name,
-        "kind": size.kind,
-        "output": list(size.output),
-        "parameters": size.parameters,
-    }
-
-
-def _spelled(shape: Sequence[int]) -> str:
+def _spelled(shape: Shape) -> str:
     return "×".join(map(str, shape))

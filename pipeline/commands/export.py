@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape
+from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 app = typer.Typer()
 
@@ -39,15 +39,14 @@ def command(
             "--max-loss", min=0, max=1, help="Validation accuracy that a LiteRT file may lose."
         ),
     ] = 0.005,
-    json_file: options.JsonListOption = None,
 ) -> None:
     """Export a published model as one file that maps resized pixels to probabilities.
 
     The file is written only if it answers as the served model does. LiteRT files are judged on the
     validation images: they have to reach the threshold, and may lose little accuracy.
     """
-    described = write(kind, out, to, version, max_loss, json_file == output_files.STANDARD_OUTPUT)
-    console = output_files.console_beside(json_file)
+    described = write(kind, out, to, version, max_loss, to_stderr=False)
+    console = new_console()
     parity, size = described["parity"], described["bytes"] / 1e6
     console.print(f"\n[bold green]{escape(described['file'])}[/], {size:.1f} MB")
     console.print(f"  model    {escape(described['model'])}")
@@ -68,7 +67,6 @@ def command(
             "another label when pixels are rounded to whole numbers"
         )
     console.print(f"  classes  {escape(', '.join(described['classes'][:20]))}")
-    output_files.write_json(described, json_file)
 
 
 def write(
@@ -85,7 +83,7 @@ def write(
         to_stderr: Whether progress is printed to standard error instead of standard output.
 
     Returns:
-        What ``--json`` writes.
+        The file, its size and its classes, and how it was compared and judged.
 
     Raises:
         ConfigError: An argument is wrong, or packages of an extra are missing.

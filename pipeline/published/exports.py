@@ -27,7 +27,6 @@ from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.pipeline.published.evaluation import Model
 
-SCHEMA = 1  # of what --json writes
 ONNX, KERAS, TFLITE, INT8 = "onnx", "keras", "tflite", "tflite-int8"
 MAX_LOSS = 0.005  # accuracy that a LiteRT file may lose, unless another limit is given
 _IMAGES = 64  # images whose probabilities are compared, at most
@@ -133,7 +132,7 @@ def export(
         max_loss: Accuracy that a LiteRT file may lose against the served model, from 0 to 1.
 
     Returns:
-        The content, and what ``--json`` writes without the path of the file.
+        The content, and how it was compared and judged.
 
     Raises:
         NotEqual: The probabilities differ by more than the tolerance, or the accuracy is too low.
@@ -154,7 +153,6 @@ def export(
         raise NotEqual(f"the {name} file was not written: {'; '.join(judged['reasons'])}.")
     tolerance = kind.tolerance if np.isfinite(kind.tolerance) else None
     return content, {
-        "schema": SCHEMA,
         "kind": name,
         "bytes": len(content),
         "model": str(model.folder),

@@ -20,8 +20,6 @@ FORMATS: dict[str, Any] = {
     "runs": runs.Runs,
     "compare": runs.Comparison,
     "evaluate": models.Evaluation,
-    "export": models.Export,
-    "explain": models.Explained,
     "predict": list[models.Prediction],
     "serve": serving.ServerLine,
     "drift": serving.Drift,

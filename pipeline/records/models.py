@@ -143,80 +143,8 @@ class Evaluation(Accuracy, Document):
     warnings: Annotated[list[str], "Sentences about what the metrics do not show."]
 
 
-class Parity(Record):
-    """The comparison of a file with the served model."""
-
-    images: Annotated[int, "Number of images that were compared."]
-    origin: Annotated[Literal["validation", "drawn"], "Where the compared images come from."]
-    tolerance: Annotated[
-        float | None,
-        "Largest allowed difference of a probability; null for a file that is only judged.",
-    ]
-    largest_difference: Annotated[float, "Largest difference of a probability."]
-    agreement: Annotated[
-        float, "Share of images with the label that the served model gives to the encoded image."
-    ]
-
-
-class JudgedExport(Record):
-    """The accuracy of a LiteRT file on all labelled validation images."""
-
-    images: Annotated[int, "Number of images."]
-    accuracy: Annotated[float, "Accuracy of the file."]
-    model_accuracy: Annotated[float, "Accuracy of the served model."]
-    agreement: Annotated[float, "Share of images with the label of the served model."]
-    threshold: Annotated[
-        float | None, "Accuracy that the file had to reach; null if it had to reach none."
-    ]
-    max_loss: Annotated[float, "Accuracy that it might lose against the served model."]
-    reasons: Annotated[list[str], "Why it is refused; empty for a file that was written."]
-
-
-class Export(Document):
-    """The file that was written."""
-
-    kind: Annotated[Literal["onnx", "keras", "tflite", "tflite-int8"], "Kind of file."]
-    file: Annotated[str, "Path of the file."]
-    bytes: Annotated[int, "Size of the file."]
-    model: Annotated[str, "Folder of the version."]
-    version: Annotated[int | None, _VERSION]
-    classes: Annotated[list[str], "Class names, in the order of the probabilities."]
-    parity: Annotated[Parity, "The comparison with the served model."]
-    judged: Annotated[
-        JudgedExport | None,
-        "The accuracy of a LiteRT file; null for other files, and if the images of the run no "
-        "longer exist.",
-    ]
-
-
-class Layer(Record):
-    """A layer."""
-
-    name: Annotated[str, "Name of the layer."]
-    kind: Annotated[str, "Kind of layer, such as Conv2D."]
-    output: Annotated[list[int], "Shape of the output of the layer, without the batch dimension."]
-    parameters: Annotated[int, "Number of weights of the layer."]
-
-
 class _Image(Record):
     image: Annotated[str, "Path of the image."]
-
-
-class ExplainedImage(_Image):
-    """An image, with either an error or all other fields."""
-
-    error: Annotated[str | None, "Why the file cannot be read or decoded."] = None
-    label: Annotated[str | None, "The predicted class."] = None
-    top: Annotated[list[Probability] | None, "The most probable classes."] = None
-    files: Annotated[list[str] | None, "Paths of the drawings."] = None
-
-
-class Explained(Document):
-    """The drawings and the layers of a network."""
-
-    model: Annotated[str, "Folder of the version."]
-    images: Annotated[list[ExplainedImage], "The images."]
-    layers: Annotated[list[Layer] | None, "All layers; null without `--layers`."]
 
 
 class Prediction(_Image, Document):

@@ -18,7 +18,7 @@ from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.published import exports
 from imgpipe.pipeline.published.evaluation import Model
-from tests import json_formats, python_program
+from tests import python_program
 from tests.images import encoded, noise
 from tests.pipeline import past_runs, small_version
 
@@ -42,8 +42,7 @@ def export(*arguments):
 @pytest.mark.parametrize("kind", ["onnx", "keras", "tflite"])
 def test_an_exported_file_answers_as_the_version_does(out, tmp_path, kind):
     file = tmp_path / f"model.{kind}"
-    described = json.loads(export(kind, out, "--to", file, "--json", "-").stdout)
-    json_formats.conform("export", described)
+    described = imgpipe.export(kind, out, file).summary
     assert described["file"] == str(file) and described["bytes"] == file.stat().st_size
     assert (described["kind"], described["version"]) == (kind, 1)
     assert described["classes"] == list(small_version.CLASSES)
@@ -57,7 +56,6 @@ def test_an_exported_file_answers_as_the_version_does(out, tmp_path, kind):
 def test_the_python_function_writes_a_file_with_the_same_parity(out, tmp_path):
     made = imgpipe.export("tflite", out, tmp_path / "model.tflite", version=1)
     assert made.file == tmp_path / "model.tflite" and made.file.stat().st_size > 1000
-    json_formats.conform("export", made.summary)
     assert made.largest_difference == made.summary["parity"]["largest_difference"] <= 2e-2
     with pytest.raises(ConfigError, match=r"expected onnx, keras, .*\. Received: 'torch'"):
         imgpipe.export("torch", out, tmp_path / "model.pt")
@@ -125,11 +123,9 @@ def judged(tmp_path_factory):
 @pytest.mark.parametrize("kind", ["tflite", "tflite-int8"])
 def test_a_lite_file_is_judged_on_the_validation_images(judged, tmp_path, kind):
     file = tmp_path / "model.tflite"
-    described = json.loads(
-        export(kind, judged, "--to", file, "--max-loss", 0.1, "--json", "-").stdout
-    )
-    json_formats.conform("export", described)
-    found = described["judged"]
+    said = export(kind, judged, "--to", file, "--max-loss", 0.1).stdout
+    assert "judged   accuracy" in said
+    found = imgpipe.export(kind, judged, file, max_loss=0.1).summary["judged"]
     assert (found["images"], found["model_accuracy"], found["threshold"]) == (20, 1.0, 0.9)
     assert found["accuracy"] == found["agreement"] >= 0.9
 

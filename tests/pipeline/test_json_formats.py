@@ -70,16 +70,3 @@ def test_conform_compares_every_field() -> None:
     for bad in ({**good, "more": 1}, {"schema": 1}, {**good, "version": True}, [good]):
         with pytest.raises((AssertionError, ValidationError)):
             json_formats.conform("predict", [bad])
-
-
-def test_explain_reports_its_files_its_layers_and_its_errors(photos: Path, tmp_path: Path) -> None:
-    version = small_version.push(tmp_path / "pushed")
-    (photos / "rock" / "notes.jpg").write_text("no image")
-    image, text = photos / "rock" / "0.png", photos / "rock" / "notes.jpg"
-    found = answer(
-        "explain", image, text, "--model", version, "--layers", "--to", tmp_path / "drawn"
-    )
-    drawn, refused = found["images"]
-    assert drawn["label"] == drawn["top"][0]["label"] and refused.keys() == {"image", "error"}
-    assert all(Path(file).is_file() for file in drawn["files"])
-    assert [layer["name"] for layer in found["layers"]][-1] and found["model"] == str(version)

@@ -12,7 +12,7 @@ from keras import layers
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.extractor import build_features
-from imgpipe.models.network import activations, cuts
+from imgpipe.models.network import activation_images, cuts
 from imgpipe.models.search.ways import backbone_of, ways
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import stages
@@ -108,9 +108,9 @@ def test_ways_are_found_in_a_network_that_contains_a_model_of_its_own_class(sett
 @pytest.mark.parametrize("settings", [_called], ids=["a call"], indirect=True)
 def test_the_maps_of_a_model_inside_the_network_are_shown(settings) -> None:
     network = backbone_of(settings)
-    names = activations.choose(network, [activations.ALL])
+    names = activation_images.choose(network, ["all"])
     assert {
-        name: a.shape for name, a in activations.outputs(network, names, _PIXELS[0]).items()
+        name: a.shape for name, a in activation_images.outputs(network, names, _PIXELS[0]).items()
     } == {
         "scaled": (32, 32, 3),
         "base": (8, 8, 8),
