@@ -23,7 +23,7 @@ app = typer.Typer()
 _SHOWN = 10  # images that are listed of each kind; all are in the JSON
 _EXAMPLES = """Examples:\n
   imgpipe compare imgpipe-out\n
-  imgpipe compare imgpipe-out/model/1 imgpipe-out/model/2 --html page.html\n
+  imgpipe compare imgpipe-out/model/1 imgpipe-out/model/2\n
   imgpipe compare imgpipe-out/runs/20260131-140559 other-out --json -
 """
 
@@ -46,7 +46,6 @@ def command(
         ),
     ] = None,
     json_file: options.JsonListOption = None,
-    html_file: options.HtmlOption = None,
 ) -> None:
     """Compare two runs: configuration, data, metrics, and images that only one gets right."""
     from imgpipe.pipeline.command_line import steps
@@ -55,20 +54,9 @@ def command(
     a, b = _chosen(first, second)
     with steps.quiet():  # without the messages that TensorFlow prints
         compared = run_comparison.compare(a, b).dump()
-        if html_file is not None:
-            output_files.write(html_file, _page(compared, (a, b)), "--html ")
     output_files.write_json(compared, json_file)
     if json_file != output_files.STANDARD_OUTPUT:
         _print(compared)
-
-
-def _page(compared: Mapping[str, Any], runs: Sequence[PastRun]) -> str:
-    from imgpipe.components.report import comparison_page
-    from imgpipe.pipeline.output import run_comparison
-
-    images = run_comparison.images(runs, comparison_page.shown(compared))
-    sentences = [paired(split, pair) for split, pair in compared["paired"].items()]
-    return comparison_page.render(compared, sentences, images)
 
 
 def _chosen(first: Path, second: Path | None) -> tuple[PastRun, PastRun]:
@@ -106,7 +94,7 @@ def _print(compared: Mapping[str, Any]) -> None:
             values = f"{_number(pair['a'])} → {_number(pair['b'])}"
             console.print(f"  {split} {metric(name)}: {values}")
     for split, pair in compared["paired"].items():
-        console.print(f"  {escape(paired(split, pair))}")
+        console.print(f"  {escape(_paired(split, pair))}")
     _print_curves(console, compared["curves"])
     if compared["paired_missing"]:
         console.print(f"  The images cannot be compared: {escape(compared['paired_missing'])}.")
@@ -155,13 +143,8 @@ def _print_images(
         console.print(f"  and {len(rows) - _SHOWN:,} more; --json FILE lists all of them")
 
 
-def paired(split: str, pair: Mapping[str, Any]) -> str:
-    """Describe the difference of two accuracies on the same images in a sentence.
-
-    Args:
-        split: Name of the split.
-        pair: An entry of ``paired`` in the JSON.
-    """
+def _paired(split: str, pair: Mapping[str, Any]) -> str:
+    """Describe the difference of two accuracies on the same images in a sentence."""
     # An interval that includes 0 leaves open which of the models is better.
     low, high = pair["ci95"]
     if low > 0:

@@ -49,15 +49,7 @@ def command(
     ] = None,
     settings: options.SettingsOption = None,
     json_file: options.JsonListOption = None,
-    html_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--html",
-            metavar="FILE",
-            help="Write a page that shows the mistakes.",
-            callback=options.writable_file,
-        ),
-    ] = None,
+    html_file: options.HtmlOption = None,
 ) -> None:
     """Evaluate a published model on labelled images that it was not trained on."""
     from imgpipe.pipeline.command_line.settings import configuration

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,29 +104,6 @@ def _p_value(only_a: int, only_b: int) -> float:
     # Images on which the models agree say nothing about which one is better. Under the null
     # hypothesis, each of the others is a coin toss.
     return float(min(1.0, 2 * bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
-
-
-def images(runs: Sequence[PastRun], wanted: set[str]) -> dict[str, bytes]:
-    """Read encoded images from the artifacts of runs, as far as they are there.
-
-    Args:
-        runs: The runs, of which later ones are asked for what earlier ones lack.
-        wanted: Hashes of the images.
-
-    Returns:
-        Encoded images by hash.
-    """
-    found: dict[str, bytes] = {}
-    for run in runs:
-        uri = run.artifact("ImageFilter", "examples")
-        for split in _SPLITS if uri and Path(uri).is_dir() else ():
-            for example in records.iterate(uri, split):
-                key = records.text(example, names.IMAGE_HASH)
-                if key in wanted and key not in found:
-                    found[key] = records.raw(example, names.IMAGE_BYTES)
-        if len(found) == len(wanted):  # the other run need not be read
-            break
-    return found
 
 
 def _identity(run: PastRun) -> formats.ComparedRun:

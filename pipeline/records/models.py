@@ -143,13 +143,10 @@ class Evaluation(Accuracy, Document):
     warnings: Annotated[list[str], "Sentences about what the metrics do not show."]
 
 
-class _Image(Record):
-    image: Annotated[str, "Path of the image."]
-
-
-class Prediction(_Image, Document):
+class Prediction(Document):
     """An image, with either an error or all other fields."""
 
+    image: Annotated[str, "Path of the image."]
     error: Annotated[str | None, "Why the image was refused."] = None
     label: Annotated[str | None, "The predicted class."] = None
     probability: Annotated[float | None, "Probability of the predicted class."] = None

@@ -16,7 +16,6 @@ from imgpipe.pipeline.output import past_runs
 from imgpipe.pipeline.output.past_runs import PastRun
 from imgpipe.pipeline.output.run_comparison import paired
 from tests import json_formats
-from tests.images import encoded, noise
 from tests.pipeline.past_runs import CLASSES, leave
 
 
@@ -139,7 +138,7 @@ def test_the_curves_of_both_runs_are_compared(out, tmp_path):
     epochs = [{"val_accuracy": 0.6}, {"val_accuracy": None}, {"val_accuracy": 0.875}]
     facts = out / "runs/20260103-100000/facts.json"
     facts.write_text(json.dumps({"training": {"fine_tune": {"epochs": epochs}}}))
-    result = invoke("compare", out, "--json", tmp_path / "c.json", "--html", tmp_path / "c.html")
+    result = invoke("compare", out, "--json", tmp_path / "c.json")
     assert "A in cross-validation: accuracy 0.500 with 20 training images → 0.750 with 40" in (
         result.stdout
     )
@@ -151,8 +150,6 @@ def test_the_curves_of_both_runs_are_compared(out, tmp_path):
         "a": {"images": points, "epochs": []},
         "b": {"images": [], "epochs": [0.6, None, 0.875]},
     }
-    html = (tmp_path / "c.html").read_text("utf-8")
-    assert html.count('<svg class="plot"') == 2 and "Validation accuracy by epoch" in html
     texts = [{"training": {"epochs": epochs}} for epochs in ("high", [{"val_accuracy": "high"}])]
     for damaged in ("{", '{"training": [1]}', *map(json.dumps, texts)):
         facts.write_text(damaged)
@@ -235,23 +232,3 @@ def test_open_prints_the_path_without_a_display(out, monkeypatch):
     (out / "runs/20260102-100000/report.html").unlink()
     with pytest.raises(ResourceError, match="run 20260102-100000 has no report"):
         open_command.command(out / "runs/20260102-100000")
-
-
-def test_the_page_shows_the_images_on_which_the_models_disagree(out, tmp_path):
-    folder = tmp_path / "examples"
-    with records.ShardWriter({"all": records.shard_path(str(folder), "validation", 0, 1)}) as kept:
-        for number, key in enumerate(("x", "y", "z", "c1")):
-            values = {names.IMAGE_HASH: key, names.IMAGE_BYTES: encoded(noise(number))}
-            kept.write("all", records.make(values))
-    file = out / "runs/20260103-100000/artifacts.json"
-    artifacts = json.loads(file.read_text())
-    file.write_text(json.dumps(artifacts | {"ImageFilter": {"examples": str(folder)}}))
-    page = tmp_path / "page.html"
-    result = invoke("compare", out, "--html", page)
-    assert result.exit_code == 0, result.output
-    html = page.read_text("utf-8")
-    assert "Could not be drawn" not in html and "<script" not in html
-    assert html.count("data:image/") == 3, "x, y and z, which only one of the models gets right"
-    for expected in ("accuracy 0.778 → 0.889", "Only A is right: 1 image", "train.epochs"):
-        assert expected in html
-    assert "dog/z.jpg" in html and "No difference." not in html
