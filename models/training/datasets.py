@@ -65,7 +65,8 @@ class Rows:
         """Feature vectors in memory, which TensorFlow gathers without a call of Python."""
         import tensorflow as tf
 
-        return tf.constant(self.stored)
+        with tf.init_scope():  # otherwise it would belong to the graph of the first dataset
+            return tf.constant(self.stored)
 
     def read(self, index: tf.Tensor) -> tf.Tensor:
         """Return rows as they are stored, without a copy of all rows in TensorFlow.

@@ -27,7 +27,10 @@ def _read(dataset) -> list[tuple[np.ndarray, ...]]:
 
 
 def test_each_epoch_has_every_row_once_in_another_order() -> None:
-    batches = _read(datasets.training(_vectors([0, 1] * 5), 2, _settings()))
+    rows = _vectors([0, 1] * 5)
+    batches, again = (_read(datasets.training(rows, 2, _settings())) for _ in "ab")
+    for batch, other in zip(batches, again, strict=True):
+        np.testing.assert_array_equal(batch[0], other[0])
     assert [len(batch[0]) for batch in batches] == [4, 4, 2] * 3
     epochs = [np.concatenate([b[0] for b in batches[i : i + 3]]).ravel() for i in (0, 3, 6)]
     for epoch in epochs:
