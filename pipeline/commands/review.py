@@ -81,7 +81,7 @@ def _ask(review: Review, host: str, port: int, opened: Path | None, console: Con
     from imgpipe.pipeline.review import server
 
     console.print(f"decisions  {escape(str(review.decisions.file))}", soft_wrap=True)
-    with server.running(review, host, port) as (address, thread):
+    with server.running(review, host, port) as (address, served):
         console.print(f"open       {escape(address)}", soft_wrap=True)
         console.print("Every answer is saved at once. Ctrl-C ends the review.")
         if host not in _THIS_MACHINE:
@@ -93,7 +93,7 @@ def _ask(review: Review, host: str, port: int, opened: Path | None, console: Con
             if file:
                 opening.show(file, console)
             try:
-                server.wait(thread)
+                served.wait()
             except signals.Stopped:
                 if signals.exit_code() != 128 + signal.SIGINT:  # Ctrl-C is the usual end
                     raise

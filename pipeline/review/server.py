@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import socket
-import threading
 from collections.abc import Iterator
 
-import uvicorn
-
-from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.review.web import Review, make_app
-from imgpipe.serving.server.web import page_address
+from imgpipe.serving.server.rest.port import HttpPort, host_to_open
 
-_POLL_S = 0.2  # seconds between two checks whether the server still runs
-_STOP_S = 5.0  # seconds for the server to end, after which its thread is left to run
+_STOP_S = 5.0  # seconds for the last answers
 
 
 @contextlib.contextmanager
-def running(review: Review, host: str, port: int) -> Iterator[tuple[str, threading.Thread]]:
+def running(review: Review, host: str, port: int) -> Iterator[tuple[str, HttpPort]]:
     """Serve a review while the context lasts.
 
     Args:
@@ -28,52 +21,15 @@ def running(review: Review, host: str, port: int) -> Iterator[tuple[str, threadi
         port: Port; 0 for any free one.
 
     Yields:
-        The address of the page with its token, and the thread of the server.
+        The address of the page with its token, and the port.
 
     Raises:
         ResourceError: The address cannot be bound.
     """
-    # Bound here, because uvicorn would only log that the port is taken, and exit.
-    bound = _bound(host, port)
-    config = uvicorn.Config(
-        make_app(review),
-        loop="asyncio",
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=1,
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, args=([bound],), name="review", daemon=True)
-    thread.start()
-    name = page_address.host_to_open(host)
-    # Browsers do not send what follows #, so that the token is in no request line and no log.
-    address = f"http://{name}:{bound.getsockname()[1]}/#{review.token}"
+    served = HttpPort(host, port, "--port 0 takes any free one")
+    served.start(make_app(review))
     try:
-        yield address, thread
+        # Browsers do not send what follows #, so that the token is in no request line and no log.
+        yield f"http://{host_to_open(host)}:{served.port}/#{review.token}", served
     finally:
-        server.should_exit = True
-        thread.join(_STOP_S)
-        bound.close()
-
-
-def wait(thread: threading.Thread) -> None:
-    """Wait until the server ends, so that the main thread can still receive signals."""
-    while thread.is_alive():
-        thread.join(_POLL_S)
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host.strip("[]"), port), family=family)
-    except OSError as error:
-        why = "the port is taken" if error.errno == errno.EADDRINUSE else error.strerror
-        raise ResourceError(
-            f"cannot listen on {host}:{port}: {why}. Choose another port, or --port 0 for any "
-            "free one."
-        ) from None
+        served.stop(_STOP_S)

@@ -23,7 +23,8 @@ from starlette.routing import Route
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.review.decisions import Decisions, Refused
 from imgpipe.pipeline.review.images import Images, NoImage
-from imgpipe.serving.server.web import pages, same_site
+from imgpipe.serving.server.rest.requests import is_foreign
+from imgpipe.serving.server.web import pages
 
 TOKEN = "X-Imgpipe-Token"
 _LARGEST = 16 << 10  # bytes of an answer
@@ -122,7 +123,7 @@ def _guarded(token: str, handle: _Handler) -> _Handler:
         try:
             # As bytes and in constant time: the time of `==` tells how many characters are right.
             given = request.headers.get(TOKEN, "").encode("latin-1")
-            if same_site.is_foreign(request) or not hmac.compare_digest(given, token.encode()):
+            if is_foreign(request) or not hmac.compare_digest(given, token.encode()):
                 raise _Denied(403, "Open the page at the address that imgpipe review prints.")
             return await handle(request)
         except _Denied as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgpipe.models.errors import ConfigError, ImgpipeError
-from imgpipe.serving.server import model_list
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.grpc_port import GrpcPort, Health
 from imgpipe.serving.server.monitoring.metrics import Metrics
@@ -26,18 +24,13 @@ from imgpipe.serving.server.status import StatusError
 from imgpipe.serving.server.tls import grpc_credentials, server_context
 from imgpipe.serving.server.versions import config as configs
 from imgpipe.serving.server.versions.config import ModelConfig
-from imgpipe.serving.server.web import page_address
 
 if TYPE_CHECKING:
-    from starlette.routing import Route
-
-    from imgpipe.serving.server.rest.listener import Listener
+    from imgpipe.serving.server.rest.app import RestApi
+    from imgpipe.serving.server.rest.port import HttpPort
 
 _log = logging.getLogger(__name__)
 _WORKERS_PER_CORE = 16
-METRICS = "/monitoring/prometheus/metrics"
-"""Path of the metrics on the REST port, which is the default path of TensorFlow Serving."""
-JSON = "application/json"
 _DRAIN_POLL_S = 0.01
 """Seconds between two checks whether a request still waits or runs."""
 _ANSWERS_S = 1.0
@@ -97,8 +90,8 @@ class ModelServer:
         self._services = Services(self.core, self._log, settings)
         health = Health(lambda: self.core.ready() and not self._stopping.is_set())
         self._grpc = GrpcPort(handlers(self._services, self.calls, self._pool), health, settings)
-        self._rest: Listener | None = None
-        self._web = self._web_routes() if self.shows_page else []
+        self._rest: HttpPort | None = None
+        self._api = self._rest_api() if settings.rest_api_port else None
 
     @property
     def target(self) -> str:
@@ -129,7 +122,8 @@ class ModelServer:
             if isinstance(error, ImgpipeError):
                 raise
             raise ConfigError(f"Failed to start server. Error: {error.message}") from error
-        self._start_rest()
+        if self._rest and self._api:
+            self._rest.start(self._api.app())
         self._grpc.start()
         if settings.model_config_file and settings.model_config_file_poll_wait_seconds > 0:
             threading.Thread(target=self._follow_config, name="config-file", daemon=True).start()
@@ -148,40 +142,23 @@ class ModelServer:
         if settings.grpc_socket_path:
             self._grpc.listen(f"unix:{settings.grpc_socket_path}")
         if settings.rest_api_port:
-            from imgpipe.serving.server.rest.listener import Listener
+            from imgpipe.serving.server.rest.port import HttpPort
 
-            self._rest = Listener(self.host, max(settings.rest_api_port, 0), self._tls)
+            flag = "--rest-port of imgpipe serve, --rest_api_port of imgpipe-model-server"
+            self._rest = HttpPort(self.host, max(settings.rest_api_port, 0), flag, self._tls)
             self.rest_port = self._rest.port
 
-    def _start_rest(self) -> None:
-        if self._rest is None:
-            return
-        from imgpipe.serving.server.rest.api import Api
-        from imgpipe.serving.server.rest.app import Endpoint, Page, make_app
+    def _rest_api(self) -> RestApi:
+        from imgpipe.serving.server.rest.app import RestApi
 
-        core, settings = self.core, self._settings
-        api = Api(core, self.calls, self._log, self._pool.workers)
-        endpoint = Endpoint(api, self._pool, settings)
-        pages = [
-            Page(METRICS, self._metrics.page),
-            Page("/v1/server/models", lambda: json.dumps(model_list.models(core)), JSON),
-        ]
-        self._rest.start(make_app(endpoint, core.ready, pages, self._web), endpoint)
-
-    def _web_routes(self) -> list[Route]:
-        from imgpipe.serving.server.web import collection, corrections, pages
-
-        folder = self._settings.collect_directory
-        kept = collection.Collection(Path(folder).absolute(), self.core) if folder else None
-        return [
-            *pages.routes(),
-            *corrections.routes(kept, self._pool, self._settings.rest_timeout),
-        ]
+        return RestApi(self.core, self.calls, self._log, self._pool, self._metrics, self._settings)
 
     @property
     def rest_target(self) -> str:
         """``http://host:port`` of the REST interface, for a client on this machine."""
-        return self._rest_at(page_address.host_to_open(self.host))
+        from imgpipe.serving.server.rest.port import host_to_open
+
+        return self._rest_at(host_to_open(self.host))
 
     def _rest_at(self, host: str) -> str:
         return f"http{'s' * bool(self._tls)}://{host}:{self.rest_port}"
@@ -235,8 +212,8 @@ class ModelServer:
         self._stopping.set()
         # The port stays open: gRPC would cancel requests that are arriving, which clients would
         # not retry.
-        if self._rest:
-            self._rest.drain()
+        if self._api:
+            self._api.draining = True
         self._pool.drain()
         end = time.monotonic() + grace
         while not self._pool.idle() and time.monotonic() < end:

@@ -194,10 +194,10 @@ def correction(file: Path) -> object:
     """Read the query string of a correction, which names a model, a version and a class."""
     from starlette.requests import Request
 
-    from imgpipe.serving.server.web import corrections
+    from imgpipe.serving.server.web import collection
 
     query = file.read_bytes()
-    spec, label = corrections.version_and_label(Request({"type": "http", "query_string": query}))
+    spec, label = collection.version_and_label(Request({"type": "http", "query_string": query}))
     return f"{spec.version is None} {label.isprintable()}"
 
 

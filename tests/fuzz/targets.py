@@ -152,10 +152,14 @@ def _model_config(file: Path) -> object:
 
 
 def _json(file: Path) -> object:
-    """Parse the body of a REST request."""
-    from imgpipe.serving.server.rest import json_text
+    """Read the body of a REST request, and write its values as an answer."""
+    from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
 
-    return sorted(json_text.read(file.read_bytes()))
+    from imgpipe.serving.server.rest import json_tensors
+
+    body = json_tensors.parse(file.read_bytes())
+    found = json_tensors.read(body, {"x": TensorInfo(dtype="DT_FLOAT")})
+    return f"{found['x'].ndim} {len(json_tensors.write(found, by_row=False)) > 20}"
 
 
 TARGETS = {

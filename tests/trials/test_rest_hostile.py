@@ -1,13 +1,12 @@
 """The server answers or refuses every HTTP request, stays up, and stays small.
 
-The requests are deep JSON (CVE-2025-0649 ends TensorFlow Serving 2.19), compressed bombs, 2,000
-mutated bodies, 2,000 mutated requests on the wire, and hundreds of connections that never finish.
+The requests are deep JSON (CVE-2025-0649 ends TensorFlow Serving 2.19), JSON bombs, 2,000 mutated
+bodies, 2,000 mutated requests on the wire, and 1,500 connections that never finish.
 """
 
 from __future__ import annotations
 
 import base64
-import gzip
 import http.client
 import json
 import random
@@ -15,7 +14,6 @@ import re
 import socket
 import threading
 import time
-import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +27,8 @@ from .serving_program import MEGABYTE, Program, program
 from .test_serving_inputs import mutated
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(170)]
-BODIES, WIRES, CLIENTS, BOMBS, SLOW = 2_000, 2_000, 4, 20, 200
+BODIES, WIRES, CLIENTS, SLOW = 2_000, 2_000, 4, 1_500
+MOST_DELAY_S = 0.3
 TIMEOUT_S = 3.0
 TWO = {"predictions": [2.5, 3.0]}
 PATIENCE_S = 0.2
@@ -123,39 +122,51 @@ class Watch:
 
 def test_deep_json_is_refused(rest, record_property):
     slowest = 0.0
-    for levels in (501, 5_000, 50_000, 500_000, 5_000_000):
+    for levels in (1_100, 50_000, 5_000_000):
         for opening, closing in ((b"[", b"]"), (b'{"a":', b"}")):
             for body in (
                 b'{"instances": ' + opening * levels + b"1" + closing * levels + b"}",
-                b'{"x": ' + opening * levels,
                 opening * levels,
             ):
                 began = time.monotonic()
                 status, answer = rest.ask("/v1/models/half:predict", body)
                 slowest = max(slowest, time.monotonic() - began)
-                assert status == 400 and b"Nesting too deep" in answer, answer
+                assert status in (400, 413), answer
     record_property("slowest_s", round(slowest, 2))
     assert slowest < TIMEOUT_S * 2
     assert rest.works()
 
 
-def test_compressed_bombs_are_refused_without_using_memory(rest, record_property):
-    packer = zlib.compressobj(9, wbits=31)
-    bomb = b"".join(packer.compress(bytes(16 * MEGABYTE)) for _ in range(64)) + packer.flush()
-    assert len(bomb) < 2 * MEGABYTE  # it decompresses to 1 GiB
-    with Watch(rest.program) as watch:
-        codes: Counter[int] = Counter()
+def test_bombs_delay_no_other_request(rest, record_property):
+    """The largest allowed bodies of numbers, and larger ones, from four clients at once."""
+    bombs = [
+        b'{"instances": [' + b"0.1234567," * 249_000 + b"1]}",
+        b'{"instances": [' + b"1," * 10_000_000 + b"1]}",
+        b'{"inputs": [' + b'"", ' * 240_000 + b'"' + b"x" * (20 << 20) + b'"]}',
+    ]
+    over = threading.Event()
 
-        def work() -> None:
-            for _ in range(BOMBS // CLIENTS):
-                status, _ = rest.ask("/v1/models/half:predict", bomb, {"Content-Encoding": "gzip"})
-                codes[status] += 1
+    def work() -> None:
+        for number in range(9):
+            rest.ask("/v1/models/half:predict", bombs[number % len(bombs)])
 
+    def bomb() -> None:
         in_threads(work)
+        over.set()
+
+    with Watch(rest.program) as watch:
+        thread = threading.Thread(target=bomb)
+        thread.start()
+        times = []
+        while not over.is_set():
+            began = time.monotonic()
+            assert rest.ask("/v1/models/half:predict", b'{"instances": [1, 2]}')[0] == 200
+            times.append(time.monotonic() - began)
+        thread.join()
+    record_property("slowest_s", round(max(times), 3))
     record_property("grown_mib", watch.grown // MEGABYTE)
-    assert sum(codes.values()) == BOMBS // CLIENTS * CLIENTS
-    assert set(codes) <= {413, 504}
-    assert watch.grown < 64 * MEGABYTE  # a body that is found to be too large is not kept
+    print(f"slowest {max(times):.3f} s of {len(times)}, {watch.grown // MEGABYTE} MiB")
+    assert max(times) < MOST_DELAY_S
     assert rest.works()
 
 
@@ -185,7 +196,7 @@ def good_bodies() -> list[tuple[str, bytes]]:
         ("half:predict", {"instances": [1.0, 2.5, -3e4]}),
         ("half:predict", {"inputs": {"x": [1, 2, 3]}}),
         ("half:predict", {"signature_name": "pair", "inputs": {"a": [0.5, 1], "b": [3, 4]}}),
-        ("half:classify", {"examples": [{"x": [1.0], "y": "z"}], "context": {"c": True}}),
+        ("half:predict", {"inputs": {"x": [[1.0, 2], [3, 4]]}, "more": [None, True, "\u00e9"]}),
         ("images:predict", {"instances": [image, image]}),
         ("images:predict", {"instances": [{"image_bytes": image}]}),
     ]
@@ -230,12 +241,8 @@ def test_mutated_bodies_are_answered_or_refused(rest, record_property):
             rng = random.Random(next(seeds))
         for _ in range(BODIES // CLIENTS):
             path, body = rng.choice(goods)
-            headers = {}
             body = changed(rng, body)
-            if rng.random() < 0.2:
-                body, headers = gzip.compress(body, 1), {"Content-Encoding": "gzip"}
-                body = changed(rng, body) if rng.random() < 0.5 else body
-            status, answer = rest.ask(f"/v1/models/{path}", body, headers)
+            status, answer = rest.ask(f"/v1/models/{path}", body)
             found = json.loads(answer)
             assert (status == 200) == ("error" not in found), (body, answer)
             with lock:
@@ -324,7 +331,7 @@ def send(port: int, data: bytes) -> bytes:
 
 
 def test_connections_that_never_finish_are_closed(rest, record_property):
-    """Hundreds of slow connections delay no other client."""
+    """They delay no other client."""
     threads_before, fds_before = rest.program.handles()
     head = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: h\r\n"
     starts = [b"", b"P", head, head + b"Content-Length: 99\r\n\r\n{"]
@@ -332,10 +339,14 @@ def test_connections_that_never_finish_are_closed(rest, record_property):
     try:
         for number, connection in enumerate(slow):
             connection.sendall(starts[number % len(starts)])
-        began = time.monotonic()
-        for _ in range(20):
+        times = []
+        for _ in range(40):
+            began = time.monotonic()
             assert rest.works()
-        record_property("working_s", round((time.monotonic() - began) / 20, 4))
+            times.append(time.monotonic() - began)
+        print(f"slowest {max(times):.3f} s")
+        record_property("slowest_s", round(max(times), 3))
+        assert max(times) < MOST_DELAY_S
         end = time.monotonic() + 40
         for connection in slow:
             connection.settimeout(max(end - time.monotonic(), 0.01))

@@ -1,13 +1,10 @@
-"""The REST interface: TensorFlow Serving's paths, JSON and messages, over HTTP.
+"""The REST interface: TensorFlow Serving's paths and JSON over HTTP.
 
-The modules, from the lowest layer to the highest: ``json_text`` parses JSON within limits,
-``json_tensors`` and ``json_examples`` convert it to the inputs of a model, and ``json_answers``
-converts outputs to JSON. ``paths`` parses URLs, and ``api`` answers one request. ``body`` and
-``app`` are the ASGI application with its bodies, time limits, health checks and metrics, and
-``listener`` runs it in a thread with uvicorn.
+``port`` runs an ASGI application with uvicorn, and ``requests`` reads bodies within limits and
+refuses pages of other sites; pages for people use both too. ``json_tensors`` converts between JSON
+and arrays, and ``app`` answers the requests with the models, threads and limits of gRPC.
 
-REST and gRPC requests use the same ``handle``, ``calls``, threads and limits. Four things differ
-from TensorFlow Serving on purpose: nesting, bodies, headers and waiting times are bounded; strings
-that are not UTF-8 are returned as ``{"b64": …}`` and not as broken JSON; there are URLs for health
-checks; and SIGTERM lets running requests finish.
+Three things differ from TensorFlow Serving on purpose: bodies, nesting, numbers of values and
+waiting times are bounded; NaN and infinity are refused in requests and ``null`` in answers; and
+there are URLs for health checks.
 """

@@ -1,137 +1,189 @@
-"""The ASGI application around the REST API: health checks, metrics and the list of models.
+"""The ASGI application: TensorFlow Serving's REST API, health checks and pages.
 
-The health check URLs need neither a model nor a free thread:
+    POST /v1/models/NAME[/versions/N|/labels/LABEL]:predict
+    GET  /v1/models/NAME[/versions/N|/labels/LABEL][/metadata]
+    GET  /v1/server/models                    all models with their versions and labels
+    GET  /v1/health/live, /v1/health/ready    whether the process, and every model, answers
+    GET  /monitoring/prometheus/metrics
 
-* ``/v1/health/live``, ``/v2/health/live``: the process answers;
-* ``/v1/health/ready``, ``/v2/health/ready``: every model has a version that answers, and the
-  server is not stopping; otherwise 503. The ``/v2`` URLs are those of KServe's protocol v2.
-
-Pages beside the API (metrics, the list of models) are made when they are asked for.
+Requests share the core, the threads and the limits of gRPC. Those that describe a model need no
+thread, and are answered while all threads are busy.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gzip
 import re
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
+import numpy as np
+from google.protobuf import json_format
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Mount, Route
+from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 
-from imgpipe.serving.server.requests.pool import Refused, SheddingPool
-from imgpipe.serving.server.rest import body as bodies
-from imgpipe.serving.server.rest import paths
-from imgpipe.serving.server.rest.api import Answer, Api, RestRequest, failure
-from imgpipe.serving.server.rest.options import MAX_BODY_BYTES
+from imgpipe.serving import tensors
+from imgpipe.serving.server import status
+from imgpipe.serving.server.core import Core
+from imgpipe.serving.server.monitoring.metrics import Metrics
+from imgpipe.serving.server.monitoring.request_log import RequestLog
+from imgpipe.serving.server.requests.calls import Call, Calls
+from imgpipe.serving.server.requests.pool import SheddingPool
+from imgpipe.serving.server.requests.predict import Handle, Prediction, Spec
+from imgpipe.serving.server.rest import json_tensors
+from imgpipe.serving.server.rest.requests import (
+    Bodies,
+    is_of_another_site,
+    json_response,
+    refusal,
+)
 from imgpipe.serving.server.settings import Settings
-from imgpipe.serving.server.status import Code, StatusError
+from imgpipe.serving.server.signature_names import DEFAULT_SIGNATURE
+from imgpipe.serving.server.status import Code, StatusError, invalid
+from imgpipe.serving.server.versions.version import VersionState
+from imgpipe.serving.server.web import collection, pages
+from imgpipe.serving.server.web.collection import Collection
 
+METRICS = "/monitoring/prometheus/metrics"
+"""Path of the metrics, which is the default path of TensorFlow Serving."""
 VERSION_HEADER = "Model-Version"
 """Header with the version that answered, which TensorFlow Serving's JSON does not contain."""
-_BODIES_AT_ONCE = 4
-"""Number of bodies of the largest allowed size that fit into memory at once."""
-_MIN_GZIP_BYTES = 1024
-"""Shorter answers are not compressed."""
-_GZIP_LEVEL = 4
-_ACCEPTS_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNORECASE)
-"""An Accept-Encoding with gzip, unless its weight is 0 (RFC 9110, section 12.4.2)."""
-_LATE_S = 0.05
-"""Extra seconds after the deadline, in which the run itself can report it."""
-_TIMED_OUT = 408
+_PATH = re.compile(
+    r"/v1/models(?:/(?P<name>[^/:]+))?"
+    r"(?:/versions/(?P<version>[0-9]{1,18})|/labels/(?P<label>[^/:]+))?"
+    r"(?P<action>/metadata|:predict)?",
+    re.IGNORECASE,
+)
+"""As in model_servers/http_rest_api_util.cc; 18 digits always fit an int64."""
 _FOREIGN = (
-    "The request seems to come from a page of another site. If it is your own, send Content-Type: "
-    "application/json, or let the proxy keep the Host header."
+    "The request seems to come from a page of another site. If it is your own, let the proxy keep "
+    "the Host header."
 )
 
 
-@dataclass(frozen=True)
-class Page:
-    """A page whose text is created for each request."""
+class RestApi:
+    """Answers everything under ``/v1/``, and 404 to the rest.
 
-    path: str
-    make: Callable[[], str]
-    media_type: str = "text/plain"
+    Args:
+        core: The models.
+        calls: Observes the requests to predict.
+        log: The request log.
+        pool: The threads of the requests.
+        metrics: What Prometheus reads.
+        settings: The settings of the server.
 
-    async def show(self, request: Request) -> Response:
-        """Answer a request for the page."""
-        return Response(self.make(), media_type=self.media_type)
+    Raises:
+        ConfigError: Corrected images cannot be written to the folder that the settings name.
+    """
 
-
-class Endpoint:
-    """Everything under ``/v1/``, and 404 for the rest."""
-
-    def __init__(self, api: Api, pool: SheddingPool, settings: Settings) -> None:
-        self._api, self._pool, self._timeout = api, pool, settings.rest_timeout
-        self._budget = bodies.Budget(_BODIES_AT_ONCE * MAX_BODY_BYTES)
+    def __init__(
+        self,
+        core: Core,
+        calls: Calls,
+        log: RequestLog,
+        pool: SheddingPool,
+        metrics: Metrics,
+        settings: Settings,
+    ) -> None:
+        self._core, self._calls, self._log, self._pool = core, calls, log, pool
+        self._metrics, self._timeout = metrics, settings.rest_timeout
+        self._bodies = Bodies(settings.rest_timeout)
+        self._pages: list[Route] = []
+        if settings.web_page:
+            folder = settings.collect_directory
+            kept = Collection(Path(folder).absolute(), core) if folder else None
+            self._pages = [*pages.routes(), *collection.routes(kept, pool, self._bodies)]
         self.draining = False
-        self.running = 0
-        """Number of requests without an answer so far."""
+        """Whether new requests are refused."""
+
+    def app(self) -> Starlette:
+        """Return the ASGI application, with the pages that the settings ask for."""
+
+        async def live(request: Request) -> Response:
+            return json_response({"live": True})
+
+        async def ready(request: Request) -> Response:
+            up = not self.draining and self._core.ready()
+            answer = json_response({"ready": up})
+            answer.status_code = 200 if up else 503
+            return answer
+
+        async def models(request: Request) -> Response:
+            return json_response(self._models())
+
+        async def metrics(request: Request) -> Response:
+            return Response(self._metrics.page(), media_type="text/plain")
+
+        own = [
+            Route("/v1/health/live", live),
+            Route("/v1/health/ready", ready),
+            Route("/v1/server/models", models),
+            Route(METRICS, metrics),
+        ]
+        return Starlette(routes=[*own, *self._pages, Mount("/", self)])
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """ASGI."""
-        self.running += 1
-        try:
-            response = await self._response(Request(scope, receive))
-            if response is not None:
-                await response(scope, receive, send)
-        finally:
-            self.running -= 1
+        answer = await self._answer(Request(scope, receive))
+        await answer(scope, receive, send)
 
-    async def _response(self, request: Request) -> Response | None:
+    async def _answer(self, request: Request) -> Response:
         # The path as it was sent: names of models may contain an encoded slash or colon.
         path = request.scope["raw_path"].decode("latin-1")
         if query := request.scope["query_string"]:
             path += "?" + query.decode("latin-1")
-        if not paths.is_api(path):
+        if path[:4].lower() != "/v1/":
             return Response(status_code=404)
+        try:
+            spec, action = _target(request.method, path)
+            if action != ":predict":
+                return self._describe(spec, action)
+        except StatusError as error:
+            return refusal(error)
         peer = ":".join(map(str, request.client)) if request.client else "unix"
         deadline = time.monotonic() + self._timeout
-        encoding = request.headers.get("content-encoding", "")
-        received = RestRequest(request.method, path, peer, encoding=encoding, deadline=deadline)
-        if self.draining:
-            error = StatusError(Code.UNAVAILABLE, "The server is stopping. Use another server.")
-            await bodies.discard(request.receive)
-            return _closing(self._api.refuse(received, error))
-        if request.method == "POST" and _is_foreign(request):
-            foreign = StatusError(Code.PERMISSION_DENIED, _FOREIGN)
-            await bodies.discard(request.receive)
-            return _closing(self._api.refuse(received, foreign))
-        try:
-            async with asyncio.timeout(self._timeout):
-                body = await bodies.read(
-                    request.receive,
-                    request.headers.get("content-length", ""),
-                    MAX_BODY_BYTES,
-                    self._budget,
-                )
-        except bodies.ClientDisconnected:
-            return None
-        except TimeoutError:
-            late = StatusError(
-                Code.DEADLINE_EXCEEDED,
-                f"The request was not complete within {self._timeout:g} s.",
-            )
-            return _closing(replace(self._api.refuse(received, late), status=_TIMED_OUT))
-        except StatusError as error:
-            await bodies.discard(request.receive)
-            return _closing(self._api.refuse(received, error))
-        received = replace(received, body=body)
-        try:
-            if received.verb == "GET":
-                # The status and the metadata of a model need no thread, and are answered while all
-                # threads are busy. Handing them to a thread also took more time than the answer.
-                return _response(self._api.answer(received), _accepts_gzip(request))
-            return await self._run_in_pool(received, request)
-        finally:
-            self._budget.give_back(len(body))
+        call = Call("Predict", "REST", peer, deadline=deadline, model=spec.name)
+        return await self._bodies.answer(
+            request,
+            lambda body: self._run(request, call, spec, body),
+            lambda: self._check(request),
+            lambda error: self._calls.refuse(call, error),
+        )
 
-    async def _run_in_pool(self, received: RestRequest, request: Request) -> Response:
+    def _check(self, request: Request) -> None:
+        if self.draining:
+            raise StatusError(Code.UNAVAILABLE, "The server is stopping. Use another server.")
+        if is_of_another_site(request):
+            raise StatusError(Code.PERMISSION_DENIED, _FOREIGN)
+
+    def _describe(self, spec: Spec, action: str) -> Response:
+        if not action:
+            # A label is ignored here, as in TensorFlow Serving.
+            return json_response(_status(self._core.states(spec.name, spec.version)))
+        with self._core.acquire(spec) as handle:
+            return json_response(_metadata(handle), {VERSION_HEADER: str(handle.version)})
+
+    def _models(self) -> dict[str, Any]:
+        labels = {name: config.labels for name, config in self._core.configs.items()}
+        return {
+            "models": [
+                {
+                    "name": name,
+                    "version_labels": {key: str(n) for key, n in labels.get(name, {}).items()},
+                    **_status(manager.states()),
+                }
+                for name, manager in sorted(self._core.models.items())
+            ]
+        }
+
+    async def _run(self, request: Request, call: Call, spec: Spec, body: bytes) -> Response:
+        """Answer a request in a thread; it is not run if its client leaves before."""
         waiting = True
 
         # After the body, the next message of ASGI says that the client has left.
@@ -141,87 +193,83 @@ class Endpoint:
                 pass
             waiting = False
 
-        compress = _accepts_gzip(request)
-        received = replace(received, is_active=lambda: waiting)
+        call.is_active, call.request_bytes = lambda: waiting, len(body)
         watcher = asyncio.create_task(watch())
         try:
-            left = received.deadline - time.monotonic() if received.deadline else None
-            async with asyncio.timeout(None if left is None else left + _LATE_S):
-                return await self._pool.run(lambda: _response(self._api.answer(received), compress))
-        except Refused as refusal:
-            return _response(self._api.refuse(received, refusal), compress)
-        except TimeoutError:
-            waiting = False
-            late = StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded before the answer.")
-            return _response(failure(late), compress)
+            work = lambda: self._calls.run(call, lambda _: self._predict(call, spec, body))  # noqa: E731
+            text = await self._pool.run(work)
         finally:
+            waiting = False
             watcher.cancel()
+        headers = {VERSION_HEADER: str(call.version)}
+        return Response(text, headers=headers, media_type="application/json")
+
+    def _predict(self, call: Call, spec: Spec, data: bytes) -> bytes:
+        body = json_tensors.parse(data)
+        with self._core.acquire(spec) as handle:
+            call.version = handle.version
+            signature = handle.signatures.get(body.signature_name or DEFAULT_SIGNATURE)
+            if signature is None:
+                raise invalid(
+                    f'Serving signature name: "{body.signature_name}" not found in signature def'
+                )
+            inputs = json_tensors.read(body, signature.inputs)
+            answer = handle.predict(inputs, body.signature_name, call=call)
+        call.signature, call.rows = answer.signature_name, answer.rows
+        call.run_seconds = answer.run_seconds
+        text = json_tensors.write(answer.outputs, by_row=body.by_row)
+        if self._log.enabled:
+            self._record(handle, inputs, answer)
+        return text
+
+    def _record(self, handle: Handle, inputs: Mapping[str, np.ndarray], answer: Prediction) -> None:
+        request, response = predict_pb2.PredictRequest(), predict_pb2.PredictResponse()
+        for message in (request, response):
+            message.model_spec.name = handle.name
+            message.model_spec.signature_name = answer.signature_name
+        response.model_spec.version.value = handle.version
+        for alias, value in inputs.items():
+            tensors.fill_compact(request.inputs[alias], value)
+        for alias, value in answer.outputs.items():
+            tensors.fill_typed(response.outputs[alias], value)
+        self._log.record(request, response)
 
 
-def _is_foreign(request: Request) -> bool:
-    """Return whether a page of another site sends a request without asking the server first.
-
-    Browsers ask (CORS) before they send JSON to another site, but not before they send text.
-    """
-    headers = request.headers
-    # Pages cannot set Sec-Fetch-Site themselves. Proxies may add the port to Host, or replace it.
-    if "origin" not in headers or headers.get("sec-fetch-site") == "same-origin":
-        return False
-    scheme, _, host = headers["origin"].partition("://")
-    port = ":443" if scheme == "https" else ":80"
-    if host and host.removesuffix(port) == headers.get("host", "").removesuffix(port):
-        return False
-    return not headers.get("content-type", "").lower().startswith("application/json")
+def _target(verb: str, path: str) -> tuple[Spec, str]:
+    """Return the version that a request names, and ``:predict``, ``/metadata`` or nothing."""
+    match = _PATH.fullmatch(path)
+    action = (match["action"] or "").lower() if match else ""
+    if match is None or verb != ("POST" if action == ":predict" else "GET"):
+        raise invalid(f"Malformed request: {verb} {path}")
+    if not match["name"]:
+        raise invalid("Missing model name in request.")
+    label = unquote(match["label"]) if match["label"] else None
+    number = int(match["version"]) if match["version"] else None
+    return Spec(unquote(match["name"]), number, label), action
 
 
-def _accepts_gzip(request: Request) -> bool:
-    return bool(_ACCEPTS_GZIP.search(request.headers.get("accept-encoding", "")))
-
-
-def _response(answer: Answer, compress: bool) -> Response:
-    content = answer.text.encode("utf-8", "replace")
-    headers = {} if answer.version is None else {VERSION_HEADER: str(answer.version)}
-    if compress and len(content) >= _MIN_GZIP_BYTES:
-        content = gzip.compress(content, _GZIP_LEVEL, mtime=0)  # same answer, same bytes
-        headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
-    return Response(content, answer.status, headers, "application/json")
-
-
-def _closing(answer: Answer) -> Response:
-    """Return an answer that closes the connection, because the rest of the body may be endless."""
-    response = _response(answer, compress=False)
-    response.headers["Connection"] = "close"
-    return response
-
-
-def make_app(
-    api: Endpoint,
-    ready: Callable[[], bool],
-    pages: Sequence[Page],
-    web: Sequence[Route] = (),
-) -> Starlette:
-    """Return the ASGI application.
-
-    Args:
-        api: The endpoint for ``/v1/``.
-        ready: Returns whether every model has an available version.
-        pages: Further pages, such as the metrics and the list of models.
-        web: Routes of the page for people, if there is one.
-    """
-
-    async def live(request: Request) -> Response:
-        return JSONResponse({"live": True})
-
-    async def is_ready(request: Request) -> Response:
-        up = not api.draining and ready()
-        return JSONResponse({"ready": up}, 200 if up else 503)
-
-    return Starlette(
-        routes=[
-            *(Route(f"/{version}/health/live", live) for version in ("v1", "v2")),
-            *(Route(f"/{version}/health/ready", is_ready) for version in ("v1", "v2")),
-            *(Route(page.path, page.show) for page in pages),
-            *web,
-            Mount("/", api),
+def _status(states: Sequence[VersionState]) -> dict[str, Any]:
+    return {
+        "model_version_status": [
+            {
+                "version": str(state.version),
+                "state": state.state.name,
+                "status": {
+                    "error_code": status.code_name(state.code),
+                    "error_message": status.truncate(state.message),
+                },
+            }
+            for state in states
         ]
+    }
+
+
+def _metadata(handle: Handle) -> dict[str, Any]:
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    for key, signature in handle.signatures.items():
+        signatures.signature_def[key].CopyFrom(signature)
+    described = json_format.MessageToDict(
+        signatures, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
+    spec = {"name": handle.name, "signature_name": "", "version": str(handle.version)}
+    return {"model_spec": spec, "metadata": {"signature_def": described}}

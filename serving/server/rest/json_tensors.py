@@ -1,367 +1,247 @@
-"""Conversion of JSON to the arrays of a Predict request, in row or column format.
+"""Conversion between the JSON of TensorFlow Serving's Predict and arrays, within limits.
 
-Valid lists are flattened level by level and converted to an array at once, which is fast. Invalid
-lists are examined again value by value, to report the error in the order and with the messages of
-TensorFlow Serving (util/json_tensor.cc).
+    {"signature_name": "serving_default", "instances": [ROW, …]}  ->  {"predictions": [ROW, …]}
+    {"inputs": COLUMN or {NAME: COLUMN}}                          ->  {"outputs": …}
+
+A row is the value of the only input, or an object with the value of each. Bytes are
+``{"b64": TEXT}``, in answers for outputs whose names end in ``_bytes`` and for strings that are not
+UTF-8.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import math
+import threading
 from collections.abc import Mapping
-from itertools import chain
-from typing import Any, Literal, NoReturn
+from dataclasses import dataclass
+from typing import Any
 
-import ml_dtypes
 import numpy as np
+import orjson
 
 from imgpipe.serving import tensors
-from imgpipe.serving.server.rest.json_text import Constant, Repeated, complaint, kind, shown
-from imgpipe.serving.server.status import Code, StatusError, invalid
+from imgpipe.serving.server.rest.requests import too_large
+from imgpipe.serving.server.status import invalid
 from imgpipe.serving.tensors import DType
 
-Form = Literal["row", "columnar"]
+MAX_VALUES = 250_000
+"""Largest number of values of a request; an image of 224 x 224 x 3 pixels has 150,528. A million
+took 0.3 s to convert, in which other requests wait for Python's interpreter lock."""
+_AT_ONCE = 50_000
+"""Number of values that are written without a pause for other threads: about a millisecond."""
+_ROWS, _COLUMNS = "instances", "inputs"
 _B64 = "b64"
-_LARGEST = {
-    "bfloat16": float(ml_dtypes.finfo(ml_dtypes.bfloat16).max),
-    "half": float(np.finfo(np.float16).max),
-    "float": float(np.finfo(np.float32).max),
-    "double": float(np.finfo(np.float64).max),
-}
-"""Numbers are rounded to the nearest value of these types without an error, as in TensorFlow
-Serving (api_rest.md, "Floating Point Precision"). Numbers beyond these are refused."""
+_BYTES_SUFFIX = "_bytes"
+_one_at_a_time = threading.Lock()
+"""Held while a body is converted: several threads would take turns with the interpreter lock, and
+the requests between them would wait for all."""
 
 
-def read_predict(
-    document: dict[str, Any], infos: Mapping[str, Any], signature_name: str
-) -> tuple[Form, dict[str, np.ndarray]]:
-    """Convert the inputs of a Predict request.
+@dataclass(frozen=True)
+class PredictBody:
+    """The body of a request.
+
+    Attributes:
+        signature_name: Name of the signature, which may be empty.
+        by_row: Whether the values come in rows, as the answer does.
+        value: The rows or the columns.
+    """
+
+    signature_name: str
+    by_row: bool
+    value: Any
+
+
+def parse(data: bytes) -> PredictBody:
+    """Parse the body of a request.
 
     Args:
-        document: The parsed body of the request.
-        infos: TensorInfo of each input of the signature by name.
-        signature_name: The name in the request, for messages.
-
-    Returns:
-        The format of the request, which is also that of its answer, and the inputs by name.
+        data: JSON in UTF-8.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, the inputs do not fit the signature; UNIMPLEMENTED, the type
-            of an input does not exist in JSON. The messages are TensorFlow Serving's.
+        HttpError: There are too many values.
+        StatusError: INVALID_ARGUMENT, the body is no JSON or not in the format of Predict.
     """
-    if not infos:
-        raise invalid(f"Failed to get input map for signature: {signature_name or 'DEFAULT'}")
-    dtypes = {name: _dtype_of(info) for name, info in infos.items()}
-    if "instances" in document:
-        if "inputs" in document:
-            raise complaint(
-                document,
-                "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to "
-                "exist ",
-            )
-        return "row", _instances(document, dtypes)
-    if "inputs" in document:
-        return "columnar", _inputs(document["inputs"], dtypes)
-    raise invalid("Missing 'inputs' or 'instances' key")
-
-
-def _dtype_of(info: Any) -> DType:
-    dtype = tensors.dtype_of(info.dtype)
-    if dtype is None or dtype.numpy.kind == "c":
-        raise StatusError(
-            Code.UNIMPLEMENTED,
-            f"Conversion of JSON Value to type: {tensors.dtype_name(info.dtype)}",
+    # Every value but the document itself follows a comma or a bracket, also inside of strings,
+    # where there are few.
+    if sum(map(data.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise too_large(
+            f"holds more than {MAX_VALUES:,} values (numbers, strings, lists and objects). Send "
+            "fewer rows at once, send images as encoded bytes, or use gRPC."
         )
-    return dtype
-
-
-# --- rows ----------------------------------------------------------------------------------------
-def _instances(document: dict[str, Any], dtypes: Mapping[str, DType]) -> dict[str, np.ndarray]:
-    listed = document["instances"]
-    if not isinstance(listed, list):
-        raise complaint(document, "Excepting 'instances' to be an list/array")
-    if not listed:
-        raise complaint(document, "No values in 'instances' array")
-    if not isinstance(listed[0], dict) and len(dtypes) > 1:
+    try:
+        with _one_at_a_time:
+            document = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise invalid(f"JSON Parse error: {error}") from error
+    keys = [key for key in (_ROWS, _COLUMNS) if isinstance(document, dict) and key in document]
+    if len(keys) != 1:
         raise invalid(
-            "instances is a plain list, but expecting list of objects as multiple input tensors "
-            "required as per tensorinfo_map"
+            f"A request is an object with either {_ROWS!r} or {_COLUMNS!r}. Received: "
+            f"{' and '.join(keys) if keys else 'neither'}."
         )
-    if not _is_named(listed[0]):
-        name = min(dtypes)
-        array = _dense(listed, dtypes[name])
-        arrays = {} if array is None else {name: array}
-    else:
-        arrays = _named(listed, dtypes)
-    if not arrays:
-        _complain_of_rows(listed, dtypes)
-    return arrays
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
+        raise invalid(f"'signature_name' must be a string. Received: {name!r:.40}.")
+    return PredictBody(name, keys == [_ROWS], document[keys[0]])
 
 
-def _named(listed: list[Any], dtypes: Mapping[str, DType]) -> dict[str, np.ndarray]:
-    # Exact types, so that a Repeated (an object with equal keys) is reported as an error.
-    if set(map(type, listed)) != {dict} or any(item.keys() != dtypes.keys() for item in listed):
-        return {}
+def read(body: PredictBody, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Convert the values of a request to one array for each input.
+
+    Args:
+        body: The body of the request.
+        inputs: TensorInfo by name of the input.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, the values do not fit the inputs.
+    """
+    columns = _columns(body, sorted(inputs))
+    if columns.keys() != inputs.keys():
+        raise invalid(f"Expected values for {_list(inputs)}. Received: {_list(columns)}.")
     found = {}
-    for name, dtype in dtypes.items():
-        array = _dense([item[name] for item in listed], dtype)
-        if array is None:
-            return {}
-        found[name] = array
+    for name, value in columns.items():
+        dtype = tensors.dtype_of(inputs[name].dtype)
+        if dtype is None:
+            raise invalid(f"JSON has no values for the type of {name}.")
+        with _one_at_a_time:
+            found[name] = _array(name, value, dtype)
     return found
 
 
-def _is_named(item: Any) -> bool:
-    return isinstance(item, dict) and not _is_b64(item)
+def _columns(body: PredictBody, names: list[str]) -> dict[str, Any]:
+    if not body.by_row:
+        return body.value if _has_names(body.value) else {names[0]: body.value}
+    rows = body.value
+    if not isinstance(rows, list) or not rows:
+        raise invalid(f"{_ROWS!r} is a list with at least one row.")
+    if not _has_names(rows[0]):
+        return {names[0]: rows}
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict) or row.keys() != rows[0].keys():
+            raise invalid(f"Row {number} of {_ROWS!r} has other values than row 0.")
+    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
-def _is_b64(item: Any) -> bool:
-    return isinstance(item, dict) and len(item) == 1 and isinstance(item.get(_B64), str)
+def _has_names(value: Any) -> bool:
+    """Return whether a value is an object of values by the names of inputs."""
+    return isinstance(value, dict) and not (value.keys() == {_B64} and _is_text(value[_B64]))
 
 
-def _complain_of_rows(listed: list[Any], dtypes: Mapping[str, DType]) -> NoReturn:
-    named = _is_named(listed[0])
-    seen: dict[str, tuple[int, list[int]]] = {}
-    for number, item in enumerate(listed):
-        if _is_named(item) != named:
-            words = "object but got list" if named else "value/list but got object"
-            raise invalid(f"Expecting {words} at item {number} of input list")
-        values = item if named else {min(dtypes): item}
-        for name, value in values.items():
-            try:
-                _check_item(name, value, dtypes, seen)
-            except StatusError as error:
-                key = f" key: {name}" if named else ""
-                raise invalid(
-                    f"Failed to process element: {number}{key} of 'instances' list. Error: "
-                    f"INVALID_ARGUMENT: {error.message}"
-                ) from error
-        if values.keys() != dtypes.keys() or isinstance(item, Repeated):
-            raise invalid(
-                f"Failed to process element: {number} of 'instances' list. JSON object: "
-                f"{shown(item)} keys must be equal to: {','.join(sorted(dtypes))}"
-            )
-    raise invalid("The values in 'instances' do not fit the inputs of the signature.")
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
-def _check_item(
-    name: str, value: Any, dtypes: Mapping[str, DType], seen: dict[str, tuple[int, list[int]]]
-) -> None:
-    if name not in dtypes:
-        raise invalid(f"JSON object: does not have named input: {name}")
-    shape = _shape(value)
-    size = _count(value, 0, shape, dtypes[name])
-    first_size, first = seen.setdefault(name, (size, shape))
-    if size != first_size:
-        raise invalid(f"Expecting tensor size: {first_size} but got: {size}")
-    if shape != first:
-        raise invalid(f"Expecting shape {_list(first)} but got: {_list(shape)}")
-
-
-def _list(shape: list[int]) -> str:
-    return f"[{','.join(map(str, shape))}]"
-
-
-# --- columns -------------------------------------------------------------------------------------
-def _inputs(value: Any, dtypes: Mapping[str, DType]) -> dict[str, np.ndarray]:
-    if not _is_named(value):
-        if len(dtypes) > 1:
-            raise invalid(
-                "inputs is a plain value/list, but expecting an object as multiple input tensors "
-                "required as per tensorinfo_map"
-            )
-        (name,) = dtypes
-        return {name: _tensor(value, dtypes[name])}
-    found = {}
-    for name, dtype in dtypes.items():
-        if name not in value:
-            raise invalid(f"Missing named input: {name} in 'inputs' object.")
-        found[name] = _tensor(value[name], dtype)
-    return found
-
-
-def _tensor(value: Any, dtype: DType) -> np.ndarray:
-    array = _dense(value, dtype)
-    if array is None:
-        _count(value, 0, _shape(value), dtype)
-        raise complaint(value, f"does not fit a tensor of {dtype.name}")
+def _array(name: str, value: Any, dtype: DType) -> np.ndarray:
+    # As objects first: numpy would make numbers of texts, and texts of the size of the longest.
+    found = np.array(value, dtype=object)
+    kind = dtype.numpy.kind
+    flat = found.ravel().tolist()
+    if dtype.number == tensors.STRING:
+        for index, item in enumerate(flat):
+            found.flat[index] = _bytes(name, item)
+        return found
+    allowed: set[type] = {bool} if kind == "b" else {int} if kind in "iu" else {int, float}
+    others = sorted(other.__name__ for other in set(map(type, flat)) - allowed)
+    if found.ndim > tensors.MAX_RANK or others:
+        raise invalid(
+            f"{name} is a tensor of {dtype.name}: numbers of this type, in lists of equal length "
+            f"and depth. Received: {', '.join(others) or 'too many dimensions'}."
+        )
+    try:
+        # numpy has no direct way from objects to bfloat16.
+        wide = found.astype(np.float64) if float in allowed else found
+        with np.errstate(over="ignore"):  # numbers that are too large become infinite
+            array = wide.astype(dtype.numpy)
+    except OverflowError:
+        array = None
+    if array is None or (float in allowed and not np.isfinite(array).all()):
+        raise invalid(f"{name} has a number that does not fit into {dtype.name}.")
     return array
 
 
-# --- values --------------------------------------------------------------------------------------
-def _shape(value: Any) -> list[int]:
-    """Return the shape along the first elements, as TensorFlow Serving determines it."""
-    shape: list[int] = []
-    while isinstance(value, list):
-        shape.append(len(value))
-        if len(shape) > tensors.MAX_RANK:
-            raise invalid(f"Tensors have at most {tensors.MAX_RANK} dimensions. Received more.")
-        if not value:
-            break
-        value = value[0]
-    return shape
+def _bytes(name: str, item: Any) -> bytes:
+    if _is_text(item):
+        return bytes(item, "utf-8")
+    if isinstance(item, dict) and item.keys() == {_B64} and _is_text(item[_B64]):
+        # Either alphabet, with or without padding, as TensorFlow Serving takes it.
+        plain = "".join(item[_B64].split()).translate(str.maketrans("-_", "+/")).rstrip("=")
+        try:
+            return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise invalid(f"{name} has a value that is not base64: {error}.") from error
+    raise invalid(f'{name} is made of texts, or bytes as {{"b64": TEXT}}. Received: {item!r:.40}.')
 
 
-def _dense(value: Any, dtype: DType) -> np.ndarray | None:
-    """Convert nested lists to an array; return None where something does not fit."""
-    shape = _shape(value)
-    flat = [value]
-    for size in shape:
-        if set(map(type, flat)) != {list} or set(map(len, flat)) != {size}:
-            return None
-        flat = list(chain.from_iterable(flat))
-    array = _leaves(flat, set(map(type, flat)), dtype)
-    return None if array is None else array.reshape(shape)
+def write(outputs: Mapping[str, np.ndarray], *, by_row: bool) -> bytes:
+    """Write an answer: one value for each row, or one for each output.
 
+    NaN and infinity become ``null``. A single output stands without its name.
 
-def _leaves(flat: list[Any], kinds: set[type], dtype: DType) -> np.ndarray | None:
-    if dtype.number == tensors.STRING:
-        return _strings(flat, kinds)
-    if dtype.name in _LARGEST:
-        return _floats(flat, kinds, dtype)
-    # A bool is also an int in Python, but not in TensorFlow.
-    if not kinds <= ({bool} if dtype.numpy.kind == "b" else {int}):
-        return None
-    try:
-        return np.array(flat, dtype.numpy)
-    except OverflowError:
-        return None
-
-
-def _floats(flat: list[Any], kinds: set[type], dtype: DType) -> np.ndarray | None:
-    if not kinds <= {int, float, Constant}:
-        return None
-    try:
-        wide = np.array(flat, np.float64)
-    except OverflowError:
-        return None
-    sizes = np.abs(wide)
-    # A number such as 1e999 also becomes infinite, and is refused unlike a literal Infinity.
-    infinite = np.isinf(sizes)
-    if infinite.any() and any(type(flat[i]) is not Constant for i in np.flatnonzero(infinite)):
-        return None
-    if np.any(sizes[~infinite] > _LARGEST[dtype.name]):
-        return None
-    return wide.astype(dtype.numpy)
-
-
-def _strings(flat: list[Any], kinds: set[type]) -> np.ndarray | None:
-    if not kinds <= {str, dict}:
-        return None
-    found = np.empty(len(flat), dtype=object)
-    try:
-        for index, item in enumerate(flat):
-            if type(item) is str:
-                found[index] = item.encode()
-            elif _is_b64(item):
-                found[index] = _decoded(item[_B64])
-            else:
-                return None
-    except (binascii.Error, ValueError):  # UnicodeEncodeError is a ValueError
-        return None
-    return found
-
-
-def _decoded(text: str) -> bytes:
-    """Decode base64 in either alphabet, with or without padding, as TensorFlow Serving does."""
-    plain = "".join(text.split()).translate(str.maketrans("-_", "+/")).rstrip("=")
-    return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-
-
-def decode_b64(item: Any) -> bytes:
-    """Return the bytes of a ``{"b64": …}`` object.
+    Args:
+        outputs: Output arrays by name.
+        by_row: Whether the answer is in rows, which need the same first dimension of all outputs.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, ``item`` is not such an object, or not valid base64.
+        StatusError: INVALID_ARGUMENT, the outputs differ in their number of rows.
     """
-    if not _is_b64(item):
-        raise complaint(item, "not formatted correctly for base64 data")
-    try:
-        return _decoded(item[_B64])
-    except (binascii.Error, ValueError) as error:
-        raise invalid("Unable to base64 decode") from error
-
-
-def encoded_text(text: str) -> bytes:
-    """Encode a JSON string as UTF-8.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, the string contains half of a surrogate pair.
-    """
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise invalid("JSON Parse error: The surrogate pair in string is invalid.") from error
-
-
-# --- errors --------------------------------------------------------------------------------------
-def _count(value: Any, level: int, shape: list[int], dtype: DType) -> int:
-    """Return the number of values in nested lists.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, a value does not fit ``shape`` or the type.
-    """
-    if not isinstance(value, list):
-        if level != len(shape):
-            raise complaint(
-                value,
-                f"found at incorrect level: {level + 1} in the JSON DOM. Expected at level: "
-                f"{len(shape)}",
-            )
-        _check_leaf(value, dtype)
-        return 1
-    if level >= len(shape):
-        raise invalid(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
-    if len(value) != shape[level]:
+    columns = {name: _plain(name, value) for name, value in outputs.items()}
+    values = max((value.size for value in outputs.values()), default=0)
+    if not by_row:
+        texts = {
+            name: _list_text(columns[name], values) if value.ndim else _dumps(columns[name])
+            for name, value in outputs.items()
+        }
+        if len(texts) == 1:
+            return b'{"outputs":' + texts.popitem()[1] + b"}"
+        named = (_dumps(name) + b":" + text for name, text in texts.items())
+        return b'{"outputs":{' + b",".join(named) + b"}}"
+    counts = {value.shape[:1] for value in outputs.values()}
+    if len(counts) != 1 or () in counts:
         raise invalid(
-            f"Encountered list at unexpected size: {len(value)} at level: {level} "
-            f"expected size: {shape[level]}"
+            f"The outputs have different numbers of rows. Ask with {_COLUMNS!r} instead of "
+            f"{_ROWS!r}."
         )
-    return sum(_count(item, level + 1, shape, dtype) for item in value)
+    if len(columns) == 1:
+        rows = columns.popitem()[1]
+    else:
+        values *= len(columns)
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return b'{"predictions":' + _list_text(rows, values) + b"}"
 
 
-def _check_leaf(value: Any, dtype: DType) -> None:
-    is_string = dtype.number == tensors.STRING
-    if is_string and isinstance(value, dict):
-        decode_b64(value)
-    elif is_string and isinstance(value, str):
-        encoded_text(value)
-    elif dtype.name in _LARGEST and isinstance(value, int | float) and not isinstance(value, bool):
-        check_number(value)
-        if math.isfinite(value) and abs(value) > _LARGEST[dtype.name]:
-            raise lossy(value, dtype.name)
-    elif not _fits_exactly(value, dtype):
-        raise complaint(value, f"Type: {kind(value)} is not of expected type: {dtype.name}")
+def _plain(name: str, value: np.ndarray) -> Any:
+    """Return an output as orjson takes it."""
+    if value.dtype.kind == "O":
+        return _texts(value.tolist(), name.endswith(_BYTES_SUFFIX))
+    if value.dtype.name == "bfloat16":
+        value = value.astype(np.float32)
+    return np.asarray(value, order="C") if value.ndim else value[()]
 
 
-def _fits_exactly(value: Any, dtype: DType) -> bool:
-    """Return whether ``value`` is one of the values of a type of integers or booleans."""
-    if dtype.numpy.kind == "b":
-        return isinstance(value, bool)
-    if dtype.numpy.kind not in "iu" or type(value) is not int:
-        return False
-    bounds = np.iinfo(dtype.numpy)
-    return bool(bounds.min <= value <= bounds.max)
+def _list_text(rows: Any, values: int) -> bytes:
+    """Write a list with ``values`` values in pieces, between which other threads can run."""
+    step = max(_AT_ONCE * len(rows) // max(values, 1), 1)
+    parts = (_dumps(rows[start : start + step])[1:-1] for start in range(0, len(rows), step))
+    return b"[" + b",".join(parts) + b"]"
 
 
-def check_number(value: float) -> None:
-    """Check that a number fits a double.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, the number is too large.
-    """
+def _texts(value: Any, as_bytes: bool) -> Any:
+    """Return strings as text, or as base64 where they are bytes."""
+    if isinstance(value, list):
+        return [_texts(item, as_bytes) for item in value]
     try:
-        fits = isinstance(value, Constant) or math.isfinite(float(value))
-    except OverflowError:
-        fits = False
-    if not fits:
-        raise invalid("JSON Parse error: Number too big to be stored in double.")
+        if not as_bytes:
+            return value.decode()
+    except UnicodeDecodeError:
+        pass
+    return {_B64: base64.b64encode(value).decode()}
 
 
-def lossy(value: float, target: str) -> StatusError:
-    """Return the INVALID_ARGUMENT error for a number that is too large for its type."""
-    return invalid(
-        f"Cannot convert JSON value: {shown(value)} to {target} without loss of precision."
-    )
+def _dumps(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _list(names: Mapping[str, Any]) -> str:
+    return ", ".join(sorted(names)) or "none"

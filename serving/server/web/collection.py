@@ -1,41 +1,44 @@
-"""A folder of images whose labels people have corrected, which the next run can take as data."""
+"""A folder of images whose labels people have corrected, which the next run can take as data.
+
+The page asks ``/web/corrections``: ``GET`` answers ``{"collects": true}`` where the server collects
+images. ``POST`` takes an encoded image as its body, with the query
+``?model=NAME&version=N&label=CLASS``, and answers with the path of the image in the folder. Pages
+of other sites are refused, because a browser would send their requests too.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import tempfile
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.files.atomic_write import writing
 from imgpipe.serving.image_header import sniff
 from imgpipe.serving.server.core import Core
+from imgpipe.serving.server.requests.pool import SheddingPool
 from imgpipe.serving.server.requests.predict import Spec
+from imgpipe.serving.server.rest.requests import Bodies, is_foreign, json_response
 from imgpipe.serving.server.signature_names import DEFAULT_SIGNATURE
 from imgpipe.serving.server.status import Code, StatusError, invalid
 
-MAX_IMAGE_BYTES = 20 << 20
+PATH = "/web/corrections"
 MAX_IMAGES, MAX_BYTES = 10_000, 2 << 30
 """Largest number of images in the folder, and their largest size together."""
 _MAX_NAME_BYTES = 255
 """Largest number of bytes of a file name in the usual file systems of Linux and macOS."""
 _SUFFIXES = {"PNG": ".png", "GIF": ".gif", "BMP": ".bmp", "WEBP": ".webp", "JXL": ".jxl"}
 """Endings of file names by format; that of all other files is ``.jpg``."""
-
-
-@dataclass(frozen=True)
-class Correction:
-    """An image and the class that a person chose for it."""
-
-    spec: Spec
-    """The version that classified the image."""
-    label: str
-    data: bytes
+_FOREIGN = (
+    "Images are only taken from the page of this server. Open that page at the address that the "
+    "server shows when it starts."
+)
 
 
 class Collection:
@@ -61,22 +64,23 @@ class Collection:
                 pass
         except OSError as error:
             raise ConfigError(
-                f"Images cannot be collected in {folder}: {error.strerror}. Expected: a folder "
+                f"images cannot be collected in {folder}: {error.strerror}. Expected: a folder "
                 "that this user can write to."
             ) from error
 
-    def keep(self, correction: Correction) -> str:
+    def keep(self, spec: Spec, label: str, data: bytes) -> str:
         """Keep an image and return its path in the folder.
 
         Args:
-            correction: The image and its class.
+            spec: The version that classified the image.
+            label: The class that a person chose for it.
+            data: The encoded image.
 
         Raises:
             StatusError: The model cannot decode the image or has no such class, a limit is
                 reached, or the file cannot be written.
         """
-        data, label = correction.data, correction.label
-        classes = self._classes(correction)
+        classes = self._classes(spec, data)
         if label not in classes:
             raise invalid(
                 f"{label[:80]!r} is not a class of the model. Expected one of: "
@@ -85,29 +89,32 @@ class Collection:
         if not _is_folder_name(label):
             raise invalid(f"The class {label[:80]!r} cannot be the name of a folder.")
         name = hashlib.sha256(data).hexdigest() + _SUFFIXES.get(sniff(data), ".jpg")
+        file = self._folder / label / name
         with self._writing:
-            others = [file for file in self._folder.glob(f"*/{name}") if file.parent.name != label]
+            others = [other for other in self._folder.glob(f"*/{name}") if other != file]
             try:
                 self._check_room(len(data))
                 # The new file comes first: after an interruption an image has two labels, not none.
-                _write(self._folder / label / name, data)
-                for file in others:
-                    file.unlink(missing_ok=True)
+                file.parent.mkdir(mode=0o700, exist_ok=True)
+                with writing(file) as beside:
+                    beside.touch(mode=0o600)
+                    beside.write_bytes(data)
+                for other in others:
+                    other.unlink(missing_ok=True)
             except OSError as error:
                 raise StatusError(
                     Code.INTERNAL, f"The image could not be written: {error.strerror}."
                 ) from error
         return f"{label}/{name}"
 
-    def _classes(self, correction: Correction) -> list[str]:
+    def _classes(self, spec: Spec, data: bytes) -> list[str]:
         """Return the classes of the version, which must decode the image to name them."""
-        with self._core.acquire(correction.spec) as handle:
+        with self._core.acquire(spec) as handle:
             signature = handle.signatures.get(DEFAULT_SIGNATURE)
             names = list(signature.inputs) if signature is not None else []
             if signature is None or len(names) != 1 or "classes" not in signature.outputs:
                 raise invalid(f"Model {handle.name} is not a classifier of encoded images.")
-            image = np.array([correction.data], dtype=object)
-            answer = handle.predict({names[0]: image})
+            answer = handle.predict({names[0]: np.array([data], dtype=object)})
         return [bytes(name).decode("utf-8", "replace") for name in answer.outputs["classes"][0]]
 
     def _check_room(self, size: int) -> None:
@@ -129,23 +136,48 @@ def _is_folder_name(name: str) -> bool:
     return plain and 0 < size <= _MAX_NAME_BYTES and not name.startswith(".")
 
 
-def _write(file: Path, data: bytes) -> None:
-    """Write a file that a reader sees whole or not at all; only its owner may read it."""
-    file.parent.mkdir(mode=0o700, exist_ok=True)
-    descriptor, beside = tempfile.mkstemp(prefix=".tmp-", dir=file.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(beside).replace(file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(beside).unlink()
-        raise
-    # The new name is only safe from a power failure once the folder itself is on the disk.
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def routes(collection: Collection | None, pool: SheddingPool, bodies: Bodies) -> list[Route]:
+    """Return the routes of the endpoint.
+
+    Args:
+        collection: The folder of images; None if the server collects none.
+        pool: The threads of the requests.
+        bodies: Reads the bodies of the requests.
+    """
+
+    async def describe(request: Request) -> Response:
+        return json_response({"collects": collection is not None})
+
+    if collection is None:
+        return [Route(PATH, describe)]
+    keep = collection.keep
+
+    async def take(request: Request) -> Response:
+        def check() -> None:
+            if is_foreign(request):
+                raise StatusError(Code.PERMISSION_DENIED, _FOREIGN)
+
+        async def kept(data: bytes) -> Response:
+            spec, label = version_and_label(request)
+            path = await pool.run(lambda: keep(spec, label, data), len(data))
+            return json_response({"path": path})
+
+        return await bodies.answer(request, kept, check)
+
+    return [Route(PATH, describe), Route(PATH, take, methods=["POST"])]
+
+
+def version_and_label(request: Request) -> tuple[Spec, str]:
+    """Return the version and the class of a request.
+
+    Raises:
+        StatusError: The query names no model or no label, or the version is not a number.
+    """
+    query = request.query_params
+    version, label = query.get("version", ""), query.get("label", "")
+    if not query.get("model") or not label:
+        raise invalid("A correction names a model and a label: ?model=NAME&version=N&label=CLASS.")
+    # A number of 18 digits always fits an int64.
+    if version and not (version.isdecimal() and len(version) < 19):
+        raise invalid(f"A version is a whole number. Received: {version[:40]!r}.")
+    return Spec(query["model"], int(version) if version else None), label

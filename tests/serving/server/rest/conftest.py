@@ -11,17 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from imgpipe.serving.server.textproto import Monitoring
 
 from imgpipe.serving.server import ModelServer
-from imgpipe.serving.server.rest.options import RestOptions
-from imgpipe.serving.server.server import ServerOptions
 from imgpipe.serving.server.versions.config import ModelConfig
 from tests.serving.client.conftest import certificates
+from tests.serving.quick import quick
 
 __all__ = ["certificates"]
-
-METRICS = "/monitoring/prometheus/metrics"
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,7 @@ class Rest:
     """A running server with its REST port and the calls that it has observed."""
 
     server: ModelServer
-    access: list[Any] = field(default_factory=list)
+    calls: list[Any] = field(default_factory=list)
 
     @property
     def port(self) -> int:
@@ -85,23 +81,22 @@ def rest(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Res
         ModelConfig("half", base / "half"),
         ModelConfig("imgpipe", base / "images"),
     ]
-    options = ServerOptions(rest=RestOptions(0, cors=True), monitoring=Monitoring(True, METRICS))
-    with ModelServer(models=configs, options=options) as server:
+    with ModelServer(settings=quick(rest_api_port=-1), models=configs) as server:
         server.wait_until_available(60)
         made = Rest(server)
-        server.calls.observers.append(made.access.append)
+        server.calls.observers.append(made.calls.append)
         yield made
 
 
 @pytest.fixture
 def serve(push: Callable[..., Path], tmp_path: Path) -> Iterator[Callable[..., Rest]]:
-    """Return a function that serves half_plus_two as version 3 of ``half``, with options."""
+    """Return a function that serves half_plus_two as version 3 of ``half``, with settings."""
     running: list[ModelServer] = []
 
-    def start(rest: RestOptions | None = None, **options: Any) -> Rest:
+    def start(**changes: Any) -> Rest:
         push("half_plus_two", tmp_path / "half", 3)
-        options = {"rest": rest or RestOptions(0), **options}
-        server = ModelServer("half", tmp_path / "half", options=ServerOptions(**options))
+        settings = quick(rest_api_port=-1, **changes)
+        server = ModelServer("half", tmp_path / "half", settings)
         server.start()
         running.append(server)
         server.wait_until_available(60)

@@ -8,17 +8,16 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from imgpipe.serving.server.versions.version_policy import VersionPolicy
 
 from imgpipe.serving.server import ModelServer
-from imgpipe.serving.server.rest.options import RestOptions
-from imgpipe.serving.server.server import ServerOptions
-from imgpipe.serving.server.versions.config import ModelConfig
+from imgpipe.serving.server.settings import Settings
 from tests import axe, browser
 from tests.images import encoded
+from tests.serving.quick import quick
 
 pytestmark = [
     pytest.mark.slow,
@@ -29,6 +28,11 @@ HOSTILE = "<img src=x onerror=document.title='run'>"
 CLASSES = (HOSTILE, "green", "=1+1")
 ANSWERED = "document.querySelector('.classes li') && !document.querySelector('.answers.old')"
 NO_REGION = "document.querySelector('#whole').disabled && !document.querySelector('.answers.old')"
+
+
+def paged(**changes: Any) -> Settings:
+    """Return settings of a server with the page."""
+    return quick(rest_api_port=-1, web_page=True, **changes)
 
 
 def write_colours(directory: Path, shift: float) -> None:
@@ -85,10 +89,8 @@ def collected(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def server(base, collected):
     """Serve both versions with the web page and corrections."""
-    model = ModelConfig("colours", base, VersionPolicy("all"))
-    rest = RestOptions(0, web=True, collect=collected)
-    options = ServerOptions(rest=rest)
-    with ModelServer(models=[model], options=options) as server:
+    settings = paged(collect_directory=str(collected), num_versions=2)
+    with ModelServer("colours", base, settings) as server:
         server.wait_until_available(120)
         yield server
 
@@ -150,6 +152,8 @@ def test_the_prediction_follows_the_region(page, images):
     page.run("document.querySelector('#version').value = '1'")
     choose(page, images / "half.png")
     assert page.text(".label") == HOSTILE and share(page, "green") == "47.3 %"
+    assert page.run("document.querySelectorAll('#answers img').length") == 0
+    assert page.run("document.title") == "Try the model", "names are text and no HTML"
     drag(page, 0.6, 0.1, 0.95, 0.9)
     page.wait("document.querySelector('.label').innerText == 'green'")
     page.wait(ANSWERED)
@@ -171,13 +175,6 @@ def test_the_prediction_follows_the_region(page, images):
     )
     page.run("document.querySelector('#heat-on').click()")
     page.wait("document.querySelector('#heat').hidden")
-
-
-def test_class_names_are_shown_as_text_and_not_as_html(page, images):
-    choose(page, images / "half.png")
-    assert HOSTILE in page.text("#answers")
-    assert page.run("document.querySelectorAll('#answers img').length") == 0
-    assert page.run("document.title") == "Try the model"
 
 
 def test_all_versions_are_shown_side_by_side(page, images):
@@ -340,9 +337,7 @@ def test_a_correction_is_kept(page, images, collected):
 
 
 def test_a_model_that_loads_later_appears_without_a_reload(window, base, tmp_path, images):
-    model = ModelConfig("later", tmp_path / "later")
-    options = ServerOptions(rest=RestOptions(0, web=True))
-    with ModelServer(models=[model], poll_seconds=0.2, options=options) as server:
+    with ModelServer("later", tmp_path / "later", paged()) as server:
         window.look()
         window.open(server.rest_target + "/")
         window.wait("!document.querySelector('#alert').hidden")
@@ -361,8 +356,7 @@ def test_a_model_that_loads_later_appears_without_a_reload(window, base, tmp_pat
 def replace_version(window, base, tmp_path):
     """Show version 1 on the page, and return a function that replaces it by version 2."""
     shutil.copytree(base / "1", tmp_path / "colours" / "1")
-    model = ModelConfig("colours", tmp_path / "colours")
-    options = ServerOptions(rest=RestOptions(0, web=True, collect=tmp_path / "kept"))
+    settings = paged(collect_directory=str(tmp_path / "kept"))
 
     def replace() -> None:
         shutil.copytree(base / "2", tmp_path / "staged")
@@ -372,23 +366,12 @@ def replace_version(window, base, tmp_path):
             ".includes('END')) await new Promise((done) => setTimeout(done, 50)); })()"
         )
 
-    with ModelServer(models=[model], poll_seconds=0.2, options=options) as server:
+    with ModelServer("colours", tmp_path / "colours", settings) as server:
         server.wait_until_available(120)
         window.look()
         window.open(server.rest_target + "/")
         window.wait("document.querySelector('#version').value == '1'")
         yield replace
-
-
-def test_a_version_that_replaces_the_shown_one_answers_without_a_reload(
-    window, replace_version, images
-):
-    replace_version()
-    window.choose("#file", images / "half.png")
-    window.wait(ANSWERED)
-    assert window.text("#status").startswith("Version 2: ")
-    assert window.run("document.querySelector('#version').value") == "2"
-    assert window.run("document.querySelector('#alert').hidden")
 
 
 def test_a_folder_and_a_correction_continue_with_the_version_that_replaces_theirs(
@@ -417,38 +400,8 @@ def test_a_folder_and_a_correction_continue_with_the_version_that_replaces_their
     assert window.text("#kept") == "The image is kept as green."
 
 
-def test_an_image_that_is_replaced_before_it_is_shown_is_not_reported(page):
-    page.run("""
-      (async () => {
-        const canvas = document.createElement('canvas');
-        const blob = await new Promise((done) => canvas.toBlob(done));
-        for (const name of ['first.png', 'second.png']) {
-          const clipboardData = new DataTransfer();
-          clipboardData.items.add(new File([blob], name, {type: 'image/png'}));
-          document.body.dispatchEvent(new ClipboardEvent('paste', {clipboardData, bubbles: true}));
-        }
-      })()""")
-    page.wait(ANSWERED)
-    assert page.text("#name") == "second.png"
-
-
-def test_the_filter_offers_the_classes_of_the_folder_that_is_shown(page, images, tmp_path):
-    page.run("document.querySelector('#version').value = '1'")
-    labels = "[...document.querySelector('#filter-label').options].slice(1).map((o) => o.value)"
-    for source, label in (("half.png", HOSTILE), ("-<b>blue&.png", "=1+1")):
-        folder = tmp_path / label[:2]
-        folder.mkdir()
-        for number in range(2):
-            shutil.copy(images / source, folder / f"{number}.png")
-        page.choose("#folder", folder)
-        page.wait(f"document.querySelector('#stop').hidden && {labels}.join() == {label!r}")
-
-
 def test_the_page_says_that_the_server_cannot_be_reached(window, base, images):
-    model = ModelConfig("colours", base)
-    with ModelServer(
-        models=[model], options=ServerOptions(rest=RestOptions(0, web=True))
-    ) as server:
+    with ModelServer("colours", base, paged()) as server:
         server.wait_until_available(120)
         window.look()
         window.open(server.rest_target + "/")

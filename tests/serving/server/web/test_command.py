@@ -20,8 +20,7 @@ from typer.testing import CliRunner
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import machine
 from imgpipe.pipeline.application import app
-from imgpipe.pipeline.commands.serve import page_flags, serve
-from imgpipe.serving.server import flags
+from imgpipe.pipeline.commands.serve import serve
 from tests import json_formats
 
 _LINES = 200
@@ -78,23 +77,6 @@ def test_the_folder_of_one_version_is_served_alone(start, tmp_path):
             break
         time.sleep(0.5)
     assert [(one["version"], one["state"]) for one in states] == [("1", "AVAILABLE")]
-
-
-@pytest.mark.slow
-def test_the_newest_versions_are_served_together(start, tmp_path):
-    for version in ("2", "3"):
-        shutil.copytree(tmp_path / "model" / "1", tmp_path / "model" / version)
-    address = start("--versions", "2")
-    for _ in range(120):
-        with contextlib.closing(_opened(f"{address}/v1/models/imgpipe")) as answer:
-            states = json.load(answer).get("model_version_status", [])
-        if [state["state"] for state in states] == ["AVAILABLE", "AVAILABLE"]:
-            break
-        time.sleep(0.5)
-    assert sorted((one["version"], one["state"]) for one in states) == [
-        ("2", "AVAILABLE"),
-        ("3", "AVAILABLE"),
-    ]
 
 
 def test_several_versions_of_a_folder_of_one_version_are_refused(tmp_path):
@@ -165,12 +147,11 @@ def test_a_folder_that_is_not_named_by_a_version_is_refused(tmp_path):
         serve(str(tmp_path / "export"), port=0)
 
 
-def test_collecting_images_needs_the_web_page(tmp_path, capsys):
-    assert page_flags(False, None) == ["--web_page=false"]
-    folder = tmp_path / "kept"
-    assert page_flags(True, folder) == ["--web_page=true", f"--collect_directory={folder}"]
-    with pytest.raises(ConfigError, match=r"--collect needs the web page\. Leave out --no-web"):
-        page_flags(False, folder)
-    with pytest.raises(SystemExit, match="2"):
-        flags.parse(["--model_base_path=m", f"--collect_directory={folder}"])
-    assert "--collect_directory needs --web_page=true" in capsys.readouterr().err
+def test_options_that_need_others_are_refused(tmp_path):
+    for options, words in (
+        ({"web": False, "collect": tmp_path}, r"--collect needs the web page\. Leave out --no-web"),
+        ({"log_images": True}, "--log-images needs --request-log PREFIX"),
+        ({"log_share": 0.5}, "--log-share needs --request-log PREFIX"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            serve(str(tmp_path), port=0, **options)

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from imgpipe.serving.server import ModelServer
-from imgpipe.serving.server.rest.options import RestOptions
-from imgpipe.serving.server.server import ServerOptions
 from imgpipe.serving.server.web import pages
+from tests.serving.quick import quick
 
 FOLDER = Path(pages.__file__).parent
 SCRIPTS = sorted(f"/web/{file.name}" for file in FOLDER.glob("*.js"))
@@ -20,7 +19,7 @@ FILES = {"/": "text/html", "/web/page.css": "text/css"} | dict.fromkeys(SCRIPTS,
 
 @pytest.fixture
 def page(serve):
-    return serve(RestOptions(0, web=True))
+    return serve(web_page=True)
 
 
 def test_every_file_of_the_page_has_a_strict_security_policy(page):
@@ -93,5 +92,5 @@ def test_the_wheel_contains_the_files_of_the_page(tmp_path):
     [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("[::]", "[::1]"), ("10.0.0.7", "10.0.0.7")],
 )
 def test_the_page_is_opened_at_an_address_that_the_server_answers(tmp_path, host, named):
-    server = ModelServer("m", tmp_path, host=host, options=ServerOptions(rest=RestOptions(0)))
+    server = ModelServer("m", tmp_path, quick(host=host, rest_api_port=-1))
     assert server.rest_target.startswith(f"http://{named}:")

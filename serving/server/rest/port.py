@@ -1,0 +1,203 @@
+"""A port for HTTP/1.1: uvicorn in a thread of its own, for the REST interface and for pages.
+
+uvicorn's parser h11 limits the size of a head, refuses two lengths or two Host headers, and does
+not read a body faster than the application takes it. It accepts some requests that invite
+smuggling, such as lines that end with a bare line feed. That needs a proxy which reads them in
+another way; a proxy for the open internet writes such requests anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+import threading
+import time
+from typing import Any
+
+import uvicorn
+from starlette.responses import PlainTextResponse
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from imgpipe.models.errors import ResourceError
+from imgpipe.serving.server import open_files
+
+HEAD_S = 10.0
+"""Seconds for a complete head from its first byte, and for the first byte after connecting."""
+IDLE_S = 60
+"""Seconds until a connection is closed that has no request, or whose client reads no answer."""
+MAX_CONNECTIONS = 4096
+"""Number of open connections beyond which requests are answered with 503."""
+_SHARE = 0.5
+"""Fraction of the open files of the process that connections may use. Those of gRPC may use another
+quarter, so that a quarter is left for the files of models and logs."""
+_ACCEPTED_AT_ONCE = 16
+"""Connections that are accepted before other tasks run; 1,500 at once take 0.4 s."""
+_BACKLOG = 2048
+"""Connections that wait in the system until they are accepted."""
+_START_S = 20.0
+_POLL_S = 0.01
+#: Addresses that stand for all networks of this machine, and those at which a browser opens them:
+#: `requests.is_foreign` lets connections from this machine name only its loopback addresses.
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+def host_to_open(host: str) -> str:
+    """Return the host in the address of a page, with brackets around an IPv6 address.
+
+    Args:
+        host: The address to which the server is bound, with or without brackets.
+    """
+    bare = host.strip("[]")
+    bare = _LOOPBACK.get(bare, bare)
+    return f"[{bare}]" if ":" in bare else bare
+
+
+class _Protocol(H11Protocol):
+    """uvicorn's protocol of a connection, which ends if its head or its client is too slow."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def _end_in(self, seconds: float | None) -> None:
+        """End the connection in ``seconds`` unless this is called again; None for never."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if seconds is None else self.loop.call_later(seconds, self._abort)
+
+    def _abort(self) -> None:
+        self.transport.abort()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._end_in(HEAD_S)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._end_in(None)  # the application limits the time of a body and of an answer
+        elif self._timer is None:
+            self._end_in(HEAD_S)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._end_in(IDLE_S)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._end_in(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_in(None)
+        super().connection_lost(exc)
+
+
+class HttpPort:
+    """A port that answers with an ASGI application.
+
+    Args:
+        host: Address to listen on.
+        port: Number of the port; 0 for any free one.
+        another: How a person chooses another port, for the error.
+        tls: The context of TLS; None for plain HTTP.
+
+    Raises:
+        ResourceError: The address cannot be listened on.
+    """
+
+    def __init__(
+        self, host: str, port: int, another: str, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._tls = tls
+        self._socket = _bound(host, port, another)
+        self.port: int = self._socket.getsockname()[1]
+        self.running = 0
+        """Number of requests without an answer so far."""
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self, app: Any) -> None:
+        """Begin to answer requests with an ASGI application."""
+        self._app = app
+        tls = self._tls
+        config = uvicorn.Config(
+            self._answer,
+            loop="asyncio",
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,  # otherwise uvicorn would configure the logging of the process
+            log_level="error",  # errors of clients are not logged
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            backlog=_ACCEPTED_AT_ONCE,  # asyncio accepts as many before other tasks run
+            limit_concurrency=open_files.connections(_SHARE, MAX_CONNECTIONS),
+            timeout_keep_alive=IDLE_S,
+            timeout_graceful_shutdown=1,  # ``stop`` has waited for the requests before
+            ssl_context_factory=None if tls is None else lambda *_: tls,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, args=([self._socket],), name="http", daemon=True
+        )
+        self._thread.start()
+        end = time.monotonic() + _START_S
+        while not self._server.started and self._thread.is_alive() and time.monotonic() < end:
+            time.sleep(_POLL_S)
+        self._socket.listen(_BACKLOG)
+
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
+        app, names = self._app, {name for name, _ in scope["headers"]}
+        if {b"content-length", b"transfer-encoding"} <= names:  # RFC 9112, section 6.1
+            app = PlainTextResponse("A request has one length.", 400, {"Connection": "close"})
+        self.running += 1
+        try:
+            await app(scope, receive, send)
+        finally:
+            self.running -= 1
+
+    def wait(self) -> None:
+        """Wait until the port is closed, so that the main thread can still receive signals."""
+        while self._thread is not None and self._thread.is_alive():
+            self._thread.join(0.2)
+
+    def stop(self, grace: float) -> bool:
+        """Wait at most ``grace`` seconds for running requests, then close the port.
+
+        Returns:
+            Whether all requests have finished.
+        """
+        end = time.monotonic() + grace
+        while self.running and time.monotonic() < end:
+            time.sleep(_POLL_S)
+        finished = not self.running
+        if self._server is not None and self._thread is not None:
+            # Without it, uvicorn would wait for requests that are cut off here.
+            self._server.force_exit = not finished
+            self._server.should_exit = True
+            self._thread.join(5)
+        self._socket.close()
+        return finished
+
+
+def _bound(host: str, port: int, another: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio only turns off Nagle's algorithm (40 ms between head and body) where the protocol
+    # is given.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host.strip("[]"), port))
+        bound.listen(_BACKLOG)
+    except OSError as error:
+        bound.close()
+        if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+            advice = "the host is not an address of this machine. Choose another --host."
+        else:
+            taken = error.errno == errno.EADDRINUSE
+            why = "the port is taken" if taken else error.strerror
+            advice = f"{why}. Choose another port: {another}."
+        raise ResourceError(f"cannot listen on {host}:{port}: {advice}") from error
+    return bound

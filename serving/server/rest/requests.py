@@ -1,0 +1,202 @@
+"""Requests over HTTP: pages of other sites are refused, and bodies are read within limits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from imgpipe.serving.server import status
+from imgpipe.serving.server.status import Code, StatusError
+
+MAX_BODY_BYTES = 32 << 20
+_BODIES_AT_ONCE = 4
+"""Number of bodies of the largest allowed size that fit into memory at once."""
+_SMALL = 64 << 10
+"""Largest size in bytes of a body that does not count towards the memory of all bodies, so that it
+is read while large ones fill the memory. The limit of connections bounds them."""
+_DISCARD_S = 1.0
+"""Seconds in which the rest of a refused body is still read. A client that still sends when the
+connection ends never sees the answer (RFC 9112, section 9.6)."""
+_HTTP_STATUS: dict[int, int] = {
+    Code.INVALID_ARGUMENT: 400,
+    Code.FAILED_PRECONDITION: 400,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNAUTHENTICATED: 401,
+    Code.PERMISSION_DENIED: 403,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.ABORTED: 409,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.CANCELLED: 499,
+    Code.UNIMPLEMENTED: 501,
+    Code.UNAVAILABLE: 503,
+    Code.DEADLINE_EXCEEDED: 504,
+}
+"""HTTP status by status code, as in model_servers/http_server.cc; 500 for all other codes."""
+
+
+class HttpError(StatusError):
+    """An error with an HTTP status of its own, such as 413."""
+
+    def __init__(self, http_status: int, code: int, message: str) -> None:
+        super().__init__(code, message)
+        self.http_status = http_status
+
+
+def too_large(excess: str) -> HttpError:
+    """Return the error for a body that is larger than allowed."""
+    return HttpError(413, Code.RESOURCE_EXHAUSTED, f"The body of the request {excess}")
+
+
+def json_response(content: Any, headers: dict[str, str] | None = None) -> Response:
+    """Return an answer with JSON."""
+    return Response(orjson.dumps(content), 200, headers, "application/json")
+
+
+def refusal(error: StatusError) -> Response:
+    """Return the answer to a failed request, ``{"error": MESSAGE}``."""
+    code = getattr(error, "http_status", 0) or _HTTP_STATUS.get(error.code, 500)
+    body = orjson.dumps({"error": status.truncate(error.message)})
+    return Response(body, code, media_type="application/json")
+
+
+def is_of_another_site(request: Request) -> bool:
+    """Return whether a page of another site sends a request.
+
+    A browser adds the Origin of the page. It asks (CORS) before it sends JSON to another site, but
+    not before it sends text.
+    """
+    headers = request.headers
+    # Pages cannot set Sec-Fetch-Site themselves. Proxies may add the port to Host, or replace it.
+    if "origin" not in headers or headers.get("sec-fetch-site") == "same-origin":
+        return False
+    scheme, _, host = headers["origin"].partition("://")
+    port = ":443" if scheme == "https" else ":80"
+    return not host or host.removesuffix(port) != headers.get("host", "").removesuffix(port)
+
+
+def is_foreign(request: Request) -> bool:
+    """Return whether a request comes from a page that this server did not send.
+
+    A name that another site has pointed at this machine (DNS rebinding) has the same Origin as the
+    Host header, so that connections from this machine must name it ``localhost`` or by its address.
+    """
+    if is_of_another_site(request):
+        return True
+    here, _ = request.scope.get("server") or ("", 0)
+    try:
+        named = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    except ValueError:  # urlsplit refuses addresses such as "[::1"
+        return True
+    return _is_loopback(here) and not _is_loopback(named)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Bodies:
+    """Reads the bodies of requests, whose size is limited, each and all together.
+
+    Args:
+        seconds: Time limit from the head of a request to its answer.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._held = seconds, 0
+
+    async def answer(
+        self,
+        request: Request,
+        work: Callable[[bytes], Awaitable[Response]],
+        check: Callable[[], None] = lambda: None,
+        refused: Callable[[StatusError], None] = lambda error: None,
+    ) -> Response:
+        """Return what ``work`` makes of the body of a request, or the refusal.
+
+        Args:
+            request: The request.
+            work: Makes the answer.
+            check: Is called before the body is read; raises StatusError to refuse the request.
+            refused: Is called with the error of a request that is refused before ``work``.
+        """
+        body: bytes | None = None
+        error: StatusError
+        try:
+            async with asyncio.timeout(self._seconds):
+                check()
+                body = await self._read(request)
+                return await work(body)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
+        except TimeoutError:
+            what = "answered" if body is not None else "complete"
+            text = f"The request was not {what} within {self._seconds:g} s."
+            error = HttpError(504 if body is not None else 408, Code.DEADLINE_EXCEEDED, text)
+        except StatusError as caught:
+            error = caught
+        finally:
+            self._held -= _counted(len(body or b""))
+        answer = refusal(error)
+        if body is None:
+            refused(error)
+            await _discard(request)
+            answer.headers["Connection"] = "close"  # the rest of the body may be endless
+        return answer
+
+    async def _read(self, request: Request) -> bytes:
+        announced = request.headers.get("content-length", "")
+        # 20 digits are more than any limit; int() raises ValueError for more than 4,300 digits.
+        size = int(announced[:20]) if announced.isdecimal() else 0
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            raise status.invalid("The body of a request is not compressed: no Content-Encoding.")
+        parts: list[bytes] = []
+        held = 0
+        try:
+            _check_size(size)
+            size = 0
+            async for part in request.stream():
+                size += len(part)
+                _check_size(size)
+                more = _counted(size) - held
+                if self._held + more > _BODIES_AT_ONCE * MAX_BODY_BYTES:
+                    raise StatusError(
+                        Code.RESOURCE_EXHAUSTED,
+                        "The server is overloaded: large requests fill its memory. Try again "
+                        "later, or use another server.",
+                    )
+                self._held, held = self._held + more, held + more
+                parts.append(part)
+            return b"".join(parts)
+        except BaseException:
+            self._held -= held
+            raise
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_BODY_BYTES:
+        most = MAX_BODY_BYTES >> 20
+        raise too_large(f"is larger than {most} MiB. Send fewer rows at once, or use gRPC.")
+
+
+def _counted(size: int) -> int:
+    return size if size > _SMALL else 0
+
+
+async def _discard(request: Request) -> None:
+    # Starlette raises RuntimeError where the stream has ended.
+    with contextlib.suppress(TimeoutError, ClientDisconnect, RuntimeError):
+        async with asyncio.timeout(_DISCARD_S):
+            async for _ in request.stream():
+                pass

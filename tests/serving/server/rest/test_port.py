@@ -1,0 +1,263 @@
+"""Connections: slow, large and malformed ones, TLS, a port in use, and stopping the server."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import threading
+import time
+
+import pytest
+
+from imgpipe.models.errors import ResourceError
+from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.rest import port, requests
+from tests.serving.quick import quick
+
+GOOD = {"instances": [1]}
+HEAD = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: h\r\n"
+
+
+def talk(port: int, *parts: bytes, timeout: float = 20.0) -> bytes:
+    """Send parts without closing the connection, and read until the server closes it."""
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
+        found = b""
+        try:
+            for part in parts:
+                connection.sendall(part)
+            while part := connection.recv(65536):
+                found += part
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+        return found
+
+
+def test_connections_with_an_incomplete_head_are_closed(serve, monkeypatch):
+    monkeypatch.setattr(port, "HEAD_S", 0.3)
+    server = serve()
+    for parts in ([], [HEAD], [b"G"]):
+        assert talk(server.port, *parts) == b""
+    assert server.predict(GOOD).status == 200
+    # A connection that has served a request may be idle for longer than HEAD_S.
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    for _ in range(2):
+        connection.request("GET", "/v1/health/live")
+        assert connection.getresponse().read() == b'{"live":true}'
+        time.sleep(0.5)
+    connection.close()
+
+
+def test_a_body_that_does_not_arrive_is_answered_408(serve):
+    server = serve(rest_api_timeout_in_ms=400)
+    answer = talk(server.port, HEAD, b"Content-Length: 100\r\n\r\n", b'{"inst')
+    assert answer.startswith(b"HTTP/1.1 408") and b"not complete within 0.4 s" in answer
+    assert server.predict(GOOD).status == 200
+
+
+def test_chunks_beyond_the_limit_are_answered_413(rest, monkeypatch):
+    monkeypatch.setattr(requests, "MAX_BODY_BYTES", 100_000)
+    server = rest
+    chunk = b"ffff\r\n" + b" " * 0xFFFF + b"\r\n"
+    answer = talk(server.port, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", chunk, chunk)
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert server.predict(GOOD).status == 200
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(50),
+        b"NONSENSE\r\n\r\n",
+        HEAD + b"Content-Length: x\r\n\r\n",
+        HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\nabc\r\n0\r\n\r\n",
+        b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\n\r\n",
+        HEAD + b"X: " + b"a" * 1_000_000 + b"\r\n\r\n",
+        b"GET /v1/models/\xff HTTP/1.1\r\nHost: h\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: " + b"a" * 1_000_000,
+        HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        HEAD + b"Transfer-Encoding: gzip\r\n\r\nabc",
+        b"GET /v1/health/live HTTP/1.1\r\n\r\n",
+        b"GET /v1/health/live HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    ],
+    ids=[
+        "TLS",
+        "nonsense",
+        "length",
+        "lengths",
+        "chunk",
+        "long path",
+        "long header",
+        "bytes",
+        "long trailer",
+        "length and encoding",
+        "encoding and length",
+        "unknown encoding",
+        "no host",
+        "two hosts",
+    ],
+)
+def test_malformed_requests_are_refused_and_the_server_still_answers(rest, sent):
+    answer = talk(rest.port, sent)
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
+    assert rest.predict(GOOD).status == 200
+
+
+def test_upgrade_headers_are_ignored(rest):
+    """``curl --http2`` asks for HTTP/2 in an otherwise ordinary request."""
+    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAA\r\n"
+    body = b"Content-Length: 18\r\n\r\n" + b'{"instances": [2]}'
+    last = HEAD + b"Connection: close\r\n" + body
+    chunked = HEAD + upgrade + b"Transfer-Encoding: chunked\r\n\r\n"
+    chunks = b'c\r\n{"instances"\r\n', b"6\r\n: [4]}\r\n0\r\n\r\n"
+    get = b"GET /v1/models/half HTTP/1.1\r\nHost: h\r\n" + upgrade + b"\r\n"
+    answer = talk(rest.port, HEAD + upgrade + body, chunked, *chunks, get + get + last)
+    assert answer.count(b"HTTP/1.1 200") == 5, answer
+    assert answer.count(b"[3.0]") == 2 and answer.count(b"[4.0]") == 1
+
+
+def test_chunked_and_pipelined_requests_are_answered(rest):
+    chunks = b"4\r\n" + b'{"in' + b"\r\n" + b"f\r\n" + b'stances": [1]} ' + b"\r\n0\r\n\r\n"
+    one = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks
+    last = HEAD + b"Connection: close\r\nContent-Length: 18\r\n\r\n" + b'{"instances": [2]}'
+    answer = talk(rest.port, one + last)
+    assert answer.count(b"HTTP/1.1 200") == 2
+    assert b"[2.5]" in answer and b"[3.0]" in answer
+
+
+def test_answers_on_one_connection_are_not_delayed(rest):
+    """Each answer would take 40 ms if its head were held back for its body."""
+    connection = http.client.HTTPConnection("127.0.0.1", rest.port, timeout=10)
+    times = []
+    for _ in range(30):
+        began = time.monotonic()
+        connection.request("POST", "/v1/models/half:predict", b'{"instances": [1]}')
+        assert b'"predictions":[2.5]' in connection.getresponse().read()
+        times.append(time.monotonic() - began)
+    connection.close()
+    assert sorted(times)[5] < 0.03
+
+
+def test_requests_of_disconnected_clients_are_not_executed(serve):
+    server = serve(max_workers=1)
+    seen: list = []
+    server.predict({"signature_name": "slow", "inputs": 0})
+    server.server.calls.observers.append(seen.append)
+    running = threading.Thread(
+        target=server.predict, args=({"signature_name": "slow", "inputs": 1.8},)
+    )
+    running.start()
+    time.sleep(0.1)
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(HEAD + b"Content-Length: 18\r\n\r\n" + b'{"instances": [2]}')
+            time.sleep(0.02)
+    running.join()
+    assert server.predict(GOOD).status == 200
+    codes = [call.status for call in seen]
+    assert codes.count("CANCELLED") == 5 and codes.count("OK") == 2
+
+
+def test_stop_finishes_running_requests_and_refuses_new_ones(serve, eventually):
+    """New requests get 503, and readiness changes at once.
+
+    After the stop the port is free.
+    """
+    server = serve()
+    server.predict({"signature_name": "slow", "inputs": 0})
+    answers: list = []
+    slow = {"signature_name": "slow", "inputs": 1.5}
+    running = [
+        threading.Thread(target=lambda: answers.append(server.predict(slow))) for _ in range(4)
+    ]
+    for thread in running:
+        thread.start()
+    eventually(lambda: server.server._rest.running == 4)
+    finished: list[bool] = []
+    stopping = threading.Thread(target=lambda: finished.append(server.server.stop(30)))
+    stopping.start()
+    time.sleep(0.05)
+    for body in (GOOD, bytes(20 << 20)):  # the answer arrives only if the whole body is read
+        answer = server.predict(body)
+        assert answer.status == 503 and "stopping" in answer.error()
+        assert answer.headers["connection"] == "close"
+    assert server.get("/v1/health/ready").status == 503
+    assert server.get("/v1/health/live").status == 200
+    for thread in [*running, stopping]:
+        thread.join()
+    assert [answer.status for answer in answers] == [200] * 4
+    assert finished == [True]
+    with pytest.raises(ConnectionRefusedError, match="Connection refused"):
+        server.get("/v1/health/live")
+    with socket.socket() as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.bind(("127.0.0.1", server.port))
+
+
+def test_stop_does_not_wait_longer_than_the_grace_period(serve, eventually):
+    server = serve()
+    server.predict({"signature_name": "slow", "inputs": 0})
+    failures: list = []
+
+    def long() -> None:
+        try:
+            failures.append(server.predict({"signature_name": "slow", "inputs": 2.4}).status)
+        except (OSError, http.client.HTTPException) as error:
+            failures.append(error)
+
+    running = threading.Thread(target=long)
+    running.start()
+    eventually(lambda: server.server._rest.running == 1)
+    assert server.server.stop(0.3) is False
+    running.join()
+    assert len(failures) == 1 and failures != [200]
+
+
+def test_the_error_names_a_port_in_use(serve, tmp_path):
+    server = serve()
+    other = ModelServer("m", tmp_path, quick(rest_api_port=server.port))
+    with pytest.raises(ResourceError, match=rf":{server.port}: the port is taken.* another port"):
+        other.start()
+    other.stop(0)
+
+
+@pytest.mark.parametrize("verify", [False, True], ids=["TLS", "mTLS"])
+def test_tls_and_mutual_tls_work_as_for_grpc(serve, certificates, verify):
+    certificate, key = map(str, certificates.server)
+    ca = str(certificates.ca)
+    server = serve(
+        ssl_key_file=key, ssl_certificate_file=certificate, ssl_client_ca_file=ca if verify else ""
+    )
+    assert server.server.rest_target.startswith("https://127.0.0.1:")
+    context = ssl.create_default_context(cafile=ca)
+
+    def status() -> int:
+        connection = http.client.HTTPSConnection("localhost", server.port, context=context)
+        connection.request("GET", "/v1/models/half")
+        answer = connection.getresponse()
+        connection.close()
+        return answer.status
+
+    if verify:
+        with pytest.raises(OSError):  # noqa: PT011 - a reset connection or an alert of TLS
+            status()
+    context.load_cert_chain(*certificates.client)
+    assert status() == 200
+    assert talk(server.port, HEAD + b"\r\n")[:4] != b"HTTP"
+
+
+def test_silent_connections_delay_no_other_request(serve):
+    server = serve()
+    slow = [socket.create_connection(("127.0.0.1", server.port), timeout=5) for _ in range(400)]
+    for number, connection in enumerate(slow):
+        connection.sendall([b"P", HEAD, HEAD + b"Content-Length: 99\r\n\r\n{"][number % 3])
+    times = []
+    for _ in range(20):
+        began = time.monotonic()
+        assert server.predict(GOOD).status == 200
+        times.append(time.monotonic() - began)
+    assert max(times) < 0.3
+    for connection in slow:
+        connection.close()
