@@ -1,1 +1,1 @@
-"""What a server reports about itself: logs, metrics, health and profiles."""
+"""What a server reports about itself: metrics, the log of requests, and messages of libraries."""
