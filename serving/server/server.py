@@ -26,6 +26,8 @@ from imgpipe.serving.server.versions import config as configs
 from imgpipe.serving.server.versions.config import ModelConfig
 
 if TYPE_CHECKING:
+    from starlette.routing import Route
+
     from imgpipe.serving.server.rest.app import RestApi
     from imgpipe.serving.server.rest.port import HttpPort
 
@@ -91,7 +93,10 @@ class ModelServer:
         health = Health(lambda: self.core.ready() and not self._stopping.is_set())
         self._grpc = GrpcPort(handlers(self._services, self.calls, self._pool), health, settings)
         self._rest: HttpPort | None = None
-        self._api = self._rest_api() if settings.rest_api_port else None
+        self._api: RestApi | None = None
+        self._pages: list[Route] = []
+        if settings.rest_api_port:
+            self._make_rest_api()
 
     @property
     def target(self) -> str:
@@ -123,7 +128,7 @@ class ModelServer:
                 raise
             raise ConfigError(f"Failed to start server. Error: {error.message}") from error
         if self._rest and self._api:
-            self._rest.start(self._api.app())
+            self._rest.start(self._api.app(self._pages))
         self._grpc.start()
         if settings.model_config_file and settings.model_config_file_poll_wait_seconds > 0:
             threading.Thread(target=self._follow_config, name="config-file", daemon=True).start()
@@ -148,10 +153,16 @@ class ModelServer:
             self._rest = HttpPort(self.host, max(settings.rest_api_port, 0), flag, self._tls)
             self.rest_port = self._rest.port
 
-    def _rest_api(self) -> RestApi:
+    def _make_rest_api(self) -> None:
         from imgpipe.serving.server.rest.app import RestApi
+        from imgpipe.serving.server.web import collection, pages
 
-        return RestApi(self.core, self.calls, self._log, self._pool, self._metrics, self._settings)
+        core, settings = self.core, self._settings
+        self._api = RestApi(core, self.calls, self._log, self._pool, self._metrics, settings)
+        if settings.web_page:
+            folder = settings.collect_directory
+            kept = collection.routes(folder, core, self._pool, self._api.bodies)
+            self._pages = [*pages.routes(), *kept]
 
     @property
     def rest_target(self) -> str:
@@ -220,9 +231,8 @@ class ModelServer:
             time.sleep(_DRAIN_POLL_S)
         # Nothing runs unless the grace period is over; streams without a request may be open.
         self._grpc.stop(min(max(end - time.monotonic(), 0.0), _ANSWERS_S))
-        if self._rest:
-            self._rest.stop(max(end - time.monotonic(), 0.0))
-        finished = self._pool.idle()
+        answered = self._rest is None or self._rest.stop(max(end - time.monotonic(), 0.0))
+        finished = answered and self._pool.idle()
         self._pool.shutdown(wait=False)
         self.core.stop()
         self._log.close()

@@ -16,7 +16,6 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -47,8 +46,6 @@ from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.signature_names import DEFAULT_SIGNATURE
 from imgpipe.serving.server.status import Code, StatusError, invalid
 from imgpipe.serving.server.versions.version import VersionState
-from imgpipe.serving.server.web import collection, pages
-from imgpipe.serving.server.web.collection import Collection
 
 METRICS = "/monitoring/prometheus/metrics"
 """Path of the metrics, which is the default path of TensorFlow Serving."""
@@ -78,8 +75,9 @@ class RestApi:
         metrics: What Prometheus reads.
         settings: The settings of the server.
 
-    Raises:
-        ConfigError: Corrected images cannot be written to the folder that the settings name.
+    Attributes:
+        bodies: Reads the bodies of requests.
+        draining: Whether new requests are refused.
     """
 
     def __init__(
@@ -93,17 +91,11 @@ class RestApi:
     ) -> None:
         self._core, self._calls, self._log, self._pool = core, calls, log, pool
         self._metrics, self._timeout = metrics, settings.rest_timeout
-        self._bodies = Bodies(settings.rest_timeout)
-        self._pages: list[Route] = []
-        if settings.web_page:
-            folder = settings.collect_directory
-            kept = Collection(Path(folder).absolute(), core) if folder else None
-            self._pages = [*pages.routes(), *collection.routes(kept, pool, self._bodies)]
+        self.bodies = Bodies(settings.rest_timeout)
         self.draining = False
-        """Whether new requests are refused."""
 
-    def app(self) -> Starlette:
-        """Return the ASGI application, with the pages that the settings ask for."""
+    def app(self, pages: Sequence[Route] = ()) -> Starlette:
+        """Return the ASGI application, with the routes of pages."""
 
         async def live(request: Request) -> Response:
             return json_response({"live": True})
@@ -126,7 +118,7 @@ class RestApi:
             Route("/v1/server/models", models),
             Route(METRICS, metrics),
         ]
-        return Starlette(routes=[*own, *self._pages, Mount("/", self)])
+        return Starlette(routes=[*own, *pages, Mount("/", self)])
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """ASGI."""
@@ -149,7 +141,7 @@ class RestApi:
         peer = ":".join(map(str, request.client)) if request.client else "unix"
         deadline = time.monotonic() + self._timeout
         call = Call("Predict", "REST", peer, deadline=deadline, model=spec.name)
-        return await self._bodies.answer(
+        return await self.bodies.answer(
             request,
             lambda body: self._run(request, call, spec, body),
             lambda: self._check(request),

@@ -136,21 +136,25 @@ def _is_folder_name(name: str) -> bool:
     return plain and 0 < size <= _MAX_NAME_BYTES and not name.startswith(".")
 
 
-def routes(collection: Collection | None, pool: SheddingPool, bodies: Bodies) -> list[Route]:
+def routes(folder: str, core: Core, pool: SheddingPool, bodies: Bodies) -> list[Route]:
     """Return the routes of the endpoint.
 
     Args:
-        collection: The folder of images; None if the server collects none.
+        folder: The folder of images; empty if the server collects none.
+        core: The served models.
         pool: The threads of the requests.
         bodies: Reads the bodies of the requests.
+
+    Raises:
+        ConfigError: Images cannot be written to the folder.
     """
 
     async def describe(request: Request) -> Response:
-        return json_response({"collects": collection is not None})
+        return json_response({"collects": bool(folder)})
 
-    if collection is None:
+    if not folder:
         return [Route(PATH, describe)]
-    keep = collection.keep
+    keep = Collection(Path(folder).absolute(), core).keep
 
     async def take(request: Request) -> Response:
         def check() -> None:

@@ -246,18 +246,3 @@ def test_tls_and_mutual_tls_work_as_for_grpc(serve, certificates, verify):
     context.load_cert_chain(*certificates.client)
     assert status() == 200
     assert talk(server.port, HEAD + b"\r\n")[:4] != b"HTTP"
-
-
-def test_silent_connections_delay_no_other_request(serve):
-    server = serve()
-    slow = [socket.create_connection(("127.0.0.1", server.port), timeout=5) for _ in range(400)]
-    for number, connection in enumerate(slow):
-        connection.sendall([b"P", HEAD, HEAD + b"Content-Length: 99\r\n\r\n{"][number % 3])
-    times = []
-    for _ in range(20):
-        began = time.monotonic()
-        assert server.predict(GOOD).status == 200
-        times.append(time.monotonic() - began)
-    assert max(times) < 0.3
-    for connection in slow:
-        connection.close()

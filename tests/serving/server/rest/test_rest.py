@@ -129,7 +129,7 @@ def test_bodies_beyond_the_limits_are_refused(rest, monkeypatch):
     answer = rest.predict(many)
     assert answer.status == 429 and "large requests fill its memory" in answer.error()
     assert rest.predict({"instances": [1]}).status == 200  # a small body does not count
-    assert rest.server._api._bodies._held == 0
+    assert rest.server._api.bodies._held == 0
 
 
 @pytest.mark.parametrize(
