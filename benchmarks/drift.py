@@ -33,8 +33,8 @@ class Asker:
     """
 
     def __init__(self, out: Path) -> None:
-        from imgpipe.models.export.served_model import Served
         from imgpipe.pipeline.request_drift import reference
+        from imgpipe.serving.server.served import Served
 
         self._out = out
         self.versions = reference.versions(out)

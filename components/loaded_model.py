@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from imgpipe.components.storage import manifest
-from imgpipe.models.export.served_model import Served
 from imgpipe.models.export.signatures import SERVING_DEFAULT
-from imgpipe.serving.server.runtime import Runtime, available_cores, default_intra_op
+from imgpipe.serving.server.runtime import Runtime
+from imgpipe.serving.server.served import Served
 
 Files = Mapping[str, Mapping[str, Any]]
 
@@ -70,9 +67,7 @@ def dropped_at_end() -> Iterator[None]:
         drop()
 
 
-def served(
-    directory: str, outputs: Collection[str], signature: str = SERVING_DEFAULT
-) -> Served | KeptSignature:
+def served(directory: str, outputs: Collection[str], signature: str = SERVING_DEFAULT) -> Served:
     """Return a signature of a model, which is loaded unless it is kept.
 
     Args:
@@ -82,35 +77,6 @@ def served(
     """
     for files, runtime in _kept:
         if files == manifest.describe(Path(directory)):
-            return KeptSignature(runtime, signature)
+            # With all outputs, because the server has asked for the same.
+            return Served(directory, signature, runtime=runtime)
     return Served(directory, signature, outputs)
-
-
-class KeptSignature:
-    """A signature of the model that is kept, with the methods of `Served`."""
-
-    def __init__(self, runtime: Runtime, signature: str) -> None:
-        self._runtime, self._signature = runtime, runtime.signatures[signature]
-        # All outputs, and in this order, because the server has asked for the same.
-        self._fetches = sorted({info.name for info in self._signature.outputs.values()})
-
-    def run(self, **inputs: Any) -> dict[str, Any]:
-        """Run the signature, which gives a row for each image; see `Served.run`.
-
-        The session of a server computes each request on a quarter of the cores, as
-        `runtime.default_intra_op` says. Therefore the images are divided into as many requests as
-        the cores compute at the same time.
-        """
-        feeds = [self._signature.inputs[name].name for name in inputs]
-        columns = [np.asarray(value, object) for value in inputs.values()]
-        cores = available_cores()
-        count = max(1, min(cores // default_intra_op(cores), len(columns[0])))
-        parts = zip(*(np.array_split(column, count) for column in columns), strict=True)
-        with ThreadPoolExecutor(count) as threads:
-            found = threads.map(lambda part: self._runtime.run(feeds, part, self._fetches), parts)
-            rows = [np.concatenate(column) for column in zip(*found, strict=True)]
-        by_tensor = dict(zip(self._fetches, rows, strict=True))
-        return {name: by_tensor[info.name] for name, info in self._signature.outputs.items()}
-
-    def close(self) -> None:
-        """Leave the model open for others; `drop` closes it."""

@@ -26,7 +26,7 @@ from imgpipe.components.beam import beam_io
 from imgpipe.components.storage import manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
-from imgpipe.models.export.served_model import Served
+from imgpipe.serving.server.served import Served
 
 _log = logging.getLogger(__name__)
 

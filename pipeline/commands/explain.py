@@ -20,9 +20,9 @@ from imgpipe.pipeline.command_line.terminal import escape
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from imgpipe.models.export.served_model import Served
     from imgpipe.models.network.classifier import Classifier
     from imgpipe.models.network.layer_sizes import LayerSize, Shape
+    from imgpipe.serving.server.served import Served
 
 app = typer.Typer()
 
@@ -76,9 +76,9 @@ def command(
     refused = 0
     with steps.quiet() as console:
         with quick_imports():
-            from imgpipe.models.export.served_model import Served
             from imgpipe.models.export.signatures import CAM
             from imgpipe.models.network import activation_images, layer_sizes, network_file
+            from imgpipe.serving.server.served import Served
 
         classifier = network_file.load(version)
         if layers:

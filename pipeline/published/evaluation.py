@@ -129,7 +129,7 @@ def judge(model: Model, config: Config, source: Source, scan: Scan) -> Judged:
         The predictions, and what could not be judged.
     """
     from imgpipe.components.example_gen.inspection import inspect
-    from imgpipe.models.export.served_model import Served
+    from imgpipe.serving.server.served import Served
 
     found = Judged()
     limit = config.judge.pixel_limit

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.export.served_model import Served
 from imgpipe.models.quick_imports import quick_imports
 from imgpipe.pipeline.command_line import steps
 from imgpipe.pipeline.published import pushed_models
@@ -24,6 +23,7 @@ from imgpipe.serving.client.classifier import Classifier, Question
 from imgpipe.serving.client.images import Image
 from imgpipe.serving.server import status
 from imgpipe.serving.server.requests import limits
+from imgpipe.serving.server.served import Served
 from imgpipe.serving.server.settings import DEFAULT_MAX_PIXELS
 
 _process: int | None = None  # the one that has loaded a model, whose threads no fork of it has

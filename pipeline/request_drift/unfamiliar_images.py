@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from imgpipe.models.export.served_model import Served
 from imgpipe.models.export.signatures import FEATURE_VECTORS
 from imgpipe.pipeline.request_drift.reference import Blessed
 from imgpipe.pipeline.request_drift.share import NONE_LOOKED_AT, Share
+from imgpipe.serving.server.served import Served
 
 #: Most images of a version whose features are computed. A forward pass takes some 15 ms on a CPU
 #: core, and with so many images the share is known to half a percentage point.

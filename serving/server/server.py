@@ -46,7 +46,8 @@ class ModelServer:
         model_name: Name of the model in requests; empty for that of the settings.
         base_path: Folder of the numbered versions, which need not exist yet; empty for that of the
             settings.
-        settings: All other settings; None for the defaults, with any free gRPC port.
+        settings: All other settings; None for the defaults, with any free gRPC port and one attempt
+            to load a version.
         models: Several models, instead of those that the settings name.
         wrap: Receives the session of each version that is loaded, and returns what is served.
 
@@ -63,7 +64,7 @@ class ModelServer:
         models: Sequence[ModelConfig] = (),
         wrap: Callable[[Runtime], Runtime] | None = None,
     ) -> None:
-        settings = settings or Settings(port=0)
+        settings = settings or Settings(port=0, max_load_retries=0)
         if model_name or base_path:
             settings = replace(settings, model_name=model_name, model_base_path=str(base_path))
         self._settings = settings

@@ -14,8 +14,9 @@ from imgpipe.components.predictor import component
 from imgpipe.components.serving_validator.component import validate
 from imgpipe.components.storage import manifest, records
 from imgpipe.models import feature_names as names
-from imgpipe.models.export.served_model import Served
 from imgpipe.models.export.signatures import CAM
+from imgpipe.serving.server import runtime
+from imgpipe.serving.server.served import Served
 from tests.images import encoded, soft
 
 # TFX and TensorFlow warn about their own dependencies; none of these warnings can be fixed here.
@@ -133,7 +134,7 @@ def test_the_validated_session_is_reused_in_the_same_process(
         raise AssertionError("the model was loaded again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(loaded_model, "Served", refuse)
+        patch.setattr(runtime, "SessionRuntime", refuse)
         with pytest.raises(AssertionError, match="loaded again"):
             loaded_model.served(str(made / "earlier" / "Format-Serving"), [names.PROBABILITIES])
         with loaded_model.dropped_at_end():

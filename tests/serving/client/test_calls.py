@@ -27,10 +27,9 @@ from imgpipe.serving.client import (
     errors,
 )
 from imgpipe.serving.server import ModelServer
-from imgpipe.serving.server.server import ServerOptions
-from imgpipe.serving.server.services import ServiceOptions
 from tests.images import encoded
 from tests.ports import free_port
+from tests.serving.quick import quick
 
 
 def test_predict_with_filter_version_and_signature(ask, half):
@@ -294,7 +293,7 @@ def test_wait_until_a_server_comes_up(models, push, tmp_path):
     with client, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(client.wait_until_available, 30)
         time.sleep(0.3)  # no server is listening yet
-        with ModelServer("half", tmp_path, port=port):
+        with ModelServer("half", tmp_path, quick(port=port)):
             assert waiting.result() == 5
             assert client.wait_until_available(30, version=5) == 5
             assert client.predict({"x": np.float32([2])}).outputs["y"].tolist() == [3.0]
@@ -330,7 +329,6 @@ def test_every_grpc_status_code_has_an_error_class():
 
 
 def test_labels_can_be_used_after_a_reload(ask, push, tmp_path):
-    options = ServerOptions(services=ServiceOptions(allow_reload=True))
     for version in (1, 2):
         push("half_plus_two", tmp_path, version)
     config = f"""
@@ -340,7 +338,7 @@ def test_labels_can_be_used_after_a_reload(ask, push, tmp_path):
       LABELS
     }} }}
     """
-    with ModelServer("m", tmp_path, options=options) as running:
+    with ModelServer("m", tmp_path, quick(enable_reload_config_rpc=True)) as running:
         ask(running.target, "reload", config.replace("LABELS", ""), timeout=30.0)
         labels = 'version_labels { key: "stable" value: 1 }'
         ask(running.target, "reload", config.replace("LABELS", labels), timeout=30.0)

@@ -17,6 +17,7 @@ from imgpipe.serving.client import (
     Tls,
     Unavailable,
 )
+from tests.serving.quick import quick
 
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
@@ -137,7 +138,7 @@ def test_health_check_holds_calls_until_the_server_is_ready(models, push, tmp_pa
     from imgpipe.serving.server import ModelServer
 
     x = {"x": np.float32([2])}
-    with ModelServer("half", tmp_path, poll_seconds=0.1) as server:
+    with ModelServer("half", tmp_path, quick()) as server:
         options = {"wait_for_ready": True, "health_check": True}
         with (
             Client(server.target, "half", 0.5, **options) as client,
