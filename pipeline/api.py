@@ -68,10 +68,10 @@ def run(
     configuration = _configuration(config, data, settings, out)
     if start is not None:
         start = component_names.find(start, configuration)
-    found = execute(configuration, start, to_stderr=True, accept=accept)
-    if found.summary["status"] == "interrupted":
-        raise KeyboardInterrupt(found.verdict)
-    return Run(found.exit_code, found.verdict, found.summary, found.directory, found.repeated)
+    run = execute(configuration, start, to_stderr=True, accept=accept)
+    if run.status == "interrupted":
+        raise KeyboardInterrupt(run.verdict)
+    return run
 
 
 def check(data: str | Path, *, config: str | Path | None = None, **settings: Any) -> Check:

@@ -15,24 +15,21 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console, ConsoleDimensions
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from imgpipe.models import progress
 from imgpipe.pipeline.command_line import signals, standard_streams
 from imgpipe.pipeline.command_line.terminal import wrapped
 from imgpipe.pipeline.component_names import TASKS
-
-if TYPE_CHECKING:
-    from imgpipe.pipeline.runners.local import NodeResult
+from imgpipe.pipeline.output import temporary_files
 
 _WIDTH_PLAIN = 100  # columns when the output is not a terminal
 _WIDE = 90  # columns from which on the name of the component stands beside what it does
 _NAMES_WIDE, _NAMES_NARROW = 45, 27  # columns for what a step does and the name of its component
-_BAR = 10  # columns of the bar of a step
 _SOON = 2.0  # seconds after which the rate of a step says how long it takes
 
 
@@ -56,20 +53,22 @@ class _Terminal(Console):
 
 
 @contextlib.contextmanager
-def quiet(log: Path, to_stderr: bool = False) -> Iterator[Console]:
+def quiet(log: Path | None = None, to_stderr: bool = False) -> Iterator[Console]:
     """Redirect file descriptors 1 and 2 to a log, and restore them afterwards.
 
     Args:
-        log: File to which the output of libraries is appended.
+        log: File to which the output of libraries is appended; None for one that is removed.
         to_stderr: Whether the console writes to the original standard error instead of the original
             standard output, because the latter carries the JSON of ``--json -``.
 
     Yields:
         A console that writes to the original standard output or error.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with standard_streams.present(), _redirected(log, to_stderr) as console:
-        yield console
+    with contextlib.ExitStack() as stack:
+        if log is None:
+            log = stack.enter_context(temporary_files.folder()) / "log"
+        stack.enter_context(standard_streams.present())
+        yield stack.enter_context(_redirected(log, to_stderr))
 
 
 @contextlib.contextmanager
@@ -124,18 +123,14 @@ class Display:
     """Shows steps with counts and rates.
 
     On a terminal the display is updated while steps run. Otherwise it prints one line for each
-    finished step. It is the observer of the runner and the listener of `imgpipe.models.progress`.
+    finished step. It is the listener of `imgpipe.models.progress`.
     """
 
     def __init__(self, console: Console) -> None:
-        self._console = console
+        self.console = console
         self._steps: list[_ProgressStep] = []
         self._lock = threading.Lock()  # Live draws in a thread, and workers count in others
         self._live: Live | None = None
-        self.timings: dict[str, float] = {}
-        self.cached: list[str] = []
-        self.outputs: dict[str, dict[str, str]] = {}
-        self.failed_step = ""
         self._agreed = False  # to end the search
 
     def __enter__(self) -> Display:
@@ -143,10 +138,10 @@ class Display:
         return self
 
     def _start_live(self) -> None:
-        if self._console.is_terminal:
+        if self.console.is_terminal:
             self._live = Live(
                 get_renderable=self._table,
-                console=self._console,
+                console=self.console,
                 refresh_per_second=5,
                 redirect_stdout=False,  # the output of libraries stays in the log
                 redirect_stderr=False,
@@ -163,27 +158,6 @@ class Display:
         with self._lock:
             self._steps.append(_ProgressStep(name))
 
-    def finished(self, result: NodeResult) -> None:
-        """End the step of a component that succeeded."""
-        self.timings[result.name] = round(result.seconds, 3)
-        self.outputs[result.name] = result.outputs
-        # A component that made a damaged artifact again has finished before, from the cache.
-        self.cached = [name for name in self.cached if name != result.name]
-        if result.cached:
-            self.cached.append(result.name)
-        self._end("cached" if result.cached else "done")
-
-    def damaged(self, name: str, what: str) -> None:
-        """End a step that found a damaged artifact, which is then made again."""
-        self._end("damaged")
-        self._console.print(f"   {what}. It is made again.", markup=False, soft_wrap=True)
-
-    def failed(self, name: str, seconds: float) -> None:
-        """End the step of a component that raised an error."""
-        self.timings[name] = round(seconds, 3)
-        self.failed_step = name
-        self._end("failed")
-
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Show a step of the command itself, such as loading libraries, while its body runs."""
@@ -191,18 +165,18 @@ class Display:
         try:
             yield
         except BaseException:
-            self.failed_step = name
-            self._end("failed")
+            self.ended("failed")
             raise
-        self._end("done")
+        self.ended("done")
 
-    def _end(self, state: str) -> None:
+    def ended(self, state: str) -> None:
+        """End the step that was started last, in a state of `_MARKS`."""
         with self._lock:
             step = self._steps[-1]
             step.state = state
             step.seconds = time.monotonic() - step.started
         if self._live is None:
-            self._console.print(Text.assemble(*self._cells(step)), soft_wrap=True)
+            self.console.print(Text.assemble(*self._cells(step)), soft_wrap=True)
 
     # --- counts ------------------------------------------------------------------------------
     def advance(self, count: int, unit: str) -> None:
@@ -221,14 +195,14 @@ class Display:
     def say(self, text: str) -> None:
         """See `imgpipe.models.progress.say`."""
         line = Text(f"   {text}")
-        if self._console.is_terminal:
-            line = wrapped(line, self._console.width)
-        self._console.print(line, soft_wrap=True)
+        if self.console.is_terminal:
+            line = wrapped(line, self.console.width)
+        self.console.print(line, soft_wrap=True)
 
     # --- Ctrl-C ------------------------------------------------------------------------------
     def stoppable(self) -> contextlib.AbstractContextManager[None]:
         """Keep a Ctrl-C for `stopped`, if the command runs in a terminal."""
-        asks = self._console.is_terminal and sys.stdin is not None and sys.stdin.isatty()
+        asks = self.console.is_terminal and sys.stdin is not None and sys.stdin.isatty()
         return signals.holding() if asks else contextlib.nullcontext()
 
     def stopped(self) -> bool:
@@ -254,10 +228,10 @@ class Display:
         if self._live:
             self._live.stop()
         while True:
-            self._console.print(f"{question} [Y/n] ", markup=False, end="")
+            self.console.print(f"{question} [Y/n] ", markup=False, end="")
             answer = sys.stdin.readline()
             if not answer:  # Ctrl-D ends no line, and agrees to nothing
-                self._console.print()
+                self.console.print()
             if (word := answer.strip().lower()) in ("", "y", "yes", "n", "no"):
                 break
         self._start_live()  # a new one, which does not overwrite the rows above the question
@@ -268,7 +242,7 @@ class Display:
         seconds = step.seconds or time.monotonic() - step.started
         style = _STYLES[step.state]
         task = TASKS.get(step.name, step.name[:1].upper() + step.name[1:])
-        wide = self._console.width >= _WIDE
+        wide = self.console.width >= _WIDE
         component = f" · {step.name}" if wide and step.name in TASKS else ""
         columns = _NAMES_WIDE if wide else _NAMES_NARROW
         space = " " * (columns - len(task) - len(component))
@@ -300,18 +274,32 @@ def _counts(step: _ProgressStep, seconds: float) -> str:
         # A rate over less than half a second, or below one a second, says nothing.
         rate = f" ({count / seconds:,.0f}/s)" if seconds >= 0.5 and count >= seconds else ""
         parts.append(f"{count:,}{of} {unit}{rate}")
-    return " ".join([*_bar_and_time_left(step, seconds), ", ".join(parts)])
+    return ", ".join([*parts, *_time_left(step, seconds)])
 
 
-def _bar_and_time_left(step: _ProgressStep, seconds: float) -> list[str]:
-    """Return a bar and the time left of a running step with a known number of units."""
-    known = [unit for unit, total in step.totals.items() if total]
-    if step.state != "running" or not known:
+def _time_left(step: _ProgressStep, seconds: float) -> list[str]:
+    """Return the time left of a running step whose number of units is known."""
+    unit = next((unit for unit, total in step.totals.items() if total), "")
+    count = step.counts.get(unit, 0)
+    if step.state != "running" or not count or seconds < _SOON:
         return []
-    total, count = step.totals[known[0]], step.counts.get(known[0], 0)
-    share = min(count / total, 1.0)
-    bar = "█" * round(share * _BAR)
-    if not count or seconds < _SOON or share == 1:
-        return [f"{bar:░<{_BAR}}"]
-    left = seconds * (1 - share) / share
-    return [f"{bar:░<{_BAR}}", f"{left:.0f} s left" if left < 100 else f"{left / 60:.0f} min left"]
+    left = seconds * max(step.totals[unit] / count - 1, 0)
+    return [f"{left:.0f} s left" if left < 100 else f"{left / 60:.0f} min left"]
+
+
+@contextlib.contextmanager
+def counted(to_stderr: bool = False) -> Iterator[Display]:
+    """Show the steps of a command with what the code below counts; see `quiet`.
+
+    Args:
+        to_stderr: Whether they are printed to standard error instead of standard output.
+
+    Yields:
+        The display, whose `step` shows a step.
+    """
+    with (
+        quiet(to_stderr=to_stderr) as console,
+        Display(console) as display,
+        progress.shown_by(display),
+    ):
+        yield display

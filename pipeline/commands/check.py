@@ -141,10 +141,10 @@ def _judge(plan: Plan, with_images: bool, to_stderr: bool) -> tuple[Judged, dict
     """Return the result and, if wanted, the images for the page; progress is displayed."""
     from imgpipe.components import source_check
     from imgpipe.models.quick_imports import quick_imports
-    from imgpipe.pipeline.command_line import steps
+    from imgpipe.pipeline.command_line import console as consoles
 
     found: dict[str, bytes] = {}
-    with steps.counted(to_stderr) as display:
+    with consoles.counted(to_stderr) as display:
         with display.step("loading TensorFlow"), quick_imports():
             import tensorflow  # noqa: F401  # so that the next step's rate is that of the inspection
         with display.step("inspecting images"):

@@ -48,11 +48,11 @@ def command(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Compare two runs: configuration, data, metrics, and images that only one gets right."""
-    from imgpipe.pipeline.command_line import steps
+    from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.output import run_comparison
 
     a, b = _chosen(first, second)
-    with steps.quiet():  # without the messages that TensorFlow prints
+    with consoles.quiet():  # without the messages that TensorFlow prints
         compared = run_comparison.compare(a, b).dump()
     output_files.write_json(compared, json_file)
     if json_file != output_files.STANDARD_OUTPUT:

@@ -68,7 +68,7 @@ def drift(
 ) -> None:
     """Compare the requests to a server with the training data of its model."""
     from imgpipe.models.quick_imports import quick_imports
-    from imgpipe.pipeline.command_line import steps
+    from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.request_drift import reference, uncertain_images
     from imgpipe.pipeline.request_drift.log import find
 
@@ -79,7 +79,7 @@ def drift(
     find(log)  # reports a missing log before the imports
     versions = reference.versions(model)
     written = None
-    with steps.counted(to_stderr=json_file == output_files.STANDARD_OUTPUT) as display:
+    with consoles.counted(to_stderr=json_file == output_files.STANDARD_OUTPUT) as display:
         with display.step("loading TensorFlow, TFX"), quick_imports():
             from imgpipe.components.data_gate import component  # noqa: F401  # TFX has to come before TFDV
             from imgpipe.pipeline.request_drift import examination

@@ -132,12 +132,12 @@ def evaluate(
         ConfigError: No image could be judged.
     """
     from imgpipe.models.quick_imports import quick_imports
-    from imgpipe.pipeline.command_line import steps
+    from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.published import evaluation, evaluation_facts
 
     model = request.model
     images: dict[str, bytes] = {}
-    with steps.counted(to_stderr) as display:
+    with consoles.counted(to_stderr) as display:
         with display.step("loading TensorFlow"), quick_imports():
             import tensorflow  # noqa: F401  # so that the next step's rate is that of the images
         with display.step("classifying images"):

@@ -60,7 +60,8 @@ def command(
 ) -> None:
     """Draw feature maps and Grad-CAM of images, and list the sizes of all layers."""
     from imgpipe.models.quick_imports import quick_imports
-    from imgpipe.pipeline.command_line import image_bytes, steps
+    from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.command_line import image_bytes
     from imgpipe.pipeline.configuration.config import Config
     from imgpipe.pipeline.published import pushed_models
 
@@ -74,7 +75,7 @@ def command(
         raise ConfigError(f"explain: there is no file {', '.join(map(str, images))}.")
     version = pushed_models.version_folder(model, None)
     refused = 0
-    with steps.quiet() as console:
+    with consoles.quiet() as console:
         with quick_imports():
             from imgpipe.models.export.signatures import CAM
             from imgpipe.models.network import activation_images, layer_sizes, network_file

@@ -92,7 +92,6 @@ def write(
     """
     from imgpipe.models.quick_imports import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.command_line import steps
     from imgpipe.pipeline.published import exports
     from imgpipe.pipeline.published.evaluation import Model
     from imgpipe.pipeline.published.pushed_models import version_folder
@@ -100,7 +99,7 @@ def write(
     target = target.expanduser()
     kind = exports.require(name, target)
     model = Model.of(version_folder(path, version))
-    with steps.quiet(to_stderr) as console, consoles.Display(console) as display:
+    with consoles.counted(to_stderr) as display:
         with display.step("loading TensorFlow"), quick_imports():
             import tensorflow  # noqa: F401  # takes longer than most conversions
         with display.step("converting, judging"):

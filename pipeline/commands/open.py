@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import browser, options
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from imgpipe.pipeline.output.past_runs import PastRun
 
 app = typer.Typer()
@@ -36,27 +32,7 @@ def command(
     page = page_of(out)
     console = new_console()
     console.print(escape(str(page)))
-    show(page.as_uri(), console)
-
-
-def show(address: str, console: Console) -> None:
-    """Open an address in a browser; say so when there is none.
-
-    Args:
-        address: Address of a page.
-        console: Where it is said.
-    """
-    import webbrowser
-
-    if not _has_display():
-        console.print("There is no display here. Open the page in a browser.")
-        return
-    try:
-        webbrowser.get()
-    except webbrowser.Error:
-        console.print("No browser was found. Open the page in one.")
-        return
-    webbrowser.open(address)
+    browser.show(page.as_uri(), console)
 
 
 def page_of(path: Path) -> Path:
@@ -102,10 +78,3 @@ def run_with(file: str, path: Path, done: str) -> PastRun:
     if not chosen:
         raise ResourceError(f"no run in {out} {done}.")
     return chosen[-1]
-
-
-def _has_display() -> bool:
-    """Whether a browser can be shown; without this check, one for terminals would be started."""
-    if not sys.platform.startswith("linux"):
-        return True
-    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))

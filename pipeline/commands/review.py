@@ -76,8 +76,8 @@ def _ask(review: Review, host: str, port: int, opened: Path | None, console: Con
         opened: Folder for the file with which a browser is opened, None to open none.
         console: Where the address is printed.
     """
+    from imgpipe.pipeline.command_line import browser as browsers
     from imgpipe.pipeline.command_line import signals
-    from imgpipe.pipeline.commands import open as opening
     from imgpipe.pipeline.review import server
 
     console.print(f"decisions  {escape(str(review.decisions.file))}", soft_wrap=True)
@@ -91,7 +91,7 @@ def _ask(review: Review, host: str, port: int, opened: Path | None, console: Con
             )
         with _leading_to(address, opened) as file:
             if file:
-                opening.show(file, console)
+                browsers.show(file, console)
             try:
                 served.wait()
             except signals.Stopped:

@@ -120,7 +120,7 @@ def run_config(
     outcome = execute(config, start, json_file == output_files.STANDARD_OUTPUT, accept)
     colour = _COLOURS.get(outcome.exit_code, "red")
     if outcome.repeated:
-        console.print(f"nothing has changed since the run {escape(outcome.directory.name)}")
+        console.print(f"nothing has changed since the run {escape(outcome.folder.name)}")
     console.print(f"\n[bold {colour}]{escape(outcome.verdict, lines=True)}[/]")
     console.print(f"  data     {escape(_data(outcome.summary['data']))}")
     for sentence in aside(outcome.summary["data"].get("set_aside", {})):
@@ -129,7 +129,7 @@ def run_config(
     if push["status"] in ("pushed", "unchanged"):
         state = "unchanged" if push["status"] == "unchanged" else "published"
         console.print(f"  model    {escape(push['path'])} ({state})")
-    for heading, text in _training(outcome.summary["training"], outcome.directory):
+    for heading, text in _training(outcome.summary["training"], outcome.folder):
         console.print(f"  {heading:<8} {escape(text)}")
     for heading, text in expectation.lines(outcome.summary["expected"]):
         console.print(f"  {heading} {escape(text)}")
@@ -137,7 +137,7 @@ def run_config(
         console.print(f"  note     {escape(warning)}")
     if outcome.summary["report"]:
         console.print(f"  report   {escape(outcome.summary['report'])}")
-    console.print(f"  summary  {escape(str(outcome.directory / 'summary.json'))}")
+    console.print(f"  summary  {escape(str(outcome.folder / 'summary.json'))}")
     if outcome.exit_code:
         console.print(f"  log      {escape(outcome.summary['log'])}")
     if push["status"] in ("pushed", "unchanged"):

@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from imgpipe.components.beam import local_workers
 from imgpipe.components.example_gen.sources import Scan
@@ -27,18 +27,16 @@ from imgpipe.pipeline.command_line import signals
 from imgpipe.pipeline.configuration import beam_options
 from imgpipe.pipeline.configuration.config import Config, to_toml
 from imgpipe.pipeline.execution import failures, preconditions, repetition
-from imgpipe.pipeline.execution.run_record import LOADING, LOG, Outcome, RunRecord, exit_code
+from imgpipe.pipeline.execution.run_record import LOADING, LOG, RunRecord, exit_code
 from imgpipe.pipeline.output import metadata_file, run_folders, run_lock, temporary_files
 from imgpipe.pipeline.output.run_folders import CONFIG, RUNS
+from imgpipe.pipeline.run_result import Run
 from imgpipe.pipeline.source import scan
-
-if TYPE_CHECKING:
-    from imgpipe.pipeline.runners.local import NodeResult
 
 
 def execute(
     config: Config, start: str | None = None, to_stderr: bool = False, accept: bool = False
-) -> Outcome:
+) -> Run:
     """Run the pipeline.
 
     Args:
@@ -62,7 +60,7 @@ def execute(
         raise known from error
 
 
-def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -> Outcome:
+def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -> Run:
     began = time.monotonic()
     config = config.with_absolute_paths()  # workers may have other current folders
     preconditions.check(config)
@@ -84,11 +82,27 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
             consoles.quiet(directory / LOG, to_stderr) as console,
             consoles.Display(console) as display,
         ):
-            return _Run(config, directory, display, began, listed, accept).go(start)
+            record = RunRecord(config, directory, display, began)
+            return record.close(_error(config, record, [listed] if listed else [], start, accept))
 
 
-def _repeated(config: Config, began: float) -> tuple[Scan | None, Outcome | None]:
-    """Outcome of an earlier run that this one would repeat, and the images if they were listed."""
+def _error(
+    config: Config, record: RunRecord, listed: list[Scan], start: str | None, accept: bool
+) -> BaseException | None:
+    """Run the components, and return the error that ended the run, if any."""
+    try:
+        with progress.shown_by(record.display):
+            _pipeline(config, record, listed, start, accept)
+    except (KeyboardInterrupt, signals.Stopped):
+        return failures.Interrupted()
+    except Exception as caught:
+        traceback.print_exc()  # into the log
+        return failures.known(caught, config.out)
+    return None
+
+
+def _repeated(config: Config, began: float) -> tuple[Scan | None, Run | None]:
+    """Run of an earlier run that this one would repeat, and the images if they were listed."""
     directory = repetition.candidate(config, config.out / RUNS)
     if directory is None:
         return None, None
@@ -99,7 +113,7 @@ def _repeated(config: Config, began: float) -> tuple[Scan | None, Outcome | None
     total = round(time.monotonic() - began, 3)
     found["timings"] = {"total_s": total, "import_s": 0.0, "components": {}}
     code = exit_code(None, found["blessed"])
-    return listed, Outcome(code, found["verdict"], found, directory, repeated=True)
+    return listed, Run(code, found["verdict"], found, directory, repeated=True)
 
 
 @contextlib.contextmanager
@@ -120,120 +134,78 @@ def _locked(out: Path) -> Iterator[None]:
         yield
 
 
-class _Run:
-    """The state of a run in progress."""
+def _pipeline(
+    config: Config, record: RunRecord, listed: list[Scan], start: str | None, accept: bool
+) -> None:
+    """Run the components.
 
-    def __init__(
-        self,
-        config: Config,
-        directory: Path,
-        display: consoles.Display,
-        began: float,
-        listed: Scan | None = None,
-        accept: bool = False,
-    ) -> None:
-        self.config, self.directory = config, directory
-        self.listed, self.accept = listed, accept
-        self.display = display
-        self.record = RunRecord(config, directory, display, began)
+    Args:
+        config: The configuration, with absolute paths.
+        record: Record of the run, the observer of the runner.
+        listed: The images, if they were listed already; emptied, so that the listing is freed.
+        start: Component from which on cached outputs are not used.
+        accept: Whether anomalies, drift and skew of the data are accepted.
+    """
+    errors: list[BaseException] = []
 
-    def go(self, start: str | None) -> Outcome:
-        """Run the pipeline and report its outcome, also after an error."""
-        error: BaseException | None = None
-        self.record.write_artifacts()  # none so far, which `clean` must know
+    def list_images() -> None:
         try:
-            with progress.shown_by(self.display):
-                self._pipeline(start)
-        except (KeyboardInterrupt, signals.Stopped):
-            error = failures.Interrupted()
-        except Exception as caught:
-            traceback.print_exc()  # into the log
-            error = failures.known(caught, self.config.out)
-        return self.record.close(error)
+            with progress.silent():  # the display shows the loading of libraries meanwhile
+                listed[:] = listed or [scan(config)]
+        except BaseException as caught:  # Python would only print it; the main thread raises it
+            errors.append(caught)
 
-    def _pipeline(self, start: str | None) -> None:
-        found: dict[str, Any] = {}  # result of the thread: "scan", or "error"
+    # A daemon, so that an interrupted run does not wait until all images are hashed.
+    hashing = threading.Thread(target=list_images, name="scan", daemon=True)
+    hashing.start()
+    loading = time.monotonic()
+    with record.step(LOADING), quick_imports():
+        from imgpipe.models import distribution
 
-        def hash_images() -> None:
-            try:
-                with progress.silent():  # the display shows the loading of libraries meanwhile
-                    found["scan"] = self.listed or scan(self.config)
-                    self.listed = None  # so that `found.pop` below frees the listing
-            except BaseException as caught:  # Python would only print it; the main thread raises it
-                found["error"] = caught
+        # A strategy of several workers has to exist before TensorFlow runs anything.
+        distribution.prepare(config.train.strategy)
+        from imgpipe.components.data_gate import schema
+        from imgpipe.pipeline import graph
+        from imgpipe.pipeline.runners import local
+    record.import_seconds = round(time.monotonic() - loading, 3)
+    with record.step("finding the images"):
+        hashing.join()
+        for error in errors:
+            raise error
+        progress.advance(len(listed[0].items))
+    with record.step("finding weights"):  # before time is spent on the images
+        settings = config.settings
+        settings.backbone_spec().fetch(settings.size)
+        preconditions.check_layers(settings)
+    record.vocabulary = tuple(listed[0].vocabulary)
+    # The listing is freed here: 37 bytes per image, while the components run.
+    plan = record.plan = plans.make(config, listed.pop(), accept)
+    if plan.accepted_schema:  # before time is spent on the images
+        schema.parse(plan.accepted_schema, str(config.schema_file))
+    # What an earlier run decided must not be taken for the decision of this one.
+    config.decision_file.unlink(missing_ok=True)
+    storage = graph.Storage(
+        root=str(config.out / "artifacts"),
+        metadata=local.metadata_config(config.out / metadata_file.NAME),
+        run_directory=str(record.directory),
+    )
+    local_workers.prepare(beam_options.arguments(config.beam), record.directory)
+    pipeline = graph.create_pipeline(config, plan, storage)
+    try:
+        local.run(pipeline, record, _from(pipeline, start))
+    finally:
+        if "DataGate" in record.outputs and not plan.accepted_schema:
+            _keep_schema(config, record, plan.data_key)
 
-        # A daemon, so that an interrupted run does not wait until all images are hashed.
-        hashing = threading.Thread(target=hash_images, name="scan", daemon=True)
-        hashing.start()
-        loading = time.monotonic()
-        with self.display.step(LOADING), quick_imports():
-            from imgpipe.models import distribution
 
-            # A strategy of several workers has to exist before TensorFlow runs anything.
-            distribution.prepare(self.config.train.strategy)
-            from imgpipe.components.data_gate import schema
-            from imgpipe.pipeline import graph
-            from imgpipe.pipeline.runners import local
-        self.record.import_seconds = round(time.monotonic() - loading, 3)
-        with self.display.step("finding the images"):
-            hashing.join()
-            if "error" in found:
-                raise found["error"]
-            progress.advance(len(found["scan"].items))
-        with self.display.step("finding weights"):  # before time is spent on the images
-            settings = self.config.settings
-            settings.backbone_spec().fetch(settings.size)
-            preconditions.check_layers(settings)
-        self.record.vocabulary = tuple(found["scan"].vocabulary)
-        # The listing is freed here: 37 bytes per image, while the components run.
-        plan = plans.make(self.config, found.pop("scan"), self.accept)
-        self.record.plan = plan
-        if plan.accepted_schema:
-            schema.parse(
-                plan.accepted_schema, str(self.config.schema_file)
-            )  # before time is spent on the images
-        # What an earlier run decided must not be taken for the decision of this one.
-        self.config.decision_file.unlink(missing_ok=True)
-        storage = graph.Storage(
-            root=str(self.config.out / "artifacts"),
-            metadata=local.metadata_config(self.config.out / metadata_file.NAME),
-            run_directory=str(self.directory),
-        )
-        local_workers.prepare(beam_options.arguments(self.config.beam), self.directory)
-        pipeline = graph.create_pipeline(self.config, plan, storage)
-        local.run(pipeline, self._observer(plan), _from(pipeline, start))
+def _keep_schema(config: Config, record: RunRecord, data_key: str) -> None:
+    """Write the accepted schema again if DataGate was cached and the file was removed."""
+    from imgpipe.components.data_gate import component, origin, schema
 
-    def _observer(self, plan: plans.Plan) -> Any:
-        """Observer that updates the display, the timings for the report and the schema."""
-        outer = self
-
-        class Observer:
-            def started(self, name: str) -> None:
-                signals.check()  # the node before may have swallowed the exception of a signal
-                if name == "Report":  # which reads the timings from this file
-                    outer.record.write_timings()
-                outer.display.started(name)
-
-            def finished(self, result: NodeResult) -> None:
-                outer.display.finished(result)
-                outer.record.write_artifacts()  # also for a run that will be killed
-                if result.name == "DataGate" and not plan.accepted_schema:
-                    outer._keep_schema(plan.data_key)
-
-            failed = staticmethod(self.display.failed)
-            damaged = staticmethod(self.display.damaged)
-
-        return Observer()
-
-    def _keep_schema(self, data_key: str) -> None:
-        """Write the accepted schema again if DataGate was cached and the file was removed."""
-        from imgpipe.components.data_gate import component, origin, schema
-
-        if not self.config.schema_file.is_file():
-            inferred = component.read_schema(self.display.outputs["SchemaGen"]["schema"])
-            accepted = schema.accepted(inferred, self.record.vocabulary)
-            schema.write(accepted, str(self.config.schema_file))
-            origin.write(self.config.schema_file, data_key)
+    if not config.schema_file.is_file():
+        inferred = component.read_schema(record.outputs["SchemaGen"]["schema"])
+        schema.write(schema.accepted(inferred, record.vocabulary), str(config.schema_file))
+        origin.write(config.schema_file, data_key)
 
 
 def _from(pipeline: Any, start: str | None) -> set[str]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.quick_imports import quick_imports
-from imgpipe.pipeline.command_line import steps
+from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.published import pushed_models
 from imgpipe.serving.client import Box, Classification, InvalidArgument, Prediction, ServingError
 from imgpipe.serving.client.classifier import Classifier, Question
@@ -69,7 +69,7 @@ class LoadedModel(Classifier):
         self.folder = pushed_models.version_folder(path, number)
         _check_process()
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"  # no line for each file that is not an image
-        with steps.quiet():
+        with consoles.quiet():
             with quick_imports():
                 import tensorflow  # noqa: F401  # the session below needs it
             self._served = Served(str(self.folder))

@@ -33,7 +33,7 @@ def image(case: Case) -> Path:
 
 def test_run_gives_the_outcome_of_the_command(case: Case, first: Any) -> None:
     run = _run(case)
-    assert run.repeated and run.folder == first.directory
+    assert run.repeated and run.folder == first.folder
     json_formats.conform("run", run.summary)
     assert run.status == "blessed" and run.blessed and run.exit_code == 0
     assert run.verdict == first.verdict
@@ -47,7 +47,7 @@ def test_run_gives_the_outcome_of_the_command(case: Case, first: Any) -> None:
 
 def test_an_unblessed_run_is_returned_and_can_be_raised(first: Any) -> None:
     summary = {**first.summary, "push": {"status": "refused"}}
-    run = imgpipe.Run(3, "not blessed: too bad", summary, first.directory)
+    run = imgpipe.Run(3, "not blessed: too bad", summary, first.folder)
     assert run.model is None
     with pytest.raises(ImgpipeError, match=r"not blessed: too bad. Log: .*run\.log") as caught:
         run.raise_for_status()

@@ -52,7 +52,7 @@ def test_the_first_run_is_blessed_and_pushed(case: Any, first: Any):
     }
     assert set(summary["timings"]["components"]) == COMPONENTS
     assert summary["cached"] == []
-    assert json.loads((first.directory / "summary.json").read_text()) == summary
+    assert json.loads((first.folder / "summary.json").read_text()) == summary
 
 
 def test_every_planted_fault_is_found_and_every_file_is_counted(drawn: Any, first: Any):

@@ -78,7 +78,7 @@ def compile_(
     """
     require_kfp()
     from imgpipe.models.quick_imports import quick_imports
-    from imgpipe.pipeline.command_line import steps
+    from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line.settings import configuration
     from imgpipe.pipeline.kubeflow import places, unsupported
 
@@ -89,7 +89,7 @@ def compile_(
     config = places.on_volumes(configuration(source, data, None, settings))
     _check_root_of_buckets(root, config.kubeflow)
     unsupported.refuse(config)
-    with steps.quiet():
+    with consoles.quiet():
         with quick_imports():
             from imgpipe.pipeline import graph
             from imgpipe.pipeline.kubeflow import compiler, parameters

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.command_line import steps
+from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.output import temporary_files
 
 
@@ -47,7 +47,7 @@ def test_commands_in_several_threads_leave_the_process_as_it_was(monkeypatch: py
     before = tempfile.gettempdir(), Path("/proc/self/fd/1").readlink()
 
     def command(number: int) -> None:
-        with steps.quiet():
+        with consoles.quiet():
             time.sleep(0.02 * (3 - number))  # the first to begin is the last to end
             assert Path(tempfile.gettempdir()).is_dir()
 

@@ -1,0 +1,127 @@
+"""The result of a run, for the command line and the Python interface; how results are shown."""
+
+from __future__ import annotations
+
+import html
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from imgpipe.models.errors import ImgpipeError
+from imgpipe.pipeline.command_line import browser
+from imgpipe.pipeline.command_line.terminal import new_console
+
+
+@dataclass(frozen=True)
+class Run:
+    """The outcome of a run.
+
+    Attributes:
+        exit_code: Exit code that ``imgpipe run`` would have ended with; 0 for a blessed model.
+        verdict: The sentence that the command prints.
+        summary: The summary that ``--json`` writes, which the reference documents.
+        folder: Folder of the run with its report, summary, log and configuration.
+        repeated: Whether it is the outcome of an earlier run, because nothing has changed since.
+    """
+
+    exit_code: int
+    verdict: str
+    summary: Mapping[str, Any] = field(repr=False)
+    folder: Path
+    repeated: bool = False
+
+    @property
+    def status(self) -> str:
+        """How the run ended: ``blessed``, ``not_blessed``, ``refused`` or ``failed``."""
+        return str(self.summary["status"])
+
+    @property
+    def blessed(self) -> bool:
+        """Whether the model passed all gates."""
+        return bool(self.summary["blessed"])
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """Metrics by split, such as ``accuracy`` and ``per_class``; empty without a model."""
+        return self.summary["metrics"] or {}
+
+    @property
+    def accuracy(self) -> float | None:
+        """Accuracy on validation; None if no model was evaluated.
+
+        Where folds decide instead, the verdict rests on ``summary["cross_validation"]["mean"]``.
+        """
+        value = (self.summary["gate"] or {}).get("value")
+        return None if value is None else float(value)
+
+    @property
+    def model(self) -> Path | None:
+        """Folder of the version that serves the model; None if it was not published."""
+        push = self.summary["push"]
+        return Path(push["path"]) if push["status"] in ("pushed", "unchanged") else None
+
+    @property
+    def report(self) -> Path | None:
+        """Path of the page; None if none was written."""
+        return Path(self.summary["report"]) if self.summary["report"] else None
+
+    def raise_for_status(self) -> Run:
+        """Return the run itself if its model is blessed.
+
+        Raises:
+            ImgpipeError: The data was refused, the run failed, or the model is not blessed. Its
+                ``exit_code`` is that of the command line.
+        """
+        if self.exit_code:
+            error = ImgpipeError(f"{self.verdict}. Log: {self.summary['log']}")
+            error.exit_code = self.exit_code
+            raise error
+        return self
+
+    def show(self) -> None:
+        """Display the page: in the output of a notebook's cell, otherwise in a browser."""
+        show(self, self.verdict, self.report)
+
+    def _repr_html_(self) -> str | None:
+        """Return the page in a frame, as notebooks display it; None if there is no page."""
+        return frame(self.report.read_text("utf-8")) if self.report else None
+
+
+def show(result: object, verdict: str, page: Path | None = None) -> None:
+    """Display a result: in the output of a notebook's cell, otherwise its page in a browser.
+
+    Args:
+        result: The result, of which a notebook displays the page.
+        verdict: What is printed if there is no page.
+        page: Path of the page, if it is a file.
+    """
+    if _in_notebook():
+        from IPython.display import display
+
+        display(result)
+    elif page is not None:
+        print(page)
+        browser.show(page.as_uri(), new_console())
+    else:
+        print(verdict)
+
+
+def frame(page: str) -> str:
+    """Wrap a page in a frame of its own, so that its style and its security policy stay its own."""
+    return (
+        '<iframe sandbox="allow-popups" style="width: 100%; height: 800px; border: 0" '
+        f'srcdoc="{html.escape(page)}"></iframe>'
+    )
+
+
+def _in_notebook() -> bool:
+    """Whether the program runs in a notebook, which can display HTML.
+
+    IPython in a terminal cannot.
+    """
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    kinds = {kind.__name__ for kind in type(shell).__mro__}
+    return shell is not None and "TerminalInteractiveShell" not in kinds
