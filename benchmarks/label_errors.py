@@ -65,8 +65,8 @@ def _share(
     wrong = rng.choice(len(labels), round(FLIPPED * len(labels)), replace=False)
     # Another class each, with equal probability: 0 and `classes` are not among the steps.
     labels[wrong] = (labels[wrong] + rng.integers(1, classes, len(wrong))) % classes
-    found = doubtful_labels.out_of_fold(features, labels, folds, classes)
-    first = np.argsort(-found.margins, kind="stable")
+    margins, _ = doubtful_labels.out_of_fold(features, labels, folds, classes)
+    first = np.argsort(-margins, kind="stable")
     return float(np.isin(wrong, first[: round(FIRST * len(labels))]).mean())
 
 

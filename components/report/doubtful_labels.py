@@ -3,16 +3,15 @@
 Every image of the bank is scored by a linear head that was fitted without it (k folds). The images
 are ranked by the difference between the score of the best other class and that of their label,
 which is the simplest form of confident learning (Northcutt et al. 2021). The head is a ridge
-regression on one-hot labels, whose heads for all folds are solved from the same sums. On these
-features it ranks images as a logistic head does, and its weight decay is chosen automatically.
+regression on one-hot labels. The sums over all rows minus those of a fold are the sums without it,
+so one pass over the features is enough for the heads of all folds. On these features it ranks
+images as a logistic head does, and its weight decay is chosen automatically.
 """
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from imgpipe.components.image_filter.overrides import Override, to_toml
 from imgpipe.components.report import neighbours
 from imgpipe.models import feature_names as names
 from imgpipe.models.features import bank
-from imgpipe.models.features.rows import Rows, release
+from imgpipe.models.features.rows import Rows, blocks
 from imgpipe.models.one_thread import one_blas_thread
 
 #: File beside the page, in the format of judge.overrides.
@@ -78,11 +77,11 @@ def rank(
     folds = np.array([int(name[:8], 16) % FOLDS for name in clean.groups.tolist()], np.int8)
     if len(np.unique(folds)) < 2:  # a few large groups, such as films
         return None
-    doubts = out_of_fold(clean.features, clean.labels, folds, len(vocabulary))
+    margins, best = out_of_fold(clean.features, clean.labels, folds, len(vocabulary))
     settled = np.isin(clean.hashes, [digest.encode() for digest in confirmed])
     settled |= alone(clean.labels, folds)
-    doubtful = np.flatnonzero((doubts.margins > 0) & ~settled)
-    order = np.argsort(-doubts.margins[doubtful], kind="stable")
+    doubtful = np.flatnonzero((margins > 0) & ~settled)
+    order = np.argsort(-margins[doubtful], kind="stable")
     worst = doubtful[order[:limit]].tolist()
     where = neighbours.paths(bank_uri, {clean.hashes[i] for i in worst})
     rows = [
@@ -90,8 +89,8 @@ def rank(
             "path": where[clean.hashes[i]][0],
             "split": where[clean.hashes[i]][1],
             "label": vocabulary[clean.labels[i]],
-            "looks_like": vocabulary[doubts.best[i]],
-            "margin": round(float(doubts.margins[i]), 4),
+            "looks_like": vocabulary[best[i]],
+            "margin": round(float(margins[i]), 4),
             "image_hash": clean.hashes[i].decode(),
         }
         for i in worst
@@ -114,20 +113,9 @@ def alone(labels: Integers, folds: Integers) -> npt.NDArray[np.bool_]:
     return np.asarray(counts[folds, labels] == counts.sum(axis=0)[labels])
 
 
-@dataclass(frozen=True)
-class Doubts:
-    """Predictions for images by heads that were trained without them.
-
-    Attributes:
-        margins: Score of the best other class minus that of the label, [n]; above 0 they disagree.
-        best: The class with the highest score, [n].
-    """
-
-    margins: Floats
-    best: Integers
-
-
-def out_of_fold(features: Rows, labels: Integers, folds: Integers, classes: int) -> Doubts:
+def out_of_fold(
+    features: Rows, labels: Integers, folds: Integers, classes: int
+) -> tuple[Floats, Integers]:
     """Score each row with a head that was fitted on the other folds.
 
     Only the scores of a few thousand rows are in memory at a time.
@@ -137,101 +125,80 @@ def out_of_fold(features: Rows, labels: Integers, folds: Integers, classes: int)
         labels: [n], 0..classes-1.
         folds: [n], the fold of each row; rows that belong together should be in the same fold.
         classes: Number of classes.
+
+    Returns:
+        For each row, score of the best other class minus that of the label, [n], above 0 where they
+        disagree; and the class with the highest score, [n].
     """
-    few = len(labels) <= _width(features)
-    heads = (_FewRows if few else _ManyRows)(features, labels, folds, classes)
-
-    def scored(decay: float) -> tuple[float, Doubts]:
-        """Return the accuracy and the predictions of the heads with this weight decay."""
-        doubts = Doubts(np.empty(len(labels), np.float32), np.empty(len(labels), np.int32))
-        for part, scores in heads.scores(decay):
-            doubts.best[part] = scores.argmax(axis=1)
-            doubts.margins[part] = _margins(scores, labels[part])
-        return float(np.mean(doubts.best == labels)), doubts
-
-    decays = _DECAYS if classes <= _MANY_CLASSES else _DECAY_OF_MANY
-    return max(map(scored, decays), key=lambda one: one[0])[1]
-
-
-class _ManyRows:
-    """Heads of all folds from sums over the rows: systems of as many equations as features.
-
-    The sums of all rows minus those of a fold are the sums without it, so that one pass over the
-    features is enough for all folds.
-    """
-
-    def __init__(self, features: Rows, labels: Integers, folds: Integers, classes: int) -> None:
-        self._features, self._folds = features, folds
-        self._gram, self._moments = _sums(features, labels, folds, classes)
-
-    def scores(self, decay: float) -> Iterator[tuple[Integers, Floats]]:
-        """Yield positions of rows and their scores, [m, classes], by a head without their fold."""
-        whole, total = sum(self._gram.values()), sum(self._moments.values())
-        heads = {
-            number: _solve(whole - gram, total - self._moments[number], decay, len(gram))
-            for number, gram in self._gram.items()
-        }
-        for part, number, rows in _blocks(self._features, self._folds):
-            yield part, rows @ heads[number]
+    width = min(features.shape[1], _WIDEST if features.shape[1] <= _WIDEST else _SKETCH) + 1
+    numbers = np.unique(folds).tolist()
+    gram = {number: np.zeros((width, width)) for number in numbers}
+    moments = {number: np.zeros((width, classes)) for number in numbers}
+    for part, number, rows in _blocks(features, folds):
+        known = np.full((len(part), classes), -1 / classes)  # one-hot labels minus their mean
+        known[np.arange(len(part)), labels[part]] += 1
+        gram[number] += rows.T @ rows
+        moments[number] += rows.T @ known
+    tried: list[tuple[float, tuple[Floats, Integers]]] = []
+    for decay in _DECAYS if classes <= _MANY_CLASSES else _DECAY_OF_MANY:
+        heads = _heads(gram, moments, decay)
+        margins, best = np.empty(len(labels), np.float32), np.empty(len(labels), np.int32)
+        for part, number, rows in _blocks(features, folds):
+            scores, given = rows @ heads[number], np.arange(len(part))
+            best[part] = scores.argmax(axis=1)
+            own = scores[given, labels[part]]
+            scores[given, labels[part]] = -np.inf
+            margins[part] = scores.max(axis=1) - own
+        tried.append((float(np.mean(best == labels)), (margins, best)))
+    return max(tried, key=lambda one: one[0])[1]
 
 
-class _FewRows:
-    """The same heads from the products of the rows: systems of as many equations as rows.
-
-    A ridge regression has this dual form. It takes less time if there are fewer rows than features.
-    """
-
-    def __init__(self, features: Rows, labels: Integers, folds: Integers, classes: int) -> None:
-        self._folds = folds
-        rows = _prepared(np.asarray(features))
-        self._width = rows.shape[1]
-        self._products = rows @ rows.T
-        self._known = _centred(labels, classes)
-
-    def scores(self, decay: float) -> Iterator[tuple[Integers, Floats]]:
-        """Yield positions of rows and their scores, [m, classes], by a head without their fold."""
-        for number in np.unique(self._folds):
-            part = np.flatnonzero(self._folds == number)
-            rest = np.flatnonzero(self._folds != number)
-            products = self._products[np.ix_(rest, rest)]
-            weights = _solve(products, self._known[rest], decay, self._width)
-            yield part, self._products[np.ix_(part, rest)] @ weights
-
-
-def _solve(products: Floats, known: Floats, decay: float, width: int) -> Floats:
-    """Solve the equations of a ridge regression; changes `products`.
-
-    Args:
-        products: Products of the features or of the rows, whose trace is the same, [m, m].
-        known: Right-hand side, [m, classes].
-        decay: Weight decay as a multiple of the mean squared feature.
-        width: Number of features.
-    """
+def _heads(
+    gram: Mapping[int, Floats], moments: Mapping[int, Floats], decay: float
+) -> dict[int, Floats]:
+    """Solve the head without each fold, [width, classes], from the sums of all folds."""
     from scipy import linalg
 
-    products[np.diag_indices_from(products)] += decay * np.trace(products) / width
-    with one_blas_thread():
-        found = linalg.solve(products, known, assume_a="pos", overwrite_a=True, check_finite=False)
-    return np.asarray(found)
+    whole, total = sum(gram.values()), sum(moments.values())
+    heads = {}
+    for number in gram:
+        products = whole - gram[number]
+        products[np.diag_indices_from(products)] += decay * np.trace(products) / len(products)
+        with one_blas_thread():
+            heads[number] = linalg.solve(
+                products, total - moments[number], assume_a="pos", overwrite_a=True
+            )
+    return heads
 
 
 def _blocks(features: Rows, folds: Integers) -> Iterator[tuple[Integers, int, Floats]]:
-    """Read the features in their order: positions of one fold, the fold, prepared rows."""
-    for start in range(0, len(folds), _ROWS):
-        block = np.arange(start, min(start + _ROWS, len(folds)))
-        rows = _prepared(features[block])
-        for number in np.unique(folds[block]).tolist():
-            mine = folds[block] == number
-            yield block[mine], number, rows[mine]
-        release(features)
+    """Read the features in their order: positions of one fold, the fold, prepared rows.
+
+    The rows are float64, scaled to length √d, with a column of ones.
+    """
+    for part, block in blocks(features, _ROWS):
+        rows = neighbours.unit(sketch(block), np.float64)
+        rows = np.column_stack([rows * np.sqrt(rows.shape[1]), np.ones(len(rows))])
+        for number in np.unique(folds[part]).tolist():
+            mine = np.flatnonzero(folds[part] == number)
+            yield part.start + mine, number, rows[mine]
 
 
-def _margins(scores: Floats, labels: Integers) -> Floats:
-    """Compute by how much the best other class exceeds the label, [n]; changes the scores."""
-    rows = np.arange(len(labels))
-    given = scores[rows, labels]
-    scores[rows, labels] = -np.inf
-    return np.asarray(scores.max(axis=1) - given)
+def sketch(rows: Rows) -> Rows:
+    """Return rows [n, d] unchanged, or a sketch [n, `_SKETCH`] of longer ones.
+
+    The sketch holds sums of features with random signs. This is a count sketch (Charikar et al.
+    2002), which keeps the products of rows on average.
+    """
+    dim = rows.shape[1]
+    if dim <= _WIDEST:
+        return rows
+    drawing = np.random.default_rng(0)
+    signs = drawing.integers(0, 2, dim).astype(np.float32) * 2 - 1
+    mixed = np.zeros((len(rows), -(-dim // _SKETCH) * _SKETCH), np.float32)
+    mixed[:, drawing.permutation(dim)] = rows * signs
+    sums: Rows = mixed.reshape(len(rows), -1, _SKETCH).sum(axis=1)
+    return sums
 
 
 def clear(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -265,61 +232,3 @@ def review_file(found: dict[str, Any]) -> str:
         if row["split"] != names.TEST
     ]
     return header + to_toml(entries)
-
-
-def _sums(
-    features: Rows, labels: Integers, folds: Integers, classes: int
-) -> tuple[dict[int, Floats], dict[int, Floats]]:
-    """Sum features × features [d, d] and features × centred one-hot labels [d, classes] by fold."""
-    width = _width(features)
-    numbers = np.unique(folds).tolist()
-    gram: dict[int, Floats] = {n: np.zeros((width + 1, width + 1)) for n in numbers}
-    moments: dict[int, Floats] = {n: np.zeros((width + 1, classes)) for n in numbers}
-    for part, number, rows in _blocks(features, folds):
-        gram[number] += rows.T @ rows
-        moments[number] += rows.T @ _centred(labels[part], classes)
-    return gram, moments
-
-
-def _width(features: Rows) -> int:
-    """Return the number of features that are used."""
-    return features.shape[1] if features.shape[1] <= _WIDEST else _SKETCH
-
-
-def _centred(labels: Integers, classes: int) -> Floats:
-    """Return one-hot labels minus their mean over the classes, [n, classes]."""
-    known = np.full((len(labels), classes), -1 / classes)
-    known[np.arange(len(labels)), labels] += 1
-    return known
-
-
-def _prepared(features: Floats) -> Floats:
-    """Return float64 [m, d + 1]: the rows scaled to length √d, and a column of ones."""
-    if features.shape[1] > _WIDEST:
-        features = np.stack([sketch(row) for row in features])
-    rows = neighbours.unit(features, np.float64) * np.sqrt(features.shape[1])
-    return np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
-
-
-def sketch(row: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
-    """Return a row with few features unchanged, and a sketch [_SKETCH] of a longer row.
-
-    The sketch holds sums of features with random signs. This is a count sketch (Charikar et al.
-    2002), which keeps the products of rows on average.
-    """
-    dim = len(row)
-    if dim <= _WIDEST:
-        return row
-    order, signs = _draw(dim)
-    mixed = np.zeros(-(-dim // _SKETCH) * _SKETCH, np.float32)
-    mixed[order] = row * signs
-    sums: npt.NDArray[np.float32] = mixed.reshape(-1, _SKETCH).sum(axis=0)
-    return (sums / np.sqrt(len(mixed) / _SKETCH)).astype(np.float16)
-
-
-@functools.lru_cache(maxsize=1)
-def _draw(dim: int) -> tuple[Integers, Floats]:
-    """Return the positions and signs [dim] of a sketch, which are always the same."""
-    drawing = np.random.default_rng(0)
-    signs = drawing.integers(0, 2, dim).astype(np.float32) * 2 - 1
-    return drawing.permutation(dim), signs

@@ -74,8 +74,8 @@ def _sampled(
             marked = wrong[split](rows.hashes)
         chosen = _chosen(marked, round(POINTS * len(rows) / total))
         if len(chosen):  # those of wide backbones as sketches
-            sketches = [doubtful_labels.sketch(row) for row in rows.features[chosen]]
-            parts.append(neighbours.unit(np.stack(sketches), np.float64))
+            sketches = doubtful_labels.sketch(rows.features[chosen])
+            parts.append(neighbours.unit(sketches, np.float64))
         attributes += [(int(rows.labels[i]), number, int(marked[i])) for i in chosen]
     return total, np.concatenate(parts), attributes
 

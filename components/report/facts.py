@@ -22,7 +22,6 @@ from imgpipe.components.report import (
     neighbours,
 )
 from imgpipe.components.report.inputs import REPORTED
-from imgpipe.components.report.precision_recall import Curves
 from imgpipe.components.report.section import MEASURED
 from imgpipe.components.report.sections import near, views
 from imgpipe.components.report.slices import DESCRIBED, Slices
@@ -43,8 +42,7 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         views, suspects, training, metrics, gate, serving and push.
     """
     kinds = Slices()
-    curves = {split: Curves(settings["vocabulary"]) for split in MEASURED}
-    predictions = _predictions(uris.get("predictions", ""), settings, kinds, curves)
+    predictions = _predictions(uris.get("predictions", ""), settings, kinds)
     found = {
         row.fact or name: _json(uris, name, row.file) for name, row in REPORTED.items() if row.file
     }
@@ -69,7 +67,6 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "metrics": {split: table.summary() for split, table in predictions.items()},
         "confusion": {split: table.confusion() for split, table in predictions.items()},
         "reliability": {split: table.reliability() for split, table in predictions.items()},
-        "precision_recall": {split: one.summary() for split, one in curves.items()},
         "slices": kinds.summary(),
         "mistakes": _mistakes(features, settings, predictions),
     }
@@ -150,17 +147,13 @@ def _mistakes(
     }
 
 
-def _predictions(
-    uri: str, settings: Mapping[str, Any], kinds: Slices, curves: Mapping[str, Curves]
-) -> dict[str, metrics.Table]:
+def _predictions(uri: str, settings: Mapping[str, Any], kinds: Slices) -> dict[str, metrics.Table]:
     """Read the predictions once, and count the images of the measured splits."""
     if not uri or not tf.io.gfile.exists(uri):
         return {}
-    rows = {
-        split: curves[split].counted(kinds.counted(_labelled(uri, split))) for split in MEASURED
-    }
     tables = {
-        split: metrics.Table(tuple(settings["vocabulary"]), rows[split]) for split in MEASURED
+        split: metrics.Table(settings["vocabulary"], kinds.counted(_labelled(uri, split)))
+        for split in MEASURED
     }
     return {split: table for split, table in tables.items() if len(table)}
 
@@ -176,7 +169,6 @@ def _labelled(uri: str, split: str) -> Iterator[metrics.Row]:
                 label_index=label,
                 prediction=prediction.read(example),
                 described={name: records.first(example, name) for name in DESCRIBED},
-                probabilities=records.floats(example, names.PROBABILITIES),
             )
 
 

@@ -33,8 +33,6 @@ class Row:
     prediction: Prediction
     #: Format, size and measurements of the image by feature name, as far as they are known.
     described: Mapping[str, Any] = field(default_factory=dict)
-    #: Probabilities of all classes in the order of the vocabulary; None where they are not stored.
-    probabilities: Sequence[float] | None = None
 
 
 class Table:

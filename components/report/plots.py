@@ -28,9 +28,8 @@ _COLOURS = {
     "bad": "#0a0b06",
     **{f"c{number}": f"#0a0b1{number}" for number in range(1, 9)},
 }
-#: Markers of the classes on the map, and lines of their curves, so that colour is not all.
+#: Markers of the classes on the map, so that colour is not all.
 MARKERS = "os^DvP*p"
-_LINES = ("-", "-", "-", (0, (4, 2)), (0, (4, 2)), (0, (4, 2)), (0, (1, 1)), (0, (1, 1)))
 #: RGB of the cells of the matrix. Their transparency varies, which suits a light and a dark page.
 _ACCENT = (0.15, 0.39, 0.92)
 _MOST_ROWS = 500  # largest number of rows of a matrix, since a display cannot show more
@@ -90,13 +89,6 @@ def _grid(axes: Any, margin: float) -> None:
     axes.yaxis.get_major_locator().set_params(nbins=5)
 
 
-def _logarithmic_axis(axes: Any, ticks: Sequence[float]) -> None:
-    """Make the horizontal axis logarithmic, with these ticks."""
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(list(ticks), [f"{tick:.0f}" for tick in ticks])
-    axes.minorticks_off()
-
-
 def learning_curve(images: Sequence[int], accuracy: Sequence[float]) -> markupsafe.Markup:
     """Plot accuracy over the number of training images, on a logarithmic axis.
 
@@ -109,30 +101,14 @@ def learning_curve(images: Sequence[int], accuracy: Sequence[float]) -> markupsa
     """
     figure, axes = _figure(4.2, 2.3)
     _line(axes, images, accuracy, "validation", 4)
-    _logarithmic_axis(axes, images)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(list(images), [f"{count:.0f}" for count in images])
+    axes.minorticks_off()
     low, high = min(accuracy), max(accuracy)
     top = min(1.0, math.ceil(10 * high + 0.1) / 10)
     axes.set_ylim(max(0.0, min(math.floor(10 * low - 0.1) / 10, top - 0.1)), top + 0.005)
     _grid(axes, 0.05)
     return _svg(figure, "learning-curve")
-
-
-def two_curves(
-    runs: Sequence[Sequence[tuple[float, float]]], name: str, logarithmic: bool = False
-) -> markupsafe.Markup:
-    """Plot the accuracies of two runs, dashed for the first and solid for the second.
-
-    The points of a run are sorted by position; a run may have none.
-    """
-    figure, axes = _figure(4.2, 2.3)
-    for points, split in zip(runs, ("train", "validation"), strict=True):
-        _line(axes, [x for x, _ in points], [y for _, y in points], split, 3.5)
-    if logarithmic:
-        _logarithmic_axis(axes, sorted({x for x, _ in (runs[1] or runs[0])}))
-    else:
-        axes.xaxis.get_major_locator().set_params(integer=True, nbins=7)
-    _grid(axes, 0.05)
-    return _svg(figure, name)
 
 
 def reliability(bins: Sequence[Mapping[str, Any]], name: str) -> markupsafe.Markup:
@@ -154,30 +130,6 @@ def reliability(bins: Sequence[Mapping[str, Any]], name: str) -> markupsafe.Mark
         clip_on=False,
     )
     axes.set(xlim=(0, 1), ylim=(0, 1))
-    axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
-    return _svg(figure, name)
-
-
-def precision_recall(curves: Sequence[Sequence[Sequence[float]]], name: str) -> markupsafe.Markup:
-    """Plot precision over recall, with a line for each of at most eight classes.
-
-    Args:
-        curves: [recall, precision] of the points of each class, by rising recall.
-        name: Name of the plot.
-    """
-    figure, axes = _figure(4.2, 2.8)
-    for number, points in enumerate(curves):
-        axes.plot(
-            [recall for recall, _ in points],
-            [precision for _, precision in points],
-            color=_COLOURS[f"c{number + 1}"],
-            linestyle=_LINES[number],
-            linewidth=1.5,
-            clip_on=False,
-        )
-    axes.set(xlim=(0, 1), ylim=(0, 1))
-    axes.set_xlabel("recall", color=_COLOURS["muted"], fontsize=_FONT)
-    axes.set_ylabel("precision", color=_COLOURS["muted"], fontsize=_FONT)
     axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
     return _svg(figure, name)
 

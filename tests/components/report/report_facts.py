@@ -201,19 +201,6 @@ def facts(
         "metrics": {split: table.summary() for split, table in tables.items()},
         "confusion": {split: table.confusion() for split, table in tables.items()},
         "reliability": {split: table.reliability() for split, table in tables.items()},
-        "precision_recall": {
-            split: {
-                "classes": [
-                    {"name": name, "count": 12, "average_precision": 0.9 + i / 1000}
-                    for i, name in enumerate(classes)
-                ],
-                "curves": [
-                    {"name": name, "points": [[0.0, 1.0], [0.5, 1.0], [1.0, 0.7]]}
-                    for name in classes[:8]
-                ],
-            }
-            for split in tables
-        },
         "embedding": {
             "images": 180,
             "share": 0.31,
