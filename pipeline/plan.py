@@ -28,7 +28,7 @@ from imgpipe.components.example_gen.sources.base import PATHS
 from imgpipe.components.image_filter import overrides as override_files
 from imgpipe.components.storage import manifest
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.features.extractor import describe, from_description, resolve_precision
+from imgpipe.models.features.extractor import FeatureExtractor, describe, resolve_precision
 from imgpipe.models.files import source_code
 from imgpipe.pipeline import inputs, source
 from imgpipe.pipeline.configuration import config as configs
@@ -132,7 +132,7 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
     data_key = _fingerprint(judging, rule_of_data, scan.fingerprint, overrides)
     baseline = manifest.baseline_for(config.push_directory, run_key)
     network = describe(config.settings, config.bank.precision)
-    extractor = from_description(network)
+    extractor = FeatureExtractor.of(config.settings, config.bank.precision)
     training = {
         "model": asdict(config.settings),
         "vocabulary": list(scan.vocabulary),

@@ -7,8 +7,6 @@ exceed the budget or the backbone itself is trained, the records hold no feature
 reads the images.
 """
 
-import json
-
 import apache_beam as beam
 from tfx.dsl.component.experimental.annotations import (
     BeamComponentParameter,
@@ -28,7 +26,7 @@ from imgpipe.components.feature_bank.view_choice import choose_views
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
-from imgpipe.models.features.extractor import resolve_precision
+from imgpipe.models.features.extractor import described, resolve_precision
 
 
 @component(use_beam=True)
@@ -73,17 +71,17 @@ def FeatureBank(
     progress.total(sum(kept.values()), "images")  # shown while the network is compiled
     allowed = free_budget(store, features.uri) if budget == FREE_DISK else budget
     plan, note = make_plan(network, store, kept, allowed)
-    description = json.loads(plan.network)
+    settings, precision = described(network)
     facts = {
         "dim": plan.dim,
         "note": note,
         "bytes": bytes_of(kept, plan.views, plan.dim),
         "budget_bytes": int(allowed),
-        "backbone": description["backbone"],
-        "image_size": description["image_size"],
+        "backbone": settings.network,
+        "image_size": settings.size,
         "views": plan.views,
         "weights_key": weights_key,
-        "precision": resolve_precision(description["precision"]),
+        "precision": resolve_precision(precision),
     }
     if head and plan.dim and plan.views:
         choose_views(beam_pipeline, plan, examples.uri, features.uri, facts, kept, head, vocabulary)

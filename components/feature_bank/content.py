@@ -1,7 +1,6 @@
 """What a feature bank holds: as much as fits into its budget."""
 
 import functools
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from imgpipe.components.feature_bank.store import STORE, FeatureStore
 from imgpipe.components.storage.blob_store import BlobStore
 from imgpipe.models import feature_names as names
-from imgpipe.models.features.extractor import FeatureExtractor, from_description
+from imgpipe.models.features.extractor import FeatureExtractor, described
 
 #: Value of the parameter `budget` for a share of the free disk space.
 FREE_DISK = -1.0
@@ -50,12 +49,12 @@ def shared_extractor(network: str) -> FeatureExtractor:
         network: Description of the backbone, as `models.features.extractor.describe` returns it.
     """
     # A file of weights or an own network may change between two runs of a process.
-    return _shared(network, from_description(network).key(0))
+    return _shared(network, FeatureExtractor.of(*described(network)).key(0))
 
 
 @functools.lru_cache(maxsize=2)
 def _shared(network: str, key: str) -> FeatureExtractor:
-    return from_description(network)
+    return FeatureExtractor.of(*described(network))
 
 
 def make_plan(
@@ -75,9 +74,9 @@ def make_plan(
     Returns:
         The plan, and the reason why it does not store everything; "" when it does.
     """
-    description = json.loads(network)
-    views = int(description["views"]["count"])
-    if not description["frozen"]:
+    settings, _ = described(network)
+    views = settings.views.count
+    if not settings.frozen:
         note = "the backbone itself is trained, so that images are read"
         return StoragePlan(network, store, views, 0), note
     dim = FeatureStore(store).learn_dim(shared_extractor(network))

@@ -14,7 +14,7 @@ import json
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -92,6 +92,18 @@ class FeatureExtractor:
         self._lock = threading.Lock()
         #: The model and its compiled forward pass.
         self._model: tuple[Any, Callable[..., tuple[tf.Tensor, ...]]] | None = None
+
+    @classmethod
+    def of(cls, settings: ModelSettings, precision: str, tap: str = "") -> FeatureExtractor:
+        """Return the extractor for the settings of a network; see `FeatureExtractor`."""
+        return cls(
+            settings.backbone_spec(),
+            settings.size,
+            precision,
+            settings.views,
+            settings.pooling,
+            tap,
+        )
 
     @property
     def dim(self) -> int:
@@ -242,6 +254,13 @@ class FeatureExtractor:
         return forward
 
 
+#: The settings that determine the content of a feature bank.
+_OF_BANK: Final = (
+    *("backbone", "builder", "weights", "weights_sha256", "cut", "width", "freeze", "image_size"),
+    *("pooling", "seed", "views"),
+)
+
+
 def describe(settings: ModelSettings, precision: str) -> str:
     """Return everything that determines the content of a feature bank, as JSON.
 
@@ -249,41 +268,21 @@ def describe(settings: ModelSettings, precision: str) -> str:
         settings: Settings of the network and of its views.
         precision: Precision of the forward pass, as for `FeatureExtractor`.
     """
-    described = {
-        "backbone": settings.network,
-        "weights": settings.weights,
-        "weights_sha256": settings.weights_sha256,
-        "cut": settings.cut,
-        "width": settings.width,
-        # Only random weights depend on the seed. With 0, other runs find the features again.
-        "seed": 0 if settings.backbone_spec().trained else settings.seed,
-        "image_size": settings.size,
-        "pooling": settings.pooling,
-        "precision": precision,
-        "views": asdict(settings.views),
-        "frozen": settings.frozen,
-    }
-    return json.dumps(described, sort_keys=True)
+    if settings.backbone_spec().trained:  # only random weights depend on the seed
+        settings = replace(settings, seed=0)
+    given = asdict(settings)
+    model = {name: given[name] for name in _OF_BANK}
+    return json.dumps({"model": model, "precision": precision}, sort_keys=True)
 
 
-#: The arguments of `backbones.get` among the names of a description, in their order.
-_OF_BACKBONE: Final = ("backbone", "weights", "weights_sha256", "cut", "width", "seed")
-
-
-def from_description(description: str) -> FeatureExtractor:
-    """Return the extractor for a description that `describe` returned.
+def described(description: str) -> tuple[ModelSettings, str]:
+    """Return the settings and the precision of a description that `describe` returned.
 
     Args:
         description: The description, as JSON.
     """
-    described = json.loads(description)
-    return FeatureExtractor(
-        backbones.get(*(described[name] for name in _OF_BACKBONE)),
-        described["image_size"],
-        described["precision"],
-        ViewSpec(**described["views"]),
-        described["pooling"],
-    )
+    found = json.loads(description)
+    return ModelSettings.from_mapping(found["model"]), found["precision"]
 
 
 def _float16(values: tf.Tensor) -> tf.Tensor:

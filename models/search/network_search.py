@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any, Final, Literal, NamedTuple
 
 from imgpipe.models import progress, shortages
+from imgpipe.models.features.bank import read_facts
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import ENOUGH, judge_networks
 from imgpipe.models.head.answers import Answers, better, standard_error
@@ -146,6 +147,7 @@ class _Search:
         """
         skipped: Ended | None = None
         failures, any_way = 0, bool(left)  # ways in a row that were not kept
+        precision = read_facts(self._inputs.bank_uri).precision
         while left:
             way = left.pop(0)
             corrected = self._best.mistakes * way.gain
@@ -155,7 +157,8 @@ class _Search:
             # would come from the pretrained layers below it.
             if self._deepest is not None and self._deepest.share > way.share:
                 way = replace(way, cut=self._deepest.cut, share=self._deepest.share)
-            extractor = stages.tapped(self._inputs, way.settings(self._inputs.settings), way.cut)
+            network = way.settings(self._inputs.settings)
+            extractor = FeatureExtractor.of(network, precision, way.cut)
             if not self._budget.begun:  # the first way: the budget is in passes, one is measured
                 a_view = image_rows.seconds_a_view(self._splits.training, extractor)
                 self._announce(self._budget.begin(a_view / way.image_size**2))

@@ -158,7 +158,8 @@ def _fine_tuned(inputs: Inputs, head: Trained) -> Trained:
     settings = inputs.settings.second_stage()
     cut = settings.fine_tune.cut or cuts.USUAL
     training, held_out = map(Labelled.read, (inputs.train_files, inputs.validation_files))
-    extractor = tapped(inputs, settings, cut)
+    precision = read_facts(inputs.bank_uri).precision
+    extractor = FeatureExtractor.of(settings, precision, cut)
     views = image_rows.most_views(extractor, len(training))
     if views < 0:
         raise ResourceError(
@@ -172,24 +173,6 @@ def _fine_tuned(inputs: Inputs, head: Trained) -> Trained:
     if found is None:
         raise RuntimeError("expected a network, since this training has no limit of time")
     return found
-
-
-def tapped(inputs: Inputs, settings: ModelSettings, cut: str) -> FeatureExtractor:
-    """Return the extractor of the activations at a cut.
-
-    Args:
-        inputs: Inputs of the training.
-        settings: Settings of the network.
-        cut: Layer at which the network is cut.
-    """
-    return FeatureExtractor(
-        settings.backbone_spec(),
-        settings.size,
-        read_facts(inputs.bank_uri).precision,
-        settings.views,
-        settings.pooling,
-        cut,
-    )
 
 
 def above(
@@ -212,7 +195,7 @@ def above(
         training: Images to train on.
         held_out: Images to judge on.
         settings: Settings of this training.
-        extractor: Extractor of the activations at the cut; see `tapped`.
+        extractor: Extractor of the activations at the cut; see `FeatureExtractor`.
         views: Number of augmented views of each training image.
         over: Function that returns whether the training has to end.
         log_dir: Folder for TensorBoard's event files; None writes none.

@@ -14,7 +14,7 @@ import pytest
 from imgpipe.models import backbones
 from imgpipe.models.backbones.architectures import own_network
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.models.features.extractor import describe, from_description
+from imgpipe.models.features.extractor import FeatureExtractor, describe, described
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.settings import ModelSettings
@@ -183,7 +183,7 @@ def test_a_module_that_was_imported_before_it_was_edited_is_imported_again(modul
 
 def test_the_features_of_a_frozen_own_network_are_computed(module: Path) -> None:
     settings = _settings("own_net:build", freeze="all")
-    extractor = from_description(describe(settings, "float32"))
+    extractor = FeatureExtractor.of(*described(describe(settings, "float32")))
     [row] = extractor.extract([images.encoded(images.noise(0))], ["00"], [[0]])
     assert row.shape == (1, 5) and np.isfinite(row).all()
 
