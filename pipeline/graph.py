@@ -159,7 +159,7 @@ def _data_gate_node(config: Config, plan: Plan, nodes: dict[str, Any]) -> Any:
         anomalies=nodes["anomalies"].outputs["anomalies"],
         quarantine=nodes["judged"].outputs["quarantine"],
         vocabulary=plan.vocabulary,
-        section=config.gate.model_dump_json(exclude={"schema_file"}),
+        section=config.gate.model_dump_json(),
         accept_changes=plan.accept_changes,
         baseline_statistics=nodes["baseline"].outputs["statistics"],
         accept_schema_to=str(config.schema_file),

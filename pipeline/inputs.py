@@ -16,8 +16,7 @@ from imgpipe.components.image_filter import overrides as override_files
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.splits import SplitRule
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline.configuration import flat_settings
-from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
+from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config, changed
 
 
 def source_options(config: Config) -> SourceOptions:
@@ -72,7 +71,7 @@ def split_rule(config: Config, given: tuple[str, ...] = ()) -> SplitRule:
         split.test,
         given,
         gate.min_validation,
-        max(gate.min_test, 1),  # 0 requires nothing, but a class with enough images gets one
+        1,  # nothing is required of test, but a class with enough images gets one
     )
 
 
@@ -117,7 +116,7 @@ def report_settings(
         "expect": config.expect.model_dump(),
         "fingerprint": fingerprint,
         "seeds": {"split": config.split.seed, "train": config.train.seed},
-        "changed": flat_settings.changed(config),
+        "changed": changed(config),
     }
 
 

@@ -24,10 +24,8 @@ from typing import Any
 
 from imgpipe.components.data_gate import origin
 from imgpipe.components.example_gen.sources import Scan
-from imgpipe.components.example_gen.sources.base import PATHS
 from imgpipe.components.image_filter import overrides as override_files
 from imgpipe.components.storage import manifest
-from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.extractor import FeatureExtractor, describe, resolve_precision
 from imgpipe.models.files import source_code
 from imgpipe.pipeline import inputs, source
@@ -114,7 +112,7 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
     overrides = _overrides(config, scan)
     # Where the files lie does not change the result; the fingerprint stands for their content.
     how = asdict(config.data)
-    for name in ("source", "follow_links", *PATHS):
+    for name in ("source", "follow_links", "root", "tfds_dir"):
         del how[name]
     how["vocabulary"] = list(scan.vocabulary)
     rule = asdict(inputs.split_rule(config, tuple(sorted(scan.given_splits))))
@@ -234,11 +232,6 @@ def _accepted_schema(config: Config, data_key: str) -> str:
     so that a repetition without changes is taken from the cache.
     """
     file = config.schema_file
-    if not file.is_file():
-        if config.gate.schema_file:
-            raise ConfigError(
-                f"gate.schema_file: {file} does not exist. Leave it empty to infer a schema "
-                "from the first data that passes."
-            )
+    if not file.is_file() or origin.is_from(file, data_key):
         return ""
-    return "" if origin.is_from(file, data_key) else file.read_bytes().decode("utf-8", "replace")
+    return file.read_bytes().decode("utf-8", "replace")

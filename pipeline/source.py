@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 from imgpipe.components.example_gen.sources import Scan, Source, open_source, split_spec
-from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.configuration.config import Config
@@ -50,12 +49,6 @@ def require_classes(config: Config) -> None:
     """
     listing = opened(config).listing()
     config.settings.check_classes(listing.vocabulary)
-    if config.gate.min_test and not config.split.test and names.TEST not in listing.given_splits:
-        raise ConfigError(
-            f"gate.min_test: {config.gate.min_test} images of each class are asked for in test, "
-            "but split.test is 0 and the images have no test split. Set split.test, or "
-            "gate.min_test=0"
-        )
 
 
 def outputs(config: Config) -> dict[str, Path]:

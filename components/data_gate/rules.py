@@ -52,7 +52,7 @@ class GateSettings:
         """Return the requirements of the section ``[gate]`` of a configuration."""
         return cls(
             tuple(vocabulary),
-            {split: section[f"min_{split}"] for split in names.SPLITS},
+            {split: section[f"min_{split}"] for split in (names.TRAIN, names.VALIDATION)},
             section["allow_missing_classes"],
             section["max_rejected_share"],
         )

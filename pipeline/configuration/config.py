@@ -14,7 +14,7 @@ import re
 import textwrap
 import tomllib
 import typing
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +22,19 @@ from pydantic import ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from imgpipe.components.example_gen.sources import absolute
-from imgpipe.components.example_gen.sources.base import PATHS
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.folds import AUTOMATIC
-from imgpipe.models.limits import declared, describe
+from imgpipe.models.limits import INPUT, OUTPUT, PLACE, declared, describe
 from imgpipe.models.setting_sections import FineTune, NetworkSettings, TrainSettings
 from imgpipe.models.settings import ModelSettings
 from imgpipe.pipeline.configuration import config_schema as schema
-from imgpipe.pipeline.configuration import flat_settings, toml_text
+from imgpipe.pipeline.configuration import flat_settings
 from imgpipe.pipeline.configuration.beam_schema import Beam
 from imgpipe.pipeline.configuration.kubeflow_schema import Kubeflow
 
-_MOST_PROBLEMS = 20  # problems that are named, since each is compared with all known keys
-_SHOWN = 200  # most characters of a key or value in a message
+_SHOWN = 200  # most characters of a value in a message
 WEIGHT_FILES = (".h5", ".keras")
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # `Path` makes one slash of two
-#: Settings that name a file or folder on this machine. The source of the data may be an address.
-_LOCAL_PATHS = (
-    "run.out",
-    "push.directory",
-    "bank.store",
-    "judge.store",
-    "judge.overrides",
-    "gate.schema_file",
-)
 #: Breaks the comments of a written file into lines, between words.
 _COMMENT = textwrap.TextWrapper(
     width=100,
@@ -95,15 +84,12 @@ class Config(schema.SettingsSection):
             )
         return self
 
-    def _local_paths(self) -> dict[str, str]:
-        given = flat_settings.flat(self.model_dump())
-        return {name: value for name, value in given if name in _LOCAL_PATHS}
-
     @model_validator(mode="after")
     def _has_local_folders(self) -> Config:
         """Refuse addresses, which would become folders such as ``gs:`` in the current folder."""
-        for name, given in self._local_paths().items():
-            if _ADDRESS.match(given):
+        values = dict(flat_settings.flat(self.model_dump()))
+        for name in marked(INPUT, OUTPUT):
+            if _ADDRESS.match(given := values[name]):
                 raise ValueError(
                     f"{name}: expected a path on this machine. Mount the bucket, and name the "
                     f"folder at which it is mounted. Received: {given!r}"
@@ -120,7 +106,7 @@ class Config(schema.SettingsSection):
         if self.evaluate.cross_validate > 0 and fine_tune.mode == "search":
             fine_tune = dataclasses.replace(fine_tune, mode="off")
         if model["weights"].endswith(WEIGHT_FILES):
-            model["weights"] = str(_path("model.weights", model["weights"]))
+            model["weights"] = str(_path(model["weights"]))
         return ModelSettings(
             name=self.run.name,
             **model,
@@ -153,48 +139,46 @@ class Config(schema.SettingsSection):
     @property
     def out(self) -> Path:
         """Absolute output folder."""
-        return _path("run.out", self.run.out)
+        return _path(self.run.out)
 
     @property
     def push_directory(self) -> Path:
         """Absolute serving base path."""
-        return self._absolute("push.directory", self.push.directory, "model")
+        return self._absolute(self.push.directory, "model")
 
     @property
     def bank_store(self) -> Path:
         """Absolute path of the folder of stored features."""
-        return self._absolute("bank.store", self.bank.store, "bank")
+        return self._absolute(self.bank.store, "bank")
 
     @property
     def judge_store(self) -> Path:
         """Absolute path of the folder of the inspection cache."""
-        return self._absolute("judge.store", self.judge.store, "judge")
+        return self._absolute(self.judge.store, "judge")
 
     @property
     def overrides_file(self) -> Path | None:
         """Absolute path of the file of overrides, None if there is none."""
-        given = self.judge.overrides
-        return _path("judge.overrides", given) if given else None
+        return _path(self.judge.overrides) if self.judge.overrides else None
 
     @property
     def schema_file(self) -> Path:
         """Absolute path of the accepted schema, whether or not it exists yet."""
-        return self._absolute("gate.schema_file", self.gate.schema_file, "schema/schema.pbtxt")
+        return self.out / "schema" / "schema.pbtxt"
 
-    def _absolute(self, name: str, given: str, usual: str) -> Path:
+    def _absolute(self, given: str, usual: str) -> Path:
         """Return the absolute path of a setting; if it is empty, that of a usual name in `out`."""
-        return _path(name, given) if given else self.out / usual
+        return _path(given) if given else self.out / usual
 
     def with_absolute_paths(self) -> Config:
         """Return the same configuration with absolute paths, which do not depend on a folder."""
         given = dict(flat_settings.flat(self.model_dump()))
         # An empty setting stays empty, so that it still follows `run.out`.
-        found = {name: str(_path(name, given[name])) for name in _LOCAL_PATHS if given[name]}
-        specs = ["data.source", *(f"data.{key}" for key in PATHS)]
+        names = marked(INPUT, OUTPUT, PLACE)
         if self.model.weights.endswith(WEIGHT_FILES):
-            specs.append("model.weights")
-        found |= {name: absolute(given[name], Path.cwd()) for name in specs if given[name]}
-        return self.replaced(found)
+            names.append("model.weights")
+        here = Path.cwd()
+        return self.replaced({name: absolute(given[name], here) for name in names if given[name]})
 
     def replaced(self, values: Mapping[str, Any]) -> Config:
         """Return the same configuration with other values of some settings, by ``section.key``."""
@@ -209,15 +193,30 @@ class Config(schema.SettingsSection):
         return self.out / "gate.json"
 
 
-def known_keys(section: Any = Config, prefix: str = "") -> list[str]:
-    """All dotted keys of the configuration, in the order of their declaration."""
-    keys = []
+def _fields(section: Any, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Yield all settings below a section with their dotted keys, in the order of declaration."""
     for name, field in declared(section).items():
         if declared(field.annotation):
-            keys += known_keys(field.annotation, f"{prefix}{name}.")
+            yield from _fields(field.annotation, f"{prefix}{name}.")
         else:
-            keys.append(f"{prefix}{name}")
-    return keys
+            yield f"{prefix}{name}", field
+
+
+def known_keys() -> list[str]:
+    """All dotted keys of the configuration, in the order of their declaration."""
+    return [key for key, _ in _fields(Config)]
+
+
+def marked(*marks: str) -> list[str]:
+    """Return the keys of settings that are paths of some kinds; see `imgpipe.models.limits`."""
+    return [key for key, field in _fields(Config) if set(marks) & set(map(str, field.metadata))]
+
+
+def changed(config: Config) -> dict[str, Any]:
+    """Return the settings that differ from their defaults, except folders of outputs."""
+    found = flat_settings.flat(config.model_dump(mode="json", exclude_defaults=True))
+    outputs = marked(OUTPUT)
+    return {name: value for name, value in found if name not in outputs}
 
 
 def unknown(key: str, in_table: Collection[str] = ()) -> str:
@@ -227,8 +226,6 @@ def unknown(key: str, in_table: Collection[str] = ()) -> str:
         key: Sections and key, with dots between them.
         in_table: Keys of the table in which it stands, which are preferred.
     """
-    if len(key) > _SHOWN:
-        return f"unknown key {key[:_SHOWN]!r}…"
     inside = [known for known in known_keys() if known.startswith(f"{key}.")]
     if inside:
         return f"{key!r} is a section; expected one of its keys, such as {inside[0]!r}."
@@ -268,8 +265,7 @@ def _in_table(path: Iterable[str]) -> dict[str, FieldInfo]:
 def _explain(error: ValidationError, where: str) -> ConfigError:
     """Error with one line for each problem: key, expected and received value."""
     lines = []
-    problems = error.errors()
-    for problem in problems[:_MOST_PROBLEMS]:
+    for problem in error.errors():
         *table, name = map(str, problem["loc"] or ("",))
         known = _in_table(table)
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
@@ -280,8 +276,6 @@ def _explain(error: ValidationError, where: str) -> ConfigError:
             expected = (known[name].description or "").split(". ")[0].removesuffix(".")
             problem["msg"] = f"Expected: {expected}"
         lines.append(f"{describe(problem, _SHOWN)}.")
-    if len(problems) > _MOST_PROBLEMS:
-        lines.append(f"and {len(problems) - _MOST_PROBLEMS:,} more")
     return ConfigError(f"{where}: " + "\n".join(lines))
 
 
@@ -292,15 +286,15 @@ def _set(tree: dict[str, Any], assignment: str) -> None:
     if not equals or not key:
         raise ConfigError(f"--set takes section.key=value. Received: {assignment!r}.")
     if key not in known_keys():
-        raise ConfigError(f"--set {assignment[:_SHOWN]}: {unknown(key)}")
+        raise ConfigError(f"--set {assignment}: {unknown(key)}")
     try:
         value = tomllib.loads(f"v = {text}")["v"]
-    except (ValueError, RecursionError):  # a text without quotes, such as --set run.name=flowers
+    except ValueError:  # a text without quotes, such as --set run.name=flowers
         value = text.strip()
         quote = value[:1]
         if quote in ('"', "'") and value.endswith(quote) and value.count(quote) == 2:
             raise ConfigError(
-                f"--set {assignment[:_SHOWN]}: the value in quotes is not valid TOML. Use single "
+                f"--set {assignment}: the value in quotes is not valid TOML. Use single "
                 "quotes, in which a backslash stands for itself, or no quotes at all."
             ) from None
     if not isinstance(value, str) and _kind(key) is str:
@@ -332,7 +326,6 @@ def build(
     Raises:
         ConfigError: A key is unknown or a value is wrong; the message names all of them.
     """
-    _refuse_nul(tree, where)
     # A deep copy through JSON, in which TOML's dates are texts; no setting is a date.
     copy: dict[str, Any] = json.loads(json.dumps(tree, default=str))
     for section, value in copy.items():
@@ -343,23 +336,10 @@ def build(
             )
     for assignment in assignments:
         _set(copy, assignment)
-    _refuse_nul(copy, where)
     try:
         return Config.model_validate(copy)
     except ValidationError as error:
         raise _explain(error, where) from None
-
-
-def _refuse_nul(tree: Mapping[str, Any], where: str) -> None:
-    """Raise ConfigError for a NUL character, with which neither names nor paths can be used."""
-    try:
-        settings = list(flat_settings.flat(tree))
-    except RecursionError:
-        raise ConfigError(f"{where}: its tables are nested too deeply.") from None
-    for name, value in settings:
-        texts = value if isinstance(value, list) else [value]
-        if any(isinstance(text, str) and "\0" in text for text in texts):
-            raise ConfigError(f"{where}: {name} holds a NUL character, which no name or path has.")
 
 
 def load(path: Path, assignments: Iterable[str] = ()) -> Config:
@@ -378,31 +358,33 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
     Raises:
         ConfigError: The file is missing, is not TOML or does not validate.
     """
-    tree = toml_text.read(path)
-    _refuse_nul(tree, str(path))
-    folder = path.absolute().parent
-    # `build` reports a section that is no table.
-    tables = {name: table for name, table in tree.items() if isinstance(table, dict)}
-    data, model, judge = (tables.get(name, {}) for name in ("data", "model", "judge"))
-    for key in ("source", *PATHS):
-        if isinstance(data.get(key), str) and data[key]:
-            data[key] = absolute(data[key], folder)
-    if str(model.get("weights", "")).endswith(WEIGHT_FILES):
-        model["weights"] = absolute(model["weights"], folder)
-    if isinstance(overrides := judge.get("overrides"), str) and overrides:
-        judge["overrides"] = str(_path("judge.overrides", overrides, folder))
+    tree = _read(path)
+    for name in (*marked(INPUT, PLACE), "model.weights"):
+        section, key = name.split(".")
+        table = tree.get(section)
+        if not isinstance(table, dict):  # `build` reports a section that is no table
+            continue
+        given = table.get(key)
+        if isinstance(given, str) and given and (key != "weights" or given.endswith(WEIGHT_FILES)):
+            table[key] = absolute(given, path.absolute().parent)
     return build(tree, assignments, str(path))
 
 
-def _path(name: str, given: str, folder: Path | None = None) -> Path:
-    """Return the absolute path that a setting gives, in `folder` or else the current folder."""
+def _read(path: Path) -> dict[str, Any]:
+    """Read a TOML file; an error names it and says what is wrong with it."""
     try:
-        return ((folder or Path()) / Path(given).expanduser()).absolute()
-    except RuntimeError:  # `Path.expanduser` found no home
-        raise ConfigError(
-            f"{name}: there is no home folder of this user. Received: {given!r}. Write the path "
-            "without ~"
-        ) from None
+        text = path.read_bytes().decode("utf-8-sig")  # Windows editors write a byte order mark
+        return tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"cannot read config {path}: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}).") from None
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from None
+
+
+def _path(given: str) -> Path:
+    return Path(given).expanduser().absolute()
 
 
 def toml_value(value: Any) -> str:

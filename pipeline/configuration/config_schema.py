@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
 from pydantic.dataclasses import dataclass
@@ -17,7 +17,7 @@ from imgpipe.components.example_gen.sources.base import SourceSettings
 from imgpipe.components.image_filter.checks import CHOICES, THRESHOLDS
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.features.folds import AUTOMATIC
-from imgpipe.models.limits import STRICT
+from imgpipe.models.limits import INPUT, OUTPUT, PLACE, STRICT
 
 #: The name is part of URLs, such as /v1/models/NAME:predict, in which these characters are plain.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -40,7 +40,7 @@ class Run(SettingsSection):
         "imgpipe",
         description="Name of the pipeline. `imgpipe serve` takes the name of the model as --model.",
     )
-    out: str = Field(
+    out: Annotated[str, OUTPUT] = Field(
         "imgpipe-out",
         min_length=1,
         description="Folder of artifacts, metadata, feature bank, published versions and reports.",
@@ -61,7 +61,7 @@ class Run(SettingsSection):
 class _Source:
     """What [data] says besides `SourceSettings`: it is the first setting of the section."""
 
-    source: str = Field(
+    source: Annotated[str, PLACE] = Field(
         default="",
         description="Source of the images: a folder with one sub-folder for each class, or with "
         "train/, validation/ and test/ that hold such folders; an archive of it (.zip, .tar, "
@@ -154,14 +154,14 @@ class Judge(SettingsSection):
         description="Maximum number of pixels (width x height) of an image that is decoded, "
         "according to its header.",
     )
-    overrides: str = Field(
+    overrides: Annotated[str, INPUT] = Field(
         "",
         description="File of decisions about single images (accept, reject, relabel), which are "
         "addressed by content hash. Entries with confirmed = false are proposals and change "
         "nothing. Labels of the test split never change. The command imgpipe quarantine accept "
         "adds entries. Empty: no file.",
     )
-    store: str = Field(
+    store: Annotated[str, OUTPUT] = Field(
         "",
         description="Folder of the inspection cache, which is kept across runs. Empty: "
         "<out>/judge.",
@@ -181,14 +181,7 @@ class Gate(SettingsSection):
         ge=1,
         le=_LARGEST,
         description="Minimum number of images of each class in validation. Where the splits are "
-        "drawn, a class with enough images gets as many, and at least 1 (or gate.min_test) in "
-        "test.",
-    )
-    min_test: int = Field(
-        0,
-        ge=0,
-        le=_LARGEST,
-        description="Minimum number of images of each class in test. 0: no requirement.",
+        "drawn, a class with enough images gets as many, and at least 1 in test.",
     )
     allow_missing_classes: bool = Field(
         False,
@@ -207,11 +200,6 @@ class Gate(SettingsSection):
         "warn",
         description="What happens when validation or test differs from train: reject, warn or "
         "ignore.",
-    )
-    schema_file: str = Field(
-        "",
-        description="File of the accepted schema (.pbtxt). Empty: <out>/schema/schema.pbtxt, which "
-        "is written by the first run whose data passes.",
     )
 
 
@@ -242,7 +230,7 @@ class Bank(SettingsSection):
         description="Precision of the computation. auto: bfloat16 if the CPU supports it, "
         "otherwise float32.",
     )
-    store: str = Field(
+    store: Annotated[str, OUTPUT] = Field(
         "", description="Folder of the features, which are kept across runs. Empty: <out>/bank."
     )
     budget: float | None = Field(
@@ -290,7 +278,7 @@ class Evaluate(SettingsSection):
 class Push(SettingsSection):
     """Destination of blessed models."""
 
-    directory: str = Field(
+    directory: Annotated[str, OUTPUT] = Field(
         "", description="Folder of the versions, from which a server reads. Empty: <out>/model."
     )
     keep: int = Field(

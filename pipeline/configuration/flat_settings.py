@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from imgpipe.models.errors import ConfigError
-
-if TYPE_CHECKING:
-    from imgpipe.pipeline.configuration.config_schema import SettingsSection
-
-#: Settings that say where results are written or stored. They do not change the model.
-OUTPUT_SETTINGS = frozenset({"run.out", "push.directory", "bank.store", "judge.store"})
 
 
 def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -35,9 +29,3 @@ def put(tree: dict[str, Any], name: str, value: Any) -> None:
         if not isinstance(tree, dict):
             raise ConfigError(f"{section!r} is a section with keys below it. Received: {tree!r}.")
     tree[key] = value
-
-
-def changed(config: SettingsSection) -> dict[str, Any]:
-    """Return the settings that differ from their defaults, except those in `OUTPUT_SETTINGS`."""
-    found = flat(config.model_dump(mode="json", exclude_defaults=True))
-    return {name: value for name, value in found if name not in OUTPUT_SETTINGS}

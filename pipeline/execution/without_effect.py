@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from imgpipe.models.augmentation import ViewSpec
-from imgpipe.pipeline.configuration import flat_settings
-from imgpipe.pipeline.configuration.config import Config
+from imgpipe.pipeline.configuration.config import Config, changed
 
 _BY_EPOCHS = ("epochs", "learning_rate", "schedule", "batch_size", "patience")
 _OF_LAYERS = (*_BY_EPOCHS, "cut")
@@ -27,7 +26,7 @@ def notes(config: Config) -> list[str]:
     Args:
         config: The validated configuration.
     """
-    settings, given = config.settings, flat_settings.changed(config)
+    settings, given = config.settings, changed(config)
     reasons: dict[str, str] = {}
     solved = 'the head is solved. Set train.optimizer = "adam" to train it by epochs'
     if settings.solved:

@@ -10,17 +10,13 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
+from imgpipe.models.limits import INPUT, OUTPUT, PLACE
+from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config, marked
 from imgpipe.pipeline.configuration.flat_settings import flat
 from imgpipe.pipeline.configuration.kubeflow_schema import Volume
 from imgpipe.pipeline.kubeflow import mounts
 from imgpipe.pipeline.source import outputs
 
-#: Settings of folders and files that the containers use. Empty ones follow from ``run.out``.
-_PATHS = (
-    *("run.out", "push.directory", "bank.store", "judge.store", "judge.overrides"),
-    *("gate.schema_file", "data.root", "data.tfds_dir"),
-)
 #: Beginnings of sources that are read from the network instead of a volume.
 _REMOTE = ("gs://", "s3://")
 
@@ -65,8 +61,8 @@ def _require_outside(config: Config) -> None:
 def _paths(config: Config) -> dict[str, str]:
     """Paths by the name of the setting, without those that are not set."""
     given = dict(flat(config.model_dump()))
-    found = {name: given[name] for name in _PATHS if given[name]}
-    source = config.data.source
+    found = {name: given[name] for name in marked(INPUT, OUTPUT, PLACE) if given[name]}
+    source = found.pop("data.source", "")
     if source.startswith("tfds:"):
         found["data.tfds_dir"] = config.data.tfds_dir  # each container would download it again
     elif source and not source.startswith(_REMOTE):

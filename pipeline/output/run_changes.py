@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imgpipe.pipeline.configuration.flat_settings import OUTPUT_SETTINGS, flat
+from imgpipe.models.limits import OUTPUT
+from imgpipe.pipeline.configuration.flat_settings import flat
 from imgpipe.pipeline.output.past_runs import PastRun
 from imgpipe.pipeline.records.runs import Change
 
 
 def configuration(first: PastRun, second: PastRun) -> list[Change]:
     """Return the settings that differ, except those that only name folders for outputs."""
-    from imgpipe.pipeline.configuration.config import Config
+    from imgpipe.pipeline.configuration.config import Config, marked
 
     # A run does not write settings that are not set.
     unset = {name for name, value in flat(Config().model_dump()) if value is None}
     return [
         change
         for change in _differing(first.config, second.config)
-        if change.name not in OUTPUT_SETTINGS
+        if change.name not in marked(OUTPUT)
         # A setting that only one of the releases has is not a change of the configuration.
         and (change.name in unset or (change.name in first.config and change.name in second.config))
     ]

@@ -49,7 +49,6 @@ def test_absolute_paths_below_any_volume_are_kept():
         ({"bank": {"store": "/tmp/bank"}}, "bank.store", "/tmp/bank"),
         ({"judge": {"store": "/tmp/judge"}}, "judge.store", "/tmp/judge"),
         ({"judge": {"overrides": "/tmp/o.toml"}}, "judge.overrides", "/tmp/o.toml"),
-        ({"gate": {"schema_file": "/tmp/s.pbtxt"}}, "gate.schema_file", "/tmp/s.pbtxt"),
         ({"model": {"weights": "/tmp/w.keras"}}, "model.weights", "/tmp/w.keras"),
     ],
 )

@@ -240,7 +240,7 @@ def test_three_images_are_refused_as_a_run_would_refuse_them(clean, tmp_path):
     assert found["refused"] and found["reasons"] == found["thin"]
     by_split = found["by_split"]
     gate = Config().gate
-    minimum = {"train": gate.min_train, "validation": gate.min_validation, "test": gate.min_test}
+    minimum = {"train": gate.min_train, "validation": gate.min_validation}
     settings = GateSettings(("paper", "rock"), minimum)
     counts = {split: sum(labels.values()) for split, labels in by_split.items()}
     reasons = rules.judge(found, {}, counts, settings)

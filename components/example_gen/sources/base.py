@@ -14,16 +14,13 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Annotated, Protocol
 
 import pydantic.dataclasses
 from pydantic import Field
 
 from imgpipe.models import progress
-from imgpipe.models.limits import STRICT, declared
-
-#: Options that are paths; in a configuration file they are relative to the folder of the file.
-PATHS: Final = ("root", "tfds_dir")
+from imgpipe.models.limits import PLACE, STRICT, declared
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
@@ -62,7 +59,7 @@ class SourceSettings:
         description="Feature of the encoded image in TFRecord files and TensorFlow Datasets. "
         "Empty: it is found by its usual names or its type.",
     )
-    root: str = Field(
+    root: Annotated[str, PLACE] = Field(
         default="",
         description="Folder to which the paths in a .csv file are relative. Empty: the file's "
         "folder.",
@@ -72,7 +69,7 @@ class SourceSettings:
         description="Whether to read files outside of the source's folder to which symbolic links "
         "lead.",
     )
-    tfds_dir: str = Field(
+    tfds_dir: Annotated[str, PLACE] = Field(
         default="",
         description="Folder of TensorFlow Datasets. Empty: $TFDS_DATA_DIR or its default folder.",
     )

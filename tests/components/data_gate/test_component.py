@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 _SECTION = {
-    **dict.fromkeys(("min_train", "min_validation", "min_test"), 0),
+    **dict.fromkeys(("min_train", "min_validation"), 0),
     "allow_missing_classes": False,
     "max_rejected_share": 0.1,
     "drift": "reject",
