@@ -15,7 +15,7 @@ from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage.records import first, read_examples, shard_files, text
 from imgpipe.models import feature_names as names
-from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY
 
 
@@ -92,29 +92,6 @@ def test_a_source_that_changed_since_planning_is_refused(photos, read, encode):
     (folder / "cat/new.jpg").write_bytes(encode(seed=900))
     with pytest.raises(ResourceError, match="changed while the run was reading them"):
         read(folder, fingerprint=planned)
-
-
-def test_a_missing_folder_is_a_config_error(tmp_path, beam_pipeline):
-    with pytest.raises(ConfigError, match="does not exist"):
-        ingest(beam_pipeline(), str(tmp_path / "out"), IngestSettings(str(tmp_path / "no"), ()))
-
-
-def test_progress_counts_every_image(photos, read):
-    from imgpipe.models import progress
-
-    class Display:
-        done = expected = 0
-
-        def advance(self, count, unit):
-            self.done += count * (unit == "images")
-
-        def total(self, count, unit):
-            self.expected += count * (unit == "images")
-
-    display = Display()
-    with progress.shown_by(display):
-        read(photos({"cat": 3, "dog": 3}))
-    assert (display.done, display.expected) == (6, 6)
 
 
 def test_each_group_is_in_one_split_and_is_written_to_the_examples(photos, read, encode):

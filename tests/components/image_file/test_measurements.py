@@ -128,12 +128,6 @@ def test_the_entropy_of_a_grey_image_is_that_of_one_channel():
     assert measure(pixels(grey))["entropy"] == pytest.approx(grey.entropy())
 
 
-def test_half_black_half_white_has_the_greatest_contrast():
-    image = solid(0)
-    image[:30] = 255
-    assert measure(image)["contrast"] == pytest.approx(0.5)
-
-
 def test_transparency_is_the_share_that_is_not_opaque():
     alpha = np.full((60, 80), 255, np.uint8)
     assert measure(solid(9), alpha)["transparency"] == 0

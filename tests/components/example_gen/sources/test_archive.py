@@ -264,13 +264,6 @@ def test_files_that_are_no_archive_are_refused_with_the_cause(tmp_path, name, co
         open_source(str(tmp_path / name)).listing()
 
 
-def test_one_class_or_none_is_refused(pack):
-    with pytest.raises(ConfigError, match=r"one class only \(cat\) in 1 files"):
-        open_source(str(pack("zip", {"cat/a.jpg": b"x"}))).listing()
-    with pytest.raises(ConfigError, match="no class in 1 files"):
-        open_source(str(pack("tar", {"a.jpg": b"x"}))).listing()
-
-
 def test_an_archive_of_refused_members_alone_says_why(pack):
     path = pack("tar", {"/home/me/a/1.jpg": b"x", "/home/me/b/2.jpg": b"y"})
     expected = "all 2 members were refused, the first of them '/home/me/a/1.jpg' .an absolute path."

@@ -54,13 +54,6 @@ def test_csv_and_json_lines_give_the_same_items(folder, kind, delimiter):
     assert all(source.read(item) == item.path.encode() for item in scan.items)
 
 
-def test_a_changed_label_changes_the_fingerprint(folder):
-    before = open_source(write(folder, ROWS)).scan().fingerprint
-    again = [dict(ROWS[0], label="dog"), *ROWS[1:], dict(ROWS[0], path="z", label="cat")]
-    assert open_source(write(folder, ROWS)).scan().fingerprint == before
-    assert open_source(write(folder, again)).scan().fingerprint != before
-
-
 def test_columns_are_given_by_name_or_by_position_without_a_header(folder):
     rows = [{"was": row["label"], "img": row["path"]} for row in ROWS]
     named = SourceOptions(path_column="img", label_column="was")
@@ -94,19 +87,6 @@ def test_rows_that_contradict_each_other_are_problems_by_name(folder):
         ("dog", "eve"),
     ]
     assert [n.detail for n in scan.notes if n.path == "y/3.jpg"] == ["in rows 4, 7, 8"]
-
-
-def test_a_problem_that_a_new_label_does_not_solve_is_named_first(folder):
-    rows = [*ROWS, dict(ROWS[2], label="cat", group="eve"), dict(ROWS[2], group="ann")]
-    [problem] = [i.problem for i in open_source(write(folder, rows)).listing().items if i.problem]
-    assert problem.startswith("two_groups: listed as 'eve' (row 5) and 'ann' (row 6)")
-
-
-def test_a_group_in_two_given_splits_is_a_problem_of_its_training_items(folder):
-    rows = [dict(ROWS[0], group="ann"), dict(ROWS[1], group="ann"), ROWS[2]]
-    problems = [i.problem for i in open_source(write(folder, rows)).listing().items]
-    assert problems[0].startswith("group_across_splits: group 'ann' is in validation too (x/2.jpg)")
-    assert problems[1:] == ["", ""]
 
 
 def test_listed_paths_that_lead_out_of_the_folder_are_unreadable_items(folder):
@@ -203,41 +183,12 @@ def test_a_quotation_mark_that_is_not_closed_is_refused(folder):
         open_source(str(file)).listing()
 
 
-def test_a_header_above_columns_that_are_given_by_number_is_no_image(folder):
-    options = SourceOptions(path_column="0", label_column="1")
-    for titles in ("path,label", "path,breed", "picture,Class"):
-        (folder / "list.csv").write_text(f"{titles}\nx/1.jpg,cat\nx/2.jpg,dog\n")
-        scan = open_source(str(folder / "list.csv"), options).listing()
-        assert scan.counts() == {"cat": 1, "dog": 1}
-    (folder / "bare").write_bytes(b"")  # a file, although its name looks like that of a column
-    (folder / "list.csv").write_text("bare,cat\nx/2.jpg,dog\n")
-    assert open_source(str(folder / "list.csv"), options).listing().counts() == {"cat": 1, "dog": 1}
-
-
-def test_booleans_are_labels_and_keys_that_nobody_named_may_hold_anything(folder):
-    rows = [{"path": row["path"], "label": n > 0} for n, row in enumerate(ROWS)]
-    rows[0] |= {"group": {"id": 3}, "set": [1]}
-    spec = write(folder, rows, "jsonl")
-    assert open_source(spec).listing().counts() == {"False": 1, "True": 2}
-    with pytest.raises(ConfigError, match="expected text or a number as the group"):
-        open_source(spec, SourceOptions(group_column="group")).listing()
-
-
 def test_whole_numbers_are_the_same_labels_in_all_lists(folder):
     expected = {"0": 2, "1": 1}
     (folder / "list.csv").write_text("path,label\nx/1.jpg,0\nx/2.jpg,0.0\ny/3.jpg,1.0\n")
     assert open_source(str(folder / "list.csv")).listing().counts() == expected
     rows = [{"path": row["path"], "label": n} for row, n in zip(ROWS, (0, 0.0, 1), strict=True)]
     assert open_source(write(folder, rows, "jsonl")).listing().counts() == expected
-
-
-def test_decimals_that_belong_to_the_labels_stay(folder):
-    file = folder / "list.csv"
-    file.write_text("path,label\nx/1.jpg,1.0\nx/2.jpg,1.5\n")
-    assert open_source(str(file)).listing().counts() == {"1.0": 1, "1.5": 1}
-    file.write_text("path,label\nx/1.jpg,1.0\nx/2.jpg,2.0\n")
-    named = SourceOptions(classes=("1.0", "2.0"))
-    assert open_source(str(file), named).listing().counts() == {"1.0": 1, "2.0": 1}
 
 
 @pytest.mark.parametrize("title", ["image", "id", "Image_ID", "file"])

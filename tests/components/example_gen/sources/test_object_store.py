@@ -130,23 +130,6 @@ def test_folders_are_classes_and_a_scan_of_s3_reads_no_image(bucket: Bucket):
     assert contents == {path: PHOTOS[f"photos/{path}"] for path in labels}
 
 
-def test_keys_with_double_slashes_and_backslashes_are_read(bucket: Bucket):
-    """As after joining prefixes that end in a slash. Of two keys for one path, one is read."""
-    bucket.objects = {
-        "photos/cats//a.jpg": b"one",
-        "photos/dogs\\b.jpg": b"two!",
-        "photos/dogs/c.jpg": b"three",
-        "photos/dogs//c.jpg": b"third",
-    }
-    source = open_source("s3://bucket/photos")
-    scan = source.scan()
-    contents = {item.path: source.read(item) for item in scan.items}
-    assert contents.keys() == {"cats/a.jpg", "dogs/b.jpg", "dogs/c.jpg"}
-    assert contents["cats/a.jpg"] == b"one" and contents["dogs/b.jpg"] == b"two!"
-    assert contents["dogs/c.jpg"] in (b"three", b"third")
-    assert ("repeated_name", "dogs/c.jpg") in {(note.kind, note.path) for note in scan.notes}
-
-
 def test_the_fingerprint_changes_with_the_content_alone(bucket: Bucket):
     source = open_source("s3://bucket/photos/")
     before = source.scan().fingerprint

@@ -128,28 +128,6 @@ def test_a_column_that_numbers_the_rows_is_no_pixel(tmp_path, title, at):
     ]
 
 
-def test_columns_without_a_name_are_pixels_if_there_are_several(tmp_path):
-    (tmp_path / "t.csv").write_text("label,,,,\nx,5,6,7,8\ny,1,2,3,4\n")
-    found = decoded(str(tmp_path / "t.csv"))
-    assert [(label, pixels.ravel().tolist()) for label, pixels in found.values()] == [
-        ("x", [5, 6, 7, 8]),
-        ("y", [1, 2, 3, 4]),
-    ]
-
-
-def test_tables_are_found_whatever_the_case_of_their_suffix(table, tmp_path):
-    table(draw(6, 4, 4), name="train.csv")
-    table(draw(3, 4, 4), name="test.Csv")
-    assert open_source(str(tmp_path)).listing().given_splits == ("train", "test")
-
-
-def test_tables_that_differ_only_in_their_suffix_give_different_paths(table, tmp_path):
-    for name in ("a.csv", "a.CSV"):
-        table(draw(4, 4, 4), name=name)
-    paths = [item.path for item in open_source(str(tmp_path)).listing().items]
-    assert len(set(paths)) == 8 and paths[0] == "a.CSV/0000001.png"
-
-
 def test_a_csv_file_with_the_names_of_two_splits_is_refused(table, tmp_path):
     table(draw(3, 4, 4), name="sign_mnist_train.csv")
     both = table(draw(3, 4, 4), name="sign_mnist_test_and_train.csv")
@@ -225,11 +203,3 @@ def test_a_header_of_numbers_and_one_name_is_found_above_labels_of_words(table, 
     file = Path(table(rows, label_at=label_at))
     file.write_text(",".join(titles) + "\n" + file.read_text())
     assert open_source(str(file)).listing().counts() == {"cat": 5, "dog": 5}
-
-
-def test_two_columns_of_words_that_are_given_by_number_are_no_header(table):
-    words = [f"{'cat' if n % 2 else 'dog'},g{n}" for n in range(10)]
-    rows = [(word, pixels) for word, (_, pixels) in zip(words, draw(10, 5, 5), strict=True)]
-    options = SourceOptions(label_column="0", group_column="1")
-    scan = open_source(table(rows), options).listing()
-    assert scan.counts() == {"cat": 5, "dog": 5}

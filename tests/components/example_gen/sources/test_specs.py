@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import random
+
 import pytest
 
 from imgpipe.components.example_gen.sources import SourceOptions, absolute, open_source, split_spec
+from imgpipe.components.example_gen.sources.base import KEY_BYTES, fingerprint
 from imgpipe.models.errors import ConfigError
 
 
@@ -62,3 +66,17 @@ def test_links_stay_in_absolute_paths_except_before_two_dots(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "real/inner")
     assert absolute("link/photos", tmp_path) == f"{tmp_path}/link/photos"
     assert absolute("link/../photos", tmp_path) == f"{tmp_path}/real/photos"
+
+
+_KEYS = [
+    *(hashlib.sha256(str(number).encode()).digest() for number in range(2_000)),
+    *(bytes(KEY_BYTES), bytes(31) + b"\x01", b"\x01" + bytes(31), b"a" * 31 + b"\x00"),
+]
+
+
+def test_the_fingerprint_is_the_hash_of_the_sorted_keys() -> None:
+    expected = hashlib.sha256(b"".join(sorted(_KEYS))).hexdigest()
+    shuffled = random.Random(0).sample(_KEYS, len(_KEYS))
+    assert fingerprint(shuffled) == expected
+    assert fingerprint([b"".join(_KEYS[:300]), *_KEYS[300:]]) == expected, "joined by shard"
+    assert fingerprint([]) == hashlib.sha256().hexdigest()

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.models.errors import ConfigError, ResourceError
 
@@ -108,24 +107,6 @@ def test_one_split_or_slice_of_a_set_has_no_given_splits(options, split, count):
     scan = open_source(f"tfds:tiny_shapes:{split}", options).listing()
     assert len(scan.items) == count and scan.given_splits == ()
     assert len({item.path for item in scan.items}) == count
-
-
-def test_ingest_reads_every_record(options, tmp_path, beam_pipeline):
-    scan = open_source("tfds:tiny_shapes", options).scan()
-    settings = IngestSettings(
-        "tfds:tiny_shapes",
-        scan.vocabulary,
-        fingerprint=scan.fingerprint,
-        shard_size=7,
-        options=options,
-    )
-    summary = ingest(beam_pipeline(), str(tmp_path / "examples"), settings)
-    assert summary["images"] == 18 and summary["splits"]["test"] == 6
-
-
-def test_the_group_pattern_is_applied_to_the_file_names_of_the_set(prepared):
-    options = SourceOptions(tfds_dir=str(prepared), group_pattern=r"(\d)\.png$")
-    assert open_source("tfds:tiny_shapes", options).listing().groups() == 10
 
 
 def test_the_error_of_a_set_that_cannot_be_prepared_says_where_to_put_it(tmp_path):

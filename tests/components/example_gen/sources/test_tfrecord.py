@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-import sys
 
 import pytest
 import tensorflow as tf
 
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
-from imgpipe.components.example_gen.sources import records as record_files
 from imgpipe.components.storage.records import make, serialise
 from imgpipe.models.errors import ConfigError
 
@@ -60,17 +56,6 @@ def test_the_layout_of_tfx_has_its_eval_split_in_validation(tmp_path, encode):
     assert [i.split for i in scan.items] == ["validation"] * 2 + ["train"] * 4
 
 
-@pytest.mark.parametrize(
-    ("name", "split"),
-    [("train_eval", "train"), ("eval/train", "train"), ("test/x_evaluation", "test")],
-)
-def test_words_for_evaluation_beside_another_split_say_nothing(tmp_path, encode, name, split):
-    write(tmp_path / "train.tfrecord", records(encode))
-    write(tmp_path / f"{name}.tfrecord", records(encode))
-    scan = open_source(f"tfrecord:{tmp_path}").listing()
-    assert {i.split for i in scan.items if i.path.startswith(name)} == {split}
-
-
 def test_a_folder_of_records_may_hold_more_files_of_other_kinds(tmp_path, encode):
     write(tmp_path / "x.tfrecord", records(encode))
     for name in ("features.json", "dataset_info.json"):
@@ -112,25 +97,10 @@ def test_record_files_are_found_by_other_names(tmp_path, encode, name):
     assert len(open_source(f"tfrecord:{tmp_path}").listing().items) == 12
 
 
-@pytest.mark.parametrize(
-    ("name", "taken"),
-    [("x.tfrec", True), ("x.tfrec*", True), ("x.tfrecord-a", True), ("my.tfrecipes.zip", False)],
-)
-def test_a_word_that_begins_like_the_suffix_is_no_record_file(name, taken):
-    assert record_files.takes(name, SourceOptions()) is taken
-
-
 @pytest.mark.parametrize("name", ["crash_test_photos", "valid_images", "train_test_all", "train"])
 def test_the_name_of_a_single_file_gives_no_split(tmp_path, encode, name):
     scan = open_source(write(tmp_path / f"{name}.tfrecord", records(encode))).listing()
     assert scan.given_splits == () and len(scan.items) == 6
-
-
-def test_a_pattern_or_folder_of_one_file_keeps_the_split_in_its_name(tmp_path, encode):
-    write(tmp_path / "test.tfrecord", records(encode))
-    for spec in (str(tmp_path), f"{tmp_path}/te*.tfrecord"):
-        scan = open_source(spec, SourceOptions(least_classes=1)).listing()
-        assert scan.given_splits == ("test",) and len(scan.items) == 6
 
 
 def test_a_word_that_names_no_split_is_refused(tmp_path, encode):
@@ -180,12 +150,6 @@ def test_features_may_be_named_and_labels_may_be_integers(tmp_path, encode):
         open_source(spec, SourceOptions(image_column="nope")).listing()
 
 
-def test_the_name_of_a_feature_may_contain_a_colon(tmp_path, encode):
-    spec = write(tmp_path / "x.tfrecord", records(encode, image="image:100%3A"))
-    source = open_source(spec, SourceOptions(image_column="image:100%3A"))
-    assert source.read(source.listing().items[1]) == encode(seed=1)
-
-
 def test_records_without_image_are_noted_and_those_without_label_have_none(tmp_path, encode):
     rows = [*records(encode, 4), {"image/class/text": "a"}, {"image/encoded": encode()}]
     scan = open_source(write(tmp_path / "x.tfrecord", rows)).scan()
@@ -216,28 +180,6 @@ def test_files_that_hold_no_examples_are_refused_with_the_cause(tmp_path):
     with pytest.raises(ConfigError, match="holds no record file"):
         (tmp_path / "empty").mkdir()
         open_source(f"tfrecord:{tmp_path / 'empty'}").listing()
-
-
-@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv of util-linux")
-def test_a_file_that_this_user_may_not_read_is_named(tmp_path):
-    (tmp_path / "a.tfrecord").write_bytes(b"x")
-    (tmp_path / "a.tfrecord").chmod(0)
-    program = (
-        "import sys; from imgpipe.components.example_gen import sources;"
-        "sources.open_source(sys.argv[1]).scan()"
-    )
-    done = subprocess.run(
-        [
-            *("setpriv", "--bounding-set=-dac_override,-dac_read_search"),
-            *(sys.executable, "-c", program, str(tmp_path / "a.tfrecord")),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert "ConfigError: data source: " in done.stderr
-    assert "cannot be read by this user (Permission denied)" in done.stderr
 
 
 def test_features_that_the_first_record_omits_are_read(tmp_path, encode):
