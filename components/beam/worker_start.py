@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import json
 import logging
 import os
 import sys
@@ -26,6 +27,7 @@ _log = logging.getLogger(__name__)
 #: In seconds. A busy host may take long to answer; afterwards the runner starts another worker.
 _ANSWER_SECONDS = 120
 DEFAULT_PORT = 50000
+_PLUGIN = "imgpipe.components.beam.beam_worker"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -61,8 +63,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.update(environment(parsed, _provision_info(parsed)))
     from apache_beam.runners.worker import sdk_worker_main
 
-    importlib.import_module("imgpipe.components.beam.beam_worker")  # before anything is unpickled
+    importlib.import_module(_PLUGIN)  # before anything is unpickled
     sdk_worker_main.main([])
+
+
+def prepare_local(beam_args: Sequence[str], directory: Path) -> None:
+    """Make Beam's local worker processes load what they need to unpickle TFDV's objects.
+
+    FnApiRunner starts these processes without the options of the pipeline such as
+    ``--beam_plugins`` (Beam 2.77), but they read a file that is named in their environment.
+
+    Args:
+        beam_args: Options of Beam.
+        directory: Folder in which the file is written. It must exist while workers are started.
+    """
+    if any("multi_processing" in arg for arg in beam_args):
+        file = directory / "worker_options.json"
+        file.write_text(json.dumps({"beam_plugins": [_PLUGIN]}))
+        os.environ["PIPELINE_OPTIONS_FILE"] = str(file)
 
 
 def script() -> Path:

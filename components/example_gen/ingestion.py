@@ -7,7 +7,7 @@ them. Image bytes are never passed between stages, so that memory does not grow 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -31,7 +31,7 @@ from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.local_path import local_path
 
-SHARD_SIZE = 256  # files in one element, enough to amortise one tf.data pipeline (~50 ms)
+SHARD_SIZE = 256  # files in one element, few enough for a worker to lose little when it fails
 
 
 @dataclass(frozen=True)
@@ -66,34 +66,26 @@ class _Shard:
     items: Sequence[Item]
 
 
-class _WriteShard(beam.DoFn):
-    """Reads the files of a shard, writes one file for each split, and yields the counts."""
-
-    def __init__(self, settings: IngestSettings, uri: str) -> None:
-        self._settings = settings
-        self._uri = uri
-
-    def process(self, shard: _Shard) -> Iterator[dict[str, Any]]:
-        settings = self._settings
-        keys: list[bytes] = []
-        paths = {s: shard_path(self._uri, s, shard.number, shard.of) for s in names.SPLITS}
-        with ShardWriter(paths) as writer:
-            source = open_source(settings.source, settings.options)
-            records = inspect(
-                source,
-                shard.items,
-                settings.pixel_limit,
-                settings.store,
-                settings.rule,
-                settings.vocabulary,
-            )
-            for item, record in zip(shard.items, records, strict=True):
-                writer.write(record.split, record.to_example())
-                # An item that cannot be read has another key than in the plan, even with a version.
-                keys.append(item.key(record.image_hash and (item.version or record.image_hash)))
-                progress.advance(1, "images")
-        # Only the keys (32 bytes an image) and the counts leave the worker.
-        yield {"keys": b"".join(keys), "splits": writer.written}
+def _write_shard(shard: _Shard, settings: IngestSettings, uri: str) -> dict[str, Any]:
+    """Read the files of a shard, write one file for each split, and return keys and counts."""
+    keys: list[bytes] = []
+    paths = {split: shard_path(uri, split, shard.number, shard.of) for split in names.SPLITS}
+    with ShardWriter(paths) as writer:
+        records = inspect(
+            open_source(settings.source, settings.options),
+            shard.items,
+            settings.pixel_limit,
+            settings.store,
+            settings.rule,
+            settings.vocabulary,
+        )
+        for item, record in zip(shard.items, records, strict=True):
+            writer.write(record.split, record.to_example())
+            # An item that cannot be read has another key than in the plan, even with a version.
+            keys.append(item.key(record.image_hash and (item.version or record.image_hash)))
+            progress.advance(1, "images")
+    # Only the keys (32 bytes an image) and the counts leave the worker.
+    return {"keys": b"".join(keys), "splits": writer.written}
 
 
 def _shards(items: Sequence[Item], size: int) -> list[_Shard]:
@@ -144,7 +136,7 @@ def ingest(pipeline: beam.Pipeline, uri: str, settings: IngestSettings) -> dict[
             # A runner may fuse this step with the next one, which would leave all shards to one
             # worker; a reshuffle prevents it (https://beam.apache.org/documentation/runtime/model).
             | "Shards" >> beam.Create(shards, reshuffle=True)
-            | "Read, decode, write" >> beam.ParDo(_WriteShard(settings, uri))
+            | "Read, decode, write" >> beam.Map(_write_shard, settings, uri)
             | "Gather" >> beam.combiners.ToList()
             # Values do not return from the workers of a cluster, so a step writes them to a file.
             | "Summary" >> beam.Map(_write_summary, uri, notes, settings.rule)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components.beam import local_workers
+from imgpipe.components.beam import worker_start
 from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.report import identity
 from imgpipe.models import progress
@@ -189,7 +189,7 @@ def _pipeline(
         metadata=local.metadata_config(config.out / metadata_file.NAME),
         run_directory=str(record.directory),
     )
-    local_workers.prepare(beam_options.arguments(config.beam), record.directory)
+    worker_start.prepare_local(beam_options.arguments(config.beam), record.directory)
     pipeline = graph.create_pipeline(config, plan, storage)
     try:
         local.run(pipeline, record, _from(pipeline, start))

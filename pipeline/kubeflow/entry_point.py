@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imgpipe.components.beam import local_workers
+from imgpipe.components.beam import worker_start
 from imgpipe.components.plan import FILE as PLAN_FILE
 from imgpipe.models.errors import ConfigError, ImgpipeError
 from imgpipe.models.quick_imports import quick_imports
@@ -133,7 +133,7 @@ def _run_executor(parsed: argparse.Namespace, beam: list[str], given: ExecutorIn
     logging.use_absl_handler()
     parsed.json_serialized_invocation_args = json_format.MessageToJson(given)
     with tempfile.TemporaryDirectory(prefix="imgpipe-beam-") as folder:
-        local_workers.prepare(beam, Path(folder))
+        worker_start.prepare_local(beam, Path(folder))
         kubeflow_v2_run_executor.main((parsed, beam))
 
 
