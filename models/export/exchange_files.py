@@ -124,8 +124,7 @@ def lite_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
         content: Content of the file.
         pixels: Resized images, uint8 [N, S, S, 3].
     """
-    with litert.LiteModel(content) as model:
-        return model.probabilities(pixels)
+    return litert.LiteModel(content).probabilities(pixels)
 
 
 @contextlib.contextmanager

@@ -1,14 +1,8 @@
-"""LiteRT files of the model: they are smaller, faster on one core, and evaluated like the model.
+"""LiteRT files of the model, which are smaller and faster on one core.
 
-They contain the network only, from pixels to probabilities. The caller decodes and resizes the
-image; `preprocess.whole_pixels` does this like the exported graph and rounds the result.
-
-| kind | file | input | output |
-|---|---|---|---|
-| int8 | model.tflite | pixels uint8 [N, S, S, 3] | probabilities uint8 [N, C], in 1/256 |
-| float16 | model_float16.tflite | the same | probabilities float32 [N, C] |
-
-``model.tflite`` is the name that ``tensorflow_model_server --use_tflite_model`` reads.
+They contain the network only, from pixels uint8 [N, S, S, 3] to probabilities [N, C]: float32 for
+float16, uint8 in 1/256 for int8. The caller decodes and resizes the image;
+`preprocess.whole_pixels` does this like the exported graph and rounds the result.
 """
 
 from __future__ import annotations
@@ -16,7 +10,6 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,14 +22,11 @@ from imgpipe.models.layer_names import PROBABILITIES
 
 FLOAT16: Final = "float16"
 INT8: Final = "int8"
-#: Name of each kind's file in the folder of a version.
-FILES: Final = {FLOAT16: "model_float16.tflite", INT8: "model.tflite"}
 #: Number of training images from which the ranges of the int8 activations are measured.
 #: TensorFlow's guide recommends 100 to 500; a model of 224 px takes about 30 ms for each.
 CALIBRATION_IMAGES: Final = 200
 
 _RESIZE: Final = "ResizeBilinear"  # the op that resizes decoded images to the network's input size
-_WHOLE_NUMBERS: Final = (np.integer, np.bool_)
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -120,21 +110,19 @@ def convert(network: Network, kind: str, calibration: Sequence[Pixels] = ()) -> 
 
     Args:
         network: The result of `load_network`.
-        kind: One of the keys of `FILES`.
+        kind: `FLOAT16` or `INT8`.
         calibration: Pixels uint8 [S, S, 3] of training images; needed for int8 only.
 
     Returns:
         The content of the file.
 
     Raises:
-        ConfigError: The kind is unknown, or it is int8 and there are no images.
+        ConfigError: The kind is int8 and there are no images.
         Exception: TensorFlow's converter raises errors of several types for an op that it cannot
             convert.
     """
     import tensorflow as tf
 
-    if kind not in FILES:
-        raise ConfigError(f"export.lite: expected {' or '.join(FILES)}. Received: {kind!r}")
     if kind == INT8 and not calibration:
         raise ConfigError("LiteRT export: int8 needs training images to calibrate on")
     # For int8 the converter expects a float input and changes its type to uint8 itself.
@@ -196,10 +184,7 @@ def _representative(images: Sequence[Pixels]) -> Iterator[list[Any]]:
 
 
 class LiteModel:
-    """A loaded .tflite file, with one interpreter of one thread for each core.
-
-    Several such interpreters classify more images a second than one interpreter that distributes
-    each operation over all cores. Close the model after use, or use it as a context manager.
+    """A loaded .tflite file, which runs on all cores.
 
     Args:
         content: Content of the file.
@@ -211,68 +196,26 @@ class LiteModel:
     def __init__(self, content: bytes) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        count = len(os.sched_getaffinity(0))  # cores that this process may use
-        self._interpreters = [
-            Interpreter(model_content=content, num_threads=1) for _ in range(count)
-        ]
-        self._runners = [
-            interpreter.get_signature_runner(SERVING_DEFAULT) for interpreter in self._interpreters
-        ]
-        self._pool = ThreadPoolExecutor(count, "litert")
-        self._input: dict[str, Any]
-        self._output: dict[str, Any]
-        [self._input] = self._runners[0].get_input_details().values()
-        [self._output] = self._runners[0].get_output_details().values()
-        self.image_size = int(self._input["shape"][1])
-
-    def __enter__(self) -> LiteModel:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the threads and free the interpreters."""
-        self._pool.shutdown()
-        self._runners.clear()
-        self._interpreters.clear()
-
-    def float_tensors(self) -> list[str]:
-        """Return the names of the floating-point tensors; a fully quantised file has none."""
-        return [
-            str(tensor["name"])
-            for tensor in self._interpreters[0].get_tensor_details()
-            if not issubclass(tensor["dtype"], _WHOLE_NUMBERS)
-        ]
-
-    def takes_pixels(self) -> bool:
-        """Return whether the input takes uint8 pixels without a scale or an offset."""
-        scale, zero = self._input["quantization"]
-        return self._input["dtype"] is np.uint8 and scale in (0.0, 1.0) and zero == 0
+        self._interpreter = Interpreter(
+            model_content=content, num_threads=len(os.sched_getaffinity(0))
+        )
+        self._runner = self._interpreter.get_signature_runner(SERVING_DEFAULT)
+        [given] = self._runner.get_input_details().values()
+        [self._output] = self._runner.get_output_details().values()
+        self.image_size = int(given["shape"][1])
 
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """Classifies images; each interpreter takes one image at a time.
+        """Classify images, one at a time, because another size of batch resizes all tensors.
 
         Args:
-            pixels: Resized images, uint8 [N, S, S, 3].
+            pixels: Resized images, uint8 [N, S, S, 3]; at least one.
 
         Returns:
             Probabilities, float32 [N, C].
         """
-        parts = np.array_split(pixels, len(self._runners))
-        rows = self._pool.map(self._run, self._runners, parts)
-        return np.concatenate(list(rows))
-
-    def _run(self, runner: Any, pixels: Pixels) -> npt.NDArray[np.float32]:
-        rows = [np.empty((0, int(self._output["shape"][-1])), np.float32)]
-        for start in range(len(pixels)):  # one at a time: another size of batch resizes all tensors
-            answer = runner(pixels=pixels[start : start + 1])[PROBABILITIES]
-            rows.append(self._decoded(answer))
-        return np.concatenate(rows)
-
-    def _decoded(self, answer: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Return probabilities as float32; a quantised file stores them as whole numbers."""
+        rows = [self._runner(pixels=image[None])[PROBABILITIES] for image in pixels]
+        answer = np.concatenate(rows)
         if answer.dtype == np.float32:
             return answer
-        scale, zero = self._output["quantization"]
+        scale, zero = self._output["quantization"]  # of probabilities as whole numbers
         return ((answer.astype(np.float32) - zero) * scale).astype(np.float32)

@@ -205,7 +205,8 @@ def _judge(content: bytes, model: Model, max_loss: float) -> dict[str, Any] | No
     # Where folds decide, the accuracy on validation does not have to reach the threshold.
     threshold = 0.0 if run.folds else run.gate.threshold
     right, right_model, same, images = 0, 0, 0, 0
-    with litert.LiteModel(content) as lite, _opened(model, "serving_default") as served:
+    lite = litert.LiteModel(content)
+    with _opened(model, "serving_default") as served:
         for encoded, labels in _labelled(model, uri):
             expected = served(image_bytes=np.array(encoded, object)).argmax(axis=1)
             received = lite.probabilities(_resized(encoded, lite.image_size)).argmax(axis=1)

@@ -150,10 +150,11 @@ def test_the_error_says_why_the_model_failed_to_load(folder, push, warm_up, tmp_
     import numpy as np
 
     from imgpipe.serving.server import ModelServer
+    from imgpipe.serving.server.settings import Settings
 
     base = tmp_path / "base"
     warm_up(push("unservable", base, 3), {"x": np.zeros((1, 4), np.float32)})
-    with ModelServer("m", base) as server:
+    with ModelServer("m", base, Settings(port=0, max_load_retries=0)) as server:
         file = folder / "a ö" / "00.jpg"
         result = None
         for _ in range(200):
