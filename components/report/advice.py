@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imgpipe.components.report.doubtful_labels import REVIEW_FILE, clear
-from imgpipe.components.report.learning_curve import would_more_help
+from imgpipe.components.report.hints import would_more_help
 from imgpipe.components.report.text import plural
 from imgpipe.models import feature_names as names
 from imgpipe.models.search import tried

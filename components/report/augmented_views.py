@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from imgpipe.components.report.sections.views import columns, key
+from imgpipe.components.report.sections.training import view_columns, view_key
 from imgpipe.components.storage import records
 from imgpipe.models import augmentation, preprocess
 from imgpipe.models import feature_names as names
@@ -57,7 +57,7 @@ def encoded_views(facts: Mapping[str, Any], images: Mapping[str, bytes]) -> dict
         images: Encoded images by hash. Images that are missing are skipped.
 
     Returns:
-        PNG files by `key`.
+        PNG files by `view_key`.
     """
     settings = facts["settings"]
     made: dict[str, bytes] = {}
@@ -65,10 +65,10 @@ def encoded_views(facts: Mapping[str, Any], images: Mapping[str, bytes]) -> dict
         data = images.get(row["image_hash"])
         if data is None:
             continue
-        spec = dataclasses.replace(ViewSpec(**settings["views"]), count=columns(settings))
+        spec = dataclasses.replace(ViewSpec(**settings["views"]), count=view_columns(settings))
         views = view_pixels(data, row["content_hash"], spec, settings["image_size"])
         for number, view in enumerate(views):
-            made[key(row["image_hash"], number)] = bytes(tf.io.encode_png(view).numpy())
+            made[view_key(row["image_hash"], number)] = bytes(tf.io.encode_png(view).numpy())
     return made
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from imgpipe.components.report import page
 from imgpipe.components.report.section import Content, Context, RunState, Section
-from imgpipe.components.report.sections import data, near
-from imgpipe.components.report.sections.rejects import common_override, shown
+from imgpipe.components.report.sections import images as sections
+from imgpipe.components.report.sections.images import common_override, condensed, shown
 from imgpipe.components.source_check import Judged
 
 #: Rows on the page for each group of findings; every reason gets a fair share of them.
@@ -44,7 +44,7 @@ def _verdict(context: Context) -> Mapping[str, Any]:
 def _data(context: Context) -> Content:
     """Build the section of the run's report without warnings, which are shown as findings."""
     facts = {**context.facts, "data": {**context.part("data"), "warnings": []}}
-    return data.build(dataclasses.replace(context, facts=facts))
+    return sections.build_data(dataclasses.replace(context, facts=facts))
 
 
 def _findings(context: Context) -> Mapping[str, Any]:
@@ -81,8 +81,8 @@ def _cells(context: Context, row: Mapping[str, Any]) -> dict[str, str]:
 _SECTIONS = (
     Section("verdict", "Verdict", _verdict, template="check_verdict"),
     Section("findings", "Findings", _findings),
-    near.SECTION,
-    dataclasses.replace(data.SECTION, build=_data),
+    sections.NEAR,
+    dataclasses.replace(sections.DATA, build=_data),
 )
 
 
@@ -99,7 +99,7 @@ def findings(judged: Judged) -> dict[str, list[dict[str, Any]]]:
 def paths_shown(judged: Judged) -> set[str]:
     """Return the paths of the images that the page shows."""
     rows = [row for found in findings(judged).values() for row in shown(found, _ROWS)]
-    groups = near.condensed(judged.near or ())["rows"]
+    groups = condensed(judged.near or ())["rows"]
     members = [member for group in groups for member in group["members"]]
     paths = {str(row["path"]) for row in (*rows, *members)}
     return paths | {str(row.get("kept_copy") or "") for row in rows} - {""}
@@ -126,7 +126,7 @@ def render(
     """
     groups = None
     if judged.near is not None:
-        groups = near.condensed(judged.near)
+        groups = condensed(judged.near)
         groups["listed_in"] = "the file that --json writes"
         for group in groups["rows"]:  # thumbnails are addressed by path on this page
             group["members"] = [{**m, "image_hash": m["path"]} for m in group["members"]]

@@ -24,7 +24,7 @@ from imgpipe.components.report import facts as run_facts
 from imgpipe.components.report.doubtful_labels import REVIEW_FILE, review_file
 from imgpipe.components.report.inputs import REPORTED
 from imgpipe.components.report.section import MEASURED, RunState
-from imgpipe.components.report.sections import data, doubtful_labels, rejects
+from imgpipe.components.report.sections import images
 from imgpipe.components.storage import records
 from imgpipe.models.files import json_object
 
@@ -135,7 +135,7 @@ def read_timings(folder: str) -> dict[str, Any] | None:
 def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, bytes]:
     """Read the images that the page shows, from the quarantine and from the examples."""
     found: dict[str, bytes] = {}
-    for reject in rejects.shown(facts["rejects"]):
+    for reject in images.shown(facts["rejects"]):
         path = f"{uris['quarantine']}/{reject.get('stored', '')}"
         if reject.get("stored") and tf.io.gfile.exists(path):
             with tf.io.gfile.GFile(path, "rb") as file:
@@ -144,10 +144,10 @@ def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, byte
     shown = [
         *mistakes,
         *(near for row in mistakes for near in row.get("nearest") or []),
-        *(facts["suspects"] or {}).get("rows", [])[: doubtful_labels.SHOWN],
+        *(facts["suspects"] or {}).get("rows", [])[: images.DOUBTFUL],
         *(one for group in (facts["near"] or {}).get("rows", []) for one in group["members"]),
     ]
-    wanted = data.shown_hashes(facts["data"] or {}) | {row["image_hash"] for row in shown}
+    wanted = images.shown_hashes(facts["data"] or {}) | {row["image_hash"] for row in shown}
     if wanted and uris.get("examples"):
         found |= run_facts.encoded_images(uris["examples"], wanted, _THUMBNAILS)
     if uris.get("model"):
@@ -161,6 +161,6 @@ def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, byte
         folder = path_utils.serving_model_path(uris["model"])
         found |= explanations.encoded_cams(folder, found, explained)
     if seen := {row["image_hash"] for row in facts["views"]}:
-        images = run_facts.encoded_images(uris["examples"], seen, len(seen))
-        found |= augmented_views.encoded_views(facts, images)
+        originals = run_facts.encoded_images(uris["examples"], seen, len(seen))
+        found |= augmented_views.encoded_views(facts, originals)
     return found

@@ -7,7 +7,7 @@ from typing import Any
 
 from imgpipe.components.report import page
 from imgpipe.components.report.section import Context, RunState, Section
-from imgpipe.components.report.sections import confusion, figures, mistakes, per_class, slices
+from imgpipe.components.report.sections import accuracy
 from imgpipe.components.report.text import count, share
 from imgpipe.models import feature_names as names
 
@@ -33,11 +33,11 @@ def _verdict(context: Context) -> Mapping[str, Any]:
 
 _SECTIONS = (
     Section("verdict", "Verdict", _verdict, template="evaluation_verdict"),
-    figures.SECTION,
-    confusion.SECTION,
-    per_class.SECTION,
-    slices.SECTION,
-    mistakes.SECTION,
+    accuracy.FIGURES,
+    accuracy.CONFUSION,
+    accuracy.PER_CLASS,
+    accuracy.SLICES,
+    accuracy.MISTAKES,
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from imgpipe.components.image_file.header import pillow
-from imgpipe.components.report.sections.mistakes import cam_key
+from imgpipe.components.report.sections.accuracy import cam_key
 from imgpipe.components.report.thumbnails import SIDE, shrunk
 
 #: Mistakes of each split that are explained; each costs a forward and a backward pass.
@@ -33,7 +33,7 @@ def encoded_cams(
         wanted: Hashes of the images to explain; those that are not in `images` are skipped.
 
     Returns:
-        JPEG files by `sections.mistakes.cam_key`.
+        JPEG files by `sections.accuracy.cam_key`.
     """
     chosen = [digest for digest in wanted if digest in images]
     if not chosen:

@@ -23,7 +23,8 @@ from imgpipe.components.report import (
 )
 from imgpipe.components.report.inputs import REPORTED
 from imgpipe.components.report.section import MEASURED
-from imgpipe.components.report.sections import near, views
+from imgpipe.components.report.sections.images import condensed
+from imgpipe.components.report.sections.training import only_unchanged
 from imgpipe.components.report.slices import DESCRIBED, Slices
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
@@ -59,7 +60,7 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "settings": dict(settings),
         "rejects": _lines(uris, "quarantine", quarantine.MANIFEST) or [],
         "quarantine": uris.get("quarantine", ""),
-        "near": None if groups is None else near.condensed(groups),
+        "near": None if groups is None else condensed(groups),
         "views": _views(uris, settings, bank),
         **_by_features(features, uris, settings, predictions),
         "cross_validation": (folds or None) if decide else None,
@@ -105,7 +106,7 @@ def _views(
 ) -> list[dict[str, str]]:
     """Choose the training images whose views the page shows; none when no views were made."""
     examples = uris.get("examples", "")
-    made = bank and examples and settings.get("views") and not views.only_unchanged(bank)
+    made = bank and examples and settings.get("views") and not only_unchanged(bank)
     return augmented_views.choose(examples) if made else []
 
 

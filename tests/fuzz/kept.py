@@ -85,11 +85,11 @@ def timings(file: Path) -> object:
     """Read the timings of a run, and build the section of the report about them."""
     from imgpipe.components.report import component
     from imgpipe.components.report.section import Context, RunState
-    from imgpipe.components.report.sections import timings as section
+    from imgpipe.components.report.sections import run as section
     from imgpipe.components.report.thumbnails import Thumbnails
 
     found = component.read_timings(str(file.parent)) or {}
-    built = section.build(Context({}, found, Thumbnails({}), RunState("blessed", "")))
+    built = section.build_timings(Context({}, found, Thumbnails({}), RunState("blessed", "")))
     return "rows" if isinstance(built, dict) else "absent"
 
 

@@ -1,7 +1,6 @@
-"""The sections of the report, one module and one template each.
+"""The sections of the report, with one template each.
 
-A module in this folder that defines ``SECTION`` is a section of the page; its `Section.order`
-is its position.
+Every `Section` that a module in this folder defines is on the page; its `order` is its position.
 """
 
 from __future__ import annotations
@@ -14,13 +13,7 @@ from imgpipe.components.report.section import Section
 __all__ = ["SECTIONS"]
 
 
-def _found() -> tuple[Section, ...]:
-    """Every `SECTION` of the modules in this folder, in the order of the page."""
-    modules = (
-        importlib.import_module(f"{__name__}.{module.name}")
-        for module in pkgutil.iter_modules(__path__)
-    )
-    return tuple(sorted((module.SECTION for module in modules), key=lambda section: section.order))
-
-
-SECTIONS = _found()
+_modules = pkgutil.iter_modules(__path__, f"{__name__}.")
+_values = (vars(importlib.import_module(module.name)).values() for module in _modules)
+_found = {one.id: one for values in _values for one in values if isinstance(one, Section)}
+SECTIONS = tuple(sorted(_found.values(), key=lambda section: section.order))

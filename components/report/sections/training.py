@@ -1,16 +1,66 @@
-"""Accuracy and loss on the training and validation splits after each epoch."""
+"""How the model was made: features, augmented views, training; and how it is served."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from imgpipe.components.report import plots
-from imgpipe.components.report.learning_curve import would_more_help
-from imgpipe.components.report.section import Content, Context, Section
+from imgpipe.components.report.hints import would_more_help
+from imgpipe.components.report.section import Absent, Content, Context, Section
+from imgpipe.components.report.text import SERVED_NAME, serve_command
+from imgpipe.models.features.folds import ENOUGH
 from imgpipe.models.search import tried
+
+_PORT = 8500  # TensorFlow Serving's default for gRPC; the REST interface has the next one
+_GATES = {
+    "model": "ImageEvaluator",
+    "serving": "ServingValidator",
+}
+
+
+def build_model(context: Context) -> Content:
+    """Return the outcome of the push, and commands if there is a model to serve."""
+    push, settings = context.part("push"), context.part("settings")
+    if not push:
+        return context.absent("Nothing was published")
+    path = str(push.get("path") or "").rstrip("/")
+    refused = [_GATES.get(gate, str(gate)) for gate in push.get("refused_by") or []]
+    return {
+        "push": push,
+        "refused": " and ".join(refused),
+        "before": context.part("baseline").get("version"),
+        "settings": settings,
+        "vocabulary": context.vocabulary,
+        "commands": _commands(path, str(settings.get("name") or SERVED_NAME)) if path else [],
+    }
+
+
+def _commands(path: str, name: str) -> list[tuple[str, str]]:
+    """Return (purpose, command) pairs, with all names quoted for a shell."""
+    model = shlex.quote(name)
+    mount = shlex.quote(f"{path.rpartition('/')[0] or path}:/models/{name}:ro")
+    # With a server, --model is a name, even where a folder has the same one.
+    asked = "" if name == SERVED_NAME else f" --server localhost:{_PORT} --model {model}"
+    return [
+        (
+            f"Serve it, and open http://localhost:{_PORT + 1}/ in a browser",
+            serve_command(path, name),
+        ),
+        ("Classify an image from another terminal", f"imgpipe predict photo.jpg{asked}"),
+        (
+            "Or serve it with TensorFlow Serving",
+            f"docker run --rm -p {_PORT}:{_PORT} -v {mount} -e MODEL_NAME={model} "
+            "tensorflow/serving",
+        ),
+    ]
+
+
+MODEL = Section("model", "Model", build_model, order=20)
+
 
 _STOPPED = {
     "target": "it reached the target accuracy (train.target_accuracy)",
@@ -32,7 +82,7 @@ _LAST_KEPT = (
 )
 
 
-def build(context: Context) -> Content:
+def build_training(context: Context) -> Content:
     """Collect the stages with their plots, and the results of fine-tuning and calibration."""
     history = context.part("training")
     if not history.get("epochs"):
@@ -121,4 +171,103 @@ def _of(epochs: Sequence[Mapping[str, Any]], key: str) -> list[float | None]:
     return [epoch.get(key) for epoch in epochs]
 
 
-SECTION = Section("training", "Training", build, order=90)
+TRAINING = Section("training", "Training", build_training, order=90)
+
+
+_COLUMNS = 8  # augmented views shown of each image
+_COUNT = "count"  # the number of views; all other settings describe how they look
+
+
+def view_columns(settings: Mapping[str, Any]) -> int:
+    """Return the number of augmented views that the page shows of each image."""
+    return min(int(settings["views"].get(_COUNT) or 0), _COLUMNS)
+
+
+def view_key(image_hash: str, view: int) -> str:
+    """Return the view_key of a view among the images of the page."""
+    return f"{image_hash} view {view}"
+
+
+def only_unchanged(bank: Mapping[str, Any]) -> bool:
+    """Return whether FeatureBank decided to make no augmented views."""
+    return len(bank.get("views_accuracy") or []) == 1
+
+
+def build_views(context: Context) -> Content:
+    """Return a row of views for each image, and the settings of the augmentation."""
+    rows = context.facts.get("views") or []
+    settings = context.part("settings")
+    bank = context.part("bank")
+    if only_unchanged(bank):
+        return Absent(bank.get("views_note") or _why_none(bank["views_accuracy"][0]))
+    if not rows or not settings.get("views"):
+        return context.absent("No views were made")
+    numbers = range(1 + view_columns(settings))
+    return {
+        "count": settings["views"].get(_COUNT) or 0,
+        "changes": _changes(settings["views"]),
+        "numbers": list(numbers),
+        "rows": [
+            {
+                **row,
+                "images": [
+                    context.thumbnails.uri(view_key(row.get("image_hash", ""), number))
+                    for number in numbers
+                ],
+            }
+            for row in rows
+        ],
+    }
+
+
+def _why_none(accuracy: float) -> str:
+    reason = "an added view did not improve the head in cross-validation over the training images"
+    if accuracy >= ENOUGH:
+        reason = (
+            f"the head already reaches {accuracy:.3f} without them in cross-validation over the "
+            "training images"
+        )
+    return f"The model is trained on each image unchanged. No augmented views are used: {reason}."
+
+
+def _changes(settings: Mapping[str, Any]) -> list[str]:
+    """Describe the settings that are on, such as "rotation 40" or "horizontal flip"."""
+    return [
+        name.replace("_", " ") if value is True else f"{name.replace('_', ' ')} {value}"
+        for name, value in settings.items()
+        if name != _COUNT and value
+    ]
+
+
+VIEWS = Section("views", "Augmented views", build_views, order=130)
+
+
+def build_bank(context: Context) -> Content:
+    """Count the forward passes that were computed and reused."""
+    bank = context.part("bank")
+    if not bank:
+        return context.absent("No features were extracted")
+    if bank.get("dim") == 0:
+        return Absent(f"No features are stored: {bank.get('note') or 'training reads the images'}.")
+    forward, reused = bank.get("forward_passes") or 0, bank.get("reused") or 0
+    total = forward + reused
+    return {
+        "bank": bank,
+        "total": total,
+        "share": reused / total if total else None,
+        "cached": "FeatureBank" in (context.timings.get("cached") or ()),
+    }
+
+
+BANK = Section("bank", "Feature bank", build_bank, order=140)
+
+
+def build_serving(context: Context) -> Content:
+    """Return one row for each check."""
+    checks = context.part("serving")
+    if not checks:
+        return context.absent("The exported model was not checked in a server")
+    return {"checks": checks, "passed": sum(bool(check.get("passed")) for check in checks)}
+
+
+SERVING = Section("serving", "Serving checks", build_serving, order=150)

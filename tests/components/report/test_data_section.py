@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imgpipe.components.report import page
-from imgpipe.components.report.sections import data
+from imgpipe.components.report.sections import images
 from tests.components.report.report_facts import BLESSED, facts, jpeg
 
 
@@ -41,7 +41,7 @@ def test_a_warning_shows_its_first_images():
         "image_hashes": hashes,
     }
     values = found(warnings=[warning])
-    assert data.shown_hashes(values["data"]) == set(hashes[: data.IMAGES])
+    assert images.shown_hashes(values["data"]) == set(hashes[: images.IMAGES])
     text = page.render(values, None, dict.fromkeys(hashes, jpeg()), BLESSED)
-    assert text.count('alt="blurry: cat/') == data.IMAGES
+    assert text.count('alt="blurry: cat/') == images.IMAGES
     assert "40 blurry" in text and "sharpness 0.8" in text

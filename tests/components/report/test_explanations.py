@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from imgpipe.components.report import explanations
-from imgpipe.components.report.sections.mistakes import cam_key
+from imgpipe.components.report.sections.accuracy import cam_key
 from tests.images import encoded
 
 

@@ -9,7 +9,7 @@ import pytest
 from imgpipe.components.report import page, verdict
 from imgpipe.components.report.page import render
 from imgpipe.components.report.section import RunState, Section
-from imgpipe.components.report.sections import SECTIONS, rejects
+from imgpipe.components.report.sections import SECTIONS, images
 from tests import python_program
 from tests.components.report.report_facts import BLESSED, facts, jpeg, reject
 from tests.images import encoded, noise
@@ -292,16 +292,16 @@ def test_of_thousands_of_rejected_files_the_page_shows_200_and_says_so():
     text = render(facts(rejects=bad), None, {"bad1": jpeg()}, BLESSED)
     assert "200 of 5,000 are shown" in text
     assert "4,990 files, 190 shown" in text
-    assert text.count('class="text file"') == rejects.LIMIT
+    assert text.count('class="text file"') == images.LIMIT
     assert len(text) < 400_000
 
 
 def test_files_of_every_reason_are_among_the_shown_rejected_files():
     bad = [reject(i) for i in range(50)] + [reject(i, f"reason{i}") for i in range(8)]
-    shown = rejects.shown(bad, 20)
+    shown = images.shown(bad, 20)
     assert len(shown) == 20
     assert {row["reason"] for row in shown} == {row["reason"] for row in bad}
-    assert rejects.shown(bad, 1000) == bad
+    assert images.shown(bad, 1000) == bad
 
 
 def test_mistakes_are_shown_with_image_label_and_prediction():

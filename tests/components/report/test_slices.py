@@ -3,7 +3,7 @@
 from imgpipe.components.predictor.prediction import Prediction
 from imgpipe.components.report.metrics import Row, Table
 from imgpipe.components.report.section import Context, RunState
-from imgpipe.components.report.sections import slices
+from imgpipe.components.report.sections import accuracy
 from imgpipe.components.report.slices import Slices
 
 
@@ -62,7 +62,7 @@ def test_slices_are_compared_with_all_images_not_with_those_shown():
     assert len(list(kinds.counted(rows))) == len(rows)
     found = kinds.summary()
     context = Context({"slices": found}, {}, {}, RunState("blessed", ""))
-    [group] = slices.build(context)["groups"]
+    [group] = accuracy.build_slices(context)["groups"]
     assert len(group["rows"]) == 12 and all(one["weak"] for one in group["rows"])
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from imgpipe.components.report import augmented_views
-from imgpipe.components.report.sections import views
+from imgpipe.components.report.sections import training as views
 from imgpipe.models import feature_names as names
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.backbones import Backbone
@@ -85,7 +85,7 @@ def test_the_shown_views_are_those_of_the_training(examples):
         32,
     )
     for number, view in enumerate(expected):
-        shown = Image.open(io.BytesIO(made[views.key(row["image_hash"], number)]))
+        shown = Image.open(io.BytesIO(made[views.view_key(row["image_hash"], number)]))
         np.testing.assert_array_equal(np.asarray(shown), view)
 
 
@@ -99,7 +99,7 @@ def test_an_image_without_bytes_is_left_out(examples):
 
 def test_the_page_describes_and_shows_the_augmented_views():
     colours = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
-    images = {views.key("one", n): jpeg(colour, (50, 50)) for n, colour in enumerate(colours)}
+    images = {views.view_key("one", n): jpeg(colour, (50, 50)) for n, colour in enumerate(colours)}
     parsed = read(facts(), images=images)
     assert ("unchanged and in 2 augmented views (rotation 40.0, horizontal flip).") in parsed.text
     assert "1 training image as the backbone sees it" in parsed.text

@@ -1,13 +1,15 @@
-"""The verdict: the sentence, and the accuracy compared with what the gate requires."""
+"""The run as a whole: its verdict, what to do next, its timings and its origin."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from imgpipe.components.report import expectation
+from imgpipe.components.report.advice import advice
 from imgpipe.components.report.hints import warnings
-from imgpipe.components.report.section import Context, Section
+from imgpipe.components.report.section import Absent, Content, Context, Section
 from imgpipe.components.report.text import NONE, count, seconds, share
 
 _STEP = 0.05  # the left end of the gauge is a multiple of this
@@ -15,7 +17,7 @@ _STEP = 0.05  # the left end of the gauge is a multiple of this
 _HEADING = ("blessed: ", "not blessed: ", "data refused: ")
 
 
-def build(context: Context) -> Mapping[str, Any]:
+def build_verdict(context: Context) -> Mapping[str, Any]:
     """Collect the sentence, the figures of the gate, the gauge and the key figures."""
     gate = context.part("gate")
     baseline = context.part("baseline")
@@ -96,4 +98,85 @@ def _keys(context: Context) -> list[tuple[str, str]]:
     return [entry for entry in found if entry[1] != NONE]
 
 
-SECTION = Section("verdict", "Verdict", build, order=10)
+VERDICT = Section("verdict", "Verdict", build_verdict, order=10)
+
+
+def build_next_steps(context: Context) -> Content:
+    """Return the advice."""
+    found = advice(context.facts)
+    if not found and context.state.error:
+        return context.absent("There is nothing to advise from")
+    if not found:
+        return Absent("No fact of this run calls for a change of data or settings.")
+    return {"advice": found}
+
+
+NEXT_STEPS = Section("next_steps", "What to do next", build_next_steps, order=15)
+
+
+#: What the component is called that ended a run which did not fail.
+_TAGS = {"refused": "refused the data", "interrupted": "interrupted"}
+
+
+def build_timings(context: Context) -> Content:
+    """Return the times of the components, the imports and everything else, the longest first."""
+    timings = context.timings
+    components = timings.get("components") or {}
+    if not components:
+        return context.absent("No timings were recorded for this run")
+    cached = set(timings.get("cached") or [])
+    rows = [
+        {"name": name, "seconds": float(seconds or 0), "cached": name in cached}
+        for name, seconds in components.items()
+    ]
+    imports = float(timings.get("import_s") or 0)
+    rows.append({"name": "imports", "seconds": imports, "cached": False})
+    known = sum(row["seconds"] for row in rows)
+    total = float(timings.get("total_s") or known)
+    if total - known >= 0.05:  # less is shown as 0.0 s
+        rows.append({"name": "everything else", "seconds": total - known, "cached": False})
+    rows.sort(key=lambda row: -row["seconds"])
+    longest = max(row["seconds"] for row in rows) or 1.0
+    return {
+        "rows": [{**row, "bar": row["seconds"] / longest} for row in rows],
+        "total": total,
+        "sum": max(total, known) or 1.0,
+        "cached": len(cached),
+        "components": len(components),
+        "failed": context.state.failed,
+        "tag": _TAGS.get(context.state.status, "failed"),
+    }
+
+
+TIMINGS = Section("timings", "Timings", build_timings, order=170)
+
+
+def build_identity(context: Context) -> Content:
+    """Return the known parts of the run's identity."""
+    settings, run = context.part("settings"), context.part("identity")
+    push, baseline = context.part("push"), context.part("baseline")
+    changed = settings.get("changed") or {}
+    values = {
+        "date": run.get("date"),
+        "data fingerprint": settings.get("fingerprint"),
+        "seeds": _named(settings.get("seeds") or {}),
+        "version": push.get("version"),
+        "parent version": baseline.get("version"),
+        "packages": _named(run.get("packages") or {}),
+    }
+    if not any(values.values()):
+        return Absent("The run did not record how it was started.")
+    return {
+        "rows": [(name.capitalize(), str(value)) for name, value in values.items() if value],
+        "command": run.get("command") or "",
+        "changed": [
+            f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in changed.items()
+        ],
+    }
+
+
+def _named(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+IDENTITY = Section("identity", "Identity", build_identity, order=180)
