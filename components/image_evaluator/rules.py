@@ -72,6 +72,11 @@ class Evidence:
     unserved: str = ""
 
     @property
+    def demands_nothing(self) -> bool:
+        """Whether a person asks for any model, however inaccurate, as in a trial of a pipeline."""
+        return self.settings["threshold"] == 0
+
+    @property
     def deciding(self) -> Counts:
         """The answers that decide: those of the folds, or those of the validation split."""
         if self.folds is None:
@@ -105,7 +110,7 @@ def _baseline(evidence: Evidence) -> str:
 def _commonest(evidence: Evidence) -> str:
     counts = evidence.deciding
     most = max(counts.labels, default=0)
-    if not counts.images or counts.correct > most:
+    if evidence.demands_nothing or not counts.images or counts.correct > most:
         return ""
     name = evidence.vocabulary[list(counts.labels).index(most)]
     return (
@@ -124,7 +129,7 @@ def _never_predicted(evidence: Evidence) -> str:
         for label, images in enumerate(counts.labels)
         if images >= FEWEST_OF_A_CLASS and not counts.predicted[label] and label not in without
     }
-    if not found:
+    if evidence.demands_nothing or not found:
         return ""
     name, images = max(found.items(), key=lambda pair: pair[1])
     others = f" (and {len(found) - 1:,} other classes)" if len(found) > 1 else ""

@@ -248,7 +248,11 @@ class Evaluate(SettingsSection):
     """Requirements on a model to be blessed."""
 
     threshold: float = Field(
-        0.9, ge=0, le=1, description="Minimum validation accuracy of a blessed model."
+        0.9,
+        ge=0,
+        le=1,
+        description="Minimum validation accuracy of a blessed model. 0 demands nothing, not even "
+        "that it is better than always answering the most frequent class.",
     )
     max_drop: float = Field(
         0.01,

@@ -239,7 +239,7 @@ def test_an_unreachable_threshold_is_not_blessed_and_not_pushed(case: Any, first
 def test_a_model_worse_than_the_baseline_is_refused(case: Any, first: Any):
     outcome = case.run("evaluate.threshold=0.0", *_UNTRAINED)
     assert outcome.exit_code == 3
-    assert outcome.summary["gate"]["failed"][0] == "baseline"
+    assert outcome.summary["gate"]["failed"] == ["baseline"]
     assert outcome.summary["push"]["status"] == "refused"
 
 

@@ -151,6 +151,13 @@ def test_a_model_at_a_limit_passes(evidence: Evidence) -> None:
     assert decide(evidence)["failed"] == []
 
 
+def test_with_a_threshold_of_zero_any_accuracy_is_blessed() -> None:
+    constant = Counts([38, 2, 7], [47, 0, 0], 38)
+    evidence = replace(_GOOD, vocabulary=["a", "b", "c"], validation=constant, baseline=None)
+    assert len(decide(evidence)["failed"]) == 3
+    assert decide(replace(evidence, settings={"threshold": 0.0, "max_drop": 0.01}))["blessed"]
+
+
 def test_figures_that_just_miss_a_limit_have_enough_digits() -> None:
     missed = replace(_GOOD, validation=Counts([5000, 5000], [5000, 5000], 8996), baseline=None)
     assert "validation accuracy 0.8996 (" in decide(missed)["figures"]
