@@ -203,7 +203,7 @@ def test_stop_does_not_wait_longer_than_the_grace_period(serve, eventually):
 
     def long() -> None:
         try:
-            failures.append(server.predict({"signature_name": "slow", "inputs": 2.4}).status)
+            failures.append(server.predict({"signature_name": "slow", "inputs": 5}).status)
         except (OSError, http.client.HTTPException) as error:
             failures.append(error)
 
