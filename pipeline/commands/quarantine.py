@@ -1,17 +1,14 @@
-"""``imgpipe quarantine``: lists, restores and accepts rejected files.
+"""``imgpipe quarantine``: lists the rejected files, and restores their original bytes.
 
-`list` shows the files, `restore` copies their original bytes into a folder, and `accept` writes
-overrides by content hash into the file that `judge.overrides` names, which the next run applies.
+``imgpipe review`` decides about them.
 """
 
 from __future__ import annotations
 
 import json
-import shlex
-from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,26 +16,20 @@ from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 from imgpipe.pipeline.output import quarantine_folder
-from imgpipe.pipeline.output.quarantine_folder import Row
-
-if TYPE_CHECKING:
-    from imgpipe.components.image_filter import overrides
 
 _EXAMPLES = """Examples:\n
   imgpipe quarantine list --out imgpipe-out\n
-  imgpipe quarantine restore '*' --out imgpipe-out --to restored\n
-  imgpipe quarantine accept 'cat/*.png' --out imgpipe-out
+  imgpipe quarantine restore '*' --out imgpipe-out --to restored
 """
 
 app = typer.Typer(
     name="quarantine",
-    help="List, restore and accept rejected files.",
+    help="List and restore rejected files.",
     epilog=_EXAMPLES,
     rich_help_panel=options.DATA_AND_TRAINING,
     no_args_is_help=True,
 )
 
-_OVERRIDES = Path("overrides.toml")
 _SHOWN = 12  # digits of a hash that are shown, enough to name a file
 SCHEMA = 1  # of what --json writes
 _OUT = typer.Option(
@@ -125,7 +116,11 @@ def restore(
     folder = quarantine_folder.find(source)
     console = new_console()
     copied = there = 0
-    for row in _selected(folder, which, reason):
+    if not which and reason is None:
+        raise ConfigError(
+            "no files were named. Expected paths, patterns or content hashes, or --reason NAME."
+        )
+    for row in quarantine_folder.select(quarantine_folder.read(folder), which or (), reason):
         if not row.stored:
             console.print(f"[yellow]not stored[/] {escape(row.path)}: {escape(row.detail)}")
         elif _copy(_inside(folder, row.stored), _inside(to, row.path), force):
@@ -134,89 +129,6 @@ def restore(
             there += 1
     rest = f"; already there: {there}" if there else ""
     console.print(f"{plural(copied, 'file')} copied into {escape(str(to))}{rest}")
-
-
-_LABEL = typer.Option(
-    "--label", metavar="CLASS", help="Also relabel the files: the class that they show."
-)
-_NOTE = typer.Option("--note", help="Reason, for readers of the overrides file.")
-_OVERRIDES_FILE = typer.Option(
-    "--to", metavar="FILE", help="Overrides file. Default: that of the run, or overrides.toml."
-)
-_ACCEPT_EXAMPLES = """Examples:\n
-  imgpipe quarantine accept cat/17.jpg --out imgpipe-out\n
-  imgpipe quarantine accept cat/17.jpg --label dog --note 'a dog'
-"""
-
-
-@app.command(epilog=_ACCEPT_EXAMPLES)
-def accept(
-    which: Annotated[list[str] | None, _WHICH] = None,
-    label: Annotated[str, _LABEL] = "",
-    note: Annotated[str, _NOTE] = "",
-    to: Annotated[Path | None, _OVERRIDES_FILE] = None,
-    source: Annotated[Path, _OUT] = Path("imgpipe-out"),
-    reason: Annotated[str | None, _REASON] = None,
-    warnings: Annotated[
-        bool, typer.Option("--warnings", help="Select from kept files with a warning instead.")
-    ] = False,
-) -> None:
-    """Accept rejected files in later runs, by adding overrides for their content."""
-    from imgpipe.components.image_filter import checks, overrides
-    from imgpipe.components.report.text import plural
-    from imgpipe.models import feature_names as names
-    from imgpipe.pipeline.review import questions
-
-    console = new_console()
-    decisions: list[overrides.Override] = []
-    for row in _selected(quarantine_folder.find(source), which, reason, warnings):
-        why = checks.obstacle(row.reason, row.override, bool(label))
-        if label and row.split == names.TEST:
-            why = why or questions.TEST_LABEL
-        if why:
-            console.print(f"[yellow]not possible[/] {escape(row.path)}: {escape(why)}")
-        else:
-            decisions.append(_acceptance(row, label, note))
-    file = to or _overrides_of_newest_run(source) or _OVERRIDES
-    written = overrides.add(file, decisions) if decisions else 0
-    if not decisions:
-        raise ConfigError("none of these files can be accepted; the reasons are printed above.")
-    console.print(
-        f"{plural(written, 'override')} added to {escape(str(file))}; review and commit the file."
-    )
-    console.print("Add this to the command of your run:")
-    option = f"--set judge.overrides={shlex.quote(str(file))}"
-    console.print(f"  {escape(option)}", soft_wrap=True)
-
-
-def _acceptance(row: Row, label: str, note: str) -> overrides.Override:
-    """Return the override that accepts a file, or relabels it if a label is given."""
-    from imgpipe.components.image_filter import overrides
-
-    verdict: overrides.OverrideVerdict = "relabel" if label else "accept"
-    words = f"{row.reason}; {note}" if note else row.reason
-    return overrides.Override(row.image_hash, verdict, label, _plain(row.path), words)
-
-
-def _overrides_of_newest_run(path: Path) -> Path | None:
-    """Return the overrides file of the newest run."""
-    from imgpipe.pipeline.configuration import config
-    from imgpipe.pipeline.output import past_runs
-
-    for run in quarantine_folder.runs(path):
-        if (run / "config.toml").is_file():
-            return past_runs.overrides_file(config.load(run / "config.toml"), run.parent.parent)
-    return None
-
-
-def _selected(
-    folder: Path, which: Sequence[str] | None, reason: str | None, warnings: bool = False
-) -> list[Row]:
-    if not which and reason is None:
-        raise ConfigError(
-            "no files were named. Expected paths, patterns or content hashes, or --reason NAME."
-        )
-    return quarantine_folder.select(quarantine_folder.read(folder, warnings), which or (), reason)
 
 
 def _inside(folder: Path, path: str) -> Path:

@@ -78,10 +78,10 @@ def _ask(review: Review, host: str, port: int, opened: Path | None, console: Con
     """
     from imgpipe.pipeline.command_line import browser as browsers
     from imgpipe.pipeline.command_line import signals
-    from imgpipe.pipeline.review import server
+    from imgpipe.pipeline.review import web
 
     console.print(f"decisions  {escape(str(review.decisions.file))}", soft_wrap=True)
-    with server.running(review, host, port) as (address, served):
+    with web.running(review, host, port) as (address, served):
         console.print(f"open       {escape(address)}", soft_wrap=True)
         console.print("Every answer is saved at once. Ctrl-C ends the review.")
         if host not in _THIS_MACHINE:
@@ -171,8 +171,7 @@ def prepare(run: PastRun, to: Path | None) -> Review:
     from imgpipe.pipeline.output import past_runs
     from imgpipe.pipeline.output.run_folders import CONFIG
     from imgpipe.pipeline.review import decisions, questions
-    from imgpipe.pipeline.review.images import Images
-    from imgpipe.pipeline.review.web import Review
+    from imgpipe.pipeline.review.web import Images, Review
 
     asked = questions.read(run.folder / _FACTS)
     kept = run.folder / CONFIG
@@ -186,7 +185,7 @@ def prepare(run: PastRun, to: Path | None) -> Review:
     return Review(
         run.name,
         shlex.join([*again, *moved, "--set", f"judge.overrides={file}"]),
-        decisions.Decisions(asked, file, run.folder / decisions.STATE),
+        decisions.Decisions(asked, file),
         Images(source.opened(config), asked.images()),
         secrets.token_urlsafe(16),  # 128 random bits
     )

@@ -158,7 +158,7 @@ class Judge(SettingsSection):
         "",
         description="File of decisions about single images (accept, reject, relabel), which are "
         "addressed by content hash. Entries with confirmed = false are proposals and change "
-        "nothing. Labels of the test split never change. The command imgpipe quarantine accept "
+        "nothing. Labels of the test split never change. `imgpipe review` "
         "adds entries. Empty: no file.",
     )
     store: Annotated[str, OUTPUT] = Field(

@@ -1,33 +1,25 @@
-"""Keeps the decisions of a review in the file of overrides, and its history beside the run.
+"""Keeps the decisions of a review in the file of overrides.
 
-The file of overrides is the only record of what was decided, so that a review can be interrupted,
-continued, and mixed with editing the file by hand. A small file beside the page of the run holds
-which images were skipped, and what each answer replaced, so that answers can be undone.
+The file is the only record of what was decided, so that a review can be interrupted, continued, and
+mixed with editing the file by hand. Which images were skipped, and what each answer replaced, is
+known while the page is open.
 """
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import json
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from imgpipe.components.image_filter import overrides
 from imgpipe.components.image_filter.overrides import Override
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.files import json_object
-from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.review.questions import Question, Questions
 
 Verdict = Literal["accept", "reject", "relabel", "skip"]
-#: File in the folder of a run: ``schema``, ``file``, ``skipped`` and ``history``.
-STATE = "review.json"
-_SCHEMA = 1
 _NOTE = "imgpipe review"
 
 
@@ -37,6 +29,16 @@ class Answer:
 
     verdict: Verdict
     label: str = ""  # the right class, for relabel
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What an answer replaced."""
+
+    image_hash: str
+    skipped: bool
+    old: tuple[Override, ...]
+    written: tuple[Override, ...]
 
 
 class Refused(Exception):
@@ -49,17 +51,16 @@ class Decisions:
     Args:
         questions: The questions.
         file: File of overrides, which is created with the first decision.
-        state: File of skipped images and of the history.
 
     Raises:
         ConfigError: The file of overrides is invalid.
     """
 
-    def __init__(self, questions: Questions, file: Path, state: Path) -> None:
+    def __init__(self, questions: Questions, file: Path) -> None:
         self.questions, self.file = questions, file
-        self._state = state
         self._lock = threading.Lock()  # the server answers requests in several threads
-        self._skipped, self._history = _read(state, file)
+        self._skipped: set[str] = set()
+        self._history: list[_Before] = []
         self._entries()  # raises ConfigError
 
     def answers(self) -> dict[str, Answer]:
@@ -95,19 +96,16 @@ class Decisions:
             if question is None:
                 raise Refused("This review does not ask about this image.")
             entries = self._checked(question, verdict, label)
-            before = {"image_hash": image_hash, "skipped": image_hash in self._skipped}
             # "Skip" takes back a decision, but a proposal was not the person's decision.
-            present = () if entries else overrides.of_image(self._entries(), image_hash)
-            if entries or present:
-                kept = entries or [entry for entry in present if not entry.confirmed]
-                old = overrides.replace(self.file, image_hash, kept)
-                before["entries"] = _plain(old)
-                before["written"] = _plain(kept)
+            old = overrides.of_image(self._entries(), image_hash)
+            written = entries or tuple(entry for entry in old if not entry.confirmed)
+            if written or old:
+                old = overrides.replace(self.file, image_hash, written)
+            before = _Before(image_hash, image_hash in self._skipped, old, written)
+            self._history.append(before)
             self._skipped.discard(image_hash)
             if verdict == "skip":
                 self._skipped.add(image_hash)
-            self._history.append(before)
-            self._save()
             return Answer(entries[0].verdict, entries[0].label) if entries else Answer("skip")
 
     def undo(self) -> str:
@@ -126,24 +124,20 @@ class Decisions:
             if not self._history:
                 return ""
             last = self._history[-1]
-            image_hash = str(last["image_hash"])
-            present = overrides.of_image(self._entries(), image_hash)
-            if last.get("written", _plain(present)) != _plain(present):
+            present = overrides.of_image(self._entries(), last.image_hash)
+            if present != last.written:
                 self._history.pop()
-                self._save()
                 raise Refused(
                     f"The last answer is not undone, because {self.file} now has another decision "
-                    f"about its image ({image_hash[:12]}…). Edit the file to change it."
+                    f"about its image ({last.image_hash[:12]}…). Edit the file to change it."
                 )
-            if "entries" in last:
-                entries = [Override(**entry) for entry in last["entries"]]
-                overrides.replace(self.file, image_hash, entries)
-            self._skipped.discard(image_hash)
-            if last["skipped"]:
-                self._skipped.add(image_hash)
+            if present != last.old:
+                overrides.replace(self.file, last.image_hash, last.old)
+            self._skipped.discard(last.image_hash)
+            if last.skipped:
+                self._skipped.add(last.image_hash)
             self._history.pop()  # not before the file is written, which may fail
-            self._save()
-            return image_hash
+            return last.image_hash
 
     def _checked(self, question: Question, verdict: str, label: str) -> tuple[Override, ...]:
         """Return the entries of an answer; Refused when it is not possible."""
@@ -165,51 +159,6 @@ class Decisions:
 
     def _entries(self) -> Sequence[Override]:
         return overrides.load(self.file) if self.file.exists() else ()
-
-    def _save(self) -> None:
-        content = {
-            "schema": _SCHEMA,
-            "file": str(self.file.absolute()),
-            "skipped": sorted(self._skipped),
-            "history": self._history,
-        }
-        atomic_write(self._state, json.dumps(content) + "\n")
-
-
-def _read(state: Path, file: Path) -> tuple[set[str], list[dict[str, Any]]]:
-    """Read skipped images and history; nothing of a state that is missing or damaged.
-
-    The history of answers in another file of overrides is left out: undoing one of them would
-    remove a decision from this file that it did not make.
-    """
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        content = json_object.read(state)
-        if content["schema"] == _SCHEMA:
-            history = [_entry(one) for one in content["history"]]
-            same = content["file"] == str(file.absolute())
-            return set(map(str, content["skipped"])), history if same else []
-    return set(), []
-
-
-def _entry(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an entry of the history; an error when it is none."""
-    entry: dict[str, Any] = {
-        "image_hash": str(given["image_hash"]),
-        "skipped": bool(given["skipped"]),
-    }
-    for key in ("entries", "written"):
-        if key in given:
-            entry[key] = _plain(Override(**one) for one in given[key])
-            for one in entry[key]:  # the file of overrides is UTF-8, which has no lone surrogates
-                "".join(map(str, one.values())).encode()
-    return entry
-
-
-def _plain(entries: Iterable[Override]) -> list[dict[str, Any]]:
-    plain = [dataclasses.asdict(entry) for entry in entries]
-    for fields in plain:
-        del fields["label_index"]  # follows from the label and the classes
-    return plain
 
 
 def check(file: Path) -> None:

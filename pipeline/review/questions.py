@@ -23,8 +23,6 @@ from imgpipe.models.files import json_object
 from imgpipe.pipeline.output import run_folders
 
 Kind = Literal["doubtful", "near", "rejected"]
-#: Largest number of images of one kind; the others are asked about after the next run.
-LIMIT = 2000
 #: Reasons of rejected copies, of which another copy is used: there is nothing to decide.
 _USED_ELSEWHERE = (DUPLICATE, ACROSS_SPLITS)
 #: Findings of near-duplicates in the order in which they are asked about.
@@ -79,13 +77,11 @@ class Questions:
         classes: Class names in sorted order.
         asked: The questions, in the order of the page.
         unusable: Number of rejected files that no override can make usable.
-        left_out: Number of images that are not asked about because there are too many.
     """
 
     classes: tuple[str, ...]
     asked: tuple[Question, ...]
     unusable: int = 0
-    left_out: int = 0
 
     @cached_property
     def by_hash(self) -> Mapping[str, Question]:
@@ -126,21 +122,14 @@ def collect(facts: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]) -> Qu
     """
     rejects = facts.get("rejects") or []
     found: dict[str, Question] = {}
-    left_out = 0
-    for kind in (_doubtful(facts), _near(groups), _rejected(rejects, groups)):
-        fresh = 0
-        for question in kind:
-            image_hash = question.image.image_hash
-            if image_hash in found:  # asked about once, with all that was found
-                found[image_hash] = _merged(found[image_hash], question)
-            elif fresh < LIMIT:
-                found[image_hash] = question
-                fresh += 1
-            else:
-                left_out += 1
+    asked = (*_doubtful(facts), *_near(groups), *_rejected(rejects, groups))
+    for question in asked:  # about each image once, with all that was found
+        image_hash = question.image.image_hash
+        known = found.get(image_hash)
+        found[image_hash] = question if known is None else _merged(known, question)
     classes = tuple((facts.get("settings") or {}).get("vocabulary") or ())
     unusable = sum(row.get("reason") in UNUSABLE for row in rejects)
-    return Questions(classes, tuple(found.values()), unusable, left_out)
+    return Questions(classes, tuple(found.values()), unusable)
 
 
 def _merged(first: Question, more: Question) -> Question:

@@ -254,7 +254,6 @@ async function start() {
   $("file").textContent = plain(state.file);
   $("apply").textContent = plain(state.apply);
   const notes = ["Labels of the test split never change.", "An image that is skipped stays undecided."];
-  if (state.left_out) notes.push(`${count(state.left_out, "more image is", "more images are")} asked about after the next run.`);
   if (state.unusable) notes.push(`${count(state.unusable, "rejected file is", "rejected files are")} not asked about, because no decision makes a damaged file readable; imgpipe quarantine list shows all rejected files.`);
   $("notes").textContent = notes.join(" ");
   $("end").hidden = false;

@@ -7,10 +7,13 @@ machine can read images or answer.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
 import hmac
 import json
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,14 +23,85 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.components.example_gen.sources import Item, Source
+from imgpipe.components.report import thumbnails
+from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.pipeline.review.decisions import Decisions, Refused
-from imgpipe.pipeline.review.images import Images, NoImage
+from imgpipe.pipeline.review.questions import Shown
+from imgpipe.serving.server.rest.port import HttpPort, host_to_open
 from imgpipe.serving.server.rest.requests import is_foreign
 from imgpipe.serving.server.web import pages
 
+#: Longer side in pixels of an image on the page, and quality of its JPEG.
+_SIDE, _QUALITY = 1280, 88
 TOKEN = "X-Imgpipe-Token"
+_STOP_S = 5.0  # seconds for the last answers
 _LARGEST = 16 << 10  # bytes of an answer
+
+
+class Denied(Exception):
+    """A request that is refused."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Images:
+    """Images by content hash. Nothing else of the source can be read through it.
+
+    Args:
+        source: The source of the run, which may be an archive or TFRecord files.
+        shown: The images that may be read, by hash.
+    """
+
+    def __init__(self, source: Source, shown: Mapping[str, Shown]) -> None:
+        self._source, self._shown = source, shown
+        self._listing = threading.Lock()
+        self._items: dict[str, Item] | None = None
+
+    def jpeg(self, image_hash: str) -> bytes:
+        """Return an image as the model sees it, shrunk to a JPEG that is safe to show.
+
+        Args:
+            image_hash: Hash of an image that the page shows.
+
+        Raises:
+            Denied: It is not one of the images, or its file is gone, has changed or is damaged.
+        """
+        # The hash comes from the browser, and must not become a way to read other files.
+        if image_hash not in self._shown:
+            raise Denied(404, "This review does not show this image.")
+        image = thumbnails.shrunk(self._content(image_hash), _SIDE, _QUALITY)
+        if not image:
+            raise Denied(404, "The file cannot be shown, because it is damaged or very large.")
+        return image
+
+    def _content(self, image_hash: str) -> bytes:
+        item = self._listed().get(self._shown[image_hash].path)
+        if item is None:
+            raise Denied(404, "The file is no longer in the source. Run the pipeline again.")
+        try:
+            data = self._source.read(item)
+        except OSError as error:
+            raise Denied(404, f"The file cannot be read: {error.strerror or error}.") from error
+        if hashlib.sha256(data).hexdigest() != image_hash:
+            raise Denied(404, "The file has changed since the run. Run the pipeline again.")
+        return data
+
+    def _listed(self) -> dict[str, Item]:
+        """List the source once, and keep the items of the images that are shown."""
+        with self._listing:  # the browser asks for several images at the same time
+            if self._items is None:
+                wanted = {image.path for image in self._shown.values()}
+                try:
+                    items = self._source.listing().items
+                except ImgpipeError as error:
+                    raise Denied(
+                        404, f"The source of the images cannot be read: {error}"
+                    ) from error
+                self._items = {item.path: item for item in items if item.path in wanted}
+            return self._items
 
 
 @dataclass(frozen=True)
@@ -49,14 +123,6 @@ class Review:
     token: str
 
 
-class _Denied(Exception):
-    """A request that is refused."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 def make_app(review: Review) -> Starlette:
     """Return the ASGI application of a review."""
 
@@ -65,10 +131,7 @@ def make_app(review: Review) -> Starlette:
         return _json(await run_in_threadpool(describe, review))
 
     async def image(request: Request) -> Response:
-        try:
-            data = await run_in_threadpool(review.images.jpeg, request.path_params["hash"])
-        except NoImage as error:
-            raise _Denied(404, str(error)) from error
+        data = await run_in_threadpool(review.images.jpeg, request.path_params["hash"])
         return Response(data, headers=pages.HEADERS, media_type="image/jpeg")
 
     async def answer(request: Request) -> Response:
@@ -105,7 +168,6 @@ def describe(review: Review) -> dict[str, Any]:
         "apply": review.apply,
         "classes": list(asked.classes),
         "unusable": asked.unusable,
-        "left_out": asked.left_out,
         "questions": [
             dataclasses.asdict(one) | {"answer": answers.get(one.image.image_hash)}
             for one in asked.asked
@@ -124,9 +186,9 @@ def _guarded(token: str, handle: _Handler) -> _Handler:
             # As bytes and in constant time: the time of `==` tells how many characters are right.
             given = request.headers.get(TOKEN, "").encode("latin-1")
             if is_foreign(request) or not hmac.compare_digest(given, token.encode()):
-                raise _Denied(403, "Open the page at the address that imgpipe review prints.")
+                raise Denied(403, "Open the page at the address that imgpipe review prints.")
             return await handle(request)
-        except _Denied as error:
+        except Denied as error:
             return _json({"error": str(error)}, error.status)
         except Refused as error:
             return _json({"error": str(error)}, 400)
@@ -145,14 +207,14 @@ async def _body(request: Request) -> tuple[str, str, str]:
     async for part in request.stream():
         data += part
         if len(data) > _LARGEST:  # while it is read, since the header may name no length
-            raise _Denied(413, f"An answer has at most {_LARGEST:,} bytes.")
+            raise Denied(413, f"An answer has at most {_LARGEST:,} bytes.")
     try:
         given = json.loads(data)
         values = [given.get(key, "") for key in ("image", "verdict", "label")]
     except (ValueError, AttributeError, RecursionError):
         values = [None]
     if not all(isinstance(value, str) for value in values):
-        raise _Denied(400, 'An answer is JSON: {"image": HASH, "verdict": WORD, "label": CLASS}.')
+        raise Denied(400, 'An answer is JSON: {"image": HASH, "verdict": WORD, "label": CLASS}.')
     image, verdict, label = values
     return image, verdict, label
 
@@ -161,3 +223,27 @@ def _json(content: Any, status: int = 200) -> Response:
     # Names that are not UTF-8 hold lone surrogates, which only JSON's escapes can express.
     text = json.dumps(content, separators=(",", ":"))
     return Response(text, status, pages.HEADERS, "application/json")
+
+
+@contextlib.contextmanager
+def running(review: Review, host: str, port: int) -> Iterator[tuple[str, HttpPort]]:
+    """Serve a review while the context lasts.
+
+    Args:
+        review: The review.
+        host: Address to bind.
+        port: Port; 0 for any free one.
+
+    Yields:
+        The address of the page with its token, and the port.
+
+    Raises:
+        ResourceError: The address cannot be bound.
+    """
+    served = HttpPort(host, port, "--port 0 takes any free one")
+    served.start(make_app(review))
+    try:
+        # Browsers do not send what follows #, so that the token is in no request line and no log.
+        yield f"http://{host_to_open(host)}:{served.port}/#{review.token}", served
+    finally:
+        served.stop(_STOP_S)

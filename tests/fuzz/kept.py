@@ -151,15 +151,15 @@ def model_digest(file: Path) -> object:
 
 # --- pages ----------------------------------------------------------------------------------------
 @contextlib.contextmanager
-def _review(folder: Path, facts: Path | None = None, state: Path | None = None) -> Iterator[Any]:
-    """Yield a review of a run whose facts or review state are replaced by the given files."""
+def _review(folder: Path, facts: Path | None = None) -> Iterator[Any]:
+    """Yield a review of a run whose facts are replaced by the given file."""
     from imgpipe.pipeline.commands import review
     from tests.pipeline.review import run_to_review
 
     with tempfile.TemporaryDirectory(dir=folder) as place:
         run = run_to_review.leave(Path(place) / "out", Path(place))
-        for file in filter(None, (facts, state)):
-            shutil.copy(file, run.folder / file.name)
+        if facts is not None:
+            shutil.copy(facts, run.folder / facts.name)
         yield review.prepare(run, None)
 
 
@@ -172,13 +172,6 @@ def facts(file: Path) -> object:
     quarantine_folder.of_run(file.parent)
     with _review(file.parent, facts=file) as review:
         return [one["kind"] for one in json.loads(json.dumps(web.describe(review)))["questions"]]
-
-
-def review_state(file: Path) -> object:
-    """Read the state of a review, with its history, and undo the last answer."""
-    with _review(file.parent, state=file) as review:
-        undone = review.decisions.undo()
-        return f"{len(review.decisions.answers())} {undone[:2]}"
 
 
 def review_answer(file: Path) -> object:

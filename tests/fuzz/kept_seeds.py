@@ -136,19 +136,6 @@ def facts() -> Iterator[bytes]:
     yield json.dumps(run_to_review.facts()).encode()
 
 
-def review_states() -> Iterator[bytes]:
-    """The state of a review with one skipped image and one answer."""
-    from tests.pipeline.review.run_to_review import digest
-
-    skipped, decided = digest("cat/0.png"), digest("dog/0.png")
-    entry = {"image_hash": decided, "verdict": "relabel", "label": "cat", "path": "dog/0.png"}
-    history = [
-        {"image_hash": skipped, "skipped": False},
-        {"image_hash": decided, "skipped": False, "entries": [entry]},
-    ]
-    yield json.dumps({"schema": 1, "skipped": [skipped], "history": history}).encode()
-
-
 def review_answers() -> Iterator[bytes]:
     """One answer of each kind in a review."""
     from tests.pipeline.review.run_to_review import digest

@@ -206,7 +206,6 @@ TARGETS = {
         Target("settings.json", kept.network, kept_seeds.networks),
         Target("weights.npz", kept.network, kept_seeds.constants),
         Target("model_digest.json", kept.model_digest, kept_seeds.digests),
-        Target("review.json", kept.review_state, kept_seeds.review_states),
         Target("review_answer.json", kept.review_answer, kept_seeds.review_answers),
         Target(
             "correction.query",

@@ -1,17 +1,14 @@
-"""Tests of `imgpipe quarantine`: how it is found, and its commands list, restore and accept."""
+"""Tests of `imgpipe quarantine`: how it is found, and its commands list and restore."""
 
 from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 
 import pytest
 from typer.testing import CliRunner
 
-from imgpipe.components.image_filter import overrides
-from imgpipe.components.image_filter.check import Finding
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands import quarantine
 from imgpipe.pipeline.output import quarantine_folder
@@ -87,15 +84,11 @@ def test_the_quarantine_of_a_run_is_found_after_the_output_folder_was_moved(out,
 
 
 def test_a_version_names_the_run_that_pushed_it(out):
-    config = '[judge]\noverrides = "mine.toml"\n'
     for number, run in enumerate(sorted((out / "runs").iterdir()), 1):
-        (run / "config.toml").write_text(config)
         push = {"status": "pushed", "version": str(number)}
         (run / "summary.json").write_text(json.dumps({"schema": 1, "push": push}))
     for number in (1, 2):
         assert quarantine_folder.find(out / f"model/{number}").name == str(number)
-    text = call("accept", "--out", out / "model/1", "--reason", "blurry")
-    assert "runs/20260101/mine.toml" in "".join(text.split())
 
 
 def test_list_shows_reasons_paths_and_hashes(out):
@@ -144,13 +137,6 @@ def test_restore_copies_bytes_and_overwrites_nothing(out, tmp_path):
     assert (to / "dog/owl.jpg").read_bytes() == b"owl"
 
 
-def test_the_printed_example_restores_all_files(out, tmp_path, monkeypatch):
-    example = quarantine._RESTORE_EXAMPLES.splitlines()[2]
-    out.rename(tmp_path / "imgpipe-out")
-    monkeypatch.chdir(tmp_path)
-    assert "4 files copied into restored" in call(*shlex.split(example)[2:])
-
-
 def test_files_that_cannot_be_read_or_written_are_named(out, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(
@@ -169,67 +155,6 @@ def test_nothing_is_restored_outside_the_folder(tmp_path, path):
         call("restore", "--out", place, "--to", tmp_path / "back", "*")
 
 
-def test_accept_writes_overrides_for_files_that_can_be_accepted(out, tmp_path):
-    file = tmp_path / "overrides.toml"
-    text = call("accept", "--out", out, "--to", file, "cat/*", "--note", "only one")
-    assert "not possible cat/cut.jpg: truncated: an override cannot make it readable" in text
-    assert "not possible cat/copy.jpg: duplicate: what to do" in text
-    assert "1 override added" in text and f"judge.overrides={file}" in text
-    (found,) = overrides.load(file)
-    assert (found.image_hash, found.verdict) == ("a" * 64, "accept")
-    assert (found.path, found.note) == ("cat/blurred.jpg", "blurry; only one")
-    assert "0 overrides added" in call(
-        "accept", "--out", out, "--to", file, "cat/blurred.jpg", "--note", "only one"
-    )
-
-
-def test_relabel_resolves_a_conflict_but_repairs_no_file(out, tmp_path):
-    file = tmp_path / "overrides.toml"
-    call("accept", "--out", out, "--to", file, "dog/owl.jpg", "--label", "owl")
-    (found,) = overrides.load(file)
-    assert (found.verdict, found.label) == ("relabel", "owl")
-    with pytest.raises(ConfigError, match="none of these files can be accepted"):
-        call("accept", "--out", out, "--to", file, "cat/cut.jpg", "--label", "cat")
-
-
-def test_an_image_with_several_warnings_gets_one_override_and_none_in_test(out, tmp_path):
-    found = [
-        Finding(reason, "", "warn", path=f"cat/{split}.jpg", split=split, image_hash=digit * 64)
-        for split, digit in (("train", "e"), ("test", "f"))
-        for reason in ("blurry", "dark")
-    ]
-    warnings = out / "artifacts/ImageFilter/quarantine/2/warnings.jsonl"
-    warnings.write_text("".join(json.dumps(finding.row()) + "\n" for finding in found))
-    to = ("--out", out, "--to", tmp_path / "o.toml")
-    text = call("accept", *to, "--warnings", "cat/*", "--label", "dog")
-    assert "1 override added" in text and text.count("not possible cat/test.jpg") == 2
-
-
-def test_an_image_of_test_is_not_relabelled(out, tmp_path):
-    manifest = out / "artifacts/ImageFilter/quarantine/2/manifest.jsonl"
-    manifest.write_text(manifest.read_text().replace("{", '{"split": "test", '))
-    with pytest.raises(ConfigError, match="none of these files can be accepted"):
-        call("accept", "--out", out, "--to", tmp_path / "o.toml", "dog/owl.jpg", "--label", "owl")
-
-
-def test_accept_adds_to_the_overrides_file_of_the_run(out, tmp_path):
-    config = '[judge]\noverrides = "mine.toml"\n'
-    for run in (out / "runs").iterdir():
-        (run / "config.toml").write_text(config)
-    text = call("accept", "--out", out, "--reason", "blurry")
-    assert "mine.toml" in text
-    assert [path.name for path in out.rglob("mine.toml")] == ["mine.toml"]
-
-
-def test_accept_in_a_copy_does_not_change_the_overrides_of_the_original(out, tmp_path):
-    config = f'[run]\nout = "{out}"\n[judge]\noverrides = "{out}/mine.toml"\n'
-    for run in (out / "runs").iterdir():
-        (run / "config.toml").write_text(config)
-    copy = shutil.copytree(out, tmp_path / "copy")
-    call("accept", "--out", copy, "--reason", "blurry")
-    assert (copy / "mine.toml").is_file() and not (out / "mine.toml").exists()
-
-
 def test_names_that_are_not_utf8_are_listed(tmp_path):
     place = write(tmp_path / "q", [("a/\udcff.jpg", "e" * 64, "blurry", "", b"x")])
     assert "a/\\udcff.jpg" in call("list", "--out", place)
@@ -241,13 +166,6 @@ def test_control_characters_in_names_are_escaped_on_the_terminal(tmp_path):
     shown = call("list", "--out", place)
     assert r"a/\x1b]0;title\x07\n1 rejected files :x: [bold]\u202egpj.jpg  \x1b[2J" in shown
     assert "\x1b" not in shown and len(shown.splitlines()) == 3
-
-
-def test_a_file_with_the_longest_possible_name_is_restored(tmp_path):
-    name = "a" * 250 + ".jpg"
-    place = write(tmp_path / "q", [(name, "e" * 64, "blurry", "", b"x")])
-    assert "1 file copied" in call("restore", "--out", place, "--to", tmp_path / "back", "*")
-    assert (tmp_path / "back" / name).read_bytes() == b"x"
 
 
 def test_nothing_is_copied_from_outside_of_the_quarantine(tmp_path):

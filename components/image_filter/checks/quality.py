@@ -34,7 +34,7 @@ _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")
 def remedy(name: str) -> str:
     """Return what to do about a finding of the check `name`."""
     settings = f"judge.severity.{name} or judge.threshold.{name}"
-    return f"set {settings}, or keep a single image with `imgpipe quarantine accept`"
+    return f"set {settings}, or keep a single image with `imgpipe review`"
 
 
 def below(

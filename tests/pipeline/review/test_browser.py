@@ -8,7 +8,7 @@ import pytest
 
 from imgpipe.components.image_filter import overrides
 from imgpipe.pipeline.commands import review as command
-from imgpipe.pipeline.review import server
+from imgpipe.pipeline.review import web
 from imgpipe.pipeline.review.decisions import Answer
 from tests import axe, browser
 from tests.pipeline.review import run_to_review
@@ -34,7 +34,7 @@ def page(window, review):
     """Yield the loaded page of a review; fail if it logged an error or broke the policy."""
     window.look()
     window.complaints.clear()
-    with server.running(review, "127.0.0.1", 0) as (address, _):
+    with web.running(review, "127.0.0.1", 0) as (address, _):
         window.open(address)
         window.wait(LOADED)
         yield window
@@ -135,7 +135,7 @@ def test_nothing_is_wider_than_a_phone(page, scheme):
 
 
 def test_a_missing_token_and_an_ended_command_are_reported(window, review):
-    with server.running(review, "127.0.0.1", 0) as (address, _):
+    with web.running(review, "127.0.0.1", 0) as (address, _):
         window.look()
         window.open(address.partition("#")[0])
         window.wait("!document.querySelector('#alert').hidden")
@@ -152,7 +152,7 @@ def test_a_missing_token_and_an_ended_command_are_reported(window, review):
 
 def test_a_changed_file_is_reported_in_place_of_its_image(window, review, tmp_path):
     (tmp_path / "photos" / "cat" / "0.png").write_bytes(b"changed")
-    with server.running(review, "127.0.0.1", 0) as (address, _):
+    with web.running(review, "127.0.0.1", 0) as (address, _):
         window.look()
         window.call("Page.navigate", url="about:blank")
         window.open(address)

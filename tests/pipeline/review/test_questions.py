@@ -84,13 +84,6 @@ def test_all_groups_are_read_after_the_output_folder_was_moved(tmp_path):
     assert [image.path for image in question.beside] == ["dog/1.png"]
 
 
-def test_images_over_the_limit_are_left_for_the_next_run(monkeypatch):
-    monkeypatch.setattr(questions, "LIMIT", 1)
-    found = questions.collect(facts(), [])
-    assert [one.image.path for one in found.asked] == ["cat/0.png", "dog/2.png"]
-    assert found.left_out == 2
-
-
 @pytest.mark.parametrize("content", ["{", "[]", '{"suspects": {"rows": [1]}}'])
 def test_damaged_facts_are_named(tmp_path, content):
     file = tmp_path / "facts.json"

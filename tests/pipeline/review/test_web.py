@@ -22,7 +22,7 @@ from PIL import Image
 from imgpipe.components.image_filter import overrides
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands import review as command
-from imgpipe.pipeline.review import server
+from imgpipe.pipeline.review import web
 from tests.pipeline.review import run_to_review
 from tests.pipeline.review.run_to_review import IMAGES, digest
 
@@ -64,7 +64,7 @@ def review(tmp_path):
 @pytest.fixture
 def browser(review):
     """Yield a client of a review that is being served."""
-    with server.running(review, "127.0.0.1", 0) as (address, _):
+    with web.running(review, "127.0.0.1", 0) as (address, _):
         yield Browser(address)
 
 
@@ -225,7 +225,7 @@ def test_the_newest_run_and_its_overrides_file_are_used(tmp_path):
 def test_the_printed_address_is_one_that_the_page_can_be_opened_at(review, host, named):
     if ":" in host and not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
-    with server.running(review, host, 0) as (address, _):
+    with web.running(review, host, 0) as (address, _):
         browser = Browser(address)
         assert browser.host.startswith(f"{named}:")
         assert browser.json("GET", "/review")[0] == 200
@@ -235,7 +235,7 @@ def test_a_taken_port_is_refused(review, browser):
     port = int(browser.host.rpartition(":")[2])
     with (
         pytest.raises(ResourceError, match=rf"127\.0\.0\.1:{port}: the port is taken"),
-        server.running(review, "127.0.0.1", port),
+        web.running(review, "127.0.0.1", port),
     ):
         pass
 

@@ -104,7 +104,7 @@ def test_severities_decide_about_findings_of_quality_checks(look):
     record = look(Image.new("RGB", (160, 120)))
     assert {"dark", "low_information"} <= warned(record)
     rejected = decide(record, Settings(severity={"dark": "reject"}))
-    assert rejected.rejection.reason == "dark" and "quarantine accept" in rejected.rejection.remedy
+    assert rejected.rejection.reason == "dark" and "imgpipe review" in rejected.rejection.remedy
     ignored = Settings(severity=dict.fromkeys(QUALITY, "ignore"))
     assert warned(record, ignored) == set()
 
