@@ -49,7 +49,6 @@ def past_run(file: Path) -> object:
                 out / "runs" / _NAMES[0],
                 out / "runs" / _NAMES[1],
                 str(out / "compare.json"),
-                out / "compare.html",
             ),
             "open": lambda: open_command.page_of(out / "runs" / _NAMES[1]),
             "clean": lambda: removable_files.find(out),

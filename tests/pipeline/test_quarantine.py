@@ -85,6 +85,7 @@ def test_the_quarantine_of_a_run_is_found_after_the_output_folder_was_moved(out,
 
 def test_a_version_names_the_run_that_pushed_it(out):
     for number, run in enumerate(sorted((out / "runs").iterdir()), 1):
+        (run / "config.toml").touch()
         push = {"status": "pushed", "version": str(number)}
         (run / "summary.json").write_text(json.dumps({"schema": 1, "push": push}))
     for number in (1, 2):
