@@ -115,6 +115,9 @@ class Finding:
         }
 
 
+#: What the function of a check returns: what was found in words, a finding if it has a score or
+#: another reason than the name of the check, or None if there is no problem.
+Result = Finding | str | None
 #: Function from a record and its bytes, including earlier repairs, to repaired bytes. It raises
 #: whatever Pillow raises.
 Repair = Callable[[ImageRecord, bytes], bytes]
@@ -139,8 +142,8 @@ class Check:
             check that explains a problem best comes first.
         needs: What the check needs. A check that needs pixels is run only for decoded images. One
             that needs the set is run again when all images are known.
-        judge: Function that returns the finding, or None if there is no problem. None for
-            near-duplicates, which `comparison` finds.
+        judge: Function that returns what it found. None for near-duplicates, which `comparison`
+            finds.
         remedy: What to do to keep the image.
         severity: Default severity.
         may_be: Severities that the configuration may set.
@@ -159,7 +162,7 @@ class Check:
     name: str
     order: int
     needs: Needs
-    judge: Callable[[ImageRecord, Settings], Finding | None] | None
+    judge: Callable[[ImageRecord, Settings], Result] | None
     remedy: str
     severity: Severity = "reject"
     may_be: tuple[Severity, ...] = ("reject",)
@@ -180,3 +183,22 @@ class Check:
     def threshold_in(self, settings: Settings) -> float:
         """Return the threshold that these settings give."""
         return settings.threshold.get(self.name, self.threshold or 0.0)
+
+    def run(self, record: ImageRecord, settings: Settings) -> Finding | None:
+        """Return what the check finds in an image; it sets neither severity nor remedy."""
+        found = self.judge(record, settings) if self.judge is not None else None
+        return Finding(self.name, found) if isinstance(found, str) else found
+
+
+def check(
+    order: int, needs: Needs, remedy: str, **options: Any
+) -> Callable[[Callable[[ImageRecord, Settings], Result]], Check]:
+    """Make a check of a function, whose name is that of the check.
+
+    Args:
+        order: See `Check`.
+        needs: See `Check`.
+        remedy: See `Check`.
+        **options: The other attributes of `Check`.
+    """
+    return lambda judge: Check(judge.__name__, order, needs, judge, remedy, **options)

@@ -220,7 +220,7 @@ def _run_check(
         return None
     if check.needs == "pixels" and not record.figures:
         return None  # the image was not decoded
-    finding = check.judge(record, settings) if check.judge is not None else None
+    finding = check.run(record, settings)
     if finding is None or finding.repaired is not None:  # `decodable` sets the severity itself
         return finding
     return dataclasses.replace(finding, severity=severity, remedy=check.remedy)
@@ -268,7 +268,7 @@ def _rewritten(record: ImageRecord, data: bytes, done: Sequence[Finding]) -> Ima
         return None
     reasons = [repair.reason for repair in done]
     # Pillow makes TIFF files upright while they are transcoded.
-    upright = repairs.ORIENTATION.name in reasons or record.format == "TIFF"
+    upright = repairs.orientation.name in reasons or record.format == "TIFF"
     return dataclasses.replace(
         record,
         image_bytes=data,

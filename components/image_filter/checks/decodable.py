@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from imgpipe.components.image_file.header import other_format, pillow
-from imgpipe.components.image_filter.check import Check, Choice, Finding, Settings
+from imgpipe.components.image_filter.check import Choice, Finding, Result, Settings, check
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.serving.image_header import sniff
 
@@ -25,7 +25,20 @@ _SIXTEEN_BITS = 65535  # the largest value
 _TAIL = 64  # bytes at the end of a file that may contain padding after the end marker
 
 
-def judge(record: ImageRecord, settings: Settings) -> Finding | None:
+@check(
+    40,
+    "header",
+    "save the image again as JPEG or PNG, or download the original again",
+    unusable=(NOT_AN_IMAGE, TRUNCATED, UNDECODABLE),
+    choices={
+        TRANSCODED: Choice(
+            "repair",
+            ("repair", "reject"),
+            "Only Pillow reads the file correctly; repair: stored as PNG",
+        )
+    },
+)
+def decodable(record: ImageRecord, settings: Settings) -> Result:
     """Repair files that only Pillow reads correctly, and reject those that it cannot read."""
     if not record.decode_error:
         return None
@@ -113,20 +126,3 @@ def _head(data: bytes) -> str:
     head = data[:24]
     text = " ".join(head.decode("ascii", "replace").split())
     return repr(text) if head.isascii() and text.isprintable() else head.hex(" ")
-
-
-CHECK = Check(
-    "decodable",
-    40,
-    "header",
-    judge,
-    "save the image again as JPEG or PNG, or download the original again",
-    unusable=(NOT_AN_IMAGE, TRUNCATED, UNDECODABLE),
-    choices={
-        TRANSCODED: Choice(
-            "repair",
-            ("repair", "reject"),
-            "Only Pillow reads the file correctly; repair: stored as PNG",
-        )
-    },
-)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 
-from imgpipe.components.image_filter.check import Check, Finding, Settings
+from imgpipe.components.image_filter.check import Finding, Result, Settings, check
 from imgpipe.components.image_record import (
     GROUP_ACROSS_SPLITS,
     OUTSIDE_CLASSES,
@@ -15,36 +15,26 @@ from imgpipe.components.image_record import (
 )
 
 
-def unreadable(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Reject files that could not be read."""
-    if not record.read_error:
-        return None
-    return Finding("unreadable", record.read_error)
-
-
-UNREADABLE = Check(
-    "unreadable",
+@check(
     10,
     "header",
-    unreadable,
     "make the file readable (permissions, target of a link, path in a list) and run again",
     unusable=("unreadable",),
 )
+def unreadable(record: ImageRecord, settings: Settings) -> Result:
+    """Reject files that could not be read."""
+    return record.read_error or None
 
 
-def zero_byte(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Reject empty files."""
-    return None if record.byte_size else Finding("zero_byte", "the file is empty (0 bytes)")
-
-
-ZERO_BYTE = Check(
-    "zero_byte",
+@check(
     20,
     "header",
-    zero_byte,
     "replace the file with the complete image and run again",
     unusable=("zero_byte",),
 )
+def zero_byte(record: ImageRecord, settings: Settings) -> Result:
+    """Reject empty files."""
+    return None if record.byte_size else "the file is empty (0 bytes)"
 
 
 _ABOUT_LABEL = (TWO_LABELS, OUTSIDE_CLASSES)
@@ -52,7 +42,12 @@ _ABOUT_LABEL = (TWO_LABELS, OUTSIDE_CLASSES)
 NOT_ABOUT_LABEL = (TWO_SPLITS, TWO_GROUPS, GROUP_ACROSS_SPLITS)
 
 
-def source_problem(record: ImageRecord, settings: Settings) -> Finding | None:
+@check(
+    70,
+    "header",
+    "correct the source (manifest, folders) or [data] in the configuration",
+)
+def source_problem(record: ImageRecord, settings: Settings) -> Result:
     """Reject files for which the source reports a problem, with the reason that it gives."""
     if not record.problem:
         return None
@@ -65,32 +60,19 @@ def is_about_label(problem: str) -> bool:
     return problem.partition(": ")[0] in _ABOUT_LABEL
 
 
-SOURCE_PROBLEM = Check(
-    "source_problem",
-    70,
+@check(
+    80,
     "header",
-    source_problem,
-    "correct the source (manifest, folders) or [data] in the configuration",
+    "move the file into the folder of its class, or give it a label in the list or with imgpipe "
+    "review, and run again",
 )
-
-
-def no_label(record: ImageRecord, settings: Settings) -> Finding | None:
+def no_label(record: ImageRecord, settings: Settings) -> Result:
     """Reject images without a known label, because they cannot be used for training."""
     if record.label_index >= 0:
         return None
     if record.label:
-        return Finding("no_label", f"label {record.label!r} is not in the vocabulary of the run")
-    return Finding("no_label", "the file is in no class folder, and no list gives it a label")
-
-
-NO_LABEL = Check(
-    "no_label",
-    80,
-    "header",
-    no_label,
-    "move the file into the folder of its class, or give it a label in the list or with imgpipe "
-    "review, and run again",
-)
+        return f"label {record.label!r} is not in the vocabulary of the run"
+    return "the file is in no class folder, and no list gives it a label"
 
 
 _SUFFIXES = {
@@ -103,22 +85,18 @@ _SUFFIXES = {
 }
 
 
-def misnamed(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Report a suffix that belongs to another format; other suffixes and none are accepted."""
-    suffix = pathlib.PurePosixPath(record.path).suffix.lower()
-    known = any(suffix in suffixes for suffixes in _SUFFIXES.values())
-    if not known or suffix in _SUFFIXES.get(record.format, {suffix}):
-        return None
-    return Finding("misnamed", f"{suffix} holds {record.format}")
-
-
-MISNAMED = Check(
-    "misnamed",
+@check(
     90,
     "header",
-    misnamed,
     "rename the file; a warning needs no action",
     severity="warn",
     may_be=("warn", "reject", "ignore"),
     finds="The suffix belongs to another format",
 )
+def misnamed(record: ImageRecord, settings: Settings) -> Result:
+    """Report a suffix that belongs to another format; other suffixes and none are accepted."""
+    suffix = pathlib.PurePosixPath(record.path).suffix.lower()
+    known = any(suffix in suffixes for suffixes in _SUFFIXES.values())
+    if not known or suffix in _SUFFIXES.get(record.format, {suffix}):
+        return None
+    return f"{suffix} holds {record.format}"

@@ -2,133 +2,94 @@
 
 from __future__ import annotations
 
-from imgpipe.components.image_filter.check import Check, Finding, Settings
+from imgpipe.components.image_filter.check import Finding, Result, Settings, check
 from imgpipe.components.image_filter.checks.quality import MAY_BE, remedy
 from imgpipe.components.image_record import ImageRecord
 
 
-def pixel_limit(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Reject images whose header states more pixels than the limit."""
-    if record.pixels <= settings.pixel_limit:
-        return None
-    return Finding(
-        "pixel_limit",
-        f"{record.width} x {record.height} = {record.pixels:,} pixels in the header, over the "
-        f"limit of {settings.pixel_limit:,}",
-    )
-
-
-PIXEL_LIMIT = Check(
-    "pixel_limit",
+@check(
     30,
     "header",
-    pixel_limit,
     "raise judge.pixel_limit, or resize the image",
     unusable=("pixel_limit",),
 )
-
-
-def too_small(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Reject images whose shorter side is below the limit."""
-    if min(record.width, record.height) >= settings.min_side:
+def pixel_limit(record: ImageRecord, settings: Settings) -> Result:
+    """Reject images whose header states more pixels than the limit."""
+    if record.pixels <= settings.pixel_limit:
         return None
-    return Finding(
-        "too_small",
-        f"{record.width} x {record.height} pixels, the shorter side is below {settings.min_side}",
+    return (
+        f"{record.width} x {record.height} = {record.pixels:,} pixels in the header, over the "
+        f"limit of {settings.pixel_limit:,}"
     )
 
 
-TOO_SMALL = Check(
-    "too_small",
+@check(
     50,
     "header",
-    too_small,
     "lower judge.min_side",
     may_be=("reject", "warn", "ignore"),
     finds="A side shorter than judge.min_side",
 )
-
-
-def animated(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Reject files with more than one frame or page."""
-    if record.frames <= 1:
+def too_small(record: ImageRecord, settings: Settings) -> Result:
+    """Reject images whose shorter side is below the limit."""
+    if min(record.width, record.height) >= settings.min_side:
         return None
-    detail = f"{record.format} with {record.frames} frames; expected a single image"
-    return Finding("animated", detail)
+    return f"{record.width} x {record.height} pixels, the shorter side is below {settings.min_side}"
 
 
-ANIMATED = Check(
-    "animated",
+@check(
     60,
     "header",
-    animated,
     'save the frame that you want as JPEG or PNG, or set judge.severity.animated = "warn" to use '
     "the first frame",
     may_be=("reject", "warn", "ignore"),
     finds="More than one frame or page; only the first one is used",
 )
-
-
-def cmyk(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Report images in CMYK or YCCK."""
-    if record.mode not in ("CMYK", "YCCK"):
+def animated(record: ImageRecord, settings: Settings) -> Result:
+    """Reject files with more than one frame or page."""
+    if record.frames <= 1:
         return None
-    detail = f"{record.format} in {record.mode}; the served model may see wrong colours"
-    return Finding("cmyk", detail)
+    return f"{record.format} with {record.frames} frames; expected a single image"
 
 
-CMYK = Check(
-    "cmyk",
+@check(
     110,
     "header",
-    cmyk,
     "convert the image to sRGB; until then it is used unchanged",
     severity="warn",
     may_be=("warn", "reject", "ignore"),
     finds="CMYK colours, decoded without their colour profile",
 )
+def cmyk(record: ImageRecord, settings: Settings) -> Result:
+    """Report images in CMYK or YCCK."""
+    if record.mode not in ("CMYK", "YCCK"):
+        return None
+    return f"{record.format} in {record.mode}; the served model may see wrong colours"
 
 
 _PNG, _PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24  # the depth is the 25th byte of every PNG file
 
 
-def sixteen_bit(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Report PNG with 16 bits per channel, and other files that Pillow opens with more than 8."""
-    head = record.image_bytes[: _PNG_DEPTH + 1]
-    png = head.startswith(_PNG) and head[_PNG_DEPTH:] == b"\x10"
-    if not png and not record.mode.startswith(("I", "F")):
-        return None
-    return Finding("sixteen_bit", f"{record.format} with more than 8 bits per channel; 8 are used")
-
-
-SIXTEEN_BIT = Check(
-    "sixteen_bit",
+@check(
     120,
     "header",
-    sixteen_bit,
     "store the image with 8 bits per channel, scaled to the range of its values",
     severity="warn",
     may_be=("warn", "reject", "ignore"),
     finds="More than 8 bits per channel; only the upper 8 are used",
 )
-
-
-def odd_aspect_ratio(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Report images whose shorter side is less than a given share of the longer side."""
-    sides = sorted((record.width, record.height))
-    ratio = sides[0] / sides[1] if sides[0] else 1.0  # an unknown size is not odd
-    if ratio >= ODD_ASPECT_RATIO.threshold_in(settings):
+def sixteen_bit(record: ImageRecord, settings: Settings) -> Result:
+    """Report PNG with 16 bits per channel, and other files that Pillow opens with more than 8."""
+    head = record.image_bytes[: _PNG_DEPTH + 1]
+    png = head.startswith(_PNG) and head[_PNG_DEPTH:] == b"\x10"
+    if not png and not record.mode.startswith(("I", "F")):
         return None
-    shape = f"1 to {sides[1] / sides[0]:.1f}"
-    detail = f"{record.width} x {record.height} pixels, an aspect ratio of {shape}"
-    return Finding("odd_aspect_ratio", detail, score=ratio)
+    return f"{record.format} with more than 8 bits per channel; 8 are used"
 
 
-ODD_ASPECT_RATIO = Check(
-    "odd_aspect_ratio",
+@check(
     180,
     "header",
-    odd_aspect_ratio,
     remedy("odd_aspect_ratio"),
     severity="warn",
     may_be=MAY_BE,
@@ -136,3 +97,12 @@ ODD_ASPECT_RATIO = Check(
     threshold=0.35,
     about="shorter side / longer side",
 )
+def odd_aspect_ratio(record: ImageRecord, settings: Settings) -> Result:
+    """Report images whose shorter side is less than a given share of the longer side."""
+    sides = sorted((record.width, record.height))
+    ratio = sides[0] / sides[1] if sides[0] else 1.0  # an unknown size is not odd
+    if ratio >= odd_aspect_ratio.threshold_in(settings):
+        return None
+    shape = f"1 to {sides[1] / sides[0]:.1f}"
+    detail = f"{record.width} x {record.height} pixels, an aspect ratio of {shape}"
+    return Finding("odd_aspect_ratio", detail, score=ratio)

@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 
 from imgpipe.components import shares
 from imgpipe.components.image_file.pixels import Measurement, Pixels
-from imgpipe.components.image_filter.check import Check, Finding, Settings, Severity
+from imgpipe.components.image_filter.check import Check, Finding, Result, Settings, Severity, check
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.models import feature_names as names
 
@@ -65,7 +65,7 @@ def below(
     def judge(record: ImageRecord, settings: Settings) -> Finding | None:
         if feature not in record.figures:
             return None
-        value, limit = score(record.figures[feature]), check.threshold_in(settings)
+        value, limit = score(record.figures[feature]), made.threshold_in(settings)
         if value >= limit:
             return None
         measured = shares.below(value, limit)
@@ -76,7 +76,7 @@ def below(
         # must not depend on the settings of one run.
         return abs(score(value) - threshold) < DOUBT
 
-    check = Check(
+    made = Check(
         name,
         order,
         "pixels",
@@ -89,7 +89,7 @@ def below(
         threshold=threshold,
         about=about,
     )
-    return check
+    return made
 
 
 DARK = below(
@@ -168,21 +168,9 @@ BLURRY = below(
 )
 
 
-def greyscale(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Report images without colour."""
-    if record.mode in _GREY_MODES:
-        return Finding("greyscale", f"{record.format} in grey ({record.mode})")
-    colour = record.figures.get(names.COLOUR)
-    if colour is None or colour > GREYSCALE.threshold_in(settings):
-        return None
-    return Finding("greyscale", f"grey, stored as {record.mode}", score=colour)
-
-
-GREYSCALE = Check(
-    "greyscale",
+@check(
     200,
     "pixels",
-    greyscale,
     remedy("greyscale"),
     severity="warn",
     may_be=MAY_BE,
@@ -192,3 +180,11 @@ GREYSCALE = Check(
     threshold=0.016,
     about="greatest difference between channels, 0..1",
 )
+def greyscale(record: ImageRecord, settings: Settings) -> Result:
+    """Report images without colour."""
+    if record.mode in _GREY_MODES:
+        return f"{record.format} in grey ({record.mode})"
+    colour = record.figures.get(names.COLOUR)
+    if colour is None or colour > greyscale.threshold_in(settings):
+        return None
+    return Finding("greyscale", f"grey, stored as {record.mode}", score=colour)

@@ -16,7 +16,7 @@ from PIL import Image
 from imgpipe.components.image_file.content import alpha_channel
 from imgpipe.components.image_file.header import pillow
 from imgpipe.components.image_file.pixels import Measurement, Pixels
-from imgpipe.components.image_filter.check import Check, Finding, Settings
+from imgpipe.components.image_filter.check import Finding, Result, Settings, check
 from imgpipe.components.image_filter.checks.decodable import eight_bits
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.models import feature_names as names
@@ -27,14 +27,6 @@ _OPAQUE = 255
 def transparency(pixels: Pixels) -> float:
     """Compute the share of the pixels that are not opaque, 0..1."""
     return 0.0 if pixels.alpha is None else 1 - float(np.mean(pixels.alpha == _OPAQUE))
-
-
-def alpha(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Report images with transparent pixels; a fully opaque alpha channel is harmless."""
-    hidden = record.figures.get(names.TRANSPARENCY, 0.0)
-    if not hidden:
-        return None
-    return Finding("alpha", f"{hidden:.1%} of the pixels are not opaque", score=-hidden)
 
 
 def on_white_page(record: ImageRecord, data: bytes) -> bytes:
@@ -64,20 +56,6 @@ def _png(image: Image.Image) -> bytes:
     return out.getvalue()
 
 
-ALPHA = Check(
-    "alpha",
-    100,
-    "pixels",
-    alpha,
-    'set judge.severity.alpha = "repair" to put such images on a white background',
-    severity="warn",
-    may_be=("warn", "repair", "reject", "ignore"),
-    finds="Transparent pixels, whose hidden colours the model sees; repair: on white",
-    repair=on_white_page,
-    measurement=Measurement(names.TRANSPARENCY, transparency),
-)
-
-
 #: Exif orientation → the operation that makes the image upright, and a description.
 _TURNS = {
     2: (Image.Transpose.FLIP_LEFT_RIGHT, "mirrored"),
@@ -90,17 +68,6 @@ _TURNS = {
 }
 
 
-def orientation(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Report images whose pixels are not stored upright.
-
-    TIFF files are not reported, because Pillow makes them upright while they are transcoded.
-    """
-    if record.orientation not in _TURNS or record.format == "TIFF":
-        return None
-    how = _TURNS[record.orientation][1]
-    return Finding("orientation", f"stored {how} (Exif orientation {record.orientation})")
-
-
 def turned(record: ImageRecord, data: bytes) -> bytes:
     """Make the image upright and encode it as PNG with 8-bit RGB, without loss."""
     with pillow(data) as image:
@@ -108,11 +75,27 @@ def turned(record: ImageRecord, data: bytes) -> bytes:
         return _png(eight_bits(image).transpose(_TURNS[record.orientation][0]))
 
 
-ORIENTATION = Check(
-    "orientation",
+@check(
+    100,
+    "pixels",
+    'set judge.severity.alpha = "repair" to put such images on a white background',
+    severity="warn",
+    may_be=("warn", "repair", "reject", "ignore"),
+    finds="Transparent pixels, whose hidden colours the model sees; repair: on white",
+    repair=on_white_page,
+    measurement=Measurement(names.TRANSPARENCY, transparency),
+)
+def alpha(record: ImageRecord, settings: Settings) -> Result:
+    """Report images with transparent pixels; a fully opaque alpha channel is harmless."""
+    hidden = record.figures.get(names.TRANSPARENCY, 0.0)
+    if not hidden:
+        return None
+    return Finding("alpha", f"{hidden:.1%} of the pixels are not opaque", score=-hidden)
+
+
+@check(
     130,
     "header",
-    orientation,
     'set judge.severity.orientation = "repair" to rotate such images, and rotate them before '
     "sending them to the server",
     severity="warn",
@@ -120,3 +103,12 @@ ORIENTATION = Check(
     finds="Exif orientation, which the model ignores; repair: rotated, as PNG",
     repair=turned,
 )
+def orientation(record: ImageRecord, settings: Settings) -> Result:
+    """Report images whose pixels are not stored upright.
+
+    TIFF files are not reported, because Pillow makes them upright while they are transcoded.
+    """
+    if record.orientation not in _TURNS or record.format == "TIFF":
+        return None
+    how = _TURNS[record.orientation][1]
+    return f"stored {how} (Exif orientation {record.orientation})"

@@ -10,7 +10,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from imgpipe.components.image_filter.check import Check, Choice, Finding, Settings, Severity
+from imgpipe.components.image_filter.check import (
+    Check,
+    Choice,
+    Finding,
+    Result,
+    Settings,
+    Severity,
+    check,
+)
 from imgpipe.components.image_filter.checks.quality import MAY_BE, remedy
 from imgpipe.components.image_record import ImageRecord
 
@@ -70,9 +78,21 @@ def _quantile(sizes: np.ndarray, last: np.ndarray, share: float) -> float:
     return float(sizes[low] + (sizes[high] - sizes[low]) * (place - math.floor(place)))
 
 
-def odd_size(record: ImageRecord, settings: Settings) -> Finding | None:
+@check(
+    190,
+    "set",
+    remedy("odd_size"),
+    severity="warn",
+    may_be=MAY_BE,
+    finds="Much smaller or larger than the rest of the set",
+    threshold=3.0,
+    about="interquartile ranges below or above the quartiles of the sizes",
+    counted=lambda record: record.pixels,
+    limits=limits,
+)
+def odd_size(record: ImageRecord, settings: Settings) -> Result:
     """Report sizes outside the limits; when all images have one size, every other size."""
-    usual = settings.limits.get(ODD_SIZE.name)
+    usual = settings.limits.get(odd_size.name)
     if usual is None:
         return None
     least, greatest = usual
@@ -85,22 +105,6 @@ def odd_size(record: ImageRecord, settings: Settings) -> Finding | None:
     detail = f"{record.width} x {record.height} pixels, where about {sizes} is usual"
     middle = (least + greatest) / 2
     return Finding("odd_size", detail, score=-abs(own - middle))
-
-
-ODD_SIZE = Check(
-    "odd_size",
-    190,
-    "set",
-    odd_size,
-    remedy("odd_size"),
-    severity="warn",
-    may_be=MAY_BE,
-    finds="Much smaller or larger than the rest of the set",
-    threshold=3.0,
-    about="interquartile ranges below or above the quartiles of the sizes",
-    counted=lambda record: record.pixels,
-    limits=limits,
-)
 
 
 def radius(settings: Settings) -> int:

@@ -161,8 +161,7 @@ def test_odd_sizes_are_those_of_the_published_formula(seed):
     usual = whole_set.limits(collections.Counter(w * h for w, h in sizes), 3.0)
     settings = Settings(limits={"odd_size": usual})
     found = [
-        whole_set.ODD_SIZE.judge(ImageRecord("a/x", "a", 0, "train", "0", w, h), settings)
-        is not None
+        whole_set.odd_size.run(ImageRecord("a/x", "a", 0, "train", "0", w, h), settings) is not None
         for w, h in sizes
     ]
     assert found == published_odd(sizes)
@@ -172,7 +171,7 @@ def test_if_almost_all_sizes_are_equal_any_other_size_is_odd():
     usual = whole_set.limits({100 * 100: 50, 100 * 101: 1}, 3.0)
     settings = Settings(limits={"odd_size": usual})
     images = [ImageRecord("a/x", width=100, height=height) for height in (100, 101)]
-    odd = [whole_set.ODD_SIZE.judge(image, settings) for image in images]
+    odd = [whole_set.odd_size.run(image, settings) for image in images]
     assert odd[0] is None and "about 100 x 100 is usual" in odd[1].detail
     assert whole_set.limits({}, 3.0) is None
 
