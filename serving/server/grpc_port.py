@@ -75,6 +75,10 @@ class Health(health_pb2_grpc.HealthServicer):
         state = health_pb2.HealthCheckResponse
         return state(status=state.SERVING if self._is_up() else state.NOT_SERVING)
 
+    async def Watch(self, request: Any, context: Any) -> None:
+        """Refuse a stream of states, so that clients take the server for healthy, or ask Check."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Use Check.")
+
 
 class GrpcPort:
     """A gRPC server that is used from threads.

@@ -86,7 +86,7 @@ class ModelServer:
         self.core = Core(metrics.counted(load), settings)
         self._log = RequestLog(settings)
         self._stopping = threading.Event()
-        workers = settings.max_workers or _WORKERS_PER_CORE * available_cores()
+        workers = settings.grpc_max_threads or _WORKERS_PER_CORE * available_cores()
         self._pool = SheddingPool(
             workers, settings.max_queued_requests, settings.max_bytes_in_flight
         )

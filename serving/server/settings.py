@@ -50,6 +50,8 @@ class Settings:
     host: str = _flag("127.0.0.1", "address to listen on; 0.0.0.0 for all networks")
     grpc_socket_path: str = _flag("", "Unix socket to listen on in addition")
     grpc_channel_arguments: str = _flag("", "arguments of the gRPC server as name=value,…")
+    # TensorFlow releases Python's lock while it runs.
+    grpc_max_threads: int = _flag(0, "number of requests at once; 0 for 16 for each core", 0)
     rest_api_port: int = _flag(0, "REST port; 0 for none, -1 for any free port", -1, _MAX_PORT)
     rest_api_timeout_in_ms: int = _flag(
         30_000, "time limit of a REST request in milliseconds, from its head to its answer", 1
@@ -106,9 +108,6 @@ class Settings:
     """Attempts to load a version after the first failure, as many as in TensorFlow Serving."""
     load_retry_seconds: float = 60.0
     """Seconds between two attempts."""
-    max_workers: int = 0
-    """Number of requests that run at once; 0 for 16 per CPU core (TensorFlow releases the GIL while
-    it runs)."""
     max_bytes_in_flight: int = 1 << 30
     """Largest size of all gRPC requests together that wait or run: 16 of the largest; 0 for any.
     Requests that are still arriving are not counted."""

@@ -39,11 +39,6 @@ def command() -> list[str]:
     return [sys.executable, "-m", "imgpipe.serving.server.model_server"]
 
 
-def is_ours() -> bool:
-    """Return whether the server under test is ``imgpipe-model-server``."""
-    return TARGET not in os.environ
-
-
 @cache
 def offers(flag: str) -> bool:
     """Return whether the server under test has a flag."""
@@ -138,8 +133,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         "two_signatures": models.two_signatures,
         "keras": models.keras_sequential,
         "keras_export": models.keras_model_export,
-        "tflite": lambda base: models.half_plus_two_tflite(base, signatures=False),
-        "tflite_signature": lambda base: models.half_plus_two_tflite(base, signatures=True),
     }
     made: dict[str, Path] = {}
 

@@ -141,32 +141,3 @@ def keras_model_export(base: Path) -> Path:
     model = keras.Sequential([keras.Input((1,), name="x"), keras.layers.Rescaling(0.5, 2.0)])
     model.export(str(base / FOLDER), verbose=False)
     return base
-
-
-def half_plus_two_tflite(base: Path, signatures: bool) -> Path:
-    """Write ``model.tflite`` with its signature, or only with the names of its tensors."""
-    import tensorflow as tf
-
-    class HalfPlusTwo(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([1], tf.float32, name="x")])
-        def serve(self, x):
-            return {"y": tf.identity(x * 0.5 + 2.0, name="y")}
-
-    module = HalfPlusTwo()
-    folder = base / FOLDER
-    folder.mkdir(parents=True)
-    concrete = module.serve.get_concrete_function()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
-    content = converter.convert()
-    if not signatures:
-        from tensorflow.lite.python import schema_py_generated as schema
-        from tensorflow.lite.tools import flatbuffer_utils
-
-        model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
-        model.signatureDefs = None
-        graph = model.subgraphs[0]
-        graph.tensors[graph.inputs[0]].name = b"x"
-        graph.tensors[graph.outputs[0]].name = b"y"
-        content = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
-    (folder / "model.tflite").write_bytes(content)
-    return base

@@ -113,7 +113,7 @@ def under_load(server: ModelServer, act, count: int = CLIENTS) -> tuple[Tally, l
 
 def test_a_hundred_swaps_fail_no_request(variants, base):
     push(variants, base, 1)
-    with ModelServer("m", base, quick(max_load_retries=5)) as server:
+    with ModelServer("m", base, quick()) as server:
         server.wait_until_available(60)
         steady, _ = under_load(server, lambda: time.sleep(3))
 
@@ -133,7 +133,7 @@ def test_a_hundred_swaps_fail_no_request(variants, base):
 
 def test_requests_succeed_while_the_base_path_is_away_or_empty(variants, base):
     push(variants, base, 7)
-    with ModelServer("m", base, quick(max_load_retries=5)) as server:
+    with ModelServer("m", base, quick()) as server:
         server.wait_until_available(60)
 
         def vanish() -> None:
@@ -195,7 +195,7 @@ def test_broken_models_are_refused_and_the_old_version_serves(variants, base):
     push(variants, base, 1)
     rng = random.Random(1)
     states: dict[str, int] = {}
-    with ModelServer("m", base, quick(max_load_retries=5)) as server:
+    with ModelServer("m", base, quick()) as server:
         server.wait_until_available(60)
 
         def work(ask) -> None:

@@ -31,7 +31,7 @@ PREDICT = "/tensorflow.serving.PredictionService/Predict"
 def server(push, tmp_path):
     """Return a running server of model ``m`` with two workers and a queue of four requests."""
     push("half_plus_two", tmp_path / "m", 3)
-    server = ModelServer("m", tmp_path / "m", quick(max_workers=2, max_queued_requests=4))
+    server = ModelServer("m", tmp_path / "m", quick(grpc_max_threads=2, max_queued_requests=4))
     server.start()
     server.wait_until_available(60)
     yield server

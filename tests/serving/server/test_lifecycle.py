@@ -468,7 +468,7 @@ def test_stop_aborts_requests_that_still_run_after_the_grace_period(push, base):
 def test_requests_that_expired_in_the_queue_do_not_run(push, base):
     push("half_plus_two", base, 1)
     with (
-        ModelServer("m", base, quick(max_workers=1)) as server,
+        ModelServer("m", base, quick(grpc_max_threads=1)) as server,
         Client(server.target, "m") as client,
         Client(server.target, "m", timeout=0.2) as hasty,
         ThreadPoolExecutor(40) as pool,

@@ -159,7 +159,7 @@ def test_the_limit_applies_to_decompressed_messages(serve):
 
 
 def test_a_full_queue_refuses_and_health_still_answers(serve):
-    server, stub = serve("half_plus_two", max_workers=1, max_queued_requests=4)
+    server, stub = serve("half_plus_two", grpc_max_threads=1, max_queued_requests=4)
     stub.Predict(ask("slow", seconds=np.float32(0)), timeout=30)
     slow = ask("slow", seconds=np.float32(0.25))
     with ThreadPoolExecutor(30) as pool, grpc.insecure_channel(server.target) as channel:
@@ -176,7 +176,7 @@ def test_a_full_queue_refuses_and_health_still_answers(serve):
 
 def test_the_total_size_of_requests_in_flight_is_limited(serve):
     """Each request and their number are within the limits, but their total size is not."""
-    _, stub = serve("half_plus_two", max_workers=1, max_bytes_in_flight=2 << 20)
+    _, stub = serve("half_plus_two", grpc_max_threads=1, max_bytes_in_flight=2 << 20)
     stub.Predict(ask("slow", seconds=np.float32(0)), timeout=30)
     large = ask(x=np.zeros(1 << 17, np.float32))
     with ThreadPoolExecutor(21) as pool:
@@ -190,7 +190,7 @@ def test_the_total_size_of_requests_in_flight_is_limited(serve):
 
 
 def test_a_cancelled_request_in_the_queue_does_not_run(serve):
-    server, stub = serve("half_plus_two", max_workers=1)
+    server, stub = serve("half_plus_two", grpc_max_threads=1)
     seen = []
     server.calls.observers.append(seen.append)
     stub.Predict(ask("slow", seconds=np.float32(0)), timeout=30)

@@ -141,7 +141,7 @@ def test_answers_on_one_connection_are_not_delayed(rest):
 
 
 def test_requests_of_disconnected_clients_are_not_executed(serve):
-    server = serve(max_workers=1)
+    server = serve(grpc_max_threads=1)
     seen: list = []
     server.predict({"signature_name": "slow", "inputs": 0})
     server.server.calls.observers.append(seen.append)

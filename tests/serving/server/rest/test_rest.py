@@ -163,7 +163,7 @@ def test_the_graph_stops_at_the_time_limit(serve, eventually):
 
 
 def test_rest_shares_the_queue_of_grpc_and_descriptions_need_no_thread(serve):
-    server = serve(max_workers=1, max_queued_requests=4)
+    server = serve(grpc_max_threads=1, max_queued_requests=4)
     body = {"signature_name": "slow", "inputs": 0.25}
     server.predict(body)
     with concurrent.futures.ThreadPoolExecutor(20) as pool:
