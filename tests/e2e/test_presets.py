@@ -122,7 +122,7 @@ def test_cats_vs_dogs_full_rejects_the_empty_files(run: Any):
     outcome, _ = run("cats_vs_dogs_full", "PetImages", *share)
     assert outcome.exit_code == 0, outcome.verdict
     assert outcome.summary["data"]["by_reason"]["zero_byte"] == 2
-    assert set(outcome.summary["metrics"]) == {"train", "validation"}
+    assert set(outcome.summary["metrics"]) == {"validation"}
 
 
 def test_cats_vs_dogs_augmented_is_pushed(run: Any):
