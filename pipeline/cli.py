@@ -37,9 +37,8 @@ def main() -> None:
 def _run() -> None:
     import gc
     import os
-    import sys
 
-    from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
+    from imgpipe.models.errors import ImgpipeError, ResourceError
     from imgpipe.pipeline.command_line import standard_streams
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # no INFO lines, such as those of the build
@@ -50,50 +49,17 @@ def _run() -> None:
     from imgpipe.pipeline.application import app
 
     try:
-        app(args=[_expanded(argument) for argument in sys.argv[1:]], standalone_mode=True)
+        app(standalone_mode=True)
     except ImgpipeError as error:
         _end(str(error), error.exit_code)
-    except (OSError, RuntimeError) as error:
-        if not (sentence := _about_path(error)):
+    except PermissionError as error:  # also below a folder that this user may not enter
+        if error.filename is None:
             raise
-        permission = isinstance(error, PermissionError)
-        _end(sentence, ResourceError.exit_code if permission else ConfigError.exit_code)
-
-
-def _about_path(error: OSError | RuntimeError) -> str:
-    """Return a sentence about a path that no command can use, "" for another error.
-
-    Python's tests for files and folders raise such errors, too.
-    """
-    import errno
-    import sys
-
-    if isinstance(error, RuntimeError):
-        if str(error) != "Could not determine home directory.":  # of `Path.expanduser`
-            return ""
-        given = [text for text in sys.argv[1:] if text.rpartition("=")[2].startswith("~")]
-        return f"there is no home folder for {', '.join(given) or '~'}. Write the path without ~."
-    if error.filename is None:
-        return ""
-    if isinstance(error, PermissionError):  # also below a folder that this user may not enter
-        return (
+        _end(
             f"no permission for {error.filename}: {error.strerror or error}. Give this user access "
-            "to it and to the folders above it, or name another place."
+            "to it and to the folders above it, or name another place.",
+            ResourceError.exit_code,
         )
-    if error.errno == errno.ENAMETOOLONG:
-        limits = "a name may have 255 bytes, and a path 4,095"
-        return f"the path {error.filename} is too long: {limits}. Use a shorter one."
-    return ""
-
-
-def _expanded(argument: str) -> str:
-    """Expand the home folder in ``--option=~/file``; shells do so only after a blank."""
-    import os
-
-    option, equals, value = argument.partition("=")
-    if option.startswith("--") and value.startswith("~"):
-        return f"{option}{equals}{os.path.expanduser(value)}"  # noqa: PTH111  # keeps unknown users
-    return argument
 
 
 def _end(sentence: str, exit_code: int) -> None:

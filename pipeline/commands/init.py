@@ -65,7 +65,6 @@ def init(
     """Inspect the source and write a commented configuration that fits it."""
     from imgpipe.components.example_gen.sources import absolute, open_source
     from imgpipe.components.report.text import plural
-    from imgpipe.pipeline.execution import preconditions
 
     if output.exists() and not force:
         raise ConfigError(
@@ -76,7 +75,6 @@ def init(
     source = absolute(source, Path.cwd())
     scan = open_source(source).scan()
     config, notes = propose(scan, source)
-    preconditions.require_unicode(config)
     try:
         atomic_write(output, text(config, notes, None if everything else output.name))
     except OSError as error:

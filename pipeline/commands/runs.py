@@ -28,7 +28,6 @@ STATUS = {
     "damaged": ("damaged", "red"),
     "working": ("working", "cyan"),
 }
-_BARS = "▁▂▃▄▅▆▇█"
 _SHOWN = 3  # changes that are shown of each kind; all are in the JSON
 _LONGEST_VALUE = 30
 _EXAMPLES = """Examples:\n
@@ -112,28 +111,20 @@ def _changes(changes: Sequence[Change] | Any) -> list[dict[str, Any]]:
 
 
 def _print(out: Path, rows: Sequence[dict[str, Any]], total: int) -> None:
-    from imgpipe.components.report.text import NONE, plural
+    from imgpipe.components.report.text import plural
 
     console = new_console()
     headings = ("started", "verdict", "accuracy", "images", "version", "time")
     lines = [headings, *map(_cells, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    # Where the table does not fit, each run takes two lines, with the names of the figures.
-    narrow = console.is_terminal and console.width < sum(widths) + 2 * (len(widths) - 1)
     for number, cells in enumerate(lines):
         padded = [f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)]
         if number == 0:
-            if not narrow:
-                console.print(f"[bold]{'  '.join(padded)}[/]")
+            console.print(f"[bold]{'  '.join(padded)}[/]")
             continue
         row = rows[number - 1]
         padded[1] = f"[{STATUS[row['status']][1]}]{padded[1]}[/]"
-        if narrow:
-            known = [_named(*pair) for pair in zip(headings, cells, strict=True) if pair[1] != NONE]
-            console.print(f"{padded[0]}  {padded[1]}")
-            console.print(f"  {', '.join(known[2:])}")
-        else:
-            console.print("  ".join(padded).rstrip())
+        console.print("  ".join(padded).rstrip())
         if row["status"] == "damaged":
             file = Path(row["folder"]) / "summary.json"
             console.print(f"  [dim]its summary cannot be read: {escape(str(file))}[/]")
@@ -142,7 +133,7 @@ def _print(out: Path, rows: Sequence[dict[str, Any]], total: int) -> None:
     accuracies = [_decisive(row) for row in rows if row["accuracy"] is not None]
     if len(accuracies) > 1:
         low, high = min(accuracies), max(accuracies)
-        console.print(f"accuracy  {sparkline(accuracies)}  between {low:.3f} and {high:.3f}")
+        console.print(f"accuracy between {low:.3f} and {high:.3f}")
     counted = plural(total, "run") if len(rows) == total else f"{len(rows)} of {total:,} runs"
     console.print(f"{counted} in {escape(str(out))}")
 
@@ -159,11 +150,6 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         NONE if row["version"] is None else str(row["version"]),
         seconds(row["seconds"]),
     )
-
-
-def _named(heading: str, cell: str) -> str:
-    """Return a cell of a table that has no headings, because the terminal is narrow."""
-    return f"{heading} {cell}" if heading in ("accuracy", "version", "images") else cell
 
 
 def _decisive(row: dict[str, Any]) -> float:
@@ -208,15 +194,3 @@ def short(value: Any) -> str:
     """Format a value of the configuration; of a long one, only its end is shown."""
     text = '""' if value == "" else str(value)
     return text if len(text) <= _LONGEST_VALUE else f"…{text[-_LONGEST_VALUE:]}"
-
-
-def sparkline(values: Sequence[float]) -> str:
-    """Draw numbers as a line of bars, the lowest number as the lowest bar.
-
-    Args:
-        values: At least one number.
-    """
-    low, high = min(values), max(values)
-    # From the lowest value, since accuracies differ little from each other compared with 0.
-    steps = (len(_BARS) - 1) / (high - low) if high > low else 0
-    return "".join(_BARS[round((value - low) * steps)] for value in values)

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -98,7 +96,11 @@ class Beam(SettingsSection):
                     f'received beam.runner = "{self.runner}"'
                 )
         self._require_address()
-        self._require_workers()
+        if self.environment in _NEEDED and not self.environment_config:
+            raise ValueError(
+                f'beam.environment = "{self.environment}" needs {_NEEDED[self.environment]} in '
+                "beam.environment_config"
+            )
         return self
 
     def _require_address(self) -> None:
@@ -113,41 +115,3 @@ class Beam(SettingsSection):
                 f"{', and only one of them' if len(wanted) > 1 else ''}, received "
                 + ", ".join(f"{name} = {getattr(self, name)!r}" for name in wanted)
             )
-
-    def _require_workers(self) -> None:
-        config = self.environment_config
-        if self.environment == "LOOPBACK" and config:
-            raise ValueError(
-                "beam.environment_config has no effect with LOOPBACK, whose workers run in this "
-                f"process; remove it, received {config!r}"
-            )
-        if self.environment in _NEEDED and not config:
-            raise ValueError(
-                f'beam.environment = "{self.environment}" needs {_NEEDED[self.environment]} in '
-                "beam.environment_config"
-            )
-        if (
-            self.environment == "EXTERNAL"
-            and not re.match(_HOST_PORT, config)
-            and config[:1] != "{"  # Beam also takes the address in a JSON object
-        ):
-            raise ValueError(
-                "beam.environment_config must be the address HOST:PORT of a worker pool with "
-                f"EXTERNAL, received {config!r}"
-            )
-        on_cluster = self.runner in ("flink", "spark", "portable")
-        if on_cluster and self.environment in ("", "PROCESS") and config:
-            _require_command(config)
-
-
-def _require_command(config: str) -> None:
-    try:
-        command = json.loads(config)["command"]
-    except (ValueError, KeyError, TypeError):
-        command = None
-    if not isinstance(command, str) or not command:
-        raise ValueError(
-            "beam.environment_config must be JSON with the program that starts a worker with "
-            'PROCESS, such as {"command": "/opt/venv/bin/imgpipe-beam-worker"}, received '
-            f"{config!r}"
-        )

@@ -44,9 +44,6 @@ _BY_TEXT = {
     **{os.strerror(number): sentence for number, sentence in _BY_NUMBER.items()},
 }
 
-#: Errors of the operating system when another file is in the way; TensorFlow passes them on.
-_IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM)
-
 
 class Interrupted(ImgpipeError):
     """The run was stopped by Ctrl-C or SIGTERM."""
@@ -101,9 +98,12 @@ def known(error: BaseException, out: Path) -> BaseException:
     if any(map(_is_of_metadata, causes)):
         return metadata_file.cannot_be_used(out)
     for one in causes:
-        if path := _blocking_path(one, out):
+        if not isinstance(one, OSError) or not isinstance(one.filename, str):
+            continue
+        if Path(one.filename).is_relative_to(out):
             return ResourceError(
-                f"{path} cannot be used. Move it away, or choose another folder with --out OUT."
+                f"{one.filename} ({one.strerror}) cannot be used. Move it away, or choose another "
+                "folder with --out OUT."
             )
     return error
 
@@ -140,14 +140,3 @@ def _is_of_metadata(error: BaseException) -> bool:
     # TFX raises an error of its own after several attempts to open the database.
     opening = file.parts[-3:] == ("tfx", "orchestration", "metadata.py")
     return opening or "ml_metadata" in file.parts or file == Path(metadata_file.__file__)
-
-
-def _blocking_path(error: BaseException, out: Path) -> str:
-    """Return the path in the output folder that caused the error and the reason; otherwise ""."""
-    if isinstance(error, OSError):
-        name = error.filename
-        below = isinstance(name, str) and Path(name).is_relative_to(out)
-        return f"{name} ({error.strerror})" if below else ""
-    text = str(error).lower()
-    words = any(os.strerror(number).lower() in text for number in _IN_THE_WAY)
-    return cause(error) if words and str(out) in str(error) else ""

@@ -6,10 +6,8 @@ network.
 
 from __future__ import annotations
 
-from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings import ModelSettings
 from imgpipe.pipeline import inputs as run_inputs
-from imgpipe.pipeline.configuration import flat_settings
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.source import require_classes, require_outside
 
@@ -24,7 +22,6 @@ def check(config: Config) -> None:
         ConfigError: A setting does not fit the others, the files or the classes.
     """
     run_inputs.check_files(config)
-    require_unicode(config)
     require_outside(config)
     require_classes(config)
 
@@ -50,22 +47,3 @@ def check_layers(settings: ModelSettings) -> None:
     network = keras.Model(pixels, settings.backbone_spec().build(pixels))
     if tuned:
         cuts.layer_at(network, tuned)
-
-
-def require_unicode(config: Config) -> None:
-    """Refuse settings that no file can hold, such as paths of older file systems.
-
-    Args:
-        config: The configuration.
-
-    Raises:
-        ConfigError: A setting is not UTF-8.
-    """
-    for name, value in flat_settings.flat(config.model_dump()):
-        try:
-            str(value).encode()
-        except UnicodeEncodeError:
-            raise ConfigError(
-                f"{name}: {value!r} is not UTF-8, so that a run cannot record it. Rename the "
-                "folder, or use a link to it."
-            ) from None

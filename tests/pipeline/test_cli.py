@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from imgpipe.pipeline.output import run_lock
-from imgpipe.pipeline.published import pushed_models
 from tests import json_formats, python_program
 from tests.images import class_folders
 
@@ -55,6 +54,7 @@ def test_help_imports_only_what_it_needs_to_print():
         "imgpipe.pipeline.command_line",
         "imgpipe.pipeline.output",
         "imgpipe.pipeline.application",
+        "imgpipe.pipeline.command_line.browser",
         "imgpipe.pipeline.command_line.options",
         "imgpipe.pipeline.command_line.output_files",
         "imgpipe.pipeline.output.quarantine_folder",
@@ -296,14 +296,6 @@ def test_options_that_would_have_no_effect_are_refused(tmp_path: Path, arguments
     assert expected in result.stderr
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path):
-    (tmp_path / "file").touch()
-    result = imgpipe("demo", "--out", "file/new", cwd=tmp_path)
-    assert result.returncode == 5, result.stdout + result.stderr
-    assert re.search(r"cannot write (to )?\S*file/new: (Not a dir|File ex)", result.stderr)
-    assert "Traceback" not in result.stderr
-
-
 @pytest.mark.parametrize("place", [(), ("model",)])
 def test_serve_and_rollback_find_the_versions_of_a_run(tmp_path: Path, place: tuple[str, ...]):
     (tmp_path / "model" / "1").mkdir(parents=True)
@@ -312,18 +304,6 @@ def test_serve_and_rollback_find_the_versions_of_a_run(tmp_path: Path, place: tu
     assert "no_such_flag" in result.stderr, "the versions were found, the server's flags are read"
     result = imgpipe("rollback", folder)
     assert result.returncode == 5 and "every version is missing or damaged" in result.stderr
-
-
-@pytest.mark.parametrize("place", [".", "variables/..", "../current"])
-def test_a_version_is_known_by_its_number_from_any_path_to_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
-):
-    version = tmp_path / "model" / "3"
-    (version / "variables").mkdir(parents=True)
-    (version / "saved_model.pb").touch()
-    (tmp_path / "model" / "current").symlink_to("3")
-    monkeypatch.chdir(version)
-    assert pushed_models.locate(Path(place)) == (version.parent, version)
 
 
 def test_a_folder_that_may_not_be_entered_is_named_without_a_traceback():
@@ -338,28 +318,6 @@ def test_a_folder_that_may_not_be_entered_is_named_without_a_traceback():
     assert result.returncode == 5, result.stderr
     assert "no permission for /shut/out: Permission denied. Give this user" in result.stderr
     assert "Traceback" not in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("~nobody-here/out", "no home folder for ~nobody-here/out. Write the path without ~."),
-        ("n" * 300, "is too long: a name may have 255 bytes"),
-    ],
-)
-def test_a_path_that_cannot_exist_is_named_without_a_traceback(path: str, expected: str):
-    result = imgpipe("runs", path)
-    assert result.returncode == 2, result.stderr
-    assert expected in result.stderr and "Traceback" not in result.stderr
-
-
-def test_the_home_folder_is_expanded_after_an_equals_sign(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    result = imgpipe("check", str(photos), "--json=~/check.json", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert (tmp_path / "check.json").is_file()
 
 
 def test_the_old_spelling_of_a_run_is_noted(photos: Path, tmp_path: Path):
@@ -378,21 +336,6 @@ def test_a_folder_in_place_of_a_file_is_refused_before_any_work(tmp_path: Path):
     assert result.stdout == ""
 
 
-def test_init_writes_a_file_whose_name_is_not_utf8(photos: Path, tmp_path: Path):
-    result = imgpipe("init", str(photos), "-o", os.fsdecode(b"\xff.toml"), cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert "imgpipe run --config '\\udcff.toml'" in (tmp_path / "\udcff.toml").read_text()
-
-
-def test_a_configuration_may_be_a_pipe(photos: Path):
-    command = f'{sys.executable} -m imgpipe.pipeline.cli run --config <(echo "[traim]")'
-    result = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert result.returncode == 2
-    assert "unknown key 'traim'; did you mean 'train'?" in result.stderr
-
-
 def test_init_writes_toml_whatever_the_names_of_classes_and_file(tmp_path: Path):
     for label in ("a\n[run]", "b\x01\x1b[31m"):
         (tmp_path / "photos" / label).mkdir(parents=True)
@@ -408,9 +351,7 @@ def test_init_writes_toml_whatever_the_names_of_classes_and_file(tmp_path: Path)
     ("folder", "output", "expected"),
     [
         ("photos", "missing/x.toml", "--output missing/x.toml: its folder does not exist"),
-        ("photos", "photos/a/1.jpg/x.toml", "1.jpg/x.toml: its folder does not exist"),
         ("photos", "-", "--output takes the name of a file"),
-        ("p\udcff", "x.toml", "is not UTF-8, so that a run cannot record it"),
     ],
 )
 def test_init_refuses_what_it_cannot_write(tmp_path: Path, folder, output, expected):
@@ -443,21 +384,6 @@ def test_no_model_is_a_missing_resource_for_every_command(tmp_path: Path, comman
         assert f"Received: {received}" in result.stderr
 
 
-def test_messages_name_their_subject_once(photos: Path):
-    result = imgpipe(
-        "run",
-        str(photos),
-        "--set",
-        "evaluate.cross_validate=3",
-        "--set",
-        "fine_tune.mode=on",
-    )
-    assert result.returncode == 2
-    assert result.stderr.startswith("imgpipe: config: evaluate.cross_validate cannot")
-    result = imgpipe("predict", str(next(photos.rglob("*.png"))), "--timeout", "0")
-    assert result.stderr.startswith("imgpipe: timeout must be a number of seconds above 0")
-
-
 def test_predict_without_a_server_ends_with_exit_code_5(photos: Path):
     image = next(photos.rglob("*.png"))
     result = imgpipe("predict", str(image), "--server", "127.0.0.1:9", "--timeout", "2")
@@ -484,12 +410,6 @@ def test_doctor_checks_this_machine(tmp_path: Path):
 def test_presets_are_listed_with_what_is_expected():
     listed = imgpipe("presets").stdout.splitlines()
     assert any(re.match(r"cats_vs_dogs_inception +\S*0\.\d", line) for line in listed), listed
-
-
-def test_doctor_says_that_there_is_no_output_folder_yet(tmp_path: Path):
-    result = imgpipe("doctor", str(tmp_path / "gone"))
-    assert result.returncode == 0, result.stdout
-    assert "does not exist yet; a run creates it" in result.stdout
 
 
 SUMMARISED = {
@@ -710,12 +630,3 @@ def test_a_misspelled_output_folder_of_predict_is_named(photos: Path):
     assert (
         "There is no folder 'imgpipe-ou', so --model was taken for a model's name" in result.stderr
     )
-
-
-def test_the_shell_can_complete_commands():
-    import typer
-
-    from imgpipe.pipeline.application import app
-
-    options = {name for one in typer.main.get_command(app).params for name in one.opts}
-    assert {"--install-completion", "--show-completion"} <= options

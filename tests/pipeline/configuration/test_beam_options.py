@@ -39,16 +39,6 @@ def options(**beam: object) -> list[str]:
         ({"runner": "spark", "spark_master_url": "h:7077"}, "expected: Address of Spark's mas"),
         ({**FLINK, "environment": "EXTERNAL"}, 'EXTERNAL" needs the address HOST:PORT of a worker'),
         ({**FLINK, "environment": "DOCKER"}, 'DOCKER" needs an image in which imgpipe is inst'),
-        (
-            {**FLINK, "environment": "EXTERNAL", "environment_config": "pool"},
-            "must be the address HOST:PORT of a worker pool with EXTERNAL, received 'pool'",
-        ),
-        (
-            {**FLINK, "environment": "LOOPBACK", "environment_config": "x"},
-            "no effect with LOOPBACK",
-        ),
-        ({**FLINK, "environment_config": "/bin/boot"}, "must be JSON with the program that starts"),
-        ({**FLINK, "environment_config": '{"env": {}}'}, "received '{\"env\": {}}'"),
         ({**FLINK, "args": ["--runner=FlinkRunner"]}, "both name the engine; remove one of them"),
     ],
 )
