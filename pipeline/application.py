@@ -89,9 +89,8 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import distributions
 
-        names = ("imgpipe", "imgpipe-client")  # the client's distribution has this module too
         # Unlike `version`, `distributions` raises no error for one that is not installed.
-        installed = [found.version for name in names for found in distributions(name=name)]
+        installed = [found.version for found in distributions(name="imgpipe")]
         typer.echo(f"imgpipe {next(iter(installed), 'of unknown version')}")
         raise typer.Exit
 

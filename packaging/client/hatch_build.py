@@ -10,6 +10,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 _SOURCE = Path(__file__).resolve().parents[2] / "src"
+_PACKAGE = _SOURCE / "imgpipe" / "__init__.py"  # what it imports lazily is not part of the client
 _CLIENT = _SOURCE / "imgpipe" / "serving" / "client"  # with all its modules and the protos
 
 
@@ -64,5 +65,6 @@ def _with_imports(files: Iterable[Path]) -> set[Path]:
         file = waiting.pop()
         if file not in found:
             found.add(file)
-            waiting += [imported for name in _imports(file) if (imported := _file(name))]
+            if file != _PACKAGE:
+                waiting += [imported for name in _imports(file) if (imported := _file(name))]
     return found
