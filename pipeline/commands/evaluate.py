@@ -145,9 +145,9 @@ def evaluate(
         seen = None
         if uri := model.training_images:
             with display.step("comparing with training"):
-                from imgpipe.pipeline.published.seen_images import KnownImages
+                from imgpipe.pipeline.published.seen_images import seen_images
 
-                seen = KnownImages.of(uri).among(judged.hashes)
+                seen = seen_images(uri, judged.hashes)
         found = evaluation_facts.facts(model, request.scan.source, judged, seen, request.threshold)
         if with_images:
             with display.step("explaining mistakes"):

@@ -82,16 +82,14 @@ class Judged:
     Attributes:
         rows: The images that were judged, with their predictions.
         hashes: Perceptual hashes by content hash, of the images that were judged.
-        undecodable: Paths and reasons of files that give no image: those in `unusable`, and images
-            that the served signature does not decode.
-        unusable: The part of them that cannot be read, or that the source rejects.
+        undecodable: Paths and reasons of files that cannot be read, that the source rejects or that
+            the served signature does not decode.
         unknown: Number of images by label, of labels that are none of the model's classes.
     """
 
     rows: list[Row] = field(default_factory=list)
     hashes: dict[str, bytes] = field(default_factory=dict)
     undecodable: list[tuple[str, str]] = field(default_factory=list)
-    unusable: list[tuple[str, str]] = field(default_factory=list)
     unknown: collections.Counter[str] = field(default_factory=collections.Counter)
 
 
@@ -149,11 +147,8 @@ def _judged(records: Iterator[ImageRecord], found: Judged) -> Iterator[ImageReco
     """Yield the images that can be judged, and note the others."""
     for record in records:
         progress.advance(1, "images")
-        unread = record.problem or record.read_error
-        if why := unread or record.decode_error:
+        if why := record.problem or record.read_error or record.decode_error:
             found.undecodable.append((record.path, why.splitlines()[0]))
-            if unread:
-                found.unusable.append(found.undecodable[-1])
         elif record.label_index < 0:
             found.unknown[record.label] += 1
         else:

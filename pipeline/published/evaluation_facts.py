@@ -14,7 +14,6 @@ from imgpipe.pipeline.published.evaluation import Judged, Model
 
 if TYPE_CHECKING:
     from imgpipe.components.report.metrics import Row
-    from imgpipe.pipeline.published.seen_images import Seen
 
 SCHEMA = 1  # of the file that --json writes
 _NAMED = 20  # images and labels of each kind that are named
@@ -22,7 +21,7 @@ _EXPLAINED = 3  # files that a sentence names with their reasons
 
 
 def facts(
-    model: Model, source: str, judged: Judged, seen: Mapping[str, Seen] | None, threshold: float
+    model: Model, source: str, judged: Judged, seen: Mapping[str, str] | None, threshold: float
 ) -> dict[str, Any]:
     """Compute what ``--json`` writes; `imgpipe.pipeline.records` declares it.
 
@@ -30,8 +29,8 @@ def facts(
         model: The version that was evaluated.
         source: Name of the source of the images.
         judged: The predictions.
-        seen: The images that the run of the version had, by content hash; None if that is not
-            known.
+        seen: The split of each image that the run of the version had, by content hash; None if
+            that is not known.
         threshold: Accuracy that the model has to reach; 0 if it has to reach none.
 
     Raises:
@@ -50,7 +49,7 @@ def facts(
     summary = table.summary()
     name = dict(enumerate(model.vocabulary))
     # Images that the model was made with raise the accuracy, so it is computed without them too.
-    used = {key for key, one in (seen or {}).items() if one.split != names.TEST}
+    used = {key for key, split in (seen or {}).items() if split != names.TEST}
     new = [row for row in judged.rows if row.image_hash not in used]
     excluded = len(judged.undecodable) + judged.unknown.total()
     found = {
@@ -69,7 +68,6 @@ def facts(
         "reliability": table.reliability(),
         "slices": kinds.summary(),
         "mistakes": table.mistakes(),
-        "unusable": _named(judged.unusable),
         "undecodable": _named(judged.undecodable),
         "unknown_labels": dict(sorted(judged.unknown.items())),
         "seen": None if seen is None else _count_seen(judged.rows, seen),
@@ -94,15 +92,14 @@ def _named(files: Sequence[tuple[str, str]]) -> dict[str, Any]:
     return {"count": len(files), "first": first}
 
 
-def _count_seen(rows: Sequence[Row], seen: Mapping[str, Seen]) -> dict[str, Any]:
-    """Count the images that the run had, by kind and by its split."""
-    there = [(row, seen[row.image_hash]) for row in rows if row.image_hash in seen]
-    counts = collections.Counter((one.kind, one.split) for _, one in there)
-    by_kind: dict[str, dict[str, int]] = {}
-    for (kind, split), count in sorted(counts.items()):
-        by_kind.setdefault(kind, {})[split] = count
-    first = [{"path": row.path, "kind": one.kind, "split": one.split} for row, one in there]
-    return {"count": len(there), "by_kind": by_kind, "first": first[:_NAMED]}
+def _count_seen(rows: Sequence[Row], seen: Mapping[str, str]) -> dict[str, Any]:
+    """Count the images that the run had, by its split."""
+    there = [(row.path, seen[row.image_hash]) for row in rows if row.image_hash in seen]
+    return {
+        "count": len(there),
+        "by_split": dict(sorted(collections.Counter(split for _, split in there).items())),
+        "first": [{"path": path, "split": split} for path, split in there[:_NAMED]],
+    }
 
 
 def _verdict(found: Mapping[str, Any]) -> str:
@@ -123,11 +120,10 @@ def _verdict(found: Mapping[str, Any]) -> str:
 def _excluded(judged: Judged) -> str:
     """Say how many images could not be judged, and why; "" if there are none."""
     sentences = []
-    if judged.unusable:
-        reasons = "; ".join(f"{path}: {why}" for path, why in judged.unusable[:_EXPLAINED])
-        sentences.append(f"{plural(len(judged.unusable), 'file')} could not be used ({reasons}).")
-    if damaged := len(judged.undecodable) - len(judged.unusable):
-        sentences.append(f"{plural(damaged, 'image')} cannot be decoded by the model.")
+    if judged.undecodable:
+        reasons = "; ".join(f"{path}: {why}" for path, why in judged.undecodable[:_EXPLAINED])
+        count = plural(len(judged.undecodable), "file")
+        sentences.append(f"{count} cannot be read or decoded ({reasons}).")
     if judged.unknown:
         labels = ", ".join(sorted(label or "no label" for label in judged.unknown)[:_NAMED])
         count = plural(judged.unknown.total(), "image")
@@ -166,34 +162,24 @@ def _warnings(found: Mapping[str, Any], judged: Judged) -> list[str]:
 
 def _about_seen(seen: Mapping[str, Any], without: Mapping[str, Any] | None) -> Iterator[str]:
     """Yield sentences about images of the run: those that it used, and those of its test split."""
-    used, listed = _matches(seen, (names.TRAIN, names.VALIDATION))
-    rest = "No image is new to the model."
-    if without:
-        rest = (
-            f"Without them the accuracy is {without['accuracy']:.3f} ({without['correct']:,} of "
-            f"{without['count']:,} correct)."
+    counts = seen["by_split"]
+    unused = counts.get(names.TEST, 0)
+    if used := seen["count"] - unused:
+        rest = "No image is new to the model."
+        if without:
+            rest = (
+                f"Without them the accuracy is {without['accuracy']:.3f} ({without['correct']:,} "
+                f"of {without['count']:,} correct)."
+            )
+        listed = ", ".join(
+            f"{n:,} in {split}" for split, n in counts.items() if split != names.TEST
         )
-    if used:
         yield (
-            f"{used:,} of these images were in the data of the run that made the model "
-            f"({listed}), so the accuracy is too high. {rest}"
+            f"{used:,} of these images, or near-duplicates of them, were in the data of the run "
+            f"that made the model ({listed}), so the accuracy is too high. {rest}"
         )
-    unused, listed = _matches(seen, (names.TEST,))
     if unused:
         yield (
-            f"The run that made the model had {unused:,} of these images in its test split "
-            f"({listed}). It neither trained nor decided with that split, so they do not raise the "
-            "accuracy."
+            f"The run that made the model had {unused:,} of these images in its test split. It "
+            "neither trained nor decided with that split, so they do not raise the accuracy."
         )
-
-
-def _matches(seen: Mapping[str, Any], splits: Sequence[str]) -> tuple[int, str]:
-    """Return the number of images that were in some splits of the run, in all and by kind."""
-    how = {"identical": "identical to", "near_duplicate": "nearly identical to"}
-    counts = {
-        f"{how[kind]} {split} images": count
-        for kind, by_split in seen["by_kind"].items()
-        for split, count in by_split.items()
-        if split in splits
-    }
-    return sum(counts.values()), ", ".join(f"{count:,} {what}" for what, count in counts.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from imgpipe.pipeline.records.base import ClassMetrics, Document, Interval, Probability, Record
 
@@ -68,17 +68,16 @@ class ExcludedFile(Record):
 
 
 class ExcludedFiles(Record):
-    """Files that could not be evaluated for one kind of reason."""
+    """Files that could not be evaluated."""
 
     count: Annotated[int, "Number of files."]
     first: Annotated[list[ExcludedFile], "The first of these files."]
 
 
 class SeenImage(Record):
-    """An image that was in the data of the run that made the model."""
+    """An image, or a near-duplicate of one, that was in the data of the run of the model."""
 
     path: Annotated[str, "Path in the source."]
-    kind: Annotated[Literal["identical", "near_duplicate"], "How similar the two images are."]
     split: Annotated[str, "Split of the image in the run."]
 
 
@@ -86,9 +85,7 @@ class Seen(Record):
     """Images that were in the data of the run that made the model."""
 
     count: Annotated[int, "Number of images."]
-    by_kind: Annotated[
-        dict[str, dict[str, int]], "Number of images by kind, and by split in the run."
-    ]
+    by_split: Annotated[dict[str, int], "Number of images by split in the run."]
     first: Annotated[list[SeenImage], "The first of these images."]
 
 
@@ -113,10 +110,6 @@ class Evaluation(Accuracy, Document):
     reliability: Annotated[list[Bin], "Accuracy by probability."]
     slices: Annotated[list[Slice], "Accuracy by kind of image."]
     mistakes: Annotated[list[Mistake], "The most confident mistakes."]
-    unusable: Annotated[
-        ExcludedFiles,
-        "The files of `undecodable` that could not be read, or that the source rejects.",
-    ]
     undecodable: Annotated[
         ExcludedFiles, "Files that could not be read or decoded; they are not evaluated."
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -82,11 +83,12 @@ def test_unknown_labels_and_undecodable_images_are_counted(out, photos):
     found = answer("--model", out / "model" / "1", "--data", photos)
     assert (found["images"], found["count"]) == (8, 6)
     assert found["unknown_labels"] == {"lizard": 1}
-    assert (found["undecodable"]["count"], found["unusable"]["count"]) == (1, 0)
+    assert found["undecodable"]["count"] == 1
     assert found["undecodable"]["first"][0]["path"] == "paper/broken.jpg"
-    assert found["warnings"][0] == (
-        "Not evaluated: 1 image cannot be decoded by the model. 1 image has a label that is "
-        "no class of the model (lizard)."
+    assert re.fullmatch(
+        r"Not evaluated: 1 file cannot be read or decoded \(paper/broken.jpg: .*\)\. 1 image has a "
+        r"label that is no class of the model \(lizard\)\.",
+        found["warnings"][0],
     )
     assert found["warnings"][-1].startswith("All evaluated images are of the class paper")
     assert found["per_class"]["rock"]["recall"] is None
@@ -97,9 +99,10 @@ def test_files_that_cannot_be_read_are_named_with_the_reason(out, photos):
     found = answer("--model", out, "--data", photos)
     assert (found["images"], found["count"]) == (13, 12)
     gone = {"path": "paper/gone.png", "why": "No such file or directory"}
-    assert found["unusable"] == found["undecodable"] == {"count": 1, "first": [gone]}
+    assert found["undecodable"] == {"count": 1, "first": [gone]}
     assert found["warnings"][0] == (
-        "Not evaluated: 1 file could not be used (paper/gone.png: No such file or directory)."
+        "Not evaluated: 1 file cannot be read or decoded (paper/gone.png: No such file or "
+        "directory)."
     )
 
 
@@ -190,22 +193,24 @@ def test_images_that_were_in_the_training_data_are_found(out, photos, tmp_path):
     shutil.copy(trained / "50.png", photos / "rock" / "same.png")
     Image.open(trained / "51.png").resize((100, 100)).save(photos / "rock" / "near.jpg")
     found = answer("--model", copy, "--data", photos)
-    assert found["seen"]["by_kind"] == {"identical": {"train": 1}, "near_duplicate": {"train": 1}}
-    seen = {row["path"]: row["kind"] for row in found["seen"]["first"]}
-    assert seen == {"rock/same.png": "identical", "rock/near.jpg": "near_duplicate"}
+    assert found["seen"]["by_split"] == {"train": 2}
+    seen = {row["path"] for row in found["seen"]["first"]}
+    assert seen == {"rock/same.png", "rock/near.jpg"}
     assert (found["count"], found["unseen"]["count"]) == (14, 12)
-    assert "2 of these images were in the data of the run" in found["warnings"][0]
+    assert (
+        "2 of these images, or near-duplicates of them, were in the data of the run"
+        in found["warnings"][0]
+    )
 
 
 def test_images_of_the_test_split_do_not_make_the_accuracy_too_high(out, photos, tmp_path):
     copy = shutil.copytree(out / "model", tmp_path / "out" / "model").parent
     _as_training_data(copy, photos, names.TEST)
     found = answer("--model", copy, "--data", photos)
-    assert found["seen"]["by_kind"] == {"identical": {"test": 12}} and found["unseen"] is None
+    assert found["seen"]["by_split"] == {"test": 12} and found["unseen"] is None
     assert found["warnings"] == [
-        "The run that made the model had 12 of these images in its test split (12 identical to "
-        "test images). It neither trained nor decided with that split, so they do not raise the "
-        "accuracy."
+        "The run that made the model had 12 of these images in its test split. It neither trained "
+        "nor decided with that split, so they do not raise the accuracy."
     ]
 
 
@@ -222,6 +227,6 @@ def test_what_cannot_be_is_refused(out, photos, tmp_path):
     for file in photos.glob("*/*"):
         file.write_bytes(b"no image")
     with pytest.raises(
-        ConfigError, match=r"no image could be evaluated. 12 images cannot be decoded"
+        ConfigError, match=r"no image could be evaluated. 12 files cannot be read or decoded"
     ):
         evaluate("--model", out, "--data", photos)
