@@ -24,7 +24,7 @@ from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.monitoring.request_log import RequestLog
 from imgpipe.serving.server.requests.calls import Call, Calls
 from imgpipe.serving.server.requests.pool import Refused, SheddingPool
-from imgpipe.serving.server.requests.predict import Handle, Spec
+from imgpipe.serving.server.requests.predict import Handle, Prediction, Spec
 from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import Code, StatusError, invalid
 from imgpipe.serving.server.versions import config as configs
@@ -60,14 +60,7 @@ class Services:
         with self._core.acquire(spec) as handle:
             call.version = handle.version
             answer = handle.predict(request.inputs, name, request.output_filter, call=call)
-        call.signature, call.rows = answer.signature_name, answer.rows
-        call.run_seconds = answer.run_seconds
-        response = predict_pb2.PredictResponse()
-        response.model_spec.name = handle.name
-        response.model_spec.signature_name = answer.signature_name
-        response.model_spec.version.value = handle.version
-        for alias, value in answer.outputs.items():
-            tensors.fill_typed(response.outputs[alias], value)
+        response = predict_response(handle, answer)
         self._log.record(request, response)
         return response
 
@@ -117,6 +110,17 @@ class Services:
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()
         return response
+
+
+def predict_response(handle: Handle, answer: Prediction) -> Any:
+    """Return a PredictResponse with the answer of a version."""
+    response = predict_pb2.PredictResponse()
+    response.model_spec.name = handle.name
+    response.model_spec.signature_name = answer.signature_name
+    response.model_spec.version.value = handle.version
+    for alias, value in answer.outputs.items():
+        tensors.fill_typed(response.outputs[alias], value)
+    return response
 
 
 def metadata_response(handle: Handle) -> Any:

@@ -97,8 +97,8 @@ class Handle:
             inputs: TensorProto or array by input name.
             signature_name: Name of the signature; empty for ``serving_default``.
             output_filter: Names of the outputs to return; empty for all.
-            call: The call, which is given up between two slices of rows when its time is over or
-                nobody waits for its answer; None for no limit.
+            call: The call, which learns what ran, and is given up between two slices of rows when
+                its time is over or nobody waits for its answer; None for no limit.
 
         Raises:
             StatusError: The request does not fit the model, or the graph fails on its values.
@@ -115,12 +115,15 @@ class Handle:
         found = self._run(signature, arrays, fetches, call)
         results = dict(zip(fetches, found, strict=True))
         first = next(iter(arrays.values()), None)
-        return Prediction(
+        answer = Prediction(
             signature_name=key,
             outputs={a: results[n] for a, n in zip(aliases, names, strict=True)},
             run_seconds=time.monotonic() - began,
             rows=1 if first is None or not first.ndim else len(first),
         )
+        if call is not None:
+            call.signature, call.rows, call.run_seconds = key, answer.rows, answer.run_seconds
+        return answer
 
     def _run(
         self,

@@ -15,11 +15,10 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote
 
-import numpy as np
 from google.protobuf import json_format
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -28,13 +27,13 @@ from starlette.routing import Mount, Route
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 
 from imgpipe.serving import tensors
-from imgpipe.serving.server import status
+from imgpipe.serving.server import services, status
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.monitoring.metrics import Metrics
 from imgpipe.serving.server.monitoring.request_log import RequestLog
 from imgpipe.serving.server.requests.calls import Call, Calls
 from imgpipe.serving.server.requests.pool import SheddingPool
-from imgpipe.serving.server.requests.predict import Handle, Prediction, Spec
+from imgpipe.serving.server.requests.predict import Handle, Spec
 from imgpipe.serving.server.rest import json_tensors
 from imgpipe.serving.server.rest.requests import (
     Bodies,
@@ -207,24 +206,15 @@ class RestApi:
                 )
             inputs = json_tensors.read(body, signature.inputs)
             answer = handle.predict(inputs, body.signature_name, call=call)
-        call.signature, call.rows = answer.signature_name, answer.rows
-        call.run_seconds = answer.run_seconds
         text = json_tensors.write(answer.outputs, by_row=body.by_row)
         if self._log.enabled:
-            self._record(handle, inputs, answer)
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = handle.name
+            request.model_spec.signature_name = answer.signature_name
+            for alias, value in inputs.items():
+                tensors.fill_compact(request.inputs[alias], value)
+            self._log.record(request, services.predict_response(handle, answer))
         return text
-
-    def _record(self, handle: Handle, inputs: Mapping[str, np.ndarray], answer: Prediction) -> None:
-        request, response = predict_pb2.PredictRequest(), predict_pb2.PredictResponse()
-        for message in (request, response):
-            message.model_spec.name = handle.name
-            message.model_spec.signature_name = answer.signature_name
-        response.model_spec.version.value = handle.version
-        for alias, value in inputs.items():
-            tensors.fill_compact(request.inputs[alias], value)
-        for alias, value in answer.outputs.items():
-            tensors.fill_typed(response.outputs[alias], value)
-        self._log.record(request, response)
 
 
 def _target(verb: str, path: str) -> tuple[Spec, str]:
@@ -258,8 +248,7 @@ def _status(states: Sequence[VersionState]) -> dict[str, Any]:
 
 def _metadata(handle: Handle) -> dict[str, Any]:
     signatures = get_model_metadata_pb2.SignatureDefMap()
-    for key, signature in handle.signatures.items():
-        signatures.signature_def[key].CopyFrom(signature)
+    services.metadata_response(handle).metadata[services.SIGNATURE_DEF].Unpack(signatures)
     described = json_format.MessageToDict(
         signatures, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )

@@ -9,7 +9,6 @@ another way; a proxy for the open internet writes such requests anew.
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 import ssl
 import threading
@@ -20,8 +19,8 @@ import uvicorn
 from starlette.responses import PlainTextResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from imgpipe.models.errors import ResourceError
 from imgpipe.serving.server import open_files
+from imgpipe.serving.server.errors import PortBusy
 
 HEAD_S = 10.0
 """Seconds for a complete head from its first byte, and for the first byte after connecting."""
@@ -102,7 +101,7 @@ class HttpPort:
         tls: The context of TLS; None for plain HTTP.
 
     Raises:
-        ResourceError: The address cannot be listened on.
+        PortBusy: The address cannot be listened on.
     """
 
     def __init__(
@@ -193,11 +192,5 @@ def _bound(host: str, port: int, another: str) -> socket.socket:
         bound.listen(_BACKLOG)
     except OSError as error:
         bound.close()
-        if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
-            advice = "the host is not an address of this machine. Choose another --host."
-        else:
-            taken = error.errno == errno.EADDRINUSE
-            why = "the port is taken" if taken else error.strerror
-            advice = f"{why}. Choose another port: {another}."
-        raise ResourceError(f"cannot listen on {host}:{port}: {advice}") from error
+        raise PortBusy.of(f"{host}:{port}", error, f"another port: {another}") from error
     return bound
