@@ -42,7 +42,8 @@ class SourceSettings:
         "found by its usual names.",
     )
     path_column: str = Field(
-        default="", description="Column of the path in a .csv file. Empty: path."
+        default="",
+        description="Column of the path in a .csv file. Empty: it is found by its usual names.",
     )
     split_column: str = Field(
         default="",
