@@ -22,10 +22,9 @@ _IMAGES = 40
 MAX_ROWS = 16_384
 """Rows of one request, whose outputs are in memory together."""
 _SLICE_ROWS = 64
-"""Rows that run at once; more were not faster."""
-_SLICE_IMAGES = 2
-"""How many images of the largest size run at once. With more, six requests with many such images
-kept all others waiting for 11 to 15 seconds."""
+"""Rows that run at once, with no more pixels than one image may have; more were not faster. Without
+the limit of pixels, six requests with many large images kept all others waiting for 11 to 15
+seconds."""
 
 
 def row_pixels(alias: str, value: np.ndarray, most: int) -> list[int]:
@@ -89,7 +88,7 @@ def slices(counts: Sequence[int], most: int) -> Iterator[slice]:
         )
     begin = total = 0
     for at, count in enumerate(counts):
-        too_large = most and total + count > _SLICE_IMAGES * most
+        too_large = most and total + count > most
         if at - begin == _SLICE_ROWS or (too_large and at > begin):
             yield slice(begin, at)
             begin, total = at, 0

@@ -123,8 +123,8 @@ def test_few_rows_and_few_pixels_run_at_once():
     handle = Handle("m", 1, runtime, max_pixels=100)
     assert len(handle.predict({"image_bytes": np.array([b"x"] * 100, object)}).outputs["y"]) == 100
     assert runtime.rows == [64, 36]
-    handle.predict({"image_bytes": np.array([small] * 5, object)})
-    assert runtime.rows[2:] == [2, 2, 1], "two images of the largest size at once"
+    handle.predict({"image_bytes": np.array([small] * 3, object)})
+    assert runtime.rows[2:] == [1, 1, 1], "as many pixels at once as one image may have"
     with pytest.raises(StatusError, match="16,384 are allowed"):
         handle.predict({"image_bytes": np.array([b"x"] * 20_000, object)})
 
