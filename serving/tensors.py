@@ -11,7 +11,6 @@ encodings, and both can be read:
 
 from __future__ import annotations
 
-import base64
 import math
 import sys
 from collections.abc import Sequence
@@ -201,14 +200,6 @@ def _begin(proto: Any, array: np.ndarray, dtype: DType) -> None:
     proto.tensor_shape.SetInParent()
     for size in array.shape:
         proto.tensor_shape.dim.add().size = size
-
-
-def text_of(item: bytes) -> str:
-    """Return bytes as text; those that are not UTF-8 as ``{"b64": "…"}``, as REST writes them."""
-    try:
-        return item.decode()
-    except UnicodeDecodeError:
-        return f'{{"b64": "{base64.b64encode(item).decode()}"}}'
 
 
 def fill_typed(proto: Any, array: np.ndarray) -> None:

@@ -19,9 +19,8 @@ from typing import Any, TypeVar
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from imgpipe.models.errors import ConfigError
-from imgpipe.serving.server import open_files
-from imgpipe.serving.server.errors import PortBusy
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.serving.server import ports
 from imgpipe.serving.server.settings import Settings
 
 MAX_STREAMS = 64
@@ -99,7 +98,7 @@ class GrpcPort:
             ("grpc.server_handshake_timeout_ms", round(HANDSHAKE_S * 1000)),
             (
                 "grpc.max_allowed_incoming_connections",
-                open_files.connections(_SHARE, _MAX_CONNECTIONS),
+                ports.connections(_SHARE, _MAX_CONNECTIONS),
             ),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),  # otherwise two servers could share the port
@@ -151,7 +150,7 @@ class GrpcPort:
             credentials: Credentials of gRPC for TLS; None for plain connections.
 
         Raises:
-            PortBusy: The server cannot listen on the address.
+            ResourceError: The server cannot listen on the address.
         """
 
         async def add() -> int:
@@ -165,7 +164,7 @@ class GrpcPort:
         try:
             return self._run(add())
         except RuntimeError as error:
-            raise _port_busy(target) from error
+            raise _busy(target) from error
 
     def start(self) -> None:
         """Start to answer requests."""
@@ -182,10 +181,10 @@ class GrpcPort:
         self._thread = None
 
 
-def _port_busy(target: str) -> PortBusy:
+def _busy(target: str) -> ResourceError:
     """Return the error for an address, with the cause, which gRPC does not tell."""
     if target.startswith("unix:"):
-        return PortBusy(f"Cannot listen on {target}. Choose another path for the socket.")
+        return ResourceError(f"cannot listen on {target}. Choose another path for the socket.")
     host, _, port = target.rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     cause = OSError(errno.EADDRINUSE, "")
@@ -193,14 +192,14 @@ def _port_busy(target: str) -> PortBusy:
         socket.create_server((host.strip("[]"), int(port)), family=family).close()
     except OSError as error:
         cause = error
-    return PortBusy.of(target, cause, "another --port")
+    return ports.cannot_listen(target, cause, "--port")
 
 
 def _free_socket(path: Path) -> None:
     """Remove a Unix socket of another server, which is taken over as by TensorFlow Serving.
 
     Raises:
-        PortBusy: The server cannot listen on the path, for which gRPC does not tell the reason.
+        ResourceError: The server cannot listen on the path, which gRPC does not explain.
     """
     problem = ""
     try:
@@ -215,7 +214,7 @@ def _free_socket(path: Path) -> None:
     except OSError as error:
         problem = f"{error.strerror}. Check the permissions, or choose another path."
     if problem:
-        raise PortBusy(f"Cannot listen on unix:{path}: {problem}")
+        raise ResourceError(f"cannot listen on unix:{path}: {problem}")
 
 
 def _channel_arguments(text: str) -> list[tuple[str, int | str]]:

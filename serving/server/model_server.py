@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from imgpipe.models.errors import ImgpipeError
-from imgpipe.serving.server import open_files
+from imgpipe.serving.server import ports
 from imgpipe.serving.server.monitoring import native_messages
 from imgpipe.serving.server.settings import Settings, parse
 
@@ -120,7 +120,7 @@ def run(
     )
     native_messages.limit()
     logging.getLogger("tensorflow").setLevel(logging.WARNING)
-    open_files.raise_limit()
+    ports.raise_limit()
     try:
         native_messages.import_tensorflow()  # takes seconds: after the flags
         from imgpipe.serving.server.server import ModelServer

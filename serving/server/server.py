@@ -111,7 +111,7 @@ class ModelServer:
             The gRPC port; 0 if the server listens on a Unix socket only.
 
         Raises:
-            PortBusy: The server cannot listen on the address.
+            ResourceError: The server cannot listen on the address.
             ConfigError: The configuration of the models is wrong.
         """
         # The ports are opened first, so that a port that is taken is reported before any model is

@@ -19,8 +19,7 @@ import uvicorn
 from starlette.responses import PlainTextResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from imgpipe.serving.server import open_files
-from imgpipe.serving.server.errors import PortBusy
+from imgpipe.serving.server import ports
 
 HEAD_S = 10.0
 """Seconds for a complete head from its first byte, and for the first byte after connecting."""
@@ -101,7 +100,7 @@ class HttpPort:
         tls: The context of TLS; None for plain HTTP.
 
     Raises:
-        PortBusy: The address cannot be listened on.
+        ResourceError: The address cannot be listened on.
     """
 
     def __init__(
@@ -132,7 +131,7 @@ class HttpPort:
             proxy_headers=False,
             server_header=False,
             backlog=_ACCEPTED_AT_ONCE,  # asyncio accepts as many before other tasks run
-            limit_concurrency=open_files.connections(_SHARE, MAX_CONNECTIONS),
+            limit_concurrency=ports.connections(_SHARE, MAX_CONNECTIONS),
             timeout_keep_alive=IDLE_S,
             timeout_graceful_shutdown=1,  # ``stop`` has waited for the requests before
             ssl_context_factory=None if tls is None else lambda *_: tls,
@@ -192,5 +191,5 @@ def _bound(host: str, port: int, another: str) -> socket.socket:
         bound.listen(_BACKLOG)
     except OSError as error:
         bound.close()
-        raise PortBusy.of(f"{host}:{port}", error, f"another port: {another}") from error
+        raise ports.cannot_listen(f"{host}:{port}", error, another) from error
     return bound

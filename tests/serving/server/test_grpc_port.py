@@ -18,8 +18,8 @@ import tensorflow as tf
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from imgpipe.models.errors import ResourceError
 from imgpipe.serving.server import ModelServer
-from imgpipe.serving.server.errors import PortBusy
 from imgpipe.serving.server.grpc_port import HEALTH_SERVICES, MAX_STREAMS, GrpcPort, Health
 from imgpipe.serving.server.settings import DEFAULT_MAX_MESSAGE_BYTES
 from tests.serving.quick import quick
@@ -126,7 +126,7 @@ def test_streams_without_a_request_do_not_delay_stop(server):
     ],
 )
 def test_the_error_says_why_a_unix_socket_cannot_be_used(tmp_path, place, words):
-    with pytest.raises(PortBusy, match=words):
+    with pytest.raises(ResourceError, match=words):
         port().listen(f"unix:{place(tmp_path)}")
 
 
@@ -135,7 +135,7 @@ def test_a_folder_of_a_unix_socket_that_may_not_be_read_is_named(monkeypatch):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     monkeypatch.setattr(Path, "is_dir", refuse)
-    with pytest.raises(PortBusy, match=r"/secret/s: Permission denied\. Check the permissions"):
+    with pytest.raises(ResourceError, match=r"/secret/s: Permission denied\. Check"):
         port().listen("unix:/secret/s")
 
 

@@ -15,9 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from imgpipe.serving.client import Client, DeadlineExceeded, NotFound, ServingError, Unavailable
+from imgpipe.serving.client import Client, NotFound, ServingError, Unavailable
 from imgpipe.serving.server import ModelServer
-from imgpipe.serving.server.requests.predict import Handle
 from imgpipe.serving.server.runtime import SessionRuntime
 from imgpipe.serving.server.status import StatusError
 from imgpipe.serving.server.versions.config import ModelConfig, VersionPolicy
@@ -116,25 +115,6 @@ def test_a_copy_with_old_file_times_is_loaded_only_after_it_stops_changing(
     manager.poll()
     assert manager.available() == [2]
     manager.stop(5)
-
-
-def test_a_model_of_imgpipe_runs_a_limited_number_of_rows(push, base):
-    path = push("half_plus_two", base, 1)
-    (path / "assets.extra").mkdir()
-    (path / "assets.extra" / "model_digest.json").write_text("{}")
-    inner = []
-
-    runtime = SessionRuntime(path)
-    run = runtime.run
-    runtime.run = lambda feeds, values, fetches: (
-        inner.append(len(values[0])) or run(feeds, values, fetches)
-    )
-    handle = Handle("m", 1, runtime)
-    assert len(handle.predict({"x": np.ones(100, np.float32)}).outputs["y"]) == 100
-    assert inner == [64, 36]
-    with pytest.raises(StatusError, match="16,384 are allowed"):
-        handle.predict({"x": np.ones(20_000, np.float32)})
-    runtime.close()
 
 
 def test_a_request_during_a_swap_finds_the_new_version(push, base):
@@ -241,7 +221,7 @@ def push_damaged(base, version, damage):
 
 
 @pytest.mark.parametrize("retries", [0, 5])
-@pytest.mark.parametrize("damage", ["graph", "weights", "checksum"])
+@pytest.mark.parametrize("damage", ["weights", "checksum"])
 def test_at_start_the_newest_undamaged_version_is_served(
     serve, push, base, eventually, damage, retries
 ):
@@ -333,15 +313,6 @@ def test_warm_up_runs_before_available_and_its_failure_fails_the_load(
     assert client.predict(TWO).version == 1
 
 
-def test_without_warm_up_the_same_export_is_available_and_cannot_run(serve, push, base):
-    """As in TensorFlow Serving, only a request shows that the model cannot run."""
-    push("unservable", base, 1)
-    server, client = serve()
-    assert server.wait_until_available(30) == 1
-    with pytest.raises(ServingError, match="Could not find variable"):
-        client.predict({"x": np.zeros((1, 4), np.float32)})
-
-
 @pytest.mark.parametrize(
     ("content", "words"),
     [(b"not a record file at all", "TFRecord format"), (None, "exceeds the maximum")],
@@ -355,32 +326,6 @@ def test_a_bad_warm_up_file_fails_the_load(serve, push, base, warm_up, content, 
     server, _ = serve()
     with pytest.raises(StatusError, match=words):
         server.wait_until_available(30)
-
-
-def test_a_slow_copy_is_not_loaded_before_it_is_complete(serve, push, base, models, eventually):
-    """Files are copied one by one into the folder of the version.
-
-    ``saved_model.pb`` is among the first.
-    """
-    push("half_plus_two", base, 1)
-    server, client = serve()
-    server.wait_until_available(30)
-    source = models / "half_plus_three"
-    (base / "2" / "variables").mkdir(parents=True)
-    names = ["saved_model.pb", "variables/variables.index"]
-    last = "variables/variables.data-00000-of-00001"
-    seen = set()
-    for name in names:
-        shutil.copy(source / name, base / "2" / name)
-        for _ in range(4):
-            time.sleep(POLL_S)
-            if name != "saved_model.pb":
-                seen.update(states(client))
-                assert client.predict(TWO).version == 1
-    shutil.copy(source / last, base / "2" / ".part")
-    (base / "2" / ".part").rename(base / "2" / last)
-    eventually(lambda: states(client)[0] == (2, "AVAILABLE"), 5)
-    assert client.predict(TWO).outputs["y"].tolist() == [4.0]
 
 
 def test_an_incomplete_version_is_shown_as_start(serve, base, eventually):
@@ -419,16 +364,6 @@ def test_a_base_path_may_be_created_after_the_start(serve, push, tmp_path):
     assert server.wait_until_available(30) == 1
 
 
-def test_a_poll_wait_of_zero_polls_only_once(push, base):
-    push("half_plus_two", base, 1)
-    settings = quick(file_system_poll_wait_seconds=0.0)
-    with ModelServer("m", base, settings) as server, Client(server.target, "m") as client:
-        server.wait_until_available(30)
-        push("half_plus_three", base, 2)
-        time.sleep(0.5)
-        assert states(client) == [(1, "AVAILABLE")]
-
-
 def test_the_server_listens_on_127_0_0_1_only(half):
     with socket.socket() as probe:  # succeeds, because the server listens on 127.0.0.1 only
         probe.bind(("127.0.0.2", int(half.rsplit(":", 1)[1])))
@@ -463,33 +398,6 @@ def test_stop_aborts_requests_that_still_run_after_the_grace_period(push, base):
         assert server.stop(0.1) is False
         with pytest.raises(ServingError, match="No model server is available"):
             running.result()
-
-
-def test_requests_that_expired_in_the_queue_do_not_run(push, base):
-    push("half_plus_two", base, 1)
-    with (
-        ModelServer("m", base, quick(grpc_max_threads=1)) as server,
-        Client(server.target, "m") as client,
-        Client(server.target, "m", timeout=0.2) as hasty,
-        ThreadPoolExecutor(40) as pool,
-    ):
-        server.wait_until_available(30)
-        client.predict({"seconds": np.float32(0)}, "slow")
-        began = time.monotonic()
-        client.predict({"seconds": np.float32(0.45)}, "slow")
-        one = time.monotonic() - began
-        first = pool.submit(client.predict, {"seconds": np.float32(2)}, "slow")
-        time.sleep(0.05)
-        late = [
-            pool.submit(hasty.predict, {"seconds": np.float32(0.45)}, "slow") for _ in range(30)
-        ]
-        for future in late:
-            with pytest.raises(DeadlineExceeded, match=r"within 0\.2 s"):
-                future.result()
-        first.result()
-        began = time.monotonic()
-        client.predict(TWO)
-        assert time.monotonic() - began < 10 * one  # without 30 runs of expired requests
 
 
 def test_a_growing_file_is_not_loaded_before_it_is_complete(serve, push, base, models, eventually):

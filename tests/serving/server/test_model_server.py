@@ -99,7 +99,7 @@ def test_a_port_in_use_ends_with_exit_code_5(tmp_path, capsys):
         taken.listen()
         port = taken.getsockname()[1]
         assert model_server.main([f"--model_base_path={tmp_path}", f"--port={port}"]) == 5
-    assert f"Cannot listen on 127.0.0.1:{port}: the port is taken" in capsys.readouterr().err
+    assert f"cannot listen on 127.0.0.1:{port}: the port is taken" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("port", [0, 8500])
@@ -107,7 +107,7 @@ def test_the_address_of_another_machine_is_refused(tmp_path, capsys, port):
     given = [f"--model_base_path={tmp_path}", "--host=192.0.2.1", f"--port={port}"]
     assert model_server.main(given) == 5
     told = capsys.readouterr().err
-    assert f"imgpipe-model-server: Cannot listen on 192.0.2.1:{port}: the host is not" in told
+    assert f"imgpipe-model-server: cannot listen on 192.0.2.1:{port}: the host is not" in told
     assert "Choose another --host." in told
 
 

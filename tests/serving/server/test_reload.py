@@ -293,11 +293,3 @@ def test_a_reload_with_a_missing_or_empty_base_path_fails_at_once(serve, bases):
         assert code is Code.UNKNOWN and words in message
         assert message.startswith("1 model(s) did not become available: " + name)
     assert time.monotonic() - began < 100, "it does not wait for the deadline"
-
-
-def test_a_version_with_the_same_number_under_another_base_path_is_not_loaded(serve, bases, caplog):
-    asked = serve([ModelConfig("two", bases / "two", VersionPolicy("specific", versions=(1,)))])
-    asked.server.wait_until_available(60)
-    asked.reload(("two", bases / "three", [1]))
-    assert asked() == (1, 3.0), "as in TensorFlow Serving"
-    assert any("the loaded versions [1] stay those of" in line for line in caplog.messages)

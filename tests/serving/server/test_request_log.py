@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
 
 import numpy as np
@@ -113,16 +112,6 @@ def records(folder):
     files = sorted(folder.glob("m-*"), key=lambda path: (path.stat().st_mtime_ns, path.name))
     found = [record.numpy() for file in files for record in tf.data.TFRecordDataset(str(file))]
     return found, sum(file.stat().st_size for file in files)
-
-
-def test_small_files_of_earlier_starts_are_kept_while_they_fit(tmp_path):
-    sent = [b"%d" % number for number in range(10)]
-    for number, record in enumerate(sent):
-        writer = request_log._Writer(str(tmp_path / "m"), 1 << 20)
-        writer._numbers = itertools.count(number)  # as those of another process
-        writer.write(record)
-        writer.close()
-    assert records(tmp_path)[0] == sent
 
 
 @pytest.mark.parametrize("size", [10, 90, 100, 300, 900])

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import tensorflow as tf
 
 from imgpipe.serving.server import status
-from imgpipe.serving.server.status import Code, StatusError
 
 NODE = "\n\t [[{{node map/while/body/decode_image/DecodeImage}}]]"
 
@@ -35,12 +33,3 @@ def test_truncate_keeps_characters_whole():
     assert status.truncate("x" * 1025) == "x" * 1024 + "...TRUNCATED"
     assert status.truncate("x" + "ü" * 600) == "x" + "ü" * 511 + "...TRUNCATED"
     assert status.truncate("no input \ud800") == "no input ?"
-
-
-def test_exceptions_keep_their_code():
-    error = tf.errors.InvalidArgumentError(None, None, "Input is empty." + NODE)
-    assert status.from_exception(error).code == Code.INVALID_ARGUMENT
-    assert status.from_exception(error).message == "Input is empty."
-    own = StatusError(Code.NOT_FOUND, "gone")
-    assert status.from_exception(own) is own
-    assert status.from_exception(KeyError("k")).code == Code.INTERNAL

@@ -47,28 +47,6 @@ def test_a_handle_predicts_from_arrays_to_arrays(core, spec, version):
     assert answer.run_seconds > 0
 
 
-@pytest.mark.parametrize(
-    ("inputs", "words"),
-    [
-        ({"x": np.float64([1])}, "Expects x to be float but double is provided"),
-        ({"x": np.array(["2020-01-01"], "datetime64[D]")}, "tensor parsing error: x"),
-    ],
-)
-def test_arrays_are_checked_like_messages(core, inputs, words):
-    with core.acquire(Spec("m")) as handle, pytest.raises(StatusError, match=words) as error:
-        handle.predict(inputs)
-    assert error.value.code == Code.INVALID_ARGUMENT
-
-
-def test_a_request_whose_time_is_over_is_not_executed(core):
-    with (
-        core.acquire(Spec("m")) as handle,
-        pytest.raises(StatusError, match="Deadline exceeded") as error,
-    ):
-        handle.predict({"x": np.float32([1])}, call=Call("Predict", "GRPC", deadline=0.0))
-    assert error.value.code == Code.DEADLINE_EXCEEDED
-
-
 def test_a_version_in_use_outlives_the_removal_of_its_model(core, models, tmp_path):
     base = tmp_path / "base"
     base.mkdir()
@@ -99,11 +77,6 @@ def test_more_sets_of_outputs_than_are_cached_can_be_requested(core):
         assert handle.predict(inputs, "pair", call=Call("Predict", "REST")).outputs[
             "sum"
         ].tolist() == [4, 6]
-
-
-@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (4, 1), (8, 2), (64, 16)])
-def test_the_number_of_threads_within_an_operation_follows_the_cores(cores, threads):
-    assert runtime.default_intra_op(cores) == threads
 
 
 def test_observers_get_every_call_with_its_status():

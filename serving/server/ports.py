@@ -1,8 +1,12 @@
-"""The limit of open files of this process. Every connection uses one file."""
+"""What both ports share: the limit of open files, and the error of an address that is taken."""
 
 from __future__ import annotations
 
+import errno
 import resource
+import socket
+
+from imgpipe.models.errors import ResourceError
 
 MAX_FILES = 65_536
 """More files than the server needs. Some systems allow a billion, and selectors allocate memory for
@@ -26,3 +30,19 @@ def connections(share: float, most: int) -> int:
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return most if soft == resource.RLIM_INFINITY else min(most, int(soft * share))
+
+
+def cannot_listen(address: str, error: OSError, another: str) -> ResourceError:
+    """Return the error for an address on which a socket cannot listen.
+
+    Args:
+        address: The address, for the message.
+        error: The error of the socket.
+        another: The option with which a person chooses another port.
+    """
+    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+        advice = "the host is not an address of this machine. Choose another --host."
+    else:
+        why = "the port is taken" if error.errno == errno.EADDRINUSE else error.strerror
+        advice = f"{why}. Choose another port: {another}."
+    return ResourceError(f"cannot listen on {address}: {advice}")
