@@ -69,7 +69,11 @@ ConfigOption = Annotated[
 ]
 PresetOption = Annotated[
     str | None,
-    typer.Option("--preset", metavar="NAME", help="Settings that `imgpipe presets` describes."),
+    typer.Option(
+        "--preset",
+        metavar="NAME",
+        help="Settings of a course's system, such as cats_vs_dogs_cnn; a wrong name lists all.",
+    ),
 ]
 DataOption = Annotated[str | None, typer.Option("--data", metavar="SRC", help=SOURCE_HELP)]
 OutArgument = Annotated[

@@ -37,7 +37,7 @@ def one_source(config: str | None, preset: str | None) -> str | None:
     if config is not None and preset is not None:
         raise ConfigError(
             "--config and --preset do not go together: both say where settings come from. Copy the "
-            "preset, whose file `imgpipe presets` names, and change the copy."
+            f"preset, which lies in {preset_folder()}, and change the copy."
         )
     return config if preset is None else preset
 
@@ -86,8 +86,8 @@ def configuration(
         close = difflib.get_close_matches(source, known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else "."
         raise ConfigError(
-            f"there is no configuration file and no preset named {source!r}{hint} Presets, which "
-            f"`imgpipe presets` describes: {', '.join(known)}."
+            f"there is no configuration file and no preset named {source!r}{hint} The presets "
+            f"in {preset_folder()}: {', '.join(known)}."
         )
     preset = preset_folder() / f"{source}.toml"
     with resources.as_file(preset) as file:  # a package may lie in an archive

@@ -435,15 +435,3 @@ def test_an_unknown_preset_lists_all_presets_and_the_nearest():
     with pytest.raises(ConfigError, match=r"did you mean 'cats_vs_dogs_inception'\?") as caught:
         preset("cats_vs_dogs_incepton")
     assert all(name in str(caught.value) for name in TABLE)
-
-
-def test_the_list_has_the_expectation_of_each_preset_in_a_line(capsys):
-    from imgpipe.pipeline.commands import presets as command
-
-    command.presets()
-    lines = capsys.readouterr().out.splitlines()
-    for name, row in TABLE.items():
-        (line,) = [line for line in lines if line.split(" ")[0] == name]
-        assert preset(name).expect.data in line
-        if row.low is not None:
-            assert f"{row.low:g}" in line
