@@ -31,7 +31,6 @@ def test_the_key_of_the_course_views_has_no_later_settings() -> None:
         "zoom": 0.2,
         "horizontal_flip": True,
         "fill": "nearest",
-        "version": "1",
     }
 
 
