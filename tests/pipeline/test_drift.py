@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.application import app
-from imgpipe.pipeline.commands import drift, serve
+from imgpipe.pipeline.commands import drift
 from tests import json_formats
 from tests.pipeline.request_drift.drawn import image, probabilities, write_log
 
@@ -142,18 +142,3 @@ def test_drift_is_a_command_that_refuses_a_missing_log(tmp_path):
     result = runner.invoke(app, ["drift", str(tmp_path / "none")])
     assert isinstance(result.exception, ConfigError)
     assert "no request log at" in str(result.exception)
-
-
-def test_serve_options_of_the_request_log_become_server_flags(tmp_path):
-    assert serve.log_flags(None, None, False) == []
-    assert "--request_log_sampling_rate=0.1" in serve.log_flags(f"{tmp_path}/r", None, False)
-    assert serve.log_flags(f"{tmp_path}/r", 0.25, True) == [
-        f"--request_log_prefix={tmp_path / 'r'}",
-        "--request_log_sampling_rate=0.25",
-        "--request_log_images=true",
-    ]
-    with pytest.raises(ConfigError, match="--log-images needs --request-log PREFIX"):
-        serve.log_flags(None, None, True)
-    for folder in (str(tmp_path), f"{tmp_path}/new/"):
-        with pytest.raises(ConfigError, match="Received a folder"):
-            serve.log_flags(folder, None, False)

@@ -225,7 +225,11 @@ class ListSource(HashedSource):
         return scan
 
     def read(self, item: Item) -> bytes:
-        """Read one file; see `Source.read`."""
+        """Read one file; see `Source.read`.
+
+        Raises:
+            OSError: The row names no image, or it cannot be read.
+        """
         if item.locator.startswith(REFUSED):
             raise OSError(item.locator[1:])
         root = self._root()

@@ -188,7 +188,11 @@ class PixelSource(HashedSource):
         return listed(self.locator, items, _EXPECTED, self.options.least_classes)
 
     def read(self, item: Item) -> bytes:
-        """Read one row as PNG; see `Source.read`."""
+        """Read one row as PNG; see `Source.read`.
+
+        Raises:
+            OSError: The row names no image, or it cannot be read.
+        """
         from PIL import Image
 
         if item.locator.startswith(REFUSED):

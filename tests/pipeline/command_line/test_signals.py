@@ -60,9 +60,10 @@ def test_sigterm_ends_another_command_with_a_message(tmp_path: Path):
     program = (
         "import signal, sys, os, time\n"
         "from imgpipe.pipeline import cli; from imgpipe.pipeline.command_line import signals\n"
-        "from imgpipe.pipeline.command_line import settings\n"
-        "settings.presets = lambda: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(9)\n"
-        "sys.argv = ['imgpipe', 'presets']\n"
+        "from imgpipe.pipeline import machine\n"
+        "stop = lambda out: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(9)\n"
+        "machine.CHECKS = (stop,)\n"
+        "sys.argv = ['imgpipe', 'doctor']\n"
         "cli.main()\n"
     )
     done = python_program.ended(program)
@@ -74,15 +75,15 @@ def test_a_signal_in_a_destructor_is_neither_lost_nor_a_traceback():
     program = (
         "import os, signal, sys, time\n"
         "from imgpipe.pipeline import cli\n"
-        "from imgpipe.pipeline.command_line import settings\n"
+        "from imgpipe.pipeline import machine\n"
         "class Collected:\n"
         "    def __del__(self):\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
-        "def list_presets():\n"
+        "def check(out):\n"
         "    Collected()\n"
         "    time.sleep(9)\n"
-        "settings.presets = list_presets\n"
-        "sys.argv = ['imgpipe', 'presets']\n"
+        "machine.CHECKS = (check,)\n"
+        "sys.argv = ['imgpipe', 'doctor']\n"
         "cli.main()\n"
     )
     done = python_program.ended(program)
@@ -102,7 +103,7 @@ def test_a_signal_while_the_command_line_is_imported_ends_it_with_a_message(
         "            sys.meta_path.remove(self)\n"
         f"            os.kill(os.getpid(), {int(number)})\n"
         "sys.meta_path.insert(0, Finder())\n"
-        "sys.argv = ['imgpipe', 'presets']\n"
+        "sys.argv = ['imgpipe', 'doctor']\n"
         "from imgpipe.pipeline import cli\n"
         "cli.main()\n"
     )
@@ -147,16 +148,16 @@ def test_one_ctrl_c_is_held_for_code_that_asks_for_it(
     program = (
         "import os, signal, sys, typer\n"
         "from imgpipe.pipeline import cli; from imgpipe.pipeline.command_line import signals\n"
-        "from imgpipe.pipeline.command_line import settings\n"
-        "def list_presets():\n"
+        "from imgpipe.pipeline import machine\n"
+        "def check(out):\n"
         "    with signals.holding():\n"
         f"        for _ in range({presses}):\n"
         "            os.kill(os.getpid(), signal.SIGINT)\n"
         f"        {asks}\n"
         "    print('went on')\n"
         "    raise typer.Exit\n"
-        "settings.presets = list_presets\n"
-        "sys.argv = ['imgpipe', 'presets']\n"
+        "machine.CHECKS = (check,)\n"
+        "sys.argv = ['imgpipe', 'doctor']\n"
         "cli.main()\n"
     )
     done = python_program.ended(program)
