@@ -1,4 +1,4 @@
-"""Tests of the command line in a process of its own: exit codes, messages and imported modules."""
+"""Tests of the command line: exit codes, messages and imported modules."""
 
 import json
 import os
@@ -12,21 +12,10 @@ import pytest
 
 from imgpipe.pipeline.output import run_lock
 from tests import json_formats, python_program
+from tests.command import imgpipe
 from tests.images import class_folders
 
 OURS = {"imgpipe"}
-
-
-def imgpipe(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run imgpipe in a process of its own and return the finished process."""
-    return subprocess.run(
-        [sys.executable, "-m", "imgpipe.pipeline.cli", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=120,
-        check=False,
-    )
 
 
 def test_help_imports_only_what_it_needs_to_print():

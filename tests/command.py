@@ -1,0 +1,38 @@
+"""Runs commands of imgpipe in this process, which spares the time of importing the libraries."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from imgpipe.pipeline import cli
+from imgpipe.pipeline.command_line import signals, standard_streams
+
+
+def imgpipe(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command in the folder `cwd` and return its exit code, output and messages.
+
+    What a process of its own prepares, the handlers of signals and the standard streams, is left
+    out; test_signals.py and test_standard_streams.py test it.
+    """
+    out, errors = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(signals, "install", lambda: None)
+        patch.setattr(standard_streams, "prepare", lambda: None)
+        patch.setattr(sys, "argv", ["imgpipe", *arguments])
+        if cwd is not None:
+            patch.chdir(cwd)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+            try:
+                cli.main()
+                code = 0
+            except SystemExit as ended:
+                code = int(ended.code or 0)
+        gc.enable()  # which the command line disables for its imports
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), errors.getvalue())
