@@ -70,6 +70,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_site_has_every_page(site: Path) -> None:
     assert {page.removesuffix(".md") for page in _pages()} == {
         str(page.relative_to(site).with_suffix(""))
@@ -78,6 +79,7 @@ def test_the_site_has_every_page(site: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_the_site_loads_nothing_from_the_network(site: Path) -> None:
     for page in site.rglob("*.html"):
         loads = _Loads()
@@ -88,6 +90,7 @@ def test_the_site_loads_nothing_from_the_network(site: Path) -> None:
     assert not [one for style in styles for one in re.findall(r"url\([\"']?https?:[^)]*", style)]
 
 
+@pytest.mark.slow
 def test_the_reference_describes_all_commands_and_settings(site: Path) -> None:
     from imgpipe.pipeline.configuration.config import Config
     from imgpipe.pipeline.configuration.flat_settings import flat
@@ -105,6 +108,7 @@ def test_the_reference_describes_all_commands_and_settings(site: Path) -> None:
     assert len(named) > 80 and not [one for one in missing if not one.startswith("beam.")]
 
 
+@pytest.mark.slow
 def test_the_reference_describes_all_exit_codes_json_fields_and_metrics(site: Path) -> None:
     from imgpipe.models import errors
     from imgpipe.pipeline.published.exports import NotEqual

@@ -72,6 +72,7 @@ def test_an_unknown_attribute_raises_an_attribute_error(package):
         put_off_package.Nothing  # noqa: B018
 
 
+@pytest.mark.slow
 def test_one_component_of_tfx_does_not_import_the_others():
     found, evaluator, same = python_program.printed(_REAL).splitlines()
     assert found == "[]"

@@ -46,6 +46,7 @@ def _export(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_serving_check_passes_with_a_fast_wall_clock(tmp_path: Path):
     tf = pytest.importorskip("tensorflow")
     library = compiled("fast_clock", tmp_path)

@@ -132,6 +132,7 @@ def test_inception_from_every_layout(layout: str, inception, expected, tmp_path)
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
 
 
+@pytest.mark.slow
 def test_convnext_that_has_models_inside_it_loads_the_file_that_keras_saved(tmp_path) -> None:
     import keras
 

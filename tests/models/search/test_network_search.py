@@ -324,6 +324,7 @@ def test_a_class_in_one_fold_decides_nothing(examples, bank, write_records, tmp_
     assert found["unlearned"] == [[2, 20]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("jumps", "planned"), [(200.0, False), (130.0, True)])
 def test_a_way_that_takes_longer_than_estimated_is_planned_again(
     examples, bank, monkeypatch, jumps: float, planned: bool
@@ -354,6 +355,7 @@ def test_a_way_that_takes_longer_than_estimated_is_planned_again(
         assert "There was not enough time left (train.minutes) for layers above" in ended["text"]
 
 
+@pytest.mark.slow
 def test_a_last_fold_that_the_time_cuts_short_judges_nothing(examples, bank, monkeypatch) -> None:
     monkeypatch.setattr(network_search, "judge_networks", judge_networks)
     trainings = []
@@ -398,6 +400,7 @@ class _AtTheEnd(_Said):
         self.ends = self.trainings > parts.FOLDS
 
 
+@pytest.mark.slow
 def test_a_network_whose_last_training_is_ended_is_not_shipped(examples, bank, monkeypatch) -> None:
     monkeypatch.setattr(network_search, "judge_networks", judge_networks)
     with progress.shown_by(_AtTheEnd()):
@@ -466,6 +469,7 @@ class _AfterTheLast(_Said):
         return self.ends
 
 
+@pytest.mark.slow
 def test_a_person_who_ends_a_search_that_has_just_ended_is_heard(examples, bank) -> None:
     """Otherwise `Listener.stoppable` would end the run, and the network would be lost."""
     display = _AfterTheLast()
@@ -561,6 +565,7 @@ def test_a_network_without_a_cut_is_not_searched() -> None:
         cuts.layer_at(network, cuts.USUAL)
 
 
+@pytest.mark.slow
 def test_a_gain_in_one_film_is_not_kept(examples, bank, monkeypatch) -> None:
     """All validation images count as one film, whose error cannot be known."""
     stage = replace(_SETTINGS.fine_tune, epochs=1)
@@ -590,6 +595,7 @@ def test_views_and_epochs_are_reduced_to_the_time_that_is_left() -> None:
     assert way.within(1.0) is None
 
 
+@pytest.mark.slow
 def test_time_that_the_plan_did_not_need_is_spent_on_more_epochs(
     examples, bank, monkeypatch
 ) -> None:
@@ -608,6 +614,7 @@ def test_time_that_the_plan_did_not_need_is_spent_on_more_epochs(
     assert second["what"] == str(way), "the same way again, with all of its epochs"
 
 
+@pytest.mark.slow
 def test_two_networks_without_gain_end_the_search(examples, bank, monkeypatch) -> None:
     """Every gain counts as noise here. After a loss, a smaller learning rate is tried."""
     monkeypatch.setattr(network_search, "FEWEST_CORRECTED", 0.0)

@@ -16,6 +16,7 @@ import termios
 import threading
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from imgpipe.models import progress
@@ -71,6 +72,7 @@ def test_rows_fit_a_narrow_terminal_and_output_of_libraries_goes_to_the_log(tmp_
     assert "said by a library" in (tmp_path / "log").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_with_json_on_standard_output_writes_nothing_else_there(tmp_path: Path):
     folder_of(tmp_path / "photos")
     done = subprocess.run(

@@ -147,7 +147,7 @@ def test_a_request_during_a_swap_finds_the_new_version(push, base):
 
 def test_swaps_under_load_fail_no_request(serve, push, base, eventually):
     """Every answer must be correct for the version that it names."""
-    swaps, clients = 12, 6
+    swaps, clients = 4, 6
     push("half_plus_two", base, 1)
     server, _ = serve()
     server.wait_until_available(30)
