@@ -21,7 +21,7 @@ def imgpipe(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
     What a process of its own prepares, the handlers of signals and the standard streams, is left
     out; test_signals.py and test_standard_streams.py test it.
     """
-    out, errors = io.StringIO(), io.StringIO()
+    out, errors = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(signals, "install", lambda: None)
         patch.setattr(standard_streams, "prepare", lambda: None)
@@ -35,4 +35,5 @@ def imgpipe(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
             except SystemExit as ended:
                 code = int(ended.code or 0)
         gc.enable()  # which the command line disables for its imports
-    return subprocess.CompletedProcess(arguments, code, out.getvalue(), errors.getvalue())
+    printed, said = (stream.buffer.getvalue().decode() for stream in (out, errors))
+    return subprocess.CompletedProcess(arguments, code, printed, said)

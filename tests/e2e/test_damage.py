@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +10,25 @@ import pytest
 
 from imgpipe.components.storage import integrity, manifest
 from imgpipe.pipeline.output import past_runs
+from tests.e2e.case import Case
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def own(case: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
-    """Run a case with an output folder of its own, which the tests may damage.
-
-    Returns the case and the outcome of its first run.
-    """
-    mine = type(case)(case.photos, tmp_path_factory.mktemp("damage") / "out")
+def own(case: Case, tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Any]:
+    """Run a case with an output folder that the tests may damage; return case and outcome."""
+    mine = Case(case.photos, tmp_path_factory.mktemp("damage") / "out")
     return mine, mine.run()
 
 
 def _artifact(out: Path, node: str, key: str) -> Path:
     """Return the folder of the newest artifact in the output ``key`` of a component."""
-    folders = [path for path in (out / "artifacts" / node / key).iterdir() if path.is_dir()]
-    return max(folders, key=lambda path: int(path.name))
+    return max((out / "artifacts" / node / key).glob("[0-9]*/"), key=lambda path: int(path.name))
 
 
-@pytest.mark.slow
 def test_a_truncated_shard_of_examples_is_made_again(
-    own: tuple[Any, Any], caplog: pytest.LogCaptureFixture
+    own: tuple[Case, Any], caplog: pytest.LogCaptureFixture
 ):
     mine, first = own
     examples = _artifact(mine.out, "ImageFilter", "examples")
@@ -48,7 +45,7 @@ def test_a_truncated_shard_of_examples_is_made_again(
     assert "ImageFilter makes it again" in caplog.text
 
 
-def test_flipped_bytes_in_a_cached_input_are_noticed(own: tuple[Any, Any]):
+def test_flipped_bytes_in_a_cached_input_are_noticed(own: tuple[Case, Any]):
     """The modification time does not change, as on a failing disk, so only the digests tell."""
     mine, _ = own
     export = _artifact(mine.out, "ImageTrainer", "model") / "Format-Serving"
@@ -63,27 +60,7 @@ def test_flipped_bytes_in_a_cached_input_are_noticed(own: tuple[Any, Any]):
         assert manifest.damage(mine.out / "model" / str(version), complete=True) == ""
 
 
-def test_a_removed_model_folder_is_filled_again(own: tuple[Any, Any]):
-    mine, _ = own
-    shutil.rmtree(mine.out / "model")
-    outcome = mine.run()
-    assert outcome.summary["push"]["status"] == "pushed"
-    assert manifest.latest(mine.out / "model") is not None
-
-
-def test_a_damaged_version_is_pushed_again_under_a_new_number(own: tuple[Any, Any]):
-    mine, _ = own
-    base = mine.out / "model"
-    number = manifest.latest(base).number
-    with (base / str(number) / "saved_model.pb").open("r+b") as file:
-        file.write(b"\x00\x00\x00")
-    outcome = mine.run()
-    assert outcome.summary["push"]["status"] == "pushed"
-    assert manifest.latest(base).number == number + 1
-
-
-@pytest.mark.slow
-def test_a_run_without_metadata_leaves_the_artifacts_of_earlier_runs(own: tuple[Any, Any]):
+def test_a_run_without_metadata_leaves_the_artifacts_of_earlier_runs(own: tuple[Case, Any]):
     mine, first = own
     (mine.out / "metadata.sqlite").unlink()
     before = set(mine.out.glob("artifacts/[A-Z]*/*/[0-9]*/"))
@@ -96,9 +73,8 @@ def test_a_run_without_metadata_leaves_the_artifacts_of_earlier_runs(own: tuple[
     assert not before & {Path(uri) for outputs in used.values() for uri in outputs.values()}
 
 
-@pytest.mark.slow
 def test_a_run_with_damaged_metadata_sets_it_aside_and_keeps_the_versions(
-    own: tuple[Any, Any], capsys: pytest.CaptureFixture[str]
+    own: tuple[Case, Any], capsys: pytest.CaptureFixture[str]
 ):
     mine, first = own
     (mine.out / "metadata.sqlite").write_bytes(b"garbage" * 1000)

@@ -17,12 +17,12 @@ import pytest
 from imgpipe.components.storage import manifest
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.output.run_lock import LOCK
-from tests.e2e.case import SETTINGS
+from tests.e2e.case import SETTINGS, Case
 
 _SECONDS = 240.0
 
 
-def _command(case: Any, tmp_path: Path, *more: str) -> list[str]:
+def _command(case: Case, tmp_path: Path, *more: str) -> list[str]:
     """Return the command that runs a case from a configuration file, with further arguments."""
     from imgpipe.pipeline.configuration import config as configs
 
@@ -49,15 +49,14 @@ def _kill_when(command: list[str], seen: Any) -> None:
 
 
 @pytest.fixture
-def fresh(case: Any, first: Any, tmp_path: Path) -> Any:
+def fresh(case: Case, first: Any, tmp_path: Path) -> Case:
     """Return the shared case with a copy of its output folder, which a test may break."""
-    copy = case.copy(tmp_path)
-    shutil.rmtree(copy.photos)
-    shutil.copytree(case.out, copy.out)
-    return type(case)(case.photos, copy.out)
+    shutil.copytree(case.out, tmp_path / "out")
+    return Case(case.photos, tmp_path / "out")
 
 
-def test_a_run_after_one_that_was_killed_in_the_trainer_succeeds(fresh: Any, tmp_path: Path):
+@pytest.mark.slow
+def test_a_run_after_one_that_was_killed_in_the_trainer_succeeds(fresh: Case, tmp_path: Path):
     folder = fresh.out / "artifacts" / "ImageTrainer" / "model_run"
     before = {path.name for path in folder.iterdir()}
     command = _command(fresh, tmp_path, "--from", "ImageTrainer", "--set", "train.epochs=9")
@@ -83,7 +82,7 @@ def _running(out: Path) -> int:
 
 
 @pytest.mark.slow
-def test_a_run_after_one_that_was_killed_in_the_pusher_succeeds(fresh: Any, tmp_path: Path):
+def test_a_run_after_one_that_was_killed_in_the_pusher_succeeds(fresh: Case, tmp_path: Path):
     shutil.rmtree(fresh.out / "model")
     base = fresh.out / "model"
     _kill_when(_command(fresh, tmp_path), lambda: base.exists() and any(base.iterdir()))
@@ -96,13 +95,14 @@ def test_a_run_after_one_that_was_killed_in_the_pusher_succeeds(fresh: Any, tmp_
     assert not list(base.glob(".tmp-*"))
 
 
-def test_a_second_run_in_the_same_folder_is_refused(case: Any, first: Any):
+def test_a_second_run_in_the_same_folder_is_refused(case: Case):
+    case.out.mkdir(exist_ok=True)
     with filelock.FileLock(case.out / LOCK), pytest.raises(ResourceError, match="another run"):
         case.run()
 
 
 @pytest.mark.slow
-def test_a_run_that_cannot_write_its_version_ends_with_exit_code_5(fresh: Any, tmp_path: Path):
+def test_a_run_that_cannot_write_its_version_ends_with_exit_code_5(fresh: Case, tmp_path: Path):
     """The parent of the push directory is a file, so not even root can write there."""
     blocked = tmp_path / "file"
     blocked.write_text("in the way")

@@ -8,6 +8,8 @@ import pytest
 
 from tests.e2e.case import Case
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory):
