@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image
 
 from imgpipe.components.image_file.header import pillow
 from imgpipe.components.image_file.perceptual_hash import perceptual_hashes
@@ -53,27 +52,6 @@ class Content:
         return cls.of(Pixels(values, alpha), measurements), ""
 
 
-def transcoded(
-    data: bytes, original: bytes, mode: str, measurements: Iterable[Measurement]
-) -> tuple[Content | None, str]:
-    """Decode and measure a transcoded image.
-
-    Args:
-        data: The encoded image after transcoding, without an alpha channel.
-        original: The original file. Its alpha channel is measured.
-        mode: Pillow's mode of the original.
-        measurements: The measurements to compute.
-
-    Returns:
-        (content, ""), or (None, error) when the serving op cannot decode `data`.
-    """
-    alpha = None
-    if mode in _WITH_ALPHA:
-        with pillow(original) as image:
-            alpha = _alpha(image)
-    return Content.decoded(data, measurements, alpha)
-
-
 def decode(data: bytes) -> tuple[np.ndarray | None, str]:
     """Decode an encoded image as the served model does.
 
@@ -115,10 +93,7 @@ def wrong_colours(data: bytes, mode: str) -> str:
 
 
 def alpha_channel(data: bytes, kind: str, mode: str) -> np.ndarray | None:
-    """Read the alpha channel of a PNG or GIF file.
-
-    Other formats are not considered, because the serving op cannot decode WebP with an alpha
-    channel.
+    """Read the alpha channel of an encoded file.
 
     Args:
         data: The encoded file.
@@ -133,31 +108,23 @@ def alpha_channel(data: bytes, kind: str, mode: str) -> np.ndarray | None:
     """
     import tensorflow as tf
 
-    if kind == "GIF":
-        try:
-            with pillow(data) as image:
-                # Opening a file does not decode it, so that opaque files take little time.
-                return _alpha(image) if "transparency" in image.info else None
-        except MemoryError as error:
-            raise _no_memory(error) from error
-        except Exception:  # Pillow's plugins raise exceptions of any type for broken files
-            return None
-    if kind != "PNG":
-        return None
     # The transparency of a palette is in the chunk tRNS, before the pixels (PNG 3rd edition, 5.6).
-    if mode not in _WITH_ALPHA and b"tRNS" not in data[: max(data.find(b"IDAT"), 0)]:
+    chunk = kind == "PNG" and b"tRNS" in data[: max(data.find(b"IDAT"), 0)]
+    if mode not in _WITH_ALPHA and kind != "GIF" and not chunk:
         return None
     try:
-        with tf.device("cpu"):
-            return np.asarray(tf.io.decode_png(tf.constant(data), channels=4)[..., 3])
-    except tf.errors.ResourceExhaustedError as error:
+        if kind == "PNG":  # Pillow ignores the transparent colour of 16 bits per channel
+            with tf.device("cpu"):
+                return np.asarray(tf.io.decode_png(tf.constant(data), channels=4)[..., 3])
+        with pillow(data) as image:
+            # Opening a file does not decode it, so that opaque files take little time.
+            if mode not in _WITH_ALPHA and "transparency" not in image.info:
+                return None
+            return np.asarray(image.convert("RGBA").getchannel("A"))
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         raise _no_memory(error) from error
-    except tf.errors.OpError:
+    except Exception:  # Pillow's plugins raise exceptions of any type for broken files
         return None
-
-
-def _alpha(image: Image.Image) -> np.ndarray:
-    return np.asarray(image.convert("RGBA").getchannel("A"))
 
 
 def _no_memory(error: BaseException) -> ResourceError:

@@ -1,10 +1,10 @@
 """The decoded pixels of one image, and the measurements that are computed from them.
 
 The pixels are those that the serving op decodes, so palette, CMYK and 16-bit files are measured as
-the served model sees them. Tones are computed from a sample of the pixels, which changes a value by
-0.01 to 0.02. Sharpness, colour and hashes are computed from an image that is reduced by averaging
-blocks, which takes a tenth of the time of a good kernel; the reduced image has twice as many pixels
-in each direction as needed, so that resizing it with the kernel barely changes the result.
+the served model sees them. Tones of very large images are computed from a sample of the pixels.
+Sharpness, colour and hashes are computed from an image that is reduced by averaging blocks, which
+takes a tenth of the time of a good kernel; the reduced image has twice as many pixels in each
+direction as needed, so that resizing it with the kernel barely changes the result.
 """
 
 from __future__ import annotations
@@ -23,16 +23,13 @@ from imgpipe.models import feature_names as names
 #: factors that each channel is multiplied by before it is squared.
 _LUMINANCE = (np.sqrt([0.241, 0.691, 0.068]) / 255).astype(np.float32)
 _LEVELS = 256  # bins of the luminance histogram
-#: Images with more pixels than this are sampled: every n-th row and column.
-_SAMPLE = 20_000
-#: Size of the larger sample. Measuring all pixels of a 24-megapixel photograph would take longer
-#: than decoding it.
-_CLOSE_SAMPLE = 4_000_000
+#: Images with more pixels than this are sampled: every n-th row and column. Measuring all pixels of
+#: a 24-megapixel photograph would take longer than decoding it.
+_SAMPLE = 1_000_000
 _COLOURED = 64  # pixels of the longer side at which colour is measured; noise has no colour there
 #: Pixels of the longer side at which sharpness is measured, so that noise does not count.
 THUMBNAIL = 64
 _SPARE = 2  # pixels of the reduced image for each of the thumbnail, in each direction
-_ROWS = 256  # at most this many rows are averaged, so that their sums fit in 16 bits
 
 
 class Pixels:
@@ -41,27 +38,11 @@ class Pixels:
     Args:
         values: uint8 [H, W, 3], with at least one pixel.
         alpha: Alpha channel, uint8 of any shape; None or empty when there is none.
-        sample: Number of pixels that `tones` is computed from.
     """
 
-    def __init__(
-        self, values: np.ndarray, alpha: np.ndarray | None = None, sample: int = _SAMPLE
-    ) -> None:
+    def __init__(self, values: np.ndarray, alpha: np.ndarray | None = None) -> None:
         self.values = values
         self.alpha = alpha if alpha is not None and alpha.size else None
-        self._sampled = _sampled(values, sample)
-
-    @property
-    def is_sampled(self) -> bool:
-        """Whether `tones` is computed from a sample of the pixels."""
-        return self._sampled is not self.values
-
-    def closer(self) -> Pixels:
-        """Return the same pixels with a larger sample."""
-        closer = Pixels(self.values, self.alpha, _CLOSE_SAMPLE)
-        # These are computed from all pixels and do not depend on the sample.
-        closer.small, closer.colour = self.small, self.colour
-        return closer
 
     @functools.cached_property
     def small(self) -> Small:
@@ -82,10 +63,12 @@ class Pixels:
     @functools.cached_property
     def tones(self) -> Tones:
         """Luminance and entropy of the sampled pixels."""
-        light = luminance(self._sampled)
+        step = max(round(math.sqrt(self.values[..., 0].size / _SAMPLE)), 1)
+        sample = np.ascontiguousarray(self.values[::step, ::step])
+        light = luminance(sample)
         levels = (light * np.float32(_LEVELS - 1)).astype(np.uint8)
         counts = np.array(Image.fromarray(levels.reshape(1, -1)).histogram())
-        return Tones(self._sampled, light, levels, counts, self.colour > 0)
+        return Tones(sample, light, levels, counts, self.colour > 0)
 
 
 @dataclass(frozen=True)
@@ -151,18 +134,6 @@ def luminance(pixels: np.ndarray) -> np.ndarray:
     return np.minimum(total, 1, out=total).ravel()
 
 
-def _sampled(pixels: np.ndarray, count: int) -> np.ndarray:
-    """Sample about `count` pixels in rows and columns; all pixels if there are barely more."""
-    height, width = pixels.shape[:2]
-    step = round(math.sqrt(height * width / count))
-    if step <= 1:
-        return pixels
-    rows = np.ascontiguousarray(pixels[::step])
-    # NumPy copies one element of three bytes several times faster than three elements.
-    whole = rows.view("V3").reshape(rows.shape[:2])[:, ::step]
-    return np.ascontiguousarray(whole).view(np.uint8).reshape(*whole.shape, 3)
-
-
 @dataclass(frozen=True)
 class Small:
     """An image reduced to about a hundred pixels in each direction."""
@@ -195,26 +166,11 @@ def shrink(pixels: np.ndarray) -> Small:
     height, width = pixels.shape[:2]
     thumbnail = thumbnail_size(width, height)
     across = max(width // (_SPARE * thumbnail[0]), 1)
-    down = min(max(height // (_SPARE * thumbnail[1]), 1), _ROWS)
-    image = Image.fromarray(_rows_averaged(pixels, down) if down > 1 else pixels)
-    if across > 1:
-        image = image.reduce((across, 1))
+    down = max(height // (_SPARE * thumbnail[1]), 1)
+    image = Image.fromarray(pixels)
+    if (across, down) != (1, 1):
+        image = image.reduce((across, down))
     return Small(image, (0, 0, width / across, height / down), thumbnail)
-
-
-def _rows_averaged(pixels: np.ndarray, count: int) -> np.ndarray:
-    """Average each `count` rows, and the remaining ones: uint8 [ceil(H / count), W, 3]."""
-    height, width = pixels.shape[:2]
-    whole = height // count
-    parts = pixels[: whole * count].reshape(whole, count, width * 3)
-    sums = np.full((whole, width * 3), count // 2, np.uint16)  # half of the divisor, for rounding
-    for row in range(count):
-        sums += parts[:, row]
-    rows = (sums // np.uint16(count)).astype(np.uint8).reshape(whole, width, 3)
-    if height == whole * count:
-        return rows
-    rest = pixels[whole * count :].mean(axis=0, keepdims=True)
-    return np.concatenate([rows, rest.round().astype(np.uint8)])
 
 
 @dataclass(frozen=True)
@@ -224,38 +180,19 @@ class Measurement:
     Attributes:
         name: Name of the feature that stores it in an Example.
         of: Function that computes the value from the pixels.
-        sampled: Whether the value is computed from `Pixels.tones`, that is, from a sample of the
-            pixels.
-        in_doubt: Function that tells whether the value computed from a sample is so close to a
-            threshold that a larger sample is needed. None if this is never the case.
     """
 
     name: str
     of: Callable[[Pixels], float]
-    sampled: bool = False
-    in_doubt: Callable[[float], bool] | None = None
 
 
-BRIGHTNESS = Measurement(names.BRIGHTNESS, lambda pixels: pixels.tones.brightness, sampled=True)
-CONTRAST = Measurement(names.CONTRAST, lambda pixels: pixels.tones.contrast, sampled=True)
 #: Measurements that no check uses.
-STATISTICS_ONLY = (BRIGHTNESS, CONTRAST)
+STATISTICS_ONLY = (
+    Measurement(names.BRIGHTNESS, lambda pixels: pixels.tones.brightness),
+    Measurement(names.CONTRAST, lambda pixels: pixels.tones.contrast),
+)
 
 
 def measure(pixels: Pixels, measurements: Iterable[Measurement]) -> dict[str, float]:
-    """Compute measurements of an image.
-
-    If the value of any sampled measurement is in doubt, all sampled measurements are computed again
-    from a larger sample.
-
-    Returns:
-        The values by name, rounded to float32 as in an Example.
-    """
-    wanted = tuple(measurements)
-    figures = {measurement.name: measurement.of(pixels) for measurement in wanted}
-    doubts = (m.in_doubt(figures[m.name]) for m in wanted if m.in_doubt)
-    if pixels.is_sampled and any(doubts):
-        closer = pixels.closer()
-        # All of them, because they share the luminance of the larger sample.
-        figures |= {m.name: m.of(closer) for m in wanted if m.sampled}
-    return {name: float(np.float32(value)) for name, value in figures.items()}
+    """Compute measurements of an image, by name, rounded to float32 as in an Example."""
+    return {one.name: float(np.float32(one.of(pixels))) for one in measurements}

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from imgpipe.components.image_file.content import Content, transcoded
+from imgpipe.components.image_file.content import Content, alpha_channel
 from imgpipe.components.image_filter.check import Check, Finding, Repair, Settings
 from imgpipe.components.image_filter.checks import (
     CHECKS,
@@ -160,9 +160,8 @@ def decide(inspected: ImageRecord, settings: Settings) -> Decision:
         if finding is None:
             continue
         if finding.repaired is not None:
-            content, error = transcoded(
-                finding.repaired, record.image_bytes, record.mode, MEASUREMENTS
-            )
+            alpha = alpha_channel(record.image_bytes, record.format, record.mode)
+            content, error = Content.decoded(finding.repaired, MEASUREMENTS, alpha)
             if content is None:
                 detail = f"even as PNG: {error}"
                 finding = Finding(decodable.UNDECODABLE, detail, remedy=check.remedy)

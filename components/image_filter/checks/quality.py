@@ -21,8 +21,7 @@ from imgpipe.models import feature_names as names
 
 #: A file of low quality is still usable, so these checks reject only if the configuration says so.
 MAY_BE: tuple[Severity, ...] = ("warn", "reject", "ignore")
-#: Distance from the threshold within which a score is computed again from a larger sample.
-DOUBT = 0.05
+_DOUBT = 0.05  # within this distance of `_SHARP`, the thumbnail is computed from all pixels
 _BITS = 0.1  # scale of the entropy; images of three 8-bit channels always have less than ten bits
 _SHARP = 0.29  # default threshold of the sharpness
 _EDGES = 0.01  # per grey level: how fast sharpness grows with the standard deviation
@@ -46,7 +45,6 @@ def below(
     about: str,
     finds: str,
     score: Callable[[float], float] = lambda value: value,
-    sampled: bool = True,
 ) -> Check:
     """Create a check that reports images whose score is below a threshold.
 
@@ -59,7 +57,6 @@ def below(
         about: What the score is, for messages and the configuration file.
         finds: What the check reports, for the configuration file.
         score: Function from the measurement to the score. The default is the measurement itself.
-        sampled: Whether the measurement is computed from a sample of the pixels.
     """
 
     def judge(record: ImageRecord, settings: Settings) -> Finding | None:
@@ -71,11 +68,6 @@ def below(
         measured = shares.below(value, limit)
         return Finding(name, f"{about} {measured}, below {limit:g}", score=value)
 
-    def in_doubt(value: float) -> bool:
-        # The default threshold counts, not that of the run: measurements are kept by content, and
-        # must not depend on the settings of one run.
-        return abs(score(value) - threshold) < DOUBT
-
     made = Check(
         name,
         order,
@@ -85,7 +77,7 @@ def below(
         severity="warn",
         may_be=MAY_BE,
         finds=finds,
-        measurement=Measurement(feature, measure, sampled, in_doubt if sampled else None),
+        measurement=Measurement(feature, measure),
         threshold=threshold,
         about=about,
     )
@@ -138,8 +130,8 @@ def sharpness(pixels: Pixels) -> float:
     if resized:
         thumbnail = thumbnail.resize(small.thumbnail, Image.Resampling.BICUBIC, box=small.box)
     edges, flatness = _edges_and_flatness(thumbnail)
-    near = abs(_sum(edges, flatness) - _SHARP) < DOUBT
-    turns = abs(flatness - _FLAT) < _FLAT_DOUBT and edges < _SHARP + DOUBT
+    near = abs(_sum(edges, flatness) - _SHARP) < _DOUBT
+    turns = abs(flatness - _FLAT) < _FLAT_DOUBT and edges < _SHARP + _DOUBT
     if (near or turns) and resized:
         image = Image.fromarray(pixels.values).resize(small.thumbnail)
         edges, flatness = _edges_and_flatness(image.convert("L"))
@@ -164,7 +156,6 @@ BLURRY = below(
     threshold=_SHARP,
     about="sharpness",
     finds="Blurred even when resized to 64 pixels",
-    sampled=False,
 )
 
 
