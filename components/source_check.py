@@ -17,7 +17,7 @@ from typing import Any
 
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import Scan, Source, SourceOptions, open_source
-from imgpipe.components.image_filter import comparison, first_pass
+from imgpipe.components.image_filter import comparison
 from imgpipe.components.image_filter.check import Finding, Settings
 from imgpipe.components.image_filter.checks import validate
 from imgpipe.components.image_filter.checks.whole_set import radius
@@ -97,16 +97,18 @@ def judge(plan: Plan) -> Judged:
     )
 
 
-def _examine(plan: Plan, source: Source, scan: Scan, folder: str) -> list[first_pass.Part]:
-    """Run the first pass over all images; the parts are in the order of reading."""
+def _examine(plan: Plan, source: Source, scan: Scan, folder: str) -> list[str]:
+    """Decide about each image on its own; the parts are in the order of reading."""
     progress.total(len(scan.items), "images")
     limit, items = plan.settings.pixel_limit, scan.items
     records = inspect(source, items, limit, plan.store, plan.rule, scan.vocabulary)
-    parts = [first_pass.Part(f"{folder}/{start}") for start in range(0, len(items), _SHARD)]
     with contextlib.closing(records):
-        for part in parts:
-            first_pass.examine(itertools.islice(records, _SHARD), plan.settings, part)
-    return parts
+        return [
+            comparison.examine(
+                itertools.islice(records, _SHARD), plan.settings, f"{folder}/{start}"
+            )
+            for start in range(0, len(items), _SHARD)
+        ]
 
 
 def read_images(plan: Plan, judged: Judged, paths: Iterable[str]) -> dict[str, bytes]:

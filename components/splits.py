@@ -13,6 +13,10 @@ from typing import Any
 
 from imgpipe.models import feature_names as names
 
+#: Where several splits claim an image or a group, it stays in the first of these, so that no model
+#: is evaluated on an image that it was trained on.
+HELD_OUT_FIRST = (names.TEST, names.VALIDATION, names.TRAIN)
+
 
 @dataclass(frozen=True)
 class SplitRule:

@@ -1,4 +1,4 @@
-"""The Beam driver of both passes. It writes kept images, their metadata and the quarantine.
+"""The Beam driver of the filter. It writes kept images, their metadata and the quarantine.
 
 The stages pass on neither image bytes nor any other data of every image, so memory does not grow
 with the number of images.
@@ -13,11 +13,10 @@ from typing import Any
 
 import apache_beam as beam
 
-from imgpipe.components.image_filter import comparison, first_pass, quarantine
+from imgpipe.components.image_filter import comparison, quarantine
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.checks import METADATA, validate
 from imgpipe.components.image_filter.comparison import Comparison
-from imgpipe.components.image_filter.first_pass import Part
 from imgpipe.components.image_filter.summary import Outcomes, check_conservation
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.components.splits import SplitRule
@@ -33,7 +32,7 @@ from imgpipe.components.storage.records import (
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 
-_PARTS = ".parts"  # folder for the files of the first pass while the filter runs
+_PARTS = ".parts"  # folder for the decisions about single images while the filter runs
 _STATISTICS_FEATURES = (*METADATA, names.SPLIT)
 
 
@@ -57,13 +56,14 @@ class _Shard:
     of: int
 
     @property
-    def part(self) -> Part:
-        return Part(f"{self.uris.quarantine}/{_PARTS}/{self.number}")
+    def part(self) -> str:
+        """Path of the decisions about each image on its own."""
+        return f"{self.uris.quarantine}/{_PARTS}/{self.number}"
 
     @property
     def repaired(self) -> str:
-        """Path of the records that the first pass repaired."""
-        return f"{self.part.prefix}.repaired"
+        """Path of the repaired records."""
+        return f"{self.part}.repaired"
 
     @property
     def outputs(self) -> dict[str, str]:
@@ -75,33 +75,31 @@ class _Shard:
         }
 
 
-def _examine(shard: _Shard, settings: Settings) -> Part:
-    """Run the first pass."""
+def _examine(shard: _Shard, settings: Settings) -> str:
     with ShardWriter({"repaired": shard.repaired}) as writer:
-        first_pass.examine(
+        return comparison.examine(
             _records(shard.inputs),
             settings,
             shard.part,
             lambda record: writer.write("repaired", record.to_example()),
         )
-    return shard.part
 
 
 def _settle(shard: _Shard, settings: Settings, compared: Comparison) -> Outcomes:
-    """Run the second pass. If a worker fails, another attempt writes the same files."""
+    """Write the outputs of a shard. If a worker fails, another attempt writes the same files."""
     outcomes = Outcomes()
     repaired = _records([shard.repaired])
     decisions = compared.settle(shard.part, settings)
     with ShardWriter(shard.outputs) as writer:
         for record, decision in zip(_records(shard.inputs), decisions, strict=True):
             usable = record if decision.repaired is None else next(repaired)
+            stored = ""
             if decision.rejection is None:
                 _write(writer, decision.written(usable))
             else:
                 reason = decision.rejection.reason
                 stored = quarantine.store(shard.uris.quarantine, record, reason)
-                decision = decision.stored_at(stored)
-            outcomes.add(decision)
+            outcomes.add(decision, stored)
     return outcomes
 
 

@@ -8,13 +8,7 @@ from dataclasses import dataclass, field
 
 from imgpipe.components.image_file.content import Content, alpha_channel
 from imgpipe.components.image_filter.check import Check, Finding, Repair, Settings
-from imgpipe.components.image_filter.checks import (
-    CHECKS,
-    MEASUREMENTS,
-    decodable,
-    files,
-    repairs,
-)
+from imgpipe.components.image_filter.checks import CHECKS, MEASUREMENTS, decodable, files, repairs
 from imgpipe.components.image_filter.overrides import Override, find
 from imgpipe.components.image_filter.placement import Move
 from imgpipe.components.image_record import ImageRecord
@@ -24,35 +18,35 @@ _REVIEWED_REMEDY = "remove its entry from the file that judge.overrides names"
 _LAST = 1 << 30  # order of a rejection by an override: it comes after all checks
 
 
-@dataclass(frozen=True)
+@dataclass
 class Decision:
-    """The result of the checks of one image, before it is compared with other images.
+    """The result of the checks of one image.
 
     Attributes:
         record: The inspected record, with the label of the override if there is one.
         source_label: The label in the source.
         source_index: Its index in the vocabulary, -1 when it is not in it.
-        move: The split to which the image is moved, and why; None when it is not moved.
         override: The override of the image, or None.
+        perceptual_hash: Perceptual hashes, b"" when the image cannot be compared.
+        move: The split to which the image is moved, and why; None when it is not moved.
         rejection: The finding that rejects the image, or None when the image is kept.
         order: Order of the check that rejected the image.
         repairs: Findings that were repaired.
         warnings: Findings that are only reported.
         repaired: The record after the repairs, or None when there were none.
-        perceptual_hash: Perceptual hashes, b"" when the image cannot be compared.
     """
 
     record: ImageRecord
     source_label: str
     source_index: int = -1
-    move: Move | None = None
     override: Override | None = None
+    perceptual_hash: bytes = field(default=b"", repr=False)
+    move: Move | None = None
     rejection: Finding | None = None
     order: int = _LAST
-    repairs: tuple[Finding, ...] = ()
-    warnings: tuple[Finding, ...] = ()
+    repairs: list[Finding] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
     repaired: ImageRecord | None = None
-    perceptual_hash: bytes = field(default=b"", repr=False)
 
     @property
     def kept(self) -> ImageRecord:
@@ -64,35 +58,50 @@ class Decision:
         """Whether an override gives the image another label than the source."""
         return self.record.label_index != self.source_index
 
-    def moved(self, move: Move | None) -> Decision:
-        """Return the decision with the image in another split; it must be kept.
+    def add(self, finding: Finding, order: int = _LAST) -> None:
+        """Add a finding, which rejects the image or is reported."""
+        if finding.severity == "reject":
+            self.rejection, self.order = finding, order
+        else:
+            self.warnings.append(finding)
+
+    def move_to(self, move: Move | None) -> None:
+        """Move the image to another split.
 
         Args:
             move: The split and the reason. None, or the split of the image, changes nothing. Nor
-                is an image moved from a split that the source has given, to which a file with the
-                same content may belong.
+                is a rejected image moved, or one from a split that the source has given, to which
+                a file with the same content may belong.
         """
         record = self.record
         if move is None or move.split == record.split or self.rejection is not None:
-            return self
+            return
         if record.split not in move.drawn:
-            return self
+            return
         if self.source_index >= 0:  # an override changes no label of test
             record = dataclasses.replace(
                 record, label=self.source_label, label_index=self.source_index
             )
-        record = relabelled(dataclasses.replace(record, split=move.split), self.override)
-        return dataclasses.replace(
-            self,
-            record=record,
-            move=move,
-            repairs=tuple(repair.about(record) for repair in self.repairs),
-            warnings=tuple(warning.about(record) for warning in self.warnings),
-        )
+        self.record = relabelled(dataclasses.replace(record, split=move.split), self.override)
+        self.move = move
 
-    def in_group(self, number: int) -> Decision:
-        """Return the decision with the number of the image's group of near-duplicates."""
-        return dataclasses.replace(self, record=dataclasses.replace(self.record, near_group=number))
+    def settle(self, settings: Settings, compared: Finding | None, group: int) -> None:
+        """Add what is known when all images were seen.
+
+        Args:
+            settings: Settings of the checks, with the limits of the whole set.
+            compared: What the comparison with other images found.
+            group: Number of the image's group of near-duplicates, 0 for none.
+        """
+        self.record = dataclasses.replace(self.record, near_group=group)
+        for check in CHECKS:
+            # An image is rejected by the first check in order, which may be one of these.
+            if check.needs == "set" and (self.rejection is None or check.order < self.order):
+                finding = self.found(check, self.record, settings)
+                if finding is not None:
+                    self.add(finding, check.order)
+        if compared is not None and self.rejection is None:
+            self.add(compared)
 
     def written(self, record: ImageRecord) -> ImageRecord:
         """Return the record that is written when the image is kept.
@@ -103,14 +112,6 @@ class Decision:
         known = ("split", "label", "label_index", "problem", "near_group")
         return dataclasses.replace(record, **{name: getattr(self.record, name) for name in known})
 
-    def stored_at(self, stored: str) -> Decision:
-        """Return the decision with the path, relative to the quarantine, of the stored bytes."""
-        if self.rejection is None:
-            return self
-        return dataclasses.replace(
-            self, rejection=dataclasses.replace(self.rejection, stored=stored)
-        )
-
     def without_pixels(self) -> Decision:
         """Return the decision without the bytes and measurements of the image."""
         return dataclasses.replace(
@@ -118,6 +119,41 @@ class Decision:
             record=self.record.without_pixels(),
             repaired=self.repaired and self.repaired.without_pixels(),
         )
+
+    def found(self, check: Check, record: ImageRecord, settings: Settings) -> Finding | None:
+        """Run a check; None when it finds nothing, is ignored or is overridden."""
+        severity = check.severity_in(settings)
+        accepted = self.override is not None and self.override.accepts(record.split)
+        if severity == "ignore":
+            return None
+        if accepted and "ignore" in check.may_be and severity != "repair":
+            return None
+        if check.needs == "pixels" and not record.figures:
+            return None  # the image was not decoded
+        finding = check.run(record, settings)
+        if finding is None or finding.repaired is not None:  # `decodable` sets the severity itself
+            return finding
+        return dataclasses.replace(finding, severity=severity, remedy=check.remedy)
+
+    def repair(self, todo: Sequence[tuple[Finding, Repair | None]]) -> None:
+        """Make the repairs. A repair that fails becomes a warning."""
+        data = self.record.image_bytes
+        for finding, repair in todo:
+            try:
+                if finding.repaired is not None:
+                    data = finding.repaired
+                elif repair is not None:
+                    data = repair(self.record, data)
+            except Exception as error:  # Pillow's plugins raise exceptions of any type
+                detail = f"{finding.detail}; not repaired: {error or type(error).__name__}"
+                self.warnings.append(Finding(finding.reason, detail, "warn"))
+            else:
+                self.repairs.append(dataclasses.replace(finding, repaired=None))
+        if self.repairs:
+            self.repaired = _rewritten(self.record, data, [one.reason for one in self.repairs])
+        if self.repaired is not None and self.repaired.perceptual_hash:
+            # A rotated image resembles others that are upright.
+            self.perceptual_hash = self.repaired.perceptual_hash
 
 
 def relabelled(record: ImageRecord, override: Override | None) -> ImageRecord:
@@ -148,15 +184,12 @@ def decide(inspected: ImageRecord, settings: Settings) -> Decision:
     """
     override = find(settings.overrides, inspected.image_hash)
     record = relabelled(inspected, override)
-    seen = record  # with the measurements of the transcoded file
     hashes = record.perceptual_hash or b""
-    decision = Decision(
-        record, inspected.label, inspected.label_index, override=override, perceptual_hash=hashes
-    )
+    decision = Decision(record, inspected.label, inspected.label_index, override, hashes)
+    seen = record  # with the measurements of the transcoded file
     todo: list[tuple[Finding, Repair | None]] = []
-    warnings: list[Finding] = []
     for check in CHECKS:
-        finding = _run_check(check, seen, override, settings)
+        finding = decision.found(check, seen, settings)
         if finding is None:
             continue
         if finding.repaired is not None:
@@ -165,107 +198,28 @@ def decide(inspected: ImageRecord, settings: Settings) -> Decision:
             if content is None:
                 detail = f"even as PNG: {error}"
                 finding = Finding(decodable.UNDECODABLE, detail, remedy=check.remedy)
-                return _with_finding(decision, finding, check.order)
-            seen = dataclasses.replace(record, figures=content.figures)
-            hashes = record.perceptual_hash or content.perceptual_hash
-            decision = dataclasses.replace(decision, perceptual_hash=hashes)
-            todo.append((finding, None))
-        elif finding.severity == "reject":
-            return _with_finding(decision, finding, check.order)
-        elif finding.severity == "repair":
+            else:
+                seen = dataclasses.replace(record, figures=content.figures)
+                decision.perceptual_hash = hashes or content.perceptual_hash
+        if finding.severity == "repair":
             todo.append((finding, check.repair))
-        else:
-            warnings.append(finding)
+            continue
+        decision.add(finding, check.order)
+        if decision.rejection is not None:
+            return decision
     # The checks come first, so that a file that cannot be used keeps the reason for it.
     if override is not None and override.verdict == "reject":
-        finding = Finding(REVIEWED, "rejected by an override", remedy=_REVIEWED_REMEDY)
-        return _with_finding(decision, finding)
-    return _with_repairs(dataclasses.replace(decision, warnings=tuple(warnings)), todo)
+        decision.add(Finding(REVIEWED, "rejected by an override", remedy=_REVIEWED_REMEDY))
+    else:
+        decision.repair(todo)
+    return decision
 
 
-def settled(decision: Decision, settings: Settings, compared: Finding | None) -> Decision:
-    """Add what is known when all images were seen.
-
-    Args:
-        decision: The decision of the first pass.
-        settings: Settings of the checks, with the limits of the whole set.
-        compared: What the comparison with other images found.
-    """
-    for check in CHECKS:
-        if check.needs != "set":
-            continue
-        finding = _run_check(check, decision.record, decision.override, settings)
-        if finding is None:
-            continue
-        if finding.severity != "reject":
-            decision = _with_finding(decision, finding)
-        # The first pass rejects by the first check in order; this check may come before it.
-        elif decision.rejection is None or check.order < decision.order:
-            return _with_finding(decision, finding, check.order)
-    if compared is None or decision.rejection is not None:
-        return decision
-    return _with_finding(decision, compared)
-
-
-def _run_check(
-    check: Check, record: ImageRecord, override: Override | None, settings: Settings
-) -> Finding | None:
-    """Run a check; None when it finds nothing, is ignored or is overridden."""
-    severity = check.severity_in(settings)
-    accepted = override is not None and override.accepts(record.split)
-    if severity == "ignore":
-        return None
-    if accepted and "ignore" in check.may_be and severity != "repair":
-        return None
-    if check.needs == "pixels" and not record.figures:
-        return None  # the image was not decoded
-    finding = check.run(record, settings)
-    if finding is None or finding.repaired is not None:  # `decodable` sets the severity itself
-        return finding
-    return dataclasses.replace(finding, severity=severity, remedy=check.remedy)
-
-
-def _with_finding(decision: Decision, finding: Finding, order: int = _LAST) -> Decision:
-    """Return the decision with a finding, which rejects the image or is reported."""
-    stored = decision.rejection.stored if decision.rejection is not None else ""
-    finding = finding.about(decision.record, stored=stored)
-    if finding.severity == "reject":
-        return dataclasses.replace(decision, rejection=finding, order=order)
-    return dataclasses.replace(decision, warnings=(*decision.warnings, finding))
-
-
-def _with_repairs(decision: Decision, todo: Sequence[tuple[Finding, Repair | None]]) -> Decision:
-    """Make the repairs. A repair that fails becomes a warning."""
-    record = decision.record
-    data, done, warnings = record.image_bytes, [], list(decision.warnings)
-    for finding, repair in todo:
-        try:
-            if finding.repaired is not None:
-                data = finding.repaired
-            elif repair is not None:
-                data = repair(record, data)
-        except Exception as error:  # Pillow's plugins raise exceptions of any type
-            detail = f"{finding.detail}; not repaired: {error or type(error).__name__}"
-            warnings.append(Finding(finding.reason, detail, "warn"))
-        else:
-            done.append(dataclasses.replace(finding, repaired=None).about(record))
-    repaired = _rewritten(record, data, done) if done else None
-    return dataclasses.replace(
-        decision,
-        repairs=tuple(done),
-        warnings=tuple(warning.about(record) for warning in warnings),
-        repaired=repaired,
-        # A rotated image resembles others that are upright, and not those that lie on their side.
-        perceptual_hash=(repaired and repaired.perceptual_hash) or decision.perceptual_hash,
-    )
-
-
-def _rewritten(record: ImageRecord, data: bytes, done: Sequence[Finding]) -> ImageRecord | None:
+def _rewritten(record: ImageRecord, data: bytes, reasons: Sequence[str]) -> ImageRecord | None:
     """Return the record with its repaired bytes and their measurements."""
     content, _ = Content.decoded(data, MEASUREMENTS)
     if content is None:
         return None
-    reasons = [repair.reason for repair in done]
     # Pillow makes TIFF files upright while they are transcoded.
     upright = repairs.orientation.name in reasons or record.format == "TIFF"
     return dataclasses.replace(

@@ -10,13 +10,13 @@ images are alike; a chain of other images between them is not enough.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
 import numpy as np
+import numpy.typing as npt
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.image_file.grey_comparison import Pairs
@@ -37,9 +37,12 @@ from imgpipe.models import feature_names as names
 #: Number of images of a group that each image is compared with inside a split. Larger groups are
 #: frames of films, which have enough near-duplicates among these.
 _COMPARED = 2000
-#: Number of pairs whose grey images are compared first; mostly one of them is alike.
-_CONFIRMED = 16
+_CONFIRMED = 64  # pairs whose grey images are compared at once
 _FIRST_CROP = 2  # number of the first kind of hash that is of a crop
+#: How the other image may have been changed; each way is a block of the compared pairs.
+_WAYS = ("", "mirrored", "a crop of it", "it is a crop of this")
+#: Rules in the order in which they are applied.
+_RULES = (ACROSS_SPLITS, LABEL_CONFLICT, NEAR)
 #: Splits that an image must not resemble, by its own. Validation is used for choices, so an image
 #: of it may not resemble one of test either.
 _HELD_OUT = {names.TRAIN: (names.TEST, names.VALIDATION), names.VALIDATION: (names.TEST,)}
@@ -94,16 +97,16 @@ def resolve(members: Iterable[Member], settings: Settings) -> list[Finding]:
     levels = {**SEVERITIES, **settings.severity}
     near = _Near(sorted(members, key=lambda member: member.path), radius(settings))
     findings: dict[str, Finding] = {}
-    gone: set[str] = set()
-    for reason, others in _RULES.items():
+    gone = np.zeros(len(near.members), bool)
+    for reason in _RULES:
         if levels[reason] == "ignore":
             continue
         # A label conflict is reported for both images; of several copies the first one is kept.
-        away = gone if reason == NEAR else frozenset(gone)
+        away = gone if reason == NEAR else gone.copy()
         for index, member in enumerate(near.members):
             if member.path in findings:
                 continue
-            found = near.nearest(index, others(near, index, away))
+            found = near.nearest(index, near.others(index, reason, away))
             if found is None:
                 continue
             finding = _finding(member, near.members[found.index], found, reason, levels[reason])
@@ -113,7 +116,7 @@ def resolve(members: Iterable[Member], settings: Settings) -> list[Finding]:
                 if verdict == "accept" or (verdict == "relabel" and reason != ACROSS_SPLITS):
                     finding = dataclasses.replace(finding, severity="warn")
                 else:
-                    gone.add(member.path)
+                    gone[index] = True
             findings[member.path] = finding
     return [findings[path] for path in sorted(findings)]
 
@@ -172,134 +175,68 @@ class _Match:
 
 
 class _Near:
-    """The distances between the images of a group."""
+    """The distances between the images of a group, in the order of their paths."""
 
     def __init__(self, members: Sequence[Member], radius: int) -> None:
-        self.members, self.radius = members, radius
+        self.members, self._radius = members, radius
         rows = np.frombuffer(b"".join(member.hashes for member in members), np.uint8)
-        hashes = self._hashes = Hashes.of(rows.reshape(len(members), -1))
-        self._upright, self._mirrored, *crops = map(hashes.kind, range(hashes.kinds))
-        self._crops = np.stack(crops, axis=1) if crops else None
-
-    @functools.cached_property
-    def held_out(self) -> dict[str, list[int]]:
-        """Indices of the images that an image must not resemble, by its split."""
-        return {
-            split: [i for i, other in enumerate(self.members) if other.split in held]
-            for split, held in _HELD_OUT.items()
+        hashes = self._hashes = Hashes(rows.reshape(len(members), -1))
+        self._kinds = np.stack([hashes.kind(n) for n in range(hashes.kinds)], axis=1)
+        columns = ((one.split, one.label, one.group) for one in members)
+        self._splits, self._labels, self._groups = map(np.array, zip(*columns, strict=True))
+        self._held_out = {
+            split: np.flatnonzero(np.isin(self._splits, held)) for split, held in _HELD_OUT.items()
         }
 
-    @functools.cached_property
-    def of_one_label(self) -> bool:
-        """Whether all images have the same label."""
-        return len({member.label for member in self.members}) == 1
+    def others(self, index: int, reason: str, gone: npt.NDArray[np.bool_]) -> Indices:
+        """Return the images with which a rule compares one; those in `gone` may be left out."""
+        if reason == ACROSS_SPLITS:
+            return self._held_out.get(str(self._splits[index]), np.array([], np.int64))
+        # Of a large group, the first images and the preceding ones.
+        count = len(self.members)
+        tail = np.arange(max(_COMPARED, index - _COMPARED), max(_COMPARED, index))
+        rows = np.concatenate([np.arange(min(_COMPARED, count)), tail[tail < count]])
+        rows = rows[(rows != index) & ~gone[rows]]
+        if reason == LABEL_CONFLICT:
+            return rows[self._labels[rows] != self._labels[index]]
+        rows = rows[(rows < index) & (self._splits[rows] == self._splits[index])]
+        grouped = self._groups[index] != ""
+        return rows[self._groups[rows] != self._groups[index]] if grouped else rows
 
-    def nearest(self, index: int, others: Sequence[int]) -> _Match | None:
-        """Return the nearest of `others` that is near (the first of equal ones), or None.
+    def nearest(self, index: int, rows: Indices) -> _Match | None:
+        """Return the nearest of these images that is near and alike, or None.
 
-        Crops are compared only if no whole image is near.
+        Of equally near ones it is the first, and a crop only if no whole image is near.
         """
-        if not others:
+        if not len(rows):
             return None
-        rows = np.asarray(others)
-        here = np.full(len(rows), index)
-        upright, wholes = self._upright[index], self._upright[rows]
-        ways = {
-            "": _pairs(here, rows, distances(upright, wholes)[:, None], 0),
-            "mirrored": _pairs(here, rows, distances(upright, self._mirrored[rows])[:, None], 1),
-        }
-        found = self._best(others, ways)
-        if found is None and self._crops is not None:
-            crops = distances(upright, self._crops[rows])
-            more = distances(self._crops[index], wholes[:, None])
-            ways = {
-                "a crop of it": _pairs(here, rows, crops, _FIRST_CROP),
-                "it is a crop of this": _pairs(rows, here, more, _FIRST_CROP),
-            }
-            found = self._best(others, ways)
-        return found
-
-    def _best(self, others: Sequence[int], ways: Mapping[str, Pairs]) -> _Match | None:
-        """Return the nearest of `others` in any way, of those that are alike.
-
-        Args:
-            others: Indices of m images.
-            ways: For each way in which the other image may have been changed, the m pairs.
-        """
-        pairs = Pairs.join(ways.values())
-        (near,) = np.nonzero(pairs.bits <= self.radius)
-        way_of, place = np.divmod(near, len(others))
-        near = near[np.lexsort((way_of, place, pairs.bits[near]))]
-        number = self._first_alike(pairs.select(near))
-        if number is None:
-            return None
-        way, nearest = divmod(int(near[number]), len(others))
-        return _Match(others[nearest], int(pairs.bits[near[number]]), list(ways)[way])
-
-    def _first_alike(self, pairs: Pairs) -> int | None:
-        """Return the number of the first pair whose grey images are alike; None if there is none.
-
-        Mostly it is one of the first pairs, so that few are compared.
-        """
-        start, count = 0, _CONFIRMED
-        while start < len(pairs):
-            some = pairs.select(np.arange(start, min(start + count, len(pairs))))
-            (found,) = np.nonzero(self._hashes.alike(some))
-            if len(found):
-                return start + int(found[0])
-            start, count = start + count, 8 * count  # few calls where no pair is alike
+        here, upright = np.full(len(rows), index), self._kinds[index, 0]
+        kinds = distances(upright, self._kinds[rows])  # [m, kinds]
+        ways = [Pairs(here, rows, np.full(len(rows), kind), kinds[:, kind]) for kind in (0, 1)]
+        if kinds.shape[1] > _FIRST_CROP:
+            own = distances(self._kinds[index, _FIRST_CROP:], self._kinds[rows, :1])
+            ways += [_crops(here, rows, kinds[:, _FIRST_CROP:]), _crops(rows, here, own)]
+        pairs = Pairs.join(ways)
+        (near,) = np.nonzero(pairs.bits <= self._radius)
+        way, place = np.divmod(near, len(rows))
+        near = near[np.lexsort((way, place, pairs.bits[near], way >= _FIRST_CROP))]
+        for start in range(0, len(near), _CONFIRMED):  # mostly one of the first pairs is alike
+            some = near[start : start + _CONFIRMED]
+            for number in some[self._hashes.alike(pairs.select(some))].tolist():
+                way, place = divmod(number, len(rows))
+                return _Match(int(rows[place]), int(pairs.bits[number]), _WAYS[way])
         return None
 
 
-def _pairs(one: Indices, other: Indices, bits: Indices, first_kind: int) -> Pairs:
-    """Pair images by the nearest hash of the others.
+def _crops(one: Indices, other: Indices, bits: Indices) -> Pairs:
+    """Pair images by the nearest crop of the others.
 
     Args:
         one: Indices of the images whose upright hashes were compared, [m].
         other: Indices of the images that they were compared with, [m].
-        bits: Numbers of differing bits for each kind of hash of the other image, [m, kinds].
-        first_kind: Number of the first of these kinds.
+        bits: Numbers of differing bits for each crop of the other image, [m, crops].
     """
-    return Pairs(one, other, first_kind + bits.argmin(axis=1), bits.min(axis=1))
-
-
-def _held_out(near: _Near, index: int, gone: Collection[str]) -> Sequence[int]:
-    """Find the images that must not resemble this one because they are used for evaluation."""
-    return near.held_out.get(near.members[index].split, ())
-
-
-def _other_labels(near: _Near, index: int, gone: Collection[str]) -> Sequence[int]:
-    """Find the images with another label."""
-    if near.of_one_label:
-        return ()
-    label = near.members[index].label
-    others = _neighbours(near.members, index)
-    return [i for i, other in others if other.label != label and other.path not in gone]
-
-
-def _earlier(near: _Near, index: int, gone: Collection[str]) -> Sequence[int]:
-    """Find the earlier images of the same split that are not in the same source group."""
-    member = near.members[index]
-    return [
-        i
-        for i, other in _neighbours(near.members, index)
-        if i < index
-        and other.split == member.split
-        and other.path not in gone
-        and not (member.group and other.group == member.group)
-    ]
-
-
-#: Rules in the order in which they are applied: the reason, and which images each is compared with.
-_RULES = {ACROSS_SPLITS: _held_out, LABEL_CONFLICT: _other_labels, NEAR: _earlier}
-
-
-def _neighbours(members: Sequence[Member], index: int) -> list[tuple[int, Member]]:
-    """Return the images to compare with: of a large group, the first and the preceding ones."""
-    head = list(enumerate(members[:_COMPARED]))
-    start = max(_COMPARED, index - _COMPARED)
-    tail = list(enumerate(members[start:index], start))
-    return [(i, member) for i, member in (*head, *tail) if i != index]
+    return Pairs(one, other, _FIRST_CROP + bits.argmin(axis=1), bits.min(axis=1))
 
 
 def _finding(member: Member, other: Member, found: _Match, reason: str, severity: str) -> Finding:

@@ -4,16 +4,14 @@ Hashes are sorted by a random choice of their bits, and each hash is compared ex
 neighbours. Similar hashes are neighbours in some of many such orders. This is locality-sensitive
 hashing in which the number of bits depends on the number of images (Charikar 2002, Lv et al. 2007).
 Hashes of whole images are sorted together with those of mirrored images, and then with those of
-each crop. Apart from sorting, the time is linear in the number of images. The search needs 32 bytes
-of memory per image, besides two kinds of hashes, which may be mapped from files. Every reported
-pair was compared bit by bit, and its grey images confirmed that both are alike, so pairs may only
-be missed. The radius is the same for every set. The orders come from a fixed seed, so runs are
-repeatable.
+each crop. Apart from sorting, the time is linear in the number of images. Every reported pair was
+compared bit by bit, and its grey images confirmed that both are alike, so pairs may only be missed.
+The radius is the same for every set. The orders come from a fixed seed, so runs are repeatable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,9 +31,6 @@ CROP_ORDERS, CROP_WINDOW = 12, 8
 #: Number of images up to which all pairs are compared, which is exact and as fast; and the number
 #: of rows that are compared at once, which takes 1 MB.
 ALL_PAIRS, _BLOCK = 1000, 64
-#: Number of sorted hashes that are compared at once (2 MiB).
-SORTED_BLOCK = 1 << 16
-KEYS_AT_ONCE = 1 << 14  # hashes whose sort keys are computed at once, in the processor's cache
 #: Number of pairs that wait for their confirmation (32 bytes each), and that are confirmed at once.
 _WAITING, _CONFIRMED = 1 << 20, 1 << 14
 _SPARE_BITS = 6  # additional bits of a sort key, because the bits of hashes are not independent
@@ -47,42 +42,30 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Hashes:
-    """The hashes of images. One kind of hashes is read at a time, for example from a file.
+    """The perceptual hashes of n images.
 
     Attributes:
-        rows: Row of each image in the columns, int64 [n].
-        kinds: Number of kinds of hashes: upright, mirrored, crops.
-        column: Function from the number of a kind to the hashes of that kind, uint8 [m, 32].
-        greys: The grey images, uint8 [m, `GREY_BYTES`]. None when there are none, so that the
-            hashes alone decide.
+        table: As `perceptual_hashes` returns them, uint8 [n, `ALL_BYTES`]; or the hashes of some
+            kinds without the grey images, so that the hashes alone decide.
     """
 
-    rows: Indices
-    kinds: int
-    column: Callable[[int], npt.NDArray[np.uint8]]
-    greys: npt.NDArray[np.uint8] | None = None
+    table: npt.NDArray[np.uint8]
 
-    @classmethod
-    def of(cls, table: npt.NDArray[np.uint8]) -> Hashes:
-        """Return the hashes of a table [n, `ALL_BYTES`], or of one without grey images."""
-        whole = table.shape[1] == ALL_BYTES
-        return cls(
-            np.arange(len(table)),
-            KINDS if whole else table.shape[1] // BYTES,
-            lambda kind: table[:, kind * BYTES : (kind + 1) * BYTES],
-            table[:, KINDS * BYTES :] if whole else None,
-        )
+    @property
+    def kinds(self) -> int:
+        """Number of kinds of hashes: upright, mirrored, crops."""
+        return min(self.table.shape[1] // BYTES, KINDS)
 
     def kind(self, number: int) -> Words:
         """Return the hashes of one kind: uint64 [n, 4]."""
-        return np.ascontiguousarray(self.column(number)[self.rows]).view(np.uint64)
+        column = self.table[:, number * BYTES : (number + 1) * BYTES]
+        return np.ascontiguousarray(column).view(np.uint64)
 
     def alike(self, pairs: Pairs) -> npt.NDArray[np.bool_]:
         """Tell which pairs of images with similar hashes are alike, bool [m]."""
-        if self.greys is None:
+        if self.table.shape[1] < ALL_BYTES:
             return np.ones(len(pairs), bool)
-        first, second = self.rows[pairs.first], self.rows[pairs.second]
-        return grey_comparison.alike(self.greys, Pairs(first, second, pairs.kinds, pairs.bits))
+        return grey_comparison.alike(self.table[:, KINDS * BYTES :], pairs)
 
 
 def near_groups(hashes: Mapping[str, bytes], radius: int) -> dict[str, int]:
@@ -98,14 +81,9 @@ def near_groups(hashes: Mapping[str, bytes], radius: int) -> dict[str, int]:
     """
     names = sorted(name for name, value in hashes.items() if len(value) == ALL_BYTES)
     rows = np.frombuffer(b"".join(hashes[name] for name in names), np.uint8)
-    firsts = search(Hashes.of(rows.reshape(-1, ALL_BYTES)), radius)
-    return {names[n]: int(firsts[n]) for n in in_groups(firsts).tolist()}
-
-
-def in_groups(firsts: Indices) -> Indices:
-    """Return the indices of the images that are in a group with others; see `search`."""
-    found: Indices = np.flatnonzero(np.bincount(firsts, minlength=len(firsts))[firsts] > 1)
-    return found
+    firsts = search(Hashes(rows.reshape(-1, ALL_BYTES)), radius)
+    (others,) = np.nonzero(np.bincount(firsts, minlength=len(firsts))[firsts] > 1)
+    return {names[n]: int(firsts[n]) for n in others.tolist()}
 
 
 def search(hashes: Hashes, radius: int) -> Indices:
@@ -196,50 +174,20 @@ def _near(upright: Words, other: Words, number: int, radius: int) -> Iterator[Pa
         return
     orders, window = (ORDERS, WINDOW) if number == 1 else (CROP_ORDERS, CROP_WINDOW)
     rng = np.random.default_rng([_SEED, number])
+    both = np.concatenate([upright, other])
     for _ in range(orders):
-        order = _order((upright, other), rng.permutation(BITS))
-        for start in range(0, 2 * n, SORTED_BLOCK):
-            # Blocks overlap by a window, so that no pair is cut in two.
-            some = order[start : start + SORTED_BLOCK + window]
-            ordered = _taken(upright, other, some)
-            for step in range(1, min(window + 1, len(some))):
-                count = min(SORTED_BLOCK, len(some) - step)
-                one, another = ordered[:, :count], ordered[:, step : step + count]
-                near = within(one, another, radius)
-                differing = differing_bits(one[:, near], another[:, near])
-                yield _pairs(some[near], some[near + step], differing, n, number)
-
-
-def _pairs(
-    one: Indices, another: Indices, bits: npt.NDArray[np.uint16], n: int, number: int
-) -> Pairs:
-    """Return the pairs with at least one upright hash; the others do not count.
-
-    Args:
-        one: Indices in the table of the upright hashes and of the others, which begin at `n`.
-        another: Indices of the second hash of each pair.
-        bits: Number of differing bits of each pair.
-        n: Number of images.
-        number: Kind of the other hashes.
-    """
-    wanted = (one < n) | (another < n)
-    low = np.minimum(one, another)[wanted]
-    high = np.maximum(one, another)[wanted]
-    return _pairs_of(low, high % n, np.where(high < n, 0, number), bits[wanted])
-
-
-def _taken(upright: Words, other: Words, indices: Indices) -> Words:
-    """Take some of the hashes, uint64 [4, m]; the indices of `other` follow those of `upright`."""
-    n = len(upright)
-    (is_other,) = np.nonzero(indices >= n)
-    taken = _as_items(upright).take(indices, mode="clip")  # three times as fast as by [indices]
-    taken[is_other] = _as_items(other).take(indices[is_other] - n, mode="clip")
-    return np.ascontiguousarray(taken.view(np.uint64).reshape(-1, BYTES // 8).T)
-
-
-def _as_items(table: Words) -> npt.NDArray[np.void]:
-    """View hashes [n, 4] as an array of n items of 32 bytes."""
-    return table.view(f"V{BYTES}")[:, 0]
+        order = _order(both, rng.permutation(BITS))
+        ordered = np.ascontiguousarray(both[order].T)
+        for step in range(1, min(window, len(order) - 1) + 1):
+            one, another = ordered[:, :-step], ordered[:, step:]
+            near = _within(one, another, radius)
+            bits = differing_bits(one[:, near], another[:, near])
+            first, second = order[near], order[near + step]
+            # Pairs with at least one upright hash; the others do not count.
+            low, high = np.minimum(first, second), np.maximum(first, second)
+            wanted = low < n
+            low, high, bits = low[wanted], high[wanted], bits[wanted]
+            yield _pairs_of(low, high % n, np.where(high < n, 0, number), bits)
 
 
 def _all_near(one: Words, other: Words, number: int, radius: int) -> Iterator[Pairs]:
@@ -261,7 +209,7 @@ def differing_bits(one: Words, other: Words) -> npt.NDArray[np.uint16]:
     return total
 
 
-def within(one: Words, other: Words, radius: int) -> Indices:
+def _within(one: Words, other: Words, radius: int) -> Indices:
     """Return the positions [m] at which hashes [4, n] and [4, n] differ in at most `radius` bits.
 
     Half of the bits exclude nearly all pairs, since those of different images differ in half of
@@ -273,41 +221,22 @@ def within(one: Words, other: Words, radius: int) -> Indices:
     return left[differing_bits(one[:, left], other[:, left]) <= radius]
 
 
-def _order(tables: Sequence[Words], bits: Indices) -> Indices:
-    """Sort the hashes of all tables by the first few of `bits`, and return their indices [m].
+def _order(hashes: Words, bits: Indices) -> Indices:
+    """Sort hashes, uint64 [m, 4], by the first few of `bits`, and return their indices [m].
 
     As many bits are used as are needed to distinguish the hashes, and a few more. The lowest bits
     of each sort key are the index, which is twice as fast as `argsort`.
     """
-    count = sum(map(len, tables))
-    wide = count.bit_length()
-    keys = np.empty(count, np.uint64)
-    blocks = (
-        table[start : start + KEYS_AT_ONCE]
-        for table in tables
-        for start in range(0, len(table), KEYS_AT_ONCE)
-    )
-    start = 0
-    for block in blocks:
-        own = keys[start : start + len(block)]
-        own[:] = _bits(np.ascontiguousarray(block.T), bits[: wide + _SPARE_BITS].tolist())
-        own <<= np.uint64(wide)
-        own |= np.arange(start, start + len(block), dtype=np.uint64)
-        start += len(block)
+    wide = len(hashes).bit_length()
+    keys = np.zeros(len(hashes), np.uint64)
+    for bit in bits[: wide + _SPARE_BITS].tolist():
+        keys <<= np.uint64(1)
+        keys |= (hashes[:, bit // 64] >> np.uint64(bit % 64)) & np.uint64(1)
+    keys <<= np.uint64(wide)
+    keys |= np.arange(len(hashes), dtype=np.uint64)
     keys.sort()
     keys &= np.uint64((1 << wide) - 1)
     return keys.view(np.int64)
-
-
-def _bits(hashes: Words, bits: Sequence[int]) -> npt.NDArray[np.uint64]:
-    """Join some bits of each hash, uint64 [4, n], to a number [n], the most significant first."""
-    joined, part = np.zeros((2, hashes.shape[1]), np.uint64)
-    for bit in bits:
-        np.right_shift(hashes[bit // 64], np.uint64(bit % 64), out=part)
-        part &= np.uint64(1)
-        joined <<= np.uint64(1)
-        joined |= part
-    return joined
 
 
 def _pairs_of(

@@ -76,7 +76,7 @@ def row(record: ImageRecord, rule: SplitRule | None, relabelled: bool = False) -
 
 
 def place(
-    rows: Sequence[bytes], near: Mapping[str, int], rule: SplitRule, one_of_near: bool = False
+    rows: Sequence[bytes], near: Mapping[str, int], rule: SplitRule
 ) -> Iterator[tuple[str, Move]]:
     """Find the images that have to be moved to another split.
 
@@ -84,8 +84,6 @@ def place(
         rows: Rows of the images, as `row` returns them, in any order.
         near: Number of the group of near-duplicates, by content hash in hexadecimal digits.
         rule: The rule that has drawn the splits.
-        one_of_near: Whether all but one image of a group of near-duplicates will be rejected, so
-            that one of them counts for the minimum of its class.
 
     Yields:
         (content hash in hexadecimal digits, move).
@@ -103,8 +101,7 @@ def place(
     if not len(table):
         return
     fixed = np.isin(table["content"], relabelled)
-    counted = _counted(table, near) if one_of_near else np.ones(len(table), np.int64)
-    placement = _Placement(table, _units(table, near), fixed, counted)
+    placement = _Placement(table, _units(table, near), fixed)
     placement.keep_together()
     together = placement.splits.copy()
     placement.fill(rule.minimum)
@@ -128,54 +125,26 @@ def _units(table: Rows, near: Mapping[str, int]) -> Indices:
         _, first, inverse = np.unique(table[name], return_index=True, return_inverse=True)
         ends.append(first[inverse])
     alike = np.arange(count)
-    if near:
-        indices, numbers = _grouped(table["content"], near)
-        _, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
-        alike[indices] = indices[first][inverse]
+    contents = (content.ljust(32, b"\0").hex() for content in table["content"].tolist())
+    first_of: dict[int, int] = {}
+    for index, content in enumerate(contents):
+        if content in near:
+            alike[index] = first_of.setdefault(near[content], index)
     start = np.tile(np.arange(count), 3)
     links = (np.ones(3 * count, bool), (start, np.concatenate([*ends, alike])))
     units = connected_components(coo_array(links, (count, count)), directed=False)[1]
     return np.asarray(units, np.int64)
 
 
-def _grouped(contents: Rows, near: Mapping[str, int]) -> tuple[Indices, Indices]:
-    """Return the indices of contents with near-duplicates, and the numbers of their groups."""
-    known = np.array([bytes.fromhex(content) for content in near], contents.dtype)
-    order = np.argsort(known)
-    places = np.searchsorted(known, contents, sorter=order)
-    found = order[np.minimum(places, len(known) - 1)]
-    indices = np.nonzero(known[found] == contents)[0]
-    return indices, np.fromiter(near.values(), np.int64, len(near))[found[indices]]
-
-
-def _counted(table: Rows, near: Mapping[str, int]) -> Indices:
-    """Return 1 for each image that stays, 0 for near-duplicates that will be rejected.
-
-    Copies with another label only get a warning, and so do those in a group of the source.
-    """
-    counted = np.ones(len(table), np.int64)
-    if near:
-        indices, numbers = _grouped(table["content"], near)
-        alone = table["group"][indices] == table["content"][indices]
-        indices, numbers = indices[alone], numbers[alone]
-        alike = np.stack([numbers, table["label"][indices]], axis=1)
-        counted[indices] = 0
-        counted[indices[np.unique(alike, axis=0, return_index=True)[1]]] = 1
-    return counted
-
-
 class _Placement:
     """The splits of all images, as indices in `names.SPLITS`, while they are decided."""
 
-    def __init__(
-        self, table: Rows, units: Indices, fixed: npt.NDArray[np.bool_], counted: Indices
-    ) -> None:
+    def __init__(self, table: Rows, units: Indices, fixed: npt.NDArray[np.bool_]) -> None:
         self._units = units
         self._labels = np.unique(table["label"], return_inverse=True)[1]
         self._fixed = fixed  # images that are not moved to test, where overrides do not hold
         by_class = np.argsort(self._labels, kind="stable")
         self._of_class = np.split(by_class, np.cumsum(np.bincount(self._labels))[:-1])
-        self._counted = counted  # 1 for images that count, 0 for others
         self._class_sizes = self._count(slice(None))
         order = np.lexsort((table["content"], table["order"], units))
         ends = np.cumsum(np.bincount(units))
@@ -186,9 +155,8 @@ class _Placement:
         self.splits = table["split"].astype(np.int64)
 
     def _count(self, images: Indices | npt.NDArray[np.bool_] | slice) -> Indices:
-        """Return how many of these images of each class count."""
-        classes, labels = int(self._labels.max()) + 1, self._labels[images]
-        return np.bincount(labels, self._counted[images], classes).astype(np.int64)
+        """Return the number of these images of each class."""
+        return np.bincount(self._labels[images], minlength=int(self._labels.max()) + 1)
 
     def keep_together(self) -> None:
         """Place each unit in the split of the member that comes first in the second order.
@@ -199,8 +167,7 @@ class _Placement:
         """
         classes = len(self._class_sizes)
         keys = self._units * classes + self._labels
-        parts, inverse = np.unique(keys, return_inverse=True)
-        counts = np.bincount(inverse, self._counted)
+        parts, counts = np.unique(keys, return_counts=True)
         most = counts > (1 - _TRAIN_SHARE) * self._class_sizes[parts % classes]
         drawn = self._drawn.astype(np.int64)
         drawn[parts[most] // classes] = _TRAIN

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import collections
 import itertools
-from collections import Counter, defaultdict
+import operator
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 from imgpipe.components.image_filter import placement
 from imgpipe.components.image_filter.check import Finding, Settings
 from imgpipe.components.image_filter.decision import Decision
+from imgpipe.components.image_filter.overrides import Override, find
 from imgpipe.models import feature_names as names
 
 #: Reason of an override that was not applied because it would change a label of the test split.
@@ -76,64 +78,57 @@ class Outcomes:
     """Counts and findings of some images, small enough to be collected from all shards."""
 
     read: int = 0
-    #: Number of images by split and label.
-    kept: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    kept: Counter[tuple[str, str]] = field(default_factory=Counter)  # images by split and label
     rejects: list[Finding] = field(default_factory=list)
     repairs: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
     reviews: list[Finding] = field(default_factory=list)  # images with an override
     relabelled: Counter[str] = field(default_factory=Counter)  # kept with a new label, by split
     moved: Counter[str] = field(default_factory=Counter)  # images in another split, by reason
-    overrides: set[str] = field(default_factory=set)  # hashes of these overrides, as in the file
 
     @classmethod
     def joined(cls, parts: Iterable[Outcomes]) -> Outcomes:
         """Return the outcomes of all shards, sorted so that every driver lists the same."""
         total = cls()
         for one in parts:
-            total.read += one.read
-            for split, labels in one.kept.items():
-                total.kept[split].update(labels)
-            for name in ("rejects", "repairs", "warnings", "reviews"):
-                getattr(total, name).extend(getattr(one, name))
-            total.relabelled.update(one.relabelled)
-            total.moved.update(one.moved)
-            total.overrides |= one.overrides
+            for name, value in vars(one).items():
+                setattr(total, name, operator.iadd(getattr(total, name), value))
         for found in (total.rejects, total.repairs, total.warnings, total.reviews):
             found.sort(key=lambda one: (one.path, one.reason))
         return total
 
-    def add(self, decision: Decision) -> None:
-        """Count an image and collect its findings."""
+    def add(self, decision: Decision, stored: str = "") -> None:
+        """Count an image and collect its findings.
+
+        Args:
+            decision: The final decision.
+            stored: Path of the stored bytes of a rejected image, relative to the quarantine.
+        """
         self.read += 1
-        self._review(decision)
-        if decision.rejection is not None:
-            self.rejects.append(decision.rejection)
-            return
         record = decision.record
+        if decision.override is not None:
+            self._review(decision, decision.override)
+        if decision.rejection is not None:
+            self.rejects.append(decision.rejection.about(record, stored=stored))
+            return
         if decision.move is not None:
             self.moved[decision.move.reason] += 1
-        self.repairs += decision.repairs
-        self.warnings += decision.warnings
-        self.kept[record.split][record.label] += 1
+        self.repairs += [one.about(record) for one in decision.repairs]
+        self.warnings += [one.about(record) for one in decision.warnings]
+        self.kept[record.split, record.label] += 1
 
-    def _review(self, decision: Decision) -> None:
+    def _review(self, decision: Decision, override: Override) -> None:
         """Collect the effect of the override of an image."""
-        record, source_label = decision.record, decision.source_label
-        reject, override = decision.rejection, decision.override
-        if override is None:
-            return
-        self.overrides.add(override.image_hash)
-        verdict: str = override.verdict
-        detail = ""
+        record, reject, before = decision.record, decision.rejection, decision.source_label
+        verdict, detail = str(override.verdict), ""
         if verdict == "relabel" and record.split == names.TEST:
             verdict = NOT_RELABELLED
-            detail = f"keeps {source_label or 'no label'}: overrides never change a label of test"
+            detail = f"keeps {before or 'no label'}: overrides never change a label of test"
         elif verdict == "relabel":
-            detail = f"{source_label or 'no label'} → {record.label}"
+            detail = f"{before or 'no label'} → {record.label}"
         if override.verdict != "reject" and reject is not None:
             detail = f"stays rejected: {reject.reason}, {reject.detail}"
-        elif record.label != source_label:
+        elif record.label != before:
             self.relabelled[record.split] += 1
         self.reviews.append(Finding(verdict, detail, "warn").about(record))
 
@@ -148,23 +143,26 @@ class Outcomes:
             settings: Settings of the checks, whose unknown overrides are named.
         """
         known = {override.image_hash for override in settings.overrides.values()}
-        kept = {split: dict.fromkeys(vocabulary, 0) | self.kept[split] for split in names.SPLITS}
+        used = (find(settings.overrides, review.image_hash) for review in self.reviews)
+        kept = {split: dict.fromkeys(vocabulary, 0) for split in names.SPLITS}
+        for (split, label), count in sorted(self.kept.items()):
+            kept[split][label] = count
         return {
             "in": self.read,
-            "kept": sum(sum(labels.values()) for labels in kept.values()),
+            "kept": self.kept.total(),
             "rejected": len(self.rejects),
             # An image may have several repairs.
             "repaired": len({repair.path for repair in self.repairs}),
             "repaired_by": _by_reason(self.repairs),
             "by_reason": _by_reason(self.rejects),
-            "by_split": {split: dict(sorted(labels.items())) for split, labels in kept.items()},
+            "by_split": kept,
             "moved": {reason: self.moved[reason] for reason in placement.REASONS},
             "warnings": _grouped(self.warnings),
             "notes": _counted(notes),
             "overrides": {
                 "applied": _by_reason(self.reviews),
                 "relabelled": {split: self.relabelled[split] for split in names.SPLITS},
-                "unknown": sorted(known - self.overrides),
+                "unknown": sorted(known - {one.image_hash for one in used if one is not None}),
             },
         }
 
@@ -187,23 +185,24 @@ def _by_reason(findings: Iterable[Finding]) -> dict[str, int]:
     return dict(sorted(Counter(finding.reason for finding in findings).items()))
 
 
-def _grouped(warnings: Sequence[Finding]) -> list[Warned]:
+def _grouped(warnings: Iterable[Finding]) -> list[Warned]:
     """Group warnings by reason, with counts by detail and the paths of the worst."""
-    worst_first = sorted(warnings, key=lambda one: (one.reason, one.score, one.path))
-    groups = itertools.groupby(worst_first, key=lambda one: one.reason)
-    return [_group(reason, list(found)) for reason, found in groups]
-
-
-def _group(reason: str, found: Sequence[Finding]) -> Warned:
-    # Details with measurements differ from file to file, so only the first ones are counted.
-    details = Counter(warning.detail for warning in found).items()
-    return {
-        "reason": reason,
-        "count": len(found),
-        "details": dict(itertools.islice(details, _EXAMPLES_SHOWN)),
-        "paths": [warning.path for warning in found[:_EXAMPLES_SHOWN]],
-        "image_hashes": [warning.image_hash for warning in found[:_EXAMPLES_SHOWN]],
-    }
+    groups: dict[str, list[Finding]] = collections.defaultdict(list)
+    for warning in sorted(warnings, key=lambda one: (one.reason, one.score, one.path)):
+        groups[warning.reason].append(warning)
+    return [
+        {
+            "reason": reason,
+            "count": len(found),
+            # Details with measurements differ from file to file, so only the first ones count.
+            "details": dict(
+                itertools.islice(Counter(one.detail for one in found).items(), _EXAMPLES_SHOWN)
+            ),
+            "paths": [warning.path for warning in found[:_EXAMPLES_SHOWN]],
+            "image_hashes": [warning.image_hash for warning in found[:_EXAMPLES_SHOWN]],
+        }
+        for reason, found in groups.items()
+    ]
 
 
 def _counted(notes: Sequence[Mapping[str, Any]]) -> list[Noted]:

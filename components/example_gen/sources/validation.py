@@ -23,13 +23,11 @@ from imgpipe.components.example_gen.sources.base import (
 )
 from imgpipe.components.example_gen.sources.tree import some
 from imgpipe.components.image_record import GROUP_ACROSS_SPLITS, OUTSIDE_CLASSES
-from imgpipe.models import feature_names as names
+from imgpipe.components.splits import HELD_OUT_FIRST
 from imgpipe.models.errors import ConfigError
 
 _NAMED = 100  # notes of one kind; further ones are only counted
 _OTHERS = "…"  # path of a note that counts the others, which comes after them
-#: If a source gives a group to several splits, its images in the first of these are used.
-_PRECEDENCE = (names.TEST, names.VALIDATION, names.TRAIN)
 
 
 @dataclass(frozen=True)
@@ -203,7 +201,7 @@ def _one_split_a_group(items: Sequence[Item]) -> Sequence[Item]:
     """Ensure that all images of a group are in one split.
 
     An item without a split gets that of its group. If the source gives a group to several splits,
-    the items outside of the first split in `_PRECEDENCE` get a problem.
+    the items outside of the first split in `HELD_OUT_FIRST` get a problem.
     """
     given: dict[str, dict[str, str]] = collections.defaultdict(dict)  # a path by group and split
     for item in items:
@@ -215,7 +213,7 @@ def _one_split_a_group(items: Sequence[Item]) -> Sequence[Item]:
     def settled(item: Item) -> Item:
         splits = given.get(item.group) if item.group is not None else None
         if splits:
-            stays = next(split for split in _PRECEDENCE if split in splits)
+            stays = next(split for split in HELD_OUT_FIRST if split in splits)
             if item.split is None:
                 item = replace(item, split=stays)
             elif item.split != stays and not item.problem:

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from imgpipe.components.image_file.perceptual_hash import ALL_BYTES
-from imgpipe.components.image_filter import comparison, first_pass
+from imgpipe.components.image_filter import comparison
 from imgpipe.components.image_filter.check import Settings
-from imgpipe.components.image_filter.first_pass import Part
 from imgpipe.components.image_filter.near_groups import Member
 from imgpipe.components.image_record import ImageRecord
 
@@ -26,10 +25,8 @@ def content(number):
 
 def write(folder, name, images):
     """Write the part of images (number of the content, path, perceptual hashes)."""
-    part = Part(f"{folder}/{name}")
     records = [image(path, number, perceptual_hash=hashes) for number, path, hashes in images]
-    first_pass.examine(records, Settings(), part)
-    return part
+    return comparison.examine(records, Settings(), f"{folder}/{name}")
 
 
 def drawn(count):
@@ -129,11 +126,9 @@ def test_a_check_of_the_whole_set_takes_precedence_over_later_checks(tmp_path):
         image("b/grey.png", 10, figures={"brightness_p99": 0.9, "colour": 0.0}, **huge),
         image("b/dark.png", 11, figures={"brightness_p99": 0.1, "colour": 0.5}, **huge),
     ]
-    part = Part(str(tmp_path / "part"))
-    first_pass.examine(records, settings, part)
+    part = comparison.examine(records, settings, str(tmp_path / "part"))
     decisions = comparison.compare([part], settings).settle(part, settings)
-    rejections = [one.rejection for one in decisions if one.rejection is not None]
-    assert {one.path: one.reason for one in rejections} == {
+    assert {one.record.path: one.rejection.reason for one in decisions if one.rejection} == {
         "b/grey.png": "odd_size",
         "b/dark.png": "dark",
     }

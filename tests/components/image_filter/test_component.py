@@ -306,16 +306,6 @@ def test_ignored_near_duplicates_are_still_kept_in_one_fold(leaking, run):
     assert len(set(groups.values()) - {0}) == 4
 
 
-def test_other_engines_and_shard_sizes_find_the_same_near_duplicates(leaking, run):
-    one = run(leaking)
-    flags = ("--direct_running_mode=multi_threading", "--direct_num_workers=2")
-    other = run(leaking, name="other", shard_size=2, flags=flags)
-    assert one.summary == other.summary and one.rejects == other.rejects
-    assert (one.root / "q" / quarantine.NEAR).read_text() == (
-        other.root / "q" / quarantine.NEAR
-    ).read_text()
-
-
 def test_a_radius_of_zero_switches_the_search_for_near_duplicates_off(leaking, run):
     done = run(leaking, settings=Settings(threshold={"near_duplicate": 0}))
     assert set(done.rejects) == {"train/b/same.jpg"} and near_warnings(done) == []

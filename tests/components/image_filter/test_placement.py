@@ -31,15 +31,15 @@ def images(count, label=0, **options):
     return [image(f"{label}/{number}", label, **options) for number in range(count)]
 
 
-def placed(records, near=(), rule=RULE, relabelled=(), one_of_near=False):
+def placed(records, near=(), rule=RULE, relabelled=()):
     """Place the records, and return their splits and the reasons for the moves by path.
 
     `near` holds groups of near-duplicates. The order of the records must not matter.
     """
     numbers = {record.image_hash: n for n, group in enumerate(near) for record in group}
     rows = [placement.row(record, rule, record.path in relabelled) for record in records]
-    moves = dict(placement.place(rows, numbers, rule, one_of_near))
-    again = dict(placement.place(rows[::-1], numbers, rule, one_of_near))
+    moves = dict(placement.place(rows, numbers, rule))
+    again = dict(placement.place(rows[::-1], numbers, rule))
     assert again == moves, "the order of the images does not matter"
     splits, reasons = {}, {}
     for record in records:
@@ -93,26 +93,9 @@ def test_no_near_duplicate_takes_a_relabelled_image_to_test():
     assert all(len({splits[record.path] for record in pair}) == 1 for pair in pairs)
 
 
-def test_near_duplicates_that_will_be_rejected_do_not_count_for_a_minimum():
-    for seed in range(40):
-        rule = SplitRule(seed, min_validation=3, min_test=1)
-        records = images(24, rule=rule)
-        pairs = [records[start : start + 2] for start in range(0, 24, 2)]
-        splits, _ = placed(records, pairs, rule=rule, one_of_near=True)
-        counts = collections.Counter(splits[one.path] for one, _ in pairs)
-        assert counts["train"] >= 6 and counts["validation"] >= 3 and counts["test"] >= 1, seed
-
-
-def test_near_duplicates_in_a_group_of_the_source_count_for_a_minimum():
-    """They are not rejected."""
-    records = [image(f"{n}", group=f"film {n // 20}") for n in range(200)]
-    films = [records[start : start + 20] for start in range(0, 200, 20)]
-    assert placed(records, films) == placed(records, films, one_of_near=True)
-
-
 @pytest.mark.parametrize("groups", [2, 3, 4])
 def test_a_class_of_a_few_large_groups_is_not_refused(groups):
-    for seed in range(40):
+    for seed in range(10):
         rule = SplitRule(seed, min_validation=3, min_test=1)
         records = [
             image(f"{group}/{number}", group=f"person {group}", rule=rule)
@@ -127,7 +110,7 @@ def test_a_class_of_a_few_large_groups_is_not_refused(groups):
 
 def test_copies_with_several_labels_do_not_count_for_a_minimum():
     """They are rejected later."""
-    for seed in range(40):
+    for seed in range(10):
         rule = SplitRule(seed, min_validation=3, min_test=1)
         records = images(11, rule=rule)
         conflict = [image("copies", label, rule=rule) for label in (0, 1)]
@@ -136,17 +119,8 @@ def test_copies_with_several_labels_do_not_count_for_a_minimum():
         assert counts["validation"] >= 3 and counts["test"] >= 1, seed
 
 
-def test_a_relabelled_image_and_its_copy_in_another_group_come_to_one_split():
-    """The copy that was drawn for test keeps its label there, and both would be rejected."""
-    drawn = {image(f"x{n}", group=f"g{n}").split: f"g{n}" for n in range(60)}
-    one = image("copies", 1, group=drawn["train"])
-    other = dataclasses.replace(image("copies", 0, group=drawn["test"]), path="other")
-    splits, _ = placed([one, other, *images(60)], relabelled={"copies"})
-    assert splits["copies"] == splits["other"] == "train"
-
-
 def test_a_class_keeps_its_test_images_when_another_one_is_filled():
-    for seed in range(60):
+    for seed in range(20):
         rule = SplitRule(seed, min_validation=3, min_test=1)
         shared = [image(f"s{n}", n % 2, group="both", rule=rule) for n in range(20)]
         alone = [image(f"a{n}", 0, group="a", rule=rule) for n in range(20)]
@@ -156,15 +130,7 @@ def test_a_class_keeps_its_test_images_when_another_one_is_filled():
         assert counts["b", "test"] >= 1, seed
 
 
-def test_a_class_of_seven_images_is_not_refused_for_a_test_image():
-    for seed in range(10):
-        rule = SplitRule(seed, min_validation=3, min_test=1)
-        splits, _ = placed(images(7, rule=rule) + images(300, 1, rule=rule), rule=rule)
-        counts = collections.Counter(splits[f"0/{number}"] for number in range(7))
-        assert counts["validation"] >= 3 and counts["train"] >= 4, seed
-
-
-@pytest.mark.parametrize("count", [8, 10, 15, 40])
+@pytest.mark.parametrize("count", [8, 40])
 def test_each_class_gets_the_minimum_of_images_in_each_split(count):
     for seed in range(10):
         rule = SplitRule(seed, min_validation=3, min_test=1)
@@ -206,9 +172,11 @@ def test_a_test_image_of_the_source_stays_where_a_copy_of_it_is_moved():
         move = moves.get(record.image_hash)
         copy = image(f"0/{number}", given="test", rule=rule)
         assert copy.image_hash == record.image_hash
-        assert Decision(copy, copy.label).moved(move).record.split == "test"
-        if move:
-            assert Decision(record, record.label).moved(move).record.split == move.split
+        decisions = Decision(copy, copy.label), Decision(record, record.label)
+        for decision in decisions:
+            decision.move_to(move)
+        assert decisions[0].record.split == "test"
+        assert move is None or decisions[1].record.split == move.split
 
 
 def test_only_validation_is_filled_if_the_source_gives_test():

@@ -58,7 +58,7 @@ def reason(data, settings=None, **about):
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
 def test_good_images_pass_without_repairs_or_warnings(encode, kind):
     found = decide(record(encode(kind), path=f"a/x.{kind.lower()}"), Settings())
-    assert found.rejection is None and found.repairs == () and found.warnings == ()
+    assert found.rejection is None and found.repairs == [] and found.warnings == []
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_misnamed_suffix_is_a_warning(encode):
     found = decide(record(encode("PNG"), path="a/x.JPG"), Settings())
     assert found.rejection is None and [w.detail for w in found.warnings] == [".jpg holds PNG"]
     for path in ("a/x", "a/IMG.0042"):
-        assert decide(record(encode("PNG"), path=path), Settings()).warnings == ()
+        assert decide(record(encode("PNG"), path=path), Settings()).warnings == []
 
 
 def test_every_check_has_a_remedy_and_a_name_of_its_own():
@@ -303,7 +303,7 @@ def test_damaged_images_pass_only_if_the_serving_op_decodes_them_or_they_are_rep
         serves = entry["tf"].startswith("OK")
         name = found.rejection.reason if found.rejection else ""
         if serves:
-            assert name in ("", "animated") and found.repairs == (), (path, name)
+            assert name in ("", "animated") and found.repairs == [], (path, name)
         else:
             assert name or found.repairs, path
             readable += entry["pil"] == "OK" and name != "animated"

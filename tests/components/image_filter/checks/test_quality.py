@@ -135,7 +135,7 @@ def test_images_without_measurements_have_no_quality_findings():
     found = decide(
         ImageRecord("a/x.png", "a", 0, "train", "00", 40, 40, "PNG", "RGB", 9), Settings()
     )
-    assert found.rejection is None and found.warnings == ()
+    assert found.rejection is None and found.warnings == []
 
 
 # --- the size compared with the whole set ---------------------------------------------------------
@@ -188,7 +188,7 @@ def test_transparent_pixels_are_warned_of_or_repaired_to_white(look):
     assert [w.detail for w in found.warnings] == ["50.0% of the pixels are not opaque"]
     repaired = decide(record, Settings(severity={"alpha": "repair"}))
     shown = Image.open(io.BytesIO(repaired.kept.image_bytes))
-    assert ([r.reason for r in repaired.repairs], repaired.warnings) == (["alpha"], ())
+    assert ([r.reason for r in repaired.repairs], repaired.warnings) == (["alpha"], [])
     assert shown.getpixel((10, 10)) == (255, 255, 255)
     assert shown.getpixel((150, 10)) == image.getpixel((150, 10))[:3]
 
@@ -266,6 +266,6 @@ def test_a_repair_that_fails_is_a_warning_and_loses_nothing(look):
     """The record says that the file was decoded, but Pillow cannot read its bytes."""
     turned = dataclasses.replace(look(scene()), orientation=6, image_bytes=b"bytes")
     found = decide(turned, Settings(severity={"orientation": "repair"}))
-    assert found.kept is found.record and found.repairs == ()
+    assert found.kept is found.record and found.repairs == []
     (warning,) = [warning for warning in found.warnings if warning.reason == "orientation"]
     assert "(Exif orientation 6); not repaired: cannot identify" in warning.detail
