@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import re
 import tomllib
@@ -40,9 +39,6 @@ _LEAST = 12  # digits of a hash that suffice to name an image
 _LOCK_SECONDS = 10.0  # how long to wait for another process that writes the same file
 _LARGEST = 64 << 20  # bytes of a file, enough for about 300,000 entries
 _TABLE = "override"
-#: Heading of an entry and the hash in it, to remove one entry from the text of a file.
-_HEADING = re.compile(rf"^[ \t]*\[\[[ \t]*{_TABLE}[ \t]*\]\]", re.MULTILINE)
-_DIGITS = re.compile(r"^\s*image_hash\s*=\s*[\"'](?:sha256:)?([0-9a-fA-F]+)[\"']", re.MULTILINE)
 _HEADER = """\
 # Decisions about single images, by content hash: accept, reject or relabel.
 # Review and commit this file; judge.overrides names it.
@@ -221,38 +217,11 @@ def to_toml(overrides: Iterable[Override]) -> str:
     return "".join(blocks)
 
 
-def add(path: Path, overrides: Sequence[Override]) -> int:
-    """Append overrides to a file, which is created if it does not exist.
-
-    Comments and the order of the file are kept. Overrides that are already in the file are skipped,
-    and of several with the same decision about one image, all but the first.
-
-    Args:
-        path: Path of the TOML file.
-        overrides: The overrides to append.
-
-    Returns:
-        Number of overrides that were appended.
-
-    Raises:
-        ConfigError: The file is invalid, or contradicts one of the overrides.
-        ResourceError: Another process does not finish writing the file.
-    """
-    with _locked(path):
-        there, text = _read(path)
-        known = {one.decision for one in confirmed(there)}
-        new = {one.decision: one for one in reversed(overrides) if one.decision not in known}
-        fresh = [one for one in overrides if new.get(one.decision) is one]
-        _contradictions([*there, *fresh], path)
-        if fresh:
-            _write(path, text, (*there, *fresh), fresh)
-    return len(fresh)
-
-
 def replace(path: Path, image_hash: str, entries: Sequence[Override]) -> tuple[Override, ...]:
     """Replace all entries of one image in a file, which is created if it does not exist.
 
-    The text of the other entries, with its comments, is kept wherever that is possible.
+    A first entry of an image is appended, so that comments and the order of the file are kept.
+    Otherwise the file is written again without its comments.
 
     Args:
         path: Path of the TOML file.
@@ -267,71 +236,28 @@ def replace(path: Path, image_hash: str, entries: Sequence[Override]) -> tuple[O
         ResourceError: Another process does not finish writing the file.
     """
     with _locked(path):
-        there, text = _read(path)
+        there = load(path) if path.exists() else ()
         old = of_image(there, image_hash)
-        others = tuple(one for one in there if one not in old)
-        _write(path, _without(text, image_hash), (*others, *entries), entries)
+        wanted = (*(one for one in there if one not in old), *entries)
+        text = _HEADER + to_toml(wanted)
+        if there and not old:
+            appended = path.read_text(encoding="utf-8").rstrip("\n") + "\n" + to_toml(entries)
+            # A list of inline tables cannot be appended to.
+            with contextlib.suppress(ConfigError):
+                text = appended if _parsed(appended, path) == wanted else text
+        atomic_write(path, text)
     return old
-
-
-def _read(path: Path) -> tuple[tuple[Override, ...], str]:
-    """Read the entries and the text of a file; a new file begins with a comment."""
-    if not path.exists():
-        return (), _HEADER
-    return load(path), path.read_text(encoding="utf-8")
 
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Be the only process that edits the file; the system frees the lock if the process dies.
-
-    Where no lock can be had, the file is written without one: another user may own the lock file,
-    and some network file systems have no locks.
-    """
+    """Be the only process that edits the file; the system frees the lock if the process dies."""
     file = path.resolve()
-    held: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
     try:
-        held = filelock.FileLock(file.with_name(f".{file.name}.lock")).acquire(_LOCK_SECONDS)
+        with filelock.FileLock(file.with_name(f".{file.name}.lock"), timeout=_LOCK_SECONDS):
+            yield
     except filelock.Timeout:
         raise ResourceError(
             f"{path}: another process has been writing this file for {_LOCK_SECONDS:.0f} s. Wait "
             "for it and try again."
         ) from None
-    except (OSError, NotImplementedError):
-        pass
-    with held:
-        yield
-
-
-def _write(
-    path: Path, text: str, wanted: tuple[Override, ...], appended: Iterable[Override]
-) -> None:
-    """Append entries to a text and write it, or all entries if it does not say what is wanted.
-
-    TOML has other notations than tables, such as a list of inline tables, which cannot be edited.
-    """
-    text = text.rstrip("\n") + "\n" + to_toml(appended)
-    try:
-        faithful = _parsed(text, path) == wanted
-    except ConfigError:
-        faithful = False
-    atomic_write(path, text if faithful else _HEADER + to_toml(wanted))
-
-
-def _without(text: str, image_hash: str) -> str:
-    """Remove the tables of one image from the text of a file; comments before a table stay."""
-    starts = [found.start() for found in _HEADING.finditer(text)]
-    parts = [text[: starts[0]] if starts else text]
-    for start, end in itertools.pairwise([*starts, len(text)]):
-        table = text[start:end]
-        digits = _DIGITS.search(table)
-        if digits and image_hash.startswith(digits[1].lower()):
-            # The comments at its end belong to the table that follows.
-            lines = reversed(table.splitlines(keepends=True))
-            table = "".join(reversed([*itertools.takewhile(_is_comment, lines)]))
-        parts.append(table)
-    return "".join(parts)
-
-
-def _is_comment(line: str) -> bool:
-    return not line.strip() or line.lstrip().startswith("#")

@@ -28,7 +28,7 @@ def find(tmp_path):
 
     def make(*decisions, place="overrides.toml", settings=()):
         file = tmp_path / place
-        overrides.add(file, list(decisions))
+        file.write_text(overrides.to_toml(decisions), encoding="utf-8")
         chosen = [f"judge.overrides={file}"] if decisions else []
         config = configs.build({"run": {"out": str(tmp_path / "out")}}, [*chosen, *settings])
         return plan.make(config, SCAN)

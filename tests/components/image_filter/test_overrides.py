@@ -90,23 +90,12 @@ def test_a_proposal_changes_nothing_and_contradicts_nothing(file):
     assert overrides.confirmed(found) == (Override(A, "accept"),)
 
 
-def test_a_decision_is_added_beside_its_proposal(tmp_path):
-    path = tmp_path / "suspects.toml"
-    decision = Override(A, "relabel", "dog")
-    path.write_text(overrides.to_toml([Override(A, "relabel", "dog", confirmed=False)]))
-    assert overrides.add(path, [decision]) == 1
-    assert overrides.confirmed(overrides.load(path)) == (decision,)
-
-
 def test_several_writers_lose_no_entry(tmp_path):
     path = tmp_path / "overrides.toml"
     hashes = [f"{number:064x}" for number in range(40)]
 
     def write(digest):
-        if int(digest, 16) % 2:
-            overrides.add(path, [Override(digest, "accept")])
-        else:
-            overrides.replace(path, digest, [Override(digest, "accept")])
+        overrides.replace(path, digest, [Override(digest, "accept")])
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(write, hashes))
@@ -120,15 +109,7 @@ def test_a_writer_that_does_not_finish_is_named(tmp_path, monkeypatch):
         filelock.FileLock(tmp_path / ".overrides.toml.lock"),
         pytest.raises(ResourceError, match=r"overrides.toml: another process .* try again"),
     ):
-        overrides.add(path, [Override(A, "accept")])
-
-
-def test_a_file_is_written_without_a_lock_where_none_can_be_had(tmp_path, monkeypatch):
-    path = tmp_path / "overrides.toml"
-    (tmp_path / ".overrides.toml.lock").mkdir()  # cannot be opened as a lock file
-    assert overrides.add(path, [Override(A, "accept")]) == 1
-    overrides.replace(path, A, [Override(A, "reject")])
-    assert overrides.load(path) == (Override(A, "reject"),)
+        overrides.replace(path, A, [Override(A, "accept")])
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -163,31 +144,6 @@ def test_notes_paths_and_order_do_not_change_the_serialised_overrides():
     assert set(overrides.from_json(overrides.to_json(one))) == set(other)
 
 
-def test_adding_overrides_keeps_comments_and_repeats_no_entry(tmp_path):
-    path = tmp_path / "new/overrides.toml"
-    odd = Override(A, "relabel", 'a "b" \\ ü', path="x/\n.jpg", note="it's")
-    assert overrides.add(path, [odd]) == 1
-    path.write_text(path.read_text() + "# mine\n", encoding="utf-8")
-    assert overrides.add(path, [odd, Override(B, "accept"), Override(B, "accept", note="x")]) == 1
-    assert overrides.load(path) == (odd, Override(B, "accept"))
-    text = path.read_text()
-    assert text.startswith("# Decisions about single images") and "# mine\n" in text
-    with pytest.raises(ConfigError, match="says both accept and reject"):
-        overrides.add(path, [Override(B, "reject")])
-    assert path.read_text() == text
-
-
-@pytest.mark.parametrize(
-    "text", ["override = []\n", f'override = [{{image_hash = "{B}", verdict = "accept"}}]\n']
-)
-def test_entries_are_added_to_a_file_in_another_toml_notation(tmp_path, text):
-    path = tmp_path / "overrides.toml"
-    path.write_text(text)
-    before = overrides.load(path)
-    assert overrides.add(path, [Override(A, "reject")]) == 1
-    assert overrides.load(path) == (*before, Override(A, "reject"))
-
-
 @pytest.mark.parametrize("text", ["a = " + "[" * 5000, "a = " + "9" * 6000])
 def test_toml_with_too_deep_nesting_or_too_long_numbers_is_refused(tmp_path, text):
     (tmp_path / "o.toml").write_text(text)
@@ -195,32 +151,25 @@ def test_toml_with_too_deep_nesting_or_too_long_numbers_is_refused(tmp_path, tex
         overrides.load(tmp_path / "o.toml")
 
 
-def test_one_entry_is_replaced_and_all_other_text_stays(file):
-    first = "# Mine.\n" + entry(A[:16], note="old") + "# About b.\n" + entry(B)
-    path = file(first)
-    old = overrides.replace(path, A, [Override(A, "reject")])
-    assert old == (Override(A[:16], "accept", note="old"),)
-    assert path.read_text() == (
-        "# Mine.\n# About b.\n"
-        + entry(B)
-        + f'\n[[override]]\nimage_hash = "{A}"\nverdict = "reject"\nconfirmed = true\n'
-    )
-    assert overrides.replace(path, A, []) == (Override(A, "reject"),)
-    assert overrides.load(path) == (Override(B, "accept"),)
-    overrides.replace(path, B, [])
-    assert path.read_text() == "# Mine.\n# About b.\n"
-    overrides.replace(path, B, [Override(B, "accept")])
-    assert path.read_text().startswith("# Mine.\n# About b.\n\n[[override]]")
+def test_a_first_entry_is_appended_and_a_later_one_replaces_it(file):
+    path = file("# Mine.\n" + entry(B, note="it's"))
+    odd = Override(A, "relabel", 'a "b" \\ ü', path="x/\n.jpg", note="it's")
+    assert overrides.replace(path, A, [odd]) == ()
+    assert path.read_text().startswith("# Mine.\n[[override]]")
+    assert overrides.load(path) == (Override(B, "accept", note="it's"), odd)
+    assert overrides.replace(path, A, []) == (odd,)
+    assert overrides.load(path) == (Override(B, "accept", note="it's"),)
+    assert path.read_text().startswith("# Decisions about single images")
 
 
-def test_an_entry_in_another_toml_notation_is_replaced_too(file):
-    path = file(f'override = [{{image_hash = "{A}", verdict = "accept"}}]\n')
+@pytest.mark.parametrize(
+    "text", ["override = []\n", f'override = [{{image_hash = "{B}", verdict = "accept"}}]\n']
+)
+def test_an_entry_is_added_to_a_file_in_another_toml_notation(file, text):
+    path = file(text)
+    before = overrides.load(path)
     overrides.replace(path, A, [Override(A, "reject")])
-    assert overrides.load(path) == (Override(A, "reject"),)
-    note = f'note = """\n[[override]]\nimage_hash = "{A}"\n"""\n'  # a text that looks like an entry
-    path = file(entry(B) + note)
-    overrides.replace(path, A, [Override(A, "reject")])
-    assert {found.image_hash for found in overrides.load(path)} == {A, B}
+    assert overrides.load(path) == (*before, Override(A, "reject"))
 
 
 def test_a_new_label_keeps_an_image_except_in_test():

@@ -6,7 +6,6 @@ Near-duplicates and groups stay together, classes get their minimum, and nothing
 from __future__ import annotations
 
 import collections
-import dataclasses
 import hashlib
 
 import pytest

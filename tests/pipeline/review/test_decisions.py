@@ -66,7 +66,7 @@ def test_undo_leaves_a_decision_that_somebody_has_changed_since(reopen):
 def test_a_confirmed_proposal_is_one_entry_and_comes_back_when_undone(reopen):
     review = reopen()
     proposal = Override(CAT, "relabel", "dog", note="looks like dog", confirmed=False)
-    overrides.add(review.file, [proposal])
+    overrides.replace(review.file, CAT, [proposal])
     assert review.answers() == {}, "a proposal is no decision"
     review.answer(CAT, "relabel", "dog")
     (entry,) = overrides.load(review.file)
@@ -105,7 +105,7 @@ def test_impossible_answers_are_refused(reopen):
 
 def test_overrides_made_by_hand_are_seen_and_a_damaged_file_is_not_changed(reopen):
     review = reopen()
-    overrides.add(review.file, [Override(CAT[:16], "accept")])
+    overrides.replace(review.file, CAT, [Override(CAT[:16], "accept")])
     assert review.answers() == {CAT: Answer("accept")}
     review.file.write_text("x = [")
     with pytest.raises(ConfigError, match="is not valid TOML"):
