@@ -35,9 +35,9 @@ def command(
 
     Versions are never deleted.
     """
-    from imgpipe.pipeline.output import past_runs, removable_files, run_lock
+    from imgpipe.pipeline.output import places, removable_files, run_lock
 
-    out = past_runs.output_folder(out)
+    out = places.output_folder(out)
     busy = f"a run is working in {out}. Wait until it has ended, then clean."
     try:
         with run_lock.locked(out, busy):  # for the list too, which a working run would change

@@ -60,14 +60,13 @@ def command(
 
 
 def _chosen(first: Path, second: Path | None) -> tuple[PastRun, PastRun]:
-    from imgpipe.pipeline.output import past_runs
+    from imgpipe.pipeline.output import past_runs, places
 
+    last = places.run(second or first)
     if second is not None:
-        return past_runs.find(first), past_runs.find(second)
-    last = past_runs.find(first)
-    runs = past_runs.read(last.out)
-    before = itertools.takewhile(lambda run: run.folder != last.folder, runs)
-    judged = past_runs.judged(before)
+        return places.run(first), last
+    before = itertools.takewhile(lambda run: run.folder != last.folder, past_runs.read(last.out))
+    judged = [run for run in before if run.accuracy is not None]
     if not judged:
         raise ResourceError(
             f"no run in {last.out} evaluated a model before {last.name}. Run again, or name the "

@@ -31,9 +31,9 @@ def doctor(
 ) -> None:
     """Check this machine and an output folder, and say how to solve each problem."""
     from imgpipe.pipeline import machine
-    from imgpipe.pipeline.output import output_folder, past_runs
+    from imgpipe.pipeline.output import output_folder, places
 
-    folder = past_runs.above(folder)
+    folder = places.above(folder)
     console = new_console()
     findings = [check(folder) for check in (*machine.CHECKS, *output_folder.CHECKS)]
     for finding in findings:

@@ -102,13 +102,13 @@ def prepare(path: Path, version: int | None, config: Config, threshold: float) -
         ConfigError: The threshold, the source or a label is wrong.
         ResourceError: There is no model.
     """
+    from imgpipe.pipeline.output import places
     from imgpipe.pipeline.published.evaluation import Model, require_known_labels
-    from imgpipe.pipeline.published.pushed_models import version_folder
     from imgpipe.pipeline.source import opened
 
     if not isinstance(threshold, numbers.Real) or not 0 <= threshold <= 1:
         raise ConfigError(f"threshold: expected a share from 0 to 1. Received: {threshold!r}.")
-    model = Model.of(version_folder(path, version))
+    model = Model.of(places.version(path, version))
     source = opened(config, least_classes=1)  # a recall needs images of one class only
     scan = source.listing()
     require_known_labels(model, scan)

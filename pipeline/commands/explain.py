@@ -63,7 +63,7 @@ def command(
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line import image_bytes
     from imgpipe.pipeline.configuration.config import Config
-    from imgpipe.pipeline.published import pushed_models
+    from imgpipe.pipeline.output import places
 
     images = images or []
     if not images and not layers:
@@ -73,7 +73,7 @@ def command(
     # A few missing files are reported beside the others; if all are missing, nothing is imported.
     if images and not any(path.exists() for path in images):
         raise ConfigError(f"explain: there is no file {', '.join(map(str, images))}.")
-    version = pushed_models.version_folder(model, None)
+    version = places.version(model)
     refused = 0
     with consoles.quiet() as console:
         with quick_imports():

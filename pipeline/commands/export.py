@@ -92,13 +92,13 @@ def write(
     """
     from imgpipe.models.quick_imports import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.output import places
     from imgpipe.pipeline.published import exports
     from imgpipe.pipeline.published.evaluation import Model
-    from imgpipe.pipeline.published.pushed_models import version_folder
 
     target = target.expanduser()
     kind = exports.require(name, target)
-    model = Model.of(version_folder(path, version))
+    model = Model.of(places.version(path, version))
     with consoles.counted(to_stderr) as display:
         with display.step("loading TensorFlow"), quick_imports():
             import tensorflow  # noqa: F401  # takes longer than most conversions

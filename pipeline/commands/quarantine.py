@@ -5,17 +5,22 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
+import re
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
-from imgpipe.pipeline.output import quarantine_folder
+
+if TYPE_CHECKING:
+    from imgpipe.pipeline.records.images import QuarantineRow
 
 _EXAMPLES = """Examples:\n
   imgpipe quarantine list --out imgpipe-out\n
@@ -31,7 +36,8 @@ app = typer.Typer(
 )
 
 _SHOWN = 12  # digits of a hash that are shown, enough to name a file
-SCHEMA = 1  # of what --json writes
+_MANIFEST, _WARNINGS = "manifest.jsonl", "warnings.jsonl"
+_HASH = re.compile(r"[0-9a-f]{6,64}")
 _OUT = typer.Option(
     "--out",
     metavar="OUT",
@@ -64,19 +70,11 @@ def list_(
 
     if as_json:  # other commands take the file of --json, for which "-" is standard output
         which = [one for one in which or () if one != "-"]
-    folder = quarantine_folder.find(source)
-    try:
-        found = quarantine_folder.read(folder, warnings)
-        rows = quarantine_folder.select(found, which or (), reason)
-    except ConfigError as error:
-        file = next((one for one in which or () if one.endswith(".json")), None)
-        if as_json and file:
-            raise ConfigError(f"{error} {options.json_is_printed(file)}") from None
-        raise
+    folder = find(source)
+    rows = _select(read(folder, warnings), which or (), reason)
     if as_json:
         for row in rows:
-            values = {key: value for key, value in vars(row).items() if value}
-            typer.echo(json.dumps({"schema": SCHEMA, **values}))
+            typer.echo(json.dumps({key: value for key, value in row.dump().items() if value}))
         return
 
     console = new_console()
@@ -113,14 +111,14 @@ def restore(
     """Copy the original bytes of rejected files into a folder, under their paths."""
     from imgpipe.components.report.text import plural
 
-    folder = quarantine_folder.find(source)
+    folder = find(source)
     console = new_console()
     copied = there = 0
     if not which and reason is None:
         raise ConfigError(
             "no files were named. Expected paths, patterns or content hashes, or --reason NAME."
         )
-    for row in quarantine_folder.select(quarantine_folder.read(folder), which or (), reason):
+    for row in _select(read(folder), which or (), reason):
         if not row.stored:
             console.print(f"[yellow]not stored[/] {escape(row.path)}: {escape(row.detail)}")
         elif _copy(_inside(folder, row.stored), _inside(to, row.path), force):
@@ -131,12 +129,87 @@ def restore(
     console.print(f"{plural(copied, 'file')} copied into {escape(str(to))}{rest}")
 
 
+def find(path: Path) -> Path:
+    """Find the quarantine folder of a run.
+
+    Args:
+        path: A quarantine folder, folder of a run, version, or output folder for its newest run
+            that has one.
+
+    Raises:
+        ResourceError: There is none.
+    """
+    from imgpipe.pipeline.output import places
+
+    path = places.plain(path)
+    if (path / _MANIFEST).is_file():
+        return path
+    if not (places.above(path) / "runs").is_dir():
+        # The folder of a run on Kubeflow holds its artifacts itself.
+        for manifest in path.rglob(f"quarantine/*/{_MANIFEST}"):
+            return manifest.parent
+    run = places.run(path, lambda one: one.quarantine, "has a quarantine")
+    if run.quarantine is None:
+        raise ResourceError(f"run {run.name} has no quarantine: it made none, or it was removed.")
+    return run.quarantine
+
+
+def read(folder: Path, warnings: bool = False) -> list[QuarantineRow]:
+    """Read the list of a quarantine, which ImageFilter wrote, in the order of the file.
+
+    Args:
+        folder: The quarantine folder.
+        warnings: Whether to read the list of kept files with a warning instead.
+
+    Raises:
+        ResourceError: A line is damaged.
+    """
+    from imgpipe.pipeline.records.images import QuarantineRow
+
+    file = folder / (_WARNINGS if warnings else _MANIFEST)
+    rows = []
+    for number, line in enumerate(file.read_bytes().splitlines() if file.is_file() else (), 1):
+        try:
+            rows.append(QuarantineRow.read(json.loads(line)))
+        except (ValueError, RecursionError) as error:
+            raise ResourceError(
+                f"{file}, line {number}: expected a JSON object that a run wrote, received "
+                f"{line[:80]!r} ({error}). Restore the file, or run again."
+            ) from None
+    return rows
+
+
+def _select(
+    rows: Iterable[QuarantineRow], which: Sequence[str], reason: str | None
+) -> list[QuarantineRow]:
+    """Select the rows of a reason whose path or hash one of the words matches; none for all.
+
+    Raises:
+        ConfigError: No row has the reason, or a word matches no row.
+    """
+    everything = list(rows)
+    found = [row for row in everything if reason in (None, row.reason)]
+    if reason is not None and not found:
+        reasons = ", ".join(sorted({row.reason for row in everything})) or "none"
+        raise ConfigError(f"no file has the reason {reason!r}. The reasons are: {reasons}.")
+    if missing := [word for word in which if not any(_matches(row, word) for row in found)]:
+        raise ConfigError(
+            f"not in quarantine: {', '.join(missing)}. `imgpipe quarantine list` lists all files."
+        )
+    return [row for row in found if not which or any(_matches(row, word) for word in which)]
+
+
+def _matches(row: QuarantineRow, word: str) -> bool:
+    by_hash = _HASH.fullmatch(word) and row.image_hash.startswith(word)
+    return bool(by_hash) or word == row.path or fnmatch.fnmatchcase(row.path, word)
+
+
 def _inside(folder: Path, path: str) -> Path:
     """Return `path` below `folder`, and refuse a path that leads out of it."""
     # The paths come from a file, which may have been edited, and from the names in archives.
     parts = PurePosixPath(path)
     if parts.is_absolute() or ".." in parts.parts:
-        raise ConfigError(f"{_plain(path)} leads out of {folder}, so it is not restored.")
+        raise ConfigError(f"{path!r} leads out of {folder}, so it is not restored.")
     return folder / parts
 
 
@@ -154,8 +227,3 @@ def _copy(source: Path, target: Path, force: bool) -> bool:
         )
     output_files.write(target, content)
     return True
-
-
-def _plain(text: str) -> str:
-    """Escape the parts of a name that are not UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode()

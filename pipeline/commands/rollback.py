@@ -48,30 +48,35 @@ def rollback(
     from imgpipe.components.model_pusher import versions
     from imgpipe.components.report.text import plural
     from imgpipe.components.storage import manifest
+    from imgpipe.pipeline.output import places
 
-    model_dir, to = _located(model_dir, to)
-    found = list(manifest.versions(model_dir))
-    chosen = _chosen(found, model_dir, to)
+    folder, version = places.versions(model_dir)
+    if version is not None and to not in (None, int(version.name)):
+        raise ConfigError(
+            f"--to {to} and {version} name different versions. Expected: one of them, such as "
+            f"imgpipe rollback {shlex.quote(str(folder))} --to {to}"
+        )
+    chosen = _chosen(folder, int(version.name) if version else to)
     facts = {key: value for key, value in chosen.manifest.items() if key not in _COMPUTED}
     facts["rolled_back_to"] = chosen.number
     facts.setdefault("pushed_as", chosen.number)  # a second rollback keeps the number of the run
 
     def withdraw(newest: manifest.Version | None) -> dict[str, list[str]]:
         """Return the models that are withdrawn; another run may just have published one."""
-        newer = _later(model_dir, chosen) | set(manifest.withdrawn(model_dir))
+        newer = _later(folder, chosen) | set(manifest.withdrawn(folder))
         # A second rollback may return to a withdrawn version.
         return {"withdrawn": sorted(newer - {chosen.identity})}
 
     published = versions.publish(
         # The digests are compared while the files are copied, so that no damage is published.
-        model_dir,
+        folder,
         {"": chosen.path},
         facts,
         decide=withdraw,
         expected=chosen.manifest["files"],
     )
     if published is not None:
-        gone = len(_later(model_dir, chosen) & set(published.withdrawn))
+        gone = len(_later(folder, chosen) & set(published.withdrawn))
         new_console().print(
             f"version {published.number} now holds the model of version {chosen.number}; "
             f"{plural(gone, 'newer model')} will not be published again"
@@ -94,59 +99,31 @@ def _later(folder: Path, chosen: manifest.Version) -> set[str]:
     return found
 
 
-def _located(model_dir: Path, to: int | None) -> tuple[Path, int | None]:
-    """Return the folder of versions, and the number that the arguments name."""
-    from imgpipe.pipeline.published import pushed_models
-
-    folder, version = pushed_models.locate(model_dir)
-    if version is None:
-        return folder, to
-    if not version.name.isdecimal():  # a SavedModel that is not a published version
-        raise pushed_models.no_model(version)
-    if to not in (None, int(version.name)):
-        raise ConfigError(
-            f"--to {to} and {version} name different versions. Expected: one of them, such as "
-            f"imgpipe rollback {shlex.quote(str(folder))} --to {to}"
-        )
-    return folder, int(version.name)
-
-
-def _chosen(found: list[manifest.Version], folder: Path, to: int | None) -> manifest.Version:
-    """Return the version to publish again."""
+def _chosen(folder: Path, to: int | None) -> manifest.Version:
+    """Return the version of a number; None for the newest with other content than the highest."""
     from imgpipe.components.storage import manifest
 
-    number = _before(found, folder) if to is None else to
-    chosen = next((version for version in found if version.number == number), None)
-    if chosen is None:
-        there = ", ".join(str(version.number) for version in found) or "none"
-        raise ConfigError(
-            f"version {number} in {folder} is missing or damaged "
-            f"({manifest.damage(folder / str(number))}). Intact versions: {there}."
-        )
-    return chosen
-
-
-def _before(found: list[manifest.Version], folder: Path) -> int:
-    """Return the newest version whose content differs from the one with the highest number."""
-    from imgpipe.components.storage import manifest
-
-    if not found:
-        reasons = "; ".join(
-            f"version {number}: {manifest.damage(folder / str(number))}"
-            for number in manifest.version_numbers(folder)[-_NAMED:]
-        )
-        raise ResourceError(
-            "there is no version to roll back to: every version is missing or damaged, or cannot "
-            f"be read ({reasons})."
-        )
-    highest = manifest.version_numbers(folder)[-1]
+    intact = list(manifest.versions(folder))
+    numbers = manifest.version_numbers(folder)
     passed = set(manifest.withdrawn(folder))
-    if found[0].number == highest:  # otherwise that one is damaged, and any intact one replaces it
-        passed.add(found[0].identity)
-    for version in found:
-        if version.identity not in passed:
-            return version.number
-    raise ConfigError(
-        f"there is no earlier model: all versions hold the model of version {highest}, or were "
-        "withdrawn by a rollback. --to publishes one of these again."
+    # A damaged version with the highest number is replaced by any intact one.
+    passed |= {one.identity for one in intact if one.number == numbers[-1]}
+    for version in intact:
+        if version.number == to or (to is None and version.identity not in passed):
+            return version
+    if to is not None:
+        there = ", ".join(str(version.number) for version in intact) or "none"
+        what = manifest.damage(folder / str(to))
+        raise ConfigError(
+            f"version {to} in {folder} is missing or damaged ({what}). Intact versions: {there}."
+        )
+    if intact:
+        raise ConfigError(
+            f"there is no earlier model: all versions hold the model of version {numbers[-1]}, or "
+            "were withdrawn by a rollback. --to publishes one of these again."
+        )
+    damaged = (f"version {n}: {manifest.damage(folder / str(n))}" for n in numbers[-_NAMED:])
+    raise ResourceError(
+        "there is no version to roll back to: every version is missing or damaged, or cannot "
+        f"be read ({'; '.join(damaged)})."
     )

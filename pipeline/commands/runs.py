@@ -45,9 +45,9 @@ def command(
     json_file: options.JsonListOption = None,
 ) -> None:
     """List the runs of an output folder: verdict, accuracy, data, and what changed."""
-    from imgpipe.pipeline.output import past_runs
+    from imgpipe.pipeline.output import past_runs, places
 
-    out = past_runs.output_folder(out)
+    out = places.output_folder(out)
     found = past_runs.read(out)
     rows = [_row(one, found[:number]) for number, one in enumerate(found)][-last:]
     newest = _newest_version(found)

@@ -102,7 +102,9 @@ def serve(
     if log is None and (log_images or log_share is not None):
         option = "--log-images" if log_images else "--log-share"
         raise ConfigError(f"{option} needs --request-log PREFIX, the prefix of the log files.")
-    base_path, version = _versions(model_dir)
+    from imgpipe.pipeline.output import places
+
+    base_path, version = places.versions(Path(model_dir))
     if version and versions > 1:
         raise ConfigError(
             f"--versions needs a folder of versions. Received one version: {model_dir}. Name the "
@@ -121,8 +123,8 @@ def serve(
         web_page=web,
         collect_directory="" if collect is None else str(collect.expanduser().absolute()),
         model_name=model,
-        model_base_path=base_path,
-        model_version=version,
+        model_base_path=str(base_path),
+        model_version=int(version.name) if version else 0,
         num_versions=versions,
         request_log_prefix="" if log is None else str(Path(log).expanduser().absolute()),
         request_log_sampling_rate=_USUAL_SHARE if log_share is None else log_share,
@@ -152,18 +154,3 @@ def _state_lines(json_file: str | None) -> Iterator[StateLines | None]:
         raise ResourceError(f"cannot write --json {json_file}: {error.strerror}.") from None
     with file:
         yield StateLines(file.write)
-
-
-def _versions(model_dir: str) -> tuple[str, int]:
-    """Return the folder of versions, and the only version to serve or 0."""
-    from imgpipe.pipeline.published import pushed_models
-
-    base, version = pushed_models.locate(Path(model_dir))
-    if version is None:
-        return str(base.absolute()), 0
-    if not version.name.isdecimal() or not int(version.name):
-        raise ConfigError(
-            f"{model_dir} is a SavedModel in a folder that is not named by a version. Expected: a "
-            f"name such as 1. Rename it, for example: mv {version} {base / '1'}"
-        )
-    return str(base.absolute()), int(version.name)

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
-import shlex
 import time
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -28,12 +26,7 @@ from imgpipe.pipeline.output.run_folders import ARTIFACTS, CONFIG, RUNS, SUMMARY
 from imgpipe.pipeline.output.run_lock import LOCK
 from imgpipe.pipeline.records.run import Folds, Gate, Summary
 
-if TYPE_CHECKING:
-    from imgpipe.pipeline.configuration.config import Config
-
-PAGE = "report.html"
-_FACTS = "facts.json"
-_NAMED = 3  # runs that a message names
+PAGE, FACTS = "report.html", "facts.json"
 _ARTIFACTS = TypeAdapter(dict[str, dict[str, str]])
 
 
@@ -139,7 +132,7 @@ class PastRun:
     def facts(self) -> Mapping[str, Any]:
         """What the page was drawn from; empty if its file is missing or damaged."""
         try:
-            return json_object.read(self.folder / _FACTS)
+            return json_object.read(self.folder / FACTS)
         except (OSError, ValueError):
             return {}
 
@@ -159,6 +152,12 @@ class PastRun:
             return uri
         return str(run_folders.artifact(uri, self.out))
 
+    @property
+    def quarantine(self) -> Path | None:
+        """Folder of the files that the run rejected, None if it no longer exists."""
+        folder = Path(self.artifact("ImageFilter", "quarantine"))
+        return folder if (folder / "manifest.jsonl").is_file() else None
+
     def require_readable(self) -> None:
         """Refuse a run whose summary is damaged.
 
@@ -172,90 +171,11 @@ class PastRun:
             )
 
 
-def output_folder(path: Path) -> Path:
-    """Find the output folder.
-
-    Args:
-        path: The output folder, its folder of versions, a version, or the folder of a run.
-
-    Returns:
-        The output folder, which holds runs.
-
-    Raises:
-        ResourceError: Neither the folder nor those above it hold a run.
-    """
-    out = above(path)
-    path = plain(path)
-    if next((out / RUNS).glob(f"*/{CONFIG}"), None) is not None:
-        return out
-    there = "a folder without runs" if path.is_dir() else "there is no such folder"
-    there = "a file" if path.is_file() else there
-    raise ResourceError(
-        f"no run in {path}. Expected: the output folder of a run, one of its versions, or the "
-        f"folder of a run. Received: {there}. Run `imgpipe run`, or name another folder."
-    )
-
-
-def plain(path: Path) -> Path:
-    """Return an absolute path without ``~`` and ``..``; links in it stay, unlike in a resolved one.
-
-    Args:
-        path: The path as somebody typed it.
-    """
-    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100
-
-
-def above(path: Path) -> Path:
-    """Return the output folder to which a folder belongs, or the folder itself if there is none.
-
-    Args:
-        path: An output folder, its folder of versions, a version, or the folder of a run.
-    """
-    path = plain(path)
-    # OUT, OUT/model or OUT/runs, and OUT/model/3 or OUT/runs/NAME.
-    for out in (path, path.parent, path.parent.parent):
-        if next((out / RUNS).glob(f"*/{CONFIG}"), None) is not None:
-            return out
-    return path
-
-
-def newest(path: Path) -> PastRun:
-    """Return the newest run of an output folder, or the run itself for the folder of a run.
-
-    Args:
-        path: The output folder, its folder of versions, a version, or the folder of a run.
-
-    Raises:
-        ResourceError: There is no such run.
-    """
-    out = output_folder(path)
-    runs = read(out)
-    return _named(runs, out, plain(path)) or runs[-1]
-
-
-def _named(runs: Iterable[PastRun], out: Path, path: Path) -> PastRun | None:
-    """Return the run of a folder, None for a path that stands for another run.
-
-    Raises:
-        ResourceError: The path can only be that of a run, and there is no such run. Another run in
-            its place would be taken for the one that is meant.
-    """
-    for run in runs:
-        if run.folder == path:
-            return run
-    if path.parent == out / RUNS or not (path.exists() or path.name.isdecimal()):
-        raise ResourceError(
-            f"no run in {path}. Expected: the folder of a run in {out / RUNS}, or {out} itself for "
-            f"its newest run. `imgpipe runs {shlex.quote(str(out))}` lists the runs."
-        )
-    return None
-
-
 def read(out: Path) -> list[PastRun]:
     """Read the runs of an output folder, the oldest first.
 
     Args:
-        out: An output folder; see `output_folder`.
+        out: An output folder.
     """
     folders = run_folders.in_order(file.parent for file in (out / RUNS).glob(f"*/{CONFIG}"))
     working = is_working(out)
@@ -286,52 +206,6 @@ def is_working(out: Path) -> bool:
     return False
 
 
-def find(path: Path) -> PastRun:
-    """Find one run.
-
-    Args:
-        path: Folder of a run; a version, for the run that published its model; or an output folder,
-            for its newest run that judged a model.
-
-    Returns:
-        The run.
-
-    Raises:
-        ResourceError: There is no such run, or its summary is damaged.
-    """
-    out = output_folder(path)
-    runs, path = read(out), plain(path)
-    if run := _named(runs, out, path):
-        run.require_readable()
-        return run
-    if path != out and path.name.isdecimal():
-        chosen = publishers(runs, path)
-        missing = f"no run in {out} published version {pushed_as(path)}"
-    else:
-        chosen = judged(runs)
-        missing = f"no run in {out} has evaluated a model"
-    if not chosen:
-        names = ", ".join(run.name for run in runs[-_NAMED:])
-        for run in runs:  # one of these may be the run that is meant
-            run.require_readable()
-        raise ResourceError(f"{missing}. Name the folder of a run. The newest are: {names}.")
-    return chosen[-1]
-
-
-def overrides_file(config: Config, out: Path) -> Path | None:
-    """Return the overrides file of a run, None if it has none.
-
-    Args:
-        config: The configuration that the run left.
-        out: The output folder of the run. If it was moved or copied since, a file in it is found
-            there, because the former place may be that of another project.
-    """
-    file = config.overrides_file
-    if file is not None and file.is_relative_to(config.out):
-        return out / file.relative_to(config.out)
-    return file
-
-
 def publishers(runs: Iterable[PastRun], version: Path) -> list[PastRun]:
     """Return the runs that published a version, in the given order.
 
@@ -354,8 +228,3 @@ def pushed_as(version: Path) -> int:
         return int(json_object.read(version / MANIFEST)["pushed_as"])  # a rollback wrote it
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return int(version.name)
-
-
-def judged(runs: Iterable[PastRun]) -> list[PastRun]:
-    """Return the runs that judged a model, in the given order."""
-    return [run for run in runs if run.accuracy is not None]

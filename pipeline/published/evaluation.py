@@ -21,7 +21,8 @@ from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError, ImgpipeError
 from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.output import past_runs
+from imgpipe.pipeline.output import places
+from imgpipe.pipeline.output.past_runs import PastRun
 
 if TYPE_CHECKING:
     from imgpipe.components.image_record import ImageRecord
@@ -61,10 +62,10 @@ class Model:
         return cls(folder, tuple(classes))
 
     @property
-    def run(self) -> past_runs.PastRun | None:
+    def run(self) -> PastRun | None:
         """The run that made the version; None if it cannot be found."""
         try:
-            return past_runs.find(self.folder)
+            return places.run(self.folder)
         except ImgpipeError:
             return None
 

@@ -17,7 +17,7 @@ import numpy as np
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.quick_imports import quick_imports
 from imgpipe.pipeline.command_line import console as consoles
-from imgpipe.pipeline.published import pushed_models
+from imgpipe.pipeline.output import places
 from imgpipe.serving.client import Box, Classification, InvalidArgument, Prediction, ServingError
 from imgpipe.serving.client.classifier import Classifier, Question
 from imgpipe.serving.client.images import Image
@@ -66,7 +66,7 @@ class LoadedModel(Classifier):
     """
 
     def __init__(self, path: Path, number: int | None = None) -> None:
-        self.folder = pushed_models.version_folder(path, number)
+        self.folder = places.version(path, number)
         _check_process()
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"  # no line for each file that is not an image
         with consoles.quiet():

@@ -46,11 +46,11 @@ class Check(Summary):
 class QuarantineRow(Document):
     """One object for each file, on a line of its own. Empty fields are left out."""
 
-    path: Annotated[str | None, "Path in the source."] = None
-    image_hash: Annotated[str | None, "SHA-256 of the file."] = None
-    reason: Annotated[str | None, "Name of the check."] = None
-    detail: Annotated[str | None, "What was found."] = None
-    label: Annotated[str | None, "Label of the file."] = None
-    split: Annotated[str | None, "Split of the file."] = None
-    override: Annotated[str | None, "What to do to keep the file."] = None
-    stored: Annotated[str | None, "Name of the file in the quarantine."] = None
+    path: Annotated[str, "Path in the source."]
+    image_hash: Annotated[str, "SHA-256 of the file."] = ""
+    reason: Annotated[str, "Name of the check."]
+    detail: Annotated[str, "What was found."] = ""
+    label: Annotated[str, "Label of the file."] = ""
+    split: Annotated[str, "Split of the file."] = ""
+    override: Annotated[str, "What to do to keep the file."] = ""
+    stored: Annotated[str, "Name of the file in the quarantine."] = ""

@@ -19,8 +19,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.feature_distribution import FeatureDistribution
-from imgpipe.pipeline.output import past_runs
-from imgpipe.pipeline.published import pushed_models
+from imgpipe.pipeline.output import past_runs, places
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def versions(path: Path) -> dict[int, manifest.Version]:
     Raises:
         ResourceError: There is no model, or no version has a readable manifest.
     """
-    base, _ = pushed_models.locate(path)
+    base, _ = places.versions(path)
     found = {version.number: version for version in manifest.versions(base)}
     if not found:
         raise ResourceError(

@@ -31,16 +31,6 @@ class Answer:
     label: str = ""  # the right class, for relabel
 
 
-@dataclass(frozen=True)
-class _Before:
-    """What an answer replaced."""
-
-    image_hash: str
-    skipped: bool
-    old: tuple[Override, ...]
-    written: tuple[Override, ...]
-
-
 class Refused(Exception):
     """An answer that is not possible; the message is for the person at the page."""
 
@@ -60,7 +50,8 @@ class Decisions:
         self.questions, self.file = questions, file
         self._lock = threading.Lock()  # the server answers requests in several threads
         self._skipped: set[str] = set()
-        self._history: list[_Before] = []
+        #: Image, whether it was skipped, and its entries, before each answer.
+        self._history: list[tuple[str, bool, tuple[Override, ...]]] = []
         self._entries()  # raises ConfigError
 
     def answers(self) -> dict[str, Answer]:
@@ -101,11 +92,8 @@ class Decisions:
             written = entries or tuple(entry for entry in old if not entry.confirmed)
             if written or old:
                 old = overrides.replace(self.file, image_hash, written)
-            before = _Before(image_hash, image_hash in self._skipped, old, written)
-            self._history.append(before)
-            self._skipped.discard(image_hash)
-            if verdict == "skip":
-                self._skipped.add(image_hash)
+            self._history.append((image_hash, image_hash in self._skipped, old))
+            self._skip(image_hash, verdict == "skip")
             return Answer(entries[0].verdict, entries[0].label) if entries else Answer("skip")
 
     def undo(self) -> str:
@@ -115,29 +103,21 @@ class Decisions:
             Hash of the image that it was about, "" when there is no answer to undo.
 
         Raises:
-            Refused: Somebody has changed the decision in the file since. The next call takes back
-                the answer before it.
             ConfigError: The file of overrides is invalid.
             OSError: A file cannot be written.
         """
         with self._lock:
             if not self._history:
                 return ""
-            last = self._history[-1]
-            present = overrides.of_image(self._entries(), last.image_hash)
-            if present != last.written:
-                self._history.pop()
-                raise Refused(
-                    f"The last answer is not undone, because {self.file} now has another decision "
-                    f"about its image ({last.image_hash[:12]}…). Edit the file to change it."
-                )
-            if present != last.old:
-                overrides.replace(self.file, last.image_hash, last.old)
-            self._skipped.discard(last.image_hash)
-            if last.skipped:
-                self._skipped.add(last.image_hash)
+            image_hash, skipped, old = self._history[-1]
+            if overrides.of_image(self._entries(), image_hash) != old:
+                overrides.replace(self.file, image_hash, old)
+            self._skip(image_hash, skipped)
             self._history.pop()  # not before the file is written, which may fail
-            return last.image_hash
+            return image_hash
+
+    def _skip(self, image_hash: str, skipped: bool) -> None:
+        (self._skipped.add if skipped else self._skipped.discard)(image_hash)
 
     def _checked(self, question: Question, verdict: str, label: str) -> tuple[Override, ...]:
         """Return the entries of an answer; Refused when it is not possible."""

@@ -7,12 +7,11 @@ about once, whatever was found in it. Files that no override can make usable are
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
-from imgpipe.components.image_filter.checks import CHOICES, UNUSABLE
+from imgpipe.components.image_filter.checks import CHOICES, UNUSABLE, obstacle
 from imgpipe.components.image_filter.checks.whole_set import SEVERITIES
 from imgpipe.components.image_filter.comparison import ACROSS_SPLITS, DUPLICATE
 from imgpipe.components.image_filter.quarantine import NEAR as NEAR_FILE
@@ -20,7 +19,7 @@ from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
-from imgpipe.pipeline.output import run_folders
+from imgpipe.pipeline.output.past_runs import FACTS, PastRun
 
 Kind = Literal["doubtful", "near", "rejected"]
 #: Reasons of rejected copies, of which another copy is used: there is nothing to decide.
@@ -94,21 +93,24 @@ class Questions:
         return shown | {one.image.image_hash: one.image for one in self.asked}
 
 
-def read(facts_file: Path) -> Questions:
+def read(run: PastRun) -> Questions:
     """Read the questions of a run.
 
-    Args:
-        facts_file: ``facts.json`` in the folder of the run.
-
     Raises:
-        ResourceError: The file cannot be read.
+        ResourceError: The facts of the run cannot be read.
     """
+    file = run.folder / FACTS
     try:
-        facts = json_object.read(facts_file)
-        return collect(facts, _groups(facts, facts_file.absolute().parent.parent.parent))
+        facts = json_object.read(file)
+        near = run.quarantine / NEAR_FILE if run.quarantine else None
+        if near and near.is_file():
+            groups = list(records.json_lines(near.read_bytes().splitlines()))
+        else:  # those of the page
+            groups = list((facts.get("near") or {}).get("rows") or [])
+        return collect(facts, groups)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ResourceError(
-            f"cannot read {facts_file} ({type(error).__name__}: {error}). Expected the facts that "
+            f"cannot read {file} ({type(error).__name__}: {error}). Expected the facts that "
             "a run leaves beside its page. Run the pipeline again."
         ) from None
 
@@ -122,11 +124,9 @@ def collect(facts: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]) -> Qu
     """
     rejects = facts.get("rejects") or []
     found: dict[str, Question] = {}
-    asked = (*_doubtful(facts), *_near(groups), *_rejected(rejects, groups))
-    for question in asked:  # about each image once, with all that was found
-        image_hash = question.image.image_hash
-        known = found.get(image_hash)
-        found[image_hash] = question if known is None else _merged(known, question)
+    for new in (*_doubtful(facts), *_near(groups), *_rejected(rejects, groups)):
+        old = found.get(new.image.image_hash)
+        found[new.image.image_hash] = new if old is None else _merged(old, new)
     classes = tuple((facts.get("settings") or {}).get("vocabulary") or ())
     unusable = sum(row.get("reason") in UNUSABLE for row in rejects)
     return Questions(classes, tuple(found.values()), unusable)
@@ -134,43 +134,29 @@ def collect(facts: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]) -> Qu
 
 def _merged(first: Question, more: Question) -> Question:
     """Return one question about an image in which two things were found."""
-    return Question(
-        first.image,
-        first.kind,
-        tuple(dict.fromkeys((*first.why, *more.why))),
-        first.suggestion or more.suggestion,
-        first.beside or more.beside,
-        first.rejected or more.rejected,
-        first.no_accept or more.no_accept,
-        first.no_relabel or more.no_relabel,
-    )
+    either = ("suggestion", "beside", "rejected", "no_accept", "no_relabel")
+    filled = {name: getattr(first, name) or getattr(more, name) for name in either}
+    return replace(first, why=tuple(dict.fromkeys((*first.why, *more.why))), **filled)
 
 
 def _shown(row: Mapping[str, Any]) -> Shown:
     return Shown(*(str(row.get(key) or "") for key in ("image_hash", "path", "label", "split")))
 
 
-def _no_relabel(row: Mapping[str, Any]) -> str:
-    return TEST_LABEL if row.get("split") == names.TEST else ""
+def _question(row: Mapping[str, Any], kind: Kind, why: str, **more: Any) -> Question:
+    if row.get("split") == names.TEST:
+        more["no_relabel"] = TEST_LABEL
+    return Question(_shown(row), kind, (why,), **more)
 
 
 def _doubtful(facts: Mapping[str, Any]) -> Iterator[Question]:
     for row in (facts.get("suspects") or {}).get("rows") or []:
+        label = row["looks_like"]
         why = (
-            f"A head that was trained without this image finds that it looks like "
-            f"{row['looks_like']} (margin {row['margin']:.2f})."
+            f"A head that was trained without this image finds that it looks like {label} "
+            f"(margin {row['margin']:.2f})."
         )
-        yield Question(
-            _shown(row), "doubtful", (why,), row["looks_like"], no_relabel=_no_relabel(row)
-        )
-
-
-def _groups(facts: Mapping[str, Any], out: Path) -> list[Mapping[str, Any]]:
-    """Return all groups of near-duplicates; those of the page if the quarantine is gone."""
-    uri = str(facts.get("quarantine") or "").removeprefix("file://")
-    if uri and (file := run_folders.artifact(uri, out) / NEAR_FILE).is_file():
-        return list(records.json_lines(file.read_bytes().splitlines()))
-    return list((facts.get("near") or {}).get("rows") or [])
+        yield _question(row, "doubtful", why, suggestion=label)
 
 
 def _near(groups: Iterable[Mapping[str, Any]]) -> Iterator[Question]:
@@ -180,43 +166,30 @@ def _near(groups: Iterable[Mapping[str, Any]]) -> Iterator[Question]:
     ]
     order = {reason: number for number, reason in enumerate(_NEAR_ORDER)}
     for row, members in sorted(found, key=lambda one: order.get(one[0]["reason"], len(order))):
-        yield Question(
-            _shown(row),
-            "near",
-            (_sentence(row),),
-            beside=_beside(row, members),
-            rejected=not row["stays"],
-            no_relabel=_no_relabel(row),
-        )
-
-
-def _beside(row: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> tuple[Shown, ...]:
-    """Return the image to which a member is similar; others of its group if it is not listed."""
-    others = [other for other in members if other["path"] != row["path"]]
-    similar = [other for other in others if other["path"] == row.get("similar_to")]
-    return tuple(_shown(other) for other in (similar or others)[:3])
+        others = [other for other in members if other["path"] != row["path"]]
+        # The image to which it is similar, or others of its group if that one is not listed.
+        similar = [other for other in others if other["path"] == row.get("similar_to")]
+        beside = tuple(map(_shown, (similar or others)[:3]))
+        yield _question(row, "near", _sentence(row), beside=beside, rejected=not row["stays"])
 
 
 def _rejected(
     rejects: Iterable[Mapping[str, Any]], groups: Iterable[Mapping[str, Any]]
 ) -> Iterator[Question]:
-    from imgpipe.components.image_filter.checks import obstacle
-
     rows = {member["path"]: member for group in groups for member in group["members"]}
     for row in sorted(rejects, key=lambda row: (row["reason"], row["path"])):
-        reason = row["reason"]
+        reason, remedy = row["reason"], str(row.get("override") or "")
         if reason in UNUSABLE or reason in _USED_ELSEWHERE or not row.get("image_hash"):
             continue
         copy = rows.get(row.get("kept_copy") or "")
-        yield Question(
-            _shown(row),
+        yield _question(
+            row,
             "rejected",
-            (_sentence(row),),
+            _sentence(row),
             beside=(_shown(copy),) if copy else (),
             rejected=True,
-            no_accept=obstacle(reason, str(row.get("override") or ""), relabel=False),
-            no_relabel=_no_relabel(row)
-            or obstacle(reason, str(row.get("override") or ""), relabel=True),
+            no_accept=obstacle(reason, remedy, relabel=False),
+            no_relabel=obstacle(reason, remedy, relabel=True),
         )
 
 

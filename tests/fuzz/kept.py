@@ -40,7 +40,7 @@ def past_run(file: Path) -> object:
     """Read the summary or the artifacts of a run with each command that works on past runs."""
     from imgpipe.pipeline.commands import compare, runs
     from imgpipe.pipeline.commands import open as open_command
-    from imgpipe.pipeline.output import past_runs, removable_files
+    from imgpipe.pipeline.output import places, removable_files
 
     with _two_runs(file) as out:
         readers: dict[str, Callable[[], object]] = {
@@ -52,7 +52,7 @@ def past_run(file: Path) -> object:
             ),
             "open": lambda: open_command.page_of(out / "runs" / _NAMES[1]),
             "clean": lambda: removable_files.find(out),
-            "version": lambda: past_runs.find(out / "model" / "2"),
+            "version": lambda: places.run(out / "model" / "2"),
         }
         return _as_each(readers)
 
@@ -163,12 +163,9 @@ def _review(folder: Path, facts: Path | None = None) -> Iterator[Any]:
 
 
 def facts(file: Path) -> object:
-    """Read the facts of a run as the web page of a review and the quarantine commands do."""
-    from imgpipe.pipeline.output import quarantine_folder
+    """Read the facts of a run as the web page of a review does."""
     from imgpipe.pipeline.review import web
 
-    (file.parent / "runs").mkdir(exist_ok=True)
-    quarantine_folder.of_run(file.parent)
     with _review(file.parent, facts=file) as review:
         return [one["kind"] for one in json.loads(json.dumps(web.describe(review)))["questions"]]
 

@@ -138,9 +138,9 @@ def _overrides(file: Path) -> object:
 def _quarantine(file: Path) -> object:
     """Read the manifest of a quarantine, and escape its texts for the terminal."""
     from imgpipe.pipeline.command_line.terminal import escape
-    from imgpipe.pipeline.output import quarantine_folder
+    from imgpipe.pipeline.commands import quarantine
 
-    shown = [escape(row.path + row.detail) for row in quarantine_folder.read(file.parent)]
+    shown = [escape(row.path + row.detail) for row in quarantine.read(file.parent)]
     return f"printable {all(map(str.isprintable, shown))}"
 
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.application import app
-from imgpipe.pipeline.output import past_runs, removable_files
+from imgpipe.pipeline.output import places, removable_files
 from tests import json_formats
 from tests.pipeline.past_runs import leave
 
@@ -32,26 +32,13 @@ def damage(out: Path, file: str, content: bytes) -> Path:
     return out / "runs" / SECOND
 
 
-def test_a_run_is_found_by_a_path_with_two_dots(out: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(out / "runs" / SECOND)
-    assert past_runs.find(Path("..") / FIRST).name == FIRST
-    assert past_runs.output_folder(Path("..")) == out
-    monkeypatch.setenv("HOME", str(out.parent))
-    assert past_runs.output_folder(Path("~") / out.name) == out
-
-
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (b'{"status": ', "Expecting value"),
-        (b"[]", "expected a JSON object"),
         (b'{"status": "fine"}', "status: input should be 'blessed'"),
-        (b'{"gate": {"value": "0.9"}}', r"gate\.value: input should be a valid number"),
         (b'{"gate": {"value": NaN}}', r"gate\.value: input should be"),
-        (b'{"data": {"in": 1, "splits": {"train": 3}}}', r"data\.splits\.train: input should"),
         (b'{"push": {"status": "pushed", "version": "two"}}', r"push\.version"),
-        (b'{"model": {"classes": [1]}}', r"model\.classes\.0: input should"),
-        (b'{"training": 6}', r"training: input should be"),
         (b'{"training": {"solution": {"learning_curve": [1]}}}', r"training\.solution\.learning"),
     ],
 )
@@ -67,13 +54,13 @@ def test_a_damaged_summary_is_listed_by_runs_and_refused_elsewhere(
     assert [row["status"] for row in answer["runs"]] == ["blessed", "damaged"]
     for path in (folder, out / "model" / "2"):
         with pytest.raises(ResourceError, match=rf"cannot read .*summary\.json \({words}"):
-            past_runs.find(path)
-    assert past_runs.find(out / "model" / "1").version == 1
+            places.run(path)
+    assert places.run(out / "model" / "1").version == 1
 
 
 def test_a_damaged_list_of_artifacts_is_treated_as_not_recorded(out: Path):
     folder = damage(out, "artifacts.json", b'{"Predictor": "here"}')
-    assert past_runs.find(folder).artifacts is None
+    assert places.run(folder).artifacts is None
     compared = CliRunner().invoke(app, ["compare", str(folder), str(out / "runs" / FIRST)])
     assert compared.exit_code == 0, compared.output
     assert "recorded no artifacts" in compared.stdout

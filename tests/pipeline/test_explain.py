@@ -13,7 +13,7 @@ from imgpipe.components.model_pusher import versions
 from imgpipe.components.storage import manifest
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands import explain
-from imgpipe.pipeline.published.pushed_models import version_folder
+from imgpipe.pipeline.output import places
 from tests.images import encoded, noise
 
 
@@ -109,7 +109,7 @@ def test_the_table_of_layers_has_sizes_and_parameters(run_folder, capfd) -> None
 
 @pytest.mark.parametrize("place", ["", "model", "model/1", "made"])
 def test_the_model_is_found_from_any_of_its_folders(run_folder, place) -> None:
-    found = version_folder(run_folder / place, None)
+    found = places.version(run_folder / place, None)
     expected = run_folder / "made" if place == "made" else run_folder / "model" / "1"
     assert found == expected
 

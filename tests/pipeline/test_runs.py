@@ -7,9 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from imgpipe.components.model_pusher import versions
-from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.application import app
-from imgpipe.pipeline.commands import rollback, runs
+from imgpipe.pipeline.commands import rollback
 from tests import json_formats, python_program
 from tests.pipeline.past_runs import leave
 
@@ -17,18 +16,6 @@ from tests.pipeline.past_runs import leave
 def invoke(*arguments):
     """Run ``imgpipe runs`` in this process and return the result."""
     return CliRunner().invoke(app, ["runs", *map(str, arguments)])
-
-
-@pytest.mark.parametrize("place", ["", "model", "model/1", "runs/20260102-100000"])
-def test_open_finds_the_report_from_any_folder_of_a_run(tmp_path, place, monkeypatch):
-    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
-        monkeypatch.delenv(name, raising=False)
-    leave(tmp_path, "20260101-100000", version=1)
-    leave(tmp_path, "20260102-100000", status="not_blessed")
-    (tmp_path / "model" / "1").mkdir(parents=True)
-    result = CliRunner().invoke(app, ["open", str(tmp_path / place)])
-    run = "20260101-100000" if place == "model/1" else "20260102-100000"
-    assert result.stdout.startswith(f"{tmp_path}/runs/{run}/report.html\nThere is no display here.")
 
 
 @pytest.fixture
@@ -110,16 +97,6 @@ def test_after_a_rollback_the_model_of_the_newest_version_is_named(out):
         "path": str(out / "model/3"),
         "rolled_back_to": 1,
     }
-
-
-def test_a_folder_without_runs_is_a_missing_resource(tmp_path):
-    with pytest.raises(ResourceError, match=r"no run in .*Received: a folder without runs"):
-        runs.command(tmp_path, 20, None)
-    with pytest.raises(ResourceError, match="there is no such folder"):
-        runs.command(tmp_path / "gone", 20, None)
-    (tmp_path / "report.html").touch()
-    with pytest.raises(ResourceError, match=r"Received: a file\."):
-        runs.command(tmp_path / "report.html", 20, None)
 
 
 def test_runs_does_not_import_tensorflow(out):

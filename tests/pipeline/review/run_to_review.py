@@ -39,7 +39,7 @@ def row(path: str, split: str = "train", **more: Any) -> dict[str, Any]:
     }
 
 
-def facts(quarantine: Path | None = None) -> dict[str, Any]:
+def facts() -> dict[str, Any]:
     """Return the facts of the run."""
     reject = {"override": "look at it", "kept_copy": "", "stored": ""}
     return {
@@ -51,7 +51,6 @@ def facts(quarantine: Path | None = None) -> dict[str, Any]:
             ]
         },
         "near": {"rows": [{"members": near()}]},
-        "quarantine": str(quarantine or ""),
         "rejects": [
             row("cat/broken.jpg", reason="not_an_image", detail="unknown", **reject),
             row(

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from imgpipe.models.errors import ResourceError
+from imgpipe.pipeline.output.past_runs import PastRun
 from imgpipe.pipeline.review import questions
+from tests.pipeline.review import run_to_review
 from tests.pipeline.review.run_to_review import digest, facts, near, row
 
 
 @pytest.fixture
-def asked(tmp_path):
+def run(tmp_path):
+    """Return the past run."""
+    return run_to_review.leave(tmp_path / "out", tmp_path / "photos")
+
+
+@pytest.fixture
+def asked(run):
     """Return the questions about the past run."""
-    file = tmp_path / "facts.json"
-    file.write_text(json.dumps(facts()))
-    return questions.read(file)
+    return questions.read(run)
 
 
 def test_each_image_is_asked_about_once(asked):
@@ -57,36 +62,23 @@ def test_an_image_that_cannot_be_accepted_says_what_to_do(asked):
     assert small.rejected and not small.no_accept
 
 
-def test_all_groups_of_the_quarantine_are_read(tmp_path):
-    quarantine = tmp_path / "quarantine"
-    quarantine.mkdir()
-    group = {
-        "radius": 12,
-        "members": [*near()[:1], row("dog/1.png", stays=True, reason="", detail="")],
-    }
-    (quarantine / "near_duplicates.jsonl").write_text(json.dumps(group) + "\n")
-    file = tmp_path / "facts.json"
-    file.write_text(json.dumps(facts(quarantine) | {"suspects": None, "rejects": []}))
-    (question,) = questions.read(file).asked
+def test_all_groups_of_the_quarantine_are_read_also_after_the_folder_was_moved(tmp_path, run):
+    place = run.out / "artifacts/ImageFilter/quarantine/7"
+    place.mkdir(parents=True)
+    (place / "manifest.jsonl").touch()
+    group = {"members": [*near()[:1], row("dog/1.png", stays=True, reason="", detail="")]}
+    (place / "near_duplicates.jsonl").write_text(json.dumps(group) + "\n")
+    recorded = {"ImageFilter": {"quarantine": str(place)}}
+    (run.folder / "artifacts.json").write_text(json.dumps(recorded))
+    (run.folder / "facts.json").write_text(json.dumps({"near": facts()["near"]}))
+    run.out.rename(tmp_path / "moved")
+    (question,) = questions.read(PastRun(tmp_path / "moved/runs" / run.name, None)).asked
     assert question.image.path == "cat/0.png"
     assert [image.path for image in question.beside] == ["dog/1.png"]
 
 
-def test_all_groups_are_read_after_the_output_folder_was_moved(tmp_path):
-    former, out = Path("/former/out/artifacts/ImageFilter/quarantine/7"), tmp_path / "out"
-    quarantine, run = out.joinpath(*former.parts[3:]), out / "runs/20260101-000000"
-    quarantine.mkdir(parents=True)
-    run.mkdir(parents=True)
-    group = {"members": [*near()[:1], row("dog/1.png", stays=True, reason="", detail="")]}
-    (quarantine / "near_duplicates.jsonl").write_text(json.dumps(group) + "\n")
-    (run / "facts.json").write_text(json.dumps(facts(former) | {"suspects": None, "rejects": []}))
-    (question,) = questions.read(run / "facts.json").asked
-    assert [image.path for image in question.beside] == ["dog/1.png"]
-
-
 @pytest.mark.parametrize("content", ["{", "[]", '{"suspects": {"rows": [1]}}'])
-def test_damaged_facts_are_named(tmp_path, content):
-    file = tmp_path / "facts.json"
-    file.write_text(content)
+def test_damaged_facts_are_named(run, content):
+    (run.folder / "facts.json").write_text(content)
     with pytest.raises(ResourceError, match=r"cannot read .*facts\.json .* Run the pipeline again"):
-        questions.read(file)
+        questions.read(run)

@@ -129,6 +129,8 @@ def test_requests_without_the_token_or_from_another_site_are_refused(browser, re
         ({"image": 3, "verdict": "accept"}, 400, "An answer is JSON"),
         (b" " * 20_000, 413, "at most 16,384 bytes"),
         ({"image": CAT, "verdict": "relabel", "label": "../cow"}, 400, "'../cow' is not a class"),
+        ({"image": CAT, "verdict": "keep"}, 400, "one of accept, reject, relabel, skip"),
+        ({"image": "0" * 64, "verdict": "accept"}, 400, "does not ask about this image"),
         (
             {"image": digest("dog/test.png"), "verdict": "relabel", "label": "cat"},
             400,
