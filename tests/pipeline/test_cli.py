@@ -36,7 +36,6 @@ def test_help_imports_only_what_it_needs_to_print():
         "imgpipe.models",
         "imgpipe.models.files.atomic_write",
         "imgpipe.models.errors",
-        "imgpipe.models.files.json_object",
         "imgpipe.pipeline",
         "imgpipe.models.files",
         "imgpipe.pipeline.command_line",

@@ -9,33 +9,18 @@ import pytest
 import typer
 from PIL import Image
 
-from imgpipe.components.model_pusher import versions
 from imgpipe.components.storage import manifest
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands import explain
-from imgpipe.pipeline.output import places
 from tests.images import encoded, noise
+from tests.pipeline import small_version
 
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory) -> Path:
     """Return the output folder of a run that published one version of a small network."""
-    import keras
-
-    from imgpipe.models.export.saved_model import export, write_digest
-    from imgpipe.models.network import network_file
-    from imgpipe.models.network.classifier import build_classifier
-    from imgpipe.models.settings import ModelSettings
-
     folder = tmp_path_factory.mktemp("run")
-    settings = ModelSettings(backbone="conv_4_8", weights="none", image_size=24, hidden_units=6)
-    keras.utils.set_random_seed(1)  # with some seeds all hidden units are 0, so every answer is 0.5
-    classifier = build_classifier(None, ["cat", "dog"], settings)
-    made = folder / "made"
-    export(classifier, str(made))
-    write_digest(classifier, str(made), top_k=2)
-    network_file.save(classifier, settings, str(made))
-    versions.publish(folder / "model", {"": made}, {"vocabulary": ["cat", "dog"]})
+    small_version.push(folder)
     return folder
 
 
@@ -58,7 +43,7 @@ def test_an_image_gets_its_label_grad_cam_and_maps(run_folder, photo, tmp_path, 
     said = capfd.readouterr().out
     assert str(photo) in said
     first = said.split("\n")[0]
-    assert "cat 0." in first and "dog 0." in first
+    assert "paper 0." in first and "rock 0." in first
     expected = ["001_conv1.png", "002_conv2.png", "grad_cam.png"]
     assert _names(out / "photo") == expected
     assert all(f"photo/{name}" in said for name in expected)
@@ -101,23 +86,9 @@ def test_all_feature_maps_are_drawn(run_folder, photo, tmp_path) -> None:
 def test_the_table_of_layers_has_sizes_and_parameters(run_folder, capfd) -> None:
     explain.command([], run_folder, [], True, Path("unused"))
     said = capfd.readouterr().out
-    assert "(24 − 3 + 2·0)/1 + 1 = 22, D = K = 4" in said
-    assert "⌊(9 − 2 + 2·0)/2⌋ + 1 = 4, D = 8" in said
-    assert "469 parameters in all" in said  # 112 + 296 + 54 + 7
+    assert "conv2 (Conv2D)" in said and "(None, 9, 9, 8)" in said
+    assert "Total params: 426" in said
     assert not Path("unused").exists()
-
-
-@pytest.mark.parametrize("place", ["", "model", "model/1", "made"])
-def test_the_model_is_found_from_any_of_its_folders(run_folder, place) -> None:
-    found = places.version(run_folder / place, None)
-    expected = run_folder / "made" if place == "made" else run_folder / "model" / "1"
-    assert found == expected
-
-
-def test_a_folder_without_a_model_is_a_missing_resource(tmp_path, photo) -> None:
-    with pytest.raises(ResourceError, match=r"no model in .*Run `imgpipe run`"):
-        explain.command([photo], tmp_path, [], False, tmp_path / "out")
-    assert ResourceError.exit_code == 5
 
 
 def test_an_unknown_layer_is_a_bad_argument(run_folder, photo, tmp_path) -> None:
@@ -151,16 +122,6 @@ def test_a_version_without_its_network_is_refused(run_folder, photo, tmp_path) -
     version = Path(shutil.copytree(run_folder / "made", tmp_path / "old"))
     shutil.rmtree(version / "assets.extra" / "network")
     with pytest.raises(ResourceError, match="Only versions that a run has published"):
-        explain.command([photo], version, [], False, tmp_path / "out")
-
-
-def test_a_network_whose_answers_differ_from_the_served_ones_is_refused(
-    run_folder, photo, tmp_path
-) -> None:
-    version = Path(shutil.copytree(run_folder / "made", tmp_path / "odd"))
-    path = version / "assets.extra" / "network" / "network.json"
-    path.write_text(path.read_text().replace('"relu"', '"linear"'))
-    with pytest.raises(ResourceError, match="give different answers"):
         explain.command([photo], version, [], False, tmp_path / "out")
 
 
