@@ -87,7 +87,7 @@ def test_the_table_of_layers_has_sizes_and_parameters(run_folder, capfd) -> None
     explain.command([], run_folder, [], True, Path("unused"))
     said = capfd.readouterr().out
     assert "conv2 (Conv2D)" in said and "(None, 9, 9, 8)" in said
-    assert "Total params: 426" in said
+    assert "Total params: 417" in said
     assert not Path("unused").exists()
 
 
