@@ -387,7 +387,7 @@ def test_doctor_checks_this_machine(tmp_path: Path):
     result = imgpipe("doctor", str(tmp_path))
     assert result.returncode == 0, result.stdout
     names = ("Python", "packages", "processor", "memory", "disk", "metadata", "artifacts")
-    for name in (*names, "served versions", "stores"):
+    for name in (*names, "served versions"):
         assert name in result.stdout
 
 
