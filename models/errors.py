@@ -27,6 +27,10 @@ class DataRefused(ImgpipeError):
     exit_code = 4
 
 
+class Diverged(DataRefused):
+    """No epoch of a training ended with a finite validation loss."""
+
+
 class ResourceError(ImgpipeError):
     """Something outside the run is missing or busy: network, weights, port, lock, disk."""
 

@@ -22,13 +22,18 @@ from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.files.local_path import local_path
 from imgpipe.models.head.calibration import calibrate
-from imgpipe.models.layer_names import FEATURES, PROBABILITIES
+from imgpipe.models.model_names import (
+    FEATURES,
+    HISTORY_FILE,
+    PARITY_FILE,
+    PROBABILITIES,
+    TENSORBOARD_FOLDER,
+)
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import Classifier, build_classifier
 from imgpipe.models.search import network_search
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import stages
-from imgpipe.models.training.model_run import HISTORY_FILE, PARITY_FILE, TENSORBOARD_FOLDER
 
 TOP_K: Final = 5  # labels in an answer of the exported model, the most probable ones
 WARMUP_IMAGES: Final = 4  # in the requests with which a server warms up

@@ -18,13 +18,12 @@ from tfx.types.standard_artifacts import Examples, ModelEvaluation, ModelRun
 from imgpipe.components.image_evaluator.rules import FOLDS
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
-from imgpipe.models.errors import DataRefused
+from imgpipe.models.errors import DataRefused, Diverged
 from imgpipe.models.features import folds as fold_rules
 from imgpipe.models.features.bank import read_facts, read_rows
+from imgpipe.models.model_names import HISTORY_FILE
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training.cross_validation import cross_validate
-from imgpipe.models.training.model_run import HISTORY_FILE
-from imgpipe.models.training.training_loop import Diverged
 
 _SPLITS = (names.TRAIN, names.VALIDATION)
 

@@ -22,7 +22,7 @@ from imgpipe.components.report import neighbours
 from imgpipe.models import feature_names as names
 from imgpipe.models.features import bank
 from imgpipe.models.features.rows import Rows, blocks
-from imgpipe.models.one_thread import one_blas_thread
+from imgpipe.models.process import one_blas_thread
 
 #: File beside the page, in the format of judge.overrides.
 REVIEW_FILE = "suspects.toml"

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from imgpipe.components.report import doubtful_labels, neighbours
 from imgpipe.models import feature_names as names
 from imgpipe.models.features import bank
-from imgpipe.models.one_thread import one_blas_thread
+from imgpipe.models.process import one_blas_thread
 
 #: Largest number of points, and of mistakes among them.
 POINTS, _MISTAKES = 2000, 500

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from imgpipe.components.image_filter import quarantine
 from imgpipe.models.features.bank import BANK_FILE
-from imgpipe.models.training.model_run import HISTORY_FILE
+from imgpipe.models.model_names import HISTORY_FILE
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ from tfx.utils import path_utils
 from imgpipe.components import blessings, loaded_model
 from imgpipe.components.storage import manifest, records
 from imgpipe.models import feature_names as names
-from imgpipe.models import shortages
+from imgpipe.models import process
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.local_path import local_path
-from imgpipe.models.training.model_run import PARITY_FILE
+from imgpipe.models.model_names import PARITY_FILE
 from imgpipe.serving.client import Client, ServingError
 from imgpipe.serving.client.images import chunks
 from imgpipe.serving.server import ModelServer
@@ -105,7 +105,7 @@ def _require_resources(error: Exception) -> None:
     As a result of the check, it would be taken from the cache in every later run.
     """
     code = code_name(error.code) if isinstance(error, StatusError) else getattr(error, "code", "")
-    if shortages.lacking(error) or code in _SHORTAGES:
+    if process.lacking(error) or code in _SHORTAGES:
         raise ResourceError(
             f"the serving check could not be finished ({type(error).__name__}: {error}). Close "
             "other programs, free disk space or use a larger machine, and run again."

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from imgpipe.models import layer_names
+from imgpipe.models import model_names
 from imgpipe.models.backbones import registry
 from imgpipe.models.backbones.architecture import MAX_BYTES
 from imgpipe.models.errors import ConfigError, ResourceError
@@ -162,10 +162,10 @@ class Backbone:
         Raises:
             ConfigError: There is such a layer.
         """
-        taken = sorted({layer.name for layer in network.layers} & set(layer_names.ADDED))
+        taken = sorted({layer.name for layer in network.layers} & set(model_names.ADDED))
         if taken:
             raise ConfigError(
-                f"{self.name}: the names {', '.join(layer_names.ADDED)} belong to the layers that "
+                f"{self.name}: the names {', '.join(model_names.ADDED)} belong to the layers that "
                 "imgpipe adds to the network. Rename the layers of the network. Received: "
                 f"{', '.join(taken)}"
             )

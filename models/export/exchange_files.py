@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.export import litert
-from imgpipe.models.layer_names import PROBABILITIES
+from imgpipe.models.model_names import PROBABILITIES
 from imgpipe.models.network import network_file
 
 #: Version of the operators. Every onnxruntime since 1.12 (2022) supports it.

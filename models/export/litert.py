@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.export.signatures import SERVING_DEFAULT, SERVING_PIXELS
-from imgpipe.models.layer_names import PROBABILITIES
+from imgpipe.models.model_names import PROBABILITIES
 
 FLOAT16: Final = "float16"
 INT8: Final = "int8"

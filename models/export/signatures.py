@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from imgpipe.models import feature_names as names
 from imgpipe.models import preprocess
-from imgpipe.models.layer_names import FEATURES, LOGITS, PROBABILITIES
+from imgpipe.models.model_names import FEATURES, LOGITS, PROBABILITIES
 from imgpipe.models.network.classifier import Classifier
 
 if TYPE_CHECKING:

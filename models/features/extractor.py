@@ -24,11 +24,11 @@ import numpy.typing as npt
 from imgpipe.models import augmentation, backbones, distribution, preprocess, progress
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.backbones import Backbone
-from imgpipe.models.dataset_tuning import untuned
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import source_code
 from imgpipe.models.network.classifier import pooled
 from imgpipe.models.network.cuts import layer_at
+from imgpipe.models.process import untuned
 from imgpipe.models.settings import ModelSettings
 
 if TYPE_CHECKING:

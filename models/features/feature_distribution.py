@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from imgpipe.models.features import folds, rows
 from imgpipe.models.files import array_archive
-from imgpipe.models.one_thread import one_blas_thread
+from imgpipe.models.process import one_blas_thread
 
 FILE: Final = "assets.extra/feature_distribution.npz"  # below the SavedModel
 #: Largest number of principal components; 128 did not detect other kinds of images better than 64.

@@ -36,6 +36,6 @@ def record_batches(files: str | Sequence[str], at_once: int) -> tf.data.Dataset:
         )
         records = tf.data.experimental.from_variant(read, tf.TensorSpec([], tf.string))
         options = tf.data.Options()
-        options.autotune.enabled = False  # see `dataset_tuning.untuned`
+        options.autotune.enabled = False  # see `process.untuned`
         options.experimental_optimization.apply_default_optimizations = False
         return records.batch(at_once).with_options(options)

@@ -17,7 +17,7 @@ from imgpipe.models.errors import DataRefused
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.rows import Rows, blocks, mapped
 from imgpipe.models.head.class_weights import class_weights
-from imgpipe.models.one_thread import one_blas_thread
+from imgpipe.models.process import one_blas_thread
 
 Floats = npt.NDArray[np.float32]
 

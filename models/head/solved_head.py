@@ -25,7 +25,7 @@ from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.files import array_archive
 from imgpipe.models.head.answers import Flags, Scores, standard_error
 from imgpipe.models.head.logistic_regression import Linear, LogisticRegression
-from imgpipe.models.one_thread import one_blas_thread
+from imgpipe.models.process import one_blas_thread
 from imgpipe.models.settings import ModelSettings
 
 #: Penalties that are tried, from the strongest to the weakest. Each search begins with the solution

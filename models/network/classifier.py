@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.models import layer_names, preprocess
-from imgpipe.models.layer_names import FEATURES, HEAD, LOGITS, PROBABILITIES
+from imgpipe.models import model_names, preprocess
+from imgpipe.models.model_names import FEATURES, HEAD, LOGITS, PROBABILITIES
 from imgpipe.models.settings import ModelSettings, check_vocabulary
 
 if TYPE_CHECKING:
@@ -140,12 +140,12 @@ def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> 
 
     x = features
     if settings.hidden_units:
-        x = _dropout(settings.feature_dropout, layer_names.FEATURE_DROPOUT, settings)(x)
+        x = _dropout(settings.feature_dropout, model_names.FEATURE_DROPOUT, settings)(x)
         hidden = layers.Dense(
-            settings.hidden_units, activation="relu", dtype="float32", name=layer_names.HIDDEN
+            settings.hidden_units, activation="relu", dtype="float32", name=model_names.HIDDEN
         )
         x = hidden(x)
-    x = _dropout(settings.dropout, layer_names.DROPOUT, settings)(x)
+    x = _dropout(settings.dropout, model_names.DROPOUT, settings)(x)
     # float32 with every policy, because 16 bits are too few for the softmax and its loss.
     if not settings.one_unit(classes):
         return layers.Dense(classes, dtype="float32", name=HEAD)(x)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from imgpipe.models.backbones.network_copy import set_weights
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
-from imgpipe.models.layer_names import FEATURES
+from imgpipe.models.model_names import FEATURES
 from imgpipe.models.network.classifier import Classifier
 from imgpipe.models.settings import ModelSettings
 

@@ -3,9 +3,12 @@
 The solved head is found within seconds. If its folds show that it falls short, layers below it are
 trained too, in one way after the other, in the order of the expected gain for the cost, and each
 starting from the best network so far. The result of a way is kept only if it is better on held-out
-images by more than noise. These are the validation split or, where it has few images, the folds of
-train and validation; see `parts`. The test split is never used. The time determines only when the
-search ends, and how many views and epochs a way can have.
+images by more than noise. The test split is never used. The time determines only when the search
+ends, and how many views and epochs a way can have.
+
+Where the validation split is large, it judges networks that are trained on split train. A gain of
+one point cannot be seen on a hundred images, though. Where validation has few, all images of train
+and validation judge, in folds: the network of a fold is trained on the images of the others.
 """
 
 from __future__ import annotations
@@ -16,25 +19,36 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal, NamedTuple
 
-from imgpipe.models import progress, shortages
-from imgpipe.models.features.bank import read_facts
+import numpy as np
+
+from imgpipe.models import feature_names as names
+from imgpipe.models import process, progress
+from imgpipe.models.errors import Diverged
+from imgpipe.models.examples import Labelled
+from imgpipe.models.features.bank import read_facts, read_rows
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import ENOUGH, judge_networks
 from imgpipe.models.head.answers import Answers, better, standard_error
-from imgpipe.models.search import parts, tried
-from imgpipe.models.search.budget import Budget
-from imgpipe.models.search.parts import Part
+from imgpipe.models.search import tried
 from imgpipe.models.search.ways import CONTINUED_GAIN, FEWEST_CORRECTED, Way, backbone_of, ways
+from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import image_rows, stages
 from imgpipe.models.training.cross_validation import summary
-from imgpipe.models.training.stages import Inputs, Trained
-from imgpipe.models.training.training_loop import Diverged
+from imgpipe.models.training.stages import Inputs, Part, Trained
 
+#: Number of folds. A network is trained once for each of them, so there are fewer than for heads,
+#: which are solved within a second.
+FOLDS: Final = 3
 #: The search ends after this number of consecutive ways that did not improve the network.
 _MOST_FAILURES: Final = 2
 #: Share of the remaining time for which a way is planned where folds judge. If the time ends before
 #: all folds are trained, nothing has been learned from any of them.
 _PLANNED_SHARE: Final = 0.9
+#: If no budget is given, the search may take as long as this number of forward passes of all
+#: training images, within these limits.
+_PASSES: Final = 60
+_MOST_MINUTES: Final = 15.0
+_LEAST_MINUTES: Final = 1.0
 
 #: What became of a way: it was kept or not; the other folds do not fit into the time, so that it is
 #: planned again; or the time ended before it was judged.
@@ -77,11 +91,39 @@ def train(inputs: Inputs) -> Trained:
         )
         row = _row_of_head(trained, "validation", trained.answers.accuracy)
         return _with_history(trained, [row], Ended("enough", ended))
-    splits = parts.splits(inputs, trained)
-    few = judge_networks(len(splits.training), len(splits.held_out))
-    folds = parts.folds(inputs) if few else []
+    training, held_out = map(Labelled.read, (inputs.train_files, inputs.validation_files))
+    known = np.isin(held_out.labels, training.labels)
+    head = replace(trained, answers=replace(trained.answers, known=known))
+    parts = folds(inputs) if judge_networks(len(training), len(held_out)) else []
     with progress.stoppable():
-        return _Search(inputs, splits, folds).run()
+        return _Search(inputs, Part(training, held_out, head), parts).run()
+
+
+def folds(inputs: Inputs) -> list[Part]:
+    """Divide the images of train and validation into folds, and train a head for each of them.
+
+    Images of one group are in one fold.
+
+    Args:
+        inputs: Inputs of the training; the bank has features.
+
+    Returns:
+        A part for each fold; none if there are too few independent images, or if each class is in
+        one fold.
+    """
+    settings, both = inputs.settings, (names.TRAIN, names.VALIDATION)
+    images = Labelled.read([*inputs.train_files, *inputs.validation_files])
+    rows = read_rows(inputs.bank_uri, both, inputs.classes, settings.views.count, FOLDS)
+    if len(np.unique(rows.groups)) < 2 * FOLDS:
+        return []
+    fold = rows.folds(FOLDS)
+    parts = []
+    for number in range(FOLDS):
+        rest, held = rows.select(fold != number), rows.select((fold == number) & rows.clean)
+        head = stages.fitted_head(rest, held, held, inputs.classes, settings)
+        here = np.isin(images.hashes, held.hashes)
+        parts.append(Part(images.select(~here), images.select(here), head))
+    return parts if any(part.best.answers.answerable.any() for part in parts) else []
 
 
 def _row_of_head(head: Trained, judged_by: str, accuracy: float) -> dict[str, Any]:
@@ -89,31 +131,71 @@ def _row_of_head(head: Trained, judged_by: str, accuracy: float) -> dict[str, An
         "what": "head on frozen features",
         "judged_by": judged_by,
         "accuracy": accuracy,
-        "gain": None,
-        "standard_error": None,
+        **dict.fromkeys(("gain", "standard_error", "failure")),
         "seconds": round(float(head.history["seconds"]), 1),
         "kept": True,
-        "failure": None,
     }
 
 
 def _with_history(trained: Trained, rows: list[dict[str, Any]], ended: Ended) -> Trained:
     """Return the network with the list of ways that were tried, and why the search ended."""
-    return replace(
-        trained, history={**trained.history, "search": rows, "search_ended": ended._asdict()}
-    )
+    history = {**trained.history, "search": rows, "search_ended": ended._asdict()}
+    return replace(trained, history=history)
+
+
+class _Budget:
+    """The remaining time of a search, which a person may also end.
+
+    Costs are in forward passes of an image of 1 x 1 pixels, because the time of a convolution grows
+    with the number of pixels. The time runs as soon as the seconds of such a pass are known.
+    """
+
+    def __init__(self, settings: ModelSettings, images: int) -> None:
+        self._settings, self._images = settings, images
+        self._until, self.pass_seconds = float("inf"), 0.0
+        self.stopped = False  # whether a person has asked for the end, as far as it was noticed
+
+    def begin(self, pass_seconds: float) -> float:
+        """Let the time run, and return how many minutes there are."""
+        self.pass_seconds = pass_seconds
+        minutes = self._settings.minutes
+        if minutes is None:
+            minutes = _PASSES * self.minutes(self._settings.size**2)
+            minutes = min(max(minutes, _LEAST_MINUTES), _MOST_MINUTES)
+        self._until = time.monotonic() + 60 * minutes
+        return minutes
+
+    def minutes(self, passes: float) -> float:
+        """Estimate how many minutes a number of forward passes takes for all images."""
+        return passes * self._images * self.pass_seconds / 60
+
+    def passes(self) -> float:
+        """Estimate how many forward passes of each image fit into the remaining time."""
+        return (self._until - time.monotonic()) / (self._images * self.pass_seconds)
+
+    def has(self, seconds: float) -> bool:
+        """Return whether that much time remains."""
+        return time.monotonic() + seconds <= self._until
+
+    def interrupted(self) -> bool:
+        """Return whether a person asked for the end of the search."""
+        self.stopped = self.stopped or progress.stopped()
+        return self.stopped
+
+    def over(self) -> bool:
+        """Return whether the time is over, or a person asked for the end of the search."""
+        return self.interrupted() or not self.has(0)
 
 
 class _Search:
     """One search: the best network so far, the ways that were tried, and the remaining time."""
 
-    def __init__(self, inputs: Inputs, splits: Part, folds: list[Part]) -> None:
+    def __init__(self, inputs: Inputs, splits: Part, parts: list[Part]) -> None:
         self._inputs, self._head = inputs, splits.best
-        self._splits, self._folds = splits, folds
-        self._judged_by = "folds" if folds else "validation"
+        self._splits, self._folds = splits, parts
+        self._judged_by = "folds" if parts else "validation"
         self._rows = [_row_of_head(self._head, self._judged_by, self._best.accuracy)]
-        images = _training_images([*self._folds, self._splits])
-        self._budget = Budget(inputs.settings, images)
+        self._budget = _Budget(inputs.settings, _training_images([*parts, splits]))
         self._deepest: Way | None = None  # the way that was kept and trained most layers
         self._highest = float("inf")  # rates from this one on diverge
 
@@ -159,7 +241,7 @@ class _Search:
                 way = replace(way, cut=self._deepest.cut, share=self._deepest.share)
             network = way.settings(self._inputs.settings)
             extractor = FeatureExtractor.of(network, precision, way.cut)
-            if not self._budget.begun:  # the first way: the budget is in passes, one is measured
+            if not self._budget.pass_seconds:  # the first way: the budget is in passes of it
                 a_view = image_rows.seconds_a_view(self._splits.training, extractor)
                 self._announce(self._budget.begin(a_view / way.image_size**2))
             affordable = self._affordable(way, extractor)
@@ -235,18 +317,17 @@ class _Search:
     def _announce(self, minutes: float) -> None:
         """Say why networks are tried, for how long, and how they are judged."""
         given = f"{round(minutes, 1 if minutes >= 0.1 else 3):g}"
-        progress.say(
+        text = (
             f"The head alone reaches {self._head.history['solution']['accuracy']:.3f} in "
             "cross-validation over the training images. Networks that may be better are tried for "
             f"at most {given} {'minute' if given == '1' else 'minutes'} (--minutes)."
-            + (
-                f" The validation split has only {len(self._splits.held_out)} images, so each "
-                f"network is judged by {parts.FOLDS}-fold cross-validation over train and "
-                "validation."
-                if self._folds
-                else ""
-            )
         )
+        if self._folds:
+            text += (
+                f" The validation split has only {len(self._splits.held_out)} images, so each "
+                f"network is judged by {FOLDS}-fold cross-validation over train and validation."
+            )
+        progress.say(text)
 
     def _try(self, way: Way, extractor: FeatureExtractor) -> Outcome:
         """Try a way, and keep the network if it is better by more than noise."""
@@ -259,9 +340,11 @@ class _Search:
                 if one is None or (self._folds and one.history["stopped"] == "minutes"):
                     return "late"
                 fitted.append(one)
-                if self._folds and self._too_slow(way, len(fitted), started):
+                seconds = time.monotonic() - started
+                rest = seconds * (len(self._judging) / len(fitted) - 1)
+                if rest and not self._budget.has(rest):  # the other folds do not fit into the time
+                    self._learn(way, self._folds[: len(fitted)], seconds)
                     return "slow"
-            seconds = time.monotonic() - started
             row = self._compared(fitted)
             shipped = fitted[0]
             if row["kept"] and self._folds:
@@ -272,18 +355,17 @@ class _Search:
                 shipped = whole
         except Diverged:
             self._highest = way.learning_rate
-            return self._failed(way, "diverged", started)
+            return self._tell(way, started, failure="diverged")
         except Exception as caught:
-            if not (lacking := shortages.lacking(caught)):
+            if not (lacking := process.lacking(caught)):
                 raise
-            return self._failed(way, lacking, started)  # the best network so far needs no more
+            return self._tell(way, started, failure=lacking)  # the best so far needs no more
         if all(one.history["stopped"] == "epochs" for one in fitted):  # all of them were trained
-            self._budget.learn(way, _training_images(self._judging), seconds)
-        self._tell(replace(way, epochs=len(shipped.history["epochs"])), started, **row)
-        if not row["kept"]:
-            return "not kept"
-        self._keep(way, fitted, shipped)
-        return "kept"
+            self._learn(way, self._judging, seconds)
+        outcome = self._tell(replace(way, epochs=len(shipped.history["epochs"])), started, **row)
+        if outcome == "kept":
+            self._keep(way, fitted, shipped)
+        return outcome
 
     def _fitted(
         self, way: Way, extractor: FeatureExtractor, part: Part, over: Callable[[], bool]
@@ -292,28 +374,16 @@ class _Search:
         log_dir = None
         if part is self._splits and self._inputs.log_dir:
             log_dir = self._inputs.log_dir / f"search-{len(self._rows)}"
+        settings = way.settings(self._inputs.settings).second_stage()
+        # The network that is shipped is trained like those of the folds, which stand for it.
+        last = bool(self._folds)
         return stages.above(
-            self._inputs,
-            part.best,
-            part.training,
-            part.held_out,
-            way.settings(self._inputs.settings).second_stage(),
-            extractor,
-            way.views,
-            over,
-            log_dir,
-            # The network that is shipped is trained like those of the folds, which stand for it.
-            keep_last=bool(self._folds),
+            part, self._inputs.classes, settings, extractor, way.views, over, log_dir, last
         )
 
-    def _too_slow(self, way: Way, done: int, started: float) -> bool:
-        """Return whether the first folds have shown that the others do not fit into the time."""
-        seconds = time.monotonic() - started
-        rest = seconds * (len(self._folds) / done - 1)
-        if not rest or self._budget.has(rest):
-            return False
-        self._budget.learn(way, _training_images(self._folds[:done]), seconds)
-        return True
+    def _learn(self, way: Way, trained_on: Sequence[Part], seconds: float) -> None:
+        """Replace the cost of a forward pass by that of a way, which includes everything."""
+        self._budget.pass_seconds = seconds / (way.passes() * _training_images(trained_on))
 
     def _compared(self, fitted: Sequence[Trained]) -> dict[str, Any]:
         """Compare the new network of each part with the best so far, on the images that judge."""
@@ -328,15 +398,7 @@ class _Search:
 
     def _keep(self, way: Way, fitted: Sequence[Trained], shipped: Trained) -> None:
         """Replace the best networks of all parts."""
-        tuned = {
-            **shipped.history,
-            "helped": True,
-            "shipped": True,
-            "head_accuracy": self._head.answers.accuracy,
-            "accuracy": shipped.answers.accuracy,
-        }
-        trained = shipped.history["trained"]
-        history = {**self._head.history, "fine_tune": tuned, "trained": trained}
+        history = stages.both(self._head, shipped, helped=True, shipped=True)
         if self._folds:
             pairs = zip(self._folds, fitted, strict=True)
             self._folds = [replace(part, best=one) for part, one in pairs]
@@ -346,13 +408,14 @@ class _Search:
         self._splits = replace(self._splits, best=best)
         self._deepest = way
 
-    def _failed(self, way: Way, failure: str, started: float) -> Outcome:
-        """Record a way that was not trained to its end; `failure` is a key of `tried.FAILURES`."""
-        self._tell(way, started, failure=failure)
-        return "not kept"
+    def _tell(self, way: Way, started: float, **known: Any) -> Outcome:
+        """Record the result of a way, display it, and return whether it was kept.
 
-    def _tell(self, way: Way, started: float, **known: Any) -> None:
-        """Record the result of a way and display it."""
+        Args:
+            way: The way with the epochs that it has had.
+            started: When it began, by the clock of `time.monotonic`.
+            **known: The result, or `failure`, a key of `tried.FAILURES`.
+        """
         row = {
             "what": str(way),
             "judged_by": self._judged_by,
@@ -363,6 +426,7 @@ class _Search:
         }
         self._rows.append(row)
         progress.say(tried.line(row))
+        return "kept" if row["kept"] else "not kept"
 
 
 def _training_images(several: Sequence[Part]) -> int:

@@ -17,20 +17,12 @@ FAILURES: Final = {
 
 
 def by_folds(tried: Mapping[str, Any]) -> bool:
-    """Return whether the network was judged by folds, and not on the validation split.
-
-    Args:
-        tried: A row of the search.
-    """
+    """Return whether the network of a row was judged by folds, and not on the validation split."""
     return bool(tried.get("judged_by") == "folds")
 
 
 def line(tried: Mapping[str, Any]) -> str:
-    """Describe in one line what was tried, what it gained, and how long it took.
-
-    Args:
-        tried: A row of the search.
-    """
+    """Describe in one line what a row has tried, what it gained, and how long it took."""
     seconds, kept = f"{tried['seconds']:.0f} s", "kept" if tried["kept"] else "not kept"
     if tried["accuracy"] is None:
         return f"{tried['what']}: {FAILURES[tried['failure']]}, {seconds}, {kept}"

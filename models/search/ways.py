@@ -7,7 +7,7 @@ of one run, with layers, image sizes and learning rates, and sorts them by expec
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from imgpipe.models.backbones import registry
 from imgpipe.models.network import cuts
@@ -24,23 +24,14 @@ _FEWEST_EPOCHS: Final = 2  # fewer views rather than fewer epochs than this
 _STRIDE: Final = 32  # pixels of the image for each position of the feature map
 
 
-@dataclass(frozen=True)
-class Idea:
-    """A way of training in relation to the settings of the run.
+class Idea(NamedTuple):
+    """A way of training in relation to the settings of the run."""
 
-    Attributes:
-        cut: Share of the cut points that are below the cut.
-        size: Side of the images, as a share of that of the settings.
-        rate: Learning rate, as a share of that of the settings.
-        gain: Share of the mistakes that the way is expected to correct.
-        small: Whether the way is for images that are not larger than `size`. They lose nothing.
-    """
-
-    cut: float
-    size: float
-    rate: float
-    gain: float
-    small: bool = False
+    cut: float  # share of the cut points that are below the cut
+    size: float  # side of the images, as a share of that of the settings
+    rate: float  # learning rate, as a share of that of the settings
+    gain: float  # share of the mistakes that the way is expected to correct
+    small: bool = False  # whether it is for images not larger than `size`, which lose nothing
 
 
 #: What is tried. Above the first cut are about half of the operations, above the deeper one about
@@ -99,25 +90,19 @@ class Way:
         return replace(given, image_size=self.image_size, fine_tune=stage, views=views)
 
     def passes(self) -> float:
-        """Estimates the cost in forward passes of one image of 1 x 1 pixels, for each image."""
+        """Estimate the cost for each image, in forward passes of an image of 1 x 1 pixels."""
         passes = (self.views + 1) * (1 + _PASSES_A_STEP * self.share * self.epochs)
         return passes * self.image_size**2
 
     def within(self, passes: float) -> Way | None:
-        """Return the way with as many views and epochs as the time allows.
-
-        Args:
-            passes: Affordable cost, as `passes` returns it.
-
-        Returns:
-            The way; None when the time does not even allow the smallest numbers.
-        """
-        for views in range(self.views, -1, -1):
-            for epochs in range(self.epochs, min(self.epochs, _FEWEST_EPOCHS) - 1, -1):
-                way = replace(self, views=views, epochs=epochs)
-                if way.passes() <= passes:
-                    return way
-        return None
+        """Return the way with as many views and epochs as a cost allows; None if it allows none."""
+        fewest = self.smallest().epochs
+        smaller = (
+            replace(self, views=views, epochs=epochs)
+            for views in range(self.views, -1, -1)
+            for epochs in range(self.epochs, fewest - 1, -1)
+        )
+        return next((way for way in smaller if way.passes() <= passes), None)
 
     def smallest(self) -> Way:
         """Return the way with the fewest views and epochs that `within` allows."""
@@ -133,11 +118,7 @@ class Way:
 
 
 def backbone_of(settings: ModelSettings) -> keras.Model:
-    """Build the backbone, from pixels to the feature map.
-
-    Args:
-        settings: Settings that name the backbone, its weights and the image size.
-    """
+    """Build the backbone that the settings name, from pixels to the feature map."""
     import keras
 
     pixels = keras.Input((settings.size, settings.size, 3), dtype="float32", name="pixels")

@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from imgpipe.models import augmentation
 from imgpipe.models.augmentation import ViewSpec
-from imgpipe.models.dataset_tuning import untuned
 from imgpipe.models.features import rows as stored_rows
 from imgpipe.models.head.class_weights import class_weights
+from imgpipe.models.process import untuned
 from imgpipe.models.settings import ModelSettings
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models import feature_names as names
-from imgpipe.models.errors import ResourceError
+from imgpipe.models.errors import Diverged, ResourceError
 from imgpipe.models.examples import Labelled
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.bank import BankRows, read_facts, read_rows
@@ -31,7 +31,7 @@ from imgpipe.models.network import cuts
 from imgpipe.models.network.classifier import build_parts, copy_weights
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets, image_rows
-from imgpipe.models.training.training_loop import Diverged, Fit, fit, fit_head
+from imgpipe.models.training.training_loop import Fit, fit, fit_head
 
 if TYPE_CHECKING:
     import keras
@@ -84,6 +84,22 @@ class Trained:
     by_folds: Answers | None = None
 
 
+@dataclass(frozen=True)
+class Part:
+    """Images to train on, images to judge on, and the best network so far.
+
+    Attributes:
+        training: Images that networks are trained on.
+        held_out: Images that networks are judged on.
+        best: The best network so far, which was trained on `training` alone, with its answers for
+            `held_out`.
+    """
+
+    training: Labelled
+    held_out: Labelled
+    best: Trained
+
+
 def train(inputs: Inputs) -> Trained:
     """Trains in the stages that the settings ask for and the content of the bank allows.
 
@@ -105,13 +121,35 @@ def train(inputs: Inputs) -> Trained:
     if not stage.wanted:
         return head
     try:
-        tuned = _fine_tuned(inputs, head)
+        tuned = _fine_tuned(inputs, head, facts.precision)
     except Diverged:
         if stage.mode == "on":  # "auto" still has the head
             raise
         diverged = {"epochs": [], "stopped": "diverged", "helped": False, "shipped": False}
         return replace(head, history={**head.history, "fine_tune": diverged})
-    return _chosen(head, tuned, always=stage.mode == "on")
+    helped = better(tuned.answers.scores(), head.answers.scores(), errors=0)
+    shipped = helped or stage.mode == "on"
+    return replace(tuned if shipped else head, history=both(head, tuned, helped, shipped))
+
+
+def both(head: Trained, tuned: Trained, helped: bool, shipped: bool) -> dict[str, Any]:
+    """Return the history of a head and of a network that was fine-tuned from it.
+
+    Args:
+        head: The head.
+        tuned: The fine-tuned network.
+        helped: Whether the network is better than the head.
+        shipped: Whether it replaces the head.
+    """
+    fine_tune = {
+        **tuned.history,
+        "helped": helped,
+        "shipped": shipped,
+        "head_accuracy": head.answers.accuracy,
+        "accuracy": tuned.answers.accuracy,
+    }
+    trained = (tuned if shipped else head).history["trained"]
+    return {**head.history, "fine_tune": fine_tune, "trained": trained}
 
 
 def _head(inputs: Inputs) -> Trained:
@@ -124,7 +162,7 @@ def _head(inputs: Inputs) -> Trained:
     tried = read_tried(inputs.bank_uri)
     found = fit_head(training, validation, inputs.classes, settings, inputs.log_dir, tried=tried)
     rows = datasets.Rows(validation.features, validation.labels)
-    head = judged(found, rows, HEAD, groups=validation.groups)
+    head = _judged(found, rows, HEAD, validation.groups)
     if training.features.shape[1] > feature_distribution.LONGEST:  # which may not fit into memory
         return head
     clean, held_out = (
@@ -150,36 +188,34 @@ def fitted_head(
     """
     found = fit_head(train, choosing, classes, settings, learning_curve=False)
     known = np.isin(held.labels, train.labels)
-    return judged(found, datasets.Rows(held.features, held.labels), HEAD, held.groups, known)
+    return _judged(found, datasets.Rows(held.features, held.labels), HEAD, held.groups, known)
 
 
-def _fine_tuned(inputs: Inputs, head: Trained) -> Trained:
+def _fine_tuned(inputs: Inputs, head: Trained, precision: str) -> Trained:
     """Trains the layers above the cut, from the weights of `head` on."""
     settings = inputs.settings.second_stage()
     cut = settings.fine_tune.cut or cuts.USUAL
     training, held_out = map(Labelled.read, (inputs.train_files, inputs.validation_files))
-    precision = read_facts(inputs.bank_uri).precision
+    part = Part(training, held_out, head)
     extractor = FeatureExtractor.of(settings, precision, cut)
-    views = image_rows.most_views(extractor, len(training))
+    views = image_rows.most_views(extractor, len(part.training))
     if views < 0:
         raise ResourceError(
-            f"fine_tune: the activations of {len(training):,} images above {cut} would take more "
-            f"than a quarter of the free space in {tempfile.gettempdir()}. Free some space, choose "
-            "a higher cut (fine_tune.cut), or let TMPDIR name a folder on another disk"
+            f"fine_tune: the activations of {len(part.training):,} images above {cut} would take "
+            f"more than a quarter of the free space in {tempfile.gettempdir()}. Free some space, "
+            "choose a higher cut (fine_tune.cut), or let TMPDIR name a folder on another disk"
         )
     views = min(views, settings.views.count)
     log_dir = inputs.log_dir and inputs.log_dir / "fine_tune"
-    found = above(inputs, head, training, held_out, settings, extractor, views, log_dir=log_dir)
+    found = above(part, inputs.classes, settings, extractor, views, log_dir=log_dir)
     if found is None:
         raise RuntimeError("expected a network, since this training has no limit of time")
     return found
 
 
 def above(
-    inputs: Inputs,
-    start: Trained,
-    training: Labelled,
-    held_out: Labelled,
+    part: Part,
+    classes: int,
     settings: ModelSettings,
     extractor: FeatureExtractor,
     views: int,
@@ -190,10 +226,8 @@ def above(
     """Trains the layers above a cut, on activations that are computed once for each view.
 
     Args:
-        inputs: Inputs of the training.
-        start: The network to start from, with its answers for the held-out images.
-        training: Images to train on.
-        held_out: Images to judge on.
+        part: Images to train and to judge on, and the network to start from.
+        classes: Number of classes.
         settings: Settings of this training.
         extractor: Extractor of the activations at the cut; see `FeatureExtractor`.
         views: Number of augmented views of each training image.
@@ -207,24 +241,18 @@ def above(
         The network with its answers for the held-out images; None if `over` returned true before
         there was a network.
     """
-    trained = image_rows.activations(training, extractor, views, over)
-    judging = None if trained is None else image_rows.activations(held_out, extractor, 0, over)
+    trained = image_rows.activations(part.training, extractor, views, over)
+    judging = None
+    if trained is not None:
+        judging = image_rows.activations(part.held_out, extractor, 0, over)
     if trained is None or judging is None:
         return None
-    found = fit(
-        lambda: network(inputs.classes, settings, extractor.tap, start.layers),
-        trained,
-        judging,
-        inputs.classes,
-        settings,
-        log_dir,
-        over,
-        calibrated_loss_on(judging),
-        keep_last,
-    )
-    answers = start.answers
-    what = f"layers {found.head.name.replace('_', ' ', 1)}"  # "above_block11" becomes two words
-    return judged(found, judging, what, answers.groups, answers.known)
+    build = functools.partial(network, classes, settings, extractor.tap, part.best.layers)
+    loss = _calibrated_loss_on(judging)
+    found = fit(build, trained, judging, classes, settings, log_dir, over, loss, keep_last)
+    answers = part.best.answers
+    what = f"layers {found.layers.name.replace('_', ' ', 1)}"  # "above_block11" becomes two words
+    return _judged(found, judging, what, answers.groups, answers.known)
 
 
 def _on_images(inputs: Inputs, note: str) -> Trained:
@@ -237,23 +265,7 @@ def _on_images(inputs: Inputs, note: str) -> Trained:
     build = functools.partial(network, classes, settings)
     found = fit(build, training, validation, classes, settings, inputs.log_dir)
     what = "head" if settings.frozen else "all layers"
-    return judged(found, validation, f"{what}, on the fly ({note})")
-
-
-def _chosen(head: Trained, tuned: Trained, always: bool) -> Trained:
-    """Return the fine-tuned network if it is better, or `always`, with the history of both."""
-    helped = better(tuned.answers.scores(), head.answers.scores(), errors=0)
-    fine_tune = {
-        **tuned.history,
-        "helped": helped,
-        "shipped": helped or always,
-        "head_accuracy": head.answers.accuracy,
-        "accuracy": tuned.answers.accuracy,
-    }
-    history = {**head.history, "fine_tune": fine_tune}
-    if not fine_tune["shipped"]:
-        return replace(head, history=history)
-    return replace(tuned, history={**history, "trained": tuned.history["trained"]})
+    return _judged(found, validation, f"{what}, on the fly ({note})")
 
 
 def network(
@@ -290,42 +302,30 @@ def network(
     return fast_layers.accelerated(model, bfloat16)
 
 
-def judged(
+def _judged(
     found: Fit,
-    validation: datasets.Rows,
+    held_out: datasets.Rows,
     trained: str,
     groups: npt.NDArray[np.bytes_] | None = None,
     known: npt.NDArray[np.bool_] | None = None,
 ) -> Trained:
-    """Return the fitted model with its answers for held-out images.
-
-    Args:
-        found: The fitted model.
-        validation: Rows of the held-out images.
-        trained: Description of what was trained, for the history.
-        groups: Groups of the images, as in `Answers`.
-        known: Whether the model could learn the class of each image, as in `Answers`.
-    """
+    """Return the fitted model, in float32, with its answers for held-out images; see `Answers`."""
     from imgpipe.models.training import fast_layers  # imports Keras
 
-    history = {**found.history(), "trained": trained}
-    layers = fast_layers.exact(found.head)
-    answers = Answers(_logits(layers, validation), validation.labels, groups, known)
-    return Trained(layers, answers, history)
+    layers = fast_layers.exact(found.layers)
+    answers = Answers(_logits(layers, held_out), held_out.labels, groups, known)
+    return Trained(layers, answers, {**found.history, "trained": trained})
 
 
-def calibrated_loss_on(validation: datasets.Rows) -> Callable[[keras.Model], float]:
-    """Return a function from a network to its loss on validation with the best temperature.
+def _calibrated_loss_on(held_out: datasets.Rows) -> Callable[[keras.Model], float]:
+    """Return a function from a network to its loss with the best temperature.
 
     A network that is fine-tuned on few images becomes too sure of itself: its loss rises from epoch
     to epoch while its accuracy still rises. The temperature corrects that before it is served.
-
-    Args:
-        validation: Rows of the validation split.
     """
 
     def loss(model: keras.Model) -> float:
-        return float(calibrated_losses(_logits(model, validation), validation.labels).mean())
+        return float(calibrated_losses(_logits(model, held_out), held_out.labels).mean())
 
     return loss
 

@@ -7,76 +7,48 @@ begins again in the next run.
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 import warnings
-from collections.abc import Iterator, Sized
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sized
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from imgpipe.models import distribution, progress
-from imgpipe.models.errors import DataRefused
+from imgpipe.models.errors import DataRefused, Diverged
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.logistic_regression import Linear
 from imgpipe.models.head.solved_head import Tried
-from imgpipe.models.layer_names import HEAD
+from imgpipe.models.model_names import HEAD
 from imgpipe.models.network.classifier import build_head
-from imgpipe.models.one_thread import one_blas_thread
+from imgpipe.models.process import one_blas_thread
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import keras
 
 _MOMENTUM: Final = 0.9  # momentum of the optimizer "sgd"
 _WARM: Final = 0.05  # share of the steps in which the cosine schedule rises
 
 
-class Diverged(DataRefused):
-    """No epoch ended with a finite validation loss."""
-
-
-@dataclass(frozen=True)
-class Fit:
+class Fit(NamedTuple):
     """A trained model and the course of its training.
 
     Attributes:
-        head: The trained model, with the weights of the best epoch.
-        epochs: For each epoch: epoch, loss, accuracy, val_loss and val_accuracy. A value that was
-            not finite is None.
-        best_epoch: Number of the best epoch, from 1.
-        stopped: Why training ended: "target", "plateau", "epochs", "minutes" or "diverged";
-            "solved" for a head that was solved, which has one epoch.
-        seconds: Duration of the training.
-        solution: How a solved head was found; see `solved_head.Solution`. None for other models.
+        layers: The trained model, with the weights of the best epoch.
+        history: The course, as it stands in history.json: `epochs`, each with epoch, loss,
+            accuracy, val_loss and val_accuracy, of which None was not finite; `best_epoch`, from 1;
+            `stopped`: "target", "plateau", "epochs", "minutes" or "diverged", or "solved" for a
+            head that was solved, which has one epoch; `seconds`; and `solution` of a solved head,
+            see `solved_head.Solution`.
     """
 
-    head: keras.Model
-    epochs: list[dict[str, Any]] = field(default_factory=list)
-    best_epoch: int = 0
-    stopped: str = "epochs"
-    seconds: float = 0.0
-    solution: dict[str, Any] | None = None
-
-    @property
-    def best(self) -> dict[str, Any]:
-        """The record of the best epoch, whose weights the model has."""
-        return self.epochs[self.best_epoch - 1]
-
-    def history(self) -> dict[str, Any]:
-        """Return the content of history.json."""
-        return {
-            "epochs": self.epochs,
-            "best_epoch": self.best_epoch,
-            "stopped": self.stopped,
-            "seconds": round(self.seconds, 3),
-            **({"solution": self.solution} if self.solution else {}),
-        }
+    layers: keras.Model
+    history: dict[str, Any]
 
 
 def fit_head(
@@ -101,18 +73,14 @@ def fit_head(
         learning_curve: Whether to compute the learning curve of a solved head.
         tried: Scores of the folds of the bank; see `solved_head.solve`.
 
-    Returns:
-        The head and the course of its training.
-
     Raises:
         DataRefused: A split has no labelled row.
     """
-    dim = train.features.shape[1]
     if settings.solved:
         with one_blas_thread():
             return _solved(train, validation, classes, settings, learning_curve, tried)
     return fit(
-        lambda: build_head(dim, classes, settings),
+        functools.partial(build_head, train.features.shape[1], classes, settings),
         datasets.Rows(train.features, train.labels),
         datasets.Rows(validation.features, validation.labels),
         classes,
@@ -142,8 +110,14 @@ def _solved(
     for prefix, rows in (("", train), ("val_", validation)):
         loss, accuracy = _evaluated(solution.linear, rows, settings.label_smoothing)
         epoch |= {f"{prefix}loss": loss, f"{prefix}accuracy": accuracy}
-    seconds = time.perf_counter() - started
-    return Fit(head, [epoch], 1, "solved", seconds, solution=solution.facts)
+    return Fit(head, {**_course([epoch], 1, "solved", started), "solution": solution.facts})
+
+
+def _course(
+    epochs: list[dict[str, Any]], best_epoch: int, stopped: str, started: float
+) -> dict[str, Any]:
+    seconds = round(time.perf_counter() - started, 3)
+    return {"epochs": epochs, "best_epoch": best_epoch, "stopped": stopped, "seconds": seconds}
 
 
 def _evaluated(linear: Linear, rows: BankRows, smoothing: float) -> tuple[float, float]:
@@ -194,13 +168,12 @@ def fit(
             weights are chosen. None for the validation loss.
         keep_last: Whether to keep the weights of the last epoch, and not those of the best one.
 
-    Returns:
-        The model and the course of its training.
-
     Raises:
         DataRefused: A split has no labelled row.
         Diverged: The validation loss was never finite.
     """
+    import keras
+
     from imgpipe.models.training.watcher import Watcher  # imports Keras
 
     _require_rows(train, validation)
@@ -209,9 +182,22 @@ def fit(
         with distribution.scope(settings.strategy):
             model = _built(build, train, classes, settings)
         watcher = Watcher(settings, over, judge, keep_last)
-        callbacks = [watcher] if log_dir is None else [watcher, _tensorboard(log_dir)]
+        callbacks: list[Any] = [watcher]
+        if log_dir is not None:
+            callbacks.append(keras.callbacks.TensorBoard(str(log_dir), write_graph=False))
         progress.total(settings.epochs, "epochs")
-        _run_epochs(model, train, validation, classes, settings, callbacks)
+        with warnings.catch_warnings():
+            # NumPy warns of how Keras' TensorBoard callback reads the learning rate.
+            warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+            model.fit(
+                datasets.training(train, classes, settings),
+                validation_data=datasets.validation(validation, classes),
+                steps_per_epoch=datasets.steps_per_epoch(train, settings),  # of all epochs' dataset
+                epochs=settings.epochs,
+                callbacks=callbacks,
+                shuffle=False,  # the dataset is already shuffled
+                verbose=0,
+            )
         watcher.restore_best(model)
     if not watcher.best_epoch:
         raise Diverged(
@@ -219,8 +205,7 @@ def fit(
             "learning rate (train.learning_rate, fine_tune.learning_rate). Received: "
             f"{settings.learning_rate:g}"
         )
-    seconds = time.perf_counter() - started
-    return Fit(model, watcher.epochs, watcher.best_epoch, watcher.stopped, seconds)
+    return Fit(model, _course(watcher.epochs, watcher.best_epoch, watcher.stopped, started))
 
 
 def _built(
@@ -251,36 +236,8 @@ def _built(
     return model
 
 
-def _run_epochs(
-    model: keras.Model,
-    train: datasets.Rows,
-    validation: datasets.Rows,
-    classes: int,
-    settings: ModelSettings,
-    callbacks: list[Any],
-) -> None:
-    """Trains the compiled model."""
-    with warnings.catch_warnings():
-        # NumPy warns of how Keras' TensorBoard callback reads the learning rate.
-        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
-        model.fit(
-            datasets.training(train, classes, settings),
-            validation_data=datasets.validation(validation, classes),
-            steps_per_epoch=datasets.steps_per_epoch(train, settings),  # of a dataset of all epochs
-            epochs=settings.epochs,
-            callbacks=callbacks,
-            shuffle=False,  # the dataset is already shuffled
-            verbose=0,
-        )
-
-
 def optimizer(settings: ModelSettings, steps: int) -> keras.optimizers.Optimizer:
-    """Return the optimizer of the settings.
-
-    Args:
-        settings: Settings with the optimizer, the learning rate and its schedule.
-        steps: Largest number of steps of the training.
-    """
+    """Return the optimizer of the settings, for a training of at most so many steps."""
     import keras
 
     kinds = {
@@ -290,43 +247,23 @@ def optimizer(settings: ModelSettings, steps: int) -> keras.optimizers.Optimizer
         "rmsprop": keras.optimizers.RMSprop,
         "sgd": lambda rate: keras.optimizers.SGD(rate, momentum=_MOMENTUM),
     }
-    rate = settings.learning_rate
-    return kinds[settings.optimizer](
-        rate if settings.schedule == "constant" else _cosine(rate, steps)
-    )
-
-
-def _cosine(rate: float, steps: int) -> Any:
-    """Return a schedule that rises from 0 to the rate and then falls to 0 along half a cosine.
-
-    This is the schedule of Loshchilov and Hutter 2017, without restarts.
-    """
-    import keras
-
-    warm = max(1, round(_WARM * steps))
-    return keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, steps - warm), warmup_target=rate, warmup_steps=warm
-    )
-
-
-def _tensorboard(log_dir: Path) -> Any:
-    import keras
-
-    return keras.callbacks.TensorBoard(
-        str(log_dir), histogram_freq=0, write_graph=False, profile_batch=0
-    )
+    rate: Any = settings.learning_rate
+    if settings.schedule == "cosine":
+        # It rises from 0 to the rate and then falls to 0 along half a cosine (Loshchilov and Hutter
+        # 2017), without restarts.
+        warm = max(1, round(_WARM * steps))
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, max(1, steps - warm), warmup_target=rate, warmup_steps=warm
+        )
+    return kinds[settings.optimizer](rate)
 
 
 @contextlib.contextmanager
 def _deterministic(seed: int) -> Iterator[None]:
-    """Set the seed and deterministic ops, and restore the global setting of the ops afterwards.
-
-    Later components may need other ops. TensorFlow has no public function that reverts
-    `enable_op_determinism`.
-    """
+    """Set the seed, and deterministic ops in the block; later components may need other ops."""
     import keras
     import tensorflow as tf
-    from tensorflow.python.framework import config as tf_config
+    from tensorflow.python.framework import config as tf_config  # the way back is not public
 
     before = tf_config.is_op_determinism_enabled()
     keras.utils.set_random_seed(seed)

@@ -23,33 +23,23 @@ class Watcher(keras.callbacks.Callback):
     Keras' EarlyStopping has no target accuracy, and in addition to a callback that has one, it
     would replace the weights that reached the target by those of the lowest loss.
 
-    Args:
-        settings: Settings of the training.
-        over: Function that is called after each step. If it returns true, the training ends. None
-            sets no limit.
-        judge: Function that returns the loss by which the best epoch is chosen, as in
-            `training_loop.fit`; None for the validation loss.
-        keep_last: Whether to keep the weights of the last epoch, and not those of the best one.
-
-    Attributes:
-        epochs: The records of the epochs, as in `training_loop.Fit`.
-        best_epoch: Number of the best epoch, from 1; 0 as long as there is none.
-        stopped: Why the training ended, as in `training_loop.Fit`.
+    Its arguments are those of `training_loop.fit`, and its attributes those of the history in
+    `training_loop.Fit`; `best_epoch` is 0 as long as there is none.
     """
 
     def __init__(
         self,
         settings: ModelSettings,
-        over: Callable[[], bool] | None = None,
-        judge: Callable[[keras.Model], float] | None = None,
-        keep_last: bool = False,
+        over: Callable[[], bool] | None,
+        judge: Callable[[keras.Model], float] | None,
+        keep_last: bool,
     ) -> None:
         super().__init__()
         self.epochs: list[dict[str, Any]] = []
         self.best_epoch = 0
         self.stopped = "epochs"
-        self._settings, self._over, self._judge = settings, over, judge
-        self._keep_last = keep_last
+        self._settings, self._over = settings, over
+        self._judge, self._keep_last = judge, keep_last
         self._lowest = float("inf")
         self._best: list[np.ndarray] | None = None
 

@@ -140,7 +140,7 @@ def _plan_of(config: Config) -> Plan:
 def _judge(plan: Plan, with_images: bool, to_stderr: bool) -> tuple[Judged, dict[str, bytes]]:
     """Return the result and, if wanted, the images for the page; progress is displayed."""
     from imgpipe.components import source_check
-    from imgpipe.models.quick_imports import quick_imports
+    from imgpipe.models.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
 
     found: dict[str, bytes] = {}

@@ -67,7 +67,7 @@ def drift(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Compare the requests to a server with the training data of its model."""
-    from imgpipe.models.quick_imports import quick_imports
+    from imgpipe.models.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.request_drift import reference, uncertain_images
     from imgpipe.pipeline.request_drift.log import find

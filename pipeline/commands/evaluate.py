@@ -131,7 +131,7 @@ def evaluate(
     Raises:
         ConfigError: No image could be judged.
     """
-    from imgpipe.models.quick_imports import quick_imports
+    from imgpipe.models.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.published import evaluation, evaluation_facts
 

@@ -56,7 +56,7 @@ def command(
     ] = Path("imgpipe-explain"),
 ) -> None:
     """Draw feature maps and Grad-CAM of images, and list the sizes of all layers."""
-    from imgpipe.models.quick_imports import quick_imports
+    from imgpipe.models.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line import image_bytes
     from imgpipe.pipeline.configuration.config import Config

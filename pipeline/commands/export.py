@@ -90,7 +90,7 @@ def write(
         ResourceError: There is no model, or the file cannot be written.
         NotEqual: The file would not answer as the model does, or not as well.
     """
-    from imgpipe.models.quick_imports import quick_imports
+    from imgpipe.models.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.output import places
     from imgpipe.pipeline.published import exports

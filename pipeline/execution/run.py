@@ -20,7 +20,7 @@ from imgpipe.components.report import identity
 from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
-from imgpipe.models.quick_imports import quick_imports
+from imgpipe.models.process import quick_imports
 from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from imgpipe.components.beam import worker_start
 from imgpipe.components.plan import FILE as PLAN_FILE
 from imgpipe.models.errors import ConfigError, ImgpipeError
-from imgpipe.models.quick_imports import quick_imports
+from imgpipe.models.process import quick_imports
 from imgpipe.pipeline.kubeflow import mounts
 from imgpipe.pipeline.kubeflow.run_folder import RunFolder
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.quick_imports import quick_imports
+from imgpipe.models.process import quick_imports
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.output import places
 from imgpipe.serving.client import Box, Classification, InvalidArgument, Prediction, ServingError

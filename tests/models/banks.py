@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from imgpipe.models.features.bank import BankRows, read_rows
+from imgpipe.models.training.training_loop import Fit
 
 
 def read_split(bank_uri: str, split: str | tuple[str, ...], classes: int) -> BankRows:
@@ -13,3 +16,8 @@ def read_split(bank_uri: str, split: str | tuple[str, ...], classes: int) -> Ban
 def clean(rows: BankRows) -> BankRows:
     """Return the rows of the images themselves."""
     return rows.select(rows.clean)
+
+
+def best(fit: Fit) -> dict[str, Any]:
+    """Return the record of the epoch whose weights a trained model has."""
+    return fit.history["epochs"][fit.history["best_epoch"] - 1]

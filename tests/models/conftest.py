@@ -13,6 +13,7 @@ import pytest
 
 from imgpipe.models import feature_names as names
 from tests.images import encoded, soft
+from tests.models import noise_data
 
 Draw = Callable[..., bytes]
 WriteRecords = Callable[..., str]
@@ -100,3 +101,18 @@ def write_bank(write_records: WriteRecords) -> Callable[..., str]:
         return str(directory)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def noise_images(write_records: WriteRecords, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder with the images of `noise_data`."""
+    return noise_data.write_images(tmp_path_factory.mktemp("examples"), write_records)
+
+
+@pytest.fixture(scope="session")
+def noise_bank(
+    noise_images: Path, write_records: WriteRecords, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """Return the path of the bank of the images of `noise_data`."""
+    folder = tmp_path_factory.mktemp("bank")
+    return noise_data.write_features(noise_images, folder, write_records)

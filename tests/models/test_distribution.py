@@ -47,7 +47,8 @@ settings = ModelSettings(
 with distribution.scope(strategy):
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
 fit = fit_head(*rows, 3, settings)
-np.savez(result, *fit.head.get_weights(), replicas=replicas, losses=[e["loss"] for e in fit.epochs])
+losses = [epoch["loss"] for epoch in fit.history["epochs"]]
+np.savez(result, *fit.layers.get_weights(), replicas=replicas, losses=losses)
 """
 
 
@@ -71,7 +72,7 @@ def _alone(bank: str) -> tuple[list[np.ndarray], list[float]]:
         optimizer="adam", epochs=5, batch_size=20, dropout=0.0, learning_rate=0.01
     )
     fit = fit_head(*rows, 3, settings)
-    return fit.head.get_weights(), [epoch["loss"] for epoch in fit.epochs]
+    return fit.layers.get_weights(), [epoch["loss"] for epoch in fit.history["epochs"]]
 
 
 def _same(file: Path, bank: str) -> None:

@@ -57,22 +57,24 @@ def base(rows) -> Fit:
 )
 def test_a_setting_changes_the_weights(rows, base, changed) -> None:
     found = _fit(rows, **changed)
-    assert not np.array_equal(base.head.get_weights()[0], found.head.get_weights()[0])
+    assert not np.array_equal(base.layers.get_weights()[0], found.layers.get_weights()[0])
 
 
 def test_a_head_stays_in_float32_with_any_precision(rows, base) -> None:
     found = _fit(rows, precision="mixed_bfloat16", activation="auto")
-    for one, other in zip(base.head.get_weights(), found.head.get_weights(), strict=True):
+    for one, other in zip(base.layers.get_weights(), found.layers.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_training_stops_at_a_target_of_training_accuracy(rows) -> None:
     fit = _fit(rows, target_accuracy=0.5, target_on="training", epochs=60, patience=60)
-    assert fit.stopped == "target"
-    assert fit.epochs[-1]["accuracy"] >= 0.5
-    assert all(epoch["accuracy"] < 0.5 for epoch in fit.epochs[:-1])
-    losses = [epoch["val_loss"] for epoch in fit.epochs]
-    assert fit.best_epoch == int(np.argmin(losses)) + 1, "the weights are validation's choice"
+    assert fit.history["stopped"] == "target"
+    assert fit.history["epochs"][-1]["accuracy"] >= 0.5
+    assert all(epoch["accuracy"] < 0.5 for epoch in fit.history["epochs"][:-1])
+    losses = [epoch["val_loss"] for epoch in fit.history["epochs"]]
+    assert fit.history["best_epoch"] == int(np.argmin(losses)) + 1, (
+        "the weights are validation's choice"
+    )
 
 
 def test_infinite_features_are_refused(rows) -> None:

@@ -77,7 +77,7 @@ def compile_(
             a path of the configuration, or a setting has no place on Kubeflow.
     """
     require_kfp()
-    from imgpipe.models.quick_imports import quick_imports
+    from imgpipe.models.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line.settings import configuration
     from imgpipe.pipeline.kubeflow import places, unsupported

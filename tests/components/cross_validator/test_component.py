@@ -11,8 +11,8 @@ import pytest
 from imgpipe.components.cross_validator import component
 from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
+from imgpipe.models.errors import Diverged
 from imgpipe.models.settings import ModelSettings
-from imgpipe.models.training.training_loop import Diverged
 
 # TFX and TFMA warn about their own dependencies; none of these warnings can be fixed here.
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -15,6 +15,7 @@ from imgpipe.models.features.bank import read_rows
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets
 from imgpipe.models.training.training_loop import fit_head
+from tests.models.banks import best
 
 _COUNT = 50
 
@@ -97,7 +98,7 @@ def test_a_head_learns_from_a_bank_in_a_file(write_bank, tmp_path, in_files: Non
     settings = ModelSettings(epochs=12, batch_size=16, learning_rate=0.05)
     train, held = read_rows(uri, names.TRAIN, 3), read_rows(uri, names.VALIDATION, 3, 0)
     assert rows.mapped(train.features)
-    assert fit_head(train, held, 3, settings).best["val_accuracy"] > 0.95
+    assert best(fit_head(train, held, 3, settings))["val_accuracy"] > 0.95
 
 
 def test_blocks_of_wide_rows_are_limited_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,11 +15,11 @@ from imgpipe.models.files import source_code
 #: What code that decides a stored result may import without depending on it: errors, progress,
 #: settings, whose values are in the keys themselves, and files, whose content is.
 _DECIDE_NOTHING = (
-    *("models/errors.py", "models/progress.py", "models/limits.py", "models/shortages.py"),
+    *("models/errors.py", "models/progress.py", "models/limits.py", "models/process.py"),
     *("models/settings.py", "models/setting_sections.py", "models/files"),
-    *("models/feature_names.py", "models/layer_names.py", "models/dataset_tuning.py"),
+    *("models/feature_names.py", "models/model_names.py", "models/dataset_tuning.py"),
     *("models/__init__.py", "components/__init__.py", "serving/__init__.py"),
-    *("models/quick_imports.py", "components/image_record.py", "components/shares.py"),
+    *("components/image_record.py", "components/shares.py"),
     *("components/splits.py", "components/image_filter/overrides.py"),
 )
 

@@ -16,8 +16,8 @@ from imgpipe.models.head.logistic_regression import LogisticRegression
 from imgpipe.models.head.solved_head import PENALTIES, judge, read_tried, solve
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training.training_loop import Fit, fit_head
+from tests.models.banks import best, read_split
 from tests.models.banks import clean as clean_rows
-from tests.models.banks import read_split
 
 
 def _fit(rows: tuple[BankRows, BankRows], classes: int = 3, **settings: object) -> Fit:
@@ -34,7 +34,7 @@ def rows(write_bank, tmp_path_factory) -> tuple[BankRows, BankRows]:
 
 def _accuracy(fit: Fit, rows: BankRows) -> float:
     """Return the share of rows that the Keras head classifies correctly."""
-    logits = fit.head.predict_on_batch(rows.features.astype(np.float32))
+    logits = fit.layers.predict_on_batch(rows.features.astype(np.float32))
     return float((logits.argmax(1) == rows.labels).mean())
 
 
@@ -45,17 +45,17 @@ def test_the_keras_head_classifies_like_the_solution(
     bank = write_bank(tmp_path, classes=classes, spread=2.0)
     rows = read_split(bank, names.TRAIN, classes), read_split(bank, names.VALIDATION, classes)
     fit = _fit(rows, classes, activation=activation)
-    assert fit.head.get_layer("classifier").units == units
-    assert _accuracy(fit, rows[1]) == fit.best["val_accuracy"]
-    assert _accuracy(fit, rows[0]) == fit.best["accuracy"]
+    assert fit.layers.get_layer("classifier").units == units
+    assert _accuracy(fit, rows[1]) == best(fit)["val_accuracy"]
+    assert _accuracy(fit, rows[0]) == best(fit)["accuracy"]
 
 
 def test_training_by_epochs_does_not_reach_a_lower_training_loss(rows) -> None:
     solved = _fit(rows, l2=PENALTIES[-1])
     trained = _fit(rows, optimizer="adam", dropout=0.0, epochs=30, learning_rate=0.02)
-    assert solved.best["loss"] <= min(epoch["loss"] for epoch in trained.epochs)
-    assert solved.stopped == "solved"
-    assert trained.stopped != "solved"
+    assert best(solved)["loss"] <= min(epoch["loss"] for epoch in trained.history["epochs"])
+    assert solved.history["stopped"] == "solved"
+    assert trained.history["stopped"] != "solved"
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
@@ -66,16 +66,16 @@ def test_the_losses_are_those_of_a_head_that_is_trained_by_epochs(rows, smoothin
     fit = _fit(rows, label_smoothing=smoothing)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
     for prefix, part in (("", rows[0]), ("val_", rows[1])):
-        logits = fit.head.predict_on_batch(part.features.astype(np.float32))
+        logits = fit.layers.predict_on_batch(part.features.astype(np.float32))
         expected = float(loss(np.eye(3)[part.labels], logits))
-        assert fit.best[f"{prefix}loss"] == pytest.approx(expected, rel=1e-4)
+        assert best(fit)[f"{prefix}loss"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_same_rows_give_the_same_weights(rows) -> None:
     first, second = _fit(rows), _fit(rows)
-    for one, other in zip(first.head.get_weights(), second.head.get_weights(), strict=True):
+    for one, other in zip(first.layers.get_weights(), second.layers.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert first.solution == second.solution
+    assert first.history["solution"] == second.history["solution"]
 
 
 def test_folds_of_rows_that_the_bank_has_judged_are_not_solved_again(
@@ -112,17 +112,17 @@ def test_folds_of_rows_that_the_bank_has_judged_are_not_solved_again(
 def test_the_penalty_is_chosen_by_cross_validation_of_training_rows(rows) -> None:
     fit = _fit(rows)
     other_validation = _fit((rows[0], clean_rows(rows[0])))
-    assert fit.solution is not None
-    assert fit.solution["l2"] in PENALTIES
-    assert fit.solution == other_validation.solution, "validation has no part in the choice"
-    assert fit.solution["images"] == len(np.unique(rows[0].hashes))
-    assert fit.solution["accuracy"] == pytest.approx(fit.best["val_accuracy"], abs=0.15)
+    assert fit.history["solution"]["l2"] in PENALTIES
+    assert fit.history["solution"] == other_validation.history["solution"], (
+        "validation has no part in the choice"
+    )
+    assert fit.history["solution"]["images"] == len(np.unique(rows[0].hashes))
+    assert fit.history["solution"]["accuracy"] == pytest.approx(best(fit)["val_accuracy"], abs=0.15)
 
 
 def test_a_given_penalty_is_used(rows) -> None:
     fit = _fit(rows, l2=12.5)
-    assert fit.solution is not None
-    assert fit.solution["l2"] == 12.5
+    assert fit.history["solution"]["l2"] == 12.5
 
 
 def test_noise_gets_a_strong_penalty(rows) -> None:
@@ -130,33 +130,29 @@ def test_noise_gets_a_strong_penalty(rows) -> None:
     clean = clean_rows(rows[0])
     noise = BankRows(clean.features, shuffled, clean.views, clean.hashes)
     fit = _fit((noise, rows[1]))
-    assert fit.solution is not None
-    assert fit.solution["l2"] >= 1000
+    assert fit.history["solution"]["l2"] >= 1000
 
 
 def test_the_learning_curve_rises_with_the_number_of_images(rows) -> None:
     fit = _fit(rows)
-    assert fit.solution is not None
-    curve = fit.solution["learning_curve"]
+    curve = fit.history["solution"]["learning_curve"]
     assert [point["images"] for point in curve] == sorted({point["images"] for point in curve})
-    assert curve[-1]["accuracy"] == fit.solution["accuracy"]
+    assert curve[-1]["accuracy"] == fit.history["solution"]["accuracy"]
 
 
 def test_without_the_learning_curve_the_head_is_the_same(rows) -> None:
     settings = ModelSettings()
     whole, short = (fit_head(*rows, 3, settings, learning_curve=wanted) for wanted in (True, False))
-    assert whole.solution is not None and short.solution is not None
-    of_curve = {key: whole.solution[key] for key in ("learning_curve", "gain_error")}
-    assert {**short.solution, **of_curve} == whole.solution
-    for one, other in zip(whole.head.get_weights(), short.head.get_weights(), strict=True):
+    of_curve = {key: whole.history["solution"][key] for key in ("learning_curve", "gain_error")}
+    assert {**short.history["solution"], **of_curve} == whole.history["solution"]
+    for one, other in zip(whole.layers.get_weights(), short.layers.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_a_head_of_six_images_is_solved_without_folds(rows) -> None:
     few = clean_rows(rows[0]).select(np.arange(len(clean_rows(rows[0]))) < 6)
     fit = _fit((few, rows[1]))
-    assert fit.solution is not None
-    assert "folds" not in fit.solution
+    assert "folds" not in fit.history["solution"]
 
 
 def test_long_films_have_folds_of_some_images_of_each(rows, monkeypatch) -> None:
@@ -259,5 +255,5 @@ def test_the_error_of_the_last_gain_is_paired_and_counts_groups(rows, monkeypatc
 )
 def test_settings_that_the_solver_does_not_support_are_trained_by_epochs(rows, changed) -> None:
     fit = _fit(rows, epochs=2, **changed)
-    assert fit.solution is None
-    assert len(fit.epochs) == 2
+    assert "solution" not in fit.history
+    assert len(fit.history["epochs"]) == 2

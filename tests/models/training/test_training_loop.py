@@ -15,7 +15,7 @@ from imgpipe.models.network.classifier import build_head
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import datasets
 from imgpipe.models.training.training_loop import Fit, fit, fit_head, optimizer
-from tests.models.banks import read_split
+from tests.models.banks import best, read_split
 
 _QUICK = {
     "optimizer": "adam",
@@ -46,11 +46,11 @@ def _fit(rows: tuple[BankRows, BankRows], classes: int = 3, **settings: object) 
 def test_a_head_learns_separable_classes(write_bank, tmp_path, classes, hidden, units) -> None:
     rows = _rows(write_bank(tmp_path, classes=classes), classes)
     fit = _fit(rows, classes, hidden_units=hidden)
-    best = fit.epochs[fit.best_epoch - 1]
+    best = fit.history["epochs"][fit.history["best_epoch"] - 1]
     assert best["val_accuracy"] > 0.95
     assert set(best) == {"epoch", "loss", "accuracy", "val_loss", "val_accuracy"}
-    assert fit.head.get_layer("classifier").units == units
-    logits = fit.head.predict_on_batch(rows[1].features.astype(np.float32))
+    assert fit.layers.get_layer("classifier").units == units
+    logits = fit.layers.predict_on_batch(rows[1].features.astype(np.float32))
     assert logits.shape == (len(rows[1]), classes)
     assert (logits.argmax(1) == rows[1].labels).mean() == pytest.approx(best["val_accuracy"])
 
@@ -58,15 +58,15 @@ def test_a_head_learns_separable_classes(write_bank, tmp_path, classes, hidden, 
 def test_a_softmax_head_of_two_classes_learns_separable_classes(write_bank, tmp_path) -> None:
     rows = _rows(write_bank(tmp_path, classes=2), 2)
     fit = _fit(rows, 2, activation="softmax")
-    assert fit.head.get_layer("classifier").units == 2
-    assert fit.epochs[-1]["val_accuracy"] > 0.95
+    assert fit.layers.get_layer("classifier").units == 2
+    assert fit.history["epochs"][-1]["val_accuracy"] > 0.95
 
 
 def test_the_same_data_gives_the_same_weights(rows) -> None:
     first, second = (_fit(rows, epochs=4, seed=3) for _ in range(2))
-    for a, b in zip(first.head.get_weights(), second.head.get_weights(), strict=True):
+    for a, b in zip(first.layers.get_weights(), second.layers.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert first.epochs == second.epochs
+    assert first.history["epochs"] == second.history["epochs"]
 
 
 def test_the_cosine_schedule_rises_and_falls_to_zero(rows) -> None:
@@ -83,13 +83,13 @@ def test_the_cosine_schedule_rises_and_falls_to_zero(rows) -> None:
     assert rates[top:] == sorted(rates[top:], reverse=True)
     assert rates[-1] == pytest.approx(0, abs=1e-9)
     fit = _fit(rows, **settings)
-    assert len(fit.epochs) == 4
-    assert fit.best["val_accuracy"] > 0.95
+    assert len(fit.history["epochs"]) == 4
+    assert best(fit)["val_accuracy"] > 0.95
 
 
 def test_another_seed_gives_other_weights(rows) -> None:
     first, second = (_fit(rows, epochs=2, seed=seed) for seed in (0, 1))
-    assert not np.array_equal(first.head.get_weights()[0], second.head.get_weights()[0])
+    assert not np.array_equal(first.layers.get_weights()[0], second.layers.get_weights()[0])
 
 
 def test_op_determinism_is_disabled_after_the_training(rows) -> None:
@@ -101,25 +101,25 @@ def test_op_determinism_is_disabled_after_the_training(rows) -> None:
 
 def test_training_stops_at_the_target_accuracy(rows) -> None:
     fit = _fit(rows, target_accuracy=0.6, epochs=200, learning_rate=0.001)
-    assert fit.stopped == "target"
-    assert fit.best_epoch == len(fit.epochs) < 200
-    assert fit.epochs[-1]["val_accuracy"] >= 0.6
-    assert all(epoch["val_accuracy"] < 0.6 for epoch in fit.epochs[:-1])
+    assert fit.history["stopped"] == "target"
+    assert fit.history["best_epoch"] == len(fit.history["epochs"]) < 200
+    assert fit.history["epochs"][-1]["val_accuracy"] >= 0.6
+    assert all(epoch["val_accuracy"] < 0.6 for epoch in fit.history["epochs"][:-1])
 
 
 def test_training_stops_on_a_plateau_and_restores_the_best_weights(write_bank, tmp_path) -> None:
     hard = _rows(write_bank(tmp_path, spread=3.0, images=8), 3)
     fit = _fit(hard, learning_rate=0.3, epochs=200, patience=4)
-    assert fit.stopped == "plateau"
-    assert len(fit.epochs) == fit.best_epoch + 4
-    losses = [epoch["val_loss"] for epoch in fit.epochs]
-    assert fit.best_epoch == int(np.argmin(losses)) + 1
-    assert _loss(fit, hard[1]) == pytest.approx(losses[fit.best_epoch - 1], rel=1e-3)
+    assert fit.history["stopped"] == "plateau"
+    assert len(fit.history["epochs"]) == fit.history["best_epoch"] + 4
+    losses = [epoch["val_loss"] for epoch in fit.history["epochs"]]
+    assert fit.history["best_epoch"] == int(np.argmin(losses)) + 1
+    assert _loss(fit, hard[1]) == pytest.approx(losses[fit.history["best_epoch"] - 1], rel=1e-3)
 
 
 def _loss(fit: Fit, rows: BankRows) -> float:
     """Return the mean cross-entropy of a head on some rows."""
-    logits = fit.head.predict_on_batch(rows.features.astype(np.float32)).astype(np.float64)
+    logits = fit.layers.predict_on_batch(rows.features.astype(np.float32)).astype(np.float64)
     log = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     return float(-log[np.arange(len(rows)), rows.labels].mean())
 
@@ -142,17 +142,17 @@ def test_the_best_weights_are_those_with_the_lowest_judged_loss(rows) -> None:
         settings,
         judge=judge,
     )
-    losses = [epoch["val_loss"] for epoch in found.epochs]
+    losses = [epoch["val_loss"] for epoch in found.history["epochs"]]
     assert losses == sorted(losses, reverse=True)
-    assert found.best_epoch == 2
-    for restored, of_epoch in zip(found.head.get_weights(), weights[1], strict=True):
+    assert found.history["best_epoch"] == 2
+    for restored, of_epoch in zip(found.layers.get_weights(), weights[1], strict=True):
         np.testing.assert_array_equal(restored, of_epoch)
 
 
 def test_training_ends_after_the_last_epoch(rows) -> None:
     fit = _fit(rows, epochs=2, learning_rate=1e-4)
-    assert (fit.stopped, len(fit.epochs)) == ("epochs", 2)
-    assert set(fit.history()) == {"epochs", "best_epoch", "stopped", "seconds"}
+    assert (fit.history["stopped"], len(fit.history["epochs"])) == ("epochs", 2)
+    assert set(fit.history) == {"epochs", "best_epoch", "stopped", "seconds"}
 
 
 def test_training_writes_tensorboard_files(rows, tmp_path: Path) -> None:

@@ -1,14 +1,17 @@
-"""The garbage collector while large libraries are imported, and at the exit of the program."""
+"""Tests of imports without the garbage collector, and of what a machine lacks."""
 
 from __future__ import annotations
 
+import errno
 import gc
 import sys
 from collections.abc import Iterator
 
 import pytest
+import tensorflow as tf
 
-from imgpipe.models.quick_imports import quick_imports
+from imgpipe.models import process
+from imgpipe.models.process import quick_imports
 from tests import python_program
 
 
@@ -29,14 +32,6 @@ def test_objects_of_the_block_are_not_visited_by_the_collector() -> None:
     assert gc.isenabled()
     assert gc.get_freeze_count() > 0
     assert not any(one is created for one in gc.get_objects())
-
-
-@pytest.mark.usefixtures("before_imports")
-def test_a_collector_that_was_off_stays_off() -> None:
-    gc.disable()
-    with quick_imports():
-        pass
-    assert not gc.isenabled()
 
 
 @pytest.mark.usefixtures("before_imports")
@@ -63,3 +58,18 @@ def test_the_exit_of_the_program_visits_no_objects(argument: str) -> None:
         "imgpipe._main()\n"
     )
     assert python_program.ended(program).stdout.splitlines()[-1] == "True True"
+
+
+@pytest.mark.parametrize(
+    ("error", "lacking"),
+    [
+        (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"), "memory"),
+        (MemoryError(), "memory"),
+        (OSError(errno.ENOSPC, "full"), "disk"),
+        (OSError(errno.EDQUOT, "quota"), "disk"),
+        (OSError(errno.ENOENT, "missing"), ""),
+        (ValueError("defect"), ""),
+    ],
+)
+def test_a_lack_of_memory_or_disk_is_told_from_other_errors(error: Exception, lacking: str) -> None:
+    assert process.lacking(error) == lacking

@@ -1,4 +1,4 @@
-"""Names of the layers that are added to a backbone, and of the outputs of the whole network."""
+"""Names in a model: layers that are added to a backbone, outputs, and files of its training."""
 
 from __future__ import annotations
 
@@ -14,3 +14,8 @@ PROBABILITIES: Final = "probabilities"
 
 #: The layers of a backbone must have other names.
 ADDED: Final = (FEATURES, HEAD, PROBABILITIES, HIDDEN, DROPOUT, FEATURE_DROPOUT)
+
+#: Files that training writes to the ModelRun artifact.
+HISTORY_FILE: Final = "history.json"
+PARITY_FILE: Final = "parity.tfrecord"
+TENSORBOARD_FOLDER: Final = "tensorboard"
