@@ -7,14 +7,14 @@ task, lists entries of the cache without names or states, and ends a cancelled r
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.kubeflow import json_server
 
 RUN = "9f1c237b-dfad-4614-967f-54bd157d6502"
 _NODES = "hands-sn7ds.root"
@@ -48,8 +48,23 @@ class ApiServer:
     posted: dict[str, Any] = field(default_factory=dict)
     tokens: set[str | None] = field(default_factory=set)
 
-    def get(self, path: str, query: dict[str, list[str]]) -> object:
-        """Return what answers a GET request; raise LookupError for an unknown path."""
+    def answer(self, target: str, headers: Mapping[str, str], body: Any) -> tuple[int, object]:
+        """Return status and answer of a request; its body is None for GET."""
+        url = urlsplit(target)
+        if body is not None:
+            if self.refusal:
+                status, sentence = self.refusal
+                return status, {"error": sentence, "code": 3, "message": sentence}
+            self.posted = body
+            return 200, {"run_id": RUN, "state": "PENDING"}
+        if "v2beta1" in url.path:
+            self.tokens.add(headers["Authorization"])
+        try:
+            return 200, self._get(url.path, parse_qs(url.query))
+        except LookupError as error:
+            return 404, {"error": f"Not Found: {error}", "code": 5}
+
+    def _get(self, path: str, query: dict[str, list[str]]) -> object:
         if path == "/apis/v2beta1/healthz":
             return {"multi_user": False}
         if path == "/apis/v2beta1/experiments":
@@ -57,8 +72,7 @@ class ApiServer:
         if path == f"/apis/v2beta1/runs/{RUN}":
             state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
             history = [{"state": one} for one in (*self.history, state)]
-            details = {"task_details": TASKS}
-            run = {"run_id": RUN, "state": state, "run_details": details}
+            run = {"run_id": RUN, "state": state, "run_details": {"task_details": TASKS}}
             return {**run, "state_history": history}
         if path == "/api/v1/namespaces/kubeflow/pods":
             assert query["labelSelector"] == [f"pipeline/runid={RUN}"]
@@ -94,44 +108,9 @@ class ApiServer:
 
 
 @contextmanager
-def running(server: ApiServer) -> Iterator[ApiServer]:
-    """Serve `server` on a free port of loopback until the block ends."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            url = urlsplit(self.path)
-            if "v2beta1" in url.path:
-                server.tokens.add(self.headers["Authorization"])
-            try:
-                found = server.get(url.path, parse_qs(url.query))
-            except LookupError as error:
-                self._send(404, json.dumps({"error": f"Not Found: {error}", "code": 5}))
-            else:
-                self._send(200, found if isinstance(found, str) else json.dumps(found))
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if server.refusal:
-                status, sentence = server.refusal
-                self._send(status, json.dumps({"error": sentence, "code": 3, "message": sentence}))
-                return
-            server.posted = body
-            self._send(200, json.dumps({"run_id": RUN, "state": "PENDING"}))
-
-        def _send(self, status: int, text: str) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.host = f"http://127.0.0.1:{http.server_port}"
-    threading.Thread(target=http.serve_forever, args=(0.05,), daemon=True).start()
-    try:
+def running() -> Iterator[ApiServer]:
+    """Serve the fakes on a free port of loopback until the block ends."""
+    server = ApiServer()
+    with json_server.running(server.answer) as port:
+        server.host = f"http://127.0.0.1:{port}"
         yield server
-    finally:
-        http.shutdown()
-        http.server_close()

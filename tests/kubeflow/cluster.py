@@ -14,8 +14,6 @@ import itertools
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent import futures
 from dataclasses import dataclass, field, replace
@@ -23,7 +21,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from imgpipe.pipeline.kubeflow import mounts
-from tests.kubeflow.container import Container, arithmetic
+from tests.kubeflow import container
 
 _SCHEME, _FOLDER = "minio://", "minio"
 _RANDOM = "77777777-2222-4333-8444-555555555555"  # a UUID, which the driver makes for each task
@@ -31,7 +29,7 @@ _LOG = {"schemaTitle": "system.Artifact", "schemaVersion": "0.0.1"}
 #: The metadata that ML Metadata has of each artifact besides that which the task wrote.
 _RECORDED = {"store_session_info": '{"Provider":"minio"}'}
 _AT_A_TIME = 2
-_NOBODY = 65534
+_RESULTS = ("cached", "exit_codes", "logs", "outputs", "values")
 
 
 @dataclass
@@ -44,15 +42,12 @@ class Cluster:
         given: Parameters with which the run was started.
         number: Number of the run, counted from 1.
         user: Id of the user who runs the tasks; None for the user of the tests.
-        forked: Whether the tasks are forks of a process that has TFX loaded, instead of processes
-            that the container's command starts.
         cached: Names of the tasks that were taken from the cache.
         exit_codes: Exit code of each task that ran, by name.
         logs: Standard output and standard error of each task, by name.
         outputs: Artifacts that the tasks published, by task and output: ``{"name", "uri",
             "metadata"}``. The name is the number of the artifact in ML Metadata.
         values: Output parameters of each task, by name.
-        most_at_once: Largest number of tasks that ran at the same time.
     """
 
     spec: dict[str, Any]
@@ -60,31 +55,22 @@ class Cluster:
     given: dict[str, Any] = field(default_factory=dict)
     number: int = 1
     user: int | None = None
-    forked: bool = True
     cached: set[str] = field(default_factory=set)
     exit_codes: dict[str, int] = field(default_factory=dict)
     logs: dict[str, str] = field(default_factory=dict)
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     values: dict[str, dict[str, Any]] = field(default_factory=dict)
-    most_at_once: int = 0
     #: Outputs that every task has besides its own, with their types.
     added: ClassVar[dict[str, Any]] = {"executor-logs": _LOG}
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _cache: dict[str, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)
 
     def again(self, **given: Any) -> Cluster:
-        """Return the next run of the same file with other parameters and the cache of this run."""
-        return replace(
-            self,
-            given=given,
-            number=self.number + 1,
-            most_at_once=0,
-            cached=set(),
-            exit_codes={},
-            logs={},
-            outputs={},
-            values={},
-        )
+        """Run the same file with other parameters and the cache of this run; return that run."""
+        results = {name: type(getattr(self, name))() for name in _RESULTS}
+        following = replace(self, given=given, number=self.number + 1, **results)
+        following.run()
+        return following
 
     @property
     def run_id(self) -> str:
@@ -96,22 +82,33 @@ class Cluster:
         """The tasks of the graph."""
         return dict(self.spec["root"]["dag"]["tasks"])
 
+    def facts(self) -> dict[str, Any]:
+        """Assert that every task succeeded, and return the facts of the report."""
+        failed = {name: self.logs[name][-2000:] for name, code in self.exit_codes.items() if code}
+        assert not failed, "\n\n".join(f"{name}:\n{log}" for name, log in failed.items())
+        assert set(self.exit_codes) == set(self.tasks)
+        page = self.stored(self.outputs["Report"]["report"]["uri"])
+        assert (page / "report.html").is_file()
+        return dict(json.loads((page / "facts.json").read_text()))
+
     def run(self) -> None:
         """Run the tasks in the order of the graph; after a failure, no further task is started."""
         waiting = self.tasks
         running: dict[futures.Future[int], str] = {}
         with futures.ThreadPoolExecutor(_AT_A_TIME) as pool:
             while True:
-                healthy = not any(self.exit_codes.values())
-                for name in [name for name in waiting if healthy and self._ready(waiting[name])]:
-                    if len(running) < _AT_A_TIME:
-                        running[pool.submit(self._task, name, waiting.pop(name))] = name
-                self.most_at_once = max(self.most_at_once, len(running))
+                for name in [name for name in waiting if self._ready(waiting[name])]:
+                    running[pool.submit(self._task, name, waiting.pop(name))] = name
                 if not running:
                     return
                 done, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
                 for ended in done:
                     self.exit_codes[running.pop(ended)] = ended.result()
+
+    def _ready(self, task: dict[str, Any]) -> bool:
+        """Return whether no task has failed, and those that a task depends on have succeeded."""
+        before = task.get("dependentTasks", ())
+        return set(before) <= set(self.exit_codes) and not any(self.exit_codes.values())
 
     def _written(self, file: str) -> Path:
         """Return the path on this machine of a file of a container."""
@@ -122,22 +119,23 @@ class Cluster:
         assert uri.startswith(_SCHEME), uri
         return self.folder / "store" / uri.removeprefix(_SCHEME)
 
-    def _ready(self, task: dict[str, Any]) -> bool:
-        """Return whether all tasks that a task depends on have succeeded."""
-        return all(self.exit_codes.get(name) == 0 for name in task.get("dependentTasks", []))
+    def _component(self, task: dict[str, Any]) -> dict[str, Any]:
+        return dict(self.spec["components"][task["componentRef"]["name"]])
 
     def _task(self, name: str, task: dict[str, Any]) -> int:
         """Run one task, or take it from the cache, and return its exit code."""
         pod = self.folder / "pods" / str(self.number) / name
         for part in ("work", "home", "tmp", "mounts"):
             (pod / part).mkdir(parents=True)
+        label = self._component(task)["executorLabel"]
+        declared = self.spec["deploymentSpec"]["executors"][label]["container"]
         given = self._executor_input(name, task, pod)
-        key = self._cache_key(task, given)
+        key = _cache_key(declared, given)
         if task.get("cachingOptions", {}).get("enableCache") and key in self._cache:
             self.cached.add(name)
             self.outputs[name], self.values[name] = self._cache[key]
             return 0
-        words = [*self._container(task)["command"], *self._container(task)["args"]]
+        words = [*declared["command"], *declared["args"]]
         code, self.logs[name] = self._execute(
             pod, given, [word.replace("{{$}}", json.dumps(given)) for word in words]
         )
@@ -155,65 +153,41 @@ class Cluster:
         if self.user is not None:
             for path in (pod, *pod.rglob("*")):
                 os.chown(path, self.user, self.user)
-        process = Container(words, pod / "work", _environment(pod), pod / "log", self.user)
-        code = process.fork() if self.forked else process.run()
+        places = {"HOME": str(pod / "home"), "TMPDIR": str(pod / "tmp")}
+        variables = container.environment(**places, **{mounts.ROOT: str(pod / "mounts")})
+        code = container.run(words, pod / "work", variables, pod / "log", self.user)
         if code == 0:
             for uri in _uris(given["outputs"]):
                 _copy_files(_mounted(pod, uri), self.stored(uri))
-        return code, process.log.read_text(errors="replace")
-
-    def _container(self, task: dict[str, Any]) -> Any:
-        """Return the container of a task from the PipelineSpec."""
-        label = self.spec["components"][task["componentRef"]["name"]]["executorLabel"]
-        return self.spec["deploymentSpec"]["executors"][label]["container"]
-
-    def _cache_key(self, task: dict[str, Any], given: dict[str, Any]) -> str:
-        """Return a text that is equal for tasks that the driver's cache holds to be the same."""
-        inputs, outputs = given["inputs"], given["outputs"]
-        names = {
-            key: [artifact["name"] for artifact in found["artifacts"]]
-            for key, found in inputs["artifacts"].items()
-        }
-        types = {
-            key: [artifact["type"] for artifact in found["artifacts"]]
-            for key, found in outputs["artifacts"].items()
-        }
-        parts = [names, inputs["parameterValues"], types, sorted(outputs["parameters"])]
-        container = self._container(task)
-        words = [container["image"], container["command"], container["args"]]
-        return json.dumps([*parts, *words], sort_keys=True)
+        return code, (pod / "log").read_text(errors="replace")
 
     def _executor_input(self, name: str, task: dict[str, Any], pod: Path) -> dict[str, Any]:
         """Return what the driver sends to a task: an ExecutorInput as JSON.
 
         As on a cluster, input artifacts have no type, and a log is among the outputs.
         """
-        component = self.spec["components"][task["componentRef"]["name"]]
-        wanted = task.get("inputs", {})
-        inputs = {
+        wanted, declared = (
+            task.get("inputs", {}),
+            self._component(task).get("outputDefinitions", {}),
+        )
+        artifacts = {
             key: {"artifacts": [self._input(source["taskOutputArtifact"])]}
             for key, source in wanted.get("artifacts", {}).items()
         }
-        declared = component.get("outputDefinitions", {}).get("artifacts", {})
-        types = {key: output["artifactType"] for key, output in declared.items()}
+        values = {
+            key: self._value(task, source) for key, source in wanted.get("parameters", {}).items()
+        }
+        types = {key: one["artifactType"] for key, one in declared.get("artifacts", {}).items()}
         place = self._place(name)
+        files = {key: f"{pod}/tmp/kfp/outputs/{key}" for key in declared.get("parameters", {})}
         return {
-            "inputs": {
-                "artifacts": inputs,
-                "parameterValues": {
-                    key: self._value(task, source)
-                    for key, source in wanted.get("parameters", {}).items()
-                },
-            },
+            "inputs": {"artifacts": artifacts, "parameterValues": values},
             "outputs": {
                 "artifacts": {
                     key: {"artifacts": [{"name": key, "type": kind, "uri": f"{place}/{key}"}]}
                     for key, kind in {**types, **self.added}.items()
                 },
-                "parameters": {
-                    key: {"outputFile": str(pod / "tmp" / "kfp" / "outputs" / key)}
-                    for key in component.get("outputDefinitions", {}).get("parameters", {})
-                },
+                "parameters": {key: {"outputFile": file} for key, file in files.items()},
                 "outputFile": self._output_file(place, pod),
             },
         }
@@ -248,38 +222,15 @@ class Cluster:
         written = json.loads(self._written(given["outputs"]["outputFile"]).read_text())
         published: dict[str, Any] = {}
         for key, output in given["outputs"]["artifacts"].items():
-            uri = output["artifacts"][0]["uri"]
             told = written["artifacts"].get(key, {"artifacts": [{}]})["artifacts"][0]
             published[key] = {
                 "name": str(next(self._numbers)),
-                "uri": told.get("uri", uri),
+                "uri": told.get("uri", output["artifacts"][0]["uri"]),
                 "metadata": {**_RECORDED, "display_name": key, **told.get("metadata", {})},
             }
         told = written.get("parameterValues", {})
         self.values[name] = {key: told[key] for key in given["outputs"]["parameters"]}
         self.outputs[name] = published
-
-
-def other_user() -> int | None:
-    """Return the id of a user without rights that this process can change to, or None.
-
-    The administrator of a cluster decides as which user containers run.
-    """
-    if os.geteuid() != 0:
-        return None
-    probe = [sys.executable, "-c", "import imgpipe"]
-    try:
-        subprocess.run(
-            probe,
-            check=True,
-            capture_output=True,
-            user=_NOBODY,
-            group=_NOBODY,
-            extra_groups=[],
-        )
-    except (OSError, subprocess.CalledProcessError):  # this Python is not readable for it
-        return None
-    return _NOBODY
 
 
 def records_of(examples: Path) -> dict[str, list[bytes]]:
@@ -293,6 +244,18 @@ def records_of(examples: Path) -> dict[str, list[bytes]]:
     }
 
 
+def _cache_key(declared: dict[str, Any], given: dict[str, Any]) -> str:
+    """Return a text that is equal for tasks that the driver's cache holds to be the same."""
+    inputs, outputs = given["inputs"], given["outputs"]
+    seen = [
+        {key: [one[part] for one in found["artifacts"]] for key, found in side["artifacts"].items()}
+        for side, part in ((inputs, "name"), (outputs, "type"))
+    ]
+    words = [declared[part] for part in ("image", "command", "args")]
+    parts = [*seen, inputs["parameterValues"], sorted(outputs["parameters"]), *words]
+    return json.dumps(parts, sort_keys=True)
+
+
 def _uris(side: dict[str, Any]) -> list[str]:
     """Return the URIs of all artifacts among the inputs or outputs."""
     return [one["uri"] for found in side["artifacts"].values() for one in found["artifacts"]]
@@ -301,21 +264,6 @@ def _uris(side: dict[str, Any]) -> list[str]:
 def _mounted(pod: Path, uri: str) -> Path:
     """Return the path at which a pod sees the artifact of a URI."""
     return pod / "mounts" / _FOLDER / uri.removeprefix(_SCHEME)
-
-
-def _environment(pod: Path) -> dict[str, str]:
-    """Return the environment of a container.
-
-    Only the search path of programs and the choice of kernels are taken from this process.
-    """
-    return {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "HOME": str(pod / "home"),
-        "TMPDIR": str(pod / "tmp"),
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        mounts.ROOT: str(pod / "mounts"),
-        **arithmetic(),
-    }
 
 
 def _copy_files(source: Path, target: Path) -> None:

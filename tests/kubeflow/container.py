@@ -1,4 +1,4 @@
-"""The process of a task: the command of its container, or a fork that has TFX loaded.
+"""The process of a task: a fork that has TFX loaded and runs the module of the container's command.
 
 Loading TFX takes longer than most tasks on a small set. The fork server of `multiprocessing` loads
 it once. Each task is still a process of its own, with its own user, environment and working folder.
@@ -9,9 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
-import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 #: Modules that `imgpipe.pipeline.kubeflow.entry_point` and the components import while they run.
@@ -24,77 +22,62 @@ _LOADED = (
     "tensorflow_model_analysis",
     "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor",
 )
-_PYTHON_MODULE = ["python", "-m"]
 _SECONDS = 600
 
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(list(_LOADED))
 
 
-def arithmetic() -> dict[str, str]:
-    """Return the environment variables that choose the kernels of OpenBLAS.
+def environment(**more: str) -> dict[str, str]:
+    """Return the environment of a container.
 
-    Rounding depends on the kernels. A container needs those of a local run to end with the same
-    weights.
+    Rounding depends on the kernels of OpenBLAS, and a container needs those of a local run to end
+    with the same weights.
     """
-    return {key: value for key, value in os.environ.items() if key.startswith("OPENBLAS_")}
+    kernels = {key: value for key, value in os.environ.items() if key.startswith("OPENBLAS_")}
+    path = f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
+    return {"PATH": path, "HOME": "/", "TF_CPP_MIN_LOG_LEVEL": "2", **kernels, **more}
 
 
-@dataclass(frozen=True)
-class Container:
-    """The command, folder, environment and user of a task's process.
+def run(
+    words: list[str], folder: Path, variables: dict[str, str], log: Path, user: int | None
+) -> int:
+    """Run the module of a command in a fork of the fork server.
 
-    Attributes:
-        words: The command and its arguments.
+    Args:
+        words: The command and its arguments; it begins with ``python -m MODULE``.
         folder: Working folder.
-        environment: All environment variables.
+        variables: All environment variables.
         log: File that receives standard output and standard error.
         user: Id of the process's user and group; None for those of the tests.
+
+    Returns:
+        The exit code.
     """
+    process = _forks.Process(target=_run_module, args=(words, folder, variables, log, user))
+    process.start()
+    process.join(_SECONDS)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+        raise TimeoutError(f"a task has not ended after {_SECONDS} s; see {log}")
+    return process.exitcode
 
-    words: list[str]
-    folder: Path
-    environment: dict[str, str]
-    log: Path
-    user: int | None
 
-    def run(self) -> int:
-        """Run the command itself until it ends, and return its exit code."""
-        as_user = {"user": self.user, "group": self.user, "extra_groups": []}
-        with self.log.open("w") as log:
-            return subprocess.run(
-                self.words,
-                cwd=self.folder,
-                env=self.environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                timeout=_SECONDS,
-                **({} if self.user is None else as_user),
-            ).returncode
-
-    def fork(self) -> int:
-        """Run the module of the command in a fork of the fork server, and return its exit code."""
-        process = _forks.Process(target=self._run_module)
-        process.start()
-        process.join(_SECONDS)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            raise TimeoutError(f"a task has not ended after {_SECONDS} s; see {self.log}")
-        return process.exitcode
-
-    def _run_module(self) -> None:
-        """Turn this process, which is the fork, into the container's process."""
-        assert self.words[:2] == _PYTHON_MODULE, self.words[:3]
-        log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        if self.user is not None:
-            os.setgroups([])
-            os.setgid(self.user)
-            os.setuid(self.user)
-        os.chdir(self.folder)
-        os.environ.clear()
-        os.environ.update(self.environment)
-        sys.argv = self.words[2:]
-        runpy.run_module(self.words[2], run_name="__main__", alter_sys=True)
+def _run_module(
+    words: list[str], folder: Path, variables: dict[str, str], log: Path, user: int | None
+) -> None:
+    """Turn this process, which is the fork, into the container's process."""
+    assert words[:2] == ["python", "-m"], words[:3]
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    if user is not None:
+        os.setgroups([])
+        os.setgid(user)
+        os.setuid(user)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(variables)
+    sys.argv = words[2:]
+    runpy.run_module(words[2], run_name="__main__", alter_sys=True)

@@ -7,8 +7,6 @@ an object store that speaks S3.
 from __future__ import annotations
 
 import base64
-import datetime
-import ipaddress
 import json
 import re
 import socket
@@ -20,11 +18,13 @@ from collections.abc import Iterator
 from concurrent import futures
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import grpc
+
+from tests.kubeflow import json_server
+from tests.ports import free_port
 
 NAMESPACE, BUCKET = "kubeflow", "mlpipeline"
 _SECRET = "mlpipeline-minio-artifact"
@@ -163,26 +163,18 @@ def _grpc(handler: grpc.GenericRpcHandler) -> Iterator[int]:
 @contextmanager
 def _objects(program: Path) -> Iterator[int]:
     """Run the object store on a free port of loopback, which is yielded."""
-    with socket.socket() as free:
-        free.bind((_LOOPBACK, 0))
-        port = free.getsockname()[1]
+    port = free_port()
     options = ["-backend", "memory", "-initialbucket", BUCKET, "-quiet"]
     process = subprocess.Popen([program, "-host", f"{_LOOPBACK}:{port}", *options])
     try:
         deadline = time.monotonic() + _START_SECONDS
-        while not _listens(port):
+        while socket.socket().connect_ex((_LOOPBACK, port)):
             assert time.monotonic() < deadline and process.poll() is None, "no object store"
             time.sleep(0.05)
         yield port
     finally:
         process.terminate()
         process.wait(10)
-
-
-def _listens(port: int) -> bool:
-    """Return whether a process listens on a port of loopback."""
-    with socket.socket() as caller:
-        return caller.connect_ex((_LOOPBACK, port)) == 0
 
 
 @contextmanager
@@ -192,20 +184,13 @@ def _kubernetes(certificate: Path, key: Path, s3: int, asked: list[str]) -> Iter
     Yields:
         The port. The paths of all requests are appended to `asked`.
     """
-    credentials = {
-        "fromEnv": False,
-        "secretRef": {
-            "secretName": _SECRET,
-            "accessKeyKey": "accesskey",
-            "secretKeyKey": "secretkey",
-        },
-    }
+    keys = {"accessKeyKey": "accesskey", "secretKeyKey": "secretkey"}
     minio = {
         "endpoint": f"{_LOOPBACK}:{s3}",
         "region": "minio",
         "disableSSL": True,
         "forcePathStyle": True,
-        "credentials": credentials,
+        "credentials": {"fromEnv": False, "secretRef": {"secretName": _SECRET, **keys}},
     }
     word = base64.b64encode(b"minio").decode()
     of_namespace = f"/api/v1/namespaces/{NAMESPACE}"
@@ -216,60 +201,29 @@ def _kubernetes(certificate: Path, key: Path, s3: int, asked: list[str]) -> Iter
         },
         f"{of_namespace}/secrets/{_SECRET}": {
             "kind": "Secret",
-            "data": {"accesskey": word, "secretkey": word},
+            "data": dict.fromkeys(keys.values(), word),
         },
     }
+    missing = {"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404}
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            found = objects.get(self.path)
-            missing = {"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404}
-            self.send_response(200 if found else 404)
-            self.send_header("Content-Type", "application/json")
-            self.end_headers()
-            self.wfile.write(json.dumps({"apiVersion": "v1", **(found or missing)}).encode())
+    def answer(path: str, *_: object) -> tuple[int, object]:
+        asked.append(path)
+        found = objects.get(path)
+        return 200 if found else 404, {"apiVersion": "v1", **(found or missing)}
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    http = ThreadingHTTPServer((_LOOPBACK, 0), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    http.socket = context.wrap_socket(http.socket, server_side=True)
-    threading.Thread(target=http.serve_forever, args=(0.05,), daemon=True).start()
-    try:
-        yield http.server_port
-    finally:
-        http.shutdown()
-        http.server_close()
+    with json_server.running(answer, context) as port:
+        yield port
 
 
 def _certificate(folder: Path) -> Path:
     """Write a self-signed certificate for loopback and return the file of its key."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kubernetes")])
-    now = datetime.datetime.now(datetime.UTC)
-    address = x509.IPAddress(ipaddress.ip_address(_LOOPBACK))
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "ca.crt").write_bytes(made.public_bytes(serialization.Encoding.PEM))
     private = folder.parent / "key.pem"
-    private.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+    names = ("-subj", "/CN=kubernetes", "-addext", f"subjectAltName=IP:{_LOOPBACK}")
+    files = ("-keyout", private, "-out", folder / "ca.crt")
+    subprocess.run(
+        ["openssl", "req", "-x509", *curve, *names, *files], check=True, capture_output=True
     )
     return private

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.kubeflow.container import arithmetic
+from tests.kubeflow import container
 
 #: Folders that the compiled workflow mounts empty into each pod.
 _SCRATCH = ("gcs", "s3", "minio", ".local", ".cache", ".config")
@@ -97,7 +96,7 @@ class Pod:
         Args:
             command: The program and its arguments.
             environment: Variables besides those for the search path, the home folder and
-                arithmetic.
+                the choice of kernels.
             mounts: Folders of this machine, and the paths at which the container sees them.
 
         Returns:
@@ -108,16 +107,10 @@ class Pod:
         for name in _OWN:
             (own / name).mkdir(parents=True)
         shutil.copytree(self.account, own / "run/secrets/kubernetes.io/serviceaccount")
-        _link(self.program, own / PROGRAM.lstrip("/"))
+        shutil.copy2(self.program, own / PROGRAM.lstrip("/"))
         ended = subprocess.run(
             isolated(own, root, mounts, command),
-            env={
-                "PATH": f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin",
-                "HOME": "/",
-                "TF_CPP_MIN_LOG_LEVEL": "2",
-                **arithmetic(),
-                **environment,
-            },
+            env=container.environment(**environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -128,11 +121,3 @@ class Pod:
     def file(self, path: str) -> Path:
         """Return the path on this machine of a file that the container wrote."""
         return self.folder / "own" / path.lstrip("/")
-
-
-def _link(source: Path, target: Path) -> None:
-    """Link a file, or copy it to another file system."""
-    try:
-        target.hardlink_to(source)
-    except OSError:  # the target is on another file system
-        shutil.copy2(source, target)

@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,53 +18,31 @@ UUID = "7f0a1b2c-0000-4000-8000-0123456789ab"
 SPEC = {"artifacts": {"model": {"artifactType": MODEL}}}
 
 
-def _sent() -> dict[str, Any]:
-    """Return an ExecutorInput as driver and launcher of Kubeflow Pipelines 2.17 make it."""
+def test_what_kubeflow_sends_is_translated_for_tfx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """The ExecutorInput is as driver and launcher of Kubeflow Pipelines 2.17 make it."""
+    from google.protobuf import json_format
+    from kfp.pipeline_spec import pipeline_spec_pb2
+
+    monkeypatch.setenv(mounts.ROOT, str(tmp_path))
     log_type = {"schemaTitle": "system.Artifact", "schemaVersion": "0.0.1"}
     untyped = {"type": {"instanceSchema": ""}, "uri": "minio://bucket/a/model"}
     model = {"type": MODEL, "uri": "s3://bucket/b/model"}
     log = {"type": log_type, "uri": "s3://bucket/b/executor-logs"}
-    return {
+    outputs = {"copy": {"artifacts": [model]}, "executor-logs": {"artifacts": [log]}}
+    file = "/tmp/kfp_outputs/output_metadata.json"
+    sent = {
         "inputs": {"artifacts": {"model": {"artifacts": [untyped]}}},
-        "outputs": {
-            "artifacts": {
-                "copy": {"artifacts": [model]},
-                "executor-logs": {"artifacts": [log]},
-            },
-            "outputFile": "/tmp/kfp_outputs/output_metadata.json",
-        },
+        "outputs": {"artifacts": outputs, "outputFile": file},
     }
-
-
-def _translated() -> Any:
-    """Return the ExecutorInput of `_sent` as a message, translated for TFX."""
-    from google.protobuf import json_format
-    from kfp.pipeline_spec import pipeline_spec_pb2
-
-    given = json_format.ParseDict(_sent(), pipeline_spec_pb2.ExecutorInput())
-    entry_point.translate(
-        given, json_format.ParseDict(SPEC, pipeline_spec_pb2.ComponentInputsSpec())
-    )
-    return given
-
-
-def test_input_types_come_from_the_compiled_task():
-    (model,) = _translated().inputs.artifacts["model"].artifacts
-    assert model.type.instance_schema == MODEL["instanceSchema"]
-
-
-def test_the_log_of_the_launcher_is_not_an_output_of_the_component():
-    assert list(_translated().outputs.artifacts) == ["copy"]
-
-
-def test_uris_are_translated_to_folders_of_the_container(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-):
-    monkeypatch.setenv(mounts.ROOT, str(tmp_path))
-    given = _translated()
-    assert given.inputs.artifacts["model"].artifacts[0].uri == f"{tmp_path}/minio/bucket/a/model"
+    given = json_format.ParseDict(sent, pipeline_spec_pb2.ExecutorInput())
+    spec = json_format.ParseDict(SPEC, pipeline_spec_pb2.ComponentInputsSpec())
+    entry_point.translate(given, spec)
+    (read,) = given.inputs.artifacts["model"].artifacts
+    assert read.type.instance_schema == MODEL["instanceSchema"], "from the compiled task"
+    assert read.uri == f"{tmp_path}/minio/bucket/a/model"
+    assert list(given.outputs.artifacts) == ["copy"], "the log belongs to the launcher"
     assert given.outputs.artifacts["copy"].artifacts[0].uri == f"{tmp_path}/s3/bucket/b/model"
-    assert given.outputs.output_file == "/tmp/kfp_outputs/output_metadata.json"
+    assert given.outputs.output_file == file
 
 
 @pytest.mark.parametrize(
@@ -119,28 +96,19 @@ def test_a_folder_that_cannot_be_written_is_a_defect_only_outside_of_the_output_
     assert entry_point._known(error, notes) == (told, code)
 
 
-@pytest.mark.parametrize("text", ["{{$}}", '{"inputs": 1}'])
-def test_an_invalid_executor_input_is_named(text: str, capsys: pytest.CaptureFixture[str]):
-    code = entry_point.main(
-        [
-            "--executor_class_path=a.B",
-            f"--json_serialized_invocation_args={text}",
-            f"--json_serialized_inputs_spec_args={json.dumps(SPEC)}",
-        ]
+def test_an_invalid_executor_input_is_named(capsys: pytest.CaptureFixture[str]):
+    arguments = ("--executor_class_path=a.B", "--json_serialized_invocation_args={{$}}")
+    assert (
+        entry_point.main([*arguments, f"--json_serialized_inputs_spec_args={json.dumps(SPEC)}"])
+        == 2
     )
     error = capsys.readouterr().err
-    assert code == 2
     assert "imgpipe: --json_serialized_invocation_args is not what Kubeflow Pipelines" in error
-    assert f"received {text!r}" in error
+    assert "received '{{$}}'" in error
 
 
 def test_a_missing_argument_ends_with_exit_code_2_without_loading_tensorflow():
-    ended = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "imgpipe.pipeline.kubeflow.entry_point"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    program = "-X", "importtime", "-m", "imgpipe.pipeline.kubeflow.entry_point"
+    ended = subprocess.run([sys.executable, *program], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2
-    assert "--executor_class_path" in ended.stderr
-    assert "| tensorflow" not in ended.stderr
+    assert "--executor_class_path" in ended.stderr and "| tensorflow" not in ended.stderr

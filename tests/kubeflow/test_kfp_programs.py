@@ -8,7 +8,6 @@ variables and are skipped without them.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,51 +17,30 @@ import pytest
 import yaml
 
 from imgpipe.components.storage import manifest
-from tests.e2e.case import SETTINGS, Case
+from imgpipe.pipeline.graph import NEVER_CACHED
 from tests.kubeflow import pod
 from tests.kubeflow.argo import Workflow
 from tests.kubeflow.loopback import BUCKET, Services, services
+from tests.kubeflow.pipelines import compiled, draw, program, require_same_version
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
 CLAIM = "images"
 
 
-def _program(variable: str) -> Path:
-    """Return the path that an environment variable names, or skip the test."""
-    path = os.environ.get(variable)
-    if not path:
-        pytest.skip(f"{variable} names no program; docs/kubeflow.md says how to build it")
-    return Path(path)
-
-
 @pytest.fixture(scope="module")
 def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with drawn images with planted faults, which stands for a volume."""
-    from imgpipe.pipeline.demo import draw
-
     folder = tmp_path_factory.mktemp("volume")
-    draw(folder / "photos", per_class=24, size=112)
+    draw(folder / "photos")
     return folder
 
 
 def _compiled(volume: Path, output: Path, *settings: str) -> Path:
     """Compile the pipeline of the images, for a claim that is mounted at the path of `volume`."""
-    from imgpipe.pipeline.commands.kubeflow.compile import compile_
-
-    given = [
-        f"{section}.{key}={json.dumps(value)}"
-        for section, values in SETTINGS.items()
-        for key, value in values.items()
-    ]
-    given += [
-        f"run.out={json.dumps(str(volume / 'out'))}",
-        f"kubeflow.volumes=[{{claim = '{CLAIM}', path = '{volume}'}}]",
-        "kubeflow.retries=0",
-        *settings,
-    ]
-    compile_(None, str(volume / "photos"), output, "image:1", f"minio://{BUCKET}/root", given)
-    return output
+    given = (f"run.out={json.dumps(str(volume / 'out'))}", "kubeflow.retries=0", *settings)
+    claim = f"{{claim = '{CLAIM}', path = '{volume}'}}"
+    return compiled(volume / "photos", output, f"minio://{BUCKET}/root", claim, *given)
 
 
 def _workflow(compiler: Path, pipeline: Path, run_id: str = "run-1") -> dict[str, Any]:
@@ -78,17 +56,8 @@ def _workflow(compiler: Path, pipeline: Path, run_id: str = "run-1") -> dict[str
     return yaml.safe_load(ended.stdout)
 
 
-def test_kfps_client_loads_the_compiled_pipeline(volume: Path, tmp_path: Path):
-    from kfp import components
-
-    loaded = components.load_component_from_file(_compiled(volume, tmp_path / "pipeline.yaml"))
-    assert loaded.name == SETTINGS["run"]["name"]
-    assert "ImageTrainer" in loaded.pipeline_spec.root.dag.tasks
-    assert "kubernetes" in loaded.platform_spec.platforms
-
-
 def test_kfps_compiler_accepts_the_pipeline(volume: Path, tmp_path: Path):
-    compiler = _program("IMGPIPE_KFP_COMPILER")
+    compiler = program("IMGPIPE_KFP_COMPILER")
     pipeline = _compiled(volume, tmp_path / "pipeline.yaml")
     spec = next(yaml.safe_load_all(pipeline.read_text()))
     templates = _workflow(compiler, pipeline)["spec"]["templates"]
@@ -101,10 +70,10 @@ def test_kfps_compiler_accepts_the_pipeline(volume: Path, tmp_path: Path):
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """Return the services that driver and launcher need."""
-    program = _program("IMGPIPE_S3_SERVER")
+    store = program("IMGPIPE_S3_SERVER")
     if not pod.possible():
         pytest.skip("this machine lets no process have mounts of its own (unshare --mount)")
-    with services(tmp_path_factory.mktemp("services"), program) as started:
+    with services(tmp_path_factory.mktemp("services"), store) as started:
         yield started
 
 
@@ -112,11 +81,11 @@ def _run(cluster: Services, volume: Path, folder: Path, *settings: str) -> Workf
     """Compile the pipeline, run its workflow and return it."""
     pipeline = _compiled(volume, folder / "pipeline.yaml", *settings)
     workflow = Workflow(
-        _workflow(_program("IMGPIPE_KFP_COMPILER"), pipeline, run_id=folder.name),
+        _workflow(program("IMGPIPE_KFP_COMPILER"), pipeline, run_id=folder.name),
         cluster,
         folder / "pods",
-        _program("IMGPIPE_KFP_DRIVER"),
-        _program("IMGPIPE_KFP_LAUNCHER"),
+        program("IMGPIPE_KFP_DRIVER"),
+        program("IMGPIPE_KFP_LAUNCHER"),
         {CLAIM: volume},
     )
     workflow.run()
@@ -137,20 +106,13 @@ def test_driver_and_launcher_push_the_model_of_a_local_run(
     assert not failed, "\n\n".join(f"{name}:\n{log}" for name, log in shown.items())
     assert not blessed.cached
     assert "the model is blessed: " in blessed.logs["Report"]
-    (version,) = manifest.versions(volume / "out" / "model")
-    local = Case(volume / "photos", tmp_path / "local").run()
-    assert local.exit_code == 0, local.verdict
-    (same,) = manifest.versions(tmp_path / "local" / "model")
-    assert version.identity == same.identity
-    assert version.run_key == same.run_key
+    require_same_version(volume / "out" / "model", volume / "photos", tmp_path / "local")
 
 
 @pytest.mark.usefixtures("blessed")
 def test_a_second_run_takes_its_tasks_from_the_cache(
     cluster: Services, volume: Path, tmp_path: Path
 ):
-    from imgpipe.pipeline.graph import NEVER_CACHED
-
     again = _run(cluster, volume, tmp_path)
     assert "Failed" not in again.states.values(), again.logs
     tasks = {name.removesuffix("-driver") for name in again.states if name.endswith("-driver")}

@@ -33,7 +33,7 @@ _NO_PODS: dict[str, tuple[str, str, str]] = {}
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ApiServer]:
     """Return running fakes, which the kubeconfig names."""
-    with running(ApiServer()) as started:
+    with running() as started:
         monkeypatch.setenv("KUBECONFIG", str(started.kubeconfig(tmp_path / "kubeconfig")))
         yield started
 
@@ -119,17 +119,7 @@ def test_runs_that_end_in_other_ways_are_named(
         raise raised
 
 
-def test_without_a_kubeconfig_the_state_of_the_run_is_all_that_is_known(
-    server: ApiServer, file: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("KUBECONFIG", str(file.parent / "none"))
-    ended = _submit(server, file, "--wait")
-    assert ended.exit_code == 0
-    told = " ".join(ended.output.split())
-    assert "succeeded; the verdict is in the log of the task Report, which cannot be read" in told
-
-
-def test_a_run_that_cannot_start_says_what_kubernetes_says(
+def test_what_cannot_be_read_or_started_is_said(
     server: ApiServer, file: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(submit.time, "sleep", lambda _: None)
@@ -138,12 +128,16 @@ def test_a_run_that_cannot_start_says_what_kubernetes_says(
     server.pods = {"Plan": ("Pending", "", "ImagePullBackOff")}
     ended = _submit(server, file, "--wait")
     assert ended.output.count("a task cannot start: Plan: ImagePullBackOff no such image") == 1
+    monkeypatch.setenv("KUBECONFIG", str(file.parent / "none"))
+    ended = _submit(server, file, "--wait")
+    assert ended.exit_code == 0
+    told = " ".join(ended.output.split())
+    assert "succeeded; the verdict is in the log of the task Report, which cannot be read" in told
 
 
 @pytest.mark.parametrize(
     ("refusal", "error"),
     [
-        ((400, "Invalid input error: unknown template"), ConfigError),
         ((500, "InternalServerError: InvalidInputError: json: no field"), ConfigError),
         ((500, "Internal Server Error: no database"), ResourceError),
         ((403, "forbidden"), ResourceError),
@@ -160,7 +154,6 @@ def test_a_refusal_of_the_server_is_told(
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ("epochs", r"expected NAME=VALUE .*epochs, source, threshold"),
         ("epoch=3", r"expected NAME=VALUE .*epochs, source, threshold"),
         ("epochs=many", "expected a number"),
     ],
@@ -170,13 +163,11 @@ def test_a_wrong_parameter_is_refused(server: ApiServer, file: Path, given: str,
         raise _error(_submit(server, file, "--param", given))
 
 
-@pytest.mark.parametrize("content", ["", "a: [", "pipelineInfo: 1", "- 1"])
-def test_a_file_that_is_no_compiled_pipeline_is_refused(
-    server: ApiServer, tmp_path: Path, content: str
-):
+@pytest.mark.parametrize("content", ["", "a: [", "pipelineInfo: 1"])
+def test_a_file_that_is_no_compiled_pipeline_is_refused(tmp_path: Path, content: str):
     (tmp_path / "other.yaml").write_text(content)
     with pytest.raises(ConfigError, match="is not a compiled pipeline"):
-        raise _error(_submit(server, tmp_path / "other.yaml"))
+        submit.command(tmp_path / "other.yaml")
 
 
 def test_a_server_that_does_not_answer_is_told_before_kfp_is_loaded(file: Path):

@@ -12,28 +12,20 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from imgpipe.components.model_pusher import versions
 from imgpipe.components.storage import manifest
-from tests.e2e.case import SETTINGS, Case
+from imgpipe.pipeline.graph import NEVER_CACHED
 from tests.kubeflow import pod
 from tests.kubeflow.bucket import BUCKET, Storage, storage
 from tests.kubeflow.cluster import records_of
+from tests.kubeflow.pipelines import compiled, draw, program, require_same_version
 from tests.kubeflow.vertex import VertexCluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
-
-
-def _program(variable: str) -> Path:
-    """Return the path that an environment variable names, or skip the test."""
-    path = os.environ.get(variable)
-    if not path:
-        pytest.skip(f"{variable} names no program; docs/kubeflow.md says how to build it")
-    return Path(path)
 
 
 @dataclass(frozen=True)
@@ -57,14 +49,12 @@ class Mounted:
 @pytest.fixture(scope="module")
 def mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mounted]:
     """Return a bucket with drawn images with planted faults."""
-    from imgpipe.pipeline.demo import draw
-
-    programs = _program("IMGPIPE_GCS_SERVER"), _program("IMGPIPE_GCSFUSE")
+    programs = program("IMGPIPE_GCS_SERVER"), program("IMGPIPE_GCSFUSE")
     if not pod.possible() or not os.access("/dev/fuse", os.R_OK | os.W_OK):
         pytest.skip("this machine lets no process have mounts of its own, or has no /dev/fuse")
     folder = tmp_path_factory.mktemp("vertex")
     (folder / "gcs").mkdir()
-    draw(folder / "photos", per_class=24, size=112)
+    draw(folder / "photos")
     with storage(*programs) as server, server.mounted(folder / "gcs"):
         shutil.copytree(folder / "photos", folder / "gcs" / BUCKET / "photos")
         yield Mounted(folder, server)
@@ -72,18 +62,12 @@ def mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mounted]:
 
 def _run(mounted: Mounted, number: int, *settings: str) -> VertexCluster:
     """Compile the pipeline of the images in the bucket, and return its run with this number."""
-    from imgpipe.pipeline.commands.kubeflow import compile as kubeflow
-
-    given = [
-        f"{section}.{key}={json.dumps(value)}"
-        for section, values in SETTINGS.items()
-        for key, value in values.items()
-    ]
-    given += [f"kubeflow.volumes=[{{bucket = '{BUCKET}'}}]", 'run.out="out"', *settings]
-    file = mounted.folder / "pipeline.yaml"
-    root = f"gs://{BUCKET}/root"
-    kubeflow.compile_(None, f"/gcs/{BUCKET}/photos", file, "image:1", root, given)
-    spec = yaml.safe_load(file.read_text())
+    given = ('run.out="out"', *settings)
+    volume, root = f"{{bucket = '{BUCKET}'}}", f"gs://{BUCKET}/root"
+    output = mounted.folder / "pipeline.yaml"
+    spec = yaml.safe_load(
+        compiled(f"/gcs/{BUCKET}/photos", output, root, volume, *given).read_text()
+    )
     cluster = VertexCluster(spec, mounted.folder, number=number, storage=mounted.storage)
     cluster.run()
     return cluster
@@ -111,40 +95,25 @@ def blessed(mounted: Mounted) -> VertexCluster:
     return _run(mounted, 1, "evaluate.max_drop=0.9")
 
 
-def _facts(cluster: VertexCluster) -> dict[str, Any]:
-    """Assert that every task succeeded, and return the facts of the report."""
-    failed = {name: cluster.logs[name][-3000:] for name, code in cluster.exit_codes.items() if code}
-    assert not failed, "\n\n".join(f"{name}:\n{log}" for name, log in failed.items())
-    assert set(cluster.exit_codes) == set(cluster.tasks)
-    page = cluster.stored(cluster.outputs["Report"]["report"]["uri"])
-    assert (page / "report.html").is_file()
-    return dict(json.loads((page / "facts.json").read_text()))
-
-
 def test_a_run_on_a_bucket_pushes_the_model_of_a_local_run(
     mounted: Mounted, blessed: VertexCluster, tmp_path: Path
 ):
-    facts = _facts(blessed)
-    local = Case(mounted.folder / "photos", tmp_path / "local").run("evaluate.max_drop=0.9")
-    assert local.exit_code == 0, local.verdict
+    facts = blessed.facts()
+    base = mounted.bucket / "out" / "model"
+    photos, out = mounted.folder / "photos", tmp_path / "local"
+    local = require_same_version(base, photos, out, "evaluate.max_drop=0.9")
     assert {key: facts["gate"][key] for key in local.summary["gate"]} == local.summary["gate"]
     assert facts["data"]["by_split"] == local.summary["data"]["splits"]
-    (kept,) = (tmp_path / "local/artifacts/ImageFilter/examples").glob("[0-9]*")
+    (kept,) = (out / "artifacts/ImageFilter/examples").glob("[0-9]*")
     found = records_of(blessed.stored(blessed.outputs["ImageFilter"]["examples"]["uri"]))
     assert found["train"] and found == records_of(kept)
-    (theirs,) = manifest.versions(mounted.bucket / "out" / "model")
-    (ours,) = manifest.versions(tmp_path / "local" / "model")
-    assert manifest.damage(theirs.path, complete=True) == ""
-    assert theirs.identity == ours.identity
-    assert theirs.run_key == ours.run_key
     assert (mounted.bucket / "out" / "runs" / blessed.run_id / "report.html").is_file()
 
 
 def test_a_repeated_run_publishes_nothing(mounted: Mounted, blessed: VertexCluster):
     same = blessed.again()
-    same.run()
-    _facts(same)
-    assert set(same.exit_codes) - same.cached == {"Plan", "ModelPusher", "Report"}
+    same.facts()
+    assert set(same.exit_codes) - same.cached == set(NEVER_CACHED)
     assert manifest.version_numbers(mounted.bucket / "out" / "model") == [1]
 
 

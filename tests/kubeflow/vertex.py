@@ -7,14 +7,13 @@ FUSE, as if each ran on another machine.
 from __future__ import annotations
 
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from tests.kubeflow import container
 from tests.kubeflow.bucket import Storage
 from tests.kubeflow.cluster import Cluster
-from tests.kubeflow.container import arithmetic
 from tests.kubeflow.pod import isolated
 
 PROJECT = 123456789012
@@ -56,25 +55,18 @@ class VertexCluster(Cluster):
     def _input(self, source: dict[str, str]) -> dict[str, Any]:
         """Return an input artifact with its type."""
         producer, key = source["producerTask"], source["outputArtifactKey"]
-        component = self.spec["components"][self.tasks[producer]["componentRef"]["name"]]
-        kind = component["outputDefinitions"]["artifacts"][key]["artifactType"]
-        return {**self.outputs[producer][key], "type": kind}
+        declared = self._component(self.tasks[producer])["outputDefinitions"]["artifacts"]
+        return {**self.outputs[producer][key], "type": declared[key]["artifactType"]}
 
     def _execute(self, pod: Path, given: dict[str, Any], words: list[str]) -> tuple[int, str]:
         own, root = pod / "own", pod / "root"
         root.mkdir()
         for name in ("tmp", "run", "gcs", ".cache"):
             (own / name).mkdir(parents=True)
-        environment = {
-            "PATH": f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin",
-            "HOME": "/",
-            "TF_CPP_MIN_LOG_LEVEL": "2",
-            **arithmetic(),
-        }
         with self.storage.mounted(own / "gcs"):
             ended = subprocess.run(
                 isolated(own, root, {}, words),
-                env=environment,
+                env=container.environment(),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,

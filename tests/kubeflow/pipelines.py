@@ -1,0 +1,60 @@
+"""The pipeline that the tests compile and run, and the programs of Kubeflow and Google they use."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imgpipe.components.storage import manifest
+from tests.e2e.case import SETTINGS, Case
+
+
+def program(variable: str) -> Path:
+    """Return the path that an environment variable names, or skip the test."""
+    path = os.environ.get(variable)
+    if not path:
+        pytest.skip(f"{variable} names no program; docs/kubeflow.md says how to build it")
+    return Path(path)
+
+
+def draw(folder: Path) -> Path:
+    """Draw images with planted faults into a folder, and return it."""
+    from imgpipe.pipeline.demo import draw as drawn
+
+    return Path(drawn(folder, per_class=24, size=112).directory)
+
+
+def compiled(photos: Path | str, output: Path, root: str, volumes: str, *settings: str) -> Path:
+    """Compile the pipeline of the images with the settings of a short run; return its file.
+
+    Args:
+        photos: Folder of the images, as the containers see it.
+        output: File for the pipeline.
+        root: URI below which artifacts are written.
+        volumes: Entries of the list ``kubeflow.volumes``, in TOML.
+        settings: Further settings, such as ``train.epochs=2``.
+    """
+    from imgpipe.pipeline.commands.kubeflow.compile import compile_
+
+    given = [
+        f"{section}.{key}={json.dumps(value)}"
+        for section, values in SETTINGS.items()
+        for key, value in values.items()
+    ]
+    given += [f"kubeflow.volumes=[{volumes}]", *settings]
+    compile_(None, str(photos), output, "image:1", root, given)
+    return output
+
+
+def require_same_version(base: Path, photos: Path, out: Path, *settings: str) -> Any:
+    """Assert that the only version in `base` is that of a local run; return its outcome."""
+    local = Case(photos, out).run(*settings)
+    assert local.exit_code == 0, local.verdict
+    [theirs], [ours] = manifest.versions(base), manifest.versions(out / "model")
+    assert manifest.damage(theirs.path, complete=True) == ""
+    assert (theirs.identity, theirs.run_key) == (ours.identity, ours.run_key)
+    return local
