@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -45,6 +46,14 @@ def run(*command: str | Path, cwd: Path, status: int = 0) -> str:
     )
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout
+
+
+def make(output: Path, *arguments: str) -> None:
+    """Makes targets of the repository's Makefile whose files are written to `output`."""
+    uv = shutil.which("uv") or str(REPOSITORY / ".tools" / "bin" / "uv")
+    if not Path(uv).is_file():
+        pytest.skip("needs uv, which reads the lock")
+    run("make", *arguments, f"UV={uv}", f"DIST={output}", cwd=REPOSITORY)
 
 
 def install(python: Path, *arguments: str | Path) -> str:

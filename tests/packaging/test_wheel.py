@@ -13,17 +13,9 @@ import pytest
 from imgpipe import __version__
 from tests.e2e.case import SETTINGS
 
-from .conftest import build, run
+from .conftest import build, install, make, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
-
-
-@pytest.fixture(scope="module")
-def drawn_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the drawn hands of the demo, some of which are damaged."""
-    from imgpipe.pipeline.demo import draw
-
-    return Path(draw(tmp_path_factory.mktemp("drawn") / "photos", 24, 112).directory)
 
 
 @pytest.fixture
@@ -39,14 +31,9 @@ def test_the_wheel_contains_only_the_package(wheel: Path):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     assert {name.split("/")[0] for name in names} == {"imgpipe", f"imgpipe-{__version__}.dist-info"}
-    assert {name.split("/")[1] for name in names if name.startswith("imgpipe/")} == {
-        "__init__.py",
-        "py.typed",
-        "components",
-        "models",
-        "pipeline",
-        "serving",
-    }
+    rooms = {"components", "models", "pipeline", "serving"}
+    inside = {name.split("/")[1] for name in names if name.startswith("imgpipe/")}
+    assert inside == {"__init__.py", "py.typed", *rooms}
     assert "imgpipe/serving/client/protos.binpb" in names
     assert not [name for name in names if "__pycache__" in name]
 
@@ -58,30 +45,41 @@ def test_the_source_distribution_builds_the_same_wheel(distributions: Path, tmp_
     assert again.read_bytes() == next(distributions.glob("*.whl")).read_bytes()
 
 
-def test_importing_the_package_loads_none_of_its_parts(python: Path, tmp_path: Path):
-    """The parts would load NumPy or TensorFlow."""
+def test_pip_finds_every_locked_requirement_met_and_the_package_imports_nothing(
+    python: Path, tmp_path: Path
+):
+    """Nothing is downloaded, because each requirement is met by a package of the environment."""
+    make(tmp_path, "requirements")
+    file = tmp_path / "requirements.txt"
+    assert "kfp==" not in file.read_text()
+    said = install(python, "--no-deps", "-r", file).splitlines()
+    assert len(said) > 200
+    assert [line for line in said if not line.startswith("Requirement already satisfied")] == []
+
     program = (
         "import sys; before = set(sys.modules); import imgpipe;"
         "print(imgpipe.__version__, imgpipe.__file__, *sorted(set(sys.modules) - before))"
     )
-    version, file, *modules = run(python, "-c", program, cwd=tmp_path).split()
-    assert version == __version__
-    assert Path(file).is_relative_to(python.parent.parent)
+    version, module, *modules = run(python, "-c", program, cwd=tmp_path).split()
+    assert version == __version__ and Path(module).is_relative_to(python.parent.parent)
     assert {module.split(".")[0] for module in modules} - sys.stdlib_module_names == {"imgpipe"}
     assert "imgpipe.models" not in modules
 
 
 def test_check_and_run_work_in_a_project_with_packages_of_the_same_names(
-    python: Path, stranger: Path, drawn_photos: Path
+    python: Path, stranger: Path
 ):
+    from imgpipe.pipeline.demo import draw
+
+    photos = draw(stranger / "photos", 24, 112).directory
     command = (python, "-m", "imgpipe.pipeline.cli")
     settings = {
         f"{section}.{key}": value for section, row in SETTINGS.items() for key, value in row.items()
     } | {"train.epochs": 1, "evaluate.threshold": 0.1}
     assignments = [part for item in settings.items() for part in ("--set", "{}={}".format(*item))]
 
-    run(*command, "check", drawn_photos, "--json", "check.json", *assignments, cwd=stranger)
+    run(*command, "check", photos, "--json", "check.json", *assignments, cwd=stranger)
     assert json.loads((stranger / "check.json").read_text())["rejected"] > 0
 
-    run(*command, "run", drawn_photos, "--out", "out", *assignments, cwd=stranger)
+    run(*command, "run", photos, "--out", "out", *assignments, cwd=stranger)
     assert (stranger / "out" / "model" / "1" / "saved_model.pb").is_file()
