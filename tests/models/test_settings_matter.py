@@ -37,6 +37,7 @@ def base(rows) -> Fit:
     return _fit(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [

@@ -166,6 +166,7 @@ def test_the_distribution_of_a_trained_backbone_is_computed_from_images(
     assert described(classifier, [], held_out) is None
 
 
+@pytest.mark.slow
 def test_large_files_are_not_in_memory_all_at_once(write_records, draw, tmp_path) -> None:
     """The 120 images of a megabyte each that are described would take 120 MB."""
     rows = [

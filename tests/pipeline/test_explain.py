@@ -66,6 +66,7 @@ def test_images_with_the_same_name_get_folders_of_their_own(
     assert one.read_bytes() == two.read_bytes()
 
 
+@pytest.mark.slow
 def test_drawings_of_a_file_whose_name_begins_with_dots_stay_in_the_folder(
     run_folder, photo, tmp_path
 ) -> None:

@@ -205,6 +205,7 @@ def test_a_preset_without_augmentation_has_no_views(name):
     assert preset(name).views.count == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row.augmentation])
 def test_the_views_span_the_ranges_of_the_course(name):
     """Decompose the transforms of 400 views into rotation, zoom, shear, shift and flip."""
@@ -267,6 +268,7 @@ def test_sign_mnist_has_26_classes_and_allows_missing_ones():
     assert config.gate.allow_missing_classes
 
 
+@pytest.mark.slow
 def test_fine_tuning_begins_where_the_tutorial_does_at_a_tenth_of_the_rate():
     """The tutorial trains layers 100 to 154. Block 11 begins with layer 98, and 100 is no cut."""
     import keras
@@ -314,6 +316,7 @@ def test_the_network_has_the_layers_of_the_course(name, built):
     assert all(layer.trainable for layer in layers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLE)
 def test_a_network_has_as_many_trainable_parameters_as_in_the_course(name, built):
     model, _ = built(name)
@@ -332,6 +335,7 @@ def test_inception_is_cut_at_mixed7_and_frozen(name, built):
     assert settings.frozen
 
 
+@pytest.mark.slow
 def test_inception_below_the_cut_has_the_parameters_of_keras():
     """It has 8,975,264 parameters, as the course's `summary` counts them."""
     import keras

@@ -106,6 +106,7 @@ def test_a_worker_gets_its_options_from_the_runner(tmp_path):
     assert "plugin True" in runner.said
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_a_pool_starts_workers(tmp_path):
     with socket.socket() as probe:

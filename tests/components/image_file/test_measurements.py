@@ -102,6 +102,7 @@ def test_photographs_are_measured_as_published(shared_data):
         agree(measure(np.asarray(blurred)), blurred, path.name)
 
 
+@pytest.mark.slow
 def test_large_images_are_sampled_and_measure_nearly_the_same(encode):
     noise = np.random.default_rng(0).integers(0, 200, (75, 100, 3), dtype=np.uint8)
     image = Image.fromarray(noise).resize((4000, 3000), Image.Resampling.BICUBIC)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 
 import numpy as np
+import pytest
 
 from imgpipe.components.report import doubtful_labels
 from imgpipe.models import feature_names as names
@@ -113,6 +114,7 @@ def test_the_review_file_holds_proposals_and_no_decisions(bank, tmp_path):
     assert entry["note"].startswith(f"labelled {offered[0]['label']}; out of fold")
 
 
+@pytest.mark.slow
 def test_very_long_features_are_ranked_by_a_sketch_of_them(bank):
     """Flatten gives 40,000 numbers for each image, and sums over all of them would take 13 GB."""
     features, labels = clouds(dim=40_000)

@@ -116,6 +116,7 @@ def test_a_missing_file_and_a_wrong_digest_are_named(tmp_path) -> None:
         backbone.key()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "trainable"),
     [("conv_16_32_64", True), ("mobilenet_v2", False), ("efficientnet_lite0", True)],

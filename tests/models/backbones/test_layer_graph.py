@@ -71,6 +71,7 @@ def test_a_skip_over_all_layers_leaves_no_cut_point_before_its_end() -> None:
     assert backbones.cut_points(x) == ["c"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["lite0", "mobile"])
 def test_layers_above_a_cut_point_depend_on_it_alone(network: str, request) -> None:
     """At each cut point, the two halves together compute what the whole network computes."""
@@ -156,6 +157,7 @@ def test_a_cut_at_a_folded_batch_norm_is_its_convolutions_output() -> None:
     np.testing.assert_allclose(norm * np.sqrt(1 + 1e-3), conv, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_inception_can_be_cut_where_the_course_cuts_it() -> None:
     import keras
 

@@ -72,6 +72,7 @@ def test_mobilenet_v2_is_folded() -> None:
     _check(_application("MobileNetV2", alpha=0.35))
 
 
+@pytest.mark.slow
 def test_inception_v3_is_folded() -> None:
     _check(_application("InceptionV3"))
 

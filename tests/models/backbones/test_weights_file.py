@@ -152,6 +152,7 @@ def test_convnext_that_has_models_inside_it_loads_the_file_that_keras_saved(tmp_
         _model(32, name="mobilenet_v2", weights=str(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("file", "width"), [(_SMALL, 0.35), (_FULL, 1.0)])
 def test_mobilenet_v2_loads_the_weights_that_keras_loads(
     shared_data, file: str, width: float

@@ -50,6 +50,7 @@ def test_the_keras_head_classifies_like_the_solution(
     assert _accuracy(fit, rows[0]) == best(fit)["accuracy"]
 
 
+@pytest.mark.slow
 def test_training_by_epochs_does_not_reach_a_lower_training_loss(rows) -> None:
     solved = _fit(rows, l2=PENALTIES[-1])
     trained = _fit(rows, optimizer="adam", dropout=0.0, epochs=30, learning_rate=0.02)
@@ -167,6 +168,7 @@ def test_long_films_have_folds_of_some_images_of_each(rows, monkeypatch) -> None
     assert len(np.unique(judged.groups)) >= 2 * FOLDS
 
 
+@pytest.mark.slow
 def test_one_long_film_does_not_crowd_out_the_other_images(rows, monkeypatch) -> None:
     clean = clean_rows(rows[0])
     monkeypatch.setattr(solved_head, "_CHOOSING", 40)

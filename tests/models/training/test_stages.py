@@ -86,6 +86,7 @@ def test_fine_tuning_from_the_bank_trains_what_is_above_the_cut(tuned, noise_ima
     assert np.concatenate(right).mean() == pytest.approx(said["accuracy"])
 
 
+@pytest.mark.slow
 def test_the_same_bank_gives_the_same_weights(tuned, noise_bank, noise_images) -> None:
     again = train(_inputs(_SETTINGS, noise_bank, noise_images))
     for one, other in zip(tuned.layers.get_weights(), again.layers.get_weights(), strict=True):
@@ -102,6 +103,7 @@ def test_auto_ships_the_head_if_fine_tuning_is_worse(noise_bank, noise_images) -
     np.testing.assert_array_equal(found.answers.logits, alone.answers.logits)
 
 
+@pytest.mark.slow
 def test_both_stages_train_with_one_strategy(noise_bank, noise_images) -> None:
     mirrored = replace(_tuned(mode="auto", epochs=1), epochs=1, strategy="mirrored")
     found = train(_inputs(mirrored, noise_bank, noise_images))
@@ -149,6 +151,7 @@ def test_the_head_is_kept_if_fine_tuning_diverges(noise_bank, noise_images) -> N
     json.dumps(found.history, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_a_head_that_was_trained_on_images_is_fine_tuned_too(empty_bank, noise_images) -> None:
     found = train(_inputs(_tuned(epochs=1), empty_bank, noise_images))
     assert found.history["trained"] == f"layers above {CUT}"

@@ -87,6 +87,7 @@ def test_the_cosine_schedule_rises_and_falls_to_zero(rows) -> None:
     assert best(fit)["val_accuracy"] > 0.95
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_weights(rows) -> None:
     first, second = (_fit(rows, epochs=2, seed=seed) for seed in (0, 1))
     assert not np.array_equal(first.layers.get_weights()[0], second.layers.get_weights()[0])

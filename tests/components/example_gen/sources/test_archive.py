@@ -189,6 +189,7 @@ def test_a_member_over_the_limit_is_not_unpacked(pack, tmp_path):
     assert "larger than 256 MiB" in unreadable(path)["cat/big.jpg"]
 
 
+@pytest.mark.slow
 def test_archives_that_unpack_to_more_than_200_times_their_size_are_refused(tmp_path):
     lying = tmp_path / "bomb.zip"
     with zipfile.ZipFile(lying, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import textwrap
 
+import pytest
+
 from tests import python_program
 
 CHECK = """
@@ -26,6 +28,7 @@ CHECK = Check(
 """
 
 
+@pytest.mark.slow
 def test_a_check_with_a_new_measurement_needs_only_its_own_file(tmp_path, encode):
     """The check is added to the package in a process of its own."""
     (tmp_path / "too_red.py").write_text(CHECK)
