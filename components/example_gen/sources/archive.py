@@ -13,7 +13,6 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
@@ -48,8 +47,6 @@ _PADDING = 1 << 20  # bytes after the end mark of a tar that are examined
 #: The decoders of LZMA and bzip2 always unpack a whole block, however large it is.
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _UTF8_NAME = 0x800  # flag of a zip member whose name is marked as UTF-8
-_OTHER_COMPRESSION = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
-_HEAD = 8  # bytes by which an archive is recognised
 _EXPECTED = "expected a .zip, .tar, .tar.gz or .tgz of a folder tree"
 _AGAIN = "If the images are your own, download the archive again, or unpack it and name the folder."
 
@@ -168,42 +165,15 @@ class ArchiveSource(HashedSource):
 
     def _collect(self, path: Path, found: _Members) -> None:
         with path.open("rb") as file:
-            head = file.read(_HEAD)
-            # A zip is recognised by its end, which may also be that of a zip inside a tar, and an
-            # empty tar by its zeros, with which a zip may begin.
+            head = file.read(len(GZIP_MAGIC))
+            file.seek(0)
             if head.startswith(GZIP_MAGIC):
                 with inflated(path, self.options.store).open("rb") as plain:
                     _collect_tar(plain, "gz", found)
-            elif _is_tar(file):
-                _collect_tar(file, "tar", found)
-            elif zipfile.is_zipfile(file):
+            elif head.startswith(b"PK"):
                 _collect_zip(path, found)
-            elif not any(head) and len(head) == _HEAD:
-                file.seek(0)
-                _collect_tar(file, "tar", found)
             else:
-                raise ConfigError(f"data source {self.file!r} {_other_format(head)}; {_EXPECTED}")
-
-
-def _is_tar(file: IO[bytes]) -> bool:
-    """Whether the file begins with a tar header. Seeks to its start."""
-    file.seek(0)
-    block = file.read(tarfile.BLOCKSIZE)
-    file.seek(0)
-    try:
-        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-    except tarfile.HeaderError:
-        return False
-    return True
-
-
-def _other_format(head: bytes) -> str:
-    """Say what a file is that is neither a zip nor a tar, from its first bytes."""
-    for magic, name in _OTHER_COMPRESSION.items():
-        if head.startswith(magic):
-            return f"is compressed with {name}, which cannot be read in place"
-    cut = " or is cut off" if head.startswith(b"PK") else ""
-    return f"is not an archive that can be read{cut}"
+                _collect_tar(file, "tar", found)
 
 
 @cached_until_changed(4)
@@ -222,7 +192,18 @@ def _collect_zip(path: Path, found: _Members) -> None:
     if total > BOMB_BYTES and total > BOMB_RATIO * packed:
         raise OSError(f"it unpacks to more than {BOMB_RATIO} times its size: {total >> 20} MiB")
     for number, info in enumerate(infos):
-        found.add(_zip_name(info), _zip_kind(info), info.file_size, _zip_locator(number, info))
+        mode, locator = stat.S_IFMT(info.external_attr >> 16), f"zip:{number}"
+        kind = "file" if mode in (0, stat.S_IFREG) else "special"
+        if stat.S_ISLNK(mode):
+            kind = "link"
+        elif info.filename.endswith(("/", "\\")):
+            kind = "folder"
+        if info.flag_bits & 0x41:  # bits 0 and 6: encrypted (APPNOTE 4.4.4)
+            locator = f"{REFUSED}encrypted; unpack the archive with its password"
+        elif info.compress_type not in _ZIP_METHODS:
+            method = f"method {info.compress_type} of APPNOTE 4.4.5"
+            locator = f"{REFUSED}packed by {method}; expected deflate or none. Pack it again"
+        found.add(_zip_name(info), kind, info.file_size, locator)
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
@@ -238,26 +219,6 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
         return name.encode("cp437").decode()
     except UnicodeDecodeError:
         return name
-
-
-def _zip_kind(info: zipfile.ZipInfo) -> str:
-    mode = stat.S_IFMT(info.external_attr >> 16)
-    if stat.S_ISLNK(mode):
-        return "link"
-    if info.filename.endswith(("/", "\\")):
-        return "folder"
-    return "file" if mode in (0, stat.S_IFREG) else "special"
-
-
-def _zip_locator(number: int, info: zipfile.ZipInfo) -> str:
-    if info.flag_bits & 0x41:  # bits 0 and 6: encrypted (APPNOTE 4.4.4)
-        return f"{REFUSED}encrypted; unpack the archive with its password and name the folder"
-    if info.compress_type not in _ZIP_METHODS:
-        name = cast("Any", zipfile).compressor_names.get(
-            info.compress_type, f"method {info.compress_type}"
-        )
-        return f"{REFUSED}packed by {name}; expected deflate or none. Pack the archive again"
-    return f"zip:{number}"
 
 
 def _read_zip(path: str, number: int) -> bytes:
@@ -278,15 +239,20 @@ def _collect_tar(stream: IO[bytes], kind: str, found: _Members) -> None:
     """Collect the members in the order of the file, skipping their contents."""
     try:
         with tarfile.open(fileobj=stream, mode="r:") as archive:
-            for info in _members(archive):
+            while (info := archive.next()) is not None:
                 locator = f"{kind}:{info.offset_data}:{info.size}"
                 if info.issparse():
                     locator = f"{REFUSED}a sparse member; unpack the archive and name the folder"
-                found.add(info.name, _tar_kind(info), info.size, locator)
+                what = "file" if info.isreg() else "folder" if info.isdir() else "special"
+                what = "link" if info.issym() or info.islnk() else what
+                found.add(info.name, what, info.size, locator)
+                cast("Any", archive).members = []  # `tarfile` keeps every member in this list
             _require_end(stream, archive.offset)
     except (tarfile.TarError, ValueError, EOFError, OverflowError, RecursionError) as error:
         seen = len(found.items)
-        raise OSError(f"the tar is cut off or broken after {seen} files: {error}") from None
+        raise OSError(
+            f"it is no archive, or cut off or broken after {seen} files ({error}); {_EXPECTED}"
+        ) from None
 
 
 def _require_end(stream: IO[bytes], offset: int) -> None:
@@ -307,21 +273,6 @@ def _require_end(stream: IO[bytes], offset: int) -> None:
             "more data follows its end mark, as after `cat a.tar b.tar`. Unpack it with "
             "`tar --ignore-zeros -xf`, and pack it again or name the folder"
         )
-
-
-def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """Iterate over all members without keeping them in memory."""
-    while (info := archive.next()) is not None:
-        yield info
-        cast("Any", archive).members = []  # `tarfile` appends every member to this list
-
-
-def _tar_kind(info: tarfile.TarInfo) -> str:
-    if info.isdir():
-        return "folder"
-    if info.issym() or info.islnk():
-        return "link"
-    return "file" if info.isreg() else "special"
 
 
 KINDS = (Kind("archive", ArchiveSource, takes, order=10),)

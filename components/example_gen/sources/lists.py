@@ -12,7 +12,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ _EXPECTED = (
 )
 _MIN_PIXELS = 4  # two by two
 _LINE_LIMIT = 1 << 26  # characters of one of the first lines; 2048 x 2048 RGB pixels take 50 MB
+_Table = tuple[list[str], list[tuple[int, list[str]]]]  # header, and cells by number of the row
 
 
 def lists_files(locator: str, options: SourceOptions) -> bool:
@@ -66,19 +67,15 @@ def lists_files(locator: str, options: SourceOptions) -> bool:
         return True
     if not locator.lower().endswith(_TABLE) or not path.is_file():
         return False
-    if options.path_column:
-        return True
     try:
-        _, rows = first_rows(path)
+        _, (titles, second) = first_rows(path)
     except OSError:
         return False
-    if rows[0][:1] and rows[0][0].startswith("\ufffd\ufffd"):  # UTF-16, which is refused by name
-        return True
-    titles = [cell.lower() for cell in rows[0]]
+    titles = [title.lower() for title in titles]
     place = next((titles.index(name) for name in _USUAL["path"] if name in titles), -1)
-    if place < 0 or titles[place] not in _VAGUE:
-        return place >= 0
-    others = [cell for number, cell in enumerate(rows[1]) if number != place]
+    if options.path_column or place < 0 or titles[place] not in _VAGUE:
+        return bool(options.path_column) or place >= 0
+    others = [cell for number, cell in enumerate(second) if number != place]
     return sum(map(is_number, others)) < _MIN_PIXELS
 
 
@@ -100,6 +97,22 @@ def is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def without_decimals(label: str) -> str:
+    """Return a numeric label without the decimals that spreadsheets add: "3.0" becomes "3"."""
+    return label[:-2] if re.fullmatch(r"\d+\.0", label) else label
+
+
+def said(error: Exception, file: str, expected: str) -> ConfigError:
+    """Say why a table cannot be read."""
+    if isinstance(error, UnicodeDecodeError):
+        what = f"is not UTF-8 text (byte {error.start}); save it as such"
+    elif isinstance(error, OSError):
+        what = f"cannot be read: {error.strerror or error}; {expected}"
+    else:
+        what = f"is not a CSV file: {str(error).strip()}"
+    return ConfigError(f"data source {file!r} {what}")
 
 
 def column(
@@ -187,33 +200,32 @@ class ListSource(HashedSource):
                 f"data.root: expected the folder of the images that {self.file} lists. "
                 f"Received: {root}, which is not a folder"
             )
-        rows = list(self._rows())
-        if _are_whole((values["label"] for _, values in rows), self.options.classes):
-            for _, values in rows:
-                values["label"] = without_decimals(values["label"])
-        suffix = _suffix(root, next((values["path"] for _, values in rows), ""))
         entries: dict[str, _Entry] = {}
-        for row, values in rows:
-            if not values["path"]:
+        labels: set[str] = set()
+        suffix: str | None = None
+        for row, (raw, label, word, group) in self._rows():
+            if not raw:
                 raise self._wrong(row, f"no path; {_EXPECTED}")
-            path, refused = _below(values["path"] + suffix, root)
+            if suffix is None:
+                suffix = _suffix(root, raw)
+            path, refused = _below(raw + suffix, root)
             # Refused rows may name the same file; each is rejected as an item of its own.
             path = f"row-{row:06d}/{path}" if refused else path
             entry = entries.setdefault(path, _Entry(path, REFUSED + refused if refused else ""))
             entry.rows.append(row)
-            if values["label"]:
-                entry.labels.setdefault(values["label"], row)
-            if word := values["split"]:
+            if label := without_decimals(label):
+                labels.add(label)
+                entry.labels.setdefault(label, row)
+            if word:
                 entry.splits.setdefault(split_word(word, f"{self.file!r}, row {row}"), row)
-            if values["group"]:
-                entry.groups.setdefault(values["group"], row)
+            if group:
+                entry.groups.setdefault(group, row)
         notes = [
             Note("listed_twice", entry.path, f"in rows {some([str(row) for row in entry.rows])}")
             for entry in entries.values()
             if len(entry.rows) > 1
         ]
         items, least = [entry.item() for entry in entries.values()], self.options.least_classes
-        labels = {values["label"] for _, values in rows if values["label"]}
         scan = listed(self.file, items, _EXPECTED, least, notes, labels)
         paths = [entry.path for entry in entries.values() if not entry.locator]
         if paths and all(_is_missing(root / path) for path in paths):
@@ -248,25 +260,33 @@ class ListSource(HashedSource):
     def _wrong(self, row: int, what: str) -> ConfigError:
         return ConfigError(f"data source {self.file!r}, row {row}: {what}")
 
-    def _rows(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """Yield number and values by role ("" where empty) of each row; ConfigError if invalid."""
+    def _rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield the number of each row, and its path, label, split and group ("" where empty).
+
+        Raises:
+            ConfigError: The list cannot be read, or lacks a column.
+        """
         path = Path(self.file).expanduser()
         try:
-            yield from (self._objects if self.file.lower().endswith(_JSON) else self._cells)(path)
-        except UnicodeDecodeError as error:
-            raise ConfigError(
-                f"data source {self.file!r} is not UTF-8 text (byte {error.start}); save it as such"
-            ) from None
-        except ValueError as error:
-            raise ConfigError(
-                f"data source {self.file!r} is not a CSV file: {str(error).strip()}"
-            ) from None
-        except OSError as error:
-            raise ConfigError(
-                f"data source {self.file!r} cannot be read: {error.strerror}; {_EXPECTED}"
-            ) from None
+            is_json = self.file.lower().endswith(_JSON)
+            header, rows = self._objects(path) if is_json else self._cells(path)
+        except (OSError, ValueError) as error:
+            raise said(error, self.file, _EXPECTED) from None
+        columns = [
+            column(
+                self.file,
+                header,
+                getattr(self.options, f"{role}_column"),
+                usual,
+                required=role in ("path", "label"),
+            )
+            for role, usual in _USUAL.items()
+        ]
+        for number, cells in rows:
+            yield number, [cells[n] if 0 <= n < len(cells) else "" for n in columns]
 
-    def _cells(self, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    def _cells(self, path: Path) -> _Table:
+        """Read a CSV file, which has no header if the path is given by the number of its column."""
         import pandas
 
         delimiter, _ = first_rows(path)
@@ -274,54 +294,27 @@ class ListSource(HashedSource):
         with open_regular(path) as file:
             table = pandas.read_csv(file, sep=delimiter, header=None, **text).fillna("")
         rows = [[cell.strip() for cell in row] for row in table.itertuples(index=False)]
-        numbered = self.options.path_column.isdecimal()  # then the file may have no header
-        columns = self._columns([] if numbered else rows[0])
-        for number, cells in enumerate(rows, 1):
-            values = {r: cells[n] if 0 <= n < len(cells) else "" for r, n in columns.items()}
-            titles = (values[role].lower() in _USUAL[role] for role in ("path", "label"))
-            if number > 1 or (numbered and not any(titles)):
-                yield number, values
+        first = {cell.lower() for cell in rows[0]}
+        bare = self.options.path_column.isdecimal() and not first & {*_USUAL["path"], "label"}
+        numbered = list(enumerate(rows, 1))
+        return ([], numbered) if bare else (rows[0], numbered[1:])
 
-    def _objects(self, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    def _objects(self, path: Path) -> _Table:
+        """Read a JSON Lines file, whose columns are all keys; nested values count as empty."""
+        objects: list[tuple[int, dict[str, Any]]] = []
         with io.TextIOWrapper(open_regular(path), "utf-8-sig") as file:
             for row, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
                 try:
-                    value = json.loads(line)
+                    value = json.loads(line) if line.strip() else {}
                 except (ValueError, RecursionError) as error:
                     raise self._wrong(row, f"not JSON ({error}); {_EXPECTED}") from None
                 if not isinstance(value, dict):
                     expected = "expected an object with path and label. Received: "
                     raise self._wrong(row, expected + line.strip()[:80])
-                keys = list(value)
-                found = {r: keys[n] for r, n in self._columns(keys, True).items() if n >= 0}
-                values = dict.fromkeys(_USUAL, "")
-                for role, key in found.items():
-                    if not isinstance(value[key], list | dict):
-                        values[role] = _text(value[key])
-                    elif role in ("path", "label") or getattr(self.options, f"{role}_column"):
-                        raise self._wrong(
-                            row,
-                            f"expected text or a number as the {role}. Received: "
-                            f"{json.dumps(value[key])[:80]}",
-                        )
-                yield row, values
-
-    def _columns(self, header: Sequence[str], sparse: bool = False) -> dict[str, int]:
-        """Return the columns by role, -1 for none; with `sparse`, named ones may be absent."""
-        wanted = {role: getattr(self.options, f"{role}_column") for role in _USUAL}
-        return {
-            role: column(
-                self.file,
-                header,
-                name,
-                _USUAL[role],
-                required=role == "path" or (role == "label" and not sparse),
-            )
-            for role, name in wanted.items()
-            if role == "path" or not sparse or not name or name in header
-        }
+                if value:
+                    objects.append((row, value))
+        header = list(dict.fromkeys(key for _, value in objects for key in value))
+        return header, [(row, [_text(value.get(k)) for k in header]) for row, value in objects]
 
 
 def _is_missing(file: Path) -> bool:
@@ -342,24 +335,10 @@ def _suffix(root: Path, first: str) -> str:
     return next((one for one in _SUFFIXES if not _is_missing(root / f"{first}{one}")), "")
 
 
-def without_decimals(label: str) -> str:
-    """Return a numeric label without the decimals that spreadsheets add: "3.0" becomes "3"."""
-    return label[:-2] if re.fullmatch(r"\d+\.0", label) else label
-
-
-def _are_whole(labels: Iterable[str], classes: Sequence[str]) -> bool:
-    """Whether spreadsheets added the decimals of labels: not in 1.0 beside 1.5, or in a class."""
-    decimals = [label for label in labels if re.fullmatch(r"\d+\.\d+", label)]
-    whole = all(without_decimals(label) != label for label in decimals)
-    return bool(decimals) and whole and not any(name.endswith(".0") for name in classes)
-
-
 def _text(value: Any) -> str:
-    """Return a JSON value as text; null is "", and 3.0 is "3"."""
-    if value is None:
+    """Return a JSON value as text; null and nested values are "", and 3.0 is "3"."""
+    if value is None or isinstance(value, list | dict):
         return ""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
     return str(value).strip()
 
 

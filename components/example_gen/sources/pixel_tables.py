@@ -27,6 +27,7 @@ from imgpipe.components.example_gen.sources.lists import (
     column,
     first_rows,
     is_number,
+    said,
     without_decimals,
 )
 from imgpipe.components.example_gen.sources.tree import (
@@ -68,19 +69,15 @@ class _Pixels:
     """The images of one table.
 
     Attributes:
-        values: The pixels, uint8 [rows, side · side · channels].
-        side: Width and height in pixels.
-        channels: 1 or 3.
+        images: The pixels, uint8 [rows, side, side] or [rows, side, side, 3].
         readable: Whether the pixels of each row are whole numbers from 0 to 255.
         roles: Label, split and group of each row, "" where there is none.
         line: Line of the first row.
     """
 
-    values: np.ndarray
-    side: int
-    channels: int
+    images: np.ndarray
     readable: list[bool]
-    roles: dict[str, list[str]]
+    roles: list[tuple[str, ...]]
     line: int
 
 
@@ -93,37 +90,32 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
     delimiter, (first, second) = first_rows(Path(path))
     header = _is_header(first, second, options)
     sample, titles = (second, first) if header else (first, [])
-    roles = {
-        role: column(path, titles, getattr(options, f"{role}_column"), usual)
+    roles = [
+        column(path, titles, getattr(options, f"{role}_column"), usual)
         for role, usual in _ROLES.items()
-    }
-    others = set(roles.values())
-    if roles["label"] < 0:
-        roles["label"] = 0  # a label without a name is in the first column
-        others.add(0)
-    elif titles:
-        lower = [title.lower() for title in titles]
-        # Several columns without a name are pixels.
-        numbers = {name for name in _NUMBERS if name or lower.count(name) == 1}
-        others |= {n for n, title in enumerate(lower) if title in numbers}
+    ]
+    roles[0] = max(roles[0], 0)  # a label without a name is in the first column
+    lower = [title.lower() for title in titles]
+    # Several columns without a name are pixels.
+    numbers = {name for name in _NUMBERS if name or lower.count(name) == 1}
+    others = {*roles, *(n for n, title in enumerate(lower) if title in numbers and n != roles[0])}
     columns = [number for number in range(len(sample)) if number not in others]
-    side, channels = _square(len(columns))
-    if titles and (not side or not all(is_number(sample[number]) for number in columns)):
+    shape = _square(len(columns))
+    if titles and (not shape or not all(is_number(sample[number]) for number in columns)):
         raise ConfigError(
             f"data source {path!r}: found the columns {some(titles)} and no pixels. Where it lists "
             "image files, name its columns by data.path_column and data.label_column, and the "
             f"folder of the files by data.root; for pixels {_EXPECTED}"
         )
-    if not side:
+    if not shape:
         found = f"{len(sample)} columns, {len(columns)} of them pixels" if sample else "no row"
         raise ConfigError(
             f"data source {path!r}: found {found}, which is neither a square nor three times one; "
-            f"{_EXPECTED}; name other columns by data.label_column, split_column, "
-            "group_column"
+            f"{_EXPECTED}; name other columns by data.label_column, split_column, group_column"
         )
     kept: list[np.ndarray] = []
     readable: list[bool] = []
-    texts: dict[str, list[str]] = {role: [] for role in roles}
+    texts: list[tuple[str, ...]] = []
     with open_regular(Path(path)) as file:
         parts = pandas.read_csv(
             file,
@@ -131,7 +123,7 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
             header=None,
             skiprows=int(header),
             encoding="utf-8-sig",
-            dtype={number: str for number in roles.values() if number >= 0},
+            dtype={number: str for number in roles if number >= 0},
             keep_default_na=False,
             na_values=[""],
             low_memory=False,
@@ -142,10 +134,10 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
             right = ((values >= 0) & (values <= 255) & (values % 1 == 0)).all(axis=1)
             kept.append(np.where(right[:, None], values, 0).astype(np.uint8))
             readable += right.tolist()
-            for role, number in roles.items():
-                cells = part[number].fillna("").str.strip() if number >= 0 else [""] * len(part)
-                texts[role] += list(cells)
-    return _Pixels(np.concatenate(kept), side, channels, readable, texts, 1 + header)
+            empty = [""] * len(part)
+            cells = (part[n].fillna("").str.strip() if n >= 0 else empty for n in roles)
+            texts += zip(*cells, strict=True)
+    return _Pixels(np.concatenate(kept).reshape(-1, *shape), readable, texts, 1 + header)
 
 
 def _is_header(first: Sequence[str], second: Sequence[str], options: SourceOptions) -> bool:
@@ -162,13 +154,13 @@ def _is_header(first: Sequence[str], second: Sequence[str], options: SourceOptio
     return len(words) == 1 < len(first) and bool(second) and all(map(is_number, second))
 
 
-def _square(count: int) -> tuple[int, int]:
-    """(side, channels) of a square image of `count` values, (0, 0) when there is none."""
-    for channels in (1, 3):
-        side = math.isqrt(count // channels)
-        if side > 1 and side * side * channels == count:
-            return side, channels
-    return 0, 0
+def _square(count: int) -> tuple[int, ...]:
+    """Shape of a square image of `count` values, () when there is none."""
+    for shape in ((), (3,)):
+        side = math.isqrt(count // math.prod(shape))
+        if side > 1 and side * side * math.prod(shape) == count:
+            return (side, side, *shape)
+    return ()
 
 
 @dataclass(frozen=True)
@@ -200,9 +192,8 @@ class PixelSource(HashedSource):
         row, _, name = item.locator.partition(":")
         path = Path(self.locator).expanduser().absolute()
         table = _pixels(str(path / name if path.is_dir() else path), self.options)
-        shape = (table.side, table.side, table.channels)[: 2 if table.channels == 1 else 3]
         out = io.BytesIO()
-        Image.fromarray(table.values[int(row)].reshape(shape)).save(out, "PNG")
+        Image.fromarray(table.images[int(row)]).save(out, "PNG")
         return out.getvalue()
 
     def _files(self) -> list[Path]:
@@ -226,19 +217,13 @@ class PixelSource(HashedSource):
             split = split_in(file.name) if len(files) > 1 else None
             try:
                 table = _pixels(str(file), self.options)
-            except UnicodeDecodeError as error:
-                raise ConfigError(f"data source {str(file)!r} is not UTF-8 text: {error}") from None
-            except ValueError as error:
-                raise ConfigError(f"data source {str(file)!r} is not a CSV file: {error}") from None
-            except OSError as error:
-                raise ConfigError(
-                    f"data source {str(file)!r} cannot be read: {error.strerror or error}"
-                ) from None
-            count = table.values.shape[1]
+            except (OSError, ValueError) as error:
+                raise said(error, str(file), _EXPECTED) from None
+            count = table.images[0].size if len(table.images) else 0
             wrong = f"{REFUSED}expected {count} pixels, each a whole number from 0 to 255"
-            for row, readable in enumerate(table.readable):
+            for row, (readable, roles) in enumerate(zip(table.readable, table.roles, strict=True)):
                 line = row + table.line
-                label, word, group = (table.roles[role][row] for role in _ROLES)
+                label, word, group = roles
                 if not word:
                     named[file.name] = split
                 yield Item(

@@ -6,12 +6,10 @@ offset. TensorFlow is imported when a file is opened, not when this module is im
 
 from __future__ import annotations
 
-import gzip
 import itertools
 import os
 import struct
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,20 +39,20 @@ from imgpipe.models.files.regular_files import open_regular
 if TYPE_CHECKING:
     import tensorflow as tf
 
-#: Common names of the features that hold the encoded image, the label and the path.
-IMAGE_FEATURES = (
-    *("image_bytes", "image/encoded", "image", "encoded_image", "image_raw"),
-    *("jpeg", "jpg", "png", "image_data"),
-)
-LABEL_FEATURES = (
-    "label",
-    "class",
-    "image/class/text",
-    "image/class/label",
-    "image/label",
-    "target",
-)
 PATH_FEATURES = ("path", "image/filename", "filename", "file_name")
+#: Common names of the features by role.
+_USUAL = {
+    "image": (
+        *("image_bytes", "image/encoded", "image", "encoded_image", "image_raw"),
+        *("jpeg", "jpg", "png", "image_data"),
+    ),
+    "label": (
+        *("label", "class", "image/class/text", "image/class/label", "image/label", "target"),
+    ),
+    "path": PATH_FEATURES,
+    "split": ("split",),
+    "group": ("group",),
+}
 #: Bytes around a TFRecord: its length with a checksum, and a checksum of the data
 #: (https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details).
 _HEADER, _FOOTER = 12, 4
@@ -142,7 +140,7 @@ class TFRecordSource(HashedSource):
         for file in files:
             name = file.relative_to(base).as_posix()
             plain = _plain(str(file), self.options.store)
-            fields = _fields_of(plain, str(file), self.options)
+            fields = _fields(plain, str(file), self.options)
             if fields is None:
                 continue
             # The name of a file that is the whole source need not name its split:
@@ -189,7 +187,10 @@ def read_locator(locator: str, store: str = "") -> bytes:
     """
     offset, length, rest = locator.split(":", 2)
     feature, _, file = rest.partition(":")  # a colon in the feature is quoted
-    data = _read(_plain(file, store), int(offset), int(length))
+    with Path(_plain(file, store)).open("rb") as stream:
+        data = os.pread(stream.fileno(), int(length), int(offset))
+    if len(data) < int(length):
+        raise OSError(f"the file is cut off: {len(data):,} of {int(length):,} bytes")
     values = _parse(data, file, int(offset)).features.feature[unquote(feature)].bytes_list.value
     if len(values) != 1:
         raise OSError(f"the record has {len(values)} values of {unquote(feature)!r}, expected one")
@@ -209,15 +210,15 @@ def index(path: str, fields: Fields, name: str) -> tuple[Entry, ...]:
         ConfigError: The file is cut off or damaged.
     """
     entries = []
-    for number, (offset, length, record) in enumerate(_records(path, name)):
+    for number, (offset, record) in enumerate(_records(path, name)):
         example = _parse(record, name, number)
         values = [_value(example, feature) for feature in (fields.path, fields.split, fields.group)]
         texts = ["" if value is None else str(value) for value in values]
-        entries.append(Entry(offset, length, _value(example, fields.label), *texts))
+        entries.append(Entry(offset, len(record), _value(example, fields.label), *texts))
     return tuple(entries)
 
 
-def _fields_of(path: str, name: str, options: SourceOptions) -> Fields | None:
+def _fields(path: str, name: str, options: SourceOptions) -> Fields | None:
     """Find the names of the features in the first records of a file; None if it has no record.
 
     Raises:
@@ -226,33 +227,24 @@ def _fields_of(path: str, name: str, options: SourceOptions) -> Fields | None:
     kinds: dict[str, str] = {}
     number = -1
     # Several, because records may omit features that have no value.
-    for number, (_, _, record) in enumerate(itertools.islice(_records(path, name), _FIRST)):
+    for number, (_, record) in enumerate(itertools.islice(_records(path, name), _FIRST)):
         for feature, value in sorted(_parse(record, name, number).features.feature.items()):
             kinds.setdefault(feature, value.WhichOneof("kind") or "empty")
-    return _fields(name, kinds, options) if number >= 0 else None
 
-
-def _fields(path: str, kinds: Mapping[str, str], options: SourceOptions) -> Fields:
-
-    def choose(wanted: str, usual: Sequence[str], key: str, required: bool = False) -> str:
-        for name in (wanted,) if wanted else usual:
-            if name in kinds:
-                return name
-        if not required and not wanted:
-            return usual[0] if len(usual) == 1 else ""  # later records may have it
-        shown = some([f"{name} ({kind})" for name, kind in kinds.items()], 12)
+    def choose(role: str, usual: Sequence[str]) -> str:
+        wanted = "" if role == "path" else getattr(options, f"{role}_column")
+        found = next((one for one in ((wanted,) if wanted else usual) if one in kinds), "")
+        if found or (role != "image" and not wanted):
+            # Later records may have the only usual feature.
+            return found or (usual[0] if len(usual) == 1 else "")
+        shown = some([f"{feature} ({kind})" for feature, kind in kinds.items()], 12)
         lacking = repr(wanted) if wanted else f"for the image ({', '.join(usual)})"
         raise ConfigError(
-            f"data source {path!r} has no feature {lacking}; found {shown}; name it by data.{key}"
+            f"data source {name!r} has no feature {lacking}; found {shown}; name it by "
+            f"data.{role}_column"
         )
 
-    return Fields(
-        choose(options.image_column, IMAGE_FEATURES, "image_column", required=True),
-        choose(options.label_column, LABEL_FEATURES, "label_column"),
-        choose("", PATH_FEATURES, "path_column"),
-        choose(options.split_column, ("split",), "split_column"),
-        choose(options.group_column, ("group",), "group_column"),
-    )
+    return Fields(*(choose(*role) for role in _USUAL.items())) if number >= 0 else None
 
 
 def _value(example: tf.train.Example, name: str) -> str | int | None:
@@ -290,41 +282,34 @@ def _plain(file: str, store: str) -> str:
     with open_regular(Path(file)) as stream:
         if stream.read(len(local_files.GZIP_MAGIC)) != local_files.GZIP_MAGIC:
             return file
-    # The length of an uncompressed record may begin with the same bytes, as 559,903 does.
-    try:
-        with gzip.open(file) as unpacked:
-            unpacked.read(_HEADER)
-    except (OSError, EOFError, zlib.error):
-        return file
     try:
         return str(local_files.inflated(Path(file), store))
     except OSError as error:
         raise ConfigError(f"data source {file!r}: {error}; write or download it again") from None
 
 
-def _records(path: str, name: str) -> Iterator[tuple[int, int, bytes]]:
-    """Iterate over the records in order, as (offset, length, data).
+def _records(path: str, name: str) -> Iterator[tuple[int, bytes]]:
+    """Iterate over the records in order, as (offset of the data, data).
 
     A length is compared with the size of the file before as many bytes are allocated.
     """
-    number = offset = 0
     with open_regular(Path(path)) as file:
-        left = os.fstat(file.fileno()).st_size
-        while head := file.read(_HEADER):
-            left -= len(head)
+        size = os.fstat(file.fileno()).st_size
+        for number in itertools.count():
+            offset = file.tell()
+            head = file.read(_HEADER)
+            if not head:
+                return
             length = struct.unpack("<Q", head[:8])[0] if len(head) == _HEADER else 0
-            if len(head) < _HEADER:
-                what = f"{len(head)} of {_HEADER} bytes of its header"
-            elif head[8:] != _checksum(head[:8]):
+            left = max(size - offset - _HEADER - _FOOTER, 0)
+            if head[8:] != _checksum(head[:8]):
                 what = "the checksum of its length is wrong"
-            elif length + _FOOTER > left or length > local_files.BYTE_LIMIT:
-                what = f"it claims {length:,} bytes and {max(left - _FOOTER, 0):,} are left"
+            elif length > min(left, local_files.BYTE_LIMIT):
+                what = f"it claims {length:,} bytes and {left:,} are left"
             else:
                 data = file.read(length)
                 if file.read(_FOOTER) == _checksum(data):
-                    yield offset + _HEADER, length, data
-                    offset, number = offset + _HEADER + length + _FOOTER, number + 1
-                    left -= length + _FOOTER
+                    yield offset + _HEADER, data
                     continue
                 what = "its checksum is wrong"
             raise ConfigError(
@@ -339,14 +324,6 @@ def _checksum(data: bytes) -> bytes:
 
     crc = google_crc32c.value(data)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
-
-
-def _read(path: str, offset: int, length: int) -> bytes:
-    with Path(path).open("rb") as file:
-        data = os.pread(file.fileno(), length, offset)
-    if len(data) < length:
-        raise OSError(f"the file is cut off: {len(data):,} of {length:,} bytes")
-    return data
 
 
 KINDS = (Kind("tfrecord", TFRecordSource, takes, order=40),)

@@ -144,23 +144,17 @@ class TfdsSource(HashedSource):
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @functools.lru_cache(maxsize=8)
 def _builder(name: str, folder: str) -> Any:
-    """Return the builder of a prepared data set, or raise ResourceError."""
+    """Return the builder of a prepared data set; ResourceError when it cannot be prepared."""
     import tensorflow_datasets as tfds
 
     builder = tfds.builder(name, data_dir=folder or None)
-    if not builder.is_prepared():
-        _prepare(tfds, builder, name)
-    return builder
-
-
-def _prepare(tfds: Any, builder: Any, name: str) -> None:
-    """Download and prepare a data set; ResourceError when that fails."""
+    if builder.is_prepared():
+        return builder
     tfds.disable_progress_bar()
     try:
         builder.download_and_prepare()
@@ -172,6 +166,7 @@ def _prepare(tfds: Any, builder: Any, name: str) -> None:
             f"{builder.info.full_name} from ~/tensorflow_datasets to {builder.data_dir}; another "
             "folder is named by data.tfds_dir or TFDS_DATA_DIR."
         ) from error
+    return builder
 
 
 KINDS = (Kind("tfds", TfdsSource, is_path=False),)

@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from imgpipe.components.example_gen.sources.base import (
@@ -92,7 +92,6 @@ def vet(scan: Scan, options: SourceOptions) -> Scan:
     check_class_names(scan.source, {*scan.vocabulary, *vocabulary})
     notes += _classes_in_other_case(vocabulary)
     items = _one_split_a_group(items)
-    notes += _same_folders(items)
     # Equal scans have equal notes.
     ordered = sorted(set(notes), key=lambda note: (note.kind, note.path, note.detail))
     kinds = itertools.groupby(ordered, key=lambda note: note.kind)
@@ -169,18 +168,14 @@ def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[list[Item
             f"data.group_pattern {pattern!r} has no group; put round brackets around the part "
             r"of the path that is the group's name, as in '([^/]+)\.rf\.'"
         )
-    missed: list[str] = []
-
-    def grouped(item: Item) -> Item:
-        if item.group is not None:
-            return item
-        match = expression.search(item.path)
+    found, missed = [], []
+    for item in items:
+        match = expression.search(item.path) if item.group is None else None
         if match and match.group(1):
-            return replace(item, group=match.group(1))
-        missed.append(item.path)
-        return item
-
-    found = list(map(grouped, items))
+            item = replace(item, group=match.group(1))
+        elif item.group is None:
+            missed.append(item.path)
+        found.append(item)
     if missed and len(missed) == len(items):
         raise ConfigError(
             f"data.group_pattern {pattern!r} matches none of the {len(items)} paths of "
@@ -207,48 +202,17 @@ def _one_split_a_group(items: Sequence[Item]) -> Sequence[Item]:
     for item in items:
         if item.group is not None and item.split is not None and not item.problem:
             given[item.group].setdefault(item.split, item.path)
-    if not given:
-        return items
+    return [_in_split(item, given[item.group]) if item.group in given else item for item in items]
 
-    def settled(item: Item) -> Item:
-        splits = given.get(item.group) if item.group is not None else None
-        if splits:
-            stays = next(split for split in HELD_OUT_FIRST if split in splits)
-            if item.split is None:
-                item = replace(item, split=stays)
-            elif item.split != stays and not item.problem:
-                detail = (
-                    f"group {item.group!r} is in {stays} too ({splits[stays]}); this one is in "
-                    f"{item.split}"
-                )
-                item = replace(item, problem=f"{GROUP_ACROSS_SPLITS}: {detail}")
+
+def _in_split(item: Item, splits: Mapping[str, str]) -> Item:
+    """Return an item of a group that the source gives to these splits, each with a path."""
+    stays = next(split for split in HELD_OUT_FIRST if split in splits)
+    if item.split is None:
+        return replace(item, split=stays)
+    if item.split == stays or item.problem:
         return item
-
-    return list(map(settled, items))
-
-
-def _same_folders(items: Iterable[Item]) -> list[Note]:
-    """Return notes on folders in several classes, if no class folder holds an image itself.
-
-    The source may then be one level too high: day1/cat and day2/cat get the classes day1 and day2.
-    """
-    classes: dict[str, set[str]] = collections.defaultdict(set)  # by the names of their folders
-    for item in items:
-        if item.label is None:
-            continue
-        name, below, _ = f"/{item.path}".partition(f"/{item.label}/")[2].partition("/")
-        if not below:
-            return []
-        classes[name].add(item.label)
-    shared = {name: labels for name, labels in classes.items() if len(labels) > 1}
-    if len(shared) < 2:
-        return []
     detail = (
-        f"in several classes, as are {some(sorted(shared))}; if these are the classes, put them "
-        "above the other folders, or list the files with their labels in a .csv"
+        f"group {item.group!r} is in {stays} too ({splits[stays]}); this one is in {item.split}"
     )
-    return [
-        Note("folder_in_several_classes", f"{label}/{name}", detail)
-        for name, labels in shared.items()
-        for label in labels
-    ]
+    return replace(item, problem=f"{GROUP_ACROSS_SPLITS}: {detail}")

@@ -122,7 +122,7 @@ def test_a_shortage_of_memory_is_an_error_and_no_property_of_the_image(look, enc
         patched.setattr(content.preprocess, "decode", fail)
         with pytest.raises(ResourceError, match="not enough memory to decode an image"):
             content.decode(files["b.jpg"])
-        patched.setattr(content, "_alpha", Mock(side_effect=MemoryError))
+        patched.setattr(content, "pillow", Mock(side_effect=MemoryError))
         transparent = io.BytesIO()
         Image.new("RGBA", (8, 8)).save(transparent, "GIF")
         with pytest.raises(ResourceError, match="not enough memory to decode an image"):

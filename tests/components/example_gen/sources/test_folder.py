@@ -52,16 +52,6 @@ def test_split_folders_are_taken_as_given(tmp_path):
     assert scan.given_splits == ("train", "validation", "test")
 
 
-def test_a_class_may_be_called_like_a_split(tmp_path):
-    scan = open_source(fill(tmp_path, "test/1.jpg", "other/2.jpg")).listing()
-    assert scan.vocabulary == ("other", "test") and scan.given_splits == ()
-
-
-def test_loose_files_beside_classes_are_items_without_label(tmp_path):
-    scan = open_source(fill(tmp_path, "a/1.jpg", "b/2.jpg", "loose.jpg")).listing()
-    assert [i.path for i in scan.items if i.label is None] == ["loose.jpg"]
-
-
 def test_the_fingerprint_depends_on_contents_and_labels_but_not_on_times(tmp_path):
     source = open_source(fill(tmp_path, "a/1.jpg", "b/2.jpg"))
     before = source.scan().fingerprint
@@ -142,13 +132,6 @@ def test_a_single_folder_around_the_classes_is_skipped_with_a_note(tmp_path):
     assert [item.path for item in scan.items if item.label is None] == ["readme.txt"]
 
 
-def test_empty_class_stays_in_the_vocabulary(tmp_path):
-    fill(tmp_path, "a/1.jpg", "b/2.jpg")
-    (tmp_path / "c").mkdir()
-    scan = open_source(str(tmp_path)).listing()
-    assert scan.counts()["c"] == 0 and ("empty_class", "c") in notes(scan)
-
-
 @pytest.mark.parametrize(
     ("paths", "message"),
     [
@@ -203,13 +186,6 @@ def test_missing_folders_files_and_unknown_kinds_are_refused(tmp_path):
         open_source(" ")
 
 
-def test_class_folders_without_any_file_are_refused(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    with pytest.raises(ConfigError, match=r"2 classes \(a, b\) without a single file"):
-        open_source(str(tmp_path)).listing()
-
-
 def test_scanning_imports_neither_tensorflow_nor_tfx(tmp_path):
     fill(tmp_path, "a/1.jpg", "b/2.jpg")
     code = (
@@ -218,17 +194,6 @@ def test_scanning_imports_neither_tensorflow_nor_tfx(tmp_path):
         "print([m for m in ('tensorflow', 'tfx', 'apache_beam') if m in sys.modules])"
     )
     assert python_program.printed(code).strip() == "[]"
-
-
-def test_a_file_over_256_mib_is_not_read(photos):
-    folder = photos({"cat": 2, "dog": 2})
-    with (folder / "cat" / "film.mp4").open("wb") as film:
-        film.truncate((1 << 28) + 1)  # a sparse file, which takes no disk space
-    source = open_source(str(folder))
-    scan = source.listing()
-    film = next(item for item in scan.items if item.path == "cat/film.mp4")
-    with pytest.raises(OSError, match="over the limit of 256 MiB"):
-        source.read(film)
 
 
 @pytest.mark.parametrize(
@@ -241,10 +206,3 @@ def test_a_file_over_256_mib_is_not_read(photos):
 def test_words_for_evaluation_are_classes_unless_all_others_are_splits(tmp_path, classes):
     scan = open_source(fill(tmp_path, *(f"{name}/1.jpg" for name in classes))).listing()
     assert scan.vocabulary == classes and not scan.given_splits
-
-
-@pytest.mark.parametrize("name", ["val", "valid", "dev", "eval", "Evaluation"])
-def test_all_words_for_validation_are_splits(tmp_path, name):
-    fill(tmp_path, "train/a/1", "train/b/2", f"{name}/a/3", f"{name}/b/4")
-    scan = open_source(str(tmp_path)).listing()
-    assert scan.vocabulary == ("a", "b") and scan.given_splits == ("train", "validation")

@@ -68,21 +68,10 @@ def test_a_zip_member_is_unpacked_no_further_than_it_claims(tmp_path):
     assert [len(source.read(item)) for item in source.listing().items] == [1000, 1000]
 
 
-@pytest.mark.parametrize(
-    ("method", "name"), [(zipfile.ZIP_LZMA, "lzma"), (zipfile.ZIP_BZIP2, "bzip2")]
-)
-def test_zip_members_whose_decoder_cannot_be_bounded_are_refused(tmp_path, method, name):
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_zip_members_whose_decoder_cannot_be_bounded_are_refused(tmp_path, method):
     found = problems(zip_of(tmp_path / "x.zip", method, bytes(9), 9))
-    assert all(f"packed by {name}; expected deflate or none" in why for why in found.values())
-
-
-def test_a_zip_whose_checksum_is_wrong_is_refused(tmp_path):
-    file = zip_of(tmp_path / "x.zip", zipfile.ZIP_STORED, b"12345678", 8)
-    file.write_bytes(file.read_bytes().replace(b"12345678", b"12345679", 1))
-    assert problems(file) == {
-        "a/1.jpg": "cannot be unpacked: Bad CRC-32 for file 'a/1.jpg'",
-        "b/2.jpg": "",
-    }
+    assert all(f"packed by method {method} of" in why for why in found.values())
 
 
 def masked(data):

@@ -74,11 +74,6 @@ def test_the_label_column_is_given_by_position_or_name(table, column):
     assert all((p == r[1]).all() for (_, p), r in zip(found.values(), rows, strict=True))
 
 
-def test_labels_may_be_words_without_a_header(table):
-    found = decoded(table([("a", np.eye(4)), ("b", np.eye(4))]))
-    assert {name for name, _ in found.values()} == {"a", "b"}
-
-
 def test_bad_rows_are_unreadable_items_named_by_line(table, tmp_path):
     spec = table(draw(4, 4, 4))
     with Path(spec).open("a") as file:
@@ -126,19 +121,6 @@ def test_a_column_that_numbers_the_rows_is_no_pixel(tmp_path, title, at):
         ("x", [1, 2, 3, 4]),
         ("y", [5, 6, 7, 8]),
     ]
-
-
-def test_a_csv_file_with_the_names_of_two_splits_is_refused(table, tmp_path):
-    table(draw(3, 4, 4), name="sign_mnist_train.csv")
-    both = table(draw(3, 4, 4), name="sign_mnist_test_and_train.csv")
-    expected = (
-        r"the file name 'sign_mnist_test_and_train.csv' contains test, train; expected one of "
-        r"train, validation and test at most\. Rename it"
-    )
-    with pytest.raises(ConfigError, match=expected):
-        open_source(str(tmp_path)).listing()
-    # A single table is not divided by its name.
-    assert open_source(both).listing().given_splits == ()
 
 
 def test_columns_named_split_and_group_are_recognised(tmp_path):
@@ -192,14 +174,3 @@ def test_a_byte_order_mark_belongs_to_no_cell(table, header, label_at):
     assert [label for label, _ in found.values()] == [str(label) for label, _ in rows]
     for one, other in zip(found.values(), expected.values(), strict=True):
         np.testing.assert_array_equal(one[1], other[1])
-
-
-@pytest.mark.parametrize("label_at", [0, 25])
-def test_a_header_of_numbers_and_one_name_is_found_above_labels_of_words(table, label_at):
-    """pandas writes such a header."""
-    rows = [("cat" if n % 2 else "dog", pixels) for n, (_, pixels) in enumerate(draw(10, 5, 5))]
-    titles = [*map(str, range(25))]
-    titles.insert(label_at, "label")
-    file = Path(table(rows, label_at=label_at))
-    file.write_text(",".join(titles) + "\n" + file.read_text())
-    assert open_source(str(file)).listing().counts() == {"cat": 5, "dog": 5}

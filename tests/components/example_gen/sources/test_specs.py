@@ -61,13 +61,6 @@ def test_a_path_that_cannot_be_one_is_an_error_of_the_configuration(tmp_path, sp
         open_source(absolute(spec, tmp_path))
 
 
-def test_links_stay_in_absolute_paths_except_before_two_dots(tmp_path):
-    (tmp_path / "real/inner").mkdir(parents=True)
-    (tmp_path / "link").symlink_to(tmp_path / "real/inner")
-    assert absolute("link/photos", tmp_path) == f"{tmp_path}/link/photos"
-    assert absolute("link/../photos", tmp_path) == f"{tmp_path}/real/photos"
-
-
 _KEYS = [
     *(hashlib.sha256(str(number).encode()).digest() for number in range(2_000)),
     *(bytes(KEY_BYTES), bytes(31) + b"\x01", b"\x01" + bytes(31), b"a" * 31 + b"\x00"),

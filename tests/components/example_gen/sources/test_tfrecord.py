@@ -49,20 +49,6 @@ def test_splits_come_from_the_names_of_shards(tmp_path, encode):
     assert held_out.counts() == {"a": 1, "b": 1}
 
 
-def test_the_layout_of_tfx_has_its_eval_split_in_validation(tmp_path, encode):
-    for name, count in (("Split-train", 4), ("Split-eval", 2)):
-        write(tmp_path / name / "data_tfrecord-00000-of-00001", records(encode, count))
-    scan = open_source(f"tfrecord:{tmp_path}").listing()
-    assert [i.split for i in scan.items] == ["validation"] * 2 + ["train"] * 4
-
-
-def test_a_folder_of_records_may_hold_more_files_of_other_kinds(tmp_path, encode):
-    write(tmp_path / "x.tfrecord", records(encode))
-    for name in ("features.json", "dataset_info.json"):
-        (tmp_path / name).write_text("{}")
-    assert len(open_source(str(tmp_path)).listing().items) == 6
-
-
 def test_files_without_a_split_beside_others_with_one_are_refused(tmp_path, encode):
     write(tmp_path / "train.tfrecord", records(encode))
     file = tmp_path / "holdout.tfrecord"

@@ -8,7 +8,6 @@ import pytest
 
 from imgpipe.components.example_gen.sources import Item, Scan, SourceOptions, open_source
 from imgpipe.components.example_gen.sources.validation import vet
-from imgpipe.components.splits import SplitRule
 from imgpipe.models.errors import ConfigError
 
 
@@ -29,22 +28,6 @@ def test_a_pattern_gives_the_groups_and_paths_that_do_not_match_are_noted(tmp_pa
     assert [item.group for item in found.items] == ["x"] * 3 + ["y"] * 3 + [None]
     assert found.groups() == 2
     assert [(n.kind, n.path) for n in found.notes] == [("no_group", "b/z.jpg")]
-
-
-@pytest.mark.parametrize(
-    ("paths", "noted"),
-    [
-        (("day1/cat/1", "day1/dog/2", "day2/cat/3", "day2/dog/4"), 4),
-        (("day1/cat/1", "day1/dog/2", "day2/cat/3", "day2/dog/4", "day2/5"), 0),
-        (("cat/mon/1", "cat/tue/2", "dog/mon/3", "dog/wed/4"), 0),
-        (("cat/1", "dog/2"), 0),
-    ],
-)
-def test_folders_that_several_classes_hold_are_noted(paths, noted):
-    found = vet(scan(*(Item(path, path.split("/")[0]) for path in paths)), SourceOptions())
-    assert kinds(found)["folder_in_several_classes"] == noted
-    for note in found.notes:
-        assert "as are cat, dog; if these are the classes, put them above" in note.detail
 
 
 def test_a_group_given_by_the_source_is_kept_despite_a_pattern():
@@ -113,16 +96,6 @@ def test_classes_that_differ_only_in_case_are_noted():
     assert note.detail.startswith("differs from the class 'Cat' only in case")
 
 
-def test_each_group_is_in_one_split_that_depends_on_the_seed():
-    one, two = SplitRule(validation=0.3), SplitRule(seed=1, validation=0.3)
-    places = {g: {one.assign(f"{g}{n}", None, g) for n in range(9)} for g in map(str, range(200))}
-    assert all(len(splits) == 1 for splits in places.values())
-    assert {"train", "validation", "test"} == set.union(*places.values())
-    assert sum(one.assign("", None, g) != two.assign("", None, g) for g in places) > 40
-    carve = SplitRule(validation=0.5, given=("train", "test"))
-    assert {carve.assign(str(n), "train", "g") for n in range(99)} < {"train", "validation"}
-
-
 def test_the_fingerprint_depends_on_the_groups(tmp_path):
     for path in ("a/1.x.jpg", "b/2.y.jpg"):
         (tmp_path / path).parent.mkdir()
@@ -130,13 +103,6 @@ def test_the_fingerprint_depends_on_the_groups(tmp_path):
     plain = open_source(str(tmp_path)).scan().fingerprint
     grouped = SourceOptions(group_pattern=r"\.(.)\.")
     assert open_source(str(tmp_path), grouped).scan().fingerprint != plain
-
-
-def test_options_are_written_as_json_and_read_back():
-    options = SourceOptions(classes=("a", "b"), group_pattern="(é)")
-    assert SourceOptions.from_json(options.to_json()) == options
-    assert SourceOptions().to_json() == "{}"
-    assert SourceOptions.from_json("") == SourceOptions()
 
 
 @pytest.mark.parametrize(
