@@ -61,13 +61,6 @@ def predict(
     label: Annotated[
         str | None, typer.Option(help="Version label instead of a number, such as stable.")
     ] = None,
-    crop: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LEFT,TOP,RIGHT,BOTTOM",
-            help="Region of each image, in pixels or as fractions from 0 to 1.",
-        ),
-    ] = None,
     top: Annotated[int, typer.Option(help="Number of labels shown for each image.")] = 5,
     timeout: Annotated[
         float | None, typer.Option(help=f"Seconds for each request. Default: {_TIMEOUT:g}.")
@@ -137,7 +130,7 @@ def predict(
             )
         with classifier, _progress(len(files), done) as progress:
             try:
-                classifier.classify_each(files, progress=progress, top=top, crop=crop)
+                classifier.classify_each(files, progress=progress, top=top)
             except NotFound:  # so says a server of a version that it is still loading
                 hint = _loading(classifier) if isinstance(classifier, Client) else ""
                 raise

@@ -1,7 +1,7 @@
 """A published model that is loaded into this process, for Python programs and `imgpipe predict`.
 
-It classifies as the client of a server does, so that crops, the order of the labels and the
-messages about bad images are the same with and without a server.
+It classifies as the client of a server does, so that the order of the labels and the messages about
+bad images are the same with and without a server.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.models.process import quick_imports
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.output import places
-from imgpipe.serving.client import Box, Classification, InvalidArgument, Prediction, ServingError
+from imgpipe.serving.client import Classification, InvalidArgument, Prediction, ServingError
 from imgpipe.serving.client.classifier import Classifier, Question
 from imgpipe.serving.client.images import Image
 from imgpipe.serving.server import status
@@ -86,21 +86,13 @@ class LoadedModel(Classifier):
         file = self.folder / "assets" / "vocabulary.txt"
         return tuple(file.read_text("utf-8").splitlines())
 
-    def predict(
-        self,
-        images: Image | Sequence[Image],
-        *,
-        top: int = 5,
-        crop: Box | str | Sequence[float] | None = None,
-    ) -> list[Classification]:
+    def predict(self, images: Image | Sequence[Image], *, top: int = 5) -> list[Classification]:
         """Classify images.
 
         Args:
-            images: One image or a sequence of them: paths, encoded bytes, open binary files, Pillow
-                images, or arrays of pixels, uint8 [height, width, 3] or [height, width].
+            images: One image or a sequence of them: paths, encoded bytes, Pillow images, or arrays
+                of pixels, uint8 [height, width, 3] or [height, width].
             top: Number of labels to return for each image.
-            crop: Only look at this part of each image: left, top, right and bottom in pixels or as
-                fractions from 0 to 1.
 
         Returns:
             One classification for each image, with ``label``, ``probability`` and ``top``.
@@ -111,7 +103,7 @@ class LoadedModel(Classifier):
             ServingError: The model is closed.
         """
         given: Sequence[Any] = [images] if _is_one(images) else images  # type: ignore[assignment]
-        return self.classify(given, top=top, crop=crop)
+        return self.classify(given, top=top)
 
     def _predict_images(self, images: Sequence[bytes], question: Question) -> Prediction:
         """Answer encoded images.

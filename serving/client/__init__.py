@@ -32,22 +32,20 @@ from imgpipe.serving.client.errors import (
     Unavailable,
     Unimplemented,
 )
-from imgpipe.serving.client.images import Box
-from imgpipe.serving.client.options import Tls
-from imgpipe.serving.client.results import (
+from imgpipe.serving.client.messages import (
     Classification,
     Metadata,
     Prediction,
     TensorSpec,
     VersionStatus,
 )
+from imgpipe.serving.client.options import Tls
 
 if TYPE_CHECKING:
     from imgpipe.serving.client.aio import AsyncClient
 
 __all__ = [
     "AsyncClient",
-    "Box",
     "Cancelled",
     "Classification",
     "Client",

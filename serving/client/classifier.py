@@ -16,13 +16,11 @@ import numpy as np
 
 from imgpipe.serving.client import images as image_files
 from imgpipe.serving.client.errors import InvalidArgument, ResourceExhausted
-from imgpipe.serving.client.images import CHUNK_BYTES, Box, Image
-from imgpipe.serving.client.messages import classifications
-from imgpipe.serving.client.results import Classification, Prediction
+from imgpipe.serving.client.images import CHUNK_BYTES, Image
+from imgpipe.serving.client.messages import Classification, Prediction, classifications
 
 AT_ONCE = 4
 """Chunks in flight at a time: enough for a server with a few cores, with little memory here."""
-_PNG_GROWTH = 8  # a cropped photograph as PNG is about this many times larger than as JPEG
 
 Answer = Classification | InvalidArgument
 """The result for one image of many: its classification or its error."""
@@ -38,20 +36,18 @@ class Question:
     top: int
     signature_name: str
     input_name: str
-    crop: Box | None
     timeout: float | None
     strict: bool
 
     def load(self, index: int, image: Image) -> _Loaded | InvalidArgument:
-        """Read one image and cut the crop out of it; return its error if it cannot be read.
+        """Read one image; return its error if it cannot be read.
 
         Raises:
             InvalidArgument: The image cannot be read, and ``strict`` is set.
         """
         name = image_files.name_of(image, index)
         try:
-            content = image_files.content_of(image)
-            return name, image_files.cropped(content, self.crop) if self.crop else content
+            return name, image_files.content_of(image)
         except InvalidArgument as error:
             named = InvalidArgument(f"{name}: {error}")
             if self.strict:
@@ -79,10 +75,10 @@ class Classifier(ABC):
         """Classify images; a bad image is an error.
 
         Args:
-            images: Encoded images as bytes, paths, open binary files, Pillow images, or arrays of
-                pixels (uint8, [height, width, 3] or [height, width]). They are read and sent in
-                chunks, a few at a time.
-            **options: ``top``, ``crop`` and the other options of ``classify_each``.
+            images: Encoded images as bytes, paths, Pillow images, or arrays of pixels (uint8,
+                [height, width, 3] or [height, width]). They are read and sent in chunks, a few at a
+                time.
+            **options: ``top`` and the other options of ``classify_each``.
 
         Returns:
             One classification per image, in the order of ``images``.
@@ -99,7 +95,6 @@ class Classifier(ABC):
         images: Sequence[Image],
         *,
         top: int = 5,
-        crop: Box | str | Sequence[float] | None = None,
         signature_name: str = "",
         input_name: str = "image_bytes",
         timeout: float | None = None,
@@ -112,8 +107,6 @@ class Classifier(ABC):
         Args:
             images: See ``classify``.
             top: Number of labels to return for each image.
-            crop: Only look at this part of each image: left, top, right and bottom in pixels, or as
-                fractions of the sides.
             signature_name: Name of a signature with an input of encoded images and the outputs
                 ``classes`` and ``probabilities``; empty for ``serving_default``.
             input_name: Name of that input.
@@ -133,8 +126,7 @@ class Classifier(ABC):
         for name, number in (("top", top), ("at_once", at_once)):
             if number < 1:
                 raise InvalidArgument(f"{name} must be 1 or more. Received: {number!r}.")
-        box = None if crop is None else Box.of(crop)
-        question = Question(top, signature_name, input_name, box, timeout, strict)
+        question = Question(top, signature_name, input_name, timeout, strict)
 
         def ask(chunk: tuple[int, list[Image]]) -> list[Answer]:
             answers = self._ask_chunk(*chunk, question)
@@ -142,7 +134,7 @@ class Classifier(ABC):
                 progress(chunk[0], answers)
             return answers
 
-        chunks = list(_chunks(images, _PNG_GROWTH if box else 1))
+        chunks = list(_chunks(images))
         if len(chunks) == 1:  # needs no threads
             return ask(chunks[0])
         pool = ThreadPoolExecutor(at_once, "imgpipe-client")
@@ -159,7 +151,7 @@ class Classifier(ABC):
         loaded = [question.load(index, image) for index, image in enumerate(images, start)]
         good = [entry for entry in loaded if not isinstance(entry, InvalidArgument)]
         received: list[Answer] = []
-        # Only now are the sizes of all crops known.
+        # Only now are the sizes of images known that were encoded here.
         for part in image_files.chunks([len(content) for _, content in good]):
             received += self._ask(good[part], question)
         in_order = iter(received)
@@ -190,7 +182,7 @@ class Classifier(ABC):
         return list(classifications(answer, len(loaded), question.top))
 
 
-def _chunks(images: Sequence[Image], growth: int) -> Iterator[tuple[int, list[Image]]]:
+def _chunks(images: Sequence[Image]) -> Iterator[tuple[int, list[Image]]]:
     """Yield the index of the first image and the images of each request, without reading files."""
     if isinstance(images, np.ndarray) and images.ndim == 4:
         images = list(images)
@@ -198,9 +190,6 @@ def _chunks(images: Sequence[Image], growth: int) -> Iterator[tuple[int, list[Im
         raise InvalidArgument(
             f"classify expects a list of images. Received a single {type(images).__name__}."
         )
-    sizes = [
-        image_files.size_of(image_files.check(image, index)) * growth
-        for index, image in enumerate(images)
-    ]
+    sizes = [image_files.size_of(image, index) for index, image in enumerate(images)]
     for part in image_files.chunks(sizes):
         yield part.start, list(images[part])

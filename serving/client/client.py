@@ -23,10 +23,9 @@ from imgpipe.serving.client.errors import (
     closed,
     from_rpc,
 )
-from imgpipe.serving.client.messages import Servable
+from imgpipe.serving.client.messages import Metadata, Prediction, Servable, VersionStatus
 from imgpipe.serving.client.options import ClientOptions
 from imgpipe.serving.client.protos import Method
-from imgpipe.serving.client.results import Metadata, Prediction, VersionStatus
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0  # while waiting for a model
 _LONGEST_TIMEOUT_S = 365 * 24 * 3600.0

@@ -1,6 +1,7 @@
-"""Conversion of Python values to requests and of replies to results, without a connection.
+"""Requests and results of the client, and their conversion to and from messages of protobuf.
 
-Requests equal those of the official stubs byte for byte.
+Results are frozen dataclasses with NumPy arrays. Requests equal those of the official stubs byte
+for byte.
 """
 
 from __future__ import annotations
@@ -12,8 +13,74 @@ from typing import Any
 import numpy as np
 
 from imgpipe.serving import tensors
-from imgpipe.serving.client import protos, results
+from imgpipe.serving.client import protos
 from imgpipe.serving.client.errors import InvalidArgument, ServingError
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Classification of one image."""
+
+    label: str
+    """The most probable class, or what the model says instead of one, as "unknown"."""
+    probability: float
+    """Probability of the most probable class."""
+    top: tuple[tuple[str, float], ...]
+    """Pairs of label and probability, most probable first."""
+    version: int
+    """Version of the model that answered."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Outputs of one Predict call."""
+
+    outputs: dict[str, np.ndarray]
+    model: str
+    version: int
+    signature_name: str
+    """The signature that ran; the server fills in the default name."""
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """State of one version on the server."""
+
+    version: int
+    state: str
+    """START, LOADING, AVAILABLE, UNLOADING or END."""
+    error_code: int
+    """Canonical gRPC status code; 0 is OK."""
+    error_message: str
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a signature."""
+
+    name: str
+    """Name of the tensor in the graph."""
+    dtype: str
+    shape: tuple[int | None, ...] | None
+    """None where the rank is unknown; an entry is None where that dimension is unknown."""
+
+
+@dataclass(frozen=True)
+class SignatureSpec:
+    """Inputs and outputs of one signature by their public names."""
+
+    inputs: dict[str, TensorSpec]
+    outputs: dict[str, TensorSpec]
+    method_name: str
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """The signatures of a model version."""
+
+    model: str
+    version: int
+    signatures: dict[str, SignatureSpec]
 
 
 @dataclass(frozen=True)
@@ -57,7 +124,7 @@ def predict_request(
     return request
 
 
-def prediction(response: Any) -> results.Prediction:
+def prediction(response: Any) -> Prediction:
     """Convert a PredictResponse.
 
     Raises:
@@ -70,12 +137,10 @@ def prediction(response: Any) -> results.Prediction:
         except tensors.TensorError as error:
             raise ServingError(f"The server's output {name!r} is malformed: {error}.") from error
     spec = response.model_spec
-    return results.Prediction(outputs, spec.name, spec.version.value, spec.signature_name)
+    return Prediction(outputs, spec.name, spec.version.value, spec.signature_name)
 
 
-def classifications(
-    answer: results.Prediction, count: int, top: int
-) -> list[results.Classification]:
+def classifications(answer: Prediction, count: int, top: int) -> list[Classification]:
     """Convert a prediction to one classification for each image.
 
     Args:
@@ -110,7 +175,7 @@ def classifications(
             # Other models may answer with the number of the class.
             if isinstance(said, str | bytes) and not (names == said).any():
                 label = _text(said)  # no class, as "unknown"
-        found.append(results.Classification(label, probability, pairs, answer.version))
+        found.append(Classification(label, probability, pairs, answer.version))
     return found
 
 
@@ -125,10 +190,10 @@ def status_request(servable: Servable) -> Any:
     return request
 
 
-def statuses(response: Any) -> list[results.VersionStatus]:
+def statuses(response: Any) -> list[VersionStatus]:
     """Convert a GetModelStatusResponse to its versions in the server's order, newest first."""
     return [
-        results.VersionStatus(
+        VersionStatus(
             item.version,
             protos.STATES.get(item.state, str(item.state)),
             item.status.error_code,
@@ -164,14 +229,14 @@ def metadata_request(servable: Servable) -> Any:
     return request
 
 
-def metadata(response: Any) -> results.Metadata:
+def metadata(response: Any) -> Metadata:
     """Convert a GetModelMetadataResponse."""
     packed = response.metadata["signature_def"].value
-    return results.Metadata(
+    return Metadata(
         response.model_spec.name,
         response.model_spec.version.value,
         {
-            name: results.SignatureSpec(
+            name: SignatureSpec(
                 {key: _tensor_spec(info) for key, info in signature.inputs.items()},
                 {key: _tensor_spec(info) for key, info in signature.outputs.items()},
                 signature.method_name,
@@ -181,9 +246,9 @@ def metadata(response: Any) -> results.Metadata:
     )
 
 
-def _tensor_spec(info: Any) -> results.TensorSpec:
+def _tensor_spec(info: Any) -> TensorSpec:
     shape = info.tensor_shape
     dims = tuple(None if dim.size < 0 else dim.size for dim in shape.dim)
-    return results.TensorSpec(
+    return TensorSpec(
         info.name, tensors.dtype_name(info.dtype), None if shape.unknown_rank else dims
     )

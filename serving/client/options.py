@@ -98,9 +98,6 @@ class ClientOptions:
             repeated when the server is UNAVAILABLE, or has CANCELLED it, which is how a Python gRPC
             server ends the calls that reach it while it stops.
         tls: Settings for encryption and for the client certificate; None for plain connections.
-        health_check: Whether to send calls only to servers that report over grpc.health.v1 that
-            they are ready. A server without that service counts as ready. Until a server is ready,
-            its state and its description of the model cannot be read either.
         headers: Headers of every call, sent as gRPC metadata: ``Authorization: Bearer …`` for a
             gateway, ``Host`` for KServe's ingress, which becomes the authority.
 
@@ -117,7 +114,6 @@ class ClientOptions:
     wait_for_ready: bool = False
     attempts: int = MAX_ATTEMPTS
     tls: Tls | None = None
-    health_check: bool = False
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -187,10 +183,4 @@ class ClientOptions:
             }
         # gRPC's default, pick_first, sends all requests to one of several servers; round_robin is
         # what https://github.com/tensorflow/serving/issues/662 recommends.
-        config: dict[str, Any] = {
-            "loadBalancingConfig": [{"round_robin": {}}],
-            "methodConfig": [method],
-        }
-        if self.health_check:
-            config["healthCheckConfig"] = {"serviceName": ""}  # the whole server
-        return config
+        return {"loadBalancingConfig": [{"round_robin": {}}], "methodConfig": [method]}

@@ -375,14 +375,6 @@ def test_predict_without_a_server_ends_with_exit_code_5(photos: Path):
     assert "127.0.0.1:9" in result.stderr
 
 
-def test_bad_crop_is_refused(photos: Path):
-    image = next(photos.rglob("*.png"))
-    for crop, expected in (("1,2,3", "LEFT,TOP,RIGHT,BOTTOM"), ("0,0,999,999", "extends beyond")):
-        result = imgpipe("predict", str(image), "--crop", crop)
-        assert result.returncode == 2
-        assert expected in result.stderr
-
-
 def test_doctor_checks_this_machine(tmp_path: Path):
     result = imgpipe("doctor", str(tmp_path))
     assert result.returncode == 0, result.stdout

@@ -142,9 +142,8 @@ def test_no_call_of_ten_thousand_fails_during_twenty_restarts(server: Server) ->
             finished.release()
 
     target = f"127.0.0.1:{server.port}"
-    options = {"wait_for_ready": True, "health_check": True}
     slowest_restart = 0.0
-    with Client(target, "half", DEADLINE_S, **options) as client:
+    with Client(target, "half", DEADLINE_S, wait_for_ready=True) as client:
         threads = [threading.Thread(target=call_on, args=(client,)) for _ in range(CALLERS)]
         for thread in threads:
             thread.start()

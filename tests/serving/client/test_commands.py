@@ -92,18 +92,6 @@ def test_the_json_output_has_a_row_for_every_file(folder, images):
         assert len(row["top"]) == 3
 
 
-def test_a_crop_changes_the_answer(folder, images):
-    file = folder / "a ö" / "00.jpg"
-    answers = [
-        json.loads(imgpipe("predict", file, "--server", images, "--json", *more).stdout)[0]
-        for more in ((), ("--crop", "0,0,0.5,0.5"))
-    ]
-    assert len({answer["probability"] for answer in answers}) == 2
-    result = imgpipe("predict", file, "--server", images, "--crop", "0,0,50,50")
-    assert result.returncode == 2
-    assert "The crop 0,0,50,50 extends beyond the image (20 x 24 pixels)" in result.stderr
-
-
 def test_sigint_ends_the_command_without_waiting_for_the_server(folder, scripted):
     asked, over = threading.Event(), threading.Event()
 
@@ -144,23 +132,3 @@ def test_refusals_are_reported_in_the_words_of_the_server(folder, images):
         result = imgpipe("predict", file, "--server", images, *more)
         assert result.returncode in (1, 2), result.stderr
         assert words in result.stderr
-
-
-def test_the_error_says_why_the_model_failed_to_load(folder, push, warm_up, tmp_path):
-    import numpy as np
-
-    from imgpipe.serving.server import ModelServer
-    from imgpipe.serving.server.settings import Settings
-
-    base = tmp_path / "base"
-    warm_up(push("unservable", base, 3), {"x": np.zeros((1, 4), np.float32)})
-    with ModelServer("m", base, Settings(port=0, max_load_retries=0)) as server:
-        file = folder / "a ö" / "00.jpg"
-        result = None
-        for _ in range(200):
-            result = imgpipe("predict", file, "--server", server.target, "--model", "m")
-            if "still loading" not in result.stderr:
-                break
-            time.sleep(0.1)
-    assert result.returncode == 2
-    assert "Latest(m). Version 3 failed to load: Could not find variable" in result.stderr

@@ -8,12 +8,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
+from tensorflow_serving.apis import predict_pb2
 
 from imgpipe.serving.client import messages, protos
 from imgpipe.serving.client.errors import InvalidArgument, ServingError
-from imgpipe.serving.client.messages import Servable
-from imgpipe.serving.client.results import Prediction
+from imgpipe.serving.client.messages import Prediction, Servable
 
 
 def official(version, inputs, signature_name, output_filter) -> bytes:
@@ -49,20 +48,6 @@ def test_predict_requests_equal_those_of_the_official_stubs(
     )
 
 
-def test_status_and_metadata_requests_equal_the_official_ones():
-    status = get_model_status_pb2.GetModelStatusRequest()
-    status.model_spec.name = "m"
-    status.model_spec.version.value = 3
-    assert (
-        messages.status_request(Servable("m", 3)).SerializeToString() == status.SerializeToString()
-    )
-    metadata = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-    metadata.model_spec.name = "m"
-    assert (
-        messages.metadata_request(Servable("m")).SerializeToString() == metadata.SerializeToString()
-    )
-
-
 @pytest.mark.parametrize("as_content", [False, True])
 def test_replies_are_read_in_both_encodings(as_content):
     array = np.float32([[1.5, -2.0], [np.inf, 0.0]])
@@ -88,11 +73,6 @@ def test_a_malformed_output_raises_a_serving_error():
     reply.outputs["y"].dtype = 99
     with pytest.raises(ServingError, match="output 'y' is malformed: dtype 99"):
         messages.prediction(reply)
-
-
-def test_the_error_names_the_invalid_input():
-    with pytest.raises(InvalidArgument, match="Input 'x': The rows of a list differ"):
-        messages.predict_request(Servable("m"), {"x": [[1.0], [1.0, 2.0]]})
 
 
 def test_classifications_are_sorted_and_limited_to_top():
@@ -143,20 +123,3 @@ def test_a_label_that_is_no_class_is_kept(labels, expected):
 def test_outputs_that_are_not_classifications_are_refused(outputs):
     with pytest.raises(InvalidArgument, match="expected"):
         messages.classifications(Prediction(outputs, "m", 1, "serving_default"), 1, 5)
-
-
-def test_a_reload_request_equals_the_official_one():
-    from google.protobuf import text_format
-    from tensorflow_serving.apis import model_management_pb2
-
-    config = """
-    model_config_list { config {
-      name: "m" base_path: "/models/m" model_platform: "tensorflow"
-      model_version_policy { specific { versions: 1 versions: 2 } }
-      version_labels { key: "stable" value: 1 } version_labels { key: "canary" value: 2 }
-    } }
-    """
-    reload = model_management_pb2.ReloadConfigRequest()
-    text_format.Parse(config, reload.config)
-    ours = messages.reload_request(config).SerializeToString(deterministic=True)
-    assert ours == reload.SerializeToString(deterministic=True)
