@@ -48,7 +48,7 @@ class Asker:
 
         from imgpipe.models import feature_names as names
         from imgpipe.serving import tensors
-        from imgpipe.serving.server.monitoring.request_log import RequestLog
+        from imgpipe.serving.server.request_log import RequestLog
         from imgpipe.serving.server.settings import Settings
 
         log = RequestLog(

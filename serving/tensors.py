@@ -25,19 +25,9 @@ MAX_CONTENT_BYTES = (1 << 31) - 1
 MAX_RANK = 32
 """Largest number of dimensions of a tensor. TensorFlow crashes on arrays of strings with more."""
 
-MAX_FILL_BYTES = 64 << 20
-"""Largest tensor in bytes whose last value may stand for all values that follow. Of larger tensors
-all values must be sent, so that a message of a few bytes cannot ask for gigabytes."""
-
-MAX_FILL_STRINGS = 1024
-"""The same limit for tensors of strings, because each string may be an image that is decoded."""
-
-MAX_FILL_ROWS = 4096
-"""The same limit for rows with two dimensions or more, because a row of a few bytes may be an image
-that a model enlarges."""
-
-_STRINGS = str | bytes | bytearray | memoryview
-"""What one string of a tensor may be given as."""
+MAX_FILL = 1024
+"""Largest number of elements of which the last value may stand for all that follow. Of larger
+tensors all values must be sent, so that a message of a few bytes cannot ask for gigabytes."""
 
 
 class TensorError(ValueError):
@@ -53,8 +43,7 @@ class DType:
         name: Name of the type in messages of TensorFlow.
         numpy: The same type in NumPy.
         field: Field of a TensorProto with the typed values.
-        view: Type of the values in ``field`` if they are bit patterns (half, bfloat16) or pairs
-            (complex); otherwise empty.
+        view: Type of the values in ``field`` if they are bit patterns; otherwise empty.
     """
 
     number: int
@@ -62,12 +51,6 @@ class DType:
     numpy: np.dtype
     field: str
     view: str = ""
-
-
-def _bfloat16() -> np.dtype:
-    import ml_dtypes  # imported here, because a client rarely has a bfloat16 tensor
-
-    return np.dtype(ml_dtypes.bfloat16)
 
 
 _DTYPES = (
@@ -78,28 +61,22 @@ _DTYPES = (
     DType(5, "int16", np.dtype(np.int16), "int_val"),
     DType(6, "int8", np.dtype(np.int8), "int_val"),
     DType(7, "string", np.dtype(object), "string_val"),
-    DType(8, "complex64", np.dtype(np.complex64), "scomplex_val", "float32"),
     DType(9, "int64", np.dtype(np.int64), "int64_val"),
     DType(10, "bool", np.dtype(np.bool_), "bool_val"),
     DType(17, "uint16", np.dtype(np.uint16), "int_val"),
-    DType(18, "complex128", np.dtype(np.complex128), "dcomplex_val", "float64"),
     DType(19, "half", np.dtype(np.float16), "half_val", "uint16"),
     DType(22, "uint32", np.dtype(np.uint32), "uint32_val"),
     DType(23, "uint64", np.dtype(np.uint64), "uint64_val"),
 )
 _BY_NUMBER = {dtype.number: dtype for dtype in _DTYPES}
 _BY_NUMPY = {dtype.numpy: dtype for dtype in _DTYPES}
-_BFLOAT16 = 14
 STRING = 7
-_TYPED_ONLY = frozenset({STRING, 8, 10, 17, 18})
-"""Strings, complex64, bool, uint16 and complex128, which ``tf.make_tensor_proto`` writes as typed
-fields for tensors of any size."""
+_TYPED_ONLY = frozenset({STRING, 10, 17})
+"""Strings, bool and uint16, which ``tf.make_tensor_proto`` writes as typed fields at any size."""
 
 
 def dtype_of(number: int) -> DType | None:
     """Return the data type with this number; None for types whose values cannot be sent."""
-    if number == _BFLOAT16:
-        return DType(_BFLOAT16, "bfloat16", _bfloat16(), "half_val", "uint16")
     return _BY_NUMBER.get(number)
 
 
@@ -111,8 +88,6 @@ def dtype_name(number: int) -> str:
 
 def _dtype_of_array(array: np.ndarray) -> DType:
     dtype = _BY_NUMPY.get(array.dtype.newbyteorder("="))
-    if dtype is None and array.dtype.name == "bfloat16":
-        dtype = dtype_of(_BFLOAT16)
     if dtype is None:
         raise TensorError(
             f"An array of dtype {array.dtype} has no TensorFlow type. Expected numbers, booleans, "
@@ -150,7 +125,7 @@ def as_array(value: Any) -> np.ndarray:
         array = np.asarray(value)
         return _strings(array) if array.dtype.kind in "SUO" else array
     if _holds_strings(value):
-        return _strings(np.array(_as_bytes(value), dtype=object))
+        return _strings(np.array(value, dtype=object))
     try:
         array = np.array(value)
     except ValueError as error:
@@ -164,31 +139,17 @@ def as_array(value: Any) -> np.ndarray:
 
 
 def _holds_strings(value: Any) -> bool:
-    while isinstance(value, Sequence) and not isinstance(value, _STRINGS):
-        if not value:
-            return False
+    while isinstance(value, Sequence) and value and not isinstance(value, str | bytes):
         value = value[0]
-    return isinstance(value, _STRINGS)
-
-
-def _as_bytes(value: Any) -> Any:
-    """Return nested lists with bytes for buffers, which numpy would take for lists of numbers."""
-    if isinstance(value, bytearray | memoryview):
-        return bytes(value)
-    if isinstance(value, Sequence) and not isinstance(value, _STRINGS):
-        return [_as_bytes(item) for item in value]
-    return value
+    return isinstance(value, str | bytes)
 
 
 def _strings(array: np.ndarray) -> np.ndarray:
     result = np.empty(array.shape, dtype=object)
     flat = result.reshape(-1)
     for index, item in enumerate(array.reshape(-1)):
-        if isinstance(item, str):
-            flat[index] = item.encode()
-        elif isinstance(item, bytes | bytearray | memoryview):
-            flat[index] = bytes(item)
-        else:
+        flat[index] = item.encode() if isinstance(item, str) else item
+        if not isinstance(item, str | bytes):
             raise TensorError(
                 f"A tensor of strings holds bytes or str only. Received: {type(item).__name__}."
             )
@@ -196,6 +157,7 @@ def _strings(array: np.ndarray) -> np.ndarray:
 
 
 def _begin(proto: Any, array: np.ndarray, dtype: DType) -> None:
+    """Write the dtype and the shape."""
     proto.dtype = dtype.number
     proto.tensor_shape.SetInParent()
     for size in array.shape:
@@ -204,10 +166,6 @@ def _begin(proto: Any, array: np.ndarray, dtype: DType) -> None:
 
 def fill_typed(proto: Any, array: np.ndarray) -> None:
     """Write an array into an empty TensorProto as typed fields, as TensorFlow Serving answers.
-
-    Args:
-        proto: The TensorProto, which receives the dtype and the shape of the array.
-        array: An array of any shape.
 
     Raises:
         TensorError: TensorFlow has no type for the dtype of the array.
@@ -262,11 +220,12 @@ def to_array(proto: Any) -> np.ndarray:
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
     if len(shape) > MAX_RANK:
         raise TensorError(f"{len(shape)} dimensions were sent, at most {MAX_RANK} are allowed")
-    if any(size < 0 for size in shape):
-        raise TensorError(f"the shape {list(shape)} is not one of a tensor")
     count = math.prod(shape)
     # The product of the other sizes must fit into an address: numpy ignores only those that are 0.
-    if not count and math.prod(filter(None, shape)) > sys.maxsize // dtype.numpy.itemsize:
+    most = math.prod(filter(None, shape))
+    if any(size < 0 for size in shape) or (
+        not count and most > sys.maxsize // dtype.numpy.itemsize
+    ):
         raise TensorError(f"the shape {list(shape)} is not one of a tensor")
     if proto.tensor_content:
         if dtype.number == STRING:
@@ -286,35 +245,22 @@ def _from_content(content: bytes, dtype: DType, shape: tuple[int, ...], count: i
 
 
 def _from_typed(proto: Any, dtype: DType, shape: tuple[int, ...], count: int) -> np.ndarray:
-    values = getattr(proto, dtype.field)
-    width = 2 if dtype.numpy.kind == "c" else 1  # a complex number is sent as two values
-    have = len(values) // width
-    item = dtype.numpy.itemsize
-    most = MAX_FILL_STRINGS if dtype.number == STRING else MAX_FILL_BYTES // item
-    # Beyond the limits, a tensor may be four times as large as the values that were sent.
-    many_rows = len(shape) > 2 and shape[0] > MAX_FILL_ROWS
-    if count > 4 * have and (count > most or many_rows):
-        limit = f"{MAX_FILL_ROWS:,} rows" if many_rows else f"{most:,} values"
+    values = getattr(proto, dtype.field)[:count]
+    if count > max(len(values), MAX_FILL):
         raise TensorError(
-            f"shape {list(shape)} needs {count} values, the message holds {have}; of a tensor of "
-            f"more than {limit}, send all values"
+            f"shape {list(shape)} needs {count} values, the message holds {len(values)}; of a "
+            f"tensor of more than {MAX_FILL:,} values, send all"
         )
     if dtype.number == STRING:
-        return _fill_strings(values[:count], shape, count)
-    try:
-        flat = np.array(values[: count * width], dtype=dtype.view or dtype.numpy)
-    except (OverflowError, ValueError) as error:
-        raise TensorError(f"a value does not fit into {dtype.name}: {error}") from error
-    if dtype.view:
-        flat = flat.view(dtype.numpy)
-    if len(flat) < count:
-        last = flat[-1:] if len(flat) else np.zeros(1, dtype=dtype.numpy)
-        flat = np.concatenate([flat, np.repeat(last, count - len(flat))])
-    return flat.reshape(shape)
-
-
-def _fill_strings(values: Sequence[bytes], shape: tuple[int, ...], count: int) -> np.ndarray:
-    flat = np.empty(count, dtype=object)
-    flat[: len(values)] = values
-    flat[len(values) :] = values[-1] if values else b""
+        flat = np.empty(count, dtype=object)
+        flat[: len(values)] = values
+    else:
+        flat = np.zeros(count, dtype=dtype.numpy)
+        try:
+            sent = np.array(values, dtype=dtype.view or dtype.numpy)
+        except (OverflowError, ValueError) as error:
+            raise TensorError(f"a value does not fit into {dtype.name}: {error}") from error
+        flat[: len(values)] = sent.view(dtype.numpy)
+    empty = b"" if dtype.number == STRING else 0
+    flat[len(values) :] = flat[len(values) - 1] if values else empty
     return flat.reshape(shape)

@@ -113,7 +113,7 @@ def test_the_reference_describes_all_exit_codes_json_fields_and_metrics(site: Pa
     from imgpipe.models import errors
     from imgpipe.pipeline.published.exports import NotEqual
     from imgpipe.pipeline.records import FORMATS
-    from imgpipe.serving.server.monitoring.metrics import Metrics
+    from imgpipe.serving.server.metrics import Metrics
 
     codes = (site / "reference" / "exit-codes.html").read_text("utf-8")
     classes = (errors.ImgpipeError, errors.ConfigError, errors.DataRefused, errors.ResourceError)

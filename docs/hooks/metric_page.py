@@ -15,7 +15,7 @@ those of TensorFlow Serving, with its labels and units.
 
 def metrics() -> str:
     """Return the page of all metrics."""
-    from imgpipe.serving.server.monitoring.metrics import Metrics
+    from imgpipe.serving.server.metrics import Metrics
 
     rows = []
     for metric in Metrics(lambda _: True).registry._collector_to_names:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.command_line import options, output_files
-
-if TYPE_CHECKING:
-    from imgpipe.serving.server.state_lines import StateLines
 
 app = typer.Typer()
 
@@ -130,22 +127,20 @@ def serve(
         request_log_sampling_rate=_USUAL_SHARE if log_share is None else log_share,
         request_log_images=log_images,
     )
-    with _state_lines(json_file) as lines:
-        raise typer.Exit(run(settings, lines, "imgpipe serve"))
+    with _opened(json_file) as write:
+        raise typer.Exit(run(settings, write, "imgpipe serve"))
 
 
 @contextlib.contextmanager
-def _state_lines(json_file: str | None) -> Iterator[StateLines | None]:
-    """Open the file of ``--json``."""
+def _opened(json_file: str | None) -> Iterator[Callable[[str], object] | None]:
+    """Yield the function that writes to the file of ``--json``; None without it."""
     if json_file is None:
         yield None
         return
     import sys
 
-    from imgpipe.serving.server.state_lines import StateLines
-
     if json_file == output_files.STANDARD_OUTPUT:
-        yield StateLines(sys.stdout.write)
+        yield sys.stdout.write
         return
     try:
         # With a buffer of one line, since other programs read the file while the server runs.
@@ -153,4 +148,4 @@ def _state_lines(json_file: str | None) -> Iterator[StateLines | None]:
     except OSError as error:
         raise ResourceError(f"cannot write --json {json_file}: {error.strerror}.") from None
     with file:
-        yield StateLines(file.write)
+        yield file.write

@@ -21,8 +21,7 @@ from imgpipe.pipeline.output import places
 from imgpipe.serving.client import Classification, InvalidArgument, Prediction, ServingError
 from imgpipe.serving.client.classifier import Classifier, Question
 from imgpipe.serving.client.images import Image
-from imgpipe.serving.server import status
-from imgpipe.serving.server.requests import limits
+from imgpipe.serving.server import limits, status
 from imgpipe.serving.server.served import Served
 from imgpipe.serving.server.settings import DEFAULT_MAX_PIXELS
 

@@ -1,6 +1,6 @@
 """All models of a server: access to loaded versions, and changes of the configuration.
 
-Every request uses ``acquire`` (see ``requests.predict``). The config file, its polling and
+Every request uses ``acquire`` (see ``predict``). The config file, its polling and
 HandleReloadConfigRequest use ``reload``.
 """
 
@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from imgpipe.serving.server.requests.predict import Handle, Spec
+from imgpipe.serving.server import model_configs as configs
+from imgpipe.serving.server.manager import ModelManager, not_found
+from imgpipe.serving.server.model_configs import ModelConfig
+from imgpipe.serving.server.predict import Handle, Spec
 from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import Code, StatusError, code_name, invalid
-from imgpipe.serving.server.versions import config as configs
-from imgpipe.serving.server.versions.config import ModelConfig
-from imgpipe.serving.server.versions.manager import ModelManager, not_found
-from imgpipe.serving.server.versions.version import Loader, VersionState
+from imgpipe.serving.server.version import Loader, VersionState
 
 _STOP_LOADING_S = 5.0
 """Time in seconds to wait for an unfinished load; a longer load ends by itself."""

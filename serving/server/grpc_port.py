@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import re
 import socket
 import threading
@@ -36,22 +35,10 @@ _SHARE = 0.25
 """Fraction of the open files of the process that connections may use."""
 _ANSWER_S = 10.0
 """Timeout for calls into the event loop, which answers at once."""
-_SOCKET_PATH_BYTES = 107
-"""Longest path of a Unix socket on Linux."""
 _CLEANING_S = 5.0
 """Time for the shutdown of the port after the grace period."""
-_MAX_INT32 = (1 << 31) - 1
-HEALTH_SERVICES = frozenset(
-    [
-        "",
-        "PredictionService",
-        "ModelService",
-        "tensorflow.serving.PredictionService",
-        "tensorflow.serving.ModelService",
-    ]
-)
-"""Service names in health requests: the whole server, the short names that TensorFlow Serving uses,
-and the full names."""
+HEALTH_SERVICES = frozenset(["", "PredictionService", "ModelService"])
+"""Names in health requests: the whole server, and those that TensorFlow Serving uses."""
 T = TypeVar("T")
 
 
@@ -184,7 +171,9 @@ class GrpcPort:
 def _busy(target: str) -> ResourceError:
     """Return the error for an address, with the cause, which gRPC does not tell."""
     if target.startswith("unix:"):
-        return ResourceError(f"cannot listen on {target}. Choose another path for the socket.")
+        return ResourceError(
+            f"cannot listen on {target}. Expected: at most 107 bytes, in a folder that exists."
+        )
     host, _, port = target.rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     cause = OSError(errno.EADDRINUSE, "")
@@ -199,36 +188,26 @@ def _free_socket(path: Path) -> None:
     """Remove a Unix socket of another server, which is taken over as by TensorFlow Serving.
 
     Raises:
-        ResourceError: The server cannot listen on the path, which gRPC does not explain.
+        ResourceError: There is something else at the path, or it cannot be removed.
     """
-    problem = ""
     try:
-        if len(os.fsencode(path)) > _SOCKET_PATH_BYTES:
-            problem = f"the path is longer than {_SOCKET_PATH_BYTES} bytes. Choose a shorter one."
-        elif not path.parent.is_dir():
-            problem = f"the folder {path.parent} does not exist. Create it, or choose another path."
-        elif path.exists() and not path.is_socket():
-            problem = "this is a file, not a socket. Choose another path."
-        else:
-            path.unlink(missing_ok=True)
+        if path.exists() and not path.is_socket():
+            raise ResourceError(f"cannot listen on unix:{path}: this is not a socket.")
+        path.unlink(missing_ok=True)
     except OSError as error:
-        problem = f"{error.strerror}. Check the permissions, or choose another path."
-    if problem:
-        raise ResourceError(f"cannot listen on unix:{path}: {problem}")
+        raise ResourceError(f"cannot listen on unix:{path}: {error.strerror}.") from error
 
 
 def _channel_arguments(text: str) -> list[tuple[str, int | str]]:
     pairs: list[tuple[str, int | str]] = []
     for part in filter(None, text.split(",")):
         name, equals, value = part.partition("=")
-        # gRPC takes an argument as a number or as text, depending on its type in Python.
-        is_number = re.fullmatch(r"-?[0-9]+", value)
-        if not equals or not name or (is_number and abs(int(value)) > _MAX_INT32):
+        if not equals or not name:
             raise ConfigError(
-                "--grpc_channel_arguments is name=value,name=value, where a number has 32 bits. "
-                f"Received: {part!r}."
+                f"--grpc_channel_arguments is name=value,name=value. Received: {part!r}."
             )
-        pairs.append((name, int(value) if is_number else value))
+        # gRPC takes an argument as a number or as text, depending on its type in Python.
+        pairs.append((name, int(value) if re.fullmatch(r"-?[0-9]{1,9}", value) else value))
     return pairs
 
 

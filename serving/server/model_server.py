@@ -1,11 +1,14 @@
 """``imgpipe-model-server``, the embedded server as a program.
 
-It runs a ``ModelServer`` until SIGTERM, and then lets running requests finish.
+It runs a ``ModelServer`` until SIGTERM, and then lets running requests finish. Programs that start
+it can read its states as JSON lines.
 """
 
 from __future__ import annotations
 
+import datetime
 import gc
+import json
 import logging
 import os
 import queue
@@ -13,30 +16,79 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.serving.server import ports
-from imgpipe.serving.server.monitoring import native_messages
 from imgpipe.serving.server.settings import Settings, parse
 
 if TYPE_CHECKING:
     from imgpipe.serving.server.server import ModelServer
-    from imgpipe.serving.server.state_lines import StateLines
 
+SCHEMA = 1
 _POLL_S = 0.05
 """Seconds between two checks of the main thread for a signal."""
 _log = logging.getLogger(__name__)
 
 
-def _run_until_signalled(
-    server: ModelServer, drain_seconds: float, lines: StateLines | None
-) -> bool:
+class StateLines:
+    """Writes one JSON object a line for each change of a server.
+
+    The first line says where the server listens, one line follows whenever a version has entered
+    another state, and the last line says that the server has stopped.
+
+    Args:
+        write: Writes a line, which ends in a line feed; None writes nothing. After it raised
+            OSError, no further line is written, and the server goes on.
+    """
+
+    def __init__(self, write: Callable[[str], object] | None) -> None:
+        self._write = write
+        self._known: dict[tuple[str, int], tuple[str, str]] = {}
+
+    def listening(self, server: ModelServer) -> None:
+        """Write the addresses of a server that has started."""
+        rest = server.rest_target if server.rest_port > 0 else None
+        self._line(
+            "listening",
+            grpc=server.target if server.port else None,
+            rest=rest,
+            page=f"{rest}/" if rest and server.shows_page else None,
+            models={config.name: str(config.base_path) for config in server.core.configs.values()},
+        )
+
+    def write_changes(self, server: ModelServer) -> None:
+        """Write the versions whose state has changed since the last call."""
+        for name, model in sorted(server.core.models.items()):
+            for line in model.states():
+                version, state = line.version, (line.state.name, line.message)
+                if self._known.get((name, version)) != state:
+                    self._known[name, version] = state
+                    told = {"state": state[0], "error": state[1] or None}
+                    self._line("version", model=name, version=version, **told)
+
+    def stopped(self, finished: bool) -> None:
+        """Write that the server has stopped, and whether all requests had finished."""
+        self._line("stopped", finished=finished)
+
+    def _line(self, event: str, **fields: Any) -> None:
+        if self._write is None:
+            return
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        line = {"schema": SCHEMA, "time": now.replace("+00:00", "Z"), "event": event, **fields}
+        try:
+            self._write(json.dumps(line) + "\n")
+        except OSError as error:
+            self._write = None
+            _log.error("the states of the server are no longer written: %s", error.strerror)
+
+
+def _run_until_signalled(server: ModelServer, drain_seconds: float, lines: StateLines) -> bool:
     """Serve until SIGTERM or SIGINT; return whether all requests have finished then.
 
     Otherwise threads of TensorFlow still run, and an ordinary exit would wait for them (see
-    ``leave``). A second signal ends the wait at once.
+    ``_leave``). A second signal ends the wait at once.
     """
     # A SimpleQueue, because its ``put`` is reentrant and so may be called in a signal handler.
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -45,17 +97,18 @@ def _run_until_signalled(
     finished: list[bool] = []
     try:
         server.start()
-        if lines:
-            lines.listening(server)
+        lines.listening(server)
         # The main thread never waits without a timeout: Python runs the handler of a signal only
         # when that thread is awake, and a signal just before the wait would not wake it.
         loaded = False
         while signals.empty():
             if not loaded and not server.core.starting():
                 loaded = True
-                _spare_collector()
-            if lines:
-                lines.write_changes(server)
+                # A request with many lists starts several garbage collections, and each of them
+                # stopped all threads for a second while it visited the objects of TensorFlow.
+                gc.collect()
+                gc.freeze()
+            lines.write_changes(server)
             time.sleep(_POLL_S)
         signals.get()
         _log.info(
@@ -72,22 +125,11 @@ def _run_until_signalled(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if lines:
-        lines.stopped(finished == [True])
+    lines.stopped(finished == [True])
     return finished == [True]
 
 
-def _spare_collector() -> None:
-    """Exclude the objects of TensorFlow and of the first models from Python's garbage collection.
-
-    A request with many lists starts several collections, and each of them stopped all threads for
-    a second while it visited the objects of TensorFlow.
-    """
-    gc.collect()
-    gc.freeze()
-
-
-def leave(finished: bool) -> int:
+def _leave(finished: bool) -> int:
     """Return the exit code 0; exit at once, without waiting for threads, if requests were cut off.
 
     Args:
@@ -102,14 +144,43 @@ def leave(finished: bool) -> int:
     return 0
 
 
+def _import_tensorflow() -> None:
+    """Import TensorFlow without the messages that its libraries write at every log level.
+
+    The libraries write some messages while they are loaded. CUDA writes an error when TensorFlow
+    first lists the GPUs of a machine that has none, so the GPUs are listed here as well.
+
+    The garbage collector is off meanwhile and never visits the objects that the import creates.
+    """
+    if "tensorflow" in sys.modules:
+        return
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    gc.disable()
+    try:
+        import tensorflow as tf
+
+        tf.config.list_physical_devices("GPU")
+    finally:
+        gc.freeze()
+        gc.enable()
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+
+
 def run(
-    settings: Settings, lines: StateLines | None = None, program: str = "imgpipe-model-server"
+    settings: Settings,
+    write_states: Callable[[str], object] | None = None,
+    program: str = "imgpipe-model-server",
 ) -> int:
     """Serve until a signal arrives.
 
     Args:
         settings: The settings of the server.
-        lines: Where the states of the server are written, None for nowhere.
+        write_states: Writes a line of ``StateLines``; None for nowhere.
         program: Name of the program, for messages.
 
     Returns:
@@ -118,15 +189,18 @@ def run(
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", stream=sys.stderr
     )
-    native_messages.limit()
+    # Clients could fill the log with messages of the native libraries about invalid requests.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     logging.getLogger("tensorflow").setLevel(logging.WARNING)
     ports.raise_limit()
     try:
-        native_messages.import_tensorflow()  # takes seconds: after the flags
+        _import_tensorflow()  # takes seconds: after the flags
         from imgpipe.serving.server.server import ModelServer
 
         server = ModelServer(settings=settings)
-        return leave(_run_until_signalled(server, settings.drain_seconds, lines))
+        lines = StateLines(write_states)
+        return _leave(_run_until_signalled(server, settings.drain_seconds, lines))
     except ImgpipeError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return error.exit_code

@@ -125,11 +125,6 @@ class SessionRuntime:
             message = error.object.decode("utf-8", "replace")
             raise status.invalid(status.tidy(message)) from error
 
-    @property
-    def prepared(self) -> int:
-        """Number of combinations of inputs and outputs that are kept prepared."""
-        return len(self._callables)
-
     def _callable(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Any:
         with self._lock:
             if (feeds, fetches) in self._callables:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imgpipe.serving import tensors
-from imgpipe.serving.server.signature_names import DEFAULT_SIGNATURE
+from imgpipe.serving.server.storage import DEFAULT_SIGNATURE
 
 if TYPE_CHECKING:
     from imgpipe.serving.server.runtime import Runtime

@@ -11,19 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgpipe.models.errors import ConfigError, ImgpipeError
+from imgpipe.serving.server import model_configs as configs
+from imgpipe.serving.server.calls import Calls, SheddingPool
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.grpc_port import GrpcPort, Health
-from imgpipe.serving.server.monitoring.metrics import Metrics
-from imgpipe.serving.server.monitoring.request_log import RequestLog
-from imgpipe.serving.server.requests.calls import Calls
-from imgpipe.serving.server.requests.pool import SheddingPool
+from imgpipe.serving.server.metrics import Metrics
+from imgpipe.serving.server.model_configs import ModelConfig
+from imgpipe.serving.server.ports import grpc_credentials, server_context
+from imgpipe.serving.server.request_log import RequestLog
 from imgpipe.serving.server.runtime import Runtime, SessionRuntime, available_cores
 from imgpipe.serving.server.services import Services, handlers
 from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import StatusError
-from imgpipe.serving.server.tls import grpc_credentials, server_context
-from imgpipe.serving.server.versions import config as configs
-from imgpipe.serving.server.versions.config import ModelConfig
 
 if TYPE_CHECKING:
     from starlette.routing import Route

@@ -1,6 +1,6 @@
 """The gRPC services: conversion of messages, deadlines, and errors as status codes.
 
-``core`` and ``requests.predict`` execute the requests; this module only converts the messages.
+``core`` and ``predict`` execute the requests; this module only converts the messages.
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ from tensorflow_serving.apis import (
 )
 
 from imgpipe.serving import tensors
+from imgpipe.serving.server import model_configs as configs
 from imgpipe.serving.server import status
+from imgpipe.serving.server.calls import Call, Calls, Refused, SheddingPool
 from imgpipe.serving.server.core import Core
-from imgpipe.serving.server.monitoring.request_log import RequestLog
-from imgpipe.serving.server.requests.calls import Call, Calls
-from imgpipe.serving.server.requests.pool import Refused, SheddingPool
-from imgpipe.serving.server.requests.predict import Handle, Prediction, Spec
+from imgpipe.serving.server.predict import Handle, Prediction, Spec
+from imgpipe.serving.server.request_log import RequestLog
 from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import Code, StatusError, invalid
-from imgpipe.serving.server.versions import config as configs
-from imgpipe.serving.server.versions.version import VersionState
+from imgpipe.serving.server.version import VersionState
 
 # The value of a grpc.StatusCode is a pair of its number and its text.
 _GRPC_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
@@ -40,9 +39,8 @@ _RELOAD_WAIT_S = 600.0
 class Services:
     """The methods of PredictionService and ModelService.
 
-    Each method takes a request message and its call, and returns the response message. The call
-    receives the model, the version and the number of rows for the metrics. Every method raises a
-    ``StatusError`` if the request does not fit the model, or if the model fails.
+    Each takes a request message and its call, which receives for the metrics what ran, and returns
+    the response message.
     """
 
     def __init__(self, core: Core, log: RequestLog, settings: Settings) -> None:
@@ -145,9 +143,6 @@ def status_message(states: Sequence[VersionState]) -> Any:
     return response
 
 
-Work = Callable[[Any, Call], Any]
-
-
 def handlers(services: Services, calls: Calls, pool: SheddingPool) -> list[Any]:
     """Return the gRPC handlers of both services.
 
@@ -156,39 +151,39 @@ def handlers(services: Services, calls: Calls, pool: SheddingPool) -> list[Any]:
         calls: Counts the calls of Predict.
         pool: The threads that do the work; the handlers themselves are coroutines.
     """
-    unobserved = Calls()
-    methods: dict[str, dict[str, tuple[Any, Work, Calls]]] = {
-        "PredictionService": {
-            "Predict": (predict_pb2.PredictRequest, services.predict, calls),
-            "GetModelMetadata": (
-                get_model_metadata_pb2.GetModelMetadataRequest,
-                services.metadata,
-                unobserved,
-            ),
-        },
-        "ModelService": {
-            "GetModelStatus": (
-                get_model_status_pb2.GetModelStatusRequest,
-                services.status,
-                unobserved,
-            ),
-            "HandleReloadConfigRequest": (
-                model_management_pb2.ReloadConfigRequest,
-                services.reload,
-                unobserved,
-            ),
-        },
+    uncounted = Calls()
+    prediction = {
+        "Predict": (predict_pb2.PredictRequest, services.predict, calls),
+        "GetModelMetadata": (
+            get_model_metadata_pb2.GetModelMetadataRequest,
+            services.metadata,
+            uncounted,
+        ),
+    }
+    model = {
+        "GetModelStatus": (
+            get_model_status_pb2.GetModelStatusRequest,
+            services.status,
+            uncounted,
+        ),
+        "HandleReloadConfigRequest": (
+            model_management_pb2.ReloadConfigRequest,
+            services.reload,
+            uncounted,
+        ),
     }
     return [
         grpc.method_handlers_generic_handler(
             f"tensorflow.serving.{service}",
-            {name: _handler(name, *method, pool) for name, method in of_service.items()},
+            {name: _handler(*method, pool) for name, method in methods.items()},
         )
-        for service, of_service in methods.items()
+        for service, methods in (("PredictionService", prediction), ("ModelService", model))
     ]
 
 
-def _handler(name: str, message: Any, work: Work, calls: Calls, pool: SheddingPool) -> Any:
+def _handler(
+    message: Any, work: Callable[[Any, Call], Any], calls: Calls, pool: SheddingPool
+) -> Any:
     """Return the gRPC handler of one method.
 
     It takes and returns bytes for two reasons: malformed messages become INVALID_ARGUMENT, where
@@ -207,9 +202,9 @@ def _handler(name: str, message: Any, work: Work, calls: Calls, pool: SheddingPo
         waiting = True
         left = context.time_remaining()
         deadline = None if left is None else time.monotonic() + left
-        call = Call(name, "GRPC", context.peer(), len(data), deadline, lambda: waiting)
+        call = Call("GRPC", deadline, lambda: waiting)
         try:
-            return await pool.run(lambda: calls.run(call, lambda call: run(data, call)), len(data))
+            return await pool.run(lambda: calls.run(call, lambda: run(data, call)), len(data))
         except StatusError as failure:
             if isinstance(failure, Refused):
                 calls.refuse(call, failure)

@@ -19,6 +19,9 @@ from typing import Any
 
 from imgpipe.serving.server.status import Code, StatusError
 
+DEFAULT_SIGNATURE = "serving_default"
+IMAGE_INPUT = "image_bytes"
+"""Name of the input, and of the feature, for encoded images in the models of imgpipe."""
 MANIFEST = "manifest.json"
 DIGEST = "assets.extra/model_digest.json"
 """JSON file of a version of imgpipe, with ``unknown_below`` and ``top_k`` of its signatures."""

@@ -146,7 +146,7 @@ def _quarantine(file: Path) -> object:
 
 def _model_config(file: Path) -> object:
     """Read a model configuration of TensorFlow Serving."""
-    from imgpipe.serving.server.versions.config import read_models
+    from imgpipe.serving.server.model_configs import read_models
 
     return len(read_models(file))
 

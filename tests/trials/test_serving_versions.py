@@ -20,7 +20,7 @@ from tensorflow_serving.apis import predict_pb2
 
 from imgpipe.serving.server import ModelServer, storage
 from imgpipe.serving.server.status import StatusError
-from imgpipe.serving.server.versions.version import State
+from imgpipe.serving.server.version import State
 from tests.serving.conftest import write_half_plus_two
 from tests.serving.quick import quick
 

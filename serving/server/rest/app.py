@@ -28,12 +28,11 @@ from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 
 from imgpipe.serving import tensors
 from imgpipe.serving.server import services, status
+from imgpipe.serving.server.calls import Call, Calls, SheddingPool
 from imgpipe.serving.server.core import Core
-from imgpipe.serving.server.monitoring.metrics import Metrics
-from imgpipe.serving.server.monitoring.request_log import RequestLog
-from imgpipe.serving.server.requests.calls import Call, Calls
-from imgpipe.serving.server.requests.pool import SheddingPool
-from imgpipe.serving.server.requests.predict import Handle, Spec
+from imgpipe.serving.server.metrics import Metrics
+from imgpipe.serving.server.predict import Handle, Spec
+from imgpipe.serving.server.request_log import RequestLog
 from imgpipe.serving.server.rest import json_tensors
 from imgpipe.serving.server.rest.requests import (
     Bodies,
@@ -42,9 +41,9 @@ from imgpipe.serving.server.rest.requests import (
     refusal,
 )
 from imgpipe.serving.server.settings import Settings
-from imgpipe.serving.server.signature_names import DEFAULT_SIGNATURE
 from imgpipe.serving.server.status import Code, StatusError, invalid
-from imgpipe.serving.server.versions.version import VersionState
+from imgpipe.serving.server.storage import DEFAULT_SIGNATURE
+from imgpipe.serving.server.version import VersionState
 
 METRICS = "/monitoring/prometheus/metrics"
 """Path of the metrics, which is the default path of TensorFlow Serving."""
@@ -64,15 +63,7 @@ _FOREIGN = (
 
 
 class RestApi:
-    """Answers everything under ``/v1/``, and 404 to the rest.
-
-    Args:
-        core: The models.
-        calls: Observes the requests to predict.
-        log: The request log.
-        pool: The threads of the requests.
-        metrics: What Prometheus reads.
-        settings: The settings of the server.
+    """Answers everything under ``/v1/`` with the parts of the server, and 404 to the rest.
 
     Attributes:
         bodies: Reads the bodies of requests.
@@ -111,13 +102,14 @@ class RestApi:
         async def metrics(request: Request) -> Response:
             return Response(self._metrics.page(), media_type="text/plain")
 
-        own = [
-            Route("/v1/health/live", live),
-            Route("/v1/health/ready", ready),
-            Route("/v1/server/models", models),
-            Route(METRICS, metrics),
-        ]
-        return Starlette(routes=[*own, *pages, Mount("/", self)])
+        own = {
+            "/v1/health/live": live,
+            "/v1/health/ready": ready,
+            "/v1/server/models": models,
+            METRICS: metrics,
+        }
+        routes = [Route(path, answer) for path, answer in own.items()]
+        return Starlette(routes=[*routes, *pages, Mount("/", self)])
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """ASGI."""
@@ -137,9 +129,7 @@ class RestApi:
                 return self._describe(spec, action)
         except StatusError as error:
             return refusal(error)
-        peer = ":".join(map(str, request.client)) if request.client else "unix"
-        deadline = time.monotonic() + self._timeout
-        call = Call("Predict", "REST", peer, deadline=deadline, model=spec.name)
+        call = Call("REST", time.monotonic() + self._timeout, model=spec.name)
         return await self.bodies.answer(
             request,
             lambda body: self._run(request, call, spec, body),
@@ -184,11 +174,12 @@ class RestApi:
                 pass
             waiting = False
 
-        call.is_active, call.request_bytes = lambda: waiting, len(body)
+        call.is_active = lambda: waiting
         watcher = asyncio.create_task(watch())
         try:
-            work = lambda: self._calls.run(call, lambda _: self._predict(call, spec, body))  # noqa: E731
-            text = await self._pool.run(work)
+            text = await self._pool.run(
+                lambda: self._calls.run(call, lambda: self._predict(call, spec, body))
+            )
         finally:
             waiting = False
             watcher.cancel()

@@ -40,17 +40,13 @@ the requests between them would wait for all."""
 
 @dataclass(frozen=True)
 class PredictBody:
-    """The body of a request.
-
-    Attributes:
-        signature_name: Name of the signature, which may be empty.
-        by_row: Whether the values come in rows, as the answer does.
-        value: The rows or the columns.
-    """
+    """The body of a request."""
 
     signature_name: str
     by_row: bool
+    """Whether the values come in rows, as the answer does."""
     value: Any
+    """The rows or the columns."""
 
 
 def parse(data: bytes) -> PredictBody:
@@ -126,11 +122,11 @@ def _columns(body: PredictBody, names: list[str]) -> dict[str, Any]:
 
 def _has_names(value: Any) -> bool:
     """Return whether a value is an object of values by the names of inputs."""
-    return isinstance(value, dict) and not (value.keys() == {_B64} and _is_text(value[_B64]))
+    return isinstance(value, dict) and not _is_b64(value)
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+def _is_b64(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {_B64} and isinstance(value[_B64], str)
 
 
 def _array(name: str, value: Any, dtype: DType) -> np.ndarray:
@@ -150,10 +146,8 @@ def _array(name: str, value: Any, dtype: DType) -> np.ndarray:
             f"and depth. Received: {', '.join(others) or 'too many dimensions'}."
         )
     try:
-        # numpy has no direct way from objects to bfloat16.
-        wide = found.astype(np.float64) if float in allowed else found
         with np.errstate(over="ignore"):  # numbers that are too large become infinite
-            array = wide.astype(dtype.numpy)
+            array = found.astype(dtype.numpy)
     except OverflowError:
         array = None
     if array is None or (float in allowed and not np.isfinite(array).all()):
@@ -162,9 +156,9 @@ def _array(name: str, value: Any, dtype: DType) -> np.ndarray:
 
 
 def _bytes(name: str, item: Any) -> bytes:
-    if _is_text(item):
-        return bytes(item, "utf-8")
-    if isinstance(item, dict) and item.keys() == {_B64} and _is_text(item[_B64]):
+    if isinstance(item, str):
+        return item.encode()
+    if _is_b64(item):
         # Either alphabet, with or without padding, as TensorFlow Serving takes it.
         plain = "".join(item[_B64].split()).translate(str.maketrans("-_", "+/")).rstrip("=")
         try:
@@ -215,8 +209,6 @@ def _plain(name: str, value: np.ndarray) -> Any:
     """Return an output as orjson takes it."""
     if value.dtype.kind == "O":
         return _texts(value.tolist(), name.endswith(_BYTES_SUFFIX))
-    if value.dtype.name == "bfloat16":
-        value = value.astype(np.float32)
     return np.asarray(value, order="C") if value.ndim else value[()]
 
 

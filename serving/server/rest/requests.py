@@ -19,9 +19,6 @@ from imgpipe.serving.server.status import Code, StatusError
 MAX_BODY_BYTES = 32 << 20
 _BODIES_AT_ONCE = 4
 """Number of bodies of the largest allowed size that fit into memory at once."""
-_SMALL = 64 << 10
-"""Largest size in bytes of a body that does not count towards the memory of all bodies, so that it
-is read while large ones fill the memory. The limit of connections bounds them."""
 _DISCARD_S = 1.0
 """Seconds in which the rest of a refused body is still read. A client that still sends when the
 connection ends never sees the answer (RFC 9112, section 9.6)."""
@@ -147,7 +144,7 @@ class Bodies:
         except StatusError as caught:
             error = caught
         finally:
-            self._held -= _counted(len(body or b""))
+            self._held -= len(body or b"")
         answer = refusal(error)
         if body is None:
             refused(error)
@@ -165,18 +162,16 @@ class Bodies:
         held = 0
         try:
             _check_size(size)
-            size = 0
             async for part in request.stream():
-                size += len(part)
-                _check_size(size)
-                more = _counted(size) - held
-                if self._held + more > _BODIES_AT_ONCE * MAX_BODY_BYTES:
+                held += len(part)
+                self._held += len(part)
+                _check_size(held)
+                if self._held > _BODIES_AT_ONCE * MAX_BODY_BYTES:
                     raise StatusError(
                         Code.RESOURCE_EXHAUSTED,
                         "The server is overloaded: large requests fill its memory. Try again "
                         "later, or use another server.",
                     )
-                self._held, held = self._held + more, held + more
                 parts.append(part)
             return b"".join(parts)
         except BaseException:
@@ -188,10 +183,6 @@ def _check_size(size: int) -> None:
     if size > MAX_BODY_BYTES:
         most = MAX_BODY_BYTES >> 20
         raise too_large(f"is larger than {most} MiB. Send fewer rows at once, or use gRPC.")
-
-
-def _counted(size: int) -> int:
-    return size if size > _SMALL else 0
 
 
 async def _discard(request: Request) -> None:

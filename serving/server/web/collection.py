@@ -21,12 +21,12 @@ from starlette.routing import Route
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.atomic_write import writing
 from imgpipe.serving.image_header import sniff
+from imgpipe.serving.server.calls import SheddingPool
 from imgpipe.serving.server.core import Core
-from imgpipe.serving.server.requests.pool import SheddingPool
-from imgpipe.serving.server.requests.predict import Spec
+from imgpipe.serving.server.predict import Spec
 from imgpipe.serving.server.rest.requests import Bodies, is_foreign, json_response
-from imgpipe.serving.server.signature_names import DEFAULT_SIGNATURE
 from imgpipe.serving.server.status import Code, StatusError, invalid
+from imgpipe.serving.server.storage import DEFAULT_SIGNATURE
 
 PATH = "/web/corrections"
 MAX_IMAGES, MAX_BYTES = 10_000, 2 << 30
@@ -82,10 +82,7 @@ class Collection:
         """
         classes = self._classes(spec, data)
         if label not in classes:
-            raise invalid(
-                f"{label[:80]!r} is not a class of the model. Expected one of: "
-                f"{', '.join(classes[:10])}{', …' if len(classes) > 10 else ''}."
-            )
+            raise invalid(f"{label[:80]!r} is not a class of the model.")
         if not _is_folder_name(label):
             raise invalid(f"The class {label[:80]!r} cannot be the name of a folder.")
         name = hashlib.sha256(data).hexdigest() + _SUFFIXES.get(sniff(data), ".jpg")
@@ -131,7 +128,7 @@ class Collection:
 def _is_folder_name(name: str) -> bool:
     """Return whether a class is one plain, visible name in every file system."""
     size = len(name.encode("utf-8", "replace"))
-    # These characters are not allowed in names of files on Windows.
+    # Windows allows none of these characters.
     plain = name.isprintable() and not set(name) & set('/\\:*?"<>|')
     return plain and 0 < size <= _MAX_NAME_BYTES and not name.startswith(".")
 

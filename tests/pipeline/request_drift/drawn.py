@@ -18,7 +18,7 @@ from imgpipe.components.storage import integrity, manifest, records
 from imgpipe.models import feature_names as names
 from imgpipe.pipeline.request_drift import images as measuring
 from imgpipe.serving import tensors
-from imgpipe.serving.server.monitoring.request_log import RequestLog
+from imgpipe.serving.server.request_log import RequestLog
 from imgpipe.serving.server.settings import Settings
 from tests.images import encoded
 

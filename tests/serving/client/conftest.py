@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -87,68 +84,3 @@ def scripted() -> Iterator[Callable[..., tuple[str, Scripted]]]:
     yield start
     for server in servers:
         server.stop(0).wait()
-
-
-@dataclass(frozen=True)
-class Certificates:
-    """Paths of PEM files.
-
-    ``ca`` is a certificate authority. ``server`` and ``client`` are pairs of a certificate, which
-    this authority issued, and its key. ``stranger`` is the certificate of another authority.
-    """
-
-    ca: Path
-    server: tuple[Path, Path]
-    client: tuple[Path, Path]
-    stranger: Path
-
-
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """Create the certificates anew, because a private key in the repository is not secret."""
-    folder = tmp_path_factory.mktemp("certificates")
-    ca = _issue(folder, "ca", None)
-    stranger = _issue(folder, "stranger", None)
-    return Certificates(
-        ca[0], _issue(folder, "server", ca), _issue(folder, "client", ca), stranger[0]
-    )
-
-
-def _issue(folder: Path, name: str, issuer: Sequence[Path] | None) -> tuple[Path, Path]:
-    """Write a certificate and its key; it is self-signed if ``issuer`` is None."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    signer, signed_by = key, subject
-    if issuer is not None:
-        authority = x509.load_pem_x509_certificate(issuer[0].read_bytes())
-        signer = serialization.load_pem_private_key(issuer[1].read_bytes(), None)
-        signed_by = authority.subject
-    now = datetime.datetime.now(datetime.UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(signed_by)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-    )
-    certificate = builder.sign(signer, hashes.SHA256())
-    paths = folder / f"{name}.pem", folder / f"{name}.key"
-    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return paths

@@ -14,9 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from imgpipe.serving.client import Client, ServingError, Unavailable
+from imgpipe.serving.client import Client, Unavailable
 from imgpipe.serving.server import model_server
-from imgpipe.serving.server.settings import parse
 
 
 def launch(*flags: str) -> subprocess.Popen:
@@ -73,7 +72,7 @@ def test_bad_flags_are_refused(given, words, capsys):
     [
         ("--model_name=", "needs a model"),
         ("--model_base_path=gs://bucket/m", "a folder on this machine"),
-        (f"--grpc_channel_arguments=a=1,b={1 << 31}", "has 32 bits. Received: 'b=2147483648'"),
+        ("--grpc_channel_arguments=a=1,b", "is name=value,name=value. Received: 'b'"),
         ("--model_config_file=some.config", "Error parsing text-format tensorflow.serving.Model"),
         ("--model_base_path=some.config", "is a folder. Received a file"),
     ],
@@ -85,14 +84,6 @@ def test_bad_values_are_refused(flag, words, tmp_path, capsys, monkeypatch):
     assert words in capsys.readouterr().err
 
 
-def test_the_flags_are_those_of_tensorflow_model_server_with_its_defaults():
-    plain = parse(["--model_base_path=/m"])
-    assert (plain.port, plain.max_load_retries, plain.load_retry_seconds) == (8500, 5, 60)
-    assert plain.file_system_poll_wait_seconds == 1 and not plain.enable_reload_config_rpc
-    given = parse(["--model_base_path=/m", "--web_page", "--rest_api_port", "-1", "--host=::"])
-    assert (given.web_page, given.rest_api_port, given.host) == (True, -1, "::")
-
-
 def test_a_port_in_use_ends_with_exit_code_5(tmp_path, capsys):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -100,15 +91,6 @@ def test_a_port_in_use_ends_with_exit_code_5(tmp_path, capsys):
         port = taken.getsockname()[1]
         assert model_server.main([f"--model_base_path={tmp_path}", f"--port={port}"]) == 5
     assert f"cannot listen on 127.0.0.1:{port}: the port is taken" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("port", [0, 8500])
-def test_the_address_of_another_machine_is_refused(tmp_path, capsys, port):
-    given = [f"--model_base_path={tmp_path}", "--host=192.0.2.1", f"--port={port}"]
-    assert model_server.main(given) == 5
-    told = capsys.readouterr().err
-    assert f"imgpipe-model-server: cannot listen on 192.0.2.1:{port}: the host is not" in told
-    assert "Choose another --host." in told
 
 
 def test_sigterm_lets_running_requests_finish(program):
@@ -127,13 +109,6 @@ def test_sigterm_lets_running_requests_finish(program):
 
 
 @pytest.mark.slow
-def test_sigterm_while_loading_ends_with_exit_code_0(program):
-    process, _ = program
-    process.terminate()
-    assert process.wait(30) == 0
-
-
-@pytest.mark.slow
 def test_a_second_signal_ends_the_drain(program):
     process, target = program
     with Client(target, "half", timeout=100) as client, ThreadPoolExecutor(1) as pool:
@@ -147,33 +122,3 @@ def test_a_second_signal_ends_the_drain(program):
         assert process.wait(10) == 0
         with pytest.raises(Unavailable, match="No model server is available"):
             running.result()
-
-
-@pytest.mark.slow
-def test_after_kill_9_requests_fail_clearly_and_a_new_server_takes_over(program, tmp_path):
-    process, target = program
-    with Client(target, "half", timeout=30) as client, ThreadPoolExecutor(4) as pool:
-        client.wait_until_available(60)
-        running = [
-            pool.submit(client.predict, {"seconds": np.float32(2.7)}, "slow") for _ in range(4)
-        ]
-        time.sleep(0.4)
-        process.kill()
-        process.wait(30)
-        for future in running:
-            with pytest.raises(Unavailable, match="No model server is available at"):
-                future.result()
-        again = launch(
-            f"--port={target.rsplit(':', 1)[1]}",
-            "--model_name=half",
-            f"--model_base_path={tmp_path / 'base'}",
-        )
-        try:
-            assert client.wait_until_available(60) == 1
-            assert client.predict({"x": np.float32([2])}).outputs["y"].tolist() == [3.0]
-        finally:
-            again.terminate()
-            _, log = again.communicate(timeout=30)
-        assert again.returncode == 0, log
-        with pytest.raises(ServingError, match="No model server is available"):
-            client.status()

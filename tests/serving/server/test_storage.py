@@ -66,12 +66,6 @@ def test_only_folders_named_by_an_integer_are_versions(tmp_path):
     assert set(list_versions(tmp_path)) == {1, 7, -3}
 
 
-def test_of_two_folders_with_the_same_number_the_last_name_is_used(tmp_path):
-    for name in ("1", "001"):
-        write(tmp_path / name, "saved_model.pb")
-    assert storage.versions(tmp_path)[1].name == "1"
-
-
 def test_an_entry_that_cannot_be_read_does_not_hide_the_other_versions(tmp_path):
     write(tmp_path / "1", *WHOLE)
     (tmp_path / "2").symlink_to("2")  # its file type is an OSError: too many symbolic links
@@ -79,11 +73,6 @@ def test_an_entry_that_cannot_be_read_does_not_hide_the_other_versions(tmp_path)
     found = list_versions(tmp_path)
     assert sorted(found) == [1, 2]
     assert not found[1].missing and found[2].missing == "saved_model.pb is not there"
-
-
-def test_a_missing_base_path_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/nope"):
-        list_versions(tmp_path / "nope")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import tensorflow as tf
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
-    get_model_status_pb2,
     model_management_pb2,
     model_service_pb2_grpc,
     predict_pb2,
@@ -202,32 +201,6 @@ def test_refused_metadata(stub, fields, model, code, words):
     request.model_spec.name = model
     found, message = refusal(stub.GetModelMetadata, request)
     assert found is code and words in message
-
-
-@pytest.mark.parametrize(
-    ("model", "version", "code", "words"),
-    [
-        ("half", 7, Code.NOT_FOUND, "Could not find version 7 of model half"),
-        ("cat", None, Code.NOT_FOUND, "Could not find any versions of model cat"),
-        (None, None, Code.INVALID_ARGUMENT, "has no name"),
-    ],
-)
-def test_refused_status(models_stub, model, version, code, words):
-    request = get_model_status_pb2.GetModelStatusRequest()
-    if model:
-        request.model_spec.name = model
-    if version:
-        request.model_spec.version.value = version
-    found, message = refusal(models_stub.GetModelStatus, request)
-    assert found is code and words in message
-
-
-def test_status_of_one_version(models_stub):
-    request = get_model_status_pb2.GetModelStatusRequest()
-    request.model_spec.name = "half"
-    request.model_spec.version.value = 123
-    (line,) = models_stub.GetModelStatus(request, timeout=20).model_version_status
-    assert (line.version, line.state, line.status.error_code) == (123, 30, 0)
 
 
 def test_reload_is_refused_unless_enabled(models_stub):

@@ -13,11 +13,8 @@ from typing import Any
 import pytest
 
 from imgpipe.serving.server import ModelServer
-from imgpipe.serving.server.versions.config import ModelConfig
-from tests.serving.client.conftest import certificates
+from imgpipe.serving.server.model_configs import ModelConfig
 from tests.serving.quick import quick
-
-__all__ = ["certificates"]
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from imgpipe.serving.server.monitoring.metrics import Metrics
 from imgpipe.serving.server.rest.app import METRICS
 
 PREFIX = ":tensorflow:serving:"
@@ -51,16 +49,3 @@ def test_the_page_counts_requests_and_loads(rest):
     assert limits[:2] == ["10.0", "18.0"] and limits[-1] == "+Inf" and len(limits) == 34
     families = {family.name: family.type for family in text_string_to_metric_families(page)}
     assert families[f"{PREFIX}request_latency"] == "histogram"
-
-
-def test_failed_loads_are_counted(tmp_path):
-    metrics = Metrics(lambda name: True)
-
-    def broken(directory):
-        raise OSError("no disk")
-
-    for _ in range(2):
-        with pytest.raises(OSError, match="no disk"):
-            metrics.counted(broken)(tmp_path)
-    (line,) = [name for name in values(metrics.page().decode()) if "load_attempt_count" in name]
-    assert line.endswith('status="fail"}') and values(metrics.page().decode())[line] == 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import socket
-import ssl
 import threading
 import time
 
@@ -118,15 +117,6 @@ def test_upgrade_headers_are_ignored(rest):
     assert answer.count(b"[3.0]") == 2 and answer.count(b"[4.0]") == 1
 
 
-def test_chunked_and_pipelined_requests_are_answered(rest):
-    chunks = b"4\r\n" + b'{"in' + b"\r\n" + b"f\r\n" + b'stances": [1]} ' + b"\r\n0\r\n\r\n"
-    one = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks
-    last = HEAD + b"Connection: close\r\nContent-Length: 18\r\n\r\n" + b'{"instances": [2]}'
-    answer = talk(rest.port, one + last)
-    assert answer.count(b"HTTP/1.1 200") == 2
-    assert b"[2.5]" in answer and b"[3.0]" in answer
-
-
 def test_answers_on_one_connection_are_not_delayed(rest):
     """Each answer would take 40 ms if its head were held back for its body."""
     connection = http.client.HTTPConnection("127.0.0.1", rest.port, timeout=10)
@@ -196,53 +186,9 @@ def test_stop_finishes_running_requests_and_refuses_new_ones(serve, eventually):
         again.bind(("127.0.0.1", server.port))
 
 
-def test_stop_does_not_wait_longer_than_the_grace_period(serve, eventually):
-    server = serve()
-    server.predict({"signature_name": "slow", "inputs": 0})
-    failures: list = []
-
-    def long() -> None:
-        try:
-            failures.append(server.predict({"signature_name": "slow", "inputs": 5}).status)
-        except (OSError, http.client.HTTPException) as error:
-            failures.append(error)
-
-    running = threading.Thread(target=long)
-    running.start()
-    eventually(lambda: server.server._rest.running == 1)
-    assert server.server.stop(0.3) is False
-    running.join()
-    assert len(failures) == 1 and failures != [200]
-
-
 def test_the_error_names_a_port_in_use(serve, tmp_path):
     server = serve()
     other = ModelServer("m", tmp_path, quick(rest_api_port=server.port))
     with pytest.raises(ResourceError, match=rf":{server.port}: the port is taken.* another port"):
         other.start()
     other.stop(0)
-
-
-@pytest.mark.parametrize("verify", [False, True], ids=["TLS", "mTLS"])
-def test_tls_and_mutual_tls_work_as_for_grpc(serve, certificates, verify):
-    certificate, key = map(str, certificates.server)
-    ca = str(certificates.ca)
-    server = serve(
-        ssl_key_file=key, ssl_certificate_file=certificate, ssl_client_ca_file=ca if verify else ""
-    )
-    assert server.server.rest_target.startswith("https://127.0.0.1:")
-    context = ssl.create_default_context(cafile=ca)
-
-    def status() -> int:
-        connection = http.client.HTTPSConnection("localhost", server.port, context=context)
-        connection.request("GET", "/v1/models/half")
-        answer = connection.getresponse()
-        connection.close()
-        return answer.status
-
-    if verify:
-        with pytest.raises(OSError):  # noqa: PT011 - a reset connection or an alert of TLS
-            status()
-    context.load_cert_chain(*certificates.client)
-    assert status() == 200
-    assert talk(server.port, HEAD + b"\r\n")[:4] != b"HTTP"

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import base64
-import concurrent.futures
 import json
-import time
-from collections import Counter
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.rest import requests
-from tests.serving.quick import quick
 from tests.serving.test_image_header import png_bomb
-
-from .conftest import Rest
 
 TEXT = {"Content-Type": "text/plain"}
 
@@ -128,7 +121,6 @@ def test_bodies_beyond_the_limits_are_refused(rest, monkeypatch):
     monkeypatch.setattr(requests, "_BODIES_AT_ONCE", 0)
     answer = rest.predict(many)
     assert answer.status == 429 and "large requests fill its memory" in answer.error()
-    assert rest.predict({"instances": [1]}).status == 200  # a small body does not count
     assert rest.server._api.bodies._held == 0
 
 
@@ -162,58 +154,14 @@ def test_the_graph_stops_at_the_time_limit(serve, eventually):
     eventually(lambda: server.predict(body).status == 200)
 
 
-def test_rest_shares_the_queue_of_grpc_and_descriptions_need_no_thread(serve):
-    server = serve(grpc_max_threads=1, max_queued_requests=4)
-    body = {"signature_name": "slow", "inputs": 0.25}
-    server.predict(body)
-    with concurrent.futures.ThreadPoolExecutor(20) as pool:
-        found = [pool.submit(server.predict, body) for _ in range(20)]
-        time.sleep(0.1)
-        for path in ("health/ready", "models/half", "models/half/metadata"):
-            assert server.get(f"/v1/{path}").status == 200
-        assert not all(future.done() for future in found)
-        answers = [future.result() for future in found]
-    codes = Counter(answer.status for answer in answers)
-    assert set(codes) == {200, 429} and 5 <= codes[200] <= 8
-    refused = next(answer for answer in answers if answer.status == 429)
-    assert "overloaded" in refused.error()
-
-
-def test_the_status_follows_the_versions(serve, push, tmp_path, eventually):
-    rest = serve()
-    push("half_plus_three", tmp_path / "half", 4)
-
-    def states():
-        found = rest.get("/v1/models/half").json()["model_version_status"]
-        return [(line["version"], line["state"]) for line in found]
-
-    eventually(lambda: states() == [("4", "AVAILABLE"), ("3", "END")])
-    assert rest.get("/v1/models/half/metadata").json()["model_spec"]["version"] == "4"
-
-
-def test_health_follows_the_models(rest, tmp_path):
-    for what in ("live", "ready"):
-        answer = rest.get(f"/v1/health/{what}")
-        assert (answer.status, answer.json()) == (200, {what: True})
-    with ModelServer("m", tmp_path / "nothing", quick(rest_api_port=-1)) as server:
-        empty = Rest(server)
-        assert empty.get("/v1/health/live").status == 200
-        answer = empty.get("/v1/health/ready")
-        assert (answer.status, answer.json()) == (503, {"ready": False})
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        json.dumps({"instances": [{"a" * 1_000_000: 1}]}),
-        json.dumps({"signature_name": "a" * 1_000_000, "instances": [1]}),
+def test_refusals_are_short_and_counted(rest, caplog):
+    for body in (
+        json.dumps({"signature_name": "ü" * 1_000_000, "instances": [1]}),
         '{"signature_name": "\\ud800", "instances": [1]}',
-    ],
-)
-def test_refusals_are_short_and_counted(rest, caplog, body):
-    assert len(rest.predict(body).body) < 1200
-    assert (rest.calls[-1].status, rest.calls[-1].model) == ("INVALID_ARGUMENT", "half")
-    assert "Traceback" not in caplog.text
+    ):
+        assert len(rest.predict(body).body) < 1200
+        assert (rest.calls[-1].status, rest.calls[-1].model) == ("INVALID_ARGUMENT", "half")
+        assert "Traceback" not in caplog.text
 
 
 def test_rest_requests_are_in_the_request_log(serve, tmp_path):

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from imgpipe.serving.image_header import pixels
-from imgpipe.serving.server.signature_names import IMAGE_INPUT
 from imgpipe.serving.server.status import invalid
+from imgpipe.serving.server.storage import IMAGE_INPUT
 
 _MEGA = 1_000_000
 _EXAMPLES = "examples"
@@ -54,13 +54,8 @@ def row_pixels(alias: str, value: np.ndarray, most: int) -> list[int]:
 
 
 def _pixels(alias: str, item: bytes, most: int) -> int:
-    # Most examples have no image, and searching is cheaper than parsing.
-    if alias == IMAGE_INPUT:
-        images = [item]
-    else:
-        images = example_images(item) if IMAGE_INPUT.encode() in item else []
     total = 0
-    for image in images:
+    for image in [item] if alias == IMAGE_INPUT else _example_images(item):
         count = pixels(image) or 0
         if count > most:
             raise invalid(
@@ -96,19 +91,13 @@ def slices(counts: Sequence[int], most: int) -> Iterator[slice]:
     yield slice(begin, len(counts))
 
 
-def example_images(item: bytes) -> list[bytes]:
+def _example_images(item: bytes) -> list[bytes]:
     """Return the images in a serialized tf.Example; none if a graph cannot read the bytes."""
     import tensorflow as tf
-    from google.protobuf.message import DecodeError
-    from tensorflow.core.example import example_pb2
 
-    try:
-        features = example_pb2.Example.FromString(item).features.feature
-        return list(features[IMAGE_INPUT].bytes_list.value) if IMAGE_INPUT in features else []
-    except DecodeError:
-        pass
-    # A graph accepts features whose names are not UTF-8, which protobuf refuses.
-    try:
+    if IMAGE_INPUT.encode() not in item:
+        return []
+    try:  # a graph accepts features whose names are not UTF-8, which protobuf refuses
         found = tf.io.parse_single_example(item, {IMAGE_INPUT: tf.io.VarLenFeature(tf.string)})
     except tf.errors.InvalidArgumentError:
         return []

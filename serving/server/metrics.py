@@ -13,13 +13,14 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 
-from imgpipe.serving.server.requests.calls import Call
+from imgpipe.serving.server.calls import Call
 from imgpipe.serving.server.status import Code
-from imgpipe.serving.server.versions.version import Loader
+from imgpipe.serving.server.version import Loader
 
 _MICRO = 1e6
 _LATENCY = tuple(10 * 1.8**power for power in range(33))
 """Bucket limits in µs, up to about 20 minutes, as in TensorFlow Serving."""
+_METHOD = "Predict"
 _SERVING, _LOAD = ":tensorflow:serving:", ":tensorflow:cc:saved_model:load_"
 
 
@@ -75,11 +76,11 @@ class Metrics:
         own = (model, call.version or "", call.signature, call.entrypoint)
         self._own.labels(*own, call.status).inc()
         if call.run_seconds:
-            self._runtime.labels(model, call.method, "TF1").observe(call.run_seconds * _MICRO)
+            self._runtime.labels(model, _METHOD, "TF1").observe(call.run_seconds * _MICRO)
         # As in TensorFlow Serving, only successes have a latency, and REST has its methods in lower
         # case.
         if call.code == Code.OK:
-            method = call.method.lower() if call.entrypoint == "REST" else call.method
+            method = _METHOD.lower() if call.entrypoint == "REST" else _METHOD
             micros = call.seconds * _MICRO
             self._latency.labels(model, method, call.entrypoint).observe(micros)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import os
 import random
 import tempfile
 import threading
@@ -19,15 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-from google.protobuf.message import DecodeError
-from tensorflow.core.example import example_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.serving import request_log_files, tensors
-from imgpipe.serving.server.requests.limits import example_images
 from imgpipe.serving.server.settings import Settings
-from imgpipe.serving.server.signature_names import IMAGE_INPUT
 
 _log = logging.getLogger(__name__)
 _FILES = 8
@@ -46,7 +41,7 @@ class RequestLog:
 
     Args:
         settings: The prefix of the files, the share of the requests, and whether images are kept.
-            Otherwise encoded images, those inside tf.Examples, and pixels are left out.
+            Otherwise strings, which may be or hold encoded images, and pixels are left out.
 
     Raises:
         ConfigError: The log cannot be written.
@@ -95,31 +90,10 @@ class RequestLog:
 
 
 def _drop_images(request: Any) -> None:
-    """Remove the images from a request in place, in whichever form they were sent."""
+    """Remove what may be an image from a request in place: strings, tf.Examples and pixels."""
     for name, tensor in list(request.inputs.items()):
-        is_text = tensor.dtype == tensors.STRING
-        pixels = not is_text and len(tensor.tensor_shape.dim) >= _SIDES
-        if name == IMAGE_INPUT or pixels:
+        if tensor.dtype == tensors.STRING or len(tensor.tensor_shape.dim) >= _SIDES:
             del request.inputs[name]
-        elif is_text:
-            # Any string may be a serialized tf.Example with an image in it.
-            tensor.string_val[:] = [_without_images(item) for item in tensor.string_val]
-
-
-def _without_images(item: bytes) -> bytes:
-    """Return a serialized tf.Example without its images; any other string is returned unchanged.
-
-    If only a graph can read the images in it, nothing of it is returned.
-    """
-    # Searching is cheaper than parsing, and most strings have no image.
-    if IMAGE_INPUT.encode() not in item:
-        return item
-    try:
-        example = example_pb2.Example.FromString(item)
-    except DecodeError:
-        return b"" if example_images(item) else item
-    example.features.feature.pop(IMAGE_INPUT, None)
-    return bytes(example.SerializeToString())
 
 
 class _Writer:
@@ -132,11 +106,8 @@ class _Writer:
         self._file: Any = None
         self._resumes = 0.0
         """Time on the monotonic clock until which nothing is written, after a failure."""
-        if Path(prefix).is_dir() or prefix.endswith(os.sep):
-            raise ConfigError(
-                "the request log needs the beginning of the paths of its files, such as "
-                f"{Path(prefix) / 'requests'}. Received a folder: {prefix!r}."
-            )
+        if Path(prefix).is_dir():
+            raise ConfigError(f"the request log needs a prefix. Received a folder: {prefix!r}.")
         try:
             Path(prefix).parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=Path(prefix).parent):
@@ -155,10 +126,7 @@ class _Writer:
     def write(self, record: bytes) -> None:
         size = len(record) + _FRAME_BYTES
         if size > self._max_bytes:
-            raise OSError(
-                f"a record of {size} bytes is not kept, because all files together may have "
-                f"{self._max_bytes}"
-            )
+            raise OSError(f"a record of {size} bytes exceeds the limit of {self._max_bytes}")
         with self._lock:
             if time.monotonic() < self._resumes:
                 return

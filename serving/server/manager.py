@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from imgpipe.serving.server import storage
+from imgpipe.serving.server.model_configs import ModelConfig
 from imgpipe.serving.server.runtime import Runtime
 from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import Code, StatusError
-from imgpipe.serving.server.versions.config import ModelConfig
-from imgpipe.serving.server.versions.version import Loader, State, Version, VersionState
+from imgpipe.serving.server.version import Loader, State, Version, VersionState
 
 _log = logging.getLogger(__name__)
 _MAX_ENDED = 64

@@ -20,12 +20,11 @@ from typing import Any
 import numpy as np
 
 from imgpipe.serving import tensors
-from imgpipe.serving.server import status
-from imgpipe.serving.server.requests import limits
-from imgpipe.serving.server.requests.calls import Call
+from imgpipe.serving.server import limits, status
+from imgpipe.serving.server.calls import Call
 from imgpipe.serving.server.runtime import Runtime
-from imgpipe.serving.server.signature_names import DEFAULT_SIGNATURE
 from imgpipe.serving.server.status import Code, StatusError, invalid
+from imgpipe.serving.server.storage import DEFAULT_SIGNATURE
 
 
 @dataclass(frozen=True)

@@ -10,21 +10,28 @@ import enum
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow_serving.apis import prediction_log_pb2
 
 from imgpipe.serving.server import status, storage
-from imgpipe.serving.server.requests.predict import Handle
+from imgpipe.serving.server.predict import Handle
 from imgpipe.serving.server.runtime import Runtime
 from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import Code, StatusError
-from imgpipe.serving.server.versions import warmup
 
 _log = logging.getLogger(__name__)
 _CHANGING = "its files are still changing"
 _SETTLE_S = 0.5
 """Files without a manifest must be unchanged for this long, or for one poll, to be loaded."""
+WARM_UP_FILE = "assets.extra/tf_serving_warmup_requests"
+MAX_WARM_UP_RECORDS = 1000
+"""The largest number in TensorFlow Serving, whose file and rules these are."""
 Loader = Callable[[Path], Runtime]
 
 
@@ -154,7 +161,7 @@ class Version:
         try:
             storage.verify(self._path)
             runtime = loader(self._path)
-            replayed = warmup.replay(Handle(self._model, self.number, runtime), self._path)
+            replayed = _warm_up(Handle(self._model, self.number, runtime), self._path)
         except Exception as error:  # a model can raise any exception
             _log.debug("load of %s", self._title, exc_info=True)
             if runtime is not None:
@@ -226,3 +233,46 @@ def _load_error(error: Exception) -> StatusError:
         # Errors of the Python loader, such as a missing tag or an unreadable protobuf.
         return StatusError(Code.INVALID_ARGUMENT, status.tidy(str(error)))
     return known
+
+
+def _warm_up(handle: Handle, directory: Path) -> int:
+    """Run the warm-up requests of a version and return their number.
+
+    This detects exports that can be loaded but cannot run.
+
+    Raises:
+        StatusError: The file is damaged or too long, or one of the requests fails.
+    """
+    path = directory / WARM_UP_FILE
+    if not path.is_file():
+        return 0
+    count = 0
+    for record in _records(path):
+        if count == MAX_WARM_UP_RECORDS:
+            raise status.invalid(
+                f"Number of warmup records exceeds the maximum ({MAX_WARM_UP_RECORDS}) at {path}"
+            )
+        try:
+            log = prediction_log_pb2.PredictionLog.FromString(record)
+        except DecodeError as error:
+            raise status.invalid(f"Failed to parse warmup record: {error}") from error
+        if not log.HasField("predict_log"):
+            raise StatusError(
+                Code.UNIMPLEMENTED,
+                f"A warm-up request is a predict_log. Received: {log.WhichOneof('log_type')}.",
+            )
+        request = log.predict_log.request
+        handle.predict(request.inputs, request.model_spec.signature_name, request.output_filter)
+        count += 1
+    return count
+
+
+def _records(path: Path) -> Iterator[Any]:
+    try:
+        with tf.device("CPU:0"):
+            yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    except tf.errors.DataLossError as error:
+        raise StatusError(
+            Code.DATA_LOSS,
+            f"{status.tidy(error.message)} Please verify your warmup data is in TFRecord format.",
+        ) from error

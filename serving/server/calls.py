@@ -1,0 +1,184 @@
+"""Execution of requests from gRPC and REST: threads with a bounded queue, status and observers.
+
+With an unbounded queue, an overload would fill memory and make all clients wait for minutes. A
+client that is refused can retry later or on another server. A request whose client has gone is not
+run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent import futures
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from imgpipe.serving.server import status
+from imgpipe.serving.server.status import Code, StatusError, code_name
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass
+class Call:
+    """One request of Predict. The second block of fields is set while it runs."""
+
+    entrypoint: Literal["GRPC", "REST"]
+    deadline: float | None = None
+    """Deadline on the monotonic clock; None for no deadline."""
+    is_active: Callable[[], bool] = field(default=lambda: True, repr=False)
+    """Returns whether the client still waits for the answer."""
+
+    model: str = ""
+    version: int | None = None
+    signature: str = ""
+    rows: int = 0
+    run_seconds: float = 0.0
+    code: int = Code.OK
+    seconds: float = 0.0
+
+    def left(self) -> float | None:
+        """Return the seconds until the deadline; None without a deadline."""
+        return None if self.deadline is None else self.deadline - time.monotonic()
+
+    def check(self) -> None:
+        """Check that somebody still waits for the answer.
+
+        Raises:
+            StatusError: DEADLINE_EXCEEDED, the time is over; CANCELLED, the client has gone.
+        """
+        left = self.left()
+        if left is not None and left <= 0:
+            raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded.")
+        if not self.is_active():
+            raise StatusError(Code.CANCELLED, "Cancelled by the client.")
+
+    @property
+    def status(self) -> str:
+        """Name of the status code."""
+        return code_name(self.code)
+
+
+Observer = Callable[[Call], None]
+
+
+class Calls:
+    """Runs requests and notifies the observers, such as the metrics."""
+
+    def __init__(self, observers: Sequence[Observer] = ()) -> None:
+        self.observers: list[Observer] = list(observers)
+        """Called after each request, in its thread. Their exceptions are logged and ignored."""
+
+    def run(self, call: Call, work: Callable[[], T]) -> T:
+        """Run ``work`` and return its result.
+
+        Raises:
+            StatusError: The request failed; other exceptions are converted.
+        """
+        began = time.monotonic()
+        try:
+            call.check()  # the client may have gone while the request waited in the queue
+            result = work()
+        except Exception as error:
+            failure = status.from_exception(error)
+            # Only an unexpected exception is logged with its traceback.
+            if failure.code == Code.INTERNAL and not isinstance(error, StatusError):
+                _log.exception("internal error")
+            call.seconds = time.monotonic() - began
+            self.refuse(call, failure)
+            raise failure from error
+        call.seconds = time.monotonic() - began
+        self._tell(call)
+        return result
+
+    def refuse(self, call: Call, error: StatusError) -> None:
+        """Notify the observers of a request that has failed, or does not run at all."""
+        call.code = error.code
+        self._tell(call)
+
+    def _tell(self, call: Call) -> None:
+        for observer in self.observers:
+            try:
+                observer(call)
+            except Exception:  # a full disk under the log must not fail the request
+                _log.exception("observer of requests")
+
+
+class Refused(StatusError):
+    """The pool did not accept the request."""
+
+
+class SheddingPool(futures.ThreadPoolExecutor):
+    """A thread pool that refuses requests when its queue or its memory is full.
+
+    Args:
+        max_workers: Number of threads.
+        max_waiting: Largest number of requests in the queue; 0 for any.
+        max_bytes: Largest size of all requests together that wait or run; 0 for any. A larger
+            request is accepted while there is no other.
+    """
+
+    def __init__(self, max_workers: int, max_waiting: int, max_bytes: int = 0) -> None:
+        super().__init__(max_workers, thread_name_prefix="request")
+        self._max_waiting, self._max_bytes = max_waiting, max_bytes
+        self._bytes = self._accepted = 0
+        self._lock = threading.Lock()
+        self._draining = False
+
+    def drain(self) -> None:
+        """Finish the accepted requests, and refuse new requests with UNAVAILABLE."""
+        with self._lock:
+            self._draining = True
+
+    def idle(self) -> bool:
+        """Return whether no request waits or runs."""
+        with self._lock:
+            return not self._accepted
+
+    async def run(self, fn: Callable[[], T], size: int = 0) -> T:
+        """Run ``fn`` in a thread and await it. It runs to its end if the caller is cancelled.
+
+        Args:
+            fn: Answers the request.
+            size: Size of the request in bytes, which ``max_bytes`` limits.
+
+        Raises:
+            Refused: RESOURCE_EXHAUSTED if the queue is full or the requests are too large together,
+                UNAVAILABLE if the server stops.
+        """
+        with self._lock:
+            self._check_room(size)
+            self._bytes, self._accepted = self._bytes + size, self._accepted + 1
+        # Without the shield, a queued request would be dropped together with its caller, and
+        # would count as waiting for ever.
+        loop = asyncio.get_running_loop()
+        return await asyncio.shield(loop.run_in_executor(self, self._take, fn, size))
+
+    def _check_room(self, size: int) -> None:
+        held = self._bytes
+        if self._max_bytes and held and held + size > self._max_bytes:
+            raise Refused(
+                Code.RESOURCE_EXHAUSTED,
+                f"The server is overloaded: {held:,} bytes of requests wait or run, and this "
+                f"request of {size:,} bytes would exceed the limit of {self._max_bytes:,}. Try "
+                "again later, or use another server.",
+            )
+        if self._draining:
+            raise Refused(Code.UNAVAILABLE, "The server is shutting down. Use another server.")
+        if self._max_waiting and self._accepted >= self._max_workers + self._max_waiting:
+            raise Refused(
+                Code.RESOURCE_EXHAUSTED,
+                "The server is overloaded: its queue is full. Try again later, or use "
+                "another server.",
+            )
+
+    def _take(self, fn: Callable[[], T], size: int) -> T:
+        try:
+            return fn()
+        finally:
+            with self._lock:
+                self._bytes, self._accepted = self._bytes - size, self._accepted - 1

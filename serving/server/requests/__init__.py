@@ -1,1 +1,0 @@
-"""One request: its limits, queue and batch, and TensorFlow Serving's methods."""
