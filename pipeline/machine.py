@@ -56,8 +56,8 @@ def _python(out: Path) -> Finding:
 def _packages(out: Path) -> Finding:
     from imgpipe.models.backbones import registry
 
-    packaged = [registry.architecture(name).package for name in registry.names()]
-    names = (*_PACKAGES, *sorted({one for one in packaged if one}))
+    packaged = [registry.architecture(name).packaged for name in registry.names()]
+    names = (*_PACKAGES, *sorted({one.distribution for one in packaged if one}))
     found = {name for name in names if any(importlib.metadata.distributions(name=name))}
     missing = ", ".join(name for name in names if name not in found)
     versions = ", ".join(

@@ -70,11 +70,13 @@ def test_the_check_and_the_source_of_the_page_are_used(copy: Path, tmp_path: Pat
                 lambda v, s=shade: v // 2 + s // 4
             )
             _save(image, tmp_path / "PHOTOS" / f"{label}.{number}.png")
-    _save(Image.effect_noise((400, 80), 60), tmp_path / "PHOTOS" / "dog.wide.png")
+    noise = Image.effect_noise((64, 64), 60)
+    red = Image.merge("RGB", [noise.point(lambda v: 215 + v // 8), noise, noise])
+    _save(red, tmp_path / "PHOTOS" / "dog.red.png")
     command = ["-m", "imgpipe.pipeline.cli", "check", "prefixed:PHOTOS"]
-    command += ["--set", "judge.severity.panorama=reject", "--set", "gate.max_rejected_share=1"]
+    command += ["--set", "judge.severity.reddish=reject", "--set", "gate.max_rejected_share=1"]
     said = _run(copy, tmp_path, *command)
-    assert re.search(r"rejected +panorama +1 +dog.wide.png: 400 x 80 pixels", said), said
+    assert re.search(r"rejected +reddish +1 +dog.red.png: redness 0.9", said), said
     assert "16 of 17 images kept" in said
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import http.server
 import os
@@ -140,6 +141,20 @@ def _commands(group: object, prefix: str = "imgpipe") -> set[str]:
     for name, command in getattr(group, "commands", {}).items():
         found |= _commands(command, f"{prefix} {name}")
     return found
+
+
+def test_the_functions_on_the_path_of_one_image_exist() -> None:
+    """Each row of the table names a file and functions or methods in it."""
+    text = (_DOCS / "design.md").read_text("utf-8")
+    rows = re.findall(r"^\| [^|]*\| `([^`]+\.py)` \| (.+) \|$", text, flags=re.M)
+    assert len(rows) > 30
+    for file, named in rows:
+        body = ast.parse((_ROOT / file).read_text("utf-8")).body
+        found = {getattr(one, "name", "") for one in body}
+        for one in body:
+            if isinstance(one, ast.ClassDef):
+                found |= {f"{one.name}.{getattr(part, 'name', '')}" for part in one.body}
+        assert set(re.findall(r"`([^`]+)`", named)) <= found, file
 
 
 def _name(document: Path) -> str:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
+
+from imgpipe.models.errors import ResourceError
 
 if TYPE_CHECKING:
     import keras
@@ -29,6 +35,58 @@ class Choice(Protocol):
 
 
 @dataclass(frozen=True)
+class PackagedWeights:
+    """ImageNet weights in a file of an installed package, which is not imported.
+
+    Attributes:
+        distribution: Name of the package for pip.
+        package: Name of the package for Python.
+        file: Path of the file in the package.
+        sha256: SHA-256 (hex) of the file with which the code of the network was tested.
+    """
+
+    distribution: str
+    package: str
+    file: str
+    sha256: str
+
+    def content(self) -> bytes:
+        """Return the content of the file, which has the expected SHA-256.
+
+        Raises:
+            ResourceError: The package is not installed, or its file cannot be read or is another.
+        """
+        spec = importlib.util.find_spec(self.package)
+        if spec is None or spec.origin is None:
+            raise ResourceError(
+                f"the weights package {self.distribution} is not installed. Run `uv sync`"
+            )
+        path = Path(spec.origin).parent / self.file
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ResourceError(f"cannot read the weights {path}: {error}") from error
+        received = hashlib.sha256(content).hexdigest()
+        if received != self.sha256:
+            raise ResourceError(
+                f"{path} is not the weights file this code was tested with. Expected SHA-256 "
+                f"{self.sha256}. Received: {received}. Install the package again"
+            )
+        return content
+
+
+@functools.cache
+def checked_sha256(weights: PackagedWeights) -> str:
+    """Return the SHA-256 (hex) of packaged weights, after comparing it with that of their file.
+
+    Raises:
+        ResourceError: See `PackagedWeights.content`.
+    """
+    weights.content()
+    return weights.sha256
+
+
+@dataclass(frozen=True)
 class Architecture:
     """Description of an architecture and of how to build it.
 
@@ -43,9 +101,7 @@ class Architecture:
         imagenet: Whether ImageNet weights exist for it.
         widths: Whether its number of filters can be multiplied.
         weights_by_size: Whether it has other ImageNet weights for some sizes of the images.
-        package: Name of the package that holds its ImageNet weights; "" when Keras downloads them.
-        packaged_sha256: Checks the weights in this package and returns their SHA-256 (hex); None
-            when there is no package.
+        packaged: Its ImageNet weights in an installed package; None when Keras downloads them.
         code_sha256: Returns the SHA-256 (hex) of code outside this package that builds the network;
             None when there is none.
     """
@@ -57,6 +113,5 @@ class Architecture:
     imagenet: bool = True
     widths: bool = False
     weights_by_size: bool = False
-    package: str = ""
-    packaged_sha256: Callable[[], str] | None = None
+    packaged: PackagedWeights | None = None
     code_sha256: Callable[[], str] | None = None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from imgpipe.models import model_names
 from imgpipe.models.backbones import registry
-from imgpipe.models.backbones.architecture import MAX_BYTES
+from imgpipe.models.backbones.architecture import MAX_BYTES, checked_sha256
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files import regular_files
 
@@ -92,9 +92,9 @@ class Backbone:
             return [file_sha256(file, self.weights_sha256), keras]
         if self.weights == "none":
             return ["none", str(self.seed), keras]
-        packaged_sha256 = registry.architecture(self.name).packaged_sha256
-        if packaged_sha256 is not None:
-            return [packaged_sha256()]
+        packaged = registry.architecture(self.name).packaged
+        if packaged is not None:
+            return [checked_sha256(packaged)]
         return ["imagenet", keras]
 
     def fetch(self, image_size: int) -> None:
@@ -112,7 +112,7 @@ class Backbone:
             ResourceError: The weights are not in the cache and cannot be downloaded.
         """
         architecture = registry.architecture(self.name)
-        downloaded = self.weights == "imagenet" and architecture.packaged_sha256 is None
+        downloaded = self.weights == "imagenet" and architecture.packaged is None
         if downloaded or architecture.code_sha256 is not None:
             architecture.source(self, (image_size, image_size))
 

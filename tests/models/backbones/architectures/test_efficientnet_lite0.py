@@ -6,11 +6,14 @@ compare numbers.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from imgpipe.models import backbones
+from imgpipe.models.backbones.architecture import checked_sha256
 from imgpipe.models.backbones.architectures import efficientnet_lite0 as lite0
 from imgpipe.models.errors import ResourceError
 
@@ -103,21 +106,16 @@ def test_images_of_other_sizes_are_accepted() -> None:
     assert backbones.get(lite0.NAME).build(pixels).shape == (None, 3, 3, lite0.FEATURE_DIM)
 
 
-@pytest.mark.parametrize("use", [lite0.weights_sha256, lite0.read_weights])
-def test_another_weights_file_is_refused_before_it_is_unpickled(use, tmp_path, monkeypatch) -> None:
-    other = tmp_path / "weights.pth"
-    other.write_bytes(b"something else")
-    monkeypatch.setattr(lite0, "weights_path", lambda: other)
-    lite0.weights_sha256.cache_clear()
+def test_another_weights_file_is_refused() -> None:
+    other = dataclasses.replace(lite0.WEIGHTS, sha256="0" * 64)
     with pytest.raises(ResourceError, match="not the weights file this code was tested with"):
-        use()
-    lite0.weights_sha256.cache_clear()
+        checked_sha256(other)
 
 
-def test_a_missing_package_says_what_to_do(monkeypatch) -> None:
-    monkeypatch.setattr(lite0, "PACKAGE", "no_such_package_here")
+def test_a_missing_package_says_what_to_do() -> None:
+    other = dataclasses.replace(lite0.WEIGHTS, package="no_such_package_here")
     with pytest.raises(ResourceError, match="uv sync"):
-        lite0.weights_path()
+        other.content()
 
 
 @pytest.mark.parametrize("trainable", [False, True])
