@@ -134,11 +134,13 @@ def evaluate(
         ConfigError: The source, a label or a setting is wrong.
         ResourceError: There is no model, or it is damaged.
     """
-    from imgpipe.pipeline.commands import evaluate as command
+    from imgpipe.pipeline.published import evaluation
 
     _prepare()
-    asked = command.prepare(Path(path), version, _configuration(config, data, settings), threshold)
-    found, _ = command.evaluate(asked, with_images=False, to_stderr=True)
+    asked = evaluation.prepare(
+        Path(path), version, _configuration(config, data, settings), threshold
+    )
+    found, _ = evaluation.evaluate(asked, with_images=False, to_stderr=True)
     return Evaluation(found["verdict"], found, asked)
 
 

@@ -14,7 +14,7 @@ __all__ = ["Check", "Evaluation", "Export", "Run"]
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.commands.check import Examined
-    from imgpipe.pipeline.commands.evaluate import EvaluationRequest
+    from imgpipe.pipeline.published.evaluation import EvaluationRequest
 
 
 class _Page:
@@ -116,11 +116,8 @@ class Evaluation(_Page):
         from imgpipe.pipeline.command_line import console as consoles
         from imgpipe.pipeline.published import evaluation
 
-        request = self._request
         with consoles.quiet(to_stderr=True):
-            images = evaluation.shown_images(
-                request.model, request.source, request.scan, self.summary
-            )
+            images = evaluation.shown_images(self._request, self.summary)
         return render(self.summary, images)
 
 

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from imgpipe.components.example_gen.sources import Scan, Source
-    from imgpipe.pipeline.configuration.config import Config
-    from imgpipe.pipeline.published.evaluation import Model
 
 app = typer.Typer()
 
@@ -53,6 +46,7 @@ def command(
 ) -> None:
     """Evaluate a published model on labelled images that it was not trained on."""
     from imgpipe.pipeline.command_line.settings import configuration
+    from imgpipe.pipeline.published.evaluation import evaluate, prepare
 
     built = configuration(config, data, None, settings or [])
     request = prepare(model, version, built, threshold)
@@ -68,91 +62,6 @@ def command(
     output_files.write_json(found, json_file)
     if not found["passed"]:
         raise typer.Exit(_BELOW)
-
-
-@dataclass(frozen=True)
-class EvaluationRequest:
-    """What is evaluated.
-
-    Attributes:
-        model: The version.
-        config: The configuration, which holds the limit of pixels.
-        source: The source of the images.
-        scan: Its listing.
-        threshold: Accuracy that the model has to reach; 0 if it has to reach none.
-    """
-
-    model: Model
-    config: Config
-    source: Source
-    scan: Scan
-    threshold: float
-
-
-def prepare(path: Path, version: int | None, config: Config, threshold: float) -> EvaluationRequest:
-    """Find the model and list the images, before anything heavy is imported.
-
-    Args:
-        path: Output folder of a run, folder of versions, or one version.
-        version: Number of the version, None for the newest intact one.
-        config: The configuration, which names the source.
-        threshold: Accuracy that the model has to reach; 0 if it has to reach none.
-
-    Raises:
-        ConfigError: The threshold, the source or a label is wrong.
-        ResourceError: There is no model.
-    """
-    from imgpipe.pipeline.output import places
-    from imgpipe.pipeline.published.evaluation import Model, require_known_labels
-    from imgpipe.pipeline.source import opened
-
-    if not isinstance(threshold, numbers.Real) or not 0 <= threshold <= 1:
-        raise ConfigError(f"threshold: expected a share from 0 to 1. Received: {threshold!r}.")
-    model = Model.of(places.version(path, version))
-    source = opened(config, least_classes=1)  # a recall needs images of one class only
-    scan = source.listing()
-    require_known_labels(model, scan)
-    return EvaluationRequest(model, config, source, scan, threshold)
-
-
-def evaluate(
-    request: EvaluationRequest, with_images: bool, to_stderr: bool
-) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Evaluate a model while progress is displayed.
-
-    Args:
-        request: The model and the images.
-        with_images: Whether the images of the page are read and explained.
-        to_stderr: Whether progress is printed to standard error instead of standard output.
-
-    Returns:
-        What ``--json`` writes, and the images of the page.
-
-    Raises:
-        ConfigError: No image could be judged.
-    """
-    from imgpipe.models.process import quick_imports
-    from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.published import evaluation, evaluation_facts
-
-    model = request.model
-    images: dict[str, bytes] = {}
-    with consoles.counted(to_stderr) as display:
-        with display.step("loading TensorFlow"), quick_imports():
-            import tensorflow  # noqa: F401  # so that the next step's rate is that of the images
-        with display.step("classifying images"):
-            judged = evaluation.judge(model, request.config, request.source, request.scan)
-        seen = None
-        if uri := model.training_images:
-            with display.step("comparing with training"):
-                from imgpipe.pipeline.published.seen_images import seen_images
-
-                seen = seen_images(uri, judged.hashes)
-        found = evaluation_facts.facts(model, request.scan.source, judged, seen, request.threshold)
-        if with_images:
-            with display.step("explaining mistakes"):
-                images = evaluation.shown_images(model, request.source, request.scan, found)
-    return found, images
 
 
 def _print(console: Console, found: Mapping[str, Any]) -> None:

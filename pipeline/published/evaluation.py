@@ -7,103 +7,72 @@ counted beside the metrics.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import itertools
+import numbers
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.example_gen.sources import Scan, Source
 from imgpipe.components.example_gen.sources.validation import check_class_names
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
-from imgpipe.models.errors import ConfigError, ImgpipeError
+from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.output import places
-from imgpipe.pipeline.output.past_runs import PastRun
+from imgpipe.pipeline.published.evaluation_facts import Judged, facts
+from imgpipe.pipeline.published.model import Model
+from imgpipe.pipeline.source import opened
 
 if TYPE_CHECKING:
     from imgpipe.components.image_record import ImageRecord
     from imgpipe.components.report.metrics import Row
 
 _BATCH = 32  # images in one call of the signature
-_VOCABULARY = "assets/vocabulary.txt"
 _NAMED = 20  # labels that an error names
 
 
 @dataclass(frozen=True)
-class Model:
-    """The version that is evaluated.
+class EvaluationRequest:
+    """What is evaluated.
 
     Attributes:
-        folder: Folder of the version.
-        vocabulary: Class names, in the order of the probabilities.
+        model: The version.
+        config: The configuration, which holds the limit of pixels.
+        source: The source of the images.
+        scan: Its listing.
+        threshold: Accuracy that the model has to reach; 0 if it has to reach none.
     """
 
-    folder: Path
-    vocabulary: tuple[str, ...]
-
-    @classmethod
-    def of(cls, folder: Path) -> Model:
-        """Read the class names of a version.
-
-        Raises:
-            ConfigError: The model names no classes, so that labels cannot be compared with them.
-        """
-        try:
-            classes = (folder / _VOCABULARY).read_text("utf-8").splitlines()
-        except OSError:
-            raise ConfigError(
-                f"{folder} has no {_VOCABULARY}. Expected: a model that imgpipe has exported, "
-                "which names its classes there."
-            ) from None
-        return cls(folder, tuple(classes))
-
-    @property
-    def run(self) -> PastRun | None:
-        """The run that made the version; None if it cannot be found."""
-        try:
-            return places.run(self.folder)
-        except ImgpipeError:
-            return None
-
-    @property
-    def training_images(self) -> str | None:
-        """Folder of the images of the run that made the version; None if it cannot be found."""
-        uri = self.run.artifact("ImageFilter", "examples") if self.run else ""
-        return uri if uri and Path(uri).is_dir() else None
+    model: Model
+    config: Config
+    source: Source
+    scan: Scan
+    threshold: float
 
 
-@dataclass
-class Judged:
-    """The images of an evaluation, of which only hashes, figures and answers are kept.
-
-    Attributes:
-        rows: The images that were judged, with their predictions.
-        hashes: Perceptual hashes by content hash, of the images that were judged.
-        undecodable: Paths and reasons of files that cannot be read, that the source rejects or that
-            the served signature does not decode.
-        unknown: Number of images by label, of labels that are none of the model's classes.
-    """
-
-    rows: list[Row] = field(default_factory=list)
-    hashes: dict[str, bytes] = field(default_factory=dict)
-    undecodable: list[tuple[str, str]] = field(default_factory=list)
-    unknown: collections.Counter[str] = field(default_factory=collections.Counter)
-
-
-def require_known_labels(model: Model, scan: Scan) -> None:
-    """Refuse data without a single label of the model, before anything heavy is imported.
+def prepare(path: Path, version: int | None, config: Config, threshold: float) -> EvaluationRequest:
+    """Find the model and list the images, before anything heavy is imported.
 
     Args:
-        model: The version that is evaluated.
-        scan: The listing of the data.
+        path: Output folder of a run, folder of versions, or one version.
+        version: Number of the version, None for the newest intact one.
+        config: The configuration, which names the source.
+        threshold: Accuracy that the model has to reach; 0 if it has to reach none.
 
     Raises:
-        ConfigError: None of the labels is a class of the model, or one only looks like a class.
+        ConfigError: The threshold or the source is wrong, no label is a class of the model, or one
+            only looks like a class.
+        ResourceError: There is no model.
     """
+    if not isinstance(threshold, numbers.Real) or not 0 <= threshold <= 1:
+        raise ConfigError(f"threshold: expected a share from 0 to 1. Received: {threshold!r}.")
+    model = Model.of(places.version(path, version))
+    source = opened(config, least_classes=1)  # a recall needs images of one class only
+    scan = source.listing()
     labels = {item.label for item in scan.items if item.label}
     check_class_names(scan.source, {*labels, *model.vocabulary})
     if not labels & set(model.vocabulary):
@@ -113,29 +82,57 @@ def require_known_labels(model: Model, scan: Scan) -> None:
             f"{', '.join(model.vocabulary[:_NAMED])}. Received: {received}. Name the folders, or "
             "the labels of the table, as the classes of the model."
         )
+    return EvaluationRequest(model, config, source, scan, threshold)
 
 
-def judge(model: Model, config: Config, source: Source, scan: Scan) -> Judged:
-    """Inspect and classify all images of a source.
+def evaluate(
+    request: EvaluationRequest, with_images: bool, to_stderr: bool
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Evaluate a model while progress is displayed.
 
     Args:
-        model: The version that is evaluated.
-        config: The configuration, which holds the limit of pixels.
-        source: The source.
-        scan: The listing of the source.
+        request: The model and the images.
+        with_images: Whether the images of the page are read and explained.
+        to_stderr: Whether progress is printed to standard error instead of standard output.
 
     Returns:
-        The predictions, and what could not be judged.
+        What ``--json`` writes, and the images of the page.
+
+    Raises:
+        ConfigError: No image could be judged.
     """
+    from imgpipe.models.process import quick_imports
+    from imgpipe.pipeline.command_line import console as consoles
+
+    images: dict[str, bytes] = {}
+    with consoles.counted(to_stderr) as display:
+        with display.step("loading TensorFlow"), quick_imports():
+            import tensorflow  # noqa: F401  # so that the next step's rate is that of the images
+        with display.step("classifying images"):
+            judged = _judge(request)
+        if uri := request.model.training_images:
+            with display.step("comparing with training"):
+                judged.seen = _seen(uri, judged.hashes)
+        found = facts(request.model, request.scan.source, judged, request.threshold)
+        if with_images:
+            with display.step("explaining mistakes"):
+                images = shown_images(request, found)
+    return found, images
+
+
+def _judge(request: EvaluationRequest) -> Judged:
+    """Inspect and classify all images of a source."""
     from imgpipe.components.example_gen.inspection import inspect
     from imgpipe.serving.server.served import Served
 
-    found = Judged()
-    limit = config.judge.pixel_limit
+    found, model, items = Judged(), request.model, request.scan.items
+    limit = request.config.judge.pixel_limit
     with contextlib.closing(Served(str(model.folder), outputs=(names.PROBABILITIES,))) as served:
-        progress.total(len(scan.items), "images")
-        records = inspect(source, scan.items, limit, vocabulary=model.vocabulary, as_served=True)
-        judged = _judged(records, found)
+        progress.total(len(items), "images")
+        inspected = inspect(
+            request.source, items, limit, vocabulary=model.vocabulary, as_served=True
+        )
+        judged = _judged(inspected, found)
         while batch := list(itertools.islice(judged, _BATCH)):
             answers = served.run(image_bytes=[record.image_bytes for record in batch])
             for record, row in zip(batch, answers[names.PROBABILITIES], strict=True):
@@ -144,9 +141,9 @@ def judge(model: Model, config: Config, source: Source, scan: Scan) -> Judged:
     return found
 
 
-def _judged(records: Iterator[ImageRecord], found: Judged) -> Iterator[ImageRecord]:
+def _judged(inspected: Iterator[ImageRecord], found: Judged) -> Iterator[ImageRecord]:
     """Yield the images that can be judged, and note the others."""
-    for record in records:
+    for record in inspected:
         progress.advance(1, "images")
         if why := record.problem or record.read_error or record.decode_error:
             found.undecodable.append((record.path, why.splitlines()[0]))
@@ -170,29 +167,54 @@ def _row(record: ImageRecord, probabilities: Any) -> Row:
     return Row(record.path, record.image_hash, label, prediction, kinds)
 
 
-def shown_images(
-    model: Model, source: Source, scan: Scan, found: Mapping[str, Any]
-) -> dict[str, bytes]:
+def _seen(examples_uri: str, images: Mapping[str, bytes]) -> dict[str, str]:
+    """Find the images that a run had, or near-duplicates of which it had, with their splits.
+
+    Where an image is similar to images of several splits, train comes first.
+    """
+    from imgpipe.components.image_filter.checks.whole_set import RADIUS
+    from imgpipe.components.image_filter.near_search import near_groups
+
+    kept: dict[str, str] = {}
+    hashes: dict[str, bytes] = {}
+    for split in names.SPLITS:
+        for example in records.iterate(examples_uri, split):
+            image_hash = records.text(example, names.IMAGE_HASH)
+            kept[image_hash] = split
+            hashes[image_hash] = records.raw(example, names.PERCEPTUAL_HASH)
+            progress.advance(1, "images")
+    groups = near_groups({**images, **hashes}, RADIUS)
+    splits: dict[int, set[str]] = {}
+    for image_hash in kept:
+        if image_hash in groups:
+            splits.setdefault(groups[image_hash], set()).add(kept[image_hash])
+    found = {}
+    for image_hash in images:
+        near = {kept[image_hash]} if image_hash in kept else splits.get(groups.get(image_hash, -1))
+        if near:
+            found[image_hash] = min(near, key=names.SPLITS.index)
+    return found
+
+
+def shown_images(request: EvaluationRequest, found: Mapping[str, Any]) -> dict[str, bytes]:
     """Read the images that the page of an evaluation shows, and explain the worst mistakes.
 
     Args:
-        model: The version that was evaluated.
-        source: The source of the images.
-        scan: Its listing.
-        found: What `evaluation_facts.facts` returned.
+        request: What was evaluated.
+        found: What `evaluate` returned.
 
     Returns:
         Encoded images of the mistakes, by image hash, and their Grad-CAM, by
-        `imgpipe.components.report.sections.mistakes.cam_key`.
+        `imgpipe.components.report.sections.accuracy.cam_key`.
     """
     from imgpipe.components.report import explanations
 
     hashes = {row["path"]: row["image_hash"] for row in found["mistakes"]}
     images = {}
-    for item in scan.items:
+    for item in request.scan.items:
         if item.path in hashes:
             # The page shows a mistake without its image if the file was removed since.
             with contextlib.suppress(OSError):
-                images[hashes[item.path]] = source.read(item)
+                images[hashes[item.path]] = request.source.read(item)
     wanted = list(hashes.values())[: explanations.EXPLAINED]
-    return images | explanations.encoded_cams(str(model.folder), images, wanted)
+    return images | explanations.encoded_cams(str(request.model.folder), images, wanted)

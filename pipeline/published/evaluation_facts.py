@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from imgpipe.components import shares
 from imgpipe.components.report.text import plural
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.published.evaluation import Judged, Model
+from imgpipe.pipeline.published.model import Model
 
 if TYPE_CHECKING:
     from imgpipe.components.report.metrics import Row
@@ -20,17 +21,35 @@ _NAMED = 20  # images and labels of each kind that are named
 _EXPLAINED = 3  # files that a sentence names with their reasons
 
 
-def facts(
-    model: Model, source: str, judged: Judged, seen: Mapping[str, str] | None, threshold: float
-) -> dict[str, Any]:
+@dataclass
+class Judged:
+    """The images of an evaluation, of which only hashes, figures and answers are kept.
+
+    Attributes:
+        rows: The images that were judged, with their predictions.
+        hashes: Perceptual hashes by content hash, of the images that were judged; b"" for an image
+            that cannot be compared.
+        undecodable: Paths and reasons of files that cannot be read, that the source rejects or that
+            the served signature does not decode.
+        unknown: Number of images by label, of labels that are none of the model's classes.
+        seen: The split of each image that the run of the version had, by content hash; None if
+            that is not known.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    hashes: dict[str, bytes] = field(default_factory=dict)
+    undecodable: list[tuple[str, str]] = field(default_factory=list)
+    unknown: collections.Counter[str] = field(default_factory=collections.Counter)
+    seen: Mapping[str, str] | None = None
+
+
+def facts(model: Model, source: str, judged: Judged, threshold: float) -> dict[str, Any]:
     """Compute what ``--json`` writes; `imgpipe.pipeline.records` declares it.
 
     Args:
         model: The version that was evaluated.
         source: Name of the source of the images.
         judged: The predictions.
-        seen: The split of each image that the run of the version had, by content hash; None if
-            that is not known.
         threshold: Accuracy that the model has to reach; 0 if it has to reach none.
 
     Raises:
@@ -44,6 +63,7 @@ def facts(
             f"{source}: no image could be evaluated. {_excluded(judged)} Expected: images that the "
             "model decodes (JPEG, PNG, BMP, GIF, WebP), with labels that it knows."
         )
+    seen = judged.seen
     kinds = Slices()
     table = metrics.Table(model.vocabulary, kinds.counted(judged.rows))
     summary = table.summary()
@@ -55,7 +75,7 @@ def facts(
     found = {
         "schema": SCHEMA,
         "model": str(model.folder),
-        "version": int(model.folder.name) if model.folder.name.isdecimal() else None,
+        "version": model.version,
         "source": source,
         "classes": list(model.vocabulary),
         "images": len(judged.rows) + excluded,
@@ -68,7 +88,10 @@ def facts(
         "reliability": table.reliability(),
         "slices": kinds.summary(),
         "mistakes": table.mistakes(),
-        "undecodable": _named(judged.undecodable),
+        "undecodable": {
+            "count": len(judged.undecodable),
+            "first": [{"path": path, "why": why} for path, why in judged.undecodable[:_NAMED]],
+        },
         "unknown_labels": dict(sorted(judged.unknown.items())),
         "seen": None if seen is None else _count_seen(judged.rows, seen),
         "unseen": _accuracy(new) if used and new else None,
@@ -79,17 +102,9 @@ def facts(
 
 
 def _accuracy(rows: Sequence[Row]) -> dict[str, Any]:
-    from imgpipe.components.shares import wilson
-
     correct = sum(row.label_index == row.prediction.predicted for row in rows)
-    accuracy = correct / len(rows)
-    interval = list(wilson(correct, len(rows)))
+    accuracy, interval = correct / len(rows), list(shares.wilson(correct, len(rows)))
     return {"count": len(rows), "correct": correct, "accuracy": accuracy, "ci95": interval}
-
-
-def _named(files: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    first = [{"path": path, "why": why} for path, why in files[:_NAMED]]
-    return {"count": len(files), "first": first}
 
 
 def _count_seen(rows: Sequence[Row], seen: Mapping[str, str]) -> dict[str, Any]:
@@ -104,17 +119,16 @@ def _count_seen(rows: Sequence[Row], seen: Mapping[str, str]) -> dict[str, Any]:
 
 def _verdict(found: Mapping[str, Any]) -> str:
     low, high = found["ci95"]
-    accuracy = f"{found['accuracy']:.3f}"
-    if found["threshold"] is not None and not found["passed"]:
-        accuracy = shares.below(found["accuracy"], found["threshold"])
+    accuracy, threshold = f"{found['accuracy']:.3f}", found["threshold"]
+    if not found["passed"]:
+        accuracy = shares.below(found["accuracy"], threshold)
     text = (
         f"accuracy {accuracy} ({found['correct']:,} of {found['count']:,} correct, "
         f"95 % interval {low:.2f}–{high:.2f})"
     )
-    if found["threshold"] is None:
+    if threshold is None:
         return text
-    reached = "reaches" if found["passed"] else "is below"
-    return f"{text} {reached} the threshold {found['threshold']:g}"
+    return f"{text} {'reaches' if found['passed'] else 'is below'} the threshold {threshold:g}"
 
 
 def _excluded(judged: Judged) -> str:
@@ -127,29 +141,26 @@ def _excluded(judged: Judged) -> str:
     if judged.unknown:
         labels = ", ".join(sorted(label or "no label" for label in judged.unknown)[:_NAMED])
         count = plural(judged.unknown.total(), "image")
-        has = "has a label that is" if judged.unknown.total() == 1 else "have labels that are"
-        sentences.append(f"{count} {has} no class of the model ({labels}).")
+        sentences.append(f"The label of {count} is no class of the model ({labels}).")
     return " ".join(sentences)
 
 
 def _warnings(found: Mapping[str, Any], judged: Judged) -> list[str]:
     """Return sentences about what the metrics do not show."""
     sentences = [f"Not evaluated: {text}"] if (text := _excluded(judged)) else []
-    seen = found["seen"]
-    if seen is None:
+    if found["seen"] is None:
         sentences.append(
             "It is not known which images the model was trained on, because the run that made it "
             "or its artifacts are gone. If some of these images are among them, the accuracy is "
             "too high."
         )
     else:
-        sentences += _about_seen(seen, found["unseen"])
+        sentences += _about_seen(found["seen"], found["unseen"])
     missing = [name for name, row in found["per_class"].items() if not row["count"]]
     if len(missing) == len(found["per_class"]) - 1:
         [only] = set(found["per_class"]) - set(missing)
         sentences.append(
-            f"All evaluated images are of the class {only}, so the accuracy is its recall. "
-            f"Which images of other classes the model takes for {only} is not known, so its "
+            f"All evaluated images are of the class {only}, so the accuracy is its recall, and "
             "precision and F1 say nothing."
         )
     elif missing:
@@ -162,23 +173,20 @@ def _warnings(found: Mapping[str, Any], judged: Judged) -> list[str]:
 
 def _about_seen(seen: Mapping[str, Any], without: Mapping[str, Any] | None) -> Iterator[str]:
     """Yield sentences about images of the run: those that it used, and those of its test split."""
-    counts = seen["by_split"]
-    unused = counts.get(names.TEST, 0)
-    if used := seen["count"] - unused:
+    counts = {split: n for split, n in seen["by_split"].items() if split != names.TEST}
+    if used := sum(counts.values()):
         rest = "No image is new to the model."
         if without:
             rest = (
                 f"Without them the accuracy is {without['accuracy']:.3f} ({without['correct']:,} "
                 f"of {without['count']:,} correct)."
             )
-        listed = ", ".join(
-            f"{n:,} in {split}" for split, n in counts.items() if split != names.TEST
-        )
+        listed = ", ".join(f"{n:,} in {split}" for split, n in counts.items())
         yield (
             f"{used:,} of these images, or near-duplicates of them, were in the data of the run "
             f"that made the model ({listed}), so the accuracy is too high. {rest}"
         )
-    if unused:
+    if unused := seen["count"] - used:
         yield (
             f"The run that made the model had {unused:,} of these images in its test split. It "
             "neither trained nor decided with that split, so they do not raise the accuracy."

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import heapq
 import importlib.util
-import io
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,15 +21,16 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.components.image_evaluator.rules import SLACK
+from imgpipe.components.storage import records
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
-from imgpipe.pipeline.published.evaluation import Model
+from imgpipe.pipeline.published.model import Model
 
 ONNX, KERAS, TFLITE, INT8 = "onnx", "keras", "tflite", "tflite-int8"
 MAX_LOSS = 0.005  # accuracy that a LiteRT file may lose, unless another limit is given
 _IMAGES = 64  # images whose probabilities are compared, at most
-_DRAWN = 5  # images that are drawn of each class of the demo, if those of the run are gone
+_NOISE = 16  # images of noise that are compared if those of the run are gone
 _BATCH = 16  # images in one call of a signature
 
 Pixels = npt.NDArray[np.uint8]
@@ -66,12 +66,12 @@ class NotEqual(ImgpipeError):
 def kinds() -> dict[str, Kind]:
     """Return the kinds of files by name."""
     from imgpipe.models.export import exchange_files as files
-    from imgpipe.models.export import litert
 
     return {
+        # float32, whose sums are rounded otherwise in another order; in LiteRT, weights of 16 bits.
         ONNX: Kind(
             ".onnx",
-            1e-3,  # float32, whose sums are rounded otherwise in another order
+            1e-3,
             lambda model: files.to_onnx(model.folder, model.vocabulary),
             files.onnx_probabilities,
             files.ONNX_PACKAGES,
@@ -79,12 +79,7 @@ def kinds() -> dict[str, Kind]:
         KERAS: Kind(
             ".keras", 1e-3, lambda model: files.to_keras(model.folder), files.keras_probabilities
         ),
-        TFLITE: Kind(
-            ".tflite",
-            2e-2,  # weights of 16 bits
-            lambda model: litert.convert(litert.load_network(str(model.folder)), litert.FLOAT16),
-            files.lite_probabilities,
-        ),
+        TFLITE: Kind(".tflite", 2e-2, _to_float16, files.lite_probabilities),
         INT8: Kind(".tflite", float("inf"), _to_int8, files.lite_probabilities),
     }
 
@@ -139,28 +134,32 @@ def export(
         ResourceError: The version cannot be converted.
     """
     content = kind.make(model)
-    origin, images = compared_images(model)
-    found = _compare(kind, content, model, images)
-    if not found["largest_difference"] <= kind.tolerance:  # true for NaN too
+    parity = _compare(kind, content, model)
+    if not parity["largest_difference"] <= kind.tolerance:  # true for NaN too
         raise NotEqual(
-            f"the {name} file does not answer as {model.folder} does: on {len(images)} images "
-            f"({origin}) a probability differs by {found['largest_difference']:.4f}, and at most "
-            f"{kind.tolerance:g} is allowed. It was not written. Please report this with the name "
-            "of the backbone."
+            f"the {name} file does not answer as {model.folder} does: on {parity['images']} images "
+            f"({parity['origin']}) a probability differs by {parity['largest_difference']:.4f}, "
+            f"and at most {kind.tolerance:g} is allowed. It was not written. Please report this "
+            "with the name of the backbone."
         )
     judged = _judge(content, model, max_loss) if kind.suffix == ".tflite" else None
     if judged and judged["reasons"]:
         raise NotEqual(f"the {name} file was not written: {'; '.join(judged['reasons'])}.")
-    tolerance = kind.tolerance if np.isfinite(kind.tolerance) else None
     return content, {
         "kind": name,
         "bytes": len(content),
         "model": str(model.folder),
-        "version": int(model.folder.name) if model.folder.name.isdecimal() else None,
+        "version": model.version,
         "classes": list(model.vocabulary),
-        "parity": {"images": len(images), "origin": origin, "tolerance": tolerance, **found},
+        "parity": parity,
         "judged": judged,
     }
+
+
+def _to_float16(model: Model) -> bytes:
+    from imgpipe.models.export import litert
+
+    return litert.convert(litert.load_network(str(model.folder)), litert.FLOAT16)
 
 
 def _to_int8(model: Model) -> bytes:
@@ -169,7 +168,6 @@ def _to_int8(model: Model) -> bytes:
     Raises:
         ResourceError: The images of the run no longer exist.
     """
-    from imgpipe.components.storage import records
     from imgpipe.models.export import litert
 
     if (uri := model.training_images) is None:
@@ -239,8 +237,6 @@ def _judge(content: bytes, model: Model, max_loss: float) -> dict[str, Any] | No
 
 def _labelled(model: Model, uri: str) -> Iterator[tuple[list[bytes], npt.NDArray[np.int64]]]:
     """Yield the encoded validation images of a run and their label indices, in batches."""
-    from imgpipe.components.storage import records
-
     places = {name: index for index, name in enumerate(model.vocabulary)}
     known = (
         (records.raw(example, names.IMAGE_BYTES), places[label])
@@ -252,12 +248,21 @@ def _labelled(model: Model, uri: str) -> Iterator[tuple[list[bytes], npt.NDArray
         yield list(images), np.array(labels)
 
 
-def _compare(kind: Kind, content: bytes, model: Model, images: list[bytes]) -> dict[str, Any]:
-    """Compare answers on the same pixels, and labels with those of the encoded images."""
+def _compare(kind: Kind, content: bytes, model: Model) -> dict[str, Any]:
+    """Compare answers on the same pixels, and labels with those of the encoded images.
+
+    The images are those of validation of the run that made the version, or noise if they are gone.
+    """
     from imgpipe.models.export.signatures import SERVING_PIXELS
 
+    examples = (
+        records.iterate(model.training_images, names.VALIDATION) if model.training_images else ()
+    )
+    first = itertools.islice(examples, _IMAGES)
+    found = [records.raw(example, names.IMAGE_BYTES) for example in first]
+    images = found or _noise(model.image_size)
     # The files take uint8, so the pixels are rounded for both sides of the comparison.
-    pixels = _resized(images, image_size_of(model))
+    pixels = _resized(images, model.image_size)
     starts = range(0, len(images), _BATCH)
     with _opened(model, SERVING_PIXELS) as served:
         expected = np.concatenate([served(pixels=pixels[i : i + _BATCH]) for i in starts])
@@ -266,12 +271,22 @@ def _compare(kind: Kind, content: bytes, model: Model, images: list[bytes]) -> d
     with _opened(model, "serving_default") as served:
         labels = [served(image_bytes=encoded[i : i + _BATCH]).argmax(axis=1) for i in starts]
     received = kind.answer(content, pixels)
-    if received.shape != expected.shape:  # NumPy might broadcast one to the other
-        return {"largest_difference": float("inf"), "agreement": 0.0}
+    same = received.shape == expected.shape  # NumPy might broadcast one to the other
+    difference = float(np.abs(received - expected).max()) if same else float("inf")
     return {
-        "largest_difference": float(np.abs(received - expected).max()),
+        "images": len(images),
+        "origin": names.VALIDATION if found else "noise",
+        "tolerance": kind.tolerance if np.isfinite(kind.tolerance) else None,
+        "largest_difference": difference,
         "agreement": float((received.argmax(axis=1) == np.concatenate(labels)).mean()),
     }
+
+
+def _noise(size: int) -> list[bytes]:
+    import tensorflow as tf
+
+    drawn = np.random.default_rng(0).integers(0, 256, (_NOISE, size, size, 3), np.uint8)
+    return [tf.io.encode_png(pixels).numpy() for pixels in drawn]
 
 
 def _resized(images: list[bytes], size: int) -> Pixels:
@@ -289,52 +304,3 @@ def _opened(model: Model, signature: str) -> Iterator[Callable[..., Probabilitie
     outputs = (names.PROBABILITIES,)
     with contextlib.closing(Served(str(model.folder), signature, outputs)) as served:
         yield lambda **inputs: served.run(**inputs)[names.PROBABILITIES]
-
-
-def image_size_of(model: Model) -> int:
-    """Width and height of the network's input, from the file that describes the version.
-
-    Raises:
-        ResourceError: The file does not say it.
-    """
-    from imgpipe.components.storage.manifest import MODEL_DIGEST
-    from imgpipe.models.files import json_object
-
-    try:
-        return int(json_object.read(model.folder / MODEL_DIGEST)["image_size"])
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
-        raise ResourceError(
-            f"{model.folder} does not say the size of its images. Expected: image_size in "
-            f"{MODEL_DIGEST}, which imgpipe writes. Run the pipeline again."
-        ) from None
-
-
-def compared_images(model: Model) -> tuple[str, list[bytes]]:
-    """Choose the images that are compared.
-
-    Args:
-        model: The version.
-
-    Returns:
-        ``"validation"`` and images of the run that made the version, or ``"drawn"`` and drawn ones
-        if these are gone.
-    """
-    if uri := model.training_images:
-        from imgpipe.components.storage import records
-
-        examples = itertools.islice(records.iterate(uri, names.VALIDATION), _IMAGES)
-        if found := [records.raw(example, names.IMAGE_BYTES) for example in examples]:
-            return names.VALIDATION, found
-    return "drawn", _drawn()
-
-
-def _drawn() -> list[bytes]:
-    from imgpipe.pipeline.demo import draw_hand
-
-    images = []
-    for label in ("paper", "rock", "scissors"):
-        for seed in range(_DRAWN):
-            buffer = io.BytesIO()
-            draw_hand(label, seed=seed, size=224).save(buffer, "JPEG")
-            images.append(buffer.getvalue())
-    return images

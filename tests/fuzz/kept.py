@@ -138,14 +138,13 @@ def network(file: Path) -> object:
 def model_digest(file: Path) -> object:
     """Read the image size of a version from its digest, as exports do."""
     from imgpipe.components.storage.manifest import MODEL_DIGEST
-    from imgpipe.pipeline.published import exports
-    from imgpipe.pipeline.published.evaluation import Model
+    from imgpipe.pipeline.published.model import Model
 
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         place = Path(folder) / MODEL_DIGEST
         place.parent.mkdir(parents=True)
         shutil.copy(file, place)
-        return exports.image_size_of(Model(Path(folder), ("a", "b")))
+        return Model(Path(folder), ("a", "b")).image_size
 
 
 # --- pages ----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import importlib
 
 import pytest
 
+from tests.pipeline import small_version
 from tests.pipeline.request_drift import drawn
 
 
@@ -20,3 +21,11 @@ def pushed(tmp_path_factory):
     drawn.push(out)
     drawn.predict(out, drawn.probabilities(200, seed=7))
     return out
+
+
+@pytest.fixture(scope="session")
+def out(tmp_path_factory):
+    """Return an output folder with one version of a small network, unless a module has its own."""
+    folder = tmp_path_factory.mktemp("small")
+    small_version.push(folder)
+    return folder

@@ -8,7 +8,7 @@ CLASSES = ("paper", "rock")
 
 
 def push(out: Path, seed: int = 1) -> Path:
-    """Push a network with random weights as version 1 into an output folder; return its folder."""
+    """Push a network with random weights as the next version into an output folder."""
     import keras
 
     from imgpipe.components.model_pusher import versions
@@ -20,9 +20,10 @@ def push(out: Path, seed: int = 1) -> Path:
     keras.utils.set_random_seed(seed)
     settings = ModelSettings(backbone="conv_4_8", weights="none", image_size=24)
     classifier = build_classifier(None, list(CLASSES), settings)
-    made = out / "made"
+    made = out / f"made-{seed}"
     export(classifier, str(made))
     network_file.save(classifier, settings, str(made))
     write_digest(classifier, str(made), top_k=2)
-    versions.publish(out / "model", {"": made}, {"vocabulary": list(CLASSES)})
-    return out / "model" / "1"
+    published = versions.publish(out / "model", {"": made}, {"vocabulary": list(CLASSES)})
+    assert published is not None
+    return published.path

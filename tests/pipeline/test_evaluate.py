@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -22,16 +21,8 @@ from imgpipe.pipeline.application import app
 from imgpipe.pipeline.demo import draw_hand
 from tests import json_formats
 from tests.images import class_folders
-from tests.pipeline import past_runs, small_version
+from tests.pipeline import past_runs
 from tests.pipeline.small_version import CLASSES
-
-
-@pytest.fixture(scope="module")
-def out(tmp_path_factory) -> Path:
-    """Return an output folder with one version of a small network."""
-    folder = tmp_path_factory.mktemp("evaluated")
-    small_version.push(folder)
-    return folder
 
 
 @pytest.fixture
@@ -85,10 +76,11 @@ def test_unknown_labels_and_undecodable_images_are_counted(out, photos):
     assert found["unknown_labels"] == {"lizard": 1}
     assert found["undecodable"]["count"] == 1
     assert found["undecodable"]["first"][0]["path"] == "paper/broken.jpg"
-    assert re.fullmatch(
-        r"Not evaluated: 1 file cannot be read or decoded \(paper/broken.jpg: .*\)\. 1 image has a "
-        r"label that is no class of the model \(lizard\)\.",
-        found["warnings"][0],
+    assert found["warnings"][0].startswith(
+        "Not evaluated: 1 file cannot be read or decoded (paper/broken.jpg: "
+    )
+    assert found["warnings"][0].endswith(
+        "). The label of 1 image is no class of the model (lizard)."
     )
     assert found["warnings"][-1].startswith("All evaluated images are of the class paper")
     assert found["per_class"]["rock"]["recall"] is None
@@ -125,8 +117,7 @@ def test_images_of_one_class_are_judged_by_their_recall(out, photos, tmp_path):
         found = answer("--model", out, "--data", source)
         assert found["count"] == 6 and found["per_class"]["rock"]["recall"] == found["accuracy"]
         assert found["warnings"][-1] == (
-            "All evaluated images are of the class rock, so the accuracy is its recall. "
-            "Which images of other classes the model takes for rock is not known, so its "
+            "All evaluated images are of the class rock, so the accuracy is its recall, and "
             "precision and F1 say nothing."
         )
     table = tmp_path / "new.csv"

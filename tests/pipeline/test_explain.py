@@ -13,15 +13,12 @@ from imgpipe.components.storage import manifest
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands import explain
 from tests.images import encoded, noise
-from tests.pipeline import small_version
 
 
-@pytest.fixture(scope="module")
-def run_folder(tmp_path_factory) -> Path:
+@pytest.fixture
+def run_folder(out) -> Path:
     """Return the output folder of a run that published one version of a small network."""
-    folder = tmp_path_factory.mktemp("run")
-    small_version.push(folder)
-    return folder
+    return out
 
 
 @pytest.fixture
@@ -120,7 +117,7 @@ def test_files_that_are_no_images_are_named_and_the_others_are_explained(
 
 
 def test_a_version_without_its_network_is_refused(run_folder, photo, tmp_path) -> None:
-    version = Path(shutil.copytree(run_folder / "made", tmp_path / "old"))
+    version = Path(shutil.copytree(run_folder / "made-1", tmp_path / "old"))
     shutil.rmtree(version / "assets.extra" / "network")
     with pytest.raises(ResourceError, match="Only versions that a run has published"):
         explain.command([photo], version, [], False, tmp_path / "out")

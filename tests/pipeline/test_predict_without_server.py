@@ -18,27 +18,15 @@ from imgpipe.pipeline.commands.predict import ServerError
 from imgpipe.serving.client import ServingError
 from tests import json_formats
 from tests.images import encoded, noise
+from tests.pipeline import small_version
 
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory) -> Path:
     """Return an output folder with versions 1 and 2 of a small network."""
-    import keras
-
-    from imgpipe.components.model_pusher import versions
-    from imgpipe.models.export.saved_model import export, write_digest
-    from imgpipe.models.network.classifier import build_classifier
-    from imgpipe.models.settings import ModelSettings
-
     folder = tmp_path_factory.mktemp("run")
     for seed in (1, 2):
-        keras.utils.set_random_seed(seed)
-        settings = ModelSettings(backbone="conv_4_8", weights="none", image_size=24)
-        classifier = build_classifier(None, ["cat", "dog"], settings)
-        made = folder / f"made-{seed}"
-        export(classifier, str(made))
-        write_digest(classifier, str(made), top_k=2)
-        versions.publish(folder / "model", {"": made}, {"vocabulary": ["cat", "dog"]})
+        small_version.push(folder, seed)
     return folder
 
 
