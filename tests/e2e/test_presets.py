@@ -6,6 +6,7 @@ parts of a preset fit together; the accuracies are measured by the benchmarks.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shutil
@@ -16,6 +17,7 @@ import pytest
 
 from imgpipe.components.storage import manifest
 from imgpipe.pipeline.command_line.settings import configuration
+from imgpipe.pipeline.execution.run import execute
 
 pytestmark = [
     pytest.mark.slow,
@@ -23,178 +25,130 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
 
-#: With this threshold no model is refused for its accuracy; one test overrides it to see that.
-PASS = "evaluate.threshold=0"
-COURSE_LINES = {"cats_vs_dogs_inception": "0.95 to 0.97", "sign_mnist": "0.8425"}
+#: Folders of `shared/data`, the folders into which their images go as they are published, and the
+#: number of images of each.
+_COPIED = {
+    "cats": [
+        *[(f"cats_dogs/{one}", f"train/{one}s", 20) for one in ("cat", "dog")],
+        *[(f"cats_dogs/{one}", f"validation/{one}s", 10) for one in ("cat", "dog")],
+    ],
+    "PetImages": [(f"cats_dogs/{one.lower()}", one, 40) for one in ("Cat", "Dog")],
+    "horses": [
+        (f"horses_or_humans/{split}/{label}", f"{split}/{label}", count)
+        for label in ("horses", "humans")
+        for split, count in (("train", 20), ("validation", 8))
+    ],
+    "hands": [
+        (f"rps_cgi_28/{split}/{label}", f"{split}/{label}", count)
+        for label in ("rock", "paper", "scissors")
+        for split, count in (("train", 60), ("test", 12))
+    ],
+    "signs": [("sign_mnist_sample", ".", 2)],
+}
+_EMPTY = {"PetImages": ("Cat/666.jpg", "Dog/11702.jpg")}
+_MOBILENET = "weights/mobilenet_v2_1.0_224_no_top_from_coral_ptq.weights.h5"
+_ONE_VIEW = "views.count=1"
+#: With this seed, both splits of the 188 rows have images of each letter.
+_SIGNS = ("gate.min_train=1", "gate.min_validation=1", "split.validation=0.3", "split.seed=106")
 
 
-@pytest.fixture(scope="module")
-def images(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Return a function that makes a folder with some images of a data set, given its name.
-
-    The folder has the layout in which the data set is published.
-    """
-    root = tmp_path_factory.mktemp("sets")
-
-    def link(files: list[Path], folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in files:
-            place = folder / file.name
-            if not place.exists():
-                shutil.copyfile(file, place)
-
-    def some(folder: Path, count: int) -> list[Path]:
-        if not folder.is_dir():
-            pytest.skip(f"needs {folder}")
-        files = sorted(folder.iterdir())
-        return files[:: max(1, len(files) // count)][:count]
-
-    def make(name: str) -> Path:
-        place = root / name
-        if name == "cats":
-            for one, many in (("cat", "cats"), ("dog", "dogs")):
-                files = some(shared_data / "cats_dogs" / one, 30)
-                link(files[:20], place / "train" / many)
-                link(files[20:], place / "validation" / many)
-        elif name == "PetImages":
-            for one in ("cat", "dog"):
-                link(some(shared_data / "cats_dogs" / one, 40), place / one.capitalize())
-            (place / "Cat" / "666.jpg").touch()
-            (place / "Dog" / "11702.jpg").touch()
-        elif name == "horses":
-            for label in ("horses", "humans"):
-                for split, count in (("train", 20), ("validation", 8)):
-                    folder = shared_data / "horses_or_humans" / split / label
-                    link(some(folder, count), place / split / label)
-        elif name == "hands":
-            for label in ("rock", "paper", "scissors"):
-                for split, count in (("train", 60), ("test", 12)):
-                    folder = shared_data / "rps_cgi_28" / split / label
-                    link(some(folder, count), place / split / label)
-        elif name == "signs":
-            link(some(shared_data / "sign_mnist_sample", 2), place)
-        return place
-
-    return make
+def _images(shared_data: Path, name: str, place: Path) -> Path:
+    """Copy some images of a data set into `place`, in the layout in which it is published."""
+    taken: set[Path] = set()
+    for source, target, count in _COPIED[name]:
+        if not (shared_data / source).is_dir():
+            pytest.skip(f"needs {shared_data / source}")
+        left = sorted(set((shared_data / source).iterdir()) - taken)
+        chosen = left[:: max(1, len(left) // count)][:count]
+        taken.update(chosen)
+        (place / target).mkdir(parents=True, exist_ok=True)
+        for file in chosen:
+            shutil.copyfile(file, place / target / file.name)
+    for empty in _EMPTY.get(name, ()):
+        (place / empty).touch()
+    return place
 
 
-@pytest.fixture
-def run(images: Any, tmp_path: Path) -> Any:
-    """Return a function that runs a preset on a data set and checks what holds for all presets.
+@pytest.mark.parametrize(
+    ("preset", "data", "settings", "trained", "told"),
+    [
+        ("cats_vs_dogs_cnn", "cats", [], "all layers", {"expected.split": "validation"}),
+        (
+            *("cats_vs_dogs_full", "PetImages"),
+            ["gate.min_validation=1", "split.validation=0.3", _ONE_VIEW],
+            *("", {"data.by_reason.zero_byte": 2}),
+        ),
+        ("cats_vs_dogs_augmented", "cats", [], "", {}),
+        # The folder has no test split.
+        ("horses_or_humans_augmented", "horses", [], "", {"model.image_size": 300}),
+        (
+            *("cats_vs_dogs_inception", "cats", ["model.weights=none", _ONE_VIEW], "head"),
+            {"bank.forward_passes": 40 * 2 + 20, "expected.low": 0.95},
+        ),
+        ("horses_or_humans_inception", "horses", ["INCEPTION", _ONE_VIEW], "", {}),
+        (
+            *("mobilenet_fine_tune", "cats"),
+            ["MOBILENET", _ONE_VIEW, "fine_tune.epochs=2", "train.epochs=6"],
+            *("", {"training.fine_tune.trained": "layers above block_10_project"}),
+        ),
+        ("rock_paper_scissors_cnn", "hands", [], "", {"expected.split": "test"}),
+        ("sign_mnist", "signs", _SIGNS, "", {"data.in": 199, "expected.low": 0.8425}),
+    ],
+)
+def test_a_preset_publishes_a_model(
+    preset: str,
+    data: str,
+    settings: list[str],
+    trained: str,
+    told: dict[str, Any],
+    shared_data: Path,
+    tmp_path: Path,
+):
+    given = ["evaluate.threshold=0", "train.epochs=2", *_weights(settings, shared_data, tmp_path)]
+    photos = _images(shared_data, data, tmp_path / data)
+    config = configuration(preset, str(photos), tmp_path / "out", given)
+    outcome = execute(config)
+    assert outcome.exit_code == 0, outcome.verdict
+    summary = outcome.summary
+    assert summary["metrics"]["validation"]["accuracy"] >= 0
+    assert summary["expected"]["value"] is not None
+    for path, value in told.items():
+        found = functools.reduce(lambda part, key: part[key], path.split("."), summary)
+        assert found == value, path
+    assert len(summary["model"]["classes"]) == 26 or preset != "sign_mnist"
+    assert config.expect.text == summary["expected"]["text"]
+    assert "Expected:" in Path(summary["report"]).read_text(encoding="utf-8")
+    assert summary["push"]["status"] == "pushed"
+    version = manifest.latest(tmp_path / "out" / "model")
+    assert version.manifest["files"] == manifest.describe(version.path)
+    (history,) = (tmp_path / "out" / "artifacts").rglob("history.json")
+    assert json.loads(history.read_text())["trained"].startswith(trained)
 
-    The function returns the outcome and the history of the training.
-    """
 
-    def go(preset: str, data: str, *assignments: str) -> tuple[Any, dict[str, Any]]:
-        from imgpipe.pipeline.execution.run import execute
+def _weights(settings: list[str], shared_data: Path, folder: Path) -> list[str]:
+    """Return the settings, in which a word for weights is replaced by a file on this machine."""
+    words = list(settings)
+    if "MOBILENET" in words:
+        file = shared_data / _MOBILENET
+        if not file.is_file():
+            pytest.skip(f"needs {file}")
+        words[words.index("MOBILENET")] = f"model.weights={file}"
+    if "INCEPTION" in words:
+        import keras
 
-        settings = [PASS, "train.epochs=2", *assignments]
-        config = configuration(preset, str(images(data)), tmp_path / "out", settings)
-        outcome = execute(config)
-        assert outcome.exit_code in (0, 3), outcome.verdict
-        summary = outcome.summary
-        assert summary["metrics"]["validation"]["accuracy"] >= 0
-        assert summary["expected"]["text"] == config.expect.text
-        assert summary["expected"]["value"] is not None
-        page = Path(summary["report"]).read_text(encoding="utf-8")
-        assert COURSE_LINES.get(preset, "Expected:") in page
-        if outcome.exit_code == 0:
-            assert summary["push"]["status"] == "pushed"
-            version = manifest.latest(tmp_path / "out" / "model")
-            assert version.manifest["files"] == manifest.describe(version.path)
-        (history,) = (tmp_path / "out" / "artifacts").rglob("history.json")
-        return outcome, json.loads(history.read_text())
-
-    return go
+        file = folder / "inception.weights.h5"
+        keras.utils.set_random_seed(1)
+        keras.applications.InceptionV3(weights=None, include_top=False).save_weights(file)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        words[words.index("INCEPTION")] = f"model.weights={file}"
+        words.append(f"model.weights_sha256={digest}")
+    return words
 
 
-def test_cats_vs_dogs_cnn_is_not_blessed_below_its_threshold(run: Any):
-    outcome, history = run("cats_vs_dogs_cnn", "cats", "evaluate.threshold=1")
+def test_a_preset_is_not_blessed_below_its_threshold(shared_data: Path, tmp_path: Path):
+    photos = _images(shared_data, "cats", tmp_path / "cats")
+    given = ["train.epochs=1", "evaluate.threshold=1"]
+    outcome = execute(configuration("cats_vs_dogs_cnn", str(photos), tmp_path / "out", given))
     assert outcome.exit_code == 3
     assert outcome.verdict.startswith("not blessed: validation accuracy")
     assert outcome.summary["push"]["status"] == "refused"
-    assert outcome.summary["expected"]["split"] == "validation"
-    assert history["trained"].startswith("all layers")
-
-
-def test_cats_vs_dogs_full_rejects_the_empty_files(run: Any):
-    share = ("gate.min_validation=1", "split.validation=0.3", "views.count=1")
-    outcome, _ = run("cats_vs_dogs_full", "PetImages", *share)
-    assert outcome.exit_code == 0, outcome.verdict
-    assert outcome.summary["data"]["by_reason"]["zero_byte"] == 2
-    assert set(outcome.summary["metrics"]) == {"validation"}
-
-
-def test_cats_vs_dogs_augmented_is_pushed(run: Any):
-    outcome, history = run("cats_vs_dogs_augmented", "cats")
-    assert outcome.exit_code == 0, outcome.verdict
-    assert len(history["epochs"]) == 2
-
-
-def test_horses_or_humans_augmented_is_pushed(run: Any):
-    outcome, _ = run("horses_or_humans_augmented", "horses")
-    assert outcome.exit_code == 0, outcome.verdict
-    assert outcome.summary["model"]["image_size"] == 300
-    assert outcome.summary["expected"]["split"] == "validation"  # the folder has no test split
-
-
-def test_cats_vs_dogs_inception_runs_without_weights(run: Any):
-    outcome, history = run("cats_vs_dogs_inception", "cats", "model.weights=none", "views.count=1")
-    assert outcome.exit_code == 0, outcome.verdict
-    assert outcome.summary["bank"]["forward_passes"] == 40 * 2 + 20
-    assert history["trained"] == "head"
-
-
-def test_horses_or_humans_inception_runs_with_weights_from_a_local_file(run: Any, tmp_path: Path):
-    """The weights come from a local file, whose SHA-256 is given."""
-    import keras
-
-    file = tmp_path / "inception.weights.h5"
-    keras.utils.set_random_seed(1)
-    network = keras.applications.InceptionV3(weights=None, include_top=False)
-    network.save_weights(file)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    outcome, _ = run(
-        "horses_or_humans_inception",
-        "horses",
-        f"model.weights={file}",
-        f"model.weights_sha256={digest}",
-        "views.count=1",
-    )
-    assert outcome.exit_code == 0, outcome.verdict
-
-
-def test_mobilenet_fine_tune_trains_in_two_stages(run: Any, shared_data: Path):
-    file = shared_data / "weights" / "mobilenet_v2_1.0_224_no_top_from_coral_ptq.weights.h5"
-    if not file.is_file():
-        pytest.skip(f"needs {file}")
-    outcome, history = run(
-        *("mobilenet_fine_tune", "cats", f"model.weights={file}"),
-        *("fine_tune.epochs=2", "train.epochs=6", "train.learning_rate=1e-3", "views.count=1"),
-    )
-    assert outcome.exit_code == 0, outcome.verdict
-    stage = history["fine_tune"]
-    assert stage["trained"] == "layers above block_10_project"
-    assert stage["shipped"] == stage["helped"]
-    assert outcome.summary["metrics"]["validation"]["accuracy"] >= 0.8
-
-
-def test_rock_paper_scissors_cnn_keeps_the_given_test_split(run: Any):
-    outcome, _ = run("rock_paper_scissors_cnn", "hands")
-    assert outcome.exit_code == 0, outcome.verdict
-    splits = outcome.summary["data"]["splits"]
-    assert set(splits["validation"]) == {"paper", "rock", "scissors"}
-    assert sum(splits["test"].values()) == 36
-    assert outcome.summary["expected"]["split"] == "test"
-
-
-def test_sign_mnist_has_26_outputs_for_24_letters(run: Any):
-    # With this seed, both splits of the 188 rows have images of each letter.
-    few = ("gate.min_train=1", "gate.min_validation=1", "split.validation=0.3", "split.seed=106")
-    outcome, _ = run("sign_mnist", "signs", *few)
-    assert outcome.exit_code == 0, outcome.verdict
-    assert len(outcome.summary["model"]["classes"]) == 26
-    assert outcome.summary["data"]["in"] == 199
-    validation = outcome.summary["data"]["splits"]["validation"]
-    assert [letter for letter, count in validation.items() if not count] == ["25", "9"]
-    assert outcome.summary["expected"]["split"] == "test"

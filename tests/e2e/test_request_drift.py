@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import ImageEnhance
 
-from tests import json_formats
+from imgpipe.serving.client import Client
+from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.settings import Settings
+from tests import command, json_formats
 from tests.e2e.case import Case
 from tests.images import encoded
 
@@ -41,49 +38,29 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 def drawn(brightness: float) -> list[bytes]:
     """Return `_IMAGES` JPEG files of hands; a brightness of 1 leaves them as they are."""
-    from imgpipe.pipeline.demo import draw_hand
+    from imgpipe.pipeline.demo import LABELS, draw_hand
 
-    images = []
-    for number in range(_IMAGES):
-        label = ("paper", "rock", "scissors")[number % 3]
-        hand = ImageEnhance.Brightness(draw_hand(label, 7000 + number, 96)).enhance(brightness)
-        images.append(encoded(hand, "JPEG", quality=90))
-    return images
-
-
-def imgpipe(*arguments: str) -> list[str]:
-    """Return the command line of imgpipe with these arguments."""
-    return [sys.executable, "-m", "imgpipe.pipeline.cli", *arguments]
+    hands = (draw_hand(LABELS[number % 3], 7000 + number, 96) for number in range(_IMAGES))
+    return [
+        encoded(ImageEnhance.Brightness(hand).enhance(brightness), "JPEG", quality=90)
+        for hand in hands
+    ]
 
 
-def ask(case: Case, prefix: Path, images: list[bytes], *flags: str) -> None:
-    """Run ``imgpipe serve`` with a request log at ``prefix`` while the images are classified."""
-    from imgpipe.serving.client import Client
-
-    said = prefix.with_suffix(".said")
-    base = str(case.out / "model")
-    command = imgpipe("serve", base, "--port", "0", "--request-log", str(prefix), *flags)
-    with said.open("wb") as file:
-        server = subprocess.Popen([*command, "--log-share", "1"], stdout=file, stderr=file)
-    try:
-        deadline = time.monotonic() + _SECONDS
-        while (found := re.search(r"127\.0\.0\.1:(\d+)", said.read_text(errors="replace"))) is None:
-            assert time.monotonic() < deadline and server.poll() is None, said.read_text()
-            time.sleep(0.1)
-        with Client(f"127.0.0.1:{found[1]}", model="imgpipe") as client:
-            client.wait_until_available(_SECONDS)
+def ask(case: Case, prefix: Path, images: list[bytes], log_images: bool = True) -> None:
+    """Classify images with a server that logs its requests at ``prefix``."""
+    settings = Settings(
+        request_log_prefix=str(prefix), request_log_sampling_rate=1.0, request_log_images=log_images
+    )
+    with ModelServer("imgpipe", case.out / "model", settings) as server:
+        server.wait_until_available(_SECONDS)
+        with Client(server.target, model="imgpipe") as client:
             client.classify(images)
-        os.kill(server.pid, signal.SIGTERM)
-        server.wait(_SECONDS)
-    finally:
-        server.kill()
-        server.wait()
 
 
 def drift(case: Case, prefix: Path, *flags: str) -> tuple[int, Any]:
     """Run ``imgpipe drift`` on a request log; return the exit code and the parsed JSON."""
-    command = imgpipe("drift", str(prefix), "--model", str(case.out), "--json", "-", *flags)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    done = command.imgpipe("drift", str(prefix), "--model", str(case.out), "--json", "-", *flags)
     assert done.returncode in (0, 4), done.stderr
     found = json.loads(done.stdout)
     json_formats.conform("drift", found)
@@ -91,7 +68,7 @@ def drift(case: Case, prefix: Path, *flags: str) -> tuple[int, Any]:
 
 
 def test_ordinary_images_are_no_drift(served: Case, tmp_path: Path):
-    ask(served, tmp_path / "log", drawn(1.0), "--log-images")
+    ask(served, tmp_path / "log", drawn(1.0))
     code, found = drift(served, tmp_path / "log", "--images", str(tmp_path / "label"))
     assert code == 0 and found["drift"] is False, found["verdict"]
     (version,) = found["versions"]
@@ -103,14 +80,14 @@ def test_ordinary_images_are_no_drift(served: Case, tmp_path: Path):
 
 
 def test_dark_images_are_drift(served: Case, tmp_path: Path):
-    ask(served, tmp_path / "log", drawn(0.35), "--log-images")
+    ask(served, tmp_path / "log", drawn(0.35))
     code, found = drift(served, tmp_path / "log")
     assert code == 4 and "brightness" in found["verdict"]
 
 
 def test_without_images_the_log_holds_predictions_alone(served: Case, tmp_path: Path):
     images = drawn(1.0)
-    ask(served, tmp_path / "log", images)
+    ask(served, tmp_path / "log", images, log_images=False)
     content = b"".join(path.read_bytes() for path in tmp_path.glob("log-*.tfrecord"))
     assert images[0] not in content and len(content) < 100_000
     _, found = drift(served, tmp_path / "log")
