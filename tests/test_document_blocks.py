@@ -157,16 +157,10 @@ def _environment() -> dict[str, str]:
 def test_the_tutorial_runs_and_prints_what_it_quotes(
     after_the_tutorial: tuple[Path, list[tuple[Block, str, str]]],
 ) -> None:
-    for block, quoted, printed in after_the_tutorial[1]:
+    folder, printed_blocks = after_the_tutorial
+    for block, quoted, printed in printed_blocks:
         assert matches(quoted, printed), f"line {block.line} prints:\n{printed}"
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_the_summaries_of_the_tutorial_have_the_declared_fields(
-    after_the_tutorial: tuple[Path, list[tuple[Block, str, str]]],
-) -> None:
-    found = sorted(after_the_tutorial[0].glob("OUT/runs/*/summary.json"))
+    found = sorted(folder.glob("OUT/runs/*/summary.json"))
     assert len(found) > 1
     for file in found:
         json_formats.conform("run", json.loads(file.read_text("utf-8")))

@@ -72,17 +72,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_the_site_has_every_page(site: Path) -> None:
+def test_the_site_has_every_page_and_loads_nothing_from_the_network(site: Path) -> None:
+    built = {page for page in site.rglob("*.html") if page.name != "404.html"}
     assert {page.removesuffix(".md") for page in _pages()} == {
-        str(page.relative_to(site).with_suffix(""))
-        for page in site.rglob("*.html")
-        if page.name != "404.html"
+        str(page.relative_to(site).with_suffix("")) for page in built
     }
-
-
-@pytest.mark.slow
-def test_the_site_loads_nothing_from_the_network(site: Path) -> None:
-    for page in site.rglob("*.html"):
+    for page in built:
         loads = _Loads()
         loads.feed(page.read_text("utf-8"))
         remote = [one for one in loads.found if urlsplit(one).netloc]
@@ -162,26 +157,19 @@ def _name(document: Path) -> str:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
-def test_links_lead_to_files_that_exist(document: Path) -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", document.read_text(encoding="utf-8"))
+def test_links_and_commands_of_a_document_exist(document: Path) -> None:
+    text = document.read_text("utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", text)
     targets = {link: (document.parent / link).resolve() for link in links}
     # The generated pages of the reference exist in the built site only.
     generated = {(_DOCS / page).resolve() for page in _pages()}
-    missing = [link for link, to in targets.items() if not to.exists() and to not in generated]
-    assert not missing
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
-def test_commands_that_a_document_names_exist(document: Path) -> None:
+    assert not [link for link, to in targets.items() if not to.exists() and to not in generated]
     known = _commands(typer.main.get_command(app))
-    named = re.findall(r"`(imgpipe(?: [a-z]+)?)\b", document.read_text("utf-8"))
+    named = re.findall(r"`(imgpipe(?: [a-z]+)?)\b", text)
     assert {name for name in named if name.count(" ")} <= known
-
-
-def test_every_page_that_the_readme_links_to_is_in_the_navigation() -> None:
-    readme = DOCUMENTS[0].read_text(encoding="utf-8")
-    linked = set(re.findall(r"\(docs/([a-z/-]+\.md)\)", readme))
-    assert len(linked) > 5 and linked <= _pages()
+    if document == DOCUMENTS[0]:
+        linked = set(re.findall(r"\(docs/([a-z/-]+\.md)\)", text))
+        assert len(linked) > 5 and linked <= _pages(), "pages outside the navigation"
 
 
 @pytest.mark.slow

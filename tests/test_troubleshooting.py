@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import shlex
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from tests import command
 from tests.document_blocks import Block, blocks, matches
 
 _PAGE = Path(__file__).resolve().parent.parent / "docs" / "troubleshooting.md"
@@ -50,22 +49,7 @@ def _save(image: Image.Image, file: Path) -> None:
 def test_the_program_prints_what_the_page_quotes(
     block: Block, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(folder)
     monkeypatch.setenv("COLUMNS", "1000")
-    command, _, quoted = block.text.removeprefix("$ ").partition("\n")
-    printed = _printed(shlex.split(command)[1:])
-    assert matches(quoted, printed), printed
-
-
-def _printed(arguments: list[str]) -> str:
-    """Run a command in this process, which has imported TensorFlow already; return its output."""
-    from imgpipe.models.errors import ImgpipeError
-    from imgpipe.pipeline.application import app
-
-    stream = io.StringIO()
-    with redirect_stdout(stream), redirect_stderr(stream):
-        try:
-            app(arguments, standalone_mode=False)
-        except ImgpipeError as error:
-            stream.write(f"imgpipe: {error}\n")
-    return stream.getvalue()
+    line, _, quoted = block.text.removeprefix("$ ").partition("\n")
+    ended = command.imgpipe(*shlex.split(line)[1:], cwd=folder)
+    assert matches(quoted, ended.stdout + ended.stderr), ended
