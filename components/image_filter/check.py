@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 #: What happens to an image with a finding. "reject": it is moved to the quarantine; "repair": it is
 #: kept with repaired bytes; "warn": it is kept unchanged and reported; "ignore": it is not checked.
 Severity = Literal["reject", "repair", "warn", "ignore"]
+#: Severities of a check that warns: what it finds is still usable.
+WARN: tuple[Severity, ...] = ("warn", "reject", "ignore")
 #: What a check needs: the header and the bytes, the decoded pixels, or the whole set of images.
 Needs = Literal["header", "pixels", "set"]
 
@@ -195,10 +197,20 @@ def check(
 ) -> Callable[[Callable[[ImageRecord, Settings], Result]], Check]:
     """Make a check of a function, whose name is that of the check.
 
+    The first line of its docstring says what the check finds, also in the configuration file. The
+    findings of a check that warns may be rejected or ignored instead.
+
     Args:
         order: See `Check`.
         needs: See `Check`.
         remedy: See `Check`.
         **options: The other attributes of `Check`.
     """
-    return lambda judge: Check(judge.__name__, order, needs, judge, remedy, **options)
+
+    def made(judge: Callable[[ImageRecord, Settings], Result]) -> Check:
+        finds = (judge.__doc__ or "").partition("\n")[0].removesuffix(".")
+        found = Check(judge.__name__, order, needs, judge, remedy, finds=finds, **options)
+        usual = found.severity == "warn" and "may_be" not in options
+        return dataclasses.replace(found, may_be=WARN) if usual else found
+
+    return made

@@ -19,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.components.image_file.grey_comparison import Pairs
-from imgpipe.components.image_file.perceptual_hash import BITS
+from imgpipe.components.image_file.perceptual_hash import BITS, Pairs
 from imgpipe.components.image_filter.check import Finding, Settings, Severity
 from imgpipe.components.image_filter.checks.whole_set import (
     ACROSS_SPLITS,

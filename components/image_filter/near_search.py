@@ -17,9 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.image_file import grey_comparison
-from imgpipe.components.image_file.grey_comparison import Pairs
-from imgpipe.components.image_file.perceptual_hash import ALL_BYTES, BITS, BYTES, KINDS
+from imgpipe.components.image_file import perceptual_hash
+from imgpipe.components.image_file.perceptual_hash import ALL_BYTES, BITS, BYTES, KINDS, Pairs
 
 #: Number of orders, and of neighbours compared in each. A pair at distance d among n images is
 #: found with a probability of about 1 - (1 - (1 - d/256)^k)^ORDERS, where k = log2(2n / WINDOW)
@@ -65,7 +64,7 @@ class Hashes:
         """Tell which pairs of images with similar hashes are alike, bool [m]."""
         if self.table.shape[1] < ALL_BYTES:
             return np.ones(len(pairs), bool)
-        return grey_comparison.alike(self.table[:, KINDS * BYTES :], pairs)
+        return perceptual_hash.alike(self.table[:, KINDS * BYTES :], pairs)
 
 
 def near_groups(hashes: Mapping[str, bytes], radius: int) -> dict[str, int]:

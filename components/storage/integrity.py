@@ -1,21 +1,91 @@
-"""Seals, which tell whether the files of an artifact are still those that its component wrote.
+"""Digests of files: descriptions of folders, what differs from them, and the seals of artifacts.
 
 TFX trusts an artifact as long as its folder exists, even when a shard lost half of its records or
 a file has flipped bytes. The seal describes every file. It is stored beside the folder and not in
-it, because some of TFX's components accept only a folder with a single file.
+it, because some of TFX's components accept only a folder with a single file. The manifests of
+published versions hold such descriptions, too. This module imports neither TFX nor TensorFlow,
+because the command line reads versions before heavy imports.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from imgpipe.components.storage import digests
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import atomic_write, sync_tree
 
-_SCHEMA = 1
+_SCHEMA = 1  # of a seal
+
+#: Size and SHA-256 of each file, by its path below the folder.
+Files = Mapping[str, Mapping[str, Any]]
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_below(folder: Path) -> dict[str, Path]:
+    """Every file below a folder, sorted, by its relative path."""
+    return {
+        path.relative_to(folder).as_posix(): path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def describe(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """Describe files, given by name.
+
+    Returns:
+        ``{name: {"sha256": hex, "bytes": int}}``
+    """
+    return {
+        name: {"sha256": sha256(path), "bytes": path.stat().st_size} for name, path in paths.items()
+    }
+
+
+def difference(folder: Path, files: Files, described: int, *, complete: bool) -> str:
+    """Compare the files of a folder with their description.
+
+    Args:
+        folder: The folder.
+        files: Description of its files.
+        described: Time of the description in nanoseconds. Only files that were changed later are
+            read; programs cannot set the time of a change (ctime), as `cp -p` and others set that
+            of a modification.
+        complete: Whether to read every file instead.
+
+    Returns:
+        The first difference, as a sentence without its full stop; "" if there is none.
+
+    Raises:
+        OSError: A file cannot be read.
+        ValueError, KeyError, TypeError, AttributeError: The description is damaged.
+    """
+    try:
+        for name, facts in files.items():
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                return f"{name!r} leads out of the folder"
+            if not isinstance(facts["sha256"], str):
+                return f"there is no digest of {name}"
+            stat = (folder / name).stat()
+            if stat.st_size != facts["bytes"]:
+                return f"{name} has {stat.st_size} bytes, expected {facts['bytes']}"
+            changed = complete or stat.st_ctime_ns > described
+            if changed and sha256(folder / name) != facts["sha256"]:
+                return f"{name} has changed since it was written"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).relative_to(folder)} is missing"
+    except PermissionError as error:
+        return f"this user may not read {Path(error.filename).relative_to(folder)}"
+    return ""
 
 
 def seal_file(folder: Path) -> Path:
@@ -33,7 +103,7 @@ def seal(folder: Path) -> None:
         OSError: The disk is full or fails.
     """
     sync_tree(folder)
-    content = {"schema": _SCHEMA, "files": digests.describe(_files(folder))}
+    content = {"schema": _SCHEMA, "files": describe(_files(folder))}
     atomic_write(seal_file(folder), json.dumps(content, indent=1, sort_keys=True))
 
 
@@ -44,7 +114,7 @@ def remove(folder: Path) -> None:
 
 
 def damage(folder: Path, *, complete: bool) -> str:
-    """Compare an artifact with its seal; see `digests.difference`.
+    """Compare an artifact with its seal; see `difference`.
 
     Args:
         folder: Folder of the artifact.
@@ -56,7 +126,7 @@ def damage(folder: Path, *, complete: bool) -> str:
     try:
         sealed = json_object.read(seal_file(folder))["files"]
         written = seal_file(folder).stat().st_ctime_ns
-        if wrong := digests.difference(folder, sealed, written, complete=complete):
+        if wrong := difference(folder, sealed, written, complete=complete):
             return wrong
         added = sorted(_files(folder).keys() - sealed.keys())
     except FileNotFoundError:
@@ -70,6 +140,6 @@ def _files(folder: Path) -> dict[str, Path]:
     """Every file below `folder` that is not hidden, by its relative path."""
     return {
         name: path
-        for name, path in digests.files_below(folder).items()
+        for name, path in files_below(folder).items()
         if not any(part.startswith(".") for part in Path(name).parts)
     }

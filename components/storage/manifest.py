@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components.storage import digests
+from imgpipe.components.storage import integrity
 from imgpipe.models.files import json_object
 
 MANIFEST = "manifest.json"
@@ -29,10 +29,10 @@ _INCIDENTAL = ("fingerprint.pb", f"{PROVENANCE}/", CARD)
 
 
 def describe(directory: Path) -> dict[str, dict[str, Any]]:
-    """Describe every file below `directory` except the manifest; see `digests.describe`."""
-    files = digests.files_below(directory)
+    """Describe every file below `directory` except the manifest; see `integrity.describe`."""
+    files = integrity.files_below(directory)
     files.pop(MANIFEST, None)
-    return digests.describe(files)
+    return integrity.describe(files)
 
 
 def identity(files: Mapping[str, Mapping[str, Any]]) -> str:
@@ -111,7 +111,7 @@ def damage(path: Path, *, complete: bool = False) -> str:
             if not isinstance(content.get(key, []), list):
                 return f"{key} in its {MANIFEST} is not a list"
         written = file.stat().st_ctime_ns
-        return digests.difference(path, content["files"], written, complete=complete)
+        return integrity.difference(path, content["files"], written, complete=complete)
     except FileNotFoundError:
         return f"{MANIFEST} is missing"
     except PermissionError:

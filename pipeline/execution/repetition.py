@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components.storage import digests, integrity, manifest
+from imgpipe.components.storage import integrity, manifest
 from imgpipe.models.files import json_object, source_code
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.configuration.config import Config
@@ -51,7 +51,7 @@ def key(config: Config, plan: Plan, settings_key: str) -> str:
 
 
 def _content(file: Path | None) -> str:
-    return digests.sha256(file) if file is not None and file.is_file() else ""
+    return integrity.sha256(file) if file is not None and file.is_file() else ""
 
 
 def settings(config: Config) -> str:

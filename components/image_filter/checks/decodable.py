@@ -39,7 +39,7 @@ _TAIL = 64  # bytes at the end of a file that may contain padding after the end 
     },
 )
 def decodable(record: ImageRecord, settings: Settings) -> Result:
-    """Repair files that only Pillow reads correctly, and reject those that it cannot read."""
+    """Files that nobody reads, and those that only Pillow reads."""
     if not record.decode_error:
         return None
     found = record.image_bytes

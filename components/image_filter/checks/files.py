@@ -1,10 +1,11 @@
-"""Checks of the file and of what its source says about it: is there an image with one label?"""
+"""Checks of the file, of what its header says, and of what its source says about it."""
 
 from __future__ import annotations
 
 import pathlib
 
 from imgpipe.components.image_filter.check import Finding, Result, Settings, check
+from imgpipe.components.image_filter.checks.quality import remedy
 from imgpipe.components.image_record import (
     GROUP_ACROSS_SPLITS,
     OUTSIDE_CLASSES,
@@ -14,6 +15,24 @@ from imgpipe.components.image_record import (
     ImageRecord,
 )
 
+_ABOUT_LABEL = (TWO_LABELS, OUTSIDE_CLASSES)
+#: Problems that another label for the file does not solve.
+NOT_ABOUT_LABEL = (TWO_SPLITS, TWO_GROUPS, GROUP_ACROSS_SPLITS)
+_SUFFIXES = {
+    "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif", ".jif"},
+    "PNG": {".png", ".apng"},
+    "GIF": {".gif"},
+    "BMP": {".bmp", ".dib"},
+    "WEBP": {".webp"},
+    "TIFF": {".tif", ".tiff"},
+}
+_PNG, _PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24  # the depth is the 25th byte of every PNG file
+
+
+def is_about_label(problem: str) -> bool:
+    """Return whether another label for the file solves the problem."""
+    return problem.partition(": ")[0] in _ABOUT_LABEL
+
 
 @check(
     10,
@@ -22,7 +41,7 @@ from imgpipe.components.image_record import (
     unusable=("unreadable",),
 )
 def unreadable(record: ImageRecord, settings: Settings) -> Result:
-    """Reject files that could not be read."""
+    """Files that cannot be read."""
     return record.read_error or None
 
 
@@ -33,31 +52,55 @@ def unreadable(record: ImageRecord, settings: Settings) -> Result:
     unusable=("zero_byte",),
 )
 def zero_byte(record: ImageRecord, settings: Settings) -> Result:
-    """Reject empty files."""
+    """Empty files."""
     return None if record.byte_size else "the file is empty (0 bytes)"
 
 
-_ABOUT_LABEL = (TWO_LABELS, OUTSIDE_CLASSES)
-#: Problems that another label for the file does not solve.
-NOT_ABOUT_LABEL = (TWO_SPLITS, TWO_GROUPS, GROUP_ACROSS_SPLITS)
+@check(
+    30,
+    "header",
+    "raise judge.pixel_limit, or resize the image",
+    unusable=("pixel_limit",),
+)
+def pixel_limit(record: ImageRecord, settings: Settings) -> Result:
+    """More pixels in the header than judge.pixel_limit."""
+    if record.pixels <= settings.pixel_limit:
+        return None
+    return (
+        f"{record.width} x {record.height} = {record.pixels:,} pixels in the header, over the "
+        f"limit of {settings.pixel_limit:,}"
+    )
+
+
+@check(50, "header", "lower judge.min_side", may_be=("reject", "warn", "ignore"))
+def too_small(record: ImageRecord, settings: Settings) -> Result:
+    """Side shorter than judge.min_side."""
+    if min(record.width, record.height) >= settings.min_side:
+        return None
+    return f"{record.width} x {record.height} pixels, the shorter side is below {settings.min_side}"
 
 
 @check(
-    70,
+    60,
     "header",
-    "correct the source (manifest, folders) or [data] in the configuration",
+    'save the frame that you want as JPEG or PNG, or set judge.severity.animated = "warn" to use '
+    "the first frame",
+    may_be=("reject", "warn", "ignore"),
 )
+def animated(record: ImageRecord, settings: Settings) -> Result:
+    """More than one frame or page; only the first one is used."""
+    if record.frames <= 1:
+        return None
+    return f"{record.format} with {record.frames} frames; expected a single image"
+
+
+@check(70, "header", "correct the source (manifest, folders) or [data] in the configuration")
 def source_problem(record: ImageRecord, settings: Settings) -> Result:
-    """Reject files for which the source reports a problem, with the reason that it gives."""
+    """Problems that the source reports, with the reason that it gives."""
     if not record.problem:
         return None
     reason, _, detail = record.problem.partition(": ")
     return Finding(reason, detail)
-
-
-def is_about_label(problem: str) -> bool:
-    """Return whether another label for the file solves the problem."""
-    return problem.partition(": ")[0] in _ABOUT_LABEL
 
 
 @check(
@@ -67,7 +110,7 @@ def is_about_label(problem: str) -> bool:
     "review, and run again",
 )
 def no_label(record: ImageRecord, settings: Settings) -> Result:
-    """Reject images without a known label, because they cannot be used for training."""
+    """Images without a known label, which cannot be used for training."""
     if record.label_index >= 0:
         return None
     if record.label:
@@ -75,28 +118,53 @@ def no_label(record: ImageRecord, settings: Settings) -> Result:
     return "the file is in no class folder, and no list gives it a label"
 
 
-_SUFFIXES = {
-    "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif", ".jif"},
-    "PNG": {".png", ".apng"},
-    "GIF": {".gif"},
-    "BMP": {".bmp", ".dib"},
-    "WEBP": {".webp"},
-    "TIFF": {".tif", ".tiff"},
-}
-
-
-@check(
-    90,
-    "header",
-    "rename the file; a warning needs no action",
-    severity="warn",
-    may_be=("warn", "reject", "ignore"),
-    finds="The suffix belongs to another format",
-)
+@check(90, "header", "rename the file; a warning needs no action", severity="warn")
 def misnamed(record: ImageRecord, settings: Settings) -> Result:
-    """Report a suffix that belongs to another format; other suffixes and none are accepted."""
+    """Suffix of another format."""
     suffix = pathlib.PurePosixPath(record.path).suffix.lower()
     known = any(suffix in suffixes for suffixes in _SUFFIXES.values())
     if not known or suffix in _SUFFIXES.get(record.format, {suffix}):
         return None
     return f"{suffix} holds {record.format}"
+
+
+@check(110, "header", "convert the image to sRGB; until then it is used unchanged", severity="warn")
+def cmyk(record: ImageRecord, settings: Settings) -> Result:
+    """CMYK colours, decoded without their colour profile."""
+    if record.mode not in ("CMYK", "YCCK"):
+        return None
+    return f"{record.format} in {record.mode}; the served model may see wrong colours"
+
+
+@check(
+    120,
+    "header",
+    "store the image with 8 bits per channel, scaled to the range of its values",
+    severity="warn",
+)
+def sixteen_bit(record: ImageRecord, settings: Settings) -> Result:
+    """More than 8 bits per channel; only the upper 8 are used."""
+    head = record.image_bytes[: _PNG_DEPTH + 1]  # Pillow does not tell it of every PNG
+    png = head.startswith(_PNG) and head[_PNG_DEPTH:] == b"\x10"
+    if not png and not record.mode.startswith(("I", "F")):
+        return None
+    return f"{record.format} with more than 8 bits per channel; 8 are used"
+
+
+@check(
+    180,
+    "header",
+    remedy("odd_aspect_ratio"),
+    severity="warn",
+    threshold=0.35,
+    about="shorter side / longer side",
+)
+def odd_aspect_ratio(record: ImageRecord, settings: Settings) -> Result:
+    """Very long or very wide, such as strips and banners."""
+    sides = sorted((record.width, record.height))
+    ratio = sides[0] / sides[1] if sides[0] else 1.0  # an unknown size is not odd
+    if ratio >= odd_aspect_ratio.threshold_in(settings):
+        return None
+    shape = f"1 to {sides[1] / sides[0]:.1f}"
+    detail = f"{record.width} x {record.height} pixels, an aspect ratio of {shape}"
+    return Finding("odd_aspect_ratio", detail, score=ratio)

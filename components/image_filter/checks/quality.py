@@ -15,12 +15,10 @@ from PIL import Image, ImageFilter
 
 from imgpipe.components import shares
 from imgpipe.components.image_file.pixels import Measurement, Pixels
-from imgpipe.components.image_filter.check import Check, Finding, Result, Settings, Severity, check
+from imgpipe.components.image_filter.check import WARN, Check, Finding, Result, Settings, check
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.models import feature_names as names
 
-#: A file of low quality is still usable, so these checks reject only if the configuration says so.
-MAY_BE: tuple[Severity, ...] = ("warn", "reject", "ignore")
 _DOUBT = 0.05  # within this distance of `_SHARP`, the thumbnail is computed from all pixels
 _BITS = 0.1  # scale of the entropy; images of three 8-bit channels always have less than ten bits
 _SHARP = 0.29  # default threshold of the sharpness
@@ -75,7 +73,7 @@ def below(
         judge,
         remedy(name),
         severity="warn",
-        may_be=MAY_BE,
+        may_be=WARN,
         finds=finds,
         measurement=Measurement(feature, measure),
         threshold=threshold,
@@ -164,15 +162,13 @@ BLURRY = below(
     "pixels",
     remedy("greyscale"),
     severity="warn",
-    may_be=MAY_BE,
-    finds="Grey, even if stored with colour channels",
     measurement=Measurement(names.COLOUR, lambda pixels: pixels.colour),
     # Four levels of 255: JPEG changes grey by that much. A faded photograph has 20 or more.
     threshold=0.016,
     about="greatest difference between channels, 0..1",
 )
 def greyscale(record: ImageRecord, settings: Settings) -> Result:
-    """Report images without colour."""
+    """Grey, even if stored with colour channels."""
     if record.mode in _GREY_MODES:
         return f"{record.format} in grey ({record.mode})"
     colour = record.figures.get(names.COLOUR)

@@ -81,12 +81,11 @@ def turned(record: ImageRecord, data: bytes) -> bytes:
     'set judge.severity.alpha = "repair" to put such images on a white background',
     severity="warn",
     may_be=("warn", "repair", "reject", "ignore"),
-    finds="Transparent pixels, whose hidden colours the model sees; repair: on white",
     repair=on_white_page,
     measurement=Measurement(names.TRANSPARENCY, transparency),
 )
 def alpha(record: ImageRecord, settings: Settings) -> Result:
-    """Report images with transparent pixels; a fully opaque alpha channel is harmless."""
+    """Transparent pixels, whose hidden colours the model sees; repair: on white."""
     hidden = record.figures.get(names.TRANSPARENCY, 0.0)
     if not hidden:
         return None
@@ -100,11 +99,10 @@ def alpha(record: ImageRecord, settings: Settings) -> Result:
     "sending them to the server",
     severity="warn",
     may_be=("warn", "repair", "reject", "ignore"),
-    finds="Exif orientation, which the model ignores; repair: rotated, as PNG",
     repair=turned,
 )
 def orientation(record: ImageRecord, settings: Settings) -> Result:
-    """Report images whose pixels are not stored upright.
+    """Exif orientation, which the model ignores; repair: rotated, as PNG.
 
     TIFF files are not reported, because Pillow makes them upright while they are transcoded.
     """

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from imgpipe.components.image_filter.check import (
+    WARN,
     Check,
     Choice,
     Finding,
@@ -19,7 +20,7 @@ from imgpipe.components.image_filter.check import (
     Severity,
     check,
 )
-from imgpipe.components.image_filter.checks.quality import MAY_BE, remedy
+from imgpipe.components.image_filter.checks.quality import remedy
 from imgpipe.components.image_record import ImageRecord
 
 NEAR = "near_duplicate"
@@ -38,9 +39,9 @@ REMEDIES = {
     LABEL_CONFLICT: "give both copies the right label, or delete the wrong one, and run again",
 }
 _CHOICES = {
-    ACROSS_SPLITS: Choice("reject", MAY_BE, "Nearly the same image in another split"),
-    LABEL_CONFLICT: Choice("warn", MAY_BE, "Nearly the same image with another label"),
-    NEAR: Choice("warn", MAY_BE, "Nearly the same image in the same split"),
+    ACROSS_SPLITS: Choice("reject", WARN, "Nearly the same image in another split"),
+    LABEL_CONFLICT: Choice("warn", WARN, "Nearly the same image with another label"),
+    NEAR: Choice("warn", WARN, "Nearly the same image in the same split"),
 }
 SEVERITIES: Mapping[str, Severity] = {name: choice.usual for name, choice in _CHOICES.items()}
 
@@ -54,8 +55,7 @@ def limits(pixels: Mapping[int, int], factor: float) -> tuple[float, float] | No
     """Compute the limits of the usual sizes from the quartiles.
 
     Args:
-        pixels: Number of images for each width × height, so that memory grows only with the number
-            of different sizes.
+        pixels: Number of images for each width × height.
         factor: How many interquartile ranges a size may lie below or above the quartiles.
 
     Returns:
@@ -63,19 +63,10 @@ def limits(pixels: Mapping[int, int], factor: float) -> tuple[float, float] | No
     """
     if not pixels:
         return None
-    areas = np.array(sorted(pixels))
-    counts = np.array([pixels[int(area)] for area in areas])
-    sizes = np.sqrt(areas)
-    last = np.cumsum(counts) - 1  # index of the last image of each size
-    q1, q3 = (_quantile(sizes, last, share) for share in (0.25, 0.75))
+    areas = sorted(pixels)
+    sizes = np.repeat(np.sqrt(areas), [pixels[area] for area in areas])
+    q1, q3 = np.percentile(sizes, (25, 75)).tolist()
     return q1 - factor * (q3 - q1), q3 + factor * (q3 - q1)
-
-
-def _quantile(sizes: np.ndarray, last: np.ndarray, share: float) -> float:
-    """Compute `np.percentile` of the repeated sizes, interpolated linearly."""
-    place = share * last[-1]
-    low, high = (int(np.searchsorted(last, n)) for n in (math.floor(place), math.ceil(place)))
-    return float(sizes[low] + (sizes[high] - sizes[low]) * (place - math.floor(place)))
 
 
 @check(
@@ -83,15 +74,13 @@ def _quantile(sizes: np.ndarray, last: np.ndarray, share: float) -> float:
     "set",
     remedy("odd_size"),
     severity="warn",
-    may_be=MAY_BE,
-    finds="Much smaller or larger than the rest of the set",
     threshold=3.0,
     about="interquartile ranges below or above the quartiles of the sizes",
     counted=lambda record: record.pixels,
     limits=limits,
 )
 def odd_size(record: ImageRecord, settings: Settings) -> Result:
-    """Report sizes outside the limits; when all images have one size, every other size."""
+    """Much smaller or larger than the rest of the set."""
     usual = settings.limits.get(odd_size.name)
     if usual is None:
         return None

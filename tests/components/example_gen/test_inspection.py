@@ -13,10 +13,7 @@ from PIL import Image
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.components.example_gen.sources.folder import FolderSource
-from imgpipe.components.image_filter.checks import METADATA
 from imgpipe.components.image_record import ImageRecord
-from imgpipe.components.storage.records import first, text
-from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from tests.components.memory_source import Memory
 
@@ -61,16 +58,6 @@ def test_an_image_over_the_pixel_limit_is_not_decoded(photos, encode):
     assert record["a/x.jpg"].figures == {}
     assert "40 x 32 pixels are over the limit of 500" in record["a/x.jpg"].decode_error
     assert (record["b/y.jpg"].width, record["b/y.jpg"].height) == (20, 20)
-
-
-def test_the_example_of_a_record_holds_every_feature(photos, encode):
-    folder = photos({"a/x.jpg": encode(), "b/y.jpg": encode(seed=1)})
-    example = read(folder)["b/y.jpg"].to_example()
-    assert first(example, names.IMAGE_BYTES) == encode(seed=1)
-    assert (text(example, names.LABEL), first(example, names.LABEL_INDEX)) == ("b", 1)
-    assert first(example, names.ASPECT_RATIO) == pytest.approx(40 / 32)
-    assert set(METADATA) <= set(example.features.feature)
-    assert read(folder, vocabulary=("a",))["b/y.jpg"].label_index == -1
 
 
 def test_damaged_images_are_decodable_if_and_only_if_the_serving_op_decodes_them(

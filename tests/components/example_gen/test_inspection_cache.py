@@ -75,17 +75,6 @@ def test_only_changed_content_is_inspected_and_renamed_files_are_not(look, encod
     assert [r.path for r in records] == ["moved/a.jpg", "b.jpg"]
 
 
-def test_results_for_another_pixel_limit_are_not_used(look, encode):
-    files = {"a.jpg": encode()}
-    assert look(files)[0][0].figures
-    assert "over the limit" in look(files, limit=100)[0][0].decode_error
-
-
-def test_without_a_folder_nothing_is_cached(look, encode):
-    files = {"a.jpg": encode()}
-    assert look(files, store="")[1] == look(files, store="")[1] == (1, 1)
-
-
 def test_results_of_changed_code_are_not_used(tmp_path, monkeypatch):
     record = ImageRecord("a.jpg", image_hash="00", width=3)
     bare = ImageRecord("b.jpg", image_hash="00")

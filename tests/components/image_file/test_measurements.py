@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 
 import numpy as np
@@ -12,7 +11,6 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageStat
 from imgpipe.components.image_file import pixels as measurements
 from imgpipe.components.image_file.pixels import Pixels
 from imgpipe.components.image_filter import checks
-from imgpipe.components.image_filter.checks.repairs import on_white
 from imgpipe.models import feature_names as names
 
 
@@ -80,13 +78,6 @@ def agree(found, image, about):
         assert mine == pytest.approx(theirs, abs=1e-6 if close else 0.04), (about, name)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (2, 300), (63, 65), (500, 333)])
-@pytest.mark.parametrize("top", [5, 40, 82, 256])
-def test_noise_images_are_measured_as_published(size, top):
-    drawn = np.random.default_rng(7).integers(0, top, (size[1], size[0], 3), dtype=np.uint8)
-    agree(measure(drawn), Image.fromarray(drawn), size)
-
-
 def test_photographs_are_measured_as_published(shared_data):
     """Pillow decodes the photographs for both sides, so that only the formulas differ."""
     photographs = sorted((shared_data / "cats_dogs").rglob("*.jpg"))[::40][:40]
@@ -124,29 +115,9 @@ def test_images_of_one_colour_have_known_measurements():
     assert red["colour"] == 1 and red["brightness"] == pytest.approx(math.sqrt(0.241))
 
 
-def test_the_entropy_of_a_grey_image_is_that_of_one_channel():
-    grey = Image.fromarray(np.random.default_rng(1).integers(0, 8, (60, 80), dtype=np.uint8))
-    assert measure(pixels(grey))["entropy"] == pytest.approx(grey.entropy())
-
-
 def test_transparency_is_the_share_that_is_not_opaque():
     alpha = np.full((60, 80), 255, np.uint8)
     assert measure(solid(9), alpha)["transparency"] == 0
     alpha[:15] = 254
     assert measure(solid(9), alpha)["transparency"] == pytest.approx(0.25)
     assert measure(solid(9), np.zeros(0, np.uint8))["transparency"] == 0
-
-
-def test_on_white_replaces_transparent_pixels_by_white_ones():
-    image = Image.new("RGBA", (2, 1), (255, 0, 0, 255))
-    image.putpixel((1, 0), (0, 0, 0, 0))
-    shown = Image.open(io.BytesIO(on_white(image)))
-    assert (shown.mode, shown.getpixel((0, 0)), shown.getpixel((1, 0))) == (
-        "RGB",
-        (255, 0, 0),
-        (255, 255, 255),
-    )
-
-
-def test_measurements_are_rounded_to_float32_as_in_an_example():
-    assert all(value == np.float32(value) for value in measure(solid((10, 90, 200))).values())

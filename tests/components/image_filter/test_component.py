@@ -14,14 +14,13 @@ from pathlib import Path
 import pytest
 
 from imgpipe.components.image_filter import beam_driver, comparison, quarantine
-from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
+from imgpipe.components.image_filter.beam_driver import Uris
 from imgpipe.components.image_filter.check import Settings
-from imgpipe.components.image_filter.checks import METADATA, whole_set
+from imgpipe.components.image_filter.checks import whole_set
 from imgpipe.components.image_filter.summary import check_conservation
 from imgpipe.components.splits import SplitRule
 from imgpipe.components.storage.records import integer, shard_files, text
 from imgpipe.models import feature_names as names
-from imgpipe.models.errors import ConfigError
 from tests import images
 
 
@@ -84,31 +83,6 @@ def test_quarantine_keeps_the_original_bytes(faulty, run):
         assert stored.read_bytes() == (faulty / path).read_bytes()
 
 
-def test_kept_and_metadata_hold_the_same_records(faulty, run):
-    done = run(faulty)
-    kept, metadata = done.records("kept"), done.records("metadata")
-    assert len(kept) == len(metadata) == 27 == len(set(done.paths()))
-    expected = {*METADATA, names.SPLIT}
-    assert all(set(example.features.feature) == expected for example in metadata)
-    (scan,) = [e for e in kept if text(e, names.PATH) == "cat/scan.tif"]
-    data = scan.features.feature[names.IMAGE_BYTES].bytes_list.value[0]
-    assert data.startswith(b"\x89PNG") and text(scan, names.DECODE_ERROR) == ""
-
-
-def test_of_duplicates_across_given_splits_the_test_copy_is_kept(photos, encode, run):
-    same = encode(seed=900)
-    folder = photos(
-        {
-            **{f"{split}/{label}": 3 for split in ("train", "test") for label in "ab"},
-            "train/a/copy.jpg": same,
-            "test/a/copy.jpg": same,
-        }
-    )
-    (reject,) = run(folder).rejects.values()
-    assert reject["path"] == "train/a/copy.jpg" and reject["kept_copy"] == "test/a/copy.jpg"
-    assert reject["reason"] == "duplicate_across_splits"
-
-
 def test_no_image_of_a_given_test_split_is_moved(photos, encode, run):
     """Small classes are filled up with training images, whose copies in test stay there."""
     same = {f"{n}.jpg": encode(seed=700 + n) for n in range(10)}
@@ -148,20 +122,6 @@ def test_other_engines_and_shard_sizes_give_the_same_examples(faulty, run):
                 strict=True,
             ):
                 assert Path(first).read_bytes() == Path(second).read_bytes()
-
-
-def test_an_image_with_a_finding_of_an_ignored_check_is_kept(faulty, run):
-    assert (
-        "cat/icon.png" in run(faulty, settings=Settings(severity={"too_small": "ignore"})).paths()
-    )
-
-
-def test_a_severity_that_a_check_does_not_allow_is_refused_at_once(tmp_path, beam_pipeline):
-    uris = Uris(*([str(tmp_path)] * 4))
-    with pytest.raises(ConfigError, match=r"judge\.severity: decodable = 'ignore'"):
-        filter_examples(
-            beam_pipeline(), uris, Settings(severity={"decodable": "ignore"}), ("a", "b")
-        )
 
 
 def test_a_lost_image_raises_a_runtime_error(tmp_path):
@@ -210,17 +170,6 @@ def test_the_quarantine_is_private_to_its_owner(photos, run):
     modes = {path.stat().st_mode & 0o777 for path in place.rglob("*") if path.is_file()}
     assert place.stat().st_mode & 0o777 == 0o700
     assert modes == {0o600}
-
-
-def test_the_content_of_a_link_out_of_the_source_is_not_kept(photos, run, tmp_path):
-    (tmp_path / "secret.jpg").write_bytes(b"private")
-    folder = photos({"a": 2, "b": 2})
-    (folder / "a/x.jpg").symlink_to(tmp_path / "secret.jpg")
-    done = run(folder)
-    (reject,) = done.rejects.values()
-    assert (reject["path"], reject["reason"], reject["stored"]) == ("a/x.jpg", "unreadable", "")
-    assert "outside of the data source; use --set data.follow_links=true" in reject["detail"]
-    assert not any(b"private" in f.read_bytes() for f in done.root.rglob("*") if f.is_file())
 
 
 def test_a_dead_link_is_rejected_by_name(photos, run):
@@ -304,12 +253,6 @@ def test_ignored_near_duplicates_are_still_kept_in_one_fold(leaking, run):
     groups = {text(e, names.PATH): integer(e, names.NEAR_GROUP) for e in done.records("kept")}
     assert groups["train/a/one.jpg"] == groups["train/a/two.jpg"] > 0
     assert len(set(groups.values()) - {0}) == 4
-
-
-def test_a_radius_of_zero_switches_the_search_for_near_duplicates_off(leaking, run):
-    done = run(leaking, settings=Settings(threshold={"near_duplicate": 0}))
-    assert set(done.rejects) == {"train/b/same.jpg"} and near_warnings(done) == []
-    assert (done.root / "q" / quarantine.NEAR).read_text() == ""
 
 
 def test_a_second_attempt_at_a_shard_writes_the_same_files(faulty, run):

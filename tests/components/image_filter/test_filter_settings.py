@@ -111,15 +111,6 @@ def test_rotated_images_are_warned_of_or_repaired(photos, run):
     assert "orientation" not in warned(done)
 
 
-@pytest.mark.parametrize("verdict", ["accept", "relabel"])
-def test_an_image_that_a_person_confirmed_is_repaired_like_the_others(photos, run, verdict):
-    folder = photos({"a": 3, "b": 3, "a/side.jpg": turned()})
-    label = "b" if verdict == "relabel" else ""
-    decided = overrides.resolve([Override(digest(turned()), verdict, label)], ("a", "b"))
-    done = run(folder, settings=Settings(severity={"orientation": "repair"}, overrides=decided))
-    assert records.text(kept(done, "a/side.jpg"), names.REPAIRS) == "orientation"
-
-
 def test_an_image_that_was_turned_resembles_its_upright_copy(photos, run):
     """What the model is trained on decides whether a test image is known to it."""
     image = texture()

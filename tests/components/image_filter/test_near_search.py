@@ -55,11 +55,6 @@ def together(found, one, other):
     return found[one] == found[other]
 
 
-def test_no_image_or_one_image_is_no_group():
-    assert groups([], RADIUS).tolist() == []
-    assert groups(drawn(1), RADIUS).tolist() == [0]
-
-
 def test_random_images_are_in_groups_of_their_own():
     assert groups(drawn(3000), RADIUS).tolist() == list(range(3000))
 
@@ -101,10 +96,6 @@ def test_a_chain_of_near_duplicates_is_one_group():
     three = changed(two, 30, rng)
     assert distance(one[:BYTES], three[:BYTES]) > 40
     assert groups([one, two, three], 40).tolist() == [0, 0, 0]
-
-
-def test_many_copies_of_one_image_are_one_group():
-    assert set(groups(drawn(1) * 5000, RADIUS).tolist()) == {0}
 
 
 def pictured(pixels):
@@ -159,43 +150,6 @@ def test_the_comparisons_for_each_image_do_not_grow_with_the_number_of_images(mo
         each.append(compared / count)
     assert each[1] == pytest.approx(each[0], rel=0.01)
     assert each[1] <= 2 * near_search.ORDERS * near_search.WINDOW
-
-
-def test_the_compared_pairs_are_neighbours_in_the_documented_orders(monkeypatch):
-    """A slow search, implemented from the docstring of the module, finds the same groups."""
-    monkeypatch.setattr(near_search, "ALL_PAIRS", 10)
-    rng = np.random.default_rng(8)
-    originals = drawn(60)
-    images = [*originals, *(changed(image, 30, rng) for image in originals)]
-    hashes = table(images)
-    upright, mirrored = (
-        np.unpackbits(column, axis=1, bitorder="little") for column in np.split(hashes, 2, axis=1)
-    )
-    both = np.concatenate([upright, mirrored])
-    orders = np.random.default_rng([256, 1])
-    pairs = set()
-    for _ in range(near_search.ORDERS):
-        order = np.lexsort(both.T[orders.permutation(256)[: len(both).bit_length() + 6]][::-1])
-        for step in range(1, near_search.WINDOW + 1):
-            for i, j in zip(order[:-step], order[step:], strict=True):
-                if min(i, j) < len(images) and (both[i] != both[j]).sum() <= RADIUS:
-                    pairs.add((int(i) % len(images), int(j) % len(images)))
-    expected = np.arange(len(images))
-    for _ in pairs:
-        for i, j in pairs:
-            expected[[i, j]] = expected[[i, j]].min()
-    assert groups(images, RADIUS).tolist() == expected.tolist()
-    assert len(set(expected.tolist())) < 70
-
-
-def test_the_number_of_waiting_pairs_does_not_change_the_groups(monkeypatch):
-    """Pairs may be confirmed as soon as they are found, so that none is left at the end."""
-    rng = np.random.default_rng(9)
-    originals = drawn(30)
-    images = [*originals, *(changed(image, 20, rng) for image in originals)]
-    at_once = groups(images, RADIUS).tolist()
-    monkeypatch.setattr(near_search, "_WAITING", 1)
-    assert groups(images, RADIUS).tolist() == at_once == [*range(30), *range(30)]
 
 
 def _hashes(*folders):

@@ -60,15 +60,6 @@ def test_each_group_of_near_duplicates_is_placed_in_one_split():
     assert 10 <= counts["validation"] <= 60 and 10 <= counts["test"] <= 60
 
 
-def test_the_whole_source_group_of_a_near_duplicate_is_moved_with_it():
-    one = [image(f"p/{number}", group="p") for number in range(5)]
-    two = [image(f"q{number}", group="q3") for number in range(5)]
-    others = images(40)
-    assert one[0].split != two[0].split
-    splits, _ = placed([*one, *two, *others], [[one[4], two[0]]])
-    assert len({splits[record.path] for record in (*one, *two)}) == 1
-
-
 def test_no_minimum_moves_a_relabelled_image_to_test():
     """Its override does not hold there, so that the class would still have no image."""
     for seed in range(20):
@@ -142,12 +133,6 @@ def test_each_class_gets_the_minimum_of_images_in_each_split(count):
         assert set(reasons.values()) <= {placement.MINIMUM}
 
 
-def test_a_class_that_is_one_group_stays_in_train():
-    records = [image(f"0/{number}", group="film") for number in range(20)] + images(60, 1)
-    splits, _ = placed(records)
-    assert {splits[f"0/{number}"] for number in range(20)} == {"train"}
-
-
 def test_added_files_move_no_image_of_a_class_that_has_enough():
     before, _ = placed(images(200))
     after, _ = placed(images(400))
@@ -176,12 +161,3 @@ def test_a_test_image_of_the_source_stays_where_a_copy_of_it_is_moved():
             decision.move_to(move)
         assert decisions[0].record.split == "test"
         assert move is None or decisions[1].record.split == move.split
-
-
-def test_only_validation_is_filled_if_the_source_gives_test():
-    rule = SplitRule(given=("train", "test"), min_validation=3, min_test=1)
-    records = [image(f"0/{number}", given="train", rule=rule) for number in range(12)]
-    records.append(image("0/test", given="test", rule=rule))
-    splits, _ = placed(records, [records[-2:]], rule)
-    assert collections.Counter(splits.values())["validation"] >= 3
-    assert collections.Counter(splits.values())["test"] == 1

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from imgpipe.components.model_pusher import component, versions
-from imgpipe.components.storage import digests, manifest
+from imgpipe.components.storage import integrity, manifest
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands import rollback
 from imgpipe.serving.server import storage
@@ -38,7 +38,7 @@ def test_a_published_version_is_described_file_by_file(tmp_path: Path, saved_mod
     assert found is not None
     assert found.run_key == "k"
     assert found.manifest["files"]["saved_model.pb"]["bytes"] == 5
-    assert found.manifest["files"]["saved_model.pb"]["sha256"] == digests.sha256(
+    assert found.manifest["files"]["saved_model.pb"]["sha256"] == integrity.sha256(
         base / "1" / "saved_model.pb"
     )
     assert sorted(path.name for path in base.iterdir()) == [".last-version", ".lock", "1"]

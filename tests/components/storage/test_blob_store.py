@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -48,21 +47,6 @@ def test_a_damaged_value_counts_as_absent_and_is_stored_again(tmp_path: Path, da
     assert set(store.get(list(vectors), DIM)) == set(others)
     store.put(vectors)
     assert set(store.get(list(vectors), DIM)) == set(vectors)
-
-
-def test_concurrent_writers_lose_no_vector(tmp_path: Path):
-    def write(seed: int) -> None:
-        for part in range(5):
-            FeatureStore(tmp_path).put(_vectors(20, seed=part))
-
-    threads = [threading.Thread(target=write, args=(i,)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    wanted = {key for part in range(5) for key in _vectors(20, part)}
-    assert set(FeatureStore(tmp_path).get(list(wanted), DIM)) == wanted
-    assert not list(tmp_path.rglob(".tmp*"))
 
 
 def test_a_folder_that_cannot_be_used_is_an_error_with_advice(tmp_path: Path):

@@ -32,20 +32,6 @@ def test_an_unchanged_artifact_has_no_damage(artifact: Path):
     assert sorted(path.name for path in artifact.parent.iterdir()) == [".seal-7.json", "7"]
 
 
-def test_a_shard_cut_at_a_record_boundary_is_noticed(artifact: Path):
-    content = (artifact / SHARD).read_bytes()
-    (artifact / SHARD).write_bytes(content[: len(content) // 2])
-    assert integrity.damage(artifact, complete=False) == (f"{SHARD} has 120 bytes, expected 240")
-
-
-def test_flipped_bytes_are_noticed(artifact: Path):
-    content = bytearray((artifact / SHARD).read_bytes())
-    content[100] ^= 255
-    (artifact / SHARD).write_bytes(content)
-    wrong = f"{SHARD} has changed since it was written"
-    assert integrity.damage(artifact, complete=False) == wrong
-
-
 def test_flipped_bytes_are_noticed_even_with_the_time_of_modification_from_before(artifact: Path):
     path = artifact / SHARD
     before = path.stat()
@@ -65,11 +51,6 @@ def test_a_decaying_disk_is_noticed_by_the_complete_check(artifact: Path):
     seal.write_text(seal.read_text())
     assert integrity.damage(artifact, complete=False) == ""
     assert "has changed" in integrity.damage(artifact, complete=True)
-
-
-def test_a_new_modification_time_alone_is_no_damage(artifact: Path):
-    os.utime(artifact / SHARD)
-    assert integrity.damage(artifact, complete=False) == ""
 
 
 def test_missing_and_added_files_are_named(artifact: Path):

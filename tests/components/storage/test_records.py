@@ -35,13 +35,3 @@ def test_a_damaged_shard_is_named(tmp_path: Path, damage: str) -> None:
     path.write_bytes(content)
     with pytest.raises(ResourceError, match=r"data_tfrecord.* is damaged .*Run the pipeline again"):
         list(records.iterate(str(tmp_path), "train"))
-
-
-def test_what_the_caller_computes_between_records_stays_on_its_device(tmp_path: Path) -> None:
-    from tensorflow.python.eager import context
-
-    path = str(tmp_path / "records")
-    with records.ShardWriter({"all": path}) as out:
-        for number in range(40):
-            out.write("all", records.make({"path": f"{number}.jpg"}))
-    assert {context.context().device_name for _ in records.read_records(path)} == {""}

@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 
 from imgpipe.components.image_filter import checks
 from imgpipe.components.image_filter.check import Settings
-from imgpipe.components.image_filter.checks import repairs, validate, whole_set
+from imgpipe.components.image_filter.checks import validate, whole_set
 from imgpipe.components.image_filter.decision import decide
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.models.errors import ConfigError
@@ -80,13 +80,6 @@ def test_a_grey_jpeg_with_three_channels_is_greyscale_and_a_faded_one_is_not(loo
     assert "greyscale" not in warned(look(faded))
 
 
-def test_a_value_just_below_its_threshold_is_printed_with_enough_digits(look):
-    record = look(scene())
-    blurred = dataclasses.replace(record, figures={**record.figures, "sharpness": 0.28996})
-    (warning,) = decide(blurred, Settings(threshold={"blurry": 0.29})).warnings
-    assert warning.detail.endswith("0.28996, below 0.29")
-
-
 def test_thresholds_decide_and_are_exact_at_the_edge(look):
     record = look(scene())
     for check in checks.CHECKS:
@@ -126,18 +119,6 @@ def test_unknown_checks_and_severities_are_refused(settings, message):
         validate(settings)
 
 
-def test_every_check_setting_has_a_description_and_a_valid_default():
-    assert all(choice.about for choice in checks.CHOICES.values())
-    assert all(choice.usual in choice.may_be for choice in checks.CHOICES.values())
-
-
-def test_images_without_measurements_have_no_quality_findings():
-    found = decide(
-        ImageRecord("a/x.png", "a", 0, "train", "00", 40, 40, "PNG", "RGB", 9), Settings()
-    )
-    assert found.rejection is None and found.warnings == []
-
-
 # --- the size compared with the whole set ---------------------------------------------------------
 def published_odd(sizes, factor=3.0):
     """Return which (width, height) CleanVision calls odd: list of bool.
@@ -167,15 +148,6 @@ def test_odd_sizes_are_those_of_the_published_formula(seed):
     assert found == published_odd(sizes)
 
 
-def test_if_almost_all_sizes_are_equal_any_other_size_is_odd():
-    usual = whole_set.limits({100 * 100: 50, 100 * 101: 1}, 3.0)
-    settings = Settings(limits={"odd_size": usual})
-    images = [ImageRecord("a/x", width=100, height=height) for height in (100, 101)]
-    odd = [whole_set.odd_size.run(image, settings) for image in images]
-    assert odd[0] is None and "about 100 x 100 is usual" in odd[1].detail
-    assert whole_set.limits({}, 3.0) is None
-
-
 # --- how the file holds its pixels ----------------------------------------------------------------
 def test_transparent_pixels_are_warned_of_or_repaired_to_white(look):
     image = scene().convert("RGBA")
@@ -193,14 +165,6 @@ def test_transparent_pixels_are_warned_of_or_repaired_to_white(look):
     assert shown.getpixel((150, 10)) == image.getpixel((150, 10))[:3]
 
 
-def test_a_transparent_colour_of_a_palette_is_measured_as_transparency(look):
-    image = Image.new("P", (40, 40), 1)
-    image.putpalette([255, 0, 0, 0, 255, 0])
-    image.paste(0, (0, 0, 40, 10))
-    assert look(encoded(image, transparency=0)).figures["transparency"] == pytest.approx(0.25)
-    assert look(encoded(image)).figures["transparency"] == 0
-
-
 def test_cmyk_and_sixteen_bit_images_are_warned_of(look):
     cmyk = look(encoded(scene().convert("CMYK"), "JPEG"), "jpg")
     assert warned(cmyk) == {"cmyk"}
@@ -216,16 +180,6 @@ def sixteen_bit_rgb():
 
     values = np.random.default_rng(0).integers(0, 65536, (32, 40, 3), dtype=np.uint16)
     return tf.io.encode_png(values).numpy()
-
-
-def test_a_sixteen_bit_image_keeps_its_tones_when_it_is_turned():
-    from PIL import ExifTags
-
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 3
-    image = Image.fromarray(np.linspace(0, 65535, 4800).astype(np.uint16).reshape(60, 80))
-    turned = repairs.turned(ImageRecord("a", orientation=3), encoded(image, exif=exif))
-    assert np.asarray(Image.open(io.BytesIO(turned))).mean() == pytest.approx(127.5, abs=1)
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
